@@ -1,0 +1,289 @@
+//! All sessions and the indexes over them, at one revision.
+//!
+//! Persistent maps: a clone shares everything, and changing the clone copies only the path to what changes.
+//! [`Catalog::absorb`] is the only way it changes.
+
+use std::sync::Arc;
+
+use imbl::{HashMap, OrdMap};
+
+use super::{
+    Change, Config, ConnectionId, Edit, Error, Head, Host, InstanceName, PathPrefix, Route, RouteId, ServiceName,
+    Session, SessionId, SessionKey, Staged, Ticket, Time,
+};
+
+/// What no two services may hold at once: a host and path at a priority.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Claim {
+    /// The host.
+    pub host: Host,
+    /// The path.
+    pub path: PathPrefix,
+    /// The priority.
+    pub priority: i32,
+}
+
+/// Who holds a claim: routes of one service, one per instance as a rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claimants {
+    /// The service.
+    pub service: ServiceName,
+    /// Its active routes that hold it.
+    pub routes: Arc<[(SessionKey, RouteId)]>,
+}
+
+/// Everything the registry knows.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    revision: u64,
+    last_key: u64,
+    last_ticket: u64,
+    sessions: OrdMap<SessionKey, Arc<Session>>,
+    ids: HashMap<SessionId, SessionKey>,
+    instances: OrdMap<(ServiceName, InstanceName), SessionKey>,
+    replaced: OrdMap<(ServiceName, InstanceName), SessionKey>,
+    bound: HashMap<ConnectionId, SessionKey>,
+    claims: HashMap<Claim, Claimants>,
+    routes_active: usize,
+}
+
+impl Catalog {
+    /// Counts the changes of sessions and active configurations. Stored with them; never goes back.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The session a client means.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none of that id, or it has ended or been replaced.
+    pub fn session(&self, id: &str) -> Result<&Arc<Session>, Error> {
+        let key = self.ids.get(id).ok_or(Error::invalid_session())?;
+        self.sessions.get(key).ok_or(Error::invalid_session())
+    }
+
+    /// A session by its number, replaced ones included.
+    pub fn by_key(&self, key: SessionKey) -> Option<&Arc<Session>> {
+        self.sessions.get(&key)
+    }
+
+    /// The session an instance holds now.
+    pub fn of_instance(&self, service: &ServiceName, instance: &InstanceName) -> Option<&Arc<Session>> {
+        self.instances.get(&(service.clone(), instance.clone())).and_then(|key| self.sessions.get(key))
+    }
+
+    /// The replaced session of an instance whose routes still serve.
+    pub fn replaced_of(&self, head: &Head) -> Option<SessionKey> {
+        self.replaced.get(&(head.service.clone(), head.instance.clone())).copied()
+    }
+
+    /// The session whose lines go to a connection.
+    pub fn bound_to(&self, connection: ConnectionId) -> Option<&Arc<Session>> {
+        self.bound.get(&connection).and_then(|key| self.sessions.get(key))
+    }
+
+    /// All sessions, replaced ones included, oldest first.
+    pub fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
+        self.sessions.values()
+    }
+
+    /// How many sessions there are, replaced ones included.
+    pub fn sessions_len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// How many routes are active.
+    pub fn routes_len(&self) -> usize {
+        self.routes_active
+    }
+
+    /// Who holds a claim, if anybody does.
+    pub fn claimants(&self, claim: &Claim) -> Option<&Claimants> {
+        self.claims.get(claim)
+    }
+
+    /// The number of the next session to be opened.
+    pub fn next_key(&self) -> SessionKey {
+        SessionKey(self.last_key + 1)
+    }
+
+    /// The name of the next maintenance request.
+    pub fn next_ticket(&self) -> Ticket {
+        Ticket(self.last_ticket + 1)
+    }
+
+    /// Goes on after a restart: takes up the stored revision, and lets every session be disconnected since `now`.
+    pub fn resume(&mut self, revision: u64, now: Time) {
+        self.revision = revision;
+        let keys: Vec<SessionKey> = self.sessions.keys().copied().collect();
+        for key in keys {
+            self.alter(key, |session| {
+                session.unbound_at = now;
+                session.pulse.touch(now);
+                if let Some(staged) = &mut session.staged {
+                    staged.touched = now;
+                }
+            });
+        }
+    }
+
+    /// Takes in a change that a command decided on, or that the store kept.
+    pub fn absorb(&mut self, change: &Change) {
+        match change {
+            Change::Head(key, head) => self.put_head(*key, head),
+            Change::End(key) => self.end(*key),
+            Change::Stage { key, edit, at } => self.stage(*key, edit, *at),
+            Change::Unstage(key) => self.alter(*key, |session| session.staged = None),
+            Change::Apply { key, edits, .. } => self.apply(*key, edits),
+            Change::Bind(key, connection) => self.bind(*key, *connection),
+            Change::Unbind(key, at) => self.unbind(*key, *at),
+            Change::Await(key, pending) => {
+                self.last_ticket = self.last_ticket.max(pending.ticket.0);
+                self.alter(*key, |session| session.pending.push(pending.clone()));
+            }
+            Change::Settle(key, ticket) => {
+                self.alter(*key, |session| session.pending.retain(|pending| pending.ticket != *ticket));
+            }
+        }
+        if change.is_precious() {
+            self.revision += 1;
+        }
+    }
+
+    fn alter(&mut self, key: SessionKey, change: impl FnOnce(&mut Session)) {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            change(Arc::make_mut(session));
+        }
+    }
+
+    fn put_head(&mut self, key: SessionKey, head: &Arc<Head>) {
+        self.last_key = self.last_key.max(key.0);
+        let instance = (head.service.clone(), head.instance.clone());
+        if head.replaced.is_some() {
+            self.ids.remove(&head.id);
+            self.replaced.insert(instance, key);
+            self.unbind(key, head.connected_at);
+        } else {
+            self.ids.insert(head.id.clone(), key);
+            self.instances.insert(instance, key);
+        }
+        match self.sessions.get_mut(&key) {
+            Some(session) => Arc::make_mut(session).head = Arc::clone(head),
+            None => {
+                self.sessions.insert(key, Arc::new(Session::new(key, Arc::clone(head))));
+            }
+        }
+    }
+
+    fn end(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.remove(&key) else { return };
+        self.ids.remove(&session.head.id);
+        let instance = (session.head.service.clone(), session.head.instance.clone());
+        for index in [&mut self.instances, &mut self.replaced] {
+            if index.get(&instance) == Some(&key) {
+                index.remove(&instance);
+            }
+        }
+        if let Some(connection) = session.bound {
+            self.bound.remove(&connection);
+        }
+        for route in session.active.routes.values() {
+            self.unclaim(key, route);
+        }
+        self.routes_active -= session.active.routes.len();
+    }
+
+    fn stage(&mut self, key: SessionKey, edit: &Edit, at: Time) {
+        self.alter(key, |session| {
+            if let Edit::Route(id, _) = edit
+                && session.head.next_route <= id.0
+            {
+                Arc::make_mut(&mut session.head).next_route = id.0 + 1;
+            }
+            let active = &session.active;
+            let staged = session.staged.get_or_insert_with(|| Staged { config: active.clone(), touched: at });
+            staged.config.edit(edit);
+            staged.touched = at;
+        });
+    }
+
+    fn apply(&mut self, key: SessionKey, edits: &[Edit]) {
+        let Some(mut session) = self.sessions.get(&key).cloned() else { return };
+        let before = session.active.routes.len();
+        {
+            let session = Arc::make_mut(&mut session);
+            for edit in edits {
+                self.apply_one(key, &mut session.active, edit);
+                if let Edit::Route(id, _) = edit
+                    && session.head.next_route <= id.0
+                {
+                    Arc::make_mut(&mut session.head).next_route = id.0 + 1;
+                }
+            }
+            if session.staged.as_ref().is_some_and(|staged| session.active.difference(&staged.config).is_empty()) {
+                session.staged = None;
+            }
+        }
+        self.routes_active = self.routes_active + session.active.routes.len() - before;
+        self.sessions.insert(key, session);
+    }
+
+    fn apply_one(&mut self, key: SessionKey, active: &mut Config, edit: &Edit) {
+        if let Edit::Route(id, route) = edit {
+            if let Some(old) = active.routes.get(id).cloned() {
+                self.unclaim(key, &old);
+            }
+            if let Some(new) = route {
+                self.claim(key, new);
+            }
+        }
+        active.edit(edit);
+    }
+
+    fn claim(&mut self, key: SessionKey, route: &Route) {
+        let Some(service) = self.sessions.get(&key).map(|session| session.head.service.clone()) else { return };
+        for claim in route.claims() {
+            let held = self.claims.get(&claim).map_or(&[][..], |claimants| &claimants.routes);
+            let routes = held.iter().copied().chain([(key, route.id)]).collect();
+            self.claims.insert(claim, Claimants { service: service.clone(), routes });
+        }
+    }
+
+    fn unclaim(&mut self, key: SessionKey, route: &Route) {
+        for claim in route.claims() {
+            let Some(claimants) = self.claims.get(&claim) else { continue };
+            let left: Arc<[_]> = claimants.routes.iter().copied().filter(|held| *held != (key, route.id)).collect();
+            let service = claimants.service.clone();
+            if left.is_empty() {
+                self.claims.remove(&claim);
+            } else {
+                self.claims.insert(claim, Claimants { service, routes: left });
+            }
+        }
+    }
+
+    fn bind(&mut self, key: SessionKey, connection: ConnectionId) {
+        // A connection that binds a second session lets go of its first, and a session of its connection.
+        if let Some(first) = self.bound.insert(connection, key)
+            && first != key
+        {
+            self.alter(first, |session| session.bound = None);
+        }
+        let Some(last) = self.sessions.get(&key).map(|session| session.bound) else { return };
+        if let Some(last) = last
+            && last != connection
+        {
+            self.bound.remove(&last);
+        }
+        self.alter(key, |session| session.bound = Some(connection));
+    }
+
+    fn unbind(&mut self, key: SessionKey, at: Time) {
+        let Some(connection) = self.sessions.get(&key).and_then(|session| session.bound) else { return };
+        self.bound.remove(&connection);
+        self.alter(key, |session| {
+            session.bound = None;
+            session.unbound_at = at;
+        });
+    }
+}

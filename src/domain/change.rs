@@ -1,0 +1,69 @@
+//! The only things that can happen to a catalog, the store or the routing table.
+//!
+//! Commands decide on changes; each of those three absorbs them in one exhaustive match.
+
+use std::sync::Arc;
+
+use super::{ConnectionId, Edit, Head, Pending, Sections, SessionKey, Ticket, Time};
+
+/// One step from a catalog to the next. Absorbing it cannot fail.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A session is opened, or its head has a new value.
+    Head(SessionKey, Arc<Head>),
+    /// A session ends; all it had is gone.
+    End(SessionKey),
+    /// An edit of the staged configuration.
+    Stage {
+        /// Whose.
+        key: SessionKey,
+        /// Which.
+        edit: Edit,
+        /// When.
+        at: Time,
+    },
+    /// The staged configuration is dropped.
+    Unstage(SessionKey),
+    /// Edits of the active configuration. Nothing of `sections` is staged any more.
+    Apply {
+        /// Whose.
+        key: SessionKey,
+        /// Which sections were applied.
+        sections: Sections,
+        /// What changes in them.
+        edits: Arc<[Edit]>,
+    },
+    /// A session's server-sent lines go to this connection from now on. Not stored.
+    Bind(SessionKey, ConnectionId),
+    /// A session has lost its connection. Not stored.
+    Unbind(SessionKey, Time),
+    /// A maintenance request waits for its outcome. Not stored.
+    Await(SessionKey, Pending),
+    /// A maintenance request has its outcome, or was cancelled. Not stored.
+    Settle(SessionKey, Ticket),
+}
+
+impl Change {
+    /// Whether a restart must find it.
+    pub fn is_stored(&self) -> bool {
+        match self {
+            Change::Head(..) | Change::End(_) | Change::Stage { .. } | Change::Unstage(_) | Change::Apply { .. } => {
+                true
+            }
+            Change::Bind(..) | Change::Unbind(..) | Change::Await(..) | Change::Settle(..) => false,
+        }
+    }
+
+    /// Whether the loss of power must not lose it: everything stored but what is only staged.
+    pub fn is_precious(&self) -> bool {
+        match self {
+            Change::Head(..) | Change::End(_) | Change::Apply { .. } => true,
+            Change::Stage { .. }
+            | Change::Unstage(_)
+            | Change::Bind(..)
+            | Change::Unbind(..)
+            | Change::Await(..)
+            | Change::Settle(..) => false,
+        }
+    }
+}

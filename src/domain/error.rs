@@ -1,0 +1,87 @@
+//! Why something was refused, in the client's words.
+//!
+//! Knows no door: each of them maps [`Kind`] to its own codes in one exhaustive match.
+//! A message never holds a session id, nor the cause of an internal fault; causes go to the log.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// What a refusal means, whatever was refused. Doors translate this and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The request is wrong in itself; the same request will never succeed.
+    Invalid,
+    /// The session, or the thing named in it, does not exist.
+    NotFound,
+    /// What is to be created exists.
+    AlreadyExists,
+    /// Somebody else holds what is asked for, or the state moved meanwhile.
+    Conflict,
+    /// Right in itself, but not in the present state.
+    Refused,
+    /// A bound was reached; its value stands in the message.
+    Limited,
+    /// The registry cannot do it now; nothing was changed; trying again may help.
+    Unavailable,
+    /// A fault of the server's own.
+    Internal,
+}
+
+/// A refusal: its kind, the field it is about (if it is about one), and one sentence for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    kind: Kind,
+    field: Option<&'static str>,
+    message: Cow<'static, str>,
+}
+
+impl Error {
+    /// A refusal of `kind` that says `message`.
+    pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, field: None, message: message.into() }
+    }
+
+    /// A wrong value in `field`; `message` says what it must be.
+    pub fn invalid(field: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind: Kind::Invalid, field: Some(field), message: message.into() }
+    }
+
+    /// No such session, or it has ended.
+    pub const fn invalid_session() -> Self {
+        Self { kind: Kind::NotFound, field: None, message: Cow::Borrowed("invalid session") }
+    }
+
+    /// What kind of refusal this is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The field that is wrong, for refusals of kind [`Kind::Invalid`] that are about one.
+    pub fn field(&self) -> Option<&'static str> {
+        self.field
+    }
+
+    /// The same refusal, said of `field` instead (`domains` for a bad host in a list, say).
+    #[must_use]
+    pub fn about(self, field: &'static str) -> Self {
+        Self { field: Some(field), ..self }
+    }
+
+    /// The same refusal, its message begun with `place` (`route 3: …`).
+    #[must_use]
+    pub fn within(self, place: &str) -> Self {
+        let message = Cow::Owned(format!("{place}: {self}"));
+        Self { kind: self.kind, field: None, message }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field {
+            Some(field) => write!(out, "{field}: {}", self.message),
+            None => out.write_str(&self.message),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,149 @@
+//! What a session can be told of without asking.
+
+use super::{Error, Target};
+
+/// The types of events that a session can subscribe to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventKind {
+    /// A certificate was replaced.
+    CertRenewed,
+    /// The server's own configuration changed.
+    GlobalConfigChanged,
+    /// A backend became healthy or unhealthy.
+    BackendHealthChanged,
+    /// A circuit breaker changed its state.
+    CircuitStateChanged,
+    /// A drain reached 0 %.
+    DrainCompleted,
+    /// A route entered or left maintenance.
+    MaintenanceChanged,
+    /// A configuration was applied.
+    ConfigApplied,
+    /// Staged changes were dropped for their age.
+    StagedConfigExpired,
+}
+
+impl EventKind {
+    /// All of them.
+    pub const ALL: [EventKind; 8] = [
+        EventKind::CertRenewed,
+        EventKind::GlobalConfigChanged,
+        EventKind::BackendHealthChanged,
+        EventKind::CircuitStateChanged,
+        EventKind::DrainCompleted,
+        EventKind::MaintenanceChanged,
+        EventKind::ConfigApplied,
+        EventKind::StagedConfigExpired,
+    ];
+
+    /// Its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EventKind::CertRenewed => "cert_renewed",
+            EventKind::GlobalConfigChanged => "global_config_changed",
+            EventKind::BackendHealthChanged => "backend_health_changed",
+            EventKind::CircuitStateChanged => "circuit_state_changed",
+            EventKind::DrainCompleted => "drain_completed",
+            EventKind::MaintenanceChanged => "maintenance_changed",
+            EventKind::ConfigApplied => "config_applied",
+            EventKind::StagedConfigExpired => "staged_config_expired",
+        }
+    }
+}
+
+/// A set of event types.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Topics(u16);
+
+impl Topics {
+    /// Reads one event type, or `all`.
+    ///
+    /// # Errors
+    /// `Invalid` for a type that does not exist.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text == "all" {
+            return Ok(EventKind::ALL.into_iter().fold(Topics::default(), Topics::with));
+        }
+        let known = EventKind::ALL.into_iter().find(|kind| kind.name() == text);
+        known.map(|kind| Topics::default().with(kind)).ok_or_else(|| {
+            let names = EventKind::ALL.map(EventKind::name).join(", ");
+            Error::invalid("event_type", format!("`{}` is not one of all, {names}", super::time::shortened(text)))
+        })
+    }
+
+    /// These and one more.
+    #[must_use]
+    pub fn with(self, kind: EventKind) -> Self {
+        Topics(self.0 | 1 << kind as u16)
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn union(self, other: Topics) -> Self {
+        Topics(self.0 | other.0)
+    }
+
+    /// These without those.
+    #[must_use]
+    pub fn without(self, other: Topics) -> Self {
+        Topics(self.0 & !other.0)
+    }
+
+    /// Whether `kind` is among them.
+    pub fn contains(self, kind: EventKind) -> bool {
+        self.0 & (1 << kind as u16) != 0
+    }
+
+    /// Their names, for the store.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        EventKind::ALL.into_iter().filter(move |kind| self.contains(*kind)).map(EventKind::name)
+    }
+}
+
+/// Something that happened to a session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Its drain reached 0 %.
+    DrainCompleted,
+    /// A target of it entered or left maintenance.
+    MaintenanceChanged {
+        /// What entered or left.
+        target: Target,
+        /// Whether it entered.
+        in_maintenance: bool,
+    },
+    /// A configuration of it was applied.
+    ConfigApplied {
+        /// How many applies there were, this one included.
+        revision: u64,
+    },
+    /// Its staged changes were dropped for their age.
+    StagedConfigExpired,
+}
+
+impl Event {
+    /// Its type.
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Event::DrainCompleted => EventKind::DrainCompleted,
+            Event::MaintenanceChanged { .. } => EventKind::MaintenanceChanged,
+            Event::ConfigApplied { .. } => EventKind::ConfigApplied,
+            Event::StagedConfigExpired => EventKind::StagedConfigExpired,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_read_joined_and_taken_away() {
+        let all = Topics::parse("all").unwrap();
+        let one = Topics::parse("drain_completed").unwrap();
+        assert_eq!(all.names().count(), 8);
+        assert!(!all.without(one).contains(EventKind::DrainCompleted));
+        assert_eq!(all.without(one).union(one), all);
+        assert!(Topics::parse("weather").is_err());
+    }
+}

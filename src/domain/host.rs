@@ -1,0 +1,155 @@
+//! Host names that routes are reached by.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+
+use super::Error;
+
+/// Which requests a route is for: a host name, everything below one, or any.
+///
+/// Names are lower case, internationalised ones as punycode (UTS 46), without port or final dot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Host {
+    /// `shop.example`, `10.0.0.7`, `[::1]`.
+    Exact(Arc<str>),
+    /// `*.shop.example`, kept as `shop.example`: one or more labels before it.
+    Below(Arc<str>),
+    /// `*`.
+    Any,
+}
+
+impl Host {
+    /// Reads a host name, `*.` and a host name, or `*`.
+    ///
+    /// # Errors
+    /// `Invalid` for a port, a scheme, a path, a `*` elsewhere, or what no host name can be.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text == "*" {
+            return Ok(Host::Any);
+        }
+        match text.strip_prefix("*.") {
+            Some(base) => domain(base, text).map(|name| Host::Below(name.into())),
+            None => host(text).map(|name| Host::Exact(name.into())),
+        }
+    }
+
+    /// Reads a comma-separated list, without repeats, in the order given.
+    ///
+    /// # Errors
+    /// `Invalid` if one of them is wrong or the list is empty.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, Error> {
+        Self::gather(text.split(',').map(str::trim))
+    }
+
+    /// As [`Host::parse_list`], for names that come one by one.
+    ///
+    /// # Errors
+    /// `Invalid` if one of them is wrong or there is none.
+    pub fn gather<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, Error> {
+        let mut hosts: Vec<Host> = Vec::new();
+        for name in names {
+            let host = Self::parse(name)?;
+            if hosts.len() == Self::LIST_MAX {
+                return Err(Error::invalid("domains", format!("at most {} per route", Self::LIST_MAX)));
+            }
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+        if hosts.is_empty() {
+            return Err(Error::invalid("domains", "at least one host name is needed, or *"));
+        }
+        Ok(hosts)
+    }
+
+    /// The most domains that one route may have.
+    pub const LIST_MAX: usize = 256;
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Exact(name) => out.write_str(name),
+            Host::Below(base) => write!(out, "*.{base}"),
+            Host::Any => out.write_str("*"),
+        }
+    }
+}
+
+/// A host that can be connected to or matched exactly: a name, an IPv4 address, `[IPv6]`.
+pub(super) fn host(text: &str) -> Result<String, Error> {
+    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let address: Ipv6Addr = inner.parse().map_err(|_| refused(text))?;
+        return Ok(format!("[{address}]"));
+    }
+    domain(text, text)
+}
+
+/// The address a host is, when it is one and not a name.
+pub(super) fn literal(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner.parse().ok().map(IpAddr::V6),
+        None => host.parse().ok().map(IpAddr::V4),
+    }
+}
+
+fn domain(name: &str, whole: &str) -> Result<String, Error> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    // The URL list of forbidden characters, not STD 3: container hosts have underscores.
+    let ascii = Uts46::new()
+        .to_ascii(name.as_bytes(), AsciiDenyList::URL, Hyphens::Allow, DnsLength::Verify)
+        .map_err(|_| refused(whole))?;
+    if ascii.contains(['*', ':', '/', '|', '@', ',', '"', '\\']) || ascii.bytes().any(|byte| byte <= b' ') {
+        return Err(refused(whole));
+    }
+    Ok(ascii.into_owned())
+}
+
+fn refused(text: &str) -> Error {
+    let shown = super::time::shortened(text);
+    Error::invalid(
+        "domains",
+        format!("`{shown}` is not a host name; write shop.example, *.shop.example or *, without port or scheme"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> Result<String, Error> {
+        Host::parse(text).map(|host| host.to_string())
+    }
+
+    #[test]
+    fn host_names_are_folded_and_made_punycode() {
+        assert_eq!(shown("Shop.Example."), Ok("shop.example".into()));
+        assert_eq!(shown("bücher.example"), Ok("xn--bcher-kva.example".into()));
+        assert_eq!(shown("*.Bücher.example"), Ok("*.xn--bcher-kva.example".into()));
+        assert_eq!(shown("my_container"), Ok("my_container".into()));
+        assert_eq!(shown("[::0001]"), Ok("[::1]".into()));
+        assert_eq!(shown("*"), Ok("*".into()));
+    }
+
+    #[test]
+    fn what_is_no_host_name_is_refused() {
+        for bad in
+            ["", "a:80", "http://a", "a/b", "a b", "*.*", "*.", "a.*", "**", "a..b", "::1", "[x]", "é|x", ".", "a,b"]
+        {
+            assert!(Host::parse(bad).is_err(), "{bad}");
+        }
+        assert!(Host::parse(&"a".repeat(64)).is_err());
+        assert!(Host::parse(&["a"; 130].join(".")).is_err());
+    }
+
+    #[test]
+    fn a_list_keeps_its_order_and_drops_repeats() {
+        let hosts = Host::parse_list("b.example, A.example,B.EXAMPLE").unwrap();
+        assert_eq!(hosts, [Host::parse("b.example").unwrap(), Host::parse("a.example").unwrap()]);
+        assert!(Host::parse_list("").is_err());
+        assert!(Host::parse_list("a,,b").is_err());
+    }
+}

@@ -1,0 +1,36 @@
+//! The nouns: what a registry holds and what can happen to it.
+//!
+//! Every value here is valid once built; nothing checks it a second time.
+//! There is no IO, no clock, no randomness and no `async` in this module: time and chance are arguments.
+
+mod catalog;
+mod change;
+mod config;
+mod error;
+mod event;
+mod host;
+mod names;
+mod operations;
+mod options;
+mod path;
+mod route;
+mod session;
+mod settings;
+mod time;
+mod url;
+
+pub use catalog::{Catalog, Claim, Claimants};
+pub use change::Change;
+pub use config::{Config, Difference, Edit, Section, Sections, Tally};
+pub use error::{Error, Kind};
+pub use event::{Event, EventKind, Topics};
+pub use host::Host;
+pub use names::{ConnectionId, InstanceName, Metadata, RouteId, ServiceName, SessionId, SessionKey, Target};
+pub use operations::{Drain, Maintenance, MaintenanceEntry, Pending, PendingKind, Ticket};
+pub use options::{LoadBalancing, Options};
+pub use path::PathPrefix;
+pub use route::Route;
+pub use session::{Head, Pulse, Session, Staged};
+pub use settings::{Breaker, HeaderKey, HealthCheck, OptionKey, RateLimit, VALUE_BYTES_MAX, count, header_value};
+pub use time::{Span, Time};
+pub use url::{BackendUrl, PageUrl, Scheme};

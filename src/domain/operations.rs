@@ -1,0 +1,156 @@
+//! Drain and maintenance: states of a session that traffic obeys until they are taken back.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use super::{PageUrl, RouteId, Span, Target, Time};
+
+/// A session's share of traffic falling from 100 % to 0 % in a straight line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// When it began.
+    pub started: Time,
+    /// How long it takes.
+    pub span: Span,
+}
+
+impl Drain {
+    /// When nothing new comes any more.
+    pub fn ends(self) -> Time {
+        self.started.after(self.span)
+    }
+
+    /// The share at `now`, in percent: 100 … 0.
+    pub fn traffic_percent(self, now: Time) -> f64 {
+        let elapsed = now.since(self.started).secs_f64();
+        let whole = self.span.secs_f64();
+        if elapsed >= whole { 0.0 } else { (1.0 - elapsed / whole) * 100.0 }
+    }
+}
+
+/// Why and since when a route is in maintenance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaintenanceEntry {
+    /// The page shown meanwhile; without one, the built-in page.
+    pub page: Option<PageUrl>,
+    /// Since when.
+    pub entered: Time,
+}
+
+/// Which routes of a session are in maintenance.
+///
+/// A route's own word goes before that for all, so that one route can leave while the rest stays.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Maintenance {
+    /// For every route, also those applied later, that has no word of its own.
+    pub all: Option<MaintenanceEntry>,
+    /// For single routes; `None` is a route that left while `all` stayed.
+    pub routes: OrdMap<RouteId, Option<MaintenanceEntry>>,
+}
+
+impl Maintenance {
+    /// What holds for a route.
+    pub fn of(&self, id: RouteId) -> Option<&MaintenanceEntry> {
+        match self.routes.get(&id) {
+            Some(own) => own.as_ref(),
+            None => self.all.as_ref(),
+        }
+    }
+
+    /// The session-wide entry, or else that of the route with the lowest id.
+    pub fn first(&self) -> Option<&MaintenanceEntry> {
+        self.all.as_ref().or_else(|| self.routes.values().flatten().next())
+    }
+
+    /// Puts `target` into maintenance.
+    pub fn enter(&mut self, target: Target, entry: MaintenanceEntry) {
+        match target {
+            Target::All => {
+                self.all = Some(entry);
+                self.routes.clear();
+            }
+            Target::Route(id) => {
+                self.routes.insert(id, Some(entry));
+            }
+        }
+    }
+
+    /// Takes `target` out of maintenance.
+    pub fn exit(&mut self, target: Target) {
+        match target {
+            Target::All => *self = Self::default(),
+            Target::Route(id) if self.all.is_some() => {
+                self.routes.insert(id, None);
+            }
+            Target::Route(id) => {
+                self.routes.remove(&id);
+            }
+        }
+    }
+
+    /// Forgets a route that is gone.
+    pub fn forget(&mut self, id: RouteId) {
+        self.routes.remove(&id);
+    }
+}
+
+/// Names a maintenance request that waits for its outcome. Never reused while the server runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// Which way a pending maintenance request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PendingKind {
+    /// Into maintenance: in force already, waiting for its page.
+    Enter,
+    /// Out of it: in force only once the backends answer.
+    Exit,
+}
+
+/// A maintenance request that was accepted and whose outcome is still to be told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    /// Its name.
+    pub ticket: Ticket,
+    /// Its direction.
+    pub kind: PendingKind,
+    /// What it is for.
+    pub targets: Arc<[Target]>,
+}
+
+impl Pending {
+    /// Whether it and a request for `targets` have a route in common.
+    pub fn overlaps(&self, targets: &[Target]) -> bool {
+        let all = |list: &[Target]| list.contains(&Target::All);
+        all(&self.targets) || all(targets) || self.targets.iter().any(|target| targets.contains(target))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_falls_in_a_straight_line_and_stays_at_nothing() {
+        let drain = Drain { started: Time(1_000), span: Span::from_secs(10) };
+        let percent = |at| drain.traffic_percent(Time(at));
+        assert_eq!((percent(0), percent(1_000)), (100.0, 100.0));
+        assert!((percent(3_500) - 75.0).abs() < 1e-9);
+        assert_eq!((percent(11_000), percent(u64::MAX)), (0.0, 0.0));
+    }
+
+    #[test]
+    fn one_route_can_leave_maintenance_while_the_rest_stays() {
+        let entry = MaintenanceEntry { page: None, entered: Time(1) };
+        let mut maintenance = Maintenance::default();
+        maintenance.enter(Target::All, entry.clone());
+        maintenance.exit(Target::Route(RouteId(1)));
+        assert_eq!(maintenance.of(RouteId(1)), None);
+        assert_eq!(maintenance.of(RouteId(2)), Some(&entry));
+        maintenance.enter(Target::Route(RouteId(1)), entry.clone());
+        assert_eq!(maintenance.of(RouteId(1)), Some(&entry));
+        maintenance.exit(Target::All);
+        assert_eq!(maintenance, Maintenance::default());
+    }
+}

@@ -1,0 +1,179 @@
+//! The options of a route, once every key has its value.
+//!
+//! The one list of option keys: a key that [`Options::set`] does not know means nothing anywhere.
+
+use super::{Error, PathPrefix, Span};
+
+/// How a pool's members share its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadBalancing {
+    /// The less busy of two members drawn by chance.
+    LeastRequests,
+    /// One after the other.
+    RoundRobin,
+    /// By the client's address, so that a client stays with a member.
+    ClientIp,
+}
+
+/// What holds for a route: the defaults, changed by the configuration file, the session's `ALL` and the route's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the protocol")]
+pub struct Options {
+    /// Until the backend's response headers; then 504.
+    pub timeout: Span,
+    /// Until connected; then 502, or another instance.
+    pub connect_timeout: Span,
+    /// What the default health check asks for.
+    pub health_check_path: PathPrefix,
+    /// How often it asks.
+    pub health_check_interval: Span,
+    /// How long the answer may take.
+    pub health_check_timeout: Span,
+    /// Compress responses as the client accepts.
+    pub compression: bool,
+    /// Pass upgrades on; else 403.
+    pub websocket: bool,
+    /// Let clients use HTTP/2.
+    pub http2: bool,
+    /// Let clients use HTTP/3.
+    pub http3: bool,
+    /// Send the client's `Host`; else the backend's own.
+    pub preserve_host: bool,
+    /// Larger request bodies get 413, in bytes.
+    pub max_body_size: u64,
+    /// Further tries when nothing of the request was processed.
+    pub retries: u32,
+    /// Among the service's instances.
+    pub load_balancing: LoadBalancing,
+    /// Drop the route's path before the backend sees it.
+    pub strip_prefix: bool,
+    /// Check the certificate of an `https` backend.
+    pub tls_verify: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            timeout: Span::from_secs(30),
+            connect_timeout: Span::from_secs(5),
+            health_check_path: PathPrefix::root(),
+            health_check_interval: Span::from_secs(30),
+            health_check_timeout: Span::from_secs(5),
+            compression: false,
+            websocket: true,
+            http2: true,
+            http3: true,
+            preserve_host: true,
+            max_body_size: 100 * 1024 * 1024,
+            retries: 1,
+            load_balancing: LoadBalancing::LeastRequests,
+            strip_prefix: false,
+            tls_verify: true,
+        }
+    }
+}
+
+impl Options {
+    /// Sets one option from its text; says whether the key is known. An unknown key changes nothing.
+    ///
+    /// # Errors
+    /// `Invalid` for a known key with a bad value.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<bool, Error> {
+        match key {
+            "timeout" => self.timeout = Span::parse(value)?,
+            "connect_timeout" => self.connect_timeout = Span::parse(value)?,
+            "health_check_path" => self.health_check_path = PathPrefix::parse(value)?,
+            "health_check_interval" => self.health_check_interval = Span::parse(value)?,
+            "health_check_timeout" => self.health_check_timeout = Span::parse(value)?,
+            "compression" => self.compression = truth(value)?,
+            "websocket" => self.websocket = truth(value)?,
+            "http2" => self.http2 = truth(value)?,
+            "http3" => self.http3 = truth(value)?,
+            "preserve_host" => self.preserve_host = truth(value)?,
+            "max_body_size" => self.max_body_size = size(value)?,
+            "retries" => self.retries = retries(value)?,
+            "load_balancing" => self.load_balancing = load_balancing(value)?,
+            "strip_prefix" => self.strip_prefix = truth(value)?,
+            "tls_verify" => self.tls_verify = truth(value)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+fn truth(text: &str) -> Result<bool, Error> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "on" | "yes" => Ok(true),
+        "false" | "0" | "off" | "no" => Ok(false),
+        _ => Err(Error::invalid("value", "must be true or false")),
+    }
+}
+
+fn retries(text: &str) -> Result<u32, Error> {
+    text.parse()
+        .ok()
+        .filter(|retries| *retries <= 10)
+        .ok_or_else(|| Error::invalid("value", "must be a whole number from 0 to 10"))
+}
+
+fn load_balancing(text: &str) -> Result<LoadBalancing, Error> {
+    match text {
+        "least_requests" => Ok(LoadBalancing::LeastRequests),
+        "round_robin" => Ok(LoadBalancing::RoundRobin),
+        "client_ip" => Ok(LoadBalancing::ClientIp),
+        _ => Err(Error::invalid("value", "must be least_requests, round_robin or client_ip")),
+    }
+}
+
+/// Bytes: `1048576`, `512K`, `10M`, `2G`, in powers of 1024; `10MB` and `10MiB` mean the same as `10M`.
+fn size(text: &str) -> Result<u64, Error> {
+    let wrong = || Error::invalid("value", "must be a size in bytes from 1, such as 1048576, 512K, 10M or 2G");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KB" | "KIB" => 10,
+        "M" | "MB" | "MIB" => 20,
+        "G" | "GB" | "GIB" => 30,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).filter(|bytes| *bytes > 0).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_key_takes_effect_and_an_unknown_one_is_told() {
+        let mut options = Options::default();
+        assert_eq!(options.set("max_body_size", "10M"), Ok(true));
+        assert_eq!(options.max_body_size, 10 * 1024 * 1024);
+        assert_eq!(options.set("strip_prefix", "TRUE"), Ok(true));
+        assert!(options.strip_prefix);
+        assert_eq!(options.set("colour", "red"), Ok(false));
+    }
+
+    #[test]
+    fn a_known_key_with_a_bad_value_is_refused() {
+        let bad = [
+            ("timeout", "0"),
+            ("timeout", "soon"),
+            ("compression", "maybe"),
+            ("max_body_size", "0"),
+            ("max_body_size", "10X"),
+            ("max_body_size", "99999999999G"),
+            ("max_body_size", ""),
+            ("retries", "-1"),
+            ("retries", "11"),
+            ("load_balancing", "best"),
+            ("health_check_path", "x"),
+        ];
+        for (key, value) in bad {
+            let mut options = Options::default();
+            assert!(options.set(key, value).is_err(), "{key}={value}");
+            assert_eq!(options, Options::default(), "a refused value changes nothing");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A session: one registered instance, its configuration, and what was asked of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{
+    Config, ConnectionId, Difference, Drain, InstanceName, Maintenance, Metadata, Pending, Route, RouteId, ServiceName,
+    SessionId, SessionKey, Time, Topics,
+};
+
+/// The part of a session that is kept as one row: everything but its configurations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// Its credential.
+    pub id: SessionId,
+    /// The service.
+    pub service: ServiceName,
+    /// The instance.
+    pub instance: InstanceName,
+    /// Told by the client, shown to operators.
+    pub maintenance_port: u16,
+    /// Told by the client.
+    pub metadata: Metadata,
+    /// When it registered.
+    pub connected_at: Time,
+    /// The number of its next route, from 1.
+    pub next_route: u32,
+    /// How many applies changed something.
+    pub revision: u64,
+    /// When the last of them was.
+    pub last_apply: Option<Time>,
+    /// Its drain, running or complete.
+    pub drain: Option<Drain>,
+    /// Its maintenance.
+    pub maintenance: Maintenance,
+    /// The events its connection is told of.
+    pub topics: Topics,
+    /// Set once a new registration of the instance took over: how long the routes still serve.
+    pub replaced: Option<Time>,
+}
+
+/// When a session was last heard of. Shared by all copies of the session, and written by
+/// readers, so that a `PING` need not queue for the writer.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    /// A pulse that was felt at `now`.
+    pub fn new(now: Time) -> Self {
+        Self(Arc::new(AtomicU64::new(now.0)))
+    }
+
+    /// Heard of it at `now`.
+    pub fn touch(&self, now: Time) {
+        // Most commands of a pipelined batch share a millisecond: read before writing a shared line.
+        if self.0.load(Ordering::Relaxed) < now.0 {
+            self.0.fetch_max(now.0, Ordering::Relaxed);
+        }
+    }
+
+    /// When it was last heard of.
+    pub fn last(&self) -> Time {
+        Time(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Changes that are staged: the whole configuration as it will be.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    /// The active configuration with every staged edit made.
+    pub config: Config,
+    /// When it was last edited.
+    pub touched: Time,
+}
+
+/// One session, as the catalog holds it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its number.
+    pub key: SessionKey,
+    /// What is kept of it as one row.
+    pub head: Arc<Head>,
+    /// What traffic obeys.
+    pub active: Config,
+    /// What the next apply makes active, when anything is staged.
+    pub staged: Option<Staged>,
+    /// The connection its server-sent lines go to; without one it is disconnected.
+    pub bound: Option<ConnectionId>,
+    /// Since when it has had no connection (while it has none).
+    pub unbound_at: Time,
+    /// Its last activity.
+    pub pulse: Pulse,
+    /// Maintenance requests whose outcome is to be told.
+    pub pending: Vec<Pending>,
+}
+
+impl Session {
+    /// A session that has just been opened, or read from the store.
+    pub fn new(key: SessionKey, head: Arc<Head>) -> Self {
+        let opened = head.connected_at;
+        Self {
+            key,
+            head,
+            active: Config::default(),
+            staged: None,
+            bound: None,
+            unbound_at: opened,
+            pulse: Pulse::new(opened),
+            pending: Vec::new(),
+        }
+    }
+
+    /// The configuration that commands edit: the staged one, or the active one while nothing is staged.
+    pub fn edited(&self) -> &Config {
+        self.staged.as_ref().map_or(&self.active, |staged| &staged.config)
+    }
+
+    /// What an apply would change.
+    pub fn difference(&self) -> Difference {
+        match &self.staged {
+            Some(staged) => self.active.difference(&staged.config),
+            None => Difference::default(),
+        }
+    }
+
+    /// A route that is active or staged, the staged one first.
+    pub fn route(&self, id: RouteId) -> Option<&Arc<Route>> {
+        self.edited().routes.get(&id).or_else(|| self.active.routes.get(&id))
+    }
+}

@@ -1,0 +1,161 @@
+//! Moments and durations.
+//!
+//! Nothing here reads a clock: `crate::clock` does, and hands a [`Time`] in.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Error;
+
+/// A moment: milliseconds since the Unix epoch, UTC. The server's clock never lets it run backwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// The moment `span` later, the far end of time at most.
+    #[must_use]
+    pub fn after(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.millis()))
+    }
+
+    /// How long ago `earlier` was; zero if it is still to come.
+    pub fn since(self, earlier: Time) -> Span {
+        Span::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// RFC 3339, UTC, with milliseconds: `2026-11-22T13:40:08.125Z`.
+impl fmt::Display for Time {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
+        let moment = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
+        write!(out, "{moment:.3}")
+    }
+}
+
+/// A duration of at most 366 days, to the millisecond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(u64);
+
+impl Span {
+    /// The longest duration a client may ask for.
+    pub const MAX: Span = Span(366 * 24 * 60 * 60 * 1000);
+
+    /// From whole milliseconds.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// From whole seconds.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Its length in milliseconds.
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// Its length in seconds, with a fraction.
+    #[expect(clippy::cast_precision_loss, reason = "a year of milliseconds fits an f64 exactly")]
+    pub fn secs_f64(self) -> f64 {
+        self.0 as f64 / 1000.0
+    }
+
+    /// The same, as the standard library has it.
+    pub const fn std(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+
+    /// Reads a positive duration as Go writes it (`500ms`, `1m30s`, `2h`), or whole seconds (`30`).
+    ///
+    /// What is shorter than a millisecond counts as one.
+    ///
+    /// # Errors
+    /// `Invalid` for anything else: zero, negative, over a year, no unit on a fraction.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let wrong = |why: &str| Err(Error::invalid("duration", format!("`{}` {why}", shortened(text))));
+        let parsed = match text.parse::<u64>() {
+            Ok(secs) => Some(Duration::from_secs(secs)),
+            Err(_) if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() => {
+                return wrong("is too long; the longest is 8784h");
+            }
+            Err(_) => text.parse::<jiff::SignedDuration>().ok().and_then(|signed| Duration::try_from(signed).ok()),
+        };
+        match parsed {
+            None => wrong("is not a positive duration; write 500ms, 30s, 1m30s or 2h"),
+            Some(Duration::ZERO) => wrong("is zero; a positive duration is needed"),
+            Some(long) if long > Self::MAX.std() => wrong("is too long; the longest is 8784h"),
+            Some(fine) => {
+                let millis = u64::try_from(fine.as_millis()).unwrap_or(u64::MAX);
+                Ok(Self(millis.max(1)))
+            }
+        }
+    }
+}
+
+/// As Go writes it: `1h30m0s`, `1.5s`, `500ms`.
+impl fmt::Display for Span {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (secs, millis) = (self.0 / 1000, self.0 % 1000);
+        if secs == 0 && millis > 0 {
+            return write!(out, "{millis}ms");
+        }
+        let (hours, minutes) = (secs / 3600, secs / 60 % 60);
+        if hours > 0 {
+            write!(out, "{hours}h")?;
+        }
+        if hours > 0 || minutes > 0 {
+            write!(out, "{minutes}m")?;
+        }
+        if millis == 0 {
+            return write!(out, "{}s", secs % 60);
+        }
+        let fraction = format!("{millis:03}");
+        write!(out, "{}.{}s", secs % 60, fraction.trim_end_matches('0'))
+    }
+}
+
+/// At most 40 characters of what a client sent, for a message.
+pub(super) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them_or_as_seconds() {
+        let millis = |text| Span::parse(text).map(Span::millis);
+        assert_eq!(millis("500ms"), Ok(500));
+        assert_eq!(millis("1m30s"), Ok(90_000));
+        assert_eq!(millis("1.5s"), Ok(1_500));
+        assert_eq!(millis("2h"), Ok(7_200_000));
+        assert_eq!(millis("30"), Ok(30_000));
+        assert_eq!(millis("100us"), Ok(1));
+        assert_eq!(millis("100µs"), Ok(1));
+    }
+
+    #[test]
+    fn a_duration_that_makes_no_sense_is_refused() {
+        for text in ["", "0", "0s", "-5s", "abc", "1.5", "99999999999999999999", "20000h", "5x", " "] {
+            assert!(Span::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_written_so_that_it_reads_back() {
+        for text in ["500ms", "1.5s", "30s", "1m30s", "2h0m0s", "1h0m0.25s"] {
+            assert_eq!(Span::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_moment_is_written_in_rfc_3339() {
+        assert_eq!(Time(1_795_323_231_906).to_string(), "2026-11-22T04:53:51.906Z");
+    }
+}

@@ -1,0 +1,257 @@
+//! Where requests go: backends, and pages fetched for maintenance.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{Error, PathPrefix};
+
+/// How a backend is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scheme {
+    /// HTTP/1.1 over TCP; `ws` is the same.
+    Http,
+}
+
+impl Scheme {
+    fn parse(text: &str, field: &'static str) -> Result<Self, Error> {
+        let later = |name: &str| format!("{name} backends are not supported yet; use http or ws");
+        match text.to_ascii_lowercase().as_str() {
+            "http" | "ws" => Ok(Scheme::Http),
+            name @ ("https" | "wss" | "h2c") => Err(Error::invalid(field, later(name))),
+            _ => Err(Error::invalid(field, "must begin with http:// or ws://")),
+        }
+    }
+
+    /// The port when a URL names none.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+        }
+    }
+}
+
+/// A backend: scheme, host, port, and a base path that is put before the request's path.
+///
+/// Two URLs that mean the same compare equal: `http://b:3000/` and `http://b:3000`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendUrl {
+    text: Arc<str>,
+    scheme: Scheme,
+    host: Arc<str>,
+    port: u16,
+    authority: Arc<str>,
+    base: Arc<str>,
+}
+
+impl BackendUrl {
+    /// The most bytes of a URL.
+    pub const BYTES_MAX: usize = 2048;
+
+    /// Reads `scheme://host[:port][/base]`.
+    ///
+    /// # Errors
+    /// `Invalid` for another scheme, user info, a query, a fragment, or what no host or path can be.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let wrong = |why: &str| Error::invalid("backend_url", why.to_owned());
+        if text.len() > Self::BYTES_MAX {
+            return Err(wrong("at most 2048 bytes"));
+        }
+        if text.contains(['?', '#', '@']) {
+            return Err(wrong("no query, fragment or user info; write http://host:port/base"));
+        }
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("must begin with http:// or ws://"))?;
+        let scheme_known = Scheme::parse(scheme, "backend_url")?;
+        let (authority, base) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, port) = host_and_port(authority, scheme_known)?;
+        let base = if base.is_empty() { "/" } else { base };
+        let base = PathPrefix::parse(base).map_err(|error| error.about("backend_url"))?;
+        let base = base.as_str().trim_end_matches('/');
+        let authority = match authority.rsplit_once(':') {
+            Some((_, digits)) if !digits.ends_with(']') => format!("{host}:{port}"),
+            _ => host.clone(),
+        };
+        Ok(Self {
+            text: format!("{}://{authority}{base}", scheme.to_ascii_lowercase()).into(),
+            scheme: scheme_known,
+            host: host.into(),
+            port,
+            authority: authority.into(),
+            base: base.into(),
+        })
+    }
+
+    /// The URL in its one spelling, without a final `/`.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// How it is spoken to.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Name, IPv4 address or `[IPv6]`.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The address, when the host is one and needs no resolving.
+    pub fn address(&self) -> Option<IpAddr> {
+        super::host::literal(&self.host)
+    }
+
+    /// The port, the scheme's own if none was given.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What `Host` says when the backend's own name is sent: the port only where one was given.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// What is put before the request's path: empty, or `/base` without a final `/`.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+}
+
+impl fmt::Display for BackendUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
+fn host_and_port(authority: &str, scheme: Scheme) -> Result<(String, u16), Error> {
+    let wrong = |why: &str| Error::invalid("backend_url", why.to_owned());
+    let split = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    if split.0.is_empty() {
+        return Err(wrong("has no host"));
+    }
+    let host = super::host::host(split.0).map_err(|_| wrong("its host is no host name or address"))?;
+    let port = match split.1 {
+        None => scheme.default_port(),
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            digits.parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("its port must be 1 to 65535"))?
+        }
+        Some(_) => return Err(wrong("its port must be 1 to 65535")),
+    };
+    Ok((host, port))
+}
+
+/// A page to fetch: a backend and what to ask it for, a query included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageUrl {
+    text: Arc<str>,
+    origin: BackendUrl,
+    target: Arc<str>,
+}
+
+impl PageUrl {
+    /// Reads `http://host[:port][/path][?query]`.
+    ///
+    /// # Errors
+    /// `Invalid` as for [`BackendUrl::parse`], the query aside.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let wrong = |why: &str| Error::invalid("page_url", why.to_owned());
+        let after_scheme = text.find("://").map_or(0, |at| at + 3);
+        let end = text[after_scheme..].find(['/', '?']).map_or(text.len(), |at| after_scheme + at);
+        let (origin, target) = text.split_at(end);
+        let origin = BackendUrl::parse(origin).map_err(|error| error.about("page_url"))?;
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        if text.len() > BackendUrl::BYTES_MAX || target.contains('#') {
+            return Err(wrong("at most 2048 bytes, without a fragment"));
+        }
+        let target = http::uri::PathAndQuery::try_from(target)
+            .map_err(|_| wrong("only the characters of a URL, others percent-encoded"))?;
+        Ok(Self { text: format!("{origin}{target}").into(), origin, target: target.as_str().into() })
+    }
+
+    /// The page a backend answers its health checks and tests with: its base path, or `/`.
+    pub fn of_backend(backend: &BackendUrl, path: &PathPrefix) -> Self {
+        let target = format!("{}{path}", backend.base());
+        Self { text: format!("{backend}{path}").into(), origin: backend.clone(), target: target.into() }
+    }
+
+    /// The whole URL.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whom to connect to. Its base path is already part of [`PageUrl::target`].
+    pub fn origin(&self) -> &BackendUrl {
+        &self.origin
+    }
+
+    /// Path and query to ask for, in origin form (RFC 9112 §3.2.1).
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_url_has_one_spelling() {
+        let spelled = |text| BackendUrl::parse(text).unwrap().as_str().to_owned();
+        assert_eq!(spelled("http://b:3000/"), "http://b:3000");
+        assert_eq!(spelled("HTTP://B.Example/app/"), "http://b.example/app");
+        assert_eq!(spelled("ws://[::1]:9/x"), "ws://[::1]:9/x");
+        assert_eq!(spelled("http://[::1]"), "http://[::1]");
+    }
+
+    #[test]
+    fn a_backend_url_comes_apart_into_what_a_request_needs() {
+        let url = BackendUrl::parse("http://10.0.0.7:8080/app/").unwrap();
+        assert_eq!((url.host(), url.port(), url.base()), ("10.0.0.7", 8080, "/app"));
+        assert_eq!(url.address(), Some("10.0.0.7".parse().unwrap()));
+        let url = BackendUrl::parse("ws://b").unwrap();
+        assert_eq!((url.authority(), url.port(), url.base(), url.address()), ("b", 80, "", None));
+    }
+
+    #[test]
+    fn what_is_no_backend_url_is_refused() {
+        for bad in [
+            "",
+            "b:3000",
+            "http://",
+            "http://:80",
+            "http://b:0",
+            "http://b:65536",
+            "http://b:x",
+            "http://b:",
+            "http://u@b",
+            "http://b?x",
+            "http://b/#x",
+            "ftp://b",
+            "http://b /",
+            "http://b/a b",
+            "http://::1",
+            "http://[::1",
+            "https://b",
+            "wss://b",
+            "h2c://b",
+            "http://b/../x",
+            "http:///x",
+        ] {
+            assert!(BackendUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_page_url_may_have_a_query() {
+        let page = PageUrl::parse("http://pages:8000/down.html?lang=de").unwrap();
+        assert_eq!((page.origin().as_str(), page.target()), ("http://pages:8000", "/down.html?lang=de"));
+        assert_eq!(PageUrl::parse("http://pages?x").unwrap().target(), "/?x");
+        assert_eq!(PageUrl::parse("http://pages").unwrap().as_str(), "http://pages/");
+        for bad in ["", "x", "http://", "http://a/b c", "http://a/#b", "ftp://a"] {
+            assert!(PageUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

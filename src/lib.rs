@@ -1,0 +1,10 @@
+//! Signalbox: a service registry and reverse proxy in one binary. This page is the map.
+//!
+//! `domain` holds the nouns and what can happen to them; `registry` decides on commands and runs the one
+//! writer; `traffic` decides on requests. These three do no IO of their own. `store` keeps, `proxy` carries
+//! requests, `pipe` is the line protocol. `app` wires them together, and nothing else may name two of them.
+
+pub mod clock;
+pub mod domain;
+pub mod lifecycle;
+pub mod registry;

@@ -1,0 +1,76 @@
+//! The only place where tasks and threads begin, and where the process learns that it is to end.
+//!
+//! Every background task has an owner (whoever holds the [`Lifecycle`]), a name, and an end:
+//! the stop token. A task that panics takes the server down in good order, for what it
+//! did is done by nobody else; a connection's panic ends that connection alone.
+
+use std::panic::AssertUnwindSafe;
+use std::thread;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The tasks of one part of the server, and the word that ends them.
+#[derive(Clone, Debug, Default)]
+pub struct Lifecycle {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Lifecycle {
+    /// A part that nothing runs in yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cancelled once the part is to end.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Runs what the whole server depends on; if it panics, the part is stopped.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                tracing::error!(task = name, "a task panicked; stopping");
+                stop.cancel();
+            }
+        });
+    }
+
+    /// Runs what one connection or one request needs; if it panics, nothing else is concerned.
+    pub fn spawn_one(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                tracing::error!(task = name, "a task panicked");
+            }
+        });
+    }
+
+    /// Asks the part to end, and waits for its tasks, `grace` at most. Whether all ended.
+    pub async fn end(&self, grace: Duration) -> bool {
+        self.stop.cancel();
+        self.tasks.close();
+        tokio::time::timeout(grace, self.tasks.wait()).await.is_ok()
+    }
+}
+
+/// Runs `task` on the current thread's [`tokio::runtime::LocalRuntime`]; it ends with its runtime at the latest.
+/// A panic ends the task alone.
+pub fn spawn_local(task: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(task);
+}
+
+/// Starts a named thread.
+///
+/// # Errors
+/// When the system has no room for another.
+pub fn spawn_thread<T: Send + 'static>(
+    name: String,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<thread::JoinHandle<T>> {
+    thread::Builder::new().name(name).spawn(body)
+}

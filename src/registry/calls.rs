@@ -1,0 +1,226 @@
+//! THE list: every call of the protocol, in its order, whatever door it comes through.
+//!
+//! A [`Command`] may change something and goes through the writer; a [`Query`] is answered from the
+//! published catalog. Adding a call begins here, and the compiler names the rest.
+
+use crate::domain::{Catalog, Change, ConnectionId, Error, Event, RouteId, SessionId, SessionKey, Time};
+
+use super::Limits;
+use super::config::{ConfigApply, ConfigRollback};
+use super::operations::{
+    BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, DrainStatus, MaintEnter,
+    MaintExit, MaintStatus, SettleMaintenance, StatsGet, Verification,
+};
+use super::routes::{RouteAdd, RouteAddBulk, RouteList, RouteRemove, RouteUpdate};
+use super::sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, Subscribe, Unsubscribe};
+use super::settings::{
+    CircuitBreakerSet, HeadersRemove, HeadersSet, HealthSet, OptionsRemove, OptionsSet, RatelimitSet,
+};
+use super::views::{
+    BreakerView, DiffView, DrainView, MaintenanceView, RouteView, SessionView, StatsView,
+};
+
+/// What a command is decided with beside the catalog: the time, and the bounds in force.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Now.
+    pub now: Time,
+    /// The bounds.
+    pub limits: &'a Limits,
+}
+
+/// What a command comes to: an answer, the changes it takes, and whom to tell.
+#[derive(Debug)]
+pub struct Decided {
+    /// The answer, given once the changes are stored and published.
+    pub reply: Reply,
+    /// What changes, in this order.
+    pub changes: Vec<Change>,
+    /// Who is told, after the answer is true.
+    pub notices: Vec<Notice>,
+}
+
+impl Decided {
+    /// An answer and the changes it takes, with nobody to tell.
+    pub fn new(reply: Reply, changes: Vec<Change>) -> Self {
+        Self { reply, changes, notices: Vec::new() }
+    }
+
+    /// The same, and `event` told to the session.
+    #[must_use]
+    pub fn telling(mut self, key: SessionKey, event: Event) -> Self {
+        self.notices.push(Notice::Event(key, event));
+        self
+    }
+}
+
+/// A refusal changes nothing, by construction.
+pub type Decision = Result<Decided, Error>;
+
+/// Something to tell a connection that did not ask.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// An event of a session, for its bound connection if it subscribed.
+    Event(SessionKey, Event),
+    /// The connection is to be closed: its session was shut down.
+    Close(ConnectionId),
+}
+
+/// The shapes that answers to commands have; many commands share one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// A session was opened.
+    Registered(SessionId),
+    /// A session was found and bound.
+    Reconnected,
+    /// There is no such session; register again.
+    Gone,
+    /// Done, with nothing to say.
+    Done,
+    /// A route was staged.
+    RouteAdded(RouteId),
+    /// Routes were staged, in the order given.
+    RoutesAdded(Vec<RouteId>),
+    /// A drain runs and completes then.
+    DrainUntil(Time),
+    /// A maintenance request was accepted; its outcome follows from [`super::Registry::verify`].
+    Maintenance(Verification),
+}
+
+/// The shapes that answers to queries have.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The session is alive.
+    Pong,
+    /// A session.
+    Session(Box<SessionView>),
+    /// Its routes.
+    Routes(Vec<RouteView>),
+    /// A breaker.
+    Breaker(BreakerView),
+    /// The staged configuration would apply.
+    Valid,
+    /// What it would change.
+    Diff(Box<DiffView>),
+    /// A drain.
+    Drain(DrainView),
+    /// Maintenance.
+    Maintenance(MaintenanceView),
+    /// One route's statistics.
+    RouteStats(Box<StatsView>),
+    /// All routes' statistics.
+    Stats(Vec<StatsView>),
+}
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// A call that may change something.
+        #[derive(Clone, Debug)]
+        pub enum Command { $($(#[$doc])* $name($name)),+ }
+
+        impl Command {
+            /// Decides without changing anything.
+            pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+                match self { $(Command::$name(command) => command.decide(catalog, context)),+ }
+            }
+
+            /// The session it names, whose activity it is.
+            pub(super) fn session(&self) -> Option<&SessionId> {
+                match self { $(Command::$name(command) => command.session()),+ }
+            }
+        }
+
+        $(impl From<$name> for Command {
+            fn from(command: $name) -> Self { Command::$name(command) }
+        })+
+    };
+}
+
+commands! {
+    /// 1
+    Register,
+    /// 2
+    Reconnect,
+    /// 5
+    ClientShutdown,
+    /// 6
+    RouteAdd,
+    /// 7
+    RouteAddBulk,
+    /// 8
+    RouteUpdate,
+    /// 9
+    RouteRemove,
+    /// 11
+    HeadersSet,
+    /// 12
+    HeadersRemove,
+    /// 13
+    OptionsSet,
+    /// 14
+    OptionsRemove,
+    /// 15
+    HealthSet,
+    /// 16
+    RatelimitSet,
+    /// 17
+    CircuitBreakerSet,
+    /// 19
+    CircuitBreakerReset,
+    /// 21 and 24
+    ConfigApply,
+    /// 22
+    ConfigRollback,
+    /// 25
+    DrainStart,
+    /// 27
+    DrainCancel,
+    /// 28
+    MaintEnter,
+    /// 29
+    MaintExit,
+    /// 33
+    Subscribe,
+    /// 34
+    Unsubscribe,
+    /// The server's own: a connection ended.
+    Disconnect,
+    /// The server's own: something of a session is due.
+    Expire,
+    /// The server's own: a maintenance request has its outcome.
+    SettleMaintenance,
+}
+
+/// A call that only asks.
+#[derive(Clone, Debug)]
+pub enum Query {
+    /// 3
+    Ping(SessionId),
+    /// 4
+    SessionInfo(SessionId),
+    /// 10
+    RouteList(RouteList),
+    /// 18
+    CircuitBreakerStatus(CircuitBreakerStatus),
+    /// 20
+    ConfigValidate(SessionId),
+    /// 23
+    ConfigDiff(SessionId),
+    /// 26
+    DrainStatus(DrainStatus),
+    /// 30
+    MaintStatus(MaintStatus),
+    /// 31
+    StatsGet(StatsGet),
+}
+
+/// Any call of the protocol.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// Goes to the writer.
+    Command(Command),
+    /// Is answered at once.
+    Query(Query),
+    /// 32: takes as long as the backend does.
+    BackendTest(BackendTest),
+}

@@ -1,0 +1,74 @@
+//! What the registry needs of the rest of the server, and who stands behind it:
+//! a store keeps, a publisher shows, traffic observes. Tests put their own there.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
+
+use super::views::RouteNumbers;
+
+/// A future that a port gives.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where changes are kept.
+pub trait Store: Send + 'static {
+    /// Everything kept, as changes to be absorbed by an empty catalog, and the revision it is at.
+    ///
+    /// # Errors
+    /// When what is kept cannot be read or understood.
+    fn load(&mut self) -> impl Future<Output = Result<Loaded, StoreError>> + Send;
+
+    /// Keeps `changes` and `revision`, all or nothing: after an error nothing of them is kept.
+    /// If one of them [is precious](Change::is_precious), all survive a loss of power once this returns.
+    /// Changes that [are not stored](Change::is_stored) are passed over.
+    ///
+    /// # Errors
+    /// When they cannot be kept now.
+    fn commit(&mut self, changes: &[Change], revision: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Closes it in good order.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// What a store kept.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The revision at the last commit.
+    pub revision: u64,
+    /// Sessions (replaced ones before those that replaced them), active configurations, staged ones.
+    pub changes: Vec<Change>,
+}
+
+/// A store's failure. For the log; clients hear that the registry is unavailable.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Where changes are shown before they are answered: the routing table.
+pub trait Publish: Send + 'static {
+    /// Takes in `changes`, which made `catalog` of the one before. Must be quick: the writer waits.
+    fn publish(&mut self, catalog: &Arc<Catalog>, changes: &[Change]);
+}
+
+/// What traffic has seen, and what it can try.
+pub trait Traffic: Send + Sync + 'static {
+    /// A route's numbers since it has its backend.
+    fn numbers(&self, session: SessionKey, route: RouteId) -> RouteNumbers;
+
+    /// Requests and tunnels of a session under way.
+    fn in_flight(&self, session: SessionKey) -> u64;
+
+    /// Gets a page, without following redirects, and reads at most 64 KiB of it.
+    /// The error is fit for the client's eyes.
+    fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span) -> Boxed<'a, Result<Fetched, String>>;
+}
+
+/// A page that was got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its status.
+    pub status: u16,
+    /// From the beginning of the connection to the end of the head.
+    pub took: Span,
+}

@@ -1,0 +1,204 @@
+//! What queries answer: the payloads of the protocol, with its keys.
+//!
+//! Every door shows these; none adds keys of its own.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::domain::{RouteId, Tally, Time};
+
+/// `SESSION_OK`.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct SessionView {
+    pub session_id: String,
+    pub service_name: String,
+    pub instance_name: String,
+    pub maintenance_port: u16,
+    #[serde(serialize_with = "moment")]
+    pub connected_at: Time,
+    pub uptime_seconds: u64,
+    #[serde(serialize_with = "moment")]
+    pub last_activity: Time,
+    pub routes_active: usize,
+    pub routes_staged: usize,
+    #[serde(serialize_with = "moment_or_null")]
+    pub last_apply: Option<Time>,
+    pub revision: u64,
+    pub metadata: Box<RawValue>,
+}
+
+/// One entry of `ROUTE_LIST_OK`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct RouteView {
+    #[serde(serialize_with = "shown")]
+    pub route_id: RouteId,
+    #[serde(serialize_with = "shown")]
+    pub id: RouteId,
+    pub domains: Vec<String>,
+    pub path: String,
+    pub backend: String,
+    pub priority: i32,
+    pub status: RouteStatus,
+}
+
+/// Where a route stands between staged and active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteStatus {
+    /// Traffic obeys it.
+    Active,
+    /// It will be so after the next apply.
+    Staged,
+    /// Traffic obeys it until the next apply.
+    PendingRemoval,
+}
+
+/// `DIFF_OK`.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct DiffView {
+    pub routes: RoutesDiff,
+    pub headers: TallyView,
+    pub options: TallyView,
+    pub health: TallyView,
+    pub ratelimit: TallyView,
+    pub circuit: TallyView,
+    pub warnings: Vec<String>,
+}
+
+/// The routes in a `DIFF_OK`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct RoutesDiff {
+    #[serde(serialize_with = "all_shown")]
+    pub added: Vec<RouteId>,
+    #[serde(serialize_with = "all_shown")]
+    pub removed: Vec<RouteId>,
+    #[serde(serialize_with = "all_shown")]
+    pub modified: Vec<RouteId>,
+}
+
+/// The other sections in a `DIFF_OK`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct TallyView {
+    pub added: usize,
+    pub removed: usize,
+    pub modified: usize,
+}
+
+impl From<Tally> for TallyView {
+    fn from(tally: Tally) -> Self {
+        Self { added: tally.added, removed: tally.removed, modified: tally.modified }
+    }
+}
+
+/// The state of a circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Requests pass.
+    Closed,
+}
+
+/// `CIRCUIT_STATUS_OK`.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct BreakerView {
+    pub state: BreakerState,
+    pub failures: u64,
+    pub successes: u64,
+    #[serde(serialize_with = "moment_or_null")]
+    pub last_failure: Option<Time>,
+    #[serde(serialize_with = "moment_or_null")]
+    pub next_attempt: Option<Time>,
+    pub healthy: bool,
+    pub in_maintenance: bool,
+    pub draining: bool,
+}
+
+/// `DRAIN_STATUS_OK`.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct DrainView {
+    pub active: bool,
+    #[serde(serialize_with = "moment")]
+    pub started_at: Time,
+    pub duration_seconds: f64,
+    pub elapsed_seconds: f64,
+    pub remaining_seconds: f64,
+    pub traffic_percent: f64,
+    pub in_flight: u64,
+}
+
+/// `MAINT_STATUS_OK`.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct MaintenanceView {
+    #[serde(serialize_with = "all_shown")]
+    pub in_maintenance: Vec<RouteId>,
+    pub maintenance_backend: String,
+    #[serde(serialize_with = "moment_or_null")]
+    pub entered_at: Option<Time>,
+}
+
+/// `STATS_OK`, for one route.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct StatsView {
+    #[serde(serialize_with = "shown")]
+    pub route_id: RouteId,
+    #[serde(flatten)]
+    pub numbers: RouteNumbers,
+}
+
+/// What traffic has counted for a route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct RouteNumbers {
+    pub requests: u64,
+    pub errors: u64,
+    pub avg_latency_ms: f64,
+    pub p50_latency_ms: f64,
+    pub p95_latency_ms: f64,
+    pub p99_latency_ms: f64,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub status_codes: BTreeMap<u16, u64>,
+    pub in_flight: u64,
+}
+
+/// `BACKEND_OK` or `BACKEND_FAIL`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub enum BackendView {
+    /// It answered.
+    Reachable { reachable: bool, response_time_ms: f64, status_code: u16, tls_valid: bool },
+    /// It did not, and why.
+    Unreachable { reachable: bool, error: String },
+}
+
+fn shown<S: Serializer>(id: &RouteId, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(id)
+}
+
+fn all_shown<S: Serializer>(ids: &[RouteId], out: S) -> Result<S::Ok, S::Error> {
+    out.collect_seq(ids.iter().map(ToString::to_string))
+}
+
+fn moment<S: Serializer>(at: &Time, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(at)
+}
+
+#[expect(clippy::ref_option, reason = "serde hands fields over by reference")]
+fn moment_or_null<S: Serializer>(at: &Option<Time>, out: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => out.collect_str(at),
+        None => out.serialize_none(),
+    }
+}
