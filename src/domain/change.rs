@@ -44,6 +44,21 @@ pub enum Change {
 }
 
 impl Change {
+    /// The session it is about.
+    pub fn key(&self) -> SessionKey {
+        match self {
+            Change::Head(key, _)
+            | Change::End(key)
+            | Change::Stage { key, .. }
+            | Change::Unstage(key)
+            | Change::Apply { key, .. }
+            | Change::Bind(key, _)
+            | Change::Unbind(key, _)
+            | Change::Await(key, _)
+            | Change::Settle(key, _) => *key,
+        }
+    }
+
     /// Whether a restart must find it.
     pub fn is_stored(&self) -> bool {
         match self {

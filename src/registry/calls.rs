@@ -6,19 +6,18 @@
 use crate::domain::{Catalog, Change, ConnectionId, Error, Event, RouteId, SessionId, SessionKey, Time};
 
 use super::Limits;
-use super::config::{ConfigApply, ConfigRollback};
+use super::config::{ConfigApply, ConfigRollback, diff, validate};
 use super::operations::{
-    BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, DrainStatus, MaintEnter,
-    MaintExit, MaintStatus, SettleMaintenance, StatsGet, Verification,
+    BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, MaintEnter, MaintExit,
+    SettleMaintenance, StatsGet, Verification, drain_status, maintenance_status,
 };
-use super::routes::{RouteAdd, RouteAddBulk, RouteList, RouteRemove, RouteUpdate};
-use super::sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, Subscribe, Unsubscribe};
+use super::ports::Traffic;
+use super::routes::{RouteAdd, RouteAddBulk, RouteRemove, RouteUpdate, route_list};
+use super::sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, Subscribe, Unsubscribe, info};
 use super::settings::{
     CircuitBreakerSet, HeadersRemove, HeadersSet, HealthSet, OptionsRemove, OptionsSet, RatelimitSet,
 };
-use super::views::{
-    BreakerView, DiffView, DrainView, MaintenanceView, RouteView, SessionView, StatsView,
-};
+use super::views::{BreakerView, DiffView, DrainView, MaintenanceView, RouteView, SessionView, StatsView};
 
 /// What a command is decided with beside the catalog: the time, and the bounds in force.
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +198,7 @@ pub enum Query {
     /// 4
     SessionInfo(SessionId),
     /// 10
-    RouteList(RouteList),
+    RouteList(SessionId),
     /// 18
     CircuitBreakerStatus(CircuitBreakerStatus),
     /// 20
@@ -207,11 +206,45 @@ pub enum Query {
     /// 23
     ConfigDiff(SessionId),
     /// 26
-    DrainStatus(DrainStatus),
+    DrainStatus(SessionId),
     /// 30
-    MaintStatus(MaintStatus),
+    MaintStatus(SessionId),
     /// 31
     StatsGet(StatsGet),
+}
+
+impl Query {
+    fn session(&self) -> &SessionId {
+        match self {
+            Query::Ping(session)
+            | Query::SessionInfo(session)
+            | Query::RouteList(session)
+            | Query::ConfigValidate(session)
+            | Query::ConfigDiff(session)
+            | Query::DrainStatus(session)
+            | Query::MaintStatus(session) => session,
+            Query::CircuitBreakerStatus(status) => &status.session,
+            Query::StatsGet(stats) => &stats.session,
+        }
+    }
+
+    /// Answers from the published catalog and what traffic has seen. It counts as activity of the session.
+    pub(super) fn answer(&self, catalog: &Catalog, now: Time, traffic: &dyn Traffic) -> Result<Answer, Error> {
+        let session = catalog.session(self.session().reveal())?;
+        let answer = match self {
+            Query::Ping(_) => Ok(Answer::Pong),
+            Query::SessionInfo(_) => Ok(Answer::Session(Box::new(info(session, now)))),
+            Query::RouteList(_) => Ok(Answer::Routes(route_list(session))),
+            Query::CircuitBreakerStatus(status) => status.answer(session).map(Answer::Breaker),
+            Query::ConfigValidate(_) => validate(catalog, session).map(|()| Answer::Valid),
+            Query::ConfigDiff(_) => Ok(Answer::Diff(Box::new(diff(session)))),
+            Query::DrainStatus(_) => drain_status(session, now, traffic).map(Answer::Drain),
+            Query::MaintStatus(_) => Ok(Answer::Maintenance(maintenance_status(session))),
+            Query::StatsGet(stats) => stats.answer(session, traffic),
+        };
+        session.pulse.touch(now);
+        answer
+    }
 }
 
 /// Any call of the protocol.

@@ -1,7 +1,158 @@
 //! Decides on commands, keeps the catalog, and runs the one task that changes it.
+//!
+//! A command's life: [`Registry::execute`] → mailbox → `decide` on a draft → the draft absorbs the changes →
+//! one commit for the whole batch → publish → answer. A query is answered from what is published, without queueing.
+//! Nothing here does IO: the store, the routing table and the backends stand behind the traits in `ports`.
 
+pub mod calls;
+pub mod config;
+mod deadlines;
+pub mod operations;
 mod ports;
-mod views;
+pub mod routes;
+pub mod sessions;
+pub mod settings;
+mod verify;
+pub mod views;
+mod watch;
+mod writer;
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+use crate::domain::{Catalog, ConnectionId, Error, Kind, PageUrl, PathPrefix, Span};
+
+pub use calls::{Answer, Call, Command, Query, Reply};
+pub use operations::Verification;
 pub use ports::{Boxed, Fetched, Loaded, Publish, Store, StoreError, Traffic};
-pub use views::RouteNumbers;
+pub use watch::{Outbox, Told};
+pub use writer::{Writer, open};
+
+use operations::BackendTest;
+use views::BackendView;
+use watch::Watch;
+
+/// The bounds of the registry. Each has a reply that says so when it is hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a session lives without connection and command, and replaced routes serve.
+    pub grace: Span,
+    /// How long staged changes live untouched.
+    pub staged_ttl: Span,
+    /// Sessions, replaced ones included.
+    pub sessions_max: usize,
+    /// Routes that one session may have, active or staged.
+    pub routes_per_session_max: usize,
+    /// Headers, options, checks, limits and breakers that one session may have.
+    pub settings_per_session_max: usize,
+    /// Maintenance requests of one session that wait for their outcome.
+    pub pending_per_session_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            grace: Span::from_secs(5 * 60),
+            staged_ttl: Span::from_secs(30 * 60),
+            sessions_max: 20_000,
+            routes_per_session_max: 200_000,
+            settings_per_session_max: 200_000,
+            pending_per_session_max: 64,
+        }
+    }
+}
+
+/// Commands of one caller that wait for the writer, and where their answers go.
+struct Waiting {
+    commands: Vec<Command>,
+    answer: oneshot::Sender<Vec<Result<Reply, Error>>>,
+}
+
+/// The registry as the doors see it. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    mailbox: mpsc::Sender<Waiting>,
+    published: Arc<ArcSwap<Catalog>>,
+    traffic: Arc<dyn Traffic>,
+    watch: Arc<Watch>,
+}
+
+impl Registry {
+    /// Has commands decided, in this order and in one commit; returns once their effects are stored and published.
+    /// There are as many answers as commands.
+    pub async fn execute(&self, commands: Vec<Command>) -> Vec<Result<Reply, Error>> {
+        let count = commands.len();
+        let (answer, answered) = oneshot::channel();
+        if self.mailbox.send(Waiting { commands, answer }).await.is_err() {
+            return vec![Err(stopping()); count];
+        }
+        answered.await.unwrap_or_else(|_| vec![Err(stopping()); count])
+    }
+
+    /// Has one command decided, as [`Registry::execute`] does.
+    ///
+    /// # Errors
+    /// The command's refusal.
+    pub async fn execute_one(&self, command: Command) -> Result<Reply, Error> {
+        self.execute(vec![command]).await.pop().unwrap_or_else(|| Err(stopping()))
+    }
+
+    /// Answers a query from the published catalog.
+    ///
+    /// # Errors
+    /// The query's refusal.
+    pub fn answer(&self, query: &Query) -> Result<Answer, Error> {
+        query.answer(&self.published.load(), clock::now(), &*self.traffic)
+    }
+
+    /// Tries a backend, for 5 s at most.
+    ///
+    /// # Errors
+    /// `NotFound` when the session does not exist. That the backend does not answer is no error.
+    pub async fn test_backend(&self, test: &BackendTest) -> Result<BackendView, Error> {
+        self.answer(&Query::Ping(test.session.clone()))?;
+        let page = PageUrl::of_backend(&test.backend, &PathPrefix::root());
+        Ok(match self.traffic.get(&page, Span::from_secs(5)).await {
+            Ok(fetched) => BackendView::Reachable {
+                reachable: true,
+                response_time_ms: fetched.took.secs_f64() * 1000.0,
+                status_code: fetched.status,
+                // No certificate was involved: plain HTTP is all that a backend can speak so far.
+                tls_valid: false,
+            },
+            Err(error) => BackendView::Unreachable { reachable: false, error },
+        })
+    }
+
+    /// Waits for the outcome of an accepted maintenance request, 60 s at most.
+    ///
+    /// # Errors
+    /// When what it waits for does not answer in time, or a newer request cancels it.
+    pub async fn verify(&self, verification: &Verification) -> Result<(), Error> {
+        verify::run(self, verification).await
+    }
+
+    /// The latest published catalog.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.published.load_full()
+    }
+
+    /// Gives a connection its number and what is told to it. Dropping the outbox takes both back.
+    pub fn attach(&self) -> Outbox {
+        self.watch.attach()
+    }
+
+    /// Tells every connection that is bound to a session that the server stops.
+    pub fn tell_shutdown(&self) {
+        let catalog = self.published.load();
+        let bound = catalog.sessions().filter_map(|session| session.bound);
+        bound.for_each(|connection: ConnectionId| self.watch.tell(connection, Told::Shutdown));
+    }
+}
+
+fn stopping() -> Error {
+    Error::new(Kind::Unavailable, "the server is stopping")
+}

@@ -1,0 +1,248 @@
+//! Commands that settle what is staged: apply, partial apply, rollback; and what it comes to: validate, diff.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::domain::{
+    Catalog, Change, Claim, Config, Edit, Error, Event, Head, Kind, Options, Route, RouteId, Section, Sections,
+    Session, SessionId,
+};
+
+use super::calls::{Context, Decided, Decision, Reply};
+use super::views::{DiffView, RoutesDiff};
+
+/// Makes what is staged active, in whole or in some sections.
+#[derive(Clone, Debug)]
+pub struct ConfigApply {
+    /// The session.
+    pub session: SessionId,
+    /// Which sections; the rest stays staged.
+    pub sections: Sections,
+}
+
+impl ConfigApply {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        let edits = staged_edits(session, self.sections);
+        check(catalog, session, &edits)?;
+        // The first successful apply of a session ends the one it took over from, in the same step.
+        let mut changes: Vec<Change> = catalog.replaced_of(&session.head).map(Change::End).into_iter().collect();
+        if edits.is_empty() {
+            return Ok(Decided::new(Reply::Done, changes));
+        }
+        let head = applied(session, &edits, context);
+        let event = Event::ConfigApplied { revision: head.revision };
+        changes.push(Change::Apply { key: session.key, sections: self.sections, edits: edits.into() });
+        changes.push(Change::Head(session.key, Arc::new(head)));
+        Ok(Decided::new(Reply::Done, changes).telling(session.key, event))
+    }
+}
+
+fn staged_edits(session: &Session, sections: Sections) -> Vec<Edit> {
+    let difference = session.difference();
+    difference.edits().filter(|edit| sections.contains(edit.section())).cloned().collect()
+}
+
+fn applied(session: &Session, edits: &[Edit], context: Context<'_>) -> Head {
+    let mut head = Head::clone(&session.head);
+    head.revision += 1;
+    head.last_apply = Some(context.now);
+    for edit in edits {
+        if let Edit::Route(id, None) = edit {
+            head.maintenance.forget(*id);
+        }
+    }
+    head
+}
+
+/// Drops what is staged.
+#[derive(Clone, Debug)]
+pub struct ConfigRollback {
+    /// The session.
+    pub session: SessionId,
+}
+
+impl ConfigRollback {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        if session.staged.is_none() {
+            return Ok(Decided::new(Reply::Done, Vec::new()));
+        }
+        // The head goes along: it keeps the number of the next route, which the staged rows held.
+        let changes = vec![Change::Unstage(session.key), Change::Head(session.key, Arc::clone(&session.head))];
+        Ok(Decided::new(Reply::Done, changes))
+    }
+}
+
+/// Answers `CONFIG_VALIDATE`: whether a whole apply would be accepted.
+pub(super) fn validate(catalog: &Catalog, session: &Session) -> Result<(), Error> {
+    check(catalog, session, &staged_edits(session, Sections::ALL))
+}
+
+/// Answers `CONFIG_DIFF`.
+pub(super) fn diff(session: &Session) -> DiffView {
+    let difference = session.difference();
+    let ids = |edits: &[Edit]| edits.iter().filter_map(routed).collect();
+    let tally = |section| difference.tally(section).into();
+    DiffView {
+        routes: RoutesDiff {
+            added: ids(&difference.added),
+            removed: ids(&difference.removed),
+            modified: ids(&difference.modified),
+        },
+        headers: tally(Section::Headers),
+        options: tally(Section::Options),
+        health: tally(Section::Health),
+        ratelimit: tally(Section::RateLimit),
+        circuit: tally(Section::Circuit),
+        warnings: difference
+            .edits()
+            .filter_map(unknown_option)
+            .map(|key| format!("options: unknown key {key}"))
+            .collect(),
+    }
+}
+
+fn routed(edit: &Edit) -> Option<RouteId> {
+    match edit {
+        Edit::Route(id, _) => Some(*id),
+        _ => None,
+    }
+}
+
+/// The key of an option that is set and that no version of the protocol knows.
+pub(super) fn unknown_option(edit: &Edit) -> Option<&str> {
+    match edit {
+        Edit::Option(_, key, Some(value)) if Options::default().set(key.as_str(), value) == Ok(false) => {
+            Some(key.as_str())
+        }
+        _ => None,
+    }
+}
+
+/// The most problems that one message lists.
+const PROBLEMS_MAX: usize = 20;
+
+/// Something that only the whole configuration shows to be wrong.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Problem {
+    route: RouteId,
+    words: String,
+    with_another_service: bool,
+}
+
+/// Refuses edits after which the session's configuration would not hold together, naming every problem.
+fn check(catalog: &Catalog, session: &Session, edits: &[Edit]) -> Result<(), Error> {
+    let mut next = session.active.clone();
+    edits.iter().for_each(|edit| next.edit(edit));
+    let mut problems = dangling(&next, session, edits);
+    problems.extend(clashes(catalog, session, &next, edits));
+    problems.sort();
+    problems.dedup();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let conflict = problems.iter().any(|problem| problem.with_another_service);
+    let listed =
+        problems.iter().take(PROBLEMS_MAX).map(|problem| format!("route {}: {}", problem.route, problem.words));
+    let mut message = listed.collect::<Vec<_>>().join("; ");
+    if let Some(more) = problems.len().checked_sub(PROBLEMS_MAX).filter(|more| *more > 0) {
+        message.push_str(&format!("; and {more} more"));
+    }
+    Err(Error::new(if conflict { Kind::Conflict } else { Kind::Refused }, message))
+}
+
+/// Settings of routes that would not be there. Only what the edits touch can begin to dangle.
+fn dangling(next: &Config, session: &Session, edits: &[Edit]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for edit in edits {
+        match edit {
+            Edit::Route(id, None) => {
+                problems.extend(next.settings_of(*id).iter().map(|left| without_route(session, *id, left)));
+            }
+            Edit::Route(_, Some(_)) => {}
+            setting => {
+                let route = setting.target().route().filter(|_| !setting.removes());
+                let gone = route.filter(|id| !next.routes.contains_key(id));
+                problems.extend(gone.map(|id| without_route(session, id, setting)));
+            }
+        }
+    }
+    problems
+}
+
+fn without_route(session: &Session, route: RouteId, setting: &Edit) -> Problem {
+    let what = match setting {
+        Edit::Header(_, name, _) => format!("header {}", name.as_str()),
+        Edit::Option(_, key, _) => format!("option {key}"),
+        Edit::Health(..) => "a health check".to_owned(),
+        Edit::RateLimit(..) => "a rate limit".to_owned(),
+        Edit::Breaker(..) => "a circuit breaker".to_owned(),
+        Edit::Route(..) => "a route".to_owned(),
+    };
+    let section = setting.section();
+    let words = if !session.edited().routes.contains_key(&route) && session.active.routes.contains_key(&route) {
+        format!("is staged for removal but keeps {what}; apply {section} with routes, or CONFIG_ROLLBACK")
+    } else {
+        format!("has {what} but is not active; apply routes with {section}")
+    };
+    Problem { route, words, with_another_service: false }
+}
+
+/// Claims that the edited routes would share with another route of the session, or another service's.
+fn clashes(catalog: &Catalog, session: &Session, next: &Config, edits: &[Edit]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut seen: HashMap<Claim, RouteId> = HashMap::new();
+    let routes = edits.iter().filter_map(|edit| match edit {
+        Edit::Route(_, route) => route.as_deref(),
+        _ => None,
+    });
+    for route in routes {
+        for claim in route.claims() {
+            problems.extend(held_by_another_service(catalog, session, route, &claim));
+            let own = held_by_own_route(catalog, session, next, route, &claim);
+            let first = seen.insert(claim.clone(), route.id).or(own);
+            problems.extend(first.map(|first| claimed_twice(first, route.id, &claim)));
+        }
+    }
+    problems
+}
+
+fn held_by_another_service(catalog: &Catalog, session: &Session, route: &Route, claim: &Claim) -> Option<Problem> {
+    let holder = &catalog.claimants(claim)?.service;
+    (*holder != session.head.service).then(|| Problem {
+        route: route.id,
+        words: format!("{} {} at priority {} is held by service {holder}", claim.host, claim.path, claim.priority),
+        with_another_service: true,
+    })
+}
+
+/// Another route of the session that holds the claim now and would still hold it.
+fn held_by_own_route(
+    catalog: &Catalog,
+    session: &Session,
+    next: &Config,
+    route: &Route,
+    claim: &Claim,
+) -> Option<RouteId> {
+    let held = catalog.claimants(claim)?.routes.iter();
+    let mut others = held.filter(|(key, id)| *key == session.key && *id != route.id).map(|(_, id)| *id);
+    others.find(|id| next.routes.get(id).is_some_and(|other| other.claims().any(|held| held == *claim)))
+}
+
+fn claimed_twice(first: RouteId, second: RouteId, claim: &Claim) -> Problem {
+    let (first, second) = (first.min(second), first.max(second));
+    Problem {
+        route: second,
+        words: format!("{} {} at priority {} is what {first} has already", claim.host, claim.path, claim.priority),
+        with_another_service: false,
+    }
+}

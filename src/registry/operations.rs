@@ -1,0 +1,386 @@
+//! Commands and queries of a running session: breakers, drain, maintenance, statistics, backend tests.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::domain::{
+    BackendUrl, Catalog, Change, Drain, Error, Event, Head, Host, Kind, MaintenanceEntry, PageUrl, PathPrefix, Pending,
+    PendingKind, Route, RouteId, Session, SessionId, SessionKey, Span, Target, Ticket, Time,
+};
+
+use super::calls::{Answer, Context, Decided, Decision, Reply};
+use super::ports::Traffic;
+use super::routes::no_route;
+use super::views::{BreakerState, BreakerView, DrainView, MaintenanceView, StatsView};
+
+fn with_head(session: &Session, change: impl FnOnce(&mut Head)) -> Change {
+    let mut head = Head::clone(&session.head);
+    change(&mut head);
+    Change::Head(session.key, Arc::new(head))
+}
+
+fn active_route(session: &Session, id: RouteId) -> Result<&Arc<Route>, Error> {
+    session.active.routes.get(&id).ok_or_else(|| match session.route(id) {
+        Some(_) => Error::new(Kind::Refused, format!("route {id} is staged, not active yet; CONFIG_APPLY first")),
+        None => no_route(id),
+    })
+}
+
+/// Closes a route's circuit breaker.
+#[derive(Clone, Debug)]
+pub struct CircuitBreakerReset {
+    /// The session.
+    pub session: SessionId,
+    /// The route.
+    pub id: RouteId,
+}
+
+impl CircuitBreakerReset {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        active_route(session, self.id)?;
+        let breakers = &session.active.breakers;
+        if !breakers.contains_key(&Target::Route(self.id)) && !breakers.contains_key(&Target::All) {
+            return Err(Error::new(Kind::Refused, format!("no circuit breaker on {}", self.id)));
+        }
+        Ok(Decided::new(Reply::Done, Vec::new()))
+    }
+}
+
+/// Asks for the state of a route's circuit breaker.
+#[derive(Clone, Debug)]
+pub struct CircuitBreakerStatus {
+    /// The session.
+    pub session: SessionId,
+    /// The route.
+    pub id: RouteId,
+}
+
+impl CircuitBreakerStatus {
+    pub(super) fn answer(&self, session: &Session) -> Result<BreakerView, Error> {
+        active_route(session, self.id)?;
+        Ok(BreakerView {
+            state: BreakerState::Closed,
+            failures: 0,
+            successes: 0,
+            last_failure: None,
+            next_attempt: None,
+            healthy: true,
+            in_maintenance: session.head.maintenance.of(self.id).is_some(),
+            draining: session.head.drain.is_some(),
+        })
+    }
+}
+
+/// Begins to drain a session, anew if it is draining.
+#[derive(Clone, Debug)]
+pub struct DrainStart {
+    /// The session.
+    pub session: SessionId,
+    /// How long it takes.
+    pub span: Span,
+}
+
+impl DrainStart {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        let drain = Drain { started: context.now, span: self.span };
+        let change = with_head(session, |head| head.drain = Some(drain));
+        Ok(Decided::new(Reply::DrainUntil(drain.ends()), vec![change]))
+    }
+}
+
+fn no_drain() -> Error {
+    Error::new(Kind::Refused, "no drain in progress")
+}
+
+/// Takes a drain back, running or complete.
+#[derive(Clone, Debug)]
+pub struct DrainCancel {
+    /// The session.
+    pub session: SessionId,
+}
+
+impl DrainCancel {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        session.head.drain.ok_or_else(no_drain)?;
+        let change = with_head(session, |head| head.drain = None);
+        Ok(Decided::new(Reply::Done, vec![change]))
+    }
+}
+
+/// Answers `DRAIN_STATUS`.
+pub(super) fn drain_status(session: &Session, now: Time, traffic: &dyn Traffic) -> Result<DrainView, Error> {
+    let drain = session.head.drain.ok_or_else(no_drain)?;
+    Ok(DrainView {
+        active: true,
+        started_at: drain.started,
+        duration_seconds: drain.span.secs_f64(),
+        elapsed_seconds: now.since(drain.started).min(drain.span).secs_f64(),
+        remaining_seconds: drain.ends().since(now).min(drain.span).secs_f64(),
+        traffic_percent: drain.traffic_percent(now),
+        in_flight: traffic.in_flight(session.key),
+    })
+}
+
+/// How a client names the routes that maintenance is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `ALL`, or a route id.
+    Target(Target),
+    /// The routes with this path.
+    Path(PathPrefix),
+    /// The routes with this domain.
+    Domain(Host),
+}
+
+impl Place {
+    /// Reads `ALL`, `r1`, `/admin` or `shop.example`, several of them separated by commas.
+    ///
+    /// # Errors
+    /// `Invalid` for anything else.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, Error> {
+        text.split(',').map(str::trim).map(Self::parse).collect()
+    }
+
+    fn parse(text: &str) -> Result<Self, Error> {
+        if let Ok(target) = text.parse() {
+            return Ok(Place::Target(target));
+        }
+        if text.starts_with('/') {
+            return PathPrefix::parse(text).map(Place::Path).map_err(|error| error.about("target"));
+        }
+        Host::parse(text)
+            .map(Place::Domain)
+            .map_err(|_| Error::invalid("target", "must be ALL, a route id such as r1, a path or a domain"))
+    }
+
+    fn targets(&self, session: &Session) -> Result<Vec<Target>, Error> {
+        let (matches, shown): (Box<dyn Fn(&Route) -> bool + '_>, String) = match self {
+            Place::Target(Target::All) => return Ok(vec![Target::All]),
+            Place::Target(Target::Route(id)) if session.route(*id).is_none() => return Err(no_route(*id)),
+            Place::Target(target) => return Ok(vec![*target]),
+            Place::Path(path) => (Box::new(move |route| route.path == *path), path.to_string()),
+            Place::Domain(host) => (Box::new(move |route| route.domains.contains(host)), host.to_string()),
+        };
+        let routes = session.active.routes.values().chain(session.edited().routes.values());
+        let ids: BTreeSet<RouteId> = routes.filter(|route| matches(route)).map(|route| route.id).collect();
+        if ids.is_empty() {
+            return Err(Error::new(Kind::NotFound, format!("no route of this session has {shown}")));
+        }
+        Ok(ids.into_iter().map(Target::Route).collect())
+    }
+}
+
+fn resolve(session: &Session, places: &[Place]) -> Result<Vec<Target>, Error> {
+    let mut targets = BTreeSet::new();
+    for place in places {
+        targets.extend(place.targets(session)?);
+    }
+    if targets.contains(&Target::All) {
+        return Ok(vec![Target::All]);
+    }
+    Ok(targets.into_iter().collect())
+}
+
+/// A maintenance request that was accepted: what is still to be seen before its outcome is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verification {
+    /// The session.
+    pub key: SessionKey,
+    /// The request.
+    pub ticket: Ticket,
+    /// Its direction.
+    pub kind: PendingKind,
+    /// All of these must answer.
+    pub pages: Vec<PageUrl>,
+}
+
+/// Accepts a request that waits; an older one for some of the same routes is cancelled.
+fn accept(
+    catalog: &Catalog,
+    session: &Session,
+    kind: PendingKind,
+    targets: Vec<Target>,
+    pages: Vec<PageUrl>,
+) -> (Vec<Change>, Verification) {
+    let ticket = catalog.next_ticket();
+    let older = session.pending.iter().filter(|pending| pending.overlaps(&targets));
+    let mut changes: Vec<Change> = older.map(|pending| Change::Settle(session.key, pending.ticket)).collect();
+    changes.push(Change::Await(session.key, Pending { ticket, kind, targets: targets.into() }));
+    (changes, Verification { key: session.key, ticket, kind, pages })
+}
+
+fn changed(decided: Decided, key: SessionKey, targets: &[Target], in_maintenance: bool) -> Decided {
+    let events = targets.iter().map(|target| Event::MaintenanceChanged { target: *target, in_maintenance });
+    events.fold(decided, |decided, event| decided.telling(key, event))
+}
+
+/// Puts routes into maintenance at once; the outcome waits for the page.
+#[derive(Clone, Debug)]
+pub struct MaintEnter {
+    /// The session.
+    pub session: SessionId,
+    /// For which routes.
+    pub places: Vec<Place>,
+    /// The page shown meanwhile.
+    pub page: Option<PageUrl>,
+}
+
+impl MaintEnter {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        room_to_wait(session, context)?;
+        let targets = resolve(session, &self.places)?;
+        let pages = self.page.clone().into_iter().collect();
+        let (mut changes, verification) = accept(catalog, session, PendingKind::Enter, targets.clone(), pages);
+        let entry = MaintenanceEntry { page: self.page.clone(), entered: context.now };
+        changes.push(with_head(session, |head| {
+            targets.iter().for_each(|target| head.maintenance.enter(*target, entry.clone()));
+        }));
+        let decided = Decided::new(Reply::Maintenance(verification), changes);
+        Ok(changed(decided, session.key, &targets, true))
+    }
+}
+
+fn room_to_wait(session: &Session, context: Context<'_>) -> Result<(), Error> {
+    let most = context.limits.pending_per_session_max;
+    if session.pending.len() < most {
+        return Ok(());
+    }
+    let message = format!("too many maintenance requests wait for their outcome (limit {most})");
+    Err(Error::new(Kind::Limited, message))
+}
+
+/// Asks to take routes out of maintenance, once their backends answer.
+#[derive(Clone, Debug)]
+pub struct MaintExit {
+    /// The session.
+    pub session: SessionId,
+    /// For which routes.
+    pub places: Vec<Place>,
+}
+
+impl MaintExit {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        room_to_wait(session, context)?;
+        let targets = resolve(session, &self.places)?;
+        let pages = backends(session, &targets);
+        let (changes, verification) = accept(catalog, session, PendingKind::Exit, targets, pages);
+        Ok(Decided::new(Reply::Maintenance(verification), changes))
+    }
+}
+
+/// The backends of the active routes in maintenance that are concerned, each once.
+fn backends(session: &Session, targets: &[Target]) -> Vec<PageUrl> {
+    let concerned = |id: &RouteId| targets.contains(&Target::All) || targets.contains(&Target::Route(*id));
+    let waiting = |id: &RouteId| concerned(id) && session.head.maintenance.of(*id).is_some();
+    let routes = session.active.routes.iter().filter(|(id, _)| waiting(id));
+    let mut seen = BTreeSet::new();
+    routes
+        .map(|(id, route)| {
+            let path = session.active.health.get(id).map_or_else(PathPrefix::root, |check| check.path.clone());
+            PageUrl::of_backend(&route.backend, &path)
+        })
+        .filter(|page| seen.insert(page.as_str().to_owned()))
+        .collect()
+}
+
+/// A maintenance request has its outcome.
+#[derive(Clone, Debug)]
+pub struct SettleMaintenance {
+    /// The session.
+    pub key: SessionKey,
+    /// The request.
+    pub ticket: Ticket,
+    /// Whether what it waited for answered.
+    pub reached: bool,
+}
+
+impl SettleMaintenance {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        None
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+        let session = catalog.by_key(self.key).ok_or(Error::invalid_session())?;
+        let pending = session.pending.iter().find(|pending| pending.ticket == self.ticket).ok_or_else(cancelled)?;
+        let settled = Change::Settle(session.key, self.ticket);
+        if pending.kind == PendingKind::Enter || !self.reached {
+            return Ok(Decided::new(Reply::Done, vec![settled]));
+        }
+        let exit = with_head(session, |head| {
+            pending.targets.iter().for_each(|target| head.maintenance.exit(*target));
+        });
+        let decided = Decided::new(Reply::Done, vec![settled, exit]);
+        Ok(changed(decided, session.key, &pending.targets, false))
+    }
+}
+
+/// What the one who waits for a cancelled request hears.
+pub(super) fn cancelled() -> Error {
+    Error::new(Kind::Conflict, "cancelled by a newer maintenance request for the same routes")
+}
+
+/// Answers `MAINT_STATUS`.
+pub(super) fn maintenance_status(session: &Session) -> MaintenanceView {
+    let maintenance = &session.head.maintenance;
+    let first = maintenance.first();
+    MaintenanceView {
+        in_maintenance: session.active.routes.keys().copied().filter(|id| maintenance.of(*id).is_some()).collect(),
+        maintenance_backend: first
+            .and_then(|entry| entry.page.as_ref())
+            .map_or_else(String::new, |page| page.as_str().to_owned()),
+        entered_at: first.map(|entry| entry.entered),
+    }
+}
+
+/// Asks for the statistics of one route or of all.
+#[derive(Clone, Debug)]
+pub struct StatsGet {
+    /// The session.
+    pub session: SessionId,
+    /// Which routes.
+    pub target: Target,
+}
+
+impl StatsGet {
+    pub(super) fn answer(&self, session: &Session, traffic: &dyn Traffic) -> Result<Answer, Error> {
+        let of = |id| StatsView { route_id: id, numbers: traffic.numbers(session.key, id) };
+        match self.target {
+            Target::Route(id) => active_route(session, id).map(|_| Answer::RouteStats(Box::new(of(id)))),
+            Target::All => Ok(Answer::Stats(session.active.routes.keys().copied().map(of).collect())),
+        }
+    }
+}
+
+/// Asks whether a backend answers.
+#[derive(Clone, Debug)]
+pub struct BackendTest {
+    /// The session.
+    pub session: SessionId,
+    /// The backend.
+    pub backend: BackendUrl,
+}

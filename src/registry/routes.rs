@@ -1,0 +1,210 @@
+//! Commands that stage routes, and the list of them.
+
+use std::sync::Arc;
+
+use crate::domain::{
+    BackendUrl, Catalog, Change, Edit, Error, Host, Kind, PathPrefix, Route, RouteId, Session, SessionId,
+};
+
+use super::calls::{Context, Decided, Decision, Reply};
+use super::views::{RouteStatus, RouteView};
+
+/// What a client says of a new route; the id is the server's.
+#[derive(Clone, Debug)]
+pub struct NewRoute {
+    /// At least one.
+    pub domains: Vec<Host>,
+    /// The prefix.
+    pub path: PathPrefix,
+    /// Where its requests go.
+    pub backend: BackendUrl,
+    /// The highest goes first.
+    pub priority: i32,
+}
+
+impl NewRoute {
+    fn with_id(&self, id: RouteId) -> Route {
+        Route {
+            id,
+            domains: self.domains.clone(),
+            path: self.path.clone(),
+            backend: self.backend.clone(),
+            priority: self.priority,
+        }
+    }
+}
+
+/// Stages a new route.
+#[derive(Clone, Debug)]
+pub struct RouteAdd {
+    /// The session.
+    pub session: SessionId,
+    /// The route.
+    pub route: NewRoute,
+}
+
+impl RouteAdd {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        let id = room_for(session, 1, context)?;
+        let change = stage_route(session, self.route.with_id(id), context);
+        Ok(Decided::new(Reply::RouteAdded(id), vec![change]))
+    }
+}
+
+/// Stages several new routes, all or none.
+#[derive(Clone, Debug)]
+pub struct RouteAddBulk {
+    /// The session.
+    pub session: SessionId,
+    /// The routes, at least one.
+    pub routes: Vec<NewRoute>,
+}
+
+impl RouteAddBulk {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        let first = room_for(session, self.routes.len(), context)?;
+        let ids: Vec<RouteId> = (first.0..).map(RouteId).take(self.routes.len()).collect();
+        let numbered = self.routes.iter().zip(&ids);
+        let changes = numbered.map(|(route, id)| stage_route(session, route.with_id(*id), context)).collect();
+        Ok(Decided::new(Reply::RoutesAdded(ids), changes))
+    }
+}
+
+/// The id of the first of `count` new routes, if the session may have so many more.
+fn room_for(session: &Session, count: usize, context: Context<'_>) -> Result<RouteId, Error> {
+    let most = context.limits.routes_per_session_max;
+    if session.edited().routes.len() + count > most {
+        return Err(Error::new(Kind::Limited, format!("too many routes in this session (limit {most})")));
+    }
+    let used_up = || Error::new(Kind::Limited, "this session has used up its route ids; register anew");
+    let count = u32::try_from(count).map_err(|_| used_up())?;
+    session.head.next_route.checked_add(count).ok_or_else(used_up)?;
+    Ok(RouteId(session.head.next_route))
+}
+
+fn stage_route(session: &Session, route: Route, context: Context<'_>) -> Change {
+    Change::Stage { key: session.key, edit: Edit::Route(route.id, Some(Arc::new(route))), at: context.now }
+}
+
+/// A route's new value for one field.
+#[derive(Clone, Debug)]
+pub enum RouteField {
+    /// Where its requests go.
+    Backend(BackendUrl),
+    /// Its priority.
+    Priority(i32),
+    /// Its domains.
+    Domains(Vec<Host>),
+    /// Its path.
+    Path(PathPrefix),
+}
+
+/// Stages a route with one field changed.
+#[derive(Clone, Debug)]
+pub struct RouteUpdate {
+    /// The session.
+    pub session: SessionId,
+    /// The route.
+    pub id: RouteId,
+    /// What changes.
+    pub field: RouteField,
+}
+
+impl RouteUpdate {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        let mut route = Route::clone(editable(session, self.id)?);
+        match &self.field {
+            RouteField::Backend(backend) => route.backend = backend.clone(),
+            RouteField::Priority(priority) => route.priority = *priority,
+            RouteField::Domains(domains) => route.domains.clone_from(domains),
+            RouteField::Path(path) => route.path = path.clone(),
+        }
+        Ok(Decided::new(Reply::Done, vec![stage_route(session, route, context)]))
+    }
+}
+
+/// A route that is there after the next apply.
+fn editable(session: &Session, id: RouteId) -> Result<&Arc<Route>, Error> {
+    session.edited().routes.get(&id).ok_or_else(|| {
+        if session.active.routes.contains_key(&id) {
+            return Error::new(
+                Kind::Refused,
+                format!("route {id} is staged for removal; CONFIG_ROLLBACK brings it back"),
+            );
+        }
+        no_route(id)
+    })
+}
+
+/// A route that does not exist.
+pub(super) fn no_route(id: RouteId) -> Error {
+    Error::new(Kind::NotFound, format!("no route {id} in this session"))
+}
+
+/// Stages the removal of a route and of all that is set for it.
+#[derive(Clone, Debug)]
+pub struct RouteRemove {
+    /// The session.
+    pub session: SessionId,
+    /// The route.
+    pub id: RouteId,
+}
+
+impl RouteRemove {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        editable(session, self.id)?;
+        let settings = session.edited().settings_of(self.id);
+        let edits = settings.into_iter().chain([Edit::Route(self.id, None)]);
+        let changes = edits.map(|edit| Change::Stage { key: session.key, edit, at: context.now }).collect();
+        Ok(Decided::new(Reply::Done, changes))
+    }
+}
+
+/// Answers `ROUTE_LIST`: an active route with a staged edit appears twice.
+pub(super) fn route_list(session: &Session) -> Vec<RouteView> {
+    let Some(staged) = &session.staged else {
+        return session.active.routes.values().map(|route| view(route, RouteStatus::Active)).collect();
+    };
+    let mut views = Vec::with_capacity(session.active.routes.len());
+    for (id, route) in &session.active.routes {
+        let next = staged.config.routes.get(id);
+        let status = if next.is_none() { RouteStatus::PendingRemoval } else { RouteStatus::Active };
+        views.push(view(route, status));
+        views.extend(next.filter(|next| *next != route).map(|next| view(next, RouteStatus::Staged)));
+    }
+    let new = staged.config.routes.iter().filter(|(id, _)| !session.active.routes.contains_key(*id));
+    views.extend(new.map(|(_, route)| view(route, RouteStatus::Staged)));
+    views
+}
+
+fn view(route: &Route, status: RouteStatus) -> RouteView {
+    RouteView {
+        route_id: route.id,
+        id: route.id,
+        domains: route.domains.iter().map(ToString::to_string).collect(),
+        path: route.path.to_string(),
+        backend: route.backend.to_string(),
+        priority: route.priority,
+        status,
+    }
+}

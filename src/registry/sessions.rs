@@ -1,0 +1,282 @@
+//! Commands that open, bind, end and age sessions, and say what they are told.
+
+use std::sync::Arc;
+
+use crate::domain::{
+    Catalog, Change, ConnectionId, Error, Event, Head, InstanceName, Kind, Maintenance, Metadata, ServiceName, Session,
+    SessionId, SessionKey, Span, Time, Topics,
+};
+
+use super::Limits;
+use super::calls::{Context, Decided, Decision, Notice, Reply};
+use super::views::SessionView;
+
+/// Opens a session for an instance; one that the instance has already is replaced.
+#[derive(Clone, Debug)]
+pub struct Register {
+    /// The service.
+    pub service: ServiceName,
+    /// The instance.
+    pub instance: InstanceName,
+    /// Told by the client.
+    pub maintenance_port: u16,
+    /// Told by the client.
+    pub metadata: Metadata,
+    /// 128 random bits, the secret part of the new id.
+    pub nonce: u128,
+    /// The connection that is bound.
+    pub connection: ConnectionId,
+}
+
+impl Register {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        None
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let mut changes = let_go(catalog, self.connection, context.now);
+        match catalog.of_instance(&self.service, &self.instance) {
+            Some(old) => changes.extend(take_over(catalog, old, context)),
+            None if catalog.sessions_len() >= context.limits.sessions_max => {
+                let message = format!("too many sessions (limit {}); try again later", context.limits.sessions_max);
+                return Err(Error::new(Kind::Limited, message));
+            }
+            None => {}
+        }
+        let id = SessionId::new(&self.instance, context.now, self.nonce);
+        let head = Head {
+            id: id.clone(),
+            service: self.service.clone(),
+            instance: self.instance.clone(),
+            maintenance_port: self.maintenance_port,
+            metadata: self.metadata.clone(),
+            connected_at: context.now,
+            next_route: 1,
+            revision: 0,
+            last_apply: None,
+            drain: None,
+            maintenance: Maintenance::default(),
+            topics: Topics::default(),
+            replaced: None,
+        };
+        let key = catalog.next_key();
+        changes.push(Change::Head(key, Arc::new(head)));
+        changes.push(Change::Bind(key, self.connection));
+        Ok(Decided::new(Reply::Registered(id), changes))
+    }
+}
+
+/// Retires the session of an instance that registers anew: its routes, if it has any, serve until the new
+/// session's first apply or for the grace period. Each registration grants that period anew, so that a
+/// container which is restarted twice causes no gap either.
+fn take_over(catalog: &Catalog, old: &Session, context: Context<'_>) -> Vec<Change> {
+    let until = context.now.after(context.limits.grace);
+    if !old.active.routes.is_empty() {
+        let unstage = old.staged.is_some().then_some(Change::Unstage(old.key));
+        return unstage.into_iter().chain([retire(old, until)]).collect();
+    }
+    let still_serving = catalog.replaced_of(&old.head).and_then(|key| catalog.by_key(key));
+    let extended = still_serving.map(|serving| retire(serving, until));
+    [Change::End(old.key)].into_iter().chain(extended).collect()
+}
+
+fn retire(session: &Session, until: Time) -> Change {
+    let head = Head { replaced: Some(until), ..Head::clone(&session.head) };
+    Change::Head(session.key, Arc::new(head))
+}
+
+/// A connection that binds another session lets go of the one it has.
+fn let_go(catalog: &Catalog, connection: ConnectionId, now: Time) -> Vec<Change> {
+    let bound = catalog.bound_to(connection);
+    bound.map(|session| Change::Unbind(session.key, now)).into_iter().collect()
+}
+
+/// Binds a connection to a session that exists.
+#[derive(Clone, Debug)]
+pub struct Reconnect {
+    /// The session.
+    pub session: SessionId,
+    /// The connection that is bound.
+    pub connection: ConnectionId,
+}
+
+impl Reconnect {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let Ok(session) = catalog.session(self.session.reveal()) else {
+            return Ok(Decided::new(Reply::Gone, Vec::new()));
+        };
+        if session.bound == Some(self.connection) {
+            return Ok(Decided::new(Reply::Reconnected, Vec::new()));
+        }
+        let mut changes = let_go(catalog, self.connection, context.now);
+        changes.push(Change::Bind(session.key, self.connection));
+        Ok(Decided::new(Reply::Reconnected, changes))
+    }
+}
+
+/// Ends a session and its routes at once.
+#[derive(Clone, Debug)]
+pub struct ClientShutdown {
+    /// The session.
+    pub session: SessionId,
+    /// The connection that asks, which closes itself.
+    pub connection: ConnectionId,
+}
+
+impl ClientShutdown {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        let other = session.bound.filter(|bound| *bound != self.connection);
+        let changes = end_with_replaced(catalog, session);
+        Ok(Decided { reply: Reply::Done, changes, notices: other.map(Notice::Close).into_iter().collect() })
+    }
+}
+
+fn end_with_replaced(catalog: &Catalog, session: &Session) -> Vec<Change> {
+    let replaced = catalog.replaced_of(&session.head).filter(|key| *key != session.key);
+    replaced.into_iter().chain([session.key]).map(Change::End).collect()
+}
+
+/// Subscribes a session to types of events.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// The session.
+    pub session: SessionId,
+    /// The types.
+    pub topics: Topics,
+}
+
+impl Subscribe {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        Ok(with_topics(session, session.head.topics.union(self.topics)))
+    }
+}
+
+/// Takes a subscription back.
+#[derive(Clone, Debug)]
+pub struct Unsubscribe {
+    /// The session.
+    pub session: SessionId,
+    /// The types.
+    pub topics: Topics,
+}
+
+impl Unsubscribe {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        Ok(with_topics(session, session.head.topics.without(self.topics)))
+    }
+}
+
+fn with_topics(session: &Session, topics: Topics) -> Decided {
+    let changes = if topics == session.head.topics {
+        Vec::new()
+    } else {
+        vec![Change::Head(session.key, Arc::new(Head { topics, ..Head::clone(&session.head) }))]
+    };
+    Decided::new(Reply::Done, changes)
+}
+
+/// A connection ended; the session bound to it is disconnected.
+#[derive(Clone, Debug)]
+pub struct Disconnect {
+    /// The connection.
+    pub connection: ConnectionId,
+}
+
+impl Disconnect {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        None
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        Ok(Decided::new(Reply::Done, let_go(catalog, self.connection, context.now)))
+    }
+}
+
+/// Something of a session may be due: its grace, its staged changes, its drain.
+#[derive(Clone, Debug)]
+pub struct Expire {
+    /// The session.
+    pub key: SessionKey,
+    /// What fell due at this moment or before has been seen to.
+    pub since: Time,
+}
+
+impl Expire {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        None
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let Some(session) = catalog.by_key(self.key) else {
+            return Ok(Decided::new(Reply::Done, Vec::new()));
+        };
+        let (now, limits) = (context.now, context.limits);
+        if ends_at(session, limits).is_some_and(|at| at <= now) {
+            return Ok(Decided::new(Reply::Done, vec![Change::End(session.key)]));
+        }
+        let mut decided = Decided::new(Reply::Done, Vec::new());
+        if session.staged.as_ref().is_some_and(|staged| staged.touched.after(limits.staged_ttl) <= now) {
+            // The head goes along: it keeps the number of the next route, which the staged rows held.
+            decided.changes = vec![Change::Unstage(session.key), Change::Head(session.key, Arc::clone(&session.head))];
+            if !session.difference().is_empty() {
+                decided = decided.telling(session.key, Event::StagedConfigExpired);
+            }
+        }
+        let drained = session.head.drain.is_some_and(|drain| self.since < drain.ends() && drain.ends() <= now);
+        Ok(if drained { decided.telling(session.key, Event::DrainCompleted) } else { decided })
+    }
+}
+
+/// When a session ends if nothing happens: never while a connection is bound to it.
+pub(super) fn ends_at(session: &Session, limits: &Limits) -> Option<Time> {
+    match (session.head.replaced, session.bound) {
+        (Some(until), _) => Some(until),
+        (None, Some(_)) => None,
+        (None, None) => Some(session.unbound_at.max(session.pulse.last()).after(limits.grace)),
+    }
+}
+
+/// Answers `SESSION_INFO`.
+pub(super) fn info(session: &Session, now: Time) -> SessionView {
+    let difference = session.difference();
+    let routes = difference.edits().filter(|edit| edit.section() == crate::domain::Section::Routes);
+    let metadata = serde_json::value::RawValue::from_string(session.head.metadata.as_str().to_owned());
+    SessionView {
+        session_id: session.head.id.reveal().to_owned(),
+        service_name: session.head.service.to_string(),
+        instance_name: session.head.instance.to_string(),
+        maintenance_port: session.head.maintenance_port,
+        connected_at: session.head.connected_at,
+        uptime_seconds: seconds(now.since(session.head.connected_at)),
+        last_activity: session.pulse.last(),
+        routes_active: session.active.routes.len(),
+        routes_staged: routes.count(),
+        last_apply: session.head.last_apply,
+        revision: session.head.revision,
+        // Metadata was parsed as JSON when it came in.
+        metadata: metadata.unwrap_or_default(),
+    }
+}
+
+fn seconds(span: Span) -> u64 {
+    span.millis() / 1000
+}

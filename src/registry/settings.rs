@@ -1,0 +1,137 @@
+//! Commands that stage what is set for routes: headers, options, health checks, rate limits, breakers.
+
+use std::sync::Arc;
+
+use crate::domain::{
+    Breaker, Catalog, Change, Edit, Error, HeaderKey, HealthCheck, Kind, OptionKey, Options, RateLimit, RouteId,
+    Session, SessionId, Target,
+};
+
+use super::calls::{Context, Decided, Decision, Reply};
+use super::routes::no_route;
+
+/// Stages one edit of a setting, if what it is for exists and there is room.
+fn stage(catalog: &Catalog, context: Context<'_>, id: &SessionId, edit: Edit) -> Decision {
+    let session = catalog.session(id.reveal())?;
+    if !edit.removes() {
+        exists(session, edit.target())?;
+        room(session, context)?;
+    }
+    let change = Change::Stage { key: session.key, edit, at: context.now };
+    Ok(Decided::new(Reply::Done, vec![change]))
+}
+
+fn exists(session: &Session, target: Target) -> Result<(), Error> {
+    match target.route() {
+        Some(id) if session.route(id).is_none() => Err(no_route(id)),
+        _ => Ok(()),
+    }
+}
+
+fn room(session: &Session, context: Context<'_>) -> Result<(), Error> {
+    let most = context.limits.settings_per_session_max;
+    if session.edited().settings_len() < most {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Limited, format!("too many settings in this session (limit {most})")))
+}
+
+macro_rules! setting_commands {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty),+ } => |$command:ident| $edit:expr;)+) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name {
+            /// The session.
+            pub session: SessionId,
+            $($(#[$field_doc])* pub $field: $kind),+
+        }
+
+        impl $name {
+            pub(super) fn session(&self) -> Option<&SessionId> {
+                Some(&self.session)
+            }
+
+            pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+                let $command = self;
+                stage(catalog, context, &self.session, $edit)
+            }
+        }
+    )+ };
+}
+
+setting_commands! {
+    /// Stages a response header.
+    HeadersSet {
+        /// For which routes.
+        target: Target,
+        /// The header.
+        name: HeaderKey,
+        /// Its value.
+        value: Arc<str>
+    } => |set| Edit::Header(set.target, set.name.clone(), Some(Arc::clone(&set.value)));
+
+    /// Stages that a response header is set no more; one that is not set stays so.
+    HeadersRemove {
+        /// For which routes.
+        target: Target,
+        /// The header.
+        name: HeaderKey
+    } => |gone| Edit::Header(gone.target, gone.name.clone(), None);
+
+    /// Stages that an option has its default again.
+    OptionsRemove {
+        /// For which routes.
+        target: Target,
+        /// The option.
+        key: OptionKey
+    } => |gone| Edit::Option(gone.target, gone.key.clone(), None);
+
+    /// Stages a route's health check.
+    HealthSet {
+        /// The route.
+        id: RouteId,
+        /// How it is asked.
+        check: HealthCheck
+    } => |set| Edit::Health(set.id, Some(set.check.clone()));
+
+    /// Stages a rate limit.
+    RatelimitSet {
+        /// For which routes.
+        target: Target,
+        /// How much.
+        limit: RateLimit
+    } => |set| Edit::RateLimit(set.target, Some(set.limit));
+
+    /// Stages a circuit breaker.
+    CircuitBreakerSet {
+        /// For which routes.
+        target: Target,
+        /// When it opens and closes.
+        breaker: Breaker
+    } => |set| Edit::Breaker(set.target, Some(set.breaker));
+}
+
+/// Stages an option.
+#[derive(Clone, Debug)]
+pub struct OptionsSet {
+    /// The session.
+    pub session: SessionId,
+    /// For which routes.
+    pub target: Target,
+    /// The option; an unknown one is kept and does nothing.
+    pub key: OptionKey,
+    /// Its value, which a known option checks.
+    pub value: Arc<str>,
+}
+
+impl OptionsSet {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        Options::default().set(self.key.as_str(), &self.value).map_err(|error| error.within(self.key.as_str()))?;
+        let edit = Edit::Option(self.target, self.key.clone(), Some(Arc::clone(&self.value)));
+        stage(catalog, context, &self.session, edit)
+    }
+}

@@ -1,0 +1,69 @@
+//! Waits for the outcome of a maintenance request: until every page answers, or time is up, or a newer request
+//! takes its place.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use crate::domain::{Error, Kind, PageUrl, PendingKind, Span};
+
+use super::Registry;
+use super::operations::{SettleMaintenance, Verification, cancelled};
+
+/// How long a request waits.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// From one try to the next.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long one try takes at most.
+const TRY: Span = Span::from_secs(5);
+/// How many pages are tried at once.
+const AT_ONCE_MAX: usize = 16;
+
+pub(super) async fn run(registry: &Registry, verification: &Verification) -> Result<(), Error> {
+    let reached = tokio::time::timeout(PATIENCE, reach(registry, verification)).await;
+    let reached = match reached {
+        Ok(Err(cancelled)) => return Err(cancelled),
+        Ok(Ok(())) => true,
+        Err(_) => false,
+    };
+    let settle = SettleMaintenance { key: verification.key, ticket: verification.ticket, reached };
+    registry.execute_one(settle.into()).await?;
+    if reached { Ok(()) } else { Err(timed_out(verification.kind)) }
+}
+
+fn timed_out(kind: PendingKind) -> Error {
+    Error::new(
+        Kind::Unavailable,
+        match kind {
+            PendingKind::Enter => "timeout waiting for maintenance page to become reachable",
+            PendingKind::Exit => "timeout waiting for backend to become reachable",
+        },
+    )
+}
+
+/// Tries until all pages have answered once. Fails only when the request no longer waits.
+async fn reach(registry: &Registry, verification: &Verification) -> Result<(), Error> {
+    let mut missing: Vec<&PageUrl> = verification.pages.iter().collect();
+    loop {
+        still_pending(registry, verification)?;
+        let tries = missing.iter().map(|page| async move { (*page, answers(registry, page).await) });
+        let tried: Vec<(&PageUrl, bool)> = stream::iter(tries).buffer_unordered(AT_ONCE_MAX).collect().await;
+        missing = tried.into_iter().filter(|(_, well)| !well).map(|(page, _)| page).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn answers(registry: &Registry, page: &PageUrl) -> bool {
+    registry.traffic.get(page, TRY).await.is_ok_and(|fetched| fetched.status < 500)
+}
+
+fn still_pending(registry: &Registry, verification: &Verification) -> Result<(), Error> {
+    let catalog = registry.catalog();
+    let session = catalog.by_key(verification.key).ok_or(Error::invalid_session())?;
+    let waits = session.pending.iter().any(|pending| pending.ticket == verification.ticket);
+    if waits { Ok(()) } else { Err(cancelled()) }
+}

@@ -1,0 +1,227 @@
+//! The one task that changes anything.
+//!
+//! What must hold: nothing is answered before it is stored and published; a batch that cannot be stored
+//! changes nothing, in memory, on disk or in traffic, and everybody in it hears so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::domain::{Catalog, Change, Error, Kind, Session, SessionKey, Time};
+
+use super::calls::{Context, Decided, Notice};
+use super::config::unknown_option;
+use super::deadlines::Deadlines;
+use super::watch::Watch;
+use super::{Command, Limits, Publish, Registry, Reply, Store, StoreError, Traffic, Waiting};
+
+/// Past this many commands a batch takes in no further callers.
+const BATCH_MAX: usize = 4096;
+/// Past this many waiting callers, further ones wait for room.
+const MAILBOX_MAX: usize = 1024;
+
+/// Takes up what the store kept, and gives the registry and the task that keeps it.
+///
+/// `publisher` is shown the restored catalog as it is made, by changes, before anything else.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn open<S: Store, P: Publish>(
+    mut store: S,
+    mut publisher: P,
+    traffic: Arc<dyn Traffic>,
+    limits: Limits,
+) -> Result<(Registry, Writer<S, P>), StoreError> {
+    let loaded = store.load().await?;
+    let mut catalog = Catalog::default();
+    loaded.changes.iter().for_each(|change| catalog.absorb(change));
+    let now = clock::now();
+    catalog.resume(loaded.revision, now);
+    let mut deadlines = Deadlines::default();
+    catalog.sessions().for_each(|session| deadlines.set(session.key, Some(session), &limits, now));
+    let catalog = Arc::new(catalog);
+    publisher.publish(&catalog, &loaded.changes);
+    let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
+    let published = Arc::new(ArcSwap::from(catalog));
+    let watch = Arc::new(Watch::default());
+    let registry = Registry { mailbox: sender, published: Arc::clone(&published), traffic, watch: Arc::clone(&watch) };
+    Ok((registry, Writer { store, publisher, mailbox, published, watch, deadlines, limits }))
+}
+
+/// The task; it owns the store.
+pub struct Writer<S, P> {
+    store: S,
+    publisher: P,
+    mailbox: mpsc::Receiver<Waiting>,
+    published: Arc<ArcSwap<Catalog>>,
+    watch: Arc<Watch>,
+    deadlines: Deadlines,
+    limits: Limits,
+}
+
+/// Commands decided together: all are stored, or none.
+struct Batch {
+    draft: Catalog,
+    changes: Vec<Change>,
+    notices: Vec<Notice>,
+}
+
+impl<S: Store, P: Publish> Writer<S, P> {
+    /// Runs until `stop`, then answers what waits and closes the store.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut waiting = Vec::new();
+        loop {
+            let next_due = self.deadlines.next();
+            tokio::select! {
+                biased;
+                Some(first) = self.mailbox.recv() => {
+                    self.gather(first, &mut waiting);
+                    self.settle(&mut waiting).await;
+                }
+                () = sleep_until(next_due) => self.expire().await,
+                () = stop.cancelled() => break,
+            }
+        }
+        self.mailbox.close();
+        while let Some(first) = self.mailbox.recv().await {
+            self.gather(first, &mut waiting);
+            self.settle(&mut waiting).await;
+        }
+        self.store.close().await;
+    }
+
+    /// Takes what waits besides, up to a batch.
+    fn gather(&mut self, first: Waiting, waiting: &mut Vec<Waiting>) {
+        let mut commands = first.commands.len();
+        waiting.push(first);
+        while commands < BATCH_MAX
+            && let Ok(next) = self.mailbox.try_recv()
+        {
+            commands += next.commands.len();
+            waiting.push(next);
+        }
+    }
+
+    async fn settle(&mut self, waiting: &mut Vec<Waiting>) {
+        let now = clock::now();
+        let mut batch = self.begin();
+        let answers: Vec<Vec<Result<Reply, Error>>> = waiting
+            .iter()
+            .map(|caller| caller.commands.iter().map(|command| batch.decide(command, now, &self.limits)).collect())
+            .collect();
+        let stored = self.conclude(batch, now).await;
+        for (caller, answers) in waiting.drain(..).zip(answers) {
+            // A refusal falls with the batch too: it was decided on a draft that never came to be.
+            let answers = if stored { answers } else { vec![Err(unavailable()); caller.commands.len()] };
+            // A caller that has gone needs no answer.
+            let _ = caller.answer.send(answers);
+        }
+    }
+
+    /// Sees to what falls due by itself.
+    async fn expire(&mut self) {
+        let now = clock::now();
+        let mut batch = self.begin();
+        let keys = self.deadlines.due_keys(now, BATCH_MAX);
+        for command in self.deadlines.due(now, BATCH_MAX) {
+            // It cannot be refused: what is no longer there is no longer due.
+            let _ = batch.decide(&command, now, &self.limits);
+        }
+        if self.conclude(batch, now).await {
+            let catalog = self.published.load();
+            keys.iter()
+                .for_each(|key| self.deadlines.set(*key, catalog.by_key(*key).map(Arc::as_ref), &self.limits, now));
+        } else {
+            // What is due stays due; a disk that is full now is not asked again at once.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    fn begin(&self) -> Batch {
+        Batch { draft: Catalog::clone(&self.published.load()), changes: Vec::new(), notices: Vec::new() }
+    }
+
+    /// Stores, publishes and tells. Whether it was stored.
+    async fn conclude(&mut self, batch: Batch, now: Time) -> bool {
+        let Batch { draft, changes, notices } = batch;
+        if changes.is_empty() {
+            return true;
+        }
+        if changes.iter().any(Change::is_stored)
+            && let Err(error) = self.store.commit(&changes, draft.revision()).await
+        {
+            tracing::error!(%error, changes = changes.len(), "nothing could be stored; the commands are refused");
+            return false;
+        }
+        let catalog = Arc::new(draft);
+        self.publisher.publish(&catalog, &changes);
+        self.published.store(Arc::clone(&catalog));
+        self.reschedule(&catalog, &changes, now);
+        self.watch.notify(&catalog, notices);
+        warn_of_unknown_options(&catalog, &changes);
+        true
+    }
+
+    fn reschedule(&mut self, catalog: &Catalog, changes: &[Change], now: Time) {
+        let mut last = None;
+        for change in changes {
+            let key = change.key();
+            // A batch is mostly runs of changes of one session.
+            if last.replace(key) != Some(key) {
+                self.deadlines.set(key, catalog.by_key(key).map(Arc::as_ref), &self.limits, now);
+            }
+        }
+    }
+}
+
+impl Batch {
+    fn decide(&mut self, command: &Command, now: Time, limits: &Limits) -> Result<Reply, Error> {
+        if let Some(session) = command.session()
+            && let Ok(session) = self.draft.session(session.reveal())
+        {
+            session.pulse.touch(now);
+        }
+        let Decided { reply, changes, notices } = command.decide(&self.draft, Context { now, limits })?;
+        changes.iter().for_each(|change| self.draft.absorb(change));
+        self.changes.extend(changes);
+        self.notices.extend(notices);
+        Ok(reply)
+    }
+}
+
+fn unavailable() -> Error {
+    Error::new(Kind::Unavailable, "the registry cannot store changes now; nothing was changed, try again")
+}
+
+async fn sleep_until(due: Option<Time>) {
+    match due {
+        Some(due) => tokio::time::sleep(due.since(clock::now()).std()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn warn_of_unknown_options(catalog: &Catalog, changes: &[Change]) {
+    let applied: BTreeMap<SessionKey, _> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Apply { key, edits, .. } => Some((*key, edits)),
+            _ => None,
+        })
+        .collect();
+    for (key, edits) in applied {
+        let named = catalog.by_key(key).map(Arc::as_ref);
+        let (service, instance) = named.map_or(("", ""), names);
+        for option in edits.iter().filter_map(unknown_option) {
+            tracing::warn!(service, instance, option, "an unknown option was applied; it does nothing");
+        }
+    }
+}
+
+fn names(session: &Session) -> (&str, &str) {
+    (session.head.service.as_str(), session.head.instance.as_str())
+}
