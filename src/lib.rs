@@ -5,6 +5,8 @@
 //! requests, `pipe` is the line protocol. `app` wires them together, and nothing else may name two of them.
 
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod lifecycle;
 pub mod registry;
+pub mod telemetry;
