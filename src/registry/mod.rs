@@ -17,6 +17,7 @@ pub mod views;
 mod watch;
 mod writer;
 
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -156,3 +157,6 @@ impl Registry {
 fn stopping() -> Error {
     Error::new(Kind::Unavailable, "the server is stopping")
 }
+
+#[cfg(test)]
+mod tests;

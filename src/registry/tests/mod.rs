@@ -1,0 +1,172 @@
+//! What commands decide, without a store, a clock or a socket.
+
+mod applying;
+mod operating;
+mod serving;
+mod staging;
+
+use std::sync::Arc;
+
+use crate::domain::{
+    Catalog, Change, ConnectionId, Error, Event, InstanceName, Metadata, PageUrl, RouteId, Sections, ServiceName,
+    Session, SessionId, SessionKey, Span, Time,
+};
+
+use super::calls::{Context, Notice};
+use super::config::{ConfigApply, ConfigRollback};
+use super::ports::{Boxed, Fetched, Traffic};
+use super::routes::{NewRoute, RouteAdd, RouteField, RouteRemove, RouteUpdate};
+use super::sessions::{Expire, Register};
+use super::views::RouteNumbers;
+use super::{Answer, Command, Limits, Query, Reply};
+
+/// Traffic that nobody sees.
+pub(super) struct Quiet;
+
+impl Traffic for Quiet {
+    fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
+        RouteNumbers::default()
+    }
+
+    fn in_flight(&self, _: SessionKey) -> u64 {
+        0
+    }
+
+    fn get<'a>(&'a self, _: &'a PageUrl, _: Span) -> Boxed<'a, Result<Fetched, String>> {
+        Box::pin(async { Err("nobody answers".to_owned()) })
+    }
+}
+
+/// A catalog, a time and the bounds: all that a decision takes.
+struct World {
+    catalog: Catalog,
+    now: Time,
+    limits: Limits,
+    events: Vec<Event>,
+    nonce: u128,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            catalog: Catalog::default(),
+            now: Time(1_795_323_231_906),
+            limits: Limits::default(),
+            events: Vec::new(),
+            nonce: 0,
+        }
+    }
+
+    /// Decides and absorbs. A refusal must leave the catalog as it was, which its type sees to.
+    fn run(&mut self, command: impl Into<Command>) -> Result<Reply, Error> {
+        let command = command.into();
+        let decided = command.decide(&self.catalog, Context { now: self.now, limits: &self.limits })?;
+        decided.changes.iter().for_each(|change: &Change| self.catalog.absorb(change));
+        self.events.extend(decided.notices.into_iter().filter_map(|notice| match notice {
+            Notice::Event(_, event) => Some(event),
+            Notice::Close(_) => None,
+        }));
+        self.check();
+        Ok(decided.reply)
+    }
+
+    /// What holds after every step: the indexes say what the sessions say.
+    fn check(&self) {
+        let routes: usize = self.catalog.sessions().map(|session| session.active.routes.len()).sum();
+        assert_eq!(self.catalog.routes_len(), routes);
+        for session in self.catalog.sessions() {
+            for route in session.active.routes.values() {
+                for claim in route.claims() {
+                    let claimants = self.catalog.claimants(&claim).expect("an active route's claim is indexed");
+                    assert!(claimants.routes.contains(&(session.key, route.id)));
+                    assert_eq!(claimants.service, session.head.service);
+                }
+            }
+            if let Some(connection) = session.bound {
+                assert_eq!(self.catalog.bound_to(connection).map(|bound| bound.key), Some(session.key));
+            }
+            let known = self.catalog.session(session.head.id.reveal()).is_ok();
+            assert_eq!(known, session.head.replaced.is_none());
+        }
+    }
+
+    fn register(&mut self, service: &str, instance: &str, connection: u64) -> SessionId {
+        self.nonce += 1;
+        let reply = self.run(Register {
+            service: ServiceName::parse(service).unwrap(),
+            instance: InstanceName::parse(instance).unwrap(),
+            maintenance_port: 9001,
+            metadata: Metadata::default(),
+            nonce: self.nonce,
+            connection: ConnectionId(connection),
+        });
+        let Ok(Reply::Registered(id)) = reply else { panic!("{reply:?}") };
+        id
+    }
+
+    fn add(&mut self, session: &SessionId, domain: &str, path: &str) -> RouteId {
+        let reply = self.run(RouteAdd { session: session.clone(), route: route(domain, path) });
+        let Ok(Reply::RouteAdded(id)) = reply else { panic!("{reply:?}") };
+        id
+    }
+
+    fn update(&mut self, session: &SessionId, id: RouteId, field: RouteField) -> Result<Reply, Error> {
+        self.run(RouteUpdate { session: session.clone(), id, field })
+    }
+
+    fn remove(&mut self, session: &SessionId, id: RouteId) -> Result<Reply, Error> {
+        self.run(RouteRemove { session: session.clone(), id })
+    }
+
+    fn apply(&mut self, session: &SessionId) -> Result<Reply, Error> {
+        self.run(ConfigApply { session: session.clone(), sections: Sections::ALL })
+    }
+
+    fn apply_only(&mut self, session: &SessionId, sections: &str) -> Result<Reply, Error> {
+        self.run(ConfigApply { session: session.clone(), sections: Sections::parse(sections).unwrap() })
+    }
+
+    fn rollback(&mut self, session: &SessionId) -> Result<Reply, Error> {
+        self.run(ConfigRollback { session: session.clone() })
+    }
+
+    fn expire(&mut self, session: &SessionId, since: Time) {
+        let key = self.session(session).key;
+        self.run(Expire { key, since }).unwrap();
+    }
+
+    fn pass(&mut self, span: Span) {
+        self.now = self.now.after(span);
+    }
+
+    fn session(&self, id: &SessionId) -> &Arc<Session> {
+        self.catalog.session(id.reveal()).expect("a session")
+    }
+
+    fn ask(&self, query: &Query) -> Result<Answer, Error> {
+        query.answer(&self.catalog, self.now, &Quiet)
+    }
+}
+
+fn route(domain: &str, path: &str) -> NewRoute {
+    NewRoute {
+        domains: crate::domain::Host::parse_list(domain).unwrap(),
+        path: path.parse_path(),
+        backend: crate::domain::BackendUrl::parse("http://127.0.0.1:3000").unwrap(),
+        priority: 0,
+    }
+}
+
+trait ParsePath {
+    fn parse_path(&self) -> crate::domain::PathPrefix;
+}
+
+impl ParsePath for str {
+    fn parse_path(&self) -> crate::domain::PathPrefix {
+        crate::domain::PathPrefix::parse(self).unwrap()
+    }
+}
+
+fn said(result: Result<Reply, Error>) -> String {
+    result.expect_err("a refusal").to_string()
+}

@@ -1,0 +1,135 @@
+//! Drain, maintenance, breakers.
+
+use crate::domain::{Breaker, PendingKind, RouteId, Target};
+use crate::registry::operations::{
+    CircuitBreakerReset, DrainCancel, DrainStart, MaintEnter, MaintExit, Place, SettleMaintenance, Verification,
+};
+use crate::registry::settings::CircuitBreakerSet;
+use crate::registry::views::MaintenanceView;
+use crate::registry::{Answer, Query};
+
+use super::*;
+
+fn serving() -> (World, SessionId) {
+    let mut world = World::new();
+    let session = world.register("shop", "shop-1", 1);
+    world.add(&session, "shop.example", "/");
+    world.add(&session, "shop.example", "/admin");
+    world.apply(&session).unwrap();
+    world.events.clear();
+    (world, session)
+}
+
+fn enter(world: &mut World, session: &SessionId, places: &str) -> Verification {
+    let places = Place::parse_list(places).unwrap();
+    let page = Some(PageUrl::parse("http://pages/down").unwrap());
+    let reply = world.run(MaintEnter { session: session.clone(), places, page });
+    let Ok(Reply::Maintenance(verification)) = reply else { panic!("{reply:?}") };
+    verification
+}
+
+fn exit(world: &mut World, session: &SessionId, places: &str) -> Verification {
+    let places = Place::parse_list(places).unwrap();
+    let reply = world.run(MaintExit { session: session.clone(), places });
+    let Ok(Reply::Maintenance(verification)) = reply else { panic!("{reply:?}") };
+    verification
+}
+
+fn settle(world: &mut World, verification: &Verification, reached: bool) -> Result<Reply, Error> {
+    world.run(SettleMaintenance { key: verification.key, ticket: verification.ticket, reached })
+}
+
+fn status(world: &World, session: &SessionId) -> MaintenanceView {
+    let Ok(Answer::Maintenance(view)) = world.ask(&Query::MaintStatus(session.clone())) else { panic!() };
+    view
+}
+
+#[test]
+fn a_drain_is_told_when_it_completes_and_stays() {
+    let (mut world, session) = serving();
+    let start = world.now;
+    let until = start.after(Span::from_secs(10));
+    let drain = DrainStart { session: session.clone(), span: Span::from_secs(10) };
+    assert_eq!(world.run(drain), Ok(Reply::DrainUntil(until)));
+    world.pass(Span::from_secs(4));
+    world.expire(&session, start);
+    let Ok(Answer::Drain(view)) = world.ask(&Query::DrainStatus(session.clone())) else { panic!() };
+    assert_eq!((view.traffic_percent, view.remaining_seconds), (60.0, 6.0));
+    world.pass(Span::from_secs(6));
+    world.expire(&session, start);
+    let seen = world.now;
+    world.expire(&session, seen);
+    assert_eq!(world.events, [Event::DrainCompleted], "it is told once");
+    world.run(DrainCancel { session: session.clone() }).unwrap();
+    assert_eq!(said(world.run(DrainCancel { session })), "no drain in progress");
+}
+
+#[test]
+fn maintenance_begins_at_once_and_ends_when_the_backends_answered() {
+    let (mut world, session) = serving();
+    let entering = enter(&mut world, &session, "/admin");
+    assert_eq!(status(&world, &session).in_maintenance, [RouteId(2)]);
+    assert_eq!(status(&world, &session).maintenance_backend, "http://pages/down");
+    settle(&mut world, &entering, true).unwrap();
+    let leaving = exit(&mut world, &session, "r2");
+    assert_eq!(leaving.pages, [PageUrl::parse("http://127.0.0.1:3000/").unwrap()]);
+    assert_eq!(status(&world, &session).in_maintenance, [RouteId(2)], "not before they answered");
+    settle(&mut world, &leaving, true).unwrap();
+    assert!(status(&world, &session).in_maintenance.is_empty());
+    let target = Target::Route(RouteId(2));
+    let expected = [true, false].map(|in_maintenance| Event::MaintenanceChanged { target, in_maintenance });
+    assert_eq!(world.events, expected);
+}
+
+#[test]
+fn backends_that_never_answer_leave_the_routes_in_maintenance() {
+    let (mut world, session) = serving();
+    enter(&mut world, &session, "ALL");
+    let leaving = exit(&mut world, &session, "shop.example");
+    settle(&mut world, &leaving, false).unwrap();
+    assert_eq!(status(&world, &session).in_maintenance.len(), 2);
+    assert!(world.session(&session).pending.is_empty());
+}
+
+#[test]
+fn a_newer_request_for_a_route_cancels_the_pending_one() {
+    let (mut world, session) = serving();
+    let first = enter(&mut world, &session, "r1");
+    let other = enter(&mut world, &session, "r2");
+    let second = exit(&mut world, &session, "r1");
+    assert!(said(settle(&mut world, &first, true)).starts_with("cancelled"));
+    settle(&mut world, &other, true).unwrap();
+    settle(&mut world, &second, true).unwrap();
+    assert_eq!((first.kind, second.kind), (PendingKind::Enter, PendingKind::Exit));
+}
+
+#[test]
+fn maintenance_of_all_covers_routes_that_come_later() {
+    let (mut world, session) = serving();
+    enter(&mut world, &session, "ALL");
+    world.add(&session, "late.example", "/");
+    world.apply(&session).unwrap();
+    assert_eq!(status(&world, &session).in_maintenance.len(), 3);
+}
+
+#[test]
+fn a_place_that_no_route_has_is_refused() {
+    let (mut world, session) = serving();
+    for place in ["r9", "/nowhere", "other.example"] {
+        let places = Place::parse_list(place).unwrap();
+        assert!(world.run(MaintExit { session: session.clone(), places }).is_err(), "{place}");
+    }
+    assert!(Place::parse_list("r1,,r2").is_err());
+}
+
+#[test]
+fn a_breaker_can_be_reset_only_where_there_is_one() {
+    let (mut world, session) = serving();
+    let reset = CircuitBreakerReset { session: session.clone(), id: RouteId(1) };
+    assert_eq!(said(world.run(reset.clone())), "no circuit breaker on r1");
+    let breaker = Breaker { threshold: 5, timeout: Span::from_secs(30), half_open_requests: 1 };
+    world.run(CircuitBreakerSet { session: session.clone(), target: Target::All, breaker }).unwrap();
+    assert!(world.run(reset.clone()).is_err(), "staged is not active");
+    world.apply(&session).unwrap();
+    world.run(reset).unwrap();
+}
