@@ -17,7 +17,6 @@ pub mod views;
 mod watch;
 mod writer;
 
-
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;

@@ -1,0 +1,223 @@
+//! The configuration: flags beat the environment, the environment beats the file, the file beats the defaults.
+//!
+//! One definition, three faces: each section below is at once a section of the file and a set of flags with
+//! their variables. A value is parsed by its type wherever it comes from. The environment is read here alone.
+
+mod sections;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+
+use crate::domain::{HeaderKey, Options, Span};
+
+pub use sections::{LogFormat, Unmatched};
+
+use sections::{PipeSection, ProxySection, Sections, SessionSection};
+use values::Network;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "signalbox", version, about = "A service registry and reverse proxy in one binary")]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the server (the same as no command)
+    Serve(Box<Flags>),
+}
+
+#[derive(Debug, Default, Args)]
+struct Flags {
+    /// Configuration file
+    #[arg(long, env = "SIGNALBOX_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    sections: Sections,
+}
+
+/// All that the server is told, complete and checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The pipe door.
+    pub pipe: Pipe,
+    /// The proxy.
+    pub proxy: Proxy,
+    /// Where the store is.
+    pub store_url: String,
+    /// The registry's bounds.
+    pub limits: crate::registry::Limits,
+    /// Networks that the server never connects to for a client.
+    pub deny: Vec<IpNet>,
+    /// For every route, below a session's own.
+    pub default_headers: Vec<(HeaderKey, Arc<str>)>,
+    /// For every route, below a session's own.
+    pub default_options: Options,
+    /// What is logged.
+    pub log_filter: String,
+    /// How; by the kind of the log's destination if `None`.
+    pub log_format: Option<LogFormat>,
+}
+
+/// The pipe door.
+#[derive(Debug)]
+pub struct Pipe {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Bytes of a command line.
+    pub max_line: usize,
+    /// Bytes of a reply line.
+    pub max_reply: usize,
+    /// For a line that is begun.
+    pub line_timeout: Span,
+    /// For a connection without session.
+    pub idle_timeout: Span,
+    /// Connections at once.
+    pub connections_max: usize,
+}
+
+/// The proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where it listens.
+    pub http: SocketAddr,
+    /// Worker threads, 0 for one per core.
+    pub workers: usize,
+    /// Peers whose forwarding fields are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What a request gets that no route matches.
+    pub unmatched: Unmatched,
+    /// Client connections at once.
+    pub connections_max: usize,
+}
+
+impl Cli {
+    /// Reads the file, if one is named, and lays flags and environment over it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or something in it is wrong: which file, which line, what is expected.
+    pub fn load(self) -> anyhow::Result<Config> {
+        let flags = match self.verb {
+            Some(Verb::Serve(flags)) => *flags,
+            None => self.flags,
+        };
+        let file = match &flags.config {
+            Some(path) => read(path)?,
+            None => Sections::default(),
+        };
+        flags.sections.over(file).complete()
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Sections> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    toml::from_str(&text).map_err(|error| {
+        let line =
+            error.span().map_or(1, |span| text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1));
+        anyhow::anyhow!("{}:{line}: {}", path.display(), error.to_string().trim_end())
+    })
+}
+
+impl Sections {
+    fn over(self, below: Self) -> Self {
+        Self {
+            pipe: self.pipe.over(below.pipe),
+            proxy: self.proxy.over(below.proxy),
+            store: self.store.over(below.store),
+            session: self.session.over(below.session),
+            backends: self.backends.over(below.backends),
+            log: self.log.over(below.log),
+            // The defaults stand in the file alone.
+            defaults: below.defaults,
+        }
+    }
+
+    fn complete(self) -> anyhow::Result<Config> {
+        let limits = self.session.limits();
+        let config = Config {
+            pipe: self.pipe.complete(),
+            proxy: self.proxy.complete(),
+            store_url: self.store.url.unwrap_or_else(|| "sqlite://signalbox.db".to_owned()),
+            limits,
+            deny: match self.backends.deny {
+                Some(deny) => networks(deny),
+                None => vec!["169.254.0.0/16".parse().context("the built-in deny list")?],
+            },
+            default_headers: self.defaults.headers.0,
+            default_options: self.defaults.options.0,
+            log_filter: self.log.level.map_or_else(|| "info,sqlx=warn".to_owned(), |filter| filter.0),
+            log_format: self.log.format,
+        };
+        if config.proxy.workers > 1024 {
+            bail!("proxy.workers: {} are too many; at most 1024, 0 for one per core", config.proxy.workers);
+        }
+        if config.pipe.listen == config.proxy.http && config.pipe.listen.port() != 0 {
+            bail!("pipe.listen and proxy.http are both {}; give each its own port", config.pipe.listen);
+        }
+        Ok(config)
+    }
+}
+
+fn networks(list: Vec<Network>) -> Vec<IpNet> {
+    list.into_iter().map(|network| network.0).collect()
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl PipeSection {
+    fn complete(self) -> Pipe {
+        Pipe {
+            listen: self.listen.map_or(loopback(8181), |address| address.0),
+            max_line: self.max_line.map_or(1024 * 1024, |size| size.0),
+            max_reply: self.max_reply.map_or(64 * 1024, |size| size.0),
+            line_timeout: self.line_timeout.map_or(Span::from_secs(30), |span| span.0),
+            idle_timeout: self.idle_timeout.map_or(Span::from_secs(5 * 60), |span| span.0),
+            connections_max: self.connections_max.map_or(10_000, |count| count.0),
+        }
+    }
+}
+
+impl ProxySection {
+    fn complete(self) -> Proxy {
+        Proxy {
+            http: self.http.map_or(loopback(8080), |address| address.0),
+            workers: self.workers.unwrap_or(0),
+            trusted_proxies: networks(self.trusted_proxies.unwrap_or_default()),
+            unmatched: self.unmatched.unwrap_or(Unmatched::NotFound),
+            connections_max: self.connections_max.map_or(20_000, |count| count.0),
+        }
+    }
+}
+
+impl SessionSection {
+    fn limits(&self) -> crate::registry::Limits {
+        let mut limits = crate::registry::Limits::default();
+        if let Some(grace) = self.grace {
+            limits.grace = grace.0;
+        }
+        if let Some(ttl) = self.staged_ttl {
+            limits.staged_ttl = ttl.0;
+        }
+        if let Some(most) = self.sessions_max {
+            limits.sessions_max = most.0;
+        }
+        if let Some(most) = self.routes_max {
+            limits.routes_per_session_max = most.0;
+        }
+        limits
+    }
+}

@@ -1,0 +1,144 @@
+//! What can be configured: each section is at once a section of the file and a set of flags with their variables.
+//!
+//! Nothing here has a default; what is not given is `None`.
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use super::values::{Address, Count, DefaultHeaders, DefaultOptions, Filter, Network, Size, Timespan};
+
+/// What the file may hold. Unknown keys are refused.
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sections {
+    #[command(flatten)]
+    pub(super) pipe: PipeSection,
+    #[command(flatten)]
+    pub(super) proxy: ProxySection,
+    #[command(flatten)]
+    pub(super) store: StoreSection,
+    #[command(flatten)]
+    pub(super) session: SessionSection,
+    #[command(flatten)]
+    pub(super) backends: BackendsSection,
+    #[command(flatten)]
+    pub(super) log: LogSection,
+    #[arg(skip)]
+    pub(super) defaults: DefaultsSection,
+}
+
+macro_rules! sections {
+    ($($section:ident { $($(#[$meta:meta])* $field:ident: $kind:ty),+ $(,)? })+) => { $(
+        #[derive(Debug, Default, Args, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(super) struct $section { $($(#[$meta])* pub(super) $field: Option<$kind>),+ }
+
+        impl $section {
+            /// Its values, or else those of `below`.
+            pub(super) fn over(self, below: Self) -> Self {
+                Self { $($field: self.$field.or(below.$field)),+ }
+            }
+        }
+    )+ };
+}
+
+sections! {
+    PipeSection {
+        /// Where services connect and speak the pipe protocol [default: 127.0.0.1:8181]
+        #[arg(long = "pipe-listen", env = "SIGNALBOX_PIPE_LISTEN", value_name = "ADDRESS")]
+        listen: Address,
+        /// The longest command line [default: 1MiB]
+        #[arg(long = "pipe-max-line", env = "SIGNALBOX_PIPE_MAX_LINE", value_name = "SIZE")]
+        max_line: Size,
+        /// The longest reply line that is not compressed [default: 64KiB]
+        #[arg(long = "pipe-max-reply", env = "SIGNALBOX_PIPE_MAX_REPLY", value_name = "SIZE")]
+        max_reply: Size,
+        /// How long a line may take that is begun [default: 30s]
+        #[arg(long = "pipe-line-timeout", env = "SIGNALBOX_PIPE_LINE_TIMEOUT", value_name = "DURATION")]
+        line_timeout: Timespan,
+        /// How long a connection without session may say nothing [default: 5m]
+        #[arg(long = "pipe-idle-timeout", env = "SIGNALBOX_PIPE_IDLE_TIMEOUT", value_name = "DURATION")]
+        idle_timeout: Timespan,
+        /// Connections at once [default: 10000]
+        #[arg(long = "pipe-connections-max", env = "SIGNALBOX_PIPE_CONNECTIONS_MAX", value_name = "COUNT")]
+        connections_max: Count,
+    }
+    ProxySection {
+        /// Where HTTP requests come in [default: 127.0.0.1:8080]
+        #[arg(long = "proxy-http", env = "SIGNALBOX_PROXY_HTTP", value_name = "ADDRESS")]
+        http: Address,
+        /// Worker threads, 0 for one per core [default: 0]
+        #[arg(long = "proxy-workers", env = "SIGNALBOX_PROXY_WORKERS", value_name = "COUNT")]
+        workers: usize,
+        /// Networks whose X-Forwarded-* and Forwarded fields are believed [default: none]
+        #[arg(long = "proxy-trusted-proxies", env = "SIGNALBOX_PROXY_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',')]
+        trusted_proxies: Vec<Network>,
+        /// What a request gets that no route matches [default: 404]
+        #[arg(long = "proxy-unmatched", env = "SIGNALBOX_PROXY_UNMATCHED", value_name = "HOW")]
+        unmatched: Unmatched,
+        /// Client connections at once [default: 20000]
+        #[arg(long = "proxy-connections-max", env = "SIGNALBOX_PROXY_CONNECTIONS_MAX", value_name = "COUNT")]
+        connections_max: Count,
+    }
+    StoreSection {
+        /// Where sessions and configurations are kept [default: sqlite://signalbox.db]
+        #[arg(long = "store-url", env = "SIGNALBOX_STORE_URL", value_name = "URL")]
+        url: String,
+    }
+    SessionSection {
+        /// How long a session lives without connection and command [default: 5m]
+        #[arg(long = "session-grace", env = "SIGNALBOX_SESSION_GRACE", value_name = "DURATION")]
+        grace: Timespan,
+        /// How long staged changes live untouched [default: 30m]
+        #[arg(long = "session-staged-ttl", env = "SIGNALBOX_SESSION_STAGED_TTL", value_name = "DURATION")]
+        staged_ttl: Timespan,
+        /// Sessions at once [default: 20000]
+        #[arg(long = "sessions-max", env = "SIGNALBOX_SESSIONS_MAX", value_name = "COUNT")]
+        sessions_max: Count,
+        /// Routes of one session [default: 200000]
+        #[arg(long = "session-routes-max", env = "SIGNALBOX_SESSION_ROUTES_MAX", value_name = "COUNT")]
+        routes_max: Count,
+    }
+    BackendsSection {
+        /// Networks that no backend, page or test may be in [default: 169.254.0.0/16]
+        #[arg(long = "backends-deny", env = "SIGNALBOX_BACKENDS_DENY", value_name = "NETWORKS", value_delimiter = ',')]
+        deny: Vec<Network>,
+    }
+    LogSection {
+        /// How much is logged: error, warn, info, debug, or a tracing filter [default: info]
+        #[arg(long = "log-level", env = "SIGNALBOX_LOG_LEVEL", value_name = "FILTER")]
+        level: Filter,
+        /// How it is logged [default: human on a terminal, else json]
+        #[arg(long = "log-format", env = "SIGNALBOX_LOG_FORMAT", value_name = "FORMAT")]
+        format: LogFormat,
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DefaultsSection {
+    pub(super) headers: DefaultHeaders,
+    pub(super) options: DefaultOptions,
+}
+
+/// What a request gets that no route matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+pub enum Unmatched {
+    /// A page that says so.
+    #[value(name = "404")]
+    #[serde(rename = "404")]
+    NotFound,
+    /// Its connection is closed.
+    #[serde(rename = "close")]
+    Close,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For eyes.
+    Human,
+    /// For machines.
+    Json,
+}

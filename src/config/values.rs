@@ -1,0 +1,121 @@
+//! Values as they are written, in the file, a flag or a variable: one parser each.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, de};
+
+use crate::domain::{Error, HeaderKey, Options, Span, header_value};
+
+macro_rules! values {
+    ($($(#[$doc:meta])* $name:ident($inner:ty) = |$text:ident| $parse:expr;)+) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub(super) struct $name(pub(super) $inner);
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str($text: &str) -> Result<Self, String> {
+                $parse.map($name)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let scalar = Scalar::deserialize(from)?;
+                scalar.0.parse().map_err(de::Error::custom)
+            }
+        }
+    )+ };
+}
+
+values! {
+    /// An address to listen on.
+    Address(SocketAddr) = |text| text.parse().map_err(|_| {
+        format!("`{text}` is not an address and a port; write 127.0.0.1:8181 or [::]:8181")
+    });
+
+    /// A duration.
+    Timespan(Span) = |text| Span::parse(text).map_err(|error| error.to_string());
+
+    /// A size in bytes.
+    Size(usize) = |text| size(text);
+
+    /// A network, or a single address.
+    Network(IpNet) = |text| {
+        let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+        text.parse().or_else(|_| address()).map_err(|_| {
+            format!("`{text}` is not a network; write 10.0.0.0/8, fd00::/8 or an address")
+        })
+    };
+
+    /// A count from 1.
+    Count(usize) = |text| text.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
+        format!("`{text}` is not a whole number from 1")
+    });
+
+    /// What is logged.
+    Filter(String) = |text| match text.parse::<tracing_subscriber::EnvFilter>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("`{text}` is not a log level or filter: {error}")),
+    };
+}
+
+impl Copy for Timespan {}
+impl Copy for Count {}
+
+fn size(text: &str) -> Result<usize, String> {
+    let mut options = Options::default();
+    let wrong = || format!("`{text}` is not a size of 1KiB to 64MiB; write 65536, 64KiB or 1MiB");
+    options.set("max_body_size", text).map_err(|_| wrong())?;
+    usize::try_from(options.max_body_size).ok().filter(|size| (1024..=64 << 20).contains(size)).ok_or_else(wrong)
+}
+
+/// Text, a number or a truth value: in a file, `5` and `"5"` mean the same.
+struct Scalar(String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(from)? {
+            toml::Value::String(text) => Ok(Scalar(text)),
+            toml::Value::Integer(number) => Ok(Scalar(number.to_string())),
+            toml::Value::Boolean(truth) => Ok(Scalar(truth.to_string())),
+            other => {
+                Err(de::Error::custom(format!("expected text, a number or true or false, not {}", other.type_str())))
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct DefaultHeaders(pub(super) Vec<(HeaderKey, Arc<str>)>);
+
+impl<'de> Deserialize<'de> for DefaultHeaders {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let texts = BTreeMap::<String, Scalar>::deserialize(from)?;
+        let parsed = texts.iter().map(|(name, value)| Ok((HeaderKey::parse(name)?, header_value(&value.0)?)));
+        parsed.collect::<Result<_, Error>>().map(DefaultHeaders).map_err(de::Error::custom)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct DefaultOptions(pub(super) Options);
+
+impl<'de> Deserialize<'de> for DefaultOptions {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let texts = BTreeMap::<String, Scalar>::deserialize(from)?;
+        let mut options = Options::default();
+        for (key, value) in &texts {
+            match options.set(key, &value.0) {
+                Ok(true) => {}
+                Ok(false) => return Err(de::Error::custom(format!("there is no option `{key}`"))),
+                Err(error) => return Err(de::Error::custom(error.within(key))),
+            }
+        }
+        Ok(DefaultOptions(options))
+    }
+}
