@@ -221,3 +221,72 @@ impl SessionSection {
         limits
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, flags: &[&str]) -> Result<Config, String> {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&path, file).unwrap();
+        let config = path.path().to_str().unwrap();
+        let given = ["signalbox", "--config", config].into_iter().chain(flags.iter().copied());
+        let cli = Cli::try_parse_from(given).map_err(|error| error.to_string())?;
+        cli.load().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_given_is_a_configuration_that_works() {
+        let config = load("", &[]).unwrap();
+        assert_eq!((config.pipe.listen.port(), config.proxy.http.port()), (8181, 8080));
+        assert_eq!(config.store_url, "sqlite://signalbox.db");
+        assert!(config.proxy.trusted_proxies.is_empty());
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+        let file = "[session]\ngrace = \"1m\"\nstaged_ttl = \"2m\"\n[proxy]\nunmatched = \"close\"\n";
+        let config = load(file, &["--session-grace", "10s"]).unwrap();
+        assert_eq!(config.limits.grace, Span::from_secs(10));
+        assert_eq!(config.limits.staged_ttl, Span::from_secs(120));
+        assert_eq!(config.proxy.unmatched, Unmatched::Close);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line_and_what_is_expected() {
+        let wrong = [
+            ("[pipe]\nlisten = \"nowhere\"\n", ":2:", "write 127.0.0.1:8181"),
+            ("[pipe]\n\nlitsen = \"127.0.0.1:1\"\n", ":3:", "expected one of"),
+            ("[session]\ngrace = \"soon\"\n", ":2:", "500ms, 30s, 1m30s or 2h"),
+            ("[proxy]\nunmatched = \"x\"\n", ":2:", "`404` or `close`"),
+            ("[proxy]\ntrusted_proxies = [\"x\"]\n", ":2:", "write 10.0.0.0/8"),
+            ("[defaults.options]\ntimeout = \"0s\"\n", ":", "timeout: duration: `0s` is zero"),
+            ("[defaults.options]\nfoo = 1\n", ":", "there is no option `foo`"),
+            ("[defaults.headers]\nconnection = \"x\"\n", ":", "belongs to the connection"),
+            ("[tls]\n", ":1:", "unknown field `tls`"),
+            ("[pipe\n", ":1:", "TOML parse error"),
+            ("[log]\nlevel = \"lou=d=er\"\n", ":2:", "not a log level"),
+        ];
+        for (file, line, expected) in wrong {
+            let said = load(file, &[]).unwrap_err();
+            assert!(said.contains(line) && said.contains(expected), "{file}\n{said}");
+        }
+    }
+
+    #[test]
+    fn defaults_for_every_route_stand_in_the_file() {
+        let file =
+            "[defaults]\nheaders = { X-Frame-Options = \"DENY\" }\noptions = { retries = 3, compression = true }\n";
+        let config = load(file, &[]).unwrap();
+        assert_eq!(config.default_options.retries, 3);
+        assert_eq!(config.default_headers[0].0.as_str(), "x-frame-options");
+    }
+
+    #[test]
+    fn serve_is_what_no_command_does() {
+        for words in [&["signalbox", "--proxy-workers", "3"][..], &["signalbox", "serve", "--proxy-workers", "3"]] {
+            assert_eq!(Cli::try_parse_from(words).unwrap().load().unwrap().proxy.workers, 3);
+        }
+        assert!(Cli::try_parse_from(["signalbox", "sevre"]).is_err());
+    }
+}

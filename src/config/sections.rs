@@ -45,71 +45,71 @@ macro_rules! sections {
 sections! {
     PipeSection {
         /// Where services connect and speak the pipe protocol [default: 127.0.0.1:8181]
-        #[arg(long = "pipe-listen", env = "SIGNALBOX_PIPE_LISTEN", value_name = "ADDRESS")]
+        #[arg(id = "pipe-listen", long = "pipe-listen", env = "SIGNALBOX_PIPE_LISTEN", value_name = "ADDRESS")]
         listen: Address,
         /// The longest command line [default: 1MiB]
-        #[arg(long = "pipe-max-line", env = "SIGNALBOX_PIPE_MAX_LINE", value_name = "SIZE")]
+        #[arg(id = "pipe-max-line", long = "pipe-max-line", env = "SIGNALBOX_PIPE_MAX_LINE", value_name = "SIZE")]
         max_line: Size,
         /// The longest reply line that is not compressed [default: 64KiB]
-        #[arg(long = "pipe-max-reply", env = "SIGNALBOX_PIPE_MAX_REPLY", value_name = "SIZE")]
+        #[arg(id = "pipe-max-reply", long = "pipe-max-reply", env = "SIGNALBOX_PIPE_MAX_REPLY", value_name = "SIZE")]
         max_reply: Size,
         /// How long a line may take that is begun [default: 30s]
-        #[arg(long = "pipe-line-timeout", env = "SIGNALBOX_PIPE_LINE_TIMEOUT", value_name = "DURATION")]
+        #[arg(id = "pipe-line-timeout", long = "pipe-line-timeout", env = "SIGNALBOX_PIPE_LINE_TIMEOUT", value_name = "DURATION")]
         line_timeout: Timespan,
         /// How long a connection without session may say nothing [default: 5m]
-        #[arg(long = "pipe-idle-timeout", env = "SIGNALBOX_PIPE_IDLE_TIMEOUT", value_name = "DURATION")]
+        #[arg(id = "pipe-idle-timeout", long = "pipe-idle-timeout", env = "SIGNALBOX_PIPE_IDLE_TIMEOUT", value_name = "DURATION")]
         idle_timeout: Timespan,
         /// Connections at once [default: 10000]
-        #[arg(long = "pipe-connections-max", env = "SIGNALBOX_PIPE_CONNECTIONS_MAX", value_name = "COUNT")]
+        #[arg(id = "pipe-connections-max", long = "pipe-connections-max", env = "SIGNALBOX_PIPE_CONNECTIONS_MAX", value_name = "COUNT")]
         connections_max: Count,
     }
     ProxySection {
         /// Where HTTP requests come in [default: 127.0.0.1:8080]
-        #[arg(long = "proxy-http", env = "SIGNALBOX_PROXY_HTTP", value_name = "ADDRESS")]
+        #[arg(id = "proxy-http", long = "proxy-http", env = "SIGNALBOX_PROXY_HTTP", value_name = "ADDRESS")]
         http: Address,
         /// Worker threads, 0 for one per core [default: 0]
-        #[arg(long = "proxy-workers", env = "SIGNALBOX_PROXY_WORKERS", value_name = "COUNT")]
+        #[arg(id = "proxy-workers", long = "proxy-workers", env = "SIGNALBOX_PROXY_WORKERS", value_name = "COUNT")]
         workers: usize,
         /// Networks whose X-Forwarded-* and Forwarded fields are believed [default: none]
-        #[arg(long = "proxy-trusted-proxies", env = "SIGNALBOX_PROXY_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',')]
+        #[arg(id = "proxy-trusted-proxies", long = "proxy-trusted-proxies", env = "SIGNALBOX_PROXY_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',')]
         trusted_proxies: Vec<Network>,
         /// What a request gets that no route matches [default: 404]
-        #[arg(long = "proxy-unmatched", env = "SIGNALBOX_PROXY_UNMATCHED", value_name = "HOW")]
+        #[arg(id = "proxy-unmatched", long = "proxy-unmatched", env = "SIGNALBOX_PROXY_UNMATCHED", value_name = "HOW")]
         unmatched: Unmatched,
         /// Client connections at once [default: 20000]
-        #[arg(long = "proxy-connections-max", env = "SIGNALBOX_PROXY_CONNECTIONS_MAX", value_name = "COUNT")]
+        #[arg(id = "proxy-connections-max", long = "proxy-connections-max", env = "SIGNALBOX_PROXY_CONNECTIONS_MAX", value_name = "COUNT")]
         connections_max: Count,
     }
     StoreSection {
         /// Where sessions and configurations are kept [default: sqlite://signalbox.db]
-        #[arg(long = "store-url", env = "SIGNALBOX_STORE_URL", value_name = "URL")]
+        #[arg(id = "store-url", long = "store-url", env = "SIGNALBOX_STORE_URL", value_name = "URL")]
         url: String,
     }
     SessionSection {
         /// How long a session lives without connection and command [default: 5m]
-        #[arg(long = "session-grace", env = "SIGNALBOX_SESSION_GRACE", value_name = "DURATION")]
+        #[arg(id = "session-grace", long = "session-grace", env = "SIGNALBOX_SESSION_GRACE", value_name = "DURATION")]
         grace: Timespan,
         /// How long staged changes live untouched [default: 30m]
-        #[arg(long = "session-staged-ttl", env = "SIGNALBOX_SESSION_STAGED_TTL", value_name = "DURATION")]
+        #[arg(id = "session-staged-ttl", long = "session-staged-ttl", env = "SIGNALBOX_SESSION_STAGED_TTL", value_name = "DURATION")]
         staged_ttl: Timespan,
         /// Sessions at once [default: 20000]
-        #[arg(long = "sessions-max", env = "SIGNALBOX_SESSIONS_MAX", value_name = "COUNT")]
+        #[arg(id = "sessions-max", long = "sessions-max", env = "SIGNALBOX_SESSIONS_MAX", value_name = "COUNT")]
         sessions_max: Count,
         /// Routes of one session [default: 200000]
-        #[arg(long = "session-routes-max", env = "SIGNALBOX_SESSION_ROUTES_MAX", value_name = "COUNT")]
+        #[arg(id = "session-routes-max", long = "session-routes-max", env = "SIGNALBOX_SESSION_ROUTES_MAX", value_name = "COUNT")]
         routes_max: Count,
     }
     BackendsSection {
         /// Networks that no backend, page or test may be in [default: 169.254.0.0/16]
-        #[arg(long = "backends-deny", env = "SIGNALBOX_BACKENDS_DENY", value_name = "NETWORKS", value_delimiter = ',')]
+        #[arg(id = "backends-deny", long = "backends-deny", env = "SIGNALBOX_BACKENDS_DENY", value_name = "NETWORKS", value_delimiter = ',')]
         deny: Vec<Network>,
     }
     LogSection {
         /// How much is logged: error, warn, info, debug, or a tracing filter [default: info]
-        #[arg(long = "log-level", env = "SIGNALBOX_LOG_LEVEL", value_name = "FILTER")]
+        #[arg(id = "log-level", long = "log-level", env = "SIGNALBOX_LOG_LEVEL", value_name = "FILTER")]
         level: Filter,
         /// How it is logged [default: human on a terminal, else json]
-        #[arg(long = "log-format", env = "SIGNALBOX_LOG_FORMAT", value_name = "FORMAT")]
+        #[arg(id = "log-format", long = "log-format", env = "SIGNALBOX_LOG_FORMAT", value_name = "FORMAT")]
         format: LogFormat,
     }
 }
