@@ -1,0 +1,251 @@
+//! Wires the parts together, and starts and stops them in the right order.
+//!
+//! Start: every port is bound, so that a taken one stops the start before anything is touched; then the store is
+//! opened and the routing table built; then traffic is let in, so that stored routes serve as soon as a
+//! connection is accepted. Stop: clients are told, requests in flight finish, then the doors close, then the store.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, Unmatched};
+use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
+use crate::lifecycle::Lifecycle;
+use crate::registry::{self, Boxed, Fetched, Publish, Registry, RouteNumbers, Traffic};
+use crate::store::Sqlite;
+use crate::traffic::{Defaults, Table};
+use crate::{pipe, proxy};
+
+/// How long requests in flight may take once the server is to stop.
+const GRACE: Duration = Duration::from_secs(30);
+/// How long connections and the store may take after that.
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// When it cannot start: which part, and what to change.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the control threads")?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut signals = StopSignals::listen()?;
+    let server = Server::start(config).await?;
+    server.announce();
+    let failed = tokio::select! {
+        () = signals.next() => false,
+        () = server.failed() => true,
+    };
+    tokio::select! {
+        stopped = server.stop() => stopped?,
+        () = signals.next() => return Err(anyhow!("stopped at once by a second signal; requests in flight were cut off")),
+    }
+    if failed { Err(anyhow!("stopped because a part of the server failed; see the log")) } else { Ok(()) }
+}
+
+/// All that runs.
+struct Server {
+    store_url: String,
+    pipe_address: SocketAddr,
+    registry: Registry,
+    proxy: proxy::Proxy,
+    /// The pipe's listener and connections.
+    doors: Lifecycle,
+    /// The writer, which must outlive the doors.
+    core: Lifecycle,
+}
+
+impl Server {
+    async fn start(config: Config) -> anyhow::Result<Self> {
+        let pipe_listener = TcpListener::bind(config.pipe.listen)
+            .await
+            .map_err(|error| taken("the pipe protocol", config.pipe.listen, "pipe.listen", "--pipe-listen", &error))?;
+        let pipe_address = pipe_listener.local_addr()?;
+        let proxy_settings = proxy_settings(&config);
+        let bound = proxy::Proxy::bind(&proxy_settings)
+            .map_err(|error| taken("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
+
+        let table = Arc::new(ArcSwap::from_pointee(Table::default()));
+        let defaults = Defaults { options: config.default_options.clone(), headers: config.default_headers.clone() };
+        let publisher = TablePublisher { table: Table::default(), published: Arc::clone(&table), defaults };
+        let observed = Arc::new(Observed { table: Arc::clone(&table), deny: config.deny.clone() });
+        let store = Sqlite::open(&config.store_url).await?;
+        let (registry, writer) = registry::open(store, publisher, observed, config.limits)
+            .await
+            .with_context(|| format!("cannot read the store {}", config.store_url))?;
+
+        let (core, doors) = (Lifecycle::new(), Lifecycle::new());
+        core.spawn("writer", writer.run(core.stopping().clone()));
+        let proxy = bound.start(table).context("cannot start the proxy's threads")?;
+        let pipe = pipe::serve(pipe_listener, registry.clone(), pipe_settings(&config), doors.clone(), nonce);
+        doors.spawn("pipe", pipe);
+        Ok(Self { store_url: config.store_url, pipe_address, registry, proxy, doors, core })
+    }
+
+    /// Says where everything is, and what to type first.
+    fn announce(&self) {
+        let (catalog, pipe, proxy) = (self.registry.catalog(), self.pipe_address, self.proxy.address());
+        let (sessions, routes) = (catalog.sessions_len(), catalog.routes_len());
+        let page = format!(
+            "Signalbox {version}
+  pipe   {pipe}   services register here
+  proxy  {proxy}   HTTP requests come in here
+  store  {store}   {sessions} sessions, {routes} routes
+
+Try it: serve something with `python3 -m http.server 3000`, then type into `nc {host} {port}`:
+  REGISTER|shop|shop-1|9001|{{}}
+  ROUTE_ADD|SESSION_ID_FROM_THE_ACK|shop.example|/|http://127.0.0.1:3000|0
+  CONFIG_APPLY|SESSION_ID_FROM_THE_ACK
+and ask for it with `curl -H 'Host: shop.example' http://{proxy}/`",
+            version = env!("CARGO_PKG_VERSION"),
+            store = self.store_url,
+            host = pipe.ip(),
+            port = pipe.port(),
+        );
+        // Nobody may be reading; the server runs all the same.
+        let _ = writeln!(std::io::stdout(), "{page}");
+    }
+
+    /// Returns when a part that the server cannot do without has failed.
+    async fn failed(&self) {
+        tokio::select! {
+            () = self.doors.stopping().cancelled() => {}
+            () = self.core.stopping().cancelled() => {}
+        }
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        tracing::info!("stopping: clients are told, requests in flight may finish");
+        self.registry.tell_shutdown();
+        self.proxy.stop(GRACE).await;
+        if !self.doors.end(CLOSE).await {
+            tracing::warn!("some pipe connections did not close in time");
+        }
+        if !self.core.end(CLOSE).await {
+            return Err(anyhow!("the store did not close in time"));
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn taken(what: &str, address: SocketAddr, key: &str, flag: &str, error: &std::io::Error) -> anyhow::Error {
+    anyhow!("cannot listen on {address} for {what}: {error}; choose another address with {key} or {flag}")
+}
+
+fn proxy_settings(config: &Config) -> proxy::Settings {
+    proxy::Settings {
+        http: config.proxy.http,
+        workers: config.proxy.workers,
+        trusted_proxies: config.proxy.trusted_proxies.clone(),
+        unmatched: match config.proxy.unmatched {
+            Unmatched::NotFound => proxy::Unmatched::NotFound,
+            Unmatched::Close => proxy::Unmatched::Close,
+        },
+        deny: config.deny.clone(),
+        connections_max: config.proxy.connections_max,
+        ..proxy::Settings::default()
+    }
+}
+
+fn pipe_settings(config: &Config) -> pipe::Settings {
+    pipe::Settings {
+        max_line: config.pipe.max_line,
+        max_reply: config.pipe.max_reply,
+        line_timeout: config.pipe.line_timeout.std(),
+        idle_timeout: config.pipe.idle_timeout.std(),
+        connections_max: config.pipe.connections_max,
+        ..pipe::Settings::default()
+    }
+}
+
+/// 128 random bits, for a session id.
+fn nonce() -> u128 {
+    let mut bits = [0; 16];
+    // A system without randomness cannot give out credentials; the connection that asks ends.
+    getrandom::fill(&mut bits).expect("the system's source of randomness works");
+    u128::from_ne_bytes(bits)
+}
+
+/// Shows changes to traffic: the routing table takes them in and is swapped whole.
+struct TablePublisher {
+    table: Table,
+    published: Arc<ArcSwap<Table>>,
+    defaults: Defaults,
+}
+
+impl Publish for TablePublisher {
+    fn publish(&mut self, catalog: &Arc<Catalog>, changes: &[Change]) {
+        changes.iter().for_each(|change| self.table.absorb(catalog, change, &self.defaults));
+        self.published.store(Arc::new(self.table.clone()));
+    }
+}
+
+/// What the registry is told of traffic.
+struct Observed {
+    table: Arc<ArcSwap<Table>>,
+    deny: Vec<ipnet::IpNet>,
+}
+
+impl Traffic for Observed {
+    fn numbers(&self, session: SessionKey, route: RouteId) -> RouteNumbers {
+        let numbers = self.table.load().numbers(session, route);
+        RouteNumbers {
+            requests: numbers.requests,
+            errors: numbers.errors,
+            avg_latency_ms: numbers.avg_latency_ms,
+            p50_latency_ms: numbers.p50_latency_ms,
+            p95_latency_ms: numbers.p95_latency_ms,
+            p99_latency_ms: numbers.p99_latency_ms,
+            bytes_sent: numbers.bytes_sent,
+            bytes_received: numbers.bytes_received,
+            status_codes: numbers.status_codes,
+            in_flight: numbers.in_flight,
+        }
+    }
+
+    fn in_flight(&self, session: SessionKey) -> u64 {
+        self.table.load().in_flight(session)
+    }
+
+    fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span) -> Boxed<'a, Result<Fetched, String>> {
+        Box::pin(async move {
+            let fetched = proxy::get(page, timeout, &self.deny).await?;
+            Ok(Fetched { status: fetched.status, took: fetched.took })
+        })
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct StopSignals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    fn listen() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
