@@ -8,3 +8,4 @@ pub mod clock;
 pub mod domain;
 pub mod lifecycle;
 pub mod registry;
+pub mod store;
