@@ -64,15 +64,15 @@ impl Sqlite {
         if self.is_unsettled {
             self.settle().await;
         }
+        self.connected().await?;
+        let connection = self.connection.as_mut().ok_or(Failure::Closed)?;
         let wanted = if plan.is_precious { Durability::Full } else { Durability::Normal };
-        let connected = self.durability;
-        let connection = self.connected().await?;
-        if connected != Some(wanted) {
+        if self.durability != Some(wanted) {
+            self.durability = None;
             commit::set_durability(connection, wanted).await?;
             self.durability = Some(wanted);
         }
         self.is_unsettled = true;
-        let connection = self.connected().await?;
         commit::run(connection, plan).await?;
         self.is_unsettled = false;
         Ok(())

@@ -107,7 +107,8 @@ pub(super) async fn open(place: &Place) -> Result<SqliteConnection, OpenError> {
         // Left by a reader after a crash. Nobody uses it: the lock is ours alone.
         let _ = std::fs::remove_file(place::beside(path, "-shm"));
     }
-    MIGRATOR.run(&mut connection).await.map_err(|error| match error {
+    // Not `run`: its future is none that a runtime with threads can be given.
+    MIGRATOR.run_direct(None, &mut connection, false).await.map_err(|error| match error {
         MigrateError::Execute(why) | MigrateError::ExecuteMigration(why, _) => explain(place, why),
         why => OpenError::Migrate { place: place.to_string(), why },
     })?;

@@ -448,3 +448,14 @@ fn a_row_that_means_nothing_is_an_error_that_names_it() {
         }
     });
 }
+
+#[test]
+fn it_runs_on_a_runtime_with_threads() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let done = runtime.spawn(async {
+        let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
+        store.commit(&[opened()], 1).await.unwrap();
+        store.load().await.unwrap().revision
+    });
+    assert_eq!(runtime.block_on(done).unwrap(), 1);
+}
