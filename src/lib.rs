@@ -4,9 +4,14 @@
 //! writer; `traffic` decides on requests. These three do no IO of their own. `store` keeps, `proxy` carries
 //! requests, `pipe` is the line protocol. `app` wires them together, and nothing else may name two of them.
 
+pub mod app;
 pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod lifecycle;
+pub mod pipe;
+pub mod proxy;
 pub mod registry;
+pub mod store;
 pub mod telemetry;
+pub mod traffic;

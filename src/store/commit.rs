@@ -1,0 +1,80 @@
+//! Carries out a plan on the connection: all of it or nothing.
+//!
+//! Each call of the database costs a trip to its thread and back, as much as some rows do: small plans
+//! make one trip, transaction included.
+
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
+
+use super::plan::{Plan, Step};
+use super::statements::Value;
+
+/// How a commit is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// On disk when it returns.
+    Full,
+    /// Survives the process, perhaps not the loss of power.
+    Normal,
+}
+
+/// Has the following commits kept like this. Not inside a transaction.
+pub(super) async fn set_durability(
+    connection: &mut SqliteConnection,
+    durability: Durability,
+) -> Result<(), sqlx::Error> {
+    // `raw_sql`, for SQLite acts on this when it prepares it: from the statement cache it would do nothing.
+    let pragma = match durability {
+        Durability::Full => "pragma synchronous = full",
+        Durability::Normal => "pragma synchronous = normal",
+    };
+    sqlx::raw_sql(pragma).execute(connection).await.map(drop)
+}
+
+/// Plans with more statements or values than this go statement by statement: glued together, their text
+/// would be another each time, and would have to be prepared each time.
+const GLUED_STEPS_MAX: usize = 6;
+const GLUED_VALUES_MAX: usize = 160;
+
+/// Carries `plan` out. After an error a transaction may be left open.
+pub(super) async fn run(connection: &mut SqliteConnection, plan: Plan) -> Result<(), sqlx::Error> {
+    if plan.is_atomic() {
+        return each(connection, plan.steps).await;
+    }
+    let values: usize = plan.steps.iter().map(|step| step.values.len()).sum();
+    if plan.steps.len() <= GLUED_STEPS_MAX && values <= GLUED_VALUES_MAX {
+        return step(connection, glued(plan.steps)).await;
+    }
+    step(connection, ("begin immediate".into(), Vec::new())).await?;
+    each(connection, plan.steps).await?;
+    step(connection, ("commit".into(), Vec::new())).await
+}
+
+async fn each(connection: &mut SqliteConnection, steps: Vec<Step>) -> Result<(), sqlx::Error> {
+    for Step { text, values, .. } in steps {
+        step(connection, (text, values)).await?;
+    }
+    Ok(())
+}
+
+fn glued(steps: Vec<Step>) -> (String, Vec<Value>) {
+    let mut text = String::from("begin immediate; ");
+    let mut values = Vec::new();
+    for step in steps {
+        text.push_str(&step.text);
+        text.push_str("; ");
+        values.extend(step.values);
+    }
+    text.push_str("commit");
+    (text, values)
+}
+
+async fn step(connection: &mut SqliteConnection, (text, values): (String, Vec<Value>)) -> Result<(), sqlx::Error> {
+    let mut arguments = SqliteArguments::default();
+    arguments.reserve(values.len(), 0);
+    for value in values {
+        arguments.add(value).map_err(sqlx::Error::Encode)?;
+    }
+    // Safe: every text is made of the words of `statements` and these.
+    sqlx::query_with(AssertSqlSafe(text), arguments).execute(connection).await.map(drop)
+}

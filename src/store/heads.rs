@@ -1,0 +1,137 @@
+//! A session's head as a row of `session`, and back.
+//!
+//! The columns stand in [`HEAD_COLUMNS`], once, in the order in which [`row`] writes and [`head`] reads them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use crate::domain::{
+    Drain, Head, InstanceName, Maintenance, MaintenanceEntry, Metadata, PageUrl, ServiceName, SessionId, SessionKey,
+    Span, Target, Time, Topics,
+};
+
+use super::rows::json;
+use super::statements::Value;
+
+/// The columns of `session`, the key first.
+pub(super) const HEAD_COLUMNS: [&str; 15] = [
+    "key",
+    "id",
+    "service",
+    "instance",
+    "maintenance_port",
+    "metadata",
+    "connected_at",
+    "next_route",
+    "revision",
+    "last_apply",
+    "drain_started",
+    "drain_ms",
+    "maintenance",
+    "topics",
+    "replaced",
+];
+
+/// The columns of a head's row.
+pub(super) fn row(key: SessionKey, head: &Head) -> [Value; HEAD_COLUMNS.len()] {
+    let number = |number: u64| Value::Int(number.cast_signed());
+    let moment = |moment: Option<Time>| moment.map_or(Value::Null, |moment| number(moment.0));
+    let topics: Vec<_> = head.topics.names().collect();
+    [
+        number(key.0),
+        Value::text(head.id.reveal()),
+        Value::text(head.service.as_str()),
+        Value::text(head.instance.as_str()),
+        Value::Int(head.maintenance_port.into()),
+        Value::text(head.metadata.as_str()),
+        number(head.connected_at.0),
+        Value::Int(head.next_route.into()),
+        number(head.revision),
+        moment(head.last_apply),
+        moment(head.drain.map(|drain| drain.started)),
+        head.drain.map_or(Value::Null, |drain| number(drain.span.millis())),
+        Value::Text(maintenance_text(&head.maintenance)),
+        Value::text(&topics.join(",")),
+        moment(head.replaced),
+    ]
+}
+
+/// Why a row is no head.
+pub(super) type BadHead = Box<dyn std::error::Error + Send + Sync>;
+
+/// The head that a row was made of.
+pub(super) fn head(row: &SqliteRow) -> Result<Head, BadHead> {
+    let text = |column| row.try_get::<&str, _>(column);
+    let number = |column| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
+    let moment = |column| row.try_get::<Option<i64>, _>(column).map(|moment| moment.map(i64::cast_unsigned).map(Time));
+    let drain_ms = row.try_get::<Option<i64>, _>("drain_ms")?.map(i64::cast_unsigned);
+    let drain = match (moment("drain_started")?, drain_ms) {
+        (Some(started), Some(millis)) => Some(Drain { started, span: Span::from_millis(millis) }),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => return Err("half a drain".into()),
+    };
+    Ok(Head {
+        id: SessionId::restore(text("id")?),
+        service: ServiceName::parse(text("service")?)?,
+        instance: InstanceName::parse(text("instance")?)?,
+        maintenance_port: number("maintenance_port")?.try_into()?,
+        metadata: Metadata::parse(text("metadata")?)?,
+        connected_at: Time(number("connected_at")?),
+        next_route: number("next_route")?.try_into()?,
+        revision: number("revision")?,
+        last_apply: moment("last_apply")?,
+        drain,
+        maintenance: maintenance(text("maintenance")?)?,
+        topics: topics(text("topics")?)?,
+        replaced: moment("replaced")?,
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryValue {
+    page: Option<String>,
+    entered: u64,
+}
+
+fn maintenance_text(maintenance: &Maintenance) -> Arc<str> {
+    let all = maintenance.all.iter().map(|entry| (Target::All, Some(entry)));
+    let routes = maintenance.routes.iter().map(|(id, entry)| (Target::Route(*id), entry.as_ref()));
+    let value = |entry: &MaintenanceEntry| EntryValue {
+        page: entry.page.as_ref().map(|page| page.as_str().to_owned()),
+        entered: entry.entered.0,
+    };
+    let entries = all.chain(routes).map(|(target, entry)| (target.to_string(), entry.map(value)));
+    json(&entries.collect::<BTreeMap<_, _>>())
+}
+
+fn maintenance(text: &str) -> Result<Maintenance, BadHead> {
+    let mut maintenance = Maintenance::default();
+    for (target, value) in serde_json::from_str::<BTreeMap<String, Option<EntryValue>>>(text)? {
+        let entry = value.as_ref().map(entry).transpose()?;
+        match target.parse()? {
+            Target::All => maintenance.all = Some(entry.ok_or("ALL without an entry")?),
+            Target::Route(id) => {
+                maintenance.routes.insert(id, entry);
+            }
+        }
+    }
+    Ok(maintenance)
+}
+
+fn entry(value: &EntryValue) -> Result<MaintenanceEntry, BadHead> {
+    let page = value.page.as_deref().map(PageUrl::parse).transpose()?;
+    Ok(MaintenanceEntry { page, entered: Time(value.entered) })
+}
+
+fn topics(text: &str) -> Result<Topics, BadHead> {
+    let mut topics = Topics::default();
+    for name in text.split(',').filter(|name| !name.is_empty()) {
+        topics = topics.union(Topics::parse(name)?);
+    }
+    Ok(topics)
+}

@@ -1,0 +1,126 @@
+//! Reads everything kept, as the changes that make a catalog of it.
+//!
+//! Nothing is skipped: a row that means nothing to this version is an error that names it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
+
+use crate::domain::{Change, Edit, Sections, SessionKey, Time};
+use crate::registry::Loaded;
+
+use super::heads;
+use super::rows::{self, Row};
+
+const REVISION: &str = "select revision from registry";
+const SESSIONS: &str = "select * from session order by key";
+const ACTIVE: &str = "select session, section, route, name, value from active order by session, section, route, name";
+const STAGED: &str = "select session, section, route, name, value from staged order by session, section, route, name";
+
+/// Every statement that reads.
+#[cfg(test)]
+pub(super) const STATEMENTS: [&str; 4] = [REVISION, SESSIONS, ACTIVE, STAGED];
+
+/// Why what is kept cannot be taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It cannot be read.
+    #[error("the database cannot be read: {0}")]
+    Read(#[from] sqlx::Error),
+    /// It means nothing to this version.
+    #[error("{place}: {why}")]
+    Row {
+        /// Which row.
+        place: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// The registry's revision.
+pub(super) async fn revision(connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    sqlx::query_scalar::<_, i64>(REVISION).fetch_one(connection).await.map(i64::cast_unsigned)
+}
+
+/// Everything.
+pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Loaded, LoadError> {
+    let revision = revision(connection).await?;
+    let mut changes = Vec::new();
+    let mut keys = BTreeSet::new();
+    let mut sessions = sqlx::query(SESSIONS).fetch(&mut *connection);
+    while let Some(row) = sessions.try_next().await? {
+        let (key, change) = head(&row)?;
+        keys.insert(key);
+        changes.push(change);
+    }
+    drop(sessions);
+    active(connection, &keys, &mut changes).await?;
+    staged(connection, &keys, &mut changes).await?;
+    Ok(Loaded { revision, changes })
+}
+
+fn head(row: &SqliteRow) -> Result<(SessionKey, Change), LoadError> {
+    let number: i64 = row.try_get("key")?;
+    let key = SessionKey(number.cast_unsigned());
+    let head = heads::head(row)
+        .map_err(|error| LoadError::Row { place: format!("table session, key {number}"), why: error.to_string() })?;
+    Ok((key, Change::Head(key, Arc::new(head))))
+}
+
+async fn active(
+    connection: &mut SqliteConnection,
+    keys: &BTreeSet<SessionKey>,
+    changes: &mut Vec<Change>,
+) -> Result<(), LoadError> {
+    let mut edits: Vec<Edit> = Vec::new();
+    let mut of = None;
+    let mut rows = sqlx::query(ACTIVE).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let (key, edit) = entry("active", &row, keys)?;
+        if let Some(last) = of.replace(key)
+            && last != key
+        {
+            changes.push(applied(last, &mut edits));
+        }
+        edits.push(edit);
+    }
+    changes.extend(of.map(|last| applied(last, &mut edits)));
+    Ok(())
+}
+
+fn applied(key: SessionKey, edits: &mut Vec<Edit>) -> Change {
+    Change::Apply { key, sections: Sections::ALL, edits: edits.drain(..).collect() }
+}
+
+async fn staged(
+    connection: &mut SqliteConnection,
+    keys: &BTreeSet<SessionKey>,
+    changes: &mut Vec<Change>,
+) -> Result<(), LoadError> {
+    let mut rows = sqlx::query(STAGED).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let (key, edit) = entry("staged", &row, keys)?;
+        // When is not kept: the catalog lets everything staged begin anew when it resumes.
+        changes.push(Change::Stage { key, edit, at: Time::default() });
+    }
+    Ok(())
+}
+
+fn entry(table: &str, row: &SqliteRow, keys: &BTreeSet<SessionKey>) -> Result<(SessionKey, Edit), LoadError> {
+    let number: i64 = row.try_get(0)?;
+    let key = SessionKey(number.cast_unsigned());
+    let parts = Row { section: row.try_get(1)?, route: row.try_get(2)?, name: row.try_get(3)?, value: row.try_get(4)? };
+    let bad = |why: String| {
+        let Row { section, route, name, .. } = parts;
+        let place = format!("table {table}, session {number}, section {section}, route {route}, name '{name}'");
+        LoadError::Row { place, why }
+    };
+    if !keys.contains(&key) {
+        return Err(bad("there is no such session".into()));
+    }
+    let edit = rows::edit(&parts).map_err(|error| bad(error.to_string()))?;
+    Ok((key, edit))
+}

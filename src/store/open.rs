@@ -1,0 +1,205 @@
+//! Opens the database, or says why not, in words for the person who starts the server.
+//!
+//! A file that will not be used is left byte for byte as it was: it is looked at read-only before anything
+//! that could write, which opening a database in WAL mode or closing it again can.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+
+use super::place::{self, Place};
+
+/// The schema's history, part of the binary.
+pub(super) static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// Marks a file as a registry (`SGBX`); the first migration writes it.
+const APPLICATION_ID: i32 = 0x5347_4258;
+
+const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Why the database cannot be opened. Names the file and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No place for a database.
+    #[error("`{0}` is no database; write sqlite://signalbox.db, or sqlite::memory: to keep nothing")]
+    Url(String),
+    /// Its directory is not there.
+    #[error("{}: there is no directory `{}`; create it, or name another file", path.display(), directory.display())]
+    NoDirectory {
+        /// The file.
+        path: PathBuf,
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// It may not be read or written.
+    #[error(
+        "{}: cannot be opened for reading and writing ({why}); check the owner and permissions of the file and \
+         of its directory",
+        path.display()
+    )]
+    Access {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// Somebody has it open.
+    #[error("{}: is in use by another process; stop that one, or give this one a file of its own", .0.display())]
+    InUse(PathBuf),
+    /// It is damaged, or no database.
+    #[error(
+        "{}: is damaged, or no database at all ({why}), and was left as it is; restore it from a backup, or move \
+         it away to begin with an empty registry",
+        path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It holds something else.
+    #[error("{}: is the database of another program, and was left as it is; name another file", .0.display())]
+    Foreign(PathBuf),
+    /// A newer version wrote it.
+    #[error(
+        "{}: was written by a newer version of this program (schema {found}, this one knows schema {known}), and \
+         was left as it is; run the newer version, or restore the backup made before it",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest schema this version knows.
+        known: i64,
+    },
+    /// Its schema could not be brought up to date.
+    #[error("{place}: its schema cannot be brought up to date: {why}")]
+    Migrate {
+        /// The database.
+        place: String,
+        /// What `SQLite` says.
+        why: MigrateError,
+    },
+    /// Anything else.
+    #[error("{place}: cannot be opened: {why}")]
+    Database {
+        /// The database.
+        place: String,
+        /// What `SQLite` says.
+        why: sqlx::Error,
+    },
+}
+
+/// Opens the database at `place`, made if need be, its schema brought up to date.
+pub(super) async fn open(place: &Place) -> Result<SqliteConnection, OpenError> {
+    if let Place::File(path) = place {
+        place::create(path)?;
+        inspect(path).await?;
+    }
+    let mut connection = connect(place).await.map_err(|error| explain(place, error))?;
+    if let Place::File(path) = place {
+        // Left by a reader after a crash. Nobody uses it: the lock is ours alone.
+        let _ = std::fs::remove_file(place::beside(path, "-shm"));
+    }
+    // Not `run`: its future is none that a runtime with threads can be given.
+    MIGRATOR.run_direct(None, &mut connection, false).await.map_err(|error| match error {
+        MigrateError::Execute(why) | MigrateError::ExecuteMigration(why, _) => explain(place, why),
+        why => OpenError::Migrate { place: place.to_string(), why },
+    })?;
+    Ok(connection)
+}
+
+/// Connects to a database that exists.
+pub(super) async fn connect(place: &Place) -> Result<SqliteConnection, sqlx::Error> {
+    let options = match place {
+        Place::Memory => options().in_memory(true),
+        Place::File(path) => options().filename(path),
+    };
+    options
+        // Nobody else writes: no shared memory is needed, and a second process is refused.
+        .locking_mode(SqliteLockingMode::Exclusive)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("wal_autocheckpoint", "2000")
+        .pragma("journal_size_limit", "67108864")
+        .pragma("cache_size", "-16384")
+        .pragma("temp_store", "memory")
+        .statement_cache_capacity(200)
+        .row_buffer_size(1024)
+        .connect()
+        .await
+}
+
+fn options() -> SqliteConnectOptions {
+    SqliteConnectOptions::new().foreign_keys(false).busy_timeout(BUSY_TIMEOUT).disable_statement_logging()
+}
+
+/// Looks at a file without changing it: whether it is whole, ours, and not too new.
+async fn inspect(path: &Path) -> Result<(), OpenError> {
+    if place::length(path) == 0 {
+        return Ok(());
+    }
+    // Where there is no log, nobody is writing, and the file can be read without the locks and the files
+    // beside it that a reader leaves behind.
+    let is_at_rest = place::length(&place::beside(path, "-wal")) == 0;
+    let place = Place::File(path.to_owned());
+    let explain = |error| explain(&place, error);
+    let options = options().filename(path).read_only(true).immutable(is_at_rest);
+    let mut connection = options.connect().await.map_err(explain)?;
+    let damage: String =
+        sqlx::query_scalar("pragma quick_check(1)").fetch_one(&mut connection).await.map_err(explain)?;
+    if damage != "ok" {
+        return Err(OpenError::Corrupt { path: path.to_owned(), why: damage });
+    }
+    let found = schema(&mut connection).await.map_err(explain)?;
+    connection.close().await.map_err(explain)?;
+    match found {
+        Schema::Foreign => Err(OpenError::Foreign(path.to_owned())),
+        Schema::Version(found) if found > known() => {
+            Err(OpenError::Newer { path: path.to_owned(), found, known: known() })
+        }
+        Schema::None | Schema::Version(_) => Ok(()),
+    }
+}
+
+fn known() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+enum Schema {
+    None,
+    Version(i64),
+    Foreign,
+}
+
+async fn schema(connection: &mut SqliteConnection) -> Result<Schema, sqlx::Error> {
+    let id: i32 = sqlx::query_scalar("pragma application_id").fetch_one(&mut *connection).await?;
+    if id == APPLICATION_ID {
+        let version = sqlx::query_scalar("select coalesce(max(version), 0) from _sqlx_migrations");
+        return version.fetch_one(connection).await.map(Schema::Version);
+    }
+    // A first start that was cut short can have left the table of migrations, and nothing else.
+    let others = sqlx::query_scalar("select count(*) from sqlite_schema where tbl_name <> '_sqlx_migrations'");
+    let others: i64 = others.fetch_one(connection).await?;
+    Ok(if id == 0 && others == 0 { Schema::None } else { Schema::Foreign })
+}
+
+/// `SQLite`'s primary result codes (<https://www.sqlite.org/rescode.html>) that people can do something about.
+fn explain(place: &Place, error: sqlx::Error) -> OpenError {
+    let code =
+        error.as_database_error().and_then(sqlx::error::DatabaseError::code).and_then(|code| code.parse::<u32>().ok());
+    let Place::File(path) = place else { return OpenError::Database { place: place.to_string(), why: error } };
+    let (path, why) = (path.clone(), error.to_string());
+    match code.map(|code| code & 0xff) {
+        Some(5 | 6) => OpenError::InUse(path),
+        Some(3 | 8 | 14) => OpenError::Access { path, why },
+        Some(11 | 26) => OpenError::Corrupt { path, why },
+        _ => OpenError::Database { place: place.to_string(), why: error },
+    }
+}

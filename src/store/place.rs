@@ -1,0 +1,92 @@
+//! Where the database is: a file, or memory alone.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::open::OpenError;
+
+/// A place for a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    File(PathBuf),
+    Memory,
+}
+
+impl Place {
+    /// Reads `sqlite://signalbox.db`, `sqlite:signalbox.db`, `sqlite::memory:` or a path.
+    pub(super) fn parse(url: &str) -> Result<Self, OpenError> {
+        let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
+        match path {
+            ":memory:" => Ok(Place::Memory),
+            // SQLite would take the last two of these for more than a name.
+            _ if path.is_empty() || path.contains(['?', '\0']) || path.contains("://") || path.starts_with("file:") => {
+                Err(OpenError::Url(url.to_owned()))
+            }
+            _ => Ok(Place::File(path.into())),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File(path) => path.display().fmt(out),
+            Place::Memory => out.write_str("in memory"),
+        }
+    }
+}
+
+/// Makes an empty file that nobody else can read, unless there is one already.
+///
+/// A file that exists must not be opened here: closing it again would give up `SQLite`'s locks on it.
+pub(super) fn create(path: &Path) -> Result<(), OpenError> {
+    if path.is_dir() {
+        return Err(OpenError::Access { path: path.to_owned(), why: "it is a directory".into() });
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+            Err(OpenError::NoDirectory { path: path.to_owned(), directory })
+        }
+        Err(error) => Err(OpenError::Access { path: path.to_owned(), why: error.to_string() }),
+    }
+}
+
+/// The file that `SQLite` keeps beside `path`: `-wal` or `-shm`.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// The size of a file; nothing when there is none.
+pub(super) fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |about| about.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_url_or_a_path() {
+        for url in ["sqlite://dir/s.db", "sqlite:dir/s.db", "dir/s.db"] {
+            assert_eq!(Place::parse(url).unwrap(), Place::File("dir/s.db".into()));
+        }
+        assert_eq!(Place::parse("sqlite:///var/s.db").unwrap(), Place::File("/var/s.db".into()));
+        for url in ["sqlite::memory:", "sqlite://:memory:"] {
+            assert_eq!(Place::parse(url).unwrap(), Place::Memory);
+        }
+        for url in ["", "sqlite://", "postgres://db/x", "sqlite://s.db?mode=ro", "file:s.db"] {
+            assert!(Place::parse(url).is_err(), "{url}");
+        }
+    }
+}

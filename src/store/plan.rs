@@ -1,0 +1,213 @@
+//! What a batch of changes comes to in the database: as few statements as possible, of few different texts.
+//!
+//! Decides, without IO; `commit` carries it out. After a plan the database is as if the changes had been
+//! written one by one, in their order. They are sorted by table: first the active configurations and ends,
+//! then the heads, then the staged configurations, for what drops of these looks at both.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{Change, Edit, Head, Section, Sections, SessionKey};
+
+use super::statements::{Kind, Value};
+use super::{heads, rows};
+
+/// Rows of which the same is stated, one after the other.
+#[derive(Debug)]
+struct Run {
+    kind: Kind,
+    values: Vec<Value>,
+}
+
+/// A statement's text and what is bound to it.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) text: String,
+    pub(super) values: Vec<Value>,
+    is_atomic: bool,
+}
+
+/// What is to be done, in its order.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) steps: Vec<Step>,
+    /// Whether the loss of power must not lose it.
+    pub(super) is_precious: bool,
+}
+
+impl Plan {
+    /// What keeps `changes` and, if it moved, the revision.
+    pub(super) fn new(changes: &[Change], revision: u64) -> Self {
+        let mut draft = Draft::default();
+        for change in changes {
+            draft.take(change);
+        }
+        let is_precious = changes.iter().any(Change::is_precious);
+        let mut steps = Vec::new();
+        for run in draft.active.into_iter().chain(put_heads(&draft.heads)).chain(draft.staged) {
+            split(run, &mut steps);
+        }
+        if is_precious {
+            split(Run { kind: Kind::Revision, values: vec![Value::Int(revision.cast_signed())] }, &mut steps);
+        }
+        Self { steps, is_precious }
+    }
+
+    /// Whether it is all or nothing without a transaction around it.
+    pub(super) fn is_atomic(&self) -> bool {
+        matches!(&*self.steps, [step] if step.is_atomic)
+    }
+}
+
+/// A plan being made.
+#[derive(Default)]
+struct Draft<'a> {
+    active: Vec<Run>,
+    staged: Vec<Run>,
+    /// The last head of each session; those before it need not be written.
+    heads: BTreeMap<SessionKey, &'a Head>,
+}
+
+impl<'a> Draft<'a> {
+    fn take(&mut self, change: &'a Change) {
+        match change {
+            Change::Head(key, head) => {
+                self.heads.insert(*key, head);
+            }
+            Change::End(key) => {
+                self.heads.remove(key);
+                add(&mut self.active, Kind::End, [number(*key)]);
+                add(&mut self.staged, Kind::DropStaged, [number(*key)]);
+            }
+            Change::Stage { key, edit, .. } => add(&mut self.staged, Kind::PutStaged, rows::row(*key, edit)),
+            Change::Unstage(key) => add(&mut self.staged, Kind::Unstage, [number(*key)]),
+            Change::Apply { key, sections, edits } => {
+                for edit in &**edits {
+                    self.apply(*key, edit);
+                }
+                self.unstage(*key, *sections);
+            }
+            Change::Bind(..) | Change::Unbind(..) | Change::Await(..) | Change::Settle(..) => {}
+        }
+    }
+
+    fn apply(&mut self, key: SessionKey, edit: &Edit) {
+        let row = rows::row(key, edit);
+        if edit.removes() {
+            let [session, section, route, name, _] = row;
+            add(&mut self.active, Kind::DropActive, [session, section, route, name]);
+        } else {
+            add(&mut self.active, Kind::PutActive, row);
+        }
+    }
+
+    fn unstage(&mut self, key: SessionKey, sections: Sections) {
+        if sections == Sections::ALL {
+            return add(&mut self.staged, Kind::Unstage, [number(key)]);
+        }
+        let named = Section::ALL.map(|section| {
+            // Null is equal to nothing.
+            if sections.contains(section) { Value::Text(rows::section_name(section)) } else { Value::Null }
+        });
+        let values = [number(key), number(key)].into_iter().chain(named).chain([number(key), number(key)]);
+        add(&mut self.staged, Kind::UnstageSections, values);
+    }
+}
+
+fn number(key: SessionKey) -> Value {
+    Value::Int(key.0.cast_signed())
+}
+
+fn add(runs: &mut Vec<Run>, kind: Kind, row: impl IntoIterator<Item = Value>) {
+    match runs.last_mut() {
+        Some(last) if last.kind == kind => last.values.extend(row),
+        Some(_) | None => runs.push(Run { kind, values: row.into_iter().collect() }),
+    }
+}
+
+fn put_heads(heads: &BTreeMap<SessionKey, &Head>) -> Option<Run> {
+    let values: Vec<Value> = heads.iter().flat_map(|(key, head)| heads::row(*key, head)).collect();
+    (!values.is_empty()).then_some(Run { kind: Kind::PutSession, values })
+}
+
+/// A statement more costs as much as some rows more: so many may be written twice to save one.
+const PADDING_MAX: usize = 8;
+
+/// Cuts a run into statements whose numbers of rows are powers of two, so that there are few different texts,
+/// and each stays prepared. The last may state its last row more than once.
+fn split(run: Run, steps: &mut Vec<Step>) {
+    let Run { kind, values } = run;
+    let columns = kind.columns();
+    let mut left = &values[..];
+    while !left.is_empty() {
+        let rows = left.len() / columns;
+        let size = size(rows, kind.rows_max());
+        let taken = size.min(rows);
+        let (now, later) = left.split_at(taken * columns);
+        let mut values = now.to_vec();
+        for _ in taken..size {
+            // In bounds: at least one row is taken.
+            values.extend_from_slice(&now[now.len() - columns..]);
+        }
+        let bound = values.len();
+        for _ in 1..kind.times_bound() {
+            values.extend_from_within(..bound);
+        }
+        steps.push(Step { text: kind.text(size), values, is_atomic: kind.is_atomic() });
+        left = later;
+    }
+}
+
+/// The size of the next statement when `rows` are left, at least one.
+fn size(rows: usize, max: usize) -> usize {
+    let enough = rows.next_power_of_two();
+    let fits = enough - rows <= PADDING_MAX;
+    (if fits { enough } else { enough / 2 }).min(max)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::samples;
+    use super::*;
+    use crate::domain::Time;
+
+    fn stages(count: u32) -> Vec<Change> {
+        let edit = |id| samples::route_edit(id, "a.example", "/");
+        (1..=count).map(|id| Change::Stage { key: SessionKey(1), edit: edit(id), at: Time(0) }).collect()
+    }
+
+    #[test]
+    fn staging_alone_is_one_statement_without_a_transaction() {
+        for count in [1, 2, 5, 16, 60, 512] {
+            let plan = Plan::new(&stages(count), 9);
+            assert!(plan.is_atomic() && !plan.is_precious, "{count}");
+        }
+    }
+
+    #[test]
+    fn few_texts_cover_every_number_of_rows() {
+        let texts: std::collections::HashSet<String> = (1..1200)
+            .step_by(7)
+            .chain(1..70)
+            .flat_map(|count| Plan::new(&stages(count), 9).steps)
+            .map(|step| step.text)
+            .collect();
+        assert_eq!(texts.len(), 10);
+    }
+
+    #[test]
+    fn only_the_last_head_of_a_session_is_written() {
+        let head = Arc::new(samples::head("shop", "shop-1"));
+        let changes = [Change::Head(SessionKey(1), Arc::clone(&head)), Change::Head(SessionKey(1), head)];
+        let plan = Plan::new(&changes, 9);
+        assert_eq!(plan.steps.len(), 2, "the head and the revision: {plan:?}");
+        assert!(plan.is_precious && !plan.is_atomic());
+    }
+
+    #[test]
+    fn what_is_not_stored_needs_no_statement() {
+        let plan = Plan::new(&[Change::Unbind(SessionKey(1), Time(0))], 9);
+        assert!(plan.steps.is_empty());
+    }
+}

@@ -1,0 +1,221 @@
+//! The statements by which changes reach the database, and the values bound to them.
+//!
+//! Each is generated for a few fixed numbers of rows, from this file's words alone: nothing that a client
+//! sent is ever part of a statement. Knows nothing of changes; `plan` decides what is stated of which rows.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::sqlite::{SqliteArgumentsBuffer, SqliteTypeInfo};
+use sqlx::{Encode, Sqlite, Type};
+
+use super::heads::HEAD_COLUMNS;
+use super::rows;
+
+/// A value to be bound.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Null,
+    Int(i64),
+    Text(Arc<str>),
+}
+
+impl Value {
+    /// Text that is copied.
+    pub(super) fn text(text: &str) -> Self {
+        Value::Text(text.into())
+    }
+}
+
+impl Type<Sqlite> for Value {
+    fn type_info() -> SqliteTypeInfo {
+        <str as Type<Sqlite>>::type_info()
+    }
+
+    fn compatible(_: &SqliteTypeInfo) -> bool {
+        true
+    }
+}
+
+impl<'q> Encode<'q, Sqlite> for Value {
+    fn encode(self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
+        match self {
+            Value::Null => Ok(IsNull::Yes),
+            Value::Int(number) => Encode::<'q, Sqlite>::encode(number, buffer),
+            Value::Text(text) => Encode::<'q, Sqlite>::encode(text, buffer),
+        }
+    }
+
+    fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
+        self.clone().encode(buffer)
+    }
+}
+
+/// What is stated. Saying it twice of the same row is the same as saying it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Puts heads.
+    PutSession,
+    /// Puts entries of active configurations.
+    PutActive,
+    /// Takes entries of active configurations away.
+    DropActive,
+    /// Puts edits of staged configurations.
+    PutStaged,
+    /// Drops all that sessions have staged.
+    Unstage,
+    /// Drops what a session has staged in some sections, and the rest too if it changes nothing.
+    UnstageSections,
+    /// Drops all that sessions have staged, the sessions being gone.
+    DropStaged,
+    /// Drops sessions, and their active configurations.
+    End,
+    /// Notes the registry's revision.
+    Revision,
+}
+
+impl Kind {
+    #[cfg(test)]
+    pub(super) const ALL: [Kind; 9] = [
+        Kind::PutSession,
+        Kind::PutActive,
+        Kind::DropActive,
+        Kind::PutStaged,
+        Kind::Unstage,
+        Kind::UnstageSections,
+        Kind::DropStaged,
+        Kind::End,
+        Kind::Revision,
+    ];
+
+    /// How many values a row has.
+    pub(super) fn columns(self) -> usize {
+        match self {
+            Kind::PutSession => HEAD_COLUMNS.len(),
+            Kind::PutActive | Kind::PutStaged => rows::COLUMNS,
+            Kind::DropActive => rows::COLUMNS - 1,
+            Kind::Unstage | Kind::DropStaged | Kind::End | Kind::Revision => 1,
+            Kind::UnstageSections => UNSTAGE_SECTIONS_COLUMNS,
+        }
+    }
+
+    /// How many rows one statement takes at most, a power of two.
+    pub(super) fn rows_max(self) -> usize {
+        match self {
+            Kind::PutSession => 64,
+            Kind::PutActive | Kind::DropActive | Kind::PutStaged | Kind::Unstage | Kind::DropStaged | Kind::End => 512,
+            Kind::UnstageSections | Kind::Revision => 1,
+        }
+    }
+
+    /// How many of its statements the rows' values are bound to, one after the other.
+    pub(super) fn times_bound(self) -> usize {
+        match self {
+            // The row of `UnstageSections` has the values of all its statements already.
+            Kind::PutSession
+            | Kind::PutActive
+            | Kind::DropActive
+            | Kind::PutStaged
+            | Kind::UnstageSections
+            | Kind::DropStaged
+            | Kind::Revision => 1,
+            Kind::Unstage | Kind::End => 2,
+        }
+    }
+
+    /// Whether its text is a single statement, which is a transaction by itself.
+    pub(super) fn is_atomic(self) -> bool {
+        match self {
+            Kind::PutSession
+            | Kind::PutActive
+            | Kind::DropActive
+            | Kind::PutStaged
+            | Kind::DropStaged
+            | Kind::Revision => true,
+            Kind::Unstage | Kind::UnstageSections | Kind::End => false,
+        }
+    }
+
+    /// Its text for so many rows.
+    pub(super) fn text(self, rows: usize) -> String {
+        match self {
+            Kind::PutSession => put_session(rows),
+            Kind::PutActive => put("active", rows),
+            Kind::PutStaged => put("staged", rows),
+            Kind::DropActive => {
+                format!("delete from active where (session, section, route, name) in (values {})", tuples(4, rows))
+            }
+            Kind::Unstage => {
+                let keys = list(rows);
+                format!("{RAISE} in {keys}; delete from staged where session in {keys}")
+            }
+            Kind::UnstageSections => format!("{RAISE} = ?; {DROP_SECTIONS}; {DROP_IDLE}"),
+            Kind::DropStaged => format!("delete from staged where session in {}", list(rows)),
+            Kind::End => {
+                let keys = list(rows);
+                format!("delete from active where session in {keys}; delete from session where key in {keys}")
+            }
+            Kind::Revision => "update registry set revision = ?".into(),
+        }
+    }
+}
+
+/// The values of an [`Kind::UnstageSections`]: the key, the key and six sections, the key, the key.
+const UNSTAGE_SECTIONS_COLUMNS: usize = 10;
+
+/// Before staged rows go, the number of the session's next route is put above theirs: a route id that was
+/// given out is never given out again, also if nothing else of it is left.
+const RAISE: &str = "update session set next_route = max(next_route, coalesce((select max(route) + 1 from staged \
+                     where staged.session = session.key and section = 'routes'), 0)) where key";
+
+const DROP_SECTIONS: &str = "delete from staged where session = ? and section in (?, ?, ?, ?, ?, ?)";
+
+/// As the catalog does: what is staged is gone once it differs in nothing from what is active.
+const DROP_IDLE: &str = "delete from staged where session = ? and not exists (select 1 from staged left join active \
+                         using (session, section, route, name) \
+                         where staged.session = ? and staged.value is not active.value)";
+
+fn put(table: &str, rows: usize) -> String {
+    let tuples = tuples(rows::COLUMNS, rows);
+    format!(
+        "insert into {table} (session, section, route, name, value) values {tuples} \
+         on conflict do update set value = excluded.value"
+    )
+}
+
+fn put_session(rows: usize) -> String {
+    let mut text = format!(
+        "insert into session ({}) values {} on conflict (key) do update set \
+         next_route = max(next_route, excluded.next_route)",
+        HEAD_COLUMNS.join(", "),
+        tuples(HEAD_COLUMNS.len(), rows),
+    );
+    for column in HEAD_COLUMNS.into_iter().filter(|column| !["key", "next_route"].contains(column)) {
+        // Cannot fail: writing to a string never does.
+        let _ = write!(text, ", {column} = excluded.{column}");
+    }
+    text
+}
+
+/// `(?, ?), (?, ?), …`
+fn tuples(columns: usize, rows: usize) -> String {
+    repeated(&list(columns), rows)
+}
+
+/// `(?, ?, …)`
+fn list(length: usize) -> String {
+    format!("({})", repeated("?", length))
+}
+
+fn repeated(text: &str, times: usize) -> String {
+    let mut all = String::with_capacity((text.len() + 2) * times);
+    for index in 0..times {
+        if index > 0 {
+            all.push_str(", ");
+        }
+        all.push_str(text);
+    }
+    all
+}

@@ -1,0 +1,461 @@
+//! The store as a whole: real files, closed and opened again, full disks, files that are not ours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, SqlSafeStr as _};
+use tempfile::TempDir;
+
+use super::samples;
+use super::statements::Kind;
+use super::*;
+use crate::domain::{Catalog, Edit, Head, RouteId, Section, Sections, SessionKey, Time};
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn file() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("signalbox.db");
+    (directory, path)
+}
+
+async fn open(path: &Path) -> Sqlite {
+    Sqlite::open(&format!("sqlite://{}", path.display())).await.unwrap()
+}
+
+async fn refused(path: &Path) -> String {
+    Sqlite::open(path.to_str().unwrap()).await.unwrap_err().to_string()
+}
+
+async fn sql(store: &mut Sqlite, text: &'static str) {
+    sqlx::raw_sql(text).execute(store.connection.as_mut().unwrap()).await.unwrap();
+}
+
+async fn number(store: &mut Sqlite, text: &'static str) -> i64 {
+    sqlx::query_scalar(text).fetch_one(store.connection.as_mut().unwrap()).await.unwrap()
+}
+
+const KEY: SessionKey = SessionKey(1);
+
+fn opened() -> Change {
+    Change::Head(KEY, Arc::new(samples::head("shop", "shop-1")))
+}
+
+fn staged(id: u32) -> Change {
+    Change::Stage { key: KEY, edit: samples::route_edit(id, "a.example", "/"), at: Time(0) }
+}
+
+fn applied(edits: impl Into<Arc<[Edit]>>) -> Change {
+    Change::Apply { key: KEY, sections: Sections::ALL, edits: edits.into() }
+}
+
+async fn loaded(store: &mut Sqlite) -> Catalog {
+    let loaded = store.load().await.unwrap();
+    let mut catalog = Catalog::default();
+    for change in &loaded.changes {
+        catalog.absorb(change);
+    }
+    catalog.resume(loaded.revision, Time(0));
+    catalog
+}
+
+#[track_caller]
+fn assert_same(one: &Catalog, other: &Catalog) {
+    assert_eq!(one.revision(), other.revision());
+    assert_eq!(one.sessions_len(), other.sessions_len());
+    for (one, other) in one.sessions().zip(other.sessions()) {
+        assert_eq!((one.key, &one.head), (other.key, &other.head));
+        assert_eq!(one.active, other.active);
+        let config = |session: &crate::domain::Session| session.staged.as_ref().map(|staged| staged.config.clone());
+        assert_eq!(config(one), config(other));
+    }
+}
+
+/// What a client, or time, can do to one of a few sessions.
+#[derive(Clone, Debug)]
+enum Deed {
+    Alter(Box<Head>),
+    Stage(Vec<Edit>),
+    Unstage,
+    Apply(u8),
+    Replace,
+    End,
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        1 => samples::altered(samples::head("shop", "x")).prop_map(|head| Deed::Alter(Box::new(head))),
+        4 => proptest::collection::vec(samples::edit(1..6), 1..12).prop_map(Deed::Stage),
+        1 => Just(Deed::Unstage),
+        3 => (1..64_u8).prop_map(Deed::Apply),
+        1 => Just(Deed::Apply(63)),
+        1 => Just(Deed::Replace),
+        1 => Just(Deed::End),
+    ]
+}
+
+/// The changes that a deed to an instance comes to, as commands decide on them.
+fn changes(catalog: &Catalog, instance: &str, deed: Deed) -> Vec<Change> {
+    let mut first = samples::head("shop", instance);
+    first.id = crate::domain::SessionId::restore(&format!("id-{}", catalog.next_key().0));
+    let register = Change::Head(catalog.next_key(), Arc::new(first.clone()));
+    let Some(session) = catalog.of_instance(&first.service, &first.instance) else {
+        return vec![register];
+    };
+    let key = session.key;
+    let head = |change: &dyn Fn(&mut Head)| {
+        let mut head = Head::clone(&session.head);
+        change(&mut head);
+        Change::Head(key, Arc::new(head))
+    };
+    match deed {
+        Deed::Alter(new) => vec![head(&|head| {
+            *head = Head {
+                id: head.id.clone(),
+                instance: head.instance.clone(),
+                next_route: head.next_route,
+                ..*new.clone()
+            }
+        })],
+        Deed::Stage(edits) => edits.into_iter().map(|edit| Change::Stage { key, edit, at: Time(0) }).collect(),
+        Deed::Unstage => vec![Change::Unstage(key)],
+        Deed::Apply(bits) => {
+            let picked = Section::ALL.into_iter().filter(|section| bits & (1 << *section as u8) != 0);
+            let sections = picked.fold(Sections::default(), |sections, section| sections | section);
+            let difference = session.difference();
+            let edits = difference.edits().filter(|edit| sections.contains(edit.section())).cloned().collect();
+            vec![Change::Apply { key, sections, edits }, head(&|head| head.revision += 1)]
+        }
+        Deed::Replace => vec![head(&|head| head.replaced = Some(Time(9))), register],
+        Deed::End => vec![Change::End(catalog.replaced_of(&first).unwrap_or(key))],
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn what_was_committed_is_loaded(
+        batches in proptest::collection::vec(proptest::collection::vec((1..4_u32, deed()), 1..6), 1..12),
+    ) {
+        run(async {
+            let (_directory, path) = file();
+            let mut store = open(&path).await;
+            let mut catalog = Catalog::default();
+            for batch in batches {
+                let mut all = Vec::new();
+                for (slot, deed) in batch {
+                    let decided = changes(&catalog, &format!("shop-{slot}"), deed);
+                    for change in &decided {
+                        catalog.absorb(change);
+                    }
+                    all.extend(decided);
+                }
+                store.commit(&all, catalog.revision()).await.unwrap();
+                assert_same(&loaded(&mut store).await, &catalog);
+            }
+            store.close().await;
+            assert_same(&loaded(&mut open(&path).await).await, &catalog);
+        });
+    }
+}
+
+#[test]
+fn a_route_id_is_not_given_out_again_after_all_of_it_is_gone() {
+    run(async {
+        let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
+        store.commit(&[opened()], 1).await.unwrap();
+        store.commit(&[staged(1), staged(2), staged(3)], 1).await.unwrap();
+        let gone = Change::Stage { key: KEY, edit: Edit::Route(RouteId(3), None), at: Time(0) };
+        store.commit(&[gone], 1).await.unwrap();
+        assert_eq!(loaded(&mut store).await.by_key(KEY).unwrap().head.next_route, 4);
+        store.commit(&[Change::Unstage(KEY)], 1).await.unwrap();
+        let catalog = loaded(&mut store).await;
+        let session = catalog.by_key(KEY).unwrap();
+        assert_eq!((session.head.next_route, session.staged.is_none()), (4, true));
+    });
+}
+
+#[test]
+fn a_commit_that_finds_the_disk_full_keeps_nothing_and_the_next_one_succeeds() {
+    run(async {
+        let (_directory, path) = file();
+        let mut store = open(&path).await;
+        store.commit(&[opened(), staged(1)], 1).await.unwrap();
+        let before = loaded(&mut store).await;
+        sql(&mut store, "pragma max_page_count = 1").await;
+        let many: Vec<Change> = (2..3_000).map(staged).collect();
+        let edits: Vec<Edit> = (2..3_000).map(|id| samples::route_edit(id, "a.example", "/")).collect();
+        for batch in [many, vec![applied(edits), opened()]] {
+            store.commit(&batch, 2).await.unwrap_err();
+            assert_same(&loaded(&mut store).await, &before);
+        }
+        sql(&mut store, "pragma max_page_count = 1000000").await;
+        store.commit(&[staged(2), applied([samples::route_edit(2, "a.example", "/")])], 2).await.unwrap();
+        store.close().await;
+        assert_eq!(loaded(&mut open(&path).await).await.routes_len(), 1);
+    });
+}
+
+#[test]
+fn a_glued_plan_that_fails_keeps_nothing() {
+    run(async {
+        let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
+        store.commit(&[opened()], 1).await.unwrap();
+        // A second session with the id of the first.
+        let clash = Change::Head(SessionKey(2), Arc::new(samples::head("shop", "shop-1")));
+        let edit = samples::route_edit(1, "a.example", "/");
+        store.commit(&[applied([edit.clone()]), clash], 3).await.unwrap_err();
+        let catalog = loaded(&mut store).await;
+        assert_eq!((catalog.routes_len(), catalog.sessions_len(), catalog.revision()), (0, 1, 1));
+        store.commit(&[applied([edit])], 2).await.unwrap();
+        assert_eq!(loaded(&mut store).await.routes_len(), 1);
+    });
+}
+
+#[test]
+fn a_commit_that_is_abandoned_half_way_does_not_hinder_the_next() {
+    run(async {
+        let (_directory, path) = file();
+        let mut store = open(&path).await;
+        store.commit(&[opened()], 1).await.unwrap();
+        let many: Vec<Change> = (1..3_000).map(staged).collect();
+        for polls in 1..12 {
+            let mut commit = Box::pin(store.commit(&many, 1));
+            for _ in 0..polls {
+                if futures_util::poll!(&mut commit).is_ready() {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            drop(commit);
+            store.commit(&[staged(1)], 1).await.unwrap();
+        }
+        assert!(loaded(&mut store).await.by_key(KEY).unwrap().staged.is_some());
+    });
+}
+
+#[test]
+fn a_broken_connection_is_replaced_unless_the_database_moved_on() {
+    run(async {
+        let (_directory, path) = file();
+        let mut store = open(&path).await;
+        store.commit(&[opened()], 1).await.unwrap();
+        store.connection.take().unwrap().close().await.unwrap();
+        store.commit(&[staged(1)], 1).await.unwrap();
+        store.connection.take().unwrap().close().await.unwrap();
+        store.revision = 7;
+        let error = store.commit(&[staged(2)], 7).await.unwrap_err();
+        assert!(error.to_string().contains("revision 1 instead of 7"), "{error}");
+    });
+}
+
+#[test]
+fn a_precious_batch_is_synced_and_a_staging_one_is_not() {
+    run(async {
+        let (_directory, path) = file();
+        let mut store = open(&path).await;
+        let (full, normal) = (2, 1);
+        for _ in 0..3 {
+            store.commit(&[opened()], 1).await.unwrap();
+            assert_eq!(number(&mut store, "pragma synchronous").await, full);
+            store.commit(&[staged(1)], 1).await.unwrap();
+            assert_eq!(number(&mut store, "pragma synchronous").await, normal);
+            store.commit(&[staged(1), opened()], 1).await.unwrap();
+            assert_eq!(number(&mut store, "pragma synchronous").await, full);
+        }
+    });
+}
+
+#[test]
+fn every_statement_prepares() {
+    run(async {
+        let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
+        let connection = store.connection.as_mut().unwrap();
+        for text in super::load::STATEMENTS {
+            connection.prepare(text.into_sql_str()).await.unwrap();
+        }
+        for kind in Kind::ALL {
+            let sizes = std::iter::successors(Some(1), |size| Some(size * 2));
+            for size in sizes.take_while(|size| *size <= kind.rows_max()) {
+                let text = AssertSqlSafe(kind.text(size));
+                let prepared = connection.prepare(text.into_sql_str()).await;
+                assert!(prepared.is_ok(), "{kind:?}, {size} rows: {prepared:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn taking_entries_away_looks_them_up() {
+    run(async {
+        let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
+        for kind in [Kind::DropActive, Kind::Unstage, Kind::UnstageSections, Kind::DropStaged, Kind::End] {
+            for text in kind.text(kind.rows_max().min(4)).split(';') {
+                let plan = sqlx::query(AssertSqlSafe(format!("explain query plan {text}")));
+                let rows = plan.fetch_all(store.connection.as_mut().unwrap()).await.unwrap();
+                let details: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, "detail")).collect();
+                let scans = |table: &str| details.iter().any(|detail| *detail == format!("SCAN {table}"));
+                assert!(!scans("active") && !scans("staged") && !scans("session"), "{text}: {details:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_new_file_is_for_its_owner_alone_and_nothing_is_left_beside_it() {
+    run(async {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (directory, path) = file();
+        let mut store = open(&path).await;
+        store.commit(&[opened()], 1).await.unwrap();
+        for entry in fs::read_dir(directory.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+        }
+        store.close().await;
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    });
+}
+
+#[test]
+fn a_second_opener_is_refused() {
+    run(async {
+        let (_directory, path) = file();
+        let mut first = open(&path).await;
+        first.commit(&[opened()], 1).await.unwrap();
+        assert!(refused(&path).await.contains("in use by another process"));
+        first.commit(&[staged(1)], 1).await.unwrap();
+        first.close().await;
+        let first = open(&path).await;
+        assert!(refused(&path).await.contains("in use by another process"), "also with an empty log");
+        first.close().await;
+    });
+}
+
+#[test]
+fn a_file_that_was_not_closed_is_taken_up() {
+    run(async {
+        let (directory, path) = file();
+        let mut store = open(&path).await;
+        store.commit(&[opened(), staged(1)], 1).await.unwrap();
+        // As a crash leaves it: the log is still beside it.
+        let copy = directory.path().join("copy.db");
+        for suffix in ["", "-wal"] {
+            fs::copy(super::place::beside(&path, suffix), super::place::beside(&copy, suffix)).unwrap();
+        }
+        let mut copied = open(&copy).await;
+        assert_same(&loaded(&mut copied).await, &loaded(&mut store).await);
+        assert!(!super::place::beside(&copy, "-shm").exists());
+    });
+}
+
+#[test]
+fn a_damaged_file_is_refused_untouched() {
+    run(async {
+        let (_directory, path) = file();
+        let mut store = open(&path).await;
+        let edits: Vec<Edit> = (1..500).map(|id| samples::route_edit(id, "a.example", "/")).collect();
+        store.commit(&[opened(), applied(edits)], 1).await.unwrap();
+        store.close().await;
+        let whole = fs::read(&path).unwrap();
+        let mut page = whole.clone();
+        page[7 * 4096..8 * 4096].fill(0xa5);
+        for damaged in [&whole[..whole.len() / 2], b"not a database, but long enough to be looked at", &page] {
+            fs::write(&path, damaged).unwrap();
+            assert!(refused(&path).await.contains("is damaged, or no database"));
+            assert!(fs::read(&path).unwrap() == damaged);
+        }
+    });
+}
+
+#[test]
+fn the_database_of_another_program_is_refused_untouched() {
+    run(async {
+        let (_directory, path) = file();
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let mut other = options.connect().await.unwrap();
+        sqlx::raw_sql("create table _sqlx_migrations (x); create table t (x)").execute(&mut other).await.unwrap();
+        other.close().await.unwrap();
+        let before = fs::read(&path).unwrap();
+        assert!(refused(&path).await.contains("database of another program"));
+        assert!(fs::read(&path).unwrap() == before);
+    });
+}
+
+#[test]
+fn the_file_of_a_newer_version_is_refused_untouched_also_after_a_crash() {
+    run(async {
+        let (directory, path) = file();
+        let mut store = open(&path).await;
+        sql(&mut store, "insert into _sqlx_migrations values (9999, 'later', current_timestamp, true, x'00', 0)").await;
+        let copy = directory.path().join("copy.db");
+        for suffix in ["", "-wal"] {
+            fs::copy(super::place::beside(&path, suffix), super::place::beside(&copy, suffix)).unwrap();
+        }
+        store.close().await;
+        for path in [path, copy] {
+            let before = fs::read(&path).unwrap();
+            let refusal = refused(&path).await;
+            assert!(refusal.contains("newer version") && refusal.contains("9999"), "{refusal}");
+            assert!(fs::read(&path).unwrap() == before);
+        }
+    });
+}
+
+#[test]
+fn a_first_start_that_was_cut_short_is_made_up_for() {
+    run(async {
+        let (_directory, path) = file();
+        fs::write(&path, "").unwrap();
+        open(&path).await.close().await;
+        fs::remove_file(&path).unwrap();
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let mut half = options.connect().await.unwrap();
+        sqlx::migrate::Migrate::ensure_migrations_table(&mut half, "_sqlx_migrations").await.unwrap();
+        half.close().await.unwrap();
+        open(&path).await.close().await;
+    });
+}
+
+#[test]
+fn a_missing_directory_and_a_directory_are_named() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let refusal = refused(&directory.path().join("no/s.db")).await;
+        assert!(refusal.contains("there is no directory") && refusal.contains("/no`"), "{refusal}");
+        let refusal = refused(directory.path()).await;
+        assert!(refusal.contains("cannot be opened for reading and writing"), "{refusal}");
+    });
+}
+
+#[test]
+fn a_row_that_means_nothing_is_an_error_that_names_it() {
+    run(async {
+        let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
+        store.commit(&[opened(), staged(1)], 1).await.unwrap();
+        for (text, words) in [
+            ("update staged set value = '{'", "table staged, session 1, section routes, route 1"),
+            ("update staged set session = 2", "there is no such session"),
+            ("update session set service = 'a b'", "table session, key 1"),
+        ] {
+            sql(&mut store, text).await;
+            let error = store.load().await.unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    });
+}
+
+#[test]
+fn it_runs_on_a_runtime_with_threads() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let done = runtime.spawn(async {
+        let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
+        store.commit(&[opened()], 1).await.unwrap();
+        store.load().await.unwrap().revision
+    });
+    assert_eq!(runtime.block_on(done).unwrap(), 1);
+}
