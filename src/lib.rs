@@ -7,4 +7,6 @@
 pub mod clock;
 pub mod domain;
 pub mod lifecycle;
+pub mod proxy;
 pub mod registry;
+pub mod traffic;
