@@ -108,7 +108,6 @@ impl Wire {
     pub(super) fn new(socket: TcpStream, phase: Arc<Phase>) -> Self {
         Self { socket: TokioIo::new(socket), phase }
     }
-
 }
 
 impl Read for Wire {
