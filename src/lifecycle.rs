@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -58,10 +59,10 @@ impl Lifecycle {
     }
 }
 
-/// Runs `task` on the current thread's [`tokio::runtime::LocalRuntime`]; it ends with its runtime at the latest.
-/// A panic ends the task alone.
-pub fn spawn_local(task: impl Future<Output = ()> + 'static) {
-    tokio::task::spawn_local(task);
+/// Runs `task` on the current thread's [`tokio::runtime::LocalRuntime`]; it ends with its runtime at the latest,
+/// or when it is aborted. A panic ends the task alone.
+pub fn spawn_local(task: impl Future<Output = ()> + 'static) -> AbortHandle {
+    tokio::task::spawn_local(task).abort_handle()
 }
 
 /// Starts a named thread.

@@ -3,5 +3,7 @@
 mod crash;
 mod disturbance;
 mod model;
+mod proxying;
 mod server;
 mod session;
+mod support;

@@ -1,0 +1,298 @@
+//! Bodies on their way: what is sent to a backend and what is answered to a client, frame by frame.
+//!
+//! What must hold: a frame is asked for only when the other side can take it, so a body of any size passes in the memory
+//! of a few frames; an upstream connection goes back to its pool only behind a response and a request that have both
+//! ended; a request's lease lasts until the last of its response is handed over.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::forward::Client;
+use super::pages::Refusal;
+use super::upstream::Upstream;
+use super::wire::Stage;
+use super::worker::Worker;
+use crate::clock;
+use crate::traffic::{Lease, Seen, Upload};
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// The request's grew past `max_body_size`.
+    #[error("the body is larger than allowed")]
+    TooLarge,
+    /// Its sender went away, or broke the framing.
+    #[error(transparent)]
+    Source(#[from] hyper::Error),
+}
+
+/// The body of a request to a backend. A copy goes on where the other stands, so that it can be
+/// handed to a second connection while nothing of it was taken.
+#[derive(Clone)]
+pub(super) enum RequestBody {
+    None,
+    Streamed(Rc<Sending>),
+}
+
+/// A request body under way.
+pub(super) struct Sending {
+    incoming: RefCell<Incoming>,
+    bytes_max: Cell<u64>,
+    bytes: Cell<u64>,
+    frames: Cell<u64>,
+    state: Cell<State>,
+    client_is_slow: Cell<bool>,
+}
+
+/// How far a request body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Waiting,
+    Begun,
+    Ended,
+    TooLarge,
+    Broken,
+}
+
+impl RequestBody {
+    pub(super) fn new(incoming: Incoming) -> Self {
+        if incoming.is_end_stream() {
+            return Self::None;
+        }
+        Self::Streamed(Rc::new(Sending {
+            incoming: RefCell::new(incoming),
+            bytes_max: Cell::new(u64::MAX),
+            bytes: Cell::new(0),
+            frames: Cell::new(0),
+            state: Cell::new(State::Waiting),
+            client_is_slow: Cell::new(false),
+        }))
+    }
+
+    pub(super) fn sending(&self) -> Option<&Rc<Sending>> {
+        match self {
+            Self::None => None,
+            Self::Streamed(sending) => Some(sending),
+        }
+    }
+
+    /// How far it is, in the words of whoever decides on retries.
+    pub(super) fn upload(&self) -> Upload {
+        match self.sending().map(|sending| sending.state.get()) {
+            None => Upload::None,
+            Some(State::Waiting) => Upload::Waiting,
+            Some(_) => Upload::Begun,
+        }
+    }
+}
+
+impl Sending {
+    pub(super) fn state(&self) -> State {
+        self.state.get()
+    }
+
+    /// Its declared length is known to be more than `bytes_max`; else it is held to that from here on.
+    pub(super) fn exceeds(&self, bytes_max: u64) -> bool {
+        self.bytes_max.set(bytes_max);
+        self.incoming.borrow().size_hint().lower() > bytes_max
+    }
+
+    /// Whether its length is not known beforehand.
+    pub(super) fn is_chunked(&self) -> bool {
+        self.incoming.borrow().size_hint().exact().is_none()
+    }
+
+    /// Bytes taken from the client.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Frames taken from the client: a number that rises while it moves.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames.get()
+    }
+
+    /// Whether the backend would take more and the client has not sent it.
+    pub(super) fn client_is_slow(&self) -> bool {
+        self.client_is_slow.get()
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx);
+        self.client_is_slow.set(polled.is_pending());
+        let frame = match ready!(polled) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                self.state.set(State::Broken);
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            None => {
+                self.state.set(State::Ended);
+                return Poll::Ready(None);
+            }
+        };
+        self.frames.set(self.frames.get() + 1);
+        self.bytes.set(self.bytes.get() + frame.data_ref().map_or(0, |data| data.remaining() as u64));
+        if self.bytes.get() > self.bytes_max.get() {
+            self.state.set(State::TooLarge);
+            return Poll::Ready(Some(Err(Broken::TooLarge)));
+        }
+        let ended = self.incoming.borrow().is_end_stream();
+        self.state.set(if ended { State::Ended } else { State::Begun });
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.sending() {
+            None => Poll::Ready(None),
+            Some(sending) => sending.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.sending().is_none_or(|sending| sending.incoming.borrow().is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.sending().map_or(SizeHint::with_exact(0), |sending| sending.incoming.borrow().size_hint())
+    }
+}
+
+/// The body of an answer to a client.
+pub(super) enum Answer {
+    /// A page of the proxy's own, or nothing.
+    Whole(Option<Bytes>),
+    /// A backend's.
+    Streamed(Streamed),
+}
+
+/// A backend's response body under way.
+pub(super) struct Streamed {
+    incoming: Incoming,
+    upstream: Option<Upstream>,
+    account: Account,
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+}
+
+/// What a request has come to so far. It is counted when this is dropped, and no longer in flight.
+pub(super) struct Account {
+    lease: Lease,
+    pub(super) seen: Seen,
+    began: Instant,
+    body: RequestBody,
+}
+
+/// What is counted when the client goes before there is an answer. Never sent; the number is nginx's.
+const CLIENT_GONE: u16 = 499;
+
+impl Account {
+    pub(super) fn new(lease: Lease, began: Instant, body: RequestBody) -> Self {
+        Self { lease, seen: Seen { status: CLIENT_GONE, ..Seen::default() }, began, body }
+    }
+
+    /// The head of the response has come.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.seen.status = status.as_u16();
+        self.seen.error = status.is_server_error();
+        self.seen.latency = self.elapsed();
+    }
+
+    /// No response has come.
+    pub(super) fn give_up(mut self, refusal: Refusal) {
+        self.answered(refusal.status());
+    }
+
+    fn elapsed(&self) -> Duration {
+        clock::instant().saturating_duration_since(self.began)
+    }
+}
+
+impl Streamed {
+    pub(super) fn new(
+        incoming: Incoming,
+        upstream: Upstream,
+        account: Account,
+        worker: Rc<Worker>,
+        client: Rc<Client>,
+    ) -> Self {
+        Self { incoming, upstream: Some(upstream), account, worker, client }
+    }
+
+    /// Both messages on the connection have ended.
+    fn release(&mut self) {
+        let sent = self.account.body.sending().is_none_or(|sending| sending.state() == State::Ended);
+        if let Some(upstream) = self.upstream.take().filter(|_| sent) {
+            upstream.release(self.worker.ticks.now());
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Whole(page) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
+            Self::Streamed(streamed) => {
+                let frame = ready!(Pin::new(&mut streamed.incoming).poll_frame(cx));
+                match &frame {
+                    Some(Ok(frame)) => {
+                        let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                        streamed.account.seen.bytes_sent += bytes;
+                    }
+                    Some(Err(_)) => streamed.account.seen.error = true,
+                    None => streamed.release(),
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(page) => page.is_none(),
+            Self::Streamed(streamed) => streamed.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(page) => SizeHint::with_exact(page.as_ref().map_or(0, |page| page.len() as u64)),
+            Self::Streamed(streamed) => streamed.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.release();
+        }
+        self.client.phase.enter(Stage::Idle);
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if self.seen.status == CLIENT_GONE {
+            self.seen.latency = self.elapsed();
+        }
+        self.seen.bytes_received += self.body.sending().map_or(0, |sending| sending.bytes());
+        self.lease.record(&self.seen);
+    }
+}

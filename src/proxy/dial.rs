@@ -1,0 +1,61 @@
+//! New connections to backends.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::resolve::{Resolver, Unresolved};
+use crate::clock;
+use crate::domain::BackendUrl;
+
+/// Why there is no connection. For the log, and for whoever tests a backend.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreachable {
+    #[error(transparent)]
+    Unresolved(#[from] Unresolved),
+    #[error("no connection in time")]
+    TooSlow,
+    #[error("{}", refused(.0))]
+    Failed(#[from] io::Error),
+}
+
+fn refused(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "the connection was refused",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "the host cannot be reached",
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => "the connection was reset",
+        _ => "the connection failed",
+    }
+}
+
+/// Connects to a backend: resolves its name and tries every address in turn, all within `limit`.
+pub(super) async fn dial(resolver: &Resolver, backend: &BackendUrl, limit: Duration) -> Result<TcpStream, Unreachable> {
+    let end = clock::instant() + limit;
+    let addresses = timeout(limit, resolver.addresses(backend)).await.map_err(|_| Unreachable::TooSlow)??;
+    connect(&addresses, backend.port(), end).await
+}
+
+/// Connects to the first of `addresses` that can be connected to before `end`.
+pub(super) async fn connect(addresses: &[IpAddr], port: u16, end: Instant) -> Result<TcpStream, Unreachable> {
+    let mut failure = Unreachable::TooSlow;
+    for (tried, address) in addresses.iter().enumerate() {
+        // An address that swallows packets must leave time for the next.
+        let share = left(end) / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        match timeout(share, TcpStream::connect(SocketAddr::new(*address, port))).await {
+            Ok(Ok(socket)) => {
+                let _ = socket.set_nodelay(true);
+                return Ok(socket);
+            }
+            Ok(Err(error)) => failure = error.into(),
+            Err(_) => {}
+        }
+    }
+    Err(failure)
+}
+
+fn left(end: Instant) -> Duration {
+    end.saturating_duration_since(clock::instant())
+}

@@ -1,0 +1,123 @@
+//! The data plane: carries requests from clients to endpoints over HTTP/1.1.
+//!
+//! One current-thread runtime per worker, each with its own `SO_REUSEPORT` listener, upstream connections, resolver and
+//! counters, so that a request never crosses threads. The routing table is the one thing shared, read through `arc-swap`.
+//! What it is not: a decision. Which endpoint, which headers, whether again: `traffic` says so.
+//! What must hold: every map, pool, body and wait here has a bound; a request that panics ends its own connection only.
+
+mod body;
+mod connections;
+mod dial;
+mod forward;
+mod pages;
+mod prober;
+mod resolve;
+mod settings;
+mod tunnel;
+mod upstream;
+mod wire;
+mod worker;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+pub use prober::{Fetched, Prober};
+pub use settings::{Settings, Unmatched};
+
+use crate::lifecycle;
+use crate::traffic::{self, Table};
+
+/// Every worker's socket, bound and listening, with nobody accepting yet.
+#[derive(Debug)]
+pub struct Bound {
+    settings: Arc<Settings>,
+    listeners: Vec<TcpListener>,
+    address: SocketAddr,
+}
+
+/// The workers, carrying requests.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    stop: CancellationToken,
+    grace: Arc<ArcSwap<Duration>>,
+    workers: Vec<(JoinHandle<()>, oneshot::Receiver<()>)>,
+}
+
+impl Proxy {
+    /// Binds one socket per worker. All of them before any worker starts: a taken port is a start-up error, and no worker
+    /// misses its share of connections.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn bind(settings: &Settings) -> io::Result<Bound> {
+        let first = worker::listen(settings.http, true)?;
+        let address = first.local_addr()?;
+        let mut listeners = vec![first];
+        for _ in 1..settings.workers_count() {
+            listeners.push(worker::listen(address, false)?);
+        }
+        Ok(Bound { settings: Arc::new(settings.clone()), listeners, address })
+    }
+
+    /// Where clients connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, lets requests and tunnels under way finish for `grace` at most, then cuts what is left.
+    pub async fn stop(self, grace: Duration) {
+        self.grace.store(Arc::new(grace));
+        self.stop.cancel();
+        for (thread, ended) in self.workers {
+            // Resolves when the worker's sender is dropped: the last thing its thread does.
+            let _ = ended.await;
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Bound {
+    /// Where clients will connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Starts the workers. They read `table` anew for each request.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(self, table: Arc<ArcSwap<Table>>) -> io::Result<Proxy> {
+        let stop = CancellationToken::new();
+        let grace = Arc::new(ArcSwap::from_pointee(Duration::ZERO));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = self.listeners.len();
+        let mut workers = Vec::with_capacity(count);
+        for (index, listener) in self.listeners.into_iter().enumerate() {
+            let (ending, ended) = oneshot::channel();
+            let start = worker::Start {
+                id: traffic::Worker { index, count },
+                listener,
+                settings: Arc::clone(&self.settings),
+                table: Arc::clone(&table),
+                connections: Arc::clone(&connections),
+                stop: stop.clone(),
+                grace: Arc::clone(&grace),
+            };
+            let thread = lifecycle::spawn_thread(format!("proxy-{index}"), move || {
+                worker::run(start);
+                drop(ending);
+            })?;
+            workers.push((thread, ended));
+        }
+        Ok(Proxy { address: self.address, stop, grace, workers })
+    }
+}

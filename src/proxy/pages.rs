@@ -1,0 +1,144 @@
+//! The proxy's own answers: small pages that say what is wrong and nothing of the inside.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use tokio::net::TcpStream;
+
+use super::body::Answer;
+
+/// Why a request is not answered by a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The message is none, or could be understood in two ways.
+    BadRequest,
+    /// A transfer coding that is not passed on.
+    UnknownCoding,
+    /// The route lets nobody change protocols.
+    NoUpgrade,
+    /// No route is for it.
+    Unmatched,
+    /// `CONNECT` and `TRACE` are for no backend.
+    Method,
+    /// The client stopped sending.
+    ClientTooSlow,
+    /// The body is larger than the route takes.
+    TooLarge,
+    /// No backend could be reached, or its answer was none.
+    BadGateway,
+    /// The backend did not answer in time.
+    GatewayTooSlow,
+    /// The routes lead in a circle.
+    Loop,
+}
+
+impl Refusal {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Refusal::BadRequest => StatusCode::BAD_REQUEST,
+            Refusal::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Refusal::NoUpgrade => StatusCode::FORBIDDEN,
+            Refusal::Unmatched => StatusCode::NOT_FOUND,
+            Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::BadGateway => StatusCode::BAD_GATEWAY,
+            Refusal::GatewayTooSlow => StatusCode::GATEWAY_TIMEOUT,
+            Refusal::Loop => StatusCode::LOOP_DETECTED,
+        }
+    }
+
+    fn sentence(self) -> &'static str {
+        match self {
+            Refusal::BadRequest => "The request could not be understood.",
+            Refusal::UnknownCoding => "The request's transfer coding is not supported.",
+            Refusal::NoUpgrade => "This address does not change protocols.",
+            Refusal::Unmatched => "There is nothing at this address.",
+            Refusal::Method => "This method is not allowed here.",
+            Refusal::ClientTooSlow => "The request did not arrive in time.",
+            Refusal::TooLarge => "The request is larger than allowed.",
+            Refusal::BadGateway => "The service behind this address could not be reached.",
+            Refusal::GatewayTooSlow => "The service behind this address did not answer in time.",
+            Refusal::Loop => "The request went round in a circle.",
+        }
+    }
+
+    /// Whether the connection is in no state to carry another request.
+    fn closes(self) -> bool {
+        matches!(self, Refusal::BadRequest | Refusal::UnknownCoding | Refusal::ClientTooSlow | Refusal::TooLarge)
+    }
+
+    /// The page: JSON (RFC 9457) for those who ask for it and not for HTML, HTML for all others.
+    pub(super) fn page(self, accept: Option<&HeaderValue>) -> Response<Answer> {
+        let (kind, page) = if wants_json(accept) {
+            ("application/problem+json", self.json())
+        } else {
+            ("text/html; charset=utf-8", self.html())
+        };
+        let mut response = Response::new(Answer::Whole(Some(Bytes::from(page))));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self == Refusal::Method {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        if self.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    fn title(self) -> &'static str {
+        self.status().canonical_reason().unwrap_or("Error")
+    }
+
+    fn json(self) -> String {
+        let (status, title, detail) = (self.status().as_u16(), self.title(), self.sentence());
+        format!(r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}"}}"#)
+    }
+
+    fn html(self) -> String {
+        let (status, title, sentence) = (self.status().as_u16(), self.title(), self.sentence());
+        format!(
+            "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{status} {title}</title>\n\
+             <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:32em;margin:20vh auto;padding:0 1em}}</style>\n\
+             <h1>{status} {title}</h1>\n<p>{sentence}</p>\n</html>\n"
+        )
+    }
+}
+
+fn wants_json(accept: Option<&HeaderValue>) -> bool {
+    let accept = accept.and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    accept.contains("json") && !accept.contains("html")
+}
+
+/// Tells a client that there are too many, without waiting for what it wants.
+pub(super) fn turn_away(socket: &TcpStream) {
+    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n\
+        content-type: text/plain\r\ncontent-length: 22\r\n\r\nToo many connections.\n";
+    // Fits into the buffer of a new socket, or is lost with it.
+    let _ = socket.try_write(FULL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_goes_to_those_who_ask_for_it() {
+        let kind = |accept| {
+            let page = Refusal::Unmatched.page(Some(&HeaderValue::from_static(accept)));
+            page.headers().get(CONTENT_TYPE).unwrap().to_str().unwrap().to_owned()
+        };
+        assert_eq!(kind("application/json"), "application/problem+json");
+        assert!(kind("text/html,application/json;q=0.9").starts_with("text/html"));
+        assert!(kind("*/*").starts_with("text/html"));
+    }
+
+    #[test]
+    fn a_problem_is_valid_json() {
+        let problem: serde_json::Value = serde_json::from_str(&Refusal::BadGateway.json()).unwrap();
+        assert_eq!(problem["status"], 502);
+    }
+}

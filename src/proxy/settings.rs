@@ -1,0 +1,79 @@
+//! What the data plane is told at its start.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// What is done with a request that no route is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unmatched {
+    /// A 404 page.
+    #[default]
+    NotFound,
+    /// The connection is closed without a word.
+    Close,
+}
+
+/// See each field; [`Settings::new`] fills in what works for most.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen for HTTP.
+    pub http: SocketAddr,
+    /// How many workers; 0 for one per core.
+    pub workers: usize,
+    /// Peers whose word about the client counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What is done with a request that no route is for.
+    pub unmatched: Unmatched,
+    /// Networks that no backend or page may resolve to.
+    pub deny: Vec<IpNet>,
+    /// Client connections and tunnels at once, over all workers; more are answered 503.
+    pub connections_max: usize,
+    /// From the first byte of a head to its last.
+    pub header_timeout: Duration,
+    /// From a response's end to the next request's first byte.
+    pub keep_alive: Duration,
+    /// How long a response may stand still before its connection is cut.
+    pub body_idle: Duration,
+    /// How long a tunnel may stand still before it is cut.
+    pub tunnel_idle: Duration,
+    /// How long an upstream connection waits for its next request.
+    pub pool_idle: Duration,
+    /// Idle upstream connections per backend and worker.
+    pub pool_max: usize,
+}
+
+impl Settings {
+    /// Those that work for most.
+    pub fn new(http: SocketAddr) -> Self {
+        Self {
+            http,
+            workers: 0,
+            trusted_proxies: Vec::new(),
+            unmatched: Unmatched::NotFound,
+            deny: vec![link_local()],
+            connections_max: 16_384,
+            header_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(75),
+            body_idle: Duration::from_secs(300),
+            tunnel_idle: Duration::from_secs(3600),
+            pool_idle: Duration::from_secs(30),
+            pool_max: 256,
+        }
+    }
+
+    pub(super) fn workers_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            workers => workers,
+        }
+    }
+}
+
+/// Where cloud machines keep their credentials: `169.254.0.0/16`.
+fn link_local() -> IpNet {
+    let net = ipnet::Ipv4Net::new(std::net::Ipv4Addr::new(169, 254, 0, 0), 16);
+    // A prefix of 16 is one an IPv4 network can have.
+    net.unwrap_or_default().into()
+}

@@ -1,0 +1,215 @@
+//! One worker: a thread, its runtime, its listener, and what its requests share.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Cache};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::connections::Connections;
+use super::forward::{Client, forward};
+use super::resolve::Resolver;
+use super::upstream::Pools;
+use super::wire::{Phase, Stage, Ticks, Wire};
+use super::{Settings, pages};
+use crate::lifecycle;
+use crate::traffic::{self, Arrival, Budget, Table};
+
+/// What a worker starts with.
+pub(super) struct Start {
+    pub(super) id: traffic::Worker,
+    pub(super) listener: StdListener,
+    pub(super) settings: Arc<Settings>,
+    pub(super) table: Arc<ArcSwap<Table>>,
+    pub(super) connections: Arc<AtomicUsize>,
+    pub(super) stop: CancellationToken,
+    pub(super) grace: Arc<ArcSwap<Duration>>,
+}
+
+/// What the requests of one worker share.
+pub(super) struct Worker {
+    pub(super) id: traffic::Worker,
+    pub(super) settings: Arc<Settings>,
+    pub(super) pools: Pools,
+    pub(super) resolver: Resolver,
+    pub(super) connections: Rc<Connections>,
+    pub(super) ticks: Ticks,
+    pub(super) budget: RefCell<Budget>,
+    chance: Cell<u64>,
+    view: RefCell<View>,
+    stop: CancellationToken,
+}
+
+/// The table as the worker last saw it. Requests share it through an `Rc`: they neither hold a guard of `arc-swap`
+/// over an await nor write to a reference count that other workers write to.
+struct View {
+    cache: Cache<Arc<ArcSwap<Table>>, Arc<Table>>,
+    seen: Rc<Arc<Table>>,
+}
+
+/// Opens a worker's socket. `first` finds out whether somebody else has the port: with `SO_REUSEPORT` alone
+/// two servers of one user would share it without a word.
+pub(super) fn listen(address: SocketAddr, first: bool) -> io::Result<StdListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    if first && address.port() != 0 {
+        let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        probe.set_reuse_address(true)?;
+        probe.bind(&address.into())?;
+    }
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+/// The worker's life, on a thread of its own.
+pub(super) fn run(start: Start) {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "a proxy worker has no runtime"),
+    };
+    if let Err(error) = runtime.block_on(serve(start)) {
+        tracing::error!(%error, "a proxy worker has no listener");
+    }
+    // Not dropped in place: that would wait for name lookups that nobody wants any more.
+    runtime.shutdown_background();
+}
+
+async fn serve(start: Start) -> io::Result<()> {
+    let listener = TcpListener::from_std(start.listener)?;
+    let cache = Cache::new(Arc::clone(&start.table));
+    let seen = Rc::new(start.table.load_full());
+    let worker = Rc::new(Worker {
+        id: start.id,
+        pools: Pools::new(&start.settings),
+        resolver: Resolver::new(&start.settings),
+        settings: start.settings,
+        connections: Connections::new(start.connections),
+        ticks: Ticks::default(),
+        budget: RefCell::default(),
+        chance: Cell::new(getrandom::u64().unwrap_or(1) | 1),
+        view: RefCell::new(View { cache, seen }),
+        stop: start.stop.clone(),
+    });
+    lifecycle::spawn_local(sweep(Rc::clone(&worker)));
+    accept(&worker, listener).await;
+    worker.connections.finish_all();
+    let _ = tokio::time::timeout(**start.grace.load(), worker.connections.emptied()).await;
+    worker.connections.cut_all();
+    // Cut tasks are dropped by the runtime on its next turn.
+    let _ = tokio::time::timeout(Duration::from_secs(1), worker.connections.emptied()).await;
+    Ok(())
+}
+
+async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = worker.stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((socket, peer)) => begin(worker, socket, peer),
+            // Out of file descriptors, as a rule: waiting lets some come back.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    // What the kernel has already accepted would be reset with the listener.
+    while let Some(Ok((socket, peer))) = futures_util::FutureExt::now_or_never(listener.accept()) {
+        begin(worker, socket, peer);
+    }
+}
+
+fn begin(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
+    if worker.connections.total() >= worker.settings.connections_max {
+        return pages::turn_away(&socket);
+    }
+    let _ = socket.set_nodelay(true);
+    let phase = Phase::new(Stage::Fresh, &worker.ticks);
+    let (finish, finished) = oneshot::channel();
+    let place = worker.connections.enter(&phase, Some(finish));
+    let id = place.id();
+    let client = Rc::new(Client { arrival: Arrival::new(peer.ip(), &worker.settings.trusted_proxies), phase });
+    let wire = Wire::new(socket, Arc::clone(&client.phase));
+    let task = connection(Rc::clone(worker), client, wire, finished);
+    let abort = lifecycle::spawn_local(async move {
+        task.await;
+        drop(place);
+    });
+    worker.connections.can_cut(id, abort);
+}
+
+async fn connection(worker: Rc<Worker>, client: Rc<Client>, wire: Wire, finish: oneshot::Receiver<()>) {
+    let service = service_fn(move |request| forward(Rc::clone(&worker), Rc::clone(&client), request));
+    let mut builder = http1::Builder::new();
+    // The sweep keeps the time; see `wire`.
+    builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_header_size(HEAD_BYTES_MAX);
+    let mut connection = std::pin::pin!(builder.serve_connection(wire, service).with_upgrades());
+    tokio::select! {
+        biased;
+        // A client that breaks the protocol has been answered by hyper; there is nobody to tell.
+        _ = connection.as_mut() => return,
+        _ = finish => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// A longer head gets 431.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Once a second: time goes on, and what has stood still for too long goes.
+async fn sweep(worker: Rc<Worker>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    second.tick().await;
+    loop {
+        second.tick().await;
+        let now = worker.ticks.advance();
+        worker.connections.sweep(&worker.settings);
+        worker.pools.sweep(now);
+        worker.resolver.sweep();
+        // Lets go of an old table even if no request comes.
+        worker.table();
+    }
+}
+
+impl Worker {
+    /// The table as it is now.
+    pub(super) fn table(&self) -> Rc<Arc<Table>> {
+        let view = &mut *self.view.borrow_mut();
+        let now = view.cache.load();
+        if !Arc::ptr_eq(now, &view.seen) {
+            view.seen = Rc::new(Arc::clone(now));
+        }
+        Rc::clone(&view.seen)
+    }
+
+    /// 64 bits to draw lots with: xorshift, seeded at the start. No secret depends on it.
+    pub(super) fn chance(&self) -> u64 {
+        let mut x = self.chance.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.chance.set(x);
+        x
+    }
+}

@@ -1,0 +1,193 @@
+//! An endpoint: one route of one session, with everything a request to it needs computed beforehand.
+//!
+//! Not what it does now: that is its [`Live`] state, which outlives it. What must hold: an endpoint never changes; a change of the
+//! session's configuration makes a new one, and routes without settings of their own share one [`Settings`].
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::domain::{BackendUrl, Config, HeaderKey, Options, Route, RouteId, SessionKey, Target};
+
+use super::Live;
+
+/// What holds below every session's own settings. From the configuration file.
+#[derive(Clone, Debug, Default)]
+pub struct Defaults {
+    /// Options, those of the protocol changed by the file's.
+    pub options: Options,
+    /// Response headers.
+    pub headers: Vec<(HeaderKey, Arc<str>)>,
+}
+
+/// What holds for a route once defaults, the session's `ALL` and the route's own settings are laid over each other.
+#[derive(Debug)]
+pub struct Settings {
+    /// Every option with its value.
+    pub options: Options,
+    /// Response headers to set, each name once.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Settings {
+    /// For every route of a session that has none of its own.
+    pub(super) fn shared(defaults: &Defaults, config: &Config) -> Self {
+        let mut settings = Self { options: config.options_over(&defaults.options, Target::All), headers: Vec::new() };
+        settings.set_all(defaults.headers.iter().map(|(name, value)| (name, value)));
+        settings.set_all(config.headers_for(Target::All));
+        settings
+    }
+
+    /// For one route, over what its session's routes share; `None` if it has nothing of its own.
+    pub(super) fn own(shared: &Settings, config: &Config, id: RouteId) -> Option<Self> {
+        let target = Target::Route(id);
+        if config.options_for(target).next().is_none() && config.headers_for(target).next().is_none() {
+            return None;
+        }
+        let options = config.options_over(&shared.options, target);
+        let mut settings = Self { options, headers: shared.headers.clone() };
+        settings.set_all(config.headers_for(target));
+        Some(settings)
+    }
+
+    fn set_all<'a>(&mut self, headers: impl Iterator<Item = (&'a HeaderKey, &'a Arc<str>)>) {
+        for (name, value) in headers {
+            // Both were checked when they were staged or configured; what is no header after all is left out.
+            let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(&**value)) else {
+                continue;
+            };
+            match self.headers.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => *old = value,
+                None => self.headers.push((name, value)),
+            }
+        }
+    }
+}
+
+/// Where requests of a route go, and how.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Whose it is.
+    pub session: SessionKey,
+    /// The route.
+    pub route: Arc<Route>,
+    /// What is set for it.
+    pub settings: Arc<Settings>,
+    /// What it does now. Survives applies while session, route id and backend stay the same.
+    pub live: Arc<Live>,
+    /// A hash of the backend's scheme, host and port, so that pools need not read their text for each request.
+    pub origin_hash: u64,
+    // Only where the backend's own name is sent. Boxed: rare, and 100,000 endpoints should be small.
+    authority: Option<Box<HeaderValue>>,
+}
+
+impl Endpoint {
+    pub(super) fn new(session: SessionKey, route: &Arc<Route>, settings: Arc<Settings>, live: Arc<Live>) -> Self {
+        let own_name = || HeaderValue::try_from(route.backend.authority()).ok().map(Box::new);
+        let authority = if settings.options.preserve_host { None } else { own_name() };
+        let origin_hash = origin_hash(&route.backend);
+        Self { session, route: Arc::clone(route), settings, live, origin_hash, authority }
+    }
+
+    /// Which of its session's routes it is.
+    pub fn id(&self) -> RouteId {
+        self.route.id
+    }
+
+    /// Its backend.
+    pub fn backend(&self) -> &BackendUrl {
+        &self.route.backend
+    }
+
+    /// Every option with its value.
+    pub fn options(&self) -> &Options {
+        &self.settings.options
+    }
+
+    /// What `Host` says to the backend, when it is not what the client said.
+    pub fn authority(&self) -> Option<&HeaderValue> {
+        self.authority.as_deref()
+    }
+
+    /// What to ask the backend for instead of `target` (path and query); `None` if the same.
+    pub fn rewrite(&self, target: &str) -> Option<String> {
+        let prefix = self.route.path.as_str();
+        let strips = self.settings.options.strip_prefix && prefix != "/";
+        let base = self.backend().base();
+        if (base.is_empty() && !strips) || target == "*" {
+            return None;
+        }
+        let rest = if strips { target.strip_prefix(prefix).unwrap_or(target) } else { target };
+        // Exactly one slash between base and path, and never an empty path.
+        let slash = if rest.starts_with('/') { "" } else { "/" };
+        Some(format!("{base}{slash}{rest}"))
+    }
+}
+
+/// See [`Endpoint::origin_hash`]. The same in every thread of the process.
+pub(super) fn origin_hash(backend: &BackendUrl) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (backend.scheme(), backend.host(), backend.port()).hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Edit, Host, OptionKey, PathPrefix};
+
+    fn endpoint(path: &str, backend: &str, strip: bool) -> Endpoint {
+        let route = Arc::new(Route {
+            id: RouteId(1),
+            domains: vec![Host::Any],
+            path: PathPrefix::parse(path).unwrap(),
+            backend: BackendUrl::parse(backend).unwrap(),
+            priority: 0,
+        });
+        let options = Options { strip_prefix: strip, ..Options::default() };
+        let settings = Settings { options, headers: Vec::new() };
+        Endpoint::new(SessionKey(1), &route, settings.into(), Arc::default())
+    }
+
+    #[test]
+    fn base_and_path_meet_in_one_slash() {
+        let rewrite = |path, backend, strip, target| endpoint(path, backend, strip).rewrite(target);
+        assert_eq!(rewrite("/", "http://b", false, "/x?q"), None);
+        assert_eq!(rewrite("/", "http://b", true, "/x"), None);
+        assert_eq!(rewrite("/api", "http://b/app/", false, "/api/x?q"), Some("/app/api/x?q".into()));
+        assert_eq!(rewrite("/api", "http://b", true, "/api/x"), Some("/x".into()));
+        assert_eq!(rewrite("/api", "http://b", true, "/api"), Some("/".into()));
+        assert_eq!(rewrite("/api", "http://b", true, "/api?q=1"), Some("/?q=1".into()));
+        assert_eq!(rewrite("/api", "http://b/app", true, "/api"), Some("/app/".into()));
+        assert_eq!(rewrite("/", "http://b/app", false, "*"), None);
+    }
+
+    #[test]
+    fn a_routes_own_setting_beats_all_which_beats_the_defaults() {
+        let header = |text| HeaderKey::parse(text).unwrap();
+        let mut config = Config::default();
+        let own = Target::Route(RouteId(1));
+        let key = OptionKey::parse("retries").unwrap();
+        config.edit(&Edit::Header(Target::All, header("x-a"), Some("all".into())));
+        config.edit(&Edit::Header(Target::All, header("x-b"), Some("all".into())));
+        config.edit(&Edit::Header(own, header("x-b"), Some("own".into())));
+        config.edit(&Edit::Option(Target::All, key.clone(), Some("3".into())));
+        let defaults = Defaults {
+            options: Options { retries: 2, compression: true, ..Options::default() },
+            headers: vec![(header("x-a"), "default".into()), (header("x-c"), "default".into())],
+        };
+        let shared = Settings::shared(&defaults, &config);
+        let route = Settings::own(&shared, &config, RouteId(1)).unwrap();
+        let value = |settings: &Settings, name: &str| {
+            settings.headers.iter().find(|(known, _)| known == name).unwrap().1.clone()
+        };
+        assert_eq!((value(&route, "x-a"), value(&route, "x-b"), value(&route, "x-c")), {
+            let of = HeaderValue::from_static;
+            (of("all"), of("own"), of("default"))
+        });
+        assert_eq!(value(&shared, "x-b"), "all");
+        assert_eq!((route.options.retries, route.options.compression), (3, true));
+        assert!(Settings::own(&shared, &config, RouteId(2)).is_none(), "without settings of its own a route shares");
+    }
+}

@@ -1,0 +1,327 @@
+//! The fields that a proxy takes away, adds and rewrites (RFC 9110 §7.6).
+//!
+//! Edits in place. What must hold: nothing that belongs to one connection crosses to the other, and no word about the
+//! client that came from an untrusted peer reaches a backend.
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use ipnet::IpNet;
+
+use super::Settings;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Who the request came from, computed once per connection.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The peer's address.
+    pub address: IpAddr,
+    /// The same as a field's value.
+    pub value: HeaderValue,
+    /// Whether its word about the client counts.
+    pub trusted: bool,
+}
+
+impl Arrival {
+    /// A connection from `address`.
+    pub fn new(address: IpAddr, trusted_proxies: &[IpNet]) -> Self {
+        let address = address.to_canonical();
+        let value = HeaderValue::try_from(address.to_string());
+        Self {
+            address,
+            // An address is always a field's value.
+            value: value.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            trusted: trusted_proxies.iter().any(|net| net.contains(&address)),
+        }
+    }
+}
+
+/// What a request's way through the proxy depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Hop<'a> {
+    /// Where it came from.
+    pub arrival: &'a Arrival,
+    /// `Host` to the backend, when it is not what the client said.
+    pub authority: Option<&'a HeaderValue>,
+    /// Whether it came as HTTP/1.0.
+    pub old: bool,
+    /// The upgrade to pass on.
+    pub upgrade: Option<&'a Upgrade>,
+}
+
+/// A protocol that client and backend may change to (RFC 9110 §7.8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade(HeaderValue);
+
+/// The upgrade that a request asks for. `h2c` is not one: a tunnel of it would carry requests past the proxy.
+pub fn wants_upgrade(headers: &HeaderMap) -> Option<Upgrade> {
+    let wanted = headers.get(UPGRADE)?;
+    let said = named(headers).any(|name| name.eq_ignore_ascii_case("upgrade"));
+    let is_h2c = |token: &str| token.trim().eq_ignore_ascii_case("h2c");
+    let plain = wanted.to_str().is_ok_and(|text| !text.is_empty() && !text.split(',').any(is_h2c));
+    (said && plain).then(|| Upgrade(wanted.clone()))
+}
+
+/// Makes a client's head one for the backend.
+pub fn edit_request(headers: &mut HeaderMap, hop: Hop<'_>) {
+    let trailers = wants_trailers(headers);
+    take_hop_by_hop(headers);
+    headers.remove(HTTP2_SETTINGS);
+    if let Some(Upgrade(protocol)) = hop.upgrade {
+        headers.insert(UPGRADE, protocol.clone());
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    } else if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    tell_about_client(headers, hop.arrival);
+    headers.append(VIA, HeaderValue::from_static(if hop.old { "1.0 signalbox" } else { "1.1 signalbox" }));
+    if let Some(authority) = hop.authority {
+        headers.insert(HOST, authority.clone());
+    }
+}
+
+/// Makes a backend's head one for the client, `upgraded` for a 101.
+pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: bool) {
+    let protocol = if upgraded { headers.get(UPGRADE).cloned() } else { None };
+    take_hop_by_hop(headers);
+    for (name, value) in &settings.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    if let Some(protocol) = protocol {
+        headers.insert(UPGRADE, protocol);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
+/// The client's address: the peer's, or the last one in `X-Forwarded-For` that no trusted proxy has.
+pub fn client_address(headers: &HeaderMap, arrival: &Arrival, trusted_proxies: &[IpNet]) -> IpAddr {
+    if !arrival.trusted {
+        return arrival.address;
+    }
+    let mut client = arrival.address;
+    for value in headers.get_all(X_FORWARDED_FOR).into_iter().rev() {
+        for hop in value.to_str().unwrap_or_default().rsplit(',') {
+            let Ok(address) = hop.trim().parse::<IpAddr>() else { return client };
+            client = address.to_canonical();
+            if !trusted_proxies.iter().any(|net| net.contains(&client)) {
+                return client;
+            }
+        }
+    }
+    client
+}
+
+/// Whether the message's transfer coding is `chunked` and nothing more; others cannot be passed on.
+pub fn is_chunked_alone(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
+}
+
+/// Whether the request came through here so often that its routes must lead in a circle.
+pub fn names_loop(headers: &HeaderMap) -> bool {
+    headers.get_all(VIA).iter().filter(|via| via.as_bytes().ends_with(b" signalbox")).count() >= 8
+}
+
+fn tell_about_client(headers: &mut HeaderMap, arrival: &Arrival) {
+    let host = headers.get(HOST).cloned();
+    if arrival.trusted {
+        let before = joined(headers);
+        let hops = before.and_then(|before| HeaderValue::try_from(format!("{before}, {}", arrival.address)).ok());
+        headers.insert(X_FORWARDED_FOR, hops.unwrap_or_else(|| arrival.value.clone()));
+        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+        headers.entry(X_REAL_IP).or_insert_with(|| arrival.value.clone());
+        if let Some(host) = host {
+            headers.entry(X_FORWARDED_HOST).or_insert(host);
+        }
+        return;
+    }
+    headers.remove(FORWARDED);
+    headers.insert(X_FORWARDED_FOR, arrival.value.clone());
+    headers.insert(X_REAL_IP, arrival.value.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    match host {
+        Some(host) => headers.insert(X_FORWARDED_HOST, host),
+        None => headers.remove(X_FORWARDED_HOST),
+    };
+}
+
+/// What trusted proxies said so far, several lines as one.
+fn joined(headers: &HeaderMap) -> Option<String> {
+    let lines: Vec<&str> = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
+}
+
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    let is_trailers = |token: &str| token.trim().eq_ignore_ascii_case("trailers");
+    headers.get_all(TE).iter().any(|line| line.to_str().is_ok_and(|line| line.split(',').any(is_trailers)))
+}
+
+/// The fixed list of RFC 9110 §7.6.1, what proxies say to each other, and what `Connection` names.
+fn take_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let usual = |line: &HeaderValue| [&b"keep-alive"[..], b"close"].contains(&line.as_bytes());
+        if !headers.get_all(CONNECTION).iter().all(usual) {
+            take_named(headers);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION]
+    {
+        headers.remove(name);
+    }
+}
+
+fn take_named(headers: &mut HeaderMap) {
+    // `Host` and the length frame and direct the message; naming them must not make them vanish.
+    let kept = [HOST, CONTENT_LENGTH];
+    let names: Vec<HeaderName> = named(headers).filter_map(|name| name.parse().ok()).collect();
+    for name in names.iter().filter(|name| !kept.contains(name)) {
+        headers.remove(name);
+    }
+}
+
+fn named(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(CONNECTION).into_iter();
+    lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn arrival(trusted: bool) -> Arrival {
+        let nets: Vec<IpNet> = if trusted { vec!["10.0.0.0/8".parse().unwrap()] } else { Vec::new() };
+        Arrival::new("10.0.0.1".parse().unwrap(), &nets)
+    }
+
+    fn edited(lines: &[(&'static str, &'static str)], trusted: bool) -> HeaderMap {
+        let mut headers = head(lines);
+        let hop = Hop { arrival: &arrival(trusted), authority: None, old: false, upgrade: None };
+        edit_request(&mut headers, hop);
+        headers
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_stays_behind() {
+        let headers = edited(
+            &[
+                ("host", "a"),
+                ("connection", "close, X-Mine"),
+                ("connection", "x-other"),
+                ("x-mine", "1"),
+                ("x-other", "1"),
+                ("keep-alive", "5"),
+                ("proxy-connection", "x"),
+                ("te", "gzip"),
+                ("upgrade", "x"),
+                ("proxy-authorization", "x"),
+                ("x-kept", "1"),
+            ],
+            false,
+        );
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        let expected =
+            ["host", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-kept", "x-real-ip"];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn connection_cannot_name_away_what_frames_or_identifies() {
+        let lines = [("host", "a"), ("content-length", "3"), ("connection", "host, content-length, x-forwarded-for")];
+        let headers = edited(&lines, false);
+        assert_eq!(headers.get("host").unwrap(), "a");
+        assert_eq!(headers.get("content-length").unwrap(), "3");
+        assert_eq!(headers.get("x-forwarded-for").unwrap(), "10.0.0.1");
+    }
+
+    #[test]
+    fn an_untrusted_peers_word_about_the_client_is_replaced() {
+        let lines = [
+            ("host", "a"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil"),
+            ("x-real-ip", "1.1.1.1"),
+            ("forwarded", "for=1.1.1.1"),
+        ];
+        let headers = edited(&lines, false);
+        assert_eq!(headers.get("x-forwarded-for").unwrap(), "10.0.0.1");
+        assert_eq!(headers.get("x-forwarded-proto").unwrap(), "http");
+        assert_eq!(headers.get("x-forwarded-host").unwrap(), "a");
+        assert_eq!(headers.get("x-real-ip").unwrap(), "10.0.0.1");
+        assert!(headers.get("forwarded").is_none());
+    }
+
+    #[test]
+    fn a_trusted_proxys_word_is_extended() {
+        let lines = [
+            ("host", "a"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "2.2.2.2"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=1.1.1.1"),
+        ];
+        let headers = edited(&lines, true);
+        assert_eq!(headers.get("x-forwarded-for").unwrap(), "1.1.1.1, 2.2.2.2, 10.0.0.1");
+        assert_eq!(headers.get("x-forwarded-proto").unwrap(), "https");
+        assert_eq!(headers.get("forwarded").unwrap(), "for=1.1.1.1");
+    }
+
+    #[test]
+    fn via_grows_by_one() {
+        let headers = edited(&[("host", "a"), ("via", "1.1 other")], false);
+        let via: Vec<_> = headers.get_all("via").iter().collect();
+        assert_eq!(via, ["1.1 other", "1.1 signalbox"]);
+    }
+
+    #[test]
+    fn the_client_is_the_last_hop_that_is_not_trusted() {
+        let nets: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let headers = head(&[("x-forwarded-for", "9.9.9.9, 1.1.1.1, 10.1.1.1")]);
+        let of = |trusted| client_address(&headers, &arrival(trusted), &nets).to_string();
+        assert_eq!(of(true), "1.1.1.1");
+        assert_eq!(of(false), "10.0.0.1");
+    }
+
+    #[test]
+    fn an_upgrade_must_be_named_by_connection_and_is_never_h2c() {
+        let wants = |lines: &[(&'static str, &'static str)]| wants_upgrade(&head(lines)).is_some();
+        assert!(wants(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]));
+        assert!(!wants(&[("upgrade", "websocket")]));
+        assert!(!wants(&[("connection", "upgrade"), ("upgrade", "h2c")]));
+        assert!(!wants(&[("connection", "upgrade")]));
+    }
+
+    #[test]
+    fn a_coding_beside_chunked_is_seen() {
+        assert!(is_chunked_alone(&head(&[("transfer-encoding", "Chunked")])) && is_chunked_alone(&head(&[])));
+        assert!(!is_chunked_alone(&head(&[("transfer-encoding", "gzip, chunked")])));
+        assert!(!is_chunked_alone(&head(&[("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")])));
+    }
+
+    #[test]
+    fn trailers_are_asked_for_when_the_client_takes_them() {
+        let headers = edited(&[("host", "a"), ("te", "trailers, deflate;q=0.5"), ("connection", "te")], false);
+        assert_eq!((headers.get("te").unwrap(), headers.get("connection").unwrap()), (&"trailers", &"te"));
+    }
+}

@@ -1,0 +1,54 @@
+//! The host a request is for, in the spelling that routes use.
+//!
+//! Not a check of what may be configured: [`crate::domain::Host`] does that. A name that no route can have
+//! simply matches no route.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+/// Takes the port and a final dot from a `Host` field or authority and folds it to lower case.
+///
+/// `None` for what cannot be a host and port (RFC 9110 §7.2): user info, spaces, a port that is no number.
+pub fn request_host(field: &str) -> Option<Cow<'_, str>> {
+    let (name, port) = match field.rfind(':') {
+        Some(at) if !field.ends_with(']') => (&field[..at], &field[at + 1..]),
+        _ => (field, ""),
+    };
+    if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    if let Some(inner) = name.strip_prefix('[') {
+        let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
+        return Some(Cow::Owned(format!("[{address}]")));
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let odd = |byte: u8| byte <= b' ' || byte >= 0x7f || b"/?#@:\\\"<>[]^`{|},".contains(&byte);
+    if name.bytes().any(odd) {
+        return None;
+    }
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Some(Cow::Owned(name.to_ascii_lowercase()));
+    }
+    Some(Cow::Borrowed(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_port_and_final_dot_make_no_difference() {
+        for same in ["shop.example", "SHOP.example:80", "shop.example.", "Shop.Example.:8080", "shop.example:"] {
+            assert_eq!(request_host(same).as_deref(), Some("shop.example"), "{same}");
+        }
+        assert_eq!(request_host("[::0001]:80").as_deref(), Some("[::1]"));
+        assert_eq!(request_host("").as_deref(), Some(""));
+    }
+
+    #[test]
+    fn what_is_no_host_is_none() {
+        for bad in ["a b", "u@a", "a:x", "a:123456", "a/b", "[::1", "[x]", "a:80:80", "a,b", "\u{e9}"] {
+            assert_eq!(request_host(bad), None, "{bad}");
+        }
+    }
+}

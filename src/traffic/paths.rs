@@ -1,0 +1,245 @@
+//! The paths of one host, and which pool a request's path belongs to.
+//!
+//! A host with a few paths keeps them in a list in matching order; one with many keeps persistent maps, so that neither
+//! a lookup nor a change costs more for having 100,000 neighbours: a lookup asks once for each depth that is
+//! configured, a change copies one way through a map. What must hold: both forms give the same answers.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use imbl::{HashMap, OrdMap};
+
+use crate::domain::PathPrefix;
+
+use super::Pool;
+
+/// What one host has.
+#[derive(Clone, Debug)]
+pub(super) enum Paths {
+    Few(Arc<[Slot]>),
+    Many(Arc<Forest>),
+}
+
+/// A pool in its place.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    path: PathPrefix,
+    priority: i32,
+    pool: Arc<Pool>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Forest {
+    // How many slots there are at each depth.
+    depths: OrdMap<usize, usize>,
+    paths: HashMap<PathText, Ranks>,
+}
+
+/// The pools of one path.
+#[derive(Clone, Debug)]
+enum Ranks {
+    One(i32, Arc<Pool>),
+    Several(OrdMap<i32, Arc<Pool>>),
+}
+
+/// A path that can be looked up by its text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct PathText(Arc<str>);
+
+impl std::borrow::Borrow<str> for PathText {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Paths::Few(Arc::new([]))
+    }
+}
+
+impl Paths {
+    const FEW_MAX: usize = 8;
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Paths::Few(slots) => slots.is_empty(),
+            Paths::Many(forest) => forest.depths.is_empty(),
+        }
+    }
+
+    /// The pool of the highest priority, and among these of the longest path, that `path` is below.
+    pub(super) fn find(&self, path: &str) -> Option<&Arc<Pool>> {
+        match self {
+            Paths::Few(slots) => slots.iter().find(|slot| covers(slot.path.as_str(), path)).map(|slot| &slot.pool),
+            Paths::Many(forest) => forest.find(path),
+        }
+    }
+
+    /// Puts, changes or removes (`None`) the pool of one path and priority.
+    pub(super) fn alter(
+        &mut self,
+        path: &PathPrefix,
+        priority: i32,
+        change: impl FnOnce(Option<&Pool>) -> Option<Pool>,
+    ) {
+        match self {
+            Paths::Few(slots) => {
+                let at = slots.iter().position(|slot| slot.priority == priority && slot.path == *path);
+                let pool = change(at.and_then(|at| slots.get(at)).map(|slot| &*slot.pool));
+                let mut slots: Vec<Slot> = slots.to_vec();
+                at.map(|at| slots.remove(at));
+                slots.extend(pool.map(|pool| Slot { path: path.clone(), priority, pool: pool.into() }));
+                *self = Self::of(slots);
+            }
+            Paths::Many(forest) => Arc::make_mut(forest).alter(path, priority, change),
+        }
+    }
+
+    fn of(mut slots: Vec<Slot>) -> Self {
+        if slots.len() <= Self::FEW_MAX {
+            slots.sort_by_key(|slot| Reverse((slot.priority, slot.path.as_str().len())));
+            return Paths::Few(slots.into());
+        }
+        let mut forest = Forest::default();
+        for slot in slots {
+            forest.put(&slot.path, slot.priority, slot.pool);
+        }
+        Paths::Many(Arc::new(forest))
+    }
+}
+
+/// Whether `path` is `prefix` or below it, on whole segments.
+fn covers(prefix: &str, path: &str) -> bool {
+    prefix == "/" || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+impl Forest {
+    fn find(&self, path: &str) -> Option<&Arc<Pool>> {
+        let mut best: Option<(i32, &Arc<Pool>)> = None;
+        let mut cut = Cut { path, depth: 0, end: 0 };
+        for depth in self.depths.keys() {
+            let Some(prefix) = cut.to(*depth) else { break };
+            let Some((priority, pool)) = self.paths.get(prefix).and_then(Ranks::highest) else { continue };
+            // Depths rise: at the same priority the longer path comes later and wins.
+            if best.is_none_or(|(highest, _)| priority >= highest) {
+                best = Some((priority, pool));
+            }
+        }
+        best.map(|(_, pool)| pool)
+    }
+
+    fn alter(&mut self, path: &PathPrefix, priority: i32, change: impl FnOnce(Option<&Pool>) -> Option<Pool>) {
+        let ranks = self.paths.get(path.as_str());
+        let old = ranks.and_then(|ranks| ranks.get(priority));
+        match (old.is_some(), change(old)) {
+            (_, Some(pool)) => self.put(path, priority, pool.into()),
+            (true, None) => self.remove(path, priority),
+            (false, None) => {}
+        }
+    }
+
+    fn put(&mut self, path: &PathPrefix, priority: i32, pool: Arc<Pool>) {
+        let ranks = self.paths.get(path.as_str());
+        if ranks.and_then(|ranks| ranks.get(priority)).is_none() {
+            *self.depths.entry(path.segments()).or_default() += 1;
+        }
+        let ranks = match ranks {
+            None => Ranks::One(priority, pool),
+            Some(ranks) => ranks.with(priority, pool),
+        };
+        self.paths.insert(PathText(path.as_str().into()), ranks);
+    }
+
+    fn remove(&mut self, path: &PathPrefix, priority: i32) {
+        let Some(ranks) = self.paths.get(path.as_str()) else { return };
+        match ranks.without(priority) {
+            Some(left) => self.paths.insert(PathText(path.as_str().into()), left),
+            None => self.paths.remove(path.as_str()),
+        };
+        let depth = path.segments();
+        let count = self.depths.get(&depth).copied().unwrap_or_default();
+        if count > 1 {
+            self.depths.insert(depth, count - 1);
+        } else {
+            self.depths.remove(&depth);
+        }
+    }
+}
+
+impl Ranks {
+    fn highest(&self) -> Option<(i32, &Arc<Pool>)> {
+        match self {
+            Ranks::One(priority, pool) => Some((*priority, pool)),
+            Ranks::Several(pools) => pools.get_max().map(|(priority, pool)| (*priority, pool)),
+        }
+    }
+
+    fn get(&self, priority: i32) -> Option<&Pool> {
+        match self {
+            Ranks::One(own, pool) => (*own == priority).then_some(&**pool),
+            Ranks::Several(pools) => pools.get(&priority).map(|pool| &**pool),
+        }
+    }
+
+    fn with(&self, priority: i32, pool: Arc<Pool>) -> Self {
+        match self {
+            Ranks::One(own, _) if *own == priority => Ranks::One(priority, pool),
+            Ranks::One(own, other) => {
+                Ranks::Several([(*own, Arc::clone(other)), (priority, pool)].into_iter().collect())
+            }
+            Ranks::Several(pools) => Ranks::Several(pools.update(priority, pool)),
+        }
+    }
+
+    fn without(&self, priority: i32) -> Option<Self> {
+        match self {
+            Ranks::One(own, _) => (*own != priority).then(|| self.clone()),
+            Ranks::Several(pools) => {
+                let left = pools.without(&priority);
+                (!left.is_empty()).then_some(Ranks::Several(left))
+            }
+        }
+    }
+}
+
+/// A path cut off after its first `depth` segments, each cut going on from the last.
+struct Cut<'a> {
+    path: &'a str,
+    depth: usize,
+    end: usize,
+}
+
+impl<'a> Cut<'a> {
+    /// The first `depth` segments; `None` if the path has fewer. Depths must rise from call to call.
+    fn to(&mut self, depth: usize) -> Option<&'a str> {
+        if depth == 0 {
+            return Some("/");
+        }
+        while self.depth < depth {
+            // `end` stands on the slash that begins the next segment, or at the end of the path.
+            let rest = self.path.get(self.end + 1..)?;
+            self.end += 1 + rest.find('/').unwrap_or(rest.len());
+            self.depth += 1;
+        }
+        self.path.get(..self.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_covers_whole_segments_only() {
+        assert!(covers("/api", "/api") && covers("/api", "/api/") && covers("/api", "/api/x") && covers("/", "/x"));
+        assert!(!covers("/api", "/apix") && !covers("/api", "/ap"));
+    }
+
+    #[test]
+    fn a_path_is_cut_between_segments() {
+        let mut cut = Cut { path: "/a/bc//d", depth: 0, end: 0 };
+        let cuts: Vec<_> = [0, 1, 2, 4, 5].into_iter().map(|depth| cut.to(depth)).collect();
+        assert_eq!(cuts, [Some("/"), Some("/a"), Some("/a/bc"), Some("/a/bc//d"), None]);
+    }
+}

@@ -1,0 +1,104 @@
+//! Whether a request that failed may be tried once more.
+//!
+//! Only when nothing of it can have been processed, and only while retries stay a small part of the traffic: a backend that
+//! is down must not be met with twice the load.
+
+/// How a try failed before the head of a response came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection: refused, unreachable, unresolved, too slow.
+    Connect,
+    /// The connection was found dead before anything was written.
+    Unsent,
+    /// A connection that had served before ended before a byte of the response came.
+    PooledDied,
+    /// Anything else: a fresh connection that broke, no answer in time, an answer that is none.
+    Other,
+}
+
+/// How far the request's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upload {
+    /// There is none.
+    None,
+    /// Nothing of it was taken from the client yet.
+    Waiting,
+    /// Part of it is gone, and kept nowhere.
+    Begun,
+}
+
+/// Whether the failure leaves the request untouched, so that another try cannot do its work twice.
+pub fn may_try_again(failure: Failure, idempotent: bool, upload: Upload) -> bool {
+    match (failure, upload) {
+        (Failure::Other, _) | (_, Upload::Begun) => false,
+        (Failure::Connect | Failure::Unsent, _) => true,
+        // The head may have been read. Without its body a request that has one cannot have been processed.
+        (Failure::PooledDied, Upload::Waiting) => true,
+        (Failure::PooledDied, Upload::None) => idempotent,
+    }
+}
+
+/// How many retries a worker has left: one for every five requests, and a few to begin with.
+#[derive(Debug)]
+pub struct Budget {
+    fifths: u32,
+}
+
+impl Budget {
+    const COST: u32 = 5;
+    const FIFTHS_MAX: u32 = 100 * Self::COST;
+
+    /// A request came.
+    pub fn earn(&mut self) {
+        self.fifths = (self.fifths + 1).min(Self::FIFTHS_MAX);
+    }
+
+    /// Takes one retry out, if one is left.
+    pub fn spend(&mut self) -> bool {
+        let left = self.fifths.checked_sub(Self::COST);
+        self.fifths = left.unwrap_or(self.fifths);
+        left.is_some()
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { fifths: 10 * Self::COST }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_have_been_processed_is_tried_again() {
+        for idempotent in [true, false] {
+            assert!(may_try_again(Failure::Connect, idempotent, Upload::None));
+            assert!(may_try_again(Failure::Unsent, idempotent, Upload::Waiting));
+            assert!(may_try_again(Failure::PooledDied, idempotent, Upload::Waiting));
+            assert_eq!(may_try_again(Failure::PooledDied, idempotent, Upload::None), idempotent);
+            assert!(!may_try_again(Failure::PooledDied, idempotent, Upload::Begun));
+            assert!(!may_try_again(Failure::Other, idempotent, Upload::None));
+        }
+    }
+
+    #[test]
+    fn retries_stay_a_fifth_of_the_requests() {
+        let mut budget = Budget::default();
+        while budget.spend() {}
+        for _ in 0..100 {
+            budget.earn();
+        }
+        assert_eq!(std::iter::repeat_with(|| budget.spend()).take_while(|spent| *spent).count(), 20);
+    }
+
+    #[test]
+    fn a_quiet_day_saves_no_more_than_a_hundred_retries() {
+        let mut budget = Budget::default();
+        for _ in 0..100_000 {
+            budget.earn();
+        }
+        assert_eq!(std::iter::repeat_with(|| budget.spend()).take_while(|spent| *spent).count(), 100);
+    }
+}

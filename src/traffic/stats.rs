@@ -1,0 +1,256 @@
+//! What is counted for an endpoint, each worker by itself, added up when it is read.
+//!
+//! What must hold: a request writes only to memory that no other worker writes to, and a route that has seen no traffic
+//! holds no counters: 100,000 idle routes are 100,000 empty cells.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Which of the workers, and of how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// From 0.
+    pub index: usize,
+    /// At least 1.
+    pub count: usize,
+}
+
+impl Worker {
+    /// One of something for each worker.
+    pub(super) fn each<T: Default>(self) -> Box<[T]> {
+        std::iter::repeat_with(T::default).take(self.count.max(1)).collect()
+    }
+
+    /// The worker's own of them.
+    pub(super) fn own<T>(self, all: &[T]) -> Option<&T> {
+        all.get(self.index.checked_rem(all.len())?)
+    }
+}
+
+/// What an endpoint does now and has done. Shared by all endpoints that are the same route with the same backend.
+#[derive(Debug, Default)]
+pub struct Live(OnceLock<Box<[Arc<Shard>]>>);
+
+/// One worker's part. On cache lines of its own, its reference count included.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard {
+    in_flight: AtomicU64,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    requests: u64,
+    errors: u64,
+    latency_micros: u64,
+    bytes_sent: u64,
+    bytes_received: u64,
+    // A backend answers with a handful of codes; the list is bounded by the codes there are.
+    codes: Vec<(u16, u64)>,
+    latencies: Option<Latencies>,
+}
+
+/// In microseconds, to two digits: at most 15 KiB for latencies up to an hour, 2 KiB for those below a millisecond.
+type Latencies = Histogram<u32>;
+
+const LATENCY_MICROS_MAX: u64 = 3_600_000_000;
+
+impl Live {
+    /// Counts a request in flight until the lease is dropped.
+    pub fn lease(&self, worker: Worker) -> Lease {
+        let shards = self.0.get_or_init(|| worker.each());
+        let shard = worker.own(shards).cloned().unwrap_or_default();
+        shard.in_flight.fetch_add(1, Ordering::Relaxed);
+        Lease(shard)
+    }
+
+    /// Requests and tunnels under way.
+    pub fn in_flight(&self) -> u64 {
+        self.shards().iter().map(|shard| shard.in_flight.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Everything counted so far.
+    pub fn numbers(&self) -> Numbers {
+        let mut sum = Counts::default();
+        for shard in self.shards() {
+            sum.add(&shard.counts());
+        }
+        sum.numbers(self.in_flight())
+    }
+
+    fn shards(&self) -> &[Arc<Shard>] {
+        self.0.get().map_or(&[], |shards| shards)
+    }
+}
+
+impl Shard {
+    fn counts(&self) -> std::sync::MutexGuard<'_, Counts> {
+        // Counts are whole after every statement that can panic, so a poisoned lock guards nothing broken.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request or tunnel in flight. Ends when dropped.
+#[derive(Debug)]
+pub struct Lease(Arc<Shard>);
+
+impl Lease {
+    /// Counts what came of the request. At most once per lease.
+    pub fn record(&self, seen: &Seen) {
+        self.0.counts().record(seen);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What came of a request that was sent to an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// What the client was answered.
+    pub status: u16,
+    /// 5xx, or no whole response from the backend.
+    pub error: bool,
+    /// From the request's head to the response's, so that a slow download is not held against the backend.
+    pub latency: Duration,
+    /// Of response bodies and tunnels, to the client.
+    pub bytes_sent: u64,
+    /// Of request bodies and tunnels, from the client.
+    pub bytes_received: u64,
+}
+
+impl Counts {
+    fn record(&mut self, seen: &Seen) {
+        let micros = u64::try_from(seen.latency.as_micros()).unwrap_or(u64::MAX).min(LATENCY_MICROS_MAX);
+        self.requests += 1;
+        self.errors += u64::from(seen.error);
+        self.latency_micros += micros;
+        self.bytes_sent += seen.bytes_sent;
+        self.bytes_received += seen.bytes_received;
+        self.count_code(seen.status, 1);
+        if let Some(latencies) = self.latencies() {
+            // Cannot fail: the histogram resizes itself.
+            let _ = latencies.record(micros);
+        }
+    }
+
+    fn add(&mut self, other: &Counts) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.latency_micros += other.latency_micros;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+        for (code, count) in &other.codes {
+            self.count_code(*code, *count);
+        }
+        if let (Some(all), Some(latencies)) = (self.latencies(), &other.latencies) {
+            let _ = all.add(latencies);
+        }
+    }
+
+    fn count_code(&mut self, code: u16, count: u64) {
+        match self.codes.iter_mut().find(|(known, _)| *known == code) {
+            Some((_, counted)) => *counted += count,
+            None => self.codes.push((code, count)),
+        }
+    }
+
+    fn latencies(&mut self) -> Option<&mut Latencies> {
+        if self.latencies.is_none() {
+            let mut latencies = Histogram::new(2).ok()?;
+            latencies.auto(true);
+            self.latencies = Some(latencies);
+        }
+        self.latencies.as_mut()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a mean for people's eyes")]
+    fn numbers(&self, in_flight: u64) -> Numbers {
+        let quantile = |share: f64| {
+            let micros = self.latencies.as_ref().map_or(0, |latencies| latencies.value_at_quantile(share));
+            micros as f64 / 1000.0
+        };
+        Numbers {
+            requests: self.requests,
+            errors: self.errors,
+            avg_latency_ms: self.latency_micros as f64 / 1000.0 / self.requests.max(1) as f64,
+            p50_latency_ms: quantile(0.5),
+            p95_latency_ms: quantile(0.95),
+            p99_latency_ms: quantile(0.99),
+            bytes_sent: self.bytes_sent,
+            bytes_received: self.bytes_received,
+            status_codes: self.codes.iter().copied().collect(),
+            in_flight,
+        }
+    }
+}
+
+/// What traffic has counted for an endpoint.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Numbers {
+    /// Requests answered, or given up on.
+    pub requests: u64,
+    /// Those with a 5xx or no whole response.
+    pub errors: u64,
+    /// The mean time from the request's head to the response's.
+    pub avg_latency_ms: f64,
+    /// The median of it.
+    pub p50_latency_ms: f64,
+    /// What 95 % stay below.
+    pub p95_latency_ms: f64,
+    /// What 99 % stay below.
+    pub p99_latency_ms: f64,
+    /// Of response bodies and tunnels.
+    pub bytes_sent: u64,
+    /// Of request bodies and tunnels.
+    pub bytes_received: u64,
+    /// How often each code was answered.
+    pub status_codes: BTreeMap<u16, u64>,
+    /// Requests and tunnels under way.
+    pub in_flight: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_workers_counted_is_added_up() {
+        let live = Live::default();
+        for index in 0..2 {
+            let lease = live.lease(Worker { index, count: 2 });
+            let latency = Duration::from_millis(10 * (index as u64 + 1));
+            lease.record(&Seen { status: 200 + 300 * index as u16, error: index == 1, latency, ..Seen::default() });
+        }
+        let numbers = live.numbers();
+        assert_eq!((numbers.requests, numbers.errors, numbers.in_flight), (2, 1, 0));
+        assert_eq!(numbers.status_codes, BTreeMap::from([(200, 1), (500, 1)]));
+        assert!((numbers.avg_latency_ms - 15.0).abs() < 0.01);
+        assert!((numbers.p50_latency_ms - 10.0).abs() < 0.2 && (numbers.p99_latency_ms - 20.0).abs() < 0.3);
+    }
+
+    #[test]
+    fn a_lease_counts_in_flight_until_it_is_dropped() {
+        let live = Live::default();
+        let lease = live.lease(Worker { index: 0, count: 1 });
+        assert_eq!((live.in_flight(), live.numbers().requests), (1, 0));
+        drop(lease);
+        assert_eq!(live.in_flight(), 0);
+    }
+
+    #[test]
+    fn an_endless_latency_is_counted_as_the_longest() {
+        let live = Live::default();
+        let seen = Seen { latency: Duration::MAX, ..Seen::default() };
+        live.lease(Worker { index: 0, count: 1 }).record(&seen);
+        assert!(live.numbers().p99_latency_ms >= 3_500_000.0);
+    }
+}

@@ -1,0 +1,214 @@
+//! The routing table: every active route, compiled for lookup.
+//!
+//! Persistent maps all the way down: a clone is a few pointers, and absorbing a change copies only the way to what
+//! it changes, be there 100,000 hosts or 100,000 paths on one. The table follows the catalog; it decides nothing itself.
+//!
+//! Matching (protocol §6): the exact host first, then wildcards from the longest, then `*`. Where a host has no path for the
+//! request, the next less specific one is asked: a service that owns `/api` of a host does not
+//! hide what `*` serves there. Within a host the highest priority goes first, then the longest path.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use imbl::{HashMap, OrdMap};
+
+use crate::domain::{Catalog, Change, Edit, Host, RouteId, Session, SessionKey, Target};
+
+use super::paths::Paths;
+use super::{Defaults, Endpoint, Numbers, Pool, Settings};
+
+/// Which pool a request belongs to.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    exact: HashMap<Arc<str>, Paths>,
+    below: HashMap<Arc<str>, Paths>,
+    any: Paths,
+    endpoints: OrdMap<(SessionKey, RouteId), Arc<Endpoint>>,
+    settings: OrdMap<SessionKey, Arc<Settings>>,
+}
+
+impl Table {
+    /// The table of everything active in a catalog.
+    pub fn build(catalog: &Catalog, defaults: &Defaults) -> Self {
+        let mut table = Self::default();
+        for session in catalog.sessions() {
+            table.refresh(session, defaults);
+        }
+        table
+    }
+
+    /// Takes in a change, after the catalog did.
+    pub fn absorb(&mut self, catalog: &Catalog, change: &Change, defaults: &Defaults) {
+        match change {
+            Change::Apply { key, edits, .. } => match catalog.by_key(*key) {
+                Some(session) => self.apply(session, edits, defaults),
+                None => self.end(*key),
+            },
+            Change::End(key) => self.end(*key),
+            // Drain and maintenance stand in the head; they do not act on traffic yet.
+            Change::Head(..)
+            | Change::Stage { .. }
+            | Change::Unstage(_)
+            | Change::Bind(..)
+            | Change::Unbind(..)
+            | Change::Await(..)
+            | Change::Settle(..) => {}
+        }
+    }
+
+    /// Compiles everything again under new defaults. Live state stays.
+    pub fn rebase(&mut self, catalog: &Catalog, defaults: &Defaults) {
+        for session in catalog.sessions() {
+            self.refresh(session, defaults);
+        }
+    }
+
+    /// The pool that a request belongs to: `host` as [`super::request_host`] gives it, `path` without the query.
+    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Pool>> {
+        if let Some(pool) = self.exact.get(host).and_then(|paths| paths.find(path)) {
+            return Some(pool);
+        }
+        if !self.below.is_empty() {
+            let mut rest = host;
+            // A name has at most 127 labels; a host field that has more is no name.
+            for _ in 0..128 {
+                let Some((_, base)) = rest.split_once('.') else { break };
+                if let Some(pool) = self.below.get(base).and_then(|paths| paths.find(path)) {
+                    return Some(pool);
+                }
+                rest = base;
+            }
+        }
+        self.any.find(path)
+    }
+
+    /// One active route.
+    pub fn endpoint(&self, session: SessionKey, route: RouteId) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(&(session, route))
+    }
+
+    /// A session's active routes.
+    pub fn endpoints_of(&self, session: SessionKey) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let all = (session, RouteId(0))..=(session, RouteId(u32::MAX));
+        self.endpoints.range(all).map(|(_, endpoint)| endpoint)
+    }
+
+    /// How many routes there are.
+    pub fn len(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.endpoints.is_empty()
+    }
+
+    /// What traffic has counted for a route since it has its backend.
+    pub fn numbers(&self, session: SessionKey, route: RouteId) -> Numbers {
+        self.endpoint(session, route).map(|endpoint| endpoint.live.numbers()).unwrap_or_default()
+    }
+
+    /// Requests and tunnels of a session under way.
+    pub fn in_flight(&self, session: SessionKey) -> u64 {
+        self.endpoints_of(session).map(|endpoint| endpoint.live.in_flight()).sum()
+    }
+
+    fn apply(&mut self, session: &Session, edits: &[Edit], defaults: &Defaults) {
+        let mut touched = BTreeSet::new();
+        for edit in edits {
+            match (edit, edit.target()) {
+                (Edit::Header(..) | Edit::Option(..), Target::All) => return self.refresh(session, defaults),
+                (Edit::Route(..) | Edit::Header(..) | Edit::Option(..), Target::Route(id)) => touched.insert(id),
+                // Health checks, limits and breakers act on no request yet.
+                _ => false,
+            };
+        }
+        let shared = self.shared(session, defaults);
+        for id in touched {
+            self.set(session, id, &shared);
+        }
+    }
+
+    /// Compiles all of a session's routes again.
+    fn refresh(&mut self, session: &Session, defaults: &Defaults) {
+        self.settings.remove(&session.key);
+        let shared = self.shared(session, defaults);
+        let known: BTreeSet<RouteId> = self.endpoints_of(session.key).map(|endpoint| endpoint.id()).collect();
+        let active: BTreeSet<RouteId> = session.active.routes.keys().copied().collect();
+        for id in known.union(&active) {
+            self.set(session, *id, &shared);
+        }
+    }
+
+    fn end(&mut self, session: SessionKey) {
+        let endpoints: Vec<_> = self.endpoints_of(session).cloned().collect();
+        for endpoint in endpoints {
+            self.take_out(&endpoint);
+        }
+        self.settings.remove(&session);
+    }
+
+    fn shared(&mut self, session: &Session, defaults: &Defaults) -> Arc<Settings> {
+        if let Some(shared) = self.settings.get(&session.key) {
+            return Arc::clone(shared);
+        }
+        let shared = Arc::new(Settings::shared(defaults, &session.active));
+        self.settings.insert(session.key, Arc::clone(&shared));
+        shared
+    }
+
+    /// Brings one route of the table to what the session has active.
+    fn set(&mut self, session: &Session, id: RouteId, shared: &Arc<Settings>) {
+        let old = self.endpoint(session.key, id).cloned();
+        let Some(route) = session.active.routes.get(&id) else {
+            return old.iter().for_each(|old| self.take_out(old));
+        };
+        let settings = Settings::own(shared, &session.active, id).map_or_else(|| Arc::clone(shared), Arc::new);
+        let same_backend = old.as_ref().filter(|old| *old.backend() == route.backend);
+        let live = same_backend.map_or_else(Arc::default, |old| Arc::clone(&old.live));
+        let new = Arc::new(Endpoint::new(session.key, route, settings, live));
+        if let Some(old) = old.filter(|old| !same_place(old, &new)) {
+            self.take_out(&old);
+        }
+        self.put_in(&new);
+    }
+
+    fn put_in(&mut self, endpoint: &Arc<Endpoint>) {
+        for host in &endpoint.route.domains {
+            self.alter(host, |paths| {
+                paths.alter(&endpoint.route.path, endpoint.route.priority, |pool| Some(Pool::with(pool, endpoint)));
+            });
+        }
+        self.endpoints.insert((endpoint.session, endpoint.id()), Arc::clone(endpoint));
+    }
+
+    fn take_out(&mut self, endpoint: &Endpoint) {
+        for host in &endpoint.route.domains {
+            self.alter(host, |paths| {
+                paths.alter(&endpoint.route.path, endpoint.route.priority, |pool| {
+                    pool.and_then(|pool| pool.without(endpoint.session, endpoint.id()))
+                });
+            });
+        }
+        self.endpoints.remove(&(endpoint.session, endpoint.id()));
+    }
+
+    fn alter(&mut self, host: &Host, change: impl FnOnce(&mut Paths)) {
+        let (hosts, name) = match host {
+            Host::Exact(name) => (&mut self.exact, name),
+            Host::Below(base) => (&mut self.below, base),
+            Host::Any => return change(&mut self.any),
+        };
+        let mut paths = hosts.get(name).cloned().unwrap_or_default();
+        change(&mut paths);
+        if paths.is_empty() {
+            hosts.remove(name);
+        } else {
+            hosts.insert(Arc::clone(name), paths);
+        }
+    }
+}
+
+fn same_place(a: &Endpoint, b: &Endpoint) -> bool {
+    (&a.route.domains, &a.route.path, a.route.priority) == (&b.route.domains, &b.route.path, b.route.priority)
+}

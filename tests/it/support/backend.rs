@@ -1,0 +1,88 @@
+//! Backends that do exactly what a test tells them.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use super::wire::{Message, Wire};
+
+/// A listening socket whose every connection is handed to a function on a thread of its own.
+pub struct Backend {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    heard: Mutex<Receiver<Message>>,
+}
+
+impl Backend {
+    pub fn new(serve: impl Fn(Wire) + Send + Sync + 'static) -> Self {
+        Self::hearing(move |wire, _| serve(wire))
+    }
+
+    /// `serve` passes on what the test should hear of.
+    pub fn hearing(serve: impl Fn(Wire, &dyn Fn(Message)) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (tell, heard) = channel();
+        let (serve, counted) = (Arc::new(serve), Arc::clone(&connections));
+        thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let (serve, tell) = (Arc::clone(&serve), tell.clone());
+                thread::spawn(move || {
+                    serve(Wire::over(socket), &|message| {
+                        let _ = tell.send(message);
+                    });
+                });
+            }
+        });
+        Self { address, connections, heard: Mutex::new(heard) }
+    }
+
+    /// Answers every request on every connection with `answer`, a whole response.
+    pub fn answering(answer: impl AsRef<[u8]>) -> Self {
+        let answer = answer.as_ref().to_vec();
+        Self::hearing(move |mut wire, tell| {
+            while let Some(request) = wire.message() {
+                tell(request);
+                wire.send(&answer);
+            }
+        })
+    }
+
+    /// Answers with a name.
+    pub fn named(name: &str) -> Self {
+        Self::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len()))
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections it has had.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// The next request it heard.
+    pub fn heard(&self) -> Message {
+        self.heard.lock().unwrap().recv_timeout(Duration::from_secs(10)).expect("the backend heard nothing")
+    }
+
+    /// Whether it has heard nothing more so far.
+    pub fn heard_nothing(&self) -> bool {
+        self.heard.lock().unwrap().try_recv().is_err()
+    }
+}
+
+/// A port that nobody listens on.
+pub fn closed_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}

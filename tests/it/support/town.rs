@@ -1,0 +1,154 @@
+//! A proxy with a table of its own: sessions and routes as a test needs them, without the doors.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use signalbox::domain::{
+    BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, Maintenance, Metadata, OptionKey,
+    PathPrefix, Route, RouteId, Sections, ServiceName, SessionId, SessionKey, Target, Time, Topics,
+};
+use signalbox::proxy::{Proxy, Settings};
+use signalbox::traffic::{Defaults, Table};
+
+use super::wire::{Message, Wire};
+
+pub struct Town {
+    catalog: Catalog,
+    defaults: Defaults,
+    table: Arc<ArcSwap<Table>>,
+    proxy: Option<Proxy>,
+}
+
+impl Town {
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// One worker, unless told otherwise, so that what a test sees does not depend on which.
+    pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::new("127.0.0.1:0".parse().unwrap());
+        settings.workers = 1;
+        change(&mut settings);
+        let table = Arc::new(ArcSwap::default());
+        let proxy = Proxy::bind(&settings).unwrap().start(Arc::clone(&table)).unwrap();
+        Self { catalog: Catalog::default(), defaults: Defaults::default(), table, proxy: Some(proxy) }
+    }
+
+    /// One route for every host, below `/`, with options of the session.
+    pub fn serving(backend: &str, options: &[(&str, &str)]) -> Self {
+        let mut town = Self::new();
+        town.serve("shop", "shop-1", backend, options);
+        town
+    }
+
+    /// One more instance with the same route as [`Town::serving`].
+    pub fn serve(&mut self, service: &str, instance: &str, backend: &str, options: &[(&str, &str)]) -> SessionKey {
+        let key = self.session(service, instance);
+        let options = options.iter().map(|(name, value)| option(Target::All, name, value));
+        self.apply(key, options.collect());
+        self.route(key, 1, "*", "/", backend);
+        key
+    }
+
+    pub fn session(&mut self, service: &str, instance: &str) -> SessionKey {
+        let key = self.catalog.next_key();
+        let instance = InstanceName::parse(instance).unwrap();
+        let head = Head {
+            id: SessionId::new(&instance, Time(0), u128::from(key.0)),
+            service: ServiceName::parse(service).unwrap(),
+            instance,
+            maintenance_port: 0,
+            metadata: Metadata::default(),
+            connected_at: Time(0),
+            next_route: 1,
+            revision: 0,
+            last_apply: None,
+            drain: None,
+            maintenance: Maintenance::default(),
+            topics: Topics::default(),
+            replaced: None,
+        };
+        self.change(Change::Head(key, Arc::new(head)));
+        key
+    }
+
+    pub fn route(&mut self, key: SessionKey, id: u32, domains: &str, path: &str, backend: &str) {
+        self.apply(key, vec![route(id, domains, path, backend)]);
+    }
+
+    pub fn apply(&mut self, key: SessionKey, edits: Vec<Edit>) {
+        self.change(Change::Apply { key, sections: Sections::ALL, edits: edits.into() });
+    }
+
+    pub fn change(&mut self, change: Change) {
+        self.catalog.absorb(&change);
+        let mut table = Table::clone(&self.table.load());
+        table.absorb(&self.catalog, &change, &self.defaults);
+        self.table.store(Arc::new(table));
+    }
+
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.proxy.as_ref().unwrap().address()
+    }
+
+    pub fn connect(&self) -> Wire {
+        Wire::connect(self.address())
+    }
+
+    /// Sends one request on a connection of its own, and reads the answer.
+    pub fn ask(&self, request: impl AsRef<[u8]>) -> Message {
+        let mut wire = self.connect();
+        wire.send(request);
+        wire.message().expect("no answer")
+    }
+
+    pub fn get(&self, host: &str, target: &str) -> Message {
+        self.ask(format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n"))
+    }
+
+    pub fn stop(&mut self, grace: Duration) {
+        if let Some(proxy) = self.proxy.take() {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(proxy.stop(grace));
+        }
+    }
+}
+
+impl Drop for Town {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+pub fn route(id: u32, domains: &str, path: &str, backend: &str) -> Edit {
+    let route = Route {
+        id: RouteId(id),
+        domains: Host::parse_list(domains).unwrap(),
+        path: PathPrefix::parse(path).unwrap(),
+        backend: BackendUrl::parse(backend).unwrap(),
+        priority: 0,
+    };
+    Edit::Route(RouteId(id), Some(Arc::new(route)))
+}
+
+pub fn option(target: Target, key: &str, value: &str) -> Edit {
+    Edit::Option(target, OptionKey::parse(key).unwrap(), Some(value.into()))
+}
+
+pub fn header(target: Target, name: &str, value: &str) -> Edit {
+    Edit::Header(target, HeaderKey::parse(name).unwrap(), Some(value.into()))
+}
+
+/// Waits until something is so.
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !so() {
+        assert!(Instant::now() < end, "still waiting: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
