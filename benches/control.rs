@@ -37,8 +37,9 @@ fn throughput(folder: &Path) {
     report("PING, pipelined", count, row);
 
     let count = 200_000;
-    let lines: Vec<u8> =
-        (0..count).flat_map(|n| format!("ROUTE_ADD|{session}|h{n}.example|/|http://127.0.0.1:3000|0\n").into_bytes()).collect();
+    let lines: Vec<u8> = (0..count)
+        .flat_map(|n| format!("ROUTE_ADD|{session}|h{n}.example|/|http://127.0.0.1:3000|0\n").into_bytes())
+        .collect();
     let row = server.pipelined(1, &lines);
     report("ROUTE_ADD, pipelined", count, row);
 
@@ -76,7 +77,10 @@ fn report(what: &str, count: usize, (wall, cpu): (Duration, Duration)) {
 
 /// `CONFIG_APPLY` of one route while so many are active, in the same session and in others.
 fn applies(folder: &Path, fsync: Duration) {
-    println!("\n{:<34} {:>10} {:>10} {:>14} {:>12}", "CONFIG_APPLY of one route with", "p50 ms", "p95 ms", "above fsync", "server µs CPU");
+    println!(
+        "\n{:<34} {:>10} {:>10} {:>14} {:>12}",
+        "CONFIG_APPLY of one route with", "p50 ms", "p95 ms", "above fsync", "server µs CPU"
+    );
     for active in [10, 1_000, 10_000, 100_000] {
         for own in [true, false] {
             let server = Server::start(&fresh(folder, &format!("apply-{active}-{own}")));
@@ -144,8 +148,20 @@ fn starts(folder: &Path) {
         let server = Server::start(&folder);
         let resident = server.resident_mib();
         idle = if active == 0 { resident } else { idle };
-        let per_route = if active == 0 { String::new() } else { format!("  {:.2} KiB a route", (resident - idle) * 1024.0 / f64::from(u32::try_from(active).expect("a count"))) };
-        println!("{:<34} {:>12.0} {:>16.1}{per_route}", format!("{active} routes stored"), quantile(&mut times, 50).as_secs_f64() * 1e3, resident);
+        let per_route = if active == 0 {
+            String::new()
+        } else {
+            format!(
+                "  {:.2} KiB a route",
+                (resident - idle) * 1024.0 / f64::from(u32::try_from(active).expect("a count"))
+            )
+        };
+        println!(
+            "{:<34} {:>12.0} {:>16.1}{per_route}",
+            format!("{active} routes stored"),
+            quantile(&mut times, 50).as_secs_f64() * 1e3,
+            resident
+        );
     }
 }
 

@@ -17,7 +17,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Config, Unmatched};
 use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
-use crate::registry::{self, Boxed, Fetched, Publish, Registry, RouteNumbers, Traffic};
+use crate::registry::views::RouteNumbers;
+use crate::registry::{self, Boxed, Fetched, Publish, Registry, Traffic};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
 use crate::{pipe, proxy};
@@ -82,7 +83,7 @@ impl Server {
         let table = Arc::new(ArcSwap::from_pointee(Table::default()));
         let defaults = Defaults { options: config.default_options.clone(), headers: config.default_headers.clone() };
         let publisher = TablePublisher { table: Table::default(), published: Arc::clone(&table), defaults };
-        let observed = Arc::new(Observed { table: Arc::clone(&table), deny: config.deny.clone() });
+        let observed = Arc::new(Observed { table: Arc::clone(&table), prober: proxy::Prober::new(&config.deny) });
         let store = Sqlite::open(&config.store_url).await?;
         let (registry, writer) = registry::open(store, publisher, observed, config.limits)
             .await
@@ -149,7 +150,6 @@ fn taken(what: &str, address: SocketAddr, key: &str, flag: &str, error: &std::io
 
 fn proxy_settings(config: &Config) -> proxy::Settings {
     proxy::Settings {
-        http: config.proxy.http,
         workers: config.proxy.workers,
         trusted_proxies: config.proxy.trusted_proxies.clone(),
         unmatched: match config.proxy.unmatched {
@@ -158,7 +158,7 @@ fn proxy_settings(config: &Config) -> proxy::Settings {
         },
         deny: config.deny.clone(),
         connections_max: config.proxy.connections_max,
-        ..proxy::Settings::default()
+        ..proxy::Settings::new(config.proxy.http)
     }
 }
 
@@ -198,7 +198,7 @@ impl Publish for TablePublisher {
 /// What the registry is told of traffic.
 struct Observed {
     table: Arc<ArcSwap<Table>>,
-    deny: Vec<ipnet::IpNet>,
+    prober: proxy::Prober,
 }
 
 impl Traffic for Observed {
@@ -224,7 +224,7 @@ impl Traffic for Observed {
 
     fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span) -> Boxed<'a, Result<Fetched, String>> {
         Box::pin(async move {
-            let fetched = proxy::get(page, timeout, &self.deny).await?;
+            let fetched = self.prober.get(page, timeout).await?;
             Ok(Fetched { status: fetched.status, took: fetched.took })
         })
     }

@@ -47,9 +47,9 @@ async fn reach(registry: &Registry, verification: &Verification) -> Result<(), E
     let mut missing: Vec<&PageUrl> = verification.pages.iter().collect();
     loop {
         still_pending(registry, verification)?;
-        let tries = missing.iter().map(|page| async move { (*page, answers(registry, page).await) });
-        let tried: Vec<(&PageUrl, bool)> = stream::iter(tries).buffer_unordered(AT_ONCE_MAX).collect().await;
-        missing = tried.into_iter().filter(|(_, well)| !well).map(|(page, _)| page).collect();
+        let tries: Vec<_> = missing.into_iter().map(|page| unless_it_answers(registry, page)).collect();
+        let tried: Vec<Option<&PageUrl>> = stream::iter(tries).buffer_unordered(AT_ONCE_MAX).collect().await;
+        missing = tried.into_iter().flatten().collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -57,8 +57,9 @@ async fn reach(registry: &Registry, verification: &Verification) -> Result<(), E
     }
 }
 
-async fn answers(registry: &Registry, page: &PageUrl) -> bool {
-    registry.traffic.get(page, TRY).await.is_ok_and(|fetched| fetched.status < 500)
+async fn unless_it_answers<'a>(registry: &'a Registry, page: &'a PageUrl) -> Option<&'a PageUrl> {
+    let answered = registry.traffic.get(page, TRY).await.is_ok_and(|fetched| fetched.status < 500);
+    (!answered).then_some(page)
 }
 
 fn still_pending(registry: &Registry, verification: &Verification) -> Result<(), Error> {

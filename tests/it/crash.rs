@@ -11,6 +11,7 @@ use crate::server::{Backend, Client, Dice, Server, eventually, get};
 /// A client that pipelines commands of one session until the server dies, and knows every state it went through.
 struct Worker {
     key: (String, String),
+    number: u64,
     dice: Dice,
     /// The state after the last acknowledged line comes first, then those after each line sent since.
     states: Vec<Model>,
@@ -20,7 +21,14 @@ struct Worker {
 impl Worker {
     fn new(number: u64) -> Self {
         let key = (format!("service-{number}"), "1".to_owned());
-        Self { key, dice: Dice(number), states: vec![Model::default()], acknowledged: 0 }
+        let states = vec![Self::nothing(number)];
+        Self { key, number, dice: Dice(number), states, acknowledged: 0 }
+    }
+
+    /// Each worker has domains of its own, so that none is in another's way.
+    fn nothing(number: u64) -> Model {
+        let domains = ["a", "*.b", "c"].map(|name| format!("{name}.w{number}.example"));
+        Model::new(domains.each_ref().map(String::as_str))
     }
 
     fn now(&self) -> &Model {
@@ -36,7 +44,7 @@ impl Worker {
         let Ok(mut client) = Client::try_connect(pipe) else { return };
         while self.session().is_none() {
             let Ok(reply) = client.try_ask(&format!("REGISTER|{}|{}|1|", self.key.0, self.key.1)) else { return };
-            let mut model = Model::default();
+            let mut model = Self::nothing(self.number);
             model.registered(&self.key, reply.strip_prefix("ACK|").expect("registered"));
             self.acknowledge_all(model);
         }
@@ -108,10 +116,11 @@ impl Worker {
     /// States can look alike and differ in the next route's number, which a new route tells.
     fn resync(&mut self, client: &mut Client, sid: &str, mut model: Model, least: u32) {
         assert_eq!(client.ask(&format!("CONFIG_ROLLBACK|{sid}")), "OK");
-        let reply = client.ask(&format!("ROUTE_ADD|{sid}|probe.example|/|http://127.0.0.1:1|0"));
+        let domain = format!("probe.w{}.example", self.number);
+        let reply = client.ask(&format!("ROUTE_ADD|{sid}|{domain}|/|http://127.0.0.1:1|0"));
         let id: u32 = reply.strip_prefix("ROUTE_OK|r").expect("added").parse().unwrap();
         assert!(id >= least, "r{id} was given out before the crash");
-        model.resync(id, "probe.example", "http://127.0.0.1:1");
+        model.resync(id, &domain, "http://127.0.0.1:1");
         self.acknowledge_all(model);
     }
 }
@@ -176,7 +185,10 @@ fn a_disk_that_takes_no_more_refuses_commands_and_changes_nothing() {
     let mut limited = Command::new("sh");
     let plain = Server::command(folder.path());
     // Files of at most 512 blocks of 512 bytes; writing more is an error, not a signal.
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 512; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 512; exec \"$0\" \"$@\""])
+        .arg(plain.get_program())
+        .args(plain.get_args());
     limited.args(["--log-level", "off"]);
     let server = Server::launch(limited, folder.path());
     let mut client = server.connect();
