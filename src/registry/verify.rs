@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::domain::{Error, Kind, PageUrl, PendingKind, Span};
 
@@ -48,8 +47,9 @@ async fn reach(registry: &Registry, verification: &Verification) -> Result<(), E
     loop {
         still_pending(registry, verification)?;
         let tries = missing.iter().map(|page| async move { (*page, answers(registry, page).await) });
-        let tried: Vec<(&PageUrl, bool)> = stream::iter(tries).buffer_unordered(AT_ONCE_MAX).collect().await;
-        missing = tried.into_iter().filter(|(_, well)| !well).map(|(page, _)| page).collect();
+        // Boxed, for the compiler cannot see otherwise that the whole can move between threads.
+        let outcomes = stream::iter(tries).buffer_unordered(AT_ONCE_MAX).collect::<Vec<(&PageUrl, bool)>>().boxed();
+        missing = outcomes.await.into_iter().filter(|(_, well)| !well).map(|(page, _)| page).collect();
         if missing.is_empty() {
             return Ok(());
         }
