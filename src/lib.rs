@@ -7,4 +7,5 @@
 pub mod clock;
 pub mod domain;
 pub mod lifecycle;
+pub mod pipe;
 pub mod registry;
