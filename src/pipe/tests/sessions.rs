@@ -116,3 +116,15 @@ async fn a_stop_is_told_to_bound_connections_and_ends_all() {
     assert!(server.registry.catalog().session(&id).unwrap().bound.is_some(), "a stop is no disconnect");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_connection_that_panics_ends_alone_and_its_session_is_disconnected() {
+    let server = Server::start().await;
+    let (mut first, id) = server.register("shop-1").await;
+    let mut second = server.pair_with(1024, || panic!("no chance left"));
+    second.expect(&format!("RECONNECT|{id}"), "OK").await;
+    second.send("REGISTER|shop|shop-2|1\n").await;
+    assert_eq!(second.line().await, None);
+    server.until(|catalog| catalog.session(&id).unwrap().bound.is_none()).await;
+    first.expect(&format!("PING|{id}"), "PONG").await;
+}

@@ -114,6 +114,11 @@ impl Server {
 
     /// A new client on a pair of pipes that hold so many bytes.
     pub(super) fn pair(&self, bytes: usize) -> Client<DuplexStream> {
+        self.pair_with(bytes, nonce)
+    }
+
+    /// The same, with a source of nonces of its own.
+    pub(super) fn pair_with(&self, bytes: usize, nonce: fn() -> u128) -> Client<DuplexStream> {
         let (ours, theirs) = tokio::io::duplex(bytes);
         let connection = Connection::new(theirs, self.registry.clone(), self.settings, self.doors.clone(), nonce);
         self.doors.spawn_one("pipe connection", async move {
