@@ -1,0 +1,258 @@
+//! A connection's life: wait, act on what was read or is to be told, write; and how it ends.
+//!
+//! It neither parses nor renders, and what lines come to is for `turn`. What must hold: a session learns that its
+//! connection ended, whatever ended it; nobody who is slow or silent holds more than one connection's memory.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep, timeout};
+
+use crate::domain::Error;
+use crate::lifecycle::Lifecycle;
+use crate::registry::sessions::Disconnect;
+use crate::registry::{Outbox, Registry, Told};
+
+use super::Settings;
+use super::line;
+use super::parse::Parser;
+use super::render;
+
+/// Maintenance requests of one connection whose outcome is awaited.
+pub(super) const OUTCOMES_MAX: usize = 64;
+/// How long the client may take to read the last words and close.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// One client.
+pub(super) struct Connection<S> {
+    stream: S,
+    pub(super) registry: Registry,
+    pub(super) settings: Settings,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) parser: Parser,
+    pub(super) replies: render::Lines,
+    outbox: Outbox,
+    /// Where maintenance requests leave their outcomes; each reserves its place when it is asked.
+    pub(super) outcomes_in: mpsc::Sender<Box<Outcome>>,
+    outcomes: mpsc::Receiver<Box<Outcome>>,
+    /// Whether it was ever bound to a session. Another connection may have taken that over since.
+    pub(super) was_bound: bool,
+    /// Its session was shut down.
+    pub(super) closing: bool,
+}
+
+/// What came of a maintenance request, and its target as the client wrote it.
+pub(super) struct Outcome {
+    pub(super) target: String,
+    pub(super) result: Result<(), Error>,
+}
+
+/// What a connection waits for.
+enum Heard {
+    Bytes,
+    End,
+    Told(Told),
+    Outcome(Box<Outcome>),
+    OutOfPatience,
+    Stopping,
+}
+
+/// How a conversation ends. The words are for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Client,
+    Shutdown,
+    Stopping,
+    Silence,
+}
+
+impl End {
+    fn name(self) -> &'static str {
+        match self {
+            End::Client => "closed by the client",
+            End::Shutdown => "session shut down",
+            End::Stopping => "server stopping",
+            End::Silence => "timed out",
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// A client that has just connected.
+    pub(super) fn new(
+        stream: S,
+        registry: Registry,
+        settings: Settings,
+        lifecycle: Lifecycle,
+        nonce: fn() -> u128,
+    ) -> Self {
+        let outbox = registry.attach();
+        let (outcomes_in, outcomes) = mpsc::channel(OUTCOMES_MAX);
+        Self {
+            stream,
+            registry,
+            settings,
+            lifecycle,
+            parser: Parser::new(outbox.connection(), nonce, settings.max_reply),
+            replies: render::Lines::new(settings.max_reply, settings.max_compressed),
+            outbox,
+            outcomes_in,
+            outcomes,
+            was_bound: false,
+            closing: false,
+        }
+    }
+
+    /// Runs until either side ends it. In words, for the log, what ended it.
+    pub(super) async fn run(mut self) -> &'static str {
+        let ended = AssertUnwindSafe(self.converse()).catch_unwind().await;
+        self.disconnect(ended.is_err()).await;
+        let ended = ended.unwrap_or_else(|panic| resume_unwind(panic));
+        let name = ended.as_ref().map_or("broken", |end| end.name());
+        if let Ok(end) = ended {
+            // The client may be gone; then nobody is left to read the last words.
+            let _ = self.farewell(end).await;
+        }
+        name
+    }
+
+    async fn converse(&mut self) -> io::Result<End> {
+        let stopping = self.lifecycle.stopping().clone();
+        let mut stopped = pin!(stopping.cancelled());
+        let mut patience = pin!(sleep(self.settings.idle_timeout));
+        let mut lines = line::Lines::new(self.settings.max_line);
+        while !self.closing {
+            match self.wait(&mut lines, stopped.as_mut(), patience.as_mut()).await? {
+                Heard::Bytes => {
+                    let fresh = lines.appended();
+                    self.turn(lines.complete()).await?;
+                    lines.release();
+                    if fresh {
+                        patience.set(sleep(self.patience_with(&lines)));
+                    }
+                }
+                Heard::Told(told) => self.tell(&told),
+                Heard::Outcome(outcome) => self.replies.outcome(&outcome.target, &outcome.result),
+                Heard::OutOfPatience if lines.is_unfinished() || !self.holds_session() => return Ok(End::Silence),
+                Heard::OutOfPatience => {
+                    lines.shrink();
+                    patience.set(sleep(self.settings.idle_timeout));
+                }
+                Heard::End => return Ok(End::Client),
+                Heard::Stopping => return Ok(End::Stopping),
+            }
+            self.tell_what_waits();
+            self.flush().await?;
+        }
+        Ok(End::Shutdown)
+    }
+
+    async fn wait(
+        &mut self,
+        lines: &mut line::Lines,
+        stopped: Pin<&mut impl Future<Output = ()>>,
+        patience: Pin<&mut Sleep>,
+    ) -> io::Result<Heard> {
+        Ok(tokio::select! {
+            biased;
+            () = stopped => Heard::Stopping,
+            count = self.stream.read_buf(lines.room()) => if count? == 0 { Heard::End } else { Heard::Bytes },
+            told = self.outbox.next() => Heard::Told(told),
+            Some(outcome) = self.outcomes.recv() => Heard::Outcome(outcome),
+            () = patience => Heard::OutOfPatience,
+        })
+    }
+
+    fn patience_with(&self, lines: &line::Lines) -> Duration {
+        if lines.is_unfinished() { self.settings.line_timeout } else { self.settings.idle_timeout }
+    }
+
+    fn holds_session(&self) -> bool {
+        self.was_bound && self.registry.catalog().bound_to(self.outbox.connection()).is_some()
+    }
+
+    fn tell(&mut self, told: &Told) {
+        self.closing |= *told == Told::Close;
+        self.replies.told(told);
+    }
+
+    /// Tells what is there to be told, without waiting for more.
+    fn tell_what_waits(&mut self) {
+        while let Some(told) = self.outbox.try_next() {
+            self.tell(&told);
+        }
+        while let Ok(outcome) = self.outcomes.try_recv() {
+            self.replies.outcome(&outcome.target, &outcome.result);
+        }
+    }
+
+    /// Writes the replies that are ready.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        let bytes = self.replies.bytes();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (small, patience) = (bytes.len() < 1024, self.settings.write_timeout);
+        let written = timeout(patience, self.stream.write_all(bytes)).await;
+        written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        self.replies.written();
+        if small {
+            self.replies.shrink();
+        }
+        Ok(())
+    }
+
+    /// Lets the session know that its connection ended. When the server stops, nobody is to know: after
+    /// the restart every session counts as disconnected anyway.
+    async fn disconnect(&mut self, panicked: bool) {
+        if (self.was_bound || panicked) && !self.lifecycle.stopping().is_cancelled() {
+            let disconnect = Disconnect { connection: self.outbox.connection() };
+            if let Err(error) = self.registry.execute_one(disconnect.into()).await {
+                tracing::warn!(%error, "a session was not told that its connection ended");
+            }
+        }
+    }
+
+    /// Writes what is left to say. A client that only stopped sending still hears of its maintenance requests.
+    async fn farewell(&mut self, end: End) -> io::Result<()> {
+        self.tell_what_waits();
+        self.flush().await?;
+        if end == End::Client {
+            self.outstanding_outcomes().await?;
+        }
+        self.stream.shutdown().await?;
+        if end != End::Client {
+            linger(&mut self.stream).await;
+        }
+        Ok(())
+    }
+
+    async fn outstanding_outcomes(&mut self) -> io::Result<()> {
+        let stopping = self.lifecycle.stopping().clone();
+        // Places that are reserved stay so; once all are used or given up, nothing more comes.
+        self.outcomes.close();
+        while let Some(Some(outcome)) = stopping.run_until_cancelled(self.outcomes.recv()).await {
+            self.replies.outcome(&outcome.target, &outcome.result);
+            self.flush().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Says that nothing more comes, then reads and drops what the client still sends, for a moment: closing with
+/// unread bytes would reset the connection and take back what the client has not read yet.
+pub(super) async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    let drain = async {
+        stream.shutdown().await?;
+        let mut dropped = [0; 1024];
+        while stream.read(&mut dropped).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whether or not the client closes in time, this is the end.
+    let _ = timeout(LINGER, drain).await;
+}

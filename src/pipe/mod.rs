@@ -1,0 +1,154 @@
+//! The pipe: the line protocol over TCP, one of the registry's doors.
+//!
+//! A line's life: `line` cuts it out of the bytes → `parse` makes a call of it → `turn` has the registry
+//! decide or answer → `render` appends the reply → one write for all that was read at once.
+//! It decides nothing about sessions or routes, and knows no other door. What must hold: every line but the
+//! ignored ones gets exactly one reply, in order; whatever one connection sends hurts that connection alone.
+
+mod connection;
+mod line;
+mod parse;
+mod render;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::lifecycle::Lifecycle;
+use crate::registry::Registry;
+
+use connection::Connection;
+pub use parse::verbs;
+
+/// The bounds of the pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The most bytes of a command line, its end not counted.
+    pub max_line: usize,
+    /// The most bytes of a reply line, its end included: deployed clients read no more.
+    pub max_reply: usize,
+    /// The same, of a reply whose payload is compressed.
+    pub max_compressed: usize,
+    /// A line that is begun and not finished within this time closes its connection.
+    pub line_timeout: Duration,
+    /// A connection without a session and without a line for this time is closed.
+    pub idle_timeout: Duration,
+    /// A connection that does not take its replies within this time is closed.
+    pub write_timeout: Duration,
+    /// Connections at once. Further ones are told so and closed.
+    pub connections_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_line: 1024 * 1024,
+            max_reply: 64 * 1024,
+            max_compressed: 1024 * 1024,
+            line_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_mins(5),
+            write_timeout: Duration::from_secs(30),
+            connections_max: 10_000,
+        }
+    }
+}
+
+/// Connections over the limit that wait at once for the client to read why; the rest is closed without a word.
+const REFUSED_MAX: usize = 64;
+/// How long accepting rests when the system has no room for another connection.
+const PAUSE: Duration = Duration::from_millis(100);
+/// TCP keepalive: after this much silence the first probe, then one each `PROBE`, and the end after three.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const PROBE: Duration = Duration::from_secs(10);
+
+/// Accepts connections until `lifecycle` is stopping, and runs each as a task of it.
+///
+/// `nonce` gives 128 bits that nobody can guess; a session id is made of each.
+/// Whoever stops the server calls [`Registry::tell_shutdown`] first: a connection that learns of the
+/// stop writes what it has to tell, and closes.
+pub async fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    settings: Settings,
+    lifecycle: Lifecycle,
+    nonce: fn() -> u128,
+) {
+    let door = Door { registry, settings, lifecycle, nonce };
+    let places = Arc::new(Semaphore::new(settings.connections_max));
+    let refused = Arc::new(Semaphore::new(REFUSED_MAX));
+    let stopping = door.lifecycle.stopping().clone();
+    while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a pipe connection could not be accepted");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => door.admit(stream, peer, place),
+            Err(_) => door.refuse(stream, peer, &refused),
+        }
+    }
+}
+
+/// What every connection shares.
+struct Door {
+    registry: Registry,
+    settings: Settings,
+    lifecycle: Lifecycle,
+    nonce: fn() -> u128,
+}
+
+impl Door {
+    fn admit(&self, stream: TcpStream, peer: SocketAddr, place: impl Send + 'static) {
+        if let Err(error) = prepare(&stream) {
+            tracing::debug!(%peer, %error, "a pipe connection ended before it began");
+            return;
+        }
+        tracing::debug!(%peer, "a pipe connection began");
+        let connection =
+            Connection::new(stream, self.registry.clone(), self.settings, self.lifecycle.clone(), self.nonce);
+        self.lifecycle.spawn_one("pipe connection", async move {
+            let end = connection.run().await;
+            tracing::debug!(%peer, end, "a pipe connection ended");
+            drop(place);
+        });
+    }
+
+    /// Says why, and waits for the client to have read it: closing at once would take the words back (RFC 9293 §3.6.1).
+    fn refuse(&self, stream: TcpStream, peer: SocketAddr, refused: &Arc<Semaphore>) {
+        let limit = self.settings.connections_max;
+        tracing::warn!(%peer, limit, "too many pipe connections");
+        let Ok(place) = Arc::clone(refused).try_acquire_owned() else { return };
+        self.lifecycle.spawn_one("pipe refusal", async move {
+            let words = format!("ERROR|too many connections (limit {limit}); try again later\n");
+            if let Ok(mut stream) = say(stream, &words) {
+                connection::linger(&mut stream).await;
+            }
+            drop(place);
+        });
+    }
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(PROBE).with_retries(3);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// A few words fit the empty buffer of a new socket without waiting.
+fn say(stream: TcpStream, words: &str) -> io::Result<TcpStream> {
+    let mut stream = stream.into_std()?;
+    stream.write_all(words.as_bytes())?;
+    TcpStream::from_std(stream)
+}

@@ -1,0 +1,167 @@
+//! The fields of a line after its first word, and how a transaction id is told apart: by their number.
+//!
+//! It reads no values. What must hold: a wrong number of fields is answered with the usage and nothing else.
+
+use crate::domain::{ConnectionId, Error, SessionId};
+use crate::registry::{Call, Command, Query};
+
+use super::{Form, Parsed, Parser, Refusal, Request, split};
+
+/// The most fields that a line of fixed shape has after its first word: one more than the longest needs.
+const FIELDS_MAX: usize = 8;
+/// The most bytes of a transaction id, for it is echoed.
+const TRANSACTION_BYTES_MAX: usize = 256;
+/// The one field that may be empty.
+const MAY_BE_EMPTY: &str = "priority";
+
+/// What follows the first word of a line.
+#[derive(Debug)]
+pub(super) struct Fields<'a, 'p> {
+    verb: &'static str,
+    rest: Option<&'a str>,
+    parser: &'p mut Parser,
+}
+
+/// The fields of a line with a session, once they are told apart.
+#[derive(Clone, Debug)]
+pub(super) struct Line<'a, T> {
+    pub(super) session: SessionId,
+    pub(super) transaction: Option<&'a str>,
+    /// The fields after the session id and the transaction id.
+    pub(super) fields: T,
+}
+
+impl<'a, 'p> Fields<'a, 'p> {
+    pub(super) fn new(verb: &'static str, rest: Option<&'a str>, parser: &'p mut Parser) -> Self {
+        Self { verb, rest, parser }
+    }
+
+    /// What follows the first word, as it stands.
+    pub(super) fn rest(&self) -> Option<&'a str> {
+        self.rest
+    }
+
+    pub(super) fn connection(&self) -> ConnectionId {
+        self.parser.connection
+    }
+
+    pub(super) fn nonce(&self) -> u128 {
+        (self.parser.nonce)()
+    }
+
+    pub(super) fn bulk_max(&self) -> usize {
+        self.parser.bulk_max
+    }
+
+    /// The number of fields is wrong; `names` is how they look after the first word.
+    pub(super) fn usage(&self, names: &str) -> Refusal<'a> {
+        let verb = self.verb;
+        Refusal::Usage(format!("usage: {verb}|{names}"))
+    }
+
+    /// A command with a session id and the fields of `names`, answered with `word`.
+    pub(super) fn command<const N: usize, C: Into<Command>>(
+        self,
+        word: &'static str,
+        names: [&'static str; N],
+        build: impl FnOnce(SessionId, [&'a str; N]) -> Result<C, Error>,
+    ) -> Parsed<'a> {
+        self.call(word, names, |session, fields| build(session, fields).map(|command| Call::Command(command.into())))
+    }
+
+    /// A query with a session id and the fields of `names`, answered with `word`.
+    pub(super) fn query<const N: usize>(
+        self,
+        word: &'static str,
+        names: [&'static str; N],
+        build: impl FnOnce(SessionId, [&'a str; N]) -> Result<Query, Error>,
+    ) -> Parsed<'a> {
+        self.call(word, names, |session, fields| build(session, fields).map(Call::Query))
+    }
+
+    /// A call with a session id and the fields of `names`, answered with `word`.
+    pub(super) fn call<const N: usize>(
+        self,
+        word: &'static str,
+        names: [&'static str; N],
+        build: impl FnOnce(SessionId, [&'a str; N]) -> Result<Call, Error>,
+    ) -> Parsed<'a> {
+        let line = self.exactly(names)?;
+        let transaction = line.transaction;
+        let call = build(line.session, line.fields).map_err(|error| Refusal::Wrong { transaction, error })?;
+        Ok(Request { transaction, word, call, form: Form::Plain })
+    }
+
+    /// A session id, perhaps a transaction id, and one field for each of `names`.
+    pub(super) fn exactly<const N: usize>(
+        self,
+        names: [&'static str; N],
+    ) -> Result<Line<'a, [&'a str; N]>, Refusal<'a>> {
+        let all = self.split_all();
+        let (session, transaction, fields) = match all.as_ref().map_or(&[][..], Split::as_slice) {
+            [session, fields @ ..] if fields.len() == N => (*session, None, fields),
+            [session, transaction, fields @ ..] if fields.len() == N => (*session, Some(*transaction), fields),
+            _ => return Err(self.usage(&shape(&names))),
+        };
+        // Both arms above have made sure of the length.
+        let fields: [&'a str; N] = fields.try_into().map_err(|_| self.usage(&shape(&names)))?;
+        self.line(session, transaction, names.iter().copied().zip(fields.iter().copied()), fields)
+    }
+
+    /// Checks that a transaction id is fit to be echoed and no field is empty.
+    pub(super) fn line<T>(
+        self,
+        session: &'a str,
+        transaction: Option<&'a str>,
+        named: impl IntoIterator<Item = (&'static str, &'a str)>,
+        fields: T,
+    ) -> Result<Line<'a, T>, Refusal<'a>> {
+        if let Some(id) = transaction {
+            check_transaction(id).map_err(super::wrong)?;
+        }
+        let empty = |(name, field): (&'static str, &str)| (field.is_empty() && name != MAY_BE_EMPTY).then_some(name);
+        match [("session_id", session)].into_iter().chain(named).find_map(empty) {
+            Some(name) => Err(Refusal::Wrong { transaction, error: Error::invalid(name, "is empty") }),
+            None => Ok(Line { session: self.parser.session(session), transaction, fields }),
+        }
+    }
+
+    /// All fields; nothing if there are none, or more than any line has.
+    pub(super) fn split_all(&self) -> Option<Split<'a>> {
+        let mut all = Split { fields: [""; FIELDS_MAX], len: 0 };
+        let mut next = self.rest;
+        while let Some(text) = next {
+            let (field, rest) = split(text);
+            *all.fields.get_mut(all.len)? = field;
+            all.len += 1;
+            next = rest;
+        }
+        Some(all)
+    }
+}
+
+/// The fields of a line, kept without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Split<'a> {
+    fields: [&'a str; FIELDS_MAX],
+    len: usize,
+}
+
+impl<'a> Split<'a> {
+    pub(super) fn as_slice(&self) -> &[&'a str] {
+        self.fields.get(..self.len).unwrap_or_default()
+    }
+}
+
+fn shape(names: &[&'static str]) -> String {
+    let with_session: Vec<&str> = ["session_id"].into_iter().chain(names.iter().copied()).collect();
+    with_session.join("|")
+}
+
+fn check_transaction(id: &str) -> Result<(), Error> {
+    match id.len() {
+        0 => Err(Error::invalid("transaction_id", "is empty")),
+        1..=TRANSACTION_BYTES_MAX => Ok(()),
+        _ => Err(Error::invalid("transaction_id", format!("at most {TRANSACTION_BYTES_MAX} bytes"))),
+    }
+}

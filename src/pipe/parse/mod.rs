@@ -1,0 +1,185 @@
+//! Lines to requests: the table of the protocol, one row for each of the 34 commands.
+//!
+//! Values are read with the domain's own types, so that a bad one is refused here and never queued.
+//! Whether a session or a route exists is not known here. What must hold: no line, whatever it holds, panics;
+//! a transaction id that was recognised comes back with every refusal.
+
+mod config;
+mod fields;
+mod operations;
+mod routes;
+mod sessions;
+mod settings;
+
+use memchr::memchr;
+
+use crate::domain::{ConnectionId, Error, Kind, SessionId};
+use crate::registry::Call;
+
+use fields::Fields;
+
+/// A line that was understood.
+#[derive(Clone, Debug)]
+pub(super) struct Request<'a> {
+    /// Echoed in the reply.
+    pub(super) transaction: Option<&'a str>,
+    /// The reply's first word when all goes well.
+    pub(super) word: &'static str,
+    /// What is asked.
+    pub(super) call: Call,
+    /// What else shapes the reply.
+    pub(super) form: Form<'a>,
+}
+
+/// What shapes a reply beside its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form<'a> {
+    /// Nothing.
+    Plain,
+    /// The payload is to be compressed.
+    Compressed,
+    /// The outcome follows later, and names this target as the client wrote it.
+    Outcome(&'a str),
+}
+
+/// A line that was not understood, or holds a bad value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal<'a> {
+    /// The number of fields is wrong; this is how the line looks.
+    Usage(String),
+    /// Something else is wrong.
+    Wrong {
+        /// Echoed in the reply.
+        transaction: Option<&'a str>,
+        /// What.
+        error: Error,
+    },
+}
+
+/// What came of a line.
+pub(super) type Parsed<'a> = Result<Request<'a>, Refusal<'a>>;
+
+/// Reads the rest of a line whose first word is known.
+type Row = (&'static str, for<'a, 'p> fn(Fields<'a, 'p>) -> Parsed<'a>);
+
+/// The protocol's commands, in its order.
+const TABLE: [Row; 34] = [
+    ("REGISTER", sessions::register),
+    ("RECONNECT", sessions::reconnect),
+    ("PING", sessions::ping),
+    ("SESSION_INFO", sessions::info),
+    ("CLIENT_SHUTDOWN", sessions::client_shutdown),
+    ("ROUTE_ADD", routes::add),
+    ("ROUTE_ADD_BULK", routes::add_bulk),
+    ("ROUTE_UPDATE", routes::update),
+    ("ROUTE_REMOVE", routes::remove),
+    ("ROUTE_LIST", routes::list),
+    ("HEADERS_SET", settings::headers_set),
+    ("HEADERS_REMOVE", settings::headers_remove),
+    ("OPTIONS_SET", settings::options_set),
+    ("OPTIONS_REMOVE", settings::options_remove),
+    ("HEALTH_SET", settings::health_set),
+    ("RATELIMIT_SET", settings::ratelimit_set),
+    ("CIRCUIT_BREAKER_SET", settings::circuit_breaker_set),
+    ("CIRCUIT_BREAKER_STATUS", operations::circuit_breaker_status),
+    ("CIRCUIT_BREAKER_RESET", operations::circuit_breaker_reset),
+    ("CONFIG_VALIDATE", config::validate),
+    ("CONFIG_APPLY", config::apply),
+    ("CONFIG_ROLLBACK", config::rollback),
+    ("CONFIG_DIFF", config::diff),
+    ("CONFIG_APPLY_PARTIAL", config::apply_partial),
+    ("DRAIN_START", operations::drain_start),
+    ("DRAIN_STATUS", operations::drain_status),
+    ("DRAIN_CANCEL", operations::drain_cancel),
+    ("MAINT_ENTER", operations::maint_enter),
+    ("MAINT_EXIT", operations::maint_exit),
+    ("MAINT_STATUS", operations::maint_status),
+    ("STATS_GET", operations::stats_get),
+    ("BACKEND_TEST", operations::backend_test),
+    ("SUBSCRIBE", sessions::subscribe),
+    ("UNSUBSCRIBE", sessions::unsubscribe),
+];
+
+/// The words that lines begin with, in the protocol's order.
+pub fn verbs() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|(verb, _)| *verb)
+}
+
+/// Reads the lines of one connection.
+#[derive(Debug)]
+pub(super) struct Parser {
+    connection: ConnectionId,
+    nonce: fn() -> u128,
+    /// The most routes that one bulk line may add, so that its reply fits a line.
+    bulk_max: usize,
+    /// The session of the last line: most lines of a connection name the same one.
+    last: SessionId,
+}
+
+impl Parser {
+    /// Reads what comes on `connection`, whose replies have at most `reply_max` bytes.
+    /// `nonce` gives 128 random bits.
+    pub(super) fn new(connection: ConnectionId, nonce: fn() -> u128, reply_max: usize) -> Self {
+        Self { connection, nonce, bulk_max: routes::bulk_max(reply_max), last: SessionId::restore("") }
+    }
+
+    /// Reads a line; nothing comes of one that is ignored.
+    pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Option<Parsed<'a>> {
+        if line.is_empty() || line == b"ACK" {
+            return None;
+        }
+        Some(text(line).map_err(wrong).and_then(|line| self.request(line)))
+    }
+
+    fn request<'a>(&mut self, line: &'a str) -> Parsed<'a> {
+        let (word, rest) = split(line);
+        match TABLE.iter().find(|(verb, _)| *verb == word) {
+            Some((verb, read)) => read(Fields::new(verb, rest, self)),
+            None => Err(wrong(unknown(word))),
+        }
+    }
+
+    /// The id without a new allocation, when it is that of the line before.
+    fn session(&mut self, text: &str) -> SessionId {
+        if self.last.reveal() != text {
+            self.last = SessionId::restore(text);
+        }
+        self.last.clone()
+    }
+}
+
+fn wrong<'a>(error: Error) -> Refusal<'a> {
+    Refusal::Wrong { transaction: None, error }
+}
+
+fn unknown(word: &str) -> Error {
+    let shown: String = word.chars().take(40).collect();
+    Error::new(Kind::Invalid, format!("unknown command: {shown}"))
+}
+
+/// The text before the first `|`, and after it if there is one.
+fn split(text: &str) -> (&str, Option<&str>) {
+    let cut = memchr(b'|', text.as_bytes()).and_then(|at| Some((text.get(..at)?, text.get(at + 1..))));
+    cut.unwrap_or((text, None))
+}
+
+/// Visible text, or what is wrong with it.
+fn text(line: &[u8]) -> Result<&str, Error> {
+    let text = std::str::from_utf8(line)
+        .map_err(|error| refused(format!("the line is not valid UTF-8 (byte {})", error.valid_up_to() + 1)))?;
+    // Counting goes through many bytes at once, where a search would stop at each.
+    let controls = line.iter().filter(|byte| byte.is_ascii_control()).count();
+    if (controls > 0 || !text.is_ascii())
+        && let Some((at, _)) = text.char_indices().find(|(_, c)| c.is_control())
+    {
+        return Err(refused(format!("the line holds a control character (byte {})", at + 1)));
+    }
+    Ok(text)
+}
+
+fn refused(message: String) -> Error {
+    Error::new(Kind::Invalid, message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! Lines about a running session: breakers, drain, maintenance, statistics, backend tests.
+
+use crate::domain::{BackendUrl, PageUrl, Span, Target};
+use crate::registry::operations::{
+    BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, MaintEnter, MaintExit, Place,
+    StatsGet,
+};
+use crate::registry::{Call, Query};
+
+use super::fields::{Fields, Split};
+use super::{Form, Parsed, Refusal, Request};
+
+pub(super) fn circuit_breaker_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.query("CIRCUIT_STATUS_OK", ["route_id"], |session, [id]| {
+        Ok(Query::CircuitBreakerStatus(CircuitBreakerStatus { session, id: id.parse()? }))
+    })
+}
+
+pub(super) fn circuit_breaker_reset<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.command("CIRCUIT_OK", ["route_id"], |session, [id]| Ok(CircuitBreakerReset { session, id: id.parse()? }))
+}
+
+pub(super) fn drain_start<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.command("DRAIN_OK", ["duration"], |session, [span]| Ok(DrainStart { session, span: Span::parse(span)? }))
+}
+
+pub(super) fn drain_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.query("DRAIN_STATUS_OK", [], |session, []| Ok(Query::DrainStatus(session)))
+}
+
+pub(super) fn drain_cancel<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.command("DRAIN_OK", [], |session, []| Ok(DrainCancel { session }))
+}
+
+/// The page may be left out, together with the `|` before it; with a transaction id it stands as an empty field.
+pub(super) fn maint_enter<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    let all = fields.split_all();
+    let (session, transaction, target, page) = match all.as_ref().map_or(&[][..], Split::as_slice) {
+        [session, target] => (*session, None, *target, ""),
+        [session, target, page] => (*session, None, *target, *page),
+        [session, transaction, target, page] => (*session, Some(*transaction), *target, *page),
+        _ => return Err(fields.usage("session_id|target|[page_url]")),
+    };
+    let line = fields.line(session, transaction, [("target", target)], ())?;
+    let page = (!page.is_empty()).then(|| PageUrl::parse(page)).transpose();
+    let command = Place::parse_list(target)
+        .and_then(|places| Ok(MaintEnter { session: line.session, places, page: page? }))
+        .map_err(|error| Refusal::Wrong { transaction, error })?;
+    Ok(accepted(transaction, target, Call::Command(command.into())))
+}
+
+pub(super) fn maint_exit<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    let line = fields.exactly(["target"])?;
+    let (transaction, [target]) = (line.transaction, line.fields);
+    let places = Place::parse_list(target).map_err(|error| Refusal::Wrong { transaction, error })?;
+    let command = MaintExit { session: line.session, places };
+    Ok(accepted(transaction, target, Call::Command(command.into())))
+}
+
+fn accepted<'a>(transaction: Option<&'a str>, target: &'a str, call: Call) -> Request<'a> {
+    Request { transaction, word: "ACK", call, form: Form::Outcome(target) }
+}
+
+pub(super) fn maint_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.query("MAINT_STATUS_OK", [], |session, []| Ok(Query::MaintStatus(session)))
+}
+
+/// The field after the session id is a transaction id unless it is `compressed`, `ALL` or a route id.
+pub(super) fn stats_get<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    let all = fields.split_all();
+    let usage = || fields.usage("session_id[|target][|compressed]");
+    let Some([session, after @ ..]) = all.as_ref().map(Split::as_slice) else { return Err(usage()) };
+    let (transaction, rest) = match after {
+        [first, rest @ ..] if *first != "compressed" && first.parse::<Target>().is_err() => (Some(*first), rest),
+        rest => (None, rest),
+    };
+    let (target, form) = match rest {
+        [] => ("ALL", Form::Plain),
+        ["compressed"] => ("ALL", Form::Compressed),
+        [target] => (*target, Form::Plain),
+        [target, "compressed"] => (*target, Form::Compressed),
+        _ => return Err(usage()),
+    };
+    let line = fields.line(session, transaction, [("target", target)], ())?;
+    let target = target.parse().map_err(|error| Refusal::Wrong { transaction, error })?;
+    let call = Call::Query(Query::StatsGet(StatsGet { session: line.session, target }));
+    Ok(Request { transaction, word: "STATS_OK", call, form })
+}
+
+/// The reply begins with `BACKEND_OK` or `BACKEND_FAIL`, as the backend is found.
+pub(super) fn backend_test<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.call("BACKEND_OK", ["backend_url"], |session, [backend]| {
+        Ok(Call::BackendTest(BackendTest { session, backend: BackendUrl::parse(backend)? }))
+    })
+}

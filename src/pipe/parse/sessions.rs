@@ -1,0 +1,81 @@
+//! Lines that open, bind and end sessions, and say what they are told.
+
+use crate::domain::{Error, InstanceName, Metadata, ServiceName, Topics};
+use crate::registry::sessions::{ClientShutdown, Reconnect, Register, Subscribe, Unsubscribe};
+use crate::registry::{Call, Query};
+
+use super::fields::Fields;
+use super::{Form, Parsed, Request, split, wrong};
+
+const REGISTER: &str = "service|instance|maintenance_port[|metadata]";
+
+/// Has no session id yet, and so no transaction id. Metadata runs to the end of the line.
+#[expect(clippy::needless_pass_by_value, reason = "every row of the table takes its fields alike")]
+pub(super) fn register<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    let mut next = fields.rest();
+    let mut field = || {
+        let (field, rest) = split(next?);
+        next = rest;
+        Some(field)
+    };
+    let (Some(service), Some(instance), Some(port)) = (field(), field(), field()) else {
+        return Err(fields.usage(REGISTER));
+    };
+    let register = new_session(&fields, service, instance, port, next.unwrap_or_default()).map_err(wrong)?;
+    Ok(Request { transaction: None, word: "ACK", call: Call::Command(register.into()), form: Form::Plain })
+}
+
+fn new_session(
+    fields: &Fields<'_, '_>,
+    service: &str,
+    instance: &str,
+    port: &str,
+    metadata: &str,
+) -> Result<Register, Error> {
+    let named = [("service", service), ("instance", instance), ("maintenance_port", port)];
+    if let Some((name, _)) = named.into_iter().find(|(_, field)| field.is_empty()) {
+        return Err(Error::invalid(name, "is empty"));
+    }
+    Ok(Register {
+        service: ServiceName::parse(service)?,
+        instance: InstanceName::parse(instance)?,
+        maintenance_port: maintenance_port(port)?,
+        metadata: Metadata::parse(metadata)?,
+        nonce: fields.nonce(),
+        connection: fields.connection(),
+    })
+}
+
+fn maintenance_port(text: &str) -> Result<u16, Error> {
+    text.parse().map_err(|_| Error::invalid("maintenance_port", "must be a whole number from 0 to 65535"))
+}
+
+pub(super) fn reconnect<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    let connection = fields.connection();
+    fields.command("OK", [], |session, []| Ok(Reconnect { session, connection }))
+}
+
+pub(super) fn ping<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.query("PONG", [], |session, []| Ok(Query::Ping(session)))
+}
+
+pub(super) fn info<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.query("SESSION_OK", [], |session, []| Ok(Query::SessionInfo(session)))
+}
+
+pub(super) fn client_shutdown<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    let connection = fields.connection();
+    fields.command("SHUTDOWN_OK", [], |session, []| Ok(ClientShutdown { session, connection }))
+}
+
+pub(super) fn subscribe<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.command("SUBSCRIBE_OK", ["event_type"], |session, [topics]| {
+        Ok(Subscribe { session, topics: Topics::parse(topics)? })
+    })
+}
+
+pub(super) fn unsubscribe<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.command("UNSUBSCRIBE_OK", ["event_type"], |session, [topics]| {
+        Ok(Unsubscribe { session, topics: Topics::parse(topics)? })
+    })
+}

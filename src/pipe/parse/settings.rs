@@ -1,0 +1,76 @@
+//! Lines that stage what is set for routes: headers, options, health checks, rate limits, breakers.
+
+use crate::domain::{
+    Breaker, Error, HeaderKey, HealthCheck, OptionKey, PathPrefix, RateLimit, Span, VALUE_BYTES_MAX, count,
+    header_value,
+};
+use crate::registry::settings::{
+    CircuitBreakerSet, HeadersRemove, HeadersSet, HealthSet, OptionsRemove, OptionsSet, RatelimitSet,
+};
+
+use super::Parsed;
+use super::fields::Fields;
+
+pub(super) fn headers_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.command("HEADERS_OK", ["target", "name", "value"], |session, [target, name, value]| {
+        let (target, name) = (target.parse()?, HeaderKey::parse(name)?);
+        Ok(HeadersSet { session, target, name, value: header_value(value)? })
+    })
+}
+
+pub(super) fn headers_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.command("HEADERS_OK", ["target", "name"], |session, [target, name]| {
+        Ok(HeadersRemove { session, target: target.parse()?, name: HeaderKey::parse(name)? })
+    })
+}
+
+pub(super) fn options_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.command("OPTIONS_OK", ["target", "key", "value"], |session, [target, key, value]| {
+        let (target, key) = (target.parse()?, OptionKey::parse(key)?);
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(Error::invalid("value", format!("at most {VALUE_BYTES_MAX} bytes")));
+        }
+        Ok(OptionsSet { session, target, key, value: value.into() })
+    })
+}
+
+pub(super) fn options_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.command("OPTIONS_OK", ["target", "key"], |session, [target, key]| {
+        Ok(OptionsRemove { session, target: target.parse()?, key: OptionKey::parse(key)? })
+    })
+}
+
+pub(super) fn health_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    let names = ["route_id", "path", "interval", "timeout"];
+    fields.command("HEALTH_OK", names, |session, [id, path, interval, timeout]| {
+        let check = HealthCheck {
+            path: PathPrefix::parse(path)?,
+            interval: duration("interval", interval)?,
+            timeout: duration("timeout", timeout)?,
+        };
+        Ok(HealthSet { session, id: id.parse()?, check })
+    })
+}
+
+pub(super) fn ratelimit_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.command("RATELIMIT_OK", ["target", "requests", "window"], |session, [target, requests, window]| {
+        let limit = RateLimit { requests: count("requests", requests)?, window: duration("window", window)? };
+        Ok(RatelimitSet { session, target: target.parse()?, limit })
+    })
+}
+
+pub(super) fn circuit_breaker_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    let names = ["target", "threshold", "timeout", "half_open_requests"];
+    fields.command("CIRCUIT_OK", names, |session, [target, threshold, timeout, half_open]| {
+        let breaker = Breaker {
+            threshold: count("threshold", threshold)?,
+            timeout: duration("timeout", timeout)?,
+            half_open_requests: count("half_open_requests", half_open)?,
+        };
+        Ok(CircuitBreakerSet { session, target: target.parse()?, breaker })
+    })
+}
+
+fn duration(field: &'static str, text: &str) -> Result<Span, Error> {
+    Span::parse(text).map_err(|error| error.about(field))
+}

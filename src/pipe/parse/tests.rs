@@ -1,0 +1,386 @@
+//! Every command with good and bad lines, and any bytes cut anywhere.
+
+use proptest::prelude::*;
+
+use super::super::line::{Line, Lines};
+use super::super::render;
+use super::*;
+
+/// One good line of each command, in the protocol's order, and the first word of its reply.
+const GOOD: [(&str, &str); 34] = [
+    (r#"REGISTER|shop|shop-1|9001|{"a":"x|y"}"#, "ACK"),
+    ("RECONNECT|s", "OK"),
+    ("PING|s", "PONG"),
+    ("SESSION_INFO|s", "SESSION_OK"),
+    ("CLIENT_SHUTDOWN|s", "SHUTDOWN_OK"),
+    ("ROUTE_ADD|s|a.example,b.example|/api|http://b:3000|5", "ROUTE_OK"),
+    (
+        r#"ROUTE_ADD_BULK|s|[{"domains":["a.example"],"path":"/","backend_url":"http://b","priority":1}]"#,
+        "ROUTE_BULK_OK",
+    ),
+    ("ROUTE_UPDATE|s|r1|priority|5", "ROUTE_OK"),
+    ("ROUTE_REMOVE|s|r1", "ROUTE_OK"),
+    ("ROUTE_LIST|s", "ROUTE_LIST_OK"),
+    ("HEADERS_SET|s|ALL|X-Frame-Options|DENY", "HEADERS_OK"),
+    ("HEADERS_REMOVE|s|r1|X-Frame-Options", "HEADERS_OK"),
+    ("OPTIONS_SET|s|ALL|timeout|5s", "OPTIONS_OK"),
+    ("OPTIONS_REMOVE|s|ALL|timeout", "OPTIONS_OK"),
+    ("HEALTH_SET|s|r1|/healthz|10s|500ms", "HEALTH_OK"),
+    ("RATELIMIT_SET|s|ALL|100|1m", "RATELIMIT_OK"),
+    ("CIRCUIT_BREAKER_SET|s|r1|5|30s|2", "CIRCUIT_OK"),
+    ("CIRCUIT_BREAKER_STATUS|s|r1", "CIRCUIT_STATUS_OK"),
+    ("CIRCUIT_BREAKER_RESET|s|r1", "CIRCUIT_OK"),
+    ("CONFIG_VALIDATE|s", "OK"),
+    ("CONFIG_APPLY|s", "OK"),
+    ("CONFIG_ROLLBACK|s", "OK"),
+    ("CONFIG_DIFF|s", "DIFF_OK"),
+    ("CONFIG_APPLY_PARTIAL|s|routes,headers", "OK"),
+    ("DRAIN_START|s|1m30s", "DRAIN_OK"),
+    ("DRAIN_STATUS|s", "DRAIN_STATUS_OK"),
+    ("DRAIN_CANCEL|s", "DRAIN_OK"),
+    ("MAINT_ENTER|s|ALL|http://pages/down", "ACK"),
+    ("MAINT_EXIT|s|r1,/admin", "ACK"),
+    ("MAINT_STATUS|s", "MAINT_STATUS_OK"),
+    ("STATS_GET|s|r1", "STATS_OK"),
+    ("BACKEND_TEST|s|http://b:3000", "BACKEND_OK"),
+    ("SUBSCRIBE|s|all", "SUBSCRIBE_OK"),
+    ("UNSUBSCRIBE|s|drain_completed", "UNSUBSCRIBE_OK"),
+];
+
+fn parser() -> Parser {
+    Parser::new(ConnectionId(1), || 7, 64 * 1024)
+}
+
+fn parsed(line: &str) -> Parsed<'_> {
+    parser().read(line.as_bytes()).expect("the line is not ignored")
+}
+
+/// What a client would read, were the line refused.
+fn refused(line: &str) -> String {
+    shown(&parsed(line).expect_err(line))
+}
+
+fn shown(refusal: &Refusal<'_>) -> String {
+    let mut lines = render::Lines::new(64 * 1024, 0);
+    lines.refusal(refusal);
+    String::from_utf8(lines.bytes().to_vec()).unwrap().strip_suffix('\n').unwrap().to_owned()
+}
+
+fn call(line: &str) -> String {
+    format!("{:?}", parsed(line).unwrap().call)
+}
+
+/// `line` with a transaction id after its session id, where it has one.
+fn with_transaction(line: &str, id: &str) -> Option<String> {
+    let (verb, rest) = line.split_once("|s").filter(|_| !line.starts_with("REGISTER|"))?;
+    Some(format!("{verb}|s|{id}{rest}"))
+}
+
+#[test]
+fn every_command_is_in_the_table_in_order() {
+    let good: Vec<&str> = GOOD.iter().filter_map(|(line, _)| line.split('|').next()).collect();
+    assert_eq!(verbs().collect::<Vec<_>>(), good);
+}
+
+#[test]
+fn every_command_is_read() {
+    for (line, word) in GOOD {
+        let request = parsed(line).expect(line);
+        assert_eq!((request.word, request.transaction), (word, None), "{line}");
+    }
+}
+
+#[test]
+fn a_transaction_id_is_told_apart_and_changes_nothing_else() {
+    for (line, word) in GOOD {
+        let Some(with) = with_transaction(line, "t-42") else { continue };
+        let request = parsed(&with).expect(&with);
+        assert_eq!((request.word, request.transaction), (word, Some("t-42")), "{with}");
+        assert_eq!(format!("{:?}", request.call), call(line), "{with}");
+        assert_eq!(request.form, parsed(line).unwrap().form, "{with}");
+    }
+}
+
+#[test]
+fn too_few_fields_get_the_usage() {
+    for (line, _) in GOOD {
+        let verb = line.split('|').next().unwrap();
+        let usage = refused(verb);
+        assert!(usage.starts_with(&format!("ERROR|usage: {verb}|")), "{usage}");
+        let fields: Vec<&str> = line.split('|').collect();
+        // What may be left out: metadata (with its own pipe), the page, the target of statistics.
+        let optional = ["REGISTER", "MAINT_ENTER", "STATS_GET"].contains(&verb);
+        let fewer = if optional { 2 } else { fields.len() - 1 };
+        let short = if verb == "STATS_GET" { verb.to_owned() } else { fields[..fewer].join("|") };
+        assert_eq!(refused(&short), usage, "{short}");
+    }
+    assert_eq!(refused("ROUTE_ADD|s|a"), "ERROR|usage: ROUTE_ADD|session_id|domains|path|backend_url|priority");
+    assert_eq!(refused("REGISTER|s"), "ERROR|usage: REGISTER|service|instance|maintenance_port[|metadata]");
+    assert_eq!(refused("PING"), "ERROR|usage: PING|session_id");
+    assert_eq!(refused("ROUTE_LIST"), "ERROR|usage: ROUTE_LIST|session_id[|compressed]");
+    assert_eq!(refused("STATS_GET"), "ERROR|usage: STATS_GET|session_id[|target][|compressed]");
+    assert_eq!(refused("MAINT_ENTER|s"), "ERROR|usage: MAINT_ENTER|session_id|target|[page_url]");
+}
+
+#[test]
+fn too_many_fields_get_the_usage() {
+    for (line, _) in GOOD {
+        if line.starts_with("REGISTER|") || line.starts_with("ROUTE_ADD_BULK|") {
+            continue;
+        }
+        for extra in [3, 20] {
+            let long = format!("{line}{}", "|x".repeat(extra));
+            assert!(refused(&long).starts_with("ERROR|usage: "), "{long}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_field_is_named() {
+    for (line, _) in GOOD {
+        let fields: Vec<&str> = line.split('|').collect();
+        let json = line.contains('{');
+        for at in 1..fields.len().min(if json { 3 } else { usize::MAX }) {
+            let mut emptied = fields.clone();
+            emptied[at] = "";
+            let emptied = emptied.join("|");
+            // The page of maintenance and a priority may be empty.
+            if emptied == "MAINT_ENTER|s|ALL|" || emptied == "ROUTE_ADD|s|a.example,b.example|/api|http://b:3000|" {
+                assert!(parsed(&emptied).is_ok());
+                continue;
+            }
+            assert!(refused(&emptied).ends_with(": is empty"), "{emptied}: {}", refused(&emptied));
+        }
+    }
+    assert_eq!(refused("PING|"), "ERROR|session_id: is empty");
+    assert_eq!(refused("PING|s|"), "ERROR|transaction_id: is empty");
+    assert_eq!(refused("ROUTE_ADD|s|t|a.example||http://b|0"), "ERROR|t|path: is empty");
+    assert_eq!(refused("ROUTE_ADD_BULK|s|"), "ERROR|routes: is empty");
+    assert_eq!(refused("REGISTER|shop||1"), "ERROR|instance: is empty");
+}
+
+#[test]
+fn a_bad_value_is_refused_with_its_field_and_the_transaction_id() {
+    let bad = [
+        ("REGISTER|shop|shop-1|65536", "maintenance_port"),
+        ("REGISTER|shop|shop-1|-1", "maintenance_port"),
+        ("REGISTER|a b|shop-1|1", "service"),
+        ("REGISTER|shop|shop-1|1|[1]", "metadata"),
+        ("ROUTE_ADD|s|t|a b|/|http://b|0", "t|domains"),
+        ("ROUTE_ADD|s|t|a|x|http://b|0", "t|path"),
+        ("ROUTE_ADD|s|t|a|/|ftp://b|0", "t|backend_url"),
+        ("ROUTE_ADD|s|t|a|/|http://b|2147483648", "t|priority"),
+        ("ROUTE_ADD|s|a|/|http://b|1.5", "priority"),
+        ("ROUTE_UPDATE|s|t|1|path|/", "t|route_id"),
+        ("ROUTE_UPDATE|s|t|r1|id|r2", "t|field"),
+        ("ROUTE_UPDATE|s|r1|domains|a,,b", "domains"),
+        ("ROUTE_REMOVE|s|t|ALL", "t|route_id"),
+        ("HEADERS_SET|s|t|all|X-A|b", "t|target"),
+        ("HEADERS_SET|s|t|ALL|X A|b", "t|name"),
+        ("HEADERS_REMOVE|s|ALL|content-length", "name"),
+        ("OPTIONS_SET|s|r0|a|b", "target"),
+        ("OPTIONS_REMOVE|s|ALL|a b", "key"),
+        ("HEALTH_SET|s|r1|/|0|1s", "interval"),
+        ("HEALTH_SET|s|t|r1|/|1s|soon", "t|timeout"),
+        ("RATELIMIT_SET|s|ALL|0|1s", "requests"),
+        ("RATELIMIT_SET|s|ALL|1000001|1s", "requests"),
+        ("RATELIMIT_SET|s|ALL|1|-1s", "window"),
+        ("CIRCUIT_BREAKER_SET|s|ALL|x|1s|1", "threshold"),
+        ("CIRCUIT_BREAKER_SET|s|ALL|1|1s|0", "half_open_requests"),
+        ("CONFIG_APPLY_PARTIAL|s|t|routes,weather", "t|scope"),
+        ("DRAIN_START|s|t|99999999999999999999", "t|duration"),
+        ("MAINT_ENTER|s|t|a b|", "t|target"),
+        ("MAINT_ENTER|s|ALL|pages", "page_url"),
+        ("MAINT_EXIT|s|t|r1,", "t|target"),
+        ("STATS_GET|s|t|r01", "t|target"),
+        ("BACKEND_TEST|s|t|b:80", "t|backend_url"),
+        ("SUBSCRIBE|s|t|weather", "t|event_type"),
+        ("UNSUBSCRIBE|s|weather", "event_type"),
+    ];
+    for (line, field) in bad {
+        assert!(refused(line).starts_with(&format!("ERROR|{field}: ")), "{line}: {}", refused(line));
+    }
+}
+
+#[test]
+fn a_value_that_is_too_long_is_refused() {
+    let long = "x".repeat(100_000);
+    for line in [
+        format!("REGISTER|{long}|i|1"),
+        format!("REGISTER|s|i|1|{{\"a\":\"{long}\"}}"),
+        format!("PING|s|{long}"),
+        format!("ROUTE_ADD|s|{long}|/|http://b|0"),
+        format!("ROUTE_ADD|s|a|/{long}|http://b|0"),
+        format!("ROUTE_ADD|s|a|/|http://b/{long}|0"),
+        format!("HEADERS_SET|s|ALL|X-A|{long}"),
+        format!("HEADERS_SET|s|ALL|{long}|a"),
+        format!("OPTIONS_SET|s|ALL|a|{long}"),
+        format!("OPTIONS_SET|s|ALL|{long}|a"),
+        format!("MAINT_ENTER|s|ALL|http://b/{long}"),
+        format!("{long}|s"),
+    ] {
+        let refused = refused(&line);
+        assert!(refused.len() < 300, "{refused}");
+    }
+}
+
+#[test]
+fn an_unknown_command_is_named_in_short() {
+    assert_eq!(refused("HELLO|world"), "ERROR|unknown command: HELLO");
+    assert_eq!(refused("ping|s"), "ERROR|unknown command: ping");
+    assert_eq!(refused("|"), "ERROR|unknown command: ");
+    assert_eq!(refused(&"é".repeat(50)), format!("ERROR|unknown command: {}", "é".repeat(40)));
+}
+
+#[test]
+fn empty_lines_and_a_bare_ack_are_ignored() {
+    assert!(parser().read(b"").is_none() && parser().read(b"ACK").is_none());
+    assert_eq!(refused("ACK|x"), "ERROR|unknown command: ACK");
+}
+
+#[test]
+fn what_is_no_text_is_refused() {
+    let refused = |line: &[u8]| shown(&parser().read(line).unwrap().unwrap_err());
+    assert_eq!(refused(b"PING|\xff"), "ERROR|the line is not valid UTF-8 (byte 6)");
+    for control in ["\0", "\t", "\r", "\u{1b}", "\u{7f}", "\u{85}"] {
+        let line = format!("PING|{control}x");
+        assert_eq!(refused(line.as_bytes()), "ERROR|the line holds a control character (byte 6)");
+    }
+    assert!(parser().read("PING|dépôt-日本".as_bytes()).unwrap().is_ok());
+}
+
+#[test]
+fn an_empty_priority_is_zero() {
+    assert_eq!(call("ROUTE_ADD|s|a|/|http://b|"), call("ROUTE_ADD|s|a|/|http://b|0"));
+}
+
+#[test]
+fn a_bulk_line_is_read_like_single_ones() {
+    let bulk = |json: &str| format!("ROUTE_ADD_BULK|s|{json}");
+    let plain = r#"[{"domains":["a","b"],"path":"/","backend_url":"http://b","priority":0}]"#;
+    let liberal = r#" [ {"domains":"a,b","path":"/","backend_url":"http://b","comment":"x|y","priority":null} ]"#;
+    assert_eq!(call(&bulk(liberal)), call(&bulk(plain)));
+    assert_eq!(parsed(&bulk(&format!("t1|{plain}"))).unwrap().transaction, Some("t1"));
+    assert_eq!(parsed(&bulk(&format!("t1|{liberal}"))).unwrap().transaction, Some("t1"));
+}
+
+#[test]
+fn a_bulk_line_is_refused_with_the_entry_that_is_wrong() {
+    let good = r#"{"domains":["a"],"path":"/","backend_url":"http://b"}"#;
+    let third = |entry: &str| refused(&format!("ROUTE_ADD_BULK|s|t|[{good},{good},{entry}]"));
+    assert_eq!(
+        third(r#"{"domains":["a"],"path":"x","backend_url":"http://b"}"#),
+        "ERROR|t|route 3: path: must begin with /"
+    );
+    assert_eq!(third(r#"{"domains":["a"],"backend_url":"http://b"}"#), "ERROR|t|route 3: path: is missing");
+    assert_eq!(
+        third(r#"{"domains":[],"path":"/","backend_url":"http://b"}"#).get(..27),
+        Some("ERROR|t|route 3: domains: a")
+    );
+    assert_eq!(
+        third(r#"{"domains":[1],"path":"/","backend_url":"http://b"}"#),
+        "ERROR|t|route 3: domains: must be strings"
+    );
+    assert_eq!(
+        third(r#"{"domains":7,"path":"/","backend_url":"http://b"}"#),
+        "ERROR|t|route 3: domains: must be an array of strings"
+    );
+    let priority =
+        |value: &str| third(&format!(r#"{{"domains":["a"],"path":"/","backend_url":"http://b","priority":{value}}}"#));
+    for bad in ["2147483648", "1.5", "\"1\"", "[]"] {
+        assert!(priority(bad).starts_with("ERROR|t|route 3: priority: must be a whole number"), "{bad}");
+    }
+    assert_eq!(third("[]"), "ERROR|t|route 3: must be a JSON object");
+    let bulk = |json: &str| refused(&format!("ROUTE_ADD_BULK|s|{json}"));
+    assert_eq!(bulk("[]"), "ERROR|routes: the array is empty; at least one route is needed");
+    assert!(bulk("[{]").starts_with("ERROR|routes: needs a JSON array of objects: "), "{}", bulk("[{]"));
+    assert!(bulk("[{]").ends_with(" at column 3"), "{}", bulk("[{]"));
+    assert!(bulk("{}").starts_with("ERROR|routes: needs a JSON array"), "{}", bulk("{}"));
+    assert!(bulk(&"[".repeat(100_000)).starts_with("ERROR|routes: needs a JSON array"));
+}
+
+#[test]
+fn a_bulk_line_takes_no_more_routes_than_its_reply_has_room_for() {
+    let good = r#"{"domains":["a"],"path":"/","backend_url":"http://b"}"#;
+    let bulk = |count: usize| format!("ROUTE_ADD_BULK|s|{}|[{}]", "t".repeat(256), vec![good; count].join(","));
+    let most = routes::bulk_max(64 * 1024);
+    let request = bulk(most);
+    let request = parsed(&request).unwrap();
+    let mut lines = render::Lines::new(64 * 1024, 0);
+    let ids = (0..u32::try_from(most).unwrap()).map(|id| crate::domain::RouteId(u32::MAX - id)).collect();
+    let head = render::Head { word: request.word, transaction: request.transaction, form: request.form };
+    lines.reply(head, &crate::registry::Reply::RoutesAdded(ids));
+    assert!(lines.bytes().starts_with(b"ROUTE_BULK_OK|"));
+    assert!(refused(&bulk(most + 1)).ends_with(&format!("are too many for one line; at most {most}")));
+}
+
+#[test]
+fn compressed_all_and_route_ids_are_no_transaction_ids() {
+    let read = |line: &str| {
+        let request = parsed(line).unwrap();
+        (request.transaction.map(str::to_owned), request.form == Form::Compressed, format!("{:?}", request.call))
+    };
+    let (id, compressed, plain) = read("ROUTE_LIST|s");
+    assert_eq!((id, compressed), (None, false));
+    assert_eq!(read("ROUTE_LIST|s|compressed"), (None, true, plain.clone()));
+    assert_eq!(read("ROUTE_LIST|s|t"), (Some("t".to_owned()), false, plain.clone()));
+    assert_eq!(read("ROUTE_LIST|s|t|compressed"), (Some("t".to_owned()), true, plain));
+    let (_, _, all) = read("STATS_GET|s");
+    let (_, _, one) = read("STATS_GET|s|r1");
+    assert_eq!(read("STATS_GET|s|ALL"), (None, false, all.clone()));
+    assert_eq!(read("STATS_GET|s|compressed"), (None, true, all.clone()));
+    assert_eq!(read("STATS_GET|s|r1|compressed"), (None, true, one.clone()));
+    assert_eq!(read("STATS_GET|s|t"), (Some("t".to_owned()), false, all.clone()));
+    assert_eq!(read("STATS_GET|s|t|compressed"), (Some("t".to_owned()), true, all.clone()));
+    assert_eq!(read("STATS_GET|s|t|r1|compressed"), (Some("t".to_owned()), true, one));
+    assert_eq!(read("STATS_GET|s|t|ALL"), (Some("t".to_owned()), false, all));
+    assert!(refused("STATS_GET|s|r1|r2|compressed").starts_with("ERROR|usage: STATS_GET|"));
+}
+
+#[test]
+fn maintenance_may_come_without_a_page() {
+    assert_eq!(call("MAINT_ENTER|s|ALL"), call("MAINT_ENTER|s|ALL|"));
+    assert_eq!(call("MAINT_ENTER|s|ALL"), call("MAINT_ENTER|s|t|ALL|"));
+    assert_eq!(parsed("MAINT_ENTER|s|r1,/x").unwrap().form, Form::Outcome("r1,/x"));
+    assert_eq!(parsed("MAINT_EXIT|s|t|r1").unwrap().form, Form::Outcome("r1"));
+}
+
+/// What comes of the bytes of a connection, one text for each line.
+fn all(pieces: &[&[u8]]) -> Vec<String> {
+    let (mut parser, mut lines, mut out) = (parser(), Lines::new(300), Vec::new());
+    for piece in pieces {
+        lines.room().extend_from_slice(piece);
+        lines.appended();
+        for line in lines.complete() {
+            match line {
+                Line::Whole(line) => out.extend(parser.read(line).map(|parsed| format!("{parsed:?}"))),
+                Line::TooLong => out.push("too long".to_owned()),
+            }
+        }
+        lines.release();
+    }
+    out
+}
+
+/// Bytes near enough to the protocol to get far into it.
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let good = (0..GOOD.len()).prop_map(|at| GOOD[at].0.as_bytes().to_vec());
+    let verb = (0..GOOD.len(), "[|a-z0-9,/:.\\[{\"}\\]]{0,40}")
+        .prop_map(|(at, rest)| format!("{}|{rest}", GOOD[at].0.split('|').next().unwrap()).into_bytes());
+    let any = proptest::collection::vec(any::<u8>(), 0..400);
+    let line = prop_oneof![good, verb, any, Just(b"ACK".to_vec())];
+    proptest::collection::vec((line, prop_oneof![Just("\n"), Just("\r\n"), Just("")]), 0..8)
+        .prop_map(|lines| lines.into_iter().flat_map(|(line, end)| [line, end.as_bytes().to_vec()].concat()).collect())
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_cut_anywhere_come_to_the_same(bytes in bytes(), cuts in proptest::collection::vec(0_usize..2000, 0..10)) {
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+        cuts.sort_unstable();
+        let begins = [0].into_iter().chain(cuts.iter().copied());
+        let ends = cuts.iter().copied().chain([bytes.len()]);
+        let pieces: Vec<&[u8]> = begins.zip(ends).map(|(begin, end)| &bytes[begin..end]).collect();
+        prop_assert_eq!(all(&pieces), all(&[&bytes]));
+    }
+}

@@ -1,0 +1,411 @@
+//! Replies, answers, refusals and what is told, to lines. No IO: lines gather in a buffer that whoever writes takes.
+//!
+//! What must hold: every call appends whole lines, one as a rule; no line has more bytes than its limit, line end
+//! included; no control character and, outside payloads and usage texts, no `|` comes from a value.
+
+use std::io::{self, BufWriter, Write};
+
+use base64::engine::general_purpose::STANDARD;
+use base64::write::EncoderWriter;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::Serialize;
+
+use crate::domain::{Error, Event, RouteId};
+use crate::registry::views::BackendView;
+use crate::registry::{Answer, Reply, Told};
+
+use super::parse::{Form, Refusal};
+
+/// Lines that are ready to be written.
+#[derive(Debug)]
+pub(super) struct Lines {
+    out: Vec<u8>,
+    /// The most bytes of a line, its end included.
+    reply_max: usize,
+    /// The same, of a line with a compressed payload.
+    compressed_max: usize,
+}
+
+/// How a reply begins, and whether its payload is to be compressed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head<'a> {
+    /// The first word when all went well.
+    pub(super) word: &'static str,
+    /// Echoed after it.
+    pub(super) transaction: Option<&'a str>,
+    /// What else shapes it.
+    pub(super) form: Form<'a>,
+}
+
+impl Lines {
+    /// No lines yet.
+    pub(super) fn new(reply_max: usize, compressed_max: usize) -> Self {
+        Self { out: Vec::new(), reply_max, compressed_max }
+    }
+
+    /// What is ready.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.out
+    }
+
+    /// What was ready has been written.
+    pub(super) fn written(&mut self) {
+        self.out.clear();
+    }
+
+    /// Gives back memory that only a burst needed.
+    pub(super) fn shrink(&mut self) {
+        if self.out.capacity() > 4096 {
+            self.out.shrink_to(1024);
+        }
+    }
+
+    /// What came of a command.
+    pub(super) fn reply(&mut self, head: Head<'_>, reply: &Reply) {
+        match reply {
+            Reply::Registered(id) => self.line(head, Some(id.reveal())),
+            Reply::Reconnected | Reply::Done | Reply::Maintenance(_) => self.line(head, None),
+            Reply::Gone => self.line(Head { word: "REREGISTER", ..head }, None),
+            Reply::RouteAdded(id) => self.line(head, Some(&id.to_string())),
+            Reply::RoutesAdded(ids) => self.payload(head, &ids.iter().copied().map(Added::new).collect::<Vec<_>>()),
+            Reply::DrainUntil(time) => self.line(head, Some(&time.to_string())),
+        }
+    }
+
+    /// What came of a query.
+    pub(super) fn answer(&mut self, head: Head<'_>, answer: &Answer) {
+        match answer {
+            Answer::Pong | Answer::Valid => self.line(head, None),
+            Answer::Session(view) => self.payload(head, view),
+            Answer::Routes(views) => self.payload(head, views),
+            Answer::Breaker(view) => self.payload(head, view),
+            Answer::Diff(view) => self.payload(head, view),
+            Answer::Drain(view) => self.payload(head, view),
+            Answer::Maintenance(view) => self.payload(head, view),
+            Answer::RouteStats(view) => self.payload(head, view),
+            Answer::Stats(views) => self.payload(head, views),
+        }
+    }
+
+    /// How a backend was found.
+    pub(super) fn backend(&mut self, head: Head<'_>, view: &BackendView) {
+        let word = match view {
+            BackendView::Reachable { .. } => "BACKEND_OK",
+            BackendView::Unreachable { .. } => "BACKEND_FAIL",
+        };
+        self.payload(Head { word, ..head }, view);
+    }
+
+    /// Why a line was refused before it was asked.
+    pub(super) fn refusal(&mut self, refusal: &Refusal<'_>) {
+        match refusal {
+            Refusal::Usage(usage) => self.failure(None, usage),
+            Refusal::Wrong { transaction, error } => self.error(*transaction, error),
+        }
+    }
+
+    /// Why something was refused.
+    pub(super) fn error(&mut self, transaction: Option<&str>, error: &Error) {
+        self.failure(transaction, &error.to_string().replace('|', "/"));
+    }
+
+    /// The outcome of a maintenance request for `target`, as the client wrote it.
+    pub(super) fn outcome(&mut self, target: &str, outcome: &Result<(), Error>) {
+        let head = Head { word: "MAINT_OK", transaction: None, form: Form::Plain };
+        match outcome {
+            Ok(()) => self.line(head, Some(target)),
+            Err(error) => self.error(None, error),
+        }
+    }
+
+    /// Something that was not asked for. The word to close has no line.
+    pub(super) fn told(&mut self, told: &Told) {
+        match told {
+            Told::Event(event) => self.event(event.kind().name(), &Payload::of(event)),
+            Told::Lagged(missed) => self.event("lagged", &Payload::Lagged { missed: *missed }),
+            Told::Shutdown => self.out.extend_from_slice(b"SHUTDOWN\n"),
+            Told::Close => {}
+        }
+    }
+
+    fn event(&mut self, name: &'static str, payload: &Payload) {
+        self.payload(Head { word: "EVENT", transaction: Some(name), form: Form::Plain }, payload);
+    }
+
+    fn line(&mut self, head: Head<'_>, field: Option<&str>) {
+        self.begin(head.word, head.transaction);
+        if let Some(field) = field {
+            self.out.push(b'|');
+            self.out.extend_from_slice(field.as_bytes());
+        }
+        self.out.push(b'\n');
+    }
+
+    fn begin(&mut self, word: &str, transaction: Option<&str>) {
+        self.out.extend_from_slice(word.as_bytes());
+        if let Some(transaction) = transaction {
+            self.out.push(b'|');
+            self.out.extend_from_slice(transaction.as_bytes());
+        }
+    }
+
+    /// An error's line, cut short if a message should ever be longer than a line may be.
+    fn failure(&mut self, transaction: Option<&str>, message: &str) {
+        self.begin("ERROR", transaction);
+        let room = self.reply_max.saturating_sub(transaction.map_or(0, str::len) + "ERROR||\n".len());
+        let message = message.get(..message.floor_char_boundary(room)).unwrap_or_default();
+        self.out.push(b'|');
+        let visible = |c: char| if c.is_control() { ' ' } else { c };
+        self.out.extend_from_slice(message.chars().map(visible).collect::<String>().as_bytes());
+        self.out.push(b'\n');
+    }
+
+    /// A line with JSON at its end; an error in its place if that is too long.
+    fn payload<T: Serialize + ?Sized>(&mut self, head: Head<'_>, payload: &T) {
+        let start = self.out.len();
+        self.begin(head.word, head.transaction);
+        self.out.push(b'|');
+        let written = match head.form {
+            Form::Compressed => self.compressed(start, payload),
+            Form::Plain | Form::Outcome(_) => self.plain(start, payload),
+        };
+        self.out.push(b'\n');
+        if let Err(message) = written {
+            self.out.truncate(start);
+            let message = format!("{message}{}", advice(head));
+            self.failure(head.transaction, &message);
+        }
+    }
+
+    fn plain<T: Serialize + ?Sized>(&mut self, start: usize, payload: &T) -> Result<(), String> {
+        let most = self.reply_max;
+        let head_bytes = self.out.len() - start + 1;
+        let mut bounded =
+            Bounded { out: &mut self.out, room: most.saturating_sub(head_bytes), dropped: 0, fail_when_full: false };
+        serde_json::to_writer(&mut bounded, payload).map_err(|_| fault())?;
+        match bounded.dropped {
+            0 => Ok(()),
+            dropped => Err(format!("reply of {} bytes is too long (limit {most})", most.max(head_bytes) + dropped)),
+        }
+    }
+
+    /// Ends early, however long the payload, when there is no room for what it comes to.
+    fn compressed<T: Serialize + ?Sized>(&mut self, start: usize, payload: &T) -> Result<(), String> {
+        let most = self.compressed_max;
+        let room = most.saturating_sub(self.out.len() - start + 1);
+        let bounded = Bounded { out: &mut self.out, room, dropped: 0, fail_when_full: true };
+        zip(bounded, payload).map_err(|_| format!("compressed reply is too long (limit {most})"))
+    }
+}
+
+fn fault() -> String {
+    "a fault of the server's own; the reply could not be written".to_owned()
+}
+
+/// What to ask for in place of a reply that is too long.
+fn advice(head: Head<'_>) -> &'static str {
+    match (head.word, head.form) {
+        ("ROUTE_LIST_OK", Form::Plain) => "; ask for the compressed form: ROUTE_LIST|session_id|compressed",
+        ("STATS_OK", Form::Plain) => "; ask for the compressed form: STATS_GET|session_id|compressed",
+        ("STATS_OK", Form::Compressed) => "; ask for one route: STATS_GET|session_id|route_id",
+        _ => "",
+    }
+}
+
+/// What an `EVENT` line says.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Payload {
+    Nothing {},
+    Applied { revision: u64 },
+    Maintenance { target: String, in_maintenance: bool },
+    Lagged { missed: u64 },
+}
+
+impl Payload {
+    fn of(event: &Event) -> Self {
+        match event {
+            Event::DrainCompleted | Event::StagedConfigExpired => Payload::Nothing {},
+            Event::MaintenanceChanged { target, in_maintenance } => {
+                Payload::Maintenance { target: target.to_string(), in_maintenance: *in_maintenance }
+            }
+            Event::ConfigApplied { revision } => Payload::Applied { revision: *revision },
+        }
+    }
+}
+
+/// An entry of `ROUTE_BULK_OK`.
+#[derive(Serialize)]
+struct Added {
+    route_id: String,
+    status: &'static str,
+}
+
+impl Added {
+    fn new(id: RouteId) -> Self {
+        Self { route_id: id.to_string(), status: "ok" }
+    }
+}
+
+/// base64(gzip(JSON))
+fn zip<T: Serialize + ?Sized>(out: Bounded<'_>, payload: &T) -> io::Result<()> {
+    let gzip = GzEncoder::new(EncoderWriter::new(out, &STANDARD), Compression::fast());
+    // The JSON writer hands over a few bytes at a time.
+    let mut json = BufWriter::with_capacity(16 * 1024, gzip);
+    serde_json::to_writer(&mut json, payload)?;
+    let gzip = json.into_inner().map_err(io::IntoInnerError::into_error)?;
+    gzip.finish()?.finish()?;
+    Ok(())
+}
+
+/// Appends to a line for as long as there is room.
+///
+/// What a value brings along as raw JSON may have line ends between its tokens; they become spaces.
+struct Bounded<'a> {
+    out: &'a mut Vec<u8>,
+    room: usize,
+    /// So many bytes had no room.
+    dropped: usize,
+    /// Whether it is an error that there is no room, or the rest is counted.
+    fail_when_full: bool,
+}
+
+impl Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (kept, rest) = bytes.split_at(bytes.len().min(self.room));
+        if !rest.is_empty() && self.fail_when_full {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.out.extend(kept.iter().map(|byte| if *byte < b' ' { b' ' } else { *byte }));
+        self.room -= kept.len();
+        self.dropped += rest.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use flate2::read::GzDecoder;
+
+    use super::*;
+    use crate::domain::{Kind, Target, Time};
+    use crate::registry::views::{RouteStatus, RouteView};
+
+    fn head<'a>(word: &'static str, transaction: Option<&'a str>, form: Form<'a>) -> Head<'a> {
+        Head { word, transaction, form }
+    }
+
+    fn lines(write: impl FnOnce(&mut Lines)) -> String {
+        let mut lines = Lines::new(200, 150);
+        write(&mut lines);
+        String::from_utf8(lines.bytes().to_vec()).unwrap()
+    }
+
+    fn routes(count: u32) -> Answer {
+        let view = |id| RouteView {
+            route_id: RouteId(id),
+            id: RouteId(id),
+            domains: vec!["a.example".to_owned()],
+            path: "/".to_owned(),
+            backend: "http://b".to_owned(),
+            priority: 0,
+            status: RouteStatus::Active,
+        };
+        Answer::Routes((1..=count).map(view).collect())
+    }
+
+    #[test]
+    fn a_reply_has_its_word_then_the_transaction_id_then_its_value() {
+        let done = |word, transaction| lines(|to| to.reply(head(word, transaction, Form::Plain), &Reply::Done));
+        assert_eq!(done("HEADERS_OK", None), "HEADERS_OK\n");
+        assert_eq!(done("OK", Some("t1")), "OK|t1\n");
+        let reply = |word, reply| lines(|to| to.reply(head(word, Some("t"), Form::Plain), &reply));
+        assert_eq!(reply("ROUTE_OK", Reply::RouteAdded(RouteId(7))), "ROUTE_OK|t|r7\n");
+        assert_eq!(reply("OK", Reply::Gone), "REREGISTER|t\n");
+        assert_eq!(reply("DRAIN_OK", Reply::DrainUntil(Time(0))), "DRAIN_OK|t|1970-01-01T00:00:00.000Z\n");
+        let both = Reply::RoutesAdded(vec![RouteId(1), RouteId(2)]);
+        let entries = r#"[{"route_id":"r1","status":"ok"},{"route_id":"r2","status":"ok"}]"#;
+        assert_eq!(reply("ROUTE_BULK_OK", both), format!("ROUTE_BULK_OK|t|{entries}\n"));
+    }
+
+    #[test]
+    fn an_error_is_one_line_without_a_pipe() {
+        let error = Error::new(Kind::Invalid, "a|b\nc\u{85}d");
+        assert_eq!(lines(|to| to.error(Some("t"), &error)), "ERROR|t|a/b c d\n");
+        let long = Error::new(Kind::Invalid, "ä".repeat(1000));
+        let line = lines(|to| to.error(None, &long));
+        assert!(line.len() <= 200 && line.starts_with("ERROR|ä") && line.ends_with("ä\n"), "{line}");
+    }
+
+    #[test]
+    fn what_is_told_has_the_payload_of_its_type() {
+        let told = |told: Told| lines(|to| to.told(&told));
+        assert_eq!(told(Told::Event(Event::ConfigApplied { revision: 3 })), "EVENT|config_applied|{\"revision\":3}\n");
+        assert_eq!(told(Told::Event(Event::StagedConfigExpired)), "EVENT|staged_config_expired|{}\n");
+        assert_eq!(told(Told::Event(Event::DrainCompleted)), "EVENT|drain_completed|{}\n");
+        let changed = Event::MaintenanceChanged { target: Target::Route(RouteId(1)), in_maintenance: true };
+        assert_eq!(
+            told(Told::Event(changed)),
+            "EVENT|maintenance_changed|{\"target\":\"r1\",\"in_maintenance\":true}\n"
+        );
+        assert_eq!(told(Told::Lagged(12)), "EVENT|lagged|{\"missed\":12}\n");
+        assert_eq!((told(Told::Shutdown), told(Told::Close)), ("SHUTDOWN\n".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn a_reply_that_fits_exactly_passes_and_one_more_byte_is_refused() {
+        let of = |limit: usize| {
+            let mut lines = Lines::new(limit, 0);
+            lines.answer(head("ROUTE_LIST_OK", Some("t"), Form::Plain), &routes(2));
+            String::from_utf8(lines.bytes().to_vec()).unwrap()
+        };
+        let whole = of(10_000);
+        let length = whole.len();
+        assert_eq!(of(length), whole, "the line end counts");
+        let advice = "ask for the compressed form: ROUTE_LIST|session_id|compressed";
+        let limit = length - 1;
+        assert_eq!(of(limit), format!("ERROR|t|reply of {length} bytes is too long (limit {limit}); {advice}\n"));
+    }
+
+    #[test]
+    fn a_compressed_payload_comes_back_whole() {
+        let mut lines = Lines::new(0, 4096);
+        let views = routes(300);
+        lines.answer(head("ROUTE_LIST_OK", None, Form::Compressed), &views);
+        let line = String::from_utf8(lines.bytes().to_vec()).unwrap();
+        let text = line.strip_prefix("ROUTE_LIST_OK|").and_then(|rest| rest.strip_suffix('\n')).unwrap();
+        let zipped = base64::Engine::decode(&STANDARD, text).unwrap();
+        let mut json = String::new();
+        GzDecoder::new(&zipped[..]).read_to_string(&mut json).unwrap();
+        let Answer::Routes(views) = views else { panic!() };
+        assert_eq!(json, serde_json::to_string(&views).unwrap());
+    }
+
+    #[test]
+    fn a_compressed_payload_has_a_limit_too() {
+        let line = lines(|to| to.answer(head("STATS_OK", None, Form::Compressed), &routes(300)));
+        let advice = "ask for one route: STATS_GET|session_id|route_id";
+        assert_eq!(line, format!("ERROR|compressed reply is too long (limit 150); {advice}\n"));
+    }
+
+    #[test]
+    fn line_ends_in_raw_json_do_not_end_the_line() {
+        let raw = serde_json::value::RawValue::from_string("{\r\n\t\"a\":\n1}".to_owned()).unwrap();
+        let line = lines(|to| to.payload(head("SESSION_OK", None, Form::Plain), &raw));
+        assert_eq!(line, "SESSION_OK|{   \"a\": 1}\n");
+    }
+
+    #[test]
+    fn a_backend_is_found_or_not() {
+        let fail = BackendView::Unreachable { reachable: false, error: "connection refused | no".to_owned() };
+        let line = lines(|to| to.backend(head("BACKEND_OK", Some("t"), Form::Plain), &fail));
+        assert_eq!(line, "BACKEND_FAIL|t|{\"reachable\":false,\"error\":\"connection refused | no\"}\n");
+    }
+}

@@ -1,0 +1,130 @@
+//! Who is bound to what, who is told what, and what ends whom.
+
+use super::support::Server;
+
+#[tokio::test]
+async fn a_session_by_hand() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    let ack = client.ask(r#"REGISTER|shop|shop-1|9001|{"version":"1.4"}"#).await;
+    let id = ack.strip_prefix("ACK|").unwrap().to_owned();
+    assert!(id.starts_with("shop-1-1"), "{id}");
+    client.expect(&format!("ROUTE_ADD|{id}|shop.example|/|http://127.0.0.1:3000|0"), "ROUTE_OK|r1").await;
+    client.expect(&format!("CONFIG_APPLY|{id}"), "OK").await;
+    let list = client.ask(&format!("ROUTE_LIST|{id}|t1")).await;
+    let entry = r#"{"route_id":"r1","id":"r1","domains":["shop.example"],"path":"/","backend":"http://127.0.0.1:3000","priority":0,"status":"active"}"#;
+    assert_eq!(list, format!("ROUTE_LIST_OK|t1|[{entry}]"));
+}
+
+#[tokio::test]
+async fn one_shot_connections_work_as_well_as_a_long_one() {
+    let server = Server::start().await;
+    let ack = server.once("REGISTER|shop|shop-1|0").await;
+    let id = ack.trim_end().strip_prefix("ACK|").unwrap();
+    assert_eq!(server.once(&format!("ROUTE_ADD|{id}|a.example|/|http://b|")).await, "ROUTE_OK|r1\n");
+    assert_eq!(server.once(&format!("CONFIG_VALIDATE|{id}")).await, "OK\n");
+    assert_eq!(server.once(&format!("CONFIG_APPLY|{id}|t9")).await, "OK|t9\n");
+    assert_eq!(server.once(&format!("PING|{id}")).await, "PONG\n");
+    assert!(server.registry.catalog().sessions().all(|session| session.bound.is_none()), "nobody stays bound");
+}
+
+#[tokio::test]
+async fn a_session_is_disconnected_with_its_connection_and_reconnects_on_another() {
+    let server = Server::start().await;
+    let (client, id) = server.register("shop-1").await;
+    let bound = |server: &Server| server.registry.catalog().session(&id).unwrap().bound;
+    let first = bound(&server);
+    assert!(first.is_some());
+    drop(client);
+    server.until(|catalog| catalog.session(&id).unwrap().bound.is_none()).await;
+    let mut client = server.connect().await;
+    client.expect(&format!("RECONNECT|{id}|t1"), "OK|t1").await;
+    assert!(bound(&server).is_some_and(|second| Some(second) != first));
+    client.expect("RECONNECT|gone-1-2|t2", "REREGISTER|t2").await;
+    assert!(bound(&server).is_some(), "a session that is gone changes nothing");
+}
+
+#[tokio::test]
+async fn a_new_registration_of_an_instance_takes_over() {
+    let server = Server::start().await;
+    let (mut first, old) = server.register("shop-1").await;
+    let (mut second, new) = server.register("shop-1").await;
+    first.expect(&format!("PING|{old}"), "ERROR|invalid session").await;
+    first.expect(&format!("RECONNECT|{old}"), "REREGISTER").await;
+    second.expect(&format!("PING|{new}"), "PONG").await;
+    let again = first.register("shop-2").await;
+    first.expect(&format!("PING|{again}"), "PONG").await;
+}
+
+#[tokio::test]
+async fn a_shutdown_closes_the_connection_that_asks_and_the_bound_one() {
+    let server = Server::start().await;
+    let (mut bound, id) = server.register("shop-1").await;
+    let mut asking = server.connect().await;
+    asking.send(format!("CLIENT_SHUTDOWN|{id}|t1\nPING|{id}\nREGISTER|shop|shop-1|1\n")).await;
+    assert_eq!(asking.line().await.as_deref(), Some("SHUTDOWN_OK|t1"));
+    assert_eq!((asking.line().await, bound.line().await), (None, None));
+    assert_eq!(server.registry.catalog().sessions_len(), 0, "what was pipelined behind it is not executed");
+}
+
+#[tokio::test]
+async fn a_shutdown_that_fails_closes_nothing() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    client.expect("CLIENT_SHUTDOWN|nobody", "ERROR|invalid session").await;
+    client.expect("CLIENT_SHUTDOWN|nobody|t1", "ERROR|t1|invalid session").await;
+}
+
+#[tokio::test]
+async fn events_go_to_the_bound_connection_only() {
+    let server = Server::start().await;
+    let (mut bound, id) = server.register("shop-1").await;
+    let (mut other, _) = server.register("shop-2").await;
+    bound.expect(&format!("SUBSCRIBE|{id}|config_applied"), "SUBSCRIBE_OK").await;
+    other.expect(&format!("ROUTE_ADD|{id}|a.example|/|http://b|0"), "ROUTE_OK|r1").await;
+    other.expect(&format!("CONFIG_APPLY|{id}"), "OK").await;
+    assert_eq!(bound.line().await.as_deref(), Some(r#"EVENT|config_applied|{"revision":1}"#));
+    bound.send("ACK\n").await;
+    other.expect(&format!("PING|{id}"), "PONG").await;
+    bound.expect(&format!("UNSUBSCRIBE|{id}|all"), "UNSUBSCRIBE_OK").await;
+    bound.expect(&format!("OPTIONS_SET|{id}|ALL|retries|2"), "OPTIONS_OK").await;
+    bound.expect(&format!("CONFIG_APPLY|{id}"), "OK").await;
+    bound.expect(&format!("PING|{id}"), "PONG").await;
+}
+
+#[tokio::test]
+async fn an_event_follows_the_reply_that_caused_it_also_when_the_client_stopped_sending() {
+    let server = Server::start().await;
+    let (mut client, id) = server.register("shop-1").await;
+    client.expect(&format!("SUBSCRIBE|{id}|all"), "SUBSCRIBE_OK").await;
+    client.send(format!("ROUTE_ADD|{id}|a.example|/|http://b|0\nCONFIG_APPLY|{id}\n")).await;
+    assert_eq!(client.rest().await, "ROUTE_OK|r1\nOK\nEVENT|config_applied|{\"revision\":1}\n");
+}
+
+#[tokio::test]
+async fn a_stop_is_told_to_bound_connections_and_ends_all() {
+    let server = Server::start().await;
+    let (mut bound, id) = server.register("shop-1").await;
+    let mut unbound = server.connect().await;
+    unbound.expect(&format!("PING|{id}"), "PONG").await;
+    server.registry.tell_shutdown();
+    assert_eq!(bound.line().await.as_deref(), Some("SHUTDOWN"));
+    bound.expect(&format!("PING|{id}"), "PONG").await;
+    server.doors.stopping().cancel();
+    assert_eq!((bound.line().await, unbound.line().await), (None, None));
+    drop((bound, unbound));
+    assert!(server.registry.catalog().session(&id).unwrap().bound.is_some(), "a stop is no disconnect");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_panics_ends_alone_and_its_session_is_disconnected() {
+    let server = Server::start().await;
+    let (mut first, id) = server.register("shop-1").await;
+    let mut second = server.pair_with(1024, || panic!("no chance left"));
+    second.expect(&format!("RECONNECT|{id}"), "OK").await;
+    second.send("REGISTER|shop|shop-2|1\n").await;
+    assert_eq!(second.line().await, None);
+    server.until(|catalog| catalog.session(&id).unwrap().bound.is_none()).await;
+    first.expect(&format!("PING|{id}"), "PONG").await;
+}

@@ -1,0 +1,215 @@
+//! A server with fakes behind it, and a client that waits for what must come.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::super::connection::Connection;
+use super::super::{Settings, serve};
+use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
+use crate::lifecycle::Lifecycle;
+use crate::registry::views::RouteNumbers;
+use crate::registry::{Boxed, Fetched, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, open};
+
+/// What the fakes have seen, and how they are to behave.
+#[derive(Default)]
+pub(super) struct World {
+    /// How many batches were stored.
+    pub(super) commits: AtomicUsize,
+    /// Whether the store refuses.
+    pub(super) store_fails: AtomicBool,
+    /// Whether backends and pages answer.
+    pub(super) answers: AtomicBool,
+    /// What was asked for.
+    pub(super) asked: Mutex<Vec<String>>,
+}
+
+struct Memory(Arc<World>);
+
+impl Store for Memory {
+    async fn load(&mut self) -> Result<Loaded, StoreError> {
+        Ok(Loaded::default())
+    }
+
+    async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
+        if self.0.store_fails.load(Ordering::Relaxed) {
+            return Err(StoreError("the disk is full".into()));
+        }
+        self.0.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn close(self) {}
+}
+
+struct Nowhere;
+
+impl Publish for Nowhere {
+    fn publish(&mut self, _: &Arc<Catalog>, _: &[Change]) {}
+}
+
+impl Traffic for World {
+    fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
+        RouteNumbers::default()
+    }
+
+    fn in_flight(&self, _: SessionKey) -> u64 {
+        0
+    }
+
+    fn get<'a>(&'a self, page: &'a PageUrl, _: Span) -> Boxed<'a, Result<Fetched, String>> {
+        self.asked.lock().unwrap().push(page.as_str().to_owned());
+        let answer = if self.answers.load(Ordering::Relaxed) {
+            Ok(Fetched { status: 200, took: Span::from_millis(3) })
+        } else {
+            Err("connection refused".to_owned())
+        };
+        Box::pin(async { answer })
+    }
+}
+
+/// A pipe with its registry.
+pub(super) struct Server {
+    pub(super) registry: Registry,
+    pub(super) world: Arc<World>,
+    pub(super) doors: Lifecycle,
+    settings: Settings,
+    address: Option<std::net::SocketAddr>,
+    writer: Lifecycle,
+}
+
+impl Server {
+    /// A server on a socket, with default settings.
+    pub(super) async fn start() -> Self {
+        Self::start_with(Settings::default()).await
+    }
+
+    pub(super) async fn start_with(settings: Settings) -> Self {
+        let mut server = Self::without_socket(settings).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        server.address = Some(listener.local_addr().unwrap());
+        server.doors.spawn("pipe", serve(listener, server.registry.clone(), settings, server.doors.clone(), nonce));
+        server
+    }
+
+    /// A registry whose connections are made by [`Server::pair`].
+    pub(super) async fn without_socket(settings: Settings) -> Self {
+        let world = Arc::new(World::default());
+        let traffic = Arc::clone(&world);
+        let opened = open(Memory(Arc::clone(&world)), Nowhere, traffic, Limits::default()).await;
+        let (registry, task) = opened.unwrap();
+        let writer = Lifecycle::new();
+        writer.spawn("writer", task.run(writer.stopping().clone()));
+        Self { registry, world, doors: Lifecycle::new(), settings, address: None, writer }
+    }
+
+    /// A new client on a socket.
+    pub(super) async fn connect(&self) -> Client<TcpStream> {
+        Client::new(TcpStream::connect(self.address.unwrap()).await.unwrap())
+    }
+
+    /// A new client on a pair of pipes that hold so many bytes.
+    pub(super) fn pair(&self, bytes: usize) -> Client<DuplexStream> {
+        self.pair_with(bytes, nonce)
+    }
+
+    /// The same, with a source of nonces of its own.
+    pub(super) fn pair_with(&self, bytes: usize, nonce: fn() -> u128) -> Client<DuplexStream> {
+        let (ours, theirs) = tokio::io::duplex(bytes);
+        let connection = Connection::new(theirs, self.registry.clone(), self.settings, self.doors.clone(), nonce);
+        self.doors.spawn_one("pipe connection", async move {
+            connection.run().await;
+        });
+        Client::new(ours)
+    }
+
+    /// One line on a connection of its own, as `nc` sends it; all that comes back.
+    pub(super) async fn once(&self, line: &str) -> String {
+        let mut client = self.connect().await;
+        client.send(format!("{line}\n")).await;
+        client.rest().await
+    }
+
+    /// A client with a new session.
+    pub(super) async fn register(&self, instance: &str) -> (Client<TcpStream>, String) {
+        let mut client = self.connect().await;
+        let id = client.register(instance).await;
+        (client, id)
+    }
+
+    /// Waits until `holds`.
+    pub(super) async fn until(&self, mut holds: impl FnMut(&Catalog) -> bool) {
+        let wait = async {
+            while !holds(&self.registry.catalog()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("it never came to hold");
+    }
+
+    pub(super) async fn stop(self) {
+        assert!(self.doors.end(PATIENCE).await && self.writer.end(PATIENCE).await, "everything ends");
+    }
+}
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+static NONCES: AtomicU64 = AtomicU64::new(1);
+
+fn nonce() -> u128 {
+    NONCES.fetch_add(1, Ordering::Relaxed).into()
+}
+
+/// A client of the protocol.
+pub(super) struct Client<S> {
+    stream: BufReader<S>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    fn new(stream: S) -> Self {
+        Self { stream: BufReader::new(stream) }
+    }
+
+    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).await.unwrap();
+    }
+
+    pub(super) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.stream.write_all(bytes.as_ref()).await
+    }
+
+    /// The next line, without its end; nothing once the server has closed.
+    pub(super) async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.stream.read_line(&mut line);
+        timeout(Duration::from_hours(1), read).await.expect("a line in time").unwrap();
+        line.strip_suffix('\n').map(ToOwned::to_owned)
+    }
+
+    pub(super) async fn ask(&mut self, line: &str) -> String {
+        self.send(format!("{line}\n")).await;
+        self.line().await.expect("a reply")
+    }
+
+    pub(super) async fn expect(&mut self, line: &str, reply: &str) {
+        assert_eq!(self.ask(line).await, reply, "{line}");
+    }
+
+    pub(super) async fn register(&mut self, instance: &str) -> String {
+        let reply = self.ask(&format!("REGISTER|shop|{instance}|9001")).await;
+        reply.strip_prefix("ACK|").expect(&reply).to_owned()
+    }
+
+    /// Stops sending; all that still comes until the server closes.
+    pub(super) async fn rest(&mut self) -> String {
+        self.stream.shutdown().await.unwrap();
+        let mut rest = String::new();
+        self.stream.read_to_string(&mut rest).await.unwrap();
+        rest
+    }
+}

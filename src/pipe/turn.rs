@@ -1,0 +1,167 @@
+//! A connection's turn: the lines that were read at once become calls, and the calls replies.
+//!
+//! It neither parses nor renders, and waits for nothing but the registry and a full socket. What must hold: replies
+//! stand in the order of their lines; commands that follow each other go to the registry together; a query is
+//! answered only when the commands before it are settled; nothing behind a `CLIENT_SHUTDOWN` is executed.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+use crate::domain::{Error, Kind};
+use crate::registry::{Call, Command, Query, Reply, Verification};
+
+use super::connection::{Connection, OUTCOMES_MAX, Outcome};
+use super::line::{Complete, Line};
+use super::parse::{Form, Request};
+use super::render::Head;
+
+/// The most commands that are handed to the registry at once.
+const BATCH_MAX: usize = 1024;
+/// Past this many bytes, replies are written before further lines are acted on.
+const REPLIES_BYTES_MAX: usize = 256 * 1024;
+
+/// Commands that go to the registry together, and how their replies look.
+#[derive(Default)]
+struct Batch<'a> {
+    commands: Vec<Command>,
+    asked: Vec<Asked<'a>>,
+}
+
+struct Asked<'a> {
+    head: Head<'a>,
+    place: Option<mpsc::OwnedPermit<Box<Outcome>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Acts on the lines that have been read.
+    pub(super) async fn turn(&mut self, lines: Complete<'_>) -> io::Result<()> {
+        let mut batch = Batch::default();
+        for line in lines {
+            let parsed = match line {
+                Line::Whole(line) => self.parser.read(line),
+                Line::TooLong => {
+                    self.settle(&mut batch).await;
+                    self.replies.error(None, &too_long(self.settings.max_line));
+                    continue;
+                }
+            };
+            match parsed {
+                None => continue,
+                Some(Ok(request)) => self.act(request, &mut batch).await?,
+                Some(Err(refusal)) => {
+                    self.settle(&mut batch).await;
+                    self.replies.refusal(&refusal);
+                }
+            }
+            if self.closing {
+                return Ok(());
+            }
+            if self.replies.bytes().len() > REPLIES_BYTES_MAX {
+                self.flush().await?;
+            }
+        }
+        self.settle(&mut batch).await;
+        Ok(())
+    }
+
+    async fn act<'a>(&mut self, request: Request<'a>, batch: &mut Batch<'a>) -> io::Result<()> {
+        let head = Head { word: request.word, transaction: request.transaction, form: request.form };
+        match request.call {
+            Call::Command(command) => self.command(command, head, batch).await,
+            Call::Query(query) => {
+                self.settle(batch).await;
+                self.query(&query, head).await;
+            }
+            Call::BackendTest(test) => {
+                self.settle(batch).await;
+                self.flush().await?;
+                match self.registry.test_backend(&test).await {
+                    Ok(view) => self.replies.backend(head, &view),
+                    Err(error) => self.replies.error(head.transaction, &error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn query(&mut self, query: &Query, head: Head<'_>) {
+        match self.registry.answer(query) {
+            Ok(answer) => self.replies.answer(head, &answer),
+            Err(error) => self.replies.error(head.transaction, &error),
+        }
+        if !matches!(query, Query::Ping(_)) {
+            // A large session takes a while to list; others get their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Lets a command wait for those that follow it, unless none can.
+    async fn command<'a>(&mut self, command: Command, head: Head<'a>, batch: &mut Batch<'a>) {
+        let place = match head.form {
+            Form::Plain | Form::Compressed => None,
+            Form::Outcome(_) => {
+                let Ok(place) = self.outcomes_in.clone().try_reserve_owned() else {
+                    self.settle(batch).await;
+                    return self.replies.error(head.transaction, &too_many_outcomes());
+                };
+                Some(place)
+            }
+        };
+        let last = matches!(command, Command::ClientShutdown(_));
+        batch.commands.push(command);
+        batch.asked.push(Asked { head, place });
+        if last || batch.commands.len() == BATCH_MAX {
+            self.settle(batch).await;
+        }
+    }
+
+    /// Has the registry decide on what waits in `batch`.
+    async fn settle(&mut self, batch: &mut Batch<'_>) {
+        if batch.commands.is_empty() {
+            return;
+        }
+        let ends = matches!(batch.commands.last(), Some(Command::ClientShutdown(_)));
+        let replies = self.registry.execute(std::mem::take(&mut batch.commands)).await;
+        // Only the last command of a batch can be the one that ends the session.
+        self.closing |= ends && matches!(replies.last(), Some(Ok(_)));
+        for (asked, reply) in batch.asked.drain(..).zip(replies) {
+            match reply {
+                Ok(reply) => self.reply(asked, reply),
+                Err(error) => self.replies.error(asked.head.transaction, &error),
+            }
+        }
+    }
+
+    fn reply(&mut self, asked: Asked<'_>, reply: Reply) {
+        self.replies.reply(asked.head, &reply);
+        match (reply, asked.head.form, asked.place) {
+            (Reply::Registered(_) | Reply::Reconnected, _, _) => self.was_bound = true,
+            (Reply::Maintenance(verification), Form::Outcome(target), Some(place)) => {
+                self.verify(verification, target.to_owned(), place);
+            }
+            _ => {}
+        }
+    }
+
+    /// Awaits the outcome of a maintenance request, also if the connection does not live so long.
+    fn verify(&self, verification: Verification, target: String, place: mpsc::OwnedPermit<Box<Outcome>>) {
+        let (registry, stopping) = (self.registry.clone(), self.lifecycle.stopping().clone());
+        self.lifecycle.spawn_one("pipe maintenance", async move {
+            let verified = stopping.run_until_cancelled(registry.verify(&verification)).await;
+            if let Some(result) = verified {
+                place.send(Box::new(Outcome { target, result }));
+            }
+        });
+    }
+}
+
+fn too_long(limit: usize) -> Error {
+    Error::new(Kind::Limited, format!("line too long (limit {limit} bytes)"))
+}
+
+fn too_many_outcomes() -> Error {
+    let message = format!("too many maintenance requests wait for their outcome (limit {OUTCOMES_MAX})");
+    Error::new(Kind::Limited, message)
+}
