@@ -21,7 +21,7 @@ use crate::registry::views::RouteNumbers;
 use crate::registry::{self, Boxed, Fetched, Publish, Registry, Traffic};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
-use crate::{pipe, proxy};
+use crate::{chance, pipe, proxy};
 
 /// How long requests in flight may take once the server is to stop.
 const GRACE: Duration = Duration::from_secs(30);
@@ -92,7 +92,7 @@ impl Server {
         let (core, doors) = (Lifecycle::new(), Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
         let proxy = bound.start(table).context("cannot start the proxy's threads")?;
-        let pipe = pipe::serve(pipe_listener, registry.clone(), pipe_settings(&config), doors.clone(), nonce);
+        let pipe = pipe::serve(pipe_listener, registry.clone(), pipe_settings(&config), doors.clone(), chance::bits);
         doors.spawn("pipe", pipe);
         Ok(Self { store_url: config.store_url, pipe_address, registry, proxy, doors, core })
     }
@@ -171,14 +171,6 @@ fn pipe_settings(config: &Config) -> pipe::Settings {
         connections_max: config.pipe.connections_max,
         ..pipe::Settings::default()
     }
-}
-
-/// 128 random bits, for a session id.
-fn nonce() -> u128 {
-    let mut bits = [0; 16];
-    // A system without randomness cannot give out credentials; the connection that asks ends.
-    getrandom::fill(&mut bits).expect("the system's source of randomness works");
-    u128::from_ne_bytes(bits)
 }
 
 /// Shows changes to traffic: the routing table takes them in and is swapped whole.

@@ -16,7 +16,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("pipe", &["domain", "registry", "clock", "lifecycle"], &["tokio", "serde", "serde_json", "tracing", "socket2"]),
     (
         "proxy",
-        &["domain", "traffic", "clock", "lifecycle"],
+        &["domain", "traffic", "chance", "clock", "lifecycle"],
         &[
             "tokio",
             "hyper",
@@ -30,6 +30,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "ipnet",
         ],
     ),
+    ("chance", &[], &[]),
     ("clock", &["domain"], &[]),
     ("lifecycle", &[], &["tokio", "tracing"]),
     ("config", &["domain", "registry"], &["clap", "toml", "serde", "ipnet", "tracing_subscriber"]),
@@ -72,7 +73,7 @@ const HOMES: &[(&str, &str)] = &[
     ("task::spawn", "lifecycle"),
     ("thread::spawn(", "lifecycle"),
     ("thread::Builder", "lifecycle"),
-    ("getrandom::", "app"),
+    ("getrandom::", "chance"),
 ];
 
 const FILE_LINES_MAX: usize = 400;

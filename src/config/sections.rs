@@ -81,7 +81,7 @@ sections! {
         connections_max: Count,
     }
     StoreSection {
-        /// Where sessions and configurations are kept [default: sqlite://signalbox.db]
+        /// Where sessions and configurations are kept [default: `sqlite://signalbox.db`]
         #[arg(id = "store-url", long = "store-url", env = "SIGNALBOX_STORE_URL", value_name = "URL")]
         url: String,
     }

@@ -180,6 +180,8 @@ impl Metadata {
     /// # Errors
     /// `Invalid` for other JSON or none, `Limited` for more than [`Metadata::BYTES_MAX`].
     pub fn parse(text: &str) -> Result<Self, Error> {
+        // Line breaks between tokens are legal JSON, but what is kept must fit a line.
+        let text = text.replace(['\n', '\r', '\t'], " ");
         let text = text.trim();
         if text.is_empty() || text == "null" {
             return Ok(Self::default());

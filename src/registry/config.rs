@@ -155,7 +155,7 @@ fn check(catalog: &Catalog, session: &Session, edits: &[Edit]) -> Result<(), Err
         problems.iter().take(PROBLEMS_MAX).map(|problem| format!("route {}: {}", problem.route, problem.words));
     let mut message = listed.collect::<Vec<_>>().join("; ");
     if let Some(more) = problems.len().checked_sub(PROBLEMS_MAX).filter(|more| *more > 0) {
-        message.push_str(&format!("; and {more} more"));
+        message = format!("{message}; and {more} more");
     }
     Err(Error::new(if conflict { Kind::Conflict } else { Kind::Refused }, message))
 }

@@ -169,20 +169,27 @@ impl Place {
     }
 
     fn targets(&self, session: &Session) -> Result<Vec<Target>, Error> {
-        let (matches, shown): (Box<dyn Fn(&Route) -> bool + '_>, String) = match self {
-            Place::Target(Target::All) => return Ok(vec![Target::All]),
-            Place::Target(Target::Route(id)) if session.route(*id).is_none() => return Err(no_route(*id)),
-            Place::Target(target) => return Ok(vec![*target]),
-            Place::Path(path) => (Box::new(move |route| route.path == *path), path.to_string()),
-            Place::Domain(host) => (Box::new(move |route| route.domains.contains(host)), host.to_string()),
-        };
-        let routes = session.active.routes.values().chain(session.edited().routes.values());
-        let ids: BTreeSet<RouteId> = routes.filter(|route| matches(route)).map(|route| route.id).collect();
-        if ids.is_empty() {
-            return Err(Error::new(Kind::NotFound, format!("no route of this session has {shown}")));
+        match self {
+            Place::Target(Target::Route(id)) if session.route(*id).is_none() => Err(no_route(*id)),
+            Place::Target(target) => Ok(vec![*target]),
+            Place::Path(path) => routes_that(session, path, |route| route.path == *path),
+            Place::Domain(host) => routes_that(session, host, |route| route.domains.contains(host)),
         }
-        Ok(ids.into_iter().map(Target::Route).collect())
     }
+}
+
+/// The routes, active or staged, that have what is `shown`.
+fn routes_that(
+    session: &Session,
+    shown: &dyn std::fmt::Display,
+    has: impl Fn(&Route) -> bool,
+) -> Result<Vec<Target>, Error> {
+    let routes = session.active.routes.values().chain(session.edited().routes.values());
+    let ids: BTreeSet<RouteId> = routes.filter(|route| has(route)).map(|route| route.id).collect();
+    if ids.is_empty() {
+        return Err(Error::new(Kind::NotFound, format!("no route of this session has {shown}")));
+    }
+    Ok(ids.into_iter().map(Target::Route).collect())
 }
 
 fn resolve(session: &Session, places: &[Place]) -> Result<Vec<Target>, Error> {

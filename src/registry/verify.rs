@@ -12,7 +12,7 @@ use super::Registry;
 use super::operations::{SettleMaintenance, Verification, cancelled};
 
 /// How long a request waits.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// From one try to the next.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long one try takes at most.

@@ -183,6 +183,7 @@ pub enum BackendView {
     Unreachable { reachable: bool, error: String },
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
 fn shown<S: Serializer>(id: &RouteId, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(id)
 }
@@ -191,6 +192,7 @@ fn all_shown<S: Serializer>(ids: &[RouteId], out: S) -> Result<S::Ok, S::Error> 
     out.collect_seq(ids.iter().map(ToString::to_string))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
 fn moment<S: Serializer>(at: &Time, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(at)
 }

@@ -11,8 +11,10 @@ use crate::domain::{Catalog, ConnectionId, Event};
 
 use super::calls::Notice;
 
-/// The most lines that wait for one connection.
+/// The most events that wait for one connection.
 const OUTBOX_MAX: usize = 256;
+/// Room beside them for what must not be lost: that the server stops, that the connection is to close.
+const URGENT_MAX: usize = 8;
 
 /// Something that a connection is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,16 +44,17 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn attach(self: &Arc<Self>) -> Outbox {
         let connection = ConnectionId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
-        let (sender, receiver) = mpsc::channel(OUTBOX_MAX);
+        let (sender, receiver) = mpsc::channel(OUTBOX_MAX + URGENT_MAX);
         let missed = Arc::new(AtomicU64::new(0));
         self.lines().insert(connection, Line { sender, missed: Arc::clone(&missed) });
         Outbox { connection, receiver, missed, watch: Arc::clone(self) }
     }
 
     pub(super) fn tell(&self, connection: ConnectionId, told: Told) {
-        if let Some(line) = self.lines().get(&connection)
-            && line.sender.try_send(told).is_err()
-        {
+        let lines = self.lines();
+        let Some(line) = lines.get(&connection) else { return };
+        let full = matches!(told, Told::Event(_)) && line.sender.capacity() <= URGENT_MAX;
+        if full || line.sender.try_send(told).is_err() {
             line.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -129,9 +132,10 @@ mod tests {
         for _ in 0..OUTBOX_MAX + 3 {
             watch.tell(outbox.connection(), Told::Event(Event::DrainCompleted));
         }
+        watch.tell(outbox.connection(), Told::Close);
         let told: Vec<Told> = std::iter::from_fn(|| outbox.try_next()).collect();
-        assert_eq!(told.len(), OUTBOX_MAX + 1);
-        assert_eq!(told.last(), Some(&Told::Lagged(3)));
+        assert_eq!(told.len(), OUTBOX_MAX + 2);
+        assert_eq!(told[OUTBOX_MAX..], [Told::Close, Told::Lagged(3)], "the word to close is not lost");
     }
 
     #[test]

@@ -329,7 +329,9 @@ impl Model {
             session.revision += 1;
             let was = std::mem::replace(&mut session.active, next);
             let gone = was.routes.keys().filter(|id| !session.active.routes.contains_key(id));
-            gone.for_each(|id| drop(session.maintenance.remove(&format!("r{id}"))));
+            for id in gone {
+                session.maintenance.remove(&format!("r{id}"));
+            }
         }
         (line, exactly("OK"))
     }

@@ -5,8 +5,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -217,26 +215,22 @@ pub fn get(address: SocketAddr, host: &str, path: &str) -> std::io::Result<(u16,
 /// A backend that answers every request with its name and the request's first line.
 pub struct Backend {
     pub address: SocketAddr,
-    pub requests: Arc<AtomicUsize>,
 }
 
 impl Backend {
     pub fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let requests = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&requests);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let counter = Arc::clone(&counter);
-                thread::spawn(move || answer(stream, name, &counter));
+                thread::spawn(move || answer(stream, name));
             }
         });
-        Self { address, requests }
+        Self { address }
     }
 }
 
-fn answer(mut stream: TcpStream, name: &str, counter: &AtomicUsize) {
+fn answer(mut stream: TcpStream, name: &str) {
     let Ok(reading) = stream.try_clone() else { return };
     let mut reader = BufReader::new(reading);
     loop {
@@ -248,7 +242,6 @@ fn answer(mut stream: TcpStream, name: &str, counter: &AtomicUsize) {
                 Ok(_) => {}
             }
         }
-        counter.fetch_add(1, Ordering::SeqCst);
         let mut body = String::new();
         let _ = write!(body, "{name}: {}", head.lines().next().unwrap_or_default());
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
