@@ -1,4 +1,4 @@
-//! What commands cost: `cargo bench --bench control`.
+//! What commands cost: `cargo bench --bench control`, or a part of it: `… -- commands`, `applies`, `start`.
 //!
 //! Starts the real program on a store of its own and talks to it over loopback. CPU is the server's user and
 //! system time. Times are medians; every figure is printed with what it was measured over.
@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -14,11 +15,13 @@ use std::time::{Duration, Instant};
 fn main() {
     let folder = tempfile::tempdir().expect("a folder for the stores");
     println!("{}", machine());
-    let fsync = fsync_p50(folder.path());
-    println!("fsync of one appended 4 KiB block here: p50 {:.2} ms", fsync.as_secs_f64() * 1e3);
-    throughput(&fresh(folder.path(), "throughput"));
-    applies(folder.path(), fsync);
-    starts(folder.path());
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let parts: [(&str, fn(&Path)); 3] = [("commands", throughput), ("applies", applies), ("start", starts)];
+    for (name, part) in parts {
+        if chosen.is_empty() || chosen.iter().any(|word| word == name) {
+            part(&fresh(folder.path(), name));
+        }
+    }
 }
 
 fn fresh(folder: &Path, name: &str) -> std::path::PathBuf {
@@ -76,7 +79,7 @@ fn report(what: &str, count: usize, (wall, cpu): (Duration, Duration)) {
 }
 
 /// `CONFIG_APPLY` of one route while so many are active, in the same session and in others.
-fn applies(folder: &Path, fsync: Duration) {
+fn applies(folder: &Path) {
     println!(
         "\n{:<34} {:>10} {:>10} {:>14} {:>12}",
         "CONFIG_APPLY of one route with", "p50 ms", "p95 ms", "above fsync", "server µs CPU"
@@ -85,7 +88,8 @@ fn applies(folder: &Path, fsync: Duration) {
         for own in [true, false] {
             let server = Server::start(&fresh(folder, &format!("apply-{active}-{own}")));
             let (busy, mut client) = filled(&server, active, own);
-            let mut times = Vec::new();
+            let (mut times, mut above) = (Vec::new(), Vec::new());
+            let mut disk = Disk::new(folder);
             let rounds = 300;
             let (_, cpu) = server.measure(|| {
                 for n in 0..rounds {
@@ -93,15 +97,17 @@ fn applies(folder: &Path, fsync: Duration) {
                     let begin = Instant::now();
                     client.ask(&format!("CONFIG_APPLY|{busy}"), "OK");
                     times.push(begin.elapsed());
+                    above.push(disk.sync());
                 }
             });
             let (p50, p95) = (quantile(&mut times, 50), quantile(&mut times, 95));
+            let sync = quantile(&mut above, 50);
             println!(
                 "{:<34} {:>10.3} {:>10.3} {:>11.3} ms {:>12.0}",
                 format!("{active} routes active, {}", if own { "all its own" } else { "all others'" }),
                 p50.as_secs_f64() * 1e3,
                 p95.as_secs_f64() * 1e3,
-                (p50.as_secs_f64() - fsync.as_secs_f64()) * 1e3,
+                (p50.as_secs_f64() - sync.as_secs_f64()) * 1e3,
                 cpu.as_secs_f64() * 1e6 / f64::from(rounds),
             );
         }
@@ -170,17 +176,34 @@ fn quantile(times: &mut [Duration], percent: usize) -> Duration {
     times[(times.len() - 1) * percent / 100]
 }
 
-fn fsync_p50(folder: &Path) -> Duration {
-    let mut file = fs::File::create(folder.join("fsync")).expect("a file");
-    let mut times: Vec<Duration> = (0..200)
-        .map(|_| {
-            file.write_all(&[7; 4096]).expect("room");
-            let begin = Instant::now();
-            file.sync_data().expect("synced");
-            begin.elapsed()
-        })
-        .collect();
-    quantile(&mut times, 50)
+/// What the disk alone takes to keep what one apply writes: as many pages of a log that is written over and over.
+struct Disk {
+    file: fs::File,
+    at: u64,
+}
+
+impl Disk {
+    fn new(folder: &Path) -> Self {
+        let file = fs::File::create(folder.join("disk")).expect("a file");
+        (&file).write_all(&vec![1; 1000 * PAGE]).expect("room");
+        file.sync_all().expect("synced");
+        Self { file, at: 0 }
+    }
+
+    fn sync(&mut self) -> Duration {
+        let pages = 5;
+        let begin = Instant::now();
+        self.file.write_all_at(&vec![7; pages * PAGE], self.at * PAGE as u64).expect("room");
+        self.file.sync_data().expect("synced");
+        self.at = (self.at + pages as u64) % (1000 - pages as u64);
+        begin.elapsed()
+    }
+}
+
+const PAGE: usize = 4096;
+
+fn newlines(text: &[u8]) -> usize {
+    text.split(|byte| *byte == b'\n').count() - 1
 }
 
 fn machine() -> String {
@@ -235,7 +258,7 @@ impl Server {
 
     /// Writes `lines` so many times without waiting, and reads as many replies.
     fn pipelined(&self, times: usize, lines: &[u8]) -> (Duration, Duration) {
-        let count = times * lines.iter().filter(|byte| **byte == b'\n').count();
+        let count = times * newlines(lines);
         let stream = TcpStream::connect(self.pipe).expect("the pipe accepts");
         let mut reading = stream.try_clone().expect("a second handle");
         self.measure(|| {
@@ -245,7 +268,7 @@ impl Server {
                     let read = reading.read(&mut buffer).expect("replies");
                     assert!(read > 0, "the server closed the connection");
                     assert!(!buffer[..read].starts_with(b"ERROR"), "{}", String::from_utf8_lossy(&buffer[..200]));
-                    seen += buffer[..read].iter().filter(|byte| **byte == b'\n').count();
+                    seen += newlines(&buffer[..read]);
                 }
             });
             let mut writing = &stream;
@@ -261,7 +284,7 @@ impl Server {
     fn measure(&self, work: impl FnOnce()) -> (Duration, Duration) {
         let (before, begin) = (self.cpu(), Instant::now());
         work();
-        (begin.elapsed(), self.cpu() - before)
+        (begin.elapsed(), self.cpu().saturating_sub(before))
     }
 
     fn cpu(&self) -> Duration {

@@ -47,11 +47,11 @@ fn open_tunnel(proxy: SocketAddr) -> TcpStream {
     stream
 }
 
-fn echoes(stream: &mut TcpStream, word: &[u8; 4]) {
-    stream.write_all(word).unwrap();
+fn echoes(stream: &mut TcpStream, word: [u8; 4]) {
+    stream.write_all(&word).unwrap();
     let mut back = [0; 4];
     stream.read_exact(&mut back).unwrap();
-    assert_eq!(&back, word);
+    assert_eq!(back, word);
 }
 
 /// Requests on one kept connection until told to stop; every one must be answered with 200.
@@ -100,13 +100,13 @@ fn a_thousand_applies_of_one_session_disturb_no_other() {
         changing.ask(&format!("HEADERS_SET|{busy}|ALL|X-Round|{round}"));
         assert_eq!(changing.ask(&format!("CONFIG_APPLY|{busy}")), "OK");
         if round % 100 == 0 {
-            tunnels.iter_mut().for_each(|tunnel| echoes(tunnel, b"ping"));
+            tunnels.iter_mut().for_each(|tunnel| echoes(tunnel, *b"ping"));
         }
     }
     stop.store(true, Ordering::Relaxed);
     askers.into_iter().for_each(|asker| asker.join().expect("no request failed"));
     assert!(done.load(Ordering::Relaxed) > 100, "there was a load");
-    tunnels.iter_mut().for_each(|tunnel| echoes(tunnel, b"last"));
+    tunnels.iter_mut().for_each(|tunnel| echoes(tunnel, *b"last"));
     let info = changing.ask(&format!("SESSION_INFO|{busy}"));
     assert!(info.contains("\"revision\":1001"), "{info}");
 }
