@@ -18,7 +18,6 @@ use hyper::body::Incoming;
 use super::forward::Client;
 use super::pages::Refusal;
 use super::upstream::Upstream;
-use super::wire::Stage;
 use super::worker::Worker;
 use crate::clock;
 use crate::traffic::{Lease, Seen, Upload};
@@ -283,7 +282,7 @@ impl Drop for Streamed {
         if self.incoming.is_end_stream() {
             self.release();
         }
-        self.client.phase.enter(Stage::Idle);
+        self.client.phase.answered();
     }
 }
 

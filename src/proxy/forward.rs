@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use http::header::{ACCEPT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
@@ -45,19 +45,28 @@ pub(super) async fn forward(
     client: Rc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Hangup> {
-    client.phase.enter(Stage::Busy);
+    let framed_once = is_framed_once(&client.phase, &request);
     let accept = request.headers().get(ACCEPT).cloned();
-    match carry(&worker, &client, request).await {
+    let carried = if framed_once { carry(&worker, &client, request).await } else { Err(Refusal::BadRequest) };
+    match carried {
         Ok(response) => {
             client.phase.enter(Stage::Answering);
             Ok(response)
         }
         Err(Refusal::Unmatched) if worker.settings.unmatched == Unmatched::Close => Err(Hangup),
         Err(refusal) => {
-            client.phase.enter(Stage::Idle);
+            client.phase.answered();
             Ok(refusal.page(accept.as_ref()))
         }
     }
+}
+
+/// Whether the length of the request's body is told in one way only (RFC 9112 §6.1).
+fn is_framed_once(phase: &Phase, request: &Request<Incoming>) -> bool {
+    let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+    let asked = chunked.then_some("content-length");
+    let has_length = phase.request(request.method(), !request.body().is_end_stream(), asked);
+    !chunked || has_length == Some(false)
 }
 
 async fn carry(
