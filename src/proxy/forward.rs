@@ -4,19 +4,21 @@
 //! decision is made in `traffic`; here they are put in order. What follows the head is in `body` and `tunnel`.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::header::{ACCEPT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{ACCEPT, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
-use tokio::time::timeout;
 
-use super::body::{Account, Answer, RequestBody, Sending, State, Streamed};
+use super::body::{Account, Answer, RequestBody, State, Streamed};
 use super::pages::Refusal;
 use super::upstream::Upstream;
 use super::wire::{Phase, Stage};
@@ -45,28 +47,20 @@ pub(super) async fn forward(
     client: Rc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Hangup> {
-    let framed_once = is_framed_once(&client.phase, &request);
-    let accept = request.headers().get(ACCEPT).cloned();
-    let carried = if framed_once { carry(&worker, &client, request).await } else { Err(Refusal::BadRequest) };
-    match carried {
+    client.phase.request(!request.body().is_end_stream());
+    let method = request.method().clone();
+    match carry(&worker, &client, request).await {
         Ok(response) => {
             client.phase.enter(Stage::Answering);
             Ok(response)
         }
         Err(Refusal::Unmatched) if worker.settings.unmatched == Unmatched::Close => Err(Hangup),
         Err(refusal) => {
+            let accept = client.phase.field(&method, ACCEPT.as_str()).flatten();
             client.phase.answered();
-            Ok(refusal.page(accept.as_ref()))
+            Ok(refusal.page(&accept.unwrap_or_default()))
         }
     }
-}
-
-/// Whether the length of the request's body is told in one way only (RFC 9112 §6.1).
-fn is_framed_once(phase: &Phase, request: &Request<Incoming>) -> bool {
-    let chunked = request.headers().contains_key(TRANSFER_ENCODING);
-    let asked = chunked.then_some("content-length");
-    let has_length = phase.request(request.method(), !request.body().is_end_stream(), asked);
-    !chunked || has_length == Some(false)
 }
 
 async fn carry(
@@ -75,7 +69,7 @@ async fn carry(
     mut request: Request<Incoming>,
 ) -> Result<Response<Answer>, Refusal> {
     let began = clock::instant();
-    check(&request)?;
+    check(&request, &client.phase)?;
     let table = worker.table();
     settle_target(&mut request)?;
     let pool = table.find(&told_host(&request)?, request.uri().path()).ok_or(Refusal::Unmatched)?;
@@ -89,7 +83,7 @@ async fn carry(
         errand.admit(endpoint)?;
         let account = errand.account(worker, endpoint, began);
         let failed = match Upstream::get(worker, endpoint).await {
-            Ok(upstream) => match errand.send(upstream, endpoint).await {
+            Ok(upstream) => match errand.send(worker, upstream, endpoint).await {
                 Ok((upstream, response)) => {
                     return errand.answer(worker, client, endpoint, account, upstream, response);
                 }
@@ -111,7 +105,7 @@ async fn carry(
 }
 
 /// Refuses what is for no backend, or could be read in two ways by two readers (RFC 9112 §3.2, §6.1).
-fn check(request: &Request<Incoming>) -> Result<(), Refusal> {
+fn check(request: &Request<Incoming>, phase: &Phase) -> Result<(), Refusal> {
     let headers = request.headers();
     if [Method::CONNECT, Method::TRACE].contains(request.method()) {
         return Err(Refusal::Method);
@@ -120,8 +114,14 @@ fn check(request: &Request<Incoming>) -> Result<(), Refusal> {
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
         return Err(Refusal::BadRequest);
     }
-    if !is_chunked_alone(headers) {
-        return Err(Refusal::UnknownCoding);
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // Only a head without the field will do: one that was not kept cannot be vouched for.
+        if phase.field(request.method(), CONTENT_LENGTH.as_str()) != Some(None) {
+            return Err(Refusal::BadRequest);
+        }
+        if !is_chunked_alone(headers) {
+            return Err(Refusal::UnknownCoding);
+        }
     }
     if names_loop(headers) {
         return Err(Refusal::Loop);
@@ -146,16 +146,18 @@ fn told_host(request: &Request<Incoming>) -> Result<Cow<'_, str>, Refusal> {
 }
 
 /// A request on its way to a backend, with what another try would need.
-struct Errand {
+struct Errand<'a> {
+    client: &'a Client,
     // `None` while it is being sent.
     request: Option<Request<RequestBody>>,
     body: RequestBody,
+    method: Method,
     target: Uri,
     host: Option<HeaderValue>,
-    idempotent: bool,
+    old: bool,
     upgrade: Option<(Upgrade, OnUpgrade)>,
     tries: u32,
-    client: std::net::IpAddr,
+    address: IpAddr,
 }
 
 /// A try that came to nothing.
@@ -164,38 +166,57 @@ struct Failed {
     refusal: Refusal,
 }
 
-impl Errand {
+impl<'a> Errand<'a> {
     /// Makes the client's request one for a backend, as far as all backends get the same.
-    fn new(worker: &Worker, client: &Client, mut request: Request<Incoming>) -> Self {
+    fn new(worker: &Worker, client: &'a Client, mut request: Request<Incoming>) -> Self {
         let upgrade = wants_upgrade(request.headers()).map(|upgrade| (upgrade, hyper::upgrade::on(&mut request)));
         let address = client_address(request.headers(), &client.arrival, &worker.settings.trusted_proxies);
-        let (mut head, incoming) = request.into_parts();
-        let hop = Hop {
-            arrival: &client.arrival,
-            authority: None,
-            old: head.version == Version::HTTP_10,
-            upgrade: upgrade.as_ref().map(|(upgrade, _)| upgrade),
-        };
-        edit_request(&mut head.headers, hop);
-        head.version = Version::HTTP_11;
-        let body = RequestBody::new(incoming);
-        if body.sending().is_some_and(|sending| sending.is_chunked()) {
-            head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        Self {
-            target: head.uri.clone(),
+        let (head, incoming) = request.into_parts();
+        let mut errand = Self {
+            client,
+            request: None,
+            body: RequestBody::new(incoming),
+            method: head.method,
+            target: head.uri,
             host: head.headers.get(HOST).cloned(),
-            idempotent: head.method.is_idempotent(),
-            request: Some(Request::from_parts(head, body.clone())),
-            body,
+            old: head.version == Version::HTTP_10,
             upgrade,
             tries: 0,
-            client: address,
+            address,
+        };
+        errand.dress(head.headers);
+        errand
+    }
+
+    /// The request to be sent, with the client's fields made a backend's.
+    fn dress(&mut self, mut headers: HeaderMap) {
+        let upgrade = self.upgrade.as_ref().map(|(upgrade, _)| upgrade);
+        edit_request(&mut headers, Hop { arrival: &self.client.arrival, authority: None, old: self.old, upgrade });
+        if self.body.sending().is_some_and(|sending| sending.is_chunked()) {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
+        let mut request = Request::new(self.body.clone());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = headers;
+        self.request = Some(request);
+    }
+
+    /// Has the request again after it was sent in vain. Whether it could be had.
+    fn redress(&mut self) -> bool {
+        if self.request.is_some() {
+            return true;
+        }
+        let Some(mut fields) = self.client.phase.fields(&self.method) else { return false };
+        if let Some(host) = &self.host {
+            fields.insert(HOST, host.clone());
+        }
+        self.dress(fields);
+        true
     }
 
     fn draw(&self, worker: &Worker, pool: &Pool) -> Draw {
-        Draw { chance: worker.chance(), turn: pool.turn(worker.id), client: self.client }
+        Draw { chance: worker.chance(), turn: pool.turn(worker.id), client: self.address }
     }
 
     /// What the endpoint's options refuse.
@@ -217,21 +238,22 @@ impl Errand {
     /// Sends the request and waits for the head of the response.
     async fn send(
         &mut self,
+        worker: &Worker,
         mut upstream: Upstream,
         endpoint: &Endpoint,
     ) -> Result<(Upstream, Response<Incoming>), Failed> {
         // It is there: only this takes it, and puts it back before another try.
         let mut request = self.request.take().ok_or(Failed::other(Refusal::BadGateway))?;
         self.fit(&mut request, endpoint);
-        let spare = upstream.reused.then(|| copy(&request));
         let sent = upstream.sender.try_send_request(request);
-        let sent = in_time(sent, endpoint.options().timeout.std(), self.body.sending()).await?;
+        let sent = self.in_time(worker, sent, endpoint.options().timeout.std()).await?;
         match sent {
             Ok(response) => Ok((upstream, response)),
             Err(mut error) => {
                 let unsent = error.take_message();
+                // Its fields as they are: the next endpoint's own go over this one's.
                 let failed = self.judge(unsent.is_some(), upstream.reused, &error.into_error());
-                self.request = unsent.or(spare);
+                self.request = unsent;
                 Err(failed)
             }
         }
@@ -255,6 +277,40 @@ impl Errand {
         }
     }
 
+    /// Waits for the head of a response as long as `limit` from the start, or from the last that moved of the
+    /// request's body.
+    async fn in_time<T>(&self, worker: &Worker, sent: impl Future<Output = T>, limit: Duration) -> Result<T, Failed> {
+        let mut sent = pin!(sent);
+        let body = self.body.sending();
+        let (mut due, mut frames) = (self.wake_after(worker, limit), 0);
+        let head = poll_fn(|cx| {
+            if let Poll::Ready(head) = sent.as_mut().poll(cx) {
+                return Poll::Ready(Ok(head));
+            }
+            if worker.ticks.now() < due {
+                return Poll::Pending;
+            }
+            match body {
+                Some(body) if body.frames() > frames => frames = body.frames(),
+                Some(body) if body.client_is_slow() => return Poll::Ready(Err(Failed::other(Refusal::ClientTooSlow))),
+                _ => return Poll::Ready(Err(Failed::other(Refusal::GatewayTooSlow))),
+            }
+            due = self.wake_after(worker, limit);
+            Poll::Pending
+        })
+        .await;
+        self.client.phase.wake_at(None);
+        head
+    }
+
+    /// Has the connection's task woken when `limit` has passed. The tick at which.
+    fn wake_after(&self, worker: &Worker, limit: Duration) -> u32 {
+        let due = worker.ticks.after(limit);
+        self.client.phase.wake_at(Some(due));
+        worker.connections.expect(due);
+        due
+    }
+
     fn judge(&self, unsent: bool, reused: bool, error: &hyper::Error) -> Failed {
         match self.body.sending().map(|sending| sending.state()) {
             Some(State::TooLarge) => return Failed::other(Refusal::TooLarge),
@@ -271,10 +327,10 @@ impl Errand {
 
     fn may_try_again(&mut self, worker: &Worker, endpoint: &Endpoint, failure: Failure) -> bool {
         self.tries += 1;
-        self.request.is_some()
-            && self.tries <= endpoint.options().retries
-            && may_try_again(failure, self.idempotent, self.body.upload())
+        self.tries <= endpoint.options().retries
+            && may_try_again(failure, self.method.is_idempotent(), self.body.upload())
             && worker.budget.borrow_mut().spend()
+            && self.redress()
     }
 
     /// Makes the backend's response one for the client.
@@ -312,29 +368,4 @@ impl Failed {
 
 fn set_host(headers: &mut HeaderMap, host: HeaderValue) {
     headers.insert(HOST, host);
-}
-
-/// The same request for another connection. Its body goes on where the other's stands.
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(request.body().clone());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
-}
-
-/// Waits for the head of a response as long as `limit` from the start, or from the last that moved of the request's body.
-async fn in_time<T>(sent: impl Future<Output = T>, limit: Duration, body: Option<&Rc<Sending>>) -> Result<T, Failed> {
-    let mut sent = pin!(sent);
-    let mut frames = 0;
-    loop {
-        if let Ok(head) = timeout(limit, sent.as_mut()).await {
-            return Ok(head);
-        }
-        match body {
-            Some(body) if body.frames() > frames => frames = body.frames(),
-            Some(body) if body.client_is_slow() => return Err(Failed::other(Refusal::ClientTooSlow)),
-            _ => return Err(Failed::other(Refusal::GatewayTooSlow)),
-        }
-    }
 }

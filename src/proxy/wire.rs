@@ -1,35 +1,50 @@
 //! A client's connection as hyper sees it: a socket, and what the connection is doing.
 //!
-//! One coarse sweep per worker looks at every connection's phase once a second; no request sets a timer for it.
-//! Heads are kept as they came until their request is looked at: hyper drops a `Content-Length` that stands
-//! beside a `Transfer-Encoding` without a word, and such a request is to be refused, not repaired.
+//! One coarse sweep per worker looks at every connection's phase; no request sets a timer.
+//! The head of the request under way is kept as it came. hyper drops a `Content-Length` that stands beside a
+//! `Transfer-Encoding` without a word, and such a request is to be refused, not repaired; and a request that must be sent a
+//! second time is read from it again, which costs the many that need not nothing.
 
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::Settings;
 
-/// Seconds since the worker started, as its sweep counts them. Cheap to read; a second late at most.
+/// Steps of 50 ms since the worker started, as its sweep counts them. Cheap to read; a step late at most.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ticks(Arc<AtomicU32>);
 
 impl Ticks {
+    pub(super) const STEP: Duration = Duration::from_millis(50);
+
     pub(super) fn now(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(super) fn advance(&self) -> u32 {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    /// It is now so long after the start.
+    pub(super) fn set(&self, elapsed: Duration) -> u32 {
+        let now = Self::steps(elapsed);
+        self.0.store(now, Ordering::Relaxed);
+        now
+    }
+
+    /// The first tick that is at least `span` from now.
+    pub(super) fn after(&self, span: Duration) -> u32 {
+        self.now().saturating_add(Self::steps(span)).saturating_add(2)
+    }
+
+    pub(super) fn steps(span: Duration) -> u32 {
+        u32::try_from(span.as_millis() / Self::STEP.as_millis()).unwrap_or(u32::MAX - 2)
     }
 }
 
@@ -57,36 +72,80 @@ pub(super) enum Stage {
 pub(super) struct Phase {
     stage: AtomicU8,
     since: AtomicU32,
+    // The tick at which its task wants to be woken; 0 for none.
+    due: AtomicU32,
+    finishes: AtomicBool,
     ticks: Ticks,
     heads: Mutex<Heads>,
 }
 
-/// What came since the last head that was looked at. Nothing while a body comes.
+/// Heads as they came.
 #[derive(Debug, Default)]
 struct Heads {
-    bytes: Vec<u8>,
+    /// That of the request under way; empty if it was not kept.
+    current: Vec<u8>,
+    /// What came behind it. Nothing while a body comes.
+    next: Vec<u8>,
     in_body: bool,
 }
 
 impl Phase {
     pub(super) fn new(stage: Stage, ticks: &Ticks) -> Arc<Self> {
         let (stage, since) = (AtomicU8::new(stage as u8), AtomicU32::new(ticks.now()));
-        Arc::new(Self { stage, since, ticks: ticks.clone(), heads: Mutex::default() })
+        let (due, finishes) = (AtomicU32::new(0), AtomicBool::new(false));
+        Arc::new(Self { stage, since, due, finishes, ticks: ticks.clone(), heads: Mutex::default() })
     }
 
-    /// A request has been read, with or without a body to come. Whether its head as it came has a field of
-    /// that name; `None` if its head was not kept, which only happens to requests pipelined behind a body.
-    pub(super) fn request(&self, method: &Method, has_body: bool, asked: Option<&str>) -> Option<bool> {
+    /// A request has been read, with or without a body to come.
+    pub(super) fn request(&self, has_body: bool) {
         self.enter(Stage::Busy);
-        let mut heads = self.heads();
-        let found = asked.and_then(|name| heads.first(method)?.has_field(name).into());
-        if has_body {
-            heads.bytes.clear();
-        } else {
-            heads.pass();
+        self.heads().advance(has_body);
+    }
+
+    /// A field of the request under way, as it came. `None` also if its head was not kept, which only happens
+    /// to requests pipelined behind a body.
+    pub(super) fn field(&self, method: &Method, name: &str) -> Option<Field> {
+        let heads = self.heads();
+        let head = heads.current(method)?;
+        let value = head.split(|byte| *byte == b'\n').find_map(|line| {
+            let colon = memchr::memchr(b':', line)?;
+            let (found, value) = line.split_at(colon);
+            found
+                .eq_ignore_ascii_case(name.as_bytes())
+                .then(|| value.get(1..).unwrap_or_default().trim_ascii().to_vec())
+        });
+        Some(value)
+    }
+
+    /// The fields of the request under way, read again.
+    pub(super) fn fields(&self, method: &Method) -> Option<HeaderMap> {
+        let heads = self.heads();
+        let mut lines = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut request = httparse::Request::new(&mut lines);
+        request.parse(heads.current(method)?).ok()?;
+        let mut fields = HeaderMap::with_capacity(request.headers.len() + FIELDS_ADDED);
+        for line in request.headers.iter() {
+            fields.append(HeaderName::try_from(line.name).ok()?, HeaderValue::try_from(line.value).ok()?);
         }
-        heads.in_body = has_body;
-        found
+        Some(fields)
+    }
+
+    /// Its task wants to be woken at the tick `due`.
+    pub(super) fn wake_at(&self, due: Option<u32>) {
+        self.due.store(due.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    pub(super) fn due(&self) -> Option<u32> {
+        Some(self.due.load(Ordering::Relaxed)).filter(|due| *due > 0)
+    }
+
+    /// It is to end after what it is doing.
+    pub(super) fn finish(&self) {
+        self.finishes.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn finishes(&self) -> bool {
+        self.finishes.load(Ordering::Relaxed)
     }
 
     /// The answer is with the client; the next head may come.
@@ -132,39 +191,48 @@ impl Phase {
             _ => return false,
         };
         let still = self.ticks.now().saturating_sub(self.since.load(Ordering::Relaxed));
-        Duration::from_secs(u64::from(still)) > limit
+        still > Ticks::steps(limit)
     }
 }
 
-/// A head as it came.
-struct Head<'a>(&'a [u8]);
+/// What a field of a head that was kept says, if it is there.
+pub(super) type Field = Option<Vec<u8>>;
+
+/// hyper takes no more.
+const FIELDS_MAX: usize = 100;
+/// What is added on the way: the client's address, twice, its host and scheme, and `Via`.
+const FIELDS_ADDED: usize = 6;
 
 impl Heads {
     const BYTES_MAX: usize = 128 * 1024;
 
     fn keep(&mut self, bytes: &[u8]) {
-        if self.bytes.len() + bytes.len() <= Self::BYTES_MAX {
-            self.bytes.extend_from_slice(bytes);
+        if self.next.len() + bytes.len() <= Self::BYTES_MAX {
+            self.next.extend_from_slice(bytes);
         }
     }
 
-    /// The first head, if it is whole and one of `method`.
-    fn first(&self, method: &Method) -> Option<Head<'_>> {
-        let bytes = self.bytes.trim_ascii_start();
-        let head = bytes.get(..head_end(bytes)?)?;
-        let target = head.strip_prefix(method.as_str().as_bytes())?;
-        target.starts_with(b" ").then_some(Head(head))
-    }
-
-    /// Forgets the first head.
-    fn pass(&mut self) {
-        let blank = self.bytes.len() - self.bytes.trim_ascii_start().len();
-        let end = head_end(self.bytes.get(blank..).unwrap_or_default()).map_or(self.bytes.len(), |end| blank + end);
-        if end == self.bytes.len() {
-            self.bytes.clear();
+    /// The next head is the current one.
+    fn advance(&mut self, has_body: bool) {
+        self.current.clear();
+        let blank = self.next.len() - self.next.trim_ascii_start().len();
+        let end = head_end(self.next.get(blank..).unwrap_or_default()).map_or(0, |end| blank + end);
+        if end == self.next.len() {
+            std::mem::swap(&mut self.current, &mut self.next);
         } else {
-            self.bytes.drain(..end);
+            self.current.extend(self.next.drain(..end));
         }
+        if has_body || end == 0 {
+            self.next.clear();
+        }
+        self.in_body = has_body;
+    }
+
+    /// The current head, if it is one of `method`: else some of it was not kept.
+    fn current(&self, method: &Method) -> Option<&[u8]> {
+        let head = self.current.trim_ascii_start();
+        let target = head.strip_prefix(method.as_str().as_bytes())?;
+        target.starts_with(b" ").then_some(head)
     }
 }
 
@@ -175,15 +243,6 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
         [b'\r', b'\n', ..] => Some(at + 3),
         _ => None,
     })
-}
-
-impl Head<'_> {
-    fn has_field(&self, name: &str) -> bool {
-        self.0.split(|byte| *byte == b'\n').any(|line| {
-            let field = line.split(|byte| *byte == b':').next().unwrap_or_default();
-            field.eq_ignore_ascii_case(name.as_bytes())
-        })
-    }
 }
 
 thread_local! {
@@ -275,28 +334,36 @@ impl Write for Wire {
 mod tests {
     use super::*;
 
-    fn phase(bytes: &str) -> Arc<Phase> {
+    fn phase(bytes: &str, has_body: bool) -> Arc<Phase> {
         let phase = Phase::new(Stage::Fresh, &Ticks::default());
         phase.heads().keep(bytes.as_bytes());
+        phase.request(has_body);
         phase
     }
 
     #[test]
     fn a_field_is_found_in_the_head_of_the_request_and_nowhere_else() {
-        let asks = |bytes: &str| phase(bytes).request(&Method::POST, true, Some("content-length"));
-        assert_eq!(asks("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"), Some(true));
-        assert_eq!(asks("\r\nPOST / HTTP/1.1\nHost: a\ncontent-length:3\n\n"), Some(true));
-        assert_eq!(asks("POST / HTTP/1.1\r\nhost: a\r\n\r\n3\r\ncontent-length: 3\r\n\r\n"), Some(false));
+        let asks = |bytes: &str| {
+            let found = phase(bytes, true).field(&Method::POST, "content-length");
+            found.map(|value| value.map(|value| String::from_utf8(value).unwrap().trim().to_owned()))
+        };
+        assert_eq!(asks("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"), Some(Some("3".into())));
+        assert_eq!(asks("\r\nPOST / HTTP/1.1\nHost: a\ncontent-length:3\n\n"), Some(Some("3".into())));
+        assert_eq!(asks("POST / HTTP/1.1\r\nhost: a\r\n\r\n3\r\ncontent-length: 3\r\n\r\n"), Some(None));
         assert_eq!(asks("ost: a\r\n\r\n"), None, "the rest of a head whose beginning was not kept");
         assert_eq!(asks("POST / HTTP/1.1\r\nhost: a\r\n"), None);
     }
 
     #[test]
-    fn requests_are_passed_one_by_one() {
-        let phase = phase("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\nx: 1\r\n\r\n");
-        assert_eq!(phase.request(&Method::GET, false, Some("x")), Some(false));
-        assert_eq!(phase.request(&Method::GET, false, Some("x")), Some(false));
-        assert_eq!(phase.request(&Method::POST, true, Some("x")), Some(true));
-        assert!(phase.heads().bytes.is_empty());
+    fn requests_are_passed_one_by_one_and_can_be_read_again() {
+        let phase =
+            phase("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\nx: 1\r\nx: 2\r\n\r\nbody", false);
+        assert!(phase.fields(&Method::GET).unwrap().is_empty());
+        phase.request(false);
+        assert!(phase.fields(&Method::GET).unwrap().is_empty());
+        phase.request(true);
+        let fields = phase.fields(&Method::POST).unwrap();
+        assert_eq!(fields.get_all("x").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert!(phase.heads().next.is_empty(), "a body is not kept");
     }
 }
