@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::header::{ACCEPT, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{ACCEPT, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
@@ -29,6 +29,9 @@ use crate::traffic::{
     Arrival, Draw, Endpoint, Failure, Hop, Pool, Upgrade, client_address, edit_request, edit_response,
     is_chunked_alone, may_try_again, names_loop, pick, request_host, wants_upgrade,
 };
+
+/// How long a body is held back for a backend that does not say whether it wants it.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// Whose requests they are: one connection.
 pub(super) struct Client {
@@ -47,7 +50,8 @@ pub(super) async fn forward(
     client: Rc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Hangup> {
-    client.phase.request(!request.body().is_end_stream());
+    let has_body = !request.body().is_end_stream();
+    client.phase.request(has_body);
     let method = request.method().clone();
     match carry(&worker, &client, request).await {
         Ok(response) => {
@@ -57,6 +61,9 @@ pub(super) async fn forward(
         Err(Refusal::Unmatched) if worker.settings.unmatched == Unmatched::Close => Err(Hangup),
         Err(refusal) => {
             let accept = client.phase.field(&method, ACCEPT.as_str()).flatten();
+            if has_body {
+                client.phase.linger();
+            }
             client.phase.answered();
             Ok(refusal.page(&accept.unwrap_or_default()))
         }
@@ -172,14 +179,16 @@ impl<'a> Errand<'a> {
         let upgrade = wants_upgrade(request.headers()).map(|upgrade| (upgrade, hyper::upgrade::on(&mut request)));
         let address = client_address(request.headers(), &client.arrival, &worker.settings.trusted_proxies);
         let (head, incoming) = request.into_parts();
+        let old = head.version == Version::HTTP_10;
+        let expects = !old && head.headers.contains_key(EXPECT);
         let mut errand = Self {
             client,
             request: None,
-            body: RequestBody::new(incoming),
+            body: RequestBody::new(incoming, expects),
             method: head.method,
             target: head.uri,
             host: head.headers.get(HOST).cloned(),
-            old: head.version == Version::HTTP_10,
+            old,
             upgrade,
             tries: 0,
             address,
@@ -199,6 +208,13 @@ impl<'a> Errand<'a> {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();
         *request.headers_mut() = headers;
+        if let Some(gate) = self.body.sending().and_then(|sending| sending.gate()).cloned() {
+            hyper::ext::on_informational(&mut request, move |response| {
+                if response.status() == StatusCode::CONTINUE {
+                    gate.open();
+                }
+            });
+        }
         self.request = Some(request);
     }
 
@@ -282,7 +298,9 @@ impl<'a> Errand<'a> {
     async fn in_time<T>(&self, worker: &Worker, sent: impl Future<Output = T>, limit: Duration) -> Result<T, Failed> {
         let mut sent = pin!(sent);
         let body = self.body.sending();
-        let (mut due, mut frames) = (self.wake_after(worker, limit), 0);
+        let held = || body.and_then(|body| body.gate());
+        let first = if held().is_some() { limit.min(CONTINUE_WAIT) } else { limit };
+        let (mut due, mut frames) = (self.wake_after(worker, first), 0);
         let head = poll_fn(|cx| {
             if let Poll::Ready(head) = sent.as_mut().poll(cx) {
                 return Poll::Ready(Ok(head));
@@ -291,6 +309,8 @@ impl<'a> Errand<'a> {
                 return Poll::Pending;
             }
             match body {
+                // Backends that know nothing of expectations wait for the body without a word.
+                Some(_) if held().is_some() => held().into_iter().for_each(|gate| gate.open()),
                 Some(body) if body.frames() > frames => frames = body.frames(),
                 Some(body) if body.client_is_slow() => return Poll::Ready(Err(Failed::other(Refusal::ClientTooSlow))),
                 _ => return Poll::Ready(Err(Failed::other(Refusal::GatewayTooSlow))),

@@ -64,6 +64,8 @@ pub(super) enum Stage {
     Answering,
     /// Both sides speak another protocol.
     Tunnel,
+    /// The answer went out before the request had come in; the rest is read and dropped.
+    Lingering,
 }
 
 /// A connection's stage, and the tick of its last progress. Atomics because hyper wants an upgradable connection
@@ -75,6 +77,7 @@ pub(super) struct Phase {
     // The tick at which its task wants to be woken; 0 for none.
     due: AtomicU32,
     finishes: AtomicBool,
+    lingers: AtomicBool,
     ticks: Ticks,
     heads: Mutex<Heads>,
 }
@@ -92,8 +95,9 @@ struct Heads {
 impl Phase {
     pub(super) fn new(stage: Stage, ticks: &Ticks) -> Arc<Self> {
         let (stage, since) = (AtomicU8::new(stage as u8), AtomicU32::new(ticks.now()));
-        let (due, finishes) = (AtomicU32::new(0), AtomicBool::new(false));
-        Arc::new(Self { stage, since, due, finishes, ticks: ticks.clone(), heads: Mutex::default() })
+        let [finishes, lingers] = [false, false].map(AtomicBool::new);
+        let due = AtomicU32::new(0);
+        Arc::new(Self { stage, since, due, finishes, lingers, ticks: ticks.clone(), heads: Mutex::default() })
     }
 
     /// A request has been read, with or without a body to come.
@@ -139,6 +143,11 @@ impl Phase {
         Some(self.due.load(Ordering::Relaxed)).filter(|due| *due > 0)
     }
 
+    /// The client may still be sending what nobody reads: closing now could take the answer from it.
+    pub(super) fn linger(&self) {
+        self.lingers.store(true, Ordering::Relaxed);
+    }
+
     /// It is to end after what it is doing.
     pub(super) fn finish(&self) {
         self.finishes.store(true, Ordering::Relaxed);
@@ -173,6 +182,9 @@ impl Phase {
 
     /// Bytes came from the client.
     fn on_read(&self) {
+        if self.is(Stage::Lingering) {
+            return;
+        }
         if self.is(Stage::Idle) || self.is(Stage::Fresh) {
             self.enter(Stage::Head);
         } else if !self.is(Stage::Head) {
@@ -188,6 +200,7 @@ impl Phase {
             stage if stage == Stage::Idle as u8 => settings.keep_alive,
             stage if stage == Stage::Answering as u8 => settings.body_idle,
             stage if stage == Stage::Tunnel as u8 => settings.tunnel_idle,
+            stage if stage == Stage::Lingering as u8 => LINGER_MAX,
             _ => return false,
         };
         let still = self.ticks.now().saturating_sub(self.since.load(Ordering::Relaxed));
@@ -250,15 +263,21 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 * 1024].into());
 }
 
+/// How long, and for how many bytes, a client that was answered early may go on sending.
+const LINGER_MAX: Duration = Duration::from_secs(5);
+const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// The socket.
 pub(super) struct Wire {
     socket: TokioIo<TcpStream>,
     phase: Arc<Phase>,
+    // Read and dropped so far; `None` before the answer's end was sent.
+    lingered: Option<usize>,
 }
 
 impl Wire {
     pub(super) fn new(socket: TcpStream, phase: Arc<Phase>) -> Self {
-        Self { socket: TokioIo::new(socket), phase }
+        Self { socket: TokioIo::new(socket), phase, lingered: None }
     }
 }
 
@@ -326,7 +345,32 @@ impl Write for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        if self.lingered.is_none() {
+            ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
+            self.lingered = Some(0);
+            self.phase.enter(Stage::Lingering);
+        }
+        if self.phase.lingers.load(Ordering::Relaxed) {
+            return self.poll_linger(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Wire {
+    /// Reads and drops until the client has seen the end (RFC 9112 §9.6).
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let lingered = self.lingered.get_or_insert(0);
+        SCRATCH.with_borrow_mut(|scratch| {
+            loop {
+                let mut came = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut self.socket).poll_read(cx, came.unfilled()))?;
+                *lingered += came.filled().len();
+                if came.filled().is_empty() || *lingered > LINGER_BYTES_MAX {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
     }
 }
 

@@ -281,3 +281,33 @@ fn an_upload_of_any_size_passes_at_the_backends_pace() {
     }
     assert_eq!(wire.message().unwrap().status(), 200);
 }
+
+#[test]
+fn a_backend_that_knows_nothing_of_expectations_gets_the_body_after_a_while() {
+    let backend = Backend::answering(OK);
+    let town = Town::serving(&backend.url(), &[]);
+    let mut wire = town.connect();
+    wire.send("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n");
+    assert_eq!(wire.message().unwrap().status(), 100);
+    wire.send("hello");
+    assert_eq!(wire.message().unwrap().status(), 200);
+    assert_eq!(backend.heard().text(), "hello");
+}
+
+#[test]
+fn an_early_answer_ends_both_connections() {
+    let ended = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&ended);
+    let backend = Backend::new(move |mut wire| {
+        wire.head();
+        wire.send("HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno");
+        while wire.exactly(1).is_some() {}
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    let mut wire = town.connect();
+    wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\nbegin");
+    assert_eq!(wire.message().unwrap().status(), 401);
+    assert!(wire.has_ended());
+    until("the backend's connection has ended", || ended.load(Ordering::SeqCst) == 1);
+}
