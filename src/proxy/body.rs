@@ -238,7 +238,7 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.sending().map_or(SizeHint::with_exact(0), |sending| sending.size.clone())
+        self.sending().map_or(SizeHint::with_exact(0), |sending| sending.size)
     }
 }
 

@@ -301,7 +301,7 @@ impl<'a> Errand<'a> {
         let held = || body.and_then(|body| body.gate());
         let first = if held().is_some() { limit.min(CONTINUE_WAIT) } else { limit };
         let (mut due, mut frames) = (self.wake_after(worker, first), 0);
-        let head = poll_fn(|cx| {
+        let answered = poll_fn(|cx| {
             if let Poll::Ready(head) = sent.as_mut().poll(cx) {
                 return Poll::Ready(Ok(head));
             }
@@ -320,7 +320,7 @@ impl<'a> Errand<'a> {
         })
         .await;
         self.client.phase.wake_at(None);
-        head
+        answered
     }
 
     /// Has the connection's task woken when `limit` has passed. The tick at which.

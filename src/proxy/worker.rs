@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -58,7 +59,18 @@ pub(super) struct Worker {
 /// over an await nor write to a reference count that other workers write to.
 struct View {
     cache: Cache<Arc<ArcSwap<Table>>, Arc<Table>>,
-    seen: Rc<Arc<Table>>,
+    seen: Rc<Seen>,
+}
+
+/// A table as it was when a request came.
+pub(super) struct Seen(Arc<Table>);
+
+impl Deref for Seen {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.0
+    }
 }
 
 /// Opens a worker's socket. `first` finds out whether somebody else has the port: with `SO_REUSEPORT` alone
@@ -99,7 +111,7 @@ pub(super) fn run(start: Start) {
 async fn serve(start: Start) -> io::Result<()> {
     let listener = TcpListener::from_std(start.listener)?;
     let cache = Cache::new(Arc::clone(&start.table));
-    let seen = Rc::new(start.table.load_full());
+    let seen = Rc::new(Seen(start.table.load_full()));
     let worker = Rc::new(Worker {
         id: start.id,
         pools: Pools::new(&start.settings),
@@ -208,11 +220,11 @@ async fn sweep(worker: Rc<Worker>) {
 
 impl Worker {
     /// The table as it is now.
-    pub(super) fn table(&self) -> Rc<Arc<Table>> {
+    pub(super) fn table(&self) -> Rc<Seen> {
         let view = &mut *self.view.borrow_mut();
         let now = view.cache.load();
-        if !Arc::ptr_eq(now, &view.seen) {
-            view.seen = Rc::new(Arc::clone(now));
+        if !Arc::ptr_eq(now, &view.seen.0) {
+            view.seen = Rc::new(Seen(Arc::clone(now)));
         }
         Rc::clone(&view.seen)
     }

@@ -39,18 +39,36 @@ const ODD: u8 = 2;
 /// The kind of each byte.
 static KINDS: [u8; 256] = {
     let mut kinds = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        kinds[byte] = match byte as u8 {
+    let mut byte: u8 = 255;
+    loop {
+        kinds[byte as usize] = match byte {
             b'A'..=b'Z' => UPPER,
-            0..=b' ' | 0x7f.. => ODD,
-            b'/' | b'?' | b'#' | b'@' | b':' | b'\\' | b'"' | b'<' | b'>' => ODD,
-            b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}' | b',' => ODD,
+            0..=b' '
+            | 0x7f..
+            | b'/'
+            | b'?'
+            | b'#'
+            | b'@'
+            | b':'
+            | b'\\'
+            | b'"'
+            | b'<'
+            | b'>'
+            | b'['
+            | b']'
+            | b'^'
+            | b'`'
+            | b'{'
+            | b'|'
+            | b'}'
+            | b',' => ODD,
             _ => 0,
         };
-        byte += 1;
+        if byte == 0 {
+            break kinds;
+        }
+        byte -= 1;
     }
-    kinds
 };
 
 #[cfg(test)]

@@ -68,7 +68,9 @@ impl World {
 
     fn of(changes: impl IntoIterator<Item = Change>) -> Self {
         let mut world = Self::default();
-        changes.into_iter().for_each(|change| world.change(&change));
+        for change in changes {
+            world.change(&change);
+        }
         world
     }
 
@@ -106,10 +108,8 @@ const HOSTS: [&str; 7] = ["a.x", "b.a.x", "*.x", "*.a.x", "*", "c", "*.b.a.x"];
 const ASKED: [&str; 9] = ["a.x", "b.a.x", "c.b.a.x", "q.x", "x", "c", "", "z", "ba.x"];
 
 fn some_path() -> impl Strategy<Value = String> {
-    prop::collection::vec(prop::sample::select(vec!["a", "b", "ab", ""]), 0..4).prop_map(|segments| {
-        let path: String = segments.iter().map(|segment| format!("/{segment}")).collect();
-        if path.is_empty() { "/".into() } else { path }
-    })
+    prop::collection::vec(prop::sample::select(vec!["a", "b", "ab", ""]), 0..4)
+        .prop_map(|segments| format!("/{}", segments.join("/")))
 }
 
 fn some_edit() -> impl Strategy<Value = Edit> {

@@ -178,7 +178,7 @@ fn a_body_that_is_declared_too_large_never_reaches_the_backend() {
 fn a_body_that_grows_too_large_is_broken_off() {
     let backend = Backend::hearing(|mut wire, tell| {
         let mut head = wire.head().unwrap();
-        while let Some(Some(chunk)) = wire.chunk() {
+        while let Some(chunk) = wire.chunk() {
             head.body.extend(chunk);
         }
         tell(head);
