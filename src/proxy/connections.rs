@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::Settings;
-use super::wire::Phase;
+use super::phase::Phase;
 
 /// See the module.
 #[derive(Debug)]

@@ -8,8 +8,11 @@
 mod body;
 mod connections;
 mod dial;
+mod errand;
 mod forward;
+mod heads;
 mod pages;
+mod phase;
 mod prober;
 mod resolve;
 mod settings;

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::Account;
-use super::wire::{Phase, Stage};
+use super::phase::{Phase, Stage};
 use super::worker::Worker;
 use crate::lifecycle;
 

@@ -22,9 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::{Connections, Place};
 use super::forward::{Client, forward};
+use super::phase::{Phase, Stage, Ticks};
 use super::resolve::Resolver;
 use super::upstream::Pools;
-use super::wire::{Phase, Stage, Ticks, Wire};
+use super::wire::Wire;
 use super::{Settings, pages};
 use crate::clock;
 use crate::lifecycle;
@@ -173,7 +174,7 @@ async fn connection(worker: Rc<Worker>, client: Rc<Client>, wire: Wire, place: P
     let (phase, connections) = (Arc::clone(&client.phase), Rc::clone(&worker.connections));
     let service = service_fn(move |request| forward(Rc::clone(&worker), Rc::clone(&client), request));
     let mut builder = http1::Builder::new();
-    // The sweep keeps the time; see `wire`.
+    // The sweep keeps the time; see `phase`.
     builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_header_size(HEAD_BYTES_MAX);
     let mut connection = pin!(builder.serve_connection(wire, service).with_upgrades());
     poll_fn(|cx| {

@@ -1,8 +1,10 @@
 //! The proxy, as clients and backends meet it.
 
+mod applies;
 mod bodies;
 mod fields;
 mod framing;
+mod probes;
 mod routing;
 mod tries;
 mod tunnels;

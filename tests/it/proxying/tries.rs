@@ -234,3 +234,36 @@ fn what_outlasts_the_grace_is_cut() {
     town.stop(std::time::Duration::from_millis(10));
     assert!(wire.message().is_none());
 }
+
+#[test]
+fn a_restarted_backend_costs_no_request_however_many_connections_it_left_behind() {
+    use std::sync::atomic::AtomicBool;
+    let together = std::sync::Arc::new(std::sync::Barrier::new(4));
+    let restarted = std::sync::Arc::new(AtomicBool::new(false));
+    let (barrier, is_restarted) = (std::sync::Arc::clone(&together), std::sync::Arc::clone(&restarted));
+    let backend = Backend::new(move |mut wire| {
+        if !is_restarted.load(Ordering::SeqCst) {
+            wire.message();
+            barrier.wait();
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+            wire.head();
+            return;
+        }
+        while wire.message().is_some() {
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nnew");
+        }
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    let mut wires: Vec<_> = (0..4).map(|_| town.connect()).collect();
+    for wire in &mut wires {
+        wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    }
+    for wire in &mut wires {
+        assert_eq!(wire.message().unwrap().text(), "ok");
+    }
+    assert_eq!(backend.connections(), 4);
+    restarted.store(true, Ordering::SeqCst);
+    for _ in 0..8 {
+        assert_eq!(town.get("a", "/").text(), "new");
+    }
+}
