@@ -5,6 +5,7 @@
 //! change how long it takes.
 
 mod nginx;
+mod table;
 mod under_test;
 
 use std::path::Path;
@@ -56,6 +57,9 @@ fn main() {
         && command == "serve"
     {
         return under_test::serve(backend);
+    }
+    if arguments.iter().any(|argument| argument == "table") {
+        return table::measure();
     }
     for tool in ["nginx", "wrk", "taskset"] {
         let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).stdout(Stdio::null()).status();

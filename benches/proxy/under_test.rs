@@ -53,7 +53,8 @@ fn table(backend: &str) -> Table {
     Table::build(&catalog, &Defaults::default())
 }
 
-fn head() -> Arc<Head> {
+/// Some session.
+pub fn head() -> Arc<Head> {
     let instance = InstanceName::parse("shop-1").expect("a name");
     Arc::new(Head {
         id: SessionId::new(&instance, Time(0), 0),

@@ -6,5 +6,6 @@ mod fields;
 mod framing;
 mod probes;
 mod routing;
+mod slowness;
 mod tries;
 mod tunnels;
