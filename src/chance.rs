@@ -9,3 +9,8 @@ pub fn bits() -> u128 {
     getrandom::fill(&mut bits).expect("the system's source of randomness works");
     u128::from_ne_bytes(bits)
 }
+
+/// 64 random bits to begin a sequence with that only spreads load.
+pub fn seed() -> u64 {
+    getrandom::u64().unwrap_or(1)
+}

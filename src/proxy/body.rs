@@ -7,7 +7,9 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
@@ -18,7 +20,6 @@ use hyper::body::Incoming;
 use super::forward::Client;
 use super::pages::Refusal;
 use super::upstream::Upstream;
-use super::wire::Stage;
 use super::worker::Worker;
 use crate::clock;
 use crate::traffic::{Lease, Seen, Upload};
@@ -29,6 +30,9 @@ pub(super) enum Broken {
     /// The request's grew past `max_body_size`.
     #[error("the body is larger than allowed")]
     TooLarge,
+    /// The answer has come and gone without it.
+    #[error("nobody wants the rest of the body")]
+    Abandoned,
     /// Its sender went away, or broke the framing.
     #[error(transparent)]
     Source(#[from] hyper::Error),
@@ -44,12 +48,40 @@ pub(super) enum RequestBody {
 
 /// A request body under way.
 pub(super) struct Sending {
-    incoming: RefCell<Incoming>,
+    // `None` once nobody wants it any more.
+    incoming: RefCell<Option<Incoming>>,
+    size: SizeHint,
+    gate: Option<Arc<Gate>>,
+    waker: RefCell<Option<Waker>>,
     bytes_max: Cell<u64>,
     bytes: Cell<u64>,
     frames: Cell<u64>,
     state: Cell<State>,
     client_is_slow: Cell<bool>,
+}
+
+/// Holds a body back until the backend wants it (RFC 9110 §10.1.1). hyper asks the client for it when it is first
+/// polled, and calls back from where it demands `Sync`, so this is no `Cell`.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    open: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Gate {
+    pub(super) fn open(&self) {
+        self.open.store(true, Ordering::Relaxed);
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn wait(&self, cx: &Context<'_>) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+    }
 }
 
 /// How far a request body is.
@@ -63,12 +95,16 @@ pub(super) enum State {
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming) -> Self {
+    /// The body of a client's request, to be `held` until the backend wants it.
+    pub(super) fn new(incoming: Incoming, held: bool) -> Self {
         if incoming.is_end_stream() {
             return Self::None;
         }
         Self::Streamed(Rc::new(Sending {
-            incoming: RefCell::new(incoming),
+            size: incoming.size_hint(),
+            incoming: RefCell::new(Some(incoming)),
+            gate: held.then(Arc::default),
+            waker: RefCell::default(),
             bytes_max: Cell::new(u64::MAX),
             bytes: Cell::new(0),
             frames: Cell::new(0),
@@ -82,6 +118,11 @@ impl RequestBody {
             Self::None => None,
             Self::Streamed(sending) => Some(sending),
         }
+    }
+
+    /// Nobody wants the rest of it. Whether there is a rest.
+    pub(super) fn abandon(&self) -> bool {
+        self.sending().is_some_and(|sending| sending.abandon())
     }
 
     /// How far it is, in the words of whoever decides on retries.
@@ -102,12 +143,12 @@ impl Sending {
     /// Its declared length is known to be more than `bytes_max`; else it is held to that from here on.
     pub(super) fn exceeds(&self, bytes_max: u64) -> bool {
         self.bytes_max.set(bytes_max);
-        self.incoming.borrow().size_hint().lower() > bytes_max
+        self.size.lower() > bytes_max
     }
 
     /// Whether its length is not known beforehand.
     pub(super) fn is_chunked(&self) -> bool {
-        self.incoming.borrow().size_hint().exact().is_none()
+        self.size.exact().is_none()
     }
 
     /// Bytes taken from the client.
@@ -125,9 +166,39 @@ impl Sending {
         self.client_is_slow.get()
     }
 
+    /// What holds it back, while something does.
+    pub(super) fn gate(&self) -> Option<&Arc<Gate>> {
+        self.gate.as_ref().filter(|gate| !gate.is_open())
+    }
+
+    /// Nobody wants the rest of it. Whether there is a rest.
+    fn abandon(&self) -> bool {
+        if self.state.get() == State::Ended {
+            return false;
+        }
+        self.incoming.take();
+        self.waker.take().into_iter().for_each(Waker::wake);
+        self.gate.iter().for_each(|gate| gate.open());
+        true
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.borrow().as_ref().is_some_and(Body::is_end_stream)
+    }
+
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx);
+        if let Some(gate) = self.gate() {
+            gate.wait(cx);
+            return Poll::Pending;
+        }
+        let polled = match &mut *self.incoming.borrow_mut() {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => return Poll::Ready(Some(Err(Broken::Abandoned))),
+        };
         self.client_is_slow.set(polled.is_pending());
+        if polled.is_pending() {
+            self.waker.replace(Some(cx.waker().clone()));
+        }
         let frame = match ready!(polled) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
@@ -145,7 +216,7 @@ impl Sending {
             self.state.set(State::TooLarge);
             return Poll::Ready(Some(Err(Broken::TooLarge)));
         }
-        let ended = self.incoming.borrow().is_end_stream();
+        let ended = self.is_end_stream();
         self.state.set(if ended { State::Ended } else { State::Begun });
         Poll::Ready(Some(Ok(frame)))
     }
@@ -163,11 +234,11 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.sending().is_none_or(|sending| sending.incoming.borrow().is_end_stream())
+        self.sending().is_none_or(|sending| sending.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.sending().map_or(SizeHint::with_exact(0), |sending| sending.incoming.borrow().size_hint())
+        self.sending().map_or(SizeHint::with_exact(0), |sending| sending.size)
     }
 }
 
@@ -283,7 +354,10 @@ impl Drop for Streamed {
         if self.incoming.is_end_stream() {
             self.release();
         }
-        self.client.phase.enter(Stage::Idle);
+        if self.account.body.abandon() {
+            self.client.phase.linger();
+        }
+        self.client.phase.answered();
     }
 }
 

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::Settings;
-use super::wire::Phase;
+use super::phase::Phase;
 
 /// See the module.
 #[derive(Debug)]
@@ -22,12 +23,15 @@ pub(super) struct Connections {
     next: Cell<u64>,
     total: Arc<AtomicUsize>,
     emptied: Notify,
+    // No connection wants to be woken before this tick.
+    earliest: Cell<u32>,
 }
 
 #[derive(Debug)]
 struct Entry {
     phase: Arc<Phase>,
-    finish: Option<oneshot::Sender<()>>,
+    // Both known once its task has begun.
+    waker: Option<Waker>,
     abort: Option<AbortHandle>,
 }
 
@@ -40,7 +44,8 @@ pub(super) struct Place {
 
 impl Connections {
     pub(super) fn new(total: Arc<AtomicUsize>) -> Rc<Self> {
-        Rc::new(Self { open: RefCell::default(), next: Cell::new(0), total, emptied: Notify::new() })
+        let (next, earliest) = (Cell::new(0), Cell::new(u32::MAX));
+        Rc::new(Self { open: RefCell::default(), next, total, emptied: Notify::new(), earliest })
     }
 
     /// How many there are, over all workers.
@@ -48,11 +53,11 @@ impl Connections {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// A place for a task that is about to start. `finish` tells it to end after what it is doing.
-    pub(super) fn enter(self: &Rc<Self>, phase: &Arc<Phase>, finish: Option<oneshot::Sender<()>>) -> Place {
+    /// A place for a task that is about to start.
+    pub(super) fn enter(self: &Rc<Self>, phase: &Arc<Phase>) -> Place {
         let id = self.next.replace(self.next.get() + 1);
         self.total.fetch_add(1, Ordering::Relaxed);
-        self.open.borrow_mut().insert(id, Entry { phase: Arc::clone(phase), finish, abort: None });
+        self.open.borrow_mut().insert(id, Entry { phase: Arc::clone(phase), waker: None, abort: None });
         Place { list: Rc::clone(self), id }
     }
 
@@ -63,6 +68,33 @@ impl Connections {
         }
     }
 
+    /// Lets the task in `place` be woken. Its waker stays the same as long as it lives.
+    pub(super) fn can_wake(&self, id: u64, waker: Waker) {
+        if let Some(entry) = self.open.borrow_mut().get_mut(&id) {
+            entry.waker = Some(waker);
+        }
+    }
+
+    /// Some connection wants to be woken at `due`.
+    pub(super) fn expect(&self, due: u32) {
+        self.earliest.set(self.earliest.get().min(due));
+    }
+
+    /// Wakes those that are due. Looks at them only when one can be.
+    pub(super) fn wake_due(&self, now: u32) {
+        if now < self.earliest.get() {
+            return;
+        }
+        self.earliest.set(u32::MAX);
+        for entry in self.open.borrow().values() {
+            match entry.phase.due() {
+                Some(due) if due > now => self.expect(due),
+                Some(_) => entry.wake(),
+                None => {}
+            }
+        }
+    }
+
     /// Cuts what has stood still for too long.
     pub(super) fn sweep(&self, settings: &Settings) {
         self.cut(|entry| entry.phase.is_overdue(settings));
@@ -70,8 +102,9 @@ impl Connections {
 
     /// Tells all to end after what they are doing.
     pub(super) fn finish_all(&self) {
-        for entry in self.open.borrow_mut().values_mut() {
-            entry.finish.take().map(|finish| finish.send(()));
+        for entry in self.open.borrow().values() {
+            entry.phase.finish();
+            entry.wake();
         }
     }
 
@@ -93,6 +126,14 @@ impl Connections {
             if let Some(abort) = &entry.abort {
                 abort.abort();
             }
+        }
+    }
+}
+
+impl Entry {
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
         }
     }
 }

@@ -4,29 +4,23 @@
 //! decision is made in `traffic`; here they are put in order. What follows the head is in `body` and `tunnel`.
 
 use std::borrow::Cow;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use http::header::{ACCEPT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{ACCEPT, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
-use tokio::time::timeout;
+use http::{Method, Request, Response, Version};
+use hyper::body::{Body as _, Incoming};
 
-use super::body::{Account, Answer, RequestBody, Sending, State, Streamed};
+use super::Unmatched;
+use super::body::Answer;
+use super::errand::{Errand, Failed};
 use super::pages::Refusal;
+use super::phase::{Phase, Stage};
 use super::upstream::Upstream;
-use super::wire::{Phase, Stage};
 use super::worker::Worker;
-use super::{Unmatched, tunnel};
 use crate::clock;
-use crate::traffic::{
-    Arrival, Draw, Endpoint, Failure, Hop, Pool, Upgrade, client_address, edit_request, edit_response,
-    is_chunked_alone, may_try_again, names_loop, pick, request_host, wants_upgrade,
-};
+use crate::traffic::{Arrival, Failure, is_chunked_alone, names_loop, pick, request_host};
 
 /// Whose requests they are: one connection.
 pub(super) struct Client {
@@ -45,8 +39,9 @@ pub(super) async fn forward(
     client: Rc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Hangup> {
-    client.phase.enter(Stage::Busy);
-    let accept = request.headers().get(ACCEPT).cloned();
+    let has_body = !request.body().is_end_stream();
+    client.phase.request(has_body);
+    let method = request.method().clone();
     match carry(&worker, &client, request).await {
         Ok(response) => {
             client.phase.enter(Stage::Answering);
@@ -54,8 +49,12 @@ pub(super) async fn forward(
         }
         Err(Refusal::Unmatched) if worker.settings.unmatched == Unmatched::Close => Err(Hangup),
         Err(refusal) => {
-            client.phase.enter(Stage::Idle);
-            Ok(refusal.page(accept.as_ref()))
+            let accept = client.phase.field(&method, ACCEPT.as_str()).flatten();
+            if has_body {
+                client.phase.linger();
+            }
+            client.phase.answered();
+            Ok(refusal.page(&accept.unwrap_or_default()))
         }
     }
 }
@@ -66,7 +65,7 @@ async fn carry(
     mut request: Request<Incoming>,
 ) -> Result<Response<Answer>, Refusal> {
     let began = clock::instant();
-    check(&request)?;
+    check(&request, &client.phase)?;
     let table = worker.table();
     settle_target(&mut request)?;
     let pool = table.find(&told_host(&request)?, request.uri().path()).ok_or(Refusal::Unmatched)?;
@@ -79,8 +78,8 @@ async fn carry(
         let endpoint = pool.members().get(place).ok_or(Refusal::BadGateway)?;
         errand.admit(endpoint)?;
         let account = errand.account(worker, endpoint, began);
-        let failed = match Upstream::get(worker, endpoint).await {
-            Ok(upstream) => match errand.send(upstream, endpoint).await {
+        let failed = match Upstream::get(worker, endpoint, errand.needs_fresh()).await {
+            Ok(upstream) => match errand.send(worker, upstream, endpoint).await {
                 Ok((upstream, response)) => {
                     return errand.answer(worker, client, endpoint, account, upstream, response);
                 }
@@ -102,7 +101,7 @@ async fn carry(
 }
 
 /// Refuses what is for no backend, or could be read in two ways by two readers (RFC 9112 §3.2, §6.1).
-fn check(request: &Request<Incoming>) -> Result<(), Refusal> {
+fn check(request: &Request<Incoming>, phase: &Phase) -> Result<(), Refusal> {
     let headers = request.headers();
     if [Method::CONNECT, Method::TRACE].contains(request.method()) {
         return Err(Refusal::Method);
@@ -111,8 +110,14 @@ fn check(request: &Request<Incoming>) -> Result<(), Refusal> {
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
         return Err(Refusal::BadRequest);
     }
-    if !is_chunked_alone(headers) {
-        return Err(Refusal::UnknownCoding);
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // Only a head without the field will do: one that was not kept cannot be vouched for.
+        if phase.field(request.method(), CONTENT_LENGTH.as_str()) != Some(None) {
+            return Err(Refusal::BadRequest);
+        }
+        if !is_chunked_alone(headers) {
+            return Err(Refusal::UnknownCoding);
+        }
     }
     if names_loop(headers) {
         return Err(Refusal::Loop);
@@ -134,198 +139,4 @@ fn settle_target(request: &mut Request<Incoming>) -> Result<(), Refusal> {
 fn told_host(request: &Request<Incoming>) -> Result<Cow<'_, str>, Refusal> {
     let field = request.headers().get(HOST).map_or(Ok(""), HeaderValue::to_str);
     field.ok().and_then(request_host).ok_or(Refusal::BadRequest)
-}
-
-/// A request on its way to a backend, with what another try would need.
-struct Errand {
-    // `None` while it is being sent.
-    request: Option<Request<RequestBody>>,
-    body: RequestBody,
-    target: Uri,
-    host: Option<HeaderValue>,
-    idempotent: bool,
-    upgrade: Option<(Upgrade, OnUpgrade)>,
-    tries: u32,
-    client: std::net::IpAddr,
-}
-
-/// A try that came to nothing.
-struct Failed {
-    failure: Failure,
-    refusal: Refusal,
-}
-
-impl Errand {
-    /// Makes the client's request one for a backend, as far as all backends get the same.
-    fn new(worker: &Worker, client: &Client, mut request: Request<Incoming>) -> Self {
-        let upgrade = wants_upgrade(request.headers()).map(|upgrade| (upgrade, hyper::upgrade::on(&mut request)));
-        let address = client_address(request.headers(), &client.arrival, &worker.settings.trusted_proxies);
-        let (mut head, incoming) = request.into_parts();
-        let hop = Hop {
-            arrival: &client.arrival,
-            authority: None,
-            old: head.version == Version::HTTP_10,
-            upgrade: upgrade.as_ref().map(|(upgrade, _)| upgrade),
-        };
-        edit_request(&mut head.headers, hop);
-        head.version = Version::HTTP_11;
-        let body = RequestBody::new(incoming);
-        if body.sending().is_some_and(|sending| sending.is_chunked()) {
-            head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        Self {
-            target: head.uri.clone(),
-            host: head.headers.get(HOST).cloned(),
-            idempotent: head.method.is_idempotent(),
-            request: Some(Request::from_parts(head, body.clone())),
-            body,
-            upgrade,
-            tries: 0,
-            client: address,
-        }
-    }
-
-    fn draw(&self, worker: &Worker, pool: &Pool) -> Draw {
-        Draw { chance: worker.chance(), turn: pool.turn(worker.id), client: self.client }
-    }
-
-    /// What the endpoint's options refuse.
-    fn admit(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
-        let options = endpoint.options();
-        if self.upgrade.is_some() && !options.websocket {
-            return Err(Refusal::NoUpgrade);
-        }
-        if self.body.sending().is_some_and(|sending| sending.exceeds(options.max_body_size)) {
-            return Err(Refusal::TooLarge);
-        }
-        Ok(())
-    }
-
-    fn account(&self, worker: &Worker, endpoint: &Endpoint, began: Instant) -> Account {
-        Account::new(endpoint.live.lease(worker.id), began, self.body.clone())
-    }
-
-    /// Sends the request and waits for the head of the response.
-    async fn send(
-        &mut self,
-        mut upstream: Upstream,
-        endpoint: &Endpoint,
-    ) -> Result<(Upstream, Response<Incoming>), Failed> {
-        // It is there: only this takes it, and puts it back before another try.
-        let mut request = self.request.take().ok_or(Failed::other(Refusal::BadGateway))?;
-        self.fit(&mut request, endpoint);
-        let spare = upstream.reused.then(|| copy(&request));
-        let sent = upstream.sender.try_send_request(request);
-        let sent = in_time(sent, endpoint.options().timeout.std(), self.body.sending()).await?;
-        match sent {
-            Ok(response) => Ok((upstream, response)),
-            Err(mut error) => {
-                let unsent = error.take_message();
-                let failed = self.judge(unsent.is_some(), upstream.reused, &error.into_error());
-                self.request = unsent.or(spare);
-                Err(failed)
-            }
-        }
-    }
-
-    /// What only this endpoint's backend gets: its target and its host.
-    fn fit(&self, request: &mut Request<RequestBody>, endpoint: &Endpoint) {
-        let target = self.target.path_and_query().map_or("/", PathAndQuery::as_str);
-        if let Some(rewritten) = endpoint.rewrite(target).and_then(|target| Uri::try_from(target).ok()) {
-            *request.uri_mut() = rewritten;
-        } else if self.tries > 0 {
-            *request.uri_mut() = self.target.clone();
-        }
-        let own_name = || HeaderValue::try_from(endpoint.backend().authority()).ok();
-        match (endpoint.authority(), &self.host) {
-            (Some(host), _) => set_host(request.headers_mut(), host.clone()),
-            (None, Some(host)) if self.tries > 0 => set_host(request.headers_mut(), host.clone()),
-            (None, Some(_)) => {}
-            // HTTP/1.0 lets a client name no host; HTTP/1.1 does not let us.
-            (None, None) => own_name().into_iter().for_each(|host| set_host(request.headers_mut(), host)),
-        }
-    }
-
-    fn judge(&self, unsent: bool, reused: bool, error: &hyper::Error) -> Failed {
-        match self.body.sending().map(|sending| sending.state()) {
-            Some(State::TooLarge) => return Failed::other(Refusal::TooLarge),
-            Some(State::Broken) => return Failed::other(Refusal::BadRequest),
-            _ => {}
-        }
-        let failure = match (unsent, reused && !error.is_parse()) {
-            (true, _) => Failure::Unsent,
-            (false, true) => Failure::PooledDied,
-            (false, false) => Failure::Other,
-        };
-        Failed { failure, refusal: Refusal::BadGateway }
-    }
-
-    fn may_try_again(&mut self, worker: &Worker, endpoint: &Endpoint, failure: Failure) -> bool {
-        self.tries += 1;
-        self.request.is_some()
-            && self.tries <= endpoint.options().retries
-            && may_try_again(failure, self.idempotent, self.body.upload())
-            && worker.budget.borrow_mut().spend()
-    }
-
-    /// Makes the backend's response one for the client.
-    fn answer(
-        self,
-        worker: &Rc<Worker>,
-        client: &Rc<Client>,
-        endpoint: &Endpoint,
-        mut account: Account,
-        upstream: Upstream,
-        mut response: Response<Incoming>,
-    ) -> Result<Response<Answer>, Refusal> {
-        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if !is_chunked_alone(response.headers()) || (upgraded && self.upgrade.is_none()) {
-            account.give_up(Refusal::BadGateway);
-            return Err(Refusal::BadGateway);
-        }
-        account.answered(response.status());
-        edit_response(response.headers_mut(), &endpoint.settings, upgraded);
-        *response.version_mut() = Version::HTTP_11;
-        if let Some((_, client)) = self.upgrade.filter(|_| upgraded) {
-            tunnel::open(worker, client, hyper::upgrade::on(&mut response), account);
-            return Ok(response.map(|_| Answer::Whole(None)));
-        }
-        let stream = |body| Streamed::new(body, upstream, account, Rc::clone(worker), Rc::clone(client));
-        Ok(response.map(|body| Answer::Streamed(stream(body))))
-    }
-}
-
-impl Failed {
-    fn other(refusal: Refusal) -> Self {
-        Self { failure: Failure::Other, refusal }
-    }
-}
-
-fn set_host(headers: &mut HeaderMap, host: HeaderValue) {
-    headers.insert(HOST, host);
-}
-
-/// The same request for another connection. Its body goes on where the other's stands.
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(request.body().clone());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
-}
-
-/// Waits for the head of a response as long as `limit` from the start, or from the last that moved of the request's body.
-async fn in_time<T>(sent: impl Future<Output = T>, limit: Duration, body: Option<&Rc<Sending>>) -> Result<T, Failed> {
-    let mut sent = pin!(sent);
-    let mut frames = 0;
-    loop {
-        if let Ok(head) = timeout(limit, sent.as_mut()).await {
-            return Ok(head);
-        }
-        match body {
-            Some(body) if body.frames() > frames => frames = body.frames(),
-            Some(body) if body.client_is_slow() => return Err(Failed::other(Refusal::ClientTooSlow)),
-            _ => return Err(Failed::other(Refusal::GatewayTooSlow)),
-        }
-    }
 }

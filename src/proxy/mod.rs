@@ -8,8 +8,11 @@
 mod body;
 mod connections;
 mod dial;
+mod errand;
 mod forward;
+mod heads;
 mod pages;
+mod phase;
 mod prober;
 mod resolve;
 mod settings;
@@ -101,13 +104,14 @@ impl Bound {
         let connections = Arc::new(AtomicUsize::new(0));
         let count = self.listeners.len();
         let mut workers = Vec::with_capacity(count);
-        for (index, listener) in self.listeners.into_iter().enumerate() {
+        let tables = std::iter::repeat_n(table, count);
+        for (index, (listener, table)) in self.listeners.into_iter().zip(tables).enumerate() {
             let (ending, ended) = oneshot::channel();
             let start = worker::Start {
                 id: traffic::Worker { index, count },
                 listener,
                 settings: Arc::clone(&self.settings),
-                table: Arc::clone(&table),
+                table,
                 connections: Arc::clone(&connections),
                 stop: stop.clone(),
                 grace: Arc::clone(&grace),

@@ -101,12 +101,11 @@ impl Resolver {
 
 /// The addresses of a backend that may be connected to, asked for anew: at least one.
 pub(super) async fn look_up(backend: &BackendUrl, deny: &[IpNet]) -> Result<Vec<IpAddr>, Unresolved> {
-    let mut found = match backend.address() {
-        Some(address) => vec![address],
-        None => {
-            let found = tokio::net::lookup_host((backend.host(), backend.port())).await;
-            found.map_err(|_| Unresolved::Unknown)?.map(|address| address.ip()).collect()
-        }
+    let mut found = if let Some(address) = backend.address() {
+        vec![address]
+    } else {
+        let found = tokio::net::lookup_host((backend.host(), backend.port())).await;
+        found.map_err(|_| Unresolved::Unknown)?.map(|address| address.ip()).collect::<Vec<_>>()
     };
     if found.is_empty() {
         return Err(Unresolved::Unknown);

@@ -56,8 +56,8 @@ impl Settings {
             connections_max: 16_384,
             header_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
-            body_idle: Duration::from_secs(300),
-            tunnel_idle: Duration::from_secs(3600),
+            body_idle: Duration::from_mins(5),
+            tunnel_idle: Duration::from_hours(1),
             pool_idle: Duration::from_secs(30),
             pool_max: 256,
         }

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::Account;
-use super::wire::{Phase, Stage};
+use super::phase::{Phase, Stage};
 use super::worker::Worker;
 use crate::lifecycle;
 
@@ -20,7 +20,7 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// Carries bytes between client and backend once both have changed protocols. The request stays in flight meanwhile.
 pub(super) fn open(worker: &Rc<Worker>, client: OnUpgrade, backend: OnUpgrade, mut account: Account) {
     let phase = Phase::new(Stage::Tunnel, &worker.ticks);
-    let place = worker.connections.enter(&phase, None);
+    let place = worker.connections.enter(&phase);
     let id = place.id();
     let abort = lifecycle::spawn_local(async move {
         if let (Ok(client), Ok(backend)) = (client.await, backend.await) {

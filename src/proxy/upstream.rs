@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use super::Settings;
 use super::body::RequestBody;
 use super::dial::{Unreachable, dial};
+use super::phase::Ticks;
 use super::worker::Worker;
 use crate::lifecycle;
 use crate::traffic::Endpoint;
@@ -46,7 +47,7 @@ pub(super) struct Upstream {
 
 impl Pools {
     pub(super) fn new(settings: &Settings) -> Self {
-        let idle_ticks_max = u32::try_from(settings.pool_idle.as_secs()).unwrap_or(u32::MAX);
+        let idle_ticks_max = Ticks::steps(settings.pool_idle);
         Self { backends: RefCell::default(), idle_max: settings.pool_max, idle_ticks_max }
     }
 
@@ -97,10 +98,10 @@ impl Idle {
 }
 
 impl Upstream {
-    /// An idle connection, or a new one.
-    pub(super) async fn get(worker: &Worker, endpoint: &Endpoint) -> Result<Self, Unreachable> {
+    /// An idle connection, or a new one; always a new one where it must be `fresh`.
+    pub(super) async fn get(worker: &Worker, endpoint: &Endpoint, fresh: bool) -> Result<Self, Unreachable> {
         let home = worker.pools.of(endpoint);
-        while let Some(mut sender) = home.take() {
+        while !fresh && let Some(mut sender) = home.take() {
             if sender.ready().await.is_ok() {
                 return Ok(Self { sender, home, reused: true });
             }

@@ -1,123 +1,72 @@
-//! A client's connection as hyper sees it: a socket, and what the connection is doing.
-//!
-//! One coarse sweep per worker looks at every connection's phase once a second; no request sets a timer for it.
+//! A client's socket as hyper sees it: tells the connection's phase of what passes, and keeps heads as they come.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::Settings;
+use super::heads::Heads;
+use super::phase::{Phase, Stage};
 
-/// Seconds since the worker started, as its sweep counts them. Cheap to read; a second late at most.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Ticks(Arc<AtomicU32>);
-
-impl Ticks {
-    pub(super) fn now(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn advance(&self) -> u32 {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1
-    }
+thread_local! {
+    /// Where heads are read to on their way to hyper: one for all connections of a worker.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 * 1024].into());
 }
 
-/// What a connection is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Stage {
-    /// Nothing came yet.
-    Fresh,
-    /// Between requests.
-    Idle,
-    /// Part of a head came.
-    Head,
-    /// A request is with its backend, under the route's own timeout.
-    Busy,
-    /// A response is on its way.
-    Answering,
-    /// Both sides speak another protocol.
-    Tunnel,
-}
-
-/// A connection's stage, and the tick of its last progress. Atomics because hyper wants an upgradable connection
-/// to be `Send`; only one thread ever touches them.
-#[derive(Debug)]
-pub(super) struct Phase {
-    stage: AtomicU8,
-    since: AtomicU32,
-    ticks: Ticks,
-}
-
-impl Phase {
-    pub(super) fn new(stage: Stage, ticks: &Ticks) -> Arc<Self> {
-        Arc::new(Self { stage: AtomicU8::new(stage as u8), since: AtomicU32::new(ticks.now()), ticks: ticks.clone() })
-    }
-
-    pub(super) fn enter(&self, stage: Stage) {
-        self.stage.store(stage as u8, Ordering::Relaxed);
-        self.progress();
-    }
-
-    pub(super) fn progress(&self) {
-        self.since.store(self.ticks.now(), Ordering::Relaxed);
-    }
-
-    fn is(&self, stage: Stage) -> bool {
-        self.stage.load(Ordering::Relaxed) == stage as u8
-    }
-
-    /// Bytes came from the client.
-    fn on_read(&self) {
-        if self.is(Stage::Idle) || self.is(Stage::Fresh) {
-            self.enter(Stage::Head);
-        } else if !self.is(Stage::Head) {
-            // A head has so long as a whole, however slowly it trickles in.
-            self.progress();
-        }
-    }
-
-    /// Whether it has stood still for too long.
-    pub(super) fn is_overdue(&self, settings: &Settings) -> bool {
-        let limit = match self.stage.load(Ordering::Relaxed) {
-            stage if stage == Stage::Fresh as u8 || stage == Stage::Head as u8 => settings.header_timeout,
-            stage if stage == Stage::Idle as u8 => settings.keep_alive,
-            stage if stage == Stage::Answering as u8 => settings.body_idle,
-            stage if stage == Stage::Tunnel as u8 => settings.tunnel_idle,
-            _ => return false,
-        };
-        let still = self.ticks.now().saturating_sub(self.since.load(Ordering::Relaxed));
-        Duration::from_secs(u64::from(still)) > limit
-    }
-}
+/// For how many bytes a client that was answered early may go on sending; `phase` says how long.
+const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The socket.
 pub(super) struct Wire {
     socket: TokioIo<TcpStream>,
     phase: Arc<Phase>,
+    // Read and dropped so far; `None` before the answer's end was sent.
+    lingered: Option<usize>,
 }
 
 impl Wire {
     pub(super) fn new(socket: TcpStream, phase: Arc<Phase>) -> Self {
-        Self { socket: TokioIo::new(socket), phase }
+        Self { socket: TokioIo::new(socket), phase, lingered: None }
     }
 }
 
 impl Read for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
+        let this = &mut *self;
+        let mut heads = this.phase.heads();
+        let read = if heads.in_body() {
+            Pin::new(&mut this.socket).poll_read(cx, buf)
+        } else {
+            read_kept(&mut this.socket, cx, buf, &mut heads)
+        };
+        drop(heads);
         if read.is_ready() {
-            self.phase.on_read();
+            this.phase.on_read();
         }
         read
     }
+}
+
+/// Reads through the scratch, so that what came can be kept.
+fn read_kept(
+    socket: &mut TokioIo<TcpStream>,
+    cx: &mut Context<'_>,
+    mut buf: ReadBufCursor<'_>,
+    heads: &mut Heads,
+) -> Poll<io::Result<()>> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let room = buf.remaining().min(scratch.len());
+        let mut came = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
+        ready!(Pin::new(socket).poll_read(cx, came.unfilled()))?;
+        buf.put_slice(came.filled());
+        heads.keep(came.filled());
+        Poll::Ready(Ok(()))
+    })
 }
 
 impl Write for Wire {
@@ -150,6 +99,31 @@ impl Write for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        if self.lingered.is_none() {
+            ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
+            self.lingered = Some(0);
+            self.phase.enter(Stage::Lingering);
+        }
+        if self.phase.lingers() {
+            return self.poll_linger(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Wire {
+    /// Reads and drops until the client has seen the end (RFC 9112 §9.6).
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let lingered = self.lingered.get_or_insert(0);
+        SCRATCH.with_borrow_mut(|scratch| {
+            loop {
+                let mut came = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut self.socket).poll_read(cx, came.unfilled()))?;
+                *lingered += came.filled().len();
+                if came.filled().is_empty() || *lingered > LINGER_BYTES_MAX {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
     }
 }

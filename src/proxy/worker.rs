@@ -1,11 +1,15 @@
 //! One worker: a thread, its runtime, its listener, and what its requests share.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::ops::Deref;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
@@ -13,15 +17,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::connections::Connections;
+use super::connections::{Connections, Place};
 use super::forward::{Client, forward};
+use super::phase::{Phase, Stage, Ticks};
 use super::resolve::Resolver;
 use super::upstream::Pools;
-use super::wire::{Phase, Stage, Ticks, Wire};
+use super::wire::Wire;
 use super::{Settings, pages};
+use crate::chance;
+use crate::clock;
 use crate::lifecycle;
 use crate::traffic::{self, Arrival, Budget, Table};
 
@@ -54,7 +61,18 @@ pub(super) struct Worker {
 /// over an await nor write to a reference count that other workers write to.
 struct View {
     cache: Cache<Arc<ArcSwap<Table>>, Arc<Table>>,
-    seen: Rc<Arc<Table>>,
+    seen: Rc<Seen>,
+}
+
+/// A table as it was when a request came.
+pub(super) struct Seen(Arc<Table>);
+
+impl Deref for Seen {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.0
+    }
 }
 
 /// Opens a worker's socket. `first` finds out whether somebody else has the port: with `SO_REUSEPORT` alone
@@ -95,7 +113,7 @@ pub(super) fn run(start: Start) {
 async fn serve(start: Start) -> io::Result<()> {
     let listener = TcpListener::from_std(start.listener)?;
     let cache = Cache::new(Arc::clone(&start.table));
-    let seen = Rc::new(start.table.load_full());
+    let seen = Rc::new(Seen(start.table.load_full()));
     let worker = Rc::new(Worker {
         id: start.id,
         pools: Pools::new(&start.settings),
@@ -104,7 +122,7 @@ async fn serve(start: Start) -> io::Result<()> {
         connections: Connections::new(start.connections),
         ticks: Ticks::default(),
         budget: RefCell::default(),
-        chance: Cell::new(getrandom::u64().unwrap_or(1) | 1),
+        chance: Cell::new(chance::seed() | 1),
         view: RefCell::new(View { cache, seen }),
         stop: start.stop.clone(),
     });
@@ -145,45 +163,55 @@ fn begin(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
     }
     let _ = socket.set_nodelay(true);
     let phase = Phase::new(Stage::Fresh, &worker.ticks);
-    let (finish, finished) = oneshot::channel();
-    let place = worker.connections.enter(&phase, Some(finish));
+    let place = worker.connections.enter(&phase);
     let id = place.id();
     let client = Rc::new(Client { arrival: Arrival::new(peer.ip(), &worker.settings.trusted_proxies), phase });
     let wire = Wire::new(socket, Arc::clone(&client.phase));
-    let task = connection(Rc::clone(worker), client, wire, finished);
-    let abort = lifecycle::spawn_local(async move {
-        task.await;
-        drop(place);
-    });
-    worker.connections.can_cut(id, abort);
+    let task = connection(Rc::clone(worker), client, wire, place);
+    worker.connections.can_cut(id, lifecycle::spawn_local(task));
 }
 
-async fn connection(worker: Rc<Worker>, client: Rc<Client>, wire: Wire, finish: oneshot::Receiver<()>) {
+async fn connection(worker: Rc<Worker>, client: Rc<Client>, wire: Wire, place: Place) {
+    let (phase, connections) = (Arc::clone(&client.phase), Rc::clone(&worker.connections));
     let service = service_fn(move |request| forward(Rc::clone(&worker), Rc::clone(&client), request));
     let mut builder = http1::Builder::new();
-    // The sweep keeps the time; see `wire`.
+    // The sweep keeps the time; see `phase`.
     builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_header_size(HEAD_BYTES_MAX);
-    let mut connection = std::pin::pin!(builder.serve_connection(wire, service).with_upgrades());
-    tokio::select! {
-        biased;
-        // A client that breaks the protocol has been answered by hyper; there is nobody to tell.
-        _ = connection.as_mut() => return,
-        _ = finish => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
+    let mut connection = pin!(builder.serve_connection(wire, service).with_upgrades());
+    poll_fn(|cx| {
+        connections.can_wake(place.id(), cx.waker().clone());
+        Poll::Ready(())
+    })
+    .await;
+    let mut told = false;
+    // A client that breaks the protocol has been answered by hyper; there is nobody to tell.
+    let _ = poll_fn(|cx| {
+        if phase.finishes() && !std::mem::replace(&mut told, true) {
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await;
 }
 
 /// A longer head gets 431.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Once a second: time goes on, and what has stood still for too long goes.
+/// Time goes on; who is due is woken. Once a second what has stood still for too long goes.
 async fn sweep(worker: Rc<Worker>) {
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    second.tick().await;
+    let began = clock::instant();
+    let mut step = tokio::time::interval(Ticks::STEP);
+    step.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let second = Ticks::steps(Duration::from_secs(1));
+    let mut swept = 0;
     loop {
-        second.tick().await;
-        let now = worker.ticks.advance();
+        step.tick().await;
+        let now = worker.ticks.set(began.elapsed());
+        worker.connections.wake_due(now);
+        if now - swept < second {
+            continue;
+        }
+        swept = now;
         worker.connections.sweep(&worker.settings);
         worker.pools.sweep(now);
         worker.resolver.sweep();
@@ -194,11 +222,11 @@ async fn sweep(worker: Rc<Worker>) {
 
 impl Worker {
     /// The table as it is now.
-    pub(super) fn table(&self) -> Rc<Arc<Table>> {
+    pub(super) fn table(&self) -> Rc<Seen> {
         let view = &mut *self.view.borrow_mut();
         let now = view.cache.load();
-        if !Arc::ptr_eq(now, &view.seen) {
-            view.seen = Rc::new(Arc::clone(now));
+        if !Arc::ptr_eq(now, &view.seen.0) {
+            view.seen = Rc::new(Seen(Arc::clone(now)));
         }
         Rc::clone(&view.seen)
     }

@@ -53,11 +53,12 @@ fn less_busy(pool: &Pool, left: &[usize], chance: u64) -> Option<usize> {
 
 /// Rendezvous hashing: when a member comes or goes, only its own clients move.
 fn affinity(client: IpAddr, member: &Endpoint) -> u64 {
-    let address = match client {
-        IpAddr::V4(address) => u128::from(u32::from(address)),
-        IpAddr::V6(address) => u128::from(address),
+    let segments = match client {
+        IpAddr::V4(address) => address.to_ipv6_mapped().segments(),
+        IpAddr::V6(address) => address.segments(),
     };
-    let [high, low] = [(address >> 64) as u64, (address & u128::from(u64::MAX)) as u64];
+    let [high, low] = [&segments[..4], &segments[4..]]
+        .map(|half| half.iter().fold(0, |word, segment| word << 16 | u64::from(*segment)));
     [low, high, member.session.0, u64::from(member.id().0)].into_iter().fold(0, |hash, part| mix(hash ^ part))
 }
 

@@ -322,6 +322,6 @@ mod tests {
     #[test]
     fn trailers_are_asked_for_when_the_client_takes_them() {
         let headers = edited(&[("host", "a"), ("te", "trailers, deflate;q=0.5"), ("connection", "te")], false);
-        assert_eq!((headers.get("te").unwrap(), headers.get("connection").unwrap()), (&"trailers", &"te"));
+        assert!(headers.get("te").unwrap() == "trailers" && headers.get("connection").unwrap() == "te");
     }
 }

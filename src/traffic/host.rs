@@ -14,6 +14,7 @@ pub fn request_host(field: &str) -> Option<Cow<'_, str>> {
         Some(at) if !field.ends_with(']') => (&field[..at], &field[at + 1..]),
         _ => (field, ""),
     };
+    // Indices below come from `rfind`, and a byte indexes a table of 256.
     if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -22,15 +23,53 @@ pub fn request_host(field: &str) -> Option<Cow<'_, str>> {
         return Some(Cow::Owned(format!("[{address}]")));
     }
     let name = name.strip_suffix('.').unwrap_or(name);
-    let odd = |byte: u8| byte <= b' ' || byte >= 0x7f || b"/?#@:\\\"<>[]^`{|},".contains(&byte);
-    if name.bytes().any(odd) {
-        return None;
+    let kinds = name.bytes().fold(0, |kinds, byte| kinds | KINDS[usize::from(byte)]);
+    match kinds {
+        0 => Some(Cow::Borrowed(name)),
+        UPPER => Some(Cow::Owned(name.to_ascii_lowercase())),
+        _ => None,
     }
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Some(Cow::Owned(name.to_ascii_lowercase()));
-    }
-    Some(Cow::Borrowed(name))
 }
+
+/// A letter to be folded.
+const UPPER: u8 = 1;
+/// What stands in no host name.
+const ODD: u8 = 2;
+
+/// The kind of each byte.
+static KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte: u8 = 255;
+    loop {
+        kinds[byte as usize] = match byte {
+            b'A'..=b'Z' => UPPER,
+            0..=b' '
+            | 0x7f..
+            | b'/'
+            | b'?'
+            | b'#'
+            | b'@'
+            | b':'
+            | b'\\'
+            | b'"'
+            | b'<'
+            | b'>'
+            | b'['
+            | b']'
+            | b'^'
+            | b'`'
+            | b'{'
+            | b'|'
+            | b'}'
+            | b',' => ODD,
+            _ => 0,
+        };
+        if byte == 0 {
+            break kinds;
+        }
+        byte -= 1;
+    }
+};
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,8 @@ mod pool;
 mod retry;
 mod stats;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use balance::{Draw, pick};
 pub use endpoint::{Defaults, Endpoint, Settings};

@@ -31,9 +31,8 @@ pub enum Upload {
 pub fn may_try_again(failure: Failure, idempotent: bool, upload: Upload) -> bool {
     match (failure, upload) {
         (Failure::Other, _) | (_, Upload::Begun) => false,
-        (Failure::Connect | Failure::Unsent, _) => true,
-        // The head may have been read. Without its body a request that has one cannot have been processed.
-        (Failure::PooledDied, Upload::Waiting) => true,
+        // With `PooledDied` the head may have been read, but without its body such a request cannot have been processed.
+        (Failure::Connect | Failure::Unsent, _) | (Failure::PooledDied, Upload::Waiting) => true,
         (Failure::PooledDied, Upload::None) => idempotent,
     }
 }

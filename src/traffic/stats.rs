@@ -225,10 +225,10 @@ mod tests {
     #[test]
     fn what_workers_counted_is_added_up() {
         let live = Live::default();
-        for index in 0..2 {
+        for (index, status) in [200, 500].into_iter().enumerate() {
             let lease = live.lease(Worker { index, count: 2 });
             let latency = Duration::from_millis(10 * (index as u64 + 1));
-            lease.record(&Seen { status: 200 + 300 * index as u16, error: index == 1, latency, ..Seen::default() });
+            lease.record(&Seen { status, error: index == 1, latency, ..Seen::default() });
         }
         let numbers = live.numbers();
         assert_eq!((numbers.requests, numbers.errors, numbers.in_flight), (2, 1, 0));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::domain::{HeaderKey, Kind, RouteId, Target};
 use crate::registry::routes::RouteField;
 use crate::registry::settings::{HeadersSet, RatelimitSet};
+use crate::registry::views::RoutesDiff;
 use crate::registry::{Answer, Query};
 
 use super::*;
@@ -149,5 +150,5 @@ fn a_rollback_drops_what_is_staged_and_nothing_else() {
     world.rollback(&session).unwrap();
     assert_eq!(world.session(&session).active.routes.len(), 1);
     let Ok(Answer::Diff(diff)) = world.ask(&Query::ConfigDiff(session.clone())) else { panic!() };
-    assert_eq!(diff.routes, Default::default());
+    assert_eq!(diff.routes, RoutesDiff::default());
 }

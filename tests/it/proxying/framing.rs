@@ -142,7 +142,8 @@ fn pipelined_requests_are_answered_in_order() {
     });
     let town = Town::serving(&backend.url(), &[]);
     let mut wire = town.connect();
-    wire.send((0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nhost: a\r\n\r\n")).collect::<String>());
+    let requests: Vec<String> = (0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
+    wire.send(requests.concat());
     for n in 0..20 {
         assert_eq!(wire.message().unwrap().text(), format!("/{n}"));
     }

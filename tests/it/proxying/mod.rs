@@ -1,8 +1,11 @@
 //! The proxy, as clients and backends meet it.
 
+mod applies;
 mod bodies;
 mod fields;
 mod framing;
+mod probes;
 mod routing;
+mod slowness;
 mod tries;
 mod tunnels;

@@ -55,7 +55,7 @@ fn a_change_serves_on_the_connections_that_are_open() {
     assert_eq!(ask().text(), "first");
     town.route(key, 1, "*", "/", &second.url());
     assert_eq!(ask().text(), "second");
-    town.change(Change::End(key));
+    town.change(&Change::End(key));
     assert_eq!(ask().status(), 404);
 }
 

@@ -1,1 +1,269 @@
-//! (empty)
+//! Backends that fail: what the client is told, and what is tried again.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use signalbox::domain::RouteId;
+
+use crate::support::backend::{Backend, closed_port};
+use crate::support::town::{Town, until};
+
+#[test]
+fn another_member_takes_over_when_one_refuses() {
+    let alive = Backend::named("alive");
+    let mut town = Town::new();
+    let dead = format!("http://{}", closed_port());
+    town.serve("shop", "shop-1", &dead, &[("load_balancing", "round_robin")]);
+    town.serve("shop", "shop-2", &alive.url(), &[]);
+    for _ in 0..6 {
+        let answer = town.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi");
+        assert_eq!((answer.status(), answer.text()), (200, "alive"));
+    }
+    assert_eq!(alive.heard().text(), "hi", "the body was still whole");
+}
+
+#[test]
+fn without_retries_a_refusal_is_final() {
+    let alive = Backend::named("alive");
+    let mut town = Town::new();
+    let options = [("load_balancing", "round_robin"), ("retries", "0")];
+    town.serve("shop", "shop-1", &format!("http://{}", closed_port()), &options);
+    town.serve("shop", "shop-2", &alive.url(), &options);
+    let mut answers: Vec<u16> = (0..4).map(|_| town.get("a", "/").status()).collect();
+    answers.sort_unstable();
+    assert_eq!(answers, [200, 200, 502, 502]);
+}
+
+#[test]
+fn a_backend_that_cannot_be_reached_is_a_502_that_says_nothing_of_the_inside() {
+    let port = closed_port();
+    let mut town = Town::new();
+    let key = town.serve("shop", "shop-1", &format!("http://{port}"), &[]);
+    let answer = town.get("a", "/");
+    assert_eq!(answer.status(), 502);
+    assert!(!answer.text().contains("127.0.0.1") && !answer.text().contains(&port.port().to_string()));
+    let numbers = town.table().numbers(key, RouteId(1));
+    assert_eq!((numbers.errors, numbers.status_codes.get(&502)), (1, Some(&1)));
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_a_502_for_its_route_alone() {
+    let alive = Backend::named("alive");
+    let mut town = Town::new();
+    let key = town.session("shop", "shop-1");
+    town.route(key, 1, "*", "/", &alive.url());
+    town.route(key, 2, "*", "/lost", "http://no-such-name.invalid:80");
+    assert_eq!(town.get("a", "/lost").status(), 502);
+    assert_eq!(town.get("a", "/").status(), 200);
+}
+
+#[test]
+fn a_backend_is_found_by_its_name() {
+    let backend = Backend::named("b");
+    let town = Town::serving(&format!("http://localhost:{}", backend.address().port()), &[]);
+    assert_eq!(town.get("a", "/").text(), "b", "whichever of the name's addresses it listens on");
+}
+
+#[test]
+fn a_denied_network_is_never_connected_to() {
+    let backend = Backend::named("b");
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
+        let mut town =
+            Town::with(|settings| settings.deny = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+        town.serve("shop", "shop-1", &format!("http://{host}:{}", backend.address().port()), &[]);
+        assert_eq!(town.get("a", "/").status(), 502, "{host}");
+    }
+    assert_eq!(backend.connections(), 0);
+}
+
+#[test]
+fn a_backend_that_does_not_answer_in_time_is_a_504() {
+    let backend = Backend::new(|mut wire| {
+        wire.head();
+        wire.has_ended();
+    });
+    let town = Town::serving(&backend.url(), &[("timeout", "50ms")]);
+    assert_eq!(town.get("a", "/").status(), 504);
+}
+
+#[test]
+fn a_client_that_stops_within_its_body_is_told_so() {
+    let backend = Backend::new(|mut wire| {
+        wire.message();
+    });
+    let town = Town::serving(&backend.url(), &[("timeout", "50ms")]);
+    let answer = town.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");
+    assert_eq!(answer.status(), 408);
+}
+
+#[test]
+fn an_upload_may_take_longer_than_the_timeout_while_it_moves() {
+    let backend = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    let town = Town::serving(&backend.url(), &[("timeout", "300ms")]);
+    let mut wire = town.connect();
+    wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n");
+    for _ in 0..10 {
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        wire.send("x");
+    }
+    assert_eq!(wire.message().unwrap().status(), 200);
+}
+
+#[test]
+fn answers_that_are_no_http_are_a_502() {
+    for answer in
+        ["hello\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n", "HTTP/1.1 101 X\r\nupgrade: y\r\n\r\n", ""]
+    {
+        let backend = Backend::new(move |mut wire| {
+            wire.head();
+            wire.send(answer);
+        });
+        assert_eq!(Town::serving(&backend.url(), &[]).get("a", "/").status(), 502, "{answer:?}");
+    }
+}
+
+/// Serves one request on each connection and closes it when the second has come.
+fn tired() -> Backend {
+    Backend::new(|mut wire| {
+        wire.message();
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        wire.head();
+    })
+}
+
+#[test]
+fn a_request_that_a_tired_connection_did_not_answer_is_sent_again() {
+    let backend = tired();
+    let town = Town::serving(&backend.url(), &[]);
+    for _ in 0..4 {
+        assert_eq!(town.get("a", "/").status(), 200);
+    }
+    assert_eq!(backend.connections(), 4);
+}
+
+#[test]
+fn a_request_that_may_have_done_its_work_is_not_sent_again() {
+    let backend = tired();
+    let town = Town::serving(&backend.url(), &[]);
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+    assert_eq!(town.ask(post).status(), 200);
+    assert_eq!(town.ask(post).status(), 502);
+}
+
+#[test]
+fn a_fresh_connection_that_breaks_is_not_tried_again() {
+    let seen = std::sync::Arc::new(AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&seen);
+    let backend = Backend::new(move |mut wire| {
+        wire.head();
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    assert_eq!(Town::serving(&backend.url(), &[]).get("a", "/").status(), 502);
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_connection_the_backend_closed_while_idle_is_not_used() {
+    let backend = Backend::new(|mut wire| {
+        wire.message();
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    });
+    let town = Town::serving(&backend.url(), &[("retries", "0")]);
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+    // Whether the close has been seen yet is a matter of time; that it is seen is not.
+    until("the closed connection is noticed", || town.ask(post).status() == 200 && town.ask(post).status() == 200);
+}
+
+#[test]
+fn connections_are_used_again_only_behind_whole_responses() {
+    let backend = Backend::new(|mut wire| {
+        while wire.message().is_some() {
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n");
+            wire.send(vec![b'x'; 100_000]);
+        }
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    for _ in 0..3 {
+        assert_eq!(town.get("a", "/").body.len(), 100_000);
+    }
+    assert_eq!(backend.connections(), 1);
+    let mut wire = town.connect();
+    wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    wire.exactly(200);
+    drop(wire);
+    assert_eq!(town.get("a", "/").body.len(), 100_000);
+}
+
+#[test]
+fn too_many_connections_are_turned_away() {
+    let backend = Backend::named("b");
+    let mut town = Town::with(|settings| settings.connections_max = 2);
+    town.serve("shop", "shop-1", &backend.url(), &[]);
+    let open = [town.connect(), town.connect()];
+    until("the third is turned away", || town.get("a", "/").status() == 503);
+    drop(open);
+    until("there is room again", || town.get("a", "/").status() == 200);
+}
+
+#[test]
+fn requests_under_way_finish_when_the_proxy_stops() {
+    let backend = Backend::hearing(|mut wire, tell| {
+        tell(wire.message().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    });
+    let mut town = Town::serving(&backend.url(), &[]);
+    let mut idle = town.connect();
+    let mut wire = town.connect();
+    wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    backend.heard();
+    town.stop(std::time::Duration::from_secs(10));
+    assert_eq!(wire.message().unwrap().text(), "ok");
+    assert!(wire.has_ended() && idle.has_ended());
+}
+
+#[test]
+fn what_outlasts_the_grace_is_cut() {
+    let backend = Backend::hearing(|mut wire, tell| {
+        tell(wire.message().unwrap());
+        wire.has_ended();
+    });
+    let mut town = Town::serving(&backend.url(), &[]);
+    let mut wire = town.connect();
+    wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    backend.heard();
+    town.stop(std::time::Duration::from_millis(10));
+    assert!(wire.message().is_none());
+}
+
+#[test]
+fn a_restarted_backend_costs_no_request_however_many_connections_it_left_behind() {
+    use std::sync::atomic::AtomicBool;
+    let together = std::sync::Arc::new(std::sync::Barrier::new(4));
+    let restarted = std::sync::Arc::new(AtomicBool::new(false));
+    let (barrier, is_restarted) = (std::sync::Arc::clone(&together), std::sync::Arc::clone(&restarted));
+    let backend = Backend::new(move |mut wire| {
+        if !is_restarted.load(Ordering::SeqCst) {
+            wire.message();
+            barrier.wait();
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+            wire.head();
+            return;
+        }
+        while wire.message().is_some() {
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nnew");
+        }
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    let mut wires: Vec<_> = (0..4).map(|_| town.connect()).collect();
+    for wire in &mut wires {
+        wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    }
+    for wire in &mut wires {
+        assert_eq!(wire.message().unwrap().text(), "ok");
+    }
+    assert_eq!(backend.connections(), 4);
+    restarted.store(true, Ordering::SeqCst);
+    for _ in 0..8 {
+        assert_eq!(town.get("a", "/").text(), "new");
+    }
+}

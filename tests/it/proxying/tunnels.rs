@@ -1,1 +1,122 @@
-//! (empty)
+//! Upgrades: connections that change protocols.
+
+use std::time::Duration;
+
+use crate::support::backend::Backend;
+use crate::support::town::{Town, until};
+use crate::support::wire::Wire;
+
+const ASK: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
+                   sec-websocket-key: k\r\n\r\n";
+const AGREE: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                     sec-websocket-accept: v\r\n\r\n";
+
+/// Agrees to any upgrade, then sends back five bytes at a time until the client is done.
+fn echo() -> Backend {
+    Backend::hearing(|mut wire, tell| {
+        tell(wire.head().unwrap());
+        wire.send(AGREE);
+        while let Some(bytes) = wire.exactly(5) {
+            wire.send(bytes);
+        }
+        wire.send("bye");
+    })
+}
+
+fn upgraded(town: &Town) -> Wire {
+    let mut wire = town.connect();
+    wire.send(ASK);
+    let answer = wire.head().unwrap();
+    assert_eq!((answer.status(), answer.field("upgrade")), (101, Some("websocket")));
+    assert_eq!(answer.field("sec-websocket-accept"), Some("v"));
+    wire
+}
+
+#[test]
+fn an_upgrade_becomes_a_tunnel_that_each_side_ends_for_itself() {
+    let backend = echo();
+    let town = Town::serving(&backend.url(), &[]);
+    let mut wire = upgraded(&town);
+    let heard = backend.heard();
+    assert_eq!((heard.field("upgrade"), heard.field("sec-websocket-key")), (Some("websocket"), Some("k")));
+    assert!(heard.field("connection").unwrap().eq_ignore_ascii_case("upgrade"));
+    for word in ["hello", "again"] {
+        wire.send(word);
+        assert_eq!(wire.exactly(5).unwrap(), word.as_bytes());
+    }
+    wire.half_close();
+    assert_eq!(wire.exactly(3).unwrap(), b"bye");
+    assert!(wire.has_ended());
+}
+
+#[test]
+fn bytes_sent_right_behind_the_upgrade_are_not_lost() {
+    let backend = echo();
+    let town = Town::serving(&backend.url(), &[]);
+    let mut wire = town.connect();
+    wire.send(format!("{ASK}hello"));
+    assert_eq!(wire.head().unwrap().status(), 101);
+    assert_eq!(wire.exactly(5).unwrap(), b"hello");
+}
+
+#[test]
+fn a_tunnel_is_in_flight_until_it_ends() {
+    let backend = echo();
+    let mut town = Town::new();
+    let key = town.serve("shop", "shop-1", &backend.url(), &[]);
+    let wire = upgraded(&town);
+    assert_eq!(town.table().in_flight(key), 1);
+    drop(wire);
+    until("the tunnel has ended", || town.table().in_flight(key) == 0);
+}
+
+#[test]
+fn an_upgrade_that_the_backend_refuses_is_an_ordinary_answer() {
+    let backend = Backend::named("no");
+    let town = Town::serving(&backend.url(), &[]);
+    let mut wire = town.connect();
+    for _ in 0..2 {
+        wire.send(ASK);
+        assert_eq!(wire.message().unwrap().text(), "no");
+    }
+}
+
+#[test]
+fn a_route_without_websocket_refuses_upgrades() {
+    let backend = echo();
+    let town = Town::serving(&backend.url(), &[("websocket", "false")]);
+    assert_eq!(town.ask(ASK).status(), 403);
+    assert_eq!(backend.connections(), 0);
+}
+
+#[test]
+fn h2c_is_not_let_past_the_proxy() {
+    let backend = Backend::named("plain");
+    let town = Town::serving(&backend.url(), &[]);
+    let answer = town.ask(
+        "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n\r\n",
+    );
+    assert_eq!(answer.text(), "plain");
+    let heard = backend.heard();
+    assert_eq!((heard.field("upgrade"), heard.field("http2-settings")), (None, None));
+}
+
+#[test]
+fn a_tunnel_outlives_changes_of_its_route() {
+    let backend = echo();
+    let mut town = Town::new();
+    let key = town.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut wire = upgraded(&town);
+    town.route(key, 1, "*", "/", "http://127.0.0.1:1");
+    wire.send("hello");
+    assert_eq!(wire.exactly(5).unwrap(), b"hello");
+}
+
+#[test]
+fn a_tunnel_is_cut_when_the_grace_is_over() {
+    let backend = echo();
+    let mut town = Town::serving(&backend.url(), &[]);
+    let mut wire = upgraded(&town);
+    town.stop(Duration::from_millis(10));
+    assert!(wire.has_ended());
+}

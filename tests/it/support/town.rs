@@ -70,7 +70,7 @@ impl Town {
             topics: Topics::default(),
             replaced: None,
         };
-        self.change(Change::Head(key, Arc::new(head)));
+        self.change(&Change::Head(key, Arc::new(head)));
         key
     }
 
@@ -79,13 +79,13 @@ impl Town {
     }
 
     pub fn apply(&mut self, key: SessionKey, edits: Vec<Edit>) {
-        self.change(Change::Apply { key, sections: Sections::ALL, edits: edits.into() });
+        self.change(&Change::Apply { key, sections: Sections::ALL, edits: edits.into() });
     }
 
-    pub fn change(&mut self, change: Change) {
-        self.catalog.absorb(&change);
+    pub fn change(&mut self, change: &Change) {
+        self.catalog.absorb(change);
         let mut table = Table::clone(&self.table.load());
-        table.absorb(&self.catalog, &change, &self.defaults);
+        table.absorb(&self.catalog, change, &self.defaults);
         self.table.store(Arc::new(table));
     }
 

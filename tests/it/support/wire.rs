@@ -58,7 +58,11 @@ impl Wire {
             return Some(message);
         }
         if message.field("transfer-encoding") == Some("chunked") {
-            while let Some(chunk) = self.chunk()? {
+            loop {
+                let chunk = self.chunk()?;
+                if chunk.is_empty() {
+                    break;
+                }
                 message.body.extend(chunk);
             }
             message.trailers = self.fields()?;
@@ -70,15 +74,15 @@ impl Wire {
         Some(message)
     }
 
-    /// The next chunk; `Some(None)` for the last.
-    pub fn chunk(&mut self) -> Option<Option<Vec<u8>>> {
+    /// The next chunk; an empty one for the last.
+    pub fn chunk(&mut self) -> Option<Vec<u8>> {
         let size = usize::from_str_radix(self.line()?.split(';').next()?, 16).ok()?;
         if size == 0 {
-            return Some(None);
+            return Some(Vec::new());
         }
         let chunk = self.exactly(size)?;
         self.line()?;
-        Some(Some(chunk))
+        Some(chunk)
     }
 
     pub fn exactly(&mut self, bytes: usize) -> Option<Vec<u8>> {

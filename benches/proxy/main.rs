@@ -1,0 +1,155 @@
+//! CPU per proxied request, beside nginx in the same run: `cargo bench --bench proxy`.
+//!
+//! The proxy under test on core 0; the load (`wrk`) and the backend (nginx, from memory) on core 1. Rounds
+//! of both proxies take turns, because machines drift: only ratios of one run count. `PROXY_BENCH_ROUNDS` and `PROXY_BENCH_SECONDS`
+//! change how long it takes.
+
+mod nginx;
+mod table;
+mod under_test;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::{env, fs};
+
+/// A child that does not outlive the run.
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // By its end of the pipe for ours; nginx's master takes its workers along on SIGTERM.
+        drop(self.0.stdin.take());
+        let _ = Command::new("kill").arg(self.0.id().to_string()).stderr(Stdio::null()).status();
+        let _ = self.0.wait();
+    }
+}
+
+struct Row {
+    name: &'static str,
+    path: &'static str,
+    closes: bool,
+}
+
+const ROWS: [Row; 3] = [
+    Row { name: "keep-alive, 1 KiB", path: "/", closes: false },
+    Row { name: "new connection each, 1 KiB", path: "/", closes: true },
+    Row { name: "keep-alive, 64 KiB", path: "/64k", closes: false },
+];
+
+struct Contender {
+    name: &'static str,
+    address: String,
+    pids: Vec<u32>,
+    _process: Process,
+}
+
+/// One round of one contender.
+#[derive(Clone, Copy)]
+struct Measured {
+    micros: f64,
+    user: f64,
+    per_second: f64,
+}
+
+fn main() {
+    let arguments: Vec<String> = env::args().collect();
+    if let [_, command, backend] = &arguments[..]
+        && command == "serve"
+    {
+        return under_test::serve(backend);
+    }
+    if arguments.iter().any(|argument| argument == "table") {
+        return table::measure();
+    }
+    for tool in ["nginx", "wrk", "taskset"] {
+        let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).stdout(Stdio::null()).status();
+        assert!(found.is_ok_and(|status| status.success()), "this benchmark needs {tool}: install it and run again");
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    assert!(cores >= 2, "this benchmark needs two cores: one for the proxy, one for the load");
+    compare();
+}
+
+fn compare() {
+    let home = tempfile::tempdir().expect("a directory for nginx");
+    let (rounds, seconds) = (number("PROXY_BENCH_ROUNDS", 5), number("PROXY_BENCH_SECONDS", 3));
+    let (_backend, backend) = nginx::backend(home.path());
+    let contenders = [nginx_proxy(home.path(), &backend), signalbox(&backend)];
+    println!(
+        "{:<28} {:>10} {:>12} {:>10} {:>12} {:>10}",
+        "", "proxy", "CPU µs/req", "of it user", "requests/s", "ratio"
+    );
+    for row in &ROWS {
+        let mut measured: [Vec<Measured>; 2] = [Vec::new(), Vec::new()];
+        for _ in 0..rounds {
+            for (contender, measured) in contenders.iter().zip(&mut measured) {
+                measured.push(round(contender, row, seconds));
+            }
+        }
+        let medians = measured.map(|rounds| median(&rounds));
+        for (contender, median) in contenders.iter().zip(medians) {
+            let ratio = median.micros / medians[0].micros;
+            println!(
+                "{:<28} {:>10} {:>12.1} {:>10.1} {:>12.0} {:>10.2}",
+                row.name, contender.name, median.micros, median.user, median.per_second, ratio
+            );
+        }
+    }
+}
+
+fn nginx_proxy(home: &Path, backend: &str) -> Contender {
+    let (process, address) = nginx::proxy(home, backend);
+    let mut pids = nginx::workers(process.0.id());
+    pids.push(process.0.id());
+    Contender { name: "nginx", address, pids, _process: process }
+}
+
+fn signalbox(backend: &str) -> Contender {
+    let (process, address) = under_test::start(backend);
+    Contender { name: "signalbox", address, pids: vec![process.0.id()], _process: process }
+}
+
+fn round(contender: &Contender, row: &Row, seconds: u32) -> Measured {
+    let before = cpu_seconds(&contender.pids);
+    let requests = load(&format!("http://{}{}", contender.address, row.path), row.closes, seconds);
+    let after = cpu_seconds(&contender.pids);
+    let [user, system] = [0, 1].map(|kind| (after[kind] - before[kind]) * 1e6 / requests);
+    Measured { micros: user + system, user, per_second: requests / f64::from(seconds) }
+}
+
+/// Runs the load; how many requests were answered. Any that failed spoils the run.
+fn load(url: &str, closes: bool, seconds: u32) -> f64 {
+    let mut wrk = Command::new("taskset");
+    wrk.args(["-c", "1", "wrk", "-t1", "-c64", &format!("-d{seconds}s"), "-H", "Host: shop.example"]);
+    if closes {
+        wrk.args(["-H", "Connection: close"]);
+    }
+    let output = wrk.arg(url).output().expect("wrk runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(!said.contains("Non-2xx"), "not every request succeeded:\n{said}");
+    let requests = said.lines().find_map(|line| line.trim().split_once(" requests in "));
+    requests.and_then(|(count, _)| count.parse().ok()).unwrap_or_else(|| panic!("wrk said:\n{said}"))
+}
+
+/// User and system time so far, from `/proc/<pid>/stat`, fields 14 and 15, in ticks of 1/100 s.
+fn cpu_seconds(pids: &[u32]) -> [f64; 2] {
+    let mut sum = [0.0, 0.0];
+    for pid in pids {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the proxy is alive");
+        let after_name = stat.rsplit_once(") ").expect("a name in parentheses").1;
+        for (sum, field) in sum.iter_mut().zip(after_name.split(' ').skip(11)) {
+            *sum += field.parse::<f64>().unwrap_or_default() / 100.0;
+        }
+    }
+    sum
+}
+
+fn median(rounds: &[Measured]) -> Measured {
+    let mut rounds = rounds.to_vec();
+    rounds.sort_by(|a, b| a.micros.total_cmp(&b.micros));
+    rounds[rounds.len() / 2]
+}
+
+fn number(name: &str, default: u32) -> u32 {
+    env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default).max(1)
+}

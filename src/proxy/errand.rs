@@ -1,0 +1,274 @@
+//! One request on its way: what is sent, what came of it, and what another try would need.
+//!
+//! The steps that [`super::forward`] puts in order. What must hold: a request is sent again only if nothing of it
+//! can have been processed, and then it is the same request.
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::header::{EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::body::{Account, Answer, RequestBody, State, Streamed};
+use super::forward::Client;
+use super::pages::Refusal;
+use super::tunnel;
+use super::upstream::Upstream;
+use super::worker::Worker;
+use crate::traffic::{
+    Draw, Endpoint, Failure, Hop, Pool, Upgrade, client_address, edit_request, edit_response, is_chunked_alone,
+    may_try_again, wants_upgrade,
+};
+
+/// How long a body is held back for a backend that does not say whether it wants it.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// A request on its way to a backend, with what another try would need.
+pub(super) struct Errand<'a> {
+    client: &'a Client,
+    // `None` while it is being sent.
+    request: Option<Request<RequestBody>>,
+    body: RequestBody,
+    method: Method,
+    target: Uri,
+    host: Option<HeaderValue>,
+    old: bool,
+    upgrade: Option<(Upgrade, OnUpgrade)>,
+    tries: u32,
+    address: IpAddr,
+}
+
+/// A try that came to nothing.
+pub(super) struct Failed {
+    pub(super) failure: Failure,
+    pub(super) refusal: Refusal,
+}
+
+impl<'a> Errand<'a> {
+    /// Makes the client's request one for a backend, as far as all backends get the same.
+    pub(super) fn new(worker: &Worker, client: &'a Client, mut request: Request<Incoming>) -> Self {
+        let upgrade = wants_upgrade(request.headers()).map(|upgrade| (upgrade, hyper::upgrade::on(&mut request)));
+        let address = client_address(request.headers(), &client.arrival, &worker.settings.trusted_proxies);
+        let (head, incoming) = request.into_parts();
+        let old = head.version == Version::HTTP_10;
+        let expects = !old && head.headers.contains_key(EXPECT);
+        let mut errand = Self {
+            client,
+            request: None,
+            body: RequestBody::new(incoming, expects),
+            method: head.method,
+            target: head.uri,
+            host: head.headers.get(HOST).cloned(),
+            old,
+            upgrade,
+            tries: 0,
+            address,
+        };
+        errand.dress(head.headers);
+        errand
+    }
+
+    /// The request to be sent, with the client's fields made a backend's.
+    fn dress(&mut self, mut headers: HeaderMap) {
+        let upgrade = self.upgrade.as_ref().map(|(upgrade, _)| upgrade);
+        edit_request(&mut headers, Hop { arrival: &self.client.arrival, authority: None, old: self.old, upgrade });
+        if self.body.sending().is_some_and(|sending| sending.is_chunked()) {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let mut request = Request::new(self.body.clone());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = headers;
+        if let Some(gate) = self.body.sending().and_then(|sending| sending.gate()).cloned() {
+            hyper::ext::on_informational(&mut request, move |response| {
+                if response.status() == StatusCode::CONTINUE {
+                    gate.open();
+                }
+            });
+        }
+        self.request = Some(request);
+    }
+
+    /// Has the request again after it was sent in vain. Whether it could be had.
+    fn redress(&mut self) -> bool {
+        if self.request.is_some() {
+            return true;
+        }
+        let Some(mut fields) = self.client.phase.fields(&self.method) else { return false };
+        if let Some(host) = &self.host {
+            fields.insert(HOST, host.clone());
+        }
+        self.dress(fields);
+        true
+    }
+
+    pub(super) fn draw(&self, worker: &Worker, pool: &Pool) -> Draw {
+        Draw { chance: worker.chance(), turn: pool.turn(worker.id), client: self.address }
+    }
+
+    /// Whether it goes over a new connection: where one idle connection has died, the others may have too.
+    pub(super) fn needs_fresh(&self) -> bool {
+        self.tries > 0
+    }
+
+    /// What the endpoint's options refuse.
+    pub(super) fn admit(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
+        let options = endpoint.options();
+        if self.upgrade.is_some() && !options.websocket {
+            return Err(Refusal::NoUpgrade);
+        }
+        if self.body.sending().is_some_and(|sending| sending.exceeds(options.max_body_size)) {
+            return Err(Refusal::TooLarge);
+        }
+        Ok(())
+    }
+
+    pub(super) fn account(&self, worker: &Worker, endpoint: &Endpoint, began: Instant) -> Account {
+        Account::new(endpoint.live.lease(worker.id), began, self.body.clone())
+    }
+
+    /// Sends the request and waits for the head of the response.
+    pub(super) async fn send(
+        &mut self,
+        worker: &Worker,
+        mut upstream: Upstream,
+        endpoint: &Endpoint,
+    ) -> Result<(Upstream, Response<Incoming>), Failed> {
+        // It is there: only this takes it, and puts it back before another try.
+        let mut request = self.request.take().ok_or(Failed::other(Refusal::BadGateway))?;
+        self.fit(&mut request, endpoint);
+        let sent = upstream.sender.try_send_request(request);
+        let sent = self.in_time(worker, sent, endpoint.options().timeout.std()).await?;
+        match sent {
+            Ok(response) => Ok((upstream, response)),
+            Err(mut error) => {
+                let unsent = error.take_message();
+                // Its fields as they are: the next endpoint's own go over this one's.
+                let failed = self.judge(unsent.is_some(), upstream.reused, &error.into_error());
+                self.request = unsent;
+                Err(failed)
+            }
+        }
+    }
+
+    /// What only this endpoint's backend gets: its target and its host.
+    fn fit(&self, request: &mut Request<RequestBody>, endpoint: &Endpoint) {
+        let target = self.target.path_and_query().map_or("/", PathAndQuery::as_str);
+        if let Some(rewritten) = endpoint.rewrite(target).and_then(|target| Uri::try_from(target).ok()) {
+            *request.uri_mut() = rewritten;
+        } else if self.tries > 0 {
+            *request.uri_mut() = self.target.clone();
+        }
+        let own_name = || HeaderValue::try_from(endpoint.backend().authority()).ok();
+        match (endpoint.authority(), &self.host) {
+            (Some(host), _) => set_host(request.headers_mut(), host.clone()),
+            (None, Some(host)) if self.tries > 0 => set_host(request.headers_mut(), host.clone()),
+            (None, Some(_)) => {}
+            // HTTP/1.0 lets a client name no host; HTTP/1.1 does not let us.
+            (None, None) => own_name().into_iter().for_each(|host| set_host(request.headers_mut(), host)),
+        }
+    }
+
+    /// Waits for the head of a response as long as `limit` from the start, or from the last that moved of the
+    /// request's body.
+    async fn in_time<T>(&self, worker: &Worker, sent: impl Future<Output = T>, limit: Duration) -> Result<T, Failed> {
+        let mut sent = pin!(sent);
+        let body = self.body.sending();
+        let held = || body.and_then(|body| body.gate());
+        let first = if held().is_some() { limit.min(CONTINUE_WAIT) } else { limit };
+        let (mut due, mut frames) = (self.wake_after(worker, first), 0);
+        let answered = poll_fn(|cx| {
+            if let Poll::Ready(head) = sent.as_mut().poll(cx) {
+                return Poll::Ready(Ok(head));
+            }
+            if worker.ticks.now() < due {
+                return Poll::Pending;
+            }
+            match body {
+                // Backends that know nothing of expectations wait for the body without a word.
+                Some(_) if held().is_some() => held().into_iter().for_each(|gate| gate.open()),
+                Some(body) if body.frames() > frames => frames = body.frames(),
+                Some(body) if body.client_is_slow() => return Poll::Ready(Err(Failed::other(Refusal::ClientTooSlow))),
+                _ => return Poll::Ready(Err(Failed::other(Refusal::GatewayTooSlow))),
+            }
+            due = self.wake_after(worker, limit);
+            Poll::Pending
+        })
+        .await;
+        self.client.phase.wake_at(None);
+        answered
+    }
+
+    /// Has the connection's task woken when `limit` has passed. The tick at which.
+    fn wake_after(&self, worker: &Worker, limit: Duration) -> u32 {
+        let due = worker.ticks.after(limit);
+        self.client.phase.wake_at(Some(due));
+        worker.connections.expect(due);
+        due
+    }
+
+    fn judge(&self, unsent: bool, reused: bool, error: &hyper::Error) -> Failed {
+        match self.body.sending().map(|sending| sending.state()) {
+            Some(State::TooLarge) => return Failed::other(Refusal::TooLarge),
+            Some(State::Broken) => return Failed::other(Refusal::BadRequest),
+            _ => {}
+        }
+        let failure = match (unsent, reused && !error.is_parse()) {
+            (true, _) => Failure::Unsent,
+            (false, true) => Failure::PooledDied,
+            (false, false) => Failure::Other,
+        };
+        Failed { failure, refusal: Refusal::BadGateway }
+    }
+
+    pub(super) fn may_try_again(&mut self, worker: &Worker, endpoint: &Endpoint, failure: Failure) -> bool {
+        self.tries += 1;
+        self.tries <= endpoint.options().retries
+            && may_try_again(failure, self.method.is_idempotent(), self.body.upload())
+            && worker.budget.borrow_mut().spend()
+            && self.redress()
+    }
+
+    /// Makes the backend's response one for the client.
+    pub(super) fn answer(
+        self,
+        worker: &Rc<Worker>,
+        client: &Rc<Client>,
+        endpoint: &Endpoint,
+        mut account: Account,
+        upstream: Upstream,
+        mut response: Response<Incoming>,
+    ) -> Result<Response<Answer>, Refusal> {
+        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if !is_chunked_alone(response.headers()) || (upgraded && self.upgrade.is_none()) {
+            account.give_up(Refusal::BadGateway);
+            return Err(Refusal::BadGateway);
+        }
+        account.answered(response.status());
+        edit_response(response.headers_mut(), &endpoint.settings, upgraded);
+        *response.version_mut() = Version::HTTP_11;
+        if let Some((_, client)) = self.upgrade.filter(|_| upgraded) {
+            tunnel::open(worker, client, hyper::upgrade::on(&mut response), account);
+            return Ok(response.map(|_| Answer::Whole(None)));
+        }
+        let stream = |body| Streamed::new(body, upstream, account, Rc::clone(worker), Rc::clone(client));
+        Ok(response.map(|body| Answer::Streamed(stream(body))))
+    }
+}
+
+impl Failed {
+    pub(super) fn other(refusal: Refusal) -> Self {
+        Self { failure: Failure::Other, refusal }
+    }
+}
+
+fn set_host(headers: &mut HeaderMap, host: HeaderValue) {
+    headers.insert(HOST, host);
+}

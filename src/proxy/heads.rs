@@ -1,0 +1,142 @@
+//! Heads of requests as they came.
+//!
+//! hyper drops a `Content-Length` that stands beside a `Transfer-Encoding` without a word, and such a request is to be
+//! refused, not repaired; and a request that must be sent a second time is read from here again, which costs the
+//! many that need not nothing. What must hold: what was not kept whole is never taken for a head.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+/// Heads as they came.
+#[derive(Debug, Default)]
+pub(super) struct Heads {
+    /// That of the request under way; empty if it was not kept.
+    current: Vec<u8>,
+    /// What came behind it. Nothing while a body comes.
+    next: Vec<u8>,
+    in_body: bool,
+}
+
+/// What a field of a head that was kept says, if it is there.
+pub(super) type Field = Option<Vec<u8>>;
+
+/// hyper takes no more.
+const FIELDS_MAX: usize = 100;
+/// What is added on the way: the client's address, twice, its host and scheme, and `Via`.
+const FIELDS_ADDED: usize = 6;
+
+impl Heads {
+    const BYTES_MAX: usize = 128 * 1024;
+
+    pub(super) fn keep(&mut self, bytes: &[u8]) {
+        if self.next.len() + bytes.len() > Self::BYTES_MAX {
+            // hyper reads no further ahead than this; if it did, a head with a gap would be none.
+            self.next.clear();
+        }
+        self.next.extend_from_slice(bytes);
+    }
+
+    /// The next head is the current one.
+    pub(super) fn advance(&mut self, has_body: bool) {
+        self.current.clear();
+        let blank = self.next.len() - self.next.trim_ascii_start().len();
+        let end = head_end(self.next.get(blank..).unwrap_or_default()).map_or(0, |end| blank + end);
+        if end == self.next.len() {
+            std::mem::swap(&mut self.current, &mut self.next);
+        } else {
+            self.current.extend(self.next.drain(..end));
+        }
+        if has_body || end == 0 {
+            self.next.clear();
+        }
+        self.in_body = has_body;
+    }
+
+    /// The body has come, or nobody waits for it any more.
+    pub(super) fn end_body(&mut self) {
+        self.in_body = false;
+    }
+
+    /// Whether what comes now is a body, and not kept.
+    pub(super) fn in_body(&self) -> bool {
+        self.in_body
+    }
+
+    /// A field of the current head, as it came. `None` also if that head was not kept, which only happens to
+    /// requests pipelined behind a body.
+    pub(super) fn field(&self, method: &Method, name: &str) -> Option<Field> {
+        let head = self.current(method)?;
+        let value = head.split(|byte| *byte == b'\n').find_map(|line| {
+            let colon = memchr::memchr(b':', line)?;
+            let (found, value) = line.split_at(colon);
+            let same = found.eq_ignore_ascii_case(name.as_bytes());
+            same.then(|| value.get(1..).unwrap_or_default().trim_ascii().to_vec())
+        });
+        Some(value)
+    }
+
+    /// All fields of the current head, read again.
+    pub(super) fn fields(&self, method: &Method) -> Option<HeaderMap> {
+        let mut lines = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut request = httparse::Request::new(&mut lines);
+        request.parse(self.current(method)?).ok()?;
+        let mut fields = HeaderMap::with_capacity(request.headers.len() + FIELDS_ADDED);
+        for line in request.headers.iter() {
+            fields.append(HeaderName::try_from(line.name).ok()?, HeaderValue::try_from(line.value).ok()?);
+        }
+        Some(fields)
+    }
+
+    /// The current head, if it is one of `method`: else some of it was not kept.
+    fn current(&self, method: &Method) -> Option<&[u8]> {
+        let head = self.current.trim_ascii_start();
+        let target = head.strip_prefix(method.as_str().as_bytes())?;
+        target.starts_with(b" ").then_some(head)
+    }
+}
+
+/// Where the empty line after a head ends; a line may end without a carriage return (RFC 9112 §2.2).
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes.get(at + 1..)? {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heads(bytes: &str, has_body: bool) -> Heads {
+        let mut heads = Heads::default();
+        heads.keep(bytes.as_bytes());
+        heads.advance(has_body);
+        heads
+    }
+
+    #[test]
+    fn a_field_is_found_in_the_head_of_the_request_and_nowhere_else() {
+        let asks = |bytes: &str| {
+            let found = heads(bytes, true).field(&Method::POST, "content-length");
+            found.map(|value| value.map(|value| String::from_utf8(value).unwrap().trim().to_owned()))
+        };
+        assert_eq!(asks("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"), Some(Some("3".into())));
+        assert_eq!(asks("\r\nPOST / HTTP/1.1\nHost: a\ncontent-length:3\n\n"), Some(Some("3".into())));
+        assert_eq!(asks("POST / HTTP/1.1\r\nhost: a\r\n\r\n3\r\ncontent-length: 3\r\n\r\n"), Some(None));
+        assert_eq!(asks("ost: a\r\n\r\n"), None, "the rest of a head whose beginning was not kept");
+        assert_eq!(asks("POST / HTTP/1.1\r\nhost: a\r\n"), None);
+    }
+
+    #[test]
+    fn requests_are_passed_one_by_one_and_can_be_read_again() {
+        let mut heads =
+            heads("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\nx: 1\r\nx: 2\r\n\r\nbody", false);
+        assert!(heads.fields(&Method::GET).unwrap().is_empty());
+        heads.advance(false);
+        assert!(heads.fields(&Method::GET).unwrap().is_empty());
+        heads.advance(true);
+        let fields = heads.fields(&Method::POST).unwrap();
+        assert_eq!(fields.get_all("x").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert!(heads.next.is_empty(), "a body is not kept");
+    }
+}

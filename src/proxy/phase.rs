@@ -1,0 +1,181 @@
+//! What a client's connection is doing, and since when.
+//!
+//! One coarse sweep per worker looks at every connection's phase; no request sets a timer. Shared by the
+//! socket ([`super::wire`]), the requests on it and the sweep.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+
+use super::Settings;
+use super::heads::{Field, Heads};
+
+/// How long a client that was answered early may go on sending.
+const LINGER_MAX: Duration = Duration::from_secs(5);
+
+/// Steps of 50 ms since the worker started, as its sweep counts them. Cheap to read; a step late at most.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ticks(Arc<AtomicU32>);
+
+impl Ticks {
+    pub(super) const STEP: Duration = Duration::from_millis(50);
+
+    pub(super) fn now(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// It is now so long after the start.
+    pub(super) fn set(&self, elapsed: Duration) -> u32 {
+        let now = Self::steps(elapsed);
+        self.0.store(now, Ordering::Relaxed);
+        now
+    }
+
+    /// The first tick that is at least `span` from now.
+    pub(super) fn after(&self, span: Duration) -> u32 {
+        self.now().saturating_add(Self::steps(span)).saturating_add(2)
+    }
+
+    pub(super) fn steps(span: Duration) -> u32 {
+        u32::try_from(span.as_millis() / Self::STEP.as_millis()).unwrap_or(u32::MAX - 2)
+    }
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Stage {
+    /// Nothing came yet.
+    Fresh,
+    /// Between requests.
+    Idle,
+    /// Part of a head came.
+    Head,
+    /// A request is with its backend, under the route's own timeout.
+    Busy,
+    /// A response is on its way.
+    Answering,
+    /// Both sides speak another protocol.
+    Tunnel,
+    /// The answer went out before the request had come in; the rest is read and dropped.
+    Lingering,
+}
+
+/// A connection's stage, and the tick of its last progress. Atomics because hyper wants an upgradable connection
+/// to be `Send`; only one thread ever touches them.
+#[derive(Debug)]
+pub(super) struct Phase {
+    stage: AtomicU8,
+    since: AtomicU32,
+    // The tick at which its task wants to be woken; 0 for none.
+    due: AtomicU32,
+    finishes: AtomicBool,
+    lingers: AtomicBool,
+    ticks: Ticks,
+    heads: Mutex<Heads>,
+}
+
+impl Phase {
+    pub(super) fn new(stage: Stage, ticks: &Ticks) -> Arc<Self> {
+        let (stage, since) = (AtomicU8::new(stage as u8), AtomicU32::new(ticks.now()));
+        let [finishes, lingers] = [false, false].map(AtomicBool::new);
+        let due = AtomicU32::new(0);
+        Arc::new(Self { stage, since, due, finishes, lingers, ticks: ticks.clone(), heads: Mutex::default() })
+    }
+
+    /// A request has been read, with or without a body to come.
+    pub(super) fn request(&self, has_body: bool) {
+        self.enter(Stage::Busy);
+        self.heads().advance(has_body);
+    }
+
+    /// A field of the request under way, as it came; see [`Heads::field`].
+    pub(super) fn field(&self, method: &Method, name: &str) -> Option<Field> {
+        self.heads().field(method, name)
+    }
+
+    /// The fields of the request under way, read again.
+    pub(super) fn fields(&self, method: &Method) -> Option<HeaderMap> {
+        self.heads().fields(method)
+    }
+
+    /// The heads that came on the connection.
+    pub(super) fn heads(&self) -> MutexGuard<'_, Heads> {
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its task wants to be woken at the tick `due`.
+    pub(super) fn wake_at(&self, due: Option<u32>) {
+        self.due.store(due.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    pub(super) fn due(&self) -> Option<u32> {
+        Some(self.due.load(Ordering::Relaxed)).filter(|due| *due > 0)
+    }
+
+    /// The client may still be sending what nobody reads: closing now could take the answer from it.
+    pub(super) fn linger(&self) {
+        self.lingers.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn lingers(&self) -> bool {
+        self.lingers.load(Ordering::Relaxed)
+    }
+
+    /// It is to end after what it is doing.
+    pub(super) fn finish(&self) {
+        self.finishes.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn finishes(&self) -> bool {
+        self.finishes.load(Ordering::Relaxed)
+    }
+
+    /// The answer is with the client; the next head may come.
+    pub(super) fn answered(&self) {
+        self.heads().end_body();
+        self.enter(Stage::Idle);
+    }
+
+    pub(super) fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+        self.progress();
+    }
+
+    pub(super) fn progress(&self) {
+        self.since.store(self.ticks.now(), Ordering::Relaxed);
+    }
+
+    fn is(&self, stage: Stage) -> bool {
+        self.stage.load(Ordering::Relaxed) == stage as u8
+    }
+
+    /// Bytes came from the client.
+    pub(super) fn on_read(&self) {
+        if self.is(Stage::Lingering) {
+            return;
+        }
+        if self.is(Stage::Idle) || self.is(Stage::Fresh) {
+            self.enter(Stage::Head);
+        } else if !self.is(Stage::Head) {
+            // A head has so long as a whole, however slowly it trickles in.
+            self.progress();
+        }
+    }
+
+    /// Whether it has stood still for too long.
+    pub(super) fn is_overdue(&self, settings: &Settings) -> bool {
+        let limit = match self.stage.load(Ordering::Relaxed) {
+            stage if stage == Stage::Fresh as u8 || stage == Stage::Head as u8 => settings.header_timeout,
+            stage if stage == Stage::Idle as u8 => settings.keep_alive,
+            stage if stage == Stage::Answering as u8 => settings.body_idle,
+            stage if stage == Stage::Tunnel as u8 => settings.tunnel_idle,
+            stage if stage == Stage::Lingering as u8 => LINGER_MAX,
+            _ => return false,
+        };
+        let still = self.ticks.now().saturating_sub(self.since.load(Ordering::Relaxed));
+        still > Ticks::steps(limit)
+    }
+}

@@ -1,0 +1,285 @@
+//! The table against a list that is searched from end to end, and its members against each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{
+    BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, LoadBalancing, Maintenance, Metadata,
+    OptionKey, PathPrefix, Route, RouteId, Sections, ServiceName, SessionId, SessionKey, Target, Time, Topics,
+};
+
+const WORKER: Worker = Worker { index: 0, count: 2 };
+
+fn head(key: u64) -> Change {
+    let instance = InstanceName::parse(&format!("shop-{key}")).unwrap();
+    let head = Head {
+        id: SessionId::new(&instance, Time(0), u128::from(key)),
+        service: ServiceName::parse("shop").unwrap(),
+        instance,
+        maintenance_port: 0,
+        metadata: Metadata::default(),
+        connected_at: Time(0),
+        next_route: 1,
+        revision: 0,
+        last_apply: None,
+        drain: None,
+        maintenance: Maintenance::default(),
+        topics: Topics::default(),
+        replaced: None,
+    };
+    Change::Head(SessionKey(key), Arc::new(head))
+}
+
+fn apply(key: u64, edits: impl IntoIterator<Item = Edit>) -> Change {
+    Change::Apply { key: SessionKey(key), sections: Sections::ALL, edits: edits.into_iter().collect() }
+}
+
+fn route(id: u32, hosts: &str, path: &str, priority: i32, backend: &str) -> Edit {
+    let route = Route {
+        id: RouteId(id),
+        domains: Host::parse_list(hosts).unwrap(),
+        path: PathPrefix::parse(path).unwrap(),
+        backend: BackendUrl::parse(backend).unwrap(),
+        priority,
+    };
+    Edit::Route(RouteId(id), Some(Arc::new(route)))
+}
+
+fn option(target: Target, key: &str, value: &str) -> Edit {
+    Edit::Option(target, OptionKey::parse(key).unwrap(), Some(value.into()))
+}
+
+/// A catalog and the table that followed it.
+#[derive(Default)]
+struct World {
+    catalog: Catalog,
+    table: Table,
+}
+
+impl World {
+    fn change(&mut self, change: &Change) {
+        self.catalog.absorb(change);
+        self.table.absorb(&self.catalog, change, &Defaults::default());
+    }
+
+    fn of(changes: impl IntoIterator<Item = Change>) -> Self {
+        let mut world = Self::default();
+        for change in changes {
+            world.change(&change);
+        }
+        world
+    }
+
+    fn members(&self, host: &str, path: &str) -> Vec<(u64, u32)> {
+        members(&self.table, host, path)
+    }
+}
+
+fn members(table: &Table, host: &str, path: &str) -> Vec<(u64, u32)> {
+    let members = table.find(host, path).map_or(&[][..], |pool| pool.members());
+    members.iter().map(|member| (member.session.0, member.id().0)).collect()
+}
+
+/// Every active route looked at, one by one: protocol §6 as a sentence.
+fn oracle(catalog: &Catalog, host: &str, path: &str) -> Vec<(u64, u32)> {
+    let specific = |known: &Host| match known {
+        Host::Exact(name) => (**name == *host).then_some(usize::MAX),
+        Host::Below(base) => host.strip_suffix(&format!(".{base}")).map(|_| base.len()),
+        Host::Any => Some(0),
+    };
+    let below = |prefix: &str| prefix == "/" || path == prefix || path.starts_with(&format!("{prefix}/"));
+    let mut found: BTreeMap<(usize, i32, usize), Vec<(u64, u32)>> = BTreeMap::new();
+    for session in catalog.sessions() {
+        for route in session.active.routes.values().filter(|route| below(route.path.as_str())) {
+            for place in route.domains.iter().filter_map(specific) {
+                let rank = (place, route.priority, route.path.as_str().len());
+                found.entry(rank).or_default().push((session.key.0, route.id.0));
+            }
+        }
+    }
+    found.pop_last().map(|(_, members)| members).unwrap_or_default()
+}
+
+const HOSTS: [&str; 7] = ["a.x", "b.a.x", "*.x", "*.a.x", "*", "c", "*.b.a.x"];
+const ASKED: [&str; 9] = ["a.x", "b.a.x", "c.b.a.x", "q.x", "x", "c", "", "z", "ba.x"];
+
+fn some_path() -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(vec!["a", "b", "ab", ""]), 0..4)
+        .prop_map(|segments| format!("/{}", segments.join("/")))
+}
+
+fn some_edit() -> impl Strategy<Value = Edit> {
+    let hosts = prop::sample::subsequence(HOSTS.to_vec(), 1..3).prop_map(|hosts| hosts.join(","));
+    prop_oneof![
+        8 => (1..30_u32, hosts, some_path(), -1..2_i32, 0..2_u8).prop_map(|(id, hosts, path, priority, backend)| {
+            route(id, &hosts, &path, priority, &format!("http://b{backend}"))
+        }),
+        3 => (1..30_u32).prop_map(|id| Edit::Route(RouteId(id), None)),
+        1 => Just(option(Target::All, "retries", "2")),
+        1 => (1..30_u32).prop_map(|id| option(Target::Route(RouteId(id)), "retries", "3")),
+    ]
+}
+
+fn some_change() -> impl Strategy<Value = Change> {
+    let key = 1..4_u64;
+    prop_oneof![
+        9 => (key.clone(), prop::collection::vec(some_edit(), 1..12)).prop_map(|(key, edits)| apply(key, edits)),
+        1 => key.prop_map(|key| Change::End(SessionKey(key))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_table_finds_what_a_search_of_every_route_finds(
+        changes in prop::collection::vec(some_change(), 1..25),
+        paths in prop::collection::vec(some_path(), 1..12),
+    ) {
+        let mut world = World::of((1..4).map(head));
+        for change in &changes {
+            world.change(change);
+            let built = Table::build(&world.catalog, &Defaults::default());
+            for host in ASKED {
+                for path in &paths {
+                    let expected: BTreeSet<_> = oracle(&world.catalog, host, path).into_iter().collect();
+                    let found: BTreeSet<_> = world.members(host, path).into_iter().collect();
+                    prop_assert_eq!(&found, &expected, "{} {}", host, path);
+                    prop_assert_eq!(world.members(host, path), members(&built, host, path), "absorbed and built differ");
+                }
+            }
+            prop_assert_eq!(world.table.len(), world.catalog.routes_len());
+        }
+    }
+
+    #[test]
+    fn settings_are_the_same_however_the_table_came_to_be(changes in prop::collection::vec(some_change(), 1..25)) {
+        let mut world = World::of((1..4).map(head));
+        changes.iter().for_each(|change| world.change(change));
+        let built = Table::build(&world.catalog, &Defaults::default());
+        for session in world.catalog.sessions() {
+            for (a, b) in world.table.endpoints_of(session.key).zip(built.endpoints_of(session.key)) {
+                prop_assert_eq!(&a.route, &b.route);
+                prop_assert_eq!(a.options(), b.options());
+            }
+        }
+    }
+}
+
+#[test]
+fn many_paths_on_one_host_are_found_as_few_are() {
+    let many = (1..=1000).map(|id| route(id, "a", &format!("/{}/{}", id % 10, id), 0, "http://b"));
+    let mut world = World::of([head(1), apply(1, many)]);
+    assert_eq!(world.members("a", "/7/77/deeper"), [(1, 77)]);
+    assert_eq!(world.members("a", "/7/78"), []);
+    world.change(&apply(1, [route(2000, "a", "/7", 1, "http://b")]));
+    assert_eq!(world.members("a", "/7/77"), [(1, 2000)], "the higher priority goes before the longer path");
+    world.change(&apply(1, (1..=1000).map(|id| Edit::Route(RouteId(id), None))));
+    assert_eq!((world.members("a", "/7/77"), world.table.len()), (vec![(1, 2000)], 1));
+}
+
+#[test]
+fn live_state_stays_while_session_route_and_backend_stay() {
+    let mut world = World::of([head(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
+    let live = |world: &World| Arc::clone(&world.table.endpoint(SessionKey(1), RouteId(1)).unwrap().live);
+    let lease = live(&world).lease(WORKER);
+    lease.record(&Seen { status: 200, ..Seen::default() });
+    world.change(&apply(1, [route(1, "a,c", "/x", 5, "http://b"), option(Target::All, "retries", "0")]));
+    assert_eq!((world.table.in_flight(SessionKey(1)), live(&world).numbers().requests), (1, 1));
+    world.change(&apply(1, [route(1, "a,c", "/x", 5, "http://other")]));
+    assert_eq!((world.table.in_flight(SessionKey(1)), live(&world).numbers().requests), (0, 0));
+}
+
+#[test]
+fn routes_without_settings_of_their_own_share_one() {
+    let mut world =
+        World::of([head(1), apply(1, [route(1, "a", "/", 0, "http://b"), route(2, "b", "/", 0, "http://b")])]);
+    let settings = |world: &World, id| Arc::clone(&world.table.endpoint(SessionKey(1), RouteId(id)).unwrap().settings);
+    assert!(Arc::ptr_eq(&settings(&world, 1), &settings(&world, 2)));
+    world.change(&apply(1, [option(Target::All, "retries", "7")]));
+    assert!(Arc::ptr_eq(&settings(&world, 1), &settings(&world, 2)));
+    assert_eq!(settings(&world, 2).options.retries, 7);
+    world.change(&apply(1, [option(Target::Route(RouteId(2)), "retries", "8")]));
+    assert_eq!((settings(&world, 1).options.retries, settings(&world, 2).options.retries), (7, 8));
+}
+
+#[test]
+fn new_defaults_reach_every_route_and_leave_its_live_state() {
+    let mut world = World::of([head(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
+    let _lease = world.table.endpoint(SessionKey(1), RouteId(1)).unwrap().live.lease(WORKER);
+    let headers = vec![(HeaderKey::parse("x-a").unwrap(), "1".into())];
+    world.table.rebase(&world.catalog, &Defaults { headers, ..Defaults::default() });
+    let endpoint = world.table.endpoint(SessionKey(1), RouteId(1)).unwrap();
+    assert_eq!((endpoint.settings.headers.len(), world.table.in_flight(SessionKey(1))), (1, 1));
+    assert_eq!(world.members("a", "/"), [(1, 1)]);
+}
+
+/// Three instances of one service behind one path.
+fn pool_of_three(how: LoadBalancing) -> Arc<Pool> {
+    let name = match how {
+        LoadBalancing::LeastRequests => "least_requests",
+        LoadBalancing::RoundRobin => "round_robin",
+        LoadBalancing::ClientIp => "client_ip",
+    };
+    let session = |key| {
+        [
+            head(key),
+            apply(key, [route(1, "*", "/", 0, &format!("http://b{key}")), option(Target::All, "load_balancing", name)]),
+        ]
+    };
+    let world = World::of((1..4).flat_map(session));
+    Arc::clone(world.table.find("a", "/").unwrap())
+}
+
+fn draw(chance: u64, turn: usize, client: u32) -> Draw {
+    Draw { chance, turn, client: IpAddr::V4(Ipv4Addr::from(client)) }
+}
+
+#[test]
+fn turns_go_round_and_each_worker_takes_its_own() {
+    let pool = pool_of_three(LoadBalancing::RoundRobin);
+    let next = |index| pick(&pool, &[], || draw(0, pool.turn(Worker { index, count: 2 }), 0)).unwrap();
+    assert_eq!([next(0), next(0), next(1), next(0), next(0)], [0, 1, 0, 2, 0]);
+}
+
+#[test]
+fn the_less_busy_of_two_is_taken_and_no_member_is_forgotten() {
+    let pool = pool_of_three(LoadBalancing::LeastRequests);
+    let leases: Vec<_> = (0..5).map(|_| pool.members()[1].live.lease(WORKER)).collect();
+    let mut state = 1_u64;
+    let mut picked = [0; 3];
+    for _ in 0..1000 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        picked[pick(&pool, &[], || draw(state, 0, 0)).unwrap()] += 1;
+    }
+    assert_eq!(picked[1], 0, "it has five requests, whoever it is drawn with has none");
+    assert!(picked[0] > 300 && picked[2] > 300, "{picked:?}");
+    drop(leases);
+}
+
+#[test]
+fn clients_spread_over_members_and_stay_when_another_leaves() {
+    let pool = pool_of_three(LoadBalancing::ClientIp);
+    let of = |client, tried: &[usize]| pick(&pool, tried, || draw(0, 0, client)).unwrap();
+    let counts = (0..3000).fold([0; 3], |mut counts, client| {
+        counts[of(client, &[])] += 1;
+        counts
+    });
+    assert!(counts.iter().all(|count| *count > 800), "{counts:?}");
+    assert!((0..3000).all(|client| of(client, &[]) == 0 || of(client, &[0]) == of(client, &[])));
+}
+
+#[test]
+fn a_tried_member_is_not_picked_again() {
+    for how in [LoadBalancing::LeastRequests, LoadBalancing::RoundRobin, LoadBalancing::ClientIp] {
+        let pool = pool_of_three(how);
+        for chance in [0, 1, u64::MAX, 0x1234_5678_9abc_def0] {
+            let turn = usize::try_from(chance % 7).unwrap();
+            let last = pick(&pool, &[0, 2], || draw(chance, turn, 9));
+            assert_eq!(last, Some(1), "{how:?}");
+            assert_eq!(pick(&pool, &[0, 1, 2], || draw(chance, turn, 9)), None);
+        }
+    }
+}

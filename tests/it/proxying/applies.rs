@@ -1,0 +1,67 @@
+//! Changes under traffic: they disturb nobody whose routes they are not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use signalbox::domain::Target;
+
+use crate::support::backend::Backend;
+use crate::support::town::{Town, header, route, until};
+use crate::support::wire::Wire;
+
+/// Asks over one connection until told to stop. How many answers were right; none may be wrong.
+fn steady(address: std::net::SocketAddr, stop: &AtomicBool, answered: &AtomicUsize) {
+    let mut wire = Wire::connect(address);
+    while !stop.load(Ordering::SeqCst) {
+        wire.send("GET / HTTP/1.1\r\nhost: steady.example\r\n\r\n");
+        assert_eq!(wire.message().expect("an answer").text(), "steady");
+        answered.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_thousand_applies_of_another_session_disturb_neither_tunnels_nor_requests() {
+    let echo = Backend::new(|mut wire| {
+        wire.head();
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+        while let Some(bytes) = wire.exactly(4) {
+            wire.send(bytes);
+        }
+    });
+    let steadily = Backend::named("steady");
+    let mut town = Town::with(|settings| settings.workers = 2);
+    let shop = town.session("shop", "shop-1");
+    town.route(shop, 1, "steady.example", "/", &steadily.url());
+    town.route(shop, 2, "steady.example", "/ws", &echo.url());
+    let mut tunnels: Vec<Wire> = (0..100).map(|_| town.connect()).collect();
+    for tunnel in &mut tunnels {
+        tunnel.send("GET /ws HTTP/1.1\r\nhost: steady.example\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+        assert_eq!(tunnel.head().unwrap().status(), 101);
+    }
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let loads: Vec<_> = (0..4)
+        .map(|_| {
+            let (address, stop, answered) = (town.address(), Arc::clone(&stop), Arc::clone(&answered));
+            thread::spawn(move || steady(address, &stop, &answered))
+        })
+        .collect();
+    let other = town.session("other", "other-1");
+    for n in 0..1000 {
+        let host = format!("h{}.example,*.example", n % 50);
+        town.apply(
+            other,
+            vec![route(1 + n % 100, &host, "/", "http://127.0.0.1:1"), header(Target::All, "x-n", &n.to_string())],
+        );
+        let tunnel = &mut tunnels[n as usize % 100];
+        tunnel.send("ping");
+        assert_eq!(tunnel.exactly(4).unwrap(), b"ping");
+    }
+    let so_far = answered.load(Ordering::SeqCst);
+    until("requests still go through", || answered.load(Ordering::SeqCst) > so_far);
+    stop.store(true, Ordering::SeqCst);
+    for load in loads {
+        load.join().expect("no request failed");
+    }
+    assert_eq!(town.table().in_flight(shop), 100);
+}

@@ -1,0 +1,113 @@
+//! Peers that stand still: each wait has an end.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::support::backend::Backend;
+use crate::support::town::{Town, until};
+
+const SOON: Duration = Duration::from_millis(100);
+
+#[test]
+fn a_head_that_trickles_in_is_cut_however_steadily_it_trickles() {
+    let town = Town::with(|settings| settings.header_timeout = SOON);
+    let mut wire = town.connect();
+    until("the connection is cut", || {
+        thread::sleep(Duration::from_millis(20));
+        !wire.send("G")
+    });
+    assert!(wire.has_ended());
+}
+
+#[test]
+fn a_connection_on_which_nothing_comes_is_cut() {
+    let town = Town::with(|settings| settings.header_timeout = SOON);
+    assert!(town.connect().has_ended());
+}
+
+#[test]
+fn a_connection_between_requests_is_cut_after_a_while() {
+    let backend = Backend::named("b");
+    let mut town = Town::with(|settings| settings.keep_alive = SOON);
+    town.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut wire = town.connect();
+    wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(wire.message().unwrap().text(), "b");
+    assert!(wire.has_ended());
+}
+
+#[test]
+fn a_response_that_stands_still_is_broken_off_on_both_sides() {
+    let backend = Backend::hearing(|mut wire, tell| {
+        let head = wire.head().unwrap();
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
+        assert!(wire.has_ended());
+        tell(head);
+    });
+    let mut town = Town::with(|settings| settings.body_idle = SOON);
+    town.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut wire = town.connect();
+    wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(wire.message().is_none());
+    backend.heard();
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut() {
+    let backend = Backend::hearing(|mut wire, tell| {
+        let head = wire.head().unwrap();
+        wire.send("HTTP/1.1 200 OK\r\n\r\n");
+        while wire.send(vec![b'x'; 65_536]) {}
+        tell(head);
+    });
+    let mut town = Town::with(|settings| settings.body_idle = SOON);
+    town.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut wire = town.connect();
+    wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    backend.heard();
+}
+
+#[test]
+fn a_slow_backend_is_no_idle_client() {
+    let backend = Backend::new(|mut wire| {
+        wire.message();
+        thread::sleep(Duration::from_millis(2500));
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate");
+    });
+    let mut town = Town::with(|settings| {
+        (settings.header_timeout, settings.keep_alive, settings.body_idle) = (SOON, SOON, SOON);
+    });
+    town.serve("shop", "shop-1", &backend.url(), &[]);
+    assert_eq!(town.get("a", "/").text(), "late");
+}
+
+#[test]
+fn a_tunnel_that_stands_still_is_cut() {
+    let backend = Backend::hearing(|mut wire, tell| {
+        let head = wire.head().unwrap();
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+        assert!(wire.has_ended());
+        tell(head);
+    });
+    let mut town = Town::with(|settings| settings.tunnel_idle = SOON);
+    town.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut wire = town.connect();
+    wire.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+    assert_eq!(wire.head().unwrap().status(), 101);
+    assert!(wire.has_ended());
+    backend.heard();
+}
+
+#[test]
+fn an_idle_upstream_connection_is_closed_after_a_while() {
+    let backend = Backend::hearing(|mut wire, tell| {
+        let request = wire.message().unwrap();
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        assert!(wire.has_ended());
+        tell(request);
+    });
+    let mut town = Town::with(|settings| settings.pool_idle = SOON);
+    town.serve("shop", "shop-1", &backend.url(), &[]);
+    assert_eq!(town.get("a", "/").status(), 200);
+    backend.heard();
+}
