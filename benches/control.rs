@@ -12,11 +12,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+type Part = (&'static str, fn(&Path));
+
 fn main() {
     let folder = tempfile::tempdir().expect("a folder for the stores");
     println!("{}", machine());
     let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let parts: [(&str, fn(&Path)); 3] = [("commands", throughput), ("applies", applies), ("start", starts)];
+    let parts: [Part; 3] = [("commands", throughput), ("applies", applies), ("start", starts)];
     for (name, part) in parts {
         if chosen.is_empty() || chosen.iter().any(|word| word == name) {
             part(&fresh(folder.path(), name));
