@@ -210,7 +210,7 @@ impl<'a> Errand<'a> {
     fn wake_after(&self, worker: &Worker, limit: Duration) -> u32 {
         let due = worker.ticks.after(limit);
         self.client.phase.wake_at(Some(due));
-        worker.connections.expect(due);
+        worker.connections.note_due(due);
         due
     }
 
