@@ -303,6 +303,16 @@ impl Streamed {
         Self { incoming, upstream: Some(upstream), account, worker, client }
     }
 
+    /// The next frame. It is asked for first, for the connection reads on only when it is wanted.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        match &mut self.upstream {
+            Some(upstream) if polled.is_pending() => upstream.drive(cx),
+            _ => return polled,
+        }
+        Pin::new(&mut self.incoming).poll_frame(cx)
+    }
+
     /// Both messages on the connection have ended.
     fn release(&mut self) {
         let sent = self.account.body.sending().is_none_or(|sending| sending.state() == State::Ended);
@@ -320,7 +330,7 @@ impl Body for Answer {
         match self.get_mut() {
             Self::Whole(page) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
             Self::Streamed(streamed) => {
-                let frame = ready!(Pin::new(&mut streamed.incoming).poll_frame(cx));
+                let frame = ready!(streamed.poll_incoming(cx));
                 match &frame {
                     Some(Ok(frame)) => {
                         let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);

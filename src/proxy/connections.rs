@@ -76,7 +76,7 @@ impl Connections {
     }
 
     /// Some connection wants to be woken at `due`.
-    pub(super) fn expect(&self, due: u32) {
+    pub(super) fn note_due(&self, due: u32) {
         self.earliest.set(self.earliest.get().min(due));
     }
 
@@ -88,7 +88,7 @@ impl Connections {
         self.earliest.set(u32::MAX);
         for entry in self.open.borrow().values() {
             match entry.phase.due() {
-                Some(due) if due > now => self.expect(due),
+                Some(due) if due > now => self.note_due(due),
                 Some(_) => entry.wake(),
                 None => {}
             }

@@ -144,7 +144,7 @@ impl<'a> Errand<'a> {
         // It is there: only this takes it, and puts it back before another try.
         let mut request = self.request.take().ok_or(Failed::other(Refusal::BadGateway))?;
         self.fit(&mut request, endpoint);
-        let sent = upstream.sender.try_send_request(request);
+        let sent = upstream.send(request);
         let sent = self.in_time(worker, sent, endpoint.options().timeout.std()).await?;
         match sent {
             Ok(response) => Ok((upstream, response)),
@@ -210,7 +210,7 @@ impl<'a> Errand<'a> {
     fn wake_after(&self, worker: &Worker, limit: Duration) -> u32 {
         let due = worker.ticks.after(limit);
         self.client.phase.wake_at(Some(due));
-        worker.connections.expect(due);
+        worker.connections.note_due(due);
         due
     }
 
@@ -243,7 +243,7 @@ impl<'a> Errand<'a> {
         client: &Rc<Client>,
         endpoint: &Endpoint,
         mut account: Account,
-        upstream: Upstream,
+        mut upstream: Upstream,
         mut response: Response<Incoming>,
     ) -> Result<Response<Answer>, Refusal> {
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -255,6 +255,7 @@ impl<'a> Errand<'a> {
         edit_response(response.headers_mut(), &endpoint.settings, upgraded);
         *response.version_mut() = Version::HTTP_11;
         if let Some((_, client)) = self.upgrade.filter(|_| upgraded) {
+            upstream.detach();
             tunnel::open(worker, client, hyper::upgrade::on(&mut response), account);
             return Ok(response.map(|_| Answer::Whole(None)));
         }

@@ -5,10 +5,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
-use hyper::client::conn::http1;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 
 use super::Settings;
@@ -19,7 +24,9 @@ use super::worker::Worker;
 use crate::lifecycle;
 use crate::traffic::Endpoint;
 
-pub(super) type Sender = http1::SendRequest<RequestBody>;
+type Sender = http1::SendRequest<RequestBody>;
+// hyper does not name the type of an upgradable connection.
+type Connection = dyn Future<Output = hyper::Result<()>>;
 
 /// A worker's connections by backend.
 pub(super) struct Pools {
@@ -33,14 +40,37 @@ pub(super) struct Pools {
 pub(super) struct Idle {
     host: Box<str>,
     port: u16,
-    senders: RefCell<Vec<(Sender, u32)>>,
+    // With the tick since when.
+    connections: RefCell<Vec<(Sender, Driver, u32)>>,
     max: usize,
+}
+
+/// What moves a connection's bytes. Polled by the request it carries, so that one task does the work of both sides;
+/// or, where both bodies may be under way at once, a task of its own. Empty when that is so or the connection has ended.
+struct Driver(Option<Pin<Box<Connection>>>);
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        // How it ended is told to whoever waits for the response.
+        if self.0.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
+            self.0 = None;
+        }
+    }
+
+    fn detach(&mut self) {
+        if let Some(connection) = self.0.take() {
+            lifecycle::spawn_local(async move {
+                let _ = connection.await;
+            });
+        }
+    }
 }
 
 /// A connection to a backend, taken for one request.
 pub(super) struct Upstream {
-    pub(super) sender: Sender,
-    pub(super) home: Rc<Idle>,
+    sender: Sender,
+    driver: Driver,
+    home: Rc<Idle>,
     /// Whether it has carried a request before.
     pub(super) reused: bool,
 }
@@ -59,7 +89,7 @@ impl Pools {
         if let Some(known) = same_hash.iter().find(|idle| &*idle.host == host && idle.port == port) {
             return Rc::clone(known);
         }
-        let new = Rc::new(Idle { host: host.into(), port, senders: RefCell::default(), max: self.idle_max });
+        let new = Rc::new(Idle { host: host.into(), port, connections: RefCell::default(), max: self.idle_max });
         same_hash.push(Rc::clone(&new));
         new
     }
@@ -69,8 +99,12 @@ impl Pools {
         self.backends.borrow_mut().retain(|_, same_hash| {
             same_hash.retain(|idle| {
                 let fresh = |since: u32| now.saturating_sub(since) <= self.idle_ticks_max;
-                idle.senders.borrow_mut().retain(|(sender, since)| !sender.is_closed() && fresh(*since));
-                Rc::strong_count(idle) > 1 || !idle.senders.borrow().is_empty()
+                idle.connections.borrow_mut().retain_mut(|(sender, driver, since)| {
+                    // Nobody else looks whether the backend has closed it.
+                    driver.poll(&mut Context::from_waker(Waker::noop()));
+                    !sender.is_closed() && fresh(*since)
+                });
+                Rc::strong_count(idle) > 1 || !idle.connections.borrow().is_empty()
             });
             !same_hash.is_empty()
         });
@@ -79,20 +113,14 @@ impl Pools {
 
 impl Idle {
     /// The connection that became idle last: its backend is the least likely to have closed it.
-    fn take(&self) -> Option<Sender> {
-        let mut senders = self.senders.borrow_mut();
-        while let Some((sender, _)) = senders.pop() {
-            if !sender.is_closed() {
-                return Some(sender);
-            }
-        }
-        None
+    fn take(&self) -> Option<(Sender, Driver)> {
+        self.connections.borrow_mut().pop().map(|(sender, driver, _)| (sender, driver))
     }
 
-    fn put(&self, sender: Sender, now: u32) {
-        let mut senders = self.senders.borrow_mut();
-        if senders.len() < self.max && !sender.is_closed() {
-            senders.push((sender, now));
+    fn put(&self, sender: Sender, driver: Driver, now: u32) {
+        let mut connections = self.connections.borrow_mut();
+        if connections.len() < self.max && !sender.is_closed() {
+            connections.push((sender, driver, now));
         }
     }
 }
@@ -101,9 +129,13 @@ impl Upstream {
     /// An idle connection, or a new one; always a new one where it must be `fresh`.
     pub(super) async fn get(worker: &Worker, endpoint: &Endpoint, fresh: bool) -> Result<Self, Unreachable> {
         let home = worker.pools.of(endpoint);
-        while !fresh && let Some(mut sender) = home.take() {
-            if sender.ready().await.is_ok() {
-                return Ok(Self { sender, home, reused: true });
+        while !fresh && let Some((mut sender, mut driver)) = home.take() {
+            let ready = poll_fn(|cx| {
+                driver.poll(cx);
+                sender.poll_ready(cx)
+            });
+            if ready.await.is_ok() {
+                return Ok(Self { sender, driver, home, reused: true });
             }
         }
         Self::new(worker, endpoint, home).await
@@ -116,16 +148,40 @@ impl Upstream {
         builder.max_buf_size(HEAD_BYTES_MAX);
         let made = builder.handshake(TokioIo::new(socket)).await;
         let (sender, connection) = made.map_err(std::io::Error::other)?;
-        lifecycle::spawn_local(async move {
-            // Its end is told to whoever waits for the response.
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(Self { sender, home, reused: false })
+        let driver = Driver(Some(Box::pin(connection.with_upgrades())));
+        Ok(Self { sender, driver, home, reused: false })
+    }
+
+    /// Sends a request and waits for the head of its response.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        if request.body().sending().is_some() {
+            // A client that sends all before it reads anything would hold up the rest of its own upload.
+            self.detach();
+        }
+        let mut sent = pin!(self.sender.try_send_request(request));
+        poll_fn(|cx| {
+            self.driver.poll(cx);
+            sent.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Moves what there is to be moved.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        self.driver.poll(cx);
+    }
+
+    /// Has the connection move by itself from here on.
+    pub(super) fn detach(&mut self) {
+        self.driver.detach();
     }
 
     /// Gives the connection back.
     pub(super) fn release(self, now: u32) {
-        self.home.put(self.sender, now);
+        self.home.put(self.sender, self.driver, now);
     }
 }
 

@@ -157,7 +157,9 @@ proptest! {
     #[test]
     fn settings_are_the_same_however_the_table_came_to_be(changes in prop::collection::vec(some_change(), 1..25)) {
         let mut world = World::of((1..4).map(head));
-        changes.iter().for_each(|change| world.change(change));
+        for change in &changes {
+            world.change(change);
+        }
         let built = Table::build(&world.catalog, &Defaults::default());
         for session in world.catalog.sessions() {
             for (a, b) in world.table.endpoints_of(session.key).zip(built.endpoints_of(session.key)) {

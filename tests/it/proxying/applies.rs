@@ -29,21 +29,21 @@ fn a_thousand_applies_of_another_session_disturb_neither_tunnels_nor_requests() 
             wire.send(bytes);
         }
     });
-    let steadily = Backend::named("steady");
+    let page = Backend::named("steady");
     let mut town = Town::with(|settings| settings.workers = 2);
     let shop = town.session("shop", "shop-1");
-    town.route(shop, 1, "steady.example", "/", &steadily.url());
+    town.route(shop, 1, "steady.example", "/", &page.url());
     town.route(shop, 2, "steady.example", "/ws", &echo.url());
-    let mut tunnels: Vec<Wire> = (0..100).map(|_| town.connect()).collect();
-    for tunnel in &mut tunnels {
+    let mut open: Vec<Wire> = (0..100).map(|_| town.connect()).collect();
+    for tunnel in &mut open {
         tunnel.send("GET /ws HTTP/1.1\r\nhost: steady.example\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
         assert_eq!(tunnel.head().unwrap().status(), 101);
     }
-    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (done, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let loads: Vec<_> = (0..4)
         .map(|_| {
-            let (address, stop, answered) = (town.address(), Arc::clone(&stop), Arc::clone(&answered));
-            thread::spawn(move || steady(address, &stop, &answered))
+            let (address, done, answered) = (town.address(), Arc::clone(&done), Arc::clone(&answered));
+            thread::spawn(move || steady(address, &done, &answered))
         })
         .collect();
     let other = town.session("other", "other-1");
@@ -53,13 +53,13 @@ fn a_thousand_applies_of_another_session_disturb_neither_tunnels_nor_requests() 
             other,
             vec![route(1 + n % 100, &host, "/", "http://127.0.0.1:1"), header(Target::All, "x-n", &n.to_string())],
         );
-        let tunnel = &mut tunnels[n as usize % 100];
+        let tunnel = &mut open[n as usize % 100];
         tunnel.send("ping");
         assert_eq!(tunnel.exactly(4).unwrap(), b"ping");
     }
     let so_far = answered.load(Ordering::SeqCst);
     until("requests still go through", || answered.load(Ordering::SeqCst) > so_far);
-    stop.store(true, Ordering::SeqCst);
+    done.store(true, Ordering::SeqCst);
     for load in loads {
         load.join().expect("no request failed");
     }

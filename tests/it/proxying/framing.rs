@@ -148,3 +148,49 @@ fn pipelined_requests_are_answered_in_order() {
         assert_eq!(wire.message().unwrap().text(), format!("/{n}"));
     }
 }
+
+#[test]
+fn an_empty_body_is_told_as_empty() {
+    let backend = Backend::named("b");
+    Town::serving(&backend.url(), &[]).ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
+    let heard = backend.heard();
+    assert_eq!((heard.field("content-length"), heard.field("transfer-encoding")), (Some("0"), None));
+}
+
+#[test]
+fn a_backend_that_tells_its_length_in_two_ways_cannot_confuse_the_client() {
+    let backend = Backend::answering(
+        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    );
+    let answer = Town::serving(&backend.url(), &[]).get("a", "/");
+    assert_eq!((answer.field("content-length"), answer.text()), (None, "ok"));
+}
+
+#[test]
+fn a_backend_of_http_1_0_is_understood_and_its_connections_not_kept() {
+    let backend = Backend::new(|mut wire| {
+        wire.message();
+        wire.send("HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\nold");
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    let mut wire = town.connect();
+    for _ in 0..3 {
+        wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
+        let answer = wire.message().unwrap();
+        assert_eq!((&*answer.line, answer.text()), ("HTTP/1.1 200 OK", "old"));
+    }
+    assert_eq!(backend.connections(), 3);
+}
+
+#[test]
+fn the_rest_of_a_body_that_nobody_read_is_not_taken_for_a_request() {
+    let backend = Backend::named("b");
+    let town = Town::serving(&backend.url(), &[("max_body_size", "10")]);
+    let mut wire = town.connect();
+    let inner = "GET /inner HTTP/1.1\r\nhost: a\r\n\r\n";
+    wire.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{inner}", inner.len()));
+    assert_eq!(wire.message().unwrap().status(), 413);
+    wire.half_close();
+    assert!(wire.has_ended());
+    assert!(backend.heard_nothing());
+}

@@ -98,11 +98,11 @@ fn a_client_that_stops_within_its_body_is_told_so() {
 #[test]
 fn an_upload_may_take_longer_than_the_timeout_while_it_moves() {
     let backend = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-    let town = Town::serving(&backend.url(), &[("timeout", "300ms")]);
+    let town = Town::serving(&backend.url(), &[("timeout", "1s")]);
     let mut wire = town.connect();
-    wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n");
-    for _ in 0..10 {
-        std::thread::sleep(std::time::Duration::from_millis(60));
+    wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 12\r\n\r\n");
+    for _ in 0..12 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
         wire.send("x");
     }
     assert_eq!(wire.message().unwrap().status(), 200);
@@ -266,4 +266,12 @@ fn a_restarted_backend_costs_no_request_however_many_connections_it_left_behind(
     for _ in 0..8 {
         assert_eq!(town.get("a", "/").text(), "new");
     }
+}
+
+#[test]
+fn a_port_that_somebody_has_is_not_shared() {
+    let town = Town::new();
+    let settings = signalbox::proxy::Settings::new(town.address());
+    let taken = signalbox::proxy::Proxy::bind(&settings).unwrap_err();
+    assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
 }
