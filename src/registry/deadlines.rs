@@ -7,7 +7,6 @@ use std::collections::{BTreeSet, HashMap};
 use crate::domain::{Session, SessionKey, Time};
 
 use super::Limits;
-use super::calls::Command;
 use super::sessions::{Expire, ends_at};
 
 /// One entry per session for which anything can fall due.
@@ -40,19 +39,19 @@ impl Deadlines {
         self.queue.first().map(|(due, _)| *due)
     }
 
-    /// The commands that see to what is due at `now`, `most` at once.
-    pub(super) fn due(&self, now: Time, most: usize) -> Vec<Command> {
+    /// What is due at `now`, `most` at once.
+    pub(super) fn due(&self, now: Time, most: usize) -> Vec<Expire> {
         let due = self.queue.iter().take_while(|(due, _)| *due <= now).take(most);
-        due.filter_map(|(_, key)| {
-            let since = self.entries.get(key)?.seen;
-            Some(Expire { key: *key, since }.into())
-        })
-        .collect()
+        due.filter_map(|(_, key)| Some(Expire { key: *key, since: self.entries.get(key)?.seen })).collect()
     }
 
-    /// The sessions that [`Deadlines::due`] named, to be looked at anew.
-    pub(super) fn due_keys(&self, now: Time, most: usize) -> Vec<SessionKey> {
-        self.queue.iter().take_while(|(due, _)| *due <= now).take(most).map(|(_, key)| *key).collect()
+    /// Lets what is due for a session be due again then.
+    pub(super) fn postpone(&mut self, key: SessionKey, until: Time) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            self.queue.remove(&(entry.due, key));
+            entry.due = until;
+            self.queue.insert((until, key));
+        }
     }
 }
 
@@ -61,4 +60,56 @@ fn due(session: &Session, limits: &Limits, now: Time) -> Option<Time> {
     let staged = session.staged.as_ref().map(|staged| staged.touched.after(limits.staged_ttl));
     let drained = session.head.drain.map(crate::domain::Drain::ends).filter(|at| *at > now);
     [ends_at(session, limits), staged, drained].into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::{
+        ConnectionId, Head, InstanceName, Maintenance, Metadata, ServiceName, SessionId, Span, Topics,
+    };
+
+    fn session() -> Session {
+        let instance = InstanceName::parse("shop-1").unwrap();
+        let head = Head {
+            id: SessionId::new(&instance, Time(0), 0),
+            service: ServiceName::parse("shop").unwrap(),
+            instance,
+            maintenance_port: 0,
+            metadata: Metadata::default(),
+            connected_at: Time(1_000),
+            next_route: 1,
+            revision: 0,
+            last_apply: None,
+            drain: None,
+            maintenance: Maintenance::default(),
+            topics: Topics::default(),
+            replaced: None,
+        };
+        Session::new(SessionKey(1), Arc::new(head))
+    }
+
+    #[test]
+    fn a_session_without_connection_is_due_when_its_grace_ends_and_a_bound_one_never() {
+        let (mut deadlines, limits, mut session) = (Deadlines::default(), Limits::default(), session());
+        deadlines.set(session.key, Some(&session), &limits, Time(1_000));
+        assert_eq!(deadlines.next(), Some(Time(1_000).after(limits.grace)));
+        assert!(deadlines.due(Time(2_000), 10).is_empty());
+        session.bound = Some(ConnectionId(1));
+        deadlines.set(session.key, Some(&session), &limits, Time(2_000));
+        assert_eq!(deadlines.next(), None);
+    }
+
+    #[test]
+    fn what_is_postponed_is_due_again_and_has_not_been_seen_to() {
+        let (mut deadlines, limits, session) = (Deadlines::default(), Limits::default(), session());
+        deadlines.set(session.key, Some(&session), &limits, Time(1_000));
+        let due = Time(1_000).after(limits.grace);
+        let later = due.after(Span::from_secs(1));
+        deadlines.postpone(session.key, later);
+        assert!(deadlines.due(due, 10).is_empty());
+        assert_eq!(deadlines.due(later, 10).first().map(|expire| expire.since), Some(Time(1_000)));
+    }
 }

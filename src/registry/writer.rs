@@ -5,18 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::domain::{Catalog, Change, Error, Kind, Session, SessionKey, Time};
+use crate::domain::{Catalog, Change, Error, Kind, Session, SessionKey, Span, Time};
 
 use super::calls::{Context, Decided, Notice};
 use super::config::unknown_option;
 use super::deadlines::Deadlines;
+use super::sessions::Expire;
 use super::watch::Watch;
 use super::{Command, Limits, Publish, Registry, Reply, Store, StoreError, Traffic, Waiting};
 
@@ -127,18 +127,20 @@ impl<S: Store, P: Publish> Writer<S, P> {
     async fn expire(&mut self) {
         let now = clock::now();
         let mut batch = self.begin();
-        let keys = self.deadlines.due_keys(now, BATCH_MAX);
-        for command in self.deadlines.due(now, BATCH_MAX) {
+        let due = self.deadlines.due(now, BATCH_MAX);
+        for expire in &due {
             // It cannot be refused: what is no longer there is no longer due.
-            let _ = batch.decide(&command, now, &self.limits);
+            let _ = batch.decide(&expire.clone().into(), now, &self.limits);
         }
-        if self.conclude(batch, now).await {
-            let catalog = self.published.load();
-            keys.iter()
-                .for_each(|key| self.deadlines.set(*key, catalog.by_key(*key).map(Arc::as_ref), &self.limits, now));
-        } else {
-            // What is due stays due; a disk that is full now is not asked again at once.
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        let stored = self.conclude(batch, now).await;
+        let catalog = self.published.load();
+        for Expire { key, .. } in due {
+            if stored {
+                self.deadlines.set(key, catalog.by_key(key).map(Arc::as_ref), &self.limits, now);
+            } else {
+                // What is due stays due; a disk that is full now is not asked again at once.
+                self.deadlines.postpone(key, now.after(Span::from_secs(1)));
+            }
         }
     }
 

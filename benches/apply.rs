@@ -1,0 +1,139 @@
+//! What one `CONFIG_APPLY` of one route costs in memory, by how many routes are active: `cargo bench --bench apply`.
+//!
+//! Everything but the disk and the socket: decide, absorb, publish to the routing table, answer. Time and
+//! allocations must not grow with what exists.
+
+use std::sync::Arc;
+
+use signalbox::domain::{
+    BackendUrl, Catalog, Change, ConnectionId, Host, InstanceName, Metadata, PageUrl, PathPrefix, RouteId, Sections,
+    ServiceName, SessionId, SessionKey, Span,
+};
+use signalbox::registry::config::ConfigApply;
+use signalbox::registry::routes::{NewRoute, RouteAdd};
+use signalbox::registry::sessions::Register;
+use signalbox::registry::views::RouteNumbers;
+use signalbox::registry::{self, Boxed, Fetched, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, Traffic};
+use signalbox::traffic::{Defaults, Table};
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+
+#[global_allocator]
+static ALLOCATOR: divan::AllocProfiler = divan::AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
+
+const ACTIVE: [u32; 4] = [10, 1_000, 10_000, 100_000];
+
+/// The routes that exist are the applying session's own, each on a host of its own.
+#[divan::bench(args = ACTIVE, sample_count = 500)]
+fn own_routes_on_hosts_of_their_own(bencher: divan::Bencher<'_, '_>, active: u32) {
+    measure(bencher, active, |number| (format!("h{number}.example"), "/".to_owned()));
+}
+
+/// The routes that exist are the applying session's own, all on one host.
+#[divan::bench(args = ACTIVE, sample_count = 500)]
+fn own_routes_on_one_host(bencher: divan::Bencher<'_, '_>, active: u32) {
+    measure(bencher, active, |number| ("one.example".to_owned(), format!("/p{number}")));
+}
+
+fn measure(bencher: divan::Bencher<'_, '_>, active: u32, place: fn(u32) -> (String, String)) {
+    let world = World::new();
+    for number in 0..active {
+        world.add(place(number));
+    }
+    world.apply();
+    let mut next = active;
+    bencher
+        .with_inputs(|| {
+            next += 1;
+            world.add(place(next));
+        })
+        .bench_local_values(|()| world.apply());
+}
+
+struct World {
+    runtime: Runtime,
+    registry: Registry,
+    session: SessionId,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+impl World {
+    fn new() -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let stop = CancellationToken::new();
+        let opened = registry::open(Nowhere, Shown(Table::default()), Arc::new(Nobody), Limits::default());
+        let (registry, writer) = runtime.block_on(opened).expect("an empty registry");
+        runtime.spawn(writer.run(stop.clone()));
+        let register = Register {
+            service: ServiceName::parse("shop").expect("a name"),
+            instance: InstanceName::parse("shop-1").expect("a name"),
+            maintenance_port: 0,
+            metadata: Metadata::default(),
+            nonce: 1,
+            connection: ConnectionId(1),
+        };
+        let Ok(Reply::Registered(session)) = runtime.block_on(registry.execute_one(register.into())) else {
+            panic!("not registered")
+        };
+        Self { runtime, registry, session, _stop: stop.drop_guard() }
+    }
+
+    fn add(&self, (host, path): (String, String)) {
+        let route = NewRoute {
+            domains: vec![Host::parse(&host).expect("a host")],
+            path: PathPrefix::parse(&path).expect("a path"),
+            backend: BackendUrl::parse("http://127.0.0.1:3000").expect("a backend"),
+            priority: 0,
+        };
+        let add = RouteAdd { session: self.session.clone(), route };
+        self.runtime.block_on(self.registry.execute_one(add.into())).expect("added");
+    }
+
+    fn apply(&self) {
+        let apply = ConfigApply { session: self.session.clone(), sections: Sections::ALL };
+        self.runtime.block_on(self.registry.execute_one(apply.into())).expect("applied");
+    }
+}
+
+struct Nowhere;
+
+impl Store for Nowhere {
+    async fn load(&mut self) -> Result<Loaded, StoreError> {
+        Ok(Loaded::default())
+    }
+
+    async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(self) {}
+}
+
+struct Shown(Table);
+
+impl Publish for Shown {
+    fn publish(&mut self, catalog: &Arc<Catalog>, changes: &[Change]) {
+        changes.iter().for_each(|change| self.0.absorb(catalog, change, &Defaults::default()));
+        divan::black_box(self.0.clone());
+    }
+}
+
+struct Nobody;
+
+impl Traffic for Nobody {
+    fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
+        RouteNumbers::default()
+    }
+
+    fn in_flight(&self, _: SessionKey) -> u64 {
+        0
+    }
+
+    fn get<'a>(&'a self, _: &'a PageUrl, _: Span) -> Boxed<'a, Result<Fetched, String>> {
+        Box::pin(async { Err("nobody answers".to_owned()) })
+    }
+}
