@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use signalbox::domain::{
-    BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, Maintenance, Metadata, PathPrefix, Route, RouteId,
-    Sections, ServiceName, SessionId, SessionKey, Time, Topics,
+    BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, PathPrefix, Route, RouteId, Sections, ServiceName,
+    SessionKey, Time,
 };
 use signalbox::traffic::{Defaults, Table};
 
@@ -104,20 +104,6 @@ fn resident_bytes() -> u64 {
 
 /// Some session.
 fn head() -> Arc<Head> {
-    let instance = InstanceName::parse("shop-1").expect("a name");
-    Arc::new(Head {
-        id: SessionId::new(&instance, Time(0), 0),
-        service: ServiceName::parse("shop").expect("a name"),
-        instance,
-        maintenance_port: 0,
-        metadata: Metadata::default(),
-        connected_at: Time(0),
-        next_route: 1,
-        revision: 0,
-        last_apply: None,
-        drain: None,
-        maintenance: Maintenance::default(),
-        topics: Topics::default(),
-        replaced: None,
-    })
+    let (service, instance) = (ServiceName::parse("shop"), InstanceName::parse("shop-1"));
+    Arc::new(Head::opened(service.expect("a name"), instance.expect("a name"), 0, Time(0)))
 }

@@ -39,6 +39,27 @@ pub struct Head {
     pub replaced: Option<Time>,
 }
 
+impl Head {
+    /// The head of a session that an instance opens at `now`; `nonce` must be 128 random bits.
+    pub fn opened(service: ServiceName, instance: InstanceName, nonce: u128, now: Time) -> Self {
+        Self {
+            id: SessionId::new(&instance, now, nonce),
+            service,
+            instance,
+            maintenance_port: 0,
+            metadata: Metadata::default(),
+            connected_at: now,
+            next_route: 1,
+            revision: 0,
+            last_apply: None,
+            drain: None,
+            maintenance: Maintenance::default(),
+            topics: Topics::default(),
+            replaced: None,
+        }
+    }
+}
+
 /// When a session was last heard of. Shared by all copies of the session, and written by
 /// readers, so that a `PING` need not queue for the writer.
 #[derive(Clone, Debug, Default)]

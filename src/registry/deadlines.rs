@@ -67,27 +67,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::{
-        ConnectionId, Head, InstanceName, Maintenance, Metadata, ServiceName, SessionId, Span, Topics,
-    };
+    use crate::domain::{ConnectionId, Head, InstanceName, ServiceName, Span};
 
     fn session() -> Session {
-        let instance = InstanceName::parse("shop-1").unwrap();
-        let head = Head {
-            id: SessionId::new(&instance, Time(0), 0),
-            service: ServiceName::parse("shop").unwrap(),
-            instance,
-            maintenance_port: 0,
-            metadata: Metadata::default(),
-            connected_at: Time(1_000),
-            next_route: 1,
-            revision: 0,
-            last_apply: None,
-            drain: None,
-            maintenance: Maintenance::default(),
-            topics: Topics::default(),
-            replaced: None,
-        };
+        let (service, instance) = (ServiceName::parse("shop").unwrap(), InstanceName::parse("shop-1").unwrap());
+        let head = Head::opened(service, instance, 0, Time(1_000));
         Session::new(SessionKey(1), Arc::new(head))
     }
 

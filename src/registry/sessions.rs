@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    Catalog, Change, ConnectionId, Error, Event, Head, InstanceName, Kind, Maintenance, Metadata, ServiceName, Session,
-    SessionId, SessionKey, Span, Time, Topics,
+    Catalog, Change, ConnectionId, Error, Event, Head, InstanceName, Kind, Metadata, ServiceName, Session, SessionId,
+    SessionKey, Span, Time, Topics,
 };
 
 use super::Limits;
@@ -43,22 +43,9 @@ impl Register {
             }
             None => {}
         }
-        let id = SessionId::new(&self.instance, context.now, self.nonce);
-        let head = Head {
-            id: id.clone(),
-            service: self.service.clone(),
-            instance: self.instance.clone(),
-            maintenance_port: self.maintenance_port,
-            metadata: self.metadata.clone(),
-            connected_at: context.now,
-            next_route: 1,
-            revision: 0,
-            last_apply: None,
-            drain: None,
-            maintenance: Maintenance::default(),
-            topics: Topics::default(),
-            replaced: None,
-        };
+        let opened = Head::opened(self.service.clone(), self.instance.clone(), self.nonce, context.now);
+        let head = Head { maintenance_port: self.maintenance_port, metadata: self.metadata.clone(), ..opened };
+        let id = head.id.clone();
         let key = catalog.next_key();
         changes.push(Change::Head(key, Arc::new(head)));
         changes.push(Change::Bind(key, self.connection));

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use crate::domain::{
     BackendUrl, Breaker, Drain, Edit, EventKind, Head, HeaderKey, HealthCheck, Host, InstanceName, Maintenance,
-    MaintenanceEntry, Metadata, OptionKey, PageUrl, PathPrefix, RateLimit, Route, RouteId, ServiceName, SessionId,
-    Span, Target, Time, Topics,
+    MaintenanceEntry, Metadata, OptionKey, PageUrl, PathPrefix, RateLimit, Route, RouteId, ServiceName, Span, Target,
+    Time, Topics,
 };
 
 pub(super) fn route(id: u32, domains: &str, path: &str) -> Route {
@@ -26,22 +26,9 @@ pub(super) fn route_edit(id: u32, domains: &str, path: &str) -> Edit {
 }
 
 pub(super) fn head(service: &str, instance: &str) -> Head {
-    let instance = InstanceName::parse(instance).unwrap();
-    Head {
-        id: SessionId::new(&instance, Time(1_795_323_231_906), 7),
-        service: ServiceName::parse(service).unwrap(),
-        instance,
-        maintenance_port: 9000,
-        metadata: Metadata::default(),
-        connected_at: Time(1_795_323_231_906),
-        next_route: 1,
-        revision: 0,
-        last_apply: None,
-        drain: None,
-        maintenance: Maintenance::default(),
-        topics: Topics::default(),
-        replaced: None,
-    }
+    let (service, instance) = (ServiceName::parse(service).unwrap(), InstanceName::parse(instance).unwrap());
+    let opened = Head::opened(service, instance, 7, Time(1_795_323_231_906));
+    Head { maintenance_port: 9000, ..opened }
 }
 
 fn span() -> impl Strategy<Value = Span> {

@@ -8,29 +8,15 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, LoadBalancing, Maintenance, Metadata,
-    OptionKey, PathPrefix, Route, RouteId, Sections, ServiceName, SessionId, SessionKey, Target, Time, Topics,
+    BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, LoadBalancing, OptionKey, PathPrefix,
+    Route, RouteId, Sections, ServiceName, SessionKey, Target, Time,
 };
 
 const WORKER: Worker = Worker { index: 0, count: 2 };
 
 fn head(key: u64) -> Change {
     let instance = InstanceName::parse(&format!("shop-{key}")).unwrap();
-    let head = Head {
-        id: SessionId::new(&instance, Time(0), u128::from(key)),
-        service: ServiceName::parse("shop").unwrap(),
-        instance,
-        maintenance_port: 0,
-        metadata: Metadata::default(),
-        connected_at: Time(0),
-        next_route: 1,
-        revision: 0,
-        last_apply: None,
-        drain: None,
-        maintenance: Maintenance::default(),
-        topics: Topics::default(),
-        replaced: None,
-    };
+    let head = Head::opened(ServiceName::parse("shop").unwrap(), instance, u128::from(key), Time(0));
     Change::Head(SessionKey(key), Arc::new(head))
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use signalbox::domain::{
-    BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, Maintenance, Metadata, OptionKey,
-    PathPrefix, Route, RouteId, Sections, ServiceName, SessionId, SessionKey, Target, Time, Topics,
+    BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, OptionKey, PathPrefix, Route, RouteId,
+    Sections, ServiceName, SessionKey, Target, Time,
 };
 use signalbox::proxy::{Proxy, Settings};
 use signalbox::traffic::{Defaults, Table};
@@ -54,22 +54,8 @@ impl Town {
 
     pub fn session(&mut self, service: &str, instance: &str) -> SessionKey {
         let key = self.catalog.next_key();
-        let instance = InstanceName::parse(instance).unwrap();
-        let head = Head {
-            id: SessionId::new(&instance, Time(0), u128::from(key.0)),
-            service: ServiceName::parse(service).unwrap(),
-            instance,
-            maintenance_port: 0,
-            metadata: Metadata::default(),
-            connected_at: Time(0),
-            next_route: 1,
-            revision: 0,
-            last_apply: None,
-            drain: None,
-            maintenance: Maintenance::default(),
-            topics: Topics::default(),
-            replaced: None,
-        };
+        let (service, instance) = (ServiceName::parse(service).unwrap(), InstanceName::parse(instance).unwrap());
+        let head = Head::opened(service, instance, u128::from(key.0), Time(0));
         self.change(&Change::Head(key, Arc::new(head)));
         key
     }
