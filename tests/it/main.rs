@@ -7,4 +7,5 @@ mod model;
 mod proxying;
 mod server;
 mod session;
+mod statistics;
 mod support;
