@@ -175,3 +175,56 @@ fn events_reach_the_bound_connection_of_a_subscribed_session() {
     server.once(&format!("CONFIG_APPLY|{session}"));
     assert_eq!(client.hear(), "EVENT|config_applied|{\"revision\":1}");
 }
+
+#[test]
+fn a_session_that_nobody_comes_back_to_loses_its_routes_after_the_grace_period() {
+    let backend = Backend::start("shop");
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_with(folder.path(), &["--session-grace", "400ms"]);
+    let mut client = server.connect();
+    let session = client.register("shop", "shop-1");
+    client.serve(&session, "shop.example", "/", backend.address);
+    assert_eq!(server.get("shop.example", "/").0, 200);
+    drop(client);
+    eventually("the routes go", || server.get("shop.example", "/").0 == 404);
+    assert_eq!(server.once(&format!("RECONNECT|{session}")), "REREGISTER");
+    assert_eq!(server.once(&format!("PING|{session}")), "ERROR|invalid session");
+}
+
+#[test]
+fn staged_changes_that_nobody_touches_are_dropped_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_with(folder.path(), &["--session-staged-ttl", "200ms"]);
+    let mut client = server.connect();
+    let session = client.register("shop", "shop-1");
+    client.ask(&format!("SUBSCRIBE|{session}|all"));
+    client.ask(&format!("ROUTE_ADD|{session}|shop.example|/|http://127.0.0.1:1|0"));
+    assert_eq!(client.hear(), "EVENT|staged_config_expired|{}");
+    assert_eq!(client.ask(&format!("ROUTE_LIST|{session}")), "ROUTE_LIST_OK|[]");
+}
+
+#[test]
+fn maintenance_is_left_when_the_backends_answer_and_survives_a_kill() {
+    let backend = Backend::start("shop");
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let mut client = server.connect();
+    let session = client.register("shop", "shop-1");
+    client.serve(&session, "shop.example", "/", backend.address);
+    let page = Backend::start("page");
+    assert_eq!(client.ask(&format!("MAINT_ENTER|{session}|t1|ALL|http://{}/down", page.address)), "ACK|t1");
+    assert_eq!(client.hear(), "MAINT_OK|ALL");
+    assert_eq!(client.ask(&format!("DRAIN_START|{session}|1h")).split('|').next(), Some("DRAIN_OK"));
+    server.kill();
+
+    let server = Server::start(folder.path());
+    let mut client = server.connect();
+    assert_eq!(client.ask(&format!("RECONNECT|{session}")), "OK");
+    let status = client.ask(&format!("MAINT_STATUS|{session}"));
+    let expected = format!("\"in_maintenance\":[\"r1\"],\"maintenance_backend\":\"http://{}/down\"", page.address);
+    assert!(status.contains(&expected), "{status}");
+    assert!(client.ask(&format!("DRAIN_STATUS|{session}")).starts_with("DRAIN_STATUS_OK|{\"active\":true"));
+    assert_eq!(client.ask(&format!("MAINT_EXIT|{session}|r1")), "ACK");
+    assert_eq!(client.hear(), "MAINT_OK|r1");
+    assert!(client.ask(&format!("MAINT_STATUS|{session}")).contains("\"in_maintenance\":[]"));
+}
