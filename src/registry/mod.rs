@@ -118,7 +118,7 @@ impl Registry {
         Ok(match self.traffic.get(&page, Span::from_secs(5)).await {
             Ok(fetched) => BackendView::Reachable {
                 reachable: true,
-                response_time_ms: fetched.took.secs_f64() * 1000.0,
+                response_time_ms: fetched.took.millis(),
                 status_code: fetched.status,
                 // No certificate was involved: plain HTTP is all that a backend can speak so far.
                 tls_valid: false,

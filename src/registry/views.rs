@@ -121,17 +121,17 @@ pub struct BreakerView {
     pub draining: bool,
 }
 
-/// `DRAIN_STATUS_OK`.
+/// `DRAIN_STATUS_OK`. Whole numbers, which clients read into integers and floats alike.
 #[derive(Clone, Debug, Serialize)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct DrainView {
     pub active: bool,
     #[serde(serialize_with = "moment")]
     pub started_at: Time,
-    pub duration_seconds: f64,
-    pub elapsed_seconds: f64,
-    pub remaining_seconds: f64,
-    pub traffic_percent: f64,
+    pub duration_seconds: u64,
+    pub elapsed_seconds: u64,
+    pub remaining_seconds: u64,
+    pub traffic_percent: u64,
     pub in_flight: u64,
 }
 
@@ -178,7 +178,7 @@ pub struct RouteNumbers {
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub enum BackendView {
     /// It answered.
-    Reachable { reachable: bool, response_time_ms: f64, status_code: u16, tls_valid: bool },
+    Reachable { reachable: bool, response_time_ms: u64, status_code: u16, tls_valid: bool },
     /// It did not, and why.
     Unreachable { reachable: bool, error: String },
 }

@@ -86,7 +86,7 @@ fn one_of_each(id: &str) -> Vec<(String, &'static str)> {
         ("MAINT_STATUS|S", r#"MAINT_STATUS_OK|{"in_maintenance":[],"maintenance_backend":"","entered_at":null}"#),
         ("STATS_GET|S|r1", r#"STATS_OK|{"route_id":"r1","requests":0,"#),
         ("STATS_GET|S|t|ALL", r#"STATS_OK|t|[{"route_id":"r1","#),
-        ("BACKEND_TEST|S|http://b", "BACKEND_OK|{\"reachable\":true,\"response_time_ms\":3.0,\"status_code\":200,"),
+        ("BACKEND_TEST|S|http://b", "BACKEND_OK|{\"reachable\":true,\"response_time_ms\":3,\"status_code\":200,"),
         ("SUBSCRIBE|S|all", "SUBSCRIBE_OK"),
         ("UNSUBSCRIBE|S|all", "UNSUBSCRIBE_OK"),
         ("RECONNECT|S", "OK"),

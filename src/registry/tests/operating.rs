@@ -54,7 +54,7 @@ fn a_drain_is_told_when_it_completes_and_stays() {
     world.pass(Span::from_secs(4));
     world.expire(&session, start);
     let Ok(Answer::Drain(view)) = world.ask(&Query::DrainStatus(session.clone())) else { panic!() };
-    assert_eq!((view.traffic_percent, view.remaining_seconds), (60.0, 6.0));
+    assert_eq!((view.traffic_percent, view.remaining_seconds), (60, 6));
     world.pass(Span::from_secs(6));
     world.expire(&session, start);
     let seen = world.now;
