@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Config, Unmatched};
 use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
-use crate::registry::views::RouteNumbers;
+use crate::registry::views::{BreakerNumbers, RouteNumbers};
 use crate::registry::{self, Boxed, Fetched, Publish, Registry, Traffic};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
@@ -210,6 +210,12 @@ impl Traffic for Observed {
         }
     }
 
+    fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
+        BreakerNumbers::default()
+    }
+
+    fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
+
     fn in_flight(&self, session: SessionKey) -> u64 {
         self.table.load().in_flight(session)
     }
@@ -217,7 +223,7 @@ impl Traffic for Observed {
     fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span) -> Boxed<'a, Result<Fetched, String>> {
         Box::pin(async move {
             let fetched = self.prober.get(page, timeout).await?;
-            Ok(Fetched { status: fetched.status, took: fetched.took })
+            Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: false })
         })
     }
 }

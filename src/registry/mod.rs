@@ -120,8 +120,7 @@ impl Registry {
                 reachable: true,
                 response_time_ms: fetched.took.secs_f64() * 1000.0,
                 status_code: fetched.status,
-                // No certificate was involved: plain HTTP is all that a backend can speak so far.
-                tls_valid: false,
+                tls_valid: fetched.tls_valid,
             },
             Err(error) => BackendView::Unreachable { reachable: false, error },
         })
