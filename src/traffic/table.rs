@@ -52,7 +52,8 @@ impl Table {
             | Change::Bind(..)
             | Change::Unbind(..)
             | Change::Await(..)
-            | Change::Settle(..) => {}
+            | Change::Settle(..)
+            | Change::Observed(_) => {}
         }
     }
 
