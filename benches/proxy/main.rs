@@ -17,8 +17,7 @@ pub struct Process(pub Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // By its end of the pipe for ours; nginx's master takes its workers along on SIGTERM.
-        drop(self.0.stdin.take());
+        // nginx's master takes its workers along on SIGTERM.
         let _ = Command::new("kill").arg(self.0.id().to_string()).stderr(Stdio::null()).status();
         let _ = self.0.wait();
     }
@@ -53,11 +52,6 @@ struct Measured {
 
 fn main() {
     let arguments: Vec<String> = env::args().collect();
-    if let [_, command, backend] = &arguments[..]
-        && command == "serve"
-    {
-        return under_test::serve(backend);
-    }
     if arguments.iter().any(|argument| argument == "table") {
         return table::measure();
     }
@@ -74,7 +68,7 @@ fn compare() {
     let home = tempfile::tempdir().expect("a directory for nginx");
     let (rounds, seconds) = (number("PROXY_BENCH_ROUNDS", 5), number("PROXY_BENCH_SECONDS", 3));
     let (_backend, backend) = nginx::backend(home.path());
-    let contenders = [nginx_proxy(home.path(), &backend), signalbox(&backend)];
+    let contenders = [nginx_proxy(home.path(), &backend), signalbox(home.path(), &backend)];
     println!(
         "{:<28} {:>10} {:>12} {:>10} {:>12} {:>10}",
         "", "proxy", "CPU µs/req", "of it user", "requests/s", "ratio"
@@ -104,8 +98,8 @@ fn nginx_proxy(home: &Path, backend: &str) -> Contender {
     Contender { name: "nginx", address, pids, _process: process }
 }
 
-fn signalbox(backend: &str) -> Contender {
-    let (process, address) = under_test::start(backend);
+fn signalbox(home: &Path, backend: &str) -> Contender {
+    let (process, address) = under_test::start(home, backend);
     Contender { name: "signalbox", address, pids: vec![process.0.id()], _process: process }
 }
 

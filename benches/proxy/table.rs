@@ -4,10 +4,11 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signalbox::domain::{BackendUrl, Catalog, Change, Edit, Host, PathPrefix, Route, RouteId, Sections, SessionKey};
+use signalbox::domain::{
+    BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, Maintenance, Metadata, PathPrefix, Route, RouteId,
+    Sections, ServiceName, SessionId, SessionKey, Time, Topics,
+};
 use signalbox::traffic::{Defaults, Table};
-
-use crate::under_test::head;
 
 /// How routes spread: each on a host of its own, or all on one.
 #[derive(Clone, Copy)]
@@ -99,4 +100,24 @@ fn resident_bytes() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
     pages * 4096
+}
+
+/// Some session.
+fn head() -> Arc<Head> {
+    let instance = InstanceName::parse("shop-1").expect("a name");
+    Arc::new(Head {
+        id: SessionId::new(&instance, Time(0), 0),
+        service: ServiceName::parse("shop").expect("a name"),
+        instance,
+        maintenance_port: 0,
+        metadata: Metadata::default(),
+        connected_at: Time(0),
+        next_route: 1,
+        revision: 0,
+        last_apply: None,
+        drain: None,
+        maintenance: Maintenance::default(),
+        topics: Topics::default(),
+        replaced: None,
+    })
 }

@@ -1,74 +1,41 @@
-//! The proxy under test: this program again, in a process of its own, with one worker and one route.
+//! The proxy under test: the real program, with one worker and one route that was applied over the pipe.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::{env, io};
-
-use arc_swap::ArcSwap;
-use signalbox::domain::{
-    BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, Maintenance, Metadata, PathPrefix, Route, RouteId,
-    Sections, ServiceName, SessionId, SessionKey, Time, Topics,
-};
-use signalbox::proxy::{Proxy, Settings};
-use signalbox::traffic::{Defaults, Table};
 
 use crate::Process;
 
-/// Starts it on core 0. Where it listens.
-pub fn start(backend: &str) -> (Process, String) {
-    let this = env::current_exe().expect("this program has a path");
-    let mut child = Command::new("taskset");
-    child.args(["-c", "0"]).arg(this).args(["serve", backend]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut process = Process(child.spawn().expect("this program runs"));
-    let mut address = String::new();
-    let said = process.0.stdout.take().expect("its output is piped");
-    BufReader::new(said).read_line(&mut address).expect("it says where it listens");
-    (process, address.trim().to_owned())
-}
-
-/// In the child: serves until its input ends.
-pub fn serve(backend: &str) {
-    let mut settings = Settings::new("127.0.0.1:0".parse().expect("an address"));
-    settings.workers = 1;
-    let table = Arc::new(ArcSwap::from_pointee(table(backend)));
-    let proxy = Proxy::bind(&settings).and_then(|bound| bound.start(table)).expect("the proxy starts");
-    println!("{}", proxy.address());
-    let _ = io::stdin().read_to_end(&mut Vec::new());
-}
-
-fn table(backend: &str) -> Table {
-    let mut catalog = Catalog::default();
-    let key = SessionKey(1);
-    let route = Route {
-        id: RouteId(1),
-        domains: vec![Host::parse("shop.example").expect("a host")],
-        path: PathPrefix::root(),
-        backend: BackendUrl::parse(&format!("http://{backend}")).expect("a backend"),
-        priority: 0,
+/// Starts it on core 0, with its store in `home`. Where it takes requests.
+pub fn start(home: &Path, backend: &str) -> (Process, String) {
+    let store = format!("sqlite://{}", home.join("signalbox.db").display());
+    let mut program = Command::new("taskset");
+    program
+        .args(["-c", "0", env!("CARGO_BIN_EXE_signalbox"), "--proxy-workers", "1", "--store-url", &store])
+        .args(["--pipe-listen", "127.0.0.1:0", "--proxy-http", "127.0.0.1:0", "--log-level", "error"])
+        .stdout(Stdio::piped());
+    let mut process = Process(program.spawn().expect("the program runs"));
+    let mut said = BufReader::new(process.0.stdout.take().expect("its output is piped")).lines().map_while(Result::ok);
+    let mut address = |name: &str| {
+        let line = said.find(|line| line.trim_start().starts_with(name)).expect("it says where it listens");
+        line.split_whitespace().nth(1).expect("an address").to_owned()
     };
-    let edits = Arc::new([Edit::Route(RouteId(1), Some(Arc::new(route)))]);
-    catalog.absorb(&Change::Head(key, head()));
-    catalog.absorb(&Change::Apply { key, sections: Sections::ALL, edits });
-    Table::build(&catalog, &Defaults::default())
+    let (pipe, proxy) = (address("pipe"), address("proxy"));
+    route(&pipe, backend);
+    (process, proxy)
 }
 
-/// Some session.
-pub fn head() -> Arc<Head> {
-    let instance = InstanceName::parse("shop-1").expect("a name");
-    Arc::new(Head {
-        id: SessionId::new(&instance, Time(0), 0),
-        service: ServiceName::parse("shop").expect("a name"),
-        instance,
-        maintenance_port: 0,
-        metadata: Metadata::default(),
-        connected_at: Time(0),
-        next_route: 1,
-        revision: 0,
-        last_apply: None,
-        drain: None,
-        maintenance: Maintenance::default(),
-        topics: Topics::default(),
-        replaced: None,
-    })
+/// Registers, and applies the one route.
+fn route(pipe: &str, backend: &str) {
+    let mut reader = BufReader::new(TcpStream::connect(pipe).expect("the pipe accepts"));
+    let mut ask = |line: String, expected: &str| {
+        writeln!(reader.get_mut(), "{line}").expect("sent");
+        let mut reply = String::new();
+        reader.read_line(&mut reply).expect("a reply");
+        reply.trim_end().strip_prefix(expected).unwrap_or_else(|| panic!("{line}: {reply}")).to_owned()
+    };
+    let session = ask("REGISTER|shop|shop-1|0|{}".to_owned(), "ACK|");
+    ask(format!("ROUTE_ADD|{session}|shop.example|/|http://{backend}|0"), "ROUTE_OK|");
+    ask(format!("CONFIG_APPLY|{session}"), "OK");
 }
