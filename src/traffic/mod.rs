@@ -5,6 +5,7 @@
 //! of the deepest path configured for the host, a change no more than what it changes.
 
 mod balance;
+mod breaker;
 mod endpoint;
 mod headers;
 mod host;
@@ -15,6 +16,7 @@ mod stats;
 mod table;
 
 pub use balance::{Draw, pick};
+pub use breaker::{Admission, Breaker, Flip, Outcome, Permit, State as BreakerState, Status as BreakerStatus};
 pub use endpoint::{Defaults, Endpoint, Settings};
 pub use headers::{
     Arrival, Hop, Upgrade, client_address, edit_request, edit_response, is_chunked_alone, names_loop, wants_upgrade,
