@@ -7,8 +7,11 @@
 mod balance;
 mod breaker;
 mod endpoint;
+mod hash;
 mod headers;
 mod host;
+mod ledger;
+mod limiter;
 mod paths;
 mod pool;
 mod retry;
@@ -21,7 +24,9 @@ pub use endpoint::{Defaults, Endpoint, Settings};
 pub use headers::{
     Arrival, Hop, Upgrade, client_address, edit_request, edit_response, is_chunked_alone, names_loop, wants_upgrade,
 };
+pub use hash::member_key;
 pub use host::request_host;
+pub use limiter::{Limiter, Verdict, stricter};
 pub use pool::Pool;
 pub use retry::{Budget, Failure, Upload, may_try_again};
 pub use stats::{Lease, Live, Numbers, Seen, Worker};
