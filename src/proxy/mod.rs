@@ -14,6 +14,7 @@ mod heads;
 mod pages;
 mod phase;
 mod prober;
+mod report;
 mod resolve;
 mod settings;
 mod tunnel;
@@ -33,6 +34,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use prober::{Fetched, Prober};
+pub use report::{Report, Reports};
 pub use settings::{Settings, Unmatched};
 
 use crate::lifecycle;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::domain::{BackendUrl, Config, HeaderKey, Options, Route, RouteId, SessionKey, Target};
+use crate::domain::{BackendUrl, Config, HeaderKey, HealthCheck, Options, Route, RouteId, SessionKey, Target};
 
-use super::Live;
+use super::{Check, Live};
 
 /// What holds below every session's own settings. From the configuration file.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +76,8 @@ pub struct Endpoint {
     pub settings: Arc<Settings>,
     /// What it does now. Survives applies while session, route id and backend stay the same.
     pub live: Arc<Live>,
+    /// From `HEALTH_SET`. Without it the default check of [`Options`] is made. Boxed: rare.
+    pub health_check: Option<Box<HealthCheck>>,
     /// A hash of the backend's scheme, host and port, so that pools need not read their text for each request.
     pub origin_hash: u64,
     // Only where the backend's own name is sent. Boxed: rare, and 100,000 endpoints should be small.
@@ -83,11 +85,18 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(session: SessionKey, route: &Arc<Route>, settings: Arc<Settings>, live: Arc<Live>) -> Self {
+    pub(super) fn new(
+        session: SessionKey,
+        route: &Arc<Route>,
+        settings: Arc<Settings>,
+        health_check: Option<&HealthCheck>,
+        live: Arc<Live>,
+    ) -> Self {
+        let health_check = health_check.cloned().map(Box::new);
         let own_name = || HeaderValue::try_from(route.backend.authority()).ok().map(Box::new);
         let authority = if settings.options.preserve_host { None } else { own_name() };
         let origin_hash = origin_hash(&route.backend);
-        Self { session, route: Arc::clone(route), settings, live, origin_hash, authority }
+        Self { session, route: Arc::clone(route), settings, live, health_check, origin_hash, authority }
     }
 
     /// Which of its session's routes it is.
@@ -103,6 +112,11 @@ impl Endpoint {
     /// Every option with its value.
     pub fn options(&self) -> &Options {
         &self.settings.options
+    }
+
+    /// How its health is judged, and what follows from being ill.
+    pub fn check(&self) -> Check {
+        if self.health_check.is_some() { Check::Explicit } else { Check::Default }
     }
 
     /// What `Host` says to the backend, when it is not what the client said.
@@ -147,7 +161,7 @@ mod tests {
         });
         let options = Options { strip_prefix: strip, ..Options::default() };
         let settings = Settings { options, headers: Vec::new() };
-        Endpoint::new(SessionKey(1), &route, settings.into(), Arc::default())
+        Endpoint::new(SessionKey(1), &route, settings.into(), None, Arc::default())
     }
 
     #[test]

@@ -88,6 +88,11 @@ impl Table {
         self.endpoints.get(&(session, route))
     }
 
+    /// Every active route. Persistent: two tables' are compared in the time of their difference.
+    pub fn endpoints(&self) -> &OrdMap<(SessionKey, RouteId), Arc<Endpoint>> {
+        &self.endpoints
+    }
+
     /// A session's active routes.
     pub fn endpoints_of(&self, session: SessionKey) -> impl Iterator<Item = &Arc<Endpoint>> {
         let all = (session, RouteId(0))..=(session, RouteId(u32::MAX));
@@ -119,8 +124,10 @@ impl Table {
         for edit in edits {
             match (edit, edit.target()) {
                 (Edit::Header(..) | Edit::Option(..), Target::All) => return self.refresh(session, defaults),
-                (Edit::Route(..) | Edit::Header(..) | Edit::Option(..), Target::Route(id)) => touched.insert(id),
-                // Health checks, limits and breakers act on no request yet.
+                (Edit::Route(..) | Edit::Health(..) | Edit::Header(..) | Edit::Option(..), Target::Route(id)) => {
+                    touched.insert(id)
+                }
+                // Limits and breakers act on no request yet.
                 _ => false,
             };
         }
@@ -167,7 +174,8 @@ impl Table {
         let settings = Settings::own(shared, &session.active, id).map_or_else(|| Arc::clone(shared), Arc::new);
         let same_backend = old.as_ref().filter(|old| *old.backend() == route.backend);
         let live = same_backend.map_or_else(Arc::default, |old| Arc::clone(&old.live));
-        let new = Arc::new(Endpoint::new(session.key, route, settings, live));
+        let check = session.active.health.get(&id);
+        let new = Arc::new(Endpoint::new(session.key, route, settings, check, live));
         if let Some(old) = old.filter(|old| !same_place(old, &new)) {
             self.take_out(&old);
         }
