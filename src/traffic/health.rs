@@ -13,7 +13,7 @@ const FAILURES_DOWN: u32 = 3;
 const SUCCESSES_UP: u32 = 2;
 
 /// Where a check comes from: that says what counts as well, and what follows from being ill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Check {
     /// Nobody asked for it: any answer below 500 is well, and an ill member is only passed over while others are left.
     Default,

@@ -6,6 +6,7 @@
 
 mod balance;
 mod breaker;
+mod checks;
 mod choose;
 mod endpoint;
 mod hash;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use balance::{Draw, pick};
 pub use breaker::{Admission, Breaker, Flip, Outcome, Permit, State as BreakerState, Status as BreakerStatus};
+pub use checks::{CheckId, Checks, Inquiry};
 pub use choose::{Members, Nobody, choose};
 pub use endpoint::{Defaults, Endpoint, Settings};
 pub use hash::member_key;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+mod checks;
+
 use super::*;
 use crate::domain::{
     BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, LoadBalancing, Maintenance, Metadata,
