@@ -13,6 +13,7 @@ use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::config::{Config, Unmatched};
 use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
@@ -82,7 +83,13 @@ impl Server {
 
         let table = Arc::new(ArcSwap::from_pointee(Table::default()));
         let defaults = Defaults { options: config.default_options.clone(), headers: config.default_headers.clone() };
-        let publisher = TablePublisher { table: Table::default(), published: Arc::clone(&table), defaults };
+        let (changed, reports) = (Arc::new(Notify::new()), proxy::Reports::default());
+        let publisher = TablePublisher {
+            table: Table::default(),
+            published: Arc::clone(&table),
+            changed: Arc::clone(&changed),
+            defaults,
+        };
         let observed = Arc::new(Observed { table: Arc::clone(&table), prober: proxy::Prober::new(&config.deny) });
         let store = Sqlite::open(&config.store_url).await?;
         let (registry, writer) = registry::open(store, publisher, observed, config.limits)
@@ -91,6 +98,13 @@ impl Server {
 
         let (core, doors) = (Lifecycle::new(), Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
+        let checker = proxy::Checker {
+            table: Arc::clone(&table),
+            changed,
+            deny: config.deny.as_slice().into(),
+            reports: reports.clone(),
+        };
+        doors.spawn("checker", checker.run(doors.stopping().clone()));
         let proxy = bound.start(table).context("cannot start the proxy's threads")?;
         let pipe = pipe::serve(pipe_listener, registry.clone(), pipe_settings(&config), doors.clone(), chance::bits);
         doors.spawn("pipe", pipe);
@@ -177,6 +191,8 @@ fn pipe_settings(config: &Config) -> pipe::Settings {
 struct TablePublisher {
     table: Table,
     published: Arc<ArcSwap<Table>>,
+    /// For the checker.
+    changed: Arc<Notify>,
     defaults: Defaults,
 }
 
@@ -184,6 +200,7 @@ impl Publish for TablePublisher {
     fn publish(&mut self, catalog: &Arc<Catalog>, changes: &[Change]) {
         changes.iter().for_each(|change| self.table.absorb(catalog, change, &self.defaults));
         self.published.store(Arc::new(self.table.clone()));
+        self.changed.notify_one();
     }
 }
 

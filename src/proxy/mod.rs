@@ -6,6 +6,7 @@
 //! What must hold: every map, pool, body and wait here has a bound; a request that panics ends its own connection only.
 
 mod body;
+mod checker;
 mod connections;
 mod dial;
 mod errand;
@@ -33,6 +34,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+pub use checker::Checker;
 pub use prober::{Fetched, Prober};
 pub use report::{Report, Reports};
 pub use settings::{Settings, Unmatched};
