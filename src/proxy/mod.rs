@@ -19,6 +19,7 @@ mod report;
 mod resolve;
 mod settings;
 mod tunnel;
+mod upkeep;
 mod upstream;
 mod wire;
 mod worker;
@@ -38,6 +39,7 @@ pub use checker::Checker;
 pub use prober::{Fetched, Prober};
 pub use report::{Report, Reports};
 pub use settings::{Settings, Unmatched};
+pub use upkeep::{Keeper, Upkeep};
 
 use crate::lifecycle;
 use crate::traffic::{self, Table};

@@ -1,5 +1,6 @@
 //! Signalbox from the outside: sockets, files, processes.
 
+mod checks;
 mod crash;
 mod disturbance;
 mod model;
