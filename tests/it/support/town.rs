@@ -9,7 +9,7 @@ use signalbox::domain::{
     BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, Maintenance, Metadata, OptionKey,
     PathPrefix, Route, RouteId, Sections, ServiceName, SessionId, SessionKey, Target, Time, Topics,
 };
-use signalbox::proxy::{Proxy, Settings};
+use signalbox::proxy::{Proxy, Reports, Settings};
 use signalbox::traffic::{Defaults, Table};
 
 use super::wire::{Message, Wire};
@@ -32,7 +32,7 @@ impl Town {
         settings.workers = 1;
         change(&mut settings);
         let table = Arc::new(ArcSwap::default());
-        let proxy = Proxy::bind(&settings).unwrap().start(Arc::clone(&table)).unwrap();
+        let proxy = Proxy::bind(&settings).unwrap().start(Arc::clone(&table), Reports::default()).unwrap();
         Self { catalog: Catalog::default(), defaults: Defaults::default(), table, proxy: Some(proxy) }
     }
 
