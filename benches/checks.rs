@@ -89,7 +89,7 @@ fn serve() {
     let port = listener.local_addr().expect("bound").port();
     std::thread::spawn(move || listener.incoming().flatten().for_each(answer));
     println!("{port}");
-    for _ in std::io::stdin().bytes() {
+    for _ in BufReader::new(std::io::stdin()).bytes() {
         println!("{}", ANSWERED.load(Ordering::SeqCst));
     }
 }

@@ -14,12 +14,14 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Unmatched};
-use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
+use crate::domain::{Catalog, Change, Event, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
+use crate::registry::observe::Observe;
 use crate::registry::views::{BreakerNumbers, RouteNumbers};
-use crate::registry::{self, Boxed, Fetched, Publish, Registry, Traffic};
+use crate::registry::{self, Boxed, Command, Fetched, Publish, Registry, Traffic};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
 use crate::{chance, pipe, proxy};
@@ -28,6 +30,9 @@ use crate::{chance, pipe, proxy};
 const GRACE: Duration = Duration::from_secs(30);
 /// How long connections and the store may take after that.
 const CLOSE: Duration = Duration::from_secs(5);
+
+/// How long a maintenance page is shown before it is fetched again.
+const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 
 /// Runs the server until it is told to stop.
 ///
@@ -82,7 +87,11 @@ impl Server {
             .map_err(|error| taken("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
 
         let table = Arc::new(ArcSwap::from_pointee(Table::default()));
-        let defaults = Defaults { options: config.default_options.clone(), headers: config.default_headers.clone() };
+        let defaults = Defaults {
+            options: config.default_options.clone(),
+            headers: config.default_headers.clone(),
+            seed: chance::bits(),
+        };
         let (changed, reports) = (Arc::new(Notify::new()), proxy::Reports::default());
         let publisher = TablePublisher {
             table: Table::default(),
@@ -90,7 +99,9 @@ impl Server {
             changed: Arc::clone(&changed),
             defaults,
         };
-        let observed = Arc::new(Observed { table: Arc::clone(&table), prober: proxy::Prober::new(&config.deny) });
+        let prober = proxy::Prober::new(&config.deny);
+        let (upkeep, keeper) = proxy::Upkeep::new(prober.clone(), PAGE_FRESH_FOR);
+        let observed = Arc::new(Observed { table: Arc::clone(&table), prober, reports: reports.clone() });
         let store = Sqlite::open(&config.store_url).await?;
         let (registry, writer) = registry::open(store, publisher, observed, config.limits)
             .await
@@ -98,14 +109,12 @@ impl Server {
 
         let (core, doors) = (Lifecycle::new(), Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
-        let checker = proxy::Checker {
-            table: Arc::clone(&table),
-            changed,
-            deny: config.deny.as_slice().into(),
-            reports: reports.clone(),
-        };
+        doors.spawn("reports", pass_on(reports.clone(), registry.clone(), doors.stopping().clone()));
+        let deny = config.deny.as_slice().into();
+        let checker = proxy::Checker { table: Arc::clone(&table), changed, deny, reports: reports.clone() };
         doors.spawn("checker", checker.run(doors.stopping().clone()));
-        let proxy = bound.start(table).context("cannot start the proxy's threads")?;
+        doors.spawn("upkeep", keeper.run(doors.stopping().clone()));
+        let proxy = bound.start(table, reports, upkeep).context("cannot start the proxy's threads")?;
         let pipe = pipe::serve(pipe_listener, registry.clone(), pipe_settings(&config), doors.clone(), chance::bits);
         doors.spawn("pipe", pipe);
         Ok(Self { store_url: config.store_url, pipe_address, registry, proxy, doors, core })
@@ -204,10 +213,28 @@ impl Publish for TablePublisher {
     }
 }
 
+/// Hands what traffic saw to the registry, which gives it its place among all that happens, until `stop`.
+async fn pass_on(reports: proxy::Reports, registry: Registry, stop: CancellationToken) {
+    let observe = |proxy::Report { session, route, event }| Command::Observe(Observe { key: session, route, event });
+    let passing = async {
+        loop {
+            let commands = reports.next().await.into_iter().map(observe).collect();
+            for refused in registry.execute(commands).await.into_iter().filter_map(Result::err) {
+                tracing::warn!(%refused, "an event of traffic could not be told");
+            }
+        }
+    };
+    tokio::select! {
+        () = passing => {}
+        () = stop.cancelled() => {}
+    }
+}
+
 /// What the registry is told of traffic.
 struct Observed {
     table: Arc<ArcSwap<Table>>,
     prober: proxy::Prober,
+    reports: proxy::Reports,
 }
 
 impl Traffic for Observed {
@@ -227,11 +254,27 @@ impl Traffic for Observed {
         }
     }
 
-    fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
-        BreakerNumbers::default()
+    fn breaker(&self, session: SessionKey, route: RouteId) -> BreakerNumbers {
+        let table = self.table.load();
+        let Some(endpoint) = table.endpoint(session, route) else { return BreakerNumbers::default() };
+        let known = BreakerNumbers { healthy: endpoint.live.health.healthy(), ..BreakerNumbers::default() };
+        let Some(status) = endpoint.breaker().map(|breaker| breaker.status()) else { return known };
+        BreakerNumbers {
+            state: status.state,
+            failures: status.failures.into(),
+            successes: status.successes.into(),
+            last_failure: status.last_failure,
+            next_attempt: status.next_attempt,
+            ..known
+        }
     }
 
-    fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
+    fn reset_breaker(&self, session: SessionKey, route: RouteId) {
+        if let Some(flip) = self.table.load().reset_breaker(session, route) {
+            let event = Event::CircuitStateChanged { route, state: flip.state() };
+            self.reports.tell(proxy::Report { session, route, event });
+        }
+    }
 
     fn in_flight(&self, session: SessionKey) -> u64 {
         self.table.load().in_flight(session)

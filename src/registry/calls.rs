@@ -7,8 +7,9 @@ use crate::domain::{Catalog, Change, ConnectionId, Error, Event, RouteId, Sessio
 
 use super::Limits;
 use super::config::{ConfigApply, ConfigRollback, diff, validate};
+use super::observe::Observe;
 use super::operations::{
-    BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, MaintEnter, MaintExit, Observe,
+    BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, MaintEnter, MaintExit,
     SettleMaintenance, StatsGet, Verification, drain_status, maintenance_status,
 };
 use super::ports::Traffic;

@@ -7,6 +7,7 @@
 pub mod calls;
 pub mod config;
 mod deadlines;
+pub mod observe;
 pub mod operations;
 mod ports;
 pub mod routes;

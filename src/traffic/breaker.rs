@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::domain::{Breaker as Settings, Span, Time};
+use crate::domain::{Breaker as Settings, BreakerState as State, Span, Time};
 
 /// Shared by all workers and by all applies that leave its settings as they are.
 #[derive(Debug)]
@@ -69,24 +69,13 @@ pub enum Flip {
     Closed,
 }
 
-/// Which of the three states it is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Everything passes.
-    Closed,
-    /// Nothing passes, until a request comes after the timeout.
-    Open,
-    /// Trials pass.
-    HalfOpen,
-}
-
-impl State {
-    /// Its name on the wire (protocol §5, `CIRCUIT_STATUS_OK`).
-    pub const fn name(self) -> &'static str {
+impl Flip {
+    /// The state after it.
+    pub const fn state(self) -> State {
         match self {
-            State::Closed => "closed",
-            State::Open => "open",
-            State::HalfOpen => "half_open",
+            Flip::Opened => State::Open,
+            Flip::HalfOpened => State::HalfOpen,
+            Flip::Closed => State::Closed,
         }
     }
 }

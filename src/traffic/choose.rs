@@ -5,11 +5,23 @@
 //! the default check. What must hold: nobody who cannot take a request gets one, nobody who can is left out while a request is
 //! refused; no allocation; all workers decide alike.
 
+use std::net::IpAddr;
+
 use crate::domain::{LoadBalancing, Time};
 
-use super::balance::Draw;
 use super::hash::{client_hash, fold, mix};
 use super::share::{Standing, Weight};
+
+/// What a choice depends on beside the members.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// 64 random bits.
+    pub chance: u64,
+    /// The pool's turn, see [`super::Pool::turn`].
+    pub turn: usize,
+    /// The client's address.
+    pub client: IpAddr,
+}
 
 /// A pool's members at the moment of a request, by their places from 0.
 pub trait Members {

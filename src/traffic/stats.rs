@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::Health;
+use super::{Health, Reach};
 
 /// Which of the workers, and of how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ impl Worker {
 pub struct Live {
     /// What checks have made of it.
     pub health: Health,
+    /// Whether connections to it come about.
+    pub reach: Reach,
     shards: OnceLock<Box<[Arc<Shard>]>>,
 }
 

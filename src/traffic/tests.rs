@@ -244,7 +244,7 @@ fn draw(chance: u64, turn: usize, client: u32) -> Draw {
 #[test]
 fn turns_go_round_and_each_worker_takes_its_own() {
     let pool = pool_of_three(LoadBalancing::RoundRobin);
-    let next = |index| pick(&pool, &[], || draw(0, pool.turn(Worker { index, count: 2 }), 0)).unwrap();
+    let next = |index| pool.choose(Time(0), &[], || draw(0, pool.turn(Worker { index, count: 2 }), 0)).unwrap();
     assert_eq!([next(0), next(0), next(1), next(0), next(0)], [0, 1, 0, 2, 0]);
 }
 
@@ -256,7 +256,7 @@ fn the_less_busy_of_two_is_taken_and_no_member_is_forgotten() {
     let mut picked = [0; 3];
     for _ in 0..1000 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        picked[pick(&pool, &[], || draw(state, 0, 0)).unwrap()] += 1;
+        picked[pool.choose(Time(0), &[], || draw(state, 0, 0)).unwrap()] += 1;
     }
     assert_eq!(picked[1], 0, "it has five requests, whoever it is drawn with has none");
     assert!(picked[0] > 300 && picked[2] > 300, "{picked:?}");
@@ -266,7 +266,7 @@ fn the_less_busy_of_two_is_taken_and_no_member_is_forgotten() {
 #[test]
 fn clients_spread_over_members_and_stay_when_another_leaves() {
     let pool = pool_of_three(LoadBalancing::ClientIp);
-    let of = |client, tried: &[usize]| pick(&pool, tried, || draw(0, 0, client)).unwrap();
+    let of = |client, tried: &[usize]| pool.choose(Time(0), tried, || draw(0, 0, client)).unwrap();
     let counts = (0..3000).fold([0; 3], |mut counts, client| {
         counts[of(client, &[])] += 1;
         counts
@@ -281,9 +281,9 @@ fn a_tried_member_is_not_picked_again() {
         let pool = pool_of_three(how);
         for chance in [0, 1, u64::MAX, 0x1234_5678_9abc_def0] {
             let turn = usize::try_from(chance % 7).unwrap();
-            let last = pick(&pool, &[0, 2], || draw(chance, turn, 9));
-            assert_eq!(last, Some(1), "{how:?}");
-            assert_eq!(pick(&pool, &[0, 1, 2], || draw(chance, turn, 9)), None);
+            let last = pool.choose(Time(0), &[0, 2], || draw(chance, turn, 9));
+            assert_eq!(last, Ok(1), "{how:?}");
+            assert_eq!(pool.choose(Time(0), &[0, 1, 2], || draw(chance, turn, 9)), Err(Nobody::Tried));
         }
     }
 }

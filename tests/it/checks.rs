@@ -85,7 +85,7 @@ fn the_first_check_is_at_once_and_asks_for_what_is_set() {
     explicit(&mut client, &session, "1h");
     assert_eq!(backend.heard().target(), "/base/well");
     let other = Backend::named("c");
-    client.ask(&format!("ROUTE_UPDATE|{session}|r1|shop.example|/|{}|0", other.url()));
+    client.ask(&format!("ROUTE_UPDATE|{session}|r1|backend_url|{}", other.url()));
     client.ask(&format!("CONFIG_APPLY|{session}"));
     assert_eq!(other.heard().target(), "/well");
     assert!(backend.heard_nothing());

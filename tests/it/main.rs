@@ -4,6 +4,7 @@ mod checks;
 mod crash;
 mod disturbance;
 mod model;
+mod pages;
 mod proxying;
 mod server;
 mod session;

@@ -69,10 +69,10 @@ fn the_first_check_is_at_once_and_the_next_after_the_interval() {
     assert_eq!(watch.checks.next_due(), Some(Time(0)));
     assert_eq!(watch.begin(0), ["http://a/"]);
     assert_eq!(watch.begin(INTERVAL * 2), [""; 0], "not twice at once");
-    assert_eq!(watch.end(5), [1]);
-    assert_eq!(watch.checks.next_due(), Some(Time(INTERVAL + 5)));
-    assert_eq!(watch.begin(INTERVAL + 4), [""; 0]);
-    assert_eq!(watch.begin(INTERVAL + 5), ["http://a/"]);
+    assert_eq!(watch.end(500), [1]);
+    assert_eq!(watch.checks.next_due(), Some(Time(INTERVAL + 500)));
+    assert_eq!(watch.begin(INTERVAL + 499), [""; 0]);
+    assert_eq!(watch.begin(INTERVAL + 500), ["http://a/"]);
 }
 
 #[test]
@@ -149,6 +149,18 @@ fn a_dead_backend_holds_up_no_other() {
     assert_eq!(watch.begin(1).len(), 100);
     watch.end(2);
     assert_eq!(watch.begin(2).len(), PER_BACKEND_MAX, "the rest waits for room");
+}
+
+#[test]
+fn checks_with_long_intervals_begin_in_batches() {
+    let mut watch = Watch::of((1..=3).map(|id| one(id, &format!("http://b{id}"))));
+    watch.begin(0);
+    let ended: Vec<_> = watch.under_way.drain(..).collect();
+    for (chance, id) in [0, 3, 249].into_iter().zip(ended) {
+        watch.checks.end(id, Time(0), INTERVAL / 10 + chance);
+    }
+    assert_eq!(watch.checks.next_due(), Some(Time(INTERVAL)));
+    assert_eq!(watch.begin(INTERVAL).len(), 3);
 }
 
 #[test]
