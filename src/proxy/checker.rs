@@ -4,14 +4,15 @@
 //! [`Checks`] decides; what failures and successes make of an endpoint, its health. What must hold: a check ends within
 //! its timeout, reads a bounded head over a connection of its own, follows no redirect, and connects to nothing that is denied.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
-use futures_util::StreamExt;
-use futures_util::future::{AbortHandle, abortable};
+use futures_util::future::{AbortHandle, Aborted, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::dial::connect;
 use super::report::{Report, Reports};
 use super::resolve::look_up;
-use crate::domain::{Event, Time};
+use crate::domain::{Event, Scheme, Time};
 use crate::traffic::{CheckId, Checks, Endpoint, Finding, Inquiry, Table, Turn};
 use crate::{chance, clock};
 
@@ -53,30 +54,30 @@ impl Checker {
     /// Checks until told to stop.
     pub async fn run(self, stop: CancellationToken) {
         let mut checks = Checks::default();
-        let mut handles = std::collections::HashMap::<CheckId, AbortHandle>::new();
-        let mut under_way = FuturesUnordered::new();
+        let mut under_way = UnderWay::default();
+        let mut dice = Dice(chance::seed() | 1);
+        self.follow(&mut checks, &mut under_way);
         loop {
-            for gone in checks.follow(&self.table.load(), clock::now()) {
-                handles.remove(&gone).iter().for_each(AbortHandle::abort);
-            }
             while let Some((id, inquiry)) = checks.begin(clock::now()) {
-                let (asked, handle) = abortable(ask(inquiry, Arc::clone(&self.deny)));
-                handles.insert(id, handle);
-                under_way.push(async move { (id, asked.await) });
+                under_way.begin(id, ask(inquiry, Arc::clone(&self.deny)));
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = self.changed.notified() => {}
-                Some((id, ended)) = under_way.next() => {
-                    let Ok(outcome) = ended else { continue };
-                    handles.remove(&id);
-                    let now = clock::now();
-                    self.tell(&checks.end(id, now, chance::seed()), &outcome, now).await;
+                () = self.changed.notified() => self.follow(&mut checks, &mut under_way),
+                ended = under_way.ended() => {
+                    for (id, outcome) in ended {
+                        let now = clock::now();
+                        self.tell(&checks.end(id, now, dice.roll()), &outcome, now).await;
+                    }
                 }
                 () = until(checks.next_due()) => {}
             }
         }
+    }
+
+    fn follow(&self, checks: &mut Checks, under_way: &mut UnderWay) {
+        checks.follow(&self.table.load(), clock::now()).into_iter().for_each(|gone| under_way.abandon(gone));
     }
 
     async fn tell(&self, endpoints: &[Arc<Endpoint>], outcome: &Outcome, now: Time) {
@@ -102,6 +103,56 @@ impl Checker {
         tracing::info!(%route, backend = %endpoint.backend(), healthy, reason, "a backend's health changed");
         let event = Event::BackendHealthChanged { route, healthy, reason: reason.to_owned() };
         self.reports.tell(Report { session: endpoint.session, route, event });
+    }
+}
+
+/// The checks that have begun.
+#[derive(Default)]
+struct UnderWay {
+    checks: FuturesUnordered<BoxFuture<'static, (CheckId, Result<Outcome, Aborted>)>>,
+    handles: HashMap<CheckId, AbortHandle>,
+}
+
+impl UnderWay {
+    fn begin(&mut self, id: CheckId, check: impl Future<Output = Outcome> + Send + 'static) {
+        let (check, handle) = abortable(check);
+        self.handles.insert(id, handle);
+        self.checks.push(Box::pin(check.map(move |ended| (id, ended))));
+    }
+
+    fn abandon(&mut self, id: CheckId) {
+        self.handles.remove(&id).iter().for_each(AbortHandle::abort);
+    }
+
+    /// Waits for one to end and takes what else has. Never ends when none is under way.
+    async fn ended(&mut self) -> Vec<(CheckId, Outcome)> {
+        let mut ended = Vec::new();
+        while ended.is_empty() {
+            let Some(first) = self.checks.next().await else { return std::future::pending().await };
+            ended.extend(self.outcome(first));
+            while let Some(Some(more)) = self.checks.next().now_or_never() {
+                ended.extend(self.outcome(more));
+            }
+        }
+        ended
+    }
+
+    fn outcome(&mut self, (id, ended): (CheckId, Result<Outcome, Aborted>)) -> Option<(CheckId, Outcome)> {
+        let outcome = ended.ok()?;
+        self.handles.remove(&id);
+        Some((id, outcome))
+    }
+}
+
+/// Xorshift, seeded once: it only spreads checks.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
     }
 }
 
@@ -132,6 +183,10 @@ async fn ask_now(
     let backend = &inquiry.backend;
     let addresses = look_up(backend, deny).await.map_err(|error| error.to_string())?;
     let mut socket = connect(&addresses, backend.port(), end).await.map_err(|error| error.to_string())?;
+    match backend.scheme() {
+        // Without a wildcard: another scheme needs its handshake here, heeding `inquiry.tls_verify`.
+        Scheme::Http => {}
+    }
     let answer = exchange(&mut socket, &request(inquiry)).await?;
     Ok((answer, socket))
 }
