@@ -3,6 +3,7 @@
 mod crash;
 mod disturbance;
 mod model;
+mod policy;
 mod proxying;
 mod server;
 mod session;
