@@ -5,6 +5,7 @@ mod crash;
 mod disturbance;
 mod model;
 mod pages;
+mod policy;
 mod proxying;
 mod server;
 mod session;

@@ -91,6 +91,10 @@ impl Town {
         self.table.store(Arc::new(table));
     }
 
+    pub fn head(&self, key: SessionKey) -> Arc<Head> {
+        Arc::clone(&self.catalog.by_key(key).unwrap().head)
+    }
+
     pub fn table(&self) -> Arc<Table> {
         self.table.load_full()
     }
