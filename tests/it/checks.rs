@@ -79,16 +79,16 @@ fn the_first_check_is_at_once_and_asks_for_what_is_set() {
     client.ask(&format!("ROUTE_ADD|{session}|shop.example|/|{}/base|0", backend.url()));
     client.ask(&format!("OPTIONS_SET|{session}|r1|health_check_path|/ping"));
     client.ask(&format!("CONFIG_APPLY|{session}"));
-    let heard = backend.heard();
+    let heard = backend.checked();
     assert_eq!((heard.line.as_str(), heard.field("host")), ("GET /base/ping HTTP/1.1", Some(&backend.url()[7..])));
     // Another check begins at once, long before the interval of 30 s is over.
     explicit(&mut client, &session, "1h");
-    assert_eq!(backend.heard().target(), "/base/well");
+    assert_eq!(backend.checked().target(), "/base/well");
     let other = Backend::named("c");
     client.ask(&format!("ROUTE_UPDATE|{session}|r1|backend_url|{}", other.url()));
     client.ask(&format!("CONFIG_APPLY|{session}"));
-    assert_eq!(other.heard().target(), "/well");
-    assert!(backend.heard_nothing());
+    assert_eq!(other.checked().target(), "/well");
+    assert!(backend.checked_no_more());
 }
 
 #[test]
@@ -99,10 +99,10 @@ fn routes_of_the_store_are_checked_after_a_restart() {
     let mut client = server.connect();
     let session = client.register("shop", "shop-1");
     client.serve(&session, "shop.example", "/", backend.address());
-    backend.heard();
+    backend.checked();
     server.kill();
     let _server = Server::start(folder.path());
-    assert_eq!(backend.heard().target(), "/");
+    assert_eq!(backend.checked().target(), "/");
 }
 
 #[test]

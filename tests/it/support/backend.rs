@@ -71,15 +71,39 @@ impl Backend {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// The next request it heard.
+    /// The next request it heard, health checks aside.
     pub fn heard(&self) -> Message {
-        self.heard.lock().unwrap().recv_timeout(Duration::from_secs(10)).expect("the backend heard nothing")
+        self.next(|message| !is_check(message))
     }
 
-    /// Whether it has heard nothing more so far.
+    /// Whether it has heard nothing more so far, health checks aside.
     pub fn heard_nothing(&self) -> bool {
-        self.heard.lock().unwrap().try_recv().is_err()
+        self.heard.lock().unwrap().try_iter().all(|message| is_check(&message))
     }
+
+    /// The next health check it heard.
+    pub fn checked(&self) -> Message {
+        self.next(is_check)
+    }
+
+    /// Whether no further health check has come so far.
+    pub fn checked_no_more(&self) -> bool {
+        self.heard.lock().unwrap().try_iter().all(|message| !is_check(&message))
+    }
+
+    fn next(&self, wanted: impl Fn(&Message) -> bool) -> Message {
+        let heard = self.heard.lock().unwrap();
+        loop {
+            let message = heard.recv_timeout(Duration::from_secs(10)).expect("the backend heard nothing");
+            if wanted(&message) {
+                return message;
+            }
+        }
+    }
+}
+
+fn is_check(message: &Message) -> bool {
+    message.all("user-agent").eq(["signalbox"]) && message.all("connection").eq(["close"])
 }
 
 /// A backend that can be killed: its connections are cut, and nobody listens any more.
