@@ -12,7 +12,7 @@ use signalbox::domain::{
 use signalbox::registry::config::ConfigApply;
 use signalbox::registry::routes::{NewRoute, RouteAdd};
 use signalbox::registry::sessions::Register;
-use signalbox::registry::views::RouteNumbers;
+use signalbox::registry::views::{BreakerNumbers, RouteNumbers};
 use signalbox::registry::{self, Boxed, Fetched, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, Traffic};
 use signalbox::traffic::{Defaults, Table};
 use tokio::runtime::{Builder, Runtime};
@@ -128,6 +128,12 @@ impl Traffic for Nobody {
     fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
         RouteNumbers::default()
     }
+
+    fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
+        BreakerNumbers::default()
+    }
+
+    fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
 
     fn in_flight(&self, _: SessionKey) -> u64 {
         0

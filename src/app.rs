@@ -13,12 +13,15 @@ use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Unmatched};
-use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
+use crate::domain::{Catalog, Change, Event, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
-use crate::registry::views::RouteNumbers;
-use crate::registry::{self, Boxed, Fetched, Publish, Registry, Traffic};
+use crate::registry::observe::Observe;
+use crate::registry::views::{BreakerNumbers, RouteNumbers};
+use crate::registry::{self, Boxed, Command, Fetched, Publish, Registry, Traffic};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
 use crate::{chance, pipe, proxy};
@@ -27,6 +30,9 @@ use crate::{chance, pipe, proxy};
 const GRACE: Duration = Duration::from_secs(30);
 /// How long connections and the store may take after that.
 const CLOSE: Duration = Duration::from_secs(5);
+
+/// How long a maintenance page is shown before it is fetched again.
+const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 
 /// Runs the server until it is told to stop.
 ///
@@ -81,9 +87,21 @@ impl Server {
             .map_err(|error| taken("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
 
         let table = Arc::new(ArcSwap::from_pointee(Table::default()));
-        let defaults = Defaults { options: config.default_options.clone(), headers: config.default_headers.clone() };
-        let publisher = TablePublisher { table: Table::default(), published: Arc::clone(&table), defaults };
-        let observed = Arc::new(Observed { table: Arc::clone(&table), prober: proxy::Prober::new(&config.deny) });
+        let defaults = Defaults {
+            options: config.default_options.clone(),
+            headers: config.default_headers.clone(),
+            seed: chance::bits(),
+        };
+        let (changed, reports) = (Arc::new(Notify::new()), proxy::Reports::default());
+        let publisher = TablePublisher {
+            table: Table::default(),
+            published: Arc::clone(&table),
+            changed: Arc::clone(&changed),
+            defaults,
+        };
+        let prober = proxy::Prober::new(&config.deny);
+        let (upkeep, keeper) = proxy::Upkeep::new(prober.clone(), PAGE_FRESH_FOR);
+        let observed = Arc::new(Observed { table: Arc::clone(&table), prober, reports: reports.clone() });
         let store = Sqlite::open(&config.store_url).await?;
         let (registry, writer) = registry::open(store, publisher, observed, config.limits)
             .await
@@ -91,7 +109,12 @@ impl Server {
 
         let (core, doors) = (Lifecycle::new(), Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
-        let proxy = bound.start(table).context("cannot start the proxy's threads")?;
+        doors.spawn("reports", pass_on(reports.clone(), registry.clone(), doors.stopping().clone()));
+        let deny = config.deny.as_slice().into();
+        let checker = proxy::Checker { table: Arc::clone(&table), changed, deny, reports: reports.clone() };
+        doors.spawn("checker", checker.run(doors.stopping().clone()));
+        doors.spawn("upkeep", keeper.run(doors.stopping().clone()));
+        let proxy = bound.start(table, reports, upkeep).context("cannot start the proxy's threads")?;
         let pipe = pipe::serve(pipe_listener, registry.clone(), pipe_settings(&config), doors.clone(), chance::bits);
         doors.spawn("pipe", pipe);
         Ok(Self { store_url: config.store_url, pipe_address, registry, proxy, doors, core })
@@ -177,6 +200,8 @@ fn pipe_settings(config: &Config) -> pipe::Settings {
 struct TablePublisher {
     table: Table,
     published: Arc<ArcSwap<Table>>,
+    /// For the checker.
+    changed: Arc<Notify>,
     defaults: Defaults,
 }
 
@@ -184,6 +209,24 @@ impl Publish for TablePublisher {
     fn publish(&mut self, catalog: &Arc<Catalog>, changes: &[Change]) {
         changes.iter().for_each(|change| self.table.absorb(catalog, change, &self.defaults));
         self.published.store(Arc::new(self.table.clone()));
+        self.changed.notify_one();
+    }
+}
+
+/// Hands what traffic saw to the registry, which gives it its place among all that happens, until `stop`.
+async fn pass_on(reports: proxy::Reports, registry: Registry, stop: CancellationToken) {
+    let observe = |proxy::Report { session, route, event }| Command::Observe(Observe { key: session, route, event });
+    let passing = async {
+        loop {
+            let commands = reports.next().await.into_iter().map(observe).collect();
+            for refused in registry.execute(commands).await.into_iter().filter_map(Result::err) {
+                tracing::warn!(%refused, "an event of traffic could not be told");
+            }
+        }
+    };
+    tokio::select! {
+        () = passing => {}
+        () = stop.cancelled() => {}
     }
 }
 
@@ -191,6 +234,7 @@ impl Publish for TablePublisher {
 struct Observed {
     table: Arc<ArcSwap<Table>>,
     prober: proxy::Prober,
+    reports: proxy::Reports,
 }
 
 impl Traffic for Observed {
@@ -210,6 +254,28 @@ impl Traffic for Observed {
         }
     }
 
+    fn breaker(&self, session: SessionKey, route: RouteId) -> BreakerNumbers {
+        let table = self.table.load();
+        let Some(endpoint) = table.endpoint(session, route) else { return BreakerNumbers::default() };
+        let known = BreakerNumbers { healthy: endpoint.live.health.healthy(), ..BreakerNumbers::default() };
+        let Some(status) = endpoint.breaker().map(|breaker| breaker.status()) else { return known };
+        BreakerNumbers {
+            state: status.state,
+            failures: status.failures.into(),
+            successes: status.successes.into(),
+            last_failure: status.last_failure,
+            next_attempt: status.next_attempt,
+            ..known
+        }
+    }
+
+    fn reset_breaker(&self, session: SessionKey, route: RouteId) {
+        if let Some(flip) = self.table.load().reset_breaker(session, route) {
+            let event = Event::CircuitStateChanged { route, state: flip.state() };
+            self.reports.tell(proxy::Report { session, route, event });
+        }
+    }
+
     fn in_flight(&self, session: SessionKey) -> u64 {
         self.table.load().in_flight(session)
     }
@@ -217,7 +283,7 @@ impl Traffic for Observed {
     fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span) -> Boxed<'a, Result<Fetched, String>> {
         Box::pin(async move {
             let fetched = self.prober.get(page, timeout).await?;
-            Ok(Fetched { status: fetched.status, took: fetched.took })
+            Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: false })
         })
     }
 }

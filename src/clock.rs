@@ -13,9 +13,21 @@ static START: LazyLock<(Instant, u64)> = LazyLock::new(|| {
 /// The time of day. It runs with the monotonic clock from the start of the process, so that a corrected
 /// system clock neither expires sessions nor turns time back.
 pub fn now() -> Time {
-    let (instant, millis) = &*START;
-    let elapsed = u64::try_from(instant.elapsed().as_millis()).unwrap_or(u64::MAX);
+    at(instant())
+}
+
+/// The time of day that [`now`] gave at an instant, without reading the clock again.
+pub fn at(instant: Instant) -> Time {
+    let (start, millis) = &*START;
+    let elapsed = u64::try_from(instant.saturating_duration_since(*start).as_millis()).unwrap_or(u64::MAX);
     Time(millis.saturating_add(elapsed))
+}
+
+/// The same in microseconds since the Unix epoch, for what a millisecond is too coarse for.
+pub fn micros_at(instant: Instant) -> u64 {
+    let (start, millis) = &*START;
+    let elapsed = u64::try_from(instant.saturating_duration_since(*start).as_micros()).unwrap_or(u64::MAX);
+    millis.saturating_mul(1000).saturating_add(elapsed)
 }
 
 /// The monotonic clock, for what takes how long.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["imbl", "http", "idna", "jiff", "serde_json"]),
     ("registry", &["domain", "clock"], &["tokio", "arc_swap", "serde", "serde_json", "tracing"]),
-    ("traffic", &["domain"], &["imbl", "http", "ipnet", "hdrhistogram"]),
+    ("traffic", &["domain"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),
     ("store", &["domain", "registry"], &["sqlx", "serde", "serde_json", "tracing", "http"]),
     ("pipe", &["domain", "registry", "clock", "lifecycle"], &["tokio", "serde", "serde_json", "tracing", "socket2"]),
     (

@@ -48,7 +48,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Counts the changes of sessions and active configurations. Stored with them; never goes back.
+    /// Counts the changes of sessions and active configurations, and the events. Stored with them; never goes back.
     pub fn revision(&self) -> u64 {
         self.revision
     }
@@ -144,8 +144,9 @@ impl Catalog {
             Change::Settle(key, ticket) => {
                 self.alter(*key, |session| session.pending.retain(|pending| pending.ticket != *ticket));
             }
+            Change::Observed(_) => {}
         }
-        if change.is_precious() {
+        if change.moves_revision() {
             self.revision += 1;
         }
     }

@@ -41,6 +41,8 @@ pub enum Change {
     Await(SessionKey, Pending),
     /// A maintenance request has its outcome, or was cancelled. Not stored.
     Settle(SessionKey, Ticket),
+    /// Traffic saw something that a session is told of. It is stored only as a step of the revision.
+    Observed(SessionKey),
 }
 
 impl Change {
@@ -55,16 +57,20 @@ impl Change {
             | Change::Bind(key, _)
             | Change::Unbind(key, _)
             | Change::Await(key, _)
-            | Change::Settle(key, _) => *key,
+            | Change::Settle(key, _)
+            | Change::Observed(key) => *key,
         }
     }
 
     /// Whether a restart must find it.
     pub fn is_stored(&self) -> bool {
         match self {
-            Change::Head(..) | Change::End(_) | Change::Stage { .. } | Change::Unstage(_) | Change::Apply { .. } => {
-                true
-            }
+            Change::Head(..)
+            | Change::End(_)
+            | Change::Stage { .. }
+            | Change::Unstage(_)
+            | Change::Apply { .. }
+            | Change::Observed(_) => true,
             Change::Bind(..) | Change::Unbind(..) | Change::Await(..) | Change::Settle(..) => false,
         }
     }
@@ -78,7 +84,13 @@ impl Change {
             | Change::Bind(..)
             | Change::Unbind(..)
             | Change::Await(..)
-            | Change::Settle(..) => false,
+            | Change::Settle(..)
+            | Change::Observed(_) => false,
         }
+    }
+
+    /// Whether the revision counts it: what is precious, and what was observed.
+    pub fn moves_revision(&self) -> bool {
+        self.is_precious() || matches!(self, Change::Observed(_))
     }
 }

@@ -1,6 +1,6 @@
 //! What a session can be told of without asking.
 
-use super::{Error, Target};
+use super::{BreakerState, Error, RouteId, Target};
 
 /// The types of events that a session can subscribe to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,6 +119,22 @@ pub enum Event {
     },
     /// Its staged changes were dropped for their age.
     StagedConfigExpired,
+    /// The backend of one of its routes became healthy or unhealthy.
+    BackendHealthChanged {
+        /// The route.
+        route: RouteId,
+        /// What it is now.
+        healthy: bool,
+        /// What the last check saw.
+        reason: String,
+    },
+    /// The circuit breaker of one of its routes changed its state.
+    CircuitStateChanged {
+        /// The route.
+        route: RouteId,
+        /// What it is now.
+        state: BreakerState,
+    },
 }
 
 impl Event {
@@ -129,6 +145,8 @@ impl Event {
             Event::MaintenanceChanged { .. } => EventKind::MaintenanceChanged,
             Event::ConfigApplied { .. } => EventKind::ConfigApplied,
             Event::StagedConfigExpired => EventKind::StagedConfigExpired,
+            Event::BackendHealthChanged { .. } => EventKind::BackendHealthChanged,
+            Event::CircuitStateChanged { .. } => EventKind::CircuitStateChanged,
         }
     }
 }

@@ -31,6 +31,8 @@ pub use options::{LoadBalancing, Options};
 pub use path::PathPrefix;
 pub use route::Route;
 pub use session::{Head, Pulse, Session, Staged};
-pub use settings::{Breaker, HeaderKey, HealthCheck, OptionKey, RateLimit, VALUE_BYTES_MAX, count, header_value};
+pub use settings::{
+    Breaker, BreakerState, HeaderKey, HealthCheck, OptionKey, RateLimit, VALUE_BYTES_MAX, count, header_value,
+};
 pub use time::{Span, Time};
 pub use url::{BackendUrl, PageUrl, Scheme};

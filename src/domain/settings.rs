@@ -122,6 +122,29 @@ pub struct RateLimit {
     pub window: Span,
 }
 
+/// What a circuit breaker does with requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BreakerState {
+    /// They pass.
+    #[default]
+    Closed,
+    /// They are refused.
+    Open,
+    /// Some pass, as a trial.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// Its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            BreakerState::Closed => "closed",
+            BreakerState::Open => "open",
+            BreakerState::HalfOpen => "half_open",
+        }
+    }
+}
+
 /// When a backend is left alone, and when it is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breaker {

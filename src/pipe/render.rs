@@ -220,6 +220,8 @@ enum Payload {
     Nothing {},
     Applied { revision: u64 },
     Maintenance { target: String, in_maintenance: bool },
+    Health { route_id: String, healthy: bool, reason: String },
+    Circuit { route_id: String, state: &'static str },
     Lagged { missed: u64 },
 }
 
@@ -231,6 +233,12 @@ impl Payload {
                 Payload::Maintenance { target: target.to_string(), in_maintenance: *in_maintenance }
             }
             Event::ConfigApplied { revision } => Payload::Applied { revision: *revision },
+            Event::BackendHealthChanged { route, healthy, reason } => {
+                Payload::Health { route_id: route.to_string(), healthy: *healthy, reason: reason.clone() }
+            }
+            Event::CircuitStateChanged { route, state } => {
+                Payload::Circuit { route_id: route.to_string(), state: state.name() }
+            }
         }
     }
 }

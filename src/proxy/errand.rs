@@ -23,8 +23,8 @@ use super::tunnel;
 use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::traffic::{
-    Draw, Endpoint, Failure, Hop, Pool, Upgrade, client_address, edit_request, edit_response, is_chunked_alone,
-    may_try_again, wants_upgrade,
+    Draw, Endpoint, Failure, Hop, Pool, Upgrade, edit_request, edit_response, is_chunked_alone, may_try_again,
+    wants_upgrade,
 };
 
 /// How long a body is held back for a backend that does not say whether it wants it.
@@ -53,9 +53,8 @@ pub(super) struct Failed {
 
 impl<'a> Errand<'a> {
     /// Makes the client's request one for a backend, as far as all backends get the same.
-    pub(super) fn new(worker: &Worker, client: &'a Client, mut request: Request<Incoming>) -> Self {
+    pub(super) fn new(client: &'a Client, address: IpAddr, mut request: Request<Incoming>) -> Self {
         let upgrade = wants_upgrade(request.headers()).map(|upgrade| (upgrade, hyper::upgrade::on(&mut request)));
-        let address = client_address(request.headers(), &client.arrival, &worker.settings.trusted_proxies);
         let (head, incoming) = request.into_parts();
         let old = head.version == Version::HTTP_10;
         let expects = !old && head.headers.contains_key(EXPECT);

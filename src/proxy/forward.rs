@@ -9,18 +9,21 @@ use std::sync::Arc;
 
 use http::header::{ACCEPT, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
 use super::Unmatched;
 use super::body::Answer;
 use super::errand::{Errand, Failed};
+use super::gate::{self, Aside};
+use super::judge::Case;
 use super::pages::Refusal;
 use super::phase::{Phase, Stage};
 use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::clock;
-use crate::traffic::{Arrival, Failure, is_chunked_alone, names_loop, pick, request_host};
+use crate::domain::Time;
+use crate::traffic::{Arrival, Draw, Failure, Pool, client_address, is_chunked_alone, names_loop, request_host};
 
 /// Whose requests they are: one connection.
 pub(super) struct Client {
@@ -42,46 +45,61 @@ pub(super) async fn forward(
     let has_body = !request.body().is_end_stream();
     client.phase.request(has_body);
     let method = request.method().clone();
-    match carry(&worker, &client, request).await {
+    let mut aside = Aside::default();
+    let mut answer = match carry(&worker, &client, request, &mut aside).await {
         Ok(response) => {
             client.phase.enter(Stage::Answering);
-            Ok(response)
+            response
         }
-        Err(Refusal::Unmatched) if worker.settings.unmatched == Unmatched::Close => Err(Hangup),
+        Err(Refusal::Unmatched) if worker.settings.unmatched == Unmatched::Close => return Err(Hangup),
         Err(refusal) => {
             let accept = client.phase.field(&method, ACCEPT.as_str()).flatten();
             if has_body {
                 client.phase.linger();
             }
+            let own = match &aside.page {
+                Some(url) => worker.upkeep.page(url).await,
+                None => None,
+            };
             client.phase.answered();
-            Ok(refusal.page(&accept.unwrap_or_default()))
+            own.map_or_else(|| refusal.page(&accept.unwrap_or_default()), |html| refusal.own_page(html))
         }
-    }
+    };
+    aside.tell(answer.headers_mut());
+    Ok(answer)
 }
 
 async fn carry(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     mut request: Request<Incoming>,
+    aside: &mut Aside,
 ) -> Result<Response<Answer>, Refusal> {
     let began = clock::instant();
     check(&request, &client.phase)?;
     let table = worker.table();
     settle_target(&mut request)?;
     let pool = table.find(&told_host(&request)?, request.uri().path()).ok_or(Refusal::Unmatched)?;
+    let address = client_address(request.headers(), &client.arrival, &worker.settings.trusted_proxies);
+    gate::admit(pool, address, began, aside)?;
     worker.budget.borrow_mut().earn();
-    let mut errand = Errand::new(worker, client, request);
-    let mut tried = Vec::new();
+    let mut errand = Errand::new(client, address, request);
+    let mut tried = Tried::default();
+    let mut now = clock::at(began);
     loop {
-        let place = pick(pool, &tried, || errand.draw(worker, pool)).ok_or(Refusal::BadGateway)?;
-        // `pick` gives places of members.
+        let chosen = tried.choose(pool, now, || errand.draw(worker, pool));
+        let place = chosen.map_err(|refusal| aside.refusing(pool, refusal))?;
+        // Places are those of members.
         let endpoint = pool.members().get(place).ok_or(Refusal::BadGateway)?;
         errand.admit(endpoint)?;
+        let Some(mut case) = Case::open(worker, endpoint, now) else { continue };
         let account = errand.account(worker, endpoint, began);
         let failed = match Upstream::get(worker, endpoint, errand.needs_fresh()).await {
             Ok(upstream) => match errand.send(worker, upstream, endpoint).await {
                 Ok((upstream, response)) => {
-                    return errand.answer(worker, client, endpoint, account, upstream, response);
+                    let answer = errand.answer(worker, client, endpoint, account, upstream, response);
+                    case.answered(answer.as_ref().map_or(StatusCode::BAD_GATEWAY, Response::status));
+                    return answer;
                 }
                 Err(failed) => failed,
             },
@@ -91,12 +109,43 @@ async fn carry(
             }
         };
         account.give_up(failed.refusal);
-        if failed.failure == Failure::Connect {
-            tried.push(place);
-        }
-        if tried.len() == pool.members().len() || !errand.may_try_again(worker, endpoint, failed.failure) {
+        let again = tried.leaves_some(pool, place, &failed) && errand.may_try_again(worker, endpoint, failed.failure);
+        case.failed(&failed, again);
+        if !again {
             return Err(failed.refusal);
         }
+        now = clock::now();
+    }
+}
+
+/// What was tried for a request in vain.
+#[derive(Default)]
+struct Tried {
+    places: Vec<usize>,
+    // Of the last of them, when only a connection of it was dead: good for another try if no other member is.
+    spared: Option<usize>,
+    refusal: Option<Refusal>,
+}
+
+impl Tried {
+    /// The next member to try: another one, or else one of which only a connection was dead.
+    fn choose(&mut self, pool: &Pool, now: Time, draw: impl Fn() -> Draw) -> Result<usize, Refusal> {
+        let mut chosen = pool.choose(now, &self.places, &draw);
+        if chosen.is_err()
+            && let Some(spared) = self.spared.take()
+        {
+            self.places.retain(|place| *place != spared);
+            chosen = pool.choose(now, &self.places, &draw);
+        }
+        chosen.map_err(|nobody| gate::refusal(nobody, now, self.refusal))
+    }
+
+    /// Takes down a failure. Whether there can be anybody left to try.
+    fn leaves_some(&mut self, pool: &Pool, place: usize, failed: &Failed) -> bool {
+        self.places.push(place);
+        self.spared = (failed.failure != Failure::Connect).then_some(place);
+        self.refusal = Some(failed.refusal);
+        self.spared.is_some() || self.places.len() < pool.members().len()
     }
 }
 

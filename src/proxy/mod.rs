@@ -6,17 +6,22 @@
 //! What must hold: every map, pool, body and wait here has a bound; a request that panics ends its own connection only.
 
 mod body;
+mod checker;
 mod connections;
 mod dial;
 mod errand;
 mod forward;
+mod gate;
 mod heads;
+mod judge;
 mod pages;
 mod phase;
 mod prober;
+mod report;
 mod resolve;
 mod settings;
 mod tunnel;
+mod upkeep;
 mod upstream;
 mod wire;
 mod worker;
@@ -32,8 +37,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+pub use checker::Checker;
 pub use prober::{Fetched, Prober};
+pub use report::{Report, Reports};
 pub use settings::{Settings, Unmatched};
+pub use upkeep::{Keeper, Upkeep};
 
 use crate::lifecycle;
 use crate::traffic::{self, Table};
@@ -94,24 +102,27 @@ impl Bound {
         self.address
     }
 
-    /// Starts the workers. They read `table` anew for each request.
+    /// Starts the workers. They read `table` anew for each request, tell `reports` of breakers that flip, and show the
+    /// maintenance pages of `upkeep`.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(self, table: Arc<ArcSwap<Table>>) -> io::Result<Proxy> {
+    pub fn start(self, table: Arc<ArcSwap<Table>>, reports: Reports, upkeep: Upkeep) -> io::Result<Proxy> {
         let stop = CancellationToken::new();
         let grace = Arc::new(ArcSwap::from_pointee(Duration::ZERO));
         let connections = Arc::new(AtomicUsize::new(0));
         let count = self.listeners.len();
         let mut workers = Vec::with_capacity(count);
-        let tables = std::iter::repeat_n(table, count);
-        for (index, (listener, table)) in self.listeners.into_iter().zip(tables).enumerate() {
+        let shared = std::iter::repeat_n((table, reports, upkeep), count);
+        for (index, (listener, (table, reports, upkeep))) in self.listeners.into_iter().zip(shared).enumerate() {
             let (ending, ended) = oneshot::channel();
             let start = worker::Start {
                 id: traffic::Worker { index, count },
                 listener,
                 settings: Arc::clone(&self.settings),
                 table,
+                reports,
+                upkeep,
                 connections: Arc::clone(&connections),
                 stop: stop.clone(),
                 grace: Arc::clone(&grace),

@@ -1,11 +1,12 @@
 //! The proxy's own answers: small pages that say what is wrong and nothing of the inside.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio::net::TcpStream;
 
 use super::body::Answer;
+use super::upkeep::Html;
 
 /// Why a request is not answered by a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,22 @@ pub(super) enum Refusal {
     GatewayTooSlow,
     /// The routes lead in a circle.
     Loop,
+    /// The client has spent its rate limit's budget; some is back in so many seconds.
+    Limited { secs: u32 },
+    /// All instances that could answer are in maintenance.
+    Maintenance,
+    /// They have failed too often; one is tried again in so many seconds.
+    BreakerOpen { secs: u32 },
+    /// They are ill by checks that were asked for.
+    Unhealthy,
+    /// They are drained.
+    Drained,
 }
+
+/// Protocol §6.
+const MAINTENANCE_SECS: u32 = 300;
+/// Nobody knows when; a new instance is up or a check passed as a rule before long.
+const SOON_SECS: u32 = 5;
 
 impl Refusal {
     pub(super) fn status(self) -> StatusCode {
@@ -45,6 +61,29 @@ impl Refusal {
             Refusal::BadGateway => StatusCode::BAD_GATEWAY,
             Refusal::GatewayTooSlow => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Loop => StatusCode::LOOP_DETECTED,
+            Refusal::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::Maintenance | Refusal::BreakerOpen { .. } | Refusal::Unhealthy | Refusal::Drained => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
+
+    /// After how many seconds it is worth asking again, where that is for us to say (RFC 9110 §10.2.3).
+    fn retry_after(self) -> Option<u32> {
+        match self {
+            Refusal::Limited { secs } | Refusal::BreakerOpen { secs } => Some(secs),
+            Refusal::Maintenance => Some(MAINTENANCE_SECS),
+            Refusal::Unhealthy | Refusal::Drained => Some(SOON_SECS),
+            Refusal::BadRequest
+            | Refusal::UnknownCoding
+            | Refusal::NoUpgrade
+            | Refusal::Unmatched
+            | Refusal::Method
+            | Refusal::ClientTooSlow
+            | Refusal::TooLarge
+            | Refusal::BadGateway
+            | Refusal::GatewayTooSlow
+            | Refusal::Loop => None,
         }
     }
 
@@ -60,6 +99,11 @@ impl Refusal {
             Refusal::BadGateway => "The service behind this address could not be reached.",
             Refusal::GatewayTooSlow => "The service behind this address did not answer in time.",
             Refusal::Loop => "The request went round in a circle.",
+            Refusal::Limited { .. } => "There were too many requests from your address.",
+            Refusal::Maintenance => "The service is being worked on and will be back soon.",
+            Refusal::BreakerOpen { .. } | Refusal::Unhealthy | Refusal::Drained => {
+                "The service behind this address cannot answer now."
+            }
         }
     }
 
@@ -75,11 +119,26 @@ impl Refusal {
         } else {
             ("text/html; charset=utf-8", self.html())
         };
-        let mut response = Response::new(Answer::Whole(Some(Bytes::from(page))));
+        self.answer(page.into(), HeaderValue::from_static(kind))
+    }
+
+    /// A page that the session gave.
+    pub(super) fn own_page(self, (page, kind): Html) -> Response<Answer> {
+        self.answer(page, kind)
+    }
+
+    fn answer(self, page: Bytes, kind: HeaderValue) -> Response<Answer> {
+        let mut response = Response::new(Answer::Whole(Some(page)));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CONTENT_TYPE, kind);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(secs) = self.retry_after() {
+            headers.insert(RETRY_AFTER, secs.into());
+        }
+        if self == Refusal::Maintenance {
+            headers.insert(HeaderName::from_static("x-maintenance-mode"), HeaderValue::from_static("true"));
+        }
         if self == Refusal::Method {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }

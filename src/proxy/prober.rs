@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ACCEPT, HOST, USER_AGENT};
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
+use http::response::Parts;
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
@@ -33,7 +35,12 @@ pub struct Fetched {
     pub status: u16,
     /// From the beginning of the connection to the end of the head.
     pub took: Span,
+    /// Body and type, where it is a whole page of HTML (status 2xx, not larger than 64 KiB, not encoded).
+    pub html: Option<(Bytes, HeaderValue)>,
 }
+
+/// Status and page.
+type Got = (u16, Option<(Bytes, HeaderValue)>);
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
@@ -58,29 +65,22 @@ impl Prober {
         let origin = page.origin();
         let addresses = look_up(origin, &self.deny).await.map_err(|error| error.to_string())?;
         let socket = connect(&addresses, origin.port(), began + limit).await.map_err(|error| error.to_string())?;
-        let status = exchange(socket, page).await?;
+        let (status, html) = exchange(socket, page).await?;
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Fetched { status, took: Span::from_millis(took) })
+        Ok(Fetched { status, took: Span::from_millis(took), html })
     }
 }
 
-async fn exchange(socket: TcpStream, page: &PageUrl) -> Result<u16, String> {
+async fn exchange(socket: TcpStream, page: &PageUrl) -> Result<Got, String> {
     let request = request(page).ok_or("the page cannot be asked for")?;
     let broken = |_| "the answer is not HTTP".to_owned();
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
     let answer = async move {
         let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status().as_u16();
-        let mut body = response.into_body();
-        let mut read = 0;
-        // So that the page's end, not a reset, is what its server sees. A body that breaks off is no failure: the head has come.
-        while let Some(Ok(frame)) = body.frame().await {
-            read += frame.data_ref().map_or(0, Bytes::len);
-            if read > BODY_BYTES_MAX {
-                break;
-            }
-        }
-        Ok(status)
+        let (head, body) = response.into_parts();
+        // Read also where it is not shown: so that the page's end, not a reset, is what its server sees.
+        let body = whole(body).await;
+        Ok((head.status.as_u16(), html(&head, body)))
     };
     let (mut answer, mut connection) = (std::pin::pin!(answer), std::pin::pin!(connection));
     tokio::select! {
@@ -89,6 +89,27 @@ async fn exchange(socket: TcpStream, page: &PageUrl) -> Result<u16, String> {
         _ = &mut connection => {}
     }
     answer.await
+}
+
+/// `None` when it breaks off or is too large.
+async fn whole(mut body: Incoming) -> Option<Bytes> {
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame.ok()?.data_ref() {
+            if read.len() + data.len() > BODY_BYTES_MAX {
+                return None;
+            }
+            read.extend_from_slice(data);
+        }
+    }
+    Some(read.freeze())
+}
+
+fn html(head: &Parts, body: Option<Bytes>) -> Option<(Bytes, HeaderValue)> {
+    let kind = head.headers.get(CONTENT_TYPE)?;
+    let is_html = kind.to_str().ok()?.split(';').next()?.trim().eq_ignore_ascii_case("text/html");
+    let plain = !head.headers.contains_key(CONTENT_ENCODING);
+    if head.status.is_success() && is_html && plain { Some((body?, kind.clone())) } else { None }
 }
 
 fn request(page: &PageUrl) -> Option<Request<Empty<Bytes>>> {

@@ -26,7 +26,7 @@ use super::phase::{Phase, Stage, Ticks};
 use super::resolve::Resolver;
 use super::upstream::Pools;
 use super::wire::Wire;
-use super::{Settings, pages};
+use super::{Reports, Settings, Upkeep, pages};
 use crate::chance;
 use crate::clock;
 use crate::lifecycle;
@@ -38,6 +38,8 @@ pub(super) struct Start {
     pub(super) listener: StdListener,
     pub(super) settings: Arc<Settings>,
     pub(super) table: Arc<ArcSwap<Table>>,
+    pub(super) reports: Reports,
+    pub(super) upkeep: Upkeep,
     pub(super) connections: Arc<AtomicUsize>,
     pub(super) stop: CancellationToken,
     pub(super) grace: Arc<ArcSwap<Duration>>,
@@ -52,6 +54,8 @@ pub(super) struct Worker {
     pub(super) connections: Rc<Connections>,
     pub(super) ticks: Ticks,
     pub(super) budget: RefCell<Budget>,
+    pub(super) reports: Reports,
+    pub(super) upkeep: Upkeep,
     chance: Cell<u64>,
     view: RefCell<View>,
     stop: CancellationToken,
@@ -122,6 +126,8 @@ async fn serve(start: Start) -> io::Result<()> {
         connections: Connections::new(start.connections),
         ticks: Ticks::default(),
         budget: RefCell::default(),
+        reports: start.reports,
+        upkeep: start.upkeep,
         chance: Cell::new(chance::seed() | 1),
         view: RefCell::new(View { cache, seen }),
         stop: start.stop.clone(),

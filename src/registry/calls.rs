@@ -7,6 +7,7 @@ use crate::domain::{Catalog, Change, ConnectionId, Error, Event, RouteId, Sessio
 
 use super::Limits;
 use super::config::{ConfigApply, ConfigRollback, diff, validate};
+use super::observe::Observe;
 use super::operations::{
     BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, MaintEnter, MaintExit,
     SettleMaintenance, StatsGet, Verification, drain_status, maintenance_status,
@@ -63,6 +64,8 @@ pub enum Notice {
     Event(SessionKey, Event),
     /// The connection is to be closed: its session was shut down.
     Close(ConnectionId),
+    /// For traffic: the route's breaker is to be closed.
+    ResetBreaker(SessionKey, RouteId),
 }
 
 /// The shapes that answers to commands have; many commands share one.
@@ -188,6 +191,8 @@ commands! {
     Expire,
     /// The server's own: a maintenance request has its outcome.
     SettleMaintenance,
+    /// The server's own: traffic saw something.
+    Observe,
 }
 
 /// A call that only asks.
@@ -235,7 +240,7 @@ impl Query {
             Query::Ping(_) => Ok(Answer::Pong),
             Query::SessionInfo(_) => Ok(Answer::Session(Box::new(info(session, now)))),
             Query::RouteList(_) => Ok(Answer::Routes(route_list(session))),
-            Query::CircuitBreakerStatus(status) => status.answer(session).map(Answer::Breaker),
+            Query::CircuitBreakerStatus(status) => status.answer(session, traffic).map(Answer::Breaker),
             Query::ConfigValidate(_) => validate(catalog, session).map(|()| Answer::Valid),
             Query::ConfigDiff(_) => Ok(Answer::Diff(Box::new(diff(session)))),
             Query::DrainStatus(_) => drain_status(session, now, traffic).map(Answer::Drain),

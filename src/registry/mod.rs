@@ -7,6 +7,7 @@
 pub mod calls;
 pub mod config;
 mod deadlines;
+pub mod observe;
 pub mod operations;
 mod ports;
 pub mod routes;
@@ -120,8 +121,7 @@ impl Registry {
                 reachable: true,
                 response_time_ms: fetched.took.millis(),
                 status_code: fetched.status,
-                // No certificate was involved: plain HTTP is all that a backend can speak so far.
-                tls_valid: false,
+                tls_valid: fetched.tls_valid,
             },
             Err(error) => BackendView::Unreachable { reachable: false, error },
         })

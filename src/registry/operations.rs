@@ -8,10 +8,10 @@ use crate::domain::{
     PendingKind, Route, RouteId, Session, SessionId, SessionKey, Span, Target, Ticket, Time,
 };
 
-use super::calls::{Answer, Context, Decided, Decision, Reply};
+use super::calls::{Answer, Context, Decided, Decision, Notice, Reply};
 use super::ports::Traffic;
 use super::routes::no_route;
-use super::views::{BreakerState, BreakerView, DrainView, MaintenanceView, StatsView};
+use super::views::{BreakerView, DrainView, MaintenanceView, StatsView};
 
 fn with_head(session: &Session, change: impl FnOnce(&mut Head)) -> Change {
     let mut head = Head::clone(&session.head);
@@ -47,7 +47,9 @@ impl CircuitBreakerReset {
         if !breakers.contains_key(&Target::Route(self.id)) && !breakers.contains_key(&Target::All) {
             return Err(Error::new(Kind::Refused, format!("no circuit breaker on {}", self.id)));
         }
-        Ok(Decided::new(Reply::Done, Vec::new()))
+        let mut decided = Decided::new(Reply::Done, Vec::new());
+        decided.notices.push(Notice::ResetBreaker(session.key, self.id));
+        Ok(decided)
     }
 }
 
@@ -61,15 +63,10 @@ pub struct CircuitBreakerStatus {
 }
 
 impl CircuitBreakerStatus {
-    pub(super) fn answer(&self, session: &Session) -> Result<BreakerView, Error> {
+    pub(super) fn answer(&self, session: &Session, traffic: &dyn Traffic) -> Result<BreakerView, Error> {
         active_route(session, self.id)?;
         Ok(BreakerView {
-            state: BreakerState::Closed,
-            failures: 0,
-            successes: 0,
-            last_failure: None,
-            next_attempt: None,
-            healthy: true,
+            numbers: traffic.breaker(session.key, self.id),
             in_maintenance: session.head.maintenance.of(self.id).is_some(),
             draining: session.head.drain.is_some(),
         })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
 
-use super::views::RouteNumbers;
+use super::views::{BreakerNumbers, RouteNumbers};
 
 /// A future that a port gives.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -56,6 +56,12 @@ pub trait Traffic: Send + Sync + 'static {
     /// A route's numbers since it has its backend.
     fn numbers(&self, session: SessionKey, route: RouteId) -> RouteNumbers;
 
+    /// What is known of a route's backend: its breaker's state, its health.
+    fn breaker(&self, session: SessionKey, route: RouteId) -> BreakerNumbers;
+
+    /// Closes a route's circuit breaker and forgets what it counted.
+    fn reset_breaker(&self, session: SessionKey, route: RouteId);
+
     /// Requests and tunnels of a session under way.
     fn in_flight(&self, session: SessionKey) -> u64;
 
@@ -71,4 +77,6 @@ pub struct Fetched {
     pub status: u16,
     /// From the beginning of the connection to the end of the head.
     pub took: Span,
+    /// Whether a certificate was shown that is trusted and is the host's; never so without TLS.
+    pub tls_valid: bool,
 }

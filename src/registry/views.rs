@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::domain::{RouteId, Tally, Time};
+use crate::domain::{BreakerState, RouteId, Tally, Time};
 
 /// `SESSION_OK`.
 #[derive(Clone, Debug, Serialize)]
@@ -97,18 +97,21 @@ impl From<Tally> for TallyView {
     }
 }
 
-/// The state of a circuit breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BreakerState {
-    /// Requests pass.
-    Closed,
-}
-
 /// `CIRCUIT_STATUS_OK`.
 #[derive(Clone, Debug, Serialize)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct BreakerView {
+    #[serde(flatten)]
+    pub numbers: BreakerNumbers,
+    pub in_maintenance: bool,
+    pub draining: bool,
+}
+
+/// What traffic knows of a route's backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct BreakerNumbers {
+    #[serde(serialize_with = "state")]
     pub state: BreakerState,
     pub failures: u64,
     pub successes: u64,
@@ -117,8 +120,14 @@ pub struct BreakerView {
     #[serde(serialize_with = "moment_or_null")]
     pub next_attempt: Option<Time>,
     pub healthy: bool,
-    pub in_maintenance: bool,
-    pub draining: bool,
+}
+
+/// Of a backend that nothing was seen of: its breaker is closed, it counts as healthy.
+impl Default for BreakerNumbers {
+    fn default() -> Self {
+        let (state, failures, successes) = (BreakerState::Closed, 0, 0);
+        Self { state, failures, successes, last_failure: None, next_attempt: None, healthy: true }
+    }
 }
 
 /// `DRAIN_STATUS_OK`. Whole numbers, which clients read into integers and floats alike.
@@ -186,6 +195,11 @@ pub enum BackendView {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
 fn shown<S: Serializer>(id: &RouteId, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(id)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
+fn state<S: Serializer>(state: &BreakerState, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(state.name())
 }
 
 fn all_shown<S: Serializer>(ids: &[RouteId], out: S) -> Result<S::Ok, S::Error> {

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::domain::{Catalog, ConnectionId, Event};
 
 use super::calls::Notice;
+use super::ports::Traffic;
 
 /// The most events that wait for one connection.
 const OUTBOX_MAX: usize = 256;
@@ -60,10 +61,11 @@ impl Watch {
     }
 
     /// Tells those whom notices concern, as `catalog` has them bound and subscribed.
-    pub(super) fn notify(&self, catalog: &Catalog, notices: Vec<Notice>) {
+    pub(super) fn notify(&self, catalog: &Catalog, traffic: &dyn Traffic, notices: Vec<Notice>) {
         for notice in notices {
             match notice {
                 Notice::Close(connection) => self.tell(connection, Told::Close),
+                Notice::ResetBreaker(key, route) => traffic.reset_breaker(key, route),
                 Notice::Event(key, event) => {
                     let session = catalog.by_key(key).filter(|session| session.head.topics.contains(event.kind()));
                     if let Some(connection) = session.and_then(|session| session.bound) {

@@ -49,8 +49,13 @@ pub async fn open<S: Store, P: Publish>(
     let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
     let published = Arc::new(ArcSwap::from(catalog));
     let watch = Arc::new(Watch::default());
-    let registry = Registry { mailbox: sender, published: Arc::clone(&published), traffic, watch: Arc::clone(&watch) };
-    Ok((registry, Writer { store, publisher, mailbox, published, watch, deadlines, limits }))
+    let registry = Registry {
+        mailbox: sender,
+        published: Arc::clone(&published),
+        traffic: Arc::clone(&traffic),
+        watch: Arc::clone(&watch),
+    };
+    Ok((registry, Writer { store, publisher, mailbox, published, watch, traffic, deadlines, limits }))
 }
 
 /// The task; it owns the store.
@@ -60,6 +65,7 @@ pub struct Writer<S, P> {
     mailbox: mpsc::Receiver<Waiting>,
     published: Arc<ArcSwap<Catalog>>,
     watch: Arc<Watch>,
+    traffic: Arc<dyn Traffic>,
     deadlines: Deadlines,
     limits: Limits,
 }
@@ -152,6 +158,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
     async fn conclude(&mut self, batch: Batch, now: Time) -> bool {
         let Batch { draft, changes, notices } = batch;
         if changes.is_empty() {
+            self.watch.notify(&draft, &*self.traffic, notices);
             return true;
         }
         if changes.iter().any(Change::is_stored)
@@ -164,7 +171,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         self.publisher.publish(&catalog, &changes);
         self.published.store(Arc::clone(&catalog));
         self.reschedule(&catalog, &changes, now);
-        self.watch.notify(&catalog, notices);
+        self.watch.notify(&catalog, &*self.traffic, notices);
         warn_of_unknown_options(&catalog, &changes);
         true
     }

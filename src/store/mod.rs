@@ -129,11 +129,11 @@ impl Store for Sqlite {
         if plan.steps.is_empty() {
             return Ok(());
         }
-        let is_precious = plan.is_precious;
+        let moves_revision = plan.moves_revision;
         let done = self.carry_out(plan).await;
         if done.is_err() {
             self.settle().await;
-        } else if is_precious {
+        } else if moves_revision {
             self.revision = revision;
         }
         done.map_err(|error| StoreError(error.into()))

@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
     /// Whether the loss of power must not lose it.
     pub(super) is_precious: bool,
+    /// Whether it writes the revision.
+    pub(super) moves_revision: bool,
 }
 
 impl Plan {
@@ -42,14 +44,15 @@ impl Plan {
             draft.take(change);
         }
         let is_precious = changes.iter().any(Change::is_precious);
+        let moves_revision = changes.iter().any(Change::moves_revision);
         let mut steps = Vec::new();
         for run in draft.active.into_iter().chain(put_heads(&draft.heads)).chain(draft.staged) {
             split(run, &mut steps);
         }
-        if is_precious {
+        if moves_revision {
             split(Run { kind: Kind::Revision, values: vec![Value::Int(revision.cast_signed())] }, &mut steps);
         }
-        Self { steps, is_precious }
+        Self { steps, is_precious, moves_revision }
     }
 
     /// Whether it is all or nothing without a transaction around it.
@@ -86,7 +89,7 @@ impl<'a> Draft<'a> {
                 }
                 self.unstage(*key, *sections);
             }
-            Change::Bind(..) | Change::Unbind(..) | Change::Await(..) | Change::Settle(..) => {}
+            Change::Bind(..) | Change::Unbind(..) | Change::Await(..) | Change::Settle(..) | Change::Observed(_) => {}
         }
     }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::domain::{BackendUrl, Config, HeaderKey, Options, Route, RouteId, SessionKey, Target};
+use crate::domain::{BackendUrl, Config, HeaderKey, HealthCheck, Options, Route, RouteId, SessionKey, Target, Time};
 
-use super::Live;
+use super::{Breaker, Candidate, Check, Condition, Duty, Limiter, Live, Standing, Weight};
 
 /// What holds below every session's own settings. From the configuration file.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,8 @@ pub struct Defaults {
     pub options: Options,
     /// Response headers.
     pub headers: Vec<(HeaderKey, Arc<str>)>,
+    /// 128 random bits that clients do not know, for [`Limiter::new`]. The server's, not the file's.
+    pub seed: u128,
 }
 
 /// What holds for a route once defaults, the session's `ALL` and the route's own settings are laid over each other.
@@ -65,6 +67,21 @@ impl Settings {
     }
 }
 
+/// What may keep requests from an endpoint, beside its [`Live`] state. The parts outlive applies that do not touch them.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// From `HEALTH_SET`. Without it the default check of [`Options`] is made. Boxed: rare.
+    pub health_check: Option<Box<HealthCheck>>,
+    /// As the route has it set, or else all routes of the session.
+    pub breaker: Option<Arc<Breaker>>,
+    /// The route's own, or else the one that all routes of the session share.
+    pub limiter: Option<Arc<Limiter>>,
+    /// Whether `limiter` is the route's own.
+    pub limits_alone: bool,
+    /// The session's drain and maintenance.
+    pub duty: Arc<Duty>,
+}
+
 /// Where requests of a route go, and how.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -76,6 +93,8 @@ pub struct Endpoint {
     pub settings: Arc<Settings>,
     /// What it does now. Survives applies while session, route id and backend stay the same.
     pub live: Arc<Live>,
+    /// What may keep requests from it.
+    pub policy: Policy,
     /// A hash of the backend's scheme, host and port, so that pools need not read their text for each request.
     pub origin_hash: u64,
     // Only where the backend's own name is sent. Boxed: rare, and 100,000 endpoints should be small.
@@ -83,11 +102,17 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(session: SessionKey, route: &Arc<Route>, settings: Arc<Settings>, live: Arc<Live>) -> Self {
+    pub(super) fn new(
+        session: SessionKey,
+        route: &Arc<Route>,
+        settings: Arc<Settings>,
+        policy: Policy,
+        live: Arc<Live>,
+    ) -> Self {
         let own_name = || HeaderValue::try_from(route.backend.authority()).ok().map(Box::new);
         let authority = if settings.options.preserve_host { None } else { own_name() };
         let origin_hash = origin_hash(&route.backend);
-        Self { session, route: Arc::clone(route), settings, live, origin_hash, authority }
+        Self { session, route: Arc::clone(route), settings, live, policy, origin_hash, authority }
     }
 
     /// Which of its session's routes it is.
@@ -103,6 +128,41 @@ impl Endpoint {
     /// Every option with its value.
     pub fn options(&self) -> &Options {
         &self.settings.options
+    }
+
+    /// How its health is judged, and what follows from being ill.
+    pub fn check(&self) -> Check {
+        if self.policy.health_check.is_some() { Check::Explicit } else { Check::Default }
+    }
+
+    /// Its circuit breaker, if it has one.
+    pub fn breaker(&self) -> Option<&Arc<Breaker>> {
+        self.policy.breaker.as_ref()
+    }
+
+    /// Whether it is in maintenance.
+    pub fn in_maintenance(&self) -> bool {
+        self.policy.duty.in_maintenance(self.id())
+    }
+
+    /// Whether it can take a request at `now`. With nothing set and nothing wrong, three atomic reads.
+    pub fn standing(&self, now: Time) -> Standing {
+        let (condition, reach) = (self.live.health.condition(), &self.live.reach);
+        let well = condition == Condition::Well { since: None } && reach.is_clear();
+        if well && self.policy.breaker.is_none() && !self.policy.duty.is_asked() {
+            return Standing::Ready(Weight::FULL);
+        }
+        let candidate = Candidate {
+            maintenance: self.in_maintenance(),
+            drain: self.policy.duty.drain(),
+            condition,
+            gates: self.check().gates(),
+            refused_until: self.breaker().and_then(|breaker| breaker.refused_until(now)),
+        };
+        match candidate.standing(now) {
+            Standing::Ready(weight) if reach.is_passed_over(now) => Standing::Poorly(weight),
+            standing => standing,
+        }
     }
 
     /// What `Host` says to the backend, when it is not what the client said.
@@ -124,6 +184,15 @@ impl Endpoint {
         Some(format!("{base}{slash}{rest}"))
     }
 }
+
+/// An endpoint never changes, so it is equal to itself alone: what differs between two tables is found by looking at addresses.
+impl PartialEq for Endpoint {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Endpoint {}
 
 /// See [`Endpoint::origin_hash`]. The same in every thread of the process.
 pub(super) fn origin_hash(backend: &BackendUrl) -> u64 {
@@ -147,7 +216,7 @@ mod tests {
         });
         let options = Options { strip_prefix: strip, ..Options::default() };
         let settings = Settings { options, headers: Vec::new() };
-        Endpoint::new(SessionKey(1), &route, settings.into(), Arc::default())
+        Endpoint::new(SessionKey(1), &route, settings.into(), Policy::default(), Arc::default())
     }
 
     #[test]
@@ -176,6 +245,7 @@ mod tests {
         let defaults = Defaults {
             options: Options { retries: 2, compression: true, ..Options::default() },
             headers: vec![(header("x-a"), "default".into()), (header("x-c"), "default".into())],
+            ..Defaults::default()
         };
         let shared = Settings::shared(&defaults, &config);
         let route = Settings::own(&shared, &config, RouteId(1)).unwrap();

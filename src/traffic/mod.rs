@@ -4,25 +4,42 @@
 //! What it is not: the carrying out, which is `proxy`'s. What must hold: a lookup costs no more than the depth
 //! of the deepest path configured for the host, a change no more than what it changes.
 
-mod balance;
+mod breaker;
+mod checks;
+mod choose;
+mod duty;
 mod endpoint;
+mod hash;
 mod headers;
+mod health;
 mod host;
+mod ledger;
+mod limiter;
 mod paths;
 mod pool;
+mod reach;
 mod retry;
+mod share;
 mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use balance::{Draw, pick};
-pub use endpoint::{Defaults, Endpoint, Settings};
+pub use breaker::{Admission, Breaker, Flip, Outcome, Permit, Status as BreakerStatus};
+pub use checks::{CheckId, Checks, Inquiry};
+pub use choose::{Draw, Members, Nobody, choose};
+pub use duty::Duty;
+pub use endpoint::{Defaults, Endpoint, Policy, Settings};
+pub use hash::member_key;
 pub use headers::{
     Arrival, Hop, Upgrade, client_address, edit_request, edit_response, is_chunked_alone, names_loop, wants_upgrade,
 };
+pub use health::{Check, Condition, Finding, Health, Turn, next_check};
 pub use host::request_host;
+pub use limiter::{Limiter, Verdict, stricter};
 pub use pool::Pool;
+pub use reach::Reach;
 pub use retry::{Budget, Failure, Upload, may_try_again};
+pub use share::{Candidate, SLOW_START, Standing, Weight};
 pub use stats::{Lease, Live, Numbers, Seen, Worker};
 pub use table::Table;

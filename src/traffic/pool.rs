@@ -5,14 +5,17 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::domain::{RouteId, SessionKey};
+use crate::domain::{LoadBalancing, PageUrl, RouteId, SessionKey, Time};
 
-use super::{Endpoint, Worker};
+use super::{Draw, Endpoint, Limiter, Members, Nobody, Standing, Worker, choose, member_key, stricter};
 
 /// At least one endpoint.
 #[derive(Debug)]
 pub struct Pool {
     members: Box<[Arc<Endpoint>]>,
+    // Side by side, for choices by client look at all of them. Empty where there is nothing to choose between.
+    keys: Box<[u64]>,
+    limiter: Option<Arc<Limiter>>,
     // Only where there is something to take turns between.
     turns: Option<Arc<Turns>>,
 }
@@ -29,6 +32,30 @@ impl Pool {
     /// Its members, oldest session first.
     pub fn members(&self) -> &[Arc<Endpoint>] {
         &self.members
+    }
+
+    /// Its rate limit: that of its strictest member (protocol §6), of several alike the oldest one's.
+    pub fn limiter(&self) -> Option<&Arc<Limiter>> {
+        self.limiter.as_ref()
+    }
+
+    /// Whether all its members are in maintenance.
+    pub fn in_maintenance(&self) -> bool {
+        self.members.iter().all(|member| member.in_maintenance())
+    }
+
+    /// The page to show for those of its members that are in maintenance, the oldest one's that has one.
+    pub fn maintenance_page(&self) -> Option<PageUrl> {
+        self.members.iter().find_map(|member| member.policy.duty.maintenance_page(member.id()))
+    }
+
+    /// The place of the member that a request goes to at `now`, none that was `tried`. How they share is for the oldest to say.
+    ///
+    /// # Errors
+    /// When no member can take it, why.
+    pub fn choose(&self, now: Time, tried: &[usize], draw: impl FnOnce() -> Draw) -> Result<usize, Nobody> {
+        let how = self.members.first().map_or(LoadBalancing::LeastRequests, |oldest| oldest.options().load_balancing);
+        choose(&Muster { pool: self, now }, how, tried, draw)
     }
 
     /// The worker's next turn: 0, 1, 2, …
@@ -60,7 +87,39 @@ impl Pool {
 
     fn of(old: Option<&Pool>, members: Vec<Arc<Endpoint>>) -> Self {
         let kept = old.and_then(|pool| pool.turns.clone());
-        let turns = (members.len() > 1).then(|| kept.unwrap_or_default());
-        Self { members: members.into(), turns }
+        let many = members.len() > 1;
+        let turns = many.then(|| kept.unwrap_or_default());
+        let keys = members.iter().filter(|_| many).map(|member| member_key(member.session, member.id())).collect();
+        let limiters = members.iter().filter_map(|member| member.policy.limiter.as_ref());
+        let limiter = limiters.reduce(the_stricter).cloned();
+        Self { members: members.into(), keys, limiter, turns }
+    }
+}
+
+fn the_stricter<'a>(one: &'a Arc<Limiter>, other: &'a Arc<Limiter>) -> &'a Arc<Limiter> {
+    if stricter(one.settings(), other.settings()) == one.settings() { one } else { other }
+}
+
+/// A pool's members at a moment.
+struct Muster<'a> {
+    pool: &'a Pool,
+    now: Time,
+}
+
+impl Members for Muster<'_> {
+    fn count(&self) -> usize {
+        self.pool.members.len()
+    }
+
+    fn standing(&self, at: usize) -> Standing {
+        self.pool.members.get(at).map_or(Standing::Drained, |member| member.standing(self.now))
+    }
+
+    fn in_flight(&self, at: usize) -> u64 {
+        self.pool.members.get(at).map_or(0, |member| member.live.in_flight())
+    }
+
+    fn key(&self, at: usize) -> u64 {
+        self.pool.keys.get(at).copied().unwrap_or(0)
     }
 }

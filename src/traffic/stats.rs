@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::{Health, Reach};
+
 /// Which of the workers, and of how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Worker {
@@ -33,7 +35,13 @@ impl Worker {
 
 /// What an endpoint does now and has done. Shared by all endpoints that are the same route with the same backend.
 #[derive(Debug, Default)]
-pub struct Live(OnceLock<Box<[Arc<Shard>]>>);
+pub struct Live {
+    /// What checks have made of it.
+    pub health: Health,
+    /// Whether connections to it come about.
+    pub reach: Reach,
+    shards: OnceLock<Box<[Arc<Shard>]>>,
+}
 
 /// One worker's part. On cache lines of its own, its reference count included.
 #[derive(Debug, Default)]
@@ -63,7 +71,7 @@ const LATENCY_MICROS_MAX: u64 = 3_600_000_000;
 impl Live {
     /// Counts a request in flight until the lease is dropped.
     pub fn lease(&self, worker: Worker) -> Lease {
-        let shards = self.0.get_or_init(|| worker.each());
+        let shards = self.shards.get_or_init(|| worker.each());
         let shard = worker.own(shards).cloned().unwrap_or_default();
         shard.in_flight.fetch_add(1, Ordering::Relaxed);
         Lease(shard)
@@ -84,7 +92,7 @@ impl Live {
     }
 
     fn shards(&self) -> &[Arc<Shard>] {
-        self.0.get().map_or(&[], |shards| shards)
+        self.shards.get().map_or(&[], |shards| shards)
     }
 }
 

@@ -15,7 +15,7 @@ use imbl::{HashMap, OrdMap};
 use crate::domain::{Catalog, Change, Edit, Host, RouteId, Session, SessionKey, Target};
 
 use super::paths::Paths;
-use super::{Defaults, Endpoint, Numbers, Pool, Settings};
+use super::{Breaker, Defaults, Duty, Endpoint, Flip, Limiter, Numbers, Policy, Pool, Settings};
 
 /// Which pool a request belongs to.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +24,15 @@ pub struct Table {
     below: HashMap<Arc<str>, Paths>,
     any: Paths,
     endpoints: OrdMap<(SessionKey, RouteId), Arc<Endpoint>>,
-    settings: OrdMap<SessionKey, Arc<Settings>>,
+    shared: OrdMap<SessionKey, Shared>,
+}
+
+/// What the routes of one session have in common.
+#[derive(Clone, Debug)]
+struct Shared {
+    settings: Arc<Settings>,
+    limiter: Option<Arc<Limiter>>,
+    duty: Arc<Duty>,
 }
 
 impl Table {
@@ -45,14 +53,16 @@ impl Table {
                 None => self.end(*key),
             },
             Change::End(key) => self.end(*key),
-            // Drain and maintenance stand in the head; they do not act on traffic yet.
-            Change::Head(..)
-            | Change::Stage { .. }
+            Change::Head(key, head) => {
+                self.shared.get(key).into_iter().for_each(|shared| shared.duty.follow(head));
+            }
+            Change::Stage { .. }
             | Change::Unstage(_)
             | Change::Bind(..)
             | Change::Unbind(..)
             | Change::Await(..)
-            | Change::Settle(..) => {}
+            | Change::Settle(..)
+            | Change::Observed(_) => {}
         }
     }
 
@@ -87,6 +97,11 @@ impl Table {
         self.endpoints.get(&(session, route))
     }
 
+    /// Every active route. Persistent: two tables' are compared in the time of their difference.
+    pub fn endpoints(&self) -> &OrdMap<(SessionKey, RouteId), Arc<Endpoint>> {
+        &self.endpoints
+    }
+
     /// A session's active routes.
     pub fn endpoints_of(&self, session: SessionKey) -> impl Iterator<Item = &Arc<Endpoint>> {
         let all = (session, RouteId(0))..=(session, RouteId(u32::MAX));
@@ -108,6 +123,16 @@ impl Table {
         self.endpoint(session, route).map(|endpoint| endpoint.live.numbers()).unwrap_or_default()
     }
 
+    /// A route's circuit breaker, if it has one.
+    pub fn breaker(&self, session: SessionKey, route: RouteId) -> Option<&Arc<Breaker>> {
+        self.endpoint(session, route).and_then(|endpoint| endpoint.breaker())
+    }
+
+    /// Closes a route's circuit breaker. What that changed; `None` if it was closed, or there is none.
+    pub fn reset_breaker(&self, session: SessionKey, route: RouteId) -> Option<Flip> {
+        self.breaker(session, route).and_then(|breaker| breaker.reset())
+    }
+
     /// Requests and tunnels of a session under way.
     pub fn in_flight(&self, session: SessionKey) -> u64 {
         self.endpoints_of(session).map(|endpoint| endpoint.live.in_flight()).sum()
@@ -116,27 +141,24 @@ impl Table {
     fn apply(&mut self, session: &Session, edits: &[Edit], defaults: &Defaults) {
         let mut touched = BTreeSet::new();
         for edit in edits {
-            match (edit, edit.target()) {
-                (Edit::Header(..) | Edit::Option(..), Target::All) => return self.refresh(session, defaults),
-                (Edit::Route(..) | Edit::Header(..) | Edit::Option(..), Target::Route(id)) => touched.insert(id),
-                // Health checks, limits and breakers act on no request yet.
-                _ => false,
+            match edit.target() {
+                Target::All => return self.refresh(session, defaults),
+                Target::Route(id) => touched.insert(id),
             };
         }
         let shared = self.shared(session, defaults);
         for id in touched {
-            self.set(session, id, &shared);
+            self.set(session, id, &shared, defaults);
         }
     }
 
     /// Compiles all of a session's routes again.
     fn refresh(&mut self, session: &Session, defaults: &Defaults) {
-        self.settings.remove(&session.key);
-        let shared = self.shared(session, defaults);
+        let shared = self.share(session, defaults);
         let known: BTreeSet<RouteId> = self.endpoints_of(session.key).map(|endpoint| endpoint.id()).collect();
         let active: BTreeSet<RouteId> = session.active.routes.keys().copied().collect();
         for id in known.union(&active) {
-            self.set(session, *id, &shared);
+            self.set(session, *id, &shared, defaults);
         }
     }
 
@@ -145,28 +167,38 @@ impl Table {
         for endpoint in endpoints {
             self.take_out(&endpoint);
         }
-        self.settings.remove(&session);
+        self.shared.remove(&session);
     }
 
-    fn shared(&mut self, session: &Session, defaults: &Defaults) -> Arc<Settings> {
-        if let Some(shared) = self.settings.get(&session.key) {
-            return Arc::clone(shared);
-        }
-        let shared = Arc::new(Settings::shared(defaults, &session.active));
-        self.settings.insert(session.key, Arc::clone(&shared));
+    fn shared(&mut self, session: &Session, defaults: &Defaults) -> Shared {
+        self.shared.get(&session.key).cloned().unwrap_or_else(|| self.share(session, defaults))
+    }
+
+    /// Puts together anew what the session's routes share. The limiter and what is asked of the session stay what they are.
+    fn share(&mut self, session: &Session, defaults: &Defaults) -> Shared {
+        let old = self.shared.get(&session.key);
+        let duty = old.map(|old| Arc::clone(&old.duty)).unwrap_or_default();
+        duty.follow(&session.head);
+        let known = old.and_then(|old| old.limiter.as_ref());
+        let limit = session.active.limits.get(&Target::All);
+        let limiter = limit.map(|limit| Limiter::reconfigure(known, *limit, halves(defaults.seed)));
+        let shared = Shared { settings: Arc::new(Settings::shared(defaults, &session.active)), limiter, duty };
+        self.shared.insert(session.key, shared.clone());
         shared
     }
 
     /// Brings one route of the table to what the session has active.
-    fn set(&mut self, session: &Session, id: RouteId, shared: &Arc<Settings>) {
+    fn set(&mut self, session: &Session, id: RouteId, shared: &Shared, defaults: &Defaults) {
         let old = self.endpoint(session.key, id).cloned();
         let Some(route) = session.active.routes.get(&id) else {
             return old.iter().for_each(|old| self.take_out(old));
         };
-        let settings = Settings::own(shared, &session.active, id).map_or_else(|| Arc::clone(shared), Arc::new);
+        let settings = Settings::own(&shared.settings, &session.active, id);
+        let settings = settings.map_or_else(|| Arc::clone(&shared.settings), Arc::new);
         let same_backend = old.as_ref().filter(|old| *old.backend() == route.backend);
         let live = same_backend.map_or_else(Arc::default, |old| Arc::clone(&old.live));
-        let new = Arc::new(Endpoint::new(session.key, route, settings, live));
+        let policy = policy(session, id, shared, old.as_deref(), defaults);
+        let new = Arc::new(Endpoint::new(session.key, route, settings, policy, live));
         if let Some(old) = old.filter(|old| !same_place(old, &new)) {
             self.take_out(&old);
         }
@@ -207,6 +239,29 @@ impl Table {
             hosts.insert(Arc::clone(name), paths);
         }
     }
+}
+
+/// What may keep requests from a route, with what is known of the one that it follows.
+fn policy(session: &Session, id: RouteId, shared: &Shared, old: Option<&Endpoint>, defaults: &Defaults) -> Policy {
+    let (config, own) = (&session.active, Target::Route(id));
+    let same_backend = |old: &&Endpoint| config.routes.get(&id).is_some_and(|route| route.backend == *old.backend());
+    let breaker = config.breakers.get(&own).or_else(|| config.breakers.get(&Target::All));
+    let old_breaker = old.filter(same_backend).and_then(Endpoint::breaker);
+    let limit = config.limits.get(&own);
+    let old_limiter = old.filter(|old| old.policy.limits_alone).and_then(|old| old.policy.limiter.as_ref());
+    let limiter = limit.map(|limit| Limiter::reconfigure(old_limiter, *limit, halves(defaults.seed)));
+    Policy {
+        health_check: config.health.get(&id).cloned().map(Box::new),
+        breaker: breaker.map(|settings| Breaker::reconfigure(old_breaker, *settings)),
+        limits_alone: limiter.is_some(),
+        limiter: limiter.or_else(|| shared.limiter.clone()),
+        duty: Arc::clone(&shared.duty),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "both halves are kept")]
+fn halves(bits: u128) -> [u64; 2] {
+    [(bits >> 64) as u64, bits as u64]
 }
 
 fn same_place(a: &Endpoint, b: &Endpoint) -> bool {

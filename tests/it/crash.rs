@@ -252,6 +252,7 @@ fn a_stop_lets_requests_in_flight_finish_and_tells_bound_connections() {
     let mut client = server.connect();
     let session = client.register("slow", "slow-1");
     client.serve(&session, "slow.example", "/", backend.local_addr().unwrap());
+    let _check = backend.accept().unwrap();
     let proxy = server.proxy;
     let asking = thread::spawn(move || get(proxy, "slow.example", "/"));
     let (mut upstream, _) = backend.accept().unwrap();

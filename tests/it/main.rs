@@ -1,9 +1,12 @@
 //! Signalbox from the outside: sockets, files, processes.
 
+mod checks;
 mod crash;
 mod disturbance;
 mod faults;
 mod model;
+mod pages;
+mod policy;
 mod proxying;
 mod server;
 mod session;

@@ -12,7 +12,7 @@ use super::super::connection::Connection;
 use super::super::{Settings, serve};
 use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
-use crate::registry::views::RouteNumbers;
+use crate::registry::views::{BreakerNumbers, RouteNumbers};
 use crate::registry::{Boxed, Fetched, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, open};
 
 /// What the fakes have seen, and how they are to behave.
@@ -57,6 +57,12 @@ impl Traffic for World {
         RouteNumbers::default()
     }
 
+    fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
+        BreakerNumbers::default()
+    }
+
+    fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
+
     fn in_flight(&self, _: SessionKey) -> u64 {
         0
     }
@@ -64,7 +70,7 @@ impl Traffic for World {
     fn get<'a>(&'a self, page: &'a PageUrl, _: Span) -> Boxed<'a, Result<Fetched, String>> {
         self.asked.lock().unwrap().push(page.as_str().to_owned());
         let answer = if self.answers.load(Ordering::Relaxed) {
-            Ok(Fetched { status: 200, took: Span::from_millis(3) })
+            Ok(Fetched { status: 200, took: Span::from_millis(3), tls_valid: false })
         } else {
             Err("connection refused".to_owned())
         };

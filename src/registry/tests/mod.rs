@@ -17,7 +17,7 @@ use super::config::{ConfigApply, ConfigRollback};
 use super::ports::{Boxed, Fetched, Traffic};
 use super::routes::{NewRoute, RouteAdd, RouteField, RouteRemove, RouteUpdate};
 use super::sessions::{Expire, Register};
-use super::views::RouteNumbers;
+use super::views::{BreakerNumbers, RouteNumbers};
 use super::{Answer, Command, Limits, Query, Reply};
 
 /// Traffic that nobody sees.
@@ -27,6 +27,12 @@ impl Traffic for Quiet {
     fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
         RouteNumbers::default()
     }
+
+    fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
+        BreakerNumbers::default()
+    }
+
+    fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
 
     fn in_flight(&self, _: SessionKey) -> u64 {
         0
@@ -64,7 +70,7 @@ impl World {
         decided.changes.iter().for_each(|change: &Change| self.catalog.absorb(change));
         self.events.extend(decided.notices.into_iter().filter_map(|notice| match notice {
             Notice::Event(_, event) => Some(event),
-            Notice::Close(_) => None,
+            Notice::Close(_) | Notice::ResetBreaker(..) => None,
         }));
         self.check();
         Ok(decided.reply)

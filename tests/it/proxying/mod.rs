@@ -9,3 +9,4 @@ mod routing;
 mod slowness;
 mod tries;
 mod tunnels;
+mod upkeep;

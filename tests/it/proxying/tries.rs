@@ -28,9 +28,9 @@ fn without_retries_a_refusal_is_final() {
     let options = [("load_balancing", "round_robin"), ("retries", "0")];
     town.serve("shop", "shop-1", &format!("http://{}", closed_port()), &options);
     town.serve("shop", "shop-2", &alive.url(), &options);
-    let mut answers: Vec<u16> = (0..4).map(|_| town.get("a", "/").status()).collect();
-    answers.sort_unstable();
-    assert_eq!(answers, [200, 200, 502, 502]);
+    let answers: Vec<u16> = (0..4).map(|_| town.get("a", "/").status()).collect();
+    assert!(answers.contains(&502), "{answers:?}");
+    assert!(answers.contains(&200), "then the other goes first: {answers:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Backends that do exactly what a test tells them.
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -71,14 +71,85 @@ impl Backend {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// The next request it heard.
+    /// The next request it heard, health checks aside.
     pub fn heard(&self) -> Message {
-        self.heard.lock().unwrap().recv_timeout(Duration::from_secs(10)).expect("the backend heard nothing")
+        self.next(|message| !is_check(message))
     }
 
-    /// Whether it has heard nothing more so far.
+    /// Whether it has heard nothing more so far, health checks aside.
     pub fn heard_nothing(&self) -> bool {
-        self.heard.lock().unwrap().try_recv().is_err()
+        self.heard.lock().unwrap().try_iter().all(|message| is_check(&message))
+    }
+
+    /// The next health check it heard.
+    pub fn checked(&self) -> Message {
+        self.next(is_check)
+    }
+
+    /// Whether no further health check has come so far.
+    pub fn checked_no_more(&self) -> bool {
+        self.heard.lock().unwrap().try_iter().all(|message| !is_check(&message))
+    }
+
+    fn next(&self, wanted: impl Fn(&Message) -> bool) -> Message {
+        let heard = self.heard.lock().unwrap();
+        loop {
+            let message = heard.recv_timeout(Duration::from_secs(10)).expect("the backend heard nothing");
+            if wanted(&message) {
+                return message;
+            }
+        }
+    }
+}
+
+fn is_check(message: &Message) -> bool {
+    message.all("user-agent").eq(["signalbox"]) && message.all("connection").eq(["close"])
+}
+
+/// A backend that can be killed: its connections are cut, and nobody listens any more.
+pub struct Mortal {
+    address: SocketAddr,
+    dead: Arc<AtomicBool>,
+    sockets: Arc<Mutex<Vec<TcpStream>>>,
+    listening: thread::JoinHandle<()>,
+}
+
+impl Mortal {
+    /// Answers with a name.
+    pub fn named(name: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (dead, sockets) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (ends, kept) = (Arc::clone(&dead), Arc::clone(&sockets));
+        let listening = thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                if ends.load(Ordering::SeqCst) {
+                    return;
+                }
+                kept.lock().unwrap().push(socket.try_clone().unwrap());
+                thread::spawn(move || {
+                    let mut wire = Wire::over(socket);
+                    while wire.message().is_some() {
+                        wire.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len()));
+                    }
+                });
+            }
+        });
+        Self { address, dead, sockets, listening }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn kill(self) {
+        self.dead.store(true, Ordering::SeqCst);
+        // So that it sees that it is dead.
+        let _ = TcpStream::connect(self.address);
+        self.listening.join().unwrap();
+        for socket in self.sockets.lock().unwrap().iter() {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use signalbox::domain::{
     BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, OptionKey, PathPrefix, Route, RouteId,
-    Sections, ServiceName, SessionKey, Target, Time,
+    Sections, ServiceName, SessionKey, Span, Target, Time,
 };
-use signalbox::proxy::{Proxy, Settings};
+use signalbox::proxy::{Prober, Proxy, Reports, Settings, Upkeep};
 use signalbox::traffic::{Defaults, Table};
 
 use super::wire::{Message, Wire};
@@ -32,7 +32,9 @@ impl Town {
         settings.workers = 1;
         change(&mut settings);
         let table = Arc::new(ArcSwap::default());
-        let proxy = Proxy::bind(&settings).unwrap().start(Arc::clone(&table)).unwrap();
+        // Nobody fetches maintenance pages here.
+        let (upkeep, _) = Upkeep::new(Prober::new(&settings.deny), Span::from_secs(10));
+        let proxy = Proxy::bind(&settings).unwrap().start(Arc::clone(&table), Reports::default(), upkeep).unwrap();
         Self { catalog: Catalog::default(), defaults: Defaults::default(), table, proxy: Some(proxy) }
     }
 
@@ -73,6 +75,10 @@ impl Town {
         let mut table = Table::clone(&self.table.load());
         table.absorb(&self.catalog, change, &self.defaults);
         self.table.store(Arc::new(table));
+    }
+
+    pub fn head(&self, key: SessionKey) -> Arc<Head> {
+        Arc::clone(&self.catalog.by_key(key).unwrap().head)
     }
 
     pub fn table(&self) -> Arc<Table> {

@@ -1,0 +1,149 @@
+//! What health checks cost: `cargo bench --bench checks [-- ROUTES INTERVAL_SECS SECS]`.
+//!
+//! So many routes, each with a backend of its own (addresses of 127/8, served by another process), checked as in the server.
+//! After the first round the checker's CPU time is read over the given time; the backends' is not part of it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use signalbox::domain::{
+    BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, Maintenance, Metadata, OptionKey, PathPrefix, Route,
+    RouteId, Sections, ServiceName, SessionId, SessionKey, Target, Time, Topics,
+};
+use signalbox::lifecycle::Lifecycle;
+use signalbox::proxy::{Checker, Reports};
+use signalbox::traffic::{Defaults, Table};
+
+fn main() {
+    let numbers: Vec<u32> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    if std::env::args().any(|argument| argument == "serve") {
+        return serve();
+    }
+    let [routes, interval, secs] = numbers[..] else { return measure(10_000, 30, 60) };
+    measure(routes, interval, secs);
+}
+
+fn measure(routes: u32, interval: u32, secs: u32) {
+    let program = std::env::current_exe().expect("its own name");
+    let mut backends =
+        Command::new(program).arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut said = BufReader::new(backends.stdout.take().expect("piped"));
+    let mut port = String::new();
+    said.read_line(&mut port).expect("the port");
+    let table = world(routes, interval, port.trim());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+    runtime.block_on(async {
+        let lifecycle = Lifecycle::new();
+        let checker = Checker {
+            table: Arc::new(ArcSwap::from_pointee(table)),
+            changed: Arc::default(),
+            deny: Arc::new([]),
+            reports: Reports::default(),
+        };
+        lifecycle.spawn("checker", checker.run(lifecycle.stopping().clone()));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let (checks, cpu) = (counted(&mut backends, &mut said), cpu_time());
+        println!("the first {checks} checks within 5 s: {:.2} s of CPU", cpu.as_secs_f64());
+        tokio::time::sleep(Duration::from_secs(secs.into())).await;
+        let (more, spent) = (counted(&mut backends, &mut said) - checks, cpu_time().saturating_sub(cpu));
+        #[expect(clippy::cast_precision_loss, reason = "a count of checks")]
+        let each = spent.as_secs_f64() * 1e6 / more as f64;
+        let share = spent.as_secs_f64() / f64::from(secs) * 100.0;
+        println!(
+            "{routes} routes every {interval} s: {more} checks in {secs} s, {each:.1} µs each, {share:.2} % of a core"
+        );
+        lifecycle.end(Duration::from_secs(5)).await;
+    });
+    let _ = backends.kill();
+    let _ = backends.wait();
+}
+
+/// Asks the backends how many requests they have answered.
+fn counted(backends: &mut std::process::Child, said: &mut impl BufRead) -> u64 {
+    backends.stdin.as_mut().expect("piped").write_all(b"?").expect("it listens");
+    let mut count = String::new();
+    said.read_line(&mut count).expect("a count");
+    count.trim().parse().expect("a number")
+}
+
+/// Of all threads of this process.
+fn cpu_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").expect("threads").flatten();
+    let nanos = threads.map(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+        stat.split_whitespace().next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0)
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+static ANSWERED: AtomicU64 = AtomicU64::new(0);
+
+/// Answers on every address of 127/8. Says its port, and for each byte it reads how many answers it gave.
+fn serve() {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || listener.incoming().flatten().for_each(answer));
+    println!("{port}");
+    for _ in BufReader::new(std::io::stdin()).bytes() {
+        println!("{}", ANSWERED.load(Ordering::SeqCst));
+    }
+}
+
+fn answer(mut socket: TcpStream) {
+    let mut request = [0; 4096];
+    if socket.read(&mut request).is_ok() {
+        ANSWERED.fetch_add(1, Ordering::SeqCst);
+        let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+    }
+}
+
+fn world(routes: u32, interval: u32, port: &str) -> Table {
+    let mut catalog = Catalog::default();
+    let key = SessionKey(1);
+    catalog.absorb(&Change::Head(key, head()));
+    let interval = Edit::Option(
+        Target::All,
+        OptionKey::parse("health_check_interval").expect("a key"),
+        Some(format!("{interval}s").into()),
+    );
+    let port: u16 = port.parse().expect("a port");
+    let edits = (1..=routes).map(|id| route(id, port)).chain([interval]).collect();
+    catalog.absorb(&Change::Apply { key, sections: Sections::ALL, edits });
+    Table::build(&catalog, &Defaults::default())
+}
+
+fn route(id: u32, port: u16) -> Edit {
+    let backend = SocketAddr::from((Ipv4Addr::from(0x7f00_0000 + id), port));
+    let route = Route {
+        id: RouteId(id),
+        domains: Host::parse_list(&format!("h{id}.example")).expect("a host"),
+        path: PathPrefix::root(),
+        backend: BackendUrl::parse(&format!("http://{backend}")).expect("a backend"),
+        priority: 0,
+    };
+    Edit::Route(RouteId(id), Some(Arc::new(route)))
+}
+
+fn head() -> Arc<Head> {
+    let instance = InstanceName::parse("shop-1").expect("a name");
+    Arc::new(Head {
+        id: SessionId::new(&instance, Time(0), 1),
+        service: ServiceName::parse("shop").expect("a name"),
+        instance,
+        maintenance_port: 0,
+        metadata: Metadata::default(),
+        connected_at: Time(0),
+        next_route: 1,
+        revision: 0,
+        last_apply: None,
+        drain: None,
+        maintenance: Maintenance::default(),
+        topics: Topics::default(),
+        replaced: None,
+    })
+}

@@ -1,0 +1,75 @@
+//! What a pool asks of every request before one of its members is chosen: maintenance, then the rate limit.
+//!
+//! What it is not: the choice, which is `traffic`'s. What must hold: a pool without either costs a look.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::pages::Refusal;
+use crate::clock;
+use crate::domain::{PageUrl, Time};
+use crate::traffic::{Nobody, Pool, Verdict};
+
+/// What is said beside an answer or a refusal.
+#[derive(Default)]
+pub(super) struct Aside {
+    /// The limit that holds for the client, if any does.
+    limited: Option<Limited>,
+    /// What to show instead of the built-in page.
+    pub(super) page: Option<PageUrl>,
+}
+
+/// What a client is told of the limit that holds for it.
+struct Limited {
+    verdict: Verdict,
+    policy: HeaderValue,
+}
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// Lets a request that came at `came` in, or says why not.
+pub(super) fn admit(pool: &Pool, client: IpAddr, came: Instant, aside: &mut Aside) -> Result<(), Refusal> {
+    if pool.in_maintenance() {
+        return Err(aside.refusing(pool, Refusal::Maintenance));
+    }
+    let Some(limiter) = pool.limiter() else { return Ok(()) };
+    let verdict = limiter.check(client, clock::micros_at(came));
+    aside.limited = Some(Limited { verdict, policy: limiter.policy().clone() });
+    if verdict.allowed { Ok(()) } else { Err(Refusal::Limited { secs: verdict.next_secs }) }
+}
+
+impl Aside {
+    /// Takes down the page of a pool that refuses for its maintenance.
+    pub(super) fn refusing(&mut self, pool: &Pool, refusal: Refusal) -> Refusal {
+        if refusal == Refusal::Maintenance {
+            self.page = pool.maintenance_page();
+        }
+        refusal
+    }
+
+    /// Says what limit holds in a response's fields (draft-ietf-httpapi-ratelimit-headers-10).
+    pub(super) fn tell(self, fields: &mut HeaderMap) {
+        let Some(limited) = self.limited else { return };
+        fields.insert(RATE_LIMIT, limited.verdict.rate_limit());
+        fields.insert(RATE_LIMIT_POLICY, limited.policy);
+    }
+}
+
+/// The refusal of a request that no member can take at `now`; `failed` if one has tried.
+pub(super) fn refusal(nobody: Nobody, now: Time, failed: Option<Refusal>) -> Refusal {
+    failed.unwrap_or(match nobody {
+        Nobody::Maintenance => Refusal::Maintenance,
+        Nobody::BreakerOpen { retry_at } => Refusal::BreakerOpen { secs: whole_secs(retry_at, now) },
+        Nobody::Unhealthy => Refusal::Unhealthy,
+        Nobody::Drained => Refusal::Drained,
+        Nobody::Tried => Refusal::BadGateway,
+    })
+}
+
+/// Rounded up, and at least 1.
+fn whole_secs(until: Time, now: Time) -> u32 {
+    u32::try_from(until.since(now).millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1)
+}

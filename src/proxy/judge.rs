@@ -1,0 +1,85 @@
+//! What an endpoint's requests say of it: to its circuit breaker, and to whoever connects next.
+//!
+//! What must hold: whatever comes of a request that the breaker let through, the breaker hears of it exactly once, also when the
+//! client goes away in between; for an endpoint without a breaker nothing of this costs more than a look.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::errand::Failed;
+use super::pages::Refusal;
+use super::worker::Worker;
+use super::{Report, Reports};
+use crate::clock;
+use crate::domain::{Event, Time};
+use crate::traffic::{Admission, Endpoint, Failure, Flip, Outcome, Permit};
+
+/// A try that an endpoint's breaker, if there is one, has let through.
+pub(super) struct Case<'a> {
+    endpoint: &'a Arc<Endpoint>,
+    reports: &'a Reports,
+    opened: Time,
+    // `None` without a breaker, and once it has its outcome.
+    permit: Option<Permit>,
+}
+
+impl<'a> Case<'a> {
+    /// Asks for leave to try. `None` if another was faster to take the last that there was.
+    pub(super) fn open(worker: &'a Worker, endpoint: &'a Arc<Endpoint>, now: Time) -> Option<Self> {
+        let mut case = Self { endpoint, reports: &worker.reports, opened: now, permit: None };
+        match endpoint.breaker().map(|breaker| breaker.admit(now)) {
+            None => {}
+            Some(Admission::Pass(permit)) => case.permit = Some(permit),
+            Some(Admission::Trial { permit, flip }) => {
+                case.permit = Some(permit);
+                case.tell(flip);
+            }
+            Some(Admission::Refused { .. }) => return None,
+        }
+        Some(case)
+    }
+
+    /// The head of a response has come; where it is none that can be passed on, the client is told `status` instead.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.endpoint.live.reach.answered();
+        self.end(if status.is_server_error() { Outcome::Failure } else { Outcome::Success });
+    }
+
+    /// It came to nothing. A kept connection that has died says nothing of the endpoint where the request goes out `again`.
+    pub(super) fn failed(&mut self, failed: &Failed, again: bool) {
+        if failed.failure == Failure::Connect {
+            self.endpoint.live.reach.failed(clock::now());
+        }
+        let at_fault = match failed.failure {
+            Failure::Connect => true,
+            Failure::Unsent | Failure::PooledDied => !again,
+            // The client's own faults say nothing of the endpoint either.
+            Failure::Other => matches!(failed.refusal, Refusal::BadGateway | Refusal::GatewayTooSlow),
+        };
+        self.end(if at_fault { Outcome::Failure } else { Outcome::Abandoned });
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if let (Some(permit), Some(breaker)) = (self.permit.take(), self.endpoint.breaker()) {
+            // Only of a failure does it matter when: the clock is not read for each of the many that succeed.
+            let now = if outcome == Outcome::Failure { clock::now() } else { self.opened };
+            let flip = breaker.record(permit, outcome, now);
+            self.tell(flip);
+        }
+    }
+
+    fn tell(&self, flip: Option<Flip>) {
+        let Some(flip) = flip else { return };
+        let (session, route) = (self.endpoint.session, self.endpoint.id());
+        let event = Event::CircuitStateChanged { route, state: flip.state() };
+        self.reports.tell(Report { session, route, event });
+    }
+}
+
+impl Drop for Case<'_> {
+    /// Without an outcome: the client has gone, or the request was never sent.
+    fn drop(&mut self) {
+        self.end(Outcome::Abandoned);
+    }
+}

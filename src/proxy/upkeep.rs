@@ -1,0 +1,220 @@
+//! Maintenance pages: fetched from where sessions say, and kept briefly for the workers to show.
+//!
+//! What it is not: the built-in page, which is shown whenever there is none here. What must hold: a worker reads a page that is
+//! known without IO or lock, and waits only for one that nobody asked for lately; a page is fetched by one task for
+//! all; pages are bounded in size and number, and forgotten once nobody asks for them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use http::HeaderValue;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::Prober;
+use crate::clock;
+use crate::domain::{PageUrl, Span, Time};
+
+/// A page: its body and its type.
+pub type Html = (Bytes, HeaderValue);
+
+/// How long the last good one is shown while its server fails, and how long a failure is remembered.
+const GOOD_FOR: Span = Span::from_secs(60);
+/// How long a fetch may take, and a request wait for it.
+const FETCH_MAX: Span = Span::from_secs(5);
+/// At 64 KiB each.
+const PAGES_MAX: usize = 256;
+/// Requests for pages that are not known yet, waiting to be seen by the task.
+const WANTED_MAX: usize = 1024;
+
+/// Where workers get maintenance pages. Cheap to clone; all clones share the pages.
+#[derive(Clone, Debug)]
+pub struct Upkeep {
+    known: Arc<ArcSwap<Known>>,
+    wanted: mpsc::Sender<PageUrl>,
+    /// Moves whenever `known` does.
+    turns: watch::Receiver<()>,
+}
+
+/// By URL.
+type Known = HashMap<Arc<str>, Page>;
+
+#[derive(Clone, Debug)]
+struct Page {
+    /// `None` when the last fetches gave none.
+    html: Option<Html>,
+    /// Since it was last fetched.
+    asked: Arc<AtomicBool>,
+}
+
+/// Of a page that was not fetched yet, or not lately.
+struct Unknown;
+
+impl Upkeep {
+    /// The pages, and who fetches them: again after `fresh_for`, for as long as they are asked for.
+    pub fn new(prober: Prober, fresh_for: Span) -> (Self, Keeper) {
+        let (wanted, wants) = mpsc::channel(WANTED_MAX);
+        let (turn, turns) = watch::channel(());
+        let known = Arc::new(ArcSwap::default());
+        let keeper = Keeper { prober, fresh_for, known: Arc::clone(&known), wants, turn, entries: HashMap::new() };
+        (Self { known, wanted, turns }, keeper)
+    }
+
+    /// The page at `url`: its body and type; `None` when the built-in one is to be shown. Waits only where the page was not asked for
+    /// lately, and for as long as a fetch may take.
+    pub async fn page(&self, url: &PageUrl) -> Option<Html> {
+        match self.look(url) {
+            Ok(html) => html,
+            Err(Unknown) if self.known.load().len() >= PAGES_MAX => None,
+            Err(Unknown) => timeout(FETCH_MAX.std(), self.first(url)).await.ok().flatten(),
+        }
+    }
+
+    /// What the last fetches gave.
+    fn look(&self, url: &PageUrl) -> Result<Option<Html>, Unknown> {
+        let known = self.known.load();
+        let page = known.get(url.as_str()).ok_or(Unknown)?;
+        // Read before written: all workers share the line.
+        if !page.asked.load(Ordering::Relaxed) {
+            page.asked.store(true, Ordering::Relaxed);
+        }
+        Ok(page.html.clone())
+    }
+
+    async fn first(&self, url: &PageUrl) -> Option<Html> {
+        let mut turns = self.turns.clone();
+        // Where it is full, others have asked; who is unlucky gets the built-in page.
+        let _ = self.wanted.try_send(url.clone());
+        loop {
+            turns.borrow_and_update();
+            if let Ok(html) = self.look(url) {
+                return html;
+            }
+            turns.changed().await.ok()?;
+        }
+    }
+}
+
+/// Fetches the pages that are asked for.
+#[derive(Debug)]
+pub struct Keeper {
+    prober: Prober,
+    fresh_for: Span,
+    known: Arc<ArcSwap<Known>>,
+    wants: mpsc::Receiver<PageUrl>,
+    turn: watch::Sender<()>,
+    entries: HashMap<Arc<str>, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    url: PageUrl,
+    /// Not there before the first fetch has ended.
+    page: Option<Page>,
+    /// Until when what is known counts, if no fetch gives better.
+    until: Time,
+    /// When to look after it again; `None` while it is being fetched.
+    due: Option<Time>,
+}
+
+type Fetches = FuturesUnordered<BoxFuture<'static, (Arc<str>, Option<Html>)>>;
+
+impl Keeper {
+    /// Fetches until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut fetches = Fetches::new();
+        loop {
+            let due = self.entries.values().filter_map(|entry| entry.due).min();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some((url, html)) = fetches.next() => self.learn(&url, html, clock::now()),
+                Some(url) = self.wants.recv() => self.want(url, &fetches),
+                () = until(due) => self.look_after(clock::now(), &fetches),
+            }
+        }
+    }
+
+    fn want(&mut self, url: PageUrl, fetches: &Fetches) {
+        let name: Arc<str> = url.as_str().into();
+        if self.entries.len() >= PAGES_MAX || self.entries.contains_key(&name) {
+            return;
+        }
+        fetches.push(self.fetch(&name, &url));
+        self.entries.insert(name, Entry { url, page: None, until: Time(0), due: None });
+    }
+
+    fn fetch(&self, name: &Arc<str>, url: &PageUrl) -> BoxFuture<'static, (Arc<str>, Option<Html>)> {
+        let (prober, name, url) = (self.prober.clone(), Arc::clone(name), url.clone());
+        Box::pin(async move {
+            let html = match prober.get(&url, FETCH_MAX).await {
+                Ok(fetched) if fetched.html.is_some() => fetched.html,
+                Ok(fetched) => {
+                    tracing::debug!(page = url.as_str(), status = fetched.status, "no page of HTML to show");
+                    None
+                }
+                Err(why) => {
+                    tracing::debug!(page = url.as_str(), why, "no maintenance page");
+                    None
+                }
+            };
+            (name, html)
+        })
+    }
+
+    /// A fetch has ended.
+    fn learn(&mut self, name: &Arc<str>, html: Option<Html>, now: Time) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        entry.due = Some(now.after(self.fresh_for));
+        let old = entry.page.as_ref().and_then(|page| page.html.as_ref());
+        if html.is_some() || old.is_none() || entry.until <= now {
+            let asked = entry.page.as_ref().map(|page| Arc::clone(&page.asked)).unwrap_or_default();
+            entry.page = Some(Page { html, asked });
+            entry.until = now.after(GOOD_FOR);
+        }
+        self.publish();
+    }
+
+    /// What is due and was asked for is fetched again; what nobody asks for is forgotten.
+    fn look_after(&mut self, now: Time, fetches: &Fetches) {
+        let due = |entry: &Entry| entry.due.is_some_and(|due| due <= now);
+        let names: Vec<_> = self.entries.iter().filter(|(_, entry)| due(entry)).map(|(name, _)| name.clone()).collect();
+        for name in &names {
+            let Some(entry) = self.entries.get_mut(name) else { continue };
+            let asked = entry.page.as_ref().is_some_and(|page| page.asked.swap(false, Ordering::Relaxed));
+            let failed = entry.page.as_ref().is_some_and(|page| page.html.is_none());
+            if asked {
+                entry.due = None;
+                let url = entry.url.clone();
+                fetches.push(self.fetch(name, &url));
+            } else if failed && now < entry.until {
+                // Remembered, so that not every rare request waits for a server that does not answer.
+                entry.due = Some(now.after(self.fresh_for));
+            } else {
+                self.entries.remove(name);
+            }
+        }
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let known = |(name, entry): (&Arc<str>, &Entry)| Some((Arc::clone(name), entry.page.clone()?));
+        self.known.store(Arc::new(self.entries.iter().filter_map(known).collect()));
+        let _ = self.turn.send(());
+    }
+}
+
+async fn until(due: Option<Time>) {
+    match due {
+        Some(due) => tokio::time::sleep(Duration::max(due.since(clock::now()).std(), Duration::from_millis(1))).await,
+        None => std::future::pending().await,
+    }
+}

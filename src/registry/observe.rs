@@ -1,0 +1,34 @@
+//! What traffic saw, on its way to those whom it concerns: it takes its place among all that happens, as a step of the revision.
+
+use crate::domain::{Catalog, Change, Event, RouteId, SessionId, SessionKey};
+
+use super::calls::{Context, Decided, Decision, Reply};
+
+/// Traffic saw something that the session is told of.
+#[derive(Clone, Debug)]
+pub struct Observe {
+    /// The session.
+    pub key: SessionKey,
+    /// The route it is about.
+    pub route: RouteId,
+    /// What it saw.
+    pub event: Event,
+}
+
+impl Observe {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        None
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+        let serving = catalog.by_key(self.key).filter(|session| session.active.routes.contains_key(&self.route));
+        Ok(match serving {
+            Some(session) => {
+                let observed = vec![Change::Observed(session.key)];
+                Decided::new(Reply::Done, observed).telling(session.key, self.event.clone())
+            }
+            // What was seen of a route that has gone meanwhile concerns nobody.
+            None => Decided::new(Reply::Done, Vec::new()),
+        })
+    }
+}

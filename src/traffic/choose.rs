@@ -1,0 +1,456 @@
+//! Which member of a pool a request goes to, or why none can take it.
+//!
+//! Three ways to share ([`LoadBalancing`]), one rule for who may take part: members that are ready come first, each for as much
+//! of the requests as its weight says; when these are all passed over, ready ones whatever they weigh; then those that are ill by
+//! the default check. What must hold: nobody who cannot take a request gets one, nobody who can is left out while a request is
+//! refused; no allocation; all workers decide alike.
+
+use std::net::IpAddr;
+
+use crate::domain::{LoadBalancing, Time};
+
+use super::hash::{client_hash, fold, mix};
+use super::share::{Standing, Weight};
+
+/// What a choice depends on beside the members.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// 64 random bits.
+    pub chance: u64,
+    /// The pool's turn, see [`super::Pool::turn`].
+    pub turn: usize,
+    /// The client's address.
+    pub client: IpAddr,
+}
+
+/// A pool's members at the moment of a request, by their places from 0.
+pub trait Members {
+    /// How many there are.
+    fn count(&self) -> usize;
+    /// Whether the member can take a request now.
+    fn standing(&self, at: usize) -> Standing;
+    /// Requests that it has under way, in all workers.
+    fn in_flight(&self, at: usize) -> u64;
+    /// See [`super::member_key`]. Asked of every member for each request shared by client, so best kept side by side.
+    fn key(&self, at: usize) -> u64;
+}
+
+/// Why no member can take a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nobody {
+    /// All are in maintenance: 503, `Retry-After: 300`, `X-Maintenance-Mode: true`.
+    Maintenance,
+    /// Every one that could was tried already: answer as its failure says.
+    Tried,
+    /// Those that could be tried have open breakers: 503 with `Retry-After`.
+    BreakerOpen {
+        /// When the first of them is worth asking again.
+        retry_at: Time,
+    },
+    /// Those that could be tried are ill by an explicit check: 503.
+    Unhealthy,
+    /// Those not in maintenance are drained, or there are none: 503 with `Retry-After`.
+    Drained,
+}
+
+/// The place of the member that a request goes to, none that was `tried`.
+///
+/// # Errors
+/// When no member can take it, why.
+pub fn choose(
+    members: &impl Members,
+    how: LoadBalancing,
+    tried: &[usize],
+    draw: impl FnOnce() -> Draw,
+) -> Result<usize, Nobody> {
+    let field = Field { members, tried };
+    let chosen = match members.count() {
+        1 => field.contender(0, 0).map(|only| only.at),
+        _ => match how {
+            LoadBalancing::LeastRequests => field.less_busy(draw().chance),
+            LoadBalancing::RoundRobin => field.next_in_turn(&draw()),
+            LoadBalancing::ClientIp => field.closest(client_hash(draw().client)),
+        },
+    };
+    chosen.ok_or_else(|| field.reason())
+}
+
+/// So many draws find two of a pool that is mostly well.
+const DRAWS: u64 = 8;
+/// From so many members on, turns do not close up over missing ones: that would take a look at each.
+const MANY: usize = 16;
+
+struct Field<'a, M> {
+    members: &'a M,
+    tried: &'a [usize],
+}
+
+/// Who comes before whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Tier {
+    /// Ill by the default check.
+    Poorly,
+    /// Ready, but the request is none of its share.
+    Spared,
+    Present,
+}
+
+#[derive(Clone, Copy)]
+struct Contender {
+    tier: Tier,
+    lot: u64,
+    at: usize,
+    weight: Weight,
+}
+
+/// A member's lot for one request.
+fn lot(chance: u64, at: usize) -> u64 {
+    mix(chance.wrapping_add(at as u64))
+}
+
+impl<M: Members> Field<'_, M> {
+    /// The member with its lot, whose last bits say whether the request is among its share. `None` if it cannot take it.
+    fn contender(&self, at: usize, lot: u64) -> Option<Contender> {
+        let standing = self.members.standing(at);
+        let (tier, weight) = match standing {
+            Standing::Ready(weight) if weight.covers(lot) => (Tier::Present, weight),
+            Standing::Ready(weight) => (Tier::Spared, weight),
+            Standing::Poorly(weight) => (Tier::Poorly, weight),
+            _ => return None,
+        };
+        (!self.tried.contains(&at)).then_some(Contender { tier, lot, at, weight })
+    }
+
+    /// The power of two choices: of two drawn by lot, the one with fewer requests for its weight.
+    fn less_busy(&self, chance: u64) -> Option<usize> {
+        let (one, other) = match self.members.count() {
+            3.. => self.drawn(chance).or_else(|| self.first_two(chance))?,
+            _ => self.first_two(chance)?,
+        };
+        let Some(other) = other else { return Some(one.at) };
+        // Each over its weight; multiplied crosswise, to save the divisions.
+        let load = self.members.in_flight(one.at).saturating_mul(u64::from(other.weight.parts()));
+        let other_load = self.members.in_flight(other.at).saturating_mul(u64::from(one.weight.parts()));
+        Some(if other_load < load { other.at } else { one.at })
+    }
+
+    /// Two that are present, drawn blindly; `None` when that takes too many draws.
+    fn drawn(&self, chance: u64) -> Option<(Contender, Option<Contender>)> {
+        let mut draws = self.draws(chance);
+        let first = draws.next()?;
+        let second = draws.find(|drawn| drawn.at != first.at)?;
+        Some((first, Some(second)))
+    }
+
+    /// Those that are present of a few drawn blindly, some perhaps more than once.
+    fn draws(&self, chance: u64) -> impl Iterator<Item = Contender> {
+        let count = self.members.count() as u64;
+        let drawn = (0..DRAWS).filter_map(move |round| {
+            let bits = mix(chance.rotate_left(32).wrapping_add(round)) >> 32;
+            let at = usize::try_from((bits * count) >> 32).ok()?;
+            // Who is not present now is not at the next draw either, so that weights count as if all were looked at.
+            self.contender(at, lot(chance, at))
+        });
+        drawn.filter(|contender| contender.tier == Tier::Present)
+    }
+
+    /// The two with the highest lots in the best tier, every member looked at.
+    fn first_two(&self, chance: u64) -> Option<(Contender, Option<Contender>)> {
+        let (mut first, mut second): (Option<Contender>, Option<Contender>) = (None, None);
+        let rank = |of: &Option<Contender>| of.map(|of| (of.tier, of.lot));
+        for at in 0..self.members.count() {
+            let contender = self.contender(at, lot(chance, at));
+            if contender.is_some() && rank(&contender) > rank(&first) {
+                (first, second) = (contender, first);
+            } else if rank(&contender) > rank(&second) {
+                second = contender;
+            }
+        }
+        first.map(|first| (first, second.filter(|second| second.tier == first.tier)))
+    }
+
+    /// One after the other of those in the best tier. Among many, somebody by lot where the next in turn is missing.
+    fn next_in_turn(&self, draw: &Draw) -> Option<usize> {
+        let (count, turn) = (self.members.count(), draw.turn);
+        let contender = |at| self.contender(at, lot(draw.chance, at));
+        if count >= MANY {
+            let next = turn.checked_rem(count).and_then(contender);
+            let next = next.filter(|contender| contender.tier == Tier::Present);
+            if let Some(contender) = next.or_else(|| self.draws(draw.chance).next()) {
+                return Some(contender.at);
+            }
+        }
+        let tier = |at| contender(at).map(|contender| contender.tier);
+        let (mut best, mut fit) = (None, 0);
+        for found in (0..count).filter_map(tier) {
+            fit = if Some(found) > best { 1 } else { fit + usize::from(Some(found) == best) };
+            best = best.max(Some(found));
+        }
+        let place = turn.checked_rem(fit)?;
+        let chosen = (0..count).filter(|at| tier(*at) == best).nth(place);
+        // There are fewer than were counted if another worker has just taken the last trial of a breaker.
+        chosen.or_else(|| self.first_two(draw.chance).map(|(first, _)| first.at))
+    }
+
+    /// Rendezvous hashing: each client has an order of its own in which it likes the members. Who leaves or loses weight
+    /// gives up clients of its own to their next, and nobody else's move; the same clients come back.
+    fn closest(&self, client: u64) -> Option<usize> {
+        let other = mix(client);
+        let mut best: Option<Contender> = None;
+        for at in 0..self.members.count() {
+            let key = self.members.key(at);
+            let lot = fold(key ^ client, key.rotate_left(32) ^ other);
+            // Only who could be better is asked how it stands.
+            if best.is_some_and(|best| best.tier == Tier::Present && lot <= best.lot) {
+                continue;
+            }
+            let contender = self.contender(at, lot);
+            if contender.is_some_and(|new| best.is_none_or(|best| (new.tier, new.lot) > (best.tier, best.lot))) {
+                best = contender;
+            }
+        }
+        best.map(|best| best.at)
+    }
+
+    #[cold]
+    fn reason(&self) -> Nobody {
+        let places = 0..self.members.count();
+        let standings = places.map(|at| (self.members.standing(at), self.tried.contains(&at)));
+        let reasons = standings.map(|(standing, tried)| match standing {
+            Standing::Maintenance => Nobody::Maintenance,
+            _ if tried => Nobody::Tried,
+            Standing::Drained => Nobody::Drained,
+            Standing::Unhealthy => Nobody::Unhealthy,
+            Standing::BreakerOpen { retry_at } => Nobody::BreakerOpen { retry_at },
+            // It could not a moment ago.
+            Standing::Ready(_) | Standing::Poorly(_) => Nobody::BreakerOpen { retry_at: Time(0) },
+        });
+        reasons.reduce(Nobody::over).unwrap_or(Nobody::Drained)
+    }
+}
+
+impl Nobody {
+    /// What to say of two members: what ends first.
+    fn over(self, other: Nobody) -> Nobody {
+        let rank = |reason: Nobody| match reason {
+            Nobody::Tried => (0, 0),
+            Nobody::BreakerOpen { retry_at } => (1, retry_at.0),
+            Nobody::Unhealthy => (2, 0),
+            Nobody::Drained => (3, 0),
+            Nobody::Maintenance => (4, 0),
+        };
+        if rank(other) < rank(self) { other } else { self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small numbers")]
+
+    use std::collections::HashMap;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use proptest::prelude::*;
+
+    use super::super::hash::member_key;
+    use super::*;
+    use crate::domain::{Drain, RouteId, SessionKey, Span};
+
+    const FULL: Standing = Standing::Ready(Weight::FULL);
+
+    /// Standing, requests in flight, key.
+    struct Plain(Vec<(Standing, u64, u64)>);
+
+    impl Plain {
+        fn of(standings: &[Standing]) -> Self {
+            let key = |at: usize| member_key(SessionKey(at as u64), RouteId(1));
+            Self(standings.iter().enumerate().map(|(at, standing)| (*standing, 0, key(at))).collect())
+        }
+    }
+
+    impl Members for Plain {
+        fn count(&self) -> usize {
+            self.0.len()
+        }
+        fn standing(&self, at: usize) -> Standing {
+            self.0[at].0
+        }
+        fn in_flight(&self, at: usize) -> u64 {
+            self.0[at].1
+        }
+        fn key(&self, at: usize) -> u64 {
+            self.0[at].2
+        }
+    }
+
+    const WAYS: [LoadBalancing; 3] = [LoadBalancing::LeastRequests, LoadBalancing::RoundRobin, LoadBalancing::ClientIp];
+
+    fn draw(number: u64) -> Draw {
+        let client = IpAddr::V4(Ipv4Addr::from(0x0a00_0000_u32.wrapping_add(number as u32)));
+        Draw { chance: mix(number), turn: number as usize, client }
+    }
+
+    fn shares(members: &Plain, how: LoadBalancing, requests: u64) -> Vec<f64> {
+        let mut counts = vec![0_u32; members.count()];
+        for number in 0..requests {
+            counts[choose(members, how, &[], || draw(number)).unwrap()] += 1;
+        }
+        counts.into_iter().map(|count| f64::from(count) / requests as f64).collect()
+    }
+
+    fn percent(part: u64) -> Standing {
+        let drain = Drain { started: Time(0), span: Span::from_millis(100) };
+        Weight::at(Some(drain), None, Time(100 - part)).map_or(Standing::Drained, Standing::Ready)
+    }
+
+    #[test]
+    fn every_way_shares_evenly_among_equals() {
+        for count in [2, 3, 10, 100] {
+            let members = Plain::of(&vec![FULL; count]);
+            for how in WAYS {
+                let fair = 1.0 / count as f64;
+                let shares = shares(&members, how, 200_000);
+                assert!(shares.iter().all(|share| (share / fair - 1.0).abs() < 0.12), "{how:?} {count}: {shares:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_drain_falls_in_a_straight_line_whatever_the_way() {
+        for (how, part) in WAYS.into_iter().flat_map(|how| [75, 50, 10, 1].map(|part| (how, part))) {
+            let share = shares(&Plain::of(&[percent(part), FULL]), how, 200_000)[0];
+            assert!((share - part as f64 / 200.0).abs() < 0.005, "{how:?} at {part} %: {share}");
+        }
+    }
+
+    #[test]
+    fn among_many_a_weight_counts_as_well() {
+        for (how, count) in WAYS.into_iter().flat_map(|how| [3, 5, 50].map(|count| (how, count))) {
+            let mut standings = vec![FULL; count];
+            standings[1] = percent(50);
+            let share = shares(&Plain::of(&standings), how, 300_000)[1] * count as f64;
+            assert!((share - 0.5).abs() < 0.05, "{how:?} of {count}: {share}");
+        }
+    }
+
+    #[test]
+    fn while_no_other_can_a_draining_member_serves_it_all() {
+        for (how, other) in
+            WAYS.into_iter().flat_map(|how| [Standing::Unhealthy, Standing::Drained].map(|other| (how, other)))
+        {
+            assert!((shares(&Plain::of(&[percent(1), other]), how, 1_000)[0] - 1.0).abs() < 1e-9);
+            let both = shares(&Plain::of(&[percent(10), percent(10)]), how, 10_000);
+            assert!((both[0] - 0.5).abs() < 0.05, "{how:?}: {both:?}");
+        }
+    }
+
+    #[test]
+    fn the_less_busy_of_two_gets_the_request() {
+        let mut members = Plain::of(&[FULL; 2]);
+        members.0[1].1 = 5;
+        assert_eq!(shares(&members, LoadBalancing::LeastRequests, 100), [1.0, 0.0]);
+        // With a tenth of the weight, one request weighs as much as ten.
+        members.0[0] = (percent(10), 1, 0);
+        assert!(shares(&members, LoadBalancing::LeastRequests, 10_000)[0] < 0.001);
+    }
+
+    #[test]
+    fn turns_go_round_also_when_members_are_missing() {
+        let mut standings = vec![FULL; 6];
+        (standings[1], standings[3]) = (Standing::Unhealthy, Standing::Drained);
+        let order = (0..8).map(|n| choose(&Plain::of(&standings), LoadBalancing::RoundRobin, &[], || draw(n)).unwrap());
+        assert_eq!(order.collect::<Vec<_>>(), [0, 2, 4, 5, 0, 2, 4, 5]);
+        let halves: Vec<_> = (0..40).map(|at| if at % 2 == 0 { FULL } else { Standing::Drained }).collect();
+        let shares = shares(&Plain::of(&halves), LoadBalancing::RoundRobin, 40_000);
+        assert!(shares.iter().step_by(2).all(|share| (share - 0.05).abs() < 0.005), "{shares:?}");
+    }
+
+    #[test]
+    fn only_the_clients_of_a_member_that_leaves_or_drains_move() {
+        let all = Plain::of(&[FULL; 20]);
+        let at = |members: &Plain, n| choose(members, LoadBalancing::ClientIp, &[], || draw(n)).unwrap();
+        let before: HashMap<u64, usize> = (0..20_000).map(|n| (n, at(&all, n))).collect();
+        let mut gone = 0.0;
+        for part in [90, 50, 10, 0] {
+            let mut standings = vec![FULL; 20];
+            standings[3] = percent(part);
+            let now = Plain::of(&standings);
+            let moved: Vec<u64> = (0..20_000).filter(|n| at(&now, *n) != before[n]).collect();
+            assert!(moved.iter().all(|n| before[n] == 3));
+            let share = moved.len() as f64 / 1_000.0;
+            assert!((share - (100 - part) as f64 / 100.0).abs() < 0.08 && share >= gone, "{part} %: {share}");
+            gone = share;
+        }
+        // The same without it in the pool: keys, not places, are what counts.
+        let mut fewer = Plain::of(&[FULL; 20]);
+        fewer.0.remove(3);
+        let key = |members: &Plain, n| members.0[at(members, n)].2;
+        assert!((0..20_000).all(|n| before[&n] == 3 || key(&fewer, n) == key(&all, n)));
+    }
+
+    #[test]
+    fn why_nobody_can_is_what_ends_first_and_maintenance_when_it_is_all() {
+        let open = |at| Standing::BreakerOpen { retry_at: Time(at) };
+        let cases = [
+            (vec![Standing::Maintenance; 2], Nobody::Maintenance),
+            (vec![Standing::Maintenance], Nobody::Maintenance),
+            (vec![Standing::Maintenance, Standing::Drained], Nobody::Drained),
+            (vec![Standing::Unhealthy, Standing::Drained], Nobody::Unhealthy),
+            (vec![open(9), Standing::Unhealthy, open(7)], Nobody::BreakerOpen { retry_at: Time(7) }),
+            (vec![], Nobody::Drained),
+        ];
+        for (standings, reason) in cases {
+            for how in WAYS {
+                assert_eq!(choose(&Plain::of(&standings), how, &[], || draw(1)), Err(reason));
+            }
+        }
+        assert_eq!(choose(&Plain::of(&[FULL, open(7)]), WAYS[0], &[0], || draw(1)), Err(Nobody::Tried));
+    }
+
+    fn standing() -> impl Strategy<Value = Standing> {
+        prop_oneof![
+            2 => Just(FULL),
+            2 => (1..100_u64).prop_map(percent),
+            2 => Just(Standing::Poorly(Weight::FULL)),
+            2 => Just(Standing::Maintenance),
+            1 => Just(Standing::Drained),
+            1 => Just(Standing::Unhealthy),
+            1 => (1..5_u64).prop_map(|at| Standing::BreakerOpen { retry_at: Time(at) }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn it_chooses_whom_a_plain_reading_of_the_rules_allows(
+            standings in prop_oneof![
+                prop::collection::vec(standing(), 1..6), prop::collection::vec(standing(), 1..40),
+                prop::collection::vec(prop_oneof![Just(Standing::Drained), Just(Standing::Maintenance)], 1..20),
+            ],
+            tried in prop::collection::vec(0..6_usize, 0..4),
+            number in any::<u32>(),
+        ) {
+            let members = Plain::of(&standings);
+            let fit = |ready: bool| -> Vec<usize> {
+                let kind = |standing: &Standing| match standing {
+                    Standing::Ready(_) => ready,
+                    Standing::Poorly(_) => !ready,
+                    _ => false,
+                };
+                (0..standings.len()).filter(|at| !tried.contains(at) && kind(&standings[*at])).collect()
+            };
+            let allowed = if fit(true).is_empty() { fit(false) } else { fit(true) };
+            for how in WAYS {
+                match choose(&members, how, &tried, || draw(u64::from(number))) {
+                    Ok(at) => prop_assert!(allowed.contains(&at), "{:?}", how),
+                    Err(nobody) => {
+                        prop_assert!(allowed.is_empty(), "{:?}", how);
+                        let all = standings.iter().all(|standing| *standing == Standing::Maintenance);
+                        prop_assert_eq!(nobody == Nobody::Maintenance, all);
+                    }
+                }
+            }
+        }
+    }
+}

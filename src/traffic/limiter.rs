@@ -1,0 +1,391 @@
+//! A rate limit: `requests` per `window` for each client, and what the client is told of it.
+//!
+//! The generic cell rate algorithm (ITU-T I.371): a client may spend its whole budget at once and gets it back evenly.
+//! For each client one moment is kept, when its budget is full again; whose budget is full is not kept at all. One limiter serves one
+//! route, or all routes of a session (`ALL`); all workers share it. Not kept over a restart. What must hold: exact over all
+//! workers; at most [`Limiter::BYTES_MAX`], whatever addresses come, and who has no budget left is not forgotten for others' sake.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use http::HeaderValue;
+
+use crate::domain::{RateLimit, Span};
+
+use super::hash::{client_number, mix};
+use super::ledger::Ledger;
+
+/// Shared by all workers and by all applies that leave its settings as they are. Costs a hundred bytes until the first request.
+#[derive(Debug)]
+pub struct Limiter {
+    settings: RateLimit,
+    /// Nanoseconds in which one request's worth of budget comes back, rounded up.
+    interval: u64,
+    /// Nanoseconds in which the whole budget comes back.
+    whole: u64,
+    seed: [u64; 2],
+    policy: HeaderValue,
+    shards: OnceLock<Box<[Shard; SHARDS]>>,
+}
+
+const SHARDS: usize = 16;
+
+/// On cache lines of its own: two workers seldom need the same one.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Ledger>);
+
+/// What holds for one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it may go on; else 429.
+    pub allowed: bool,
+    /// The whole budget, in requests.
+    pub limit: u32,
+    /// What is left of it after this request.
+    pub remaining: u32,
+    /// Seconds, rounded up and at least 1, until one request more is left: what `Retry-After` says with a 429.
+    pub next_secs: u32,
+}
+
+impl Limiter {
+    /// The most memory one limiter takes: room for two million clients with a debt.
+    pub const BYTES_MAX: usize = 64 << 20;
+
+    /// One that knows no client yet. `seed` is 128 random bits, unknown to clients: who knew it could crowd others out.
+    pub fn new(settings: RateLimit, seed: [u64; 2]) -> Self {
+        let window = settings.window.millis().saturating_mul(1_000_000);
+        let requests = u64::from(settings.requests.max(1));
+        let interval = window.div_ceil(requests).max(1);
+        let policy = policy(settings);
+        Self { settings, interval, whole: interval * requests, seed, policy, shards: OnceLock::new() }
+    }
+
+    /// The old one where its settings stay the same, else a new one in which every budget is full.
+    pub fn reconfigure(old: Option<&Arc<Self>>, settings: RateLimit, seed: [u64; 2]) -> Arc<Self> {
+        match old {
+            Some(old) if old.settings == settings => Arc::clone(old),
+            _ => Arc::new(Self::new(settings, seed)),
+        }
+    }
+
+    /// What it was made with.
+    pub const fn settings(&self) -> RateLimit {
+        self.settings
+    }
+
+    /// Judges one request, and takes it out of the client's budget if it may go on.
+    ///
+    /// `now_micros`: microseconds since the Unix epoch. Calls of several workers may come slightly out of order.
+    pub fn check(&self, client: IpAddr, now_micros: u64) -> Verdict {
+        let now = now_micros.saturating_mul(1_000);
+        let key = mix(mix(client_number(client) ^ self.seed[0]) ^ self.seed[1]);
+        let exhausted = now.saturating_add(self.whole - self.interval);
+        let mut verdict = None;
+        let mut ledger = self.shard(key).0.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.update(key, now, exhausted, |owes| {
+            let owes = owes.max(now);
+            let allowed = owes <= exhausted;
+            let owes = if allowed { owes.saturating_add(self.interval) } else { owes };
+            verdict = Some(self.verdict(allowed, owes - now));
+            allowed.then_some(owes)
+        });
+        drop(ledger);
+        // The step is always taken; were it not, nothing would be known against the client.
+        verdict.unwrap_or_else(|| self.verdict(true, self.interval))
+    }
+
+    /// The `RateLimit-Policy` field, the same for every request (draft-ietf-httpapi-ratelimit-headers-10 §3):
+    /// `"default";q=100;w=60`. `w` is left out when the window is no whole number of seconds.
+    pub const fn policy(&self) -> &HeaderValue {
+        &self.policy
+    }
+
+    /// How much memory its clients take now, in bytes.
+    pub fn bytes(&self) -> usize {
+        let shards = self.shards.get().map_or(&[][..], |shards| shards.as_slice());
+        let ledgers = shards.iter().map(|shard| shard.0.lock().unwrap_or_else(PoisonError::into_inner).bytes());
+        size_of_val(shards) + ledgers.sum::<usize>()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "only the last bits count; a remainder by SHARDS is below it")]
+    fn shard(&self, key: u64) -> &Shard {
+        let shards = self.shards.get_or_init(Box::default);
+        // The last bits, for the first ones choose the page in the ledger.
+        &shards[key as usize % SHARDS]
+    }
+
+    fn verdict(&self, allowed: bool, owes: u64) -> Verdict {
+        let left = self.whole.saturating_sub(owes);
+        // Refused: the debt must fall until one request fits. Else: until one more fits than fit now.
+        let wait = self.interval - left % self.interval;
+        Verdict {
+            allowed,
+            limit: self.settings.requests,
+            remaining: u32::try_from(left / self.interval).unwrap_or(u32::MAX),
+            next_secs: u32::try_from(wait.div_ceil(1_000_000_000)).unwrap_or(u32::MAX).max(1),
+        }
+    }
+}
+
+/// The limit that allows a client less in the long run; of two alike in that, the one with the smaller budget. A pool is
+/// limited by its strictest member's (protocol §6).
+pub fn stricter(one: RateLimit, other: RateLimit) -> RateLimit {
+    let per_window = |of: RateLimit, window: Span| u64::from(of.requests).saturating_mul(window.millis());
+    let order = per_window(one, other.window).cmp(&per_window(other, one.window));
+    if order.then(one.requests.cmp(&other.requests)).is_le() { one } else { other }
+}
+
+fn policy(settings: RateLimit) -> HeaderValue {
+    let mut field = Field::new(b"\"default\";q=");
+    field.number(settings.requests);
+    let millis = settings.window.millis();
+    if let (0, Ok(secs)) = (millis % 1000, u32::try_from(millis / 1000)) {
+        field.text(b";w=");
+        field.number(secs);
+    }
+    field.value()
+}
+
+impl Verdict {
+    /// The `RateLimit` field (draft-ietf-httpapi-ratelimit-headers-10 §4): `"default";r=99;t=1`, where `t` is the seconds until
+    /// more of the budget is there.
+    pub fn rate_limit(&self) -> HeaderValue {
+        let mut field = Field::new(b"\"default\";r=");
+        field.number(self.remaining);
+        field.text(b";t=");
+        field.number(self.next_secs);
+        field.value()
+    }
+
+    /// The `Retry-After` field (RFC 9110 §10.2.3) of the 429; `None` when the request may go on.
+    pub fn retry_after(&self) -> Option<HeaderValue> {
+        (!self.allowed).then(|| HeaderValue::from(self.next_secs))
+    }
+}
+
+/// A field's value, put together without allocation: these go with every response of a limited route.
+struct Field {
+    bytes: [u8; 48],
+    len: usize,
+}
+
+impl Field {
+    fn new(start: &[u8]) -> Self {
+        let mut field = Self { bytes: [0; 48], len: 0 };
+        field.text(start);
+        field
+    }
+
+    /// What does not fit is left out: the longest value has 12 + 10 + 3 + 10 bytes.
+    fn text(&mut self, text: &[u8]) {
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + text.len()) {
+            room.copy_from_slice(text);
+            self.len += text.len();
+        }
+    }
+
+    fn number(&mut self, mut number: u32) {
+        let mut digits = [b'0'; 10];
+        let mut first = digits.len() - 1;
+        for (at, digit) in digits.iter_mut().enumerate().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+            first = at;
+            if number == 0 {
+                break;
+            }
+        }
+        self.text(digits.get(first..).unwrap_or_default());
+    }
+
+    fn value(&self) -> HeaderValue {
+        let text = self.bytes.get(..self.len).unwrap_or_default();
+        // Digits, letters and quotes always make a field's value.
+        HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SEED: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+    const NOW: u64 = 1_795_323_231_906_000;
+    const SECOND: u64 = 1_000_000;
+
+    fn limiter(requests: u32, millis: u64) -> Limiter {
+        Limiter::new(RateLimit { requests, window: Span::from_millis(millis) }, SEED)
+    }
+
+    fn client(number: u32) -> IpAddr {
+        Ipv4Addr::from(number).into()
+    }
+
+    fn allowed(limiter: &Limiter, client: IpAddr, now: u64, times: u32) -> u32 {
+        (0..times).map(|_| u32::from(limiter.check(client, now).allowed)).sum()
+    }
+
+    #[test]
+    fn a_budget_can_be_spent_at_once_and_comes_back_evenly() {
+        let limiter = limiter(100, 10_000);
+        assert_eq!(allowed(&limiter, client(1), NOW, 1_000), 100);
+        assert_eq!(allowed(&limiter, client(1), NOW + SECOND, 1_000), 10);
+        assert_eq!(allowed(&limiter, client(1), NOW + 11 * SECOND, 1_000), 100);
+        assert_eq!(allowed(&limiter, client(2), NOW, 1), 1, "another client has another budget");
+    }
+
+    #[test]
+    fn over_many_windows_exactly_the_limit_gets_through() {
+        for (requests, millis) in [(1, 1_000), (7, 1_000), (100, 60_000), (3, 500)] {
+            let limiter = limiter(requests, millis);
+            let windows = 50;
+            let step = millis * 1_000 / 100;
+            let total: u32 = (0..windows * 100).map(|n| allowed(&limiter, client(1), NOW + n * step, requests)).sum();
+            // A whole budget to begin with, then one every interval; the last is not over yet.
+            let exact = u64::from(requests) * (windows + 1);
+            assert!(
+                u64::from(total) <= exact && u64::from(total) + 1 + u64::from(requests) / 50 >= exact,
+                "{total} of {exact}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_fields_say_what_is_left_and_when_more_comes() {
+        let limiter = limiter(2, 60_000);
+        assert_eq!(limiter.policy(), "\"default\";q=2;w=60");
+        let first = limiter.check(client(1), NOW);
+        assert_eq!((first.rate_limit(), first.retry_after()), ("\"default\";r=1;t=30".parse().unwrap(), None));
+        let second = limiter.check(client(1), NOW + 10 * SECOND);
+        assert_eq!(second.rate_limit(), "\"default\";r=0;t=20");
+        let third = limiter.check(client(1), NOW + 11 * SECOND);
+        assert_eq!(third, Verdict { allowed: false, limit: 2, remaining: 0, next_secs: 19 });
+        assert_eq!(
+            (third.rate_limit(), third.retry_after().unwrap()),
+            ("\"default\";r=0;t=19".parse().unwrap(), "19".parse().unwrap())
+        );
+        assert!(limiter.check(client(1), NOW + 30 * SECOND).allowed, "who waits as told gets through");
+    }
+
+    #[test]
+    fn a_window_of_less_than_seconds_is_not_told_in_seconds() {
+        assert_eq!(limiter(5, 1_500).policy(), "\"default\";q=5");
+        assert_eq!(limiter(1_000_000, 366 * 86_400_000).policy(), "\"default\";q=1000000;w=31622400");
+        let limiter = limiter(5, 100);
+        assert_eq!(allowed(&limiter, client(1), NOW, 9), 5);
+        assert_eq!(limiter.check(client(1), NOW).retry_after().unwrap(), "1");
+    }
+
+    #[test]
+    fn a_64_of_ipv6_addresses_is_one_client() {
+        let limiter = limiter(3, 1_000);
+        let address = |text: &str| IpAddr::V6(text.parse::<Ipv6Addr>().unwrap());
+        let spent: u32 = (0..10).map(|n| allowed(&limiter, address(&format!("2001:db8::{n}")), NOW, 1)).sum();
+        assert_eq!(spent, 3);
+        assert!(limiter.check(address("2001:db8:0:1::1"), NOW).allowed);
+    }
+
+    #[test]
+    fn the_strictest_limit_is_the_one_with_the_lowest_rate() {
+        let limit = |requests, secs| RateLimit { requests, window: Span::from_secs(secs) };
+        assert_eq!(stricter(limit(100, 60), limit(1, 1)), limit(1, 1));
+        assert_eq!(stricter(limit(60, 60), limit(1, 1)), limit(1, 1));
+        assert_eq!(stricter(limit(1, 1), limit(59, 60)), limit(59, 60));
+    }
+
+    #[test]
+    fn several_threads_share_one_budget() {
+        let limiter = limiter(1_000, 1_000);
+        let (clock, passed) = (AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    loop {
+                        // 20 requests a millisecond for five seconds: twenty times the limit.
+                        let tick = clock.fetch_add(50, Ordering::Relaxed);
+                        if tick > 5 * SECOND {
+                            break;
+                        }
+                        passed.fetch_add(u64::from(limiter.check(client(1), NOW + tick).allowed), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        let passed = passed.into_inner();
+        assert!((5_940..=6_060).contains(&passed), "6000 within 1 %: {passed}");
+    }
+
+    #[test]
+    fn a_million_addresses_fit_and_none_that_owes_is_forgotten() {
+        let limiter = limiter(10, 60_000);
+        let known = client(0x0a00_0001);
+        assert_eq!(allowed(&limiter, known, NOW, 20), 10);
+        let partial = client(0x0a00_0002);
+        assert_eq!(allowed(&limiter, partial, NOW, 4), 4);
+        for number in 0..1_000_000 {
+            assert!(limiter.check(client(0xc000_0000 + number), NOW + u64::from(number)).allowed);
+        }
+        let later = NOW + SECOND;
+        assert_eq!(allowed(&limiter, known, later, 20), 0);
+        assert_eq!(limiter.check(partial, later).remaining, 5);
+        assert!(
+            (0..1_000_000).step_by(997).all(|number| limiter.check(client(0xc000_0000 + number), later).remaining == 8)
+        );
+        assert!(limiter.bytes() <= Limiter::BYTES_MAX, "{}", limiter.bytes());
+    }
+
+    #[test]
+    fn more_addresses_than_fit_crowd_out_nobody_who_is_limited() {
+        let limiter = limiter(10, 3_600_000);
+        let known = client(1);
+        assert_eq!(allowed(&limiter, known, NOW, 20), 10);
+        for number in 0..3_000_000 {
+            assert!(limiter.check(client(0xc000_0000 + number), NOW).allowed);
+        }
+        assert_eq!(allowed(&limiter, known, NOW + SECOND, 5), 0);
+        assert!(limiter.bytes() <= Limiter::BYTES_MAX, "{}", limiter.bytes());
+    }
+
+    #[test]
+    fn an_idle_limiter_costs_little() {
+        let limiter = limiter(10, 60_000);
+        assert_eq!(limiter.bytes(), 0);
+        allowed(&limiter, client(1), NOW, 3);
+        assert!(limiter.bytes() < 4_096, "{}", limiter.bytes());
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_lets_more_through_than_a_bucket_that_leaks(
+            requests in 1..50_u32, millis in 1..5_000_u64, waits in prop::collection::vec(0..400_000_u64, 1..300),
+        ) {
+            let limiter = limiter(requests, millis);
+            let (mut now, mut passed) = (NOW, Vec::new());
+            for wait in waits {
+                now += wait;
+                let verdict = limiter.check(client(9), now);
+                // At least one request's worth is back since it could not have been allowed.
+                if verdict.allowed {
+                    passed.push(now);
+                }
+                let window = passed.iter().filter(|at| now - **at < millis * 1_000).count();
+                prop_assert!(window <= 2 * requests as usize, "at most a budget and what came back meanwhile");
+                prop_assert!(verdict.allowed || window + 1 >= requests as usize, "nobody is refused who had less than the limit");
+                prop_assert!(verdict.remaining < requests);
+            }
+        }
+
+        #[test]
+        fn numbers_are_written_as_the_standard_library_does(number in any::<u32>()) {
+            let mut field = Field::new(b"");
+            field.number(number);
+            prop_assert_eq!(field.value(), number.to_string());
+        }
+    }
+}

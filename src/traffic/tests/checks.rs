@@ -1,0 +1,214 @@
+//! The schedule of health checks: who is asked about, when, and for whom it counts.
+
+use crate::domain::HealthCheck;
+use crate::domain::Span;
+
+use super::*;
+use crate::traffic::checks::{AT_ONCE_MAX, PER_BACKEND_MAX};
+
+/// A schedule with the world that it follows.
+#[derive(Default)]
+struct Watch {
+    world: World,
+    checks: Checks,
+    under_way: Vec<CheckId>,
+}
+
+const INTERVAL: u64 = 30_000;
+
+impl Watch {
+    fn of(edits: impl IntoIterator<Item = Edit>) -> Self {
+        let mut watch = Self::default();
+        watch.world.change(&head(1));
+        watch.apply(edits, 0);
+        watch
+    }
+
+    fn apply(&mut self, edits: impl IntoIterator<Item = Edit>, now: u64) -> Vec<CheckId> {
+        self.world.change(&apply(1, edits));
+        let gone = self.checks.follow(&self.world.table, Time(now));
+        self.under_way.retain(|id| !gone.contains(id));
+        gone
+    }
+
+    /// Begins all it may; what is asked for.
+    fn begin(&mut self, now: u64) -> Vec<String> {
+        let begun = std::iter::from_fn(|| self.checks.begin(Time(now))).map(|(id, inquiry)| {
+            self.under_way.push(id);
+            format!("{}{}", inquiry.backend, inquiry.path)
+        });
+        begun.collect()
+    }
+
+    /// Ends all under way; which routes are told.
+    fn end(&mut self, now: u64) -> Vec<u32> {
+        let ended: Vec<_> = self.under_way.drain(..).collect();
+        // An even chance: exactly the interval.
+        let told = ended.into_iter().flat_map(|id| self.checks.end(id, Time(now), INTERVAL / 10));
+        told.map(|endpoint| endpoint.id().0).collect()
+    }
+}
+
+fn one(id: u32, backend: &str) -> Edit {
+    route(id, &format!("h{id}.example"), "/", 0, backend)
+}
+
+fn explicit(id: u32, path: &str) -> Edit {
+    let span = Span::from_secs(30);
+    let check = HealthCheck { path: PathPrefix::parse(path).unwrap(), interval: span, timeout: span };
+    Edit::Health(RouteId(id), Some(check))
+}
+
+fn gone(id: u32) -> Edit {
+    Edit::Route(RouteId(id), None)
+}
+
+#[test]
+fn the_first_check_is_at_once_and_the_next_after_the_interval() {
+    let mut watch = Watch::of([one(1, "http://a")]);
+    assert_eq!(watch.checks.next_due(), Some(Time(0)));
+    assert_eq!(watch.begin(0), ["http://a/"]);
+    assert_eq!(watch.begin(INTERVAL * 2), [""; 0], "not twice at once");
+    assert_eq!(watch.end(500), [1]);
+    assert_eq!(watch.checks.next_due(), Some(Time(INTERVAL + 500)));
+    assert_eq!(watch.begin(INTERVAL + 499), [""; 0]);
+    assert_eq!(watch.begin(INTERVAL + 500), ["http://a/"]);
+}
+
+#[test]
+fn ten_thousand_routes_on_one_backend_cost_one_check() {
+    let mut watch = Watch::of((1..=10_000).map(|id| one(id, "http://a")));
+    assert_eq!((watch.begin(0).len(), watch.checks.len()), (1, 1));
+    assert_eq!(watch.end(1).len(), 10_000);
+}
+
+#[test]
+fn another_check_of_the_same_backend_is_a_check_of_its_own() {
+    let mut watch = Watch::of([one(1, "http://a"), one(2, "http://a"), explicit(2, "/well")]);
+    assert_eq!(watch.begin(0), ["http://a/", "http://a/well"]);
+    assert_eq!(watch.end(1), [1, 2]);
+}
+
+#[test]
+fn who_joins_a_check_is_told_at_once_and_the_others_are_not_told_more_often() {
+    let mut watch = Watch::of([one(1, "http://a")]);
+    watch.begin(0);
+    watch.end(0);
+    watch.apply([one(2, "http://a")], 100);
+    assert_eq!(watch.begin(100).len(), 1);
+    assert_eq!(watch.end(100), [2]);
+    assert_eq!(watch.checks.next_due(), Some(Time(INTERVAL)));
+    watch.begin(INTERVAL);
+    watch.apply([one(3, "http://a")], INTERVAL);
+    assert_eq!(watch.end(INTERVAL), [1, 2, 3], "the check under way is also for who came while it was");
+}
+
+#[test]
+fn what_does_not_concern_the_check_does_not_disturb_it() {
+    let mut watch = Watch::of([one(1, "http://a")]);
+    watch.begin(0);
+    watch.end(0);
+    watch.apply([route(1, "other.example", "/x", 7, "http://a")], 1);
+    watch.apply([option(Target::All, "timeout", "3s")], 2);
+    assert_eq!(watch.checks.next_due(), Some(Time(INTERVAL)));
+}
+
+#[test]
+fn a_changed_backend_or_check_is_checked_at_once() {
+    let mut watch = Watch::of([one(1, "http://a")]);
+    watch.begin(0);
+    assert_eq!(watch.apply([one(1, "http://b")], 1).len(), 1, "nobody waits for the old one");
+    assert_eq!(watch.begin(1), ["http://b/"]);
+    watch.end(1);
+    watch.apply([explicit(1, "/well")], 2);
+    assert_eq!(watch.begin(2), ["http://b/well"]);
+    watch.end(2);
+    // There and back between two looks: the same question, but of a live state that knows nothing.
+    watch.world.change(&apply(1, [one(1, "http://c")]));
+    watch.apply([one(1, "http://b")], 3);
+    assert_eq!(watch.begin(3), ["http://b/well"]);
+}
+
+#[test]
+fn checks_stop_when_their_last_route_goes() {
+    let mut watch = Watch::of([one(1, "http://a"), one(2, "http://a"), one(3, "http://b")]);
+    assert_eq!(watch.apply([gone(3)], 0), []);
+    watch.begin(0);
+    assert_eq!(watch.apply([gone(1)], 1), []);
+    assert_eq!(watch.apply([gone(2)], 1).len(), 1);
+    assert!(watch.checks.is_empty());
+    assert_eq!((watch.checks.next_due(), watch.begin(INTERVAL * 2).len()), (None, 0));
+}
+
+#[test]
+fn a_dead_backend_holds_up_no_other() {
+    let dead = (1..=1_000).flat_map(|id| [one(id, "http://dead"), explicit(id, &format!("/{id}"))]);
+    let mut watch = Watch::of(dead);
+    assert_eq!(watch.begin(0).len(), PER_BACKEND_MAX);
+    watch.apply((2_001..=2_100).map(|id| one(id, &format!("http://b{id}"))), 1);
+    assert_eq!(watch.begin(1).len(), 100);
+    watch.end(2);
+    assert_eq!(watch.begin(2).len(), PER_BACKEND_MAX, "the rest waits for room");
+}
+
+#[test]
+fn checks_with_long_intervals_begin_in_batches() {
+    let mut watch = Watch::of((1..=3).map(|id| one(id, &format!("http://b{id}"))));
+    watch.begin(0);
+    let ended: Vec<_> = watch.under_way.drain(..).collect();
+    for (chance, id) in [0, 3, 249].into_iter().zip(ended) {
+        watch.checks.end(id, Time(0), INTERVAL / 10 + chance);
+    }
+    assert_eq!(watch.checks.next_due(), Some(Time(INTERVAL)));
+    assert_eq!(watch.begin(INTERVAL).len(), 3);
+}
+
+#[test]
+fn a_burst_is_spread() {
+    let mut watch = Watch::of((1..=10_000).map(|id| one(id, &format!("http://b{id}"))));
+    let mut told = BTreeSet::new();
+    for _ in 0..10_000_usize.div_ceil(AT_ONCE_MAX) {
+        assert!(watch.begin(1).len() <= AT_ONCE_MAX);
+        told.extend(watch.end(1));
+    }
+    assert_eq!(told.len(), 10_000);
+}
+
+proptest! {
+    #[test]
+    fn everybody_is_told_in_time_and_nothing_is_left_behind(
+        steps in prop::collection::vec((1..12_u32, 0..4_u32, any::<bool>(), 0..3_u8), 1..120),
+    ) {
+        let mut watch = Watch::of([]);
+        let (mut now, mut routes) = (0, BTreeSet::new());
+        for (id, backend, own, step) in steps {
+            now += 1_000;
+            match step {
+                0 => {
+                    let check = if own { explicit(id, "/own") } else { Edit::Health(RouteId(id), None) };
+                    watch.apply([one(id, &format!("http://b{backend}")), check], now);
+                    routes.insert(id);
+                }
+                1 => {
+                    watch.apply([gone(id), Edit::Health(RouteId(id), None)], now);
+                    routes.remove(&id);
+                }
+                _ => {
+                    watch.begin(now);
+                    let told: Vec<u32> = if own { watch.end(now) } else { Vec::new() };
+                    prop_assert!(told.iter().all(|id| routes.contains(id)));
+                }
+            }
+        }
+        watch.begin(now);
+        watch.end(now);
+        watch.begin(now);
+        watch.end(now);
+        watch.begin(now + INTERVAL);
+        let told: BTreeSet<u32> = watch.end(now + INTERVAL).into_iter().collect();
+        prop_assert_eq!(&told, &routes);
+        watch.apply(routes.into_iter().map(gone), now);
+        prop_assert!(watch.checks.is_empty() && watch.checks.next_due().is_none());
+        prop_assert!(watch.checks.is_at_rest());
+    }
+}

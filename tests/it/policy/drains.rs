@@ -1,0 +1,109 @@
+//! Drain: who serves meanwhile, and what is not cut.
+
+use std::sync::Arc;
+
+use signalbox::clock;
+use signalbox::domain::{Change, Drain, Head, SessionKey, Span};
+
+use super::shop::{Door, Instance, Shop, echo};
+use crate::server::eventually;
+use crate::support::backend::Backend;
+use crate::support::town::Town;
+
+/// Drains to the end.
+fn drain(instance: &mut Instance) {
+    let reply = instance.ask("DRAIN_START", "1ms");
+    assert!(reply.starts_with("DRAIN_OK|20"), "{reply}");
+    eventually("the drain is over", || instance.payload("DRAIN_STATUS", "")["traffic_percent"].as_f64() == Some(0.0));
+}
+
+#[test]
+fn a_lone_member_serves_to_the_end_and_again_when_the_drain_is_taken_back() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut instance = shop.instance("shop-1", &backend);
+    assert!(instance.ask("DRAIN_START", "1h").starts_with("DRAIN_OK|20"));
+    assert!((0..20).all(|_| shop.status("/") == 200));
+    drain(&mut instance);
+    let refused = shop.get("/");
+    assert_eq!((refused.status(), refused.field("retry-after")), (503, Some("5")));
+    instance.expect("DRAIN_CANCEL", "", "DRAIN_OK");
+    assert_eq!(shop.status("/"), 200);
+}
+
+#[test]
+fn the_other_member_takes_all_and_a_restart_does_not_undo_it() {
+    let (mut shop, backends) = (Shop::open(), ["one", "two"].map(Backend::named));
+    let mut first = shop.instance("shop-1", &backends[0]);
+    let _second = shop.instance("shop-2", &backends[1]);
+    eventually("the first one serves", || shop.get("/").text() == "one");
+    first.expect("SUBSCRIBE", "drain_completed", "SUBSCRIBE_OK");
+    drain(&mut first);
+    assert_eq!(first.client.hear(), "EVENT|drain_completed|{}");
+    assert!((0..50).all(|_| shop.get("/").text() == "two"));
+    shop.restart();
+    assert!((0..50).all(|_| shop.get("/").text() == "two"));
+    shop.reconnect(&mut first);
+    first.expect("DRAIN_CANCEL", "", "DRAIN_OK");
+    eventually("the first one serves again", || shop.get("/").text() == "one");
+}
+
+#[test]
+fn half_way_through_a_member_has_half_of_its_share() {
+    let backends = ["one", "two"].map(Backend::named);
+    let mut town = Town::new();
+    let first = town.serve("shop", "shop-1", &backends[0].url(), &[]);
+    town.serve("shop", "shop-2", &backends[1].url(), &[]);
+    drain_since(&mut town, first, Span::from_secs(12 * 3600), Span::from_secs(24 * 3600));
+    let mut wire = town.connect();
+    let ones = (0..1000).filter(|_| {
+        wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        wire.message().unwrap().text() == "one"
+    });
+    let ones = ones.count();
+    assert!((150..350).contains(&ones), "{ones} of 1000 instead of 250");
+}
+
+/// As if the drain had begun `ago`.
+fn drain_since(town: &mut Town, key: SessionKey, ago: Span, span: Span) {
+    let started = signalbox::domain::Time(clock::now().0 - ago.millis());
+    let mut head = Head::clone(&town.head(key));
+    head.drain = Some(Drain { started, span });
+    town.change(&Change::Head(key, Arc::new(head)));
+}
+
+#[test]
+fn tunnels_are_counted_and_not_cut() {
+    let (shop, backend) = (Shop::open(), echo());
+    let mut instance = shop.instance("shop-1", &backend);
+    let mut wire = shop.connect();
+    wire.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    assert_eq!(wire.head().unwrap().status(), 101);
+    drain(&mut instance);
+    assert_eq!(instance.payload("DRAIN_STATUS", "")["in_flight"], 1);
+    assert_eq!(shop.status("/"), 503);
+    wire.send("hello");
+    assert_eq!(wire.exactly(5).unwrap(), b"hello");
+    drop(wire);
+    eventually("the tunnel has ended", || instance.payload("DRAIN_STATUS", "")["in_flight"] == 0);
+}
+
+#[test]
+fn downloads_are_counted_and_not_cut() {
+    let (shop, door) = (Shop::open(), Door::default());
+    let wait = door.clone();
+    let backend = Backend::new(move |mut wire| {
+        wire.message();
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
+        wait.wait();
+        wire.send("world");
+    });
+    let mut instance = shop.instance("shop-1", &backend);
+    let mut wire = shop.asking("a", "/");
+    wire.head().unwrap();
+    assert_eq!(wire.exactly(5).unwrap(), b"hello");
+    drain(&mut instance);
+    assert_eq!(instance.payload("DRAIN_STATUS", "")["in_flight"], 1);
+    door.open();
+    assert_eq!(wire.exactly(5).unwrap(), b"world");
+    eventually("it has ended", || instance.payload("DRAIN_STATUS", "")["in_flight"] == 0);
+}

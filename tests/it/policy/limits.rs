@@ -1,0 +1,82 @@
+//! Rate limits: how many requests pass, and what the client is told.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::shop::Shop;
+use crate::support::backend::Backend;
+
+#[test]
+fn a_client_gets_its_budget_and_not_one_request_more() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut instance = shop.instance("shop-1", &backend);
+    assert!(shop.get("/").field("ratelimit-policy").is_none(), "nothing is said where there is no limit");
+    instance.set("RATELIMIT_SET", "r1|5|1h");
+    for left in (0..5).rev() {
+        let answer = shop.get("/");
+        assert_eq!((answer.status(), answer.field("ratelimit-policy")), (200, Some("\"default\";q=5;w=3600")));
+        assert!(answer.field("ratelimit").unwrap().starts_with(&format!("\"default\";r={left};t=")), "{answer:?}");
+        assert_eq!(answer.field("retry-after"), None);
+    }
+    for _ in 0..3 {
+        let refused = shop.get("/");
+        let retry: u32 = refused.field("retry-after").unwrap().parse().unwrap();
+        assert!(refused.status() == 429 && (600..=720).contains(&retry), "one comes back every 12 minutes: {retry}");
+        assert_eq!(refused.field("ratelimit").unwrap(), format!("\"default\";r=0;t={retry}"));
+        assert_eq!(refused.field("ratelimit-policy"), Some("\"default\";q=5;w=3600"));
+    }
+}
+
+#[test]
+fn it_is_exact_over_all_workers() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut instance = shop.instance("shop-1", &backend);
+    instance.set("RATELIMIT_SET", "r1|100|24h");
+    let passed = AtomicUsize::new(0);
+    let run = || {
+        let passes = (0..50).filter(|_| shop.status("/") == 200).count();
+        passed.fetch_add(passes, Ordering::SeqCst);
+    };
+    thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(run))));
+    assert_eq!(passed.load(Ordering::SeqCst), 100);
+}
+
+#[test]
+fn all_is_one_budget_over_the_routes_that_have_none_of_their_own() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut instance = shop.empty("shop-1");
+    for path in ["/one", "/two", "/own"] {
+        instance.add("*", path, &backend.url());
+    }
+    instance.expect("RATELIMIT_SET", "r3|2|1h", "RATELIMIT_OK");
+    instance.set("RATELIMIT_SET", "ALL|3|1h");
+    let paths = ["/one", "/two", "/one", "/two", "/one", "/own", "/own", "/own"];
+    assert_eq!(paths.map(|path| shop.status(path)), [200, 200, 200, 429, 429, 200, 200, 429]);
+    instance.set("HEADERS_SET", "ALL|X-A|1");
+    assert_eq!(paths.map(|path| shop.status(path)), [429; 8], "an apply of something else gives nothing back");
+    instance.set("RATELIMIT_SET", "r2|1|1h");
+    assert_eq!(["/one", "/two", "/two"].map(|path| shop.status(path)), [429, 200, 429]);
+}
+
+#[test]
+fn the_strictest_members_limit_holds_for_a_pool() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut first = shop.instance("shop-1", &backend);
+    let mut second = shop.instance("shop-2", &backend);
+    first.set("RATELIMIT_SET", "ALL|10|1h");
+    second.set("RATELIMIT_SET", "ALL|3|1h");
+    assert_eq!([(); 5].map(|()| shop.status("/")), [200, 200, 200, 429, 429]);
+    second.expect("CLIENT_SHUTDOWN", "", "SHUTDOWN_OK");
+    assert_eq!(shop.status("/"), 200);
+}
+
+#[test]
+fn what_a_backend_says_of_limits_gives_way() {
+    let answer =
+        "HTTP/1.1 200 OK\r\nratelimit: \"x\";r=7;t=7\r\nratelimit-policy: \"x\";q=7\r\ncontent-length: 0\r\n\r\n";
+    let (shop, backend) = (Shop::open(), Backend::answering(answer));
+    let mut instance = shop.instance("shop-1", &backend);
+    assert_eq!(shop.get("/").field("ratelimit-policy"), Some("\"x\";q=7"));
+    instance.set("RATELIMIT_SET", "r1|5|1m");
+    assert_eq!(shop.get("/").field("ratelimit-policy"), Some("\"default\";q=5;w=60"));
+}

@@ -1,0 +1,90 @@
+//! Maintenance: what is shown meanwhile, for which routes, and who serves on.
+
+use super::shop::{Instance, Shop};
+use crate::support::backend::Backend;
+use crate::support::wire::Message;
+
+fn enter(instance: &mut Instance, target: &str) {
+    instance.expect("MAINT_ENTER", &format!("{target}|"), "ACK");
+    assert_eq!(instance.client.hear(), format!("MAINT_OK|{target}"));
+}
+
+fn leave(instance: &mut Instance, target: &str) {
+    instance.expect("MAINT_EXIT", target, "ACK");
+    assert_eq!(instance.client.hear(), format!("MAINT_OK|{target}"));
+}
+
+fn is_maintenance(answer: &Message) -> bool {
+    let fields = (answer.field("retry-after"), answer.field("x-maintenance-mode"));
+    answer.status() == 503 && fields == (Some("300"), Some("true"))
+}
+
+#[test]
+fn it_holds_for_the_routes_that_were_named_however_they_were_named() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut instance = shop.empty("shop-1");
+    instance.add("a", "/", &backend.url());
+    instance.add("a", "/admin", &backend.url());
+    instance.add("b", "/", &backend.url());
+    instance.apply();
+    let places = [("a", "/"), ("a", "/admin"), ("b", "/")];
+    for (target, expected) in [
+        ("r1", [true, false, false]),
+        ("r2,r3", [false, true, true]),
+        ("/admin", [false, true, false]),
+        ("/", [true, false, true]),
+        ("b", [false, false, true]),
+        ("ALL", [true, true, true]),
+    ] {
+        enter(&mut instance, target);
+        assert_eq!(places.map(|(host, path)| is_maintenance(&shop.get_of(host, path))), expected, "{target}");
+        leave(&mut instance, target);
+        assert_eq!(places.map(|(host, path)| shop.get_of(host, path).status()), [200; 3], "after {target}");
+    }
+}
+
+#[test]
+fn all_covers_what_is_applied_later_and_one_route_can_leave() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut instance = shop.empty("shop-1");
+    enter(&mut instance, "ALL");
+    instance.add("*", "/", &backend.url());
+    instance.add("*", "/later", &backend.url());
+    instance.apply();
+    assert!(is_maintenance(&shop.get("/")) && is_maintenance(&shop.get("/later")));
+    leave(&mut instance, "r2");
+    assert!(is_maintenance(&shop.get("/")));
+    assert_eq!(shop.status("/later"), 200);
+}
+
+#[test]
+fn other_members_serve_on_and_it_survives_a_restart() {
+    let (mut shop, backends) = (Shop::open(), ["one", "two"].map(Backend::named));
+    let mut first = shop.instance("shop-1", &backends[0]);
+    let mut second = shop.instance("shop-2", &backends[1]);
+    enter(&mut first, "r1");
+    assert!((0..30).all(|_| shop.get("/").text() == "two"));
+    shop.restart();
+    assert!((0..30).all(|_| shop.get("/").text() == "two"));
+    shop.reconnect(&mut second);
+    enter(&mut second, "ALL");
+    assert!(is_maintenance(&shop.get("/")));
+    shop.reconnect(&mut first);
+    leave(&mut first, "r1");
+    assert!((0..30).all(|_| shop.get("/").text() == "one"));
+}
+
+#[test]
+fn the_built_in_page_is_what_the_client_reads() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut instance = shop.instance("shop-1", &backend);
+    enter(&mut instance, "ALL");
+    let page = shop.get("/");
+    assert_eq!(page.field("content-type"), Some("text/html; charset=utf-8"));
+    assert!(page.text().contains("The service is being worked on"), "{}", page.text());
+    let mut wire = shop.connect();
+    wire.send("POST / HTTP/1.1\r\nhost: a\r\naccept: application/json\r\ncontent-length: 2\r\n\r\nhi");
+    let page = wire.message().unwrap();
+    assert!(is_maintenance(&page) && page.field("content-type") == Some("application/problem+json"));
+    assert!(backend.heard_nothing());
+}

@@ -1,0 +1,8 @@
+//! Traffic policy, set through the pipe and seen on the proxy's sockets.
+
+mod breakers;
+mod drains;
+mod limits;
+mod maintenance;
+mod members;
+mod shop;

@@ -1,0 +1,206 @@
+//! A running server with sessions of one service, and backends that can be told how to answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Condvar, Mutex};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::server::{Client, Server};
+use crate::support::backend::Backend;
+use crate::support::wire::{Message, Wire};
+
+/// The server, with four workers, and a connection for each instance of `shop`.
+pub struct Shop {
+    folder: TempDir,
+    server: Option<Server>,
+}
+
+/// One instance, with a connection bound to its session.
+pub struct Instance {
+    pub client: Client,
+    pub session: String,
+}
+
+const WORKERS: &[&str] = &["--proxy-workers", "4"];
+
+impl Shop {
+    pub fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Some(Server::start_with(folder.path(), WORKERS));
+        Self { folder, server }
+    }
+
+    fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
+    }
+
+    /// An instance with one route, `r1`, for every host below `/`.
+    pub fn instance(&self, name: &str, backend: &Backend) -> Instance {
+        let mut instance = self.empty(name);
+        instance.add("*", "/", &backend.url());
+        instance.apply();
+        instance
+    }
+
+    pub fn empty(&self, name: &str) -> Instance {
+        let mut client = self.server().connect();
+        let session = client.register("shop", name);
+        Instance { client, session }
+    }
+
+    /// Asks for a path on a connection of its own.
+    pub fn get(&self, path: &str) -> Message {
+        self.get_of("a", path)
+    }
+
+    pub fn get_of(&self, host: &str, path: &str) -> Message {
+        self.asking(host, path).message().expect("no answer")
+    }
+
+    /// The connection on which a path has been asked for.
+    pub fn asking(&self, host: &str, path: &str) -> Wire {
+        let mut wire = self.connect();
+        wire.send(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        wire
+    }
+
+    pub fn connect(&self) -> Wire {
+        Wire::connect(self.server().proxy)
+    }
+
+    pub fn status(&self, path: &str) -> u16 {
+        self.get(path).status()
+    }
+
+    /// Stops the server and starts it again on the same store.
+    pub fn restart(&mut self) {
+        self.server.take().unwrap().terminate();
+        self.server = Some(Server::start_with(self.folder.path(), WORKERS));
+    }
+
+    /// Binds a new connection to an instance, after a restart.
+    pub fn reconnect(&self, instance: &mut Instance) {
+        instance.client = self.server().connect();
+        instance.expect("RECONNECT", "", "OK");
+    }
+}
+
+impl Instance {
+    /// Sends `verb|session|rest`.
+    pub fn ask(&mut self, verb: &str, rest: &str) -> String {
+        let separator = if rest.is_empty() { "" } else { "|" };
+        self.client.ask(&format!("{verb}|{}{separator}{rest}", self.session))
+    }
+
+    pub fn expect(&mut self, verb: &str, rest: &str, reply: &str) {
+        assert_eq!(self.ask(verb, rest), reply, "{verb}|{rest}");
+    }
+
+    pub fn add(&mut self, domain: &str, path: &str, backend: &str) {
+        let reply = self.ask("ROUTE_ADD", &format!("{domain}|{path}|{backend}|0"));
+        assert!(reply.starts_with("ROUTE_OK|r"), "{reply}");
+    }
+
+    pub fn apply(&mut self) {
+        self.expect("CONFIG_APPLY", "", "OK");
+    }
+
+    /// Stages a setting and applies it.
+    pub fn set(&mut self, verb: &str, rest: &str) {
+        let reply = self.ask(verb, rest);
+        assert!(reply.ends_with("_OK"), "{verb}|{rest}: {reply}");
+        self.apply();
+    }
+
+    /// The payload of an answer.
+    pub fn payload(&mut self, verb: &str, rest: &str) -> Value {
+        let reply = self.ask(verb, rest);
+        let json = reply.split_once('|').unwrap_or_else(|| panic!("{reply}")).1;
+        serde_json::from_str(json).unwrap_or_else(|_| panic!("{reply}"))
+    }
+
+    /// The state of `r1`'s circuit breaker.
+    pub fn breaker(&mut self) -> String {
+        self.payload("CIRCUIT_BREAKER_STATUS", "r1")["state"].as_str().unwrap().to_owned()
+    }
+
+    pub fn in_flight(&mut self) -> u64 {
+        self.payload("STATS_GET", "r1")["in_flight"].as_u64().unwrap()
+    }
+}
+
+/// A backend that answers with the status it was last told.
+pub struct Mood {
+    pub backend: Backend,
+    status: Arc<AtomicU16>,
+}
+
+impl Mood {
+    pub fn new(status: u16) -> Self {
+        let status = Arc::new(AtomicU16::new(status));
+        let now = Arc::clone(&status);
+        let backend = Backend::hearing(move |mut wire, tell| {
+            while let Some(request) = wire.message() {
+                tell(request);
+                let status = now.load(Ordering::SeqCst);
+                wire.send(format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\n\r\n"));
+            }
+        });
+        Self { backend, status }
+    }
+
+    pub fn turn(&self, status: u16) {
+        self.status.store(status, Ordering::SeqCst);
+    }
+
+    /// How many requests it has heard that nobody asked for yet.
+    pub fn heard(&self) -> usize {
+        std::iter::from_fn(|| (!self.backend.heard_nothing()).then_some(())).count()
+    }
+}
+
+/// A door that requests wait behind until it is opened.
+#[derive(Clone, Default)]
+pub struct Door(Arc<(Mutex<bool>, Condvar)>);
+
+impl Door {
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    pub fn wait(&self) {
+        let open = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(open, |open| !*open).unwrap());
+    }
+}
+
+/// A backend that answers 500 while it is closed to the public, and lets everybody wait behind the door afterwards.
+pub fn held(door: &Door, mood: &Arc<AtomicU16>) -> Backend {
+    let (door, mood) = (door.clone(), Arc::clone(mood));
+    Backend::hearing(move |mut wire, tell| {
+        while let Some(request) = wire.message() {
+            let status = mood.load(Ordering::SeqCst);
+            if status < 500 {
+                tell(request);
+                door.wait();
+            }
+            wire.send(format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\n\r\n"));
+        }
+    })
+}
+
+/// Accepts an upgrade and sends back what it is sent.
+pub fn echo() -> Backend {
+    Backend::new(|mut wire| {
+        if wire.message().is_none() {
+            return;
+        }
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+        while let Some(byte) = wire.exactly(1) {
+            wire.send(byte);
+        }
+    })
+}
