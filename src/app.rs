@@ -6,6 +6,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,14 +77,15 @@ impl Server {
             .await
             .map_err(|error| taken("the pipe protocol", config.pipe.listen, "pipe.listen", "--pipe-listen", &error))?;
         let pipe_address = pipe_listener.local_addr()?;
-        let proxy_settings = proxy_settings(&config);
+        let proxy_settings = proxy_settings(&config)?;
         let bound = proxy::Proxy::bind(&proxy_settings)
             .map_err(|error| taken("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
 
         let table = Arc::new(ArcSwap::from_pointee(Table::default()));
         let defaults = Defaults { options: config.default_options.clone(), headers: config.default_headers.clone() };
         let publisher = TablePublisher { table: Table::default(), published: Arc::clone(&table), defaults };
-        let observed = Arc::new(Observed { table: Arc::clone(&table), prober: proxy::Prober::new(&config.deny) });
+        let prober = proxy::Prober::new(&config.deny, &proxy_settings.tls);
+        let observed = Arc::new(Observed { table: Arc::clone(&table), prober });
         let store = Sqlite::open(&config.store_url).await?;
         let (registry, writer) = registry::open(store, publisher, observed, config.limits)
             .await
@@ -148,8 +150,8 @@ fn taken(what: &str, address: SocketAddr, key: &str, flag: &str, error: &std::io
     anyhow!("cannot listen on {address} for {what}: {error}; choose another address with {key} or {flag}")
 }
 
-fn proxy_settings(config: &Config) -> proxy::Settings {
-    proxy::Settings {
+fn proxy_settings(config: &Config) -> anyhow::Result<proxy::Settings> {
+    Ok(proxy::Settings {
         workers: config.proxy.workers,
         trusted_proxies: config.proxy.trusted_proxies.clone(),
         unmatched: match config.proxy.unmatched {
@@ -157,9 +159,17 @@ fn proxy_settings(config: &Config) -> proxy::Settings {
             Unmatched::Close => proxy::Unmatched::Close,
         },
         deny: config.deny.clone(),
+        tls: backend_tls(config.ca.as_deref())?,
         connections_max: config.proxy.connections_max,
         ..proxy::Settings::new(config.proxy.http)
-    }
+    })
+}
+
+fn backend_tls(ca: Option<&Path>) -> anyhow::Result<proxy::Tls> {
+    let Some(path) = ca else { return Ok(proxy::Tls::new()) };
+    let told = || format!("backends.ca: {} cannot be used", path.display());
+    let pem = std::fs::read(path).with_context(told)?;
+    proxy::Tls::trusting(&pem).map_err(|why| anyhow!(why)).with_context(told)
 }
 
 fn pipe_settings(config: &Config) -> pipe::Settings {
@@ -222,8 +232,8 @@ impl Traffic for Observed {
 
     fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span) -> Boxed<'a, Result<Fetched, String>> {
         Box::pin(async move {
-            let fetched = self.prober.get(page, timeout).await?;
-            Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: false })
+            let fetched = self.prober.get(page, timeout, proxy::Trust::Reported).await?;
+            Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: fetched.tls_valid })
         })
     }
 }

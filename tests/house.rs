@@ -28,6 +28,9 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "tracing",
             "socket2",
             "ipnet",
+            "rustls",
+            "rustls_native_certs",
+            "tokio_rustls",
         ],
     ),
     ("chance", &[], &[]),
@@ -62,6 +65,9 @@ const LIBRARIES: &[&str] = &[
     "tracing",
     "tracing_subscriber",
     "socket2",
+    "rustls",
+    "rustls_native_certs",
+    "tokio_rustls",
 ];
 
 /// What only one module may say.

@@ -1,4 +1,4 @@
-//! The data plane: carries requests from clients to endpoints over HTTP/1.1.
+//! The data plane: carries requests from clients to endpoints over HTTP/1.1, to them also over TLS.
 //!
 //! One current-thread runtime per worker, each with its own `SO_REUSEPORT` listener, upstream connections, resolver and
 //! counters, so that a request never crosses threads. The routing table is the one thing shared, read through `arc-swap`.
@@ -16,6 +16,7 @@ mod phase;
 mod prober;
 mod resolve;
 mod settings;
+mod tls;
 mod tunnel;
 mod upstream;
 mod wire;
@@ -32,8 +33,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use prober::{Fetched, Prober};
+pub use prober::{Fetched, Prober, Trust};
 pub use settings::{Settings, Unmatched};
+pub use tls::Tls;
 
 use crate::lifecycle;
 use crate::traffic::{self, Table};

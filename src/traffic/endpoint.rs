@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::domain::{BackendUrl, Config, HeaderKey, Options, Route, RouteId, SessionKey, Target};
+use crate::domain::{BackendUrl, Config, HeaderKey, Options, Route, RouteId, Scheme, SessionKey, Target};
 
 use super::Live;
 
@@ -76,7 +76,8 @@ pub struct Endpoint {
     pub settings: Arc<Settings>,
     /// What it does now. Survives applies while session, route id and backend stay the same.
     pub live: Arc<Live>,
-    /// A hash of the backend's scheme, host and port, so that pools need not read their text for each request.
+    /// A hash of the backend's scheme, host and port, and of whether its certificate is checked, so that pools need not
+    /// read their text for each request.
     pub origin_hash: u64,
     // Only where the backend's own name is sent. Boxed: rare, and 100,000 endpoints should be small.
     authority: Option<Box<HeaderValue>>,
@@ -86,7 +87,7 @@ impl Endpoint {
     pub(super) fn new(session: SessionKey, route: &Arc<Route>, settings: Arc<Settings>, live: Arc<Live>) -> Self {
         let own_name = || HeaderValue::try_from(route.backend.authority()).ok().map(Box::new);
         let authority = if settings.options.preserve_host { None } else { own_name() };
-        let origin_hash = origin_hash(&route.backend);
+        let origin_hash = origin_hash(&route.backend, settings.options.tls_verify);
         Self { session, route: Arc::clone(route), settings, live, origin_hash, authority }
     }
 
@@ -126,9 +127,10 @@ impl Endpoint {
 }
 
 /// See [`Endpoint::origin_hash`]. The same in every thread of the process.
-pub(super) fn origin_hash(backend: &BackendUrl) -> u64 {
+pub(super) fn origin_hash(backend: &BackendUrl, verify: bool) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (backend.scheme(), backend.host(), backend.port()).hash(&mut hasher);
+    let checked = verify && backend.scheme() == Scheme::Https;
+    (backend.scheme(), backend.host(), backend.port(), checked).hash(&mut hasher);
     hasher.finish()
 }
 

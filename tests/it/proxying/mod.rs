@@ -7,5 +7,6 @@ mod framing;
 mod probes;
 mod routing;
 mod slowness;
+mod tls;
 mod tries;
 mod tunnels;
