@@ -253,6 +253,8 @@ pub(super) enum Answer {
 /// A backend's response body under way.
 pub(super) struct Streamed {
     incoming: Incoming,
+    /// What broke it off, to be told once what came before has been written.
+    broken: Option<hyper::Error>,
     upstream: Option<Upstream>,
     account: Account,
     worker: Rc<Worker>,
@@ -300,7 +302,7 @@ impl Streamed {
         worker: Rc<Worker>,
         client: Rc<Client>,
     ) -> Self {
-        Self { incoming, upstream: Some(upstream), account, worker, client }
+        Self { incoming, broken: None, upstream: Some(upstream), account, worker, client }
     }
 
     /// The next frame. It is asked for first, for the connection reads on only when it is wanted.
@@ -311,6 +313,14 @@ impl Streamed {
             _ => return polled,
         }
         Pin::new(&mut self.incoming).poll_frame(cx)
+    }
+
+    /// An error at once would have hyper drop the head and the bytes it has not written yet; first it writes.
+    fn break_off<T>(&mut self, error: Option<hyper::Error>, cx: &mut Context<'_>) -> Poll<T> {
+        self.account.seen.error = true;
+        self.broken = error;
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Both messages on the connection have ended.
@@ -330,13 +340,16 @@ impl Body for Answer {
         match self.get_mut() {
             Self::Whole(page) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
             Self::Streamed(streamed) => {
+                if let Some(error) = streamed.broken.take() {
+                    return Poll::Ready(Some(Err(error)));
+                }
                 let frame = ready!(streamed.poll_incoming(cx));
                 match &frame {
                     Some(Ok(frame)) => {
                         let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
                         streamed.account.seen.bytes_sent += bytes;
                     }
-                    Some(Err(_)) => streamed.account.seen.error = true,
+                    Some(Err(_)) => return streamed.break_off(frame.and_then(Result::err), cx),
                     None => streamed.release(),
                 }
                 Poll::Ready(frame)

@@ -2,6 +2,7 @@
 
 mod crash;
 mod disturbance;
+mod faults;
 mod model;
 mod proxying;
 mod server;

@@ -73,6 +73,11 @@ impl Server {
         Self { child, pipe, proxy, log }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A new connection to the pipe.
     pub fn connect(&self) -> Client {
         Client::connect(self.pipe)

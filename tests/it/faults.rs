@@ -1,0 +1,209 @@
+//! Backends that misbehave: each request ends cleanly, is counted, and leaves nothing behind.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::server::{Server, eventually};
+
+/// A way to misbehave, and what the client must see of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    /// Takes the request and says nothing.
+    Mute,
+    /// Says its head so slowly that it never ends.
+    Drip,
+    /// Closes within the head.
+    HalfHead,
+    /// Says two lengths that differ.
+    TwoLengths,
+    /// Says a head without end.
+    EndlessHead,
+    /// Says interim responses without end.
+    Interim,
+    /// Announces less than it sends.
+    Longer,
+    /// Announces more than it sends.
+    Shorter,
+    /// Is not HTTP at all.
+    Noise,
+}
+
+const FAULTS: [Fault; 9] = [
+    Fault::Mute,
+    Fault::Drip,
+    Fault::HalfHead,
+    Fault::TwoLengths,
+    Fault::EndlessHead,
+    Fault::Interim,
+    Fault::Longer,
+    Fault::Shorter,
+    Fault::Noise,
+];
+
+impl Fault {
+    fn of(path: &str) -> Option<Self> {
+        FAULTS.into_iter().find(|fault| path == format!("/{fault:?}"))
+    }
+
+    /// The statuses that may be answered. A broken-off body shows as fewer bytes than announced.
+    fn expected(self) -> &'static [u16] {
+        match self {
+            Fault::Mute | Fault::Drip => &[504],
+            Fault::HalfHead | Fault::TwoLengths | Fault::EndlessHead | Fault::Noise => &[502],
+            Fault::Interim => &[502, 504],
+            Fault::Longer | Fault::Shorter => &[200],
+        }
+    }
+
+    fn act(self, stream: &mut TcpStream) -> std::io::Result<()> {
+        match self {
+            Fault::Mute => {}
+            Fault::Drip => {
+                for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " {
+                    stream.write_all(&[*byte])?;
+                    // Nothing to wait for: being slow is the fault.
+                    thread::sleep(Duration::from_millis(50));
+                }
+            }
+            Fault::HalfHead => return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Le"),
+            Fault::TwoLengths => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc")?;
+            }
+            Fault::EndlessHead => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+                let line = format!("X-More: {}\r\n", "x".repeat(8000));
+                (0..1300).try_for_each(|_| stream.write_all(line.as_bytes()))?;
+            }
+            Fault::Interim => {
+                (0..5_000).try_for_each(|_| stream.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"))?;
+            }
+            Fault::Longer => stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcdefghi")?,
+            Fault::Shorter => return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
+            Fault::Noise => stream.write_all(b"220 mail.example ESMTP\r\n")?,
+        }
+        // Until the proxy lets go.
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    }
+}
+
+fn backend() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::Builder::new().stack_size(128 * 1024).spawn(move || misbehave(stream)).unwrap();
+        }
+    });
+    address
+}
+
+fn misbehave(mut stream: TcpStream) {
+    let Ok(reading) = stream.try_clone() else { return };
+    let mut head = Vec::new();
+    let mut reader = BufReader::new(reading);
+    while !head.ends_with(b"\r\n\r\n") {
+        match reader.read_until(b'\n', &mut head) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let path = head.split(' ').nth(1).unwrap_or_default();
+    if let Some(fault) = Fault::of(path) {
+        // The proxy may be gone before the fault is complete.
+        let _ = fault.act(&mut stream);
+    } else {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    }
+}
+
+/// Asks once; the status, and whether the whole body came.
+fn ask(proxy: SocketAddr, fault: Fault) -> (u16, bool) {
+    let mut stream = TcpStream::connect(proxy).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let request = format!("GET /{fault:?} HTTP/1.1\r\nHost: faults.example\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    // A broken-off body may end as a reset.
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let announced =
+        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    (status, announced == Some(body.len()))
+}
+
+fn open_files(server: &Server) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap().count()
+}
+
+fn resident_kib(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// The fault of the request of this number. Those that last until the timeout are rarer.
+fn turn(number: usize) -> Fault {
+    let quick = &FAULTS[2..];
+    match number % 30 {
+        place @ 0..2 => FAULTS[place],
+        place => quick[place % quick.len()],
+    }
+}
+
+/// Asks `total` times, the faults in turn, from several threads.
+fn storm(proxy: SocketAddr, total: usize) {
+    let next = Arc::new(AtomicUsize::new(0));
+    let askers: Vec<_> = (0..64)
+        .map(|_| {
+            let next = Arc::clone(&next);
+            thread::spawn(move || {
+                while let number = next.fetch_add(1, Ordering::Relaxed)
+                    && number < total
+                {
+                    let fault = turn(number);
+                    let (status, whole) = ask(proxy, fault);
+                    assert!(fault.expected().contains(&status), "{fault:?}: {status}");
+                    assert_eq!(whole, fault != Fault::Shorter, "{fault:?}");
+                }
+            })
+        })
+        .collect();
+    askers.into_iter().for_each(|asker| asker.join().expect("every answer was as it should be"));
+}
+
+#[test]
+fn ten_thousand_requests_to_backends_that_misbehave_end_cleanly_and_leave_nothing() {
+    const WARM: usize = 900;
+    const TOTAL: usize = 9100;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let mut client = server.connect();
+    let session = client.register("faults", "faults-1");
+    client.ask(&format!("OPTIONS_SET|{session}|ALL|timeout|1s"));
+    client.serve(&session, "faults.example", "/", backend());
+
+    storm(server.proxy, WARM);
+    let (files, memory) = (open_files(&server), resident_kib(&server));
+    storm(server.proxy, TOTAL);
+    eventually("connections are let go", || open_files(&server) <= files + 8);
+    let grown = resident_kib(&server).saturating_sub(memory);
+    assert!(grown < 32 * 1024, "memory grew by {grown} KiB");
+
+    let stats = client.ask(&format!("STATS_GET|{session}|r1"));
+    let count = |code: u16| -> usize {
+        let mark = format!("\"{code}\":");
+        let rest = stats.split(&mark).nth(1).unwrap_or("0");
+        rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+    };
+    let told: BTreeMap<u16, usize> = [200, 502, 504].map(|code| (code, count(code))).into();
+    assert_eq!(told.values().sum::<usize>(), WARM + TOTAL, "every request is counted once: {stats}");
+    assert!(stats.contains("\"in_flight\":0"), "{stats}");
+}
