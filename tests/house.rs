@@ -13,7 +13,11 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("registry", &["domain", "clock"], &["tokio", "arc_swap", "serde", "serde_json", "tracing"]),
     ("traffic", &["domain"], &["imbl", "http", "ipnet", "hdrhistogram"]),
     ("store", &["domain", "registry"], &["sqlx", "serde", "serde_json", "tracing", "http"]),
-    ("pipe", &["domain", "registry", "clock", "lifecycle"], &["tokio", "serde", "serde_json", "tracing", "socket2"]),
+    (
+        "pipe",
+        &["domain", "registry", "clock", "lifecycle"],
+        &["tokio", "serde", "serde_json", "tracing", "socket2", "flate2"],
+    ),
     (
         "proxy",
         &["domain", "traffic", "chance", "clock", "lifecycle"],
@@ -31,6 +35,9 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "rustls",
             "rustls_native_certs",
             "tokio_rustls",
+            "brotli",
+            "zstd",
+            "flate2",
         ],
     ),
     ("chance", &[], &[]),
@@ -68,6 +75,9 @@ const LIBRARIES: &[&str] = &[
     "rustls",
     "rustls_native_certs",
     "tokio_rustls",
+    "brotli",
+    "zstd",
+    "flate2",
 ];
 
 /// What only one module may say.

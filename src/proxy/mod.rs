@@ -6,9 +6,11 @@
 //! What must hold: every map, pool, body and wait here has a bound; a request that panics ends its own connection only.
 
 mod body;
+mod compress;
 mod connections;
 mod dial;
 mod errand;
+mod expect;
 mod forward;
 mod heads;
 mod pages;

@@ -5,6 +5,7 @@
 //! of the deepest path configured for the host, a change no more than what it changes.
 
 mod balance;
+mod encoding;
 mod endpoint;
 mod headers;
 mod host;
@@ -17,6 +18,7 @@ mod table;
 mod tests;
 
 pub use balance::{Draw, pick};
+pub use encoding::{Coding, Recoding, drop_digests, recode};
 pub use endpoint::{Defaults, Endpoint, Settings};
 pub use headers::{
     Arrival, Hop, Upgrade, client_address, edit_request, edit_response, is_chunked_alone, names_loop, wants_upgrade,

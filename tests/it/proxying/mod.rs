@@ -2,6 +2,7 @@
 
 mod applies;
 mod bodies;
+mod compression;
 mod fields;
 mod framing;
 mod probes;
