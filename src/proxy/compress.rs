@@ -1,6 +1,6 @@
 //! Response bodies compressed on their way to the client.
 //!
-//! What it is not: the decision, which is `traffic`'s. What must hold: memory is bounded, by an encoder of about 1 MiB
+//! What it is not: the decision, which is `traffic`'s. What must hold: memory is bounded, by an encoder of at most 3 MiB
 //! and a frame on either side of it; what has come is on its way to the client when the backend pauses, so that a slow stream stays
 //! one; a body that breaks off never ends as if it were whole.
 

@@ -207,3 +207,21 @@ fn an_authority_that_cannot_be_read_stops_the_start() {
         assert!(!ended.status.success() && said.contains("backends.ca") && said.contains(why), "{said}");
     }
 }
+
+#[test]
+fn without_trusted_authorities_only_tls_backends_fail() {
+    let backend = Backend::named("plain");
+    let front = Front::before(backend.address(), &Authority::new().certify("localhost"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Server::command(folder.path());
+    command.env("SSL_CERT_FILE", folder.path().join("none")).env("SSL_CERT_DIR", folder.path());
+    let server = Server::launch(command, folder.path());
+    let session = server.connect().register("shop", "shop-1");
+    for (path, url) in [("/", backend.url()), ("/tls", front.url("localhost"))] {
+        assert!(server.once(&format!("ROUTE_ADD|{session}|*|{path}|{url}|0")).starts_with("ROUTE_OK"));
+    }
+    assert_eq!(server.once(&format!("CONFIG_APPLY|{session}")), "OK");
+    assert_eq!((server.get("a", "/").0, server.get("a", "/tls").0), (200, 502));
+    let log = std::fs::read_to_string(&server.log).unwrap();
+    assert!(log.contains("no trusted authorities are installed here"), "{log}");
+}
