@@ -16,7 +16,7 @@ use signalbox::domain::{
     RouteId, Sections, ServiceName, SessionId, SessionKey, Target, Time, Topics,
 };
 use signalbox::lifecycle::Lifecycle;
-use signalbox::proxy::{Checker, Reports};
+use signalbox::proxy::{Checker, Reports, Tls};
 use signalbox::traffic::{Defaults, Table};
 
 fn main() {
@@ -40,6 +40,7 @@ fn measure(routes: u32, interval: u32, secs: u32) {
     runtime.block_on(async {
         let lifecycle = Lifecycle::new();
         let checker = Checker {
+            tls: Tls::default(),
             table: Arc::new(ArcSwap::from_pointee(table)),
             changed: Arc::default(),
             deny: Arc::new([]),

@@ -6,6 +6,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,7 +83,7 @@ impl Server {
             .await
             .map_err(|error| taken("the pipe protocol", config.pipe.listen, "pipe.listen", "--pipe-listen", &error))?;
         let pipe_address = pipe_listener.local_addr()?;
-        let proxy_settings = proxy_settings(&config);
+        let proxy_settings = proxy_settings(&config)?;
         let bound = proxy::Proxy::bind(&proxy_settings)
             .map_err(|error| taken("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
 
@@ -99,7 +100,7 @@ impl Server {
             changed: Arc::clone(&changed),
             defaults,
         };
-        let prober = proxy::Prober::new(&config.deny);
+        let prober = proxy::Prober::new(&config.deny, &proxy_settings.tls);
         let (upkeep, keeper) = proxy::Upkeep::new(prober.clone(), PAGE_FRESH_FOR);
         let observed = Arc::new(Observed { table: Arc::clone(&table), prober, reports: reports.clone() });
         let store = Sqlite::open(&config.store_url).await?;
@@ -111,7 +112,8 @@ impl Server {
         core.spawn("writer", writer.run(core.stopping().clone()));
         doors.spawn("reports", pass_on(reports.clone(), registry.clone(), doors.stopping().clone()));
         let deny = config.deny.as_slice().into();
-        let checker = proxy::Checker { table: Arc::clone(&table), changed, deny, reports: reports.clone() };
+        let tls = proxy_settings.tls.clone();
+        let checker = proxy::Checker { table: Arc::clone(&table), changed, deny, tls, reports: reports.clone() };
         doors.spawn("checker", checker.run(doors.stopping().clone()));
         doors.spawn("upkeep", keeper.run(doors.stopping().clone()));
         let proxy = bound.start(table, reports, upkeep).context("cannot start the proxy's threads")?;
@@ -171,8 +173,8 @@ fn taken(what: &str, address: SocketAddr, key: &str, flag: &str, error: &std::io
     anyhow!("cannot listen on {address} for {what}: {error}; choose another address with {key} or {flag}")
 }
 
-fn proxy_settings(config: &Config) -> proxy::Settings {
-    proxy::Settings {
+fn proxy_settings(config: &Config) -> anyhow::Result<proxy::Settings> {
+    Ok(proxy::Settings {
         workers: config.proxy.workers,
         trusted_proxies: config.proxy.trusted_proxies.clone(),
         unmatched: match config.proxy.unmatched {
@@ -180,9 +182,17 @@ fn proxy_settings(config: &Config) -> proxy::Settings {
             Unmatched::Close => proxy::Unmatched::Close,
         },
         deny: config.deny.clone(),
+        tls: backend_tls(config.ca.as_deref())?,
         connections_max: config.proxy.connections_max,
         ..proxy::Settings::new(config.proxy.http)
-    }
+    })
+}
+
+fn backend_tls(ca: Option<&Path>) -> anyhow::Result<proxy::Tls> {
+    let Some(path) = ca else { return Ok(proxy::Tls::new()) };
+    let told = || format!("backends.ca: {} cannot be used", path.display());
+    let pem = std::fs::read(path).with_context(told)?;
+    proxy::Tls::trusting(&pem).map_err(|why| anyhow!(why)).with_context(told)
 }
 
 fn pipe_settings(config: &Config) -> pipe::Settings {
@@ -282,8 +292,8 @@ impl Traffic for Observed {
 
     fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span) -> Boxed<'a, Result<Fetched, String>> {
         Box::pin(async move {
-            let fetched = self.prober.get(page, timeout).await?;
-            Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: false })
+            let fetched = self.prober.get(page, timeout, proxy::Trust::Reported).await?;
+            Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: fetched.tls_valid })
         })
     }
 }

@@ -13,7 +13,11 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("registry", &["domain", "clock"], &["tokio", "arc_swap", "serde", "serde_json", "tracing"]),
     ("traffic", &["domain"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),
     ("store", &["domain", "registry"], &["sqlx", "serde", "serde_json", "tracing", "http"]),
-    ("pipe", &["domain", "registry", "clock", "lifecycle"], &["tokio", "serde", "serde_json", "tracing", "socket2"]),
+    (
+        "pipe",
+        &["domain", "registry", "clock", "lifecycle"],
+        &["tokio", "serde", "serde_json", "tracing", "socket2", "flate2"],
+    ),
     (
         "proxy",
         &["domain", "traffic", "chance", "clock", "lifecycle"],
@@ -28,6 +32,12 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "tracing",
             "socket2",
             "ipnet",
+            "rustls",
+            "rustls_native_certs",
+            "tokio_rustls",
+            "brotli",
+            "zstd",
+            "flate2",
         ],
     ),
     ("chance", &[], &[]),
@@ -62,6 +72,12 @@ const LIBRARIES: &[&str] = &[
     "tracing",
     "tracing_subscriber",
     "socket2",
+    "rustls",
+    "rustls_native_certs",
+    "tokio_rustls",
+    "brotli",
+    "zstd",
+    "flate2",
 ];
 
 /// What only one module may say.

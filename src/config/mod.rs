@@ -60,6 +60,8 @@ pub struct Config {
     pub limits: crate::registry::Limits,
     /// Networks that the server never connects to for a client.
     pub deny: Vec<IpNet>,
+    /// A file of certificates that are trusted of backends beside the system's.
+    pub ca: Option<PathBuf>,
     /// For every route, below a session's own.
     pub default_headers: Vec<(HeaderKey, Arc<str>)>,
     /// For every route, below a session's own.
@@ -155,6 +157,7 @@ impl Sections {
                 Some(deny) => networks(deny),
                 None => vec!["169.254.0.0/16".parse().context("the built-in deny list")?],
             },
+            ca: self.backends.ca,
             default_headers: self.defaults.headers.0,
             default_options: self.defaults.options.0,
             log_filter: self.log.level.map_or_else(|| "info,sqlx=warn".to_owned(), |filter| filter.0),

@@ -2,6 +2,8 @@
 //!
 //! Nothing here has a default; what is not given is `None`.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
@@ -103,6 +105,9 @@ sections! {
         /// Networks that no backend, page or test may be in [default: 169.254.0.0/16]
         #[arg(id = "backends-deny", long = "backends-deny", env = "SIGNALBOX_BACKENDS_DENY", value_name = "NETWORKS", value_delimiter = ',')]
         deny: Vec<Network>,
+        /// Certificates of further authorities that backends' certificates may be of, as PEM [default: only the system's]
+        #[arg(id = "backends-ca", long = "backends-ca", env = "SIGNALBOX_BACKENDS_CA", value_name = "FILE")]
+        ca: PathBuf,
     }
     LogSection {
         /// How much is logged: error, warn, info, debug, or a tracing filter [default: info]

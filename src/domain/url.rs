@@ -6,20 +6,24 @@ use std::sync::Arc;
 
 use super::{Error, PathPrefix};
 
+const NO_SCHEME: &str = "must begin with http://, https://, ws:// or wss://";
+
 /// How a backend is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
     /// HTTP/1.1 over TCP; `ws` is the same.
     Http,
+    /// HTTP/1.1 over TLS; `wss` is the same.
+    Https,
 }
 
 impl Scheme {
     fn parse(text: &str, field: &'static str) -> Result<Self, Error> {
-        let later = |name: &str| format!("{name} backends are not supported yet; use http or ws");
         match text.to_ascii_lowercase().as_str() {
             "http" | "ws" => Ok(Scheme::Http),
-            name @ ("https" | "wss" | "h2c") => Err(Error::invalid(field, later(name))),
-            _ => Err(Error::invalid(field, "must begin with http:// or ws://")),
+            "https" | "wss" => Ok(Scheme::Https),
+            "h2c" => Err(Error::invalid(field, "h2c backends are not supported yet; use http, https, ws or wss")),
+            _ => Err(Error::invalid(field, NO_SCHEME)),
         }
     }
 
@@ -27,6 +31,7 @@ impl Scheme {
     pub const fn default_port(self) -> u16 {
         match self {
             Scheme::Http => 80,
+            Scheme::Https => 443,
         }
     }
 }
@@ -60,7 +65,7 @@ impl BackendUrl {
         if text.contains(['?', '#', '@']) {
             return Err(wrong("no query, fragment or user info; write http://host:port/base"));
         }
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("must begin with http:// or ws://"))?;
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong(NO_SCHEME))?;
         let scheme_known = Scheme::parse(scheme, "backend_url")?;
         let (authority, base) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (host, port) = host_and_port(authority, scheme_known)?;
@@ -204,6 +209,7 @@ mod tests {
         assert_eq!(spelled("HTTP://B.Example/app/"), "http://b.example/app");
         assert_eq!(spelled("ws://[::1]:9/x"), "ws://[::1]:9/x");
         assert_eq!(spelled("http://[::1]"), "http://[::1]");
+        assert_eq!(spelled("HTTPS://b:443/"), "https://b:443");
     }
 
     #[test]
@@ -213,6 +219,9 @@ mod tests {
         assert_eq!(url.address(), Some("10.0.0.7".parse().unwrap()));
         let url = BackendUrl::parse("ws://b").unwrap();
         assert_eq!((url.authority(), url.port(), url.base(), url.address()), ("b", 80, "", None));
+        let of = |text| BackendUrl::parse(text).map(|url| (url.scheme(), url.port())).unwrap();
+        assert_eq!([of("https://b"), of("wss://b/x")], [(Scheme::Https, 443); 2]);
+        assert_eq!(of("wss://b:8443"), (Scheme::Https, 8443));
     }
 
     #[test]
@@ -234,8 +243,8 @@ mod tests {
             "http://b/a b",
             "http://::1",
             "http://[::1",
-            "https://b",
-            "wss://b",
+            "https://",
+            "wss://u@b",
             "h2c://b",
             "http://b/../x",
             "http:///x",
@@ -250,6 +259,7 @@ mod tests {
         assert_eq!((page.origin().as_str(), page.target()), ("http://pages:8000", "/down.html?lang=de"));
         assert_eq!(PageUrl::parse("http://pages?x").unwrap().target(), "/?x");
         assert_eq!(PageUrl::parse("http://pages").unwrap().as_str(), "http://pages/");
+        assert_eq!(PageUrl::parse("https://pages/x").unwrap().origin().port(), 443);
         for bad in ["", "x", "http://", "http://a/b c", "http://a/#b", "ftp://a"] {
             assert!(PageUrl::parse(bad).is_err(), "{bad}");
         }

@@ -5,10 +5,10 @@
 //! ended; a request's lease lasts until the last of its response is handed over.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::compress::Compressed;
+use super::expect::Gate;
 use super::forward::Client;
 use super::pages::Refusal;
 use super::upstream::Upstream;
@@ -36,6 +38,9 @@ pub(super) enum Broken {
     /// Its sender went away, or broke the framing.
     #[error(transparent)]
     Source(#[from] hyper::Error),
+    /// It could not be compressed.
+    #[error(transparent)]
+    Encoder(#[from] io::Error),
 }
 
 /// The body of a request to a backend. A copy goes on where the other stands, so that it can be
@@ -58,30 +63,6 @@ pub(super) struct Sending {
     frames: Cell<u64>,
     state: Cell<State>,
     client_is_slow: Cell<bool>,
-}
-
-/// Holds a body back until the backend wants it (RFC 9110 §10.1.1). hyper asks the client for it when it is first
-/// polled, and calls back from where it demands `Sync`, so this is no `Cell`.
-#[derive(Debug, Default)]
-pub(super) struct Gate {
-    open: AtomicBool,
-    waker: Mutex<Option<Waker>>,
-}
-
-impl Gate {
-    pub(super) fn open(&self) {
-        self.open.store(true, Ordering::Relaxed);
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        waker.into_iter().for_each(Waker::wake);
-    }
-
-    fn is_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    fn wait(&self, cx: &Context<'_>) {
-        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
-    }
 }
 
 /// How far a request body is.
@@ -248,6 +229,8 @@ pub(super) enum Answer {
     Whole(Option<Bytes>),
     /// A backend's.
     Streamed(Streamed),
+    /// The same, compressed. Boxed: rare, and the others should be small.
+    Compressed(Box<Compressed>),
 }
 
 /// A backend's response body under way.
@@ -323,6 +306,25 @@ impl Streamed {
         Poll::Pending
     }
 
+    /// The next frame, or how it ended.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let frame = ready!(self.poll_incoming(cx));
+        match &frame {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => return self.break_off(frame.and_then(Result::err), cx),
+            None => self.release(),
+        }
+        Poll::Ready(frame)
+    }
+
+    /// A frame goes to the client.
+    fn count(&mut self, frame: &Frame<Bytes>) {
+        self.account.seen.bytes_sent += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+    }
+
     /// Both messages on the connection have ended.
     fn release(&mut self) {
         let sent = self.account.body.sending().is_none_or(|sending| sending.state() == State::Ended);
@@ -334,24 +336,19 @@ impl Streamed {
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
             Self::Whole(page) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
             Self::Streamed(streamed) => {
-                if let Some(error) = streamed.broken.take() {
-                    return Poll::Ready(Some(Err(error)));
-                }
-                let frame = ready!(streamed.poll_incoming(cx));
-                match &frame {
-                    Some(Ok(frame)) => {
-                        let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
-                        streamed.account.seen.bytes_sent += bytes;
-                    }
-                    Some(Err(_)) => return streamed.break_off(frame.and_then(Result::err), cx),
-                    None => streamed.release(),
-                }
+                let frame = ready!(streamed.poll(cx));
+                frame.iter().flatten().for_each(|frame| streamed.count(frame));
+                Poll::Ready(frame.map(|frame| frame.map_err(Broken::from)))
+            }
+            Self::Compressed(compressed) => {
+                let frame = ready!(compressed.poll(cx));
+                frame.iter().flatten().for_each(|frame| compressed.source.count(frame));
                 Poll::Ready(frame)
             }
         }
@@ -361,6 +358,7 @@ impl Body for Answer {
         match self {
             Self::Whole(page) => page.is_none(),
             Self::Streamed(streamed) => streamed.incoming.is_end_stream(),
+            Self::Compressed(compressed) => compressed.is_end(),
         }
     }
 
@@ -368,6 +366,7 @@ impl Body for Answer {
         match self {
             Self::Whole(page) => SizeHint::with_exact(page.as_ref().map_or(0, |page| page.len() as u64)),
             Self::Streamed(streamed) => streamed.incoming.size_hint(),
+            Self::Compressed(_) => SizeHint::default(),
         }
     }
 }

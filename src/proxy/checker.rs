@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::dial::connect;
 use super::report::{Report, Reports};
 use super::resolve::look_up;
+use super::tls::Tls;
 use crate::domain::{Event, Scheme, Time};
 use crate::traffic::{CheckId, Checks, Endpoint, Finding, Inquiry, Table, Turn};
 use crate::{chance, clock};
@@ -35,6 +36,8 @@ pub struct Checker {
     pub changed: Arc<Notify>,
     /// Networks that nothing may be connected to in.
     pub deny: Arc<[IpNet]>,
+    /// Whose certificates are trusted.
+    pub tls: Tls,
     /// Where sessions learn of it.
     pub reports: Reports,
 }
@@ -56,10 +59,11 @@ impl Checker {
         let mut checks = Checks::default();
         let mut under_way = UnderWay::default();
         let mut dice = Dice(chance::seed() | 1);
+        let tls = self.tls.without_resumption();
         self.follow(&mut checks, &mut under_way);
         loop {
             while let Some((id, inquiry)) = checks.begin(clock::now()) {
-                under_way.begin(id, ask(inquiry, Arc::clone(&self.deny)));
+                under_way.begin(id, ask(inquiry, Arc::clone(&self.deny), tls.clone()));
             }
             tokio::select! {
                 biased;
@@ -163,10 +167,17 @@ async fn until(due: Option<Time>) {
     }
 }
 
+/// A connection, plain or over TLS.
+type Socket = Box<dyn Duplex>;
+
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
 /// Makes one check.
-async fn ask(inquiry: Arc<Inquiry>, deny: Arc<[IpNet]>) -> Outcome {
+async fn ask(inquiry: Arc<Inquiry>, deny: Arc<[IpNet]>, tls: Tls) -> Outcome {
     let limit = inquiry.timeout.std();
-    let answered = timeout(limit, ask_now(&inquiry, &deny, limit)).await;
+    let answered = timeout(limit, ask_now(&inquiry, &deny, &tls, limit)).await;
     let (answer, mut socket) = answered.unwrap_or_else(|_| Err(format!("no answer within {}", inquiry.timeout)))?;
     if !answer.whole {
         let _ = timeout(BODY_TIME_MAX, see_out(&mut socket)).await;
@@ -174,19 +185,18 @@ async fn ask(inquiry: Arc<Inquiry>, deny: Arc<[IpNet]>) -> Outcome {
     if inquiry.check.accepts(answer.status) { Ok(()) } else { Err(format!("status {}", answer.status)) }
 }
 
-async fn ask_now(
-    inquiry: &Inquiry,
-    deny: &[IpNet],
-    limit: Duration,
-) -> Result<(Answer, impl AsyncRead + Unpin + use<>), String> {
+async fn ask_now(inquiry: &Inquiry, deny: &[IpNet], tls: &Tls, limit: Duration) -> Result<(Answer, Socket), String> {
     let end = clock::instant() + limit;
     let backend = &inquiry.backend;
     let addresses = look_up(backend, deny).await.map_err(|error| error.to_string())?;
-    let mut socket = connect(&addresses, backend.port(), end).await.map_err(|error| error.to_string())?;
-    match backend.scheme() {
-        // Without a wildcard: another scheme needs its handshake here, heeding `inquiry.tls_verify`.
-        Scheme::Http => {}
-    }
+    let plain = connect(&addresses, backend.port(), end).await.map_err(|error| error.to_string())?;
+    let mut socket: Socket = match backend.scheme() {
+        Scheme::Http => Box::new(plain),
+        Scheme::Https => {
+            let shaken = tls.shake(plain, backend, inquiry.tls_verify, end).await;
+            Box::new(shaken.map_err(|error| error.to_string())?)
+        }
+    };
     let answer = exchange(&mut socket, &request(inquiry)).await?;
     Ok((answer, socket))
 }

@@ -20,6 +20,17 @@ pub(super) enum Unreachable {
     TooSlow,
     #[error("{}", refused(.0))]
     Failed(#[from] io::Error),
+    #[error("its certificate {0}")]
+    Certificate(String),
+    #[error("no TLS connection: {0}")]
+    Handshake(String),
+}
+
+impl Unreachable {
+    /// Whether somebody has to do something about it: waiting, or another try, will not help.
+    pub(super) fn is_of_tls(&self) -> bool {
+        matches!(self, Self::Certificate(_) | Self::Handshake(_))
+    }
 }
 
 fn refused(error: &io::Error) -> &'static str {
@@ -31,10 +42,9 @@ fn refused(error: &io::Error) -> &'static str {
     }
 }
 
-/// Connects to a backend: resolves its name and tries every address in turn, all within `limit`.
-pub(super) async fn dial(resolver: &Resolver, backend: &BackendUrl, limit: Duration) -> Result<TcpStream, Unreachable> {
-    let end = clock::instant() + limit;
-    let addresses = timeout(limit, resolver.addresses(backend)).await.map_err(|_| Unreachable::TooSlow)??;
+/// Connects to a backend: resolves its name and tries every address in turn, all before `end`.
+pub(super) async fn dial(resolver: &Resolver, backend: &BackendUrl, end: Instant) -> Result<TcpStream, Unreachable> {
+    let addresses = timeout(left(end), resolver.addresses(backend)).await.map_err(|_| Unreachable::TooSlow)??;
     connect(&addresses, backend.port(), end).await
 }
 
@@ -56,6 +66,7 @@ pub(super) async fn connect(addresses: &[IpAddr], port: u16, end: Instant) -> Re
     Err(failure)
 }
 
-fn left(end: Instant) -> Duration {
+/// The time until then.
+pub(super) fn left(end: Instant) -> Duration {
     end.saturating_duration_since(clock::instant())
 }

@@ -23,8 +23,8 @@ use super::tunnel;
 use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::traffic::{
-    Draw, Endpoint, Failure, Hop, Pool, Upgrade, edit_request, edit_response, is_chunked_alone, may_try_again,
-    wants_upgrade,
+    Coding, Draw, Endpoint, Failure, Hop, Pool, Recoding, Upgrade, edit_request, edit_response, is_chunked_alone,
+    may_try_again, recode, wants_upgrade,
 };
 
 /// How long a body is held back for a backend that does not say whether it wants it.
@@ -43,6 +43,8 @@ pub(super) struct Errand<'a> {
     upgrade: Option<(Upgrade, OnUpgrade)>,
     tries: u32,
     address: IpAddr,
+    // What the client wants, where the endpoint compresses.
+    coding: Option<Coding>,
 }
 
 /// A try that came to nothing.
@@ -69,6 +71,7 @@ impl<'a> Errand<'a> {
             upgrade,
             tries: 0,
             address,
+            coding: None,
         };
         errand.dress(head.headers);
         errand
@@ -142,6 +145,9 @@ impl<'a> Errand<'a> {
     ) -> Result<(Upstream, Response<Incoming>), Failed> {
         // It is there: only this takes it, and puts it back before another try.
         let mut request = self.request.take().ok_or(Failed::other(Refusal::BadGateway))?;
+        if endpoint.options().compression {
+            self.coding = Coding::wanted(request.headers());
+        }
         self.fit(&mut request, endpoint);
         let sent = upstream.send(request);
         let sent = self.in_time(worker, sent, endpoint.options().timeout.std()).await?;
@@ -258,8 +264,9 @@ impl<'a> Errand<'a> {
             tunnel::open(worker, client, hyper::upgrade::on(&mut response), account);
             return Ok(response.map(|_| Answer::Whole(None)));
         }
+        let recoding = recoding(endpoint, &self.method, self.coding, &mut response);
         let stream = |body| Streamed::new(body, upstream, account, Rc::clone(worker), Rc::clone(client));
-        Ok(response.map(|body| Answer::Streamed(stream(body))))
+        Ok(response.map(|body| Answer::passing(stream(body), recoding)))
     }
 }
 
@@ -267,6 +274,20 @@ impl Failed {
     pub(super) fn other(refusal: Refusal) -> Self {
         Self { failure: Failure::Other, refusal }
     }
+}
+
+/// Whether an endpoint compresses a response, and how; its head then says so.
+fn recoding(
+    endpoint: &Endpoint,
+    method: &Method,
+    wanted: Option<Coding>,
+    response: &mut Response<Incoming>,
+) -> Option<Recoding> {
+    if !endpoint.options().compression {
+        return None;
+    }
+    let status = response.status();
+    recode(method, wanted, status, response.headers_mut())
 }
 
 fn set_host(headers: &mut HeaderMap, host: HeaderValue) {

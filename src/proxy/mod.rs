@@ -1,4 +1,4 @@
-//! The data plane: carries requests from clients to endpoints over HTTP/1.1.
+//! The data plane: carries requests from clients to endpoints over HTTP/1.1, to them also over TLS.
 //!
 //! One current-thread runtime per worker, each with its own `SO_REUSEPORT` listener, upstream connections, resolver and
 //! counters, so that a request never crosses threads. The routing table is the one thing shared, read through `arc-swap`.
@@ -7,9 +7,11 @@
 
 mod body;
 mod checker;
+mod compress;
 mod connections;
 mod dial;
 mod errand;
+mod expect;
 mod forward;
 mod gate;
 mod heads;
@@ -20,6 +22,7 @@ mod prober;
 mod report;
 mod resolve;
 mod settings;
+mod tls;
 mod tunnel;
 mod upkeep;
 mod upstream;
@@ -38,9 +41,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use checker::Checker;
-pub use prober::{Fetched, Prober};
+pub use prober::{Fetched, Prober, Trust};
 pub use report::{Report, Reports};
 pub use settings::{Settings, Unmatched};
+pub use tls::Tls;
 pub use upkeep::{Keeper, Upkeep};
 
 use crate::lifecycle;

@@ -1,10 +1,11 @@
 //! Single requests from the control plane: backend tests and maintenance pages.
 //!
 //! Runs on the caller's runtime, not on a worker: a probe costs traffic nothing. It asks once, follows no redirect,
-//! keeps no connection, and reads at most 64 KiB.
+//! keeps no connection and no TLS session, and reads at most 64 KiB.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
@@ -15,17 +16,30 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::dial::connect;
+use super::Tls;
+use super::dial::{Unreachable, connect};
 use super::resolve::look_up;
 use crate::clock;
-use crate::domain::{PageUrl, Span};
+use crate::domain::{PageUrl, Scheme, Span};
 
 /// Gets pages. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Prober {
     deny: Arc<[IpNet]>,
+    tls: Tls,
+}
+
+/// What becomes of a page whose server's certificate does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It is not asked for.
+    Required,
+    /// It is got all the same, and [`Fetched::tls_valid`] says so.
+    Reported,
+    /// It is got; nobody looks at the certificate.
+    Waived,
 }
 
 /// A page that was got.
@@ -35,6 +49,8 @@ pub struct Fetched {
     pub status: u16,
     /// From the beginning of the connection to the end of the head.
     pub took: Span,
+    /// Whether a certificate was shown that is trusted and is the host's; never so without TLS.
+    pub tls_valid: bool,
     /// Body and type, where it is a whole page of HTML (status 2xx, not larger than 64 KiB, not encoded).
     pub html: Option<(Bytes, HeaderValue)>,
 }
@@ -46,37 +62,67 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 
 impl Prober {
     /// One that connects to nothing in `deny`.
-    pub fn new(deny: &[IpNet]) -> Self {
-        Self { deny: deny.into() }
+    pub fn new(deny: &[IpNet], tls: &Tls) -> Self {
+        Self { deny: deny.into(), tls: tls.without_resumption() }
     }
 
     /// Gets a page once.
     ///
     /// # Errors
     /// When there is no answer within `timeout`, in words fit for the client's eyes.
-    pub async fn get(&self, page: &PageUrl, timeout: Span) -> Result<Fetched, String> {
-        let limit = timeout.std();
-        let got = tokio::time::timeout(limit, self.get_now(page, limit)).await;
+    pub async fn get(&self, page: &PageUrl, timeout: Span, trust: Trust) -> Result<Fetched, String> {
+        let got = tokio::time::timeout(timeout.std(), self.get_now(page, timeout.std(), trust)).await;
         got.unwrap_or_else(|_| Err(format!("no answer within {timeout}")))
     }
 
-    async fn get_now(&self, page: &PageUrl, limit: Duration) -> Result<Fetched, String> {
-        let began = clock::instant();
-        let origin = page.origin();
-        let addresses = look_up(origin, &self.deny).await.map_err(|error| error.to_string())?;
-        let socket = connect(&addresses, origin.port(), began + limit).await.map_err(|error| error.to_string())?;
-        let (status, html) = exchange(socket, page).await?;
+    async fn get_now(&self, page: &PageUrl, limit: Duration, trust: Trust) -> Result<Fetched, String> {
+        let end = clock::instant() + limit;
+        let addresses = look_up(page.origin(), &self.deny).await.map_err(|error| error.to_string())?;
+        let first = self.try_once(page, &addresses, end, trust != Trust::Waived).await;
+        match first {
+            Err(Failed::Unreachable(Unreachable::Certificate(_))) if trust == Trust::Reported => {
+                self.try_once(page, &addresses, end, false).await.map_err(|failed| failed.to_string())
+            }
+            first => first.map_err(|failed| failed.to_string()),
+        }
+    }
+
+    async fn try_once(
+        &self,
+        page: &PageUrl,
+        addresses: &[IpAddr],
+        end: Instant,
+        verify: bool,
+    ) -> Result<Fetched, Failed> {
+        let (began, origin) = (clock::instant(), page.origin());
+        let socket = connect(addresses, origin.port(), end).await?;
+        let tls = origin.scheme() == Scheme::Https;
+        let (status, html) = if tls {
+            exchange(self.tls.shake(socket, origin, verify, end).await?, page).await?
+        } else {
+            exchange(socket, page).await?
+        };
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Fetched { status, took: Span::from_millis(took), html })
+        Ok(Fetched { status, took: Span::from_millis(took), tls_valid: tls && verify, html })
     }
 }
 
-async fn exchange(socket: TcpStream, page: &PageUrl) -> Result<Got, String> {
-    let request = request(page).ok_or("the page cannot be asked for")?;
-    let broken = |_| "the answer is not HTTP".to_owned();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+    #[error("the page cannot be asked for")]
+    Unaskable,
+    #[error("the answer is not HTTP")]
+    NotHttp(#[from] hyper::Error),
+}
+
+async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin>(stream: S, page: &PageUrl) -> Result<Got, Failed> {
+    let request = request(page).ok_or(Failed::Unaskable)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answer = async move {
-        let response = sender.send_request(request).await.map_err(broken)?;
+        let response = sender.send_request(request).await?;
         let (head, body) = response.into_parts();
         // Read also where it is not shown: so that the page's end, not a reset, is what its server sees.
         let body = whole(body).await;

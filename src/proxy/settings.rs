@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::Tls;
+
 /// What is done with a request that no route is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unmatched {
@@ -28,6 +30,8 @@ pub struct Settings {
     pub unmatched: Unmatched,
     /// Networks that no backend or page may resolve to.
     pub deny: Vec<IpNet>,
+    /// How backends are spoken to over TLS, and whose certificates count.
+    pub tls: Tls,
     /// Client connections and tunnels at once, over all workers; more are answered 503.
     pub connections_max: usize,
     /// From the first byte of a head to its last.
@@ -53,6 +57,7 @@ impl Settings {
             trusted_proxies: Vec::new(),
             unmatched: Unmatched::NotFound,
             deny: vec![link_local()],
+            tls: Tls::new(),
             connections_max: 16_384,
             header_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),

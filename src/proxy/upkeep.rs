@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::Prober;
+use super::{Prober, Trust};
 use crate::clock;
 use crate::domain::{PageUrl, Span, Time};
 
@@ -155,7 +155,7 @@ impl Keeper {
     fn fetch(&self, name: &Arc<str>, url: &PageUrl) -> BoxFuture<'static, (Arc<str>, Option<Html>)> {
         let (prober, name, url) = (self.prober.clone(), Arc::clone(name), url.clone());
         Box::pin(async move {
-            let html = match prober.get(&url, FETCH_MAX).await {
+            let html = match prober.get(&url, FETCH_MAX, Trust::Required).await {
                 Ok(fetched) if fetched.html.is_some() => fetched.html,
                 Ok(fetched) => {
                     tracing::debug!(page = url.as_str(), status = fetched.status, "no page of HTML to show");

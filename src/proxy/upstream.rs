@@ -10,17 +10,21 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Settings;
 use super::body::RequestBody;
 use super::dial::{Unreachable, dial};
 use super::phase::Ticks;
 use super::worker::Worker;
+use crate::clock;
+use crate::domain::Scheme;
 use crate::lifecycle;
 use crate::traffic::Endpoint;
 
@@ -32,6 +36,8 @@ type Connection = dyn Future<Output = hyper::Result<()>>;
 pub(super) struct Pools {
     // By `Endpoint::origin_hash`; a list because hashes may collide.
     backends: RefCell<HashMap<u64, Vec<Rc<Idle>>, BuildHasherDefault<Hashed>>>,
+    // The tick at which trouble with TLS was last told of, also by `Endpoint::origin_hash`.
+    told: RefCell<HashMap<u64, u32, BuildHasherDefault<Hashed>>>,
     idle_max: usize,
     idle_ticks_max: u32,
 }
@@ -40,9 +46,26 @@ pub(super) struct Pools {
 pub(super) struct Idle {
     host: Box<str>,
     port: u16,
+    security: Security,
     // With the tick since when.
     connections: RefCell<Vec<(Sender, Driver, u32)>>,
     max: usize,
+}
+
+/// What may be taken for granted of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Security {
+    None,
+    Tls { verified: bool },
+}
+
+impl Security {
+    fn of(endpoint: &Endpoint) -> Self {
+        match endpoint.backend().scheme() {
+            Scheme::Http => Self::None,
+            Scheme::Https => Self::Tls { verified: endpoint.options().tls_verify },
+        }
+    }
 }
 
 /// What moves a connection's bytes. Polled by the request it carries, so that one task does the work of both sides;
@@ -78,18 +101,20 @@ pub(super) struct Upstream {
 impl Pools {
     pub(super) fn new(settings: &Settings) -> Self {
         let idle_ticks_max = Ticks::steps(settings.pool_idle);
-        Self { backends: RefCell::default(), idle_max: settings.pool_max, idle_ticks_max }
+        Self { backends: RefCell::default(), told: RefCell::default(), idle_max: settings.pool_max, idle_ticks_max }
     }
 
     /// The idle connections to an endpoint's backend.
     pub(super) fn of(&self, endpoint: &Endpoint) -> Rc<Idle> {
-        let (host, port) = (endpoint.backend().host(), endpoint.backend().port());
+        let (host, port, security) = (endpoint.backend().host(), endpoint.backend().port(), Security::of(endpoint));
         let mut backends = self.backends.borrow_mut();
         let same_hash = backends.entry(endpoint.origin_hash).or_default();
-        if let Some(known) = same_hash.iter().find(|idle| &*idle.host == host && idle.port == port) {
+        let same = |idle: &&Rc<Idle>| &*idle.host == host && (idle.port, idle.security) == (port, security);
+        if let Some(known) = same_hash.iter().find(same) {
             return Rc::clone(known);
         }
-        let new = Rc::new(Idle { host: host.into(), port, connections: RefCell::default(), max: self.idle_max });
+        let connections = RefCell::default();
+        let new = Rc::new(Idle { host: host.into(), port, security, connections, max: self.idle_max });
         same_hash.push(Rc::clone(&new));
         new
     }
@@ -108,6 +133,15 @@ impl Pools {
             });
             !same_hash.is_empty()
         });
+        self.told.borrow_mut().retain(|_, at| now.saturating_sub(*at) < Ticks::steps(TELL_EVERY));
+    }
+
+    /// Tells whoever operates this what is wrong with a backend's TLS, but not for every request.
+    fn tell(&self, endpoint: &Endpoint, why: &Unreachable, now: u32) {
+        if why.is_of_tls() && !self.told.borrow().contains_key(&endpoint.origin_hash) {
+            self.told.borrow_mut().insert(endpoint.origin_hash, now);
+            tracing::warn!(route = %endpoint.id(), backend = %endpoint.backend(), "502: {why}");
+        }
     }
 }
 
@@ -142,13 +176,9 @@ impl Upstream {
     }
 
     async fn new(worker: &Worker, endpoint: &Endpoint, home: Rc<Idle>) -> Result<Self, Unreachable> {
-        let limit = endpoint.options().connect_timeout.std();
-        let socket = dial(&worker.resolver, endpoint.backend(), limit).await?;
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(HEAD_BYTES_MAX);
-        let made = builder.handshake(TokioIo::new(socket)).await;
-        let (sender, connection) = made.map_err(std::io::Error::other)?;
-        let driver = Driver(Some(Box::pin(connection.with_upgrades())));
+        let made = connection(worker, endpoint, home.security).await;
+        let (sender, driver) =
+            made.inspect_err(|unreachable| worker.pools.tell(endpoint, unreachable, worker.ticks.now()))?;
         Ok(Self { sender, driver, home, reused: false })
     }
 
@@ -184,6 +214,27 @@ impl Upstream {
         self.home.put(self.sender, self.driver, now);
     }
 }
+
+async fn connection(worker: &Worker, endpoint: &Endpoint, security: Security) -> Result<(Sender, Driver), Unreachable> {
+    let end = clock::instant() + endpoint.options().connect_timeout.std();
+    let backend = endpoint.backend();
+    let socket = dial(&worker.resolver, backend, end).await?;
+    match security {
+        Security::None => speak(socket).await,
+        Security::Tls { verified } => speak(worker.settings.tls.shake(socket, backend, verified, end).await?).await,
+    }
+}
+
+/// Begins to speak HTTP. What it is spoken over is settled here, once for the life of the connection.
+async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Result<(Sender, Driver), Unreachable> {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(HEAD_BYTES_MAX);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+    Ok((sender, Driver(Some(Box::pin(connection.with_upgrades())))))
+}
+
+/// How often trouble with one backend's TLS is told of.
+const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// A longer response head is a 502.
 const HEAD_BYTES_MAX: usize = 128 * 1024;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::domain::{BackendUrl, Config, HeaderKey, HealthCheck, Options, Route, RouteId, SessionKey, Target, Time};
+use crate::domain::{
+    BackendUrl, Config, HeaderKey, HealthCheck, Options, Route, RouteId, Scheme, SessionKey, Target, Time,
+};
 
 use super::{Breaker, Candidate, Check, Condition, Duty, Limiter, Live, Standing, Weight};
 
@@ -95,7 +97,8 @@ pub struct Endpoint {
     pub live: Arc<Live>,
     /// What may keep requests from it.
     pub policy: Policy,
-    /// A hash of the backend's scheme, host and port, so that pools need not read their text for each request.
+    /// A hash of the backend's scheme, host and port, and of whether its certificate is checked, so that pools need not
+    /// read their text for each request.
     pub origin_hash: u64,
     // Only where the backend's own name is sent. Boxed: rare, and 100,000 endpoints should be small.
     authority: Option<Box<HeaderValue>>,
@@ -111,7 +114,7 @@ impl Endpoint {
     ) -> Self {
         let own_name = || HeaderValue::try_from(route.backend.authority()).ok().map(Box::new);
         let authority = if settings.options.preserve_host { None } else { own_name() };
-        let origin_hash = origin_hash(&route.backend);
+        let origin_hash = origin_hash(&route.backend, settings.options.tls_verify);
         Self { session, route: Arc::clone(route), settings, live, policy, origin_hash, authority }
     }
 
@@ -195,9 +198,10 @@ impl PartialEq for Endpoint {
 impl Eq for Endpoint {}
 
 /// See [`Endpoint::origin_hash`]. The same in every thread of the process.
-pub(super) fn origin_hash(backend: &BackendUrl) -> u64 {
+pub(super) fn origin_hash(backend: &BackendUrl, verify: bool) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (backend.scheme(), backend.host(), backend.port()).hash(&mut hasher);
+    let checked = verify && backend.scheme() == Scheme::Https;
+    (backend.scheme(), backend.host(), backend.port(), checked).hash(&mut hasher);
     hasher.finish()
 }
 

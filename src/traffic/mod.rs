@@ -8,6 +8,7 @@ mod breaker;
 mod checks;
 mod choose;
 mod duty;
+mod encoding;
 mod endpoint;
 mod hash;
 mod headers;
@@ -29,6 +30,7 @@ pub use breaker::{Admission, Breaker, Flip, Outcome, Permit, Status as BreakerSt
 pub use checks::{CheckId, Checks, Inquiry};
 pub use choose::{Draw, Members, Nobody, choose};
 pub use duty::Duty;
+pub use encoding::{Coding, Recoding, drop_digests, recode};
 pub use endpoint::{Defaults, Endpoint, Policy, Settings};
 pub use hash::member_key;
 pub use headers::{

@@ -1,7 +1,7 @@
 //! Single requests from the control plane.
 
 use signalbox::domain::{PageUrl, Span};
-use signalbox::proxy::{Fetched, Prober};
+use signalbox::proxy::{Fetched, Prober, Tls, Trust};
 
 use crate::support::backend::{Backend, closed_port};
 
@@ -9,12 +9,17 @@ fn get_with(prober: &Prober, url: &str, millis: u64) -> Result<Fetched, String> 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (prober, page) = (prober.clone(), PageUrl::parse(url).unwrap());
     // Spawned, because the control plane needs it to be `Send`.
-    let got = runtime.spawn(async move { prober.get(&page, Span::from_millis(millis)).await });
+    let got = runtime.spawn(async move { prober.get(&page, Span::from_millis(millis), Trust::Reported).await });
     runtime.block_on(got).unwrap()
 }
 
+pub fn probe(tls: &Tls, url: &str, trust: Trust) -> Result<Fetched, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(Prober::new(&[], tls).get(&PageUrl::parse(url).unwrap(), Span::from_secs(5), trust))
+}
+
 fn get(url: &str) -> Result<Fetched, String> {
-    get_with(&Prober::new(&[]), url, 5_000)
+    get_with(&Prober::new(&[], &Tls::new()), url, 5_000)
 }
 
 #[test]
@@ -46,13 +51,13 @@ fn what_went_wrong_is_told_in_plain_words() {
         wire.head();
         wire.has_ended();
     });
-    assert_eq!(get_with(&Prober::new(&[]), &silent.url(), 50).unwrap_err(), "no answer within 50ms");
+    assert_eq!(get_with(&Prober::new(&[], &Tls::new()), &silent.url(), 50).unwrap_err(), "no answer within 50ms");
 }
 
 #[test]
 fn a_denied_network_is_not_asked() {
     let backend = Backend::named("b");
-    let prober = Prober::new(&["127.0.0.0/8".parse().unwrap()]);
+    let prober = Prober::new(&["127.0.0.0/8".parse().unwrap()], &Tls::new());
     let error = get_with(&prober, &backend.url(), 5_000).unwrap_err();
     assert_eq!(error, "its address is in a network that is denied");
     assert_eq!(backend.connections(), 0);

@@ -33,7 +33,7 @@ impl Town {
         change(&mut settings);
         let table = Arc::new(ArcSwap::default());
         // Nobody fetches maintenance pages here.
-        let (upkeep, _) = Upkeep::new(Prober::new(&settings.deny), Span::from_secs(10));
+        let (upkeep, _) = Upkeep::new(Prober::new(&settings.deny, &settings.tls), Span::from_secs(10));
         let proxy = Proxy::bind(&settings).unwrap().start(Arc::clone(&table), Reports::default(), upkeep).unwrap();
         Self { catalog: Catalog::default(), defaults: Defaults::default(), table, proxy: Some(proxy) }
     }

@@ -1,0 +1,336 @@
+//! Whether a response is compressed on its way to the client, how, and what its head then says (RFC 9110 §8.4, §12.5.3).
+//!
+//! What it is not: the compressing, which is `proxy`'s. What must hold: a cache in between never gives a client a coding
+//! that the client did not accept, nor joins parts of two codings.
+
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    HeaderMap, HeaderName, HeaderValue, VARY,
+};
+use http::{Method, StatusCode};
+
+/// A content coding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// `br`
+    Brotli,
+    /// `zstd`
+    Zstd,
+    /// `gzip`
+    Gzip,
+}
+
+/// How a body is to be compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recoding {
+    /// Into what.
+    pub coding: Coding,
+    /// How long the body is before, if that is known.
+    pub length: Option<u64>,
+}
+
+/// Smaller bodies gain nothing: with their head they fill a packet or two either way.
+const LENGTH_MIN: u64 = 1024;
+
+/// In the order in which they are taken when the client likes them the same.
+const CODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
+
+/// They speak of bytes that the client does not get.
+const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("content-md5"),
+];
+
+impl Coding {
+    /// What a client wants above all; `None` if that is no coding at all, or none of these.
+    pub fn wanted(request: &HeaderMap) -> Option<Self> {
+        let identity = weight(request, "identity").unwrap_or(0);
+        let mut best = None;
+        let mut best_weight = identity.max(1);
+        for coding in CODINGS.into_iter().rev() {
+            let weight = coding.weight(request).or_else(|| weight(request, "*")).unwrap_or(0);
+            if weight >= best_weight {
+                (best, best_weight) = (Some(coding), weight);
+            }
+        }
+        best
+    }
+
+    fn weight(self, request: &HeaderMap) -> Option<u16> {
+        let old = if self == Self::Gzip { weight(request, "x-gzip") } else { None };
+        weight(request, self.name()).or(old)
+    }
+
+    /// As fields name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+        }
+    }
+}
+
+/// How much a client likes a coding, in thousandths; `None` if it does not say. What cannot be read is not liked.
+fn weight(request: &HeaderMap, name: &str) -> Option<u16> {
+    members(request, &ACCEPT_ENCODING).find_map(|member| {
+        let (coding, parameters) = member.split_once(';').unwrap_or((member, ""));
+        if !coding.trim().eq_ignore_ascii_case(name) {
+            return None;
+        }
+        let parameter = parameters.trim();
+        let quality = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="));
+        Some(if parameter.is_empty() { 1000 } else { quality.and_then(thousandths).unwrap_or(0) })
+    })
+}
+
+/// Of a number from 0 to 1 with at most three decimals (RFC 9110 §12.4.2).
+fn thousandths(quality: &str) -> Option<u16> {
+    let (whole, decimals) = quality.trim().split_once('.').unwrap_or((quality.trim(), ""));
+    let digits = decimals.len() <= 3 && decimals.bytes().all(|byte| byte.is_ascii_digit());
+    let thousandths: u16 = format!("{decimals:0<3}").parse().ok().filter(|_| digits)?;
+    match whole {
+        "0" => Some(thousandths),
+        "1" if thousandths == 0 => Some(1000),
+        _ => None,
+    }
+}
+
+/// The members of a list, however many fields it is spread over.
+fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','))
+}
+
+/// Decides on a response to a request with `method` from a client that wants `wanted`, and makes its head say so.
+/// `None` if its body stays as it is.
+pub fn recode(
+    method: &Method,
+    wanted: Option<Coding>,
+    status: StatusCode,
+    headers: &mut HeaderMap,
+) -> Option<Recoding> {
+    if status == StatusCode::NOT_MODIFIED {
+        // It must not loosen what the client's cache holds from an answer that was compressed.
+        vary(headers);
+        wanted.into_iter().for_each(|_| weaken(headers));
+        return None;
+    }
+    let length = length(headers);
+    if !may_be_recoded(status, headers) || length.is_some_and(|length| length < LENGTH_MIN) {
+        return None;
+    }
+    vary(headers);
+    let coding = wanted.filter(|_| *method != Method::HEAD)?;
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(ACCEPT_RANGES);
+    drop_digests(headers);
+    weaken(headers);
+    Some(Recoding { coding, length })
+}
+
+/// Drops what speaks of the bytes before they were compressed, from a head or from trailers.
+pub fn drop_digests(fields: &mut HeaderMap) {
+    for name in &DIGESTS {
+        fields.remove(name);
+    }
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+fn may_be_recoded(status: StatusCode, headers: &HeaderMap) -> bool {
+    let bodiless = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT].contains(&status) || status.is_informational();
+    let encoded = members(headers, &CONTENT_ENCODING).any(|coding| !coding.trim().eq_ignore_ascii_case("identity"));
+    let is_no_transform = |directive: &str| directive.trim().eq_ignore_ascii_case("no-transform");
+    !bodiless
+        && status != StatusCode::PARTIAL_CONTENT
+        && !headers.contains_key(CONTENT_RANGE)
+        && !encoded
+        && !members(headers, &CACHE_CONTROL).any(is_no_transform)
+        && headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_compressible)
+}
+
+/// Whether what such a body holds becomes smaller; media that are compressed by themselves do not.
+fn is_compressible(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence.ends_with("+json") || essence.ends_with("+xml") || essence.ends_with("+yaml") {
+        return true;
+    }
+    match essence.split_once('/') {
+        // Its events are small and wanted at once.
+        Some(("text", kind)) => kind != "event-stream",
+        Some(("application", kind)) => APPLICATIONS.contains(&kind),
+        Some(("font", kind)) => ["ttf", "otf", "collection", "sfnt"].contains(&kind),
+        Some(("image", kind)) => ["bmp", "x-icon", "vnd.microsoft.icon"].contains(&kind),
+        _ => false,
+    }
+}
+
+const APPLICATIONS: &[&str] = &[
+    "ecmascript",
+    "graphql",
+    "javascript",
+    "json",
+    "jsonl",
+    "json-seq",
+    "sql",
+    "toml",
+    "vnd.ms-fontobject",
+    "wasm",
+    "x-font-opentype",
+    "x-font-otf",
+    "x-font-truetype",
+    "x-font-ttf",
+    "x-javascript",
+    "x-ndjson",
+    "x-sh",
+    "x-yaml",
+    "xml",
+    "yaml",
+];
+
+/// Tells caches that the answer depends on what the client accepts.
+fn vary(headers: &mut HeaderMap) {
+    let covers = |name: &str| name.trim() == "*" || name.trim().eq_ignore_ascii_case("accept-encoding");
+    if !members(headers, &VARY).any(covers) {
+        headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+    }
+}
+
+/// The bytes are others, the meaning is the same (RFC 9110 §8.8.1).
+fn weaken(headers: &mut HeaderMap) {
+    let Some(tag) = headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")) else { return };
+    if let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()) {
+        headers.insert(ETAG, weak);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(fields: &[(&str, &str)]) -> HeaderMap {
+        let field = |(name, value): &(&str, &str)| (HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        fields.iter().map(field).fold(HeaderMap::new(), |mut all, (name, value)| {
+            all.append(name, value);
+            all
+        })
+    }
+
+    #[test]
+    fn the_coding_that_the_client_likes_best_is_taken() {
+        use Coding::{Brotli, Gzip, Zstd};
+        let wanted = |accept: &str| Coding::wanted(&head(&[("accept-encoding", accept)]));
+        for (accept, coding) in [
+            ("gzip, deflate, br, zstd", Some(Brotli)),
+            ("gzip, zstd", Some(Zstd)),
+            ("gzip", Some(Gzip)),
+            ("X-GZIP", Some(Gzip)),
+            ("br;q=0.5, gzip;q=0.8", Some(Gzip)),
+            ("br ; q=0.5 , zstd;Q=0.51", Some(Zstd)),
+            ("*", Some(Brotli)),
+            ("*;q=0.1, br;q=0", Some(Zstd)),
+            ("identity, gzip;q=0.5", None),
+            ("identity;q=0.5, gzip;q=0.5", Some(Gzip)),
+            ("identity;q=0, gzip;q=0.001", Some(Gzip)),
+            ("gzip;q=0", None),
+            ("gzip;q=0.000", None),
+            ("gzip;q=2", None),
+            ("gzip;q=0.1234", None),
+            ("gzip;level=9", None),
+            ("deflate", None),
+            ("gzipped", None),
+            ("", None),
+        ] {
+            assert_eq!(wanted(accept), coding, "{accept}");
+        }
+        assert_eq!(Coding::wanted(&HeaderMap::new()), None, "who says nothing gets nothing");
+        let spread = head(&[("accept-encoding", "gzip;q=0.5"), ("accept-encoding", "zstd")]);
+        assert_eq!(Coding::wanted(&spread), Some(Zstd));
+    }
+
+    /// What becomes of a response with these fields, when the client wants zstd.
+    fn recoded(status: u16, fields: &[(&str, &str)]) -> (Option<Recoding>, HeaderMap) {
+        let mut headers = head(fields);
+        let status = StatusCode::from_u16(status).unwrap();
+        let recoding = recode(&Method::GET, Some(Coding::Zstd), status, &mut headers);
+        (recoding, headers)
+    }
+
+    const TEXT: (&str, &str) = ("content-type", "text/html; charset=utf-8");
+
+    #[test]
+    fn the_head_tells_what_the_body_has_become() {
+        let before = [
+            TEXT,
+            ("content-length", "5000"),
+            ("etag", "\"x\""),
+            ("accept-ranges", "bytes"),
+            ("digest", "sha-256=x"),
+            ("repr-digest", "x"),
+            ("vary", "Origin"),
+        ];
+        let (recoding, headers) = recoded(200, &before);
+        assert_eq!(recoding, Some(Recoding { coding: Coding::Zstd, length: Some(5000) }));
+        let after =
+            [TEXT, ("etag", "W/\"x\""), ("vary", "Origin"), ("vary", "accept-encoding"), ("content-encoding", "zstd")];
+        assert_eq!(headers, head(&after));
+    }
+
+    #[test]
+    fn what_cannot_or_must_not_be_compressed_stays_as_it_is() {
+        let same = |status: u16, fields: &[(&str, &str)]| {
+            let (recoding, headers) = recoded(status, fields);
+            assert_eq!((recoding, &headers), (None, &head(fields)), "{status} {fields:?}");
+        };
+        same(200, &[TEXT, ("content-encoding", "gzip")]);
+        same(200, &[TEXT, ("content-length", "1023")]);
+        same(200, &[TEXT, ("cache-control", "public, No-Transform")]);
+        same(200, &[TEXT, ("content-range", "bytes 0-9/100")]);
+        for status in [206, 204, 205, 101] {
+            same(status, &[TEXT]);
+        }
+        same(200, &[]);
+        for media_type in ["text/event-stream", "image/png", "font/woff2", "application/octet-stream", "video/mp4"] {
+            same(200, &[("content-type", media_type)]);
+        }
+    }
+
+    #[test]
+    fn what_can_be_compressed_varies_also_when_it_is_not() {
+        let varying = |method: Method, wanted| {
+            let mut headers = head(&[TEXT, ("content-length", "1024"), ("etag", "\"x\"")]);
+            assert_eq!(recode(&method, wanted, StatusCode::OK, &mut headers), None);
+            assert_eq!(
+                (&headers["vary"], &headers["etag"]),
+                (&"accept-encoding".parse().unwrap(), &"\"x\"".parse().unwrap())
+            );
+        };
+        varying(Method::GET, None);
+        varying(Method::HEAD, Some(Coding::Gzip));
+        let (_, headers) = recoded(200, &[TEXT, ("vary", "Origin, Accept-Encoding")]);
+        assert_eq!(headers.get_all("vary").iter().count(), 1);
+    }
+
+    #[test]
+    fn a_304_fits_the_answer_that_was_compressed() {
+        let (recoding, headers) = recoded(304, &[("etag", "\"x\"")]);
+        assert_eq!(recoding, None);
+        assert_eq!(headers, head(&[("etag", "W/\"x\""), ("vary", "accept-encoding")]));
+    }
+
+    #[test]
+    fn kinds_are_told_by_their_essence() {
+        let kinds = ["text/plain", "Application/JSON", "application/problem+json", "image/svg+xml", "application/wasm"];
+        assert!(kinds.into_iter().all(is_compressible));
+        assert!(
+            ["application/zip", "nonsense", "", "multipart/x-mixed-replace"]
+                .into_iter()
+                .all(|kind| !is_compressible(kind))
+        );
+    }
+}

@@ -1,0 +1,227 @@
+//! Backends behind TLS.
+
+use std::time::{Duration, Instant};
+
+use signalbox::domain::Target;
+use signalbox::proxy::{Tls, Trust};
+
+use super::probes::probe;
+use crate::server::Server;
+use crate::support::backend::Backend;
+use crate::support::tls::{Authority, Certificate, Front};
+use crate::support::town::{Town, option};
+
+/// A town that trusts an authority beside those of the machine.
+fn trusting(authority: &Authority) -> Town {
+    Town::with(|settings| settings.tls = Tls::trusting(authority.pem.as_bytes()).unwrap())
+}
+
+fn status(authority: &Authority, url: &str, options: &[(&str, &str)]) -> u16 {
+    let mut town = trusting(authority);
+    town.serve("shop", "shop-1", url, options);
+    town.get("a", "/").status()
+}
+
+/// Fronts whose certificates do not hold for `localhost`, and why.
+fn bad(authority: &Authority, backend: &Backend) -> [(Front, &'static str); 4] {
+    let front = |certificate| Front::before(backend.address(), &certificate);
+    [
+        (front(authority.certify("elsewhere.example")), "its certificate is not for localhost"),
+        (front(authority.certify_the_past("localhost")), "its certificate has expired"),
+        (front(Certificate::self_signed("localhost")), "its certificate is of no trusted authority"),
+        (front(Authority::new().certify("localhost")), "its certificate is of no trusted authority"),
+    ]
+}
+
+#[test]
+fn a_backend_with_a_certificate_that_holds_is_reached_by_its_name() {
+    let (authority, backend) = (Authority::new(), Backend::named("secure"));
+    let front = Front::before(backend.address(), &authority.certify("localhost"));
+    let mut town = trusting(&authority);
+    town.serve("shop", "shop-1", &front.url("localhost"), &[]);
+    for _ in 0..3 {
+        assert_eq!(town.get("a", "/").text(), "secure");
+        assert_eq!(backend.heard().field("host"), Some("a"));
+    }
+    let shaken = front.shaken();
+    assert_eq!((shaken.name.as_deref(), shaken.protocol.as_deref()), (Some("localhost"), Some("http/1.1")));
+    assert_eq!(backend.connections(), 1, "connections are kept");
+}
+
+#[test]
+fn a_certificate_may_be_of_an_address() {
+    let (authority, backend) = (Authority::new(), Backend::named("secure"));
+    let front = Front::before(backend.address(), &authority.certify("127.0.0.1"));
+    assert_eq!(status(&authority, &front.url("127.0.0.1"), &[]), 200);
+    assert_eq!(front.shaken().name, None, "addresses are not named in a handshake");
+    assert_eq!(status(&authority, &front.url("localhost"), &[]), 502);
+}
+
+#[test]
+fn a_certificate_that_does_not_hold_is_a_502_unless_it_is_not_looked_at() {
+    let (authority, backend) = (Authority::new(), Backend::named("secure"));
+    for (front, why) in bad(&authority, &backend) {
+        assert_eq!(status(&authority, &front.url("localhost"), &[]), 502, "{why}");
+        assert_eq!(status(&authority, &front.url("localhost"), &[("tls_verify", "false")]), 200, "{why}");
+    }
+}
+
+#[test]
+fn what_was_not_checked_for_one_route_is_checked_for_another() {
+    let backend = Backend::named("secure");
+    let front = Front::before(backend.address(), &Certificate::self_signed("localhost"));
+    let mut town = Town::new();
+    let lax = town.session("shop", "shop-1");
+    town.apply(lax, vec![option(Target::All, "tls_verify", "false")]);
+    town.route(lax, 1, "lax", "/", &front.url("localhost"));
+    let strict = town.session("bank", "bank-1");
+    town.route(strict, 1, "strict", "/", &front.url("localhost"));
+    for _ in 0..2 {
+        assert_eq!(town.get("lax", "/").status(), 200);
+        assert_eq!(town.get("strict", "/").status(), 502);
+    }
+    assert_eq!(backend.connections(), 1);
+}
+
+#[test]
+fn the_second_connection_resumes_the_session_of_the_first() {
+    let authority = Authority::new();
+    let backend = Backend::new(|mut wire| {
+        wire.head();
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+    });
+    let front = Front::before(backend.address(), &authority.certify("localhost"));
+    let mut town = trusting(&authority);
+    town.serve("shop", "shop-1", &front.url("localhost"), &[]);
+    let resumed = [(); 2].map(|()| {
+        assert_eq!(town.get("a", "/").text(), "ok");
+        front.shaken().resumed
+    });
+    assert_eq!(resumed, [false, true]);
+}
+
+#[test]
+fn an_upgrade_passes_through_tls() {
+    let authority = Authority::new();
+    let backend = Backend::new(|mut wire| {
+        wire.head();
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+        while let Some(bytes) = wire.exactly(5) {
+            wire.send(bytes);
+        }
+        wire.send("bye");
+    });
+    let front = Front::before(backend.address(), &authority.certify("localhost"));
+    let mut town = trusting(&authority);
+    town.serve("shop", "shop-1", &front.url("localhost").replace("https", "wss"), &[]);
+    let mut wire = town.connect();
+    wire.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello");
+    assert_eq!(wire.head().unwrap().status(), 101);
+    assert_eq!(wire.exactly(5).unwrap(), b"hello");
+    wire.send("again");
+    assert_eq!(wire.exactly(5).unwrap(), b"again");
+    wire.half_close();
+    assert_eq!(wire.exactly(3).unwrap(), b"bye");
+}
+
+#[test]
+fn a_handshake_that_never_ends_is_a_502_once_connecting_has_taken_too_long() {
+    let silent = Backend::new(|mut wire| {
+        wire.has_ended();
+        wire.exactly(100_000);
+    });
+    let options = [("connect_timeout", "300ms"), ("retries", "0")];
+    let town = Town::serving(&silent.url().replace("http", "https"), &options);
+    let began = Instant::now();
+    assert_eq!(town.get("a", "/").status(), 502);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_backend_that_does_not_speak_tls_is_a_502() {
+    let plain = Backend::new(|mut wire| {
+        wire.send("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+        wire.exactly(100_000);
+    });
+    let url = plain.url().replace("http", "https");
+    assert_eq!(Town::serving(&url, &[]).get("a", "/").status(), 502);
+    let told = probe(&Tls::new(), &url, Trust::Reported).unwrap_err();
+    assert_eq!(told, "no TLS connection: the answer is not TLS");
+}
+
+#[test]
+fn a_probe_tells_whether_the_certificate_holds() {
+    let (authority, backend) = (Authority::new(), Backend::named("secure"));
+    let tls = Tls::trusting(authority.pem.as_bytes()).unwrap();
+    let good = Front::before(backend.address(), &authority.certify("localhost")).url("localhost");
+    let seen = |url: &str, trust| probe(&tls, url, trust).map(|fetched| (fetched.status, fetched.tls_valid));
+    for trust in [Trust::Required, Trust::Reported] {
+        assert_eq!(seen(&good, trust), Ok((200, true)));
+        assert_eq!(seen(&backend.url(), trust), Ok((200, false)), "nothing holds without TLS");
+    }
+    for (front, why) in bad(&authority, &backend) {
+        let url = front.url("localhost");
+        assert_eq!(seen(&url, Trust::Required), Err(why.to_owned()));
+        assert_eq!(seen(&url, Trust::Reported), Ok((200, false)), "{why}");
+        assert_eq!(seen(&url, Trust::Waived), Ok((200, false)), "{why}");
+    }
+}
+
+#[test]
+fn an_authority_is_configured_and_backend_tests_tell_of_certificates() {
+    let (authority, backend) = (Authority::new(), Backend::named("secure"));
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).unwrap();
+    let server = Server::start_with(folder.path(), &["--backends-ca", ca.to_str().unwrap()]);
+    let session = server.connect().register("shop", "shop-1");
+    let test = |front: &Front| server.once(&format!("BACKEND_TEST|{session}|{}", front.url("localhost")));
+    let good = Front::before(backend.address(), &authority.certify("localhost"));
+    let told = test(&good);
+    assert!(told.starts_with("BACKEND_OK|") && told.contains("\"tls_valid\":true"), "{told}");
+    let bad = Front::before(backend.address(), &Certificate::self_signed("localhost"));
+    let told = test(&bad);
+    assert!(told.starts_with("BACKEND_OK|") && told.contains("\"tls_valid\":false"), "{told}");
+    for (path, url) in [("/", good.url("localhost")), ("/bad", bad.url("localhost"))] {
+        assert!(server.once(&format!("ROUTE_ADD|{session}|*|{path}|{url}|0")).starts_with("ROUTE_OK"));
+    }
+    assert_eq!(server.once(&format!("CONFIG_APPLY|{session}")), "OK");
+    assert_eq!(server.get("a", "/"), (200, "secure".to_owned()));
+    for _ in 0..3 {
+        assert_eq!(server.get("a", "/bad").0, 502);
+    }
+    let log = std::fs::read_to_string(&server.log).unwrap();
+    let told = log.matches("its certificate is of no trusted authority").count();
+    let workers = std::thread::available_parallelism().unwrap().get();
+    assert!((1..=workers).contains(&told), "told, but not for every request: {log}");
+}
+
+#[test]
+fn an_authority_that_cannot_be_read_stops_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    for (text, why) in [(None, "No such file"), (Some("nonsense"), "it holds no certificate")] {
+        text.into_iter().for_each(|text| std::fs::write(&ca, text).unwrap());
+        let ended = Server::command(folder.path()).arg("--backends-ca").arg(&ca).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!ended.status.success() && said.contains("backends.ca") && said.contains(why), "{said}");
+    }
+}
+
+#[test]
+fn without_trusted_authorities_only_tls_backends_fail() {
+    let backend = Backend::named("plain");
+    let front = Front::before(backend.address(), &Authority::new().certify("localhost"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Server::command(folder.path());
+    command.env("SSL_CERT_FILE", folder.path().join("none")).env("SSL_CERT_DIR", folder.path());
+    let server = Server::launch(command, folder.path());
+    let session = server.connect().register("shop", "shop-1");
+    for (path, url) in [("/", backend.url()), ("/tls", front.url("localhost"))] {
+        assert!(server.once(&format!("ROUTE_ADD|{session}|*|{path}|{url}|0")).starts_with("ROUTE_OK"));
+    }
+    assert_eq!(server.once(&format!("CONFIG_APPLY|{session}")), "OK");
+    assert_eq!((server.get("a", "/").0, server.get("a", "/tls").0), (200, 502));
+    let log = std::fs::read_to_string(&server.log).unwrap();
+    assert!(log.contains("no trusted authorities are installed here"), "{log}");
+}
