@@ -1,4 +1,4 @@
-//! CPU per proxied request, beside nginx in the same run: `cargo bench --bench proxy`.
+//! CPU per proxied request, bare and with every policy on, beside nginx in the same run: `cargo bench --bench proxy`.
 //!
 //! The proxy under test on core 0; the load (`wrk`) and the backend (nginx, from memory) on core 1. Rounds
 //! of both proxies take turns, because machines drift: only ratios of one run count. `PROXY_BENCH_ROUNDS` and `PROXY_BENCH_SECONDS`
@@ -68,13 +68,17 @@ fn compare() {
     let home = tempfile::tempdir().expect("a directory for nginx");
     let (rounds, seconds) = (number("PROXY_BENCH_ROUNDS", 5), number("PROXY_BENCH_SECONDS", 3));
     let (_backend, backend) = nginx::backend(home.path());
-    let contenders = [nginx_proxy(home.path(), &backend), signalbox(home.path(), &backend)];
+    let contenders = [
+        nginx_proxy(home.path(), &backend),
+        signalbox(home.path(), "signalbox", &backend, &[]),
+        signalbox(home.path(), "every policy", &backend, under_test::EVERY_POLICY),
+    ];
     println!(
-        "{:<28} {:>10} {:>12} {:>10} {:>12} {:>10}",
+        "{:<28} {:>12} {:>12} {:>10} {:>12} {:>10}",
         "", "proxy", "CPU µs/req", "of it user", "requests/s", "ratio"
     );
     for row in &ROWS {
-        let mut measured: [Vec<Measured>; 2] = [Vec::new(), Vec::new()];
+        let mut measured = [const { Vec::<Measured>::new() }; 3];
         for _ in 0..rounds {
             for (contender, measured) in contenders.iter().zip(&mut measured) {
                 measured.push(round(contender, row, seconds));
@@ -84,7 +88,7 @@ fn compare() {
         for (contender, median) in contenders.iter().zip(medians) {
             let ratio = median.micros / medians[0].micros;
             println!(
-                "{:<28} {:>10} {:>12.1} {:>10.1} {:>12.0} {:>10.2}",
+                "{:<28} {:>12} {:>12.1} {:>10.1} {:>12.0} {:>10.2}",
                 row.name, contender.name, median.micros, median.user, median.per_second, ratio
             );
         }
@@ -98,9 +102,9 @@ fn nginx_proxy(home: &Path, backend: &str) -> Contender {
     Contender { name: "nginx", address, pids, _process: process }
 }
 
-fn signalbox(home: &Path, backend: &str) -> Contender {
-    let (process, address) = under_test::start(home, backend);
-    Contender { name: "signalbox", address, pids: vec![process.0.id()], _process: process }
+fn signalbox(home: &Path, name: &'static str, backend: &str, settings: &[&str]) -> Contender {
+    let (process, address) = under_test::start(home, name, backend, settings);
+    Contender { name, address, pids: vec![process.0.id()], _process: process }
 }
 
 fn round(contender: &Contender, row: &Row, seconds: u32) -> Measured {

@@ -1,4 +1,4 @@
-//! The proxy under test: the real program, with one worker and one route that was applied over the pipe.
+//! The proxy under test: the real program, with one worker and one route that was applied over the pipe, bare or with every policy.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -7,9 +7,17 @@ use std::process::{Command, Stdio};
 
 use crate::Process;
 
-/// Starts it on core 0, with its store in `home`. Where it takes requests.
-pub fn start(home: &Path, backend: &str) -> (Process, String) {
-    let store = format!("sqlite://{}", home.join("signalbox.db").display());
+/// One of each kind, none of which ever refuses a request here.
+pub const EVERY_POLICY: &[&str] = &[
+    "RATELIMIT_SET|{session}|ALL|1000000|1s",
+    "CIRCUIT_BREAKER_SET|{session}|ALL|5|30s|2",
+    "HEALTH_SET|{session}|r1|/|30s|5s",
+    "HEADERS_SET|{session}|ALL|X-Frame-Options|DENY",
+];
+
+/// Starts it on core 0, with its store in `home` under `name`, and with these settings. Where it takes requests.
+pub fn start(home: &Path, name: &str, backend: &str, settings: &[&str]) -> (Process, String) {
+    let store = format!("sqlite://{}", home.join(format!("{name}.db")).display());
     let mut program = Command::new("taskset");
     program
         .args(["-c", "0", env!("CARGO_BIN_EXE_signalbox"), "--proxy-workers", "1", "--store-url", &store])
@@ -22,12 +30,12 @@ pub fn start(home: &Path, backend: &str) -> (Process, String) {
         line.split_whitespace().nth(1).expect("an address").to_owned()
     };
     let (pipe, proxy) = (address("pipe"), address("proxy"));
-    route(&pipe, backend);
+    route(&pipe, backend, settings);
     (process, proxy)
 }
 
-/// Registers, and applies the one route.
-fn route(pipe: &str, backend: &str) {
+/// Registers, and applies the one route and its settings.
+fn route(pipe: &str, backend: &str, settings: &[&str]) {
     let mut reader = BufReader::new(TcpStream::connect(pipe).expect("the pipe accepts"));
     let mut ask = |line: String, expected: &str| {
         writeln!(reader.get_mut(), "{line}").expect("sent");
@@ -37,5 +45,9 @@ fn route(pipe: &str, backend: &str) {
     };
     let session = ask("REGISTER|shop|shop-1|0|{}".to_owned(), "ACK|");
     ask(format!("ROUTE_ADD|{session}|shop.example|/|http://{backend}|0"), "ROUTE_OK|");
+    for setting in settings {
+        let verb = setting.split('_').next().expect("a verb");
+        ask(setting.replace("{session}", &session), verb);
+    }
     ask(format!("CONFIG_APPLY|{session}"), "OK");
 }

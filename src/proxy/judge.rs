@@ -19,6 +19,7 @@ use crate::traffic::{Admission, Endpoint, Failure, Flip, Outcome, Permit};
 pub(super) struct Case<'a> {
     endpoint: &'a Arc<Endpoint>,
     reports: &'a Reports,
+    opened: Time,
     // `None` without a breaker, and once it has its outcome.
     permit: Option<Permit>,
 }
@@ -26,7 +27,7 @@ pub(super) struct Case<'a> {
 impl<'a> Case<'a> {
     /// Asks for leave to try. `None` if another was faster to take the last that there was.
     pub(super) fn open(worker: &'a Worker, endpoint: &'a Arc<Endpoint>, now: Time) -> Option<Self> {
-        let mut case = Self { endpoint, reports: &worker.reports, permit: None };
+        let mut case = Self { endpoint, reports: &worker.reports, opened: now, permit: None };
         match endpoint.breaker().map(|breaker| breaker.admit(now)) {
             None => {}
             Some(Admission::Pass(permit)) => case.permit = Some(permit),
@@ -61,7 +62,9 @@ impl<'a> Case<'a> {
 
     fn end(&mut self, outcome: Outcome) {
         if let (Some(permit), Some(breaker)) = (self.permit.take(), self.endpoint.breaker()) {
-            let flip = breaker.record(permit, outcome, clock::now());
+            // Only of a failure does it matter when: the clock is not read for each of the many that succeed.
+            let now = if outcome == Outcome::Failure { clock::now() } else { self.opened };
+            let flip = breaker.record(permit, outcome, now);
             self.tell(flip);
         }
     }

@@ -10,8 +10,9 @@ mod checks;
 
 use super::*;
 use crate::domain::{
-    BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, LoadBalancing, Maintenance, Metadata,
-    OptionKey, PathPrefix, Route, RouteId, Sections, ServiceName, SessionId, SessionKey, Target, Time, Topics,
+    BackendUrl, Catalog, Change, Drain, Edit, Head, HeaderKey, HealthCheck, Host, InstanceName, LoadBalancing,
+    Maintenance, MaintenanceEntry, Metadata, OptionKey, PathPrefix, RateLimit, Route, RouteId, Sections, ServiceName,
+    SessionId, SessionKey, Span, Target, Time, Topics,
 };
 
 const WORKER: Worker = Worker { index: 0, count: 2 };
@@ -123,7 +124,30 @@ fn some_edit() -> impl Strategy<Value = Edit> {
         3 => (1..30_u32).prop_map(|id| Edit::Route(RouteId(id), None)),
         1 => Just(option(Target::All, "retries", "2")),
         1 => (1..30_u32).prop_map(|id| option(Target::Route(RouteId(id)), "retries", "3")),
+        2 => (some_target(), prop::option::of(1..3_u32)).prop_map(|(target, requests)| {
+            Edit::RateLimit(target, requests.map(limit))
+        }),
+        2 => (some_target(), prop::option::of(1..3_u32)).prop_map(|(target, threshold)| {
+            Edit::Breaker(target, threshold.map(breaker))
+        }),
+        1 => (1..30_u32, prop::option::of(Just(check()))).prop_map(|(id, check)| Edit::Health(RouteId(id), check)),
     ]
+}
+
+fn some_target() -> impl Strategy<Value = Target> {
+    prop_oneof![1 => Just(Target::All), 3 => (1..30_u32).prop_map(|id| Target::Route(RouteId(id)))]
+}
+
+fn limit(requests: u32) -> RateLimit {
+    RateLimit { requests, window: Span::from_secs(60) }
+}
+
+fn breaker(threshold: u32) -> crate::domain::Breaker {
+    crate::domain::Breaker { threshold, timeout: Span::from_secs(1), half_open_requests: 1 }
+}
+
+fn check() -> HealthCheck {
+    HealthCheck { path: PathPrefix::root(), interval: Span::from_secs(1), timeout: Span::from_secs(1) }
 }
 
 fn some_change() -> impl Strategy<Value = Change> {
@@ -167,6 +191,7 @@ proptest! {
             for (a, b) in world.table.endpoints_of(session.key).zip(built.endpoints_of(session.key)) {
                 prop_assert_eq!(&a.route, &b.route);
                 prop_assert_eq!(a.options(), b.options());
+                prop_assert_eq!(policy_of(a), policy_of(b));
             }
         }
     }
@@ -194,6 +219,73 @@ fn live_state_stays_while_session_route_and_backend_stay() {
     assert_eq!((world.table.in_flight(SessionKey(1)), live(&world).numbers().requests), (1, 1));
     world.change(&apply(1, [route(1, "a,c", "/x", 5, "http://other")]));
     assert_eq!((world.table.in_flight(SessionKey(1)), live(&world).numbers().requests), (0, 0));
+}
+
+/// What is set for an endpoint.
+fn policy_of(endpoint: &Endpoint) -> (Option<RateLimit>, bool, Option<crate::domain::Breaker>, Option<HealthCheck>) {
+    let policy = &endpoint.policy;
+    let limit = policy.limiter.as_ref().map(|limiter| limiter.settings());
+    let breaker = endpoint.breaker().map(|breaker| breaker.settings());
+    (limit, policy.limits_alone, breaker, policy.health_check.as_deref().cloned())
+}
+
+#[test]
+fn limits_of_all_are_one_and_those_of_a_route_its_own() {
+    let routes = (1..4).map(|id| route(id, "*", &format!("/{id}"), 0, "http://b"));
+    let mut world = World::of([head(1), apply(1, routes)]);
+    let limiter = |world: &World, id| {
+        world.table.endpoint(SessionKey(1), RouteId(id)).unwrap().policy.limiter.as_ref().map(Arc::clone)
+    };
+    assert!(limiter(&world, 1).is_none());
+    world.change(&apply(1, [Edit::RateLimit(Target::All, Some(limit(5)))]));
+    let all = limiter(&world, 1).unwrap();
+    assert!(Arc::ptr_eq(&all, &limiter(&world, 2).unwrap()));
+    world.change(&apply(1, [Edit::RateLimit(Target::Route(RouteId(2)), Some(limit(5)))]));
+    let own = limiter(&world, 2).unwrap();
+    assert!(!Arc::ptr_eq(&all, &own), "the same numbers, but a budget of its own");
+    world.change(&apply(1, [option(Target::All, "retries", "4"), route(3, "*", "/3", 0, "http://other")]));
+    assert!(Arc::ptr_eq(&all, &limiter(&world, 3).unwrap()) && Arc::ptr_eq(&own, &limiter(&world, 2).unwrap()));
+    let pool = world.table.find("a", "/2").unwrap();
+    assert!(Arc::ptr_eq(pool.limiter().unwrap(), &own));
+}
+
+#[test]
+fn a_breaker_stays_with_its_settings_and_its_backend() {
+    let routes = (1..3).map(|id| route(id, "*", &format!("/{id}"), 0, "http://b"));
+    let mut world = World::of([head(1), apply(1, routes), apply(1, [Edit::Breaker(Target::All, Some(breaker(1)))])]);
+    let one = |world: &World, id| Arc::clone(world.table.breaker(SessionKey(1), RouteId(id)).unwrap());
+    let first = one(&world, 1);
+    assert!(!Arc::ptr_eq(&first, &one(&world, 2)), "each route has its own");
+    world.change(&apply(1, [option(Target::All, "retries", "4"), route(1, "*", "/x", 3, "http://b")]));
+    world.change(&apply(1, [Edit::Breaker(Target::Route(RouteId(1)), Some(breaker(1)))]));
+    assert!(Arc::ptr_eq(&first, &one(&world, 1)));
+    world.change(&apply(1, [route(1, "*", "/x", 3, "http://other")]));
+    assert!(!Arc::ptr_eq(&first, &one(&world, 1)));
+}
+
+#[test]
+fn a_head_alone_drains_and_closes_what_stands_in_the_table() {
+    let mut world = World::of([head(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
+    let endpoint = Arc::clone(world.table.endpoint(SessionKey(1), RouteId(1)).unwrap());
+    let mut turn = |drain, maintenance: &Maintenance| {
+        let Change::Head(key, mut told) = head(1) else { unreachable!() };
+        (Arc::make_mut(&mut told).drain, Arc::make_mut(&mut told).maintenance) = (drain, maintenance.clone());
+        world.change(&Change::Head(key, told));
+        assert!(Arc::ptr_eq(&endpoint, world.table.endpoint(SessionKey(1), RouteId(1)).unwrap()));
+        endpoint.standing(Time(2_000))
+    };
+    let drain = |secs| Some(Drain { started: Time(1_000), span: Span::from_secs(secs) });
+    let mut maintenance = Maintenance::default();
+    assert_eq!(turn(None, &maintenance), Standing::Ready(Weight::FULL));
+    assert_eq!(turn(drain(1), &maintenance), Standing::Drained);
+    assert!(matches!(turn(drain(2), &maintenance), Standing::Ready(weight) if weight.parts() == 1 << 15));
+    maintenance.enter(Target::All, MaintenanceEntry { page: None, entered: Time(0) });
+    assert_eq!(turn(drain(2), &maintenance), Standing::Maintenance);
+    maintenance.exit(Target::Route(RouteId(1)));
+    assert_eq!(turn(None, &maintenance), Standing::Ready(Weight::FULL));
+    maintenance.enter(Target::Route(RouteId(1)), MaintenanceEntry { page: None, entered: Time(0) });
+    assert_eq!(turn(None, &maintenance), Standing::Maintenance);
+    assert_eq!(turn(None, &Maintenance::default()), Standing::Ready(Weight::FULL));
 }
 
 #[test]
