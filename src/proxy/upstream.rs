@@ -48,8 +48,16 @@ pub(super) struct Idle {
     port: u16,
     security: Security,
     // With the tick since when.
-    connections: RefCell<Vec<(Sender, Driver, u32)>>,
+    connections: RefCell<Vec<(Made, u32)>>,
     max: usize,
+}
+
+/// A connection, and the tick from which on it carries no further request: one to a name outlives what was known of
+/// the name by no more than that, so that a changed address is picked up however busy the old one is.
+struct Made {
+    sender: Sender,
+    driver: Driver,
+    retires: u32,
 }
 
 /// What may be taken for granted of a connection.
@@ -91,8 +99,7 @@ impl Driver {
 
 /// A connection to a backend, taken for one request.
 pub(super) struct Upstream {
-    sender: Sender,
-    driver: Driver,
+    made: Made,
     home: Rc<Idle>,
     /// Whether it has carried a request before.
     pub(super) reused: bool,
@@ -124,10 +131,10 @@ impl Pools {
         self.backends.borrow_mut().retain(|_, same_hash| {
             same_hash.retain(|idle| {
                 let fresh = |since: u32| now.saturating_sub(since) <= self.idle_ticks_max;
-                idle.connections.borrow_mut().retain_mut(|(sender, driver, since)| {
+                idle.connections.borrow_mut().retain_mut(|(made, since)| {
                     // Nobody else looks whether the backend has closed it.
-                    driver.poll(&mut Context::from_waker(Waker::noop()));
-                    !sender.is_closed() && fresh(*since)
+                    made.driver.poll(&mut Context::from_waker(Waker::noop()));
+                    !made.sender.is_closed() && fresh(*since) && now < made.retires
                 });
                 Rc::strong_count(idle) > 1 || !idle.connections.borrow().is_empty()
             });
@@ -147,14 +154,14 @@ impl Pools {
 
 impl Idle {
     /// The connection that became idle last: its backend is the least likely to have closed it.
-    fn take(&self) -> Option<(Sender, Driver)> {
-        self.connections.borrow_mut().pop().map(|(sender, driver, _)| (sender, driver))
+    fn take(&self) -> Option<Made> {
+        self.connections.borrow_mut().pop().map(|(made, _)| made)
     }
 
-    fn put(&self, sender: Sender, driver: Driver, now: u32) {
+    fn put(&self, made: Made, now: u32) {
         let mut connections = self.connections.borrow_mut();
-        if connections.len() < self.max && !sender.is_closed() {
-            connections.push((sender, driver, now));
+        if connections.len() < self.max && !made.sender.is_closed() && now < made.retires {
+            connections.push((made, now));
         }
     }
 }
@@ -163,13 +170,13 @@ impl Upstream {
     /// An idle connection, or a new one; always a new one where it must be `fresh`.
     pub(super) async fn get(worker: &Worker, endpoint: &Endpoint, fresh: bool) -> Result<Self, Unreachable> {
         let home = worker.pools.of(endpoint);
-        while !fresh && let Some((mut sender, mut driver)) = home.take() {
+        while !fresh && let Some(mut made) = home.take() {
             let ready = poll_fn(|cx| {
-                driver.poll(cx);
-                sender.poll_ready(cx)
+                made.driver.poll(cx);
+                made.sender.poll_ready(cx)
             });
             if ready.await.is_ok() {
-                return Ok(Self { sender, driver, home, reused: true });
+                return Ok(Self { made, home, reused: true });
             }
         }
         Self::new(worker, endpoint, home).await
@@ -177,9 +184,11 @@ impl Upstream {
 
     async fn new(worker: &Worker, endpoint: &Endpoint, home: Rc<Idle>) -> Result<Self, Unreachable> {
         let made = connection(worker, endpoint, home.security).await;
-        let (sender, driver) =
-            made.inspect_err(|unreachable| worker.pools.tell(endpoint, unreachable, worker.ticks.now()))?;
-        Ok(Self { sender, driver, home, reused: false })
+        let now = worker.ticks.now();
+        let (sender, driver) = made.inspect_err(|unreachable| worker.pools.tell(endpoint, unreachable, now))?;
+        let named = endpoint.backend().address().is_none();
+        let retires = if named { now.saturating_add(Ticks::steps(NAMED_FOR)) } else { u32::MAX };
+        Ok(Self { made: Made { sender, driver, retires }, home, reused: false })
     }
 
     /// Sends a request and waits for the head of its response.
@@ -191,9 +200,9 @@ impl Upstream {
             // A client that sends all before it reads anything would hold up the rest of its own upload.
             self.detach();
         }
-        let mut sent = pin!(self.sender.try_send_request(request));
+        let mut sent = pin!(self.made.sender.try_send_request(request));
         poll_fn(|cx| {
-            self.driver.poll(cx);
+            self.made.driver.poll(cx);
             sent.as_mut().poll(cx)
         })
         .await
@@ -201,19 +210,22 @@ impl Upstream {
 
     /// Moves what there is to be moved.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        self.driver.poll(cx);
+        self.made.driver.poll(cx);
     }
 
     /// Has the connection move by itself from here on.
     pub(super) fn detach(&mut self) {
-        self.driver.detach();
+        self.made.driver.detach();
     }
 
     /// Gives the connection back.
     pub(super) fn release(self, now: u32) {
-        self.home.put(self.sender, self.driver, now);
+        self.home.put(self.made, now);
     }
 }
+
+/// How long a connection to a name is used again.
+const NAMED_FOR: Duration = Duration::from_secs(10);
 
 async fn connection(worker: &Worker, endpoint: &Endpoint, security: Security) -> Result<(Sender, Driver), Unreachable> {
     let end = clock::instant() + endpoint.options().connect_timeout.std();

@@ -5,6 +5,7 @@ mod crash;
 mod disturbance;
 mod faults;
 mod model;
+mod names;
 mod pages;
 mod policy;
 mod proxying;
