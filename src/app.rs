@@ -30,7 +30,7 @@ use crate::{chance, pipe, proxy};
 /// How long requests in flight may take once the server is to stop.
 const GRACE: Duration = Duration::from_secs(30);
 /// How long connections and the store may take after that.
-const CLOSE: Duration = Duration::from_secs(5);
+const CLOSE: Duration = Duration::from_secs(10);
 
 /// How long a maintenance page is shown before it is fetched again.
 const PAGE_FRESH_FOR: Span = Span::from_secs(10);

@@ -228,3 +228,34 @@ fn maintenance_is_left_when_the_backends_answer_and_survives_a_kill() {
     assert_eq!(client.hear(), "MAINT_OK|r1");
     assert!(client.ask(&format!("MAINT_STATUS|{session}")).contains("\"in_maintenance\":[]"));
 }
+
+#[test]
+fn a_burst_of_events_that_no_outbox_holds_is_told_as_lagged() {
+    const ROUTES: usize = 1000;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let mut bound = server.connect();
+    let session = bound.register("busy", "busy-1");
+    let routes: Vec<String> = (0..ROUTES)
+        .map(|number| {
+            format!("{{\"domains\":[\"h{number}.example\"],\"path\":\"/\",\"backend_url\":\"http://127.0.0.1:1\"}}")
+        })
+        .collect();
+    assert!(bound.ask(&format!("ROUTE_ADD_BULK|{session}|[{}]", routes.join(","))).starts_with("ROUTE_BULK_OK|"));
+    assert_eq!(bound.ask(&format!("CONFIG_APPLY|{session}")), "OK");
+    assert_eq!(bound.ask(&format!("SUBSCRIBE|{session}|maintenance_changed")), "SUBSCRIBE_OK");
+    let ids: Vec<String> = (1..=ROUTES).map(|id| format!("r{id}")).collect();
+    assert_eq!(server.once(&format!("MAINT_ENTER|{session}|{}|", ids.join(","))), "ACK");
+
+    let (mut told, mut missed) = (0, 0);
+    while told + missed < ROUTES {
+        let line = bound.hear();
+        match line.strip_prefix("EVENT|lagged|{\"missed\":") {
+            Some(rest) => missed += rest.trim_end_matches('}').parse::<usize>().unwrap(),
+            None => told += usize::from(line.starts_with("EVENT|maintenance_changed|")),
+        }
+    }
+    assert_eq!(told + missed, ROUTES, "every event is told, or counted as missed");
+    assert!(missed > 0 && told >= 256, "{told} told, {missed} missed");
+    assert_eq!(bound.ask(&format!("PING|{session}")), "PONG", "the connection lives on");
+}
