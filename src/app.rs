@@ -217,7 +217,12 @@ struct TablePublisher {
 
 impl Publish for TablePublisher {
     fn publish(&mut self, catalog: &Arc<Catalog>, changes: &[Change]) {
-        changes.iter().for_each(|change| self.table.absorb(catalog, change, &self.defaults));
+        let mut concerning = changes.iter().filter(|change| change.concerns_traffic()).peekable();
+        if concerning.peek().is_none() {
+            // Staging is most of what a busy registry does; it wakes nobody.
+            return;
+        }
+        concerning.for_each(|change| self.table.absorb(catalog, change, &self.defaults));
         self.published.store(Arc::new(self.table.clone()));
         self.changed.notify_one();
     }

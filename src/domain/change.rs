@@ -89,6 +89,11 @@ impl Change {
         }
     }
 
+    /// Whether traffic can tell the difference: what is staged, bound or awaited is none of its business.
+    pub fn concerns_traffic(&self) -> bool {
+        matches!(self, Change::Head(..) | Change::End(_) | Change::Apply { .. })
+    }
+
     /// Whether the revision counts it: what is precious, and what was observed.
     pub fn moves_revision(&self) -> bool {
         self.is_precious() || matches!(self, Change::Observed(_))
