@@ -40,7 +40,8 @@ const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 /// # Errors
 /// When it cannot start: which part, and what to change.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4));
+    // Few: SQLite has a thread of its own, and one more thread that is woken only to look costs a command more than it carries.
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().clamp(2, 4) - 1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("control")
