@@ -21,11 +21,14 @@ impl Drain {
         self.started.after(self.span)
     }
 
-    /// The share at `now`, in percent: 100 … 0.
-    pub fn traffic_percent(self, now: Time) -> f64 {
-        let elapsed = now.since(self.started).secs_f64();
-        let whole = self.span.secs_f64();
-        if elapsed >= whole { 0.0 } else { (1.0 - elapsed / whole) * 100.0 }
+    /// What is left of it at `now`.
+    pub fn remaining(self, now: Time) -> Span {
+        self.ends().since(now).min(self.span)
+    }
+
+    /// The share at `now` in whole percent, rounded up: 100 … 0, and 0 only once it is complete.
+    pub fn traffic_percent(self, now: Time) -> u64 {
+        (self.remaining(now).millis() * 100).div_ceil(self.span.millis().max(1))
     }
 }
 
@@ -135,9 +138,9 @@ mod tests {
     fn a_drain_falls_in_a_straight_line_and_stays_at_nothing() {
         let drain = Drain { started: Time(1_000), span: Span::from_secs(10) };
         let percent = |at| drain.traffic_percent(Time(at));
-        assert_eq!((percent(0), percent(1_000)), (100.0, 100.0));
-        assert!((percent(3_500) - 75.0).abs() < 1e-9);
-        assert_eq!((percent(11_000), percent(u64::MAX)), (0.0, 0.0));
+        assert_eq!((percent(0), percent(1_000)), (100, 100));
+        assert_eq!((percent(3_500), percent(10_999)), (75, 1));
+        assert_eq!((percent(11_000), percent(u64::MAX)), (0, 0));
     }
 
     #[test]

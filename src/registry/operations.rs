@@ -122,15 +122,13 @@ impl DrainCancel {
 /// Answers `DRAIN_STATUS`.
 pub(super) fn drain_status(session: &Session, now: Time, traffic: &dyn Traffic) -> Result<DrainView, Error> {
     let drain = session.head.drain.ok_or_else(no_drain)?;
-    let remaining = drain.ends().since(now).min(drain.span);
     Ok(DrainView {
         active: true,
         started_at: drain.started,
         duration_seconds: drain.span.millis().div_ceil(1000),
         elapsed_seconds: now.since(drain.started).min(drain.span).millis() / 1000,
-        remaining_seconds: remaining.millis().div_ceil(1000),
-        // Zero only when it is complete.
-        traffic_percent: (remaining.millis() * 100).div_ceil(drain.span.millis().max(1)),
+        remaining_seconds: drain.remaining(now).millis().div_ceil(1000),
+        traffic_percent: drain.traffic_percent(now),
         in_flight: traffic.in_flight(session.key),
     })
 }

@@ -152,7 +152,8 @@ mod tests {
             let drain = Drain { started: Time(started), span: Span::from_millis(span) };
             let now = Time(started + span / 1_000 * share);
             let weight = Weight::at(Some(drain), None, now);
-            prop_assert!((percent(weight) - drain.traffic_percent(now)).abs() < 0.01);
+            let left = drain.remaining(now).secs_f64() / drain.span.secs_f64() * 100.0;
+            prop_assert!((percent(weight) - left).abs() < 0.01);
             prop_assert_eq!(weight.is_none(), now >= drain.ends());
         }
     }
