@@ -19,6 +19,24 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         &["tokio", "serde", "serde_json", "tracing", "socket2", "flate2"],
     ),
     (
+        "grpc",
+        &["domain", "registry", "access", "lifecycle"],
+        &[
+            "tokio",
+            "tracing",
+            "serde_json",
+            "http",
+            "http_body",
+            "axum", // what tonic's own router is
+            "tonic",
+            "tonic_health",
+            "tonic_reflection",
+            "tonic_types",
+            "prost",
+            "prost_types",
+        ],
+    ),
+    (
         "proxy",
         &["domain", "traffic", "chance", "clock", "lifecycle"],
         &[
@@ -54,6 +72,13 @@ const WIRING: &[&str] = &["app", "lib", "main"];
 /// The libraries that the table above speaks of.
 const LIBRARIES: &[&str] = &[
     "tokio",
+    "axum",
+    "tonic",
+    "tonic_health",
+    "tonic_reflection",
+    "tonic_types",
+    "prost",
+    "prost_types",
     "sqlx",
     "hyper",
     "hyper_util",
