@@ -41,6 +41,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("access", &["domain"], &[]),
+    ("api", &["access", "lifecycle"], &["tokio", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"]),
     ("chance", &[], &[]),
     ("clock", &["domain"], &[]),
     ("lifecycle", &[], &["tokio", "tracing"]),
@@ -54,6 +55,8 @@ const WIRING: &[&str] = &["app", "lib", "main"];
 /// The libraries that the table above speaks of.
 const LIBRARIES: &[&str] = &[
     "tokio",
+    "axum",
+    "tower",
     "sqlx",
     "hyper",
     "hyper_util",
