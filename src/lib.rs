@@ -5,6 +5,7 @@
 //! requests, `pipe` is the line protocol. `app` wires them together, and nothing else may name two of them.
 
 pub mod access;
+pub mod api;
 pub mod app;
 pub mod chance;
 pub mod clock;

@@ -3,6 +3,7 @@
 mod checks;
 mod crash;
 mod disturbance;
+mod explain;
 mod faults;
 mod model;
 mod names;
