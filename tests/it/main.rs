@@ -14,3 +14,4 @@ mod server;
 mod session;
 mod statistics;
 mod support;
+mod tokens;
