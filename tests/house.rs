@@ -19,6 +19,24 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         &["tokio", "serde", "serde_json", "tracing", "socket2", "flate2"],
     ),
     (
+        "grpc",
+        &["domain", "registry", "access", "lifecycle"],
+        &[
+            "tokio",
+            "tracing",
+            "serde_json",
+            "http",
+            "http_body",
+            "axum", // what tonic's own router is
+            "tonic",
+            "tonic_health",
+            "tonic_reflection",
+            "tonic_types",
+            "prost",
+            "prost_types",
+        ],
+    ),
+    (
         "proxy",
         &["domain", "traffic", "chance", "clock", "lifecycle"],
         &[
@@ -56,6 +74,12 @@ const WIRING: &[&str] = &["app", "lib", "main"];
 const LIBRARIES: &[&str] = &[
     "tokio",
     "axum",
+    "tonic",
+    "tonic_health",
+    "tonic_reflection",
+    "tonic_types",
+    "prost",
+    "prost_types",
     "tower",
     "sqlx",
     "hyper",
