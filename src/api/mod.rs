@@ -1,6 +1,6 @@
 //! The API port: one listener for gRPC and REST, over HTTP/1.1 and HTTP/2, with TLS or without.
 //!
-//! It carries requests to a router and knows nothing of what they ask. What must hold: connections, streams of a
+//! It carries requests to their door and knows nothing of what they ask. What must hold: connections, streams of a
 //! connection and heads are bounded; who is slow holds up nobody else; every request says who sent it
 //! ([`Peer`]); when the server stops, what is under way is answered, and connections close behind it.
 
@@ -13,9 +13,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
+use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use socket2::{SockRef, TcpKeepalive};
@@ -45,10 +45,21 @@ const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: applica
                        connection: close\r\ncontent-length: 114\r\n\r\n\
                        {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections; try again later\"}";
 
+/// What the port leads to.
+#[derive(Clone)]
+pub struct Doors {
+    /// Whether a request is for gRPC, whatever it asks for.
+    pub is_grpc: fn(&HeaderMap) -> bool,
+    /// For those that are.
+    pub grpc: Router,
+    /// For all others.
+    pub rest: Router,
+}
+
 /// Accepts connections until `lifecycle` is stopping, and serves each as a task of it, `connections_max` at once.
 ///
 /// Whoever stops the server calls [`crate::registry::Registry::tell_shutdown`] first, which ends streams of events.
-pub async fn serve(listener: TcpListener, router: Router, connections_max: usize, lifecycle: Lifecycle) {
+pub async fn serve(listener: TcpListener, doors: Doors, connections_max: usize, lifecycle: Lifecycle) {
     let places = Arc::new(Semaphore::new(connections_max));
     let server = Arc::new(builder(&lifecycle));
     let stopping = lifecycle.stopping().clone();
@@ -66,7 +77,7 @@ pub async fn serve(listener: TcpListener, router: Router, connections_max: usize
             refuse(&stream);
             continue;
         };
-        let (server, requests) = (Arc::clone(&server), Requests { router: router.clone(), peer: Peer(peer) });
+        let (server, requests) = (Arc::clone(&server), Requests { doors: doors.clone(), peer: Peer(peer) });
         let stopping = stopping.clone();
         lifecycle.spawn_one("API connection", async move {
             if prepare(&stream).is_ok() {
@@ -120,10 +131,10 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-/// The requests of one connection, on their way to the router.
+/// The requests of one connection, on their way to a door.
 #[derive(Clone)]
 struct Requests {
-    router: Router,
+    doors: Doors,
     peer: Peer,
 }
 
@@ -134,8 +145,10 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
+        let Doors { is_grpc, grpc, rest } = &self.doors;
+        let mut router = if is_grpc(request.headers()) { grpc.clone() } else { rest.clone() };
         // A router is always ready.
-        Box::pin(self.router.clone().call(request.map(Body::new)))
+        Box::pin(router.call(request.map(Body::new)))
     }
 }
 

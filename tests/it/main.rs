@@ -15,3 +15,4 @@ mod server;
 mod session;
 mod statistics;
 mod support;
+mod tokens;
