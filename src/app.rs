@@ -105,7 +105,7 @@ impl Server {
         let (upkeep, keeper) = proxy::Upkeep::new(prober.clone(), PAGE_FRESH_FOR);
         let observed = Arc::new(Observed { table: Arc::clone(&table), prober, reports: reports.clone() });
         let store = Sqlite::open(&config.store_url).await?;
-        let (registry, writer) = registry::open(store, publisher, observed, config.limits)
+        let (registry, writer) = registry::open(store, publisher, observed, config.limits, config.grants.clone())
             .await
             .with_context(|| format!("cannot read the store {}", config.store_url))?;
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// A module, the modules it may name, and the libraries with a home of their own that it may name.
 const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["imbl", "http", "idna", "jiff", "serde_json"]),
-    ("registry", &["domain", "clock"], &["tokio", "arc_swap", "serde", "serde_json", "tracing"]),
+    ("registry", &["domain", "clock"], &["tokio", "arc_swap", "serde", "serde_json", "tracing", "ipnet"]),
     ("traffic", &["domain"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),
     ("store", &["domain", "registry"], &["sqlx", "serde", "serde_json", "tracing", "http"]),
     (
@@ -40,6 +40,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "flate2",
         ],
     ),
+    ("access", &["domain"], &[]),
     ("chance", &[], &[]),
     ("clock", &["domain"], &[]),
     ("lifecycle", &[], &["tokio", "tracing"]),
