@@ -277,11 +277,12 @@ impl Write for Bounded<'_> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::sync::Arc;
 
     use flate2::read::GzDecoder;
 
     use super::*;
-    use crate::domain::{Kind, Target, Time};
+    use crate::domain::{Event, Happened, InstanceName, Kind, ServiceName, SessionKey, Target, Time};
     use crate::registry::views::{RouteStatus, RouteView};
 
     fn head<'a>(word: &'static str, transaction: Option<&'a str>, form: Form<'a>) -> Head<'a> {
@@ -333,14 +334,21 @@ mod tests {
     #[test]
     fn what_is_told_has_the_payload_of_its_type() {
         let told = |told: Told| lines(|to| to.told(&told));
-        assert_eq!(told(Told::Event(Event::ConfigApplied { revision: 3 })), "EVENT|config_applied|{\"revision\":3}\n");
-        assert_eq!(told(Told::Event(Event::StagedConfigExpired)), "EVENT|staged_config_expired|{}\n");
-        assert_eq!(told(Told::Event(Event::DrainCompleted)), "EVENT|drain_completed|{}\n");
+        let event = |event: Event| {
+            Told::Event(Arc::new(Happened {
+                sequence: 7,
+                at: Time(0),
+                session: SessionKey(1),
+                service: ServiceName::parse("shop").unwrap(),
+                instance: InstanceName::parse("shop-1").unwrap(),
+                event,
+            }))
+        };
+        assert_eq!(told(event(Event::ConfigApplied { revision: 3 })), "EVENT|config_applied|{\"revision\":3}\n");
+        assert_eq!(told(event(Event::StagedConfigExpired)), "EVENT|staged_config_expired|{}\n");
+        assert_eq!(told(event(Event::DrainCompleted)), "EVENT|drain_completed|{}\n");
         let changed = Event::MaintenanceChanged { target: Target::Route(RouteId(1)), in_maintenance: true };
-        assert_eq!(
-            told(Told::Event(changed)),
-            "EVENT|maintenance_changed|{\"target\":\"r1\",\"in_maintenance\":true}\n"
-        );
+        assert_eq!(told(event(changed)), "EVENT|maintenance_changed|{\"target\":\"r1\",\"in_maintenance\":true}\n");
         assert_eq!(told(Told::Lagged(12)), "EVENT|lagged|{\"missed\":12}\n");
         assert_eq!((told(Told::Shutdown), told(Told::Close)), ("SHUTDOWN\n".to_owned(), String::new()));
     }
