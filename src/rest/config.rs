@@ -4,14 +4,25 @@ use axum::http::StatusCode;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
 
-use crate::registry::Query;
 use crate::registry::config::{ConfigApply, ConfigRollback};
+use crate::registry::{Answer, Query, Reply};
 
 use super::caller::{Caller, etag, json};
-use super::dto::config::{Applied, Apply, Diff};
+use super::dto::config::{Applied, Apply, Configuration, Diff};
 use super::dto::values::{ETag, IfMatchTag};
 use super::extract::{BodyOrDefault, IfMatch};
 use super::problem::Problem;
+
+/// Shows the active and the staged configuration
+#[utoipa::path(get, path = "/v1/session/config", operation_id = "getConfig", tag = "config",
+    security(("session" = [])),
+    responses((status = 200, description = "Both, whole.", body = Configuration, headers(("ETag" = ETag, description = "The revision.")))))]
+pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
+    match caller.registry.answer(&Query::ConfigGet(caller.session.clone()))? {
+        Answer::Config(view) => Ok(([(ETAG, etag(view.revision))], json(StatusCode::OK, &view)).into_response()),
+        _ => Err(Problem::fault()),
+    }
+}
 
 /// Checks whether what is staged could be applied
 #[utoipa::path(post, path = "/v1/session/config/validate", operation_id = "validateConfig", tag = "config",
@@ -37,12 +48,12 @@ pub(super) async fn validate(caller: Caller) -> Result<Response, Problem> {
     ))]
 pub(super) async fn apply(
     caller: Caller,
-    IfMatch(_expected): IfMatch,
+    IfMatch(expected): IfMatch,
     BodyOrDefault(apply): BodyOrDefault<Apply>,
 ) -> Result<Response, Problem> {
     let sections = apply.sections().ok_or_else(|| Problem::wrong("scopes", &"is empty; leave it out to apply all"))?;
-    caller.run(ConfigApply { session: caller.session.clone(), sections }).await?;
-    let revision = caller.revision()?;
+    let command = ConfigApply { session: caller.session.clone(), sections, expected };
+    let Reply::Applied(revision) = caller.run(command).await? else { return Err(Problem::fault()) };
     Ok(([(ETAG, etag(revision))], json(StatusCode::OK, &Applied { revision })).into_response())
 }
 

@@ -125,11 +125,15 @@ fn misread(place: &str, error: &serde_json::Error) -> Problem {
     let words = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
     let words = shortened(words.strip_suffix(&position).unwrap_or(&words));
-    let missing = words.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-    match (missing, place) {
-        (Some(field), ".") => Problem::wrong(field, &"is missing"),
-        (Some(field), place) => Problem::wrong(&format!("{place}.{field}"), &"is missing"),
-        (None, place) => Problem::wrong(place, &words),
+    let named = |beginning| words.strip_prefix(beginning).and_then(|rest: &str| rest.strip_suffix('`'));
+    let (field, what) = match (named("missing field `"), named("duplicate field `")) {
+        (Some(field), _) => (field, "is missing"),
+        (_, Some(field)) => (field, "stands twice"),
+        (None, None) => return Problem::wrong(place, &words),
+    };
+    match place {
+        "." => Problem::wrong(field, &what),
+        place => Problem::wrong(&format!("{place}.{field}"), &what),
     }
 }
 
@@ -274,7 +278,7 @@ mod tests {
         let (field, detail) = limit("{\n  \"requests\": ,\n}").await;
         assert_eq!((field.as_str(), detail.as_str()), ("", "the body is not JSON: expected value at line 2 column 15"));
         let (_, detail) = limit("{\"requests\":1,\"window\":\"1s\"} x").await;
-        assert_eq!(detail, "the body is not JSON: trailing characters at line 1 column 31");
+        assert_eq!(detail, "the body is not JSON: trailing characters at line 1 column 30");
         let (_, detail) = limit("{\"requests\"").await;
         assert!(detail.contains("EOF while parsing an object at line 1 column 11"), "{detail}");
     }
@@ -287,7 +291,7 @@ mod tests {
             (r#"{"requests":"x","window":"1s"}"#, "requests", "expected a whole number from 1 to 1000000"),
             (r#"{"requests":1,"window":"1x"}"#, "window", "`1x` is not a positive duration"),
             (r#"{"requests":1}"#, "window", "is missing"),
-            (r#"{"requests":1,"requests":1}"#, "requests", "duplicate field"),
+            (r#"{"requests":1,"requests":1}"#, "requests", "stands twice"),
             (r#"{"requests":1,"window":"1s","foo":1}"#, "foo", "unknown field `foo`"),
             ("[1,\"1s\"]", "", "expected a JSON object"),
             ("null", "", "expected a JSON object"),

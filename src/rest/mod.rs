@@ -9,9 +9,12 @@ mod caller;
 mod config;
 mod docs;
 pub mod dto;
+mod events;
 mod extract;
 mod openapi;
 mod operations;
+mod operator;
+mod overview;
 mod problem;
 mod routes;
 mod sessions;
@@ -31,6 +34,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::Operators;
 use crate::lifecycle::Lifecycle;
 use crate::registry::Registry;
 
@@ -63,6 +67,7 @@ struct Door(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
+    operators: Arc<Operators>,
     lifecycle: Lifecycle,
     settings: Settings,
 }
@@ -76,9 +81,9 @@ impl Deref for Door {
 }
 
 /// The routes of this door. What a request begins and does not await is a task of `lifecycle`.
-pub fn router(registry: Registry, lifecycle: Lifecycle, settings: Settings) -> Router {
+pub fn router(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycle, settings: Settings) -> Router {
     let cors = cors(&settings.cors);
-    let door = Door(Arc::new(Inner { registry, lifecycle, settings }));
+    let door = Door(Arc::new(Inner { registry, operators, lifecycle, settings }));
     let (calls, api) = calls().split_for_parts();
     let router = calls
         .merge(docs::routes(openapi::finish(api)))
@@ -110,6 +115,7 @@ fn calls() -> OpenApiRouter<Door> {
         .routes(routes!(settings::set_rate_limit))
         .routes(routes!(settings::set_circuit_breaker, operations::get_circuit_breaker))
         .routes(routes!(operations::reset_circuit_breaker))
+        .routes(routes!(config::get))
         .routes(routes!(config::validate))
         .routes(routes!(config::apply))
         .routes(routes!(config::rollback))
@@ -119,11 +125,22 @@ fn calls() -> OpenApiRouter<Door> {
         .routes(routes!(operations::enter_maintenance, operations::exit_maintenance))
         .routes(routes!(operations::get_stats))
         .routes(routes!(operations::test_backend))
+        .routes(routes!(events::subscribe))
+        .routes(routes!(events::unsubscribe))
+        .routes(routes!(overview::get))
+        .routes(routes!(overview::list_instances))
+        .routes(routes!(overview::get_instance, operator::evict))
+        .routes(routes!(overview::list_routes))
+        .routes(routes!(overview::list_stats))
+        .routes(routes!(overview::explain))
+        .routes(routes!(events::watch))
+        .routes(routes!(operator::start_drain, operator::cancel_drain))
+        .routes(routes!(operator::enter_maintenance, operator::exit_maintenance))
 }
 
 /// Whether requests should come here: not any more once the server is to stop.
 async fn ready(State(door): State<Door>) -> Response {
-    if door.lifecycle.stopping().is_cancelled() {
+    if door.registry.is_stopping() || door.lifecycle.stopping().is_cancelled() {
         return Problem::stopping().into_response();
     }
     (StatusCode::OK, "ok").into_response()

@@ -33,6 +33,8 @@ use super::problem::{MEDIA_TYPE, Problem, Reason};
         (name = "settings", description = "What is set for routes. Staged until applied."),
         (name = "config", description = "What is staged, as a whole."),
         (name = "operations", description = "A running session: breakers, drain, maintenance, statistics."),
+        (name = "events", description = "What happens, as it happens."),
+        (name = "operators", description = "All instances, for operators and dashboards. Session ids never appear."),
     ),
 )]
 struct Head;
@@ -46,6 +48,10 @@ pub(super) fn head() -> OpenApi {
         SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(words)).build())
     };
     components.add_security_scheme("session", bearer("The `session_id` of the registration."));
+    components.add_security_scheme(
+        "operator",
+        bearer("An operator token. While the server has none, operators are answered on loopback, without a token."),
+    );
     add::<Problem>(components);
     add::<Reason>(components);
     // Values that only paths, query strings and other values refer to.
@@ -55,6 +61,13 @@ pub(super) fn head() -> OpenApi {
     add::<values::HeaderName>(components);
     add::<values::OptionName>(components);
     add::<values::Route>(components);
+    add::<values::Service>(components);
+    add::<values::Instance>(components);
+    add::<super::dto::events::TopicList>(components);
+    add::<super::dto::operator::InstanceRef>(components);
+    add::<super::dto::operator::RequestHost>(components);
+    add::<super::dto::operator::RequestPath>(components);
+    add::<super::dto::operator::Method>(components);
     add::<values::ETag>(components);
     add::<values::IfMatchTag>(components);
     api

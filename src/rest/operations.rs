@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use crate::domain::Target;
+use crate::domain::{Subject, Target};
 use crate::registry::operations::{self, DrainCancel, DrainStart, MaintEnter, MaintExit, StatsGet};
 use crate::registry::operations::{CircuitBreakerReset, CircuitBreakerStatus};
 use crate::registry::{Command, Query, Reply};
@@ -67,10 +67,12 @@ pub(super) async fn get_drain(caller: Caller) -> Result<Response, Problem> {
     security(("session" = [])), request_body = StartDrain,
     responses((status = 200, description = "The drain runs.", body = Draining)))]
 pub(super) async fn start_drain(caller: Caller, Body(drain): Body<StartDrain>) -> Result<Response, Problem> {
-    draining(&caller.run(DrainStart { session: caller.session.clone(), span: drain.duration.0 }).await?)
+    draining(
+        &caller.run(DrainStart { subject: Subject::Session(caller.session.clone()), span: drain.duration.0 }).await?,
+    )
 }
 
-fn draining(reply: &Reply) -> Result<Response, Problem> {
+pub(super) fn draining(reply: &Reply) -> Result<Response, Problem> {
     match reply {
         Reply::DrainUntil(time) => Ok(json(StatusCode::OK, &Draining { completes_at: time.to_string() })),
         _ => Err(Problem::fault()),
@@ -85,7 +87,7 @@ fn draining(reply: &Reply) -> Result<Response, Problem> {
         (status = 409, description = "No drain is in progress."),
     ))]
 pub(super) async fn cancel_drain(caller: Caller) -> Result<StatusCode, Problem> {
-    caller.done(DrainCancel { session: caller.session.clone() }).await
+    caller.done(DrainCancel { subject: Subject::Session(caller.session.clone()) }).await
 }
 
 /// Shows which routes are in maintenance
@@ -102,7 +104,7 @@ pub(super) async fn get_maintenance(caller: Caller) -> Result<Response, Problem>
 #[utoipa::path(put, path = "/v1/session/maintenance/{target}", operation_id = "enterMaintenance", tag = "operations",
     security(("session" = [])), params(PlacesPath), request_body = Option<EnterMaintenance>,
     responses(
-        (status = 202, description = "They are in maintenance; a `maintenance_changed` event says so."),
+        (status = 202, description = "They are in maintenance; a `maintenance_changed` event says so, a `maintenance_failed` event that the page does not answer."),
         (status = 404, description = "There is no such route in this session."),
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]
@@ -113,7 +115,7 @@ pub(super) async fn enter_maintenance(
     BodyOrDefault(enter): BodyOrDefault<EnterMaintenance>,
 ) -> Result<StatusCode, Problem> {
     let page = enter.page_url.map(|page| page.0);
-    accepted(&door, MaintEnter { session: caller.session, places: target.0, page }).await
+    accepted(&door, MaintEnter { subject: Subject::Session(caller.session), places: target.0, page }).await
 }
 
 /// Asks to take routes out of maintenance
@@ -122,7 +124,7 @@ pub(super) async fn enter_maintenance(
 #[utoipa::path(delete, path = "/v1/session/maintenance/{target}", operation_id = "exitMaintenance", tag = "operations",
     security(("session" = [])), params(PlacesPath),
     responses(
-        (status = 202, description = "A `maintenance_changed` event says when they have left it."),
+        (status = 202, description = "A `maintenance_changed` event says when they have left it, a `maintenance_failed` event that they have not."),
         (status = 404, description = "There is no such route in this session."),
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]
@@ -131,7 +133,7 @@ pub(super) async fn exit_maintenance(
     caller: Caller,
     Segments(PlacesPath { target }): Segments<PlacesPath>,
 ) -> Result<StatusCode, Problem> {
-    accepted(&door, MaintExit { session: caller.session, places: target.0 }).await
+    accepted(&door, MaintExit { subject: Subject::Session(caller.session), places: target.0 }).await
 }
 
 /// Has a maintenance request decided, and its outcome awaited in the background.
@@ -165,7 +167,10 @@ pub(super) async fn get_stats(caller: Caller, Asked(asked): Asked<StatsQuery>) -
 /// Tries a backend, for 5 s at most
 #[utoipa::path(post, path = "/v1/session/backend-tests", operation_id = "testBackend", tag = "operations",
     security(("session" = [])), request_body = BackendTest,
-    responses((status = 200, description = "How it was found; that it does not answer is no error.", body = BackendFound)))]
+    responses(
+        (status = 200, description = "How it was found; that it does not answer is no error.", body = BackendFound),
+        (status = 403, description = "The registration token does not allow it."),
+    ))]
 pub(super) async fn test_backend(caller: Caller, Body(test): Body<BackendTest>) -> Result<Response, Problem> {
     let test = operations::BackendTest { session: caller.session.clone(), backend: test.backend_url.0 };
     Ok(json(StatusCode::OK, &caller.registry.test_backend(&test).await?))

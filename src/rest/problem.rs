@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::access::Denied;
 use crate::domain::{Error, Kind};
 
 /// The media type of every refusal.
@@ -111,11 +112,6 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, Reason::Unauthenticated, detail)
     }
 
-    /// Whoever asks may not.
-    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, Reason::Forbidden, detail)
-    }
-
     /// There is nothing under this path.
     pub(super) fn no_such_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, Reason::NotFound, "there is nothing under this path; see /docs")
@@ -159,7 +155,7 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        if error == Error::invalid_session() {
+        if error.is_invalid_session() {
             return Self::unauthenticated(
                 "invalid session: it has ended or never was; register with POST /v1/sessions",
             );
@@ -169,12 +165,23 @@ impl From<Error> for Problem {
             Kind::NotFound => (StatusCode::NOT_FOUND, Reason::NotFound),
             Kind::AlreadyExists => (StatusCode::CONFLICT, Reason::AlreadyExists),
             Kind::Conflict => (StatusCode::CONFLICT, Reason::Conflict),
+            Kind::Stale => (StatusCode::PRECONDITION_FAILED, Reason::Stale),
+            Kind::Denied => (StatusCode::FORBIDDEN, Reason::Forbidden),
             Kind::Refused => (StatusCode::CONFLICT, Reason::Refused),
             Kind::Limited => (StatusCode::TOO_MANY_REQUESTS, Reason::Limited),
             Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable),
             Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal),
         };
         Self { field: error.field().map(str::to_owned), ..Self::new(status, kind, error.to_string()) }
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthenticated(words) => Self::unauthenticated(words),
+            Denied::Forbidden(words) => Self::new(StatusCode::FORBIDDEN, Reason::Forbidden, words),
+        }
     }
 }
 

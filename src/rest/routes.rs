@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::domain::RouteId;
-use crate::registry::routes::{RouteAdd, RouteAddBulk, RouteRemove, RouteUpdate};
-use crate::registry::{Command, Query, Reply};
+use crate::registry::routes::{RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
+use crate::registry::{Query, Reply};
 
 use super::caller::{Caller, json};
 use super::dto::routes::{NewRoute, RouteAdded, RouteChange, RouteEntry, RouteOfMany, RoutePath, Staged};
@@ -27,6 +27,7 @@ pub(super) async fn list(caller: Caller) -> Result<Response, Problem> {
     request_body = NewRoute,
     responses(
         (status = 201, description = "It is staged.", body = RouteAdded),
+        (status = 403, description = "The registration token does not allow it."),
         (status = 429, description = "The session has too many routes."),
     ))]
 pub(super) async fn add(caller: Caller, Body(route): Body<NewRoute>) -> Result<Response, Problem> {
@@ -41,6 +42,7 @@ pub(super) async fn add(caller: Caller, Body(route): Body<NewRoute>) -> Result<R
     security(("session" = [])), request_body = Vec<NewRoute>,
     responses(
         (status = 201, description = "They are staged; in the order of the request.", body = Vec<RouteOfMany>),
+        (status = 403, description = "The registration token does not allow it."),
         (status = 429, description = "The session has too many routes."),
     ))]
 pub(super) async fn add_bulk(caller: Caller, Bodies(routes): Bodies<NewRoute>) -> Result<Response, Problem> {
@@ -60,6 +62,7 @@ fn one_of_many(id: RouteId) -> RouteOfMany {
     security(("session" = [])), params(RoutePath), request_body = RouteChange,
     responses(
         (status = 204, description = "It is staged."),
+        (status = 403, description = "The registration token does not allow it."),
         (status = 404, description = "There is no such route in this session."),
         (status = 409, description = "The route is staged for removal."),
     ))]
@@ -68,16 +71,12 @@ pub(super) async fn update(
     Segments(RoutePath { route_id }): Segments<RoutePath>,
     Body(change): Body<RouteChange>,
 ) -> Result<StatusCode, Problem> {
-    let of = |field| Command::from(RouteUpdate { session: caller.session.clone(), id: route_id.0, field });
-    let commands: Vec<Command> = change.fields().into_iter().map(of).collect();
-    if commands.is_empty() {
+    let fields = change.fields();
+    if fields.is_empty() {
         return Err(Problem::invalid("nothing to change; name backend_url, priority, domains or path"));
     }
-    // The values are good: what is left to refuse, that there is no such route, hits the first as it hits the rest.
-    for reply in caller.registry.execute(commands).await {
-        reply?;
-    }
-    Ok(StatusCode::NO_CONTENT)
+    let field = RouteField::Several(fields);
+    caller.done(RouteUpdate { session: caller.session.clone(), id: route_id.0, field }).await
 }
 
 /// Stages the removal of a route and of all that is set for it

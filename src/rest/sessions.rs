@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
 
-use crate::domain::ConnectionId;
+use crate::domain::{Secret, Subject};
 use crate::registry::sessions::{ClientShutdown, Reconnect, Register};
 use crate::registry::{Query, Reply};
 
@@ -24,6 +24,7 @@ use super::problem::Problem;
     security(()),
     responses(
         (status = 201, description = "The session is open.", body = Registered),
+        (status = 403, description = "The registration token is missing, or does not allow it."),
         (status = 429, description = "There are too many sessions."),
     ))]
 pub(super) async fn register(State(door): State<Door>, Body(new): Body<NewSession>) -> Result<Response, Problem> {
@@ -33,7 +34,8 @@ pub(super) async fn register(State(door): State<Door>, Body(new): Body<NewSessio
         maintenance_port: new.maintenance_port.0,
         metadata: new.metadata.0,
         nonce: (door.settings.nonce)(),
-        connection: ConnectionId(u64::MAX),
+        connection: None,
+        token: new.token.as_deref().map(Secret::new),
     };
     match door.registry.execute_one(command.into()).await? {
         Reply::Registered(id) => Ok(json(StatusCode::CREATED, &Registered { session_id: id.reveal().to_owned() })),
@@ -58,7 +60,7 @@ pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
 #[utoipa::path(delete, path = "/v1/session", operation_id = "endSession", tag = "sessions", security(("session" = [])),
     responses((status = 204, description = "It has ended.")))]
 pub(super) async fn end(caller: Caller) -> Result<StatusCode, Problem> {
-    caller.done(ClientShutdown { session: caller.session.clone(), connection: ConnectionId(u64::MAX) }).await
+    caller.done(ClientShutdown { subject: Subject::Session(caller.session.clone()), connection: None }).await
 }
 
 /// Takes the session up again
@@ -70,7 +72,7 @@ pub(super) async fn end(caller: Caller) -> Result<StatusCode, Problem> {
         (status = 410, description = "It has ended, or never was: register anew."),
     ))]
 pub(super) async fn reconnect(State(door): State<Door>, Bearer(session): Bearer) -> Result<StatusCode, Problem> {
-    let command = Reconnect { session, connection: ConnectionId(u64::MAX) };
+    let command = Reconnect { session, connection: None };
     match door.registry.execute_one(command.into()).await? {
         Reply::Gone => Err(Problem::gone()),
         _ => Ok(StatusCode::NO_CONTENT),

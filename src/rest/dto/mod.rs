@@ -5,8 +5,10 @@
 //! only their description. What must hold: a pattern or bound in the description is what is accepted.
 
 pub mod config;
+pub mod events;
 pub mod numbers;
 pub mod operations;
+pub mod operator;
 pub mod patterns;
 pub mod routes;
 pub mod sessions;

@@ -102,6 +102,19 @@ numbers! {
     Seconds(u32) is "Seconds", 1 => 31_622_400, as 30;
 }
 
+/// A whole number in a query string: digits and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digits(pub u64);
+
+impl<'de> Deserialize<'de> for Digits {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = if digits { text.parse().ok() } else { None };
+        number.map(Self).ok_or_else(|| D::Error::custom("must be a whole number"))
+    }
+}
+
 /// A duration: Go-style text, or a number of seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Duration(pub Span);

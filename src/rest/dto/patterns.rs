@@ -11,26 +11,32 @@ const LABEL: &str = "[A-Za-z0-9_-]{1,63}";
 const IPV6: &str = r"\[(([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|::1?)\]";
 const PORT: &str = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})";
 const REVISION: &str = r#""(0|[1-9][0-9]{0,18})""#;
+/// A host has at most 253 characters.
+const HOST_NOT_TOO_LONG: &str = "(?![^:/?]{254})";
 /// A route id; larger ones than any session has are left out.
 const ROUTE: &str = "r[1-9][0-9]{0,8}";
 
 /// Characters of a path but the dot; `without` are left out.
 fn path_class(without: &str) -> String {
-    r"A-Za-z0-9_~!$&'()*+,;=:@%-".chars().filter(|c| !without.contains(*c)).collect()
+    r"A-Za-z0-9_~!$&'()*+,;=:@%".chars().filter(|c| !without.contains(*c)).collect()
 }
 
 /// Segments that are neither `.` nor `..`.
 fn path(without: &str) -> String {
     let class = path_class(without);
-    format!(r"(/(\.{{0,2}}[{class}][{class}.]*|\.{{3}}[{class}.]*)?)+")
+    format!(r"(/(\.{{0,2}}[{class}-][{class}.-]*|\.{{3}}[{class}.-]*)?)+")
 }
 
 fn host() -> String {
     format!(r"(({LABEL}\.)*{LABEL}\.?|{IPV6})")
 }
 
+fn domain() -> String {
+    format!(r"(\*|(\*\.)?({LABEL}\.)*{LABEL}\.?|{IPV6})")
+}
+
 fn origin() -> String {
-    format!("(https?|wss?)://{}(:{PORT})?", host())
+    format!("(https?|wss?)://{HOST_NOT_TOO_LONG}{}(:{PORT})?", host())
 }
 
 macro_rules! patterns {
@@ -48,7 +54,7 @@ patterns! {
     /// `ALL` or `r1`.
     TARGET = format!("(ALL|{ROUTE})");
     /// `shop.example`, `*.shop.example`, `*`.
-    DOMAIN = format!(r"(\*|(\*\.)?({LABEL}\.)*{LABEL}\.?|{IPV6})");
+    DOMAIN = domain();
     /// `/api`.
     PATH = path("");
     /// `http://10.0.0.7:3000/base`.
@@ -56,7 +62,7 @@ patterns! {
     /// `http://pages.example/down?for=shop`.
     PAGE = format!(r"{}({}(\?[A-Za-z0-9_~!$&'()*+,;=:@%./-]*)?)?", origin(), path("@"));
     /// A list of targets, paths and domains.
-    PLACES = format!("({place})(,({place}))*", place = format!(r"{}|(\*\.)?{}", path(","), host()));
+    PLACES = format!("({place})(,({place}))*", place = format!("{}|{}", path(","), domain()));
     /// A response header's name, but those that belong to the connection.
     HEADER_NAME = format!("(?!({FRAMING})$)[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,128}}");
     /// A response header's value.
@@ -65,6 +71,19 @@ patterns! {
     ETAG = REVISION;
     /// `"3"` or `*`.
     IF_MATCH = format!(r"(\*|{REVISION})");
+    /// Types of events.
+    TOPICS = {
+        let kinds = crate::domain::EventKind::TOPICS.map(crate::domain::EventKind::name).join("|");
+        format!("(all|{kinds})(,(all|{kinds}))*")
+    };
+    /// `shop/shop-1`.
+    INSTANCE_REF = format!("[^|/{HIDDEN}]{{1,128}}/[^|{HIDDEN}]{{1,128}}");
+    /// `shop.example:8080`.
+    REQUEST_HOST = format!("{}(:[0-9]{{0,5}})?", host());
+    /// A path in a request.
+    REQUEST_PATH = "/[!-~]*";
+    /// `GET`.
+    METHOD = "[0-9A-Za-z!#$%&'*+.^_`|~-]{1,32}";
     /// A duration, at most 363 days of the 366 that are taken.
     DURATION = format!("({SPANS})");
 }
@@ -95,7 +114,7 @@ mod tests {
     /// Draws what matches `pattern` and has `read` take it.
     fn all_taken(pattern: &str, bytes_max: usize, read: impl Fn(String) -> Result<(), String>) {
         let inner = pattern.trim_start_matches('^').trim_end_matches('$').to_owned();
-        let inner = inner.replace(&format!("(?!({FRAMING})$)"), "");
+        let inner = inner.replace(&format!("(?!({FRAMING})$)"), "").replace(HOST_NOT_TOO_LONG, "");
         // The Rust spelling of a code point; there are no surrogates in Rust text.
         let inner = inner.replace(r"\u", r"\x").replace(r"-\xd7ff\xe000", "");
         let inner = regex_points(&inner);
@@ -127,9 +146,9 @@ mod tests {
         all_taken(&ROUTE_ID, 64, reads::<Route>);
         all_taken(&TARGET, 64, reads::<Target>);
         all_taken(&PATH, 2048, reads::<Path>);
-        all_taken(&BACKEND, 300, reads::<Backend>);
-        all_taken(&PAGE, 300, reads::<Page>);
-        all_taken(&PLACES, 300, reads::<Places>);
+        all_taken(&BACKEND, 250, reads::<Backend>);
+        all_taken(&PAGE, 250, reads::<Page>);
+        all_taken(&PLACES, 250, reads::<Places>);
         all_taken(&HEADER_NAME, 128, reads::<HeaderName>);
         all_taken(&HEADER_VALUE, 8192, reads::<HeaderText>);
         all_taken(&DURATION, 64, reads::<Duration>);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::numbers::Port;
+use super::present;
 use super::values::{About, Instance, Service};
 
 /// An instance that opens a session.
@@ -26,6 +27,10 @@ pub struct NewSession {
     /// Shown to operators.
     #[serde(default)]
     pub metadata: About,
+    /// The registration token, where the server asks for one.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, write_only)]
+    pub token: Option<String>,
 }
 
 /// A session that was opened.

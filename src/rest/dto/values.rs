@@ -13,8 +13,8 @@ use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder,
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::{
-    BackendUrl, Error, HeaderKey, Host, InstanceName, Metadata, OptionKey, Options, PageUrl, PathPrefix, RouteId,
-    Section, ServiceName, Topics, VALUE_BYTES_MAX, header_value,
+    BackendUrl, Error, EventKind, HeaderKey, Host, InstanceName, Metadata, OptionKey, Options, PageUrl, PathPrefix,
+    RouteId, Section, ServiceName, Topics, VALUE_BYTES_MAX, header_value,
 };
 use crate::registry::operations::Place;
 
@@ -22,14 +22,7 @@ use super::patterns;
 
 /// A refusal as the JSON reader passes it on.
 pub(super) fn refusal<E: serde::de::Error>(error: &Error) -> E {
-    E::custom(words(error))
-}
-
-/// The sentence without the field.
-fn words(error: &Error) -> String {
-    let all = error.to_string();
-    let field = error.field().map(|field| format!("{field}: ")).unwrap_or_default();
-    all.strip_prefix(&field).unwrap_or(&all).to_owned()
+    E::custom(error.message())
 }
 
 pub(super) fn text(pattern: Option<&str>, lengths: (usize, usize), description: &str, example: &str) -> ObjectBuilder {
@@ -173,7 +166,7 @@ pub struct OptionName(pub OptionKey);
 impl<'de> Deserialize<'de> for OptionName {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let key = OptionKey::parse(&String::deserialize(from)?).map_err(|error| refusal(&error))?;
-        if matches!(Options::default().set(key.as_str(), ""), Ok(false)) {
+        if !Options::knows(key.as_str()) {
             let shown: String = key.as_str().chars().take(40).collect();
             return Err(D::Error::custom(format!("there is no option `{shown}`")));
         }
@@ -230,7 +223,7 @@ impl<'de> Deserialize<'de> for Topic {
 
 impl PartialSchema for Topic {
     fn schema() -> RefOr<Schema> {
-        let kinds = crate::domain::EventKind::ALL.map(crate::domain::EventKind::name);
+        let kinds = EventKind::TOPICS.map(EventKind::name);
         choice(["all"].into_iter().chain(kinds), "A type of event, or `all`.", "config_applied")
     }
 }
@@ -319,7 +312,7 @@ mod tests {
     #[test]
     fn the_options_that_are_listed_are_those_that_mean_something() {
         for key in OPTIONS {
-            assert_ne!(Options::default().set(key, "?"), Ok(false), "{key}");
+            assert!(Options::knows(key), "{key}");
             serde_json::from_value::<OptionName>(key.into()).unwrap();
         }
         let refused = serde_json::from_value::<OptionName>("foo".into()).unwrap_err();
