@@ -19,6 +19,24 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         &["tokio", "serde", "serde_json", "tracing", "socket2", "flate2"],
     ),
     (
+        "grpc",
+        &["domain", "registry", "access", "lifecycle"],
+        &[
+            "tokio",
+            "tracing",
+            "serde_json",
+            "http",
+            "http_body",
+            "axum", // what tonic's own router is
+            "tonic",
+            "tonic_health",
+            "tonic_reflection",
+            "tonic_types",
+            "prost",
+            "prost_types",
+        ],
+    ),
+    (
         "proxy",
         &["domain", "traffic", "chance", "clock", "lifecycle"],
         &[
@@ -57,6 +75,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("access", &["domain"], &[]),
+    ("api", &["access", "lifecycle"], &["tokio", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"]),
     ("chance", &[], &[]),
     ("clock", &["domain"], &[]),
     ("lifecycle", &[], &["tokio", "tracing"]),
@@ -70,6 +89,14 @@ const WIRING: &[&str] = &["app", "lib", "main"];
 /// The libraries that the table above speaks of.
 const LIBRARIES: &[&str] = &[
     "tokio",
+    "axum",
+    "tonic",
+    "tonic_health",
+    "tonic_reflection",
+    "tonic_types",
+    "prost",
+    "prost_types",
+    "tower",
     "sqlx",
     "hyper",
     "hyper_util",

@@ -139,11 +139,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn reply(&mut self, asked: Asked<'_>, reply: Reply) {
         self.replies.reply(asked.head, &reply);
-        match (reply, asked.head.form, asked.place) {
-            (Reply::Maintenance(verification), Form::Outcome(target), Some(place)) => {
-                self.verify(verification, target.to_owned(), place);
-            }
-            _ => {}
+        if let (Reply::Maintenance(verification), Form::Outcome(target), Some(place)) =
+            (reply, asked.head.form, asked.place)
+        {
+            self.verify(verification, target.to_owned(), place);
         }
     }
 

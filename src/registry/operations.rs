@@ -146,12 +146,29 @@ pub enum Place {
 }
 
 impl Place {
+    /// The most of them that one request may name: each is looked for among all routes of the session.
+    pub const LIST_MAX: usize = 1024;
+
     /// Reads `ALL`, `r1`, `/admin` or `shop.example`, several of them separated by commas.
     ///
     /// # Errors
-    /// `Invalid` for anything else.
+    /// `Invalid` for anything else, and for more than [`Place::LIST_MAX`].
     pub fn parse_list(text: &str) -> Result<Vec<Self>, Error> {
-        text.split(',').map(str::trim).map(Self::parse).collect()
+        Self::gather(text.split(',').map(str::trim))
+    }
+
+    /// As [`Place::parse_list`], for words that come one by one; a path among them may hold a comma.
+    ///
+    /// # Errors
+    /// `Invalid` if one of them is wrong, there is none, or there are more than [`Place::LIST_MAX`].
+    pub fn gather<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, Error> {
+        let places: Vec<Self> =
+            words.into_iter().take(Self::LIST_MAX + 1).map(Self::parse).collect::<Result<_, Error>>()?;
+        match places.len() {
+            0 => Err(Error::invalid("target", "at least one is needed; ALL is every route")),
+            1..=Self::LIST_MAX => Ok(places),
+            _ => Err(Error::invalid("target", format!("at most {} at once", Self::LIST_MAX))),
+        }
     }
 
     fn parse(text: &str) -> Result<Self, Error> {

@@ -4,6 +4,7 @@ mod applying;
 mod operating;
 mod serving;
 mod staging;
+mod streams;
 
 use std::sync::Arc;
 

@@ -120,6 +120,10 @@ fn a_place_that_no_route_has_is_refused() {
         assert!(world.run(MaintExit { subject: session.clone().into(), places }).is_err(), "{place}");
     }
     assert!(Place::parse_list("r1,,r2").is_err());
+    assert!(Place::gather([]).is_err());
+    assert_eq!(Place::gather(["/a,b"]).unwrap(), [Place::Path("/a,b".parse_path())]);
+    let many = |count: usize| Place::parse_list(&vec!["r1"; count].join(","));
+    assert!(many(Place::LIST_MAX).is_ok() && many(Place::LIST_MAX + 1).is_err());
 }
 
 #[test]
