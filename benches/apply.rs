@@ -13,7 +13,9 @@ use signalbox::registry::config::ConfigApply;
 use signalbox::registry::routes::{NewRoute, RouteAdd};
 use signalbox::registry::sessions::Register;
 use signalbox::registry::views::{BreakerNumbers, RouteNumbers};
-use signalbox::registry::{self, Boxed, Fetched, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, Traffic};
+use signalbox::registry::{
+    self, Boxed, Fetched, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, Traffic, Trust,
+};
 use signalbox::traffic::{Defaults, Table};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -139,7 +141,7 @@ impl Traffic for Nobody {
         0
     }
 
-    fn get<'a>(&'a self, _: &'a PageUrl, _: Span) -> Boxed<'a, Result<Fetched, String>> {
+    fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
         Box::pin(async { Err("nobody answers".to_owned()) })
     }
 }

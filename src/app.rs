@@ -22,7 +22,7 @@ use crate::domain::{Catalog, Change, Event, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
 use crate::registry::observe::Observe;
 use crate::registry::views::{BreakerNumbers, RouteNumbers};
-use crate::registry::{self, Boxed, Command, Fetched, Publish, Registry, Traffic};
+use crate::registry::{self, Boxed, Command, Fetched, Publish, Registry, Traffic, Trust};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
 use crate::{chance, pipe, proxy};
@@ -296,11 +296,25 @@ impl Traffic for Observed {
         self.table.load().in_flight(session)
     }
 
-    fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span) -> Boxed<'a, Result<Fetched, String>> {
+    fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span, trust: Trust) -> Boxed<'a, Result<Fetched, String>> {
+        let trust = self.trust(trust);
         Box::pin(async move {
-            let fetched = self.prober.get(page, timeout, proxy::Trust::Reported).await?;
+            let fetched = self.prober.get(page, timeout, trust).await?;
             Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: fetched.tls_valid })
         })
+    }
+}
+
+impl Observed {
+    fn trust(&self, trust: Trust) -> proxy::Trust {
+        let (session, route) = match trust {
+            Trust::Required => return proxy::Trust::Required,
+            Trust::Reported => return proxy::Trust::Reported,
+            Trust::AsRoute(session, route) => (session, route),
+        };
+        let table = self.table.load();
+        let waived = table.endpoint(session, route).is_some_and(|endpoint| !endpoint.options().tls_verify);
+        if waived { proxy::Trust::Waived } else { proxy::Trust::Required }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::domain::{Catalog, ConnectionId, Error, Kind, PageUrl, PathPrefix, Spa
 
 pub use calls::{Answer, Call, Command, Query, Reply};
 pub use operations::Verification;
-pub use ports::{Boxed, Fetched, Loaded, Publish, Store, StoreError, Traffic};
+pub use ports::{Boxed, Fetched, Loaded, Publish, Store, StoreError, Traffic, Trust};
 pub use watch::{Outbox, Told};
 pub use writer::{Writer, open};
 
@@ -116,7 +116,7 @@ impl Registry {
     pub async fn test_backend(&self, test: &BackendTest) -> Result<BackendView, Error> {
         self.answer(&Query::Ping(test.session.clone()))?;
         let page = PageUrl::of_backend(&test.backend, &PathPrefix::root());
-        Ok(match self.traffic.get(&page, Span::from_secs(5)).await {
+        Ok(match self.traffic.get(&page, Span::from_secs(5), Trust::Reported).await {
             Ok(fetched) => BackendView::Reachable {
                 reachable: true,
                 response_time_ms: fetched.took.millis(),

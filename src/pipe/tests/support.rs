@@ -13,7 +13,7 @@ use super::super::{Settings, serve};
 use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
 use crate::registry::views::{BreakerNumbers, RouteNumbers};
-use crate::registry::{Boxed, Fetched, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, open};
+use crate::registry::{Boxed, Fetched, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, Trust, open};
 
 /// What the fakes have seen, and how they are to behave.
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl Traffic for World {
         0
     }
 
-    fn get<'a>(&'a self, page: &'a PageUrl, _: Span) -> Boxed<'a, Result<Fetched, String>> {
+    fn get<'a>(&'a self, page: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
         self.asked.lock().unwrap().push(page.as_str().to_owned());
         let answer = if self.answers.load(Ordering::Relaxed) {
             Ok(Fetched { status: 200, took: Span::from_millis(3), tls_valid: false })
