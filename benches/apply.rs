@@ -14,7 +14,7 @@ use signalbox::registry::routes::{NewRoute, RouteAdd};
 use signalbox::registry::sessions::Register;
 use signalbox::registry::views::{BreakerNumbers, RouteNumbers};
 use signalbox::registry::{
-    self, Boxed, Fetched, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, Traffic, Trust,
+    self, Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, Traffic, Trust,
 };
 use signalbox::traffic::{Defaults, Table};
 use tokio::runtime::{Builder, Runtime};
@@ -67,7 +67,8 @@ impl World {
     fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let stop = CancellationToken::new();
-        let opened = registry::open(Nowhere, Shown(Table::default()), Arc::new(Nobody), Limits::default());
+        let opened =
+            registry::open(Nowhere, Shown(Table::default()), Arc::new(Nobody), Limits::default(), Grants::default());
         let (registry, writer) = runtime.block_on(opened).expect("an empty registry");
         runtime.spawn(writer.run(stop.clone()));
         let register = Register {
@@ -76,7 +77,8 @@ impl World {
             maintenance_port: 0,
             metadata: Metadata::default(),
             nonce: 1,
-            connection: ConnectionId(1),
+            connection: Some(ConnectionId(1)),
+            token: None,
         };
         let Ok(Reply::Registered(session)) = runtime.block_on(registry.execute_one(register.into())) else {
             panic!("not registered")
@@ -96,7 +98,7 @@ impl World {
     }
 
     fn apply(&self) {
-        let apply = ConfigApply { session: self.session.clone(), sections: Sections::ALL };
+        let apply = ConfigApply { session: self.session.clone(), sections: Sections::ALL, expected: None };
         self.runtime.block_on(self.registry.execute_one(apply.into())).expect("applied");
     }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use signalbox::domain::{
-    BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, Maintenance, Metadata, OptionKey, PathPrefix, Route,
-    RouteId, Sections, ServiceName, SessionId, SessionKey, Target, Time, Topics,
+    BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, OptionKey, PathPrefix, Route, RouteId, Sections,
+    ServiceName, SessionKey, Target, Time,
 };
 use signalbox::lifecycle::Lifecycle;
 use signalbox::proxy::{Checker, Reports, Tls};
@@ -135,19 +135,6 @@ fn route(id: u32, port: u16) -> Edit {
 
 fn head() -> Arc<Head> {
     let instance = InstanceName::parse("shop-1").expect("a name");
-    Arc::new(Head {
-        id: SessionId::new(&instance, Time(0), 1),
-        service: ServiceName::parse("shop").expect("a name"),
-        instance,
-        maintenance_port: 0,
-        metadata: Metadata::default(),
-        connected_at: Time(0),
-        next_route: 1,
-        revision: 0,
-        last_apply: None,
-        drain: None,
-        maintenance: Maintenance::default(),
-        topics: Topics::default(),
-        replaced: None,
-    })
+    let service = ServiceName::parse("shop").expect("a name");
+    Arc::new(Head::opened(service, instance, 1, Time(0)))
 }

@@ -225,7 +225,16 @@ impl Server {
     fn start(folder: &Path) -> Self {
         let store = format!("sqlite://{}", folder.join("signalbox.db").display());
         let mut child = Command::new(env!("CARGO_BIN_EXE_signalbox"))
-            .args(["--pipe-listen", "127.0.0.1:0", "--proxy-http", "127.0.0.1:0", "--store-url", &store])
+            .args([
+                "--pipe-listen",
+                "127.0.0.1:0",
+                "--api-listen",
+                "127.0.0.1:0",
+                "--proxy-http",
+                "127.0.0.1:0",
+                "--store-url",
+                &store,
+            ])
             .args(["--log-level", "error"])
             .stdout(Stdio::piped())
             .spawn()

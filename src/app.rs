@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Operators;
 use crate::config::{Config, Unmatched};
 use crate::domain::{Catalog, Change, Event, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
@@ -25,7 +26,7 @@ use crate::registry::views::{BreakerNumbers, RouteNumbers};
 use crate::registry::{self, Boxed, Command, Fetched, Publish, Registry, Traffic, Trust};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
-use crate::{chance, pipe, proxy};
+use crate::{api, chance, grpc, pipe, proxy};
 
 /// How long requests in flight may take once the server is to stop.
 const GRACE: Duration = Duration::from_secs(30);
@@ -70,6 +71,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 struct Server {
     store_url: String,
     pipe_address: SocketAddr,
+    api_address: SocketAddr,
     registry: Registry,
     proxy: proxy::Proxy,
     /// The pipe's listener and connections.
@@ -84,6 +86,10 @@ impl Server {
             .await
             .map_err(|error| taken("the pipe protocol", config.pipe.listen, "pipe.listen", "--pipe-listen", &error))?;
         let pipe_address = pipe_listener.local_addr()?;
+        let api_listener = TcpListener::bind(config.api.listen)
+            .await
+            .map_err(|error| taken("gRPC and REST", config.api.listen, "api.listen", "--api-listen", &error))?;
+        let api_address = api_listener.local_addr()?;
         let proxy_settings = proxy_settings(&config)?;
         let bound = proxy::Proxy::bind(&proxy_settings)
             .map_err(|error| taken("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
@@ -105,7 +111,7 @@ impl Server {
         let (upkeep, keeper) = proxy::Upkeep::new(prober.clone(), PAGE_FRESH_FOR);
         let observed = Arc::new(Observed { table: Arc::clone(&table), prober, reports: reports.clone() });
         let store = Sqlite::open(&config.store_url).await?;
-        let (registry, writer) = registry::open(store, publisher, observed, config.limits)
+        let (registry, writer) = registry::open(store, publisher, observed, config.limits, config.grants.clone())
             .await
             .with_context(|| format!("cannot read the store {}", config.store_url))?;
 
@@ -120,7 +126,9 @@ impl Server {
         let proxy = bound.start(table, reports, upkeep).context("cannot start the proxy's threads")?;
         let pipe = pipe::serve(pipe_listener, registry.clone(), pipe_settings(&config), doors.clone(), chance::bits);
         doors.spawn("pipe", pipe);
-        Ok(Self { store_url: config.store_url, pipe_address, registry, proxy, doors, core })
+        let typed = typed_doors(&registry, &config, &doors);
+        doors.spawn("API", api::serve(api_listener, typed, config.api.connections_max, doors.clone()));
+        Ok(Self { store_url: config.store_url, pipe_address, api_address, registry, proxy, doors, core })
     }
 
     /// Says where everything is, and what to type first.
@@ -130,6 +138,7 @@ impl Server {
         let page = format!(
             "Signalbox {version}
   pipe   {pipe}   services register here
+  api    {api}   gRPC and REST, pages about them at http://{api}/docs
   proxy  {proxy}   HTTP requests come in here
   store  {store}   {sessions} sessions, {routes} routes
 
@@ -139,6 +148,7 @@ Try it: serve something with `python3 -m http.server 3000`, then type into `nc {
   CONFIG_APPLY|SESSION_ID_FROM_THE_ACK
 and ask for it with `curl -H 'Host: shop.example' http://{proxy}/`",
             version = env!("CARGO_PKG_VERSION"),
+            api = self.api_address,
             store = self.store_url,
             host = pipe.ip(),
             port = pipe.port(),
@@ -172,6 +182,18 @@ and ask for it with `curl -H 'Host: shop.example' http://{proxy}/`",
 
 fn taken(what: &str, address: SocketAddr, key: &str, flag: &str, error: &std::io::Error) -> anyhow::Error {
     anyhow!("cannot listen on {address} for {what}: {error}; choose another address with {key} or {flag}")
+}
+
+/// gRPC and REST, on one port.
+fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> api::Doors {
+    let operators = Arc::new(Operators::new(&config.api.operator_tokens));
+    let max_body = config.api.max_body;
+    let grpc = grpc::Settings { max_body, nonce: chance::bits };
+    api::Doors {
+        is_grpc: grpc::is_call,
+        grpc: grpc::routes(registry.clone(), Arc::clone(&operators), lifecycle.clone(), grpc),
+        rest: axum::Router::new(),
+    }
 }
 
 fn proxy_settings(config: &Config) -> anyhow::Result<proxy::Settings> {

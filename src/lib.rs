@@ -4,11 +4,14 @@
 //! writer; `traffic` decides on requests. These three do no IO of their own. `store` keeps, `proxy` carries
 //! requests, `pipe` is the line protocol. `app` wires them together, and nothing else may name two of them.
 
+pub mod access;
+pub mod api;
 pub mod app;
 pub mod chance;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod grpc;
 pub mod lifecycle;
 pub mod pipe;
 pub mod proxy;

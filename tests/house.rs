@@ -10,13 +10,31 @@ use std::path::{Path, PathBuf};
 /// A module, the modules it may name, and the libraries with a home of their own that it may name.
 const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["imbl", "http", "idna", "jiff", "serde_json"]),
-    ("registry", &["domain", "clock"], &["tokio", "arc_swap", "serde", "serde_json", "tracing"]),
+    ("registry", &["domain", "clock"], &["tokio", "arc_swap", "serde", "serde_json", "tracing", "ipnet"]),
     ("traffic", &["domain"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),
     ("store", &["domain", "registry"], &["sqlx", "serde", "serde_json", "tracing", "http"]),
     (
         "pipe",
         &["domain", "registry", "clock", "lifecycle"],
         &["tokio", "serde", "serde_json", "tracing", "socket2", "flate2"],
+    ),
+    (
+        "grpc",
+        &["domain", "registry", "access", "lifecycle"],
+        &[
+            "tokio",
+            "tracing",
+            "serde_json",
+            "http",
+            "http_body",
+            "axum", // what tonic's own router is
+            "tonic",
+            "tonic_health",
+            "tonic_reflection",
+            "tonic_types",
+            "prost",
+            "prost_types",
+        ],
     ),
     (
         "proxy",
@@ -40,6 +58,8 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "flate2",
         ],
     ),
+    ("access", &["domain"], &[]),
+    ("api", &["access", "lifecycle"], &["tokio", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"]),
     ("chance", &[], &[]),
     ("clock", &["domain"], &[]),
     ("lifecycle", &[], &["tokio", "tracing"]),
@@ -53,6 +73,14 @@ const WIRING: &[&str] = &["app", "lib", "main"];
 /// The libraries that the table above speaks of.
 const LIBRARIES: &[&str] = &[
     "tokio",
+    "axum",
+    "tonic",
+    "tonic_health",
+    "tonic_reflection",
+    "tonic_types",
+    "prost",
+    "prost_types",
+    "tower",
     "sqlx",
     "hyper",
     "hyper_util",

@@ -21,7 +21,16 @@ pub fn start(home: &Path, name: &str, backend: &str, settings: &[&str]) -> (Proc
     let mut program = Command::new("taskset");
     program
         .args(["-c", "0", env!("CARGO_BIN_EXE_signalbox"), "--proxy-workers", "1", "--store-url", &store])
-        .args(["--pipe-listen", "127.0.0.1:0", "--proxy-http", "127.0.0.1:0", "--log-level", "error"])
+        .args([
+            "--pipe-listen",
+            "127.0.0.1:0",
+            "--api-listen",
+            "127.0.0.1:0",
+            "--proxy-http",
+            "127.0.0.1:0",
+            "--log-level",
+            "error",
+        ])
         .stdout(Stdio::piped());
     let mut process = Process(program.spawn().expect("the program runs"));
     let mut said = BufReader::new(process.0.stdout.take().expect("its output is piped")).lines().map_while(Result::ok);

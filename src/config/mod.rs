@@ -6,19 +6,21 @@
 mod sections;
 mod values;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
-use crate::domain::{HeaderKey, Options, Span};
+use crate::domain::{HeaderKey, Options, Secret, Span};
+use crate::registry::{Grant, Grants};
 
 pub use sections::{LogFormat, Unmatched};
 
-use sections::{PipeSection, ProxySection, Sections, SessionSection};
+use sections::{ApiSection, PipeSection, ProxySection, Sections, SessionSection, TokenSection};
 use values::Network;
 
 /// The command line.
@@ -52,8 +54,12 @@ struct Flags {
 pub struct Config {
     /// The pipe door.
     pub pipe: Pipe,
+    /// The API port.
+    pub api: Api,
     /// The proxy.
     pub proxy: Proxy,
+    /// Registration tokens.
+    pub grants: Grants,
     /// Where the store is.
     pub store_url: String,
     /// The registry's bounds.
@@ -87,6 +93,21 @@ pub struct Pipe {
     pub idle_timeout: Span,
     /// Connections at once.
     pub connections_max: usize,
+}
+
+/// The API port.
+#[derive(Debug)]
+pub struct Api {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What operators show; none for those who sit at this machine.
+    pub operator_tokens: Vec<Secret>,
+    /// Bytes of a request body or message.
+    pub max_body: usize,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Origins whose pages may call it from a browser.
+    pub cors: Vec<String>,
 }
 
 /// The proxy.
@@ -136,21 +157,28 @@ impl Sections {
     fn over(self, below: Self) -> Self {
         Self {
             pipe: self.pipe.over(below.pipe),
+            api: self.api.over(below.api),
             proxy: self.proxy.over(below.proxy),
             store: self.store.over(below.store),
             session: self.session.over(below.session),
             backends: self.backends.over(below.backends),
             log: self.log.over(below.log),
-            // The defaults stand in the file alone.
+            // These stand in the file alone.
             defaults: below.defaults,
+            tokens: below.tokens,
         }
     }
 
     fn complete(self) -> anyhow::Result<Config> {
-        let limits = self.session.limits();
+        let mut limits = self.session.limits();
+        if let Some(most) = self.api.streams_max {
+            limits.streams_max = most.0;
+        }
         let config = Config {
             pipe: self.pipe.complete(),
+            api: self.api.complete()?,
             proxy: self.proxy.complete(),
+            grants: grants(self.tokens)?,
             store_url: self.store.url.unwrap_or_else(|| "sqlite://signalbox.db".to_owned()),
             limits,
             deny: match self.backends.deny {
@@ -166,11 +194,81 @@ impl Sections {
         if config.proxy.workers > 1024 {
             bail!("proxy.workers: {} are too many; at most 1024, 0 for one per core", config.proxy.workers);
         }
-        if config.pipe.listen == config.proxy.http && config.pipe.listen.port() != 0 {
-            bail!("pipe.listen and proxy.http are both {}; give each its own port", config.pipe.listen);
-        }
+        config.apart()?;
         Ok(config)
     }
+}
+
+impl Config {
+    /// Refuses two doors on one address.
+    fn apart(&self) -> anyhow::Result<()> {
+        let doors =
+            [("pipe.listen", self.pipe.listen), ("api.listen", self.api.listen), ("proxy.http", self.proxy.http)];
+        for (at, (key, address)) in doors.iter().enumerate() {
+            let twin = doors.iter().skip(at + 1).find(|(_, other)| other == address && address.port() != 0);
+            if let Some((other, _)) = twin {
+                bail!("{key} and {other} are both {address}; give each its own port");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn grants(tokens: Vec<TokenSection>) -> anyhow::Result<Grants> {
+    let mut names = BTreeSet::new();
+    for token in &tokens {
+        if !names.insert(token.name.0.as_str()) {
+            bail!("tokens: there are two called {}; give each its own name", token.name.0);
+        }
+    }
+    let grant = |token: TokenSection| Grant {
+        name: token.name.0,
+        secret: token.sha256.0,
+        services: token.services.into_iter().map(|rule| rule.0).collect(),
+        domains: token.domains.into_iter().map(|domain| domain.0).collect(),
+        path_prefixes: token.path_prefixes.into_iter().map(|prefix| prefix.0).collect(),
+        backends: networks(token.backends),
+        max_routes: token.max_routes.map(|count| count.0),
+    };
+    Ok(tokens.into_iter().map(grant).collect::<Vec<_>>().into())
+}
+
+impl ApiSection {
+    fn complete(self) -> anyhow::Result<Api> {
+        let mut operator_tokens: Vec<Secret> =
+            self.operator_tokens.unwrap_or_default().into_iter().map(|token| token.0).collect();
+        if let Some(path) = &self.operator_tokens_file {
+            operator_tokens.extend(tokens_in(path)?);
+        }
+        let listen = self.listen.map_or(loopback(8182), |address| address.0);
+        if !listen.ip().is_loopback() && operator_tokens.is_empty() && !self.insecure.unwrap_or(false) {
+            bail!(
+                "api.listen: other machines reach {listen}, and there is no operator token; set api.operator_tokens \
+                 or api.operator_tokens_file, or else api.insecure = true"
+            );
+        }
+        Ok(Api {
+            listen,
+            operator_tokens,
+            max_body: self.max_body.map_or(1024 * 1024, |size| size.0),
+            connections_max: self.connections_max.map_or(12_000, |count| count.0),
+            cors: self.cors.unwrap_or_default().into_iter().map(|origin| origin.0).collect(),
+        })
+    }
+}
+
+/// The tokens that stand in a file, one a line; empty lines and those that begin with `#` are none.
+fn tokens_in(path: &Path) -> anyhow::Result<Vec<Secret>> {
+    let told = || format!("api.operator_tokens_file: cannot use {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(told)?;
+    let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let token =
+        |(at, line)| values::operator_token(line).map_err(|why| anyhow!("line {}: {why}", at + 1)).with_context(told);
+    let tokens: Vec<Secret> = lines.map(token).collect::<Result<_, _>>()?;
+    if tokens.is_empty() {
+        return Err(anyhow!("it holds no token")).with_context(told);
+    }
+    Ok(tokens)
 }
 
 fn networks(list: Vec<Network>) -> Vec<IpNet> {
@@ -241,7 +339,7 @@ mod tests {
     #[test]
     fn nothing_given_is_a_configuration_that_works() {
         let config = load("", &[]).unwrap();
-        assert_eq!((config.pipe.listen.port(), config.proxy.http.port()), (8181, 8080));
+        assert_eq!((config.pipe.listen.port(), config.api.listen.port(), config.proxy.http.port()), (8181, 8182, 8080));
         assert_eq!(config.store_url, "sqlite://signalbox.db");
         assert!(config.proxy.trusted_proxies.is_empty());
     }
@@ -268,6 +366,10 @@ mod tests {
             ("[defaults.headers]\nconnection = \"x\"\n", ":", "belongs to the connection"),
             ("[tls]\n", ":1:", "unknown field `tls`"),
             ("[pipe\n", ":1:", "TOML parse error"),
+            ("[api]\noperator_tokens = [\"short\"]\n", ":2:", "at least 16 visible ASCII characters"),
+            ("[api]\ncors = [\"*\"]\n", ":2:", "is not an origin"),
+            ("[[tokens]]\nname = \"a\"\nsha256 = \"12\"\n", ":3:", "64 hexadecimal digits"),
+            ("[[tokens]]\nname = \"a\"\n", ":1:", "missing field `sha256`"),
             ("[log]\nlevel = \"lou=d=er\"\n", ":2:", "not a log level"),
         ];
         for (file, line, expected) in wrong {
@@ -283,6 +385,29 @@ mod tests {
         let config = load(file, &[]).unwrap();
         assert_eq!(config.default_options.retries, 3);
         assert_eq!(config.default_headers[0].0.as_str(), "x-frame-options");
+    }
+
+    #[test]
+    fn the_api_is_open_to_other_machines_only_with_a_token_or_on_purpose() {
+        let open = "[api]\nlisten = \"0.0.0.0:8182\"\n";
+        assert!(load(open, &[]).unwrap_err().contains("there is no operator token"));
+        assert!(load(&format!("{open}insecure = true\n"), &[]).is_ok());
+        assert!(load(open, &["--api-insecure"]).is_ok());
+        assert!(load(open, &["--api-operator-tokens", "0123456789abcdef"]).is_ok());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        std::fs::write(&file, "# ours\n\n0123456789abcdef\nfedcba9876543210\n").unwrap();
+        assert_eq!(load(open, &["--api-operator-tokens-file", path]).unwrap().api.operator_tokens.len(), 2);
+        std::fs::write(&file, "# ours\nshort\n").unwrap();
+        assert!(load(open, &["--api-operator-tokens-file", path]).is_err());
+    }
+
+    #[test]
+    fn registration_tokens_stand_in_the_file_each_with_a_name_of_its_own() {
+        let token =
+            format!("[[tokens]]\nname = \"team-a\"\nsha256 = \"{}\"\ndomains = [\"*.a.example\"]\n", "ab".repeat(32));
+        assert!(load(&token, &[]).is_ok());
+        assert!(load(&format!("{token}{token}"), &[]).unwrap_err().contains("two called team-a"));
     }
 
     #[test]

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use super::values::{Address, Count, DefaultHeaders, DefaultOptions, Filter, Network, Size, Timespan};
+use super::values::{
+    Address, Count, DefaultHeaders, DefaultOptions, Domain, Filter, Network, OperatorToken, Origin, Prefix,
+    ServiceRule, Sha256, Size, Timespan, TokenLabel,
+};
 
 /// What the file may hold. Unknown keys are refused.
 #[derive(Debug, Default, Args, Deserialize)]
@@ -15,6 +18,8 @@ use super::values::{Address, Count, DefaultHeaders, DefaultOptions, Filter, Netw
 pub(super) struct Sections {
     #[command(flatten)]
     pub(super) pipe: PipeSection,
+    #[command(flatten)]
+    pub(super) api: ApiSection,
     #[command(flatten)]
     pub(super) proxy: ProxySection,
     #[command(flatten)]
@@ -27,6 +32,8 @@ pub(super) struct Sections {
     pub(super) log: LogSection,
     #[arg(skip)]
     pub(super) defaults: DefaultsSection,
+    #[arg(skip)]
+    pub(super) tokens: Vec<TokenSection>,
 }
 
 macro_rules! sections {
@@ -64,6 +71,32 @@ sections! {
         /// Connections at once [default: 10000]
         #[arg(id = "pipe-connections-max", long = "pipe-connections-max", env = "SIGNALBOX_PIPE_CONNECTIONS_MAX", value_name = "COUNT")]
         connections_max: Count,
+    }
+    ApiSection {
+        /// Where gRPC and REST are spoken [default: 127.0.0.1:8182]
+        #[arg(id = "api-listen", long = "api-listen", env = "SIGNALBOX_API_LISTEN", value_name = "ADDRESS")]
+        listen: Address,
+        /// What operators show as bearer, several separated by commas [default: none, they are answered on loopback only]
+        #[arg(id = "api-operator-tokens", long = "api-operator-tokens", env = "SIGNALBOX_API_OPERATOR_TOKENS", value_name = "TOKENS", value_delimiter = ',', hide_env_values = true)]
+        operator_tokens: Vec<OperatorToken>,
+        /// A file of further operator tokens, one a line
+        #[arg(id = "api-operator-tokens-file", long = "api-operator-tokens-file", env = "SIGNALBOX_API_OPERATOR_TOKENS_FILE", value_name = "FILE")]
+        operator_tokens_file: PathBuf,
+        /// Start without operator tokens on an address that other machines reach [default: false]
+        #[arg(id = "api-insecure", long = "api-insecure", env = "SIGNALBOX_API_INSECURE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        insecure: bool,
+        /// The largest request body or message [default: 1MiB]
+        #[arg(id = "api-max-body", long = "api-max-body", env = "SIGNALBOX_API_MAX_BODY", value_name = "SIZE")]
+        max_body: Size,
+        /// Connections at once [default: 12000]
+        #[arg(id = "api-connections-max", long = "api-connections-max", env = "SIGNALBOX_API_CONNECTIONS_MAX", value_name = "COUNT")]
+        connections_max: Count,
+        /// Streams of events at once [default: 10000]
+        #[arg(id = "api-streams-max", long = "api-streams-max", env = "SIGNALBOX_API_STREAMS_MAX", value_name = "COUNT")]
+        streams_max: Count,
+        /// Origins whose pages may call the API from a browser [default: none]
+        #[arg(id = "api-cors", long = "api-cors", env = "SIGNALBOX_API_CORS", value_name = "ORIGINS", value_delimiter = ',')]
+        cors: Vec<Origin>,
     }
     ProxySection {
         /// Where HTTP requests come in [default: 127.0.0.1:8080]
@@ -124,6 +157,23 @@ sections! {
 pub(super) struct DefaultsSection {
     pub(super) headers: DefaultHeaders,
     pub(super) options: DefaultOptions,
+}
+
+/// A registration token.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenSection {
+    pub(super) name: TokenLabel,
+    pub(super) sha256: Sha256,
+    #[serde(default)]
+    pub(super) services: Vec<ServiceRule>,
+    #[serde(default)]
+    pub(super) domains: Vec<Domain>,
+    #[serde(default)]
+    pub(super) path_prefixes: Vec<Prefix>,
+    #[serde(default)]
+    pub(super) backends: Vec<Network>,
+    pub(super) max_routes: Option<Count>,
 }
 
 /// What a request gets that no route matches.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::domain::{Error, HeaderKey, Options, Span, header_value};
+use crate::domain::{
+    Error, Fingerprint, HeaderKey, Host, Options, PathPrefix, Secret, ServiceName, Span, TokenName, header_value,
+};
 
 macro_rules! values {
     ($($(#[$doc:meta])* $name:ident($inner:ty) = |$text:ident| $parse:expr;)+) => { $(
@@ -58,6 +60,32 @@ values! {
         format!("`{text}` is not a whole number from 1")
     });
 
+    /// What an operator shows.
+    OperatorToken(Secret) = |text| operator_token(text);
+
+    /// An origin, as browsers send it (RFC 6454 §6.2).
+    Origin(String) = |text| origin(text).then(|| text.to_owned()).ok_or_else(|| {
+        format!("`{text}` is not an origin; write https://dashboard.example or http://localhost:3000")
+    });
+
+    /// What a registration token is called.
+    TokenLabel(TokenName) = |text| TokenName::parse(text).map_err(|error| error.to_string());
+
+    /// What its secret is known by.
+    Sha256(Fingerprint) = |text| text.parse().map_err(|error: Error| error.to_string());
+
+    /// A service's name, or its beginning and a `*`.
+    ServiceRule(String) = |text| match ServiceName::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+
+    /// A domain, `*.` and a domain, or `*`.
+    Domain(Host) = |text| Host::parse(text).map_err(|error| error.to_string());
+
+    /// A path.
+    Prefix(PathPrefix) = |text| PathPrefix::parse(text).map_err(|error| error.to_string());
+
     /// What is logged.
     Filter(String) = |text| match text.parse::<tracing_subscriber::EnvFilter>() {
         Ok(_) => Ok(text.to_owned()),
@@ -67,6 +95,25 @@ values! {
 
 impl Copy for Timespan {}
 impl Copy for Count {}
+
+/// The fewest bytes of an operator's token: a short one is guessed.
+const OPERATOR_TOKEN_MIN: usize = 16;
+
+pub(super) fn operator_token(text: &str) -> Result<Secret, String> {
+    if text.len() < OPERATOR_TOKEN_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "an operator token needs at least {OPERATOR_TOKEN_MIN} visible ASCII characters; make one with `openssl rand -hex 32`"
+        ));
+    }
+    Ok(Secret::new(text))
+}
+
+fn origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*,".contains(&byte))
+    })
+}
 
 fn size(text: &str) -> Result<usize, String> {
     let mut options = Options::default();

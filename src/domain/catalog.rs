@@ -3,13 +3,14 @@
 //! Persistent maps: a clone shares everything, and changing the clone copies only the path to what changes.
 //! [`Catalog::absorb`] is the only way it changes.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap};
 
 use super::{
     Change, Config, ConnectionId, Edit, Error, Head, Host, InstanceName, PathPrefix, Route, RouteId, ServiceName,
-    Session, SessionId, SessionKey, Staged, Ticket, Time,
+    Session, SessionId, SessionKey, Staged, Subject, Ticket, Time,
 };
 
 /// What no two services may hold at once: a host and path at a priority.
@@ -62,6 +63,25 @@ impl Catalog {
         self.sessions.get(key).ok_or(Error::invalid_session())
     }
 
+    /// The session that a command is for.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub fn subject(&self, subject: &Subject) -> Result<&Arc<Session>, Error> {
+        match subject {
+            Subject::Session(id) => self.session(id.reveal()),
+            Subject::Instance(service, instance) => {
+                self.of_instance(service, instance).ok_or_else(|| Error::no_instance(service, instance))
+            }
+        }
+    }
+
+    /// The sessions that instances hold now, by service and instance, from the first behind `after`.
+    pub fn instances(&self, after: Option<(ServiceName, InstanceName)>) -> impl Iterator<Item = &Arc<Session>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.instances.range((from, Bound::Unbounded)).filter_map(|(_, key)| self.sessions.get(key))
+    }
+
     /// A session by its number, replaced ones included.
     pub fn by_key(&self, key: SessionKey) -> Option<&Arc<Session>> {
         self.sessions.get(&key)
@@ -80,6 +100,11 @@ impl Catalog {
     /// The session whose lines go to a connection.
     pub fn bound_to(&self, connection: ConnectionId) -> Option<&Arc<Session>> {
         self.bound.get(&connection).and_then(|key| self.sessions.get(key))
+    }
+
+    /// All sessions from the one numbered `first`, replaced ones included, oldest first.
+    pub fn sessions_from(&self, first: SessionKey) -> impl Iterator<Item = &Arc<Session>> {
+        self.sessions.range(first..).map(|(_, session)| session)
     }
 
     /// All sessions, replaced ones included, oldest first.

@@ -41,7 +41,7 @@ pub enum Change {
     Await(SessionKey, Pending),
     /// A maintenance request has its outcome, or was cancelled. Not stored.
     Settle(SessionKey, Ticket),
-    /// Traffic saw something that a session is told of. It is stored only as a step of the revision.
+    /// Something happened that is told of. It is stored only as a step of the revision: the event's number.
     Observed(SessionKey),
 }
 

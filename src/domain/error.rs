@@ -15,8 +15,12 @@ pub enum Kind {
     NotFound,
     /// What is to be created exists.
     AlreadyExists,
-    /// Somebody else holds what is asked for, or the state moved meanwhile.
+    /// Somebody else holds what is asked for.
     Conflict,
+    /// The state moved since the caller looked at it.
+    Stale,
+    /// The caller's token does not allow it.
+    Denied,
     /// Right in itself, but not in the present state.
     Refused,
     /// A bound was reached; its value stands in the message.
@@ -51,6 +55,16 @@ impl Error {
         Self { kind: Kind::NotFound, field: None, message: Cow::Borrowed("invalid session") }
     }
 
+    /// No such instance, for those who name it.
+    pub fn no_instance(service: &super::ServiceName, instance: &super::InstanceName) -> Self {
+        Self::new(Kind::NotFound, format!("no instance {service}/{instance}"))
+    }
+
+    /// Whether it says that the session does not exist.
+    pub fn is_invalid_session(&self) -> bool {
+        *self == Self::invalid_session()
+    }
+
     /// What kind of refusal this is.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -59,6 +73,11 @@ impl Error {
     /// The field that is wrong, for refusals of kind [`Kind::Invalid`] that are about one.
     pub fn field(&self) -> Option<&'static str> {
         self.field
+    }
+
+    /// The sentence, without the field.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// The same refusal, said of `field` instead (`domains` for a bad host in a list, say).

@@ -1,8 +1,8 @@
 //! What a session can be told of without asking.
 
-use super::{BreakerState, Error, RouteId, Target};
+use super::{BreakerState, Error, InstanceName, RouteId, ServiceName, SessionKey, Target, Time};
 
-/// The types of events that a session can subscribe to.
+/// The types of events. A session can subscribe to those of [`EventKind::TOPICS`]; operators hear of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventKind {
     /// A certificate was replaced.
@@ -21,11 +21,25 @@ pub enum EventKind {
     ConfigApplied,
     /// Staged changes were dropped for their age.
     StagedConfigExpired,
+    /// A maintenance request came to nothing. Told to streams; on the pipe whoever asked is answered.
+    MaintenanceFailed,
+    /// An instance registered.
+    InstanceRegistered,
+    /// An instance has a connection again.
+    InstanceConnected,
+    /// An instance lost its connection.
+    InstanceDisconnected,
+    /// An instance is gone, and its routes.
+    InstanceEnded,
+    /// An instance began to drain.
+    DrainStarted,
+    /// A drain was taken back.
+    DrainCancelled,
 }
 
 impl EventKind {
-    /// All of them.
-    pub const ALL: [EventKind; 8] = [
+    /// Those that a session can subscribe to.
+    pub const TOPICS: [EventKind; 8] = [
         EventKind::CertRenewed,
         EventKind::GlobalConfigChanged,
         EventKind::BackendHealthChanged,
@@ -47,6 +61,13 @@ impl EventKind {
             EventKind::MaintenanceChanged => "maintenance_changed",
             EventKind::ConfigApplied => "config_applied",
             EventKind::StagedConfigExpired => "staged_config_expired",
+            EventKind::MaintenanceFailed => "maintenance_failed",
+            EventKind::InstanceRegistered => "instance_registered",
+            EventKind::InstanceConnected => "instance_connected",
+            EventKind::InstanceDisconnected => "instance_disconnected",
+            EventKind::InstanceEnded => "instance_ended",
+            EventKind::DrainStarted => "drain_started",
+            EventKind::DrainCancelled => "drain_cancelled",
         }
     }
 }
@@ -62,11 +83,11 @@ impl Topics {
     /// `Invalid` for a type that does not exist.
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text == "all" {
-            return Ok(EventKind::ALL.into_iter().fold(Topics::default(), Topics::with));
+            return Ok(EventKind::TOPICS.into_iter().fold(Topics::default(), Topics::with));
         }
-        let known = EventKind::ALL.into_iter().find(|kind| kind.name() == text);
+        let known = EventKind::TOPICS.into_iter().find(|kind| kind.name() == text);
         known.map(|kind| Topics::default().with(kind)).ok_or_else(|| {
-            let names = EventKind::ALL.map(EventKind::name).join(", ");
+            let names = EventKind::TOPICS.map(EventKind::name).join(", ");
             Error::invalid("event_type", format!("`{}` is not one of all, {names}", super::time::shortened(text)))
         })
     }
@@ -89,6 +110,11 @@ impl Topics {
         Topics(self.0 & !other.0)
     }
 
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether `kind` is among them.
     pub fn contains(self, kind: EventKind) -> bool {
         self.0 & (1 << kind as u16) != 0
@@ -96,7 +122,7 @@ impl Topics {
 
     /// Their names, for the store.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        EventKind::ALL.into_iter().filter(move |kind| self.contains(*kind)).map(EventKind::name)
+        EventKind::TOPICS.into_iter().filter(move |kind| self.contains(*kind)).map(EventKind::name)
     }
 }
 
@@ -135,6 +161,33 @@ pub enum Event {
         /// What it is now.
         state: BreakerState,
     },
+    /// What a maintenance request waited for did not answer in time, or a newer request took its place.
+    MaintenanceFailed {
+        /// What it was for.
+        target: Target,
+        /// Whether it is in maintenance all the same.
+        in_maintenance: bool,
+        /// Why.
+        reason: &'static str,
+    },
+    /// It was opened; one that the instance had before is replaced.
+    InstanceRegistered,
+    /// A connection was bound to it again.
+    InstanceConnected,
+    /// Its connection ended, or let go of it.
+    InstanceDisconnected,
+    /// It ended.
+    InstanceEnded {
+        /// Why: `shut down`, `evicted` or `expired`.
+        reason: &'static str,
+    },
+    /// It began to drain.
+    DrainStarted {
+        /// When it is to be complete.
+        until: Time,
+    },
+    /// Its drain was taken back.
+    DrainCancelled,
 }
 
 impl Event {
@@ -147,8 +200,33 @@ impl Event {
             Event::StagedConfigExpired => EventKind::StagedConfigExpired,
             Event::BackendHealthChanged { .. } => EventKind::BackendHealthChanged,
             Event::CircuitStateChanged { .. } => EventKind::CircuitStateChanged,
+            Event::MaintenanceFailed { .. } => EventKind::MaintenanceFailed,
+            Event::InstanceRegistered => EventKind::InstanceRegistered,
+            Event::InstanceConnected => EventKind::InstanceConnected,
+            Event::InstanceDisconnected => EventKind::InstanceDisconnected,
+            Event::InstanceEnded { .. } => EventKind::InstanceEnded,
+            Event::DrainStarted { .. } => EventKind::DrainStarted,
+            Event::DrainCancelled => EventKind::DrainCancelled,
         }
     }
+}
+
+/// An event in its place among all that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Happened {
+    /// Its number: the registry's revision with it. No two events have the same, later ones have higher ones,
+    /// also after a restart; not every number is an event's.
+    pub sequence: u64,
+    /// When.
+    pub at: Time,
+    /// To which session.
+    pub session: SessionKey,
+    /// Of which service.
+    pub service: ServiceName,
+    /// Of which instance.
+    pub instance: InstanceName,
+    /// What.
+    pub event: Event,
 }
 
 #[cfg(test)]

@@ -36,6 +36,18 @@ impl Host {
         }
     }
 
+    /// Whether it is for requests to `name`, which is in the spelling of routes.
+    pub fn covers(&self, name: &str) -> bool {
+        match self {
+            Host::Exact(own) => **own == *name,
+            Host::Below(base) => {
+                let label = name.strip_suffix(&**base).and_then(|rest| rest.strip_suffix('.'));
+                label.is_some_and(|label| !label.is_empty())
+            }
+            Host::Any => true,
+        }
+    }
+
     /// Reads a comma-separated list, without repeats, in the order given.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod operations;
 mod options;
 mod path;
 mod route;
+mod secret;
 mod session;
 mod settings;
 mod time;
@@ -23,13 +24,16 @@ pub use catalog::{Catalog, Claim, Claimants};
 pub use change::Change;
 pub use config::{Config, Difference, Edit, Section, Sections, Tally};
 pub use error::{Error, Kind};
-pub use event::{Event, EventKind, Topics};
+pub use event::{Event, EventKind, Happened, Topics};
 pub use host::Host;
-pub use names::{ConnectionId, InstanceName, Metadata, RouteId, ServiceName, SessionId, SessionKey, Target};
+pub use names::{
+    ConnectionId, InstanceName, Metadata, RouteId, ServiceName, SessionId, SessionKey, Subject, Target, TokenName,
+};
 pub use operations::{Drain, Maintenance, MaintenanceEntry, Pending, PendingKind, Ticket};
 pub use options::{LoadBalancing, Options};
 pub use path::PathPrefix;
 pub use route::Route;
+pub use secret::{Fingerprint, Secret};
 pub use session::{Head, Pulse, Session, Staged};
 pub use settings::{
     Breaker, BreakerState, HeaderKey, HealthCheck, OptionKey, RateLimit, VALUE_BYTES_MAX, count, header_value,

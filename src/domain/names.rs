@@ -1,10 +1,13 @@
 //! Names and numbers by which things are known.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Error, Kind};
+use serde_json::value::RawValue;
+
+use super::{Error, Kind, Secret};
 
 /// The only credential a plain client has: `<instance>-<unix milliseconds>-<32 hex digits>`.
 ///
@@ -89,7 +92,34 @@ macro_rules! names {
     )+ };
 }
 
+/// Whom a command is for, in the words of the one who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A client, by its own credential.
+    Session(SessionId),
+    /// An operator, by name.
+    Instance(ServiceName, InstanceName),
+}
+
+impl From<SessionId> for Subject {
+    fn from(session: SessionId) -> Self {
+        Subject::Session(session)
+    }
+}
+
+impl Subject {
+    /// The session that asks for itself, whose activity that is; an operator's word is nobody's activity.
+    pub fn session(&self) -> Option<&SessionId> {
+        match self {
+            Subject::Session(session) => Some(session),
+            Subject::Instance(..) => None,
+        }
+    }
+}
+
 names! {
+    /// What a registration token is called; no secret.
+    TokenName, "name";
     /// What a service is called; its instances share this name, and may share routes.
     ServiceName, "service";
     /// One running copy of a service: a host name, a container name, an address.
@@ -200,6 +230,19 @@ impl Metadata {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The metadata without its key `token`, and the secret that stood there.
+    ///
+    /// # Errors
+    /// `Invalid` when `token` is there and is no text.
+    pub fn without_token(&self) -> Result<(Self, Option<Secret>), Error> {
+        let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&self.0).unwrap_or_default();
+        let Some(token) = object.remove("token") else { return Ok((self.clone(), None)) };
+        let secret: String = serde_json::from_str(token.get()).map_err(|_| Error::invalid("token", "must be text"))?;
+        // Texts and values that were JSON before are so still.
+        let rest = serde_json::to_string(&object).unwrap_or_else(|_| "{}".to_owned());
+        Ok((Self(rest.into()), Some(Secret::new(&secret))))
+    }
 }
 
 impl Default for Metadata {
@@ -211,6 +254,7 @@ impl Default for Metadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Fingerprint;
 
     #[test]
     fn a_session_id_never_shows_its_secret() {
@@ -236,6 +280,18 @@ mod tests {
         for bad in ["r0", "r01", "12", "r", "r-1", "r+1", "r99999999999", "R1", ""] {
             assert!(bad.parse::<RouteId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_token_is_taken_out_of_metadata() {
+        let given = Metadata::parse(r#"{"version": "1.4", "token": "s3cret", "n": 1.50}"#).unwrap();
+        let (kept, secret) = given.without_token().unwrap();
+        assert_eq!(kept.as_str(), r#"{"n":1.50,"version":"1.4"}"#);
+        let same = Fingerprint::of(&secret.unwrap()).is(&Fingerprint::of(&Secret::new("s3cret")));
+        assert!(same);
+        assert!(Metadata::parse(r#"{"token": 1}"#).unwrap().without_token().is_err());
+        let plain = Metadata::parse(r#"{ "b": 1, "a": 2 }"#).unwrap();
+        assert_eq!(plain.without_token().unwrap().0, plain, "what holds no token stays as it came");
     }
 
     #[test]

@@ -52,6 +52,14 @@ pub struct Options {
     pub tls_verify: bool,
 }
 
+impl Options {
+    /// Whether there is an option of this name.
+    pub fn knows(key: &str) -> bool {
+        // A known key says what is wrong with a value; of an unknown one every value is taken.
+        Self::default().set(key, "") != Ok(false)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

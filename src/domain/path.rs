@@ -48,6 +48,12 @@ impl PathPrefix {
         &self.0
     }
 
+    /// Whether a request's path is this prefix or below it, on whole segments.
+    pub fn covers(&self, path: &str) -> bool {
+        let prefix = &*self.0;
+        prefix == "/" || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// How many segments it has; the root has none.
     pub fn segments(&self) -> usize {
         if &*self.0 == "/" { 0 } else { self.0.bytes().filter(|byte| *byte == b'/').count() }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{
     Config, ConnectionId, Difference, Drain, InstanceName, Maintenance, Metadata, Pending, Route, RouteId, ServiceName,
-    SessionId, SessionKey, Time, Topics,
+    SessionId, SessionKey, Time, TokenName, Topics,
 };
 
 /// The part of a session that is kept as one row: everything but its configurations.
@@ -37,6 +37,8 @@ pub struct Head {
     pub topics: Topics,
     /// Set once a new registration of the instance took over: how long the routes still serve.
     pub replaced: Option<Time>,
+    /// The registration token it came with, when the server asked for one.
+    pub token: Option<TokenName>,
 }
 
 impl Head {
@@ -56,6 +58,7 @@ impl Head {
             maintenance: Maintenance::default(),
             topics: Topics::default(),
             replaced: None,
+            token: None,
         }
     }
 }

@@ -15,7 +15,6 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use crate::domain::Error;
 use crate::lifecycle::Lifecycle;
-use crate::registry::sessions::Disconnect;
 use crate::registry::{Outbox, Registry, Told};
 
 use super::Settings;
@@ -36,12 +35,10 @@ pub(super) struct Connection<S> {
     pub(super) lifecycle: Lifecycle,
     pub(super) parser: Parser,
     pub(super) replies: render::Lines,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
     /// Where maintenance requests leave their outcomes; each reserves its place when it is asked.
     pub(super) outcomes_in: mpsc::Sender<Box<Outcome>>,
     outcomes: mpsc::Receiver<Box<Outcome>>,
-    /// Whether it was ever bound to a session. Another connection may have taken that over since.
-    pub(super) was_bound: bool,
     /// Its session was shut down.
     pub(super) closing: bool,
 }
@@ -103,7 +100,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             outbox,
             outcomes_in,
             outcomes,
-            was_bound: false,
             closing: false,
         }
     }
@@ -111,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Runs until either side ends it. In words, for the log, what ended it.
     pub(super) async fn run(mut self) -> &'static str {
         let ended = AssertUnwindSafe(self.converse()).catch_unwind().await;
-        self.disconnect(ended.is_err()).await;
+        self.outbox.leave();
         let ended = ended.unwrap_or_else(|panic| resume_unwind(panic));
         let name = ended.as_ref().map_or("broken", |end| end.name());
         if let Ok(end) = ended {
@@ -173,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn holds_session(&self) -> bool {
-        self.was_bound && self.registry.catalog().bound_to(self.outbox.connection()).is_some()
+        self.outbox.was_bound() && self.registry.catalog().bound_to(self.outbox.connection()).is_some()
     }
 
     fn tell(&mut self, told: &Told) {
@@ -205,17 +201,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.replies.shrink();
         }
         Ok(())
-    }
-
-    /// Lets the session know that its connection ended. When the server stops, nobody is to know: after
-    /// the restart every session counts as disconnected anyway.
-    async fn disconnect(&mut self, panicked: bool) {
-        if (self.was_bound || panicked) && !self.lifecycle.stopping().is_cancelled() {
-            let disconnect = Disconnect { connection: self.outbox.connection() };
-            if let Err(error) = self.registry.execute_one(disconnect.into()).await {
-                tracing::warn!(%error, "a session was not told that its connection ended");
-            }
-        }
     }
 
     /// Writes what is left to say. A client that only stopped sending still hears of its maintenance requests.

@@ -11,8 +11,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
 
-use crate::domain::{Error, Event, RouteId};
-use crate::registry::views::BackendView;
+use crate::domain::{Error, RouteId};
+use crate::registry::views::{BackendView, EventView};
 use crate::registry::{Answer, Reply, Told};
 
 use super::parse::{Form, Refusal};
@@ -65,7 +65,7 @@ impl Lines {
     pub(super) fn reply(&mut self, head: Head<'_>, reply: &Reply) {
         match reply {
             Reply::Registered(id) => self.line(head, Some(id.reveal())),
-            Reply::Reconnected | Reply::Done | Reply::Maintenance(_) => self.line(head, None),
+            Reply::Reconnected | Reply::Done | Reply::Maintenance(_) | Reply::Applied(_) => self.line(head, None),
             Reply::Gone => self.line(Head { word: "REREGISTER", ..head }, None),
             Reply::RouteAdded(id) => self.line(head, Some(&id.to_string())),
             Reply::RoutesAdded(ids) => self.payload(head, &ids.iter().copied().map(Added::new).collect::<Vec<_>>()),
@@ -80,6 +80,8 @@ impl Lines {
             Answer::Session(view) => self.payload(head, view),
             Answer::Routes(views) => self.payload(head, views),
             Answer::Breaker(view) => self.payload(head, view),
+            // No line asks for it.
+            Answer::Config(view) => self.payload(head, view),
             Answer::Diff(view) => self.payload(head, view),
             Answer::Drain(view) => self.payload(head, view),
             Answer::Maintenance(view) => self.payload(head, view),
@@ -122,14 +124,14 @@ impl Lines {
     /// Something that was not asked for. The word to close has no line.
     pub(super) fn told(&mut self, told: &Told) {
         match told {
-            Told::Event(event) => self.event(event.kind().name(), &Payload::of(event)),
-            Told::Lagged(missed) => self.event("lagged", &Payload::Lagged { missed: *missed }),
+            Told::Event(happened) => self.event(happened.event.kind().name(), &EventView::from(&happened.event)),
+            Told::Lagged(missed) => self.event("lagged", &Lagged { missed: *missed }),
             Told::Shutdown => self.out.extend_from_slice(b"SHUTDOWN\n"),
-            Told::Close => {}
+            Told::Released | Told::Close => {}
         }
     }
 
-    fn event(&mut self, name: &'static str, payload: &Payload) {
+    fn event(&mut self, name: &'static str, payload: &impl Serialize) {
         self.payload(Head { word: "EVENT", transaction: Some(name), form: Form::Plain }, payload);
     }
 
@@ -213,34 +215,10 @@ fn advice(head: Head<'_>) -> &'static str {
     }
 }
 
-/// What an `EVENT` line says.
+/// What is told of events that were lost.
 #[derive(Serialize)]
-#[serde(untagged)]
-enum Payload {
-    Nothing {},
-    Applied { revision: u64 },
-    Maintenance { target: String, in_maintenance: bool },
-    Health { route_id: String, healthy: bool, reason: String },
-    Circuit { route_id: String, state: &'static str },
-    Lagged { missed: u64 },
-}
-
-impl Payload {
-    fn of(event: &Event) -> Self {
-        match event {
-            Event::DrainCompleted | Event::StagedConfigExpired => Payload::Nothing {},
-            Event::MaintenanceChanged { target, in_maintenance } => {
-                Payload::Maintenance { target: target.to_string(), in_maintenance: *in_maintenance }
-            }
-            Event::ConfigApplied { revision } => Payload::Applied { revision: *revision },
-            Event::BackendHealthChanged { route, healthy, reason } => {
-                Payload::Health { route_id: route.to_string(), healthy: *healthy, reason: reason.clone() }
-            }
-            Event::CircuitStateChanged { route, state } => {
-                Payload::Circuit { route_id: route.to_string(), state: state.name() }
-            }
-        }
-    }
+struct Lagged {
+    missed: u64,
 }
 
 /// An entry of `ROUTE_BULK_OK`.
@@ -299,11 +277,12 @@ impl Write for Bounded<'_> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::sync::Arc;
 
     use flate2::read::GzDecoder;
 
     use super::*;
-    use crate::domain::{Kind, Target, Time};
+    use crate::domain::{Event, Happened, InstanceName, Kind, ServiceName, SessionKey, Target, Time};
     use crate::registry::views::{RouteStatus, RouteView};
 
     fn head<'a>(word: &'static str, transaction: Option<&'a str>, form: Form<'a>) -> Head<'a> {
@@ -355,14 +334,21 @@ mod tests {
     #[test]
     fn what_is_told_has_the_payload_of_its_type() {
         let told = |told: Told| lines(|to| to.told(&told));
-        assert_eq!(told(Told::Event(Event::ConfigApplied { revision: 3 })), "EVENT|config_applied|{\"revision\":3}\n");
-        assert_eq!(told(Told::Event(Event::StagedConfigExpired)), "EVENT|staged_config_expired|{}\n");
-        assert_eq!(told(Told::Event(Event::DrainCompleted)), "EVENT|drain_completed|{}\n");
+        let event = |event: Event| {
+            Told::Event(Arc::new(Happened {
+                sequence: 7,
+                at: Time(0),
+                session: SessionKey(1),
+                service: ServiceName::parse("shop").unwrap(),
+                instance: InstanceName::parse("shop-1").unwrap(),
+                event,
+            }))
+        };
+        assert_eq!(told(event(Event::ConfigApplied { revision: 3 })), "EVENT|config_applied|{\"revision\":3}\n");
+        assert_eq!(told(event(Event::StagedConfigExpired)), "EVENT|staged_config_expired|{}\n");
+        assert_eq!(told(event(Event::DrainCompleted)), "EVENT|drain_completed|{}\n");
         let changed = Event::MaintenanceChanged { target: Target::Route(RouteId(1)), in_maintenance: true };
-        assert_eq!(
-            told(Told::Event(changed)),
-            "EVENT|maintenance_changed|{\"target\":\"r1\",\"in_maintenance\":true}\n"
-        );
+        assert_eq!(told(event(changed)), "EVENT|maintenance_changed|{\"target\":\"r1\",\"in_maintenance\":true}\n");
         assert_eq!(told(Told::Lagged(12)), "EVENT|lagged|{\"missed\":12}\n");
         assert_eq!((told(Told::Shutdown), told(Told::Close)), ("SHUTDOWN\n".to_owned(), String::new()));
     }

@@ -109,6 +109,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Some(place)
             }
         };
+        if matches!(command, Command::Register(_) | Command::Reconnect(_)) {
+            self.outbox.will_bind();
+        }
         let last = matches!(command, Command::ClientShutdown(_));
         batch.commands.push(command);
         batch.asked.push(Asked { head, place });
@@ -136,12 +139,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn reply(&mut self, asked: Asked<'_>, reply: Reply) {
         self.replies.reply(asked.head, &reply);
-        match (reply, asked.head.form, asked.place) {
-            (Reply::Registered(_) | Reply::Reconnected, _, _) => self.was_bound = true,
-            (Reply::Maintenance(verification), Form::Outcome(target), Some(place)) => {
-                self.verify(verification, target.to_owned(), place);
-            }
-            _ => {}
+        if let (Reply::Maintenance(verification), Form::Outcome(target), Some(place)) =
+            (reply, asked.head.form, asked.place)
+        {
+            self.verify(verification, target.to_owned(), place);
         }
     }
 

@@ -6,7 +6,8 @@
 use crate::domain::{Catalog, Change, ConnectionId, Error, Event, RouteId, SessionId, SessionKey, Time};
 
 use super::Limits;
-use super::config::{ConfigApply, ConfigRollback, diff, validate};
+use super::config::{ConfigApply, ConfigRollback, config, diff, validate};
+use super::grants::Grants;
 use super::observe::Observe;
 use super::operations::{
     BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, MaintEnter, MaintExit,
@@ -18,7 +19,7 @@ use super::sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, S
 use super::settings::{
     CircuitBreakerSet, HeadersRemove, HeadersSet, HealthSet, OptionsRemove, OptionsSet, RatelimitSet,
 };
-use super::views::{BreakerView, DiffView, DrainView, MaintenanceView, RouteView, SessionView, StatsView};
+use super::views::{BreakerView, ConfigView, DiffView, DrainView, MaintenanceView, RouteView, SessionView, StatsView};
 
 /// What a command is decided with beside the catalog: the time, and the bounds in force.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,8 @@ pub struct Context<'a> {
     pub now: Time,
     /// The bounds.
     pub limits: &'a Limits,
+    /// What registration tokens allow.
+    pub grants: &'a Grants,
 }
 
 /// What a command comes to: an answer, the changes it takes, and whom to tell.
@@ -64,6 +67,8 @@ pub enum Notice {
     Event(SessionKey, Event),
     /// The connection is to be closed: its session was shut down.
     Close(ConnectionId),
+    /// The connection's session has another one now, or none.
+    Released(ConnectionId),
     /// For traffic: the route's breaker is to be closed.
     ResetBreaker(SessionKey, RouteId),
 }
@@ -87,6 +92,8 @@ pub enum Reply {
     DrainUntil(Time),
     /// A maintenance request was accepted; its outcome follows from [`super::Registry::verify`].
     Maintenance(Verification),
+    /// The active configuration is that of this revision of the session.
+    Applied(u64),
 }
 
 /// The shapes that answers to queries have.
@@ -108,6 +115,8 @@ pub enum Answer {
     Drain(DrainView),
     /// Maintenance.
     Maintenance(MaintenanceView),
+    /// Configurations.
+    Config(Box<ConfigView>),
     /// One route's statistics.
     RouteStats(Box<StatsView>),
     /// All routes' statistics.
@@ -210,6 +219,8 @@ pub enum Query {
     ConfigValidate(SessionId),
     /// 23
     ConfigDiff(SessionId),
+    /// Of the typed doors alone: the active and the staged configuration.
+    ConfigGet(SessionId),
     /// 26
     DrainStatus(SessionId),
     /// 30
@@ -226,6 +237,7 @@ impl Query {
             | Query::RouteList(session)
             | Query::ConfigValidate(session)
             | Query::ConfigDiff(session)
+            | Query::ConfigGet(session)
             | Query::DrainStatus(session)
             | Query::MaintStatus(session) => session,
             Query::CircuitBreakerStatus(status) => &status.session,
@@ -243,6 +255,7 @@ impl Query {
             Query::CircuitBreakerStatus(status) => status.answer(session, traffic).map(Answer::Breaker),
             Query::ConfigValidate(_) => validate(catalog, session).map(|()| Answer::Valid),
             Query::ConfigDiff(_) => Ok(Answer::Diff(Box::new(diff(session)))),
+            Query::ConfigGet(_) => Ok(Answer::Config(Box::new(config(session)))),
             Query::DrainStatus(_) => drain_status(session, now, traffic).map(Answer::Drain),
             Query::MaintStatus(_) => Ok(Answer::Maintenance(maintenance_status(session))),
             Query::StatsGet(stats) => stats.answer(session, traffic),

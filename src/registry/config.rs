@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::{
-    Catalog, Change, Claim, Config, Edit, Error, Event, Head, Kind, Options, Route, RouteId, Section, Sections,
-    Session, SessionId,
+    Breaker, Catalog, Change, Claim, Config, Edit, Error, Event, Head, HeaderKey, HealthCheck, Kind, OptionKey,
+    Options, RateLimit, Route, RouteId, Section, Sections, Session, SessionId,
 };
 
 use super::calls::{Context, Decided, Decision, Reply};
-use super::views::{DiffView, RoutesDiff};
+use super::views::{
+    BreakerEntry, ConfigPart, ConfigView, DiffView, HeaderEntry, HealthEntry, LimitEntry, OptionEntry, RouteEntry,
+    RoutesDiff,
+};
 
 /// Makes what is staged active, in whole or in some sections.
 #[derive(Clone, Debug)]
@@ -18,6 +21,8 @@ pub struct ConfigApply {
     pub session: SessionId,
     /// Which sections; the rest stays staged.
     pub sections: Sections,
+    /// The session's revision that the client has seen, if it is to be that still.
+    pub expected: Option<u64>,
 }
 
 impl ConfigApply {
@@ -27,18 +32,31 @@ impl ConfigApply {
 
     pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
+        self.still_expected(session)?;
         let edits = staged_edits(session, self.sections);
         check(catalog, session, &edits)?;
         // The first successful apply of a session ends the one it took over from, in the same step.
         let mut changes: Vec<Change> = catalog.replaced_of(&session.head).map(Change::End).into_iter().collect();
         if edits.is_empty() {
-            return Ok(Decided::new(Reply::Done, changes));
+            return Ok(Decided::new(Reply::Applied(session.head.revision), changes));
         }
         let head = applied(session, &edits, context);
+        let reply = Reply::Applied(head.revision);
         let event = Event::ConfigApplied { revision: head.revision };
         changes.push(Change::Apply { key: session.key, sections: self.sections, edits: edits.into() });
         changes.push(Change::Head(session.key, Arc::new(head)));
-        Ok(Decided::new(Reply::Done, changes).telling(session.key, event))
+        Ok(Decided::new(reply, changes).telling(session.key, event))
+    }
+
+    fn still_expected(&self, session: &Session) -> Result<(), Error> {
+        let now = session.head.revision;
+        match self.expected {
+            Some(seen) if seen != now => Err(Error::new(
+                Kind::Stale,
+                format!("the configuration is at revision {now}, not {seen}; look at it again, then apply"),
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -108,6 +126,60 @@ pub(super) fn diff(session: &Session) -> DiffView {
             .filter_map(unknown_option)
             .map(|key| format!("options: unknown key {key}"))
             .collect(),
+    }
+}
+
+/// Answers what the typed doors ask for: both configurations, whole.
+pub(super) fn config(session: &Session) -> ConfigView {
+    ConfigView {
+        revision: session.head.revision,
+        active: part(&session.active),
+        staged: session.staged.as_ref().map(|staged| part(&staged.config)),
+    }
+}
+
+fn part(config: &Config) -> ConfigPart {
+    let route = |route: &Arc<Route>| RouteEntry {
+        route_id: route.id,
+        domains: route.domains.iter().map(ToString::to_string).collect(),
+        path: route.path.to_string(),
+        backend: route.backend.to_string(),
+        priority: route.priority,
+    };
+    let header = |((target, name), value): (&(_, HeaderKey), &Arc<str>)| HeaderEntry {
+        target: *target,
+        name: name.as_str().to_owned(),
+        value: value.to_string(),
+    };
+    let option = |((target, key), value): (&(_, OptionKey), &Arc<str>)| OptionEntry {
+        target: *target,
+        key: key.to_string(),
+        value: value.to_string(),
+    };
+    let check = |(id, check): (&RouteId, &HealthCheck)| HealthEntry {
+        route_id: *id,
+        path: check.path.to_string(),
+        interval: check.interval,
+        timeout: check.timeout,
+    };
+    let limit = |(target, limit): (&_, &RateLimit)| LimitEntry {
+        target: *target,
+        requests: limit.requests,
+        window: limit.window,
+    };
+    let breaker = |(target, breaker): (&_, &Breaker)| BreakerEntry {
+        target: *target,
+        threshold: breaker.threshold,
+        timeout: breaker.timeout,
+        half_open_requests: breaker.half_open_requests,
+    };
+    ConfigPart {
+        routes: config.routes.values().map(route).collect(),
+        headers: config.headers.iter().map(header).collect(),
+        options: config.options.iter().map(option).collect(),
+        health_checks: config.health.iter().map(check).collect(),
+        rate_limits: config.limits.iter().map(limit).collect(),
+        circuit_breakers: config.breakers.iter().map(breaker).collect(),
     }
 }
 

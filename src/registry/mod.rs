@@ -7,8 +7,13 @@
 pub mod calls;
 pub mod config;
 mod deadlines;
+pub mod explain;
+mod follow;
+pub mod grants;
+mod history;
 pub mod observe;
 pub mod operations;
+pub mod oversight;
 mod ports;
 pub mod routes;
 pub mod sessions;
@@ -21,15 +26,17 @@ mod writer;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock;
-use crate::domain::{Catalog, ConnectionId, Error, Kind, PageUrl, PathPrefix, Span};
+use crate::domain::{Catalog, ConnectionId, Error, Kind, PageUrl, PathPrefix, Session, Span, Time};
 
 pub use calls::{Answer, Call, Command, Query, Reply};
+pub use follow::{Follow, Item};
+pub use grants::{Grant, Grants};
 pub use operations::Verification;
 pub use ports::{Boxed, Fetched, Loaded, Publish, Store, StoreError, Traffic, Trust};
-pub use watch::{Outbox, Told};
+pub use watch::{Listener, Outbox, Told};
 pub use writer::{Writer, open};
 
 use operations::BackendTest;
@@ -51,6 +58,8 @@ pub struct Limits {
     pub settings_per_session_max: usize,
     /// Maintenance requests of one session that wait for their outcome.
     pub pending_per_session_max: usize,
+    /// Streams of events at once, over all typed doors.
+    pub streams_max: usize,
 }
 
 impl Default for Limits {
@@ -62,6 +71,7 @@ impl Default for Limits {
             routes_per_session_max: 200_000,
             settings_per_session_max: 200_000,
             pending_per_session_max: 64,
+            streams_max: 10_000,
         }
     }
 }
@@ -79,6 +89,10 @@ pub struct Registry {
     published: Arc<ArcSwap<Catalog>>,
     traffic: Arc<dyn Traffic>,
     watch: Arc<Watch>,
+    streams: Arc<Semaphore>,
+    streams_max: usize,
+    grants: Grants,
+    started: Time,
 }
 
 impl Registry {
@@ -115,6 +129,9 @@ impl Registry {
     /// `NotFound` when the session does not exist. That the backend does not answer is no error.
     pub async fn test_backend(&self, test: &BackendTest) -> Result<BackendView, Error> {
         self.answer(&Query::Ping(test.session.clone()))?;
+        let allowed =
+            |session: &Session| self.grants.of(&session.head)?.map_or(Ok(()), |grant| grant.reaches(&test.backend));
+        self.catalog().session(test.session.reveal()).and_then(|session| allowed(session))?;
         let page = PageUrl::of_backend(&test.backend, &PathPrefix::root());
         Ok(match self.traffic.get(&page, Span::from_secs(5), Trust::Reported).await {
             Ok(fetched) => BackendView::Reachable {
@@ -140,13 +157,14 @@ impl Registry {
         self.published.load_full()
     }
 
-    /// Gives a connection its number and what is told to it. Dropping the outbox takes both back.
+    /// Gives a connection of the line protocol its number and what is told to it. Dropping the outbox takes both back.
     pub fn attach(&self) -> Outbox {
-        self.watch.attach()
+        self.watch.attach(Listener::Pipe)
     }
 
-    /// Tells every connection that is bound to a session that the server stops.
+    /// Tells every connection that is bound to a session, and every stream, that the server stops.
     pub fn tell_shutdown(&self) {
+        self.watch.stop();
         let catalog = self.published.load();
         let bound = catalog.sessions().filter_map(|session| session.bound);
         bound.for_each(|connection: ConnectionId| self.watch.tell(connection, Told::Shutdown));

@@ -1,6 +1,6 @@
 //! What traffic saw, on its way to those whom it concerns: it takes its place among all that happens, as a step of the revision.
 
-use crate::domain::{Catalog, Change, Event, RouteId, SessionId, SessionKey};
+use crate::domain::{Catalog, Event, RouteId, SessionId, SessionKey};
 
 use super::calls::{Context, Decided, Decision, Reply};
 
@@ -22,13 +22,11 @@ impl Observe {
 
     pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
         let serving = catalog.by_key(self.key).filter(|session| session.active.routes.contains_key(&self.route));
+        let nothing = Decided::new(Reply::Done, Vec::new());
         Ok(match serving {
-            Some(session) => {
-                let observed = vec![Change::Observed(session.key)];
-                Decided::new(Reply::Done, observed).telling(session.key, self.event.clone())
-            }
+            Some(session) => nothing.telling(session.key, self.event.clone()),
             // What was seen of a route that has gone meanwhile concerns nobody.
-            None => Decided::new(Reply::Done, Vec::new()),
+            None => nothing,
         })
     }
 }

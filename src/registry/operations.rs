@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::{
     BackendUrl, Catalog, Change, Drain, Error, Event, Head, Host, Kind, MaintenanceEntry, PageUrl, PathPrefix, Pending,
-    PendingKind, Route, RouteId, Session, SessionId, SessionKey, Span, Target, Ticket, Time,
+    PendingKind, Route, RouteId, Session, SessionId, SessionKey, Span, Subject, Target, Ticket, Time,
 };
 
 use super::calls::{Answer, Context, Decided, Decision, Notice, Reply};
@@ -76,22 +76,23 @@ impl CircuitBreakerStatus {
 /// Begins to drain a session, anew if it is draining.
 #[derive(Clone, Debug)]
 pub struct DrainStart {
-    /// The session.
-    pub session: SessionId,
+    /// Whose.
+    pub subject: Subject,
     /// How long it takes.
     pub span: Span,
 }
 
 impl DrainStart {
     pub(super) fn session(&self) -> Option<&SessionId> {
-        Some(&self.session)
+        self.subject.session()
     }
 
     pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
-        let session = catalog.session(self.session.reveal())?;
+        let session = catalog.subject(&self.subject)?;
         let drain = Drain { started: context.now, span: self.span };
         let change = with_head(session, |head| head.drain = Some(drain));
-        Ok(Decided::new(Reply::DrainUntil(drain.ends()), vec![change]))
+        let decided = Decided::new(Reply::DrainUntil(drain.ends()), vec![change]);
+        Ok(decided.telling(session.key, Event::DrainStarted { until: drain.ends() }))
     }
 }
 
@@ -102,20 +103,20 @@ fn no_drain() -> Error {
 /// Takes a drain back, running or complete.
 #[derive(Clone, Debug)]
 pub struct DrainCancel {
-    /// The session.
-    pub session: SessionId,
+    /// Whose.
+    pub subject: Subject,
 }
 
 impl DrainCancel {
     pub(super) fn session(&self) -> Option<&SessionId> {
-        Some(&self.session)
+        self.subject.session()
     }
 
     pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
-        let session = catalog.session(self.session.reveal())?;
+        let session = catalog.subject(&self.subject)?;
         session.head.drain.ok_or_else(no_drain)?;
         let change = with_head(session, |head| head.drain = None);
-        Ok(Decided::new(Reply::Done, vec![change]))
+        Ok(Decided::new(Reply::Done, vec![change]).telling(session.key, Event::DrainCancelled))
     }
 }
 
@@ -145,12 +146,29 @@ pub enum Place {
 }
 
 impl Place {
+    /// The most of them that one request may name: each is looked for among all routes of the session.
+    pub const LIST_MAX: usize = 1024;
+
     /// Reads `ALL`, `r1`, `/admin` or `shop.example`, several of them separated by commas.
     ///
     /// # Errors
-    /// `Invalid` for anything else.
+    /// `Invalid` for anything else, and for more than [`Place::LIST_MAX`].
     pub fn parse_list(text: &str) -> Result<Vec<Self>, Error> {
-        text.split(',').map(str::trim).map(Self::parse).collect()
+        Self::gather(text.split(',').map(str::trim))
+    }
+
+    /// As [`Place::parse_list`], for words that come one by one; a path among them may hold a comma.
+    ///
+    /// # Errors
+    /// `Invalid` if one of them is wrong, there is none, or there are more than [`Place::LIST_MAX`].
+    pub fn gather<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, Error> {
+        let places: Vec<Self> =
+            words.into_iter().take(Self::LIST_MAX + 1).map(Self::parse).collect::<Result<_, Error>>()?;
+        match places.len() {
+            0 => Err(Error::invalid("target", "at least one is needed; ALL is every route")),
+            1..=Self::LIST_MAX => Ok(places),
+            _ => Err(Error::invalid("target", format!("at most {} at once", Self::LIST_MAX))),
+        }
     }
 
     fn parse(text: &str) -> Result<Self, Error> {
@@ -220,12 +238,39 @@ fn accept(
     kind: PendingKind,
     targets: Vec<Target>,
     pages: Vec<(PageUrl, Trust)>,
-) -> (Vec<Change>, Verification) {
+) -> Decided {
     let ticket = catalog.next_ticket();
-    let older = session.pending.iter().filter(|pending| pending.overlaps(&targets));
-    let mut changes: Vec<Change> = older.map(|pending| Change::Settle(session.key, pending.ticket)).collect();
-    changes.push(Change::Await(session.key, Pending { ticket, kind, targets: targets.into() }));
-    (changes, Verification { key: session.key, ticket, kind, pages })
+    let verification = Verification { key: session.key, ticket, kind, pages };
+    let mut decided = Decided::new(Reply::Maintenance(verification), Vec::new());
+    for older in session.pending.iter().filter(|pending| pending.overlaps(&targets)) {
+        decided.changes.push(Change::Settle(session.key, older.ticket));
+        decided = failed(decided, session, older, CANCELLED);
+    }
+    decided.changes.push(Change::Await(session.key, Pending { ticket, kind, targets: targets.into() }));
+    decided
+}
+
+const CANCELLED: &str = "cancelled by a newer maintenance request for the same routes";
+
+/// Tells that a request came to nothing.
+fn failed(decided: Decided, session: &Session, pending: &Pending, reason: &'static str) -> Decided {
+    // What was to enter has entered; what was to leave is still there.
+    let in_maintenance = |target: &Target| match target {
+        Target::All => session.head.maintenance.all.is_some(),
+        Target::Route(id) => session.head.maintenance.of(*id).is_some(),
+    };
+    pending.targets.iter().fold(decided, |decided, target| {
+        let event = Event::MaintenanceFailed { target: *target, in_maintenance: in_maintenance(target), reason };
+        decided.telling(session.key, event)
+    })
+}
+
+/// Why nothing came of a request that waited until time was up.
+pub(super) fn timed_out(kind: PendingKind) -> &'static str {
+    match kind {
+        PendingKind::Enter => "timeout waiting for maintenance page to become reachable",
+        PendingKind::Exit => "timeout waiting for backend to become reachable",
+    }
 }
 
 fn changed(decided: Decided, key: SessionKey, targets: &[Target], in_maintenance: bool) -> Decided {
@@ -236,8 +281,8 @@ fn changed(decided: Decided, key: SessionKey, targets: &[Target], in_maintenance
 /// Puts routes into maintenance at once; the outcome waits for the page.
 #[derive(Clone, Debug)]
 pub struct MaintEnter {
-    /// The session.
-    pub session: SessionId,
+    /// Whose.
+    pub subject: Subject,
     /// For which routes.
     pub places: Vec<Place>,
     /// The page shown meanwhile.
@@ -246,21 +291,20 @@ pub struct MaintEnter {
 
 impl MaintEnter {
     pub(super) fn session(&self) -> Option<&SessionId> {
-        Some(&self.session)
+        self.subject.session()
     }
 
     pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
-        let session = catalog.session(self.session.reveal())?;
+        let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         let targets = resolve(session, &self.places)?;
         // What is shown later is got in the same way.
         let pages = self.page.clone().map(|page| (page, Trust::Required)).into_iter().collect();
-        let (mut changes, verification) = accept(catalog, session, PendingKind::Enter, targets.clone(), pages);
+        let mut decided = accept(catalog, session, PendingKind::Enter, targets.clone(), pages);
         let entry = MaintenanceEntry { page: self.page.clone(), entered: context.now };
-        changes.push(with_head(session, |head| {
+        decided.changes.push(with_head(session, |head| {
             targets.iter().for_each(|target| head.maintenance.enter(*target, entry.clone()));
         }));
-        let decided = Decided::new(Reply::Maintenance(verification), changes);
         Ok(changed(decided, session.key, &targets, true))
     }
 }
@@ -277,24 +321,23 @@ fn room_to_wait(session: &Session, context: Context<'_>) -> Result<(), Error> {
 /// Asks to take routes out of maintenance, once their backends answer.
 #[derive(Clone, Debug)]
 pub struct MaintExit {
-    /// The session.
-    pub session: SessionId,
+    /// Whose.
+    pub subject: Subject,
     /// For which routes.
     pub places: Vec<Place>,
 }
 
 impl MaintExit {
     pub(super) fn session(&self) -> Option<&SessionId> {
-        Some(&self.session)
+        self.subject.session()
     }
 
     pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
-        let session = catalog.session(self.session.reveal())?;
+        let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         let targets = resolve(session, &self.places)?;
         let pages = backends(session, &targets);
-        let (changes, verification) = accept(catalog, session, PendingKind::Exit, targets, pages);
-        Ok(Decided::new(Reply::Maintenance(verification), changes))
+        Ok(accept(catalog, session, PendingKind::Exit, targets, pages))
     }
 }
 
@@ -341,7 +384,10 @@ impl SettleMaintenance {
         let session = catalog.by_key(self.key).ok_or(Error::invalid_session())?;
         let pending = session.pending.iter().find(|pending| pending.ticket == self.ticket).ok_or_else(cancelled)?;
         let settled = Change::Settle(session.key, self.ticket);
-        if pending.kind == PendingKind::Enter || !self.reached {
+        if !self.reached {
+            return Ok(failed(Decided::new(Reply::Done, vec![settled]), session, pending, timed_out(pending.kind)));
+        }
+        if pending.kind == PendingKind::Enter {
             return Ok(Decided::new(Reply::Done, vec![settled]));
         }
         let exit = with_head(session, |head| {
@@ -354,7 +400,7 @@ impl SettleMaintenance {
 
 /// What the one who waits for a cancelled request hears.
 pub(super) fn cancelled() -> Error {
-    Error::new(Kind::Conflict, "cancelled by a newer maintenance request for the same routes")
+    Error::new(Kind::Conflict, CANCELLED)
 }
 
 /// Answers `MAINT_STATUS`.

@@ -7,6 +7,7 @@ use crate::domain::{
 };
 
 use super::calls::{Context, Decided, Decision, Reply};
+use super::grants::Grant;
 use super::views::{RouteStatus, RouteView};
 
 /// What a client says of a new route; the id is the server's.
@@ -51,6 +52,7 @@ impl RouteAdd {
     pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         let id = room_for(session, 1, context)?;
+        allowed(session, &self.route, context)?;
         let change = stage_route(session, self.route.with_id(id), context);
         Ok(Decided::new(Reply::RouteAdded(id), vec![change]))
     }
@@ -73,6 +75,9 @@ impl RouteAddBulk {
     pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         let first = room_for(session, self.routes.len(), context)?;
+        for (at, route) in self.routes.iter().enumerate() {
+            allowed(session, route, context).map_err(|error| error.within(&format!("route {}", at + 1)))?;
+        }
         let ids: Vec<RouteId> = (first.0..).map(RouteId).take(self.routes.len()).collect();
         let numbered = self.routes.iter().zip(&ids);
         let changes = numbered.map(|(route, id)| stage_route(session, route.with_id(*id), context)).collect();
@@ -86,10 +91,19 @@ fn room_for(session: &Session, count: usize, context: Context<'_>) -> Result<Rou
     if session.edited().routes.len() + count > most {
         return Err(Error::new(Kind::Limited, format!("too many routes in this session (limit {most})")));
     }
+    if let Some(grant) = context.grants.of(&session.head)? {
+        grant.room(session, count)?;
+    }
     let used_up = || Error::new(Kind::Limited, "this session has used up its route ids; register anew");
     let count = u32::try_from(count).map_err(|_| used_up())?;
     session.head.next_route.checked_add(count).ok_or_else(used_up)?;
     Ok(RouteId(session.head.next_route))
+}
+
+/// Refuses a route that the session's token does not allow.
+fn allowed(session: &Session, route: &NewRoute, context: Context<'_>) -> Result<(), Error> {
+    let Some(grant) = context.grants.of(&session.head)? else { return Ok(()) };
+    grant.hosts(&route.domains).and_then(|()| grant.path(&route.path)).and_then(|()| grant.reaches(&route.backend))
 }
 
 fn stage_route(session: &Session, route: Route, context: Context<'_>) -> Change {
@@ -107,6 +121,17 @@ pub enum RouteField {
     Domains(Vec<Host>),
     /// Its path.
     Path(PathPrefix),
+}
+
+impl RouteField {
+    fn allowed(&self, grant: &Grant) -> Result<(), Error> {
+        match self {
+            RouteField::Backend(backend) => grant.reaches(backend),
+            RouteField::Priority(_) => Ok(()),
+            RouteField::Domains(domains) => grant.hosts(domains),
+            RouteField::Path(path) => grant.path(path),
+        }
+    }
 }
 
 /// Stages a route with one field changed.
@@ -128,6 +153,9 @@ impl RouteUpdate {
     pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         let mut route = Route::clone(editable(session, self.id)?);
+        if let Some(grant) = context.grants.of(&session.head)? {
+            self.field.allowed(grant)?;
+        }
         match &self.field {
             RouteField::Backend(backend) => route.backend = backend.clone(),
             RouteField::Priority(priority) => route.priority = *priority,

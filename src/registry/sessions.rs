@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    Catalog, Change, ConnectionId, Error, Event, Head, InstanceName, Kind, Metadata, ServiceName, Session, SessionId,
-    SessionKey, Span, Time, Topics,
+    Catalog, Change, ConnectionId, Error, Event, Head, InstanceName, Kind, Metadata, Secret, Section, ServiceName,
+    Session, SessionId, SessionKey, Span, Subject, Time, Topics,
 };
 
 use super::Limits;
 use super::calls::{Context, Decided, Decision, Notice, Reply};
+use super::grants::Admission;
 use super::views::SessionView;
 
 /// Opens a session for an instance; one that the instance has already is replaced.
@@ -24,8 +25,10 @@ pub struct Register {
     pub metadata: Metadata,
     /// 128 random bits, the secret part of the new id.
     pub nonce: u128,
-    /// The connection that is bound.
-    pub connection: ConnectionId,
+    /// The connection that is bound, if there is one that lasts.
+    pub connection: Option<ConnectionId>,
+    /// The registration token, where it is given beside the metadata.
+    pub token: Option<Secret>,
 }
 
 impl Register {
@@ -34,9 +37,13 @@ impl Register {
     }
 
     pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
-        let mut changes = let_go(catalog, self.connection, context.now);
+        let Admission { metadata, token } = context.grants.admit(&self.service, &self.metadata, self.token.as_ref())?;
+        let mut decided = let_go(catalog, self.connection, context.now);
         match catalog.of_instance(&self.service, &self.instance) {
-            Some(old) => changes.extend(take_over(catalog, old, context)),
+            Some(old) => {
+                decided.changes.extend(take_over(catalog, old, context));
+                decided.notices.extend(old.bound.filter(|bound| Some(*bound) != self.connection).map(Notice::Released));
+            }
             None if catalog.sessions_len() >= context.limits.sessions_max => {
                 let message = format!("too many sessions (limit {}); try again later", context.limits.sessions_max);
                 return Err(Error::new(Kind::Limited, message));
@@ -44,12 +51,12 @@ impl Register {
             None => {}
         }
         let opened = Head::opened(self.service.clone(), self.instance.clone(), self.nonce, context.now);
-        let head = Head { maintenance_port: self.maintenance_port, metadata: self.metadata.clone(), ..opened };
-        let id = head.id.clone();
+        let head = Head { maintenance_port: self.maintenance_port, metadata, token, ..opened };
         let key = catalog.next_key();
-        changes.push(Change::Head(key, Arc::new(head)));
-        changes.push(Change::Bind(key, self.connection));
-        Ok(Decided::new(Reply::Registered(id), changes))
+        decided.reply = Reply::Registered(head.id.clone());
+        decided.changes.push(Change::Head(key, Arc::new(head)));
+        decided.changes.extend(self.connection.map(|connection| Change::Bind(key, connection)));
+        Ok(decided.telling(key, Event::InstanceRegistered))
     }
 }
 
@@ -72,19 +79,23 @@ fn retire(session: &Session, until: Time) -> Change {
     Change::Head(session.key, Arc::new(head))
 }
 
-/// A connection that binds another session lets go of the one it has.
-fn let_go(catalog: &Catalog, connection: ConnectionId, now: Time) -> Vec<Change> {
-    let bound = catalog.bound_to(connection);
-    bound.map(|session| Change::Unbind(session.key, now)).into_iter().collect()
+/// A connection that binds another session lets go of the one it has, and one that ends too.
+fn let_go(catalog: &Catalog, connection: Option<ConnectionId>, now: Time) -> Decided {
+    let nothing = Decided::new(Reply::Done, Vec::new());
+    match connection.and_then(|connection| catalog.bound_to(connection)) {
+        None => nothing,
+        Some(session) => Decided { changes: vec![Change::Unbind(session.key, now)], ..nothing }
+            .telling(session.key, Event::InstanceDisconnected),
+    }
 }
 
-/// Binds a connection to a session that exists.
+/// Binds a connection, if there is one that lasts, to a session that exists.
 #[derive(Clone, Debug)]
 pub struct Reconnect {
     /// The session.
     pub session: SessionId,
     /// The connection that is bound.
-    pub connection: ConnectionId,
+    pub connection: Option<ConnectionId>,
 }
 
 impl Reconnect {
@@ -96,34 +107,38 @@ impl Reconnect {
         let Ok(session) = catalog.session(self.session.reveal()) else {
             return Ok(Decided::new(Reply::Gone, Vec::new()));
         };
-        if session.bound == Some(self.connection) {
-            return Ok(Decided::new(Reply::Reconnected, Vec::new()));
-        }
-        let mut changes = let_go(catalog, self.connection, context.now);
-        changes.push(Change::Bind(session.key, self.connection));
-        Ok(Decided::new(Reply::Reconnected, changes))
+        let reconnected = Decided::new(Reply::Reconnected, Vec::new());
+        let Some(connection) = self.connection.filter(|connection| session.bound != Some(*connection)) else {
+            return Ok(reconnected);
+        };
+        let mut decided = Decided { reply: Reply::Reconnected, ..let_go(catalog, self.connection, context.now) };
+        decided.changes.push(Change::Bind(session.key, connection));
+        decided.notices.extend(session.bound.map(Notice::Released));
+        Ok(decided.telling(session.key, Event::InstanceConnected))
     }
 }
 
 /// Ends a session and its routes at once.
 #[derive(Clone, Debug)]
 pub struct ClientShutdown {
-    /// The session.
-    pub session: SessionId,
+    /// Whose.
+    pub subject: Subject,
     /// The connection that asks, which closes itself.
-    pub connection: ConnectionId,
+    pub connection: Option<ConnectionId>,
 }
 
 impl ClientShutdown {
     pub(super) fn session(&self) -> Option<&SessionId> {
-        Some(&self.session)
+        self.subject.session()
     }
 
     pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
-        let session = catalog.session(self.session.reveal())?;
-        let other = session.bound.filter(|bound| *bound != self.connection);
-        let changes = end_with_replaced(catalog, session);
-        Ok(Decided { reply: Reply::Done, changes, notices: other.map(Notice::Close).into_iter().collect() })
+        let session = catalog.subject(&self.subject)?;
+        let other = session.bound.filter(|bound| Some(*bound) != self.connection);
+        let reason = if self.subject.session().is_some() { "shut down" } else { "evicted" };
+        let mut decided = Decided::new(Reply::Done, end_with_replaced(catalog, session));
+        decided.notices.extend(other.map(Notice::Close));
+        Ok(decided.telling(session.key, Event::InstanceEnded { reason }))
     }
 }
 
@@ -194,7 +209,7 @@ impl Disconnect {
     }
 
     pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
-        Ok(Decided::new(Reply::Done, let_go(catalog, self.connection, context.now)))
+        Ok(let_go(catalog, Some(self.connection), context.now))
     }
 }
 
@@ -218,7 +233,10 @@ impl Expire {
         };
         let (now, limits) = (context.now, context.limits);
         if ends_at(session, limits).is_some_and(|at| at <= now) {
-            return Ok(Decided::new(Reply::Done, vec![Change::End(session.key)]));
+            let ended = Decided::new(Reply::Done, vec![Change::End(session.key)]);
+            let replaced = session.head.replaced.is_some();
+            let event = Event::InstanceEnded { reason: "expired" };
+            return Ok(if replaced { ended } else { ended.telling(session.key, event) });
         }
         let mut decided = Decided::new(Reply::Done, Vec::new());
         if session.staged.as_ref().is_some_and(|staged| staged.touched.after(limits.staged_ttl) <= now) {
@@ -244,8 +262,6 @@ pub(super) fn ends_at(session: &Session, limits: &Limits) -> Option<Time> {
 
 /// Answers `SESSION_INFO`.
 pub(super) fn info(session: &Session, now: Time) -> SessionView {
-    let difference = session.difference();
-    let routes = difference.edits().filter(|edit| edit.section() == crate::domain::Section::Routes);
     let metadata = serde_json::value::RawValue::from_string(session.head.metadata.as_str().to_owned());
     SessionView {
         session_id: session.head.id.reveal().to_owned(),
@@ -256,12 +272,17 @@ pub(super) fn info(session: &Session, now: Time) -> SessionView {
         uptime_seconds: seconds(now.since(session.head.connected_at)),
         last_activity: session.pulse.last(),
         routes_active: session.active.routes.len(),
-        routes_staged: routes.count(),
+        routes_staged: staged_routes(session),
         last_apply: session.head.last_apply,
         revision: session.head.revision,
         // Metadata was parsed as JSON when it came in.
         metadata: metadata.unwrap_or_default(),
     }
+}
+
+/// How many routes an apply would add, change or take away.
+pub(super) fn staged_routes(session: &Session) -> usize {
+    session.difference().edits().filter(|edit| edit.section() == Section::Routes).count()
 }
 
 fn seconds(span: Span) -> u64 {

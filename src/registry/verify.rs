@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use crate::domain::{Error, Kind, PageUrl, PendingKind, Span};
+use crate::domain::{Error, Kind, PageUrl, Span};
 
 use super::Registry;
-use super::operations::{SettleMaintenance, Verification, cancelled};
+use super::operations::{SettleMaintenance, Verification, cancelled, timed_out};
 use super::ports::Trust;
 
 /// How long a request waits.
@@ -30,17 +30,7 @@ pub(super) async fn run(registry: &Registry, verification: &Verification) -> Res
     };
     let settle = SettleMaintenance { key: verification.key, ticket: verification.ticket, reached };
     registry.execute_one(settle.into()).await?;
-    if reached { Ok(()) } else { Err(timed_out(verification.kind)) }
-}
-
-fn timed_out(kind: PendingKind) -> Error {
-    Error::new(
-        Kind::Unavailable,
-        match kind {
-            PendingKind::Enter => "timeout waiting for maintenance page to become reachable",
-            PendingKind::Exit => "timeout waiting for backend to become reachable",
-        },
-    )
+    if reached { Ok(()) } else { Err(Error::new(Kind::Unavailable, timed_out(verification.kind))) }
 }
 
 /// Tries until all pages have answered once. Fails only when the request no longer waits.

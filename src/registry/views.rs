@@ -3,11 +3,12 @@
 //! Every door shows these; none adds keys of its own.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::domain::{BreakerState, RouteId, Tally, Time};
+use crate::domain::{BreakerState, Event, RouteId, Span, Tally, Target, Time};
 
 /// `SESSION_OK`.
 #[derive(Clone, Debug, Serialize)]
@@ -156,7 +157,7 @@ pub struct MaintenanceView {
 }
 
 /// `STATS_OK`, for one route.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct StatsView {
     #[serde(serialize_with = "shown")]
@@ -192,13 +193,146 @@ pub enum BackendView {
     Unreachable { reachable: bool, error: String },
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
-fn shown<S: Serializer>(id: &RouteId, out: S) -> Result<S::Ok, S::Error> {
-    out.collect_str(id)
+/// A session's configurations.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConfigView {
+    /// The session's revision: how many applies made the active one what it is.
+    pub revision: u64,
+    /// What traffic obeys.
+    pub active: ConfigPart,
+    /// What the next apply makes active, when anything is staged.
+    pub staged: Option<ConfigPart>,
+}
+
+/// One configuration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct ConfigPart {
+    pub routes: Vec<RouteEntry>,
+    pub headers: Vec<HeaderEntry>,
+    pub options: Vec<OptionEntry>,
+    pub health_checks: Vec<HealthEntry>,
+    pub rate_limits: Vec<LimitEntry>,
+    pub circuit_breakers: Vec<BreakerEntry>,
+}
+
+/// A route of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct RouteEntry {
+    #[serde(serialize_with = "shown")]
+    pub route_id: RouteId,
+    pub domains: Vec<String>,
+    pub path: String,
+    pub backend: String,
+    pub priority: i32,
+}
+
+/// A response header of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct HeaderEntry {
+    #[serde(serialize_with = "shown")]
+    pub target: Target,
+    pub name: String,
+    pub value: String,
+}
+
+/// An option of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct OptionEntry {
+    #[serde(serialize_with = "shown")]
+    pub target: Target,
+    pub key: String,
+    pub value: String,
+}
+
+/// A health check of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct HealthEntry {
+    #[serde(serialize_with = "shown")]
+    pub route_id: RouteId,
+    pub path: String,
+    #[serde(serialize_with = "shown")]
+    pub interval: Span,
+    #[serde(serialize_with = "shown")]
+    pub timeout: Span,
+}
+
+/// A rate limit of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct LimitEntry {
+    #[serde(serialize_with = "shown")]
+    pub target: Target,
+    pub requests: u32,
+    #[serde(serialize_with = "shown")]
+    pub window: Span,
+}
+
+/// A circuit breaker of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct BreakerEntry {
+    #[serde(serialize_with = "shown")]
+    pub target: Target,
+    pub threshold: u32,
+    #[serde(serialize_with = "shown")]
+    pub timeout: Span,
+    pub half_open_requests: u32,
+}
+
+/// What an event says, beside its type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub enum EventView {
+    Nothing {},
+    Applied { revision: u64 },
+    Maintenance { target: String, in_maintenance: bool },
+    MaintenanceFailed { target: String, in_maintenance: bool, reason: &'static str },
+    Health { route_id: String, healthy: bool, reason: String },
+    Circuit { route_id: String, state: &'static str },
+    Ended { reason: &'static str },
+    DrainStarted { until: String },
+}
+
+impl From<&Event> for EventView {
+    fn from(event: &Event) -> Self {
+        match event {
+            Event::DrainCompleted
+            | Event::StagedConfigExpired
+            | Event::InstanceRegistered
+            | Event::InstanceConnected
+            | Event::InstanceDisconnected
+            | Event::DrainCancelled => EventView::Nothing {},
+            Event::MaintenanceChanged { target, in_maintenance } => {
+                EventView::Maintenance { target: target.to_string(), in_maintenance: *in_maintenance }
+            }
+            Event::MaintenanceFailed { target, in_maintenance, reason } => {
+                EventView::MaintenanceFailed { target: target.to_string(), in_maintenance: *in_maintenance, reason }
+            }
+            Event::ConfigApplied { revision } => EventView::Applied { revision: *revision },
+            Event::BackendHealthChanged { route, healthy, reason } => {
+                EventView::Health { route_id: route.to_string(), healthy: *healthy, reason: reason.clone() }
+            }
+            Event::CircuitStateChanged { route, state } => {
+                EventView::Circuit { route_id: route.to_string(), state: state.name() }
+            }
+            Event::InstanceEnded { reason } => EventView::Ended { reason },
+            Event::DrainStarted { until } => EventView::DrainStarted { until: until.to_string() },
+        }
+    }
+}
+
+pub(super) fn shown<T: Display, S: Serializer>(value: &T, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(value)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
-fn state<S: Serializer>(state: &BreakerState, out: S) -> Result<S::Ok, S::Error> {
+pub(super) fn state<S: Serializer>(state: &BreakerState, out: S) -> Result<S::Ok, S::Error> {
     out.serialize_str(state.name())
 }
 
@@ -207,12 +341,12 @@ fn all_shown<S: Serializer>(ids: &[RouteId], out: S) -> Result<S::Ok, S::Error> 
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
-fn moment<S: Serializer>(at: &Time, out: S) -> Result<S::Ok, S::Error> {
+pub(super) fn moment<S: Serializer>(at: &Time, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(at)
 }
 
 #[expect(clippy::ref_option, reason = "serde hands fields over by reference")]
-fn moment_or_null<S: Serializer>(at: &Option<Time>, out: S) -> Result<S::Ok, S::Error> {
+pub(super) fn moment_or_null<S: Serializer>(at: &Option<Time>, out: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => out.collect_str(at),
         None => out.serialize_none(),

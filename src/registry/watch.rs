@@ -1,16 +1,15 @@
-//! What connections are told without asking. Nobody who tells ever waits: a connection that does not
+//! What connections and streams are told without asking. Nobody who tells ever waits: a connection that does not
 //! read loses what its bounded outbox cannot hold, and is told how much that was.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 
-use crate::domain::{Catalog, ConnectionId, Event};
+use crate::domain::{Catalog, ConnectionId, EventKind, Happened};
 
-use super::calls::Notice;
-use super::ports::Traffic;
+use super::history::History;
 
 /// The most events that wait for one connection.
 const OUTBOX_MAX: usize = 256;
@@ -21,38 +20,74 @@ const URGENT_MAX: usize = 8;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Told {
     /// An event of its session.
-    Event(Event),
+    Event(Arc<Happened>),
     /// So many events were lost because the connection did not read.
     Lagged(u64),
+    /// Its session has another connection now, or none.
+    Released,
     /// The server stops.
     Shutdown,
     /// Its session was shut down: the connection closes.
     Close,
 }
 
+/// Who is at the other end of an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// A connection of the line protocol.
+    Pipe,
+    /// A stream of events.
+    Stream,
+}
+
 struct Line {
     sender: mpsc::Sender<Told>,
     missed: Arc<AtomicU64>,
+    listener: Listener,
 }
 
-/// Who can be told.
-#[derive(Default)]
+/// How far things have come, for those who watch them all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Goes up with every batch of events.
+    pub(super) batches: u64,
+    /// The server stops.
+    pub(super) stopping: bool,
+}
+
+/// Who can be told, and what happened of late.
 pub(super) struct Watch {
     lines: Mutex<HashMap<ConnectionId, Line>>,
     last: AtomicU64,
+    history: Mutex<History>,
+    progress: watch::Sender<Progress>,
+    departed: Mutex<Vec<ConnectionId>>,
+    departure: Notify,
 }
 
 impl Watch {
-    pub(super) fn attach(self: &Arc<Self>) -> Outbox {
+    /// Nothing happened since the registry was at `revision`.
+    pub(super) fn since(revision: u64) -> Self {
+        Self {
+            lines: Mutex::default(),
+            last: AtomicU64::default(),
+            history: Mutex::new(History::since(revision)),
+            progress: watch::Sender::default(),
+            departed: Mutex::default(),
+            departure: Notify::new(),
+        }
+    }
+
+    pub(super) fn attach(self: &Arc<Self>, listener: Listener) -> Outbox {
         let connection = ConnectionId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
         let (sender, receiver) = mpsc::channel(OUTBOX_MAX + URGENT_MAX);
         let missed = Arc::new(AtomicU64::new(0));
-        self.lines().insert(connection, Line { sender, missed: Arc::clone(&missed) });
-        Outbox { connection, receiver, missed, watch: Arc::clone(self) }
+        lock(&self.lines).insert(connection, Line { sender, missed: Arc::clone(&missed), listener });
+        Outbox { connection, receiver, missed, watch: Arc::clone(self), binds: false }
     }
 
     pub(super) fn tell(&self, connection: ConnectionId, told: Told) {
-        let lines = self.lines();
+        let lines = lock(&self.lines);
         let Some(line) = lines.get(&connection) else { return };
         let full = matches!(told, Told::Event(_)) && line.sender.capacity() <= URGENT_MAX;
         if full || line.sender.try_send(told).is_err() {
@@ -60,40 +95,100 @@ impl Watch {
         }
     }
 
-    /// Tells those whom notices concern, as `catalog` has them bound and subscribed.
-    pub(super) fn notify(&self, catalog: &Catalog, traffic: &dyn Traffic, notices: Vec<Notice>) {
-        for notice in notices {
-            match notice {
-                Notice::Close(connection) => self.tell(connection, Told::Close),
-                Notice::ResetBreaker(key, route) => traffic.reset_breaker(key, route),
-                Notice::Event(key, event) => {
-                    let session = catalog.by_key(key).filter(|session| session.head.topics.contains(event.kind()));
-                    if let Some(connection) = session.and_then(|session| session.bound) {
-                        self.tell(connection, Told::Event(event));
-                    }
-                }
+    /// Tells those whom events concern, as `catalog` has them bound and subscribed, and keeps what happened.
+    pub(super) fn record(&self, catalog: &Catalog, happened: Vec<Arc<Happened>>) {
+        if happened.is_empty() {
+            return;
+        }
+        // Kept and told in one step: a stream that begins finds an event among what is kept, or is told of it, or both.
+        {
+            let mut history = lock(&self.history);
+            for event in happened {
+                history.push(Arc::clone(&event));
+                self.tell_bound(catalog, event);
             }
+        }
+        self.progress.send_modify(|progress| progress.batches += 1);
+    }
+
+    fn tell_bound(&self, catalog: &Catalog, happened: Arc<Happened>) {
+        let session = catalog.by_key(happened.session);
+        let Some((session, connection)) = session.and_then(|session| Some((session, session.bound?))) else { return };
+        let kind = happened.event.kind();
+        if session.head.topics.contains(kind) || (kind == EventKind::MaintenanceFailed && self.is_stream(connection)) {
+            self.tell(connection, Told::Event(happened));
         }
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<ConnectionId, Line>> {
-        // No code panics while it holds the lock; were it to happen, the map is still whole.
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_stream(&self, connection: ConnectionId) -> bool {
+        lock(&self.lines).get(&connection).is_some_and(|line| line.listener == Listener::Stream)
+    }
+
+    pub(super) fn history(&self) -> MutexGuard<'_, History> {
+        lock(&self.history)
+    }
+
+    pub(super) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    pub(super) fn stop(&self) {
+        self.progress.send_modify(|progress| progress.stopping = true);
+    }
+
+    /// Waits until a connection that a session may be bound to has gone.
+    pub(super) async fn departure(&self) {
+        self.departure.notified().await;
+    }
+
+    /// The connections that have gone since this was asked last.
+    pub(super) fn departed(&self) -> Vec<ConnectionId> {
+        std::mem::take(&mut *lock(&self.departed))
+    }
+
+    /// Takes note again of connections that have gone: nobody could be told.
+    pub(super) fn depart(&self, gone: impl IntoIterator<Item = ConnectionId>) {
+        lock(&self.departed).extend(gone);
     }
 }
 
-/// A connection's number and what it is told.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code panics while it holds a lock; were it to happen, what is in it is still whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A connection's number and what it is told. Dropping it disconnects the session that is bound to it.
 pub struct Outbox {
     connection: ConnectionId,
     receiver: mpsc::Receiver<Told>,
     missed: Arc<AtomicU64>,
     watch: Arc<Watch>,
+    binds: bool,
 }
 
 impl Outbox {
     /// The connection's number.
     pub fn connection(&self) -> ConnectionId {
         self.connection
+    }
+
+    /// To be called before a session is bound to the connection: from then on its end concerns the registry.
+    pub fn will_bind(&mut self) {
+        self.binds = true;
+    }
+
+    /// Disconnects the session that is bound, before the outbox goes.
+    pub fn leave(&mut self) {
+        // When the server stops, nobody is to know: after the restart every session counts as disconnected anyway.
+        if std::mem::take(&mut self.binds) && !self.watch.progress.borrow().stopping {
+            self.watch.depart([self.connection]);
+            self.watch.departure.notify_one();
+        }
+    }
+
+    /// Whether a session was bound to it. Another connection may have taken that over since.
+    pub fn was_bound(&self) -> bool {
+        self.binds
     }
 
     /// Waits for the next thing to tell. Cancelling it loses nothing.
@@ -119,20 +214,33 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.watch.lines().remove(&self.connection);
+        lock(&self.watch.lines).remove(&self.connection);
+        self.leave();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Event, InstanceName, ServiceName, SessionKey, Time};
+
+    fn event() -> Told {
+        Told::Event(Arc::new(Happened {
+            sequence: 1,
+            at: Time(0),
+            session: SessionKey(1),
+            service: ServiceName::parse("shop").unwrap(),
+            instance: InstanceName::parse("shop-1").unwrap(),
+            event: Event::DrainCompleted,
+        }))
+    }
 
     #[test]
     fn who_does_not_read_is_told_how_much_was_lost() {
-        let watch = Arc::new(Watch::default());
-        let mut outbox = watch.attach();
+        let watch = Arc::new(Watch::since(0));
+        let mut outbox = watch.attach(Listener::Pipe);
         for _ in 0..OUTBOX_MAX + 3 {
-            watch.tell(outbox.connection(), Told::Event(Event::DrainCompleted));
+            watch.tell(outbox.connection(), event());
         }
         watch.tell(outbox.connection(), Told::Close);
         let told: Vec<Told> = std::iter::from_fn(|| outbox.try_next()).collect();
@@ -142,10 +250,21 @@ mod tests {
 
     #[test]
     fn a_connection_that_is_gone_is_told_nothing() {
-        let watch = Arc::new(Watch::default());
-        let connection = watch.attach().connection();
+        let watch = Arc::new(Watch::since(0));
+        let connection = watch.attach(Listener::Pipe).connection();
         watch.tell(connection, Told::Shutdown);
-        assert!(watch.lines().is_empty());
-        assert_ne!(watch.attach().connection(), connection, "numbers are not used again");
+        assert!(lock(&watch.lines).is_empty());
+        assert_ne!(watch.attach(Listener::Pipe).connection(), connection, "numbers are not used again");
+    }
+
+    #[test]
+    fn the_end_of_a_connection_concerns_the_registry_if_a_session_was_bound_to_it() {
+        let watch = Arc::new(Watch::since(0));
+        drop(watch.attach(Listener::Pipe));
+        let mut bound = watch.attach(Listener::Stream);
+        bound.will_bind();
+        let connection = bound.connection();
+        drop(bound);
+        assert_eq!((watch.departed(), watch.departed()), (vec![connection], vec![]));
     }
 }

@@ -7,17 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::domain::{Catalog, Change, Error, Kind, Session, SessionKey, Span, Time};
+use crate::domain::{Catalog, Change, Error, Event, Happened, Kind, Session, SessionKey, Span, Time};
 
 use super::calls::{Context, Decided, Notice};
 use super::config::unknown_option;
 use super::deadlines::Deadlines;
-use super::sessions::Expire;
-use super::watch::Watch;
+use super::grants::Grants;
+use super::sessions::{Disconnect, Expire};
+use super::watch::{Told, Watch};
 use super::{Command, Limits, Publish, Registry, Reply, Store, StoreError, Traffic, Waiting};
 
 /// Past this many commands a batch takes in no further callers.
@@ -36,6 +37,7 @@ pub async fn open<S: Store, P: Publish>(
     mut publisher: P,
     traffic: Arc<dyn Traffic>,
     limits: Limits,
+    grants: Grants,
 ) -> Result<(Registry, Writer<S, P>), StoreError> {
     let loaded = store.load().await?;
     let mut catalog = Catalog::default();
@@ -48,14 +50,22 @@ pub async fn open<S: Store, P: Publish>(
     publisher.publish(&catalog, &loaded.changes);
     let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
     let published = Arc::new(ArcSwap::from(catalog));
-    let watch = Arc::new(Watch::default());
+    let watch = Arc::new(Watch::since(published.load().revision()));
     let registry = Registry {
         mailbox: sender,
         published: Arc::clone(&published),
         traffic: Arc::clone(&traffic),
         watch: Arc::clone(&watch),
+        streams: Arc::new(Semaphore::new(limits.streams_max)),
+        streams_max: limits.streams_max,
+        grants: grants.clone(),
+        started: now,
     };
-    Ok((registry, Writer { store, publisher, mailbox, published, watch, traffic, deadlines, limits }))
+    let rules = Rules { limits, grants };
+    Ok((
+        registry,
+        Writer { store, publisher, mailbox, published, watch, traffic, deadlines, rules, departed_late: None },
+    ))
 }
 
 /// The task; it owns the store.
@@ -67,7 +77,21 @@ pub struct Writer<S, P> {
     watch: Arc<Watch>,
     traffic: Arc<dyn Traffic>,
     deadlines: Deadlines,
+    rules: Rules,
+    /// When connections that have gone are to be taken note of again, for it could not be stored.
+    departed_late: Option<Time>,
+}
+
+/// What commands are decided by, beside the catalog and the time.
+struct Rules {
     limits: Limits,
+    grants: Grants,
+}
+
+impl Rules {
+    fn at(&self, now: Time) -> Context<'_> {
+        Context { now, limits: &self.limits, grants: &self.grants }
+    }
 }
 
 /// Commands decided together: all are stored, or none.
@@ -75,6 +99,7 @@ struct Batch {
     draft: Catalog,
     changes: Vec<Change>,
     notices: Vec<Notice>,
+    happened: Vec<Arc<Happened>>,
 }
 
 impl<S: Store, P: Publish> Writer<S, P> {
@@ -82,15 +107,20 @@ impl<S: Store, P: Publish> Writer<S, P> {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut waiting = Vec::new();
         loop {
-            let next_due = self.deadlines.next();
+            let next_due = self.deadlines.next().into_iter().chain(self.departed_late).min();
             tokio::select! {
                 biased;
                 Some(first) = self.mailbox.recv() => {
                     self.gather(first, &mut waiting);
                     self.settle(&mut waiting).await;
                 }
-                () = sleep_until(next_due) => self.expire().await,
+                () = self.watch.departure() => {}
+                () = sleep_until(next_due) => {}
                 () = stop.cancelled() => break,
+            }
+            self.part(&mut waiting).await;
+            if self.deadlines.next().is_some_and(|due| due <= clock::now()) {
+                self.expire().await;
             }
         }
         self.mailbox.close();
@@ -118,7 +148,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         let mut batch = self.begin();
         let answers: Vec<Vec<Result<Reply, Error>>> = waiting
             .iter()
-            .map(|caller| caller.commands.iter().map(|command| batch.decide(command, now, &self.limits)).collect())
+            .map(|caller| caller.commands.iter().map(|command| batch.decide(command, self.rules.at(now))).collect())
             .collect();
         let stored = self.conclude(batch, now).await;
         for (caller, answers) in waiting.drain(..).zip(answers) {
@@ -136,13 +166,13 @@ impl<S: Store, P: Publish> Writer<S, P> {
         let due = self.deadlines.due(now, BATCH_MAX);
         for expire in &due {
             // It cannot be refused: what is no longer there is no longer due.
-            let _ = batch.decide(&expire.clone().into(), now, &self.limits);
+            let _ = batch.decide(&expire.clone().into(), self.rules.at(now));
         }
         let stored = self.conclude(batch, now).await;
         let catalog = self.published.load();
         for Expire { key, .. } in due {
             if stored {
-                self.deadlines.set(key, catalog.by_key(key).map(Arc::as_ref), &self.limits, now);
+                self.deadlines.set(key, catalog.by_key(key).map(Arc::as_ref), &self.rules.limits, now);
             } else {
                 // What is due stays due; a disk that is full now is not asked again at once.
                 self.deadlines.postpone(key, now.after(Span::from_secs(1)));
@@ -150,15 +180,44 @@ impl<S: Store, P: Publish> Writer<S, P> {
         }
     }
 
+    /// Disconnects the sessions of connections that have gone.
+    async fn part(&mut self, waiting: &mut Vec<Waiting>) {
+        let gone = self.watch.departed();
+        if gone.is_empty() {
+            return;
+        }
+        // What a connection asked before it went comes first: it may bind a session.
+        let mut before = self.mailbox.len();
+        while before > 0
+            && let Ok(first) = self.mailbox.try_recv()
+        {
+            self.gather(first, waiting);
+            before = before.saturating_sub(waiting.len());
+            self.settle(waiting).await;
+        }
+        let now = clock::now();
+        let mut batch = self.begin();
+        for connection in &gone {
+            // It cannot be refused: without a session bound to it there is nothing to do.
+            let _ = batch.decide(&Disconnect { connection: *connection }.into(), self.rules.at(now));
+        }
+        self.departed_late = None;
+        if !self.conclude(batch, now).await {
+            self.watch.depart(gone);
+            self.departed_late = Some(now.after(Span::from_secs(1)));
+        }
+    }
+
     fn begin(&self) -> Batch {
-        Batch { draft: Catalog::clone(&self.published.load()), changes: Vec::new(), notices: Vec::new() }
+        let draft = Catalog::clone(&self.published.load());
+        Batch { draft, changes: Vec::new(), notices: Vec::new(), happened: Vec::new() }
     }
 
     /// Stores, publishes and tells. Whether it was stored.
     async fn conclude(&mut self, batch: Batch, now: Time) -> bool {
-        let Batch { draft, changes, notices } = batch;
+        let Batch { draft, changes, notices, happened } = batch;
         if changes.is_empty() {
-            self.watch.notify(&draft, &*self.traffic, notices);
+            self.notify(notices);
             return true;
         }
         if changes.iter().any(Change::is_stored)
@@ -171,9 +230,22 @@ impl<S: Store, P: Publish> Writer<S, P> {
         self.publisher.publish(&catalog, &changes);
         self.published.store(Arc::clone(&catalog));
         self.reschedule(&catalog, &changes, now);
-        self.watch.notify(&catalog, &*self.traffic, notices);
+        self.watch.record(&catalog, happened);
+        self.notify(notices);
         warn_of_unknown_options(&catalog, &changes);
         true
+    }
+
+    fn notify(&self, notices: Vec<Notice>) {
+        for notice in notices {
+            match notice {
+                Notice::Close(connection) => self.watch.tell(connection, Told::Close),
+                Notice::Released(connection) => self.watch.tell(connection, Told::Released),
+                Notice::ResetBreaker(key, route) => self.traffic.reset_breaker(key, route),
+                // Told already, with its number.
+                Notice::Event(..) => {}
+            }
+        }
     }
 
     fn reschedule(&mut self, catalog: &Catalog, changes: &[Change], now: Time) {
@@ -182,24 +254,42 @@ impl<S: Store, P: Publish> Writer<S, P> {
             let key = change.key();
             // A batch is mostly runs of changes of one session.
             if last.replace(key) != Some(key) {
-                self.deadlines.set(key, catalog.by_key(key).map(Arc::as_ref), &self.limits, now);
+                self.deadlines.set(key, catalog.by_key(key).map(Arc::as_ref), &self.rules.limits, now);
             }
         }
     }
 }
 
 impl Batch {
-    fn decide(&mut self, command: &Command, now: Time, limits: &Limits) -> Result<Reply, Error> {
+    fn decide(&mut self, command: &Command, context: Context<'_>) -> Result<Reply, Error> {
         if let Some(session) = command.session()
             && let Ok(session) = self.draft.session(session.reveal())
         {
-            session.pulse.touch(now);
+            session.pulse.touch(context.now);
         }
-        let Decided { reply, changes, notices } = command.decide(&self.draft, Context { now, limits })?;
+        let Decided { reply, changes, notices } = command.decide(&self.draft, context)?;
+        let before = notices.iter().any(|notice| matches!(notice, Notice::Event(..))).then(|| self.draft.clone());
         changes.iter().for_each(|change| self.draft.absorb(change));
         self.changes.extend(changes);
-        self.notices.extend(notices);
+        for notice in notices {
+            match notice {
+                Notice::Event(key, event) => self.number(before.as_ref(), key, event, context.now),
+                other => self.notices.push(other),
+            }
+        }
         Ok(reply)
+    }
+
+    /// Gives an event its place among all that happens. Its session may have ended with it, or begun.
+    fn number(&mut self, before: Option<&Catalog>, session: SessionKey, event: Event, at: Time) {
+        let known = self.draft.by_key(session).or_else(|| before?.by_key(session));
+        let Some(head) = known.map(|session| Arc::clone(&session.head)) else { return };
+        let step = Change::Observed(session);
+        self.draft.absorb(&step);
+        self.changes.push(step);
+        let (service, instance) = (head.service.clone(), head.instance.clone());
+        let sequence = self.draft.revision();
+        self.happened.push(Arc::new(Happened { sequence, at, session, service, instance, event }));
     }
 }
 

@@ -11,14 +11,14 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::domain::{
     Drain, Head, InstanceName, Maintenance, MaintenanceEntry, Metadata, PageUrl, ServiceName, SessionId, SessionKey,
-    Span, Target, Time, Topics,
+    Span, Target, Time, TokenName, Topics,
 };
 
 use super::rows::json;
 use super::statements::Value;
 
 /// The columns of `session`, the key first.
-pub(super) const HEAD_COLUMNS: [&str; 15] = [
+pub(super) const HEAD_COLUMNS: [&str; 16] = [
     "key",
     "id",
     "service",
@@ -34,6 +34,7 @@ pub(super) const HEAD_COLUMNS: [&str; 15] = [
     "maintenance",
     "topics",
     "replaced",
+    "token",
 ];
 
 /// The columns of a head's row.
@@ -57,6 +58,7 @@ pub(super) fn row(key: SessionKey, head: &Head) -> [Value; HEAD_COLUMNS.len()] {
         Value::Text(maintenance_text(&head.maintenance)),
         Value::text(&topics.join(",")),
         moment(head.replaced),
+        head.token.as_ref().map_or(Value::Null, |name| Value::text(name.as_str())),
     ]
 }
 
@@ -88,6 +90,7 @@ pub(super) fn head(row: &SqliteRow) -> Result<Head, BadHead> {
         maintenance: maintenance(text("maintenance")?)?,
         topics: topics(text("topics")?)?,
         replaced: moment("replaced")?,
+        token: row.try_get::<Option<&str>, _>("token")?.map(TokenName::parse).transpose()?,
     })
 }
 

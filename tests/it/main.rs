@@ -3,6 +3,7 @@
 mod checks;
 mod crash;
 mod disturbance;
+mod explain;
 mod faults;
 mod model;
 mod names;
@@ -13,3 +14,4 @@ mod server;
 mod session;
 mod statistics;
 mod support;
+mod tokens;

@@ -25,6 +25,7 @@ pub struct Server {
     child: Child,
     pub pipe: SocketAddr,
     pub proxy: SocketAddr,
+    pub api: SocketAddr,
     pub log: PathBuf,
 }
 
@@ -45,7 +46,8 @@ impl Server {
     pub fn command(folder: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_signalbox"));
         let store = format!("sqlite://{}", folder.join("signalbox.db").display());
-        command.args(["--pipe-listen", "127.0.0.1:0", "--proxy-http", "127.0.0.1:0", "--store-url", &store]);
+        command.args(["--pipe-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"]);
+        command.args(["--proxy-http", "127.0.0.1:0", "--store-url", &store]);
         command
     }
 
@@ -59,18 +61,18 @@ impl Server {
         while let Some(Ok(line)) = lines.next() {
             let mut words = line.split_whitespace();
             match words.next() {
-                Some("pipe" | "proxy") => addresses.push(words.next().unwrap().parse().unwrap()),
+                Some("pipe" | "api" | "proxy") => addresses.push(words.next().unwrap().parse().unwrap()),
                 Some("store") => break,
                 _ => {}
             }
         }
         // What it prints later must not fill the pipe.
         thread::spawn(move || lines.for_each(drop));
-        let [pipe, proxy] = addresses[..] else {
+        let [pipe, api, proxy] = addresses[..] else {
             let log = std::fs::read_to_string(&log).unwrap();
             panic!("it did not start: {:?}\n{log}", child.wait());
         };
-        Self { child, pipe, proxy, log }
+        Self { child, pipe, proxy, api, log }
     }
 
     /// Its process.

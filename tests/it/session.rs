@@ -138,13 +138,17 @@ fn a_taken_port_says_which_and_by_which_setting() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let other = tempfile::tempdir().unwrap();
-    for (flag, key, address) in
-        [("--pipe-listen", "pipe.listen", server.pipe), ("--proxy-http", "proxy.http", server.proxy)]
-    {
+    let doors = [
+        ("--pipe-listen", "pipe.listen", server.pipe),
+        ("--api-listen", "api.listen", server.api),
+        ("--proxy-http", "proxy.http", server.proxy),
+    ];
+    for (flag, key, address) in doors {
         let store = format!("sqlite://{}/x.db", other.path().display());
-        let free = if flag == "--pipe-listen" { "--proxy-http" } else { "--pipe-listen" };
         let mut given = Command::new(env!("CARGO_BIN_EXE_signalbox"));
-        given.args(["--store-url", &store, free, "127.0.0.1:0", flag, &address.to_string()]);
+        given.args(["--store-url", &store, flag, &address.to_string()]);
+        let free = doors.iter().filter(|(other, ..)| *other != flag);
+        given.args(free.flat_map(|(flag, ..)| [*flag, "127.0.0.1:0"]));
         let output = given.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success());

@@ -12,7 +12,7 @@ pub(super) fn validate<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 }
 
 pub(super) fn apply<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
-    fields.command("OK", [], |session, []| Ok(ConfigApply { session, sections: Sections::ALL }))
+    fields.command("OK", [], |session, []| Ok(ConfigApply { session, sections: Sections::ALL, expected: None }))
 }
 
 pub(super) fn rollback<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
@@ -24,6 +24,7 @@ pub(super) fn diff<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 }
 
 pub(super) fn apply_partial<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
-    fields
-        .command("OK", ["scopes"], |session, [scopes]| Ok(ConfigApply { session, sections: Sections::parse(scopes)? }))
+    fields.command("OK", ["scopes"], |session, [scopes]| {
+        Ok(ConfigApply { session, sections: Sections::parse(scopes)?, expected: None })
+    })
 }

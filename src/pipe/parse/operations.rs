@@ -21,7 +21,9 @@ pub(super) fn circuit_breaker_reset<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 }
 
 pub(super) fn drain_start<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
-    fields.command("DRAIN_OK", ["duration"], |session, [span]| Ok(DrainStart { session, span: Span::parse(span)? }))
+    fields.command("DRAIN_OK", ["duration"], |session, [span]| {
+        Ok(DrainStart { subject: session.into(), span: Span::parse(span)? })
+    })
 }
 
 pub(super) fn drain_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
@@ -29,7 +31,7 @@ pub(super) fn drain_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 }
 
 pub(super) fn drain_cancel<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
-    fields.command("DRAIN_OK", [], |session, []| Ok(DrainCancel { session }))
+    fields.command("DRAIN_OK", [], |session, []| Ok(DrainCancel { subject: session.into() }))
 }
 
 /// The page may be left out, together with the `|` before it; with a transaction id it stands as an empty field.
@@ -44,7 +46,7 @@ pub(super) fn maint_enter<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let line = fields.line(session, transaction, [("target", target)], ())?;
     let page = (!page.is_empty()).then(|| PageUrl::parse(page)).transpose();
     let command = Place::parse_list(target)
-        .and_then(|places| Ok(MaintEnter { session: line.session, places, page: page? }))
+        .and_then(|places| Ok(MaintEnter { subject: line.session.into(), places, page: page? }))
         .map_err(|error| Refusal::Wrong { transaction, error })?;
     Ok(accepted(transaction, target, Call::Command(command.into())))
 }
@@ -53,7 +55,7 @@ pub(super) fn maint_exit<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let line = fields.exactly(["target"])?;
     let (transaction, [target]) = (line.transaction, line.fields);
     let places = Place::parse_list(target).map_err(|error| Refusal::Wrong { transaction, error })?;
-    let command = MaintExit { session: line.session, places };
+    let command = MaintExit { subject: line.session.into(), places };
     Ok(accepted(transaction, target, Call::Command(command.into())))
 }
 

@@ -42,7 +42,8 @@ fn new_session(
         maintenance_port: maintenance_port(port)?,
         metadata: Metadata::parse(metadata)?,
         nonce: fields.nonce(),
-        connection: fields.connection(),
+        connection: Some(fields.connection()),
+        token: None,
     })
 }
 
@@ -51,7 +52,7 @@ fn maintenance_port(text: &str) -> Result<u16, Error> {
 }
 
 pub(super) fn reconnect<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
-    let connection = fields.connection();
+    let connection = Some(fields.connection());
     fields.command("OK", [], |session, []| Ok(Reconnect { session, connection }))
 }
 
@@ -64,8 +65,8 @@ pub(super) fn info<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 }
 
 pub(super) fn client_shutdown<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
-    let connection = fields.connection();
-    fields.command("SHUTDOWN_OK", [], |session, []| Ok(ClientShutdown { session, connection }))
+    let connection = Some(fields.connection());
+    fields.command("SHUTDOWN_OK", [], |session, []| Ok(ClientShutdown { subject: session.into(), connection }))
 }
 
 pub(super) fn subscribe<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {

@@ -234,6 +234,7 @@ async fn a_store_that_fails_refuses_commands_and_leaves_the_connection_alive() {
     assert_eq!(reply, "ERROR|t1|the registry cannot store changes now; nothing was changed, try again");
     client.expect(&format!("PING|{id}"), "PONG").await;
     drop(client);
+    server.world.store_fails.store(false, Ordering::Relaxed);
     server.until(|catalog| catalog.session(&id).unwrap().bound.is_none()).await;
 }
 

@@ -13,7 +13,9 @@ use super::super::{Settings, serve};
 use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
 use crate::registry::views::{BreakerNumbers, RouteNumbers};
-use crate::registry::{Boxed, Fetched, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, Trust, open};
+use crate::registry::{
+    Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, Trust, open,
+};
 
 /// What the fakes have seen, and how they are to behave.
 #[derive(Default)]
@@ -106,7 +108,7 @@ impl Server {
     pub(super) async fn without_socket(settings: Settings) -> Self {
         let world = Arc::new(World::default());
         let traffic = Arc::clone(&world);
-        let opened = open(Memory(Arc::clone(&world)), Nowhere, traffic, Limits::default()).await;
+        let opened = open(Memory(Arc::clone(&world)), Nowhere, traffic, Limits::default(), Grants::default()).await;
         let (registry, task) = opened.unwrap();
         let writer = Lifecycle::new();
         writer.spawn("writer", task.run(writer.stopping().clone()));

@@ -4,12 +4,13 @@ mod applying;
 mod operating;
 mod serving;
 mod staging;
+mod streams;
 
 use std::sync::Arc;
 
 use crate::domain::{
-    Catalog, Change, ConnectionId, Error, Event, InstanceName, Metadata, PageUrl, RouteId, Sections, ServiceName,
-    Session, SessionId, SessionKey, Span, Time,
+    Catalog, Change, ConnectionId, Error, Event, EventKind, InstanceName, Metadata, PageUrl, RouteId, Sections,
+    ServiceName, Session, SessionId, SessionKey, Span, Time,
 };
 
 use super::calls::{Context, Notice};
@@ -18,7 +19,7 @@ use super::ports::{Boxed, Fetched, Traffic, Trust};
 use super::routes::{NewRoute, RouteAdd, RouteField, RouteRemove, RouteUpdate};
 use super::sessions::{Expire, Register};
 use super::views::{BreakerNumbers, RouteNumbers};
-use super::{Answer, Command, Limits, Query, Reply};
+use super::{Answer, Command, Grants, Limits, Query, Reply};
 
 /// Traffic that nobody sees.
 pub(super) struct Quiet;
@@ -48,6 +49,7 @@ struct World {
     catalog: Catalog,
     now: Time,
     limits: Limits,
+    grants: Grants,
     events: Vec<Event>,
     nonce: u128,
 }
@@ -58,6 +60,7 @@ impl World {
             catalog: Catalog::default(),
             now: Time(1_795_323_231_906),
             limits: Limits::default(),
+            grants: Grants::default(),
             events: Vec::new(),
             nonce: 0,
         }
@@ -66,11 +69,12 @@ impl World {
     /// Decides and absorbs. A refusal must leave the catalog as it was, which its type sees to.
     fn run(&mut self, command: impl Into<Command>) -> Result<Reply, Error> {
         let command = command.into();
-        let decided = command.decide(&self.catalog, Context { now: self.now, limits: &self.limits })?;
+        let decided =
+            command.decide(&self.catalog, Context { now: self.now, limits: &self.limits, grants: &self.grants })?;
         decided.changes.iter().for_each(|change: &Change| self.catalog.absorb(change));
         self.events.extend(decided.notices.into_iter().filter_map(|notice| match notice {
-            Notice::Event(_, event) => Some(event),
-            Notice::Close(_) | Notice::ResetBreaker(..) => None,
+            Notice::Event(_, event) => EventKind::TOPICS.contains(&event.kind()).then_some(event),
+            Notice::Close(_) | Notice::Released(_) | Notice::ResetBreaker(..) => None,
         }));
         self.check();
         Ok(decided.reply)
@@ -104,7 +108,8 @@ impl World {
             maintenance_port: 9001,
             metadata: Metadata::default(),
             nonce: self.nonce,
-            connection: ConnectionId(connection),
+            connection: Some(ConnectionId(connection)),
+            token: None,
         });
         let Ok(Reply::Registered(id)) = reply else { panic!("{reply:?}") };
         id
@@ -125,11 +130,11 @@ impl World {
     }
 
     fn apply(&mut self, session: &SessionId) -> Result<Reply, Error> {
-        self.run(ConfigApply { session: session.clone(), sections: Sections::ALL })
+        self.run(ConfigApply { session: session.clone(), sections: Sections::ALL, expected: None })
     }
 
     fn apply_only(&mut self, session: &SessionId, sections: &str) -> Result<Reply, Error> {
-        self.run(ConfigApply { session: session.clone(), sections: Sections::parse(sections).unwrap() })
+        self.run(ConfigApply { session: session.clone(), sections: Sections::parse(sections).unwrap(), expected: None })
     }
 
     fn rollback(&mut self, session: &SessionId) -> Result<Reply, Error> {

@@ -23,14 +23,14 @@ fn serving() -> (World, SessionId) {
 fn enter(world: &mut World, session: &SessionId, places: &str) -> Verification {
     let places = Place::parse_list(places).unwrap();
     let page = Some(PageUrl::parse("http://pages/down").unwrap());
-    let reply = world.run(MaintEnter { session: session.clone(), places, page });
+    let reply = world.run(MaintEnter { subject: session.clone().into(), places, page });
     let Ok(Reply::Maintenance(verification)) = reply else { panic!("{reply:?}") };
     verification
 }
 
 fn exit(world: &mut World, session: &SessionId, places: &str) -> Verification {
     let places = Place::parse_list(places).unwrap();
-    let reply = world.run(MaintExit { session: session.clone(), places });
+    let reply = world.run(MaintExit { subject: session.clone().into(), places });
     let Ok(Reply::Maintenance(verification)) = reply else { panic!("{reply:?}") };
     verification
 }
@@ -49,7 +49,7 @@ fn a_drain_is_told_when_it_completes_and_stays() {
     let (mut world, session) = serving();
     let start = world.now;
     let until = start.after(Span::from_secs(10));
-    let drain = DrainStart { session: session.clone(), span: Span::from_secs(10) };
+    let drain = DrainStart { subject: session.clone().into(), span: Span::from_secs(10) };
     assert_eq!(world.run(drain), Ok(Reply::DrainUntil(until)));
     world.pass(Span::from_secs(4));
     world.expire(&session, start);
@@ -60,8 +60,8 @@ fn a_drain_is_told_when_it_completes_and_stays() {
     let seen = world.now;
     world.expire(&session, seen);
     assert_eq!(world.events, [Event::DrainCompleted], "it is told once");
-    world.run(DrainCancel { session: session.clone() }).unwrap();
-    assert_eq!(said(world.run(DrainCancel { session })), "no drain in progress");
+    world.run(DrainCancel { subject: session.clone().into() }).unwrap();
+    assert_eq!(said(world.run(DrainCancel { subject: session.into() })), "no drain in progress");
 }
 
 #[test]
@@ -118,9 +118,13 @@ fn a_place_that_no_route_has_is_refused() {
     let (mut world, session) = serving();
     for place in ["r9", "/nowhere", "other.example"] {
         let places = Place::parse_list(place).unwrap();
-        assert!(world.run(MaintExit { session: session.clone(), places }).is_err(), "{place}");
+        assert!(world.run(MaintExit { subject: session.clone().into(), places }).is_err(), "{place}");
     }
     assert!(Place::parse_list("r1,,r2").is_err());
+    assert!(Place::gather([]).is_err());
+    assert_eq!(Place::gather(["/a,b"]).unwrap(), [Place::Path("/a,b".parse_path())]);
+    let many = |count: usize| Place::parse_list(&vec!["r1"; count].join(","));
+    assert!(many(Place::LIST_MAX).is_ok() && many(Place::LIST_MAX + 1).is_err());
 }
 
 #[test]

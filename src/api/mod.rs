@@ -1,0 +1,163 @@
+//! The API port: one listener for gRPC and REST, over HTTP/1.1 and HTTP/2, with TLS or without.
+//!
+//! It carries requests to their door and knows nothing of what they ask. What must hold: connections, streams of a
+//! connection and heads are bounded; who is slow holds up nobody else; every request says who sent it
+//! ([`Peer`]); when the server stops, what is under way is answered, and connections close behind it.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::{HeaderMap, Request};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tower::Service as _;
+
+use crate::access::Peer;
+use crate::lifecycle::Lifecycle;
+
+/// From the first byte of a head, or the end of the answer before, to its last byte.
+const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
+/// The most bytes of an HTTP/1.1 head.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Requests and streams of one HTTP/2 connection at once.
+const STREAMS_MAX: u32 = 1024;
+/// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may take to answer.
+const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(20);
+/// How long accepting rests when the system has no room for another connection.
+const PAUSE: Duration = Duration::from_millis(100);
+/// TCP keepalive: after this much silence.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// What a connection over the limit is told.
+const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+                       connection: close\r\ncontent-length: 114\r\n\r\n\
+                       {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections; try again later\"}";
+
+/// What the port leads to.
+#[derive(Clone)]
+pub struct Doors {
+    /// Whether a request is for gRPC, whatever it asks for.
+    pub is_grpc: fn(&HeaderMap) -> bool,
+    /// For those that are.
+    pub grpc: Router,
+    /// For all others.
+    pub rest: Router,
+}
+
+/// Accepts connections until `lifecycle` is stopping, and serves each as a task of it, `connections_max` at once.
+///
+/// Whoever stops the server calls [`crate::registry::Registry::tell_shutdown`] first, which ends streams of events.
+pub async fn serve(listener: TcpListener, doors: Doors, connections_max: usize, lifecycle: Lifecycle) {
+    let places = Arc::new(Semaphore::new(connections_max));
+    let server = Arc::new(builder(&lifecycle));
+    let stopping = lifecycle.stopping().clone();
+    while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "an API connection could not be accepted");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tracing::warn!(%peer, limit = connections_max, "too many API connections");
+            refuse(&stream);
+            continue;
+        };
+        let (server, requests) = (Arc::clone(&server), Requests { doors: doors.clone(), peer: Peer(peer) });
+        let stopping = stopping.clone();
+        lifecycle.spawn_one("API connection", async move {
+            if prepare(&stream).is_ok() {
+                carry(&server, stream, requests, stopping.cancelled()).await;
+            }
+            drop(place);
+        });
+    }
+}
+
+/// A few words fit the empty buffer of a new socket without waiting; whether they are read is no longer our concern.
+fn refuse(stream: &TcpStream) {
+    let _ = stream.try_write(REFUSAL.as_bytes());
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+fn builder(lifecycle: &Lifecycle) -> auto::Builder<Tasks> {
+    let mut builder = auto::Builder::new(Tasks(lifecycle.clone()));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG)
+        .max_concurrent_streams(STREAMS_MAX);
+    builder
+}
+
+/// Serves one connection to its end; once `stopped`, only what is under way.
+async fn carry<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    server: &auto::Builder<Tasks>,
+    stream: S,
+    requests: Requests,
+    stopped: impl Future<Output = ()>,
+) {
+    let peer = requests.peer.0;
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), requests));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "an API connection broke");
+    }
+}
+
+/// The requests of one connection, on their way to a door.
+#[derive(Clone)]
+struct Requests {
+    doors: Doors,
+    peer: Peer,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Requests {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        let Doors { is_grpc, grpc, rest } = &self.doors;
+        let mut router = if is_grpc(request.headers()) { grpc.clone() } else { rest.clone() };
+        // A router is always ready.
+        Box::pin(router.call(request.map(Body::new)))
+    }
+}
+
+/// Runs what an HTTP/2 connection needs beside itself.
+#[derive(Clone)]
+struct Tasks(Lifecycle);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        self.0.spawn_one("API stream", task);
+    }
+}

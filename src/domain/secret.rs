@@ -1,0 +1,95 @@
+//! Secrets that are compared and never shown: registration and operator tokens.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::Error;
+
+/// A token as its owner knows it. It stands in no log, store or answer.
+#[derive(Clone)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Takes a secret as it was given; it may be any text, for it is only ever compared.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("…")
+    }
+}
+
+/// The SHA-256 of a secret: enough to know it again, of no use to anybody who wants to show it.
+#[derive(Clone, Copy)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// That of a secret.
+    pub fn of(secret: &Secret) -> Self {
+        Self(Sha256::digest(secret.0.as_bytes()).into())
+    }
+
+    /// Whether both are the same, in a time that does not tell how far they agree.
+    pub fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("…")
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = Error;
+
+    /// Reads 64 hexadecimal digits, as `printf %s SECRET | sha256sum` prints them.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong =
+            || Error::invalid("sha256", "needs 64 hexadecimal digits, as `printf %s SECRET | sha256sum` prints them");
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            let digits = text.get(2 * at..2 * at + 2).ok_or_else(wrong)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_known_by_its_digest_and_shown_nowhere() {
+        let secret = Secret::new("s3cret");
+        // printf %s s3cret | sha256sum
+        let known: Fingerprint = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0".parse().unwrap();
+        assert!(known.is(&Fingerprint::of(&secret)) && !known.is(&Fingerprint::of(&Secret::new("S3cret"))));
+        assert_eq!(format!("{secret:?}{known:?}"), "……");
+        for bad in ["", "1ec1", &"g".repeat(64), &"é".repeat(32)] {
+            assert!(bad.parse::<Fingerprint>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What holds for every call, whichever it is: its deadline, and that a fault ends this call alone.
+//!
+//! A deadline is told in `grpc-timeout` and counts from when the request's head has come. It ends a call that is not
+//! answered and a stream that is open, both with `DEADLINE_EXCEEDED`. What a call has asked of the registry by then
+//! may still take effect.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use futures_util::FutureExt;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame};
+use tokio::time::{Sleep, sleep};
+use tonic::{Code, Status};
+
+use crate::domain::{Error, Kind};
+
+use super::status::of_door;
+
+/// Answers a call, in its time.
+pub(super) async fn attend(request: Request, next: Next) -> Response {
+    let timeout = match timeout(request.headers()) {
+        Ok(timeout) => timeout,
+        Err(error) => return Status::from(error).into_http(),
+    };
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let mut deadline = timeout.map(|timeout| Box::pin(sleep(timeout)));
+    let answered = match &mut deadline {
+        None => answer.await,
+        Some(deadline) => tokio::select! {
+            biased;
+            () = deadline => return exceeded().into_http(),
+            answered = answer => answered,
+        },
+    };
+    let Ok(response) = answered else {
+        tracing::error!("a gRPC call panicked");
+        return Status::from(Error::new(Kind::Internal, "a fault of the server's own")).into_http();
+    };
+    if let Some(status) = said_otherwise(&response) {
+        return status.into_http();
+    }
+    match deadline {
+        None => response,
+        Some(deadline) => response.map(|body| Body::new(Timed { body: Some(body), deadline })),
+    }
+}
+
+fn exceeded() -> Status {
+    of_door(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the time that the caller gave has passed")
+}
+
+/// The library has another code for a message that is too long than gRPC's own list of codes.
+fn said_otherwise(response: &Response) -> Option<Status> {
+    let status = response.extensions().get::<Status>()?;
+    (status.code() == Code::OutOfRange).then(|| Error::new(Kind::Limited, status.message().to_owned()).into())
+}
+
+/// Reads `grpc-timeout`: up to eight digits and a unit.
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let parsed = value.to_str().ok().and_then(parse);
+    parsed.map(Some).ok_or_else(|| Error::invalid("grpc-timeout", "must be up to 8 digits and one of H, M, S, m, u, n"))
+}
+
+fn parse(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    // Eight digits of hours are far from overflowing.
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+/// An answer's body that ends with its deadline.
+struct Timed {
+    /// Dropped once the deadline has passed: a stream is over then, not only silent.
+    body: Option<Body>,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl HttpBody for Timed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
+            return Poll::Ready(frame);
+        }
+        ready!(this.deadline.as_mut().poll(context));
+        this.body = None;
+        let mut trailers = HeaderMap::new();
+        match exceeded().add_header(&mut trailers) {
+            Ok(()) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Err(status) => Poll::Ready(Some(Err(axum::Error::new(status)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_digits_and_a_unit() {
+        let millis = |text: &str| parse(text).map(|timeout| timeout.as_millis());
+        assert_eq!((millis("1H"), millis("2M"), millis("3S")), (Some(3_600_000), Some(120_000), Some(3000)));
+        assert_eq!((millis("4m"), millis("5000u"), millis("6000000n")), (Some(4), Some(5), Some(6)));
+        assert!(parse("99999999H").is_some());
+        for wrong in ["", "1", "S", "123456789S", "-1S", "+1S", "1.5S", "1s", " 1S", "1ä"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+}

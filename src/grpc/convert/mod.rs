@@ -1,0 +1,19 @@
+//! Messages to values of the domain, and back.
+//!
+//! Values are read with the domain's own types; what is refused names the field as the .proto files do.
+//! Nothing here knows the registry's state. What must hold: no message, whatever it holds, panics.
+
+mod config;
+mod events;
+mod metadata;
+mod oversight;
+mod values;
+mod views;
+
+pub(super) use events::{follow_item, topics, watch_item};
+pub(super) use metadata::{metadata, structure};
+pub(super) use values::{
+    bounded, duration, instance_name, new_route, places, port, required, sections, service_name, session, span,
+    timestamp,
+};
+pub(super) use views::count;

@@ -1,0 +1,74 @@
+//! What every call has at hand: the registry, and what runs on when the call is over.
+
+use tokio::sync::oneshot;
+
+use crate::domain::Error;
+use crate::lifecycle::Lifecycle;
+use crate::registry::{Answer, Command, Query, Registry, Reply};
+
+use tonic::Status;
+
+use super::status::fault;
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) registry: Registry,
+    lifecycle: Lifecycle,
+    nonce: fn() -> u128,
+}
+
+impl Door {
+    pub(super) fn new(registry: Registry, lifecycle: Lifecycle, nonce: fn() -> u128) -> Self {
+        Self { registry, lifecycle, nonce }
+    }
+
+    /// 128 bits that nobody can guess.
+    pub(super) fn nonce(&self) -> u128 {
+        (self.nonce)()
+    }
+
+    /// Has a command decided.
+    pub(super) async fn execute(&self, command: impl Into<Command>) -> Result<Reply, Error> {
+        self.registry.execute_one(command.into()).await
+    }
+
+    /// Has a command decided that has nothing to say when it is done.
+    pub(super) async fn done(&self, command: impl Into<Command>) -> Result<(), Status> {
+        match self.execute(command).await? {
+            Reply::Done => Ok(()),
+            _ => Err(fault()),
+        }
+    }
+
+    pub(super) fn ask(&self, query: &Query) -> Result<Answer, Error> {
+        self.registry.answer(query)
+    }
+
+    /// Has a maintenance request decided, and answers once it is accepted; its outcome is awaited in the background
+    /// and told as an event. A caller that has gone meanwhile changes nothing of that: nobody else would await it,
+    /// and the request would wait for ever.
+    pub(super) async fn accept(&self, command: impl Into<Command>) -> Result<(), Status> {
+        let (answer, answered) = oneshot::channel();
+        let (registry, stopping) = (self.registry.clone(), self.lifecycle.stopping().clone());
+        let command = command.into();
+        self.lifecycle.spawn_one("grpc maintenance", async move {
+            let verification = match registry.execute_one(command).await {
+                Ok(Reply::Maintenance(verification)) => verification,
+                Ok(_) => return,
+                Err(error) => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(Err(error));
+                    return;
+                }
+            };
+            let _ = answer.send(Ok(()));
+            // What comes of it is an event.
+            let _ = stopping.run_until_cancelled(registry.verify(&verification)).await;
+        });
+        match answered.await {
+            Ok(answer) => answer.map_err(Status::from),
+            Err(_) => Err(fault()),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Calls that follow events. A stream lives as long as its call: when the caller goes, it is dropped, and a session
+//! that was bound to it is disconnected.
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tonic::Status;
+
+use crate::domain::Error;
+use crate::registry::sessions::Unsubscribe;
+use crate::registry::{Follow, Item};
+
+use super::convert::{follow_item, session, topics, watch_item};
+use super::door::Door;
+use super::proto::{
+    SubscribeRequest, SubscribeResponse, UnsubscribeRequest, UnsubscribeResponse, WatchRequest, WatchResponse,
+};
+
+pub(super) async fn subscribe(
+    door: &Door,
+    request: SubscribeRequest,
+) -> Result<BoxStream<'static, Result<SubscribeResponse, Status>>, Status> {
+    let session = session(&request.session_id)?;
+    let follow = door.registry.follow(&session, topics(&request.types)?, request.after).await?;
+    Ok(told(follow, follow_item))
+}
+
+pub(super) async fn unsubscribe(door: &Door, request: UnsubscribeRequest) -> Result<UnsubscribeResponse, Status> {
+    let session = session(&request.session_id)?;
+    let topics = topics(&request.types)?;
+    if topics.is_empty() {
+        return Err(Error::invalid("types", "at least one is needed; EVENT_TYPE_ALL is every type").into());
+    }
+    door.done(Unsubscribe { session, topics }).await?;
+    Ok(UnsubscribeResponse {})
+}
+
+pub(super) async fn watch(
+    door: &Door,
+    request: WatchRequest,
+) -> Result<BoxStream<'static, Result<WatchResponse, Status>>, Status> {
+    Ok(told(door.registry.watch(request.after)?, watch_item))
+}
+
+/// What a stream comes to, as messages; after the last, why there are no more.
+fn told<T: Send + 'static>(
+    follow: Follow,
+    message: fn(Item) -> Result<T, Error>,
+) -> BoxStream<'static, Result<T, Status>> {
+    let next = move |follow: Option<Follow>| async move {
+        let mut follow = follow?;
+        match message(follow.next().await) {
+            Ok(message) => Some((Ok(message), Some(follow))),
+            Err(ended) => Some((Err(Status::from(ended)), None)),
+        }
+    };
+    stream::unfold(Some(follow), next).boxed()
+}

@@ -1,0 +1,59 @@
+//! The standard health service: serving, until the server is to stop.
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
+
+use crate::domain::{Error, Kind};
+use crate::lifecycle::Lifecycle;
+
+pub(super) use tonic_health::pb::health_server::HealthServer;
+
+/// What can be asked for; nothing is the whole server.
+const KNOWN: [&str; 3] = ["", "signalbox.v1.Registry", "signalbox.v1.Operator"];
+
+/// See the module.
+pub(super) struct Health {
+    lifecycle: Lifecycle,
+}
+
+impl Health {
+    pub(super) fn new(lifecycle: Lifecycle) -> Self {
+        Self { lifecycle }
+    }
+
+    fn now(&self) -> ServingStatus {
+        if self.lifecycle.stopping().is_cancelled() { ServingStatus::NotServing } else { ServingStatus::Serving }
+    }
+}
+
+fn response(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}
+
+#[tonic::async_trait]
+impl health_server::Health for Health {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        if KNOWN.contains(&request.get_ref().service.as_str()) {
+            return Ok(Response::new(response(self.now())));
+        }
+        Err(Error::new(Kind::NotFound, "there is no such service here").into())
+    }
+
+    type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
+
+    /// Says how it is now, and once more when the server is to stop; then the stream ends. A service that is not
+    /// known is said to be so, as the standard has it, for it might come.
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let known = KNOWN.contains(&request.get_ref().service.as_str());
+        let now = if known { self.now() } else { ServingStatus::ServiceUnknown };
+        let stopping = self.lifecycle.stopping().clone();
+        let last = async move {
+            stopping.cancelled_owned().await;
+            Ok(response(if known { ServingStatus::NotServing } else { ServingStatus::ServiceUnknown }))
+        };
+        Ok(Response::new(stream::iter([Ok(response(now))]).chain(stream::once(last)).boxed()))
+    }
+}

@@ -1,0 +1,110 @@
+//! gRPC: one of the registry's doors, typed. `proto/signalbox/v1` is its contract.
+//!
+//! A call's life: `attend` bounds its time and catches what must not happen → `admit` for operators' calls → the row in
+//! `service` → its family's function, which reads values with `convert` → the registry → `convert` → a message, or
+//! `status` of the refusal. It decides nothing about sessions or routes, binds no port, and knows no other door.
+//! What must hold: whatever one caller sends hurts that call alone; no session id leaves in anything but its own
+//! caller's answers.
+
+#![allow(
+    clippy::unused_async,
+    reason = "the rows of `service` call all functions alike, those that wait and those that do not"
+)]
+
+mod admit;
+mod attend;
+mod config;
+mod convert;
+mod door;
+mod events;
+mod health;
+mod operations;
+mod operator;
+pub mod proto;
+mod routes;
+mod service;
+mod sessions;
+mod settings;
+mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+use tonic::codec::CompressionEncoding::Gzip;
+use tonic::service::Routes;
+
+use crate::access::Operators;
+use crate::lifecycle::Lifecycle;
+use crate::registry::Registry;
+
+use door::Door;
+use health::{Health, HealthServer};
+use proto::operator_server::OperatorServer;
+use proto::registry_server::RegistryServer;
+
+/// The bounds of the door, and its source of chance.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The most bytes of a request message, as it comes and unpacked.
+    pub max_body: usize,
+    /// Gives 128 bits that nobody can guess; a session id is made of each.
+    pub nonce: fn() -> u128,
+}
+
+/// The most bytes of a response message. A session that may have 200,000 routes is listed in one.
+const RESPONSE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Whether a request is a gRPC call, and so for [`routes`], whatever its path.
+///
+/// gRPC-Web is not: its framing is another.
+pub fn is_call(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Answers gRPC calls: `Registry`, `Operator`, health and reflection; any other path is `UNIMPLEMENTED`.
+///
+/// It expects [`crate::access::Peer`] in every request's extensions. What it does in the background belongs to
+/// `lifecycle`, and once that is stopping, health says so.
+pub fn routes(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycle, settings: Settings) -> Router {
+    let door = Door::new(registry, lifecycle.clone(), settings.nonce);
+    let operator = OperatorServer::new(door.clone())
+        .max_decoding_message_size(settings.max_body)
+        .max_encoding_message_size(RESPONSE_BYTES_MAX)
+        .accept_compressed(Gzip)
+        .send_compressed(Gzip);
+    let guarded = Routes::new(operator)
+        .into_axum_router()
+        .reset_fallback()
+        .route_layer(from_fn_with_state(operators, admit::admit));
+    let registry = RegistryServer::new(door)
+        .max_decoding_message_size(settings.max_body)
+        .max_encoding_message_size(RESPONSE_BYTES_MAX)
+        .accept_compressed(Gzip)
+        .send_compressed(Gzip);
+    let health = HealthServer::new(Health::new(lifecycle)).max_decoding_message_size(settings.max_body);
+    reflected(Routes::new(registry).add_service(health))
+        .into_axum_router()
+        .merge(guarded)
+        .layer(from_fn(attend::attend))
+}
+
+/// Adds reflection, in the version that is and the one that many tools still ask for.
+fn reflected(routes: Routes) -> Routes {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    match (builder().build_v1(), builder().build_v1alpha()) {
+        (Ok(now), Ok(before)) => routes.add_service(now).add_service(before),
+        (Err(error), _) | (_, Err(error)) => {
+            // The descriptors were linked when the program was built.
+            tracing::error!(%error, "gRPC reflection is left out");
+            routes
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Calls about a running session: breakers, drain, maintenance, statistics, backend tests. Operators' calls for an
+//! instance share what stands below.
+
+use prost_types::{Duration, Timestamp};
+use tonic::Status;
+
+use crate::domain::{BackendUrl, PageUrl, Subject, Target};
+use crate::registry::operations::{
+    BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, MaintEnter, MaintExit, StatsGet,
+};
+use crate::registry::{Answer, Query, Reply};
+
+use super::convert::{places, session, span, timestamp};
+use super::door::Door;
+use super::proto::{
+    CancelDrainRequest, CancelDrainResponse, Drain, EnterMaintenanceRequest, EnterMaintenanceResponse,
+    ExitMaintenanceRequest, ExitMaintenanceResponse, GetCircuitBreakerRequest, GetCircuitBreakerResponse,
+    GetDrainRequest, GetDrainResponse, GetMaintenanceRequest, GetMaintenanceResponse, GetStatsRequest,
+    GetStatsResponse, ResetCircuitBreakerRequest, ResetCircuitBreakerResponse, StartDrainRequest, StartDrainResponse,
+    TestBackendRequest, TestBackendResponse,
+};
+use super::status::fault;
+
+pub(super) async fn get_circuit_breaker(
+    door: &Door,
+    request: GetCircuitBreakerRequest,
+) -> Result<GetCircuitBreakerResponse, Status> {
+    let status = CircuitBreakerStatus { session: session(&request.session_id)?, id: request.route_id.parse()? };
+    match door.ask(&Query::CircuitBreakerStatus(status))? {
+        Answer::Breaker(view) => Ok(GetCircuitBreakerResponse::from(view)),
+        _ => Err(fault()),
+    }
+}
+
+pub(super) async fn reset_circuit_breaker(
+    door: &Door,
+    request: ResetCircuitBreakerRequest,
+) -> Result<ResetCircuitBreakerResponse, Status> {
+    let session = session(&request.session_id)?;
+    door.done(CircuitBreakerReset { session, id: request.route_id.parse()? }).await?;
+    Ok(ResetCircuitBreakerResponse {})
+}
+
+pub(super) async fn start_drain(door: &Door, request: StartDrainRequest) -> Result<StartDrainResponse, Status> {
+    let subject = Subject::Session(session(&request.session_id)?);
+    Ok(StartDrainResponse { completes_at: Some(drain(door, subject, request.duration).await?) })
+}
+
+/// Begins a drain; when it completes.
+pub(super) async fn drain(door: &Door, subject: Subject, duration: Option<Duration>) -> Result<Timestamp, Status> {
+    let span = span("duration", duration)?;
+    match door.execute(DrainStart { subject, span }).await? {
+        Reply::DrainUntil(time) => Ok(timestamp(time)),
+        _ => Err(fault()),
+    }
+}
+
+pub(super) async fn get_drain(door: &Door, request: GetDrainRequest) -> Result<GetDrainResponse, Status> {
+    match door.ask(&Query::DrainStatus(session(&request.session_id)?))? {
+        Answer::Drain(view) => Ok(GetDrainResponse { drain: Some(Drain::from(view)) }),
+        _ => Err(fault()),
+    }
+}
+
+pub(super) async fn cancel_drain(door: &Door, request: CancelDrainRequest) -> Result<CancelDrainResponse, Status> {
+    door.done(DrainCancel { subject: Subject::Session(session(&request.session_id)?) }).await?;
+    Ok(CancelDrainResponse {})
+}
+
+pub(super) async fn enter_maintenance(
+    door: &Door,
+    request: EnterMaintenanceRequest,
+) -> Result<EnterMaintenanceResponse, Status> {
+    let subject = Subject::Session(session(&request.session_id)?);
+    enter(door, subject, &request.targets, request.page_url.as_deref()).await?;
+    Ok(EnterMaintenanceResponse {})
+}
+
+pub(super) async fn enter(door: &Door, subject: Subject, targets: &[String], page: Option<&str>) -> Result<(), Status> {
+    let places = places(targets)?;
+    let page = page.map(PageUrl::parse).transpose()?;
+    door.accept(MaintEnter { subject, places, page }).await
+}
+
+pub(super) async fn exit_maintenance(
+    door: &Door,
+    request: ExitMaintenanceRequest,
+) -> Result<ExitMaintenanceResponse, Status> {
+    let subject = Subject::Session(session(&request.session_id)?);
+    exit(door, subject, &request.targets).await?;
+    Ok(ExitMaintenanceResponse {})
+}
+
+pub(super) async fn exit(door: &Door, subject: Subject, targets: &[String]) -> Result<(), Status> {
+    door.accept(MaintExit { subject, places: places(targets)? }).await
+}
+
+pub(super) async fn get_maintenance(
+    door: &Door,
+    request: GetMaintenanceRequest,
+) -> Result<GetMaintenanceResponse, Status> {
+    match door.ask(&Query::MaintStatus(session(&request.session_id)?))? {
+        Answer::Maintenance(view) => Ok(GetMaintenanceResponse::from(view)),
+        _ => Err(fault()),
+    }
+}
+
+pub(super) async fn get_stats(door: &Door, request: GetStatsRequest) -> Result<GetStatsResponse, Status> {
+    let target = request.target.map_or(Ok(Target::All), |target| target.parse())?;
+    let views = match door.ask(&Query::StatsGet(StatsGet { session: session(&request.session_id)?, target }))? {
+        Answer::RouteStats(view) => vec![*view],
+        Answer::Stats(views) => views,
+        _ => return Err(fault()),
+    };
+    Ok(GetStatsResponse { routes: views.into_iter().map(Into::into).collect() })
+}
+
+pub(super) async fn test_backend(door: &Door, request: TestBackendRequest) -> Result<TestBackendResponse, Status> {
+    let session = session(&request.session_id)?;
+    let backend = BackendUrl::parse(&request.backend_url)?;
+    Ok(TestBackendResponse::from(door.registry.test_backend(&BackendTest { session, backend }).await?))
+}

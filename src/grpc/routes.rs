@@ -1,0 +1,89 @@
+//! Calls that stage routes, and the list of them.
+
+use tonic::Status;
+
+use crate::domain::{BackendUrl, Error, Host, Kind, PathPrefix, RouteId, SessionId};
+use crate::registry::routes::{NewRoute, RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
+use crate::registry::{Answer, Command, Query, Reply};
+
+use super::convert::{new_route, required, session};
+use super::door::Door;
+use super::proto::{
+    AddRouteRequest, AddRouteResponse, AddRoutesRequest, AddRoutesResponse, ListRoutesRequest, ListRoutesResponse,
+    RemoveRouteRequest, RemoveRouteResponse, UpdateRouteRequest, UpdateRouteResponse,
+};
+use super::status::{fault, of_entry};
+
+pub(super) async fn add_route(door: &Door, request: AddRouteRequest) -> Result<AddRouteResponse, Status> {
+    let session = session(&request.session_id)?;
+    let route = new_route(&required("route", request.route)?)?;
+    match door.execute(RouteAdd { session, route }).await? {
+        Reply::RouteAdded(id) => Ok(AddRouteResponse { route_id: id.to_string() }),
+        _ => Err(fault()),
+    }
+}
+
+pub(super) async fn add_routes(door: &Door, request: AddRoutesRequest) -> Result<AddRoutesResponse, Status> {
+    let session = session(&request.session_id)?;
+    if request.routes.is_empty() {
+        return Err(Error::invalid("routes", "at least one is needed").into());
+    }
+    let entries = request.routes.iter().enumerate();
+    let routes: Vec<NewRoute> = entries
+        .map(|(index, route)| new_route(route).map_err(|error| of_entry("routes", index, &error)))
+        .collect::<Result<_, Status>>()?;
+    match door.execute(RouteAddBulk { session, routes }).await? {
+        Reply::RoutesAdded(ids) => Ok(AddRoutesResponse { route_ids: ids.iter().map(ToString::to_string).collect() }),
+        _ => Err(fault()),
+    }
+}
+
+/// All values are read before the first change is asked for, and then whatever refuses one of the changes (no such
+/// session, no such route) refuses them all alike: the registry decides on them without anything in between.
+pub(super) async fn update_route(door: &Door, request: UpdateRouteRequest) -> Result<UpdateRouteResponse, Status> {
+    let session = session(&request.session_id)?;
+    let id = request.route_id.parse()?;
+    let fields = changed_fields(request)?;
+    let commands = fields.into_iter().map(|field| update(&session, id, field)).collect();
+    for reply in door.registry.execute(commands).await {
+        reply?;
+    }
+    Ok(UpdateRouteResponse {})
+}
+
+fn changed_fields(request: UpdateRouteRequest) -> Result<Vec<RouteField>, Error> {
+    let mut fields = Vec::new();
+    if let Some(backend) = request.backend_url {
+        fields.push(RouteField::Backend(BackendUrl::parse(&backend)?));
+    }
+    if let Some(priority) = request.priority {
+        fields.push(RouteField::Priority(priority));
+    }
+    if !request.domains.is_empty() {
+        fields.push(RouteField::Domains(Host::gather(request.domains.iter().map(String::as_str))?));
+    }
+    if let Some(path) = request.path {
+        fields.push(RouteField::Path(PathPrefix::parse(&path)?));
+    }
+    if fields.is_empty() {
+        return Err(Error::new(Kind::Invalid, "nothing is to change; give backend_url, priority, domains or path"));
+    }
+    Ok(fields)
+}
+
+fn update(session: &SessionId, id: RouteId, field: RouteField) -> Command {
+    RouteUpdate { session: session.clone(), id, field }.into()
+}
+
+pub(super) async fn remove_route(door: &Door, request: RemoveRouteRequest) -> Result<RemoveRouteResponse, Status> {
+    let session = session(&request.session_id)?;
+    door.done(RouteRemove { session, id: request.route_id.parse()? }).await?;
+    Ok(RemoveRouteResponse {})
+}
+
+pub(super) async fn list_routes(door: &Door, request: ListRoutesRequest) -> Result<ListRoutesResponse, Status> {
+    match door.ask(&Query::RouteList(session(&request.session_id)?))? {
+        Answer::Routes(views) => Ok(ListRoutesResponse { routes: views.into_iter().map(Into::into).collect() }),
+        _ => Err(fault()),
+    }
+}

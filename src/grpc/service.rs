@@ -1,0 +1,85 @@
+//! The calls, one row each, in the order of the .proto files: which function answers which.
+
+use futures_util::stream::BoxStream;
+use tonic::{Request, Response, Status};
+
+use super::door::Door;
+use super::proto::operator_server::Operator;
+use super::proto::registry_server::Registry;
+use super::{config, events, operations, operator, proto, routes, sessions, settings};
+
+macro_rules! service {
+    ($service:ident streaming $streaming:ident {
+        stream $stream_family:ident::$stream_call:ident($stream_request:ident) -> $stream_response:ident;
+        $($family:ident::$call:ident($request:ident) -> $response:ident;)+
+    }) => {
+        #[tonic::async_trait]
+        impl $service for Door {
+            $(async fn $call(&self, request: Request<proto::$request>) -> Result<Response<proto::$response>, Status> {
+                $family::$call(self, request.into_inner()).await.map(Response::new)
+            })+
+
+            type $streaming = BoxStream<'static, Result<proto::$stream_response, Status>>;
+
+            async fn $stream_call(
+                &self,
+                request: Request<proto::$stream_request>,
+            ) -> Result<Response<Self::$streaming>, Status> {
+                $stream_family::$stream_call(self, request.into_inner()).await.map(Response::new)
+            }
+        }
+    };
+}
+
+service! { Registry streaming SubscribeStream {
+    stream events::subscribe(SubscribeRequest) -> SubscribeResponse;
+    sessions::register(RegisterRequest) -> RegisterResponse;
+    sessions::reconnect(ReconnectRequest) -> ReconnectResponse;
+    sessions::ping(PingRequest) -> PingResponse;
+    sessions::get_session(GetSessionRequest) -> GetSessionResponse;
+    sessions::end_session(EndSessionRequest) -> EndSessionResponse;
+    routes::add_route(AddRouteRequest) -> AddRouteResponse;
+    routes::add_routes(AddRoutesRequest) -> AddRoutesResponse;
+    routes::update_route(UpdateRouteRequest) -> UpdateRouteResponse;
+    routes::remove_route(RemoveRouteRequest) -> RemoveRouteResponse;
+    routes::list_routes(ListRoutesRequest) -> ListRoutesResponse;
+    settings::set_header(SetHeaderRequest) -> SetHeaderResponse;
+    settings::remove_header(RemoveHeaderRequest) -> RemoveHeaderResponse;
+    settings::set_option(SetOptionRequest) -> SetOptionResponse;
+    settings::remove_option(RemoveOptionRequest) -> RemoveOptionResponse;
+    settings::set_health_check(SetHealthCheckRequest) -> SetHealthCheckResponse;
+    settings::set_rate_limit(SetRateLimitRequest) -> SetRateLimitResponse;
+    settings::set_circuit_breaker(SetCircuitBreakerRequest) -> SetCircuitBreakerResponse;
+    operations::get_circuit_breaker(GetCircuitBreakerRequest) -> GetCircuitBreakerResponse;
+    operations::reset_circuit_breaker(ResetCircuitBreakerRequest) -> ResetCircuitBreakerResponse;
+    config::validate_config(ValidateConfigRequest) -> ValidateConfigResponse;
+    config::apply_config(ApplyConfigRequest) -> ApplyConfigResponse;
+    config::rollback_config(RollbackConfigRequest) -> RollbackConfigResponse;
+    config::diff_config(DiffConfigRequest) -> DiffConfigResponse;
+    config::apply_config_partial(ApplyConfigPartialRequest) -> ApplyConfigPartialResponse;
+    config::get_config(GetConfigRequest) -> GetConfigResponse;
+    operations::start_drain(StartDrainRequest) -> StartDrainResponse;
+    operations::get_drain(GetDrainRequest) -> GetDrainResponse;
+    operations::cancel_drain(CancelDrainRequest) -> CancelDrainResponse;
+    operations::enter_maintenance(EnterMaintenanceRequest) -> EnterMaintenanceResponse;
+    operations::exit_maintenance(ExitMaintenanceRequest) -> ExitMaintenanceResponse;
+    operations::get_maintenance(GetMaintenanceRequest) -> GetMaintenanceResponse;
+    operations::get_stats(GetStatsRequest) -> GetStatsResponse;
+    operations::test_backend(TestBackendRequest) -> TestBackendResponse;
+    events::unsubscribe(UnsubscribeRequest) -> UnsubscribeResponse;
+} }
+
+service! { Operator streaming WatchStream {
+    stream events::watch(WatchRequest) -> WatchResponse;
+    operator::get_overview(GetOverviewRequest) -> GetOverviewResponse;
+    operator::list_instances(ListInstancesRequest) -> ListInstancesResponse;
+    operator::get_instance(GetInstanceRequest) -> GetInstanceResponse;
+    operator::list_all_routes(ListAllRoutesRequest) -> ListAllRoutesResponse;
+    operator::list_all_stats(ListAllStatsRequest) -> ListAllStatsResponse;
+    operator::explain(ExplainRequest) -> ExplainResponse;
+    operator::start_instance_drain(StartInstanceDrainRequest) -> StartInstanceDrainResponse;
+    operator::cancel_instance_drain(CancelInstanceDrainRequest) -> CancelInstanceDrainResponse;
+    operator::enter_instance_maintenance(EnterInstanceMaintenanceRequest) -> EnterInstanceMaintenanceResponse;
+    operator::exit_instance_maintenance(ExitInstanceMaintenanceRequest) -> ExitInstanceMaintenanceResponse;
+    operator::evict_instance(EvictInstanceRequest) -> EvictInstanceResponse;
+} }

@@ -1,0 +1,58 @@
+//! Calls that open, find and end sessions.
+
+use tonic::Status;
+
+use crate::domain::{Error, Secret, Subject};
+use crate::registry::sessions::{ClientShutdown, Reconnect, Register};
+use crate::registry::{Answer, Query, Reply};
+
+use super::convert::{instance_name, metadata, port, service_name, session};
+use super::door::Door;
+use super::proto::{
+    EndSessionRequest, EndSessionResponse, GetSessionRequest, GetSessionResponse, PingRequest, PingResponse,
+    ReconnectRequest, ReconnectResponse, RegisterRequest, RegisterResponse,
+};
+use super::status::fault;
+
+pub(super) async fn register(door: &Door, request: RegisterRequest) -> Result<RegisterResponse, Status> {
+    let register = Register {
+        service: service_name(&request.service_name)?,
+        instance: instance_name(&request.instance_name)?,
+        maintenance_port: port("maintenance_port", request.maintenance_port)?,
+        metadata: metadata(request.metadata)?,
+        nonce: door.nonce(),
+        connection: None,
+        token: request.token.as_deref().map(Secret::new),
+    };
+    match door.execute(register).await? {
+        Reply::Registered(id) => Ok(RegisterResponse { session_id: id.reveal().to_owned() }),
+        _ => Err(fault()),
+    }
+}
+
+pub(super) async fn reconnect(door: &Door, request: ReconnectRequest) -> Result<ReconnectResponse, Status> {
+    let session = session(&request.session_id)?;
+    match door.execute(Reconnect { session, connection: None }).await? {
+        Reply::Reconnected => Ok(ReconnectResponse {}),
+        Reply::Gone => Err(Error::invalid_session().into()),
+        _ => Err(fault()),
+    }
+}
+
+pub(super) async fn ping(door: &Door, request: PingRequest) -> Result<PingResponse, Status> {
+    door.ask(&Query::Ping(session(&request.session_id)?))?;
+    Ok(PingResponse {})
+}
+
+pub(super) async fn get_session(door: &Door, request: GetSessionRequest) -> Result<GetSessionResponse, Status> {
+    match door.ask(&Query::SessionInfo(session(&request.session_id)?))? {
+        Answer::Session(view) => Ok(GetSessionResponse::from(*view)),
+        _ => Err(fault()),
+    }
+}
+
+pub(super) async fn end_session(door: &Door, request: EndSessionRequest) -> Result<EndSessionResponse, Status> {
+    let subject = Subject::Session(session(&request.session_id)?);
+    door.done(ClientShutdown { subject, connection: None }).await?;
+    Ok(EndSessionResponse {})
+}

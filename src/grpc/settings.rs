@@ -1,0 +1,100 @@
+//! Calls that stage what is set for routes: headers, options, health checks, rate limits, breakers.
+
+use tonic::Status;
+
+use crate::domain::{
+    Breaker, Error, HeaderKey, HealthCheck, OptionKey, Options, PathPrefix, RateLimit, VALUE_BYTES_MAX, header_value,
+};
+use crate::registry::settings::{
+    CircuitBreakerSet, HeadersRemove, HeadersSet, HealthSet, OptionsRemove, OptionsSet, RatelimitSet,
+};
+
+use super::convert::{bounded, session, span};
+use super::door::Door;
+use super::proto::{
+    RemoveHeaderRequest, RemoveHeaderResponse, RemoveOptionRequest, RemoveOptionResponse, SetCircuitBreakerRequest,
+    SetCircuitBreakerResponse, SetHeaderRequest, SetHeaderResponse, SetHealthCheckRequest, SetHealthCheckResponse,
+    SetOptionRequest, SetOptionResponse, SetRateLimitRequest, SetRateLimitResponse,
+};
+
+pub(super) async fn set_header(door: &Door, request: SetHeaderRequest) -> Result<SetHeaderResponse, Status> {
+    let set = HeadersSet {
+        session: session(&request.session_id)?,
+        target: request.target.parse()?,
+        name: HeaderKey::parse(&request.name)?,
+        value: header_value(&request.value)?,
+    };
+    door.done(set).await?;
+    Ok(SetHeaderResponse {})
+}
+
+pub(super) async fn remove_header(door: &Door, request: RemoveHeaderRequest) -> Result<RemoveHeaderResponse, Status> {
+    let session = session(&request.session_id)?;
+    let (target, name) = (request.target.parse()?, HeaderKey::parse(&request.name)?);
+    door.done(HeadersRemove { session, target, name }).await?;
+    Ok(RemoveHeaderResponse {})
+}
+
+pub(super) async fn set_option(door: &Door, request: SetOptionRequest) -> Result<SetOptionResponse, Status> {
+    let session = session(&request.session_id)?;
+    let (target, key) = (request.target.parse()?, OptionKey::parse(&request.key)?);
+    check_option(key.as_str(), &request.value)?;
+    door.done(OptionsSet { session, target, key, value: request.value.into() }).await?;
+    Ok(SetOptionResponse {})
+}
+
+/// The registry keeps unknown options, for clients of the pipe; here they are refused, and so is a bad value by name.
+fn check_option(key: &str, value: &str) -> Result<(), Error> {
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(Error::invalid("value", format!("at most {VALUE_BYTES_MAX} bytes")));
+    }
+    if Options::default().set(key, value).map_err(|error| error.about("value"))? {
+        return Ok(());
+    }
+    Err(Error::invalid("key", format!("there is no option `{key}`")))
+}
+
+pub(super) async fn remove_option(door: &Door, request: RemoveOptionRequest) -> Result<RemoveOptionResponse, Status> {
+    let session = session(&request.session_id)?;
+    let (target, key) = (request.target.parse()?, OptionKey::parse(&request.key)?);
+    door.done(OptionsRemove { session, target, key }).await?;
+    Ok(RemoveOptionResponse {})
+}
+
+pub(super) async fn set_health_check(
+    door: &Door,
+    request: SetHealthCheckRequest,
+) -> Result<SetHealthCheckResponse, Status> {
+    let session = session(&request.session_id)?;
+    let id = request.route_id.parse()?;
+    let check = HealthCheck {
+        path: PathPrefix::parse(&request.path)?,
+        interval: span("interval", request.interval)?,
+        timeout: span("timeout", request.timeout)?,
+    };
+    door.done(HealthSet { session, id, check }).await?;
+    Ok(SetHealthCheckResponse {})
+}
+
+pub(super) async fn set_rate_limit(door: &Door, request: SetRateLimitRequest) -> Result<SetRateLimitResponse, Status> {
+    let session = session(&request.session_id)?;
+    let target = request.target.parse()?;
+    let limit = RateLimit { requests: bounded("requests", request.requests)?, window: span("window", request.window)? };
+    door.done(RatelimitSet { session, target, limit }).await?;
+    Ok(SetRateLimitResponse {})
+}
+
+pub(super) async fn set_circuit_breaker(
+    door: &Door,
+    request: SetCircuitBreakerRequest,
+) -> Result<SetCircuitBreakerResponse, Status> {
+    let session = session(&request.session_id)?;
+    let target = request.target.parse()?;
+    let breaker = Breaker {
+        threshold: bounded("threshold", request.threshold)?,
+        timeout: span("timeout", request.timeout)?,
+        half_open_requests: bounded("half_open_requests", request.half_open_requests)?,
+    };
+    door.done(CircuitBreakerSet { session, target, breaker }).await?;
+    Ok(SetCircuitBreakerResponse {})
+}

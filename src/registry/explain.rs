@@ -1,0 +1,314 @@
+//! Explains where a request goes: which routes match, which wins and by which rule, who stands behind it.
+//!
+//! It looks at every route, plainly, and so is a second opinion on the routing table, which is compiled for speed.
+//! What must hold: both name the same winner (`tests/it/explain.rs`).
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::clock;
+use crate::domain::{
+    BreakerState, Catalog, Change, Error, Host, InstanceName, Route, RouteId, Sections, ServiceName, Session, Time,
+};
+
+use super::Registry;
+use super::config::validate;
+use super::oversight::traffic_percent;
+use super::ports::Traffic;
+use super::views::{shown, state};
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Explain {
+    /// As in the `Host` field: a name or an address, a port or none.
+    pub host: String,
+    /// As in the request line: a path; a query is passed over.
+    pub path: String,
+    /// The method. Routes do not differ by it; it is checked and shown.
+    pub method: Option<String>,
+    /// With what this instance has staged, as if it were applied.
+    pub staged: Option<(ServiceName, InstanceName)>,
+}
+
+/// Where it goes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExplainView {
+    /// The host, as routes spell it.
+    pub host: String,
+    /// The path that is matched.
+    pub path: String,
+    /// The method that was asked for.
+    pub method: Option<String>,
+    /// `active` or `staged`.
+    pub configuration: &'static str,
+    /// Why what is staged could not be applied as it is.
+    pub problem: Option<String>,
+    /// What becomes of the request.
+    pub outcome: Outcome,
+    /// The same in words.
+    pub reason: String,
+    /// What matches, the winner first; at most 100.
+    pub candidates: Vec<CandidateView>,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It goes to a backend.
+    Forwarded,
+    /// It is shown the maintenance page.
+    Maintenance,
+    /// It gets 503: nobody can take it now.
+    Unavailable,
+    /// No route is for it.
+    NoRoute,
+}
+
+/// A host, path and priority that the request matches, and who has it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the keys are those of ROUTE_LIST_OK")]
+pub struct CandidateView {
+    pub service_name: String,
+    pub domain: String,
+    pub path: String,
+    pub priority: i32,
+    /// Whether the request goes here.
+    pub wins: bool,
+    /// By which rule it wins, or what shadows it.
+    pub rule: String,
+    /// How many routes share it.
+    pub members_total: usize,
+    /// The first 100 of them.
+    pub members: Vec<MemberView>,
+}
+
+/// One of the routes that share a host, path and priority.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the keys are those of other payloads")]
+pub struct MemberView {
+    pub instance_name: String,
+    #[serde(serialize_with = "shown")]
+    pub route_id: RouteId,
+    pub backend: String,
+    pub healthy: bool,
+    #[serde(serialize_with = "state")]
+    pub state: BreakerState,
+    pub in_maintenance: bool,
+    pub traffic_percent: u64,
+    /// Whether it takes new requests.
+    pub takes_requests: bool,
+}
+
+/// The most candidates, and members of each, that are shown.
+const SHOWN_MAX: usize = 100;
+/// The most bytes of a path that is asked for.
+const PATH_BYTES_MAX: usize = 8 * 1024;
+
+/// Sorts candidates as they are matched: the most specific host, the highest priority, the longest path.
+type Rank = (Reverse<usize>, Reverse<i32>, Reverse<usize>);
+
+/// The routes of one rank; they have the same host, path and priority.
+struct Candidate<'a> {
+    host: &'a Host,
+    members: Vec<(&'a Session, &'a Route)>,
+}
+
+impl Registry {
+    /// Says where a request would go, and why.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no host, path or method, `NotFound` when there is no such instance.
+    pub fn explain(&self, ask: &Explain) -> Result<ExplainView, Error> {
+        explain(&self.catalog(), ask, &*self.traffic, clock::now())
+    }
+}
+
+/// See [`Registry::explain`].
+///
+/// # Errors
+/// As there.
+pub fn explain(catalog: &Catalog, ask: &Explain, traffic: &dyn Traffic, now: Time) -> Result<ExplainView, Error> {
+    let (host, path) = (request_host(&ask.host)?, request_path(&ask.path)?);
+    check_method(ask.method.as_deref())?;
+    let (catalog, problem) = match &ask.staged {
+        None => (catalog.clone(), None),
+        Some((service, instance)) => as_if_applied(catalog, service, instance)?,
+    };
+    let ranked = rank(&catalog, &host, path);
+    let winner = ranked.first_key_value().map(|(rank, _)| *rank);
+    let runner_up = ranked.keys().nth(1).copied();
+    let candidates: Vec<CandidateView> = ranked
+        .iter()
+        .take(SHOWN_MAX)
+        .map(|(rank, candidate)| {
+            let wins = Some(*rank) == winner;
+            let rule = if wins { why_it_wins(*rank, runner_up) } else { why_not(*rank, winner, &ranked) };
+            view(candidate, wins, rule, traffic, now)
+        })
+        .collect();
+    let (outcome, reason) = outcome(&ranked, traffic, now);
+    Ok(ExplainView {
+        host,
+        path: path.to_owned(),
+        method: ask.method.clone(),
+        configuration: if ask.staged.is_some() { "staged" } else { "active" },
+        problem,
+        outcome,
+        reason,
+        candidates,
+    })
+}
+
+/// The host without its port, in the spelling of routes.
+fn request_host(field: &str) -> Result<String, Error> {
+    let (name, port) = match field.rsplit_once(':') {
+        Some((name, port)) if !field.ends_with(']') => (name, port),
+        _ => (field, ""),
+    };
+    let wrong = || Error::invalid("host", "must be a host name or address, with or without a port");
+    if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    match Host::parse(name) {
+        Ok(Host::Exact(name)) => Ok(name.to_string()),
+        Ok(Host::Below(_) | Host::Any) | Err(_) => Err(wrong()),
+    }
+}
+
+fn request_path(text: &str) -> Result<&str, Error> {
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    let visible = path.bytes().all(|byte| byte.is_ascii_graphic());
+    if path.starts_with('/') && visible && path.len() <= PATH_BYTES_MAX {
+        return Ok(path);
+    }
+    Err(Error::invalid("path", "must begin with / and be as it stands in a request, others than ASCII percent-encoded"))
+}
+
+fn check_method(method: Option<&str>) -> Result<(), Error> {
+    let token = |method: &str| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        !method.is_empty() && method.len() <= 32 && method.bytes().all(known)
+    };
+    // RFC 9110 §9.1
+    if method.is_none_or(token) { Ok(()) } else { Err(Error::invalid("method", "is not an HTTP method; write GET")) }
+}
+
+/// The catalog after an apply of what an instance has staged, and why it would be refused.
+fn as_if_applied(
+    catalog: &Catalog,
+    service: &ServiceName,
+    instance: &InstanceName,
+) -> Result<(Catalog, Option<String>), Error> {
+    let session = catalog.of_instance(service, instance).ok_or_else(|| Error::no_instance(service, instance))?;
+    let problem = validate(catalog, session).err().map(|refused| refused.to_string());
+    let edits: Arc<[_]> = session.difference().edits().cloned().collect();
+    let mut draft = catalog.clone();
+    if let Some(replaced) = catalog.replaced_of(&session.head) {
+        draft.absorb(&Change::End(replaced));
+    }
+    draft.absorb(&Change::Apply { key: session.key, sections: Sections::ALL, edits });
+    Ok((draft, problem))
+}
+
+fn rank<'a>(catalog: &'a Catalog, host: &str, path: &str) -> BTreeMap<Rank, Candidate<'a>> {
+    let mut ranked: BTreeMap<Rank, Candidate<'a>> = BTreeMap::new();
+    for session in catalog.sessions() {
+        for route in session.active.routes.values().filter(|route| route.path.covers(path)) {
+            for rule in route.domains.iter().filter(|rule| rule.covers(host)) {
+                let rank = (Reverse(specificity(rule)), Reverse(route.priority), Reverse(route.path.as_str().len()));
+                let candidate = ranked.entry(rank).or_insert(Candidate { host: rule, members: Vec::new() });
+                candidate.members.push((session, route));
+            }
+        }
+    }
+    ranked
+}
+
+/// Of the rules that cover the same host, the higher one names more of it.
+fn specificity(rule: &Host) -> usize {
+    match rule {
+        Host::Exact(_) => usize::MAX,
+        Host::Below(base) => base.len(),
+        Host::Any => 0,
+    }
+}
+
+fn why_it_wins(rank: Rank, runner_up: Option<Rank>) -> String {
+    let Some(other) = runner_up else { return "the only match".to_owned() };
+    let rule = if rank.0 != other.0 {
+        "its domain is the most specific"
+    } else if rank.1 != other.1 {
+        "its priority is the highest of the domain"
+    } else {
+        "its path is the longest of the domain and priority"
+    };
+    rule.to_owned()
+}
+
+fn why_not(rank: Rank, winner: Option<Rank>, ranked: &BTreeMap<Rank, Candidate<'_>>) -> String {
+    let Some((best, candidate)) = winner.and_then(|winner| ranked.get_key_value(&winner)) else { return String::new() };
+    if rank.0 != best.0 {
+        format!("shadowed: domain {} is more specific", candidate.host)
+    } else if rank.1 != best.1 {
+        format!("shadowed: priority {} goes before {}", best.1.0, rank.1.0)
+    } else {
+        let path = candidate.members.first().map(|(_, route)| route.path.as_str()).unwrap_or_default();
+        format!("shadowed: path {path} is longer")
+    }
+}
+
+fn view(candidate: &Candidate<'_>, wins: bool, rule: String, traffic: &dyn Traffic, now: Time) -> CandidateView {
+    let first = candidate.members.first();
+    CandidateView {
+        service_name: first.map(|(session, _)| session.head.service.to_string()).unwrap_or_default(),
+        domain: candidate.host.to_string(),
+        path: first.map(|(_, route)| route.path.to_string()).unwrap_or_default(),
+        priority: first.map_or(0, |(_, route)| route.priority),
+        wins,
+        rule,
+        members_total: candidate.members.len(),
+        members: candidate
+            .members
+            .iter()
+            .take(SHOWN_MAX)
+            .map(|(session, route)| member(session, route, traffic, now))
+            .collect(),
+    }
+}
+
+fn member(session: &Session, route: &Route, traffic: &dyn Traffic, now: Time) -> MemberView {
+    let known = traffic.breaker(session.key, route.id);
+    let (in_maintenance, percent) = (session.head.maintenance.of(route.id).is_some(), traffic_percent(session, now));
+    let gated = !known.healthy && session.active.health.contains_key(&route.id);
+    MemberView {
+        instance_name: session.head.instance.to_string(),
+        route_id: route.id,
+        backend: route.backend.to_string(),
+        healthy: known.healthy,
+        state: known.state,
+        in_maintenance,
+        traffic_percent: percent,
+        takes_requests: !in_maintenance && percent > 0 && !gated && known.state != BreakerState::Open,
+    }
+}
+
+fn outcome(ranked: &BTreeMap<Rank, Candidate<'_>>, traffic: &dyn Traffic, now: Time) -> (Outcome, String) {
+    let Some((_, winner)) = ranked.first_key_value() else {
+        return (Outcome::NoRoute, "no active route has this host and path".to_owned());
+    };
+    let members: Vec<MemberView> =
+        winner.members.iter().map(|(session, route)| member(session, route, traffic, now)).collect();
+    let (all, ready) = (members.len(), members.iter().filter(|member| member.takes_requests).count());
+    if members.iter().all(|member| member.in_maintenance) {
+        return (Outcome::Maintenance, format!("503 with the maintenance page: all {all} members are in maintenance"));
+    }
+    if ready == 0 {
+        let why = "in maintenance, drained, unhealthy or behind an open circuit breaker";
+        return (Outcome::Unavailable, format!("503: all {all} members are {why}"));
+    }
+    (Outcome::Forwarded, format!("forwarded: {ready} of {all} members take requests"))
+}

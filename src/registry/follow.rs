@@ -1,0 +1,215 @@
+//! Streams of events: a session's own, which bind it as a connection does, and everything, for operators.
+//!
+//! A stream begins behind a sequence, if the one who asks names one that is still held, and goes on live; what it
+//! cannot give it says. What must hold: no event twice, none out of order, none left out without a word.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use crate::domain::{Error, Event, EventKind, Happened, Kind, SessionId, SessionKey, Topics};
+
+use super::calls::Reply;
+use super::history::Place;
+use super::sessions::{Reconnect, Subscribe};
+use super::watch::{Listener, Outbox, Progress, Told, Watch};
+use super::{Command, Registry, stopping};
+
+/// How many events are taken out of the history at once.
+const READ_MAX: usize = 256;
+
+/// What a stream comes to next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// Something happened.
+    Event(Arc<Happened>),
+    /// So many events were lost because the stream was not read.
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+    /// What followed the sequence that was asked for is no longer held; the stream goes on live.
+    Compacted {
+        /// What followed this sequence is held.
+        oldest: u64,
+    },
+    /// The stream is over, and why. Nothing follows.
+    Ended(Error),
+}
+
+/// A stream. Dropping it ends it; a session that was bound to it is disconnected.
+pub struct Follow {
+    source: Source,
+    ended: Option<Error>,
+    _place: OwnedSemaphorePermit,
+}
+
+enum Source {
+    Session(Own),
+    Everything(Everything),
+}
+
+impl Registry {
+    /// Tells a session's events: adds `topics` to its subscription and binds the session, as a connection does,
+    /// while the stream lives. With `after`, what happened since that sequence comes first.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such session, `Limited` when too many streams are open.
+    pub async fn follow(&self, session: &SessionId, topics: Topics, after: Option<u64>) -> Result<Follow, Error> {
+        let place = self.stream()?;
+        let mut outbox = self.watch.attach(Listener::Stream);
+        outbox.will_bind();
+        let bind = Reconnect { session: session.clone(), connection: Some(outbox.connection()) };
+        let subscribe = Subscribe { session: session.clone(), topics };
+        let first: Option<Command> = (!topics.is_empty()).then(|| subscribe.into());
+        for reply in self.execute(first.into_iter().chain([bind.into()]).collect()).await {
+            if reply? == Reply::Gone {
+                return Err(Error::invalid_session());
+            }
+        }
+        if self.watch.progress().borrow().stopping {
+            return Err(stopping());
+        }
+        let (key, topics) = {
+            let catalog = self.catalog();
+            let session = catalog.session(session.reveal())?;
+            (session.key, session.head.topics)
+        };
+        let source = Source::Session(Own::begin(outbox, self, key, topics, after));
+        Ok(Follow { source, ended: None, _place: place })
+    }
+
+    /// Tells everything that happens to anybody. With `after`, what happened since that sequence comes first.
+    ///
+    /// # Errors
+    /// `Limited` when too many streams are open.
+    pub fn watch(&self, after: Option<u64>) -> Result<Follow, Error> {
+        let place = self.stream()?;
+        Ok(Follow { source: Source::Everything(Everything::begin(self, after)), ended: None, _place: place })
+    }
+
+    fn stream(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
+            let message = format!("too many open event streams (limit {}); try again later", self.streams_max);
+            Error::new(Kind::Limited, message)
+        })
+    }
+}
+
+impl Follow {
+    /// Waits for what comes next. Cancelling it loses nothing.
+    pub async fn next(&mut self) -> Item {
+        if let Some(error) = &self.ended {
+            return Item::Ended(error.clone());
+        }
+        let item = match &mut self.source {
+            Source::Session(own) => own.next().await,
+            Source::Everything(everything) => everything.next().await,
+        };
+        if let Item::Ended(error) = &item {
+            self.ended = Some(error.clone());
+        }
+        item
+    }
+}
+
+/// A session's own events: first from the history, then from its outbox.
+struct Own {
+    outbox: Outbox,
+    compacted: Option<u64>,
+    backlog: VecDeque<Arc<Happened>>,
+    /// What came up to this sequence has been told, or is in the backlog.
+    seen: u64,
+}
+
+impl Own {
+    /// The session must be bound already: what happens from now on comes to the outbox.
+    fn begin(outbox: Outbox, registry: &Registry, key: SessionKey, topics: Topics, after: Option<u64>) -> Self {
+        let mut own = Own { outbox, compacted: None, backlog: VecDeque::new(), seen: 0 };
+        let Some(after) = after else { return own };
+        let latest = registry.catalog().revision();
+        let history = registry.watch.history();
+        if history.after(after, latest).is_none() {
+            own.compacted = Some(history.floor());
+            return own;
+        }
+        own.backlog = history.of_session(key, after).filter(|event| concerns(&event.event, topics)).cloned().collect();
+        own.seen = own.backlog.back().map_or(after, |last| last.sequence);
+        own
+    }
+
+    async fn next(&mut self) -> Item {
+        if let Some(oldest) = self.compacted.take() {
+            return Item::Compacted { oldest };
+        }
+        if let Some(event) = self.backlog.pop_front() {
+            return Item::Event(event);
+        }
+        loop {
+            let told = match self.outbox.try_next() {
+                Some(told) => told,
+                None => self.outbox.next().await,
+            };
+            return match told {
+                Told::Event(event) if event.sequence <= self.seen => continue,
+                Told::Event(event) => Item::Event(event),
+                Told::Lagged(missed) => Item::Lagged { missed },
+                Told::Released => Item::Ended(taken_over()),
+                Told::Shutdown => Item::Ended(stopping()),
+                Told::Close => Item::Ended(Error::invalid_session()),
+            };
+        }
+    }
+}
+
+/// Whether a stream of a session with these topics is told of an event.
+fn concerns(event: &Event, topics: Topics) -> bool {
+    topics.contains(event.kind()) || event.kind() == EventKind::MaintenanceFailed
+}
+
+fn taken_over() -> Error {
+    Error::new(Kind::Conflict, "another connection took the session over")
+}
+
+/// Everything that happens, read out of the history at the stream's own pace.
+struct Everything {
+    watch: Arc<Watch>,
+    progress: watch::Receiver<Progress>,
+    compacted: Option<u64>,
+    place: Place,
+    read: VecDeque<Arc<Happened>>,
+}
+
+impl Everything {
+    fn begin(registry: &Registry, after: Option<u64>) -> Self {
+        let latest = registry.catalog().revision();
+        let history = registry.watch.history();
+        let place = after.map(|after| history.after(after, latest));
+        let compacted = (place == Some(None)).then(|| history.floor());
+        let place = place.flatten().unwrap_or_else(|| history.end());
+        let (watch, progress) = (Arc::clone(&registry.watch), registry.watch.progress());
+        Self { watch, progress, compacted, place, read: VecDeque::new() }
+    }
+
+    async fn next(&mut self) -> Item {
+        if let Some(oldest) = self.compacted.take() {
+            return Item::Compacted { oldest };
+        }
+        loop {
+            if let Some(event) = self.read.pop_front() {
+                return Item::Event(event);
+            }
+            // Looked at before the history: what comes after this look is waited for.
+            let stopped = self.progress.borrow_and_update().stopping;
+            let (events, place, missed) = self.watch.history().read(self.place, READ_MAX);
+            (self.read, self.place) = (events.into(), place);
+            if missed > 0 {
+                return Item::Lagged { missed };
+            }
+            if self.read.is_empty() && (stopped || self.progress.changed().await.is_err()) {
+                return Item::Ended(stopping());
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Registration tokens: who may register, and what a session may then claim.
+//!
+//! Where none is configured everybody may do everything, as deployed clients expect. A token is known by the SHA-256
+//! of its secret; neither the secret nor the digest is ever stored, told or logged. What must hold: what a token does
+//! not allow is refused when it is staged, in the words of the rule.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::domain::{
+    BackendUrl, Error, Fingerprint, Head, Host, Kind, Metadata, PathPrefix, Secret, ServiceName, Session, TokenName,
+};
+
+/// One token. An empty list allows everything of its kind.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// What it is called, in the log and in refusals.
+    pub name: TokenName,
+    /// What its secret is known by.
+    pub secret: Fingerprint,
+    /// The services that may register: names, or beginnings of names with a `*` behind them.
+    pub services: Vec<String>,
+    /// The domains of routes: a name, `*.name` for all below it, `*` for any.
+    pub domains: Vec<Host>,
+    /// Where the paths of routes must be, or be below.
+    pub path_prefixes: Vec<PathPrefix>,
+    /// Networks that backends must be in. A backend given by name is refused then, for it may resolve to anything.
+    pub backends: Vec<IpNet>,
+    /// How many routes a session may have.
+    pub max_routes: Option<usize>,
+}
+
+/// All tokens; none allows everybody everything. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Grants(Arc<[Grant]>);
+
+impl From<Vec<Grant>> for Grants {
+    fn from(grants: Vec<Grant>) -> Self {
+        Self(grants.into())
+    }
+}
+
+/// How a session may begin: what is kept of its metadata, and the token it came with.
+pub(super) struct Admission {
+    pub(super) metadata: Metadata,
+    pub(super) token: Option<TokenName>,
+}
+
+impl Grants {
+    /// Lets a service register, if its token says so. On the pipe the token stands in the metadata.
+    pub(super) fn admit(
+        &self,
+        service: &ServiceName,
+        metadata: &Metadata,
+        token: Option<&Secret>,
+    ) -> Result<Admission, Error> {
+        if self.0.is_empty() {
+            return Ok(Admission { metadata: metadata.clone(), token: None });
+        }
+        let (metadata, written) = metadata.without_token()?;
+        let secret = token.or(written.as_ref()).ok_or_else(|| {
+            denied("this server asks for a registration token; send it as \"token\" in the metadata, or in its field")
+        })?;
+        let grant = self.known(secret).ok_or_else(|| denied("the registration token is not known here"))?;
+        grant.names(service)?;
+        Ok(Admission { metadata, token: Some(grant.name.clone()) })
+    }
+
+    /// Looks at every token, and at every byte of each, however early it is found.
+    fn known(&self, secret: &Secret) -> Option<&Grant> {
+        let shown = Fingerprint::of(secret);
+        self.0.iter().fold(None, |found, grant| if grant.secret.is(&shown) { Some(grant) } else { found })
+    }
+
+    /// What binds a session; `None` where nothing does.
+    pub(super) fn of(&self, head: &Head) -> Result<Option<&Grant>, Error> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let Some(name) = &head.token else {
+            return Err(denied(
+                "this session registered without a token, and the server asks for one now; register anew",
+            ));
+        };
+        let grant = self.0.iter().find(|grant| grant.name == *name);
+        grant
+            .map(Some)
+            .ok_or_else(|| denied(format!("the token {name} is no longer accepted; register anew with another")))
+    }
+}
+
+impl Grant {
+    fn names(&self, service: &ServiceName) -> Result<(), Error> {
+        let covers = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(beginning) => service.as_str().starts_with(beginning),
+            None => service.as_str() == pattern,
+        };
+        if self.services.is_empty() || self.services.iter().any(covers) {
+            return Ok(());
+        }
+        Err(self.refuse("service", "the service", service, &self.services.join(", ")))
+    }
+
+    /// Whether a route may have these domains.
+    pub(super) fn hosts(&self, domains: &[Host]) -> Result<(), Error> {
+        let allowed = |host: &&Host| self.domains.iter().any(|rule| covers(rule, host));
+        match domains.iter().find(|host| !self.domains.is_empty() && !allowed(host)) {
+            None => Ok(()),
+            Some(host) => Err(self.refuse("domains", "the domain", host, &listed(&self.domains))),
+        }
+    }
+
+    /// Whether a route may have this path.
+    pub(super) fn path(&self, path: &PathPrefix) -> Result<(), Error> {
+        if self.path_prefixes.is_empty() || self.path_prefixes.iter().any(|prefix| prefix.covers(path.as_str())) {
+            return Ok(());
+        }
+        Err(self.refuse("path", "the path", path, &listed(&self.path_prefixes)))
+    }
+
+    /// Whether a route may have this backend, and the session may try it.
+    pub(super) fn reaches(&self, backend: &BackendUrl) -> Result<(), Error> {
+        if self.backends.is_empty() {
+            return Ok(());
+        }
+        let inside = backend.address().is_some_and(|address| self.backends.iter().any(|net| net.contains(&address)));
+        if inside {
+            return Ok(());
+        }
+        Err(self.refuse("backend_url", "the backend", backend, &format!("addresses in {}", listed(&self.backends))))
+    }
+
+    /// Whether a session that has `count` routes may have `more`.
+    pub(super) fn room(&self, session: &Session, more: usize) -> Result<(), Error> {
+        match self.max_routes {
+            Some(most) if session.edited().routes.len() + more > most => {
+                Err(Error::new(Kind::Limited, format!("token {} allows at most {most} routes", self.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse(&self, field: &'static str, what: &str, given: &dyn Display, allowed: &str) -> Error {
+        denied(format!("token {} does not allow {what} {given}; it allows {allowed}", self.name)).about(field)
+    }
+}
+
+fn denied(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(Kind::Denied, message)
+}
+
+fn listed<T: Display>(list: &[T]) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a rule for domains allows a host: a wildcard allows the names below its base and wildcards over such.
+fn covers(rule: &Host, host: &Host) -> bool {
+    match (rule, host) {
+        (rule, Host::Exact(host)) => rule.covers(host),
+        (Host::Any, _) => true,
+        (Host::Below(base), Host::Below(host)) => host == base || rule.covers(host),
+        (Host::Exact(_), Host::Below(_) | Host::Any) | (Host::Below(_), Host::Any) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{InstanceName, SessionKey, Time};
+
+    fn grants() -> Grants {
+        Grants::from(vec![Grant {
+            name: TokenName::parse("team-a").unwrap(),
+            secret: Fingerprint::of(&Secret::new("s3cret")),
+            services: vec!["shop".to_owned(), "pay-*".to_owned()],
+            domains: Host::parse_list("shop.example,*.shop.example").unwrap(),
+            path_prefixes: vec![PathPrefix::parse("/api").unwrap()],
+            backends: vec!["10.0.0.0/8".parse().unwrap()],
+            max_routes: Some(2),
+        }])
+    }
+
+    fn admit(grants: &Grants, service: &str, metadata: &str, token: Option<&str>) -> Result<Admission, Error> {
+        let service = ServiceName::parse(service).unwrap();
+        grants.admit(&service, &Metadata::parse(metadata).unwrap(), token.map(Secret::new).as_ref())
+    }
+
+    #[test]
+    fn a_token_lets_its_services_register_and_is_not_kept() {
+        for (service, metadata, token) in
+            [("shop", r#"{"token":"s3cret","v":1}"#, None), ("pay-eu", r#"{"v":1}"#, Some("s3cret"))]
+        {
+            let admitted = admit(&grants(), service, metadata, token).unwrap();
+            assert_eq!(admitted.metadata.as_str(), r#"{"v":1}"#);
+            assert_eq!(admitted.token.unwrap().as_str(), "team-a");
+        }
+        for (service, token) in
+            [("shop", None), ("shop", Some("S3cret")), ("till", Some("s3cret")), ("pay", Some("s3cret"))]
+        {
+            let refused = admit(&grants(), service, "{}", token).err().unwrap();
+            assert_eq!(refused.kind(), Kind::Denied, "{service} {token:?}");
+            assert!(!refused.to_string().contains("3cret"));
+        }
+    }
+
+    #[test]
+    fn without_tokens_nothing_changes() {
+        let admitted = admit(&Grants::default(), "any", r#"{"token":"mine"}"#, None).unwrap();
+        assert_eq!((admitted.metadata.as_str(), admitted.token), (r#"{"token":"mine"}"#, None));
+    }
+
+    #[test]
+    fn what_a_token_does_not_allow_is_refused_in_the_words_of_the_rule() {
+        let grants = grants();
+        let grant = &grants.0[0];
+        let hosts = |list| grant.hosts(&Host::parse_list(list).unwrap());
+        assert!(hosts("shop.example,a.b.shop.example,*.shop.example,*.eu.shop.example").is_ok());
+        for bad in ["*", "other.example", "*.example", "xshop.example", "shop.example,other.example"] {
+            assert!(hosts(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            hosts("other.example").unwrap_err().to_string(),
+            "domains: token team-a does not allow the domain other.example; it allows shop.example, *.shop.example"
+        );
+        let path = |text| grant.path(&PathPrefix::parse(text).unwrap()).is_ok();
+        assert!(path("/api") && path("/api/v1") && !path("/apix") && !path("/"));
+        let backend = |text| grant.reaches(&BackendUrl::parse(text).unwrap()).is_ok();
+        assert!(backend("http://10.1.2.3:80") && !backend("http://11.0.0.1") && !backend("http://localhost"));
+    }
+
+    #[test]
+    fn a_session_is_bound_by_the_token_it_came_with_as_it_is_now() {
+        let (service, instance) = (ServiceName::parse("shop").unwrap(), InstanceName::parse("shop-1").unwrap());
+        let mut head = Head::opened(service, instance, 0, Time(1));
+        assert!(grants().of(&head).is_err() && Grants::default().of(&head).unwrap().is_none());
+        head.token = Some(TokenName::parse("team-a").unwrap());
+        let grants = grants();
+        let grant = grants.of(&head).unwrap().unwrap();
+        let session = Session::new(SessionKey(1), Arc::new(head.clone()));
+        assert!(grant.room(&session, 2).is_ok() && grant.room(&session, 3).is_err());
+        head.token = Some(TokenName::parse("gone").unwrap());
+        assert!(grants.of(&head).is_err());
+    }
+}

@@ -1,0 +1,120 @@
+//! The events that happened of late, in their order: what a watcher that comes late or was away can still be told.
+//!
+//! A ring of bounded length. Watchers share it, each with a place of its own, so that a thousand watchers cost no
+//! more memory than one. What must hold: sequences rise; what was dropped is known to have been dropped.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::domain::{Happened, SessionKey};
+
+/// The most events that are held.
+pub(super) const HISTORY_MAX: usize = 32_768;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct History {
+    events: VecDeque<Arc<Happened>>,
+    /// How many were dropped for newer ones.
+    dropped: u64,
+    /// Everything that happened after this sequence is held.
+    floor: u64,
+}
+
+/// A watcher's place: how many events came before the next it is to see. It counts from the start of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(u64);
+
+impl History {
+    /// Nothing happened since the registry was at `revision`.
+    pub(super) fn since(revision: u64) -> Self {
+        Self { events: VecDeque::new(), dropped: 0, floor: revision }
+    }
+
+    pub(super) fn push(&mut self, event: Arc<Happened>) {
+        self.events.push_back(event);
+        if self.events.len() > HISTORY_MAX
+            && let Some(oldest) = self.events.pop_front()
+        {
+            self.dropped += 1;
+            self.floor = oldest.sequence;
+        }
+    }
+
+    /// Everything that happened after this sequence is held.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// The place behind everything that has happened.
+    pub(super) fn end(&self) -> Place {
+        Place(self.dropped + self.events.len() as u64)
+    }
+
+    /// The place behind the event of a sequence. `None` if it cannot be told any more what followed,
+    /// or never could: nothing that high has happened, of which `latest` is the last.
+    pub(super) fn after(&self, sequence: u64, latest: u64) -> Option<Place> {
+        let known = (self.floor..=latest).contains(&sequence);
+        let before = self.events.partition_point(|event| event.sequence <= sequence);
+        known.then(|| Place(self.dropped + before as u64))
+    }
+
+    /// Up to `most` events from a place on, the place behind them, and how many were dropped before they could be seen.
+    pub(super) fn read(&self, place: Place, most: usize) -> (Vec<Arc<Happened>>, Place, u64) {
+        let missed = self.dropped.saturating_sub(place.0);
+        let from = usize::try_from(place.0.saturating_sub(self.dropped)).unwrap_or(usize::MAX);
+        let events: Vec<_> = self.events.iter().skip(from).take(most).cloned().collect();
+        let next = Place(place.0.max(self.dropped) + events.len() as u64);
+        (events, next, missed)
+    }
+
+    /// What happened to a session after a sequence and is held.
+    pub(super) fn of_session(&self, session: SessionKey, after: u64) -> impl Iterator<Item = &Arc<Happened>> {
+        let before = self.events.partition_point(|event| event.sequence <= after);
+        self.events.iter().skip(before).filter(move |event| event.session == session)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Event, InstanceName, ServiceName, Time};
+
+    fn event(sequence: u64) -> Arc<Happened> {
+        Arc::new(Happened {
+            sequence,
+            at: Time(0),
+            session: SessionKey(sequence % 2),
+            service: ServiceName::parse("shop").unwrap(),
+            instance: InstanceName::parse("shop-1").unwrap(),
+            event: Event::DrainCompleted,
+        })
+    }
+
+    fn sequences(events: &[Arc<Happened>]) -> Vec<u64> {
+        events.iter().map(|event| event.sequence).collect()
+    }
+
+    #[test]
+    fn a_watcher_goes_on_behind_the_sequence_it_saw_last() {
+        let mut history = History::since(10);
+        [12, 15, 16].into_iter().for_each(|sequence| history.push(event(sequence)));
+        let read = |after| history.after(after, 16).map(|place| sequences(&history.read(place, 9).0));
+        assert_eq!(read(10), Some(vec![12, 15, 16]));
+        assert_eq!((read(13), read(15), read(16)), (Some(vec![15, 16]), Some(vec![16]), Some(vec![])));
+        assert_eq!((read(9), read(17)), (None, None), "before the server began, and what never was");
+        assert_eq!(history.of_session(SessionKey(0), 12).count(), 1);
+    }
+
+    #[test]
+    fn who_is_too_slow_learns_how_much_was_dropped() {
+        let mut history = History::since(0);
+        let place = history.end();
+        let count = HISTORY_MAX as u64 + 3;
+        (1..=count).for_each(|sequence| history.push(event(sequence)));
+        let (events, next, missed) = history.read(place, 2);
+        assert_eq!((sequences(&events), missed, history.floor()), (vec![4, 5], 3, 3));
+        assert_eq!((history.read(next, 1).2, history.after(2, count)), (0, None));
+        assert!(history.after(3, count).is_some());
+    }
+}

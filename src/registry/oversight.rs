@@ -1,0 +1,326 @@
+//! What operators see: every instance, route and number, a page at a time. No session id appears anywhere here.
+//!
+//! Pages are cut by what comes next in a fixed order, not by counting, so that a list that changes while it is
+//! read neither repeats nor leaves out what was there all along.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::clock;
+use crate::domain::{Error, InstanceName, RouteId, ServiceName, Session, SessionKey, Time};
+
+use super::Registry;
+use super::operations::{drain_status, maintenance_status};
+use super::sessions::staged_routes;
+use super::views::{BreakerNumbers, DrainView, MaintenanceView, StatsView, moment, moment_or_null, shown};
+
+/// Which part of a list is asked for.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Where the part before ended, as it said; `None` for the first.
+    pub after: Option<String>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+impl Page {
+    /// How many, when nothing is said.
+    pub const LIMIT: usize = 100;
+    /// How many at most.
+    pub const LIMIT_MAX: usize = 1000;
+
+    /// A part of `limit` entries, 100 when nothing is said, behind the one that ended with `after`.
+    ///
+    /// # Errors
+    /// `Invalid` for a limit that is not 1 to 1000.
+    pub fn new(after: Option<String>, limit: Option<u64>) -> Result<Self, Error> {
+        let limit =
+            limit.map_or(Ok(Self::LIMIT), usize::try_from).ok().filter(|limit| (1..=Self::LIMIT_MAX).contains(limit));
+        let limit = limit.ok_or_else(|| Error::invalid("limit", format!("must be 1 to {}", Self::LIMIT_MAX)))?;
+        Ok(Self { after, limit })
+    }
+
+    fn cursor<T>(&self, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Error> {
+        let wrong = || Error::invalid("cursor", "is not one that this list gave");
+        let Some(cursor) = &self.after else { return Ok(None) };
+        let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| wrong())?;
+        std::str::from_utf8(&bytes).ok().and_then(read).map(Some).ok_or_else(wrong)
+    }
+}
+
+/// A part of a list, and where the next begins.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Paged<T> {
+    /// In the list's order.
+    pub items: Vec<T>,
+    /// What to ask for the next part with; `None` at the end.
+    pub next_cursor: Option<String>,
+}
+
+impl<T> Paged<T> {
+    /// Takes a page of `entries`; `place` says where an entry stands.
+    fn cut<E>(
+        mut entries: impl Iterator<Item = E>,
+        page: &Page,
+        place: impl Fn(&E) -> String,
+        view: impl Fn(&E) -> T,
+    ) -> Self {
+        let taken: Vec<E> = entries.by_ref().take(page.limit).collect();
+        let last = taken.last().filter(|_| entries.next().is_some());
+        let next_cursor = last.map(|entry| URL_SAFE_NO_PAD.encode(place(entry)));
+        Self { items: taken.iter().map(view).collect(), next_cursor }
+    }
+}
+
+/// The whole at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OverviewView {
+    /// The version of the program.
+    pub version: &'static str,
+    /// When the server started.
+    #[serde(serialize_with = "moment")]
+    pub started_at: Time,
+    /// How long ago that is.
+    pub uptime_seconds: u64,
+    /// The registry's revision: the sequence of the latest event at most.
+    pub revision: u64,
+    /// Services that have an instance.
+    pub services: usize,
+    /// Instances.
+    pub instances: usize,
+    /// Those of them with a connection.
+    pub instances_connected: usize,
+    /// Those of them that drain, or have drained.
+    pub instances_draining: usize,
+    /// Those of them with a route in maintenance.
+    pub instances_in_maintenance: usize,
+    /// Routes that traffic obeys, those of replaced sessions included.
+    pub routes_active: usize,
+}
+
+/// An instance.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the keys are those of SESSION_OK where they mean the same")]
+pub struct InstanceView {
+    pub service_name: String,
+    pub instance_name: String,
+    pub maintenance_port: u16,
+    /// Whether a connection is bound to it.
+    pub connected: bool,
+    #[serde(serialize_with = "moment")]
+    pub connected_at: Time,
+    #[serde(serialize_with = "moment")]
+    pub last_activity: Time,
+    pub routes_active: usize,
+    pub routes_staged: usize,
+    #[serde(serialize_with = "moment_or_null")]
+    pub last_apply: Option<Time>,
+    pub revision: u64,
+    /// Its share of traffic: 100 unless it drains.
+    pub traffic_percent: u64,
+    /// How many of its active routes are in maintenance.
+    pub routes_in_maintenance: usize,
+    /// Requests and tunnels under way.
+    pub in_flight: u64,
+    /// The name of the registration token it came with.
+    pub token: Option<String>,
+    pub metadata: Box<RawValue>,
+}
+
+/// An instance, and what was asked of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct InstanceDetail {
+    /// What lists show too.
+    #[serde(flatten)]
+    pub instance: InstanceView,
+    /// Its drain, running or complete.
+    pub drain: Option<DrainView>,
+    /// Its maintenance.
+    pub maintenance: MaintenanceView,
+}
+
+/// A route that traffic obeys.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the keys are those of ROUTE_LIST_OK and CIRCUIT_STATUS_OK")]
+pub struct OperatorRouteView {
+    pub service_name: String,
+    pub instance_name: String,
+    #[serde(serialize_with = "shown")]
+    pub route_id: RouteId,
+    pub domains: Vec<String>,
+    pub path: String,
+    pub backend: String,
+    pub priority: i32,
+    pub in_maintenance: bool,
+    pub traffic_percent: u64,
+    #[serde(flatten)]
+    pub circuit: BreakerNumbers,
+}
+
+/// A route's numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the keys are those of STATS_OK")]
+pub struct OperatorStatsView {
+    pub service_name: String,
+    pub instance_name: String,
+    #[serde(flatten)]
+    pub stats: StatsView,
+}
+
+/// Whose routes are asked for.
+pub type Of<'a> = Option<(&'a ServiceName, &'a InstanceName)>;
+
+impl Registry {
+    /// The whole at a glance.
+    pub fn overview(&self) -> OverviewView {
+        let (catalog, now) = (self.catalog(), clock::now());
+        let sessions = || catalog.instances(None);
+        let count = |is: &dyn Fn(&Session) -> bool| sessions().filter(|session| is(session)).count();
+        let mut services: Vec<&ServiceName> = sessions().map(|session| &session.head.service).collect();
+        // They come in order.
+        services.dedup();
+        OverviewView {
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: self.started,
+            uptime_seconds: now.since(self.started).millis() / 1000,
+            revision: catalog.revision(),
+            services: services.len(),
+            instances: sessions().count(),
+            instances_connected: count(&|session| session.bound.is_some()),
+            instances_draining: count(&|session| session.head.drain.is_some()),
+            instances_in_maintenance: count(&|session| session.head.maintenance.first().is_some()),
+            routes_active: catalog.routes_len(),
+        }
+    }
+
+    /// The instances, by service and name.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor that this list did not give.
+    pub fn instances(&self, page: &Page) -> Result<Paged<InstanceView>, Error> {
+        let after = page.cursor(|text| {
+            let (service, instance) = text.split_once('|')?;
+            Some((ServiceName::parse(service).ok()?, InstanceName::parse(instance).ok()?))
+        })?;
+        let (catalog, now) = (self.catalog(), clock::now());
+        let place = |session: &&_| {
+            let session: &Session = session;
+            format!("{}|{}", session.head.service, session.head.instance)
+        };
+        Ok(Paged::cut(catalog.instances(after).map(AsRef::as_ref), page, place, |session| {
+            self.instance_view(session, now)
+        }))
+    }
+
+    /// One instance.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none of that name.
+    pub fn instance(&self, service: &ServiceName, instance: &InstanceName) -> Result<InstanceDetail, Error> {
+        let (catalog, now) = (self.catalog(), clock::now());
+        let session = catalog.of_instance(service, instance).ok_or_else(|| Error::no_instance(service, instance))?;
+        Ok(InstanceDetail {
+            instance: self.instance_view(session, now),
+            drain: drain_status(session, now, &*self.traffic).ok(),
+            maintenance: maintenance_status(session),
+        })
+    }
+
+    /// The routes that traffic obeys, by age of their sessions, of one instance or of all.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor that this list did not give, `NotFound` when there is no such instance.
+    pub fn all_routes(&self, page: &Page, of: Of<'_>) -> Result<Paged<OperatorRouteView>, Error> {
+        let now = clock::now();
+        self.routes_page(page, of, |session, id| self.route_view(session, id, now))
+    }
+
+    /// The numbers of these routes.
+    ///
+    /// # Errors
+    /// As [`Registry::all_routes`].
+    pub fn all_stats(&self, page: &Page, of: Of<'_>) -> Result<Paged<OperatorStatsView>, Error> {
+        self.routes_page(page, of, |session, id| OperatorStatsView {
+            service_name: session.head.service.to_string(),
+            instance_name: session.head.instance.to_string(),
+            stats: StatsView { route_id: id, numbers: self.traffic.numbers(session.key, id) },
+        })
+    }
+
+    fn routes_page<T>(
+        &self,
+        page: &Page,
+        of: Of<'_>,
+        view: impl Fn(&Session, RouteId) -> T,
+    ) -> Result<Paged<T>, Error> {
+        let after = page.cursor(|text| {
+            let (session, route) = text.split_once('.')?;
+            Some((SessionKey(session.parse().ok()?), RouteId(route.parse().ok()?)))
+        })?;
+        let catalog = self.catalog();
+        let only = match of {
+            None => None,
+            Some((service, instance)) => {
+                let session = catalog.of_instance(service, instance);
+                Some(session.ok_or_else(|| Error::no_instance(service, instance))?.key)
+            }
+        };
+        let (first, behind) = after.unwrap_or((SessionKey(0), RouteId(0)));
+        let sessions = catalog.sessions_from(only.unwrap_or(first).max(first));
+        let sessions = sessions.take_while(|session| only.is_none_or(|only| session.key == only));
+        let routes = sessions.flat_map(|session| {
+            let from = if session.key == first { RouteId(behind.0.saturating_add(1)) } else { RouteId(0) };
+            session.active.routes.range(from..).map(move |(id, _)| (session.as_ref(), *id))
+        });
+        let place = |(session, id): &(&Session, RouteId)| format!("{}.{}", session.key.0, id.0);
+        Ok(Paged::cut(routes, page, place, |(session, id)| view(session, *id)))
+    }
+
+    fn instance_view(&self, session: &Session, now: Time) -> InstanceView {
+        let head = &session.head;
+        let maintained = session.active.routes.keys().filter(|id| head.maintenance.of(**id).is_some());
+        InstanceView {
+            service_name: head.service.to_string(),
+            instance_name: head.instance.to_string(),
+            maintenance_port: head.maintenance_port,
+            connected: session.bound.is_some(),
+            connected_at: head.connected_at,
+            last_activity: session.pulse.last(),
+            routes_active: session.active.routes.len(),
+            routes_staged: staged_routes(session),
+            last_apply: head.last_apply,
+            revision: head.revision,
+            traffic_percent: traffic_percent(session, now),
+            routes_in_maintenance: if head.maintenance.first().is_some() { maintained.count() } else { 0 },
+            in_flight: self.traffic.in_flight(session.key),
+            token: head.token.as_ref().map(ToString::to_string),
+            // Metadata was parsed as JSON when it came in.
+            metadata: RawValue::from_string(head.metadata.as_str().to_owned()).unwrap_or_default(),
+        }
+    }
+
+    /// A route that is active: its id comes out of the session's own map.
+    fn route_view(&self, session: &Session, id: RouteId, now: Time) -> OperatorRouteView {
+        let route = session.active.routes.get(&id);
+        let text = |of: &dyn Fn(&crate::domain::Route) -> String| route.map(|route| of(route)).unwrap_or_default();
+        OperatorRouteView {
+            service_name: session.head.service.to_string(),
+            instance_name: session.head.instance.to_string(),
+            route_id: id,
+            domains: route.map(|route| route.domains.iter().map(ToString::to_string).collect()).unwrap_or_default(),
+            path: text(&|route| route.path.to_string()),
+            backend: text(&|route| route.backend.to_string()),
+            priority: route.map_or(0, |route| route.priority),
+            in_maintenance: session.head.maintenance.of(id).is_some(),
+            traffic_percent: traffic_percent(session, now),
+            circuit: self.traffic.breaker(session.key, id),
+        }
+    }
+}
+
+/// A session's share of traffic.
+pub(super) fn traffic_percent(session: &Session, now: Time) -> u64 {
+    session.head.drain.map_or(100, |drain| drain.traffic_percent(now))
+}

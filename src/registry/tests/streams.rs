@@ -1,0 +1,292 @@
+//! Streams of events, and what operators see, over a registry that runs.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::Quiet;
+use crate::domain::{
+    Catalog, Change, ConnectionId, Error, Event, EventKind, InstanceName, Kind, Metadata, ServiceName, SessionId,
+    Subject, Topics,
+};
+use crate::lifecycle::Lifecycle;
+use crate::registry::config::ConfigApply;
+use crate::registry::operations::{DrainCancel, DrainStart};
+use crate::registry::oversight::Page;
+use crate::registry::routes::{NewRoute, RouteAdd};
+use crate::registry::sessions::{ClientShutdown, Reconnect, Register};
+use crate::registry::{Follow, Grants, Item, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, open};
+
+struct Nowhere;
+
+impl Store for Nowhere {
+    async fn load(&mut self) -> Result<Loaded, StoreError> {
+        Ok(Loaded { revision: 100, changes: Vec::new() })
+    }
+
+    async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(self) {}
+}
+
+impl Publish for Nowhere {
+    fn publish(&mut self, _: &std::sync::Arc<Catalog>, _: &[Change]) {}
+}
+
+/// A registry that was at revision 100 when it started.
+async fn start(limits: Limits) -> (Registry, Lifecycle) {
+    let opened = open(Nowhere, Nowhere, std::sync::Arc::new(Quiet), limits, Grants::default()).await;
+    let (registry, writer) = opened.unwrap();
+    let core = Lifecycle::new();
+    core.spawn("writer", writer.run(core.stopping().clone()));
+    (registry, core)
+}
+
+fn names(instance: &str) -> (ServiceName, InstanceName) {
+    (ServiceName::parse("shop").unwrap(), InstanceName::parse(instance).unwrap())
+}
+
+async fn register(registry: &Registry, instance: &str) -> SessionId {
+    let (service, instance) = names(instance);
+    let nonce = registry.catalog().revision().into();
+    let (maintenance_port, metadata) = (0, Metadata::default());
+    let register = Register { service, instance, maintenance_port, metadata, nonce, connection: None, token: None };
+    let Ok(Reply::Registered(id)) = registry.execute_one(register.into()).await else { panic!("registered") };
+    id
+}
+
+async fn apply(registry: &Registry, session: &SessionId, domain: &str) {
+    let route: NewRoute = super::route(domain, "/");
+    let add = RouteAdd { session: session.clone(), route };
+    let apply = ConfigApply { session: session.clone(), sections: crate::domain::Sections::ALL, expected: None };
+    for reply in registry.execute(vec![add.into(), apply.into()]).await {
+        reply.unwrap();
+    }
+}
+
+async fn next(stream: &mut Follow) -> Item {
+    timeout(Duration::from_secs(10), stream.next()).await.expect("something comes")
+}
+
+/// The next event's number, instance and type.
+async fn event(stream: &mut Follow) -> (u64, String, &'static str) {
+    match next(stream).await {
+        Item::Event(happened) => (happened.sequence, happened.instance.to_string(), happened.event.kind().name()),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn until(registry: &Registry, holds: impl Fn(&Catalog) -> bool) {
+    let wait = async {
+        while !holds(&registry.catalog()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), wait).await.expect("it came to hold");
+}
+
+fn all() -> Topics {
+    Topics::parse("all").unwrap()
+}
+
+#[tokio::test]
+async fn a_watcher_hears_of_everybody_in_order_and_goes_on_where_it_stopped() {
+    let (registry, _core) = start(Limits::default()).await;
+    let mut watcher = registry.watch(None).unwrap();
+    let session = register(&registry, "shop-1").await;
+    apply(&registry, &session, "a.example").await;
+    register(&registry, "shop-2").await;
+    let heard = [event(&mut watcher).await, event(&mut watcher).await, event(&mut watcher).await];
+    let told: Vec<_> = heard.iter().map(|(_, instance, kind)| (instance.as_str(), *kind)).collect();
+    assert_eq!(
+        told,
+        [("shop-1", "instance_registered"), ("shop-1", "config_applied"), ("shop-2", "instance_registered")]
+    );
+    assert!(100 < heard[0].0 && heard[0].0 < heard[1].0 && heard[1].0 < heard[2].0);
+    let mut resumed = registry.watch(Some(heard[0].0)).unwrap();
+    assert_eq!([event(&mut resumed).await, event(&mut resumed).await], heard[1..]);
+    assert_eq!(event(&mut registry.watch(Some(100)).unwrap()).await, heard[0], "what the store said was the last");
+}
+
+#[tokio::test]
+async fn a_watcher_that_was_away_for_too_long_is_told_so() {
+    let (registry, _core) = start(Limits::default()).await;
+    for lost in [0, 99, 10_000] {
+        let mut watcher = registry.watch(Some(lost)).unwrap();
+        assert_eq!(next(&mut watcher).await, Item::Compacted { oldest: 100 });
+        register(&registry, "shop-1").await;
+        assert_eq!(event(&mut watcher).await.2, "instance_registered", "and goes on live");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_binds_its_session_while_it_lives() {
+    let (registry, _core) = start(Limits::default()).await;
+    let session = register(&registry, "shop-1").await;
+    let bound = |catalog: &Catalog| catalog.session(session.reveal()).is_ok_and(|session| session.bound.is_some());
+    let stream = registry.follow(&session, Topics::default(), None).await.unwrap();
+    assert!(bound(&registry.catalog()));
+    drop(stream);
+    until(&registry, |catalog| !bound(catalog)).await;
+    let unknown = registry.follow(&SessionId::restore("x"), all(), None).await;
+    assert!(unknown.err().unwrap().is_invalid_session());
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_another_takes_the_session_over_or_the_session_ends() {
+    let (registry, _core) = start(Limits::default()).await;
+    let session = register(&registry, "shop-1").await;
+    let mut first = registry.follow(&session, all(), None).await.unwrap();
+    let mut second = registry.follow(&session, all(), None).await.unwrap();
+    let Item::Ended(why) = next(&mut first).await else { panic!("the first goes on") };
+    assert_eq!(why.kind(), Kind::Conflict);
+    assert_eq!(next(&mut first).await, Item::Ended(why), "and stays over");
+    drop(first);
+    let end = ClientShutdown { subject: session.clone().into(), connection: None };
+    registry.execute_one(end.into()).await.unwrap();
+    assert_eq!(next(&mut second).await, Item::Ended(Error::invalid_session()));
+
+    let session = register(&registry, "shop-1").await;
+    let mut third = registry.follow(&session, all(), None).await.unwrap();
+    register(&registry, "shop-1").await;
+    assert!(matches!(next(&mut third).await, Item::Ended(_)), "a new registration takes over too");
+}
+
+#[tokio::test]
+async fn a_session_hears_of_its_own_from_where_it_stopped_and_of_what_it_subscribed_to() {
+    let (registry, _core) = start(Limits::default()).await;
+    let (session, other) = (register(&registry, "shop-1").await, register(&registry, "shop-2").await);
+    let mut stream = registry.follow(&session, Topics::parse("config_applied").unwrap(), None).await.unwrap();
+    apply(&registry, &session, "a.example").await;
+    let (seen, _, kind) = event(&mut stream).await;
+    assert_eq!(kind, "config_applied");
+    drop(stream);
+    apply(&registry, &other, "b.example").await;
+    apply(&registry, &session, "c.example").await;
+    let drain = DrainStart { subject: session.clone().into(), span: crate::domain::Span::from_secs(60) };
+    registry.execute_one(drain.into()).await.unwrap();
+    let mut resumed = registry.follow(&session, Topics::default(), Some(seen)).await.unwrap();
+    apply(&registry, &session, "d.example").await;
+    let (second, third) = (event(&mut resumed).await, event(&mut resumed).await);
+    assert_eq!((second.2, third.2), ("config_applied", "config_applied"));
+    assert!(seen < second.0 && second.0 < third.0);
+    let mut lost = registry.follow(&session, Topics::default(), Some(3)).await.unwrap();
+    assert_eq!(next(&mut lost).await, Item::Compacted { oldest: 100 });
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_is_told_how_much_it_lost() {
+    let (registry, _core) = start(Limits::default()).await;
+    let session = register(&registry, "shop-1").await;
+    let mut stream = registry.follow(&session, all(), None).await.unwrap();
+    for at in 0..300 {
+        apply(&registry, &session, &format!("h{at}.example")).await;
+    }
+    let mut count = 0;
+    let missed = loop {
+        match next(&mut stream).await {
+            Item::Event(_) => count += 1,
+            Item::Lagged { missed } => break missed,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(count + missed, 300);
+}
+
+#[tokio::test]
+async fn streams_are_bounded_and_end_when_the_server_stops() {
+    let (registry, _core) = start(Limits { streams_max: 2, ..Limits::default() }).await;
+    let session = register(&registry, "shop-1").await;
+    let mut own = registry.follow(&session, all(), None).await.unwrap();
+    let mut everything = registry.watch(None).unwrap();
+    let refused = registry.watch(None).err().unwrap();
+    assert_eq!((refused.kind(), refused.to_string().contains("limit 2")), (Kind::Limited, true));
+    registry.tell_shutdown();
+    for stream in [&mut own, &mut everything] {
+        let mut item = next(stream).await;
+        while let Item::Event(_) = item {
+            item = next(stream).await;
+        }
+        let Item::Ended(why) = item else { panic!("{item:?}") };
+        assert_eq!(why.kind(), Kind::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn operators_name_instances_and_nobody_counts_that_as_their_activity() {
+    let (registry, _core) = start(Limits::default()).await;
+    let session = register(&registry, "shop-1").await;
+    let (service, instance) = names("shop-1");
+    let subject = Subject::Instance(service.clone(), instance.clone());
+    let active = registry.catalog().session(session.reveal()).unwrap().pulse.last();
+    let drain = DrainStart { subject: subject.clone(), span: crate::domain::Span::from_secs(60) };
+    registry.execute_one(drain.into()).await.unwrap();
+    let detail = registry.instance(&service, &instance).unwrap();
+    assert!(detail.drain.is_some() && detail.instance.traffic_percent <= 100);
+    registry.execute_one(DrainCancel { subject: subject.clone() }.into()).await.unwrap();
+    assert_eq!(registry.catalog().session(session.reveal()).unwrap().pulse.last(), active);
+    let mut watcher = registry.watch(None).unwrap();
+    let evict = ClientShutdown { subject: subject.clone(), connection: None };
+    registry.execute_one(evict.clone().into()).await.unwrap();
+    let Item::Event(happened) = next(&mut watcher).await else { panic!("told") };
+    assert_eq!(happened.event, Event::InstanceEnded { reason: "evicted" });
+    let gone = registry.execute_one(evict.into()).await.unwrap_err();
+    assert_eq!((gone.kind(), gone.to_string().as_str()), (Kind::NotFound, "no instance shop/shop-1"));
+}
+
+#[tokio::test]
+async fn lists_come_in_pages_that_neither_repeat_nor_leave_out() {
+    let (registry, _core) = start(Limits::default()).await;
+    for at in 0..7 {
+        let session = register(&registry, &format!("shop-{at}")).await;
+        apply(&registry, &session, &format!("a{at}.example")).await;
+        apply(&registry, &session, &format!("b{at}.example")).await;
+    }
+    let (mut after, mut instances, mut routes) = (None, Vec::new(), Vec::new());
+    loop {
+        let page = registry.instances(&Page::new(after, Some(2)).unwrap()).unwrap();
+        instances.extend(page.items.into_iter().map(|item| item.instance_name));
+        register(&registry, &format!("late-{}", instances.len())).await;
+        after = page.next_cursor;
+        if after.is_none() {
+            break;
+        }
+    }
+    let expected: Vec<String> = (0..7).map(|at| format!("shop-{at}")).collect();
+    assert_eq!(instances, expected, "what came late stands before what was asked for");
+    loop {
+        let page = registry.all_routes(&Page::new(after, Some(3)).unwrap(), None).unwrap();
+        routes.extend(page.items.into_iter().flat_map(|item| item.domains));
+        after = page.next_cursor;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(routes.len(), 14);
+    routes.sort();
+    routes.dedup();
+    assert_eq!(routes.len(), 14);
+    let (service, instance) = names("shop-3");
+    let of = registry.all_stats(&Page::new(None, None).unwrap(), Some((&service, &instance))).unwrap();
+    assert_eq!((of.items.len(), of.next_cursor), (2, None));
+    for bad in ["", "x", "MTIz", "!!"] {
+        let page = Page::new(Some(bad.to_owned()), None).unwrap();
+        assert_eq!(registry.all_routes(&page, None).unwrap_err().field(), Some("cursor"), "{bad}");
+    }
+    assert!(Page::new(None, Some(0)).is_err() && Page::new(None, Some(1001)).is_err());
+}
+
+#[tokio::test]
+async fn a_typed_door_registers_without_a_connection_and_reconnects_without_one() {
+    let (registry, _core) = start(Limits::default()).await;
+    let session = register(&registry, "shop-1").await;
+    let reconnect = Reconnect { session: session.clone(), connection: None };
+    assert_eq!(registry.execute_one(reconnect.into()).await, Ok(Reply::Reconnected));
+    assert_eq!(registry.catalog().session(session.reveal()).unwrap().bound, None);
+    let bind = Reconnect { session: session.clone(), connection: Some(ConnectionId(9)) };
+    registry.execute_one(bind.into()).await.unwrap();
+    assert!(registry.catalog().session(session.reveal()).unwrap().bound.is_some());
+    assert!(EventKind::TOPICS.iter().all(|kind| all().contains(*kind)) && !all().contains(EventKind::InstanceEnded));
+}
