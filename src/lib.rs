@@ -18,4 +18,5 @@ pub mod proxy;
 pub mod registry;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod traffic;
