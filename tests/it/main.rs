@@ -5,6 +5,7 @@ mod crash;
 mod disturbance;
 mod explain;
 mod faults;
+mod grpc;
 mod model;
 mod names;
 mod pages;
