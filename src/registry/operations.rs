@@ -9,7 +9,7 @@ use crate::domain::{
 };
 
 use super::calls::{Answer, Context, Decided, Decision, Notice, Reply};
-use super::ports::Traffic;
+use super::ports::{Traffic, Trust};
 use super::routes::no_route;
 use super::views::{BreakerView, DrainView, MaintenanceView, StatsView};
 
@@ -228,7 +228,7 @@ pub struct Verification {
     /// Its direction.
     pub kind: PendingKind,
     /// All of these must answer.
-    pub pages: Vec<PageUrl>,
+    pub pages: Vec<(PageUrl, Trust)>,
 }
 
 /// Accepts a request that waits; an older one for some of the same routes is cancelled.
@@ -237,7 +237,7 @@ fn accept(
     session: &Session,
     kind: PendingKind,
     targets: Vec<Target>,
-    pages: Vec<PageUrl>,
+    pages: Vec<(PageUrl, Trust)>,
 ) -> Decided {
     let ticket = catalog.next_ticket();
     let verification = Verification { key: session.key, ticket, kind, pages };
@@ -298,7 +298,8 @@ impl MaintEnter {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         let targets = resolve(session, &self.places)?;
-        let pages = self.page.clone().into_iter().collect();
+        // What is shown later is got in the same way.
+        let pages = self.page.clone().map(|page| (page, Trust::Required)).into_iter().collect();
         let mut decided = accept(catalog, session, PendingKind::Enter, targets.clone(), pages);
         let entry = MaintenanceEntry { page: self.page.clone(), entered: context.now };
         decided.changes.push(with_head(session, |head| {
@@ -341,7 +342,7 @@ impl MaintExit {
 }
 
 /// The backends of the active routes in maintenance that are concerned, each once.
-fn backends(session: &Session, targets: &[Target]) -> Vec<PageUrl> {
+fn backends(session: &Session, targets: &[Target]) -> Vec<(PageUrl, Trust)> {
     let concerned = |id: &RouteId| targets.contains(&Target::All) || targets.contains(&Target::Route(*id));
     let waiting = |id: &RouteId| concerned(id) && session.head.maintenance.of(*id).is_some();
     let routes = session.active.routes.iter().filter(|(id, _)| waiting(id));
@@ -349,10 +350,18 @@ fn backends(session: &Session, targets: &[Target]) -> Vec<PageUrl> {
     routes
         .map(|(id, route)| {
             let path = session.active.health.get(id).map_or_else(PathPrefix::root, |check| check.path.clone());
-            PageUrl::of_backend(&route.backend, &path)
+            (PageUrl::of_backend(&route.backend, &path), *id)
         })
-        .filter(|page| seen.insert(page.as_str().to_owned()))
+        // Routes that are to be asked alike and trust alike need to be asked once.
+        .filter(|(page, id)| seen.insert((page.as_str().to_owned(), tls_verify(session, *id))))
+        .map(|(page, id)| (page, Trust::AsRoute(session.key, id)))
         .collect()
+}
+
+/// What the session says of certificates for a route, if anything.
+fn tls_verify(session: &Session, id: RouteId) -> Option<Arc<str>> {
+    let said = |target| session.active.options_for(target).find(|(key, _)| key.as_str() == "tls_verify");
+    said(Target::Route(id)).or_else(|| said(Target::All)).map(|(_, value)| Arc::clone(value))
 }
 
 /// A maintenance request has its outcome.
