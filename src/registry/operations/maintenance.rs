@@ -1,138 +1,21 @@
-//! Commands and queries of a running session: breakers, drain, maintenance, statistics, backend tests.
+//! Maintenance: routes that show a page instead of being served, and the way in and out of it.
+//!
+//! A request is accepted at once; its outcome waits for a page or for backends to answer, and is settled by a command of
+//! the server's own. A newer request for some of the same routes takes the place of an older one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::domain::{
-    BackendUrl, Catalog, Change, Drain, Error, Event, Head, Host, Kind, MaintenanceEntry, PageUrl, PathPrefix, Pending,
-    PendingKind, Route, RouteId, Session, SessionId, SessionKey, Span, Subject, Target, Ticket, Time,
+    Catalog, Change, Error, Event, Host, Kind, MaintenanceEntry, PageUrl, PathPrefix, Pending, PendingKind, Route,
+    RouteId, Session, SessionId, SessionKey, Subject, Target, Ticket,
 };
 
-use super::calls::{Answer, Context, Decided, Decision, Notice, Reply};
-use super::ports::{Traffic, Trust};
-use super::routes::no_route;
-use super::views::{BreakerView, DrainView, MaintenanceView, StatsView};
-
-fn with_head(session: &Session, change: impl FnOnce(&mut Head)) -> Change {
-    let mut head = Head::clone(&session.head);
-    change(&mut head);
-    Change::Head(session.key, Arc::new(head))
-}
-
-fn active_route(session: &Session, id: RouteId) -> Result<&Arc<Route>, Error> {
-    session.active.routes.get(&id).ok_or_else(|| match session.route(id) {
-        Some(_) => Error::new(Kind::Refused, format!("route {id} is staged, not active yet; CONFIG_APPLY first")),
-        None => no_route(id),
-    })
-}
-
-/// Closes a route's circuit breaker.
-#[derive(Clone, Debug)]
-pub struct CircuitBreakerReset {
-    /// The session.
-    pub session: SessionId,
-    /// The route.
-    pub id: RouteId,
-}
-
-impl CircuitBreakerReset {
-    pub(super) fn session(&self) -> Option<&SessionId> {
-        Some(&self.session)
-    }
-
-    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
-        let session = catalog.session(self.session.reveal())?;
-        active_route(session, self.id)?;
-        let breakers = &session.active.breakers;
-        if !breakers.contains_key(&Target::Route(self.id)) && !breakers.contains_key(&Target::All) {
-            return Err(Error::new(Kind::Refused, format!("no circuit breaker on {}", self.id)));
-        }
-        let mut decided = Decided::new(Reply::Done, Vec::new());
-        decided.notices.push(Notice::ResetBreaker(session.key, self.id));
-        Ok(decided)
-    }
-}
-
-/// Asks for the state of a route's circuit breaker.
-#[derive(Clone, Debug)]
-pub struct CircuitBreakerStatus {
-    /// The session.
-    pub session: SessionId,
-    /// The route.
-    pub id: RouteId,
-}
-
-impl CircuitBreakerStatus {
-    pub(super) fn answer(&self, session: &Session, traffic: &dyn Traffic) -> Result<BreakerView, Error> {
-        active_route(session, self.id)?;
-        Ok(BreakerView {
-            numbers: traffic.breaker(session.key, self.id),
-            in_maintenance: session.head.maintenance.of(self.id).is_some(),
-            draining: session.head.drain.is_some(),
-        })
-    }
-}
-
-/// Begins to drain a session, anew if it is draining.
-#[derive(Clone, Debug)]
-pub struct DrainStart {
-    /// Whose.
-    pub subject: Subject,
-    /// How long it takes.
-    pub span: Span,
-}
-
-impl DrainStart {
-    pub(super) fn session(&self) -> Option<&SessionId> {
-        self.subject.session()
-    }
-
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
-        let session = catalog.subject(&self.subject)?;
-        let drain = Drain { started: context.now, span: self.span };
-        let change = with_head(session, |head| head.drain = Some(drain));
-        let decided = Decided::new(Reply::DrainUntil(drain.ends()), vec![change]);
-        Ok(decided.telling(session.key, Event::DrainStarted { until: drain.ends() }))
-    }
-}
-
-fn no_drain() -> Error {
-    Error::new(Kind::Refused, "no drain in progress")
-}
-
-/// Takes a drain back, running or complete.
-#[derive(Clone, Debug)]
-pub struct DrainCancel {
-    /// Whose.
-    pub subject: Subject,
-}
-
-impl DrainCancel {
-    pub(super) fn session(&self) -> Option<&SessionId> {
-        self.subject.session()
-    }
-
-    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
-        let session = catalog.subject(&self.subject)?;
-        session.head.drain.ok_or_else(no_drain)?;
-        let change = with_head(session, |head| head.drain = None);
-        Ok(Decided::new(Reply::Done, vec![change]).telling(session.key, Event::DrainCancelled))
-    }
-}
-
-/// Answers `DRAIN_STATUS`.
-pub(super) fn drain_status(session: &Session, now: Time, traffic: &dyn Traffic) -> Result<DrainView, Error> {
-    let drain = session.head.drain.ok_or_else(no_drain)?;
-    Ok(DrainView {
-        active: true,
-        started_at: drain.started,
-        duration_seconds: drain.span.millis().div_ceil(1000),
-        elapsed_seconds: now.since(drain.started).min(drain.span).millis() / 1000,
-        remaining_seconds: drain.remaining(now).millis().div_ceil(1000),
-        traffic_percent: drain.traffic_percent(now),
-        in_flight: traffic.in_flight(session.key),
-    })
-}
+use super::super::calls::{Context, Decided, Decision, Reply};
+use super::super::ports::Trust;
+use super::super::routes::no_route;
+use super::super::views::MaintenanceView;
+use super::with_head;
 
 /// How a client names the routes that maintenance is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,7 +149,7 @@ fn failed(decided: Decided, session: &Session, pending: &Pending, reason: &'stat
 }
 
 /// Why nothing came of a request that waited until time was up.
-pub(super) fn timed_out(kind: PendingKind) -> &'static str {
+pub(in crate::registry) fn timed_out(kind: PendingKind) -> &'static str {
     match kind {
         PendingKind::Enter => "timeout waiting for maintenance page to become reachable",
         PendingKind::Exit => "timeout waiting for backend to become reachable",
@@ -290,11 +173,11 @@ pub struct MaintEnter {
 }
 
 impl MaintEnter {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(in crate::registry) fn session(&self) -> Option<&SessionId> {
         self.subject.session()
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(in crate::registry) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         let targets = resolve(session, &self.places)?;
@@ -328,11 +211,11 @@ pub struct MaintExit {
 }
 
 impl MaintExit {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(in crate::registry) fn session(&self) -> Option<&SessionId> {
         self.subject.session()
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(in crate::registry) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         let targets = resolve(session, &self.places)?;
@@ -376,11 +259,11 @@ pub struct SettleMaintenance {
 }
 
 impl SettleMaintenance {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(in crate::registry) fn session(&self) -> Option<&SessionId> {
         None
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(in crate::registry) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
         let session = catalog.by_key(self.key).ok_or(Error::invalid_session())?;
         let pending = session.pending.iter().find(|pending| pending.ticket == self.ticket).ok_or_else(cancelled)?;
         let settled = Change::Settle(session.key, self.ticket);
@@ -399,12 +282,12 @@ impl SettleMaintenance {
 }
 
 /// What the one who waits for a cancelled request hears.
-pub(super) fn cancelled() -> Error {
+pub(in crate::registry) fn cancelled() -> Error {
     Error::new(Kind::Conflict, CANCELLED)
 }
 
 /// Answers `MAINT_STATUS`.
-pub(super) fn maintenance_status(session: &Session) -> MaintenanceView {
+pub(in crate::registry) fn maintenance_status(session: &Session) -> MaintenanceView {
     let maintenance = &session.head.maintenance;
     let first = maintenance.first();
     MaintenanceView {
@@ -414,32 +297,4 @@ pub(super) fn maintenance_status(session: &Session) -> MaintenanceView {
             .map_or_else(String::new, |page| page.as_str().to_owned()),
         entered_at: first.map(|entry| entry.entered),
     }
-}
-
-/// Asks for the statistics of one route or of all.
-#[derive(Clone, Debug)]
-pub struct StatsGet {
-    /// The session.
-    pub session: SessionId,
-    /// Which routes.
-    pub target: Target,
-}
-
-impl StatsGet {
-    pub(super) fn answer(&self, session: &Session, traffic: &dyn Traffic) -> Result<Answer, Error> {
-        let of = |id| StatsView { route_id: id, numbers: traffic.numbers(session.key, id) };
-        match self.target {
-            Target::Route(id) => active_route(session, id).map(|_| Answer::RouteStats(Box::new(of(id)))),
-            Target::All => Ok(Answer::Stats(session.active.routes.keys().copied().map(of).collect())),
-        }
-    }
-}
-
-/// Asks whether a backend answers.
-#[derive(Clone, Debug)]
-pub struct BackendTest {
-    /// The session.
-    pub session: SessionId,
-    /// The backend.
-    pub backend: BackendUrl,
 }
