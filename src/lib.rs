@@ -16,6 +16,7 @@ pub mod lifecycle;
 pub mod pipe;
 pub mod proxy;
 pub mod registry;
+pub mod rest;
 pub mod store;
 pub mod telemetry;
 pub mod traffic;

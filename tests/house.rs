@@ -58,6 +58,22 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "flate2",
         ],
     ),
+    (
+        "rest",
+        &["domain", "registry", "access", "lifecycle"],
+        &[
+            "axum",
+            "utoipa",
+            "utoipa_axum",
+            "utoipa_swagger_ui",
+            "tower_http",
+            "http_body_util",
+            "serde",
+            "serde_json",
+            "serde_path_to_error",
+            "tracing",
+        ],
+    ),
     ("access", &["domain"], &[]),
     ("api", &["access", "lifecycle"], &["tokio", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"]),
     ("chance", &[], &[]),
@@ -106,6 +122,12 @@ const LIBRARIES: &[&str] = &[
     "brotli",
     "zstd",
     "flate2",
+    "axum",
+    "utoipa",
+    "utoipa_axum",
+    "utoipa_swagger_ui",
+    "tower_http",
+    "serde_path_to_error",
 ];
 
 /// What only one module may say.

@@ -162,6 +162,11 @@ impl Registry {
         self.watch.attach(Listener::Pipe)
     }
 
+    /// Whether the server stops: no new work should come.
+    pub fn is_stopping(&self) -> bool {
+        self.watch.progress().borrow().stopping
+    }
+
     /// Tells every connection that is bound to a session, and every stream, that the server stops.
     pub fn tell_shutdown(&self) {
         self.watch.stop();

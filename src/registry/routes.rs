@@ -110,7 +110,7 @@ fn stage_route(session: &Session, route: Route, context: Context<'_>) -> Change 
     Change::Stage { key: session.key, edit: Edit::Route(route.id, Some(Arc::new(route))), at: context.now }
 }
 
-/// A route's new value for one field.
+/// A route's new value for one field, or for several.
 #[derive(Clone, Debug)]
 pub enum RouteField {
     /// Where its requests go.
@@ -121,20 +121,33 @@ pub enum RouteField {
     Domains(Vec<Host>),
     /// Its path.
     Path(PathPrefix),
+    /// Several of these, all or none.
+    Several(Vec<RouteField>),
 }
 
 impl RouteField {
     fn allowed(&self, grant: &Grant) -> Result<(), Error> {
         match self {
+            RouteField::Several(fields) => fields.iter().try_for_each(|field| field.allowed(grant)),
             RouteField::Backend(backend) => grant.reaches(backend),
             RouteField::Priority(_) => Ok(()),
             RouteField::Domains(domains) => grant.hosts(domains),
             RouteField::Path(path) => grant.path(path),
         }
     }
+
+    fn set(&self, route: &mut Route) {
+        match self {
+            RouteField::Backend(backend) => route.backend = backend.clone(),
+            RouteField::Priority(priority) => route.priority = *priority,
+            RouteField::Domains(domains) => route.domains.clone_from(domains),
+            RouteField::Path(path) => route.path = path.clone(),
+            RouteField::Several(fields) => fields.iter().for_each(|field| field.set(route)),
+        }
+    }
 }
 
-/// Stages a route with one field changed.
+/// Stages a route with one field or several changed.
 #[derive(Clone, Debug)]
 pub struct RouteUpdate {
     /// The session.
@@ -156,12 +169,7 @@ impl RouteUpdate {
         if let Some(grant) = context.grants.of(&session.head)? {
             self.field.allowed(grant)?;
         }
-        match &self.field {
-            RouteField::Backend(backend) => route.backend = backend.clone(),
-            RouteField::Priority(priority) => route.priority = *priority,
-            RouteField::Domains(domains) => route.domains.clone_from(domains),
-            RouteField::Path(path) => route.path = path.clone(),
-        }
+        self.field.set(&mut route);
         Ok(Decided::new(Reply::Done, vec![stage_route(session, route, context)]))
     }
 }

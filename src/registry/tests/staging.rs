@@ -136,3 +136,14 @@ fn staged_changes_that_nobody_touches_are_dropped_with_an_event() {
     assert!(world.session(&session).staged.is_none());
     assert_eq!(world.events, [Event::StagedConfigExpired]);
 }
+
+#[test]
+fn several_fields_of_a_route_change_together() {
+    let mut world = World::new();
+    let session = world.register("shop", "shop-1", 1);
+    let id = world.add(&session, "shop.example", "/");
+    let path = crate::domain::PathPrefix::parse("/b").unwrap();
+    world.update(&session, id, RouteField::Several(vec![RouteField::Priority(5), RouteField::Path(path)])).unwrap();
+    let route = world.session(&session).edited().routes[&id].clone();
+    assert_eq!((route.priority, route.path.as_str()), (5, "/b"));
+}

@@ -1,0 +1,144 @@
+//! Who asks: a session by its bearer token, and what it may ask of the registry.
+//!
+//! What must hold: no session id is taken from anywhere but `Authorization`, or given anywhere but to its owner.
+
+use axum::extract::FromRequestParts;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::domain::SessionId;
+use crate::registry::{Answer, Command, Query, Registry, Reply};
+
+use super::Door;
+use super::problem::Problem;
+
+/// A bearer token that may be a session's.
+pub(super) struct Bearer(pub(super) SessionId);
+
+impl FromRequestParts<Door> for Bearer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Door) -> Result<Self, Problem> {
+        let token = bearer(&parts.headers)?;
+        token.map(|token| Self(SessionId::restore(token))).ok_or_else(|| {
+            Problem::unauthenticated(
+                "Authorization is missing; it must be `Bearer` and the session_id of the registration",
+            )
+        })
+    }
+}
+
+/// The token of `Authorization` (RFC 6750 §2.1). A session id may hold other than ASCII, as names do: it is UTF-8.
+pub(super) fn bearer(fields: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut values = fields.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let malformed = || Problem::unauthenticated("Authorization must stand once, as `Bearer` and a token");
+    let (scheme, token) = std::str::from_utf8(value.as_bytes())
+        .ok()
+        .filter(|_| values.next().is_none())
+        .and_then(|text| text.trim().split_once(' '))
+        .ok_or_else(malformed)?;
+    if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
+        return Err(malformed());
+    }
+    Ok(Some(token.trim()))
+}
+
+/// A session that asks. It existed when the request came; every call sees for itself whether it still does.
+pub(super) struct Caller {
+    pub(super) session: SessionId,
+    pub(super) registry: Registry,
+}
+
+impl FromRequestParts<Door> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {
+        let Bearer(session) = Bearer::from_request_parts(parts, door).await?;
+        // Before anything else is read: who is nobody learns nothing of what would be accepted.
+        door.registry.answer(&Query::Ping(session.clone()))?;
+        Ok(Self { session, registry: door.registry.clone() })
+    }
+}
+
+impl Caller {
+    /// Has a command decided.
+    pub(super) async fn run(&self, command: impl Into<Command>) -> Result<Reply, Problem> {
+        Ok(self.registry.execute_one(command.into()).await?)
+    }
+
+    /// Has a command decided whose answer says nothing more.
+    pub(super) async fn done(&self, command: impl Into<Command>) -> Result<StatusCode, Problem> {
+        self.run(command).await.map(|_| StatusCode::NO_CONTENT)
+    }
+
+    /// Asks, and answers with what comes of it.
+    pub(super) fn ask(&self, query: &Query) -> Result<Response, Problem> {
+        Ok(answered(&self.registry.answer(query)?))
+    }
+
+    /// The session's revision, as the `ETag` of its configuration.
+    pub(super) fn revision(&self) -> Result<u64, Problem> {
+        match self.registry.answer(&Query::SessionInfo(self.session.clone()))? {
+            Answer::Session(view) => Ok(view.revision),
+            _ => Err(Problem::fault()),
+        }
+    }
+}
+
+fn answered(answer: &Answer) -> Response {
+    match answer {
+        Answer::Pong | Answer::Valid => StatusCode::NO_CONTENT.into_response(),
+        Answer::Session(view) => json(StatusCode::OK, view),
+        Answer::Routes(views) => json(StatusCode::OK, views),
+        Answer::Breaker(view) => json(StatusCode::OK, view),
+        Answer::Diff(view) => json(StatusCode::OK, view),
+        Answer::Drain(view) => json(StatusCode::OK, view),
+        Answer::Maintenance(view) => json(StatusCode::OK, view),
+        Answer::Config(view) => json(StatusCode::OK, view),
+        Answer::RouteStats(view) => json(StatusCode::OK, view),
+        Answer::Stats(views) => json(StatusCode::OK, views),
+    }
+}
+
+/// A response with a JSON body.
+pub(super) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => (status, [(CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "an answer has no JSON form");
+            Problem::fault().into_response()
+        }
+    }
+}
+
+/// The entity tag of a revision (RFC 9110 §8.8.3).
+pub(super) fn etag(revision: u64) -> HeaderValue {
+    // A quoted number is a header's value.
+    HeaderValue::try_from(format!("\"{revision}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(values: &[&[u8]]) -> HeaderMap {
+        values.iter().map(|value| (AUTHORIZATION, HeaderValue::from_bytes(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn a_bearer_token_is_read_from_its_one_place() {
+        let token = |values: &[&[u8]]| bearer(&fields(values)).map(|token| token.map(str::to_owned)).ok();
+        assert_eq!(token(&[]), Some(None));
+        assert_eq!(token(&[b"Bearer a-1"]), Some(Some("a-1".to_owned())));
+        assert_eq!(token(&[b"bearer  a-1 "]), Some(Some("a-1".to_owned())));
+        assert_eq!(token(&["Bearer ä-1".as_bytes()]), Some(Some("ä-1".to_owned())));
+        for bad in [&b"Bearer"[..], b"Bearer ", b"Basic YTpi", b"a-1", b"", b"Bearer \xff"] {
+            assert_eq!(token(&[bad]), None, "{bad:?}");
+        }
+        assert_eq!(token(&[b"Bearer a", b"Bearer a"]), None);
+    }
+}

@@ -1,0 +1,75 @@
+//! Calls that settle what is staged, and say what it comes to.
+
+use axum::http::StatusCode;
+use axum::http::header::ETAG;
+use axum::response::{IntoResponse, Response};
+
+use crate::registry::config::{ConfigApply, ConfigRollback};
+use crate::registry::{Answer, Query, Reply};
+
+use super::caller::{Caller, etag, json};
+use super::dto::config::{Applied, Apply, Configuration, Diff};
+use super::dto::values::{ETag, IfMatchTag};
+use super::extract::{BodyOrDefault, IfMatch};
+use super::problem::Problem;
+
+/// Shows the active and the staged configuration
+#[utoipa::path(get, path = "/v1/session/config", operation_id = "getConfig", tag = "config",
+    security(("session" = [])),
+    responses((status = 200, description = "Both, whole.", body = Configuration, headers(("ETag" = ETag, description = "The revision.")))))]
+pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
+    match caller.registry.answer(&Query::ConfigGet(caller.session.clone()))? {
+        Answer::Config(view) => Ok(([(ETAG, etag(view.revision))], json(StatusCode::OK, &view)).into_response()),
+        _ => Err(Problem::fault()),
+    }
+}
+
+/// Checks whether what is staged could be applied
+#[utoipa::path(post, path = "/v1/session/config/validate", operation_id = "validateConfig", tag = "config",
+    security(("session" = [])),
+    responses(
+        (status = 204, description = "It could."),
+        (status = 409, description = "It could not; every problem is named."),
+    ))]
+pub(super) async fn validate(caller: Caller) -> Result<Response, Problem> {
+    caller.ask(&Query::ConfigValidate(caller.session.clone()))
+}
+
+/// Makes what is staged active, in one step
+///
+/// In whole, or in some sections; the rest stays staged. With nothing staged nothing changes.
+#[utoipa::path(post, path = "/v1/session/config/apply", operation_id = "applyConfig", tag = "config",
+    security(("session" = [])), request_body = Option<Apply>,
+    params(("If-Match" = Option<IfMatchTag>, Header, description = "The revision that the caller last saw, as its `ETag`, or `*`.")),
+    responses(
+        (status = 200, description = "It is active.", body = Applied, headers(("ETag" = ETag, description = "The revision."))),
+        (status = 409, description = "It cannot be applied; every problem is named."),
+        (status = 412, description = "The revision has moved."),
+    ))]
+pub(super) async fn apply(
+    caller: Caller,
+    IfMatch(expected): IfMatch,
+    BodyOrDefault(apply): BodyOrDefault<Apply>,
+) -> Result<Response, Problem> {
+    let sections = apply.sections().ok_or_else(|| Problem::wrong("scopes", &"is empty; leave it out to apply all"))?;
+    let command = ConfigApply { session: caller.session.clone(), sections, expected };
+    let Reply::Applied(revision) = caller.run(command).await? else { return Err(Problem::fault()) };
+    Ok(([(ETAG, etag(revision))], json(StatusCode::OK, &Applied { revision })).into_response())
+}
+
+/// Drops what is staged
+#[utoipa::path(post, path = "/v1/session/config/rollback", operation_id = "rollbackConfig", tag = "config",
+    security(("session" = [])), responses((status = 204, description = "Nothing is staged.")))]
+pub(super) async fn rollback(caller: Caller) -> Result<StatusCode, Problem> {
+    caller.done(ConfigRollback { session: caller.session.clone() }).await
+}
+
+/// Shows what an apply would change
+#[utoipa::path(get, path = "/v1/session/config/diff", operation_id = "diffConfig", tag = "config",
+    security(("session" = [])),
+    responses((status = 200, description = "The difference.", body = Diff, headers(("ETag" = ETag, description = "The revision.")))))]
+pub(super) async fn diff(caller: Caller) -> Result<Response, Problem> {
+    let revision = etag(caller.revision()?);
+    let shown = caller.ask(&Query::ConfigDiff(caller.session.clone()))?;
+    Ok(([(ETAG, revision)], shown).into_response())
+}

@@ -1,0 +1,205 @@
+//! What is said of breakers, drains, maintenance, statistics and backend tests.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::numbers::Duration;
+use super::present;
+use super::values::{Backend, Page, Places, Route, Target};
+
+/// A route whose breaker is meant, in a path whose other calls take any target.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct BreakerPath {
+    /// The route.
+    pub target: Route,
+}
+
+/// How long a drain takes.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({ "duration": "5m" }))]
+pub struct StartDrain {
+    /// From 100 % to 0 % of the traffic, in a straight line.
+    pub duration: Duration,
+}
+
+/// A drain that runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Draining {
+    /// When nothing new comes any more.
+    #[schema(format = DateTime)]
+    pub completes_at: String,
+}
+
+/// What maintenance is for, in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct PlacesPath {
+    /// `ALL`, route ids, paths (percent-encoded) or domains, separated by commas.
+    pub target: Places,
+}
+
+/// How routes enter maintenance.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({ "page_url": "http://pages.example/down.html" }))]
+pub struct EnterMaintenance {
+    /// The page shown meanwhile; left out: a built-in one.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
+    pub page_url: Option<Page>,
+}
+
+/// Which routes' statistics are asked for.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[into_params(parameter_in = Query)]
+pub struct StatsQuery {
+    /// One route, or all that are active.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false)]
+    pub target: Option<Target>,
+}
+
+/// A backend that is to be tried.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({ "backend_url": "http://10.0.0.7:3000" }))]
+pub struct BackendTest {
+    /// The backend.
+    pub backend_url: Backend,
+}
+
+/// A route's circuit breaker.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct Breaker {
+    pub state: BreakerState,
+    #[schema(minimum = 0)]
+    pub failures: u64,
+    #[schema(minimum = 0)]
+    pub successes: u64,
+    #[schema(required, format = DateTime)]
+    pub last_failure: Option<String>,
+    /// When an open breaker lets a request through again.
+    #[schema(required, format = DateTime)]
+    pub next_attempt: Option<String>,
+    /// What health checks say.
+    pub healthy: bool,
+    pub in_maintenance: bool,
+    pub draining: bool,
+}
+
+/// What a circuit breaker does with requests.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// They pass.
+    Closed,
+    /// They are refused.
+    Open,
+    /// Some pass, as a trial.
+    HalfOpen,
+}
+
+/// A drain, running or complete.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct Drain {
+    /// Also of a complete drain, until it is cancelled.
+    pub active: bool,
+    #[schema(format = DateTime)]
+    pub started_at: String,
+    #[schema(minimum = 0)]
+    pub duration_seconds: u64,
+    #[schema(minimum = 0)]
+    pub elapsed_seconds: u64,
+    #[schema(minimum = 0)]
+    pub remaining_seconds: u64,
+    #[schema(minimum = 0, maximum = 100)]
+    pub traffic_percent: u64,
+    /// Requests and tunnels under way.
+    #[schema(minimum = 0)]
+    pub in_flight: u64,
+}
+
+/// Which routes are in maintenance.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct Maintenance {
+    pub in_maintenance: Vec<Route>,
+    /// The page shown meanwhile, or empty.
+    pub maintenance_backend: String,
+    #[schema(required, format = DateTime)]
+    pub entered_at: Option<String>,
+}
+
+/// What traffic has counted for a route since it has its backend.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct Stats {
+    pub route_id: Route,
+    #[schema(minimum = 0)]
+    pub requests: u64,
+    #[schema(minimum = 0)]
+    pub errors: u64,
+    #[schema(minimum = 0)]
+    pub avg_latency_ms: f64,
+    #[schema(minimum = 0)]
+    pub p50_latency_ms: f64,
+    #[schema(minimum = 0)]
+    pub p95_latency_ms: f64,
+    #[schema(minimum = 0)]
+    pub p99_latency_ms: f64,
+    #[schema(minimum = 0)]
+    pub bytes_sent: u64,
+    #[schema(minimum = 0)]
+    pub bytes_received: u64,
+    /// How many responses had which status.
+    #[schema(example = json!({ "200": 12400, "404": 3 }))]
+    pub status_codes: BTreeMap<String, u64>,
+    #[schema(minimum = 0)]
+    pub in_flight: u64,
+}
+
+/// Statistics of one route, or of all.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "each is what its name says")]
+pub enum StatsOfOneOrAll {
+    One(Stats),
+    All(Vec<Stats>),
+}
+
+/// How a backend was found. That it does not answer is no error of the request.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "each is what its name says")]
+pub enum BackendFound {
+    Reachable(Reachable),
+    Unreachable(Unreachable),
+}
+
+/// A backend that answered.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct Reachable {
+    pub reachable: bool,
+    #[schema(minimum = 0)]
+    pub response_time_ms: u64,
+    #[schema(minimum = 100, maximum = 999)]
+    pub status_code: u16,
+    pub tls_valid: bool,
+}
+
+/// A backend that did not.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct Unreachable {
+    pub reachable: bool,
+    /// Why.
+    pub error: String,
+}

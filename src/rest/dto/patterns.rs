@@ -1,0 +1,158 @@
+//! The patterns (ECMA-262) of the description: what the domain's parsers take, said once more.
+//!
+//! What must hold: everything that matches is taken. What is taken beyond (internationalised names, other
+//! spellings of a duration) has no place in a pattern. A test draws from each and has the parser read it.
+
+use std::sync::LazyLock;
+
+/// What [`char::is_whitespace`] and [`char::is_control`] name, as members of a character class.
+const HIDDEN: &str = r"\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
+const LABEL: &str = "[A-Za-z0-9_-]{1,63}";
+const IPV6: &str = r"\[(([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|::1?)\]";
+const PORT: &str = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})";
+const REVISION: &str = r#""(0|[1-9][0-9]{0,18})""#;
+/// A host has at most 253 characters.
+const HOST_NOT_TOO_LONG: &str = "(?![^:/?]{254})";
+/// A route id; larger ones than any session has are left out.
+const ROUTE: &str = "r[1-9][0-9]{0,8}";
+
+/// Characters of a path but the dot; `without` are left out.
+fn path_class(without: &str) -> String {
+    r"A-Za-z0-9_~!$&'()*+,;=:@%".chars().filter(|c| !without.contains(*c)).collect()
+}
+
+/// Segments that are neither `.` nor `..`.
+fn path(without: &str) -> String {
+    let class = path_class(without);
+    format!(r"(/(\.{{0,2}}[{class}-][{class}.-]*|\.{{3}}[{class}.-]*)?)+")
+}
+
+fn host() -> String {
+    format!(r"(({LABEL}\.)*{LABEL}\.?|{IPV6})")
+}
+
+fn domain() -> String {
+    format!(r"(\*|(\*\.)?({LABEL}\.)*{LABEL}\.?|{IPV6})")
+}
+
+fn origin() -> String {
+    format!("(https?|wss?)://{HOST_NOT_TOO_LONG}{}(:{PORT})?", host())
+}
+
+macro_rules! patterns {
+    ($($(#[$doc:meta])* $name:ident = $pattern:expr;)+) => { $(
+        $(#[$doc])*
+        pub(super) static $name: LazyLock<String> = LazyLock::new(|| format!("^{}$", $pattern));
+    )+ };
+}
+
+patterns! {
+    /// A service's or an instance's name.
+    NAME = format!("[^|{HIDDEN}]{{1,128}}");
+    /// `r1`.
+    ROUTE_ID = ROUTE;
+    /// `ALL` or `r1`.
+    TARGET = format!("(ALL|{ROUTE})");
+    /// `shop.example`, `*.shop.example`, `*`.
+    DOMAIN = domain();
+    /// `/api`.
+    PATH = path("");
+    /// `http://10.0.0.7:3000/base`.
+    BACKEND = format!("{}({})?", origin(), path("@"));
+    /// `http://pages.example/down?for=shop`.
+    PAGE = format!(r"{}({}(\?[A-Za-z0-9_~!$&'()*+,;=:@%./-]*)?)?", origin(), path("@"));
+    /// A list of targets, paths and domains.
+    PLACES = format!("({place})(,({place}))*", place = format!("{}|{}", path(","), domain()));
+    /// A response header's name, but those that belong to the connection.
+    HEADER_NAME = format!("(?!({FRAMING})$)[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,128}}");
+    /// A response header's value.
+    HEADER_VALUE = format!(r"[{TEXT}]*[{VISIBLE}][{TEXT}]*");
+    /// `"3"`.
+    ETAG = REVISION;
+    /// `"3"` or `*`.
+    IF_MATCH = format!(r"(\*|{REVISION})");
+    /// Types of events.
+    TOPICS = {
+        let kinds = crate::domain::EventKind::TOPICS.map(crate::domain::EventKind::name).join("|");
+        format!("(all|{kinds})(,(all|{kinds}))*")
+    };
+    /// `shop/shop-1`.
+    INSTANCE_REF = format!("[^|/{HIDDEN}]{{1,128}}/[^|{HIDDEN}]{{1,128}}");
+    /// `shop.example:8080`.
+    REQUEST_HOST = format!("{}(:[0-9]{{0,5}})?", host());
+    /// A path in a request.
+    REQUEST_PATH = "/[!-~]*";
+    /// `GET`.
+    METHOD = "[0-9A-Za-z!#$%&'*+.^_`|~-]{1,32}";
+    /// A duration, at most 363 days of the 366 that are taken.
+    DURATION = format!("({SPANS})");
+}
+
+/// Header names that cannot be set, in any case.
+const FRAMING: &str = "[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh]|\
+    [Kk][Ee][Ee][Pp]-[Aa][Ll][Ii][Vv][Ee]|[Pp][Rr][Oo][Xx][Yy]-[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Tt][Ee]|\
+    [Tt][Rr][Aa][Ii][Ll][Ee][Rr]|[Tt][Rr][Aa][Nn][Ss][Ff][Ee][Rr]-[Ee][Nn][Cc][Oo][Dd][Ii][Nn][Gg]|\
+    [Uu][Pp][Gg][Rr][Aa][Dd][Ee]|[Vv][Ii][Aa]";
+/// What a header's value is made of.
+const TEXT: &str = r"\u0009\u0020-\u007e\u0080-\ud7ff\ue000-\uffff";
+/// What it holds at least one of.
+const VISIBLE: &str = r"\u0021-\u007e\u00a1-\u167f\u1681-\u1fff\u2010-\u2027\u2030-\u205e\u2070-\u2fff\u3001-\ud7ff";
+/// Whole seconds; or hours, minutes, seconds, milliseconds in this order, the first of them not zero, the last of them
+/// perhaps with a fraction.
+const SPANS: &str = r"[1-9][0-9]{0,6}|([1-9][0-9]{0,2}|[1-3][0-9]{3})h([0-9]{1,4}m)?([0-9]{1,4}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,4}m([0-9]{1,5}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,6}(\.[0-9]{1,3})?s|[1-9][0-9]{0,8}ms";
+
+#[cfg(test)]
+mod tests {
+    use proptest::strategy::{Strategy, ValueTree};
+    use proptest::string::string_regex;
+    use proptest::test_runner::TestRunner;
+
+    use super::super::numbers::Duration;
+    use super::super::values::{Backend, Domains, HeaderName, HeaderText, Instance, Page, Path, Places, Route, Target};
+    use super::*;
+
+    /// Draws what matches `pattern` and has `read` take it.
+    fn all_taken(pattern: &str, bytes_max: usize, read: impl Fn(String) -> Result<(), String>) {
+        let inner = pattern.trim_start_matches('^').trim_end_matches('$').to_owned();
+        let inner = inner.replace(&format!("(?!({FRAMING})$)"), "").replace(HOST_NOT_TOO_LONG, "");
+        // The Rust spelling of a code point; there are no surrogates in Rust text.
+        let inner = inner.replace(r"\u", r"\x").replace(r"-\xd7ff\xe000", "");
+        let inner = regex_points(&inner);
+        let drawn = string_regex(&inner).unwrap_or_else(|error| panic!("{inner}: {error}"));
+        let mut runner = TestRunner::deterministic();
+        for _ in 0..400 {
+            let text = drawn.new_tree(&mut runner).unwrap().current();
+            if text.len() <= bytes_max {
+                assert_eq!(read(text.clone()), Ok(()), "{text:?} of {pattern}");
+            }
+        }
+    }
+
+    /// `\xd7ff` to `\x{d7ff}`.
+    fn regex_points(pattern: &str) -> String {
+        let mut parts = pattern.split(r"\x");
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |done, part| format!(r"{done}\x{{{}}}{}", &part[..4], &part[4..]))
+    }
+
+    fn reads<T: for<'de> serde::Deserialize<'de>>(text: String) -> Result<(), String> {
+        let value = serde_json::Value::String(text);
+        serde_json::from_value::<T>(value).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_matches_a_pattern_is_taken() {
+        all_taken(&NAME, 4096, reads::<Instance>);
+        all_taken(&ROUTE_ID, 64, reads::<Route>);
+        all_taken(&TARGET, 64, reads::<Target>);
+        all_taken(&PATH, 2048, reads::<Path>);
+        all_taken(&BACKEND, 250, reads::<Backend>);
+        all_taken(&PAGE, 250, reads::<Page>);
+        all_taken(&PLACES, 250, reads::<Places>);
+        all_taken(&HEADER_NAME, 128, reads::<HeaderName>);
+        all_taken(&HEADER_VALUE, 8192, reads::<HeaderText>);
+        all_taken(&DURATION, 64, reads::<Duration>);
+        let one = |text| serde_json::from_value::<Domains>(serde_json::json!([text]));
+        all_taken(&DOMAIN, 253, |text| one(text).map(|_| ()).map_err(|error| error.to_string()));
+    }
+}

@@ -1,0 +1,132 @@
+//! What is said of routes.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::registry;
+use crate::registry::routes::RouteField;
+
+use super::numbers::Priority;
+use super::present;
+use super::values::{Backend, Domains, Path, Route};
+
+/// A route that is to be staged.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({
+    "domains": ["shop.example"],
+    "path": "/",
+    "backend_url": "http://10.0.0.7:3000",
+    "priority": 0,
+}))]
+pub struct NewRoute {
+    /// Requests for any of these go to the backend.
+    pub domains: Domains,
+    /// Requests below this path do.
+    pub path: Path,
+    /// Where they go.
+    pub backend_url: Backend,
+    /// Within a host the highest goes first.
+    #[serde(default)]
+    pub priority: Priority,
+}
+
+impl From<NewRoute> for registry::routes::NewRoute {
+    fn from(new: NewRoute) -> Self {
+        Self { domains: new.domains.0, path: new.path.0, backend: new.backend_url.0, priority: new.priority.0 }
+    }
+}
+
+/// What changes of a route; what is left out stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(min_properties = 1, example = json!({ "backend_url": "http://10.0.0.8:3000" }))]
+pub struct RouteChange {
+    /// Where its requests go.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
+    pub backend_url: Option<Backend>,
+    /// Its priority.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
+    pub priority: Option<Priority>,
+    /// Its domains.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
+    pub domains: Option<Domains>,
+    /// Its path.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
+    pub path: Option<Path>,
+}
+
+impl RouteChange {
+    /// The fields that change.
+    pub(in crate::rest) fn fields(self) -> Vec<RouteField> {
+        let backend = self.backend_url.map(|backend| RouteField::Backend(backend.0));
+        let priority = self.priority.map(|priority| RouteField::Priority(priority.0));
+        let domains = self.domains.map(|domains| RouteField::Domains(domains.0));
+        let path = self.path.map(|path| RouteField::Path(path.0));
+        [backend, priority, domains, path].into_iter().flatten().collect()
+    }
+}
+
+/// A route, in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct RoutePath {
+    /// The route.
+    pub route_id: Route,
+}
+
+/// A route that was staged.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RouteAdded {
+    /// Its id.
+    #[schema(value_type = Route)]
+    pub route_id: String,
+}
+
+/// One of several routes that were staged together.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RouteOfMany {
+    /// Its id; they stand in the order of the request.
+    #[schema(value_type = Route)]
+    pub route_id: String,
+    /// All are staged, or none.
+    pub status: Staged,
+}
+
+/// What became of a route.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Staged {
+    /// It is staged.
+    Ok,
+}
+
+/// A route as it is or will be. One that is active and has a staged edit is listed twice.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct RouteEntry {
+    pub route_id: Route,
+    /// The same as `route_id`.
+    pub id: Route,
+    pub domains: Domains,
+    pub path: Path,
+    pub backend: Backend,
+    pub priority: Priority,
+    pub status: RouteStatus,
+}
+
+/// Where a route stands between staged and active.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteStatus {
+    /// Traffic obeys it.
+    Active,
+    /// It will be so after the next apply.
+    Staged,
+    /// Traffic obeys it until the next apply.
+    PendingRemoval,
+}

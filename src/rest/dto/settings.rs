@@ -1,0 +1,112 @@
+//! What is said of headers, options, health checks, rate limits and breakers.
+
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::domain::{Breaker, HealthCheck as Check, RateLimit as Limit};
+
+use super::numbers::{Count, Duration};
+use super::values::{HeaderName, HeaderText, OptionName, OptionText, Path, Target};
+
+/// What a setting is for, in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct TargetPath {
+    /// For which routes.
+    pub target: Target,
+}
+
+/// A header, in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct HeaderPath {
+    /// For which routes.
+    pub target: Target,
+    /// The header.
+    pub name: HeaderName,
+}
+
+/// An option, in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct OptionPath {
+    /// For which routes.
+    pub target: Target,
+    /// The option.
+    pub key: OptionName,
+}
+
+/// A response header's value; it replaces the backend's.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+pub struct HeaderSetting {
+    /// The value.
+    pub value: HeaderText,
+}
+
+/// An option's value.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+pub struct OptionSetting {
+    /// The value.
+    pub value: OptionText,
+}
+
+/// How a route's backend is asked whether it is well: 2xx and 3xx are.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({ "path": "/health", "interval": "10s", "timeout": "2s" }))]
+pub struct HealthCheck {
+    /// What is asked for.
+    pub path: Path,
+    /// From one check to the next.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+impl From<HealthCheck> for Check {
+    fn from(check: HealthCheck) -> Self {
+        Self { path: check.path.0, interval: check.interval.0, timeout: check.timeout.0 }
+    }
+}
+
+/// How many requests one client may make. For `ALL`: over all routes of the session together.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({ "requests": 100, "window": "1m" }))]
+pub struct RateLimit {
+    /// So many,
+    pub requests: Count,
+    /// in each of these.
+    pub window: Duration,
+}
+
+impl From<RateLimit> for Limit {
+    fn from(limit: RateLimit) -> Self {
+        Self { requests: limit.requests.0, window: limit.window.0 }
+    }
+}
+
+/// When a backend is left alone, and when it is tried again.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({ "threshold": 5, "timeout": "30s", "half_open_requests": 3 }))]
+pub struct CircuitBreaker {
+    /// Consecutive failures that open it.
+    pub threshold: Count,
+    /// How long it stays open.
+    pub timeout: Duration,
+    /// Trial requests that must all succeed to close it.
+    pub half_open_requests: Count,
+}
+
+impl From<CircuitBreaker> for Breaker {
+    fn from(breaker: CircuitBreaker) -> Self {
+        Self {
+            threshold: breaker.threshold.0,
+            timeout: breaker.timeout.0,
+            half_open_requests: breaker.half_open_requests.0,
+        }
+    }
+}

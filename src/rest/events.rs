@@ -1,0 +1,170 @@
+//! Streams of events, as server-sent events (WHATWG HTML, §9.2).
+//!
+//! What happened has its sequence as `id`, its type as `event` and its payload as `data`; `Last-Event-ID` goes on
+//! behind it. What must hold: the head is sent at once; a stream that ends says why before it does.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, State};
+use axum::http::header::{CACHE_CONTROL, HeaderName};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+
+use crate::domain::{Error, Happened, Topics};
+use crate::registry::sessions::Unsubscribe;
+use crate::registry::views::EventView;
+use crate::registry::{Follow, Item};
+
+use super::Door;
+use super::caller::Caller;
+use super::dto::events::{Compacted, Happening, Lagged, SubscribeQuery, TopicPath, WatchQuery};
+use super::extract::{Asked, Segments, only};
+use super::operator::Operator;
+use super::problem::Problem;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Tells proxies in between to pass on what comes as it comes.
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// How long a client waits before it comes back.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The sequence that `Last-Event-ID` names, and whether the stream itself is asked for.
+pub(super) struct Resume {
+    after: Option<u64>,
+    head_only: bool,
+}
+
+impl FromRequestParts<Door> for Resume {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Door) -> Result<Self, Problem> {
+        Ok(Self { after: last_event_id(&parts.headers)?, head_only: parts.method == Method::HEAD })
+    }
+}
+
+fn last_event_id(fields: &HeaderMap) -> Result<Option<u64>, Problem> {
+    match only(fields, &LAST_EVENT_ID)? {
+        None | Some("") => Ok(None),
+        Some(text) => {
+            let number = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+            let wrong = || Problem::wrong("Last-Event-ID", &"must be the id of an event, a number");
+            number.map(Some).ok_or_else(wrong)
+        }
+    }
+}
+
+/// Streams the session's events
+///
+/// Server-sent events: `id` is the event's sequence, `event` its type, `data` its payload. An open stream binds the
+/// session as a connection of the line protocol does: while it is open, the session does not expire. `lagged`
+/// (`{"missed":3}`) says that the stream was read too slowly, `compacted` (`{"oldest":17}`) that what followed the
+/// event that was asked for is no longer held, `end` (a problem) why the stream ends.
+#[utoipa::path(get, path = "/v1/session/events", operation_id = "subscribe", tag = "events",
+    security(("session" = [])),
+    params(SubscribeQuery, ("Last-Event-ID" = Option<u64>, Header, description = "Goes on behind the event of this `id`.")),
+    responses(
+        (status = 200, description = "The stream.", body = String, content_type = "text/event-stream",
+            example = "id: 17\nevent: config_applied\ndata: {\"revision\":3}\n\n"),
+        (status = 429, description = "Too many streams are open."),
+    ))]
+pub(super) async fn subscribe(
+    State(door): State<Door>,
+    caller: Caller,
+    resume: Resume,
+    Asked(asked): Asked<SubscribeQuery>,
+) -> Result<Response, Problem> {
+    if resume.head_only {
+        return Ok(head(StatusCode::OK.into_response()));
+    }
+    let topics = asked.types.map_or_else(|| Topics::parse("all"), |types| Ok(types.0))?;
+    let follow = door.registry.follow(&caller.session, topics, resume.after.or(asked.after)).await?;
+    Ok(streamed(&door, follow, |happened| event(happened, &payload(happened))))
+}
+
+/// Ends the session's interest in a type of events
+#[utoipa::path(delete, path = "/v1/session/events/{type}", operation_id = "unsubscribe", tag = "events",
+    security(("session" = [])), params(TopicPath),
+    responses((status = 204, description = "The session hears no more of it, on no stream.")))]
+pub(super) async fn unsubscribe(
+    caller: Caller,
+    Segments(TopicPath { r#type }): Segments<TopicPath>,
+) -> Result<StatusCode, Problem> {
+    caller.done(Unsubscribe { session: caller.session.clone(), topics: r#type.0 }).await
+}
+
+/// Streams everything that happens
+///
+/// As `subscribe`; `data` also says when, and to which instance.
+#[utoipa::path(get, path = "/v1/events", operation_id = "watch", tag = "operators", security(("operator" = [])),
+    params(WatchQuery, ("Last-Event-ID" = Option<u64>, Header, description = "Goes on behind the event of this `id`.")),
+    responses(
+        (status = 200, description = "The stream.", body = String, content_type = "text/event-stream"),
+        (status = 429, description = "Too many streams are open."),
+    ))]
+pub(super) async fn watch(
+    State(door): State<Door>,
+    _: Operator,
+    resume: Resume,
+    Asked(asked): Asked<WatchQuery>,
+) -> Result<Response, Problem> {
+    if resume.head_only {
+        return Ok(head(StatusCode::OK.into_response()));
+    }
+    let follow = door.registry.watch(resume.after.or(asked.after))?;
+    Ok(streamed(&door, follow, |happened| event(happened, &happening(happened))))
+}
+
+/// A response that tells what `follow` comes to.
+fn streamed(door: &Door, follow: Follow, tell: fn(&Happened) -> Event) -> Response {
+    let first = Event::default().comment("signalbox").retry(RETRY);
+    let rest = stream::unfold(Some(follow), move |follow| async move {
+        let mut follow = follow?;
+        match follow.next().await {
+            Item::Event(happened) => Some((tell(&happened), Some(follow))),
+            Item::Lagged { missed } => Some((named("lagged", &Lagged { missed }), Some(follow))),
+            Item::Compacted { oldest } => Some((named("compacted", &Compacted { oldest }), Some(follow))),
+            Item::Ended(error) => Some((end(error), None)),
+        }
+    });
+    let events = stream::once(async { first }).chain(rest).map(Ok::<_, Infallible>);
+    let alive = KeepAlive::new().interval(door.settings.keep_alive);
+    head(Sse::new(events).keep_alive(alive).into_response())
+}
+
+fn head(response: Response) -> Response {
+    let kind = (axum::http::header::CONTENT_TYPE, "text/event-stream");
+    ([kind, (CACHE_CONTROL, "no-store"), (UNBUFFERED, "no")], response).into_response()
+}
+
+fn payload(happened: &Happened) -> EventView {
+    EventView::from(&happened.event)
+}
+
+fn happening(happened: &Happened) -> Happening {
+    Happening {
+        sequence: happened.sequence,
+        at: happened.at.to_string(),
+        service_name: happened.service.to_string(),
+        instance_name: happened.instance.to_string(),
+        r#type: happened.event.kind().name(),
+        payload: payload(happened),
+    }
+}
+
+fn event(happened: &Happened, data: &impl Serialize) -> Event {
+    named(happened.event.kind().name(), data).id(happened.sequence.to_string())
+}
+
+/// JSON has no line ends, and so fits one `data` line.
+fn named(name: &str, data: &impl Serialize) -> Event {
+    Event::default().event(name).data(serde_json::to_string(data).unwrap_or_default())
+}
+
+fn end(error: Error) -> Event {
+    named("end", &Problem::from(error))
+}

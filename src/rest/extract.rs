@@ -1,0 +1,331 @@
+//! What handlers take: bodies, path segments, query strings and preconditions, read into types that cannot be wrong.
+//!
+//! It knows no call. What must hold: whatever a request holds, it is read or refused with a problem; no body is
+//! read further than its bound.
+
+use std::error::Error as _;
+use std::fmt;
+use std::marker::PhantomData;
+
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
+use bytes::Bytes;
+use http_body_util::LengthLimitError;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::Door;
+use super::problem::Problem;
+
+/// The most characters of what a reader says that are passed on.
+const WORDS_MAX: usize = 300;
+
+/// A body that is one JSON object.
+#[derive(Debug)]
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Door> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, door: &Door) -> Result<Self, Problem> {
+        let bytes = bytes_of(request, door.settings.max_body).await?.ok_or_else(no_body)?;
+        read::<Object<T>>(&bytes).map(|object| Self(object.0))
+    }
+}
+
+/// A body that is one JSON object, or missing and then has its defaults.
+#[derive(Debug)]
+pub(super) struct BodyOrDefault<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default> FromRequest<Door> for BodyOrDefault<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, door: &Door) -> Result<Self, Problem> {
+        match bytes_of(request, door.settings.max_body).await? {
+            Some(bytes) => read::<Object<T>>(&bytes).map(|object| Self(object.0)),
+            None => Ok(Self(T::default())),
+        }
+    }
+}
+
+/// A body that is a JSON array of objects, at least one.
+#[derive(Debug)]
+pub(super) struct Bodies<T>(pub(super) Vec<T>);
+
+impl<T: DeserializeOwned> FromRequest<Door> for Bodies<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, door: &Door) -> Result<Self, Problem> {
+        let bytes = bytes_of(request, door.settings.max_body).await?.ok_or_else(no_body)?;
+        let objects = read::<Vec<Object<T>>>(&bytes)?;
+        if objects.is_empty() {
+            return Err(Problem::invalid("the array is empty; at least one object is needed"));
+        }
+        Ok(Self(objects.into_iter().map(|object| object.0).collect()))
+    }
+}
+
+fn no_body() -> Problem {
+    Problem::invalid("a JSON body is needed, and there is none")
+}
+
+/// The bytes of a body that says that it is JSON; nothing if it is empty.
+async fn bytes_of(request: Request, limit: usize) -> Result<Option<Bytes>, Problem> {
+    let (parts, body) = request.into_parts();
+    let said = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if said.is_some_and(|length| length > limit) {
+        return Err(Problem::too_large(limit));
+    }
+    if parts.headers.contains_key(CONTENT_TYPE) && !is_json(&parts.headers) {
+        return Err(Problem::not_json());
+    }
+    let bytes = axum::body::to_bytes(body, limit).await.map_err(|error| {
+        let too_large = error.source().is_some_and(|source| source.is::<LengthLimitError>());
+        if too_large { Problem::too_large(limit) } else { Problem::invalid("the body broke off") }
+    })?;
+    match bytes.is_empty() {
+        true => Ok(None),
+        false if is_json(&parts.headers) => Ok(Some(bytes)),
+        false => Err(Problem::not_json()),
+    }
+}
+
+/// `application/json`, `application/x+json`, with whatever parameters.
+fn is_json(fields: &HeaderMap) -> bool {
+    let said = fields.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let subtype = media_type.strip_prefix("application/");
+    subtype.is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+}
+
+/// Reads JSON, and says of what is wrong where it stands.
+fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let place = error.path().to_string();
+        misread(&place, error.inner())
+    })?;
+    reader.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    Problem::invalid(format!("the body is not JSON: {error}"))
+}
+
+fn misread(place: &str, error: &serde_json::Error) -> Problem {
+    if !error.is_data() {
+        return malformed(error);
+    }
+    let words = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let words = shortened(words.strip_suffix(&position).unwrap_or(&words));
+    let named = |beginning| words.strip_prefix(beginning).and_then(|rest: &str| rest.strip_suffix('`'));
+    let (field, what) = match (named("missing field `"), named("duplicate field `")) {
+        (Some(field), _) => (field, "is missing"),
+        (_, Some(field)) => (field, "stands twice"),
+        (None, None) => return Problem::wrong(place, &words),
+    };
+    match place {
+        "." => Problem::wrong(field, &what),
+        place => Problem::wrong(&format!("{place}.{field}"), &what),
+    }
+}
+
+fn shortened(words: &str) -> String {
+    words.chars().take(WORDS_MAX).collect()
+}
+
+/// A JSON object, and not the array of values that would pass for one.
+#[derive(Debug)]
+struct Object<T>(T);
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
+/// The variable segments of a path.
+#[derive(Debug)]
+pub(super) struct Segments<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Door> for Segments<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {
+        match Path::<T>::from_request_parts(parts, door).await {
+            Ok(Path(segments)) => Ok(Self(segments)),
+            Err(PathRejection::FailedToDeserializePathParams(failed)) => Err(bad_segment(&failed.into_kind())),
+            Err(_) => Err(Problem::fault()),
+        }
+    }
+}
+
+fn bad_segment(kind: &ErrorKind) -> Problem {
+    match kind {
+        ErrorKind::DeserializeError { key, message, .. } => Problem::wrong(key, &shortened(message)),
+        ErrorKind::InvalidUtf8InPathParam { key } => Problem::wrong(key, &"is not valid UTF-8"),
+        ErrorKind::ParseErrorAtKey { key, expected_type, .. } => {
+            Problem::wrong(key, &format!("must be {expected_type}"))
+        }
+        ErrorKind::Message(message) => Problem::invalid(shortened(message)),
+        _ => Problem::fault(),
+    }
+}
+
+/// The query string.
+#[derive(Debug)]
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Door> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {
+        match Query::<T>::from_request_parts(parts, door).await {
+            Ok(Query(asked)) => Ok(Self(asked)),
+            Err(QueryRejection::FailedToDeserializeQueryString(failed)) => Err(bad_query(&failed.body_text())),
+            Err(_) => Err(Problem::fault()),
+        }
+    }
+}
+
+fn bad_query(words: &str) -> Problem {
+    let words = shortened(words.strip_prefix("Failed to deserialize query string: ").unwrap_or(words));
+    match words.split_once(": ") {
+        Some((field, rest)) if field.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
+            Problem::wrong(field, &rest)
+        }
+        _ => Problem::wrong("query", &words),
+    }
+}
+
+/// The revision that the caller last saw (RFC 9110 §13.1.1); nothing when any will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IfMatch(pub(super) Option<u64>);
+
+impl FromRequestParts<Door> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Door) -> Result<Self, Problem> {
+        match only(&parts.headers, &IF_MATCH)? {
+            None | Some("*") => Ok(Self(None)),
+            Some(text) => revision(text)
+                .map(|revision| Self(Some(revision)))
+                .ok_or_else(|| Problem::wrong("If-Match", &"must be * or one ETag as it was given, such as \"3\"")),
+        }
+    }
+}
+
+fn revision(text: &str) -> Option<u64> {
+    let digits = text.strip_prefix('"')?.strip_suffix('"')?;
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    if plain { digits.parse().ok() } else { None }
+}
+
+/// The value of a field that may stand once.
+pub(super) fn only<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let mut values = fields.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(Problem::wrong(name.as_str(), &"must stand once")),
+        (Some(value), None) => {
+            value.to_str().map(Some).map_err(|_| Problem::wrong(name.as_str(), &"must be visible ASCII"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+
+    use super::super::dto::routes::{NewRoute, RouteChange};
+    use super::super::dto::settings::RateLimit;
+    use super::*;
+
+    async fn said(problem: Problem) -> (String, String) {
+        let body = axum::body::to_bytes(problem.into_response().into_body(), 4096).await.unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
+        (text("field"), text("detail"))
+    }
+
+    async fn limit(json: &str) -> (String, String) {
+        said(read::<Object<RateLimit>>(json.as_bytes()).map(|_| ()).unwrap_err()).await
+    }
+
+    #[tokio::test]
+    async fn what_is_not_json_is_said_with_its_line_and_column() {
+        let (field, detail) = limit("{\n  \"requests\": ,\n}").await;
+        assert_eq!((field.as_str(), detail.as_str()), ("", "the body is not JSON: expected value at line 2 column 15"));
+        let (_, detail) = limit("{\"requests\":1,\"window\":\"1s\"} x").await;
+        assert_eq!(detail, "the body is not JSON: trailing characters at line 1 column 30");
+        let (_, detail) = limit("{\"requests\"").await;
+        assert!(detail.contains("EOF while parsing an object at line 1 column 11"), "{detail}");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_value_is_said_with_its_field() {
+        for (json, field, words) in [
+            (r#"{"requests":0,"window":"1s"}"#, "requests", "must be a whole number from 1 to 1000000"),
+            (r#"{"requests":1.5,"window":"1s"}"#, "requests", "must be a whole number from 1 to 1000000"),
+            (r#"{"requests":"x","window":"1s"}"#, "requests", "expected a whole number from 1 to 1000000"),
+            (r#"{"requests":1,"window":"1x"}"#, "window", "`1x` is not a positive duration"),
+            (r#"{"requests":1}"#, "window", "is missing"),
+            (r#"{"requests":1,"requests":1}"#, "requests", "stands twice"),
+            (r#"{"requests":1,"window":"1s","foo":1}"#, "foo", "unknown field `foo`"),
+            ("[1,\"1s\"]", "", "expected a JSON object"),
+            ("null", "", "expected a JSON object"),
+        ] {
+            let (place, detail) = limit(json).await;
+            assert_eq!(place, field, "{json}: {detail}");
+            assert!(detail.contains(words), "{json}: {detail}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_value_in_a_list_is_said_with_its_place() {
+        let json = r#"[{"domains":["a"],"path":"/","backend_url":"http://b"},{"domains":["a:1"],"path":"/","backend_url":"http://b"}]"#;
+        let (field, detail) = said(read::<Vec<Object<NewRoute>>>(json.as_bytes()).unwrap_err()).await;
+        assert_eq!(field, "[1].domains", "{detail}");
+        let (field, _) = said(read::<Vec<Object<NewRoute>>>(b"[{\"path\":\"/\"}]").unwrap_err()).await;
+        assert_eq!(field, "[0].domains");
+        let (field, detail) =
+            said(read::<Vec<Object<NewRoute>>>(b"[[[\"a\"],\"/\",\"http://b\",0]]").unwrap_err()).await;
+        assert_eq!((field.as_str(), detail.contains("a JSON object")), ("[0]", true), "{detail}");
+    }
+
+    #[tokio::test]
+    async fn a_field_that_is_left_out_is_not_a_field_that_is_null() {
+        assert!(read::<Object<RouteChange>>(b"{}").is_ok());
+        let (field, _) = said(read::<Object<RouteChange>>(b"{\"priority\":null}").unwrap_err()).await;
+        assert_eq!(field, "priority");
+    }
+
+    #[test]
+    fn an_etag_is_read_as_it_is_written() {
+        assert_eq!([revision("\"0\""), revision("\"17\"")], [Some(0), Some(17)]);
+        for bad in ["", "3", "\"\"", "W/\"3\"", "\"03\"", "\"x\"", "\"3\", \"4\"", "\"", "\"99999999999999999999\""] {
+            assert_eq!(revision(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! REST: JSON over HTTP with an OpenAPI description, one of the registry's doors.
+//!
+//! A request's life: `caller` says who asks → `extract` reads what is asked into values of the domain → a handler
+//! has the registry decide or answer → JSON, or a `problem`. The routes and their description are registered in
+//! one step, so that neither can be without the other. It decides nothing about sessions or routes, listens on
+//! nothing, and knows no other door. What must hold: every refusal, whoever finds it, is `application/problem+json`.
+
+mod caller;
+mod config;
+mod docs;
+pub mod dto;
+mod events;
+mod extract;
+mod openapi;
+mod operations;
+mod operator;
+mod overview;
+mod problem;
+mod routes;
+mod sessions;
+mod settings;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::access::Operators;
+use crate::lifecycle::Lifecycle;
+use crate::registry::Registry;
+
+pub use openapi::document;
+use problem::Problem;
+
+/// The bounds and choices of this door.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The most bytes of a body.
+    pub max_body: usize,
+    /// 128 bits that nobody can guess; a session id is made of each.
+    pub nonce: fn() -> u128,
+    /// From one comment to the next on a stream of events that is otherwise silent.
+    pub keep_alive: Duration,
+    /// The origins whose pages may call; none by default.
+    pub cors: Vec<String>,
+}
+
+impl Settings {
+    /// The defaults.
+    pub fn new(nonce: fn() -> u128) -> Self {
+        Self { max_body: 1024 * 1024, nonce, keep_alive: Duration::from_secs(15), cors: Vec::new() }
+    }
+}
+
+/// What every request finds.
+#[derive(Clone)]
+struct Door(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    operators: Arc<Operators>,
+    lifecycle: Lifecycle,
+    settings: Settings,
+}
+
+impl Deref for Door {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// The routes of this door. What a request begins and does not await is a task of `lifecycle`.
+pub fn router(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycle, settings: Settings) -> Router {
+    let cors = cors(&settings.cors);
+    let door = Door(Arc::new(Inner { registry, operators, lifecycle, settings }));
+    let (calls, api) = calls().split_for_parts();
+    let router = calls
+        .merge(docs::routes(openapi::finish(api)))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .fallback(|| async { Problem::no_such_path() })
+        .method_not_allowed_fallback(|| async { Problem::no_such_method() })
+        .with_state(door)
+        .layer(CatchPanicLayer::custom(panicked));
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
+}
+
+/// Every call and its description.
+fn calls() -> OpenApiRouter<Door> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(sessions::register))
+        .routes(routes!(sessions::get, sessions::end))
+        .routes(routes!(sessions::reconnect))
+        .routes(routes!(sessions::ping))
+        .routes(routes!(routes::list, routes::add))
+        .routes(routes!(routes::add_bulk))
+        .routes(routes!(routes::update, routes::remove))
+        .routes(routes!(settings::set_header, settings::remove_header))
+        .routes(routes!(settings::set_option, settings::remove_option))
+        .routes(routes!(settings::set_health_check))
+        .routes(routes!(settings::set_rate_limit))
+        .routes(routes!(settings::set_circuit_breaker, operations::get_circuit_breaker))
+        .routes(routes!(operations::reset_circuit_breaker))
+        .routes(routes!(config::get))
+        .routes(routes!(config::validate))
+        .routes(routes!(config::apply))
+        .routes(routes!(config::rollback))
+        .routes(routes!(config::diff))
+        .routes(routes!(operations::get_drain, operations::start_drain, operations::cancel_drain))
+        .routes(routes!(operations::get_maintenance))
+        .routes(routes!(operations::enter_maintenance, operations::exit_maintenance))
+        .routes(routes!(operations::get_stats))
+        .routes(routes!(operations::test_backend))
+        .routes(routes!(events::subscribe))
+        .routes(routes!(events::unsubscribe))
+        .routes(routes!(overview::get))
+        .routes(routes!(overview::list_instances))
+        .routes(routes!(overview::get_instance, operator::evict))
+        .routes(routes!(overview::list_routes))
+        .routes(routes!(overview::list_stats))
+        .routes(routes!(overview::explain))
+        .routes(routes!(events::watch))
+        .routes(routes!(operator::start_drain, operator::cancel_drain))
+        .routes(routes!(operator::enter_maintenance, operator::exit_maintenance))
+}
+
+/// Whether requests should come here: not any more once the server is to stop.
+async fn ready(State(door): State<Door>) -> Response {
+    if door.registry.is_stopping() || door.lifecycle.stopping().is_cancelled() {
+        return Problem::stopping().into_response();
+    }
+    (StatusCode::OK, "ok").into_response()
+}
+
+/// A fault in a handler ends its request alone. What it was about goes to the log by the panic's own way.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let words = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = words.unwrap_or_default(), "a REST request panicked");
+    Problem::fault().into_response()
+}
+
+/// What pages of other origins may do; nothing unless origins are named.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    let allowed: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    if allowed.is_empty() {
+        return None;
+    }
+    let sent = [
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::IF_MATCH,
+        header::HeaderName::from_static("last-event-id"),
+    ];
+    let layer = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(allowed))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(sent)
+        .expose_headers([header::ETAG, header::RETRY_AFTER, header::WWW_AUTHENTICATE])
+        .max_age(Duration::from_mins(10));
+    Some(layer)
+}

@@ -1,0 +1,177 @@
+//! Calls about a running session: breakers, drain, maintenance, statistics, backend tests.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use crate::domain::{Subject, Target};
+use crate::registry::operations::{self, DrainCancel, DrainStart, MaintEnter, MaintExit, StatsGet};
+use crate::registry::operations::{CircuitBreakerReset, CircuitBreakerStatus};
+use crate::registry::{Command, Query, Reply};
+
+use super::Door;
+use super::caller::{Caller, json};
+use super::dto::operations::{
+    BackendFound, BackendTest, Breaker, BreakerPath, Drain, Draining, EnterMaintenance, Maintenance, PlacesPath,
+    StartDrain, StatsOfOneOrAll, StatsQuery,
+};
+use super::extract::{Asked, Body, BodyOrDefault, Segments};
+use super::problem::Problem;
+
+/// Shows a route's circuit breaker
+#[utoipa::path(get, path = "/v1/session/circuit-breakers/{target}", operation_id = "getCircuitBreaker",
+    tag = "operations", security(("session" = [])), params(BreakerPath),
+    responses(
+        (status = 200, description = "The breaker; of a route without one, a closed one.", body = Breaker),
+        (status = 404, description = "There is no such route in this session."),
+        (status = 409, description = "The route is not active yet."),
+    ))]
+pub(super) async fn get_circuit_breaker(
+    caller: Caller,
+    Segments(BreakerPath { target }): Segments<BreakerPath>,
+) -> Result<Response, Problem> {
+    let status = CircuitBreakerStatus { session: caller.session.clone(), id: target.0 };
+    caller.ask(&Query::CircuitBreakerStatus(status))
+}
+
+/// Closes a route's circuit breaker
+#[utoipa::path(post, path = "/v1/session/circuit-breakers/{target}/reset", operation_id = "resetCircuitBreaker",
+    tag = "operations", security(("session" = [])), params(BreakerPath),
+    responses(
+        (status = 204, description = "It is closed."),
+        (status = 404, description = "There is no such route in this session."),
+        (status = 409, description = "The route has no breaker, or is not active yet."),
+    ))]
+pub(super) async fn reset_circuit_breaker(
+    caller: Caller,
+    Segments(BreakerPath { target }): Segments<BreakerPath>,
+) -> Result<StatusCode, Problem> {
+    caller.done(CircuitBreakerReset { session: caller.session.clone(), id: target.0 }).await
+}
+
+/// Shows the session's drain
+#[utoipa::path(get, path = "/v1/session/drain", operation_id = "getDrain", tag = "operations",
+    security(("session" = [])),
+    responses(
+        (status = 200, description = "The drain, running or complete.", body = Drain),
+        (status = 409, description = "No drain is in progress."),
+    ))]
+pub(super) async fn get_drain(caller: Caller) -> Result<Response, Problem> {
+    caller.ask(&Query::DrainStatus(caller.session.clone()))
+}
+
+/// Begins to drain the session
+///
+/// Its share of the traffic falls from 100 % to 0 %. It begins anew if the session is draining already.
+#[utoipa::path(put, path = "/v1/session/drain", operation_id = "startDrain", tag = "operations",
+    security(("session" = [])), request_body = StartDrain,
+    responses((status = 200, description = "The drain runs.", body = Draining)))]
+pub(super) async fn start_drain(caller: Caller, Body(drain): Body<StartDrain>) -> Result<Response, Problem> {
+    draining(
+        &caller.run(DrainStart { subject: Subject::Session(caller.session.clone()), span: drain.duration.0 }).await?,
+    )
+}
+
+pub(super) fn draining(reply: &Reply) -> Result<Response, Problem> {
+    match reply {
+        Reply::DrainUntil(time) => Ok(json(StatusCode::OK, &Draining { completes_at: time.to_string() })),
+        _ => Err(Problem::fault()),
+    }
+}
+
+/// Takes the session's drain back
+#[utoipa::path(delete, path = "/v1/session/drain", operation_id = "cancelDrain", tag = "operations",
+    security(("session" = [])),
+    responses(
+        (status = 204, description = "It gets its full share again."),
+        (status = 409, description = "No drain is in progress."),
+    ))]
+pub(super) async fn cancel_drain(caller: Caller) -> Result<StatusCode, Problem> {
+    caller.done(DrainCancel { subject: Subject::Session(caller.session.clone()) }).await
+}
+
+/// Shows which routes are in maintenance
+#[utoipa::path(get, path = "/v1/session/maintenance", operation_id = "getMaintenance", tag = "operations",
+    security(("session" = [])),
+    responses((status = 200, description = "The routes.", body = Maintenance)))]
+pub(super) async fn get_maintenance(caller: Caller) -> Result<Response, Problem> {
+    caller.ask(&Query::MaintStatus(caller.session.clone()))
+}
+
+/// Puts routes into maintenance
+///
+/// At once. Whether the page answers is found out in the background for up to 60 s.
+#[utoipa::path(put, path = "/v1/session/maintenance/{target}", operation_id = "enterMaintenance", tag = "operations",
+    security(("session" = [])), params(PlacesPath), request_body = Option<EnterMaintenance>,
+    responses(
+        (status = 202, description = "They are in maintenance; a `maintenance_changed` event says so, a `maintenance_failed` event that the page does not answer."),
+        (status = 404, description = "There is no such route in this session."),
+        (status = 429, description = "Too many requests wait for their outcome."),
+    ))]
+pub(super) async fn enter_maintenance(
+    State(door): State<Door>,
+    caller: Caller,
+    Segments(PlacesPath { target }): Segments<PlacesPath>,
+    BodyOrDefault(enter): BodyOrDefault<EnterMaintenance>,
+) -> Result<StatusCode, Problem> {
+    let page = enter.page_url.map(|page| page.0);
+    accepted(&door, MaintEnter { subject: Subject::Session(caller.session), places: target.0, page }).await
+}
+
+/// Asks to take routes out of maintenance
+///
+/// They leave it once their backends answer, which is awaited in the background for up to 60 s.
+#[utoipa::path(delete, path = "/v1/session/maintenance/{target}", operation_id = "exitMaintenance", tag = "operations",
+    security(("session" = [])), params(PlacesPath),
+    responses(
+        (status = 202, description = "A `maintenance_changed` event says when they have left it, a `maintenance_failed` event that they have not."),
+        (status = 404, description = "There is no such route in this session."),
+        (status = 429, description = "Too many requests wait for their outcome."),
+    ))]
+pub(super) async fn exit_maintenance(
+    State(door): State<Door>,
+    caller: Caller,
+    Segments(PlacesPath { target }): Segments<PlacesPath>,
+) -> Result<StatusCode, Problem> {
+    accepted(&door, MaintExit { subject: Subject::Session(caller.session), places: target.0 }).await
+}
+
+/// Has a maintenance request decided, and its outcome awaited in the background.
+pub(super) async fn accepted(door: &Door, command: impl Into<Command>) -> Result<StatusCode, Problem> {
+    let Reply::Maintenance(verification) = door.registry.execute_one(command.into()).await? else {
+        return Err(Problem::fault());
+    };
+    let (registry, stopping) = (door.registry.clone(), door.lifecycle.stopping().clone());
+    door.lifecycle.spawn_one("rest maintenance", async move {
+        // The outcome is told as an event; nobody waits here.
+        let _ = stopping.run_until_cancelled(registry.verify(&verification)).await;
+    });
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Shows what traffic has counted
+///
+/// For one route, or for all that are active.
+#[utoipa::path(get, path = "/v1/session/stats", operation_id = "getStats", tag = "operations",
+    security(("session" = [])), params(StatsQuery),
+    responses(
+        (status = 200, description = "An object for one route, an array for `ALL` or no target.", body = StatsOfOneOrAll),
+        (status = 404, description = "There is no such route in this session."),
+        (status = 409, description = "The route is not active yet."),
+    ))]
+pub(super) async fn get_stats(caller: Caller, Asked(asked): Asked<StatsQuery>) -> Result<Response, Problem> {
+    let target = asked.target.map_or(Target::All, |target| target.0);
+    caller.ask(&Query::StatsGet(StatsGet { session: caller.session.clone(), target }))
+}
+
+/// Tries a backend, for 5 s at most
+#[utoipa::path(post, path = "/v1/session/backend-tests", operation_id = "testBackend", tag = "operations",
+    security(("session" = [])), request_body = BackendTest,
+    responses(
+        (status = 200, description = "How it was found; that it does not answer is no error.", body = BackendFound),
+        (status = 403, description = "The registration token does not allow it."),
+    ))]
+pub(super) async fn test_backend(caller: Caller, Body(test): Body<BackendTest>) -> Result<Response, Problem> {
+    let test = operations::BackendTest { session: caller.session.clone(), backend: test.backend_url.0 };
+    Ok(json(StatusCode::OK, &caller.registry.test_backend(&test).await?))
+}

@@ -1,0 +1,149 @@
+//! What operators do to instances, and who is an operator.
+//!
+//! What must hold: nothing here is done or shown before `access` has said that the caller may.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use axum::extract::{FromRequestParts, State};
+use axum::http::StatusCode;
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use axum::response::Response;
+
+use crate::access::Peer;
+use crate::domain::{Subject, Target};
+use crate::registry::operations::{DrainCancel, DrainStart, MaintEnter, MaintExit, Place};
+use crate::registry::sessions::ClientShutdown;
+
+use super::Door;
+use super::caller::bearer;
+use super::dto::operations::{Draining, StartDrain};
+use super::dto::operator::{EnterInstanceMaintenance, ExitQuery, InstancePath};
+use super::dto::values::Places;
+use super::extract::{Asked, Body, BodyOrDefault, Segments};
+use super::operations::{accepted, draining};
+use super::problem::Problem;
+
+/// An operator who asks.
+pub(super) struct Operator;
+
+impl FromRequestParts<Door> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {
+        // Who is not said to sit anywhere sits elsewhere.
+        let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let peer = parts.extensions.get::<Peer>().map_or(nowhere, |peer| peer.0.ip());
+        let authority = parts.uri.authority().map(|authority| authority.as_str());
+        // What is no text names nothing of ours.
+        let field = parts.headers.get(HOST).map(|host| host.to_str().unwrap_or("?"));
+        let token = bearer(&parts.headers)?;
+        door.operators.admits(token, peer, authority.or(field))?;
+        Ok(Self)
+    }
+}
+
+impl InstancePath {
+    fn subject(self) -> Subject {
+        Subject::Instance(self.service.0, self.instance.0)
+    }
+}
+
+/// Ends an instance's session
+///
+/// Its routes are gone at once; requests in flight finish.
+#[utoipa::path(delete, path = "/v1/instances/{service}/{instance}", operation_id = "evictInstance", tag = "operators",
+    security(("operator" = [])), params(InstancePath),
+    responses(
+        (status = 204, description = "It has ended."),
+        (status = 404, description = "There is no such instance."),
+    ))]
+pub(super) async fn evict(
+    State(door): State<Door>,
+    _: Operator,
+    Segments(instance): Segments<InstancePath>,
+) -> Result<StatusCode, Problem> {
+    let command = ClientShutdown { subject: instance.subject(), connection: None };
+    door.registry.execute_one(command.into()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Begins to drain an instance
+///
+/// Its share of the traffic falls from 100 % to 0 %. It begins anew if the instance is draining already.
+#[utoipa::path(put, path = "/v1/instances/{service}/{instance}/drain", operation_id = "startInstanceDrain",
+    tag = "operators", security(("operator" = [])), params(InstancePath), request_body = StartDrain,
+    responses(
+        (status = 200, description = "The drain runs.", body = Draining),
+        (status = 404, description = "There is no such instance."),
+    ))]
+pub(super) async fn start_drain(
+    State(door): State<Door>,
+    _: Operator,
+    Segments(instance): Segments<InstancePath>,
+    Body(drain): Body<StartDrain>,
+) -> Result<Response, Problem> {
+    let command = DrainStart { subject: instance.subject(), span: drain.duration.0 };
+    draining(&door.registry.execute_one(command.into()).await?)
+}
+
+/// Takes an instance's drain back
+#[utoipa::path(delete, path = "/v1/instances/{service}/{instance}/drain", operation_id = "cancelInstanceDrain",
+    tag = "operators", security(("operator" = [])), params(InstancePath),
+    responses(
+        (status = 204, description = "It gets its full share again."),
+        (status = 404, description = "There is no such instance."),
+        (status = 409, description = "No drain is in progress."),
+    ))]
+pub(super) async fn cancel_drain(
+    State(door): State<Door>,
+    _: Operator,
+    Segments(instance): Segments<InstancePath>,
+) -> Result<StatusCode, Problem> {
+    door.registry.execute_one(DrainCancel { subject: instance.subject() }.into()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Puts an instance into maintenance
+///
+/// At once; in whole, or some of its routes. Whether the page answers is found out in the background for up to 60 s.
+#[utoipa::path(put, path = "/v1/instances/{service}/{instance}/maintenance", operation_id = "enterInstanceMaintenance",
+    tag = "operators", security(("operator" = [])), params(InstancePath),
+    request_body = Option<EnterInstanceMaintenance>,
+    responses(
+        (status = 202, description = "It is in maintenance; a `maintenance_changed` event says so, a `maintenance_failed` event that the page does not answer."),
+        (status = 404, description = "There is no such instance, or no such route in it."),
+        (status = 429, description = "Too many requests wait for their outcome."),
+    ))]
+pub(super) async fn enter_maintenance(
+    State(door): State<Door>,
+    _: Operator,
+    Segments(instance): Segments<InstancePath>,
+    BodyOrDefault(enter): BodyOrDefault<EnterInstanceMaintenance>,
+) -> Result<StatusCode, Problem> {
+    let (places, page) = (places(enter.target), enter.page_url.map(|page| page.0));
+    accepted(&door, MaintEnter { subject: instance.subject(), places, page }).await
+}
+
+/// Asks to take an instance out of maintenance
+///
+/// It leaves once its backends answer, which is awaited in the background for up to 60 s.
+#[utoipa::path(delete, path = "/v1/instances/{service}/{instance}/maintenance", operation_id = "exitInstanceMaintenance",
+    tag = "operators", security(("operator" = [])), params(InstancePath, ExitQuery),
+    responses(
+        (status = 202, description = "A `maintenance_changed` event says when it has left it, a `maintenance_failed` event that it has not."),
+        (status = 404, description = "There is no such instance, or no such route in it."),
+        (status = 429, description = "Too many requests wait for their outcome."),
+    ))]
+pub(super) async fn exit_maintenance(
+    State(door): State<Door>,
+    _: Operator,
+    Segments(instance): Segments<InstancePath>,
+    Asked(ExitQuery { target }): Asked<ExitQuery>,
+) -> Result<StatusCode, Problem> {
+    accepted(&door, MaintExit { subject: instance.subject(), places: places(target) }).await
+}
+
+fn places(named: Option<Places>) -> Vec<Place> {
+    named.map_or_else(|| vec![Place::Target(Target::All)], |places| places.0)
+}

@@ -1,0 +1,106 @@
+//! What operators and dashboards see: instances, routes, numbers, and where a request would go.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use crate::registry::explain::Explain;
+
+use super::Door;
+use super::caller::json;
+use super::dto::operator::{
+    ExplainQuery, Explanation, InstanceDetail, InstanceEntry, InstancePath, InstanceRef, Overview, PageQuery, Paged,
+    RouteOfInstance, RoutesQuery, StatsOfInstance, page,
+};
+use super::extract::{Asked, Segments};
+use super::operator::Operator;
+use super::problem::Problem;
+
+/// Shows the whole at a glance
+#[utoipa::path(get, path = "/v1/overview", operation_id = "getOverview", tag = "operators", security(("operator" = [])),
+    responses((status = 200, description = "The whole.", body = Overview)))]
+pub(super) async fn get(State(door): State<Door>, _: Operator) -> Response {
+    json(StatusCode::OK, &door.registry.overview())
+}
+
+/// Lists the instances, by service and name
+#[utoipa::path(get, path = "/v1/instances", operation_id = "listInstances", tag = "operators",
+    security(("operator" = [])), params(PageQuery),
+    responses((status = 200, description = "A part of the list.", body = Paged<InstanceEntry>)))]
+pub(super) async fn list_instances(
+    State(door): State<Door>,
+    _: Operator,
+    Asked(PageQuery { limit, cursor }): Asked<PageQuery>,
+) -> Result<Response, Problem> {
+    Ok(json(StatusCode::OK, &door.registry.instances(&page(limit, cursor)?)?))
+}
+
+/// Shows one instance
+#[utoipa::path(get, path = "/v1/instances/{service}/{instance}", operation_id = "getInstance", tag = "operators",
+    security(("operator" = [])), params(InstancePath),
+    responses(
+        (status = 200, description = "The instance.", body = InstanceDetail),
+        (status = 404, description = "There is no such instance."),
+    ))]
+pub(super) async fn get_instance(
+    State(door): State<Door>,
+    _: Operator,
+    Segments(InstancePath { service, instance }): Segments<InstancePath>,
+) -> Result<Response, Problem> {
+    Ok(json(StatusCode::OK, &door.registry.instance(&service.0, &instance.0)?))
+}
+
+/// Lists the routes that traffic obeys
+#[utoipa::path(get, path = "/v1/routes", operation_id = "listAllRoutes", tag = "operators",
+    security(("operator" = [])), params(RoutesQuery),
+    responses(
+        (status = 200, description = "A part of the list.", body = Paged<RouteOfInstance>),
+        (status = 404, description = "There is no such instance."),
+    ))]
+pub(super) async fn list_routes(
+    State(door): State<Door>,
+    _: Operator,
+    Asked(RoutesQuery { limit, cursor, instance }): Asked<RoutesQuery>,
+) -> Result<Response, Problem> {
+    let of = instance.as_ref().map(|InstanceRef(service, instance)| (service, instance));
+    Ok(json(StatusCode::OK, &door.registry.all_routes(&page(limit, cursor)?, of)?))
+}
+
+/// Lists what traffic has counted for these routes
+#[utoipa::path(get, path = "/v1/stats", operation_id = "listAllStats", tag = "operators",
+    security(("operator" = [])), params(RoutesQuery),
+    responses(
+        (status = 200, description = "A part of the list.", body = Paged<StatsOfInstance>),
+        (status = 404, description = "There is no such instance."),
+    ))]
+pub(super) async fn list_stats(
+    State(door): State<Door>,
+    _: Operator,
+    Asked(RoutesQuery { limit, cursor, instance }): Asked<RoutesQuery>,
+) -> Result<Response, Problem> {
+    let of = instance.as_ref().map(|InstanceRef(service, instance)| (service, instance));
+    Ok(json(StatusCode::OK, &door.registry.all_stats(&page(limit, cursor)?, of)?))
+}
+
+/// Explains where a request would go
+///
+/// Which routes match, which of them wins and by which rule, and who stands behind it.
+#[utoipa::path(get, path = "/v1/explain", operation_id = "explain", tag = "operators", security(("operator" = [])),
+    params(ExplainQuery),
+    responses(
+        (status = 200, description = "Where it goes, and why.", body = Explanation),
+        (status = 404, description = "There is no such instance."),
+    ))]
+pub(super) async fn explain(
+    State(door): State<Door>,
+    _: Operator,
+    Asked(asked): Asked<ExplainQuery>,
+) -> Result<Response, Problem> {
+    let question = Explain {
+        host: asked.host.0,
+        path: asked.path.0,
+        method: asked.method.map(|method| method.0),
+        staged: asked.staged.map(|InstanceRef(service, instance)| (service, instance)),
+    };
+    Ok(json(StatusCode::OK, &door.registry.explain(&question)?))
+}

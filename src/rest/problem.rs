@@ -1,0 +1,211 @@
+//! Why a request was refused, as `application/problem+json` (RFC 9457).
+//!
+//! It decides on no status but by kind, in one exhaustive match, and by what HTTP itself finds wrong.
+//! What must hold: nothing is refused in another form; no problem holds a session id or an internal cause.
+
+use std::fmt::Display;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::access::Denied;
+use crate::domain::{Error, Kind};
+
+/// The media type of every refusal.
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+/// Seconds after which a bound may have room again.
+const LIMITED_RETRY_SECS: u16 = 30;
+/// Seconds after which the registry may be able to do it again.
+const UNAVAILABLE_RETRY_SECS: u16 = 5;
+
+/// Why a request was refused (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "type": "about:blank",
+    "title": "Bad Request",
+    "status": 400,
+    "detail": "requests: must be a whole number from 1 to 1000000",
+    "kind": "invalid",
+    "field": "requests",
+}))]
+pub struct Problem {
+    /// Always `about:blank`: `status` and `kind` say it all.
+    #[schema(example = "about:blank")]
+    r#type: &'static str,
+    /// The name of the status.
+    title: &'static str,
+    /// The status of the response.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What is wrong, for a person to read.
+    detail: String,
+    /// What is wrong, for a program.
+    kind: Reason,
+    /// The field, parameter or place in the body that is wrong, where one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    field: Option<String>,
+}
+
+/// What a refusal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The request is wrong in itself.
+    Invalid,
+    /// The bearer token is missing, or is not that of a session or an operator.
+    Unauthenticated,
+    /// The caller may not do this.
+    Forbidden,
+    /// There is no such thing.
+    NotFound,
+    /// The path exists, but not for this method.
+    MethodNotAllowed,
+    /// It exists already.
+    AlreadyExists,
+    /// Somebody else holds what is asked for.
+    Conflict,
+    /// Right in itself, but not in the present state.
+    Refused,
+    /// The session has ended; register anew.
+    Gone,
+    /// The state moved since the caller looked at it.
+    Stale,
+    /// The body is too large.
+    TooLarge,
+    /// The body is not JSON by its content type.
+    UnsupportedMediaType,
+    /// A bound was reached.
+    Limited,
+    /// Not now; trying again may help.
+    Unavailable,
+    /// A fault of the server's own.
+    Internal,
+}
+
+impl Problem {
+    fn new(status: StatusCode, kind: Reason, detail: impl Into<String>) -> Self {
+        // Every status that is given here has a name.
+        let title = status.canonical_reason().unwrap_or("Error");
+        Self { r#type: "about:blank", title, status: status.as_u16(), detail: detail.into(), kind, field: None }
+    }
+
+    /// The request is wrong in itself.
+    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Reason::Invalid, detail)
+    }
+
+    /// A wrong value in `field`, which is empty when no field is known; `words` say what it must be.
+    pub(super) fn wrong(field: &str, words: &dyn Display) -> Self {
+        match field {
+            "" | "." => Self::invalid(words.to_string()),
+            _ => Self { field: Some(field.to_owned()), ..Self::invalid(format!("{field}: {words}")) },
+        }
+    }
+
+    /// Whoever asks must say who it is, in a way that is right.
+    pub(super) fn unauthenticated(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, Reason::Unauthenticated, detail)
+    }
+
+    /// There is nothing under this path.
+    pub(super) fn no_such_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, Reason::NotFound, "there is nothing under this path; see /docs")
+    }
+
+    /// The path is known, but not for this method.
+    pub(super) fn no_such_method() -> Self {
+        let detail = "this path does not take this method; Allow says which";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, Reason::MethodNotAllowed, detail)
+    }
+
+    /// The session to reconnect to has ended.
+    pub(super) fn gone() -> Self {
+        let detail = "the session has ended; register anew with POST /v1/sessions";
+        Self::new(StatusCode::GONE, Reason::Gone, detail)
+    }
+
+    /// The body has more than `limit` bytes.
+    pub(super) fn too_large(limit: usize) -> Self {
+        let detail = format!("the body is too large (limit {limit} bytes)");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Reason::TooLarge, detail)
+    }
+
+    /// The body says that it is something else than JSON, or nothing.
+    pub(super) fn not_json() -> Self {
+        let detail = "the body must be JSON, and Content-Type say application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Reason::UnsupportedMediaType, detail)
+    }
+
+    /// A fault of the server's own, whose cause is for the log.
+    pub(super) fn fault() -> Self {
+        let detail = "a fault of the server's own; its log knows more";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal, detail)
+    }
+
+    /// The server stops.
+    pub(super) fn stopping() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable, "the server is stopping")
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        if error.is_invalid_session() {
+            return Self::unauthenticated(
+                "invalid session: it has ended or never was; register with POST /v1/sessions",
+            );
+        }
+        let (status, kind) = match error.kind() {
+            Kind::Invalid => (StatusCode::BAD_REQUEST, Reason::Invalid),
+            Kind::NotFound => (StatusCode::NOT_FOUND, Reason::NotFound),
+            Kind::AlreadyExists => (StatusCode::CONFLICT, Reason::AlreadyExists),
+            Kind::Conflict => (StatusCode::CONFLICT, Reason::Conflict),
+            Kind::Stale => (StatusCode::PRECONDITION_FAILED, Reason::Stale),
+            Kind::Denied => (StatusCode::FORBIDDEN, Reason::Forbidden),
+            Kind::Refused => (StatusCode::CONFLICT, Reason::Refused),
+            Kind::Limited => (StatusCode::TOO_MANY_REQUESTS, Reason::Limited),
+            Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable),
+            Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal),
+        };
+        Self { field: error.field().map(str::to_owned), ..Self::new(status, kind, error.to_string()) }
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthenticated(words) => Self::unauthenticated(words),
+            Denied::Forbidden(words) => Self::new(StatusCode::FORBIDDEN, Reason::Forbidden, words),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        // Text and numbers always have a JSON form.
+        let json = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = Response::new(Body::from(json));
+        // The number came from a status.
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let fields = response.headers_mut();
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        match self.kind {
+            Reason::Unauthenticated => {
+                fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Reason::Limited => {
+                fields.insert(RETRY_AFTER, LIMITED_RETRY_SECS.into());
+            }
+            Reason::Unavailable => {
+                fields.insert(RETRY_AFTER, UNAVAILABLE_RETRY_SECS.into());
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,89 @@
+//! Calls that open, bind and end sessions.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::ETAG;
+use axum::response::{IntoResponse, Response};
+
+use crate::domain::{Secret, Subject};
+use crate::registry::sessions::{ClientShutdown, Reconnect, Register};
+use crate::registry::{Query, Reply};
+
+use super::Door;
+use super::caller::{Bearer, Caller, etag, json};
+use super::dto::sessions::{NewSession, Registered, Session};
+use super::dto::values::ETag;
+use super::extract::Body;
+use super::problem::Problem;
+
+/// Opens a session for an instance
+///
+/// One that the instance has already is replaced: its id stops working at once, but its routes keep serving until
+/// the first apply of the new one, or until the grace period ends.
+#[utoipa::path(post, path = "/v1/sessions", operation_id = "register", tag = "sessions", request_body = NewSession,
+    security(()),
+    responses(
+        (status = 201, description = "The session is open.", body = Registered),
+        (status = 403, description = "The registration token is missing, or does not allow it."),
+        (status = 429, description = "There are too many sessions."),
+    ))]
+pub(super) async fn register(State(door): State<Door>, Body(new): Body<NewSession>) -> Result<Response, Problem> {
+    let command = Register {
+        service: new.service_name.0,
+        instance: new.instance_name.0,
+        maintenance_port: new.maintenance_port.0,
+        metadata: new.metadata.0,
+        nonce: (door.settings.nonce)(),
+        connection: None,
+        token: new.token.as_deref().map(Secret::new),
+    };
+    match door.registry.execute_one(command.into()).await? {
+        Reply::Registered(id) => Ok(json(StatusCode::CREATED, &Registered { session_id: id.reveal().to_owned() })),
+        _ => Err(Problem::fault()),
+    }
+}
+
+/// Shows the session
+#[utoipa::path(get, path = "/v1/session", operation_id = "getSession", tag = "sessions", security(("session" = [])),
+    responses(
+        (status = 200, description = "The session.", body = Session, headers(("ETag" = ETag, description = "The revision."))),
+    ))]
+pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
+    let revision = etag(caller.revision()?);
+    let shown = caller.ask(&Query::SessionInfo(caller.session.clone()))?;
+    Ok(([(ETAG, revision)], shown).into_response())
+}
+
+/// Ends the session
+///
+/// Its routes are gone at once; requests in flight finish.
+#[utoipa::path(delete, path = "/v1/session", operation_id = "endSession", tag = "sessions", security(("session" = [])),
+    responses((status = 204, description = "It has ended.")))]
+pub(super) async fn end(caller: Caller) -> Result<StatusCode, Problem> {
+    caller.done(ClientShutdown { subject: Subject::Session(caller.session.clone()), connection: None }).await
+}
+
+/// Takes the session up again
+///
+/// After a restart of the client or the server: says whether the session is still there.
+#[utoipa::path(post, path = "/v1/session/reconnect", operation_id = "reconnect", tag = "sessions", security(("session" = [])),
+    responses(
+        (status = 204, description = "It is there, with all it had."),
+        (status = 410, description = "It has ended, or never was: register anew."),
+    ))]
+pub(super) async fn reconnect(State(door): State<Door>, Bearer(session): Bearer) -> Result<StatusCode, Problem> {
+    let command = Reconnect { session, connection: None };
+    match door.registry.execute_one(command.into()).await? {
+        Reply::Gone => Err(Problem::gone()),
+        _ => Ok(StatusCode::NO_CONTENT),
+    }
+}
+
+/// Keeps the session alive
+///
+/// Any call of a session does; without one, and without an open stream of its events, it ends after the grace period.
+#[utoipa::path(post, path = "/v1/session/ping", operation_id = "ping", tag = "sessions", security(("session" = [])),
+    responses((status = 204, description = "It is alive.")))]
+pub(super) async fn ping(caller: Caller) -> Result<Response, Problem> {
+    caller.ask(&Query::Ping(caller.session.clone()))
+}

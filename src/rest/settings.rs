@@ -1,0 +1,118 @@
+//! Calls that stage what is set for routes: headers, options, health checks, rate limits, breakers.
+
+use axum::http::StatusCode;
+
+use crate::registry::settings::{
+    CircuitBreakerSet, HeadersRemove, HeadersSet, HealthSet, OptionsRemove, OptionsSet, RatelimitSet,
+};
+
+use super::caller::Caller;
+use super::dto::routes::RoutePath;
+use super::dto::settings::{
+    CircuitBreaker, HeaderPath, HeaderSetting, HealthCheck, OptionPath, OptionSetting, RateLimit, TargetPath,
+};
+use super::extract::{Body, Segments};
+use super::problem::Problem;
+
+/// Stages a response header
+#[utoipa::path(put, path = "/v1/session/headers/{target}/{name}", operation_id = "setHeader", tag = "settings",
+    security(("session" = [])), params(HeaderPath), request_body = HeaderSetting,
+    responses(
+        (status = 204, description = "It is staged."),
+        (status = 404, description = "There is no such route in this session."),
+        (status = 429, description = "The session has too many settings."),
+    ))]
+pub(super) async fn set_header(
+    caller: Caller,
+    Segments(HeaderPath { target, name }): Segments<HeaderPath>,
+    Body(HeaderSetting { value }): Body<HeaderSetting>,
+) -> Result<StatusCode, Problem> {
+    let session = caller.session.clone();
+    caller.done(HeadersSet { session, target: target.0, name: name.0, value: value.0 }).await
+}
+
+/// Stages that a response header is set no more
+#[utoipa::path(delete, path = "/v1/session/headers/{target}/{name}", operation_id = "removeHeader", tag = "settings",
+    security(("session" = [])), params(HeaderPath),
+    responses((status = 204, description = "It is staged; a header that was not set stays so.")))]
+pub(super) async fn remove_header(
+    caller: Caller,
+    Segments(HeaderPath { target, name }): Segments<HeaderPath>,
+) -> Result<StatusCode, Problem> {
+    caller.done(HeadersRemove { session: caller.session.clone(), target: target.0, name: name.0 }).await
+}
+
+/// Stages an option
+#[utoipa::path(put, path = "/v1/session/options/{target}/{key}", operation_id = "setOption", tag = "settings",
+    security(("session" = [])), params(OptionPath), request_body = OptionSetting,
+    responses(
+        (status = 204, description = "It is staged."),
+        (status = 404, description = "There is no such route in this session."),
+        (status = 429, description = "The session has too many settings."),
+    ))]
+pub(super) async fn set_option(
+    caller: Caller,
+    Segments(OptionPath { target, key }): Segments<OptionPath>,
+    Body(OptionSetting { value }): Body<OptionSetting>,
+) -> Result<StatusCode, Problem> {
+    caller.done(OptionsSet { session: caller.session.clone(), target: target.0, key: key.0, value: value.0 }).await
+}
+
+/// Stages that an option has its default again
+#[utoipa::path(delete, path = "/v1/session/options/{target}/{key}", operation_id = "removeOption", tag = "settings",
+    security(("session" = [])), params(OptionPath),
+    responses((status = 204, description = "It is staged; an option that was not set stays so.")))]
+pub(super) async fn remove_option(
+    caller: Caller,
+    Segments(OptionPath { target, key }): Segments<OptionPath>,
+) -> Result<StatusCode, Problem> {
+    caller.done(OptionsRemove { session: caller.session.clone(), target: target.0, key: key.0 }).await
+}
+
+/// Stages a route's health check
+#[utoipa::path(put, path = "/v1/session/health-checks/{route_id}", operation_id = "setHealthCheck", tag = "settings",
+    security(("session" = [])), params(RoutePath), request_body = HealthCheck,
+    responses(
+        (status = 204, description = "It is staged."),
+        (status = 404, description = "There is no such route in this session."),
+        (status = 429, description = "The session has too many settings."),
+    ))]
+pub(super) async fn set_health_check(
+    caller: Caller,
+    Segments(RoutePath { route_id }): Segments<RoutePath>,
+    Body(check): Body<HealthCheck>,
+) -> Result<StatusCode, Problem> {
+    caller.done(HealthSet { session: caller.session.clone(), id: route_id.0, check: check.into() }).await
+}
+
+/// Stages a rate limit
+#[utoipa::path(put, path = "/v1/session/rate-limits/{target}", operation_id = "setRateLimit", tag = "settings",
+    security(("session" = [])), params(TargetPath), request_body = RateLimit,
+    responses(
+        (status = 204, description = "It is staged."),
+        (status = 404, description = "There is no such route in this session."),
+        (status = 429, description = "The session has too many settings."),
+    ))]
+pub(super) async fn set_rate_limit(
+    caller: Caller,
+    Segments(TargetPath { target }): Segments<TargetPath>,
+    Body(limit): Body<RateLimit>,
+) -> Result<StatusCode, Problem> {
+    caller.done(RatelimitSet { session: caller.session.clone(), target: target.0, limit: limit.into() }).await
+}
+
+/// Stages a circuit breaker
+#[utoipa::path(put, path = "/v1/session/circuit-breakers/{target}", operation_id = "setCircuitBreaker",
+    tag = "settings", security(("session" = [])), params(TargetPath), request_body = CircuitBreaker,
+    responses(
+        (status = 204, description = "It is staged."),
+        (status = 404, description = "There is no such route in this session."),
+        (status = 429, description = "The session has too many settings."),
+    ))]
+pub(super) async fn set_circuit_breaker(
+    caller: Caller,
+    Segments(TargetPath { target }): Segments<TargetPath>,
+    Body(breaker): Body<CircuitBreaker>,
+) -> Result<StatusCode, Problem> {
+    caller.done(CircuitBreakerSet { session: caller.session.clone(), target: target.0, breaker: breaker.into() }).await
+}
