@@ -14,6 +14,7 @@ mod history;
 pub mod observe;
 pub mod operations;
 pub mod oversight;
+mod places;
 mod ports;
 pub mod routes;
 pub mod sessions;

@@ -7,99 +7,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::domain::{
-    Catalog, Change, Error, Event, Host, Kind, MaintenanceEntry, PageUrl, PathPrefix, Pending, PendingKind, Route,
-    RouteId, Session, SessionId, SessionKey, Subject, Target, Ticket,
+    Catalog, Change, Error, Event, Kind, MaintenanceEntry, PageUrl, PathPrefix, Pending, PendingKind, RouteId, Session,
+    SessionId, SessionKey, Subject, Target, Ticket,
 };
 
 use super::super::calls::{Context, Decided, Decision, Reply};
+use super::super::places::{Place, resolve};
 use super::super::ports::Trust;
-use super::super::routes::no_route;
 use super::super::views::MaintenanceView;
 use super::with_head;
-
-/// How a client names the routes that maintenance is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// `ALL`, or a route id.
-    Target(Target),
-    /// The routes with this path.
-    Path(PathPrefix),
-    /// The routes with this domain.
-    Domain(Host),
-}
-
-impl Place {
-    /// The most of them that one request may name: each is looked for among all routes of the session.
-    pub const LIST_MAX: usize = 1024;
-
-    /// Reads `ALL`, `r1`, `/admin` or `shop.example`, several of them separated by commas.
-    ///
-    /// # Errors
-    /// `Invalid` for anything else, and for more than [`Place::LIST_MAX`].
-    pub fn parse_list(text: &str) -> Result<Vec<Self>, Error> {
-        Self::gather(text.split(',').map(str::trim))
-    }
-
-    /// As [`Place::parse_list`], for words that come one by one; a path among them may hold a comma.
-    ///
-    /// # Errors
-    /// `Invalid` if one of them is wrong, there is none, or there are more than [`Place::LIST_MAX`].
-    pub fn gather<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, Error> {
-        let places: Vec<Self> =
-            words.into_iter().take(Self::LIST_MAX + 1).map(Self::parse).collect::<Result<_, Error>>()?;
-        match places.len() {
-            0 => Err(Error::invalid("target", "at least one is needed; ALL is every route")),
-            1..=Self::LIST_MAX => Ok(places),
-            _ => Err(Error::invalid("target", format!("at most {} at once", Self::LIST_MAX))),
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, Error> {
-        if let Ok(target) = text.parse() {
-            return Ok(Place::Target(target));
-        }
-        if text.starts_with('/') {
-            return PathPrefix::parse(text).map(Place::Path).map_err(|error| error.about("target"));
-        }
-        Host::parse(text)
-            .map(Place::Domain)
-            .map_err(|_| Error::invalid("target", "must be ALL, a route id such as r1, a path or a domain"))
-    }
-
-    fn targets(&self, session: &Session) -> Result<Vec<Target>, Error> {
-        match self {
-            Place::Target(Target::Route(id)) if session.route(*id).is_none() => Err(no_route(*id)),
-            Place::Target(target) => Ok(vec![*target]),
-            Place::Path(path) => routes_that(session, path, |route| route.path == *path),
-            Place::Domain(host) => routes_that(session, host, |route| route.domains.contains(host)),
-        }
-    }
-}
-
-/// The routes, active or staged, that have what is `shown`.
-fn routes_that(
-    session: &Session,
-    shown: &dyn std::fmt::Display,
-    has: impl Fn(&Route) -> bool,
-) -> Result<Vec<Target>, Error> {
-    let routes = session.active.routes.values().chain(session.edited().routes.values());
-    let ids: BTreeSet<RouteId> = routes.filter(|route| has(route)).map(|route| route.id).collect();
-    if ids.is_empty() {
-        return Err(Error::new(Kind::NotFound, format!("no route of this session has {shown}")));
-    }
-    Ok(ids.into_iter().map(Target::Route).collect())
-}
-
-fn resolve(session: &Session, places: &[Place]) -> Result<Vec<Target>, Error> {
-    let mut targets = BTreeSet::new();
-    for place in places {
-        targets.extend(place.targets(session)?);
-    }
-    if targets.contains(&Target::All) {
-        return Ok(vec![Target::All]);
-    }
-    Ok(targets.into_iter().collect())
-}
 
 /// A maintenance request that was accepted: what is still to be seen before its outcome is told.
 #[derive(Clone, Debug, PartialEq)]

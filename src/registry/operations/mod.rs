@@ -14,7 +14,8 @@ use super::ports::Traffic;
 use super::routes::no_route;
 use super::views::{BreakerView, DrainView, StatsView};
 
-pub use maintenance::{MaintEnter, MaintExit, Place, SettleMaintenance, Verification};
+pub use super::places::Place;
+pub use maintenance::{MaintEnter, MaintExit, SettleMaintenance, Verification};
 pub(super) use maintenance::{cancelled, maintenance_status, timed_out};
 
 fn with_head(session: &Session, change: impl FnOnce(&mut Head)) -> Change {

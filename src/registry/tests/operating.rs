@@ -128,6 +128,18 @@ fn a_place_that_no_route_has_is_refused() {
 }
 
 #[test]
+fn places_together_mean_every_route_that_one_of_them_means() {
+    let (mut world, session) = serving();
+    world.add(&session, "late.example", "/");
+    enter(&mut world, &session, "/admin,late.example,r2");
+    world.apply(&session).unwrap();
+    assert_eq!(status(&world, &session).in_maintenance, [RouteId(2), RouteId(3)], "staged ones as well");
+    let places = Place::parse_list("shop.example,/nowhere,r9").unwrap();
+    let refused = world.run(MaintExit { subject: session.clone().into(), places });
+    assert_eq!(said(refused), "no route of this session has /nowhere");
+}
+
+#[test]
 fn a_breaker_can_be_reset_only_where_there_is_one() {
     let (mut world, session) = serving();
     let reset = CircuitBreakerReset { session: session.clone(), id: RouteId(1) };

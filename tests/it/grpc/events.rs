@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use signalbox::domain::Span;
 use signalbox::grpc::proto::event::Payload;
+use signalbox::grpc::proto::registry_client::RegistryClient;
 use signalbox::grpc::proto::subscribe_response::Item;
 use signalbox::grpc::proto::*;
 use signalbox::registry::Limits;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::Code;
+use tonic::transport::Channel;
 
 use super::support::{
     PATIENCE, Server, Setup, next, next_event, next_item, next_payload, plainly, register, subscribe, told,
@@ -21,7 +23,7 @@ fn apply(session: &str) -> ApplyConfigRequest {
     ApplyConfigRequest { session_id: session.to_owned(), expected_revision: None }
 }
 
-async fn add(client: &mut registry_client::RegistryClient<tonic::transport::Channel>, session: &str, domain: &str) {
+async fn add(client: &mut RegistryClient<Channel>, session: &str, domain: &str) {
     let route = Some(super::support::route(domain, "/"));
     client.add_route(AddRouteRequest { session_id: session.to_owned(), route }).await.unwrap();
 }
@@ -172,15 +174,17 @@ async fn a_stream_that_asks_for_what_is_not_known_is_told_so_and_goes_on() {
     server.stop().await;
 }
 
-/// More events than a stream's outbox and a connection's buffers hold together.
-const FLOOD: usize = 20_000;
+/// More events than a stream's outbox and the window below hold together.
+const FLOOD: usize = 2000;
+/// How much of a stream its client takes in without reading it, in bytes.
+const WINDOW: u32 = 16 * 1024;
 
 #[tokio::test]
 async fn a_stream_that_is_not_read_is_told_how_much_it_missed() {
     let server = Server::start().await;
-    let (mut reader, session) = server.register("shop-1").await;
-    let mut events = subscribe(&mut reader, &session, &[ALL], None).await;
-    let mut writer = server.client().await;
+    let (mut writer, session) = server.register("shop-1").await;
+    let channel = server.endpoint().initial_stream_window_size(WINDOW).connect().await.unwrap();
+    let mut events = subscribe(&mut RegistryClient::new(channel), &session, &[ALL], None).await;
     let targets = vec!["ALL".to_owned()];
     let enter = EnterMaintenanceRequest { session_id: session.clone(), targets, page_url: None };
     let mut seen = 0;

@@ -63,8 +63,8 @@ async fn without_tokens_only_this_machine_by_its_own_name_is_answered() {
     let server = Server::start().await;
     server.operator().await.get_overview(GetOverviewRequest {}).await.unwrap();
     for (origin, answered) in [("http://localhost:1", true), ("http://[::1]", true), ("http://evil.example", false)] {
-        let mut client = OperatorClient::with_origin(server.channel().await, origin.parse().unwrap());
-        let overview = client.get_overview(GetOverviewRequest {}).await;
+        let channel = server.endpoint().origin(origin.parse().unwrap()).connect().await.unwrap();
+        let overview = OperatorClient::new(channel).get_overview(GetOverviewRequest {}).await;
         match overview {
             Ok(_) => assert!(answered, "{origin}"),
             Err(status) => assert_eq!((told(&status), answered), (plainly(Code::PermissionDenied, "DENIED"), false)),

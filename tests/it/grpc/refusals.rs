@@ -194,7 +194,7 @@ async fn wrong_operations_are_refused_by_field_or_for_the_state() {
     };
     assert_eq!(refused!(client.enter_maintenance(enter(&[], None))), wrong("targets"));
     assert_eq!(refused!(client.enter_maintenance(enter(&["ALL", "?"], None))), wrong("targets"));
-    assert_eq!(refused!(client.enter_maintenance(enter(&["r1"; 2000], None))), wrong("targets"));
+    assert_eq!(refused!(client.enter_maintenance(enter(&vec!["r1"; 2000], None))), wrong("targets"));
     assert_eq!(refused!(client.enter_maintenance(enter(&["ALL"], Some("")))), wrong("page_url"));
     let nowhere = plainly(Code::NotFound, "NOT_FOUND");
     assert_eq!(refused!(client.enter_maintenance(enter(&["/nowhere"], None))), nowhere);

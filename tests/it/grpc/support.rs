@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use signalbox::access::Operators;
+use signalbox::api::{self, Doors};
 use signalbox::domain::{Catalog, Change, PageUrl, RouteId, Session, SessionKey, Span};
 use signalbox::grpc::proto::event::Payload;
 use signalbox::grpc::proto::operator_client::OperatorClient;
@@ -23,7 +24,7 @@ use signalbox::registry::{
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
@@ -124,15 +125,23 @@ impl Server {
         let (writer, doors) = (Lifecycle::new(), Lifecycle::new());
         writer.spawn("writer", task.run(writer.stopping().clone()));
         let settings = Settings { max_body: setup.max_body, nonce };
-        let routes = grpc::routes(registry.clone(), Arc::new(setup.operators), doors.clone(), settings);
+        let served = Doors {
+            is_grpc: grpc::is_call,
+            grpc: grpc::routes(registry.clone(), Arc::new(setup.operators), doors.clone(), settings),
+            rest: axum::Router::new(),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        doors.spawn("api", signalbox::api::serve(listener, None, only(routes), 100, doors.clone()));
+        doors.spawn("api", api::serve(listener, None, served, 100, doors.clone()));
         Self { registry, world, address, doors, writer }
     }
 
     pub async fn channel(&self) -> Channel {
-        Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+        self.endpoint().connect().await.unwrap()
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        Channel::from_shared(format!("http://{}", self.address)).unwrap()
     }
 
     pub async fn client(&self) -> RegistryClient<Channel> {
@@ -259,9 +268,4 @@ pub fn plainly(code: Code, reason: &str) -> (Code, String, Vec<String>) {
 /// A refusal of one field.
 pub fn wrong(field: &str) -> (Code, String, Vec<String>) {
     (Code::InvalidArgument, "INVALID".to_owned(), vec![field.to_owned()])
-}
-
-/// The gRPC door alone.
-fn only(routes: axum::Router) -> signalbox::api::Doors {
-    signalbox::api::Doors { is_grpc: signalbox::grpc::is_call, grpc: routes, rest: axum::Router::new() }
 }
