@@ -11,6 +11,7 @@ mod names;
 mod pages;
 mod policy;
 mod proxying;
+mod secure;
 mod server;
 mod session;
 mod statistics;

@@ -100,7 +100,9 @@ impl Server {
         let mut server = Self::without_socket(settings).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         server.address = Some(listener.local_addr().unwrap());
-        server.doors.spawn("pipe", serve(listener, None, server.registry.clone(), settings, server.doors.clone(), nonce));
+        server
+            .doors
+            .spawn("pipe", serve(listener, None, server.registry.clone(), settings, server.doors.clone(), nonce));
         server
     }
 
