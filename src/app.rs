@@ -26,7 +26,7 @@ use crate::registry::views::{BreakerNumbers, RouteNumbers};
 use crate::registry::{self, Boxed, Command, Fetched, Publish, Registry, Traffic, Trust};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
-use crate::{api, chance, grpc, pipe, proxy, tls};
+use crate::{api, chance, grpc, pipe, proxy, rest, tls};
 
 /// How long requests in flight may take once the server is to stop.
 const GRACE: Duration = Duration::from_secs(30);
@@ -204,10 +204,11 @@ fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> a
     let operators = Arc::new(Operators::new(&config.api.operator_tokens));
     let max_body = config.api.max_body;
     let grpc = grpc::Settings { max_body, nonce: chance::bits };
+    let rest = rest::Settings { max_body, cors: config.api.cors.clone(), ..rest::Settings::new(chance::bits) };
     api::Doors {
         is_grpc: grpc::is_call,
         grpc: grpc::routes(registry.clone(), Arc::clone(&operators), lifecycle.clone(), grpc),
-        rest: axum::Router::new(),
+        rest: rest::router(registry.clone(), operators, lifecycle.clone(), rest),
     }
 }
 
