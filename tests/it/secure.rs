@@ -15,6 +15,7 @@ use rustls::{
 use tempfile::TempDir;
 
 use crate::server::{Server, eventually};
+use crate::support::backend::closed_port;
 use crate::support::tls::{Authority, Issued};
 
 /// Files for a server whose doors speak TLS.
@@ -146,8 +147,13 @@ fn a_service_registers_over_tls_and_hears_of_the_end() {
     let session = talk.register("shop-1");
     assert_eq!(talk.tls().protocol_version(), Some(ProtocolVersion::TLSv1_3));
     assert_eq!(talk.ask(&format!("PING|{session}")), "PONG");
-    let long = format!("PING|{session}|{}", "t".repeat(40_000));
-    assert_eq!(talk.ask(&long), format!("PONG|{}", "t".repeat(40_000)), "more than one record");
+    for number in 0..300 {
+        let added = talk.ask(&format!("ROUTE_ADD|{session}|shop.example|/{number}|http://127.0.0.1:1|0"));
+        assert_eq!(added, format!("ROUTE_OK|r{}", number + 1));
+    }
+    let all = talk.ask(&format!("ROUTE_LIST|{session}"));
+    assert!(all.len() > 2 * 16384 && all.ends_with("}]"), "a line of several records is whole: {}", all.len());
+    assert_eq!(talk.ask(&"x".repeat(40_000)).split(':').next(), Some("ERROR|unknown command"));
     let mut again = Talk::begin(server.pipe, config);
     assert_eq!(again.ask(&format!("RECONNECT|{session}")), "OK");
     assert_eq!(again.tls().handshake_kind(), Some(HandshakeKind::Resumed));
@@ -165,24 +171,19 @@ fn a_service_registers_over_tls_and_hears_of_the_end() {
 #[test]
 fn a_session_learns_that_its_connection_ended_however_it_ended() {
     let shelf = Shelf::new();
-    let server = shelf.start(&PIPE);
-    let trust = shelf.client();
-    let mut other = trust.connect(server.pipe);
+    let server = shelf.start(&[&PIPE[..], &["--session-grace", "50ms"]].concat());
     for polite in [true, false] {
-        let mut talk = trust.connect(server.pipe);
+        let mut talk = shelf.client().connect(server.pipe);
         let session = talk.register("shop-1");
-        let taken = |other: &mut Talk| other.ask("REGISTER|shop|shop-1|9001|{}").starts_with("ERROR|");
-        assert!(taken(&mut other), "it is connected");
+        assert!(talk.ask(&format!("ROUTE_ADD|{session}|*|/|http://{}|0", closed_port())).starts_with("ROUTE_OK|"));
+        assert_eq!(talk.ask(&format!("CONFIG_APPLY|{session}")), "OK");
+        assert_eq!(server.get("a", "/").0, 502);
         if polite {
             talk.0.get_mut().conn.send_close_notify();
             talk.0.get_mut().flush().unwrap();
         }
         talk.0.get_ref().sock.shutdown(Shutdown::Both).unwrap();
-        eventually("it may register again", || {
-            let mut talk = trust.connect(server.pipe);
-            talk.try_ask(&format!("RECONNECT|{session}")).is_ok_and(|reply| reply == "OK")
-                && talk.ask(&format!("CLIENT_SHUTDOWN|{session}")) == "SHUTDOWN_OK"
-        });
+        eventually("its routes are gone", || server.get("a", "/").0 == 404);
     }
 }
 
