@@ -220,3 +220,37 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn read(file: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(file).map_err(|error| format!("cannot be read: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn acceptor(time: Duration) -> (tempfile::TempDir, Acceptor) {
+        let folder = tempfile::tempdir().unwrap();
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (cert, key) = (folder.path().join("cert"), folder.path().join("key"));
+        std::fs::write(&cert, own.cert.pem()).unwrap();
+        std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+        let files = Files { section: "pipe", cert, key, client_ca: None };
+        let acceptor = Acceptor { time, ..Acceptor::load(&files, &[]).unwrap() };
+        (folder, acceptor)
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_hangs_is_given_up_whether_or_not_it_began() {
+        let (_folder, acceptor) = acceptor(Duration::from_millis(20));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for words in [&b""[..], b"\x16\x03\x01"] {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            client.write_all(words).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let Err(error) = acceptor.accept(stream).await else { panic!("hands were shaken") };
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            let ended = client.read(&mut [0; 1]).await;
+            assert!(matches!(ended, Ok(0) | Err(_)), "it is closed");
+            assert_eq!(acceptor.places.available_permits(), HANDSHAKES_MAX);
+        }
+    }
+}

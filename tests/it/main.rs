@@ -14,6 +14,7 @@ mod parity;
 mod policy;
 mod proxying;
 mod scenarios;
+mod secure;
 mod server;
 mod session;
 mod statistics;
