@@ -3,14 +3,17 @@
 mod checks;
 mod crash;
 mod disturbance;
+mod doors;
 mod explain;
 mod faults;
 mod grpc;
 mod model;
 mod names;
 mod pages;
+mod parity;
 mod policy;
 mod proxying;
+mod scenarios;
 mod server;
 mod session;
 mod statistics;

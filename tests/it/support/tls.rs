@@ -81,6 +81,7 @@ pub struct Shaken {
 /// Takes TLS off, and passes what is in it to a backend and back.
 pub struct Front {
     address: SocketAddr,
+    connections: Arc<AtomicUsize>,
     shaken: Mutex<Receiver<Shaken>>,
 }
 
@@ -91,9 +92,12 @@ impl Front {
         let address = listener.local_addr().unwrap();
         let (tell, shaken) = channel();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&certificate.0));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
         let serve = async move {
             let listener = TcpListener::from_std(listener).unwrap();
             while let Ok((socket, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, tell) = (acceptor.clone(), tell.clone());
                 tokio::spawn(async move {
                     let Ok(mut stream) = acceptor.accept(socket).await else { return };
@@ -105,12 +109,17 @@ impl Front {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         thread::spawn(move || runtime.block_on(serve));
-        Self { address, shaken: Mutex::new(shaken) }
+        Self { address, connections, shaken: Mutex::new(shaken) }
     }
 
     /// Its URL by a name for this machine.
     pub fn url(&self, host: &str) -> String {
         format!("https://{host}:{}", self.address.port())
+    }
+
+    /// How many connections it has had, whether or not hands were shaken.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// The next handshake that succeeded.

@@ -1,141 +1,21 @@
-//! Commands and queries of a running session: breakers, drain, maintenance, statistics, backend tests.
+//! Maintenance: routes that show a page instead of being served, and the way in and out of it.
+//!
+//! A request is accepted at once; its outcome waits for a page or for backends to answer, and is settled by a command of
+//! the server's own. A newer request for some of the same routes takes the place of an older one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::domain::{
-    BackendUrl, Catalog, Change, Drain, Error, Event, Head, Kind, MaintenanceEntry, PageUrl, PathPrefix, Pending,
-    PendingKind, Route, RouteId, Session, SessionId, SessionKey, Span, Subject, Target, Ticket, Time,
+    Catalog, Change, Error, Event, Kind, MaintenanceEntry, PageUrl, PathPrefix, Pending, PendingKind, RouteId, Session,
+    SessionId, SessionKey, Subject, Target, Ticket,
 };
 
-use super::calls::{Answer, Context, Decided, Decision, Notice, Reply};
-use super::places::resolve;
-use super::ports::Traffic;
-use super::routes::no_route;
-use super::views::{BreakerView, DrainView, MaintenanceView, StatsView};
-
-pub use super::places::Place;
-
-fn with_head(session: &Session, change: impl FnOnce(&mut Head)) -> Change {
-    let mut head = Head::clone(&session.head);
-    change(&mut head);
-    Change::Head(session.key, Arc::new(head))
-}
-
-fn active_route(session: &Session, id: RouteId) -> Result<&Arc<Route>, Error> {
-    session.active.routes.get(&id).ok_or_else(|| match session.route(id) {
-        Some(_) => Error::new(Kind::Refused, format!("route {id} is staged, not active yet; CONFIG_APPLY first")),
-        None => no_route(id),
-    })
-}
-
-/// Closes a route's circuit breaker.
-#[derive(Clone, Debug)]
-pub struct CircuitBreakerReset {
-    /// The session.
-    pub session: SessionId,
-    /// The route.
-    pub id: RouteId,
-}
-
-impl CircuitBreakerReset {
-    pub(super) fn session(&self) -> Option<&SessionId> {
-        Some(&self.session)
-    }
-
-    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
-        let session = catalog.session(self.session.reveal())?;
-        active_route(session, self.id)?;
-        let breakers = &session.active.breakers;
-        if !breakers.contains_key(&Target::Route(self.id)) && !breakers.contains_key(&Target::All) {
-            return Err(Error::new(Kind::Refused, format!("no circuit breaker on {}", self.id)));
-        }
-        let mut decided = Decided::new(Reply::Done, Vec::new());
-        decided.notices.push(Notice::ResetBreaker(session.key, self.id));
-        Ok(decided)
-    }
-}
-
-/// Asks for the state of a route's circuit breaker.
-#[derive(Clone, Debug)]
-pub struct CircuitBreakerStatus {
-    /// The session.
-    pub session: SessionId,
-    /// The route.
-    pub id: RouteId,
-}
-
-impl CircuitBreakerStatus {
-    pub(super) fn answer(&self, session: &Session, traffic: &dyn Traffic) -> Result<BreakerView, Error> {
-        active_route(session, self.id)?;
-        Ok(BreakerView {
-            numbers: traffic.breaker(session.key, self.id),
-            in_maintenance: session.head.maintenance.of(self.id).is_some(),
-            draining: session.head.drain.is_some(),
-        })
-    }
-}
-
-/// Begins to drain a session, anew if it is draining.
-#[derive(Clone, Debug)]
-pub struct DrainStart {
-    /// Whose.
-    pub subject: Subject,
-    /// How long it takes.
-    pub span: Span,
-}
-
-impl DrainStart {
-    pub(super) fn session(&self) -> Option<&SessionId> {
-        self.subject.session()
-    }
-
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
-        let session = catalog.subject(&self.subject)?;
-        let drain = Drain { started: context.now, span: self.span };
-        let change = with_head(session, |head| head.drain = Some(drain));
-        let decided = Decided::new(Reply::DrainUntil(drain.ends()), vec![change]);
-        Ok(decided.telling(session.key, Event::DrainStarted { until: drain.ends() }))
-    }
-}
-
-fn no_drain() -> Error {
-    Error::new(Kind::Refused, "no drain in progress")
-}
-
-/// Takes a drain back, running or complete.
-#[derive(Clone, Debug)]
-pub struct DrainCancel {
-    /// Whose.
-    pub subject: Subject,
-}
-
-impl DrainCancel {
-    pub(super) fn session(&self) -> Option<&SessionId> {
-        self.subject.session()
-    }
-
-    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
-        let session = catalog.subject(&self.subject)?;
-        session.head.drain.ok_or_else(no_drain)?;
-        let change = with_head(session, |head| head.drain = None);
-        Ok(Decided::new(Reply::Done, vec![change]).telling(session.key, Event::DrainCancelled))
-    }
-}
-
-/// Answers `DRAIN_STATUS`.
-pub(super) fn drain_status(session: &Session, now: Time, traffic: &dyn Traffic) -> Result<DrainView, Error> {
-    let drain = session.head.drain.ok_or_else(no_drain)?;
-    Ok(DrainView {
-        active: true,
-        started_at: drain.started,
-        duration_seconds: drain.span.millis().div_ceil(1000),
-        elapsed_seconds: now.since(drain.started).min(drain.span).millis() / 1000,
-        remaining_seconds: drain.remaining(now).millis().div_ceil(1000),
-        traffic_percent: drain.traffic_percent(now),
-        in_flight: traffic.in_flight(session.key),
-    })
-}
+use super::super::calls::{Context, Decided, Decision, Reply};
+use super::super::ports::Trust;
+use super::super::views::MaintenanceView;
+use super::places::{Place, resolve};
+use super::with_head;
 
 /// A maintenance request that was accepted: what is still to be seen before its outcome is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,7 +27,7 @@ pub struct Verification {
     /// Its direction.
     pub kind: PendingKind,
     /// All of these must answer.
-    pub pages: Vec<PageUrl>,
+    pub pages: Vec<(PageUrl, Trust)>,
 }
 
 /// Accepts a request that waits; an older one for some of the same routes is cancelled.
@@ -156,7 +36,7 @@ fn accept(
     session: &Session,
     kind: PendingKind,
     targets: Vec<Target>,
-    pages: Vec<PageUrl>,
+    pages: Vec<(PageUrl, Trust)>,
 ) -> Decided {
     let ticket = catalog.next_ticket();
     let verification = Verification { key: session.key, ticket, kind, pages };
@@ -185,7 +65,7 @@ fn failed(decided: Decided, session: &Session, pending: &Pending, reason: &'stat
 }
 
 /// Why nothing came of a request that waited until time was up.
-pub(super) fn timed_out(kind: PendingKind) -> &'static str {
+pub(in crate::registry) fn timed_out(kind: PendingKind) -> &'static str {
     match kind {
         PendingKind::Enter => "timeout waiting for maintenance page to become reachable",
         PendingKind::Exit => "timeout waiting for backend to become reachable",
@@ -209,15 +89,16 @@ pub struct MaintEnter {
 }
 
 impl MaintEnter {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(in crate::registry) fn session(&self) -> Option<&SessionId> {
         self.subject.session()
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(in crate::registry) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         let targets = resolve(session, &self.places)?;
-        let pages = self.page.clone().into_iter().collect();
+        // What is shown later is got in the same way.
+        let pages = self.page.clone().map(|page| (page, Trust::Required)).into_iter().collect();
         let mut decided = accept(catalog, session, PendingKind::Enter, targets.clone(), pages);
         let entry = MaintenanceEntry { page: self.page.clone(), entered: context.now };
         decided.changes.push(with_head(session, |head| {
@@ -246,11 +127,11 @@ pub struct MaintExit {
 }
 
 impl MaintExit {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(in crate::registry) fn session(&self) -> Option<&SessionId> {
         self.subject.session()
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(in crate::registry) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         let targets = resolve(session, &self.places)?;
@@ -260,7 +141,7 @@ impl MaintExit {
 }
 
 /// The backends of the active routes in maintenance that are concerned, each once.
-fn backends(session: &Session, targets: &[Target]) -> Vec<PageUrl> {
+fn backends(session: &Session, targets: &[Target]) -> Vec<(PageUrl, Trust)> {
     let concerned = |id: &RouteId| targets.contains(&Target::All) || targets.contains(&Target::Route(*id));
     let waiting = |id: &RouteId| concerned(id) && session.head.maintenance.of(*id).is_some();
     let routes = session.active.routes.iter().filter(|(id, _)| waiting(id));
@@ -268,10 +149,18 @@ fn backends(session: &Session, targets: &[Target]) -> Vec<PageUrl> {
     routes
         .map(|(id, route)| {
             let path = session.active.health.get(id).map_or_else(PathPrefix::root, |check| check.path.clone());
-            PageUrl::of_backend(&route.backend, &path)
+            (PageUrl::of_backend(&route.backend, &path), *id)
         })
-        .filter(|page| seen.insert(page.as_str().to_owned()))
+        // Routes that are to be asked alike and trust alike need to be asked once.
+        .filter(|(page, id)| seen.insert((page.as_str().to_owned(), tls_verify(session, *id))))
+        .map(|(page, id)| (page, Trust::AsRoute(session.key, id)))
         .collect()
+}
+
+/// What the session says of certificates for a route, if anything.
+fn tls_verify(session: &Session, id: RouteId) -> Option<Arc<str>> {
+    let said = |target| session.active.options_for(target).find(|(key, _)| key.as_str() == "tls_verify");
+    said(Target::Route(id)).or_else(|| said(Target::All)).map(|(_, value)| Arc::clone(value))
 }
 
 /// A maintenance request has its outcome.
@@ -286,11 +175,11 @@ pub struct SettleMaintenance {
 }
 
 impl SettleMaintenance {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(in crate::registry) fn session(&self) -> Option<&SessionId> {
         None
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(in crate::registry) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
         let session = catalog.by_key(self.key).ok_or(Error::invalid_session())?;
         let pending = session.pending.iter().find(|pending| pending.ticket == self.ticket).ok_or_else(cancelled)?;
         let settled = Change::Settle(session.key, self.ticket);
@@ -309,12 +198,12 @@ impl SettleMaintenance {
 }
 
 /// What the one who waits for a cancelled request hears.
-pub(super) fn cancelled() -> Error {
+pub(in crate::registry) fn cancelled() -> Error {
     Error::new(Kind::Conflict, CANCELLED)
 }
 
 /// Answers `MAINT_STATUS`.
-pub(super) fn maintenance_status(session: &Session) -> MaintenanceView {
+pub(in crate::registry) fn maintenance_status(session: &Session) -> MaintenanceView {
     let maintenance = &session.head.maintenance;
     let first = maintenance.first();
     MaintenanceView {
@@ -324,32 +213,4 @@ pub(super) fn maintenance_status(session: &Session) -> MaintenanceView {
             .map_or_else(String::new, |page| page.as_str().to_owned()),
         entered_at: first.map(|entry| entry.entered),
     }
-}
-
-/// Asks for the statistics of one route or of all.
-#[derive(Clone, Debug)]
-pub struct StatsGet {
-    /// The session.
-    pub session: SessionId,
-    /// Which routes.
-    pub target: Target,
-}
-
-impl StatsGet {
-    pub(super) fn answer(&self, session: &Session, traffic: &dyn Traffic) -> Result<Answer, Error> {
-        let of = |id| StatsView { route_id: id, numbers: traffic.numbers(session.key, id) };
-        match self.target {
-            Target::Route(id) => active_route(session, id).map(|_| Answer::RouteStats(Box::new(of(id)))),
-            Target::All => Ok(Answer::Stats(session.active.routes.keys().copied().map(of).collect())),
-        }
-    }
-}
-
-/// Asks whether a backend answers.
-#[derive(Clone, Debug)]
-pub struct BackendTest {
-    /// The session.
-    pub session: SessionId,
-    /// The backend.
-    pub backend: BackendUrl,
 }
