@@ -10,6 +10,7 @@ mod names;
 mod pages;
 mod policy;
 mod proxying;
+mod rest;
 mod server;
 mod session;
 mod statistics;
