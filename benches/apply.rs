@@ -14,7 +14,7 @@ use signalbox::registry::routes::{NewRoute, RouteAdd};
 use signalbox::registry::sessions::Register;
 use signalbox::registry::views::{BreakerNumbers, RouteNumbers};
 use signalbox::registry::{
-    self, Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, Traffic,
+    self, Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, Traffic, Trust,
 };
 use signalbox::traffic::{Defaults, Table};
 use tokio::runtime::{Builder, Runtime};
@@ -143,7 +143,7 @@ impl Traffic for Nobody {
         0
     }
 
-    fn get<'a>(&'a self, _: &'a PageUrl, _: Span) -> Boxed<'a, Result<Fetched, String>> {
+    fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
         Box::pin(async { Err("nobody answers".to_owned()) })
     }
 }

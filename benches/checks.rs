@@ -36,7 +36,10 @@ fn measure(routes: u32, interval: u32, secs: u32) {
     let mut port = String::new();
     said.read_line(&mut port).expect("the port");
     let table = world(routes, interval, port.trim());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+    // As many as the server has for all but requests.
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().clamp(2, 4) - 1);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = runtime.expect("threads");
     runtime.block_on(async {
         let lifecycle = Lifecycle::new();
         let checker = Checker {

@@ -23,10 +23,10 @@ use crate::domain::{Catalog, Change, Event, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
 use crate::registry::observe::Observe;
 use crate::registry::views::{BreakerNumbers, RouteNumbers};
-use crate::registry::{self, Boxed, Command, Fetched, Publish, Registry, Traffic};
+use crate::registry::{self, Boxed, Command, Fetched, Publish, Registry, Traffic, Trust};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
-use crate::{api, chance, grpc, pipe, proxy, rest};
+use crate::{api, chance, grpc, pipe, proxy, rest, tls};
 
 /// How long requests in flight may take once the server is to stop.
 const GRACE: Duration = Duration::from_secs(30);
@@ -72,12 +72,19 @@ struct Server {
     store_url: String,
     pipe_address: SocketAddr,
     api_address: SocketAddr,
+    secure: Secure,
     registry: Registry,
     proxy: proxy::Proxy,
     /// The pipe's listener and connections.
     doors: Lifecycle,
     /// The writer, which must outlive the doors.
     core: Lifecycle,
+}
+
+/// Which doors speak TLS.
+struct Secure {
+    pipe: bool,
+    api: bool,
 }
 
 impl Server {
@@ -91,6 +98,9 @@ impl Server {
             .map_err(|error| taken("gRPC and REST", config.api.listen, "api.listen", "--api-listen", &error))?;
         let api_address = api_listener.local_addr()?;
         let proxy_settings = proxy_settings(&config)?;
+        let pipe_tls = acceptor(config.pipe.tls.as_ref(), &[])?;
+        let api_tls = acceptor(config.api.tls.as_ref(), &api::PROTOCOLS)?;
+        let secure = Secure { pipe: pipe_tls.is_some(), api: api_tls.is_some() };
         let bound = proxy::Proxy::bind(&proxy_settings)
             .map_err(|error| taken("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
 
@@ -124,11 +134,12 @@ impl Server {
         doors.spawn("checker", checker.run(doors.stopping().clone()));
         doors.spawn("upkeep", keeper.run(doors.stopping().clone()));
         let proxy = bound.start(table, reports, upkeep).context("cannot start the proxy's threads")?;
-        let pipe = pipe::serve(pipe_listener, registry.clone(), pipe_settings(&config), doors.clone(), chance::bits);
+        let pipe =
+            pipe::serve(pipe_listener, pipe_tls, registry.clone(), pipe_settings(&config), doors.clone(), chance::bits);
         doors.spawn("pipe", pipe);
         let typed = typed_doors(&registry, &config, &doors);
-        doors.spawn("API", api::serve(api_listener, typed, config.api.connections_max, doors.clone()));
-        Ok(Self { store_url: config.store_url, pipe_address, api_address, registry, proxy, doors, core })
+        doors.spawn("API", api::serve(api_listener, api_tls, typed, config.api.connections_max, doors.clone()));
+        Ok(Self { store_url: config.store_url, pipe_address, api_address, secure, registry, proxy, doors, core })
     }
 
     /// Says where everything is, and what to type first.
@@ -138,11 +149,11 @@ impl Server {
         let page = format!(
             "Signalbox {version}
   pipe   {pipe}   services register here
-  api    {api}   gRPC and REST, pages about them at http://{api}/docs
+  api    {api}   gRPC and REST, pages about them at {scheme}://{api}/docs
   proxy  {proxy}   HTTP requests come in here
   store  {store}   {sessions} sessions, {routes} routes
 
-Try it: serve something with `python3 -m http.server 3000`, then type into `nc {host} {port}`:
+Try it: serve something with `python3 -m http.server 3000`, then type into `{nc}`:
   REGISTER|shop|shop-1|9001|{{}}
   ROUTE_ADD|SESSION_ID_FROM_THE_ACK|shop.example|/|http://127.0.0.1:3000|0
   CONFIG_APPLY|SESSION_ID_FROM_THE_ACK
@@ -150,8 +161,12 @@ and ask for it with `curl -H 'Host: shop.example' http://{proxy}/`",
             version = env!("CARGO_PKG_VERSION"),
             api = self.api_address,
             store = self.store_url,
-            host = pipe.ip(),
-            port = pipe.port(),
+            scheme = if self.secure.api { "https" } else { "http" },
+            nc = if self.secure.pipe {
+                format!("openssl s_client -quiet -connect {pipe}")
+            } else {
+                format!("nc {} {}", pipe.ip(), pipe.port())
+            },
         );
         // Nobody may be reading; the server runs all the same.
         let _ = writeln!(std::io::stdout(), "{page}");
@@ -217,6 +232,10 @@ fn backend_tls(ca: Option<&Path>) -> anyhow::Result<proxy::Tls> {
     let told = || format!("backends.ca: {} cannot be used", path.display());
     let pem = std::fs::read(path).with_context(told)?;
     proxy::Tls::trusting(&pem).map_err(|why| anyhow!(why)).with_context(told)
+}
+
+fn acceptor(files: Option<&tls::Files>, protocols: &[&str]) -> anyhow::Result<Option<tls::Acceptor>> {
+    files.map(|files| tls::Acceptor::load(files, protocols)).transpose().map_err(anyhow::Error::from)
 }
 
 fn pipe_settings(config: &Config) -> pipe::Settings {
@@ -319,11 +338,25 @@ impl Traffic for Observed {
         self.table.load().in_flight(session)
     }
 
-    fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span) -> Boxed<'a, Result<Fetched, String>> {
+    fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span, trust: Trust) -> Boxed<'a, Result<Fetched, String>> {
+        let trust = self.trust(trust);
         Box::pin(async move {
-            let fetched = self.prober.get(page, timeout, proxy::Trust::Reported).await?;
+            let fetched = self.prober.get(page, timeout, trust).await?;
             Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: fetched.tls_valid })
         })
+    }
+}
+
+impl Observed {
+    fn trust(&self, trust: Trust) -> proxy::Trust {
+        let (session, route) = match trust {
+            Trust::Required => return proxy::Trust::Required,
+            Trust::Reported => return proxy::Trust::Reported,
+            Trust::AsRoute(session, route) => (session, route),
+        };
+        let table = self.table.load();
+        let waived = table.endpoint(session, route).is_some_and(|endpoint| !endpoint.options().tls_verify);
+        if waived { proxy::Trust::Waived } else { proxy::Trust::Required }
     }
 }
 

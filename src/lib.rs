@@ -19,4 +19,5 @@ pub mod registry;
 pub mod rest;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod traffic;

@@ -15,7 +15,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("store", &["domain", "registry"], &["sqlx", "serde", "serde_json", "tracing", "http"]),
     (
         "pipe",
-        &["domain", "registry", "clock", "lifecycle"],
+        &["domain", "registry", "clock", "lifecycle", "tls"],
         &["tokio", "serde", "serde_json", "tracing", "socket2", "flate2"],
     ),
     (
@@ -75,11 +75,12 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("access", &["domain"], &[]),
-    ("api", &["access", "lifecycle"], &["tokio", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"]),
+    ("api", &["access", "lifecycle", "tls"], &["tokio", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"]),
     ("chance", &[], &[]),
     ("clock", &["domain"], &[]),
     ("lifecycle", &[], &["tokio", "tracing"]),
-    ("config", &["domain", "registry"], &["clap", "toml", "serde", "ipnet", "tracing_subscriber"]),
+    ("tls", &["clock"], &["tokio", "rustls", "tokio_rustls", "tracing"]),
+    ("config", &["domain", "registry", "tls"], &["clap", "toml", "serde", "ipnet", "tracing_subscriber"]),
     ("telemetry", &["config"], &["tracing_subscriber"]),
 ];
 

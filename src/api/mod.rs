@@ -22,10 +22,12 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use crate::access::Peer;
 use crate::lifecycle::Lifecycle;
+use crate::tls::Acceptor;
 
 /// From the first byte of a head, or the end of the answer before, to its last byte.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
@@ -56,10 +58,20 @@ pub struct Doors {
     pub rest: Router,
 }
 
-/// Accepts connections until `lifecycle` is stopping, and serves each as a task of it, `connections_max` at once.
+/// What is spoken inside TLS (RFC 7301), the best first.
+pub const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
+
+/// Accepts connections until `lifecycle` is stopping, and serves each as a task of it, `connections_max` at once. With `tls`, hands
+/// are shaken first; it should speak [`PROTOCOLS`].
 ///
 /// Whoever stops the server calls [`crate::registry::Registry::tell_shutdown`] first, which ends streams of events.
-pub async fn serve(listener: TcpListener, doors: Doors, connections_max: usize, lifecycle: Lifecycle) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Acceptor>,
+    doors: Doors,
+    connections_max: usize,
+    lifecycle: Lifecycle,
+) {
     let places = Arc::new(Semaphore::new(connections_max));
     let server = Arc::new(builder(&lifecycle));
     let stopping = lifecycle.stopping().clone();
@@ -74,14 +86,16 @@ pub async fn serve(listener: TcpListener, doors: Doors, connections_max: usize, 
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             tracing::warn!(%peer, limit = connections_max, "too many API connections");
-            refuse(&stream);
+            if tls.is_none() {
+                refuse(&stream);
+            }
             continue;
         };
         let (server, requests) = (Arc::clone(&server), Requests { doors: doors.clone(), peer: Peer(peer) });
-        let stopping = stopping.clone();
+        let (stopping, tls) = (stopping.clone(), tls.clone());
         lifecycle.spawn_one("API connection", async move {
             if prepare(&stream).is_ok() {
-                carry(&server, stream, requests, stopping.cancelled()).await;
+                begin(tls, &server, stream, requests, &stopping).await;
             }
             drop(place);
         });
@@ -96,6 +110,24 @@ fn refuse(stream: &TcpStream) {
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+/// Shakes hands, where TLS is spoken, and serves the connection.
+async fn begin(
+    tls: Option<Acceptor>,
+    server: &auto::Builder<Tasks>,
+    stream: TcpStream,
+    requests: Requests,
+    stopping: &CancellationToken,
+) {
+    let Some(tls) = tls else { return carry(server, stream, requests, stopping.cancelled()).await };
+    let peer = requests.peer.0;
+    match stopping.run_until_cancelled(tls.accept(stream)).await {
+        // Boxed: a plain connection has no room for it.
+        Some(Ok(stream)) => Box::pin(carry(server, stream, requests, stopping.cancelled())).await,
+        Some(Err(error)) => tracing::debug!(%peer, %error, "an API connection came to no TLS"),
+        None => {}
+    }
 }
 
 fn builder(lifecycle: &Lifecycle) -> auto::Builder<Tasks> {

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 
 use crate::domain::{HeaderKey, Options, Secret, Span};
 use crate::registry::{Grant, Grants};
+use crate::tls::Files;
 
 pub use sections::{LogFormat, Unmatched};
 
@@ -93,6 +94,8 @@ pub struct Pipe {
     pub idle_timeout: Span,
     /// Connections at once.
     pub connections_max: usize,
+    /// What it shows, if it speaks TLS.
+    pub tls: Option<Files>,
 }
 
 /// The API port.
@@ -108,6 +111,8 @@ pub struct Api {
     pub connections_max: usize,
     /// Origins whose pages may call it from a browser.
     pub cors: Vec<String>,
+    /// What it shows, if it speaks TLS.
+    pub tls: Option<Files>,
 }
 
 /// The proxy.
@@ -175,7 +180,7 @@ impl Sections {
             limits.streams_max = most.0;
         }
         let config = Config {
-            pipe: self.pipe.complete(),
+            pipe: self.pipe.complete()?,
             api: self.api.complete()?,
             proxy: self.proxy.complete(),
             grants: grants(self.tokens)?,
@@ -252,6 +257,7 @@ impl ApiSection {
             operator_tokens,
             max_body: self.max_body.map_or(1024 * 1024, |size| size.0),
             connections_max: self.connections_max.map_or(12_000, |count| count.0),
+            tls: tls("api", self.cert, self.key, self.client_ca)?,
             cors: self.cors.unwrap_or_default().into_iter().map(|origin| origin.0).collect(),
         })
     }
@@ -279,16 +285,33 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
+/// The files for a door's TLS; none are named, or certificate and key both.
+fn tls(
+    section: &'static str,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
+) -> anyhow::Result<Option<Files>> {
+    match (cert, key, client_ca) {
+        (None, None, None) => Ok(None),
+        (Some(cert), Some(key), client_ca) => Ok(Some(Files { section, cert, key, client_ca })),
+        (Some(_), None, _) => bail!("{section}.cert is set and {section}.key is not; TLS needs both"),
+        (None, Some(_), _) => bail!("{section}.key is set and {section}.cert is not; TLS needs both"),
+        (None, None, Some(_)) => bail!("{section}.client_ca needs {section}.cert and {section}.key"),
+    }
+}
+
 impl PipeSection {
-    fn complete(self) -> Pipe {
-        Pipe {
+    fn complete(self) -> anyhow::Result<Pipe> {
+        Ok(Pipe {
             listen: self.listen.map_or(loopback(8181), |address| address.0),
             max_line: self.max_line.map_or(1024 * 1024, |size| size.0),
             max_reply: self.max_reply.map_or(64 * 1024, |size| size.0),
             line_timeout: self.line_timeout.map_or(Span::from_secs(30), |span| span.0),
             idle_timeout: self.idle_timeout.map_or(Span::from_secs(5 * 60), |span| span.0),
             connections_max: self.connections_max.map_or(10_000, |count| count.0),
-        }
+            tls: tls("pipe", self.cert, self.key, self.client_ca)?,
+        })
     }
 }
 

@@ -71,6 +71,15 @@ sections! {
         /// Connections at once [default: 10000]
         #[arg(id = "pipe-connections-max", long = "pipe-connections-max", env = "SIGNALBOX_PIPE_CONNECTIONS_MAX", value_name = "COUNT")]
         connections_max: Count,
+        /// The door's certificate and those it was signed with, as PEM; TLS is spoken then [default: none]
+        #[arg(id = "pipe-cert", long = "pipe-cert", env = "SIGNALBOX_PIPE_CERT", value_name = "FILE")]
+        cert: PathBuf,
+        /// The certificate's private key, as PEM
+        #[arg(id = "pipe-key", long = "pipe-key", env = "SIGNALBOX_PIPE_KEY", value_name = "FILE")]
+        key: PathBuf,
+        /// Clients need a certificate of one of the authorities in this file, as PEM [default: they need none]
+        #[arg(id = "pipe-client-ca", long = "pipe-client-ca", env = "SIGNALBOX_PIPE_CLIENT_CA", value_name = "FILE")]
+        client_ca: PathBuf,
     }
     ApiSection {
         /// Where gRPC and REST are spoken [default: 127.0.0.1:8182]
@@ -97,6 +106,15 @@ sections! {
         /// Origins whose pages may call the API from a browser [default: none]
         #[arg(id = "api-cors", long = "api-cors", env = "SIGNALBOX_API_CORS", value_name = "ORIGINS", value_delimiter = ',')]
         cors: Vec<Origin>,
+        /// The door's certificate and those it was signed with, as PEM; TLS is spoken then [default: none]
+        #[arg(id = "api-cert", long = "api-cert", env = "SIGNALBOX_API_CERT", value_name = "FILE")]
+        cert: PathBuf,
+        /// The certificate's private key, as PEM
+        #[arg(id = "api-key", long = "api-key", env = "SIGNALBOX_API_KEY", value_name = "FILE")]
+        key: PathBuf,
+        /// Clients need a certificate of one of the authorities in this file, as PEM [default: they need none]
+        #[arg(id = "api-client-ca", long = "api-client-ca", env = "SIGNALBOX_API_CLIENT_CA", value_name = "FILE")]
+        client_ca: PathBuf,
     }
     ProxySection {
         /// Where HTTP requests come in [default: 127.0.0.1:8080]

@@ -2,6 +2,7 @@
 //!
 //! The one list of option keys: a key that [`Options::set`] does not know means nothing anywhere.
 
+use super::settings::check_interval;
 use super::{Error, PathPrefix, Span};
 
 /// How a pool's members share its requests.
@@ -91,7 +92,7 @@ impl Options {
             "timeout" => self.timeout = Span::parse(value)?,
             "connect_timeout" => self.connect_timeout = Span::parse(value)?,
             "health_check_path" => self.health_check_path = PathPrefix::parse(value)?,
-            "health_check_interval" => self.health_check_interval = Span::parse(value)?,
+            "health_check_interval" => self.health_check_interval = check_interval("value", Span::parse(value)?)?,
             "health_check_timeout" => self.health_check_timeout = Span::parse(value)?,
             "compression" => self.compression = truth(value)?,
             "websocket" => self.websocket = truth(value)?,
@@ -168,6 +169,7 @@ mod tests {
         let bad = [
             ("timeout", "0"),
             ("timeout", "soon"),
+            ("health_check_interval", "99ms"),
             ("compression", "maybe"),
             ("max_body_size", "0"),
             ("max_body_size", "10X"),

@@ -113,6 +113,35 @@ pub struct HealthCheck {
     pub timeout: Span,
 }
 
+impl HealthCheck {
+    /// The shortest interval: at ten checks a second a failure is known after a third of one, and what they cost is still bounded.
+    pub const INTERVAL_MIN: Span = Span::from_millis(100);
+
+    /// Looks whether its interval is long enough and its timeout not nothing.
+    ///
+    /// # Errors
+    /// `Invalid` if not.
+    pub fn bounded(&self) -> Result<(), Error> {
+        check_interval("interval", self.interval)?;
+        if self.timeout.millis() == 0 {
+            return Err(Error::invalid("timeout", "is zero; at least 1ms is needed"));
+        }
+        Ok(())
+    }
+}
+
+/// An interval between health checks that is long enough.
+///
+/// # Errors
+/// `Invalid` below [`HealthCheck::INTERVAL_MIN`].
+pub(super) fn check_interval(field: &'static str, interval: Span) -> Result<Span, Error> {
+    if interval >= HealthCheck::INTERVAL_MIN {
+        return Ok(interval);
+    }
+    let least = HealthCheck::INTERVAL_MIN;
+    Err(Error::invalid(field, format!("{interval} between health checks is too short; at least {least} is needed")))
+}
+
 /// `requests` in each `window` from one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {

@@ -6,7 +6,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -104,10 +104,10 @@ impl HttpBody for Timed {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
-            return Poll::Ready(frame);
+        // The deadline first: a stream that always has more to say would never come to it.
+        if this.deadline.as_mut().poll(context).is_pending() {
+            return Pin::new(body).poll_frame(context);
         }
-        ready!(this.deadline.as_mut().poll(context));
         this.body = None;
         let mut trailers = HeaderMap::new();
         match exceeded().add_header(&mut trailers) {
@@ -123,7 +123,58 @@ impl HttpBody for Timed {
 
 #[cfg(test)]
 mod tests {
+    use axum::routing::post;
+    use futures_util::stream;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
     use super::*;
+
+    async fn answered(timeout: &str, handler: axum::routing::MethodRouter) -> Response {
+        let router = axum::Router::new().route("/x", handler).layer(axum::middleware::from_fn(attend));
+        let request = http::Request::post("/x").header("grpc-timeout", timeout).body(Body::empty()).unwrap();
+        router.oneshot(request).await.unwrap()
+    }
+
+    async fn faulty() -> Response {
+        panic!("a fault")
+    }
+
+    async fn forever() -> Response {
+        std::future::pending().await
+    }
+
+    /// Has more to say whenever it is asked, and a moment passes.
+    async fn chatty() -> Response {
+        let frames = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(b"x")), ()))
+        });
+        Response::new(Body::from_stream(frames))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_ends_its_own_call_and_says_no_more_than_that() {
+        let response = answered("1S", post(faulty)).await;
+        assert_eq!(response.headers()["grpc-status"], "13");
+        assert_eq!(response.headers()["grpc-message"], "a%20fault%20of%20the%20server's%20own");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_ends_what_is_not_answered_and_what_never_ends() {
+        assert_eq!(answered("1H", post(forever)).await.headers()["grpc-status"], "4");
+        let mut body = answered("1S", post(chatty)).await.into_body();
+        let mut count = 0;
+        let last = loop {
+            let frame = body.frame().await.unwrap().unwrap();
+            match frame.into_trailers() {
+                Ok(trailers) => break trailers,
+                Err(_) => count += 1,
+            }
+        };
+        assert_eq!((last["grpc-status"].to_str().unwrap(), count > 0), ("4", true));
+        assert!(body.frame().await.is_none() && body.is_end_stream());
+    }
 
     #[test]
     fn a_timeout_is_digits_and_a_unit() {

@@ -1,4 +1,4 @@
-//! The pipe: the line protocol over TCP, one of the registry's doors.
+//! The pipe: the line protocol over TCP or TLS, one of the registry's doors.
 //!
 //! A line's life: `line` cuts it out of the bytes → `parse` makes a call of it → `turn` has the registry
 //! decide or answer → `render` appends the reply → one write for all that was read at once.
@@ -13,17 +13,19 @@ mod render;
 mod tests;
 mod turn;
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::lifecycle::Lifecycle;
 use crate::registry::Registry;
+use crate::tls::Acceptor;
 
 use connection::Connection;
 pub use parse::verbs;
@@ -71,17 +73,19 @@ const PROBE: Duration = Duration::from_secs(10);
 
 /// Accepts connections until `lifecycle` is stopping, and runs each as a task of it.
 ///
-/// `nonce` gives 128 bits that nobody can guess; a session id is made of each.
+/// With `tls`, hands are shaken first. `nonce` gives 128 bits that nobody can guess; a session id is made of each.
 /// Whoever stops the server calls [`Registry::tell_shutdown`] first: a connection that learns of the
 /// stop writes what it has to tell, and closes.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Acceptor>,
     registry: Registry,
     settings: Settings,
     lifecycle: Lifecycle,
     nonce: fn() -> u128,
 ) {
     let door = Door { registry, settings, lifecycle, nonce };
+    let tls = tls.as_ref();
     let places = Arc::new(Semaphore::new(settings.connections_max));
     let refused = Arc::new(Semaphore::new(REFUSED_MAX));
     let stopping = door.lifecycle.stopping().clone();
@@ -95,13 +99,14 @@ pub async fn serve(
             }
         };
         match Arc::clone(&places).try_acquire_owned() {
-            Ok(place) => door.admit(stream, peer, place),
-            Err(_) => door.refuse(stream, peer, &refused),
+            Ok(place) => door.admit(stream, tls, peer, place),
+            Err(_) => door.refuse(stream, tls, peer, &refused),
         }
     }
 }
 
 /// What every connection shares.
+#[derive(Clone)]
 struct Door {
     registry: Registry,
     settings: Settings,
@@ -110,31 +115,59 @@ struct Door {
 }
 
 impl Door {
-    fn admit(&self, stream: TcpStream, peer: SocketAddr, place: impl Send + 'static) {
+    fn admit(&self, stream: TcpStream, tls: Option<&Acceptor>, peer: SocketAddr, place: impl Send + 'static) {
         if let Err(error) = prepare(&stream) {
             tracing::debug!(%peer, %error, "a pipe connection ended before it began");
             return;
         }
-        tracing::debug!(%peer, "a pipe connection began");
-        let connection =
-            Connection::new(stream, self.registry.clone(), self.settings, self.lifecycle.clone(), self.nonce);
+        // Two tasks in the source, so that a plain connection's has no room for TLS in it.
+        let Some(tls) = tls.cloned() else {
+            let talk = self.talk(stream, peer);
+            return self.lifecycle.spawn_one("pipe connection", async move {
+                talk.await;
+                drop(place);
+            });
+        };
+        let door = self.clone();
         self.lifecycle.spawn_one("pipe connection", async move {
-            let end = connection.run().await;
-            tracing::debug!(%peer, end, "a pipe connection ended");
+            match door.lifecycle.stopping().run_until_cancelled(tls.accept(stream)).await {
+                Some(Ok(stream)) => door.talk(stream, peer).await,
+                Some(Err(error)) => tracing::debug!(%peer, %error, "a pipe connection came to no TLS"),
+                None => {}
+            }
             drop(place);
         });
     }
 
+    fn talk<S>(&self, stream: S, peer: SocketAddr) -> impl Future<Output = ()> + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        tracing::debug!(%peer, "a pipe connection began");
+        let connection =
+            Connection::new(stream, self.registry.clone(), self.settings, self.lifecycle.clone(), self.nonce);
+        async move {
+            let end = connection.run().await;
+            tracing::debug!(%peer, end, "a pipe connection ended");
+        }
+    }
+
     /// Says why, and waits for the client to have read it: closing at once would take the words back (RFC 9293 §3.6.1).
-    fn refuse(&self, stream: TcpStream, peer: SocketAddr, refused: &Arc<Semaphore>) {
+    fn refuse(&self, stream: TcpStream, tls: Option<&Acceptor>, peer: SocketAddr, refused: &Arc<Semaphore>) {
         let limit = self.settings.connections_max;
         tracing::warn!(%peer, limit, "too many pipe connections");
         let Ok(place) = Arc::clone(refused).try_acquire_owned() else { return };
+        let (tls, stopping) = (tls.cloned(), self.lifecycle.stopping().clone());
         self.lifecycle.spawn_one("pipe refusal", async move {
             let words = format!("ERROR|too many connections (limit {limit}); try again later\n");
-            if let Ok(mut stream) = say(stream, &words) {
-                connection::linger(&mut stream).await;
-            }
+            let said = async {
+                match tls {
+                    None => say(stream, &words).await,
+                    Some(tls) => say(tls.accept(stream).await?, &words).await,
+                }
+            };
+            // Whether or not it could be said, this is the end.
+            let _ = stopping.run_until_cancelled(said).await;
             drop(place);
         });
     }
@@ -146,9 +179,9 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
-/// A few words fit the empty buffer of a new socket without waiting.
-fn say(stream: TcpStream, words: &str) -> io::Result<TcpStream> {
-    let mut stream = stream.into_std()?;
-    stream.write_all(words.as_bytes())?;
-    TcpStream::from_std(stream)
+/// A few words fit the empty buffer of a new connection without waiting.
+async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &str) -> io::Result<()> {
+    stream.write_all(words.as_bytes()).await?;
+    connection::linger(&mut stream).await;
+    Ok(())
 }

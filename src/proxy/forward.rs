@@ -23,7 +23,9 @@ use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::clock;
 use crate::domain::Time;
-use crate::traffic::{Arrival, Draw, Failure, Pool, client_address, is_chunked_alone, names_loop, request_host};
+use crate::traffic::{
+    Arrival, Draw, Failure, Nobody, Pool, client_address, is_chunked_alone, names_loop, request_host,
+};
 
 /// Whose requests they are: one connection.
 pub(super) struct Client {
@@ -81,17 +83,21 @@ async fn carry(
     settle_target(&mut request)?;
     let pool = table.find(&told_host(&request)?, request.uri().path()).ok_or(Refusal::Unmatched)?;
     let address = client_address(request.headers(), &client.arrival, &worker.settings.trusted_proxies);
-    gate::admit(pool, address, began, aside)?;
+    gate::admit(worker, pool, address, began, aside)?;
     worker.budget.borrow_mut().earn();
     let mut errand = Errand::new(client, address, request);
     let mut tried = Tried::default();
     let mut now = clock::at(began);
     loop {
-        let chosen = tried.choose(pool, now, || errand.draw(worker, pool));
-        let place = chosen.map_err(|refusal| aside.refusing(pool, refusal))?;
+        let place = match tried.choose(pool, now, || errand.draw(worker, pool)) {
+            Ok(place) => place,
+            // Who tried was counted then.
+            Err(_) if let Some(failed) = tried.refusal => return Err(failed),
+            Err(nobody) => return Err(aside.refusing(worker, pool, gate::refusal(nobody, now))),
+        };
         // Places are those of members.
         let endpoint = pool.members().get(place).ok_or(Refusal::BadGateway)?;
-        errand.admit(endpoint)?;
+        errand.admit(endpoint).inspect_err(|refusal| gate::count(worker, endpoint, *refusal))?;
         let Some(mut case) = Case::open(worker, endpoint, now) else { continue };
         let account = errand.account(worker, endpoint, began);
         let failed = match Upstream::get(worker, endpoint, errand.needs_fresh()).await {
@@ -129,7 +135,7 @@ struct Tried {
 
 impl Tried {
     /// The next member to try: another one, or else one of which only a connection was dead.
-    fn choose(&mut self, pool: &Pool, now: Time, draw: impl Fn() -> Draw) -> Result<usize, Refusal> {
+    fn choose(&mut self, pool: &Pool, now: Time, draw: impl Fn() -> Draw) -> Result<usize, Nobody> {
         let mut chosen = pool.choose(now, &self.places, &draw);
         if chosen.is_err()
             && let Some(spared) = self.spared.take()
@@ -137,7 +143,7 @@ impl Tried {
             self.places.retain(|place| *place != spared);
             chosen = pool.choose(now, &self.places, &draw);
         }
-        chosen.map_err(|nobody| gate::refusal(nobody, now, self.refusal))
+        chosen
     }
 
     /// Takes down a failure. Whether there can be anybody left to try.

@@ -1,6 +1,7 @@
 //! What a pool asks of every request before one of its members is chosen: maintenance, then the rate limit.
 //!
-//! What it is not: the choice, which is `traffic`'s. What must hold: a pool without either costs a look.
+//! What it is not: the choice, which is `traffic`'s. What must hold: a pool without either costs a look; whoever is refused is
+//! counted once, for the member whose limit it is, else for the oldest.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -8,9 +9,10 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::pages::Refusal;
+use super::worker::Worker;
 use crate::clock;
 use crate::domain::{PageUrl, Time};
-use crate::traffic::{Nobody, Pool, Verdict};
+use crate::traffic::{Endpoint, Nobody, Pool, Verdict};
 
 /// What is said beside an answer or a refusal.
 #[derive(Default)]
@@ -31,19 +33,31 @@ const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Lets a request that came at `came` in, or says why not.
-pub(super) fn admit(pool: &Pool, client: IpAddr, came: Instant, aside: &mut Aside) -> Result<(), Refusal> {
+pub(super) fn admit(
+    worker: &Worker,
+    pool: &Pool,
+    client: IpAddr,
+    came: Instant,
+    aside: &mut Aside,
+) -> Result<(), Refusal> {
     if pool.in_maintenance() {
-        return Err(aside.refusing(pool, Refusal::Maintenance));
+        return Err(aside.refusing(worker, pool, Refusal::Maintenance));
     }
     let Some(limiter) = pool.limiter() else { return Ok(()) };
     let verdict = limiter.check(client, clock::micros_at(came));
     aside.limited = Some(Limited { verdict, policy: limiter.policy().clone() });
-    if verdict.allowed { Ok(()) } else { Err(Refusal::Limited { secs: verdict.next_secs }) }
+    if verdict.allowed {
+        return Ok(());
+    }
+    let refusal = Refusal::Limited { secs: verdict.next_secs };
+    pool.limiting().into_iter().for_each(|member| count(worker, member, refusal));
+    Err(refusal)
 }
 
 impl Aside {
-    /// Takes down the page of a pool that refuses for its maintenance.
-    pub(super) fn refusing(&mut self, pool: &Pool, refusal: Refusal) -> Refusal {
+    /// Counts a request that no member took, and takes down the page of a pool that refuses for its maintenance.
+    pub(super) fn refusing(&mut self, worker: &Worker, pool: &Pool, refusal: Refusal) -> Refusal {
+        pool.members().first().into_iter().for_each(|oldest| count(worker, oldest, refusal));
         if refusal == Refusal::Maintenance {
             self.page = pool.maintenance_page();
         }
@@ -58,15 +72,20 @@ impl Aside {
     }
 }
 
-/// The refusal of a request that no member can take at `now`; `failed` if one has tried.
-pub(super) fn refusal(nobody: Nobody, now: Time, failed: Option<Refusal>) -> Refusal {
-    failed.unwrap_or(match nobody {
+/// Counts a request that was refused for an endpoint and sent to none.
+pub(super) fn count(worker: &Worker, endpoint: &Endpoint, refusal: Refusal) {
+    endpoint.live.refused(worker.id, refusal.status().as_u16());
+}
+
+/// The refusal of a request that no member can take at `now`.
+pub(super) fn refusal(nobody: Nobody, now: Time) -> Refusal {
+    match nobody {
         Nobody::Maintenance => Refusal::Maintenance,
         Nobody::BreakerOpen { retry_at } => Refusal::BreakerOpen { secs: whole_secs(retry_at, now) },
         Nobody::Unhealthy => Refusal::Unhealthy,
         Nobody::Drained => Refusal::Drained,
         Nobody::Tried => Refusal::BadGateway,
-    })
+    }
 }
 
 /// Rounded up, and at least 1.

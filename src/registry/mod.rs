@@ -14,6 +14,7 @@ mod history;
 pub mod observe;
 pub mod operations;
 pub mod oversight;
+mod places;
 mod ports;
 pub mod routes;
 pub mod sessions;
@@ -35,7 +36,7 @@ pub use calls::{Answer, Call, Command, Query, Reply};
 pub use follow::{Follow, Item};
 pub use grants::{Grant, Grants};
 pub use operations::Verification;
-pub use ports::{Boxed, Fetched, Loaded, Publish, Store, StoreError, Traffic};
+pub use ports::{Boxed, Fetched, Loaded, Publish, Store, StoreError, Traffic, Trust};
 pub use watch::{Listener, Outbox, Told};
 pub use writer::{Writer, open};
 
@@ -133,7 +134,7 @@ impl Registry {
             |session: &Session| self.grants.of(&session.head)?.map_or(Ok(()), |grant| grant.reaches(&test.backend));
         self.catalog().session(test.session.reveal()).and_then(|session| allowed(session))?;
         let page = PageUrl::of_backend(&test.backend, &PathPrefix::root());
-        Ok(match self.traffic.get(&page, Span::from_secs(5)).await {
+        Ok(match self.traffic.get(&page, Span::from_secs(5), Trust::Reported).await {
             Ok(fetched) => BackendView::Reachable {
                 reachable: true,
                 response_time_ms: fetched.took.millis(),

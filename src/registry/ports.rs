@@ -67,7 +67,18 @@ pub trait Traffic: Send + Sync + 'static {
 
     /// Gets a page, without following redirects, and reads at most 64 KiB of it.
     /// The error is fit for the client's eyes.
-    fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span) -> Boxed<'a, Result<Fetched, String>>;
+    fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span, trust: Trust) -> Boxed<'a, Result<Fetched, String>>;
+}
+
+/// What becomes of a page whose server's certificate does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It is not asked for.
+    Required,
+    /// It is got all the same, and [`Fetched::tls_valid`] says so.
+    Reported,
+    /// What becomes of a request for this route.
+    AsRoute(SessionKey, RouteId),
 }
 
 /// A page that was got.

@@ -86,14 +86,6 @@ setting_commands! {
         key: OptionKey
     } => |gone| Edit::Option(gone.target, gone.key.clone(), None);
 
-    /// Stages a route's health check.
-    HealthSet {
-        /// The route.
-        id: RouteId,
-        /// How it is asked.
-        check: HealthCheck
-    } => |set| Edit::Health(set.id, Some(set.check.clone()));
-
     /// Stages a rate limit.
     RatelimitSet {
         /// For which routes.
@@ -109,6 +101,28 @@ setting_commands! {
         /// When it opens and closes.
         breaker: Breaker
     } => |set| Edit::Breaker(set.target, Some(set.breaker));
+}
+
+/// Stages a route's health check.
+#[derive(Clone, Debug)]
+pub struct HealthSet {
+    /// The session.
+    pub session: SessionId,
+    /// The route.
+    pub id: RouteId,
+    /// How it is asked.
+    pub check: HealthCheck,
+}
+
+impl HealthSet {
+    pub(super) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        self.check.bounded()?;
+        stage(catalog, context, &self.session, Edit::Health(self.id, Some(self.check.clone())))
+    }
 }
 
 /// Stages an option.

@@ -10,6 +10,7 @@ use crate::domain::{Error, Kind, PageUrl, Span};
 
 use super::Registry;
 use super::operations::{SettleMaintenance, Verification, cancelled, timed_out};
+use super::ports::Trust;
 
 /// How long a request waits.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -34,11 +35,11 @@ pub(super) async fn run(registry: &Registry, verification: &Verification) -> Res
 
 /// Tries until all pages have answered once. Fails only when the request no longer waits.
 async fn reach(registry: &Registry, verification: &Verification) -> Result<(), Error> {
-    let mut missing: Vec<&PageUrl> = verification.pages.iter().collect();
+    let mut missing: Vec<&Awaited> = verification.pages.iter().collect();
     loop {
         still_pending(registry, verification)?;
         let tries: Vec<_> = missing.into_iter().map(|page| unless_it_answers(registry, page)).collect();
-        let tried: Vec<Option<&PageUrl>> = stream::iter(tries).buffer_unordered(AT_ONCE_MAX).collect().await;
+        let tried: Vec<Option<&Awaited>> = stream::iter(tries).buffer_unordered(AT_ONCE_MAX).collect().await;
         missing = tried.into_iter().flatten().collect();
         if missing.is_empty() {
             return Ok(());
@@ -47,9 +48,13 @@ async fn reach(registry: &Registry, verification: &Verification) -> Result<(), E
     }
 }
 
-async fn unless_it_answers<'a>(registry: &'a Registry, page: &'a PageUrl) -> Option<&'a PageUrl> {
-    let answered = registry.traffic.get(page, TRY).await.is_ok_and(|fetched| fetched.status < 500);
-    (!answered).then_some(page)
+/// A page, and whose certificate will do.
+type Awaited = (PageUrl, Trust);
+
+async fn unless_it_answers<'a>(registry: &'a Registry, awaited: &'a Awaited) -> Option<&'a Awaited> {
+    let (page, trust) = awaited;
+    let answered = registry.traffic.get(page, TRY, *trust).await.is_ok_and(|fetched| fetched.status < 500);
+    (!answered).then_some(awaited)
 }
 
 fn still_pending(registry: &Registry, verification: &Verification) -> Result<(), Error> {

@@ -3,7 +3,8 @@
 //! The generic cell rate algorithm (ITU-T I.371): a client may spend its whole budget at once and gets it back evenly.
 //! For each client one moment is kept, when its budget is full again; whose budget is full is not kept at all. One limiter serves one
 //! route, or all routes of a session (`ALL`); all workers share it. Not kept over a restart. What must hold: exact over all
-//! workers; at most [`Limiter::BYTES_MAX`], whatever addresses come, and who has no budget left is not forgotten for others' sake.
+//! workers; at most [`Limiter::BYTES_MAX`], whatever addresses come; who has no budget left is not forgotten for others' sake, and
+//! nobody is refused for want of room.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -349,6 +350,24 @@ mod tests {
             assert!(limiter.check(client(0xc000_0000 + number), NOW).allowed);
         }
         assert_eq!(allowed(&limiter, known, NOW + SECOND, 5), 0);
+        assert!(limiter.bytes() <= Limiter::BYTES_MAX, "{}", limiter.bytes());
+    }
+
+    #[test]
+    fn a_flood_of_exhausted_clients_sets_none_of_them_free_and_shuts_nobody_out() {
+        let limiter = limiter(1, 3_600_000);
+        // More than fit, and each has no budget left at once.
+        for number in 0..3_000_000 {
+            assert!(limiter.check(client(0xc000_0000 + number), NOW).allowed, "the first request of each");
+        }
+        let known = (0..10_000).filter(|number| !limiter.check(client(0xc000_0000 + number), NOW + 1).allowed).count();
+        assert_eq!(known, 10_000, "those that came while there was room are held to it to the end");
+        let mut passed = 0;
+        for number in 0..1_000 {
+            assert!(limiter.check(client(number), NOW + 2).allowed, "whoever comes anew gets through");
+            passed += allowed(&limiter, client(number), NOW + 3, 100);
+        }
+        assert_eq!(passed, 0, "but only as often as anybody");
         assert!(limiter.bytes() <= Limiter::BYTES_MAX, "{}", limiter.bytes());
     }
 

@@ -15,7 +15,8 @@ pub struct Pool {
     members: Box<[Arc<Endpoint>]>,
     // Side by side, for choices by client look at all of them. Empty where there is nothing to choose between.
     keys: Box<[u64]>,
-    limiter: Option<Arc<Limiter>>,
+    // With the place of the member whose it is.
+    limiter: Option<(Arc<Limiter>, usize)>,
     // Only where there is something to take turns between.
     turns: Option<Arc<Turns>>,
 }
@@ -36,7 +37,12 @@ impl Pool {
 
     /// Its rate limit: that of its strictest member (protocol §6), of several alike the oldest one's.
     pub fn limiter(&self) -> Option<&Arc<Limiter>> {
-        self.limiter.as_ref()
+        self.limiter.as_ref().map(|(limiter, _)| limiter)
+    }
+
+    /// The member whose rate limit holds; without a limit, the oldest.
+    pub fn limiting(&self) -> Option<&Arc<Endpoint>> {
+        self.members.get(self.limiter.as_ref().map_or(0, |(_, place)| *place))
     }
 
     /// Whether all its members are in maintenance.
@@ -90,14 +96,18 @@ impl Pool {
         let many = members.len() > 1;
         let turns = many.then(|| kept.unwrap_or_default());
         let keys = members.iter().filter(|_| many).map(|member| member_key(member.session, member.id())).collect();
-        let limiters = members.iter().filter_map(|member| member.policy.limiter.as_ref());
-        let limiter = limiters.reduce(the_stricter).cloned();
+        let limited = members.iter().enumerate();
+        let limiters = limited.filter_map(|(at, member)| Some((member.policy.limiter.as_ref()?, at)));
+        let limiter = limiters.reduce(the_stricter).map(|(limiter, at)| (Arc::clone(limiter), at));
         Self { members: members.into(), keys, limiter, turns }
     }
 }
 
-fn the_stricter<'a>(one: &'a Arc<Limiter>, other: &'a Arc<Limiter>) -> &'a Arc<Limiter> {
-    if stricter(one.settings(), other.settings()) == one.settings() { one } else { other }
+/// A member's limiter, and its place.
+type Limiting<'a> = (&'a Arc<Limiter>, usize);
+
+fn the_stricter<'a>(one: Limiting<'a>, other: Limiting<'a>) -> Limiting<'a> {
+    if stricter(one.0.settings(), other.0.settings()) == one.0.settings() { one } else { other }
 }
 
 /// A pool's members at a moment.

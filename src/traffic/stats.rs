@@ -77,6 +77,14 @@ impl Live {
         Lease(shard)
     }
 
+    /// Counts a request that was answered with `status` and went to no backend.
+    pub fn refused(&self, worker: Worker, status: u16) {
+        let shards = self.shards.get_or_init(|| worker.each());
+        if let Some(shard) = worker.own(shards) {
+            shard.counts().refused(status);
+        }
+    }
+
     /// Requests and tunnels under way.
     pub fn in_flight(&self) -> u64 {
         self.shards().iter().map(|shard| shard.in_flight.load(Ordering::Relaxed)).sum()
@@ -136,6 +144,13 @@ pub struct Seen {
 }
 
 impl Counts {
+    /// Without a latency: how fast we refuse says nothing of the backend.
+    fn refused(&mut self, status: u16) {
+        self.requests += 1;
+        self.errors += u64::from(status >= 500);
+        self.count_code(status, 1);
+    }
+
     fn record(&mut self, seen: &Seen) {
         let micros = u64::try_from(seen.latency.as_micros()).unwrap_or(u64::MAX).min(LATENCY_MICROS_MAX);
         self.requests += 1;
@@ -182,6 +197,7 @@ impl Counts {
 
     #[expect(clippy::cast_precision_loss, reason = "a mean for people's eyes")]
     fn numbers(&self, in_flight: u64) -> Numbers {
+        let timed = self.latencies.as_ref().map_or(0, Histogram::len);
         let quantile = |share: f64| {
             let micros = self.latencies.as_ref().map_or(0, |latencies| latencies.value_at_quantile(share));
             micros as f64 / 1000.0
@@ -189,7 +205,7 @@ impl Counts {
         Numbers {
             requests: self.requests,
             errors: self.errors,
-            avg_latency_ms: self.latency_micros as f64 / 1000.0 / self.requests.max(1) as f64,
+            avg_latency_ms: self.latency_micros as f64 / 1000.0 / timed.max(1) as f64,
             p50_latency_ms: quantile(0.5),
             p95_latency_ms: quantile(0.95),
             p99_latency_ms: quantile(0.99),
@@ -204,11 +220,11 @@ impl Counts {
 /// What traffic has counted for an endpoint.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Numbers {
-    /// Requests answered, or given up on.
+    /// Requests answered, refused, or given up on.
     pub requests: u64,
     /// Those with a 5xx or no whole response.
     pub errors: u64,
-    /// The mean time from the request's head to the response's.
+    /// The mean time from the request's head to the response's, of the requests that were sent to the backend.
     pub avg_latency_ms: f64,
     /// The median of it.
     pub p50_latency_ms: f64,
@@ -243,6 +259,19 @@ mod tests {
         assert_eq!(numbers.status_codes, BTreeMap::from([(200, 1), (500, 1)]));
         assert!((numbers.avg_latency_ms - 15.0).abs() < 0.01);
         assert!((numbers.p50_latency_ms - 10.0).abs() < 0.2 && (numbers.p99_latency_ms - 20.0).abs() < 0.3);
+    }
+
+    #[test]
+    fn a_refused_request_counts_but_has_no_latency() {
+        let (live, worker) = (Live::default(), Worker { index: 0, count: 1 });
+        live.refused(worker, 429);
+        assert_eq!(live.numbers().avg_latency_ms.to_bits(), 0);
+        live.lease(worker).record(&Seen { status: 200, latency: Duration::from_millis(10), ..Seen::default() });
+        live.refused(worker, 503);
+        let numbers = live.numbers();
+        assert_eq!((numbers.requests, numbers.errors, numbers.in_flight), (3, 1, 0));
+        assert_eq!(numbers.status_codes, BTreeMap::from([(200, 1), (429, 1), (503, 1)]));
+        assert!((numbers.avg_latency_ms - 10.0).abs() < 0.01 && numbers.p50_latency_ms > 9.0);
     }
 
     #[test]

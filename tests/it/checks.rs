@@ -47,11 +47,11 @@ impl Patient {
     }
 }
 
-/// An instance of `shop` that serves `shop.example`, checked every 50 ms.
+/// An instance of `shop` that serves `shop.example`, checked every 100 ms.
 fn instance(server: &Server, instance: &str, patient: &Patient) -> (Client, String) {
     let mut client = server.connect();
     let session = client.register("shop", instance);
-    for (key, value) in [("health_check_interval", "50ms"), ("health_check_timeout", "50ms")] {
+    for (key, value) in [("health_check_interval", "100ms"), ("health_check_timeout", "100ms")] {
         assert_eq!(client.ask(&format!("OPTIONS_SET|{session}|ALL|{key}|{value}")), "OPTIONS_OK");
     }
     client.serve(&session, "shop.example", "/", patient.address());
@@ -89,6 +89,21 @@ fn the_first_check_is_at_once_and_asks_for_what_is_set() {
     client.ask(&format!("CONFIG_APPLY|{session}"));
     assert_eq!(other.checked().target(), "/well");
     assert!(backend.checked_no_more());
+}
+
+#[test]
+fn nobody_is_asked_more_often_than_ten_times_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let mut client = server.connect();
+    let session = client.register("shop", "shop-1");
+    client.ask(&format!("ROUTE_ADD|{session}|shop.example|/|http://127.0.0.1:1|0"));
+    let too_short = "99ms between health checks is too short; at least 100ms is needed";
+    let refused = client.ask(&format!("HEALTH_SET|{session}|r1|/|99ms|1s"));
+    assert_eq!(refused, format!("ERROR|interval: {too_short}"));
+    let refused = client.ask(&format!("OPTIONS_SET|{session}|ALL|health_check_interval|99ms"));
+    assert_eq!(refused, format!("ERROR|health_check_interval: value: {too_short}"));
+    assert_eq!(client.ask(&format!("HEALTH_SET|{session}|r1|/|100ms|1ms")), "HEALTH_OK");
 }
 
 #[test]
@@ -153,7 +168,7 @@ fn a_backend_that_stops_answering_gets_no_more_requests_until_it_has_answered_tw
     a.turns(0);
     assert_eq!(
         client.hear(),
-        r#"EVENT|backend_health_changed|{"route_id":"r1","healthy":false,"reason":"no answer within 50ms"}"#
+        r#"EVENT|backend_health_changed|{"route_id":"r1","healthy":false,"reason":"no answer within 100ms"}"#
     );
     assert!(!is_healthy(&mut client, &session));
     for _ in 0..50 {
@@ -188,8 +203,8 @@ fn an_explicit_check_refuses_when_all_members_are_unhealthy() {
     let (a, b) = (Patient::new("a"), Patient::new("b"));
     let (mut client, session) = instance(&server, "shop-1", &a);
     let (mut other, sister) = instance(&server, "shop-2", &b);
-    explicit(&mut client, &session, "50ms");
-    explicit(&mut other, &sister, "50ms");
+    explicit(&mut client, &session, "100ms");
+    explicit(&mut other, &sister, "100ms");
     // Well enough for the default check, but not for one that was asked for.
     a.turns(404);
     b.turns(404);

@@ -9,7 +9,7 @@ use signalbox::domain::{
 };
 use signalbox::registry::explain::{Explain, Outcome, explain};
 use signalbox::registry::views::{BreakerNumbers, RouteNumbers};
-use signalbox::registry::{Boxed, Fetched, Traffic};
+use signalbox::registry::{Boxed, Fetched, Traffic, Trust};
 use signalbox::traffic::{Defaults, Table};
 
 struct Quiet;
@@ -29,7 +29,7 @@ impl Traffic for Quiet {
         0
     }
 
-    fn get<'a>(&'a self, _: &'a PageUrl, _: Span) -> Boxed<'a, Result<Fetched, String>> {
+    fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
         Box::pin(async { Err("nobody answers".to_owned()) })
     }
 }

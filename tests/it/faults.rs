@@ -17,6 +17,8 @@ enum Fault {
     Mute,
     /// Says its head so slowly that it never ends.
     Drip,
+    /// Says its body so slowly that it takes longer than a head may.
+    Trickle,
     /// Closes within the head.
     HalfHead,
     /// Says two lengths that differ.
@@ -33,9 +35,10 @@ enum Fault {
     Noise,
 }
 
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
     Fault::Mute,
     Fault::Drip,
+    Fault::Trickle,
     Fault::HalfHead,
     Fault::TwoLengths,
     Fault::EndlessHead,
@@ -57,7 +60,7 @@ impl Fault {
             Fault::HalfHead | Fault::TwoLengths | Fault::Noise => &[502],
             // Either bound may be reached first: that of the bytes or that of the time.
             Fault::EndlessHead | Fault::Interim => &[502, 504],
-            Fault::Longer | Fault::Shorter => &[200],
+            Fault::Trickle | Fault::Longer | Fault::Shorter => &[200],
         }
     }
 
@@ -69,6 +72,13 @@ impl Fault {
                     stream.write_all(&[*byte])?;
                     // Nothing to wait for: being slow is the fault.
                     thread::sleep(Duration::from_millis(50));
+                }
+            }
+            Fault::Trickle => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nConnection: close\r\n\r\n")?;
+                for byte in b"byte by byte" {
+                    thread::sleep(Duration::from_millis(100));
+                    stream.write_all(&[*byte])?;
                 }
             }
             Fault::HalfHead => return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Le"),
@@ -152,9 +162,9 @@ fn resident_kib(server: &Server) -> u64 {
 
 /// The fault of the request of this number. Those that last until the timeout are rarer.
 fn turn(number: usize) -> Fault {
-    let quick = &FAULTS[2..];
+    let quick = &FAULTS[3..];
     match number % 30 {
-        place @ 0..2 => FAULTS[place],
+        place @ 0..3 => FAULTS[place],
         place => quick[place % quick.len()],
     }
 }

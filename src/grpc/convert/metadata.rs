@@ -74,6 +74,7 @@ fn value(json: Json, depth: usize) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use prost::Message;
 
     use super::*;
@@ -92,6 +93,35 @@ mod tests {
         assert_eq!(kept(json), json);
         assert_eq!(metadata(None).unwrap(), Metadata::default());
         assert_eq!(metadata(Some(Struct::default())).unwrap(), Metadata::default());
+    }
+
+    /// Any value that a message can hold, nested as deep as readers take it.
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(None),
+            any::<i32>().prop_map(|null| Some(Kind::NullValue(null))),
+            any::<f64>().prop_map(|number| Some(Kind::NumberValue(number))),
+            any::<bool>().prop_map(|truth| Some(Kind::BoolValue(truth))),
+            any::<String>().prop_map(|text| Some(Kind::StringValue(text))),
+        ];
+        leaf.prop_map(|kind| Value { kind }).prop_recursive(8, 64, 8, |inner| {
+            let list =
+                proptest::collection::vec(inner.clone(), 0..8).prop_map(|values| Kind::ListValue(ListValue { values }));
+            let object = proptest::collection::btree_map(any::<String>(), inner, 0..8)
+                .prop_map(|fields| Kind::StructValue(Struct { fields }));
+            prop_oneof![list, object].prop_map(|kind| Value { kind: Some(kind) })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_comes_back_whatever_it_holds(value in any_value()) {
+            let given = Struct { fields: BTreeMap::from([("x".to_owned(), value)]) };
+            if let Ok(first) = metadata(Some(given)) {
+                let again = metadata(Some(structure(first.as_str()))).unwrap();
+                prop_assert_eq!(again.as_str(), first.as_str());
+            }
+        }
     }
 
     #[test]

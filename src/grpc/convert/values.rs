@@ -117,6 +117,8 @@ fn section(number: i32) -> Result<Section, Error> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parsed(seconds: i64, nanos: i32) -> Result<u64, String> {
@@ -145,6 +147,16 @@ mod tests {
             assert!(refused(seconds, nanos).starts_with("interval: its nanos must be"), "{seconds} {nanos}");
         }
         assert_eq!(span("interval", None).unwrap_err().to_string(), "interval: is missing");
+    }
+
+    proptest! {
+        #[test]
+        fn a_duration_is_in_range_or_refused_whatever_it_holds(seconds: i64, nanos: i32) {
+            if let Ok(millis) = parsed(seconds, nanos) {
+                prop_assert!((1..=Span::MAX.millis()).contains(&millis));
+                prop_assert!(seconds >= 0 && (0..=NANOS_MAX).contains(&nanos));
+            }
+        }
     }
 
     #[test]

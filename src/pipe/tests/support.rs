@@ -13,7 +13,9 @@ use super::super::{Settings, serve};
 use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
 use crate::registry::views::{BreakerNumbers, RouteNumbers};
-use crate::registry::{Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, open};
+use crate::registry::{
+    Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, Trust, open,
+};
 
 /// What the fakes have seen, and how they are to behave.
 #[derive(Default)]
@@ -67,7 +69,7 @@ impl Traffic for World {
         0
     }
 
-    fn get<'a>(&'a self, page: &'a PageUrl, _: Span) -> Boxed<'a, Result<Fetched, String>> {
+    fn get<'a>(&'a self, page: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
         self.asked.lock().unwrap().push(page.as_str().to_owned());
         let answer = if self.answers.load(Ordering::Relaxed) {
             Ok(Fetched { status: 200, took: Span::from_millis(3), tls_valid: false })
@@ -98,7 +100,9 @@ impl Server {
         let mut server = Self::without_socket(settings).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         server.address = Some(listener.local_addr().unwrap());
-        server.doors.spawn("pipe", serve(listener, server.registry.clone(), settings, server.doors.clone(), nonce));
+        server
+            .doors
+            .spawn("pipe", serve(listener, None, server.registry.clone(), settings, server.doors.clone(), nonce));
         server
     }
 

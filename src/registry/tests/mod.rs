@@ -15,7 +15,7 @@ use crate::domain::{
 
 use super::calls::{Context, Notice};
 use super::config::{ConfigApply, ConfigRollback};
-use super::ports::{Boxed, Fetched, Traffic};
+use super::ports::{Boxed, Fetched, Traffic, Trust};
 use super::routes::{NewRoute, RouteAdd, RouteField, RouteRemove, RouteUpdate};
 use super::sessions::{Expire, Register};
 use super::views::{BreakerNumbers, RouteNumbers};
@@ -39,7 +39,7 @@ impl Traffic for Quiet {
         0
     }
 
-    fn get<'a>(&'a self, _: &'a PageUrl, _: Span) -> Boxed<'a, Result<Fetched, String>> {
+    fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
         Box::pin(async { Err("nobody answers".to_owned()) })
     }
 }

@@ -6,7 +6,7 @@ use crate::registry::operations::{
 };
 use crate::registry::settings::CircuitBreakerSet;
 use crate::registry::views::MaintenanceView;
-use crate::registry::{Answer, Query};
+use crate::registry::{Answer, Query, Trust};
 
 use super::*;
 
@@ -72,7 +72,8 @@ fn maintenance_begins_at_once_and_ends_when_the_backends_answered() {
     assert_eq!(status(&world, &session).maintenance_backend, "http://pages/down");
     settle(&mut world, &entering, true).unwrap();
     let leaving = exit(&mut world, &session, "r2");
-    assert_eq!(leaving.pages, [PageUrl::parse("http://127.0.0.1:3000/").unwrap()]);
+    let [(page, Trust::AsRoute(_, RouteId(2)))] = &leaving.pages[..] else { panic!("{leaving:?}") };
+    assert_eq!(page.as_str(), "http://127.0.0.1:3000/");
     assert_eq!(status(&world, &session).in_maintenance, [RouteId(2)], "not before they answered");
     settle(&mut world, &leaving, true).unwrap();
     assert!(status(&world, &session).in_maintenance.is_empty());
@@ -124,6 +125,18 @@ fn a_place_that_no_route_has_is_refused() {
     assert_eq!(Place::gather(["/a,b"]).unwrap(), [Place::Path("/a,b".parse_path())]);
     let many = |count: usize| Place::parse_list(&vec!["r1"; count].join(","));
     assert!(many(Place::LIST_MAX).is_ok() && many(Place::LIST_MAX + 1).is_err());
+}
+
+#[test]
+fn places_together_mean_every_route_that_one_of_them_means() {
+    let (mut world, session) = serving();
+    world.add(&session, "late.example", "/");
+    enter(&mut world, &session, "/admin,late.example,r2");
+    world.apply(&session).unwrap();
+    assert_eq!(status(&world, &session).in_maintenance, [RouteId(2), RouteId(3)], "staged ones as well");
+    let places = Place::parse_list("shop.example,/nowhere,r9").unwrap();
+    let refused = world.run(MaintExit { subject: session.clone().into(), places });
+    assert_eq!(said(refused), "no route of this session has /nowhere");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Maintenance: what is shown meanwhile, for which routes, and who serves on.
 
 use super::shop::{Instance, Shop};
+use crate::server::eventually;
 use crate::support::backend::Backend;
+use crate::support::tls::{Certificate, Front};
 use crate::support::wire::Message;
 
 fn enter(instance: &mut Instance, target: &str) {
@@ -87,4 +89,22 @@ fn the_built_in_page_is_what_the_client_reads() {
     let page = wire.message().unwrap();
     assert!(is_maintenance(&page) && page.field("content-type") == Some("application/problem+json"));
     assert!(backend.heard_nothing());
+}
+
+#[test]
+fn a_backend_whose_certificate_does_not_hold_keeps_its_route_in_maintenance_unless_the_route_does_not_care() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let front = Front::before(backend.address(), &Certificate::self_signed("localhost"));
+    let mut instance = shop.empty("shop-1");
+    instance.add("*", "/", &front.url("localhost"));
+    instance.apply();
+    enter(&mut instance, "r1");
+    let tried = front.connections();
+    instance.expect("MAINT_EXIT", "r1", "ACK");
+    // One of them may be a health check.
+    eventually("it was tried twice", || front.connections() >= tried + 3);
+    assert!(is_maintenance(&shop.get("/")));
+    instance.set("OPTIONS_SET", "r1|tls_verify|false");
+    assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+    assert_eq!(shop.get("/").text(), "b");
 }

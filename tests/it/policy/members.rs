@@ -1,11 +1,16 @@
 //! Members of a pool that die or are ill.
 
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread;
+
 use signalbox::domain::{Edit, HealthCheck, PathPrefix, RouteId, SessionKey, Span, Time};
 use signalbox::traffic::Finding;
 
 use super::shop::Shop;
 use crate::support::backend::{Backend, Mortal};
 use crate::support::town::Town;
+use crate::support::wire::Wire;
 
 #[test]
 fn when_one_of_two_instances_is_killed_no_request_fails() {
@@ -26,6 +31,59 @@ fn when_one_of_two_instances_is_killed_no_request_fails() {
     assert!(served > 0, "both served");
     mortal.kill();
     assert!((200..1200).all(|number| get(number) == "alive"));
+}
+
+/// Answers on every address of this machine with that address. Its port.
+fn everywhere() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let name = socket.local_addr().unwrap().ip().to_string();
+            thread::spawn(move || {
+                let mut wire = Wire::over(socket);
+                while wire.message().is_some() {
+                    wire.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len()));
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn in_a_pool_of_a_thousand_all_are_asked_and_nobody_notices_that_some_are_killed() {
+    const MEMBERS: usize = 1000;
+    // Idle connections are not kept: the test would need more files than it may open.
+    let mut town = Town::with(|settings| settings.pool_max = 0);
+    let (port, mut mortals) = (everywhere(), Vec::new());
+    for at in 0..MEMBERS {
+        let url = if at % 20 == 7 {
+            mortals.push(Mortal::named("mortal"));
+            mortals[at / 20].url()
+        } else {
+            format!("http://{}:{port}", Ipv4Addr::from(0x7f01_0000 + u32::try_from(at).unwrap()))
+        };
+        town.serve("shop", &format!("shop-{at}"), &url, &[("load_balancing", "round_robin")]);
+    }
+    let mut wire = town.connect();
+    let mut round = || {
+        let mut served = HashMap::<String, usize>::new();
+        for _ in 0..MEMBERS {
+            wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+            let answer = wire.message().expect("no answer");
+            assert_eq!(answer.status(), 200);
+            *served.entry(answer.text().to_owned()).or_default() += 1;
+        }
+        served
+    };
+    let all = round();
+    assert_eq!((all.len(), all["mortal"]), (1 + MEMBERS - mortals.len(), mortals.len()), "each was asked once");
+    mortals.into_iter().for_each(Mortal::kill);
+    for _ in 0..3 {
+        let left = round();
+        assert!(left.len() == all.len() - 1 && !left.contains_key("mortal"), "{} members", left.len());
+    }
 }
 
 fn ill(town: &Town, key: SessionKey) {

@@ -5,4 +5,5 @@ mod drains;
 mod limits;
 mod maintenance;
 mod members;
+mod refusals;
 mod shop;

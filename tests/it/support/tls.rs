@@ -37,21 +37,45 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
+    /// A certificate and its key, as PEM.
+    pub fn issue(&self, name: &str) -> Issued {
+        self.issue_for(&CertificateParams::new([name.to_owned()]).unwrap())
+    }
+
+    pub fn issue_for_the_past(&self, name: &str) -> Issued {
+        self.issue_for(&in_the_past(name))
+    }
+
+    fn issue_for(&self, params: &CertificateParams) -> Issued {
+        let key = KeyPair::generate().unwrap();
+        Issued { cert: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
+    }
+
     pub fn certify(&self, name: &str) -> Certificate {
         self.sign(&CertificateParams::new([name.to_owned()]).unwrap())
     }
 
     pub fn certify_the_past(&self, name: &str) -> Certificate {
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2021, 1, 1);
-        self.sign(&params)
+        self.sign(&in_the_past(name))
     }
 
     fn sign(&self, params: &CertificateParams) -> Certificate {
         let key = KeyPair::generate().unwrap();
         Certificate::of(params.signed_by(&key, &self.issuer).unwrap().der().clone(), &key)
     }
+}
+
+fn in_the_past(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2021, 1, 1);
+    params
+}
+
+/// What stands in the files of a door or a client, as PEM.
+pub struct Issued {
+    pub cert: String,
+    pub key: String,
 }
 
 impl Certificate {
@@ -81,6 +105,7 @@ pub struct Shaken {
 /// Takes TLS off, and passes what is in it to a backend and back.
 pub struct Front {
     address: SocketAddr,
+    connections: Arc<AtomicUsize>,
     shaken: Mutex<Receiver<Shaken>>,
 }
 
@@ -91,9 +116,12 @@ impl Front {
         let address = listener.local_addr().unwrap();
         let (tell, shaken) = channel();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&certificate.0));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
         let serve = async move {
             let listener = TcpListener::from_std(listener).unwrap();
             while let Ok((socket, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, tell) = (acceptor.clone(), tell.clone());
                 tokio::spawn(async move {
                     let Ok(mut stream) = acceptor.accept(socket).await else { return };
@@ -105,12 +133,17 @@ impl Front {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         thread::spawn(move || runtime.block_on(serve));
-        Self { address, shaken: Mutex::new(shaken) }
+        Self { address, connections, shaken: Mutex::new(shaken) }
     }
 
     /// Its URL by a name for this machine.
     pub fn url(&self, host: &str) -> String {
         format!("https://{host}:{}", self.address.port())
+    }
+
+    /// How many connections it has had, whether or not hands were shaken.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// The next handshake that succeeded.

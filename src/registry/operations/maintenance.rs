@@ -1,0 +1,216 @@
+//! Maintenance: routes that show a page instead of being served, and the way in and out of it.
+//!
+//! A request is accepted at once; its outcome waits for a page or for backends to answer, and is settled by a command of
+//! the server's own. A newer request for some of the same routes takes the place of an older one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::domain::{
+    Catalog, Change, Error, Event, Kind, MaintenanceEntry, PageUrl, PathPrefix, Pending, PendingKind, RouteId, Session,
+    SessionId, SessionKey, Subject, Target, Ticket,
+};
+
+use super::super::calls::{Context, Decided, Decision, Reply};
+use super::super::places::{Place, resolve};
+use super::super::ports::Trust;
+use super::super::views::MaintenanceView;
+use super::with_head;
+
+/// A maintenance request that was accepted: what is still to be seen before its outcome is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verification {
+    /// The session.
+    pub key: SessionKey,
+    /// The request.
+    pub ticket: Ticket,
+    /// Its direction.
+    pub kind: PendingKind,
+    /// All of these must answer.
+    pub pages: Vec<(PageUrl, Trust)>,
+}
+
+/// Accepts a request that waits; an older one for some of the same routes is cancelled.
+fn accept(
+    catalog: &Catalog,
+    session: &Session,
+    kind: PendingKind,
+    targets: Vec<Target>,
+    pages: Vec<(PageUrl, Trust)>,
+) -> Decided {
+    let ticket = catalog.next_ticket();
+    let verification = Verification { key: session.key, ticket, kind, pages };
+    let mut decided = Decided::new(Reply::Maintenance(verification), Vec::new());
+    for older in session.pending.iter().filter(|pending| pending.overlaps(&targets)) {
+        decided.changes.push(Change::Settle(session.key, older.ticket));
+        decided = failed(decided, session, older, CANCELLED);
+    }
+    decided.changes.push(Change::Await(session.key, Pending { ticket, kind, targets: targets.into() }));
+    decided
+}
+
+const CANCELLED: &str = "cancelled by a newer maintenance request for the same routes";
+
+/// Tells that a request came to nothing.
+fn failed(decided: Decided, session: &Session, pending: &Pending, reason: &'static str) -> Decided {
+    // What was to enter has entered; what was to leave is still there.
+    let in_maintenance = |target: &Target| match target {
+        Target::All => session.head.maintenance.all.is_some(),
+        Target::Route(id) => session.head.maintenance.of(*id).is_some(),
+    };
+    pending.targets.iter().fold(decided, |decided, target| {
+        let event = Event::MaintenanceFailed { target: *target, in_maintenance: in_maintenance(target), reason };
+        decided.telling(session.key, event)
+    })
+}
+
+/// Why nothing came of a request that waited until time was up.
+pub(in crate::registry) fn timed_out(kind: PendingKind) -> &'static str {
+    match kind {
+        PendingKind::Enter => "timeout waiting for maintenance page to become reachable",
+        PendingKind::Exit => "timeout waiting for backend to become reachable",
+    }
+}
+
+fn changed(decided: Decided, key: SessionKey, targets: &[Target], in_maintenance: bool) -> Decided {
+    let events = targets.iter().map(|target| Event::MaintenanceChanged { target: *target, in_maintenance });
+    events.fold(decided, |decided, event| decided.telling(key, event))
+}
+
+/// Puts routes into maintenance at once; the outcome waits for the page.
+#[derive(Clone, Debug)]
+pub struct MaintEnter {
+    /// Whose.
+    pub subject: Subject,
+    /// For which routes.
+    pub places: Vec<Place>,
+    /// The page shown meanwhile.
+    pub page: Option<PageUrl>,
+}
+
+impl MaintEnter {
+    pub(in crate::registry) fn session(&self) -> Option<&SessionId> {
+        self.subject.session()
+    }
+
+    pub(in crate::registry) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let session = catalog.subject(&self.subject)?;
+        room_to_wait(session, context)?;
+        let targets = resolve(session, &self.places)?;
+        // What is shown later is got in the same way.
+        let pages = self.page.clone().map(|page| (page, Trust::Required)).into_iter().collect();
+        let mut decided = accept(catalog, session, PendingKind::Enter, targets.clone(), pages);
+        let entry = MaintenanceEntry { page: self.page.clone(), entered: context.now };
+        decided.changes.push(with_head(session, |head| {
+            targets.iter().for_each(|target| head.maintenance.enter(*target, entry.clone()));
+        }));
+        Ok(changed(decided, session.key, &targets, true))
+    }
+}
+
+fn room_to_wait(session: &Session, context: Context<'_>) -> Result<(), Error> {
+    let most = context.limits.pending_per_session_max;
+    if session.pending.len() < most {
+        return Ok(());
+    }
+    let message = format!("too many maintenance requests wait for their outcome (limit {most})");
+    Err(Error::new(Kind::Limited, message))
+}
+
+/// Asks to take routes out of maintenance, once their backends answer.
+#[derive(Clone, Debug)]
+pub struct MaintExit {
+    /// Whose.
+    pub subject: Subject,
+    /// For which routes.
+    pub places: Vec<Place>,
+}
+
+impl MaintExit {
+    pub(in crate::registry) fn session(&self) -> Option<&SessionId> {
+        self.subject.session()
+    }
+
+    pub(in crate::registry) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let session = catalog.subject(&self.subject)?;
+        room_to_wait(session, context)?;
+        let targets = resolve(session, &self.places)?;
+        let pages = backends(session, &targets);
+        Ok(accept(catalog, session, PendingKind::Exit, targets, pages))
+    }
+}
+
+/// The backends of the active routes in maintenance that are concerned, each once.
+fn backends(session: &Session, targets: &[Target]) -> Vec<(PageUrl, Trust)> {
+    let concerned = |id: &RouteId| targets.contains(&Target::All) || targets.contains(&Target::Route(*id));
+    let waiting = |id: &RouteId| concerned(id) && session.head.maintenance.of(*id).is_some();
+    let routes = session.active.routes.iter().filter(|(id, _)| waiting(id));
+    let mut seen = BTreeSet::new();
+    routes
+        .map(|(id, route)| {
+            let path = session.active.health.get(id).map_or_else(PathPrefix::root, |check| check.path.clone());
+            (PageUrl::of_backend(&route.backend, &path), *id)
+        })
+        // Routes that are to be asked alike and trust alike need to be asked once.
+        .filter(|(page, id)| seen.insert((page.as_str().to_owned(), tls_verify(session, *id))))
+        .map(|(page, id)| (page, Trust::AsRoute(session.key, id)))
+        .collect()
+}
+
+/// What the session says of certificates for a route, if anything.
+fn tls_verify(session: &Session, id: RouteId) -> Option<Arc<str>> {
+    let said = |target| session.active.options_for(target).find(|(key, _)| key.as_str() == "tls_verify");
+    said(Target::Route(id)).or_else(|| said(Target::All)).map(|(_, value)| Arc::clone(value))
+}
+
+/// A maintenance request has its outcome.
+#[derive(Clone, Debug)]
+pub struct SettleMaintenance {
+    /// The session.
+    pub key: SessionKey,
+    /// The request.
+    pub ticket: Ticket,
+    /// Whether what it waited for answered.
+    pub reached: bool,
+}
+
+impl SettleMaintenance {
+    pub(in crate::registry) fn session(&self) -> Option<&SessionId> {
+        None
+    }
+
+    pub(in crate::registry) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+        let session = catalog.by_key(self.key).ok_or(Error::invalid_session())?;
+        let pending = session.pending.iter().find(|pending| pending.ticket == self.ticket).ok_or_else(cancelled)?;
+        let settled = Change::Settle(session.key, self.ticket);
+        if !self.reached {
+            return Ok(failed(Decided::new(Reply::Done, vec![settled]), session, pending, timed_out(pending.kind)));
+        }
+        if pending.kind == PendingKind::Enter {
+            return Ok(Decided::new(Reply::Done, vec![settled]));
+        }
+        let exit = with_head(session, |head| {
+            pending.targets.iter().for_each(|target| head.maintenance.exit(*target));
+        });
+        let decided = Decided::new(Reply::Done, vec![settled, exit]);
+        Ok(changed(decided, session.key, &pending.targets, false))
+    }
+}
+
+/// What the one who waits for a cancelled request hears.
+pub(in crate::registry) fn cancelled() -> Error {
+    Error::new(Kind::Conflict, CANCELLED)
+}
+
+/// Answers `MAINT_STATUS`.
+pub(in crate::registry) fn maintenance_status(session: &Session) -> MaintenanceView {
+    let maintenance = &session.head.maintenance;
+    let first = maintenance.first();
+    MaintenanceView {
+        in_maintenance: session.active.routes.keys().copied().filter(|id| maintenance.of(*id).is_some()).collect(),
+        maintenance_backend: first
+            .and_then(|entry| entry.page.as_ref())
+            .map_or_else(String::new, |page| page.as_str().to_owned()),
+        entered_at: first.map(|entry| entry.entered),
+    }
+}

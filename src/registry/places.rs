@@ -1,0 +1,116 @@
+//! How clients name the routes that maintenance is for, and which routes of a session they mean.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
+
+use crate::domain::{Error, Host, Kind, PathPrefix, Route, Session, Target};
+
+use super::routes::no_route;
+
+/// How a client names the routes that maintenance is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `ALL`, or a route id.
+    Target(Target),
+    /// The routes with this path.
+    Path(PathPrefix),
+    /// The routes with this domain.
+    Domain(Host),
+}
+
+impl Place {
+    /// The most of them that one request may name.
+    pub const LIST_MAX: usize = 1024;
+
+    /// Reads `ALL`, `r1`, `/admin` or `shop.example`, several of them separated by commas.
+    ///
+    /// # Errors
+    /// `Invalid` for anything else, and for more than [`Place::LIST_MAX`].
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, Error> {
+        Self::gather(text.split(',').map(str::trim))
+    }
+
+    /// As [`Place::parse_list`], for words that come one by one; a path among them may hold a comma.
+    ///
+    /// # Errors
+    /// `Invalid` if one of them is wrong, there is none, or there are more than [`Place::LIST_MAX`].
+    pub fn gather<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, Error> {
+        let places: Vec<Self> =
+            words.into_iter().take(Self::LIST_MAX + 1).map(Self::parse).collect::<Result<_, Error>>()?;
+        match places.len() {
+            0 => Err(Error::invalid("target", "at least one is needed; ALL is every route")),
+            1..=Self::LIST_MAX => Ok(places),
+            _ => Err(Error::invalid("target", format!("at most {} at once", Self::LIST_MAX))),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, Error> {
+        if let Ok(target) = text.parse() {
+            return Ok(Place::Target(target));
+        }
+        if text.starts_with('/') {
+            return PathPrefix::parse(text).map(Place::Path).map_err(|error| error.about("target"));
+        }
+        Host::parse(text)
+            .map(Place::Domain)
+            .map_err(|_| Error::invalid("target", "must be ALL, a route id such as r1, a path or a domain"))
+    }
+}
+
+/// The routes of a session that places mean, active or staged; nothing but `ALL` where one of them is that.
+/// However many places there are, it looks at each route once.
+///
+/// # Errors
+/// `NotFound` for the first place that means no route.
+pub(super) fn resolve(session: &Session, places: &[Place]) -> Result<Vec<Target>, Error> {
+    let mut wanted = Wanted::of(places);
+    let mut targets = wanted.targets.clone();
+    if !(wanted.paths.is_empty() && wanted.domains.is_empty()) {
+        let routes = session.active.routes.values().chain(session.edited().routes.values());
+        targets.extend(routes.filter(|route| wanted.meets(route)).map(|route| Target::Route(route.id)));
+    }
+    places.iter().try_for_each(|place| wanted.check(session, place))?;
+    if targets.contains(&Target::All) {
+        return Ok(vec![Target::All]);
+    }
+    Ok(targets.into_iter().collect())
+}
+
+/// What is looked for, and whether a route was found that has it.
+struct Wanted<'a> {
+    targets: BTreeSet<Target>,
+    paths: HashMap<&'a PathPrefix, bool>,
+    domains: HashMap<&'a Host, bool>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(places: &'a [Place]) -> Self {
+        let mut wanted = Self { targets: BTreeSet::new(), paths: HashMap::new(), domains: HashMap::new() };
+        for place in places {
+            match place {
+                Place::Target(target) => drop(wanted.targets.insert(*target)),
+                Place::Path(path) => drop(wanted.paths.insert(path, false)),
+                Place::Domain(host) => drop(wanted.domains.insert(host, false)),
+            }
+        }
+        wanted
+    }
+
+    fn meets(&mut self, route: &'a Route) -> bool {
+        let by_path = self.paths.get_mut(&route.path).map(|met| *met = true).is_some();
+        let domains = route.domains.iter();
+        let by_domain = domains.filter(|host| self.domains.get_mut(host).map(|met| *met = true).is_some()).count();
+        by_path || by_domain > 0
+    }
+
+    fn check(&self, session: &Session, place: &Place) -> Result<(), Error> {
+        let met = |met: Option<&bool>| met == Some(&true);
+        let nobody = |shown: &dyn Display| Error::new(Kind::NotFound, format!("no route of this session has {shown}"));
+        match place {
+            Place::Target(Target::Route(id)) if session.route(*id).is_none() => Err(no_route(*id)),
+            Place::Path(path) if !met(self.paths.get(path)) => Err(nobody(path)),
+            Place::Domain(host) if !met(self.domains.get(host)) => Err(nobody(host)),
+            Place::Target(_) | Place::Path(_) | Place::Domain(_) => Ok(()),
+        }
+    }
+}

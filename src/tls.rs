@@ -1,0 +1,256 @@
+//! TLS for those who connect to the doors: certificates from files, and the handshake.
+//!
+//! What it is not: TLS to backends, which is `proxy::tls`, nor a judge of what is said once hands are shaken. What must hold: a handshake
+//! ends in time, so many are under way at once, and one that hangs holds up no other and nobody's accepting; what is wrong
+//! with a file is said with the key that names it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::ring::{Ticketer, default_provider};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{CertificateError, RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::clock;
+
+/// How long a handshake may take, from the connection's first moment.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Handshakes under way at once; who has not begun to speak is not one of them.
+const HANDSHAKES_MAX: usize = 1024;
+/// How long a client whose handshake failed may take to read why.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a door shows, and whom it lets in. The key of each stands in the configuration's section of the door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// The section.
+    pub section: &'static str,
+    /// Key `cert`: the chain, the door's own certificate first, as PEM.
+    pub cert: PathBuf,
+    /// Key `key`: the private key of the first certificate, as PEM.
+    pub key: PathBuf,
+    /// Key `client_ca`: whose certificates clients have to show; they need none if it is not set.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Why a door cannot be opened with these files.
+#[derive(Debug, thiserror::Error)]
+#[error("{section}.{key}: {} {why}", .file.display())]
+pub struct Unfit {
+    section: &'static str,
+    key: &'static str,
+    file: PathBuf,
+    why: String,
+}
+
+/// Shakes hands. Cheap to clone; clones share their bounds and their sessions.
+#[derive(Clone)]
+pub struct Acceptor {
+    tls: TlsAcceptor,
+    places: Arc<Semaphore>,
+    time: Duration,
+}
+
+impl Acceptor {
+    /// One that shows what stands in `files`, for TLS 1.2 and 1.3, and speaks one of `protocols` (ALPN, the best first) inside.
+    ///
+    /// # Errors
+    /// When a file cannot be read or used: which, by its key. A certificate that has expired only leaves a warning in the log.
+    pub fn load(files: &Files, protocols: &[&str]) -> Result<Self, Unfit> {
+        let provider = Arc::new(default_provider());
+        let chain = files.chain()?;
+        let key = files.private_key()?;
+        files.warn_of_dates(&chain);
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        // It fails only for a provider that has no cipher suite for TLS 1.2 and 1.3.
+        let builder = builder.expect("ring speaks TLS");
+        let builder = match files.clients()? {
+            None => builder.with_no_client_auth(),
+            Some(clients) => builder.with_client_cert_verifier(clients),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| files.mismatch(&error))?;
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        // Without random numbers there are no tickets, and sessions are resumed from memory.
+        config.ticketer = Ticketer::new().unwrap_or(config.ticketer);
+        let tls = TlsAcceptor::from(Arc::new(config));
+        Ok(Self { tls, places: Arc::new(Semaphore::new(HANDSHAKES_MAX)), time: HANDSHAKE_TIME })
+    }
+
+    /// Shakes hands with a client that has just connected. Takes 10 s at most; cancel safe, which closes the connection.
+    ///
+    /// # Errors
+    /// When the client is too slow, does not speak TLS, or shows no certificate that it needs. The connection is closed then.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let shaken = timeout(self.time, self.shake(stream)).await;
+        match shaken.unwrap_or_else(|_| Err((io::ErrorKind::TimedOut.into(), None))) {
+            Ok(stream) => Ok(stream),
+            Err((error, stream)) => {
+                if let Some(stream) = stream {
+                    see_off(stream).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn shake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, (io::Error, Option<TcpStream>)> {
+        stream.readable().await.map_err(|error| (error, None))?;
+        // It is closed never.
+        let _place = self.places.acquire().await;
+        self.tls.accept(stream).into_fallible().await.map_err(|(error, stream)| (error, Some(stream)))
+    }
+}
+
+/// Lets the client read the alert: closing with unread bytes would reset the connection and take it back (RFC 9293 §3.6.1).
+async fn see_off(mut stream: TcpStream) {
+    let drain = async {
+        stream.shutdown().await?;
+        let mut dropped = [0; 1024];
+        while stream.read(&mut dropped).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whether or not the client closes in time, this is the end.
+    let _ = timeout(LINGER, drain).await;
+}
+
+impl Files {
+    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, Unfit> {
+        let unfit = |why| self.unfit("cert", &self.cert, why);
+        certificates(&self.cert).map_err(unfit)
+    }
+
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, Unfit> {
+        let unfit = |why| self.unfit("key", &self.key, why);
+        let pem = read(&self.key).map_err(unfit)?;
+        PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+            unfit(match error {
+                pem::Error::NoItemsFound => "holds no private key".to_owned(),
+                other => format!("holds no private key that can be read: {other}"),
+            })
+        })
+    }
+
+    /// Who asks clients for their certificates, if they need any.
+    fn clients(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, Unfit> {
+        let Some(file) = &self.client_ca else { return Ok(None) };
+        let unfit = |why| self.unfit("client_ca", file, why);
+        let mut roots = RootCertStore::empty();
+        for (at, certificate) in certificates(file).map_err(unfit)?.into_iter().enumerate() {
+            let added = roots.add(certificate);
+            added.map_err(|error| unfit(format!("cannot be used: its certificate {}: {error}", at + 1)))?;
+        }
+        let provider = Arc::new(default_provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        clients.map(Some).map_err(|error| unfit(format!("cannot be used: {error}")))
+    }
+
+    fn mismatch(&self, error: &rustls::Error) -> Unfit {
+        match error {
+            rustls::Error::InconsistentKeys(_) => {
+                let (section, cert) = (self.section, self.cert.display());
+                self.unfit("key", &self.key, format!("is not the key of the certificate in {cert} ({section}.cert)"))
+            }
+            rustls::Error::InvalidCertificate(_) => self.unfit("cert", &self.cert, format!("cannot be used: {error}")),
+            other => self.unfit("key", &self.key, format!("cannot be used: {other}")),
+        }
+    }
+
+    /// Says in the log when the certificate is out of date: some clients do not look, and the door serves those.
+    fn warn_of_dates(&self, chain: &[CertificateDer<'_>]) {
+        let cert = self.cert.display();
+        match out_of_date(chain) {
+            Some(Dates::Over) => tracing::warn!(section = self.section, %cert, "the certificate has expired"),
+            Some(Dates::ToCome) => tracing::warn!(section = self.section, %cert, "the certificate is not valid yet"),
+            None => {}
+        }
+    }
+
+    fn unfit(&self, key: &'static str, file: &Path, why: String) -> Unfit {
+        Unfit { section: self.section, key, file: file.to_owned(), why }
+    }
+}
+
+/// Why a certificate does not hold now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dates {
+    Over,
+    ToCome,
+}
+
+/// Asks as a client would. Its dates are the first that is looked at, so it does not matter whom that client trusts.
+fn out_of_date(chain: &[CertificateDer<'_>]) -> Option<Dates> {
+    let (own, others) = chain.split_first()?;
+    let mut roots = RootCertStore::empty();
+    roots.add(chain.last()?.clone().into_owned()).ok()?;
+    let client = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider())).build();
+    let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::now().0));
+    let name = ServerName::try_from("any.example").ok()?;
+    match client.ok()?.verify_server_cert(own, others, &name, &[], now).err()? {
+        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            Some(Dates::Over)
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => Some(Dates::ToCome),
+        _ => None,
+    }
+}
+
+/// The certificates in a file, at least one.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = read(file)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let found = found.map_err(|error| format!("holds a certificate that is no PEM: {error}"))?;
+    if found.is_empty() { Err("holds no certificate".to_owned()) } else { Ok(found) }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(file).map_err(|error| format!("cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn acceptor(time: Duration) -> (tempfile::TempDir, Acceptor) {
+        let folder = tempfile::tempdir().unwrap();
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (cert, key) = (folder.path().join("cert"), folder.path().join("key"));
+        std::fs::write(&cert, own.cert.pem()).unwrap();
+        std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+        let files = Files { section: "pipe", cert, key, client_ca: None };
+        let acceptor = Acceptor { time, ..Acceptor::load(&files, &[]).unwrap() };
+        (folder, acceptor)
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_hangs_is_given_up_whether_or_not_it_began() {
+        let (_folder, acceptor) = acceptor(Duration::from_millis(20));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for words in [&b""[..], b"\x16\x03\x01"] {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            client.write_all(words).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let Err(error) = acceptor.accept(stream).await else { panic!("hands were shaken") };
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            let ended = client.read(&mut [0; 1]).await;
+            assert!(matches!(ended, Ok(0) | Err(_)), "it is closed");
+            assert_eq!(acceptor.places.available_permits(), HANDSHAKES_MAX);
+        }
+    }
+}

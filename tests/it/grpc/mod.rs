@@ -1,0 +1,8 @@
+//! The gRPC door over real sockets, with fakes for what stands behind the registry.
+
+mod calls;
+mod events;
+mod operators;
+mod refusals;
+mod support;
+mod transport;

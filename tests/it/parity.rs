@@ -1,0 +1,181 @@
+//! The three doors offer the same calls, and refuse the same input with the same kind and words.
+
+use std::collections::BTreeSet;
+
+use prost::Message as _;
+use serde_json::{Value, json};
+use signalbox::{grpc, pipe, rest};
+
+use crate::doors::{self, Refusal};
+use crate::server::Server;
+
+/// The calls: the pipe's verb, gRPC's rpc, REST's operation.
+const CALLS: [(&str, &str, &str); 34] = [
+    ("REGISTER", "Register", "register"),
+    ("RECONNECT", "Reconnect", "reconnect"),
+    ("PING", "Ping", "ping"),
+    ("SESSION_INFO", "GetSession", "getSession"),
+    ("CLIENT_SHUTDOWN", "EndSession", "endSession"),
+    ("ROUTE_ADD", "AddRoute", "addRoute"),
+    ("ROUTE_ADD_BULK", "AddRoutes", "addRoutes"),
+    ("ROUTE_UPDATE", "UpdateRoute", "updateRoute"),
+    ("ROUTE_REMOVE", "RemoveRoute", "removeRoute"),
+    ("ROUTE_LIST", "ListRoutes", "listRoutes"),
+    ("HEADERS_SET", "SetHeader", "setHeader"),
+    ("HEADERS_REMOVE", "RemoveHeader", "removeHeader"),
+    ("OPTIONS_SET", "SetOption", "setOption"),
+    ("OPTIONS_REMOVE", "RemoveOption", "removeOption"),
+    ("HEALTH_SET", "SetHealthCheck", "setHealthCheck"),
+    ("RATELIMIT_SET", "SetRateLimit", "setRateLimit"),
+    ("CIRCUIT_BREAKER_SET", "SetCircuitBreaker", "setCircuitBreaker"),
+    ("CIRCUIT_BREAKER_STATUS", "GetCircuitBreaker", "getCircuitBreaker"),
+    ("CIRCUIT_BREAKER_RESET", "ResetCircuitBreaker", "resetCircuitBreaker"),
+    ("CONFIG_VALIDATE", "ValidateConfig", "validateConfig"),
+    ("CONFIG_APPLY", "ApplyConfig", "applyConfig"),
+    ("CONFIG_ROLLBACK", "RollbackConfig", "rollbackConfig"),
+    ("CONFIG_DIFF", "DiffConfig", "diffConfig"),
+    // With scopes in its body.
+    ("CONFIG_APPLY_PARTIAL", "ApplyConfigPartial", "applyConfig"),
+    ("DRAIN_START", "StartDrain", "startDrain"),
+    ("DRAIN_STATUS", "GetDrain", "getDrain"),
+    ("DRAIN_CANCEL", "CancelDrain", "cancelDrain"),
+    ("MAINT_ENTER", "EnterMaintenance", "enterMaintenance"),
+    ("MAINT_EXIT", "ExitMaintenance", "exitMaintenance"),
+    ("MAINT_STATUS", "GetMaintenance", "getMaintenance"),
+    ("STATS_GET", "GetStats", "getStats"),
+    ("BACKEND_TEST", "TestBackend", "testBackend"),
+    ("SUBSCRIBE", "Subscribe", "subscribe"),
+    ("UNSUBSCRIBE", "Unsubscribe", "unsubscribe"),
+];
+/// What the typed doors have beside them for services.
+const TYPED: [(&str, &str); 1] = [("GetConfig", "getConfig")];
+/// What they have for operators.
+const OPERATORS: [(&str, &str); 12] = [
+    ("GetOverview", "getOverview"),
+    ("ListInstances", "listInstances"),
+    ("GetInstance", "getInstance"),
+    ("ListAllRoutes", "listAllRoutes"),
+    ("ListAllStats", "listAllStats"),
+    ("Watch", "watch"),
+    ("Explain", "explain"),
+    ("StartInstanceDrain", "startInstanceDrain"),
+    ("CancelInstanceDrain", "cancelInstanceDrain"),
+    ("EnterInstanceMaintenance", "enterInstanceMaintenance"),
+    ("ExitInstanceMaintenance", "exitInstanceMaintenance"),
+    ("EvictInstance", "evictInstance"),
+];
+
+fn rpcs(service: &str) -> BTreeSet<String> {
+    let files = prost_types::FileDescriptorSet::decode(grpc::proto::DESCRIPTORS).unwrap();
+    let services = files.file.into_iter().flat_map(|file| file.service);
+    let methods = services.filter(|found| found.name() == service).flat_map(|found| found.method);
+    methods.map(|method| method.name().to_owned()).collect()
+}
+
+fn operations() -> BTreeSet<String> {
+    let document: Value = serde_json::to_value(rest::document()).unwrap();
+    let paths = document["paths"].as_object().unwrap().values();
+    let calls = paths.flat_map(|path| path.as_object().unwrap().values());
+    calls.filter_map(|call| call["operationId"].as_str()).map(str::to_owned).collect()
+}
+
+fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_three_doors_offer_the_same_calls() {
+    assert_eq!(pipe::verbs().collect::<Vec<_>>(), CALLS.map(|call| call.0));
+    assert_eq!(rpcs("Registry"), set(CALLS.map(|call| call.1).into_iter().chain(TYPED.map(|call| call.0))));
+    assert_eq!(rpcs("Operator"), set(OPERATORS.map(|call| call.0)));
+    let typed = CALLS.map(|call| call.2).into_iter().chain(TYPED.map(|call| call.1));
+    assert_eq!(operations(), set(typed.chain(OPERATORS.map(|call| call.1))));
+}
+
+/// Wrong input, and the kind that it is refused with. `SESSION` stands for a session that has the active route r1.
+fn wrong() -> Vec<(&'static str, Value, &'static str)> {
+    let route = |domain: &str, path: &str, backend: &str| json!({ "domains": [domain], "path": path, "backend_url": backend, "priority": 0 });
+    let long = "x".repeat(129);
+    vec![
+        ("REGISTER", json!({ "service": "a b", "instance": "i", "maintenance_port": 1, "metadata": {} }), "invalid"),
+        ("REGISTER", json!({ "service": "s", "instance": long, "maintenance_port": 1, "metadata": {} }), "invalid"),
+        ("REGISTER", json!({ "service": "s", "instance": "i", "maintenance_port": 65536, "metadata": {} }), "invalid"),
+        ("PING", json!({ "session": "nobody-1-2" }), "invalid_session"),
+        ("CONFIG_APPLY", json!({ "session": "nobody-1-2" }), "invalid_session"),
+        ("ROUTE_ADD", route("shop.example:80", "/", "http://b"), "invalid"),
+        ("ROUTE_ADD", route("*.*.example", "/", "http://b"), "invalid"),
+        ("ROUTE_ADD", route("a.example", "x", "http://b"), "invalid"),
+        ("ROUTE_ADD", route("a.example", "/../x", "http://b"), "invalid"),
+        ("ROUTE_ADD", route("a.example", "/", "ftp://b"), "invalid"),
+        ("ROUTE_ADD", route("a.example", "/", "http://user@b"), "invalid"),
+        ("ROUTE_UPDATE", json!({ "route_id": "r9", "priority": 1 }), "not_found"),
+        ("ROUTE_UPDATE", json!({ "route_id": "9", "priority": 1 }), "invalid"),
+        ("ROUTE_UPDATE", json!({ "route_id": "r1", "backend_url": "gopher://b" }), "invalid"),
+        ("ROUTE_REMOVE", json!({ "route_id": "r9" }), "not_found"),
+        ("HEADERS_SET", json!({ "target": "r9", "name": "x-a", "value": "1" }), "not_found"),
+        ("HEADERS_SET", json!({ "target": "some", "name": "x-a", "value": "1" }), "invalid"),
+        ("HEADERS_SET", json!({ "target": "ALL", "name": "connection", "value": "close" }), "invalid"),
+        ("HEADERS_SET", json!({ "target": "ALL", "name": "x a", "value": "1" }), "invalid"),
+        ("OPTIONS_SET", json!({ "target": "ALL", "key": "retries", "value": "many" }), "invalid"),
+        ("HEALTH_SET", json!({ "route_id": "r9", "path": "/", "interval": "1s", "timeout": "1s" }), "not_found"),
+        ("HEALTH_SET", json!({ "route_id": "r1", "path": "health", "interval": "1s", "timeout": "1s" }), "invalid"),
+        ("RATELIMIT_SET", json!({ "target": "ALL", "requests": 0, "window": "1m" }), "invalid"),
+        (
+            "CIRCUIT_BREAKER_SET",
+            json!({ "target": "ALL", "threshold": 0, "timeout": "1s", "half_open_requests": 1 }),
+            "invalid",
+        ),
+        ("CIRCUIT_BREAKER_STATUS", json!({ "route_id": "r9" }), "not_found"),
+        ("CIRCUIT_BREAKER_RESET", json!({ "route_id": "r1" }), "refused"),
+        ("DRAIN_STATUS", json!({}), "refused"),
+        ("DRAIN_CANCEL", json!({}), "refused"),
+        ("MAINT_ENTER", json!({ "target": "r9" }), "not_found"),
+        ("MAINT_ENTER", json!({ "target": "nowhere.example" }), "not_found"),
+        ("MAINT_ENTER", json!({ "target": "r1", "page_url": "page" }), "invalid"),
+        ("STATS_GET", json!({ "target": "r9" }), "not_found"),
+        ("BACKEND_TEST", json!({ "backend_url": "b" }), "invalid"),
+    ]
+}
+
+/// What is said, without the field, which each door calls as it is called there.
+fn sentence(message: &str) -> &str {
+    let field = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    match message.split_once(": ") {
+        Some((name, rest)) if field(name) => sentence(rest),
+        _ => message,
+    }
+}
+
+#[test]
+fn the_same_wrong_input_is_refused_with_the_same_kind_and_words_at_every_door() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let mut client = server.connect();
+    let session = client.register("shop", "shop-1");
+    client.serve(&session, "shop.example", "/", "127.0.0.1:1".parse().unwrap());
+    let mut doors = doors::all(&server);
+    let mut unlike = Vec::new();
+    for (verb, mut arguments, kind) in wrong() {
+        if arguments["session"].is_null() {
+            arguments["session"] = json!(session);
+        }
+        let refusals: Vec<(&str, Refusal)> = doors
+            .iter_mut()
+            .map(|door| {
+                let answer = door.call(verb, &arguments);
+                (door.name(), answer.expect_err(&format!("{} {verb} {arguments}", door.name())))
+            })
+            .collect();
+        let words = sentence(&refusals[0].1.message);
+        let alike = refusals.iter().all(|(_, refusal)| {
+            // REST says further what an unknown session is to do.
+            sentence(&refusal.message).starts_with(words) && refusal.kind.as_deref().is_none_or(|found| found == kind)
+        });
+        if !alike {
+            unlike.push(format!("{verb} {arguments}, {kind}\n  {refusals:?}"));
+        }
+        assert!(!words.contains(&session), "a refusal tells the session");
+    }
+    assert!(unlike.is_empty(), "{}", unlike.join("\n"));
+    assert_eq!(client.ask(&format!("CONFIG_DIFF|{session}")).matches("[]").count(), 4, "nothing of it took effect");
+}
