@@ -13,6 +13,7 @@ mod pages;
 mod parity;
 mod policy;
 mod proxying;
+mod rest;
 mod scenarios;
 mod secure;
 mod server;
