@@ -95,7 +95,7 @@ async fn a_message_over_the_limit_is_refused_packed_or_not() {
     let status = client.clone().set_option(long.clone()).await.unwrap_err();
     assert_eq!(told(&status), refused);
     let status = client.clone().send_compressed(Gzip).set_option(long).await.unwrap_err();
-    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert_eq!(told(&status), refused);
     client.clone().ping(PingRequest { session_id }).await.expect("the connection lives on");
     server.stop().await;
 }
@@ -137,6 +137,22 @@ async fn what_is_not_there_is_unimplemented() {
         let (headers, status) = raw(&server, path, &[GRPC], &[]).await;
         assert_eq!((status.as_str(), headers["content-type"].to_str().unwrap()), ("12", "application/grpc"), "{path}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_transport_refuses_has_its_reason_too() {
+    let server = Server::start().await;
+    let mut client = tonic::client::Grpc::new(server.channel().await);
+    client.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::from_static("/signalbox.v1.Registry/Nothing");
+    let codec = tonic_prost::ProstCodec::<PingRequest, PingResponse>::default();
+    let status = client.unary(Request::new(PingRequest::default()), path, codec).await.unwrap_err();
+    assert_eq!(told(&status), plainly(Code::Unimplemented, "UNIMPLEMENTED"));
+    let packed = [GRPC, ("grpc-encoding", "br")];
+    let (headers, status) = raw(&server, PING, &packed, &ping("")).await;
+    assert_eq!((status.as_str(), headers["grpc-accept-encoding"].to_str().unwrap()), ("12", "gzip,identity"));
+    assert!(headers.contains_key("grpc-status-details-bin"));
     server.stop().await;
 }
 
