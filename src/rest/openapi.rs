@@ -8,7 +8,7 @@ use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::Response;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi, Ref, RefOr};
 use utoipa::{OpenApi as _, PartialSchema, ToSchema};
@@ -52,6 +52,11 @@ pub(super) fn head() -> OpenApi {
         "operator",
         bearer("An operator token. While the server has none, operators are answered on loopback, without a token."),
     );
+    for (status, name, words) in REFUSALS {
+        let mut response = Response::new(words);
+        explain(status, &mut response);
+        components.responses.insert(name.to_owned(), RefOr::T(response));
+    }
     add::<Problem>(components);
     add::<Reason>(components);
     // Values that only paths, query strings and other values refer to.
@@ -61,6 +66,7 @@ pub(super) fn head() -> OpenApi {
     add::<values::HeaderName>(components);
     add::<values::OptionName>(components);
     add::<values::Route>(components);
+    add::<values::Topic>(components);
     add::<values::Service>(components);
     add::<values::Instance>(components);
     add::<super::dto::events::TopicList>(components);
@@ -94,26 +100,43 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
 }
 
+/// The refusals that mean the same wherever they are given, by the name they are referred to by.
+const REFUSALS: [(&str, &str, &str); 7] = [
+    ("400", "Invalid", "Something in the request is wrong; `field` says what, where it is known."),
+    ("401", "Unauthenticated", "The bearer token is missing, malformed, or nobody's."),
+    ("403", "Forbidden", "This is for operators."),
+    ("413", "TooLarge", "The body is too large."),
+    ("415", "UnsupportedMediaType", "The body is not `application/json`."),
+    ("500", "Internal", "A fault of the server's own."),
+    ("503", "Unavailable", "The registry cannot do it now; nothing was changed."),
+];
+
 fn complete(operation: &mut Operation) {
+    operation.parameters.iter_mut().flatten().for_each(|parameter| match parameter {
+        RefOr::T(parameter) => parameter.schema.iter_mut().for_each(not_null),
+        RefOr::Ref(_) => {}
+    });
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        let schemas = body.content.values_mut().filter_map(|content| match content {
+            RefOr::T(content) => content.schema.as_mut(),
+            RefOr::Ref(_) => None,
+        });
+        schemas.for_each(not_null);
+    }
     let schemes = serde_json::to_string(&operation.security).unwrap_or_default();
-    let mut refusals =
-        vec![("500", "A fault of the server's own."), ("503", "The registry cannot do it now; nothing was changed.")];
-    if schemes.contains("session") || schemes.contains("operator") {
-        refusals.push(("401", "The bearer token is missing, malformed, or nobody's."));
-    }
-    if schemes.contains("operator") {
-        refusals.push(("403", "This is for operators."));
-    }
-    if operation.parameters.is_some() || operation.request_body.is_some() {
-        refusals.push(("400", "Something in the request is wrong; `field` says what, where it is known."));
-    }
-    if operation.request_body.is_some() {
-        refusals.push(("413", "The body is too large."));
-        refusals.push(("415", "The body is not `application/json`."));
-    }
+    let (body, parameters) = (operation.request_body.is_some(), operation.parameters.is_some());
     let responses = &mut operation.responses.responses;
-    for (status, words) in refusals {
-        responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(Response::new(words)));
+    for (status, name, _) in REFUSALS {
+        let given = match status {
+            "400" => body || parameters,
+            "401" => schemes.contains("session") || schemes.contains("operator"),
+            "403" => schemes.contains("operator"),
+            "413" | "415" => body,
+            _ => true,
+        };
+        if given {
+            responses.entry(status.to_owned()).or_insert_with(|| Ref::from_response_name(name).into());
+        }
     }
     for (status, response) in responses {
         if let RefOr::T(response) = response
@@ -124,24 +147,124 @@ fn complete(operation: &mut Operation) {
     }
 }
 
+/// What may be left out may not be `null` for that: takes the `null` away that stands for leaving out.
+fn not_null(schema: &mut RefOr<Schema>) {
+    let only = match schema {
+        RefOr::T(Schema::OneOf(choice)) => {
+            choice
+                .items
+                .retain(|item| !matches!(item, RefOr::T(Schema::Object(object)) if is_null(&object.schema_type)));
+            if choice.items.len() == 1 { choice.items.pop() } else { None }
+        }
+        RefOr::T(Schema::Object(object)) => {
+            if let SchemaType::Array(kinds) = &mut object.schema_type {
+                kinds.retain(|kind| *kind != Type::Null);
+                if let [only] = kinds.as_slice() {
+                    object.schema_type = SchemaType::Type(only.clone());
+                }
+            }
+            None
+        }
+        _ => None,
+    };
+    if let Some(only) = only {
+        *schema = only;
+    }
+}
+
+fn is_null(kind: &SchemaType) -> bool {
+    matches!(kind, SchemaType::Type(Type::Null))
+}
+
 /// What every refusal looks like.
 fn explain(status: &str, response: &mut Response) {
     let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build();
     response.content.insert(MEDIA_TYPE.to_owned(), RefOr::T(problem));
-    let header = |kind: Type, words: &str| {
-        let mut header = Header::new(ObjectBuilder::new().schema_type(kind));
+    let header = |schema: ObjectBuilder, words: &str| {
+        let mut header = Header::new(schema);
         header.description = Some(words.to_owned());
         RefOr::T(header)
     };
     match status {
         "401" => {
-            let challenge = header(Type::String, "`Bearer`.");
+            let challenge = header(ObjectBuilder::new().schema_type(Type::String), "`Bearer`.");
             response.headers.insert("WWW-Authenticate".to_owned(), challenge);
         }
         "429" | "503" => {
-            let later = header(Type::Integer, "Seconds after which it is worth trying again.");
+            let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+            let later = header(seconds, "Seconds after which it is worth trying again.");
             response.headers.insert("Retry-After".to_owned(), later);
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// How the description that is checked in comes to be.
+    const REGENERATE: &str = "SIGNALBOX_REGENERATE=1 cargo test --lib rest::openapi";
+
+    #[test]
+    fn the_description_that_is_checked_in_is_the_one_that_is_served() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/openapi.json");
+        let served = serde_json::to_string_pretty(&document()).unwrap() + "\n";
+        if std::env::var_os("SIGNALBOX_REGENERATE").is_some() {
+            std::fs::write(&path, &served).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(kept == served, "openapi/openapi.json is not what is served; run `{REGENERATE}` and look at the diff");
+    }
+
+    /// Every operation with its method and path.
+    fn operations() -> Vec<(String, Value)> {
+        let api = serde_json::to_value(document()).unwrap();
+        let paths = api["paths"].as_object().unwrap().clone();
+        let of = |(path, item): (String, Value)| {
+            let methods = item.as_object().unwrap().clone();
+            methods.into_iter().map(move |(method, operation)| (format!("{method} {path}"), operation))
+        };
+        paths.into_iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn every_operation_has_a_name_a_summary_a_tag_and_says_who_may_call_it() {
+        let mut names = std::collections::BTreeSet::new();
+        for (place, operation) in operations() {
+            let name = operation["operationId"].as_str().unwrap().to_owned();
+            assert!(names.insert(name), "{place}: its name is another's too");
+            assert!(operation["summary"].as_str().is_some_and(|summary| !summary.ends_with('.')), "{place}");
+            assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{place}");
+            assert!(operation["security"].is_array(), "{place}");
+        }
+        assert_eq!(names.len(), 46, "{names:?}");
+    }
+
+    #[test]
+    fn every_refusal_is_described_as_a_problem() {
+        let api = serde_json::to_value(document()).unwrap();
+        for (place, operation) in operations() {
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let named = response["$ref"].as_str().and_then(|name| api.pointer(name.trim_start_matches('#')));
+                let response = named.unwrap_or(response);
+                let problem = response["content"][MEDIA_TYPE]["schema"]["$ref"].as_str();
+                assert_eq!(problem.is_some(), status.as_str() >= "400", "{place} {status}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let api = serde_json::to_value(document()).unwrap();
+        let text = api.to_string();
+        for part in text.split("\"$ref\":\"#").skip(1) {
+            let pointer = part.split('"').next().unwrap();
+            assert!(api.pointer(pointer).is_some(), "{pointer}");
+        }
     }
 }

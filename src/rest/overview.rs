@@ -9,8 +9,8 @@ use crate::registry::explain::Explain;
 use super::Door;
 use super::caller::json;
 use super::dto::operator::{
-    ExplainQuery, Explanation, InstanceDetail, InstanceEntry, InstancePath, InstanceRef, Overview, PageQuery, Paged,
-    RouteOfInstance, RoutesQuery, StatsOfInstance, page,
+    ExplainQuery, Explanation, InstanceDetail, InstancePath, InstanceRef, InstancesPage, Overview, PageQuery,
+    RoutesPage, RoutesQuery, StatsPage, page,
 };
 use super::extract::{Asked, Segments};
 use super::operator::Operator;
@@ -26,7 +26,7 @@ pub(super) async fn get(State(door): State<Door>, _: Operator) -> Response {
 /// Lists the instances, by service and name
 #[utoipa::path(get, path = "/v1/instances", operation_id = "listInstances", tag = "operators",
     security(("operator" = [])), params(PageQuery),
-    responses((status = 200, description = "A part of the list.", body = Paged<InstanceEntry>)))]
+    responses((status = 200, description = "A part of the list.", body = InstancesPage)))]
 pub(super) async fn list_instances(
     State(door): State<Door>,
     _: Operator,
@@ -54,7 +54,7 @@ pub(super) async fn get_instance(
 #[utoipa::path(get, path = "/v1/routes", operation_id = "listAllRoutes", tag = "operators",
     security(("operator" = [])), params(RoutesQuery),
     responses(
-        (status = 200, description = "A part of the list.", body = Paged<RouteOfInstance>),
+        (status = 200, description = "A part of the list.", body = RoutesPage),
         (status = 404, description = "There is no such instance."),
     ))]
 pub(super) async fn list_routes(
@@ -70,7 +70,7 @@ pub(super) async fn list_routes(
 #[utoipa::path(get, path = "/v1/stats", operation_id = "listAllStats", tag = "operators",
     security(("operator" = [])), params(RoutesQuery),
     responses(
-        (status = 200, description = "A part of the list.", body = Paged<StatsOfInstance>),
+        (status = 200, description = "A part of the list.", body = StatsPage),
         (status = 404, description = "There is no such instance."),
     ))]
 pub(super) async fn list_stats(

@@ -190,14 +190,24 @@ pub struct Overview {
     pub routes_active: u64,
 }
 
-/// A part of a list.
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct Paged<T> {
-    /// In the list's order.
-    pub items: Vec<T>,
-    /// What to ask for the next part with; `null` at the end.
-    #[schema(required)]
-    pub next_cursor: Option<String>,
+macro_rules! pages {
+    ($($name:ident of $item:ident;)+) => { $(
+        /// A part of a list.
+        #[derive(Debug, Deserialize, ToSchema)]
+        pub struct $name {
+            /// In the list's order.
+            pub items: Vec<$item>,
+            /// What to ask for the next part with; `null` at the end.
+            #[schema(required)]
+            pub next_cursor: Option<String>,
+        }
+    )+ };
+}
+
+pages! {
+    InstancesPage of InstanceEntry;
+    RoutesPage of RouteOfInstance;
+    StatsPage of StatsOfInstance;
 }
 
 /// An instance.

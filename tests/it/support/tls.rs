@@ -37,21 +37,45 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
+    /// A certificate and its key, as PEM.
+    pub fn issue(&self, name: &str) -> Issued {
+        self.issue_for(&CertificateParams::new([name.to_owned()]).unwrap())
+    }
+
+    pub fn issue_for_the_past(&self, name: &str) -> Issued {
+        self.issue_for(&in_the_past(name))
+    }
+
+    fn issue_for(&self, params: &CertificateParams) -> Issued {
+        let key = KeyPair::generate().unwrap();
+        Issued { cert: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
+    }
+
     pub fn certify(&self, name: &str) -> Certificate {
         self.sign(&CertificateParams::new([name.to_owned()]).unwrap())
     }
 
     pub fn certify_the_past(&self, name: &str) -> Certificate {
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2021, 1, 1);
-        self.sign(&params)
+        self.sign(&in_the_past(name))
     }
 
     fn sign(&self, params: &CertificateParams) -> Certificate {
         let key = KeyPair::generate().unwrap();
         Certificate::of(params.signed_by(&key, &self.issuer).unwrap().der().clone(), &key)
     }
+}
+
+fn in_the_past(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2021, 1, 1);
+    params
+}
+
+/// What stands in the files of a door or a client, as PEM.
+pub struct Issued {
+    pub cert: String,
+    pub key: String,
 }
 
 impl Certificate {
