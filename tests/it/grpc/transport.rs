@@ -184,10 +184,12 @@ async fn health_is_told_until_the_server_stops() {
     let mut unknown = client.watch(of("nothing")).await.unwrap().into_inner();
     assert_eq!(next(&mut unknown).await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
     drop(unknown);
-    let stopping = tokio::spawn(server.stop());
+    server.registry.tell_shutdown();
     assert_eq!(next(&mut watch).await.unwrap().unwrap().status(), ServingStatus::NotServing);
     assert_eq!(next(&mut watch).await.unwrap(), None);
-    stopping.await.unwrap();
+    let status = client.check(of("")).await.unwrap().into_inner().status();
+    assert_eq!(status, ServingStatus::NotServing, "while requests under way still finish");
+    server.stop().await;
 }
 
 #[tokio::test]
