@@ -19,5 +19,6 @@ mod secure;
 mod server;
 mod session;
 mod statistics;
+mod streams;
 mod support;
 mod tokens;
