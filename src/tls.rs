@@ -16,7 +16,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{CertificateError, RootCertStore, ServerConfig};
+use rustls::{CertificateError, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -70,16 +70,12 @@ impl Acceptor {
     /// # Errors
     /// When a file cannot be read or used: which, by its key. A certificate that has expired only leaves a warning in the log.
     pub fn load(files: &Files, protocols: &[&str]) -> Result<Self, Unfit> {
-        let provider = Arc::new(default_provider());
         let chain = files.chain()?;
         let key = files.private_key()?;
         files.warn_of_dates(&chain);
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        // It fails only for a provider that has no cipher suite for TLS 1.2 and 1.3.
-        let builder = builder.expect("ring speaks TLS");
         let builder = match files.clients()? {
-            None => builder.with_no_client_auth(),
-            Some(clients) => builder.with_client_cert_verifier(clients),
+            None => builder().with_no_client_auth(),
+            Some(clients) => builder().with_client_cert_verifier(clients),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| files.mismatch(&error))?;
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
@@ -112,6 +108,12 @@ impl Acceptor {
         let _place = self.places.acquire().await;
         self.tls.accept(stream).into_fallible().await.map_err(|(error, stream)| (error, Some(stream)))
     }
+}
+
+fn builder() -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+    // It fails only for a provider that has no cipher suite for TLS 1.2 and 1.3.
+    builder.with_safe_default_protocol_versions().expect("ring speaks TLS")
 }
 
 /// Lets the client read the alert: closing with unread bytes would reset the connection and take it back (RFC 9293 §3.6.1).

@@ -12,7 +12,6 @@ use crate::domain::{
 };
 
 use super::super::calls::{Context, Decided, Decision, Reply};
-use super::super::places::{Place, resolve};
 use super::super::ports::Trust;
 use super::super::views::MaintenanceView;
 use super::places::{Place, resolve};
