@@ -14,7 +14,6 @@ mod history;
 pub mod observe;
 pub mod operations;
 pub mod oversight;
-mod places;
 mod ports;
 pub mod routes;
 pub mod sessions;

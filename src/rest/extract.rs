@@ -7,15 +7,14 @@ use std::error::Error as _;
 use std::fmt;
 use std::marker::PhantomData;
 
-use axum::extract::path::ErrorKind;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::rejection::{QueryRejection, RawPathParamsRejection};
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use http_body_util::LengthLimitError;
-use serde::de::value::MapAccessDeserializer;
+use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -124,7 +123,12 @@ fn misread(place: &str, error: &serde_json::Error) -> Problem {
     }
     let words = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
-    let words = shortened(words.strip_suffix(&position).unwrap_or(&words));
+    placed(place, words.strip_suffix(&position).unwrap_or(&words))
+}
+
+/// What a reader says of something at `place`; of a field that is missing, it says so in its words alone.
+fn placed(place: &str, words: &str) -> Problem {
+    let words = shortened(words);
     let named = |beginning| words.strip_prefix(beginning).and_then(|rest: &str| rest.strip_suffix('`'));
     let (field, what) = match (named("missing field `"), named("duplicate field `")) {
         (Some(field), _) => (field, "is missing"),
@@ -169,27 +173,20 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 #[derive(Debug)]
 pub(super) struct Segments<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Send> FromRequestParts<Door> for Segments<T> {
+impl<T: DeserializeOwned> FromRequestParts<Door> for Segments<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {
-        match Path::<T>::from_request_parts(parts, door).await {
-            Ok(Path(segments)) => Ok(Self(segments)),
-            Err(PathRejection::FailedToDeserializePathParams(failed)) => Err(bad_segment(&failed.into_kind())),
-            Err(_) => Err(Problem::fault()),
-        }
-    }
-}
-
-fn bad_segment(kind: &ErrorKind) -> Problem {
-    match kind {
-        ErrorKind::DeserializeError { key, message, .. } => Problem::wrong(key, &shortened(message)),
-        ErrorKind::InvalidUtf8InPathParam { key } => Problem::wrong(key, &"is not valid UTF-8"),
-        ErrorKind::ParseErrorAtKey { key, expected_type, .. } => {
-            Problem::wrong(key, &format!("must be {expected_type}"))
-        }
-        ErrorKind::Message(message) => Problem::invalid(shortened(message)),
-        _ => Problem::fault(),
+        let segments = RawPathParams::from_request_parts(parts, door).await.map_err(|refused| match refused {
+            RawPathParamsRejection::InvalidUtf8InPathParam(_) => Problem::invalid("the path is not valid UTF-8"),
+            _ => Problem::fault(),
+        })?;
+        let named = MapDeserializer::<_, serde::de::value::Error>::new(segments.iter());
+        let read = serde_path_to_error::deserialize(named);
+        read.map(Self).map_err(|error| {
+            let place = error.path().to_string();
+            placed(&place, &error.inner().to_string())
+        })
     }
 }
 
@@ -210,12 +207,12 @@ impl<T: DeserializeOwned> FromRequestParts<Door> for Asked<T> {
 }
 
 fn bad_query(words: &str) -> Problem {
-    let words = shortened(words.strip_prefix("Failed to deserialize query string: ").unwrap_or(words));
+    let words = words.strip_prefix("Failed to deserialize query string: ").unwrap_or(words);
     match words.split_once(": ") {
-        Some((field, rest)) if field.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
-            Problem::wrong(field, &rest)
+        Some((field, rest)) if field.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
+            placed(field, rest)
         }
-        _ => Problem::wrong("query", &words),
+        _ => placed(".", words),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::registry::routes::{RouteAdd, RouteAddBulk, RouteField, RouteRemove, R
 use crate::registry::{Query, Reply};
 
 use super::caller::{Caller, json};
-use super::dto::routes::{NewRoute, RouteAdded, RouteChange, RouteEntry, RouteOfMany, RoutePath, Staged};
+use super::dto::routes::{NewRoute, NewRoutes, RouteAdded, RouteChange, RouteEntry, RouteOfMany, RoutePath, Staged};
 use super::extract::{Bodies, Body, Segments};
 use super::problem::Problem;
 
@@ -39,7 +39,7 @@ pub(super) async fn add(caller: Caller, Body(route): Body<NewRoute>) -> Result<R
 
 /// Stages new routes, all or none
 #[utoipa::path(post, path = "/v1/session/routes/bulk", operation_id = "addRoutes", tag = "routes",
-    security(("session" = [])), request_body = Vec<NewRoute>,
+    security(("session" = [])), request_body = NewRoutes,
     responses(
         (status = 201, description = "They are staged; in the order of the request.", body = Vec<RouteOfMany>),
         (status = 403, description = "The registration token does not allow it."),

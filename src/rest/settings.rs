@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 
+use crate::domain::Options;
 use crate::registry::settings::{
     CircuitBreakerSet, HeadersRemove, HeadersSet, HealthSet, OptionsRemove, OptionsSet, RatelimitSet,
 };
@@ -55,6 +56,8 @@ pub(super) async fn set_option(
     Segments(OptionPath { target, key }): Segments<OptionPath>,
     Body(OptionSetting { value }): Body<OptionSetting>,
 ) -> Result<StatusCode, Problem> {
+    // The registry looks again; here it is known that the value is what is wrong.
+    Options::default().set(key.0.as_str(), &value.0).map_err(|error| error.about("value"))?;
     caller.done(OptionsSet { session: caller.session.clone(), target: target.0, key: key.0, value: value.0 }).await
 }
 

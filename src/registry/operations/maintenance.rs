@@ -12,9 +12,9 @@ use crate::domain::{
 };
 
 use super::super::calls::{Context, Decided, Decision, Reply};
-use super::super::places::{Place, resolve};
 use super::super::ports::Trust;
 use super::super::views::MaintenanceView;
+use super::places::{Place, resolve};
 use super::with_head;
 
 /// A maintenance request that was accepted: what is still to be seen before its outcome is told.

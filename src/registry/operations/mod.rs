@@ -1,6 +1,7 @@
 //! Commands and queries of a running session: breakers, drain, maintenance, statistics, backend tests.
 
 mod maintenance;
+mod places;
 
 use std::sync::Arc;
 
@@ -14,9 +15,9 @@ use super::ports::Traffic;
 use super::routes::no_route;
 use super::views::{BreakerView, DrainView, StatsView};
 
-pub use super::places::Place;
 pub use maintenance::{MaintEnter, MaintExit, SettleMaintenance, Verification};
 pub(super) use maintenance::{cancelled, maintenance_status, timed_out};
+pub use places::Place;
 
 fn with_head(session: &Session, change: impl FnOnce(&mut Head)) -> Change {
     let mut head = Head::clone(&session.head);

@@ -8,7 +8,14 @@ use std::sync::LazyLock;
 /// What [`char::is_whitespace`] and [`char::is_control`] name, as members of a character class.
 const HIDDEN: &str = r"\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
 const LABEL: &str = "[A-Za-z0-9_-]{1,63}";
-const IPV6: &str = r"\[(([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|::1?)\]";
+/// An address in brackets, in every spelling of RFC 4291 §2.2 but a dotted end after other than `::ffff:`.
+static IPV6: LazyLock<String> = LazyLock::new(|| {
+    const GROUP: &str = "[0-9A-Fa-f]{1,4}";
+    let whole = format!("({GROUP}:){{7}}{GROUP}|({GROUP}:){{1,7}}:|:(:{GROUP}){{1,7}}|::");
+    let cut = (1..=6).map(|before| format!("|({GROUP}:){{1,{before}}}(:{GROUP}){{1,{}}}", 7 - before));
+    format!(r"\[({whole}{}|::[Ff]{{4}}:({OCTET}\.){{3}}{OCTET})\]", cut.collect::<String>())
+});
+const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
 const PORT: &str = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})";
 const REVISION: &str = r#""(0|[1-9][0-9]{0,18})""#;
 /// A host has at most 253 characters.
@@ -28,11 +35,11 @@ fn path(without: &str) -> String {
 }
 
 fn host() -> String {
-    format!(r"(({LABEL}\.)*{LABEL}\.?|{IPV6})")
+    format!(r"(({LABEL}\.)*{LABEL}\.?|{})", *IPV6)
 }
 
 fn domain() -> String {
-    format!(r"(\*|(\*\.)?({LABEL}\.)*{LABEL}\.?|{IPV6})")
+    format!(r"(\*|(\*\.)?({LABEL}\.)*{LABEL}\.?|{})", *IPV6)
 }
 
 fn origin() -> String {
@@ -61,7 +68,7 @@ patterns! {
     BACKEND = format!("{}({})?", origin(), path("@"));
     /// `http://pages.example/down?for=shop`.
     PAGE = format!(r"{}({}(\?[A-Za-z0-9_~!$&'()*+,;=:@%./-]*)?)?", origin(), path("@"));
-    /// A list of targets, paths and domains.
+    /// A list of targets, paths and domains; as long as it may be, it has no more than may be named at once.
     PLACES = format!("({place})(,({place}))*", place = format!("{}|{}", path(","), domain()));
     /// A response header's name, but those that belong to the connection.
     HEADER_NAME = format!("(?!({FRAMING})$)[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,128}}");

@@ -1,7 +1,11 @@
 //! What is said of routes.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::schema::{ArrayBuilder, Schema};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::registry;
 use crate::registry::routes::RouteField;
@@ -34,6 +38,22 @@ pub struct NewRoute {
 impl From<NewRoute> for registry::routes::NewRoute {
     fn from(new: NewRoute) -> Self {
         Self { domains: new.domains.0, path: new.path.0, backend: new.backend_url.0, priority: new.priority.0 }
+    }
+}
+
+/// Routes that are to be staged together, at least one.
+#[derive(Debug)]
+pub struct NewRoutes;
+
+impl PartialSchema for NewRoutes {
+    fn schema() -> RefOr<Schema> {
+        ArrayBuilder::new().items(Ref::from_schema_name(NewRoute::name())).min_items(Some(1)).into()
+    }
+}
+
+impl ToSchema for NewRoutes {
+    fn name() -> Cow<'static, str> {
+        "NewRoutes".into()
     }
 }
 

@@ -74,11 +74,11 @@ texts! {
     "A prefix on whole path segments; others than a path's characters are percent-encoded. `/api/` means the same as `/api`."
     Path(PathPrefix) is "PathPrefix", Some(&patterns::PATH), 1 to PathPrefix::BYTES_MAX, as "/api", by PathPrefix::parse;
     "Where requests go: scheme, host, port, and a base path that is put before the request's path."
-    Backend(BackendUrl) is "BackendUrl", Some(&patterns::BACKEND), 8 to BackendUrl::BYTES_MAX, as "http://10.0.0.7:3000", by backend;
+    Backend(BackendUrl) is "BackendUrl", Some(&patterns::BACKEND), 6 to BackendUrl::BYTES_MAX, as "http://10.0.0.7:3000", by backend;
     "A page that is shown meanwhile."
-    Page(PageUrl) is "PageUrl", Some(&patterns::PAGE), 8 to BackendUrl::BYTES_MAX, as "http://pages.example/down.html", by PageUrl::parse;
+    Page(PageUrl) is "PageUrl", Some(&patterns::PAGE), 6 to BackendUrl::BYTES_MAX, as "http://pages.example/down.html", by PageUrl::parse;
     "What maintenance is for: `ALL`, route ids, paths or domains, separated by commas."
-    Places(Vec<Place>) is "Places", Some(&patterns::PLACES), 1 to 4096, as "ALL", by Place::parse_list;
+    Places(Vec<Place>) is "Places", Some(&patterns::PLACES), 1 to 2047, as "ALL", by Place::parse_list;
     "The name of a response header, not one of those that belong to the connection."
     HeaderName(HeaderKey) is "HeaderName", Some(&patterns::HEADER_NAME), 1 to 128, as "X-Frame-Options", by HeaderKey::parse;
     "The value of a response header: text that is not blank, 8192 bytes of UTF-8 at most."

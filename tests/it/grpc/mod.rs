@@ -3,6 +3,7 @@
 mod calls;
 mod events;
 mod operators;
+mod program;
 mod refusals;
 mod support;
 mod transport;

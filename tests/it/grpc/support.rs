@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use signalbox::access::Operators;
-use signalbox::api::{self, Doors};
 use signalbox::domain::{Catalog, Change, PageUrl, RouteId, Session, SessionKey, Span};
 use signalbox::grpc::proto::event::Payload;
 use signalbox::grpc::proto::operator_client::OperatorClient;
@@ -125,14 +124,10 @@ impl Server {
         let (writer, doors) = (Lifecycle::new(), Lifecycle::new());
         writer.spawn("writer", task.run(writer.stopping().clone()));
         let settings = Settings { max_body: setup.max_body, nonce };
-        let served = Doors {
-            is_grpc: grpc::is_call,
-            grpc: grpc::routes(registry.clone(), Arc::new(setup.operators), doors.clone(), settings),
-            rest: axum::Router::new(),
-        };
+        let routes = grpc::routes(registry.clone(), Arc::new(setup.operators), doors.clone(), settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        doors.spawn("api", api::serve(listener, None, served, 100, doors.clone()));
+        doors.spawn("api", signalbox::api::serve(listener, None, only(routes), 100, doors.clone()));
         Self { registry, world, address, doors, writer }
     }
 
@@ -268,4 +263,9 @@ pub fn plainly(code: Code, reason: &str) -> (Code, String, Vec<String>) {
 /// A refusal of one field.
 pub fn wrong(field: &str) -> (Code, String, Vec<String>) {
     (Code::InvalidArgument, "INVALID".to_owned(), vec![field.to_owned()])
+}
+
+/// The gRPC door alone.
+fn only(routes: axum::Router) -> signalbox::api::Doors {
+    signalbox::api::Doors { is_grpc: signalbox::grpc::is_call, grpc: routes, rest: axum::Router::new() }
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use crate::domain::{Error, Host, Kind, PathPrefix, Route, Session, Target};
 
-use super::routes::no_route;
+use super::super::routes::no_route;
 
 /// How a client names the routes that maintenance is for.
 #[derive(Clone, Debug, PartialEq, Eq)]

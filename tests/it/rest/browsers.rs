@@ -1,0 +1,68 @@
+//! What browsers get: the pages about the API, and calls from pages of other origins.
+
+use super::api::Api;
+
+#[test]
+fn the_pages_about_the_api_come_whole_from_here() {
+    let api = Api::start();
+    let moved = api.ask("GET", "/docs", "", None);
+    assert_eq!((moved.status, moved.message.field("location")), (308, Some("/docs/")));
+    let front = api.ask("GET", "/docs/", "", None);
+    assert_eq!((front.status, front.message.field("content-type")), (200, Some("text/html")));
+    let page = front.message.text();
+    assert!(page.contains("swagger-ui") && !page.contains("//cdn") && !page.contains("https://"), "{page}");
+    let parts = page.split(['"', '\'']).filter_map(|part| part.strip_prefix("./"));
+    for part in parts.filter(|part| part.ends_with(".js") || part.ends_with(".css") || part.ends_with(".png")) {
+        assert_eq!(api.ask("GET", &format!("/docs/{part}"), "", None).status, 200, "{part}");
+    }
+    let start = api.ask("GET", "/docs/swagger-initializer.js", "", None);
+    assert!(start.message.text().contains("\"/openapi.json\""), "{start:?}");
+    assert!(start.message.text().contains("\"validatorUrl\": \"none\""), "{start:?}");
+}
+
+#[test]
+fn the_description_that_is_served_is_the_one_that_is_checked_in() {
+    let api = Api::start();
+    let served = api.ask("GET", "/openapi.json", "", None);
+    assert_eq!(served.message.field("content-type"), Some("application/json"));
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/openapi.json");
+    let kept: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(served.json, kept);
+}
+
+#[test]
+fn whoever_watches_over_the_server_learns_whether_it_is_there() {
+    let api = Api::start();
+    for path in ["/healthz", "/readyz"] {
+        let answer = api.ask("GET", path, "", None);
+        assert_eq!((answer.status, answer.message.text()), (200, "ok"), "{path}");
+    }
+}
+
+const PREFLIGHT: &str = "access-control-request-method: PUT\r\naccess-control-request-headers: authorization\r\n";
+
+#[test]
+fn pages_of_other_origins_may_call_only_if_they_are_named() {
+    let api = Api::with(&["--api-cors", "https://board.example"]);
+    let ask = |origin: &str| api.send("OPTIONS", "/v1/session/drain", &format!("origin: {origin}\r\n{PREFLIGHT}"), "");
+    let named = ask("https://board.example");
+    assert_eq!(named.status, 200);
+    assert_eq!(named.message.field("access-control-allow-origin"), Some("https://board.example"));
+    assert!(named.message.field("access-control-allow-methods").unwrap().contains("PUT"));
+    assert!(named.message.field("access-control-allow-headers").unwrap().contains("authorization"));
+    assert_eq!(ask("https://other.example").message.field("access-control-allow-origin"), None);
+    let read = |origin: &str| api.send("GET", "/v1/overview", &format!("origin: {origin}\r\n"), "");
+    assert_eq!(
+        read("https://board.example").message.field("access-control-allow-origin"),
+        Some("https://board.example")
+    );
+    assert_eq!(read("https://other.example").message.field("access-control-allow-origin"), None);
+}
+
+#[test]
+fn no_origin_is_named_by_default() {
+    let api = Api::start();
+    let asked = api.send("OPTIONS", "/v1/session/drain", &format!("origin: https://board.example\r\n{PREFLIGHT}"), "");
+    assert_eq!(asked.problem(), (405, "method_not_allowed", ""));
+    assert_eq!(asked.message.field("access-control-allow-origin"), None);
+}

@@ -1,0 +1,11 @@
+//! The REST door, from outside. Every answer is held against the description that is checked in.
+
+mod api;
+mod browsers;
+mod calls;
+mod description;
+mod events;
+mod limits;
+mod operators;
+mod refusals;
+mod secrets;

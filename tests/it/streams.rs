@@ -1,0 +1,60 @@
+//! Streams of events are bounded, over both typed doors together, and whoever finds no room is told so.
+
+use std::time::Duration;
+
+use signalbox::grpc::proto;
+use signalbox::grpc::proto::operator_client::OperatorClient;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Streaming};
+
+use crate::server::{Server, eventually};
+use crate::support::wire::Wire;
+
+type Stream = Streaming<proto::WatchResponse>;
+
+/// What a server holds when nothing else is configured.
+const STREAMS_MAX: usize = 10_000;
+
+async fn watch(channel: &Channel) -> Result<Stream, tonic::Status> {
+    let mut client = OperatorClient::new(channel.clone());
+    Ok(client.watch(proto::WatchRequest { after: None }).await?.into_inner())
+}
+
+#[test]
+fn ten_thousand_streams_are_served_and_the_next_is_refused_at_both_doors() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.api)).unwrap();
+    let mut streams: Vec<Stream> = Vec::new();
+    let mut channel = runtime.block_on(endpoint.connect()).unwrap();
+    while streams.len() < STREAMS_MAX {
+        if streams.len() % 500 == 0 {
+            channel = runtime.block_on(endpoint.connect()).unwrap();
+        }
+        streams.push(runtime.block_on(watch(&channel)).unwrap());
+    }
+    let refused = runtime.block_on(watch(&channel)).err().expect("one more is refused");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("too many open event streams (limit 10000)"), "{}", refused.message());
+    let over_rest = || {
+        let mut wire = Wire::connect(server.api);
+        wire.send(format!("GET /v1/events HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", server.api));
+        wire.head().expect("an answer").status()
+    };
+    assert_eq!(over_rest(), 429);
+
+    // Each of them hears of what happens, the first and the last too.
+    let session = server.connect().register("shop", "shop-1");
+    assert!(!session.is_empty());
+    let end = STREAMS_MAX - 1;
+    for at in [0, end / 2, end] {
+        let stream = &mut streams[at];
+        let told = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), stream.message()).await });
+        let item = told.expect("in time").unwrap().unwrap().item.unwrap();
+        let proto::watch_response::Item::Event(event) = item else { panic!("{item:?}") };
+        assert_eq!(event.instance_name, "shop-1");
+    }
+    drop((streams, channel, runtime));
+    eventually("their places are free again", || over_rest() == 200);
+}
