@@ -171,7 +171,8 @@ fn a_grpc_call_is_told_by_its_content_type() {
 #[tokio::test]
 async fn health_is_told_until_the_server_stops() {
     let server = Server::start().await;
-    let mut client = HealthClient::new(server.channel().await);
+    // Some clients compress whatever they ask.
+    let mut client = HealthClient::new(server.channel().await).send_compressed(Gzip);
     let of = |service: &str| HealthCheckRequest { service: service.to_owned() };
     for service in ["", "signalbox.v1.Registry", "signalbox.v1.Operator"] {
         let status = client.check(of(service)).await.unwrap().into_inner().status();
@@ -195,7 +196,7 @@ async fn health_is_told_until_the_server_stops() {
 #[tokio::test]
 async fn reflection_tells_what_there_is() {
     let server = Server::start().await;
-    let mut client = ServerReflectionClient::new(server.channel().await);
+    let mut client = ServerReflectionClient::new(server.channel().await).send_compressed(Gzip);
     let ask = |message| ServerReflectionRequest { host: String::new(), message_request: Some(message) };
     let asks = [
         ask(MessageRequest::ListServices(String::new())),
@@ -215,7 +216,8 @@ async fn reflection_tells_what_there_is() {
         assert!(matches!(file, Some(MessageResponse::FileDescriptorResponse(_))), "{file:?}");
     }
     let mut before =
-        tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient::new(server.channel().await);
+        tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient::new(server.channel().await)
+            .send_compressed(Gzip);
     let ask = tonic_reflection::pb::v1alpha::ServerReflectionRequest {
         host: String::new(),
         message_request: Some(tonic_reflection::pb::v1alpha::server_reflection_request::MessageRequest::ListServices(
