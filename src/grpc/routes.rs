@@ -2,9 +2,9 @@
 
 use tonic::Status;
 
-use crate::domain::{BackendUrl, Error, Host, Kind, PathPrefix, RouteId, SessionId};
+use crate::domain::{BackendUrl, Error, Host, Kind, PathPrefix};
 use crate::registry::routes::{NewRoute, RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
-use crate::registry::{Answer, Command, Query, Reply};
+use crate::registry::{Answer, Query, Reply};
 
 use super::convert::{new_route, required, session};
 use super::door::Door;
@@ -38,16 +38,11 @@ pub(super) async fn add_routes(door: &Door, request: AddRoutesRequest) -> Result
     }
 }
 
-/// All values are read before the first change is asked for, and then whatever refuses one of the changes (no such
-/// session, no such route) refuses them all alike: the registry decides on them without anything in between.
 pub(super) async fn update_route(door: &Door, request: UpdateRouteRequest) -> Result<UpdateRouteResponse, Status> {
     let session = session(&request.session_id)?;
     let id = request.route_id.parse()?;
-    let fields = changed_fields(request)?;
-    let commands = fields.into_iter().map(|field| update(&session, id, field)).collect();
-    for reply in door.registry.execute(commands).await {
-        reply?;
-    }
+    let field = RouteField::Several(changed_fields(request)?);
+    door.done(RouteUpdate { session, id, field }).await?;
     Ok(UpdateRouteResponse {})
 }
 
@@ -69,10 +64,6 @@ fn changed_fields(request: UpdateRouteRequest) -> Result<Vec<RouteField>, Error>
         return Err(Error::new(Kind::Invalid, "nothing is to change; give backend_url, priority, domains or path"));
     }
     Ok(fields)
-}
-
-fn update(session: &SessionId, id: RouteId, field: RouteField) -> Command {
-    RouteUpdate { session: session.clone(), id, field }.into()
 }
 
 pub(super) async fn remove_route(door: &Door, request: RemoveRouteRequest) -> Result<RemoveRouteResponse, Status> {

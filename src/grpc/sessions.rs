@@ -24,10 +24,15 @@ pub(super) async fn register(door: &Door, request: RegisterRequest) -> Result<Re
         connection: None,
         token: request.token.as_deref().map(Secret::new),
     };
-    match door.execute(register).await? {
+    match door.execute(register).await.map_err(as_named_here)? {
         Reply::Registered(id) => Ok(RegisterResponse { session_id: id.reveal().to_owned() }),
         _ => Err(fault()),
     }
+}
+
+/// What a token does not allow is refused in the words of the pipe, where the field has another name.
+fn as_named_here(error: Error) -> Error {
+    if error.field() == Some("service") { error.about("service_name") } else { error }
 }
 
 pub(super) async fn reconnect(door: &Door, request: ReconnectRequest) -> Result<ReconnectResponse, Status> {

@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use prost_types::Duration;
-use signalbox::domain::Span;
+use signalbox::domain::{Fingerprint, Host, Secret, Span, TokenName};
 use signalbox::grpc::proto::*;
-use signalbox::registry::Limits;
+use signalbox::registry::{Grant, Limits};
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -271,5 +271,49 @@ async fn the_longest_duration_is_taken() {
         |seconds| StartDrainRequest { session_id: session_id.clone(), duration: Some(Duration { seconds, nanos: 0 }) };
     client.start_drain(drain(longest)).await.unwrap();
     assert_eq!(refused!(client.start_drain(drain(longest + 1))), wrong("duration"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_token_does_not_allow_is_denied_and_changes_nothing() {
+    let grant = Grant {
+        name: TokenName::parse("team-a").unwrap(),
+        secret: Fingerprint::of(&Secret::new("s3cret")),
+        services: vec!["shop".to_owned()],
+        domains: vec![Host::parse("*.a.example").unwrap()],
+        path_prefixes: vec![],
+        backends: vec![],
+        max_routes: None,
+    };
+    let server = Server::start_with(Setup { grants: vec![grant].into(), ..Setup::default() }).await;
+    let mut client = server.client().await;
+    let denied = plainly(Code::PermissionDenied, "DENIED");
+    assert_eq!(refused!(client.register(registration("shop-1"))), denied);
+    let with = |token: &str| RegisterRequest { token: Some(token.to_owned()), ..registration("shop-1") };
+    let status = client.register(with("guess-of-mine")).await.err().unwrap();
+    assert_eq!((told(&status), format!("{status:?}").contains("guess-of-mine")), (denied.clone(), false));
+    let other = RegisterRequest { service_name: "till".to_owned(), ..with("s3cret") };
+    let status = client.register(other).await.err().unwrap();
+    assert_eq!((told(&status), status.message().starts_with("service_name: token team-a")), (denied.clone(), true));
+    let session_id = client.register(with("s3cret")).await.unwrap().into_inner().session_id;
+    let id = || session_id.clone();
+    let foreign = AddRouteRequest { session_id: id(), route: Some(route("b.example", "/")) };
+    assert_eq!(refused!(client.add_route(foreign)), denied);
+    let own = AddRouteRequest { session_id: id(), route: Some(route("x.a.example", "/")) };
+    client.add_route(own).await.unwrap();
+    let update = UpdateRouteRequest {
+        session_id: id(),
+        route_id: "r1".to_owned(),
+        path: Some("/new".to_owned()),
+        domains: vec!["b.example".to_owned()],
+        ..UpdateRouteRequest::default()
+    };
+    assert_eq!(refused!(client.update_route(update)), denied);
+    let listed = client.list_routes(ListRoutesRequest { session_id: id() }).await.unwrap().into_inner().routes;
+    assert_eq!((listed[0].path.as_str(), listed[0].domains[0].as_str()), ("/", "x.a.example"), "all or none");
+    let named = GetInstanceRequest { service_name: "shop".to_owned(), instance_name: "shop-1".to_owned() };
+    let shown = server.operator().await.get_instance(named).await.unwrap().into_inner();
+    assert_eq!(shown.instance.as_ref().unwrap().token_name.as_deref(), Some("team-a"));
+    assert!(!format!("{shown:?}").contains("s3cret"));
     server.stop().await;
 }

@@ -95,11 +95,13 @@ pub struct Setup {
     pub limits: Limits,
     pub max_body: usize,
     pub operators: Operators,
+    pub grants: Grants,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { limits: Limits::default(), max_body: 1024 * 1024, operators: Operators::default() }
+        let (limits, operators, grants) = (Limits::default(), Operators::default(), Grants::default());
+        Self { limits, max_body: 1024 * 1024, operators, grants }
     }
 }
 
@@ -120,7 +122,7 @@ impl Server {
     pub async fn start_with(setup: Setup) -> Self {
         let world = Arc::new(World::default());
         let (store, traffic) = (Memory(Arc::clone(&world)), Arc::clone(&world));
-        let (registry, task) = open(store, Nowhere, traffic, setup.limits, Grants::default()).await.unwrap();
+        let (registry, task) = open(store, Nowhere, traffic, setup.limits, setup.grants).await.unwrap();
         let (writer, doors) = (Lifecycle::new(), Lifecycle::new());
         writer.spawn("writer", task.run(writer.stopping().clone()));
         let settings = Settings { max_body: setup.max_body, nonce };
