@@ -68,9 +68,11 @@ pub fn is_call(headers: &HeaderMap) -> bool {
 /// Answers gRPC calls: `Registry`, `Operator`, health and reflection; any other path is `UNIMPLEMENTED`.
 ///
 /// It expects [`crate::access::Peer`] in every request's extensions. What it does in the background belongs to
-/// `lifecycle`, and once that is stopping, health says so.
+/// `lifecycle`. Health says so from the moment the server is told to stop.
 pub fn routes(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycle, settings: Settings) -> Router {
-    let door = Door::new(registry, lifecycle.clone(), settings.nonce);
+    let health = HealthServer::new(Health::new(registry.clone(), lifecycle.clone()))
+        .max_decoding_message_size(settings.max_body);
+    let door = Door::new(registry, lifecycle, settings.nonce);
     let operator = OperatorServer::new(door.clone())
         .max_decoding_message_size(settings.max_body)
         .max_encoding_message_size(RESPONSE_BYTES_MAX)
@@ -85,7 +87,6 @@ pub fn routes(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycl
         .max_encoding_message_size(RESPONSE_BYTES_MAX)
         .accept_compressed(Gzip)
         .send_compressed(Gzip);
-    let health = HealthServer::new(Health::new(lifecycle)).max_decoding_message_size(settings.max_body);
     reflected(Routes::new(registry).add_service(health))
         .into_axum_router()
         .merge(guarded)

@@ -93,7 +93,7 @@ pub struct ETag;
 
 impl PartialSchema for ETag {
     fn schema() -> RefOr<Schema> {
-        text(Some(&patterns::ETAG), (3, 21), "The session's revision: a number in quotes.", "\"3\"").into()
+        tag(&patterns::ETAG, "The session's revision: a number in quotes.", "\"3\"")
     }
 }
 
@@ -109,7 +109,7 @@ pub struct IfMatchTag;
 
 impl PartialSchema for IfMatchTag {
     fn schema() -> RefOr<Schema> {
-        text(Some(&patterns::IF_MATCH), (1, 21), "An `ETag` as it was given, or `*`.", "*").into()
+        tag(&patterns::IF_MATCH, "An `ETag` as it was given, or `*`.", "*")
     }
 }
 
@@ -117,6 +117,12 @@ impl ToSchema for IfMatchTag {
     fn name() -> Cow<'static, str> {
         "IfMatch".into()
     }
+}
+
+/// A pattern that bounds its own length.
+fn tag(pattern: &str, description: &str, example: &str) -> RefOr<Schema> {
+    let tag = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+    tag.description(Some(description)).examples([example]).into()
 }
 
 fn backend(text: &str) -> Result<BackendUrl, Error> {

@@ -95,7 +95,7 @@ async fn a_message_over_the_limit_is_refused_packed_or_not() {
     let status = client.clone().set_option(long.clone()).await.unwrap_err();
     assert_eq!(told(&status), refused);
     let status = client.clone().send_compressed(Gzip).set_option(long).await.unwrap_err();
-    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert_eq!(told(&status), refused);
     client.clone().ping(PingRequest { session_id }).await.expect("the connection lives on");
     server.stop().await;
 }
@@ -140,6 +140,22 @@ async fn what_is_not_there_is_unimplemented() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn what_the_transport_refuses_has_its_reason_too() {
+    let server = Server::start().await;
+    let mut client = tonic::client::Grpc::new(server.channel().await);
+    client.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::from_static("/signalbox.v1.Registry/Nothing");
+    let codec = tonic_prost::ProstCodec::<PingRequest, PingResponse>::default();
+    let status = client.unary(Request::new(PingRequest::default()), path, codec).await.unwrap_err();
+    assert_eq!(told(&status), plainly(Code::Unimplemented, "UNIMPLEMENTED"));
+    let packed = [GRPC, ("grpc-encoding", "br")];
+    let (headers, status) = raw(&server, PING, &packed, &ping("")).await;
+    assert_eq!((status.as_str(), headers["grpc-accept-encoding"].to_str().unwrap()), ("12", "gzip,identity"));
+    assert!(headers.contains_key("grpc-status-details-bin"));
+    server.stop().await;
+}
+
 #[test]
 fn a_grpc_call_is_told_by_its_content_type() {
     let of = |value: &'static str| {
@@ -168,10 +184,12 @@ async fn health_is_told_until_the_server_stops() {
     let mut unknown = client.watch(of("nothing")).await.unwrap().into_inner();
     assert_eq!(next(&mut unknown).await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
     drop(unknown);
-    let stopping = tokio::spawn(server.stop());
+    server.registry.tell_shutdown();
     assert_eq!(next(&mut watch).await.unwrap().unwrap().status(), ServingStatus::NotServing);
     assert_eq!(next(&mut watch).await.unwrap(), None);
-    stopping.await.unwrap();
+    let status = client.check(of("")).await.unwrap().into_inner().status();
+    assert_eq!(status, ServingStatus::NotServing, "while requests under way still finish");
+    server.stop().await;
 }
 
 #[tokio::test]
