@@ -121,13 +121,16 @@ async fn begin(
     stopping: &CancellationToken,
 ) {
     let Some(tls) = tls else { return carry(server, stream, requests, stopping.cancelled()).await };
-    let peer = requests.peer.0;
-    match stopping.run_until_cancelled(tls.accept(stream)).await {
-        // Boxed: a plain connection has no room for it.
-        Some(Ok(stream)) => Box::pin(carry(server, stream, requests, stopping.cancelled())).await,
-        Some(Err(error)) => tracing::debug!(%peer, %error, "an API connection came to no TLS"),
-        None => {}
-    }
+    // Boxed: a plain connection has no room for it.
+    let secure = Box::pin(async {
+        let peer = requests.peer.0;
+        match stopping.run_until_cancelled(tls.accept(stream)).await {
+            Some(Ok(stream)) => carry(server, stream, requests, stopping.cancelled()).await,
+            Some(Err(error)) => tracing::debug!(%peer, %error, "an API connection came to no TLS"),
+            None => {}
+        }
+    });
+    secure.await;
 }
 
 fn builder(lifecycle: &Lifecycle) -> auto::Builder<Tasks> {
