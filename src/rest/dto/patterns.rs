@@ -114,9 +114,15 @@ mod tests {
     use proptest::string::string_regex;
     use proptest::test_runner::TestRunner;
 
+    use super::super::events::TopicList;
     use super::super::numbers::Duration;
+    use super::super::operator::{InstanceRef, Method, RequestHost, RequestPath};
     use super::super::values::{Backend, Domains, HeaderName, HeaderText, Instance, Page, Path, Places, Route, Target};
     use super::*;
+    use crate::domain::{Catalog, PageUrl, RouteId, SessionKey, Span, Time};
+    use crate::registry::explain::{Explain, explain};
+    use crate::registry::views::{BreakerNumbers, RouteNumbers};
+    use crate::registry::{Boxed, Fetched, Traffic, Trust};
 
     /// Draws what matches `pattern` and has `read` take it.
     fn all_taken(pattern: &str, bytes_max: usize, read: impl Fn(String) -> Result<(), String>) {
@@ -147,6 +153,31 @@ mod tests {
         serde_json::from_value::<T>(value).map(|_| ()).map_err(|error| error.to_string())
     }
 
+    /// Asks where a request would go; whether the question is understood.
+    fn explained(host: &str, path: &str) -> Result<(), String> {
+        struct Blind;
+        impl Traffic for Blind {
+            fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
+                RouteNumbers::default()
+            }
+            fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
+                BreakerNumbers::default()
+            }
+            fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
+            fn in_flight(&self, _: SessionKey) -> u64 {
+                0
+            }
+            fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
+                Box::pin(async { Err(String::new()) })
+            }
+        }
+        reads::<RequestHost>(host.to_owned())?;
+        reads::<RequestPath>(path.to_owned())?;
+        let question = Explain { host: host.to_owned(), path: path.to_owned(), method: None, staged: None };
+        let answer = explain(&Catalog::default(), &question, &Blind, Time(0));
+        answer.map(|_| ()).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn what_matches_a_pattern_is_taken() {
         all_taken(&NAME, 4096, reads::<Instance>);
@@ -159,6 +190,11 @@ mod tests {
         all_taken(&HEADER_NAME, 128, reads::<HeaderName>);
         all_taken(&HEADER_VALUE, 8192, reads::<HeaderText>);
         all_taken(&DURATION, 64, reads::<Duration>);
+        all_taken(&TOPICS, 512, reads::<TopicList>);
+        all_taken(&INSTANCE_REF, 1024, reads::<InstanceRef>);
+        all_taken(&METHOD, 32, reads::<Method>);
+        all_taken(&REQUEST_PATH, 8192, |text| explained("shop.example", &text));
+        all_taken(&REQUEST_HOST, 253, |text| explained(&text, "/"));
         let one = |text| serde_json::from_value::<Domains>(serde_json::json!([text]));
         all_taken(&DOMAIN, 253, |text| one(text).map(|_| ()).map_err(|error| error.to_string()));
     }
