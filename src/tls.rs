@@ -139,6 +139,9 @@ impl Files {
         let pem = read(&self.key).map_err(unfit)?;
         PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
             unfit(match error {
+                pem::Error::NoItemsFound if memchr::memmem::find(&pem, b"BEGIN ENCRYPTED PRIVATE KEY").is_some() => {
+                    "holds an encrypted private key; it must not be encrypted".to_owned()
+                }
                 pem::Error::NoItemsFound => "holds no private key".to_owned(),
                 other => format!("holds no private key that can be read: {other}"),
             })

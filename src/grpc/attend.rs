@@ -43,9 +43,7 @@ pub(super) async fn attend(request: Request, next: Next) -> Response {
         tracing::error!("a gRPC call panicked");
         return Status::from(Error::new(Kind::Internal, "a fault of the server's own")).into_http();
     };
-    if let Some(status) = said_otherwise(&response) {
-        return status.into_http();
-    }
+    let response = with_reason(response);
     match deadline {
         None => response,
         Some(deadline) => response.map(|body| Body::new(Timed { body: Some(body), deadline })),
@@ -56,10 +54,26 @@ fn exceeded() -> Status {
     of_door(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the time that the caller gave has passed")
 }
 
-/// The library has another code for a message that is too long than gRPC's own list of codes.
-fn said_otherwise(response: &Response) -> Option<Status> {
-    let status = response.extensions().get::<Status>()?;
-    (status.code() == Code::OutOfRange).then(|| Error::new(Kind::Limited, status.message().to_owned()).into())
+/// Gives what the library refuses by itself the details that every refusal has. For a message that is too long it has
+/// another code than gRPC's own list of them.
+fn with_reason(mut response: Response) -> Response {
+    let Some(status) = Status::from_header_map(response.headers()).filter(|status| status.details().is_empty()) else {
+        return response;
+    };
+    let restated = match status.code() {
+        Code::Ok => return response,
+        Code::OutOfRange | Code::ResourceExhausted => of_door(Code::ResourceExhausted, "LIMITED", status.message()),
+        Code::Unimplemented if status.message().is_empty() => {
+            of_door(Code::Unimplemented, "UNIMPLEMENTED", "there is no such call here")
+        }
+        Code::Unimplemented => of_door(Code::Unimplemented, "UNIMPLEMENTED", status.message()),
+        Code::InvalidArgument => of_door(Code::InvalidArgument, "INVALID", status.message()),
+        Code::NotFound => of_door(Code::NotFound, "NOT_FOUND", status.message()),
+        code => of_door(code, "INTERNAL", status.message()),
+    };
+    // Without them the refusal stands as it is.
+    let _ = restated.add_header(response.headers_mut());
+    response
 }
 
 /// Reads `grpc-timeout`: up to eight digits and a unit.

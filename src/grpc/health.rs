@@ -8,6 +8,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 use crate::domain::{Error, Kind};
 use crate::lifecycle::Lifecycle;
+use crate::registry::Registry;
 
 pub(super) use tonic_health::pb::health_server::HealthServer;
 
@@ -16,16 +17,21 @@ const KNOWN: [&str; 3] = ["", "signalbox.v1.Registry", "signalbox.v1.Operator"];
 
 /// See the module.
 pub(super) struct Health {
+    registry: Registry,
     lifecycle: Lifecycle,
 }
 
 impl Health {
-    pub(super) fn new(lifecycle: Lifecycle) -> Self {
-        Self { lifecycle }
+    pub(super) fn new(registry: Registry, lifecycle: Lifecycle) -> Self {
+        Self { registry, lifecycle }
     }
 
     fn now(&self) -> ServingStatus {
-        if self.lifecycle.stopping().is_cancelled() { ServingStatus::NotServing } else { ServingStatus::Serving }
+        if self.registry.is_stopping() || self.lifecycle.stopping().is_cancelled() {
+            ServingStatus::NotServing
+        } else {
+            ServingStatus::Serving
+        }
     }
 }
 
@@ -49,9 +55,9 @@ impl health_server::Health for Health {
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let known = KNOWN.contains(&request.get_ref().service.as_str());
         let now = if known { self.now() } else { ServingStatus::ServiceUnknown };
-        let stopping = self.lifecycle.stopping().clone();
+        let (registry, stopping) = (self.registry.clone(), self.lifecycle.stopping().clone());
         let last = async move {
-            stopping.cancelled_owned().await;
+            let _ = stopping.run_until_cancelled(registry.until_stopping()).await;
             Ok(response(if known { ServingStatus::NotServing } else { ServingStatus::ServiceUnknown }))
         };
         Ok(Response::new(stream::iter([Ok(response(now))]).chain(stream::once(last)).boxed()))

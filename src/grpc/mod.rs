@@ -68,9 +68,13 @@ pub fn is_call(headers: &HeaderMap) -> bool {
 /// Answers gRPC calls: `Registry`, `Operator`, health and reflection; any other path is `UNIMPLEMENTED`.
 ///
 /// It expects [`crate::access::Peer`] in every request's extensions. What it does in the background belongs to
-/// `lifecycle`, and once that is stopping, health says so.
+/// `lifecycle`. Health says so from the moment the server is told to stop.
 pub fn routes(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycle, settings: Settings) -> Router {
-    let door = Door::new(registry, lifecycle.clone(), settings.nonce);
+    let health = HealthServer::new(Health::new(registry.clone(), lifecycle.clone()))
+        .max_decoding_message_size(settings.max_body)
+        .accept_compressed(Gzip)
+        .send_compressed(Gzip);
+    let door = Door::new(registry, lifecycle, settings.nonce);
     let operator = OperatorServer::new(door.clone())
         .max_decoding_message_size(settings.max_body)
         .max_encoding_message_size(RESPONSE_BYTES_MAX)
@@ -85,7 +89,6 @@ pub fn routes(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycl
         .max_encoding_message_size(RESPONSE_BYTES_MAX)
         .accept_compressed(Gzip)
         .send_compressed(Gzip);
-    let health = HealthServer::new(Health::new(lifecycle)).max_decoding_message_size(settings.max_body);
     reflected(Routes::new(registry).add_service(health))
         .into_axum_router()
         .merge(guarded)
@@ -100,7 +103,9 @@ fn reflected(routes: Routes) -> Routes {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     match (builder().build_v1(), builder().build_v1alpha()) {
-        (Ok(now), Ok(before)) => routes.add_service(now).add_service(before),
+        (Ok(now), Ok(before)) => routes
+            .add_service(now.accept_compressed(Gzip).send_compressed(Gzip))
+            .add_service(before.accept_compressed(Gzip).send_compressed(Gzip)),
         (Err(error), _) | (_, Err(error)) => {
             // The descriptors were linked when the program was built.
             tracing::error!(%error, "gRPC reflection is left out");

@@ -167,6 +167,12 @@ impl Registry {
         self.watch.progress().borrow().stopping
     }
 
+    /// Waits until the server has been told to stop.
+    pub async fn until_stopping(&self) {
+        // There is always somebody who could tell: the sender lives as long as this handle.
+        let _ = self.watch.progress().wait_for(|progress| progress.stopping).await;
+    }
+
     /// Tells every connection that is bound to a session, and every stream, that the server stops.
     pub fn tell_shutdown(&self) {
         self.watch.stop();

@@ -39,17 +39,13 @@ struct Page {
 impl Page {
     const EMPTY: Self = Self { keys: [0; ENTRIES], until: [0; ENTRIES] };
 
-    /// Where the key stands, or else a place that is free at `now`, or else what ends first.
-    fn place(&self, key: u64, now: u64) -> Place {
-        let until = |at: usize| self.until.get(at).copied().unwrap_or(0);
+    /// Where the key stands, or else what ends first: a free place if there is one.
+    fn place(&self, key: u64) -> Place {
         if let Some(at) = self.keys.iter().position(|known| *known == key) {
-            return Place::Own(at, until(at));
+            return Place::Own(at, self.until.get(at).copied().unwrap_or(0));
         }
         let others = self.until.get(..GUEST).unwrap_or_default();
-        if let Some(free) = others.iter().position(|until| *until <= now) {
-            return Place::Other(free, until(free));
-        }
-        // In two steps, which the compiler makes faster code of than of one that keeps both.
+        // In two steps, of which the compiler makes faster code than of one that keeps both.
         let ends = others.iter().fold(u64::MAX, |ends, until| ends.min(*until));
         Place::Other(others.iter().position(|until| *until == ends).unwrap_or(0), ends)
     }
@@ -78,7 +74,7 @@ impl Ledger {
         loop {
             let index = self.page_of(key);
             let Some(page) = self.pages.get(index) else { return };
-            let (at, owes) = match page.place(key, now) {
+            let (at, owes) = match page.place(key) {
                 Place::Own(at, owes) => (at, owes),
                 Place::Other(at, ends) if ends <= now => (at, now),
                 Place::Other(..) if self.split(index, key) => continue,

@@ -293,14 +293,16 @@ fn files_that_are_no_good_stop_the_start_with_key_and_name() {
     let other = shelf.authority.issue("other");
     shelf.put("other.pem", &other.key);
     shelf.put("nonsense.pem", "nonsense");
+    shelf.put("locked.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
     shelf.put("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     let with = |cert, key| ["--pipe-cert", cert, "--pipe-key", key];
     let pipe = |flags: &[&'static str]| [&PIPE[..], flags].concat();
-    let cases: [(Vec<&str>, &str); 11] = [
+    let cases: [(Vec<&str>, &str); 12] = [
         (with("@none.pem", "@key.pem").to_vec(), "pipe.cert: DIR/none.pem cannot be read: No such file"),
         (with("@cert.pem", "@none.pem").to_vec(), "pipe.key: DIR/none.pem cannot be read: No such file"),
         (with("@nonsense.pem", "@key.pem").to_vec(), "pipe.cert: DIR/nonsense.pem holds no certificate"),
         (with("@broken.pem", "@key.pem").to_vec(), "pipe.cert: DIR/broken.pem cannot be used"),
+        (with("@cert.pem", "@locked.pem").to_vec(), "pipe.key: DIR/locked.pem holds an encrypted private key"),
         (with("@cert.pem", "@cert.pem").to_vec(), "pipe.key: DIR/cert.pem holds no private key"),
         (
             with("@cert.pem", "@other.pem").to_vec(),

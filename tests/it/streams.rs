@@ -49,13 +49,12 @@ fn ten_thousand_streams_are_served_and_the_next_is_refused_at_both_doors() {
     assert!(!session.is_empty());
     let end = STREAMS_MAX - 1;
     for at in [0, end / 2, end] {
-        let told = tokio::time::timeout(Duration::from_secs(20), streams[at].message());
-        let item = runtime.block_on(async { told.await }).expect("in time").unwrap().unwrap().item.unwrap();
+        let stream = &mut streams[at];
+        let told = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), stream.message()).await });
+        let item = told.expect("in time").unwrap().unwrap().item.unwrap();
         let proto::watch_response::Item::Event(event) = item else { panic!("{item:?}") };
         assert_eq!(event.instance_name, "shop-1");
     }
-    drop(streams);
-    runtime.block_on(async { tokio::task::yield_now().await });
-    drop(runtime);
+    drop((streams, channel, runtime));
     eventually("their places are free again", || over_rest() == 200);
 }

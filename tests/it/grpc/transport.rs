@@ -95,7 +95,7 @@ async fn a_message_over_the_limit_is_refused_packed_or_not() {
     let status = client.clone().set_option(long.clone()).await.unwrap_err();
     assert_eq!(told(&status), refused);
     let status = client.clone().send_compressed(Gzip).set_option(long).await.unwrap_err();
-    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert_eq!(told(&status), refused);
     client.clone().ping(PingRequest { session_id }).await.expect("the connection lives on");
     server.stop().await;
 }
@@ -140,6 +140,22 @@ async fn what_is_not_there_is_unimplemented() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn what_the_transport_refuses_has_its_reason_too() {
+    let server = Server::start().await;
+    let mut client = tonic::client::Grpc::new(server.channel().await);
+    client.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::from_static("/signalbox.v1.Registry/Nothing");
+    let codec = tonic_prost::ProstCodec::<PingRequest, PingResponse>::default();
+    let status = client.unary(Request::new(PingRequest::default()), path, codec).await.unwrap_err();
+    assert_eq!(told(&status), plainly(Code::Unimplemented, "UNIMPLEMENTED"));
+    let packed = [GRPC, ("grpc-encoding", "br")];
+    let (headers, status) = raw(&server, PING, &packed, &ping("")).await;
+    assert_eq!((status.as_str(), headers["grpc-accept-encoding"].to_str().unwrap()), ("12", "gzip,identity"));
+    assert!(headers.contains_key("grpc-status-details-bin"));
+    server.stop().await;
+}
+
 #[test]
 fn a_grpc_call_is_told_by_its_content_type() {
     let of = |value: &'static str| {
@@ -155,7 +171,8 @@ fn a_grpc_call_is_told_by_its_content_type() {
 #[tokio::test]
 async fn health_is_told_until_the_server_stops() {
     let server = Server::start().await;
-    let mut client = HealthClient::new(server.channel().await);
+    // Some clients compress whatever they ask.
+    let mut client = HealthClient::new(server.channel().await).send_compressed(Gzip);
     let of = |service: &str| HealthCheckRequest { service: service.to_owned() };
     for service in ["", "signalbox.v1.Registry", "signalbox.v1.Operator"] {
         let status = client.check(of(service)).await.unwrap().into_inner().status();
@@ -168,16 +185,18 @@ async fn health_is_told_until_the_server_stops() {
     let mut unknown = client.watch(of("nothing")).await.unwrap().into_inner();
     assert_eq!(next(&mut unknown).await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
     drop(unknown);
-    let stopping = tokio::spawn(server.stop());
+    server.registry.tell_shutdown();
     assert_eq!(next(&mut watch).await.unwrap().unwrap().status(), ServingStatus::NotServing);
     assert_eq!(next(&mut watch).await.unwrap(), None);
-    stopping.await.unwrap();
+    let status = client.check(of("")).await.unwrap().into_inner().status();
+    assert_eq!(status, ServingStatus::NotServing, "while requests under way still finish");
+    server.stop().await;
 }
 
 #[tokio::test]
 async fn reflection_tells_what_there_is() {
     let server = Server::start().await;
-    let mut client = ServerReflectionClient::new(server.channel().await);
+    let mut client = ServerReflectionClient::new(server.channel().await).send_compressed(Gzip);
     let ask = |message| ServerReflectionRequest { host: String::new(), message_request: Some(message) };
     let asks = [
         ask(MessageRequest::ListServices(String::new())),
@@ -197,7 +216,8 @@ async fn reflection_tells_what_there_is() {
         assert!(matches!(file, Some(MessageResponse::FileDescriptorResponse(_))), "{file:?}");
     }
     let mut before =
-        tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient::new(server.channel().await);
+        tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient::new(server.channel().await)
+            .send_compressed(Gzip);
     let ask = tonic_reflection::pb::v1alpha::ServerReflectionRequest {
         host: String::new(),
         message_request: Some(tonic_reflection::pb::v1alpha::server_reflection_request::MessageRequest::ListServices(
