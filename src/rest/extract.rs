@@ -84,7 +84,7 @@ async fn bytes_of(request: Request, limit: usize) -> Result<Option<Bytes>, Probl
         return Err(Problem::not_json());
     }
     let bytes = axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let too_large = error.source().is_some_and(|source| source.is::<LengthLimitError>());
+        let too_large = error.source().is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
         if too_large { Problem::too_large(limit) } else { Problem::invalid("the body broke off") }
     })?;
     match bytes.is_empty() {

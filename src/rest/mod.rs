@@ -1,4 +1,4 @@
-//! REST: JSON over HTTP with an OpenAPI description, one of the registry's doors.
+//! REST: JSON over HTTP with an `OpenAPI` description, one of the registry's doors.
 //!
 //! A request's life: `caller` says who asks → `extract` reads what is asked into values of the domain → a handler
 //! has the registry decide or answer → JSON, or a `problem`. The routes and their description are registered in
@@ -173,4 +173,29 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         .expose_headers([header::ETAG, header::RETRY_AFTER, header::WWW_AUTHENTICATE])
         .max_age(Duration::from_mins(10));
     Some(layer)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_and_says_nothing_of_its_cause() {
+        let faulty = || async { assert_eq!(std::hint::black_box(1), 2, "secret") };
+        let router: Router = Router::new().route("/", get(faulty)).layer(CatchPanicLayer::custom(panicked));
+        let answer = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], problem::MEDIA_TYPE);
+        let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("secret"));
+    }
+
+    #[test]
+    fn an_origin_that_is_none_names_nobody() {
+        assert!(cors(&[]).is_none() && cors(&["\n".to_owned()]).is_none());
+    }
 }

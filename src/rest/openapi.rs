@@ -1,4 +1,4 @@
-//! The description of all calls (OpenAPI 3.1): what stands once for all of them.
+//! The description of all calls (`OpenAPI` 3.1): what stands once for all of them.
 //!
 //! A call says what is its own beside its handler; here is added what follows from its shape: who is
 //! refused, what a body can be refused for, and what every refusal looks like. What must hold: no status is
@@ -42,7 +42,7 @@ struct Head;
 /// The description before any call is in it.
 pub(super) fn head() -> OpenApi {
     let mut api = Head::openapi();
-    api.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut api.info.version);
     let components = api.components.get_or_insert_default();
     let bearer = |words: &str| {
         SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(words)).build())

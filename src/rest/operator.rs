@@ -8,6 +8,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::header::HOST;
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::response::Response;
 
 use crate::access::Peer;
@@ -34,7 +35,7 @@ impl FromRequestParts<Door> for Operator {
         // Who is not said to sit anywhere sits elsewhere.
         let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let peer = parts.extensions.get::<Peer>().map_or(nowhere, |peer| peer.0.ip());
-        let authority = parts.uri.authority().map(|authority| authority.as_str());
+        let authority = parts.uri.authority().map(Authority::as_str);
         // What is no text names nothing of ours.
         let field = parts.headers.get(HOST).map(|host| host.to_str().unwrap_or("?"));
         let token = bearer(&parts.headers)?;

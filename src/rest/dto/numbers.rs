@@ -121,7 +121,7 @@ pub struct Duration(pub Span);
 
 struct DurationVisitor;
 
-impl<'de> Visitor<'de> for DurationVisitor {
+impl Visitor<'_> for DurationVisitor {
     type Value = Span;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -100,10 +100,10 @@ const FRAMING: &str = "[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Cc][Oo][Nn][Tt]
     [Kk][Ee][Ee][Pp]-[Aa][Ll][Ii][Vv][Ee]|[Pp][Rr][Oo][Xx][Yy]-[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Tt][Ee]|\
     [Tt][Rr][Aa][Ii][Ll][Ee][Rr]|[Tt][Rr][Aa][Nn][Ss][Ff][Ee][Rr]-[Ee][Nn][Cc][Oo][Dd][Ii][Nn][Gg]|\
     [Uu][Pp][Gg][Rr][Aa][Dd][Ee]|[Vv][Ii][Aa]";
-/// What a header's value is made of.
-const TEXT: &str = r"\u0009\u0020-\u007e\u0080-\ud7ff\ue000-\uffff";
-/// What it holds at least one of.
-const VISIBLE: &str = r"\u0021-\u007e\u00a1-\u167f\u1681-\u1fff\u2010-\u2027\u2030-\u205e\u2070-\u2fff\u3001-\ud7ff";
+/// What a header's value is made of: the members of a class that is negated.
+const TEXT: &str = r"^\u0000-\u0008\u000a-\u001f\u007f";
+/// What it holds at least one of, likewise: what is neither forbidden nor blank.
+const VISIBLE: &str = r"^\u0000-\u0020\u007f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
 /// Whole seconds; or hours, minutes, seconds, milliseconds in this order, the first of them not zero, the last of them
 /// perhaps with a fraction.
 const SPANS: &str = r"[1-9][0-9]{0,6}|([1-9][0-9]{0,2}|[1-3][0-9]{3})h([0-9]{1,4}m)?([0-9]{1,4}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,4}m([0-9]{1,5}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,6}(\.[0-9]{1,3})?s|[1-9][0-9]{0,8}ms";
@@ -114,16 +114,22 @@ mod tests {
     use proptest::string::string_regex;
     use proptest::test_runner::TestRunner;
 
+    use super::super::events::TopicList;
     use super::super::numbers::Duration;
+    use super::super::operator::{InstanceRef, Method, RequestHost, RequestPath};
     use super::super::values::{Backend, Domains, HeaderName, HeaderText, Instance, Page, Path, Places, Route, Target};
     use super::*;
+    use crate::domain::{Catalog, PageUrl, RouteId, SessionKey, Span, Time};
+    use crate::registry::explain::{Explain, explain};
+    use crate::registry::views::{BreakerNumbers, RouteNumbers};
+    use crate::registry::{Boxed, Fetched, Traffic, Trust};
 
     /// Draws what matches `pattern` and has `read` take it.
     fn all_taken(pattern: &str, bytes_max: usize, read: impl Fn(String) -> Result<(), String>) {
         let inner = pattern.trim_start_matches('^').trim_end_matches('$').to_owned();
         let inner = inner.replace(&format!("(?!({FRAMING})$)"), "").replace(HOST_NOT_TOO_LONG, "");
-        // The Rust spelling of a code point; there are no surrogates in Rust text.
-        let inner = inner.replace(r"\u", r"\x").replace(r"-\xd7ff\xe000", "");
+        // The Rust spelling of a code point.
+        let inner = inner.replace(r"\u", r"\x");
         let inner = regex_points(&inner);
         let drawn = string_regex(&inner).unwrap_or_else(|error| panic!("{inner}: {error}"));
         let mut runner = TestRunner::deterministic();
@@ -147,6 +153,31 @@ mod tests {
         serde_json::from_value::<T>(value).map(|_| ()).map_err(|error| error.to_string())
     }
 
+    /// Asks where a request would go; whether the question is understood.
+    fn explained(host: &str, path: &str) -> Result<(), String> {
+        struct Blind;
+        impl Traffic for Blind {
+            fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
+                RouteNumbers::default()
+            }
+            fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
+                BreakerNumbers::default()
+            }
+            fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
+            fn in_flight(&self, _: SessionKey) -> u64 {
+                0
+            }
+            fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
+                Box::pin(async { Err(String::new()) })
+            }
+        }
+        reads::<RequestHost>(host.to_owned())?;
+        reads::<RequestPath>(path.to_owned())?;
+        let question = Explain { host: host.to_owned(), path: path.to_owned(), method: None, staged: None };
+        let answer = explain(&Catalog::default(), &question, &Blind, Time(0));
+        answer.map(|_| ()).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn what_matches_a_pattern_is_taken() {
         all_taken(&NAME, 4096, reads::<Instance>);
@@ -159,6 +190,11 @@ mod tests {
         all_taken(&HEADER_NAME, 128, reads::<HeaderName>);
         all_taken(&HEADER_VALUE, 8192, reads::<HeaderText>);
         all_taken(&DURATION, 64, reads::<Duration>);
+        all_taken(&TOPICS, 512, reads::<TopicList>);
+        all_taken(&INSTANCE_REF, 1024, reads::<InstanceRef>);
+        all_taken(&METHOD, 32, reads::<Method>);
+        all_taken(&REQUEST_PATH, 8192, |text| explained("shop.example", &text));
+        all_taken(&REQUEST_HOST, 253, |text| explained(&text, "/"));
         let one = |text| serde_json::from_value::<Domains>(serde_json::json!([text]));
         all_taken(&DOMAIN, 253, |text| one(text).map(|_| ()).map_err(|error| error.to_string()));
     }

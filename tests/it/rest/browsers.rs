@@ -1,6 +1,11 @@
 //! What browsers get: the pages about the API, and calls from pages of other origins.
 
+use std::sync::{Arc, Mutex, mpsc};
+
 use super::api::Api;
+use crate::server::eventually;
+use crate::support::backend::Backend;
+use crate::support::wire::Wire;
 
 #[test]
 fn the_pages_about_the_api_come_whole_from_here() {
@@ -12,7 +17,7 @@ fn the_pages_about_the_api_come_whole_from_here() {
     let page = front.message.text();
     assert!(page.contains("swagger-ui") && !page.contains("//cdn") && !page.contains("https://"), "{page}");
     let parts = page.split(['"', '\'']).filter_map(|part| part.strip_prefix("./"));
-    for part in parts.filter(|part| part.ends_with(".js") || part.ends_with(".css") || part.ends_with(".png")) {
+    for part in parts.filter(|part| [".js", ".css", ".png"].iter().any(|end| part.ends_with(end))) {
         assert_eq!(api.ask("GET", &format!("/docs/{part}"), "", None).status, 200, "{part}");
     }
     let start = api.ask("GET", "/docs/swagger-initializer.js", "", None);
@@ -37,6 +42,36 @@ fn whoever_watches_over_the_server_learns_whether_it_is_there() {
         let answer = api.ask("GET", path, "", None);
         assert_eq!((answer.status, answer.message.text()), (200, "ok"), "{path}");
     }
+}
+
+#[test]
+fn a_server_that_stops_is_alive_and_not_ready() {
+    let api = Api::start();
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    // Answers its health checks, and requests once it is told to.
+    let backend = Backend::new(move |mut wire| {
+        while let Some(request) = wire.message() {
+            if request.target() == "/slow" {
+                let _ = wait.lock().unwrap().recv();
+            }
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let session = api.register("shop", "shop-1");
+    api.route(&session, "shop.example", &backend.url());
+    api.apply(&session);
+    let mut slow = Wire::connect(api.server.proxy);
+    slow.send("GET /slow HTTP/1.1\r\nhost: shop.example\r\n\r\n");
+    let in_flight = || api.ask("GET", "/v1/instances/shop/shop-1", "", None).json["in_flight"] == 1;
+    eventually("the request is under way", in_flight);
+    api.server.signal("TERM");
+    eventually("it is not ready any more", || api.ask("GET", "/readyz", "", None).status == 503);
+    assert_eq!(api.ask("GET", "/readyz", "", None).problem(), (503, "unavailable", ""));
+    assert_eq!(api.ask("GET", "/healthz", "", None).status, 200);
+    go.send(()).unwrap();
+    assert_eq!(slow.message().unwrap().status(), 200);
+    assert!(api.server.wait().success());
 }
 
 const PREFLIGHT: &str = "access-control-request-method: PUT\r\naccess-control-request-headers: authorization\r\n";

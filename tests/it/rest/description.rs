@@ -95,8 +95,16 @@ fn valid(schema: &'static Value, value: &Value) -> Result<(), String> {
             "maximum" => so(number(value) <= number(wanted), || format!("{value} is above {wanted}"))?,
             "minLength" => so(length(value) >= number(wanted), || format!("{value} is too short"))?,
             "maxLength" => so(length(value) <= number(wanted), || format!("{value} is too long"))?,
-            "minItems" | "maxItems" | "additionalProperties" | "propertyNames" | "pattern" | "format" => {}
-            "description" | "example" | "examples" | "default" => {}
+            "minItems"
+            | "maxItems"
+            | "additionalProperties"
+            | "propertyNames"
+            | "pattern"
+            | "format"
+            | "description"
+            | "example"
+            | "examples"
+            | "default" => {}
             unknown => panic!("`{unknown}` is not a word this judge knows"),
         }
     }

@@ -116,9 +116,7 @@ fn a_head_request_opens_no_stream() {
     let (head, _) = api.stream("/v1/session/events", &session, "");
     assert_eq!(head.status(), 200);
     let mut wire = crate::support::wire::Wire::connect(api.address());
-    wire.send(format!(
-        "HEAD /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
-    ));
+    wire.send("HEAD /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
     assert_eq!(wire.head().unwrap().field("content-type"), Some("text/event-stream"));
     assert_eq!(wire.message().unwrap().text(), "ok", "the connection goes on");
 }

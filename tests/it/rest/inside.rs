@@ -1,0 +1,122 @@
+//! What needs a hand on the other end of a stream: the door in this process, its answers taken piece by piece.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use futures_util::StreamExt;
+use signalbox::access::Operators;
+use signalbox::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
+use signalbox::lifecycle::Lifecycle;
+use signalbox::registry::views::{BreakerNumbers, RouteNumbers};
+use signalbox::registry::{self, Boxed, Fetched, Grants, Limits, Loaded, Publish, Store, StoreError, Traffic, Trust};
+use signalbox::rest::{self, Settings};
+use tower::ServiceExt;
+
+struct Nowhere;
+
+impl Store for Nowhere {
+    async fn load(&mut self) -> Result<Loaded, StoreError> {
+        Ok(Loaded::default())
+    }
+
+    async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(self) {}
+}
+
+impl Publish for Nowhere {
+    fn publish(&mut self, _: &Arc<Catalog>, _: &[Change]) {}
+}
+
+impl Traffic for Nowhere {
+    fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
+        RouteNumbers::default()
+    }
+
+    fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
+        BreakerNumbers::default()
+    }
+
+    fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
+
+    fn in_flight(&self, _: SessionKey) -> u64 {
+        0
+    }
+
+    fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
+        Box::pin(async { Err("nobody answers".to_owned()) })
+    }
+}
+
+async fn door(keep_alive: Duration) -> Router {
+    let lifecycle = Lifecycle::new();
+    let (registry, writer) =
+        registry::open(Nowhere, Nowhere, Arc::new(Nowhere), Limits::default(), Grants::default()).await.unwrap();
+    lifecycle.spawn("writer", writer.run(lifecycle.stopping().clone()));
+    let settings = Settings { keep_alive, ..Settings::new(|| 7) };
+    rest::router(registry, Arc::new(Operators::default()), lifecycle, settings)
+}
+
+async fn ask(door: &Router, method: &str, target: &str, session: &str, body: &str) -> axum::response::Response {
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header("authorization", format!("Bearer {session}"))
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_owned()));
+    door.clone().oneshot(request.unwrap()).await.unwrap()
+}
+
+async fn register(door: &Router) -> String {
+    let who = r#"{"service_name":"shop","instance_name":"shop-1"}"#;
+    let answer = ask(door, "POST", "/v1/sessions", "", who).await;
+    let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
+    serde_json::from_slice::<serde_json::Value>(&body).unwrap()["session_id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_stream_is_kept_alive_by_comments() {
+    let door = door(Duration::from_secs(15)).await;
+    let session = register(&door).await;
+    let mut stream = ask(&door, "GET", "/v1/session/events", &session, "").await.into_body().into_data_stream();
+    assert!(stream.next().await.unwrap().unwrap().starts_with(b": signalbox"));
+    for _ in 0..3 {
+        let block = stream.next().await.unwrap().unwrap();
+        assert!(block.starts_with(b":") && block.ends_with(b"\n\n"), "{block:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_is_told_how_much_it_lost() {
+    let door = door(Duration::from_hours(1)).await;
+    let session = register(&door).await;
+    let mut stream = ask(&door, "GET", "/v1/session/events", &session, "").await.into_body().into_data_stream();
+    assert!(stream.next().await.unwrap().unwrap().starts_with(b": signalbox"));
+    let applies = 1000;
+    for number in 1..=applies {
+        let limit = format!("{{\"requests\":{number},\"window\":\"1m\"}}");
+        assert_eq!(ask(&door, "PUT", "/v1/session/rate-limits/ALL", &session, &limit).await.status(), 204);
+        assert_eq!(ask(&door, "POST", "/v1/session/config/apply", &session, "").await.status(), 200);
+    }
+    let (mut told, mut missed) = (0, 0);
+    while told + missed < applies {
+        let block = stream.next().await.unwrap().unwrap();
+        let text = std::str::from_utf8(&block).unwrap();
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
+        let data: serde_json::Value = serde_json::from_str(&field("data: ")).unwrap();
+        match field("event: ").as_str() {
+            "config_applied" => told += 1,
+            "lagged" => {
+                assert_eq!(field("id: "), "", "what is lost has no place to resume from");
+                missed += data["missed"].as_u64().unwrap();
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!(told > 0 && missed > 0 && told + missed == applies, "{told} told, {missed} missed");
+}
