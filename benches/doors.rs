@@ -30,11 +30,13 @@ const EVENTS: usize = 1_000;
 /// From one event to the next: a million deliveries take the two cores, which client and server share, about this long.
 const PAUSE: Duration = Duration::from_millis(25);
 
+type Part = (&'static str, fn(&Path));
+
 fn main() {
     let folder = tempfile::tempdir().expect("a folder for the stores");
     println!("{}", machine());
     let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let parts: [(&str, fn(&Path)); 2] = [("calls", calls), ("watchers", watchers)];
+    let parts: [Part; 2] = [("calls", calls), ("watchers", watchers)];
     for (name, part) in parts {
         if chosen.is_empty() || chosen.iter().any(|word| word == name) {
             let own = folder.path().join(name);

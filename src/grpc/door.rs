@@ -46,26 +46,10 @@ impl Door {
     }
 
     /// Has a maintenance request decided, and answers once it is accepted; its outcome is awaited in the background
-    /// and told as an event. A caller that has gone meanwhile changes nothing of that: nobody else would await it,
-    /// and the request would wait for ever.
+    /// and told as an event, also if the caller has gone meanwhile.
     pub(super) async fn accept(&self, command: impl Into<Command>) -> Result<(), Status> {
-        let (answer, answered) = oneshot::channel();
-        let (registry, stopping) = (self.registry.clone(), self.lifecycle.stopping().clone());
-        let command = command.into();
-        self.lifecycle.spawn_one("grpc maintenance", async move {
-            let verification = match registry.execute_one(command).await {
-                Ok(Reply::Maintenance(verification)) => verification,
-                Ok(_) => return,
-                Err(error) => {
-                    // Whoever asked may have gone.
-                    let _ = answer.send(Err(error));
-                    return;
-                }
-            };
-            let _ = answer.send(Ok(()));
-            // What comes of it is an event.
-            let _ = stopping.run_until_cancelled(registry.verify(&verification)).await;
-        });
+        let (accepted, answered) = oneshot::channel();
+        self.lifecycle.spawn_one("gRPC maintenance", self.registry.clone().maintain(command.into(), accepted));
         match answered.await {
             Ok(answer) => answer.map_err(Status::from),
             Err(_) => Err(fault()),

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use tokio::sync::oneshot;
 
 use crate::domain::{Error, Kind, PageUrl, Span};
 
-use super::Registry;
 use super::operations::{SettleMaintenance, Verification, cancelled, timed_out};
 use super::ports::Trust;
+use super::{Command, Registry, Reply};
 
 /// How long a request waits.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -20,6 +21,27 @@ const PAUSE: Duration = Duration::from_secs(1);
 const TRY: Span = Span::from_secs(5);
 /// How many pages are tried at once.
 const AT_ONCE_MAX: usize = 16;
+
+impl Registry {
+    /// Has a maintenance request decided, tells `accepted` what came of that, and waits for the outcome, which is told as an
+    /// event. To be run as a task of its own: a caller that goes meanwhile must not leave a request that nobody settles.
+    pub async fn maintain(self, command: Command, accepted: oneshot::Sender<Result<(), Error>>) {
+        let decided = self.execute_one(command).await;
+        let (verification, answer) = match decided {
+            Ok(Reply::Maintenance(verification)) => (Some(verification), Ok(())),
+            Ok(_) => (None, Ok(())),
+            Err(refused) => (None, Err(refused)),
+        };
+        // Whoever asked may have gone.
+        let _ = accepted.send(answer);
+        if let Some(verification) = verification {
+            tokio::select! {
+                _ = self.verify(&verification) => {}
+                () = self.until_stopping() => {}
+            }
+        }
+    }
+}
 
 pub(super) async fn run(registry: &Registry, verification: &Verification) -> Result<(), Error> {
     let reached = tokio::time::timeout(PATIENCE, reach(registry, verification)).await;

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use tokio::sync::oneshot;
 
 use crate::domain::{Subject, Target};
 use crate::registry::operations::{self, DrainCancel, DrainStart, MaintEnter, MaintExit, StatsGet};
@@ -138,14 +139,9 @@ pub(super) async fn exit_maintenance(
 
 /// Has a maintenance request decided, and its outcome awaited in the background.
 pub(super) async fn accepted(door: &Door, command: impl Into<Command>) -> Result<StatusCode, Problem> {
-    let Reply::Maintenance(verification) = door.registry.execute_one(command.into()).await? else {
-        return Err(Problem::fault());
-    };
-    let (registry, stopping) = (door.registry.clone(), door.lifecycle.stopping().clone());
-    door.lifecycle.spawn_one("rest maintenance", async move {
-        // The outcome is told as an event; nobody waits here.
-        let _ = stopping.run_until_cancelled(registry.verify(&verification)).await;
-    });
+    let (accepted, answered) = oneshot::channel();
+    door.lifecycle.spawn_one("REST maintenance", door.registry.clone().maintain(command.into(), accepted));
+    answered.await.map_err(|_| Problem::fault())??;
     Ok(StatusCode::ACCEPTED)
 }
 

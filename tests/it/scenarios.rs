@@ -23,20 +23,21 @@ struct Client {
 }
 
 impl Client {
-    fn ask(&mut self, verb: &str, mut arguments: Value) -> Answer {
+    fn ask(&mut self, verb: &str, arguments: &Value) -> Answer {
+        let mut arguments = arguments.clone();
         if arguments["session"].is_null() {
             arguments["session"] = self.session.clone();
         }
         self.door.call(verb, &arguments)
     }
 
-    fn do_it(&mut self, verb: &str, arguments: Value) -> Value {
-        let answer = self.ask(verb, arguments.clone());
+    fn do_it(&mut self, verb: &str, arguments: &Value) -> Value {
+        let answer = self.ask(verb, arguments);
         answer.unwrap_or_else(|refusal| panic!("{} {verb} {arguments}: {refusal:?}", self.door.name()))
     }
 
-    fn refused(&mut self, verb: &str, arguments: Value) -> String {
-        let answer = self.ask(verb, arguments.clone());
+    fn refused(&mut self, verb: &str, arguments: &Value) -> String {
+        let answer = self.ask(verb, arguments);
         answer.expect_err(&format!("{} {verb} {arguments}", self.door.name())).message
     }
 
@@ -45,7 +46,7 @@ impl Client {
         let instance = format!("{}-1", self.name);
         let given =
             json!({ "service": self.name, "instance": instance, "maintenance_port": 9001, "metadata": metadata });
-        self.session = self.do_it("REGISTER", given)["session_id"].clone();
+        self.session = self.do_it("REGISTER", &given)["session_id"].clone();
     }
 
     /// A route of this door's own host.
@@ -69,36 +70,36 @@ fn a_service_registers_stages_applies_and_leaves() {
     at_every_door(|server, client| {
         let host = format!("{}.example", client.name);
         client.register();
-        client.do_it("PING", json!({}));
-        client.do_it("RECONNECT", json!({}));
-        assert_eq!(client.do_it("ROUTE_ADD", client.route("/", &backend))["route_id"], "r1");
+        client.do_it("PING", &json!({}));
+        client.do_it("RECONNECT", &json!({}));
+        assert_eq!(client.do_it("ROUTE_ADD", &client.route("/", &backend))["route_id"], "r1");
         let more = json!({ "routes": [client.route("/a", &backend), client.route("/b", &backend)] });
-        assert_eq!(client.do_it("ROUTE_ADD_BULK", more), json!(["r2", "r3"]));
-        client.do_it("CONFIG_VALIDATE", json!({}));
-        let diff = client.do_it("CONFIG_DIFF", json!({}));
+        assert_eq!(client.do_it("ROUTE_ADD_BULK", &more), json!(["r2", "r3"]));
+        client.do_it("CONFIG_VALIDATE", &json!({}));
+        let diff = client.do_it("CONFIG_DIFF", &json!({}));
         assert_eq!(diff["routes"], json!({ "added": ["r1", "r2", "r3"], "removed": [], "modified": [] }));
         assert_eq!(server.get(&host, "/").0, 404, "nothing reaches traffic before the apply");
-        client.do_it("CONFIG_APPLY", json!({}));
+        client.do_it("CONFIG_APPLY", &json!({}));
         assert_eq!(server.get(&host, "/").0, 200);
-        let info = client.do_it("SESSION_INFO", json!({}));
+        let info = client.do_it("SESSION_INFO", &json!({}));
         for (key, value) in [("routes_active", 3), ("routes_staged", 0), ("revision", 1), ("maintenance_port", 9001)] {
             assert_eq!(info[key], value, "{key}");
         }
         assert_eq!((&info["service_name"], &info["session_id"]), (&json!(client.name), &client.session));
 
-        client.do_it("ROUTE_REMOVE", json!({ "route_id": "r2" }));
-        client.do_it("ROUTE_UPDATE", json!({ "route_id": "r3", "priority": 7 }));
-        let list = client.do_it("ROUTE_LIST", json!({}));
+        client.do_it("ROUTE_REMOVE", &json!({ "route_id": "r2" }));
+        client.do_it("ROUTE_UPDATE", &json!({ "route_id": "r3", "priority": 7 }));
+        let list = client.do_it("ROUTE_LIST", &json!({}));
         assert_eq!(column(&list, "route_id"), ["r1", "r2", "r3", "r3"]);
         assert_eq!(column(&list, "status"), ["active", "pending_removal", "active", "staged"]);
         assert_eq!(column(&list, "priority"), ["0", "0", "0", "7"]);
-        client.do_it("CONFIG_ROLLBACK", json!({}));
-        assert_eq!(column(&client.do_it("ROUTE_LIST", json!({})), "status"), ["active"; 3]);
+        client.do_it("CONFIG_ROLLBACK", &json!({}));
+        assert_eq!(column(&client.do_it("ROUTE_LIST", &json!({})), "status"), ["active"; 3]);
 
-        client.do_it("CLIENT_SHUTDOWN", json!({}));
+        client.do_it("CLIENT_SHUTDOWN", &json!({}));
         assert_eq!(server.get(&host, "/").0, 404, "its routes went with it");
-        assert!(client.refused("PING", json!({})).starts_with("invalid session"));
-        assert!(client.ask("RECONNECT", json!({})).is_err());
+        assert!(client.refused("PING", &json!({})).starts_with("invalid session"));
+        assert!(client.ask("RECONNECT", &json!({})).is_err());
     });
 }
 
@@ -107,47 +108,47 @@ fn settings_are_staged_applied_in_part_and_taken_back() {
     let backend = Backend::start("b");
     at_every_door(|server, client| {
         client.register();
-        client.do_it("ROUTE_ADD", client.route("/", &backend));
+        client.do_it("ROUTE_ADD", &client.route("/", &backend));
         let header = json!({ "target": "ALL", "name": "x-from", "value": "signalbox" });
-        client.do_it("HEADERS_SET", header);
-        client.do_it("OPTIONS_SET", json!({ "target": "r1", "key": "retries", "value": "2" }));
-        client.do_it("HEALTH_SET", json!({ "route_id": "r1", "path": "/", "interval": "10s", "timeout": "1s" }));
-        client.do_it("RATELIMIT_SET", json!({ "target": "ALL", "requests": 1000, "window": "1m" }));
+        client.do_it("HEADERS_SET", &header);
+        client.do_it("OPTIONS_SET", &json!({ "target": "r1", "key": "retries", "value": "2" }));
+        client.do_it("HEALTH_SET", &json!({ "route_id": "r1", "path": "/", "interval": "10s", "timeout": "1s" }));
+        client.do_it("RATELIMIT_SET", &json!({ "target": "ALL", "requests": 1000, "window": "1m" }));
         let breaker = json!({ "target": "r1", "threshold": 3, "timeout": "30s", "half_open_requests": 1 });
-        client.do_it("CIRCUIT_BREAKER_SET", breaker);
-        client.do_it("CONFIG_APPLY_PARTIAL", json!({ "scopes": ["routes", "headers"] }));
-        let diff = client.do_it("CONFIG_DIFF", json!({}));
+        client.do_it("CIRCUIT_BREAKER_SET", &breaker);
+        client.do_it("CONFIG_APPLY_PARTIAL", &json!({ "scopes": ["routes", "headers"] }));
+        let diff = client.do_it("CONFIG_DIFF", &json!({}));
         assert_eq!(
             (&diff["headers"]["added"], &diff["options"]["added"]),
             (&json!(0), &json!(1)),
             "the rest stays staged"
         );
         assert_eq!(
-            client.refused("CIRCUIT_BREAKER_RESET", json!({ "route_id": "r1" })),
+            client.refused("CIRCUIT_BREAKER_RESET", &json!({ "route_id": "r1" })),
             "no circuit breaker on r1",
             "it is staged"
         );
-        client.do_it("CONFIG_APPLY", json!({}));
-        let breaker = client.do_it("CIRCUIT_BREAKER_STATUS", json!({ "route_id": "r1" }));
+        client.do_it("CONFIG_APPLY", &json!({}));
+        let breaker = client.do_it("CIRCUIT_BREAKER_STATUS", &json!({ "route_id": "r1" }));
         assert_eq!((&breaker["state"], &breaker["draining"]), (&json!("closed"), &json!(false)));
-        client.do_it("CIRCUIT_BREAKER_RESET", json!({ "route_id": "r1" }));
-        client.do_it("HEADERS_REMOVE", json!({ "target": "ALL", "name": "x-from" }));
-        client.do_it("OPTIONS_REMOVE", json!({ "target": "r1", "key": "retries" }));
-        let diff = client.do_it("CONFIG_DIFF", json!({}));
+        client.do_it("CIRCUIT_BREAKER_RESET", &json!({ "route_id": "r1" }));
+        client.do_it("HEADERS_REMOVE", &json!({ "target": "ALL", "name": "x-from" }));
+        client.do_it("OPTIONS_REMOVE", &json!({ "target": "r1", "key": "retries" }));
+        let diff = client.do_it("CONFIG_DIFF", &json!({}));
         assert_eq!((&diff["headers"]["removed"], &diff["options"]["removed"]), (&json!(1), &json!(1)));
 
         let host = format!("{}.example", client.name);
         (0..5).for_each(|_| assert_eq!(server.get(&host, "/").0, 200));
-        let stats = client.do_it("STATS_GET", json!({ "target": "ALL" }));
+        let stats = client.do_it("STATS_GET", &json!({ "target": "ALL" }));
         assert_eq!(
             (column(&stats, "route_id"), column(&stats, "requests")),
             (vec!["r1".to_owned()], vec!["5".to_owned()])
         );
-        let tested = client.do_it("BACKEND_TEST", json!({ "backend_url": format!("http://{}", backend.address) }));
+        let tested = client.do_it("BACKEND_TEST", &json!({ "backend_url": format!("http://{}", backend.address) }));
         assert_eq!(tested["reachable"], true);
-        let dead = client.do_it("BACKEND_TEST", json!({ "backend_url": "http://127.0.0.1:1" }));
+        let dead = client.do_it("BACKEND_TEST", &json!({ "backend_url": "http://127.0.0.1:1" }));
         assert_eq!(dead["reachable"], false);
-        client.do_it("UNSUBSCRIBE", json!({ "event_type": "all" }));
+        client.do_it("UNSUBSCRIBE", &json!({ "event_type": "all" }));
     });
 }
 
@@ -156,20 +157,20 @@ fn a_service_drains_and_goes_into_maintenance_and_comes_back() {
     let backend = Backend::start("b");
     at_every_door(|server, client| {
         client.register();
-        client.do_it("ROUTE_ADD", client.route("/", &backend));
-        client.do_it("CONFIG_APPLY", json!({}));
-        assert_eq!(client.refused("DRAIN_STATUS", json!({})), "no drain in progress");
-        client.do_it("DRAIN_START", json!({ "duration": "1h" }));
-        let drain = client.do_it("DRAIN_STATUS", json!({}));
+        client.do_it("ROUTE_ADD", &client.route("/", &backend));
+        client.do_it("CONFIG_APPLY", &json!({}));
+        assert_eq!(client.refused("DRAIN_STATUS", &json!({})), "no drain in progress");
+        client.do_it("DRAIN_START", &json!({ "duration": "1h" }));
+        let drain = client.do_it("DRAIN_STATUS", &json!({}));
         assert_eq!((&drain["active"], &drain["duration_seconds"]), (&json!(true), &json!(3600)));
-        client.do_it("DRAIN_CANCEL", json!({}));
-        assert_eq!(client.refused("DRAIN_CANCEL", json!({})), "no drain in progress");
+        client.do_it("DRAIN_CANCEL", &json!({}));
+        assert_eq!(client.refused("DRAIN_CANCEL", &json!({})), "no drain in progress");
 
         let host = format!("{}.example", client.name);
-        client.do_it("MAINT_ENTER", json!({ "target": "r1" }));
+        client.do_it("MAINT_ENTER", &json!({ "target": "r1" }));
         assert_eq!(server.get(&host, "/").0, 503);
-        assert_eq!(client.do_it("MAINT_STATUS", json!({}))["in_maintenance"], json!(["r1"]));
-        client.do_it("MAINT_EXIT", json!({ "target": "/" }));
+        assert_eq!(client.do_it("MAINT_STATUS", &json!({}))["in_maintenance"], json!(["r1"]));
+        client.do_it("MAINT_EXIT", &json!({ "target": "/" }));
         eventually("its backend answers, and it is back", || server.get(&host, "/").0 == 200);
     });
 }

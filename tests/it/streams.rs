@@ -29,12 +29,12 @@ fn ten_thousand_streams_are_served_and_the_next_is_refused_at_both_doors() {
     let mut streams: Vec<Stream> = Vec::new();
     let mut channel = runtime.block_on(endpoint.connect()).unwrap();
     while streams.len() < STREAMS_MAX {
-        if streams.len() % 500 == 0 {
+        if streams.len().is_multiple_of(500) {
             channel = runtime.block_on(endpoint.connect()).unwrap();
         }
         streams.push(runtime.block_on(watch(&channel)).unwrap());
     }
-    let refused = runtime.block_on(watch(&channel)).err().expect("one more is refused");
+    let refused = runtime.block_on(watch(&channel)).expect_err("one more is refused");
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.message().contains("too many open event streams (limit 10000)"), "{}", refused.message());
     let over_rest = || {
