@@ -34,7 +34,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// The most bytes of an HTTP/1.1 head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Requests and streams of one HTTP/2 connection at once.
-const STREAMS_MAX: u32 = 1024;
+const STREAMS_MAX: u32 = 256;
 /// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may take to answer.
 const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(20);

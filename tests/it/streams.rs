@@ -29,7 +29,7 @@ fn ten_thousand_streams_are_served_and_the_next_is_refused_at_both_doors() {
     let mut streams: Vec<Stream> = Vec::new();
     let mut channel = runtime.block_on(endpoint.connect()).unwrap();
     while streams.len() < STREAMS_MAX {
-        if streams.len().is_multiple_of(500) {
+        if streams.len().is_multiple_of(250) {
             channel = runtime.block_on(endpoint.connect()).unwrap();
         }
         streams.push(runtime.block_on(watch(&channel)).unwrap());
