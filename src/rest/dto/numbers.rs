@@ -12,7 +12,7 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::Span;
+use crate::domain::{HealthCheck, Span};
 
 use super::patterns;
 use super::values::{refusal, text};
@@ -152,26 +152,47 @@ impl<'de> Deserialize<'de> for Duration {
     }
 }
 
-impl PartialSchema for Duration {
-    fn schema() -> RefOr<Schema> {
-        let go = text(Some(&patterns::DURATION), (1, 32), "As Go writes it.", "1m30s");
-        OneOfBuilder::new()
-            .item(go)
-            .item(Ref::from_schema_name("Seconds"))
-            .description(Some("A positive duration of at most 366 days: `500ms`, `1m30s`, `2h`, or whole seconds."))
-            .examples([serde_json::json!("30s")])
-            .into()
+/// From one health check to the next: a duration that is not too short.
+#[derive(Clone, Copy, Debug)]
+pub struct Interval(pub Span);
+
+impl<'de> Deserialize<'de> for Interval {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let span = Duration::deserialize(from)?.0;
+        let least = HealthCheck::INTERVAL_MIN;
+        if span < least {
+            return Err(D::Error::custom(format!(
+                "{span} between health checks is too short; at least {least} is needed"
+            )));
+        }
+        Ok(Self(span))
     }
 }
 
-impl ToSchema for Duration {
-    fn name() -> Cow<'static, str> {
-        "Duration".into()
-    }
+macro_rules! durations {
+    ($($name:ident is $component:literal, $pattern:expr, $description:literal;)+) => { $(
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                OneOfBuilder::new()
+                    .item(text(Some($pattern), (1, 32), "As Go writes it.", "1m30s"))
+                    .item(Ref::from_schema_name("Seconds"))
+                    .description(Some($description))
+                    .examples([serde_json::json!("30s")])
+                    .into()
+            }
+        }
 
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.push((Seconds::name().into(), Seconds::schema()));
-    }
+        impl ToSchema for $name {
+            fn name() -> Cow<'static, str> {
+                $component.into()
+            }
+        }
+    )+ };
+}
+
+durations! {
+    Duration is "Duration", &patterns::DURATION, "A positive duration of at most 366 days: `500ms`, `1m30s`, `2h`, or whole seconds.";
+    Interval is "Interval", &patterns::INTERVAL, "A duration of at least 100 ms and at most 366 days: `500ms`, `1m30s`, `2h`, or whole seconds.";
 }
 
 #[cfg(test)]

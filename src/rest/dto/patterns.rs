@@ -92,7 +92,9 @@ patterns! {
     /// `GET`.
     METHOD = "[0-9A-Za-z!#$%&'*+.^_`|~-]{1,32}";
     /// A duration, at most 363 days of the 366 that are taken.
-    DURATION = format!("({SPANS})");
+    DURATION = format!("({SPANS}|[1-9][0-9]{{0,8}}ms)");
+    /// The same from 100 ms on.
+    INTERVAL = format!("({SPANS}|[1-9][0-9]{{2,8}}ms)");
 }
 
 /// Header names that cannot be set, in any case.
@@ -104,9 +106,9 @@ const FRAMING: &str = "[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Cc][Oo][Nn][Tt]
 const TEXT: &str = r"^\u0000-\u0008\u000a-\u001f\u007f";
 /// What it holds at least one of, likewise: what is neither forbidden nor blank.
 const VISIBLE: &str = r"^\u0000-\u0020\u007f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
-/// Whole seconds; or hours, minutes, seconds, milliseconds in this order, the first of them not zero, the last of them
-/// perhaps with a fraction.
-const SPANS: &str = r"[1-9][0-9]{0,6}|([1-9][0-9]{0,2}|[1-3][0-9]{3})h([0-9]{1,4}m)?([0-9]{1,4}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,4}m([0-9]{1,5}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,6}(\.[0-9]{1,3})?s|[1-9][0-9]{0,8}ms";
+/// Whole seconds; or hours, minutes, seconds in this order, the first of them not zero, the seconds perhaps with a
+/// fraction.
+const SPANS: &str = r"[1-9][0-9]{0,6}|([1-9][0-9]{0,2}|[1-3][0-9]{3})h([0-9]{1,4}m)?([0-9]{1,4}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,4}m([0-9]{1,5}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,6}(\.[0-9]{1,3})?s";
 
 #[cfg(test)]
 mod tests {
@@ -115,7 +117,7 @@ mod tests {
     use proptest::test_runner::TestRunner;
 
     use super::super::events::TopicList;
-    use super::super::numbers::Duration;
+    use super::super::numbers::{Duration, Interval};
     use super::super::operator::{InstanceRef, Method, RequestHost, RequestPath};
     use super::super::values::{Backend, Domains, HeaderName, HeaderText, Instance, Page, Path, Places, Route, Target};
     use super::*;
@@ -190,6 +192,7 @@ mod tests {
         all_taken(&HEADER_NAME, 128, reads::<HeaderName>);
         all_taken(&HEADER_VALUE, 8192, reads::<HeaderText>);
         all_taken(&DURATION, 64, reads::<Duration>);
+        all_taken(&INTERVAL, 64, reads::<Interval>);
         all_taken(&TOPICS, 512, reads::<TopicList>);
         all_taken(&INSTANCE_REF, 1024, reads::<InstanceRef>);
         all_taken(&METHOD, 32, reads::<Method>);

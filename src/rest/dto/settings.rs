@@ -5,7 +5,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::{Breaker, HealthCheck as Check, RateLimit as Limit};
 
-use super::numbers::{Count, Duration};
+use super::numbers::{Count, Duration, Interval};
 use super::values::{HeaderName, HeaderText, OptionName, OptionText, Path, Target};
 
 /// What a setting is for, in a path.
@@ -60,7 +60,7 @@ pub struct HealthCheck {
     /// What is asked for.
     pub path: Path,
     /// From one check to the next.
-    pub interval: Duration,
+    pub interval: Interval,
     /// How long an answer may take.
     pub timeout: Duration,
 }

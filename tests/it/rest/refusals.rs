@@ -9,7 +9,7 @@ fn a_wrong_body_is_refused_with_the_place_of_the_fault() {
     let api = Api::start();
     let session = api.register("shop", "shop-1");
     api.route(&session, "shop.example", "http://127.0.0.1:1");
-    let cases: [(&str, &str, Value, &str); 15] = [
+    let cases: [(&str, &str, Value, &str); 16] = [
         ("POST", "/v1/session/routes", json!({ "domains": ["a"], "path": "/" }), "backend_url"),
         (
             "POST",
@@ -43,6 +43,7 @@ fn a_wrong_body_is_refused_with_the_place_of_the_fault() {
         ("PUT", "/v1/session/rate-limits/ALL", json!({ "requests": 0, "window": "1m" }), "requests"),
         ("PUT", "/v1/session/rate-limits/ALL", json!({ "requests": 1, "window": "-1m" }), "window"),
         ("PUT", "/v1/session/options/r1/timeout", json!({ "value": "soon" }), "value"),
+        ("PUT", "/v1/session/health-checks/r1", json!({ "path": "/", "interval": "99ms", "timeout": 1 }), "interval"),
         ("PUT", "/v1/session/drain", json!({ "duration": null }), "duration"),
         ("POST", "/v1/session/config/apply", json!({ "scopes": [] }), "scopes"),
     ];
