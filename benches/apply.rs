@@ -6,16 +6,13 @@
 use std::sync::Arc;
 
 use signalbox::domain::{
-    BackendUrl, Catalog, Change, ConnectionId, Host, InstanceName, Metadata, PageUrl, PathPrefix, RouteId, Sections,
-    ServiceName, SessionId, SessionKey, Span,
+    BackendUrl, Catalog, Change, ConnectionId, Host, InstanceName, Metadata, PathPrefix, Sections, ServiceName,
+    SessionId,
 };
 use signalbox::registry::config::ConfigApply;
 use signalbox::registry::routes::{NewRoute, RouteAdd};
 use signalbox::registry::sessions::Register;
-use signalbox::registry::views::{BreakerNumbers, RouteNumbers};
-use signalbox::registry::{
-    self, Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, Traffic, Trust,
-};
+use signalbox::registry::{self, Grants, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, Traffic};
 use signalbox::traffic::{Defaults, Table};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -128,22 +125,4 @@ impl Publish for Shown {
 
 struct Nobody;
 
-impl Traffic for Nobody {
-    fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
-        RouteNumbers::default()
-    }
-
-    fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
-        BreakerNumbers::default()
-    }
-
-    fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
-
-    fn in_flight(&self, _: SessionKey) -> u64 {
-        0
-    }
-
-    fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
-        Box::pin(async { Err("nobody answers".to_owned()) })
-    }
-}
+impl Traffic for Nobody {}

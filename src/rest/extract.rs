@@ -6,6 +6,7 @@
 use std::error::Error as _;
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use axum::extract::rejection::{QueryRejection, RawPathParamsRejection};
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
@@ -17,10 +18,13 @@ use http_body_util::LengthLimitError;
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use tokio::time::timeout;
 
 use super::Door;
 use super::problem::Problem;
 
+/// How long a body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most characters of what a reader says that are passed on.
 const WORDS_MAX: usize = 300;
 
@@ -83,7 +87,8 @@ async fn bytes_of(request: Request, limit: usize) -> Result<Option<Bytes>, Probl
     if parts.headers.contains_key(CONTENT_TYPE) && !is_json(&parts.headers) {
         return Err(Problem::not_json());
     }
-    let bytes = axum::body::to_bytes(body, limit).await.map_err(|error| {
+    let whole = timeout(BODY_TIMEOUT, axum::body::to_bytes(body, limit)).await;
+    let bytes = whole.map_err(|_| Problem::too_slow(BODY_TIMEOUT))?.map_err(|error| {
         let too_large = error.source().is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
         if too_large { Problem::too_large(limit) } else { Problem::invalid("the body broke off") }
     })?;

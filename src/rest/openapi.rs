@@ -101,10 +101,11 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 }
 
 /// The refusals that mean the same wherever they are given, by the name they are referred to by.
-const REFUSALS: [(&str, &str, &str); 7] = [
+const REFUSALS: [(&str, &str, &str); 8] = [
     ("400", "Invalid", "Something in the request is wrong; `field` says what, where it is known."),
     ("401", "Unauthenticated", "The bearer token is missing, malformed, or nobody's."),
-    ("403", "Forbidden", "This is for operators."),
+    ("403", "Denied", "This is for operators."),
+    ("408", "TimedOut", "The body took too long to come."),
     ("413", "TooLarge", "The body is too large."),
     ("415", "UnsupportedMediaType", "The body is not `application/json`."),
     ("500", "Internal", "A fault of the server's own."),
@@ -131,7 +132,7 @@ fn complete(operation: &mut Operation) {
             "400" => body || parameters,
             "401" => schemes.contains("session") || schemes.contains("operator"),
             "403" => schemes.contains("operator"),
-            "413" | "415" => body,
+            "408" | "413" | "415" => body,
             _ => true,
         };
         if given {

@@ -4,6 +4,7 @@
 //! What must hold: nothing is refused in another form; no problem holds a session id or an internal cause.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -60,7 +61,7 @@ pub enum Reason {
     /// The bearer token is missing, or is not that of a session or an operator.
     Unauthenticated,
     /// The caller may not do this.
-    Forbidden,
+    Denied,
     /// There is no such thing.
     NotFound,
     /// The path exists, but not for this method.
@@ -77,6 +78,8 @@ pub enum Reason {
     Stale,
     /// The body is too large.
     TooLarge,
+    /// The body took too long to come.
+    TimedOut,
     /// The body is not JSON by its content type.
     UnsupportedMediaType,
     /// A bound was reached.
@@ -135,6 +138,12 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, Reason::TooLarge, detail)
     }
 
+    /// The body did not come in time.
+    pub(super) fn too_slow(limit: Duration) -> Self {
+        let detail = format!("the body did not come within {} s", limit.as_secs());
+        Self::new(StatusCode::REQUEST_TIMEOUT, Reason::TimedOut, detail)
+    }
+
     /// The body says that it is something else than JSON, or nothing.
     pub(super) fn not_json() -> Self {
         let detail = "the body must be JSON, and Content-Type say application/json";
@@ -166,7 +175,7 @@ impl From<Error> for Problem {
             Kind::AlreadyExists => (StatusCode::CONFLICT, Reason::AlreadyExists),
             Kind::Conflict => (StatusCode::CONFLICT, Reason::Conflict),
             Kind::Stale => (StatusCode::PRECONDITION_FAILED, Reason::Stale),
-            Kind::Denied => (StatusCode::FORBIDDEN, Reason::Forbidden),
+            Kind::Denied => (StatusCode::FORBIDDEN, Reason::Denied),
             Kind::Refused => (StatusCode::CONFLICT, Reason::Refused),
             Kind::Limited => (StatusCode::TOO_MANY_REQUESTS, Reason::Limited),
             Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable),
@@ -180,7 +189,7 @@ impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Unauthenticated(words) => Self::unauthenticated(words),
-            Denied::Forbidden(words) => Self::new(StatusCode::FORBIDDEN, Reason::Forbidden, words),
+            Denied::Forbidden(words) => Self::new(StatusCode::FORBIDDEN, Reason::Denied, words),
         }
     }
 }

@@ -4,35 +4,16 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use signalbox::domain::{
-    BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, PageUrl, PathPrefix, Route, RouteId, Sections,
-    ServiceName, SessionKey, Span, Time,
+    BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, PathPrefix, Route, RouteId, Sections, ServiceName,
+    SessionKey, Time,
 };
+use signalbox::registry::Traffic;
 use signalbox::registry::explain::{Explain, Outcome, explain};
-use signalbox::registry::views::{BreakerNumbers, RouteNumbers};
-use signalbox::registry::{Boxed, Fetched, Traffic, Trust};
 use signalbox::traffic::{Defaults, Table};
 
 struct Quiet;
 
-impl Traffic for Quiet {
-    fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
-        RouteNumbers::default()
-    }
-
-    fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
-        BreakerNumbers::default()
-    }
-
-    fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
-
-    fn in_flight(&self, _: SessionKey) -> u64 {
-        0
-    }
-
-    fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
-        Box::pin(async { Err("nobody answers".to_owned()) })
-    }
-}
+impl Traffic for Quiet {}
 
 fn catalog(routes: &[(&'static str, &'static str, i32)]) -> Catalog {
     let (service, instance) = (ServiceName::parse("shop").unwrap(), InstanceName::parse("shop-1").unwrap());

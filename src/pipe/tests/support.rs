@@ -10,9 +10,8 @@ use tokio::time::timeout;
 
 use super::super::connection::Connection;
 use super::super::{Settings, serve};
-use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
+use crate::domain::{Catalog, Change, PageUrl, Span};
 use crate::lifecycle::Lifecycle;
-use crate::registry::views::{BreakerNumbers, RouteNumbers};
 use crate::registry::{
     Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, Trust, open,
 };
@@ -55,20 +54,6 @@ impl Publish for Nowhere {
 }
 
 impl Traffic for World {
-    fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
-        RouteNumbers::default()
-    }
-
-    fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
-        BreakerNumbers::default()
-    }
-
-    fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
-
-    fn in_flight(&self, _: SessionKey) -> u64 {
-        0
-    }
-
     fn get<'a>(&'a self, page: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
         self.asked.lock().unwrap().push(page.as_str().to_owned());
         let answer = if self.answers.load(Ordering::Relaxed) {

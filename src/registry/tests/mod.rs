@@ -10,39 +10,20 @@ use std::sync::Arc;
 
 use crate::domain::{
     Catalog, Change, ConnectionId, Error, Event, EventKind, InstanceName, Metadata, PageUrl, RouteId, Sections,
-    ServiceName, Session, SessionId, SessionKey, Span, Time,
+    ServiceName, Session, SessionId, Span, Time,
 };
 
 use super::calls::{Context, Notice};
 use super::config::{ConfigApply, ConfigRollback};
-use super::ports::{Boxed, Fetched, Traffic, Trust};
+use super::ports::Traffic;
 use super::routes::{NewRoute, RouteAdd, RouteField, RouteRemove, RouteUpdate};
 use super::sessions::{Expire, Register};
-use super::views::{BreakerNumbers, RouteNumbers};
 use super::{Answer, Command, Grants, Limits, Query, Reply};
 
 /// Traffic that nobody sees.
 pub(super) struct Quiet;
 
-impl Traffic for Quiet {
-    fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
-        RouteNumbers::default()
-    }
-
-    fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
-        BreakerNumbers::default()
-    }
-
-    fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
-
-    fn in_flight(&self, _: SessionKey) -> u64 {
-        0
-    }
-
-    fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
-        Box::pin(async { Err("nobody answers".to_owned()) })
-    }
-}
+impl Traffic for Quiet {}
 
 /// A catalog, a time and the bounds: all that a decision takes.
 struct World {

@@ -121,10 +121,10 @@ mod tests {
     use super::super::operator::{InstanceRef, Method, RequestHost, RequestPath};
     use super::super::values::{Backend, Domains, HeaderName, HeaderText, Instance, Page, Path, Places, Route, Target};
     use super::*;
-    use crate::domain::{Catalog, PageUrl, RouteId, SessionKey, Span, Time};
+    use crate::domain::{Catalog, Time};
     use crate::registry::explain::{Explain, explain};
-    use crate::registry::views::{BreakerNumbers, RouteNumbers};
-    use crate::registry::{Boxed, Fetched, Traffic, Trust};
+
+    use crate::registry::Traffic;
 
     /// Draws what matches `pattern` and has `read` take it.
     fn all_taken(pattern: &str, bytes_max: usize, read: impl Fn(String) -> Result<(), String>) {
@@ -158,21 +158,7 @@ mod tests {
     /// Asks where a request would go; whether the question is understood.
     fn explained(host: &str, path: &str) -> Result<(), String> {
         struct Blind;
-        impl Traffic for Blind {
-            fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
-                RouteNumbers::default()
-            }
-            fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
-                BreakerNumbers::default()
-            }
-            fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
-            fn in_flight(&self, _: SessionKey) -> u64 {
-                0
-            }
-            fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
-                Box::pin(async { Err(String::new()) })
-            }
-        }
+        impl Traffic for Blind {}
         reads::<RequestHost>(host.to_owned())?;
         reads::<RequestPath>(path.to_owned())?;
         let question = Explain { host: host.to_owned(), path: path.to_owned(), method: None, staged: None };

@@ -16,7 +16,7 @@ use signalbox::grpc::proto::{
 };
 use signalbox::grpc::{self, Settings};
 use signalbox::lifecycle::Lifecycle;
-use signalbox::registry::views::{BreakerNumbers, RouteNumbers};
+use signalbox::registry::views::RouteNumbers;
 use signalbox::registry::{
     Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, open,
 };
@@ -68,16 +68,6 @@ impl Publish for Nowhere {
 impl Traffic for World {
     fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
         RouteNumbers { requests: 3, status_codes: [(200, 2), (502, 1)].into(), ..RouteNumbers::default() }
-    }
-
-    fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
-        BreakerNumbers::default()
-    }
-
-    fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
-
-    fn in_flight(&self, _: SessionKey) -> u64 {
-        0
     }
 
     fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: signalbox::registry::Trust) -> Boxed<'a, Result<Fetched, String>> {

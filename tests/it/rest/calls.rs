@@ -178,14 +178,14 @@ fn a_change_of_several_fields_is_made_whole_or_not_at_all() {
         crate::server::Server::start_with(folder, &["--config", config.to_str().unwrap()])
     });
     let who = json!({ "service_name": "shop", "instance_name": "shop-1" });
-    assert_eq!(api.ask("POST", "/v1/sessions", "", Some(&who)).problem(), (403, "forbidden", ""));
+    assert_eq!(api.ask("POST", "/v1/sessions", "", Some(&who)).problem(), (403, "denied", ""));
     let who = json!({ "service_name": "shop", "instance_name": "shop-1", "token": "s3cret" });
     let session = api.ask("POST", "/v1/sessions", "", Some(&who)).json["session_id"].as_str().unwrap().to_owned();
     api.route(&session, "x.a.example", "http://127.0.0.1:1");
     let change = json!({ "priority": 5, "domains": ["b.example"] });
     assert_eq!(
         api.ask("PATCH", "/v1/session/routes/r1", &session, Some(&change)).problem(),
-        (403, "forbidden", "domains")
+        (403, "denied", "domains")
     );
     assert_eq!(api.ask("GET", "/v1/session/routes", &session, None).json[0]["priority"], 0);
 }

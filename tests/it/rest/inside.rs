@@ -8,10 +8,9 @@ use axum::body::Body;
 use axum::http::Request;
 use futures_util::StreamExt;
 use signalbox::access::Operators;
-use signalbox::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
+use signalbox::domain::{Catalog, Change};
 use signalbox::lifecycle::Lifecycle;
-use signalbox::registry::views::{BreakerNumbers, RouteNumbers};
-use signalbox::registry::{self, Boxed, Fetched, Grants, Limits, Loaded, Publish, Store, StoreError, Traffic, Trust};
+use signalbox::registry::{self, Grants, Limits, Loaded, Publish, Store, StoreError, Traffic};
 use signalbox::rest::{self, Settings};
 use tower::ServiceExt;
 
@@ -33,25 +32,7 @@ impl Publish for Nowhere {
     fn publish(&mut self, _: &Arc<Catalog>, _: &[Change]) {}
 }
 
-impl Traffic for Nowhere {
-    fn numbers(&self, _: SessionKey, _: RouteId) -> RouteNumbers {
-        RouteNumbers::default()
-    }
-
-    fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
-        BreakerNumbers::default()
-    }
-
-    fn reset_breaker(&self, _: SessionKey, _: RouteId) {}
-
-    fn in_flight(&self, _: SessionKey) -> u64 {
-        0
-    }
-
-    fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
-        Box::pin(async { Err("nobody answers".to_owned()) })
-    }
-}
+impl Traffic for Nowhere {}
 
 async fn door(keep_alive: Duration) -> Router {
     let lifecycle = Lifecycle::new();
@@ -119,4 +100,16 @@ async fn a_stream_that_is_not_read_is_told_how_much_it_lost() {
         }
     }
     assert!(told > 0 && missed > 0 && told + missed == applies, "{told} told, {missed} missed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_in_time_is_refused() {
+    let door = door(Duration::from_secs(15)).await;
+    let never = futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
+    let request = Request::post("/v1/sessions").header("content-type", "application/json");
+    let answer = door.oneshot(request.body(Body::from_stream(never)).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 408);
+    let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&problem["kind"], &problem["status"]), (&"timed_out".into(), &408.into()));
 }
