@@ -62,6 +62,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         "rest",
         &["domain", "registry", "access", "lifecycle"],
         &[
+            "tokio",
             "axum",
             "utoipa",
             "utoipa_axum",
