@@ -76,7 +76,11 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("access", &["domain"], &[]),
-    ("api", &["access", "lifecycle", "tls"], &["tokio", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"]),
+    (
+        "api",
+        &["access", "lifecycle", "registry", "tls"],
+        &["tokio", "http_body_util", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"],
+    ),
     ("chance", &[], &[]),
     ("clock", &["domain"], &[]),
     ("lifecycle", &[], &["tokio", "tracing"]),

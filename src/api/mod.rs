@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::{HeaderMap, Request};
@@ -27,6 +28,7 @@ use tower::Service as _;
 
 use crate::access::Peer;
 use crate::lifecycle::Lifecycle;
+use crate::registry::Reading;
 use crate::tls::Acceptor;
 
 /// From the first byte of a head, or the end of the answer before, to its last byte.
@@ -183,7 +185,16 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         let Doors { is_grpc, grpc, rest } = &self.doors;
         let mut router = if is_grpc(request.headers()) { grpc.clone() } else { rest.clone() };
         // A router is always ready.
-        Box::pin(router.call(request.map(Body::new)))
+        let answer = router.call(request.map(Body::new));
+        Box::pin(async { answer.await.map(hold) })
+    }
+}
+
+/// Keeps what counts a large answer until the answer has been read, or nobody will.
+fn hold(mut response: Response) -> Response {
+    match response.extensions_mut().remove::<Arc<Reading>>() {
+        None => response,
+        Some(reading) => response.map(|body| Body::new(body.map_frame(move |frame| (frame, &reading).0))),
     }
 }
 

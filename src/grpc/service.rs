@@ -1,8 +1,12 @@
-//! The calls, one row each, in the order of the .proto files: which function answers which.
+//! The calls, one row each, in the order of the .proto files: which function answers which. Those whose answer grows with the
+//! session stand last.
+
+use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
+use super::convert::session;
 use super::door::Door;
 use super::proto::operator_server::Operator;
 use super::proto::registry_server::Registry;
@@ -12,12 +16,25 @@ macro_rules! service {
     ($service:ident streaming $streaming:ident {
         stream $stream_family:ident::$stream_call:ident($stream_request:ident) -> $stream_response:ident;
         $($family:ident::$call:ident($request:ident) -> $response:ident;)+
+        $([large] $large_family:ident::$large_call:ident($large_request:ident) -> $large_response:ident;)*
     }) => {
         #[tonic::async_trait]
         impl $service for Door {
             $(async fn $call(&self, request: Request<proto::$request>) -> Result<Response<proto::$response>, Status> {
                 $family::$call(self, request.into_inner()).await.map(Response::new)
             })+
+
+            $(async fn $large_call(
+                &self,
+                request: Request<proto::$large_request>,
+            ) -> Result<Response<proto::$large_response>, Status> {
+                let request = request.into_inner();
+                let reading = self.registry.reading(&session(&request.session_id)?)?;
+                let mut response = Response::new($large_family::$large_call(self, request).await?);
+                // Whoever carries the answer keeps it until that is over.
+                reading.into_iter().for_each(|reading| drop(response.extensions_mut().insert(Arc::new(reading))));
+                Ok(response)
+            })*
 
             type $streaming = BoxStream<'static, Result<proto::$stream_response, Status>>;
 
@@ -42,7 +59,6 @@ service! { Registry streaming SubscribeStream {
     routes::add_routes(AddRoutesRequest) -> AddRoutesResponse;
     routes::update_route(UpdateRouteRequest) -> UpdateRouteResponse;
     routes::remove_route(RemoveRouteRequest) -> RemoveRouteResponse;
-    routes::list_routes(ListRoutesRequest) -> ListRoutesResponse;
     settings::set_header(SetHeaderRequest) -> SetHeaderResponse;
     settings::remove_header(RemoveHeaderRequest) -> RemoveHeaderResponse;
     settings::set_option(SetOptionRequest) -> SetOptionResponse;
@@ -55,18 +71,19 @@ service! { Registry streaming SubscribeStream {
     config::validate_config(ValidateConfigRequest) -> ValidateConfigResponse;
     config::apply_config(ApplyConfigRequest) -> ApplyConfigResponse;
     config::rollback_config(RollbackConfigRequest) -> RollbackConfigResponse;
-    config::diff_config(DiffConfigRequest) -> DiffConfigResponse;
     config::apply_config_partial(ApplyConfigPartialRequest) -> ApplyConfigPartialResponse;
-    config::get_config(GetConfigRequest) -> GetConfigResponse;
     operations::start_drain(StartDrainRequest) -> StartDrainResponse;
     operations::get_drain(GetDrainRequest) -> GetDrainResponse;
     operations::cancel_drain(CancelDrainRequest) -> CancelDrainResponse;
     operations::enter_maintenance(EnterMaintenanceRequest) -> EnterMaintenanceResponse;
     operations::exit_maintenance(ExitMaintenanceRequest) -> ExitMaintenanceResponse;
     operations::get_maintenance(GetMaintenanceRequest) -> GetMaintenanceResponse;
-    operations::get_stats(GetStatsRequest) -> GetStatsResponse;
     operations::test_backend(TestBackendRequest) -> TestBackendResponse;
     events::unsubscribe(UnsubscribeRequest) -> UnsubscribeResponse;
+    [large] routes::list_routes(ListRoutesRequest) -> ListRoutesResponse;
+    [large] config::diff_config(DiffConfigRequest) -> DiffConfigResponse;
+    [large] config::get_config(GetConfigRequest) -> GetConfigResponse;
+    [large] operations::get_stats(GetStatsRequest) -> GetStatsResponse;
 } }
 
 service! { Operator streaming WatchStream {

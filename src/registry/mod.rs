@@ -15,6 +15,7 @@ pub mod observe;
 pub mod operations;
 pub mod oversight;
 mod ports;
+mod reading;
 pub mod routes;
 pub mod sessions;
 pub mod settings;
@@ -36,6 +37,7 @@ pub use follow::{Follow, Item};
 pub use grants::{Grant, Grants};
 pub use operations::Verification;
 pub use ports::{Boxed, Fetched, Loaded, Publish, Store, StoreError, Traffic, Trust};
+pub use reading::Reading;
 pub use watch::{Listener, Outbox, Told};
 pub use writer::{Writer, open};
 
@@ -93,6 +95,7 @@ pub struct Registry {
     streams_max: usize,
     grants: Grants,
     started: Time,
+    readings: reading::Readings,
 }
 
 impl Registry {

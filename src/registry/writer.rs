@@ -60,6 +60,7 @@ pub async fn open<S: Store, P: Publish>(
         streams_max: limits.streams_max,
         grants: grants.clone(),
         started: now,
+        readings: super::reading::Readings::default(),
     };
     let rules = Rules { limits, grants };
     Ok((

@@ -2,6 +2,8 @@
 //!
 //! What must hold: no session id is taken from anywhere but `Authorization`, or given anywhere but to its owner.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
@@ -78,6 +80,23 @@ impl Caller {
     /// Asks, and answers with what comes of it.
     pub(super) fn ask(&self, query: &Query) -> Result<Response, Problem> {
         Ok(answered(&self.registry.answer(query)?))
+    }
+
+    /// The same, of what grows with the session.
+    pub(super) fn ask_at_length(&self, query: &Query) -> Result<Response, Problem> {
+        self.at_length(|| self.ask(query))
+    }
+
+    /// Puts together an answer that grows with the session.
+    pub(super) fn at_length(
+        &self,
+        put_together: impl FnOnce() -> Result<Response, Problem>,
+    ) -> Result<Response, Problem> {
+        let reading = self.registry.reading(&self.session)?;
+        let mut response = put_together()?;
+        // Whoever carries the answer keeps it until that is over.
+        reading.into_iter().for_each(|reading| drop(response.extensions_mut().insert(Arc::new(reading))));
+        Ok(response)
     }
 
     /// The session's revision, as the `ETag` of its configuration.

@@ -18,10 +18,10 @@ use super::problem::Problem;
     security(("session" = [])),
     responses((status = 200, description = "Both, whole.", body = Configuration, headers(("ETag" = ETag, description = "The revision.")))))]
 pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
-    match caller.registry.answer(&Query::ConfigGet(caller.session.clone()))? {
+    caller.at_length(|| match caller.registry.answer(&Query::ConfigGet(caller.session.clone()))? {
         Answer::Config(view) => Ok(([(ETAG, etag(view.revision))], json(StatusCode::OK, &view)).into_response()),
         _ => Err(Problem::fault()),
-    }
+    })
 }
 
 /// Checks whether what is staged could be applied
@@ -70,6 +70,6 @@ pub(super) async fn rollback(caller: Caller) -> Result<StatusCode, Problem> {
     responses((status = 200, description = "The difference.", body = Diff, headers(("ETag" = ETag, description = "The revision.")))))]
 pub(super) async fn diff(caller: Caller) -> Result<Response, Problem> {
     let revision = etag(caller.revision()?);
-    let shown = caller.ask(&Query::ConfigDiff(caller.session.clone()))?;
+    let shown = caller.ask_at_length(&Query::ConfigDiff(caller.session.clone()))?;
     Ok(([(ETAG, revision)], shown).into_response())
 }

@@ -157,7 +157,7 @@ pub(super) async fn accepted(door: &Door, command: impl Into<Command>) -> Result
     ))]
 pub(super) async fn get_stats(caller: Caller, Asked(asked): Asked<StatsQuery>) -> Result<Response, Problem> {
     let target = asked.target.map_or(Target::All, |target| target.0);
-    caller.ask(&Query::StatsGet(StatsGet { session: caller.session.clone(), target }))
+    caller.ask_at_length(&Query::StatsGet(StatsGet { session: caller.session.clone(), target }))
 }
 
 /// Tries a backend, for 5 s at most

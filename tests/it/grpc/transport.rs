@@ -228,3 +228,37 @@ async fn reflection_tells_what_there_is() {
     assert!(next(&mut answers.unwrap().into_inner()).await.unwrap().is_some());
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_large_session_has_a_few_answers_under_way_at_once() {
+    let server = Server::start().await;
+    let (mut client, session_id) = server.register("shop-1").await;
+    let routes = (0..2000).map(|number| route(&format!("h{number}.example"), "/")).collect();
+    client.add_routes(AddRoutesRequest { session_id: session_id.clone(), routes }).await.unwrap();
+    // In the process itself, so that an answer is held that nobody reads.
+    let operators = std::sync::Arc::new(signalbox::access::Operators::default());
+    let lifecycle = signalbox::lifecycle::Lifecycle::new();
+    let settings = signalbox::grpc::Settings { max_body: 1 << 20, nonce: || 7 };
+    let router = signalbox::grpc::routes(server.registry.clone(), operators, lifecycle, settings);
+    let message = ListRoutesRequest { session_id }.encode_to_vec();
+    let mut body = vec![0];
+    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend(message);
+    let list = async || {
+        let request = http::Request::post("/signalbox.v1.Registry/ListRoutes")
+            .header("content-type", "application/grpc")
+            .body(axum::body::Body::from(body.clone()))
+            .unwrap();
+        tower::ServiceExt::oneshot(router.clone(), request).await.unwrap()
+    };
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let answer = list().await;
+        assert!(answer.headers().get("grpc-status").is_none(), "answered, and not read");
+        held.push(answer);
+    }
+    assert_eq!(list().await.headers()["grpc-status"], "8");
+    held.pop();
+    assert!(list().await.headers().get("grpc-status").is_none(), "one has been read");
+    server.stop().await;
+}

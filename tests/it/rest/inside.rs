@@ -113,3 +113,27 @@ async fn a_body_that_does_not_come_in_time_is_refused() {
     let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((&problem["kind"], &problem["status"]), (&"timed_out".into(), &408.into()));
 }
+
+#[tokio::test]
+async fn a_large_session_has_a_few_answers_under_way_at_once() {
+    let door = door(Duration::from_secs(15)).await;
+    let session = register(&door).await;
+    let route = |number| format!(r#"{{"domains":["h{number}.example"],"path":"/","backend_url":"http://b"}}"#);
+    let bulk = |routes: std::ops::Range<u32>| format!("[{}]", routes.map(route).collect::<Vec<_>>().join(","));
+    let list = async || ask(&door, "GET", "/v1/session/routes", &session, "").await;
+    assert_eq!(ask(&door, "POST", "/v1/session/routes/bulk", &session, &bulk(0..1000)).await.status(), 201);
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(list().await);
+    }
+    assert!(held.iter().all(|answer| answer.status() == 200), "a small session is not counted");
+    held.clear();
+    assert_eq!(ask(&door, "POST", "/v1/session/routes/bulk", &session, &bulk(1000..2000)).await.status(), 201);
+    for path in ["/v1/session/routes", "/v1/session/config", "/v1/session/config/diff", "/v1/session/stats"] {
+        held.push(ask(&door, "GET", path, &session, "").await);
+    }
+    assert!(held.iter().all(|answer| answer.status() == 200));
+    assert_eq!(list().await.status(), 429);
+    held.pop();
+    assert_eq!(list().await.status(), 200, "one has been read");
+}

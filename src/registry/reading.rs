@@ -1,0 +1,92 @@
+//! Bounds what one session's large answers take while they wait to be read.
+//!
+//! A session may have 200,000 routes, and an answer that lists them is put together whole. Small sessions are never
+//! counted; a large one hurts itself alone.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::{Error, Kind, SessionId, SessionKey};
+
+use super::Registry;
+
+/// From how many entries on a session's answers are large.
+const ENTRIES_MIN: usize = 2_000;
+/// Large answers of one session that may be under way at once.
+const AT_ONCE_MAX: usize = 4;
+
+/// How many large answers of each session are under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Readings(Arc<Mutex<HashMap<SessionKey, usize>>>);
+
+impl Readings {
+    fn counts(&self) -> MutexGuard<'_, HashMap<SessionKey, usize>> {
+        // No code panics while it holds the lock; were it to happen, the map is still whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, session: SessionKey) -> Option<Reading> {
+        let mut counts = self.counts();
+        let count = counts.entry(session).or_default();
+        if *count >= AT_ONCE_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Reading { session, readings: self.clone() })
+    }
+}
+
+/// A large answer that is under way; dropped once it has been read, or nobody will.
+#[derive(Debug)]
+pub struct Reading {
+    session: SessionKey,
+    readings: Readings,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut counts = self.readings.counts();
+        if let Some(count) = counts.get_mut(&self.session) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.session);
+            }
+        }
+    }
+}
+
+impl Registry {
+    /// To be asked before a session's routes, configuration or statistics are put together whole, and kept until the
+    /// answer has been read; nothing for a session that is not large.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such session, `Limited` when too many of its large answers are under way.
+    pub fn reading(&self, session: &SessionId) -> Result<Option<Reading>, Error> {
+        let catalog = self.catalog();
+        let session = catalog.session(session.reveal())?;
+        let entries = [&session.active, session.edited()].map(|config| config.routes.len() + config.settings_len());
+        if entries.iter().all(|entries| *entries < ENTRIES_MIN) {
+            return Ok(None);
+        }
+        self.readings.begin(session.key).map(Some).ok_or_else(|| {
+            let message = format!("{AT_ONCE_MAX} large answers of this session are under way; read them first");
+            Error::new(Kind::Limited, message)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_has_so_many_large_answers_under_way_and_others_do_not_count() {
+        let readings = Readings::default();
+        let mut held: Vec<_> = (0..AT_ONCE_MAX).map(|_| readings.begin(SessionKey(1)).unwrap()).collect();
+        assert!(readings.begin(SessionKey(1)).is_none() && readings.begin(SessionKey(2)).is_some());
+        held.pop();
+        held.push(readings.begin(SessionKey(1)).unwrap());
+        drop(held);
+        assert!(readings.counts().is_empty(), "nothing is kept of those that are over");
+    }
+}
