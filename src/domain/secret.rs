@@ -18,16 +18,6 @@ impl Secret {
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
-
-    /// How many bytes it has.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl fmt::Debug for Secret {
