@@ -1,22 +1,23 @@
 //! One health check: asks a backend whether it is well.
 //!
-//! What must hold: a check ends within its timeout, reads a bounded head over a connection of its own, follows no redirect, and
-//! connects to nothing that is denied.
+//! Begun by a [`knock`] where that can be, and seen through by [`ask`] or [`hear_out`] where it takes longer. What must hold: a check
+//! ends within its timeout, reads a bounded head over a connection of its own, follows no redirect, and connects to nothing
+//! that is denied.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use ipnet::IpNet;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::dial::connect;
-use super::resolve::look_up;
+use super::dial::{connect, left};
+use super::knock::{Knock, MOMENT};
+use super::resolve::{Lately, look_up};
 use super::tls::Tls;
-use super::visit::{Pauses, visit};
-use crate::clock;
 use crate::domain::Scheme;
 use crate::traffic::Inquiry;
 
@@ -28,6 +29,8 @@ const FIELDS_MAX: usize = 128;
 /// How much of a body is read, and for how long, so that the backend sees its answer taken rather than a reset.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const BODY_TIME_MAX: Duration = Duration::from_millis(250);
+/// What is read at once.
+const READ_BYTES_MAX: usize = 4096;
 
 /// What all checks have in common. Cheap to clone.
 #[derive(Clone)]
@@ -36,65 +39,115 @@ pub(super) struct Asking {
     pub(super) deny: Arc<[IpNet]>,
     /// Whose certificates are trusted. Without resumption.
     pub(super) tls: Tls,
-    pub(super) pauses: Pauses,
+    /// Where backends given by name are.
+    pub(super) names: Lately,
 }
 
-/// Makes one check.
-pub(super) async fn ask(inquiry: Arc<Inquiry>, asking: Asking) -> Outcome {
-    let answered = timeout(inquiry.timeout.std(), ask_now(&inquiry, &asking)).await;
-    let (answer, rest) = answered.unwrap_or_else(|_| Err(format!("no answer within {}", inquiry.timeout)))?;
-    if let Some(mut rest) = rest {
-        let _ = timeout(BODY_TIME_MAX, see_out(&mut rest)).await;
+/// Begins a check by knocking. `None` where it cannot be begun that way: by TLS, in a hurry, of a backend that has to be looked
+/// up first or does not take connections.
+pub(super) fn knock(inquiry: &Inquiry, asking: &Asking) -> Option<Knock> {
+    let backend = &inquiry.backend;
+    if backend.scheme() != Scheme::Http || inquiry.timeout.std() < MOMENT * 16 {
+        return None;
     }
-    if inquiry.check.accepts(answer.status) { Ok(()) } else { Err(format!("status {}", answer.status)) }
+    let address = asking.names.address(backend, &asking.deny)?;
+    Knock::at(SocketAddr::new(address, backend.port()), request(inquiry)).ok()
+}
+
+/// What there is a moment after knocking.
+pub(super) enum Found {
+    /// The check has ended.
+    Outcome(Outcome),
+    /// The request went out only now.
+    Sent(Knock),
+    /// So much of an answer, or nothing yet: for [`hear_out`].
+    Part(Knock, BytesMut),
+    /// No connection: for [`ask`], which has more ways.
+    Nobody,
+}
+
+/// Looks what has become of a knock.
+pub(super) fn look(inquiry: &Inquiry, mut knock: Knock) -> Found {
+    if knock.is_sent() {
+        return read(inquiry, knock).unwrap_or_else(|failed| Found::Outcome(Err(failed.to_owned())));
+    }
+    match knock.send() {
+        Ok(()) if knock.is_sent() => Found::Sent(knock),
+        _ => Found::Nobody,
+    }
+}
+
+fn read(inquiry: &Inquiry, knock: Knock) -> Result<Found, &'static str> {
+    let (mut room, mut came) = ([0; READ_BYTES_MAX], 0);
+    loop {
+        let free = room.get_mut(came..).unwrap_or_default();
+        let read = if free.is_empty() { None } else { knock.read(free).map_err(|_| RESET)? };
+        came += read.unwrap_or(0);
+        let known = room.get(..came).unwrap_or_default();
+        match (parse(known)?, read) {
+            (Some(answer), _) if answer.whole => return Ok(Found::Outcome(judge(inquiry, answer))),
+            (Some(answer), Some(0)) => return Ok(Found::Outcome(judge(inquiry, answer))),
+            (None, Some(0)) => return Err(CLOSED),
+            (_, Some(_)) => {}
+            (_, None) => return Ok(Found::Part(knock, known.into())),
+        }
+    }
+}
+
+/// Makes one check, from the connection on.
+pub(super) async fn ask(inquiry: Arc<Inquiry>, asking: Asking, end: Instant) -> Outcome {
+    see_through(&inquiry, end, ask_now(&inquiry, &asking, end)).await
+}
+
+/// Goes on with a check whose request was sent, when so much of the answer was `read`.
+pub(super) async fn hear_out(inquiry: Arc<Inquiry>, knock: Knock, read: BytesMut, end: Instant) -> Outcome {
+    let heard = async {
+        let mut socket = TcpStream::from_std(knock.into_stream()).map_err(|_| RESET)?;
+        let answer = hear(&mut socket, read).await?;
+        Ok((answer, rest(answer, socket)))
+    };
+    see_through(&inquiry, end, heard).await
 }
 
 /// What comes after the head of an answer.
 type Rest = Box<dyn AsyncRead + Send + Unpin>;
-
 /// The answer, and where there is more of it to be read.
-async fn ask_now(inquiry: &Inquiry, asking: &Asking) -> Result<(Answer, Option<Rest>), String> {
-    let end = clock::instant() + inquiry.timeout.std();
-    let addresses = look_up(&inquiry.backend, &asking.deny).await.map_err(|error| error.to_string())?;
-    let request = request(inquiry);
-    match inquiry.backend.scheme() {
-        Scheme::Http => ask_plainly(inquiry, &addresses, request.as_bytes(), &asking.pauses, end).await,
-        // Boxed: rare, and the others should be small.
-        Scheme::Https => Box::pin(ask_safely(inquiry, &addresses, request.as_bytes(), &asking.tls, end)).await,
+type Heard = Result<(Answer, Option<Rest>), String>;
+
+async fn see_through(inquiry: &Inquiry, end: Instant, heard: impl Future<Output = Heard>) -> Outcome {
+    let heard = timeout(left(end), heard).await;
+    let (answer, rest) = heard.unwrap_or_else(|_| Err(format!("no answer within {}", inquiry.timeout)))?;
+    if let Some(mut rest) = rest {
+        let _ = timeout(BODY_TIME_MAX, see_out(&mut rest)).await;
     }
+    judge(inquiry, answer)
 }
 
-async fn ask_plainly(
-    inquiry: &Inquiry,
-    addresses: &[IpAddr],
-    request: &[u8],
-    pauses: &Pauses,
-    end: Instant,
-) -> Result<(Answer, Option<Rest>), String> {
-    let mut read = BytesMut::with_capacity(1024);
-    let visited = visit(pauses, addresses, inquiry.backend.port(), request, &mut read, end).await;
-    let visited = visited.map_err(|error| error.to_string())?;
-    if let Some(answer) = parse(&read)?
-        && answer.whole
-    {
-        return Ok((answer, None));
-    }
-    let mut socket = visited.watched().map_err(|_| RESET)?;
-    let answer = hear(&mut socket, read).await?;
-    Ok((answer, rest(answer, socket)))
+fn judge(inquiry: &Inquiry, answer: Answer) -> Outcome {
+    if inquiry.check.accepts(answer.status) { Ok(()) } else { Err(format!("status {}", answer.status)) }
 }
 
-async fn ask_safely(
-    inquiry: &Inquiry,
-    addresses: &[IpAddr],
-    request: &[u8],
-    tls: &Tls,
-    end: Instant,
-) -> Result<(Answer, Option<Rest>), String> {
+async fn ask_now(inquiry: &Inquiry, asking: &Asking, end: Instant) -> Heard {
     let backend = &inquiry.backend;
-    let plain = connect(addresses, backend.port(), end).await.map_err(|error| error.to_string())?;
-    let mut socket = tls.shake(plain, backend, inquiry.tls_verify, end).await.map_err(|error| error.to_string())?;
-    socket.write_all(request).await.map_err(|_| RESET)?;
+    let addresses = look_up(backend, &asking.deny).await.map_err(|error| error.to_string())?;
+    let socket = connect(&addresses, backend.port(), end).await.map_err(|error| error.to_string())?;
+    if let (None, Ok(peer)) = (backend.address(), socket.peer_addr()) {
+        asking.names.learn(backend.host(), peer.ip());
+    }
+    match backend.scheme() {
+        Scheme::Http => exchange(inquiry, socket).await,
+        // Boxed: rare, and the others should be small.
+        Scheme::Https => Box::pin(exchange_safely(inquiry, socket, &asking.tls, end)).await,
+    }
+}
+
+async fn exchange_safely(inquiry: &Inquiry, socket: TcpStream, tls: &Tls, end: Instant) -> Heard {
+    let shaken = tls.shake(socket, &inquiry.backend, inquiry.tls_verify, end).await;
+    exchange(inquiry, shaken.map_err(|error| error.to_string())?).await
+}
+
+async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(inquiry: &Inquiry, mut socket: S) -> Heard {
+    socket.write_all(request(inquiry).as_bytes()).await.map_err(|_| RESET)?;
     let answer = hear(&mut socket, BytesMut::with_capacity(1024)).await?;
     Ok((answer, rest(answer, socket)))
 }
@@ -104,6 +157,7 @@ fn rest(answer: Answer, socket: impl AsyncRead + Send + Unpin + 'static) -> Opti
 }
 
 const RESET: &str = "the connection was reset";
+const CLOSED: &str = "the connection was closed without an answer";
 
 fn request(inquiry: &Inquiry) -> String {
     let (backend, path) = (&inquiry.backend, &inquiry.path);
@@ -137,7 +191,7 @@ async fn hear(socket: &mut (impl AsyncRead + Unpin), mut read: BytesMut) -> Resu
             return Err("the head of the answer is too large");
         }
         match socket.read_buf(&mut read).await {
-            Ok(0) => return Err("the connection was closed without an answer"),
+            Ok(0) => return Err(CLOSED),
             Ok(_) => {}
             Err(_) => return Err(RESET),
         }
@@ -159,21 +213,26 @@ fn parse(mut read: &[u8]) -> Result<Option<Answer>, &'static str> {
         let httparse::Status::Complete(length) = parsed else { return Ok(None) };
         let (status, body) = (head.code.unwrap_or(0), read.get(length..).unwrap_or_default());
         match status {
-            101 | 200.. => return Ok(Some(Answer { status, whole: is_whole(status, head.headers, body.len()) })),
+            101 | 200.. => return Ok(Some(Answer { status, whole: is_whole(status, head.headers, body) })),
             100.. => read = body,
             _ => return Err("the answer is not HTTP"),
         }
     }
 }
 
-fn is_whole(status: u16, fields: &[httparse::Header<'_>], read: usize) -> bool {
-    let mut lengths = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("content-length"));
-    let length = lengths.next().and_then(|field| std::str::from_utf8(field.value).ok()?.trim().parse().ok());
-    matches!(status, 101 | 204 | 304) || length.is_some_and(|length: usize| read >= length)
+/// Whether all of the body was read, as far as can be told without reading it: for the backend's sake only, see [`see_out`].
+fn is_whole(status: u16, fields: &[httparse::Header<'_>], body: &[u8]) -> bool {
+    let value = |name: &str| fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value);
+    if value("transfer-encoding").is_some() {
+        return body.ends_with(b"0\r\n\r\n");
+    }
+    let length = value("content-length").and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok());
+    matches!(status, 101 | 204 | 304) || length.is_some_and(|length: usize| body.len() >= length)
 }
 
+/// Reads a body to its end, within bounds, and drops it.
 async fn see_out(socket: &mut (impl AsyncRead + Unpin)) {
-    let (mut read, mut buffer) = (0, [0; 4096]);
+    let (mut read, mut buffer) = (0, [0; READ_BYTES_MAX]);
     while read < BODY_BYTES_MAX {
         match socket.read(&mut buffer).await {
             Ok(0) | Err(_) => return,
@@ -199,6 +258,10 @@ mod tests {
         assert_eq!(exchanged(longer.as_bytes()).await, Ok(Answer { status: 200, whole: false }));
         let early = format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n{OK}");
         assert_eq!(exchanged(early.as_bytes()).await, Ok(Answer { status: 200, whole: true }));
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n";
+        assert_eq!(exchanged(chunked.as_bytes()).await, Ok(Answer { status: 200, whole: false }));
+        let ended = format!("{chunked}0\r\n\r\n");
+        assert_eq!(exchanged(ended.as_bytes()).await, Ok(Answer { status: 200, whole: true }));
         assert_eq!(exchanged(b"HTTP/1.0 503\n\n").await, Ok(Answer { status: 503, whole: false }));
         assert_eq!(exchanged(b"HTTP/1.1 204 No Content\r\n\r\n").await, Ok(Answer { status: 204, whole: true }));
     }

@@ -1,11 +1,12 @@
 //! Active health checks: asks backends whether they are well, and tells endpoints and sessions what came of it.
 //!
 //! One task on the control runtime, so that checks cost the workers nothing. Which check is due, and whom its outcome concerns,
-//! [`Checks`] decides; how one is made, [`ask`]; what failures and successes make of an endpoint, its health. What must hold: one
+//! [`Checks`] decides; how one is made, `ask`; what failures and successes make of an endpoint, its health. What must hold: one
 //! that is for nobody any more ends at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use futures_util::future::{AbortHandle, Aborted, BoxFuture, abortable};
@@ -15,12 +16,13 @@ use ipnet::IpNet;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::ask::{Asking, Outcome, ask};
+use super::ask::{Asking, Found, Outcome, ask, hear_out, knock, look};
+use super::knock::{Knock, MOMENT};
 use super::report::{Report, Reports};
+use super::resolve::Lately;
 use super::tls::Tls;
-use super::visit::Pauses;
 use crate::domain::{Event, Time};
-use crate::traffic::{CheckId, Checks, Endpoint, Finding, Table, Turn};
+use crate::traffic::{CheckId, Checks, Endpoint, Finding, Inquiry, Table, Turn};
 use crate::{chance, clock};
 
 /// Checks the backends of all active routes.
@@ -40,37 +42,30 @@ pub struct Checker {
 
 /// After so many reports their reader gets a turn.
 const REPORTS_AT_ONCE: usize = 256;
+/// After so many knocks the thread's other tasks get a turn.
+const KNOCKS_AT_ONCE: usize = 16;
 
 impl Checker {
     /// Checks until told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let mut checks = Checks::default();
-        let mut under_way = UnderWay::default();
-        let mut dice = Dice(chance::seed() | 1);
-        let (deny, tls) = (Arc::clone(&self.deny), self.tls.without_resumption());
-        let asking = Asking { deny, tls, pauses: Pauses::default() };
-        self.follow(&mut checks, &mut under_way);
+        let mut round = Round::new(self);
+        round.follow();
         loop {
-            while let Some((id, inquiry)) = checks.begin(clock::now()) {
-                under_way.begin(id, ask(inquiry, asking.clone()));
-            }
+            round.begin().await;
+            let (due, moment) = (round.checks.next_due(), round.knocks.front().map(|visit| visit.look_at));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = self.changed.notified() => self.follow(&mut checks, &mut under_way),
-                ended = under_way.ended() => {
+                () = round.checker.changed.notified() => round.follow(),
+                ended = round.under_way.ended() => {
                     for (id, outcome) in ended {
-                        let now = clock::now();
-                        self.tell(&checks.end(id, now, dice.roll()), &outcome, now).await;
+                        round.end(id, &outcome).await;
                     }
                 }
-                () = until(checks.next_due()) => {}
+                () = at(moment) => round.look().await,
+                () = until(due) => {}
             }
         }
-    }
-
-    fn follow(&self, checks: &mut Checks, under_way: &mut UnderWay) {
-        checks.follow(&self.table.load(), clock::now()).into_iter().for_each(|gone| under_way.abandon(gone));
     }
 
     async fn tell(&self, endpoints: &[Arc<Endpoint>], outcome: &Outcome, now: Time) {
@@ -99,7 +94,88 @@ impl Checker {
     }
 }
 
-/// The checks that have begun.
+/// All that a checker has in hand.
+struct Round {
+    checker: Checker,
+    checks: Checks,
+    /// In the order in which they are to be looked at.
+    knocks: VecDeque<Visit>,
+    under_way: UnderWay,
+    asking: Asking,
+    dice: Dice,
+}
+
+/// A check that was begun by knocking.
+struct Visit {
+    id: CheckId,
+    inquiry: Arc<Inquiry>,
+    knock: Knock,
+    look_at: Instant,
+    end: Instant,
+}
+
+impl Round {
+    fn new(checker: Checker) -> Self {
+        let (deny, tls) = (Arc::clone(&checker.deny), checker.tls.without_resumption());
+        let asking = Asking { deny, tls, names: Lately::default() };
+        let (checks, knocks, under_way) = (Checks::default(), VecDeque::new(), UnderWay::default());
+        Self { checker, checks, knocks, under_way, asking, dice: Dice(chance::seed() | 1) }
+    }
+
+    fn follow(&mut self) {
+        for gone in self.checks.follow(&self.checker.table.load(), clock::now()) {
+            self.under_way.abandon(gone);
+            self.knocks.retain(|visit| visit.id != gone);
+        }
+    }
+
+    /// Begins what is due.
+    async fn begin(&mut self) {
+        for begun in 1.. {
+            let now = clock::instant();
+            let Some((id, inquiry)) = self.checks.begin(clock::at(now)) else { return };
+            let end = now + inquiry.timeout.std();
+            match knock(&inquiry, &self.asking) {
+                Some(knock) => self.knocks.push_back(Visit { id, inquiry, knock, look_at: now + MOMENT, end }),
+                None => self.under_way.begin(id, ask(inquiry, self.asking.clone(), end)),
+            }
+            breathe(begun).await;
+        }
+    }
+
+    /// Looks where it was knocked a moment ago, or almost: who knocked together is looked at together.
+    async fn look(&mut self) {
+        let now = clock::instant();
+        for looked in 1.. {
+            let Some(visit) = self.knocks.pop_front_if(|visit| visit.look_at <= now + MOMENT / 2) else { return };
+            let Visit { id, inquiry, knock, end, .. } = visit;
+            match look(&inquiry, knock) {
+                Found::Outcome(outcome) => self.end(id, &outcome).await,
+                Found::Sent(knock) => {
+                    self.knocks.push_back(Visit { id, inquiry, knock, look_at: now + MOMENT, end });
+                }
+                Found::Part(knock, read) => self.under_way.begin(id, hear_out(inquiry, knock, read, end)),
+                Found::Nobody => self.under_way.begin(id, ask(inquiry, self.asking.clone(), end)),
+            }
+            breathe(looked).await;
+        }
+    }
+
+    async fn end(&mut self, id: CheckId, outcome: &Outcome) {
+        let now = clock::now();
+        let told = self.checks.end(id, now, self.dice.roll());
+        self.checker.tell(&told, outcome, now).await;
+    }
+}
+
+/// Lets the thread's other tasks have a turn now and then.
+async fn breathe(done: usize) {
+    if done.is_multiple_of(KNOCKS_AT_ONCE) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The checks that take longer than a moment.
 #[derive(Default)]
 struct UnderWay {
     checks: FuturesUnordered<BoxFuture<'static, (CheckId, Result<Outcome, Aborted>)>>,
@@ -146,6 +222,13 @@ impl Dice {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 

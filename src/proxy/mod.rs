@@ -17,6 +17,7 @@ mod forward;
 mod gate;
 mod heads;
 mod judge;
+mod knock;
 mod pages;
 mod phase;
 mod prober;
@@ -27,7 +28,6 @@ mod tls;
 mod tunnel;
 mod upkeep;
 mod upstream;
-mod visit;
 mod wire;
 mod worker;
 

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -99,6 +99,40 @@ impl Resolver {
     }
 }
 
+/// Where backends are, as far as that was found out lately: for whoever asks for many and may ask anew for each. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Lately(Arc<Mutex<HashMap<Box<str>, Seen>>>);
+
+/// Where a name was, and until when that is taken for true.
+struct Seen {
+    address: IpAddr,
+    until: Instant,
+}
+
+impl Lately {
+    /// Where a backend is, if that is known and not denied.
+    pub(super) fn address(&self, backend: &BackendUrl, deny: &[IpNet]) -> Option<IpAddr> {
+        let address = backend.address().or_else(|| self.seen(backend.host()))?;
+        (!is_denied(address, deny)).then_some(address)
+    }
+
+    fn seen(&self, name: &str) -> Option<IpAddr> {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(name).filter(|seen| seen.until > clock::instant()).map(|seen| seen.address)
+    }
+
+    /// Takes note of where a name was found to be.
+    pub(super) fn learn(&self, name: &str, address: IpAddr) {
+        let (mut names, now) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), clock::instant());
+        if names.len() >= NAMES_MAX {
+            names.retain(|_, seen| seen.until > now);
+        }
+        if names.len() < NAMES_MAX {
+            names.insert(name.into(), Seen { address, until: now + KNOWN_FOR });
+        }
+    }
+}
+
 /// The addresses of a backend that may be connected to, asked for anew: at least one.
 pub(super) async fn look_up(backend: &BackendUrl, deny: &[IpNet]) -> Result<Vec<IpAddr>, Unresolved> {
     let mut found = if let Some(address) = backend.address() {
@@ -110,6 +144,35 @@ pub(super) async fn look_up(backend: &BackendUrl, deny: &[IpNet]) -> Result<Vec<
     if found.is_empty() {
         return Err(Unresolved::Unknown);
     }
-    found.retain(|address| !deny.iter().any(|net| net.contains(&address.to_canonical())));
+    found.retain(|address| !is_denied(*address, deny));
     if found.is_empty() { Err(Unresolved::Denied) } else { Ok(found) }
+}
+
+fn is_denied(address: IpAddr, deny: &[IpNet]) -> bool {
+    deny.iter().any(|net| net.contains(&address.to_canonical()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_where_it_was_seen_lately_unless_that_is_denied() {
+        let (lately, backend) = (Lately::default(), BackendUrl::parse("http://shop.internal:3000").unwrap());
+        let address: IpAddr = "10.0.0.7".parse().unwrap();
+        assert_eq!(lately.address(&backend, &[]), None);
+        lately.learn("shop.internal", address);
+        assert_eq!(lately.address(&backend, &[]), Some(address));
+        assert_eq!(lately.address(&backend, &["10.0.0.0/8".parse().unwrap()]), None);
+        let literal = BackendUrl::parse("http://10.0.0.7").unwrap();
+        assert_eq!(lately.address(&literal, &[]), Some(address));
+        assert_eq!(lately.address(&literal, &["10.0.0.0/8".parse().unwrap()]), None);
+    }
+
+    #[test]
+    fn so_many_names_are_kept_and_no_more() {
+        let lately = Lately::default();
+        (0..2 * NAMES_MAX).for_each(|name| lately.learn(&name.to_string(), IpAddr::from([10, 0, 0, 7])));
+        assert_eq!(lately.0.lock().unwrap().len(), NAMES_MAX);
+    }
 }

@@ -92,6 +92,24 @@ fn the_first_check_is_at_once_and_asks_for_what_is_set() {
 }
 
 #[test]
+fn a_backend_given_by_name_is_checked_again_and_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let patient = Patient::new("b");
+    let mut client = server.connect();
+    let session = client.register("shop", "shop-1");
+    let port = patient.address().port();
+    client.ask(&format!("OPTIONS_SET|{session}|ALL|health_check_interval|100ms"));
+    client.ask(&format!("ROUTE_ADD|{session}|shop.example|/|http://localhost:{port}|0"));
+    client.ask(&format!("CONFIG_APPLY|{session}"));
+    eventually("checks follow the first", || patient.checks() > 5);
+    patient.turns(503);
+    eventually("it is found ill", || !is_healthy(&mut client, &session));
+    patient.turns(200);
+    eventually("it is found well", || is_healthy(&mut client, &session));
+}
+
+#[test]
 fn nobody_is_asked_more_often_than_ten_times_a_second() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
