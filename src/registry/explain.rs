@@ -284,6 +284,8 @@ fn member(session: &Session, route: &Route, traffic: &dyn Traffic, now: Time) ->
     let known = traffic.breaker(session.key, route.id);
     let (in_maintenance, percent) = (session.head.maintenance.of(route.id).is_some(), traffic_percent(session, now));
     let gated = !known.healthy && session.active.health.contains_key(&route.id);
+    // Open and past its timeout, it takes the next request as a trial.
+    let shut = known.state == BreakerState::Open && known.next_attempt.is_some_and(|at| at > now);
     MemberView {
         instance_name: session.head.instance.to_string(),
         route_id: route.id,
@@ -292,7 +294,7 @@ fn member(session: &Session, route: &Route, traffic: &dyn Traffic, now: Time) ->
         state: known.state,
         in_maintenance,
         traffic_percent: percent,
-        takes_requests: !in_maintenance && percent > 0 && !gated && known.state != BreakerState::Open,
+        takes_requests: !in_maintenance && percent > 0 && !gated && !shut,
     }
 }
 
@@ -303,12 +305,17 @@ fn outcome(ranked: &BTreeMap<Rank, Candidate<'_>>, traffic: &dyn Traffic, now: T
     let members: Vec<MemberView> =
         winner.members.iter().map(|(session, route)| member(session, route, traffic, now)).collect();
     let (all, ready) = (members.len(), members.iter().filter(|member| member.takes_requests).count());
-    if members.iter().all(|member| member.in_maintenance) {
-        return (Outcome::Maintenance, format!("503 with the maintenance page: all {all} members are in maintenance"));
+    if ready > 0 {
+        return (Outcome::Forwarded, format!("forwarded: {ready} of {all} members take requests"));
     }
-    if ready == 0 {
-        let why = "in maintenance, drained, unhealthy or behind an open circuit breaker";
-        return (Outcome::Unavailable, format!("503: all {all} members are {why}"));
+    match members.iter().filter(|member| member.in_maintenance).count() {
+        0 => {
+            let why = "drained, unhealthy or behind an open circuit breaker";
+            (Outcome::Unavailable, format!("503: all {all} members are {why}"))
+        }
+        some => {
+            let why = format!("{some} of {all} members are in maintenance and no other takes requests");
+            (Outcome::Maintenance, format!("503 with the maintenance page: {why}"))
+        }
     }
-    (Outcome::Forwarded, format!("forwarded: {ready} of {all} members take requests"))
 }

@@ -38,18 +38,18 @@ pub trait Members {
 /// Why no member can take a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nobody {
-    /// All are in maintenance: 503, `Retry-After: 300`, `X-Maintenance-Mode: true`.
+    /// Some are in maintenance, and no other can (protocol §6): 503, `Retry-After: 300`, `X-Maintenance-Mode: true`.
     Maintenance,
     /// Every one that could was tried already: answer as its failure says.
     Tried,
-    /// Those that could be tried have open breakers: 503 with `Retry-After`.
+    /// None is in maintenance, and those that could be tried have open breakers: 503 with `Retry-After`.
     BreakerOpen {
         /// When the first of them is worth asking again.
         retry_at: Time,
     },
-    /// Those that could be tried are ill by an explicit check: 503.
+    /// Those that are left are ill by an explicit check: 503.
     Unhealthy,
-    /// Those not in maintenance are drained, or there are none: 503 with `Retry-After`.
+    /// All are drained, or there are none: 503 with `Retry-After`.
     Drained,
 }
 
@@ -230,14 +230,14 @@ impl<M: Members> Field<'_, M> {
 }
 
 impl Nobody {
-    /// What to say of two members: what ends first.
+    /// What to say of two members: that there is maintenance, for somebody means to say so; else what ends first.
     fn over(self, other: Nobody) -> Nobody {
         let rank = |reason: Nobody| match reason {
             Nobody::Tried => (0, 0),
-            Nobody::BreakerOpen { retry_at } => (1, retry_at.0),
-            Nobody::Unhealthy => (2, 0),
-            Nobody::Drained => (3, 0),
-            Nobody::Maintenance => (4, 0),
+            Nobody::Maintenance => (1, 0),
+            Nobody::BreakerOpen { retry_at } => (2, retry_at.0),
+            Nobody::Unhealthy => (3, 0),
+            Nobody::Drained => (4, 0),
         };
         if rank(other) < rank(self) { other } else { self }
     }
@@ -389,12 +389,13 @@ mod tests {
     }
 
     #[test]
-    fn why_nobody_can_is_what_ends_first_and_maintenance_when_it_is_all() {
+    fn why_nobody_can_is_maintenance_where_there_is_any_else_what_ends_first() {
         let open = |at| Standing::BreakerOpen { retry_at: Time(at) };
         let cases = [
             (vec![Standing::Maintenance; 2], Nobody::Maintenance),
             (vec![Standing::Maintenance], Nobody::Maintenance),
-            (vec![Standing::Maintenance, Standing::Drained], Nobody::Drained),
+            (vec![Standing::Maintenance, Standing::Drained], Nobody::Maintenance),
+            (vec![open(9), Standing::Maintenance, Standing::Unhealthy], Nobody::Maintenance),
             (vec![Standing::Unhealthy, Standing::Drained], Nobody::Unhealthy),
             (vec![open(9), Standing::Unhealthy, open(7)], Nobody::BreakerOpen { retry_at: Time(7) }),
             (vec![], Nobody::Drained),
@@ -446,8 +447,8 @@ mod tests {
                     Ok(at) => prop_assert!(allowed.contains(&at), "{:?}", how),
                     Err(nobody) => {
                         prop_assert!(allowed.is_empty(), "{:?}", how);
-                        let all = standings.iter().all(|standing| *standing == Standing::Maintenance);
-                        prop_assert_eq!(nobody == Nobody::Maintenance, all);
+                        let maintenance = standings.contains(&Standing::Maintenance);
+                        prop_assert_eq!(nobody == Nobody::Maintenance, maintenance && nobody != Nobody::Tried);
                     }
                 }
             }

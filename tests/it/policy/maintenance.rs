@@ -77,6 +77,19 @@ fn other_members_serve_on_and_it_survives_a_restart() {
 }
 
 #[test]
+fn it_is_told_of_when_no_other_member_can_serve_whatever_keeps_them_from_it() {
+    let (shop, backends) = (Shop::open(), ["one", "two"].map(Backend::named));
+    let mut first = shop.instance("shop-1", &backends[0]);
+    let mut second = shop.instance("shop-2", &backends[1]);
+    second.ask("DRAIN_START", "1ms");
+    eventually("the second is drained", || (0..30).all(|_| shop.get("/").text() == "one"));
+    enter(&mut first, "r1");
+    assert!(is_maintenance(&shop.get("/")));
+    leave(&mut first, "r1");
+    assert_eq!(shop.get("/").text(), "one");
+}
+
+#[test]
 fn the_built_in_page_is_what_the_client_reads() {
     let (shop, backend) = (Shop::open(), Backend::named("b"));
     let mut instance = shop.instance("shop-1", &backend);
