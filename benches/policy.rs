@@ -69,6 +69,7 @@ fn limits() {
     row("limit: one client, refused", nanos(200_000, |n| check(&tight, 1, n)));
     row("limit: 1,000 clients in turn", nanos(200_000, |n| check(&wide, n % 1_000, n)));
     row("   the same, 2 threads", nanos_shared(200_000, |n| check(&wide, n % 1_000, n)));
+    row("memory: one read of 33 MiB that no cache holds", uncached());
     let crowd = limiter(100);
     row("limit: each client new, up to 1,000,000", nanos(111_111, |n| check(&crowd, n, n)));
     row("limit: 1,000,000 clients in turn (cold)", nanos(200_000, |n| check(&crowd, n.wrapping_mul(7) % 999_999, n)));
@@ -76,10 +77,24 @@ fn limits() {
     println!("{:<52} {:>10.1} MiB", "   memory for them", f64::from(kib) / 1024.0);
     (0..3_000_000).for_each(|n| check(&crowd, n, n));
     row("limit: each client new, more than fit", nanos(200_000, |n| check(&crowd, 3_000_000 + n, n)));
+    row("memory: the same read again", uncached());
     let kib = u32::try_from(crowd.bytes() >> 10).expect("KiB");
     println!("{:<52} {:>10.1} MiB", "   memory at most", f64::from(kib) / 1024.0);
     let verdict = wide.check(client(1), NOW * 1_000);
     row("limit: writing the RateLimit field", nanos(200_000, |_| drop(black_box(verdict.rate_limit()))));
+}
+
+/// The floor under the rows of many clients: what the machine takes, at this time, to fetch something from as much memory as a
+/// limiter has at most. Each read says where the next is.
+fn uncached() -> f64 {
+    const LINES: usize = (33 << 20) / 64;
+    let mut lines = vec![[0_u64; 8]; LINES];
+    (0..).zip(&mut lines).for_each(|(at, line)| line[0] = at);
+    let mut at = 0;
+    nanos(200_000, |n| {
+        let mixed = (lines[at][0] + n).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24;
+        at = usize::try_from(mixed).expect("40 bits") % LINES;
+    })
 }
 
 fn breaker() -> Breaker {
