@@ -45,6 +45,8 @@ pub(super) struct Errand<'a> {
     address: IpAddr,
     // What the client wants, where the endpoint compresses.
     coding: Option<Coding>,
+    // The client's fields for another try, where they cannot be read again.
+    fields: Option<HeaderMap>,
 }
 
 /// A try that came to nothing.
@@ -72,6 +74,7 @@ impl<'a> Errand<'a> {
             tries: 0,
             address,
             coding: None,
+            fields: (!client.phase.keeps_head()).then(|| head.headers.clone()),
         };
         errand.dress(head.headers);
         errand
@@ -103,7 +106,8 @@ impl<'a> Errand<'a> {
         if self.request.is_some() {
             return true;
         }
-        let Some(mut fields) = self.client.phase.fields(&self.method) else { return false };
+        let fields = self.fields.clone().or_else(|| self.client.phase.fields(&self.method));
+        let Some(mut fields) = fields else { return false };
         if let Some(host) = &self.host {
             fields.insert(HOST, host.clone());
         }

@@ -275,3 +275,36 @@ fn a_port_that_somebody_has_is_not_shared() {
     let taken = signalbox::proxy::Proxy::bind(&settings).unwrap_err();
     assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
 }
+
+#[test]
+fn a_request_is_sent_again_with_its_own_fields_whatever_body_came_before_it() {
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let may_go = std::sync::Mutex::new(may_go);
+    // Serves one request on each connection and closes it when the second has come.
+    let backend = Backend::hearing(move |mut wire, tell| {
+        let Some(request) = wire.head() else { return };
+        let refuses = request.line.starts_with("POST");
+        tell(request);
+        if refuses {
+            may_go.lock().unwrap().recv().unwrap();
+            wire.send("HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno");
+            return;
+        }
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        wire.head();
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    assert_eq!(town.get("a", "/first").status(), 200);
+    let mut wire = town.connect();
+    let body = "GET /next HTTP/1.1\r\nhost: a\r\nx-user: mallory\r\n\r\n";
+    let length = body.len();
+    wire.send(format!("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"));
+    assert_eq!((backend.heard().target(), backend.heard().target()), ("/first", "/"));
+    wire.send(body);
+    go.send(()).unwrap();
+    assert_eq!(wire.message().unwrap().status(), 401);
+    wire.send("GET /next HTTP/1.1\r\nhost: a\r\nx-user: alice\r\n\r\n");
+    assert_eq!(wire.message().unwrap().status(), 200);
+    let heard = backend.heard();
+    assert_eq!((heard.target(), heard.field("x-user")), ("/next", Some("alice")));
+}
