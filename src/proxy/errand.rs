@@ -265,6 +265,8 @@ impl<'a> Errand<'a> {
         *response.version_mut() = Version::HTTP_11;
         if let Some((_, client)) = self.upgrade.filter(|_| upgraded) {
             upstream.detach();
+            // No head comes any more.
+            self.client.phase.heads().lose();
             tunnel::open(worker, client, hyper::upgrade::on(&mut response), account);
             return Ok(response.map(|_| Answer::Whole(None)));
         }
