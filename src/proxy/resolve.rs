@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -110,6 +110,16 @@ pub(super) async fn look_up(backend: &BackendUrl, deny: &[IpNet]) -> Result<Vec<
     if found.is_empty() {
         return Err(Unresolved::Unknown);
     }
-    found.retain(|address| !deny.iter().any(|net| net.contains(&address.to_canonical())));
+    found.retain(|address| !is_denied(address.to_canonical(), deny));
     if found.is_empty() { Err(Unresolved::Denied) } else { Ok(found) }
+}
+
+fn is_denied(address: IpAddr, deny: &[IpNet]) -> bool {
+    // Who connects to the unspecified address reaches this machine itself.
+    let reached = match address {
+        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        other => other,
+    };
+    deny.iter().any(|net| net.contains(&address) || net.contains(&reached))
 }

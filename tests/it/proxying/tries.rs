@@ -66,7 +66,7 @@ fn a_backend_is_found_by_its_name() {
 #[test]
 fn a_denied_network_is_never_connected_to() {
     let backend = Backend::named("b");
-    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0", "[::ffff:0.0.0.0]", "[::]", "0"] {
         let mut town =
             Town::with(|settings| settings.deny = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
         town.serve("shop", "shop-1", &format!("http://{host}:{}", backend.address().port()), &[]);
