@@ -160,7 +160,7 @@ impl<'a> Errand<'a> {
             Err(mut error) => {
                 let unsent = error.take_message();
                 // Its fields as they are: the next endpoint's own go over this one's.
-                let failed = self.judge(unsent.is_some(), upstream.reused, &error.into_error());
+                let failed = self.judge(unsent.is_some(), upstream.has_died());
                 self.request = unsent;
                 Err(failed)
             }
@@ -223,13 +223,13 @@ impl<'a> Errand<'a> {
         due
     }
 
-    fn judge(&self, unsent: bool, reused: bool, error: &hyper::Error) -> Failed {
+    fn judge(&self, unsent: bool, died: bool) -> Failed {
         match self.body.sending().map(|sending| sending.state()) {
             Some(State::TooLarge) => return Failed::other(Refusal::TooLarge),
             Some(State::Broken) => return Failed::other(Refusal::BadRequest),
             _ => {}
         }
-        let failure = match (unsent, reused && !error.is_parse()) {
+        let failure = match (unsent, died) {
             (true, _) => Failure::Unsent,
             (false, true) => Failure::PooledDied,
             (false, false) => Failure::Other,

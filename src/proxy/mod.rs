@@ -17,6 +17,7 @@ mod forward;
 mod gate;
 mod heads;
 mod judge;
+mod link;
 mod pages;
 mod phase;
 mod prober;

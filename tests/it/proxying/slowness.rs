@@ -1,5 +1,7 @@
 //! Peers that stand still: each wait has an end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -110,4 +112,20 @@ fn an_idle_upstream_connection_is_closed_after_a_while() {
     town.serve("shop", "shop-1", &backend.url(), &[]);
     assert_eq!(town.get("a", "/").status(), 200);
     backend.heard();
+}
+
+#[test]
+fn interim_responses_without_end_are_not_read_without_end() {
+    const BLOCK: usize = 1 << 20;
+    let flood = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n".repeat(BLOCK / 40);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let backend = Backend::new(move |mut wire| {
+        wire.head();
+        while counted.load(Ordering::SeqCst) < 1000 && wire.send(&flood) {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    assert_eq!(Town::serving(&backend.url(), &[]).get("a", "/").status(), 502);
+    assert!(sent.load(Ordering::SeqCst) <= 24, "more MiB were read than sockets hold");
 }

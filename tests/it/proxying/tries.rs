@@ -308,3 +308,20 @@ fn a_request_is_sent_again_with_its_own_fields_whatever_body_came_before_it() {
     let heard = backend.heard();
     assert_eq!((heard.target(), heard.field("x-user")), ("/next", Some("alice")));
 }
+
+#[test]
+fn a_request_that_was_answered_in_part_is_not_sent_again() {
+    let backend = Backend::hearing(|mut wire, tell| {
+        wire.message();
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        tell(wire.head().unwrap());
+        wire.send("HTTP/1.1 2");
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    assert_eq!(town.get("a", "/").status(), 200);
+    // Its body is held back, so that nothing of it was sent when the connection ends.
+    let answer = town.ask("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n");
+    assert_eq!(answer.status(), 502);
+    backend.heard();
+    assert_eq!(backend.connections(), 1);
+}
