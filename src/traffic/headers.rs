@@ -105,6 +105,15 @@ pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: boo
 }
 
 /// The client's address: the peer's, or the last one in `X-Forwarded-For` that no trusted proxy has.
+/// Takes from a request's trailers what may be said in its head alone (RFC 9110 §6.5.1): what belongs to the connection, and
+/// who the client is.
+pub fn edit_trailers(trailers: &mut HeaderMap) {
+    take_hop_by_hop(trailers);
+    for name in [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP, VIA] {
+        trailers.remove(name);
+    }
+}
+
 pub fn client_address(headers: &HeaderMap, arrival: &Arrival, trusted_proxies: &[IpNet]) -> IpAddr {
     if !arrival.trusted {
         return arrival.address;
