@@ -182,9 +182,16 @@ fn check(request: &Request<Incoming>, phase: &Phase) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Where the target is a whole URL, its host is the request's, also for the backend (RFC 9112 §3.2.2).
+/// Where the target is a whole URL, its host is the request's, also for the backend (RFC 9112 §3.2.2). A host alone is only for
+/// `CONNECT`, and `*` only for `OPTIONS` (§3.2.3, §3.2.4).
 fn settle_target(request: &mut Request<Incoming>) -> Result<(), Refusal> {
+    if request.uri().path() == "*" && request.method() != Method::OPTIONS {
+        return Err(Refusal::BadRequest);
+    }
     let Some(authority) = request.uri().authority() else { return Ok(()) };
+    if request.uri().scheme().is_none() {
+        return Err(Refusal::BadRequest);
+    }
     let host = HeaderValue::try_from(authority.as_str()).map_err(|_| Refusal::BadRequest)?;
     let target = request.uri().path_and_query().cloned();
     request.headers_mut().insert(HOST, host);

@@ -227,3 +227,13 @@ fn a_length_beside_a_transfer_coding_ends_the_connection_also_behind_a_body() {
     assert_eq!((backend.heard().target(), backend.heard().field("content-length")), ("/1", None));
     assert!(backend.heard_nothing());
 }
+
+#[test]
+fn targets_that_are_no_paths_are_refused() {
+    for target in ["a", "a:80", "*", "?x"] {
+        assert_eq!(refused(&format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n")), 400, "{target}");
+    }
+    let backend = Backend::named("b");
+    assert_eq!(Town::serving(&backend.url(), &[]).ask("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n").status(), 200);
+    assert_eq!(backend.heard().target(), "*");
+}
