@@ -58,9 +58,11 @@ pub(super) struct Failed {
 impl<'a> Errand<'a> {
     /// Makes the client's request one for a backend, as far as all backends get the same.
     pub(super) fn new(client: &'a Client, address: IpAddr, mut request: Request<Incoming>) -> Self {
-        let upgrade = wants_upgrade(request.headers()).map(|upgrade| (upgrade, hyper::upgrade::on(&mut request)));
+        let old = request.version() == Version::HTTP_10;
+        // HTTP/1.0 has none (RFC 9110 §7.8).
+        let upgrade = wants_upgrade(request.headers()).filter(|_| !old);
+        let upgrade = upgrade.map(|upgrade| (upgrade, hyper::upgrade::on(&mut request)));
         let (head, incoming) = request.into_parts();
-        let old = head.version == Version::HTTP_10;
         let expects = !old && head.headers.contains_key(EXPECT);
         let mut errand = Self {
             client,

@@ -120,3 +120,11 @@ fn a_tunnel_is_cut_when_the_grace_is_over() {
     town.stop(Duration::from_millis(10));
     assert!(wire.has_ended());
 }
+
+#[test]
+fn an_http_1_0_client_changes_no_protocol() {
+    let backend = Backend::named("plain");
+    let town = Town::serving(&backend.url(), &[]);
+    assert_eq!(town.ask(ASK.replace("HTTP/1.1", "HTTP/1.0")).text(), "plain");
+    assert_eq!(backend.heard().field("upgrade"), None);
+}
