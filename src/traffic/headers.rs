@@ -95,6 +95,7 @@ pub fn edit_request(headers: &mut HeaderMap, hop: Hop<'_>) {
 pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: bool) {
     let protocol = if upgraded { headers.get(UPGRADE).cloned() } else { None };
     take_hop_by_hop(headers);
+    say_length_once(headers);
     for (name, value) in &settings.headers {
         headers.insert(name.clone(), value.clone());
     }
@@ -104,7 +105,6 @@ pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: boo
     }
 }
 
-/// The client's address: the peer's, or the last one in `X-Forwarded-For` that no trusted proxy has.
 /// Takes from a request's trailers what may be said in its head alone (RFC 9110 §6.5.1): what belongs to the connection, and
 /// who the client is.
 pub fn edit_trailers(trailers: &mut HeaderMap) {
@@ -114,6 +114,7 @@ pub fn edit_trailers(trailers: &mut HeaderMap) {
     }
 }
 
+/// The client's address: the peer's, or the last one in `X-Forwarded-For` that no trusted proxy has.
 pub fn client_address(headers: &HeaderMap, arrival: &Arrival, trusted_proxies: &[IpNet]) -> IpAddr {
     if !arrival.trusted {
         return arrival.address;
@@ -191,6 +192,18 @@ fn take_hop_by_hop(headers: &mut HeaderMap) {
     }
     for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
         headers.remove(name);
+    }
+}
+
+/// A length said several times over in one line, which hyper takes where it is always the same, is not passed on so
+/// (RFC 9110 §8.6).
+fn say_length_once(headers: &mut HeaderMap) {
+    let Some(length) = headers.get(CONTENT_LENGTH) else { return };
+    let first = length.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+    if first.len() < length.len()
+        && let Ok(first) = HeaderValue::from_bytes(first)
+    {
+        headers.insert(CONTENT_LENGTH, first);
     }
 }
 
