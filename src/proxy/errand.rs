@@ -266,7 +266,7 @@ impl<'a> Errand<'a> {
         edit_response(response.headers_mut(), &endpoint.settings, upgraded);
         *response.version_mut() = Version::HTTP_11;
         if let Some((_, client)) = self.upgrade.filter(|_| upgraded) {
-            upstream.detach();
+            upstream.tunnel();
             // No head comes any more.
             self.client.phase.heads().lose();
             tunnel::open(worker, client, hyper::upgrade::on(&mut response), account);

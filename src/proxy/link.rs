@@ -4,10 +4,10 @@
 //! included, for hyper reads those without end and gives nobody else a turn; an answer that has come is read, also where
 //! the backend takes no more of the request.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,33 +15,41 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// A longer response head is a 502; what comes before it counts.
 pub(super) const HEAD_BYTES_MAX: usize = 128 * 1024;
 
-/// How much more a backend may say. Atomic because hyper wants an upgradable connection to be `Send`; only one thread
-/// ever touches it.
+/// How much more a backend may say. Atomics because hyper wants an upgradable connection to be `Send`; only one thread
+/// ever touches them.
 #[derive(Debug)]
-pub(super) struct Allowance(AtomicUsize);
+pub(super) struct Allowance {
+    bytes: AtomicUsize,
+    tunnel: AtomicBool,
+}
 
 impl Allowance {
     /// A request goes out: nothing but a head may come.
     pub(super) fn await_head(&self) {
-        self.0.store(HEAD_BYTES_MAX, Ordering::Relaxed);
+        self.bytes.store(HEAD_BYTES_MAX, Ordering::Relaxed);
     }
 
     /// Whether something has come since then.
     pub(super) fn has_heard(&self) -> bool {
-        self.0.load(Ordering::Relaxed) < HEAD_BYTES_MAX
+        self.bytes.load(Ordering::Relaxed) < HEAD_BYTES_MAX
     }
 
     /// The head has come: what follows is bounded by who reads it.
     pub(super) fn lift(&self) {
-        self.0.store(usize::MAX, Ordering::Relaxed);
+        self.bytes.store(usize::MAX, Ordering::Relaxed);
+    }
+
+    /// Both sides speak another protocol: there is no answer left to be read.
+    pub(super) fn tunnel(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
     }
 
     fn is_spent(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
+        self.bytes.load(Ordering::Relaxed) == 0
     }
 
     fn spend(&self, bytes: usize) {
-        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(bytes), Ordering::Relaxed);
+        self.bytes.store(self.bytes.load(Ordering::Relaxed).saturating_sub(bytes), Ordering::Relaxed);
     }
 }
 
@@ -55,19 +63,16 @@ pub(super) struct Link<S> {
 
 impl<S> Link<S> {
     pub(super) fn new(stream: S) -> (Self, Arc<Allowance>) {
-        let allowance = Arc::new(Allowance(AtomicUsize::new(usize::MAX)));
+        let allowance = Allowance { bytes: AtomicUsize::new(usize::MAX), tunnel: AtomicBool::new(false) };
+        let allowance = Arc::new(allowance);
         (Self { stream, allowance: Arc::clone(&allowance), deaf: false }, allowance)
     }
 
     /// What becomes of an attempt to send so many bytes.
     fn sent(&mut self, bytes: usize, tried: io::Result<usize>) -> io::Result<usize> {
-        match tried {
-            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
-                self.deaf = true;
-                Ok(bytes)
-            }
-            tried => tried,
-        }
+        let is_end = |error: &io::Error| matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
+        self.deaf = tried.as_ref().is_err_and(is_end) && !self.allowance.tunnel.load(Ordering::Relaxed);
+        if self.deaf { Ok(bytes) } else { tried }
     }
 }
 

@@ -225,8 +225,14 @@ impl Upstream {
         self.made.driver.poll(cx);
     }
 
+    /// The connection changes protocols, and moves by itself.
+    pub(super) fn tunnel(&mut self) {
+        self.made.allowance.tunnel();
+        self.detach();
+    }
+
     /// Has the connection move by itself from here on.
-    pub(super) fn detach(&mut self) {
+    fn detach(&mut self) {
         self.made.driver.detach();
     }
 

@@ -128,3 +128,18 @@ fn an_http_1_0_client_changes_no_protocol() {
     assert_eq!(town.ask(ASK.replace("HTTP/1.1", "HTTP/1.0")).text(), "plain");
     assert_eq!(backend.heard().field("upgrade"), None);
 }
+
+#[test]
+fn a_tunnel_ends_when_the_backend_takes_no_more() {
+    let backend = Backend::new(|mut wire| {
+        wire.head();
+        wire.send(AGREE);
+    });
+    let mut town = Town::new();
+    let key = town.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut wire = upgraded(&town);
+    until("the tunnel has ended", || {
+        wire.send("anybody there?");
+        town.table().in_flight(key) == 0
+    });
+}
