@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -174,11 +174,12 @@ impl Upstream {
     pub(super) async fn get(worker: &Worker, endpoint: &Endpoint, fresh: bool) -> Result<Self, Unreachable> {
         let home = worker.pools.of(endpoint);
         while !fresh && let Some(mut made) = home.take() {
+            // Not waited for: one whose backend answered before it had read its request may never become ready.
             let ready = poll_fn(|cx| {
                 made.driver.poll(cx);
-                made.sender.poll_ready(cx)
+                Poll::Ready(made.sender.poll_ready(cx))
             });
-            if ready.await.is_ok() {
+            if matches!(ready.await, Poll::Ready(Ok(()))) {
                 return Ok(Self { made, home, reused: true });
             }
         }

@@ -129,3 +129,36 @@ fn interim_responses_without_end_are_not_read_without_end() {
     assert_eq!(Town::serving(&backend.url(), &[]).get("a", "/").status(), 502);
     assert!(sent.load(Ordering::SeqCst) <= 24, "more MiB were read than sockets hold");
 }
+
+#[test]
+fn a_connection_that_still_sends_its_last_request_holds_up_no_other() {
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let backend = Backend::new(|mut wire| {
+        if wire.head().is_some_and(|head| head.line.starts_with("POST")) {
+            // Until as much as fits is on its way.
+            thread::sleep(Duration::from_millis(50));
+            wire.send(OK);
+            loop {
+                thread::park();
+            }
+        }
+        wire.send(OK);
+    });
+    let town = Town::serving(&backend.url(), &[("timeout", "150ms"), ("retries", "0")]);
+    // How much fits is for the system to say. What is just more waits in the proxy, with the answer long come.
+    let (mut fits, mut exceeds) = (100_000, 20_000_000);
+    while exceeds - fits > 32_000 {
+        let length = (fits + exceeds) / 2;
+        let mut wire = town.connect();
+        wire.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"));
+        wire.send(vec![b'x'; length]);
+        assert_eq!(wire.message().unwrap().status(), 200);
+        match town.get("a", "/").status() {
+            504 => fits = length,
+            status => {
+                assert_eq!(status, 200);
+                exceeds = length;
+            }
+        }
+    }
+}
