@@ -258,7 +258,11 @@ impl<'a> Errand<'a> {
         mut response: Response<Incoming>,
     ) -> Result<Response<Answer>, Refusal> {
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if !is_chunked_alone(response.headers()) || (upgraded && self.upgrade.is_none()) {
+        // Before a protocol is changed, the body is asked for (RFC 9110 §7.8).
+        let held = self.body.sending().is_some_and(|sending| sending.gate().is_some());
+        if !is_chunked_alone(response.headers()) || (upgraded && (held || self.upgrade.is_none())) {
+            // A connection whose body is held back would never end.
+            self.body.abandon();
             account.give_up(Refusal::BadGateway);
             return Err(Refusal::BadGateway);
         }

@@ -143,3 +143,21 @@ fn a_tunnel_ends_when_the_backend_takes_no_more() {
         town.table().in_flight(key) == 0
     });
 }
+
+#[test]
+fn a_protocol_that_is_changed_before_the_body_was_asked_for_is_a_502_that_leaves_nothing_behind() {
+    let backend = Backend::hearing(|mut wire, tell| {
+        let head = wire.head().unwrap();
+        wire.send(AGREE);
+        if wire.has_ended() {
+            tell(head);
+        }
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    for asked in ["connection: upgrade\r\nupgrade: websocket\r\n", ""] {
+        let answer =
+            town.ask(format!("POST / HTTP/1.1\r\nhost: a\r\n{asked}expect: 100-continue\r\ncontent-length: 5\r\n\r\n"));
+        assert_eq!(answer.status(), 502);
+        backend.heard();
+    }
+}
