@@ -144,11 +144,11 @@ fn a_connection_that_still_sends_its_last_request_holds_up_no_other() {
         }
         wire.send(OK);
     });
-    let town = Town::serving(&backend.url(), &[("timeout", "150ms"), ("retries", "0")]);
+    let town = Town::serving(&backend.url(), &[("timeout", "1s"), ("retries", "0")]);
     // How much fits is for the system to say. What is just more waits in the proxy, with the answer long come.
-    let (mut fits, mut exceeds) = (100_000, 20_000_000);
-    while exceeds - fits > 32_000 {
-        let length = (fits + exceeds) / 2;
+    let (mut fits, mut exceeds) = (100_000, 16_000_000);
+    while exceeds - fits > 64_000 {
+        let length = usize::midpoint(fits, exceeds);
         let mut wire = town.connect();
         wire.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"));
         wire.send(vec![b'x'; length]);
