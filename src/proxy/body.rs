@@ -24,7 +24,7 @@ use super::pages::Refusal;
 use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::clock;
-use crate::traffic::{Lease, Seen, Upload};
+use crate::traffic::{Lease, Seen, Upload, edit_trailers};
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -181,7 +181,10 @@ impl Sending {
             self.waker.replace(Some(cx.waker().clone()));
         }
         let frame = match ready!(polled) {
-            Some(Ok(frame)) => frame,
+            Some(Ok(mut frame)) => {
+                frame.trailers_mut().into_iter().for_each(edit_trailers);
+                frame
+            }
             Some(Err(error)) => {
                 self.state.set(State::Broken);
                 return Poll::Ready(Some(Err(error.into())));

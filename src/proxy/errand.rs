@@ -45,6 +45,8 @@ pub(super) struct Errand<'a> {
     address: IpAddr,
     // What the client wants, where the endpoint compresses.
     coding: Option<Coding>,
+    // The client's fields for another try, where they cannot be read again.
+    fields: Option<HeaderMap>,
 }
 
 /// A try that came to nothing.
@@ -56,9 +58,11 @@ pub(super) struct Failed {
 impl<'a> Errand<'a> {
     /// Makes the client's request one for a backend, as far as all backends get the same.
     pub(super) fn new(client: &'a Client, address: IpAddr, mut request: Request<Incoming>) -> Self {
-        let upgrade = wants_upgrade(request.headers()).map(|upgrade| (upgrade, hyper::upgrade::on(&mut request)));
+        let old = request.version() == Version::HTTP_10;
+        // HTTP/1.0 has none (RFC 9110 §7.8).
+        let upgrade = wants_upgrade(request.headers()).filter(|_| !old);
+        let upgrade = upgrade.map(|upgrade| (upgrade, hyper::upgrade::on(&mut request)));
         let (head, incoming) = request.into_parts();
-        let old = head.version == Version::HTTP_10;
         let expects = !old && head.headers.contains_key(EXPECT);
         let mut errand = Self {
             client,
@@ -72,6 +76,7 @@ impl<'a> Errand<'a> {
             tries: 0,
             address,
             coding: None,
+            fields: (!client.phase.keeps_head()).then(|| head.headers.clone()),
         };
         errand.dress(head.headers);
         errand
@@ -103,7 +108,8 @@ impl<'a> Errand<'a> {
         if self.request.is_some() {
             return true;
         }
-        let Some(mut fields) = self.client.phase.fields(&self.method) else { return false };
+        let fields = self.fields.clone().or_else(|| self.client.phase.fields(&self.method));
+        let Some(mut fields) = fields else { return false };
         if let Some(host) = &self.host {
             fields.insert(HOST, host.clone());
         }
@@ -156,7 +162,7 @@ impl<'a> Errand<'a> {
             Err(mut error) => {
                 let unsent = error.take_message();
                 // Its fields as they are: the next endpoint's own go over this one's.
-                let failed = self.judge(unsent.is_some(), upstream.reused, &error.into_error());
+                let failed = self.judge(unsent.is_some(), upstream.has_died());
                 self.request = unsent;
                 Err(failed)
             }
@@ -219,13 +225,13 @@ impl<'a> Errand<'a> {
         due
     }
 
-    fn judge(&self, unsent: bool, reused: bool, error: &hyper::Error) -> Failed {
+    fn judge(&self, unsent: bool, died: bool) -> Failed {
         match self.body.sending().map(|sending| sending.state()) {
             Some(State::TooLarge) => return Failed::other(Refusal::TooLarge),
             Some(State::Broken) => return Failed::other(Refusal::BadRequest),
             _ => {}
         }
-        let failure = match (unsent, reused && !error.is_parse()) {
+        let failure = match (unsent, died) {
             (true, _) => Failure::Unsent,
             (false, true) => Failure::PooledDied,
             (false, false) => Failure::Other,
@@ -252,7 +258,11 @@ impl<'a> Errand<'a> {
         mut response: Response<Incoming>,
     ) -> Result<Response<Answer>, Refusal> {
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if !is_chunked_alone(response.headers()) || (upgraded && self.upgrade.is_none()) {
+        // Before a protocol is changed, the body is asked for (RFC 9110 §7.8).
+        let held = self.body.sending().is_some_and(|sending| sending.gate().is_some());
+        if !is_chunked_alone(response.headers()) || (upgraded && (held || self.upgrade.is_none())) {
+            // A connection whose body is held back would never end.
+            self.body.abandon();
             account.give_up(Refusal::BadGateway);
             return Err(Refusal::BadGateway);
         }
@@ -260,7 +270,9 @@ impl<'a> Errand<'a> {
         edit_response(response.headers_mut(), &endpoint.settings, upgraded);
         *response.version_mut() = Version::HTTP_11;
         if let Some((_, client)) = self.upgrade.filter(|_| upgraded) {
-            upstream.detach();
+            upstream.tunnel();
+            // No head comes any more.
+            self.client.phase.heads().lose();
             tunnel::open(worker, client, hyper::upgrade::on(&mut response), account);
             return Ok(response.map(|_| Answer::Whole(None)));
         }

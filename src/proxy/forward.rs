@@ -47,6 +47,7 @@ pub(super) async fn forward(
     let has_body = !request.body().is_end_stream();
     client.phase.request(has_body);
     let method = request.method().clone();
+    let told = request.headers().get(ACCEPT).filter(|_| !client.phase.keeps_head()).cloned();
     let mut aside = Aside::default();
     let mut answer = match carry(&worker, &client, request, &mut aside).await {
         Ok(response) => {
@@ -55,7 +56,8 @@ pub(super) async fn forward(
         }
         Err(Refusal::Unmatched) if worker.settings.unmatched == Unmatched::Close => return Err(Hangup),
         Err(refusal) => {
-            let accept = client.phase.field(&method, ACCEPT.as_str()).flatten();
+            let kept = client.phase.field(&method, ACCEPT.as_str()).flatten();
+            let accept = kept.as_deref().or(told.as_ref().map(HeaderValue::as_bytes)).unwrap_or_default();
             if has_body {
                 client.phase.linger();
             }
@@ -64,7 +66,7 @@ pub(super) async fn forward(
                 None => None,
             };
             client.phase.answered();
-            own.map_or_else(|| refusal.page(&accept.unwrap_or_default()), |html| refusal.own_page(html))
+            own.map_or_else(|| refusal.page(accept), |html| refusal.own_page(html))
         }
     };
     aside.tell(answer.headers_mut());
@@ -166,8 +168,8 @@ fn check(request: &Request<Incoming>, phase: &Phase) -> Result<(), Refusal> {
         return Err(Refusal::BadRequest);
     }
     if headers.contains_key(TRANSFER_ENCODING) {
-        // Only a head without the field will do: one that was not kept cannot be vouched for.
-        if phase.field(request.method(), CONTENT_LENGTH.as_str()) != Some(None) {
+        // Where the head was not kept, hyper has closed the connection behind the answer, as RFC 9112 §6.1 asks for.
+        if let Some(Some(_)) = phase.field(request.method(), CONTENT_LENGTH.as_str()) {
             return Err(Refusal::BadRequest);
         }
         if !is_chunked_alone(headers) {
@@ -180,9 +182,16 @@ fn check(request: &Request<Incoming>, phase: &Phase) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Where the target is a whole URL, its host is the request's, also for the backend (RFC 9112 §3.2.2).
+/// Where the target is a whole URL, its host is the request's, also for the backend (RFC 9112 §3.2.2). A host alone is only for
+/// `CONNECT`, and `*` only for `OPTIONS` (§3.2.3, §3.2.4).
 fn settle_target(request: &mut Request<Incoming>) -> Result<(), Refusal> {
+    if request.uri().path() == "*" && request.method() != Method::OPTIONS {
+        return Err(Refusal::BadRequest);
+    }
     let Some(authority) = request.uri().authority() else { return Ok(()) };
+    if request.uri().scheme().is_none() {
+        return Err(Refusal::BadRequest);
+    }
     let host = HeaderValue::try_from(authority.as_str()).map_err(|_| Refusal::BadRequest)?;
     let target = request.uri().path_and_query().cloned();
     request.headers_mut().insert(HOST, host);

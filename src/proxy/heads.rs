@@ -2,7 +2,8 @@
 //!
 //! hyper drops a `Content-Length` that stands beside a `Transfer-Encoding` without a word, and such a request is to be
 //! refused, not repaired; and a request that must be sent a second time is read from here again, which costs the
-//! many that need not nothing. What must hold: what was not kept whole is never taken for a head.
+//! many that need not nothing. What must hold: what was not kept whole is never taken for a head, and no head for that
+//! of another request.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -11,9 +12,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 pub(super) struct Heads {
     /// That of the request under way; empty if it was not kept.
     current: Vec<u8>,
-    /// What came behind it. Nothing while a body comes.
+    /// What came behind it.
     next: Vec<u8>,
-    in_body: bool,
+    // A body came. Only hyper knows where it ends, and it reads further than that: where the next head begins cannot be
+    // told here any more.
+    lost: bool,
 }
 
 /// What a field of a head that was kept says, if it is there.
@@ -29,15 +32,20 @@ impl Heads {
 
     pub(super) fn keep(&mut self, bytes: &[u8]) {
         if self.next.len() + bytes.len() > Self::BYTES_MAX {
-            // hyper reads no further ahead than this; if it did, a head with a gap would be none.
-            self.next.clear();
+            // hyper reads no further ahead than this.
+            self.lose();
         }
-        self.next.extend_from_slice(bytes);
+        if !self.lost {
+            self.next.extend_from_slice(bytes);
+        }
     }
 
     /// The next head is the current one.
     pub(super) fn advance(&mut self, has_body: bool) {
         self.current.clear();
+        if self.lost {
+            return;
+        }
         let blank = self.next.len() - self.next.trim_ascii_start().len();
         let end = head_end(self.next.get(blank..).unwrap_or_default()).map_or(0, |end| blank + end);
         if end == self.next.len() {
@@ -46,23 +54,27 @@ impl Heads {
             self.current.extend(self.next.drain(..end));
         }
         if has_body || end == 0 {
-            self.next.clear();
+            self.lose();
         }
-        self.in_body = has_body;
     }
 
-    /// The body has come, or nobody waits for it any more.
-    pub(super) fn end_body(&mut self) {
-        self.in_body = false;
+    /// What comes from here on is not kept.
+    pub(super) fn lose(&mut self) {
+        self.next = Vec::new();
+        self.lost = true;
     }
 
-    /// Whether what comes now is a body, and not kept.
-    pub(super) fn in_body(&self) -> bool {
-        self.in_body
+    /// Whether what comes is not kept any more.
+    pub(super) fn lost(&self) -> bool {
+        self.lost
     }
 
-    /// A field of the current head, as it came. `None` also if that head was not kept, which only happens to
-    /// requests pipelined behind a body.
+    /// Whether the current head was kept.
+    pub(super) fn keeps_current(&self) -> bool {
+        !self.current.is_empty()
+    }
+
+    /// A field of the current head, as it came. `None` if that head was not kept.
     pub(super) fn field(&self, method: &Method, name: &str) -> Option<Field> {
         let head = self.current(method)?;
         let value = head.split(|byte| *byte == b'\n').find_map(|line| {
@@ -138,5 +150,14 @@ mod tests {
         let fields = heads.fields(&Method::POST).unwrap();
         assert_eq!(fields.get_all("x").iter().collect::<Vec<_>>(), ["1", "2"]);
         assert!(heads.next.is_empty(), "a body is not kept");
+    }
+
+    #[test]
+    fn what_comes_behind_a_body_is_not_taken_for_a_head() {
+        let mut heads = heads("POST / HTTP/1.1\r\ncontent-length: 18\r\n\r\n", true);
+        assert!(heads.keeps_current());
+        heads.keep(b"GET / HTTP/1.1\r\n\r\n");
+        heads.advance(false);
+        assert!(!heads.keeps_current() && heads.fields(&Method::GET).is_none());
     }
 }

@@ -18,6 +18,7 @@ mod gate;
 mod heads;
 mod judge;
 mod knock;
+mod link;
 mod pages;
 mod phase;
 mod prober;

@@ -91,6 +91,11 @@ impl Phase {
         self.heads().advance(has_body);
     }
 
+    /// Whether the head of the request under way was kept as it came.
+    pub(super) fn keeps_head(&self) -> bool {
+        self.heads().keeps_current()
+    }
+
     /// A field of the request under way, as it came; see [`Heads::field`].
     pub(super) fn field(&self, method: &Method, name: &str) -> Option<Field> {
         self.heads().field(method, name)
@@ -135,7 +140,6 @@ impl Phase {
 
     /// The answer is with the client; the next head may come.
     pub(super) fn answered(&self) {
-        self.heads().end_body();
         self.enter(Stage::Idle);
     }
 

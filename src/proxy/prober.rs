@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, join, split};
 
 use super::Tls;
 use super::dial::{Unreachable, connect};
@@ -59,6 +59,8 @@ pub struct Fetched {
 type Got = (u16, Option<(Bytes, HeaderValue)>);
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Of a whole answer, interim ones before it included: hyper would read those without end.
+const BYTES_MAX: u64 = BODY_BYTES_MAX as u64 + 16 * 1024;
 
 impl Prober {
     /// One that connects to nothing in `deny`.
@@ -120,6 +122,8 @@ enum Failed {
 
 async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin>(stream: S, page: &PageUrl) -> Result<Got, Failed> {
     let request = request(page).ok_or(Failed::Unaskable)?;
+    let (read, write) = split(stream);
+    let stream = join(read.take(BYTES_MAX), write);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answer = async move {
         let response = sender.send_request(request).await?;

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -149,7 +149,13 @@ pub(super) async fn look_up(backend: &BackendUrl, deny: &[IpNet]) -> Result<Vec<
 }
 
 fn is_denied(address: IpAddr, deny: &[IpNet]) -> bool {
-    deny.iter().any(|net| net.contains(&address.to_canonical()))
+    // Who connects to the unspecified address reaches this machine itself.
+    let (address, reached) = match address.to_canonical() {
+        IpAddr::V4(any) if any.is_unspecified() => (any.into(), Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(any) if any.is_unspecified() => (any.into(), Ipv6Addr::LOCALHOST.into()),
+        other => (other, other),
+    };
+    deny.iter().any(|net| net.contains(&address) || net.contains(&reached))
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::future::poll_fn;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -21,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Settings;
 use super::body::RequestBody;
 use super::dial::{Unreachable, dial};
+use super::link::{Allowance, HEAD_BYTES_MAX, Link};
 use super::phase::Ticks;
 use super::worker::Worker;
 use crate::clock;
@@ -57,6 +59,7 @@ pub(super) struct Idle {
 struct Made {
     sender: Sender,
     driver: Driver,
+    allowance: Arc<Allowance>,
     retires: u32,
 }
 
@@ -101,8 +104,8 @@ impl Driver {
 pub(super) struct Upstream {
     made: Made,
     home: Rc<Idle>,
-    /// Whether it has carried a request before.
-    pub(super) reused: bool,
+    // Whether it has carried a request before.
+    reused: bool,
 }
 
 impl Pools {
@@ -171,11 +174,12 @@ impl Upstream {
     pub(super) async fn get(worker: &Worker, endpoint: &Endpoint, fresh: bool) -> Result<Self, Unreachable> {
         let home = worker.pools.of(endpoint);
         while !fresh && let Some(mut made) = home.take() {
+            // Not waited for: one whose backend answered before it had read its request may never become ready.
             let ready = poll_fn(|cx| {
                 made.driver.poll(cx);
-                made.sender.poll_ready(cx)
+                Poll::Ready(made.sender.poll_ready(cx))
             });
-            if ready.await.is_ok() {
+            if matches!(ready.await, Poll::Ready(Ok(()))) {
                 return Ok(Self { made, home, reused: true });
             }
         }
@@ -185,10 +189,11 @@ impl Upstream {
     async fn new(worker: &Worker, endpoint: &Endpoint, home: Rc<Idle>) -> Result<Self, Unreachable> {
         let made = connection(worker, endpoint, home.security).await;
         let now = worker.ticks.now();
-        let (sender, driver) = made.inspect_err(|unreachable| worker.pools.tell(endpoint, unreachable, now))?;
+        let (sender, driver, allowance) =
+            made.inspect_err(|unreachable| worker.pools.tell(endpoint, unreachable, now))?;
         let named = endpoint.backend().address().is_none();
         let retires = if named { now.saturating_add(Ticks::steps(NAMED_FOR)) } else { u32::MAX };
-        Ok(Self { made: Made { sender, driver, retires }, home, reused: false })
+        Ok(Self { made: Made { sender, driver, allowance, retires }, home, reused: false })
     }
 
     /// Sends a request and waits for the head of its response.
@@ -200,12 +205,20 @@ impl Upstream {
             // A client that sends all before it reads anything would hold up the rest of its own upload.
             self.detach();
         }
+        self.made.allowance.await_head();
         let mut sent = pin!(self.made.sender.try_send_request(request));
-        poll_fn(|cx| {
+        let head = poll_fn(|cx| {
             self.made.driver.poll(cx);
             sent.as_mut().poll(cx)
         })
-        .await
+        .await?;
+        self.made.allowance.lift();
+        Ok(head)
+    }
+
+    /// Whether it had carried a request before and ended without a word to this one.
+    pub(super) fn has_died(&self) -> bool {
+        self.reused && !self.made.allowance.has_heard()
     }
 
     /// Moves what there is to be moved.
@@ -213,8 +226,14 @@ impl Upstream {
         self.made.driver.poll(cx);
     }
 
+    /// The connection changes protocols, and moves by itself.
+    pub(super) fn tunnel(&mut self) {
+        self.made.allowance.tunnel();
+        self.detach();
+    }
+
     /// Has the connection move by itself from here on.
-    pub(super) fn detach(&mut self) {
+    fn detach(&mut self) {
         self.made.driver.detach();
     }
 
@@ -227,7 +246,9 @@ impl Upstream {
 /// How long a connection to a name is used again.
 const NAMED_FOR: Duration = Duration::from_secs(10);
 
-async fn connection(worker: &Worker, endpoint: &Endpoint, security: Security) -> Result<(Sender, Driver), Unreachable> {
+type Spoken = (Sender, Driver, Arc<Allowance>);
+
+async fn connection(worker: &Worker, endpoint: &Endpoint, security: Security) -> Result<Spoken, Unreachable> {
     let end = clock::instant() + endpoint.options().connect_timeout.std();
     let backend = endpoint.backend();
     let socket = dial(&worker.resolver, backend, end).await?;
@@ -238,18 +259,16 @@ async fn connection(worker: &Worker, endpoint: &Endpoint, security: Security) ->
 }
 
 /// Begins to speak HTTP. What it is spoken over is settled here, once for the life of the connection.
-async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Result<(Sender, Driver), Unreachable> {
+async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Result<Spoken, Unreachable> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX);
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-    Ok((sender, Driver(Some(Box::pin(connection.with_upgrades())))))
+    let (link, allowance) = Link::new(stream);
+    let (sender, connection) = builder.handshake(TokioIo::new(link)).await.map_err(std::io::Error::other)?;
+    Ok((sender, Driver(Some(Box::pin(connection.with_upgrades()))), allowance))
 }
 
 /// How often trouble with one backend's TLS is told of.
 const TELL_EVERY: Duration = Duration::from_mins(1);
-
-/// A longer response head is a 502.
-const HEAD_BYTES_MAX: usize = 128 * 1024;
 
 /// For keys that are hashes already.
 #[derive(Default)]

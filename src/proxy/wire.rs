@@ -39,7 +39,7 @@ impl Read for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let mut heads = this.phase.heads();
-        let read = if heads.in_body() {
+        let read = if heads.lost() {
             Pin::new(&mut this.socket).poll_read(cx, buf)
         } else {
             read_kept(&mut this.socket, cx, buf, &mut heads)

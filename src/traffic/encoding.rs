@@ -44,8 +44,12 @@ const DIGESTS: [HeaderName; 4] = [
 ];
 
 impl Coding {
-    /// What a client wants above all; `None` if that is no coding at all, or none of these.
+    /// What a client wants above all; `None` if that is no coding at all, or none of these, or that nothing be changed
+    /// (RFC 9111 §5.2.1.6).
     pub fn wanted(request: &HeaderMap) -> Option<Self> {
+        if is_to_stay(request) {
+            return None;
+        }
         let identity = weight(request, "identity").unwrap_or(0);
         let mut best = None;
         let mut best_weight = identity.max(1);
@@ -145,13 +149,17 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 fn may_be_recoded(status: StatusCode, headers: &HeaderMap) -> bool {
     let bodiless = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT].contains(&status) || status.is_informational();
     let encoded = members(headers, &CONTENT_ENCODING).any(|coding| !coding.trim().eq_ignore_ascii_case("identity"));
-    let is_no_transform = |directive: &str| directive.trim().eq_ignore_ascii_case("no-transform");
     !bodiless
         && status != StatusCode::PARTIAL_CONTENT
         && !headers.contains_key(CONTENT_RANGE)
         && !encoded
-        && !members(headers, &CACHE_CONTROL).any(is_no_transform)
+        && !is_to_stay(headers)
         && headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_compressible)
+}
+
+/// Whether a message asks that content be left as it is.
+fn is_to_stay(headers: &HeaderMap) -> bool {
+    members(headers, &CACHE_CONTROL).any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"))
 }
 
 /// Whether what such a body holds becomes smaller; media that are compressed by themselves do not.
@@ -249,6 +257,8 @@ mod tests {
             assert_eq!(wanted(accept), coding, "{accept}");
         }
         assert_eq!(Coding::wanted(&HeaderMap::new()), None, "who says nothing gets nothing");
+        let as_it_is = head(&[("accept-encoding", "gzip"), ("cache-control", "max-age=0, no-transform")]);
+        assert_eq!(Coding::wanted(&as_it_is), None);
         let spread = head(&[("accept-encoding", "gzip;q=0.5"), ("accept-encoding", "zstd")]);
         assert_eq!(Coding::wanted(&spread), Some(Zstd));
     }

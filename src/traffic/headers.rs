@@ -95,12 +95,22 @@ pub fn edit_request(headers: &mut HeaderMap, hop: Hop<'_>) {
 pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: bool) {
     let protocol = if upgraded { headers.get(UPGRADE).cloned() } else { None };
     take_hop_by_hop(headers);
+    say_length_once(headers);
     for (name, value) in &settings.headers {
         headers.insert(name.clone(), value.clone());
     }
     if let Some(protocol) = protocol {
         headers.insert(UPGRADE, protocol);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
+/// Takes from a request's trailers what may be said in its head alone (RFC 9110 §6.5.1): what belongs to the connection, and
+/// who the client is.
+pub fn edit_trailers(trailers: &mut HeaderMap) {
+    take_hop_by_hop(trailers);
+    for name in [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP, VIA] {
+        trailers.remove(name);
     }
 }
 
@@ -182,6 +192,18 @@ fn take_hop_by_hop(headers: &mut HeaderMap) {
     }
     for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
         headers.remove(name);
+    }
+}
+
+/// A length said several times over in one line, which hyper takes where it is always the same, is not passed on so
+/// (RFC 9110 §8.6).
+fn say_length_once(headers: &mut HeaderMap) {
+    let Some(length) = headers.get(CONTENT_LENGTH) else { return };
+    let first = length.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+    if first.len() < length.len()
+        && let Ok(first) = HeaderValue::from_bytes(first)
+    {
+        headers.insert(CONTENT_LENGTH, first);
     }
 }
 

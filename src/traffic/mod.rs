@@ -34,7 +34,8 @@ pub use encoding::{Coding, Recoding, drop_digests, recode};
 pub use endpoint::{Defaults, Endpoint, Policy, Settings};
 pub use hash::member_key;
 pub use headers::{
-    Arrival, Hop, Upgrade, client_address, edit_request, edit_response, is_chunked_alone, names_loop, wants_upgrade,
+    Arrival, Hop, Upgrade, client_address, edit_request, edit_response, edit_trailers, is_chunked_alone, names_loop,
+    wants_upgrade,
 };
 pub use health::{Check, Condition, Finding, Health, Turn, next_check};
 pub use host::request_host;

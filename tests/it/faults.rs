@@ -9,6 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::server::{Server, eventually};
+use crate::support::backend::Backend;
+use crate::support::wire::Wire;
 
 /// A way to misbehave, and what the client must see of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,4 +245,37 @@ fn a_backend_that_misbehaves_opens_the_breaker_of_its_route() {
         assert!(client.ask(&status).contains("\"state\":\"open\""), "{fault:?}");
         assert_eq!(ask(server.proxy, fault).0, 503, "{fault:?}");
     }
+}
+
+#[test]
+fn a_tunnel_holds_nothing_of_what_has_passed_through_it() {
+    const TUNNELS: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let mut client = server.connect();
+    let session = client.register("faults", "faults-1");
+    let backend = Backend::new(|mut wire| {
+        wire.head();
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+        while let Some(bytes) = wire.exactly(12_000) {
+            wire.send(bytes);
+        }
+    });
+    client.serve(&session, "faults.example", "/", backend.address());
+    let mut tunnels: Vec<_> = (0..TUNNELS).map(|_| Wire::connect(server.proxy)).collect();
+    for tunnel in &mut tunnels {
+        tunnel.send("GET / HTTP/1.1\r\nhost: faults.example\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+        assert_eq!(tunnel.head().unwrap().status(), 101);
+    }
+    let mut pass = || {
+        for tunnel in &mut tunnels {
+            tunnel.send([b'x'; 12_000]);
+            assert!(tunnel.exactly(12_000).is_some());
+        }
+    };
+    pass();
+    let before = resident_kib(&server);
+    (0..9).for_each(|_| pass());
+    let grown = resident_kib(&server).saturating_sub(before);
+    assert!(grown < 8 * 1024, "memory grew by {grown} KiB");
 }

@@ -311,3 +311,32 @@ fn an_early_answer_ends_both_connections() {
     assert!(wire.has_ended());
     until("the backend's connection has ended", || ended.load(Ordering::SeqCst) == 1);
 }
+
+#[test]
+fn trailers_say_nothing_of_the_connection_or_of_who_the_client_is() {
+    let backend = Backend::answering(OK);
+    Town::serving(&backend.url(), &[]).ask(
+        "POST / HTTP/1.1\r\nhost: a\r\ntrailer: x-forwarded-for, x-real-ip, forwarded, proxy-authorization, x-sum\r\n\
+         transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-forwarded-for: 6.6.6.6\r\nx-real-ip: 6.6.6.6\r\n\
+         forwarded: for=6.6.6.6\r\nproxy-authorization: x\r\nx-sum: mine\r\n\r\n",
+    );
+    assert_eq!(backend.heard().trailers, [("x-sum".to_owned(), "mine".to_owned())]);
+}
+
+#[test]
+fn an_answer_that_came_before_the_backend_closed_is_not_lost() {
+    let backend = Backend::new(|mut wire| {
+        wire.head();
+        // What it has not read makes the close a reset.
+        wire.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    for _ in 0..10 {
+        let mut wire = town.connect();
+        wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8000000\r\n\r\n");
+        for _ in 0..8 {
+            wire.send(vec![b'x'; 1_000_000]);
+        }
+        assert_eq!(wire.message().map(|answer| (answer.status(), answer.body)), Some((413, b"no".to_vec())));
+    }
+}

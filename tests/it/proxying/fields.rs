@@ -94,3 +94,10 @@ fn a_request_that_goes_in_a_circle_is_stopped() {
     town.serve("shop", "shop-1", &here, &[]);
     assert_eq!(town.get("a", "/").status(), 508);
 }
+
+#[test]
+fn a_length_that_is_said_several_times_over_is_passed_on_once() {
+    let backend = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\nok");
+    let answer = Town::serving(&backend.url(), &[]).get("a", "/");
+    assert_eq!((answer.field("content-length"), answer.text()), (Some("2"), "ok"));
+}

@@ -194,3 +194,46 @@ fn the_rest_of_a_body_that_nobody_read_is_not_taken_for_a_request() {
     assert!(wire.has_ended());
     assert!(backend.heard_nothing());
 }
+
+#[test]
+fn what_comes_behind_a_body_is_read_like_any_other_request() {
+    let backend = Backend::named("b");
+    let town = Town::serving(&backend.url(), &[]);
+    let mut wire = town.connect();
+    let post = "POST /1 HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi";
+    let chunked = "POST /2 HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+    let lost = "GET /3 HTTP/1.1\r\nhost: unknown host\r\naccept: application/json\r\n\r\n";
+    wire.send(format!("{post}{chunked}{chunked}{lost}"));
+    for target in ["/1", "/2", "/2"] {
+        assert_eq!(wire.message().unwrap().text(), "b");
+        let heard = backend.heard();
+        assert_eq!((heard.target(), heard.text()), (target, "hi"));
+    }
+    let refusal = wire.message().unwrap();
+    assert_eq!((refusal.status(), refusal.field("content-type")), (400, Some("application/problem+json")));
+}
+
+#[test]
+fn a_length_beside_a_transfer_coding_ends_the_connection_also_behind_a_body() {
+    let backend = Backend::named("b");
+    let town = Town::serving(&backend.url(), &[]);
+    let mut wire = town.connect();
+    wire.send(
+        "POST /1 HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhiPOST /2 HTTP/1.1\r\nhost: a\r\n\
+         transfer-encoding: chunked\r\ncontent-length: 50\r\n\r\n0\r\n\r\nGET /3 HTTP/1.1\r\nhost: a\r\n\r\n",
+    );
+    assert_eq!([wire.message().unwrap().status(), wire.message().unwrap().status()], [200, 200]);
+    assert!(wire.has_ended());
+    assert_eq!((backend.heard().target(), backend.heard().field("content-length")), ("/1", None));
+    assert!(backend.heard_nothing());
+}
+
+#[test]
+fn targets_that_are_no_paths_are_refused() {
+    for target in ["a", "a:80", "*", "?x"] {
+        assert_eq!(refused(&format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n")), 400, "{target}");
+    }
+    let backend = Backend::named("b");
+    assert_eq!(Town::serving(&backend.url(), &[]).ask("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n").status(), 200);
+    assert_eq!(backend.heard().target(), "*");
+}

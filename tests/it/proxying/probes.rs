@@ -1,5 +1,8 @@
 //! Single requests from the control plane.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use signalbox::domain::{PageUrl, Span};
 use signalbox::proxy::{Fetched, Prober, Tls, Trust};
 
@@ -61,4 +64,22 @@ fn a_denied_network_is_not_asked() {
     let error = get_with(&prober, &backend.url(), 5_000).unwrap_err();
     assert_eq!(error, "its address is in a network that is denied");
     assert_eq!(backend.connections(), 0);
+}
+
+#[test]
+fn no_more_is_read_than_a_page_may_hold_whatever_it_is() {
+    let interim = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n".repeat(25_000);
+    let head = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(1_000_000));
+    for block in [interim, head] {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&sent);
+        let backend = Backend::new(move |mut wire| {
+            wire.head();
+            while counted.load(Ordering::SeqCst) < 1000 && wire.send(&block) {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        assert_eq!(get(&backend.url()).unwrap_err(), "the answer is not HTTP");
+        assert!(sent.load(Ordering::SeqCst) <= 24, "more MiB were read than sockets hold");
+    }
 }

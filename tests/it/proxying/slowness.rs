@@ -1,5 +1,7 @@
 //! Peers that stand still: each wait has an end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -110,4 +112,53 @@ fn an_idle_upstream_connection_is_closed_after_a_while() {
     town.serve("shop", "shop-1", &backend.url(), &[]);
     assert_eq!(town.get("a", "/").status(), 200);
     backend.heard();
+}
+
+#[test]
+fn interim_responses_without_end_are_not_read_without_end() {
+    const BLOCK: usize = 1 << 20;
+    let flood = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n".repeat(BLOCK / 40);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let backend = Backend::new(move |mut wire| {
+        wire.head();
+        while counted.load(Ordering::SeqCst) < 1000 && wire.send(&flood) {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    assert_eq!(Town::serving(&backend.url(), &[]).get("a", "/").status(), 502);
+    assert!(sent.load(Ordering::SeqCst) <= 24, "more MiB were read than sockets hold");
+}
+
+#[test]
+fn a_connection_that_still_sends_its_last_request_holds_up_no_other() {
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let backend = Backend::new(|mut wire| {
+        if wire.head().is_some_and(|head| head.line.starts_with("POST")) {
+            // Until as much as fits is on its way.
+            thread::sleep(Duration::from_millis(50));
+            wire.send(OK);
+            loop {
+                thread::park();
+            }
+        }
+        wire.send(OK);
+    });
+    let town = Town::serving(&backend.url(), &[("timeout", "1s"), ("retries", "0")]);
+    // How much fits is for the system to say. What is just more waits in the proxy, with the answer long come.
+    let (mut fits, mut exceeds) = (100_000, 16_000_000);
+    while exceeds - fits > 64_000 {
+        let length = usize::midpoint(fits, exceeds);
+        let mut wire = town.connect();
+        wire.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"));
+        wire.send(vec![b'x'; length]);
+        assert_eq!(wire.message().unwrap().status(), 200);
+        match town.get("a", "/").status() {
+            504 => fits = length,
+            status => {
+                assert_eq!(status, 200);
+                exceeds = length;
+            }
+        }
+    }
 }

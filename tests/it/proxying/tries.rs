@@ -66,7 +66,7 @@ fn a_backend_is_found_by_its_name() {
 #[test]
 fn a_denied_network_is_never_connected_to() {
     let backend = Backend::named("b");
-    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0", "[::ffff:0.0.0.0]", "[::]", "0"] {
         let mut town =
             Town::with(|settings| settings.deny = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
         town.serve("shop", "shop-1", &format!("http://{host}:{}", backend.address().port()), &[]);
@@ -274,4 +274,55 @@ fn a_port_that_somebody_has_is_not_shared() {
     let settings = signalbox::proxy::Settings::new(town.address());
     let taken = signalbox::proxy::Proxy::bind(&settings).unwrap_err();
     assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[test]
+fn a_request_is_sent_again_with_its_own_fields_whatever_body_came_before_it() {
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let may_go = std::sync::Mutex::new(may_go);
+    // Serves one request on each connection and closes it when the second has come.
+    let backend = Backend::hearing(move |mut wire, tell| {
+        let Some(request) = wire.head() else { return };
+        let refuses = request.line.starts_with("POST");
+        tell(request);
+        if refuses {
+            may_go.lock().unwrap().recv().unwrap();
+            wire.send("HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno");
+            return;
+        }
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        wire.head();
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    let mut wire = town.connect();
+    let body = "GET /next HTTP/1.1\r\nhost: a\r\nx-user: mallory\r\n\r\n";
+    let length = body.len();
+    wire.send(format!("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"));
+    assert_eq!(backend.heard().target(), "/");
+    assert_eq!(town.get("a", "/tires").status(), 200);
+    assert_eq!(backend.heard().target(), "/tires");
+    wire.send(body);
+    go.send(()).unwrap();
+    assert_eq!(wire.message().unwrap().status(), 401);
+    wire.send("GET /next HTTP/1.1\r\nhost: a\r\nx-user: alice\r\n\r\n");
+    assert_eq!(wire.message().unwrap().status(), 200);
+    let heard = backend.heard();
+    assert_eq!((heard.target(), heard.field("x-user")), ("/next", Some("alice")));
+}
+
+#[test]
+fn a_request_that_was_answered_in_part_is_not_sent_again() {
+    let backend = Backend::hearing(|mut wire, tell| {
+        wire.message();
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        tell(wire.head().unwrap());
+        wire.send("HTTP/1.1 2");
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    assert_eq!(town.get("a", "/").status(), 200);
+    // Its body is held back, so that nothing of it was sent when the connection ends.
+    let answer = town.ask("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n");
+    assert_eq!(answer.status(), 502);
+    backend.heard();
+    assert_eq!(backend.connections(), 1);
 }

@@ -120,3 +120,44 @@ fn a_tunnel_is_cut_when_the_grace_is_over() {
     town.stop(Duration::from_millis(10));
     assert!(wire.has_ended());
 }
+
+#[test]
+fn an_http_1_0_client_changes_no_protocol() {
+    let backend = Backend::named("plain");
+    let town = Town::serving(&backend.url(), &[]);
+    assert_eq!(town.ask(ASK.replace("HTTP/1.1", "HTTP/1.0")).text(), "plain");
+    assert_eq!(backend.heard().field("upgrade"), None);
+}
+
+#[test]
+fn a_tunnel_ends_when_the_backend_takes_no_more() {
+    let backend = Backend::new(|mut wire| {
+        wire.head();
+        wire.send(AGREE);
+    });
+    let mut town = Town::new();
+    let key = town.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut wire = upgraded(&town);
+    until("the tunnel has ended", || {
+        wire.send("anybody there?");
+        town.table().in_flight(key) == 0
+    });
+}
+
+#[test]
+fn a_protocol_that_is_changed_before_the_body_was_asked_for_is_a_502_that_leaves_nothing_behind() {
+    let backend = Backend::hearing(|mut wire, tell| {
+        let head = wire.head().unwrap();
+        wire.send(AGREE);
+        if wire.has_ended() {
+            tell(head);
+        }
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    for asked in ["connection: upgrade\r\nupgrade: websocket\r\n", ""] {
+        let answer =
+            town.ask(format!("POST / HTTP/1.1\r\nhost: a\r\n{asked}expect: 100-continue\r\ncontent-length: 5\r\n\r\n"));
+        assert_eq!(answer.status(), 502);
+        backend.heard();
+    }
+}
