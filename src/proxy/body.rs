@@ -18,13 +18,14 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::compress::Compressed;
+use super::errand::Failed;
 use super::expect::Gate;
 use super::forward::Client;
 use super::pages::Refusal;
 use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::clock;
-use crate::traffic::{Lease, Seen, Upload};
+use crate::traffic::{Failure, Lease, Seen, Upload};
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -254,6 +255,8 @@ pub(super) struct Account {
 
 /// What is counted when the client goes before there is an answer. Never sent; the number is nginx's.
 const CLIENT_GONE: u16 = 499;
+/// Of what is not counted at all.
+const TAKEN_BACK: u16 = 0;
 
 impl Account {
     pub(super) fn new(lease: Lease, began: Instant, body: RequestBody) -> Self {
@@ -270,6 +273,16 @@ impl Account {
     /// No response has come.
     pub(super) fn give_up(mut self, refusal: Refusal) {
         self.answered(refusal.status());
+    }
+
+    /// A try came to nothing. Where only a kept connection had died and the request goes out `again`, it is not counted: nobody is
+    /// answered so, and it says nothing of the endpoint.
+    pub(super) fn try_failed(mut self, failed: &Failed, again: bool) {
+        if again && failed.failure != Failure::Connect {
+            self.seen.status = TAKEN_BACK;
+        } else {
+            self.give_up(failed.refusal);
+        }
     }
 
     fn elapsed(&self) -> Duration {
@@ -385,6 +398,9 @@ impl Drop for Streamed {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        if self.seen.status == TAKEN_BACK {
+            return;
+        }
         if self.seen.status == CLIENT_GONE {
             self.seen.latency = self.elapsed();
         }
