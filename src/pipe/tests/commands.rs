@@ -212,6 +212,19 @@ async fn an_exit_happens_even_if_the_connection_that_asked_is_gone() {
 }
 
 #[tokio::test]
+async fn an_outcome_whose_connection_is_gone_goes_to_the_one_that_is_bound() {
+    let server = Server::start().await;
+    let (mut client, id) = maintained(&server).await;
+    client.expect(&format!("MAINT_EXIT|{id}|r1"), "ACK").await;
+    drop(client);
+    server.until(|catalog| catalog.session(&id).unwrap().bound.is_none()).await;
+    let mut bound = server.connect().await;
+    bound.expect(&format!("RECONNECT|{id}"), "OK").await;
+    server.world.answers.store(true, Ordering::Relaxed);
+    assert_eq!(bound.line().await.as_deref(), Some("MAINT_OK|r1"));
+}
+
+#[tokio::test]
 async fn maintenance_requests_that_wait_are_bounded() {
     let server = Server::start().await;
     let (mut client, id) = maintained(&server).await;
