@@ -93,6 +93,30 @@ fn backends_that_never_answer_leave_the_routes_in_maintenance() {
 }
 
 #[test]
+fn nothing_is_kept_of_the_maintenance_of_routes_that_came_to_nothing() {
+    let (mut world, session) = serving();
+    let ended: [fn(&mut World, &SessionId); 3] = [
+        |world, session| drop(world.rollback(session).unwrap()),
+        |world, session| {
+            let last = *world.session(session).edited().routes.keys().next_back().unwrap();
+            world.remove(session, last).unwrap();
+        },
+        |world, session| {
+            let start = world.now;
+            world.pass(Span::from_secs(1800));
+            world.expire(session, start);
+        },
+    ];
+    for end in ended {
+        let id = world.add(&session, "late.example", "/");
+        enter(&mut world, &session, &id.to_string());
+        assert!(status(&world, &session).entered_at.is_some());
+        end(&mut world, &session);
+        assert_eq!(status(&world, &session).entered_at, None, "after {id}");
+    }
+}
+
+#[test]
 fn a_newer_request_for_a_route_cancels_the_pending_one() {
     let (mut world, session) = serving();
     let first = enter(&mut world, &session, "r1");
