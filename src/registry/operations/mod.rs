@@ -15,7 +15,7 @@ use super::ports::Traffic;
 use super::routes::no_route;
 use super::views::{BreakerView, DrainView, StatsView};
 
-pub(super) use maintenance::{cancelled, maintenance_status, timed_out};
+pub(super) use maintenance::{Awaited, maintenance_status, timed_out};
 pub use maintenance::{MaintEnter, MaintExit, SettleMaintenance, Verification};
 pub use places::Place;
 
