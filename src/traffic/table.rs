@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
 use imbl::{HashMap, OrdMap};
 
 use crate::domain::{Catalog, Change, Edit, Host, RouteId, Session, SessionKey, Target};
@@ -102,6 +103,14 @@ impl Table {
     /// Every active route. Persistent: two tables' are compared in the time of their difference.
     pub fn endpoints(&self) -> &OrdMap<(SessionKey, RouteId), Arc<Endpoint>> {
         &self.endpoints
+    }
+
+    /// The routes that are in both tables and not the same, as they were in `old` and as they are.
+    pub fn changed_since<'a>(&'a self, old: &'a Table) -> impl Iterator<Item = (&'a Endpoint, &'a Endpoint)> {
+        old.endpoints.diff(&self.endpoints).filter_map(|change| match change {
+            DiffItem::Update { old: (_, old), new: (_, new) } => Some((&**old, &**new)),
+            DiffItem::Add(..) | DiffItem::Remove(..) => None,
+        })
     }
 
     /// A session's active routes.
