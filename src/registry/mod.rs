@@ -158,7 +158,9 @@ impl Registry {
     /// Tells the connection that is bound to a session, if there is one, what came of a maintenance request.
     pub fn tell_outcome(&self, key: SessionKey, outcome: Outcome) {
         let bound = self.published.load().by_key(key).and_then(|session| session.bound);
-        bound.into_iter().for_each(|connection| self.watch.tell(connection, Told::Outcome(Box::new(outcome.clone()))));
+        if let Some(connection) = bound {
+            self.watch.tell(connection, Told::Outcome(Box::new(outcome)));
+        }
     }
 
     /// The latest published catalog.
