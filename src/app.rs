@@ -115,6 +115,7 @@ impl Server {
             table: Table::default(),
             published: Arc::clone(&table),
             changed: Arc::clone(&changed),
+            reports: reports.clone(),
             defaults,
         };
         let prober = proxy::Prober::new(&config.deny, &proxy_settings.tls);
@@ -255,6 +256,7 @@ struct TablePublisher {
     published: Arc<ArcSwap<Table>>,
     /// For the checker.
     changed: Arc<Notify>,
+    reports: proxy::Reports,
     defaults: Defaults,
 }
 
@@ -265,8 +267,10 @@ impl Publish for TablePublisher {
             // Staging is most of what a busy registry does; it wakes nobody.
             return;
         }
+        let before = self.table.clone();
         concerning.for_each(|change| self.table.absorb(catalog, change, &self.defaults));
         self.published.store(Arc::new(self.table.clone()));
+        self.reports.tell_ended(&before, &self.table);
         self.changed.notify_one();
     }
 }

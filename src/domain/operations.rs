@@ -96,6 +96,12 @@ impl Maintenance {
     pub fn forget(&mut self, id: RouteId) {
         self.routes.remove(&id);
     }
+
+    /// Forgets every route that is not `there` any more.
+    pub fn retain(&mut self, there: impl Fn(RouteId) -> bool) {
+        let gone: Vec<RouteId> = self.routes.keys().copied().filter(|id| !there(*id)).collect();
+        gone.into_iter().for_each(|id| self.forget(id));
+    }
 }
 
 /// Names a maintenance request that waits for its outcome. Never reused while the server runs.

@@ -149,7 +149,7 @@ fn host_and_port(authority: &str, scheme: Scheme) -> Result<(String, u16), Error
 }
 
 /// A page to fetch: a backend and what to ask it for, a query included.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PageUrl {
     text: Arc<str>,
     origin: BackendUrl,

@@ -13,9 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::domain::Error;
 use crate::lifecycle::Lifecycle;
-use crate::registry::{Outbox, Registry, Told};
+use crate::registry::{Outbox, Outcome, Registry, Told};
 
 use super::Settings;
 use super::line;
@@ -41,12 +40,6 @@ pub(super) struct Connection<S> {
     outcomes: mpsc::Receiver<Box<Outcome>>,
     /// Its session was shut down.
     pub(super) closing: bool,
-}
-
-/// What came of a maintenance request, and its target as the client wrote it.
-pub(super) struct Outcome {
-    pub(super) target: String,
-    pub(super) result: Result<(), Error>,
 }
 
 /// What a connection waits for.
@@ -133,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                 }
                 Heard::Told(told) => self.tell(&told),
-                Heard::Outcome(outcome) => self.replies.outcome(&outcome.target, &outcome.result),
+                Heard::Outcome(outcome) => self.replies.outcome(&outcome),
                 Heard::OutOfPatience if lines.is_unfinished() || !self.holds_session() => return Ok(End::Silence),
                 Heard::OutOfPatience => {
                     lines.shrink();
@@ -183,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.tell(&told);
         }
         while let Ok(outcome) = self.outcomes.try_recv() {
-            self.replies.outcome(&outcome.target, &outcome.result);
+            self.replies.outcome(&outcome);
         }
     }
 
@@ -222,7 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // Places that are reserved stay so; once all are used or given up, nothing more comes.
         self.outcomes.close();
         while let Some(Some(outcome)) = stopping.run_until_cancelled(self.outcomes.recv()).await {
-            self.replies.outcome(&outcome.target, &outcome.result);
+            self.replies.outcome(&outcome);
             self.flush().await?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::domain::{Error, RouteId};
 use crate::registry::views::{BackendView, EventView};
-use crate::registry::{Answer, Reply, Told};
+use crate::registry::{Answer, Outcome, Reply, Told};
 
 use super::parse::{Form, Refusal};
 
@@ -112,11 +112,11 @@ impl Lines {
         self.failure(transaction, &error.to_string().replace('|', "/"));
     }
 
-    /// The outcome of a maintenance request for `target`, as the client wrote it.
-    pub(super) fn outcome(&mut self, target: &str, outcome: &Result<(), Error>) {
+    /// The outcome of a maintenance request.
+    pub(super) fn outcome(&mut self, outcome: &Outcome) {
         let head = Head { word: "MAINT_OK", transaction: None, form: Form::Plain };
-        match outcome {
-            Ok(()) => self.line(head, Some(target)),
+        match &outcome.result {
+            Ok(()) => self.line(head, Some(&outcome.target)),
             Err(error) => self.error(None, error),
         }
     }
@@ -125,6 +125,7 @@ impl Lines {
     pub(super) fn told(&mut self, told: &Told) {
         match told {
             Told::Event(happened) => self.event(happened.event.kind().name(), &EventView::from(&happened.event)),
+            Told::Outcome(outcome) => self.outcome(outcome),
             Told::Lagged(missed) => self.event("lagged", &Lagged { missed: *missed }),
             Told::Shutdown => self.out.extend_from_slice(b"SHUTDOWN\n"),
             Told::Released | Told::Close => {}

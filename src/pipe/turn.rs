@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use crate::domain::{Error, Kind};
-use crate::registry::{Call, Command, Query, Reply, Verification};
+use crate::registry::{Call, Command, Outcome, Query, Reply, Verification};
 
-use super::connection::{Connection, OUTCOMES_MAX, Outcome};
+use super::connection::{Connection, OUTCOMES_MAX};
 use super::line::{Complete, Line};
 use super::parse::{Form, Request};
 use super::render::Head;
@@ -151,8 +151,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let (registry, stopping) = (self.registry.clone(), self.lifecycle.stopping().clone());
         self.lifecycle.spawn_one("pipe maintenance", async move {
             let verified = stopping.run_until_cancelled(registry.verify(&verification)).await;
-            if let Some(result) = verified {
-                place.send(Box::new(Outcome { target, result }));
+            let Some(result) = verified else { return };
+            let outcome = Outcome { target, result };
+            let asker = place.send(Box::new(outcome.clone()));
+            // One that sends nothing more may be gone, and who is bound is to be told; or it still listens, which cannot be seen.
+            if asker.is_closed() {
+                registry.tell_outcome(verification.key, outcome);
             }
         });
     }

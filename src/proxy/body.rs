@@ -10,21 +10,18 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::account::Account;
 use super::compress::Compressed;
 use super::expect::Gate;
 use super::forward::Client;
-use super::pages::Refusal;
 use super::upstream::Upstream;
 use super::worker::Worker;
-use crate::clock;
-use crate::traffic::{Lease, Seen, Upload, edit_trailers};
+use crate::traffic::{Upload, edit_trailers};
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -247,39 +244,6 @@ pub(super) struct Streamed {
     client: Rc<Client>,
 }
 
-/// What a request has come to so far. It is counted when this is dropped, and no longer in flight.
-pub(super) struct Account {
-    lease: Lease,
-    pub(super) seen: Seen,
-    began: Instant,
-    body: RequestBody,
-}
-
-/// What is counted when the client goes before there is an answer. Never sent; the number is nginx's.
-const CLIENT_GONE: u16 = 499;
-
-impl Account {
-    pub(super) fn new(lease: Lease, began: Instant, body: RequestBody) -> Self {
-        Self { lease, seen: Seen { status: CLIENT_GONE, ..Seen::default() }, began, body }
-    }
-
-    /// The head of the response has come.
-    pub(super) fn answered(&mut self, status: StatusCode) {
-        self.seen.status = status.as_u16();
-        self.seen.error = status.is_server_error();
-        self.seen.latency = self.elapsed();
-    }
-
-    /// No response has come.
-    pub(super) fn give_up(mut self, refusal: Refusal) {
-        self.answered(refusal.status());
-    }
-
-    fn elapsed(&self) -> Duration {
-        clock::instant().saturating_duration_since(self.began)
-    }
-}
-
 impl Streamed {
     pub(super) fn new(
         incoming: Incoming,
@@ -383,15 +347,5 @@ impl Drop for Streamed {
             self.client.phase.linger();
         }
         self.client.phase.answered();
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        if self.seen.status == CLIENT_GONE {
-            self.seen.latency = self.elapsed();
-        }
-        self.seen.bytes_received += self.body.sending().map_or(0, |sending| sending.bytes());
-        self.lease.record(&self.seen);
     }
 }

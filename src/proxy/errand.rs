@@ -16,7 +16,8 @@ use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::body::{Account, Answer, RequestBody, State, Streamed};
+use super::account::Account;
+use super::body::{Answer, RequestBody, State, Streamed};
 use super::forward::Client;
 use super::pages::Refusal;
 use super::tunnel;

@@ -116,8 +116,8 @@ async fn carry(
                 Failed { failure: Failure::Connect, refusal: Refusal::BadGateway }
             }
         };
-        account.give_up(failed.refusal);
         let again = tried.leaves_some(pool, place, &failed) && errand.may_try_again(worker, endpoint, failed.failure);
+        account.try_failed(&failed, again);
         case.failed(&failed, again);
         if !again {
             return Err(failed.refusal);

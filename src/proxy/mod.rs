@@ -5,6 +5,7 @@
 //! What it is not: a decision. Which endpoint, which headers, whether again: `traffic` says so.
 //! What must hold: every map, pool, body and wait here has a bound; a request that panics ends its own connection only.
 
+mod account;
 mod ask;
 mod body;
 mod checker;

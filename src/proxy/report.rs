@@ -1,6 +1,6 @@
 //! What traffic saw and a session may want to hear of: on its way from the workers to the registry.
 //!
-//! Rare: breakers that flip, backends that turn healthy or unhealthy. What must hold: nobody who reports ever waits for
+//! Rare: breakers that flip, backends that turn healthy or unhealthy, and applies that put an end to either. What must hold: nobody who reports ever waits for
 //! who reads; what is not read costs bounded memory, and what was lost of it is said in the log.
 
 use std::collections::VecDeque;
@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::domain::{Event, RouteId, SessionKey};
+use crate::domain::{BreakerState, Event, RouteId, SessionKey};
+use crate::traffic::{Breaker, Table};
 
 /// Something that was seen of a route.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +47,27 @@ impl Reports {
         waiting.push_back(report);
         drop(waiting);
         self.0.filled.notify_one();
+    }
+
+    /// Tells what an apply put an end to: that the breaker is open, or the backend unhealthy, which a route has no more.
+    pub fn tell_ended(&self, old: &Table, new: &Table) {
+        for (old, new) in new.changed_since(old) {
+            let (session, route) = (new.session, new.id());
+            let goes = |breaker: &&Arc<Breaker>| new.breaker().is_none_or(|kept| !Arc::ptr_eq(kept, breaker));
+            let breaker = old.breaker().filter(goes).map(|breaker| breaker.status().state);
+            if breaker.is_some_and(|state| state != BreakerState::Closed) {
+                let event = Event::CircuitStateChanged { route, state: BreakerState::Closed };
+                self.tell(Report { session, route, event });
+            }
+            if !old.live.health.healthy() && !Arc::ptr_eq(&old.live, &new.live) {
+                let reason = "the route has another backend".to_owned();
+                self.tell(Report {
+                    session,
+                    route,
+                    event: Event::BackendHealthChanged { route, healthy: true, reason },
+                });
+            }
+        }
     }
 
     /// Waits for reports and takes all there are, oldest first, at least one. For one reader.

@@ -10,7 +10,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::body::Account;
+use super::account::Account;
 use super::phase::{Phase, Stage};
 use super::worker::Worker;
 use crate::lifecycle;

@@ -9,6 +9,7 @@ use crate::domain::{
 };
 
 use super::calls::{Context, Decided, Decision, Reply};
+use super::operations::with_head;
 use super::views::{
     BreakerEntry, ConfigPart, ConfigView, DiffView, HeaderEntry, HealthEntry, LimitEntry, OptionEntry, RouteEntry,
     RoutesDiff,
@@ -94,10 +95,15 @@ impl ConfigRollback {
         if session.staged.is_none() {
             return Ok(Decided::new(Reply::Done, Vec::new()));
         }
-        // The head goes along: it keeps the number of the next route, which the staged rows held.
-        let changes = vec![Change::Unstage(session.key), Change::Head(session.key, Arc::clone(&session.head))];
-        Ok(Decided::new(Reply::Done, changes))
+        Ok(Decided::new(Reply::Done, unstage(session)))
     }
+}
+
+/// Drops what is staged, and the maintenance of routes that were never more than that.
+pub(super) fn unstage(session: &Session) -> Vec<Change> {
+    // The head goes along in any case: it keeps the number of the next route, which the staged rows held.
+    let head = with_head(session, |head| head.maintenance.retain(|id| session.active.routes.contains_key(&id)));
+    vec![Change::Unstage(session.key), head]
 }
 
 /// Answers `CONFIG_VALIDATE`: whether a whole apply would be accepted.

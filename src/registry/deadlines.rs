@@ -24,14 +24,25 @@ struct Entry {
 }
 
 impl Deadlines {
-    /// Looks at a session anew, as it is at `now`; `None` is a session that has ended.
+    /// Looks at a session anew, as it is at `now`; `None` is a session that has ended. What has fallen due and was not seen to
+    /// stays due.
     pub(super) fn set(&mut self, key: SessionKey, session: Option<&Session>, limits: &Limits, now: Time) {
+        let seen = self.entries.get(&key).map_or(now, |entry| entry.seen);
+        self.put(key, session, limits, seen);
+    }
+
+    /// The same, once what was due at `now` has been seen to.
+    pub(super) fn pass(&mut self, key: SessionKey, session: Option<&Session>, limits: &Limits, now: Time) {
+        self.put(key, session, limits, now);
+    }
+
+    fn put(&mut self, key: SessionKey, session: Option<&Session>, limits: &Limits, seen: Time) {
         if let Some(old) = self.entries.remove(&key) {
             self.queue.remove(&(old.due, key));
         }
-        let Some(due) = session.and_then(|session| due(session, limits, now)) else { return };
+        let Some(due) = session.and_then(|session| due(session, limits, seen)) else { return };
         self.queue.insert((due, key));
-        self.entries.insert(key, Entry { due, seen: now });
+        self.entries.insert(key, Entry { due, seen });
     }
 
     /// The next moment at which something may fall due.
@@ -55,10 +66,10 @@ impl Deadlines {
     }
 }
 
-/// The earliest of what can fall due for a session after `now`.
-fn due(session: &Session, limits: &Limits, now: Time) -> Option<Time> {
+/// The earliest of what can fall due for a session and had not at `seen`.
+fn due(session: &Session, limits: &Limits, seen: Time) -> Option<Time> {
     let staged = session.staged.as_ref().map(|staged| staged.touched.after(limits.staged_ttl));
-    let drained = session.head.drain.map(crate::domain::Drain::ends).filter(|at| *at > now);
+    let drained = session.head.drain.map(crate::domain::Drain::ends).filter(|at| *at > seen);
     [ends_at(session, limits), staged, drained].into_iter().flatten().min()
 }
 
@@ -67,7 +78,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::{ConnectionId, Head, InstanceName, ServiceName, Span};
+    use crate::domain::{ConnectionId, Drain, Head, InstanceName, ServiceName, Span};
 
     fn session() -> Session {
         let (service, instance) = (ServiceName::parse("shop").unwrap(), InstanceName::parse("shop-1").unwrap());
@@ -95,5 +106,18 @@ mod tests {
         deadlines.postpone(session.key, later);
         assert!(deadlines.due(due, 10).is_empty());
         assert_eq!(deadlines.due(later, 10).first().map(|expire| expire.since), Some(Time(1_000)));
+    }
+
+    #[test]
+    fn a_change_of_a_session_does_not_make_up_for_a_drain_that_has_ended() {
+        let (mut deadlines, limits, mut session) = (Deadlines::default(), Limits::default(), session());
+        session.bound = Some(ConnectionId(1));
+        let drain = Drain { started: Time(2_000), span: Span::from_millis(1) };
+        session.head = Arc::new(Head { drain: Some(drain), ..Head::clone(&session.head) });
+        deadlines.set(session.key, Some(&session), &limits, drain.started);
+        deadlines.set(session.key, Some(&session), &limits, Time(2_005));
+        assert_eq!(deadlines.due(Time(2_005), 10).first().map(|expire| expire.since), Some(drain.started));
+        deadlines.pass(session.key, Some(&session), &limits, Time(2_005));
+        assert_eq!(deadlines.next(), None, "once it was seen to");
     }
 }

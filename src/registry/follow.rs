@@ -153,6 +153,8 @@ impl Own {
             };
             return match told {
                 Told::Event(event) if event.sequence <= self.seen => continue,
+                // A stream hears of it as an event.
+                Told::Outcome(_) => continue,
                 Told::Event(event) => Item::Event(event),
                 Told::Lagged(missed) => Item::Lagged { missed },
                 Told::Released => Item::Ended(taken_over()),

@@ -30,7 +30,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock;
-use crate::domain::{Catalog, ConnectionId, Error, Kind, PageUrl, PathPrefix, Session, Span, Time};
+use crate::domain::{Catalog, ConnectionId, Error, Kind, PageUrl, PathPrefix, Session, SessionKey, Span, Time};
 
 pub use calls::{Answer, Call, Command, Query, Reply};
 pub use follow::{Follow, Item};
@@ -38,7 +38,7 @@ pub use grants::{Grant, Grants};
 pub use operations::Verification;
 pub use ports::{Boxed, Fetched, Loaded, Publish, Store, StoreError, Traffic, Trust};
 pub use reading::Reading;
-pub use watch::{Listener, Outbox, Told};
+pub use watch::{Listener, Outbox, Outcome, Told};
 pub use writer::{Writer, open};
 
 use operations::BackendTest;
@@ -153,6 +153,14 @@ impl Registry {
     /// When what it waits for does not answer in time, or a newer request cancels it.
     pub async fn verify(&self, verification: &Verification) -> Result<(), Error> {
         verify::run(self, verification).await
+    }
+
+    /// Tells the connection that is bound to a session, if there is one, what came of a maintenance request.
+    pub fn tell_outcome(&self, key: SessionKey, outcome: Outcome) {
+        let bound = self.published.load().by_key(key).and_then(|session| session.bound);
+        if let Some(connection) = bound {
+            self.watch.tell(connection, Told::Outcome(Box::new(outcome)));
+        }
     }
 
     /// The latest published catalog.

@@ -85,7 +85,7 @@ pub trait Traffic: Send + Sync + 'static {
 }
 
 /// What becomes of a page whose server's certificate does not hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Trust {
     /// It is not asked for.
     Required,

@@ -8,6 +8,7 @@ use crate::domain::{
 
 use super::calls::{Context, Decided, Decision, Reply};
 use super::grants::Grant;
+use super::operations::with_head;
 use super::views::{RouteStatus, RouteView};
 
 /// What a client says of a new route; the id is the server's.
@@ -211,7 +212,12 @@ impl RouteRemove {
         editable(session, self.id)?;
         let settings = session.edited().settings_of(self.id);
         let edits = settings.into_iter().chain([Edit::Route(self.id, None)]);
-        let changes = edits.map(|edit| Change::Stage { key: session.key, edit, at: context.now }).collect();
+        let mut changes: Vec<Change> =
+            edits.map(|edit| Change::Stage { key: session.key, edit, at: context.now }).collect();
+        // One that was only staged is gone for good.
+        if !session.active.routes.contains_key(&self.id) && session.head.maintenance.routes.contains_key(&self.id) {
+            changes.push(with_head(session, |head| head.maintenance.forget(self.id)));
+        }
         Ok(Decided::new(Reply::Done, changes))
     }
 }

@@ -9,6 +9,7 @@ use crate::domain::{
 
 use super::Limits;
 use super::calls::{Context, Decided, Decision, Notice, Reply};
+use super::config::unstage;
 use super::grants::Admission;
 use super::views::SessionView;
 
@@ -240,8 +241,7 @@ impl Expire {
         }
         let mut decided = Decided::new(Reply::Done, Vec::new());
         if session.staged.as_ref().is_some_and(|staged| staged.touched.after(limits.staged_ttl) <= now) {
-            // The head goes along: it keeps the number of the next route, which the staged rows held.
-            decided.changes = vec![Change::Unstage(session.key), Change::Head(session.key, Arc::clone(&session.head))];
+            decided.changes = unstage(session);
             if !session.difference().is_empty() {
                 decided = decided.telling(session.key, Event::StagedConfigExpired);
             }

@@ -1,16 +1,16 @@
-//! Waits for the outcome of a maintenance request: until every page answers, or time is up, or a newer request
+//! Waits for the outcome of a maintenance request: until its page or every backend answers, or time is up, or a newer request
 //! takes its place.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::oneshot;
 
-use crate::domain::{Error, Kind, PageUrl, Span};
+use crate::domain::{Error, Kind, Span};
 
-use super::operations::{SettleMaintenance, Verification, cancelled, timed_out};
-use super::ports::Trust;
+use super::operations::{Awaited, SettleMaintenance, Verification, timed_out};
 use super::{Command, Registry, Reply};
 
 /// How long a request waits.
@@ -55,33 +55,27 @@ pub(super) async fn run(registry: &Registry, verification: &Verification) -> Res
     if reached { Ok(()) } else { Err(Error::new(Kind::Unavailable, timed_out(verification.kind))) }
 }
 
-/// Tries until all pages have answered once. Fails only when the request no longer waits.
+/// Tries until all that is awaited has answered once. Fails only when the request no longer waits.
 async fn reach(registry: &Registry, verification: &Verification) -> Result<(), Error> {
-    let mut missing: Vec<&Awaited> = verification.pages.iter().collect();
+    let mut answered: HashSet<Awaited> = HashSet::new();
     loop {
-        still_pending(registry, verification)?;
-        let tries: Vec<_> = missing.into_iter().map(|page| unless_it_answers(registry, page)).collect();
-        let tried: Vec<Option<&Awaited>> = stream::iter(tries).buffer_unordered(AT_ONCE_MAX).collect().await;
-        missing = tried.into_iter().flatten().collect();
+        let awaited = verification.awaited(&registry.catalog())?;
+        let missing: Vec<Awaited> = awaited.into_iter().filter(|awaited| !answered.contains(awaited)).collect();
         if missing.is_empty() {
             return Ok(());
         }
-        tokio::time::sleep(PAUSE).await;
+        let tries: Vec<_> = missing.into_iter().map(|page| if_it_answers(registry, page)).collect();
+        let tried: Vec<Option<Awaited>> = stream::iter(tries).buffer_unordered(AT_ONCE_MAX).collect().await;
+        let silent = tried.contains(&None);
+        answered.extend(tried.into_iter().flatten());
+        if silent {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
 
-/// A page, and whose certificate will do.
-type Awaited = (PageUrl, Trust);
-
-async fn unless_it_answers<'a>(registry: &'a Registry, awaited: &'a Awaited) -> Option<&'a Awaited> {
-    let (page, trust) = awaited;
+async fn if_it_answers(registry: &Registry, awaited: Awaited) -> Option<Awaited> {
+    let (page, trust) = &awaited;
     let answered = registry.traffic.get(page, TRY, *trust).await.is_ok_and(|fetched| fetched.status < 500);
-    (!answered).then_some(awaited)
-}
-
-fn still_pending(registry: &Registry, verification: &Verification) -> Result<(), Error> {
-    let catalog = registry.catalog();
-    let session = catalog.by_key(verification.key).ok_or(Error::invalid_session())?;
-    let waits = session.pending.iter().any(|pending| pending.ticket == verification.ticket);
-    if waits { Ok(()) } else { Err(cancelled()) }
+    answered.then_some(awaited)
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::domain::{Catalog, ConnectionId, EventKind, Happened};
+use crate::domain::{Catalog, ConnectionId, Error, EventKind, Happened};
 
 use super::history::History;
 
@@ -21,7 +21,9 @@ const URGENT_MAX: usize = 8;
 pub enum Told {
     /// An event of its session.
     Event(Arc<Happened>),
-    /// So many events were lost because the connection did not read.
+    /// What came of a maintenance request whose own connection sends nothing more.
+    Outcome(Box<Outcome>),
+    /// So many of these were lost because the connection did not read.
     Lagged(u64),
     /// Its session has another connection now, or none.
     Released,
@@ -29,6 +31,15 @@ pub enum Told {
     Shutdown,
     /// Its session was shut down: the connection closes.
     Close,
+}
+
+/// What came of a maintenance request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// What it was for, as the client wrote it.
+    pub target: String,
+    /// Whether it came about; else why not.
+    pub result: Result<(), Error>,
 }
 
 /// Who is at the other end of an outbox.
@@ -89,7 +100,7 @@ impl Watch {
     pub(super) fn tell(&self, connection: ConnectionId, told: Told) {
         let lines = lock(&self.lines);
         let Some(line) = lines.get(&connection) else { return };
-        let full = matches!(told, Told::Event(_)) && line.sender.capacity() <= URGENT_MAX;
+        let full = matches!(told, Told::Event(_) | Told::Outcome(_)) && line.sender.capacity() <= URGENT_MAX;
         if full || line.sender.try_send(told).is_err() {
             line.missed.fetch_add(1, Ordering::Relaxed);
         }

@@ -173,7 +173,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         let catalog = self.published.load();
         for Expire { key, .. } in due {
             if stored {
-                self.deadlines.set(key, catalog.by_key(key).map(Arc::as_ref), &self.rules.limits, now);
+                self.deadlines.pass(key, catalog.by_key(key).map(Arc::as_ref), &self.rules.limits, now);
             } else {
                 // What is due stays due; a disk that is full now is not asked again at once.
                 self.deadlines.postpone(key, now.after(Span::from_secs(1)));

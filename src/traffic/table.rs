@@ -10,12 +10,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
 use imbl::{HashMap, OrdMap};
 
 use crate::domain::{Catalog, Change, Edit, Host, RouteId, Session, SessionKey, Target};
 
 use super::paths::Paths;
-use super::{Breaker, Defaults, Duty, Endpoint, Flip, Limiter, Numbers, Policy, Pool, Settings};
+use super::{Breaker, Defaults, Duty, Endpoint, Flip, Limiter, Live, Numbers, Policy, Pool, Settings};
 
 /// Which pool a request belongs to.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,8 @@ struct Shared {
     settings: Arc<Settings>,
     limiter: Option<Arc<Limiter>>,
     duty: Arc<Duty>,
+    /// Of routes that have gone or have another backend: those with requests still under way when that was last looked at.
+    left: Vec<Arc<Live>>,
 }
 
 impl Table {
@@ -102,6 +105,14 @@ impl Table {
         &self.endpoints
     }
 
+    /// The routes that are in both tables and not the same, as they were in `old` and as they are.
+    pub fn changed_since<'a>(&'a self, old: &'a Table) -> impl Iterator<Item = (&'a Endpoint, &'a Endpoint)> {
+        old.endpoints.diff(&self.endpoints).filter_map(|change| match change {
+            DiffItem::Update { old: (_, old), new: (_, new) } => Some((&**old, &**new)),
+            DiffItem::Add(..) | DiffItem::Remove(..) => None,
+        })
+    }
+
     /// A session's active routes.
     pub fn endpoints_of(&self, session: SessionKey) -> impl Iterator<Item = &Arc<Endpoint>> {
         let all = (session, RouteId(0))..=(session, RouteId(u32::MAX));
@@ -133,9 +144,11 @@ impl Table {
         self.breaker(session, route).and_then(|breaker| breaker.reset())
     }
 
-    /// Requests and tunnels of a session under way.
+    /// Requests and tunnels of a session under way, those that an apply has left behind included.
     pub fn in_flight(&self, session: SessionKey) -> u64 {
-        self.endpoints_of(session).map(|endpoint| endpoint.live.in_flight()).sum()
+        let now = self.endpoints_of(session).map(|endpoint| &endpoint.live);
+        let left = self.shared.get(&session).into_iter().flat_map(|shared| &shared.left);
+        now.chain(left).map(|live| live.in_flight()).sum()
     }
 
     fn apply(&mut self, session: &Session, edits: &[Edit], defaults: &Defaults) {
@@ -171,7 +184,11 @@ impl Table {
     }
 
     fn shared(&mut self, session: &Session, defaults: &Defaults) -> Shared {
-        self.shared.get(&session.key).cloned().unwrap_or_else(|| self.share(session, defaults))
+        if let Some(shared) = self.shared.get_mut(&session.key) {
+            shared.left.retain(|live| live.in_flight() > 0);
+            return shared.clone();
+        }
+        self.share(session, defaults)
     }
 
     /// Puts together anew what the session's routes share. The limiter and what is asked of the session stay what they are.
@@ -182,7 +199,8 @@ impl Table {
         let known = old.and_then(|old| old.limiter.as_ref());
         let limit = session.active.limits.get(&Target::All);
         let limiter = limit.map(|limit| Limiter::reconfigure(known, *limit, halves(defaults.seed)));
-        let shared = Shared { settings: Arc::new(Settings::shared(defaults, &session.active)), limiter, duty };
+        let left = old.iter().flat_map(|old| &old.left).filter(|live| live.in_flight() > 0).cloned().collect();
+        let shared = Shared { settings: Arc::new(Settings::shared(defaults, &session.active)), limiter, duty, left };
         self.shared.insert(session.key, shared.clone());
         shared
     }
@@ -191,7 +209,10 @@ impl Table {
     fn set(&mut self, session: &Session, id: RouteId, shared: &Shared, defaults: &Defaults) {
         let old = self.endpoint(session.key, id).cloned();
         let Some(route) = session.active.routes.get(&id) else {
-            return old.iter().for_each(|old| self.take_out(old));
+            return old.iter().for_each(|old| {
+                self.take_out(old);
+                self.leave(old);
+            });
         };
         let settings = Settings::own(&shared.settings, &session.active, id);
         let settings = settings.map_or_else(|| Arc::clone(&shared.settings), Arc::new);
@@ -199,10 +220,24 @@ impl Table {
         let live = same_backend.map_or_else(Arc::default, |old| Arc::clone(&old.live));
         let policy = policy(session, id, shared, old.as_deref(), defaults);
         let new = Arc::new(Endpoint::new(session.key, route, settings, policy, live));
-        if let Some(old) = old.filter(|old| !same_place(old, &new)) {
-            self.take_out(&old);
+        if let Some(old) = old {
+            if !same_place(&old, &new) {
+                self.take_out(&old);
+            }
+            if !Arc::ptr_eq(&old.live, &new.live) {
+                self.leave(&old);
+            }
         }
         self.put_in(&new);
+    }
+
+    /// What is under way on a backend that a route has no more stays in flight.
+    fn leave(&mut self, old: &Endpoint) {
+        if old.live.in_flight() > 0
+            && let Some(shared) = self.shared.get_mut(&old.session)
+        {
+            shared.left.push(Arc::clone(&old.live));
+        }
     }
 
     fn put_in(&mut self, endpoint: &Arc<Endpoint>) {

@@ -204,7 +204,10 @@ fn live_state_stays_while_session_route_and_backend_stay() {
     world.change(&apply(1, [route(1, "a,c", "/x", 5, "http://b"), option(Target::All, "retries", "0")]));
     assert_eq!((world.table.in_flight(SessionKey(1)), live(&world).numbers().requests), (1, 1));
     world.change(&apply(1, [route(1, "a,c", "/x", 5, "http://other")]));
-    assert_eq!((world.table.in_flight(SessionKey(1)), live(&world).numbers().requests), (0, 0));
+    assert_eq!((live(&world).in_flight(), live(&world).numbers().requests), (0, 0), "it begins anew");
+    assert_eq!(world.table.in_flight(SessionKey(1)), 1, "but the session's request goes on");
+    drop(lease);
+    assert_eq!(world.table.in_flight(SessionKey(1)), 0);
 }
 
 /// What is set for an endpoint.

@@ -202,6 +202,23 @@ fn a_backend_that_stops_answering_gets_no_more_requests_until_it_has_answered_tw
 }
 
 #[test]
+fn a_route_whose_backend_was_unhealthy_is_told_healthy_with_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let (a, b) = (Patient::new("a"), Patient::new("b"));
+    let (mut client, session) = instance(&server, "shop-1", &a);
+    assert_eq!(client.ask(&format!("SUBSCRIBE|{session}|backend_health_changed")), "SUBSCRIBE_OK");
+    a.turns(500);
+    assert!(client.hear().contains("\"healthy\":false"));
+    assert_eq!(client.ask(&format!("ROUTE_UPDATE|{session}|r1|backend_url|http://{}", b.address())), "ROUTE_OK");
+    assert_eq!(client.ask(&format!("CONFIG_APPLY|{session}")), "OK");
+    assert_eq!(
+        client.hear(),
+        r#"EVENT|backend_health_changed|{"route_id":"r1","healthy":true,"reason":"the route has another backend"}"#
+    );
+}
+
+#[test]
 fn the_default_check_never_refuses_the_last_member() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());

@@ -53,6 +53,10 @@ impl<'a, 'p> Fields<'a, 'p> {
         self.parser.bulk_max
     }
 
+    pub(super) fn target_max(&self) -> usize {
+        self.parser.target_max
+    }
+
     /// The number of fields is wrong; `names` is how they look after the first word.
     pub(super) fn usage(&self, names: &str) -> Refusal<'a> {
         let verb = self.verb;

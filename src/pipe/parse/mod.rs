@@ -112,6 +112,8 @@ pub(super) struct Parser {
     nonce: fn() -> u128,
     /// The most routes that one bulk line may add, so that its reply fits a line.
     bulk_max: usize,
+    /// The most bytes of a maintenance target, so that its outcome, which names it again, fits a line.
+    target_max: usize,
     /// The session of the last line: most lines of a connection name the same one.
     last: SessionId,
 }
@@ -120,7 +122,8 @@ impl Parser {
     /// Reads what comes on `connection`, whose replies have at most `reply_max` bytes.
     /// `nonce` gives 128 random bits.
     pub(super) fn new(connection: ConnectionId, nonce: fn() -> u128, reply_max: usize) -> Self {
-        Self { connection, nonce, bulk_max: routes::bulk_max(reply_max), last: SessionId::restore("") }
+        let (bulk_max, target_max) = (routes::bulk_max(reply_max), operations::target_max(reply_max));
+        Self { connection, nonce, bulk_max, target_max, last: SessionId::restore("") }
     }
 
     /// Reads a line; nothing comes of one that is ignored.

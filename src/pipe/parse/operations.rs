@@ -1,6 +1,6 @@
 //! Lines about a running session: breakers, drain, maintenance, statistics, backend tests.
 
-use crate::domain::{BackendUrl, PageUrl, Span, Target};
+use crate::domain::{BackendUrl, Error, Kind, PageUrl, Span, Target};
 use crate::registry::operations::{
     BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, MaintEnter, MaintExit, Place,
     StatsGet,
@@ -43,20 +43,36 @@ pub(super) fn maint_enter<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
         [session, transaction, target, page] => (*session, Some(*transaction), *target, *page),
         _ => return Err(fields.usage("session_id|target|[page_url]")),
     };
+    let most = fields.target_max();
     let line = fields.line(session, transaction, [("target", target)], ())?;
     let page = (!page.is_empty()).then(|| PageUrl::parse(page)).transpose();
-    let command = Place::parse_list(target)
+    let command = places(target, most)
         .and_then(|places| Ok(MaintEnter { subject: line.session.into(), places, page: page? }))
         .map_err(|error| Refusal::Wrong { transaction, error })?;
     Ok(accepted(transaction, target, Call::Command(command.into())))
 }
 
 pub(super) fn maint_exit<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    let most = fields.target_max();
     let line = fields.exactly(["target"])?;
     let (transaction, [target]) = (line.transaction, line.fields);
-    let places = Place::parse_list(target).map_err(|error| Refusal::Wrong { transaction, error })?;
+    let places = places(target, most).map_err(|error| Refusal::Wrong { transaction, error })?;
     let command = MaintExit { subject: line.session.into(), places };
     Ok(accepted(transaction, target, Call::Command(command.into())))
+}
+
+/// The most bytes of a target whose outcome is a line of at most `reply_max` bytes.
+pub(super) const fn target_max(reply_max: usize) -> usize {
+    reply_max.saturating_sub("MAINT_OK|\n".len())
+}
+
+fn places(target: &str, most: usize) -> Result<Vec<Place>, Error> {
+    if target.len() > most {
+        let message =
+            format!("target: {} bytes are too many; at most {most}, for MAINT_OK names it again", target.len());
+        return Err(Error::new(Kind::Limited, message));
+    }
+    Place::parse_list(target)
 }
 
 fn accepted<'a>(transaction: Option<&'a str>, target: &'a str, call: Call) -> Request<'a> {

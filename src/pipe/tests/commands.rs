@@ -212,6 +212,31 @@ async fn an_exit_happens_even_if_the_connection_that_asked_is_gone() {
 }
 
 #[tokio::test]
+async fn an_outcome_whose_connection_is_gone_goes_to_the_one_that_is_bound() {
+    let server = Server::start().await;
+    let (mut client, id) = maintained(&server).await;
+    client.expect(&format!("MAINT_EXIT|{id}|r1"), "ACK").await;
+    drop(client);
+    server.until(|catalog| catalog.session(&id).unwrap().bound.is_none()).await;
+    let mut bound = server.connect().await;
+    bound.expect(&format!("RECONNECT|{id}"), "OK").await;
+    server.world.answers.store(true, Ordering::Relaxed);
+    assert_eq!(bound.line().await.as_deref(), Some("MAINT_OK|r1"));
+}
+
+#[tokio::test]
+async fn a_target_whose_outcome_would_be_too_long_a_line_is_refused() {
+    let server = Server::start_with(Settings { max_reply: 300, ..Settings::default() }).await;
+    let (mut client, id) = maintained(&server).await;
+    let (fits, too_long) = ("r1,".repeat(96) + "r1", "r1,".repeat(96) + "ALL");
+    client.expect(&format!("MAINT_ENTER|{id}|{fits}|"), "ACK").await;
+    assert_eq!(client.line().await, Some(format!("MAINT_OK|{fits}")), "with its end, 300 bytes");
+    let refusal = "ERROR|t1|target: 291 bytes are too many; at most 290, for MAINT_OK names it again";
+    client.expect(&format!("MAINT_ENTER|{id}|t1|{too_long}|"), refusal).await;
+    client.expect(&format!("MAINT_EXIT|{id}|t1|{too_long}"), refusal).await;
+}
+
+#[tokio::test]
 async fn maintenance_requests_that_wait_are_bounded() {
     let server = Server::start().await;
     let (mut client, id) = maintained(&server).await;

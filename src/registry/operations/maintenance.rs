@@ -26,8 +26,27 @@ pub struct Verification {
     pub ticket: Ticket,
     /// Its direction.
     pub kind: PendingKind,
-    /// All of these must answer.
-    pub pages: Vec<(PageUrl, Trust)>,
+    /// The page that must answer; to leave maintenance, it is the backends that must.
+    pub page: Option<PageUrl>,
+}
+
+/// A page that must answer, and what becomes of its certificate.
+pub(in crate::registry) type Awaited = (PageUrl, Trust);
+
+impl Verification {
+    /// All that must answer, as the session stands now: an apply may give a route another backend, or take it away.
+    ///
+    /// # Errors
+    /// `NotFound` when the session has ended, `Conflict` when a newer request took this one's place.
+    pub(in crate::registry) fn awaited(&self, catalog: &Catalog) -> Result<Vec<Awaited>, Error> {
+        let session = catalog.by_key(self.key).ok_or(Error::invalid_session())?;
+        let pending = session.pending.iter().find(|pending| pending.ticket == self.ticket).ok_or_else(cancelled)?;
+        Ok(match self.kind {
+            // What is shown later is got in the same way.
+            PendingKind::Enter => self.page.iter().map(|page| (page.clone(), Trust::Required)).collect(),
+            PendingKind::Exit => backends(session, &pending.targets),
+        })
+    }
 }
 
 /// Accepts a request that waits; an older one for some of the same routes is cancelled.
@@ -36,10 +55,10 @@ fn accept(
     session: &Session,
     kind: PendingKind,
     targets: Vec<Target>,
-    pages: Vec<(PageUrl, Trust)>,
+    page: Option<PageUrl>,
 ) -> Decided {
     let ticket = catalog.next_ticket();
-    let verification = Verification { key: session.key, ticket, kind, pages };
+    let verification = Verification { key: session.key, ticket, kind, page };
     let mut decided = Decided::new(Reply::Maintenance(verification), Vec::new());
     for older in session.pending.iter().filter(|pending| pending.overlaps(&targets)) {
         decided.changes.push(Change::Settle(session.key, older.ticket));
@@ -97,9 +116,7 @@ impl MaintEnter {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         let targets = resolve(session, &self.places)?;
-        // What is shown later is got in the same way.
-        let pages = self.page.clone().map(|page| (page, Trust::Required)).into_iter().collect();
-        let mut decided = accept(catalog, session, PendingKind::Enter, targets.clone(), pages);
+        let mut decided = accept(catalog, session, PendingKind::Enter, targets.clone(), self.page.clone());
         let entry = MaintenanceEntry { page: self.page.clone(), entered: context.now };
         decided.changes.push(with_head(session, |head| {
             targets.iter().for_each(|target| head.maintenance.enter(*target, entry.clone()));
@@ -135,13 +152,12 @@ impl MaintExit {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         let targets = resolve(session, &self.places)?;
-        let pages = backends(session, &targets);
-        Ok(accept(catalog, session, PendingKind::Exit, targets, pages))
+        Ok(accept(catalog, session, PendingKind::Exit, targets, None))
     }
 }
 
 /// The backends of the active routes in maintenance that are concerned, each once.
-fn backends(session: &Session, targets: &[Target]) -> Vec<(PageUrl, Trust)> {
+fn backends(session: &Session, targets: &[Target]) -> Vec<Awaited> {
     let concerned = |id: &RouteId| targets.contains(&Target::All) || targets.contains(&Target::Route(*id));
     let waiting = |id: &RouteId| concerned(id) && session.head.maintenance.of(*id).is_some();
     let routes = session.active.routes.iter().filter(|(id, _)| waiting(id));
@@ -189,16 +205,16 @@ impl SettleMaintenance {
         if pending.kind == PendingKind::Enter {
             return Ok(Decided::new(Reply::Done, vec![settled]));
         }
-        let exit = with_head(session, |head| {
-            pending.targets.iter().for_each(|target| head.maintenance.exit(*target));
-        });
+        let is_there = |target: &Target| target.route().is_none_or(|id| session.route(id).is_some());
+        let left: Vec<Target> = pending.targets.iter().copied().filter(is_there).collect();
+        let exit = with_head(session, |head| left.iter().for_each(|target| head.maintenance.exit(*target)));
         let decided = Decided::new(Reply::Done, vec![settled, exit]);
-        Ok(changed(decided, session.key, &pending.targets, false))
+        Ok(changed(decided, session.key, &left, false))
     }
 }
 
 /// What the one who waits for a cancelled request hears.
-pub(in crate::registry) fn cancelled() -> Error {
+fn cancelled() -> Error {
     Error::new(Kind::Conflict, CANCELLED)
 }
 

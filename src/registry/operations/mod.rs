@@ -15,11 +15,12 @@ use super::ports::Traffic;
 use super::routes::no_route;
 use super::views::{BreakerView, DrainView, StatsView};
 
+pub(super) use maintenance::{Awaited, maintenance_status, timed_out};
 pub use maintenance::{MaintEnter, MaintExit, SettleMaintenance, Verification};
-pub(super) use maintenance::{cancelled, maintenance_status, timed_out};
 pub use places::Place;
 
-fn with_head(session: &Session, change: impl FnOnce(&mut Head)) -> Change {
+/// A new head of a session.
+pub(super) fn with_head(session: &Session, change: impl FnOnce(&mut Head)) -> Change {
     let mut head = Head::clone(&session.head);
     change(&mut head);
     Change::Head(session.key, Arc::new(head))

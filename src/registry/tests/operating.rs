@@ -72,7 +72,8 @@ fn maintenance_begins_at_once_and_ends_when_the_backends_answered() {
     assert_eq!(status(&world, &session).maintenance_backend, "http://pages/down");
     settle(&mut world, &entering, true).unwrap();
     let leaving = exit(&mut world, &session, "r2");
-    let [(page, Trust::AsRoute(_, RouteId(2)))] = &leaving.pages[..] else { panic!("{leaving:?}") };
+    let awaited = leaving.awaited(&world.catalog).unwrap();
+    let [(page, Trust::AsRoute(_, RouteId(2)))] = &awaited[..] else { panic!("{awaited:?}") };
     assert_eq!(page.as_str(), "http://127.0.0.1:3000/");
     assert_eq!(status(&world, &session).in_maintenance, [RouteId(2)], "not before they answered");
     settle(&mut world, &leaving, true).unwrap();
@@ -90,6 +91,54 @@ fn backends_that_never_answer_leave_the_routes_in_maintenance() {
     settle(&mut world, &leaving, false).unwrap();
     assert_eq!(status(&world, &session).in_maintenance.len(), 2);
     assert!(world.session(&session).pending.is_empty());
+}
+
+#[test]
+fn leaving_waits_for_the_backends_that_routes_have_by_then() {
+    let (mut world, session) = serving();
+    enter(&mut world, &session, "ALL");
+    let leaving = exit(&mut world, &session, "r1,r2");
+    let asked = |world: &World| {
+        let awaited = leaving.awaited(&world.catalog).unwrap();
+        awaited.iter().map(|(page, _)| page.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&world), ["http://127.0.0.1:3000/"], "both have the same");
+    let moved = RouteField::Backend(crate::domain::BackendUrl::parse("http://127.0.0.1:4000").unwrap());
+    world.update(&session, RouteId(1), moved).unwrap();
+    world.apply(&session).unwrap();
+    assert_eq!(asked(&world), ["http://127.0.0.1:4000/", "http://127.0.0.1:3000/"]);
+    world.remove(&session, RouteId(2)).unwrap();
+    world.apply(&session).unwrap();
+    assert_eq!(asked(&world), ["http://127.0.0.1:4000/"]);
+    world.events.clear();
+    settle(&mut world, &leaving, true).unwrap();
+    let target = Target::Route(RouteId(1));
+    assert_eq!(world.events, [Event::MaintenanceChanged { target, in_maintenance: false }], "the other one is gone");
+    assert!(!world.session(&session).head.maintenance.routes.contains_key(&RouteId(2)));
+}
+
+#[test]
+fn nothing_is_kept_of_the_maintenance_of_routes_that_came_to_nothing() {
+    let (mut world, session) = serving();
+    let ended: [fn(&mut World, &SessionId); 3] = [
+        |world, session| drop(world.rollback(session).unwrap()),
+        |world, session| {
+            let last = *world.session(session).edited().routes.keys().next_back().unwrap();
+            world.remove(session, last).unwrap();
+        },
+        |world, session| {
+            let start = world.now;
+            world.pass(Span::from_secs(1800));
+            world.expire(session, start);
+        },
+    ];
+    for end in ended {
+        let id = world.add(&session, "late.example", "/");
+        enter(&mut world, &session, &id.to_string());
+        assert!(status(&world, &session).entered_at.is_some());
+        end(&mut world, &session);
+        assert_eq!(status(&world, &session).entered_at, None, "after {id}");
+    }
 }
 
 #[test]

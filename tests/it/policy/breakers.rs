@@ -143,6 +143,26 @@ fn its_state_stays_over_applies_that_do_not_touch_it() {
 }
 
 #[test]
+fn an_apply_that_makes_a_new_one_is_told_where_the_old_one_was_open() {
+    let (shop, mood) = (Shop::open(), Mood::new(500));
+    let mut instance = breaking(&shop, &mood.backend, "1|1h|1");
+    instance.expect("SUBSCRIBE", "circuit_state_changed", "SUBSCRIBE_OK");
+    let told = |state| format!("EVENT|circuit_state_changed|{{\"route_id\":\"r1\",\"state\":\"{state}\"}}");
+    let changes = [
+        ("CIRCUIT_BREAKER_SET", "r1|1|2h|1".to_owned()),
+        ("ROUTE_UPDATE", format!("r1|backend_url|{}/other", mood.backend.url())),
+    ];
+    for (verb, rest) in changes {
+        assert_eq!(shop.status("/"), 500);
+        assert_eq!(instance.client.hear(), told("open"));
+        instance.set("HEADERS_SET", &format!("ALL|X-A|{verb}"));
+        instance.set(verb, &rest);
+        assert_eq!(instance.client.hear(), told("closed"), "by {verb}, and not before");
+        assert_eq!(instance.breaker(), "closed");
+    }
+}
+
+#[test]
 fn no_connection_no_answer_and_half_a_head_are_failures() {
     let shop = Shop::open();
     let silent = Backend::new(|mut wire| while wire.message().is_some() {});

@@ -87,16 +87,40 @@ fn tunnels_are_counted_and_not_cut() {
     eventually("the tunnel has ended", || instance.payload("DRAIN_STATUS", "")["in_flight"] == 0);
 }
 
-#[test]
-fn downloads_are_counted_and_not_cut() {
-    let (shop, door) = (Shop::open(), Door::default());
+/// Sends the second half of its answer when the door is opened.
+fn halting(door: &Door) -> Backend {
     let wait = door.clone();
-    let backend = Backend::new(move |mut wire| {
+    Backend::new(move |mut wire| {
         wire.message();
         wire.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
         wait.wait();
         wire.send("world");
-    });
+    })
+}
+
+#[test]
+fn downloads_that_an_apply_left_behind_are_counted_too() {
+    let (shop, door) = (Shop::open(), Door::default());
+    let (backend, other) = (halting(&door), Backend::named("b"));
+    let mut instance = shop.instance("shop-1", &backend);
+    instance.add("*", "/gone", &backend.url());
+    instance.apply();
+    let mut wires = ["/", "/gone"].map(|path| shop.asking("a", path));
+    wires.iter_mut().for_each(|wire| drop(wire.head().unwrap()));
+    drain(&mut instance);
+    instance.expect("ROUTE_REMOVE", "r2", "ROUTE_OK");
+    instance.set("ROUTE_UPDATE", &format!("r1|backend_url|{}", other.url()));
+    instance.set("HEADERS_SET", "ALL|X-A|1");
+    assert_eq!(instance.payload("DRAIN_STATUS", "")["in_flight"], 2);
+    door.open();
+    assert_eq!(wires.each_mut().map(|wire| wire.exactly(10).unwrap()), [b"helloworld", b"helloworld"]);
+    eventually("they have ended", || instance.payload("DRAIN_STATUS", "")["in_flight"] == 0);
+}
+
+#[test]
+fn downloads_are_counted_and_not_cut() {
+    let (shop, door) = (Shop::open(), Door::default());
+    let backend = halting(&door);
     let mut instance = shop.instance("shop-1", &backend);
     let mut wire = shop.asking("a", "/");
     wire.head().unwrap();

@@ -3,8 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use signalbox::domain::{Edit, RateLimit, Span, Target};
+
 use super::shop::Shop;
 use crate::support::backend::Backend;
+use crate::support::town::Town;
 
 #[test]
 fn a_client_gets_its_budget_and_not_one_request_more() {
@@ -68,6 +71,29 @@ fn the_strictest_members_limit_holds_for_a_pool() {
     assert_eq!([(); 5].map(|()| shop.status("/")), [200, 200, 200, 429, 429]);
     second.expect("CLIENT_SHUTDOWN", "", "SHUTDOWN_OK");
     assert_eq!(shop.status("/"), 200);
+}
+
+#[test]
+fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
+    let backend = Backend::named("b");
+    let mut town = Town::with(|settings| settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
+    let key = town.serve("shop", "shop-1", &backend.url(), &[]);
+    let limit = RateLimit { requests: 1, window: Span::from_secs(3600) };
+    town.apply(key, vec![Edit::RateLimit(Target::All, Some(limit))]);
+    let status =
+        |named: &str| town.ask(format!("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {named}\r\n\r\n")).status();
+    for (named, expected) in [
+        ("1.2.3.4", 200),
+        ("9.9.9.9, 1.2.3.4", 429),
+        ("1.2.3.4, 127.0.0.9", 429),
+        ("::ffff:1.2.3.4", 429),
+        ("1.2.3.5", 200),
+        ("2001:db8::1", 200),
+        ("2001:db8::ffff:2", 429),
+        ("2001:db8:0:1::1", 200),
+    ] {
+        assert_eq!(status(named), expected, "{named}");
+    }
 }
 
 #[test]

@@ -105,6 +105,21 @@ fn the_built_in_page_is_what_the_client_reads() {
 }
 
 #[test]
+fn leaving_follows_a_route_to_another_backend() {
+    let (shop, well) = (Shop::open(), Backend::named("b"));
+    let ill = Backend::answering("HTTP/1.1 503 So\r\ncontent-length: 0\r\n\r\n");
+    let mut instance = shop.instance("shop-1", &ill);
+    instance.add("*", "/gone", &ill.url());
+    instance.apply();
+    enter(&mut instance, "ALL");
+    instance.expect("MAINT_EXIT", "r1,r2", "ACK");
+    instance.expect("ROUTE_REMOVE", "r2", "ROUTE_OK");
+    instance.set("ROUTE_UPDATE", &format!("r1|backend_url|{}", well.url()));
+    assert_eq!(instance.client.hear(), "MAINT_OK|r1,r2");
+    assert_eq!(shop.get("/").text(), "b");
+}
+
+#[test]
 fn a_backend_whose_certificate_does_not_hold_keeps_its_route_in_maintenance_unless_the_route_does_not_care() {
     let (shop, backend) = (Shop::open(), Backend::named("b"));
     let front = Front::before(backend.address(), &Certificate::self_signed("localhost"));

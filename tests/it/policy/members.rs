@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 
+use signalbox::clock;
 use signalbox::domain::{Edit, HealthCheck, PathPrefix, RouteId, SessionKey, Span, Time};
 use signalbox::traffic::Finding;
 
@@ -101,6 +102,26 @@ fn an_ill_member_is_passed_over_but_not_the_last_by_the_default_check() {
     assert!((0..30).all(|_| town.get("a", "/").text() == "two"));
     ill(&town, keys[1]);
     assert!((0..30).all(|_| town.get("a", "/").status() == 200));
+}
+
+#[test]
+fn a_member_that_is_well_again_starts_with_a_tenth() {
+    let backends = ["one", "two"].map(Backend::named);
+    let mut town = Town::new();
+    let keys = [0, 1].map(|at| town.serve("shop", &format!("shop-{at}"), &backends[at].url(), &[]));
+    ill(&town, keys[0]);
+    let table = town.table();
+    let health = &table.endpoint(keys[0], RouteId(1)).unwrap().live.health;
+    // As if that were to come: so its share does not grow while the test runs.
+    let soon = clock::now().after(Span::from_secs(3600));
+    (0..2).for_each(|_| drop(health.observe(Finding::Well, soon)));
+    let mut wire = town.connect();
+    let ones = (0..1000).filter(|_| {
+        wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        wire.message().unwrap().text() == "one"
+    });
+    let ones = ones.count();
+    assert!((15..100).contains(&ones), "{ones} of 1000 instead of 50");
 }
 
 #[test]

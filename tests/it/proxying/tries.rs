@@ -133,11 +133,15 @@ fn tired() -> Backend {
 #[test]
 fn a_request_that_a_tired_connection_did_not_answer_is_sent_again() {
     let backend = tired();
-    let town = Town::serving(&backend.url(), &[]);
+    let mut town = Town::new();
+    let key = town.serve("shop", "shop-1", &backend.url(), &[]);
     for _ in 0..4 {
         assert_eq!(town.get("a", "/").status(), 200);
     }
     assert_eq!(backend.connections(), 4);
+    let numbers = || town.table().numbers(key, RouteId(1));
+    until("all are counted", || numbers().status_codes.get(&200) == Some(&4));
+    assert_eq!((numbers().requests, numbers().errors), (4, 0), "as often as clients were answered");
 }
 
 #[test]
