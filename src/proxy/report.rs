@@ -1,7 +1,7 @@
 //! What traffic saw and a session may want to hear of: on its way from the workers to the registry.
 //!
-//! Rare: breakers that flip, backends that turn healthy or unhealthy, and applies that put an end to either. What must hold: nobody who reports ever waits for
-//! who reads; what is not read costs bounded memory, and what was lost of it is said in the log.
+//! Rare: breakers that flip, backends that turn healthy or unhealthy, and applies that put an end to either. What must hold:
+//! nobody who reports ever waits for who reads; what is not read costs bounded memory, and what was lost of it is said in the log.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
