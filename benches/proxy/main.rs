@@ -2,7 +2,7 @@
 //!
 //! The proxy under test on core 0; the load (`wrk`) and the backend (nginx, from memory) on core 1. Rounds
 //! of both proxies take turns, because machines drift: only ratios of one run count. `PROXY_BENCH_ROUNDS` and `PROXY_BENCH_SECONDS`
-//! change how long it takes.
+//! change how long it takes; `PROXY_BENCH_EARLIER` names the program of an earlier build, which then takes turns with them.
 
 mod nginx;
 mod table;
@@ -68,24 +68,29 @@ fn compare() {
     let home = tempfile::tempdir().expect("a directory for nginx");
     let (rounds, seconds) = (number("PROXY_BENCH_ROUNDS", 5), number("PROXY_BENCH_SECONDS", 3));
     let (_backend, backend) = nginx::backend(home.path());
-    let contenders = [
+    let start = |name, program: &str, settings| signalbox(home.path(), name, program, &backend, settings);
+    let program = env!("CARGO_BIN_EXE_signalbox");
+    let mut contenders = vec![
         nginx_proxy(home.path(), &backend),
-        signalbox(home.path(), "signalbox", &backend, &[]),
-        signalbox(home.path(), "every policy", &backend, under_test::EVERY_POLICY),
+        start("signalbox", program, &[]),
+        start("every policy", program, under_test::EVERY_POLICY),
     ];
+    if let Ok(earlier) = env::var("PROXY_BENCH_EARLIER") {
+        contenders.push(start("earlier", &earlier, &[]));
+    }
     println!(
         "{:<28} {:>12} {:>12} {:>10} {:>12} {:>10}",
         "", "proxy", "CPU µs/req", "of it user", "requests/s", "ratio"
     );
     for row in &ROWS {
-        let mut measured = [const { Vec::<Measured>::new() }; 3];
+        let mut measured = vec![Vec::<Measured>::new(); contenders.len()];
         for _ in 0..rounds {
             for (contender, measured) in contenders.iter().zip(&mut measured) {
                 measured.push(round(contender, row, seconds));
             }
         }
-        let medians = measured.map(|rounds| median(&rounds));
-        for (contender, median) in contenders.iter().zip(medians) {
+        let medians: Vec<Measured> = measured.iter().map(|rounds| median(rounds)).collect();
+        for (contender, median) in contenders.iter().zip(&medians) {
             let ratio = median.micros / medians[0].micros;
             println!(
                 "{:<28} {:>12} {:>12.1} {:>10.1} {:>12.0} {:>10.2}",
@@ -102,8 +107,8 @@ fn nginx_proxy(home: &Path, backend: &str) -> Contender {
     Contender { name: "nginx", address, pids, _process: process }
 }
 
-fn signalbox(home: &Path, name: &'static str, backend: &str, settings: &[&str]) -> Contender {
-    let (process, address) = under_test::start(home, name, backend, settings);
+fn signalbox(home: &Path, name: &'static str, program: &str, backend: &str, settings: &[&str]) -> Contender {
+    let (process, address) = under_test::start(home, name, program, backend, settings);
     Contender { name, address, pids: vec![process.0.id()], _process: process }
 }
 

@@ -16,11 +16,11 @@ pub const EVERY_POLICY: &[&str] = &[
 ];
 
 /// Starts it on core 0, with its store in `home` under `name`, and with these settings. Where it takes requests.
-pub fn start(home: &Path, name: &str, backend: &str, settings: &[&str]) -> (Process, String) {
+pub fn start(home: &Path, name: &str, program: &str, backend: &str, settings: &[&str]) -> (Process, String) {
     let store = format!("sqlite://{}", home.join(format!("{name}.db")).display());
-    let mut program = Command::new("taskset");
-    program
-        .args(["-c", "0", env!("CARGO_BIN_EXE_signalbox"), "--proxy-workers", "1", "--store-url", &store])
+    let mut pinned = Command::new("taskset");
+    pinned
+        .args(["-c", "0", program, "--proxy-workers", "1", "--store-url", &store])
         .args([
             "--pipe-listen",
             "127.0.0.1:0",
@@ -32,7 +32,7 @@ pub fn start(home: &Path, name: &str, backend: &str, settings: &[&str]) -> (Proc
             "error",
         ])
         .stdout(Stdio::piped());
-    let mut process = Process(program.spawn().expect("the program runs"));
+    let mut process = Process(pinned.spawn().expect("the program runs"));
     let mut said = BufReader::new(process.0.stdout.take().expect("its output is piped")).lines().map_while(Result::ok);
     let mut address = |name: &str| {
         let line = said.find(|line| line.trim_start().starts_with(name)).expect("it says where it listens");
