@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn where_nobody_listens_a_knock_fails() {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // An address of its own: the port is not given to somebody else meanwhile.
+        let address = TcpListener::bind("127.6.0.1:0").unwrap().local_addr().unwrap();
         let failed = match Knock::at(address, "hello".to_owned()) {
             Err(error) => error,
             Ok(mut knock) => until(|| knock.send().err()),

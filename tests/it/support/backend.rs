@@ -1,7 +1,7 @@
 //! Backends that do exactly what a test tells them.
 
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -117,7 +117,7 @@ pub struct Mortal {
 impl Mortal {
     /// Answers with a name.
     pub fn named(name: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = own_listener();
         let address = listener.local_addr().unwrap();
         let (dead, sockets) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (ends, kept) = (Arc::clone(&dead), Arc::clone(&sockets));
@@ -155,5 +155,12 @@ impl Mortal {
 
 /// A port that nobody listens on.
 pub fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    own_listener().local_addr().unwrap()
+}
+
+/// On an address that nobody else has: a port that is given up there is not given to another test's backend.
+fn own_listener() -> TcpListener {
+    static LAST: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = LAST.fetch_add(1, Ordering::SeqCst).to_be_bytes();
+    TcpListener::bind((Ipv4Addr::new(127, 2, high, low), 0)).unwrap()
 }
