@@ -31,8 +31,8 @@ pub trait Members {
     fn standing(&self, at: usize) -> Standing;
     /// Requests that it has under way, in all workers.
     fn in_flight(&self, at: usize) -> u64;
-    /// See [`super::member_key`]. Asked of every member for each request shared by client, so best kept side by side.
-    fn key(&self, at: usize) -> u64;
+    /// The [`super::member_key`] of each, in order: for a request shared by client all of them are looked at.
+    fn keys(&self) -> &[u64];
 }
 
 /// Why no member can take a request.
@@ -196,17 +196,17 @@ impl<M: Members> Field<'_, M> {
     /// gives up clients of its own to their next, and nobody else's move; the same clients come back.
     fn closest(&self, client: u64) -> Option<usize> {
         let other = mix(client);
-        let mut best: Option<Contender> = None;
-        for at in 0..self.members.count() {
-            let key = self.members.key(at);
-            let lot = fold(key ^ client, key.rotate_left(32) ^ other);
-            // Only who could be better is asked how it stands.
-            if best.is_some_and(|best| best.tier == Tier::Present && lot <= best.lot) {
+        // Nobody with a lower lot than somebody who is present need be asked how it stands.
+        let (mut best, mut floor) = (None::<Contender>, 0);
+        for (at, key) in self.members.keys().iter().enumerate() {
+            let lot = fold(key ^ client, other);
+            if lot < floor {
                 continue;
             }
-            let contender = self.contender(at, lot);
-            if contender.is_some_and(|new| best.is_none_or(|best| (new.tier, new.lot) > (best.tier, best.lot))) {
-                best = contender;
+            let Some(contender) = self.contender(at, lot) else { continue };
+            if best.is_none_or(|best| (contender.tier, contender.lot) > (best.tier, best.lot)) {
+                best = Some(contender);
+                floor = if contender.tier == Tier::Present { lot } else { 0 };
             }
         }
         best.map(|best| best.at)
@@ -258,13 +258,14 @@ mod tests {
 
     const FULL: Standing = Standing::Ready(Weight::FULL);
 
-    /// Standing, requests in flight, key.
-    struct Plain(Vec<(Standing, u64, u64)>);
+    /// Standing and requests in flight; keys.
+    struct Plain(Vec<(Standing, u64)>, Vec<u64>);
 
     impl Plain {
         fn of(standings: &[Standing]) -> Self {
             let key = |at: usize| member_key(SessionKey(at as u64), RouteId(1));
-            Self(standings.iter().enumerate().map(|(at, standing)| (*standing, 0, key(at))).collect())
+            let members = standings.iter().map(|standing| (*standing, 0));
+            Self(members.collect(), (0..standings.len()).map(key).collect())
         }
     }
 
@@ -278,8 +279,8 @@ mod tests {
         fn in_flight(&self, at: usize) -> u64 {
             self.0[at].1
         }
-        fn key(&self, at: usize) -> u64 {
-            self.0[at].2
+        fn keys(&self) -> &[u64] {
+            &self.1
         }
     }
 
@@ -350,7 +351,7 @@ mod tests {
         members.0[1].1 = 5;
         assert_eq!(shares(&members, LoadBalancing::LeastRequests, 100), [1.0, 0.0]);
         // With a tenth of the weight, one request weighs as much as ten.
-        members.0[0] = (percent(10), 1, 0);
+        members.0[0] = (percent(10), 1);
         assert!(shares(&members, LoadBalancing::LeastRequests, 10_000)[0] < 0.001);
     }
 
@@ -383,8 +384,8 @@ mod tests {
         }
         // The same without it in the pool: keys, not places, are what counts.
         let mut fewer = Plain::of(&[FULL; 20]);
-        fewer.0.remove(3);
-        let key = |members: &Plain, n| members.0[at(members, n)].2;
+        (fewer.0.remove(3), fewer.1.remove(3));
+        let key = |members: &Plain, n| members.1[at(members, n)];
         assert!((0..20_000).all(|n| before[&n] == 3 || key(&fewer, n) == key(&all, n)));
     }
 

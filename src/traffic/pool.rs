@@ -129,7 +129,7 @@ impl Members for Muster<'_> {
         self.pool.members.get(at).map_or(0, |member| member.live.in_flight())
     }
 
-    fn key(&self, at: usize) -> u64 {
-        self.pool.keys.get(at).copied().unwrap_or(0)
+    fn keys(&self) -> &[u64] {
+        &self.pool.keys
     }
 }
