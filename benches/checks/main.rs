@@ -1,11 +1,14 @@
 //! What health checks cost: `cargo bench --bench checks [-- ROUTES INTERVAL_SECS SECS]`.
 //!
 //! So many routes, each with a backend of its own (addresses of 127/8, served by another process), checked as in the server.
-//! After the first round the checker's CPU time is read over the given time; the backends' is not part of it.
+//! After the first round the checker's CPU time is read over the given time; the backends' is not part of it. Where HAProxy is
+//! installed, it checks the same backends before and after, in the same way: machines drift, and only ratios of one run count.
+
+mod haproxy;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,13 +32,14 @@ fn main() {
 }
 
 fn measure(routes: u32, interval: u32, secs: u32) {
-    let program = std::env::current_exe().expect("its own name");
-    let mut backends =
-        Command::new(program).arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
-    let mut said = BufReader::new(backends.stdout.take().expect("piped"));
-    let mut port = String::new();
-    said.read_line(&mut port).expect("the port");
-    let table = world(routes, interval, port.trim());
+    let mut backends = Backends::start();
+    haproxy::measure(&mut backends, routes, interval, secs);
+    signalbox(&mut backends, routes, interval, secs);
+    haproxy::measure(&mut backends, routes, interval, secs);
+}
+
+fn signalbox(backends: &mut Backends, routes: u32, interval: u32, secs: u32) {
+    let table = world(routes, interval, backends.port);
     // As many as the server has for all but requests.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().clamp(2, 4) - 1);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
@@ -51,33 +55,61 @@ fn measure(routes: u32, interval: u32, secs: u32) {
         };
         lifecycle.spawn("checker", checker.run(lifecycle.stopping().clone()));
         tokio::time::sleep(Duration::from_secs(5)).await;
-        let (checks, cpu) = (counted(&mut backends, &mut said), cpu_time());
-        println!("the first {checks} checks within 5 s: {:.2} s of CPU", cpu.as_secs_f64());
+        let (checks, cpu) = (backends.answered(), cpu_time("self"));
         tokio::time::sleep(Duration::from_secs(secs.into())).await;
-        let (more, spent) = (counted(&mut backends, &mut said) - checks, cpu_time().saturating_sub(cpu));
-        #[expect(clippy::cast_precision_loss, reason = "a count of checks")]
-        let each = spent.as_secs_f64() * 1e6 / more as f64;
-        let share = spent.as_secs_f64() / f64::from(secs) * 100.0;
-        println!(
-            "{routes} routes every {interval} s: {more} checks in {secs} s, {each:.1} µs each, {share:.2} % of a core"
-        );
+        let (more, spent) = (backends.answered() - checks, cpu_time("self").saturating_sub(cpu));
+        row("Signalbox", more, spent, secs);
         lifecycle.end(Duration::from_secs(5)).await;
     });
-    let _ = backends.kill();
-    let _ = backends.wait();
 }
 
-/// Asks the backends how many requests they have answered.
-fn counted(backends: &mut std::process::Child, said: &mut impl BufRead) -> u64 {
-    backends.stdin.as_mut().expect("piped").write_all(b"?").expect("it listens");
-    let mut count = String::new();
-    said.read_line(&mut count).expect("a count");
-    count.trim().parse().expect("a number")
+fn row(who: &str, checks: u64, spent: Duration, secs: u32) {
+    #[expect(clippy::cast_precision_loss, reason = "a count of checks")]
+    let each = spent.as_secs_f64() * 1e6 / checks as f64;
+    let share = spent.as_secs_f64() / f64::from(secs) * 100.0;
+    println!("{who}: {checks} checks in {secs} s, {each:.1} µs each, {share:.2} % of a core");
 }
 
-/// Of all threads of this process.
-fn cpu_time() -> Duration {
-    let threads = std::fs::read_dir("/proc/self/task").expect("threads").flatten();
+/// The backends' process.
+pub(crate) struct Backends {
+    child: Child,
+    said: BufReader<ChildStdout>,
+    pub port: u16,
+}
+
+impl Backends {
+    fn start() -> Self {
+        let program = std::env::current_exe().expect("its own name");
+        let mut child =
+            Command::new(program).arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut said = BufReader::new(child.stdout.take().expect("piped"));
+        let port = number(&mut said);
+        Self { child, said, port: port.try_into().expect("a port") }
+    }
+
+    /// How many requests they have answered.
+    pub(crate) fn answered(&mut self) -> u64 {
+        self.child.stdin.as_mut().expect("piped").write_all(b"?").expect("it listens");
+        number(&mut self.said)
+    }
+}
+
+impl Drop for Backends {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn number(said: &mut impl BufRead) -> u64 {
+    let mut line = String::new();
+    said.read_line(&mut line).expect("a line");
+    line.trim().parse().expect("a number")
+}
+
+/// Of all threads of a process.
+pub(crate) fn cpu_time(process: &str) -> Duration {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("threads").flatten();
     let nanos = threads.map(|thread| {
         let stat = std::fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
         stat.split_whitespace().next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0)
@@ -106,7 +138,12 @@ fn answer(mut socket: TcpStream) {
     }
 }
 
-fn world(routes: u32, interval: u32, port: &str) -> Table {
+/// The address of the backend of a route.
+pub(crate) fn address(route: u32) -> Ipv4Addr {
+    Ipv4Addr::from(0x7f00_0000 + route)
+}
+
+fn world(routes: u32, interval: u32, port: u16) -> Table {
     let mut catalog = Catalog::default();
     let key = SessionKey(1);
     catalog.absorb(&Change::Head(key, head()));
@@ -115,14 +152,13 @@ fn world(routes: u32, interval: u32, port: &str) -> Table {
         OptionKey::parse("health_check_interval").expect("a key"),
         Some(format!("{interval}s").into()),
     );
-    let port: u16 = port.parse().expect("a port");
     let edits = (1..=routes).map(|id| route(id, port)).chain([interval]).collect();
     catalog.absorb(&Change::Apply { key, sections: Sections::ALL, edits });
     Table::build(&catalog, &Defaults::default())
 }
 
 fn route(id: u32, port: u16) -> Edit {
-    let backend = SocketAddr::from((Ipv4Addr::from(0x7f00_0000 + id), port));
+    let backend = SocketAddr::from((address(id), port));
     let route = Route {
         id: RouteId(id),
         domains: Host::parse_list(&format!("h{id}.example")).expect("a host"),
