@@ -1,24 +1,18 @@
-//! A session's head as a row of `session`, and back.
+//! A session's head as a row of `session`, and back; its maintenance is in `maintained`.
 //!
 //! The columns stand in [`HEAD_COLUMNS`], once, in the order in which [`row`] writes and [`head`] reads them.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::domain::{
-    Drain, Head, InstanceName, Maintenance, MaintenanceEntry, Metadata, PageUrl, ServiceName, SessionId, SessionKey,
-    Span, Target, Time, TokenName, Topics,
+    Drain, Head, InstanceName, Maintenance, Metadata, ServiceName, SessionId, SessionKey, Span, Time, TokenName, Topics,
 };
 
-use super::rows::json;
 use super::statements::Value;
 
 /// The columns of `session`, the key first.
-pub(super) const HEAD_COLUMNS: [&str; 16] = [
+pub(super) const HEAD_COLUMNS: [&str; 15] = [
     "key",
     "id",
     "service",
@@ -31,7 +25,6 @@ pub(super) const HEAD_COLUMNS: [&str; 16] = [
     "last_apply",
     "drain_started",
     "drain_ms",
-    "maintenance",
     "topics",
     "replaced",
     "token",
@@ -55,7 +48,6 @@ pub(super) fn row(key: SessionKey, head: &Head) -> [Value; HEAD_COLUMNS.len()] {
         moment(head.last_apply),
         moment(head.drain.map(|drain| drain.started)),
         head.drain.map_or(Value::Null, |drain| number(drain.span.millis())),
-        Value::Text(maintenance_text(&head.maintenance)),
         Value::text(&topics.join(",")),
         moment(head.replaced),
         head.token.as_ref().map_or(Value::Null, |name| Value::text(name.as_str())),
@@ -65,8 +57,8 @@ pub(super) fn row(key: SessionKey, head: &Head) -> [Value; HEAD_COLUMNS.len()] {
 /// Why a row is no head.
 pub(super) type BadHead = Box<dyn std::error::Error + Send + Sync>;
 
-/// The head that a row was made of.
-pub(super) fn head(row: &SqliteRow) -> Result<Head, BadHead> {
+/// The head that a row was made of, with the maintenance that is kept beside it.
+pub(super) fn head(row: &SqliteRow, maintenance: Maintenance) -> Result<Head, BadHead> {
     let text = |column| row.try_get::<&str, _>(column);
     let number = |column| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
     let moment = |column| row.try_get::<Option<i64>, _>(column).map(|moment| moment.map(i64::cast_unsigned).map(Time));
@@ -87,48 +79,11 @@ pub(super) fn head(row: &SqliteRow) -> Result<Head, BadHead> {
         revision: number("revision")?,
         last_apply: moment("last_apply")?,
         drain,
-        maintenance: maintenance(text("maintenance")?)?,
+        maintenance,
         topics: topics(text("topics")?)?,
         replaced: moment("replaced")?,
         token: row.try_get::<Option<&str>, _>("token")?.map(TokenName::parse).transpose()?,
     })
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EntryValue {
-    page: Option<String>,
-    entered: u64,
-}
-
-fn maintenance_text(maintenance: &Maintenance) -> Arc<str> {
-    let all = maintenance.all.iter().map(|entry| (Target::All, Some(entry)));
-    let routes = maintenance.routes.iter().map(|(id, entry)| (Target::Route(*id), entry.as_ref()));
-    let value = |entry: &MaintenanceEntry| EntryValue {
-        page: entry.page.as_ref().map(|page| page.as_str().to_owned()),
-        entered: entry.entered.0,
-    };
-    let entries = all.chain(routes).map(|(target, entry)| (target.to_string(), entry.map(value)));
-    json(&entries.collect::<BTreeMap<_, _>>())
-}
-
-fn maintenance(text: &str) -> Result<Maintenance, BadHead> {
-    let mut maintenance = Maintenance::default();
-    for (target, value) in serde_json::from_str::<BTreeMap<String, Option<EntryValue>>>(text)? {
-        let entry = value.as_ref().map(entry).transpose()?;
-        match target.parse()? {
-            Target::All => maintenance.all = Some(entry.ok_or("ALL without an entry")?),
-            Target::Route(id) => {
-                maintenance.routes.insert(id, entry);
-            }
-        }
-    }
-    Ok(maintenance)
-}
-
-fn entry(value: &EntryValue) -> Result<MaintenanceEntry, BadHead> {
-    let page = value.page.as_deref().map(PageUrl::parse).transpose()?;
-    Ok(MaintenanceEntry { page, entered: Time(value.entered) })
 }
 
 fn topics(text: &str) -> Result<Topics, BadHead> {

@@ -13,16 +13,18 @@ use crate::domain::{Change, Edit, Sections, SessionKey, Time};
 use crate::registry::Loaded;
 
 use super::heads;
+use super::maintained::Maintained;
 use super::rows::{self, Row};
 
 const REVISION: &str = "select revision from registry";
 const SESSIONS: &str = "select * from session order by key";
+const MAINTENANCE: &str = "select session, route, page, entered from maintenance";
 const ACTIVE: &str = "select session, section, route, name, value from active order by session, section, route, name";
 const STAGED: &str = "select session, section, route, name, value from staged order by session, section, route, name";
 
 /// Every statement that reads.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 4] = [REVISION, SESSIONS, ACTIVE, STAGED];
+pub(super) const STATEMENTS: [&str; 5] = [REVISION, SESSIONS, MAINTENANCE, ACTIVE, STAGED];
 
 /// Why what is kept cannot be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -45,27 +47,45 @@ pub(super) async fn revision(connection: &mut SqliteConnection) -> Result<u64, s
     sqlx::query_scalar::<_, i64>(REVISION).fetch_one(connection).await.map(i64::cast_unsigned)
 }
 
-/// Everything.
-pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Loaded, LoadError> {
+/// Everything, and the maintenance in it once more.
+pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(Loaded, Maintained), LoadError> {
     let revision = revision(connection).await?;
+    let maintained = maintained(connection).await?;
     let mut changes = Vec::new();
     let mut keys = BTreeSet::new();
     let mut sessions = sqlx::query(SESSIONS).fetch(&mut *connection);
     while let Some(row) = sessions.try_next().await? {
-        let (key, change) = head(&row)?;
+        let (key, change) = head(&row, &maintained)?;
         keys.insert(key);
         changes.push(change);
     }
     drop(sessions);
+    if let Some(SessionKey(number)) = maintained.keys().find(|key| !keys.contains(key)) {
+        let place = format!("table maintenance, session {number}");
+        return Err(LoadError::Row { place, why: "there is no such session".into() });
+    }
     active(connection, &keys, &mut changes).await?;
     staged(connection, &keys, &mut changes).await?;
-    Ok(Loaded { revision, changes })
+    Ok((Loaded { revision, changes }, maintained))
 }
 
-fn head(row: &SqliteRow) -> Result<(SessionKey, Change), LoadError> {
+async fn maintained(connection: &mut SqliteConnection) -> Result<Maintained, LoadError> {
+    let mut maintained = Maintained::default();
+    let mut rows = sqlx::query(MAINTENANCE).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let (session, route): (i64, i64) = (row.try_get("session")?, row.try_get("route")?);
+        maintained.take(&row).map_err(|error| LoadError::Row {
+            place: format!("table maintenance, session {session}, route {route}"),
+            why: error.to_string(),
+        })?;
+    }
+    Ok(maintained)
+}
+
+fn head(row: &SqliteRow, maintained: &Maintained) -> Result<(SessionKey, Change), LoadError> {
     let number: i64 = row.try_get("key")?;
     let key = SessionKey(number.cast_unsigned());
-    let head = heads::head(row)
+    let head = heads::head(row, maintained.of(key))
         .map_err(|error| LoadError::Row { place: format!("table session, key {number}"), why: error.to_string() })?;
     Ok((key, Change::Head(key, Arc::new(head))))
 }

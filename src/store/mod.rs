@@ -7,6 +7,7 @@
 mod commit;
 mod heads;
 mod load;
+mod maintained;
 mod open;
 mod place;
 mod plan;
@@ -23,6 +24,7 @@ use crate::domain::Change;
 use crate::registry::{Loaded, Store, StoreError};
 
 use commit::Durability;
+use maintained::Maintained;
 use place::Place;
 use plan::Plan;
 
@@ -41,6 +43,8 @@ pub struct Sqlite {
     is_unsettled: bool,
     /// That of the last commit.
     revision: u64,
+    /// As of the last commit.
+    maintained: Maintained,
 }
 
 impl Sqlite {
@@ -56,7 +60,8 @@ impl Sqlite {
         let revision = load::revision(&mut connection)
             .await
             .map_err(|why| OpenError::Database { place: place.to_string(), why })?;
-        Ok(Self { place, connection: Some(connection), durability: None, is_unsettled: false, revision })
+        let maintained = Maintained::default();
+        Ok(Self { place, connection: Some(connection), durability: None, is_unsettled: false, revision, maintained })
     }
 
     /// Does what is planned, all or nothing.
@@ -121,22 +126,26 @@ enum Failure {
 impl Store for Sqlite {
     async fn load(&mut self) -> Result<Loaded, StoreError> {
         let connection = self.connected().await.map_err(|error| StoreError(error.into()))?;
-        load::load(connection).await.map_err(|error| StoreError(error.into()))
+        let (loaded, maintained) = load::load(connection).await.map_err(|error| StoreError(error.into()))?;
+        self.maintained = maintained;
+        Ok(loaded)
     }
 
     async fn commit(&mut self, changes: &[Change], revision: u64) -> Result<(), StoreError> {
-        let plan = Plan::new(changes, revision);
+        let mut plan = Plan::new(changes, revision, &self.maintained);
         if plan.steps.is_empty() {
             return Ok(());
         }
-        let moves_revision = plan.moves_revision;
-        let done = self.carry_out(plan).await;
-        if done.is_err() {
+        let (moves_revision, maintained) = (plan.moves_revision, std::mem::take(&mut plan.maintained));
+        if let Err(failure) = self.carry_out(plan).await {
             self.settle().await;
-        } else if moves_revision {
+            return Err(StoreError(failure.into()));
+        }
+        if moves_revision {
             self.revision = revision;
         }
-        done.map_err(|error| StoreError(error.into()))
+        maintained.into_iter().for_each(|(key, now)| self.maintained.set(key, now));
+        Ok(())
     }
 
     async fn close(self) {

@@ -2,12 +2,13 @@
 //!
 //! Decides, without IO; `commit` carries it out. After a plan the database is as if the changes had been
 //! written one by one, in their order. They are sorted by table: first the active configurations and ends,
-//! then the heads, then the staged configurations, for what drops of these looks at both.
+//! then the heads with their maintenance, then the staged configurations, for what drops of these looks at both.
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Change, Edit, Head, Section, Sections, SessionKey};
+use crate::domain::{Change, Edit, Head, Maintenance, Section, Sections, SessionKey};
 
+use super::maintained::Maintained;
 use super::statements::{Kind, Value};
 use super::{heads, rows};
 
@@ -34,11 +35,13 @@ pub(super) struct Plan {
     pub(super) is_precious: bool,
     /// Whether it writes the revision.
     pub(super) moves_revision: bool,
+    /// The maintenance that is kept then of the sessions whose heads it writes; `None` for those that end.
+    pub(super) maintained: Vec<(SessionKey, Option<Maintenance>)>,
 }
 
 impl Plan {
-    /// What keeps `changes` and, if it moved, the revision.
-    pub(super) fn new(changes: &[Change], revision: u64) -> Self {
+    /// What keeps `changes` and, if it moved, the revision. `kept`: the maintenance that is kept so far.
+    pub(super) fn new(changes: &[Change], revision: u64, kept: &Maintained) -> Self {
         let mut draft = Draft::default();
         for change in changes {
             draft.take(change);
@@ -46,13 +49,17 @@ impl Plan {
         let is_precious = changes.iter().any(Change::is_precious);
         let moves_revision = changes.iter().any(Change::moves_revision);
         let mut steps = Vec::new();
-        for run in draft.active.into_iter().chain(put_heads(&draft.heads)).chain(draft.staged) {
+        let heads = put_heads(&draft.heads).into_iter().chain(maintain(&draft.heads, kept));
+        let ended = draft.ended.into_iter().map(|key| (key, None));
+        let headed = draft.heads.iter().map(|(key, head)| (*key, Some(head.maintenance.clone())));
+        let maintained = ended.chain(headed).collect();
+        for run in draft.active.into_iter().chain(heads).chain(draft.staged) {
             split(run, &mut steps);
         }
         if moves_revision {
             split(Run { kind: Kind::Revision, values: vec![Value::Int(revision.cast_signed())] }, &mut steps);
         }
-        Self { steps, is_precious, moves_revision }
+        Self { steps, is_precious, moves_revision, maintained }
     }
 
     /// Whether it is all or nothing without a transaction around it.
@@ -68,6 +75,7 @@ struct Draft<'a> {
     staged: Vec<Run>,
     /// The last head of each session; those before it need not be written.
     heads: BTreeMap<SessionKey, &'a Head>,
+    ended: Vec<SessionKey>,
 }
 
 impl<'a> Draft<'a> {
@@ -78,6 +86,7 @@ impl<'a> Draft<'a> {
             }
             Change::End(key) => {
                 self.heads.remove(key);
+                self.ended.push(*key);
                 add(&mut self.active, Kind::End, [number(*key)]);
                 add(&mut self.staged, Kind::DropStaged, [number(*key)]);
             }
@@ -132,6 +141,19 @@ fn put_heads(heads: &BTreeMap<SessionKey, &Head>) -> Option<Run> {
     (!values.is_empty()).then_some(Run { kind: Kind::PutSession, values })
 }
 
+/// What differs from the maintenance that is kept.
+fn maintain(heads: &BTreeMap<SessionKey, &Head>, kept: &Maintained) -> Vec<Run> {
+    let mut runs = Vec::new();
+    let differences: Vec<_> = heads.iter().map(|(key, head)| kept.difference(*key, &head.maintenance)).collect();
+    for row in differences.iter().flat_map(|difference| &difference.dropped) {
+        add(&mut runs, Kind::DropMaintenance, row.iter().cloned());
+    }
+    for row in differences.iter().flat_map(|difference| &difference.put) {
+        add(&mut runs, Kind::PutMaintenance, row.iter().cloned());
+    }
+    runs
+}
+
 /// A statement more costs as much as some rows more: so many may be written twice to save one.
 const PADDING_MAX: usize = 8;
 
@@ -173,7 +195,7 @@ mod tests {
 
     use super::super::samples;
     use super::*;
-    use crate::domain::Time;
+    use crate::domain::{MaintenanceEntry, PageUrl, RouteId, Target, Time};
 
     fn stages(count: u32) -> Vec<Change> {
         let edit = |id| samples::route_edit(id, "a.example", "/");
@@ -183,7 +205,7 @@ mod tests {
     #[test]
     fn staging_alone_is_one_statement_without_a_transaction() {
         for count in [1, 2, 5, 16, 60, 512] {
-            let plan = Plan::new(&stages(count), 9);
+            let plan = Plan::new(&stages(count), 9, &Maintained::default());
             assert!(plan.is_atomic() && !plan.is_precious, "{count}");
         }
     }
@@ -193,7 +215,7 @@ mod tests {
         let texts: std::collections::HashSet<String> = (1..1200)
             .step_by(7)
             .chain(1..70)
-            .flat_map(|count| Plan::new(&stages(count), 9).steps)
+            .flat_map(|count| Plan::new(&stages(count), 9, &Maintained::default()).steps)
             .map(|step| step.text)
             .collect();
         assert_eq!(texts.len(), 10);
@@ -203,14 +225,37 @@ mod tests {
     fn only_the_last_head_of_a_session_is_written() {
         let head = Arc::new(samples::head("shop", "shop-1"));
         let changes = [Change::Head(SessionKey(1), Arc::clone(&head)), Change::Head(SessionKey(1), head)];
-        let plan = Plan::new(&changes, 9);
+        let plan = Plan::new(&changes, 9, &Maintained::default());
         assert_eq!(plan.steps.len(), 2, "the head and the revision: {plan:?}");
         assert!(plan.is_precious && !plan.is_atomic());
     }
 
     #[test]
+    fn of_maintenance_only_what_differs_is_written() {
+        let key = SessionKey(1);
+        let (mut kept, mut head) = (Maintained::default(), samples::head("shop", "shop-1"));
+        let page = PageUrl::parse("http://pages/down").unwrap();
+        let entry = MaintenanceEntry { page: Some(page), entered: Time(1) };
+        let plan = |kept: &Maintained, head: &Head| {
+            let plan = Plan::new(&[Change::Head(key, Arc::new(head.clone()))], 9, kept);
+            let rows = plan.steps.iter().filter(|step| step.text.contains(" maintenance "));
+            (rows.map(|step| step.values.len()).sum::<usize>(), plan)
+        };
+        (1..=1_000).for_each(|id| head.maintenance.enter(Target::Route(RouteId(id)), entry.clone()));
+        let (values, first) = plan(&kept, &head);
+        assert!(values >= 4_000, "{values}");
+        assert_eq!(plan(&kept, &head).0, values, "until it is committed");
+        first.maintained.into_iter().for_each(|(key, now)| kept.set(key, now));
+        assert_eq!(plan(&kept, &head).0, 0, "a head that changes in something else");
+        head.maintenance.enter(Target::Route(RouteId(1_001)), entry.clone());
+        assert_eq!(plan(&kept, &head).0, 4, "one row more");
+        head.maintenance.exit(Target::Route(RouteId(1)));
+        assert_eq!(plan(&kept, &head).0, 6, "and one less");
+    }
+
+    #[test]
     fn what_is_not_stored_needs_no_statement() {
-        let plan = Plan::new(&[Change::Unbind(SessionKey(1), Time(0))], 9);
+        let plan = Plan::new(&[Change::Unbind(SessionKey(1), Time(0))], 9, &Maintained::default());
         assert!(plan.steps.is_empty());
     }
 }

@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteArgumentsBuffer, SqliteTypeInfo};
 use sqlx::{Encode, Sqlite, Type};
 
 use super::heads::HEAD_COLUMNS;
-use super::rows;
+use super::{maintained, rows};
 
 /// A value to be bound.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +58,10 @@ impl<'q> Encode<'q, Sqlite> for Value {
 pub(super) enum Kind {
     /// Puts heads.
     PutSession,
+    /// Puts entries of maintenance.
+    PutMaintenance,
+    /// Takes entries of maintenance away.
+    DropMaintenance,
     /// Puts entries of active configurations.
     PutActive,
     /// Takes entries of active configurations away.
@@ -70,7 +74,7 @@ pub(super) enum Kind {
     UnstageSections,
     /// Drops all that sessions have staged, the sessions being gone.
     DropStaged,
-    /// Drops sessions, and their active configurations.
+    /// Drops sessions, their active configurations and their maintenance.
     End,
     /// Notes the registry's revision.
     Revision,
@@ -78,8 +82,10 @@ pub(super) enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    pub(super) const ALL: [Kind; 9] = [
+    pub(super) const ALL: [Kind; 11] = [
         Kind::PutSession,
+        Kind::PutMaintenance,
+        Kind::DropMaintenance,
         Kind::PutActive,
         Kind::DropActive,
         Kind::PutStaged,
@@ -94,6 +100,8 @@ impl Kind {
     pub(super) fn columns(self) -> usize {
         match self {
             Kind::PutSession => HEAD_COLUMNS.len(),
+            Kind::PutMaintenance => maintained::COLUMNS,
+            Kind::DropMaintenance => maintained::KEY_COLUMNS,
             Kind::PutActive | Kind::PutStaged => rows::COLUMNS,
             Kind::DropActive => rows::COLUMNS - 1,
             Kind::Unstage | Kind::DropStaged | Kind::End | Kind::Revision => 1,
@@ -105,7 +113,14 @@ impl Kind {
     pub(super) fn rows_max(self) -> usize {
         match self {
             Kind::PutSession => 64,
-            Kind::PutActive | Kind::DropActive | Kind::PutStaged | Kind::Unstage | Kind::DropStaged | Kind::End => 512,
+            Kind::PutMaintenance
+            | Kind::DropMaintenance
+            | Kind::PutActive
+            | Kind::DropActive
+            | Kind::PutStaged
+            | Kind::Unstage
+            | Kind::DropStaged
+            | Kind::End => 512,
             Kind::UnstageSections | Kind::Revision => 1,
         }
     }
@@ -115,13 +130,16 @@ impl Kind {
         match self {
             // The row of `UnstageSections` has the values of all its statements already.
             Kind::PutSession
+            | Kind::PutMaintenance
+            | Kind::DropMaintenance
             | Kind::PutActive
             | Kind::DropActive
             | Kind::PutStaged
             | Kind::UnstageSections
             | Kind::DropStaged
             | Kind::Revision => 1,
-            Kind::Unstage | Kind::End => 2,
+            Kind::Unstage => 2,
+            Kind::End => 3,
         }
     }
 
@@ -129,6 +147,8 @@ impl Kind {
     pub(super) fn is_atomic(self) -> bool {
         match self {
             Kind::PutSession
+            | Kind::PutMaintenance
+            | Kind::DropMaintenance
             | Kind::PutActive
             | Kind::DropActive
             | Kind::PutStaged
@@ -142,6 +162,15 @@ impl Kind {
     pub(super) fn text(self, rows: usize) -> String {
         match self {
             Kind::PutSession => put_session(rows),
+            Kind::PutMaintenance => format!(
+                "insert into maintenance (session, route, page, entered) values {} \
+                 on conflict do update set page = excluded.page, entered = excluded.entered",
+                tuples(maintained::COLUMNS, rows)
+            ),
+            Kind::DropMaintenance => {
+                let places = tuples(maintained::KEY_COLUMNS, rows);
+                format!("delete from maintenance where (session, route) in (values {places})")
+            }
             Kind::PutActive => put("active", rows),
             Kind::PutStaged => put("staged", rows),
             Kind::DropActive => {
@@ -155,7 +184,10 @@ impl Kind {
             Kind::DropStaged => format!("delete from staged where session in {}", list(rows)),
             Kind::End => {
                 let keys = list(rows);
-                format!("delete from active where session in {keys}; delete from session where key in {keys}")
+                format!(
+                    "delete from active where session in {keys}; delete from maintenance where session in {keys}; \
+                     delete from session where key in {keys}"
+                )
             }
             Kind::Revision => "update registry set revision = ?".into(),
         }

@@ -293,7 +293,9 @@ fn every_statement_prepares() {
 fn taking_entries_away_looks_them_up() {
     run(async {
         let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
-        for kind in [Kind::DropActive, Kind::Unstage, Kind::UnstageSections, Kind::DropStaged, Kind::End] {
+        for kind in
+            [Kind::DropMaintenance, Kind::DropActive, Kind::Unstage, Kind::UnstageSections, Kind::DropStaged, Kind::End]
+        {
             for text in kind.text(kind.rows_max().min(4)).split(';') {
                 let plan = sqlx::query(AssertSqlSafe(format!("explain query plan {text}")));
                 let rows = plan.fetch_all(store.connection.as_mut().unwrap()).await.unwrap();

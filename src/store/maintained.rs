@@ -1,0 +1,152 @@
+//! Sessions' maintenance as rows of `maintenance`, and back.
+//!
+//! Part of a session's head, but in a table of its own: there may be an entry for each route, and a head is written often. What is
+//! kept is remembered, in maps that share what did not change, so that only the difference is written. What must hold: what is
+//! remembered is what was committed.
+
+use std::collections::BTreeMap;
+
+use imbl::ordmap::DiffItem;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use crate::domain::{Maintenance, MaintenanceEntry, PageUrl, RouteId, SessionKey, Time};
+
+use super::heads::BadHead;
+use super::statements::Value;
+
+/// How many columns a row has: session, route, page, entered.
+pub(super) const COLUMNS: usize = 4;
+/// How many of them are its key.
+pub(super) const KEY_COLUMNS: usize = 2;
+
+/// The maintenance of each session that has any.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Maintained(BTreeMap<SessionKey, Maintenance>);
+
+/// What is to be written for a session.
+#[derive(Debug, Default)]
+pub(super) struct Difference {
+    pub(super) put: Vec<[Value; COLUMNS]>,
+    pub(super) dropped: Vec<[Value; KEY_COLUMNS]>,
+}
+
+impl Maintained {
+    /// What must be written so that `now` is kept of a session.
+    pub(super) fn difference(&self, key: SessionKey, now: &Maintenance) -> Difference {
+        let none = Maintenance::default();
+        let kept = self.0.get(&key).unwrap_or(&none);
+        let mut difference = Difference::default();
+        match (&kept.all, &now.all) {
+            (old, new) if old == new => {}
+            (_, Some(new)) => difference.put.push(row(key, ALL, Some(new))),
+            (_, None) => difference.dropped.push(place(key, ALL)),
+        }
+        for change in kept.routes.diff(&now.routes) {
+            match change {
+                DiffItem::Add(id, entry) | DiffItem::Update { new: (id, entry), .. } => {
+                    difference.put.push(row(key, id.0, entry.as_ref()));
+                }
+                DiffItem::Remove(id, _) => difference.dropped.push(place(key, id.0)),
+            }
+        }
+        difference
+    }
+
+    /// It is kept; `None` for a session that has ended.
+    pub(super) fn set(&mut self, key: SessionKey, now: Option<Maintenance>) {
+        match now.filter(|now| now.all.is_some() || !now.routes.is_empty()) {
+            Some(now) => self.0.insert(key, now),
+            None => self.0.remove(&key),
+        };
+    }
+
+    /// What is kept of a session.
+    pub(super) fn of(&self, key: SessionKey) -> Maintenance {
+        self.0.get(&key).cloned().unwrap_or_default()
+    }
+
+    /// The sessions that have any.
+    pub(super) fn keys(&self) -> impl Iterator<Item = SessionKey> {
+        self.0.keys().copied()
+    }
+
+    /// Takes up a row.
+    pub(super) fn take(&mut self, row: &SqliteRow) -> Result<(), BadHead> {
+        let key = SessionKey(row.try_get::<i64, _>("session")?.cast_unsigned());
+        let route = u32::try_from(row.try_get::<i64, _>("route")?)?;
+        let page = row.try_get::<Option<&str>, _>("page")?.map(PageUrl::parse).transpose()?;
+        let entered = row.try_get::<Option<i64>, _>("entered")?.map(|moment| Time(moment.cast_unsigned()));
+        let entry = entered.map(|entered| MaintenanceEntry { page, entered });
+        let maintenance = self.0.entry(key).or_default();
+        if route == ALL {
+            maintenance.all = Some(entry.ok_or("an entry for ALL must have been entered")?);
+        } else {
+            maintenance.routes.insert(RouteId(route), entry);
+        }
+        Ok(())
+    }
+}
+
+/// As a route: for all of them.
+const ALL: u32 = 0;
+
+fn place(key: SessionKey, route: u32) -> [Value; KEY_COLUMNS] {
+    [Value::Int(key.0.cast_signed()), Value::Int(route.into())]
+}
+
+fn row(key: SessionKey, route: u32, entry: Option<&MaintenanceEntry>) -> [Value; COLUMNS] {
+    let [session, route] = place(key, route);
+    let page = entry.and_then(|entry| entry.page.as_ref()).map_or(Value::Null, |page| Value::text(page.as_str()));
+    let entered = entry.map_or(Value::Null, |entry| Value::Int(entry.entered.0.cast_signed()));
+    [session, route, page, entered]
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::ConnectOptions as _;
+    use sqlx::migrate::Migrator;
+    use sqlx::sqlite::SqliteConnectOptions;
+
+    use super::super::open::MIGRATOR;
+    use super::super::{Sqlite, load};
+    use super::*;
+    use crate::domain::Change;
+    use crate::registry::Store as _;
+
+    const OLD: &str = r#"insert into session values
+        (1, 'a', 'shop', 'shop-1', 0, '{}', 0, 9, 0, null, null, null, '{}', '', null, null),
+        (2, 'b', 'shop', 'shop-2', 0, '{}', 0, 9, 0, null, null, null,
+            '{"ALL":{"page":"http://pages/down","entered":7},"r12":null,"r3":{"page":null,"entered":8}}', '', null, null)"#;
+
+    #[tokio::test]
+    async fn what_the_version_before_kept_in_a_column_is_carried_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("signalbox.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let mut old = options.connect().await.unwrap();
+        let before = Migrator::with_migrations(MIGRATOR.iter().take(2).cloned().collect());
+        before.run_direct(None, &mut old, false).await.unwrap();
+        sqlx::raw_sql(OLD).execute(&mut old).await.unwrap();
+        sqlx::Connection::close(old).await.unwrap();
+        let mut store = Sqlite::open(path.to_str().unwrap()).await.unwrap();
+        let changes = store.load().await.unwrap().changes;
+        let [Change::Head(_, first), Change::Head(_, second)] = &changes[..] else { panic!("{changes:?}") };
+        assert_eq!(first.maintenance, Maintenance::default());
+        let entry = |page: Option<&str>, entered| {
+            let page = page.map(|page| PageUrl::parse(page).unwrap());
+            Some(MaintenanceEntry { page, entered: Time(entered) })
+        };
+        let routes = [(RouteId(3), entry(None, 8)), (RouteId(12), None)].into_iter().collect();
+        assert_eq!(second.maintenance, Maintenance { all: entry(Some("http://pages/down"), 7), routes });
+    }
+
+    #[tokio::test]
+    async fn an_entry_of_no_session_is_named() {
+        let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
+        let connection = store.connection.as_mut().unwrap();
+        sqlx::raw_sql("insert into maintenance values (7, 0, null, 1)").execute(&mut *connection).await.unwrap();
+        let error = load::load(connection).await.unwrap_err();
+        assert_eq!(error.to_string(), "table maintenance, session 7: there is no such session");
+    }
+}
