@@ -1,6 +1,7 @@
 //! HAProxy, checking the same backends as often.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{fs, thread};
@@ -11,7 +12,8 @@ use crate::{Backends, address, cpu_time, row};
 pub(crate) fn measure(backends: &mut Backends, servers: u32, interval: u32, secs: u32) {
     let home = tempfile::tempdir().expect("a directory");
     let file = home.path().join("haproxy.cfg");
-    fs::write(&file, configuration(servers, interval, backends.port)).expect("written");
+    let socket = home.path().join("haproxy.sock");
+    fs::write(&file, configuration(&socket, servers, interval, backends.port)).expect("written");
     let mut command = Command::new("haproxy");
     command.args(["-q", "-db", "-f"]).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
     let Ok(mut process) = command.spawn() else { return println!("HAProxy: not installed, not measured") };
@@ -19,7 +21,7 @@ pub(crate) fn measure(backends: &mut Backends, servers: u32, interval: u32, secs
     thread::sleep(warmed_up);
     let id = process.id().to_string();
     if process.try_wait().expect("its state").is_some() {
-        return println!("HAProxy: it does not run here (it needs more open files than servers), not measured");
+        return println!("HAProxy: it does not run here, perhaps for want of open files; not measured");
     }
     let (checks, cpu) = (backends.answered(), cpu_time(&id));
     thread::sleep(Duration::from_secs(secs.into()));
@@ -28,13 +30,15 @@ pub(crate) fn measure(backends: &mut Backends, servers: u32, interval: u32, secs
     let _ = process.wait();
 }
 
-fn configuration(servers: u32, interval: u32, port: u16) -> String {
+fn configuration(socket: &Path, servers: u32, interval: u32, port: u16) -> String {
     let mut text = format!(
         "global\n maxconn 100\n nbthread 1\n\
          defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n timeout check 5s\n\
+         frontend nobody\n bind {socket}\n default_backend checked\n\
          backend checked\n option httpchk\n\
          \x20http-check send meth GET uri / ver HTTP/1.1 hdr host checked hdr connection close\n\
-         \x20http-check expect rstatus ^[23]\n default-server check inter {interval}s\n"
+         \x20http-check expect rstatus ^[23]\n default-server check inter {interval}s\n",
+        socket = socket.display()
     );
     for server in 1..=servers {
         let _ = writeln!(text, " server s{server} {}:{port}", address(server));
