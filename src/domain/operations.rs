@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 use super::{PageUrl, RouteId, Span, Target, Time};
 
@@ -90,6 +91,18 @@ impl Maintenance {
                 self.routes.remove(&id);
             }
         }
+    }
+
+    /// The routes whose own word is not what it was in `old`: their number, and the word unless there is none any more. Costs what
+    /// differs, where one was made of the other.
+    pub fn changed_since<'a>(
+        &'a self,
+        old: &'a Self,
+    ) -> impl Iterator<Item = (RouteId, Option<&'a Option<MaintenanceEntry>>)> {
+        old.routes.diff(&self.routes).map(|change| match change {
+            DiffItem::Add(id, entry) | DiffItem::Update { new: (id, entry), .. } => (*id, Some(entry)),
+            DiffItem::Remove(id, _) => (*id, None),
+        })
     }
 
     /// Forgets a route that is gone.

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use imbl::ordmap::DiffItem;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
@@ -42,12 +41,10 @@ impl Maintained {
             (_, Some(new)) => difference.put.push(row(key, ALL, Some(new))),
             (_, None) => difference.dropped.push(place(key, ALL)),
         }
-        for change in kept.routes.diff(&now.routes) {
-            match change {
-                DiffItem::Add(id, entry) | DiffItem::Update { new: (id, entry), .. } => {
-                    difference.put.push(row(key, id.0, entry.as_ref()));
-                }
-                DiffItem::Remove(id, _) => difference.dropped.push(place(key, id.0)),
+        for (RouteId(id), entry) in now.changed_since(kept) {
+            match entry {
+                Some(entry) => difference.put.push(row(key, id, entry.as_ref())),
+                None => difference.dropped.push(place(key, id)),
             }
         }
         difference
