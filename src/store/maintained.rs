@@ -74,10 +74,13 @@ impl Maintained {
         let route = u32::try_from(row.try_get::<i64, _>("route")?)?;
         let page = row.try_get::<Option<&str>, _>("page")?.map(PageUrl::parse).transpose()?;
         let entered = row.try_get::<Option<i64>, _>("entered")?.map(|moment| Time(moment.cast_unsigned()));
+        if page.is_some() && entered.is_none() {
+            return Err("a page without an entry".into());
+        }
         let entry = entered.map(|entered| MaintenanceEntry { page, entered });
         let maintenance = self.0.entry(key).or_default();
         if route == ALL {
-            maintenance.all = Some(entry.ok_or("an entry for ALL must have been entered")?);
+            maintenance.all = Some(entry.ok_or("ALL without an entry")?);
         } else {
             maintenance.routes.insert(RouteId(route), entry);
         }
@@ -101,49 +104,20 @@ fn row(key: SessionKey, route: u32, entry: Option<&MaintenanceEntry>) -> [Value;
 
 #[cfg(test)]
 mod tests {
-    use sqlx::ConnectOptions as _;
-    use sqlx::migrate::Migrator;
-    use sqlx::sqlite::SqliteConnectOptions;
-
-    use super::super::open::MIGRATOR;
     use super::super::{Sqlite, load};
-    use super::*;
-    use crate::domain::Change;
-    use crate::registry::Store as _;
-
-    const OLD: &str = r#"insert into session values
-        (1, 'a', 'shop', 'shop-1', 0, '{}', 0, 9, 0, null, null, null, '{}', '', null, null),
-        (2, 'b', 'shop', 'shop-2', 0, '{}', 0, 9, 0, null, null, null,
-            '{"ALL":{"page":"http://pages/down","entered":7},"r12":null,"r3":{"page":null,"entered":8}}', '', null, null)"#;
 
     #[tokio::test]
-    async fn what_the_version_before_kept_in_a_column_is_carried_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("signalbox.db");
-        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-        let mut old = options.connect().await.unwrap();
-        let before = Migrator::with_migrations(MIGRATOR.iter().take(2).cloned().collect());
-        before.run_direct(None, &mut old, false).await.unwrap();
-        sqlx::raw_sql(OLD).execute(&mut old).await.unwrap();
-        sqlx::Connection::close(old).await.unwrap();
-        let mut store = Sqlite::open(path.to_str().unwrap()).await.unwrap();
-        let changes = store.load().await.unwrap().changes;
-        let [Change::Head(_, first), Change::Head(_, second)] = &changes[..] else { panic!("{changes:?}") };
-        assert_eq!(first.maintenance, Maintenance::default());
-        let entry = |page: Option<&str>, entered| {
-            let page = page.map(|page| PageUrl::parse(page).unwrap());
-            Some(MaintenanceEntry { page, entered: Time(entered) })
-        };
-        let routes = [(RouteId(3), entry(None, 8)), (RouteId(12), None)].into_iter().collect();
-        assert_eq!(second.maintenance, Maintenance { all: entry(Some("http://pages/down"), 7), routes });
-    }
-
-    #[tokio::test]
-    async fn an_entry_of_no_session_is_named() {
-        let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
-        let connection = store.connection.as_mut().unwrap();
-        sqlx::raw_sql("insert into maintenance values (7, 0, null, 1)").execute(&mut *connection).await.unwrap();
-        let error = load::load(connection).await.unwrap_err();
-        assert_eq!(error.to_string(), "table maintenance, session 7: there is no such session");
+    async fn a_row_that_means_nothing_is_an_error_that_names_it() {
+        for (row, words) in [
+            ("(7, 0, null, 1)", "table maintenance, session 7: there is no such session"),
+            ("(7, 0, null, null)", "table maintenance, session 7, route 0: ALL without an entry"),
+            ("(7, 3, 'http://p/', null)", "table maintenance, session 7, route 3: a page without an entry"),
+        ] {
+            let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
+            let connection = store.connection.as_mut().unwrap();
+            let insert = format!("insert into maintenance values {row}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(insert)).execute(&mut *connection).await.unwrap();
+            assert_eq!(load::load(connection).await.unwrap_err().to_string(), words);
+        }
     }
 }

@@ -11,7 +11,9 @@ use tempfile::TempDir;
 use super::samples;
 use super::statements::Kind;
 use super::*;
-use crate::domain::{Catalog, Edit, Head, RouteId, Section, Sections, SessionKey, Time};
+use crate::domain::{
+    Catalog, Edit, Head, Maintenance, MaintenanceEntry, PageUrl, RouteId, Section, Sections, SessionKey, Target, Time,
+};
 
 fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
@@ -54,7 +56,8 @@ fn applied(edits: impl Into<Arc<[Edit]>>) -> Change {
 }
 
 async fn loaded(store: &mut Sqlite) -> Catalog {
-    let loaded = store.load().await.unwrap();
+    // Past the store, which is not to take anything up by this.
+    let (loaded, _) = super::load::load(store.connected().await.unwrap()).await.unwrap();
     let mut catalog = Catalog::default();
     for change in &loaded.changes {
         catalog.absorb(change);
@@ -176,6 +179,111 @@ fn a_route_id_is_not_given_out_again_after_all_of_it_is_gone() {
         let catalog = loaded(&mut store).await;
         let session = catalog.by_key(KEY).unwrap();
         assert_eq!((session.head.next_route, session.staged.is_none()), (4, true));
+    });
+}
+
+type Redress<'a> = &'a dyn Fn(&mut Maintenance);
+
+/// The session's head with a maintenance that was changed like this.
+fn maintained(maintenance: &mut Maintenance, change: impl FnOnce(&mut Maintenance)) -> Change {
+    change(maintenance);
+    Change::Head(KEY, Arc::new(Head { maintenance: maintenance.clone(), ..samples::head("shop", "shop-1") }))
+}
+
+fn entry(at: u64) -> MaintenanceEntry {
+    MaintenanceEntry { page: Some(PageUrl::parse("http://p:8000/sorry").unwrap()), entered: Time(at) }
+}
+
+/// Rows that were ever written or taken away on this connection.
+async fn rows_changed(store: &mut Sqlite) -> i64 {
+    number(store, "select total_changes()").await
+}
+
+#[test]
+fn a_head_writes_of_its_maintenance_what_changed() {
+    run(async {
+        let (_directory, path) = file();
+        let mut store = open(&path).await;
+        let mut maintenance = Maintenance::default();
+        let (head_and_revision, routes) = (2, (1..=1_000).map(RouteId).map(Target::Route));
+        let all = maintained(&mut maintenance, |all| routes.for_each(|route| all.enter(route, entry(1))));
+        store.commit(&[all], 1).await.unwrap();
+        store.close().await;
+        let mut store = open(&path).await;
+        store.load().await.unwrap();
+        let [first, new] = [1, 1_001].map(RouteId).map(Target::Route);
+        let deeds: [(i64, Redress<'_>); 6] = [
+            (0, &|_| ()),
+            (1, &|all| all.enter(new, entry(2))),
+            (1, &|all| all.enter(new, entry(3))),
+            (1, &|all| all.exit(first)),
+            (0, &|_| ()),
+            (1_001, &|all| all.enter(Target::All, entry(4))),
+        ];
+        for (rows, deed) in deeds {
+            let before = rows_changed(&mut store).await;
+            let head = maintained(&mut maintenance, deed);
+            store.commit(&[head], 1).await.unwrap();
+            assert_eq!(rows_changed(&mut store).await - before, rows + head_and_revision);
+            assert_eq!(loaded(&mut store).await.by_key(KEY).unwrap().head.maintenance, maintenance);
+        }
+    });
+}
+
+#[test]
+fn maintenance_whose_commit_failed_is_written_by_the_next() {
+    run(async {
+        let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
+        let mut maintenance = Maintenance::default();
+        let [one, two] = [1, 2].map(RouteId).map(Target::Route);
+        store.commit(&[maintained(&mut maintenance, |all| all.enter(one, entry(1)))], 1).await.unwrap();
+        let second = maintained(&mut maintenance, |all| {
+            all.exit(one);
+            all.enter(two, entry(2));
+        });
+        // A second session with the id of the first.
+        let clash = Change::Head(SessionKey(2), Arc::new(samples::head("shop", "shop-1")));
+        store.commit(&[second.clone(), clash.clone()], 2).await.unwrap_err();
+        store.commit(&[Change::End(KEY), clash.clone(), opened()], 2).await.unwrap_err();
+        store.commit(&[second], 2).await.unwrap();
+        assert_eq!(loaded(&mut store).await.by_key(KEY).unwrap().head.maintenance, maintenance);
+        store.commit(&[Change::End(KEY), clash], 3).await.unwrap();
+        assert_eq!(number(&mut store, "select count(*) from maintenance").await, 0);
+    });
+}
+
+#[test]
+fn a_file_of_the_version_before_keeps_its_maintenance() {
+    run(async {
+        let (_directory, path) = file();
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let mut old = options.connect().await.unwrap();
+        super::open::MIGRATOR.run_to(2, &mut old).await.unwrap();
+        let text = r#"
+            insert into session
+            select column1, column2, 'shop', column2, 7, '{}', 5, 3, 1, 6, null, null, column3, 'drain_completed', null, 'team'
+            from (values
+                (1, 'shop-1', '{}'),
+                (2, 'shop-2', '{"ALL":{"page":null,"entered":1},"r12":null}'),
+                (3, 'shop-3', '{"r1":{"page":"http://p:8000/it''s?a=1","entered":1795323231906},
+                                "r4294967295":{"page":null,"entered":2}}'))"#;
+        sqlx::raw_sql(text).execute(&mut old).await.unwrap();
+        old.close().await.unwrap();
+        let mut store = open(&path).await;
+        let catalog = loaded(&mut store).await;
+        let found = |key| catalog.by_key(SessionKey(key)).unwrap().head.maintenance.clone();
+        let plain = |at| MaintenanceEntry { page: None, entered: Time(at) };
+        let page = Some(PageUrl::parse("http://p:8000/it's?a=1").unwrap());
+        let first = MaintenanceEntry { page, entered: Time(1_795_323_231_906) };
+        assert_eq!(found(1), Maintenance::default());
+        let all = Maintenance { all: Some(plain(1)), routes: [(RouteId(12), None)].into_iter().collect() };
+        assert_eq!(found(2), all);
+        let routes = [(RouteId(1), Some(first)), (RouteId(u32::MAX), Some(plain(2)))];
+        assert_eq!(found(3), Maintenance { all: None, routes: routes.into_iter().collect() });
+        let head = &catalog.by_key(SessionKey(3)).unwrap().head;
+        assert_eq!((head.id.reveal(), head.next_route, head.last_apply), ("shop-3", 3, Some(Time(6))));
+        assert_eq!(head.topics.names().collect::<Vec<_>>(), ["drain_completed"]);
+        assert_eq!(head.token.as_ref().unwrap().as_str(), "team");
     });
 }
 
