@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use signalbox::domain::{
-    BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, PathPrefix, Route, RouteId, Sections, ServiceName,
-    SessionKey, Time,
+    BackendUrl, BreakerState, Catalog, Change, Edit, Head, Host, InstanceName, PathPrefix, Route, RouteId, Sections,
+    ServiceName, SessionKey, Time,
 };
 use signalbox::registry::Traffic;
 use signalbox::registry::explain::{Explain, Outcome, explain};
+use signalbox::registry::views::BreakerNumbers;
 use signalbox::traffic::{Defaults, Table};
 
 struct Quiet;
@@ -98,4 +99,20 @@ fn what_shadows_a_route_is_said() {
     for (host, path) in [("a b", "/"), ("*", "/"), ("a.example:x", "/"), ("a.example", "x"), ("a.example", "/ü")] {
         assert!(explain(&catalog, &ask(host, path), &Quiet, Time(0)).is_err(), "{host} {path}");
     }
+}
+
+/// Every circuit breaker is open until 10.
+struct Open;
+
+impl Traffic for Open {
+    fn breaker(&self, _: SessionKey, _: RouteId) -> BreakerNumbers {
+        BreakerNumbers { state: BreakerState::Open, next_attempt: Some(Time(10)), ..BreakerNumbers::default() }
+    }
+}
+
+#[test]
+fn a_breaker_that_is_open_keeps_requests_out_until_its_timeout_is_over() {
+    let catalog = catalog(&[("a.example", "/", 0)]);
+    let outcome = |now| explain(&catalog, &ask("a.example", "/"), &Open, Time(now)).unwrap().outcome;
+    assert_eq!([9, 10].map(outcome), [Outcome::Unavailable, Outcome::Forwarded]);
 }
