@@ -1,91 +1,174 @@
 //! A bounded memory of when each client's budget is full again.
 //!
-//! An extendible hash table: pages of 16 entries, found through a directory that doubles when a page that has its own place
-//! in it overflows. It grows with the clients that owe something, page by page; whose budget is full again is forgotten
-//! where somebody else needs the place. What it is not: a judge, it only keeps what [`super::Limiter`] computes. What must
-//! hold: at most `PAGES_MAX` pages, a step touches one page and splits a few at most.
+//! A hash table of small pages, and a client's place is on one of them, found from its key alone: however many clients come, a
+//! decision takes one way to memory, which is most of what it costs then. The table doubles when a page overflows; whose budget is
+//! full again is forgotten where somebody else needs the place. What it is not: a judge, it only keeps what [`super::Limiter`]
+//! computes. What must hold: at most `1 << BITS_MAX` pages; a step touches one page, but where the table doubles.
 //!
 //! Where there is no room, the client nearest to a full budget makes way, and never one that has none left: whoever floods
 //! the ledger with addresses must not set himself free. Where all have none left, whoever comes anew is a guest: each page keeps one
 //! place for the last of them. So no newcomer is refused for want of room, and one that asks again and again is held to the limit
 //! until another newcomer comes to the same page; nobody outside knows which clients share a page.
 
-/// Clients and the moments, in nanoseconds, when they owe nothing any more.
+/// The longest that a client may owe something, in ticks of whatever clock the caller has.
+pub(super) const DEBT_MAX: u64 = 1 << DEBT_BITS;
+/// How many bits such a debt has.
+pub(super) const DEBT_BITS: u32 = 29;
+
+/// A clock that goes back by more was set back. By less: a caller was late.
+const LATE_MAX: u64 = 16 * DEBT_MAX;
+
+/// Clients and the moments, in ticks, when they owe nothing any more.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// Which page holds the keys that begin with the `depth` bits of a place: `1 << depth` of them, or none before the first entry.
-    directory: Vec<u16>,
-    depth: u32,
+    /// `1 << bits` of them, or none before the first entry. A client's tag begins with the number of its page.
     pages: Vec<Page>,
-    /// Of each page, how many first bits its keys have in common.
-    depths: Vec<u8>,
+    bits: u32,
+    /// The last moment that anybody has called.
+    latest: u64,
 }
 
-const ENTRIES: usize = 16;
+const ENTRIES: usize = 12;
 /// The place of a page's guest, behind all others.
 const GUEST: usize = ENTRIES - 1;
-const PLACE_BITS: u64 = ENTRIES as u64 - 1;
-const PAGES_MAX: usize = 8 * 1024;
-/// With keys as good as random a page this deep overflows only when the ledger as a whole is full.
-const DEPTH_MAX: u32 = 18;
+const BITS_MAX: u32 = 14;
+/// What tells places apart in a number.
+const PLACE: i32 = 15;
 
-/// A place is free when its moment is over: 0 was over before the first. Four lines of memory, and none of them another page's.
-#[derive(Clone, Debug)]
-#[repr(align(64))]
+/// Two lines of memory, and none of them another page's. A place is free when its moment is over.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(128))]
 struct Page {
-    keys: [u64; ENTRIES],
-    until: [u64; ENTRIES],
+    /// Counted from `since`.
+    until: [i32; ENTRIES],
+    tags: [u32; ENTRIES],
+    tails: [u16; ENTRIES],
+    since: u64,
+}
+
+/// What a client is known by. With a million clients in 16 ledgers, one newcomer in some thousands of millions is taken for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tag {
+    first: u32,
+    tail: u16,
+}
+
+impl Tag {
+    #[expect(clippy::cast_possible_truncation, reason = "48 bits are enough, and the last ones have chosen the ledger")]
+    const fn of(key: u64) -> Self {
+        Self { first: (key >> 32) as u32, tail: (key >> 16) as u16 }
+    }
+
+    fn page(self, bits: u32) -> usize {
+        self.first.checked_shr(u32::BITS - bits).unwrap_or(0) as usize
+    }
 }
 
 impl Page {
-    const EMPTY: Self = Self { keys: [0; ENTRIES], until: [0; ENTRIES] };
-
-    /// Where the key stands, or else what ends first: a free place if there is one.
-    fn place(&self, key: u64) -> Place {
-        if let Some(at) = self.keys.iter().position(|known| *known == key) {
-            return Place::Own(at, self.until.get(at).copied().unwrap_or(0));
-        }
-        let others = self.until.get(..GUEST).unwrap_or_default();
-        // A place is told by the last bits of its moment, some nanoseconds: one pass, at the end of which nothing is left to guess.
-        let first = others.iter().zip(0..).fold(u64::MAX, |first, (until, at)| first.min((until & !PLACE_BITS) | at));
-        let at = usize::try_from(first & PLACE_BITS).unwrap_or(0);
-        Place::Other(at, others.get(at).copied().unwrap_or(0))
+    /// All places are free. Counts moments until [`Page::needs_recount`].
+    const fn empty(now: u64) -> Self {
+        Self { until: [0; ENTRIES], tags: [0; ENTRIES], tails: [0; ENTRIES], since: now.saturating_sub(DEBT_MAX) }
     }
 
-    fn set(&mut self, at: usize, key: u64, until: u64) {
-        if let (Some(own), Some(end)) = (self.keys.get_mut(at), self.until.get_mut(at)) {
-            (*own, *end) = (key, until);
+    fn find(&self, tag: Tag) -> Option<usize> {
+        // All are compared before any is looked at: where a search ends cannot be guessed, and a wrong guess waits for memory.
+        let alike = |at: usize, first: u32| u32::from(first == tag.first) << at;
+        let mut left = self.tags.iter().enumerate().fold(0, |found, (at, first)| found | alike(at, *first));
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            if self.tails.get(at) == Some(&tag.tail) {
+                return Some(at);
+            }
+            left &= left - 1;
         }
+        None
+    }
+
+    /// The place whose moment comes first, or one of those that come first within some ticks. Never the guest's.
+    fn first_to_end(&self) -> usize {
+        let others = self.until.get(..GUEST).unwrap_or_default();
+        let first = others.iter().zip(0..).fold(i32::MAX, |first, (until, at)| first.min((until & !PLACE) | at));
+        usize::try_from(first & PLACE).unwrap_or(0)
+    }
+
+    fn until(&self, at: usize) -> u64 {
+        self.until.get(at).map_or(0, |until| self.since.saturating_add_signed((*until).into()))
+    }
+
+    fn set(&mut self, at: usize, tag: Tag, moment: u64) {
+        let places = (self.until.get_mut(at), self.tags.get_mut(at), self.tails.get_mut(at));
+        if let (Some(until), Some(first), Some(tail)) = places {
+            (*until, *first, *tail) = (counted(moment, self.since), tag.first, tag.tail);
+        }
+    }
+
+    /// Moments up to `now + DEBT_MAX` can no more be counted, or the clock was set back.
+    const fn needs_recount(&self, now: u64) -> bool {
+        now.wrapping_sub(self.since) > 2 * DEBT_MAX
+    }
+
+    #[cold]
+    fn recount(&mut self, now: u64) {
+        let (old, since) = (self.since, now.saturating_sub(DEBT_MAX));
+        self.until = self.until.map(|until| {
+            let moment = old.saturating_add_signed(until.into());
+            // Nobody owes more than that. Who seems to, was seen before the clock was set back.
+            let moment = moment.min(now.saturating_add(DEBT_MAX));
+            if moment <= now { 0 } else { counted(moment, since) }
+        });
+        self.since = since;
+    }
+
+    /// What becomes of it when one bit more tells pages apart. Each entry keeps its place, so neither part can overflow.
+    fn parts(&self, bits: u32) -> [Self; 2] {
+        let empty = Self { since: self.since, ..Self::empty(0) };
+        let [mut low, mut high] = [empty; 2];
+        for (at, (first, tail)) in self.tags.iter().zip(&self.tails).enumerate() {
+            let tag = Tag { first: *first, tail: *tail };
+            let part = if tag.page(bits).is_multiple_of(2) { &mut low } else { &mut high };
+            part.set(at, tag, self.until(at));
+        }
+        [low, high]
     }
 }
 
-/// Which, and until when it owes.
-enum Place {
-    Own(usize, u64),
-    Other(usize, u64),
+fn counted(moment: u64, since: u64) -> i32 {
+    i32::try_from(moment.saturating_sub(since)).unwrap_or(i32::MAX)
 }
 
 impl Ledger {
-    /// Lets `step` see until when the client with this key owes something (not later than `now`: nothing), and keeps what
-    /// it makes of it; `None` leaves everything as it is. `exhausted` is the moment from which on a debt is a whole budget.
+    /// Lets `step` see what time it is and until when the client with this key owes something (not later than now: nothing), and
+    /// keeps what it makes of it, at most `now + DEBT_MAX`; `None` leaves everything as it is. Who owes more than `budget` has
+    /// nothing left. All of them in ticks.
     ///
-    /// `key` must be as good as random in every bit.
-    pub(super) fn update(&mut self, key: u64, now: u64, exhausted: u64, step: impl FnOnce(u64) -> Option<u64>) {
-        // 0 stands in places that are free.
-        let key = key.max(1);
+    /// `key` must be as good as random in its first 48 bits. A caller that comes late is served as if it came with the last one.
+    pub(super) fn update(&mut self, key: u64, now: u64, budget: u64, step: impl FnOnce(u64, u64) -> Option<u64>) {
+        let tag = Tag::of(key);
+        let set_back = self.latest > now.saturating_add(LATE_MAX);
+        let now = if set_back { now } else { now.max(self.latest) };
+        self.latest = now;
+        if self.pages.is_empty() {
+            self.pages = vec![Page::empty(now)];
+        }
         loop {
-            let index = self.page_of(key);
-            let Some(page) = self.pages.get(index) else { return };
-            let (at, owes) = match page.place(key) {
-                Place::Own(at, owes) => (at, owes),
-                Place::Other(at, ends) if ends <= now => (at, now),
-                Place::Other(..) if self.split(index, key) => continue,
-                // No room anywhere. Who has no budget left stays; the newcomer is a guest then.
-                Place::Other(at, ends) => (if ends <= exhausted { at } else { GUEST }, now),
+            let Some(page) = self.pages.get_mut(tag.page(self.bits)) else { return };
+            if page.needs_recount(now) {
+                page.recount(now);
+            }
+            let (at, owes) = if let Some(at) = page.find(tag) {
+                (at, page.until(at))
+            } else {
+                let at = page.first_to_end();
+                let ends = page.until(at);
+                if ends > now && self.bits < BITS_MAX {
+                    self.grow();
+                    continue;
+                }
+                // Who has no budget left stays; the newcomer is a guest then.
+                (if ends <= now.saturating_add(budget) { at } else { GUEST }, now)
             };
-            let Some(page) = self.pages.get_mut(index) else { return };
-            if let Some(until) = step(owes) {
-                page.set(at, key, until);
+            if let Some(until) = step(now, owes) {
+                page.set(at, tag, until);
             }
             return;
         }
@@ -93,67 +176,16 @@ impl Ledger {
 
     /// How much memory it has taken, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let pages = self.pages.capacity() * size_of::<Page>() + self.depths.capacity();
-        self.directory.capacity() * size_of::<u16>() + pages
+        self.pages.capacity() * size_of::<Page>()
     }
 
-    fn page_of(&mut self, key: u64) -> usize {
-        if self.directory.is_empty() {
-            self.directory = vec![0];
-            self.pages = Vec::with_capacity(1);
-            self.pages.push(Page::EMPTY);
-            self.depths = vec![0];
-        }
-        self.directory.get(first_bits(key, self.depth)).map_or(0, |page| *page as usize)
+    #[cold]
+    fn grow(&mut self) {
+        self.bits += 1;
+        let mut pages = Vec::with_capacity(self.pages.len() * 2);
+        pages.extend(self.pages.iter().flat_map(|page| page.parts(self.bits)));
+        self.pages = pages;
     }
-
-    /// Parts the page that `key` belongs to by the next bit of its keys. `false` if there may be no more pages.
-    fn split(&mut self, index: usize, key: u64) -> bool {
-        if self.pages.len() >= PAGES_MAX {
-            return false;
-        }
-        let (Some(old), Some(shared)) = (self.pages.get(index), self.depths.get_mut(index)) else { return false };
-        let depth = u32::from(*shared) + 1;
-        let Ok(fresh) = u16::try_from(self.pages.len()) else { return false };
-        if depth > DEPTH_MAX {
-            return false;
-        }
-        *shared += 1;
-        let mut parts = [Page::EMPTY, Page::EMPTY];
-        let entries = old.keys.iter().zip(&old.until).enumerate();
-        for (at, (key, until)) in entries {
-            // Each entry keeps its place, so neither part can overflow.
-            let [low, high] = &mut parts;
-            let part = if first_bits(*key, depth) & 1 == 0 { low } else { high };
-            part.set(at, *key, *until);
-        }
-        let [low, high] = parts;
-        if let Some(page) = self.pages.get_mut(index) {
-            *page = low;
-        }
-        self.pages.push(high);
-        self.depths.push(u8::try_from(depth).unwrap_or(u8::MAX));
-        self.point(first_bits(key, depth) | 1, depth, fresh);
-        true
-    }
-
-    /// Lets all of the directory that begins with the `depth` bits `prefix` show `page`.
-    fn point(&mut self, prefix: usize, depth: u32, page: u16) {
-        while self.depth < depth {
-            self.directory = self.directory.iter().flat_map(|page| [*page, *page]).collect();
-            self.depth += 1;
-        }
-        let below = self.depth - depth;
-        let places = (prefix << below)..((prefix + 1) << below);
-        if let Some(places) = self.directory.get_mut(places) {
-            places.fill(page);
-        }
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "at most DEPTH_MAX bits are left")]
-fn first_bits(key: u64, count: u32) -> usize {
-    key.checked_shr(u64::BITS - count).unwrap_or(0) as usize
 }
 
 #[cfg(test)]
@@ -167,27 +199,33 @@ mod tests {
 
     fn owes(ledger: &mut Ledger, key: u64, now: u64) -> u64 {
         let mut seen = now;
-        ledger.update(key, now, u64::MAX, |owes| {
+        ledger.update(key, now, u64::MAX, |_, owes| {
             seen = owes;
             None
         });
         seen.max(now)
     }
 
+    /// Keys that share a page for good.
+    const fn neighbour(number: u64) -> u64 {
+        number << 16
+    }
+
     proptest! {
         #[test]
-        fn it_keeps_what_a_map_keeps(steps in prop::collection::vec((0..3_000_u64, 1..500_u64), 1..3_000)) {
-            let (mut ledger, mut map) = (Ledger::default(), HashMap::new());
-            for (now, (client, lasts)) in steps.into_iter().enumerate() {
-                let (now, key) = (now as u64, mix(client));
-                ledger.update(key, now, u64::MAX, |owes| Some(owes.max(now) + lasts));
-                let until = map.entry(key).or_insert(0_u64);
-                *until = (*until).max(now) + lasts;
-                prop_assert_eq!(owes(&mut ledger, key, now), *until);
+        fn it_keeps_what_a_map_keeps(steps in prop::collection::vec((0..3_000_u64, 1..500_u64), 1..3_000), pace in 0..29_u32) {
+            let (mut ledger, mut map, mut now) = (Ledger::default(), HashMap::new(), 5);
+            for (client, lasts) in steps {
+                // Every few steps a page lies idle for so long that it must be counted anew.
+                now += lasts << pace;
+                let step = |owes: u64| (owes.max(now) + (lasts << pace)).min(now + DEBT_MAX);
+                ledger.update(mix(client), now, u64::MAX, |_, owes| Some(step(owes)));
+                let until = map.entry(mix(client)).or_insert(0_u64);
+                *until = step(*until);
+                prop_assert_eq!(owes(&mut ledger, mix(client), now), *until);
             }
             for (key, until) in map {
-                prop_assert_eq!(owes(&mut ledger, key, 0), if owes(&mut ledger, key, 0) == 0 { 0 } else { until });
-                prop_assert!(until <= 3_000 || owes(&mut ledger, key, 3_000) == until);
+                prop_assert_eq!(owes(&mut ledger, key, now), until.max(now));
             }
         }
     }
@@ -195,52 +233,79 @@ mod tests {
     #[test]
     fn keys_alike_in_their_first_bits_do_not_grow_it_without_end() {
         let mut ledger = Ledger::default();
-        for key in 0..1_000 {
-            ledger.update(key, 1, u64::MAX, |_| Some(10 + key));
+        for number in 0..1_000 {
+            ledger.update(neighbour(number), 1, u64::MAX, |_, _| Some(10 + number));
         }
-        assert!(ledger.bytes() < 2 << 20, "{}", ledger.bytes());
+        assert_eq!(ledger.bytes(), size_of::<Page>() << BITS_MAX);
     }
 
-    /// Keys alike in so many bits that they share a page for good, and all of its places but the guest's.
+    #[test]
+    fn who_comes_late_comes_with_the_last() {
+        let (mut ledger, now) = (Ledger::default(), 40 * DEBT_MAX);
+        ledger.update(mix(1), now, u64::MAX, |_, _| Some(now + 100));
+        ledger.update(mix(2), now - 3 * DEBT_MAX, u64::MAX, |moment, owes| {
+            assert_eq!((moment, owes), (now, now));
+            Some(now + 7)
+        });
+        assert_eq!((owes(&mut ledger, mix(1), now), owes(&mut ledger, mix(2), now)), (now + 100, now + 7));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_leaves_nobody_with_more_than_the_longest_debt() {
+        let (mut ledger, now) = (Ledger::default(), 40 * DEBT_MAX);
+        ledger.update(mix(1), now, u64::MAX, |_, _| Some(now + DEBT_MAX));
+        let earlier = now - LATE_MAX - 1;
+        assert_eq!(owes(&mut ledger, mix(1), earlier), earlier + DEBT_MAX);
+        assert_eq!(owes(&mut ledger, mix(2), earlier), earlier);
+        ledger.update(mix(2), earlier, u64::MAX, |_, _| Some(earlier + 7));
+        assert_eq!(owes(&mut ledger, mix(2), earlier), earlier + 7);
+    }
+
+    /// All places of a page but the guest's are taken.
     fn full_page(until: impl Fn(u64) -> u64) -> Ledger {
         let mut ledger = Ledger::default();
-        for key in 1..=GUEST as u64 {
-            ledger.update(key, 1, 100, |_| Some(until(key)));
+        for number in 1..=GUEST as u64 {
+            ledger.update(neighbour(number), 1, 99, |_, _| Some(until(number)));
         }
         ledger
     }
 
+    /// What neighbours owe.
+    fn owe<const N: usize>(ledger: &mut Ledger, neighbours: [u64; N], now: u64) -> [u64; N] {
+        neighbours.map(|number| owes(ledger, neighbour(number), now))
+    }
+
     #[test]
     fn who_owes_least_makes_way_and_who_owes_all_never() {
-        let mut ledger = full_page(|key| if key == 3 { 50 } else { 200 });
-        ledger.update(100, 1, 100, |_| Some(90));
-        assert_eq!((owes(&mut ledger, 3, 1), owes(&mut ledger, 100, 1)), (1, 90));
-        ledger.update(101, 1, 100, |_| Some(300));
-        assert_eq!((owes(&mut ledger, 100, 1), owes(&mut ledger, 101, 1)), (1, 300));
-        ledger.update(102, 1, 100, |_| Some(300));
-        assert!((1..16).filter(|key| *key != 3).all(|key| owes(&mut ledger, key, 1) == 200));
-        assert_eq!((owes(&mut ledger, 101, 1), owes(&mut ledger, 102, 1)), (300, 300));
+        let mut ledger = full_page(|number| if number == 3 { 50 } else { 200 });
+        ledger.update(neighbour(100), 1, 99, |_, _| Some(90));
+        assert_eq!(owe(&mut ledger, [3, 100], 1), [1, 90]);
+        ledger.update(neighbour(101), 1, 99, |_, _| Some(300));
+        assert_eq!(owe(&mut ledger, [100, 101], 1), [1, 300]);
+        ledger.update(neighbour(102), 1, 99, |_, _| Some(300));
+        assert_eq!(owe(&mut ledger, [1, 2, 4, 5, 10, 11], 1), [200; 6]);
+        assert_eq!(owe(&mut ledger, [101, 102], 1), [300; 2]);
     }
 
     #[test]
     fn where_all_owe_all_the_last_to_come_is_a_guest() {
         let mut ledger = full_page(|_| 200);
-        for key in 100..110 {
-            assert_eq!(owes(&mut ledger, key, 1), 1, "nobody is known for another's debt");
-            ledger.update(key, 1, 100, |_| Some(150));
-            ledger.update(key, 1, 100, |owes| Some(owes + 150));
-            assert_eq!(owes(&mut ledger, key, 1), 300, "a guest that comes again is known");
+        for number in 100..110 {
+            assert_eq!(owe(&mut ledger, [number], 1), [1], "nobody is known for another's debt");
+            ledger.update(neighbour(number), 1, 99, |_, _| Some(150));
+            ledger.update(neighbour(number), 1, 99, |_, owes| Some(owes + 150));
+            assert_eq!(owe(&mut ledger, [number], 1), [300], "a guest that comes again is known");
         }
-        assert!((1..16).all(|key| owes(&mut ledger, key, 1) == 200));
-        ledger.update(110, 250, 350, |_| Some(260));
-        assert_eq!((owes(&mut ledger, 109, 250), owes(&mut ledger, 110, 250)), (300, 260), "there is room again");
+        assert!((1..=GUEST as u64).all(|number| owe(&mut ledger, [number], 1) == [200]));
+        ledger.update(neighbour(110), 250, 100, |_, _| Some(260));
+        assert_eq!(owe(&mut ledger, [109, 110], 250), [300, 260], "there is room again");
     }
 
     #[test]
     fn who_owes_nothing_any_more_needs_no_room() {
         let mut ledger = Ledger::default();
-        for key in 0..200_000 {
-            ledger.update(mix(key), key * 10, u64::MAX, |owes| Some(owes + 100));
+        for number in 0..200_000 {
+            ledger.update(mix(number), number * 10, u64::MAX, |_, owes| Some(owes + 100));
         }
         assert!(ledger.bytes() < 8 * 1024, "{}", ledger.bytes());
     }
