@@ -2,8 +2,10 @@
 //!
 //! So many routes, each with a backend of its own (addresses of 127/8, served by another process), checked as in the server.
 //! After the first round the checker's CPU time is read over the given time; the backends' is not part of it. Where HAProxy is
-//! installed, it checks the same backends before and after, in the same way: machines drift, and only ratios of one run count.
+//! installed, it checks the same backends before and after, in the same way: machines drift, and only ratios of one run count. So do
+//! bare system calls, the floor that the kernel sets.
 
+mod bare;
 mod haproxy;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -34,7 +36,9 @@ fn main() {
 fn measure(routes: u32, interval: u32, secs: u32) {
     let mut backends = Backends::start();
     haproxy::measure(&mut backends, routes, interval, secs);
+    bare::measure(&mut backends, routes, interval, secs);
     signalbox(&mut backends, routes, interval, secs);
+    bare::measure(&mut backends, routes, interval, secs);
     haproxy::measure(&mut backends, routes, interval, secs);
 }
 

@@ -4,18 +4,20 @@
 //! ends within its timeout, reads a bounded head over a connection of its own, follows no redirect, and connects to nothing
 //! that is denied.
 
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use httparse::ParserConfig;
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::dial::{connect, left};
-use super::knock::{Knock, MOMENT};
+use super::knock::{Knock, MOMENT, Sockets};
 use super::resolve::{Lately, look_up};
 use super::tls::Tls;
 use crate::domain::Scheme;
@@ -45,13 +47,13 @@ pub(super) struct Asking {
 
 /// Begins a check by knocking. `None` where it cannot be begun that way: by TLS, in a hurry, of a backend that has to be looked
 /// up first or does not take connections.
-pub(super) fn knock(inquiry: &Inquiry, asking: &Asking) -> Option<Knock> {
+pub(super) fn knock(inquiry: &Inquiry, asking: &Asking, sockets: &mut Sockets) -> Option<Knock> {
     let backend = &inquiry.backend;
     if backend.scheme() != Scheme::Http || inquiry.timeout.std() < MOMENT * 16 {
         return None;
     }
     let address = asking.names.address(backend, &asking.deny)?;
-    Knock::at(SocketAddr::new(address, backend.port()), request(inquiry)).ok()
+    sockets.knock(SocketAddr::new(address, backend.port()), request(inquiry)).ok()
 }
 
 /// What there is a moment after knocking.
@@ -67,29 +69,37 @@ pub(super) enum Found {
 }
 
 /// Looks what has become of a knock.
-pub(super) fn look(inquiry: &Inquiry, mut knock: Knock) -> Found {
-    if knock.is_sent() {
-        return read(inquiry, knock).unwrap_or_else(|failed| Found::Outcome(Err(failed.to_owned())));
+pub(super) fn look(inquiry: &Inquiry, mut knock: Knock, sockets: &mut Sockets) -> Found {
+    if !knock.is_sent() {
+        return match knock.send() {
+            Ok(()) if knock.is_sent() => Found::Sent(knock),
+            _ => Found::Nobody,
+        };
     }
-    match knock.send() {
-        Ok(()) if knock.is_sent() => Found::Sent(knock),
-        _ => Found::Nobody,
+    let mut room = [0; READ_BYTES_MAX];
+    match read(&knock, &mut room) {
+        Ok((Some(answer), _)) => {
+            sockets.end(knock);
+            Found::Outcome(judge(inquiry, answer))
+        }
+        Ok((None, came)) => Found::Part(knock, room.get(..came).unwrap_or_default().into()),
+        Err(failed) => Found::Outcome(Err(failed.to_owned())),
     }
 }
 
-fn read(inquiry: &Inquiry, knock: Knock) -> Result<Found, &'static str> {
-    let (mut room, mut came) = ([0; READ_BYTES_MAX], 0);
+/// The answer, if all of it is there, and how many bytes are.
+fn read(knock: &Knock, room: &mut [u8]) -> Result<(Option<Answer>, usize), &'static str> {
+    let mut came = 0;
     loop {
         let free = room.get_mut(came..).unwrap_or_default();
         let read = if free.is_empty() { None } else { knock.read(free).map_err(|_| RESET)? };
         came += read.unwrap_or(0);
-        let known = room.get(..came).unwrap_or_default();
-        match (parse(known)?, read) {
-            (Some(answer), _) if answer.whole => return Ok(Found::Outcome(judge(inquiry, answer))),
-            (Some(answer), Some(0)) => return Ok(Found::Outcome(judge(inquiry, answer))),
+        match (parse(room.get(..came).unwrap_or_default())?, read) {
+            (Some(answer), Some(0)) => return Ok((Some(answer), came)),
+            (Some(answer), _) if answer.whole => return Ok((Some(answer), came)),
             (None, Some(0)) => return Err(CLOSED),
             (_, Some(_)) => {}
-            (_, None) => return Ok(Found::Part(knock, known.into())),
+            (_, None) => return Ok((None, came)),
         }
     }
 }
@@ -207,9 +217,10 @@ fn has_end(read: &[u8], searched: usize) -> bool {
 /// The final answer's head (RFC 9110 §15.2), once all of it is there.
 fn parse(mut read: &[u8]) -> Result<Option<Answer>, &'static str> {
     loop {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let mut head = httparse::Response::new(&mut fields);
-        let parsed = head.parse(read).map_err(|_| "the answer is not HTTP")?;
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut head = httparse::Response::new(&mut []);
+        let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut head, read, &mut fields);
+        let parsed = parsed.map_err(|_| "the answer is not HTTP")?;
         let httparse::Status::Complete(length) = parsed else { return Ok(None) };
         let (status, body) = (head.code.unwrap_or(0), read.get(length..).unwrap_or_default());
         match status {

@@ -17,12 +17,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::ask::{Asking, Found, Outcome, ask, hear_out, knock, look};
-use super::knock::{Knock, MOMENT};
+use super::knock::{Knock, MOMENT, Sockets};
 use super::report::{Report, Reports};
 use super::resolve::Lately;
 use super::tls::Tls;
 use crate::domain::{Event, Time};
-use crate::traffic::{CheckId, Checks, Endpoint, Finding, Inquiry, Table, Turn};
+use crate::traffic::{CheckId, Checks, Finding, Inquiry, Subject, Table, Turn};
 use crate::{chance, clock};
 
 /// Checks the backends of all active routes.
@@ -68,16 +68,16 @@ impl Checker {
         }
     }
 
-    async fn tell(&self, endpoints: &[Arc<Endpoint>], outcome: &Outcome, now: Time) {
+    async fn tell(&self, inquiry: &Inquiry, subjects: &[Subject], outcome: &Outcome, now: Time) {
         let finding = match outcome {
             Ok(()) => Finding::Well,
             Err(reason) => Finding::Ill(reason),
         };
-        for some in endpoints.chunks(REPORTS_AT_ONCE) {
+        for some in subjects.chunks(REPORTS_AT_ONCE) {
             let mut told = false;
-            for endpoint in some {
-                let Some(turn) = endpoint.live.health.observe(finding, now) else { continue };
-                self.report(endpoint, &turn);
+            for subject in some {
+                let Some(turn) = subject.live.health.observe(finding, now) else { continue };
+                self.report(inquiry, subject, &turn);
                 told = true;
             }
             if told {
@@ -86,11 +86,11 @@ impl Checker {
         }
     }
 
-    fn report(&self, endpoint: &Endpoint, turn: &Turn) {
-        let (route, healthy, reason) = (endpoint.id(), turn.healthy, &*turn.reason);
-        tracing::info!(%route, backend = %endpoint.backend(), healthy, reason, "a backend's health changed");
+    fn report(&self, inquiry: &Inquiry, subject: &Subject, turn: &Turn) {
+        let (route, healthy, reason) = (subject.route, turn.healthy, &*turn.reason);
+        tracing::info!(%route, backend = %inquiry.backend, healthy, reason, "a backend's health changed");
         let event = Event::BackendHealthChanged { route, healthy, reason: reason.to_owned() };
-        self.reports.tell(Report { session: endpoint.session, route, event });
+        self.reports.tell(Report { session: subject.session, route, event });
     }
 }
 
@@ -100,6 +100,7 @@ struct Round {
     checks: Checks,
     /// In the order in which they are to be looked at.
     knocks: VecDeque<Visit>,
+    sockets: Sockets,
     under_way: UnderWay,
     asking: Asking,
     dice: Dice,
@@ -118,8 +119,15 @@ impl Round {
     fn new(checker: Checker) -> Self {
         let (deny, tls) = (Arc::clone(&checker.deny), checker.tls.without_resumption());
         let asking = Asking { deny, tls, names: Lately::default() };
-        let (checks, knocks, under_way) = (Checks::default(), VecDeque::new(), UnderWay::default());
-        Self { checker, checks, knocks, under_way, asking, dice: Dice(chance::seed() | 1) }
+        Self {
+            checker,
+            checks: Checks::default(),
+            knocks: VecDeque::new(),
+            sockets: Sockets::default(),
+            under_way: UnderWay::default(),
+            asking,
+            dice: Dice(chance::seed() | 1),
+        }
     }
 
     fn follow(&mut self) {
@@ -135,7 +143,7 @@ impl Round {
             let now = clock::instant();
             let Some((id, inquiry)) = self.checks.begin(clock::at(now)) else { return };
             let end = now + inquiry.timeout.std();
-            match knock(&inquiry, &self.asking) {
+            match knock(&inquiry, &self.asking, &mut self.sockets) {
                 Some(knock) => self.knocks.push_back(Visit { id, inquiry, knock, look_at: now + MOMENT, end }),
                 None => self.under_way.begin(id, ask(inquiry, self.asking.clone(), end)),
             }
@@ -149,7 +157,7 @@ impl Round {
         for looked in 1.. {
             let Some(visit) = self.knocks.pop_front_if(|visit| visit.look_at <= now + MOMENT / 2) else { return };
             let Visit { id, inquiry, knock, end, .. } = visit;
-            match look(&inquiry, knock) {
+            match look(&inquiry, knock, &mut self.sockets) {
                 Found::Outcome(outcome) => self.end(id, &outcome).await,
                 Found::Sent(knock) => {
                     self.knocks.push_back(Visit { id, inquiry, knock, look_at: now + MOMENT, end });
@@ -163,8 +171,9 @@ impl Round {
 
     async fn end(&mut self, id: CheckId, outcome: &Outcome) {
         let now = clock::now();
-        let told = self.checks.end(id, now, self.dice.roll());
-        self.checker.tell(&told, outcome, now).await;
+        if let Some((inquiry, subjects)) = self.checks.end(id, now, self.dice.roll()) {
+            self.checker.tell(&inquiry, &subjects, outcome, now).await;
+        }
     }
 }
 

@@ -63,13 +63,34 @@ impl Inquiry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckId(u64);
 
-type Subject = (SessionKey, RouteId);
+type Key = (SessionKey, RouteId);
+
+/// Whom a check is for.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Whose the route is.
+    pub session: SessionKey,
+    /// The route.
+    pub route: RouteId,
+    /// What is made of it; the same over changes that leave the check as it is.
+    pub live: Arc<Live>,
+}
+
+impl Subject {
+    fn of(endpoint: &Endpoint) -> Self {
+        Self { session: endpoint.session, route: endpoint.id(), live: Arc::clone(&endpoint.live) }
+    }
+
+    const fn key(&self) -> Key {
+        (self.session, self.route)
+    }
+}
 
 /// All checks.
 #[derive(Debug, Default)]
 pub struct Checks {
     /// The table's, as last followed.
-    endpoints: OrdMap<Subject, Arc<Endpoint>>,
+    endpoints: OrdMap<Key, Arc<Endpoint>>,
     last_id: u64,
     ids: HashMap<Arc<Inquiry>, CheckId>,
     entries: HashMap<CheckId, Entry>,
@@ -86,10 +107,10 @@ pub struct Checks {
 struct Entry {
     inquiry: Arc<Inquiry>,
     origin: u64,
-    /// Whom it is for, in order.
+    /// Whom it is for, in the order of their keys.
     subjects: Vec<Subject>,
     /// Those of them that have not been told anything yet.
-    fresh: BTreeSet<Subject>,
+    fresh: BTreeSet<Key>,
     /// When all are to be told next.
     turn: Time,
     stage: Stage,
@@ -108,7 +129,7 @@ enum Stage {
 #[derive(Debug)]
 enum Audience {
     All,
-    Fresh(BTreeSet<Subject>),
+    Fresh(BTreeSet<Key>),
 }
 
 #[derive(Debug, Default)]
@@ -126,12 +147,12 @@ impl Checks {
         let mut dropped = Vec::new();
         for change in old.diff(&new) {
             match change {
-                DiffItem::Add(subject, endpoint) => self.join(*subject, endpoint, now),
-                DiffItem::Remove(subject, endpoint) => dropped.extend(self.leave(*subject, endpoint)),
-                DiffItem::Update { old: (subject, old), new: (_, new) } => {
+                DiffItem::Add(_, endpoint) => self.join(endpoint, now),
+                DiffItem::Remove(_, endpoint) => dropped.extend(self.leave(endpoint)),
+                DiffItem::Update { old: (_, old), new: (_, new) } => {
                     if !asks_the_same(old, new) {
-                        dropped.extend(self.leave(*subject, old));
-                        self.join(*subject, new, now);
+                        dropped.extend(self.leave(old));
+                        self.join(new, now);
                     }
                 }
             }
@@ -157,24 +178,26 @@ impl Checks {
         Some((id, inquiry))
     }
 
-    /// A check has ended. Gives whom its finding concerns. `chance`: 64 random bits.
-    pub fn end(&mut self, id: CheckId, now: Time, chance: u64) -> Vec<Arc<Endpoint>> {
-        let Some(entry) = self.entries.get_mut(&id) else { return Vec::new() };
-        let Stage::UnderWay(audience) = &mut entry.stage else { return Vec::new() };
+    /// A check has ended. Gives whom its finding concerns, and what was asked. `chance`: 64 random bits.
+    pub fn end(&mut self, id: CheckId, now: Time, chance: u64) -> Option<(Arc<Inquiry>, Vec<Subject>)> {
+        let entry = self.entries.get_mut(&id)?;
+        let Stage::UnderWay(audience) = &mut entry.stage else { return None };
         let told = match audience {
             Audience::All => {
                 entry.fresh.clear();
                 entry.turn = together(now.after(next_check(entry.inquiry.interval, chance)), entry.inquiry.interval);
                 entry.subjects.clone()
             }
-            Audience::Fresh(fresh) => std::mem::take(fresh).into_iter().collect(),
+            Audience::Fresh(fresh) => {
+                entry.subjects.iter().filter(|subject| fresh.contains(&subject.key())).cloned().collect()
+            }
         };
         let due = if entry.fresh.is_empty() { entry.turn } else { now };
         entry.stage = Stage::Waiting(due);
         self.due.insert((due, id));
-        let origin = entry.origin;
+        let (inquiry, origin) = (Arc::clone(&entry.inquiry), entry.origin);
         self.release(origin);
-        told.iter().filter_map(|subject| self.endpoints.get(subject).cloned()).collect()
+        Some((inquiry, told))
     }
 
     /// When the next check is due; what waits only for room does not count.
@@ -198,15 +221,15 @@ impl Checks {
         self.under_way == 0 && self.backends.is_empty()
     }
 
-    fn join(&mut self, subject: Subject, endpoint: &Endpoint, now: Time) {
-        let inquiry = Inquiry::of(endpoint);
+    fn join(&mut self, endpoint: &Endpoint, now: Time) {
+        let (inquiry, subject) = (Inquiry::of(endpoint), Subject::of(endpoint));
         let Some(id) = self.ids.get(&inquiry).copied() else {
             return self.open(subject, inquiry, endpoint.origin_hash, now);
         };
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let at = entry.subjects.partition_point(|known| *known < subject);
+        entry.fresh.insert(subject.key());
+        let at = entry.subjects.partition_point(|known| known.key() < subject.key());
         entry.subjects.insert(at, subject);
-        entry.fresh.insert(subject);
         if let Stage::Waiting(due) = entry.stage {
             self.due.remove(&(due, id));
             entry.stage = Stage::Waiting(now.min(due));
@@ -224,14 +247,15 @@ impl Checks {
     }
 
     /// The check under way that is now for nobody, if there is one.
-    fn leave(&mut self, subject: Subject, endpoint: &Endpoint) -> Option<CheckId> {
+    fn leave(&mut self, endpoint: &Endpoint) -> Option<CheckId> {
         let id = self.ids.get(&Inquiry::of(endpoint)).copied()?;
         let entry = self.entries.get_mut(&id)?;
-        let at = entry.subjects.binary_search(&subject).ok()?;
+        let key = (endpoint.session, endpoint.id());
+        let at = entry.subjects.binary_search_by_key(&key, Subject::key).ok()?;
         entry.subjects.remove(at);
-        entry.fresh.remove(&subject);
+        entry.fresh.remove(&key);
         if let Stage::UnderWay(Audience::Fresh(fresh)) = &mut entry.stage {
-            fresh.remove(&subject);
+            fresh.remove(&key);
         }
         if entry.subjects.is_empty() { self.close(id) } else { None }
     }

@@ -27,7 +27,7 @@ mod table;
 mod tests;
 
 pub use breaker::{Admission, Breaker, Flip, Outcome, Permit, Status as BreakerStatus};
-pub use checks::{CheckId, Checks, Inquiry};
+pub use checks::{CheckId, Checks, Inquiry, Subject};
 pub use choose::{Draw, Members, Nobody, choose};
 pub use duty::Duty;
 pub use encoding::{Coding, Recoding, drop_digests, recode};

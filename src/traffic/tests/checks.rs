@@ -44,8 +44,8 @@ impl Watch {
     fn end(&mut self, now: u64) -> Vec<u32> {
         let ended: Vec<_> = self.under_way.drain(..).collect();
         // An even chance: exactly the interval.
-        let told = ended.into_iter().flat_map(|id| self.checks.end(id, Time(now), INTERVAL / 10));
-        told.map(|endpoint| endpoint.id().0).collect()
+        let told = ended.into_iter().filter_map(|id| self.checks.end(id, Time(now), INTERVAL / 10));
+        told.flat_map(|(_, subjects)| subjects).map(|subject| subject.route.0).collect()
     }
 }
 
