@@ -120,23 +120,28 @@ mod tests {
         }
     }
 
-    /// Answers one request and ends.
-    fn answer(listener: &TcpListener) {
-        let (mut backend, mut room) = (listener.accept().unwrap().0, [0; 64]);
-        assert_eq!(backend.read(&mut room).unwrap(), "who is there?".len());
-        backend.write_all(b"me").unwrap();
-    }
-
-    /// A knock that was answered to the end.
-    fn answered(sockets: &mut Sockets, listener: &TcpListener) -> Knock {
+    /// A knock whose request has gone out.
+    fn sent(sockets: &mut Sockets, listener: &TcpListener) -> Knock {
         let mut knock = sockets.knock(listener.local_addr().unwrap(), "who is there?".to_owned()).unwrap();
         until(|| {
             knock.send().unwrap();
             knock.is_sent().then_some(())
         });
-        let mut room = [0; 64];
+        knock
+    }
+
+    /// The backend's end of it, once the request has come.
+    fn heard(listener: &TcpListener) -> TcpStream {
+        let (mut backend, mut room) = (listener.accept().unwrap().0, [0; 64]);
+        assert_eq!(backend.read(&mut room).unwrap(), "who is there?".len());
+        backend
+    }
+
+    /// A knock that was answered to the end.
+    fn answered(sockets: &mut Sockets, listener: &TcpListener) -> Knock {
+        let (knock, mut room) = (sent(sockets, listener), [0; 64]);
         assert_eq!(knock.read(&mut room).unwrap(), None, "nothing was said yet");
-        answer(listener);
+        heard(listener).write_all(b"me").unwrap();
         assert_eq!(until(|| knock.read(&mut room).unwrap()), 2);
         assert_eq!(until(|| knock.read(&mut room).unwrap()), 0, "closed in good order");
         knock
@@ -170,14 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_failed_or_is_still_in_use_is_not_kept() {
+    fn a_socket_whose_backend_is_still_there_is_closed() {
         let (listener, mut sockets) = (TcpListener::bind("127.0.0.1:0").unwrap(), Sockets::default());
-        let knock = sockets.knock(listener.local_addr().unwrap(), "who is there?".to_owned()).unwrap();
-        let (mut backend, mut room) = (listener.accept().unwrap().0, [0; 64]);
-        assert_eq!(backend.read(&mut room).unwrap(), "who is there?".len());
+        let knock = sent(&mut sockets, &listener);
+        let mut backend = heard(&listener);
         sockets.end(knock);
         assert!(sockets.spare_v4.is_empty());
-        assert_eq!(backend.read(&mut room).unwrap(), 0, "closed in good order, for the backend had said nothing");
+        assert_eq!(backend.read(&mut [0]).unwrap(), 0, "in good order, for nothing was left unread");
     }
 
     #[test]
