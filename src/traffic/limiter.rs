@@ -20,7 +20,7 @@ use super::ledger::{DEBT_BITS, Ledger};
 #[derive(Debug)]
 pub struct Limiter {
     settings: RateLimit,
-    /// Moments are counted in ticks of `1 << tick_bits` nanoseconds, of which a window has some hundred millions.
+    /// Moments are counted in ticks of `1 << tick_bits` nanoseconds, of which a long window has some hundred millions.
     tick_bits: u32,
     /// Ticks in which one request's worth of budget comes back, rounded down: who waits as long as told has waited long enough.
     interval: u64,
