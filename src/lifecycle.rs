@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,6 +64,17 @@ impl Lifecycle {
 /// or when it is aborted. A panic ends the task alone.
 pub fn spawn_local(task: impl Future<Output = ()> + 'static) -> AbortHandle {
     tokio::task::spawn_local(task).abort_handle()
+}
+
+/// Does what would hold a thread of the control runtime for long; its other tasks go on meanwhile on another thread.
+///
+/// It costs as much as a few commands do: not worth it for what is over in a millisecond.
+pub fn at_length<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        // A runtime of one thread has nowhere to go on.
+        _ => work(),
+    }
 }
 
 /// Starts a named thread.

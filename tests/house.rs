@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 /// A module, the modules it may name, and the libraries with a home of their own that it may name.
 const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["imbl", "http", "idna", "jiff", "serde_json"]),
-    ("registry", &["domain", "clock"], &["tokio", "arc_swap", "serde", "serde_json", "tracing", "ipnet"]),
+    ("registry", &["domain", "clock", "lifecycle"], &["tokio", "arc_swap", "serde", "serde_json", "tracing", "ipnet"]),
     ("traffic", &["domain"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),
-    ("store", &["domain", "registry"], &["sqlx", "serde", "serde_json", "tracing", "http"]),
+    ("store", &["domain", "registry", "lifecycle"], &["sqlx", "serde", "serde_json", "tracing", "http"]),
     (
         "pipe",
         &["domain", "registry", "clock", "lifecycle", "tls"],
@@ -143,6 +143,7 @@ const HOMES: &[(&str, &str)] = &[
     ("env::var", "config"),
     ("tokio::spawn(", "lifecycle"),
     ("task::spawn", "lifecycle"),
+    ("block_in_place", "lifecycle"),
     ("thread::spawn(", "lifecycle"),
     ("thread::Builder", "lifecycle"),
     ("getrandom::", "chance"),

@@ -11,10 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::response::Response;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use crate::access::Peer;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{self, Lifecycle};
 use crate::registry::Reading;
 use crate::tls::Acceptor;
 
@@ -194,7 +193,33 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 fn hold(mut response: Response) -> Response {
     match response.extensions_mut().remove::<Arc<Reading>>() {
         None => response,
-        Some(reading) => response.map(|body| Body::new(body.map_frame(move |frame| (frame, &reading).0))),
+        Some(reading) => response.map(|body| Body::new(Large { body, _reading: reading })),
+    }
+}
+
+/// The body of a large answer. The gRPC door writes it when it is first asked for.
+struct Large {
+    body: Body,
+    _reading: Arc<Reading>,
+}
+
+impl hyper::body::Body for Large {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        lifecycle::at_length(|| Pin::new(&mut self.body).poll_frame(context))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

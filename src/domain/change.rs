@@ -62,6 +62,14 @@ impl Change {
         }
     }
 
+    /// The number of entries that it is about.
+    pub fn rows(&self) -> usize {
+        match self {
+            Change::Apply { edits, .. } => edits.len(),
+            _ => 1,
+        }
+    }
+
     /// Whether a restart must find it.
     pub fn is_stored(&self) -> bool {
         match self {

@@ -19,7 +19,7 @@ pub(super) async fn validate_config(
     door: &Door,
     request: ValidateConfigRequest,
 ) -> Result<ValidateConfigResponse, Status> {
-    door.ask(&Query::ConfigValidate(session(&request.session_id)?))?;
+    door.ask(&Query::ConfigValidate(session(&request.session_id)?), |_| Ok(())).await?;
     Ok(ValidateConfigResponse {})
 }
 
@@ -54,15 +54,19 @@ pub(super) async fn rollback_config(
 }
 
 pub(super) async fn diff_config(door: &Door, request: DiffConfigRequest) -> Result<DiffConfigResponse, Status> {
-    match door.ask(&Query::ConfigDiff(session(&request.session_id)?))? {
+    let query = Query::ConfigDiff(session(&request.session_id)?);
+    let shown = door.ask(&query, |answer| match answer {
         Answer::Diff(view) => Ok(DiffConfigResponse::from(*view)),
         _ => Err(fault()),
-    }
+    });
+    shown.await
 }
 
 pub(super) async fn get_config(door: &Door, request: GetConfigRequest) -> Result<GetConfigResponse, Status> {
-    match door.ask(&Query::ConfigGet(session(&request.session_id)?))? {
+    let query = Query::ConfigGet(session(&request.session_id)?);
+    let shown = door.ask(&query, |answer| match answer {
         Answer::Config(view) => Ok(GetConfigResponse::from(*view)),
         _ => Err(fault()),
-    }
+    });
+    shown.await
 }

@@ -41,8 +41,13 @@ impl Door {
         }
     }
 
-    pub(super) fn ask(&self, query: &Query) -> Result<Answer, Error> {
-        self.registry.answer(query)
+    /// Asks, and answers with what `view` makes of the answer.
+    pub(super) async fn ask<T>(
+        &self,
+        query: &Query,
+        view: impl FnOnce(Answer) -> Result<T, Status>,
+    ) -> Result<T, Status> {
+        self.registry.answer_as(query, |answer| view(answer?)).await
     }
 
     /// Has a maintenance request decided, and answers once it is accepted; its outcome is awaited in the background

@@ -26,10 +26,12 @@ pub(super) async fn get_circuit_breaker(
     request: GetCircuitBreakerRequest,
 ) -> Result<GetCircuitBreakerResponse, Status> {
     let status = CircuitBreakerStatus { session: session(&request.session_id)?, id: request.route_id.parse()? };
-    match door.ask(&Query::CircuitBreakerStatus(status))? {
+    let query = Query::CircuitBreakerStatus(status);
+    let shown = door.ask(&query, |answer| match answer {
         Answer::Breaker(view) => Ok(GetCircuitBreakerResponse::from(view)),
         _ => Err(fault()),
-    }
+    });
+    shown.await
 }
 
 pub(super) async fn reset_circuit_breaker(
@@ -56,10 +58,12 @@ pub(super) async fn drain(door: &Door, subject: Subject, duration: Option<Durati
 }
 
 pub(super) async fn get_drain(door: &Door, request: GetDrainRequest) -> Result<GetDrainResponse, Status> {
-    match door.ask(&Query::DrainStatus(session(&request.session_id)?))? {
+    let query = Query::DrainStatus(session(&request.session_id)?);
+    let shown = door.ask(&query, |answer| match answer {
         Answer::Drain(view) => Ok(GetDrainResponse { drain: Some(Drain::from(view)) }),
         _ => Err(fault()),
-    }
+    });
+    shown.await
 }
 
 pub(super) async fn cancel_drain(door: &Door, request: CancelDrainRequest) -> Result<CancelDrainResponse, Status> {
@@ -99,20 +103,26 @@ pub(super) async fn get_maintenance(
     door: &Door,
     request: GetMaintenanceRequest,
 ) -> Result<GetMaintenanceResponse, Status> {
-    match door.ask(&Query::MaintStatus(session(&request.session_id)?))? {
+    let query = Query::MaintStatus(session(&request.session_id)?);
+    let shown = door.ask(&query, |answer| match answer {
         Answer::Maintenance(view) => Ok(GetMaintenanceResponse::from(view)),
         _ => Err(fault()),
-    }
+    });
+    shown.await
 }
 
 pub(super) async fn get_stats(door: &Door, request: GetStatsRequest) -> Result<GetStatsResponse, Status> {
     let target = request.target.map_or(Ok(Target::All), |target| target.parse())?;
-    let views = match door.ask(&Query::StatsGet(StatsGet { session: session(&request.session_id)?, target }))? {
-        Answer::RouteStats(view) => vec![*view],
-        Answer::Stats(views) => views,
-        _ => return Err(fault()),
-    };
-    Ok(GetStatsResponse { routes: views.into_iter().map(Into::into).collect() })
+    let query = Query::StatsGet(StatsGet { session: session(&request.session_id)?, target });
+    let shown = door.ask(&query, |answer| {
+        let views = match answer {
+            Answer::RouteStats(view) => vec![*view],
+            Answer::Stats(views) => views,
+            _ => return Err(fault()),
+        };
+        Ok(GetStatsResponse { routes: views.into_iter().map(Into::into).collect() })
+    });
+    shown.await
 }
 
 pub(super) async fn test_backend(door: &Door, request: TestBackendRequest) -> Result<TestBackendResponse, Status> {

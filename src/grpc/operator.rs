@@ -38,21 +38,22 @@ fn page(cursor: Option<String>, limit: Option<u32>) -> Result<Page, Error> {
 }
 
 pub(super) async fn get_overview(door: &Door, _: GetOverviewRequest) -> Result<GetOverviewResponse, Status> {
-    Ok(door.registry.overview().into())
+    Ok(door.registry.at_length(|| door.registry.overview().into()).await)
 }
 
 pub(super) async fn list_instances(
     door: &Door,
     request: ListInstancesRequest,
 ) -> Result<ListInstancesResponse, Status> {
-    let paged = door.registry.instances(&page(request.cursor, request.limit)?)?;
+    let page = page(request.cursor, request.limit)?;
+    let paged = door.registry.at_length(|| door.registry.instances(&page)).await?;
     let instances = paged.items.into_iter().map(Into::into).collect();
     Ok(ListInstancesResponse { instances, next_cursor: paged.next_cursor })
 }
 
 pub(super) async fn get_instance(door: &Door, request: GetInstanceRequest) -> Result<GetInstanceResponse, Status> {
     let (service, instance) = names(&request.service_name, &request.instance_name)?;
-    Ok(door.registry.instance(&service, &instance)?.into())
+    Ok(door.registry.at_length(|| door.registry.instance(&service, &instance)).await?.into())
 }
 
 pub(super) async fn list_all_routes(
@@ -61,7 +62,8 @@ pub(super) async fn list_all_routes(
 ) -> Result<ListAllRoutesResponse, Status> {
     let of = referred(request.instance.as_ref())?;
     let of = of.as_ref().map(|(service, instance)| (service, instance));
-    let paged = door.registry.all_routes(&page(request.cursor, request.limit)?, of)?;
+    let page = page(request.cursor, request.limit)?;
+    let paged = door.registry.at_length(|| door.registry.all_routes(&page, of)).await?;
     let routes = paged.items.into_iter().map(Into::into).collect();
     Ok(ListAllRoutesResponse { routes, next_cursor: paged.next_cursor })
 }
@@ -69,7 +71,8 @@ pub(super) async fn list_all_routes(
 pub(super) async fn list_all_stats(door: &Door, request: ListAllStatsRequest) -> Result<ListAllStatsResponse, Status> {
     let of = referred(request.instance.as_ref())?;
     let of = of.as_ref().map(|(service, instance)| (service, instance));
-    let paged = door.registry.all_stats(&page(request.cursor, request.limit)?, of)?;
+    let page = page(request.cursor, request.limit)?;
+    let paged = door.registry.at_length(|| door.registry.all_stats(&page, of)).await?;
     let stats = paged.items.into_iter().map(Into::into).collect();
     Ok(ListAllStatsResponse { stats, next_cursor: paged.next_cursor })
 }
@@ -77,7 +80,7 @@ pub(super) async fn list_all_stats(door: &Door, request: ListAllStatsRequest) ->
 pub(super) async fn explain(door: &Door, request: ExplainRequest) -> Result<ExplainResponse, Status> {
     let staged = referred(request.staged.as_ref())?;
     let ask = Explain { host: request.host, path: request.path, method: request.method, staged };
-    Ok(door.registry.explain(&ask)?.into())
+    Ok(door.registry.at_length(|| door.registry.explain(&ask)).await?.into())
 }
 
 pub(super) async fn start_instance_drain(

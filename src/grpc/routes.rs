@@ -73,8 +73,10 @@ pub(super) async fn remove_route(door: &Door, request: RemoveRouteRequest) -> Re
 }
 
 pub(super) async fn list_routes(door: &Door, request: ListRoutesRequest) -> Result<ListRoutesResponse, Status> {
-    match door.ask(&Query::RouteList(session(&request.session_id)?))? {
+    let query = Query::RouteList(session(&request.session_id)?);
+    let shown = door.ask(&query, |answer| match answer {
         Answer::Routes(views) => Ok(ListRoutesResponse { routes: views.into_iter().map(Into::into).collect() }),
         _ => Err(fault()),
-    }
+    });
+    shown.await
 }

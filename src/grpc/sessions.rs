@@ -45,15 +45,17 @@ pub(super) async fn reconnect(door: &Door, request: ReconnectRequest) -> Result<
 }
 
 pub(super) async fn ping(door: &Door, request: PingRequest) -> Result<PingResponse, Status> {
-    door.ask(&Query::Ping(session(&request.session_id)?))?;
+    door.ask(&Query::Ping(session(&request.session_id)?), |_| Ok(())).await?;
     Ok(PingResponse {})
 }
 
 pub(super) async fn get_session(door: &Door, request: GetSessionRequest) -> Result<GetSessionResponse, Status> {
-    match door.ask(&Query::SessionInfo(session(&request.session_id)?))? {
+    let query = Query::SessionInfo(session(&request.session_id)?);
+    let shown = door.ask(&query, |answer| match answer {
         Answer::Session(view) => Ok(GetSessionResponse::from(*view)),
         _ => Err(fault()),
-    }
+    });
+    shown.await
 }
 
 pub(super) async fn end_session(door: &Door, request: EndSessionRequest) -> Result<EndSessionResponse, Status> {

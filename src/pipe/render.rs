@@ -17,6 +17,11 @@ use crate::registry::{Answer, Outcome, Reply, Told};
 
 use super::parse::{Form, Refusal};
 
+/// The fewest bytes that an entry of `ROUTE_LIST_OK` takes, or the longer one of `STATS_OK`, with what parts it from the next.
+const ENTRY_BYTES_MIN: usize =
+    r#"{"route_id":"r1","id":"r1","domains":["*"],"path":"/","backend":"http://b","priority":0,"status":"active"},"#
+        .len();
+
 /// Lines that are ready to be written.
 #[derive(Debug)]
 pub(super) struct Lines {
@@ -88,6 +93,18 @@ impl Lines {
             Answer::RouteStats(view) => self.payload(head, view),
             Answer::Stats(views) => self.payload(head, views),
         }
+    }
+
+    /// Refuses an answer of at least `entries` entries, before it is made, if it cannot fit its line. Whether it did.
+    pub(super) fn refuses(&mut self, head: Head<'_>, entries: usize) -> bool {
+        let bytes = entries.saturating_mul(ENTRY_BYTES_MIN);
+        let too_long = matches!(head.form, Form::Plain) && bytes > self.reply_max;
+        if too_long {
+            let most = self.reply_max;
+            let message = format!("reply of at least {bytes} bytes is too long (limit {most}){}", advice(head));
+            self.failure(head.transaction, &message);
+        }
+        too_long
     }
 
     /// How a backend was found.

@@ -87,10 +87,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn query(&mut self, query: &Query, head: Head<'_>) {
-        match self.registry.answer(query) {
-            Ok(answer) => self.replies.answer(head, &answer),
-            Err(error) => self.replies.error(head.transaction, &error),
+        if self.replies.refuses(head, self.registry.fewest_entries(query)) {
+            // It counts as a sign of life all the same.
+            let _ = self.registry.answer(&Query::Ping(query.session().clone()));
+            return;
         }
+        let replies = &mut self.replies;
+        let answering = self.registry.answer_as(query, |answer| match answer {
+            Ok(answer) => replies.answer(head, &answer),
+            Err(error) => replies.error(head.transaction, &error),
+        });
+        answering.await;
         if !matches!(query, Query::Ping(_)) {
             // A large session takes a while to list; others get their turn.
             tokio::task::yield_now().await;

@@ -4,7 +4,7 @@
 //! [`Checks`] decides; how one is made, `ask`; what failures and successes make of an endpoint, its health. What must hold: one
 //! that is for nobody any more ends at once.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ use super::resolve::Lately;
 use super::tls::Tls;
 use crate::domain::{Event, Time};
 use crate::traffic::{CheckId, Checks, Finding, Inquiry, Subject, Table, Turn};
-use crate::{chance, clock};
+use crate::{chance, clock, lifecycle};
 
 /// Checks the backends of all active routes.
 #[derive(Debug)]
@@ -131,10 +131,13 @@ impl Round {
     }
 
     fn follow(&mut self) {
-        for gone in self.checks.follow(&self.checker.table.load(), clock::now()) {
-            self.under_way.abandon(gone);
-            self.knocks.retain(|visit| visit.id != gone);
-        }
+        // A large session's apply or end changes many.
+        lifecycle::at_length(|| {
+            let gone: HashSet<CheckId> =
+                self.checks.follow(&self.checker.table.load(), clock::now()).into_iter().collect();
+            gone.iter().for_each(|gone| self.under_way.abandon(*gone));
+            self.knocks.retain(|visit| !gone.contains(&visit.id));
+        });
     }
 
     /// Begins what is due.

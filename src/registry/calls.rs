@@ -14,6 +14,7 @@ use super::operations::{
     SettleMaintenance, StatsGet, Verification, drain_status, maintenance_status,
 };
 use super::ports::Traffic;
+use super::reading::entries;
 use super::routes::{RouteAdd, RouteAddBulk, RouteRemove, RouteUpdate, route_list};
 use super::sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, Subscribe, Unsubscribe, info};
 use super::settings::{
@@ -204,6 +205,28 @@ commands! {
     Observe,
 }
 
+impl Command {
+    /// Estimates the entries that deciding on it, storing and publishing it walk through at most.
+    pub(super) fn weight(&self, catalog: &Catalog) -> usize {
+        let session = match self {
+            Command::RouteAddBulk(bulk) => return bulk.routes.len(),
+            Command::Register(register) => catalog.of_instance(&register.service, &register.instance),
+            Command::ClientShutdown(end) => catalog.subject(&end.subject).ok(),
+            Command::Expire(expire) => catalog.by_key(expire.key),
+            Command::MaintEnter(enter) => catalog.subject(&enter.subject).ok(),
+            Command::MaintExit(exit) => catalog.subject(&exit.subject).ok(),
+            Command::SettleMaintenance(settle) => catalog.by_key(settle.key),
+            Command::ConfigApply(apply) => catalog.session(apply.session.reveal()).ok(),
+            Command::ConfigRollback(rollback) => catalog.session(rollback.session.reveal()).ok(),
+            _ => None,
+        };
+        let Some(session) = session else { return 1 };
+        // What ends with it is walked through too.
+        let replaced = catalog.replaced_of(&session.head).and_then(|key| catalog.by_key(key));
+        1 + entries(session) + replaced.map_or(0, |replaced| entries(replaced))
+    }
+}
+
 /// A call that only asks.
 #[derive(Clone, Debug)]
 pub enum Query {
@@ -230,7 +253,13 @@ pub enum Query {
 }
 
 impl Query {
-    fn session(&self) -> &SessionId {
+    /// True if the answer takes the longer to make the more routes the session has.
+    pub(super) fn grows_with_its_session(&self) -> bool {
+        !matches!(self, Query::Ping(_) | Query::CircuitBreakerStatus(_))
+    }
+
+    /// The session that is asked about.
+    pub fn session(&self) -> &SessionId {
         match self {
             Query::Ping(session)
             | Query::SessionInfo(session)

@@ -93,6 +93,7 @@ pub struct Registry {
     watch: Arc<Watch>,
     streams: Arc<Semaphore>,
     streams_max: usize,
+    long_turns: Arc<Semaphore>,
     grants: Grants,
     started: Time,
     readings: reading::Readings,

@@ -1,19 +1,28 @@
-//! Bounds what one session's large answers take while they wait to be read.
+//! Bounds what large answers take: of memory while they wait to be read, and of the control threads while they are made.
 //!
 //! A session may have 200,000 routes, and an answer that lists them is put together whole. Small sessions are never
-//! counted; a large one hurts itself alone.
+//! counted; a large one hurts itself alone: its answers are made one at a time, beside the threads that answer others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::{Error, Kind, SessionId, SessionKey};
+use crate::domain::{Error, Kind, Session, SessionId, SessionKey};
+use crate::lifecycle;
 
-use super::Registry;
+use super::{Answer, Query, Registry};
 
 /// From how many entries on a session's answers are large.
 const ENTRIES_MIN: usize = 2_000;
 /// Large answers of one session that may be under way at once.
 const AT_ONCE_MAX: usize = 4;
+/// Large answers, of all sessions, that are put together at once: each takes a processor.
+pub(super) const LONG_AT_ONCE_MAX: usize = 1;
+
+/// Counts the entries of a session, in the larger of its configurations.
+pub(super) fn entries(session: &Session) -> usize {
+    let count = |config: &crate::domain::Config| config.routes.len() + config.settings_len();
+    count(&session.active).max(count(session.edited()))
+}
 
 /// How many large answers of each session are under way.
 #[derive(Clone, Debug, Default)]
@@ -64,14 +73,46 @@ impl Registry {
     pub fn reading(&self, session: &SessionId) -> Result<Option<Reading>, Error> {
         let catalog = self.catalog();
         let session = catalog.session(session.reveal())?;
-        let entries = [&session.active, session.edited()].map(|config| config.routes.len() + config.settings_len());
-        if entries.iter().all(|entries| *entries < ENTRIES_MIN) {
+        if entries(session) < ENTRIES_MIN {
             return Ok(None);
         }
         self.readings.begin(session.key).map(Some).ok_or_else(|| {
             let message = format!("{AT_ONCE_MAX} large answers of this session are under way; read them first");
             Error::new(Kind::Limited, message)
         })
+    }
+
+    /// Answers a query as [`Registry::answer`] does and makes of it what `view` says; [at length](Registry::at_length)
+    /// where that grows with the session and the session is large.
+    pub async fn answer_as<T>(&self, query: &Query, view: impl FnOnce(Result<Answer, Error>) -> T) -> T {
+        let work = || view(self.answer(query));
+        if query.grows_with_its_session() && self.is_large(query.session()) {
+            self.at_length(work).await
+        } else {
+            work()
+        }
+    }
+
+    /// Does what walks through everything, or through a large session: in its turn, and while the thread's other tasks go on.
+    pub async fn at_length<T>(&self, work: impl FnOnce() -> T) -> T {
+        // It is never closed; were it, the work would only begin earlier.
+        let _turn = self.long_turns.acquire().await;
+        lifecycle::at_length(work)
+    }
+
+    fn is_large(&self, session: &SessionId) -> bool {
+        self.published.load().session(session.reveal()).is_ok_and(|session| entries(session) >= ENTRIES_MIN)
+    }
+
+    /// Counts the entries that the answer to a query lists at least, without making it.
+    pub fn fewest_entries(&self, query: &Query) -> usize {
+        let catalog = self.published.load();
+        let Ok(session) = catalog.session(query.session().reveal()) else { return 0 };
+        match query {
+            Query::RouteList(_) => session.active.routes.len().max(session.edited().routes.len()),
+            Query::StatsGet(stats) if stats.target == crate::domain::Target::All => session.active.routes.len(),
+            _ => 0,
+        }
     }
 }
 

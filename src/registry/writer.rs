@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::domain::{Catalog, Change, Error, Event, Happened, Kind, Session, SessionKey, Span, Time};
+use crate::lifecycle;
 
 use super::calls::{Context, Decided, Notice};
 use super::config::unknown_option;
@@ -23,6 +24,8 @@ use super::{Command, Limits, Publish, Registry, Reply, Store, StoreError, Traffi
 
 /// Past this many commands a batch takes in no further callers.
 const BATCH_MAX: usize = 4096;
+/// A batch that walks through more entries than this is worked on beside the control threads.
+const WALKED_MAX: usize = 1_000;
 /// Past this many waiting callers, further ones wait for room.
 const MAILBOX_MAX: usize = 1024;
 
@@ -58,6 +61,7 @@ pub async fn open<S: Store, P: Publish>(
         watch: Arc::clone(&watch),
         streams: Arc::new(Semaphore::new(limits.streams_max)),
         streams_max: limits.streams_max,
+        long_turns: Arc::new(Semaphore::new(super::reading::LONG_AT_ONCE_MAX)),
         grants: grants.clone(),
         started: now,
         readings: super::reading::Readings::default(),
@@ -101,6 +105,30 @@ struct Batch {
     changes: Vec<Change>,
     notices: Vec<Notice>,
     happened: Vec<Arc<Happened>>,
+    pace: Pace,
+}
+
+/// The way in which a batch is worked on.
+#[derive(Clone, Copy)]
+enum Pace {
+    /// At once: it is over before anybody notices.
+    Brief,
+    /// While the thread's other tasks go on elsewhere.
+    AtLength,
+}
+
+impl Pace {
+    fn of<'a>(commands: impl IntoIterator<Item = &'a Command>, catalog: &Catalog) -> Self {
+        let walked: usize = commands.into_iter().map(|command| command.weight(catalog)).sum();
+        if walked > WALKED_MAX { Pace::AtLength } else { Pace::Brief }
+    }
+
+    fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        match self {
+            Pace::Brief => work(),
+            Pace::AtLength => lifecycle::at_length(work),
+        }
+    }
 }
 
 impl<S: Store, P: Publish> Writer<S, P> {
@@ -146,11 +174,11 @@ impl<S: Store, P: Publish> Writer<S, P> {
 
     async fn settle(&mut self, waiting: &mut Vec<Waiting>) {
         let now = clock::now();
-        let mut batch = self.begin();
-        let answers: Vec<Vec<Result<Reply, Error>>> = waiting
-            .iter()
-            .map(|caller| caller.commands.iter().map(|command| batch.decide(command, self.rules.at(now))).collect())
-            .collect();
+        let mut batch = self.begin(waiting.iter().flat_map(|caller| &caller.commands));
+        let answers: Vec<Vec<Result<Reply, Error>>> = batch.pace.run(|| {
+            let mut decide = |command| batch.decide(command, self.rules.at(now));
+            waiting.iter().map(|caller| caller.commands.iter().map(&mut decide).collect()).collect()
+        });
         let stored = self.conclude(batch, now).await;
         for (caller, answers) in waiting.drain(..).zip(answers) {
             // A refusal falls with the batch too: it was decided on a draft that never came to be.
@@ -163,12 +191,11 @@ impl<S: Store, P: Publish> Writer<S, P> {
     /// Sees to what falls due by itself.
     async fn expire(&mut self) {
         let now = clock::now();
-        let mut batch = self.begin();
         let due = self.deadlines.due(now, BATCH_MAX);
-        for expire in &due {
-            // It cannot be refused: what is no longer there is no longer due.
-            let _ = batch.decide(&expire.clone().into(), self.rules.at(now));
-        }
+        let commands: Vec<Command> = due.iter().cloned().map(Into::into).collect();
+        let mut batch = self.begin(&commands);
+        // None can be refused: what is no longer there is no longer due.
+        batch.pace.run(|| commands.iter().for_each(|expire| drop(batch.decide(expire, self.rules.at(now)))));
         let stored = self.conclude(batch, now).await;
         let catalog = self.published.load();
         for Expire { key, .. } in due {
@@ -197,11 +224,11 @@ impl<S: Store, P: Publish> Writer<S, P> {
             self.settle(waiting).await;
         }
         let now = clock::now();
-        let mut batch = self.begin();
-        for connection in &gone {
-            // It cannot be refused: without a session bound to it there is nothing to do.
-            let _ = batch.decide(&Disconnect { connection: *connection }.into(), self.rules.at(now));
-        }
+        let commands: Vec<Command> =
+            gone.iter().map(|connection| Disconnect { connection: *connection }.into()).collect();
+        let mut batch = self.begin(&commands);
+        // None can be refused: without a session bound to it there is nothing to do.
+        batch.pace.run(|| commands.iter().for_each(|gone| drop(batch.decide(gone, self.rules.at(now)))));
         self.departed_late = None;
         if !self.conclude(batch, now).await {
             self.watch.depart(gone);
@@ -209,14 +236,15 @@ impl<S: Store, P: Publish> Writer<S, P> {
         }
     }
 
-    fn begin(&self) -> Batch {
+    fn begin<'a>(&self, commands: impl IntoIterator<Item = &'a Command>) -> Batch {
         let draft = Catalog::clone(&self.published.load());
-        Batch { draft, changes: Vec::new(), notices: Vec::new(), happened: Vec::new() }
+        let pace = Pace::of(commands, &draft);
+        Batch { draft, changes: Vec::new(), notices: Vec::new(), happened: Vec::new(), pace }
     }
 
     /// Stores, publishes and tells. Whether it was stored.
     async fn conclude(&mut self, batch: Batch, now: Time) -> bool {
-        let Batch { draft, changes, notices, happened } = batch;
+        let Batch { draft, changes, notices, happened, pace } = batch;
         if changes.is_empty() {
             self.notify(notices);
             return true;
@@ -225,16 +253,31 @@ impl<S: Store, P: Publish> Writer<S, P> {
             && let Err(error) = self.store.commit(&changes, draft.revision()).await
         {
             tracing::error!(%error, changes = changes.len(), "nothing could be stored; the commands are refused");
+            pace.run(|| drop((draft, changes)));
             return false;
         }
+        pace.run(|| self.publish(draft, changes, notices, happened, now));
+        true
+    }
+
+    /// Makes what is stored true, and tells of it.
+    fn publish(
+        &mut self,
+        draft: Catalog,
+        changes: Vec<Change>,
+        notices: Vec<Notice>,
+        happened: Vec<Arc<Happened>>,
+        now: Time,
+    ) {
         let catalog = Arc::new(draft);
         self.publisher.publish(&catalog, &changes);
-        self.published.store(Arc::clone(&catalog));
+        // It goes last: who still reads in the one before is done by then, and is not left with taking it down.
+        let before = self.published.swap(Arc::clone(&catalog));
         self.reschedule(&catalog, &changes, now);
         self.watch.record(&catalog, happened);
         self.notify(notices);
         warn_of_unknown_options(&catalog, &changes);
-        true
+        drop((changes, before));
     }
 
     fn notify(&self, notices: Vec<Notice>) {

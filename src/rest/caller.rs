@@ -78,22 +78,23 @@ impl Caller {
     }
 
     /// Asks, and answers with what comes of it.
-    pub(super) fn ask(&self, query: &Query) -> Result<Response, Problem> {
-        Ok(answered(&self.registry.answer(query)?))
+    pub(super) async fn ask(&self, query: &Query) -> Result<Response, Problem> {
+        Ok(self.registry.answer_as(query, |answer| answer.map(|answer| answered(&answer))).await?)
     }
 
     /// The same, of what grows with the session.
-    pub(super) fn ask_at_length(&self, query: &Query) -> Result<Response, Problem> {
-        self.at_length(|| self.ask(query))
+    pub(super) async fn ask_at_length(&self, query: &Query) -> Result<Response, Problem> {
+        self.answer_at_length(query, |answer| Ok(answered(&answer))).await
     }
 
-    /// Puts together an answer that grows with the session.
-    pub(super) fn at_length(
+    /// Answers with what `view` makes of an answer that grows with the session.
+    pub(super) async fn answer_at_length(
         &self,
-        put_together: impl FnOnce() -> Result<Response, Problem>,
+        query: &Query,
+        view: impl FnOnce(Answer) -> Result<Response, Problem>,
     ) -> Result<Response, Problem> {
         let reading = self.registry.reading(&self.session)?;
-        let mut response = put_together()?;
+        let mut response = self.registry.answer_as(query, |answer| view(answer?)).await?;
         // Whoever carries the answer keeps it until that is over.
         reading.into_iter().for_each(|reading| drop(response.extensions_mut().insert(Arc::new(reading))));
         Ok(response)
@@ -101,10 +102,7 @@ impl Caller {
 
     /// The session's revision, as the `ETag` of its configuration.
     pub(super) fn revision(&self) -> Result<u64, Problem> {
-        match self.registry.answer(&Query::SessionInfo(self.session.clone()))? {
-            Answer::Session(view) => Ok(view.revision),
-            _ => Err(Problem::fault()),
-        }
+        Ok(self.registry.catalog().session(self.session.reveal())?.head.revision)
     }
 }
 

@@ -18,10 +18,12 @@ use super::problem::Problem;
     security(("session" = [])),
     responses((status = 200, description = "Both, whole.", body = Configuration, headers(("ETag" = ETag, description = "The revision.")))))]
 pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
-    caller.at_length(|| match caller.registry.answer(&Query::ConfigGet(caller.session.clone()))? {
+    let query = Query::ConfigGet(caller.session.clone());
+    let shown = caller.answer_at_length(&query, |answer| match answer {
         Answer::Config(view) => Ok(([(ETAG, etag(view.revision))], json(StatusCode::OK, &view)).into_response()),
         _ => Err(Problem::fault()),
-    })
+    });
+    shown.await
 }
 
 /// Checks whether what is staged could be applied
@@ -32,7 +34,7 @@ pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
         (status = 409, description = "It could not; every problem is named."),
     ))]
 pub(super) async fn validate(caller: Caller) -> Result<Response, Problem> {
-    caller.ask(&Query::ConfigValidate(caller.session.clone()))
+    caller.ask(&Query::ConfigValidate(caller.session.clone())).await
 }
 
 /// Makes what is staged active, in one step
@@ -70,6 +72,6 @@ pub(super) async fn rollback(caller: Caller) -> Result<StatusCode, Problem> {
     responses((status = 200, description = "The difference.", body = Diff, headers(("ETag" = ETag, description = "The revision.")))))]
 pub(super) async fn diff(caller: Caller) -> Result<Response, Problem> {
     let revision = etag(caller.revision()?);
-    let shown = caller.ask_at_length(&Query::ConfigDiff(caller.session.clone()))?;
+    let shown = caller.ask_at_length(&Query::ConfigDiff(caller.session.clone())).await?;
     Ok(([(ETAG, revision)], shown).into_response())
 }

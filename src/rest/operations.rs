@@ -32,7 +32,7 @@ pub(super) async fn get_circuit_breaker(
     Segments(BreakerPath { target }): Segments<BreakerPath>,
 ) -> Result<Response, Problem> {
     let status = CircuitBreakerStatus { session: caller.session.clone(), id: target.0 };
-    caller.ask(&Query::CircuitBreakerStatus(status))
+    caller.ask(&Query::CircuitBreakerStatus(status)).await
 }
 
 /// Closes a route's circuit breaker
@@ -58,7 +58,7 @@ pub(super) async fn reset_circuit_breaker(
         (status = 409, description = "No drain is in progress."),
     ))]
 pub(super) async fn get_drain(caller: Caller) -> Result<Response, Problem> {
-    caller.ask(&Query::DrainStatus(caller.session.clone()))
+    caller.ask(&Query::DrainStatus(caller.session.clone())).await
 }
 
 /// Begins to drain the session
@@ -96,7 +96,7 @@ pub(super) async fn cancel_drain(caller: Caller) -> Result<StatusCode, Problem> 
     security(("session" = [])),
     responses((status = 200, description = "The routes.", body = Maintenance)))]
 pub(super) async fn get_maintenance(caller: Caller) -> Result<Response, Problem> {
-    caller.ask(&Query::MaintStatus(caller.session.clone()))
+    caller.ask(&Query::MaintStatus(caller.session.clone())).await
 }
 
 /// Puts routes into maintenance
@@ -157,7 +157,7 @@ pub(super) async fn accepted(door: &Door, command: impl Into<Command>) -> Result
     ))]
 pub(super) async fn get_stats(caller: Caller, Asked(asked): Asked<StatsQuery>) -> Result<Response, Problem> {
     let target = asked.target.map_or(Target::All, |target| target.0);
-    caller.ask_at_length(&Query::StatsGet(StatsGet { session: caller.session.clone(), target }))
+    caller.ask_at_length(&Query::StatsGet(StatsGet { session: caller.session.clone(), target })).await
 }
 
 /// Tries a backend, for 5 s at most

@@ -20,7 +20,7 @@ use super::problem::Problem;
 #[utoipa::path(get, path = "/v1/overview", operation_id = "getOverview", tag = "operators", security(("operator" = [])),
     responses((status = 200, description = "The whole.", body = Overview)))]
 pub(super) async fn get(State(door): State<Door>, _: Operator) -> Response {
-    json(StatusCode::OK, &door.registry.overview())
+    door.registry.at_length(|| json(StatusCode::OK, &door.registry.overview())).await
 }
 
 /// Lists the instances, by service and name
@@ -32,7 +32,7 @@ pub(super) async fn list_instances(
     _: Operator,
     Asked(PageQuery { limit, cursor }): Asked<PageQuery>,
 ) -> Result<Response, Problem> {
-    Ok(json(StatusCode::OK, &door.registry.instances(&page(limit, cursor)?)?))
+    door.registry.at_length(|| Ok(json(StatusCode::OK, &door.registry.instances(&page(limit, cursor)?)?))).await
 }
 
 /// Shows one instance
@@ -47,7 +47,7 @@ pub(super) async fn get_instance(
     _: Operator,
     Segments(InstancePath { service, instance }): Segments<InstancePath>,
 ) -> Result<Response, Problem> {
-    Ok(json(StatusCode::OK, &door.registry.instance(&service.0, &instance.0)?))
+    door.registry.at_length(|| Ok(json(StatusCode::OK, &door.registry.instance(&service.0, &instance.0)?))).await
 }
 
 /// Lists the routes that traffic obeys
@@ -63,7 +63,7 @@ pub(super) async fn list_routes(
     Asked(RoutesQuery { limit, cursor, instance }): Asked<RoutesQuery>,
 ) -> Result<Response, Problem> {
     let of = instance.as_ref().map(|InstanceRef(service, instance)| (service, instance));
-    Ok(json(StatusCode::OK, &door.registry.all_routes(&page(limit, cursor)?, of)?))
+    door.registry.at_length(|| Ok(json(StatusCode::OK, &door.registry.all_routes(&page(limit, cursor)?, of)?))).await
 }
 
 /// Lists what traffic has counted for these routes
@@ -79,7 +79,7 @@ pub(super) async fn list_stats(
     Asked(RoutesQuery { limit, cursor, instance }): Asked<RoutesQuery>,
 ) -> Result<Response, Problem> {
     let of = instance.as_ref().map(|InstanceRef(service, instance)| (service, instance));
-    Ok(json(StatusCode::OK, &door.registry.all_stats(&page(limit, cursor)?, of)?))
+    door.registry.at_length(|| Ok(json(StatusCode::OK, &door.registry.all_stats(&page(limit, cursor)?, of)?))).await
 }
 
 /// Explains where a request would go
@@ -102,5 +102,5 @@ pub(super) async fn explain(
         method: asked.method.map(|method| method.0),
         staged: asked.staged.map(|InstanceRef(service, instance)| (service, instance)),
     };
-    Ok(json(StatusCode::OK, &door.registry.explain(&question)?))
+    door.registry.at_length(|| Ok(json(StatusCode::OK, &door.registry.explain(&question)?))).await
 }

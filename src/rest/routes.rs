@@ -19,7 +19,7 @@ use super::problem::Problem;
 #[utoipa::path(get, path = "/v1/session/routes", operation_id = "listRoutes", tag = "routes", security(("session" = [])),
     responses((status = 200, description = "The routes.", body = Vec<RouteEntry>)))]
 pub(super) async fn list(caller: Caller) -> Result<Response, Problem> {
-    caller.ask_at_length(&Query::RouteList(caller.session.clone()))
+    caller.ask_at_length(&Query::RouteList(caller.session.clone())).await
 }
 
 /// Stages a new route

@@ -50,7 +50,7 @@ pub(super) async fn register(State(door): State<Door>, Body(new): Body<NewSessio
     ))]
 pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
     let revision = etag(caller.revision()?);
-    let shown = caller.ask(&Query::SessionInfo(caller.session.clone()))?;
+    let shown = caller.ask(&Query::SessionInfo(caller.session.clone())).await?;
     Ok(([(ETAG, revision)], shown).into_response())
 }
 
@@ -85,5 +85,5 @@ pub(super) async fn reconnect(State(door): State<Door>, Bearer(session): Bearer)
 #[utoipa::path(post, path = "/v1/session/ping", operation_id = "ping", tag = "sessions", security(("session" = [])),
     responses((status = 204, description = "It is alive.")))]
 pub(super) async fn ping(caller: Caller) -> Result<Response, Problem> {
-    caller.ask(&Query::Ping(caller.session.clone()))
+    caller.ask(&Query::Ping(caller.session.clone())).await
 }

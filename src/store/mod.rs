@@ -21,6 +21,7 @@ mod tests;
 use sqlx::{Connection as _, SqliteConnection};
 
 use crate::domain::Change;
+use crate::lifecycle;
 use crate::registry::{Loaded, Store, StoreError};
 
 use commit::Durability;
@@ -30,6 +31,9 @@ use plan::Plan;
 
 pub use load::LoadError;
 pub use open::OpenError;
+
+/// A plan for more rows than this is made beside the control threads.
+const PLANNED_AT_ONCE_MAX: usize = 1_000;
 
 /// A database that this process alone has open.
 #[derive(Debug)]
@@ -132,7 +136,9 @@ impl Store for Sqlite {
     }
 
     async fn commit(&mut self, changes: &[Change], revision: u64) -> Result<(), StoreError> {
-        let mut plan = Plan::new(changes, revision, &self.maintained);
+        let planned = || Plan::new(changes, revision, &self.maintained);
+        let rows: usize = changes.iter().map(Change::rows).sum();
+        let mut plan = if rows > PLANNED_AT_ONCE_MAX { lifecycle::at_length(planned) } else { planned() };
         if plan.steps.is_empty() {
             return Ok(());
         }

@@ -18,6 +18,7 @@ mod scenarios;
 mod secure;
 mod server;
 mod session;
+mod shares;
 mod statistics;
 mod streams;
 mod support;

@@ -1,0 +1,3 @@
+//! Shares of what is shared: a greedy peer beside a quiet one.
+
+mod control;
