@@ -36,7 +36,8 @@ pub use route::Route;
 pub use secret::{Fingerprint, Secret};
 pub use session::{Head, Pulse, Session, Staged};
 pub use settings::{
-    Breaker, BreakerState, HeaderKey, HealthCheck, OptionKey, RateLimit, VALUE_BYTES_MAX, count, header_value,
+    Breaker, BreakerState, HeaderKey, HealthCheck, OptionKey, RateLimit, VALUE_BYTES_MAX, acting_timeout, count,
+    header_value,
 };
 pub use time::{Span, Time};
 pub use url::{BackendUrl, PageUrl, Scheme};

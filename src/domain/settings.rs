@@ -116,6 +116,8 @@ pub struct HealthCheck {
 impl HealthCheck {
     /// The shortest interval: at ten checks a second a failure is known after a third of one, and what they cost is still bounded.
     pub const INTERVAL_MIN: Span = Span::from_millis(100);
+    /// The longest timeout that acts.
+    pub const TIMEOUT_MAX: Span = Span::from_secs(60);
 
     /// Looks whether its interval is long enough and its timeout not nothing.
     ///
@@ -140,6 +142,12 @@ pub(super) fn check_interval(field: &'static str, interval: Span) -> Result<Span
     }
     let least = HealthCheck::INTERVAL_MIN;
     Err(Error::invalid(field, format!("{interval} between health checks is too short; at least {least} is needed")))
+}
+
+/// The timeout by which a health check acts: what is set, but at most the interval and [`HealthCheck::TIMEOUT_MAX`]. A longer one is
+/// taken, for clients send it; a backend that says nothing must not hold a place among the checks for so long.
+pub fn acting_timeout(interval: Span, timeout: Span) -> Span {
+    timeout.min(interval).min(HealthCheck::TIMEOUT_MAX)
 }
 
 /// `requests` in each `window` from one client.

@@ -12,7 +12,10 @@ use arc_swap::ArcSwap;
 use futures_util::future::{AbortHandle, Aborted, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use ipnet::IpNet;
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -21,9 +24,9 @@ use super::knock::{Knock, MOMENT, Sockets};
 use super::report::{Report, Reports};
 use super::resolve::Lately;
 use super::tls::Tls;
-use crate::domain::{Event, Time};
-use crate::traffic::{CheckId, Checks, Finding, Inquiry, Subject, Table, Turn};
-use crate::{chance, clock, lifecycle};
+use crate::domain::{Event, RouteId, SessionKey, Time};
+use crate::traffic::{CheckId, Checks, Endpoint, Finding, Inquiry, Subject, Table, Turn};
+use crate::{chance, clock};
 
 /// Checks the backends of all active routes.
 #[derive(Debug)]
@@ -44,19 +47,31 @@ pub struct Checker {
 const REPORTS_AT_ONCE: usize = 256;
 /// After so many knocks the thread's other tasks get a turn.
 const KNOCKS_AT_ONCE: usize = 16;
+/// After so many changed endpoints the thread's other tasks get a turn.
+const CHANGES_AT_ONCE: usize = 256;
+/// Checks under way at once, where there are files for them.
+const SLOTS_MAX: usize = 2048;
+/// One file in so many is for a check.
+const FILES_PER_SLOT: u64 = 8;
+
+/// How many checks may be under way at once: each has a socket, and the proxy needs most of these.
+fn slots() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files / FILES_PER_SLOT).map_or(SLOTS_MAX, |slots| slots.clamp(KNOCKS_AT_ONCE, SLOTS_MAX))
+}
 
 impl Checker {
     /// Checks until told to stop.
     pub async fn run(self, stop: CancellationToken) {
         let mut round = Round::new(self);
-        round.follow();
+        round.follow().await;
         loop {
             round.begin().await;
             let (due, moment) = (round.checks.next_due(), round.knocks.front().map(|visit| visit.look_at));
+            // In no order: a table that always changes must not keep checks from ending.
             tokio::select! {
-                biased;
                 () = stop.cancelled() => return,
-                () = round.checker.changed.notified() => round.follow(),
+                () = round.checker.changed.notified() => round.follow().await,
                 ended = round.under_way.ended() => {
                     for (id, outcome) in ended {
                         round.end(id, &outcome).await;
@@ -80,7 +95,7 @@ impl Checker {
                 self.report(inquiry, subject, &turn);
                 told = true;
             }
-            if told {
+            if told || subjects.len() > REPORTS_AT_ONCE {
                 tokio::task::yield_now().await;
             }
         }
@@ -97,6 +112,8 @@ impl Checker {
 /// All that a checker has in hand.
 struct Round {
     checker: Checker,
+    /// The table's, as last followed.
+    endpoints: OrdMap<(SessionKey, RouteId), Arc<Endpoint>>,
     checks: Checks,
     /// In the order in which they are to be looked at.
     knocks: VecDeque<Visit>,
@@ -121,7 +138,8 @@ impl Round {
         let asking = Asking { deny, tls, names: Lately::default() };
         Self {
             checker,
-            checks: Checks::default(),
+            endpoints: OrdMap::new(),
+            checks: Checks::new(slots()),
             knocks: VecDeque::new(),
             sockets: Sockets::default(),
             under_way: UnderWay::default(),
@@ -130,18 +148,31 @@ impl Round {
         }
     }
 
-    fn follow(&mut self) {
-        // A large session's apply or end changes many.
-        lifecycle::at_length(|| {
-            let gone: HashSet<CheckId> =
-                self.checks.follow(&self.checker.table.load(), clock::now()).into_iter().collect();
+    /// Takes in what has changed in the table since the last time.
+    async fn follow(&mut self) {
+        let new = self.checker.table.load().endpoints().clone();
+        let old = std::mem::replace(&mut self.endpoints, new.clone());
+        let mut gone = HashSet::new();
+        for (change, followed) in old.diff(&new).zip(1..) {
+            let (old, new) = match change {
+                DiffItem::Add(_, new) => (None, Some(&**new)),
+                DiffItem::Update { old: (_, old), new: (_, new) } => (Some(&**old), Some(&**new)),
+                DiffItem::Remove(_, old) => (Some(&**old), None),
+            };
+            gone.extend(self.checks.follow(old, new, clock::now()));
+            yield_after(CHANGES_AT_ONCE, followed).await;
+        }
+        if !gone.is_empty() {
             gone.iter().for_each(|gone| self.under_way.abandon(*gone));
             self.knocks.retain(|visit| !gone.contains(&visit.id));
-        });
+        }
     }
 
     /// Begins what is due.
     async fn begin(&mut self) {
+        while self.checks.line_up_due(clock::now()) {
+            tokio::task::yield_now().await;
+        }
         for begun in 1.. {
             let now = clock::instant();
             let Some((id, inquiry)) = self.checks.begin(clock::at(now)) else { return };
@@ -150,7 +181,7 @@ impl Round {
                 Some(knock) => self.knocks.push_back(Visit { id, inquiry, knock, look_at: now + MOMENT, end }),
                 None => self.under_way.begin(id, ask(inquiry, self.asking.clone(), end)),
             }
-            breathe(begun).await;
+            yield_after(KNOCKS_AT_ONCE, begun).await;
         }
     }
 
@@ -168,7 +199,7 @@ impl Round {
                 Found::Part(knock, read) => self.under_way.begin(id, hear_out(inquiry, knock, read, end)),
                 Found::Nobody => self.under_way.begin(id, ask(inquiry, self.asking.clone(), end)),
             }
-            breathe(looked).await;
+            yield_after(KNOCKS_AT_ONCE, looked).await;
         }
     }
 
@@ -180,9 +211,9 @@ impl Round {
     }
 }
 
-/// Lets the thread's other tasks have a turn now and then.
-async fn breathe(done: usize) {
-    if done.is_multiple_of(KNOCKS_AT_ONCE) {
+/// Lets the thread's other tasks have a turn after every so many.
+async fn yield_after(so_many: usize, done: usize) {
+    if done.is_multiple_of(so_many) {
         tokio::task::yield_now().await;
     }
 }

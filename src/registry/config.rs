@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::{
     Breaker, Catalog, Change, Claim, Config, Edit, Error, Event, Head, HeaderKey, HealthCheck, Kind, OptionKey,
-    Options, RateLimit, Route, RouteId, Section, Sections, Session, SessionId,
+    Options, RateLimit, Route, RouteId, Section, Sections, Session, SessionId, Span, Target, acting_timeout,
 };
 
 use super::calls::{Context, Decided, Decision, Reply};
@@ -127,12 +127,38 @@ pub(super) fn diff(session: &Session) -> DiffView {
         health: tally(Section::Health),
         ratelimit: tally(Section::RateLimit),
         circuit: tally(Section::Circuit),
-        warnings: difference
-            .edits()
-            .filter_map(unknown_option)
-            .map(|key| format!("options: unknown key {key}"))
-            .collect(),
+        warnings: warnings(session, difference.edits()),
     }
+}
+
+/// What is staged and means nothing, or something else than it says.
+fn warnings<'a>(session: &Session, edits: impl Iterator<Item = &'a Edit>) -> Vec<String> {
+    let next = session.staged.as_ref().map_or(&session.active, |staged| &staged.config);
+    let all = next.options_over(&Options::default(), Target::All);
+    let sets_timeout = |target| next.options_for(target).any(|(key, _)| key.as_str() == TIMEOUT_KEY);
+    let all_set = sets_timeout(Target::All);
+    edits
+        .filter_map(|edit| match edit {
+            Edit::Health(id, Some(check)) => {
+                acts_shorter(check.interval, check.timeout).map(|words| format!("health: {id}: the timeout {words}"))
+            }
+            Edit::Option(target, key, Some(_)) if [TIMEOUT_KEY, "health_check_interval"].contains(&key.as_str()) => {
+                let set = all_set || sets_timeout(*target);
+                let options = next.options_over(&all, *target);
+                let words = acts_shorter(options.health_check_interval, options.health_check_timeout);
+                words.filter(|_| set).map(|words| format!("options: {target}: {key}: the timeout {words}"))
+            }
+            other => unknown_option(other).map(|key| format!("options: unknown key {key}")),
+        })
+        .collect()
+}
+
+const TIMEOUT_KEY: &str = "health_check_timeout";
+
+/// How a health check's timeout acts, where it is not as it is set.
+fn acts_shorter(interval: Span, timeout: Span) -> Option<String> {
+    let acts = acting_timeout(interval, timeout);
+    (acts < timeout).then(|| format!("{timeout} acts as {acts}: at most the interval and {}", HealthCheck::TIMEOUT_MAX))
 }
 
 /// Answers what the typed doors ask for: both configurations, whole.

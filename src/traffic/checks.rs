@@ -2,23 +2,21 @@
 //!
 //! It follows the routing table, says which check to begin and who learns of its outcome, and makes none itself: that is the
 //! checker's. What must hold: every active route is asked about, first at once, then once per interval; endpoints that ask
-//! the same of the same backend share one check; checks under way are bounded, for each backend too, so that neither
-//! many routes nor a dead backend hold up the others; following a change costs no more than the change.
+//! the same of the same backend share one check; checks under way are bounded, in all and for each session, and sessions
+//! take turns, so that nobody's routes and no dead backend hold up the checks of others; following a change costs no more
+//! than the change.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::OrdMap;
-use imbl::ordmap::DiffItem;
+use crate::domain::{BackendUrl, PathPrefix, RouteId, SessionKey, Span, Time, acting_timeout};
 
-use crate::domain::{BackendUrl, PathPrefix, RouteId, SessionKey, Span, Time};
+use super::turns::Turns;
+use super::{Check, Endpoint, Live, next_check};
 
-use super::{Check, Endpoint, Live, Table, next_check};
-
-/// Checks under way at once.
-pub const AT_ONCE_MAX: usize = 256;
-/// Those of them that ask the same host and port.
-pub const PER_BACKEND_MAX: usize = 8;
+/// So many checks at most get in line at once: a thread has more to do.
+const LINE_UP_MAX: usize = 256;
 
 /// Checks that begin together are due within this time.
 const BATCH_MILLIS_MAX: u64 = 250;
@@ -34,7 +32,7 @@ pub struct Inquiry {
     pub check: Check,
     /// From one check to the next.
     pub interval: Span,
-    /// How long the answer may take.
+    /// How long the answer may take: what is set, within [`acting_timeout`].
     pub timeout: Span,
     /// Whether the backend's certificate counts, where it has one.
     pub tls_verify: bool,
@@ -53,7 +51,7 @@ impl Inquiry {
             path: path.clone(),
             check: endpoint.check(),
             interval,
-            timeout,
+            timeout: acting_timeout(interval, timeout),
             tls_verify: options.tls_verify,
         }
     }
@@ -76,41 +74,29 @@ pub struct Subject {
     pub live: Arc<Live>,
 }
 
-impl Subject {
-    fn of(endpoint: &Endpoint) -> Self {
-        Self { session: endpoint.session, route: endpoint.id(), live: Arc::clone(&endpoint.live) }
-    }
-
-    const fn key(&self) -> Key {
-        (self.session, self.route)
-    }
-}
+/// Those whom a check is for.
+type Subjects = BTreeMap<Key, Arc<Live>>;
 
 /// All checks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Checks {
-    /// The table's, as last followed.
-    endpoints: OrdMap<Key, Arc<Endpoint>>,
     last_id: u64,
     ids: HashMap<Arc<Inquiry>, CheckId>,
     entries: HashMap<CheckId, Entry>,
     /// Those that wait for their time.
     due: BTreeSet<(Time, CheckId)>,
-    /// By [`Endpoint::origin_hash`]: those that have a check waiting for room, or under way.
-    backends: HashMap<u64, Backend>,
-    /// The backends that can have another check, in turn.
-    line: VecDeque<u64>,
-    under_way: usize,
+    turns: Turns,
 }
 
 #[derive(Debug)]
 struct Entry {
     inquiry: Arc<Inquiry>,
+    /// The backend, as [`Endpoint::origin_hash`].
     origin: u64,
-    /// Whom it is for, in the order of their keys.
-    subjects: Vec<Subject>,
+    /// Whom it is for.
+    subjects: Subjects,
     /// Those of them that have not been told anything yet.
-    fresh: BTreeSet<Key>,
+    fresh: Subjects,
     /// When all are to be told next.
     turn: Time,
     stage: Stage,
@@ -120,83 +106,83 @@ struct Entry {
 enum Stage {
     /// For its time.
     Waiting(Time),
-    /// For room, since.
-    Queued(Time),
-    /// It is for everybody, or only for the fresh ones.
-    UnderWay(Audience),
+    /// For room, since then, as one of this session's checks.
+    Queued(Time, SessionKey),
+    /// It is for everybody, or only for the fresh ones; it counts as this session's.
+    UnderWay(Audience, SessionKey),
 }
 
 #[derive(Debug)]
 enum Audience {
     All,
-    Fresh(BTreeSet<Key>),
-}
-
-#[derive(Debug, Default)]
-struct Backend {
-    queued: BTreeSet<(Time, CheckId)>,
-    under_way: usize,
-    in_line: bool,
+    Fresh(Subjects),
 }
 
 impl Checks {
-    /// Takes in what has changed in the table since the last call. Gives the checks under way that are for nobody any more.
-    pub fn follow(&mut self, table: &Table, now: Time) -> Vec<CheckId> {
-        let old = std::mem::replace(&mut self.endpoints, table.endpoints().clone());
-        let new = self.endpoints.clone();
-        let mut dropped = Vec::new();
-        for change in old.diff(&new) {
-            match change {
-                DiffItem::Add(_, endpoint) => self.join(endpoint, now),
-                DiffItem::Remove(_, endpoint) => dropped.extend(self.leave(endpoint)),
-                DiffItem::Update { old: (_, old), new: (_, new) } => {
-                    if !asks_the_same(old, new) {
-                        dropped.extend(self.leave(old));
-                        self.join(new, now);
-                    }
-                }
-            }
+    /// None yet; `slots` may be under way at once.
+    pub fn new(slots: usize) -> Self {
+        Self {
+            last_id: 0,
+            ids: HashMap::new(),
+            entries: HashMap::new(),
+            due: BTreeSet::new(),
+            turns: Turns::new(slots),
+        }
+    }
+
+    /// Takes in that an endpoint came, went or changed. Gives the check under way that is for nobody any more, if there is one.
+    pub fn follow(&mut self, old: Option<&Endpoint>, new: Option<&Endpoint>, now: Time) -> Option<CheckId> {
+        if let (Some(old), Some(new)) = (old, new)
+            && asks_the_same(old, new)
+        {
+            return None;
+        }
+        let dropped = old.and_then(|old| self.leave(old));
+        if let Some(new) = new {
+            self.join(new, now);
         }
         dropped
     }
 
-    /// The next check to begin at `now`, if there is one and room for it. Its [`Checks::end`] must follow.
-    pub fn begin(&mut self, now: Time) -> Option<(CheckId, Arc<Inquiry>)> {
-        self.queue_what_is_due(now);
-        if self.under_way >= AT_ONCE_MAX {
-            return None;
+    /// Gets checks in line whose time has come. Says whether there may be more of them.
+    pub fn line_up_due(&mut self, now: Time) -> bool {
+        for _ in 0..LINE_UP_MAX {
+            let Some((due, id)) = self.due.first().copied().filter(|(due, _)| *due <= now) else { return false };
+            self.due.remove(&(due, id));
+            self.queue(id, due, now);
         }
-        let (origin, id) = self.first_in_line()?;
+        true
+    }
+
+    /// The next check in line to begin at `now`, if there is one and room for it. Its [`Checks::end`] must follow.
+    pub fn begin(&mut self, now: Time) -> Option<(CheckId, Arc<Inquiry>)> {
+        let (session, id) = self.turns.next()?;
         let entry = self.entries.get_mut(&id)?;
         let audience =
             if entry.turn <= now { Audience::All } else { Audience::Fresh(std::mem::take(&mut entry.fresh)) };
-        entry.stage = Stage::UnderWay(audience);
+        entry.stage = Stage::UnderWay(audience, session);
         let inquiry = Arc::clone(&entry.inquiry);
-        self.under_way += 1;
-        self.backends.entry(origin).or_default().under_way += 1;
-        self.line_up(origin);
         Some((id, inquiry))
     }
 
     /// A check has ended. Gives whom its finding concerns, and what was asked. `chance`: 64 random bits.
     pub fn end(&mut self, id: CheckId, now: Time, chance: u64) -> Option<(Arc<Inquiry>, Vec<Subject>)> {
         let entry = self.entries.get_mut(&id)?;
-        let Stage::UnderWay(audience) = &mut entry.stage else { return None };
+        let Stage::UnderWay(audience, session) = &entry.stage else { return None };
+        let session = *session;
         let told = match audience {
             Audience::All => {
                 entry.fresh.clear();
                 entry.turn = together(now.after(next_check(entry.inquiry.interval, chance)), entry.inquiry.interval);
-                entry.subjects.clone()
+                told(&entry.subjects)
             }
-            Audience::Fresh(fresh) => {
-                entry.subjects.iter().filter(|subject| fresh.contains(&subject.key())).cloned().collect()
-            }
+            Audience::Fresh(fresh) => told(fresh),
         };
         let due = if entry.fresh.is_empty() { entry.turn } else { now };
         entry.stage = Stage::Waiting(due);
         self.due.insert((due, id));
         let (inquiry, origin) = (Arc::clone(&entry.inquiry), entry.origin);
-        self.release(origin);
+        self.turns.release(session, origin);
         Some((inquiry, told))
     }
 
@@ -218,31 +204,42 @@ impl Checks {
     /// Whether nothing is under way and nothing remembered of what was.
     #[cfg(test)]
     pub(super) fn is_at_rest(&self) -> bool {
-        self.under_way == 0 && self.backends.is_empty()
+        self.turns.are_at_rest()
     }
 
     fn join(&mut self, endpoint: &Endpoint, now: Time) {
-        let (inquiry, subject) = (Inquiry::of(endpoint), Subject::of(endpoint));
+        let (inquiry, key, live) = (Inquiry::of(endpoint), key(endpoint), Arc::clone(&endpoint.live));
         let Some(id) = self.ids.get(&inquiry).copied() else {
-            return self.open(subject, inquiry, endpoint.origin_hash, now);
+            return self.open(key, live, inquiry, endpoint.origin_hash, now);
         };
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.fresh.insert(subject.key());
-        let at = entry.subjects.partition_point(|known| known.key() < subject.key());
-        entry.subjects.insert(at, subject);
-        if let Stage::Waiting(due) = entry.stage {
-            self.due.remove(&(due, id));
-            entry.stage = Stage::Waiting(now.min(due));
-            self.due.insert((now.min(due), id));
+        entry.fresh.insert(key, Arc::clone(&live));
+        entry.subjects.insert(key, live);
+        let queued = match entry.stage {
+            Stage::Waiting(due) => {
+                self.due.remove(&(due, id));
+                entry.stage = Stage::Waiting(now.min(due));
+                self.due.insert((now.min(due), id));
+                None
+            }
+            Stage::Queued(since, session) => Some((since, session)),
+            Stage::UnderWay(..) => None,
+        };
+        // Who has little to wait for must not wait behind the many of somebody who asks the same.
+        if let Some((since, session)) = queued
+            && self.turns.load(key.0) < self.turns.load(session)
+        {
+            self.unqueue(id);
+            self.queue_for(id, since, key.0);
         }
     }
 
-    fn open(&mut self, subject: Subject, inquiry: Inquiry, origin: u64, now: Time) {
+    fn open(&mut self, key: Key, live: Arc<Live>, inquiry: Inquiry, origin: u64, now: Time) {
         self.last_id += 1;
         let (id, inquiry) = (CheckId(self.last_id), Arc::new(inquiry));
         self.ids.insert(Arc::clone(&inquiry), id);
         self.due.insert((now, id));
-        let (subjects, fresh, stage) = (vec![subject], BTreeSet::new(), Stage::Waiting(now));
+        let (subjects, fresh, stage) = (Subjects::from([(key, live)]), Subjects::new(), Stage::Waiting(now));
         self.entries.insert(id, Entry { inquiry, origin, subjects, fresh, turn: now, stage });
     }
 
@@ -250,17 +247,27 @@ impl Checks {
     fn leave(&mut self, endpoint: &Endpoint) -> Option<CheckId> {
         let id = self.ids.get(&Inquiry::of(endpoint)).copied()?;
         let entry = self.entries.get_mut(&id)?;
-        let key = (endpoint.session, endpoint.id());
-        let at = entry.subjects.binary_search_by_key(&key, Subject::key).ok()?;
-        entry.subjects.remove(at);
+        let key = key(endpoint);
+        entry.subjects.remove(&key)?;
         entry.fresh.remove(&key);
-        if let Stage::UnderWay(Audience::Fresh(fresh)) = &mut entry.stage {
+        if let Stage::UnderWay(Audience::Fresh(fresh), _) = &mut entry.stage {
             fresh.remove(&key);
         }
-        if entry.subjects.is_empty() { self.close(id) } else { None }
+        if entry.subjects.is_empty() {
+            return self.close(id);
+        }
+        if let Stage::Queued(since, session) = entry.stage
+            && session == key.0
+        {
+            // It may be nothing of that session's any more.
+            self.unqueue(id);
+            self.queue(id, since, since);
+        }
+        None
     }
 
     fn close(&mut self, id: CheckId) -> Option<CheckId> {
+        self.unqueue(id);
         let entry = self.entries.remove(&id)?;
         self.ids.remove(&entry.inquiry);
         match entry.stage {
@@ -268,68 +275,58 @@ impl Checks {
                 self.due.remove(&(due, id));
                 None
             }
-            Stage::Queued(since) => {
-                if let Some(backend) = self.backends.get_mut(&entry.origin) {
-                    backend.queued.remove(&(since, id));
-                }
-                self.tidy(entry.origin);
-                None
-            }
-            Stage::UnderWay(_) => {
-                self.release(entry.origin);
+            Stage::Queued(..) => None,
+            Stage::UnderWay(_, session) => {
+                self.turns.release(session, entry.origin);
                 Some(id)
             }
         }
     }
 
-    fn queue_what_is_due(&mut self, now: Time) {
-        while let Some((due, id)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
-            self.due.remove(&(due, id));
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
-            entry.stage = Stage::Queued(due);
-            let origin = entry.origin;
-            self.backends.entry(origin).or_default().queued.insert((due, id));
-            self.line_up(origin);
-        }
-    }
-
-    /// Takes the check out that is to begin now.
-    fn first_in_line(&mut self) -> Option<(u64, CheckId)> {
-        while let Some(origin) = self.line.pop_front() {
-            let Some(backend) = self.backends.get_mut(&origin) else { continue };
-            backend.in_line = false;
-            if let Some((_, id)) = backend.queued.pop_first() {
-                return Some((origin, id));
+    /// Lets a check wait for room, as one of the session's that has least to wait for among those whom it is for.
+    fn queue(&mut self, id: CheckId, since: Time, now: Time) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        let only_fresh = entry.turn > now && !entry.fresh.is_empty();
+        let whom = if only_fresh { &entry.fresh } else { &entry.subjects };
+        let mut least: Option<(usize, SessionKey)> = None;
+        let mut from = Bound::Unbounded;
+        while let Some(((session, _), _)) = whom.range((from, Bound::Unbounded)).next() {
+            let load = self.turns.load(*session);
+            if least.is_none_or(|(least, _)| load < least) {
+                least = Some((load, *session));
             }
-            self.tidy(origin);
+            if load == 0 {
+                break;
+            }
+            from = Bound::Excluded((*session, RouteId(u32::MAX)));
         }
-        None
-    }
-
-    fn line_up(&mut self, origin: u64) {
-        let Some(backend) = self.backends.get_mut(&origin) else { return };
-        if !backend.in_line && !backend.queued.is_empty() && backend.under_way < PER_BACKEND_MAX {
-            backend.in_line = true;
-            self.line.push_back(origin);
+        if let Some((_, session)) = least {
+            self.queue_for(id, since, session);
         }
     }
 
-    fn release(&mut self, origin: u64) {
-        self.under_way = self.under_way.saturating_sub(1);
-        if let Some(backend) = self.backends.get_mut(&origin) {
-            backend.under_way = backend.under_way.saturating_sub(1);
-        }
-        self.line_up(origin);
-        self.tidy(origin);
+    fn queue_for(&mut self, id: CheckId, since: Time, session: SessionKey) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.stage = Stage::Queued(since, session);
+        self.turns.queue((session, entry.origin, since, id));
     }
 
-    /// Forgets a backend about which nothing is left to know.
-    fn tidy(&mut self, origin: u64) {
-        let idle = |backend: &Backend| backend.queued.is_empty() && backend.under_way == 0 && !backend.in_line;
-        if self.backends.get(&origin).is_some_and(idle) {
-            self.backends.remove(&origin);
+    /// Takes a check out of its line, if it is in one. What its stage is now, the caller says.
+    fn unqueue(&mut self, id: CheckId) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        if let Stage::Queued(since, session) = entry.stage {
+            self.turns.unqueue((session, entry.origin, since, id));
         }
     }
+}
+
+fn key(endpoint: &Endpoint) -> Key {
+    (endpoint.session, endpoint.id())
+}
+
+fn told(subjects: &Subjects) -> Vec<Subject> {
+    let told = subjects.iter();
+    told.map(|((session, route), live)| Subject { session: *session, route: *route, live: Arc::clone(live) }).collect()
 }
 
 /// A little earlier, so that checks with long intervals begin in batches: a task that wakes up for each of them costs more

@@ -25,6 +25,7 @@ mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use breaker::{Admission, Breaker, Flip, Outcome, Permit, Status as BreakerStatus};
 pub use checks::{CheckId, Checks, Inquiry, Subject};

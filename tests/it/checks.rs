@@ -165,7 +165,7 @@ fn a_dead_backend_does_not_hold_up_the_checks_of_others() {
     let session = client.register("morgue", "morgue-1");
     for n in 1..=300 {
         client.ask(&format!("ROUTE_ADD|{session}|h{n}.example|/|http://{}|0", dead.address()));
-        client.ask(&format!("HEALTH_SET|{session}|r{n}|/{n}|1s|1h"));
+        client.ask(&format!("HEALTH_SET|{session}|r{n}|/{n}|1h|1h"));
     }
     assert_eq!(client.ask(&format!("CONFIG_APPLY|{session}")), "OK");
     eventually("as many as may wait for the dead", || dead.checks() == 8);

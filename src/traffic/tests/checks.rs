@@ -1,38 +1,63 @@
 //! The schedule of health checks: who is asked about, when, and for whom it counts.
 
+use imbl::ordmap::DiffItem;
+
 use crate::domain::HealthCheck;
 use crate::domain::Span;
 
 use super::*;
-use crate::traffic::checks::{AT_ONCE_MAX, PER_BACKEND_MAX};
+use crate::traffic::turns::PER_BACKEND_MAX;
 
 /// A schedule with the world that it follows.
-#[derive(Default)]
 struct Watch {
     world: World,
+    followed: Table,
     checks: Checks,
     under_way: Vec<CheckId>,
 }
+
+const SLOTS: usize = 256;
 
 const INTERVAL: u64 = 30_000;
 
 impl Watch {
     fn of(edits: impl IntoIterator<Item = Edit>) -> Self {
-        let mut watch = Self::default();
+        let world = World::default();
+        let mut watch = Self { world, followed: Table::default(), checks: Checks::new(SLOTS), under_way: Vec::new() };
         watch.world.change(&head(1));
         watch.apply(edits, 0);
         watch
     }
 
     fn apply(&mut self, edits: impl IntoIterator<Item = Edit>, now: u64) -> Vec<CheckId> {
-        self.world.change(&apply(1, edits));
-        let gone = self.checks.follow(&self.world.table, Time(now));
+        self.apply_of(1, edits, now)
+    }
+
+    fn apply_of(&mut self, key: u64, edits: impl IntoIterator<Item = Edit>, now: u64) -> Vec<CheckId> {
+        self.world.change(&apply(key, edits));
+        let old = std::mem::replace(&mut self.followed, self.world.table.clone());
+        let mut gone = Vec::new();
+        for change in old.endpoints().diff(self.world.table.endpoints()) {
+            let (old, new) = match change {
+                DiffItem::Add(_, new) => (None, Some(new)),
+                DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
+                DiffItem::Remove(_, old) => (Some(old), None),
+            };
+            gone.extend(self.checks.follow(old.map(|old| &**old), new.map(|new| &**new), Time(now)));
+        }
         self.under_way.retain(|id| !gone.contains(id));
         gone
     }
 
+    /// Another session joins, with these.
+    fn session(&mut self, key: u64, edits: impl IntoIterator<Item = Edit>, now: u64) {
+        self.world.change(&head(key));
+        self.apply_of(key, edits, now);
+    }
+
     /// Begins all it may; what is asked for.
     fn begin(&mut self, now: u64) -> Vec<String> {
+        while self.checks.line_up_due(Time(now)) {}
         let begun = std::iter::from_fn(|| self.checks.begin(Time(now))).map(|(id, inquiry)| {
             self.under_way.push(id);
             format!("{}{}", inquiry.backend, inquiry.path)
@@ -151,6 +176,92 @@ fn a_dead_backend_holds_up_no_other() {
     assert_eq!(watch.begin(2).len(), PER_BACKEND_MAX, "the rest waits for room");
 }
 
+fn many(from: u32, count: u32) -> impl Iterator<Item = Edit> {
+    (from..from + count).map(|id| one(id, &format!("http://b{id}")))
+}
+
+#[test]
+fn sessions_that_want_many_checks_leave_room_for_each_other_and_for_who_comes_later() {
+    for greedy in [1, 3, 20] {
+        let mut watch = Watch::of([]);
+        (2..2 + greedy).for_each(|key| watch.session(key, many(u32::try_from(key).unwrap() * 1_000, 300), 0));
+        let begun = watch.begin(0).len();
+        assert!(begun < SLOTS, "{greedy} leave some free");
+        watch.session(1_000, [one(1, "http://quiet")], 1);
+        assert_eq!(watch.begin(1), ["http://quiet/"], "{greedy}");
+        let ended: Vec<_> = watch.under_way.drain(..).collect();
+        for id in ended.into_iter().take(begun / 2) {
+            watch.checks.end(id, Time(2), 0);
+        }
+        watch.session(1_001, [one(1, "http://later")], 3);
+        assert_eq!(watch.begin(3).iter().filter(|asked| *asked == "http://later/").count(), 1, "{greedy}");
+    }
+}
+
+#[test]
+fn when_all_room_is_taken_sessions_take_turns() {
+    let mut watch = Watch::of([]);
+    for key in 2..2 + 2 * u64::try_from(SLOTS).unwrap() {
+        watch.session(key, many(u32::try_from(key).unwrap() * 10, 5), 0);
+    }
+    assert_eq!(watch.begin(0).len(), SLOTS, "one each");
+    watch.session(1_000_000, [one(1, "http://quiet")], 1);
+    let mut rounds = 0;
+    while !watch.begin(1).contains(&"http://quiet/".to_owned()) {
+        rounds += 1;
+        watch.end(1);
+    }
+    assert!(rounds <= 3, "it waits for those that had no turn, not for all they have: {rounds}");
+}
+
+#[test]
+fn who_asks_the_same_as_somebody_with_many_checks_does_not_wait_behind_them() {
+    // Also where the many ask one backend, and whoever comes first.
+    for quiet_first in [false, true] {
+        let mut watch = Watch::of([]);
+        let greedy = (1..=600).flat_map(|id| [one(id, "http://shared"), explicit(id, &format!("/{id}"))]);
+        let quiet = [one(1, "http://shared"), explicit(1, "/600")];
+        if quiet_first {
+            watch.session(3, quiet.clone(), 0);
+        }
+        watch.session(2, greedy, 0);
+        let mut begun = watch.begin(0);
+        if !quiet_first {
+            assert_eq!(begun.len(), PER_BACKEND_MAX);
+            watch.session(3, quiet, 0);
+            begun = watch.begin(0);
+        }
+        assert!(begun.contains(&"http://shared/600".to_owned()), "{begun:?}");
+    }
+}
+
+#[test]
+fn a_check_whose_payer_has_left_waits_in_the_line_of_another() {
+    let mut watch = Watch::of([]);
+    let greedy = (1..=600).flat_map(|id| [one(id, "http://shared"), explicit(id, &format!("/{id}"))]);
+    watch.session(2, greedy, 0);
+    watch.session(3, many(5_000, 600).chain([one(1, "http://shared"), explicit(1, "/600")]), 0);
+    watch.begin(0);
+    watch.apply_of(2, (1..=600).flat_map(|id| [gone(id), Edit::Health(RouteId(id), None)]), 1);
+    while !watch.checks.is_empty() && !watch.begin(1).is_empty() {
+        watch.end(1);
+    }
+    watch.apply_of(3, (5_000..5_600).chain([1]).flat_map(|id| [gone(id), Edit::Health(RouteId(id), None)]), 2);
+    watch.begin(2);
+    assert!(watch.checks.is_empty() && watch.checks.is_at_rest());
+}
+
+#[test]
+fn a_timeout_acts_as_at_most_the_interval_and_a_minute() {
+    let span = Span::from_secs;
+    for (interval, timeout, acts) in [(1, 8_784 * 3_600, 1), (3_600, 8_784 * 3_600, 60), (30, 5, 5)] {
+        let check = HealthCheck { path: PathPrefix::root(), interval: span(interval), timeout: span(timeout) };
+        let mut watch = Watch::of([one(1, "http://a"), Edit::Health(RouteId(1), Some(check))]);
+        while watch.checks.line_up_due(Time(0)) {}
+        assert_eq!(watch.checks.begin(Time(0)).unwrap().1.timeout, span(acts));
+    }
+}
+
 #[test]
 fn checks_with_long_intervals_begin_in_batches() {
     let mut watch = Watch::of((1..=3).map(|id| one(id, &format!("http://b{id}"))));
@@ -167,8 +278,8 @@ fn checks_with_long_intervals_begin_in_batches() {
 fn a_burst_is_spread() {
     let mut watch = Watch::of((1..=10_000).map(|id| one(id, &format!("http://b{id}"))));
     let mut told = BTreeSet::new();
-    for _ in 0..10_000_usize.div_ceil(AT_ONCE_MAX) {
-        assert!(watch.begin(1).len() <= AT_ONCE_MAX);
+    for _ in 0..10_000_usize.div_ceil(SLOTS / 2) {
+        assert!(watch.begin(1).len() <= SLOTS / 2, "as many as are free then");
         told.extend(watch.end(1));
     }
     assert_eq!(told.len(), 10_000);

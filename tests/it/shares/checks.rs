@@ -1,0 +1,190 @@
+//! Health checks: whatever one session's backends do, and however many it has, another's are checked in time.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::server::{Client, Server, eventually};
+use crate::support::backend::Backend;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// What an interval may take by chance, and what others may add to it.
+const LATEST: Duration = Duration::from_millis(1_100 + 1_000);
+
+/// A session whose one backend is checked each second, and remembers when.
+struct Quiet {
+    _client: Client,
+    _backend: Backend,
+    checked: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl Quiet {
+    fn join(server: &Server) -> Self {
+        let checked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&checked);
+        let backend = Backend::new(move |mut wire| {
+            while wire.message().is_some() {
+                noted.lock().unwrap().push(Instant::now());
+                wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+            }
+        });
+        let mut client = server.connect();
+        let session = client.register("quiet", "quiet-1");
+        let millis = INTERVAL.as_millis();
+        assert_eq!(client.ask(&format!("OPTIONS_SET|{session}|ALL|health_check_interval|{millis}ms")), "OPTIONS_OK");
+        client.serve(&session, "quiet.example", "/", backend.address());
+        Self { _client: client, _backend: backend, checked }
+    }
+
+    /// The longest time from one check to the next, over so many from now on.
+    fn longest_wait(&self, checks: usize) -> Duration {
+        let seen = || self.checked.lock().unwrap().len();
+        eventually("it is checked at all", || seen() > 0);
+        let from = seen() - 1;
+        eventually("it is checked again and again", || seen() > from + checks);
+        let times = self.checked.lock().unwrap()[from..].to_vec();
+        times.windows(2).map(|two| two[1] - two[0]).max().unwrap()
+    }
+}
+
+/// A port of every local address that takes no connection: what is sent there is lost.
+struct BlackHole {
+    port: u16,
+    _socket: Socket,
+    _waiting: Vec<Socket>,
+}
+
+impl BlackHole {
+    fn open() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([0, 0, 0, 0], 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+        let waiting = (0..4).map(|_| {
+            let waiting = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
+            // It is on its way, and stays so once there is no room to wait.
+            let _ = waiting.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into());
+            waiting
+        });
+        let waiting = waiting.collect();
+        Self { port, _socket: socket, _waiting: waiting }
+    }
+}
+
+/// A port of every local address that takes every connection and, ten times a second, says `word` on each, for ever.
+fn never_done(word: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let taken: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+    let talking = Arc::clone(&taken);
+    thread::spawn(move || {
+        for connection in listener.incoming().map_while(Result::ok) {
+            connection.set_nonblocking(true).unwrap();
+            taken.lock().unwrap().push(connection);
+        }
+    });
+    thread::spawn(move || {
+        loop {
+            thread::sleep(Duration::from_millis(100));
+            talking.lock().unwrap().retain_mut(|connection| match connection.write(word) {
+                Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+                Ok(_) => true,
+            });
+        }
+    });
+    port
+}
+
+/// Different local addresses, all at one port.
+fn addresses(port: u16, count: usize) -> impl Iterator<Item = SocketAddr> {
+    (0..count).map(move |n| {
+        let [_, _, high, low] = u32::try_from(n).unwrap().to_be_bytes();
+        SocketAddr::from(([127, 77, high, low], port))
+    })
+}
+
+/// A session with these backends, each to be waited for as long as can be said.
+fn greedy(server: &Server, name: &str, backends: impl Iterator<Item = SocketAddr>) -> Client {
+    let mut client = server.connect();
+    let session = client.register(name, name);
+    let lines = backends.zip(1..).map(|(backend, n)| {
+        format!("ROUTE_ADD|{session}|h{n}.{name}.example|/|http://{backend}|0\nHEALTH_SET|{session}|r{n}|/|1h|8784h\n")
+    });
+    let lines: Vec<String> = lines.collect();
+    for some in lines.chunks(500) {
+        client.writer.write_all(some.concat().as_bytes()).unwrap();
+        for _ in 0..2 * some.len() {
+            let reply = client.try_reply().unwrap();
+            assert!(reply.starts_with("ROUTE_OK|") || reply == "HEALTH_OK", "{reply}");
+        }
+    }
+    assert_eq!(client.ask(&format!("CONFIG_APPLY|{session}")), "OK");
+    client
+}
+
+fn assert_in_time(what: &str, before: Duration, during: Duration) {
+    println!("{what}: longest time between two checks {before:?} before, {during:?} during");
+    assert!(during < LATEST, "{what}: {during:?}");
+}
+
+#[test]
+fn five_thousand_blackholed_endpoints_of_one_session_delay_no_check_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let (quiet, hole) = (Quiet::join(&server), BlackHole::open());
+    let before = quiet.longest_wait(3);
+    let _greedy = greedy(&server, "greedy", addresses(hole.port, 5_000));
+    assert_in_time("5,000 blackholed", before, quiet.longest_wait(8));
+}
+
+#[test]
+fn endpoints_that_keep_a_check_waiting_delay_no_check_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let quiet = Quiet::join(&server);
+    let before = quiet.longest_wait(3);
+    let words: [&[u8]; 4] = [b"", b"H", b"HTTP/1.1 200 OK\r\nx: y\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"];
+    let sessions = ["silent", "dripping", "headed", "interim"].into_iter().zip(words);
+    let _greedy: Vec<Client> =
+        sessions.map(|(name, word)| greedy(&server, name, addresses(never_done(word), 1_000))).collect();
+    assert_in_time("silent, dripping, endless", before, quiet.longest_wait(6));
+}
+
+#[test]
+fn many_greedy_sessions_delay_no_check_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let (quiet, hole) = (Quiet::join(&server), BlackHole::open());
+    let before = quiet.longest_wait(3);
+    let _greedy: Vec<Client> =
+        (0..40).map(|n| greedy(&server, &format!("greedy-{n}"), addresses(hole.port, 200))).collect();
+    assert_in_time("40 sessions", before, quiet.longest_wait(6));
+    // Who comes only now finds room too.
+    let mut late = server.connect();
+    let session = late.register("late", "late-1");
+    let backend = Backend::named("late");
+    late.serve(&session, "late.example", "/", backend.address());
+    backend.checked();
+}
+
+#[test]
+fn an_endpoint_that_never_answers_is_ill_after_the_interval_or_a_minute_and_the_diff_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let mut client = server.connect();
+    let session = client.register("shop", "shop-1");
+    assert_eq!(client.ask(&format!("SUBSCRIBE|{session}|backend_health_changed")), "SUBSCRIBE_OK");
+    client.ask(&format!("ROUTE_ADD|{session}|shop.example|/|http://127.0.0.1:{}|0", never_done(b"")));
+    assert_eq!(client.ask(&format!("HEALTH_SET|{session}|r1|/|100ms|8784h")), "HEALTH_OK");
+    assert_eq!(client.ask(&format!("OPTIONS_SET|{session}|ALL|health_check_timeout|2m")), "OPTIONS_OK");
+    let diff = client.ask(&format!("CONFIG_DIFF|{session}"));
+    let warnings = r#""warnings":["options: ALL: health_check_timeout: the timeout 2m0s acts as 30s: at most the interval and 1m0s","health: r1: the timeout 8784h0m0s acts as 100ms: at most the interval and 1m0s"]"#;
+    assert!(diff.contains(warnings), "{diff}");
+    assert_eq!(client.ask(&format!("CONFIG_APPLY|{session}")), "OK");
+    let ill = r#"EVENT|backend_health_changed|{"route_id":"r1","healthy":false,"reason":"no answer within 100ms"}"#;
+    assert_eq!(client.hear(), ill);
+}
