@@ -17,6 +17,7 @@ mod route;
 mod secret;
 mod session;
 mod settings;
+mod spelling;
 mod time;
 mod url;
 
@@ -39,5 +40,6 @@ pub use settings::{
     Breaker, BreakerState, HeaderKey, HealthCheck, OptionKey, RateLimit, VALUE_BYTES_MAX, acting_timeout, count,
     header_value,
 };
+pub use spelling::{AboveRoot, RequestPath, path_behind};
 pub use time::{Span, Time};
 pub use url::{BackendUrl, PageUrl, Scheme};

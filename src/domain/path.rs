@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Error;
+use super::spelling::{normal, without_dots};
 
 /// A prefix on whole segments: `/api` matches `/api` and `/api/x`, not `/apix`.
 ///
-/// Kept without a final `/`, so that `/api/` equals `/api`; the root is kept as `/`.
+/// Kept in the spelling that requests are matched in ([`super::RequestPath`]), and without a final `/`, so that `/api/` equals
+/// `/api`; the root is kept as `/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathPrefix(Arc<str>);
 
@@ -18,23 +20,26 @@ impl PathPrefix {
     /// Reads a path as it stands in a request: it begins with `/`, other than ASCII is percent-encoded.
     ///
     /// # Errors
-    /// `Invalid` for anything else, for a query, and for `.` and `..` segments.
+    /// `Invalid` for anything else, for a query, for `.` and `..` segments, and for a pattern such as `/api/*`.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let wrong = |why: &str| Err(Error::invalid("path", why.to_owned()));
-        if !text.starts_with('/') {
-            return wrong("must begin with /");
+        let path = Self::stored(text)?;
+        let is_pattern = |segment: &str| !segment.is_empty() && segment.bytes().all(|byte| byte == b'*');
+        if path.0.split('/').any(is_pattern) || path.0.ends_with('*') {
+            let plain = path.0.split('*').next().unwrap_or_default().trim_end_matches('/');
+            let plain = if plain.is_empty() { "/" } else { plain };
+            return Err(Error::invalid("path", format!("a path is a prefix already; write {plain}")));
         }
-        if text.len() > Self::BYTES_MAX {
-            return wrong("at most 2048 bytes");
-        }
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@%".contains(&byte);
-        if !text.bytes().all(allowed) {
-            return wrong("only the characters of a URL path, others percent-encoded, without ? and #");
-        }
-        if text.split('/').any(|segment| segment == "." || segment == "..") {
-            return wrong("no . or .. segments");
-        }
-        let trimmed = text.trim_end_matches('/');
+        Ok(path)
+    }
+
+    /// Reads a path that was taken before. Patterns, which once were taken, stay what they are.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], patterns aside.
+    pub fn stored(text: &str) -> Result<Self, Error> {
+        check_path(text)?;
+        let normal = normal(text);
+        let trimmed = normal.trim_end_matches('/');
         Ok(Self(if trimmed.is_empty() { "/" } else { trimmed }.into()))
     }
 
@@ -60,6 +65,25 @@ impl PathPrefix {
     }
 }
 
+/// Refuses what is no path.
+pub(super) fn check_path(text: &str) -> Result<(), Error> {
+    let wrong = |why: &str| Err(Error::invalid("path", why.to_owned()));
+    if !text.starts_with('/') {
+        return wrong("must begin with /");
+    }
+    if text.len() > PathPrefix::BYTES_MAX {
+        return wrong("at most 2048 bytes");
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@%".contains(&byte);
+    if !text.bytes().all(allowed) {
+        return wrong("only the characters of a URL path, others percent-encoded, without ? and #");
+    }
+    if without_dots(text) != Ok(None) {
+        return wrong("no . or .. segments");
+    }
+    Ok(())
+}
+
 impl fmt::Display for PathPrefix {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
@@ -78,6 +102,28 @@ mod tests {
     }
 
     #[test]
+    fn spellings_of_one_path_are_one_prefix() {
+        for (one, other) in [("/%6cogin", "/login"), ("/a//b", "/a/b"), ("/caf%c3%a9", "/caf%C3%A9"), ("/%7Eu", "/~u")]
+        {
+            assert_eq!(PathPrefix::parse(one), PathPrefix::parse(other), "{one}");
+        }
+        let once = PathPrefix::parse("/%%361/%zz").unwrap();
+        assert_eq!(PathPrefix::stored(once.as_str()), Ok(once));
+    }
+
+    #[test]
+    fn a_pattern_is_refused_with_the_words_to_write() {
+        for (pattern, plain) in
+            [("/api/*", "/api"), ("/*", "/"), ("/api/**", "/api"), ("/api*", "/api"), ("/a/*/b", "/a")]
+        {
+            let error = PathPrefix::parse(pattern).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("a path is a prefix already; write {plain}")), "{error}");
+            assert!(PathPrefix::stored(pattern).is_ok());
+        }
+        assert!(PathPrefix::parse("/a*b").is_ok());
+    }
+
+    #[test]
     fn segments_are_counted() {
         let segments = |text| PathPrefix::parse(text).unwrap().segments();
         assert_eq!((segments("/"), segments("/a"), segments("/a/b/")), (0, 1, 2));
@@ -85,8 +131,19 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_refused() {
-        for bad in ["", "api", "/a?b", "/a#b", "/a b", "/ä", "/a/../b", "/.", "/a|b", &format!("/{}", "x".repeat(2048))]
-        {
+        for bad in [
+            "",
+            "api",
+            "/a?b",
+            "/a#b",
+            "/a b",
+            "/ä",
+            "/a/../b",
+            "/.",
+            "/a/%2e%2E/b",
+            "/a|b",
+            &format!("/{}", "x".repeat(2048)),
+        ] {
             assert!(PathPrefix::parse(bad).is_err(), "{bad}");
         }
     }

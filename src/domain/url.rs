@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::path::check_path;
 use super::{Error, PathPrefix};
 
 const NO_SCHEME: &str = "must begin with http://, https://, ws:// or wss://";
@@ -70,8 +71,8 @@ impl BackendUrl {
         let (authority, base) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (host, port) = host_and_port(authority, scheme_known)?;
         let base = if base.is_empty() { "/" } else { base };
-        let base = PathPrefix::parse(base).map_err(|error| error.about("backend_url"))?;
-        let base = base.as_str().trim_end_matches('/');
+        check_path(base).map_err(|error| error.about("backend_url"))?;
+        let base = base.trim_end_matches('/');
         let authority = match authority.rsplit_once(':') {
             Some((_, digits)) if !digits.ends_with(']') => format!("{host}:{port}"),
             _ => host.clone(),

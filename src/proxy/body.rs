@@ -296,7 +296,7 @@ impl Streamed {
     fn release(&mut self) {
         let sent = self.account.body.sending().is_none_or(|sending| sending.state() == State::Ended);
         if let Some(upstream) = self.upstream.take().filter(|_| sent) {
-            upstream.release(self.worker.ticks.now());
+            upstream.release(&self.client, self.worker.ticks.now());
         }
     }
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::header::{EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
@@ -24,12 +24,14 @@ use super::tunnel;
 use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::traffic::{
-    Coding, Draw, Endpoint, Failure, Hop, Pool, Recoding, Upgrade, edit_request, edit_response, is_chunked_alone,
-    may_try_again, recode, wants_upgrade,
+    Coding, Draw, Endpoint, Failure, Hop, Pool, Recoding, Upgrade, asks_for_login, edit_request, edit_response,
+    is_chunked_alone, logs_in, may_try_again, recode, wants_upgrade,
 };
 
 /// How long a body is held back for a backend that does not say whether it wants it.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// A request on its way to a backend, with what another try would need.
 pub(super) struct Errand<'a> {
@@ -40,7 +42,11 @@ pub(super) struct Errand<'a> {
     method: Method,
     target: Uri,
     host: Option<HeaderValue>,
+    // What a trusted proxy said of a prefix that it took away.
+    prefix: Option<HeaderValue>,
     old: bool,
+    // Whether it logs its connection in.
+    logs_in: bool,
     upgrade: Option<(Upgrade, OnUpgrade)>,
     tries: u32,
     address: IpAddr,
@@ -72,7 +78,9 @@ impl<'a> Errand<'a> {
             method: head.method,
             target: head.uri,
             host: head.headers.get(HOST).cloned(),
+            prefix: head.headers.get(X_FORWARDED_PREFIX).filter(|_| client.arrival.trusted).cloned(),
             old,
+            logs_in: logs_in(&head.headers),
             upgrade,
             tries: 0,
             address,
@@ -86,7 +94,10 @@ impl<'a> Errand<'a> {
     /// The request to be sent, with the client's fields made a backend's.
     fn dress(&mut self, mut headers: HeaderMap) {
         let upgrade = self.upgrade.as_ref().map(|(upgrade, _)| upgrade);
-        edit_request(&mut headers, Hop { arrival: &self.client.arrival, authority: None, old: self.old, upgrade });
+        edit_request(
+            &mut headers,
+            Hop { arrival: &self.client.arrival, client: self.address, authority: None, old: self.old, upgrade },
+        );
         if self.body.sending().is_some_and(|sending| sending.is_chunked()) {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -178,6 +189,7 @@ impl<'a> Errand<'a> {
         } else if self.tries > 0 {
             *request.uri_mut() = self.target.clone();
         }
+        self.set_prefix(request.headers_mut(), endpoint);
         let own_name = || HeaderValue::try_from(endpoint.backend().authority()).ok();
         match (endpoint.authority(), &self.host) {
             (Some(host), _) => set_host(request.headers_mut(), host.clone()),
@@ -185,6 +197,24 @@ impl<'a> Errand<'a> {
             (None, Some(_)) => {}
             // HTTP/1.0 lets a client name no host; HTTP/1.1 does not let us.
             (None, None) => own_name().into_iter().for_each(|host| set_host(request.headers_mut(), host)),
+        }
+    }
+
+    /// Says which part of the path the backend does not see, behind what a trusted proxy has taken away before.
+    fn set_prefix(&self, headers: &mut HeaderMap, endpoint: &Endpoint) {
+        let before = self.prefix.as_ref();
+        let own = endpoint.stripped().and_then(|stripped| {
+            let before = before.and_then(|before| before.to_str().ok()).unwrap_or_default().trim_end_matches('/');
+            HeaderValue::try_from(format!("{before}{stripped}")).ok()
+        });
+        match own.or_else(|| before.filter(|_| self.tries > 0).cloned()) {
+            Some(prefix) => {
+                headers.insert(X_FORWARDED_PREFIX, prefix);
+            }
+            None if self.tries > 0 => {
+                headers.remove(X_FORWARDED_PREFIX);
+            }
+            None => {}
         }
     }
 
@@ -266,6 +296,9 @@ impl<'a> Errand<'a> {
             self.body.abandon();
             account.give_up(Refusal::BadGateway);
             return Err(Refusal::BadGateway);
+        }
+        if self.logs_in || asks_for_login(response.headers()) {
+            upstream.bind();
         }
         account.answered(response.status());
         edit_response(response.headers_mut(), &endpoint.settings, upgraded);

@@ -17,12 +17,13 @@ use super::body::Answer;
 use super::errand::{Errand, Failed};
 use super::gate::{self, Aside};
 use super::judge::Case;
+use super::logins::Logins;
 use super::pages::Refusal;
 use super::phase::{Phase, Stage};
 use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::clock;
-use crate::domain::Time;
+use crate::domain::{AboveRoot, RequestPath, Time};
 use crate::traffic::{
     Arrival, Draw, Failure, Nobody, Pool, client_address, is_chunked_alone, names_loop, request_host,
 };
@@ -31,6 +32,7 @@ use crate::traffic::{
 pub(super) struct Client {
     pub(super) arrival: Arrival,
     pub(super) phase: Arc<Phase>,
+    pub(super) logins: Logins,
 }
 
 /// The connection is closed without an answer.
@@ -83,7 +85,9 @@ async fn carry(
     check(&request, &client.phase)?;
     let table = worker.table();
     settle_target(&mut request)?;
-    let pool = table.find(&told_host(&request)?, request.uri().path()).ok_or(Refusal::Unmatched)?;
+    let spelled = settle_path(&mut request)?;
+    let path = spelled.as_deref().unwrap_or_else(|| request.uri().path());
+    let pool = table.find(&told_host(&request)?, path).ok_or(Refusal::Unmatched)?;
     let address = client_address(request.headers(), &client.arrival, &worker.settings.trusted_proxies);
     gate::admit(worker, pool, address, began, aside)?;
     worker.budget.borrow_mut().earn();
@@ -91,7 +95,7 @@ async fn carry(
     let mut tried = Tried::default();
     let mut now = clock::at(began);
     loop {
-        let place = match tried.choose(pool, now, || errand.draw(worker, pool)) {
+        let place = match tried.choose(client, pool, now, || errand.draw(worker, pool)) {
             Ok(place) => place,
             // Who tried was counted then.
             Err(_) if let Some(failed) = tried.refusal => return Err(failed),
@@ -102,7 +106,7 @@ async fn carry(
         errand.admit(endpoint).inspect_err(|refusal| gate::count(worker, endpoint, *refusal))?;
         let Some(mut case) = Case::open(worker, endpoint, now) else { continue };
         let account = errand.account(worker, endpoint, began);
-        let failed = match Upstream::get(worker, endpoint, errand.needs_fresh()).await {
+        let failed = match Upstream::get(worker, client, endpoint, errand.needs_fresh()).await {
             Ok(upstream) => match errand.send(worker, upstream, endpoint).await {
                 Ok((upstream, response)) => {
                     let answer = errand.answer(worker, client, endpoint, account, upstream, response);
@@ -136,8 +140,14 @@ struct Tried {
 }
 
 impl Tried {
-    /// The next member to try: another one, or else one of which only a connection was dead.
-    fn choose(&mut self, pool: &Pool, now: Time, draw: impl Fn() -> Draw) -> Result<usize, Nobody> {
+    /// The next member to try: the one where the client is logged in, then another one, or else one of which only a
+    /// connection was dead.
+    fn choose(&mut self, client: &Client, pool: &Pool, now: Time, draw: impl Fn() -> Draw) -> Result<usize, Nobody> {
+        if self.places.is_empty()
+            && let Some(place) = client.logins.place(pool, now)
+        {
+            return Ok(place);
+        }
         let mut chosen = pool.choose(now, &self.places, &draw);
         if chosen.is_err()
             && let Some(spared) = self.spared.take()
@@ -197,6 +207,21 @@ fn settle_target(request: &mut Request<Incoming>) -> Result<(), Refusal> {
     request.headers_mut().insert(HOST, host);
     *request.uri_mut() = target.unwrap_or(PathAndQuery::from_static("/")).into();
     Ok(())
+}
+
+/// Takes dot segments out of the path. Gives the path in the spelling that is matched, where that is another.
+fn settle_path(request: &mut Request<Incoming>) -> Result<Option<String>, Refusal> {
+    let uri = request.uri();
+    let read = RequestPath::read(uri.path()).map_err(|AboveRoot| Refusal::BadRequest)?;
+    let Cow::Owned(matched) = read.matched else { return Ok(None) };
+    if let Some(path) = read.passed {
+        let target = match uri.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
+        };
+        *request.uri_mut() = PathAndQuery::try_from(target).map_err(|_| Refusal::BadRequest)?.into();
+    }
+    Ok(Some(matched))
 }
 
 /// The host a request is for; empty where HTTP/1.0 named none.

@@ -24,8 +24,8 @@ pub(super) type Field = Option<Vec<u8>>;
 
 /// hyper takes no more.
 const FIELDS_MAX: usize = 100;
-/// What is added on the way: the client's address, twice, its host and scheme, and `Via`.
-const FIELDS_ADDED: usize = 6;
+/// Fields added on the way: the client's address, twice, its host, port and scheme, the prefix, and `Via`.
+const FIELDS_ADDED: usize = 7;
 
 impl Heads {
     const BYTES_MAX: usize = 128 * 1024;
@@ -62,6 +62,11 @@ impl Heads {
     pub(super) fn lose(&mut self) {
         self.next = Vec::new();
         self.lost = true;
+    }
+
+    /// True while nothing of a next head has come, as far as is known.
+    pub(super) fn is_between(&self) -> bool {
+        self.next.trim_ascii_start().is_empty()
     }
 
     /// Whether what comes is not kept any more.

@@ -20,6 +20,7 @@ mod heads;
 mod judge;
 mod knock;
 mod link;
+mod logins;
 mod pages;
 mod phase;
 mod prober;

@@ -152,6 +152,11 @@ impl Phase {
         self.since.store(self.ticks.now(), Ordering::Relaxed);
     }
 
+    /// True while the next bytes begin a request.
+    pub(super) fn awaits_request(&self) -> bool {
+        (self.is(Stage::Idle) || self.is(Stage::Fresh)) && !self.lingers() && self.heads().is_between()
+    }
+
     fn is(&self, stage: Stage) -> bool {
         self.stage.load(Ordering::Relaxed) == stage as u8
     }

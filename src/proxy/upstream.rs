@@ -1,7 +1,7 @@
 //! Connections to backends: idle ones kept for the next request, new ones made.
 //!
-//! What must hold: a connection comes back only when its response was read to the end and its request sent to the end;
-//! idle ones are bounded in number and in time.
+//! What must hold: a connection comes back only when its response was read to the end and its request sent to the end,
+//! and to the clients in general only while nobody has begun to log in on it; idle ones are bounded in number and in time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Settings;
 use super::body::RequestBody;
 use super::dial::{Unreachable, dial};
+use super::forward::Client;
 use super::link::{Allowance, HEAD_BYTES_MAX, Link};
 use super::phase::Ticks;
 use super::worker::Worker;
@@ -106,6 +107,8 @@ pub(super) struct Upstream {
     home: Rc<Idle>,
     // Whether it has carried a request before.
     reused: bool,
+    // Whether somebody logs in on it: see `logins`.
+    bound: bool,
 }
 
 impl Pools {
@@ -116,13 +119,12 @@ impl Pools {
 
     /// The idle connections to an endpoint's backend.
     pub(super) fn of(&self, endpoint: &Endpoint) -> Rc<Idle> {
-        let (host, port, security) = (endpoint.backend().host(), endpoint.backend().port(), Security::of(endpoint));
         let mut backends = self.backends.borrow_mut();
         let same_hash = backends.entry(endpoint.origin_hash).or_default();
-        let same = |idle: &&Rc<Idle>| &*idle.host == host && (idle.port, idle.security) == (port, security);
-        if let Some(known) = same_hash.iter().find(same) {
+        if let Some(known) = same_hash.iter().find(|idle| idle.is_of(endpoint)) {
             return Rc::clone(known);
         }
+        let (host, port, security) = (endpoint.backend().host(), endpoint.backend().port(), Security::of(endpoint));
         let connections = RefCell::default();
         let new = Rc::new(Idle { host: host.into(), port, security, connections, max: self.idle_max });
         same_hash.push(Rc::clone(&new));
@@ -156,6 +158,11 @@ impl Pools {
 }
 
 impl Idle {
+    fn is_of(&self, endpoint: &Endpoint) -> bool {
+        let backend = endpoint.backend();
+        *self.host == *backend.host() && (self.port, self.security) == (backend.port(), Security::of(endpoint))
+    }
+
     /// The connection that became idle last: its backend is the least likely to have closed it.
     fn take(&self) -> Option<Made> {
         self.connections.borrow_mut().pop().map(|(made, _)| made)
@@ -169,18 +176,37 @@ impl Idle {
     }
 }
 
+impl Made {
+    /// Finds out if it can carry a request at once. Not waited for: one whose backend answered before it had read its request may
+    /// never become ready.
+    async fn is_ready(&mut self) -> bool {
+        let ready = poll_fn(|cx| {
+            self.driver.poll(cx);
+            Poll::Ready(self.sender.poll_ready(cx))
+        });
+        matches!(ready.await, Poll::Ready(Ok(())))
+    }
+}
+
 impl Upstream {
-    /// An idle connection, or a new one; always a new one where it must be `fresh`.
-    pub(super) async fn get(worker: &Worker, endpoint: &Endpoint, fresh: bool) -> Result<Self, Unreachable> {
+    /// The client's own connection to the backend, an idle one, or a new one; always a new one where it must be `fresh`.
+    pub(super) async fn get(
+        worker: &Worker,
+        client: &Client,
+        endpoint: &Endpoint,
+        fresh: bool,
+    ) -> Result<Self, Unreachable> {
         let home = worker.pools.of(endpoint);
+        if !fresh
+            && let Some(mut own) = client.logins.take(&home)
+            && own.made.is_ready().await
+        {
+            own.reused = true;
+            return Ok(own);
+        }
         while !fresh && let Some(mut made) = home.take() {
-            // Not waited for: one whose backend answered before it had read its request may never become ready.
-            let ready = poll_fn(|cx| {
-                made.driver.poll(cx);
-                Poll::Ready(made.sender.poll_ready(cx))
-            });
-            if matches!(ready.await, Poll::Ready(Ok(()))) {
-                return Ok(Self { made, home, reused: true });
+            if made.is_ready().await {
+                return Ok(Self { made, home, reused: true, bound: false });
             }
         }
         Self::new(worker, endpoint, home).await
@@ -193,7 +219,7 @@ impl Upstream {
             made.inspect_err(|unreachable| worker.pools.tell(endpoint, unreachable, now))?;
         let named = endpoint.backend().address().is_none();
         let retires = if named { now.saturating_add(Ticks::steps(NAMED_FOR)) } else { u32::MAX };
-        Ok(Self { made: Made { sender, driver, allowance, retires }, home, reused: false })
+        Ok(Self { made: Made { sender, driver, allowance, retires }, home, reused: false, bound: false })
     }
 
     /// Sends a request and waits for the head of its response.
@@ -237,9 +263,28 @@ impl Upstream {
         self.made.driver.detach();
     }
 
-    /// Gives the connection back.
-    pub(super) fn release(self, now: u32) {
-        self.home.put(self.made, now);
+    /// Somebody logs in on the connection: from here on it is for one client connection alone.
+    pub(super) fn bind(&mut self) {
+        self.bound = true;
+    }
+
+    /// True for one of these.
+    pub(super) fn is_at_home(&self, home: &Rc<Idle>) -> bool {
+        Rc::ptr_eq(&self.home, home)
+    }
+
+    /// True if it could carry requests for the endpoint.
+    pub(super) fn leads_to(&self, endpoint: &Endpoint) -> bool {
+        self.home.is_of(endpoint)
+    }
+
+    /// Gives the connection back: to its client if somebody logs in on it, or else to all.
+    pub(super) fn release(self, client: &Client, now: u32) {
+        if self.bound {
+            client.logins.put(self);
+        } else {
+            self.home.put(self.made, now);
+        }
     }
 }
 

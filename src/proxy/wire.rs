@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::heads::Heads;
 use super::phase::{Phase, Stage};
+use crate::traffic::RequestLine;
 
 thread_local! {
     /// Where heads are read to on their way to hyper: one for all connections of a worker.
@@ -25,24 +26,37 @@ const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(super) struct Wire {
     socket: TokioIo<TcpStream>,
     phase: Arc<Phase>,
+    // The request line under way, as far as it must be looked at.
+    line: RequestLine,
+    // What came and was not asked for yet: an encoded target is longer than it was.
+    surplus: Vec<u8>,
     // Read and dropped so far; `None` before the answer's end was sent.
     lingered: Option<usize>,
 }
 
 impl Wire {
     pub(super) fn new(socket: TcpStream, phase: Arc<Phase>) -> Self {
-        Self { socket: TokioIo::new(socket), phase, lingered: None }
+        let (line, surplus) = (RequestLine::Over, Vec::new());
+        Self { socket: TokioIo::new(socket), phase, line, surplus, lingered: None }
     }
 }
 
 impl Read for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if !this.surplus.is_empty() {
+            hand_over(&mut this.surplus, &mut buf);
+            return Poll::Ready(Ok(()));
+        }
+        if this.phase.awaits_request() {
+            this.line = RequestLine::Awaited;
+        }
         let mut heads = this.phase.heads();
-        let read = if heads.lost() {
+        let read = if heads.lost() && this.line == RequestLine::Over {
             Pin::new(&mut this.socket).poll_read(cx, buf)
         } else {
-            read_kept(&mut this.socket, cx, buf, &mut heads)
+            let came = read_kept(&mut this.socket, cx, buf, &mut heads, &mut this.line);
+            came.map(|came| came.map(|surplus| this.surplus = surplus))
         };
         drop(heads);
         if read.is_ready() {
@@ -52,21 +66,35 @@ impl Read for Wire {
     }
 }
 
-/// Reads through the scratch, so that what came can be kept.
+/// Reads through the scratch, so that what came can be kept and its target cleaned. Gives what found no room.
 fn read_kept(
     socket: &mut TokioIo<TcpStream>,
     cx: &mut Context<'_>,
     mut buf: ReadBufCursor<'_>,
     heads: &mut Heads,
-) -> Poll<io::Result<()>> {
+    line: &mut RequestLine,
+) -> Poll<io::Result<Vec<u8>>> {
     SCRATCH.with_borrow_mut(|scratch| {
         let room = buf.remaining().min(scratch.len());
         let mut came = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
         ready!(Pin::new(socket).poll_read(cx, came.unfilled()))?;
-        buf.put_slice(came.filled());
-        heads.keep(came.filled());
-        Poll::Ready(Ok(()))
+        let Some(mut cleaned) = line.pass(came.filled()) else {
+            buf.put_slice(came.filled());
+            heads.keep(came.filled());
+            return Poll::Ready(Ok(Vec::new()));
+        };
+        heads.keep(&cleaned);
+        hand_over(&mut cleaned, &mut buf);
+        Poll::Ready(Ok(cleaned))
     })
+}
+
+/// Moves as many bytes as there is room for; the others stay.
+fn hand_over(bytes: &mut Vec<u8>, buf: &mut ReadBufCursor<'_>) {
+    let room = buf.remaining().min(bytes.len());
+    let rest = bytes.split_off(room);
+    buf.put_slice(bytes);
+    *bytes = rest;
 }
 
 impl Write for Wire {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::{Connections, Place};
 use super::forward::{Client, forward};
+use super::logins::Logins;
 use super::phase::{Phase, Stage, Ticks};
 use super::resolve::Resolver;
 use super::upstream::Pools;
@@ -171,7 +172,8 @@ fn begin(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
     let phase = Phase::new(Stage::Fresh, &worker.ticks);
     let place = worker.connections.enter(&phase);
     let id = place.id();
-    let client = Rc::new(Client { arrival: Arrival::new(peer.ip(), &worker.settings.trusted_proxies), phase });
+    let arrival = Arrival::new(peer.ip(), &worker.settings.trusted_proxies);
+    let client = Rc::new(Client { arrival, phase, logins: Logins::default() });
     let wire = Wire::new(socket, Arc::clone(&client.phase));
     let task = connection(Rc::clone(worker), client, wire, place);
     worker.connections.can_cut(id, lifecycle::spawn_local(task));

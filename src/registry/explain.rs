@@ -3,6 +3,7 @@
 //! It looks at every route, plainly, and so is a second opinion on the routing table, which is compiled for speed.
 //! What must hold: both name the same winner (`tests/it/explain.rs`).
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use serde::Serialize;
 
 use crate::clock;
 use crate::domain::{
-    BreakerState, Catalog, Change, Error, Host, InstanceName, Route, RouteId, Sections, ServiceName, Session, Time,
+    AboveRoot, BreakerState, Catalog, Change, Error, Host, InstanceName, RequestPath, Route, RouteId, Sections,
+    ServiceName, Session, Time,
 };
 
 use super::Registry;
@@ -133,6 +135,7 @@ impl Registry {
 /// As there.
 pub fn explain(catalog: &Catalog, ask: &Explain, traffic: &dyn Traffic, now: Time) -> Result<ExplainView, Error> {
     let (host, path) = (request_host(&ask.host)?, request_path(&ask.path)?);
+    let path = &*path;
     check_method(ask.method.as_deref())?;
     let (catalog, problem) = match &ask.staged {
         None => (catalog.clone(), None),
@@ -179,11 +182,15 @@ fn request_host(field: &str) -> Result<String, Error> {
     }
 }
 
-fn request_path(text: &str) -> Result<&str, Error> {
+/// The path in the spelling that is matched.
+fn request_path(text: &str) -> Result<Cow<'_, str>, Error> {
     let path = text.split(['?', '#']).next().unwrap_or_default();
     let visible = path.bytes().all(|byte| byte.is_ascii_graphic());
     if path.starts_with('/') && visible && path.len() <= PATH_BYTES_MAX {
-        return Ok(path);
+        let read = RequestPath::read(path);
+        return read
+            .map(|read| read.matched)
+            .map_err(|AboveRoot| Error::invalid("path", "leads above /: such a request gets 400"));
     }
     Err(Error::invalid("path", "must begin with / and be as it stands in a request, others than ASCII percent-encoded"))
 }

@@ -160,7 +160,7 @@ impl<'a> RouteValue<'a> {
         Ok(Route {
             id,
             domains: Host::gather(self.domains.iter().map(|domain| &**domain))?,
-            path: PathPrefix::parse(&self.path)?,
+            path: PathPrefix::stored(&self.path)?,
             backend: BackendUrl::parse(&self.backend)?,
             priority: self.priority,
         })
@@ -187,7 +187,7 @@ impl<'a> HealthValue<'a> {
 
     fn check(self) -> Result<HealthCheck, Error> {
         Ok(HealthCheck {
-            path: PathPrefix::parse(&self.path)?,
+            path: PathPrefix::stored(&self.path)?,
             interval: Span::from_millis(self.interval_ms),
             timeout: Span::from_millis(self.timeout_ms),
         })

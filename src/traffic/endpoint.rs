@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use crate::domain::{
-    BackendUrl, Config, HeaderKey, HealthCheck, Options, Route, RouteId, Scheme, SessionKey, Target, Time,
+    BackendUrl, Config, HeaderKey, HealthCheck, Options, Route, RouteId, Scheme, SessionKey, Target, Time, path_behind,
 };
 
 use super::{Breaker, Candidate, Check, Condition, Duty, Limiter, Live, Standing, Weight};
@@ -173,18 +173,26 @@ impl Endpoint {
         self.authority.as_deref()
     }
 
+    /// The prefix that its backend does not see.
+    pub fn stripped(&self) -> Option<&str> {
+        let prefix = self.route.path.as_str();
+        (self.settings.options.strip_prefix && prefix != "/").then_some(prefix)
+    }
+
     /// What to ask the backend for instead of `target` (path and query); `None` if the same.
     pub fn rewrite(&self, target: &str) -> Option<String> {
-        let prefix = self.route.path.as_str();
-        let strips = self.settings.options.strip_prefix && prefix != "/";
-        let base = self.backend().base();
+        let (base, strips) = (self.backend().base(), self.stripped().is_some());
         if (base.is_empty() && !strips) || target == "*" {
             return None;
         }
-        let rest = if strips { target.strip_prefix(prefix).unwrap_or(target) } else { target };
         // Exactly one slash between base and path, and never an empty path.
-        let slash = if rest.starts_with('/') { "" } else { "/" };
-        Some(format!("{base}{slash}{rest}"))
+        if !strips {
+            let slash = if target.starts_with('/') { "" } else { "/" };
+            return Some(format!("{base}{slash}{target}"));
+        }
+        let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+        let rest = path_behind(path, self.route.path.segments()).trim_start_matches('/');
+        Some(format!("{base}/{rest}{query}"))
     }
 }
 
@@ -234,6 +242,8 @@ mod tests {
         assert_eq!(rewrite("/api", "http://b", true, "/api?q=1"), Some("/?q=1".into()));
         assert_eq!(rewrite("/api", "http://b/app", true, "/api"), Some("/app/".into()));
         assert_eq!(rewrite("/", "http://b/app", false, "*"), None);
+        assert_eq!(rewrite("/api", "http://b", true, "/%61pi//evil.example/x?a/b"), Some("/evil.example/x?a/b".into()));
+        assert_eq!(rewrite("/api/v1", "http://b/app", true, "//api//v1//"), Some("/app/".into()));
     }
 
     #[test]

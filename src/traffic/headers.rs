@@ -6,20 +6,22 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use ipnet::IpNet;
 
 use super::Settings;
+use super::client::drop_claims;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Who the request came from, computed once per connection.
 #[derive(Clone, Debug)]
@@ -51,6 +53,8 @@ impl Arrival {
 pub struct Hop<'a> {
     /// Where it came from.
     pub arrival: &'a Arrival,
+    /// The client's address, from [`super::client_address`].
+    pub client: IpAddr,
     /// `Host` to the backend, when it is not what the client said.
     pub authority: Option<&'a HeaderValue>,
     /// Whether it came as HTTP/1.0.
@@ -84,7 +88,7 @@ pub fn edit_request(headers: &mut HeaderMap, hop: Hop<'_>) {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    tell_about_client(headers, hop.arrival);
+    tell_about_client(headers, hop.arrival, hop.client);
     headers.append(VIA, HeaderValue::from_static(if hop.old { "1.0 signalbox" } else { "1.1 signalbox" }));
     if let Some(authority) = hop.authority {
         headers.insert(HOST, authority.clone());
@@ -109,27 +113,8 @@ pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: boo
 /// who the client is.
 pub fn edit_trailers(trailers: &mut HeaderMap) {
     take_hop_by_hop(trailers);
-    for name in [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP, VIA] {
-        trailers.remove(name);
-    }
-}
-
-/// The client's address: the peer's, or the last one in `X-Forwarded-For` that no trusted proxy has.
-pub fn client_address(headers: &HeaderMap, arrival: &Arrival, trusted_proxies: &[IpNet]) -> IpAddr {
-    if !arrival.trusted {
-        return arrival.address;
-    }
-    let mut client = arrival.address;
-    for value in headers.get_all(X_FORWARDED_FOR).into_iter().rev() {
-        for hop in value.to_str().unwrap_or_default().rsplit(',') {
-            let Ok(address) = hop.trim().parse::<IpAddr>() else { return client };
-            client = address.to_canonical();
-            if !trusted_proxies.iter().any(|net| net.contains(&client)) {
-                return client;
-            }
-        }
-    }
-    client
+    drop_claims(trailers, false);
+    trailers.remove(VIA);
 }
 
 /// Whether the message's transfer coding is `chunked` and nothing more; others cannot be passed on.
@@ -143,27 +128,42 @@ pub fn names_loop(headers: &HeaderMap) -> bool {
     headers.get_all(VIA).iter().filter(|via| via.as_bytes().ends_with(b" signalbox")).count() >= 8
 }
 
-fn tell_about_client(headers: &mut HeaderMap, arrival: &Arrival) {
-    let host = headers.get(HOST).cloned();
+/// Says who the client is and what it asked for, in the words of whoever may say so.
+fn tell_about_client(headers: &mut HeaderMap, arrival: &Arrival, client: IpAddr) {
+    drop_claims(headers, arrival.trusted);
     if arrival.trusted {
-        let before = joined(headers);
+        let before = joined(headers).or_else(|| (client != arrival.address).then(|| client.to_string()));
         let hops = before.and_then(|before| HeaderValue::try_from(format!("{before}, {}", arrival.address)).ok());
         headers.insert(X_FORWARDED_FOR, hops.unwrap_or_else(|| arrival.value.clone()));
-        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
-        headers.entry(X_REAL_IP).or_insert_with(|| arrival.value.clone());
-        if let Some(host) = host {
-            headers.entry(X_FORWARDED_HOST).or_insert(host);
-        }
-        return;
+    } else {
+        headers.insert(X_FORWARDED_FOR, arrival.value.clone());
     }
-    headers.remove(FORWARDED);
-    headers.insert(X_FORWARDED_FOR, arrival.value.clone());
-    headers.insert(X_REAL_IP, arrival.value.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-    match host {
-        Some(host) => headers.insert(X_FORWARDED_HOST, host),
-        None => headers.remove(X_FORWARDED_HOST),
-    };
+    let own = if client == arrival.address { None } else { HeaderValue::try_from(client.to_string()).ok() };
+    headers.insert(X_REAL_IP, own.unwrap_or_else(|| arrival.value.clone()));
+    // What an untrusted peer said of these is gone.
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    if let Some(host) = headers.get(HOST).cloned() {
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
+    }
+    if !headers.contains_key(X_FORWARDED_PORT) {
+        let port = client_port(headers);
+        headers.insert(X_FORWARDED_PORT, port);
+    }
+}
+
+/// The port that the client asked for: the one in the host's name, or else the scheme's. The one listened on may be
+/// another, behind a published port of a container for example.
+fn client_port(headers: &HeaderMap) -> HeaderValue {
+    let host = headers.get(X_FORWARDED_HOST).map_or(&b""[..], HeaderValue::as_bytes);
+    let said = host.iter().rposition(|byte| !byte.is_ascii_digit()).map(|at| host.split_at(at));
+    if let Some((_, [b':', port @ ..])) = said
+        && !port.is_empty()
+        && let Ok(port) = HeaderValue::from_bytes(port)
+    {
+        return port;
+    }
+    let is_secure = headers.get(X_FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
+    HeaderValue::from_static(if is_secure { "443" } else { "80" })
 }
 
 /// What trusted proxies said so far, several lines as one.
@@ -240,7 +240,9 @@ mod tests {
 
     fn edited(lines: &[(&'static str, &'static str)], trusted: bool) -> HeaderMap {
         let mut headers = head(lines);
-        let hop = Hop { arrival: &arrival(trusted), authority: None, old: false, upgrade: None };
+        let arrival = arrival(trusted);
+        let client = arrival.address;
+        let hop = Hop { arrival: &arrival, client, authority: None, old: false, upgrade: None };
         edit_request(&mut headers, hop);
         headers
     }
@@ -265,8 +267,8 @@ mod tests {
         );
         let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        let expected =
-            ["host", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-kept", "x-real-ip"];
+        let told = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"];
+        let expected = [&["host", "via"][..], &told, &["x-kept", "x-real-ip"]].concat();
         assert_eq!(names, expected);
     }
 
@@ -320,12 +322,18 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_the_last_hop_that_is_not_trusted() {
-        let nets: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
-        let headers = head(&[("x-forwarded-for", "9.9.9.9, 1.1.1.1, 10.1.1.1")]);
-        let of = |trusted| client_address(&headers, &arrival(trusted), &nets).to_string();
-        assert_eq!(of(true), "1.1.1.1");
-        assert_eq!(of(false), "10.0.0.1");
+    fn the_port_is_the_one_the_client_asked_for() {
+        let port = |host, proto, trusted| {
+            let headers = edited(&[("host", host), ("x-forwarded-proto", proto)], trusted);
+            headers.get("x-forwarded-port").unwrap().to_str().unwrap().to_owned()
+        };
+        assert_eq!(port("a.example", "https", false), "80");
+        assert_eq!(port("a.example", "https", true), "443");
+        for (host, expected) in
+            [("a:8080", "8080"), ("[::1]:8080", "8080"), ("[::1]", "80"), ("a:", "80"), ("80", "80")]
+        {
+            assert_eq!(port(host, "http", false), expected, "{host}");
+        }
     }
 
     #[test]

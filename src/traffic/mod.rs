@@ -7,6 +7,7 @@
 mod breaker;
 mod checks;
 mod choose;
+mod client;
 mod duty;
 mod encoding;
 mod endpoint;
@@ -16,6 +17,7 @@ mod health;
 mod host;
 mod ledger;
 mod limiter;
+mod logins;
 mod paths;
 mod pool;
 mod reach;
@@ -23,6 +25,7 @@ mod retry;
 mod share;
 mod stats;
 mod table;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -30,20 +33,22 @@ mod turns;
 pub use breaker::{Admission, Breaker, Flip, Outcome, Permit, Status as BreakerStatus};
 pub use checks::{CheckId, Checks, Inquiry, Subject};
 pub use choose::{Draw, Members, Nobody, choose};
+pub use client::client_address;
 pub use duty::Duty;
 pub use encoding::{Coding, Recoding, drop_digests, recode};
 pub use endpoint::{Defaults, Endpoint, Policy, Settings};
 pub use hash::member_key;
 pub use headers::{
-    Arrival, Hop, Upgrade, client_address, edit_request, edit_response, edit_trailers, is_chunked_alone, names_loop,
-    wants_upgrade,
+    Arrival, Hop, Upgrade, edit_request, edit_response, edit_trailers, is_chunked_alone, names_loop, wants_upgrade,
 };
 pub use health::{Check, Condition, Finding, Health, Turn, next_check};
 pub use host::request_host;
 pub use limiter::{Limiter, Verdict, stricter};
+pub use logins::{asks_for_login, logs_in};
 pub use pool::Pool;
 pub use reach::Reach;
 pub use retry::{Budget, Failure, Upload, may_try_again};
 pub use share::{Candidate, SLOW_START, Standing, Weight};
 pub use stats::{Lease, Live, Numbers, Seen, Worker};
 pub use table::Table;
+pub use targets::RequestLine;

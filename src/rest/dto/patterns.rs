@@ -28,10 +28,11 @@ fn path_class(without: &str) -> String {
     r"A-Za-z0-9_~!$&'()*+,;=:@%".chars().filter(|c| !without.contains(*c)).collect()
 }
 
-/// Segments that are neither `.` nor `..`.
+/// Segments that are neither `.` nor `..`, also percent-encoded or with parameters.
 fn path(without: &str) -> String {
-    let class = path_class(without);
-    format!(r"(/(\.{{0,2}}[{class}-][{class}.-]*|\.{{3}}[{class}.-]*)?)+")
+    let (class, begins) = (path_class(without), path_class(&format!("{without};%")));
+    let begins = format!("([{begins}-]|%([013-9A-Fa-f][0-9A-Fa-f]|2[0-9A-DFa-df]))");
+    format!(r"(/(\.{{0,2}}{begins}[{class}.-]*|\.{{3}}[{class}.-]*)?)+")
 }
 
 fn host() -> String {
@@ -63,13 +64,13 @@ patterns! {
     /// `shop.example`, `*.shop.example`, `*`.
     DOMAIN = domain();
     /// `/api`.
-    PATH = path("");
+    PATH = path("*");
     /// `http://10.0.0.7:3000/base`.
     BACKEND = format!("{}({})?", origin(), path("@"));
     /// `http://pages.example/down?for=shop`.
     PAGE = format!(r"{}({}(\?[A-Za-z0-9_~!$&'()*+,;=:@%./-]*)?)?", origin(), path("@"));
     /// A list of targets, paths and domains; as long as it may be, it has no more than may be named at once.
-    PLACES = format!("({place})(,({place}))*", place = format!("{}|{}", path(","), domain()));
+    PLACES = format!("({place})(,({place}))*", place = format!("{}|{}", path(",*"), domain()));
     /// A response header's name, but those that belong to the connection.
     HEADER_NAME = format!("(?!({FRAMING})$)[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,128}}");
     /// A response header's value.
@@ -88,7 +89,7 @@ patterns! {
     /// `shop.example:8080`.
     REQUEST_HOST = format!("{}(:[0-9]{{0,5}})?", host());
     /// A path in a request.
-    REQUEST_PATH = "/[!-~]*";
+    REQUEST_PATH = format!(r"{}(\?[!-~]*)?", path(""));
     /// `GET`.
     METHOD = "[0-9A-Za-z!#$%&'*+.^_`|~-]{1,32}";
     /// A duration, at most 363 days of the 366 that are taken.

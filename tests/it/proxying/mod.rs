@@ -2,12 +2,15 @@
 
 mod applies;
 mod bodies;
+mod client;
 mod compression;
 mod fields;
 mod framing;
+mod logins;
 mod probes;
 mod routing;
 mod slowness;
+mod targets;
 mod tls;
 mod tries;
 mod tunnels;
