@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Operators;
+use crate::access::{Hosts, Operators};
 use crate::config::{Config, Unmatched};
 use crate::domain::{Catalog, Change, Event, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
@@ -135,8 +135,8 @@ impl Server {
         doors.spawn("checker", checker.run(doors.stopping().clone()));
         doors.spawn("upkeep", keeper.run(doors.stopping().clone()));
         let proxy = bound.start(table, reports, upkeep).context("cannot start the proxy's threads")?;
-        let pipe =
-            pipe::serve(pipe_listener, pipe_tls, registry.clone(), pipe_settings(&config), doors.clone(), chance::bits);
+        let pipe_settings = pipe_settings(&config, api_address);
+        let pipe = pipe::serve(pipe_listener, pipe_tls, registry.clone(), pipe_settings, doors.clone(), chance::bits);
         doors.spawn("pipe", pipe);
         let typed = typed_doors(&registry, &config, &doors);
         doors.spawn("API", api::serve(api_listener, api_tls, typed, config.api.connections_max, doors.clone()));
@@ -203,6 +203,8 @@ fn taken(what: &str, address: SocketAddr, key: &str, flag: &str, error: &std::io
 /// gRPC and REST, on one port.
 fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> api::Doors {
     let operators = Arc::new(Operators::new(&config.api.operator_tokens));
+    let protected = config.api.tls.is_some() || !config.grants.is_empty();
+    let hosts = Hosts::new(protected, config.api.hosts.clone(), Arc::clone(&operators));
     let max_body = config.api.max_body;
     let grpc = grpc::Settings { max_body, nonce: chance::bits };
     let rest = rest::Settings { max_body, cors: config.api.cors.clone(), ..rest::Settings::new(chance::bits) };
@@ -210,6 +212,9 @@ fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> a
         is_grpc: grpc::is_call,
         grpc: grpc::routes(registry.clone(), Arc::clone(&operators), lifecycle.clone(), grpc),
         rest: rest::router(registry.clone(), operators, lifecycle.clone(), rest),
+        hosts,
+        refuse_grpc: grpc::refuse,
+        refuse_rest: rest::refuse,
     }
 }
 
@@ -239,13 +244,14 @@ fn acceptor(files: Option<&tls::Files>, protocols: &[&str]) -> anyhow::Result<Op
     files.map(|files| tls::Acceptor::load(files, protocols)).transpose().map_err(anyhow::Error::from)
 }
 
-fn pipe_settings(config: &Config) -> pipe::Settings {
+fn pipe_settings(config: &Config, api: SocketAddr) -> pipe::Settings {
     pipe::Settings {
         max_line: config.pipe.max_line,
         max_reply: config.pipe.max_reply,
         line_timeout: config.pipe.line_timeout.std(),
         idle_timeout: config.pipe.idle_timeout.std(),
         connections_max: config.pipe.connections_max,
+        api: Some(api),
         ..pipe::Settings::default()
     }
 }

@@ -75,7 +75,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "tracing",
         ],
     ),
-    ("access", &["domain"], &[]),
+    ("access", &["domain"], &["http"]),
     (
         "api",
         &["access", "lifecycle", "registry", "tls"],

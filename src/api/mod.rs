@@ -15,7 +15,7 @@ use axum::body::{Body, Bytes};
 use axum::response::Response;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
-use hyper::{HeaderMap, Request};
+use hyper::{HeaderMap, Request, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use socket2::{SockRef, TcpKeepalive};
@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use crate::access::Peer;
+use crate::access::{Call, Denied, Hosts, Peer};
 use crate::lifecycle::{self, Lifecycle};
 use crate::registry::Reading;
 use crate::tls::Acceptor;
@@ -57,6 +57,29 @@ pub struct Doors {
     pub grpc: Router,
     /// For all others.
     pub rest: Router,
+    /// The hosts that a request may name, whatever it asks for.
+    pub hosts: Hosts,
+    /// What a gRPC call is answered that names another.
+    pub refuse_grpc: fn(Denied) -> Response,
+    /// What any other request is answered then.
+    pub refuse_rest: fn(Denied) -> Response,
+}
+
+impl Doors {
+    /// Leads a request to its door.
+    fn call(&self, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> {
+        let is_grpc = (self.is_grpc)(request.headers());
+        if let Err(denied) = self.hosts.admit(&Call::of(&request)) {
+            // gRPC has no status for what is not even HTTP/1.1.
+            let old = request.version() < Version::HTTP_2 && matches!(denied, Denied::Malformed(_));
+            let refuse = if is_grpc && !old { self.refuse_grpc } else { self.refuse_rest };
+            return Box::pin(std::future::ready(Ok(refuse(denied))));
+        }
+        let mut router = if is_grpc { self.grpc.clone() } else { self.rest.clone() };
+        // A router is always ready.
+        let answer = router.call(request.map(Body::new));
+        Box::pin(async { answer.await.map(hold) })
+    }
 }
 
 /// What is spoken inside TLS (RFC 7301), the best first.
@@ -92,7 +115,10 @@ pub async fn serve(
             }
             continue;
         };
-        let (server, requests) = (Arc::clone(&server), Requests { doors: doors.clone(), peer: Peer(peer) });
+        // A connection that is gone already has no address of its own any more.
+        let Ok(local) = stream.local_addr() else { continue };
+        let peer = Peer { address: peer, local };
+        let (server, requests) = (Arc::clone(&server), Requests { doors: doors.clone(), peer });
         let (stopping, tls) = (stopping.clone(), tls.clone());
         lifecycle.spawn_one("API connection", async move {
             if prepare(&stream).is_ok() {
@@ -124,7 +150,7 @@ async fn begin(
     let Some(tls) = tls else { return carry(server, stream, requests, stopping.cancelled()).await };
     // Boxed: a plain connection has no room for it.
     let secure = Box::pin(async {
-        let peer = requests.peer.0;
+        let peer = requests.peer.address;
         match stopping.run_until_cancelled(tls.accept(stream)).await {
             Some(Ok(stream)) => carry(server, stream, requests, stopping.cancelled()).await,
             Some(Err(error)) => tracing::debug!(%peer, %error, "an API connection came to no TLS"),
@@ -153,7 +179,7 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     requests: Requests,
     stopped: impl Future<Output = ()>,
 ) {
-    let peer = requests.peer.0;
+    let peer = requests.peer.address;
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), requests));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -181,11 +207,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
-        let Doors { is_grpc, grpc, rest } = &self.doors;
-        let mut router = if is_grpc(request.headers()) { grpc.clone() } else { rest.clone() };
-        // A router is always ready.
-        let answer = router.call(request.map(Body::new));
-        Box::pin(async { answer.await.map(hold) })
+        self.doors.call(request)
     }
 }
 

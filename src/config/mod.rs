@@ -15,7 +15,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
-use crate::domain::{HeaderKey, Options, Secret, Span};
+use crate::domain::{HeaderKey, Host, Options, Secret, Span};
 use crate::registry::{Grant, Grants};
 use crate::tls::Files;
 
@@ -105,6 +105,8 @@ pub struct Api {
     pub listen: SocketAddr,
     /// What operators show; none for those who sit at this machine.
     pub operator_tokens: Vec<Secret>,
+    /// Further hosts under which it may be asked while nothing protects it.
+    pub hosts: Vec<Host>,
     /// Bytes of a request body or message.
     pub max_body: usize,
     /// Connections at once.
@@ -179,11 +181,12 @@ impl Sections {
         if let Some(most) = self.api.streams_max {
             limits.streams_max = most.0;
         }
+        let grants = grants(self.tokens)?;
         let config = Config {
-            pipe: self.pipe.complete()?,
+            pipe: self.pipe.complete(!grants.is_empty())?,
             api: self.api.complete()?,
             proxy: self.proxy.complete(),
-            grants: grants(self.tokens)?,
+            grants,
             store_url: self.store.url.unwrap_or_else(|| "sqlite://signalbox.db".to_owned()),
             limits,
             deny: match self.backends.deny {
@@ -246,7 +249,7 @@ impl ApiSection {
             operator_tokens.extend(tokens_in(path)?);
         }
         let listen = self.listen.map_or(loopback(8182), |address| address.0);
-        if !listen.ip().is_loopback() && operator_tokens.is_empty() && !self.insecure.unwrap_or(false) {
+        if !is_local(listen) && operator_tokens.is_empty() && !self.insecure.unwrap_or(false) {
             bail!(
                 "api.listen: other machines reach {listen}, and there is no operator token; set api.operator_tokens \
                  or api.operator_tokens_file, or else api.insecure = true"
@@ -255,6 +258,7 @@ impl ApiSection {
         Ok(Api {
             listen,
             operator_tokens,
+            hosts: self.hosts.unwrap_or_default().into_iter().map(|host| host.0).collect(),
             max_body: self.max_body.map_or(1024 * 1024, |size| size.0),
             connections_max: self.connections_max.map_or(12_000, |count| count.0),
             tls: tls("api", self.cert, self.key, self.client_ca)?,
@@ -281,6 +285,11 @@ fn networks(list: Vec<Network>) -> Vec<IpNet> {
     list.into_iter().map(|network| network.0).collect()
 }
 
+/// Says whether only this machine reaches an address.
+fn is_local(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
@@ -302,9 +311,17 @@ fn tls(
 }
 
 impl PipeSection {
-    fn complete(self) -> anyhow::Result<Pipe> {
+    fn complete(self, has_tokens: bool) -> anyhow::Result<Pipe> {
+        let listen = self.listen.map_or(loopback(8181), |address| address.0);
+        if !is_local(listen) && !has_tokens && self.client_ca.is_none() && !self.insecure.unwrap_or(false) {
+            bail!(
+                "pipe.listen: other machines reach {listen}, and whoever does could register; set pipe.listen to a \
+                 loopback address such as 127.0.0.1:8181, or say who may register with [[tokens]] or with \
+                 pipe.client_ca, or else set pipe.insecure = true"
+            );
+        }
         Ok(Pipe {
-            listen: self.listen.map_or(loopback(8181), |address| address.0),
+            listen,
             max_line: self.max_line.map_or(1024 * 1024, |size| size.0),
             max_reply: self.max_reply.map_or(64 * 1024, |size| size.0),
             line_timeout: self.line_timeout.map_or(Span::from_secs(30), |span| span.0),
@@ -390,6 +407,8 @@ mod tests {
             ("[tls]\n", ":1:", "unknown field `tls`"),
             ("[pipe\n", ":1:", "TOML parse error"),
             ("[api]\noperator_tokens = [\"short\"]\n", ":2:", "at least 16 visible ASCII characters"),
+            ("[api]\nhosts = [\"*\"]\n", ":2:", "`*` is not a host"),
+            ("[api]\nhosts = [\"a.example:8182\"]\n", ":2:", "without port or scheme"),
             ("[api]\ncors = [\"*\"]\n", ":2:", "is not an origin"),
             ("[[tokens]]\nname = \"a\"\nsha256 = \"12\"\n", ":3:", "64 hexadecimal digits"),
             ("[[tokens]]\nname = \"a\"\n", ":1:", "missing field `sha256`"),
@@ -423,6 +442,31 @@ mod tests {
         assert_eq!(load(open, &["--api-operator-tokens-file", path]).unwrap().api.operator_tokens.len(), 2);
         std::fs::write(&file, "# ours\nshort\n").unwrap();
         assert!(load(open, &["--api-operator-tokens-file", path]).is_err());
+    }
+
+    #[test]
+    fn the_pipe_is_open_to_other_machines_only_with_tokens_client_certificates_or_on_purpose() {
+        let token = format!("[[tokens]]\nname = \"team-a\"\nsha256 = \"{}\"\n", "ab".repeat(32));
+        for address in ["0.0.0.0:8181", "[::]:8181", "10.0.0.7:8181", "[::ffff:10.0.0.7]:8181"] {
+            let open = format!("[pipe]\nlisten = \"{address}\"\n");
+            let said = load(&open, &[]).unwrap_err();
+            for way in ["loopback address", "[[tokens]]", "pipe.client_ca", "pipe.insecure = true"] {
+                assert!(said.contains(way), "{said}");
+            }
+            let certificate = "cert = \"a.pem\"\nkey = \"a.key\"\n";
+            assert!(
+                load(&format!("{open}{certificate}"), &[]).is_err(),
+                "a certificate alone says not who may register"
+            );
+            assert!(load(&format!("{open}insecure = false\n"), &[]).is_err());
+            assert!(load(&format!("{open}insecure = true\n"), &[]).is_ok());
+            assert!(load(&open, &["--pipe-insecure"]).is_ok());
+            assert!(load(&format!("{open}{token}"), &[]).is_ok());
+            assert!(load(&format!("{open}{certificate}client_ca = \"ca.pem\"\n"), &[]).is_ok());
+        }
+        for address in ["127.0.0.1:8181", "127.0.0.2:8181", "[::1]:8181", "[::ffff:127.0.0.1]:8181"] {
+            assert!(load(&format!("[pipe]\nlisten = \"{address}\"\n"), &[]).is_ok(), "{address}");
+        }
     }
 
     #[test]

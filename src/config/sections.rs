@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::values::{
-    Address, Count, DefaultHeaders, DefaultOptions, Domain, Filter, Network, OperatorToken, Origin, Prefix,
+    Address, ApiHost, Count, DefaultHeaders, DefaultOptions, Domain, Filter, Network, OperatorToken, Origin, Prefix,
     ServiceRule, Sha256, Size, Timespan, TokenLabel,
 };
 
@@ -56,6 +56,9 @@ sections! {
         /// Where services connect and speak the pipe protocol [default: 127.0.0.1:8181]
         #[arg(id = "pipe-listen", long = "pipe-listen", env = "SIGNALBOX_PIPE_LISTEN", value_name = "ADDRESS")]
         listen: Address,
+        /// Start without registration tokens and client certificates on an address that other machines reach [default: false]
+        #[arg(id = "pipe-insecure", long = "pipe-insecure", env = "SIGNALBOX_PIPE_INSECURE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        insecure: bool,
         /// The longest command line [default: 1MiB]
         #[arg(id = "pipe-max-line", long = "pipe-max-line", env = "SIGNALBOX_PIPE_MAX_LINE", value_name = "SIZE")]
         max_line: Size,
@@ -94,6 +97,9 @@ sections! {
         /// Start without operator tokens on an address that other machines reach [default: false]
         #[arg(id = "api-insecure", long = "api-insecure", env = "SIGNALBOX_API_INSECURE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
         insecure: bool,
+        /// Further hosts under which the API may be asked while neither TLS nor registration tokens protect it, such as signalbox.internal [default: localhost and addresses only]
+        #[arg(id = "api-hosts", long = "api-hosts", env = "SIGNALBOX_API_HOSTS", value_name = "HOSTS", value_delimiter = ',')]
+        hosts: Vec<ApiHost>,
         /// The largest request body or message [default: 1MiB]
         #[arg(id = "api-max-body", long = "api-max-body", env = "SIGNALBOX_API_MAX_BODY", value_name = "SIZE")]
         max_body: Size,

@@ -68,6 +68,11 @@ values! {
         format!("`{text}` is not an origin; write https://dashboard.example or http://localhost:3000")
     });
 
+    /// A host under which the API may be asked.
+    ApiHost(Host) = |text| Host::parse(text).ok().filter(|host| *host != Host::Any).ok_or_else(|| {
+        format!("`{text}` is not a host; write signalbox.internal, *.internal or an address, without port or scheme")
+    });
+
     /// What a registration token is called.
     TokenLabel(TokenName) = |text| TokenName::parse(text).map_err(|error| error.to_string());
 

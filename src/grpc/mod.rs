@@ -40,6 +40,7 @@ use crate::access::Operators;
 use crate::lifecycle::Lifecycle;
 use crate::registry::Registry;
 
+pub use admit::refuse;
 use door::Door;
 use health::{Health, HealthServer};
 use proto::operator_server::OperatorServer;

@@ -17,6 +17,7 @@ use crate::lifecycle::Lifecycle;
 use crate::registry::{Outbox, Outcome, Registry, Told};
 
 use super::Settings;
+use super::foreign::{self, Foreign};
 use super::line;
 use super::parse::Parser;
 use super::render;
@@ -38,8 +39,11 @@ pub(super) struct Connection<S> {
     /// Where maintenance requests leave their outcomes; each reserves its place when it is asked.
     pub(super) outcomes_in: mpsc::Sender<Box<Outcome>>,
     outcomes: mpsc::Receiver<Box<Outcome>>,
-    /// Its session was shut down.
+    /// Its session was shut down, or it speaks another protocol.
     pub(super) closing: bool,
+    /// It has sent a line that is a command.
+    pub(super) understood: bool,
+    foreign: Option<Foreign>,
 }
 
 /// What a connection waits for.
@@ -57,6 +61,7 @@ enum Heard {
 enum End {
     Client,
     Shutdown,
+    Foreign(Foreign),
     Stopping,
     Silence,
 }
@@ -66,6 +71,8 @@ impl End {
         match self {
             End::Client => "closed by the client",
             End::Shutdown => "session shut down",
+            End::Foreign(Foreign::Http) => "it speaks HTTP",
+            End::Foreign(Foreign::Tls) => "it speaks TLS",
             End::Stopping => "server stopping",
             End::Silence => "timed out",
         }
@@ -94,6 +101,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             outcomes_in,
             outcomes,
             closing: false,
+            understood: false,
+            foreign: None,
         }
     }
 
@@ -121,6 +130,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let fresh = lines.appended();
                     self.turn(lines.complete()).await?;
                     lines.release();
+                    if !self.closing && foreign::is_client_hello(lines.unfinished()) {
+                        self.turn_away(Foreign::Tls);
+                    }
                     if fresh {
                         patience.set(sleep(self.patience_with(&lines)));
                     }
@@ -138,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.tell_what_waits();
             self.flush().await?;
         }
-        Ok(End::Shutdown)
+        Ok(self.foreign.map_or(End::Shutdown, End::Foreign))
     }
 
     async fn wait(
@@ -159,6 +171,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn patience_with(&self, lines: &line::Lines) -> Duration {
         if lines.is_unfinished() { self.settings.line_timeout } else { self.settings.idle_timeout }
+    }
+
+    /// Says where other protocols are spoken, and ends the connection.
+    pub(super) fn turn_away(&mut self, foreign: Foreign) {
+        self.replies.error(None, &foreign.refusal(self.settings.api));
+        self.foreign = Some(foreign);
+        self.closing = true;
     }
 
     fn holds_session(&self) -> bool {

@@ -31,8 +31,8 @@ pub(super) struct Lines {
 pub(super) enum Line<'a> {
     /// Without its line end.
     Whole(&'a [u8]),
-    /// More bytes than the limit, line end not counted.
-    TooLong,
+    /// More bytes than the limit, line end not counted; these are the first of them.
+    TooLong(&'a [u8]),
 }
 
 impl Lines {
@@ -69,7 +69,7 @@ impl Lines {
             begin: 0,
             skip: self.skipping,
             limit: self.limit,
-            rest_too_long: rest.len() > self.limit && !(self.skipping && complete.is_empty()),
+            rest_too_long: Some(rest).filter(|rest| rest.len() > self.limit && !(self.skipping && complete.is_empty())),
         }
     }
 
@@ -97,6 +97,11 @@ impl Lines {
         }
     }
 
+    /// The beginning of a line that has not ended; nothing of one that is too long.
+    pub(super) fn unfinished(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Whether a line has begun that has not ended.
     pub(super) fn is_unfinished(&self) -> bool {
         self.is_unfinished_at(self.buffer.len())
@@ -116,7 +121,7 @@ pub(super) struct Complete<'a> {
     /// The first line is the rest of one that is too long.
     skip: bool,
     limit: usize,
-    rest_too_long: bool,
+    rest_too_long: Option<&'a [u8]>,
 }
 
 impl<'a> Iterator for Complete<'a> {
@@ -125,7 +130,7 @@ impl<'a> Iterator for Complete<'a> {
     fn next(&mut self) -> Option<Line<'a>> {
         loop {
             let Some(end) = self.ends.next() else {
-                return std::mem::take(&mut self.rest_too_long).then_some(Line::TooLong);
+                return self.rest_too_long.take().map(Line::TooLong);
             };
             let line = self.bytes.get(self.begin..end).unwrap_or_default();
             self.begin = end + 1;
@@ -133,7 +138,7 @@ impl<'a> Iterator for Complete<'a> {
                 continue;
             }
             if line.len() > self.limit {
-                return Some(Line::TooLong);
+                return Some(Line::TooLong(line));
             }
             return Some(Line::Whole(line.strip_suffix(b"\r").unwrap_or(line)));
         }
@@ -160,7 +165,7 @@ mod tests {
                 lines.appended();
                 out.extend(lines.complete().map(|line| match line {
                     Line::Whole(line) => Some(line.to_vec()),
-                    Line::TooLong => None,
+                    Line::TooLong(_) => None,
                 }));
                 lines.release();
                 assert!(lines.buffer.capacity() <= CHUNK_BYTES.max(limit + 1), "the buffer is bounded");

@@ -6,6 +6,7 @@
 //! ignored ones gets exactly one reply, in order; whatever one connection sends hurts that connection alone.
 
 mod connection;
+mod foreign;
 mod line;
 mod parse;
 mod render;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// Connections at once. Further ones are told so and closed.
     pub connections_max: usize,
+    /// Where gRPC and REST are spoken, for those who try it here.
+    pub api: Option<SocketAddr>,
 }
 
 impl Default for Settings {
@@ -59,6 +62,7 @@ impl Default for Settings {
             idle_timeout: Duration::from_mins(5),
             write_timeout: Duration::from_secs(30),
             connections_max: 10_000,
+            api: None,
         }
     }
 }

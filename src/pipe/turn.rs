@@ -2,7 +2,8 @@
 //!
 //! It neither parses nor renders, and waits for nothing but the registry and a full socket. What must hold: replies
 //! stand in the order of their lines; commands that follow each other go to the registry together; a query is
-//! answered only when the commands before it are settled; nothing behind a `CLIENT_SHUTDOWN` is executed.
+//! answered only when the commands before it are settled; nothing behind a `CLIENT_SHUTDOWN`, or behind a line of
+//! another protocol, is executed.
 
 use std::io;
 
@@ -13,8 +14,9 @@ use crate::domain::{Error, Kind};
 use crate::registry::{Call, Command, Outcome, Query, Reply, Verification};
 
 use super::connection::{Connection, OUTCOMES_MAX};
+use super::foreign;
 use super::line::{Complete, Line};
-use super::parse::{Form, Request};
+use super::parse::{Form, Refusal, Request};
 use super::render::Head;
 
 /// The most commands that are handed to the registry at once.
@@ -41,18 +43,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         for line in lines {
             let parsed = match line {
                 Line::Whole(line) => self.parser.read(line),
-                Line::TooLong => {
-                    self.settle(&mut batch).await;
-                    self.replies.error(None, &too_long(self.settings.max_line));
-                    continue;
-                }
+                Line::TooLong(_) => Some(Err(too_long(self.settings.max_line))),
             };
             match parsed {
                 None => continue,
-                Some(Ok(request)) => self.act(request, &mut batch).await?,
+                Some(Ok(request)) => {
+                    self.understood = true;
+                    self.act(request, &mut batch).await?;
+                }
                 Some(Err(refusal)) => {
                     self.settle(&mut batch).await;
-                    self.replies.refusal(&refusal);
+                    let (Line::Whole(text) | Line::TooLong(text)) = line;
+                    match foreign::spoken(text, !self.understood) {
+                        Some(foreign) => self.turn_away(foreign),
+                        None => self.replies.refusal(&refusal),
+                    }
                 }
             }
             if self.closing {
@@ -169,8 +174,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-fn too_long(limit: usize) -> Error {
-    Error::new(Kind::Limited, format!("line too long (limit {limit} bytes)"))
+fn too_long<'a>(limit: usize) -> Refusal<'a> {
+    let error = Error::new(Kind::Limited, format!("line too long (limit {limit} bytes)"));
+    Refusal::Wrong { transaction: None, error }
 }
 
 fn too_many_outcomes() -> Error {

@@ -34,7 +34,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::access::Operators;
+use crate::access::{Denied, Operators};
 use crate::lifecycle::Lifecycle;
 use crate::registry::Registry;
 
@@ -97,6 +97,11 @@ pub fn router(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycl
         Some(cors) => router.layer(cors),
         None => router,
     }
+}
+
+/// Answers a request that the port does not let in.
+pub fn refuse(denied: Denied) -> Response {
+    Problem::from(denied).into_response()
 }
 
 /// Every call and its description.

@@ -104,7 +104,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 const REFUSALS: [(&str, &str, &str); 8] = [
     ("400", "Invalid", "Something in the request is wrong; `field` says what, where it is known."),
     ("401", "Unauthenticated", "The bearer token is missing, malformed, or nobody's."),
-    ("403", "Denied", "This is for operators."),
+    ("403", "Denied", "This is for operators, or the request names a host that is not the server's."),
     ("408", "TimedOut", "The body took too long to come."),
     ("413", "TooLarge", "The body is too large."),
     ("415", "UnsupportedMediaType", "The body is not `application/json`."),
@@ -125,13 +125,11 @@ fn complete(operation: &mut Operation) {
         schemas.for_each(not_null);
     }
     let schemes = serde_json::to_string(&operation.security).unwrap_or_default();
-    let (body, parameters) = (operation.request_body.is_some(), operation.parameters.is_some());
+    let body = operation.request_body.is_some();
     let responses = &mut operation.responses.responses;
     for (status, name, _) in REFUSALS {
         let given = match status {
-            "400" => body || parameters,
             "401" => schemes.contains("session") || schemes.contains("operator"),
-            "403" => schemes.contains("operator"),
             "408" | "413" | "415" => body,
             _ => true,
         };

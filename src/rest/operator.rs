@@ -2,16 +2,12 @@
 //!
 //! What must hold: nothing here is done or shown before `access` has said that the caller may.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
-use axum::http::header::HOST;
 use axum::http::request::Parts;
-use axum::http::uri::Authority;
 use axum::response::Response;
 
-use crate::access::Peer;
+use crate::access::Call;
 use crate::domain::{Subject, Target};
 use crate::registry::operations::{DrainCancel, DrainStart, MaintEnter, MaintExit, Place};
 use crate::registry::sessions::ClientShutdown;
@@ -32,14 +28,8 @@ impl FromRequestParts<Door> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {
-        // Who is not said to sit anywhere sits elsewhere.
-        let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let peer = parts.extensions.get::<Peer>().map_or(nowhere, |peer| peer.0.ip());
-        let authority = parts.uri.authority().map(Authority::as_str);
-        // What is no text names nothing of ours.
-        let field = parts.headers.get(HOST).map(|host| host.to_str().unwrap_or("?"));
         let token = bearer(&parts.headers)?;
-        door.operators.admits(token, peer, authority.or(field))?;
+        door.operators.admit(&Call::of_parts(parts), token)?;
         Ok(Self)
     }
 }

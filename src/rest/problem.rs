@@ -188,6 +188,7 @@ impl From<Error> for Problem {
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         match denied {
+            Denied::Malformed(words) => Self::invalid(words),
             Denied::Unauthenticated(words) => Self::unauthenticated(words),
             Denied::Forbidden(words) => Self::new(StatusCode::FORBIDDEN, Reason::Denied, words),
         }

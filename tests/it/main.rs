@@ -9,6 +9,7 @@ mod faults;
 mod grpc;
 mod model;
 mod names;
+mod operators;
 mod pages;
 mod parity;
 mod policy;

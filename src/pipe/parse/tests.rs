@@ -354,7 +354,7 @@ fn all(pieces: &[&[u8]]) -> Vec<String> {
         for line in lines.complete() {
             match line {
                 Line::Whole(line) => out.extend(parser.read(line).map(|parsed| format!("{parsed:?}"))),
-                Line::TooLong => out.push("too long".to_owned()),
+                Line::TooLong(_) => out.push("too long".to_owned()),
             }
         }
         lines.release();

@@ -259,5 +259,12 @@ pub fn wrong(field: &str) -> (Code, String, Vec<String>) {
 
 /// The gRPC door alone.
 fn only(routes: axum::Router) -> signalbox::api::Doors {
-    signalbox::api::Doors { is_grpc: signalbox::grpc::is_call, grpc: routes, rest: axum::Router::new() }
+    signalbox::api::Doors {
+        is_grpc: signalbox::grpc::is_call,
+        grpc: routes,
+        rest: axum::Router::new(),
+        hosts: signalbox::access::Hosts::default(),
+        refuse_grpc: signalbox::grpc::refuse,
+        refuse_rest: signalbox::rest::refuse,
+    }
 }

@@ -16,7 +16,7 @@ fn a_body_over_the_limit_is_refused_however_it_comes() {
     assert!(said.detail().contains("limit 1024 bytes"), "{said:?}");
     let mut wire = Wire::connect(api.address());
     wire.send(format!(
-        "PUT /v1/session/headers/ALL/X-A HTTP/1.1\r\nhost: x\r\n{fields}transfer-encoding: chunked\r\n\r\n{:x}\r\n{large}\r\n0\r\n\r\n",
+        "PUT /v1/session/headers/ALL/X-A HTTP/1.1\r\nhost: localhost\r\n{fields}transfer-encoding: chunked\r\n\r\n{:x}\r\n{large}\r\n0\r\n\r\n",
         large.len()
     ));
     assert_eq!(wire.message().unwrap().status(), 413);
