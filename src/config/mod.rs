@@ -237,6 +237,7 @@ fn grants(tokens: Vec<TokenSection>) -> anyhow::Result<Grants> {
         path_prefixes: token.path_prefixes.into_iter().map(|prefix| prefix.0).collect(),
         backends: networks(token.backends),
         max_routes: token.max_routes.map(|count| count.0),
+        max_sessions: token.max_sessions.map(|count| count.0),
     };
     Ok(tokens.into_iter().map(grant).collect::<Vec<_>>().into())
 }

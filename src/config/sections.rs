@@ -198,6 +198,7 @@ pub(super) struct TokenSection {
     #[serde(default)]
     pub(super) backends: Vec<Network>,
     pub(super) max_routes: Option<Count>,
+    pub(super) max_sessions: Option<Count>,
 }
 
 /// What a request gets that no route matches.

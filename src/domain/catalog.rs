@@ -10,7 +10,7 @@ use imbl::{HashMap, OrdMap};
 
 use super::{
     Change, Config, ConnectionId, Edit, Error, Head, Host, InstanceName, PathPrefix, Route, RouteId, ServiceName,
-    Session, SessionId, SessionKey, Staged, Subject, Ticket, Time,
+    Session, SessionId, SessionKey, Staged, Subject, Ticket, Time, TokenName,
 };
 
 /// What no two services may hold at once: a host and path at a priority.
@@ -45,6 +45,8 @@ pub struct Catalog {
     replaced: OrdMap<(ServiceName, InstanceName), SessionKey>,
     bound: HashMap<ConnectionId, SessionKey>,
     claims: HashMap<Claim, Claimants>,
+    /// Numbers of sessions by the token they came with, without replaced ones.
+    tokens: HashMap<TokenName, usize>,
     routes_active: usize,
 }
 
@@ -115,6 +117,11 @@ impl Catalog {
     /// How many sessions there are, replaced ones included.
     pub fn sessions_len(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// How many sessions came with a registration token, without replaced ones.
+    pub fn sessions_under(&self, token: &TokenName) -> usize {
+        self.tokens.get(token).copied().unwrap_or(0)
     }
 
     /// How many routes are active.
@@ -193,16 +200,31 @@ impl Catalog {
             self.ids.insert(head.id.clone(), key);
             self.instances.insert(instance, key);
         }
+        self.count_token(head, 1);
         match self.sessions.get_mut(&key) {
-            Some(session) => Arc::make_mut(session).head = Arc::clone(head),
+            Some(session) => {
+                let old = std::mem::replace(&mut Arc::make_mut(session).head, Arc::clone(head));
+                self.count_token(&old, -1);
+            }
             None => {
                 self.sessions.insert(key, Arc::new(Session::new(key, Arc::clone(head))));
             }
         }
     }
 
+    fn count_token(&mut self, head: &Head, by: isize) {
+        let Some(token) = head.token.as_ref().filter(|_| head.replaced.is_none()) else { return };
+        let count = self.sessions_under(token).saturating_add_signed(by);
+        if count == 0 {
+            self.tokens.remove(token);
+        } else {
+            self.tokens.insert(token.clone(), count);
+        }
+    }
+
     fn end(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.remove(&key) else { return };
+        self.count_token(&session.head, -1);
         self.ids.remove(&session.head.id);
         let instance = (session.head.service.clone(), session.head.instance.clone());
         for index in [&mut self.instances, &mut self.replaced] {

@@ -125,6 +125,14 @@ pub enum Edit {
 }
 
 impl Edit {
+    /// The route that it adds or changes, as it will be.
+    pub fn new_route(&self) -> Option<&Route> {
+        match self {
+            Edit::Route(_, route) => route.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The section it changes.
     pub fn section(&self) -> Section {
         match self {

@@ -275,14 +275,20 @@ impl Query {
     }
 
     /// Answers from the published catalog and what traffic has seen. It counts as activity of the session.
-    pub(super) fn answer(&self, catalog: &Catalog, now: Time, traffic: &dyn Traffic) -> Result<Answer, Error> {
+    pub(super) fn answer(
+        &self,
+        catalog: &Catalog,
+        now: Time,
+        grants: &Grants,
+        traffic: &dyn Traffic,
+    ) -> Result<Answer, Error> {
         let session = catalog.session(self.session().reveal())?;
         let answer = match self {
             Query::Ping(_) => Ok(Answer::Pong),
             Query::SessionInfo(_) => Ok(Answer::Session(Box::new(info(session, now)))),
             Query::RouteList(_) => Ok(Answer::Routes(route_list(session))),
             Query::CircuitBreakerStatus(status) => status.answer(session, traffic).map(Answer::Breaker),
-            Query::ConfigValidate(_) => validate(catalog, session).map(|()| Answer::Valid),
+            Query::ConfigValidate(_) => validate(catalog, session, grants).map(|()| Answer::Valid),
             Query::ConfigDiff(_) => Ok(Answer::Diff(Box::new(diff(session)))),
             Query::ConfigGet(_) => Ok(Answer::Config(Box::new(config(session)))),
             Query::DrainStatus(_) => drain_status(session, now, traffic).map(Answer::Drain),

@@ -9,6 +9,7 @@ use crate::domain::{
 };
 
 use super::calls::{Context, Decided, Decision, Reply};
+use super::grants::Grants;
 use super::operations::with_head;
 use super::views::{
     BreakerEntry, ConfigPart, ConfigView, DiffView, HeaderEntry, HealthEntry, LimitEntry, OptionEntry, RouteEntry,
@@ -35,6 +36,7 @@ impl ConfigApply {
         let session = catalog.session(self.session.reveal())?;
         self.still_expected(session)?;
         let edits = staged_edits(session, self.sections);
+        context.grants.permit(session, &edits)?;
         check(catalog, session, &edits)?;
         // The first successful apply of a session ends the one it took over from, in the same step.
         let mut changes: Vec<Change> = catalog.replaced_of(&session.head).map(Change::End).into_iter().collect();
@@ -107,8 +109,10 @@ pub(super) fn unstage(session: &Session) -> Vec<Change> {
 }
 
 /// Answers `CONFIG_VALIDATE`: whether a whole apply would be accepted.
-pub(super) fn validate(catalog: &Catalog, session: &Session) -> Result<(), Error> {
-    check(catalog, session, &staged_edits(session, Sections::ALL))
+pub(super) fn validate(catalog: &Catalog, session: &Session, grants: &Grants) -> Result<(), Error> {
+    let edits = staged_edits(session, Sections::ALL);
+    grants.permit(session, &edits)?;
+    check(catalog, session, &edits)
 }
 
 /// Answers `CONFIG_DIFF`.
@@ -305,11 +309,7 @@ fn without_route(session: &Session, route: RouteId, setting: &Edit) -> Problem {
 fn clashes(catalog: &Catalog, session: &Session, next: &Config, edits: &[Edit]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut seen: HashMap<Claim, RouteId> = HashMap::new();
-    let routes = edits.iter().filter_map(|edit| match edit {
-        Edit::Route(_, route) => route.as_deref(),
-        _ => None,
-    });
-    for route in routes {
+    for route in edits.iter().filter_map(Edit::new_route) {
         for claim in route.claims() {
             problems.extend(held_by_another_service(catalog, session, route, &claim));
             let own = held_by_own_route(catalog, session, next, route, &claim);

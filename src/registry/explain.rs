@@ -18,6 +18,7 @@ use crate::domain::{
 
 use super::Registry;
 use super::config::validate;
+use super::grants::Grants;
 use super::oversight::traffic_percent;
 use super::ports::Traffic;
 use super::views::{shown, state};
@@ -125,7 +126,7 @@ impl Registry {
     /// # Errors
     /// `Invalid` for what is no host, path or method, `NotFound` when there is no such instance.
     pub fn explain(&self, ask: &Explain) -> Result<ExplainView, Error> {
-        explain(&self.catalog(), ask, &*self.traffic, clock::now())
+        explain(&self.catalog(), ask, &self.grants, &*self.traffic, clock::now())
     }
 }
 
@@ -133,13 +134,19 @@ impl Registry {
 ///
 /// # Errors
 /// As there.
-pub fn explain(catalog: &Catalog, ask: &Explain, traffic: &dyn Traffic, now: Time) -> Result<ExplainView, Error> {
+pub fn explain(
+    catalog: &Catalog,
+    ask: &Explain,
+    grants: &Grants,
+    traffic: &dyn Traffic,
+    now: Time,
+) -> Result<ExplainView, Error> {
     let (host, path) = (request_host(&ask.host)?, request_path(&ask.path)?);
     let path = &*path;
     check_method(ask.method.as_deref())?;
     let (catalog, problem) = match &ask.staged {
         None => (catalog.clone(), None),
-        Some((service, instance)) => as_if_applied(catalog, service, instance)?,
+        Some((service, instance)) => as_if_applied(catalog, service, instance, grants)?,
     };
     let ranked = rank(&catalog, &host, path);
     let winner = ranked.first_key_value().map(|(rank, _)| *rank);
@@ -209,9 +216,10 @@ fn as_if_applied(
     catalog: &Catalog,
     service: &ServiceName,
     instance: &InstanceName,
+    grants: &Grants,
 ) -> Result<(Catalog, Option<String>), Error> {
     let session = catalog.of_instance(service, instance).ok_or_else(|| Error::no_instance(service, instance))?;
-    let problem = validate(catalog, session).err().map(|refused| refused.to_string());
+    let problem = validate(catalog, session, grants).err().map(|refused| refused.to_string());
     let edits: Arc<[_]> = session.difference().edits().cloned().collect();
     let mut draft = catalog.clone();
     if let Some(replaced) = catalog.replaced_of(&session.head) {

@@ -2,7 +2,8 @@
 //!
 //! Where none is configured everybody may do everything, as deployed clients expect. A token is known by the SHA-256
 //! of its secret; neither the secret nor the digest is ever stored, told or logged. What must hold: what a token does
-//! not allow is refused when it is staged, in the words of the rule.
+//! not allow is refused when it is staged, in the words of the rule, and again when it is applied, for the rules may have
+//! changed in between; no token takes away what was registered under another.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::domain::{
-    BackendUrl, Error, Fingerprint, Head, Host, Kind, Metadata, PathPrefix, Secret, ServiceName, Session, TokenName,
+    BackendUrl, Catalog, Edit, Error, Fingerprint, Head, Host, Kind, Metadata, PageUrl, PathPrefix, Route, Secret,
+    ServiceName, Session, TokenName,
 };
 
 /// One token. An empty list allows everything of its kind.
@@ -26,10 +28,13 @@ pub struct Grant {
     pub domains: Vec<Host>,
     /// Where the paths of routes must be, or be below.
     pub path_prefixes: Vec<PathPrefix>,
-    /// Networks that backends must be in. A backend given by name is refused then, for it may resolve to anything.
+    /// Networks that backends and maintenance pages must be in. One given by name is refused then, for it may resolve to
+    /// anything.
     pub backends: Vec<IpNet>,
     /// How many routes a session may have.
     pub max_routes: Option<usize>,
+    /// How many sessions may exist at once, without those whose instance has registered anew.
+    pub max_sessions: Option<usize>,
 }
 
 /// All tokens; none allows everybody everything. Cheap to clone.
@@ -43,9 +48,9 @@ impl From<Vec<Grant>> for Grants {
 }
 
 /// How a session may begin: what is kept of its metadata, and the token it came with.
-pub(super) struct Admission {
+pub(super) struct Admission<'a> {
     pub(super) metadata: Metadata,
-    pub(super) token: Option<TokenName>,
+    pub(super) grant: Option<&'a Grant>,
 }
 
 impl Grants {
@@ -60,9 +65,9 @@ impl Grants {
         service: &ServiceName,
         metadata: &Metadata,
         token: Option<&Secret>,
-    ) -> Result<Admission, Error> {
+    ) -> Result<Admission<'_>, Error> {
         if self.0.is_empty() {
-            return Ok(Admission { metadata: metadata.clone(), token: None });
+            return Ok(Admission { metadata: metadata.clone(), grant: None });
         }
         let (metadata, written) = metadata.without_token()?;
         let secret = token.or(written.as_ref()).ok_or_else(|| {
@@ -70,7 +75,21 @@ impl Grants {
         })?;
         let grant = self.known(secret).ok_or_else(|| denied("the registration token is not known here"))?;
         grant.names(service)?;
-        Ok(Admission { metadata, token: Some(grant.name.clone()) })
+        Ok(Admission { metadata, grant: Some(grant) })
+    }
+
+    /// Refuses edits that the session's token does not allow: they may have been staged under other rules.
+    pub(super) fn permit(&self, session: &Session, edits: &[Edit]) -> Result<(), Error> {
+        let mut routes = edits.iter().filter_map(Edit::new_route).peekable();
+        if routes.peek().is_none() {
+            return Ok(());
+        }
+        let Some(grant) = self.of(&session.head)? else { return Ok(()) };
+        if session.edited().routes.len() > session.active.routes.len() {
+            grant.room(session, 0)?;
+        }
+        let refused = |route: &Route, error: Error| error.within(&format!("route {}", route.id));
+        routes.try_for_each(|route| grant.permit(route).map_err(|error| refused(route, error)))
     }
 
     /// Looks at every token, and at every byte of each, however early it is found.
@@ -108,6 +127,41 @@ impl Grant {
         Err(self.refuse("service", "the service", service, &self.services.join(", ")))
     }
 
+    /// Refuses to open one session more than the token may have. An instance that registers anew under its token adds none.
+    pub(super) fn room_for_session(&self, catalog: &Catalog, old: Option<&Session>) -> Result<(), Error> {
+        let anew = old.is_some_and(|old| old.head.token.as_ref() == Some(&self.name));
+        match self.max_sessions {
+            Some(most) if !anew && catalog.sessions_under(&self.name) >= most => {
+                Err(Error::new(Kind::Limited, format!("token {} allows at most {most} sessions", self.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses to take an instance from a session that another token opened, whatever is configured of that token now.
+    /// A session from before the server asked for tokens may be taken over by whoever may claim all that it serves.
+    pub(super) fn may_replace(&self, old: &Session) -> Result<(), Error> {
+        let (service, instance) = (&old.head.service, &old.head.instance);
+        match &old.head.token {
+            Some(name) if *name == self.name => Ok(()),
+            None if old.active.routes.values().all(|route| self.permit(route).is_ok()) => Ok(()),
+            Some(_) => Err(denied(format!(
+                "the instance {service}/{instance} is registered under another token; it must shut down first, or an \
+                 operator evict it"
+            ))),
+            None => Err(denied(format!(
+                "the instance {service}/{instance} serves routes that token {} does not allow; it must shut down first, \
+                 or an operator evict it",
+                self.name
+            ))),
+        }
+    }
+
+    /// Whether a route may be as it is.
+    fn permit(&self, route: &Route) -> Result<(), Error> {
+        self.hosts(&route.domains).and_then(|()| self.path(&route.path)).and_then(|()| self.reaches(&route.backend))
+    }
+
     /// Whether a route may have these domains.
     pub(super) fn hosts(&self, domains: &[Host]) -> Result<(), Error> {
         let allowed = |host: &&Host| self.domains.iter().any(|rule| covers(rule, host));
@@ -127,14 +181,21 @@ impl Grant {
 
     /// Whether a route may have this backend, and the session may try it.
     pub(super) fn reaches(&self, backend: &BackendUrl) -> Result<(), Error> {
-        if self.backends.is_empty() {
+        self.within("backend_url", "the backend", backend, backend)
+    }
+
+    /// Whether a route's maintenance page may be fetched from there.
+    pub(super) fn shows(&self, page: &PageUrl) -> Result<(), Error> {
+        self.within("page_url", "the page", page.origin(), &page.as_str())
+    }
+
+    fn within(&self, field: &'static str, what: &str, origin: &BackendUrl, given: &dyn Display) -> Result<(), Error> {
+        // Canonical: an IPv4 address that is written as an IPv6 one is connected to as what it is.
+        let address = origin.address().map(|address| address.to_canonical());
+        if self.backends.is_empty() || address.is_some_and(|at| self.backends.iter().any(|net| net.contains(&at))) {
             return Ok(());
         }
-        let inside = backend.address().is_some_and(|address| self.backends.iter().any(|net| net.contains(&address)));
-        if inside {
-            return Ok(());
-        }
-        Err(self.refuse("backend_url", "the backend", backend, &format!("addresses in {}", listed(&self.backends))))
+        Err(self.refuse(field, what, given, &format!("addresses in {}", listed(&self.backends))))
     }
 
     /// Whether a session that has `count` routes may have `more`.
@@ -184,10 +245,16 @@ mod tests {
             path_prefixes: vec![PathPrefix::parse("/api").unwrap()],
             backends: vec!["10.0.0.0/8".parse().unwrap()],
             max_routes: Some(2),
+            max_sessions: None,
         }])
     }
 
-    fn admit(grants: &Grants, service: &str, metadata: &str, token: Option<&str>) -> Result<Admission, Error> {
+    fn admit<'a>(
+        grants: &'a Grants,
+        service: &str,
+        metadata: &str,
+        token: Option<&str>,
+    ) -> Result<Admission<'a>, Error> {
         let service = ServiceName::parse(service).unwrap();
         grants.admit(&service, &Metadata::parse(metadata).unwrap(), token.map(Secret::new).as_ref())
     }
@@ -197,9 +264,10 @@ mod tests {
         for (service, metadata, token) in
             [("shop", r#"{"token":"s3cret","v":1}"#, None), ("pay-eu", r#"{"v":1}"#, Some("s3cret"))]
         {
-            let admitted = admit(&grants(), service, metadata, token).unwrap();
+            let grants = grants();
+            let admitted = admit(&grants, service, metadata, token).unwrap();
             assert_eq!(admitted.metadata.as_str(), r#"{"v":1}"#);
-            assert_eq!(admitted.token.unwrap().as_str(), "team-a");
+            assert_eq!(admitted.grant.unwrap().name.as_str(), "team-a");
         }
         for (service, token) in
             [("shop", None), ("shop", Some("S3cret")), ("till", Some("s3cret")), ("pay", Some("s3cret"))]
@@ -212,8 +280,9 @@ mod tests {
 
     #[test]
     fn without_tokens_nothing_changes() {
-        let admitted = admit(&Grants::default(), "any", r#"{"token":"mine"}"#, None).unwrap();
-        assert_eq!((admitted.metadata.as_str(), admitted.token), (r#"{"token":"mine"}"#, None));
+        let grants = Grants::default();
+        let admitted = admit(&grants, "any", r#"{"token":"mine"}"#, None).unwrap();
+        assert!(admitted.metadata.as_str() == r#"{"token":"mine"}"# && admitted.grant.is_none());
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Registry {
     /// # Errors
     /// The query's refusal.
     pub fn answer(&self, query: &Query) -> Result<Answer, Error> {
-        query.answer(&self.published.load(), clock::now(), &*self.traffic)
+        query.answer(&self.published.load(), clock::now(), &self.grants, &*self.traffic)
     }
 
     /// Tries a backend, for 5 s at most.

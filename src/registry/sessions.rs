@@ -38,9 +38,17 @@ impl Register {
     }
 
     pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
-        let Admission { metadata, token } = context.grants.admit(&self.service, &self.metadata, self.token.as_ref())?;
+        let Admission { metadata, grant } = context.grants.admit(&self.service, &self.metadata, self.token.as_ref())?;
+        let opened = Head::opened(self.service.clone(), self.instance.clone(), self.nonce, context.now);
+        let old = catalog.of_instance(&self.service, &self.instance);
+        if let Some(grant) = grant {
+            // The routes of one that was replaced before, and still serves, go with the new session's first apply.
+            let serving = catalog.replaced_of(&opened).and_then(|key| catalog.by_key(key));
+            old.into_iter().chain(serving).try_for_each(|old| grant.may_replace(old))?;
+            grant.room_for_session(catalog, old.map(|old| &**old))?;
+        }
         let mut decided = let_go(catalog, self.connection, context.now);
-        match catalog.of_instance(&self.service, &self.instance) {
+        match old {
             Some(old) => {
                 decided.changes.extend(take_over(catalog, old, context));
                 decided.notices.extend(old.bound.filter(|bound| Some(*bound) != self.connection).map(Notice::Released));
@@ -51,7 +59,7 @@ impl Register {
             }
             None => {}
         }
-        let opened = Head::opened(self.service.clone(), self.instance.clone(), self.nonce, context.now);
+        let token = grant.map(|grant| grant.name.clone());
         let head = Head { maintenance_port: self.maintenance_port, metadata, token, ..opened };
         let key = catalog.next_key();
         decided.reply = Reply::Registered(head.id.clone());

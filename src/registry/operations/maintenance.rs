@@ -115,6 +115,11 @@ impl MaintEnter {
     pub(in crate::registry) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
+        if let (Some(page), Some(_)) = (&self.page, self.subject.session())
+            && let Some(grant) = context.grants.of(&session.head)?
+        {
+            grant.shows(page)?;
+        }
         let targets = resolve(session, &self.places)?;
         let mut decided = accept(catalog, session, PendingKind::Enter, targets.clone(), self.page.clone());
         let entry = MaintenanceEntry { page: self.page.clone(), entered: context.now };

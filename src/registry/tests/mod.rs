@@ -136,7 +136,7 @@ impl World {
     }
 
     fn ask(&self, query: &Query) -> Result<Answer, Error> {
-        query.answer(&self.catalog, self.now, &Quiet)
+        query.answer(&self.catalog, self.now, &self.grants, &Quiet)
     }
 }
 

@@ -284,6 +284,7 @@ async fn what_a_token_does_not_allow_is_denied_and_changes_nothing() {
         path_prefixes: vec![],
         backends: vec![],
         max_routes: None,
+        max_sessions: None,
     };
     let server = Server::start_with(Setup { grants: vec![grant].into(), ..Setup::default() }).await;
     let mut client = server.client().await;
