@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{Hosts, Operators};
 use crate::config::{Config, Unmatched};
-use crate::domain::{Catalog, Change, Event, PageUrl, RouteId, SessionKey, Span};
+use crate::domain::{Catalog, Change, Event, Forbidden, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
 use crate::registry::observe::Observe;
 use crate::registry::views::{BreakerNumbers, RouteNumbers};
@@ -97,7 +97,7 @@ impl Server {
             .await
             .map_err(|error| taken("gRPC and REST", config.api.listen, "api.listen", "--api-listen", &error))?;
         let api_address = api_listener.local_addr()?;
-        let proxy_settings = proxy_settings(&config)?;
+        let proxy_settings = proxy::Settings { own: vec![pipe_address, api_address], ..proxy_settings(&config)? };
         let pipe_tls = acceptor(config.pipe.tls.as_ref(), &[])?;
         let api_tls = acceptor(config.api.tls.as_ref(), &api::PROTOCOLS)?;
         let secure = Secure { pipe: pipe_tls.is_some(), api: api_tls.is_some() };
@@ -118,7 +118,7 @@ impl Server {
             reports: reports.clone(),
             defaults,
         };
-        let prober = proxy::Prober::new(&config.deny, &proxy_settings.tls);
+        let prober = proxy::Prober::new(&bound.addresses(), &proxy_settings.tls);
         let (upkeep, keeper) = proxy::Upkeep::new(prober.clone(), PAGE_FRESH_FOR);
         let observed = Arc::new(Observed { table: Arc::clone(&table), prober, reports: reports.clone() });
         let store = Sqlite::open(&config.store_url).await?;
@@ -129,9 +129,8 @@ impl Server {
         let (core, doors) = (Lifecycle::new(), Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
         doors.spawn("reports", pass_on(reports.clone(), registry.clone(), doors.stopping().clone()));
-        let deny = config.deny.as_slice().into();
-        let tls = proxy_settings.tls.clone();
-        let checker = proxy::Checker { table: Arc::clone(&table), changed, deny, tls, reports: reports.clone() };
+        let (addresses, tls) = (bound.addresses(), proxy_settings.tls.clone());
+        let checker = proxy::Checker { table: Arc::clone(&table), changed, addresses, tls, reports: reports.clone() };
         doors.spawn("checker", checker.run(doors.stopping().clone()));
         doors.spawn("upkeep", keeper.run(doors.stopping().clone()));
         let proxy = bound.start(table, reports, upkeep).context("cannot start the proxy's threads")?;
@@ -342,6 +341,10 @@ impl Traffic for Observed {
             let event = Event::CircuitStateChanged { route, state: flip.state() };
             self.reports.tell(proxy::Report { session, route, event });
         }
+    }
+
+    fn forbidden(&self) -> Forbidden {
+        self.prober.forbidden().clone()
     }
 
     fn in_flight(&self, session: SessionKey) -> u64 {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// A module, the modules it may name, and the libraries with a home of their own that it may name.
 const HOUSE: &[(&str, &[&str], &[&str])] = &[
-    ("domain", &[], &["imbl", "http", "idna", "jiff", "serde_json"]),
+    ("domain", &[], &["imbl", "http", "idna", "ipnet", "jiff", "serde_json"]),
     ("registry", &["domain", "clock", "lifecycle"], &["tokio", "arc_swap", "serde", "serde_json", "tracing", "ipnet"]),
     ("traffic", &["domain"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),
     ("store", &["domain", "registry", "lifecycle"], &["sqlx", "serde", "serde_json", "tracing", "http"]),

@@ -21,7 +21,7 @@ use signalbox::domain::{
     ServiceName, SessionKey, Target, Time,
 };
 use signalbox::lifecycle::Lifecycle;
-use signalbox::proxy::{Checker, Reports, Tls};
+use signalbox::proxy::{Addresses, Checker, Reports, Tls};
 use signalbox::traffic::{Defaults, Table};
 
 fn main() {
@@ -54,7 +54,7 @@ fn signalbox(backends: &mut Backends, routes: u32, interval: u32, secs: u32) {
             tls: Tls::default(),
             table: Arc::new(ArcSwap::from_pointee(table)),
             changed: Arc::default(),
-            deny: Arc::new([]),
+            addresses: Addresses::default(),
             reports: Reports::default(),
         };
         lifecycle.spawn("checker", checker.run(lifecycle.stopping().clone()));

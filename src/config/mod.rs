@@ -191,7 +191,7 @@ impl Sections {
             limits,
             deny: match self.backends.deny {
                 Some(deny) => networks(deny),
-                None => vec!["169.254.0.0/16".parse().context("the built-in deny list")?],
+                None => denied_by_default()?,
             },
             ca: self.backends.ca,
             default_headers: self.defaults.headers.0,
@@ -289,6 +289,12 @@ fn networks(list: Vec<Network>) -> Vec<IpNet> {
 /// Says whether only this machine reaches an address.
 fn is_local(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
+}
+
+/// Where cloud machines keep their credentials, link-local addresses, and spellings of "this machine".
+fn denied_by_default() -> anyhow::Result<Vec<IpNet>> {
+    let nets = ["169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "0.0.0.0/8", "::/128"];
+    nets.iter().map(|net| net.parse().context("the built-in deny list")).collect()
 }
 
 fn loopback(port: u16) -> SocketAddr {

@@ -159,7 +159,7 @@ sections! {
         routes_max: Count,
     }
     BackendsSection {
-        /// Networks that no backend, page or test may be in [default: 169.254.0.0/16]
+        /// Networks that no backend, page or test may be in [default: `169.254.0.0/16,fe80::/10,fd00:ec2::254,0.0.0.0/8,::`]
         #[arg(id = "backends-deny", long = "backends-deny", env = "SIGNALBOX_BACKENDS_DENY", value_name = "NETWORKS", value_delimiter = ',')]
         deny: Vec<Network>,
         /// Certificates of further authorities that backends' certificates may be of, as PEM [default: only the system's]

@@ -13,6 +13,7 @@ mod names;
 mod operations;
 mod options;
 mod path;
+mod reach;
 mod route;
 mod secret;
 mod session;
@@ -33,6 +34,7 @@ pub use names::{
 pub use operations::{Drain, Maintenance, MaintenanceEntry, Pending, PendingKind, Ticket};
 pub use options::{LoadBalancing, Options};
 pub use path::PathPrefix;
+pub use reach::{Forbidden, OffLimits};
 pub use route::Route;
 pub use secret::{Fingerprint, Secret};
 pub use session::{Head, Pulse, Session, Staged};

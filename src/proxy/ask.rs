@@ -5,20 +5,19 @@
 //! that is denied.
 
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use httparse::ParserConfig;
-use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::dial::{connect, left};
 use super::knock::{Knock, MOMENT, Sockets};
-use super::resolve::{Lately, look_up};
+use super::names::Asker;
+use super::resolve::{Addresses, Lately};
 use super::tls::Tls;
 use crate::domain::Scheme;
 use crate::traffic::Inquiry;
@@ -37,8 +36,8 @@ const READ_BYTES_MAX: usize = 4096;
 /// What all checks have in common. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Asking {
-    /// Networks that nothing may be connected to in.
-    pub(super) deny: Arc<[IpNet]>,
+    /// What may be connected to.
+    pub(super) addresses: Addresses,
     /// Whose certificates are trusted. Without resumption.
     pub(super) tls: Tls,
     /// Where backends given by name are.
@@ -52,8 +51,8 @@ pub(super) fn knock(inquiry: &Inquiry, asking: &Asking, sockets: &mut Sockets) -
     if backend.scheme() != Scheme::Http || inquiry.timeout.std() < MOMENT * 16 {
         return None;
     }
-    let address = asking.names.address(backend, &asking.deny)?;
-    sockets.knock(SocketAddr::new(address, backend.port()), request(inquiry)).ok()
+    let address = asking.names.address(backend, &asking.addresses)?;
+    sockets.knock(address, request(inquiry)).ok()
 }
 
 /// What there is a moment after knocking.
@@ -104,9 +103,9 @@ fn read(knock: &Knock, room: &mut [u8]) -> Result<(Option<Answer>, usize), &'sta
     }
 }
 
-/// Makes one check, from the connection on.
-pub(super) async fn ask(inquiry: Arc<Inquiry>, asking: Asking, end: Instant) -> Outcome {
-    see_through(&inquiry, end, ask_now(&inquiry, &asking, end)).await
+/// Makes one check, from the connection on. A name is looked up in the turn of `asker`.
+pub(super) async fn ask(inquiry: Arc<Inquiry>, asker: Asker, asking: Asking, end: Instant) -> Outcome {
+    see_through(&inquiry, end, ask_now(&inquiry, asker, &asking, end)).await
 }
 
 /// Goes on with a check whose request was sent, when so much of the answer was `read`.
@@ -137,9 +136,9 @@ fn judge(inquiry: &Inquiry, answer: Answer) -> Outcome {
     if inquiry.check.accepts(answer.status) { Ok(()) } else { Err(format!("status {}", answer.status)) }
 }
 
-async fn ask_now(inquiry: &Inquiry, asking: &Asking, end: Instant) -> Heard {
+async fn ask_now(inquiry: &Inquiry, asker: Asker, asking: &Asking, end: Instant) -> Heard {
     let backend = &inquiry.backend;
-    let addresses = look_up(backend, &asking.deny).await.map_err(|error| error.to_string())?;
+    let addresses = asking.addresses.of(asker, backend).await.map_err(|error| error.to_string())?;
     let socket = connect(&addresses, backend.port(), end).await.map_err(|error| error.to_string())?;
     if let (None, Ok(peer)) = (backend.address(), socket.peer_addr()) {
         asking.names.learn(backend.host(), peer.ip());

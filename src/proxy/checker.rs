@@ -14,7 +14,6 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
-use ipnet::IpNet;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::ask::{Asking, Found, Outcome, ask, hear_out, knock, look};
 use super::knock::{Knock, MOMENT, Sockets};
 use super::report::{Report, Reports};
-use super::resolve::Lately;
+use super::resolve::{Addresses, Lately};
 use super::tls::Tls;
 use crate::domain::{Event, RouteId, SessionKey, Time};
 use crate::traffic::{CheckId, Checks, Endpoint, Finding, Inquiry, Subject, Table, Turn};
@@ -35,8 +34,8 @@ pub struct Checker {
     pub table: Arc<ArcSwap<Table>>,
     /// Notified after the table was replaced.
     pub changed: Arc<Notify>,
-    /// Networks that nothing may be connected to in.
-    pub deny: Arc<[IpNet]>,
+    /// What may be connected to.
+    pub addresses: Addresses,
     /// Whose certificates are trusted.
     pub tls: Tls,
     /// Where sessions learn of it.
@@ -134,8 +133,8 @@ struct Visit {
 
 impl Round {
     fn new(checker: Checker) -> Self {
-        let (deny, tls) = (Arc::clone(&checker.deny), checker.tls.without_resumption());
-        let asking = Asking { deny, tls, names: Lately::default() };
+        let (addresses, tls) = (checker.addresses.clone(), checker.tls.without_resumption());
+        let asking = Asking { addresses, tls, names: Lately::default() };
         Self {
             checker,
             endpoints: OrdMap::new(),
@@ -179,7 +178,7 @@ impl Round {
             let end = now + inquiry.timeout.std();
             match knock(&inquiry, &self.asking, &mut self.sockets) {
                 Some(knock) => self.knocks.push_back(Visit { id, inquiry, knock, look_at: now + MOMENT, end }),
-                None => self.under_way.begin(id, ask(inquiry, self.asking.clone(), end)),
+                None => self.under_way.begin(id, ask(inquiry, self.checks.asker(id), self.asking.clone(), end)),
             }
             yield_after(KNOCKS_AT_ONCE, begun).await;
         }
@@ -197,7 +196,9 @@ impl Round {
                     self.knocks.push_back(Visit { id, inquiry, knock, look_at: now + MOMENT, end });
                 }
                 Found::Part(knock, read) => self.under_way.begin(id, hear_out(inquiry, knock, read, end)),
-                Found::Nobody => self.under_way.begin(id, ask(inquiry, self.asking.clone(), end)),
+                Found::Nobody => {
+                    self.under_way.begin(id, ask(inquiry, self.checks.asker(id), self.asking.clone(), end));
+                }
             }
             yield_after(KNOCKS_AT_ONCE, looked).await;
         }

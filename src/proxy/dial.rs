@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::names::Asker;
 use super::resolve::{Resolver, Unresolved};
 use crate::clock;
 use crate::domain::BackendUrl;
@@ -43,8 +44,14 @@ fn refused(error: &io::Error) -> &'static str {
 }
 
 /// Connects to a backend: resolves its name and tries every address in turn, all before `end`.
-pub(super) async fn dial(resolver: &Resolver, backend: &BackendUrl, end: Instant) -> Result<TcpStream, Unreachable> {
-    let addresses = timeout(left(end), resolver.addresses(backend)).await.map_err(|_| Unreachable::TooSlow)??;
+pub(super) async fn dial(
+    resolver: &Resolver,
+    asker: Asker,
+    backend: &BackendUrl,
+    end: Instant,
+) -> Result<TcpStream, Unreachable> {
+    let addresses =
+        timeout(left(end), resolver.addresses(asker, backend)).await.map_err(|_| Unreachable::TooSlow)??;
     connect(&addresses, backend.port(), end).await
 }
 

@@ -21,6 +21,7 @@ mod judge;
 mod knock;
 mod link;
 mod logins;
+mod names;
 mod pages;
 mod phase;
 mod prober;
@@ -46,8 +47,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use checker::Checker;
+pub use names::Names;
 pub use prober::{Fetched, Prober, Trust};
 pub use report::{Report, Reports};
+pub use resolve::Addresses;
 pub use settings::{Settings, Unmatched};
 pub use tls::Tls;
 pub use upkeep::{Keeper, Upkeep};
@@ -85,7 +88,9 @@ impl Proxy {
         for _ in 1..settings.workers_count() {
             listeners.push(worker::listen(address, false)?);
         }
-        Ok(Bound { settings: Arc::new(settings.clone()), listeners, address })
+        let mut settings = settings.clone();
+        settings.own.push(address);
+        Ok(Bound { settings: Arc::new(settings), listeners, address })
     }
 
     /// Where clients connect to.
@@ -106,6 +111,11 @@ impl Proxy {
 }
 
 impl Bound {
+    /// The addresses of backends, as the workers know them: none of them is a listener of this server.
+    pub fn addresses(&self) -> Addresses {
+        self.settings.addresses()
+    }
+
     /// Where clients will connect to.
     pub fn address(&self) -> SocketAddr {
         self.address

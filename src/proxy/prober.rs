@@ -4,7 +4,6 @@
 //! keeps no connection and no TLS session, and reads at most 64 KiB.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -15,19 +14,18 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, join, split};
 
 use super::Tls;
 use super::dial::{Unreachable, connect};
-use super::resolve::look_up;
+use super::resolve::Addresses;
 use crate::clock;
-use crate::domain::{PageUrl, Scheme, Span};
+use crate::domain::{Forbidden, PageUrl, Scheme, Span};
 
 /// Gets pages. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Prober {
-    deny: Arc<[IpNet]>,
+    addresses: Addresses,
     tls: Tls,
 }
 
@@ -63,9 +61,14 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 const BYTES_MAX: u64 = BODY_BYTES_MAX as u64 + 16 * 1024;
 
 impl Prober {
-    /// One that connects to nothing in `deny`.
-    pub fn new(deny: &[IpNet], tls: &Tls) -> Self {
-        Self { deny: deny.into(), tls: tls.without_resumption() }
+    /// One that connects to `addresses` alone.
+    pub fn new(addresses: &Addresses, tls: &Tls) -> Self {
+        Self { addresses: addresses.clone(), tls: tls.without_resumption() }
+    }
+
+    /// What it never connects to.
+    pub fn forbidden(&self) -> &Forbidden {
+        self.addresses.forbidden()
     }
 
     /// Gets a page once.
@@ -79,7 +82,7 @@ impl Prober {
 
     async fn get_now(&self, page: &PageUrl, limit: Duration, trust: Trust) -> Result<Fetched, String> {
         let end = clock::instant() + limit;
-        let addresses = look_up(page.origin(), &self.deny).await.map_err(|error| error.to_string())?;
+        let addresses = self.addresses.of(None, page.origin()).await.map_err(|error| error.to_string())?;
         let first = self.try_once(page, &addresses, end, trust != Trust::Waived).await;
         match first {
             Err(Failed::Unreachable(Unreachable::Certificate(_))) if trust == Trust::Reported => {

@@ -1,22 +1,18 @@
 //! Backend names and their addresses.
 //!
 //! What must hold: an answer is used for ten seconds at most, so that a changed address is picked up without an apply;
-//! a name is looked up once at a time however many requests wait for it; a name that does not resolve delays only those.
+//! what an address is allowed to be is decided on the address that is connected to, each time; how names are looked up, and for
+//! whom first, is the business of `names`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::rc::Rc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-use futures_util::future::{LocalBoxFuture, Shared};
-use ipnet::IpNet;
-
-use super::Settings;
+use super::names::{Answer, Asker, Names};
 use crate::clock;
-use crate::domain::BackendUrl;
+use crate::domain::{BackendUrl, Forbidden, OffLimits};
 
 /// Why there is no address to connect to. For the log, and for whoever tests a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,22 +20,74 @@ pub enum Unresolved {
     /// The name is unknown, or nobody could be asked.
     #[error("its name does not resolve")]
     Unknown,
-    /// All its addresses lie in denied networks.
-    #[error("its address is in a network that is denied")]
-    Denied,
+    /// The session has too many names that wait to be looked up.
+    #[error("too many names wait to be looked up")]
+    Busy,
+    /// None of its addresses may be connected to.
+    #[error(transparent)]
+    OffLimits(#[from] OffLimits),
 }
 
-type Answer = Result<Rc<[IpAddr]>, Unresolved>;
+/// Finds the addresses of backends, those that may be connected to. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    names: Names,
+    forbidden: Forbidden,
+}
+
+impl Addresses {
+    /// Looks names up with `names`, and gives no address that is `forbidden`.
+    pub fn new(names: Names, forbidden: Forbidden) -> Self {
+        Self { names, forbidden }
+    }
+
+    /// What is never connected to.
+    pub fn forbidden(&self) -> &Forbidden {
+        &self.forbidden
+    }
+
+    /// The addresses of a backend that may be connected to, asked for anew: at least one.
+    pub(super) async fn of(&self, asker: Asker, backend: &BackendUrl) -> Result<Vec<IpAddr>, Unresolved> {
+        match backend.address() {
+            Some(address) => self.permitted(&[address], backend.port()),
+            None => self.permitted(&self.names.look_up(asker, backend.host()).await?, backend.port()),
+        }
+    }
+
+    fn permitted(&self, found: &[IpAddr], port: u16) -> Result<Vec<IpAddr>, Unresolved> {
+        let mut refused = Unresolved::Unknown;
+        let mut permitted = Vec::with_capacity(found.len());
+        for address in found {
+            match self.forbidden.check(*address, port, is_local) {
+                Ok(()) => permitted.push(*address),
+                Err(why) => refused = why.into(),
+            }
+        }
+        if permitted.is_empty() { Err(refused) } else { Ok(permitted) }
+    }
+}
+
+/// Tells that an address is this machine's: the system would send to it from itself. Nothing is sent.
+fn is_local(address: IpAddr) -> bool {
+    let any = if address.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let source = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    };
+    // All of 127.0.0.0/8 is sent to from 127.0.0.1.
+    address.is_loopback() || source().is_ok_and(|source| source.ip() == address)
+}
 
 /// One worker's names.
 pub(super) struct Resolver {
-    names: RefCell<HashMap<Box<str>, Name>>,
-    settings: Arc<Settings>,
+    known: RefCell<HashMap<Box<str>, Known>>,
+    addresses: Addresses,
 }
 
-enum Name {
-    Asked(Shared<LocalBoxFuture<'static, Answer>>),
-    Known { answer: Answer, until: Instant },
+struct Known {
+    answer: Answer,
+    until: Instant,
 }
 
 const KNOWN_FOR: Duration = Duration::from_secs(9);
@@ -48,53 +96,45 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 const NAMES_MAX: usize = 10_000;
 
 impl Resolver {
-    pub(super) fn new(settings: &Arc<Settings>) -> Self {
-        Self { names: RefCell::default(), settings: Arc::clone(settings) }
+    pub(super) fn new(addresses: Addresses) -> Self {
+        Self { known: RefCell::default(), addresses }
     }
 
     /// The addresses of a backend that may be connected to: at least one.
-    pub(super) async fn addresses(&self, backend: &BackendUrl) -> Answer {
-        if backend.address().is_some() {
-            return look_up(backend, &self.settings.deny).await.map(Rc::from);
+    pub(super) async fn addresses(&self, asker: Asker, backend: &BackendUrl) -> Result<Vec<IpAddr>, Unresolved> {
+        let (host, port) = (backend.host(), backend.port());
+        if let Some(address) = backend.address() {
+            return self.addresses.permitted(&[address], port);
         }
-        let asked = match self.names.borrow().get(backend.host()) {
-            Some(Name::Known { answer, until }) if *until > clock::instant() => return answer.clone(),
-            Some(Name::Asked(asked)) => Some(asked.clone()),
-            _ => None,
-        };
-        let asked = asked.unwrap_or_else(|| self.ask(backend));
-        let answer = asked.await;
-        self.learn(backend.host(), &answer);
-        answer
+        if let Some(answer) = self.known(host) {
+            return self.addresses.permitted(&answer?, port);
+        }
+        let answer = self.addresses.names.look_up(asker, host).await;
+        self.learn(host, &answer);
+        self.addresses.permitted(&answer?, port)
+    }
+
+    fn known(&self, host: &str) -> Option<Answer> {
+        let known = self.known.borrow();
+        known.get(host).filter(|known| known.until > clock::instant()).map(|known| known.answer.clone())
     }
 
     /// Forgets what is out of date.
     pub(super) fn sweep(&self) {
         let now = clock::instant();
-        self.names.borrow_mut().retain(|_, name| match name {
-            Name::Known { until, .. } => *until > now,
-            // Kept only while somebody waits for it.
-            Name::Asked(asked) => asked.strong_count().is_some_and(|waiting| waiting > 1),
-        });
-    }
-
-    fn ask(&self, backend: &BackendUrl) -> Shared<LocalBoxFuture<'static, Answer>> {
-        let (asks, settings) = (backend.clone(), Arc::clone(&self.settings));
-        let asked = async move { look_up(&asks, &settings.deny).await.map(Rc::from) };
-        let asked = asked.boxed_local().shared();
-        let mut names = self.names.borrow_mut();
-        if names.len() < NAMES_MAX {
-            names.insert(backend.host().into(), Name::Asked(asked.clone()));
-        }
-        asked
+        self.known.borrow_mut().retain(|_, known| known.until > now);
     }
 
     fn learn(&self, host: &str, answer: &Answer) {
-        let mut names = self.names.borrow_mut();
-        // Only the first of those who waited: the others must not make the answer younger than it is.
-        if let Some(name @ Name::Asked(_)) = names.get_mut(host) {
-            let lasts = if answer.is_ok() { KNOWN_FOR } else { UNKNOWN_FOR };
-            *name = Name::Known { answer: answer.clone(), until: clock::instant() + lasts };
+        let lasts = match answer {
+            Ok(_) => KNOWN_FOR,
+            // Another session may have room.
+            Err(Unresolved::Busy) => return,
+            Err(_) => UNKNOWN_FOR,
+        };
+        let mut known = self.known.borrow_mut();
+        if known.len() < NAMES_MAX || known.contains_key(host) {
+            known.insert(host.into(), Known { answer: answer.clone(), until: clock::instant() + lasts });
         }
     }
 }
@@ -110,10 +150,11 @@ struct Seen {
 }
 
 impl Lately {
-    /// Where a backend is, if that is known and not denied.
-    pub(super) fn address(&self, backend: &BackendUrl, deny: &[IpNet]) -> Option<IpAddr> {
+    /// Where a backend is, if that is known and it may be connected to.
+    pub(super) fn address(&self, backend: &BackendUrl, addresses: &Addresses) -> Option<SocketAddr> {
         let address = backend.address().or_else(|| self.seen(backend.host()))?;
-        (!is_denied(address, deny)).then_some(address)
+        let permitted = addresses.forbidden.check(address, backend.port(), is_local).is_ok();
+        permitted.then_some(SocketAddr::new(address, backend.port()))
     }
 
     fn seen(&self, name: &str) -> Option<IpAddr> {
@@ -133,31 +174,6 @@ impl Lately {
     }
 }
 
-/// The addresses of a backend that may be connected to, asked for anew: at least one.
-pub(super) async fn look_up(backend: &BackendUrl, deny: &[IpNet]) -> Result<Vec<IpAddr>, Unresolved> {
-    let mut found = if let Some(address) = backend.address() {
-        vec![address]
-    } else {
-        let found = tokio::net::lookup_host((backend.host(), backend.port())).await;
-        found.map_err(|_| Unresolved::Unknown)?.map(|address| address.ip()).collect::<Vec<_>>()
-    };
-    if found.is_empty() {
-        return Err(Unresolved::Unknown);
-    }
-    found.retain(|address| !is_denied(*address, deny));
-    if found.is_empty() { Err(Unresolved::Denied) } else { Ok(found) }
-}
-
-fn is_denied(address: IpAddr, deny: &[IpNet]) -> bool {
-    // Who connects to the unspecified address reaches this machine itself.
-    let (address, reached) = match address.to_canonical() {
-        IpAddr::V4(any) if any.is_unspecified() => (any.into(), Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(any) if any.is_unspecified() => (any.into(), Ipv6Addr::LOCALHOST.into()),
-        other => (other, other),
-    };
-    deny.iter().any(|net| net.contains(&address) || net.contains(&reached))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,14 +181,35 @@ mod tests {
     #[test]
     fn a_name_is_where_it_was_seen_lately_unless_that_is_denied() {
         let (lately, backend) = (Lately::default(), BackendUrl::parse("http://shop.internal:3000").unwrap());
-        let address: IpAddr = "10.0.0.7".parse().unwrap();
-        assert_eq!(lately.address(&backend, &[]), None);
+        let deny = Addresses::new(Names::default(), Forbidden::new(&["10.0.0.0/8".parse().unwrap()], &[]));
+        let (address, any): (IpAddr, _) = ("10.0.0.7".parse().unwrap(), Addresses::default());
+        assert_eq!(lately.address(&backend, &any), None);
         lately.learn("shop.internal", address);
-        assert_eq!(lately.address(&backend, &[]), Some(address));
-        assert_eq!(lately.address(&backend, &["10.0.0.0/8".parse().unwrap()]), None);
+        assert_eq!(lately.address(&backend, &any), Some(SocketAddr::new(address, 3000)));
+        assert_eq!(lately.address(&backend, &deny), None);
         let literal = BackendUrl::parse("http://10.0.0.7").unwrap();
-        assert_eq!(lately.address(&literal, &[]), Some(address));
-        assert_eq!(lately.address(&literal, &["10.0.0.0/8".parse().unwrap()]), None);
+        assert_eq!(lately.address(&literal, &any), Some(SocketAddr::new(address, 80)));
+        assert_eq!(lately.address(&literal, &deny), None);
+    }
+
+    #[test]
+    fn an_address_is_local_where_the_machine_has_it() {
+        for local in ["127.0.0.1", "127.9.9.9", "::1"] {
+            assert!(is_local(local.parse().unwrap()), "{local}");
+        }
+        // TEST-NET-1 (RFC 5737): no machine has it.
+        assert!(!is_local("192.0.2.7".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn a_name_is_judged_by_each_address_that_it_resolves_to() {
+        let names = Names::with(|_| Ok(["10.0.0.7", "127.0.0.1"].map(|found| found.parse().unwrap()).to_vec()));
+        let own = "127.0.0.1:80".parse().unwrap();
+        let some = Addresses::new(names.clone(), Forbidden::new(&[], &[own]));
+        let backend = BackendUrl::parse("http://shop.internal").unwrap();
+        assert_eq!(some.of(None, &backend).await, Ok(vec!["10.0.0.7".parse().unwrap()]));
+        let none = Addresses::new(names, Forbidden::new(&["10.0.0.0/8".parse().unwrap()], &[own]));
+        assert_eq!(none.of(None, &backend).await, Err(OffLimits::Own.into()));
     }
 
     #[test]

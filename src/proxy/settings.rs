@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::Tls;
+use super::{Addresses, Names, Tls};
+use crate::domain::Forbidden;
 
 /// What is done with a request that no route is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,10 @@ pub struct Settings {
     pub unmatched: Unmatched,
     /// Networks that no backend or page may resolve to.
     pub deny: Vec<IpNet>,
+    /// The addresses of the server's other listeners, which nothing is connected to either.
+    pub own: Vec<SocketAddr>,
+    /// Who looks names up.
+    pub names: Names,
     /// How backends are spoken to over TLS, and whose certificates count.
     pub tls: Tls,
     /// Client connections and tunnels at once, over all workers; more are answered 503.
@@ -56,7 +61,9 @@ impl Settings {
             workers: 0,
             trusted_proxies: Vec::new(),
             unmatched: Unmatched::NotFound,
-            deny: vec![link_local()],
+            deny: Vec::new(),
+            own: Vec::new(),
+            names: Names::system(),
             tls: Tls::new(),
             connections_max: 16_384,
             header_timeout: Duration::from_secs(30),
@@ -68,17 +75,15 @@ impl Settings {
         }
     }
 
+    /// The addresses of backends, but those that are denied and those of the server itself.
+    pub(super) fn addresses(&self) -> Addresses {
+        Addresses::new(self.names.clone(), Forbidden::new(&self.deny, &self.own))
+    }
+
     pub(super) fn workers_count(&self) -> usize {
         match self.workers {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             workers => workers,
         }
     }
-}
-
-/// Where cloud machines keep their credentials: `169.254.0.0/16`.
-fn link_local() -> IpNet {
-    let net = ipnet::Ipv4Net::new(std::net::Ipv4Addr::new(169, 254, 0, 0), 16);
-    // A prefix of 16 is one an IPv4 network can have.
-    net.unwrap_or_default().into()
 }

@@ -111,8 +111,6 @@ pub(super) fn run(start: Start) {
     if let Err(error) = runtime.block_on(serve(start)) {
         tracing::error!(%error, "a proxy worker has no listener");
     }
-    // Not dropped in place: that would wait for name lookups that nobody wants any more.
-    runtime.shutdown_background();
 }
 
 async fn serve(start: Start) -> io::Result<()> {
@@ -122,7 +120,7 @@ async fn serve(start: Start) -> io::Result<()> {
     let worker = Rc::new(Worker {
         id: start.id,
         pools: Pools::new(&start.settings),
-        resolver: Resolver::new(&start.settings),
+        resolver: Resolver::new(start.settings.addresses()),
         settings: start.settings,
         connections: Connections::new(start.connections),
         ticks: Ticks::default(),

@@ -3,7 +3,7 @@
 //! A [`Command`] may change something and goes through the writer; a [`Query`] is answered from the
 //! published catalog. Adding a call begins here, and the compiler names the rest.
 
-use crate::domain::{Catalog, Change, ConnectionId, Error, Event, RouteId, SessionId, SessionKey, Time};
+use crate::domain::{Catalog, Change, ConnectionId, Error, Event, Forbidden, RouteId, SessionId, SessionKey, Time};
 
 use super::Limits;
 use super::config::{ConfigApply, ConfigRollback, config, diff, validate};
@@ -31,6 +31,8 @@ pub struct Context<'a> {
     pub limits: &'a Limits,
     /// What registration tokens allow.
     pub grants: &'a Grants,
+    /// What is never connected to.
+    pub forbidden: &'a Forbidden,
 }
 
 /// What a command comes to: an answer, the changes it takes, and whom to tell.

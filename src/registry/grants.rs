@@ -157,7 +157,7 @@ impl Grant {
         }
     }
 
-    /// Whether a route may be as it is.
+    /// Refuses a route that the token does not allow.
     fn permit(&self, route: &Route) -> Result<(), Error> {
         self.hosts(&route.domains).and_then(|()| self.path(&route.path)).and_then(|()| self.reaches(&route.backend))
     }

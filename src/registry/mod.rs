@@ -30,7 +30,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock;
-use crate::domain::{Catalog, ConnectionId, Error, Kind, PageUrl, PathPrefix, Session, SessionKey, Span, Time};
+use crate::domain::{
+    Catalog, ConnectionId, Error, Forbidden, Kind, PageUrl, PathPrefix, Session, SessionKey, Span, Time,
+};
 
 pub use calls::{Answer, Call, Command, Query, Reply};
 pub use follow::{Follow, Item};
@@ -95,6 +97,7 @@ pub struct Registry {
     streams_max: usize,
     long_turns: Arc<Semaphore>,
     grants: Grants,
+    forbidden: Forbidden,
     started: Time,
     readings: reading::Readings,
 }
@@ -130,12 +133,13 @@ impl Registry {
     /// Tries a backend, for 5 s at most.
     ///
     /// # Errors
-    /// `NotFound` when the session does not exist. That the backend does not answer is no error.
+    /// `NotFound` when the session does not exist, `Denied` or `Invalid` when the backend must not be tried. That the backend does not answer is no error.
     pub async fn test_backend(&self, test: &BackendTest) -> Result<BackendView, Error> {
         self.answer(&Query::Ping(test.session.clone()))?;
         let allowed =
             |session: &Session| self.grants.of(&session.head)?.map_or(Ok(()), |grant| grant.reaches(&test.backend));
         self.catalog().session(test.session.reveal()).and_then(|session| allowed(session))?;
+        self.forbidden.check_url("backend_url", &test.backend)?;
         let page = PageUrl::of_backend(&test.backend, &PathPrefix::root());
         Ok(match self.traffic.get(&page, Span::from_secs(5), Trust::Reported).await {
             Ok(fetched) => BackendView::Reachable {

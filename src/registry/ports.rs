@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::domain::{Catalog, Change, PageUrl, RouteId, SessionKey, Span};
+use crate::domain::{Catalog, Change, Forbidden, PageUrl, RouteId, SessionKey, Span};
 
 use super::views::{BreakerNumbers, RouteNumbers};
 
@@ -74,6 +74,11 @@ pub trait Traffic: Send + Sync + 'static {
     fn in_flight(&self, session: SessionKey) -> u64 {
         let _ = session;
         0
+    }
+
+    /// What it never connects to; asked for once.
+    fn forbidden(&self) -> Forbidden {
+        Forbidden::default()
     }
 
     /// Gets a page, without following redirects, and reads at most 64 KiB of it.

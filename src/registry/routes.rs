@@ -101,8 +101,9 @@ fn room_for(session: &Session, count: usize, context: Context<'_>) -> Result<Rou
     Ok(RouteId(session.head.next_route))
 }
 
-/// Refuses a route that the session's token does not allow.
+/// Refuses a route that the session's token does not allow, or whose backend is never connected to.
 fn allowed(session: &Session, route: &NewRoute, context: Context<'_>) -> Result<(), Error> {
+    context.forbidden.check_url("backend_url", &route.backend)?;
     let Some(grant) = context.grants.of(&session.head)? else { return Ok(()) };
     grant.hosts(&route.domains).and_then(|()| grant.path(&route.path)).and_then(|()| grant.reaches(&route.backend))
 }
@@ -171,6 +172,7 @@ impl RouteUpdate {
             self.field.allowed(grant)?;
         }
         self.field.set(&mut route);
+        context.forbidden.check_url("backend_url", &route.backend)?;
         Ok(Decided::new(Reply::Done, vec![stage_route(session, route, context)]))
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::domain::{Catalog, Change, Error, Event, Happened, Kind, Session, SessionKey, Span, Time};
+use crate::domain::{Catalog, Change, Error, Event, Forbidden, Happened, Kind, Session, SessionKey, Span, Time};
 use crate::lifecycle;
 
 use super::calls::{Context, Decided, Notice};
@@ -51,6 +51,7 @@ pub async fn open<S: Store, P: Publish>(
     catalog.sessions().for_each(|session| deadlines.set(session.key, Some(session), &limits, now));
     let catalog = Arc::new(catalog);
     publisher.publish(&catalog, &loaded.changes);
+    let forbidden = traffic.forbidden();
     let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
     let published = Arc::new(ArcSwap::from(catalog));
     let watch = Arc::new(Watch::since(published.load().revision()));
@@ -63,10 +64,11 @@ pub async fn open<S: Store, P: Publish>(
         streams_max: limits.streams_max,
         long_turns: Arc::new(Semaphore::new(super::reading::LONG_AT_ONCE_MAX)),
         grants: grants.clone(),
+        forbidden: forbidden.clone(),
         started: now,
         readings: super::reading::Readings::default(),
     };
-    let rules = Rules { limits, grants };
+    let rules = Rules { limits, grants, forbidden };
     Ok((
         registry,
         Writer { store, publisher, mailbox, published, watch, traffic, deadlines, rules, departed_late: None },
@@ -91,11 +93,12 @@ pub struct Writer<S, P> {
 struct Rules {
     limits: Limits,
     grants: Grants,
+    forbidden: Forbidden,
 }
 
 impl Rules {
     fn at(&self, now: Time) -> Context<'_> {
-        Context { now, limits: &self.limits, grants: &self.grants }
+        Context { now, limits: &self.limits, grants: &self.grants, forbidden: &self.forbidden }
     }
 }
 

@@ -165,6 +165,14 @@ impl Checks {
         Some((id, inquiry))
     }
 
+    /// The session whose place a check takes: the name of the backend is looked up in its turn.
+    pub fn asker(&self, id: CheckId) -> Option<SessionKey> {
+        match self.entries.get(&id)?.stage {
+            Stage::UnderWay(_, session) | Stage::Queued(_, session) => Some(session),
+            _ => None,
+        }
+    }
+
     /// A check has ended. Gives whom its finding concerns, and what was asked. `chance`: 64 random bits.
     pub fn end(&mut self, id: CheckId, now: Time, chance: u64) -> Option<(Arc<Inquiry>, Vec<Subject>)> {
         let entry = self.entries.get_mut(&id)?;

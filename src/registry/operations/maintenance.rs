@@ -115,6 +115,9 @@ impl MaintEnter {
     pub(in crate::registry) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
+        if let Some(page) = &self.page {
+            context.forbidden.check_url("page_url", page.origin())?;
+        }
         if let (Some(page), Some(_)) = (&self.page, self.subject.session())
             && let Some(grant) = context.grants.of(&session.head)?
         {

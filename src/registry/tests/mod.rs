@@ -9,8 +9,8 @@ mod streams;
 use std::sync::Arc;
 
 use crate::domain::{
-    Catalog, Change, ConnectionId, Error, Event, EventKind, InstanceName, Metadata, PageUrl, RouteId, Sections,
-    ServiceName, Session, SessionId, Span, Time,
+    Catalog, Change, ConnectionId, Error, Event, EventKind, Forbidden, InstanceName, Metadata, PageUrl, RouteId,
+    Sections, ServiceName, Session, SessionId, Span, Time,
 };
 
 use super::calls::{Context, Notice};
@@ -31,6 +31,7 @@ struct World {
     now: Time,
     limits: Limits,
     grants: Grants,
+    forbidden: Forbidden,
     events: Vec<Event>,
     nonce: u128,
 }
@@ -42,16 +43,20 @@ impl World {
             now: Time(1_795_323_231_906),
             limits: Limits::default(),
             grants: Grants::default(),
+            forbidden: Forbidden::default(),
             events: Vec::new(),
             nonce: 0,
         }
     }
 
+    fn context(&self) -> Context<'_> {
+        Context { now: self.now, limits: &self.limits, grants: &self.grants, forbidden: &self.forbidden }
+    }
+
     /// Decides and absorbs. A refusal must leave the catalog as it was, which its type sees to.
     fn run(&mut self, command: impl Into<Command>) -> Result<Reply, Error> {
         let command = command.into();
-        let decided =
-            command.decide(&self.catalog, Context { now: self.now, limits: &self.limits, grants: &self.grants })?;
+        let decided = command.decide(&self.catalog, self.context())?;
         decided.changes.iter().for_each(|change: &Change| self.catalog.absorb(change));
         self.events.extend(decided.notices.into_iter().filter_map(|notice| match notice {
             Notice::Event(_, event) => EventKind::TOPICS.contains(&event.kind()).then_some(event),

@@ -112,7 +112,7 @@ fn a_shutdown_from_another_connection_closes_the_bound_one() {
     let mut world = World::new();
     let session = world.register("shop", "shop-1", 1);
     let shutdown = ClientShutdown { subject: session.clone().into(), connection: Some(ConnectionId(2)) };
-    let context = Context { now: world.now, limits: &world.limits, grants: &world.grants };
+    let context = world.context();
     let decided = Command::from(shutdown.clone()).decide(&world.catalog, context).unwrap();
     assert!(decided.notices.contains(&Notice::Close(ConnectionId(1))));
     world.run(shutdown).unwrap();

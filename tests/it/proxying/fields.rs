@@ -89,9 +89,10 @@ fn set_headers_replace_the_backends_and_a_routes_own_beats_all() {
 
 #[test]
 fn a_request_that_goes_in_a_circle_is_stopped() {
-    let mut town = Town::new();
-    let here = format!("http://{}", town.address());
-    town.serve("shop", "shop-1", &here, &[]);
+    let (mut town, mut next) = (Town::new(), Town::new());
+    let (here, there) = (format!("http://{}", town.address()), format!("http://{}", next.address()));
+    town.serve("shop", "shop-1", &there, &[]);
+    next.serve("shop", "shop-1", &here, &[]);
     assert_eq!(town.get("a", "/").status(), 508);
 }
 

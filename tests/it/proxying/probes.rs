@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use signalbox::domain::{PageUrl, Span};
-use signalbox::proxy::{Fetched, Prober, Tls, Trust};
+use signalbox::domain::{Forbidden, PageUrl, Span};
+use signalbox::proxy::{Addresses, Fetched, Names, Prober, Tls, Trust};
 
 use crate::support::backend::{Backend, closed_port};
 
@@ -18,11 +18,15 @@ fn get_with(prober: &Prober, url: &str, millis: u64) -> Result<Fetched, String> 
 
 pub fn probe(tls: &Tls, url: &str, trust: Trust) -> Result<Fetched, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(Prober::new(&[], tls).get(&PageUrl::parse(url).unwrap(), Span::from_secs(5), trust))
+    runtime.block_on(Prober::new(&Addresses::default(), tls).get(
+        &PageUrl::parse(url).unwrap(),
+        Span::from_secs(5),
+        trust,
+    ))
 }
 
 fn get(url: &str) -> Result<Fetched, String> {
-    get_with(&Prober::new(&[], &Tls::new()), url, 5_000)
+    get_with(&Prober::new(&Addresses::default(), &Tls::new()), url, 5_000)
 }
 
 #[test]
@@ -54,13 +58,19 @@ fn what_went_wrong_is_told_in_plain_words() {
         wire.head();
         wire.has_ended();
     });
-    assert_eq!(get_with(&Prober::new(&[], &Tls::new()), &silent.url(), 50).unwrap_err(), "no answer within 50ms");
+    assert_eq!(
+        get_with(&Prober::new(&Addresses::default(), &Tls::new()), &silent.url(), 50).unwrap_err(),
+        "no answer within 50ms"
+    );
 }
 
 #[test]
 fn a_denied_network_is_not_asked() {
     let backend = Backend::named("b");
-    let prober = Prober::new(&["127.0.0.0/8".parse().unwrap()], &Tls::new());
+    let prober = Prober::new(
+        &Addresses::new(Names::default(), Forbidden::new(&["127.0.0.0/8".parse().unwrap()], &[])),
+        &Tls::new(),
+    );
     let error = get_with(&prober, &backend.url(), 5_000).unwrap_err();
     assert_eq!(error, "its address is in a network that is denied");
     assert_eq!(backend.connections(), 0);

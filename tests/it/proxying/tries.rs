@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use signalbox::domain::RouteId;
+use signalbox::proxy::Names;
 
 use crate::support::backend::{Backend, closed_port};
 use crate::support::town::{Town, until};
+use crate::support::wire::Wire;
 
 #[test]
 fn another_member_takes_over_when_one_refuses() {
@@ -73,6 +75,72 @@ fn a_denied_network_is_never_connected_to() {
         assert_eq!(town.get("a", "/").status(), 502, "{host}");
     }
     assert_eq!(backend.connections(), 0);
+}
+
+#[test]
+fn the_proxy_never_connects_to_a_listener_of_its_own_process() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (at, everywhere) = (other.local_addr().unwrap(), std::net::TcpListener::bind("0.0.0.0:0").unwrap());
+    let port = everywhere.local_addr().unwrap().port();
+    let mut town = Town::with(|settings| settings.own = vec![at, everywhere.local_addr().unwrap()]);
+    let own = town.address().port();
+    let urls = [
+        format!("127.0.0.1:{}", at.port()),
+        format!("localhost:{}", at.port()),
+        format!("[::ffff:127.0.0.1]:{}", at.port()),
+        format!("0:{}", at.port()),
+        format!("127.7.7.7:{port}"),
+        format!("0.0.0.0:{port}"),
+        format!("localhost:{own}"),
+        format!("127.0.0.1:{own}"),
+    ];
+    let interfaces = ["192.0.2.7:9", "[2001:db8::7]:9"].iter().filter_map(|to| {
+        // The address that this machine would be seen with, if it has any but loopback.
+        let any = if to.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+        let socket = std::net::UdpSocket::bind(any).ok()?;
+        socket.connect(to).ok()?;
+        Some(socket.local_addr().ok()?.ip()).filter(std::net::IpAddr::is_ipv4)
+    });
+    let interfaces: Vec<_> = interfaces.map(|ip| format!("{ip}:{port}")).collect();
+    for (number, url) in (1..).zip(urls.iter().chain(&interfaces)) {
+        let key = town.session("shop", &format!("shop-{number}"));
+        town.route(key, 1, &format!("h{number}.example"), "/", &format!("http://{url}"));
+        assert_eq!(town.get(&format!("h{number}.example"), "/").status(), 502, "{url}");
+    }
+    for listener in [other, everywhere] {
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "somebody connected");
+    }
+}
+
+#[test]
+fn slow_names_of_one_session_delay_no_other_session() {
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let backend = Backend::named("b");
+    let mut town = Town::with(|settings| {
+        settings.names = Names::with(move |name| {
+            if name.starts_with("slow") {
+                // Until the test is over.
+                let _ = gate.lock().unwrap().recv();
+            }
+            Ok(vec![[127, 0, 0, 1].into()])
+        });
+    });
+    let (greedy, quiet) = (town.session("greedy", "greedy-1"), town.session("quiet", "quiet-1"));
+    let port = backend.address().port();
+    let mut waiting = Vec::new();
+    for number in 1..=200 {
+        town.route(greedy, number, &format!("g{number}.example"), "/", &format!("http://slow-{number}.test:{port}"));
+        let mut wire = Wire::connect(town.address());
+        wire.send(format!("GET / HTTP/1.1\r\nhost: g{number}.example\r\n\r\n"));
+        waiting.push(wire);
+    }
+    for number in 1..=20 {
+        town.route(quiet, number, &format!("q{number}.example"), "/", &format!("http://quick-{number}.test:{port}"));
+        assert_eq!(town.get(&format!("q{number}.example"), "/").text(), "b");
+    }
+    drop(open);
 }
 
 #[test]

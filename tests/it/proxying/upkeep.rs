@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use signalbox::domain::{PageUrl, Span};
 use signalbox::lifecycle::Lifecycle;
-use signalbox::proxy::{Prober, Tls, Upkeep};
+use signalbox::proxy::{Addresses, Prober, Tls, Upkeep};
 
 use crate::support::backend::{Backend, closed_port};
 
@@ -32,7 +32,7 @@ fn answering(head: &str, body: &str) -> Backend {
 #[test]
 fn a_page_is_fetched_once_for_all_and_taken_over_with_its_type_alone() {
     let server = answering("200 OK\r\ncontent-type: Text/HTML; charset=utf-8\r\nset-cookie: a=b", "<p>soon</p>");
-    let page = shown(Prober::new(&[], &Tls::default()), &format!("{}/down?x", server.url()));
+    let page = shown(Prober::new(&Addresses::default(), &Tls::default()), &format!("{}/down?x", server.url()));
     assert_eq!(page, Some(("<p>soon</p>".to_owned(), "Text/HTML; charset=utf-8".to_owned())));
     assert_eq!((server.heard().target(), server.connections()), ("/down?x", 1));
 }
@@ -50,21 +50,21 @@ fn what_is_not_fit_to_be_shown_is_not_taken_over() {
         ("200 OK".to_owned(), "x"),
     ] {
         let server = answering(&head, body);
-        assert_eq!(shown(Prober::new(&[], &Tls::default()), &server.url()), None, "{head}");
+        assert_eq!(shown(Prober::new(&Addresses::default(), &Tls::default()), &server.url()), None, "{head}");
         assert_eq!(server.connections(), 1);
     }
     let broken = Backend::new(move |mut wire| {
         wire.head();
         wire.send(format!("HTTP/1.1 200 OK\r\n{html}\r\ncontent-length: 2\r\n\r\nx"));
     });
-    assert_eq!(shown(Prober::new(&[], &Tls::default()), &broken.url()), None);
-    assert_eq!(shown(Prober::new(&[], &Tls::default()), &format!("http://{}", closed_port())), None);
+    assert_eq!(shown(Prober::new(&Addresses::default(), &Tls::default()), &broken.url()), None);
+    assert_eq!(shown(Prober::new(&Addresses::default(), &Tls::default()), &format!("http://{}", closed_port())), None);
 }
 
 #[test]
 fn the_largest_page_is_taken_over() {
     let server = answering("200 OK\r\ncontent-type: text/html", &"x".repeat(64 * 1024));
-    assert!(shown(Prober::new(&[], &Tls::default()), &server.url()).is_some());
+    assert!(shown(Prober::new(&Addresses::default(), &Tls::default()), &server.url()).is_some());
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_page_is_fetched_again_while_it_is_asked_for_and_the_last_good_one_is_shown_
         wire.send(format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: 1\r\n\r\nx"));
         tell(request);
     });
-    let (upkeep, keeper) = Upkeep::new(Prober::new(&[], &Tls::default()), Span::from_millis(20));
+    let (upkeep, keeper) = Upkeep::new(Prober::new(&Addresses::default(), &Tls::default()), Span::from_millis(20));
     let page = PageUrl::parse(&server.url()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

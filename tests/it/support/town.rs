@@ -9,7 +9,7 @@ use signalbox::domain::{
     BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, OptionKey, PathPrefix, Route, RouteId,
     Sections, ServiceName, SessionKey, Span, Target, Time,
 };
-use signalbox::proxy::{Prober, Proxy, Reports, Settings, Upkeep};
+use signalbox::proxy::{Addresses, Prober, Proxy, Reports, Settings, Upkeep};
 use signalbox::traffic::{Defaults, Table};
 
 use super::wire::{Message, Wire};
@@ -33,7 +33,7 @@ impl Town {
         change(&mut settings);
         let table = Arc::new(ArcSwap::default());
         // Nobody fetches maintenance pages here.
-        let (upkeep, _) = Upkeep::new(Prober::new(&settings.deny, &settings.tls), Span::from_secs(10));
+        let (upkeep, _) = Upkeep::new(Prober::new(&Addresses::default(), &settings.tls), Span::from_secs(10));
         let proxy = Proxy::bind(&settings).unwrap().start(Arc::clone(&table), Reports::default(), upkeep).unwrap();
         Self { catalog: Catalog::default(), defaults: Defaults::default(), table, proxy: Some(proxy) }
     }
