@@ -307,6 +307,15 @@ mod tests {
         let names = gate.names();
         let waiting: Vec<_> =
             (0..PER_SESSION_MAX).map(|at| names.ask(Some(SessionKey(1)), &format!("slow-{at}"))).collect();
+        // From here on the session's turns are taken.
+        let begun = || gate.under_way_max.lock().unwrap().0 == PER_SESSION_MAX;
+        tokio::time::timeout(LONG, async {
+            while !begun() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("all are begun");
         let same: Vec<_> = (2..20).map(|asker| names.ask(Some(SessionKey(asker)), "slow-0").unwrap()).collect();
         drop(names.ask(Some(SessionKey(1)), "given-up"));
         let last = names.ask(Some(SessionKey(1)), "last").unwrap();
