@@ -33,6 +33,8 @@ const GRACE: Duration = Duration::from_secs(30);
 /// How long connections and the store may take after that.
 const CLOSE: Duration = Duration::from_secs(10);
 
+/// After so long a silent stream of events says that it is alive.
+const EVENTS_SILENT_MAX: Duration = Duration::from_secs(15);
 /// How long a maintenance page is shown before it is fetched again.
 const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 
@@ -205,8 +207,13 @@ fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> a
     let protected = config.api.tls.is_some() || !config.grants.is_empty();
     let hosts = Hosts::new(protected, config.api.hosts.clone(), Arc::clone(&operators));
     let max_body = config.api.max_body;
-    let grpc = grpc::Settings { max_body, nonce: chance::bits };
-    let rest = rest::Settings { max_body, cors: config.api.cors.clone(), ..rest::Settings::new(chance::bits) };
+    let grpc = grpc::Settings { max_body, nonce: chance::bits, keep_alive: EVENTS_SILENT_MAX };
+    let rest = rest::Settings {
+        max_body,
+        cors: config.api.cors.clone(),
+        keep_alive: EVENTS_SILENT_MAX,
+        ..rest::Settings::new(chance::bits)
+    };
     api::Doors {
         is_grpc: grpc::is_call,
         grpc: grpc::routes(registry.clone(), Arc::clone(&operators), lifecycle.clone(), grpc),

@@ -41,8 +41,11 @@ const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(20);
 /// How long accepting rests when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
-/// TCP keepalive: after this much silence.
+/// TCP keepalive: after this much silence the first probe, then one each `PROBE`, and the end after three: within a minute.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+const PROBE: Duration = Duration::from_secs(8);
+/// A peer that does not acknowledge what was sent within this time is gone. Streams of events send something every 15 s.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(40);
 /// What a connection over the limit is told.
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
                        connection: close\r\ncontent-length: 114\r\n\r\n\
@@ -136,7 +139,9 @@ fn refuse(stream: &TcpStream) {
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(PROBE).with_retries(3))
 }
 
 /// Shakes hands, where TLS is spoken, and serves the connection.
@@ -252,5 +257,27 @@ struct Tasks(Lifecycle);
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
         self.0.spawn_one("API stream", task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_without_a_word_is_noticed_within_a_minute() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        prepare(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        let probes = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
+        let silent = socket.tcp_keepalive_time().unwrap() + probes;
+        assert!(silent < Duration::from_mins(1), "{silent:?}");
+        assert!(PING + PONG < Duration::from_mins(1));
+        // What is sent every 15 s is not acknowledged.
+        let unacknowledged = socket.tcp_user_timeout().unwrap().unwrap();
+        assert!(unacknowledged + Duration::from_secs(15) < Duration::from_mins(1), "{unacknowledged:?}");
     }
 }

@@ -1,5 +1,7 @@
 //! What every call has at hand: the registry, and what runs on when the call is over.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
 use crate::domain::Error;
@@ -8,6 +10,7 @@ use crate::registry::{Answer, Command, Query, Registry, Reply};
 
 use tonic::Status;
 
+use super::Settings;
 use super::status::fault;
 
 /// See the module. Cheap to clone.
@@ -16,11 +19,17 @@ pub(super) struct Door {
     pub(super) registry: Registry,
     lifecycle: Lifecycle,
     nonce: fn() -> u128,
+    keep_alive: Duration,
 }
 
 impl Door {
-    pub(super) fn new(registry: Registry, lifecycle: Lifecycle, nonce: fn() -> u128) -> Self {
-        Self { registry, lifecycle, nonce }
+    pub(super) fn new(registry: Registry, lifecycle: Lifecycle, settings: &Settings) -> Self {
+        Self { registry, lifecycle, nonce: settings.nonce, keep_alive: settings.keep_alive }
+    }
+
+    /// A stream that was silent for so long says that it is alive.
+    pub(super) fn keep_alive(&self) -> Duration {
+        self.keep_alive
     }
 
     /// 128 bits that nobody can guess.

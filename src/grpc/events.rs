@@ -1,6 +1,8 @@
 //! Calls that follow events. A stream lives as long as its call: when the caller goes, it is dropped, and a session
 //! that was bound to it is disconnected.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tonic::Status;
@@ -21,7 +23,7 @@ pub(super) async fn subscribe(
 ) -> Result<BoxStream<'static, Result<SubscribeResponse, Status>>, Status> {
     let session = session(&request.session_id)?;
     let follow = door.registry.follow(&session, topics(&request.types)?, request.after).await?;
-    Ok(told(follow, follow_item))
+    Ok(told(follow, door.keep_alive(), follow_item))
 }
 
 pub(super) async fn unsubscribe(door: &Door, request: UnsubscribeRequest) -> Result<UnsubscribeResponse, Status> {
@@ -38,17 +40,18 @@ pub(super) async fn watch(
     door: &Door,
     request: WatchRequest,
 ) -> Result<BoxStream<'static, Result<WatchResponse, Status>>, Status> {
-    Ok(told(door.registry.watch(request.after)?, watch_item))
+    Ok(told(door.registry.watch(request.after)?, door.keep_alive(), watch_item))
 }
 
 /// What a stream comes to, as messages; after the last, why there are no more.
 fn told<T: Send + 'static>(
     follow: Follow,
+    silence: Duration,
     message: fn(Item) -> Result<T, Error>,
 ) -> BoxStream<'static, Result<T, Status>> {
     let next = move |follow: Option<Follow>| async move {
         let mut follow = follow?;
-        match message(follow.next().await) {
+        match message(follow.next_within(silence).await) {
             Ok(message) => Some((Ok(message), Some(follow))),
             Err(ended) => Some((Err(Status::from(ended)), None)),
         }

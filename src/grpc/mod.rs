@@ -28,6 +28,7 @@ mod settings;
 mod status;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -53,6 +54,8 @@ pub struct Settings {
     pub max_body: usize,
     /// Gives 128 bits that nobody can guess; a session id is made of each.
     pub nonce: fn() -> u128,
+    /// A stream that was silent for so long says that it is alive.
+    pub keep_alive: Duration,
 }
 
 /// The most bytes of a response message. A session that may have 200,000 routes is listed in one.
@@ -75,7 +78,7 @@ pub fn routes(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycl
         .max_decoding_message_size(settings.max_body)
         .accept_compressed(Gzip)
         .send_compressed(Gzip);
-    let door = Door::new(registry, lifecycle, settings.nonce);
+    let door = Door::new(registry, lifecycle, &settings);
     let operator = OperatorServer::new(door.clone())
         .max_decoding_message_size(settings.max_body)
         .max_encoding_message_size(RESPONSE_BYTES_MAX)

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep, timeout};
 
 use crate::lifecycle::Lifecycle;
-use crate::registry::{Outbox, Outcome, Registry, Told};
+use crate::registry::{Outbox, Outcome, Registry, Release, Told};
 
 use super::Settings;
 use super::foreign::{self, Foreign};
@@ -44,6 +44,8 @@ pub(super) struct Connection<S> {
     /// It has sent a line that is a command.
     pub(super) understood: bool,
     foreign: Option<Foreign>,
+    /// Why its session was taken from it, if it has no other.
+    released: Option<Release>,
 }
 
 /// What a connection waits for.
@@ -103,6 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             closing: false,
             understood: false,
             foreign: None,
+            released: None,
         }
     }
 
@@ -184,8 +187,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.outbox.was_bound() && self.registry.catalog().bound_to(self.outbox.connection()).is_some()
     }
 
+    /// It binds a session again, and what became of the one before is past.
+    pub(super) fn binds(&mut self) {
+        self.outbox.will_bind();
+        self.released = None;
+    }
+
     fn tell(&mut self, told: &Told) {
         self.closing |= *told == Told::Close;
+        if let Told::Released(why) = told {
+            self.released = Some(*why);
+        }
         self.replies.told(told);
     }
 
@@ -218,6 +230,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Writes what is left to say. A client that only stopped sending still hears of its maintenance requests.
     async fn farewell(&mut self, end: End) -> io::Result<()> {
         self.tell_what_waits();
+        // Not before: a line that was not asked for would put a client that counts replies out of step.
+        if let Some(why) = self.released.filter(|_| end == End::Silence) {
+            self.replies.closing(why);
+        }
         self.flush().await?;
         if end == End::Client {
             self.outstanding_outcomes().await?;

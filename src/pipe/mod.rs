@@ -71,9 +71,11 @@ impl Default for Settings {
 const REFUSED_MAX: usize = 64;
 /// How long accepting rests when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
-/// TCP keepalive: after this much silence the first probe, then one each `PROBE`, and the end after three.
+/// TCP keepalive: after this much silence the first probe, then one each `PROBE`, and the end after three: within a minute.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-const PROBE: Duration = Duration::from_secs(10);
+const PROBE: Duration = Duration::from_secs(8);
+/// A peer that does not acknowledge what was sent within this time is gone.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(40);
 
 /// Accepts connections until `lifecycle` is stopping, and runs each as a task of it.
 ///
@@ -180,7 +182,9 @@ impl Door {
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(PROBE).with_retries(3);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// A few words fit the empty buffer of a new connection without waiting.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::domain::{Error, RouteId};
 use crate::registry::views::{BackendView, EventView};
-use crate::registry::{Answer, Outcome, Reply, Told};
+use crate::registry::{Answer, Outcome, Release, Reply, Told};
 
 use super::parse::{Form, Refusal};
 
@@ -138,6 +138,11 @@ impl Lines {
         }
     }
 
+    /// Why the connection is closed, as its last line.
+    pub(super) fn closing(&mut self, release: Release) {
+        self.failure(None, &format!("closing: {}; RECONNECT or REGISTER on a new connection", release.words()));
+    }
+
     /// Something that was not asked for. The word to close has no line.
     pub(super) fn told(&mut self, told: &Told) {
         match told {
@@ -145,7 +150,7 @@ impl Lines {
             Told::Outcome(outcome) => self.outcome(outcome),
             Told::Lagged(missed) => self.event("lagged", &Lagged { missed: *missed }),
             Told::Shutdown => self.out.extend_from_slice(b"SHUTDOWN\n"),
-            Told::Released | Told::Close => {}
+            Told::Released(_) | Told::Close => {}
         }
     }
 

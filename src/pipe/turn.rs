@@ -122,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         };
         if matches!(command, Command::Register(_) | Command::Reconnect(_)) {
-            self.outbox.will_bind();
+            self.binds();
         }
         let last = matches!(command, Command::ClientShutdown(_));
         batch.commands.push(command);

@@ -21,6 +21,7 @@ use super::settings::{
     CircuitBreakerSet, HeadersRemove, HeadersSet, HealthSet, OptionsRemove, OptionsSet, RatelimitSet,
 };
 use super::views::{BreakerView, ConfigView, DiffView, DrainView, MaintenanceView, RouteView, SessionView, StatsView};
+use super::watch::Release;
 
 /// What a command is decided with beside the catalog: the time, and the bounds in force.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +72,7 @@ pub enum Notice {
     /// The connection is to be closed: its session was shut down.
     Close(ConnectionId),
     /// The connection's session has another one now, or none.
-    Released(ConnectionId),
+    Released(ConnectionId, Release),
     /// For traffic: the route's breaker is to be closed.
     ResetBreaker(SessionKey, RouteId),
 }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -13,7 +14,7 @@ use crate::domain::{Error, Event, EventKind, Happened, Kind, SessionId, SessionK
 use super::calls::Reply;
 use super::history::Place;
 use super::sessions::{Reconnect, Subscribe};
-use super::watch::{Listener, Outbox, Progress, Told, Watch};
+use super::watch::{Outbox, Progress, STREAMS_PER_SESSION_MAX, Told, Watch};
 use super::{Command, Registry, stopping};
 
 /// How many events are taken out of the history at once.
@@ -34,6 +35,12 @@ pub enum Item {
         /// What followed this sequence is held.
         oldest: u64,
     },
+    /// Nothing came for a while.
+    Quiet {
+        /// Everything up to this sequence has been told: a new stream goes on behind it without a loss. `None` while something
+        /// still waits to be told.
+        told_up_to: Option<u64>,
+    },
     /// The stream is over, and why. Nothing follows.
     Ended(Error),
 }
@@ -52,13 +59,14 @@ enum Source {
 
 impl Registry {
     /// Tells a session's events: adds `topics` to its subscription and binds the session, as a connection does,
-    /// while the stream lives. With `after`, what happened since that sequence comes first.
+    /// while the stream lives. Streams of one session share what they bind. With `after`, what happened since that
+    /// sequence comes first.
     ///
     /// # Errors
-    /// `NotFound` when there is no such session, `Limited` when too many streams are open.
+    /// `NotFound` when there is no such session, `Limited` when too many streams are open, of all or of the session.
     pub async fn follow(&self, session: &SessionId, topics: Topics, after: Option<u64>) -> Result<Follow, Error> {
         let place = self.stream()?;
-        let mut outbox = self.watch.attach(Listener::Stream);
+        let mut outbox = self.watch.attach_stream(session).ok_or_else(too_many_of_a_session)?;
         outbox.will_bind();
         let bind = Reconnect { session: session.clone(), connection: Some(outbox.connection()) };
         let subscribe = Subscribe { session: session.clone(), topics };
@@ -98,6 +106,22 @@ impl Registry {
 }
 
 impl Follow {
+    /// The same, but says so when nothing came for the time of `silence`.
+    pub async fn next_within(&mut self, silence: Duration) -> Item {
+        match tokio::time::timeout(silence, self.next()).await {
+            Ok(item) => item,
+            Err(_) => Item::Quiet { told_up_to: self.told_up_to() },
+        }
+    }
+
+    /// The sequence behind which a new stream goes on without a loss, if this one has told all there was to tell.
+    pub fn told_up_to(&self) -> Option<u64> {
+        match &self.source {
+            Source::Session(own) => own.told_up_to(),
+            Source::Everything(everything) => everything.told_up_to(),
+        }
+    }
+
     /// Waits for what comes next. Cancelling it loses nothing.
     pub async fn next(&mut self) -> Item {
         if let Some(error) = &self.ended {
@@ -121,22 +145,31 @@ struct Own {
     backlog: VecDeque<Arc<Happened>>,
     /// What came up to this sequence has been told, or is in the backlog.
     seen: u64,
+    watch: Arc<Watch>,
 }
 
 impl Own {
     /// The session must be bound already: what happens from now on comes to the outbox.
     fn begin(outbox: Outbox, registry: &Registry, key: SessionKey, topics: Topics, after: Option<u64>) -> Self {
-        let mut own = Own { outbox, compacted: None, backlog: VecDeque::new(), seen: 0 };
+        let watch = Arc::clone(&registry.watch);
+        let mut own = Own { outbox, compacted: None, backlog: VecDeque::new(), seen: 0, watch };
         let Some(after) = after else { return own };
         let latest = registry.catalog().revision();
         let history = registry.watch.history();
-        if history.after(after, latest).is_none() {
+        if !history.holds_all_of(key, after, latest) {
             own.compacted = Some(history.floor());
             return own;
         }
         own.backlog = history.of_session(key, after).filter(|event| concerns(&event.event, topics)).cloned().collect();
         own.seen = own.backlog.back().map_or(after, |last| last.sequence);
         own
+    }
+
+    fn told_up_to(&self) -> Option<u64> {
+        // Looked at before the outbox: what happened by then is in it, or has been told.
+        let latest = self.watch.history().latest();
+        let told = self.compacted.is_none() && self.backlog.is_empty() && self.outbox.is_empty();
+        told.then_some(latest.max(self.seen))
     }
 
     async fn next(&mut self) -> Item {
@@ -157,7 +190,7 @@ impl Own {
                 Told::Outcome(_) => continue,
                 Told::Event(event) => Item::Event(event),
                 Told::Lagged(missed) => Item::Lagged { missed },
-                Told::Released => Item::Ended(taken_over()),
+                Told::Released(why) => Item::Ended(Error::new(Kind::Conflict, why.words())),
                 Told::Shutdown => Item::Ended(stopping()),
                 Told::Close => Item::Ended(Error::invalid_session()),
             };
@@ -170,8 +203,10 @@ fn concerns(event: &Event, topics: Topics) -> bool {
     topics.contains(event.kind()) || event.kind() == EventKind::MaintenanceFailed
 }
 
-fn taken_over() -> Error {
-    Error::new(Kind::Conflict, "another connection took the session over")
+fn too_many_of_a_session() -> Error {
+    let message =
+        format!("too many open event streams of this session (limit {STREAMS_PER_SESSION_MAX}); close one first");
+    Error::new(Kind::Limited, message)
 }
 
 /// Everything that happens, read out of the history at the stream's own pace.
@@ -192,6 +227,12 @@ impl Everything {
         let place = place.flatten().unwrap_or_else(|| history.end());
         let (watch, progress) = (Arc::clone(&registry.watch), registry.watch.progress());
         Self { watch, progress, compacted, place, read: VecDeque::new() }
+    }
+
+    fn told_up_to(&self) -> Option<u64> {
+        let history = self.watch.history();
+        let told = self.compacted.is_none() && self.read.is_empty() && self.place == history.end();
+        told.then(|| history.latest())
     }
 
     async fn next(&mut self) -> Item {

@@ -3,10 +3,10 @@
 //! A ring of bounded length. Watchers share it, each with a place of its own, so that a thousand watchers cost no
 //! more memory than one. What must hold: sequences rise; what was dropped is known to have been dropped.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::domain::{Happened, SessionKey};
+use crate::domain::{EventKind, Happened, SessionKey};
 
 /// The most events that are held.
 pub(super) const HISTORY_MAX: usize = 32_768;
@@ -19,6 +19,12 @@ pub(super) struct History {
     dropped: u64,
     /// Everything that happened after this sequence is held.
     floor: u64,
+    /// The sequence of the last event that happened.
+    latest: u64,
+    /// Of sessions whose events were dropped: the sequence of the last one that was.
+    lost: HashMap<SessionKey, u64>,
+    /// The same, of sessions that are not in `lost`: at most this sequence.
+    lost_of_others: u64,
 }
 
 /// A watcher's place: how many events came before the next it is to see. It counts from the start of the server.
@@ -28,17 +34,45 @@ pub(super) struct Place(u64);
 impl History {
     /// Nothing happened since the registry was at `revision`.
     pub(super) fn since(revision: u64) -> Self {
-        Self { events: VecDeque::new(), dropped: 0, floor: revision }
+        let lost = HashMap::new();
+        Self { events: VecDeque::new(), dropped: 0, floor: revision, latest: revision, lost, lost_of_others: revision }
     }
 
     pub(super) fn push(&mut self, event: Arc<Happened>) {
+        self.latest = event.sequence;
         self.events.push_back(event);
         if self.events.len() > HISTORY_MAX
             && let Some(oldest) = self.events.pop_front()
         {
             self.dropped += 1;
             self.floor = oldest.sequence;
+            self.lose(&oldest);
         }
+    }
+
+    fn lose(&mut self, event: &Happened) {
+        let kind = event.event.kind();
+        if kind != EventKind::MaintenanceFailed && !EventKind::TOPICS.contains(&kind) {
+            // Sessions are not told of it anyway: that they connected and disconnected, for one.
+            return;
+        }
+        self.lost.insert(event.session, event.sequence);
+        if self.lost.len() > HISTORY_MAX {
+            // Most are of sessions that ended long ago. One that is still there is told rather too much than too little.
+            self.lost_of_others = self.floor;
+            self.lost.clear();
+        }
+    }
+
+    /// The sequence of the last event that happened.
+    pub(super) fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    /// True if everything that a session is told of and that happened after this sequence is held; `latest` as in [`History::after`].
+    pub(super) fn holds_all_of(&self, session: SessionKey, sequence: u64, latest: u64) -> bool {
+        let lost = self.lost.get(&session).copied().unwrap_or(self.lost_of_others);
+        (lost..=latest).contains(&sequence)
     }
 
     /// Everything that happened after this sequence is held.
@@ -104,6 +138,25 @@ mod tests {
         assert_eq!((read(13), read(15), read(16)), (Some(vec![15, 16]), Some(vec![16]), Some(vec![])));
         assert_eq!((read(9), read(17)), (None, None), "before the server began, and what never was");
         assert_eq!(history.of_session(SessionKey(0), 12).count(), 1);
+    }
+
+    #[test]
+    fn what_was_dropped_of_others_is_nothing_that_a_session_missed() {
+        let mut history = History::since(10);
+        let of = |sequence, session| {
+            Arc::new(Happened { session: SessionKey(session), ..Happened::clone(&event(sequence)) })
+        };
+        history.push(of(11, 1));
+        (12..).take(HISTORY_MAX).for_each(|sequence| history.push(of(sequence, 2)));
+        let latest = history.latest();
+        assert_eq!((history.floor(), history.after(11, latest).is_some()), (11, true));
+        history.push(of(latest + 1, 2));
+        let latest = history.latest();
+        assert!(history.after(11, latest).is_none() && history.holds_all_of(SessionKey(1), 11, latest));
+        assert!(!history.holds_all_of(SessionKey(1), 10, latest), "its own was dropped");
+        assert!(!history.holds_all_of(SessionKey(2), 11, latest) && history.holds_all_of(SessionKey(2), 12, latest));
+        assert!(history.holds_all_of(SessionKey(3), 10, latest) && !history.holds_all_of(SessionKey(3), 9, latest));
+        assert!(!history.holds_all_of(SessionKey(3), latest + 1, latest), "it never was");
     }
 
     #[test]

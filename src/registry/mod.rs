@@ -40,7 +40,7 @@ pub use grants::{Grant, Grants};
 pub use operations::Verification;
 pub use ports::{Boxed, Fetched, Loaded, Publish, Store, StoreError, Traffic, Trust};
 pub use reading::Reading;
-pub use watch::{Listener, Outbox, Outcome, Told};
+pub use watch::{Listener, Outbox, Outcome, Release, Told};
 pub use writer::{Writer, open};
 
 use operations::BackendTest;

@@ -12,6 +12,7 @@ use super::calls::{Context, Decided, Decision, Notice, Reply};
 use super::config::unstage;
 use super::grants::Admission;
 use super::views::SessionView;
+use super::watch::Release;
 
 /// Opens a session for an instance; one that the instance has already is replaced.
 #[derive(Clone, Debug)]
@@ -51,7 +52,8 @@ impl Register {
         match old {
             Some(old) => {
                 decided.changes.extend(take_over(catalog, old, context));
-                decided.notices.extend(old.bound.filter(|bound| Some(*bound) != self.connection).map(Notice::Released));
+                let other = old.bound.filter(|bound| Some(*bound) != self.connection);
+                decided.notices.extend(other.map(|other| Notice::Released(other, Release::Replaced)));
             }
             None if catalog.sessions_len() >= context.limits.sessions_max => {
                 let message = format!("too many sessions (limit {}); try again later", context.limits.sessions_max);
@@ -122,7 +124,7 @@ impl Reconnect {
         };
         let mut decided = Decided { reply: Reply::Reconnected, ..let_go(catalog, self.connection, context.now) };
         decided.changes.push(Change::Bind(session.key, connection));
-        decided.notices.extend(session.bound.map(Notice::Released));
+        decided.notices.extend(session.bound.map(|other| Notice::Released(other, Release::TakenOver)));
         Ok(decided.telling(session.key, Event::InstanceConnected))
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::domain::{Catalog, ConnectionId, Error, EventKind, Happened};
+use crate::domain::{Catalog, ConnectionId, Error, EventKind, Happened, SessionId};
 
 use super::history::History;
 
@@ -26,11 +26,30 @@ pub enum Told {
     /// So many of these were lost because the connection did not read.
     Lagged(u64),
     /// Its session has another connection now, or none.
-    Released,
+    Released(Release),
     /// The server stops.
     Shutdown,
     /// Its session was shut down: the connection closes.
     Close,
+}
+
+/// Why a connection has its session no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Another connection took the session over.
+    TakenOver,
+    /// The instance registered anew, which replaced the session.
+    Replaced,
+}
+
+impl Release {
+    /// The same in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Release::TakenOver => "another connection took the session over",
+            Release::Replaced => "the instance registered anew, which replaced the session",
+        }
+    }
 }
 
 /// What came of a maintenance request.
@@ -51,10 +70,28 @@ pub enum Listener {
     Stream,
 }
 
+/// Streams of one session that may be open at once.
+pub(super) const STREAMS_PER_SESSION_MAX: usize = 8;
+
+/// What is told to a connection. Streams of one session count as one connection, and each is told everything.
 struct Line {
+    listener: Listener,
+    ears: Vec<Ear>,
+}
+
+struct Ear {
+    number: u64,
     sender: mpsc::Sender<Told>,
     missed: Arc<AtomicU64>,
-    listener: Listener,
+}
+
+impl Ear {
+    fn tell(&self, told: Told) {
+        let full = matches!(told, Told::Event(_) | Told::Outcome(_)) && self.sender.capacity() <= URGENT_MAX;
+        if full || self.sender.try_send(told).is_err() {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// How far things have come, for those who watch them all.
@@ -69,6 +106,8 @@ pub(super) struct Progress {
 /// Who can be told, and what happened of late.
 pub(super) struct Watch {
     lines: Mutex<HashMap<ConnectionId, Line>>,
+    /// What the streams of a session are told through. Locked before `lines`.
+    streams: Mutex<HashMap<SessionId, ConnectionId>>,
     last: AtomicU64,
     history: Mutex<History>,
     progress: watch::Sender<Progress>,
@@ -81,6 +120,7 @@ impl Watch {
     pub(super) fn since(revision: u64) -> Self {
         Self {
             lines: Mutex::default(),
+            streams: Mutex::default(),
             last: AtomicU64::default(),
             history: Mutex::new(History::since(revision)),
             progress: watch::Sender::default(),
@@ -90,20 +130,57 @@ impl Watch {
     }
 
     pub(super) fn attach(self: &Arc<Self>, listener: Listener) -> Outbox {
-        let connection = ConnectionId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let number = self.next_number();
+        let connection = ConnectionId(number);
+        let (ear, outbox) = self.listen(connection, number, None);
+        lock(&self.lines).insert(connection, Line { listener, ears: vec![ear] });
+        outbox
+    }
+
+    /// The same for a stream of a session, beside those that are open; `None` when these are too many.
+    pub(super) fn attach_stream(self: &Arc<Self>, session: &SessionId) -> Option<Outbox> {
+        let number = self.next_number();
+        let mut streams = lock(&self.streams);
+        let mut lines = lock(&self.lines);
+        let connection = *streams.entry(session.clone()).or_insert(ConnectionId(number));
+        let line = lines.entry(connection).or_insert_with(|| Line { listener: Listener::Stream, ears: Vec::new() });
+        if line.ears.len() >= STREAMS_PER_SESSION_MAX {
+            return None;
+        }
+        let (ear, outbox) = self.listen(connection, number, Some(session.clone()));
+        line.ears.push(ear);
+        Some(outbox)
+    }
+
+    fn next_number(&self) -> u64 {
+        self.last.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn listen(self: &Arc<Self>, connection: ConnectionId, number: u64, stream_of: Option<SessionId>) -> (Ear, Outbox) {
         let (sender, receiver) = mpsc::channel(OUTBOX_MAX + URGENT_MAX);
         let missed = Arc::new(AtomicU64::new(0));
-        lock(&self.lines).insert(connection, Line { sender, missed: Arc::clone(&missed), listener });
-        Outbox { connection, receiver, missed, watch: Arc::clone(self), binds: false }
+        let ear = Ear { number, sender, missed: Arc::clone(&missed) };
+        (ear, Outbox { connection, number, stream_of, receiver, missed, watch: Arc::clone(self), binds: false })
+    }
+
+    /// Lets an outbox go. True if it was the last of its connection.
+    fn detach(&self, outbox: &Outbox) -> bool {
+        let mut streams = lock(&self.streams);
+        let mut lines = lock(&self.lines);
+        let Some(line) = lines.get_mut(&outbox.connection) else { return true };
+        line.ears.retain(|ear| ear.number != outbox.number);
+        if !line.ears.is_empty() {
+            return false;
+        }
+        lines.remove(&outbox.connection);
+        outbox.stream_of.as_ref().map(|session| streams.remove(session));
+        true
     }
 
     pub(super) fn tell(&self, connection: ConnectionId, told: Told) {
         let lines = lock(&self.lines);
         let Some(line) = lines.get(&connection) else { return };
-        let full = matches!(told, Told::Event(_) | Told::Outcome(_)) && line.sender.capacity() <= URGENT_MAX;
-        if full || line.sender.try_send(told).is_err() {
-            line.missed.fetch_add(1, Ordering::Relaxed);
-        }
+        line.ears.iter().for_each(|ear| ear.tell(told.clone()));
     }
 
     /// Tells those whom events concern, as `catalog` has them bound and subscribed, and keeps what happened.
@@ -171,6 +248,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A connection's number and what it is told. Dropping it disconnects the session that is bound to it.
 pub struct Outbox {
     connection: ConnectionId,
+    number: u64,
+    stream_of: Option<SessionId>,
     receiver: mpsc::Receiver<Told>,
     missed: Arc<AtomicU64>,
     watch: Arc<Watch>,
@@ -202,6 +281,11 @@ impl Outbox {
         self.binds
     }
 
+    /// True if nothing waits to be told.
+    pub fn is_empty(&self) -> bool {
+        self.receiver.is_empty() && self.missed.load(Ordering::Relaxed) == 0
+    }
+
     /// Waits for the next thing to tell. Cancelling it loses nothing.
     pub async fn next(&mut self) -> Told {
         match self.receiver.recv().await {
@@ -225,7 +309,7 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        lock(&self.watch.lines).remove(&self.connection);
+        self.binds &= self.watch.detach(self);
         self.leave();
     }
 }
@@ -266,6 +350,27 @@ mod tests {
         watch.tell(connection, Told::Shutdown);
         assert!(lock(&watch.lines).is_empty());
         assert_ne!(watch.attach(Listener::Pipe).connection(), connection, "numbers are not used again");
+    }
+
+    #[test]
+    fn streams_of_a_session_are_one_connection_until_the_last_of_them_ends() {
+        let watch = Arc::new(Watch::since(0));
+        let session = SessionId::restore("a");
+        let mut open: Vec<Outbox> = std::iter::from_fn(|| watch.attach_stream(&session)).collect();
+        assert_eq!(open.len(), STREAMS_PER_SESSION_MAX);
+        assert!(watch.attach_stream(&SessionId::restore("b")).is_some());
+        watch.tell(open[0].connection(), event());
+        for outbox in &mut open {
+            outbox.will_bind();
+            assert_eq!(outbox.try_next(), Some(event()), "each is told");
+        }
+        let last = open.pop().unwrap();
+        let connection = last.connection();
+        drop(open);
+        assert_eq!(watch.departed(), vec![]);
+        drop(last);
+        assert_eq!(watch.departed(), vec![connection]);
+        assert_ne!(watch.attach_stream(&session).unwrap().connection(), connection);
     }
 
     #[test]

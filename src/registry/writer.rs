@@ -287,7 +287,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         for notice in notices {
             match notice {
                 Notice::Close(connection) => self.watch.tell(connection, Told::Close),
-                Notice::Released(connection) => self.watch.tell(connection, Told::Released),
+                Notice::Released(connection, why) => self.watch.tell(connection, Told::Released(why)),
                 Notice::ResetBreaker(key, route) => self.traffic.reset_breaker(key, route),
                 // Told already, with its number.
                 Notice::Event(..) => {}

@@ -10,7 +10,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::header::{CACHE_CONTROL, HeaderName};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
@@ -61,7 +61,8 @@ fn last_event_id(fields: &HeaderMap) -> Result<Option<u64>, Problem> {
 /// Streams the session's events
 ///
 /// Server-sent events: `id` is the event's sequence, `event` its type, `data` its payload. An open stream binds the
-/// session as a connection of the line protocol does: while it is open, the session does not expire. `lagged`
+/// session as a connection of the line protocol does: while it is open, the session does not expire. A session may have
+/// 8 streams open at once. After 15 s of silence a comment comes, with the `id` to resume behind. `lagged`
 /// (`{"missed":3}`) says that the stream was read too slowly, `compacted` (`{"oldest":17}`) that what followed the
 /// event that was asked for is no longer held, `end` (a problem) why the stream ends.
 #[utoipa::path(get, path = "/v1/session/events", operation_id = "subscribe", tag = "events",
@@ -121,10 +122,12 @@ pub(super) async fn watch(
 
 /// A response that tells what `follow` comes to.
 fn streamed(door: &Door, follow: Follow, tell: fn(&Happened) -> Event) -> Response {
-    let first = Event::default().comment("signalbox").retry(RETRY);
+    let first = mark("signalbox", follow.told_up_to()).retry(RETRY);
+    let silence = door.settings.keep_alive;
     let rest = stream::unfold(Some(follow), move |follow| async move {
         let mut follow = follow?;
-        match follow.next().await {
+        match follow.next_within(silence).await {
+            Item::Quiet { told_up_to } => Some((mark("", told_up_to), Some(follow))),
             Item::Event(happened) => Some((tell(&happened), Some(follow))),
             Item::Lagged { missed } => Some((named("lagged", &Lagged { missed }), Some(follow))),
             Item::Compacted { oldest } => Some((named("compacted", &Compacted { oldest }), Some(follow))),
@@ -132,8 +135,16 @@ fn streamed(door: &Door, follow: Follow, tell: fn(&Happened) -> Event) -> Respon
         }
     });
     let events = stream::once(async { first }).chain(rest).map(Ok::<_, Infallible>);
-    let alive = KeepAlive::new().interval(door.settings.keep_alive);
-    head(Sse::new(events).keep_alive(alive).into_response())
+    head(Sse::new(events).into_response())
+}
+
+/// A comment, with the `id` to resume behind: a client takes that over and, for there is no data, sees no event.
+fn mark(words: &str, told_up_to: Option<u64>) -> Event {
+    let mark = Event::default().comment(words);
+    match told_up_to {
+        Some(sequence) => mark.id(sequence.to_string()),
+        None => mark,
+    }
 }
 
 fn head(response: Response) -> Response {

@@ -1,4 +1,5 @@
-//! Streams of events are bounded, over both typed doors together, and whoever finds no room is told so.
+//! Streams of events are bounded, over both typed doors together, and whoever finds no room is told so; what is told to whom
+//! nothing happens, and to whom a session is taken from.
 
 use std::time::Duration;
 
@@ -57,4 +58,46 @@ fn ten_thousand_streams_are_served_and_the_next_is_refused_at_both_doors() {
     }
     drop((streams, channel, runtime));
     eventually("their places are free again", || over_rest() == 200);
+}
+
+#[test]
+fn a_pipe_connection_whose_session_was_taken_hears_why_before_it_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_with(folder.path(), &["--pipe-idle-timeout", "1s"]);
+    let (mut first, mut second, mut third) = (server.connect(), server.connect(), server.connect());
+    let session = first.register("shop", "shop-1");
+    assert_eq!(second.ask(&format!("RECONNECT|{session}")), "OK");
+    let advice = "RECONNECT or REGISTER on a new connection";
+    let why = "another connection took the session over";
+    assert_eq!(first.try_reply().unwrap(), format!("ERROR|closing: {why}; {advice}"));
+    assert!(first.is_closed());
+    drop(third);
+    third = server.connect();
+    third.register("shop", "shop-1");
+    let why = "the instance registered anew, which replaced the session";
+    assert_eq!(second.try_reply().unwrap(), format!("ERROR|closing: {why}; {advice}"));
+    assert!(second.is_closed());
+}
+
+fn events(server: &Server, session: &str) -> Wire {
+    let mut wire = Wire::connect(server.api);
+    let field = format!("authorization: Bearer {session}\r\n");
+    wire.send(format!("GET /v1/session/events HTTP/1.1\r\nhost: {}\r\n{field}\r\n", server.api));
+    wire
+}
+
+#[test]
+fn a_stream_says_at_once_where_to_resume_and_streams_of_a_session_stand_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let session = server.connect().register("shop", "shop-1");
+    let mut open: Vec<Wire> = (0..8).map(|_| events(&server, &session)).collect();
+    for wire in &mut open {
+        assert_eq!(wire.head().unwrap().status(), 200);
+        let first = String::from_utf8(wire.chunk().unwrap()).unwrap();
+        assert!(first.starts_with(": signalbox") && first.contains("\nid: "), "{first}");
+    }
+    let refused = events(&server, &session).message().unwrap();
+    assert_eq!(refused.status(), 429);
+    assert!(refused.text().contains("of this session (limit 8)"), "{}", refused.text());
 }

@@ -3,7 +3,7 @@
 use crate::domain::{Error, Event, EventKind, Happened, Topics};
 use crate::grpc::proto::{
     self, BackendHealthChanged, CircuitState, CircuitStateChanged, Compacted, ConfigApplied, DrainStarted, EventType,
-    InstanceEnded, Lagged, MaintenanceChanged, MaintenanceFailed,
+    Heartbeat, InstanceEnded, Lagged, MaintenanceChanged, MaintenanceFailed,
 };
 use crate::registry::Item;
 
@@ -56,6 +56,7 @@ pub(in crate::grpc) fn follow_item(item: Item) -> Result<proto::SubscribeRespons
         Item::Event(happened) => Subscribed::Event(event(&happened)),
         Item::Lagged { missed } => Subscribed::Lagged(Lagged { missed }),
         Item::Compacted { oldest } => Subscribed::Compacted(Compacted { oldest }),
+        Item::Quiet { told_up_to } => Subscribed::Heartbeat(Heartbeat { sequence: told_up_to }),
         Item::Ended(error) => return Err(error),
     };
     Ok(proto::SubscribeResponse { item: Some(item) })
@@ -67,6 +68,7 @@ pub(in crate::grpc) fn watch_item(item: Item) -> Result<proto::WatchResponse, Er
         Item::Event(happened) => Watched::Event(event(&happened)),
         Item::Lagged { missed } => Watched::Lagged(Lagged { missed }),
         Item::Compacted { oldest } => Watched::Compacted(Compacted { oldest }),
+        Item::Quiet { told_up_to } => Watched::Heartbeat(Heartbeat { sequence: told_up_to }),
         Item::Ended(error) => return Err(error),
     };
     Ok(proto::WatchResponse { item: Some(item) })

@@ -135,15 +135,17 @@ async fn a_stream_binds_its_session_while_it_lives() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_when_another_takes_the_session_over_or_the_session_ends() {
+async fn a_stream_ends_when_a_connection_takes_the_session_over_or_the_session_ends() {
     let (registry, _core) = start(Limits::default()).await;
     let session = register(&registry, "shop-1").await;
     let mut first = registry.follow(&session, all(), None).await.unwrap();
-    let mut second = registry.follow(&session, all(), None).await.unwrap();
+    let take = Reconnect { session: session.clone(), connection: Some(ConnectionId(u64::MAX)) };
+    registry.execute_one(take.into()).await.unwrap();
     let Item::Ended(why) = next(&mut first).await else { panic!("the first goes on") };
     assert_eq!(why.kind(), Kind::Conflict);
     assert_eq!(next(&mut first).await, Item::Ended(why), "and stays over");
     drop(first);
+    let mut second = registry.follow(&session, all(), None).await.unwrap();
     let end = ClientShutdown { subject: session.clone().into(), connection: None };
     registry.execute_one(end.into()).await.unwrap();
     assert_eq!(next(&mut second).await, Item::Ended(Error::invalid_session()));
@@ -152,6 +154,28 @@ async fn a_stream_ends_when_another_takes_the_session_over_or_the_session_ends()
     let mut third = registry.follow(&session, all(), None).await.unwrap();
     register(&registry, "shop-1").await;
     assert!(matches!(next(&mut third).await, Item::Ended(_)), "a new registration takes over too");
+}
+
+#[tokio::test]
+async fn a_session_that_missed_nothing_is_never_told_that_it_did() {
+    let (registry, _core) = start(Limits::default()).await;
+    let (quiet, busy) = (register(&registry, "shop-1").await, register(&registry, "shop-2").await);
+    let mut stream = registry.follow(&quiet, all(), None).await.unwrap();
+    let seen = stream.told_up_to().unwrap();
+    drop(stream);
+    let drain = DrainStart { subject: busy.clone().into(), span: crate::domain::Span::from_secs(60) };
+    for _ in 0..40 {
+        let drains = std::iter::repeat_n(drain.clone().into(), 1_000).collect();
+        registry.execute(drains).await;
+    }
+    let mut everything = registry.watch(Some(seen)).unwrap();
+    assert!(matches!(next(&mut everything).await, Item::Compacted { .. }), "it is long ago");
+    stream = registry.follow(&quiet, all(), Some(seen)).await.unwrap();
+    apply(&registry, &quiet, "a.example").await;
+    assert_eq!(event(&mut stream).await.2, "config_applied", "nothing of its own was missed");
+    assert!(stream.told_up_to() > Some(seen), "a later stream goes on from here");
+    let mut other = registry.follow(&busy, all(), Some(seen)).await.unwrap();
+    assert!(matches!(next(&mut other).await, Item::Compacted { .. }), "who missed something is told");
 }
 
 #[tokio::test]

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use signalbox::domain::SessionId;
 use signalbox::domain::Span;
 use signalbox::grpc::proto::event::Payload;
 use signalbox::grpc::proto::registry_client::RegistryClient;
 use signalbox::grpc::proto::subscribe_response::Item;
 use signalbox::grpc::proto::*;
 use signalbox::registry::Limits;
+use signalbox::registry::sessions::Reconnect;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::Code;
@@ -102,17 +104,59 @@ async fn what_is_no_longer_subscribed_to_is_not_told() {
 }
 
 #[tokio::test]
-async fn the_last_stream_takes_the_session_over() {
+async fn a_connection_that_takes_the_session_over_ends_its_streams() {
     let server = Server::start().await;
     let (mut client, session) = server.register("shop-1").await;
     let mut first = subscribe(&mut client, &session, &[ALL], None).await;
-    let mut second = subscribe(&mut client, &session, &[], None).await;
+    let bound = server.registry.attach();
+    let id = SessionId::restore(&session);
+    let reconnect = Reconnect { session: id, connection: Some(bound.connection()) };
+    server.registry.execute_one(reconnect.into()).await.unwrap();
     let ended = next(&mut first).await.unwrap_err();
     assert_eq!(told(&ended), plainly(Code::Aborted, "CONFLICT"));
-    server.until(&session, |session| session.bound.is_some()).await;
+    server.until(&session, |session| session.bound == Some(bound.connection())).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn streams_of_one_session_all_tell_and_a_ninth_is_refused() {
+    let server = Server::start().await;
+    let (mut client, session) = server.register("shop-1").await;
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        open.push(subscribe(&mut client, &session, &[ALL], None).await);
+    }
+    let request = SubscribeRequest { session_id: session.clone(), types: vec![ALL], after: None };
+    let refused = client.subscribe(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("of this session (limit 8)"), "{}", refused.message());
     add(&mut client, &session, "a.example").await;
     client.apply_config(apply(&session)).await.unwrap();
-    assert_eq!(next_event(&mut second).await.r#type(), EventType::ConfigApplied);
+    for events in &mut open {
+        assert_eq!(next_event(events).await.r#type(), EventType::ConfigApplied);
+    }
+    open.truncate(1);
+    server.until(&session, |session| session.bound.is_some()).await;
+    open.clear();
+    server.until(&session, |session| session.bound.is_none()).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_stream_says_where_to_resume() {
+    let server = Server::start_with(Setup { keep_alive: Duration::from_millis(50), ..Setup::default() }).await;
+    let (mut client, session) = server.register("shop-1").await;
+    let mut events = subscribe(&mut client, &session, &[ALL], None).await;
+    let Item::Heartbeat(Heartbeat { sequence: Some(first) }) = next_item(&mut events).await else { panic!("quiet") };
+    // What happens to others moves it on.
+    server.register("shop-2").await;
+    loop {
+        match next_item(&mut events).await {
+            Item::Heartbeat(Heartbeat { sequence }) if sequence > Some(first) => break,
+            Item::Heartbeat(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
     server.stop().await;
 }
 
@@ -198,7 +242,7 @@ async fn a_stream_that_is_not_read_is_told_how_much_it_missed() {
     loop {
         match next_item(&mut events).await {
             Item::Lagged(lagged) => break assert!(lagged.missed > 0),
-            Item::Event(_) => {}
+            Item::Event(_) | Item::Heartbeat(_) => {}
             Item::Compacted(_) => panic!("nothing was asked for"),
         }
     }

@@ -86,12 +86,13 @@ pub struct Setup {
     pub max_body: usize,
     pub operators: Operators,
     pub grants: Grants,
+    pub keep_alive: Duration,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let (limits, operators, grants) = (Limits::default(), Operators::default(), Grants::default());
-        Self { limits, max_body: 1024 * 1024, operators, grants }
+        Self { limits, max_body: 1024 * 1024, operators, grants, keep_alive: Duration::from_secs(3600) }
     }
 }
 
@@ -115,7 +116,7 @@ impl Server {
         let (registry, task) = open(store, Nowhere, traffic, setup.limits, setup.grants).await.unwrap();
         let (writer, doors) = (Lifecycle::new(), Lifecycle::new());
         writer.spawn("writer", task.run(writer.stopping().clone()));
-        let settings = Settings { max_body: setup.max_body, nonce };
+        let settings = Settings { max_body: setup.max_body, nonce, keep_alive: setup.keep_alive };
         let routes = grpc::routes(registry.clone(), Arc::new(setup.operators), doors.clone(), settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -52,10 +52,12 @@ fn a_stream_that_another_takes_over_says_so_before_it_ends() {
     let api = Api::start();
     let session = api.register("shop", "shop-1");
     let (_, mut first) = api.stream("/v1/session/events", &session, "");
-    let (_, mut second) = api.stream("/v1/session/events", &session, "");
+    let mut pipe = api.server.connect();
+    assert_eq!(pipe.ask(&format!("RECONNECT|{session}")), "OK");
     let end = first.event().unwrap();
     assert_eq!((end.name.as_str(), &end.data["kind"], end.id), ("end", &json!("conflict"), None));
     assert_eq!(first.event(), None);
+    let (_, mut second) = api.stream("/v1/session/events", &session, "");
     assert_eq!(api.ask("DELETE", "/v1/session", &session, None).status, 204);
     let end = second.event().unwrap();
     assert_eq!((end.name.as_str(), &end.data["kind"]), ("end", &json!("unauthenticated")));
