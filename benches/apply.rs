@@ -76,6 +76,7 @@ impl World {
             nonce: 1,
             connection: Some(ConnectionId(1)),
             token: None,
+            origin: None,
         };
         let Ok(Reply::Registered(session)) = runtime.block_on(registry.execute_one(register.into())) else {
             panic!("not registered")

@@ -168,6 +168,7 @@ impl Sections {
             proxy: self.proxy.over(below.proxy),
             store: self.store.over(below.store),
             session: self.session.over(below.session),
+            limits: self.limits.over(below.limits),
             backends: self.backends.over(below.backends),
             log: self.log.over(below.log),
             // These stand in the file alone.
@@ -178,6 +179,12 @@ impl Sections {
 
     fn complete(self) -> anyhow::Result<Config> {
         let mut limits = self.session.limits();
+        limits.sessions_per_origin_max = match self.limits.sessions_per_address {
+            Some(most) => Some(most).filter(|most| *most > 0),
+            // Behind a proxy all have its address.
+            None if self.proxy.trusted_proxies.as_ref().is_some_and(|proxies| !proxies.is_empty()) => None,
+            None => Some(limits.sessions_max.div_ceil(4)),
+        };
         if let Some(most) = self.api.streams_max {
             limits.streams_max = most.0;
         }

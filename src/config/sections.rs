@@ -27,6 +27,8 @@ pub(super) struct Sections {
     #[command(flatten)]
     pub(super) session: SessionSection,
     #[command(flatten)]
+    pub(super) limits: LimitsSection,
+    #[command(flatten)]
     pub(super) backends: BackendsSection,
     #[command(flatten)]
     pub(super) log: LogSection,
@@ -157,6 +159,11 @@ sections! {
         /// Routes of one session [default: 200000]
         #[arg(id = "session-routes-max", long = "session-routes-max", env = "SIGNALBOX_SESSION_ROUTES_MAX", value_name = "COUNT")]
         routes_max: Count,
+    }
+    LimitsSection {
+        /// Sessions of one client address, of IPv6 of one /64; 0 for no such limit [default: a quarter of sessions_max, no limit with proxy.trusted_proxies]
+        #[arg(id = "limits-sessions-per-address", long = "limits-sessions-per-address", env = "SIGNALBOX_LIMITS_SESSIONS_PER_ADDRESS", value_name = "COUNT")]
+        sessions_per_address: usize,
     }
     BackendsSection {
         /// Networks that no backend, page or test may be in [default: `169.254.0.0/16,fe80::/10,fd00:ec2::254,0.0.0.0/8,::`]

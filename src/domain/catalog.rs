@@ -9,8 +9,8 @@ use std::sync::Arc;
 use imbl::{HashMap, OrdMap};
 
 use super::{
-    Change, Config, ConnectionId, Edit, Error, Head, Host, InstanceName, PathPrefix, Route, RouteId, ServiceName,
-    Session, SessionId, SessionKey, Staged, Subject, Ticket, Time, TokenName,
+    Change, Config, ConnectionId, Edit, Error, Head, Host, InstanceName, Origin, PathPrefix, Route, RouteId,
+    ServiceName, Session, SessionId, SessionKey, Staged, Subject, Ticket, Time, TokenName,
 };
 
 /// What no two services may hold at once: a host and path at a priority.
@@ -44,6 +44,7 @@ pub struct Catalog {
     instances: OrdMap<(ServiceName, InstanceName), SessionKey>,
     replaced: OrdMap<(ServiceName, InstanceName), SessionKey>,
     bound: HashMap<ConnectionId, SessionKey>,
+    origins: HashMap<Origin, usize>,
     claims: HashMap<Claim, Claimants>,
     /// Numbers of sessions by the token they came with, without replaced ones.
     tokens: HashMap<TokenName, usize>,
@@ -122,6 +123,11 @@ impl Catalog {
     /// How many sessions came with a registration token, without replaced ones.
     pub fn sessions_under(&self, token: &TokenName) -> usize {
         self.tokens.get(token).copied().unwrap_or(0)
+    }
+
+    /// The number of sessions that registered from an origin, replaced ones included.
+    pub fn sessions_from_origin(&self, origin: Origin) -> usize {
+        self.origins.get(&origin).copied().unwrap_or_default()
     }
 
     /// How many routes are active.
@@ -207,6 +213,9 @@ impl Catalog {
                 self.count_token(&old, -1);
             }
             None => {
+                if let Some(origin) = head.origin {
+                    *self.origins.entry(origin).or_default() += 1;
+                }
                 self.sessions.insert(key, Arc::new(Session::new(key, Arc::clone(head))));
             }
         }
@@ -234,6 +243,12 @@ impl Catalog {
         }
         if let Some(connection) = session.bound {
             self.bound.remove(&connection);
+        }
+        if let Some(origin) = session.head.origin {
+            match self.sessions_from_origin(origin) {
+                0 | 1 => self.origins.remove(&origin),
+                more => self.origins.insert(origin, more - 1),
+            };
         }
         for route in session.active.routes.values() {
             self.unclaim(key, route);

@@ -12,6 +12,7 @@ mod host;
 mod names;
 mod operations;
 mod options;
+mod origin;
 mod path;
 mod reach;
 mod route;
@@ -33,6 +34,7 @@ pub use names::{
 };
 pub use operations::{Drain, Maintenance, MaintenanceEntry, Pending, PendingKind, Ticket};
 pub use options::{LoadBalancing, Options};
+pub use origin::Origin;
 pub use path::PathPrefix;
 pub use reach::{Forbidden, OffLimits};
 pub use route::Route;

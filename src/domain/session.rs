@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{
-    Config, ConnectionId, Difference, Drain, InstanceName, Maintenance, Metadata, Pending, Route, RouteId, ServiceName,
-    SessionId, SessionKey, Time, TokenName, Topics,
+    Config, ConnectionId, Difference, Drain, InstanceName, Maintenance, Metadata, Origin, Pending, Route, RouteId,
+    ServiceName, SessionId, SessionKey, Time, TokenName, Topics,
 };
 
 /// The part of a session that is kept as one row: everything but its configurations.
@@ -39,6 +39,8 @@ pub struct Head {
     pub replaced: Option<Time>,
     /// The registration token it came with, when the server asked for one.
     pub token: Option<TokenName>,
+    /// Where it registered from. Not stored: a session from before a restart counts for nobody.
+    pub origin: Option<Origin>,
 }
 
 impl Head {
@@ -59,6 +61,7 @@ impl Head {
             topics: Topics::default(),
             replaced: None,
             token: None,
+            origin: None,
         }
     }
 }

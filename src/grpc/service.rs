@@ -6,6 +6,9 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
+use crate::access::Peer;
+use crate::domain::Origin;
+
 use super::convert::session;
 use super::door::Door;
 use super::proto::operator_server::Operator;
@@ -15,6 +18,7 @@ use super::{config, events, operations, operator, proto, routes, sessions, setti
 macro_rules! service {
     ($service:ident streaming $streaming:ident {
         stream $stream_family:ident::$stream_call:ident($stream_request:ident) -> $stream_response:ident;
+        $([from] $from_family:ident::$from_call:ident($from_request:ident) -> $from_response:ident;)*
         $($family:ident::$call:ident($request:ident) -> $response:ident;)+
         $([large] $large_family:ident::$large_call:ident($large_request:ident) -> $large_response:ident;)*
     }) => {
@@ -23,6 +27,14 @@ macro_rules! service {
             $(async fn $call(&self, request: Request<proto::$request>) -> Result<Response<proto::$response>, Status> {
                 $family::$call(self, request.into_inner()).await.map(Response::new)
             })+
+
+            $(async fn $from_call(
+                &self,
+                request: Request<proto::$from_request>,
+            ) -> Result<Response<proto::$from_response>, Status> {
+                let origin = request.extensions().get::<Peer>().map(|peer| Origin::of(peer.0.ip()));
+                $from_family::$from_call(self, origin, request.into_inner()).await.map(Response::new)
+            })*
 
             $(async fn $large_call(
                 &self,
@@ -50,7 +62,7 @@ macro_rules! service {
 
 service! { Registry streaming SubscribeStream {
     stream events::subscribe(SubscribeRequest) -> SubscribeResponse;
-    sessions::register(RegisterRequest) -> RegisterResponse;
+    [from] sessions::register(RegisterRequest) -> RegisterResponse;
     sessions::reconnect(ReconnectRequest) -> ReconnectResponse;
     sessions::ping(PingRequest) -> PingResponse;
     sessions::get_session(GetSessionRequest) -> GetSessionResponse;

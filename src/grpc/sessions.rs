@@ -2,7 +2,7 @@
 
 use tonic::Status;
 
-use crate::domain::{Error, Secret, Subject};
+use crate::domain::{Error, Origin, Secret, Subject};
 use crate::registry::sessions::{ClientShutdown, Reconnect, Register};
 use crate::registry::{Answer, Query, Reply};
 
@@ -14,7 +14,11 @@ use super::proto::{
 };
 use super::status::fault;
 
-pub(super) async fn register(door: &Door, request: RegisterRequest) -> Result<RegisterResponse, Status> {
+pub(super) async fn register(
+    door: &Door,
+    origin: Option<Origin>,
+    request: RegisterRequest,
+) -> Result<RegisterResponse, Status> {
     let register = Register {
         service: service_name(&request.service_name)?,
         instance: instance_name(&request.instance_name)?,
@@ -23,6 +27,7 @@ pub(super) async fn register(door: &Door, request: RegisterRequest) -> Result<Re
         nonce: door.nonce(),
         connection: None,
         token: request.token.as_deref().map(Secret::new),
+        origin,
     };
     match door.execute(register).await.map_err(as_named_here)? {
         Reply::Registered(id) => Ok(RegisterResponse { session_id: id.reveal().to_owned() }),

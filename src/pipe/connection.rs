@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep, timeout};
 
+use crate::domain::Origin;
 use crate::lifecycle::Lifecycle;
 use crate::registry::{Outbox, Outcome, Registry, Release, Told};
 
@@ -39,6 +40,8 @@ pub(super) struct Connection<S> {
     /// Where maintenance requests leave their outcomes; each reserves its place when it is asked.
     pub(super) outcomes_in: mpsc::Sender<Box<Outcome>>,
     outcomes: mpsc::Receiver<Box<Outcome>>,
+    /// Where the client comes from, if that is known.
+    pub(super) origin: Option<Origin>,
     /// Its session was shut down, or it speaks another protocol.
     pub(super) closing: bool,
     /// It has sent a line that is a command.
@@ -102,6 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             outbox,
             outcomes_in,
             outcomes,
+            origin: None,
             closing: false,
             understood: false,
             foreign: None,

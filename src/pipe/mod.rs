@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::domain::Origin;
 use crate::lifecycle::Lifecycle;
 use crate::registry::Registry;
 use crate::tls::Acceptor;
@@ -150,8 +151,9 @@ impl Door {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         tracing::debug!(%peer, "a pipe connection began");
-        let connection =
+        let mut connection =
             Connection::new(stream, self.registry.clone(), self.settings, self.lifecycle.clone(), self.nonce);
+        connection.origin = Some(Origin::of(peer.ip()));
         async move {
             let end = connection.run().await;
             tracing::debug!(%peer, end, "a pipe connection ended");

@@ -110,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Lets a command wait for those that follow it, unless none can.
-    async fn command<'a>(&mut self, command: Command, head: Head<'a>, batch: &mut Batch<'a>) {
+    async fn command<'a>(&mut self, mut command: Command, head: Head<'a>, batch: &mut Batch<'a>) {
         let place = match head.form {
             Form::Plain | Form::Compressed => None,
             Form::Outcome(_) => {
@@ -123,6 +123,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         if matches!(command, Command::Register(_) | Command::Reconnect(_)) {
             self.binds();
+        }
+        if let Command::Register(register) = &mut command {
+            register.origin = self.origin;
         }
         let last = matches!(command, Command::ClientShutdown(_));
         batch.commands.push(command);

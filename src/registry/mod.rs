@@ -56,6 +56,8 @@ pub struct Limits {
     pub staged_ttl: Span,
     /// Sessions, replaced ones included.
     pub sessions_max: usize,
+    /// Sessions of one client address; `None` where addresses are not counted.
+    pub sessions_per_origin_max: Option<usize>,
     /// Routes that one session may have, active or staged.
     pub routes_per_session_max: usize,
     /// Headers, options, checks, limits and breakers that one session may have.
@@ -72,6 +74,7 @@ impl Default for Limits {
             grace: Span::from_secs(5 * 60),
             staged_ttl: Span::from_secs(30 * 60),
             sessions_max: 20_000,
+            sessions_per_origin_max: Some(5_000),
             routes_per_session_max: 200_000,
             settings_per_session_max: 200_000,
             pending_per_session_max: 64,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    Catalog, Change, ConnectionId, Error, Event, Head, InstanceName, Kind, Metadata, Secret, Section, ServiceName,
-    Session, SessionId, SessionKey, Span, Subject, Time, Topics,
+    Catalog, Change, ConnectionId, Error, Event, Head, InstanceName, Kind, Metadata, Origin, Secret, Section,
+    ServiceName, Session, SessionId, SessionKey, Span, Subject, Time, Topics,
 };
 
 use super::Limits;
@@ -31,6 +31,8 @@ pub struct Register {
     pub connection: Option<ConnectionId>,
     /// The registration token, where it is given beside the metadata.
     pub token: Option<Secret>,
+    /// Where the client comes from, if that is known.
+    pub origin: Option<Origin>,
 }
 
 impl Register {
@@ -55,19 +57,33 @@ impl Register {
                 let other = old.bound.filter(|bound| Some(*bound) != self.connection);
                 decided.notices.extend(other.map(|other| Notice::Released(other, Release::Replaced)));
             }
-            None if catalog.sessions_len() >= context.limits.sessions_max => {
-                let message = format!("too many sessions (limit {}); try again later", context.limits.sessions_max);
-                return Err(Error::new(Kind::Limited, message));
-            }
-            None => {}
+            None => self.room(catalog, context.limits)?,
         }
         let token = grant.map(|grant| grant.name.clone());
-        let head = Head { maintenance_port: self.maintenance_port, metadata, token, ..opened };
+        let head = Head { maintenance_port: self.maintenance_port, metadata, token, origin: self.origin, ..opened };
         let key = catalog.next_key();
         decided.reply = Reply::Registered(head.id.clone());
         decided.changes.push(Change::Head(key, Arc::new(head)));
         decided.changes.extend(self.connection.map(|connection| Change::Bind(key, connection)));
         Ok(decided.telling(key, Event::InstanceRegistered))
+    }
+}
+
+impl Register {
+    /// Refuses one session more than there may be, in all or of the client's address.
+    fn room(&self, catalog: &Catalog, limits: &Limits) -> Result<(), Error> {
+        let most = limits.sessions_max;
+        if catalog.sessions_len() >= most {
+            return Err(Error::new(Kind::Limited, format!("too many sessions (limit {most}); try again later")));
+        }
+        match self.origin.zip(limits.sessions_per_origin_max) {
+            Some((origin, most)) if catalog.sessions_from_origin(origin) >= most => {
+                let advice = "end some, or have limits.sessions_per_address raised";
+                let message = format!("too many sessions from {origin} (limit {most}); {advice}");
+                Err(Error::new(Kind::Limited, message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! What must hold: no session id is taken from anywhere but `Authorization`, or given anywhere but to its owner.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -11,7 +12,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::domain::SessionId;
+use crate::access::Peer;
+use crate::domain::{Origin, SessionId};
 use crate::registry::{Answer, Command, Query, Registry, Reply};
 
 use super::Door;
@@ -63,6 +65,17 @@ impl FromRequestParts<Door> for Caller {
         // Before anything else is read: who is nobody learns nothing of what would be accepted.
         door.registry.answer(&Query::Ping(session.clone()))?;
         Ok(Self { session, registry: door.registry.clone() })
+    }
+}
+
+/// Where a request comes from, if that is known.
+pub(super) struct CameFrom(pub(super) Option<Origin>);
+
+impl FromRequestParts<Door> for CameFrom {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Door) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<Peer>().map(|peer| Origin::of(peer.0.ip()))))
     }
 }
 

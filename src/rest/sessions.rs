@@ -10,7 +10,7 @@ use crate::registry::sessions::{ClientShutdown, Reconnect, Register};
 use crate::registry::{Query, Reply};
 
 use super::Door;
-use super::caller::{Bearer, Caller, etag, json};
+use super::caller::{Bearer, Caller, CameFrom, etag, json};
 use super::dto::sessions::{NewSession, Registered, Session};
 use super::dto::values::ETag;
 use super::extract::Body;
@@ -27,7 +27,11 @@ use super::problem::Problem;
         (status = 403, description = "The registration token is missing, or does not allow it."),
         (status = 429, description = "There are too many sessions."),
     ))]
-pub(super) async fn register(State(door): State<Door>, Body(new): Body<NewSession>) -> Result<Response, Problem> {
+pub(super) async fn register(
+    State(door): State<Door>,
+    CameFrom(origin): CameFrom,
+    Body(new): Body<NewSession>,
+) -> Result<Response, Problem> {
     let command = Register {
         service: new.service_name.0,
         instance: new.instance_name.0,
@@ -36,6 +40,7 @@ pub(super) async fn register(State(door): State<Door>, Body(new): Body<NewSessio
         nonce: (door.settings.nonce)(),
         connection: None,
         token: new.token.as_deref().map(Secret::new),
+        origin,
     };
     match door.registry.execute_one(command.into()).await? {
         Reply::Registered(id) => Ok(json(StatusCode::CREATED, &Registered { session_id: id.reveal().to_owned() })),

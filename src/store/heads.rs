@@ -83,6 +83,7 @@ pub(super) fn head(row: &SqliteRow, maintenance: Maintenance) -> Result<Head, Ba
         topics: topics(text("topics")?)?,
         replaced: moment("replaced")?,
         token: row.try_get::<Option<&str>, _>("token")?.map(TokenName::parse).transpose()?,
+        origin: None,
     })
 }
 

@@ -44,6 +44,7 @@ fn new_session(
         nonce: fields.nonce(),
         connection: Some(fields.connection()),
         token: None,
+        origin: None,
     })
 }
 

@@ -96,6 +96,7 @@ impl World {
             nonce: self.nonce,
             connection: Some(ConnectionId(connection)),
             token: None,
+            origin: None,
         });
         let Ok(Reply::Registered(id)) = reply else { panic!("{reply:?}") };
         id

@@ -134,6 +134,7 @@ fn sessions_are_bounded_but_a_restart_of_a_known_instance_is_not() {
         nonce: 7,
         connection: Some(ConnectionId(3)),
         token: None,
+        origin: None,
     };
     assert_eq!(world.run(register).unwrap_err().kind(), Kind::Limited);
 }

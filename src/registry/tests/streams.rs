@@ -52,7 +52,8 @@ async fn register(registry: &Registry, instance: &str) -> SessionId {
     let (service, instance) = names(instance);
     let nonce = registry.catalog().revision().into();
     let (maintenance_port, metadata) = (0, Metadata::default());
-    let register = Register { service, instance, maintenance_port, metadata, nonce, connection: None, token: None };
+    let register =
+        Register { service, instance, maintenance_port, metadata, nonce, connection: None, token: None, origin: None };
     let Ok(Reply::Registered(id)) = registry.execute_one(register.into()).await else { panic!("registered") };
     id
 }
