@@ -4,6 +4,8 @@
 //! connection and heads are bounded; who is slow holds up nobody else; every request says who sent it
 //! ([`Peer`]); when the server stops, what is under way is answered, and connections close behind it.
 
+mod bodies;
+
 use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
@@ -14,6 +16,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::Executor;
 use hyper::{HeaderMap, Request, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -79,8 +82,9 @@ impl Doors {
             return Box::pin(std::future::ready(Ok(refuse(denied))));
         }
         let mut router = if is_grpc { self.grpc.clone() } else { self.rest.clone() };
+        let version = request.version();
         // A router is always ready.
-        let answer = router.call(request.map(Body::new));
+        let answer = router.call(request.map(|incoming| bodies::body(version, incoming)));
         Box::pin(async { answer.await.map(hold) })
     }
 }
@@ -212,7 +216,15 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
-        self.doors.call(request)
+        let last = bodies::is_last(&request);
+        let answer = self.doors.call(request);
+        Box::pin(async move {
+            let mut answer = answer.await?;
+            if last {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answer)
+        })
     }
 }
 

@@ -30,7 +30,8 @@ pub use error::{Error, Kind};
 pub use event::{Event, EventKind, Happened, Topics};
 pub use host::Host;
 pub use names::{
-    ConnectionId, InstanceName, Metadata, RouteId, ServiceName, SessionId, SessionKey, Subject, Target, TokenName,
+    ConnectionId, HIDDEN, InstanceName, Metadata, RouteId, ServiceName, SessionId, SessionKey, Subject, Target,
+    TokenName,
 };
 pub use operations::{Drain, Maintenance, MaintenanceEntry, Pending, PendingKind, Ticket};
 pub use options::{LoadBalancing, Options};

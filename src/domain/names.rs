@@ -56,12 +56,69 @@ pub struct ConnectionId(pub u64);
 /// Checks a name: 1 to 128 visible characters, no `|`.
 fn visible(field: &'static str, text: &str) -> Result<Arc<str>, Error> {
     let length = text.chars().count();
-    let hidden = |c: char| c == '|' || c.is_control() || c.is_whitespace();
-    if length == 0 || length > 128 || text.chars().any(hidden) {
+    if length == 0 || length > 128 || text.chars().any(|c| c == '|' || c.is_control() || c.is_whitespace()) {
         return Err(Error::invalid(field, "needs 1 to 128 visible characters, no spaces and no pipe"));
     }
     Ok(text.into())
 }
+
+/// Checks a new name: nothing in it is hidden.
+fn readable(field: &'static str, text: &str) -> Result<Arc<str>, Error> {
+    let name = visible(field, text)?;
+    if let Some(hidden) = text.chars().find(|c| is_hidden(*c)) {
+        let code = u32::from(hidden);
+        let message = format!("holds U+{code:04X}, which cannot be seen or changes what is seen; leave it out");
+        return Err(Error::invalid(field, message));
+    }
+    Ok(name)
+}
+
+/// Returns true if no reader sees `c` as a character of its own, or if it changes how its neighbours are shown.
+pub fn is_hidden(c: char) -> bool {
+    HIDDEN.iter().any(|(first, last)| (*first..=*last).contains(&u32::from(c)))
+}
+
+/// Code points that a name may not hold: control and format characters (`Cc`, `Cf`), spaces and separators (`Z`), what
+/// Unicode shows as nothing (`Default_Ignorable_Code_Point`: fillers, variation selectors, tags) or as blank (the empty
+/// Braille pattern, the null note head), private use, and what will never be a character. In order, first and last.
+pub const HIDDEN: [(u32, u32); 36] = [
+    (0x0000, 0x0020),
+    (0x007F, 0x00A0),
+    (0x00AD, 0x00AD),
+    (0x034F, 0x034F),
+    (0x0600, 0x0605),
+    (0x061C, 0x061C),
+    (0x06DD, 0x06DD),
+    (0x070F, 0x070F),
+    (0x0890, 0x0891),
+    (0x08E2, 0x08E2),
+    (0x115F, 0x1160),
+    (0x1680, 0x1680),
+    (0x17B4, 0x17B5),
+    (0x180B, 0x180F),
+    (0x2000, 0x200F),
+    (0x2028, 0x202F),
+    (0x205F, 0x206F),
+    (0x2800, 0x2800),
+    (0x3000, 0x3000),
+    (0x3164, 0x3164),
+    (0xD800, 0xF8FF),
+    (0xFDD0, 0xFDEF),
+    (0xFE00, 0xFE0F),
+    (0xFEFF, 0xFEFF),
+    (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFFC),
+    (0xFFFE, 0xFFFF),
+    (0x1_10BD, 0x1_10BD),
+    (0x1_10CD, 0x1_10CD),
+    (0x1_3430, 0x1_343F),
+    (0x1_BCA0, 0x1_BCA3),
+    (0x1_D159, 0x1_D159),
+    (0x1_D173, 0x1_D17A),
+    (0x1_FFFE, 0x1_FFFF),
+    (0x2_FFFE, 0x2_FFFF),
+    (0x3_FFFE, 0x10_FFFF),
+];
 
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident, $field:literal;)+) => { $(
@@ -70,11 +127,19 @@ macro_rules! names {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes 1 to 128 visible characters without `|`.
+            /// Takes 1 to 128 characters that are all seen, without `|`.
             ///
             /// # Errors
-            /// `Invalid` for anything else.
+            /// `Invalid` for anything else; see [`HIDDEN`].
             pub fn parse(text: &str) -> Result<Self, Error> {
+                readable($field, text).map(Self)
+            }
+
+            /// Takes back a name that was kept, also one with what is hidden, which older versions took.
+            ///
+            /// # Errors
+            /// `Invalid` for what never was a name.
+            pub fn restore(text: &str) -> Result<Self, Error> {
                 visible($field, text).map(Self)
             }
 
@@ -272,6 +337,78 @@ mod tests {
         for bad in ["", "a b", "a|b", "a\u{0}b", "a\tb", &"x".repeat(129)] {
             assert!(InstanceName::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_in_no_name() {
+        for good in ["店", "שלום", "سلام", "한국", "नमस्ते", "e\u{301}", "🚀", "𝄞", "\u{fffd}"]
+        {
+            assert!(ServiceName::parse(good).is_ok(), "{good}");
+        }
+        for hidden in [
+            '\u{ad}',
+            '\u{34f}',
+            '\u{61c}',
+            '\u{115f}',
+            '\u{1160}',
+            '\u{17b4}',
+            '\u{180b}',
+            '\u{180e}',
+            '\u{200b}',
+            '\u{200d}',
+            '\u{200e}',
+            '\u{200f}',
+            '\u{202a}',
+            '\u{202e}',
+            '\u{2060}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{206a}',
+            '\u{2800}',
+            '\u{3164}',
+            '\u{e000}',
+            '\u{fe0f}',
+            '\u{feff}',
+            '\u{ffa0}',
+            '\u{fff9}',
+            '\u{fffc}',
+            '\u{ffff}',
+            '\u{110bd}',
+            '\u{13430}',
+            '\u{1bca0}',
+            '\u{1d159}',
+            '\u{1d173}',
+            '\u{e0001}',
+            '\u{e0041}',
+            '\u{e0100}',
+            '\u{f0000}',
+            '\u{10ffff}',
+            '\u{a0}',
+            '\u{85}',
+            '\u{2003}',
+            '\u{3000}',
+            '\u{2028}',
+            '\u{7f}',
+        ] {
+            for name in [format!("{hidden}shop"), format!("sh{hidden}op"), format!("shop{hidden}"), hidden.to_string()]
+            {
+                assert!(ServiceName::parse(&name).is_err(), "{name:?}");
+                assert!(InstanceName::parse(&name).is_err(), "{name:?}");
+                assert!(TokenName::parse(&name).is_err(), "{name:?}");
+                let blank = hidden.is_whitespace() || hidden.is_control();
+                assert_eq!(ServiceName::restore(&name).is_ok(), !blank, "what is kept already is not lost: {name:?}");
+            }
+        }
+        let said = ServiceName::parse("shop\u{202e}").unwrap_err().to_string();
+        assert!(said.contains("U+202E"), "{said}");
+    }
+
+    #[test]
+    fn every_character_that_rust_calls_blank_or_control_is_hidden() {
+        let blank =
+            (0..=u32::from(char::MAX)).filter_map(char::from_u32).filter(|c| c.is_control() || c.is_whitespace());
+        assert_eq!(blank.filter(|c| !is_hidden(*c)).collect::<String>(), "");
+        assert!(HIDDEN.is_sorted() && HIDDEN.iter().all(|(first, last)| first <= last));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) async fn apply_config_partial(
 }
 
 async fn apply(door: &Door, session: SessionId, sections: Sections, expected: Option<u64>) -> Result<u64, Status> {
-    match door.execute(ConfigApply { session, sections, expected }).await? {
+    match door.execute(ConfigApply { session, sections, expected: expected.map(|revision| vec![revision]) }).await? {
         Reply::Applied(revision) => Ok(revision),
         _ => Err(fault()),
     }

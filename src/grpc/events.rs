@@ -11,7 +11,7 @@ use crate::domain::Error;
 use crate::registry::sessions::Unsubscribe;
 use crate::registry::{Follow, Item};
 
-use super::convert::{follow_item, session, topics, watch_item};
+use super::convert::{follow_item, session, topics, topics_or_all, watch_item};
 use super::door::Door;
 use super::proto::{
     SubscribeRequest, SubscribeResponse, UnsubscribeRequest, UnsubscribeResponse, WatchRequest, WatchResponse,
@@ -22,7 +22,7 @@ pub(super) async fn subscribe(
     request: SubscribeRequest,
 ) -> Result<BoxStream<'static, Result<SubscribeResponse, Status>>, Status> {
     let session = session(&request.session_id)?;
-    let follow = door.registry.follow(&session, topics(&request.types)?, request.after).await?;
+    let follow = door.registry.follow(&session, topics_or_all(&request.types)?, request.after).await?;
     Ok(told(follow, door.keep_alive(), follow_item))
 }
 

@@ -21,6 +21,7 @@ mod health;
 mod operations;
 mod operator;
 pub mod proto;
+mod reflection;
 mod routes;
 mod service;
 mod sessions;
@@ -31,11 +32,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::middleware::{from_fn, from_fn_with_state};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Uri};
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::service::Routes;
+use tonic_reflection::server::v1::ServerReflectionServer;
+use tower::ServiceExt as _;
 
 use crate::access::Operators;
 use crate::lifecycle::Lifecycle;
@@ -46,6 +50,7 @@ use door::Door;
 use health::{Health, HealthServer};
 use proto::operator_server::OperatorServer;
 use proto::registry_server::RegistryServer;
+use reflection::Reflection;
 
 /// The bounds of the door, and its source of chance.
 #[derive(Clone, Copy, Debug)]
@@ -93,27 +98,31 @@ pub fn routes(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycl
         .max_encoding_message_size(RESPONSE_BYTES_MAX)
         .accept_compressed(Gzip)
         .send_compressed(Gzip);
-    reflected(Routes::new(registry).add_service(health))
-        .into_axum_router()
-        .merge(guarded)
-        .layer(from_fn(attend::attend))
+    reflected(Routes::new(registry).add_service(health)).merge(guarded).layer(from_fn(attend::attend))
 }
 
-/// Adds reflection, in the version that is and the one that many tools still ask for.
-fn reflected(routes: Routes) -> Routes {
-    let builder = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    match (builder().build_v1(), builder().build_v1alpha()) {
-        (Ok(now), Ok(before)) => routes
-            .add_service(now.accept_compressed(Gzip).send_compressed(Gzip))
-            .add_service(before.accept_compressed(Gzip).send_compressed(Gzip)),
-        (Err(error), _) | (_, Err(error)) => {
-            // The descriptors were linked when the program was built.
-            tracing::error!(%error, "gRPC reflection is left out");
-            routes
-        }
-    }
+/// Adds reflection, in the version that is and the one that many tools still ask for, which differ in their names
+/// alone.
+fn reflected(routes: Routes) -> Router {
+    let sets = [
+        proto::DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_types::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ];
+    let reflection = Reflection::new(&sets).unwrap_or_else(|error| {
+        // The descriptors were linked when the program was built.
+        tracing::error!(%error, "gRPC reflection is left out");
+        Reflection::default()
+    });
+    let service = ServerReflectionServer::new(reflection).accept_compressed(Gzip).send_compressed(Gzip);
+    let before = service.clone().map_request(|mut request: http::Request<Body>| {
+        *request.uri_mut() = Uri::from_static(REFLECTION);
+        request
+    });
+    routes.add_service(service).into_axum_router().route_service(REFLECTION_BEFORE, before)
 }
+
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+const REFLECTION_BEFORE: &str = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";

@@ -18,6 +18,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::account::Account;
 use super::body::{Answer, RequestBody, State, Streamed};
+use super::expect::{self, Expectation};
 use super::forward::Client;
 use super::pages::Refusal;
 use super::tunnel;
@@ -70,7 +71,7 @@ impl<'a> Errand<'a> {
         let upgrade = wants_upgrade(request.headers()).filter(|_| !old);
         let upgrade = upgrade.map(|upgrade| (upgrade, hyper::upgrade::on(&mut request)));
         let (head, incoming) = request.into_parts();
-        let expects = !old && head.headers.contains_key(EXPECT);
+        let expects = !old && expect::of(&head.headers) == Expectation::Continue;
         let mut errand = Self {
             client,
             request: None,
@@ -94,6 +95,10 @@ impl<'a> Errand<'a> {
     /// The request to be sent, with the client's fields made a backend's.
     fn dress(&mut self, mut headers: HeaderMap) {
         let upgrade = self.upgrade.as_ref().map(|(upgrade, _)| upgrade);
+        if self.old {
+            // It means nothing there (RFC 9110 §10.1.1), and would to the backend.
+            headers.remove(EXPECT);
+        }
         edit_request(
             &mut headers,
             Hop { arrival: &self.client.arrival, client: self.address, authority: None, old: self.old, upgrade },

@@ -15,6 +15,8 @@ use hyper::body::{Body as _, Incoming};
 use super::Unmatched;
 use super::body::Answer;
 use super::errand::{Errand, Failed};
+use super::expect::{self, Expectation};
+use super::framing::{BodyLength, Garbled};
 use super::gate::{self, Aside};
 use super::judge::Case;
 use super::logins::Logins;
@@ -46,12 +48,16 @@ pub(super) async fn forward(
     client: Rc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Hangup> {
-    let has_body = !request.body().is_end_stream();
-    client.phase.request(has_body);
+    let length = body_length(request.body());
+    let framed = client.phase.request(length);
     let method = request.method().clone();
     let told = request.headers().get(ACCEPT).filter(|_| !client.phase.keeps_head()).cloned();
     let mut aside = Aside::default();
-    let mut answer = match carry(&worker, &client, request, &mut aside).await {
+    let carried = match framed {
+        Ok(()) => carry(&worker, &client, request, &mut aside).await,
+        Err(Garbled) => Err(Refusal::BadRequest),
+    };
+    let mut answer = match carried {
         Ok(response) => {
             client.phase.enter(Stage::Answering);
             response
@@ -60,7 +66,8 @@ pub(super) async fn forward(
         Err(refusal) => {
             let kept = client.phase.field(&method, ACCEPT.as_str()).flatten();
             let accept = kept.as_deref().or(told.as_ref().map(HeaderValue::as_bytes)).unwrap_or_default();
-            if has_body {
+            // Behind a refused CONNECT there may be bytes for the other side.
+            if length != BodyLength::None || method == Method::CONNECT {
                 client.phase.linger();
             }
             let own = match &aside.page {
@@ -73,6 +80,14 @@ pub(super) async fn forward(
     };
     aside.tell(answer.headers_mut());
     Ok(answer)
+}
+
+fn body_length(body: &Incoming) -> BodyLength {
+    match body.size_hint().exact() {
+        _ if body.is_end_stream() => BodyLength::None,
+        Some(bytes) => BodyLength::Known(bytes),
+        None => BodyLength::Chunked,
+    }
 }
 
 async fn carry(
@@ -188,6 +203,10 @@ fn check(request: &Request<Incoming>, phase: &Phase) -> Result<(), Refusal> {
     }
     if names_loop(headers) {
         return Err(Refusal::Loop);
+    }
+    // HTTP/1.0 has no expectations: they are ignored.
+    if request.version() == Version::HTTP_11 && expect::of(headers) == Expectation::Unknown {
+        return Err(Refusal::Expectation);
     }
     Ok(())
 }

@@ -3,19 +3,22 @@
 //! hyper drops a `Content-Length` that stands beside a `Transfer-Encoding` without a word, and such a request is to be
 //! refused, not repaired; and a request that must be sent a second time is read from here again, which costs the
 //! many that need not nothing. What must hold: what was not kept whole is never taken for a head, and no head for that
-//! of another request.
+//! of another request; bodies are passed over, not kept.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use super::framing::{BodyLength, Framing, Garbled};
 
 /// Heads as they came.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
     /// That of the request under way; empty if it was not kept.
     current: Vec<u8>,
-    /// What came behind it.
+    /// What came behind it and its body.
     next: Vec<u8>,
-    // A body came. Only hyper knows where it ends, and it reads further than that: where the next head begins cannot be
-    // told here any more.
+    /// The body of the request under way, while some of it is to come.
+    body: Option<Framing>,
+    // Where the next head begins cannot be told here any more.
     lost: bool,
 }
 
@@ -30,21 +33,40 @@ const FIELDS_ADDED: usize = 7;
 impl Heads {
     const BYTES_MAX: usize = 128 * 1024;
 
-    pub(super) fn keep(&mut self, bytes: &[u8]) {
+    /// Takes bytes that came.
+    ///
+    /// # Errors
+    /// [`Garbled`] when they cannot be those of the body that is to come.
+    pub(super) fn keep(&mut self, mut bytes: &[u8]) -> Result<(), Garbled> {
+        if self.lost {
+            return Ok(());
+        }
+        if let Some(body) = &mut self.body {
+            let Some(rest) = body.pass(bytes)? else { return Ok(()) };
+            self.body = None;
+            bytes = rest;
+        }
         if self.next.len() + bytes.len() > Self::BYTES_MAX {
             // hyper reads no further ahead than this.
             self.lose();
-        }
-        if !self.lost {
+        } else {
             self.next.extend_from_slice(bytes);
         }
+        Ok(())
     }
 
-    /// The next head is the current one.
-    pub(super) fn advance(&mut self, has_body: bool) {
+    /// The next head is the current one, and a body of `length` follows it.
+    ///
+    /// # Errors
+    /// [`Garbled`] when what came behind the head cannot be that body, or where it ends cannot be told.
+    pub(super) fn advance(&mut self, length: BodyLength) -> Result<(), Garbled> {
         self.current.clear();
+        if self.body.take().is_some() {
+            // hyper has seen an end that was none.
+            self.lose();
+        }
         if self.lost {
-            return;
+            return if length == BodyLength::Chunked { Err(Garbled) } else { Ok(()) };
         }
         let blank = self.next.len() - self.next.trim_ascii_start().len();
         let end = head_end(self.next.get(blank..).unwrap_or_default()).map_or(0, |end| blank + end);
@@ -53,8 +75,16 @@ impl Heads {
         } else {
             self.current.extend(self.next.drain(..end));
         }
-        if has_body || end == 0 {
+        if end == 0 {
             self.lose();
+        }
+        self.body = Framing::of(length);
+        match self.body {
+            None => Ok(()),
+            Some(_) => {
+                let came = std::mem::take(&mut self.next);
+                self.keep(&came)
+            }
         }
     }
 
@@ -66,12 +96,7 @@ impl Heads {
 
     /// True while nothing of a next head has come, as far as is known.
     pub(super) fn is_between(&self) -> bool {
-        self.next.trim_ascii_start().is_empty()
-    }
-
-    /// Whether what comes is not kept any more.
-    pub(super) fn lost(&self) -> bool {
-        self.lost
+        self.body.is_none() && self.next.trim_ascii_start().is_empty()
     }
 
     /// Whether the current head was kept.
@@ -124,17 +149,17 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn heads(bytes: &str, has_body: bool) -> Heads {
+    fn heads(bytes: &str, length: BodyLength) -> Heads {
         let mut heads = Heads::default();
-        heads.keep(bytes.as_bytes());
-        heads.advance(has_body);
+        heads.keep(bytes.as_bytes()).unwrap();
+        heads.advance(length).unwrap();
         heads
     }
 
     #[test]
     fn a_field_is_found_in_the_head_of_the_request_and_nowhere_else() {
         let asks = |bytes: &str| {
-            let found = heads(bytes, true).field(&Method::POST, "content-length");
+            let found = heads(bytes, BodyLength::Known(3)).field(&Method::POST, "content-length");
             found.map(|value| value.map(|value| String::from_utf8(value).unwrap().trim().to_owned()))
         };
         assert_eq!(asks("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"), Some(Some("3".into())));
@@ -146,23 +171,40 @@ mod tests {
 
     #[test]
     fn requests_are_passed_one_by_one_and_can_be_read_again() {
-        let mut heads =
-            heads("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\nx: 1\r\nx: 2\r\n\r\nbody", false);
+        let mut heads = heads(
+            "GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\nx: 1\r\nx: 2\r\n\r\nbody",
+            BodyLength::None,
+        );
         assert!(heads.fields(&Method::GET).unwrap().is_empty());
-        heads.advance(false);
+        heads.advance(BodyLength::None).unwrap();
         assert!(heads.fields(&Method::GET).unwrap().is_empty());
-        heads.advance(true);
+        heads.advance(BodyLength::Known(4)).unwrap();
         let fields = heads.fields(&Method::POST).unwrap();
         assert_eq!(fields.get_all("x").iter().collect::<Vec<_>>(), ["1", "2"]);
         assert!(heads.next.is_empty(), "a body is not kept");
     }
 
     #[test]
-    fn what_comes_behind_a_body_is_not_taken_for_a_head() {
-        let mut heads = heads("POST / HTTP/1.1\r\ncontent-length: 18\r\n\r\n", true);
-        assert!(heads.keeps_current());
-        heads.keep(b"GET / HTTP/1.1\r\n\r\n");
-        heads.advance(false);
-        assert!(!heads.keeps_current() && heads.fields(&Method::GET).is_none());
+    fn what_comes_behind_a_body_is_the_next_head() {
+        let head = "POST / HTTP/1.1\r\ncontent-length: 18\r\n\r\n";
+        let mut heads = heads(head, BodyLength::Known(18));
+        heads.keep(b"GET /1 HTTP/1.1\r\n").unwrap();
+        heads.keep(b"\nGET /2 HTTP/1.1\r\nx: 1\r\n\r\n").unwrap();
+        assert!(heads.keeps_current(), "a body does not take its head away");
+        heads.advance(BodyLength::None).unwrap();
+        assert_eq!(heads.fields(&Method::GET).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_followed_is_refused() {
+        let mut next = heads("GET / HTTP/1.1\r\n\r\n", BodyLength::None);
+        next.keep(b"POST / HTTP/1.1\r\n\r\n0\r\n\nGET / HTTP/1.1\r\n\r\n").unwrap();
+        assert_eq!(next.advance(BodyLength::Chunked), Err(Garbled));
+        let mut later = heads("POST / HTTP/1.1\r\n\r\n0\r\n", BodyLength::Chunked);
+        assert_eq!(later.keep(b"\n"), Err(Garbled));
+        let mut lost = Heads::default();
+        lost.lose();
+        assert_eq!(lost.advance(BodyLength::Known(1)), Ok(()));
+        assert_eq!(lost.advance(BodyLength::Chunked), Err(Garbled), "its end cannot be told");
     }
 }

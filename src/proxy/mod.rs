@@ -15,6 +15,7 @@ mod dial;
 mod errand;
 mod expect;
 mod forward;
+mod framing;
 mod gate;
 mod heads;
 mod judge;

@@ -21,6 +21,8 @@ pub(super) enum Refusal {
     Unmatched,
     /// `CONNECT` and `TRACE` are for no backend.
     Method,
+    /// The client expects something else than to be asked for its body.
+    Expectation,
     /// The client stopped sending.
     ClientTooSlow,
     /// The body is larger than the route takes.
@@ -56,6 +58,7 @@ impl Refusal {
             Refusal::NoUpgrade => StatusCode::FORBIDDEN,
             Refusal::Unmatched => StatusCode::NOT_FOUND,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::Expectation => StatusCode::EXPECTATION_FAILED,
             Refusal::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
             Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::BadGateway => StatusCode::BAD_GATEWAY,
@@ -79,6 +82,7 @@ impl Refusal {
             | Refusal::NoUpgrade
             | Refusal::Unmatched
             | Refusal::Method
+            | Refusal::Expectation
             | Refusal::ClientTooSlow
             | Refusal::TooLarge
             | Refusal::BadGateway
@@ -94,6 +98,7 @@ impl Refusal {
             Refusal::NoUpgrade => "This address does not change protocols.",
             Refusal::Unmatched => "There is nothing at this address.",
             Refusal::Method => "This method is not allowed here.",
+            Refusal::Expectation => "The request's Expect field may only say 100-continue.",
             Refusal::ClientTooSlow => "The request did not arrive in time.",
             Refusal::TooLarge => "The request is larger than allowed.",
             Refusal::BadGateway => "The service behind this address could not be reached.",
@@ -107,9 +112,18 @@ impl Refusal {
         }
     }
 
-    /// Whether the connection is in no state to carry another request.
+    /// Whether the connection is in no state to carry another request. What follows a `CONNECT` may be meant for a tunnel
+    /// that was not opened (RFC 9110 §9.3.6).
     fn closes(self) -> bool {
-        matches!(self, Refusal::BadRequest | Refusal::UnknownCoding | Refusal::ClientTooSlow | Refusal::TooLarge)
+        matches!(
+            self,
+            Refusal::BadRequest
+                | Refusal::UnknownCoding
+                | Refusal::Method
+                | Refusal::Expectation
+                | Refusal::ClientTooSlow
+                | Refusal::TooLarge
+        )
     }
 
     /// The page: JSON (RFC 9457) for those who ask for it and not for HTML, HTML for all others.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 
 use super::Settings;
+use super::framing::{BodyLength, Garbled};
 use super::heads::{Field, Heads};
 
 /// How long a client that was answered early may go on sending.
@@ -85,10 +86,13 @@ impl Phase {
         Arc::new(Self { stage, since, due, finishes, lingers, ticks: ticks.clone(), heads: Mutex::default() })
     }
 
-    /// A request has been read, with or without a body to come.
-    pub(super) fn request(&self, has_body: bool) {
+    /// A request's head has been read, and a body of `length` follows.
+    ///
+    /// # Errors
+    /// [`Garbled`] when what came of the body breaks its framing.
+    pub(super) fn request(&self, length: BodyLength) -> Result<(), Garbled> {
         self.enter(Stage::Busy);
-        self.heads().advance(has_body);
+        self.heads().advance(length)
     }
 
     /// Whether the head of the request under way was kept as it came.

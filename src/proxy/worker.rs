@@ -15,6 +15,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Cache};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::MissedTickBehavior;
@@ -183,7 +184,7 @@ async fn connection(worker: Rc<Worker>, client: Rc<Client>, wire: Wire, place: P
     let mut builder = http1::Builder::new();
     // The sweep keeps the time; see `phase`.
     builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_header_size(HEAD_BYTES_MAX);
-    let mut connection = pin!(builder.serve_connection(wire, service).with_upgrades());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(wire), service).with_upgrades());
     poll_fn(|cx| {
         connections.can_wake(place.id(), cx.waker().clone());
         Poll::Ready(())

@@ -23,8 +23,8 @@ pub struct ConfigApply {
     pub session: SessionId,
     /// Which sections; the rest stays staged.
     pub sections: Sections,
-    /// The session's revision that the client has seen, if it is to be that still.
-    pub expected: Option<u64>,
+    /// The session's revision is to be one of these, if the client says so.
+    pub expected: Option<Vec<u64>>,
 }
 
 impl ConfigApply {
@@ -53,13 +53,15 @@ impl ConfigApply {
 
     fn still_expected(&self, session: &Session) -> Result<(), Error> {
         let now = session.head.revision;
-        match self.expected {
-            Some(seen) if seen != now => Err(Error::new(
-                Kind::Stale,
-                format!("the configuration is at revision {now}, not {seen}; look at it again, then apply"),
-            )),
-            _ => Ok(()),
-        }
+        let Some(expected) = self.expected.as_ref().filter(|expected| !expected.contains(&now)) else {
+            return Ok(());
+        };
+        let given = match expected.as_slice() {
+            [seen] => format!("not {seen}"),
+            _ => "which is none of those that were given".to_owned(),
+        };
+        let message = format!("the configuration is at revision {now}, {given}; look at it again, then apply");
+        Err(Error::new(Kind::Stale, message))
     }
 }
 

@@ -202,7 +202,7 @@ impl Registry {
     pub fn instances(&self, page: &Page) -> Result<Paged<InstanceView>, Error> {
         let after = page.cursor(|text| {
             let (service, instance) = text.split_once('|')?;
-            Some((ServiceName::parse(service).ok()?, InstanceName::parse(instance).ok()?))
+            Some((ServiceName::restore(service).ok()?, InstanceName::restore(instance).ok()?))
         })?;
         let (catalog, now) = (self.catalog(), clock::now());
         let place = |session: &&_| {

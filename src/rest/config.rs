@@ -42,7 +42,7 @@ pub(super) async fn validate(caller: Caller) -> Result<Response, Problem> {
 /// In whole, or in some sections; the rest stays staged. With nothing staged nothing changes.
 #[utoipa::path(post, path = "/v1/session/config/apply", operation_id = "applyConfig", tag = "config",
     security(("session" = [])), request_body = Option<Apply>,
-    params(("If-Match" = Option<IfMatchTag>, Header, description = "The revision that the caller last saw, as its `ETag`, or `*`.", example = "*")),
+    params(("If-Match" = Option<IfMatchTag>, Header, description = "The revision that the caller last saw, as its `ETag`; several, of which one must be the present one; or `*`.", example = "*")),
     responses(
         (status = 200, description = "It is active.", body = Applied, headers(("ETag" = ETag, description = "The revision."))),
         (status = 409, description = "It cannot be applied; every problem is named."),

@@ -22,7 +22,7 @@ use crate::registry::{Follow, Item};
 
 use super::Door;
 use super::caller::Caller;
-use super::dto::events::{Compacted, Happening, Lagged, SubscribeQuery, TopicPath, WatchQuery};
+use super::dto::events::{Compacted, Happening, Lagged, SubscribeQuery, Told, TopicPath, WatchQuery};
 use super::extract::{Asked, Segments, only};
 use super::operator::Operator;
 use super::problem::Problem;
@@ -60,7 +60,7 @@ fn last_event_id(fields: &HeaderMap) -> Result<Option<u64>, Problem> {
 
 /// Streams the session's events
 ///
-/// Server-sent events: `id` is the event's sequence, `event` its type, `data` its payload. An open stream binds the
+/// Server-sent events: `id` is the event's sequence, `event` its type, `data` its type and payload. An open stream binds the
 /// session as a connection of the line protocol does: while it is open, the session does not expire. A session may have
 /// 8 streams open at once. After 15 s of silence a comment comes, with the `id` to resume behind. `lagged`
 /// (`{"missed":3}`) says that the stream was read too slowly, `compacted` (`{"oldest":17}`) that what followed the
@@ -70,7 +70,7 @@ fn last_event_id(fields: &HeaderMap) -> Result<Option<u64>, Problem> {
     params(SubscribeQuery, ("Last-Event-ID" = Option<u64>, Header, description = "Goes on behind the event of this `id`.")),
     responses(
         (status = 200, description = "The stream.", body = String, content_type = "text/event-stream",
-            example = "id: 17\nevent: config_applied\ndata: {\"revision\":3}\n\n"),
+            example = "id: 17\nevent: config_applied\ndata: {\"type\":\"config_applied\",\"revision\":3}\n\n"),
         (status = 429, description = "Too many streams are open."),
     ))]
 pub(super) async fn subscribe(
@@ -84,7 +84,7 @@ pub(super) async fn subscribe(
     }
     let topics = asked.types.map_or_else(|| Topics::parse("all"), |types| Ok(types.0))?;
     let follow = door.registry.follow(&caller.session, topics, resume.after.or(asked.after)).await?;
-    Ok(streamed(&door, follow, |happened| event(happened, &payload(happened))))
+    Ok(streamed(&door, follow, |happened| event(happened, &told(happened))))
 }
 
 /// Ends the session's interest in a type of events
@@ -152,8 +152,8 @@ fn head(response: Response) -> Response {
     ([kind, (CACHE_CONTROL, "no-store"), (UNBUFFERED, "no")], response).into_response()
 }
 
-fn payload(happened: &Happened) -> EventView {
-    EventView::from(&happened.event)
+fn told(happened: &Happened) -> Told {
+    Told { r#type: happened.event.kind().name(), payload: EventView::from(&happened.event) }
 }
 
 fn happening(happened: &Happened) -> Happening {
@@ -163,7 +163,7 @@ fn happening(happened: &Happened) -> Happening {
         service_name: happened.service.to_string(),
         instance_name: happened.instance.to_string(),
         r#type: happened.event.kind().name(),
-        payload: payload(happened),
+        payload: EventView::from(&happened.event),
     }
 }
 

@@ -221,27 +221,69 @@ fn bad_query(words: &str) -> Problem {
     }
 }
 
-/// The revision that the caller last saw (RFC 9110 §13.1.1); nothing when any will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct IfMatch(pub(super) Option<u64>);
+/// The revisions of which the caller wants one to be the present one (RFC 9110 §13.1.1); nothing when any will do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct IfMatch(pub(super) Option<Vec<u64>>);
 
 impl FromRequestParts<Door> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Door) -> Result<Self, Problem> {
-        match only(&parts.headers, &IF_MATCH)? {
-            None | Some("*") => Ok(Self(None)),
-            Some(text) => revision(text)
-                .map(|revision| Self(Some(revision)))
-                .ok_or_else(|| Problem::wrong("If-Match", &"must be * or one ETag as it was given, such as \"3\"")),
+        if_match(&parts.headers).map(Self).ok_or_else(|| {
+            let words = "must be * or ETags as they were given, separated by commas, such as \"3\", \"4\"";
+            Problem::wrong("If-Match", &words)
+        })
+    }
+}
+
+/// The revisions that `If-Match` names, on all its lines; `None` when it is malformed.
+fn if_match(fields: &HeaderMap) -> Option<Option<Vec<u64>>> {
+    // Several lines are one list (RFC 9110 §5.3).
+    let lines: Vec<&[u8]> = fields.get_all(IF_MATCH).iter().map(|line| line.as_bytes().trim_ascii()).collect();
+    match lines.as_slice() {
+        [] | [b"*"] => Some(None),
+        lines => {
+            let mut revisions = Vec::new();
+            lines.iter().try_for_each(|line| read_tags(line, &mut revisions))?;
+            Some(Some(revisions))
         }
     }
 }
 
-fn revision(text: &str) -> Option<u64> {
-    let digits = text.strip_prefix('"')?.strip_suffix('"')?;
-    let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
-    if plain { digits.parse().ok() } else { None }
+/// Reads a list of entity tags (RFC 9110 §8.8.3), and adds the revisions that strong ones name. A weak tag never
+/// matches, and neither does one that is no revision.
+fn read_tags(mut line: &[u8], revisions: &mut Vec<u64>) -> Option<()> {
+    loop {
+        line = line.trim_ascii_start();
+        // A list may have empty members (RFC 9110 §5.6.1.2).
+        if let Some(rest) = line.strip_prefix(b",") {
+            line = rest;
+            continue;
+        }
+        if line.is_empty() {
+            return Some(());
+        }
+        let (weak, opaque) = match line.strip_prefix(b"W/") {
+            Some(opaque) => (true, opaque),
+            None => (false, line),
+        };
+        let text = opaque.strip_prefix(b"\"")?;
+        let end = memchr::memchr(b'"', text)?;
+        let (tag, rest) = text.split_at_checked(end)?;
+        if !tag.iter().all(|byte| matches!(byte, 0x21..=0x7E | 0x80..)) {
+            return None;
+        }
+        line = rest.get(1..)?.trim_ascii_start();
+        if !matches!(line.first(), None | Some(b',')) {
+            return None;
+        }
+        revisions.extend(revision(tag).filter(|_| !weak));
+    }
+}
+
+fn revision(digits: &[u8]) -> Option<u64> {
+    let plain = digits.iter().all(u8::is_ascii_digit) && (digits == b"0" || !digits.starts_with(b"0"));
+    if plain { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
 }
 
 /// The value of a field that may stand once.
@@ -323,11 +365,52 @@ mod tests {
         assert_eq!(field, "priority");
     }
 
+    fn matches(lines: &[&str]) -> Option<Option<Vec<u64>>> {
+        if_match(&lines.iter().map(|line| (IF_MATCH, line.parse().unwrap())).collect())
+    }
+
     #[test]
-    fn an_etag_is_read_as_it_is_written() {
-        assert_eq!([revision("\"0\""), revision("\"17\"")], [Some(0), Some(17)]);
-        for bad in ["", "3", "\"\"", "W/\"3\"", "\"03\"", "\"x\"", "\"3\", \"4\"", "\"", "\"99999999999999999999\""] {
-            assert_eq!(revision(bad), None, "{bad}");
+    fn entity_tags_are_read_as_a_list() {
+        assert_eq!([matches(&[]), matches(&["*"]), matches(&[" * "])], [Some(None), Some(None), Some(None)]);
+        for (lines, revisions) in [
+            (&["\"0\""][..], vec![0]),
+            (&["\"17\""], vec![17]),
+            (&["\"3\", \"4\""], vec![3, 4]),
+            (&["\"3\",\"4\"\t, \"5\""], vec![3, 4, 5]),
+            (&["\"3\"", "\"4\", \"5\""], vec![3, 4, 5]),
+            (&[", \"3\",,"], vec![3]),
+            (&["W/\"3\""], vec![]),
+            (&["W/\"3\", \"4\""], vec![4]),
+            (&["\"\"", "\"x,y\", \"03\", \"é\", \"99999999999999999999\""], vec![]),
+            (&[""], vec![]),
+            (&[","], vec![]),
+        ] {
+            assert_eq!(matches(lines), Some(Some(revisions)), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_entity_tags_is_refused() {
+        for lines in [
+            &["3"][..],
+            &["\""],
+            &["\"3"],
+            &["3\""],
+            &["\"3\" \"4\""],
+            &["\"3\"\"4\""],
+            &["\"3\"; x"],
+            &["w/\"3\""],
+            &["W/3"],
+            &["W/ \"3\""],
+            &["\"a b\""],
+            &["'3'"],
+            &["*, \"3\""],
+            &["\"3\", *"],
+            &["*", "\"3\""],
+            &["*", "*"],
+            &["**"],
+        ] {
+            assert_eq!(matches(lines), None, "{lines:?}");
         }
     }
 }

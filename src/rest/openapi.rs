@@ -27,6 +27,7 @@ use super::problem::{MEDIA_TYPE, Problem, Reason};
                        `applyConfig`. Operators and dashboards send an operator token.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
+    servers((url = "/", description = "Where this description was served.")),
     tags(
         (name = "sessions", description = "A service opens a session and keeps it alive."),
         (name = "routes", description = "Which requests go to which backend. Staged until applied."),

@@ -70,8 +70,8 @@ pub(super) fn head(row: &SqliteRow, maintenance: Maintenance) -> Result<Head, Ba
     };
     Ok(Head {
         id: SessionId::restore(text("id")?),
-        service: ServiceName::parse(text("service")?)?,
-        instance: InstanceName::parse(text("instance")?)?,
+        service: ServiceName::restore(text("service")?)?,
+        instance: InstanceName::restore(text("instance")?)?,
         maintenance_port: number("maintenance_port")?.try_into()?,
         metadata: Metadata::parse(text("metadata")?)?,
         connected_at: Time(number("connected_at")?),
@@ -82,7 +82,7 @@ pub(super) fn head(row: &SqliteRow, maintenance: Maintenance) -> Result<Head, Ba
         maintenance,
         topics: topics(text("topics")?)?,
         replaced: moment("replaced")?,
-        token: row.try_get::<Option<&str>, _>("token")?.map(TokenName::parse).transpose()?,
+        token: row.try_get::<Option<&str>, _>("token")?.map(TokenName::restore).transpose()?,
         origin: None,
     })
 }

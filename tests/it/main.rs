@@ -1,6 +1,7 @@
 //! Signalbox from the outside: sockets, files, processes.
 
 mod checks;
+mod contracts;
 mod crash;
 mod disturbance;
 mod doors;

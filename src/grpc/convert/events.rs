@@ -13,6 +13,11 @@ use proto::event::Payload;
 use proto::subscribe_response::Item as Subscribed;
 use proto::watch_response::Item as Watched;
 
+/// The types that a stream is to bring: all, when none is named.
+pub(in crate::grpc) fn topics_or_all(types: &[i32]) -> Result<Topics, Error> {
+    if types.is_empty() { of_type(EventType::All.into()) } else { topics(types) }
+}
+
 /// Types that a session can be subscribed to.
 pub(in crate::grpc) fn topics(types: &[i32]) -> Result<Topics, Error> {
     types.iter().try_fold(Topics::default(), |topics, number| Ok(topics.union(of_type(*number)?)))

@@ -79,6 +79,16 @@ pub struct TopicPath {
     pub r#type: Topic,
 }
 
+/// What a session hears of an event.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    /// Its type; also the `event`.
+    pub r#type: &'static str,
+    /// What belongs to the type.
+    #[serde(flatten)]
+    pub payload: EventView,
+}
+
 /// What operators hear of an event.
 #[derive(Debug, Serialize)]
 pub struct Happening {

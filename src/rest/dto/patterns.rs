@@ -5,8 +5,22 @@
 
 use std::sync::LazyLock;
 
-/// What [`char::is_whitespace`] and [`char::is_control`] name, as members of a character class.
-const HIDDEN: &str = r"\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
+/// The characters of a name but `without`, as a class: those of the Basic Multilingual Plane, for not all readers of
+/// patterns spell others alike.
+fn name_class(without: &str) -> String {
+    let single = without.chars().map(|c| (u32::from(c), u32::from(c)));
+    let mut gaps: Vec<(u32, u32)> = crate::domain::HIDDEN.into_iter().chain(single).collect();
+    gaps.sort_unstable();
+    let firsts = gaps.iter().map(|(_, last)| last + 1);
+    let lasts = gaps.iter().skip(1).map(|(first, _)| first - 1);
+    let between = firsts.zip(lasts).filter(|(first, last)| first <= last && *last <= 0xFFFF);
+    let spelt = between.map(|(first, last)| match first == last {
+        true => format!(r"\u{first:04x}"),
+        false => format!(r"\u{first:04x}-\u{last:04x}"),
+    });
+    format!("[{}]", spelt.collect::<String>())
+}
+
 const LABEL: &str = "[A-Za-z0-9_-]{1,63}";
 /// An address in brackets, in every spelling of RFC 4291 §2.2 but a dotted end after other than `::ffff:`.
 static IPV6: LazyLock<String> = LazyLock::new(|| {
@@ -18,6 +32,8 @@ static IPV6: LazyLock<String> = LazyLock::new(|| {
 const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
 const PORT: &str = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})";
 const REVISION: &str = r#""(0|[1-9][0-9]{0,18})""#;
+/// An entity tag, of this server or not (RFC 9110 §8.8.3).
+const TAG: &str = r#"(W/)?"[!#-~]*""#;
 /// A host has at most 253 characters.
 const HOST_NOT_TOO_LONG: &str = "(?![^:/?]{254})";
 /// A route id; larger ones than any session has are left out.
@@ -56,7 +72,7 @@ macro_rules! patterns {
 
 patterns! {
     /// A service's or an instance's name.
-    NAME = format!("[^|{HIDDEN}]{{1,128}}");
+    NAME = format!("{}{{1,128}}", name_class("|"));
     /// `r1`.
     ROUTE_ID = ROUTE;
     /// `ALL` or `r1`.
@@ -77,15 +93,15 @@ patterns! {
     HEADER_VALUE = format!(r"[{TEXT}]*[{VISIBLE}][{TEXT}]*");
     /// `"3"`.
     ETAG = REVISION;
-    /// `"3"` or `*`.
-    IF_MATCH = format!(r"(\*|{REVISION})");
+    /// `"3"`, `"3", "4"` or `*`.
+    IF_MATCH = format!(r"(\*|[ \t]*({TAG})?[ \t]*(,[ \t]*({TAG})?[ \t]*)*)");
     /// Types of events.
     TOPICS = {
         let kinds = crate::domain::EventKind::TOPICS.map(crate::domain::EventKind::name).join("|");
         format!("(all|{kinds})(,(all|{kinds}))*")
     };
     /// `shop/shop-1`.
-    INSTANCE_REF = format!("[^|/{HIDDEN}]{{1,128}}/[^|{HIDDEN}]{{1,128}}");
+    INSTANCE_REF = format!("{}{{1,128}}/{}{{1,128}}", name_class("|/"), name_class("|"));
     /// `shop.example:8080`.
     REQUEST_HOST = format!("{}(:[0-9]{{0,5}})?", host());
     /// A path in a request.

@@ -63,9 +63,9 @@ macro_rules! texts {
 }
 
 texts! {
-    "A service's name: visible characters without `|`."
+    "A service's name: characters that are all seen, without spaces and `|`."
     Service(ServiceName) is "ServiceName", Some(&patterns::NAME), 1 to 128, as "shop", by ServiceName::parse;
-    "An instance's name: visible characters without `|`."
+    "An instance's name: characters that are all seen, without spaces and `|`."
     Instance(InstanceName) is "InstanceName", Some(&patterns::NAME), 1 to 128, as "shop-1", by InstanceName::parse;
     "A route's id within its session."
     Route(RouteId) is "RouteId", Some(&patterns::ROUTE_ID), 2 to 10, as "r1", by |text| text.parse();
@@ -109,7 +109,7 @@ pub struct IfMatchTag;
 
 impl PartialSchema for IfMatchTag {
     fn schema() -> RefOr<Schema> {
-        tag(&patterns::IF_MATCH, "An `ETag` as it was given, or `*`.", "*")
+        tag(&patterns::IF_MATCH, "`ETag`s as they were given, separated by commas, or `*`.", "*")
     }
 }
 

@@ -79,7 +79,7 @@ async fn a_stream_tells_what_its_session_subscribed_to() {
     assert_eq!((event.service_name.as_str(), event.instance_name.as_str()), ("shop", "shop-1"));
     assert_eq!((event.r#type(), event.at.is_some(), event.sequence > 0), (EventType::ConfigApplied, true, true));
     assert_eq!(event.payload, Some(Payload::ConfigApplied(ConfigApplied { revision: 2 })));
-    // A further stream needs no types: the subscription is the session's.
+    // A stream without types hears of all.
     let mut events = subscribe(&mut client, &session, &[], None).await;
     add(&mut client, &session, "b.example").await;
     client.apply_config(apply(&session)).await.unwrap();

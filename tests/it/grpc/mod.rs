@@ -5,5 +5,5 @@ mod events;
 mod operators;
 mod program;
 mod refusals;
-mod support;
+pub mod support;
 mod transport;

@@ -16,7 +16,10 @@ fn a_session_hears_what_it_subscribed_to_under_the_number_that_resumes_it() {
     api.route(&session, "shop.example", "http://127.0.0.1:1");
     api.apply(&session);
     let first = stream.event().unwrap();
-    assert_eq!((first.name.as_str(), &first.data), ("config_applied", &json!({ "revision": 1 })));
+    assert_eq!(
+        (first.name.as_str(), &first.data),
+        ("config_applied", &json!({ "type": "config_applied", "revision": 1 }))
+    );
     drop(stream);
     assert_eq!(api.ask("PUT", "/v1/session/maintenance/r1", &session, None).status, 202);
 

@@ -1,6 +1,6 @@
 //! The REST door, from outside. Every answer is held against the description that is checked in.
 
-mod api;
+pub mod api;
 mod browsers;
 mod calls;
 mod description;

@@ -1,0 +1,192 @@
+//! Where a request's body ends in the bytes of its connection (RFC 9112 §6, §7.1).
+//!
+//! hyper reads the body itself. It is stricter than this about chunk sizes, but takes a bare line feed behind the last
+//! chunk for the beginning of a trailer field and reads on through the next request. What must hold: every line of
+//! the framing ends with CR LF, or the body is refused; no byte of data is looked at.
+
+/// How a request's body says where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyLength {
+    /// There is no body.
+    None,
+    /// `Content-Length`.
+    Known(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+}
+
+/// The framing is broken: where the next request begins cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a line of the body's framing does not end with CR LF")]
+pub(super) struct Garbled;
+
+/// A body of which some is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// So many bytes are left.
+    Known(u64),
+    Chunked(Part),
+}
+
+/// What the next byte of a chunked body belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The size of a chunk, so far.
+    Size(u64),
+    /// What stands behind the size, before the end of the line.
+    Extension(u64),
+    /// The line feed behind the size.
+    SizeEnd(u64),
+    /// So many bytes of data are left.
+    Data(u64),
+    /// The carriage return behind the data, and its line feed.
+    DataReturn,
+    DataEnd,
+    /// The first byte of a trailer field's line, or the carriage return of the empty line at the end.
+    Line,
+    /// Inside a trailer field's line.
+    Trailer,
+    /// The line feed behind a trailer field, and the one behind the empty line.
+    TrailerEnd,
+    End,
+    /// The body has ended.
+    Done,
+}
+
+impl Framing {
+    /// A body before its first byte; nothing where there is none.
+    pub(super) fn of(length: BodyLength) -> Option<Self> {
+        match length {
+            BodyLength::None | BodyLength::Known(0) => None,
+            BodyLength::Known(bytes) => Some(Self::Known(bytes)),
+            BodyLength::Chunked => Some(Self::Chunked(Part::Size(0))),
+        }
+    }
+
+    /// Returns what of `bytes` stands behind the body; `None` when more of the body is to come.
+    pub(super) fn pass<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, Garbled> {
+        match self {
+            Self::Known(left) => Ok(skip(left, bytes).filter(|_| *left == 0)),
+            Self::Chunked(part) => pass_chunked(part, bytes),
+        }
+    }
+}
+
+/// Takes `left` bytes away, or as many as there are. Returns the rest.
+fn skip<'b>(left: &mut u64, bytes: &'b [u8]) -> Option<&'b [u8]> {
+    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+    *left -= taken as u64;
+    bytes.get(taken..)
+}
+
+fn pass_chunked<'b>(part: &mut Part, mut bytes: &'b [u8]) -> Result<Option<&'b [u8]>, Garbled> {
+    loop {
+        if let Part::Data(left) = part {
+            bytes = skip(left, bytes).unwrap_or_default();
+            if *left == 0 {
+                *part = Part::DataReturn;
+            }
+        }
+        let Some((&byte, rest)) = bytes.split_first() else { return Ok(None) };
+        *part = part.after(byte)?;
+        bytes = rest;
+        if *part == Part::Done {
+            return Ok(Some(bytes));
+        }
+    }
+}
+
+impl Part {
+    fn after(self, byte: u8) -> Result<Self, Garbled> {
+        Ok(match (self, byte) {
+            (Part::Size(size) | Part::Extension(size), b'\r') => Part::SizeEnd(size),
+            (Part::Line, b'\r') => Part::End,
+            (Part::Trailer, b'\r') => Part::TrailerEnd,
+            (Part::DataReturn, b'\r') => Part::DataEnd,
+            (Part::SizeEnd(0) | Part::TrailerEnd, b'\n') => Part::Line,
+            (Part::SizeEnd(size), b'\n') => Part::Data(size),
+            (Part::DataEnd, b'\n') => Part::Size(0),
+            (Part::End, b'\n') => Part::Done,
+            (_, b'\r' | b'\n') => return Err(Garbled),
+            (Part::Size(size), byte) => match char::from(byte).to_digit(16) {
+                Some(digit) => {
+                    let size = size.checked_mul(16).and_then(|size| size.checked_add(u64::from(digit)));
+                    Part::Size(size.ok_or(Garbled)?)
+                }
+                None => Part::Extension(size),
+            },
+            (Part::Extension(size), _) => Part::Extension(size),
+            (Part::Line | Part::Trailer, _) => Part::Trailer,
+            _ => return Err(Garbled),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands behind a chunked body, however it is cut into reads.
+    fn behind(bytes: &str) -> Result<Option<String>, Garbled> {
+        let read = |cut: usize| {
+            let mut framing = Framing::of(BodyLength::Chunked).unwrap();
+            let (first, second) = bytes.as_bytes().split_at(cut);
+            Ok(match framing.pass(first)? {
+                Some(rest) => Some([rest, second].concat()),
+                None => framing.pass(second)?.map(<[u8]>::to_vec),
+            })
+        };
+        let whole = read(0);
+        for cut in 0..=bytes.len() {
+            assert_eq!(read(cut), whole, "{bytes:?} cut at {cut}");
+        }
+        whole.map(|rest| rest.map(|rest| String::from_utf8(rest).unwrap()))
+    }
+
+    #[test]
+    fn a_chunked_body_ends_behind_its_trailers() {
+        for body in [
+            "0\r\n\r\n",
+            "3\r\nabc\r\n0\r\n\r\n",
+            "2\r\n\n\n\r\n2\r\n\r\r\r\n00\r\n\r\n",
+            "3 ;x=\"y\"\r\nabc\r\n0;z\r\na: b\r\nc: d\r\n\r\n",
+            "00A\r\n0123456789\r\n0\r\n\r\n",
+        ] {
+            assert_eq!(behind(body), Ok(Some(String::new())), "{body:?}");
+            assert_eq!(behind(&format!("{body}GET /")), Ok(Some("GET /".to_owned())), "{body:?}");
+        }
+        for part in ["", "3", "3\r", "3\r\nab", "3\r\nabc\r\n0\r\n", "0\r\na: b\r\n"] {
+            assert_eq!(behind(part), Ok(None), "{part:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_framing_without_cr_lf_is_refused() {
+        for body in [
+            "0\n",
+            "0\r\n\n",
+            "0\r\n\nGET / HTTP/1.1\r\n\r\n",
+            "0\r\na: b\n",
+            "0\r\na: b\r\n\n",
+            "0\r\na: b\r\r\n",
+            "0\r\n\r\r\n",
+            "3\nabc",
+            "3;x\nabc",
+            "3\r\nabc\n0\r\n\r\n",
+            "3\r\nabc0\r\n",
+            "3\r\rabc",
+            "\n0\r\n",
+            "10000000000000000\r\n",
+        ] {
+            assert_eq!(behind(body), Err(Garbled), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_known_length_ends_behind_it() {
+        assert_eq!(Framing::of(BodyLength::Known(0)), None);
+        let mut framing = Framing::of(BodyLength::Known(5)).unwrap();
+        assert_eq!(framing.pass(b"abc"), Ok(None));
+        assert_eq!(framing.pass(b"deGET"), Ok(Some(b"GET".as_slice())));
+    }
+}
