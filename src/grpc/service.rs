@@ -32,7 +32,7 @@ macro_rules! service {
                 &self,
                 request: Request<proto::$from_request>,
             ) -> Result<Response<proto::$from_response>, Status> {
-                let origin = request.extensions().get::<Peer>().map(|peer| Origin::of(peer.0.ip()));
+                let origin = request.extensions().get::<Peer>().map(|peer| Origin::of(peer.address.ip()));
                 $from_family::$from_call(self, origin, request.into_inner()).await.map(Response::new)
             })*
 

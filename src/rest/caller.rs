@@ -75,7 +75,7 @@ impl FromRequestParts<Door> for CameFrom {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &Door) -> Result<Self, Infallible> {
-        Ok(Self(parts.extensions.get::<Peer>().map(|peer| Origin::of(peer.0.ip()))))
+        Ok(Self(parts.extensions.get::<Peer>().map(|peer| Origin::of(peer.address.ip()))))
     }
 }
 
