@@ -4,6 +4,8 @@
 //! opened and the routing table built; then traffic is let in, so that stored routes serve as soon as a
 //! connection is accepted. Stop: clients are told, requests in flight finish, then the doors close, then the store.
 
+mod signals;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,20 +15,20 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Hosts, Operators};
 use crate::config::{Config, Unmatched};
 use crate::domain::{Catalog, Change, Event, Forbidden, PageUrl, RouteId, SessionKey, Span};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{self, Lifecycle};
 use crate::registry::observe::Observe;
 use crate::registry::views::{BreakerNumbers, RouteNumbers};
 use crate::registry::{self, Boxed, Command, Fetched, Publish, Registry, Traffic, Trust};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
-use crate::{api, chance, grpc, pipe, proxy, rest, tls};
+use crate::{api, chance, files, grpc, pipe, proxy, rest, tls};
+use signals::Signals;
 
 /// How long requests in flight may take once the server is to stop.
 const GRACE: Duration = Duration::from_secs(30);
@@ -43,6 +45,7 @@ const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 /// # Errors
 /// When it cannot start: which part, and what to change.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    files::raise(config.pipe.connections_max, config.api.connections_max, config.proxy.connections_max);
     // Few: SQLite has a thread of its own, and one more thread that is woken only to look costs a command more than it carries.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().clamp(2, 4) - 1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -55,16 +58,25 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let mut signals = StopSignals::listen()?;
-    let server = Server::start(config).await?;
-    server.announce();
+    let mut signals = Signals::listen()?;
+    let server = tokio::select! {
+        started = Server::start(config) => started?,
+        signal = signals.stop() => {
+            tracing::info!(signal, "stopped before everything had started");
+            return Ok(());
+        }
+    };
+    server.announce()?;
     let failed = tokio::select! {
-        () = signals.next() => false,
+        signal = signals.stop() => {
+            tracing::info!(signal, "told to stop");
+            false
+        }
         () = server.failed() => true,
     };
     tokio::select! {
         stopped = server.stop() => stopped?,
-        () = signals.next() => return Err(anyhow!("stopped at once by a second signal; requests in flight were cut off")),
+        _ = signals.stop() => return Err(anyhow!("stopped at once by a second signal; requests in flight were cut off")),
     }
     if failed { Err(anyhow!("stopped because a part of the server failed; see the log")) } else { Ok(()) }
 }
@@ -145,7 +157,7 @@ impl Server {
     }
 
     /// Says where everything is, and what to type first.
-    fn announce(&self) {
+    fn announce(&self) -> anyhow::Result<()> {
         let (catalog, pipe, proxy) = (self.registry.catalog(), self.pipe_address, self.proxy.address());
         let (sessions, routes) = (catalog.sessions_len(), catalog.routes_len());
         let page = format!(
@@ -170,8 +182,10 @@ and ask for it with `curl -H 'Host: shop.example' http://{proxy}/`",
                 format!("nc {} {}", pipe.ip(), pipe.port())
             },
         );
-        // Nobody may be reading; the server runs all the same.
-        let _ = writeln!(std::io::stdout(), "{page}");
+        // On a thread of its own, and whatever comes of it: nobody may be reading, and the server runs all the same.
+        let say = move || drop(writeln!(std::io::stdout(), "{page}"));
+        lifecycle::spawn_thread("announcement".to_owned(), say).context("cannot start another thread")?;
+        Ok(())
     }
 
     /// Returns when a part that the server cannot do without has failed.
@@ -377,25 +391,5 @@ impl Observed {
         let table = self.table.load();
         let waived = table.endpoint(session, route).is_some_and(|endpoint| !endpoint.options().tls_verify);
         if waived { proxy::Trust::Waived } else { proxy::Trust::Required }
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct StopSignals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl StopSignals {
-    fn listen() -> anyhow::Result<Self> {
-        let on = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

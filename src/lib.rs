@@ -11,6 +11,7 @@ pub mod chance;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod files;
 pub mod grpc;
 pub mod lifecycle;
 pub mod pipe;

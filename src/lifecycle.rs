@@ -1,8 +1,8 @@
 //! The only place where tasks and threads begin, and where the process learns that it is to end.
 //!
 //! Every background task has an owner (whoever holds the [`Lifecycle`]), a name, and an end:
-//! the stop token. A task that panics takes the server down in good order, for what it
-//! did is done by nobody else; a connection's panic ends that connection alone.
+//! the stop token. A task that panics, or ends before it was told to, takes the server down in good order, for
+//! what it did is done by nobody else; a connection's panic ends that connection alone.
 
 use std::panic::AssertUnwindSafe;
 use std::thread;
@@ -32,12 +32,14 @@ impl Lifecycle {
         &self.stop
     }
 
-    /// Runs what the whole server depends on; if it panics, the part is stopped.
+    /// Runs what the whole server depends on; if it panics, or ends before it is told to, the part is stopped.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
-                tracing::error!(task = name, "a task panicked; stopping");
+            let ended = AssertUnwindSafe(task).catch_unwind().await;
+            if !stop.is_cancelled() {
+                let how = if ended.is_ok() { "ended" } else { "panicked" };
+                tracing::error!(task = name, "a task {how}; stopping");
                 stop.cancel();
             }
         });

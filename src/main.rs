@@ -6,18 +6,15 @@ use clap::Parser;
 use signalbox::{app, config, telemetry};
 
 fn main() -> ExitCode {
-    let config = match config::Cli::parse().load() {
-        Ok(config) => config,
-        Err(error) => return fail(&error),
-    };
-    telemetry::start(&config.log_filter, config.log_format);
-    match app::run(config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+    // Without a log there is no way to say so.
+    let Ok(log) = telemetry::Log::open() else { return ExitCode::FAILURE };
+    let ended = config::Cli::parse().load().and_then(|config| {
+        log.start(&config.log_filter, config.log_format);
+        app::run(config)
+    });
+    if let Err(error) = &ended {
+        log.say(&format!("signalbox: {error:#}"));
     }
-}
-
-fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("signalbox: {error:#}");
-    ExitCode::FAILURE
+    log.finish();
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,18 +1,296 @@
 //! The log: for eyes on a terminal, as JSON lines otherwise. Always on standard error; standard output is for the user.
+//!
+//! Lines go through a bounded queue to a thread that alone writes. What must hold: whoever logs never waits for standard
+//! error and never fails with it; lines that it does not take are dropped and counted, and the count is logged once it
+//! takes lines again.
 
-use std::io::IsTerminal;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::mem;
+use std::os::fd::AsFd;
+use std::panic::PanicHookInfo;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
+use crate::{clock, lifecycle};
 
-/// Starts the log. Must be called once, before anything is logged.
-pub fn start(filter: &str, format: Option<LogFormat>) {
-    let by_destination = if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json };
-    // The filter was parsed when the configuration was read.
-    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr);
-    match format.unwrap_or(by_destination) {
-        LogFormat::Human => builder.with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
+/// Bytes that may wait for standard error; lines beyond them are dropped.
+const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Lines that may wait for standard error.
+const WAITING_LINES_MAX: usize = 16_384;
+/// How often it is tried again to tell of dropped lines.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long a descriptor that does not block is asked again for one line.
+const BUSY_MAX: Duration = Duration::from_secs(1);
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+/// How long the last lines may take when the process ends.
+const LAST_LINES_MAX: Duration = Duration::from_secs(1);
+
+/// The way to standard error. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Log(Arc<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    dropped: u64,
+    /// The writing thread has taken lines and is not done with them.
+    is_writing: bool,
+    format: Option<LogFormat>,
+}
+
+impl Log {
+    /// Starts the thread that writes to standard error.
+    ///
+    /// # Errors
+    /// When the system has no room for another thread or descriptor.
+    pub fn open() -> io::Result<Self> {
+        // A descriptor of its own: the lock of the library's `Stderr` would be held while a write blocks.
+        let sink = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+        Self::to(sink)
+    }
+
+    fn to(sink: impl Write + Send + 'static) -> io::Result<Self> {
+        let log = Self(Arc::default());
+        let queue = Arc::clone(&log.0);
+        lifecycle::spawn_thread("log".to_owned(), move || queue.write_to(sink))?;
+        Ok(log)
+    }
+
+    /// Starts logging. Must be called once, before anything is logged. Panics are logged from then on.
+    pub fn start(&self, filter: &str, format: Option<LogFormat>) {
+        let by_destination = if io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json };
+        let format = format.unwrap_or(by_destination);
+        self.0.lock().format = Some(format);
+        let log = self.clone();
+        // The filter was parsed when the configuration was read.
+        let builder =
+            tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(move || log.clone());
+        match format {
+            LogFormat::Human => builder.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
+            LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
+        }
+        std::panic::set_hook(Box::new(log_panic));
+    }
+
+    /// Writes a line that is no event of the log: why the process ends.
+    pub fn say(&self, line: &str) {
+        self.0.push(format!("{line}\n").into_bytes());
+    }
+
+    /// Waits until every line is written or dropped, a second at most.
+    pub fn finish(&self) {
+        let state = self.0.lock();
+        let busy = |state: &mut State| state.is_writing || !state.lines.is_empty();
+        let _ = self.0.changed.wait_timeout_while(state, LAST_LINES_MAX, busy);
+    }
+}
+
+/// Takes whole lines, as the log's formatter writes them.
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: Vec<u8>) {
+        let mut state = self.lock();
+        if state.lines.len() >= WAITING_LINES_MAX || state.bytes + line.len() > WAITING_BYTES_MAX {
+            state.dropped += 1;
+            return;
+        }
+        state.bytes += line.len();
+        state.lines.push_back(line);
+        self.changed.notify_all();
+    }
+
+    /// The life of the writing thread; the process ends it.
+    fn write_to(&self, sink: impl Write) {
+        let mut sink = Sink { to: sink, is_torn: false };
+        loop {
+            let (lines, dropped, format) = self.take();
+            let mut lost = dropped;
+            if lost > 0 && sink.put(&told(lost, format)) {
+                lost = 0;
+            }
+            // A thread that blocks here delays nobody: the queue fills, and further lines are dropped.
+            lost += lines.iter().map(|line| u64::from(!sink.put(line))).sum::<u64>();
+            let mut state = self.lock();
+            state.dropped += lost;
+            state.is_writing = false;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for lines, or for the next time to tell of dropped ones.
+    fn take(&self) -> (VecDeque<Vec<u8>>, u64, LogFormat) {
+        let mut state = self.lock();
+        while state.lines.is_empty() {
+            let (next, waited) = self.changed.wait_timeout(state, RETRY).unwrap_or_else(PoisonError::into_inner);
+            state = next;
+            if waited.timed_out() && state.dropped > 0 {
+                break;
+            }
+        }
+        (state.bytes, state.is_writing) = (0, true);
+        let format = state.format.unwrap_or(LogFormat::Human);
+        (mem::take(&mut state.lines), mem::take(&mut state.dropped), format)
+    }
+}
+
+struct Sink<W> {
+    to: W,
+    /// The last line was cut off within.
+    is_torn: bool,
+}
+
+impl<W: Write> Sink<W> {
+    /// Writes one line. Returns false when it was not taken whole.
+    fn put(&mut self, line: &[u8]) -> bool {
+        if self.is_torn && self.put_bytes(b"\n").is_err() {
+            return false;
+        }
+        self.is_torn = false;
+        match self.put_bytes(line) {
+            Ok(()) => true,
+            Err(written) => {
+                self.is_torn = written > 0;
+                false
+            }
+        }
+    }
+
+    /// Writes all, or tells how much was written before the sink failed.
+    fn put_bytes(&mut self, bytes: &[u8]) -> Result<(), usize> {
+        let (mut written, mut waited) = (0, Duration::ZERO);
+        while written < bytes.len() {
+            match self.to.write(bytes.get(written..).unwrap_or_default()) {
+                Ok(0) => return Err(written),
+                Ok(more) => written += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Another process that shares the terminal or pipe has made it so that it does not block.
+                Err(error) if error.kind() == ErrorKind::WouldBlock && waited < BUSY_MAX => {
+                    thread::sleep(BUSY_PAUSE);
+                    waited += BUSY_PAUSE;
+                }
+                Err(_) => return Err(written),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The line that tells of dropped ones. It does not pass the filter: whoever reads the log has to know of the gap.
+fn told(dropped: u64, format: LogFormat) -> Vec<u8> {
+    let (now, noun) = (clock::now(), if dropped == 1 { "line was" } else { "lines were" });
+    let words = format!("{dropped} log {noun} dropped: standard error did not take them");
+    match format {
+        LogFormat::Human => format!("{now}  WARN {words}\n"),
+        LogFormat::Json => format!(
+            "{{\"timestamp\":\"{now}\",\"level\":\"WARN\",\"message\":\"{words}\",\"dropped\":{dropped},\
+             \"target\":\"signalbox::telemetry\"}}\n"
+        ),
+    }
+    .into_bytes()
+}
+
+/// Logs a panic. The library's own hook would wait for standard error.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let (thread, backtrace) = (thread::current(), Backtrace::capture());
+    let thread = thread.name().unwrap_or("unnamed");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let words = panic.payload_as_str().unwrap_or("without words");
+    if backtrace.status() == BacktraceStatus::Captured {
+        tracing::error!(thread, place, words, %backtrace, "a panic");
+    } else {
+        tracing::error!(thread, place, words, "a panic");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Standard error that can be full, and shows what it took.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<(AtomicBool, Mutex<Vec<u8>>)>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0.0.load(Ordering::SeqCst) {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            self.0.1.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_are_not_taken_are_counted_and_told_of_once_there_is_room() {
+        let disk = Disk::default();
+        let log = Log::to(disk.clone()).unwrap();
+        log.say("first");
+        log.finish();
+        disk.0.0.store(true, Ordering::SeqCst);
+        (0..3).for_each(|_| log.say("lost"));
+        log.finish();
+        disk.0.0.store(false, Ordering::SeqCst);
+        log.say("last");
+        log.finish();
+        let text = String::from_utf8(disk.0.1.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines.first(), lines.last(), lines.len()), (Some(&"first"), Some(&"last"), 3), "{text}");
+        assert!(lines[1].contains("3 log lines were dropped"), "{text}");
+    }
+
+    #[test]
+    fn a_standard_error_that_takes_nothing_holds_nobody_up_and_takes_bounded_memory() {
+        struct Stuck(std::sync::mpsc::Receiver<()>);
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let _ = self.0.recv();
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (release, stuck) = std::sync::mpsc::channel();
+        let log = Log::to(Stuck(stuck)).unwrap();
+        (0..3 * WAITING_LINES_MAX).for_each(|_| log.say("x"));
+        let state = log.0.lock();
+        assert!(state.lines.len() <= WAITING_LINES_MAX && state.bytes <= WAITING_BYTES_MAX);
+        assert!(usize::try_from(state.dropped).unwrap() >= WAITING_LINES_MAX);
+        drop(release);
     }
 }

@@ -15,7 +15,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("store", &["domain", "registry", "lifecycle"], &["sqlx", "serde", "serde_json", "tracing", "http"]),
     (
         "pipe",
-        &["domain", "registry", "clock", "lifecycle", "tls"],
+        &["domain", "registry", "clock", "files", "lifecycle", "tls"],
         &["tokio", "serde", "serde_json", "tracing", "socket2", "flate2"],
     ),
     (
@@ -38,7 +38,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "proxy",
-        &["domain", "traffic", "chance", "clock", "lifecycle"],
+        &["domain", "traffic", "chance", "clock", "files", "lifecycle"],
         &[
             "tokio",
             "hyper",
@@ -78,15 +78,16 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("access", &["domain"], &["http"]),
     (
         "api",
-        &["access", "lifecycle", "registry", "tls"],
+        &["access", "files", "lifecycle", "registry", "tls"],
         &["tokio", "http_body_util", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"],
     ),
     ("chance", &[], &[]),
     ("clock", &["domain"], &[]),
+    ("files", &["clock"], &["tokio", "tracing"]),
     ("lifecycle", &[], &["tokio", "tracing"]),
     ("tls", &["clock"], &["tokio", "rustls", "tokio_rustls", "tracing"]),
     ("config", &["domain", "registry", "tls"], &["clap", "toml", "serde", "ipnet", "tracing_subscriber"]),
-    ("telemetry", &["config"], &["tracing_subscriber"]),
+    ("telemetry", &["config", "clock", "lifecycle"], &["tracing", "tracing_subscriber"]),
 ];
 
 /// Where everything is wired together: these may name anything.

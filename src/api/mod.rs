@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use crate::access::{Call, Denied, Hosts, Peer};
+use crate::files::{Part, PortListener};
 use crate::lifecycle::{self, Lifecycle};
 use crate::registry::Reading;
 use crate::tls::Acceptor;
@@ -42,8 +43,6 @@ const STREAMS_MAX: u32 = 256;
 /// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may take to answer.
 const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(20);
-/// How long accepting rests when the system has no room for another connection.
-const PAUSE: Duration = Duration::from_millis(100);
 /// TCP keepalive: after this much silence the first probe, then one each `PROBE`, and the end after three: within a minute.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const PROBE: Duration = Duration::from_secs(8);
@@ -106,16 +105,11 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(connections_max));
     let server = Arc::new(builder(&lifecycle));
     let stopping = lifecycle.stopping().clone();
-    while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "an API connection could not be accepted");
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+    let mut port = PortListener::new(listener, "API");
+    while let Some((stream, peer)) = stopping.run_until_cancelled(port.accept()).await {
+        let open = connections_max.saturating_sub(places.available_permits());
+        let place = Arc::clone(&places).try_acquire_owned().ok();
+        let Some(place) = place.filter(|_| !Part::Control.is_used_up(&stream, open)) else {
             tracing::warn!(%peer, limit = connections_max, "too many API connections");
             if tls.is_none() {
                 refuse(&stream);

@@ -25,6 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::domain::Origin;
+use crate::files::{Part, PortListener};
 use crate::lifecycle::Lifecycle;
 use crate::registry::Registry;
 use crate::tls::Acceptor;
@@ -70,8 +71,6 @@ impl Default for Settings {
 
 /// Connections over the limit that wait at once for the client to read why; the rest is closed without a word.
 const REFUSED_MAX: usize = 64;
-/// How long accepting rests when the system has no room for another connection.
-const PAUSE: Duration = Duration::from_millis(100);
 /// TCP keepalive: after this much silence the first probe, then one each `PROBE`, and the end after three: within a minute.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const PROBE: Duration = Duration::from_secs(8);
@@ -96,18 +95,12 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(settings.connections_max));
     let refused = Arc::new(Semaphore::new(REFUSED_MAX));
     let stopping = door.lifecycle.stopping().clone();
-    while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a pipe connection could not be accepted");
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-        };
+    let mut port = PortListener::new(listener, "pipe");
+    while let Some((stream, peer)) = stopping.run_until_cancelled(port.accept()).await {
+        let open = settings.connections_max.saturating_sub(places.available_permits());
         match Arc::clone(&places).try_acquire_owned() {
-            Ok(place) => door.admit(stream, tls, peer, place),
-            Err(_) => door.refuse(stream, tls, peer, &refused),
+            Ok(place) if !Part::Control.is_used_up(&stream, open) => door.admit(stream, tls, peer, place),
+            _ => door.refuse(stream, tls, peer, &refused),
         }
     }
 }

@@ -31,6 +31,7 @@ use super::wire::Wire;
 use super::{Reports, Settings, Upkeep, pages};
 use crate::chance;
 use crate::clock;
+use crate::files::{Part, PortListener};
 use crate::lifecycle;
 use crate::traffic::{self, Arrival, Budget, Table};
 
@@ -143,28 +144,19 @@ async fn serve(start: Start) -> io::Result<()> {
 }
 
 async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = worker.stop.cancelled() => break,
-        };
-        match accepted {
-            Ok((socket, peer)) => begin(worker, socket, peer),
-            // Out of file descriptors, as a rule: waiting lets some come back.
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
+    let mut port = PortListener::new(listener, "proxy");
+    while let Some((socket, peer)) = worker.stop.run_until_cancelled(port.accept()).await {
+        begin(worker, socket, peer);
     }
     // What the kernel has already accepted would be reset with the listener.
-    while let Some(Ok((socket, peer))) = futures_util::FutureExt::now_or_never(listener.accept()) {
+    while let Some((socket, peer)) = futures_util::FutureExt::now_or_never(port.accept()) {
         begin(worker, socket, peer);
     }
 }
 
 fn begin(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
-    if worker.connections.total() >= worker.settings.connections_max {
+    let open = worker.connections.total();
+    if open >= worker.settings.connections_max || Part::Proxy.is_used_up(&socket, open) {
         return pages::turn_away(&socket);
     }
     let _ = socket.set_nodelay(true);

@@ -5,6 +5,7 @@ mod contracts;
 mod crash;
 mod disturbance;
 mod doors;
+mod endurance;
 mod explain;
 mod faults;
 mod grpc;

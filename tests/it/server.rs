@@ -52,10 +52,17 @@ impl Server {
     }
 
     /// Starts a prepared command and waits until it says where it listens.
-    pub fn launch(mut command: Command, folder: &Path) -> Self {
+    pub fn launch(command: Command, folder: &Path) -> Self {
+        let to_log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
+        Self::launch_logging(command, folder, to_log.into())
+    }
+
+    /// The same, with its log going elsewhere.
+    pub fn launch_logging(mut command: Command, folder: &Path, sink: Stdio) -> Self {
         let log = folder.join("log");
-        let to_log = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let mut child = command.stdout(Stdio::piped()).stderr(to_log).spawn().expect("the program starts");
+        let mut child = command.stdout(Stdio::piped()).stderr(sink).spawn().expect("the program starts");
+        // It holds an end of the log too, as long as it lives.
+        drop(command);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut addresses = Vec::new();
         while let Some(Ok(line)) = lines.next() {
@@ -69,7 +76,7 @@ impl Server {
         // What it prints later must not fill the pipe.
         thread::spawn(move || lines.for_each(drop));
         let [pipe, api, proxy] = addresses[..] else {
-            let log = std::fs::read_to_string(&log).unwrap();
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
             panic!("it did not start: {:?}\n{log}", child.wait());
         };
         Self { child, pipe, proxy, api, log }

@@ -1,0 +1,137 @@
+//! The files and sockets that the process may have open, and accepting connections when they run out.
+//!
+//! What must hold: connections of one port never take the last files: a port that has less than its part of them
+//! still accepts; running out is logged once a second at most by each port.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::clock;
+
+/// How many may be open.
+static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// For the store, the listeners, the log, name lookups, and checks and probes of backends.
+const OWN: usize = 1024;
+/// How long accepting rests when the system has no room for another connection.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often a port logs that it cannot accept.
+const WARN_EVERY: Duration = Duration::from_secs(1);
+
+/// Raises the number of files that may be open as far as the system allows. Logs when it is lower than the
+/// given limits of connections need.
+pub fn raise(pipe: usize, api: usize, proxy: usize) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    let limit = if raised.is_ok() { maximum } else { current };
+    let files = limit.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    LIMIT.store(files, Ordering::Relaxed);
+    // A client of the proxy needs a connection to a backend besides.
+    let needed = proxy.saturating_mul(2).saturating_add(pipe).saturating_add(api).saturating_add(OWN);
+    if needed > files {
+        tracing::warn!(
+            open_files = files,
+            needed,
+            "the limit of open files ({files}) is lower than the connections may need ({needed}: pipe.connections_max \
+             {pipe}, api.connections_max {api}, twice proxy.connections_max {proxy}, and {OWN} besides); raise it \
+             (LimitNOFILE= under systemd, `ulimit -n` in a shell) or lower these"
+        );
+    }
+}
+
+/// A port's part of the files, in eighths. One eighth is left to whoever has less than that.
+#[derive(Clone, Copy, Debug)]
+pub enum Part {
+    /// Of the pipe, and of the API port.
+    Control = 1,
+    /// Of the proxy's clients; their connections to backends need as much again.
+    Proxy = 3,
+}
+
+impl Part {
+    /// Returns true when files run out and a port with `open` connections has more than its part: the new connection
+    /// must be turned away.
+    pub fn is_used_up(self, connection: &impl AsFd, open: usize) -> bool {
+        // The system gives the lowest free number: what is open is about as many.
+        let taken = usize::try_from(connection.as_fd().as_raw_fd()).unwrap_or(0);
+        self.is_used_up_of(LIMIT.load(Ordering::Relaxed), taken, open)
+    }
+
+    fn is_used_up_of(self, limit: usize, taken: usize, open: usize) -> bool {
+        let eighth = limit / 8;
+        taken >= limit - eighth && open > eighth.saturating_mul(self as usize)
+    }
+}
+
+/// Accepts the connections of one port.
+#[derive(Debug)]
+pub struct PortListener {
+    listener: TcpListener,
+    /// For the log.
+    port: &'static str,
+    warned: Option<Instant>,
+}
+
+impl PortListener {
+    /// Accepts from `listener`, called `port` in the log.
+    pub fn new(listener: TcpListener, port: &'static str) -> Self {
+        Self { listener, port, warned: None }
+    }
+
+    /// Waits for a connection. Where the system has no room for one, waits until it has.
+    pub async fn accept(&mut self) -> (TcpStream, std::net::SocketAddr) {
+        loop {
+            match self.listener.accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) => {
+                    self.warn(&error);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn warn(&mut self, error: &std::io::Error) {
+        let now = clock::instant();
+        if self.warned.is_none_or(|warned| now.saturating_duration_since(warned) >= WARN_EVERY) {
+            self.warned = Some(now);
+            tracing::warn!(port = self.port, %error, "connections cannot be accepted now; they wait");
+        }
+    }
+}
+
+/// Returns true when something failed because this machine or process has no files, ports or memory left for
+/// another connection, which says nothing of whom it was to be made to.
+pub fn ran_out(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let own = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL, Errno::AGAIN];
+    Errno::from_io_error(error).is_some_and(|errno| own.contains(&errno))
+}
+
+/// Returns true when no further file can be opened now: why a name lookup failed is not told otherwise.
+pub fn are_used_up() -> bool {
+    std::fs::File::open("/dev/null").is_err_and(|error| ran_out(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_with_more_than_its_part_is_turned_away_once_files_run_out() {
+        let (limit, crowded) = (800, 700);
+        assert!(!Part::Control.is_used_up_of(limit, 699, 600), "there is room");
+        assert!(Part::Control.is_used_up_of(limit, crowded, 101));
+        assert!(!Part::Control.is_used_up_of(limit, crowded, 100), "it has its part");
+        assert!(!Part::Proxy.is_used_up_of(limit, crowded, 300));
+        assert!(Part::Proxy.is_used_up_of(limit, crowded, 301));
+        assert!(!Part::Proxy.is_used_up_of(usize::MAX, 1_000_000, 500_000), "without a limit");
+    }
+}
