@@ -9,7 +9,7 @@ mod signals;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -21,13 +21,13 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{Hosts, Operators};
 use crate::config::{Config, Unmatched};
 use crate::domain::{Catalog, Change, Event, Forbidden, PageUrl, RouteId, SessionKey, Span};
-use crate::lifecycle::{self, Lifecycle};
+use crate::lifecycle::{self, Heartbeat, Lifecycle};
 use crate::registry::observe::Observe;
 use crate::registry::views::{BreakerNumbers, RouteNumbers};
 use crate::registry::{self, Boxed, Command, Fetched, Publish, Registry, Traffic, Trust};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
-use crate::{api, chance, files, grpc, pipe, proxy, rest, tls};
+use crate::{api, chance, clock, files, grpc, pipe, proxy, rest, tls};
 use signals::Signals;
 
 /// How long requests in flight may take once the server is to stop.
@@ -45,6 +45,9 @@ const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 /// # Errors
 /// When it cannot start: which part, and what to change.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    clock::start().context(
+        "the system clock says a time before 1970; set it (`date --set`, or a time service) and start again",
+    )?;
     files::raise(config.pipe.connections_max, config.api.connections_max, config.proxy.connections_max);
     // Few: SQLite has a thread of its own, and one more thread that is woken only to look costs a command more than it carries.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().clamp(2, 4) - 1);
@@ -134,7 +137,11 @@ impl Server {
         };
         let prober = proxy::Prober::new(&bound.addresses(), &proxy_settings.tls);
         let (upkeep, keeper) = proxy::Upkeep::new(prober.clone(), PAGE_FRESH_FOR);
-        let observed = Arc::new(Observed { table: Arc::clone(&table), prober, reports: reports.clone() });
+        let checks = Heartbeat::new("the checker", clock::now().0);
+        let parts = Arc::new(OnceLock::new());
+        let observed =
+            Observed { table: Arc::clone(&table), prober, reports: reports.clone(), parts: Arc::clone(&parts) };
+        let observed = Arc::new(observed);
         let store = Sqlite::open(&config.store_url).await?;
         let (registry, writer) = registry::open(store, publisher, observed, config.limits, config.grants.clone())
             .await
@@ -143,11 +150,14 @@ impl Server {
         let (core, doors) = (Lifecycle::new(), Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
         doors.spawn("reports", pass_on(reports.clone(), registry.clone(), doors.stopping().clone()));
-        let (addresses, tls) = (bound.addresses(), proxy_settings.tls.clone());
-        let checker = proxy::Checker { table: Arc::clone(&table), changed, addresses, tls, reports: reports.clone() };
+        let (addresses, tls, heartbeat) = (bound.addresses(), proxy_settings.tls.clone(), checks.clone());
+        let checker =
+            proxy::Checker { table: Arc::clone(&table), changed, addresses, tls, reports: reports.clone(), heartbeat };
         doors.spawn("checker", checker.run(doors.stopping().clone()));
         doors.spawn("upkeep", keeper.run(doors.stopping().clone()));
         let proxy = bound.start(table, reports, upkeep).context("cannot start the proxy's threads")?;
+        // Set here alone.
+        let _ = parts.set(proxy.heartbeats().iter().cloned().chain([checks]).collect());
         let pipe_settings = pipe_settings(&config, api_address);
         let pipe = pipe::serve(pipe_listener, pipe_tls, registry.clone(), pipe_settings, doors.clone(), chance::bits);
         doors.spawn("pipe", pipe);
@@ -193,6 +203,7 @@ and ask for it with `curl -H 'Host: shop.example' http://{proxy}/`",
         tokio::select! {
             () = self.doors.stopping().cancelled() => {}
             () = self.core.stopping().cancelled() => {}
+            () = self.proxy.failed() => {}
         }
     }
 
@@ -323,9 +334,17 @@ struct Observed {
     table: Arc<ArcSwap<Table>>,
     prober: proxy::Prober,
     reports: proxy::Reports,
+    /// Set once all have started.
+    parts: Arc<OnceLock<Vec<Heartbeat>>>,
 }
 
 impl Traffic for Observed {
+    fn silent_parts(&self) -> Vec<String> {
+        let now = clock::now().0;
+        let parts = self.parts.get().map(Vec::as_slice).unwrap_or_default();
+        parts.iter().filter_map(|part| part.silent(now)).map(str::to_owned).collect()
+    }
+
     fn numbers(&self, session: SessionKey, route: RouteId) -> RouteNumbers {
         let numbers = self.table.load().numbers(session, route);
         RouteNumbers {

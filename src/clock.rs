@@ -1,36 +1,196 @@
 //! The only place where the time is read.
+//!
+//! Time runs from the start of the process by a clock that nobody sets, and that goes on while the machine is
+//! suspended. What must hold: a system clock that is set, forward or back, neither delays nor shortens anything.
 
+use std::fs;
 use std::sync::LazyLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, SystemTimeError, UNIX_EPOCH};
 
 use crate::domain::Time;
 
-static START: LazyLock<(Instant, u64)> = LazyLock::new(|| {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    (Instant::now(), u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+struct Start {
+    instant: Instant,
+    /// Since the machine was booted.
+    booted: Duration,
+    millis: u64,
+}
+
+static START: LazyLock<Start> = LazyLock::new(|| Start {
+    // In this order: the time between the two must never count as suspended.
+    booted: since_boot(),
+    instant: Instant::now(),
+    millis: wall_millis().unwrap_or_default(),
 });
 
-/// The time of day. It runs with the monotonic clock from the start of the process, so that a corrected
-/// system clock neither expires sessions nor turns time back.
+/// For how long the machine has been suspended since the start, in microseconds; `Instant` leaves that out.
+static SUSPENDED_MICROS: AtomicU64 = AtomicU64::new(0);
+/// By how much the system clock was set since the start, in milliseconds.
+static SET_MILLIS: AtomicI64 = AtomicI64::new(0);
+
+/// The system clock may drift by so much before it counts as set.
+const DRIFT_MILLIS_MAX: u64 = 500;
+/// Waits look at the clock this often: timers stand still while the machine is suspended.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Reads the system clock once, from which time runs on.
+///
+/// # Errors
+/// When it says a time before 1970.
+pub fn start() -> Result<(), SystemTimeError> {
+    wall_millis()?;
+    LazyLock::force(&START);
+    Ok(())
+}
+
+/// The time of day, as the system clock had it at the start of the process and counted on from there.
 pub fn now() -> Time {
     at(instant())
 }
 
 /// The time of day that [`now`] gave at an instant, without reading the clock again.
 pub fn at(instant: Instant) -> Time {
-    let (start, millis) = &*START;
-    let elapsed = u64::try_from(instant.saturating_duration_since(*start).as_millis()).unwrap_or(u64::MAX);
-    Time(millis.saturating_add(elapsed))
+    let elapsed = u64::try_from(elapsed(instant).as_millis()).unwrap_or(u64::MAX);
+    Time(START.millis.saturating_add(elapsed))
 }
 
 /// The same in microseconds since the Unix epoch, for what a millisecond is too coarse for.
 pub fn micros_at(instant: Instant) -> u64 {
-    let (start, millis) = &*START;
-    let elapsed = u64::try_from(instant.saturating_duration_since(*start).as_micros()).unwrap_or(u64::MAX);
-    millis.saturating_mul(1000).saturating_add(elapsed)
+    let elapsed = u64::try_from(elapsed(instant).as_micros()).unwrap_or(u64::MAX);
+    START.millis.saturating_mul(1000).saturating_add(elapsed)
 }
 
 /// The monotonic clock, for what takes how long.
 pub fn instant() -> Instant {
     Instant::now()
+}
+
+/// A moment as the system clock has it, where that was set since the start: for whoever compares it with an own clock.
+pub fn on_the_wall(time: Time) -> Time {
+    Time(time.0.saturating_add_signed(SET_MILLIS.load(Ordering::Relaxed)))
+}
+
+/// Takes note of time suspended, and of a system clock that was set. Called once a second.
+pub fn catch_up() {
+    let booted = since_boot().saturating_sub(START.booted);
+    // Read after the other: at most, less than the time suspended is found.
+    let running = instant().saturating_duration_since(START.instant);
+    let suspended = u64::try_from(booted.saturating_sub(running).as_micros()).unwrap_or(u64::MAX);
+    SUSPENDED_MICROS.fetch_max(suspended, Ordering::Relaxed);
+    let Ok(wall) = wall_millis() else { return };
+    let set = difference(wall, now().0);
+    if set.abs_diff(SET_MILLIS.load(Ordering::Relaxed)) > DRIFT_MILLIS_MAX {
+        SET_MILLIS.store(set, Ordering::Relaxed);
+        tracing::info!(set_by_ms = set, "the system clock was set; nothing is delayed or shortened by that");
+    }
+}
+
+/// Waits until a moment, for ever where there is none. Time suspended counts.
+pub async fn until(due: Option<Time>) {
+    let Some(due) = due else { return std::future::pending().await };
+    loop {
+        let left = due.since(now()).std();
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LOOK_EVERY)).await;
+    }
+}
+
+/// What the clocks say, to be compared by a later start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Which boot of the machine this is; empty where that is not known.
+    pub boot: String,
+    /// How long ago that was, time suspended included.
+    pub boot_ms: u64,
+    /// What that is taken for.
+    pub now: Time,
+}
+
+/// Reads all clocks.
+pub fn reading() -> Reading {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot_ms = u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX);
+    Reading { boot: boot.trim().to_owned(), boot_ms, now: now() }
+}
+
+/// No clock that is right says an earlier time: 1 January 2024.
+const PLAUSIBLE: Time = Time(1_704_067_200_000);
+
+impl Reading {
+    /// By how many milliseconds moments kept since the reading `before` are to be moved, so that as much time has passed
+    /// for them as really has. `latest`: the latest moment that was kept and lay in the past then.
+    pub fn skew_since(&self, before: &Reading, latest: Time) -> i64 {
+        if !self.boot.is_empty() && self.boot == before.boot && self.boot_ms >= before.boot_ms {
+            let expected = before.now.0.saturating_add(self.boot_ms - before.boot_ms);
+            let skew = difference(self.now.0, expected);
+            return if skew.unsigned_abs() > DRIFT_MILLIS_MAX { skew } else { 0 };
+        }
+        // How long the machine was off only the system clock knows. Where it cannot be right, no time has passed.
+        let latest = latest.max(before.now);
+        let never = Time::default();
+        if latest != never && (self.now < latest || latest < PLAUSIBLE) { difference(self.now.0, latest.0) } else { 0 }
+    }
+}
+
+fn difference(one: u64, other: u64) -> i64 {
+    let span = i64::try_from(one.abs_diff(other)).unwrap_or(i64::MAX);
+    if one >= other { span } else { -span }
+}
+
+fn elapsed(instant: Instant) -> Duration {
+    let suspended = Duration::from_micros(SUSPENDED_MICROS.load(Ordering::Relaxed));
+    instant.saturating_duration_since(START.instant) + suspended
+}
+
+fn wall_millis() -> Result<u64, SystemTimeError> {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Time suspended included, where the system has such a clock.
+fn since_boot() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::Monotonic;
+    Duration::try_from(clock_gettime(clock)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(boot: &str, boot_ms: u64, now: u64) -> Reading {
+        Reading { boot: boot.to_owned(), boot_ms, now: Time(now) }
+    }
+
+    const THEN: u64 = 1_795_000_000_000;
+
+    #[test]
+    fn within_a_boot_the_system_clock_moves_nothing() {
+        let before = reading("a", 1_000, THEN);
+        let latest = Time(THEN + 10_000);
+        assert_eq!(reading("a", 61_000, THEN + 60_000).skew_since(&before, latest), 0);
+        assert_eq!(reading("a", 61_000, THEN + 60_400).skew_since(&before, latest), 0, "it drifts a little");
+        for set in [-86_400_000, -3_600_000, 3_600_000, 86_400_000_i64] {
+            let now = reading("a", 61_000, (THEN + 60_000).saturating_add_signed(set));
+            assert_eq!(now.skew_since(&before, latest), set, "as much time has passed as before");
+        }
+    }
+
+    #[test]
+    fn across_boots_the_system_clock_is_believed_unless_it_cannot_be_right() {
+        let before = reading("a", 1_000, THEN);
+        let latest = Time(THEN + 10_000);
+        assert_eq!(reading("b", 5, THEN + 60_000).skew_since(&before, latest), 0);
+        assert_eq!(reading("b", 5, THEN).skew_since(&before, latest), -10_000, "it went back");
+        let (wrong, now) = (reading("a", 1_000, 5_000), reading("b", 5, THEN));
+        assert_eq!(now.skew_since(&wrong, Time(6_000)), i64::try_from(THEN - 6_000).unwrap(), "it was wrong before");
+        assert_eq!(reading("b", 5, THEN).skew_since(&Reading::default(), Time::default()), 0, "a first start");
+        assert_eq!(reading("", 5, THEN).skew_since(&reading("", 1, THEN - 9_000), latest), -10_000, "without boot ids");
+    }
 }

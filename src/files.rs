@@ -4,7 +4,7 @@
 //! still accepts; running out is logged once a second at most by each port.
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -113,6 +113,17 @@ pub fn ran_out(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
     let own = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL, Errno::AGAIN];
     Errno::from_io_error(error).is_some_and(|errno| own.contains(&errno))
+}
+
+/// Logs, once a second at most, that connections to backends cannot be made.
+pub fn warn_used_up() {
+    static WARNED: AtomicU64 = AtomicU64::new(0);
+    let second = clock::now().0 / 1000;
+    if WARNED.swap(second, Ordering::Relaxed) != second {
+        tracing::warn!(
+            "no files or ports are left for connections to backends; nothing of this is counted against them"
+        );
+    }
 }
 
 /// Returns true when no further file can be opened now: why a name lookup failed is not told otherwise.

@@ -5,6 +5,8 @@
 //! what it did is done by nobody else; a connection's panic ends that connection alone.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +15,31 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// Shows that a part of the server still runs: the part beats several times a second. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    part: Arc<str>,
+    last: Arc<AtomicU64>,
+}
+
+impl Heartbeat {
+    /// That of the part called `part`, which is alive at `now_ms`.
+    pub fn new(part: impl Into<Arc<str>>, now_ms: u64) -> Self {
+        Self { part: part.into(), last: Arc::new(AtomicU64::new(now_ms)) }
+    }
+
+    /// The part runs at `now_ms`.
+    pub fn beat(&self, now_ms: u64) {
+        self.last.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Returns the part's name if it has not run for more than a second before `now_ms`.
+    pub fn silent(&self, now_ms: u64) -> Option<&str> {
+        let silent = now_ms.saturating_sub(self.last.load(Ordering::Relaxed)) > 1000;
+        silent.then_some(&*self.part)
+    }
+}
 
 /// The tasks of one part of the server, and the word that ends them.
 #[derive(Clone, Debug, Default)]

@@ -201,7 +201,7 @@ fn out_of_date(chain: &[CertificateDer<'_>]) -> Option<Dates> {
     let mut roots = RootCertStore::empty();
     roots.add(chain.last()?.clone().into_owned()).ok()?;
     let client = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider())).build();
-    let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::now().0));
+    let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::on_the_wall(clock::now()).0));
     let name = ServerName::try_from("any.example").ok()?;
     match client.ok()?.verify_server_cert(own, others, &name, &[], now).err()? {
         rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {

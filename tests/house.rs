@@ -12,7 +12,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["imbl", "http", "idna", "ipnet", "jiff", "serde_json"]),
     ("registry", &["domain", "clock", "lifecycle"], &["tokio", "arc_swap", "serde", "serde_json", "tracing", "ipnet"]),
     ("traffic", &["domain"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),
-    ("store", &["domain", "registry", "lifecycle"], &["sqlx", "serde", "serde_json", "tracing", "http"]),
+    ("store", &["domain", "registry", "lifecycle"], &["tokio", "sqlx", "serde", "serde_json", "tracing", "http"]),
     (
         "pipe",
         &["domain", "registry", "clock", "files", "lifecycle", "tls"],
@@ -82,7 +82,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         &["tokio", "http_body_util", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"],
     ),
     ("chance", &[], &[]),
-    ("clock", &["domain"], &[]),
+    ("clock", &["domain"], &["tokio", "tracing"]),
     ("files", &["clock"], &["tokio", "tracing"]),
     ("lifecycle", &[], &["tokio", "tracing"]),
     ("tls", &["clock"], &["tokio", "rustls", "tokio_rustls", "tracing"]),

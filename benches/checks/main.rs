@@ -20,7 +20,7 @@ use signalbox::domain::{
     BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, OptionKey, PathPrefix, Route, RouteId, Sections,
     ServiceName, SessionKey, Target, Time,
 };
-use signalbox::lifecycle::Lifecycle;
+use signalbox::lifecycle::{Heartbeat, Lifecycle};
 use signalbox::proxy::{Addresses, Checker, Reports, Tls};
 use signalbox::traffic::{Defaults, Table};
 
@@ -56,6 +56,7 @@ fn signalbox(backends: &mut Backends, routes: u32, interval: u32, secs: u32) {
             changed: Arc::default(),
             addresses: Addresses::default(),
             reports: Reports::default(),
+            heartbeat: Heartbeat::new("checker", 0),
         };
         lifecycle.spawn("checker", checker.run(lifecycle.stopping().clone()));
         tokio::time::sleep(Duration::from_secs(5)).await;

@@ -64,6 +64,25 @@ impl Head {
             origin: None,
         }
     }
+
+    /// The latest of its moments that lay in the past when it was kept.
+    pub fn latest(&self) -> Time {
+        let drained = self.drain.map(|drain| drain.started);
+        [self.last_apply, drained].into_iter().flatten().fold(self.connected_at, Time::max)
+    }
+
+    /// The same with every moment later by `millis`.
+    #[must_use]
+    pub fn moved(&self, millis: i64) -> Self {
+        let by = |moment: Time| Time(moment.0.saturating_add_signed(millis));
+        Self {
+            connected_at: by(self.connected_at),
+            last_apply: self.last_apply.map(by),
+            drain: self.drain.map(|drain| Drain { started: by(drain.started), ..drain }),
+            replaced: self.replaced.map(by),
+            ..self.clone()
+        }
+    }
 }
 
 /// When a session was last heard of. Shared by all copies of the session, and written by

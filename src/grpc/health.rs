@@ -1,4 +1,4 @@
-//! The standard health service: serving, until the server is to stop.
+//! The standard health service: serving while every part works, until the server is to stop.
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -26,8 +26,8 @@ impl Health {
         Self { registry, lifecycle }
     }
 
-    fn now(&self) -> ServingStatus {
-        if self.registry.is_stopping() || self.lifecycle.stopping().is_cancelled() {
+    async fn now(&self) -> ServingStatus {
+        if self.lifecycle.stopping().is_cancelled() || self.registry.readiness().await.is_err() {
             ServingStatus::NotServing
         } else {
             ServingStatus::Serving
@@ -43,7 +43,7 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
 impl health_server::Health for Health {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         if KNOWN.contains(&request.get_ref().service.as_str()) {
-            return Ok(Response::new(response(self.now())));
+            return Ok(Response::new(response(self.now().await)));
         }
         Err(Error::new(Kind::NotFound, "there is no such service here").into())
     }
@@ -54,7 +54,7 @@ impl health_server::Health for Health {
     /// known is said to be so, as the standard has it, for it might come.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let known = KNOWN.contains(&request.get_ref().service.as_str());
-        let now = if known { self.now() } else { ServingStatus::ServiceUnknown };
+        let now = if known { self.now().await } else { ServingStatus::ServiceUnknown };
         let (registry, stopping) = (self.registry.clone(), self.lifecycle.stopping().clone());
         let last = async move {
             let _ = stopping.run_until_cancelled(registry.until_stopping()).await;

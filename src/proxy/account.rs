@@ -43,9 +43,9 @@ impl Account {
     }
 
     /// A try came to nothing. Where only a kept connection had died and the request goes out `again`, it is not counted: nobody is
-    /// answered so, and it says nothing of the endpoint.
+    /// answered so, and it says nothing of the endpoint. Nor does it where this server had no room for a connection.
     pub(super) fn try_failed(mut self, failed: &Failed, again: bool) {
-        if again && failed.failure != Failure::Connect {
+        if failed.failure == Failure::NoRoom || (again && failed.failure != Failure::Connect) {
             self.seen.status = TAKEN_BACK;
         } else {
             self.give_up(failed.refusal);

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::dial::{connect, left};
+use super::dial::{Unreachable, connect, left};
 use super::knock::{Knock, MOMENT, Sockets};
 use super::names::Asker;
 use super::resolve::{Addresses, Lately};
@@ -22,8 +22,35 @@ use super::tls::Tls;
 use crate::domain::Scheme;
 use crate::traffic::Inquiry;
 
-/// `Err`: why the backend is not well, in words fit for the client's eyes.
-pub(super) type Outcome = Result<(), String>;
+/// What comes of a check.
+pub(super) type Outcome = Result<(), Ill>;
+
+/// Why a check did not succeed.
+#[derive(Debug)]
+pub(super) enum Ill {
+    /// The backend is not well; in words fit for the client's eyes.
+    Backend(String),
+    /// This server had no room for a connection: nothing was found out.
+    NoRoom,
+}
+
+impl From<String> for Ill {
+    fn from(why: String) -> Self {
+        Self::Backend(why)
+    }
+}
+
+impl From<&str> for Ill {
+    fn from(why: &str) -> Self {
+        Self::Backend(why.to_owned())
+    }
+}
+
+impl From<Unreachable> for Ill {
+    fn from(unreachable: Unreachable) -> Self {
+        if unreachable.is_own() { Self::NoRoom } else { Self::Backend(unreachable.to_string()) }
+    }
+}
 
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const FIELDS_MAX: usize = 128;
@@ -82,7 +109,7 @@ pub(super) fn look(inquiry: &Inquiry, mut knock: Knock, sockets: &mut Sockets) -
             Found::Outcome(judge(inquiry, answer))
         }
         Ok((None, came)) => Found::Part(knock, room.get(..came).unwrap_or_default().into()),
-        Err(failed) => Found::Outcome(Err(failed.to_owned())),
+        Err(failed) => Found::Outcome(Err(failed.into())),
     }
 }
 
@@ -121,11 +148,11 @@ pub(super) async fn hear_out(inquiry: Arc<Inquiry>, knock: Knock, read: BytesMut
 /// What comes after the head of an answer.
 type Rest = Box<dyn AsyncRead + Send + Unpin>;
 /// The answer, and where there is more of it to be read.
-type Heard = Result<(Answer, Option<Rest>), String>;
+type Heard = Result<(Answer, Option<Rest>), Ill>;
 
 async fn see_through(inquiry: &Inquiry, end: Instant, heard: impl Future<Output = Heard>) -> Outcome {
     let heard = timeout(left(end), heard).await;
-    let (answer, rest) = heard.unwrap_or_else(|_| Err(format!("no answer within {}", inquiry.timeout)))?;
+    let (answer, rest) = heard.unwrap_or_else(|_| Err(format!("no answer within {}", inquiry.timeout).into()))?;
     if let Some(mut rest) = rest {
         let _ = timeout(BODY_TIME_MAX, see_out(&mut rest)).await;
     }
@@ -133,13 +160,13 @@ async fn see_through(inquiry: &Inquiry, end: Instant, heard: impl Future<Output 
 }
 
 fn judge(inquiry: &Inquiry, answer: Answer) -> Outcome {
-    if inquiry.check.accepts(answer.status) { Ok(()) } else { Err(format!("status {}", answer.status)) }
+    if inquiry.check.accepts(answer.status) { Ok(()) } else { Err(format!("status {}", answer.status).into()) }
 }
 
 async fn ask_now(inquiry: &Inquiry, asker: Asker, asking: &Asking, end: Instant) -> Heard {
     let backend = &inquiry.backend;
-    let addresses = asking.addresses.of(asker, backend).await.map_err(|error| error.to_string())?;
-    let socket = connect(&addresses, backend.port(), end).await.map_err(|error| error.to_string())?;
+    let addresses = asking.addresses.of(asker, backend).await.map_err(Unreachable::from)?;
+    let socket = connect(&addresses, backend.port(), end).await?;
     if let (None, Ok(peer)) = (backend.address(), socket.peer_addr()) {
         asking.names.learn(backend.host(), peer.ip());
     }
@@ -152,7 +179,7 @@ async fn ask_now(inquiry: &Inquiry, asker: Asker, asking: &Asking, end: Instant)
 
 async fn exchange_safely(inquiry: &Inquiry, socket: TcpStream, tls: &Tls, end: Instant) -> Heard {
     let shaken = tls.shake(socket, &inquiry.backend, inquiry.tls_verify, end).await;
-    exchange(inquiry, shaken.map_err(|error| error.to_string())?).await
+    exchange(inquiry, shaken?).await
 }
 
 async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(inquiry: &Inquiry, mut socket: S) -> Heard {

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures_util::future::{AbortHandle, Aborted, BoxFuture, abortable};
@@ -18,14 +18,15 @@ use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::ask::{Asking, Found, Outcome, ask, hear_out, knock, look};
+use super::ask::{Asking, Found, Ill, Outcome, ask, hear_out, knock, look};
 use super::knock::{Knock, MOMENT, Sockets};
 use super::report::{Report, Reports};
 use super::resolve::{Addresses, Lately};
 use super::tls::Tls;
 use crate::domain::{Event, RouteId, SessionKey, Time};
+use crate::lifecycle::Heartbeat;
 use crate::traffic::{CheckId, Checks, Endpoint, Finding, Inquiry, Subject, Table, Turn};
-use crate::{chance, clock};
+use crate::{chance, clock, files};
 
 /// Checks the backends of all active routes.
 #[derive(Debug)]
@@ -40,8 +41,12 @@ pub struct Checker {
     pub tls: Tls,
     /// Where sessions learn of it.
     pub reports: Reports,
+    /// Shows that it still runs.
+    pub heartbeat: Heartbeat,
 }
 
+/// How often it shows that it still runs.
+const BEAT: Duration = Duration::from_millis(500);
 /// After so many reports their reader gets a turn.
 const REPORTS_AT_ONCE: usize = 256;
 /// After so many knocks the thread's other tasks get a turn.
@@ -64,12 +69,14 @@ impl Checker {
     pub async fn run(self, stop: CancellationToken) {
         let mut round = Round::new(self);
         round.follow().await;
+        let mut beat = tokio::time::interval(BEAT);
         loop {
             round.begin().await;
             let (due, moment) = (round.checks.next_due(), round.knocks.front().map(|visit| visit.look_at));
             // In no order: a table that always changes must not keep checks from ending.
             tokio::select! {
                 () = stop.cancelled() => return,
+                _ = beat.tick() => round.checker.heartbeat.beat(clock::now().0),
                 () = round.checker.changed.notified() => round.follow().await,
                 ended = round.under_way.ended() => {
                     for (id, outcome) in ended {
@@ -77,7 +84,7 @@ impl Checker {
                     }
                 }
                 () = at(moment) => round.look().await,
-                () = until(due) => {}
+                () = clock::until(due) => {}
             }
         }
     }
@@ -85,7 +92,8 @@ impl Checker {
     async fn tell(&self, inquiry: &Inquiry, subjects: &[Subject], outcome: &Outcome, now: Time) {
         let finding = match outcome {
             Ok(()) => Finding::Well,
-            Err(reason) => Finding::Ill(reason),
+            Err(Ill::Backend(reason)) => Finding::Ill(reason),
+            Err(Ill::NoRoom) => return files::warn_used_up(),
         };
         for some in subjects.chunks(REPORTS_AT_ONCE) {
             let mut told = false;
@@ -272,13 +280,6 @@ impl Dice {
 async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn until(due: Option<Time>) {
-    match due {
-        Some(due) => tokio::time::sleep(due.since(clock::now()).std()).await,
         None => std::future::pending().await,
     }
 }

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::names::Asker;
 use super::resolve::{Resolver, Unresolved};
-use crate::clock;
 use crate::domain::BackendUrl;
+use crate::{clock, files};
 
 /// Why there is no connection. For the log, and for whoever tests a backend.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,9 @@ pub(super) enum Unreachable {
     Unresolved(#[from] Unresolved),
     #[error("no connection in time")]
     TooSlow,
+    /// Nothing was tried: it says nothing of the backend.
+    #[error("this server has no room for another connection now")]
+    NoRoom,
     #[error("{}", refused(.0))]
     Failed(#[from] io::Error),
     #[error("its certificate {0}")]
@@ -31,6 +34,11 @@ impl Unreachable {
     /// Whether somebody has to do something about it: waiting, or another try, will not help.
     pub(super) fn is_of_tls(&self) -> bool {
         matches!(self, Self::Certificate(_) | Self::Handshake(_))
+    }
+
+    /// Returns true when this server has run out of files or ports, which is no fault of the backend.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self, Self::NoRoom | Self::Unresolved(Unresolved::NoRoom))
     }
 }
 
@@ -66,6 +74,7 @@ pub(super) async fn connect(addresses: &[IpAddr], port: u16, end: Instant) -> Re
                 let _ = socket.set_nodelay(true);
                 return Ok(socket);
             }
+            Ok(Err(error)) if files::ran_out(&error) => return Err(Unreachable::NoRoom),
             Ok(Err(error)) => failure = error.into(),
             Err(_) => {}
         }

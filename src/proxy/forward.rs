@@ -29,6 +29,7 @@ use crate::domain::{AboveRoot, RequestPath, Time};
 use crate::traffic::{
     Arrival, Draw, Failure, Nobody, Pool, client_address, is_chunked_alone, names_loop, request_host,
 };
+use crate::{clock, files};
 
 /// Whose requests they are: one connection.
 pub(super) struct Client {
@@ -132,7 +133,12 @@ async fn carry(
             },
             Err(unreachable) => {
                 tracing::debug!(route = %endpoint.id(), backend = %endpoint.backend(), %unreachable, "no connection");
-                Failed { failure: Failure::Connect, refusal: Refusal::BadGateway }
+                if unreachable.is_own() {
+                    files::warn_used_up();
+                    Failed { failure: Failure::NoRoom, refusal: Refusal::NoRoom }
+                } else {
+                    Failed { failure: Failure::Connect, refusal: Refusal::BadGateway }
+                }
             }
         };
         let again = tried.leaves_some(pool, place, &failed) && errand.may_try_again(worker, endpoint, failed.failure);

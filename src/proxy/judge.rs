@@ -53,6 +53,7 @@ impl<'a> Case<'a> {
         }
         let at_fault = match failed.failure {
             Failure::Connect => true,
+            Failure::NoRoom => false,
             Failure::Unsent | Failure::PooledDied => !again,
             // The client's own faults say nothing of the endpoint either.
             Failure::Other => matches!(failed.refusal, Refusal::BadGateway | Refusal::GatewayTooSlow),

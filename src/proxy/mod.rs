@@ -38,8 +38,8 @@ mod worker;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -56,8 +56,12 @@ pub use settings::{Settings, Unmatched};
 pub use tls::Tls;
 pub use upkeep::{Keeper, Upkeep};
 
-use crate::lifecycle;
+use crate::clock;
+use crate::lifecycle::{self, Heartbeat};
 use crate::traffic::{self, Table};
+
+/// How long the workers may take to begin.
+const READY_MAX: Duration = Duration::from_secs(10);
 
 /// Every worker's socket, bound and listening, with nobody accepting yet.
 #[derive(Debug)]
@@ -74,6 +78,9 @@ pub struct Proxy {
     stop: CancellationToken,
     grace: Arc<ArcSwap<Duration>>,
     workers: Vec<(JoinHandle<()>, oneshot::Receiver<()>)>,
+    /// Cancelled once a worker has ended, however it did.
+    ended: CancellationToken,
+    heartbeats: Vec<Heartbeat>,
 }
 
 impl Proxy {
@@ -99,6 +106,17 @@ impl Proxy {
         self.address
     }
 
+    /// Shows that the workers still run.
+    pub fn heartbeats(&self) -> &[Heartbeat] {
+        &self.heartbeats
+    }
+
+    /// Waits until a worker has ended, which none does by itself.
+    pub async fn failed(&self) {
+        self.ended.cancelled().await;
+        tracing::error!("a proxy worker ended; stopping");
+    }
+
     /// Stops accepting, lets requests and tunnels under way finish for `grace` at most, then cuts what is left.
     pub async fn stop(self, grace: Duration) {
         self.grace.store(Arc::new(grace));
@@ -122,21 +140,28 @@ impl Bound {
         self.address
     }
 
-    /// Starts the workers. They read `table` anew for each request, tell `reports` of breakers that flip, and show the
+    /// Starts the workers, and waits until all accept. They read `table` anew for each request, tell `reports` of breakers that flip, and show the
     /// maintenance pages of `upkeep`.
     ///
     /// # Errors
-    /// When a thread cannot be started.
+    /// When a thread cannot be started, or a worker cannot accept.
     pub fn start(self, table: Arc<ArcSwap<Table>>, reports: Reports, upkeep: Upkeep) -> io::Result<Proxy> {
         let stop = CancellationToken::new();
         let grace = Arc::new(ArcSwap::from_pointee(Duration::ZERO));
         let connections = Arc::new(AtomicUsize::new(0));
         let count = self.listeners.len();
-        let mut workers = Vec::with_capacity(count);
+        let (mut workers, mut heartbeats) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let (ready, readies) = mpsc::channel();
+        let ended_early = CancellationToken::new();
         let shared = std::iter::repeat_n((table, reports, upkeep), count);
         for (index, (listener, (table, reports, upkeep))) in self.listeners.into_iter().zip(shared).enumerate() {
             let (ending, ended) = oneshot::channel();
+            let name = format!("proxy-{index}");
+            let heartbeat = Heartbeat::new(name.as_str(), clock::now().0);
+            heartbeats.push(heartbeat.clone());
             let start = worker::Start {
+                heartbeat,
+                ready: ready.clone(),
                 id: traffic::Worker { index, count },
                 listener,
                 settings: Arc::clone(&self.settings),
@@ -147,12 +172,20 @@ impl Bound {
                 stop: stop.clone(),
                 grace: Arc::clone(&grace),
             };
-            let thread = lifecycle::spawn_thread(format!("proxy-{index}"), move || {
+            let guard = ended_early.clone().drop_guard();
+            let thread = lifecycle::spawn_thread(name, move || {
+                // Dropped by a panic too.
+                let _guard = guard;
                 worker::run(start);
                 drop(ending);
             })?;
             workers.push((thread, ended));
         }
-        Ok(Proxy { address: self.address, stop, grace, workers })
+        drop(ready);
+        for _ in 0..count {
+            let late = |_| io::Error::other("a worker did not begin");
+            readies.recv_timeout(READY_MAX).map_err(late).flatten()?;
+        }
+        Ok(Proxy { address: self.address, stop, grace, workers, ended: ended_early, heartbeats })
     }
 }

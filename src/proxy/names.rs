@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::resolve::Unresolved;
 use crate::domain::SessionKey;
-use crate::lifecycle;
+use crate::{files, lifecycle};
 
 /// The session for which a name is looked up, or the server's own probes.
 pub type Asker = Option<SessionKey>;
@@ -131,8 +131,11 @@ impl Shared {
                 next
             };
             let Some((asker, name)) = next else { return };
-            let found = (self.resolve)(&name).unwrap_or_default();
-            let answer = if found.is_empty() { Err(Unresolved::Unknown) } else { Ok(found.into()) };
+            let answer = match (self.resolve)(&name) {
+                Ok(found) if !found.is_empty() => Ok(found.into()),
+                Err(_) if files::are_used_up() => Err(Unresolved::NoRoom),
+                _ => Err(Unresolved::Unknown),
+            };
             self.lock().end(asker, &name, answer);
         }
     }

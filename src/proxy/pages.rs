@@ -29,6 +29,8 @@ pub(super) enum Refusal {
     TooLarge,
     /// No backend could be reached, or its answer was none.
     BadGateway,
+    /// This server has no files or ports left for a connection to a backend.
+    NoRoom,
     /// The backend did not answer in time.
     GatewayTooSlow,
     /// The routes lead in a circle.
@@ -65,9 +67,11 @@ impl Refusal {
             Refusal::GatewayTooSlow => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Loop => StatusCode::LOOP_DETECTED,
             Refusal::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Refusal::Maintenance | Refusal::BreakerOpen { .. } | Refusal::Unhealthy | Refusal::Drained => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Refusal::Maintenance
+            | Refusal::BreakerOpen { .. }
+            | Refusal::Unhealthy
+            | Refusal::Drained
+            | Refusal::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -76,7 +80,7 @@ impl Refusal {
         match self {
             Refusal::Limited { secs } | Refusal::BreakerOpen { secs } => Some(secs),
             Refusal::Maintenance => Some(MAINTENANCE_SECS),
-            Refusal::Unhealthy | Refusal::Drained => Some(SOON_SECS),
+            Refusal::Unhealthy | Refusal::Drained | Refusal::NoRoom => Some(SOON_SECS),
             Refusal::BadRequest
             | Refusal::UnknownCoding
             | Refusal::NoUpgrade
@@ -106,7 +110,7 @@ impl Refusal {
             Refusal::Loop => "The request went round in a circle.",
             Refusal::Limited { .. } => "There were too many requests from your address.",
             Refusal::Maintenance => "The service is being worked on and will be back soon.",
-            Refusal::BreakerOpen { .. } | Refusal::Unhealthy | Refusal::Drained => {
+            Refusal::BreakerOpen { .. } | Refusal::Unhealthy | Refusal::Drained | Refusal::NoRoom => {
                 "The service behind this address cannot answer now."
             }
         }

@@ -23,6 +23,9 @@ pub enum Unresolved {
     /// The session has too many names that wait to be looked up.
     #[error("too many names wait to be looked up")]
     Busy,
+    /// This server has run out of files; nobody was asked.
+    #[error("this server has no room for a name lookup now")]
+    NoRoom,
     /// None of its addresses may be connected to.
     #[error(transparent)]
     OffLimits(#[from] OffLimits),

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -133,12 +132,14 @@ impl Keeper {
         let mut fetches = Fetches::new();
         loop {
             let due = self.entries.values().filter_map(|entry| entry.due).min();
+            // Never at once: what waits for room stays due.
+            let due = due.map(|due| due.max(clock::now().after(Span::from_millis(1))));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 Some((url, html)) = fetches.next() => self.learn(&url, html, clock::now()),
                 Some(url) = self.wants.recv() => self.want(url, &fetches),
-                () = until(due) => self.look_after(clock::now(), &fetches),
+                () = clock::until(due) => self.look_after(clock::now(), &fetches),
             }
         }
     }
@@ -209,12 +210,5 @@ impl Keeper {
         let known = |(name, entry): (&Arc<str>, &Entry)| Some((Arc::clone(name), entry.page.clone()?));
         self.known.store(Arc::new(self.entries.iter().filter_map(known).collect()));
         let _ = self.turn.send(());
-    }
-}
-
-async fn until(due: Option<Time>) {
-    match due {
-        Some(due) => tokio::time::sleep(Duration::max(due.since(clock::now()).std(), Duration::from_millis(1))).await,
-        None => std::future::pending().await,
     }
 }

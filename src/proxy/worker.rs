@@ -7,8 +7,8 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +33,7 @@ use super::{Reports, Settings, Upkeep, pages};
 use crate::chance;
 use crate::clock;
 use crate::files::{Part, PortListener};
-use crate::lifecycle;
+use crate::lifecycle::{self, Heartbeat};
 use crate::traffic::{self, Arrival, Budget, Table};
 
 /// What a worker starts with.
@@ -46,6 +47,9 @@ pub(super) struct Start {
     pub(super) connections: Arc<AtomicUsize>,
     pub(super) stop: CancellationToken,
     pub(super) grace: Arc<ArcSwap<Duration>>,
+    /// Told once the worker accepts, or why it cannot.
+    pub(super) ready: mpsc::Sender<io::Result<()>>,
+    pub(super) heartbeat: Heartbeat,
 }
 
 /// What the requests of one worker share.
@@ -108,15 +112,17 @@ pub(super) fn run(start: Start) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return tracing::error!(%error, "a proxy worker has no runtime"),
+        // Nobody waits for it any more where the start has been given up.
+        Err(error) => return drop(start.ready.send(Err(error))),
     };
-    if let Err(error) = runtime.block_on(serve(start)) {
-        tracing::error!(%error, "a proxy worker has no listener");
-    }
+    runtime.block_on(serve(start));
 }
 
-async fn serve(start: Start) -> io::Result<()> {
-    let listener = TcpListener::from_std(start.listener)?;
+async fn serve(start: Start) {
+    let listener = match TcpListener::from_std(start.listener) {
+        Ok(listener) => listener,
+        Err(error) => return drop(start.ready.send(Err(error))),
+    };
     let cache = Cache::new(Arc::clone(&start.table));
     let seen = Rc::new(Seen(start.table.load_full()));
     let worker = Rc::new(Worker {
@@ -133,14 +139,24 @@ async fn serve(start: Start) -> io::Result<()> {
         view: RefCell::new(View { cache, seen }),
         stop: start.stop.clone(),
     });
-    lifecycle::spawn_local(sweep(Rc::clone(&worker)));
-    accept(&worker, listener).await;
+    let (sweeping, swept) = oneshot::channel::<()>();
+    let sweeper = sweep(Rc::clone(&worker), start.heartbeat);
+    lifecycle::spawn_local(async move {
+        sweeper.await;
+        drop(sweeping);
+    });
+    let _ = start.ready.send(Ok(()));
+    drop(start.ready);
+    tokio::select! {
+        () = accept(&worker, listener) => {}
+        // Without it no time passes for the connections.
+        _ = swept => tracing::error!("the sweep of a proxy worker ended"),
+    }
     worker.connections.finish_all();
     let _ = tokio::time::timeout(**start.grace.load(), worker.connections.emptied()).await;
     worker.connections.cut_all();
     // Cut tasks are dropped by the runtime on its next turn.
     let _ = tokio::time::timeout(Duration::from_secs(1), worker.connections.emptied()).await;
-    Ok(())
 }
 
 async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
@@ -197,20 +213,22 @@ async fn connection(worker: Rc<Worker>, client: Rc<Client>, wire: Wire, place: P
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Time goes on; who is due is woken. Once a second what has stood still for too long goes.
-async fn sweep(worker: Rc<Worker>) {
-    let began = clock::instant();
+async fn sweep(worker: Rc<Worker>, heartbeat: Heartbeat) {
+    let began = clock::now();
     let mut step = tokio::time::interval(Ticks::STEP);
     step.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let second = Ticks::steps(Duration::from_secs(1));
     let mut swept = 0;
     loop {
         step.tick().await;
-        let now = worker.ticks.set(began.elapsed());
+        let now = worker.ticks.set(clock::now().since(began).std());
+        heartbeat.beat(clock::now().0);
         worker.connections.wake_due(now);
         if now - swept < second {
             continue;
         }
         swept = now;
+        clock::catch_up();
         worker.connections.sweep(&worker.settings);
         worker.pools.sweep(now);
         worker.resolver.sweep();

@@ -16,6 +16,7 @@ pub mod operations;
 pub mod oversight;
 mod ports;
 mod reading;
+mod ready;
 pub mod routes;
 pub mod sessions;
 pub mod settings;
@@ -34,6 +35,7 @@ use crate::domain::{
     Catalog, ConnectionId, Error, Forbidden, Kind, PageUrl, PathPrefix, Session, SessionKey, Span, Time,
 };
 
+pub use crate::clock::Reading as ClockReading;
 pub use calls::{Answer, Call, Command, Query, Reply};
 pub use follow::{Follow, Item};
 pub use grants::{Grant, Grants};
@@ -103,6 +105,7 @@ pub struct Registry {
     forbidden: Forbidden,
     started: Time,
     readings: reading::Readings,
+    asking: mpsc::Sender<ready::Asked>,
 }
 
 impl Registry {
@@ -114,7 +117,8 @@ impl Registry {
         if self.mailbox.send(Waiting { commands, answer }).await.is_err() {
             return vec![Err(stopping()); count];
         }
-        answered.await.unwrap_or_else(|_| vec![Err(stopping()); count])
+        let answers = answered.await.unwrap_or_else(|_| vec![Err(stopping()); count]);
+        answers.into_iter().map(|answer| answer.map(on_the_wall)).collect()
     }
 
     /// Has one command decided, as [`Registry::execute`] does.
@@ -130,7 +134,11 @@ impl Registry {
     /// # Errors
     /// The query's refusal.
     pub fn answer(&self, query: &Query) -> Result<Answer, Error> {
-        query.answer(&self.published.load(), clock::now(), &self.grants, &*self.traffic)
+        let mut answer = query.answer(&self.published.load(), clock::now(), &self.grants, &*self.traffic)?;
+        if let Answer::Drain(view) = &mut answer {
+            view.started_at = clock::on_the_wall(view.started_at);
+        }
+        Ok(answer)
     }
 
     /// Tries a backend, for 5 s at most.
@@ -198,6 +206,14 @@ impl Registry {
         let catalog = self.published.load();
         let bound = catalog.sessions().filter_map(|session| session.bound);
         bound.for_each(|connection: ConnectionId| self.watch.tell(connection, Told::Shutdown));
+    }
+}
+
+/// Says when a drain ends by the system clock as it is now: the client has it set like that too.
+fn on_the_wall(reply: Reply) -> Reply {
+    match reply {
+        Reply::DrainUntil(end) => Reply::DrainUntil(clock::on_the_wall(end)),
+        other => other,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::clock::Reading;
 use crate::domain::{Catalog, Change, Forbidden, PageUrl, RouteId, SessionKey, Span};
 
 use super::views::{BreakerNumbers, RouteNumbers};
@@ -19,6 +20,15 @@ pub trait Store: Send + 'static {
     /// When what is kept cannot be read or understood.
     fn load(&mut self) -> impl Future<Output = Result<Loaded, StoreError>> + Send;
 
+    /// Moves all kept moments by `skew_ms`, and keeps what the clocks say at this start.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    fn begin(&mut self, reading: &Reading, skew_ms: i64) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let _ = (reading, skew_ms);
+        async { Ok(()) }
+    }
+
     /// Keeps `changes` and `revision`, all or nothing: after an error nothing of them is kept.
     /// If one of them [is precious](Change::is_precious), all survive a loss of power once this returns.
     /// Changes that [are not stored](Change::is_stored) are passed over.
@@ -26,6 +36,27 @@ pub trait Store: Send + 'static {
     /// # Errors
     /// When they cannot be kept now.
     fn commit(&mut self, changes: &[Change], revision: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Tries whether changes can be kept now. It may write, but changes nothing that is kept.
+    ///
+    /// # Errors
+    /// When they cannot.
+    fn probe(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Looks whether what is kept is still where it was put. Quick.
+    ///
+    /// # Errors
+    /// When it is not.
+    fn look(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Returns true once what is kept and what was answered differ, or may: only a start anew brings them together.
+    fn has_diverged(&self) -> bool {
+        false
+    }
 
     /// Closes it in good order.
     fn close(self) -> impl Future<Output = ()> + Send;
@@ -38,6 +69,8 @@ pub struct Loaded {
     pub revision: u64,
     /// Sessions (replaced ones before those that replaced them), active configurations, staged ones.
     pub changes: Vec<Change>,
+    /// What the clocks said at the last start; nothing where that is not known.
+    pub reading: Reading,
 }
 
 /// A store's failure. For the log; clients hear that the registry is unavailable.
@@ -68,6 +101,11 @@ pub trait Traffic: Send + Sync + 'static {
     /// Closes a route's circuit breaker and forgets what it counted.
     fn reset_breaker(&self, session: SessionKey, route: RouteId) {
         let _ = (session, route);
+    }
+
+    /// The names of the parts of the server that carry and check traffic and have not moved for more than a second.
+    fn silent_parts(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Requests and tunnels of a session under way.

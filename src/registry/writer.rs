@@ -18,6 +18,7 @@ use super::calls::{Context, Decided, Notice};
 use super::config::unknown_option;
 use super::deadlines::Deadlines;
 use super::grants::Grants;
+use super::ready::{self, Asked, Condition};
 use super::sessions::{Disconnect, Expire};
 use super::watch::{Told, Watch};
 use super::{Command, Limits, Publish, Registry, Reply, Store, StoreError, Traffic, Waiting};
@@ -26,6 +27,8 @@ use super::{Command, Limits, Publish, Registry, Reply, Store, StoreError, Traffi
 const BATCH_MAX: usize = 4096;
 /// A batch that walks through more entries than this is worked on beside the control threads.
 const WALKED_MAX: usize = 1_000;
+/// How often it is looked whether the store is still there.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 /// Past this many waiting callers, further ones wait for room.
 const MAILBOX_MAX: usize = 1024;
 
@@ -42,7 +45,11 @@ pub async fn open<S: Store, P: Publish>(
     limits: Limits,
     grants: Grants,
 ) -> Result<(Registry, Writer<S, P>), StoreError> {
-    let loaded = store.load().await?;
+    let mut loaded = store.load().await?;
+    let reading = clock::reading();
+    let skew_ms = reading.skew_since(&loaded.reading, latest(&loaded.changes));
+    move_by(&mut loaded.changes, skew_ms);
+    store.begin(&reading, skew_ms).await?;
     let mut catalog = Catalog::default();
     loaded.changes.iter().for_each(|change| catalog.absorb(change));
     let now = clock::now();
@@ -53,6 +60,7 @@ pub async fn open<S: Store, P: Publish>(
     publisher.publish(&catalog, &loaded.changes);
     let forbidden = traffic.forbidden();
     let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
+    let (asking, asked) = ready::channel();
     let published = Arc::new(ArcSwap::from(catalog));
     let watch = Arc::new(Watch::since(published.load().revision()));
     let registry = Registry {
@@ -67,11 +75,24 @@ pub async fn open<S: Store, P: Publish>(
         forbidden: forbidden.clone(),
         started: now,
         readings: super::reading::Readings::default(),
+        asking,
     };
     let rules = Rules { limits, grants, forbidden };
     Ok((
         registry,
-        Writer { store, publisher, mailbox, published, watch, traffic, deadlines, rules, departed_late: None },
+        Writer {
+            store,
+            publisher,
+            mailbox,
+            asked,
+            condition: Condition::default(),
+            published,
+            watch,
+            traffic,
+            deadlines,
+            rules,
+            departed_late: None,
+        },
     ))
 }
 
@@ -80,6 +101,9 @@ pub struct Writer<S, P> {
     store: S,
     publisher: P,
     mailbox: mpsc::Receiver<Waiting>,
+    /// Those who want to know whether something can be stored.
+    asked: mpsc::Receiver<Asked>,
+    condition: Condition,
     published: Arc<ArcSwap<Catalog>>,
     watch: Arc<Watch>,
     traffic: Arc<dyn Traffic>,
@@ -135,19 +159,28 @@ impl Pace {
 }
 
 impl<S: Store, P: Publish> Writer<S, P> {
-    /// Runs until `stop`, then answers what waits and closes the store.
+    /// Runs until `stop`, then answers what waits and closes the store. Ends by itself once what is stored is not what
+    /// was answered.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut waiting = Vec::new();
-        loop {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !self.store.has_diverged() {
             let next_due = self.deadlines.next().into_iter().chain(self.departed_late).min();
             tokio::select! {
                 biased;
+                Some(asked) = self.asked.recv() => {
+                    let can_store = self.condition.find_out(&mut self.store).await;
+                    // Who asked may have lost patience.
+                    let _ = asked.send(can_store);
+                }
+                _ = look.tick() => self.condition.look(&mut self.store),
                 Some(first) = self.mailbox.recv() => {
                     self.gather(first, &mut waiting);
                     self.settle(&mut waiting).await;
                 }
                 () = self.watch.departure() => {}
-                () = sleep_until(next_due) => {}
+                () = clock::until(next_due) => {}
                 () = stop.cancelled() => break,
             }
             self.part(&mut waiting).await;
@@ -340,15 +373,30 @@ impl Batch {
     }
 }
 
-fn unavailable() -> Error {
-    Error::new(Kind::Unavailable, "the registry cannot store changes now; nothing was changed, try again")
+/// The latest moment of the past that was kept.
+fn latest(changes: &[Change]) -> Time {
+    let heads = changes.iter().filter_map(|change| if let Change::Head(_, head) = change { Some(head) } else { None });
+    heads.map(|head| head.latest()).max().unwrap_or_default()
 }
 
-async fn sleep_until(due: Option<Time>) {
-    match due {
-        Some(due) => tokio::time::sleep(due.since(clock::now()).std()).await,
-        None => std::future::pending().await,
+/// Moves all moments, for the clock that they were kept by was another.
+fn move_by(changes: &mut [Change], skew_ms: i64) {
+    if skew_ms == 0 {
+        return;
     }
+    tracing::warn!(
+        skew_ms,
+        "the system clock was set since the last start, or the start before; moments are moved with it"
+    );
+    for change in changes {
+        if let Change::Head(_, head) = change {
+            *head = Arc::new(head.moved(skew_ms));
+        }
+    }
+}
+
+fn unavailable() -> Error {
+    Error::new(Kind::Unavailable, "the registry cannot store changes now; nothing was changed, try again")
 }
 
 fn warn_of_unknown_options(catalog: &Catalog, changes: &[Change]) {

@@ -148,7 +148,10 @@ async fn ready(State(door): State<Door>) -> Response {
     if door.registry.is_stopping() || door.lifecycle.stopping().is_cancelled() {
         return Problem::stopping().into_response();
     }
-    (StatusCode::OK, "ok").into_response()
+    match door.registry.readiness().await {
+        Ok(()) => (StatusCode::OK, "ok").into_response(),
+        Err(reasons) => Problem::not_ready(&reasons).into_response(),
+    }
 }
 
 /// A fault in a handler ends its request alone. What it was about goes to the log by the panic's own way.

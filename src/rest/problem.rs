@@ -97,6 +97,11 @@ impl Problem {
         Self { r#type: "about:blank", title, status: status.as_u16(), detail: detail.into(), kind, field: None }
     }
 
+    /// Parts of the server do not work, for these reasons.
+    pub(super) fn not_ready(reasons: &[String]) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable, reasons.join("; "))
+    }
+
     /// The request is wrong in itself.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Reason::Invalid, detail)

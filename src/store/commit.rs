@@ -6,6 +6,8 @@
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
 
+use crate::registry::ClockReading;
+
 use super::plan::{Plan, Step};
 use super::statements::Value;
 
@@ -48,6 +50,29 @@ pub(super) async fn run(connection: &mut SqliteConnection, plan: Plan) -> Result
     step(connection, ("begin immediate".into(), Vec::new())).await?;
     each(connection, plan.steps).await?;
     step(connection, ("commit".into(), Vec::new())).await
+}
+
+/// Every statement of a start, to be carried out together.
+pub(super) const BEGIN: [&str; 2] = [
+    "update session set connected_at = max(0, connected_at + $1), last_apply = max(0, last_apply + $1), \
+     drain_started = max(0, drain_started + $1), replaced = max(0, replaced + $1)",
+    "update registry set boot = $1, boot_ms = $2, started_ms = $3",
+];
+
+/// Moves all moments of sessions by `skew_ms`, and keeps what the clocks say.
+pub(super) async fn begin(
+    connection: &mut SqliteConnection,
+    reading: &ClockReading,
+    skew_ms: i64,
+) -> Result<(), sqlx::Error> {
+    let [sessions, clock] = BEGIN;
+    sqlx::raw_sql("begin immediate").execute(&mut *connection).await?;
+    if skew_ms != 0 {
+        sqlx::query(sessions).bind(skew_ms).execute(&mut *connection).await?;
+    }
+    let (boot_ms, now) = (reading.boot_ms.cast_signed(), reading.now.0.cast_signed());
+    sqlx::query(clock).bind(reading.boot.clone()).bind(boot_ms).bind(now).execute(&mut *connection).await?;
+    sqlx::raw_sql("commit").execute(connection).await.map(drop)
 }
 
 async fn each(connection: &mut SqliteConnection, steps: Vec<Step>) -> Result<(), sqlx::Error> {

@@ -10,13 +10,14 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
 use crate::domain::{Change, Edit, Sections, SessionKey, Time};
-use crate::registry::Loaded;
+use crate::registry::{ClockReading, Loaded};
 
 use super::heads;
 use super::maintained::Maintained;
 use super::rows::{self, Row};
 
 const REVISION: &str = "select revision from registry";
+const READING: &str = "select boot, boot_ms, started_ms from registry";
 const SESSIONS: &str = "select * from session order by key";
 const MAINTENANCE: &str = "select session, route, page, entered from maintenance";
 const ACTIVE: &str = "select session, section, route, name, value from active order by session, section, route, name";
@@ -24,7 +25,7 @@ const STAGED: &str = "select session, section, route, name, value from staged or
 
 /// Every statement that reads.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 5] = [REVISION, SESSIONS, MAINTENANCE, ACTIVE, STAGED];
+pub(super) const STATEMENTS: [&str; 6] = [REVISION, READING, SESSIONS, MAINTENANCE, ACTIVE, STAGED];
 
 /// Why what is kept cannot be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +67,14 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(Loaded, M
     }
     active(connection, &keys, &mut changes).await?;
     staged(connection, &keys, &mut changes).await?;
-    Ok((Loaded { revision, changes }, maintained))
+    let reading = reading(connection).await?;
+    Ok((Loaded { revision, changes, reading }, maintained))
+}
+
+async fn reading(connection: &mut SqliteConnection) -> Result<ClockReading, LoadError> {
+    let row = sqlx::query(READING).fetch_one(connection).await?;
+    let number = |column| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
+    Ok(ClockReading { boot: row.try_get("boot")?, boot_ms: number("boot_ms")?, now: Time(number("started_ms")?) })
 }
 
 async fn maintained(connection: &mut SqliteConnection) -> Result<Maintained, LoadError> {

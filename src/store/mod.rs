@@ -5,6 +5,7 @@
 //! is on the disk when its commit returns; a file that cannot be used is not touched. Only this module names `sqlx`.
 
 mod commit;
+mod files;
 mod heads;
 mod load;
 mod maintained;
@@ -18,13 +19,17 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use sqlx::{Connection as _, SqliteConnection};
 
 use crate::domain::Change;
 use crate::lifecycle;
-use crate::registry::{Loaded, Store, StoreError};
+use crate::registry::{ClockReading, Loaded, Store, StoreError};
 
 use commit::Durability;
+use files::Files;
 use maintained::Maintained;
 use place::Place;
 use plan::Plan;
@@ -34,11 +39,17 @@ pub use open::OpenError;
 
 /// A plan for more rows than this is made beside the control threads.
 const PLANNED_AT_ONCE_MAX: usize = 1_000;
+/// How often, and after which pauses, it is tried to find out what became of a commit.
+const REOPEN_TRIES: u32 = 10;
+const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// A database that this process alone has open.
 #[derive(Debug)]
 pub struct Sqlite {
     place: Place,
+    files: Files,
+    /// What is stored is not what was answered.
+    has_diverged: bool,
     /// None while it is broken.
     connection: Option<SqliteConnection>,
     /// How the connection keeps commits; `None` when unknown.
@@ -65,38 +76,96 @@ impl Sqlite {
             .await
             .map_err(|why| OpenError::Database { place: place.to_string(), why })?;
         let maintained = Maintained::default();
-        Ok(Self { place, connection: Some(connection), durability: None, is_unsettled: false, revision, maintained })
+        Ok(Self {
+            files: Files::of(&place),
+            place,
+            has_diverged: false,
+            connection: Some(connection),
+            durability: None,
+            is_unsettled: false,
+            revision,
+            maintained,
+        })
     }
 
     /// Does what is planned, all or nothing.
     async fn carry_out(&mut self, plan: Plan) -> Result<(), Failure> {
+        let connection = self.prepare(if plan.is_precious { Durability::Full } else { Durability::Normal }).await?;
+        commit::run(connection, plan).await?;
+        self.is_unsettled = false;
+        Ok(())
+    }
+
+    /// The connection, ready to write. What follows must set `is_unsettled` back once it is done.
+    async fn prepare(&mut self, wanted: Durability) -> Result<&mut SqliteConnection, Failure> {
+        self.files.look()?;
         if self.is_unsettled {
             self.settle().await;
         }
         self.connected().await?;
         let connection = self.connection.as_mut().ok_or(Failure::Closed)?;
-        let wanted = if plan.is_precious { Durability::Full } else { Durability::Normal };
         if self.durability != Some(wanted) {
             self.durability = None;
             commit::set_durability(connection, wanted).await?;
             self.durability = Some(wanted);
         }
         self.is_unsettled = true;
-        commit::run(connection, plan).await?;
+        Ok(connection)
+    }
+
+    async fn try_to_write(&mut self) -> Result<(), Failure> {
+        self.files.look_at_all()?;
+        let connection = self.prepare(Durability::Normal).await?;
+        sqlx::query(statements::PROBE).execute(connection).await?;
         self.is_unsettled = false;
         Ok(())
     }
 
+    /// Finds out whether a commit that failed is kept all the same, by opening the database anew and reading it: a
+    /// write whose end was not seen may be there or not. `attempted`: the revision it was to move to, if any.
+    async fn is_kept(&mut self, failure: &Failure, attempted: Option<u64>) -> bool {
+        if self.place == Place::Memory || !failure.leaves_open() {
+            self.settle().await;
+            return false;
+        }
+        self.is_unsettled = false;
+        if let Some(connection) = self.connection.take() {
+            let _ = connection.close().await;
+        }
+        for tried in 0..REOPEN_TRIES {
+            if tried > 0 {
+                tokio::time::sleep(REOPEN_PAUSE).await;
+            }
+            if let Ok(found) = self.connect_anew().await {
+                let is_kept = found != self.revision && Some(found) == attempted;
+                tracing::warn!(is_kept, "a commit failed; the database was opened anew to see what became of it");
+                return is_kept;
+            }
+        }
+        // The next connection finds it out, and ends the process if it is kept.
+        self.connection = None;
+        false
+    }
+
+    /// Connects. Gives the revision found.
+    async fn connect_anew(&mut self) -> Result<u64, Failure> {
+        self.files.look()?;
+        self.files.forget_log();
+        let mut connection = open::connect(&self.place).await?;
+        let found = load::revision(&mut connection).await?;
+        self.durability = None;
+        self.connection = Some(connection);
+        Ok(found)
+    }
+
     async fn connected(&mut self) -> Result<&mut SqliteConnection, Failure> {
         if self.connection.is_none() {
-            let mut connection = open::connect(&self.place).await?;
-            let found = load::revision(&mut connection).await?;
+            let found = self.connect_anew().await?;
             if found != self.revision {
                 // A commit that was reported as failed is there all the same. Memory does not have it.
+                self.has_diverged = true;
                 return Err(Failure::Diverged { found, expected: self.revision });
             }
-            self.durability = None;
-            self.connection = Some(connection);
         }
         self.connection.as_mut().ok_or(Failure::Closed)
     }
@@ -121,10 +190,37 @@ impl Sqlite {
 enum Failure {
     #[error("the database cannot be written: {0}")]
     Database(#[from] sqlx::Error),
-    #[error("the database is at revision {found} instead of {expected}; a restart takes it up as it is")]
+    #[error(
+        "the database is at revision {found} instead of {expected}; the server ends, and the next start takes it up as it is"
+    )]
     Diverged { found: u64, expected: u64 },
+    #[error(
+        "{} was deleted or moved away while it was in use; put it back, or stop the server, restore a copy and start \
+         again: what the server has in memory is not kept", .0.display()
+    )]
+    Deleted(PathBuf),
+    #[error(
+        "{} is another file than the one that was opened; stop the server before a file is replaced, and start it \
+         again with the one it is to use", .0.display()
+    )]
+    Replaced(PathBuf),
     #[error("the database is closed")]
     Closed,
+}
+
+impl Failure {
+    /// Returns true when it leaves open whether the commit is kept: the system failed, not the statement.
+    fn leaves_open(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => {
+                let code = error.code().and_then(|code| code.parse::<u32>().ok());
+                // SQLITE_IOERR, the last byte of all its kinds.
+                code.is_some_and(|code| code & 0xff == 10)
+            }
+            Self::Database(_) => true,
+            Self::Diverged { .. } | Self::Deleted(_) | Self::Replaced(_) | Self::Closed => false,
+        }
+    }
 }
 
 impl Store for Sqlite {
@@ -135,6 +231,16 @@ impl Store for Sqlite {
         Ok(loaded)
     }
 
+    async fn begin(&mut self, reading: &ClockReading, skew_ms: i64) -> Result<(), StoreError> {
+        let began = async {
+            let connection = self.prepare(Durability::Full).await?;
+            commit::begin(connection, reading, skew_ms).await?;
+            self.is_unsettled = false;
+            Ok::<_, Failure>(())
+        };
+        began.await.map_err(|failure| StoreError(failure.into()))
+    }
+
     async fn commit(&mut self, changes: &[Change], revision: u64) -> Result<(), StoreError> {
         let planned = || Plan::new(changes, revision, &self.maintained);
         let rows: usize = changes.iter().map(Change::rows).sum();
@@ -143,8 +249,9 @@ impl Store for Sqlite {
             return Ok(());
         }
         let (moves_revision, maintained) = (plan.moves_revision, std::mem::take(&mut plan.maintained));
-        if let Err(failure) = self.carry_out(plan).await {
-            self.settle().await;
+        if let Err(failure) = self.carry_out(plan).await
+            && !self.is_kept(&failure, moves_revision.then_some(revision)).await
+        {
             return Err(StoreError(failure.into()));
         }
         if moves_revision {
@@ -152,6 +259,22 @@ impl Store for Sqlite {
         }
         maintained.into_iter().for_each(|(key, now)| self.maintained.set(key, now));
         Ok(())
+    }
+
+    async fn probe(&mut self) -> Result<(), StoreError> {
+        if let Err(failure) = self.try_to_write().await {
+            self.settle().await;
+            return Err(StoreError(failure.into()));
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<(), StoreError> {
+        self.files.look_at_all().map_err(|failure| StoreError(failure.into()))
+    }
+
+    fn has_diverged(&self) -> bool {
+        self.has_diverged
     }
 
     async fn close(self) {

@@ -86,6 +86,18 @@ pub enum OpenError {
         /// What `SQLite` says.
         why: MigrateError,
     },
+    /// Its log is not its own.
+    #[error(
+        "{}: the log beside it ({}) belongs to another database file, as after a restored backup; both were left as \
+         they are: move the log away to start with this file as it is, or put back the file that the log belongs to",
+        path.display(), log.display()
+    )]
+    StaleLog {
+        /// The database's file.
+        path: PathBuf,
+        /// The log beside it.
+        log: PathBuf,
+    },
     /// Anything else.
     #[error("{place}: cannot be opened: {why}")]
     Database {
@@ -112,7 +124,38 @@ pub(super) async fn open(place: &Place) -> Result<SqliteConnection, OpenError> {
         MigrateError::Execute(why) | MigrateError::ExecuteMigration(why, _) => explain(place, why),
         why => OpenError::Migrate { place: place.to_string(), why },
     })?;
+    if matches!(place, Place::File(_)) {
+        mark(&mut connection).await;
+    }
     Ok(connection)
+}
+
+/// Draws the file's incarnation anew, in the file itself while it has no log. Where that fails, the old one stays.
+async fn mark(connection: &mut SqliteConnection) {
+    for text in ["pragma journal_mode = delete", MARK, "pragma journal_mode = wal"] {
+        if let Err(error) = sqlx::raw_sql(text).execute(&mut *connection).await {
+            tracing::debug!(%error, text, "the database file was not marked");
+        }
+    }
+}
+
+/// Inside a log it would say nothing: only where there is none is it drawn.
+const MARK: &str = "update registry set incarnation = random() \
+     where (select journal_mode from pragma_journal_mode) = 'delete'";
+const INCARNATION: &str = "select incarnation from registry";
+
+/// Returns true when the log beside a file was written for another file, or another start's.
+async fn has_stale_log(path: &Path) -> bool {
+    let (alone, with_log) = (incarnation(path, true).await, incarnation(path, false).await);
+    // Where one cannot be read, opening it says why.
+    matches!((alone, with_log), (Some(alone), Some(with_log)) if alone != with_log)
+}
+
+async fn incarnation(path: &Path, alone: bool) -> Option<i64> {
+    let mut connection = options().filename(path).read_only(true).immutable(alone).connect().await.ok()?;
+    let found = sqlx::query_scalar(INCARNATION).fetch_one(&mut connection).await.ok();
+    let _ = connection.close().await;
+    found
 }
 
 /// Connects to a database that exists.
@@ -142,12 +185,17 @@ fn options() -> SqliteConnectOptions {
 
 /// Looks at a file without changing it: whether it is whole, ours, and not too new.
 async fn inspect(path: &Path) -> Result<(), OpenError> {
+    let log = place::beside(path, "-wal");
+    let stale = OpenError::StaleLog { path: path.to_owned(), log: log.clone() };
     if place::length(path) == 0 {
-        return Ok(());
+        return if place::length(&log) == 0 { Ok(()) } else { Err(stale) };
     }
     // Where there is no log, nobody is writing, and the file can be read without the locks and the files
     // beside it that a reader leaves behind.
-    let is_at_rest = place::length(&place::beside(path, "-wal")) == 0;
+    let is_at_rest = place::length(&log) == 0;
+    if !is_at_rest && has_stale_log(path).await {
+        return Err(stale);
+    }
     let place = Place::File(path.to_owned());
     let explain = |error| explain(&place, error);
     let options = options().filename(path).read_only(true).immutable(is_at_rest);

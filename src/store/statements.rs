@@ -14,6 +14,9 @@ use sqlx::{Encode, Sqlite, Type};
 use super::heads::HEAD_COLUMNS;
 use super::{maintained, rows};
 
+/// Writes, and changes nothing that is kept.
+pub(super) const PROBE: &str = "update registry set probes = probes + 1";
+
 /// A value to be bound.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {

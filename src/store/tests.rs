@@ -569,3 +569,86 @@ fn it_runs_on_a_runtime_with_threads() {
     });
     assert_eq!(runtime.block_on(done).unwrap(), 1);
 }
+
+#[test]
+fn a_log_of_another_file_is_recognised_and_both_are_left_alone() {
+    run(async {
+        let (_directory, path) = file();
+        let wal = super::place::beside(&path, "-wal");
+        let store = open(&path).await;
+        store.close().await;
+        let backup = fs::read(&path).unwrap();
+        let mut store = open(&path).await;
+        store.commit(&[opened()], 1).await.unwrap();
+        // As `kill -9` leaves it.
+        let (now, log) = (fs::read(&path).unwrap(), fs::read(&wal).unwrap());
+        assert!(!log.is_empty());
+        drop(store);
+        for restored in [backup, Vec::new()] {
+            fs::write(&path, &restored).unwrap();
+            fs::write(&wal, &log).unwrap();
+            let said = refused(&path).await;
+            assert!(said.contains("belongs to another database file") && said.contains("move the log away"), "{said}");
+            assert_eq!((fs::read(&path).unwrap(), fs::read(&wal).unwrap()), (restored, log.clone()));
+        }
+        fs::write(&path, &now).unwrap();
+        fs::write(&wal, &log).unwrap();
+        let _ = fs::remove_file(super::place::beside(&path, "-shm"));
+        assert_eq!(loaded(&mut open(&path).await).await.sessions_len(), 1, "its own log is taken up");
+    });
+}
+
+#[test]
+fn a_file_that_is_deleted_or_replaced_takes_no_more_commits_until_it_is_back() {
+    run(async {
+        let (directory, path) = file();
+        let mut store = open(&path).await;
+        store.commit(&[opened()], 1).await.unwrap();
+        let aside = directory.path().join("aside.db");
+        fs::rename(&path, &aside).unwrap();
+        for said in ["was deleted or moved away", "is another file"] {
+            let error = store.commit(&[opened()], 2).await.unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+            assert!(store.probe().await.is_err() && store.look().is_err());
+            fs::write(&path, "another").unwrap();
+        }
+        fs::rename(&aside, &path).unwrap();
+        store.commit(&[opened()], 2).await.unwrap();
+        store.probe().await.unwrap();
+    });
+}
+
+#[test]
+fn a_commit_whose_end_was_not_seen_is_looked_up() {
+    run(async {
+        let (_directory, path) = file();
+        let mut store = open(&path).await;
+        store.commit(&[opened()], 1).await.unwrap();
+        let broken = || Failure::Database(sqlx::Error::WorkerCrashed);
+        assert!(!store.is_kept(&broken(), Some(2)).await, "it is not there");
+        let plan = Plan::new(&[opened()], 2, &store.maintained);
+        store.carry_out(plan).await.unwrap();
+        assert!(store.is_kept(&broken(), Some(2)).await, "it is");
+        store.connection = None;
+        assert!(store.commit(&[opened()], 3).await.is_err() && store.has_diverged(), "memory does not have it");
+    });
+}
+
+#[test]
+fn moments_are_moved_with_the_clock_at_a_start_and_the_clock_is_kept() {
+    run(async {
+        let (_directory, path) = file();
+        let mut store = open(&path).await;
+        let head = Head { replaced: Some(Time(9_000)), connected_at: Time(1_000), ..samples::head("shop", "shop-1") };
+        store.commit(&[Change::Head(KEY, Arc::new(head.clone()))], 1).await.unwrap();
+        let reading = ClockReading { boot: "a".to_owned(), boot_ms: 5, now: Time(7) };
+        for (skew, expected) in [(0, head.clone()), (500, head.moved(500)), (-2_000, head.moved(500).moved(-2_000))] {
+            store.begin(&reading, skew).await.unwrap();
+            let loaded = store.load().await.unwrap();
+            assert_eq!(loaded.reading, reading);
+            let heads: Vec<_> = loaded.changes.iter().filter(|change| matches!(change, Change::Head(..))).collect();
+            assert!(matches!(heads[..], [Change::Head(_, found)] if **found == expected), "{heads:?}");
+        }
+        store.commit(&[opened()], 2).await.unwrap();
+    });
+}

@@ -8,6 +8,8 @@
 pub enum Failure {
     /// No connection: refused, unreachable, unresolved, too slow.
     Connect,
+    /// This server had no room for a connection: nothing was tried.
+    NoRoom,
     /// The connection was found dead before anything was written.
     Unsent,
     /// A connection that had served before ended before a byte of the response came.
@@ -30,7 +32,7 @@ pub enum Upload {
 /// Whether the failure leaves the request untouched, so that another try cannot do its work twice.
 pub fn may_try_again(failure: Failure, idempotent: bool, upload: Upload) -> bool {
     match (failure, upload) {
-        (Failure::Other, _) | (_, Upload::Begun) => false,
+        (Failure::Other | Failure::NoRoom, _) | (_, Upload::Begun) => false,
         // With `PooledDied` the head may have been read, but without its body such a request cannot have been processed.
         (Failure::Connect | Failure::Unsent, _) | (Failure::PooledDied, Upload::Waiting) => true,
         (Failure::PooledDied, Upload::None) => idempotent,

@@ -1,10 +1,12 @@
 //! Nothing dies in silence: what the process lives through, and what it says about it.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
-use crate::server::{Server, eventually};
+use crate::server::{Backend, Server, eventually, get};
+use crate::support::wire::Wire;
 
 /// The program with a log of so many lines that nobody could miss what becomes of them.
 fn talkative(folder: &std::path::Path) -> Command {
@@ -91,4 +93,77 @@ fn the_limit_of_open_files_is_raised_and_a_lower_one_than_needed_is_told() {
     assert!(files.split_whitespace().nth(3) == Some("2048"), "{files}");
     let log = std::fs::read_to_string(&server.log).unwrap();
     assert!(log.contains("the limit of open files (2048) is lower"), "{log}");
+}
+
+/// The program with few files to open.
+fn with_files(folder: &std::path::Path, files: usize) -> Server {
+    let program = Server::command(folder);
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit -n {files}; exec \"$0\" \"$@\"")).arg(program.get_program());
+    command.args(program.get_args());
+    Server::launch(command, folder)
+}
+
+#[test]
+fn running_out_of_files_is_not_counted_against_a_backend_and_leaves_each_port_its_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = with_files(folder.path(), 160);
+    let backend = Backend::start("backend");
+    let mut client = server.connect();
+    let session = client.register("files", "files-1");
+    client.ask(&format!("CIRCUIT_BREAKER_SET|{session}|ALL|1|1h|1"));
+    client.ask(&format!("HEALTH_SET|{session}|ALL|/|100ms|1s"));
+    client.serve(&session, "files.example", "/", backend.address);
+    let mut asker = Wire::connect(server.proxy);
+    // Without a request, so that no connection to the backend is kept.
+    let crowd: Vec<TcpStream> = [server.pipe, server.api, server.proxy]
+        .into_iter()
+        .flat_map(|port| (0..200).filter_map(move |_| TcpStream::connect(port).ok()))
+        .collect();
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", server.id())).map_or(0, Iterator::count);
+    eventually("all files are used", || open() >= 158);
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        asker.send("GET / HTTP/1.1\r\nhost: files.example\r\n\r\n");
+        let Some(head) = asker.head() else { break };
+        statuses.push(head.status());
+        let length = head.field("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        asker.exactly(length);
+    }
+    assert!(statuses.contains(&503) && !statuses.contains(&502), "{statuses:?}");
+    let breaker = client.ask(&format!("CIRCUIT_BREAKER_STATUS|{session}|r1"));
+    assert!(breaker.contains("\"state\":\"closed\"") && breaker.contains("\"failures\":0"), "{breaker}");
+    drop(crowd);
+    eventually("there is room again", || {
+        get(server.proxy, "files.example", "/").is_ok_and(|(status, _)| status == 200)
+    });
+    let log = std::fs::read_to_string(&server.log).unwrap();
+    assert!(!log.contains("\"healthy\":false"), "{log}");
+    assert!(log.matches("cannot be accepted now").count() < 60, "one warning a second and port at most");
+}
+
+#[test]
+fn the_server_is_not_ready_while_its_database_is_gone_and_acknowledges_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let ready = |api: SocketAddr| get(api, "localhost", "/readyz").unwrap();
+    assert_eq!(ready(server.api), (200, "ok".to_owned()));
+    let mut client = server.connect();
+    client.register("gone", "gone-1");
+    let (database, aside) = (folder.path().join("signalbox.db"), folder.path().join("aside.db"));
+    std::fs::rename(&database, &aside).unwrap();
+    let logged = |what: &str| std::fs::read_to_string(&server.log).unwrap().contains(what);
+    eventually("it is told", || logged("was deleted or moved away"));
+    eventually("it is not ready", || ready(server.api).0 == 503);
+    let body = ready(server.api).1;
+    assert!(body.contains("nothing can be stored now") && body.contains("\"status\":503"), "{body}");
+    assert!(client.ask("REGISTER|gone|gone-2|9001|{}").starts_with("ERROR|the registry cannot store changes now"));
+    std::fs::rename(&aside, &database).unwrap();
+    eventually("it is ready again", || ready(server.api).0 == 200);
+    client.register("gone", "gone-2");
+    // Another file in its place is no better than none.
+    File::create(&aside).unwrap().write_all(b"another").unwrap();
+    std::fs::rename(&aside, &database).unwrap();
+    eventually("it is not ready", || ready(server.api).0 == 503);
+    assert!(server.terminate().success(), "it ends in good order all the same");
 }

@@ -21,7 +21,7 @@ struct Nowhere;
 
 impl Store for Nowhere {
     async fn load(&mut self) -> Result<Loaded, StoreError> {
-        Ok(Loaded { revision: 100, changes: Vec::new() })
+        Ok(Loaded { revision: 100, ..Loaded::default() })
     }
 
     async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {

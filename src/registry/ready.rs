@@ -1,0 +1,105 @@
+//! Answers whether the server can do its work: carry traffic, decide on commands, and keep them.
+//!
+//! What must hold: an answer comes within little more than a second; it is true now, not when something was last asked.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+use crate::domain::{Span, Time};
+
+use super::{Registry, Store};
+
+/// How long a part may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a silent part is looked at again meanwhile.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The store is tried once in this time at most, however often it is asked for.
+const TRY_EVERY: Span = Span::from_secs(1);
+/// Askers that wait at once; further ones hear that the writer does not answer.
+const ASKING_MAX: usize = 64;
+
+/// Asks the writer whether something can be stored.
+pub(super) type Asked = oneshot::Sender<bool>;
+
+pub(super) fn channel() -> (mpsc::Sender<Asked>, mpsc::Receiver<Asked>) {
+    mpsc::channel(ASKING_MAX)
+}
+
+impl Registry {
+    /// Finds out whether everything works: the writer, the store, the proxy's workers, the checker.
+    ///
+    /// # Errors
+    /// What does not, in words for whoever asks; why is in the log.
+    pub async fn readiness(&self) -> Result<(), Vec<String>> {
+        if self.is_stopping() {
+            return Err(vec!["the server is stopping".to_owned()]);
+        }
+        let (stored, silent) = tokio::join!(self.can_store(), self.silent_parts());
+        let silent = silent.into_iter().map(|part| format!("{part} does not move"));
+        let reasons: Vec<String> = stored.err().map(str::to_owned).into_iter().chain(silent).collect();
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    async fn can_store(&self) -> Result<(), &'static str> {
+        let (asked, answer) = oneshot::channel();
+        if self.asking.try_send(asked).is_err() {
+            return Err("the writer does not answer");
+        }
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err("nothing can be stored now; the log says why"),
+            Ok(Err(_)) | Err(_) => Err("the writer does not answer"),
+        }
+    }
+
+    async fn silent_parts(&self) -> Vec<String> {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while !self.traffic.silent_parts().is_empty() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+        if waited.await.is_ok() { Vec::new() } else { self.traffic.silent_parts() }
+    }
+}
+
+/// What the writer knows of its store.
+#[derive(Debug, Default)]
+pub(super) struct Condition {
+    tried: Option<Time>,
+    fault: Option<String>,
+}
+
+impl Condition {
+    /// Tries the store, unless that was done a moment ago. Returns true if something can be stored.
+    pub(super) async fn find_out(&mut self, store: &mut impl Store) -> bool {
+        let now = clock::now();
+        if self.tried.is_none_or(|tried| now.since(tried) >= TRY_EVERY) {
+            let found = store.probe().await;
+            self.tried = Some(clock::now());
+            self.note(found.err().map(|error| error.to_string()));
+        }
+        self.fault.is_none()
+    }
+
+    /// Looks at the store without writing.
+    pub(super) fn look(&mut self, store: &mut impl Store) {
+        if let Err(error) = store.look() {
+            self.note(Some(error.to_string()));
+        }
+    }
+
+    /// Takes down what was found, and logs it when it is news.
+    fn note(&mut self, fault: Option<String>) {
+        match (&self.fault, &fault) {
+            (None, Some(error)) => {
+                tracing::error!(%error, "nothing can be stored; commands are refused, traffic flows on");
+            }
+            (Some(_), None) => tracing::info!("changes can be stored again"),
+            (Some(before), Some(error)) if before != error => tracing::error!(%error, "nothing can be stored"),
+            _ => {}
+        }
+        self.fault = fault;
+    }
+}

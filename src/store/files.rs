@@ -1,0 +1,80 @@
+//! Knows the database's file again: somebody may delete or replace it while it is open.
+//!
+//! What is written to a file without a name is lost when the process ends, so nothing may be acknowledged then.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::Failure;
+use super::place::{self, Place};
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// The files as they were when they were opened; in memory there are none.
+#[derive(Debug, Default)]
+pub(super) struct Files(Option<Known>);
+
+#[derive(Debug)]
+struct Known {
+    path: PathBuf,
+    database: Identity,
+    /// `None` until there is one.
+    log: Option<Identity>,
+}
+
+impl Files {
+    /// The files of a database that has just been opened.
+    pub(super) fn of(place: &Place) -> Self {
+        let Place::File(path) = place else { return Self(None) };
+        Self(identity(path).ok().map(|database| Known { path: path.clone(), database, log: None }))
+    }
+
+    /// Looks whether the database's file is still there.
+    ///
+    /// # Errors
+    /// When it is not, or another one is.
+    pub(super) fn look(&self) -> Result<(), Failure> {
+        let Some(known) = &self.0 else { return Ok(()) };
+        known.compare(&known.path, known.database)
+    }
+
+    /// Looks whether its log is still there too.
+    ///
+    /// # Errors
+    /// When one of them is not, or another one is.
+    pub(super) fn look_at_all(&mut self) -> Result<(), Failure> {
+        self.look()?;
+        let Some(known) = &mut self.0 else { return Ok(()) };
+        let log = place::beside(&known.path, "-wal");
+        if let Some(before) = known.log {
+            return known.compare(&log, before);
+        }
+        known.log = identity(&log).ok();
+        Ok(())
+    }
+
+    /// The log may be another from here on: the connection is made anew.
+    pub(super) fn forget_log(&mut self) {
+        if let Some(known) = &mut self.0 {
+            known.log = None;
+        }
+    }
+}
+
+impl Known {
+    fn compare(&self, path: &Path, before: Identity) -> Result<(), Failure> {
+        match identity(path) {
+            Ok(now) if now == before => Ok(()),
+            Ok(_) => Err(Failure::Replaced(path.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::Deleted(path.to_owned())),
+            // It cannot be seen now, which says nothing of the open file.
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    path.metadata().map(|about| (about.dev(), about.ino()))
+}
