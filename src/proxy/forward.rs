@@ -24,7 +24,6 @@ use super::pages::Refusal;
 use super::phase::{Phase, Stage};
 use super::upstream::Upstream;
 use super::worker::Worker;
-use crate::clock;
 use crate::domain::{AboveRoot, RequestPath, Time};
 use crate::traffic::{
     Arrival, Draw, Failure, Nobody, Pool, client_address, is_chunked_alone, names_loop, request_host,
