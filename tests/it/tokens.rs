@@ -115,6 +115,12 @@ fn register(door: &mut dyn Door, instance: &str, secret: &str) -> Result<String,
     Ok(answer["session_id"].as_str().expect("an id").to_owned())
 }
 
+/// Registers the instance that is named after the door, under team-a.
+fn register_own(door: &mut dyn Door) -> Result<String, String> {
+    let instance = door.name();
+    register(door, instance, "s3cret")
+}
+
 fn route(domains: &[&str], path: &str, backend: &str) -> Value {
     json!({ "domains": domains, "path": path, "backend_url": backend, "priority": 0 })
 }
@@ -170,8 +176,9 @@ fn no_command_of_any_door_gets_round_a_rule_of_a_token() {
     let mut doors = doors::all(&server);
     let mut sessions = Vec::new();
     for door in &mut doors {
-        let session = register(&mut **door, door.name(), "s3cret").unwrap();
-        stage(&mut **door, &session, route(&["x.a.example"], &format!("/api/{}", door.name()), OWN));
+        let session = register_own(&mut **door).unwrap();
+        let path = format!("/api/{}", door.name());
+        stage(&mut **door, &session, route(&["x.a.example"], &path, OWN));
         door.call("CONFIG_APPLY", &json!({ "session": session })).unwrap();
         sessions.push(session);
     }
@@ -225,11 +232,11 @@ fn a_session_is_replaced_under_its_own_token_alone_over_restarts_too() {
     server.kill();
     let server = start(folder.path(), &format!("{}{}", team_a(""), team_b()));
     for door in &mut doors::all(&server) {
-        let session = register(&mut **door, door.name(), "s3cret").unwrap();
+        let session = register_own(&mut **door).unwrap();
         stage(&mut **door, &session, route(&["x.a.example"], "/", OWN));
         door.call("CONFIG_APPLY", &json!({ "session": session })).unwrap();
         // Under the same token: the first one's routes serve on until the second one's first apply.
-        register(&mut **door, door.name(), "s3cret").unwrap();
+        register_own(&mut **door).unwrap();
         assert!(door.call("PING", &json!({ "session": session })).is_err());
     }
     nobody_takes_over(&server);
@@ -252,7 +259,7 @@ fn what_was_staged_under_other_rules_is_applied_by_those_of_now() {
     let server = start(folder.path(), &team_a(""));
     let mut sessions = Vec::new();
     for door in &mut doors::all(&server) {
-        let session = register(&mut **door, door.name(), "s3cret").unwrap();
+        let session = register_own(&mut **door).unwrap();
         stage(&mut **door, &session, route(&["x.b.example"], "/", OWN));
         sessions.push(session);
     }

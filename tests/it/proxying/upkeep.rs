@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use signalbox::domain::{PageUrl, Span};
+use signalbox::domain::{Forbidden, PageUrl, Span};
 use signalbox::lifecycle::Lifecycle;
-use signalbox::proxy::{Addresses, Prober, Tls, Upkeep};
+use signalbox::proxy::{Addresses, Names, Prober, Tls, Upkeep};
 
 use crate::support::backend::{Backend, closed_port};
 
@@ -70,7 +70,9 @@ fn the_largest_page_is_taken_over() {
 #[test]
 fn a_page_in_a_denied_network_is_not_fetched() {
     let server = answering("200 OK\r\ncontent-type: text/html", "x");
-    assert_eq!(shown(Prober::new(&["127.0.0.0/8".parse().unwrap()], &Tls::default()), &server.url()), None);
+    let loopback = Forbidden::new(&["127.0.0.0/8".parse().unwrap()], &[]);
+    let denied = Addresses::new(Names::default(), loopback);
+    assert_eq!(shown(Prober::new(&denied, &Tls::default()), &server.url()), None);
     assert_eq!(server.connections(), 0);
 }
 
