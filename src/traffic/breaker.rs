@@ -2,8 +2,8 @@
 //!
 //! What a failure is, the caller says (no connection, timeout, reset, 5xx). The whole state is one atomic word and every
 //! step a pure function from word to word, so workers share it without a lock, and a closed breaker without failures is only
-//! ever read. Not kept over a restart. What must hold: never more than `half_open_requests` trials under way; what was
-//! admitted before the breaker last opened or was reset changes nothing afterwards.
+//! ever read. Not kept over a restart. What must hold: never more than `half_open_requests` trials under way, those
+//! aside that take longer than the timeout; what was admitted before the breaker last opened or was reset changes nothing afterwards.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,10 +17,12 @@ pub struct Breaker {
     word: AtomicU64,
     // Milliseconds since the epoch; 0 for never.
     last_failure: AtomicU64,
+    // When a trial was last let through, in milliseconds. Told before it is, so that it is never thought slow too early.
+    last_trial: AtomicU64,
 }
 
 /// Leave to send one request. Must be given back through [`Breaker::record`], whatever comes of the request: a
-/// trial that is never given back holds its place until [`Breaker::reset`].
+/// trial holds its place until then, but no longer than the timeout.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "an outcome must be recorded for it, `Abandoned` at least"]
 pub struct Permit {
@@ -98,7 +100,7 @@ pub struct Status {
 impl Breaker {
     /// A closed one.
     pub const fn new(settings: Settings) -> Self {
-        Self { settings, word: AtomicU64::new(0), last_failure: AtomicU64::new(0) }
+        Self { settings, word: AtomicU64::new(0), last_failure: AtomicU64::new(0), last_trial: AtomicU64::new(0) }
     }
 
     /// The old one where its settings stay the same, else a new one, closed.
@@ -127,8 +129,14 @@ impl Breaker {
                 Phase::HalfOpen { trials, successes } if *trials + *successes < self.settings.half_open_requests => {
                     *trials += 1;
                 }
+                // Those under way give up their places, and what comes of them counts no more.
+                Phase::HalfOpen { successes, .. } if self.trials_are_slow(now) => {
+                    let successes = *successes;
+                    word = word.next_era(Phase::HalfOpen { trials: 1, successes });
+                }
                 Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => return None,
             }
+            self.last_trial.fetch_max(now.0, Ordering::AcqRel);
             Some(word)
         });
         match changed {
@@ -161,9 +169,16 @@ impl Breaker {
         let refuses = match word.phase {
             Phase::Closed { .. } => false,
             Phase::Open { until } => now < until,
-            Phase::HalfOpen { trials, successes } => trials + successes >= self.settings.half_open_requests,
+            Phase::HalfOpen { trials, successes } => {
+                trials + successes >= self.settings.half_open_requests && !self.trials_are_slow(now)
+            }
         };
         refuses.then(|| word.phase.retry_at(now))
+    }
+
+    /// Whether every trial under way has taken as long as the timeout.
+    fn trials_are_slow(&self, now: Time) -> bool {
+        now >= Time(self.last_trial.load(Ordering::Acquire)).after(self.settings.timeout)
     }
 
     /// Whether [`Self::admit`] would let a request through now. Changes nothing.
@@ -418,6 +433,19 @@ mod tests {
         assert_eq!(ends(&breaker, Outcome::Success, u64::MAX), Some(Flip::Closed));
     }
 
+    #[test]
+    fn trials_that_take_longer_than_the_timeout_no_longer_hold_their_places() {
+        let breaker = breaker(1, 2);
+        assert_eq!(ends(&breaker, Outcome::Failure, 0), Some(Flip::Opened));
+        let Admission::Trial { permit: slow, .. } = breaker.admit(Time(100)) else { panic!("a trial") };
+        assert_eq!(ends(&breaker, Outcome::Success, 120), None);
+        assert!(!breaker.would_admit(Time(219)) && breaker.would_admit(Time(220)));
+        let Admission::Trial { permit, flip: None } = breaker.admit(Time(220)) else { panic!("another trial") };
+        assert!(!breaker.would_admit(Time(220)), "it has the place now");
+        assert_eq!(breaker.record(slow, Outcome::Failure, Time(221)), None, "nobody waits for it any more");
+        assert_eq!(breaker.record(permit, Outcome::Success, Time(222)), Some(Flip::Closed));
+    }
+
     /// The same, told plainly: which permits are out, and what each is worth.
     #[derive(Debug)]
     struct Model {
@@ -427,6 +455,7 @@ mod tests {
         failures: u32,
         successes: u32,
         trials: u32,
+        last_trial: u64,
         era: u32,
     }
 
@@ -435,10 +464,15 @@ mod tests {
             if self.state == State::Open && now >= self.until {
                 (self.state, self.successes, self.trials) = (State::HalfOpen, 0, 0);
             }
+            if self.state == State::HalfOpen && self.trials_are_slow(now) {
+                self.trials = 0;
+                self.era += 1;
+            }
             match self.state {
                 State::Closed => Some((self.era, false)),
                 State::HalfOpen if self.trials + self.successes < self.settings.half_open_requests => {
                     self.trials += 1;
+                    self.last_trial = now;
                     Some((self.era, true))
                 }
                 State::Open | State::HalfOpen => None,
@@ -498,7 +532,7 @@ mod tests {
             let breaker = breaker(threshold, half_open_requests);
             let settings = breaker.settings();
             let mut model =
-                Model { settings, state: State::Closed, until: 0, failures: 0, successes: 0, trials: 0, era: 0 };
+                Model { settings, state: State::Closed, until: 0, failures: 0, successes: 0, trials: 0, last_trial: 0, era: 0 };
             let (mut now, mut out) = (1, Vec::new());
             for step in steps {
                 let before = breaker.status().state;
@@ -563,39 +597,46 @@ mod tests {
             match self.state {
                 State::Closed => true,
                 State::Open => now >= self.until,
-                State::HalfOpen => self.trials + self.successes < self.settings.half_open_requests,
+                State::HalfOpen => {
+                    self.trials + self.successes < self.settings.half_open_requests || self.trials_are_slow(now)
+                }
             }
+        }
+
+        fn trials_are_slow(&self, now: u64) -> bool {
+            let is_full = self.trials + self.successes >= self.settings.half_open_requests;
+            is_full && now >= self.last_trial + self.settings.timeout.millis()
         }
     }
 
     #[test]
     fn many_threads_never_get_more_trials_than_asked_for() {
         const TRIALS: usize = 3;
-        let breaker = breaker(1, TRIALS as u32);
         let (under_way, most, passed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-        let run = |seed: u64| {
-            for round in 0..20_000_u64 {
-                // Far apart, so that every opening's timeout is over at the next request.
-                let now = Time(round * 1_000);
-                match breaker.admit(now) {
-                    Admission::Trial { permit, .. } => {
-                        most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                        passed.fetch_add(1, Ordering::SeqCst);
-                        std::thread::yield_now();
-                        under_way.fetch_sub(1, Ordering::SeqCst);
-                        // Failing trials would open a new era while the old one's requests are still counted here.
-                        let outcome =
-                            if (seed + round).is_multiple_of(3) { Outcome::Abandoned } else { Outcome::Success };
-                        let _ = breaker.record(permit, outcome, now);
+        for round in 0..500 {
+            let breaker = breaker(1, TRIALS as u32);
+            assert_eq!(ends(&breaker, Outcome::Failure, 0), Some(Flip::Opened));
+            let run = |seed: usize| {
+                for attempt in 0..20 {
+                    match breaker.admit(Time(100)) {
+                        Admission::Trial { permit, .. } => {
+                            most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                            passed.fetch_add(1, Ordering::SeqCst);
+                            std::thread::yield_now();
+                            under_way.fetch_sub(1, Ordering::SeqCst);
+                            let abandoned = (seed + attempt + round) % 3 > 0;
+                            let outcome = if abandoned { Outcome::Abandoned } else { Outcome::Success };
+                            let _ = breaker.record(permit, outcome, Time(100));
+                        }
+                        Admission::Pass(permit) => {
+                            let _ = breaker.record(permit, Outcome::Success, Time(100));
+                        }
+                        Admission::Refused { .. } => std::thread::yield_now(),
                     }
-                    Admission::Pass(permit) => {
-                        let _ = breaker.record(permit, Outcome::Failure, now);
-                    }
-                    Admission::Refused { .. } => std::thread::yield_now(),
                 }
-            }
-        };
-        std::thread::scope(|scope| (0..4).for_each(|seed| drop(scope.spawn(move || run(seed)))));
+            };
+            std::thread::scope(|scope| (0..4).for_each(|seed| drop(scope.spawn(move || run(seed)))));
+        }
         assert!(passed.load(Ordering::SeqCst) > 1_000, "trials took place");
         assert!(most.load(Ordering::SeqCst) <= TRIALS);
     }
