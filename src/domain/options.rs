@@ -48,6 +48,8 @@ pub struct Options {
     pub load_balancing: LoadBalancing,
     /// Drop the route's path before the backend sees it.
     pub strip_prefix: bool,
+    /// Put what was dropped back into `Location` and the paths of cookies.
+    pub restore_prefix: bool,
     /// Check the certificate of an `https` backend.
     pub tls_verify: bool,
 }
@@ -77,6 +79,7 @@ impl Default for Options {
             retries: 1,
             load_balancing: LoadBalancing::LeastRequests,
             strip_prefix: false,
+            restore_prefix: false,
             tls_verify: true,
         }
     }
@@ -103,6 +106,7 @@ impl Options {
             "retries" => self.retries = retries(value)?,
             "load_balancing" => self.load_balancing = load_balancing(value)?,
             "strip_prefix" => self.strip_prefix = truth(value)?,
+            "restore_prefix" => self.restore_prefix = truth(value)?,
             "tls_verify" => self.tls_verify = truth(value)?,
             _ => return Ok(false),
         }

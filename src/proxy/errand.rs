@@ -25,8 +25,8 @@ use super::tunnel;
 use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::traffic::{
-    Coding, Draw, Endpoint, Failure, Hop, Pool, Recoding, Upgrade, asks_for_login, edit_request, edit_response,
-    is_chunked_alone, logs_in, may_try_again, recode, wants_upgrade,
+    Coding, Draw, Endpoint, Failure, Hop, Pool, Recoding, Stripped, Upgrade, asks_for_login, edit_request,
+    edit_response, is_chunked_alone, logs_in, may_try_again, recode, wants_upgrade,
 };
 
 /// How long a body is held back for a backend that does not say whether it wants it.
@@ -223,6 +223,17 @@ impl<'a> Errand<'a> {
         }
     }
 
+    /// Makes the backend's references to itself ones that lead there through its route.
+    fn restore_prefix(&self, headers: &mut HeaderMap, endpoint: &Endpoint) {
+        if endpoint.options().restore_prefix
+            && let Some(prefix) = endpoint.stripped()
+        {
+            let (base, authority) = (endpoint.backend().base(), endpoint.backend().authority());
+            let host = self.host.as_ref().and_then(|host| host.to_str().ok());
+            restore_prefix(headers, Stripped { prefix, base, authority, host });
+        }
+    }
+
     /// Waits for the head of a response as long as `limit` from the start, or from the last that moved of the
     /// request's body.
     async fn in_time<T>(&self, worker: &Worker, sent: impl Future<Output = T>, limit: Duration) -> Result<T, Failed> {
@@ -306,6 +317,7 @@ impl<'a> Errand<'a> {
             upstream.bind();
         }
         account.answered(response.status());
+        self.restore_prefix(response.headers_mut(), endpoint);
         edit_response(response.headers_mut(), &endpoint.settings, upgraded);
         *response.version_mut() = Version::HTTP_11;
         if let Some((_, client)) = self.upgrade.filter(|_| upgraded) {

@@ -147,7 +147,7 @@ fn choice(words: impl IntoIterator<Item = &'static str>, description: &str, exam
 }
 
 /// The options that every version of the registry knows.
-pub(super) const OPTIONS: [&str; 15] = [
+pub(super) const OPTIONS: [&str; 16] = [
     "timeout",
     "connect_timeout",
     "health_check_path",
@@ -162,6 +162,7 @@ pub(super) const OPTIONS: [&str; 15] = [
     "retries",
     "load_balancing",
     "strip_prefix",
+    "restore_prefix",
     "tls_verify",
 ];
 

@@ -123,3 +123,24 @@ fn a_stripped_prefix_leaves_one_slash_and_is_told() {
     town.ask("GET /api/v1 HTTP/1.1\r\nHost: a\r\nX-Forwarded-Prefix: /outer/\r\n\r\n");
     assert_eq!(backend.heard().field("x-forwarded-prefix"), Some("/outer/api/v1"));
 }
+
+#[test]
+fn a_stripped_prefix_is_put_back_where_that_is_asked_for() {
+    let backend = Backend::answering(
+        "HTTP/1.1 302 Found\r\nLocation: /login\r\nSet-Cookie: a=1; Path=/; HttpOnly\r\nSet-Cookie: b=2; path=/x\r\n\
+         Content-Length: 0\r\n\r\n",
+    );
+    for (restores, location, cookies) in [
+        ("true", "/api/login", ["a=1; Path=/api; HttpOnly", "b=2; Path=/api/x"]),
+        ("false", "/login", ["a=1; Path=/; HttpOnly", "b=2; path=/x"]),
+    ] {
+        let mut town = Town::new();
+        let key = town.session("shop", "shop-1");
+        town.route(key, 1, "*", "/api", &backend.url());
+        let own = Target::Route(RouteId(1));
+        town.apply(key, vec![option(own, "strip_prefix", "true"), option(own, "restore_prefix", restores)]);
+        let answer = town.get("a", "/api/x");
+        assert_eq!(answer.field("location"), Some(location));
+        assert_eq!(answer.all("set-cookie").collect::<Vec<_>>(), cookies);
+    }
+}

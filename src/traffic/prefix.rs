@@ -1,0 +1,121 @@
+//! Answers of a backend that does not know the prefix it is reached below: `strip_prefix` with `restore_prefix`.
+//!
+//! What must hold: only what leads back to the route is rewritten, and what lies below the prefix already stays as it is.
+
+use http::header::{CONTENT_LOCATION, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
+
+/// The names and paths that lead to a backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Stripped<'a> {
+    /// The prefix that it does not see.
+    pub prefix: &'a str,
+    /// The base path that is put before what it sees; empty for none.
+    pub base: &'a str,
+    /// Its own name, with a port where it has one.
+    pub authority: &'a str,
+    /// The name that the client asked for.
+    pub host: Option<&'a str>,
+}
+
+/// Puts the prefix back into `Location`, `Content-Location` and the paths of cookies.
+pub fn restore_prefix(headers: &mut HeaderMap, stripped: Stripped<'_>) {
+    for (name, value) in headers.iter_mut() {
+        let Ok(text) = value.to_str() else { continue };
+        let restored = if *name == LOCATION || *name == CONTENT_LOCATION {
+            stripped.location(text)
+        } else if *name == SET_COOKIE {
+            stripped.cookie(text)
+        } else {
+            None
+        };
+        if let Some(restored) = restored.and_then(|restored| HeaderValue::try_from(restored).ok()) {
+            *value = restored;
+        }
+    }
+}
+
+impl Stripped<'_> {
+    /// A URL that leads to the backend, as the client reaches it; `None` for any other.
+    fn location(&self, location: &str) -> Option<String> {
+        if location.starts_with('/') && !location.starts_with("//") {
+            return self.path(location);
+        }
+        let after_scheme = location.strip_prefix("http://").or_else(|| location.strip_prefix("https://"))?;
+        let (authority, path) = after_scheme.split_at(after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len()));
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let restored = self.path(&path);
+        if self.host.is_some_and(|host| host.eq_ignore_ascii_case(authority)) {
+            let origin = location.strip_suffix(after_scheme)?;
+            return restored.map(|path| format!("{origin}{authority}{path}"));
+        }
+        // Only the proxy knows the backend by its own name.
+        self.authority.eq_ignore_ascii_case(authority).then(|| restored.unwrap_or(path))
+    }
+
+    fn cookie(&self, cookie: &str) -> Option<String> {
+        let mut changed = false;
+        let parts = cookie.split(';').enumerate().map(|(place, part)| {
+            let path = part.split_once('=').filter(|(name, _)| place > 0 && name.trim().eq_ignore_ascii_case("path"));
+            let restored = path.and_then(|(_, path)| self.path(path.trim()));
+            changed |= restored.is_some();
+            // `/api` covers what is below it, `/api/` would not cover `/api`.
+            restored.map_or_else(|| part.to_owned(), |path| format!(" Path={}", path.trim_end_matches('/')))
+        });
+        let cookie = parts.collect::<Vec<_>>().join(";");
+        changed.then_some(cookie)
+    }
+
+    /// The prefix in place of the base; `None` where there is nothing to do.
+    fn path(&self, path: &str) -> Option<String> {
+        if !path.starts_with('/') || below(path, self.prefix).is_some() {
+            return None;
+        }
+        Some(format!("{}{}", self.prefix, below(path, self.base).unwrap_or(path)))
+    }
+}
+
+/// The part of a path behind a prefix of whole segments.
+fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(prefix)?;
+    (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRIPPED: Stripped<'_> =
+        Stripped { prefix: "/api", base: "/app", authority: "10.0.0.7:3000", host: Some("shop.example") };
+
+    #[test]
+    fn locations_that_lead_to_the_backend_get_the_prefix_back() {
+        for (said, restored) in [
+            ("/login?x", Some("/api/login?x")),
+            ("/app/login", Some("/api/login")),
+            ("/app", Some("/api")),
+            ("/api/login", None),
+            ("/apis", Some("/api/apis")),
+            ("//other.example/login", None),
+            ("login", None),
+            ("https://other.example/login", None),
+            ("https://Shop.example/login", Some("https://Shop.example/api/login")),
+            ("http://10.0.0.7:3000/app/login", Some("/api/login")),
+            ("http://10.0.0.7:3000", Some("/api/")),
+        ] {
+            assert_eq!(STRIPPED.location(said).as_deref(), restored, "{said}");
+        }
+    }
+
+    #[test]
+    fn paths_of_cookies_get_the_prefix_back() {
+        for (said, restored) in [
+            ("a=1; Path=/; HttpOnly", Some("a=1; Path=/api; HttpOnly")),
+            ("a=/; path=/x;Secure", Some("a=/; Path=/api/x;Secure")),
+            ("path=/x", None),
+            ("a=1; Path=/api/x", None),
+            ("a=1", None),
+        ] {
+            assert_eq!(STRIPPED.cookie(said).as_deref(), restored, "{said}");
+        }
+    }
+}
