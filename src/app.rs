@@ -149,6 +149,7 @@ impl Server {
 
         let (core, doors) = (Lifecycle::new(), Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
+        registry.resume().into_iter().for_each(|request| doors.spawn_one("maintenance resumed", request));
         doors.spawn("reports", pass_on(reports.clone(), registry.clone(), doors.stopping().clone()));
         let (addresses, tls, heartbeat) = (bound.addresses(), proxy_settings.tls.clone(), checks.clone());
         let checker =

@@ -37,9 +37,9 @@ pub enum Change {
     Bind(SessionKey, ConnectionId),
     /// A session has lost its connection. Not stored.
     Unbind(SessionKey, Time),
-    /// A maintenance request waits for its outcome. Not stored.
+    /// A maintenance request waits for its outcome.
     Await(SessionKey, Pending),
-    /// A maintenance request has its outcome, or was cancelled. Not stored.
+    /// A maintenance request has its outcome, or was cancelled.
     Settle(SessionKey, Ticket),
     /// Something happened that is told of. It is stored only as a step of the revision: the event's number.
     Observed(SessionKey),
@@ -78,20 +78,22 @@ impl Change {
             | Change::Stage { .. }
             | Change::Unstage(_)
             | Change::Apply { .. }
+            | Change::Await(..)
+            | Change::Settle(..)
             | Change::Observed(_) => true,
-            Change::Bind(..) | Change::Unbind(..) | Change::Await(..) | Change::Settle(..) => false,
+            Change::Bind(..) | Change::Unbind(..) => false,
         }
     }
 
-    /// Whether the loss of power must not lose it: everything stored but what is only staged.
+    /// Whether the loss of power must not lose it: everything stored but what is only staged, and that a request has its outcome:
+    /// it would have it again.
     pub fn is_precious(&self) -> bool {
         match self {
-            Change::Head(..) | Change::End(_) | Change::Apply { .. } => true,
+            Change::Head(..) | Change::End(_) | Change::Apply { .. } | Change::Await(..) => true,
             Change::Stage { .. }
             | Change::Unstage(_)
             | Change::Bind(..)
             | Change::Unbind(..)
-            | Change::Await(..)
             | Change::Settle(..)
             | Change::Observed(_) => false,
         }
@@ -102,8 +104,8 @@ impl Change {
         matches!(self, Change::Head(..) | Change::End(_) | Change::Apply { .. })
     }
 
-    /// Whether the revision counts it: what is precious, and what was observed.
+    /// Whether the revision counts it: what traffic can tell, and what was observed.
     pub fn moves_revision(&self) -> bool {
-        self.is_precious() || matches!(self, Change::Observed(_))
+        self.concerns_traffic() || matches!(self, Change::Observed(_))
     }
 }

@@ -117,7 +117,7 @@ impl Maintenance {
     }
 }
 
-/// Names a maintenance request that waits for its outcome. Never reused while the server runs.
+/// Names a maintenance request that waits for its outcome. Never reused while it waits or the server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
@@ -139,6 +139,8 @@ pub struct Pending {
     pub kind: PendingKind,
     /// What it is for.
     pub targets: Arc<[Target]>,
+    /// The page that must answer; to leave maintenance, it is the backends that must.
+    pub page: Option<PageUrl>,
 }
 
 impl Pending {

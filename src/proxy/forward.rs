@@ -71,7 +71,7 @@ pub(super) async fn forward(
                 client.phase.linger();
             }
             let own = match &aside.page {
-                Some(url) => worker.upkeep.page(url).await,
+                Some((session, url)) => worker.upkeep.page(*session, url).await,
                 None => None,
             };
             client.phase.answered();

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::pages::Refusal;
 use super::worker::Worker;
 use crate::clock;
-use crate::domain::{PageUrl, Time};
+use crate::domain::{PageUrl, SessionKey, Time};
 use crate::traffic::{Endpoint, Nobody, Pool, Verdict};
 
 /// What is said beside an answer or a refusal.
@@ -19,8 +19,8 @@ use crate::traffic::{Endpoint, Nobody, Pool, Verdict};
 pub(super) struct Aside {
     /// The limit that holds for the client, if any does.
     limited: Option<Limited>,
-    /// What to show instead of the built-in page.
-    pub(super) page: Option<PageUrl>,
+    /// What to show instead of the built-in page, and whose page it is.
+    pub(super) page: Option<(SessionKey, PageUrl)>,
 }
 
 /// What a client is told of the limit that holds for it.

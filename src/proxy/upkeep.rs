@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Prober, Trust};
 use crate::clock;
-use crate::domain::{PageUrl, Span, Time};
+use crate::domain::{PageUrl, SessionKey, Span, Time};
 
 /// A page: its body and its type.
 pub type Html = (Bytes, HeaderValue);
@@ -31,6 +31,8 @@ const GOOD_FOR: Span = Span::from_secs(60);
 const FETCH_MAX: Span = Span::from_secs(5);
 /// At 64 KiB each.
 const PAGES_MAX: usize = 256;
+/// Pages that count as one session's: it gets no further one either while it has as many as are free.
+const PER_SESSION_MAX: usize = 16;
 /// Requests for pages that are not known yet, waiting to be seen by the task.
 const WANTED_MAX: usize = 1024;
 
@@ -38,7 +40,7 @@ const WANTED_MAX: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Upkeep {
     known: Arc<ArcSwap<Known>>,
-    wanted: mpsc::Sender<PageUrl>,
+    wanted: mpsc::Sender<(SessionKey, PageUrl)>,
     /// Moves whenever `known` does.
     turns: watch::Receiver<()>,
 }
@@ -67,13 +69,13 @@ impl Upkeep {
         (Self { known, wanted, turns }, keeper)
     }
 
-    /// The page at `url`: its body and type; `None` when the built-in one is to be shown. Waits only where the page was not asked for
+    /// The page at `url`, of a session's route: its body and type; `None` when the built-in one is to be shown. Waits only where the page was not asked for
     /// lately, and for as long as a fetch may take.
-    pub async fn page(&self, url: &PageUrl) -> Option<Html> {
+    pub async fn page(&self, session: SessionKey, url: &PageUrl) -> Option<Html> {
         match self.look(url) {
             Ok(html) => html,
             Err(Unknown) if self.known.load().len() >= PAGES_MAX => None,
-            Err(Unknown) => timeout(FETCH_MAX.std(), self.first(url)).await.ok().flatten(),
+            Err(Unknown) => timeout(FETCH_MAX.std(), self.first(session, url)).await.ok().flatten(),
         }
     }
 
@@ -88,10 +90,10 @@ impl Upkeep {
         Ok(page.html.clone())
     }
 
-    async fn first(&self, url: &PageUrl) -> Option<Html> {
+    async fn first(&self, session: SessionKey, url: &PageUrl) -> Option<Html> {
         let mut turns = self.turns.clone();
-        // Where it is full, others have asked; who is unlucky gets the built-in page.
-        let _ = self.wanted.try_send(url.clone());
+        // In turn, also behind many who ask for other pages.
+        self.wanted.send((session, url.clone())).await.ok()?;
         loop {
             turns.borrow_and_update();
             if let Ok(html) = self.look(url) {
@@ -108,13 +110,15 @@ pub struct Keeper {
     prober: Prober,
     fresh_for: Span,
     known: Arc<ArcSwap<Known>>,
-    wants: mpsc::Receiver<PageUrl>,
+    wants: mpsc::Receiver<(SessionKey, PageUrl)>,
     turn: watch::Sender<()>,
     entries: HashMap<Arc<str>, Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
+    /// Whose route was the first that asked for it.
+    session: SessionKey,
     url: PageUrl,
     /// Not there before the first fetch has ended.
     page: Option<Page>,
@@ -138,19 +142,22 @@ impl Keeper {
                 biased;
                 () = stop.cancelled() => return,
                 Some((url, html)) = fetches.next() => self.learn(&url, html, clock::now()),
-                Some(url) = self.wants.recv() => self.want(url, &fetches),
+                Some((session, url)) = self.wants.recv() => self.want(session, url, &fetches),
                 () = clock::until(due) => self.look_after(clock::now(), &fetches),
             }
         }
     }
 
-    fn want(&mut self, url: PageUrl, fetches: &Fetches) {
+    /// Begins to fetch a page, unless it is known or its session has its part of all pages already.
+    fn want(&mut self, session: SessionKey, url: PageUrl, fetches: &Fetches) {
         let name: Arc<str> = url.as_str().into();
-        if self.entries.len() >= PAGES_MAX || self.entries.contains_key(&name) {
+        let free = PAGES_MAX.saturating_sub(self.entries.len());
+        let own = self.entries.values().filter(|entry| entry.session == session).count();
+        if own >= free.min(PER_SESSION_MAX) || self.entries.contains_key(&name) {
             return;
         }
         fetches.push(self.fetch(&name, &url));
-        self.entries.insert(name, Entry { url, page: None, until: Time(0), due: None });
+        self.entries.insert(name, Entry { session, url, page: None, until: Time(0), due: None });
     }
 
     fn fetch(&self, name: &Arc<str>, url: &PageUrl) -> BoxFuture<'static, (Arc<str>, Option<Html>)> {

@@ -15,6 +15,7 @@ pub mod observe;
 pub mod operations;
 pub mod oversight;
 mod ports;
+mod probes;
 mod reading;
 mod ready;
 pub mod routes;
@@ -105,6 +106,7 @@ pub struct Registry {
     forbidden: Forbidden,
     started: Time,
     readings: reading::Readings,
+    probes: probes::Probes,
     asking: mpsc::Sender<ready::Asked>,
 }
 
@@ -144,13 +146,17 @@ impl Registry {
     /// Tries a backend, for 5 s at most.
     ///
     /// # Errors
-    /// `NotFound` when the session does not exist, `Denied` or `Invalid` when the backend must not be tried. That the backend does not answer is no error.
+    /// `NotFound` when the session does not exist, `Denied` or `Invalid` when the backend must not be tried, `Limited` when too many
+    /// probes are under way. That the backend does not answer is no error.
     pub async fn test_backend(&self, test: &BackendTest) -> Result<BackendView, Error> {
         self.answer(&Query::Ping(test.session.clone()))?;
         let allowed =
             |session: &Session| self.grants.of(&session.head)?.map_or(Ok(()), |grant| grant.reaches(&test.backend));
-        self.catalog().session(test.session.reveal()).and_then(|session| allowed(session))?;
+        let catalog = self.catalog();
+        let session = catalog.session(test.session.reveal())?;
+        allowed(session)?;
         self.forbidden.check_url("backend_url", &test.backend)?;
+        let _place = self.probes.begin(session.key)?;
         let page = PageUrl::of_backend(&test.backend, &PathPrefix::root());
         Ok(match self.traffic.get(&page, Span::from_secs(5), Trust::Reported).await {
             Ok(fetched) => BackendView::Reachable {
@@ -169,6 +175,12 @@ impl Registry {
     /// When what it waits for does not answer in time, or a newer request cancels it.
     pub async fn verify(&self, verification: &Verification) -> Result<(), Error> {
         verify::run(self, verification).await
+    }
+
+    /// Takes up the maintenance requests that waited when the server ended. To be called before the first command; each of the tasks
+    /// is to be run by itself.
+    pub fn resume(&self) -> Vec<impl Future<Output = ()> + Send + use<>> {
+        verify::resume(self)
     }
 
     /// Tells the connection that is bound to a session, if there is one, what came of a maintenance request.

@@ -8,10 +8,10 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::oneshot;
 
-use crate::domain::{Error, Kind, Span};
+use crate::domain::{Error, Kind, Pending, RouteId, SessionKey, Span, Target};
 
 use super::operations::{Awaited, SettleMaintenance, Verification, timed_out};
-use super::{Command, Registry, Reply};
+use super::{Command, Outcome, Registry, Reply};
 
 /// How long a request waits.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -43,6 +43,25 @@ impl Registry {
     }
 }
 
+/// Tasks that see the maintenance requests through which waited when the server ended, each for as long as if it were new. Their
+/// outcome is told as an event, and as a line to the connection that is bound by then.
+pub(super) fn resume(registry: &Registry) -> Vec<impl Future<Output = ()> + Send + use<>> {
+    let catalog = registry.catalog();
+    let waiting = catalog.sessions().flat_map(|session| session.pending.iter().map(|pending| (session.key, pending)));
+    waiting.map(|(key, pending)| see_through(registry.clone(), key, pending.clone())).collect()
+}
+
+async fn see_through(registry: Registry, key: SessionKey, pending: Pending) {
+    let verification = Verification::of(key, &pending);
+    tokio::select! {
+        result = registry.verify(&verification) => {
+            let target = pending.targets.iter().map(Target::to_string).collect::<Vec<_>>().join(",");
+            registry.tell_outcome(key, Outcome { target, result });
+        }
+        () = registry.until_stopping() => {}
+    }
+}
+
 pub(super) async fn run(registry: &Registry, verification: &Verification) -> Result<(), Error> {
     let reached = tokio::time::timeout(PATIENCE, reach(registry, verification)).await;
     let reached = match reached {
@@ -55,26 +74,35 @@ pub(super) async fn run(registry: &Registry, verification: &Verification) -> Res
     if reached { Ok(()) } else { Err(Error::new(Kind::Unavailable, timed_out(verification.kind))) }
 }
 
-/// Tries until all that is awaited has answered once. Fails only when the request no longer waits.
+/// Tries until all that is awaited has answered once, some at a time. Fails only when the request no longer waits.
 async fn reach(registry: &Registry, verification: &Verification) -> Result<(), Error> {
     let mut answered: HashSet<Awaited> = HashSet::new();
     loop {
-        let awaited = verification.awaited(&registry.catalog())?;
-        let missing: Vec<Awaited> = awaited.into_iter().filter(|awaited| !answered.contains(awaited)).collect();
-        if missing.is_empty() {
+        let (mut all_did, mut silent, mut after) = (true, false, Some(RouteId(0)));
+        while let Some(from) = after {
+            let (awaited, more) = verification.awaited(&registry.catalog(), from)?;
+            let missing: Vec<Awaited> = awaited.into_iter().filter(|awaited| !answered.contains(awaited)).collect();
+            all_did &= missing.is_empty();
+            let tries: Vec<_> =
+                missing.into_iter().map(|page| if_it_answers(registry, verification.key, page)).collect();
+            let tried: Vec<Option<Awaited>> = stream::iter(tries).buffer_unordered(AT_ONCE_MAX).collect().await;
+            silent |= tried.contains(&None);
+            answered.extend(tried.into_iter().flatten());
+            after = more;
+            tokio::task::yield_now().await;
+        }
+        if all_did {
             return Ok(());
         }
-        let tries: Vec<_> = missing.into_iter().map(|page| if_it_answers(registry, page)).collect();
-        let tried: Vec<Option<Awaited>> = stream::iter(tries).buffer_unordered(AT_ONCE_MAX).collect().await;
-        let silent = tried.contains(&None);
-        answered.extend(tried.into_iter().flatten());
         if silent {
             tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
-async fn if_it_answers(registry: &Registry, awaited: Awaited) -> Option<Awaited> {
+/// A try for which there is no place now comes to nothing: it is made again later.
+async fn if_it_answers(registry: &Registry, session: SessionKey, awaited: Awaited) -> Option<Awaited> {
+    let _place = registry.probes.begin(session).ok()?;
     let (page, trust) = &awaited;
     let answered = registry.traffic.get(page, TRY, *trust).await.is_ok_and(|fetched| fetched.status < 500);
     answered.then_some(awaited)

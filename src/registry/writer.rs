@@ -75,6 +75,7 @@ pub async fn open<S: Store, P: Publish>(
         forbidden: forbidden.clone(),
         started: now,
         readings: super::reading::Readings::default(),
+        probes: super::probes::Probes::default(),
         asking,
     };
     let rules = Rules { limits, grants, forbidden };

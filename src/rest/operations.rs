@@ -166,6 +166,7 @@ pub(super) async fn get_stats(caller: Caller, Asked(asked): Asked<StatsQuery>) -
     responses(
         (status = 200, description = "How it was found; that it does not answer is no error.", body = BackendFound),
         (status = 403, description = "The registration token does not allow it."),
+        (status = 429, description = "Too many probes are under way."),
     ))]
 pub(super) async fn test_backend(caller: Caller, Body(test): Body<BackendTest>) -> Result<Response, Problem> {
     let test = operations::BackendTest { session: caller.session.clone(), backend: test.backend_url.0 };

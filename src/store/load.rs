@@ -14,18 +14,20 @@ use crate::registry::{ClockReading, Loaded};
 
 use super::heads;
 use super::maintained::Maintained;
+use super::pending;
 use super::rows::{self, Row};
 
 const REVISION: &str = "select revision from registry";
 const READING: &str = "select boot, boot_ms, started_ms from registry";
 const SESSIONS: &str = "select * from session order by key";
 const MAINTENANCE: &str = "select session, route, page, entered from maintenance";
+const PENDING: &str = "select session, ticket, exits, page, targets from pending order by session, ticket";
 const ACTIVE: &str = "select session, section, route, name, value from active order by session, section, route, name";
 const STAGED: &str = "select session, section, route, name, value from staged order by session, section, route, name";
 
 /// Every statement that reads.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 6] = [REVISION, READING, SESSIONS, MAINTENANCE, ACTIVE, STAGED];
+pub(super) const STATEMENTS: [&str; 7] = [REVISION, READING, SESSIONS, MAINTENANCE, PENDING, ACTIVE, STAGED];
 
 /// Why what is kept cannot be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,7 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(Loaded, M
     }
     active(connection, &keys, &mut changes).await?;
     staged(connection, &keys, &mut changes).await?;
+    waiting(connection, &keys, &mut changes).await?;
     let reading = reading(connection).await?;
     Ok((Loaded { revision, changes, reading }, maintained))
 }
@@ -133,6 +136,25 @@ async fn staged(
         let (key, edit) = entry("staged", &row, keys)?;
         // When is not kept: the catalog lets everything staged begin anew when it resumes.
         changes.push(Change::Stage { key, edit, at: Time::default() });
+    }
+    Ok(())
+}
+
+async fn waiting(
+    connection: &mut SqliteConnection,
+    keys: &BTreeSet<SessionKey>,
+    changes: &mut Vec<Change>,
+) -> Result<(), LoadError> {
+    let mut rows = sqlx::query(PENDING).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let (session, ticket): (i64, i64) = (row.try_get("session")?, row.try_get("ticket")?);
+        let bad =
+            |why: String| LoadError::Row { place: format!("table pending, session {session}, ticket {ticket}"), why };
+        let key = SessionKey(session.cast_unsigned());
+        if !keys.contains(&key) {
+            return Err(bad("there is no such session".into()));
+        }
+        changes.push(Change::Await(key, pending::pending(&row).map_err(|error| bad(error.to_string()))?));
     }
     Ok(())
 }

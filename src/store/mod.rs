@@ -10,6 +10,7 @@ mod heads;
 mod load;
 mod maintained;
 mod open;
+mod pending;
 mod place;
 mod plan;
 mod rows;

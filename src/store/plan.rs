@@ -1,7 +1,7 @@
 //! What a batch of changes comes to in the database: as few statements as possible, of few different texts.
 //!
 //! Decides, without IO; `commit` carries it out. After a plan the database is as if the changes had been
-//! written one by one, in their order. They are sorted by table: first the active configurations and ends,
+//! written one by one, in their order. They are sorted by table: first the active configurations, requests that wait and ends,
 //! then the heads with their maintenance, then the staged configurations, for what drops of these looks at both.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use crate::domain::{Change, Edit, Head, Maintenance, Section, Sections, SessionK
 
 use super::maintained::Maintained;
 use super::statements::{Kind, Value};
-use super::{heads, rows};
+use super::{heads, pending, rows};
 
 /// Rows of which the same is stated, one after the other.
 #[derive(Debug)]
@@ -98,7 +98,9 @@ impl<'a> Draft<'a> {
                 }
                 self.unstage(*key, *sections);
             }
-            Change::Bind(..) | Change::Unbind(..) | Change::Await(..) | Change::Settle(..) | Change::Observed(_) => {}
+            Change::Await(key, request) => add(&mut self.active, Kind::PutPending, pending::row(*key, request)),
+            Change::Settle(key, ticket) => add(&mut self.active, Kind::DropPending, pending::place(*key, *ticket)),
+            Change::Bind(..) | Change::Unbind(..) | Change::Observed(_) => {}
         }
     }
 

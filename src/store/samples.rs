@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use crate::domain::{
     BackendUrl, Breaker, Drain, Edit, EventKind, Head, HeaderKey, HealthCheck, Host, InstanceName, Maintenance,
-    MaintenanceEntry, Metadata, OptionKey, PageUrl, PathPrefix, RateLimit, Route, RouteId, ServiceName, Span, Target,
-    Time, Topics,
+    MaintenanceEntry, Metadata, OptionKey, PageUrl, PathPrefix, Pending, PendingKind, RateLimit, Route, RouteId,
+    ServiceName, Span, Target, Ticket, Time, Topics,
 };
 
 pub(super) fn route(id: u32, domains: &str, path: &str) -> Route {
@@ -97,6 +97,18 @@ fn maintenance() -> impl Strategy<Value = Maintenance> {
     (proptest::option::of(entry), routes).prop_map(|(all, routes)| Maintenance {
         all,
         routes: routes.into_iter().map(|(id, entry)| (RouteId(id), entry)).collect(),
+    })
+}
+
+/// Any maintenance request that waits.
+pub(super) fn pending() -> impl Strategy<Value = Pending> {
+    let page = proptest::option::of("http://p:8000(/[a-z]{0,4})?");
+    let target = prop_oneof![Just(Target::All), (1..9_u32).prop_map(|id| Target::Route(RouteId(id)))];
+    (any::<bool>(), page, proptest::collection::vec(target, 1..4)).prop_map(|(exits, page, targets)| Pending {
+        ticket: Ticket(0),
+        kind: if exits { PendingKind::Exit } else { PendingKind::Enter },
+        targets: targets.into(),
+        page: page.map(|page| PageUrl::parse(&page).unwrap()),
     })
 }
 

@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteArgumentsBuffer, SqliteTypeInfo};
 use sqlx::{Encode, Sqlite, Type};
 
 use super::heads::HEAD_COLUMNS;
-use super::{maintained, rows};
+use super::{maintained, pending, rows};
 
 /// Writes, and changes nothing that is kept.
 pub(super) const PROBE: &str = "update registry set probes = probes + 1";
@@ -65,6 +65,10 @@ pub(super) enum Kind {
     PutMaintenance,
     /// Takes entries of maintenance away.
     DropMaintenance,
+    /// Puts maintenance requests that wait.
+    PutPending,
+    /// Takes maintenance requests that wait away.
+    DropPending,
     /// Puts entries of active configurations.
     PutActive,
     /// Takes entries of active configurations away.
@@ -77,7 +81,7 @@ pub(super) enum Kind {
     UnstageSections,
     /// Drops all that sessions have staged, the sessions being gone.
     DropStaged,
-    /// Drops sessions, their active configurations and their maintenance.
+    /// Drops sessions, their active configurations, their maintenance and its requests.
     End,
     /// Notes the registry's revision.
     Revision,
@@ -85,10 +89,12 @@ pub(super) enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    pub(super) const ALL: [Kind; 11] = [
+    pub(super) const ALL: [Kind; 13] = [
         Kind::PutSession,
         Kind::PutMaintenance,
         Kind::DropMaintenance,
+        Kind::PutPending,
+        Kind::DropPending,
         Kind::PutActive,
         Kind::DropActive,
         Kind::PutStaged,
@@ -105,6 +111,8 @@ impl Kind {
             Kind::PutSession => HEAD_COLUMNS.len(),
             Kind::PutMaintenance => maintained::COLUMNS,
             Kind::DropMaintenance => maintained::KEY_COLUMNS,
+            Kind::PutPending => pending::COLUMNS,
+            Kind::DropPending => pending::KEY_COLUMNS,
             Kind::PutActive | Kind::PutStaged => rows::COLUMNS,
             Kind::DropActive => rows::COLUMNS - 1,
             Kind::Unstage | Kind::DropStaged | Kind::End | Kind::Revision => 1,
@@ -118,6 +126,8 @@ impl Kind {
             Kind::PutSession => 64,
             Kind::PutMaintenance
             | Kind::DropMaintenance
+            | Kind::PutPending
+            | Kind::DropPending
             | Kind::PutActive
             | Kind::DropActive
             | Kind::PutStaged
@@ -135,6 +145,8 @@ impl Kind {
             Kind::PutSession
             | Kind::PutMaintenance
             | Kind::DropMaintenance
+            | Kind::PutPending
+            | Kind::DropPending
             | Kind::PutActive
             | Kind::DropActive
             | Kind::PutStaged
@@ -142,7 +154,7 @@ impl Kind {
             | Kind::DropStaged
             | Kind::Revision => 1,
             Kind::Unstage => 2,
-            Kind::End => 3,
+            Kind::End => 4,
         }
     }
 
@@ -152,6 +164,8 @@ impl Kind {
             Kind::PutSession
             | Kind::PutMaintenance
             | Kind::DropMaintenance
+            | Kind::PutPending
+            | Kind::DropPending
             | Kind::PutActive
             | Kind::DropActive
             | Kind::PutStaged
@@ -174,6 +188,16 @@ impl Kind {
                 let places = tuples(maintained::KEY_COLUMNS, rows);
                 format!("delete from maintenance where (session, route) in (values {places})")
             }
+            Kind::PutPending => {
+                let rows = tuples(pending::COLUMNS, rows);
+                format!(
+                    "insert into pending (session, ticket, exits, page, targets) values {rows} on conflict do nothing"
+                )
+            }
+            Kind::DropPending => {
+                let places = tuples(pending::KEY_COLUMNS, rows);
+                format!("delete from pending where (session, ticket) in (values {places})")
+            }
             Kind::PutActive => put("active", rows),
             Kind::PutStaged => put("staged", rows),
             Kind::DropActive => {
@@ -189,7 +213,7 @@ impl Kind {
                 let keys = list(rows);
                 format!(
                     "delete from active where session in {keys}; delete from maintenance where session in {keys}; \
-                     delete from session where key in {keys}"
+                     delete from pending where session in {keys}; delete from session where key in {keys}"
                 )
             }
             Kind::Revision => "update registry set revision = ?".into(),

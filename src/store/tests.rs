@@ -12,7 +12,8 @@ use super::samples;
 use super::statements::Kind;
 use super::*;
 use crate::domain::{
-    Catalog, Edit, Head, Maintenance, MaintenanceEntry, PageUrl, RouteId, Section, Sections, SessionKey, Target, Time,
+    Catalog, Edit, Head, Maintenance, MaintenanceEntry, PageUrl, Pending, RouteId, Section, Sections, SessionKey,
+    Target, Time,
 };
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -73,6 +74,7 @@ fn assert_same(one: &Catalog, other: &Catalog) {
     for (one, other) in one.sessions().zip(other.sessions()) {
         assert_eq!((one.key, &one.head), (other.key, &other.head));
         assert_eq!(one.active, other.active);
+        assert_eq!(one.pending, other.pending);
         let config = |session: &crate::domain::Session| session.staged.as_ref().map(|staged| staged.config.clone());
         assert_eq!(config(one), config(other));
     }
@@ -86,6 +88,8 @@ enum Deed {
     Unstage,
     Apply(u8),
     Replace,
+    Await(Pending),
+    Settle,
     End,
 }
 
@@ -97,6 +101,8 @@ fn deed() -> impl Strategy<Value = Deed> {
         3 => (1..64_u8).prop_map(Deed::Apply),
         1 => Just(Deed::Apply(63)),
         1 => Just(Deed::Replace),
+        2 => samples::pending().prop_map(Deed::Await),
+        1 => Just(Deed::Settle),
         1 => Just(Deed::End),
     ]
 }
@@ -134,6 +140,10 @@ fn changes(catalog: &Catalog, instance: &str, deed: Deed) -> Vec<Change> {
             vec![Change::Apply { key, sections, edits }, head(&|head| head.revision += 1)]
         }
         Deed::Replace => vec![head(&|head| head.replaced = Some(Time(9))), register],
+        Deed::Await(pending) => vec![Change::Await(key, Pending { ticket: catalog.next_ticket(), ..pending })],
+        Deed::Settle => {
+            session.pending.first().map(|pending| Change::Settle(key, pending.ticket)).into_iter().collect()
+        }
         Deed::End => vec![Change::End(catalog.replaced_of(&first).unwrap_or(key))],
     }
 }

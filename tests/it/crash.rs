@@ -1,12 +1,14 @@
 //! Nothing acknowledged is lost, however the server ends.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use crate::model::{Expect, Model};
 use crate::server::{Backend, Client, Dice, Server, eventually, get};
+use crate::support::backend::closed_port;
 
 /// A client that pipelines commands of one session until the server dies, and knows every state it went through.
 struct Worker {
@@ -123,6 +125,57 @@ impl Worker {
         model.resync(id, &domain, "http://127.0.0.1:1");
         self.acknowledge_all(model);
     }
+}
+
+/// Answers 200 to all that comes to an address where nobody listened so far.
+fn begin_to_answer(address: SocketAddr) {
+    let listener = TcpListener::bind(address).unwrap();
+    thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let _ = socket.read(&mut [0; 4096]);
+            let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+        }
+    });
+}
+
+#[test]
+fn maintenance_requests_that_wait_when_the_process_is_killed_are_resumed() {
+    let (folder, page, backend) = (tempfile::tempdir().unwrap(), closed_port(), closed_port());
+    let server = Server::start(folder.path());
+    let mut client = server.connect();
+    let session = client.register("shop", "shop-1");
+    client.serve(&session, "a.example", "/", backend);
+    client.serve(&session, "b.example", "/", backend);
+    client.serve(&session, "c.example", "/", backend);
+    for (line, at_once) in [("MAINT_ENTER|{}|r1,r3|", true), ("MAINT_EXIT|{}|r1", false)] {
+        assert_eq!(client.ask(&line.replace("{}", &session)), "ACK");
+        if at_once {
+            assert_eq!(client.hear(), "MAINT_OK|r1,r3");
+        }
+    }
+    let enter = format!("MAINT_ENTER|{session}|r2|http://{page}/");
+    assert_eq!((client.ask(&enter), client.ask(&enter)), ("ACK".to_owned(), "ACK".to_owned()));
+    assert!(client.try_reply().unwrap().starts_with("ERROR|cancelled"), "the newer one took its place");
+    // Twice, so that what was resumed is resumed again.
+    server.kill();
+    Server::start(folder.path()).kill();
+    let server = Server::start(folder.path());
+    let mut client = server.connect();
+    assert_eq!(client.ask(&format!("RECONNECT|{session}")), "OK");
+    begin_to_answer(page);
+    assert_eq!(client.hear(), "MAINT_OK|r2", "once, for the one that was not cancelled");
+    assert!(client.ask(&format!("MAINT_STATUS|{session}")).contains(r#""in_maintenance":["r1","r2","r3"]"#));
+    begin_to_answer(backend);
+    assert_eq!(client.hear(), "MAINT_OK|r1");
+    assert!(client.ask(&format!("MAINT_STATUS|{session}")).contains(r#""in_maintenance":["r2","r3"]"#));
+    // What has its outcome is over.
+    server.kill();
+    let server = Server::start(folder.path());
+    let mut client = server.connect();
+    assert_eq!(client.ask(&format!("RECONNECT|{session}")), "OK");
+    assert_eq!(client.ask(&format!("MAINT_ENTER|{session}|r1|")), "ACK");
+    assert_eq!(client.hear(), "MAINT_OK|r1");
+    assert!(client.told.is_empty());
 }
 
 #[test]

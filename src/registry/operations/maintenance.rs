@@ -4,11 +4,12 @@
 //! the server's own. A newer request for some of the same routes takes the place of an older one.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::domain::{
-    Catalog, Change, Error, Event, Kind, MaintenanceEntry, PageUrl, PathPrefix, Pending, PendingKind, RouteId, Session,
-    SessionId, SessionKey, Subject, Target, Ticket,
+    Catalog, Change, Error, Event, Kind, MaintenanceEntry, PageUrl, PathPrefix, Pending, PendingKind, Route, RouteId,
+    Session, SessionId, SessionKey, Subject, Target, Ticket,
 };
 
 use super::super::calls::{Context, Decided, Decision, Reply};
@@ -34,17 +35,27 @@ pub struct Verification {
 pub(in crate::registry) type Awaited = (PageUrl, Trust);
 
 impl Verification {
-    /// All that must answer, as the session stands now: an apply may give a route another backend, or take it away.
+    /// What is to be seen of a request that waits.
+    pub(in crate::registry) fn of(key: SessionKey, pending: &Pending) -> Self {
+        Self { key, ticket: pending.ticket, kind: pending.kind, page: pending.page.clone() }
+    }
+
+    /// Some of what must answer, of the routes behind `after`, and the route behind which there may be more: as the session stands now,
+    /// for an apply may give a route another backend, or take it away.
     ///
     /// # Errors
     /// `NotFound` when the session has ended, `Conflict` when a newer request took this one's place.
-    pub(in crate::registry) fn awaited(&self, catalog: &Catalog) -> Result<Vec<Awaited>, Error> {
+    pub(in crate::registry) fn awaited(
+        &self,
+        catalog: &Catalog,
+        after: RouteId,
+    ) -> Result<(Vec<Awaited>, Option<RouteId>), Error> {
         let session = catalog.by_key(self.key).ok_or(Error::invalid_session())?;
         let pending = session.pending.iter().find(|pending| pending.ticket == self.ticket).ok_or_else(cancelled)?;
         Ok(match self.kind {
             // What is shown later is got in the same way.
-            PendingKind::Enter => self.page.iter().map(|page| (page.clone(), Trust::Required)).collect(),
-            PendingKind::Exit => backends(session, &pending.targets),
+            PendingKind::Enter => (self.page.iter().map(|page| (page.clone(), Trust::Required)).collect(), None),
+            PendingKind::Exit => backends(session, &pending.targets, after),
         })
     }
 }
@@ -57,14 +68,14 @@ fn accept(
     targets: Vec<Target>,
     page: Option<PageUrl>,
 ) -> Decided {
-    let ticket = catalog.next_ticket();
-    let verification = Verification { key: session.key, ticket, kind, page };
+    let pending = Pending { ticket: catalog.next_ticket(), kind, targets: targets.into(), page };
+    let verification = Verification::of(session.key, &pending);
     let mut decided = Decided::new(Reply::Maintenance(verification), Vec::new());
-    for older in session.pending.iter().filter(|pending| pending.overlaps(&targets)) {
+    for older in session.pending.iter().filter(|older| older.overlaps(&pending.targets)) {
         decided.changes.push(Change::Settle(session.key, older.ticket));
         decided = failed(decided, session, older, CANCELLED);
     }
-    decided.changes.push(Change::Await(session.key, Pending { ticket, kind, targets: targets.into() }));
+    decided.changes.push(Change::Await(session.key, pending));
     decided
 }
 
@@ -164,21 +175,34 @@ impl MaintExit {
     }
 }
 
-/// The backends of the active routes in maintenance that are concerned, each once.
-fn backends(session: &Session, targets: &[Target]) -> Vec<Awaited> {
-    let concerned = |id: &RouteId| targets.contains(&Target::All) || targets.contains(&Target::Route(*id));
-    let waiting = |id: &RouteId| concerned(id) && session.head.maintenance.of(*id).is_some();
-    let routes = session.active.routes.iter().filter(|(id, _)| waiting(id));
+/// So many routes are looked at in one step: a session may have very many.
+const ROUTES_AT_ONCE: usize = 256;
+
+/// The backends of the next active routes in maintenance that are concerned, each once, and the last of the routes looked at unless it
+/// was the last of all.
+fn backends(session: &Session, targets: &[Target], after: RouteId) -> (Vec<Awaited>, Option<RouteId>) {
+    let active = &session.active.routes;
+    let routes: Vec<(RouteId, &Arc<Route>)> = if targets.contains(&Target::All) {
+        let later = active.range((Bound::Excluded(after), Bound::Unbounded));
+        later.take(ROUTES_AT_ONCE).map(|(id, route)| (*id, route)).collect()
+    } else {
+        let later: BTreeSet<RouteId> =
+            targets.iter().copied().filter_map(Target::route).filter(|id| *id > after).collect();
+        later.into_iter().filter_map(|id| Some((id, active.get(&id)?))).take(ROUTES_AT_ONCE).collect()
+    };
+    let more = routes.last().filter(|_| routes.len() == ROUTES_AT_ONCE).map(|(id, _)| *id);
+    let waiting = routes.into_iter().filter(|(id, _)| session.head.maintenance.of(*id).is_some());
     let mut seen = BTreeSet::new();
-    routes
+    let awaited = waiting
         .map(|(id, route)| {
-            let path = session.active.health.get(id).map_or_else(PathPrefix::root, |check| check.path.clone());
-            (PageUrl::of_backend(&route.backend, &path), *id)
+            let path = session.active.health.get(&id).map_or_else(PathPrefix::root, |check| check.path.clone());
+            (PageUrl::of_backend(&route.backend, &path), id)
         })
         // Routes that are to be asked alike and trust alike need to be asked once.
         .filter(|(page, id)| seen.insert((page.as_str().to_owned(), tls_verify(session, *id))))
         .map(|(page, id)| (page, Trust::AsRoute(session.key, id)))
-        .collect()
+        .collect();
+    (awaited, more)
 }
 
 /// What the session says of certificates for a route, if anything.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use signalbox::domain::{Forbidden, PageUrl, Span};
+use signalbox::domain::{Forbidden, PageUrl, SessionKey, Span};
 use signalbox::lifecycle::Lifecycle;
 use signalbox::proxy::{Addresses, Names, Prober, Tls, Upkeep};
 
 use crate::support::backend::{Backend, closed_port};
+
+const SESSION: SessionKey = SessionKey(1);
 
 /// The body and type of what is shown for a URL, asked for by a few at once.
 fn shown(prober: Prober, url: &str) -> Option<(String, String)> {
@@ -17,9 +19,9 @@ fn shown(prober: Prober, url: &str) -> Option<(String, String)> {
         let (lifecycle, (upkeep, keeper)) = (Lifecycle::new(), Upkeep::new(prober, Span::from_secs(10)));
         lifecycle.spawn("upkeep", keeper.run(lifecycle.stopping().clone()));
         let page = PageUrl::parse(url).unwrap();
-        let all = tokio::join!(upkeep.page(&page), upkeep.page(&page), upkeep.page(&page));
+        let all = tokio::join!(upkeep.page(SESSION, &page), upkeep.page(SESSION, &page), upkeep.page(SESSION, &page));
         assert!(all.0 == all.1 && all.1 == all.2);
-        assert_eq!(upkeep.page(&page).await, all.0);
+        assert_eq!(upkeep.page(SESSION, &page).await, all.0);
         assert!(lifecycle.end(Duration::from_secs(10)).await);
         all.0.map(|(body, kind)| (String::from_utf8(body.to_vec()).unwrap(), kind.to_str().unwrap().to_owned()))
     })
@@ -92,12 +94,12 @@ fn a_page_is_fetched_again_while_it_is_asked_for_and_the_last_good_one_is_shown_
     runtime.block_on(async {
         let lifecycle = Lifecycle::new();
         lifecycle.spawn("upkeep", keeper.run(lifecycle.stopping().clone()));
-        assert!(upkeep.page(&page).await.is_some());
+        assert!(upkeep.page(SESSION, &page).await.is_some());
         fails.store(true, Ordering::SeqCst);
         let seen = server.connections();
         let again = async {
             while server.connections() < seen + 3 {
-                assert!(upkeep.page(&page).await.is_some(), "the last good one is shown");
+                assert!(upkeep.page(SESSION, &page).await.is_some(), "the last good one is shown");
                 tokio::task::yield_now().await;
             }
         };

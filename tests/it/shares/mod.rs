@@ -2,4 +2,5 @@
 
 mod checks;
 mod control;
+mod probes;
 mod sessions;

@@ -1,0 +1,113 @@
+//! Places for probes: backend tests, and what maintenance requests wait for.
+//!
+//! What must hold: probes under way are bounded, in all and for each session; a session begins none while it has as many under way
+//! as are free, so that one that probes much leaves room for others before they come.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::{Error, Kind, SessionKey};
+
+/// Probes under way at once.
+const PROBES_MAX: usize = 512;
+/// Those of them that are one session's.
+const PER_SESSION_MAX: usize = 32;
+
+/// The probes under way. Cheap to clone; all clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Probes(Arc<Mutex<UnderWay>>);
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    all: usize,
+    of: HashMap<SessionKey, usize>,
+}
+
+/// A probe's place, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Probe {
+    session: SessionKey,
+    probes: Probes,
+}
+
+impl Probes {
+    /// A place for a probe of a session.
+    ///
+    /// # Errors
+    /// `Limited` when there is none now: why, and what to do.
+    pub(super) fn begin(&self, session: SessionKey) -> Result<Probe, Error> {
+        let mut under_way = self.lock();
+        let free = PROBES_MAX.saturating_sub(under_way.all);
+        let own = under_way.of.get(&session).copied().unwrap_or(0);
+        if own >= PER_SESSION_MAX {
+            return Err(Error::new(
+                Kind::Limited,
+                format!(
+                    "not tried: {own} probes of this session are under way (limit {PER_SESSION_MAX}); try again when some have ended"
+                ),
+            ));
+        }
+        if own >= free {
+            let all = under_way.all;
+            return Err(Error::new(
+                Kind::Limited,
+                format!(
+                    "not tried: {all} probes are under way (limit {PROBES_MAX}), {own} of them this session's; try again in a moment"
+                ),
+            ));
+        }
+        under_way.all += 1;
+        *under_way.of.entry(session).or_default() += 1;
+        Ok(Probe { session, probes: self.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, UnderWay> {
+        // No code panics while it holds the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let mut under_way = self.probes.lock();
+        under_way.all = under_way.all.saturating_sub(1);
+        if let Some(own) = under_way.of.get_mut(&self.session) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                under_way.of.remove(&self.session);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn as_many_as_may(probes: &Probes, session: u64) -> Vec<Probe> {
+        std::iter::from_fn(|| probes.begin(SessionKey(session)).ok()).collect()
+    }
+
+    #[test]
+    fn a_session_has_its_part_and_gets_it_back() {
+        let probes = Probes::default();
+        let greedy = as_many_as_may(&probes, 1);
+        assert_eq!(greedy.len(), PER_SESSION_MAX);
+        let refused = probes.begin(SessionKey(1)).unwrap_err();
+        assert!(refused.to_string().contains("32 probes of this session are under way (limit 32)"), "{refused}");
+        assert!(probes.begin(SessionKey(2)).is_ok());
+        drop(greedy);
+        assert_eq!(as_many_as_may(&probes, 1).len(), PER_SESSION_MAX);
+        assert!(probes.lock().of.is_empty());
+    }
+
+    #[test]
+    fn many_sessions_that_probe_much_leave_room_for_who_comes_later() {
+        let probes = Probes::default();
+        let greedy: Vec<_> = (1..=16).map(|session| as_many_as_may(&probes, session)).collect();
+        assert_eq!(greedy.iter().map(Vec::len).sum::<usize>(), PROBES_MAX - 16, "the last one had as many as are free");
+        let refused = probes.begin(SessionKey(16)).unwrap_err();
+        assert!(refused.to_string().contains("496 probes are under way (limit 512), 16 of them"), "{refused}");
+        assert!(probes.begin(SessionKey(1_000)).is_ok());
+    }
+}
