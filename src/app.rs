@@ -22,6 +22,7 @@ use crate::access::{Hosts, Operators};
 use crate::config::{Config, Unmatched};
 use crate::domain::{Catalog, Change, Event, Forbidden, PageUrl, RouteId, SessionKey, Span};
 use crate::lifecycle::{self, Heartbeat, Lifecycle};
+use crate::memory::Memory;
 use crate::registry::observe::Observe;
 use crate::registry::views::{BreakerNumbers, RouteNumbers};
 use crate::registry::{self, Boxed, Command, Fetched, Publish, Registry, Traffic, Trust};
@@ -114,7 +115,9 @@ impl Server {
             .await
             .map_err(|error| taken("gRPC and REST", config.api.listen, "api.listen", "--api-listen", &error))?;
         let api_address = api_listener.local_addr()?;
-        let proxy_settings = proxy::Settings { own: vec![pipe_address, api_address], ..proxy_settings(&config)? };
+        let memory = Memory::new(config.memory);
+        let own = vec![pipe_address, api_address];
+        let proxy_settings = proxy::Settings { own, ..proxy_settings(&config, &memory)? };
         let pipe_tls = acceptor(config.pipe.tls.as_ref(), &[])?;
         let api_tls = acceptor(config.api.tls.as_ref(), &api::PROTOCOLS)?;
         let secure = Secure { pipe: pipe_tls.is_some(), api: api_tls.is_some() };
@@ -159,11 +162,12 @@ impl Server {
         let proxy = bound.start(table, reports, upkeep).context("cannot start the proxy's threads")?;
         // Set here alone.
         let _ = parts.set(proxy.heartbeats().iter().cloned().chain([checks]).collect());
-        let pipe_settings = pipe_settings(&config, api_address);
+        let pipe_settings = pipe_settings(&config, api_address, memory.clone());
         let pipe = pipe::serve(pipe_listener, pipe_tls, registry.clone(), pipe_settings, doors.clone(), chance::bits);
         doors.spawn("pipe", pipe);
+        let bounds = api::Bounds { connections_max: config.api.connections_max, memory };
         let typed = typed_doors(&registry, &config, &doors);
-        doors.spawn("API", api::serve(api_listener, api_tls, typed, config.api.connections_max, doors.clone()));
+        doors.spawn("API", api::serve(api_listener, api_tls, typed, bounds, doors.clone()));
         Ok(Self { store_url: config.store_url, pipe_address, api_address, secure, registry, proxy, doors, core })
     }
 
@@ -250,7 +254,7 @@ fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> a
     }
 }
 
-fn proxy_settings(config: &Config) -> anyhow::Result<proxy::Settings> {
+fn proxy_settings(config: &Config, memory: &Memory) -> anyhow::Result<proxy::Settings> {
     Ok(proxy::Settings {
         workers: config.proxy.workers,
         trusted_proxies: config.proxy.trusted_proxies.clone(),
@@ -261,6 +265,8 @@ fn proxy_settings(config: &Config) -> anyhow::Result<proxy::Settings> {
         deny: config.deny.clone(),
         tls: backend_tls(config.ca.as_deref())?,
         connections_max: config.proxy.connections_max,
+        address_connections_max: config.proxy.address_connections_max,
+        memory: memory.clone(),
         ..proxy::Settings::new(config.proxy.http)
     })
 }
@@ -276,7 +282,7 @@ fn acceptor(files: Option<&tls::Files>, protocols: &[&str]) -> anyhow::Result<Op
     files.map(|files| tls::Acceptor::load(files, protocols)).transpose().map_err(anyhow::Error::from)
 }
 
-fn pipe_settings(config: &Config, api: SocketAddr) -> pipe::Settings {
+fn pipe_settings(config: &Config, api: SocketAddr, memory: Memory) -> pipe::Settings {
     pipe::Settings {
         max_line: config.pipe.max_line,
         max_reply: config.pipe.max_reply,
@@ -284,6 +290,7 @@ fn pipe_settings(config: &Config, api: SocketAddr) -> pipe::Settings {
         idle_timeout: config.pipe.idle_timeout.std(),
         connections_max: config.pipe.connections_max,
         api: Some(api),
+        memory,
         ..pipe::Settings::default()
     }
 }

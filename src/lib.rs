@@ -14,6 +14,7 @@ pub mod domain;
 pub mod files;
 pub mod grpc;
 pub mod lifecycle;
+pub mod memory;
 pub mod pipe;
 pub mod proxy;
 pub mod registry;

@@ -15,7 +15,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("store", &["domain", "registry", "lifecycle"], &["tokio", "sqlx", "serde", "serde_json", "tracing", "http"]),
     (
         "pipe",
-        &["domain", "registry", "clock", "files", "lifecycle", "tls"],
+        &["domain", "registry", "clock", "files", "lifecycle", "memory", "tls"],
         &["tokio", "serde", "serde_json", "tracing", "socket2", "flate2"],
     ),
     (
@@ -38,7 +38,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "proxy",
-        &["domain", "traffic", "chance", "clock", "files", "lifecycle"],
+        &["domain", "traffic", "chance", "clock", "files", "lifecycle", "memory"],
         &[
             "tokio",
             "hyper",
@@ -60,7 +60,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "rest",
-        &["domain", "registry", "access", "lifecycle"],
+        &["domain", "registry", "access", "lifecycle", "memory"],
         &[
             "tokio",
             "axum",
@@ -78,15 +78,16 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("access", &["domain"], &["http"]),
     (
         "api",
-        &["access", "files", "lifecycle", "registry", "tls"],
-        &["tokio", "http_body_util", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"],
+        &["access", "clock", "files", "lifecycle", "memory", "registry", "tls"],
+        &["tokio", "http_body", "http_body_util", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"],
     ),
     ("chance", &[], &[]),
     ("clock", &["domain"], &["tokio", "tracing"]),
     ("files", &["clock"], &["tokio", "tracing"]),
     ("lifecycle", &[], &["tokio", "tracing"]),
     ("tls", &["clock"], &["tokio", "rustls", "tokio_rustls", "tracing"]),
-    ("config", &["domain", "registry", "tls"], &["clap", "toml", "serde", "ipnet", "tracing_subscriber"]),
+    ("memory", &[], &[]),
+    ("config", &["domain", "memory", "registry", "tls"], &["clap", "toml", "serde", "ipnet", "tracing_subscriber"]),
     ("telemetry", &["config", "clock", "lifecycle"], &["tracing", "tracing_subscriber"]),
 ];
 

@@ -4,7 +4,10 @@
 //! connection and heads are bounded; who is slow holds up nobody else; every request says who sent it
 //! ([`Peer`]); when the server stops, what is under way is answered, and connections close behind it.
 
+mod answer;
 mod bodies;
+mod client_io;
+mod frames;
 
 use std::convert::Infallible;
 use std::io;
@@ -16,9 +19,9 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::rt::Executor;
-use hyper::{HeaderMap, Request, Version};
+use hyper::{HeaderMap, Request, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use socket2::{SockRef, TcpKeepalive};
@@ -31,15 +34,24 @@ use tower::Service as _;
 use crate::access::{Call, Denied, Hosts, Peer};
 use crate::files::{Part, PortListener};
 use crate::lifecycle::{self, Lifecycle};
+use crate::memory::{Full, Memory};
 use crate::registry::Reading;
 use crate::tls::Acceptor;
 
-/// From the first byte of a head, or the end of the answer before, to its last byte.
-const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
+use answer::Streams;
+use client_io::ClientIo;
+
+/// From the beginning of a connection, or the end of the answer before, to the last byte of a head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most bytes of an HTTP/1.1 head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Requests and streams of one HTTP/2 connection at once.
-const STREAMS_MAX: u32 = 256;
+/// Requests and streams of one HTTP/2 connection at once, while the memory lasts.
+const STREAMS_MAX: u32 = 1024;
+/// From so many bytes of a stream on that are not sent, hyper asks for no further piece.
+const SEND_BYTES_MAX: usize = 64 * 1024 - answer::PIECE_BYTES;
+/// Bytes that an HTTP/2 client may send before they were read: of a stream, and of all.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
 /// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may take to answer.
 const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(20);
@@ -52,6 +64,15 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(40);
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
                        connection: close\r\ncontent-length: 114\r\n\r\n\
                        {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections; try again later\"}";
+
+/// What the port is held to.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Connections at once.
+    pub connections_max: usize,
+    /// What requests and answers under way draw on.
+    pub memory: Memory,
+}
 
 /// What the port leads to.
 #[derive(Clone)]
@@ -72,7 +93,7 @@ pub struct Doors {
 
 impl Doors {
     /// Leads a request to its door.
-    fn call(&self, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> {
+    fn call(&self, request: Request<Body>) -> Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> {
         let is_grpc = (self.is_grpc)(request.headers());
         if let Err(denied) = self.hosts.admit(&Call::of(&request)) {
             // gRPC has no status for what is not even HTTP/1.1.
@@ -81,9 +102,8 @@ impl Doors {
             return Box::pin(std::future::ready(Ok(refuse(denied))));
         }
         let mut router = if is_grpc { self.grpc.clone() } else { self.rest.clone() };
-        let version = request.version();
         // A router is always ready.
-        let answer = router.call(request.map(|incoming| bodies::body(version, incoming)));
+        let answer = router.call(request);
         Box::pin(async { answer.await.map(hold) })
     }
 }
@@ -91,17 +111,13 @@ impl Doors {
 /// What is spoken inside TLS (RFC 7301), the best first.
 pub const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 
-/// Accepts connections until `lifecycle` is stopping, and serves each as a task of it, `connections_max` at once. With `tls`, hands
+/// Accepts connections until `lifecycle` is stopping, and serves each as a task of it, as many at once as `bounds` says. With `tls`, hands
 /// are shaken first; it should speak [`PROTOCOLS`].
 ///
 /// Whoever stops the server calls [`crate::registry::Registry::tell_shutdown`] first, which ends streams of events.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<Acceptor>,
-    doors: Doors,
-    connections_max: usize,
-    lifecycle: Lifecycle,
-) {
+pub async fn serve(listener: TcpListener, tls: Option<Acceptor>, doors: Doors, bounds: Bounds, lifecycle: Lifecycle) {
+    let Bounds { connections_max, memory } = bounds;
+    let doors = Arc::new(doors);
     let places = Arc::new(Semaphore::new(connections_max));
     let server = Arc::new(builder(&lifecycle));
     let stopping = lifecycle.stopping().clone();
@@ -119,7 +135,7 @@ pub async fn serve(
         // A connection that is gone already has no address of its own any more.
         let Ok(local) = stream.local_addr() else { continue };
         let peer = Peer { address: peer, local };
-        let (server, requests) = (Arc::clone(&server), Requests { doors: doors.clone(), peer });
+        let (server, requests) = (Arc::clone(&server), Requests::new(Arc::clone(&doors), peer, &memory));
         let (stopping, tls) = (stopping.clone(), tls.clone());
         lifecycle.spawn_one("API connection", async move {
             if prepare(&stream).is_ok() {
@@ -171,6 +187,9 @@ fn builder(lifecycle: &Lifecycle) -> auto::Builder<Tasks> {
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BYTES_MAX)
         .max_concurrent_streams(STREAMS_MAX);
     builder
 }
@@ -182,13 +201,19 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     requests: Requests,
     stopped: impl Future<Output = ()>,
 ) {
-    let peer = requests.peer.address;
+    let (peer, streams) = (requests.peer.address, Arc::clone(&requests.streams));
+    let stream = ClientIo::new(stream, requests.memory.connection());
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), requests));
+    let mut stuck = pin!(stuck(&streams));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = stuck.as_mut() => return,
         () = stopped => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                () = stuck => return,
+            }
         }
     };
     if let Err(error) = ended {
@@ -196,11 +221,34 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
+/// Returns once a connection is of no use: no head has come in time, or nothing that waits for its client moves, not
+/// even the reset of streams.
+async fn stuck(streams: &Streams) {
+    tokio::time::sleep(HEAD_TIMEOUT).await;
+    let mut before = (0, 0);
+    while streams.has_begun() {
+        let now = streams.unsent();
+        if now.0 > 0 && now == before {
+            return;
+        }
+        before = now;
+        tokio::time::sleep(2 * client_io::STALL).await;
+    }
+}
+
 /// The requests of one connection, on their way to a door.
 #[derive(Clone)]
 struct Requests {
-    doors: Doors,
+    doors: Arc<Doors>,
     peer: Peer,
+    memory: Memory,
+    streams: Arc<Streams>,
+}
+
+impl Requests {
+    fn new(doors: Arc<Doors>, peer: Peer, memory: &Memory) -> Self {
+        Self { doors, peer, memory: memory.clone(), streams: Streams::new(memory.clone()) }
+    }
 }
 
 impl hyper::service::Service<Request<Incoming>> for Requests {
@@ -211,15 +259,44 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
         let last = bodies::is_last(&request);
-        let answer = self.doors.call(request);
+        let http2 = request.version() == Version::HTTP_2;
+        let (doors, streams) = (Arc::clone(&self.doors), Arc::clone(&self.streams));
+        // In the task of the stream, which is watched.
         Box::pin(async move {
-            let mut answer = answer.await?;
+            let for_grpc = (doors.is_grpc)(request.headers());
+            let refused = |_: Full| no_memory(for_grpc);
+            let mut answer = match streams.begin() {
+                Err(full) => refused(full),
+                Ok(open) => {
+                    let version = request.version();
+                    let body = |body| {
+                        if http2 { answer::counted_request(body, &open) } else { bodies::body(version, body) }
+                    };
+                    let answer = doors.call(request.map(body)).await?;
+                    answer::counted(answer, open, http2).unwrap_or_else(refused)
+                }
+            };
             if last {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(answer)
         })
     }
+}
+
+/// The answer to a request that there is no memory for. Without a body: that could wait for the client again.
+fn no_memory(for_grpc: bool) -> Response {
+    let mut response = Response::new(Body::empty());
+    let fields = response.headers_mut();
+    if for_grpc {
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        fields.insert("grpc-status", HeaderValue::from_static("8"));
+        fields.insert("grpc-message", HeaderValue::from_static("there is no memory for the call; try again later"));
+        return response;
+    }
+    fields.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
 }
 
 /// Keeps what counts a large answer until the answer has been read, or nobody will.
@@ -262,7 +339,7 @@ struct Tasks(Lifecycle);
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
-        self.0.spawn_one("API stream", task);
+        self.0.spawn_one("API stream", answer::watched(task));
     }
 }
 

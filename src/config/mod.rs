@@ -65,6 +65,8 @@ pub struct Config {
     pub store_url: String,
     /// The registry's bounds.
     pub limits: crate::registry::Limits,
+    /// Bytes that peers can make the process hold.
+    pub memory: usize,
     /// Networks that the server never connects to for a client.
     pub deny: Vec<IpNet>,
     /// A file of certificates that are trusted of backends beside the system's.
@@ -130,6 +132,8 @@ pub struct Proxy {
     pub unmatched: Unmatched,
     /// Client connections at once.
     pub connections_max: usize,
+    /// Those of one client address.
+    pub address_connections_max: usize,
 }
 
 impl Cli {
@@ -170,6 +174,7 @@ impl Sections {
             session: self.session.over(below.session),
             limits: self.limits.over(below.limits),
             backends: self.backends.over(below.backends),
+            limits: self.limits.over(below.limits),
             log: self.log.over(below.log),
             // These stand in the file alone.
             defaults: below.defaults,
@@ -196,6 +201,7 @@ impl Sections {
             grants,
             store_url: self.store.url.unwrap_or_else(|| "sqlite://signalbox.db".to_owned()),
             limits,
+            memory: self.limits.memory.map_or_else(crate::memory::default_bytes, |size| size.0),
             deny: match self.backends.deny {
                 Some(deny) => networks(deny),
                 None => denied_by_default()?,
@@ -348,12 +354,16 @@ impl PipeSection {
 
 impl ProxySection {
     fn complete(self) -> Proxy {
+        let connections_max = self.connections_max.map_or(20_000, |count| count.0);
         Proxy {
             http: self.http.map_or(loopback(8080), |address| address.0),
             workers: self.workers.unwrap_or(0),
             trusted_proxies: networks(self.trusted_proxies.unwrap_or_default()),
             unmatched: self.unmatched.unwrap_or(Unmatched::NotFound),
-            connections_max: self.connections_max.map_or(20_000, |count| count.0),
+            connections_max,
+            address_connections_max: self
+                .address_connections_max
+                .map_or((connections_max - connections_max / 4).max(1), |count| count.0),
         }
     }
 }

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::values::{
-    Address, ApiHost, Count, DefaultHeaders, DefaultOptions, Domain, Filter, Network, OperatorToken, Origin, Prefix,
+    Address, ApiHost, Count, DefaultHeaders, DefaultOptions, Domain, Filter, MemorySize, Network, OperatorToken, Origin,
+    Prefix,
     ServiceRule, Sha256, Size, Timespan, TokenLabel,
 };
 
@@ -140,6 +141,9 @@ sections! {
         /// Client connections at once [default: 20000]
         #[arg(id = "proxy-connections-max", long = "proxy-connections-max", env = "SIGNALBOX_PROXY_CONNECTIONS_MAX", value_name = "COUNT")]
         connections_max: Count,
+        /// Those of one client address, or IPv6 network of 64 bits; trusted proxies are not counted [default: three quarters of `connections_max`]
+        #[arg(id = "proxy-address-connections-max", long = "proxy-address-connections-max", env = "SIGNALBOX_PROXY_ADDRESS_CONNECTIONS_MAX", value_name = "COUNT")]
+        address_connections_max: Count,
     }
     StoreSection {
         /// Where sessions and configurations are kept [default: `sqlite://signalbox.db`]
@@ -164,6 +168,9 @@ sections! {
         /// Sessions of one client address, of IPv6 of one /64; 0 for no such limit [default: a quarter of sessions_max, no limit with proxy.trusted_proxies]
         #[arg(id = "limits-sessions-per-address", long = "limits-sessions-per-address", env = "SIGNALBOX_LIMITS_SESSIONS_PER_ADDRESS", value_name = "COUNT")]
         sessions_per_address: usize,
+        /// Memory for what peers send unfinished and leave unread [default: a quarter of the machine's or control group's, at most 2GiB]
+        #[arg(id = "limits-memory", long = "limits-memory", env = "SIGNALBOX_LIMITS_MEMORY", value_name = "SIZE")]
+        memory: MemorySize,
     }
     BackendsSection {
         /// Networks that no backend, page or test may be in [default: `169.254.0.0/16,fe80::/10,fd00:ec2::254,0.0.0.0/8,::`]

@@ -47,6 +47,9 @@ values! {
     /// A size in bytes.
     Size(usize) = |text| size(text);
 
+    /// A size of the whole process in bytes.
+    MemorySize(usize) = |text| memory_size(text);
+
     /// A network, or a single address.
     Network(IpNet) = |text| {
         let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
@@ -125,6 +128,17 @@ fn size(text: &str) -> Result<usize, String> {
     let wrong = || format!("`{text}` is not a size of 1KiB to 64MiB; write 65536, 64KiB or 1MiB");
     options.set("max_body_size", text).map_err(|_| wrong())?;
     usize::try_from(options.max_body_size).ok().filter(|size| (1024..=64 << 20).contains(size)).ok_or_else(wrong)
+}
+
+fn memory_size(text: &str) -> Result<usize, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+    let read = units.iter().find_map(|(unit, bytes)| {
+        let count: usize = text.strip_suffix(unit)?.trim().parse().ok()?;
+        count.checked_mul(*bytes)
+    });
+    let range = 1 << 20..=1 << 40;
+    let wrong = || format!("`{text}` is not a size of 1MiB to 1024GiB; write 256MiB, 2GiB or a number of bytes");
+    read.filter(|size| range.contains(size)).ok_or_else(wrong)
 }
 
 /// Text, a number or a truth value: in a file, `5` and `"5"` mean the same.

@@ -13,8 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::domain::Origin;
+use crate::domain::{Error, Kind, Origin};
 use crate::lifecycle::Lifecycle;
+use crate::memory::{Full, Share};
 use crate::registry::{Outbox, Outcome, Registry, Release, Told};
 
 use super::Settings;
@@ -25,6 +26,8 @@ use super::render;
 
 /// Maintenance requests of one connection whose outcome is awaited.
 pub(super) const OUTCOMES_MAX: usize = 64;
+/// How long the client may take to read replies when there is no memory for them to wait in.
+const SHORT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the client may take to read the last words and close.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -49,6 +52,8 @@ pub(super) struct Connection<S> {
     foreign: Option<Foreign>,
     /// Why its session was taken from it, if it has no other.
     released: Option<Release>,
+    /// What it holds of the memory for all.
+    share: Share,
 }
 
 /// What a connection waits for.
@@ -69,6 +74,7 @@ enum End {
     Foreign(Foreign),
     Stopping,
     Silence,
+    NoMemory,
 }
 
 impl End {
@@ -80,6 +86,7 @@ impl End {
             End::Foreign(Foreign::Tls) => "it speaks TLS",
             End::Stopping => "server stopping",
             End::Silence => "timed out",
+            End::NoMemory => "no memory left for its line",
         }
     }
 }
@@ -98,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Self {
             stream,
             registry,
-            settings,
+            share: settings.memory.connection(),
             lifecycle,
             parser: Parser::new(outbox.connection(), nonce, settings.max_reply),
             replies: render::Lines::new(settings.max_reply, settings.max_compressed),
@@ -110,6 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             understood: false,
             foreign: None,
             released: None,
+            settings,
         }
     }
 
@@ -140,6 +148,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     if !self.closing && foreign::is_client_hello(lines.unfinished()) {
                         self.turn_away(Foreign::Tls);
                     }
+                    if self.share.set(lines.capacity()).is_err() {
+                        self.replies.error(None, &Error::new(Kind::Limited, Full.to_string()));
+                        return Ok(End::NoMemory);
+                    }
                     if fresh {
                         patience.set(sleep(self.patience_with(&lines)));
                     }
@@ -149,6 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Heard::OutOfPatience if lines.is_unfinished() || !self.holds_session() => return Ok(End::Silence),
                 Heard::OutOfPatience => {
                     lines.shrink();
+                    self.share.shrink();
                     patience.set(sleep(self.settings.idle_timeout));
                 }
                 Heard::End => return Ok(End::Client),
@@ -221,7 +234,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let (small, patience) = (bytes.len() < 1024, self.settings.write_timeout);
+        let small = bytes.len() < 1024;
+        let waits = self.settings.memory.take(bytes.len());
+        let patience = if waits.is_ok() || small { self.settings.write_timeout } else { SHORT_PATIENCE };
         let written = timeout(patience, self.stream.write_all(bytes)).await;
         written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         self.replies.written();

@@ -102,6 +102,11 @@ impl Lines {
         &self.buffer
     }
 
+    /// Bytes that it holds of memory.
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Whether a line has begun that has not ended.
     pub(super) fn is_unfinished(&self) -> bool {
         self.is_unfinished_at(self.buffer.len())

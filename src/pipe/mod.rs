@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 use crate::domain::Origin;
 use crate::files::{Part, PortListener};
 use crate::lifecycle::Lifecycle;
+use crate::memory::Memory;
 use crate::registry::Registry;
 use crate::tls::Acceptor;
 
@@ -34,7 +35,7 @@ use connection::Connection;
 pub use parse::verbs;
 
 /// The bounds of the pipe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The most bytes of a command line, its end not counted.
     pub max_line: usize,
@@ -52,6 +53,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Where gRPC and REST are spoken, for those who try it here.
     pub api: Option<SocketAddr>,
+    /// What lines and replies under way draw on.
+    pub memory: Memory,
 }
 
 impl Default for Settings {
@@ -65,6 +68,7 @@ impl Default for Settings {
             write_timeout: Duration::from_secs(30),
             connections_max: 10_000,
             api: None,
+            memory: Memory::default(),
         }
     }
 }
@@ -90,9 +94,9 @@ pub async fn serve(
     lifecycle: Lifecycle,
     nonce: fn() -> u128,
 ) {
-    let door = Door { registry, settings, lifecycle, nonce };
     let tls = tls.as_ref();
     let places = Arc::new(Semaphore::new(settings.connections_max));
+    let door = Door { registry, settings, lifecycle, nonce };
     let refused = Arc::new(Semaphore::new(REFUSED_MAX));
     let stopping = door.lifecycle.stopping().clone();
     let mut port = PortListener::new(listener, "pipe");
@@ -145,7 +149,7 @@ impl Door {
     {
         tracing::debug!(%peer, "a pipe connection began");
         let mut connection =
-            Connection::new(stream, self.registry.clone(), self.settings, self.lifecycle.clone(), self.nonce);
+            Connection::new(stream, self.registry.clone(), self.settings.clone(), self.lifecycle.clone(), self.nonce);
         connection.origin = Some(Origin::of(peer.ip()));
         async move {
             let end = connection.run().await;

@@ -15,6 +15,7 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use super::body::{Answer, Broken, Streamed};
+use crate::memory::Share;
 use crate::traffic::{Coding, Recoding, drop_digests};
 
 /// Fast levels: each costs less than the bytes it saves, on any network.
@@ -36,6 +37,8 @@ pub(super) struct Compressed {
     waiting: Bytes,
     /// Whether the encoder may hold something back.
     holds: bool,
+    /// The memory that the encoder takes.
+    _share: Share,
 }
 
 enum State {
@@ -48,10 +51,10 @@ enum State {
 
 impl Answer {
     /// A backend's response, compressed if so decided.
-    pub(super) fn passing(streamed: Streamed, recoding: Option<Recoding>) -> Self {
+    pub(super) fn passing(streamed: Streamed, recoding: Option<(Recoding, Share)>) -> Self {
         match recoding {
             None => Self::Streamed(streamed),
-            Some(recoding) => Self::Compressed(Box::new(Compressed::new(streamed, recoding))),
+            Some((recoding, share)) => Self::Compressed(Box::new(Compressed::new(streamed, recoding, share))),
         }
     }
 }
@@ -66,10 +69,12 @@ enum Encoder {
 type Polled = Poll<Option<Result<Frame<Bytes>, Broken>>>;
 
 impl Compressed {
-    pub(super) fn new(source: Streamed, recoding: Recoding) -> Self {
+    pub(super) fn new(source: Streamed, recoding: Recoding, mut share: Share) -> Self {
+        // Never more than was drawn before the length was known.
+        let _ = share.set(encoder_bytes(recoding.coding, recoding.length));
         let encoder = Encoder::new(recoding);
         let state = encoder.map_or_else(|error| State::Broken(error.into()), State::Flowing);
-        Self { source, state, waiting: Bytes::new(), holds: false }
+        Self { source, state, waiting: Bytes::new(), holds: false, _share: share }
     }
 
     /// The next frame for the client.
@@ -207,6 +212,16 @@ impl Encoder {
             Self::Gzip(encoder) => encoder.finish()?,
         }
         .into())
+    }
+}
+
+/// The most memory that an encoder takes, with what waits on either side of it.
+pub(super) fn encoder_bytes(coding: Coding, length: Option<u64>) -> usize {
+    let window = 1 << window_bits(length);
+    match coding {
+        Coding::Brotli => 512 * 1024 + 5 * window,
+        Coding::Zstd => 256 * 1024 + 3 * window,
+        Coding::Gzip => 384 * 1024,
     }
 }
 

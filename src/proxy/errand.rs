@@ -18,12 +18,14 @@ use hyper::upgrade::OnUpgrade;
 
 use super::account::Account;
 use super::body::{Answer, RequestBody, State, Streamed};
+use super::compress::encoder_bytes;
 use super::expect::{self, Expectation};
 use super::forward::Client;
 use super::pages::Refusal;
 use super::tunnel;
 use super::upstream::Upstream;
 use super::worker::Worker;
+use crate::memory::Share;
 use crate::traffic::{
     Coding, Draw, Endpoint, Failure, Hop, Pool, Recoding, Stripped, Upgrade, asks_for_login, edit_request,
     edit_response, is_chunked_alone, logs_in, may_try_again, recode, wants_upgrade,
@@ -324,10 +326,10 @@ impl<'a> Errand<'a> {
             upstream.tunnel();
             // No head comes any more.
             self.client.phase.heads().lose();
-            tunnel::open(worker, client, hyper::upgrade::on(&mut response), account);
+            tunnel::open(worker, &self.client.arrival, client, hyper::upgrade::on(&mut response), account);
             return Ok(response.map(|_| Answer::Whole(None)));
         }
-        let recoding = recoding(endpoint, &self.method, self.coding, &mut response);
+        let recoding = recoding(worker, endpoint, &self.method, self.coding, &mut response);
         let stream = |body| Streamed::new(body, upstream, account, Rc::clone(worker), Rc::clone(client));
         Ok(response.map(|body| Answer::passing(stream(body), recoding)))
     }
@@ -339,18 +341,21 @@ impl Failed {
     }
 }
 
-/// Whether an endpoint compresses a response, and how; its head then says so.
+/// Whether an endpoint compresses a response, and how; its head then says so. With no memory for an encoder it stays as it is.
 fn recoding(
+    worker: &Worker,
     endpoint: &Endpoint,
     method: &Method,
     wanted: Option<Coding>,
     response: &mut Response<Incoming>,
-) -> Option<Recoding> {
+) -> Option<(Recoding, Share)> {
     if !endpoint.options().compression {
         return None;
     }
+    let share = wanted.and_then(|coding| worker.settings.memory.take_optional(encoder_bytes(coding, None)).ok());
     let status = response.status();
-    recode(method, wanted, status, response.headers_mut())
+    let recoding = recode(method, wanted.filter(|_| share.is_some()), status, response.headers_mut())?;
+    share.map(|share| (recoding, share))
 }
 
 fn set_host(headers: &mut HeaderMap, host: HeaderValue) {

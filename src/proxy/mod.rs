@@ -38,7 +38,6 @@ mod worker;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -148,7 +147,7 @@ impl Bound {
     pub fn start(self, table: Arc<ArcSwap<Table>>, reports: Reports, upkeep: Upkeep) -> io::Result<Proxy> {
         let stop = CancellationToken::new();
         let grace = Arc::new(ArcSwap::from_pointee(Duration::ZERO));
-        let connections = Arc::new(AtomicUsize::new(0));
+        let connections = Arc::new(connections::Totals::default());
         let count = self.listeners.len();
         let (mut workers, mut heartbeats) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let (ready, readies) = mpsc::channel();

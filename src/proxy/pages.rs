@@ -192,10 +192,22 @@ fn wants_json(accept: &[u8]) -> bool {
 
 /// Tells a client that there are too many, without waiting for what it wants.
 pub(super) fn turn_away(socket: &TcpStream) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n\
-        content-type: text/plain\r\ncontent-length: 22\r\n\r\nToo many connections.\n";
-    // Fits into the buffer of a new socket, or is lost with it.
-    let _ = socket.try_write(FULL);
+    refuse(socket, "Too many connections.\n");
+}
+
+/// Tells a client that there is no memory for the rest of what it sends.
+pub(super) fn refuse_for_memory(socket: &TcpStream) {
+    refuse(socket, "There is no memory for the rest of the request.\n");
+}
+
+fn refuse(socket: &TcpStream, sentence: &str) {
+    let length = sentence.len();
+    let page = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n\
+         content-type: text/plain\r\ncontent-length: {length}\r\n\r\n{sentence}"
+    );
+    // Fits into the empty buffer of a socket, or is lost with it.
+    let _ = socket.try_write(page.as_bytes());
 }
 
 #[cfg(test)]

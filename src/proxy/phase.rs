@@ -165,6 +165,16 @@ impl Phase {
         self.stage.load(Ordering::Relaxed) == stage as u8
     }
 
+    /// Bytes that come now are of a head.
+    pub(super) fn expects_head(&self) -> bool {
+        self.is(Stage::Idle) || self.is(Stage::Fresh) || self.is(Stage::Head)
+    }
+
+    /// An answer is on its way.
+    pub(super) fn answers(&self) -> bool {
+        self.is(Stage::Answering)
+    }
+
     /// Bytes came from the client.
     pub(super) fn on_read(&self) {
         if self.is(Stage::Lingering) {
@@ -176,6 +186,22 @@ impl Phase {
             // A head has so long as a whole, however slowly it trickles in.
             self.progress();
         }
+    }
+
+    /// Nothing of a request has come since the last answer.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is(Stage::Idle)
+    }
+
+    /// Whether it may make way for others, and in which order: first those that are idle, then those whose head has been
+    /// coming for at least `head_age` steps, each from the oldest.
+    pub(super) fn makes_way(&self, head_age: u32) -> Option<(bool, u32)> {
+        let since = self.since.load(Ordering::Relaxed);
+        if self.is_idle() {
+            return Some((false, since));
+        }
+        let head = self.is(Stage::Fresh) || self.is(Stage::Head);
+        (head && self.ticks.now().saturating_sub(since) >= head_age).then_some((true, since))
     }
 
     /// Whether it has stood still for too long.

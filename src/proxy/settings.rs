@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::{Addresses, Names, Tls};
 use crate::domain::Forbidden;
+use crate::memory::Memory;
 
 /// What is done with a request that no route is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +40,10 @@ pub struct Settings {
     pub tls: Tls,
     /// Client connections and tunnels at once, over all workers; more are answered 503.
     pub connections_max: usize,
+    /// Those of one client address, or IPv6 network of 64 bits; trusted proxies are not counted.
+    pub address_connections_max: usize,
+    /// What heads, bodies and answers under way draw on.
+    pub memory: Memory,
     /// From the first byte of a head to its last.
     pub header_timeout: Duration,
     /// From a response's end to the next request's first byte.
@@ -66,6 +71,8 @@ impl Settings {
             names: Names::system(),
             tls: Tls::new(),
             connections_max: 16_384,
+            address_connections_max: 12_288,
+            memory: Memory::default(),
             header_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             body_idle: Duration::from_mins(5),

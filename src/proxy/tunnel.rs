@@ -14,26 +14,40 @@ use super::account::Account;
 use super::phase::{Phase, Stage};
 use super::worker::Worker;
 use crate::lifecycle;
+use crate::traffic::Arrival;
 
 const BUFFER_BYTES: usize = 16 * 1024;
+const SMALL_BYTES: usize = 2 * 1024;
 
 /// Carries bytes between client and backend once both have changed protocols. The request stays in flight meanwhile.
-pub(super) fn open(worker: &Rc<Worker>, client: OnUpgrade, backend: OnUpgrade, mut account: Account) {
+pub(super) fn open(
+    worker: &Rc<Worker>,
+    arrival: &Arrival,
+    client: OnUpgrade,
+    backend: OnUpgrade,
+    mut account: Account,
+) {
     let phase = Phase::new(Stage::Tunnel, &worker.ticks);
-    let place = worker.connections.enter(&phase);
+    let place = worker.connections.enter(&phase, arrival);
+    // With little memory left, it is carried in small pieces.
+    let memory = &worker.settings.memory;
+    let (bytes, share) = match memory.take(2 * BUFFER_BYTES) {
+        Ok(share) => (BUFFER_BYTES, share),
+        Err(_) => (SMALL_BYTES, memory.take_always(2 * SMALL_BYTES)),
+    };
     let id = place.id();
     let abort = lifecycle::spawn_local(async move {
         if let (Ok(client), Ok(backend)) = (client.await, backend.await) {
             let mut client = Side { stream: TokioIo::new(client), phase: Arc::clone(&phase), read: 0 };
             let mut backend = Side { stream: TokioIo::new(backend), phase, read: 0 };
-            let copied =
-                tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, BUFFER_BYTES, BUFFER_BYTES);
+            let copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, bytes, bytes);
             // Whoever broke it off knows.
             let _ = copied.await;
             account.seen.bytes_received += client.read;
             account.seen.bytes_sent += backend.read;
         }
         drop(account);
+        drop(share);
         drop(place);
     });
     worker.connections.can_cut(id, abort);

@@ -1,4 +1,5 @@
-//! A client's socket as hyper sees it: tells the connection's phase of what passes, and keeps heads as they come.
+//! A client's socket as hyper sees it: tells the connection's phase of what passes, keeps heads as they come, and counts
+//! the memory that unfinished heads, bodies and unread answers take.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +9,10 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::pages;
 use super::phase::{Phase, Stage};
+use super::worker::HEAD_BYTES_MAX;
+use crate::memory::{Full, Share};
 use crate::traffic::RequestLine;
 
 /// For how many bytes a client that was answered early may go on sending; `phase` says how long.
@@ -24,18 +28,26 @@ pub(super) struct Wire {
     surplus: Vec<u8>,
     // Read and dropped so far; `None` before the answer's end was sent.
     lingered: Option<usize>,
+    share: Share,
+    // Bytes of the head that is being read.
+    head_bytes: usize,
+    // There was no memory for what it sends, and it was told so.
+    refused: bool,
 }
 
 impl Wire {
-    pub(super) fn new(socket: TcpStream, phase: Arc<Phase>) -> Self {
+    pub(super) fn new(socket: TcpStream, phase: Arc<Phase>, share: Share) -> Self {
         let (line, surplus) = (RequestLine::Over, Vec::new());
-        Self { socket, phase, line, surplus, lingered: None }
+        Self { socket, phase, line, surplus, lingered: None, share, head_bytes: 0, refused: false }
     }
 }
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.refused {
+            return this.poll_refused(cx);
+        }
         if !this.surplus.is_empty() {
             hand_over(&mut this.surplus, buf);
             return Poll::Ready(Ok(()));
@@ -43,11 +55,14 @@ impl AsyncRead for Wire {
         if this.phase.awaits_request() {
             this.line = RequestLine::Awaited;
         }
-        let before = buf.filled().len();
+        // hyper makes its buffer larger as more comes.
+        let (room, before) = (buf.remaining(), buf.filled().len());
+        let head_expected = this.phase.expects_head();
         let read = ready!(Pin::new(&mut this.socket).poll_read(cx, buf));
         this.phase.on_read();
         read?;
         let came = buf.filled().get(before..).unwrap_or_default();
+        this.head_bytes = if head_expected { this.head_bytes + came.len() } else { 0 };
         let kept = match this.line.pass(came) {
             None => this.phase.heads().keep(came),
             Some(cleaned) => {
@@ -58,6 +73,10 @@ impl AsyncRead for Wire {
                 kept
             }
         };
+        // A head is held here and in hyper, in buffers that grow by doubling.
+        if this.share.set(room.max(3 * this.head_bytes)).is_err() {
+            return this.poll_refused(cx);
+        }
         // hyper takes it for a body that broke off, and reads no further.
         Poll::Ready(kept.map_err(|garbled| io::Error::new(io::ErrorKind::InvalidData, garbled)))
     }
@@ -74,10 +93,7 @@ fn hand_over(bytes: &mut Vec<u8>, buf: &mut ReadBuf<'_>) {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, buf);
-        if written.is_ready() {
-            self.phase.progress();
-        }
-        written
+        self.wrote(written, || buf.len())
     }
 
     fn poll_write_vectored(
@@ -86,10 +102,7 @@ impl AsyncWrite for Wire {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        if written.is_ready() {
-            self.phase.progress();
-        }
-        written
+        self.wrote(written, || bufs.iter().map(|buf| buf.len()).sum())
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -114,6 +127,41 @@ impl AsyncWrite for Wire {
 }
 
 impl Wire {
+    /// Takes note of a write. A client that does not read has its answer held here and in the connection to the backend; when
+    /// there is no memory for that, its connection ends.
+    fn wrote(&mut self, written: Poll<io::Result<usize>>, waiting: impl FnOnce() -> usize) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.phase.progress();
+            self.share.shrink();
+            return written;
+        }
+        match self.share.set(waiting() + HEAD_BYTES_MAX) {
+            Ok(()) => Poll::Pending,
+            Err(full) => Poll::Ready(Err(io::Error::other(full))),
+        }
+    }
+
+    /// Tells the client that there is no memory for what it sends, then ends the connection as one that was answered early.
+    fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !std::mem::replace(&mut self.refused, true) {
+            self.share.shrink();
+            self.phase.heads().lose();
+            if self.phase.expects_head() {
+                // hyper would hold the head for as long as the client may take to read why.
+                pages::refuse_for_memory(&self.socket);
+                let _ = Pin::new(&mut self.socket).poll_shutdown(cx)?;
+                let _ = self.poll_linger(cx)?;
+                return Poll::Ready(Err(io::Error::other(Full)));
+            }
+            if !self.phase.answers() {
+                pages::refuse_for_memory(&self.socket);
+            }
+            self.phase.linger();
+        }
+        ready!(Pin::new(&mut *self).poll_shutdown(cx))?;
+        Poll::Ready(Err(io::Error::other(Full)))
+    }
+
     /// Reads and drops until the client has seen the end (RFC 9112 §9.6).
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let lingered = self.lingered.get_or_insert(0);

@@ -7,7 +7,6 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::connections::{Connections, Place};
+use super::connections::{Connections, Place, Totals};
 use super::forward::{Client, forward};
 use super::logins::Logins;
 use super::phase::{Phase, Stage, Ticks};
@@ -44,7 +43,7 @@ pub(super) struct Start {
     pub(super) table: Arc<ArcSwap<Table>>,
     pub(super) reports: Reports,
     pub(super) upkeep: Upkeep,
-    pub(super) connections: Arc<AtomicUsize>,
+    pub(super) connections: Arc<Totals>,
     pub(super) stop: CancellationToken,
     pub(super) grace: Arc<ArcSwap<Duration>>,
     /// Told once the worker accepts, or why it cannot.
@@ -171,17 +170,18 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
 }
 
 fn begin(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
-    let open = worker.connections.total();
-    if open >= worker.settings.connections_max || Part::Proxy.is_used_up(&socket, open) {
+    let arrival = Arrival::new(peer.ip(), &worker.settings.trusted_proxies);
+    if Part::Proxy.is_used_up(&socket, worker.connections.total())
+        || !worker.connections.have_room(&arrival, &worker.settings, worker.ticks.now())
+    {
         return pages::turn_away(&socket);
     }
     let _ = socket.set_nodelay(true);
     let phase = Phase::new(Stage::Fresh, &worker.ticks);
-    let place = worker.connections.enter(&phase);
+    let place = worker.connections.enter(&phase, &arrival);
     let id = place.id();
-    let arrival = Arrival::new(peer.ip(), &worker.settings.trusted_proxies);
     let client = Rc::new(Client { arrival, phase, logins: Logins::default() });
-    let wire = Wire::new(socket, Arc::clone(&client.phase));
+    let wire = Wire::new(socket, Arc::clone(&client.phase), worker.settings.memory.connection());
     let task = connection(Rc::clone(worker), client, wire, place);
     worker.connections.can_cut(id, lifecycle::spawn_local(task));
 }
@@ -210,7 +210,7 @@ async fn connection(worker: Rc<Worker>, client: Rc<Client>, wire: Wire, place: P
 }
 
 /// A longer head gets 431.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Time goes on; who is due is woken. Once a second what has stood still for too long goes.
 async fn sweep(worker: Rc<Worker>, heartbeat: Heartbeat) {
@@ -224,6 +224,7 @@ async fn sweep(worker: Rc<Worker>, heartbeat: Heartbeat) {
         let now = worker.ticks.set(clock::now().since(began).std());
         heartbeat.beat(clock::now().0);
         worker.connections.wake_due(now);
+        worker.connections.make_room(&worker.settings, now);
         if now - swept < second {
             continue;
         }

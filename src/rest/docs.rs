@@ -2,9 +2,11 @@
 //!
 //! What must hold: a page shows itself whole without asking any other host.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::Path;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -13,33 +15,59 @@ use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
 use super::Door;
-use super::caller::json;
 use super::problem::Problem;
 
-/// `/openapi.json` and the pages under `/docs`.
-pub(super) fn routes(api: OpenApi) -> Router<Door> {
-    let (api, config) = (Arc::new(api), Arc::new(pages()));
-    let page = move |path: &str| shown(path, Arc::clone(&config));
-    let front = page.clone();
+/// `/openapi.json` and the pages under `/docs`. All are put together once: requests share their bytes.
+pub(super) fn routes(api: &OpenApi) -> Router<Door> {
+    let (description, pages) = (description(api), Arc::new(Pages::new()));
+    let front = Arc::clone(&pages);
     Router::new()
-        .route("/openapi.json", get(move || async move { json(axum::http::StatusCode::OK, &*api) }))
+        .route("/openapi.json", get(move || async move { shown(description.clone()) }))
         .route("/docs", get(|| async { Redirect::permanent("/docs/") }))
-        .route("/docs/", get(move || async move { front("index.html") }))
-        .route("/docs/{*path}", get(move |Path(path): Path<String>| async move { page(&path) }))
+        .route("/docs/", get(move || async move { front.page("index.html") }))
+        .route("/docs/{*path}", get(move |Path(path): Path<String>| async move { pages.page(&path) }))
 }
 
-/// The badge of an online validator would ask another host.
-fn pages() -> Config<'static> {
-    Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true).filter(true)
+type Page = (String, Bytes);
+
+fn description(api: &OpenApi) -> Page {
+    // A description of plain fields has a JSON form.
+    ("application/json".to_owned(), Bytes::from(serde_json::to_vec(api).unwrap_or_default()))
 }
 
-fn shown(path: &str, config: Arc<Config<'static>>) -> Response {
-    match utoipa_swagger_ui::serve(path, config) {
-        Ok(Some(file)) => ([(CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response(),
-        Ok(None) => Problem::no_such_path().into_response(),
-        Err(error) => {
-            tracing::error!(%error, path, "a page of the documentation cannot be shown");
-            Problem::fault().into_response()
+fn shown((kind, bytes): Page) -> Response {
+    ([(CONTENT_TYPE, kind)], bytes).into_response()
+}
+
+/// The pages that were shown so far; there are few.
+struct Pages {
+    config: Arc<Config<'static>>,
+    shown: Mutex<BTreeMap<String, Page>>,
+}
+
+impl Pages {
+    /// The badge of an online validator would ask another host.
+    fn new() -> Self {
+        let config = Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true).filter(true);
+        Self { config: Arc::new(config), shown: Mutex::default() }
+    }
+
+    fn page(&self, path: &str) -> Response {
+        let mut pages = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(page) = pages.get(path) {
+            return shown(page.clone());
+        }
+        match utoipa_swagger_ui::serve(path, Arc::clone(&self.config)) {
+            Ok(Some(file)) => {
+                let page = (file.content_type, Bytes::from(file.bytes.into_owned()));
+                pages.insert(path.to_owned(), page.clone());
+                shown(page)
+            }
+            Ok(None) => Problem::no_such_path().into_response(),
+            Err(error) => {
+                tracing::error!(%error, path, "a page of the documentation cannot be shown");
+                Problem::fault().into_response()
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use super::Door;
 use super::problem::Problem;
+use crate::memory::Full;
 
 /// How long a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -89,6 +90,9 @@ async fn bytes_of(request: Request, limit: usize) -> Result<Option<Bytes>, Probl
     }
     let whole = timeout(BODY_TIMEOUT, axum::body::to_bytes(body, limit)).await;
     let bytes = whole.map_err(|_| Problem::too_slow(BODY_TIMEOUT))?.map_err(|error| {
+        if is_full(&error) {
+            return Problem::no_memory();
+        }
         let too_large = error.source().is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
         if too_large { Problem::too_large(limit) } else { Problem::invalid("the body broke off") }
     })?;
@@ -97,6 +101,11 @@ async fn bytes_of(request: Request, limit: usize) -> Result<Option<Bytes>, Probl
         false if is_json(&parts.headers) => Ok(Some(bytes)),
         false => Err(Problem::not_json()),
     }
+}
+
+/// Whether a body broke off because there is no memory for it.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<Full>() || error.source().is_some_and(is_full)
 }
 
 /// `application/json`, `application/x+json`, with whatever parameters.

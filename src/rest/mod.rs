@@ -86,7 +86,7 @@ pub fn router(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycl
     let door = Door(Arc::new(Inner { registry, operators, lifecycle, settings }));
     let (calls, api) = calls().split_for_parts();
     let router = calls
-        .merge(docs::routes(openapi::finish(api)))
+        .merge(docs::routes(&openapi::finish(api)))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .fallback(|| async { Problem::no_such_path() })

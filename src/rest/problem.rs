@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use crate::access::Denied;
 use crate::domain::{Error, Kind};
+use crate::memory::Full;
 
 /// The media type of every refusal.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -159,6 +160,11 @@ impl Problem {
     pub(super) fn fault() -> Self {
         let detail = "a fault of the server's own; its log knows more";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal, detail)
+    }
+
+    /// There is no memory for what the client sends.
+    pub(super) fn no_memory() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable, Full.to_string())
     }
 
     /// The server stops.

@@ -82,7 +82,7 @@ impl Server {
     }
 
     pub(super) async fn start_with(settings: Settings) -> Self {
-        let mut server = Self::without_socket(settings).await;
+        let mut server = Self::without_socket(settings.clone()).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         server.address = Some(listener.local_addr().unwrap());
         server
@@ -115,7 +115,8 @@ impl Server {
     /// The same, with a source of nonces of its own.
     pub(super) fn pair_with(&self, bytes: usize, nonce: fn() -> u128) -> Client<DuplexStream> {
         let (ours, theirs) = tokio::io::duplex(bytes);
-        let connection = Connection::new(theirs, self.registry.clone(), self.settings, self.doors.clone(), nonce);
+        let connection =
+            Connection::new(theirs, self.registry.clone(), self.settings.clone(), self.doors.clone(), nonce);
         self.doors.spawn_one("pipe connection", async move {
             connection.run().await;
         });

@@ -120,7 +120,8 @@ impl Server {
         let routes = grpc::routes(registry.clone(), Arc::new(setup.operators), doors.clone(), settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        doors.spawn("api", signalbox::api::serve(listener, None, only(routes), 100, doors.clone()));
+        let bounds = signalbox::api::Bounds { connections_max: 100, memory: signalbox::memory::Memory::default() };
+        doors.spawn("api", signalbox::api::serve(listener, None, only(routes), bounds, doors.clone()));
         Self { registry, world, address, doors, writer }
     }
 

@@ -1,0 +1,219 @@
+//! The memory that peers can fill: one budget that all connections of the process draw on.
+//!
+//! It counts and refuses; who is closed or served without extras is decided where the memory is used. What must hold: every
+//! byte that was drawn is given back when its [`Share`] is dropped; what a connection needs in any case is always
+//! granted, so that a peer that asks for little is served while others fill the rest.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The budget; clones share it.
+#[derive(Clone, Debug)]
+pub struct Memory(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    bytes_max: usize,
+    bytes: AtomicUsize,
+}
+
+/// There is no room for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the memory for what peers send and leave unread is used up (limits.memory); try again later")]
+pub struct Full;
+
+/// Memory that was drawn; dropping it gives it back.
+#[derive(Debug)]
+pub struct Share {
+    memory: Memory,
+    bytes: usize,
+    /// Granted in any case.
+    floor: usize,
+}
+
+/// What a connection needs at least, and may always have: its task and small buffers.
+pub const CONNECTION_BYTES: usize = 8 * 1024;
+/// Shares grow in steps, so that a slow trickle is not counted byte by byte.
+const STEP_BYTES: usize = 4 * 1024;
+/// The default budget is a quarter of the machine, and at most this.
+const DEFAULT_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new(DEFAULT_BYTES_MAX)
+    }
+}
+
+impl Memory {
+    /// A budget of so many bytes.
+    pub fn new(bytes_max: usize) -> Self {
+        Self(Arc::new(Inner { bytes_max, bytes: AtomicUsize::new(0) }))
+    }
+
+    /// Bytes in use.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Draws so many bytes.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub fn take(&self, bytes: usize) -> Result<Share, Full> {
+        self.draw(bytes, self.0.bytes_max)?;
+        Ok(Share { memory: self.clone(), bytes, floor: 0 })
+    }
+
+    /// Draws so many bytes for what can be done without: such uses get half of the budget at most.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub fn take_optional(&self, bytes: usize) -> Result<Share, Full> {
+        self.draw(bytes, self.0.bytes_max / 2)?;
+        Ok(Share { memory: self.clone(), bytes, floor: 0 })
+    }
+
+    /// Draws so many bytes in any case: for the little that is served however full it is, and bounded elsewhere.
+    pub fn take_always(&self, bytes: usize) -> Share {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Share { memory: self.clone(), bytes, floor: 0 }
+    }
+
+    /// The share of a new connection. It may always hold [`CONNECTION_BYTES`], and more while there is room.
+    pub fn connection(&self) -> Share {
+        let mut share = self.take_always(CONNECTION_BYTES);
+        share.floor = CONNECTION_BYTES;
+        share
+    }
+
+    fn draw(&self, bytes: usize, bytes_max: usize) -> Result<(), Full> {
+        let before = self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) <= bytes_max {
+            return Ok(());
+        }
+        self.give_back(bytes);
+        Err(Full)
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Share {
+    /// Sets how much is held now, rounded up.
+    ///
+    /// # Errors
+    /// When it is more than before and there is no room; then the share is as it was.
+    pub fn set(&mut self, bytes: usize) -> Result<(), Full> {
+        let wanted = if bytes <= self.floor { self.floor } else { bytes.next_multiple_of(STEP_BYTES) };
+        if wanted > self.bytes {
+            self.memory.draw(wanted - self.bytes, self.memory.0.bytes_max)?;
+        } else if wanted < self.bytes {
+            self.memory.give_back(self.bytes - wanted);
+        }
+        self.bytes = wanted;
+        Ok(())
+    }
+
+    /// Gives back all that is not granted in any case.
+    pub fn shrink(&mut self) {
+        // Less than before is never refused.
+        let _ = self.set(0);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.memory.give_back(self.bytes);
+    }
+}
+
+/// The budget where none is configured: a quarter of what the control group or the machine has, at most 2 GiB.
+pub fn default_bytes() -> usize {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| machine_bytes(&text));
+    let group =
+        fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| group_bytes(&text, Path::new("/sys/fs/cgroup")));
+    let whole = machine.into_iter().chain(group).min().unwrap_or(u64::MAX);
+    usize::try_from(whole / 4).unwrap_or(usize::MAX).min(DEFAULT_BYTES_MAX)
+}
+
+/// `MemTotal`, which is in KiB.
+fn machine_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The smallest limit of the process's control group and all above it, as version 2 and version 1 have it.
+fn group_bytes(groups: &str, root: &Path) -> Option<u64> {
+    let limits = groups.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        let (root, file) = match controllers {
+            "" => (root.to_owned(), "memory.max"),
+            _ if controllers.split(',').any(|name| name == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        let below = Path::new(path.trim_start_matches('/'));
+        let limit = |folder: &Path| fs::read_to_string(root.join(folder).join(file)).ok()?.trim().parse::<u64>().ok();
+        below.ancestors().filter_map(limit).min()
+    });
+    limits.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_drawn_is_given_back_and_more_than_there_is_refused() {
+        let memory = Memory::new(100_000);
+        let share = memory.take(60_000).unwrap();
+        assert_eq!((memory.take(60_000).unwrap_err(), memory.bytes()), (Full, 60_000));
+        assert!(memory.take_optional(1).is_err(), "what can be done without gets half at most");
+        drop(share);
+        assert_eq!(memory.bytes(), 0);
+        assert!(memory.take_optional(50_000).is_ok());
+    }
+
+    #[test]
+    fn a_connection_has_what_it_needs_in_any_case() {
+        let memory = Memory::new(20_000);
+        let _all = memory.take(20_000).unwrap();
+        let mut share = memory.connection();
+        assert!(share.set(CONNECTION_BYTES).is_ok());
+        assert_eq!(share.set(CONNECTION_BYTES + 1), Err(Full));
+        drop(share);
+        assert_eq!(memory.bytes(), 20_000);
+    }
+
+    #[test]
+    fn a_share_grows_and_shrinks() {
+        let memory = Memory::new(1 << 20);
+        let mut share = memory.connection();
+        share.set(100_000).unwrap();
+        assert!((100_000..110_000).contains(&memory.bytes()));
+        share.shrink();
+        assert_eq!(memory.bytes(), CONNECTION_BYTES);
+    }
+
+    #[test]
+    fn the_smallest_limit_of_the_groups_above_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("a/memory.max", "1000\n");
+        write("a/b/memory.max", "max\n");
+        assert_eq!(group_bytes("0::/a/b\n", folder.path()), Some(1000));
+        write("memory/x/memory.limit_in_bytes", "77\n");
+        assert_eq!(group_bytes("3:cpu:/y\n4:memory:/x\n", folder.path()), Some(77));
+        assert_eq!(group_bytes("nonsense", folder.path()), None);
+        assert_eq!(machine_bytes("MemTotal:       16 kB\nMemFree: 1 kB\n"), Some(16 * 1024));
+        assert!(default_bytes() > 0);
+    }
+}

@@ -1,0 +1,132 @@
+//! The proxy's connections: at the limit, who is idle makes way, an address has a share, and half a head holds no place for long.
+
+use std::time::Duration;
+
+use crate::support::backend::Backend;
+use crate::support::town::{Town, until};
+use crate::support::wire::Wire;
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+fn town(backend: &Backend, change: impl FnOnce(&mut signalbox::proxy::Settings)) -> Town {
+    let mut town = Town::with(change);
+    town.serve("shop", "shop-1", &backend.url(), &[]);
+    town
+}
+
+/// A connection that has been served and is idle.
+fn idle(town: &Town) -> Wire {
+    let mut wire = town.connect();
+    wire.send(GET);
+    assert_eq!(wire.message().unwrap().status(), 200);
+    wire
+}
+
+#[test]
+fn at_the_limit_the_connection_that_was_idle_for_the_longest_makes_way() {
+    let backend = Backend::named("b");
+    let town = town(&backend, |settings| settings.connections_max = 3);
+    let mut open: Vec<Wire> = Vec::new();
+    for _ in 0..3 {
+        open.push(idle(&town));
+        std::thread::sleep(Duration::from_millis(120));
+    }
+    assert_eq!(town.get("a", "/").status(), 200, "a new one is served");
+    assert!(open[0].has_ended(), "the oldest has ended");
+}
+
+#[test]
+fn who_is_being_answered_makes_way_for_nobody() {
+    let backend = Backend::hearing(|mut wire, tell| {
+        tell(wire.message().unwrap());
+        wire.has_ended();
+    });
+    let town = town(&backend, |settings| settings.connections_max = 2);
+    let mut open = [town.connect(), town.connect()];
+    for wire in &mut open {
+        wire.send(GET);
+        backend.heard();
+    }
+    assert_eq!(town.get("a", "/").status(), 503);
+}
+
+#[test]
+fn half_a_head_holds_no_place_for_long_when_the_house_is_full() {
+    let backend = Backend::named("b");
+    let town = town(&backend, |settings| settings.connections_max = 2);
+    let mut silent = town.connect();
+    // Younger, and it may stay once there is room.
+    let mut half = town.connect();
+    half.send("GET / HTTP/1.1\r\nx: ");
+    until("there is room", || town.get("a", "/").status() == 200);
+    assert!(silent.has_ended());
+}
+
+#[test]
+fn an_address_has_a_share_and_others_are_served_beside_it() {
+    let backend = Backend::hearing(|mut wire, tell| {
+        while let Some(request) = wire.message() {
+            let waits = request.target() == "/wait";
+            tell(request);
+            if waits {
+                wire.has_ended();
+                return;
+            }
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    let town = town(&backend, |settings| {
+        settings.connections_max = 10;
+        settings.address_connections_max = 3;
+    });
+    let mut greedy = [town.connect(), town.connect(), town.connect()];
+    for wire in &mut greedy {
+        wire.send("GET /wait HTTP/1.1\r\nhost: a\r\n\r\n");
+        backend.heard();
+    }
+    assert_eq!(town.get("a", "/").status(), 503, "its share is used up");
+    let mut other = from([127, 0, 0, 2], &town);
+    other.send(GET);
+    assert_eq!(other.message().unwrap().status(), 200, "another address has its own");
+    drop(greedy);
+    until("its share is free again", || town.get("a", "/").status() == 200);
+}
+
+#[test]
+fn an_address_at_its_share_has_its_own_idle_connections_make_way() {
+    let backend = Backend::named("b");
+    let town = town(&backend, |settings| settings.address_connections_max = 2);
+    let mut other = from([127, 0, 0, 2], &town);
+    other.send(GET);
+    assert_eq!(other.message().unwrap().status(), 200);
+    let mut first = idle(&town);
+    std::thread::sleep(Duration::from_millis(120));
+    let _second = idle(&town);
+    assert_eq!(town.get("a", "/").status(), 200);
+    assert!(first.has_ended());
+    other.send(GET);
+    assert_eq!(other.message().unwrap().status(), 200, "that of another address was left alone");
+}
+
+#[test]
+fn a_trusted_proxy_speaks_for_many_and_has_no_share() {
+    let backend = Backend::named("b");
+    let town = town(&backend, |settings| {
+        settings.address_connections_max = 1;
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    });
+    let mut open = [idle(&town), idle(&town), idle(&town)];
+    for wire in &mut open {
+        wire.send(GET);
+        assert_eq!(wire.message().unwrap().status(), 200);
+    }
+}
+
+/// A connection from another address of this machine.
+fn from(address: [u8; 4], town: &Town) -> Wire {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from((address, 0)).into()).unwrap();
+    socket.connect(&town.address().into()).unwrap();
+    Wire::over(socket.into())
+}

@@ -1,0 +1,157 @@
+//! HTTP/2 on the API port, by hand: what a peer does not read, and frames that ask for nothing.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::server::{Server, get};
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+
+/// One end of a connection.
+pub struct Peer(TcpStream);
+
+impl Peer {
+    /// Connects; each stream has `window` bytes to begin with.
+    pub fn connect(address: SocketAddr, window: u32) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut peer = Self(stream);
+        peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        peer.send(&frame(SETTINGS, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat()));
+        peer
+    }
+
+    /// Sends bytes. Whether the other side still took them.
+    pub fn send(&mut self, bytes: &[u8]) -> bool {
+        self.0.write_all(bytes).is_ok()
+    }
+
+    pub fn into_stream(self) -> TcpStream {
+        self.0
+    }
+
+    /// The next frame: kind, flags, stream and payload; `None` when the connection has ended.
+    fn next(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).ok()?;
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let mut payload = vec![0; length];
+        self.0.read_exact(&mut payload).ok()?;
+        Some((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
+    }
+}
+
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A GET, whole.
+pub fn request(stream: u32, path: &str) -> Vec<u8> {
+    let text = |index: u8, value: &str| [&[index, u8::try_from(value.len()).unwrap()][..], value.as_bytes()].concat();
+    let block = [&[0x82, 0x86][..], &text(0x04, path), &text(0x01, "localhost")].concat();
+    frame(HEADERS, 0x5, stream, &block)
+}
+
+fn server() -> (tempfile::TempDir, Server) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_with(folder.path(), &["--limits-memory", "64MiB"]);
+    (folder, server)
+}
+
+#[test]
+fn control_frames_without_end_close_their_connection_and_nobody_else_s() {
+    let (_folder, server) = server();
+    let floods = [
+        ("PING", frame(PING, 0, 0, &[0; 8])),
+        ("SETTINGS", frame(SETTINGS, 0, 0, &[])),
+        ("PRIORITY", frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1])),
+        ("WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+        ("unknown", frame(0xee, 0, 0, &[0; 4])),
+    ];
+    for (name, flood) in floods {
+        let mut peer = Peer::connect(server.api, 65_535);
+        let mut reader = peer.0.try_clone().unwrap();
+        let reading = std::thread::spawn(move || while reader.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {});
+        let end = Instant::now() + Duration::from_secs(20);
+        while peer.send(&flood.repeat(200)) {
+            assert!(Instant::now() < end, "{name} goes on");
+        }
+        reading.join().unwrap();
+        assert_eq!(get(server.api, "localhost", "/healthz").unwrap().0, 200);
+    }
+}
+
+#[test]
+fn a_connection_has_more_than_256_streams() {
+    let (_folder, server) = server();
+    let mut peer = Peer::connect(server.api, 0);
+    for at in 0..600 {
+        peer.send(&request(2 * at + 1, "/openapi.json"));
+    }
+    let mut statuses = HashMap::new();
+    while statuses.len() < 600 {
+        let (kind, _, stream, payload) = peer.next().expect("the connection holds");
+        assert_ne!(kind, RST_STREAM, "no stream is refused");
+        if kind == HEADERS {
+            statuses.insert(stream, payload.first().copied());
+        }
+    }
+    assert!(statuses.values().all(|status| *status == Some(0x88)), "all are 200");
+}
+
+#[test]
+fn a_stream_whose_client_takes_nothing_is_reset_and_others_go_on() {
+    let (_folder, server) = server();
+    let mut peer = Peer::connect(server.api, 0);
+    peer.send(&request(1, "/openapi.json"));
+    let began = Instant::now();
+    let mut asked = 3;
+    loop {
+        let (kind, flags, stream, payload) = peer.next().expect("the connection holds");
+        match kind {
+            RST_STREAM if stream == 1 => break,
+            DATA => assert!(payload.is_empty(), "there is no window"),
+            PING if flags & 1 == 0 => {
+                peer.send(&frame(PING, 1, 0, &payload));
+            }
+            _ => {}
+        }
+        assert!(began.elapsed() < Duration::from_secs(50), "it is never reset");
+        if kind == HEADERS && asked < 40 {
+            peer.send(&request(asked, "/healthz"));
+            asked += 2;
+        }
+    }
+}
+
+#[test]
+fn a_connection_without_a_whole_head_is_closed_whatever_it_has_begun() {
+    let (_folder, server) = server();
+    let begins: [&[u8]; 5] =
+        [b"", b"PRI * HT", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HT", b"GET / HTTP/1.1\r\nx: "];
+    let began = Instant::now();
+    let open: Vec<TcpStream> = begins
+        .iter()
+        .map(|begin| {
+            let mut stream = TcpStream::connect(server.api).unwrap();
+            stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+            stream.write_all(begin).unwrap();
+            stream
+        })
+        .collect();
+    for (begin, mut stream) in begins.iter().zip(open) {
+        let mut rest = Vec::new();
+        let ended = stream.read_to_end(&mut rest);
+        assert!(began.elapsed() < Duration::from_secs(45), "{:?}: {ended:?}", String::from_utf8_lossy(begin));
+    }
+}
