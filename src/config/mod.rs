@@ -174,7 +174,6 @@ impl Sections {
             session: self.session.over(below.session),
             limits: self.limits.over(below.limits),
             backends: self.backends.over(below.backends),
-            limits: self.limits.over(below.limits),
             log: self.log.over(below.log),
             // These stand in the file alone.
             defaults: below.defaults,

@@ -95,13 +95,14 @@ pub async fn serve(
     nonce: fn() -> u128,
 ) {
     let tls = tls.as_ref();
-    let places = Arc::new(Semaphore::new(settings.connections_max));
+    let most = settings.connections_max;
+    let places = Arc::new(Semaphore::new(most));
     let door = Door { registry, settings, lifecycle, nonce };
     let refused = Arc::new(Semaphore::new(REFUSED_MAX));
     let stopping = door.lifecycle.stopping().clone();
     let mut port = PortListener::new(listener, "pipe");
     while let Some((stream, peer)) = stopping.run_until_cancelled(port.accept()).await {
-        let open = settings.connections_max.saturating_sub(places.available_permits());
+        let open = most.saturating_sub(places.available_permits());
         match Arc::clone(&places).try_acquire_owned() {
             Ok(place) if !Part::Control.is_used_up(&stream, open) => door.admit(stream, tls, peer, place),
             _ => door.refuse(stream, tls, peer, &refused),

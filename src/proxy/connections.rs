@@ -128,8 +128,13 @@ impl Connections {
         }
     }
 
+    /// The number of connections that are open, over all workers.
+    pub(super) fn total(&self) -> usize {
+        self.totals.open.load(Ordering::Relaxed)
+    }
+
     fn are_full(&self, settings: &Settings) -> bool {
-        self.totals.open.load(Ordering::Relaxed) >= settings.connections_max
+        self.total() >= settings.connections_max
     }
 
     /// Ends the connections that have been idle for the longest, or else those whose head has been coming for the longest;

@@ -28,7 +28,7 @@ use super::worker::Worker;
 use crate::memory::Share;
 use crate::traffic::{
     Coding, Draw, Endpoint, Failure, Hop, Pool, Recoding, Stripped, Upgrade, asks_for_login, edit_request,
-    edit_response, is_chunked_alone, logs_in, may_try_again, recode, wants_upgrade,
+    edit_response, is_chunked_alone, logs_in, may_try_again, recode, restore_prefix, wants_upgrade,
 };
 
 /// How long a body is held back for a backend that does not say whether it wants it.
