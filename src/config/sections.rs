@@ -165,7 +165,7 @@ sections! {
         routes_max: Count,
     }
     LimitsSection {
-        /// Sessions of one client address, of IPv6 of one /64; 0 for no such limit [default: a quarter of sessions_max, no limit with proxy.trusted_proxies]
+        /// Sessions of one client address, of IPv6 of one /64; 0 for no such limit [default: a quarter of all, no limit behind trusted proxies]
         #[arg(id = "limits-sessions-per-address", long = "limits-sessions-per-address", env = "SIGNALBOX_LIMITS_SESSIONS_PER_ADDRESS", value_name = "COUNT")]
         sessions_per_address: usize,
         /// Memory for what peers send unfinished and leave unread [default: a quarter of the machine's or control group's, at most 2GiB]

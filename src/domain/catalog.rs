@@ -207,18 +207,15 @@ impl Catalog {
             self.instances.insert(instance, key);
         }
         self.count_token(head, 1);
-        match self.sessions.get_mut(&key) {
-            Some(session) => {
-                let old = std::mem::replace(&mut Arc::make_mut(session).head, Arc::clone(head));
-                self.count_token(&old, -1);
-            }
-            None => {
-                if let Some(origin) = head.origin {
-                    *self.origins.entry(origin).or_default() += 1;
-                }
-                self.sessions.insert(key, Arc::new(Session::new(key, Arc::clone(head))));
-            }
+        if let Some(session) = self.sessions.get_mut(&key) {
+            let old = std::mem::replace(&mut Arc::make_mut(session).head, Arc::clone(head));
+            self.count_token(&old, -1);
+            return;
         }
+        if let Some(origin) = head.origin {
+            *self.origins.entry(origin).or_default() += 1;
+        }
+        self.sessions.insert(key, Arc::new(Session::new(key, Arc::clone(head))));
     }
 
     fn count_token(&mut self, head: &Head, by: isize) {

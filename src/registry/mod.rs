@@ -187,7 +187,7 @@ impl Registry {
     pub fn tell_outcome(&self, key: SessionKey, outcome: Outcome) {
         let bound = self.published.load().by_key(key).and_then(|session| session.bound);
         if let Some(connection) = bound {
-            self.watch.tell(connection, Told::Outcome(Box::new(outcome)));
+            self.watch.tell(connection, &Told::Outcome(Box::new(outcome)));
         }
     }
 
@@ -217,7 +217,7 @@ impl Registry {
         self.watch.stop();
         let catalog = self.published.load();
         let bound = catalog.sessions().filter_map(|session| session.bound);
-        bound.for_each(|connection: ConnectionId| self.watch.tell(connection, Told::Shutdown));
+        bound.for_each(|connection: ConnectionId| self.watch.tell(connection, &Told::Shutdown));
     }
 }
 

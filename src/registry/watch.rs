@@ -177,7 +177,7 @@ impl Watch {
         true
     }
 
-    pub(super) fn tell(&self, connection: ConnectionId, told: Told) {
+    pub(super) fn tell(&self, connection: ConnectionId, told: &Told) {
         let lines = lock(&self.lines);
         let Some(line) = lines.get(&connection) else { return };
         line.ears.iter().for_each(|ear| ear.tell(told.clone()));
@@ -204,7 +204,7 @@ impl Watch {
         let Some((session, connection)) = session.and_then(|session| Some((session, session.bound?))) else { return };
         let kind = happened.event.kind();
         if session.head.topics.contains(kind) || (kind == EventKind::MaintenanceFailed && self.is_stream(connection)) {
-            self.tell(connection, Told::Event(happened));
+            self.tell(connection, &Told::Event(happened));
         }
     }
 
@@ -335,9 +335,9 @@ mod tests {
         let watch = Arc::new(Watch::since(0));
         let mut outbox = watch.attach(Listener::Pipe);
         for _ in 0..OUTBOX_MAX + 3 {
-            watch.tell(outbox.connection(), event());
+            watch.tell(outbox.connection(), &event());
         }
-        watch.tell(outbox.connection(), Told::Close);
+        watch.tell(outbox.connection(), &Told::Close);
         let told: Vec<Told> = std::iter::from_fn(|| outbox.try_next()).collect();
         assert_eq!(told.len(), OUTBOX_MAX + 2);
         assert_eq!(told[OUTBOX_MAX..], [Told::Close, Told::Lagged(3)], "the word to close is not lost");
@@ -347,7 +347,7 @@ mod tests {
     fn a_connection_that_is_gone_is_told_nothing() {
         let watch = Arc::new(Watch::since(0));
         let connection = watch.attach(Listener::Pipe).connection();
-        watch.tell(connection, Told::Shutdown);
+        watch.tell(connection, &Told::Shutdown);
         assert!(lock(&watch.lines).is_empty());
         assert_ne!(watch.attach(Listener::Pipe).connection(), connection, "numbers are not used again");
     }
@@ -359,7 +359,7 @@ mod tests {
         let mut open: Vec<Outbox> = std::iter::from_fn(|| watch.attach_stream(&session)).collect();
         assert_eq!(open.len(), STREAMS_PER_SESSION_MAX);
         assert!(watch.attach_stream(&SessionId::restore("b")).is_some());
-        watch.tell(open[0].connection(), event());
+        watch.tell(open[0].connection(), &event());
         for outbox in &mut open {
             outbox.will_bind();
             assert_eq!(outbox.try_next(), Some(event()), "each is told");

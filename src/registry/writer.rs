@@ -320,8 +320,8 @@ impl<S: Store, P: Publish> Writer<S, P> {
     fn notify(&self, notices: Vec<Notice>) {
         for notice in notices {
             match notice {
-                Notice::Close(connection) => self.watch.tell(connection, Told::Close),
-                Notice::Released(connection, why) => self.watch.tell(connection, Told::Released(why)),
+                Notice::Close(connection) => self.watch.tell(connection, &Told::Close),
+                Notice::Released(connection, why) => self.watch.tell(connection, &Told::Released(why)),
                 Notice::ResetBreaker(key, route) => self.traffic.reset_breaker(key, route),
                 // Told already, with its number.
                 Notice::Event(..) => {}
