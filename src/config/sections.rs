@@ -8,9 +8,8 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::values::{
-    Address, ApiHost, Count, DefaultHeaders, DefaultOptions, Domain, Filter, MemorySize, Network, OperatorToken, Origin,
-    Prefix,
-    ServiceRule, Sha256, Size, Timespan, TokenLabel,
+    Address, ApiHost, Count, DefaultHeaders, DefaultOptions, Domain, Filter, MemorySize, Network, OperatorToken,
+    Origin, Prefix, ServiceRule, Sha256, Size, Timespan, TokenLabel,
 };
 
 /// What the file may hold. Unknown keys are refused.
