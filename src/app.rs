@@ -4,6 +4,7 @@
 //! opened and the routing table built; then traffic is let in, so that stored routes serve as soon as a
 //! connection is accepted. Stop: clients are told, requests in flight finish, then the doors close, then the store.
 
+mod observed;
 mod signals;
 
 use std::io::Write;
@@ -20,15 +21,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{Hosts, Operators};
 use crate::config::{Config, Unmatched};
-use crate::domain::{Catalog, Change, Event, Forbidden, PageUrl, RouteId, SessionKey, Span};
+use crate::domain::{Catalog, Change, Span};
 use crate::lifecycle::{self, Heartbeat, Lifecycle};
 use crate::memory::Memory;
 use crate::registry::observe::Observe;
-use crate::registry::views::{BreakerNumbers, RouteNumbers};
-use crate::registry::{self, Boxed, Command, Fetched, Publish, Registry, Traffic, Trust};
+use crate::registry::{self, Command, Publish, Registry};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
 use crate::{api, chance, clock, files, grpc, pipe, proxy, rest, tls};
+use observed::Observed;
 use signals::Signals;
 
 /// How long requests in flight may take once the server is to stop.
@@ -334,89 +335,5 @@ async fn pass_on(reports: proxy::Reports, registry: Registry, stop: Cancellation
     tokio::select! {
         () = passing => {}
         () = stop.cancelled() => {}
-    }
-}
-
-/// What the registry is told of traffic.
-struct Observed {
-    table: Arc<ArcSwap<Table>>,
-    prober: proxy::Prober,
-    reports: proxy::Reports,
-    /// Set once all have started.
-    parts: Arc<OnceLock<Vec<Heartbeat>>>,
-}
-
-impl Traffic for Observed {
-    fn silent_parts(&self) -> Vec<String> {
-        let now = clock::now().0;
-        let parts = self.parts.get().map(Vec::as_slice).unwrap_or_default();
-        parts.iter().filter_map(|part| part.silent(now)).map(str::to_owned).collect()
-    }
-
-    fn numbers(&self, session: SessionKey, route: RouteId) -> RouteNumbers {
-        let numbers = self.table.load().numbers(session, route);
-        RouteNumbers {
-            requests: numbers.requests,
-            errors: numbers.errors,
-            avg_latency_ms: numbers.avg_latency_ms,
-            p50_latency_ms: numbers.p50_latency_ms,
-            p95_latency_ms: numbers.p95_latency_ms,
-            p99_latency_ms: numbers.p99_latency_ms,
-            bytes_sent: numbers.bytes_sent,
-            bytes_received: numbers.bytes_received,
-            status_codes: numbers.status_codes,
-            in_flight: numbers.in_flight,
-        }
-    }
-
-    fn breaker(&self, session: SessionKey, route: RouteId) -> BreakerNumbers {
-        let table = self.table.load();
-        let Some(endpoint) = table.endpoint(session, route) else { return BreakerNumbers::default() };
-        let known = BreakerNumbers { healthy: endpoint.live.health.healthy(), ..BreakerNumbers::default() };
-        let Some(status) = endpoint.breaker().map(|breaker| breaker.status()) else { return known };
-        BreakerNumbers {
-            state: status.state,
-            failures: status.failures.into(),
-            successes: status.successes.into(),
-            last_failure: status.last_failure,
-            next_attempt: status.next_attempt,
-            ..known
-        }
-    }
-
-    fn reset_breaker(&self, session: SessionKey, route: RouteId) {
-        if let Some(flip) = self.table.load().reset_breaker(session, route) {
-            let event = Event::CircuitStateChanged { route, state: flip.state() };
-            self.reports.tell(proxy::Report { session, route, event });
-        }
-    }
-
-    fn forbidden(&self) -> Forbidden {
-        self.prober.forbidden().clone()
-    }
-
-    fn in_flight(&self, session: SessionKey) -> u64 {
-        self.table.load().in_flight(session)
-    }
-
-    fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span, trust: Trust) -> Boxed<'a, Result<Fetched, String>> {
-        let trust = self.trust(trust);
-        Box::pin(async move {
-            let fetched = self.prober.get(page, timeout, trust).await?;
-            Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: fetched.tls_valid })
-        })
-    }
-}
-
-impl Observed {
-    fn trust(&self, trust: Trust) -> proxy::Trust {
-        let (session, route) = match trust {
-            Trust::Required => return proxy::Trust::Required,
-            Trust::Reported => return proxy::Trust::Reported,
-            Trust::AsRoute(session, route) => (session, route),
-        };
-        let table = self.table.load();
-        let waived = table.endpoint(session, route).is_some_and(|endpoint| !endpoint.options().tls_verify);
-        if waived { proxy::Trust::Waived } else { proxy::Trust::Required }
     }
 }

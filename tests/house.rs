@@ -28,6 +28,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "http",
             "http_body",
             "axum", // what tonic's own router is
+            "tower",
             "tonic",
             "tonic_health",
             "tonic_reflection",
@@ -40,6 +41,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         "proxy",
         &["domain", "traffic", "chance", "clock", "files", "lifecycle", "memory"],
         &[
+            "imbl",
             "tokio",
             "hyper",
             "hyper_util",

@@ -23,7 +23,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const WRITE_BYTES_MAX: usize = 64 * 1024;
 /// What a client is told when there is no memory for its request.
 const NO_MEMORY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 5\r\n\
-                         connection: close\r\ncontent-length: 145\r\n\r\n\
+                         connection: close\r\ncontent-length: 144\r\n\r\n\
                          {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
                          \"detail\":\"there is no memory for the request (limits.memory); try again later\"}";
 

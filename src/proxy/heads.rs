@@ -79,13 +79,11 @@ impl Heads {
             self.lose();
         }
         self.body = Framing::of(length);
-        match self.body {
-            None => Ok(()),
-            Some(_) => {
-                let came = std::mem::take(&mut self.next);
-                self.keep(&came)
-            }
+        if self.body.is_none() {
+            return Ok(());
         }
+        let came = std::mem::take(&mut self.next);
+        self.keep(&came)
     }
 
     /// What comes from here on is not kept.

@@ -21,6 +21,7 @@ mod ready;
 pub mod routes;
 pub mod sessions;
 pub mod settings;
+mod skew;
 mod verify;
 pub mod views;
 mod watch;

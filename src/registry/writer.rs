@@ -20,6 +20,7 @@ use super::deadlines::Deadlines;
 use super::grants::Grants;
 use super::ready::{self, Asked, Condition};
 use super::sessions::{Disconnect, Expire};
+use super::skew;
 use super::watch::{Told, Watch};
 use super::{Command, Limits, Publish, Registry, Reply, Store, StoreError, Traffic, Waiting};
 
@@ -47,8 +48,8 @@ pub async fn open<S: Store, P: Publish>(
 ) -> Result<(Registry, Writer<S, P>), StoreError> {
     let mut loaded = store.load().await?;
     let reading = clock::reading();
-    let skew_ms = reading.skew_since(&loaded.reading, latest(&loaded.changes));
-    move_by(&mut loaded.changes, skew_ms);
+    let skew_ms = reading.skew_since(&loaded.reading, skew::latest(&loaded.changes));
+    skew::move_by(&mut loaded.changes, skew_ms);
     store.begin(&reading, skew_ms).await?;
     let mut catalog = Catalog::default();
     loaded.changes.iter().for_each(|change| catalog.absorb(change));
@@ -371,28 +372,6 @@ impl Batch {
         let (service, instance) = (head.service.clone(), head.instance.clone());
         let sequence = self.draft.revision();
         self.happened.push(Arc::new(Happened { sequence, at, session, service, instance, event }));
-    }
-}
-
-/// The latest moment of the past that was kept.
-fn latest(changes: &[Change]) -> Time {
-    let heads = changes.iter().filter_map(|change| if let Change::Head(_, head) = change { Some(head) } else { None });
-    heads.map(|head| head.latest()).max().unwrap_or_default()
-}
-
-/// Moves all moments, for the clock that they were kept by was another.
-fn move_by(changes: &mut [Change], skew_ms: i64) {
-    if skew_ms == 0 {
-        return;
-    }
-    tracing::warn!(
-        skew_ms,
-        "the system clock was set since the last start, or the start before; moments are moved with it"
-    );
-    for change in changes {
-        if let Change::Head(_, head) = change {
-            *head = Arc::new(head.moved(skew_ms));
-        }
     }
 }
 

@@ -238,23 +238,27 @@ impl FromRequestParts<Door> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Door) -> Result<Self, Problem> {
-        if_match(&parts.headers).map(Self).ok_or_else(|| {
+        if_match(&parts.headers).map(Self).map_err(|Malformed| {
             let words = "must be * or ETags as they were given, separated by commas, such as \"3\", \"4\"";
             Problem::wrong("If-Match", &words)
         })
     }
 }
 
-/// The revisions that `If-Match` names, on all its lines; `None` when it is malformed.
-fn if_match(fields: &HeaderMap) -> Option<Option<Vec<u64>>> {
+/// What is in `If-Match` is no list of entity tags.
+#[derive(Debug, PartialEq, Eq)]
+struct Malformed;
+
+/// The revisions that `If-Match` names, on all its lines; `None` where any revision will do.
+fn if_match(fields: &HeaderMap) -> Result<Option<Vec<u64>>, Malformed> {
     // Several lines are one list (RFC 9110 §5.3).
     let lines: Vec<&[u8]> = fields.get_all(IF_MATCH).iter().map(|line| line.as_bytes().trim_ascii()).collect();
     match lines.as_slice() {
-        [] | [b"*"] => Some(None),
+        [] | [b"*"] => Ok(None),
         lines => {
             let mut revisions = Vec::new();
-            lines.iter().try_for_each(|line| read_tags(line, &mut revisions))?;
-            Some(Some(revisions))
+            lines.iter().try_for_each(|line| read_tags(line, &mut revisions)).ok_or(Malformed)?;
+            Ok(Some(revisions))
         }
     }
 }
@@ -374,13 +378,13 @@ mod tests {
         assert_eq!(field, "priority");
     }
 
-    fn matches(lines: &[&str]) -> Option<Option<Vec<u64>>> {
+    fn matches(lines: &[&str]) -> Result<Option<Vec<u64>>, Malformed> {
         if_match(&lines.iter().map(|line| (IF_MATCH, line.parse().unwrap())).collect())
     }
 
     #[test]
     fn entity_tags_are_read_as_a_list() {
-        assert_eq!([matches(&[]), matches(&["*"]), matches(&[" * "])], [Some(None), Some(None), Some(None)]);
+        assert_eq!([matches(&[]), matches(&["*"]), matches(&[" * "])], [Ok(None), Ok(None), Ok(None)]);
         for (lines, revisions) in [
             (&["\"0\""][..], vec![0]),
             (&["\"17\""], vec![17]),
@@ -394,7 +398,7 @@ mod tests {
             (&[""], vec![]),
             (&[","], vec![]),
         ] {
-            assert_eq!(matches(lines), Some(Some(revisions)), "{lines:?}");
+            assert_eq!(matches(lines), Ok(Some(revisions)), "{lines:?}");
         }
     }
 
@@ -419,7 +423,7 @@ mod tests {
             &["*", "*"],
             &["**"],
         ] {
-            assert_eq!(matches(lines), None, "{lines:?}");
+            assert_eq!(matches(lines), Err(Malformed), "{lines:?}");
         }
     }
 }

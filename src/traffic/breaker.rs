@@ -624,7 +624,7 @@ mod tests {
                             passed.fetch_add(1, Ordering::SeqCst);
                             std::thread::yield_now();
                             under_way.fetch_sub(1, Ordering::SeqCst);
-                            let abandoned = (seed + attempt + round) % 3 > 0;
+                            let abandoned = !(seed + attempt + round).is_multiple_of(3);
                             let outcome = if abandoned { Outcome::Abandoned } else { Outcome::Success };
                             let _ = breaker.record(permit, outcome, Time(100));
                         }

@@ -169,7 +169,7 @@ impl Checks {
     pub fn asker(&self, id: CheckId) -> Option<SessionKey> {
         match self.entries.get(&id)?.stage {
             Stage::UnderWay(_, session) | Stage::Queued(_, session) => Some(session),
-            _ => None,
+            Stage::Waiting(_) => None,
         }
     }
 

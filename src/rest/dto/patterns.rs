@@ -14,10 +14,12 @@ fn name_class(without: &str) -> String {
     let firsts = gaps.iter().map(|(_, last)| last + 1);
     let lasts = gaps.iter().skip(1).map(|(first, _)| first - 1);
     let between = firsts.zip(lasts).filter(|(first, last)| first <= last && *last <= 0xFFFF);
-    let spelt = between.map(|(first, last)| match first == last {
-        true => format!(r"\u{first:04x}"),
-        false => format!(r"\u{first:04x}-\u{last:04x}"),
-    });
+    let spelt =
+        between.map(
+            |(first, last)| {
+                if first == last { format!(r"\u{first:04x}") } else { format!(r"\u{first:04x}-\u{last:04x}") }
+            },
+        );
     format!("[{}]", spelt.collect::<String>())
 }
 

@@ -92,7 +92,7 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         let (limits, operators, grants) = (Limits::default(), Operators::default(), Grants::default());
-        Self { limits, max_body: 1024 * 1024, operators, grants, keep_alive: Duration::from_secs(3600) }
+        Self { limits, max_body: 1024 * 1024, operators, grants, keep_alive: Duration::from_hours(1) }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::support::town::Town;
 
 fn trusting() -> Town {
     Town::with(|settings| {
-        settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()]
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
     })
 }
 

@@ -1,0 +1,96 @@
+//! What the registry is told of traffic, and what it may ask of it.
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+
+use crate::domain::{Event, Forbidden, PageUrl, RouteId, SessionKey, Span};
+use crate::lifecycle::Heartbeat;
+use crate::registry::views::{BreakerNumbers, RouteNumbers};
+use crate::registry::{Boxed, Fetched, Traffic, Trust};
+use crate::traffic::Table;
+use crate::{clock, proxy};
+
+/// What the registry is told of traffic.
+pub(super) struct Observed {
+    pub(super) table: Arc<ArcSwap<Table>>,
+    pub(super) prober: proxy::Prober,
+    pub(super) reports: proxy::Reports,
+    /// Set once all have started.
+    pub(super) parts: Arc<OnceLock<Vec<Heartbeat>>>,
+}
+
+impl Traffic for Observed {
+    fn silent_parts(&self) -> Vec<String> {
+        let now = clock::now().0;
+        let parts = self.parts.get().map(Vec::as_slice).unwrap_or_default();
+        parts.iter().filter_map(|part| part.silent(now)).map(str::to_owned).collect()
+    }
+
+    fn numbers(&self, session: SessionKey, route: RouteId) -> RouteNumbers {
+        let numbers = self.table.load().numbers(session, route);
+        RouteNumbers {
+            requests: numbers.requests,
+            errors: numbers.errors,
+            avg_latency_ms: numbers.avg_latency_ms,
+            p50_latency_ms: numbers.p50_latency_ms,
+            p95_latency_ms: numbers.p95_latency_ms,
+            p99_latency_ms: numbers.p99_latency_ms,
+            bytes_sent: numbers.bytes_sent,
+            bytes_received: numbers.bytes_received,
+            status_codes: numbers.status_codes,
+            in_flight: numbers.in_flight,
+        }
+    }
+
+    fn breaker(&self, session: SessionKey, route: RouteId) -> BreakerNumbers {
+        let table = self.table.load();
+        let Some(endpoint) = table.endpoint(session, route) else { return BreakerNumbers::default() };
+        let known = BreakerNumbers { healthy: endpoint.live.health.healthy(), ..BreakerNumbers::default() };
+        let Some(status) = endpoint.breaker().map(|breaker| breaker.status()) else { return known };
+        BreakerNumbers {
+            state: status.state,
+            failures: status.failures.into(),
+            successes: status.successes.into(),
+            last_failure: status.last_failure,
+            next_attempt: status.next_attempt,
+            ..known
+        }
+    }
+
+    fn reset_breaker(&self, session: SessionKey, route: RouteId) {
+        if let Some(flip) = self.table.load().reset_breaker(session, route) {
+            let event = Event::CircuitStateChanged { route, state: flip.state() };
+            self.reports.tell(proxy::Report { session, route, event });
+        }
+    }
+
+    fn forbidden(&self) -> Forbidden {
+        self.prober.forbidden().clone()
+    }
+
+    fn in_flight(&self, session: SessionKey) -> u64 {
+        self.table.load().in_flight(session)
+    }
+
+    fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span, trust: Trust) -> Boxed<'a, Result<Fetched, String>> {
+        let trust = self.trust(trust);
+        Box::pin(async move {
+            let fetched = self.prober.get(page, timeout, trust).await?;
+            Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: fetched.tls_valid })
+        })
+    }
+}
+
+impl Observed {
+    fn trust(&self, trust: Trust) -> proxy::Trust {
+        let (session, route) = match trust {
+            Trust::Required => return proxy::Trust::Required,
+            Trust::Reported => return proxy::Trust::Reported,
+            Trust::AsRoute(session, route) => (session, route),
+        };
+        let table = self.table.load();
+        let waived = table.endpoint(session, route).is_some_and(|endpoint| !endpoint.options().tls_verify);
+        if waived { proxy::Trust::Waived } else { proxy::Trust::Required }
+    }
+}
