@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::domain::{Catalog, Change, Error, Event, Forbidden, Happened, Kind, Session, SessionKey, Span, Time};
+use crate::domain::{Catalog, Change, Error, Event, Forbidden, Happened, Kind, SessionKey, Span, Time};
 use crate::lifecycle;
 
 use super::calls::{Context, Decided, Notice};
@@ -29,7 +30,7 @@ const BATCH_MAX: usize = 4096;
 /// A batch that walks through more entries than this is worked on beside the control threads.
 const WALKED_MAX: usize = 1_000;
 /// How often it is looked whether the store is still there.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Past this many waiting callers, further ones wait for room.
 const MAILBOX_MAX: usize = 1024;
 
@@ -388,14 +389,10 @@ fn warn_of_unknown_options(catalog: &Catalog, changes: &[Change]) {
         })
         .collect();
     for (key, edits) in applied {
-        let named = catalog.by_key(key).map(Arc::as_ref);
-        let (service, instance) = named.map_or(("", ""), names);
+        let head = catalog.by_key(key).map(|session| &session.head);
+        let (service, instance) = head.map_or(("", ""), |head| (head.service.as_str(), head.instance.as_str()));
         for option in edits.iter().filter_map(unknown_option) {
             tracing::warn!(service, instance, option, "an unknown option was applied; it does nothing");
         }
     }
-}
-
-fn names(session: &Session) -> (&str, &str) {
-    (session.head.service.as_str(), session.head.instance.as_str())
 }
