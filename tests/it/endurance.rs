@@ -118,7 +118,7 @@ fn running_out_of_files_is_not_counted_against_a_backend_and_leaves_each_port_it
     // Without a request, so that no connection to the backend is kept.
     let crowd: Vec<TcpStream> = [server.pipe, server.api, server.proxy]
         .into_iter()
-        .flat_map(|port| (0..200).filter_map(move |_| TcpStream::connect(port).ok()))
+        .flat_map(|port| (0..60).filter_map(move |_| TcpStream::connect(port).ok()))
         .collect();
     let open = || std::fs::read_dir(format!("/proc/{}/fd", server.id())).map_or(0, Iterator::count);
     eventually("all files are used", || open() >= 158);
