@@ -55,14 +55,14 @@ impl AsyncRead for Wire {
         if this.phase.awaits_request() {
             this.line = RequestLine::Awaited;
         }
-        // hyper makes its buffer larger as more comes.
-        let (room, before) = (buf.remaining(), buf.filled().len());
+        let before = buf.filled().len();
         let head_expected = this.phase.expects_head();
         let read = ready!(Pin::new(&mut this.socket).poll_read(cx, buf));
         this.phase.on_read();
         read?;
         let came = buf.filled().get(before..).unwrap_or_default();
         this.head_bytes = if head_expected { this.head_bytes + came.len() } else { 0 };
+        let held = if head_expected { 3 * this.head_bytes } else { came.len() };
         let kept = match this.line.pass(came) {
             None => this.phase.heads().keep(came),
             Some(cleaned) => {
@@ -73,8 +73,8 @@ impl AsyncRead for Wire {
                 kept
             }
         };
-        // A head is held here and in hyper, in buffers that grow by doubling.
-        if this.share.set(room.max(3 * this.head_bytes)).is_err() {
+        // A head is held here and in hyper, in buffers that grow by doubling; of a body no more than came at once.
+        if this.share.set(held).is_err() {
             return this.poll_refused(cx);
         }
         // hyper takes it for a body that broke off, and reads no further.

@@ -105,7 +105,8 @@ impl Stage {
             after / MIB,
             began.elapsed()
         );
-        assert!(peak < before.max(16 * MIB) + 2 * self.budget, "{name}: {} MiB at the peak", peak / MIB);
+        // Tasks, sockets and what the allocator rounds up come on top of the budget, and weigh more the smaller that is.
+        assert!(peak < before.max(16 * MIB) + 3 * self.budget, "{name}: {} MiB at the peak", peak / MIB);
         assert!(after <= 2 * before, "{name}: {} MiB of {} MiB stay", after / MIB, before / MIB);
         assert!(latency < Duration::from_secs(20), "{name}: the quiet peer waited {latency:?}");
     }
