@@ -50,6 +50,11 @@ impl Error {
         Self { kind: Kind::Invalid, field: Some(field), message: message.into() }
     }
 
+    /// The value of a field is well formed and not allowed here.
+    pub fn denied(field: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind: Kind::Denied, field: Some(field), message: message.into() }
+    }
+
     /// No such session, or it has ended.
     pub const fn invalid_session() -> Self {
         Self { kind: Kind::NotFound, field: None, message: Cow::Borrowed("invalid session") }

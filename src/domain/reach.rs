@@ -58,7 +58,7 @@ impl Forbidden {
     /// Refuses a URL of which it can be known without looking up its name that it must not be connected to.
     ///
     /// # Errors
-    /// `Invalid`, about `field`.
+    /// `Denied`, about `field`.
     pub fn check_url(&self, field: &'static str, url: &BackendUrl) -> Result<(), Error> {
         let local = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         let reached = |address: IpAddr| self.check(address, url.port(), |to| to.is_loopback());
@@ -72,12 +72,12 @@ impl Forbidden {
         };
         match refused {
             None => Ok(()),
-            Some(OffLimits::Own) => Err(Error::invalid(
+            Some(OffLimits::Own) => Err(Error::denied(
                 field,
                 format!("{url} is Signalbox itself; write the address at which the service listens"),
             )),
             Some(OffLimits::Denied) => {
-                Err(Error::invalid(field, format!("{url} is in a network that this server denies (backends.deny)")))
+                Err(Error::denied(field, format!("{url} is in a network that this server denies (backends.deny)")))
             }
         }
     }

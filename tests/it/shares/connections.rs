@@ -55,11 +55,11 @@ fn half_a_head_holds_no_place_for_long_when_the_house_is_full() {
     let backend = Backend::named("b");
     let town = town(&backend, |settings| settings.connections_max = 2);
     let mut silent = town.connect();
-    // Younger, and it may stay once there is room.
+    // One of the two makes way, whichever worker has it.
     let mut half = town.connect();
     half.send("GET / HTTP/1.1\r\nx: ");
     until("there is room", || town.get("a", "/").status() == 200);
-    assert!(silent.has_ended());
+    assert!(silent.has_ended() || half.has_ended());
 }
 
 #[test]
