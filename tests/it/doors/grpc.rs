@@ -251,7 +251,7 @@ async fn config(client: &mut RegistryClient<Channel>, verb: &str, given: &Value)
             };
             json!({
                 "routes": { "added": routes.added, "removed": routes.removed, "modified": routes.modified },
-                "headers": tally(diff.headers), "options": tally(diff.options),
+                "headers": tally(diff.headers), "options": tally(diff.options), "warnings": diff.warnings,
             })
         }),
     }

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
+use crate::doors;
 use crate::server::{Client, Server, eventually};
 use crate::support::backend::Backend;
 
@@ -187,4 +189,41 @@ fn an_endpoint_that_never_answers_is_ill_after_the_interval_or_a_minute_and_the_
     assert_eq!(client.ask(&format!("CONFIG_APPLY|{session}")), "OK");
     let ill = r#"EVENT|backend_health_changed|{"route_id":"r1","healthy":false,"reason":"no answer within 100ms"}"#;
     assert_eq!(client.hear(), ill);
+}
+
+#[test]
+fn the_diff_of_every_door_warns_of_a_timeout_that_acts_shorter() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    for mut door in doors::all(&server) {
+        let name = door.name();
+        let mut call = |verb: &str, arguments: Value| {
+            door.call(verb, &arguments).unwrap_or_else(|refusal| panic!("{name}: {verb}: {refusal:?}"))
+        };
+        let registered =
+            call("REGISTER", json!({ "service": "shop", "instance": name, "maintenance_port": 9001, "metadata": {} }));
+        let session = registered["session_id"].as_str().or(registered.as_str()).unwrap().to_owned();
+        call(
+            "ROUTE_ADD",
+            json!({ "session": session, "domains": [format!("{}.example", name.to_lowercase())], "path": "/",
+                    "backend_url": "http://127.0.0.1:9", "priority": 0 }),
+        );
+        call(
+            "HEALTH_SET",
+            json!({ "session": session, "route_id": "r1", "path": "/", "interval": "2m", "timeout": "90s" }),
+        );
+        call(
+            "OPTIONS_SET",
+            json!({ "session": session, "target": "ALL", "key": "health_check_timeout", "value": "31s" }),
+        );
+        let diff = call("CONFIG_DIFF", json!({ "session": session }));
+        let expected = json!([
+            "options: ALL: health_check_timeout: the timeout 31s acts as 30s: at most the interval and 1m0s",
+            "health: r1: the timeout 1m30s acts as 1m0s: at most the interval and 1m0s",
+        ]);
+        assert_eq!(diff["warnings"], expected, "{name}");
+        // It is accepted all the same.
+        call("CONFIG_VALIDATE", json!({ "session": session }));
+        call("CONFIG_APPLY", json!({ "session": session }));
+    }
 }
