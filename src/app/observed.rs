@@ -73,10 +73,16 @@ impl Traffic for Observed {
         self.table.load().in_flight(session)
     }
 
-    fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span, trust: Trust) -> Boxed<'a, Result<Fetched, String>> {
+    fn get<'a>(
+        &'a self,
+        session: SessionKey,
+        page: &'a PageUrl,
+        timeout: Span,
+        trust: Trust,
+    ) -> Boxed<'a, Result<Fetched, String>> {
         let trust = self.trust(trust);
         Box::pin(async move {
-            let fetched = self.prober.get(page, timeout, trust).await?;
+            let fetched = self.prober.get(session, page, timeout, trust).await?;
             Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: fetched.tls_valid })
         })
     }

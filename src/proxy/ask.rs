@@ -16,10 +16,9 @@ use tokio::time::timeout;
 
 use super::dial::{Unreachable, connect, left};
 use super::knock::{Knock, MOMENT, Sockets};
-use super::names::Asker;
 use super::resolve::{Addresses, Lately};
 use super::tls::Tls;
-use crate::domain::Scheme;
+use crate::domain::{Scheme, SessionKey};
 use crate::traffic::Inquiry;
 
 /// What comes of a check.
@@ -131,7 +130,7 @@ fn read(knock: &Knock, room: &mut [u8]) -> Result<(Option<Answer>, usize), &'sta
 }
 
 /// Makes one check, from the connection on. A name is looked up in the turn of `asker`.
-pub(super) async fn ask(inquiry: Arc<Inquiry>, asker: Asker, asking: Asking, end: Instant) -> Outcome {
+pub(super) async fn ask(inquiry: Arc<Inquiry>, asker: SessionKey, asking: Asking, end: Instant) -> Outcome {
     see_through(&inquiry, end, ask_now(&inquiry, asker, &asking, end)).await
 }
 
@@ -163,7 +162,7 @@ fn judge(inquiry: &Inquiry, answer: Answer) -> Outcome {
     if inquiry.check.accepts(answer.status) { Ok(()) } else { Err(format!("status {}", answer.status).into()) }
 }
 
-async fn ask_now(inquiry: &Inquiry, asker: Asker, asking: &Asking, end: Instant) -> Heard {
+async fn ask_now(inquiry: &Inquiry, asker: SessionKey, asking: &Asking, end: Instant) -> Heard {
     let backend = &inquiry.backend;
     let addresses = asking.addresses.of(asker, backend).await.map_err(Unreachable::from)?;
     let socket = connect(&addresses, backend.port(), end).await?;

@@ -186,7 +186,7 @@ impl Round {
             let end = now + inquiry.timeout.std();
             match knock(&inquiry, &self.asking, &mut self.sockets) {
                 Some(knock) => self.knocks.push_back(Visit { id, inquiry, knock, look_at: now + MOMENT, end }),
-                None => self.under_way.begin(id, ask(inquiry, self.checks.asker(id), self.asking.clone(), end)),
+                None => self.ask(id, inquiry, end),
             }
             yield_after(KNOCKS_AT_ONCE, begun).await;
         }
@@ -204,11 +204,16 @@ impl Round {
                     self.knocks.push_back(Visit { id, inquiry, knock, look_at: now + MOMENT, end });
                 }
                 Found::Part(knock, read) => self.under_way.begin(id, hear_out(inquiry, knock, read, end)),
-                Found::Nobody => {
-                    self.under_way.begin(id, ask(inquiry, self.checks.asker(id), self.asking.clone(), end));
-                }
+                Found::Nobody => self.ask(id, inquiry, end),
             }
             yield_after(KNOCKS_AT_ONCE, looked).await;
+        }
+    }
+
+    /// Makes a check from the connection on, unless it is for nobody any more.
+    fn ask(&mut self, id: CheckId, inquiry: Arc<Inquiry>, end: Instant) {
+        if let Some(asker) = self.checks.asker(id) {
+            self.under_way.begin(id, ask(inquiry, asker, self.asking.clone(), end));
         }
     }
 

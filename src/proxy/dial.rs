@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::names::Asker;
 use super::resolve::{Resolver, Unresolved};
-use crate::domain::BackendUrl;
+use crate::domain::{BackendUrl, SessionKey};
 use crate::{clock, files};
 
 /// Why there is no connection. For the log, and for whoever tests a backend.
@@ -54,7 +53,7 @@ fn refused(error: &io::Error) -> &'static str {
 /// Connects to a backend: resolves its name and tries every address in turn, all before `end`.
 pub(super) async fn dial(
     resolver: &Resolver,
-    asker: Asker,
+    asker: SessionKey,
     backend: &BackendUrl,
     end: Instant,
 ) -> Result<TcpStream, Unreachable> {

@@ -16,9 +16,6 @@ use super::resolve::Unresolved;
 use crate::domain::SessionKey;
 use crate::{files, lifecycle};
 
-/// The session for which a name is looked up, or the server's own probes.
-pub type Asker = Option<SessionKey>;
-
 /// Addresses, or why there are none.
 pub(super) type Answer = Result<Arc<[IpAddr]>, Unresolved>;
 
@@ -26,8 +23,6 @@ pub(super) type Answer = Result<Arc<[IpAddr]>, Unresolved>;
 const THREADS_MAX: usize = 64;
 /// Those of them that one session has.
 const PER_SESSION_MAX: usize = 4;
-/// Those that probes have.
-const PROBES_MAX: usize = 16;
 /// Names of one session that wait for their turn.
 const WAITING_MAX: usize = 1024;
 
@@ -45,9 +40,9 @@ struct Shared {
 #[derive(Default)]
 struct State {
     names: HashMap<Arc<str>, Asked>,
-    askers: HashMap<Asker, Turns>,
+    askers: HashMap<SessionKey, Turns>,
     /// Those that may have another look-up begun, each once, in turn.
-    line: VecDeque<Asker>,
+    line: VecDeque<SessionKey>,
     threads: usize,
 }
 
@@ -90,13 +85,13 @@ impl Names {
     }
 
     /// Looks a name up. Dropping the future takes the question back.
-    pub(super) async fn look_up(&self, asker: Asker, name: &str) -> Answer {
+    pub(super) async fn look_up(&self, asker: SessionKey, name: &str) -> Answer {
         let mut answer = self.ask(asker, name)?;
         let answered = answer.wait_for(Option::is_some).await;
         answered.ok().and_then(|answer| answer.clone()).unwrap_or(Err(Unresolved::Unknown))
     }
 
-    fn ask(&self, asker: Asker, name: &str) -> Result<watch::Receiver<Option<Answer>>, Unresolved> {
+    fn ask(&self, asker: SessionKey, name: &str) -> Result<watch::Receiver<Option<Answer>>, Unresolved> {
         let mut state = self.0.lock();
         let answer = state.ask(asker, name)?;
         if state.line.is_empty() || state.threads >= THREADS_MAX {
@@ -142,7 +137,7 @@ impl Shared {
 }
 
 impl State {
-    fn ask(&mut self, asker: Asker, name: &str) -> Result<watch::Receiver<Option<Answer>>, Unresolved> {
+    fn ask(&mut self, asker: SessionKey, name: &str) -> Result<watch::Receiver<Option<Answer>>, Unresolved> {
         if let Some(asked) = self.names.get(name).filter(|asked| asked.under_way) {
             return Ok(asked.answer.subscribe());
         }
@@ -167,7 +162,7 @@ impl State {
     }
 
     /// The next name to look up, and whose turn it takes.
-    fn begin(&mut self) -> Option<(Asker, Arc<str>)> {
+    fn begin(&mut self) -> Option<(SessionKey, Arc<str>)> {
         while let Some(asker) = self.line.pop_front() {
             let Some(turns) = self.askers.get_mut(&asker) else { continue };
             turns.in_line = false;
@@ -189,7 +184,7 @@ impl State {
         None
     }
 
-    fn end(&mut self, asker: Asker, name: &str, answer: Answer) {
+    fn end(&mut self, asker: SessionKey, name: &str, answer: Answer) {
         if let Some(asked) = self.names.remove(name) {
             // Nobody may wait any more.
             let _ = asked.answer.send(Some(answer));
@@ -201,12 +196,11 @@ impl State {
     }
 
     /// Gives a session its place in the line, if it has names that wait and room for one more; forgets it if it has none.
-    fn line_up(&mut self, asker: Asker) {
+    fn line_up(&mut self, asker: SessionKey) {
         let Some(turns) = self.askers.get_mut(&asker) else { return };
-        let most = if asker.is_some() { PER_SESSION_MAX } else { PROBES_MAX };
         if turns.waiting.is_empty() && turns.under_way == 0 {
             self.askers.remove(&asker);
-        } else if !turns.in_line && !turns.waiting.is_empty() && turns.under_way < most {
+        } else if !turns.in_line && !turns.waiting.is_empty() && turns.under_way < PER_SESSION_MAX {
             turns.in_line = true;
             self.line.push_back(asker);
         }
@@ -280,7 +274,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(20);
 
     async fn found(names: &Names, asker: u64, name: &str) -> bool {
-        let looked_up = names.look_up(Some(SessionKey(asker)), name);
+        let looked_up = names.look_up(SessionKey(asker), name);
         tokio::time::timeout(LONG, looked_up).await.expect("an answer").is_ok()
     }
 
@@ -289,7 +283,7 @@ mod tests {
         let gate = Arc::new(Gate::default());
         let names = gate.names();
         let ask = |asker: u64, count: usize| {
-            (0..count).map(|at| names.ask(Some(SessionKey(asker)), &format!("slow-{asker}-{at}"))).collect::<Vec<_>>()
+            (0..count).map(|at| names.ask(SessionKey(asker), &format!("slow-{asker}-{at}"))).collect::<Vec<_>>()
         };
         let greedy: Vec<_> = (1..=8).flat_map(|asker| ask(asker, 2 * WAITING_MAX)).collect();
         assert!(greedy.iter().any(Result::is_err), "what waits is bounded");
@@ -298,7 +292,7 @@ mod tests {
         }
         assert!(gate.under_way_max.lock().unwrap().1 <= 8 * PER_SESSION_MAX);
         // A name that a greedy session has waiting is looked up in the quiet one's turn.
-        let shared = names.ask(Some(SessionKey(1)), "shared");
+        let shared = names.ask(SessionKey(1), "shared");
         assert!(shared.is_err() || !shared.unwrap().borrow().is_some());
         assert!(found(&names, 300, "shared").await);
         gate.open();
@@ -308,8 +302,7 @@ mod tests {
     async fn a_name_is_looked_up_once_for_all_who_wait_and_for_nobody_not_at_all() {
         let gate = Arc::new(Gate::default());
         let names = gate.names();
-        let waiting: Vec<_> =
-            (0..PER_SESSION_MAX).map(|at| names.ask(Some(SessionKey(1)), &format!("slow-{at}"))).collect();
+        let waiting: Vec<_> = (0..PER_SESSION_MAX).map(|at| names.ask(SessionKey(1), &format!("slow-{at}"))).collect();
         // From here on the session's turns are taken.
         let begun = || gate.under_way_max.lock().unwrap().0 == PER_SESSION_MAX;
         tokio::time::timeout(LONG, async {
@@ -319,9 +312,9 @@ mod tests {
         })
         .await
         .expect("all are begun");
-        let same: Vec<_> = (2..20).map(|asker| names.ask(Some(SessionKey(asker)), "slow-0").unwrap()).collect();
-        drop(names.ask(Some(SessionKey(1)), "given-up"));
-        let last = names.ask(Some(SessionKey(1)), "last").unwrap();
+        let same: Vec<_> = (2..20).map(|asker| names.ask(SessionKey(asker), "slow-0").unwrap()).collect();
+        drop(names.ask(SessionKey(1), "given-up"));
+        let last = names.ask(SessionKey(1), "last").unwrap();
         gate.open();
         for mut answer in waiting.into_iter().map(Result::unwrap).chain(same).chain([last]) {
             let answered = tokio::time::timeout(LONG, answer.wait_for(Option::is_some)).await;

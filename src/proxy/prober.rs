@@ -20,7 +20,7 @@ use super::Tls;
 use super::dial::{Unreachable, connect};
 use super::resolve::Addresses;
 use crate::clock;
-use crate::domain::{Forbidden, PageUrl, Scheme, Span};
+use crate::domain::{Forbidden, PageUrl, Scheme, SessionKey, Span};
 
 /// Gets pages. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -71,18 +71,30 @@ impl Prober {
         self.addresses.forbidden()
     }
 
-    /// Gets a page once.
+    /// Gets a page once. The name of its host is looked up in the session's turn.
     ///
     /// # Errors
     /// When there is no answer within `timeout`, in words fit for the client's eyes.
-    pub async fn get(&self, page: &PageUrl, timeout: Span, trust: Trust) -> Result<Fetched, String> {
-        let got = tokio::time::timeout(timeout.std(), self.get_now(page, timeout.std(), trust)).await;
+    pub async fn get(
+        &self,
+        session: SessionKey,
+        page: &PageUrl,
+        timeout: Span,
+        trust: Trust,
+    ) -> Result<Fetched, String> {
+        let got = tokio::time::timeout(timeout.std(), self.get_now(session, page, timeout.std(), trust)).await;
         got.unwrap_or_else(|_| Err(format!("no answer within {timeout}")))
     }
 
-    async fn get_now(&self, page: &PageUrl, limit: Duration, trust: Trust) -> Result<Fetched, String> {
+    async fn get_now(
+        &self,
+        session: SessionKey,
+        page: &PageUrl,
+        limit: Duration,
+        trust: Trust,
+    ) -> Result<Fetched, String> {
         let end = clock::instant() + limit;
-        let addresses = self.addresses.of(None, page.origin()).await.map_err(|error| error.to_string())?;
+        let addresses = self.addresses.of(session, page.origin()).await.map_err(|error| error.to_string())?;
         let first = self.try_once(page, &addresses, end, trust != Trust::Waived).await;
         match first {
             Err(Failed::Unreachable(Unreachable::Certificate(_))) if trust == Trust::Reported => {

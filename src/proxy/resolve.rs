@@ -10,9 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::names::{Answer, Asker, Names};
+use super::names::{Answer, Names};
 use crate::clock;
-use crate::domain::{BackendUrl, Forbidden, OffLimits};
+use crate::domain::{BackendUrl, Forbidden, OffLimits, SessionKey};
 
 /// Why there is no address to connect to. For the log, and for whoever tests a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +50,7 @@ impl Addresses {
     }
 
     /// The addresses of a backend that may be connected to, asked for anew: at least one.
-    pub(super) async fn of(&self, asker: Asker, backend: &BackendUrl) -> Result<Vec<IpAddr>, Unresolved> {
+    pub(super) async fn of(&self, asker: SessionKey, backend: &BackendUrl) -> Result<Vec<IpAddr>, Unresolved> {
         match backend.address() {
             Some(address) => self.permitted(&[address], backend.port()),
             None => self.permitted(&self.names.look_up(asker, backend.host()).await?, backend.port()),
@@ -104,7 +104,7 @@ impl Resolver {
     }
 
     /// The addresses of a backend that may be connected to: at least one.
-    pub(super) async fn addresses(&self, asker: Asker, backend: &BackendUrl) -> Result<Vec<IpAddr>, Unresolved> {
+    pub(super) async fn addresses(&self, asker: SessionKey, backend: &BackendUrl) -> Result<Vec<IpAddr>, Unresolved> {
         let (host, port) = (backend.host(), backend.port());
         if let Some(address) = backend.address() {
             return self.addresses.permitted(&[address], port);
@@ -210,9 +210,9 @@ mod tests {
         let own = "127.0.0.1:80".parse().unwrap();
         let some = Addresses::new(names.clone(), Forbidden::new(&[], &[own]));
         let backend = BackendUrl::parse("http://shop.internal").unwrap();
-        assert_eq!(some.of(None, &backend).await, Ok(vec!["10.0.0.7".parse().unwrap()]));
+        assert_eq!(some.of(SessionKey(1), &backend).await, Ok(vec!["10.0.0.7".parse().unwrap()]));
         let none = Addresses::new(names, Forbidden::new(&["10.0.0.0/8".parse().unwrap()], &[own]));
-        assert_eq!(none.of(None, &backend).await, Err(OffLimits::Own.into()));
+        assert_eq!(none.of(SessionKey(1), &backend).await, Err(OffLimits::Own.into()));
     }
 
     #[test]

@@ -156,14 +156,19 @@ impl Keeper {
         if own >= free.min(PER_SESSION_MAX) || self.entries.contains_key(&name) {
             return;
         }
-        fetches.push(self.fetch(&name, &url));
+        fetches.push(self.fetch(session, &name, &url));
         self.entries.insert(name, Entry { session, url, page: None, until: Time(0), due: None });
     }
 
-    fn fetch(&self, name: &Arc<str>, url: &PageUrl) -> BoxFuture<'static, (Arc<str>, Option<Html>)> {
+    fn fetch(
+        &self,
+        session: SessionKey,
+        name: &Arc<str>,
+        url: &PageUrl,
+    ) -> BoxFuture<'static, (Arc<str>, Option<Html>)> {
         let (prober, name, url) = (self.prober.clone(), Arc::clone(name), url.clone());
         Box::pin(async move {
-            let html = match prober.get(&url, FETCH_MAX, Trust::Required).await {
+            let html = match prober.get(session, &url, FETCH_MAX, Trust::Required).await {
                 Ok(fetched) if fetched.html.is_some() => fetched.html,
                 Ok(fetched) => {
                     tracing::debug!(page = url.as_str(), status = fetched.status, "no page of HTML to show");
@@ -201,8 +206,8 @@ impl Keeper {
             let failed = entry.page.as_ref().is_some_and(|page| page.html.is_none());
             if asked {
                 entry.due = None;
-                let url = entry.url.clone();
-                fetches.push(self.fetch(name, &url));
+                let (session, url) = (entry.session, entry.url.clone());
+                fetches.push(self.fetch(session, name, &url));
             } else if failed && now < entry.until {
                 // Remembered, so that not every rare request waits for a server that does not answer.
                 entry.due = Some(now.after(self.fresh_for));

@@ -296,7 +296,7 @@ type Spoken = (Sender, Driver, Arc<Allowance>);
 async fn connection(worker: &Worker, endpoint: &Endpoint, security: Security) -> Result<Spoken, Unreachable> {
     let end = clock::instant() + endpoint.options().connect_timeout.std();
     let backend = endpoint.backend();
-    let socket = dial(&worker.resolver, Some(endpoint.session), backend, end).await?;
+    let socket = dial(&worker.resolver, endpoint.session, backend, end).await?;
     match security {
         Security::None => speak(socket).await,
         Security::Tls { verified } => speak(worker.settings.tls.shake(socket, backend, verified, end).await?).await,

@@ -159,7 +159,7 @@ impl Registry {
         self.forbidden.check_url("backend_url", &test.backend)?;
         let _place = self.probes.begin(session.key)?;
         let page = PageUrl::of_backend(&test.backend, &PathPrefix::root());
-        Ok(match self.traffic.get(&page, Span::from_secs(5), Trust::Reported).await {
+        Ok(match self.traffic.get(session.key, &page, Span::from_secs(5), Trust::Reported).await {
             Ok(fetched) => BackendView::Reachable {
                 reachable: true,
                 response_time_ms: fetched.took.millis(),

@@ -119,10 +119,16 @@ pub trait Traffic: Send + Sync + 'static {
         Forbidden::default()
     }
 
-    /// Gets a page, without following redirects, and reads at most 64 KiB of it.
+    /// Gets a page for a session, without following redirects, and reads at most 64 KiB of it.
     /// The error is fit for the client's eyes.
-    fn get<'a>(&'a self, page: &'a PageUrl, timeout: Span, trust: Trust) -> Boxed<'a, Result<Fetched, String>> {
-        let _ = (page, timeout, trust);
+    fn get<'a>(
+        &'a self,
+        session: SessionKey,
+        page: &'a PageUrl,
+        timeout: Span,
+        trust: Trust,
+    ) -> Boxed<'a, Result<Fetched, String>> {
+        let _ = (session, page, timeout, trust);
         Box::pin(async { Err("nobody answers".to_owned()) })
     }
 }

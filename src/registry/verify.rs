@@ -104,6 +104,6 @@ async fn reach(registry: &Registry, verification: &Verification) -> Result<(), E
 async fn if_it_answers(registry: &Registry, session: SessionKey, awaited: Awaited) -> Option<Awaited> {
     let _place = registry.probes.begin(session).ok()?;
     let (page, trust) = &awaited;
-    let answered = registry.traffic.get(page, TRY, *trust).await.is_ok_and(|fetched| fetched.status < 500);
+    let answered = registry.traffic.get(session, page, TRY, *trust).await.is_ok_and(|fetched| fetched.status < 500);
     answered.then_some(awaited)
 }

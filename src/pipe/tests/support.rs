@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::super::connection::Connection;
 use super::super::{Settings, serve};
-use crate::domain::{Catalog, Change, PageUrl, Span};
+use crate::domain::{Catalog, Change, PageUrl, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
 use crate::registry::{
     Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, Trust, open,
@@ -54,7 +54,7 @@ impl Publish for Nowhere {
 }
 
 impl Traffic for World {
-    fn get<'a>(&'a self, page: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
+    fn get<'a>(&'a self, _: SessionKey, page: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
         self.asked.lock().unwrap().push(page.as_str().to_owned());
         let answer = if self.answers.load(Ordering::Relaxed) {
             Ok(Fetched { status: 200, took: Span::from_millis(3), tls_valid: false })

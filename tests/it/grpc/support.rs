@@ -70,7 +70,13 @@ impl Traffic for World {
         RouteNumbers { requests: 3, status_codes: [(200, 2), (502, 1)].into(), ..RouteNumbers::default() }
     }
 
-    fn get<'a>(&'a self, _: &'a PageUrl, _: Span, _: signalbox::registry::Trust) -> Boxed<'a, Result<Fetched, String>> {
+    fn get<'a>(
+        &'a self,
+        _: SessionKey,
+        _: &'a PageUrl,
+        _: Span,
+        _: signalbox::registry::Trust,
+    ) -> Boxed<'a, Result<Fetched, String>> {
         let answer = if self.answers.load(Ordering::Relaxed) {
             Ok(Fetched { status: 200, took: Span::from_millis(3), tls_valid: false })
         } else {

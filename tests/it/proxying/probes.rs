@@ -1,24 +1,30 @@
 //! Single requests from the control plane.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use signalbox::domain::{Forbidden, PageUrl, Span};
+use signalbox::domain::{Forbidden, PageUrl, SessionKey, Span};
 use signalbox::proxy::{Addresses, Fetched, Names, Prober, Tls, Trust};
 
 use crate::support::backend::{Backend, closed_port};
+use crate::support::town::{Town, until};
+
+/// The session for which is asked.
+const ASKER: SessionKey = SessionKey(1);
 
 fn get_with(prober: &Prober, url: &str, millis: u64) -> Result<Fetched, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (prober, page) = (prober.clone(), PageUrl::parse(url).unwrap());
     // Spawned, because the control plane needs it to be `Send`.
-    let got = runtime.spawn(async move { prober.get(&page, Span::from_millis(millis), Trust::Reported).await });
+    let got = runtime.spawn(async move { prober.get(ASKER, &page, Span::from_millis(millis), Trust::Reported).await });
     runtime.block_on(got).unwrap()
 }
 
 pub fn probe(tls: &Tls, url: &str, trust: Trust) -> Result<Fetched, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(Prober::new(&Addresses::default(), tls).get(
+        ASKER,
         &PageUrl::parse(url).unwrap(),
         Span::from_secs(5),
         trust,
@@ -74,6 +80,46 @@ fn a_denied_network_is_not_asked() {
     let error = get_with(&prober, &backend.url(), 5_000).unwrap_err();
     assert_eq!(error, "its address is in a network that is denied");
     assert_eq!(backend.connections(), 0);
+}
+
+#[test]
+fn slow_names_in_the_tests_of_some_sessions_delay_no_test_and_no_connection_of_another() {
+    let backend = Backend::named("b");
+    let (begun, opened) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (slow, open) = (Arc::clone(&begun), Arc::clone(&opened));
+    let names = Names::with(move |name| {
+        if name.starts_with("slow") {
+            slow.fetch_add(1, Ordering::SeqCst);
+            while !open.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Ok(vec!["127.0.0.1".parse().unwrap()])
+    });
+    let prober = Prober::new(&Addresses::new(names.clone(), Forbidden::default()), &Tls::new());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let ask = |session: u64, host: &str| {
+        let page = PageUrl::parse(&format!("http://{host}.example:{}/", backend.address().port())).unwrap();
+        let prober = prober.clone();
+        runtime.spawn(async move { prober.get(SessionKey(session), &page, Span::from_secs(20), Trust::Reported).await })
+    };
+    // More sessions would take all threads, were they not of tests: none has more than its part.
+    let greedy: Vec<_> = (100..110).flat_map(|session| (0..32).map(move |at| (session, at))).collect();
+    let greedy: Vec<_> =
+        greedy.into_iter().map(|(session, at)| ask(session, &format!("slow-{session}-{at}"))).collect();
+    until("each has its part", || begun.load(Ordering::SeqCst) == 40);
+    for session in 200..220 {
+        let got = runtime.block_on(ask(session, &format!("quick-{session}"))).unwrap();
+        assert_eq!(got.unwrap().status, 200, "a test of session {session}");
+    }
+    let mut town = Town::with(|settings| settings.names = names);
+    town.serve("shop", "shop-1", &format!("http://route.example:{}", backend.address().port()), &[]);
+    assert_eq!(town.get("a", "/").text(), "b", "a connection for a route");
+    assert_eq!(begun.load(Ordering::SeqCst), 40);
+    opened.store(true, Ordering::SeqCst);
+    for test in greedy {
+        assert_eq!(runtime.block_on(test).unwrap().unwrap().status, 200);
+    }
 }
 
 #[test]
