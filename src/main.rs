@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use signalbox::{app, config, telemetry};
 
+/// The system's allocator keeps for good what a flood of connections took; this one gives it back within seconds.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Without a log there is no way to say so.
     let Ok(log) = telemetry::Log::open() else { return ExitCode::FAILURE };

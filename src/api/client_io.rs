@@ -6,17 +6,20 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::frames::{Frames, Protocol};
 use crate::memory::{Full, Share};
 
 /// How long an answer may stand still.
 pub(super) const STALL: Duration = Duration::from_secs(30);
+/// The buffer that hyper reads a small head into; every connection may have it.
+const READ_BYTES: usize = 16 * 1024;
 /// How long a client that was refused may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
 /// hyper holds about so much of an answer in its own buffers.
@@ -27,42 +30,66 @@ const NO_MEMORY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: appli
                          {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
                          \"detail\":\"there is no memory for the request (limits.memory); try again later\"}";
 
+/// The stream of a client that was refused. hyper would hold what came of its request for as long as the client may take
+/// to read why, so the connection ends first.
+pub(super) struct Refused<S>(Arc<Mutex<Option<S>>>);
+
 /// The socket, or the TLS stream over it.
 pub(super) struct ClientIo<S> {
-    stream: S,
+    /// `None` once the client was refused.
+    stream: Option<S>,
+    refused: Refused<S>,
     share: Share,
     frames: Frames,
     /// Bytes that came since the last that were written: of HTTP/1.1, those of the request under way.
     request_bytes: usize,
     /// Runs while a write waits.
     stall: Option<Pin<Box<Sleep>>>,
-    /// Runs once the client was told that there is no memory.
-    refused: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Refused<S> {
+    /// Tells a client that was refused why, and reads and drops until it has seen the end (RFC 9112 §9.6), for a moment.
+    /// To be called once hyper's connection is gone.
+    pub(super) async fn part(self) {
+        let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut stream) = stream else { return };
+        let told = async {
+            stream.write_all(NO_MEMORY.as_bytes()).await?;
+            stream.shutdown().await?;
+            let mut dropped = [0; 4096];
+            while stream.read(&mut dropped).await? > 0 {}
+            io::Result::Ok(())
+        };
+        // It is gone, or it had its moment.
+        let _ = timeout(LINGER, told).await;
+    }
 }
 
 impl<S> ClientIo<S> {
-    pub(super) fn new(stream: S, share: Share) -> Self {
-        Self { stream, share, frames: Frames::default(), request_bytes: 0, stall: None, refused: None }
+    /// The stream, and where it is found if its client is refused.
+    pub(super) fn new(stream: S, share: Share) -> (Self, Refused<S>) {
+        let slot = Arc::new(Mutex::new(None));
+        let refused = Refused(Arc::clone(&slot));
+        let (stream, frames) = (Some(stream), Frames::default());
+        (Self { stream, refused: Refused(slot), share, frames, request_bytes: 0, stall: None }, refused)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.refused.is_some() {
-            return this.poll_refused(cx);
-        }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        ready!(this.stream()?.poll_read(cx, buf))?;
         let came = buf.filled().get(before..).unwrap_or_default();
         if this.frames.see(came).is_err() {
             return Poll::Ready(Err(io::Error::other("too many control frames")));
         }
         if this.frames.protocol() == Protocol::Http1 {
             this.request_bytes += came.len();
-            // A body is held once in pieces and once whole.
-            if this.share.set(2 * this.request_bytes).is_err() {
-                return this.refuse(cx);
+            // A body is held once in pieces and once whole, and hyper reads into a buffer that grows.
+            let grown = buf.capacity().saturating_sub(READ_BYTES);
+            if this.share.set(2 * this.request_bytes + grown).is_err() {
+                return Poll::Ready(Err(this.refuse()));
             }
         }
         Poll::Ready(Ok(()))
@@ -71,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let written = self.stream()?.poll_write(cx, buf);
         self.wrote(cx, written, buf.len())
     }
 
@@ -80,20 +107,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let written = self.stream()?.poll_write_vectored(cx, bufs);
         self.wrote(cx, written, bufs.iter().map(|buf| buf.len()).sum())
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.stream()?.poll_shutdown(cx)
     }
 }
 
@@ -122,30 +149,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Says why, where nothing of an answer can have been written yet.
-    fn refuse(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Takes the stream away from hyper. Nothing of an answer can have been written yet.
+    fn refuse(&mut self) -> io::Error {
         self.share.shrink();
-        self.refused = Some(Box::pin(sleep(LINGER)));
-        // It fits the empty buffer of the socket, or is lost with it.
-        let _ = Pin::new(&mut self.stream).poll_write(cx, NO_MEMORY.as_bytes());
-        self.poll_refused(cx)
+        *self.refused.0.lock().unwrap_or_else(PoisonError::into_inner) = self.stream.take();
+        io::Error::other(Full)
     }
 
-    /// Reads and drops until the client has seen the end (RFC 9112 §9.6), for a moment.
-    fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut dropped = [0; 4096];
-        let over = self.refused.as_mut().is_none_or(|timer| timer.as_mut().poll(cx).is_ready());
-        if !over {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            loop {
-                let mut came = ReadBuf::new(&mut dropped);
-                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut came))?;
-                if came.filled().is_empty() {
-                    break;
-                }
-            }
-        }
-        Poll::Ready(Err(io::Error::other(Full)))
+    fn stream(&mut self) -> io::Result<Pin<&mut S>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::Error::other(Full))
     }
 }
 

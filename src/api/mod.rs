@@ -201,8 +201,19 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     requests: Requests,
     stopped: impl Future<Output = ()>,
 ) {
+    let (stream, refused) = ClientIo::new(stream, requests.memory.connection());
+    converse(server, stream, requests, stopped).await;
+    refused.part().await;
+}
+
+/// Serves the requests of a connection.
+async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    server: &auto::Builder<Tasks>,
+    stream: ClientIo<S>,
+    requests: Requests,
+    stopped: impl Future<Output = ()>,
+) {
     let (peer, streams) = (requests.peer.address, Arc::clone(&requests.streams));
-    let stream = ClientIo::new(stream, requests.memory.connection());
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), requests));
     let mut stuck = pin!(stuck(&streams));
     let ended = tokio::select! {

@@ -104,10 +104,18 @@ fn with_files(folder: &std::path::Path, files: usize) -> Server {
     Server::launch(command, folder)
 }
 
+/// Sets how many files the server may have open from now on; what is open stays open.
+fn allow_files(server: &Server, files: u64) {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let pid = Pid::from_raw(server.id().try_into().unwrap());
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(files), maximum }).unwrap();
+}
+
 #[test]
-fn running_out_of_files_is_not_counted_against_a_backend_and_leaves_each_port_its_places() {
+fn running_out_of_files_is_not_counted_against_a_backend_and_ends_no_listener() {
     let folder = tempfile::tempdir().unwrap();
-    let server = with_files(folder.path(), 160);
+    let server = Server::start(folder.path());
     let backend = Backend::start("backend");
     let mut client = server.connect();
     let session = client.register("files", "files-1");
@@ -115,31 +123,50 @@ fn running_out_of_files_is_not_counted_against_a_backend_and_leaves_each_port_it
     client.ask(&format!("HEALTH_SET|{session}|ALL|/|100ms|1s"));
     client.serve(&session, "files.example", "/", backend.address);
     let mut asker = Wire::connect(server.proxy);
-    // Without a request, so that no connection to the backend is kept.
-    let crowd: Vec<TcpStream> = [server.pipe, server.api, server.proxy]
-        .into_iter()
-        .flat_map(|port| (0..60).filter_map(move |_| TcpStream::connect(port).ok()))
-        .collect();
-    let open = || std::fs::read_dir(format!("/proc/{}/fd", server.id())).map_or(0, Iterator::count);
-    eventually("all files are used", || open() >= 158);
-    let mut statuses = Vec::new();
+    asker.send("GET / HTTP/1.1\r\nhost: nobody.example\r\n\r\n");
+    let head = asker.head().unwrap();
+    asker.exactly(head.field("content-length").and_then(|length| length.parse().ok()).unwrap_or(0));
+    // Numbers below it are in use, so that nothing can be opened.
+    allow_files(&server, 3);
+    let waiting: Vec<TcpStream> =
+        [server.pipe, server.api, server.proxy].into_iter().flat_map(|port| TcpStream::connect(port).ok()).collect();
     for _ in 0..20 {
         asker.send("GET / HTTP/1.1\r\nhost: files.example\r\n\r\n");
-        let Some(head) = asker.head() else { break };
-        statuses.push(head.status());
-        let length = head.field("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-        asker.exactly(length);
+        let head = asker.head().unwrap();
+        assert_eq!(head.status(), 503);
+        asker.exactly(head.field("content-length").and_then(|length| length.parse().ok()).unwrap_or(0));
     }
-    assert!(statuses.contains(&503) && !statuses.contains(&502), "{statuses:?}");
     let breaker = client.ask(&format!("CIRCUIT_BREAKER_STATUS|{session}|r1"));
     assert!(breaker.contains("\"state\":\"closed\"") && breaker.contains("\"failures\":0"), "{breaker}");
-    drop(crowd);
+    let logged = |what: &str| std::fs::read_to_string(&server.log).unwrap().matches(what).count();
+    eventually("it is told that nothing can be accepted", || logged("cannot be accepted now") > 0);
+    allow_files(&server, 1024);
     eventually("there is room again", || {
         get(server.proxy, "files.example", "/").is_ok_and(|(status, _)| status == 200)
     });
-    let log = std::fs::read_to_string(&server.log).unwrap();
-    assert!(!log.contains("\"healthy\":false"), "{log}");
-    assert!(log.matches("cannot be accepted now").count() < 60, "one warning a second and port at most");
+    assert_eq!(get(server.api, "localhost", "/healthz").unwrap().0, 200);
+    assert!(server.once("PING|nobody").starts_with("ERROR|"));
+    assert_eq!(logged("\"healthy\":false"), 0);
+    drop(waiting);
+}
+
+#[test]
+fn a_crowd_at_one_port_leaves_the_others_their_places() {
+    for crowded in [0, 1, 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = with_files(folder.path(), 256);
+        let ports = [server.pipe, server.api, server.proxy];
+        let _crowd: Vec<TcpStream> = (0..400).filter_map(|_| TcpStream::connect(ports[crowded]).ok()).collect();
+        if crowded != 0 {
+            assert!(server.once("PING|nobody").starts_with("ERROR|invalid session"));
+        }
+        if crowded != 1 {
+            assert_eq!(get(server.api, "localhost", "/healthz").unwrap().0, 200);
+        }
+        if crowded != 2 {
+            assert_eq!(get(server.proxy, "nobody.example", "/").unwrap().0, 404);
+        }
+    }
 }
 
 #[test]
