@@ -148,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     if !self.closing && foreign::is_client_hello(lines.unfinished()) {
                         self.turn_away(Foreign::Tls);
                     }
-                    if self.share.set(lines.capacity()).is_err() {
+                    if self.share.set(lines.held()).is_err() {
                         self.replies.error(None, &Error::new(Kind::Limited, Full.to_string()));
                         return Ok(End::NoMemory);
                     }

@@ -102,9 +102,11 @@ impl Lines {
         &self.buffer
     }
 
-    /// Bytes that it holds of memory.
-    pub(super) fn capacity(&self) -> usize {
-        self.buffer.capacity()
+    /// Bytes that it holds of memory: its buffer and, once that has grown, the one half as large that it grew out of, which the
+    /// allocator does not give back at once.
+    pub(super) fn held(&self) -> usize {
+        let bytes = self.buffer.capacity();
+        if bytes > 4 * SMALL_BYTES { bytes + bytes / 2 } else { bytes }
     }
 
     /// Whether a line has begun that has not ended.
