@@ -129,7 +129,7 @@ fn answered(answer: &Answer) -> Response {
         Answer::Drain(view) => json(StatusCode::OK, view),
         Answer::Maintenance(view) => json(StatusCode::OK, view),
         Answer::Config(view) => json(StatusCode::OK, view),
-        Answer::RouteStats(view) => json(StatusCode::OK, view),
+        Answer::RouteStats(view) => json(StatusCode::OK, &[view]),
         Answer::Stats(views) => json(StatusCode::OK, views),
     }
 }

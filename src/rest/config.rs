@@ -8,7 +8,7 @@ use crate::registry::config::{ConfigApply, ConfigRollback};
 use crate::registry::{Answer, Query, Reply};
 
 use super::caller::{Caller, etag, json};
-use super::dto::config::{Applied, Apply, Configuration, Diff};
+use super::dto::config::{Applied, Apply, Diff, SessionConfig};
 use super::dto::values::{ETag, IfMatchTag};
 use super::extract::{BodyOrDefault, IfMatch};
 use super::problem::Problem;
@@ -16,7 +16,7 @@ use super::problem::Problem;
 /// Shows the active and the staged configuration
 #[utoipa::path(get, path = "/v1/session/config", operation_id = "getConfig", tag = "config",
     security(("session" = [])),
-    responses((status = 200, description = "Both, whole.", body = Configuration, headers(("ETag" = ETag, description = "The revision.")))))]
+    responses((status = 200, description = "Both, whole.", body = SessionConfig, headers(("ETag" = ETag, description = "The revision.")))))]
 pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
     let query = Query::ConfigGet(caller.session.clone());
     let shown = caller.answer_at_length(&query, |answer| match answer {

@@ -178,7 +178,9 @@ fn is_null(kind: &SchemaType) -> bool {
 
 /// What every refusal looks like.
 fn explain(status: &str, response: &mut Response) {
-    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build();
+    let example =
+        Problem::example(status, &response.description).and_then(|problem| serde_json::to_value(problem).ok());
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).example(example).build();
     response.content.insert(MEDIA_TYPE.to_owned(), RefOr::T(problem));
     let header = |schema: ObjectBuilder, words: &str| {
         let mut header = Header::new(schema);
@@ -203,6 +205,7 @@ fn explain(status: &str, response: &mut Response) {
 mod tests {
     use std::path::Path;
 
+    use axum::http::StatusCode;
     use serde_json::Value;
 
     use super::*;
@@ -259,12 +262,104 @@ mod tests {
     }
 
     #[test]
+    fn every_example_of_a_refusal_is_one_of_its_status() {
+        let api = serde_json::to_value(document()).unwrap();
+        assert!(api["components"]["schemas"]["Problem"]["example"].is_null(), "one for all statuses fits only one");
+        let named = api["components"]["responses"].as_object().unwrap();
+        let named = REFUSALS.map(|(status, name, _)| (name.to_owned(), status.to_owned(), named[name].clone()));
+        let own = operations().into_iter().flat_map(|(place, operation)| {
+            let responses = operation["responses"].as_object().unwrap().clone();
+            let own = responses.into_iter().filter(|(_, response)| response["$ref"].is_null());
+            own.map(move |(status, response)| (place.clone(), status, response)).collect::<Vec<_>>()
+        });
+        for (place, status, response) in named.into_iter().chain(own).filter(|(_, status, _)| status.as_str() >= "400")
+        {
+            let example = &response["content"][MEDIA_TYPE]["example"];
+            assert_eq!(example["status"].to_string(), status, "{place}: {example}");
+            let title = StatusCode::from_bytes(status.as_bytes()).unwrap();
+            assert_eq!(example["title"].as_str(), title.canonical_reason(), "{place} {status}");
+            // What the status is answered with is in `tests/it/rest/refusals.rs`.
+            let kinds: &[&str] = match status.as_str() {
+                "400" => &["invalid"],
+                "401" => &["unauthenticated"],
+                "403" => &["denied"],
+                "404" => &["not_found"],
+                "408" => &["timed_out"],
+                "409" => &["already_exists", "conflict", "refused"],
+                "410" => &["gone"],
+                "412" => &["stale"],
+                "413" => &["too_large"],
+                "415" => &["unsupported_media_type"],
+                "429" => &["limited"],
+                "500" => &["internal"],
+                "503" => &["unavailable"],
+                other => panic!("{place}: no kind is known for {other}"),
+            };
+            assert!(kinds.contains(&example["kind"].as_str().unwrap()), "{place} {status}: {example}");
+            assert!(example["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{place} {status}");
+        }
+    }
+
+    #[test]
     fn every_reference_leads_somewhere() {
         let api = serde_json::to_value(document()).unwrap();
         let text = api.to_string();
         for part in text.split("\"$ref\":\"#").skip(1) {
             let pointer = part.split('"').next().unwrap();
             assert!(api.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn no_schema_has_a_name_that_a_generated_client_gives_to_something_else() {
+        let api = serde_json::to_value(document()).unwrap();
+        let names: Vec<&String> = api["components"]["schemas"].as_object().unwrap().keys().collect();
+        // Classes of the generators' runtimes, and words of their languages.
+        let taken = [
+            "Any",
+            "ApiClient",
+            "ApiError",
+            "ApiException",
+            "ApiKey",
+            "ApiResponse",
+            "Array",
+            "BaseApi",
+            "Blob",
+            "Client",
+            "ClientOptions",
+            "Config",
+            "Configuration",
+            "Date",
+            "Error",
+            "Exception",
+            "File",
+            "FetchError",
+            "Map",
+            "Model",
+            "Object",
+            "Promise",
+            "Record",
+            "Request",
+            "RequestOptions",
+            "RequiredError",
+            "Response",
+            "ResponseError",
+            "Set",
+            "String",
+            "Type",
+            "Unset",
+        ];
+        for name in &names {
+            assert!(
+                !taken.iter().any(|word| word.eq_ignore_ascii_case(name)),
+                "{name} is a class of a generator's own"
+            );
+            // Go has a function `NewX` and a type `NullableX` for every schema X.
+            let made = ["New", "Nullable"].into_iter().find_map(|prefix| name.strip_prefix(prefix));
+            assert!(
+                !names.iter().any(|other| Some(other.as_str()) == made),
+                "{name} collides with what Go makes of {made:?}"
+            );
         }
     }
 }

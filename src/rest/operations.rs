@@ -14,7 +14,7 @@ use super::Door;
 use super::caller::{Caller, json};
 use super::dto::operations::{
     BackendFound, BackendTest, Breaker, BreakerPath, Drain, Draining, EnterMaintenance, Maintenance, PlacesPath,
-    StartDrain, StatsOfOneOrAll, StatsQuery,
+    StartDrain, Stats, StatsQuery,
 };
 use super::extract::{Asked, Body, BodyOrDefault, Segments};
 use super::problem::Problem;
@@ -147,11 +147,11 @@ pub(super) async fn accepted(door: &Door, command: impl Into<Command>) -> Result
 
 /// Shows what traffic has counted
 ///
-/// For one route, or for all that are active.
+/// An array in any case: of one route, or of all that are active.
 #[utoipa::path(get, path = "/v1/session/stats", operation_id = "getStats", tag = "operations",
     security(("session" = [])), params(StatsQuery),
     responses(
-        (status = 200, description = "An object for one route, an array for `ALL` or no target.", body = StatsOfOneOrAll),
+        (status = 200, description = "An entry for each route asked for.", body = Vec<Stats>),
         (status = 404, description = "There is no such route in this session."),
         (status = 409, description = "The route is not active yet."),
     ))]

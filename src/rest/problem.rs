@@ -26,14 +26,6 @@ const UNAVAILABLE_RETRY_SECS: u16 = 5;
 
 /// Why a request was refused (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(example = json!({
-    "type": "about:blank",
-    "title": "Bad Request",
-    "status": 400,
-    "detail": "requests: must be a whole number from 1 to 1000000",
-    "kind": "invalid",
-    "field": "requests",
-}))]
 pub struct Problem {
     /// Always `about:blank`: `status` and `kind` say it all.
     #[schema(example = "about:blank")]
@@ -96,6 +88,27 @@ impl Problem {
         // Every status that is given here has a name.
         let title = status.canonical_reason().unwrap_or("Error");
         Self { r#type: "about:blank", title, status: status.as_u16(), detail: detail.into(), kind, field: None }
+    }
+
+    /// An example for the description of a response with this status; `words` say what the status means there.
+    pub(super) fn example(status: &str, words: &str) -> Option<Self> {
+        let kind = match status {
+            "400" => return Some(Self::wrong("requests", &"must be a whole number from 1 to 1000000")),
+            "401" => Reason::Unauthenticated,
+            "403" => Reason::Denied,
+            "404" => Reason::NotFound,
+            "408" => Reason::TimedOut,
+            "409" => Reason::Refused,
+            "410" => Reason::Gone,
+            "412" => Reason::Stale,
+            "413" => Reason::TooLarge,
+            "415" => Reason::UnsupportedMediaType,
+            "429" => Reason::Limited,
+            "500" => Reason::Internal,
+            "503" => Reason::Unavailable,
+            _ => return None,
+        };
+        Some(Self::new(StatusCode::from_bytes(status.as_bytes()).ok()?, kind, words))
     }
 
     /// Parts of the server do not work, for these reasons.

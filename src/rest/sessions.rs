@@ -11,7 +11,7 @@ use crate::registry::{Query, Reply};
 
 use super::Door;
 use super::caller::{Bearer, Caller, CameFrom, etag, json};
-use super::dto::sessions::{NewSession, Registered, Session};
+use super::dto::sessions::{Registered, Registration, Session};
 use super::dto::values::ETag;
 use super::extract::Body;
 use super::problem::Problem;
@@ -20,7 +20,7 @@ use super::problem::Problem;
 ///
 /// One that the instance has already is replaced: its id stops working at once, but its routes keep serving until
 /// the first apply of the new one, or until the grace period ends.
-#[utoipa::path(post, path = "/v1/sessions", operation_id = "register", tag = "sessions", request_body = NewSession,
+#[utoipa::path(post, path = "/v1/sessions", operation_id = "register", tag = "sessions", request_body = Registration,
     security(()),
     responses(
         (status = 201, description = "The session is open.", body = Registered),
@@ -30,7 +30,7 @@ use super::problem::Problem;
 pub(super) async fn register(
     State(door): State<Door>,
     CameFrom(origin): CameFrom,
-    Body(new): Body<NewSession>,
+    Body(new): Body<Registration>,
 ) -> Result<Response, Problem> {
     let command = Register {
         service: new.service_name.0,

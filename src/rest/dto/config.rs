@@ -76,7 +76,7 @@ pub struct Tally {
 
 /// The configurations of a session.
 #[derive(Debug, Deserialize, ToSchema)]
-pub struct Configuration {
+pub struct SessionConfig {
     /// How many applies changed something.
     #[schema(minimum = 0)]
     pub revision: u64,

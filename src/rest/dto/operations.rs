@@ -165,41 +165,21 @@ pub struct Stats {
     pub in_flight: u64,
 }
 
-/// Statistics of one route, or of all.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-#[expect(missing_docs, reason = "each is what its name says")]
-pub enum StatsOfOneOrAll {
-    One(Stats),
-    All(Vec<Stats>),
-}
-
 /// How a backend was found. That it does not answer is no error of the request.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-#[expect(missing_docs, reason = "each is what its name says")]
-pub enum BackendFound {
-    Reachable(Reachable),
-    Unreachable(Unreachable),
-}
-
-/// A backend that answered.
-#[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
-pub struct Reachable {
+pub struct BackendFound {
     pub reachable: bool,
-    #[schema(minimum = 0)]
-    pub response_time_ms: u64,
-    #[schema(minimum = 100, maximum = 999)]
-    pub status_code: u16,
-    pub tls_valid: bool,
-}
-
-/// A backend that did not.
-#[derive(Debug, Deserialize, ToSchema)]
-#[expect(missing_docs, reason = "the protocol names and explains the keys")]
-pub struct Unreachable {
-    pub reachable: bool,
-    /// Why.
-    pub error: String,
+    /// Only of a backend that answered.
+    #[schema(nullable = false, minimum = 0)]
+    pub response_time_ms: Option<u64>,
+    /// Only of a backend that answered.
+    #[schema(nullable = false, minimum = 100, maximum = 999)]
+    pub status_code: Option<u16>,
+    /// Only of a backend that answered.
+    #[schema(nullable = false)]
+    pub tls_valid: Option<bool>,
+    /// Why it did not answer; only of a backend that did not.
+    #[schema(nullable = false)]
+    pub error: Option<String>,
 }

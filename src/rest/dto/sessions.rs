@@ -16,7 +16,7 @@ use super::values::{About, Instance, Service};
     "maintenance_port": 9001,
     "metadata": { "version": "1.4" },
 }))]
-pub struct NewSession {
+pub struct Registration {
     /// The service.
     pub service_name: Service,
     /// The instance.

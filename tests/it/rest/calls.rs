@@ -95,9 +95,13 @@ fn running(api: &Api, session: &str, url: &str) {
         ask("GET", "/v1/session/maintenance", None).json["in_maintenance"] == json!([])
     });
 
+    // One shape, whether one route is asked for or all.
     let one = || ask("GET", "/v1/session/stats?target=r1", None).json;
-    eventually("the request is counted", || one()["requests"] == 1);
-    assert_eq!(ask("GET", "/v1/session/stats", None).json[0], one());
+    eventually("the request is counted", || one()[0]["requests"] == 1);
+    assert_eq!(one().as_array().map(Vec::len), Some(1));
+    let all = ask("GET", "/v1/session/stats", None).json;
+    assert_eq!((&all[0], all.as_array().map(Vec::len)), (&one()[0], Some(2)));
+    assert_eq!(ask("GET", "/v1/session/stats?target=ALL", None).json, all);
     let test = json!({ "backend_url": url });
     assert_eq!(ask("POST", "/v1/session/backend-tests", Some(&test)).json["reachable"], true);
     let test = json!({ "backend_url": "http://127.0.0.1:1" });
