@@ -179,7 +179,7 @@ impl<'de> Deserialize<'de> for DefaultOptions {
             match options.set(key, &value.0) {
                 Ok(true) => {}
                 Ok(false) => return Err(de::Error::custom(format!("there is no option `{key}`"))),
-                Err(error) => return Err(de::Error::custom(error.within(key))),
+                Err(error) => return Err(de::Error::custom(error.of(key))),
             }
         }
         Ok(DefaultOptions(options))

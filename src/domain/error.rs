@@ -91,6 +91,13 @@ impl Error {
         Self { field: Some(field), ..self }
     }
 
+    /// The same refusal, its message begun with `name` alone, whatever field it is about.
+    #[must_use]
+    pub fn of(self, name: &str) -> Self {
+        let message = Cow::Owned(format!("{name}: {}", self.message));
+        Self { kind: self.kind, field: None, message }
+    }
+
     /// The same refusal, its message begun with `place` (`route 3: …`).
     #[must_use]
     pub fn within(self, place: &str) -> Self {

@@ -40,7 +40,7 @@ pub struct Options {
     pub http3: bool,
     /// Send the client's `Host`; else the backend's own.
     pub preserve_host: bool,
-    /// Larger request bodies get 413, in bytes.
+    /// Larger request bodies get 413, in bytes; `u64::MAX` for any size.
     pub max_body_size: u64,
     /// Further tries when nothing of the request was processed.
     pub retries: u32,
@@ -138,9 +138,10 @@ fn load_balancing(text: &str) -> Result<LoadBalancing, Error> {
     }
 }
 
-/// Bytes: `1048576`, `512K`, `10M`, `2G`, in powers of 1024; `10MB` and `10MiB` mean the same as `10M`.
+/// Bytes: `1048576`, `512K`, `10M`, `2G`, in powers of 1024; `10MB` and `10MiB` mean the same as `10M`. `0` is no limit.
 fn size(text: &str) -> Result<u64, Error> {
-    let wrong = || Error::invalid("value", "must be a size in bytes from 1, such as 1048576, 512K, 10M or 2G");
+    let wrong =
+        || Error::invalid("value", "must be a size in bytes such as 1048576, 512K, 10M or 2G, or 0 for no limit");
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let shift = match unit.to_ascii_uppercase().as_str() {
@@ -151,7 +152,8 @@ fn size(text: &str) -> Result<u64, Error> {
         _ => return Err(wrong()),
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(1 << shift).filter(|bytes| *bytes > 0).ok_or_else(wrong)
+    let bytes = number.checked_mul(1 << shift).ok_or_else(wrong)?;
+    Ok(if bytes == 0 { u64::MAX } else { bytes })
 }
 
 #[cfg(test)]
@@ -163,6 +165,9 @@ mod tests {
         let mut options = Options::default();
         assert_eq!(options.set("max_body_size", "10M"), Ok(true));
         assert_eq!(options.max_body_size, 10 * 1024 * 1024);
+        for unlimited in ["0", "0M"] {
+            assert_eq!((options.set("max_body_size", unlimited), options.max_body_size), (Ok(true), u64::MAX));
+        }
         assert_eq!(options.set("strip_prefix", "TRUE"), Ok(true));
         assert!(options.strip_prefix);
         assert_eq!(options.set("colour", "red"), Ok(false));
@@ -175,7 +180,7 @@ mod tests {
             ("timeout", "soon"),
             ("health_check_interval", "99ms"),
             ("compression", "maybe"),
-            ("max_body_size", "0"),
+            ("max_body_size", "-1"),
             ("max_body_size", "10X"),
             ("max_body_size", "99999999999G"),
             ("max_body_size", ""),

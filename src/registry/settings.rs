@@ -144,7 +144,7 @@ impl OptionsSet {
     }
 
     pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
-        Options::default().set(self.key.as_str(), &self.value).map_err(|error| error.within(self.key.as_str()))?;
+        Options::default().set(self.key.as_str(), &self.value).map_err(|error| error.of(self.key.as_str()))?;
         let edit = Edit::Option(self.target, self.key.clone(), Some(Arc::clone(&self.value)));
         stage(catalog, context, &self.session, edit)
     }

@@ -120,7 +120,7 @@ fn nobody_is_asked_more_often_than_ten_times_a_second() {
     let refused = client.ask(&format!("HEALTH_SET|{session}|r1|/|99ms|1s"));
     assert_eq!(refused, format!("ERROR|interval: {too_short}"));
     let refused = client.ask(&format!("OPTIONS_SET|{session}|ALL|health_check_interval|99ms"));
-    assert_eq!(refused, format!("ERROR|health_check_interval: value: {too_short}"));
+    assert_eq!(refused, format!("ERROR|health_check_interval: {too_short}"));
     assert_eq!(client.ask(&format!("HEALTH_SET|{session}|r1|/|100ms|1ms")), "HEALTH_OK");
 }
 
