@@ -76,13 +76,31 @@ pub struct PortListener {
     listener: TcpListener,
     /// For the log.
     port: &'static str,
-    warned: Option<Instant>,
+    waits: Rarely,
+    refuses: Rarely,
+    /// Connections refused since that was last told.
+    refused: u64,
+}
+
+/// Lets a warning pass once a second.
+#[derive(Debug, Default)]
+struct Rarely(Option<Instant>);
+
+impl Rarely {
+    fn passes(&mut self) -> bool {
+        let now = clock::instant();
+        let passes = self.0.is_none_or(|last| now.saturating_duration_since(last) >= WARN_EVERY);
+        if passes {
+            self.0 = Some(now);
+        }
+        passes
+    }
 }
 
 impl PortListener {
     /// Accepts from `listener`, called `port` in the log.
     pub fn new(listener: TcpListener, port: &'static str) -> Self {
-        Self { listener, port, warned: None }
+        Self { listener, port, waits: Rarely::default(), refuses: Rarely::default(), refused: 0 }
     }
 
     /// Waits for a connection. Where the system has no room for one, waits until it has.
@@ -98,10 +116,18 @@ impl PortListener {
         }
     }
 
+    /// Takes note of a connection that was refused because too many are open (`open_max`); tells how many were, once a second
+    /// at most: who is refused comes again.
+    pub fn note_refused(&mut self, open_max: usize) {
+        self.refused += 1;
+        if self.refuses.passes() {
+            let (port, refused) = (self.port, std::mem::take(&mut self.refused));
+            tracing::warn!(port, refused, limit = open_max, "connections were refused: too many are open");
+        }
+    }
+
     fn warn(&mut self, error: &std::io::Error) {
-        let now = clock::instant();
-        if self.warned.is_none_or(|warned| now.saturating_duration_since(warned) >= WARN_EVERY) {
-            self.warned = Some(now);
+        if self.waits.passes() {
             tracing::warn!(port = self.port, %error, "connections cannot be accepted now; they wait");
         }
     }

@@ -126,7 +126,7 @@ pub async fn serve(listener: TcpListener, tls: Option<Acceptor>, doors: Doors, b
         let open = connections_max.saturating_sub(places.available_permits());
         let place = Arc::clone(&places).try_acquire_owned().ok();
         let Some(place) = place.filter(|_| !Part::Control.is_used_up(&stream, open)) else {
-            tracing::warn!(%peer, limit = connections_max, "too many API connections");
+            port.note_refused(connections_max);
             if tls.is_none() {
                 refuse(&stream);
             }

@@ -424,7 +424,7 @@ mod tests {
             ("[session]\ngrace = \"soon\"\n", ":2:", "500ms, 30s, 1m30s or 2h"),
             ("[proxy]\nunmatched = \"x\"\n", ":2:", "`404` or `close`"),
             ("[proxy]\ntrusted_proxies = [\"x\"]\n", ":2:", "write 10.0.0.0/8"),
-            ("[defaults.options]\ntimeout = \"0s\"\n", ":", "timeout: duration: `0s` is zero"),
+            ("[defaults.options]\ntimeout = \"0s\"\n", ":", "timeout: `0s` is zero"),
             ("[defaults.options]\nfoo = 1\n", ":", "there is no option `foo`"),
             ("[defaults.headers]\nconnection = \"x\"\n", ":", "belongs to the connection"),
             ("[tls]\n", ":1:", "unknown field `tls`"),

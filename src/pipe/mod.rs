@@ -105,7 +105,10 @@ pub async fn serve(
         let open = most.saturating_sub(places.available_permits());
         match Arc::clone(&places).try_acquire_owned() {
             Ok(place) if !Part::Control.is_used_up(&stream, open) => door.admit(stream, tls, peer, place),
-            _ => door.refuse(stream, tls, peer, &refused),
+            _ => {
+                port.note_refused(most);
+                door.refuse(stream, tls, &refused);
+            }
         }
     }
 }
@@ -159,9 +162,8 @@ impl Door {
     }
 
     /// Says why, and waits for the client to have read it: closing at once would take the words back (RFC 9293 §3.6.1).
-    fn refuse(&self, stream: TcpStream, tls: Option<&Acceptor>, peer: SocketAddr, refused: &Arc<Semaphore>) {
+    fn refuse(&self, stream: TcpStream, tls: Option<&Acceptor>, refused: &Arc<Semaphore>) {
         let limit = self.settings.connections_max;
-        tracing::warn!(%peer, limit, "too many pipe connections");
         let Ok(place) = Arc::clone(refused).try_acquire_owned() else { return };
         let (tls, stopping) = (tls.cloned(), self.lifecycle.stopping().clone());
         self.lifecycle.spawn_one("pipe refusal", async move {

@@ -593,7 +593,8 @@ fn a_log_of_another_file_is_recognised_and_both_are_left_alone() {
         // As `kill -9` leaves it.
         let (now, log) = (fs::read(&path).unwrap(), fs::read(&wal).unwrap());
         assert!(!log.is_empty());
-        drop(store);
+        // Waits for its end, which removes the log.
+        store.close().await;
         for restored in [backup, Vec::new()] {
             fs::write(&path, &restored).unwrap();
             fs::write(&wal, &log).unwrap();
