@@ -1,7 +1,8 @@
 // A session by the client that @hey-api/openapi-ts writes.
 import assert from "node:assert/strict";
 import {
-    addRoute, applyConfig, diffConfig, endSession, getConfig, getStats, listRoutes, register, removeRoute, testBackend,
+    addRoute, applyConfig, diffConfig, endSession, getConfig, getInstance, getStats, listRoutes, register, removeRoute,
+    startDrain, testBackend,
 } from "./hey-api/index";
 import { client } from "./hey-api/client.gen";
 
@@ -22,6 +23,10 @@ async function main(baseUrl: string) {
     assert.equal((await getConfig()).data?.active.routes[0]?.backend, newRoute.backend_url);
     const { data: found } = await testBackend({ body: { backend_url: newRoute.backend_url } });
     assert.equal(found?.reachable, false);
+    await startDrain({ body: { duration: "1h" }, throwOnError: true });
+    const path = { service: body.service_name, instance: body.instance_name };
+    const { data: detail } = await getInstance({ path, throwOnError: true });
+    assert.deepEqual([detail.routes_active, detail.drain?.active, detail.token], [1, true, null]);
 
     const { error: problem } = await removeRoute({ path: { route_id: "r99" } });
     assert.deepEqual([problem?.status, problem?.kind], [404, "not_found"]);

@@ -4,10 +4,11 @@ import sys
 
 from signalbox_client import AuthenticatedClient, Client
 from signalbox_client.api.config import apply_config, diff_config, get_config
-from signalbox_client.api.operations import get_stats, test_backend
+from signalbox_client.api.operations import get_stats, start_drain, test_backend
+from signalbox_client.api.operators import get_instance
 from signalbox_client.api.routes import add_route, list_routes, remove_route
 from signalbox_client.api.sessions import end_session, register
-from signalbox_client.models import BackendTest, NewRoute, Problem, Reason, Registration, RouteStatus
+from signalbox_client.models import BackendTest, NewRoute, Problem, Reason, Registration, RouteStatus, StartDrain
 
 base_url = sys.argv[1]
 registration = Registration(service_name="clients", instance_name="openapi-python-client")
@@ -25,6 +26,9 @@ with AuthenticatedClient(base_url=base_url, token=session_id) as client:
     assert (stats.route_id, stats.requests) == (route_id, 0), stats
     assert get_config.sync(client=client).active.routes[0].backend == new.backend_url
     assert not test_backend.sync(client=client, body=BackendTest(backend_url=new.backend_url)).reachable
+    start_drain.sync(client=client, body=StartDrain(duration="1h"))
+    detail = get_instance.sync("clients", "openapi-python-client", client=client)
+    assert (detail.routes_active, detail.drain.active, detail.token) == (1, True, None), detail
 
     problem = remove_route.sync("r99", client=client)
     assert isinstance(problem, Problem), problem

@@ -27,6 +27,10 @@ async function main(baseUrl: string) {
     const test = { backend_url: newRoute.backend_url };
     const { data: found } = await client.POST("/v1/session/backend-tests", { body: test });
     assert.equal(found?.reachable, false);
+    await client.PUT("/v1/session/drain", { body: { duration: "1h" } });
+    const path = { service: body.service_name, instance: body.instance_name };
+    const { data: detail } = await client.GET("/v1/instances/{service}/{instance}", { params: { path } });
+    assert.deepEqual([detail?.routes_active, detail?.drain?.active, detail?.token], [1, true, null]);
 
     const { error: problem } =
         await client.DELETE("/v1/session/routes/{route_id}", { params: { path: { route_id: "r99" } } });

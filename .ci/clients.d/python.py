@@ -3,7 +3,7 @@
 import sys
 
 import signalbox
-from signalbox.models import BackendTest, NewRoute, Problem, Reason, Registration, RouteStatus
+from signalbox.models import BackendTest, Duration, NewRoute, Problem, Reason, Registration, RouteStatus, StartDrain
 
 host = sys.argv[1]
 registration = Registration(service_name="clients", instance_name="python", metadata={"version": "1.4"})
@@ -24,6 +24,9 @@ with signalbox.ApiClient(signalbox.Configuration(host=host, access_token=session
     assert (stats.route_id, stats.requests) == (route_id, 0), stats
     assert config.get_config().active.routes[0].backend == new.backend_url
     assert not operations.test_backend(BackendTest(backend_url=new.backend_url)).reachable
+    operations.start_drain(StartDrain(duration=Duration("1h")))
+    detail = signalbox.OperatorsApi(client).get_instance("clients", "python")
+    assert (detail.routes_active, detail.drain.active, detail.token) == (1, True, None), detail
 
     try:
         routes.remove_route("r99")

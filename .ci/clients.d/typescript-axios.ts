@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { isAxiosError } from "axios";
 import {
-    ConfigApi, Configuration, OperationsApi, type Problem, Reason, RoutesApi, RouteStatus, SessionsApi,
+    ConfigApi, Configuration, OperationsApi, OperatorsApi, type Problem, Reason, RoutesApi, RouteStatus,
+    SessionsApi,
 } from "./typescript-axios/index";
 
 async function main(basePath: string) {
@@ -23,6 +24,10 @@ async function main(basePath: string) {
     assert.equal((await config.getConfig()).data.active.routes[0]?.backend, newRoute.backend_url);
     const { data: found } = await operations.testBackend({ backendTest: { backend_url: newRoute.backend_url } });
     assert.equal(found.reachable, false);
+    await operations.startDrain({ startDrain: { duration: "1h" } });
+    const instance = { service: registration.service_name, instance: registration.instance_name };
+    const { data: detail } = await new OperatorsApi(configuration).getInstance(instance);
+    assert.deepEqual([detail.routes_active, detail.drain?.active, detail.token], [1, true, null]);
 
     const problem: Problem | undefined = await routes.removeRoute({ routeId: "r99" }).then(
         () => assert.fail("a route that is not there"),

@@ -1,8 +1,8 @@
 // A session by the client that openapi-generator writes for fetch.
 import assert from "node:assert/strict";
 import {
-    ConfigApi, Configuration, OperationsApi, type Problem, ProblemFromJSON, Reason, ResponseError, RoutesApi,
-    RouteStatus, SessionsApi,
+    ConfigApi, Configuration, OperationsApi, OperatorsApi, type Problem, ProblemFromJSON, Reason, ResponseError,
+    RoutesApi, RouteStatus, SessionsApi,
 } from "./typescript-fetch/index";
 
 async function main(basePath: string) {
@@ -22,6 +22,11 @@ async function main(basePath: string) {
     assert.deepEqual(stats.map(({ routeId, requests }) => [routeId, requests]), [[routeId, 0]]);
     assert.equal((await config.getConfig()).active.routes[0]?.backend, newRoute.backendUrl);
     assert.equal((await operations.testBackend({ backendTest: { backendUrl: newRoute.backendUrl } })).reachable, false);
+    await operations.startDrain({ startDrain: { duration: "1h" } });
+    const instance = { service: registration.serviceName, instance: registration.instanceName };
+    const detail = await new OperatorsApi(configuration).getInstance(instance);
+    assert.deepEqual([detail.routesActive, detail.drain?.active, detail.token], [1, true, null]);
+    assert(detail.drain?.startedAt instanceof Date);
 
     const problem: Problem = await routes.removeRoute({ routeId: "r99" }).then(
         () => assert.fail("a route that is not there"),
