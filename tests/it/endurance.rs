@@ -129,7 +129,7 @@ fn running_out_of_files_is_not_counted_against_a_backend_and_ends_no_listener() 
     // Numbers below it are in use, so that nothing can be opened.
     allow_files(&server, 3);
     let waiting: Vec<TcpStream> =
-        [server.pipe, server.api, server.proxy].into_iter().flat_map(|port| TcpStream::connect(port).ok()).collect();
+        [server.pipe, server.api, server.proxy].into_iter().filter_map(|port| TcpStream::connect(port).ok()).collect();
     for _ in 0..20 {
         asker.send("GET / HTTP/1.1\r\nhost: files.example\r\n\r\n");
         let head = asker.head().unwrap();
