@@ -27,7 +27,8 @@ fn beside_pings(server: &Server, what: &str, work: impl FnOnce()) {
     let over = Arc::clone(&done);
     let pinging = thread::spawn(move || {
         let mut took = Vec::new();
-        while !over.load(Ordering::Relaxed) {
+        // One at least, however short the work is.
+        while took.is_empty() || !over.load(Ordering::Relaxed) {
             let asked = Instant::now();
             assert_eq!(quiet.ask(&format!("PING|{session}")), "PONG");
             took.push(asked.elapsed());
