@@ -154,7 +154,10 @@ impl Server {
         let (core, doors) = (Lifecycle::new(), Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
         registry.resume().into_iter().for_each(|request| doors.spawn_one("maintenance resumed", request));
-        doors.spawn("reports", pass_on(reports.clone(), registry.clone(), doors.stopping().clone()));
+        // Nothing of it is new: it served when the server ended.
+        table.load().assume_well();
+        let reporting = pass_on(reports.clone(), Arc::clone(&table), registry.clone(), doors.stopping().clone());
+        doors.spawn("reports", reporting);
         let (addresses, tls, heartbeat) = (bound.addresses(), proxy_settings.tls.clone(), checks.clone());
         let checker =
             proxy::Checker { table: Arc::clone(&table), changed, addresses, tls, reports: reports.clone(), heartbeat };
@@ -322,11 +325,17 @@ impl Publish for TablePublisher {
 }
 
 /// Hands what traffic saw to the registry, which gives it its place among all that happens, until `stop`.
-async fn pass_on(reports: proxy::Reports, registry: Registry, stop: CancellationToken) {
-    let observe = |proxy::Report { session, route, event }| Command::Observe(Observe { key: session, route, event });
+async fn pass_on(reports: proxy::Reports, table: Arc<ArcSwap<Table>>, registry: Registry, stop: CancellationToken) {
+    let observe = |proxy::Report { endpoint, event }| {
+        let breaker = endpoint.breaker().map(|breaker| breaker.settings());
+        let (key, route, backend) = (endpoint.session, endpoint.id(), endpoint.backend().clone());
+        Command::Observe(Observe { key, route, event, backend, breaker })
+    };
     let passing = async {
         loop {
-            let commands = reports.next().await.into_iter().map(observe).collect();
+            let seen = reports.next().await;
+            let table = table.load_full();
+            let commands = seen.into_iter().filter(|report| report.is_current(&table)).map(observe).collect();
             for refused in registry.execute(commands).await.into_iter().filter_map(Result::err) {
                 tracing::warn!(%refused, "an event of traffic could not be told");
             }

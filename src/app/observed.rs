@@ -4,11 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
-use crate::domain::{Event, Forbidden, PageUrl, RouteId, SessionKey, Span};
+use crate::domain::{Event, Forbidden, PageUrl, RouteId, SessionKey, Span, Time};
 use crate::lifecycle::Heartbeat;
-use crate::registry::views::{BreakerNumbers, RouteNumbers};
+use crate::registry::views::{BreakerNumbers, CheckView, Preference, RouteNumbers};
 use crate::registry::{Boxed, Fetched, Traffic, Trust};
-use crate::traffic::Table;
+use crate::traffic::{Condition, Endpoint, Table};
 use crate::{clock, proxy};
 
 /// What the registry is told of traffic.
@@ -46,7 +46,11 @@ impl Traffic for Observed {
     fn breaker(&self, session: SessionKey, route: RouteId) -> BreakerNumbers {
         let table = self.table.load();
         let Some(endpoint) = table.endpoint(session, route) else { return BreakerNumbers::default() };
-        let known = BreakerNumbers { healthy: endpoint.live.health.healthy(), ..BreakerNumbers::default() };
+        let now = clock::now();
+        let known = BreakerNumbers {
+            refuses: endpoint.breaker().is_some_and(|breaker| !breaker.would_admit(now)),
+            ..seen(endpoint, now)
+        };
         let Some(status) = endpoint.breaker().map(|breaker| breaker.status()) else { return known };
         BreakerNumbers {
             state: status.state,
@@ -59,9 +63,11 @@ impl Traffic for Observed {
     }
 
     fn reset_breaker(&self, session: SessionKey, route: RouteId) {
-        if let Some(flip) = self.table.load().reset_breaker(session, route) {
+        let table = self.table.load();
+        let Some(endpoint) = table.endpoint(session, route) else { return };
+        if let Some(flip) = endpoint.breaker().and_then(|breaker| breaker.reset()) {
             let event = Event::CircuitStateChanged { route, state: flip.state() };
-            self.reports.tell(proxy::Report { session, route, event });
+            self.reports.tell(proxy::Report { endpoint: Arc::clone(endpoint), event });
         }
     }
 
@@ -85,6 +91,26 @@ impl Traffic for Observed {
             let fetched = self.prober.get(session, page, timeout, trust).await?;
             Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: fetched.tls_valid })
         })
+    }
+}
+
+/// What checks and connections say of an endpoint.
+fn seen(endpoint: &Endpoint, now: Time) -> BreakerNumbers {
+    let (health, reach) = (&endpoint.live.health, &endpoint.live.reach);
+    let checked = health.checked();
+    let reason = checked.reason.as_deref().unwrap_or_default();
+    let preference = match health.condition() {
+        Condition::Ill => Preference::Last,
+        _ if reach.is_passed_over(now) => Preference::Last,
+        Condition::New => Preference::New,
+        Condition::Well { .. } => Preference::First,
+    };
+    BreakerNumbers {
+        healthy: health.healthy(),
+        preference,
+        last_check: checked.last_check.map(|at| CheckView { at, error: checked.failing.then(|| reason.to_owned()) }),
+        last_failed_check: checked.last_failure.map(|at| CheckView { at, error: Some(reason.to_owned()) }),
+        ..BreakerNumbers::default()
     }
 }
 

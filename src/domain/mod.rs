@@ -5,11 +5,13 @@
 
 mod catalog;
 mod change;
+mod checks;
 mod config;
 mod error;
 mod event;
 mod host;
 mod names;
+mod nearest;
 mod operations;
 mod options;
 mod origin;
@@ -25,6 +27,7 @@ mod url;
 
 pub use catalog::{Catalog, Claim, Claimants};
 pub use change::Change;
+pub use checks::{CheckMethod, StatusRanges};
 pub use config::{Config, Difference, Edit, Section, Sections, Tally};
 pub use error::{Error, Kind};
 pub use event::{Event, EventKind, Happened, Topics};
@@ -33,6 +36,7 @@ pub use names::{
     ConnectionId, HIDDEN, InstanceName, Metadata, RouteId, ServiceName, SessionId, SessionKey, Subject, Target,
     TokenName,
 };
+pub use nearest::nearest;
 pub use operations::{Drain, Maintenance, MaintenanceEntry, Pending, PendingKind, Ticket};
 pub use options::{LoadBalancing, Options};
 pub use origin::Origin;

@@ -2,8 +2,11 @@
 //!
 //! The one list of option keys: a key that [`Options::set`] does not know means nothing anywhere.
 
+use std::sync::Arc;
+
+use super::checks::{CheckMethod, StatusRanges, check_host};
 use super::settings::check_interval;
-use super::{Error, PathPrefix, Span};
+use super::{Error, PathPrefix, Span, nearest};
 
 /// How a pool's members share its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,12 @@ pub struct Options {
     pub health_check_interval: Span,
     /// How long the answer may take.
     pub health_check_timeout: Span,
+    /// The `Host` of every health check; without it that of the requests.
+    pub health_check_host: Option<Arc<str>>,
+    /// The statuses that a healthy backend answers checks with; without it as the kind of check says.
+    pub health_check_status: Option<StatusRanges>,
+    /// The method of every health check.
+    pub health_check_method: CheckMethod,
     /// Compress responses as the client accepts.
     pub compression: bool,
     /// Pass upgrades on; else 403.
@@ -55,6 +64,36 @@ pub struct Options {
 }
 
 impl Options {
+    /// Every key that [`Options::set`] knows.
+    pub const KEYS: [&str; 19] = [
+        "timeout",
+        "connect_timeout",
+        "health_check_path",
+        "health_check_interval",
+        "health_check_timeout",
+        "health_check_host",
+        "health_check_status",
+        "health_check_method",
+        "compression",
+        "websocket",
+        "http2",
+        "http3",
+        "preserve_host",
+        "max_body_size",
+        "retries",
+        "load_balancing",
+        "strip_prefix",
+        "restore_prefix",
+        "tls_verify",
+    ];
+
+    /// What to say of a key that is none: the one that was probably meant, and all that there are.
+    pub fn unknown(key: &str) -> String {
+        let shown: String = key.chars().take(40).collect();
+        let meant = nearest(key, Self::KEYS).map(|meant| format!(" did you mean {meant}?")).unwrap_or_default();
+        format!("there is no option `{shown}`;{meant} There are {}", Self::KEYS.join(", "))
+    }
+
     /// Whether there is an option of this name.
     pub fn knows(key: &str) -> bool {
         // A known key says what is wrong with a value; of an unknown one every value is taken.
@@ -70,6 +109,9 @@ impl Default for Options {
             health_check_path: PathPrefix::root(),
             health_check_interval: Span::from_secs(30),
             health_check_timeout: Span::from_secs(5),
+            health_check_host: None,
+            health_check_status: None,
+            health_check_method: CheckMethod::Get,
             compression: false,
             websocket: true,
             http2: true,
@@ -97,6 +139,9 @@ impl Options {
             "health_check_path" => self.health_check_path = PathPrefix::parse(value)?,
             "health_check_interval" => self.health_check_interval = check_interval("value", Span::parse(value)?)?,
             "health_check_timeout" => self.health_check_timeout = Span::parse(value)?,
+            "health_check_host" => self.health_check_host = Some(check_host(value)?),
+            "health_check_status" => self.health_check_status = Some(StatusRanges::parse(value)?),
+            "health_check_method" => self.health_check_method = CheckMethod::parse(value)?,
             "compression" => self.compression = truth(value)?,
             "websocket" => self.websocket = truth(value)?,
             "http2" => self.http2 = truth(value)?,
@@ -174,6 +219,12 @@ mod tests {
     }
 
     #[test]
+    fn every_key_of_the_list_is_known() {
+        assert!(Options::KEYS.iter().all(|key| Options::knows(key)));
+        assert!(!Options::knows("colour"));
+    }
+
+    #[test]
     fn a_known_key_with_a_bad_value_is_refused() {
         let bad = [
             ("timeout", "0"),
@@ -188,6 +239,10 @@ mod tests {
             ("retries", "11"),
             ("load_balancing", "best"),
             ("health_check_path", "x"),
+            ("health_check_host", ""),
+            ("health_check_host", "*.example"),
+            ("health_check_status", "2xx-"),
+            ("health_check_method", "POST"),
         ];
         for (key, value) in bad {
             let mut options = Options::default();

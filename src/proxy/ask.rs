@@ -18,7 +18,7 @@ use super::dial::{Unreachable, connect, left};
 use super::knock::{Knock, MOMENT, Sockets};
 use super::resolve::{Addresses, Lately};
 use super::tls::Tls;
-use crate::domain::{Scheme, SessionKey};
+use crate::domain::{CheckMethod, Scheme, SessionKey};
 use crate::traffic::Inquiry;
 
 /// What comes of a check.
@@ -102,7 +102,7 @@ pub(super) fn look(inquiry: &Inquiry, mut knock: Knock, sockets: &mut Sockets) -
         };
     }
     let mut room = [0; READ_BYTES_MAX];
-    match read(&knock, &mut room) {
+    match read(&knock, &mut room, inquiry.method) {
         Ok((Some(answer), _)) => {
             sockets.end(knock);
             Found::Outcome(judge(inquiry, answer))
@@ -113,13 +113,13 @@ pub(super) fn look(inquiry: &Inquiry, mut knock: Knock, sockets: &mut Sockets) -
 }
 
 /// The answer, if all of it is there, and how many bytes are.
-fn read(knock: &Knock, room: &mut [u8]) -> Result<(Option<Answer>, usize), &'static str> {
+fn read(knock: &Knock, room: &mut [u8], method: CheckMethod) -> Result<(Option<Answer>, usize), &'static str> {
     let mut came = 0;
     loop {
         let free = room.get_mut(came..).unwrap_or_default();
         let read = if free.is_empty() { None } else { knock.read(free).map_err(|_| RESET)? };
         came += read.unwrap_or(0);
-        match (parse(room.get(..came).unwrap_or_default())?, read) {
+        match (parse(room.get(..came).unwrap_or_default(), method)?, read) {
             (Some(answer), Some(0)) => return Ok((Some(answer), came)),
             (Some(answer), _) if answer.whole => return Ok((Some(answer), came)),
             (None, Some(0)) => return Err(CLOSED),
@@ -138,7 +138,7 @@ pub(super) async fn ask(inquiry: Arc<Inquiry>, asker: SessionKey, asking: Asking
 pub(super) async fn hear_out(inquiry: Arc<Inquiry>, knock: Knock, read: BytesMut, end: Instant) -> Outcome {
     let heard = async {
         let mut socket = TcpStream::from_std(knock.into_stream()).map_err(|_| RESET)?;
-        let answer = hear(&mut socket, read).await?;
+        let answer = hear(&mut socket, read, inquiry.method).await?;
         Ok((answer, rest(answer, socket)))
     };
     see_through(&inquiry, end, heard).await
@@ -159,7 +159,7 @@ async fn see_through(inquiry: &Inquiry, end: Instant, heard: impl Future<Output 
 }
 
 fn judge(inquiry: &Inquiry, answer: Answer) -> Outcome {
-    if inquiry.check.accepts(answer.status) { Ok(()) } else { Err(format!("status {}", answer.status).into()) }
+    if inquiry.accepts(answer.status) { Ok(()) } else { Err(format!("status {}", answer.status).into()) }
 }
 
 async fn ask_now(inquiry: &Inquiry, asker: SessionKey, asking: &Asking, end: Instant) -> Heard {
@@ -183,7 +183,7 @@ async fn exchange_safely(inquiry: &Inquiry, socket: TcpStream, tls: &Tls, end: I
 
 async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(inquiry: &Inquiry, mut socket: S) -> Heard {
     socket.write_all(request(inquiry).as_bytes()).await.map_err(|_| RESET)?;
-    let answer = hear(&mut socket, BytesMut::with_capacity(1024)).await?;
+    let answer = hear(&mut socket, BytesMut::with_capacity(1024), inquiry.method).await?;
     Ok((answer, rest(answer, socket)))
 }
 
@@ -195,11 +195,10 @@ const RESET: &str = "the connection was reset";
 const CLOSED: &str = "the connection was closed without an answer";
 
 fn request(inquiry: &Inquiry) -> String {
-    let (backend, path) = (&inquiry.backend, &inquiry.path);
+    let (backend, path, method) = (&inquiry.backend, &inquiry.path, inquiry.method.name());
+    let (base, host) = (backend.base(), inquiry.host.as_deref().unwrap_or(backend.authority()));
     format!(
-        "GET {}{path} HTTP/1.1\r\nhost: {}\r\nuser-agent: signalbox\r\naccept: */*\r\nconnection: close\r\n\r\n",
-        backend.base(),
-        backend.authority()
+        "{method} {base}{path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: signalbox\r\naccept: */*\r\nconnection: close\r\n\r\n"
     )
 }
 
@@ -212,12 +211,16 @@ struct Answer {
 }
 
 /// Reads the head of an answer, of which some may have been `read`.
-async fn hear(socket: &mut (impl AsyncRead + Unpin), mut read: BytesMut) -> Result<Answer, &'static str> {
+async fn hear(
+    socket: &mut (impl AsyncRead + Unpin),
+    mut read: BytesMut,
+    method: CheckMethod,
+) -> Result<Answer, &'static str> {
     let mut searched: usize = 0;
     loop {
         // Looked for before it is parsed: a backend that sends byte by byte must not have it parsed each time.
         if has_end(&read, searched)
-            && let Some(answer) = parse(&read)?
+            && let Some(answer) = parse(&read, method)?
         {
             return Ok(answer);
         }
@@ -240,7 +243,7 @@ fn has_end(read: &[u8], searched: usize) -> bool {
 }
 
 /// The final answer's head (RFC 9110 §15.2), once all of it is there.
-fn parse(mut read: &[u8]) -> Result<Option<Answer>, &'static str> {
+fn parse(mut read: &[u8], method: CheckMethod) -> Result<Option<Answer>, &'static str> {
     loop {
         let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let mut head = httparse::Response::new(&mut []);
@@ -249,7 +252,11 @@ fn parse(mut read: &[u8]) -> Result<Option<Answer>, &'static str> {
         let httparse::Status::Complete(length) = parsed else { return Ok(None) };
         let (status, body) = (head.code.unwrap_or(0), read.get(length..).unwrap_or_default());
         match status {
-            101 | 200.. => return Ok(Some(Answer { status, whole: is_whole(status, head.headers, body) })),
+            101 | 200.. => {
+                // RFC 9110 §9.3.2: no body follows, whatever the head says.
+                let whole = method == CheckMethod::Head || is_whole(status, head.headers, body);
+                return Ok(Some(Answer { status, whole }));
+            }
             100.. => read = body,
             _ => return Err("the answer is not HTTP"),
         }
@@ -284,7 +291,7 @@ mod tests {
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
     async fn exchanged(answer: &[u8]) -> Result<Answer, &'static str> {
-        hear(&mut std::io::Cursor::new(answer.to_vec()), BytesMut::new()).await
+        hear(&mut std::io::Cursor::new(answer.to_vec()), BytesMut::new(), CheckMethod::Get).await
     }
 
     #[tokio::test]

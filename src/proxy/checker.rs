@@ -25,7 +25,7 @@ use super::resolve::{Addresses, Lately};
 use super::tls::Tls;
 use crate::domain::{Event, RouteId, SessionKey, Time};
 use crate::lifecycle::Heartbeat;
-use crate::traffic::{CheckId, Checks, Endpoint, Finding, Inquiry, Subject, Table, Turn};
+use crate::traffic::{CheckId, Checks, Condition, Endpoint, Finding, Inquiry, Subject, Table, Turn};
 use crate::{chance, clock, files};
 
 /// Checks the backends of all active routes.
@@ -96,23 +96,38 @@ impl Checker {
             Err(Ill::NoRoom) => return files::warn_used_up(),
         };
         for some in subjects.chunks(REPORTS_AT_ONCE) {
-            let mut told = false;
-            for subject in some {
-                let Some(turn) = subject.live.health.observe(finding, now) else { continue };
-                self.report(inquiry, subject, &turn);
-                told = true;
-            }
-            if told || subjects.len() > REPORTS_AT_ONCE {
+            let turned = self.tell_some(inquiry, some, finding, now);
+            if turned || subjects.len() > REPORTS_AT_ONCE {
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    fn report(&self, inquiry: &Inquiry, subject: &Subject, turn: &Turn) {
-        let (route, healthy, reason) = (subject.route, turn.healthy, &*turn.reason);
+    /// Says whether anybody's health changed.
+    fn tell_some(&self, inquiry: &Inquiry, subjects: &[Subject], finding: Finding<'_>, now: Time) -> bool {
+        let (table, mut turned) = (self.table.load(), false);
+        for subject in subjects {
+            let endpoint = table.endpoint(subject.session, subject.route);
+            // Another apply may have come meanwhile: then nobody asks about this backend any more.
+            let Some(endpoint) = endpoint.filter(|now| Arc::ptr_eq(&now.live, &subject.live)) else { continue };
+            let health = &endpoint.live.health;
+            let is_first_success = finding == Finding::Well && health.condition() == Condition::New;
+            if is_first_success && !table.is_relieved(endpoint, now) {
+                health.assume_well(now);
+            }
+            if let Some(turn) = health.observe(finding, now) {
+                self.report(inquiry, endpoint, &turn);
+                turned = true;
+            }
+        }
+        turned
+    }
+
+    fn report(&self, inquiry: &Inquiry, endpoint: &Arc<Endpoint>, turn: &Turn) {
+        let (route, healthy, reason) = (endpoint.id(), turn.healthy, &*turn.reason);
         tracing::info!(%route, backend = %inquiry.backend, healthy, reason, "a backend's health changed");
         let event = Event::BackendHealthChanged { route, healthy, reason: reason.to_owned() };
-        self.reports.tell(Report { session: subject.session, route, event });
+        self.reports.tell(Report { endpoint: Arc::clone(endpoint), event });
     }
 }
 

@@ -72,9 +72,8 @@ impl<'a> Case<'a> {
 
     fn tell(&self, flip: Option<Flip>) {
         let Some(flip) = flip else { return };
-        let (session, route) = (self.endpoint.session, self.endpoint.id());
-        let event = Event::CircuitStateChanged { route, state: flip.state() };
-        self.reports.tell(Report { session, route, event });
+        let event = Event::CircuitStateChanged { route: self.endpoint.id(), state: flip.state() };
+        self.reports.tell(Report { endpoint: Arc::clone(self.endpoint), event });
     }
 }
 

@@ -8,18 +8,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::domain::{BreakerState, Event, RouteId, SessionKey};
-use crate::traffic::{Breaker, Table};
+use crate::domain::{BreakerState, Event};
+use crate::traffic::{Breaker, Endpoint, Table};
 
-/// Something that was seen of a route.
+/// Something that was seen of an endpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// The route's session.
-    pub session: SessionKey,
-    /// The route.
-    pub route: RouteId,
+    /// The endpoint: only while its route has the same backend and breaker is it worth telling.
+    pub endpoint: Arc<Endpoint>,
     /// What was seen.
     pub event: Event,
+}
+
+impl Report {
+    /// Whether what was seen, the backend or the breaker, is still the route's.
+    pub fn is_current(&self, table: &Table) -> bool {
+        let Some(now) = table.endpoint(self.endpoint.session, self.endpoint.id()) else { return false };
+        match &self.event {
+            Event::CircuitStateChanged { .. } => match (now.breaker(), self.endpoint.breaker()) {
+                (Some(now), Some(seen)) => Arc::ptr_eq(now, seen),
+                (now, seen) => now.is_none() && seen.is_none(),
+            },
+            _ => Arc::ptr_eq(&now.live, &self.endpoint.live),
+        }
+    }
 }
 
 /// Where reports wait. Cheap to clone; all clones share one queue.
@@ -42,7 +54,7 @@ impl Reports {
         if waiting.len() >= WAITING_MAX
             && let Some(lost) = waiting.pop_front()
         {
-            tracing::warn!(route = %lost.route, event = lost.event.kind().name(), "too many events wait; one is lost");
+            tracing::warn!(route = %lost.endpoint.id(), event = lost.event.kind().name(), "too many events wait; one is lost");
         }
         waiting.push_back(report);
         drop(waiting);
@@ -52,20 +64,17 @@ impl Reports {
     /// Tells what an apply put an end to: that the breaker is open, or the backend unhealthy, which a route has no more.
     pub fn tell_ended(&self, old: &Table, new: &Table) {
         for (old, new) in new.changed_since(old) {
-            let (session, route) = (new.session, new.id());
+            let route = new.id();
             let goes = |breaker: &&Arc<Breaker>| new.breaker().is_none_or(|kept| !Arc::ptr_eq(kept, breaker));
             let breaker = old.breaker().filter(goes).map(|breaker| breaker.status().state);
             if breaker.is_some_and(|state| state != BreakerState::Closed) {
                 let event = Event::CircuitStateChanged { route, state: BreakerState::Closed };
-                self.tell(Report { session, route, event });
+                self.tell(Report { endpoint: Arc::clone(new), event });
             }
             if !old.live.health.healthy() && !Arc::ptr_eq(&old.live, &new.live) {
                 let reason = "the route has another backend".to_owned();
-                self.tell(Report {
-                    session,
-                    route,
-                    event: Event::BackendHealthChanged { route, healthy: true, reason },
-                });
+                let event = Event::BackendHealthChanged { route, healthy: true, reason };
+                self.tell(Report { endpoint: Arc::clone(new), event });
             }
         }
     }
@@ -90,24 +99,91 @@ impl Reports {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{
+        self, BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, PathPrefix, Route, RouteId,
+        Sections, ServiceName, SessionKey, Span, Target, Time,
+    };
+    use crate::traffic::Defaults;
 
-    fn report(route: u32) -> Report {
-        Report { session: SessionKey(1), route: RouteId(route), event: Event::DrainCompleted }
+    fn apply(edit: Edit) -> Change {
+        Change::Apply { key: SessionKey(1), sections: Sections::ALL, edits: Arc::new([edit]) }
+    }
+
+    /// The catalog and table after one more change.
+    fn after(state: &(Catalog, Table), change: &Change) -> (Catalog, Table) {
+        let (mut catalog, mut table) = state.clone();
+        catalog.absorb(change);
+        table.absorb(&catalog, change, &Defaults::default());
+        (catalog, table)
+    }
+
+    fn route(backend: &str) -> Change {
+        let route = Route {
+            id: RouteId(1),
+            domains: vec![Host::Any],
+            path: PathPrefix::root(),
+            backend: BackendUrl::parse(backend).unwrap(),
+            priority: 0,
+        };
+        apply(Edit::Route(RouteId(1), Some(Arc::new(route))))
+    }
+
+    fn breaker(threshold: u32) -> Change {
+        let timeout = Span::from_secs(1);
+        apply(Edit::Breaker(Target::All, Some(domain::Breaker { threshold, timeout, half_open_requests: 1 })))
+    }
+
+    /// A session with one route and a breaker.
+    fn serving() -> (Catalog, Table) {
+        let (service, instance) = (ServiceName::parse("shop").unwrap(), InstanceName::parse("shop-1").unwrap());
+        let head = Change::Head(SessionKey(1), Arc::new(Head::opened(service, instance, 0, Time(0))));
+        [head, route("http://a"), breaker(1)].iter().fold(<_>::default(), |state, change| after(&state, change))
+    }
+
+    fn endpoint(table: &Table) -> Arc<Endpoint> {
+        Arc::clone(table.endpoint(SessionKey(1), RouteId(1)).unwrap())
+    }
+
+    fn report(number: u64) -> Report {
+        let event = Event::ConfigApplied { revision: number };
+        Report { endpoint: endpoint(&serving().1), event }
+    }
+
+    #[test]
+    fn a_report_is_current_while_its_route_has_the_backend_and_breaker_that_were_seen() {
+        let old = serving();
+        let (endpoint, route_id) = (endpoint(&old.1), RouteId(1));
+        let health = Event::BackendHealthChanged { route: route_id, healthy: false, reason: "status 503".into() };
+        let circuit = Event::CircuitStateChanged { route: route_id, state: BreakerState::Open };
+        let current = |table: &Table| {
+            [&health, &circuit]
+                .map(|event| Report { endpoint: Arc::clone(&endpoint), event: event.clone() }.is_current(table))
+        };
+        let header = Edit::Header(Target::All, HeaderKey::parse("x-a").unwrap(), Some("b".into()));
+        assert_eq!(current(&after(&old, &apply(header)).1), [true, true], "anything else may change");
+        assert_eq!(current(&after(&old, &breaker(2)).1), [true, false]);
+        let elsewhere = after(&old, &route("http://b"));
+        assert_eq!(current(&elsewhere.1), [false, false]);
+        assert_eq!(current(&after(&elsewhere, &route("http://a")).1), [false, false], "it is another by now");
+        assert_eq!(current(&after(&old, &apply(Edit::Route(route_id, None))).1), [false, false]);
+        assert_eq!(current(&after(&old, &Change::End(SessionKey(1))).1), [false, false]);
     }
 
     #[tokio::test]
     async fn reports_come_in_order_and_the_oldest_make_way() {
         let reports = Reports::default();
-        let all = u32::try_from(WAITING_MAX).unwrap() + 3;
-        (0..all).for_each(|route| reports.clone().tell(report(route)));
-        let read: Vec<u32> = reports.next().await.into_iter().map(|report| report.route.0).collect();
-        assert_eq!(read, (3..all).collect::<Vec<_>>());
+        let (all, some) = (WAITING_MAX as u64 + 3, report(0));
+        let event = |number| Event::ConfigApplied { revision: number };
+        (0..all).for_each(|number| reports.clone().tell(Report { event: event(number), ..some.clone() }));
+        let read: Vec<Event> = reports.next().await.into_iter().map(|report| report.event).collect();
+        assert_eq!(read, (3..all).map(event).collect::<Vec<_>>());
     }
 
     #[tokio::test]
     async fn who_waits_for_a_report_gets_it() {
         let reports = Reports::default();
-        let (read, ()) = tokio::join!(reports.next(), async { reports.tell(report(7)) });
-        assert_eq!(read, [report(7)]);
+        let told = report(7);
+        let (read, ()) = tokio::join!(reports.next(), async { reports.tell(told.clone()) });
+        assert_eq!(read, [told]);
     }
 }

@@ -21,7 +21,7 @@ use super::config::validate;
 use super::grants::Grants;
 use super::oversight::traffic_percent;
 use super::ports::Traffic;
-use super::views::{shown, state};
+use super::views::{CheckView, Preference, shown, state};
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -102,8 +102,12 @@ pub struct MemberView {
     pub state: BreakerState,
     pub in_maintenance: bool,
     pub traffic_percent: u64,
-    /// Whether it takes new requests.
+    /// Whether it would get one of the next requests.
     pub takes_requests: bool,
+    /// The last health check; `None` before the first.
+    pub last_check: Option<CheckView>,
+    /// The last health check that failed.
+    pub last_failed_check: Option<CheckView>,
 }
 
 /// The most candidates, and members of each, that are shown.
@@ -160,7 +164,10 @@ pub fn explain(
             view(candidate, wins, rule, traffic, now)
         })
         .collect();
-    let (outcome, reason) = outcome(&ranked, traffic, now);
+    let (outcome, mut reason) = outcome(&ranked, traffic, now);
+    if outcome == Outcome::NoRoute {
+        reason.push_str(&staged_for(&catalog, &host, path));
+    }
     Ok(ExplainView {
         host,
         path: path.to_owned(),
@@ -286,22 +293,30 @@ fn view(candidate: &Candidate<'_>, wins: bool, rule: String, traffic: &dyn Traff
         wins,
         rule,
         members_total: candidate.members.len(),
-        members: candidate
-            .members
-            .iter()
-            .take(SHOWN_MAX)
-            .map(|(session, route)| member(session, route, traffic, now))
-            .collect(),
+        members: members(candidate, traffic, now).into_iter().take(SHOWN_MAX).collect(),
     }
 }
 
-fn member(session: &Session, route: &Route, traffic: &dyn Traffic, now: Time) -> MemberView {
+/// All members of a candidate. As in traffic, those that are not preferred get requests only while no other can.
+fn members(candidate: &Candidate<'_>, traffic: &dyn Traffic, now: Time) -> Vec<MemberView> {
+    let members = candidate.members.iter().map(|(session, route)| member(session, route, traffic, now));
+    let (mut members, preferences): (Vec<_>, Vec<_>) = members.unzip();
+    let able = preferences.iter().zip(&members).filter(|(_, member)| member.takes_requests);
+    let best = able.map(|(preference, _)| *preference).max();
+    for (member, preference) in members.iter_mut().zip(preferences) {
+        member.takes_requests &= Some(preference) == best;
+    }
+    members
+}
+
+/// A member, which takes requests if no other can, and how it is preferred.
+fn member(session: &Session, route: &Route, traffic: &dyn Traffic, now: Time) -> (MemberView, Preference) {
     let known = traffic.breaker(session.key, route.id);
     let (in_maintenance, percent) = (session.head.maintenance.of(route.id).is_some(), traffic_percent(session, now));
     let gated = !known.healthy && session.active.health.contains_key(&route.id);
     // Open and past its timeout, it takes the next request as a trial.
     let shut = known.state == BreakerState::Open && known.next_attempt.is_some_and(|at| at > now);
-    MemberView {
+    let member = MemberView {
         instance_name: session.head.instance.to_string(),
         route_id: route.id,
         backend: route.backend.to_string(),
@@ -309,28 +324,54 @@ fn member(session: &Session, route: &Route, traffic: &dyn Traffic, now: Time) ->
         state: known.state,
         in_maintenance,
         traffic_percent: percent,
-        takes_requests: !in_maintenance && percent > 0 && !gated && !shut,
-    }
+        takes_requests: !in_maintenance && percent > 0 && !gated && !shut && !known.refuses,
+        last_check: known.last_check,
+        last_failed_check: known.last_failed_check,
+    };
+    (member, known.preference)
+}
+
+/// Who has staged a route for such a request and not applied it: the first of them. Empty if nobody has.
+fn staged_for(catalog: &Catalog, host: &str, path: &str) -> String {
+    let covers = |route: &Route| route.path.covers(path) && route.domains.iter().any(|rule| rule.covers(host));
+    let staged = catalog.sessions().find_map(|session| {
+        let route = session.staged.as_ref()?.config.routes.values().find(|route| covers(route))?;
+        Some((session, route.id))
+    });
+    let Some((session, route)) = staged else { return String::new() };
+    let (service, instance) = (&session.head.service, &session.head.instance);
+    format!("; {route} of {service}/{instance} would match: it is staged, not applied (CONFIG_APPLY)")
 }
 
 fn outcome(ranked: &BTreeMap<Rank, Candidate<'_>>, traffic: &dyn Traffic, now: Time) -> (Outcome, String) {
     let Some((_, winner)) = ranked.first_key_value() else {
         return (Outcome::NoRoute, "no active route has this host and path".to_owned());
     };
-    let members: Vec<MemberView> =
-        winner.members.iter().map(|(session, route)| member(session, route, traffic, now)).collect();
+    let members = members(winner, traffic, now);
     let (all, ready) = (members.len(), members.iter().filter(|member| member.takes_requests).count());
     if ready > 0 {
-        return (Outcome::Forwarded, format!("forwarded: {ready} of {all} members take requests"));
+        return (Outcome::Forwarded, format!("forwarded: {ready} of {all} members take requests{}", failing(&members)));
     }
     match members.iter().filter(|member| member.in_maintenance).count() {
         0 => {
             let why = "drained, unhealthy or behind an open circuit breaker";
-            (Outcome::Unavailable, format!("503: all {all} members are {why}"))
+            (Outcome::Unavailable, format!("503: all {all} members are {why}{}", failing(&members)))
         }
         some => {
             let why = format!("{some} of {all} members are in maintenance and no other takes requests");
             (Outcome::Maintenance, format!("503 with the maintenance page: {why}"))
         }
     }
+}
+
+/// What a failed check says of the members, the first such: of those that take requests if there are any, for it may explain a 502.
+fn failing(members: &[MemberView]) -> String {
+    let taking = members.iter().any(|member| member.takes_requests);
+    let failed = members.iter().filter(|member| member.takes_requests == taking).find_map(|member| {
+        let check = member.last_check.as_ref()?;
+        Some((member, check.error.as_ref()?))
+    });
+    let Some((member, error)) = failed else { return String::new() };
+    let MemberView { instance_name, backend, .. } = member;
+    format!("; the last health check of {backend} ({instance_name}) failed: {error}")
 }

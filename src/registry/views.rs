@@ -121,13 +121,54 @@ pub struct BreakerNumbers {
     #[serde(serialize_with = "moment_or_null")]
     pub next_attempt: Option<Time>,
     pub healthy: bool,
+    pub last_check: Option<CheckView>,
+    pub last_failed_check: Option<CheckView>,
+    /// Before whom requests come to it.
+    #[serde(skip)]
+    pub preference: Preference,
+    /// Whether the breaker lets no request through now.
+    #[serde(skip)]
+    pub refuses: bool,
+}
+
+/// How a health check ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckView {
+    /// When.
+    #[serde(serialize_with = "moment")]
+    pub at: Time,
+    /// Why it failed; `None` if it did not.
+    pub error: Option<String>,
+}
+
+/// Which members of a pool get requests while others could: the highest alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Preference {
+    /// Ill by checks, or connections to it did not come about.
+    Last,
+    /// No check of it has ended yet.
+    New,
+    /// Well.
+    #[default]
+    First,
 }
 
 /// Of a backend that nothing was seen of: its breaker is closed, it counts as healthy.
 impl Default for BreakerNumbers {
     fn default() -> Self {
         let (state, failures, successes) = (BreakerState::Closed, 0, 0);
-        Self { state, failures, successes, last_failure: None, next_attempt: None, healthy: true }
+        Self {
+            state,
+            failures,
+            successes,
+            last_failure: None,
+            next_attempt: None,
+            healthy: true,
+            last_check: None,
+            last_failed_check: None,
+            preference: Preference::First,
+            refuses: false,
+        }
     }
 }
 

@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::domain::{BackendUrl, PathPrefix, RouteId, SessionKey, Span, Time, acting_timeout};
+use crate::domain::{
+    BackendUrl, CheckMethod, PathPrefix, RouteId, SessionKey, Span, StatusRanges, Time, acting_timeout,
+};
 
 use super::turns::Turns;
 use super::{Check, Endpoint, Live, next_check};
@@ -36,6 +38,12 @@ pub struct Inquiry {
     pub timeout: Span,
     /// Whether the backend's certificate counts, where it has one.
     pub tls_verify: bool,
+    /// `GET` or `HEAD`.
+    pub method: CheckMethod,
+    /// What `Host` says; `None` for the backend's own name.
+    pub host: Option<Arc<str>>,
+    /// Which statuses are well, where that is set.
+    pub expected: Option<StatusRanges>,
 }
 
 impl Inquiry {
@@ -53,7 +61,15 @@ impl Inquiry {
             interval,
             timeout: acting_timeout(interval, timeout),
             tls_verify: options.tls_verify,
+            method: options.health_check_method,
+            host: endpoint.check_host(),
+            expected: options.health_check_status.clone(),
         }
+    }
+
+    /// Whether an answer with this status is well.
+    pub fn accepts(&self, status: u16) -> bool {
+        self.check.accepts(status, self.expected.as_ref())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which member of a pool a request goes to, or why none can take it.
 //!
 //! Three ways to share ([`LoadBalancing`]), one rule for who may take part: members that are ready come first, each for as much
-//! of the requests as its weight says; when these are all passed over, ready ones whatever they weigh; then those that are ill by
-//! the default check. What must hold: nobody who cannot take a request gets one, nobody who can is left out while a request is
+//! of the requests as its weight says; when these are all passed over, ready ones whatever they weigh; then new ones, of which no
+//! check has ended yet, in the same way; then those that are ill by the default check. What must hold: nobody who cannot take a request gets one, nobody who can is left out while a request is
 //! refused; no allocation; all workers decide alike.
 
 use std::net::IpAddr;
@@ -90,6 +90,10 @@ struct Field<'a, M> {
 enum Tier {
     /// Ill by the default check.
     Poorly,
+    /// Not checked yet, and the request is none of its share.
+    NewSpared,
+    /// Not checked yet.
+    New,
     /// Ready, but the request is none of its share.
     Spared,
     Present,
@@ -115,6 +119,8 @@ impl<M: Members> Field<'_, M> {
         let (tier, weight) = match standing {
             Standing::Ready(weight) if weight.covers(lot) => (Tier::Present, weight),
             Standing::Ready(weight) => (Tier::Spared, weight),
+            Standing::New(weight) if weight.covers(lot) => (Tier::New, weight),
+            Standing::New(weight) => (Tier::NewSpared, weight),
             Standing::Poorly(weight) => (Tier::Poorly, weight),
             _ => return None,
         };
@@ -223,7 +229,7 @@ impl<M: Members> Field<'_, M> {
             Standing::Unhealthy => Nobody::Unhealthy,
             Standing::BreakerOpen { retry_at } => Nobody::BreakerOpen { retry_at },
             // It could not a moment ago.
-            Standing::Ready(_) | Standing::Poorly(_) => Nobody::BreakerOpen { retry_at: Time(0) },
+            Standing::Ready(_) | Standing::New(_) | Standing::Poorly(_) => Nobody::BreakerOpen { retry_at: Time(0) },
         });
         reasons.reduce(Nobody::over).unwrap_or(Nobody::Drained)
     }
@@ -408,6 +414,21 @@ mod tests {
             }
         }
         assert_eq!(choose(&Plain::of(&[FULL, open(7)]), WAYS[0], &[0], || draw(1)), Err(Nobody::Tried));
+    }
+
+    #[test]
+    fn a_member_that_was_never_checked_gets_nothing_while_another_is_ready() {
+        let new = Standing::New(Weight::FULL);
+        for how in WAYS {
+            let first = |standings: &[Standing]| shares(&Plain::of(standings), how, 1_000)[0];
+            for ready in [FULL, percent(1)] {
+                assert!(first(&[new, ready]) < 1e-9, "{how:?}");
+            }
+            for worse in [Standing::Poorly(Weight::FULL), Standing::Unhealthy, Standing::Drained] {
+                assert!((first(&[new, worse]) - 1.0).abs() < 1e-9, "{how:?}: {worse:?}");
+            }
+            assert!((shares(&Plain::of(&[new, new]), how, 20_000)[0] - 0.5).abs() < 0.05, "{how:?}");
+        }
     }
 
     fn standing() -> impl Strategy<Value = Standing> {

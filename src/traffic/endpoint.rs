@@ -9,10 +9,11 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use crate::domain::{
-    BackendUrl, Config, HeaderKey, HealthCheck, Options, Route, RouteId, Scheme, SessionKey, Target, Time, path_behind,
+    BackendUrl, Config, HeaderKey, HealthCheck, Host, Options, Route, RouteId, Scheme, SessionKey, Target, Time,
+    path_behind,
 };
 
-use super::{Breaker, Candidate, Check, Condition, Duty, Limiter, Live, Standing, Weight};
+use super::{Breaker, Candidate, Check, Condition, Duty, Limiter, Live, SLOW_START, Standing, Weight};
 
 /// What holds below every session's own settings. From the configuration file.
 #[derive(Clone, Debug, Default)]
@@ -123,6 +124,17 @@ impl Endpoint {
         self.route.id
     }
 
+    /// `Host` of its health checks: as set, or what requests say. `None` for the backend's own name, also where requests have no
+    /// name of their own (a wildcard).
+    pub fn check_host(&self) -> Option<Arc<str>> {
+        let options = self.options();
+        let exact = || match self.route.domains.iter().find(|domain| matches!(domain, Host::Exact(_)))? {
+            Host::Exact(name) => Some(Arc::clone(name)),
+            Host::Below(_) | Host::Any => None,
+        };
+        options.health_check_host.clone().or_else(|| options.preserve_host.then(exact).flatten())
+    }
+
     /// Its backend.
     pub fn backend(&self) -> &BackendUrl {
         &self.route.backend
@@ -151,8 +163,11 @@ impl Endpoint {
     /// Whether it can take a request at `now`. With nothing set and nothing wrong, three atomic reads.
     pub fn standing(&self, now: Time) -> Standing {
         let (condition, reach) = (self.live.health.condition(), &self.live.reach);
-        let well = condition == Condition::Well { since: None } && reach.is_clear();
-        if well && self.policy.breaker.is_none() && !self.policy.duty.is_asked() {
+        let settled = match condition {
+            Condition::Well { since } => since.is_none_or(|since| now.since(since) >= SLOW_START),
+            Condition::New | Condition::Ill => false,
+        };
+        if settled && reach.is_clear() && self.policy.breaker.is_none() && !self.policy.duty.is_asked() {
             return Standing::Ready(Weight::FULL);
         }
         let candidate = Candidate {
@@ -163,7 +178,7 @@ impl Endpoint {
             refused_until: self.breaker().and_then(|breaker| breaker.refused_until(now)),
         };
         match candidate.standing(now) {
-            Standing::Ready(weight) if reach.is_passed_over(now) => Standing::Poorly(weight),
+            Standing::Ready(weight) | Standing::New(weight) if reach.is_passed_over(now) => Standing::Poorly(weight),
             standing => standing,
         }
     }
@@ -216,7 +231,7 @@ pub(super) fn origin_hash(backend: &BackendUrl, verify: bool) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Edit, Host, OptionKey, PathPrefix};
+    use crate::domain::{Edit, OptionKey, PathPrefix};
 
     fn endpoint(path: &str, backend: &str, strip: bool) -> Endpoint {
         let route = Arc::new(Route {

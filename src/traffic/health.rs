@@ -2,12 +2,13 @@
 //!
 //! What checks are, [`Check`] says; what their results make of the endpoint, [`Health`]. What it is not: the asking, which is
 //! the prober's, nor the circuit breaker, which judges real requests. What must hold (protocol §6): three failures in a
-//! row make it unhealthy, two successes healthy again, and nobody counts as unhealthy before three failures.
+//! row make it unhealthy, two successes healthy again; of one that was never healthy the first failure or success is enough.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::{Span, Time};
+use super::SLOW_START;
+use crate::domain::{Span, StatusRanges, Time};
 
 const FAILURES_DOWN: u32 = 3;
 const SUCCESSES_UP: u32 = 2;
@@ -22,11 +23,12 @@ pub enum Check {
 }
 
 impl Check {
-    /// Whether an answer with this status is well.
-    pub const fn accepts(self, status: u16) -> bool {
-        match self {
-            Check::Default => status < 500,
-            Check::Explicit => matches!(status, 200..=399),
+    /// Whether an answer with this status is well: one of `expected`, where that is set.
+    pub fn accepts(self, status: u16, expected: Option<&StatusRanges>) -> bool {
+        match (self, expected) {
+            (_, Some(expected)) => expected.contains(status),
+            (Check::Default, None) => status < 500,
+            (Check::Explicit, None) => matches!(status, 200..=399),
         }
     }
 
@@ -48,32 +50,57 @@ pub enum Finding<'a> {
 /// What checks have made of an endpoint. Shared by the prober, who writes, and all workers, who read one word.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// [`ILL`], or since when it is well in milliseconds since the epoch; 0 for as long as anybody knows.
+    /// [`NEW`], [`ALWAYS`], [`ILL`], or since when it is well in milliseconds since the epoch.
     word: AtomicU64,
     // Only the prober and those who ask for the reason come here.
     record: Mutex<Record>,
 }
 
+/// No check has ended yet.
+const NEW: u64 = 0;
+/// Well for as long as anybody knows.
+const ALWAYS: u64 = 1;
 const ILL: u64 = u64::MAX;
 
 #[derive(Debug, Default)]
 struct Record {
     failures: u32,
     successes: u32,
-    checked: bool,
+    was_well: bool,
+    // Since when it is well, whatever its share says.
+    well_since: u64,
+    // In milliseconds since the epoch; 0 for never.
+    last_check: u64,
+    last_failure: u64,
+    // The last failure's.
     reason: Option<Arc<str>>,
 }
 
 /// What picking needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Well, or not known to be ill.
+    /// No check has ended yet.
+    New,
+    /// Well.
     Well {
-        /// When it became well after it had been ill.
+        /// When it became well: after it had been ill, or by its first check.
         since: Option<Time>,
     },
-    /// Three failures in a row, and not yet two successes.
+    /// Three failures in a row, and not yet two successes; or never a success.
     Ill,
+}
+
+/// What the last check found, and the last one that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// When the last check ended; `None` before the first.
+    pub last_check: Option<Time>,
+    /// Whether it failed, with [`Checked::reason`].
+    pub failing: bool,
+    /// When a check last failed.
+    pub last_failure: Option<Time>,
+    /// Why.
+    pub reason: Option<Arc<str>>,
 }
 
 /// A change between healthy and unhealthy, for events.
@@ -81,65 +108,95 @@ pub enum Condition {
 pub struct Turn {
     /// Which way.
     pub healthy: bool,
-    /// The last failure's reason, or `2 checks succeeded`.
+    /// The last failure's reason, or how many checks succeeded.
     pub reason: Arc<str>,
 }
 
 impl Health {
     /// Takes in what a check found at `now`. Checks of one endpoint follow one another.
     pub fn observe(&self, finding: Finding<'_>, now: Time) -> Option<Turn> {
-        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        record.checked = true;
+        let mut record = self.record();
+        record.last_check = now.0.max(1);
         match finding {
             Finding::Well => self.well(&mut record, now),
-            Finding::Ill(reason) => self.ill(&mut record, reason),
+            Finding::Ill(reason) => self.ill(&mut record, reason, now),
         }
+    }
+
+    /// Takes one of which nothing is known for healthy `since` then, with its whole share at once: one that served before the server
+    /// started anew, or whose pool has no other to relieve it.
+    pub fn assume_well(&self, since: Time) {
+        let mut record = self.record();
+        if self.condition() == Condition::New {
+            (record.was_well, record.well_since) = (true, since.0);
+            self.word.store(ALWAYS, Ordering::Release);
+        }
+    }
+
+    /// Whether it has been well for so long that it could bear the share of one that comes.
+    pub fn is_established(&self, now: Time) -> bool {
+        matches!(self.condition(), Condition::Well { .. }) && now.since(Time(self.record().well_since)) >= SLOW_START
     }
 
     /// One atomic read, for picking.
     pub fn condition(&self) -> Condition {
         match self.word.load(Ordering::Acquire) {
+            NEW => Condition::New,
+            ALWAYS => Condition::Well { since: None },
             ILL => Condition::Ill,
-            since => Condition::Well { since: (since > 0).then_some(Time(since)) },
+            since => Condition::Well { since: Some(Time(since)) },
         }
     }
 
-    /// Whether it counts as healthy: so it does until three checks have failed.
+    /// Whether it counts as healthy: so it does until checks have found it ill.
     pub fn healthy(&self) -> bool {
         self.condition() != Condition::Ill
     }
 
-    /// Whether any check has ended yet.
-    pub fn known(&self) -> bool {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner).checked
-    }
-
-    /// Why the last check failed; `None` if it did not.
-    pub fn reason(&self) -> Option<Arc<str>> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner).reason.clone()
+    /// What the last checks found.
+    pub fn checked(&self) -> Checked {
+        let record = self.record();
+        let moment = |millis: u64| (millis > 0).then_some(Time(millis));
+        Checked {
+            last_check: moment(record.last_check),
+            failing: record.failures > 0,
+            last_failure: moment(record.last_failure),
+            reason: record.reason.clone(),
+        }
     }
 
     fn well(&self, record: &mut Record, now: Time) -> Option<Turn> {
         record.failures = 0;
         record.successes = record.successes.saturating_add(1);
-        record.reason = None;
-        if self.healthy() || record.successes < SUCCESSES_UP {
+        let needed = if record.was_well { SUCCESSES_UP } else { 1 };
+        let condition = self.condition();
+        if matches!(condition, Condition::Well { .. }) || record.successes < needed {
             return None;
         }
-        self.word.store(now.0.clamp(1, ILL - 1), Ordering::Release);
-        Some(Turn { healthy: true, reason: "2 checks succeeded".into() })
+        (record.was_well, record.well_since) = (true, now.0);
+        self.word.store(now.0.clamp(ALWAYS + 1, ILL - 1), Ordering::Release);
+        let reason = if needed == 1 { "a check succeeded" } else { "2 checks succeeded" };
+        // Of a new one nobody was told that it was ill.
+        (condition == Condition::Ill).then(|| Turn { healthy: true, reason: reason.into() })
     }
 
-    fn ill(&self, record: &mut Record, reason: &str) -> Option<Turn> {
+    fn ill(&self, record: &mut Record, reason: &str, now: Time) -> Option<Turn> {
         record.successes = 0;
         record.failures = record.failures.saturating_add(1);
+        record.last_failure = now.0.max(1);
         let reason: Arc<str> = reason.into();
         record.reason = Some(Arc::clone(&reason));
-        if !self.healthy() || record.failures < FAILURES_DOWN {
+        let needed = if record.was_well { FAILURES_DOWN } else { 1 };
+        if !self.healthy() || record.failures < needed {
             return None;
         }
         self.word.store(ILL, Ordering::Release);
         Some(Turn { healthy: false, reason })
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        // No code panics while it holds the lock; were it to happen, the record is still whole.
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -160,22 +217,71 @@ mod tests {
 
     const ILL_FOR: Finding<'_> = Finding::Ill("status 503");
 
-    #[test]
-    fn nobody_is_unhealthy_before_three_failures_in_a_row() {
+    /// One that served before.
+    fn known() -> Health {
         let health = Health::default();
-        assert!(health.healthy() && !health.known());
+        health.assume_well(Time(0));
+        health
+    }
+
+    #[test]
+    fn one_that_was_healthy_is_so_until_three_failures_in_a_row() {
+        let health = known();
         for finding in [ILL_FOR, ILL_FOR, Finding::Well, ILL_FOR, ILL_FOR] {
             assert_eq!(health.observe(finding, Time(1)), None);
-            assert!(health.healthy() && health.known());
+            assert!(health.healthy());
         }
         assert_eq!(health.observe(ILL_FOR, Time(2)), Some(Turn { healthy: false, reason: "status 503".into() }));
         assert_eq!(health.observe(ILL_FOR, Time(3)), None);
-        assert_eq!((health.condition(), health.reason().as_deref()), (Condition::Ill, Some("status 503")));
+        assert_eq!(health.condition(), Condition::Ill);
+    }
+
+    #[test]
+    fn of_one_that_was_never_healthy_the_first_check_decides() {
+        let good = Health::default();
+        assert!(good.healthy() && good.condition() == Condition::New);
+        assert_eq!(good.observe(Finding::Well, Time(7)), None, "nobody thought otherwise");
+        assert_eq!(good.condition(), Condition::Well { since: Some(Time(7)) });
+        assert_eq!([8, 9].map(|at| good.observe(ILL_FOR, Time(at))), [None, None], "from now on three are needed");
+
+        let bad = Health::default();
+        assert_eq!(bad.observe(ILL_FOR, Time(1)), Some(Turn { healthy: false, reason: "status 503".into() }));
+        assert_eq!(bad.observe(ILL_FOR, Time(2)), None);
+        bad.assume_well(Time(2));
+        assert_eq!(bad.condition(), Condition::Ill, "what is known is not forgotten");
+        let turn = bad.observe(Finding::Well, Time(3));
+        assert_eq!(turn, Some(Turn { healthy: true, reason: "a check succeeded".into() }));
+        assert_eq!(bad.condition(), Condition::Well { since: Some(Time(3)) });
+    }
+
+    #[test]
+    fn who_has_been_well_for_as_long_as_a_slow_start_is_established() {
+        let (old, new, end) = (known(), Health::default(), Time(1).after(SLOW_START));
+        assert!(old.is_established(end) && !new.is_established(end));
+        new.assume_well(Time(1));
+        assert_eq!(new.condition(), Condition::Well { since: None }, "its whole share at once");
+        assert!(!new.is_established(Time(end.0 - 1)) && new.is_established(end));
+    }
+
+    #[test]
+    fn the_last_check_and_the_last_failure_are_told() {
+        let health = Health::default();
+        assert_eq!(health.checked(), Checked::default());
+        health.observe(ILL_FOR, Time(5));
+        let failed = Checked {
+            last_check: Some(Time(5)),
+            failing: true,
+            last_failure: Some(Time(5)),
+            reason: Some("status 503".into()),
+        };
+        assert_eq!(health.checked(), failed);
+        health.observe(Finding::Well, Time(6));
+        assert_eq!(health.checked(), Checked { last_check: Some(Time(6)), failing: false, ..failed });
     }
 
     #[test]
     fn two_successes_in_a_row_make_it_healthy_again_and_it_is_told_since_when() {
-        let health = Health::default();
+        let health = known();
         assert_eq!(health.observe(Finding::Well, Time(1)), None);
         assert_eq!(health.condition(), Condition::Well { since: None });
         (2..5).for_each(|at| drop(health.observe(ILL_FOR, Time(at))));
@@ -184,15 +290,20 @@ mod tests {
         assert_eq!(health.observe(Finding::Well, Time(7)), None);
         assert!(!health.healthy());
         assert!(health.observe(Finding::Well, Time(8)).is_some_and(|turn| turn.healthy));
-        assert_eq!((health.condition(), health.reason()), (Condition::Well { since: Some(Time(8)) }, None));
+        assert_eq!(health.condition(), Condition::Well { since: Some(Time(8)) });
     }
 
     #[test]
     fn the_default_check_is_content_with_less() {
-        let accepted = |check: Check| [101, 200, 302, 404, 499, 500, 503].map(|status| check.accepts(status));
+        let accepted = |check: Check| [101, 200, 302, 404, 499, 500, 503].map(|status| check.accepts(status, None));
         assert_eq!(accepted(Check::Default), [true, true, true, true, true, false, false]);
         assert_eq!(accepted(Check::Explicit), [false, true, true, false, false, false, false]);
         assert!(Check::Explicit.gates() && !Check::Default.gates());
+        let expected = StatusRanges::parse("404,503").unwrap();
+        for check in [Check::Default, Check::Explicit] {
+            let accepted = [200, 404, 503].map(|status| check.accepts(status, Some(&expected)));
+            assert_eq!(accepted, [false, true, true], "what is set holds for both");
+        }
     }
 
     proptest! {
@@ -204,7 +315,7 @@ mod tests {
 
         #[test]
         fn it_does_what_the_last_results_say(results in prop::collection::vec(any::<bool>(), 0..200)) {
-            let health = Health::default();
+            let health = known();
             let mut healthy = true;
             for end in 1..=results.len() {
                 let well = results[end - 1];

@@ -76,6 +76,17 @@ impl Paths {
         }
     }
 
+    /// The pool of exactly this path and priority.
+    pub(super) fn get(&self, path: &PathPrefix, priority: i32) -> Option<&Pool> {
+        match self {
+            Paths::Few(slots) => {
+                let slot = slots.iter().find(|slot| slot.priority == priority && slot.path == *path);
+                slot.map(|slot| &*slot.pool)
+            }
+            Paths::Many(forest) => forest.paths.get(path.as_str()).and_then(|ranks| ranks.get(priority)),
+        }
+    }
+
     /// Puts, changes or removes (`None`) the pool of one path and priority.
     pub(super) fn alter(
         &mut self,

@@ -77,6 +77,8 @@ pub struct Candidate {
 pub enum Standing {
     /// It can.
     Ready(Weight),
+    /// No check of it has ended yet: only while no other is ready.
+    New(Weight),
     /// It is ill by the default check: only while no other can.
     Poorly(Weight),
     /// It is in maintenance.
@@ -100,13 +102,14 @@ impl Candidate {
         }
         let since = match self.condition {
             Condition::Well { since } => since,
-            Condition::Ill => None,
+            Condition::New | Condition::Ill => None,
         };
         let Some(weight) = Weight::at(self.drain, since, now) else { return Standing::Drained };
         match (self.condition, self.refused_until) {
             (Condition::Ill, _) if self.gates => Standing::Unhealthy,
             (_, Some(retry_at)) => Standing::BreakerOpen { retry_at },
             (Condition::Ill, None) => Standing::Poorly(weight),
+            (Condition::New, None) => Standing::New(weight),
             (Condition::Well { .. }, None) => Standing::Ready(weight),
         }
     }
@@ -173,6 +176,8 @@ mod tests {
                 Standing::BreakerOpen { retry_at: Time(70) },
             ),
             (Candidate { condition: Condition::Ill, ..WELL }, Standing::Poorly(Weight::FULL)),
+            (Candidate { condition: Condition::New, ..WELL }, Standing::New(Weight::FULL)),
+            (Candidate { condition: Condition::New, gates: true, ..WELL }, Standing::New(Weight::FULL)),
             (WELL, Standing::Ready(Weight::FULL)),
         ];
         for (candidate, standing) in steps {

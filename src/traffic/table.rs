@@ -13,10 +13,10 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 use imbl::{HashMap, OrdMap};
 
-use crate::domain::{Catalog, Change, Edit, Host, RouteId, Session, SessionKey, Target};
+use crate::domain::{Catalog, Change, Edit, Host, RouteId, Session, SessionKey, Target, Time};
 
 use super::paths::Paths;
-use super::{Breaker, Defaults, Duty, Endpoint, Flip, Limiter, Live, Numbers, Policy, Pool, Settings};
+use super::{Breaker, Defaults, Duty, Endpoint, Limiter, Live, Numbers, Policy, Pool, Settings};
 
 /// Which pool a request belongs to.
 #[derive(Clone, Debug, Default)]
@@ -106,10 +106,30 @@ impl Table {
     }
 
     /// The routes that are in both tables and not the same, as they were in `old` and as they are.
-    pub fn changed_since<'a>(&'a self, old: &'a Table) -> impl Iterator<Item = (&'a Endpoint, &'a Endpoint)> {
+    pub fn changed_since<'a>(&'a self, old: &'a Table) -> impl Iterator<Item = (&'a Endpoint, &'a Arc<Endpoint>)> {
         old.endpoints.diff(&self.endpoints).filter_map(|change| match change {
-            DiffItem::Update { old: (_, old), new: (_, new) } => Some((&**old, &**new)),
+            DiffItem::Update { old: (_, old), new: (_, new) } => Some((&**old, new)),
             DiffItem::Add(..) | DiffItem::Remove(..) => None,
+        })
+    }
+
+    /// Takes every route of whose health nothing is known for healthy: what was active when the server ended served then.
+    pub fn assume_well(&self) {
+        self.endpoints.values().for_each(|endpoint| endpoint.live.health.assume_well(Time(0)));
+    }
+
+    /// Whether another member of one of the endpoint's pools has been well for so long that it could bear its share.
+    pub fn is_relieved(&self, endpoint: &Endpoint, now: Time) -> bool {
+        let is_other = |member: &&Arc<Endpoint>| !Arc::ptr_eq(&member.live, &endpoint.live);
+        endpoint.route.domains.iter().any(|host| {
+            let paths = match host {
+                Host::Exact(name) => self.exact.get(name),
+                Host::Below(base) => self.below.get(base),
+                Host::Any => Some(&self.any),
+            };
+            let pool = paths.and_then(|paths| paths.get(&endpoint.route.path, endpoint.route.priority));
+            let others = pool.map_or(&[][..], Pool::members).iter().filter(is_other);
+            others.into_iter().any(|other| other.live.health.is_established(now))
         })
     }
 
@@ -137,11 +157,6 @@ impl Table {
     /// A route's circuit breaker, if it has one.
     pub fn breaker(&self, session: SessionKey, route: RouteId) -> Option<&Arc<Breaker>> {
         self.endpoint(session, route).and_then(|endpoint| endpoint.breaker())
-    }
-
-    /// Closes a route's circuit breaker. What that changed; `None` if it was closed, or there is none.
-    pub fn reset_breaker(&self, session: SessionKey, route: RouteId) -> Option<Flip> {
-        self.breaker(session, route).and_then(|breaker| breaker.reset())
     }
 
     /// Requests and tunnels of a session under way, those that an apply has left behind included.

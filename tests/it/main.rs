@@ -9,6 +9,7 @@ mod endurance;
 mod explain;
 mod faults;
 mod grpc;
+mod health;
 mod model;
 mod names;
 mod operators;

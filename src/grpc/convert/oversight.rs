@@ -85,6 +85,8 @@ impl From<OperatorRouteView> for proto::OperatorRoute {
             last_failure: circuit.last_failure.map(timestamp),
             next_attempt: circuit.next_attempt.map(timestamp),
             healthy: circuit.healthy,
+            last_check: circuit.last_check.map(Into::into),
+            last_failed_check: circuit.last_failed_check.map(Into::into),
         }
     }
 }
@@ -148,6 +150,8 @@ impl From<MemberView> for proto::Member {
             in_maintenance: view.in_maintenance,
             traffic_percent: percent(view.traffic_percent),
             takes_requests: view.takes_requests,
+            last_check: view.last_check.map(Into::into),
+            last_failed_check: view.last_failed_check.map(Into::into),
         }
     }
 }

@@ -3,8 +3,8 @@
 use crate::domain::{BreakerState, Span};
 use crate::grpc::proto;
 use crate::registry::views::{
-    BackendView, BreakerView, DiffView, DrainView, MaintenanceView, RouteStatus, RouteView, RoutesDiff, SessionView,
-    StatsView, TallyView,
+    BackendView, BreakerView, CheckView, DiffView, DrainView, MaintenanceView, RouteStatus, RouteView, RoutesDiff,
+    SessionView, StatsView, TallyView,
 };
 
 use super::{duration, structure, timestamp};
@@ -113,7 +113,15 @@ impl From<BreakerView> for proto::GetCircuitBreakerResponse {
             healthy: numbers.healthy,
             in_maintenance: view.in_maintenance,
             draining: view.draining,
+            last_check: numbers.last_check.map(Into::into),
+            last_failed_check: numbers.last_failed_check.map(Into::into),
         }
+    }
+}
+
+impl From<CheckView> for proto::HealthCheckResult {
+    fn from(view: CheckView) -> Self {
+        Self { at: Some(timestamp(view.at)), error: view.error }
     }
 }
 

@@ -89,8 +89,26 @@ pub struct Breaker {
     pub next_attempt: Option<String>,
     /// What health checks say.
     pub healthy: bool,
+    /// The last health check; `null` before the first.
+    #[schema(required)]
+    pub last_check: Option<Check>,
+    /// The last health check that failed.
+    #[schema(required)]
+    pub last_failed_check: Option<Check>,
     pub in_maintenance: bool,
     pub draining: bool,
+}
+
+/// How a health check ended.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = HealthCheckResult)]
+pub struct Check {
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// Why it failed; `null` if it did not.
+    #[schema(required)]
+    pub error: Option<String>,
 }
 
 /// What a circuit breaker does with requests.

@@ -12,7 +12,7 @@ use crate::domain::{InstanceName, ServiceName};
 use crate::registry::oversight;
 
 use super::numbers::{Digits, Port, Priority};
-use super::operations::{BreakerState, Drain, Maintenance, Stats};
+use super::operations::{BreakerState, Check, Drain, Maintenance, Stats};
 use super::values::{Backend, Domains, Instance, Page, Path, Places, Route, Service, text};
 use super::{patterns, present};
 
@@ -280,6 +280,12 @@ pub struct RouteOfInstance {
     #[schema(required, format = DateTime)]
     pub next_attempt: Option<String>,
     pub healthy: bool,
+    /// The last health check; `null` before the first.
+    #[schema(required)]
+    pub last_check: Option<Check>,
+    /// The last health check that failed.
+    #[schema(required)]
+    pub last_failed_check: Option<Check>,
 }
 
 /// A route's numbers.
@@ -365,7 +371,14 @@ pub struct Member {
     pub in_maintenance: bool,
     #[schema(minimum = 0, maximum = 100)]
     pub traffic_percent: u64,
+    /// Whether it would get one of the next requests.
     pub takes_requests: bool,
+    /// The last health check; `null` before the first.
+    #[schema(required)]
+    pub last_check: Option<Check>,
+    /// The last health check that failed.
+    #[schema(required)]
+    pub last_failed_check: Option<Check>,
 }
 
 /// The page that is asked for.

@@ -146,26 +146,6 @@ fn choice(words: impl IntoIterator<Item = &'static str>, description: &str, exam
         .into()
 }
 
-/// The options that every version of the registry knows.
-pub(super) const OPTIONS: [&str; 16] = [
-    "timeout",
-    "connect_timeout",
-    "health_check_path",
-    "health_check_interval",
-    "health_check_timeout",
-    "compression",
-    "websocket",
-    "http2",
-    "http3",
-    "preserve_host",
-    "max_body_size",
-    "retries",
-    "load_balancing",
-    "strip_prefix",
-    "restore_prefix",
-    "tls_verify",
-];
-
 /// The key of an option that means something.
 #[derive(Clone, Debug)]
 pub struct OptionName(pub OptionKey);
@@ -174,8 +154,7 @@ impl<'de> Deserialize<'de> for OptionName {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let key = OptionKey::parse(&String::deserialize(from)?).map_err(|error| refusal(&error))?;
         if !Options::knows(key.as_str()) {
-            let shown: String = key.as_str().chars().take(40).collect();
-            return Err(D::Error::custom(format!("there is no option `{shown}`")));
+            return Err(D::Error::custom(Options::unknown(key.as_str())));
         }
         Ok(Self(key))
     }
@@ -183,7 +162,7 @@ impl<'de> Deserialize<'de> for OptionName {
 
 impl PartialSchema for OptionName {
     fn schema() -> RefOr<Schema> {
-        choice(OPTIONS, "The key of an option.", "timeout")
+        choice(Options::KEYS, "The key of an option.", "timeout")
     }
 }
 
@@ -318,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_options_that_are_listed_are_those_that_mean_something() {
-        for key in OPTIONS {
+        for key in Options::KEYS {
             assert!(Options::knows(key), "{key}");
             serde_json::from_value::<OptionName>(key.into()).unwrap();
         }

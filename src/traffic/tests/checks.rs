@@ -101,8 +101,8 @@ fn the_first_check_is_at_once_and_the_next_after_the_interval() {
 }
 
 #[test]
-fn ten_thousand_routes_on_one_backend_cost_one_check() {
-    let mut watch = Watch::of((1..=10_000).map(|id| one(id, "http://a")));
+fn ten_thousand_routes_of_one_domain_on_one_backend_cost_one_check() {
+    let mut watch = Watch::of((1..=10_000).map(|id| route(id, "h.example", &format!("/{id}"), 0, "http://a")));
     assert_eq!((watch.begin(0).len(), watch.checks.len()), (1, 1));
     assert_eq!(watch.end(1).len(), 10_000);
 }

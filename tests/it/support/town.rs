@@ -74,6 +74,8 @@ impl Town {
         self.catalog.absorb(change);
         let mut table = Table::clone(&self.table.load());
         table.absorb(&self.catalog, change, &self.defaults);
+        // Nobody checks here.
+        table.assume_well();
         self.table.store(Arc::new(table));
     }
 
