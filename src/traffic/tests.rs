@@ -255,6 +255,7 @@ fn a_breaker_stays_with_its_settings_and_its_backend() {
 #[test]
 fn a_head_alone_drains_and_closes_what_stands_in_the_table() {
     let mut world = World::of([head(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
+    world.table.assume_well();
     let endpoint = Arc::clone(world.table.endpoint(SessionKey(1), RouteId(1)).unwrap());
     let mut turn = |drain, maintenance: &Maintenance| {
         let Change::Head(key, mut told) = head(1) else { unreachable!() };

@@ -301,8 +301,11 @@ mod tests {
             assert!(Options::knows(key), "{key}");
             serde_json::from_value::<OptionName>(key.into()).unwrap();
         }
-        let refused = serde_json::from_value::<OptionName>("foo".into()).unwrap_err();
-        assert_eq!(refused.to_string(), "there is no option `foo`");
+        let refused = serde_json::from_value::<OptionName>("tiemout".into()).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("there is no option `tiemout`; did you mean timeout? There are timeout, "),
+            "{refused}"
+        );
     }
 
     #[test]

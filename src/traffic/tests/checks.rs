@@ -75,7 +75,8 @@ impl Watch {
 }
 
 fn one(id: u32, backend: &str) -> Edit {
-    route(id, &format!("h{id}.example"), "/", 0, backend)
+    // Wildcards: their checks ask for the backend's own name, all alike.
+    route(id, &format!("*.h{id}.example"), "/", 0, backend)
 }
 
 fn explicit(id: u32, path: &str) -> Edit {
