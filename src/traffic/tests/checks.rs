@@ -134,7 +134,7 @@ fn what_does_not_concern_the_check_does_not_disturb_it() {
     let mut watch = Watch::of([one(1, "http://a")]);
     watch.begin(0);
     watch.end(0);
-    watch.apply([route(1, "other.example", "/x", 7, "http://a")], 1);
+    watch.apply([route(1, "*.other.example", "/x", 7, "http://a")], 1);
     watch.apply([option(Target::All, "timeout", "3s")], 2);
     assert_eq!(watch.checks.next_due(), Some(Time(INTERVAL)));
 }
