@@ -143,9 +143,13 @@ impl Server {
         let (upkeep, keeper) = proxy::Upkeep::new(prober.clone(), PAGE_FRESH_FOR);
         let checks = Heartbeat::new("the checker", clock::now().0);
         let parts = Arc::new(OnceLock::new());
-        let observed =
-            Observed { table: Arc::clone(&table), prober, reports: reports.clone(), parts: Arc::clone(&parts) };
-        let observed = Arc::new(observed);
+        let observed = Arc::new(Observed {
+            table: Arc::clone(&table),
+            prober,
+            reports: reports.clone(),
+            defaults: config.default_options.clone(),
+            parts: Arc::clone(&parts),
+        });
         let store = Sqlite::open(&config.store_url).await?;
         let (registry, writer) = registry::open(store, publisher, observed, config.limits, config.grants.clone())
             .await

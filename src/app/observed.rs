@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
-use crate::domain::{Event, Forbidden, PageUrl, RouteId, SessionKey, Span, Time};
+use crate::domain::{Event, Forbidden, Options, PageUrl, RouteId, SessionKey, Span, Time};
 use crate::lifecycle::Heartbeat;
 use crate::registry::views::{BreakerNumbers, CheckView, Preference, RouteNumbers};
 use crate::registry::{Boxed, Fetched, Traffic, Trust};
@@ -16,6 +16,8 @@ pub(super) struct Observed {
     pub(super) table: Arc<ArcSwap<Table>>,
     pub(super) prober: proxy::Prober,
     pub(super) reports: proxy::Reports,
+    /// From the configuration file.
+    pub(super) defaults: Options,
     /// Set once all have started.
     pub(super) parts: Arc<OnceLock<Vec<Heartbeat>>>,
 }
@@ -63,11 +65,25 @@ impl Traffic for Observed {
     }
 
     fn reset_breaker(&self, session: SessionKey, route: RouteId) {
-        let table = self.table.load();
-        let Some(endpoint) = table.endpoint(session, route) else { return };
-        if let Some(flip) = endpoint.breaker().and_then(|breaker| breaker.reset()) {
-            let event = Event::CircuitStateChanged { route, state: flip.state() };
-            self.reports.tell(proxy::Report { endpoint: Arc::clone(endpoint), event });
+        if let Some(endpoint) = self.table.load().endpoint(session, route) {
+            self.close_breaker(endpoint);
+        }
+    }
+
+    fn default_options(&self) -> Options {
+        self.defaults.clone()
+    }
+
+    fn vouch(&self, session: SessionKey, routes: &[RouteId]) {
+        let (table, now) = (self.table.load(), clock::now());
+        for route in routes.iter().copied() {
+            let Some(endpoint) = table.endpoint(session, route) else { continue };
+            endpoint.live.reach.answered();
+            self.close_breaker(endpoint);
+            if let Some(turn) = endpoint.live.health.vouch(now) {
+                let (healthy, reason) = (turn.healthy, turn.reason.to_string());
+                self.tell(endpoint, Event::BackendHealthChanged { route, healthy, reason });
+            }
         }
     }
 
@@ -115,6 +131,16 @@ fn seen(endpoint: &Endpoint, now: Time) -> BreakerNumbers {
 }
 
 impl Observed {
+    fn tell(&self, endpoint: &Arc<Endpoint>, event: Event) {
+        self.reports.tell(proxy::Report { endpoint: Arc::clone(endpoint), event });
+    }
+
+    fn close_breaker(&self, endpoint: &Arc<Endpoint>) {
+        if let Some(flip) = endpoint.breaker().and_then(|breaker| breaker.reset()) {
+            self.tell(endpoint, Event::CircuitStateChanged { route: endpoint.id(), state: flip.state() });
+        }
+    }
+
     fn trust(&self, trust: Trust) -> proxy::Trust {
         let (session, route) = match trust {
             Trust::Required => return proxy::Trust::Required,

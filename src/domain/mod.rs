@@ -40,7 +40,7 @@ pub use nearest::nearest;
 pub use operations::{Drain, Maintenance, MaintenanceEntry, Pending, PendingKind, Ticket};
 pub use options::{LoadBalancing, Options};
 pub use origin::Origin;
-pub use path::PathPrefix;
+pub use path::{HealthPath, PathPrefix};
 pub use reach::{Forbidden, OffLimits};
 pub use route::Route;
 pub use secret::{Fingerprint, Secret};

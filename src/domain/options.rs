@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::checks::{CheckMethod, StatusRanges, check_host};
 use super::settings::check_interval;
-use super::{Error, PathPrefix, Span, nearest};
+use super::{Error, HealthPath, Span, nearest};
 
 /// How a pool's members share its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Options {
     /// Until connected; then 502, or another instance.
     pub connect_timeout: Span,
     /// What the default health check asks for.
-    pub health_check_path: PathPrefix,
+    pub health_check_path: HealthPath,
     /// How often it asks.
     pub health_check_interval: Span,
     /// How long the answer may take.
@@ -106,7 +106,7 @@ impl Default for Options {
         Self {
             timeout: Span::from_secs(30),
             connect_timeout: Span::from_secs(5),
-            health_check_path: PathPrefix::root(),
+            health_check_path: HealthPath::root(),
             health_check_interval: Span::from_secs(30),
             health_check_timeout: Span::from_secs(5),
             health_check_host: None,
@@ -136,7 +136,7 @@ impl Options {
         match key {
             "timeout" => self.timeout = Span::parse(value)?,
             "connect_timeout" => self.connect_timeout = Span::parse(value)?,
-            "health_check_path" => self.health_check_path = PathPrefix::parse(value)?,
+            "health_check_path" => self.health_check_path = HealthPath::parse(value)?,
             "health_check_interval" => self.health_check_interval = check_interval("value", Span::parse(value)?)?,
             "health_check_timeout" => self.health_check_timeout = Span::parse(value)?,
             "health_check_host" => self.health_check_host = Some(check_host(value)?),

@@ -1,4 +1,4 @@
-//! Path prefixes that routes are reached by.
+//! Paths: prefixes that routes are reached by, and what health checks ask for.
 
 use std::fmt;
 use std::sync::Arc;
@@ -65,6 +65,51 @@ impl PathPrefix {
     }
 }
 
+/// A path that a health check asks for, with a query if it has one. Kept and asked for exactly as it was written: `/health/` is
+/// not `/health`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HealthPath(Arc<str>);
+
+impl HealthPath {
+    /// Reads `/health`, `/health/` or `/health?full=1`.
+    ///
+    /// # Errors
+    /// `Invalid` for a path as for [`PathPrefix::parse`] (patterns aside), and for a fragment or spaces in the query.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text.len() > PathPrefix::BYTES_MAX {
+            return Err(Error::invalid("path", "at most 2048 bytes"));
+        }
+        let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        if !query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+            return Err(Error::invalid(
+                "path",
+                "its query needs visible ASCII characters without #, others percent-encoded",
+            ));
+        }
+        if path.contains('#') {
+            return Err(Error::invalid("path", "has a fragment, which is never sent; leave out # and what follows"));
+        }
+        check_path(path)?;
+        Ok(Self(text.into()))
+    }
+
+    /// `/`.
+    pub fn root() -> Self {
+        Self("/".into())
+    }
+
+    /// The path, and the query if there is one.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HealthPath {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
 /// Refuses what is no path.
 pub(super) fn check_path(text: &str) -> Result<(), Error> {
     let wrong = |why: &str| Err(Error::invalid("path", why.to_owned()));
@@ -121,6 +166,16 @@ mod tests {
             assert!(PathPrefix::stored(pattern).is_ok());
         }
         assert!(PathPrefix::parse("/a*b").is_ok());
+    }
+
+    #[test]
+    fn what_a_health_check_asks_for_stays_as_it_was_written() {
+        for text in ["/", "/health/", "/health?full=1", "/a//b", "/h?", "/h?a=1&b=[2]?/", "/%7Eu/%61", "/x*"] {
+            assert_eq!(HealthPath::parse(text).unwrap().as_str(), text);
+        }
+        for bad in ["", "health", "/a b", "/a#b", "/a?b#c", "/a?b c", "/a?\u{e4}", "/../a", "http://b/health"] {
+            assert!(HealthPath::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

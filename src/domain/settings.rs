@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::{Error, PathPrefix, Span};
+use super::{Error, HealthPath, Span};
 
 /// The name of a response header, lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,7 +106,7 @@ impl fmt::Display for OptionKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
     /// What is asked for.
-    pub path: PathPrefix,
+    pub path: HealthPath,
     /// From one check to the next.
     pub interval: Span,
     /// How long an answer may take.

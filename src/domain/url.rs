@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::path::check_path;
-use super::{Error, PathPrefix};
+use super::{Error, HealthPath};
 
 const NO_SCHEME: &str = "must begin with http://, https://, ws:// or wss://";
 
@@ -177,8 +177,8 @@ impl PageUrl {
         Ok(Self { text: format!("{origin}{target}").into(), origin, target: target.as_str().into() })
     }
 
-    /// The page a backend answers its health checks and tests with: its base path, or `/`.
-    pub fn of_backend(backend: &BackendUrl, path: &PathPrefix) -> Self {
+    /// The page that a backend answers its health checks and tests with, below its base path.
+    pub fn of_backend(backend: &BackendUrl, path: &HealthPath) -> Self {
         let target = format!("{}{path}", backend.base());
         Self { text: format!("{backend}{path}").into(), origin: backend.clone(), target: target.into() }
     }

@@ -3,7 +3,7 @@
 use tonic::Status;
 
 use crate::domain::{
-    Breaker, Error, HeaderKey, HealthCheck, OptionKey, Options, PathPrefix, RateLimit, VALUE_BYTES_MAX, header_value,
+    Breaker, Error, HeaderKey, HealthCheck, HealthPath, OptionKey, Options, RateLimit, VALUE_BYTES_MAX, header_value,
 };
 use crate::registry::settings::{
     CircuitBreakerSet, HeadersRemove, HeadersSet, HealthSet, OptionsRemove, OptionsSet, RatelimitSet,
@@ -68,7 +68,7 @@ pub(super) async fn set_health_check(
     let session = session(&request.session_id)?;
     let id = request.route_id.parse()?;
     let check = HealthCheck {
-        path: PathPrefix::parse(&request.path)?,
+        path: HealthPath::parse(&request.path)?,
         interval: span("interval", request.interval)?,
         timeout: span("timeout", request.timeout)?,
     };

@@ -75,6 +75,8 @@ pub enum Notice {
     Released(ConnectionId, Release),
     /// For traffic: the route's breaker is to be closed.
     ResetBreaker(SessionKey, RouteId),
+    /// For traffic: the backends of these routes have just answered.
+    Vouch(SessionKey, Vec<RouteId>),
 }
 
 /// The shapes that answers to commands have; many commands share one.

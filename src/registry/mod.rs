@@ -34,7 +34,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock;
 use crate::domain::{
-    Catalog, ConnectionId, Error, Forbidden, Kind, PageUrl, PathPrefix, Session, SessionKey, Span, Time,
+    Catalog, ConnectionId, Error, Forbidden, HealthPath, Kind, Options, PageUrl, Session, SessionKey, Span, Time,
 };
 
 pub use crate::clock::Reading as ClockReading;
@@ -105,6 +105,8 @@ pub struct Registry {
     long_turns: Arc<Semaphore>,
     grants: Grants,
     forbidden: Forbidden,
+    /// The options where a session sets none.
+    defaults: Arc<Options>,
     started: Time,
     readings: reading::Readings,
     probes: probes::Probes,
@@ -158,7 +160,7 @@ impl Registry {
         allowed(session)?;
         self.forbidden.check_url("backend_url", &test.backend)?;
         let _place = self.probes.begin(session.key)?;
-        let page = PageUrl::of_backend(&test.backend, &PathPrefix::root());
+        let page = PageUrl::of_backend(&test.backend, &HealthPath::root());
         Ok(match self.traffic.get(session.key, &page, Span::from_secs(5), Trust::Reported).await {
             Ok(fetched) => BackendView::Reachable {
                 reachable: true,

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::clock::Reading;
-use crate::domain::{Catalog, Change, Forbidden, PageUrl, RouteId, SessionKey, Span};
+use crate::domain::{Catalog, Change, Forbidden, Options, PageUrl, RouteId, SessionKey, Span};
 
 use super::views::{BreakerNumbers, RouteNumbers};
 
@@ -117,6 +117,16 @@ pub trait Traffic: Send + Sync + 'static {
     /// What it never connects to; asked for once.
     fn forbidden(&self) -> Forbidden {
         Forbidden::default()
+    }
+
+    /// The options of a route for which neither it nor its session sets any; asked for once.
+    fn default_options(&self) -> Options {
+        Options::default()
+    }
+
+    /// Backends have answered whatever earlier checks said: the routes serve at once.
+    fn vouch(&self, session: SessionKey, routes: &[RouteId]) {
+        let _ = (session, routes);
     }
 
     /// Gets a page for a session, without following redirects, and reads at most 64 KiB of it.

@@ -80,7 +80,7 @@ async fn reach(registry: &Registry, verification: &Verification) -> Result<(), E
     loop {
         let (mut all_did, mut silent, mut after) = (true, false, Some(RouteId(0)));
         while let Some(from) = after {
-            let (awaited, more) = verification.awaited(&registry.catalog(), from)?;
+            let (awaited, more) = verification.awaited(&registry.catalog(), &registry.defaults, from)?;
             let missing: Vec<Awaited> = awaited.into_iter().filter(|awaited| !answered.contains(awaited)).collect();
             all_did &= missing.is_empty();
             let tries: Vec<_> =

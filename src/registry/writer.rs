@@ -60,7 +60,7 @@ pub async fn open<S: Store, P: Publish>(
     catalog.sessions().for_each(|session| deadlines.set(session.key, Some(session), &limits, now));
     let catalog = Arc::new(catalog);
     publisher.publish(&catalog, &loaded.changes);
-    let forbidden = traffic.forbidden();
+    let (forbidden, defaults) = (traffic.forbidden(), traffic.default_options());
     let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
     let (asking, asked) = ready::channel();
     let published = Arc::new(ArcSwap::from(catalog));
@@ -75,6 +75,7 @@ pub async fn open<S: Store, P: Publish>(
         long_turns: Arc::new(Semaphore::new(super::reading::LONG_AT_ONCE_MAX)),
         grants: grants.clone(),
         forbidden: forbidden.clone(),
+        defaults: Arc::new(defaults),
         started: now,
         readings: super::reading::Readings::default(),
         probes: super::probes::Probes::default(),
@@ -310,6 +311,12 @@ impl<S: Store, P: Publish> Writer<S, P> {
     ) {
         let catalog = Arc::new(draft);
         self.publisher.publish(&catalog, &changes);
+        // Before anybody hears of it.
+        for notice in &notices {
+            if let Notice::Vouch(key, routes) = notice {
+                self.traffic.vouch(*key, routes);
+            }
+        }
         // It goes last: who still reads in the one before is done by then, and is not left with taking it down.
         let before = self.published.swap(Arc::clone(&catalog));
         self.reschedule(&catalog, &changes, now);
@@ -325,8 +332,8 @@ impl<S: Store, P: Publish> Writer<S, P> {
                 Notice::Close(connection) => self.watch.tell(connection, &Told::Close),
                 Notice::Released(connection, why) => self.watch.tell(connection, &Told::Released(why)),
                 Notice::ResetBreaker(key, route) => self.traffic.reset_breaker(key, route),
-                // Told already, with its number.
-                Notice::Event(..) => {}
+                // An event was told already, with its number; traffic knew it before.
+                Notice::Event(..) | Notice::Vouch(..) => {}
             }
         }
     }

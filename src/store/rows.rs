@@ -9,8 +9,8 @@ use std::sync::{Arc, LazyLock};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    BackendUrl, Breaker, Edit, Error, HeaderKey, HealthCheck, Host, OptionKey, PathPrefix, RateLimit, Route, RouteId,
-    Section, SessionKey, Span, Target, header_value,
+    BackendUrl, Breaker, Edit, Error, HeaderKey, HealthCheck, HealthPath, Host, OptionKey, PathPrefix, RateLimit,
+    Route, RouteId, Section, SessionKey, Span, Target, header_value,
 };
 
 use super::statements::Value;
@@ -187,7 +187,7 @@ impl<'a> HealthValue<'a> {
 
     fn check(self) -> Result<HealthCheck, Error> {
         Ok(HealthCheck {
-            path: PathPrefix::stored(&self.path)?,
+            path: HealthPath::parse(&self.path)?,
             interval: Span::from_millis(self.interval_ms),
             timeout: Span::from_millis(self.timeout_ms),
         })

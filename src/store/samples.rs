@@ -6,9 +6,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::domain::{
-    BackendUrl, Breaker, Drain, Edit, EventKind, Head, HeaderKey, HealthCheck, Host, InstanceName, Maintenance,
-    MaintenanceEntry, Metadata, OptionKey, PageUrl, PathPrefix, Pending, PendingKind, RateLimit, Route, RouteId,
-    ServiceName, Span, Target, Ticket, Time, Topics,
+    BackendUrl, Breaker, Drain, Edit, EventKind, Head, HeaderKey, HealthCheck, HealthPath, Host, InstanceName,
+    Maintenance, MaintenanceEntry, Metadata, OptionKey, PageUrl, PathPrefix, Pending, PendingKind, RateLimit, Route,
+    RouteId, ServiceName, Span, Target, Ticket, Time, Topics,
 };
 
 pub(super) fn route(id: u32, domains: &str, path: &str) -> Route {
@@ -57,7 +57,8 @@ pub(super) fn edit(ids: Range<u32>) -> impl Strategy<Value = Edit> {
     let target = prop_oneof![Just(Target::All), ids.clone().prop_map(|id| Target::Route(RouteId(id)))];
     let text = || proptest::option::of("[ -~é]{0,20}x".prop_map(Arc::<str>::from));
     let key = "[A-Za-z][a-z_.-]{0,3}";
-    let check = (path(), span(), span());
+    let asked = "(/[a-z]{1,3}){1,2}/?([?][a-z=&]{0,4})?".prop_map(|text| HealthPath::parse(&text).unwrap());
+    let check = (asked, span(), span());
     let limit = (1..1000_u32, span()).prop_map(|(requests, window)| RateLimit { requests, window });
     let breaker = (1..1000_u32, span(), 1..1000_u32).prop_map(|(threshold, timeout, half_open_requests)| Breaker {
         threshold,

@@ -11,7 +11,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::domain::{
-    BackendUrl, CheckMethod, PathPrefix, RouteId, SessionKey, Span, StatusRanges, Time, acting_timeout,
+    BackendUrl, CheckMethod, HealthPath, RouteId, SessionKey, Span, StatusRanges, Time, acting_timeout,
 };
 
 use super::turns::Turns;
@@ -28,8 +28,8 @@ const BATCH_MILLIS_MAX: u64 = 250;
 pub struct Inquiry {
     /// Who is asked.
     pub backend: BackendUrl,
-    /// What for, below the backend's base path.
-    pub path: PathPrefix,
+    /// The path and query asked for, below the backend's base path.
+    pub path: HealthPath,
     /// What counts as well.
     pub check: Check,
     /// From one check to the next.

@@ -138,6 +138,20 @@ impl Health {
         matches!(self.condition(), Condition::Well { .. }) && now.since(Time(self.record().well_since)) >= SLOW_START
     }
 
+    /// Takes for well what has just answered outside of its checks. What that changed; `None` if it counted as well.
+    pub fn vouch(&self, now: Time) -> Option<Turn> {
+        let mut record = self.record();
+        (record.failures, record.successes, record.last_check) = (0, SUCCESSES_UP, now.0.max(1));
+        let condition = self.condition();
+        if matches!(condition, Condition::Well { .. }) {
+            return None;
+        }
+        self.rise(&mut record, now);
+        // Of a new one nobody was told that it was ill.
+        (condition == Condition::Ill)
+            .then(|| Turn { healthy: true, reason: "it answered at the end of maintenance".into() })
+    }
+
     /// One atomic read, for picking.
     pub fn condition(&self) -> Condition {
         match self.word.load(Ordering::Acquire) {
@@ -173,11 +187,16 @@ impl Health {
         if matches!(condition, Condition::Well { .. }) || record.successes < needed {
             return None;
         }
-        (record.was_well, record.well_since) = (true, now.0);
-        self.word.store(now.0.clamp(ALWAYS + 1, ILL - 1), Ordering::Release);
+        self.rise(record, now);
         let reason = if needed == 1 { "a check succeeded" } else { "2 checks succeeded" };
         // Of a new one nobody was told that it was ill.
         (condition == Condition::Ill).then(|| Turn { healthy: true, reason: reason.into() })
+    }
+
+    /// Takes it for well from now on, with a share that grows.
+    fn rise(&self, record: &mut Record, now: Time) {
+        (record.was_well, record.well_since) = (true, now.0);
+        self.word.store(now.0.clamp(ALWAYS + 1, ILL - 1), Ordering::Release);
     }
 
     fn ill(&self, record: &mut Record, reason: &str, now: Time) -> Option<Turn> {
@@ -291,6 +310,21 @@ mod tests {
         assert!(!health.healthy());
         assert!(health.observe(Finding::Well, Time(8)).is_some_and(|turn| turn.healthy));
         assert_eq!(health.condition(), Condition::Well { since: Some(Time(8)) });
+    }
+
+    #[test]
+    fn who_is_vouched_for_is_well_at_once_and_until_three_more_failures() {
+        let (ill, never_well, new) = (known(), Health::default(), Health::default());
+        (1..4).for_each(|at| drop(ill.observe(ILL_FOR, Time(at))));
+        never_well.observe(ILL_FOR, Time(1));
+        for (health, was_ill) in [(ill, true), (never_well, true), (new, false)] {
+            assert_eq!(health.vouch(Time(5)).is_some_and(|turn| turn.healthy), was_ill);
+            assert_eq!(health.condition(), Condition::Well { since: Some(Time(5)) });
+            assert_eq!((health.checked().last_check, health.checked().failing), (Some(Time(5)), false));
+            assert_eq!(health.vouch(Time(6)), None);
+            assert_eq!([7, 8].map(|at| health.observe(ILL_FOR, Time(at))), [None, None]);
+            assert!(health.observe(ILL_FOR, Time(9)).is_some_and(|turn| !turn.healthy));
+        }
     }
 
     #[test]

@@ -10,9 +10,9 @@ mod checks;
 
 use super::*;
 use crate::domain::{
-    BackendUrl, Catalog, Change, Drain, Edit, Head, HeaderKey, HealthCheck, Host, InstanceName, LoadBalancing,
-    Maintenance, MaintenanceEntry, OptionKey, PathPrefix, RateLimit, Route, RouteId, Sections, ServiceName, SessionKey,
-    Span, Target, Time,
+    BackendUrl, Catalog, Change, Drain, Edit, Head, HeaderKey, HealthCheck, HealthPath, Host, InstanceName,
+    LoadBalancing, Maintenance, MaintenanceEntry, OptionKey, PathPrefix, RateLimit, Route, RouteId, Sections,
+    ServiceName, SessionKey, Span, Target, Time,
 };
 
 const WORKER: Worker = Worker { index: 0, count: 2 };
@@ -133,7 +133,7 @@ fn breaker(threshold: u32) -> crate::domain::Breaker {
 }
 
 fn check() -> HealthCheck {
-    HealthCheck { path: PathPrefix::root(), interval: Span::from_secs(1), timeout: Span::from_secs(1) }
+    HealthCheck { path: HealthPath::root(), interval: Span::from_secs(1), timeout: Span::from_secs(1) }
 }
 
 fn some_change() -> impl Strategy<Value = Change> {

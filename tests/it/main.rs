@@ -3,6 +3,7 @@
 mod checks;
 mod contracts;
 mod crash;
+mod deployed;
 mod disturbance;
 mod doors;
 mod endurance;

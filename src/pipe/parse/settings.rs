@@ -1,7 +1,7 @@
 //! Lines that stage what is set for routes: headers, options, health checks, rate limits, breakers.
 
 use crate::domain::{
-    Breaker, Error, HeaderKey, HealthCheck, OptionKey, PathPrefix, RateLimit, Span, VALUE_BYTES_MAX, count,
+    Breaker, Error, HeaderKey, HealthCheck, HealthPath, OptionKey, RateLimit, Span, VALUE_BYTES_MAX, count,
     header_value,
 };
 use crate::registry::settings::{
@@ -44,7 +44,7 @@ pub(super) fn health_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let names = ["route_id", "path", "interval", "timeout"];
     fields.command("HEALTH_OK", names, |session, [id, path, interval, timeout]| {
         let check = HealthCheck {
-            path: PathPrefix::parse(path)?,
+            path: HealthPath::parse(path)?,
             interval: duration("interval", interval)?,
             timeout: duration("timeout", timeout)?,
         };

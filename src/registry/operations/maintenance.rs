@@ -8,11 +8,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::domain::{
-    Catalog, Change, Error, Event, Kind, MaintenanceEntry, PageUrl, PathPrefix, Pending, PendingKind, Route, RouteId,
+    Catalog, Change, Error, Event, Kind, MaintenanceEntry, Options, PageUrl, Pending, PendingKind, Route, RouteId,
     Session, SessionId, SessionKey, Subject, Target, Ticket,
 };
 
-use super::super::calls::{Context, Decided, Decision, Reply};
+use super::super::calls::{Context, Decided, Decision, Notice, Reply};
 use super::super::ports::Trust;
 use super::super::views::MaintenanceView;
 use super::places::{Place, resolve};
@@ -48,6 +48,7 @@ impl Verification {
     pub(in crate::registry) fn awaited(
         &self,
         catalog: &Catalog,
+        defaults: &Options,
         after: RouteId,
     ) -> Result<(Vec<Awaited>, Option<RouteId>), Error> {
         let session = catalog.by_key(self.key).ok_or(Error::invalid_session())?;
@@ -55,7 +56,7 @@ impl Verification {
         Ok(match self.kind {
             // What is shown later is got in the same way.
             PendingKind::Enter => (self.page.iter().map(|page| (page.clone(), Trust::Required)).collect(), None),
-            PendingKind::Exit => backends(session, &pending.targets, after),
+            PendingKind::Exit => backends(session, defaults, &pending.targets, after),
         })
     }
 }
@@ -180,7 +181,12 @@ const ROUTES_AT_ONCE: usize = 256;
 
 /// The backends of the next active routes in maintenance that are concerned, each once, and the last of the routes looked at unless it
 /// was the last of all.
-fn backends(session: &Session, targets: &[Target], after: RouteId) -> (Vec<Awaited>, Option<RouteId>) {
+fn backends(
+    session: &Session,
+    defaults: &Options,
+    targets: &[Target],
+    after: RouteId,
+) -> (Vec<Awaited>, Option<RouteId>) {
     let active = &session.active.routes;
     let routes: Vec<(RouteId, &Arc<Route>)> = if targets.contains(&Target::All) {
         let later = active.range((Bound::Excluded(after), Bound::Unbounded));
@@ -192,23 +198,19 @@ fn backends(session: &Session, targets: &[Target], after: RouteId) -> (Vec<Await
     };
     let more = routes.last().filter(|_| routes.len() == ROUTES_AT_ONCE).map(|(id, _)| *id);
     let waiting = routes.into_iter().filter(|(id, _)| session.head.maintenance.of(*id).is_some());
+    let shared = session.active.options_over(defaults, Target::All);
     let mut seen = BTreeSet::new();
     let awaited = waiting
         .map(|(id, route)| {
-            let path = session.active.health.get(&id).map_or_else(PathPrefix::root, |check| check.path.clone());
-            (PageUrl::of_backend(&route.backend, &path), id)
+            let options = session.active.options_over(&shared, Target::Route(id));
+            let path = session.active.health.get(&id).map_or(&options.health_check_path, |check| &check.path);
+            (PageUrl::of_backend(&route.backend, path), options.tls_verify, id)
         })
         // Routes that are to be asked alike and trust alike need to be asked once.
-        .filter(|(page, id)| seen.insert((page.as_str().to_owned(), tls_verify(session, *id))))
-        .map(|(page, id)| (page, Trust::AsRoute(session.key, id)))
+        .filter(|(page, verify, _)| seen.insert((page.as_str().to_owned(), *verify)))
+        .map(|(page, _, id)| (page, Trust::AsRoute(session.key, id)))
         .collect();
     (awaited, more)
-}
-
-/// What the session says of certificates for a route, if anything.
-fn tls_verify(session: &Session, id: RouteId) -> Option<Arc<str>> {
-    let said = |target| session.active.options_for(target).find(|(key, _)| key.as_str() == "tls_verify");
-    said(Target::Route(id)).or_else(|| said(Target::All)).map(|(_, value)| Arc::clone(value))
 }
 
 /// A maintenance request has its outcome.
@@ -239,10 +241,22 @@ impl SettleMaintenance {
         }
         let is_there = |target: &Target| target.route().is_none_or(|id| session.route(id).is_some());
         let left: Vec<Target> = pending.targets.iter().copied().filter(is_there).collect();
+        let answered = answered(session, &left);
         let exit = with_head(session, |head| left.iter().for_each(|target| head.maintenance.exit(*target)));
-        let decided = Decided::new(Reply::Done, vec![settled, exit]);
+        let mut decided = Decided::new(Reply::Done, vec![settled, exit]);
+        decided.notices.push(Notice::Vouch(session.key, answered));
         Ok(changed(decided, session.key, &left, false))
     }
+}
+
+/// The active routes that leave maintenance with `targets`: their backends have answered.
+fn answered(session: &Session, targets: &[Target]) -> Vec<RouteId> {
+    let leaves = |id: &RouteId| session.head.maintenance.of(*id).is_some();
+    if targets.contains(&Target::All) {
+        return session.active.routes.keys().copied().filter(leaves).collect();
+    }
+    let named = targets.iter().copied().filter_map(Target::route);
+    named.filter(|id| session.active.routes.contains_key(id)).filter(leaves).collect()
 }
 
 /// What the one who waits for a cancelled request hears.

@@ -60,7 +60,7 @@ impl World {
         decided.changes.iter().for_each(|change: &Change| self.catalog.absorb(change));
         self.events.extend(decided.notices.into_iter().filter_map(|notice| match notice {
             Notice::Event(_, event) => EventKind::TOPICS.contains(&event.kind()).then_some(event),
-            Notice::Close(_) | Notice::Released(..) | Notice::ResetBreaker(..) => None,
+            Notice::Close(_) | Notice::Released(..) | Notice::ResetBreaker(..) | Notice::Vouch(..) => None,
         }));
         self.check();
         Ok(decided.reply)

@@ -1,6 +1,6 @@
 //! Drain, maintenance, breakers.
 
-use crate::domain::{Breaker, PendingKind, RouteId, Target};
+use crate::domain::{Breaker, Options, PendingKind, RouteId, Target};
 use crate::registry::operations::{
     CircuitBreakerReset, DrainCancel, DrainStart, MaintEnter, MaintExit, Place, SettleMaintenance, Verification,
 };
@@ -72,7 +72,7 @@ fn maintenance_begins_at_once_and_ends_when_the_backends_answered() {
     assert_eq!(status(&world, &session).maintenance_backend, "http://pages/down");
     settle(&mut world, &entering, true).unwrap();
     let leaving = exit(&mut world, &session, "r2");
-    let awaited = leaving.awaited(&world.catalog, RouteId(0)).unwrap().0;
+    let awaited = leaving.awaited(&world.catalog, &Options::default(), RouteId(0)).unwrap().0;
     let [(page, Trust::AsRoute(_, RouteId(2)))] = &awaited[..] else { panic!("{awaited:?}") };
     assert_eq!(page.as_str(), "http://127.0.0.1:3000/");
     assert_eq!(status(&world, &session).in_maintenance, [RouteId(2)], "not before they answered");
@@ -99,7 +99,7 @@ fn leaving_waits_for_the_backends_that_routes_have_by_then() {
     enter(&mut world, &session, "ALL");
     let leaving = exit(&mut world, &session, "r1,r2");
     let asked = |world: &World| {
-        let awaited = leaving.awaited(&world.catalog, RouteId(0)).unwrap().0;
+        let awaited = leaving.awaited(&world.catalog, &Options::default(), RouteId(0)).unwrap().0;
         awaited.iter().map(|(page, _)| page.as_str().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(asked(&world), ["http://127.0.0.1:3000/"], "both have the same");

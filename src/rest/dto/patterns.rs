@@ -83,6 +83,8 @@ patterns! {
     DOMAIN = domain();
     /// `/api`.
     PATH = path("*");
+    /// `/health?full=1`.
+    HEALTH_PATH = format!(r"{}(\?[!$-~]*)?", path(""));
     /// `http://10.0.0.7:3000/base`.
     BACKEND = format!("{}({})?", origin(), path("@"));
     /// `http://pages.example/down?for=shop`.
@@ -138,7 +140,9 @@ mod tests {
     use super::super::events::TopicList;
     use super::super::numbers::{Duration, Interval};
     use super::super::operator::{InstanceRef, Method, RequestHost, RequestPath};
-    use super::super::values::{Backend, Domains, HeaderName, HeaderText, Instance, Page, Path, Places, Route, Target};
+    use super::super::values::{
+        Backend, CheckPath, Domains, HeaderName, HeaderText, Instance, Page, Path, Places, Route, Target,
+    };
     use super::*;
     use crate::domain::{Catalog, Time};
     use crate::registry::explain::{Explain, explain};
@@ -191,6 +195,7 @@ mod tests {
         all_taken(&ROUTE_ID, 64, reads::<Route>);
         all_taken(&TARGET, 64, reads::<Target>);
         all_taken(&PATH, 2048, reads::<Path>);
+        all_taken(&HEALTH_PATH, 2048, reads::<CheckPath>);
         all_taken(&BACKEND, 250, reads::<Backend>);
         all_taken(&PAGE, 250, reads::<Page>);
         all_taken(&PLACES, 250, reads::<Places>);

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain::{Breaker, HealthCheck as Check, RateLimit as Limit};
 
 use super::numbers::{Count, Duration, Interval};
-use super::values::{HeaderName, HeaderText, OptionName, OptionText, Path, Target};
+use super::values::{CheckPath, HeaderName, HeaderText, OptionName, OptionText, Target};
 
 /// What a setting is for, in a path.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -57,8 +57,8 @@ pub struct OptionSetting {
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "path": "/health", "interval": "10s", "timeout": "2s" }))]
 pub struct HealthCheck {
-    /// What is asked for.
-    pub path: Path,
+    /// The path and query that are asked for, exactly as they are written.
+    pub path: CheckPath,
     /// From one check to the next.
     pub interval: Interval,
     /// How long an answer may take.

@@ -13,8 +13,8 @@ use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder,
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::{
-    BackendUrl, Error, EventKind, HeaderKey, Host, InstanceName, Metadata, OptionKey, Options, PageUrl, PathPrefix,
-    RouteId, Section, ServiceName, Topics, VALUE_BYTES_MAX, header_value,
+    BackendUrl, Error, EventKind, HeaderKey, HealthPath, Host, InstanceName, Metadata, OptionKey, Options, PageUrl,
+    PathPrefix, RouteId, Section, ServiceName, Topics, VALUE_BYTES_MAX, header_value,
 };
 use crate::registry::operations::Place;
 
@@ -73,6 +73,8 @@ texts! {
     Target(crate::domain::Target) is "Target", Some(&patterns::TARGET), 2 to 10, as "r1", by |text| text.parse();
     "A prefix on whole path segments; others than a path's characters are percent-encoded. `/api/` means the same as `/api`."
     Path(PathPrefix) is "PathPrefix", Some(&patterns::PATH), 1 to PathPrefix::BYTES_MAX, as "/api", by PathPrefix::parse;
+    "What a health check asks for: a path, with a query if it has one, asked for exactly as it is written."
+    CheckPath(HealthPath) is "HealthPath", Some(&patterns::HEALTH_PATH), 1 to PathPrefix::BYTES_MAX, as "/health", by HealthPath::parse;
     "Where requests go: scheme, host, port, and a base path that is put before the request's path."
     Backend(BackendUrl) is "BackendUrl", Some(&patterns::BACKEND), 6 to BackendUrl::BYTES_MAX, as "http://10.0.0.7:3000", by backend;
     "A page that is shown meanwhile."

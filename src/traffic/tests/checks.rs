@@ -81,7 +81,7 @@ fn one(id: u32, backend: &str) -> Edit {
 
 fn explicit(id: u32, path: &str) -> Edit {
     let span = Span::from_secs(30);
-    let check = HealthCheck { path: PathPrefix::parse(path).unwrap(), interval: span, timeout: span };
+    let check = HealthCheck { path: HealthPath::parse(path).unwrap(), interval: span, timeout: span };
     Edit::Health(RouteId(id), Some(check))
 }
 
@@ -256,7 +256,7 @@ fn a_check_whose_payer_has_left_waits_in_the_line_of_another() {
 fn a_timeout_acts_as_at_most_the_interval_and_a_minute() {
     let span = Span::from_secs;
     for (interval, timeout, acts) in [(1, 8_784 * 3_600, 1), (3_600, 8_784 * 3_600, 60), (30, 5, 5)] {
-        let check = HealthCheck { path: PathPrefix::root(), interval: span(interval), timeout: span(timeout) };
+        let check = HealthCheck { path: HealthPath::root(), interval: span(interval), timeout: span(timeout) };
         let mut watch = Watch::of([one(1, "http://a"), Edit::Health(RouteId(1), Some(check))]);
         while watch.checks.line_up_due(Time(0)) {}
         assert_eq!(watch.checks.begin(Time(0)).unwrap().1.timeout, span(acts));

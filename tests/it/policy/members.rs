@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 
 use signalbox::clock;
-use signalbox::domain::{Edit, HealthCheck, PathPrefix, RouteId, SessionKey, Span, Time};
+use signalbox::domain::{Edit, HealthCheck, HealthPath, RouteId, SessionKey, Span, Time};
 use signalbox::traffic::Finding;
 
 use super::shop::Shop;
@@ -132,7 +132,7 @@ fn members_that_are_ill_by_a_check_that_was_asked_for_get_nothing() {
     ill(&town, key);
     assert_eq!(town.get("a", "/").status(), 200);
     let second = Span::from_secs(1);
-    let check = HealthCheck { path: PathPrefix::root(), interval: second, timeout: second };
+    let check = HealthCheck { path: HealthPath::root(), interval: second, timeout: second };
     town.apply(key, vec![Edit::Health(RouteId(1), Some(check))]);
     let refused = town.get("a", "/");
     assert_eq!((refused.status(), refused.field("retry-after")), (503, Some("5")));

@@ -6,4 +6,4 @@ mod limits;
 mod maintenance;
 mod members;
 mod refusals;
-mod shop;
+pub mod shop;

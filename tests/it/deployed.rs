@@ -1,0 +1,98 @@
+//! The client that is deployed, and what it and its services count on: what the contract says where they would notice.
+
+use crate::policy::shop::{Instance, Mood, Shop};
+use crate::server::eventually;
+use crate::support::backend::Backend;
+
+/// An instance whose route `r1` is ill by checks that gate, and in maintenance.
+fn ill_in_maintenance(shop: &Shop, mood: &Mood) -> Instance {
+    let mut instance = shop.instance("shop-1", &mood.backend);
+    instance.set("HEALTH_SET", "r1|/health|400ms|400ms");
+    instance.expect("MAINT_ENTER", "ALL|", "ACK");
+    assert_eq!(instance.client.hear(), "MAINT_OK|ALL");
+    mood.turn(500);
+    eventually("it is ill", || instance.payload("CIRCUIT_BREAKER_STATUS", "r1")["healthy"] == false);
+    instance
+}
+
+/// Kind: after maintenance the routes serve at once, whatever was found before.
+#[test]
+fn what_let_a_route_out_of_maintenance_counts_as_its_health() {
+    for target in ["ALL", "r1", "/"] {
+        let (shop, mood) = (Shop::open(), Mood::new(200));
+        let mut instance = ill_in_maintenance(&shop, &mood);
+        mood.turn(200);
+        instance.expect("MAINT_EXIT", target, "ACK");
+        assert_eq!(instance.client.hear(), format!("MAINT_OK|{target}"));
+        assert_eq!(shop.status("/"), 200, "{target}");
+    }
+}
+
+#[test]
+fn a_breaker_that_was_open_before_maintenance_does_not_outlast_it() {
+    let (shop, mood) = (Shop::open(), Mood::new(200));
+    let mut instance = shop.instance("shop-1", &mood.backend);
+    instance.set("CIRCUIT_BREAKER_SET", "r1|1|1h|1");
+    mood.turn(500);
+    assert_eq!((shop.status("/"), shop.status("/")), (500, 503));
+    instance.expect("MAINT_ENTER", "r1|", "ACK");
+    assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+    mood.turn(200);
+    instance.expect("MAINT_EXIT", "r1", "ACK");
+    assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+    assert_eq!((shop.status("/"), instance.breaker()), (200, "closed".to_owned()));
+}
+
+#[test]
+fn what_is_told_of_health_after_maintenance_is_told_to_subscribers() {
+    let (shop, mood) = (Shop::open(), Mood::new(200));
+    let mut instance = ill_in_maintenance(&shop, &mood);
+    instance.expect("SUBSCRIBE", "backend_health_changed", "SUBSCRIBE_OK");
+    instance.client.told.clear();
+    mood.turn(200);
+    instance.expect("MAINT_EXIT", "ALL", "ACK");
+    let mut heard = [instance.client.hear(), instance.client.hear()];
+    heard.sort();
+    let [event, outcome] = heard;
+    assert!(event.contains(r#""healthy":true,"reason":"it answered at the end of maintenance""#), "{event}");
+    assert_eq!(outcome, "MAINT_OK|ALL");
+}
+
+/// Kind: what health checks ask for is asked for as it was written.
+#[test]
+fn health_paths_are_asked_for_as_they_are_written() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut instance = shop.empty("shop-1");
+    let checked = |backend: &Backend, wanted: &str| eventually(wanted, || backend.checked().target() == wanted);
+    instance.add("*", "/", &format!("{}/base/", backend.url()));
+    for path in ["/health/", "/health?full=1", "/health/?a=1&b=%2F", "/a//b", "/"] {
+        instance.set("HEALTH_SET", &format!("r1|{path}|200ms|200ms"));
+        checked(&backend, &format!("/base{path}"));
+    }
+    let mut instance = shop.empty("shop-2");
+    instance.add("other", "/", &format!("{}/base/", backend.url()));
+    instance.set("OPTIONS_SET", "ALL|health_check_interval|200ms");
+    for path in ["/option/", "/option?full=1"] {
+        instance.set("OPTIONS_SET", &format!("r1|health_check_path|{path}"));
+        checked(&backend, &format!("/base{path}"));
+    }
+}
+
+#[test]
+fn what_lets_a_route_out_of_maintenance_is_what_its_checks_ask_for() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut instance = shop.empty("shop-1");
+    instance.add("*", "/", &backend.url());
+    instance.apply();
+    let leave = |instance: &mut Instance, verb: &str, setting: &str, wanted: &str| {
+        instance.set(verb, setting);
+        instance.expect("MAINT_ENTER", "r1|", "ACK");
+        assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+        instance.expect("MAINT_EXIT", "r1", "ACK");
+        assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+        assert_eq!(backend.heard().target(), wanted);
+    };
+    leave(&mut instance, "OPTIONS_SET", "ALL|health_check_path|/all/?x", "/all/?x");
+    leave(&mut instance, "OPTIONS_SET", "r1|health_check_path|/own", "/own");
+    leave(&mut instance, "HEALTH_SET", "r1|/set/?y=1|1h|1s", "/set/?y=1");
+}
