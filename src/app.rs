@@ -158,7 +158,6 @@ impl Server {
         let (core, doors) = (Lifecycle::new(), Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
         registry.resume().into_iter().for_each(|request| doors.spawn_one("maintenance resumed", request));
-        // Nothing of it is new: it served when the server ended.
         table.load().assume_well();
         let reporting = pass_on(reports.clone(), Arc::clone(&table), registry.clone(), doors.stopping().clone());
         doors.spawn("reports", reporting);

@@ -102,9 +102,9 @@ impl Traffic for Observed {
         timeout: Span,
         trust: Trust,
     ) -> Boxed<'a, Result<Fetched, String>> {
-        let trust = self.trust(trust);
+        let (wanted, trust) = self.wanted(page, trust);
         Box::pin(async move {
-            let fetched = self.prober.get(session, page, timeout, trust).await?;
+            let fetched = self.prober.get(session, wanted, timeout, trust).await?;
             Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: fetched.tls_valid })
         })
     }
@@ -141,14 +141,17 @@ impl Observed {
         }
     }
 
-    fn trust(&self, trust: Trust) -> proxy::Trust {
+    fn wanted<'a>(&self, page: &'a PageUrl, trust: Trust) -> (proxy::Wanted<'a>, proxy::Trust) {
+        let mut wanted = proxy::Wanted::from(page);
         let (session, route) = match trust {
-            Trust::Required => return proxy::Trust::Required,
-            Trust::Reported => return proxy::Trust::Reported,
+            Trust::Required => return (wanted, proxy::Trust::Required),
+            Trust::Reported => return (wanted, proxy::Trust::Reported),
             Trust::AsRoute(session, route) => (session, route),
         };
         let table = self.table.load();
-        let waived = table.endpoint(session, route).is_some_and(|endpoint| !endpoint.options().tls_verify);
-        if waived { proxy::Trust::Waived } else { proxy::Trust::Required }
+        let Some(endpoint) = table.endpoint(session, route) else { return (wanted, proxy::Trust::Required) };
+        let options = endpoint.options();
+        (wanted.host, wanted.method) = (endpoint.check_host(), options.health_check_method);
+        (wanted, if options.tls_verify { proxy::Trust::Required } else { proxy::Trust::Waived })
     }
 }

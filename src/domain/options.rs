@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::checks::{CheckMethod, StatusRanges, check_host};
 use super::settings::check_interval;
-use super::{Error, HealthPath, Span, nearest};
+use super::{Error, HealthPath, Host, Span, nearest};
 
 /// How a pool's members share its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,18 @@ impl Options {
         let shown: String = key.chars().take(40).collect();
         let meant = nearest(key, Self::KEYS).map(|meant| format!(" did you mean {meant}?")).unwrap_or_default();
         format!("there is no option `{shown}`;{meant} There are {}", Self::KEYS.join(", "))
+    }
+
+    /// `Host` of a route's health checks: as set, or what requests say. `None` for the backend's own name, also where requests have no
+    /// name of their own (a wildcard).
+    pub fn check_host(&self, domains: &[Host]) -> Option<Arc<str>> {
+        let exact = || {
+            domains.iter().find_map(|domain| match domain {
+                Host::Exact(name) => Some(Arc::clone(name)),
+                Host::Below(_) | Host::Any => None,
+            })
+        };
+        self.health_check_host.clone().or_else(|| self.preserve_host.then(exact).flatten())
     }
 
     /// Whether there is an option of this name.

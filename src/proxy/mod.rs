@@ -48,7 +48,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use checker::Checker;
 pub use names::Names;
-pub use prober::{Fetched, Prober, Trust};
+pub use prober::{Fetched, Prober, Trust, Wanted};
 pub use report::{Report, Reports};
 pub use resolve::Addresses;
 pub use settings::{Settings, Unmatched};

@@ -4,6 +4,7 @@
 //! keeps no connection and no TLS session, and reads at most 64 KiB.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -20,13 +21,30 @@ use super::Tls;
 use super::dial::{Unreachable, connect};
 use super::resolve::Addresses;
 use crate::clock;
-use crate::domain::{Forbidden, PageUrl, Scheme, SessionKey, Span};
+use crate::domain::{CheckMethod, Forbidden, PageUrl, Scheme, SessionKey, Span};
 
 /// Gets pages. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Prober {
     addresses: Addresses,
     tls: Tls,
+}
+
+/// A page that is asked for, and how.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// The page.
+    pub page: &'a PageUrl,
+    /// What `Host` says; `None` for the page's own host.
+    pub host: Option<Arc<str>>,
+    /// `GET` or `HEAD`.
+    pub method: CheckMethod,
+}
+
+impl<'a> From<&'a PageUrl> for Wanted<'a> {
+    fn from(page: &'a PageUrl) -> Self {
+        Self { page, host: None, method: CheckMethod::Get }
+    }
 }
 
 /// What becomes of a page whose server's certificate does not hold.
@@ -75,30 +93,31 @@ impl Prober {
     ///
     /// # Errors
     /// When there is no answer within `timeout`, in words fit for the client's eyes.
-    pub async fn get(
+    pub async fn get<'a>(
         &self,
         session: SessionKey,
-        page: &PageUrl,
+        wanted: impl Into<Wanted<'a>>,
         timeout: Span,
         trust: Trust,
     ) -> Result<Fetched, String> {
-        let got = tokio::time::timeout(timeout.std(), self.get_now(session, page, timeout.std(), trust)).await;
+        let wanted = wanted.into();
+        let got = tokio::time::timeout(timeout.std(), self.get_now(session, &wanted, timeout.std(), trust)).await;
         got.unwrap_or_else(|_| Err(format!("no answer within {timeout}")))
     }
 
     async fn get_now(
         &self,
         session: SessionKey,
-        page: &PageUrl,
+        wanted: &Wanted<'_>,
         limit: Duration,
         trust: Trust,
     ) -> Result<Fetched, String> {
         let end = clock::instant() + limit;
-        let addresses = self.addresses.of(session, page.origin()).await.map_err(|error| error.to_string())?;
-        let first = self.try_once(page, &addresses, end, trust != Trust::Waived).await;
+        let addresses = self.addresses.of(session, wanted.page.origin()).await.map_err(|error| error.to_string())?;
+        let first = self.try_once(wanted, &addresses, end, trust != Trust::Waived).await;
         match first {
             Err(Failed::Unreachable(Unreachable::Certificate(_))) if trust == Trust::Reported => {
-                self.try_once(page, &addresses, end, false).await.map_err(|failed| failed.to_string())
+                self.try_once(wanted, &addresses, end, false).await.map_err(|failed| failed.to_string())
             }
             first => first.map_err(|failed| failed.to_string()),
         }
@@ -106,18 +125,18 @@ impl Prober {
 
     async fn try_once(
         &self,
-        page: &PageUrl,
+        wanted: &Wanted<'_>,
         addresses: &[IpAddr],
         end: Instant,
         verify: bool,
     ) -> Result<Fetched, Failed> {
-        let (began, origin) = (clock::instant(), page.origin());
+        let (began, origin) = (clock::instant(), wanted.page.origin());
         let socket = connect(addresses, origin.port(), end).await?;
         let tls = origin.scheme() == Scheme::Https;
         let (status, html) = if tls {
-            exchange(self.tls.shake(socket, origin, verify, end).await?, page).await?
+            exchange(self.tls.shake(socket, origin, verify, end).await?, wanted).await?
         } else {
-            exchange(socket, page).await?
+            exchange(socket, wanted).await?
         };
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Fetched { status, took: Span::from_millis(took), tls_valid: tls && verify, html })
@@ -135,8 +154,8 @@ enum Failed {
     NotHttp(#[from] hyper::Error),
 }
 
-async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin>(stream: S, page: &PageUrl) -> Result<Got, Failed> {
-    let request = request(page).ok_or(Failed::Unaskable)?;
+async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin>(stream: S, wanted: &Wanted<'_>) -> Result<Got, Failed> {
+    let request = request(wanted).ok_or(Failed::Unaskable)?;
     let (read, write) = split(stream);
     let stream = join(read.take(BYTES_MAX), write);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -177,9 +196,12 @@ fn html(head: &Parts, body: Option<Bytes>) -> Option<(Bytes, HeaderValue)> {
     if head.status.is_success() && is_html && plain { Some((body?, kind.clone())) } else { None }
 }
 
-fn request(page: &PageUrl) -> Option<Request<Empty<Bytes>>> {
-    let host = HeaderValue::try_from(page.origin().authority()).ok()?;
-    let request = Request::get(page.target())
+fn request(wanted: &Wanted<'_>) -> Option<Request<Empty<Bytes>>> {
+    let page = wanted.page;
+    let host = HeaderValue::try_from(wanted.host.as_deref().unwrap_or(page.origin().authority())).ok()?;
+    let request = Request::builder()
+        .method(wanted.method.name())
+        .uri(page.target())
         .header(HOST, host)
         .header(USER_AGENT, HeaderValue::from_static("signalbox"))
         .header(ACCEPT, HeaderValue::from_static("*/*"));

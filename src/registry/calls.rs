@@ -79,6 +79,15 @@ pub enum Notice {
     Vouch(SessionKey, Vec<RouteId>),
 }
 
+impl Notice {
+    /// Tells traffic of backends that have answered.
+    pub(super) fn vouch(&self, traffic: &dyn Traffic) {
+        if let Notice::Vouch(key, routes) = self {
+            traffic.vouch(*key, routes);
+        }
+    }
+}
+
 /// The shapes that answers to commands have; many commands share one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {

@@ -150,7 +150,8 @@ pub enum Trust {
     Required,
     /// It is got all the same, and [`Fetched::tls_valid`] says so.
     Reported,
-    /// What becomes of a request for this route.
+    /// It is got as the health checks of this route ask, `Host` and method included; of its certificate becomes what becomes of it
+    /// for requests.
     AsRoute(SessionKey, RouteId),
 }
 

@@ -103,7 +103,6 @@ async fn reach(registry: &Registry, verification: &Verification) -> Result<(), E
 /// A try for which there is no place now comes to nothing: it is made again later.
 async fn if_it_answers(registry: &Registry, session: SessionKey, awaited: Awaited) -> Option<Awaited> {
     let _place = registry.probes.begin(session).ok()?;
-    let (page, trust) = &awaited;
-    let answered = registry.traffic.get(session, page, TRY, *trust).await.is_ok_and(|fetched| fetched.status < 500);
-    answered.then_some(awaited)
+    let fetched = registry.traffic.get(session, &awaited.page, TRY, awaited.trust).await.ok()?;
+    awaited.accepts(fetched.status).then_some(awaited)
 }

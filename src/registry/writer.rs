@@ -21,9 +21,8 @@ use super::deadlines::Deadlines;
 use super::grants::Grants;
 use super::ready::{self, Asked, Condition};
 use super::sessions::{Disconnect, Expire};
-use super::skew;
 use super::watch::{Told, Watch};
-use super::{Command, Limits, Publish, Registry, Reply, Store, StoreError, Traffic, Waiting};
+use super::{Command, Limits, Publish, Registry, Reply, Store, StoreError, Traffic, Waiting, skew};
 
 /// Past this many commands a batch takes in no further callers.
 const BATCH_MAX: usize = 4096;
@@ -312,11 +311,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         let catalog = Arc::new(draft);
         self.publisher.publish(&catalog, &changes);
         // Before anybody hears of it.
-        for notice in &notices {
-            if let Notice::Vouch(key, routes) = notice {
-                self.traffic.vouch(*key, routes);
-            }
-        }
+        notices.iter().for_each(|notice| notice.vouch(&*self.traffic));
         // It goes last: who still reads in the one before is done by then, and is not left with taking it down.
         let before = self.published.swap(Arc::clone(&catalog));
         self.reschedule(&catalog, &changes, now);

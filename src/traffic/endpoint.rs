@@ -9,8 +9,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use crate::domain::{
-    BackendUrl, Config, HeaderKey, HealthCheck, Host, Options, Route, RouteId, Scheme, SessionKey, Target, Time,
-    path_behind,
+    BackendUrl, Config, HeaderKey, HealthCheck, Options, Route, RouteId, Scheme, SessionKey, Target, Time, path_behind,
 };
 
 use super::{Breaker, Candidate, Check, Condition, Duty, Limiter, Live, SLOW_START, Standing, Weight};
@@ -124,15 +123,9 @@ impl Endpoint {
         self.route.id
     }
 
-    /// `Host` of its health checks: as set, or what requests say. `None` for the backend's own name, also where requests have no
-    /// name of their own (a wildcard).
+    /// `Host` of its health checks, as [`Options::check_host`].
     pub fn check_host(&self) -> Option<Arc<str>> {
-        let options = self.options();
-        let exact = || match self.route.domains.iter().find(|domain| matches!(domain, Host::Exact(_)))? {
-            Host::Exact(name) => Some(Arc::clone(name)),
-            Host::Below(_) | Host::Any => None,
-        };
-        options.health_check_host.clone().or_else(|| options.preserve_host.then(exact).flatten())
+        self.options().check_host(&self.route.domains)
     }
 
     /// Its backend.
@@ -231,7 +224,7 @@ pub(super) fn origin_hash(backend: &BackendUrl, verify: bool) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Edit, OptionKey, PathPrefix};
+    use crate::domain::{Edit, Host, OptionKey, PathPrefix};
 
     fn endpoint(path: &str, backend: &str, strip: bool) -> Endpoint {
         let route = Arc::new(Route {

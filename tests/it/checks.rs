@@ -80,7 +80,7 @@ fn the_first_check_is_at_once_and_asks_for_what_is_set() {
     client.ask(&format!("OPTIONS_SET|{session}|r1|health_check_path|/ping"));
     client.ask(&format!("CONFIG_APPLY|{session}"));
     let heard = backend.checked();
-    assert_eq!((heard.line.as_str(), heard.field("host")), ("GET /base/ping HTTP/1.1", Some(&backend.url()[7..])));
+    assert_eq!((heard.line.as_str(), heard.field("host")), ("GET /base/ping HTTP/1.1", Some("shop.example")));
     // Another check begins at once, long before the interval of 30 s is over.
     explicit(&mut client, &session, "1h");
     assert_eq!(backend.checked().target(), "/base/well");

@@ -95,4 +95,15 @@ fn what_lets_a_route_out_of_maintenance_is_what_its_checks_ask_for() {
     leave(&mut instance, "OPTIONS_SET", "ALL|health_check_path|/all/?x", "/all/?x");
     leave(&mut instance, "OPTIONS_SET", "r1|health_check_path|/own", "/own");
     leave(&mut instance, "HEALTH_SET", "r1|/set/?y=1|1h|1s", "/set/?y=1");
+    for option in ["health_check_host|in.example", "health_check_method|HEAD", "health_check_status|404,503"] {
+        instance.set("OPTIONS_SET", &format!("r1|{option}"));
+    }
+    let odd = Backend::answering("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n");
+    instance.set("ROUTE_UPDATE", &format!("r1|backend_url|{}", odd.url()));
+    instance.expect("MAINT_ENTER", "r1|", "ACK");
+    assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+    instance.expect("MAINT_EXIT", "r1", "ACK");
+    assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+    let heard = odd.heard();
+    assert_eq!((heard.line.as_str(), heard.field("host")), ("HEAD /set/?y=1 HTTP/1.1", Some("in.example")));
 }

@@ -3,13 +3,13 @@
 //! A request is accepted at once; its outcome waits for a page or for backends to answer, and is settled by a command of
 //! the server's own. A newer request for some of the same routes takes the place of an older one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::domain::{
     Catalog, Change, Error, Event, Kind, MaintenanceEntry, Options, PageUrl, Pending, PendingKind, Route, RouteId,
-    Session, SessionId, SessionKey, Subject, Target, Ticket,
+    Session, SessionId, SessionKey, StatusRanges, Subject, Target, Ticket,
 };
 
 use super::super::calls::{Context, Decided, Decision, Notice, Reply};
@@ -31,8 +31,22 @@ pub struct Verification {
     pub page: Option<PageUrl>,
 }
 
-/// A page that must answer, and what becomes of its certificate.
-pub(in crate::registry) type Awaited = (PageUrl, Trust);
+/// A page that must answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::registry) struct Awaited {
+    pub(in crate::registry) page: PageUrl,
+    /// How it is asked for, and what becomes of its certificate.
+    pub(in crate::registry) trust: Trust,
+    /// The statuses that count as an answer, where they are set.
+    expected: Option<StatusRanges>,
+}
+
+impl Awaited {
+    /// Whether this status counts as an answer.
+    pub(in crate::registry) fn accepts(&self, status: u16) -> bool {
+        self.expected.as_ref().map_or(status < 500, |expected| expected.contains(status))
+    }
+}
 
 impl Verification {
     /// What is to be seen of a request that waits.
@@ -55,7 +69,10 @@ impl Verification {
         let pending = session.pending.iter().find(|pending| pending.ticket == self.ticket).ok_or_else(cancelled)?;
         Ok(match self.kind {
             // What is shown later is got in the same way.
-            PendingKind::Enter => (self.page.iter().map(|page| (page.clone(), Trust::Required)).collect(), None),
+            PendingKind::Enter => {
+                let shown = |page: &PageUrl| Awaited { page: page.clone(), trust: Trust::Required, expected: None };
+                (self.page.iter().map(shown).collect(), None)
+            }
             PendingKind::Exit => backends(session, defaults, &pending.targets, after),
         })
     }
@@ -199,16 +216,18 @@ fn backends(
     let more = routes.last().filter(|_| routes.len() == ROUTES_AT_ONCE).map(|(id, _)| *id);
     let waiting = routes.into_iter().filter(|(id, _)| session.head.maintenance.of(*id).is_some());
     let shared = session.active.options_over(defaults, Target::All);
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::new();
     let awaited = waiting
         .map(|(id, route)| {
             let options = session.active.options_over(&shared, Target::Route(id));
             let path = session.active.health.get(&id).map_or(&options.health_check_path, |check| &check.path);
-            (PageUrl::of_backend(&route.backend, path), options.tls_verify, id)
+            let (page, host) = (PageUrl::of_backend(&route.backend, path), options.check_host(&route.domains));
+            let expected = options.health_check_status;
+            let manner = (page.clone(), host, options.health_check_method, options.tls_verify, expected.clone());
+            (Awaited { page, trust: Trust::AsRoute(session.key, id), expected }, manner)
         })
         // Routes that are to be asked alike and trust alike need to be asked once.
-        .filter(|(page, verify, _)| seen.insert((page.as_str().to_owned(), *verify)))
-        .map(|(page, _, id)| (page, Trust::AsRoute(session.key, id)))
+        .filter_map(|(awaited, manner)| seen.insert(manner).then_some(awaited))
         .collect();
     (awaited, more)
 }

@@ -73,8 +73,9 @@ fn maintenance_begins_at_once_and_ends_when_the_backends_answered() {
     settle(&mut world, &entering, true).unwrap();
     let leaving = exit(&mut world, &session, "r2");
     let awaited = leaving.awaited(&world.catalog, &Options::default(), RouteId(0)).unwrap().0;
-    let [(page, Trust::AsRoute(_, RouteId(2)))] = &awaited[..] else { panic!("{awaited:?}") };
-    assert_eq!(page.as_str(), "http://127.0.0.1:3000/");
+    let [one] = &awaited[..] else { panic!("{awaited:?}") };
+    assert!(matches!(one.trust, Trust::AsRoute(_, RouteId(2))));
+    assert_eq!(one.page.as_str(), "http://127.0.0.1:3000/");
     assert_eq!(status(&world, &session).in_maintenance, [RouteId(2)], "not before they answered");
     settle(&mut world, &leaving, true).unwrap();
     assert!(status(&world, &session).in_maintenance.is_empty());
@@ -100,7 +101,7 @@ fn leaving_waits_for_the_backends_that_routes_have_by_then() {
     let leaving = exit(&mut world, &session, "r1,r2");
     let asked = |world: &World| {
         let awaited = leaving.awaited(&world.catalog, &Options::default(), RouteId(0)).unwrap().0;
-        awaited.iter().map(|(page, _)| page.as_str().to_owned()).collect::<Vec<_>>()
+        awaited.iter().map(|awaited| awaited.page.as_str().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(asked(&world), ["http://127.0.0.1:3000/"], "both have the same");
     let moved = RouteField::Backend(crate::domain::BackendUrl::parse("http://127.0.0.1:4000").unwrap());

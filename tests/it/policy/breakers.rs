@@ -183,9 +183,12 @@ fn no_connection_no_answer_and_half_a_head_are_failures() {
 
 #[test]
 fn another_member_serves_while_one_is_open() {
-    let (shop, ill, well) = (Shop::open(), Mood::new(500), Backend::named("well"));
+    let (shop, ill, well) = (Shop::open(), Mood::new(200), Backend::named("well"));
     let mut first = breaking(&shop, &ill.backend, "1|1h|1");
     let _second = shop.instance("shop-2", &well);
+    // One that is ill by its first check gets no request while another is well.
+    eventually("it is well", || !first.payload("CIRCUIT_BREAKER_STATUS", "r1")["last_check"].is_null());
+    ill.turn(500);
     eventually("the ill one has had its request", || shop.status("/") == 500);
     assert!((0..50).all(|_| shop.get("/").text() == "well"));
     assert_eq!((first.breaker().as_str(), ill.heard()), ("open", 1));
