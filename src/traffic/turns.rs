@@ -2,7 +2,7 @@
 //!
 //! What must hold: sessions take turns, and so do the backends of one session; a session never has more under way than was free
 //! when it began another, so that one that wants many leaves room for others before they come, and the more want many,
-//! the fewer each gets.
+//! the fewer each gets. What is left in the end is for sessions that have none under way.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -12,6 +12,9 @@ use super::checks::CheckId;
 
 /// Checks of one session under way at once that ask the same host and port.
 pub const PER_BACKEND_MAX: usize = 8;
+
+/// One place in so many is for sessions that have no check under way.
+const RESERVED: usize = 8;
 
 /// The checks that wait for room, and how many are under way.
 #[derive(Debug)]
@@ -110,14 +113,14 @@ impl Turns {
     /// Takes the check out that is to begin now. Passes over sessions that have as many under way as are free: a few, for each
     /// of them holds so many.
     fn first_in_line(&mut self) -> Option<(SessionKey, u64, CheckId)> {
-        let free = self.slots.saturating_sub(self.under_way);
-        if free == 0 {
+        if self.under_way >= self.slots {
             return None;
         }
+        let free = (self.slots - self.slots / RESERVED).saturating_sub(self.under_way);
         for _ in 0..self.line.len() {
             let session = self.line.pop_front()?;
             let Some(share) = self.shares.get_mut(&session) else { continue };
-            if share.under_way >= free {
+            if share.under_way >= free && share.under_way > 0 {
                 self.line.push_back(session);
                 continue;
             }

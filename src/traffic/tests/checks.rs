@@ -200,6 +200,17 @@ fn sessions_that_want_many_checks_leave_room_for_each_other_and_for_who_comes_la
 }
 
 #[test]
+fn sessions_that_come_one_after_another_and_want_many_checks_leave_room_for_who_comes_later() {
+    let mut watch = Watch::of([]);
+    for key in 2..22 {
+        watch.session(key, many(u32::try_from(key).unwrap() * 1_000, 300), 0);
+        assert!(!watch.begin(0).is_empty(), "{key}");
+    }
+    watch.session(1_000, [one(1, "http://quiet")], 1);
+    assert_eq!(watch.begin(1), ["http://quiet/"]);
+}
+
+#[test]
 fn when_all_room_is_taken_sessions_take_turns() {
     let mut watch = Watch::of([]);
     for key in 2..2 + 2 * u64::try_from(SLOTS).unwrap() {
