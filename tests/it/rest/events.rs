@@ -4,16 +4,17 @@ use serde_json::json;
 
 use super::api::Api;
 use crate::server::eventually;
+use crate::support::backend::Backend;
 
 #[test]
 fn a_session_hears_what_it_subscribed_to_under_the_number_that_resumes_it() {
-    let api = Api::start();
+    let (api, backend) = (Api::start(), Backend::named("b"));
     let session = api.register("shop", "shop-1");
     let (head, mut stream) = api.stream("/v1/session/events?types=config_applied,maintenance_changed", &session, "");
     assert_eq!((head.status(), head.field("content-type")), (200, Some("text/event-stream")));
     assert_eq!((head.field("cache-control"), head.field("x-accel-buffering")), (Some("no-store"), Some("no")));
     assert!(stream.block().unwrap().contains(": signalbox"), "the stream begins at once");
-    api.route(&session, "shop.example", "http://127.0.0.1:1");
+    api.route(&session, "shop.example", &backend.url());
     api.apply(&session);
     let first = stream.event().unwrap();
     assert_eq!(
