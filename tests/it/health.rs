@@ -19,12 +19,14 @@ fn staged(server: &Server, instance: &str, domains: &str, backend: &str, options
     (client, session)
 }
 
+/// A route's domains and options, and the request line and `Host` that its backend is to hear; `None` for its own name.
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str, Option<&'static str>);
+
 #[test]
 fn a_check_says_the_host_that_clients_say_and_what_options_set() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
-    // Domains, options, and the request line and `Host` that the backend is to hear; `None` for its own name.
-    let cases: [(&str, &[(&str, &str)], &str, Option<&str>); 6] = [
+    let cases: [Case; 6] = [
         ("*.a.example,Shop.example,b.example", &[], "GET / HTTP/1.1", Some("shop.example")),
         ("*.c.example", &[], "GET / HTTP/1.1", None),
         ("d.example", &[("preserve_host", "false")], "GET / HTTP/1.1", None),
