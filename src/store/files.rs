@@ -25,7 +25,7 @@ struct Known {
 }
 
 impl Files {
-    /// The files of a database that has just been opened.
+    /// The files of a database that is about to be opened.
     pub(super) fn of(place: &Place) -> Self {
         let Place::File(path) = place else { return Self(None) };
         Self(identity(path).ok().map(|database| Known { path: path.clone(), database, log: None }))

@@ -51,6 +51,8 @@ pub struct Sqlite {
     files: Files,
     /// What is stored is not what was answered.
     has_diverged: bool,
+    /// Nothing tells what became of a commit that moved no revision.
+    is_uncertain: bool,
     /// None while it is broken.
     connection: Option<SqliteConnection>,
     /// How the connection keeps commits; `None` when unknown.
@@ -72,15 +74,16 @@ impl Sqlite {
     /// program or of a newer version. An existing file is then as it was.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         let place = Place::parse(url)?;
-        let mut connection = open::open(&place).await?;
+        let (mut connection, files) = open::open(&place).await?;
         let revision = load::revision(&mut connection)
             .await
             .map_err(|why| OpenError::Database { place: place.to_string(), why })?;
         let maintained = Maintained::default();
         Ok(Self {
-            files: Files::of(&place),
             place,
+            files,
             has_diverged: false,
+            is_uncertain: false,
             connection: Some(connection),
             durability: None,
             is_unsettled: false,
@@ -122,9 +125,10 @@ impl Sqlite {
         Ok(())
     }
 
-    /// Finds out whether a commit that failed is kept all the same, by opening the database anew and reading it: a
-    /// write whose end was not seen may be there or not. `attempted`: the revision it was to move to, if any.
-    async fn is_kept(&mut self, failure: &Failure, attempted: Option<u64>) -> bool {
+    /// Returns true if a commit that failed is kept all the same: a write whose end was not seen may be there or not. Opens
+    /// the database anew to find out. Where it moved no revision nothing tells, and `changes` are written again, which is
+    /// the same as once.
+    async fn is_kept(&mut self, failure: &Failure, changes: &[Change], revision: u64, moves_revision: bool) -> bool {
         if self.place == Place::Memory || !failure.leaves_open() {
             self.settle().await;
             return false;
@@ -138,13 +142,21 @@ impl Sqlite {
                 tokio::time::sleep(REOPEN_PAUSE).await;
             }
             if let Ok(found) = self.connect_anew().await {
-                let is_kept = found != self.revision && Some(found) == attempted;
+                let is_kept = if moves_revision {
+                    found == revision && found != self.revision
+                } else {
+                    let again = Plan::new(changes, revision, &self.maintained);
+                    self.carry_out(again).await.is_ok()
+                };
+                // The first attempt may be there where the second failed.
+                self.has_diverged |= !moves_revision && !is_kept;
                 tracing::warn!(is_kept, "a commit failed; the database was opened anew to see what became of it");
                 return is_kept;
             }
         }
-        // The next connection finds it out, and ends the process if it is kept.
+        // The next connection finds it out, and ends the process if it is kept or nothing tells.
         self.connection = None;
+        self.is_uncertain |= !moves_revision;
         false
     }
 
@@ -166,6 +178,10 @@ impl Sqlite {
                 // A commit that was reported as failed is there all the same. Memory does not have it.
                 self.has_diverged = true;
                 return Err(Failure::Diverged { found, expected: self.revision });
+            }
+            if self.is_uncertain {
+                self.has_diverged = true;
+                return Err(Failure::Uncertain);
             }
         }
         self.connection.as_mut().ok_or(Failure::Closed)
@@ -196,6 +212,11 @@ enum Failure {
     )]
     Diverged { found: u64, expected: u64 },
     #[error(
+        "nothing tells whether a change that was refused is kept; the server ends, and the next start takes the \
+         database up as it is"
+    )]
+    Uncertain,
+    #[error(
         "{} was deleted or moved away while it was in use; put it back, or stop the server, restore a copy and start \
          again: what the server has in memory is not kept", .0.display()
     )]
@@ -219,7 +240,7 @@ impl Failure {
                 code.is_some_and(|code| code & 0xff == 10)
             }
             Self::Database(_) => true,
-            Self::Diverged { .. } | Self::Deleted(_) | Self::Replaced(_) | Self::Closed => false,
+            Self::Diverged { .. } | Self::Uncertain | Self::Deleted(_) | Self::Replaced(_) | Self::Closed => false,
         }
     }
 }
@@ -251,7 +272,7 @@ impl Store for Sqlite {
         }
         let (moves_revision, maintained) = (plan.moves_revision, std::mem::take(&mut plan.maintained));
         if let Err(failure) = self.carry_out(plan).await
-            && !self.is_kept(&failure, moves_revision.then_some(revision)).await
+            && !self.is_kept(&failure, changes, revision, moves_revision).await
         {
             return Err(StoreError(failure.into()));
         }

@@ -10,6 +10,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
+use super::files::Files;
 use super::place::{self, Place};
 
 /// The schema's history, part of the binary.
@@ -109,9 +110,13 @@ pub enum OpenError {
 }
 
 /// Opens the database at `place`, made if need be, its schema brought up to date.
-pub(super) async fn open(place: &Place) -> Result<SqliteConnection, OpenError> {
+pub(super) async fn open(place: &Place) -> Result<(SqliteConnection, Files), OpenError> {
     if let Place::File(path) = place {
         place::create(path)?;
+    }
+    // Before anything is read: a file that is put in its place from here on is noticed by the first commit.
+    let files = Files::of(place);
+    if let Place::File(path) = place {
         inspect(path).await?;
     }
     let mut connection = connect(place).await.map_err(|error| explain(place, error))?;
@@ -127,7 +132,7 @@ pub(super) async fn open(place: &Place) -> Result<SqliteConnection, OpenError> {
     if matches!(place, Place::File(_)) {
         mark(&mut connection).await;
     }
-    Ok(connection)
+    Ok((connection, files))
 }
 
 /// Draws the file's incarnation anew, in the file itself while it has no log. Where that fails, the old one stays.

@@ -630,18 +630,79 @@ fn a_file_that_is_deleted_or_replaced_takes_no_more_commits_until_it_is_back() {
 }
 
 #[test]
+fn a_file_that_is_put_in_its_place_during_a_start_is_not_taken_for_it() {
+    run(async {
+        let (directory, path) = file();
+        open(&path).await.close().await;
+        let copy = directory.path().join("copy.db");
+        for polls in 1..12 {
+            fs::copy(&path, &copy).unwrap();
+            let url = path.display().to_string();
+            let mut opening = Box::pin(Sqlite::open(&url));
+            let mut opened = None;
+            for _ in 0..polls {
+                if let std::task::Poll::Ready(ready) = futures_util::poll!(&mut opening) {
+                    opened = Some(ready);
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            fs::rename(&copy, &path).unwrap();
+            let store = match opened {
+                Some(store) => store,
+                None => opening.await,
+            };
+            // It may also be refused because one of the two has no log of its own.
+            let Ok(mut store) = store else { continue };
+            let error = store.begin(&ClockReading::default(), 0).await.unwrap_err().to_string();
+            assert!(error.contains("is another file"), "after {polls} looks: {error}");
+            store.close().await;
+            for beside in ["-wal", "-shm"] {
+                let _ = fs::remove_file(super::place::beside(&path, beside));
+            }
+        }
+    });
+}
+
+#[test]
 fn a_commit_whose_end_was_not_seen_is_looked_up() {
     run(async {
         let (_directory, path) = file();
         let mut store = open(&path).await;
         store.commit(&[opened()], 1).await.unwrap();
         let broken = || Failure::Database(sqlx::Error::WorkerCrashed);
-        assert!(!store.is_kept(&broken(), Some(2)).await, "it is not there");
+        assert!(!store.is_kept(&broken(), &[opened()], 2, true).await, "it is not there");
         let plan = Plan::new(&[opened()], 2, &store.maintained);
         store.carry_out(plan).await.unwrap();
-        assert!(store.is_kept(&broken(), Some(2)).await, "it is");
+        assert!(store.is_kept(&broken(), &[opened()], 2, true).await, "it is");
         store.connection = None;
         assert!(store.commit(&[opened()], 3).await.is_err() && store.has_diverged(), "memory does not have it");
+    });
+}
+
+#[test]
+fn staging_whose_end_was_not_seen_is_written_again_or_ends_the_process() {
+    run(async {
+        for reached_the_disk in [false, true] {
+            let (_directory, path) = file();
+            let mut store = open(&path).await;
+            store.commit(&[opened()], 1).await.unwrap();
+            let plan = Plan::new(&[staged(1)], 1, &store.maintained);
+            if reached_the_disk {
+                store.carry_out(plan).await.unwrap();
+            }
+            let broken = Failure::Database(sqlx::Error::WorkerCrashed);
+            assert!(store.is_kept(&broken, &[staged(1)], 1, false).await, "reached the disk: {reached_the_disk}");
+            assert!(!store.has_diverged());
+            assert!(loaded(&mut store).await.by_key(KEY).unwrap().staged.is_some());
+            // Nobody can find out while the file is away.
+            let aside = path.with_extension("aside");
+            fs::rename(&path, &aside).unwrap();
+            assert!(!store.is_kept(&broken, &[staged(2)], 1, false).await && !store.has_diverged());
+            fs::rename(&aside, &path).unwrap();
+            let error = store.commit(&[staged(2)], 1).await.unwrap_err().to_string();
+            assert!(error.contains("nothing tells") && store.has_diverged(), "{error}");
+        }
     });
 }
 
