@@ -18,6 +18,7 @@ use super::dial::{Unreachable, connect, left};
 use super::knock::{Knock, MOMENT, Sockets};
 use super::resolve::{Addresses, Lately};
 use super::tls::Tls;
+use crate::clock;
 use crate::domain::{CheckMethod, Scheme, SessionKey};
 use crate::traffic::Inquiry;
 
@@ -167,7 +168,7 @@ async fn ask_now(inquiry: &Inquiry, asker: SessionKey, asking: &Asking, end: Ins
     let addresses = asking.addresses.of(asker, backend).await.map_err(Unreachable::from)?;
     let socket = connect(&addresses, backend.port(), end).await?;
     if let (None, Ok(peer)) = (backend.address(), socket.peer_addr()) {
-        asking.names.learn(backend.host(), peer.ip());
+        asking.names.learn(backend.host(), peer.ip(), clock::instant());
     }
     match backend.scheme() {
         Scheme::Http => exchange(inquiry, socket).await,

@@ -165,9 +165,9 @@ impl Lately {
         names.get(name).filter(|seen| seen.until > clock::instant()).map(|seen| seen.address)
     }
 
-    /// Takes note of where a name was found to be.
-    pub(super) fn learn(&self, name: &str, address: IpAddr) {
-        let (mut names, now) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), clock::instant());
+    /// Takes note of where a name was found to be, at `now`.
+    pub(super) fn learn(&self, name: &str, address: IpAddr, now: Instant) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if names.len() >= NAMES_MAX {
             names.retain(|_, seen| seen.until > now);
         }
@@ -187,7 +187,7 @@ mod tests {
         let deny = Addresses::new(Names::default(), Forbidden::new(&["10.0.0.0/8".parse().unwrap()], &[]));
         let (address, any): (IpAddr, _) = ("10.0.0.7".parse().unwrap(), Addresses::default());
         assert_eq!(lately.address(&backend, &any), None);
-        lately.learn("shop.internal", address);
+        lately.learn("shop.internal", address, clock::instant());
         assert_eq!(lately.address(&backend, &any), Some(SocketAddr::new(address, 3000)));
         assert_eq!(lately.address(&backend, &deny), None);
         let literal = BackendUrl::parse("http://10.0.0.7").unwrap();
@@ -217,9 +217,10 @@ mod tests {
 
     #[test]
     fn so_many_names_are_kept_and_no_more() {
-        let lately = Lately::default();
-        (0..2 * NAMES_MAX).for_each(|name| lately.learn(&name.to_string(), IpAddr::from([10, 0, 0, 7])));
-        // On a slow machine the first are out of date before the last come.
-        assert!((1..=NAMES_MAX).contains(&lately.0.lock().unwrap().len()));
+        let (lately, now, address) = (Lately::default(), clock::instant(), IpAddr::from([10, 0, 0, 7]));
+        (0..2 * NAMES_MAX).for_each(|name| lately.learn(&name.to_string(), address, now));
+        assert_eq!(lately.0.lock().unwrap().len(), NAMES_MAX);
+        lately.learn("newcomer", address, now + KNOWN_FOR);
+        assert_eq!(lately.0.lock().unwrap().len(), 1, "those out of date made way");
     }
 }
