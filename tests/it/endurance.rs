@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
 use crate::server::{Backend, Server, eventually, get};
@@ -31,15 +32,30 @@ fn a_log_that_nobody_takes_stops_nothing() {
     let (unread, unread_end) = std::io::pipe().unwrap();
     let (closed, closed_end) = std::io::pipe().unwrap();
     drop(closed);
-    let sinks =
-        [("a full disk", full()), ("a pipe nobody reads", unread_end.into()), ("a closed pipe", closed_end.into())];
+    let (terminal, terminal_end) = terminal();
+    let sinks = [
+        ("a full disk", full()),
+        ("a pipe nobody reads", unread_end.into()),
+        ("a closed pipe", closed_end.into()),
+        ("a terminal that stands still", terminal_end.into()),
+    ];
     for (what, sink) in sinks {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::launch_logging(talkative(folder.path()), folder.path(), sink);
         keeps_working(&server);
         assert!(server.terminate().success(), "{what}: it ends in good order");
     }
-    drop(unread);
+    drop((unread, terminal));
+}
+
+/// Both ends of a terminal.
+fn terminal() -> (OwnedFd, File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap();
+    (ours, File::options().write(true).open(name.to_str().unwrap()).unwrap())
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod applying;
 mod operating;
+mod readiness;
 mod serving;
 mod staging;
 mod streams;

@@ -48,7 +48,7 @@ fn names(instance: &str) -> (ServiceName, InstanceName) {
     (ServiceName::parse("shop").unwrap(), InstanceName::parse(instance).unwrap())
 }
 
-async fn register(registry: &Registry, instance: &str) -> SessionId {
+pub(super) async fn register(registry: &Registry, instance: &str) -> SessionId {
     let (service, instance) = names(instance);
     let nonce = registry.catalog().revision().into();
     let (maintenance_port, metadata) = (0, Metadata::default());

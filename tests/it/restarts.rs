@@ -1,0 +1,81 @@
+//! Starts on what an earlier version, or a clock that was wrong, has left behind.
+
+use std::path::Path;
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, ConnectOptions as _};
+
+use crate::server::{Backend, Client, Server};
+
+/// Writes to the database of a server that has ended.
+fn write(folder: &Path, text: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("signalbox.db"));
+        let mut connection = options.connect().await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut connection).await.unwrap();
+        sqlx::Connection::close(connection).await.unwrap();
+    });
+}
+
+fn json(reply: &str) -> Value {
+    let (_, payload) = reply.split_once('|').unwrap_or_else(|| panic!("{reply}"));
+    serde_json::from_str(payload).unwrap()
+}
+
+/// A session of `instance` with a route, on a server that is then ended.
+fn left_behind(folder: &Path, instance: &str, backend: &Backend, then: impl FnOnce(&mut Client, &str)) -> String {
+    let server = Server::start(folder);
+    let mut client = server.connect();
+    let session = client.register("shop", instance);
+    client.serve(&session, "shop.example", "/", backend.address);
+    then(&mut client, &session);
+    assert!(server.terminate().success());
+    session
+}
+
+#[test]
+fn a_clock_that_was_set_between_two_starts_neither_ends_nor_prolongs_a_drain() {
+    const HOUR: i64 = 3_600_000;
+    for set in [HOUR, -HOUR, 400 * 24 * HOUR, -400 * 24 * HOUR, -1_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let backend = Backend::start("b");
+        let session = left_behind(folder.path(), "shop-1", &backend, |client, session| {
+            assert!(client.ask(&format!("DRAIN_START|{session}|30m")).starts_with("DRAIN_OK|"));
+        });
+        // As if the clock had said so much less then, for all that it told.
+        write(
+            folder.path(),
+            &format!(
+                "update session set connected_at = connected_at - {set}, drain_started = drain_started - {set}, \
+                 last_apply = last_apply - {set}; update registry set started_ms = started_ms - {set}"
+            ),
+        );
+        let server = Server::start(folder.path());
+        let mut client = server.connect();
+        assert_eq!(client.ask(&format!("RECONNECT|{session}")), "OK");
+        let drain = json(&client.ask(&format!("DRAIN_STATUS|{session}")));
+        let (elapsed, remaining) =
+            (drain["elapsed_seconds"].as_u64().unwrap(), drain["remaining_seconds"].as_u64().unwrap());
+        assert!(elapsed < 300 && remaining > 1_500, "set by {set} ms: {drain}");
+        assert!(drain["traffic_percent"].as_u64().unwrap() > 80, "set by {set} ms: {drain}");
+    }
+}
+
+#[test]
+fn names_with_hidden_characters_that_an_older_version_took_are_kept_and_not_taken_anew() {
+    for hidden in ["sh\u{200b}op-1", "\u{202e}shop-1", "shop-1\u{2066}", "shop\u{00ad}-1"] {
+        let folder = tempfile::tempdir().unwrap();
+        let backend = Backend::start("b");
+        let session = left_behind(folder.path(), "shop-1", &backend, |_, _| {});
+        write(folder.path(), &format!("update session set instance = '{hidden}'"));
+        let server = Server::start(folder.path());
+        assert_eq!(server.get("shop.example", "/").0, 200, "{hidden:?}");
+        let mut client = server.connect();
+        assert_eq!(client.ask(&format!("RECONNECT|{session}")), "OK");
+        client.serve(&session, "other.example", "/", backend.address);
+        let refused = server.once(&format!("REGISTER|shop|{hidden}|9001|{{}}"));
+        assert!(refused.starts_with("ERROR|instance"), "{refused}");
+        assert_eq!(server.get("other.example", "/").0, 200, "{hidden:?}");
+    }
+}
