@@ -1,4 +1,5 @@
-//! What commands cost: `cargo bench --bench control`, or a part of it: `… -- commands`, `applies`, `start`.
+//! What commands cost: `cargo bench --bench control`, or a part of it: `… -- commands`, `applies`,
+//! `start`, `beside`.
 //!
 //! Starts the real program on a store of its own and talks to it over loopback. CPU is the server's user and
 //! system time. Times are medians; every figure is printed with what it was measured over.
@@ -11,6 +12,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,7 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder for the stores");
     println!("{}", machine());
     let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let parts: [Part; 3] = [("commands", throughput), ("applies", applies), ("start", starts)];
+    let parts: [Part; 4] = [("commands", throughput), ("applies", applies), ("start", starts), ("beside", beside)];
     for (name, part) in parts {
         if chosen.is_empty() || chosen.iter().any(|word| word == name) {
             part(&fresh(folder.path(), name));
@@ -175,6 +177,84 @@ fn starts(folder: &Path) {
             resident
         );
     }
+}
+
+/// Routes of the session that asks for much while another one pings.
+const MANY_ROUTES: usize = 200_000;
+
+/// `PING` of one session while another one asks for something large.
+fn beside(folder: &Path) {
+    println!("\nPING of one session while another one of {MANY_ROUTES} routes asks for");
+    println!("{:<34} {:>10} {:>8} {:>10} {:>10}", "", "ms", "pings", "p50 ms", "most ms");
+    let server = Server::start(folder);
+    let session = server.register("large", "large-1");
+    stage(&server, &session);
+    let mut large = server.connect();
+    let mut ask = |what: &str, line: String, expected: &str| {
+        pinged(&server, what, || drop(large.ask(&line, expected)));
+    };
+    pinged(&server, "nothing, for a second", || thread::sleep(Duration::from_secs(1)));
+    ask("validate", format!("CONFIG_VALIDATE|{session}"), "OK");
+    ask("diff", format!("CONFIG_DIFF|{session}"), "ERROR|reply of ");
+    ask("apply", format!("CONFIG_APPLY|{session}"), "OK");
+    ask("list", format!("ROUTE_LIST|{session}"), "ERROR|reply of ");
+    ask("list, compressed", format!("ROUTE_LIST|{session}|compressed"), "");
+    ask("statistics, compressed", format!("STATS_GET|{session}|ALL|compressed"), "");
+    ask("a setting for all", format!("OPTIONS_SET|{session}|ALL|retries|2"), "OPTIONS_OK");
+    ask("apply of a setting for all", format!("CONFIG_APPLY|{session}"), "OK");
+    pinged(&server, "50 lists, pipelined", || {
+        server.pipelined_unchecked(50, format!("ROUTE_LIST|{session}\n").as_bytes());
+    });
+    for target in ["/v1/session/routes", "/v1/session/config", "/v1/session/stats", "/v1/instances"] {
+        pinged(&server, &format!("GET {target}"), || server.get(target, &session));
+    }
+    pinged(&server, "GET /v1/explain", || server.get("/v1/explain?host=h7.example&path=/", &session));
+    let next = server.register("large", "large-1");
+    stage(&server, &next);
+    let mut ask = |what: &str, line: String, expected: &str| {
+        pinged(&server, what, || drop(large.ask(&line, expected)));
+    };
+    ask("rollback", format!("CONFIG_ROLLBACK|{next}"), "OK");
+    ask("apply that ends the one before", format!("CONFIG_APPLY|{next}"), "OK");
+    stage(&server, &next);
+    ask("apply again", format!("CONFIG_APPLY|{next}"), "OK");
+    ask("end", format!("CLIENT_SHUTDOWN|{next}"), "SHUTDOWN_OK");
+}
+
+/// Stages many routes.
+fn stage(server: &Server, session: &str) {
+    let lines: Vec<u8> = (0..MANY_ROUTES)
+        .flat_map(|n| format!("ROUTE_ADD|{session}|h{n}.example|/|http://127.0.0.1:1|0\n").into_bytes())
+        .collect();
+    server.pipelined(1, &lines);
+}
+
+/// Does something while another session pings; prints what the pings took.
+fn pinged(server: &Server, what: &str, work: impl FnOnce()) {
+    let session = server.register("quiet", "quiet-1");
+    let mut quiet = server.connect();
+    let over = AtomicBool::new(false);
+    let (whole, mut took) = thread::scope(|scope| {
+        let pinging = scope.spawn(|| {
+            let mut took = Vec::new();
+            // One at least, however short the work is.
+            while took.is_empty() || !over.load(Ordering::Relaxed) {
+                let asked = Instant::now();
+                quiet.ask(&format!("PING|{session}"), "PONG");
+                took.push(asked.elapsed());
+                thread::sleep(Duration::from_millis(1));
+            }
+            took
+        });
+        let begun = Instant::now();
+        work();
+        let whole = begun.elapsed();
+        over.store(true, Ordering::Relaxed);
+        (whole, pinging.join().expect("pings are answered"))
+    });
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let (middle, most) = (quantile(&mut took, 50), quantile(&mut took, 100));
+    println!("{what:<34} {:>10.0} {:>8} {:>10.2} {:>10.2}", ms(whole), took.len(), ms(middle), ms(most));
 }
 
 /// What the disk alone takes to keep what one apply writes: as many pages of a log that is written over and over.

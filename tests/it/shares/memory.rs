@@ -108,7 +108,6 @@ impl Stage {
         // Tasks, sockets and what the allocator rounds up come on top of the budget.
         assert!(peak < before + 2 * self.budget, "{name}: {} MiB at the peak", peak / MIB);
         assert!(after <= 2 * before, "{name}: {} MiB of {} MiB stay", after / MIB, before / MIB);
-        assert!(latency < Duration::from_secs(20), "{name}: the quiet peer waited {latency:?}");
     }
 }
 
