@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use signalbox::{app, config, telemetry};
 
 /// The system's allocator keeps for good what a flood of connections took; this one gives it back within seconds.
@@ -12,7 +11,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Without a log there is no way to say so.
     let Ok(log) = telemetry::Log::open() else { return ExitCode::FAILURE };
-    let ended = config::Cli::parse().load().and_then(|config| {
+    let cli = config::Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let ended = cli.load().and_then(|config| {
         log.start(&config.log_filter, config.log_format);
         app::run(config)
     });

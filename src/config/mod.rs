@@ -3,6 +3,8 @@
 //! One definition, three faces: each section below is at once a section of the file and a set of flags with
 //! their variables. A value is parsed by its type wherever it comes from. The environment is read here alone.
 
+mod command;
+mod file;
 mod sections;
 mod values;
 
@@ -12,43 +14,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
 use crate::domain::{HeaderKey, Host, Options, Secret, Span};
 use crate::registry::{Grant, Grants};
 use crate::tls::Files;
 
+pub use command::Cli;
 pub use sections::{LogFormat, Unmatched};
 
 use sections::{ApiSection, PipeSection, ProxySection, Sections, SessionSection, TokenSection};
 use values::Network;
-
-/// The command line.
-#[derive(Debug, Parser)]
-#[command(name = "signalbox", version, about = "A service registry and reverse proxy in one binary")]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct Cli {
-    #[command(subcommand)]
-    verb: Option<Verb>,
-    #[command(flatten)]
-    flags: Flags,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Run the server (the same as no command)
-    Serve(Box<Flags>),
-}
-
-#[derive(Debug, Default, Args)]
-struct Flags {
-    /// Configuration file
-    #[arg(long, env = "SIGNALBOX_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    #[command(flatten)]
-    sections: Sections,
-}
 
 /// All that the server is told, complete and checked.
 #[derive(Debug)]
@@ -136,34 +112,6 @@ pub struct Proxy {
     pub address_connections_max: usize,
 }
 
-impl Cli {
-    /// Reads the file, if one is named, and lays flags and environment over it.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or something in it is wrong: which file, which line, what is expected.
-    pub fn load(self) -> anyhow::Result<Config> {
-        let flags = match self.verb {
-            Some(Verb::Serve(flags)) => *flags,
-            None => self.flags,
-        };
-        let file = match &flags.config {
-            Some(path) => read(path)?,
-            None => Sections::default(),
-        };
-        flags.sections.over(file).complete()
-    }
-}
-
-fn read(path: &Path) -> anyhow::Result<Sections> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
-    toml::from_str(&text).map_err(|error| {
-        let line =
-            error.span().map_or(1, |span| text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1));
-        anyhow::anyhow!("{}:{line}: {}", path.display(), error.to_string().trim_end())
-    })
-}
-
 impl Sections {
     fn over(self, below: Self) -> Self {
         Self {
@@ -184,7 +132,7 @@ impl Sections {
     fn complete(self) -> anyhow::Result<Config> {
         let mut limits = self.session.limits();
         limits.sessions_per_origin_max = match self.limits.sessions_per_address {
-            Some(most) => Some(most).filter(|most| *most > 0),
+            Some(most) => Some(most.0).filter(|most| *most > 0),
             // Behind a proxy all have its address.
             None if self.proxy.trusted_proxies.as_ref().is_some_and(|proxies| !proxies.is_empty()) => None,
             None => Some(limits.sessions_max.div_ceil(4)),
@@ -209,11 +157,8 @@ impl Sections {
             default_headers: self.defaults.headers.0,
             default_options: self.defaults.options.0,
             log_filter: self.log.level.map_or_else(|| "info,sqlx=warn".to_owned(), |filter| filter.0),
-            log_format: self.log.format,
+            log_format: self.log.format.map(|format| format.0),
         };
-        if config.proxy.workers > 1024 {
-            bail!("proxy.workers: {} are too many; at most 1024, 0 for one per core", config.proxy.workers);
-        }
         config.apart()?;
         Ok(config)
     }
@@ -262,7 +207,7 @@ impl ApiSection {
             operator_tokens.extend(tokens_in(path)?);
         }
         let listen = self.listen.map_or(loopback(8182), |address| address.0);
-        if !is_local(listen) && operator_tokens.is_empty() && !self.insecure.unwrap_or(false) {
+        if !is_local(listen) && operator_tokens.is_empty() && !self.insecure.is_some_and(|insecure| insecure.0) {
             bail!(
                 "api.listen: other machines reach {listen}, and there is no operator token; set api.operator_tokens \
                  or api.operator_tokens_file, or else api.insecure = true"
@@ -332,7 +277,11 @@ fn tls(
 impl PipeSection {
     fn complete(self, has_tokens: bool) -> anyhow::Result<Pipe> {
         let listen = self.listen.map_or(loopback(8181), |address| address.0);
-        if !is_local(listen) && !has_tokens && self.client_ca.is_none() && !self.insecure.unwrap_or(false) {
+        if !is_local(listen)
+            && !has_tokens
+            && self.client_ca.is_none()
+            && !self.insecure.is_some_and(|insecure| insecure.0)
+        {
             bail!(
                 "pipe.listen: other machines reach {listen}, and whoever does could register; set pipe.listen to a \
                  loopback address such as 127.0.0.1:8181, or say who may register with [[tokens]] or with \
@@ -356,9 +305,9 @@ impl ProxySection {
         let connections_max = self.connections_max.map_or(20_000, |count| count.0);
         Proxy {
             http: self.http.map_or(loopback(8080), |address| address.0),
-            workers: self.workers.unwrap_or(0),
+            workers: self.workers.map_or(0, |workers| workers.0),
             trusted_proxies: networks(self.trusted_proxies.unwrap_or_default()),
-            unmatched: self.unmatched.unwrap_or(Unmatched::NotFound),
+            unmatched: self.unmatched.map_or(Unmatched::NotFound, |how| how.0),
             connections_max,
             address_connections_max: self
                 .address_connections_max
@@ -395,7 +344,7 @@ mod tests {
         std::fs::write(&path, file).unwrap();
         let config = path.path().to_str().unwrap();
         let given = ["signalbox", "--config", config].into_iter().chain(flags.iter().copied());
-        let cli = Cli::try_parse_from(given).map_err(|error| error.to_string())?;
+        let cli = Cli::read(given).map_err(|error| error.to_string())?;
         cli.load().map_err(|error| error.to_string())
     }
 
@@ -419,27 +368,104 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_with_its_line_and_what_is_expected() {
         let wrong = [
-            ("[pipe]\nlisten = \"nowhere\"\n", ":2:", "write 127.0.0.1:8181"),
-            ("[pipe]\n\nlitsen = \"127.0.0.1:1\"\n", ":3:", "expected one of"),
+            ("[pipe]\nlisten = \"nowhere\"\n", ":2:10:", "`nowhere` has no port; write 127.0.0.1:8181"),
+            ("[api]\nlisten = \"nowhere\"\n", ":2:10:", "write 127.0.0.1:8182"),
+            (
+                "[proxy]\nhttp = \":80800\"\n",
+                ":2:8:",
+                "the port in `:80800` is not a number from 0 to 65535; write 127.0.0.1:8080",
+            ),
+            ("[proxy]\nhttp = \"127.0.0.1:http\"\n", ":2:8:", "the port in"),
+            ("[proxy]\nhttp = \"::1\"\n", ":2:8:", "write [::1]:8080"),
+            ("[proxy]\nhttp = \"*:80\"\n", ":2:8:", "write 0.0.0.0:80"),
+            ("[proxy]\nhttp = \"http://127.0.0.1:80\"\n", ":2:8:", "is a URL; write 127.0.0.1:8080"),
+            ("[proxy]\nhttp = \"no.such.name.invalid:80\"\n", ":2:8:", "neither an address nor a name that resolves"),
+            ("[proxy]\nhttp = 127.0.0.1:8080\n", ":2:", "write the value in quotes: http = \"127.0.0.1:8080\""),
+            ("[pipe]\nlisten = localhost:80 # here\n", ":2:", "listen = \"localhost:80\""),
+            ("[session]\ngrace = 5m\n", ":2:", "grace = \"5m\""),
+            ("[pipe]\ninsecure = True\n", ":2:", "insecure = true"),
+            ("[pipe]\ninsecure = \"yes\"\n", ":2:", "`yes` is neither true nor false"),
+            ("[proxy]\ntrusted_proxies = [10.0.0.0/8, ::1]\n", ":2:", "trusted_proxies = [\"10.0.0.0/8\", \"::1\"]"),
+            ("[proxy]\ntrusted_proxies = \"10.0.0.0/8\"\n", ":2:", "write a list: [\"10.0.0.0/8\"]"),
+            ("[api]\nhosts = \"a.example, b.example\"\n", ":2:", "write a list: [\"a.example\", \"b.example\"]"),
+            ("[api]\ncors = 1\n", ":2:", "write a list: cors = [\"1\"]"),
+            ("[proxy]\nworkers = -1\n", ":2:", "a whole number from 0 to 1024; 0 means one for each core"),
+            ("[proxy]\nworkers = 1.5\n", ":2:", "not float"),
+            ("[proxy]\nworkers = 99999999999999999999\n", ":2:", "the largest is 9223372036854775807"),
+            ("[limits]\nsessions_per_address = -1\n", ":2:", "0 means no limit"),
+            ("[pipe]\nconnections_max = 0\n", ":2:", "a whole number from 1 to 1000000000"),
+            ("[pipe]\nconnections_max = 9223372036854775807\n", ":2:", "a whole number from 1 to 1000000000"),
+            ("[pipe]\n\nlitsen = \"127.0.0.1:1\"\n", ":3:1:", "there is no `litsen` here; did you mean `listen`?"),
+            ("[prxy]\n", ":1:", "did you mean `proxy`?"),
+            ("pipe = 3\n", ":1:", "`pipe` is a section; write [pipe]"),
+            ("[tokens]\nname = \"a\"\n", ":1:", "write [[tokens]]"),
+            ("[pipe]\ncert = 3\n", ":2:", "cert = \"3\""),
             ("[session]\ngrace = \"soon\"\n", ":2:", "500ms, 30s, 1m30s or 2h"),
-            ("[proxy]\nunmatched = \"x\"\n", ":2:", "`404` or `close`"),
+            ("[proxy]\nunmatched = \"x\"\n", ":2:", "write \"404\" or \"close\""),
+            ("[log]\nformat = \"x\"\n", ":2:", "write \"human\" or \"json\""),
             ("[proxy]\ntrusted_proxies = [\"x\"]\n", ":2:", "write 10.0.0.0/8"),
             ("[defaults.options]\ntimeout = \"0s\"\n", ":", "timeout: `0s` is zero"),
-            ("[defaults.options]\nfoo = 1\n", ":", "there is no option `foo`"),
+            ("[defaults.options]\ntiemout = 1\n", ":", "there is no option `tiemout`; did you mean timeout?"),
             ("[defaults.headers]\nconnection = \"x\"\n", ":", "belongs to the connection"),
-            ("[tls]\n", ":1:", "unknown field `tls`"),
-            ("[pipe\n", ":1:", "TOML parse error"),
+            ("[defaults.headers]\n\"X Frame\" = \"x\"\n", ":", "may not hold a space; for example X-Frame-Options"),
+            ("[tls]\n", ":1:", "there is no `tls` here"),
+            ("[pipe\n", ":1:", "unclosed table"),
             ("[api]\noperator_tokens = [\"short\"]\n", ":2:", "at least 16 visible ASCII characters"),
             ("[api]\nhosts = [\"*\"]\n", ":2:", "`*` is not a host"),
             ("[api]\nhosts = [\"a.example:8182\"]\n", ":2:", "without port or scheme"),
             ("[api]\ncors = [\"*\"]\n", ":2:", "is not an origin"),
             ("[[tokens]]\nname = \"a\"\nsha256 = \"12\"\n", ":3:", "64 hexadecimal digits"),
-            ("[[tokens]]\nname = \"a\"\n", ":1:", "missing field `sha256`"),
+            ("[[tokens]]\nname = \"a\"\n", ":1:", "`sha256` is missing here"),
             ("[log]\nlevel = \"lou=d=er\"\n", ":2:", "not a log level"),
+            ("[log]\nlevel = \"verbose\"\n", ":2:", "write error, warn, info, debug, trace or off"),
+            ("[log]\nlevel = \"info;debug\"\n", ":2:", "info,signalbox::proxy=debug"),
+            ("[log]\nlevel = \"signalbox\"\n", ":2:", "not a log level"),
+            ("[log]\nlevel = \"\"\n", ":2:", "not a log level"),
         ];
         for (file, line, expected) in wrong {
             let said = load(file, &[]).unwrap_err();
             assert!(said.contains(line) && said.contains(expected), "{file}\n{said}");
+            for word in ["usize", "i128", "Section", "expected struct", "Some("] {
+                assert!(!said.contains(word), "{file}\n{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf_8_is_told_with_the_place() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&path, b"[log]\n# caf\xe9\n").unwrap();
+        let cli = Cli::read(["signalbox", "--config", path.path().to_str().unwrap()]).unwrap();
+        let said = cli.load().unwrap_err().to_string();
+        assert!(said.contains(":2:6:") && said.contains("save the file as UTF-8"), "{said}");
+    }
+
+    #[test]
+    fn an_address_may_be_a_port_or_a_name_and_a_choice_a_number() {
+        for (written, read) in [
+            ("\"127.0.0.1:99\"", "127.0.0.1:99"),
+            ("\":99\"", "127.0.0.1:99"),
+            ("\"99\"", "127.0.0.1:99"),
+            ("99", "127.0.0.1:99"),
+            ("\"localhost:99\"", "127.0.0.1:99"),
+            ("\"[::1]:99\"", "[::1]:99"),
+        ] {
+            let config = load(&format!("[proxy]\nhttp = {written}\n"), &[]).unwrap();
+            assert_eq!(config.proxy.http.to_string(), read, "{written}");
+        }
+        assert_eq!(load("[proxy]\nunmatched = 404\n", &[]).unwrap().proxy.unmatched, Unmatched::NotFound);
+    }
+
+    #[test]
+    fn levels_of_the_log_are_taken_as_they_are_meant() {
+        for (written, read) in [
+            ("warning", "warn"),
+            ("INFO", "info"),
+            ("info, sqlx=Warning", "info,sqlx=warn"),
+            ("off", "off"),
+            ("signalbox::proxy=trace", "signalbox::proxy=trace"),
+        ] {
+            assert_eq!(load("", &["--log-level", written]).unwrap().log_filter, read);
         }
     }
 
@@ -502,9 +528,14 @@ mod tests {
 
     #[test]
     fn serve_is_what_no_command_does() {
-        for words in [&["signalbox", "--proxy-workers", "3"][..], &["signalbox", "serve", "--proxy-workers", "3"]] {
-            assert_eq!(Cli::try_parse_from(words).unwrap().load().unwrap().proxy.workers, 3);
+        for words in [
+            &["signalbox", "--proxy-workers", "3"][..],
+            &["signalbox", "serve", "--proxy-workers", "3"],
+            &["signalbox", "--proxy-workers", "3", "serve"],
+            &["signalbox", "--api-listen", "127.0.0.1:1", "serve", "--proxy-workers", "3"],
+        ] {
+            assert_eq!(Cli::read(words).unwrap().load().unwrap().proxy.workers, 3);
         }
-        assert!(Cli::try_parse_from(["signalbox", "sevre"]).is_err());
+        assert!(Cli::read(["signalbox", "sevre"]).is_err());
     }
 }

@@ -4,12 +4,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Deserialize;
 
 use super::values::{
-    Address, ApiHost, Count, DefaultHeaders, DefaultOptions, Domain, Filter, MemorySize, Network, OperatorToken,
-    Origin, Prefix, ServiceRule, Sha256, Size, Timespan, TokenLabel,
+    Address, ApiHost, Count, CountOrNone, DefaultHeaders, DefaultOptions, Domain, Filter, Flag, LogForm, MemorySize,
+    Network, OperatorToken, Origin, Prefix, ServiceRule, Sha256, Size, Timespan, TokenLabel, UnmatchedHow, Workers,
+    list,
 };
 
 /// What the file may hold. Unknown keys are refused.
@@ -57,10 +58,10 @@ sections! {
     PipeSection {
         /// Where services connect and speak the pipe protocol [default: 127.0.0.1:8181]
         #[arg(id = "pipe-listen", long = "pipe-listen", env = "SIGNALBOX_PIPE_LISTEN", value_name = "ADDRESS")]
-        listen: Address,
+        listen: Address<8181>,
         /// Start without registration tokens and client certificates on an address that other machines reach [default: false]
         #[arg(id = "pipe-insecure", long = "pipe-insecure", env = "SIGNALBOX_PIPE_INSECURE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-        insecure: bool,
+        insecure: Flag,
         /// The longest command line [default: 1MiB]
         #[arg(id = "pipe-max-line", long = "pipe-max-line", env = "SIGNALBOX_PIPE_MAX_LINE", value_name = "SIZE")]
         max_line: Size,
@@ -89,18 +90,20 @@ sections! {
     ApiSection {
         /// Where gRPC and REST are spoken [default: 127.0.0.1:8182]
         #[arg(id = "api-listen", long = "api-listen", env = "SIGNALBOX_API_LISTEN", value_name = "ADDRESS")]
-        listen: Address,
+        listen: Address<8182>,
         /// What operators show as bearer, several separated by commas [default: none, they are answered on loopback only]
         #[arg(id = "api-operator-tokens", long = "api-operator-tokens", env = "SIGNALBOX_API_OPERATOR_TOKENS", value_name = "TOKENS", value_delimiter = ',', hide_env_values = true)]
+        #[serde(deserialize_with = "list")]
         operator_tokens: Vec<OperatorToken>,
         /// A file of further operator tokens, one a line
         #[arg(id = "api-operator-tokens-file", long = "api-operator-tokens-file", env = "SIGNALBOX_API_OPERATOR_TOKENS_FILE", value_name = "FILE")]
         operator_tokens_file: PathBuf,
         /// Start without operator tokens on an address that other machines reach [default: false]
         #[arg(id = "api-insecure", long = "api-insecure", env = "SIGNALBOX_API_INSECURE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-        insecure: bool,
+        insecure: Flag,
         /// Further hosts under which the API may be asked while neither TLS nor registration tokens protect it, such as signalbox.internal [default: localhost and addresses only]
         #[arg(id = "api-hosts", long = "api-hosts", env = "SIGNALBOX_API_HOSTS", value_name = "HOSTS", value_delimiter = ',')]
+        #[serde(deserialize_with = "list")]
         hosts: Vec<ApiHost>,
         /// The largest request body or message [default: 1MiB]
         #[arg(id = "api-max-body", long = "api-max-body", env = "SIGNALBOX_API_MAX_BODY", value_name = "SIZE")]
@@ -113,6 +116,7 @@ sections! {
         streams_max: Count,
         /// Origins whose pages may call the API from a browser [default: none]
         #[arg(id = "api-cors", long = "api-cors", env = "SIGNALBOX_API_CORS", value_name = "ORIGINS", value_delimiter = ',')]
+        #[serde(deserialize_with = "list")]
         cors: Vec<Origin>,
         /// The door's certificate and those it was signed with, as PEM; TLS is spoken then [default: none]
         #[arg(id = "api-cert", long = "api-cert", env = "SIGNALBOX_API_CERT", value_name = "FILE")]
@@ -127,16 +131,17 @@ sections! {
     ProxySection {
         /// Where HTTP requests come in [default: 127.0.0.1:8080]
         #[arg(id = "proxy-http", long = "proxy-http", env = "SIGNALBOX_PROXY_HTTP", value_name = "ADDRESS")]
-        http: Address,
+        http: Address<8080>,
         /// Worker threads, 0 for one per core [default: 0]
         #[arg(id = "proxy-workers", long = "proxy-workers", env = "SIGNALBOX_PROXY_WORKERS", value_name = "COUNT")]
-        workers: usize,
+        workers: Workers,
         /// Networks whose X-Forwarded-* and Forwarded fields are believed [default: none]
         #[arg(id = "proxy-trusted-proxies", long = "proxy-trusted-proxies", env = "SIGNALBOX_PROXY_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',')]
+        #[serde(deserialize_with = "list")]
         trusted_proxies: Vec<Network>,
-        /// What a request gets that no route matches [default: 404]
+        /// The answer to a request that no route matches: 404 or close [default: 404]
         #[arg(id = "proxy-unmatched", long = "proxy-unmatched", env = "SIGNALBOX_PROXY_UNMATCHED", value_name = "HOW")]
-        unmatched: Unmatched,
+        unmatched: UnmatchedHow,
         /// Client connections at once [default: 20000]
         #[arg(id = "proxy-connections-max", long = "proxy-connections-max", env = "SIGNALBOX_PROXY_CONNECTIONS_MAX", value_name = "COUNT")]
         connections_max: Count,
@@ -166,7 +171,7 @@ sections! {
     LimitsSection {
         /// Sessions of one client address, of IPv6 of one /64; 0 for no such limit [default: a quarter of all, no limit behind trusted proxies]
         #[arg(id = "limits-sessions-per-address", long = "limits-sessions-per-address", env = "SIGNALBOX_LIMITS_SESSIONS_PER_ADDRESS", value_name = "COUNT")]
-        sessions_per_address: usize,
+        sessions_per_address: CountOrNone,
         /// Memory for what peers send unfinished and leave unread [default: a quarter of the machine's or control group's, at most 2GiB]
         #[arg(id = "limits-memory", long = "limits-memory", env = "SIGNALBOX_LIMITS_MEMORY", value_name = "SIZE")]
         memory: MemorySize,
@@ -174,18 +179,19 @@ sections! {
     BackendsSection {
         /// Networks that no backend, page or test may be in [default: `169.254.0.0/16,fe80::/10,fd00:ec2::254,0.0.0.0/8,::`]
         #[arg(id = "backends-deny", long = "backends-deny", env = "SIGNALBOX_BACKENDS_DENY", value_name = "NETWORKS", value_delimiter = ',')]
+        #[serde(deserialize_with = "list")]
         deny: Vec<Network>,
         /// Certificates of further authorities that backends' certificates may be of, as PEM [default: only the system's]
         #[arg(id = "backends-ca", long = "backends-ca", env = "SIGNALBOX_BACKENDS_CA", value_name = "FILE")]
         ca: PathBuf,
     }
     LogSection {
-        /// How much is logged: error, warn, info, debug, or a tracing filter [default: info]
+        /// The least level that is logged: off, error, warn, info, debug or trace; or levels of parts of the program, such as info,signalbox::proxy=debug [default: info,sqlx=warn]
         #[arg(id = "log-level", long = "log-level", env = "SIGNALBOX_LOG_LEVEL", value_name = "FILTER")]
         level: Filter,
-        /// How it is logged [default: human on a terminal, else json]
+        /// The form of the log: human or json [default: human on a terminal, else json]
         #[arg(id = "log-format", long = "log-format", env = "SIGNALBOX_LOG_FORMAT", value_name = "FORMAT")]
-        format: LogFormat,
+        format: LogForm,
     }
 }
 
@@ -214,21 +220,17 @@ pub(super) struct TokenSection {
     pub(super) max_sessions: Option<Count>,
 }
 
-/// What a request gets that no route matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+/// The answer to a request that no route matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmatched {
     /// A page that says so.
-    #[value(name = "404")]
-    #[serde(rename = "404")]
     NotFound,
     /// Its connection is closed.
-    #[serde(rename = "close")]
     Close,
 }
 
-/// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For eyes.
     Human,

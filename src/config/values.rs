@@ -1,13 +1,16 @@
 //! Values as they are written, in the file, a flag or a variable: one parser each.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
+use super::sections::{LogFormat, Unmatched};
 use crate::domain::{
     Error, Fingerprint, HeaderKey, Host, Options, PathPrefix, Secret, ServiceName, Span, TokenName, header_value,
 };
@@ -36,11 +39,6 @@ macro_rules! values {
 }
 
 values! {
-    /// An address to listen on.
-    Address(SocketAddr) = |text| text.parse().map_err(|_| {
-        format!("`{text}` is not an address and a port; write 127.0.0.1:8181 or [::]:8181")
-    });
-
     /// A duration.
     Timespan(Span) = |text| Span::parse(text).map_err(|error| error.to_string());
 
@@ -59,9 +57,32 @@ values! {
     };
 
     /// A count from 1.
-    Count(usize) = |text| text.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
-        format!("`{text}` is not a whole number from 1")
-    });
+    Count(usize) = |text| whole_number(text, 1, COUNT_MAX);
+
+    /// A count where 0 means that there is no bound.
+    CountOrNone(usize) = |text| whole_number(text, 0, COUNT_MAX).map_err(|why| format!("{why}; 0 means no limit"));
+
+    /// A number of threads.
+    Workers(usize) = |text| {
+        whole_number(text, 0, WORKERS_MAX).map_err(|why| format!("{why}; 0 means one for each core"))
+    };
+
+    /// Yes or no.
+    Flag(bool) = |text| text.parse().map_err(|_| format!("`{text}` is neither true nor false"));
+
+    /// The answer to a request that no route matches.
+    UnmatchedHow(Unmatched) = |text| match text {
+        "404" => Ok(Unmatched::NotFound),
+        "close" => Ok(Unmatched::Close),
+        _ => Err(format!("`{text}` is none of the choices; write \"404\" or \"close\"")),
+    };
+
+    /// The form of the log.
+    LogForm(LogFormat) = |text| match text {
+        "human" => Ok(LogFormat::Human),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("`{text}` is none of the choices; write \"human\" or \"json\"")),
+    };
 
     /// What an operator shows.
     OperatorToken(Secret) = |text| operator_token(text);
@@ -95,14 +116,126 @@ values! {
     Prefix(PathPrefix) = |text| PathPrefix::parse(text).map_err(|error| error.to_string());
 
     /// What is logged.
-    Filter(String) = |text| match text.parse::<tracing_subscriber::EnvFilter>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("`{text}` is not a log level or filter: {error}")),
-    };
+    Filter(String) = |text| filter(text);
 }
 
 impl Copy for Timespan {}
 impl Copy for Count {}
+
+/// The greatest count that can be configured: more of anything is a typing mistake.
+const COUNT_MAX: usize = 1_000_000_000;
+const WORKERS_MAX: usize = 1024;
+
+fn whole_number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("`{text}` is not a whole number from {least} to {most}"))
+}
+
+/// An address to listen on; `PORT` is the default port of its key, for examples.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Address<const PORT: u16>(pub(super) SocketAddr);
+
+impl<const PORT: u16> FromStr for Address<PORT> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        address(text, PORT).map(Self)
+    }
+}
+
+impl<'de, const PORT: u16> Deserialize<'de> for Address<PORT> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Scalar::deserialize(from)?.0.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Reads an address and a port, a name and a port, or a port of 127.0.0.1 alone (`:8080`, `8080`).
+fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let example = format!("write 127.0.0.1:{port}, or 0.0.0.0:{port} for every address of this machine");
+    if text.contains("://") {
+        return Err(format!("`{text}` is a URL; {example}"));
+    }
+    if let Ok(v6) = text.parse::<Ipv6Addr>() {
+        return Err(format!("`{text}` has no port, and an IPv6 address stands in brackets; write [{v6}]:{port}"));
+    }
+    let (host, number) = match text.rsplit_once(':') {
+        Some((host, number)) => (host, number),
+        None if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => ("", text),
+        None => return Err(format!("`{text}` has no port; {example}")),
+    };
+    let Ok(number) = number.parse::<u16>() else {
+        return Err(format!("the port in `{text}` is not a number from 0 to 65535; {example}"));
+    };
+    match host {
+        "" => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, number))),
+        "*" => Err(format!("`*` is no address; write 0.0.0.0:{number} for every address of this machine")),
+        _ => {
+            let found: Vec<SocketAddr> = (host, number).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+            let found = found.iter().find(|found| found.is_ipv4()).or(found.first());
+            found.copied().ok_or_else(|| format!("`{host}` is neither an address nor a name that resolves; {example}"))
+        }
+    }
+}
+
+/// The levels of the log, and how they are written.
+const LEVELS: [(&str, &str); 7] = [
+    ("off", "off"),
+    ("error", "error"),
+    ("warn", "warn"),
+    ("warning", "warn"),
+    ("info", "info"),
+    ("debug", "debug"),
+    ("trace", "trace"),
+];
+
+/// Reads a level, or levels of parts of the program separated by commas. The library takes any word for the name of a part, and then
+/// logs nothing else.
+fn filter(text: &str) -> Result<String, String> {
+    let wrong = |part: &str| {
+        format!(
+            "`{part}` is not a log level; write error, warn, info, debug, trace or off, or levels of parts of the program: \
+             info,signalbox::proxy=debug"
+        )
+    };
+    let level = |word: &str| LEVELS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, level)| *level);
+    let directive = |part: &str| match part.rsplit_once('=') {
+        Some((target, word)) => level(word.trim()).map(|level| format!("{}={level}", target.trim())),
+        None => level(part).map(str::to_owned),
+    };
+    let directives = text.split(',').map(str::trim).map(|part| directive(part).ok_or_else(|| wrong(part)));
+    let filter = directives.collect::<Result<Vec<_>, _>>()?.join(",");
+    match filter.parse::<tracing_subscriber::EnvFilter>() {
+        Ok(_) => Ok(filter),
+        Err(_) => Err(wrong(text)),
+    }
+}
+
+/// Reads a list; of a single value in its place it says how a list is written.
+pub(super) fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<T>>, D::Error> {
+    from.deserialize_any(ListVisitor(PhantomData)).map(Some)
+}
+
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> de::Visitor<'de> for ListVisitor<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a list such as [\"one\", \"two\"]")
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, values: A) -> Result<Vec<T>, A::Error> {
+        Vec::deserialize(de::value::SeqAccessDeserializer::new(values))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+        let values: Vec<String> = text.split(',').map(|value| format!("\"{}\"", value.trim())).collect();
+        Err(E::custom(format!("write a list: [{}]", values.join(", "))))
+    }
+}
 
 /// The fewest bytes of an operator's token: a short one is guessed.
 const OPERATOR_TOKEN_MIN: usize = 16;
@@ -178,7 +311,7 @@ impl<'de> Deserialize<'de> for DefaultOptions {
         for (key, value) in &texts {
             match options.set(key, &value.0) {
                 Ok(true) => {}
-                Ok(false) => return Err(de::Error::custom(format!("there is no option `{key}`"))),
+                Ok(false) => return Err(de::Error::custom(Options::unknown(key))),
                 Err(error) => return Err(de::Error::custom(error.of(key))),
             }
         }

@@ -30,10 +30,12 @@ impl HeaderKey {
     /// # Errors
     /// `Invalid` for anything else.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let name = HeaderName::try_from(text)
-            .ok()
-            .filter(|name| name.as_str().len() <= 128)
-            .ok_or_else(|| Error::invalid("name", "is not a header name; write X-Frame-Options"))?;
+        let name = HeaderName::try_from(text).ok().filter(|name| name.as_str().len() <= 128).ok_or_else(|| {
+            if text.contains(' ') {
+                return Error::invalid("name", "may not hold a space; for example X-Frame-Options");
+            }
+            Error::invalid("name", "is not a header name; write X-Frame-Options")
+        })?;
         if FRAMING.contains(&name.as_str()) {
             return Err(Error::invalid("name", format!("{name} belongs to the connection and cannot be set")));
         }

@@ -1,0 +1,93 @@
+//! The command line, and the variables of the environment that stand in for its flags.
+
+use std::env;
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::Resettable;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use super::sections::Sections;
+use super::{Config, file};
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "signalbox", version, about = "A service registry and reverse proxy in one binary")]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the server (the same as no command)
+    Serve,
+}
+
+#[derive(Debug, Default, Args)]
+struct Flags {
+    /// Configuration file
+    #[arg(long, env = "SIGNALBOX_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    sections: Sections,
+}
+
+impl Cli {
+    /// Reads `words`, the program's name first, and the variables for what they leave out. An empty variable is none.
+    ///
+    /// # Errors
+    /// What is wrong, with the name of the flag or variable; also the text that `--help` asks for.
+    pub fn read(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        // Flags stand before or behind the command.
+        let mut command = Self::command().mut_args(|flag| {
+            let is_empty = variable(&flag).is_some_and(|(_, value)| value.is_empty());
+            let flag = flag.global(true);
+            if is_empty { flag.env(Resettable::Reset) } else { flag }
+        });
+        check_variables(&mut command)?;
+        let mut matches = command.try_get_matches_from(words)?;
+        Self::from_arg_matches_mut(&mut matches)
+    }
+
+    /// Reads the file, if one is named, and lays flags and environment over it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or something in it is wrong: which file, which line, what is expected.
+    pub fn load(self) -> anyhow::Result<Config> {
+        // The only one, and the same as none.
+        let _ = self.verb;
+        let below = match &self.flags.config {
+            Some(path) => file::read(path)?,
+            None => Sections::default(),
+        };
+        self.flags.sections.over(below).complete()
+    }
+}
+
+/// The variable of a flag, and its value if it is set.
+fn variable(flag: &Arg) -> Option<(String, OsString)> {
+    let name = flag.get_env()?.to_str()?.to_owned();
+    let value = env::var_os(&name)?;
+    Some((name, value))
+}
+
+/// Tries each variable alone, for the library names the flag where a variable is wrong.
+fn check_variables(command: &mut Command) -> Result<(), clap::Error> {
+    let set: Vec<_> =
+        command.get_arguments().filter_map(|flag| Some((flag.get_long()?.to_owned(), variable(flag)?))).collect();
+    for (flag, (name, value)) in set {
+        let mut word = OsString::from(format!("--{flag}="));
+        word.push(&value);
+        let alone = Cli::command().mut_args(|flag| flag.env(Resettable::Reset));
+        if let Err(error) = alone.try_get_matches_from([OsString::from("signalbox"), word]) {
+            let why = error.source().map_or_else(|| "it is not UTF-8".to_owned(), ToString::to_string);
+            return Err(command.error(ErrorKind::ValueValidation, format!("the variable {name}: {why}")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! The configuration file: reads it, or says in which line and column what is to be written instead.
+//!
+//! The library's messages are made for programmers; those that name types or grammar are put into the words of the file.
+
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+
+use super::sections::Sections;
+use crate::domain::nearest;
+
+/// Reads the file at `path`.
+///
+/// # Errors
+/// When it cannot be read, or something in it is wrong: file, line, column, and what to write.
+pub(super) fn read(path: &Path) -> anyhow::Result<Sections> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let whole = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default()).into_owned();
+        let (line, column) = place(&whole, whole.len());
+        anyhow!("{}:{line}:{column}: a byte that is not UTF-8; save the file as UTF-8", path.display())
+    })?;
+    toml::from_str(text).map_err(|error| {
+        // Without a place it is about the file as a whole.
+        let at = error.span().map_or(0, |span| span.start);
+        let (line, column) = place(text, at);
+        let said = explain(text, at, &error);
+        anyhow!("{}:{line}:{column}: {said}", path.display())
+    })
+}
+
+/// The line and column of a byte, both from 1; a column counts characters.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    (before.matches('\n').count() + 1, line.chars().count() + 1)
+}
+
+fn explain(text: &str, at: usize, error: &toml::de::Error) -> String {
+    let line = text.get(..at).map_or(0, |before| before.matches('\n').count());
+    let line = text.lines().nth(line).unwrap_or_default();
+    let (key, value) = match line.split_once('=') {
+        Some((key, value)) => (key.trim(), value.split('#').next().unwrap_or_default().trim()),
+        None => (line.trim().trim_matches(['[', ']']), ""),
+    };
+    let is_grammar = text.parse::<toml::Table>().is_err();
+    let message = error.message();
+    let hint = if is_grammar { of_grammar(key, value) } else { of_meaning(key, value, message) };
+    hint.unwrap_or_else(|| message.trim_end().to_owned())
+}
+
+/// The words for a value that is no TOML.
+fn of_grammar(key: &str, value: &str) -> Option<String> {
+    if key.is_empty() || value.is_empty() || value.contains(['"', '\'']) {
+        return None;
+    }
+    let small = value.to_ascii_lowercase();
+    if small == "true" || small == "false" {
+        return Some(format!("write {small} in small letters: {key} = {small}"));
+    }
+    if value.trim_start_matches(['+', '-']).bytes().all(|byte| byte.is_ascii_digit() || byte == b'_') {
+        return Some(format!("{value} is too large a number; the largest is {}", i64::MAX));
+    }
+    if let Some(values) = value.strip_prefix('[').and_then(|values| values.strip_suffix(']')) {
+        let quoted: Vec<String> = values.split(',').map(|value| format!("\"{}\"", value.trim())).collect();
+        return Some(format!("write each value in quotes: {key} = [{}]", quoted.join(", ")));
+    }
+    let is_plain = !value.starts_with(['[', '{']);
+    is_plain.then(|| format!("write the value in quotes: {key} = \"{value}\""))
+}
+
+/// The words for what is TOML and no configuration.
+fn of_meaning(key: &str, value: &str, message: &str) -> Option<String> {
+    let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    if let (true, [unknown, known @ ..]) = (message.starts_with("unknown field"), &words[..]) {
+        let meant = nearest(unknown, known.iter().copied()).map(|meant| format!(" did you mean `{meant}`?"));
+        return Some(format!(
+            "there is no `{unknown}` here;{} There are {}",
+            meant.unwrap_or_default(),
+            known.join(", ")
+        ));
+    }
+    if let (true, [missing]) = (message.starts_with("missing field"), &words[..]) {
+        return Some(format!("`{missing}` is missing here; add a line {missing} = …"));
+    }
+    let expected = message.strip_prefix("invalid type: ")?.split_once(", expected ")?.1.trim_end();
+    Some(match expected {
+        _ if expected.starts_with("a list such as") => format!("write a list: {key} = [\"{value}\"]"),
+        _ if expected.starts_with("struct TokenSection") || expected == "a sequence" => {
+            format!("write [[{key}]], with two brackets")
+        }
+        _ if expected.starts_with("struct ") => {
+            format!("`{key}` is a section; write [{key}] on a line of its own, and its values below")
+        }
+        "a map" => format!("write values with names: {key} = {{ name = \"value\" }}"),
+        _ => format!("write text in quotes: {key} = \"{value}\""),
+    })
+}
