@@ -4,10 +4,11 @@
 //! opened and the routing table built; then traffic is let in, so that stored routes serve as soon as a
 //! connection is accepted. Stop: clients are told, requests in flight finish, then the doors close, then the store.
 
+mod announcement;
 mod observed;
 mod signals;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -29,6 +30,7 @@ use crate::registry::{self, Command, Publish, Registry};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
 use crate::{api, chance, clock, files, grpc, pipe, proxy, rest, tls};
+use announcement::Announcement;
 use observed::Observed;
 use signals::Signals;
 
@@ -39,6 +41,8 @@ const CLOSE: Duration = Duration::from_secs(10);
 
 /// After so long a silent stream of events says that it is alive.
 const EVENTS_SILENT_MAX: Duration = Duration::from_secs(15);
+/// Lower ports are the system's (capabilities(7)).
+const PRIVILEGED: u16 = 1024;
 /// How long a maintenance page is shown before it is fetched again.
 const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 
@@ -100,10 +104,11 @@ struct Server {
     core: Lifecycle,
 }
 
-/// Which doors speak TLS.
+/// The doors that speak TLS, and what registering takes.
 struct Secure {
     pipe: bool,
     api: bool,
+    needs_token: bool,
 }
 
 impl Server {
@@ -121,7 +126,8 @@ impl Server {
         let proxy_settings = proxy::Settings { own, ..proxy_settings(&config, &memory)? };
         let pipe_tls = acceptor(config.pipe.tls.as_ref(), &[])?;
         let api_tls = acceptor(config.api.tls.as_ref(), &api::PROTOCOLS)?;
-        let secure = Secure { pipe: pipe_tls.is_some(), api: api_tls.is_some() };
+        let needs_token = !config.grants.is_empty();
+        let secure = Secure { pipe: pipe_tls.is_some(), api: api_tls.is_some(), needs_token };
         let bound = proxy::Proxy::bind(&proxy_settings)
             .map_err(|error| taken("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
 
@@ -180,30 +186,19 @@ impl Server {
 
     /// Says where everything is, and what to type first.
     fn announce(&self) -> anyhow::Result<()> {
-        let (catalog, pipe, proxy) = (self.registry.catalog(), self.pipe_address, self.proxy.address());
-        let (sessions, routes) = (catalog.sessions_len(), catalog.routes_len());
-        let page = format!(
-            "Signalbox {version}
-  pipe   {pipe}   services register here
-  api    {api}   gRPC and REST, pages about them at {scheme}://{api}/docs
-  proxy  {proxy}   HTTP requests come in here
-  store  {store}   {sessions} sessions, {routes} routes
-
-Try it: serve something with `python3 -m http.server 3000`, then type into `{nc}`:
-  REGISTER|shop|shop-1|9001|{{}}
-  ROUTE_ADD|SESSION_ID_FROM_THE_ACK|shop.example|/|http://127.0.0.1:3000|0
-  CONFIG_APPLY|SESSION_ID_FROM_THE_ACK
-and ask for it with `curl -H 'Host: shop.example' http://{proxy}/`",
-            version = env!("CARGO_PKG_VERSION"),
-            api = self.api_address,
-            store = self.store_url,
-            scheme = if self.secure.api { "https" } else { "http" },
-            nc = if self.secure.pipe {
-                format!("openssl s_client -quiet -connect {pipe}")
-            } else {
-                format!("nc {} {}", pipe.ip(), pipe.port())
-            },
-        );
+        let catalog = self.registry.catalog();
+        let announcement = Announcement {
+            pipe: self.pipe_address,
+            api: self.api_address,
+            proxy: self.proxy.address(),
+            store: &self.store_url,
+            sessions: catalog.sessions_len(),
+            routes: catalog.routes_len(),
+            pipe_has_tls: self.secure.pipe,
+            api_has_tls: self.secure.api,
+            needs_token: self.secure.needs_token,
+        };
+        let page = announcement.page();
         // On a thread of its own, and whatever comes of it: nobody may be reading, and the server runs all the same.
         let say = move || drop(writeln!(std::io::stdout(), "{page}"));
         lifecycle::spawn_thread("announcement".to_owned(), say).context("cannot start another thread")?;
@@ -235,7 +230,15 @@ and ask for it with `curl -H 'Host: shop.example' http://{proxy}/`",
 }
 
 fn taken(what: &str, address: SocketAddr, key: &str, flag: &str, error: &std::io::Error) -> anyhow::Error {
-    anyhow!("cannot listen on {address} for {what}: {error}; choose another address with {key} or {flag}")
+    let cannot = format!("cannot listen on {address} for {what}: {error}");
+    if error.kind() == ErrorKind::PermissionDenied && address.port() < PRIVILEGED {
+        return anyhow!(
+            "{cannot}; ports below {PRIVILEGED} need the capability CAP_NET_BIND_SERVICE: give it to the program with \
+             `sudo setcap cap_net_bind_service=+ep PROGRAM`, or in a systemd unit with \
+             AmbientCapabilities=CAP_NET_BIND_SERVICE, or choose a higher port with {key} or {flag}"
+        );
+    }
+    anyhow!("{cannot}; choose another address with {key} or {flag}")
 }
 
 /// gRPC and REST, on one port.
@@ -347,5 +350,21 @@ async fn pass_on(reports: proxy::Reports, table: Arc<ArcSwap<Table>>, registry: 
     tokio::select! {
         () = passing => {}
         () = stop.cancelled() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_only_root_may_open_names_the_capability() {
+        let said = |port: u16, kind: ErrorKind| {
+            taken("HTTP", SocketAddr::from(([0, 0, 0, 0], port)), "proxy.http", "--proxy-http", &kind.into())
+                .to_string()
+        };
+        assert!(said(80, ErrorKind::PermissionDenied).contains("CAP_NET_BIND_SERVICE"));
+        assert!(!said(80, ErrorKind::AddrInUse).contains("CAP_NET_BIND_SERVICE"));
+        assert!(said(8080, ErrorKind::AddrInUse).contains("choose another address with proxy.http or --proxy-http"));
     }
 }

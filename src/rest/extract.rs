@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use http_body_util::LengthLimitError;
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use tokio::time::timeout;
 
@@ -66,11 +66,11 @@ impl<T: DeserializeOwned> FromRequest<Door> for Bodies<T> {
 
     async fn from_request(request: Request, door: &Door) -> Result<Self, Problem> {
         let bytes = bytes_of(request, door.settings.max_body).await?.ok_or_else(no_body)?;
-        let objects = read::<Vec<Object<T>>>(&bytes)?;
+        let Array(objects) = read::<Array<T>>(&bytes)?;
         if objects.is_empty() {
             return Err(Problem::invalid("the array is empty; at least one object is needed"));
         }
-        Ok(Self(objects.into_iter().map(|object| object.0).collect()))
+        Ok(Self(objects))
     }
 }
 
@@ -135,9 +135,14 @@ fn misread(place: &str, error: &serde_json::Error) -> Problem {
     if !error.is_data() {
         return malformed(error);
     }
-    let words = error.to_string();
+    // In the words of JSON, not of the library.
+    let words = error.to_string().replace("invalid type: map,", "invalid type: object,");
+    let words = words.replace("invalid type: sequence,", "invalid type: array,");
     let position = format!(" at line {} column {}", error.line(), error.column());
-    placed(place, words.strip_suffix(&position).unwrap_or(&words))
+    let unplaced = words.strip_suffix(&position).unwrap_or(&words);
+    // Of the body as a whole no field says where it is wrong.
+    let is_whole = place == "." && unplaced.starts_with("invalid type");
+    placed(place, if is_whole { &words } else { unplaced })
 }
 
 /// What a reader says of something at `place`; of a field that is missing, it says so in its words alone.
@@ -180,6 +185,34 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
+/// A JSON array of objects.
+#[derive(Debug)]
+struct Array<T>(Vec<T>);
+
+struct ArrayVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ArrayVisitor<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a JSON array of objects, [{...}, {...}],")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Vec<T>, A::Error> {
+        let mut objects = Vec::new();
+        while let Some(Object(object)) = array.next_element()? {
+            objects.push(object);
+        }
+        Ok(objects)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Array<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_seq(ArrayVisitor(PhantomData)).map(Self)
     }
 }
 
@@ -362,13 +395,22 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_value_in_a_list_is_said_with_its_place() {
         let json = r#"[{"domains":["a"],"path":"/","backend_url":"http://b"},{"domains":["a:1"],"path":"/","backend_url":"http://b"}]"#;
-        let (field, detail) = said(read::<Vec<Object<NewRoute>>>(json.as_bytes()).unwrap_err()).await;
+        let (field, detail) = said(read::<Array<NewRoute>>(json.as_bytes()).unwrap_err()).await;
         assert_eq!(field, "[1].domains", "{detail}");
-        let (field, _) = said(read::<Vec<Object<NewRoute>>>(b"[{\"path\":\"/\"}]").unwrap_err()).await;
+        let (field, _) = said(read::<Array<NewRoute>>(b"[{\"path\":\"/\"}]").unwrap_err()).await;
         assert_eq!(field, "[0].domains");
-        let (field, detail) =
-            said(read::<Vec<Object<NewRoute>>>(b"[[[\"a\"],\"/\",\"http://b\",0]]").unwrap_err()).await;
+        let (field, detail) = said(read::<Array<NewRoute>>(b"[[[\"a\"],\"/\",\"http://b\",0]]").unwrap_err()).await;
         assert_eq!((field.as_str(), detail.contains("a JSON object")), ("[0]", true), "{detail}");
+    }
+
+    #[tokio::test]
+    async fn an_object_in_the_place_of_a_list_is_told_the_form_and_the_place() {
+        let (field, detail) = said(read::<Array<NewRoute>>(b"\n {\"routes\":[]}").unwrap_err()).await;
+        assert_eq!(field, "");
+        assert!(
+            detail.contains("object, expected a JSON array of objects, [{...}, {...}], at line 2 column"),
+            "{detail}"
+        );
     }
 
     #[tokio::test]

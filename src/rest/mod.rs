@@ -27,6 +27,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -90,9 +91,10 @@ pub fn router(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycl
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .fallback(|| async { Problem::no_such_path() })
-        .method_not_allowed_fallback(|| async { Problem::no_such_method() })
         .with_state(door)
         .layer(CatchPanicLayer::custom(panicked));
+    // Around it: inside, nobody knows yet what a path takes.
+    let router = Router::new().fallback_service(router).layer(map_response(naming_methods));
     match cors {
         Some(cors) => router.layer(cors),
         None => router,
@@ -152,6 +154,17 @@ async fn ready(State(door): State<Door>) -> Response {
         Ok(()) => (StatusCode::OK, "ok").into_response(),
         Err(reasons) => Problem::not_ready(&reasons).into_response(),
     }
+}
+
+/// Makes a problem of the answer to a method that a path does not take, and names those that it takes.
+async fn naming_methods(mut response: Response) -> Response {
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
+    }
+    let Some(allow) = response.headers_mut().remove(header::ALLOW) else { return response };
+    let mut named = Problem::no_such_method(allow.to_str().unwrap_or_default()).into_response();
+    named.headers_mut().insert(header::ALLOW, allow);
+    named
 }
 
 /// A fault in a handler ends its request alone. What it was about goes to the log by the panic's own way.

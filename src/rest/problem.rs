@@ -139,9 +139,9 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, Reason::NotFound, "there is nothing under this path; see /docs")
     }
 
-    /// The path is known, but not for this method.
-    pub(super) fn no_such_method() -> Self {
-        let detail = "this path does not take this method; Allow says which";
+    /// The path is known, but only for the methods `allowed`, as the field `Allow` names them.
+    pub(super) fn no_such_method(allowed: &str) -> Self {
+        let detail = format!("this path does not take this method; it takes {}", allowed.replace(',', ", "));
         Self::new(StatusCode::METHOD_NOT_ALLOWED, Reason::MethodNotAllowed, detail)
     }
 

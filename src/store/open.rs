@@ -252,6 +252,10 @@ fn explain(place: &Place, error: sqlx::Error) -> OpenError {
     match code.map(|code| code & 0xff) {
         Some(5 | 6) => OpenError::InUse(path),
         Some(3 | 8 | 14) => OpenError::Access { path, why },
+        // SQLITE_IOERR: also what comes of a lock on a file that is open for reading alone.
+        Some(10) if !place::is_writable(&path) => {
+            OpenError::Access { path, why: "this user may not write it".to_owned() }
+        }
         Some(11 | 26) => OpenError::Corrupt { path, why },
         _ => OpenError::Database { place: place.to_string(), why: error },
     }

@@ -22,11 +22,16 @@ impl Place {
             ":memory:" => Ok(Place::Memory),
             // SQLite would take the last two of these for more than a name.
             _ if path.is_empty() || path.contains(['?', '\0']) || path.contains("://") || path.starts_with("file:") => {
-                Err(OpenError::Url(url.to_owned()))
+                Err(OpenError::Url(without_secrets(url)))
             }
             _ => Ok(Place::File(path.into())),
         }
     }
+}
+
+/// Of a URL the scheme alone: the rest may hold a password.
+fn without_secrets(url: &str) -> String {
+    url.split_once("://").map_or_else(|| url.to_owned(), |(scheme, _)| format!("{scheme}://…"))
 }
 
 impl fmt::Display for Place {
@@ -53,11 +58,23 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+            let directory = match path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+                Some(_) | None => PathBuf::from("."),
+            };
+            if directory.is_dir() {
+                let why = format!("no file can be made in {}", directory.display());
+                return Err(OpenError::Access { path: path.to_owned(), why });
+            }
             Err(OpenError::NoDirectory { path: path.to_owned(), directory })
         }
         Err(error) => Err(OpenError::Access { path: path.to_owned(), why: error.to_string() }),
     }
+}
+
+/// Returns true if this user may write a file, on a file system that can be written.
+pub(super) fn is_writable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 /// The file that `SQLite` keeps beside `path`: `-wal` or `-shm`.
@@ -87,6 +104,10 @@ mod tests {
         }
         for url in ["", "sqlite://", "postgres://db/x", "sqlite://s.db?mode=ro", "file:s.db"] {
             assert!(Place::parse(url).is_err(), "{url}");
+        }
+        for url in ["postgres://me:secret@db/x", "mysql://me:secret@db?x", "file://secret"] {
+            let said = Place::parse(url).unwrap_err().to_string();
+            assert!(!said.contains("secret") && said.contains("sqlite://signalbox.db"), "{said}");
         }
     }
 }

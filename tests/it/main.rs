@@ -30,3 +30,4 @@ mod statistics;
 mod streams;
 mod support;
 mod tokens;
+mod words;
