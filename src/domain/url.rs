@@ -164,6 +164,11 @@ impl PageUrl {
     /// `Invalid` as for [`BackendUrl::parse`], the query aside.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| Error::invalid("page_url", why.to_owned());
+        let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+        // A page is got, whatever carries the backend's other traffic.
+        if !["http://", "https://", "ws://", "wss://"].into_iter().any(begins) {
+            return Err(wrong("must begin with http:// or https://"));
+        }
         let after_scheme = text.find("://").map_or(0, |at| at + 3);
         let end = text[after_scheme..].find(['/', '?']).map_or(text.len(), |at| after_scheme + at);
         let (origin, target) = text.split_at(end);

@@ -24,7 +24,7 @@ use super::report::{Report, Reports};
 use super::resolve::{Addresses, Lately};
 use super::tls::Tls;
 use crate::domain::{Event, RouteId, SessionKey, Time};
-use crate::lifecycle::Heartbeat;
+use crate::lifecycle::{self, Heartbeat};
 use crate::traffic::{CheckId, Checks, Condition, Endpoint, Finding, Inquiry, Subject, Table, Turn};
 use crate::{chance, clock, files};
 
@@ -49,6 +49,8 @@ pub struct Checker {
 const BEAT: Duration = Duration::from_millis(500);
 /// After so many reports their reader gets a turn.
 const REPORTS_AT_ONCE: usize = 256;
+/// More routes than this, with one check for all, are gathered beside the thread's other tasks.
+const SUBJECTS_AT_ONCE: usize = 4_096;
 /// After so many knocks the thread's other tasks get a turn.
 const KNOCKS_AT_ONCE: usize = 16;
 /// After so many changed endpoints the thread's other tasks get a turn.
@@ -95,17 +97,25 @@ impl Checker {
             Err(Ill::Backend(reason)) => Finding::Ill(reason),
             Err(Ill::NoRoom) => return files::warn_used_up(),
         };
+        let mut turned = 0;
         for some in subjects.chunks(REPORTS_AT_ONCE) {
-            let turned = self.tell_some(inquiry, some, finding, now);
-            if turned || subjects.len() > REPORTS_AT_ONCE {
+            let so_far = turned;
+            turned += self.tell_some(some, finding, now);
+            if turned > so_far || subjects.len() > REPORTS_AT_ONCE {
                 tokio::task::yield_now().await;
             }
         }
+        if turned > 0 {
+            // One line for all of them: hundreds of thousands of routes may have this backend.
+            let healthy = finding == Finding::Well;
+            let reason = if let Finding::Ill(reason) = finding { reason } else { "" };
+            tracing::info!(backend = %inquiry.backend, routes = turned, healthy, reason, "a backend's health changed");
+        }
     }
 
-    /// Says whether anybody's health changed.
-    fn tell_some(&self, inquiry: &Inquiry, subjects: &[Subject], finding: Finding<'_>, now: Time) -> bool {
-        let (table, mut turned) = (self.table.load(), false);
+    /// Gives the number of routes whose health changed.
+    fn tell_some(&self, subjects: &[Subject], finding: Finding<'_>, now: Time) -> usize {
+        let (table, mut turned) = (self.table.load(), 0);
         for subject in subjects {
             let endpoint = table.endpoint(subject.session, subject.route);
             // Another apply may have come meanwhile: then nobody asks about this backend any more.
@@ -116,17 +126,16 @@ impl Checker {
                 health.assume_well(now);
             }
             if let Some(turn) = health.observe(finding, now) {
-                self.report(inquiry, endpoint, &turn);
-                turned = true;
+                self.report(endpoint, &turn);
+                turned += 1;
             }
         }
         turned
     }
 
-    fn report(&self, inquiry: &Inquiry, endpoint: &Arc<Endpoint>, turn: &Turn) {
-        let (route, healthy, reason) = (endpoint.id(), turn.healthy, &*turn.reason);
-        tracing::info!(%route, backend = %inquiry.backend, healthy, reason, "a backend's health changed");
-        let event = Event::BackendHealthChanged { route, healthy, reason: reason.to_owned() };
+    fn report(&self, endpoint: &Arc<Endpoint>, turn: &Turn) {
+        let (route, healthy, reason) = (endpoint.id(), turn.healthy, turn.reason.to_string());
+        let event = Event::BackendHealthChanged { route, healthy, reason };
         self.reports.tell(Report { endpoint: Arc::clone(endpoint), event });
     }
 }
@@ -233,11 +242,20 @@ impl Round {
     }
 
     async fn end(&mut self, id: CheckId, outcome: &Outcome) {
-        let now = clock::now();
-        if let Some((inquiry, subjects)) = self.checks.end(id, now, self.dice.roll()) {
+        let (now, chance) = (clock::now(), self.dice.roll());
+        // To gather very many, and to let them go, takes as long as the pings of others may.
+        let many = self.checks.subjects(id) > SUBJECTS_AT_ONCE;
+        let ended = in_time(many, || self.checks.end(id, now, chance));
+        if let Some((inquiry, subjects)) = ended {
             self.checker.tell(&inquiry, &subjects, outcome, now).await;
+            in_time(many, || drop(subjects));
         }
     }
+}
+
+/// Does what takes long for `many` beside the thread's other tasks.
+fn in_time<T>(many: bool, work: impl FnOnce() -> T) -> T {
+    if many { lifecycle::at_length(work) } else { work() }
 }
 
 /// Lets the thread's other tasks have a turn after every so many.

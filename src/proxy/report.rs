@@ -40,23 +40,31 @@ pub struct Reports(Arc<Queue>);
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: Mutex<VecDeque<Report>>,
+    waiting: Mutex<Waiting>,
     filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    reports: VecDeque<Report>,
+    /// Reports that were dropped since that was last told.
+    lost: u64,
 }
 
 /// So many wait at most.
 const WAITING_MAX: usize = 4096;
+/// So many are taken at once: who takes them has a thread to share.
+const TAKEN_MAX: usize = 256;
 
 impl Reports {
     /// Adds a report; when too many wait, the oldest goes.
     pub fn tell(&self, report: Report) {
         let mut waiting = self.waiting();
-        if waiting.len() >= WAITING_MAX
-            && let Some(lost) = waiting.pop_front()
-        {
-            tracing::warn!(route = %lost.endpoint.id(), event = lost.event.kind().name(), "too many events wait; one is lost");
+        if waiting.reports.len() >= WAITING_MAX {
+            waiting.reports.pop_front();
+            waiting.lost += 1;
         }
-        waiting.push_back(report);
+        waiting.reports.push_back(report);
         drop(waiting);
         self.0.filled.notify_one();
     }
@@ -79,18 +87,28 @@ impl Reports {
         }
     }
 
-    /// Waits for reports and takes all there are, oldest first, at least one. For one reader.
+    /// Waits for reports and takes the oldest, at least one. For one reader.
     pub async fn next(&self) -> Vec<Report> {
         loop {
-            let waiting = std::mem::take(&mut *self.waiting());
-            if !waiting.is_empty() {
-                return waiting.into();
+            let (taken, lost) = self.take();
+            if lost > 0 {
+                tracing::warn!(lost, "events of traffic were lost: too many waited to be told");
+            }
+            if !taken.is_empty() {
+                return taken;
             }
             self.0.filled.notified().await;
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Report>> {
+    fn take(&self) -> (Vec<Report>, u64) {
+        let mut waiting = self.waiting();
+        let count = waiting.reports.len().min(TAKEN_MAX);
+        let taken = waiting.reports.drain(..count).collect();
+        (taken, std::mem::take(&mut waiting.lost))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // No code panics while it holds the lock; were it to happen, the queue is still whole.
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,8 +193,14 @@ mod tests {
         let (all, some) = (WAITING_MAX as u64 + 3, report(0));
         let event = |number| Event::ConfigApplied { revision: number };
         (0..all).for_each(|number| reports.clone().tell(Report { event: event(number), ..some.clone() }));
-        let read: Vec<Event> = reports.next().await.into_iter().map(|report| report.event).collect();
-        assert_eq!(read, (3..all).map(event).collect::<Vec<_>>());
+        let (first, lost) = reports.take();
+        assert_eq!((first.len(), lost), (TAKEN_MAX, 3));
+        let mut read = first;
+        while read.len() < WAITING_MAX {
+            read.extend(reports.next().await);
+        }
+        assert!(read.into_iter().map(|report| report.event).eq((3..all).map(event)));
+        assert_eq!(reports.take(), (Vec::new(), 0), "what was lost is told once");
     }
 
     #[tokio::test]

@@ -142,12 +142,17 @@ fn server_name(backend: &BackendUrl) -> Result<ServerName<'static>, Unreachable>
     ServerName::try_from(backend.host().to_owned()).map_err(nameless)
 }
 
+const UNTRUSTED: &str =
+    "is not signed by a trusted authority; set tls_verify to false, or name the authority in backends.ca";
+
 /// What is wrong with a certificate, to go behind "its certificate".
 fn in_words(fault: &CertificateError) -> String {
     match fault {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired".to_owned(),
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "is not valid yet".to_owned(),
-        CertificateError::UnknownIssuer => "is of no trusted authority".to_owned(),
+        CertificateError::UnknownIssuer => UNTRUSTED.to_owned(),
+        // One that is signed by itself and says that it is an authority's; the library has no name for this fault.
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => UNTRUSTED.to_owned(),
         CertificateError::NotValidForName => "is for another name".to_owned(),
         CertificateError::NotValidForNameContext { expected, .. } => format!("is not for {}", expected.to_str()),
         other => format!("is not accepted: {other}"),

@@ -210,6 +210,11 @@ impl Checks {
         Some((inquiry, told))
     }
 
+    /// The number of routes that a check is for.
+    pub fn subjects(&self, id: CheckId) -> usize {
+        self.entries.get(&id).map_or(0, |entry| entry.subjects.len())
+    }
+
     /// When the next check is due; what waits only for room does not count.
     pub fn next_due(&self) -> Option<Time> {
         self.due.first().map(|(due, _)| *due)

@@ -79,6 +79,14 @@ pub struct Issued {
 }
 
 impl Certificate {
+    /// One that is signed by itself and says that it is an authority's, as `openssl req -x509` makes them.
+    pub fn own_authority(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self::of(params.self_signed(&key).unwrap().der().clone(), &key)
+    }
+
     pub fn self_signed(name: &str) -> Self {
         let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         Self::of(cert.der().clone(), &signing_key)
