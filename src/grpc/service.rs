@@ -76,8 +76,11 @@ service! { Registry streaming SubscribeStream {
     settings::set_option(SetOptionRequest) -> SetOptionResponse;
     settings::remove_option(RemoveOptionRequest) -> RemoveOptionResponse;
     settings::set_health_check(SetHealthCheckRequest) -> SetHealthCheckResponse;
+    settings::remove_health_check(RemoveHealthCheckRequest) -> RemoveHealthCheckResponse;
     settings::set_rate_limit(SetRateLimitRequest) -> SetRateLimitResponse;
+    settings::remove_rate_limit(RemoveRateLimitRequest) -> RemoveRateLimitResponse;
     settings::set_circuit_breaker(SetCircuitBreakerRequest) -> SetCircuitBreakerResponse;
+    settings::remove_circuit_breaker(RemoveCircuitBreakerRequest) -> RemoveCircuitBreakerResponse;
     operations::get_circuit_breaker(GetCircuitBreakerRequest) -> GetCircuitBreakerResponse;
     operations::reset_circuit_breaker(ResetCircuitBreakerRequest) -> ResetCircuitBreakerResponse;
     config::validate_config(ValidateConfigRequest) -> ValidateConfigResponse;

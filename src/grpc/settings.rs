@@ -6,15 +6,18 @@ use crate::domain::{
     Breaker, Error, HeaderKey, HealthCheck, HealthPath, OptionKey, Options, RateLimit, VALUE_BYTES_MAX, header_value,
 };
 use crate::registry::settings::{
-    CircuitBreakerSet, HeadersRemove, HeadersSet, HealthSet, OptionsRemove, OptionsSet, RatelimitSet,
+    CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
+    OptionsSet, RatelimitRemove, RatelimitSet,
 };
 
 use super::convert::{bounded, session, span};
 use super::door::Door;
 use super::proto::{
-    RemoveHeaderRequest, RemoveHeaderResponse, RemoveOptionRequest, RemoveOptionResponse, SetCircuitBreakerRequest,
-    SetCircuitBreakerResponse, SetHeaderRequest, SetHeaderResponse, SetHealthCheckRequest, SetHealthCheckResponse,
-    SetOptionRequest, SetOptionResponse, SetRateLimitRequest, SetRateLimitResponse,
+    RemoveCircuitBreakerRequest, RemoveCircuitBreakerResponse, RemoveHeaderRequest, RemoveHeaderResponse,
+    RemoveHealthCheckRequest, RemoveHealthCheckResponse, RemoveOptionRequest, RemoveOptionResponse,
+    RemoveRateLimitRequest, RemoveRateLimitResponse, SetCircuitBreakerRequest, SetCircuitBreakerResponse,
+    SetHeaderRequest, SetHeaderResponse, SetHealthCheckRequest, SetHealthCheckResponse, SetOptionRequest,
+    SetOptionResponse, SetRateLimitRequest, SetRateLimitResponse,
 };
 
 pub(super) async fn set_header(door: &Door, request: SetHeaderRequest) -> Result<SetHeaderResponse, Status> {
@@ -76,12 +79,30 @@ pub(super) async fn set_health_check(
     Ok(SetHealthCheckResponse {})
 }
 
+pub(super) async fn remove_health_check(
+    door: &Door,
+    request: RemoveHealthCheckRequest,
+) -> Result<RemoveHealthCheckResponse, Status> {
+    let session = session(&request.session_id)?;
+    door.done(HealthRemove { session, id: request.route_id.parse()? }).await?;
+    Ok(RemoveHealthCheckResponse {})
+}
+
 pub(super) async fn set_rate_limit(door: &Door, request: SetRateLimitRequest) -> Result<SetRateLimitResponse, Status> {
     let session = session(&request.session_id)?;
     let target = request.target.parse()?;
     let limit = RateLimit { requests: bounded("requests", request.requests)?, window: span("window", request.window)? };
     door.done(RatelimitSet { session, target, limit }).await?;
     Ok(SetRateLimitResponse {})
+}
+
+pub(super) async fn remove_rate_limit(
+    door: &Door,
+    request: RemoveRateLimitRequest,
+) -> Result<RemoveRateLimitResponse, Status> {
+    let session = session(&request.session_id)?;
+    door.done(RatelimitRemove { session, target: request.target.parse()? }).await?;
+    Ok(RemoveRateLimitResponse {})
 }
 
 pub(super) async fn set_circuit_breaker(
@@ -97,4 +118,13 @@ pub(super) async fn set_circuit_breaker(
     };
     door.done(CircuitBreakerSet { session, target, breaker }).await?;
     Ok(SetCircuitBreakerResponse {})
+}
+
+pub(super) async fn remove_circuit_breaker(
+    door: &Door,
+    request: RemoveCircuitBreakerRequest,
+) -> Result<RemoveCircuitBreakerResponse, Status> {
+    let session = session(&request.session_id)?;
+    door.done(CircuitBreakerRemove { session, target: request.target.parse()? }).await?;
+    Ok(RemoveCircuitBreakerResponse {})
 }

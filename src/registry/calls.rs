@@ -18,7 +18,8 @@ use super::reading::entries;
 use super::routes::{RouteAdd, RouteAddBulk, RouteRemove, RouteUpdate, route_list};
 use super::sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, Subscribe, Unsubscribe, info};
 use super::settings::{
-    CircuitBreakerSet, HeadersRemove, HeadersSet, HealthSet, OptionsRemove, OptionsSet, RatelimitSet,
+    CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
+    OptionsSet, RatelimitRemove, RatelimitSet,
 };
 use super::views::{BreakerView, ConfigView, DiffView, DrainView, MaintenanceView, RouteView, SessionView, StatsView};
 use super::watch::Release;
@@ -187,10 +188,16 @@ commands! {
     OptionsRemove,
     /// 15
     HealthSet,
+    /// Takes 15 back.
+    HealthRemove,
     /// 16
     RatelimitSet,
+    /// Takes 16 back.
+    RatelimitRemove,
     /// 17
     CircuitBreakerSet,
+    /// Takes 17 back.
+    CircuitBreakerRemove,
     /// 19
     CircuitBreakerReset,
     /// 21 and 24

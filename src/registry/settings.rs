@@ -94,6 +94,24 @@ setting_commands! {
         limit: RateLimit
     } => |set| Edit::RateLimit(set.target, Some(set.limit));
 
+    /// Stages that a route has the default health check again.
+    HealthRemove {
+        /// The route.
+        id: RouteId
+    } => |gone| Edit::Health(gone.id, None);
+
+    /// Stages that requests are limited no more.
+    RatelimitRemove {
+        /// For which routes.
+        target: Target
+    } => |gone| Edit::RateLimit(gone.target, None);
+
+    /// Stages that a circuit breaker is taken away.
+    CircuitBreakerRemove {
+        /// For which routes.
+        target: Target
+    } => |gone| Edit::Breaker(gone.target, None);
+
     /// Stages a circuit breaker.
     CircuitBreakerSet {
         /// For which routes.

@@ -118,9 +118,13 @@ fn calls() -> OpenApiRouter<Door> {
         .routes(routes!(routes::update, routes::remove))
         .routes(routes!(settings::set_header, settings::remove_header))
         .routes(routes!(settings::set_option, settings::remove_option))
-        .routes(routes!(settings::set_health_check))
-        .routes(routes!(settings::set_rate_limit))
-        .routes(routes!(settings::set_circuit_breaker, operations::get_circuit_breaker))
+        .routes(routes!(settings::set_health_check, settings::remove_health_check))
+        .routes(routes!(settings::set_rate_limit, settings::remove_rate_limit))
+        .routes(routes!(
+            settings::set_circuit_breaker,
+            settings::remove_circuit_breaker,
+            operations::get_circuit_breaker
+        ))
         .routes(routes!(operations::reset_circuit_breaker))
         .routes(routes!(config::get))
         .routes(routes!(config::validate))

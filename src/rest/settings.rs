@@ -4,7 +4,8 @@ use axum::http::StatusCode;
 
 use crate::domain::Options;
 use crate::registry::settings::{
-    CircuitBreakerSet, HeadersRemove, HeadersSet, HealthSet, OptionsRemove, OptionsSet, RatelimitSet,
+    CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
+    OptionsSet, RatelimitRemove, RatelimitSet,
 };
 
 use super::caller::Caller;
@@ -88,6 +89,17 @@ pub(super) async fn set_health_check(
     caller.done(HealthSet { session: caller.session.clone(), id: route_id.0, check: check.into() }).await
 }
 
+/// Stages that a route has the default health check again
+#[utoipa::path(delete, path = "/v1/session/health-checks/{route_id}", operation_id = "removeHealthCheck",
+    tag = "settings", security(("session" = [])), params(RoutePath),
+    responses((status = 204, description = "It is staged; a route without a health check of its own stays so.")))]
+pub(super) async fn remove_health_check(
+    caller: Caller,
+    Segments(RoutePath { route_id }): Segments<RoutePath>,
+) -> Result<StatusCode, Problem> {
+    caller.done(HealthRemove { session: caller.session.clone(), id: route_id.0 }).await
+}
+
 /// Stages a rate limit
 #[utoipa::path(put, path = "/v1/session/rate-limits/{target}", operation_id = "setRateLimit", tag = "settings",
     security(("session" = [])), params(TargetPath), request_body = RateLimit,
@@ -104,6 +116,17 @@ pub(super) async fn set_rate_limit(
     caller.done(RatelimitSet { session: caller.session.clone(), target: target.0, limit: limit.into() }).await
 }
 
+/// Stages that a rate limit is taken away
+#[utoipa::path(delete, path = "/v1/session/rate-limits/{target}", operation_id = "removeRateLimit", tag = "settings",
+    security(("session" = [])), params(TargetPath),
+    responses((status = 204, description = "It is staged; what has no rate limit stays so.")))]
+pub(super) async fn remove_rate_limit(
+    caller: Caller,
+    Segments(TargetPath { target }): Segments<TargetPath>,
+) -> Result<StatusCode, Problem> {
+    caller.done(RatelimitRemove { session: caller.session.clone(), target: target.0 }).await
+}
+
 /// Stages a circuit breaker
 #[utoipa::path(put, path = "/v1/session/circuit-breakers/{target}", operation_id = "setCircuitBreaker",
     tag = "settings", security(("session" = [])), params(TargetPath), request_body = CircuitBreaker,
@@ -118,4 +141,15 @@ pub(super) async fn set_circuit_breaker(
     Body(breaker): Body<CircuitBreaker>,
 ) -> Result<StatusCode, Problem> {
     caller.done(CircuitBreakerSet { session: caller.session.clone(), target: target.0, breaker: breaker.into() }).await
+}
+
+/// Stages that a circuit breaker is taken away
+#[utoipa::path(delete, path = "/v1/session/circuit-breakers/{target}", operation_id = "removeCircuitBreaker",
+    tag = "settings", security(("session" = [])), params(TargetPath),
+    responses((status = 204, description = "It is staged; what has no circuit breaker stays so.")))]
+pub(super) async fn remove_circuit_breaker(
+    caller: Caller,
+    Segments(TargetPath { target }): Segments<TargetPath>,
+) -> Result<StatusCode, Problem> {
+    caller.done(CircuitBreakerRemove { session: caller.session.clone(), target: target.0 }).await
 }

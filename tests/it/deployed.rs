@@ -58,6 +58,31 @@ fn what_is_told_of_health_after_maintenance_is_told_to_subscribers() {
     assert_eq!(outcome, "MAINT_OK|ALL");
 }
 
+/// Kind: policies can be taken back.
+#[test]
+fn a_policy_that_is_taken_back_stays_so_after_a_restart() {
+    let (mut shop, mood) = (Shop::open(), Mood::new(500));
+    let mut instance = shop.instance("shop-1", &mood.backend);
+    instance.set("HEALTH_SET", "r1|/health|100ms|100ms");
+    eventually("its checks gate", || shop.status("/") == 503);
+    instance.set("HEALTH_REMOVE", "r1");
+    eventually("the default check refuses nobody", || shop.status("/") == 500);
+    instance.set("CIRCUIT_BREAKER_SET", "ALL|1|1h|1");
+    eventually("its breaker is open", || shop.status("/") == 503);
+    instance.set("CIRCUIT_BREAKER_REMOVE", "ALL");
+    instance.set("RATELIMIT_SET", "r1|1|1h");
+    assert_eq!([shop.status("/"), shop.status("/")], [500, 429]);
+    instance.expect("RATELIMIT_REMOVE", "t1|r1", "RATELIMIT_OK|t1");
+    shop.restart();
+    shop.reconnect(&mut instance);
+    assert_eq!([shop.status("/"), shop.status("/")], [500, 429], "it is staged");
+    assert_eq!(instance.payload("CONFIG_DIFF", "")["ratelimit"]["removed"], 1, "it is staged still");
+    instance.apply();
+    shop.restart();
+    shop.reconnect(&mut instance);
+    assert_eq!([(); 3].map(|()| shop.status("/")), [500; 3]);
+}
+
 /// Kind: what health checks ask for is asked for as it was written.
 #[test]
 fn health_paths_are_asked_for_as_they_are_written() {

@@ -266,7 +266,7 @@ impl Model {
             session.staged.settings.insert((section, target.to_owned(), name.to_owned()), value);
             exactly(reply)
         };
-        match dice.below(7) {
+        match dice.below(10) {
             0 => {
                 let expected = put("headers", &target, "x-a", number.to_string(), "HEADERS_OK");
                 (format!("HEADERS_SET|{sid}|{target}|X-A|{number}"), expected)
@@ -290,6 +290,18 @@ impl Model {
             5 => {
                 let expected = put("ratelimit", &target, "", number.to_string(), "RATELIMIT_OK");
                 (format!("RATELIMIT_SET|{sid}|{target}|{number}|1m"), expected)
+            }
+            6 => {
+                session.staged.settings.remove(&("health", route.clone(), String::new()));
+                (format!("HEALTH_REMOVE|{sid}|{route}"), exactly("HEALTH_OK"))
+            }
+            7 => {
+                session.staged.settings.remove(&("ratelimit", target.clone(), String::new()));
+                (format!("RATELIMIT_REMOVE|{sid}|{target}"), exactly("RATELIMIT_OK"))
+            }
+            8 => {
+                session.staged.settings.remove(&("circuit", target.clone(), String::new()));
+                (format!("CIRCUIT_BREAKER_REMOVE|{sid}|{target}"), exactly("CIRCUIT_OK"))
             }
             _ => {
                 let expected = put("circuit", &target, "", number.to_string(), "CIRCUIT_OK");

@@ -10,7 +10,7 @@ use crate::doors::{self, Refusal};
 use crate::server::Server;
 
 /// The calls: the pipe's verb, gRPC's rpc, REST's operation.
-const CALLS: [(&str, &str, &str); 34] = [
+const CALLS: [(&str, &str, &str); 37] = [
     ("REGISTER", "Register", "register"),
     ("RECONNECT", "Reconnect", "reconnect"),
     ("PING", "Ping", "ping"),
@@ -26,8 +26,11 @@ const CALLS: [(&str, &str, &str); 34] = [
     ("OPTIONS_SET", "SetOption", "setOption"),
     ("OPTIONS_REMOVE", "RemoveOption", "removeOption"),
     ("HEALTH_SET", "SetHealthCheck", "setHealthCheck"),
+    ("HEALTH_REMOVE", "RemoveHealthCheck", "removeHealthCheck"),
     ("RATELIMIT_SET", "SetRateLimit", "setRateLimit"),
+    ("RATELIMIT_REMOVE", "RemoveRateLimit", "removeRateLimit"),
     ("CIRCUIT_BREAKER_SET", "SetCircuitBreaker", "setCircuitBreaker"),
+    ("CIRCUIT_BREAKER_REMOVE", "RemoveCircuitBreaker", "removeCircuitBreaker"),
     ("CIRCUIT_BREAKER_STATUS", "GetCircuitBreaker", "getCircuitBreaker"),
     ("CIRCUIT_BREAKER_RESET", "ResetCircuitBreaker", "resetCircuitBreaker"),
     ("CONFIG_VALIDATE", "ValidateConfig", "validateConfig"),
@@ -125,6 +128,9 @@ fn wrong() -> Vec<(&'static str, Value, &'static str)> {
             json!({ "target": "ALL", "threshold": 0, "timeout": "1s", "half_open_requests": 1 }),
             "invalid",
         ),
+        ("HEALTH_REMOVE", json!({ "route_id": "ALL" }), "invalid"),
+        ("RATELIMIT_REMOVE", json!({ "target": "some" }), "invalid"),
+        ("CIRCUIT_BREAKER_REMOVE", json!({ "target": "1" }), "invalid"),
         ("CIRCUIT_BREAKER_STATUS", json!({ "route_id": "r9" }), "not_found"),
         ("CIRCUIT_BREAKER_RESET", json!({ "route_id": "r1" }), "refused"),
         ("DRAIN_STATUS", json!({}), "refused"),

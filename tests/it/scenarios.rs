@@ -153,6 +153,54 @@ fn settings_are_staged_applied_in_part_and_taken_back() {
 }
 
 #[test]
+fn policies_are_taken_back_as_they_are_set() {
+    let backend = Backend::start("b");
+    at_every_door(|server, client| {
+        client.register();
+        client.do_it("ROUTE_ADD", &client.route("/", &backend));
+        client.do_it("HEALTH_SET", &json!({ "route_id": "r1", "path": "/", "interval": "10s", "timeout": "1s" }));
+        client.do_it("CONFIG_APPLY", &json!({}));
+        let host = format!("{}.example", client.name);
+        let statuses = |server: &Server| [(); 3].map(|()| server.get(&host, "/").0);
+        for target in ["ALL", "r1"] {
+            client.do_it("RATELIMIT_SET", &json!({ "target": target, "requests": 1, "window": "1h" }));
+            let breaker = json!({ "target": target, "threshold": 3, "timeout": "30s", "half_open_requests": 1 });
+            client.do_it("CIRCUIT_BREAKER_SET", &breaker);
+            client.do_it("CONFIG_APPLY", &json!({}));
+            assert_eq!(statuses(server)[1..], [429, 429], "{target}");
+            let here = json!({ "target": target });
+            client.do_it("RATELIMIT_REMOVE", &here);
+            client.do_it("CIRCUIT_BREAKER_REMOVE", &here);
+            let diff = client.do_it("CONFIG_DIFF", &json!({}));
+            let one = json!({ "added": 0, "removed": 1, "modified": 0 });
+            assert_eq!((&diff["ratelimit"], &diff["circuit"]), (&one, &one), "{target}");
+            assert_eq!(statuses(server), [429; 3], "it is staged");
+            client.do_it("CONFIG_ROLLBACK", &json!({}));
+            client.do_it("CIRCUIT_BREAKER_REMOVE", &here);
+            client.do_it("CONFIG_APPLY_PARTIAL", &json!({ "scopes": ["ratelimit"] }));
+            assert_eq!(statuses(server), [429; 3], "it was rolled back, the other is another section's");
+            client.do_it("RATELIMIT_REMOVE", &here);
+            client.do_it("CONFIG_APPLY", &json!({}));
+            assert_eq!(statuses(server), [200; 3], "{target}");
+            let none = client.refused("CIRCUIT_BREAKER_RESET", &json!({ "route_id": "r1" }));
+            assert_eq!(none, "no circuit breaker on r1");
+        }
+        client.do_it("HEALTH_REMOVE", &json!({ "route_id": "r1" }));
+        assert_eq!(client.do_it("CONFIG_DIFF", &json!({}))["health"]["removed"], 1);
+        client.do_it("CONFIG_APPLY", &json!({}));
+        // What is not there, or has no route, is taken away without a word.
+        for id in ["r1", "r9"] {
+            client.do_it("HEALTH_REMOVE", &json!({ "route_id": id }));
+            client.do_it("RATELIMIT_REMOVE", &json!({ "target": id }));
+            client.do_it("CIRCUIT_BREAKER_REMOVE", &json!({ "target": id }));
+        }
+        let diff = client.do_it("CONFIG_DIFF", &json!({}));
+        let none = json!({ "added": 0, "removed": 0, "modified": 0 });
+        assert_eq!((&diff["health"], &diff["ratelimit"], &diff["circuit"]), (&none, &none, &none));
+    });
+}
+
+#[test]
 fn a_service_drains_and_goes_into_maintenance_and_comes_back() {
     let backend = Backend::start("b");
     at_every_door(|server, client| {

@@ -1,4 +1,4 @@
-//! Lines to requests: the table of the protocol, one row for each of the 34 commands.
+//! Lines to requests: the table of the protocol, one row for each of the 37 commands.
 //!
 //! Values are read with the domain's own types, so that a bad one is refused here and never queued.
 //! Whether a session or a route exists is not known here. What must hold: no line, whatever it holds, panics;
@@ -63,7 +63,7 @@ pub(super) type Parsed<'a> = Result<Request<'a>, Refusal<'a>>;
 type Row = (&'static str, for<'a, 'p> fn(Fields<'a, 'p>) -> Parsed<'a>);
 
 /// The protocol's commands, in its order.
-const TABLE: [Row; 34] = [
+const TABLE: [Row; 37] = [
     ("REGISTER", sessions::register),
     ("RECONNECT", sessions::reconnect),
     ("PING", sessions::ping),
@@ -79,8 +79,11 @@ const TABLE: [Row; 34] = [
     ("OPTIONS_SET", settings::options_set),
     ("OPTIONS_REMOVE", settings::options_remove),
     ("HEALTH_SET", settings::health_set),
+    ("HEALTH_REMOVE", settings::health_remove),
     ("RATELIMIT_SET", settings::ratelimit_set),
+    ("RATELIMIT_REMOVE", settings::ratelimit_remove),
     ("CIRCUIT_BREAKER_SET", settings::circuit_breaker_set),
+    ("CIRCUIT_BREAKER_REMOVE", settings::circuit_breaker_remove),
     ("CIRCUIT_BREAKER_STATUS", operations::circuit_breaker_status),
     ("CIRCUIT_BREAKER_RESET", operations::circuit_breaker_reset),
     ("CONFIG_VALIDATE", config::validate),

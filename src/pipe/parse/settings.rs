@@ -5,7 +5,8 @@ use crate::domain::{
     header_value,
 };
 use crate::registry::settings::{
-    CircuitBreakerSet, HeadersRemove, HeadersSet, HealthSet, OptionsRemove, OptionsSet, RatelimitSet,
+    CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
+    OptionsSet, RatelimitRemove, RatelimitSet,
 };
 
 use super::Parsed;
@@ -52,10 +53,20 @@ pub(super) fn health_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     })
 }
 
+pub(super) fn health_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.command("HEALTH_OK", ["route_id"], |session, [id]| Ok(HealthRemove { session, id: id.parse()? }))
+}
+
 pub(super) fn ratelimit_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("RATELIMIT_OK", ["target", "requests", "window"], |session, [target, requests, window]| {
         let limit = RateLimit { requests: count("requests", requests)?, window: duration("window", window)? };
         Ok(RatelimitSet { session, target: target.parse()?, limit })
+    })
+}
+
+pub(super) fn ratelimit_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.command("RATELIMIT_OK", ["target"], |session, [target]| {
+        Ok(RatelimitRemove { session, target: target.parse()? })
     })
 }
 
@@ -68,6 +79,12 @@ pub(super) fn circuit_breaker_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
             half_open_requests: count("half_open_requests", half_open)?,
         };
         Ok(CircuitBreakerSet { session, target: target.parse()?, breaker })
+    })
+}
+
+pub(super) fn circuit_breaker_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+    fields.command("CIRCUIT_OK", ["target"], |session, [target]| {
+        Ok(CircuitBreakerRemove { session, target: target.parse()? })
     })
 }
 

@@ -7,7 +7,7 @@ use super::super::render;
 use super::*;
 
 /// One good line of each command, in the protocol's order, and the first word of its reply.
-const GOOD: [(&str, &str); 34] = [
+const GOOD: [(&str, &str); 37] = [
     (r#"REGISTER|shop|shop-1|9001|{"a":"x|y"}"#, "ACK"),
     ("RECONNECT|s", "OK"),
     ("PING|s", "PONG"),
@@ -26,8 +26,11 @@ const GOOD: [(&str, &str); 34] = [
     ("OPTIONS_SET|s|ALL|timeout|5s", "OPTIONS_OK"),
     ("OPTIONS_REMOVE|s|ALL|timeout", "OPTIONS_OK"),
     ("HEALTH_SET|s|r1|/healthz|10s|500ms", "HEALTH_OK"),
+    ("HEALTH_REMOVE|s|r1", "HEALTH_OK"),
     ("RATELIMIT_SET|s|ALL|100|1m", "RATELIMIT_OK"),
+    ("RATELIMIT_REMOVE|s|ALL", "RATELIMIT_OK"),
     ("CIRCUIT_BREAKER_SET|s|r1|5|30s|2", "CIRCUIT_OK"),
+    ("CIRCUIT_BREAKER_REMOVE|s|r1", "CIRCUIT_OK"),
     ("CIRCUIT_BREAKER_STATUS|s|r1", "CIRCUIT_STATUS_OK"),
     ("CIRCUIT_BREAKER_RESET|s|r1", "CIRCUIT_OK"),
     ("CONFIG_VALIDATE|s", "OK"),

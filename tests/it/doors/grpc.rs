@@ -50,7 +50,7 @@ impl Door for Grpc {
                 | "MAINT_STATUS"
                 | "STATS_GET"
                 | "BACKEND_TEST" => operations(client, verb, arguments).await,
-                verb if verb.ends_with("_SET") || verb.ends_with("S_REMOVE") => settings(client, verb, arguments).await,
+                verb if verb.ends_with("_SET") || verb.ends_with("_REMOVE") => settings(client, verb, arguments).await,
                 verb if verb.starts_with("CONFIG_") => config(client, verb, arguments).await,
                 verb => sessions(client, verb, arguments).await,
             }
@@ -211,6 +211,16 @@ async fn settings(client: &mut RegistryClient<Channel>, verb: &str, given: &Valu
             let (requests, window) = (number(given, "requests"), duration(given, "window"));
             empty(client.set_rate_limit(proto::SetRateLimitRequest { session_id, target, requests, window }).await)
         }
+        "HEALTH_REMOVE" => {
+            let request = proto::RemoveHealthCheckRequest { session_id, route_id: own("route_id") };
+            empty(client.remove_health_check(request).await)
+        }
+        "RATELIMIT_REMOVE" => {
+            empty(client.remove_rate_limit(proto::RemoveRateLimitRequest { session_id, target }).await)
+        }
+        "CIRCUIT_BREAKER_REMOVE" => {
+            empty(client.remove_circuit_breaker(proto::RemoveCircuitBreakerRequest { session_id, target }).await)
+        }
         _ => {
             let request = proto::SetCircuitBreakerRequest {
                 session_id,
@@ -251,7 +261,8 @@ async fn config(client: &mut RegistryClient<Channel>, verb: &str, given: &Value)
             };
             json!({
                 "routes": { "added": routes.added, "removed": routes.removed, "modified": routes.modified },
-                "headers": tally(diff.headers), "options": tally(diff.options), "warnings": diff.warnings,
+                "headers": tally(diff.headers), "options": tally(diff.options), "health": tally(diff.health),
+                "ratelimit": tally(diff.rate_limits), "circuit": tally(diff.circuit_breakers), "warnings": diff.warnings,
             })
         }),
     }

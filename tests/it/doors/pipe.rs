@@ -68,7 +68,7 @@ fn fields_of(verb: &str) -> &'static [&'static str] {
         "REGISTER" => &["service", "instance", "maintenance_port", "metadata"],
         "ROUTE_ADD" => &["session", "domains", "path", "backend_url", "priority"],
         "ROUTE_ADD_BULK" => &["session", "routes"],
-        "ROUTE_UPDATE" | "ROUTE_REMOVE" | "CIRCUIT_BREAKER_STATUS" | "CIRCUIT_BREAKER_RESET" => {
+        "ROUTE_UPDATE" | "ROUTE_REMOVE" | "HEALTH_REMOVE" | "CIRCUIT_BREAKER_STATUS" | "CIRCUIT_BREAKER_RESET" => {
             &["session", "route_id"]
         }
         "HEADERS_SET" => &["session", "target", "name", "value"],
@@ -80,7 +80,9 @@ fn fields_of(verb: &str) -> &'static [&'static str] {
         "CIRCUIT_BREAKER_SET" => &["session", "target", "threshold", "timeout", "half_open_requests"],
         "CONFIG_APPLY_PARTIAL" => &["session", "scopes"],
         "DRAIN_START" => &["session", "duration"],
-        "MAINT_ENTER" | "MAINT_EXIT" | "STATS_GET" => &["session", "target"],
+        "RATELIMIT_REMOVE" | "CIRCUIT_BREAKER_REMOVE" | "MAINT_ENTER" | "MAINT_EXIT" | "STATS_GET" => {
+            &["session", "target"]
+        }
         "BACKEND_TEST" => &["session", "backend_url"],
         "SUBSCRIBE" | "UNSUBSCRIBE" => &["session", "event_type"],
         _ => &["session"],

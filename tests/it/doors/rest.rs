@@ -96,6 +96,9 @@ fn request(verb: &str, given: &Value) -> (&'static str, String, Value) {
         "CIRCUIT_BREAKER_SET" => {
             ("PUT", of("/circuit-breakers", "target"), has(&["threshold", "timeout", "half_open_requests"]))
         }
+        "HEALTH_REMOVE" => ("DELETE", of("/health-checks", "route_id"), Value::Null),
+        "RATELIMIT_REMOVE" => ("DELETE", of("/rate-limits", "target"), Value::Null),
+        "CIRCUIT_BREAKER_REMOVE" => ("DELETE", of("/circuit-breakers", "target"), Value::Null),
         "CIRCUIT_BREAKER_STATUS" => ("GET", of("/circuit-breakers", "route_id"), Value::Null),
         "CIRCUIT_BREAKER_RESET" => ("POST", format!("{}/reset", of("/circuit-breakers", "route_id")), Value::Null),
         "CONFIG_VALIDATE" => ("POST", at("/config/validate"), Value::Null),

@@ -58,6 +58,9 @@ fn staging(api: &Api, session: &str, url: &str) {
     assert_eq!(ask("PUT", "/v1/session/rate-limits/ALL", Some(&limit)).status, 204);
     let breaker = json!({ "threshold": 5, "timeout": "30s", "half_open_requests": 1 });
     assert_eq!(ask("PUT", "/v1/session/circuit-breakers/r1", Some(&breaker)).status, 204);
+    for policy in ["health-checks/r2", "rate-limits/r1", "circuit-breakers/ALL"] {
+        assert_eq!(ask("DELETE", &format!("/v1/session/{policy}"), None).status, 204, "{policy}");
+    }
 
     let diff = ask("GET", "/v1/session/config/diff", None);
     assert_eq!(diff.json["routes"]["added"], json!(["r1", "r2"]));
