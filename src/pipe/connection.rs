@@ -16,13 +16,13 @@ use tokio::time::{Sleep, sleep, timeout};
 use crate::domain::{Error, Kind, Origin};
 use crate::lifecycle::Lifecycle;
 use crate::memory::{Full, Share};
-use crate::registry::{Outbox, Outcome, Registry, Release, Told};
+use crate::registry::{Outbox, Registry, Told};
 
 use super::Settings;
 use super::foreign::{self, Foreign};
 use super::line;
 use super::parse::Parser;
-use super::render;
+use super::render::{self, Outcome};
 
 /// Maintenance requests of one connection whose outcome is awaited.
 pub(super) const OUTCOMES_MAX: usize = 64;
@@ -50,8 +50,6 @@ pub(super) struct Connection<S> {
     /// It has sent a line that is a command.
     pub(super) understood: bool,
     foreign: Option<Foreign>,
-    /// Why its session was taken from it, if it has no other.
-    released: Option<Release>,
     /// What it holds of the memory for all.
     share: Share,
 }
@@ -116,7 +114,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             closing: false,
             understood: false,
             foreign: None,
-            released: None,
             settings,
         }
     }
@@ -204,17 +201,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.outbox.was_bound() && self.registry.catalog().bound_to(self.outbox.connection()).is_some()
     }
 
-    /// It binds a session again, and what became of the one before is past.
-    pub(super) fn binds(&mut self) {
-        self.outbox.will_bind();
-        self.released = None;
-    }
-
     fn tell(&mut self, told: &Told) {
         self.closing |= *told == Told::Close;
-        if let Told::Released(why) = told {
-            self.released = Some(*why);
-        }
         self.replies.told(told);
     }
 
@@ -249,10 +237,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Writes what is left to say. A client that only stopped sending still hears of its maintenance requests.
     async fn farewell(&mut self, end: End) -> io::Result<()> {
         self.tell_what_waits();
-        // Not before: a line that was not asked for would put a client that counts replies out of step.
-        if let Some(why) = self.released.filter(|_| end == End::Silence) {
-            self.replies.closing(why);
-        }
         self.flush().await?;
         if end == End::Client {
             self.outstanding_outcomes().await?;

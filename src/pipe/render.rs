@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::domain::{Error, RouteId};
 use crate::registry::views::{BackendView, EventView};
-use crate::registry::{Answer, Outcome, Release, Reply, Told};
+use crate::registry::{Answer, Reply, Told};
 
 use super::parse::{Form, Refusal};
 
@@ -30,6 +30,17 @@ pub(super) struct Lines {
     reply_max: usize,
     /// The same, of a line with a compressed payload.
     compressed_max: usize,
+}
+
+/// What came of a maintenance request that this connection has sent.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// What it was for, as the client wrote it.
+    pub(super) target: String,
+    /// The transaction id of its line.
+    pub(super) transaction: Option<String>,
+    /// Nothing if it came about; else why not.
+    pub(super) result: Result<(), Error>,
 }
 
 /// How a reply begins, and whether its payload is to be compressed.
@@ -129,25 +140,19 @@ impl Lines {
         self.failure(transaction, &error.to_string().replace('|', "/"));
     }
 
-    /// The outcome of a maintenance request.
+    /// The outcome of a maintenance request. `MAINT_OK` names the target where other lines have the transaction id.
     pub(super) fn outcome(&mut self, outcome: &Outcome) {
         let head = Head { word: "MAINT_OK", transaction: None, form: Form::Plain };
         match &outcome.result {
             Ok(()) => self.line(head, Some(&outcome.target)),
-            Err(error) => self.error(None, error),
+            Err(error) => self.error(outcome.transaction.as_deref(), error),
         }
-    }
-
-    /// Why the connection is closed, as its last line.
-    pub(super) fn closing(&mut self, release: Release) {
-        self.failure(None, &format!("closing: {}; RECONNECT or REGISTER on a new connection", release.words()));
     }
 
     /// Something that was not asked for. The word to close has no line.
     pub(super) fn told(&mut self, told: &Told) {
         match told {
             Told::Event(happened) => self.event(happened.event.kind().name(), &EventView::from(&happened.event)),
-            Told::Outcome(outcome) => self.outcome(outcome),
             Told::Lagged(missed) => self.event("lagged", &Lagged { missed: *missed }),
             Told::Shutdown => self.out.extend_from_slice(b"SHUTDOWN\n"),
             Told::Released(_) | Told::Close => {}

@@ -11,13 +11,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use crate::domain::{Error, Kind};
-use crate::registry::{Call, Command, Outcome, Query, Reply, Verification};
+use crate::registry::{Call, Command, Query, Reply, Verification};
 
 use super::connection::{Connection, OUTCOMES_MAX};
 use super::foreign;
 use super::line::{Complete, Line};
 use super::parse::{Form, Refusal, Request};
-use super::render::Head;
+use super::render::{Head, Outcome};
 
 /// The most commands that are handed to the registry at once.
 const BATCH_MAX: usize = 1024;
@@ -122,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         };
         if matches!(command, Command::Register(_) | Command::Reconnect(_)) {
-            self.binds();
+            self.outbox.will_bind();
         }
         if let Command::Register(register) = &mut command {
             register.origin = self.origin;
@@ -157,22 +157,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let (Reply::Maintenance(verification), Form::Outcome(target), Some(place)) =
             (reply, asked.head.form, asked.place)
         {
-            self.verify(verification, target.to_owned(), place);
+            self.verify(verification, target.to_owned(), asked.head.transaction.map(str::to_owned), place);
         }
     }
 
-    /// Awaits the outcome of a maintenance request, also if the connection does not live so long.
-    fn verify(&self, verification: Verification, target: String, place: mpsc::OwnedPermit<Box<Outcome>>) {
+    /// Awaits the outcome of a maintenance request, also if the connection does not live so long: then nobody hears of it, for
+    /// another connection did not ask.
+    fn verify(
+        &self,
+        verification: Verification,
+        target: String,
+        transaction: Option<String>,
+        place: mpsc::OwnedPermit<Box<Outcome>>,
+    ) {
         let (registry, stopping) = (self.registry.clone(), self.lifecycle.stopping().clone());
         self.lifecycle.spawn_one("pipe maintenance", async move {
             let verified = stopping.run_until_cancelled(registry.verify(&verification)).await;
             let Some(result) = verified else { return };
-            let outcome = Outcome { target, result };
-            let asker = place.send(Box::new(outcome.clone()));
-            // One that sends nothing more may be gone, and who is bound is to be told; or it still listens, which cannot be seen.
-            if asker.is_closed() {
-                registry.tell_outcome(verification.key, outcome);
-            }
+            place.send(Box::new(Outcome { target, transaction, result }));
         });
     }
 }

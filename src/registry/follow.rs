@@ -186,8 +186,6 @@ impl Own {
             };
             return match told {
                 Told::Event(event) if event.sequence <= self.seen => continue,
-                // A stream hears of it as an event.
-                Told::Outcome(_) => continue,
                 Told::Event(event) => Item::Event(event),
                 Told::Lagged(missed) => Item::Lagged { missed },
                 Told::Released(why) => Item::Ended(Error::new(Kind::Conflict, why.words())),

@@ -33,9 +33,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock;
-use crate::domain::{
-    Catalog, ConnectionId, Error, Forbidden, HealthPath, Kind, Options, PageUrl, Session, SessionKey, Span, Time,
-};
+use crate::domain::{Catalog, ConnectionId, Error, Forbidden, HealthPath, Kind, Options, PageUrl, Session, Span, Time};
 
 pub use crate::clock::Reading as ClockReading;
 pub use calls::{Answer, Call, Command, Query, Reply};
@@ -44,7 +42,7 @@ pub use grants::{Grant, Grants};
 pub use operations::Verification;
 pub use ports::{Boxed, Fetched, Loaded, Publish, Store, StoreError, Traffic, Trust};
 pub use reading::Reading;
-pub use watch::{Listener, Outbox, Outcome, Release, Told};
+pub use watch::{Listener, Outbox, Release, Told};
 pub use writer::{Writer, open};
 
 use operations::BackendTest;
@@ -184,14 +182,6 @@ impl Registry {
     /// is to be run by itself.
     pub fn resume(&self) -> Vec<impl Future<Output = ()> + Send + use<>> {
         verify::resume(self)
-    }
-
-    /// Tells the connection that is bound to a session, if there is one, what came of a maintenance request.
-    pub fn tell_outcome(&self, key: SessionKey, outcome: Outcome) {
-        let bound = self.published.load().by_key(key).and_then(|session| session.bound);
-        if let Some(connection) = bound {
-            self.watch.tell(connection, &Told::Outcome(Box::new(outcome)));
-        }
     }
 
     /// The latest published catalog.

@@ -8,10 +8,10 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::oneshot;
 
-use crate::domain::{Error, Kind, Pending, RouteId, SessionKey, Span, Target};
+use crate::domain::{Error, Kind, Pending, RouteId, SessionKey, Span};
 
 use super::operations::{Awaited, SettleMaintenance, Verification, timed_out};
-use super::{Command, Outcome, Registry, Reply};
+use super::{Command, Registry, Reply};
 
 /// How long a request waits.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -44,7 +44,7 @@ impl Registry {
 }
 
 /// Tasks that see the maintenance requests through which waited when the server ended, each for as long as if it were new. Their
-/// outcome is told as an event, and as a line to the connection that is bound by then.
+/// outcome is told as an event alone: the connections that asked are gone.
 pub(super) fn resume(registry: &Registry) -> Vec<impl Future<Output = ()> + Send + use<>> {
     let catalog = registry.catalog();
     let waiting = catalog.sessions().flat_map(|session| session.pending.iter().map(|pending| (session.key, pending)));
@@ -54,10 +54,7 @@ pub(super) fn resume(registry: &Registry) -> Vec<impl Future<Output = ()> + Send
 async fn see_through(registry: Registry, key: SessionKey, pending: Pending) {
     let verification = Verification::of(key, &pending);
     tokio::select! {
-        result = registry.verify(&verification) => {
-            let target = pending.targets.iter().map(Target::to_string).collect::<Vec<_>>().join(",");
-            registry.tell_outcome(key, Outcome { target, result });
-        }
+        _ = registry.verify(&verification) => {}
         () = registry.until_stopping() => {}
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::domain::{Catalog, ConnectionId, Error, EventKind, Happened, SessionId};
+use crate::domain::{Catalog, ConnectionId, EventKind, Happened, SessionId};
 
 use super::history::History;
 
@@ -21,8 +21,6 @@ const URGENT_MAX: usize = 8;
 pub enum Told {
     /// An event of its session.
     Event(Arc<Happened>),
-    /// What came of a maintenance request whose own connection sends nothing more.
-    Outcome(Box<Outcome>),
     /// So many of these were lost because the connection did not read.
     Lagged(u64),
     /// Its session has another connection now, or none.
@@ -52,15 +50,6 @@ impl Release {
     }
 }
 
-/// What came of a maintenance request.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
-    /// What it was for, as the client wrote it.
-    pub target: String,
-    /// Whether it came about; else why not.
-    pub result: Result<(), Error>,
-}
-
 /// Who is at the other end of an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
@@ -87,7 +76,7 @@ struct Ear {
 
 impl Ear {
     fn tell(&self, told: Told) {
-        let full = matches!(told, Told::Event(_) | Told::Outcome(_)) && self.sender.capacity() <= URGENT_MAX;
+        let full = matches!(told, Told::Event(_)) && self.sender.capacity() <= URGENT_MAX;
         if full || self.sender.try_send(told).is_err() {
             self.missed.fetch_add(1, Ordering::Relaxed);
         }

@@ -212,7 +212,7 @@ async fn an_exit_happens_even_if_the_connection_that_asked_is_gone() {
 }
 
 #[tokio::test]
-async fn an_outcome_whose_connection_is_gone_goes_to_the_one_that_is_bound() {
+async fn an_outcome_whose_connection_is_gone_is_told_to_no_other() {
     let server = Server::start().await;
     let (mut client, id) = maintained(&server).await;
     client.expect(&format!("MAINT_EXIT|{id}|r1"), "ACK").await;
@@ -220,8 +220,29 @@ async fn an_outcome_whose_connection_is_gone_goes_to_the_one_that_is_bound() {
     server.until(|catalog| catalog.session(&id).unwrap().bound.is_none()).await;
     let mut bound = server.connect().await;
     bound.expect(&format!("RECONNECT|{id}"), "OK").await;
+    bound.expect(&format!("SUBSCRIBE|{id}|maintenance_changed"), "SUBSCRIBE_OK").await;
     server.world.answers.store(true, Ordering::Relaxed);
-    assert_eq!(bound.line().await.as_deref(), Some("MAINT_OK|r1"));
+    let event = r#"EVENT|maintenance_changed|{"target":"r1","in_maintenance":false}"#;
+    assert_eq!(bound.line().await.as_deref(), Some(event));
+    bound.expect(&format!("PING|{id}"), "PONG").await;
+}
+
+#[tokio::test]
+async fn the_failure_of_maintenance_has_the_transaction_id_of_its_line() {
+    let server = Server::start().await;
+    let (mut client, id) = maintained(&server).await;
+    let cancelled = "cancelled by a newer maintenance request for the same routes";
+    let mut other = server.connect().await;
+    other.expect(&format!("MAINT_EXIT|{id}|t1|r1"), "ACK|t1").await;
+    client.expect(&format!("MAINT_ENTER|{id}|t2|ALL|http://pages/down"), "ACK|t2").await;
+    assert_eq!(other.line().await, Some(format!("ERROR|t1|{cancelled}")));
+    other.expect(&format!("MAINT_EXIT|{id}|r1"), "ACK").await;
+    assert_eq!(client.line().await, Some(format!("ERROR|t2|{cancelled}")));
+    client.expect(&format!("MAINT_EXIT|{id}|t3|a.example"), "ACK|t3").await;
+    assert_eq!(other.line().await, Some(format!("ERROR|{cancelled}")));
+    server.world.answers.store(true, Ordering::Relaxed);
+    assert_eq!(client.line().await.as_deref(), Some("MAINT_OK|a.example"), "it stays as clients know it");
+    other.expect(&format!("PING|{id}"), "PONG").await;
 }
 
 #[tokio::test]
