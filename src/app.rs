@@ -2,7 +2,8 @@
 //!
 //! Start: every port is bound, so that a taken one stops the start before anything is touched; then the store is
 //! opened and the routing table built; then traffic is let in, so that stored routes serve as soon as a
-//! connection is accepted. Stop: clients are told, requests in flight finish, then the doors close, then the store.
+//! connection is accepted. Stop: the pipe executes what clients have sent and tells them, while requests in flight finish; then the other
+//! doors close, then the store.
 
 mod announcement;
 mod observed;
@@ -99,8 +100,10 @@ struct Server {
     registry: Registry,
     proxy: proxy::Proxy,
     /// The pipe's listener and connections.
+    pipe: Lifecycle,
+    /// The API's, and what watches over backends.
     doors: Lifecycle,
-    /// The writer, which must outlive the doors.
+    /// The writer, which must outlive the pipe and the doors.
     core: Lifecycle,
 }
 
@@ -161,7 +164,7 @@ impl Server {
             .await
             .with_context(|| format!("cannot read the store {}", config.store_url))?;
 
-        let (core, doors) = (Lifecycle::new(), Lifecycle::new());
+        let [core, doors, pipe] = [(); 3].map(|()| Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
         registry.resume().into_iter().for_each(|request| doors.spawn_one("maintenance resumed", request));
         table.load().assume_well();
@@ -176,12 +179,12 @@ impl Server {
         // Set here alone.
         let _ = parts.set(proxy.heartbeats().iter().cloned().chain([checks]).collect());
         let pipe_settings = pipe_settings(&config, api_address, memory.clone());
-        let pipe = pipe::serve(pipe_listener, pipe_tls, registry.clone(), pipe_settings, doors.clone(), chance::bits);
-        doors.spawn("pipe", pipe);
+        let serving = pipe::serve(pipe_listener, pipe_tls, registry.clone(), pipe_settings, pipe.clone(), chance::bits);
+        pipe.spawn("pipe", serving);
         let bounds = api::Bounds { connections_max: config.api.connections_max, memory };
         let typed = typed_doors(&registry, &config, &doors);
         doors.spawn("API", api::serve(api_listener, api_tls, typed, bounds, doors.clone()));
-        Ok(Self { store_url: config.store_url, pipe_address, api_address, secure, registry, proxy, doors, core })
+        Ok(Self { store_url: config.store_url, pipe_address, api_address, secure, registry, proxy, pipe, doors, core })
     }
 
     /// Says where everything is, and what to type first.
@@ -208,6 +211,7 @@ impl Server {
     /// Returns when a part that the server cannot do without has failed.
     async fn failed(&self) {
         tokio::select! {
+            () = self.pipe.stopping().cancelled() => {}
             () = self.doors.stopping().cancelled() => {}
             () = self.core.stopping().cancelled() => {}
             () = self.proxy.failed() => {}
@@ -217,9 +221,9 @@ impl Server {
     async fn stop(self) -> anyhow::Result<()> {
         tracing::info!("stopping: clients are told, requests in flight may finish");
         self.registry.tell_shutdown();
-        self.proxy.stop(GRACE).await;
-        if !self.doors.end(CLOSE).await {
-            tracing::warn!("some pipe connections did not close in time");
+        let (pipe_closed, ()) = tokio::join!(self.pipe.end(CLOSE), self.proxy.stop(GRACE));
+        if !pipe_closed || !self.doors.end(CLOSE).await {
+            tracing::warn!("some connections of clients did not close in time");
         }
         if !self.core.end(CLOSE).await {
             return Err(anyhow!("the store did not close in time"));

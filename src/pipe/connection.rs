@@ -33,7 +33,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// One client.
 pub(super) struct Connection<S> {
-    stream: S,
+    pub(super) stream: S,
     pub(super) registry: Registry,
     pub(super) settings: Settings,
     pub(super) lifecycle: Lifecycle,
@@ -56,7 +56,7 @@ pub(super) struct Connection<S> {
 
 /// What a connection waits for.
 enum Heard {
-    Bytes,
+    Bytes { fresh: bool },
     End,
     Told(Told),
     Outcome(Box<Outcome>),
@@ -66,11 +66,12 @@ enum Heard {
 
 /// How a conversation ends. The words are for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Client,
     Shutdown,
     Foreign(Foreign),
     Stopping,
+    Busy,
     Silence,
     NoMemory,
 }
@@ -83,6 +84,7 @@ impl End {
             End::Foreign(Foreign::Http) => "it speaks HTTP",
             End::Foreign(Foreign::Tls) => "it speaks TLS",
             End::Stopping => "server stopping",
+            End::Busy => "server stopping, in the middle of what the client sent",
             End::Silence => "timed out",
             End::NoMemory => "no memory left for its line",
         }
@@ -138,16 +140,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut lines = line::Lines::new(self.settings.max_line);
         while !self.closing {
             match self.wait(&mut lines, stopped.as_mut(), patience.as_mut()).await? {
-                Heard::Bytes => {
-                    let fresh = lines.appended();
-                    self.turn(lines.complete()).await?;
-                    lines.release();
-                    if !self.closing && foreign::is_client_hello(lines.unfinished()) {
-                        self.turn_away(Foreign::Tls);
-                    }
-                    if self.share.set(lines.held()).is_err() {
-                        self.replies.error(None, &Error::new(Kind::Limited, Full.to_string()));
-                        return Ok(End::NoMemory);
+                Heard::Bytes { fresh } => {
+                    if let Some(end) = self.heed(&mut lines).await? {
+                        return Ok(end);
                     }
                     if fresh {
                         patience.set(sleep(self.patience_with(&lines)));
@@ -162,12 +157,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     patience.set(sleep(self.settings.idle_timeout));
                 }
                 Heard::End => return Ok(End::Client),
-                Heard::Stopping => return Ok(End::Stopping),
+                Heard::Stopping => return self.wind_down(&mut lines).await,
             }
             self.tell_what_waits();
             self.flush().await?;
         }
-        Ok(self.foreign.map_or(End::Shutdown, End::Foreign))
+        Ok(self.closed())
+    }
+
+    /// The reason why it is closing.
+    pub(super) fn closed(&self) -> End {
+        self.foreign.map_or(End::Shutdown, End::Foreign)
+    }
+
+    /// Acts on what was read. Gives how the connection ends, if it does.
+    pub(super) async fn heed(&mut self, lines: &mut line::Lines) -> io::Result<Option<End>> {
+        self.turn(lines.complete()).await?;
+        lines.release();
+        if !self.closing && foreign::is_client_hello(lines.unfinished()) {
+            self.turn_away(Foreign::Tls);
+        }
+        if self.share.set(lines.held()).is_err() {
+            self.replies.error(None, &Error::new(Kind::Limited, Full.to_string()));
+            return Ok(Some(End::NoMemory));
+        }
+        Ok(None)
     }
 
     async fn wait(
@@ -179,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(tokio::select! {
             biased;
             () = stopped => Heard::Stopping,
-            count = self.stream.read_buf(lines.room()) => if count? == 0 { Heard::End } else { Heard::Bytes },
+            count = self.stream.read_buf(lines.room()) => if count? == 0 { Heard::End } else { Heard::Bytes { fresh: lines.appended() } },
             told = self.outbox.next() => Heard::Told(told),
             Some(outcome) = self.outcomes.recv() => Heard::Outcome(outcome),
             () = patience => Heard::OutOfPatience,
@@ -197,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.closing = true;
     }
 
-    fn holds_session(&self) -> bool {
+    pub(super) fn holds_session(&self) -> bool {
         self.outbox.was_bound() && self.registry.catalog().bound_to(self.outbox.connection()).is_some()
     }
 
@@ -207,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Tells what is there to be told, without waiting for more.
-    fn tell_what_waits(&mut self) {
+    pub(super) fn tell_what_waits(&mut self) {
         while let Some(told) = self.outbox.try_next() {
             self.tell(&told);
         }
@@ -242,7 +256,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.outstanding_outcomes().await?;
         }
         self.stream.shutdown().await?;
-        if end != End::Client {
+        if !matches!(end, End::Client | End::Stopping) {
             linger(&mut self.stream).await;
         }
         Ok(())

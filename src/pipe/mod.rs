@@ -10,6 +10,7 @@ mod foreign;
 mod line;
 mod parse;
 mod render;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -84,8 +85,8 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(40);
 /// Accepts connections until `lifecycle` is stopping, and runs each as a task of it.
 ///
 /// With `tls`, hands are shaken first. `nonce` gives 128 bits that nobody can guess; a session id is made of each.
-/// Whoever stops the server calls [`Registry::tell_shutdown`] first: a connection that learns of the
-/// stop writes what it has to tell, and closes.
+/// Whoever stops the server calls [`Registry::tell_shutdown`] first, so that nobody counts as disconnected by the stop, and lets
+/// the registry go on until the tasks of `lifecycle` have ended: connections execute what clients have sent by then.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Acceptor>,

@@ -154,9 +154,14 @@ impl Lines {
         match told {
             Told::Event(happened) => self.event(happened.event.kind().name(), &EventView::from(&happened.event)),
             Told::Lagged(missed) => self.event("lagged", &Lagged { missed: *missed }),
-            Told::Shutdown => self.out.extend_from_slice(b"SHUTDOWN\n"),
-            Told::Released(_) | Told::Close => {}
+            // Each connection says so itself, when nobody waits for an answer there.
+            Told::Shutdown | Told::Released(_) | Told::Close => {}
         }
+    }
+
+    /// The server stops.
+    pub(super) fn shutdown(&mut self) {
+        self.out.extend_from_slice(b"SHUTDOWN\n");
     }
 
     fn event(&mut self, name: &'static str, payload: &impl Serialize) {
@@ -378,7 +383,7 @@ mod tests {
         let changed = Event::MaintenanceChanged { target: Target::Route(RouteId(1)), in_maintenance: true };
         assert_eq!(told(event(changed)), "EVENT|maintenance_changed|{\"target\":\"r1\",\"in_maintenance\":true}\n");
         assert_eq!(told(Told::Lagged(12)), "EVENT|lagged|{\"missed\":12}\n");
-        assert_eq!((told(Told::Shutdown), told(Told::Close)), ("SHUTDOWN\n".to_owned(), String::new()));
+        assert_eq!((lines(Lines::shutdown), told(Told::Close)), ("SHUTDOWN\n".to_owned(), String::new()));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::registry::{Call, Command, Query, Reply, Verification};
 
 use super::connection::{Connection, OUTCOMES_MAX};
 use super::foreign;
-use super::line::{Complete, Line};
+use super::line::Line;
 use super::parse::{Form, Refusal, Request};
 use super::render::{Head, Outcome};
 
@@ -38,7 +38,7 @@ struct Asked<'a> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Acts on the lines that have been read.
-    pub(super) async fn turn(&mut self, lines: Complete<'_>) -> io::Result<()> {
+    pub(super) async fn turn<'a>(&mut self, lines: impl IntoIterator<Item = Line<'a>>) -> io::Result<()> {
         let mut batch = Batch::default();
         for line in lines {
             let parsed = match line {

@@ -205,7 +205,7 @@ impl Registry {
         let _ = self.watch.progress().wait_for(|progress| progress.stopping).await;
     }
 
-    /// Tells every connection that is bound to a session, and every stream, that the server stops.
+    /// Tells every stream, and every connection that is bound to a session, that the server stops.
     pub fn tell_shutdown(&self) {
         self.watch.stop();
         let catalog = self.published.load();

@@ -320,3 +320,91 @@ fn a_stop_lets_requests_in_flight_finish_and_tells_bound_connections() {
     assert!(client.is_closed());
     assert!(server.wait().success());
 }
+
+/// What one client did until the server stopped, as the deployed one does it: the next line is the answer, and for an apply everything
+/// but an error is success.
+struct Deployed {
+    session: String,
+    name: String,
+    applied: usize,
+}
+
+impl Deployed {
+    /// Adds a route and applies, again and again, with so long a pause between two commands.
+    fn run(name: String, pipe: SocketAddr, pause: Duration) -> Self {
+        let mut client = Client::connect(pipe);
+        let session = client.register(&name, "one");
+        let mut deployed = Self { session, name, applied: 0 };
+        let mut ask = |line: String| -> Option<String> {
+            thread::sleep(pause);
+            // A write into a connection that is closed is not looked at; reading tells.
+            let _ = client.writer.write_all(format!("{line}\n").as_bytes());
+            client.try_line().ok()
+        };
+        loop {
+            let number = deployed.applied + 1;
+            let (session, name) = (&deployed.session, &deployed.name);
+            match ask(format!("ROUTE_ADD|{session}|h{number}.{name}.example|/|http://127.0.0.1:1|0")) {
+                Some(reply) if reply.starts_with("ROUTE_OK|") => {}
+                _ => return deployed,
+            }
+            match ask(format!("CONFIG_APPLY|{session}")) {
+                Some(reply) if !reply.starts_with("ERROR") => deployed.applied = number,
+                _ => return deployed,
+            }
+        }
+    }
+}
+
+/// Sends many lines at once, again and again, and reads on another thread: the number of lines that were answered.
+fn pipeline(pipe: SocketAddr, name: &str) -> (String, usize) {
+    let mut client = Client::connect(pipe);
+    let session = client.register(name, "many");
+    let mut writer = client.writer.try_clone().unwrap();
+    let lines = format!("ROUTE_ADD|{session}|many.{name}.example|/|http://127.0.0.1:1|0\n").repeat(20);
+    let sending = thread::spawn(move || {
+        while writer.write_all(lines.as_bytes()).is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let mut answered = 0;
+    while let Ok(reply) = client.try_line() {
+        // The word of the stop counts as an answer here, as it does for a client that counts replies.
+        answered += usize::from(!reply.starts_with("ERROR"));
+    }
+    drop(client);
+    sending.join().unwrap();
+    (session, answered)
+}
+
+/// Kind: at a stop a command happens and is answered, or its client sees the end of the connection.
+#[test]
+fn what_a_client_takes_for_done_at_a_stop_has_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..4_u64 {
+        let server = Server::start(folder.path());
+        let pipe = server.pipe;
+        let pauses = [0, 0, 1, 7, 60, 150, 230, 400];
+        let deployed: Vec<_> = (0..)
+            .zip(pauses)
+            .map(|(number, pause)| {
+                let name = format!("s{round}-{number}");
+                thread::spawn(move || Deployed::run(name, pipe, Duration::from_millis(pause)))
+            })
+            .collect();
+        let pipelining = thread::spawn(move || pipeline(pipe, &format!("p{round}")));
+        thread::sleep(Duration::from_millis(300 + 37 * round));
+        assert!(server.terminate().success());
+        let server = Server::start(folder.path());
+        let mut client = server.connect();
+        for Deployed { session, name, applied } in deployed.into_iter().map(|client| client.join().unwrap()) {
+            let info = client.ask(&format!("SESSION_INFO|{session}"));
+            let info: serde_json::Value = serde_json::from_str(info.split_once('|').unwrap().1).unwrap();
+            assert!(info["routes_active"].as_u64().unwrap() >= applied as u64, "{name}: {applied} applied, {info}");
+        }
+        let (session, answered) = pipelining.join().unwrap();
+        let info = client.ask(&format!("SESSION_INFO|{session}"));
+        let info: serde_json::Value = serde_json::from_str(info.split_once('|').unwrap().1).unwrap();
+        assert!(info["routes_staged"].as_u64().unwrap() >= answered as u64, "{answered} answered, {info}");
+    }
+}

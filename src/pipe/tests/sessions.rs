@@ -1,5 +1,8 @@
 //! Who is bound to what, who is told what, and what ends whom.
 
+use std::time::Duration;
+
+use super::super::Settings;
 use super::support::Server;
 
 #[tokio::test]
@@ -107,14 +110,77 @@ async fn a_stop_is_told_to_bound_connections_and_ends_all() {
     let (mut bound, id) = server.register("shop-1").await;
     let mut unbound = server.connect().await;
     unbound.expect(&format!("PING|{id}"), "PONG").await;
-    server.registry.tell_shutdown();
+    server.begin_to_stop();
     assert_eq!(bound.line().await.as_deref(), Some("SHUTDOWN"));
-    bound.expect(&format!("PING|{id}"), "PONG").await;
-    server.doors.stopping().cancel();
     assert_eq!((bound.line().await, unbound.line().await), (None, None));
     drop((bound, unbound));
     assert!(server.registry.catalog().session(&id).unwrap().bound.is_some(), "a stop is no disconnect");
     server.stop().await;
+}
+
+/// Kind: nobody takes the word that the server stops for the answer of a line that is not executed.
+#[tokio::test]
+async fn what_was_sent_before_a_stop_is_answered_before_it_is_told() {
+    let server = Server::start().await;
+    let (mut client, id) = server.register("shop-1").await;
+    let mut one_shot = server.connect().await;
+    one_shot.expect(&format!("PING|{id}"), "PONG").await;
+    server.begin_to_stop();
+    for round in 1..=3 {
+        client.send(format!("ROUTE_ADD|{id}|h{round}.example|/|http://b|0\nCONFIG_APPLY|{id}\n")).await;
+        one_shot.send(format!("OPTIONS_SET|{id}|ALL|x{round}|y\n")).await;
+        assert_eq!(client.line().await, Some(format!("ROUTE_OK|r{round}")));
+        assert_eq!(client.line().await.as_deref(), Some("OK"));
+        assert_eq!(one_shot.line().await.as_deref(), Some("OPTIONS_OK"));
+    }
+    assert_eq!((client.line().await.as_deref(), client.line().await), (Some("SHUTDOWN"), None));
+    assert_eq!(one_shot.line().await, None);
+    assert_eq!(server.registry.catalog().session(&id).unwrap().active.routes.len(), 3);
+}
+
+#[tokio::test]
+async fn the_line_that_crosses_the_word_of_a_stop_is_executed_and_none_behind_it() {
+    for crossing in
+        ["CONFIG_APPLY|{}", "\n\r\nACK\nCONFIG_APPLY|{}", "CONFIG_APPLY|{}\nCLIENT_SHUTDOWN|{}\nCONFIG_ROLLBACK|{}"]
+    {
+        let server = Server::start().await;
+        let (mut client, id) = server.register("shop-1").await;
+        client.expect(&format!("ROUTE_ADD|{id}|a.example|/|http://b|0"), "ROUTE_OK|r1").await;
+        server.begin_to_stop();
+        assert_eq!(client.line().await.as_deref(), Some("SHUTDOWN"));
+        client.send(format!("{}\n", crossing.replace("{}", &id))).await;
+        assert_eq!(client.line().await, None, "{crossing}");
+        let applied = |catalog: &crate::domain::Catalog| catalog.session(&id).unwrap().active.routes.len() == 1;
+        server.until(applied).await;
+        server.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_on_sending_is_answered_and_closed_without_a_word() {
+    let server = Server::without_socket(Settings::default()).await;
+    let mut client = server.pair(1024);
+    let id = client.register("shop-1").await;
+    server.begin_to_stop();
+    let mut answered = 0;
+    while client.try_send(format!("PING|{id}\n")).await.is_ok() {
+        let Some(reply) = client.line().await else { break };
+        assert_eq!(reply, "PONG");
+        answered += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!((20..=30).contains(&answered), "{answered}: for three seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_not_finished_at_a_stop_is_neither_executed_nor_answered() {
+    let server = Server::without_socket(Settings::default()).await;
+    let mut client = server.pair(1024);
+    let id = client.register("shop-1").await;
+    client.send(format!("CLIENT_SHUTDOWN|{id}")).await;
+    server.begin_to_stop();
+    assert_eq!(client.line().await, None);
+    assert!(server.registry.catalog().session(&id).is_ok());
 }
 
 #[tokio::test]

@@ -147,6 +147,12 @@ impl Server {
         timeout(PATIENCE, wait).await.expect("it never came to hold");
     }
 
+    /// Tells the pipe that the server stops; the registry goes on.
+    pub(super) fn begin_to_stop(&self) {
+        self.registry.tell_shutdown();
+        self.doors.stopping().cancel();
+    }
+
     pub(super) async fn stop(self) {
         assert!(self.doors.end(PATIENCE).await && self.writer.end(PATIENCE).await, "everything ends");
     }

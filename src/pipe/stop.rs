@@ -1,0 +1,79 @@
+//! How a connection ends when the server stops.
+//!
+//! Clients read the next line as the answer of their command, whatever it says. What must hold: a line that was read, or lies in the
+//! socket, is executed and answered before `SHUTDOWN`; nobody can take `SHUTDOWN` for the answer of a line that is not executed.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::connection::{Connection, End};
+use super::line::{Line, Lines};
+
+/// A client that has sent nothing for so long waits for no answer, and is not about to send the next line of several.
+const QUIET: Duration = Duration::from_millis(200);
+/// How long a client may go on sending.
+const BUSY_MAX: Duration = Duration::from_secs(3);
+/// How long a line may be under way that was sent before its client could know of the stop.
+const CROSSING_MAX: Duration = Duration::from_secs(1);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Executes and answers what the client still sends until it is quiet, and then says that the server stops. A client that
+    /// does not become quiet is not told: `SHUTDOWN` would stand where it expects an answer.
+    pub(super) async fn wind_down(&mut self, lines: &mut Lines) -> io::Result<End> {
+        let end = Instant::now() + BUSY_MAX;
+        while !self.closing {
+            let patience = Instant::now() + QUIET;
+            if patience > end {
+                return Ok(End::Busy);
+            }
+            match timeout_at(patience, self.stream.read_buf(lines.room())).await {
+                Ok(read) => {
+                    if read? == 0 {
+                        return Ok(End::Client);
+                    }
+                    lines.appended();
+                    if let Some(end) = self.heed(lines).await? {
+                        return Ok(end);
+                    }
+                    self.tell_what_waits();
+                    self.flush().await?;
+                }
+                Err(_) if lines.is_unfinished() => {}
+                Err(_) => break,
+            }
+        }
+        if self.closing {
+            return Ok(self.closed());
+        }
+        self.tell_what_waits();
+        if self.holds_session() {
+            self.replies.shutdown();
+            self.flush().await?;
+            self.stream.shutdown().await?;
+            // It need not come, and a client that has read of the stop sends nothing more.
+            let _ = timeout(CROSSING_MAX, self.crossing(lines)).await;
+        }
+        Ok(End::Stopping)
+    }
+
+    /// Executes the first line that comes after `SHUTDOWN` was sent: its client may not have read that yet, and then takes it for the
+    /// answer. What follows is not executed, and has the end of the connection for an answer.
+    async fn crossing(&mut self, lines: &mut Lines) -> io::Result<()> {
+        while self.stream.read_buf(lines.room()).await? > 0 {
+            lines.appended();
+            let is_command = |line: &Line<'_>| !matches!(line, Line::Whole(b"" | b"ACK"));
+            let first = lines.complete().find(is_command);
+            let found = first.is_some();
+            self.turn(first).await?;
+            self.replies.written();
+            if found {
+                break;
+            }
+            lines.release();
+        }
+        Ok(())
+    }
+}
