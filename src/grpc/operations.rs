@@ -127,6 +127,6 @@ pub(super) async fn get_stats(door: &Door, request: GetStatsRequest) -> Result<G
 
 pub(super) async fn test_backend(door: &Door, request: TestBackendRequest) -> Result<TestBackendResponse, Status> {
     let session = session(&request.session_id)?;
-    let backend = BackendUrl::parse(&request.backend_url)?;
+    let backend = Ok(BackendUrl::parse(&request.backend_url)?);
     Ok(TestBackendResponse::from(door.registry.test_backend(&BackendTest { session, backend }).await?))
 }

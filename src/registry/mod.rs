@@ -151,14 +151,19 @@ impl Registry {
     /// probes are under way. That the backend does not answer is no error.
     pub async fn test_backend(&self, test: &BackendTest) -> Result<BackendView, Error> {
         self.answer(&Query::Ping(test.session.clone()))?;
-        let allowed =
-            |session: &Session| self.grants.of(&session.head)?.map_or(Ok(()), |grant| grant.reaches(&test.backend));
+        let backend = match &test.backend {
+            Ok(backend) => backend,
+            Err(no_url) => {
+                return Ok(BackendView::Unreachable { reachable: false, error: no_url.message().to_owned() });
+            }
+        };
+        let allowed = |session: &Session| self.grants.of(&session.head)?.map_or(Ok(()), |grant| grant.reaches(backend));
         let catalog = self.catalog();
         let session = catalog.session(test.session.reveal())?;
         allowed(session)?;
-        self.forbidden.check_url("backend_url", &test.backend)?;
+        self.forbidden.check_url("backend_url", backend)?;
         let _place = self.probes.begin(session.key)?;
-        let page = PageUrl::of_backend(&test.backend, &HealthPath::root());
+        let page = PageUrl::of_backend(backend, &HealthPath::root());
         Ok(match self.traffic.get(session.key, &page, Span::from_secs(5), Trust::Reported).await {
             Ok(fetched) => BackendView::Reachable {
                 reachable: true,

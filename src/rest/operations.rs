@@ -169,6 +169,6 @@ pub(super) async fn get_stats(caller: Caller, Asked(asked): Asked<StatsQuery>) -
         (status = 429, description = "Too many probes are under way."),
     ))]
 pub(super) async fn test_backend(caller: Caller, Body(test): Body<BackendTest>) -> Result<Response, Problem> {
-    let test = operations::BackendTest { session: caller.session.clone(), backend: test.backend_url.0 };
+    let test = operations::BackendTest { session: caller.session.clone(), backend: Ok(test.backend_url.0) };
     Ok(json(StatusCode::OK, &caller.registry.test_backend(&test).await?))
 }

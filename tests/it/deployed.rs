@@ -58,6 +58,70 @@ fn what_is_told_of_health_after_maintenance_is_told_to_subscribers() {
     assert_eq!(outcome, "MAINT_OK|ALL");
 }
 
+/// Kind: whatever is tested, it is found or it is not.
+#[test]
+fn a_backend_that_is_no_url_is_tested_and_not_found() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut instance = shop.empty("shop-1");
+    let long = format!("http://{}", "x".repeat(3000));
+    let none = [
+        "",
+        " ",
+        "b",
+        "b:80",
+        "127.0.0.1:80",
+        "//b",
+        "://b",
+        "http:/b",
+        "http:b",
+        "http://",
+        "http:///x",
+        "http://:80",
+        "ftp://b",
+        "file:///etc/passwd",
+        "unix:///run/b.sock",
+        "/run/b.sock",
+        "mailto:a@b",
+        "h2c://b",
+        "http://b:port",
+        "http://b:-1",
+        "http://b:65536",
+        "http://b:99999999999999999999",
+        "http://b:80:80",
+        "http://[::1",
+        "http://::1",
+        "http://b c",
+        " http://b",
+        "http://b\\c",
+        "http://user@b",
+        "http://user:word@b",
+        "http://b?q",
+        "http://b#f",
+        "http://*",
+        "http://b..c",
+        "http://-",
+        "null",
+        "{}",
+        &long,
+    ];
+    for url in none {
+        for (head, word) in [("", "BACKEND_FAIL|"), ("t1|", "BACKEND_FAIL|t1|")] {
+            let line = format!("BACKEND_TEST|{}|{head}{url}", instance.session);
+            let reply = instance.client.ask(&line);
+            let Some(payload) = reply.strip_prefix(word) else { panic!("{head}{url}: {reply}") };
+            let found: serde_json::Value = serde_json::from_str(payload).unwrap_or_else(|_| panic!("{reply}"));
+            assert_eq!(found["reachable"], false, "{url}");
+            assert!(
+                found["error"].as_str().is_some_and(|why| !why.is_empty() && !why.contains("word")),
+                "{url}: {found}"
+            );
+        }
+    }
+    assert!(instance.ask("BACKEND_TEST", &backend.url()).starts_with("BACKEND_OK|"));
+    let unknown = instance.client.ask("BACKEND_TEST|nobody-1-2|no url");
+    assert_eq!(unknown, "ERROR|invalid session");
+}
+
 /// Kind: policies can be taken back.
 #[test]
 fn a_policy_that_is_taken_back_stays_so_after_a_restart() {

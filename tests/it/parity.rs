@@ -139,7 +139,6 @@ fn wrong() -> Vec<(&'static str, Value, &'static str)> {
         ("MAINT_ENTER", json!({ "target": "nowhere.example" }), "not_found"),
         ("MAINT_ENTER", json!({ "target": "r1", "page_url": "page" }), "invalid"),
         ("STATS_GET", json!({ "target": "r9" }), "not_found"),
-        ("BACKEND_TEST", json!({ "backend_url": "b" }), "invalid"),
     ]
 }
 

@@ -98,7 +98,7 @@ impl<'a, 'p> Fields<'a, 'p> {
 
     /// A session id, perhaps a transaction id, and one field for each of `names`.
     pub(super) fn exactly<const N: usize>(
-        self,
+        mut self,
         names: [&'static str; N],
     ) -> Result<Line<'a, [&'a str; N]>, Refusal<'a>> {
         let all = self.split_all();
@@ -114,7 +114,7 @@ impl<'a, 'p> Fields<'a, 'p> {
 
     /// Checks that a transaction id is fit to be echoed and no field is empty.
     pub(super) fn line<T>(
-        self,
+        &mut self,
         session: &'a str,
         transaction: Option<&'a str>,
         named: impl IntoIterator<Item = (&'static str, &'a str)>,

@@ -35,7 +35,7 @@ pub(super) fn drain_cancel<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 }
 
 /// The page may be left out, together with the `|` before it; with a transaction id it stands as an empty field.
-pub(super) fn maint_enter<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+pub(super) fn maint_enter<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
     let (session, transaction, target, page) = match all.as_ref().map_or(&[][..], Split::as_slice) {
         [session, target] => (*session, None, *target, ""),
@@ -84,10 +84,10 @@ pub(super) fn maint_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 }
 
 /// The field after the session id is a transaction id unless it is `compressed`, `ALL` or a route id.
-pub(super) fn stats_get<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+pub(super) fn stats_get<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
-    let usage = || fields.usage("session_id[|target][|compressed]");
-    let Some([session, after @ ..]) = all.as_ref().map(Split::as_slice) else { return Err(usage()) };
+    let usage = |fields: &Fields<'a, '_>| fields.usage("session_id[|target][|compressed]");
+    let Some([session, after @ ..]) = all.as_ref().map(Split::as_slice) else { return Err(usage(&fields)) };
     let (transaction, rest) = match after {
         [first, rest @ ..] if *first != "compressed" && first.parse::<Target>().is_err() => (Some(*first), rest),
         rest => (None, rest),
@@ -97,7 +97,7 @@ pub(super) fn stats_get<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
         ["compressed"] => ("ALL", Form::Compressed),
         [target] => (*target, Form::Plain),
         [target, "compressed"] => (*target, Form::Compressed),
-        _ => return Err(usage()),
+        _ => return Err(usage(&fields)),
     };
     let line = fields.line(session, transaction, [("target", target)], ())?;
     let target = target.parse().map_err(|error| Refusal::Wrong { transaction, error })?;
@@ -105,9 +105,21 @@ pub(super) fn stats_get<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     Ok(Request { transaction, word: "STATS_OK", call, form })
 }
 
-/// The reply begins with `BACKEND_OK` or `BACKEND_FAIL`, as the backend is found.
-pub(super) fn backend_test<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
-    fields.call("BACKEND_OK", ["backend_url"], |session, [backend]| {
-        Ok(Call::BackendTest(BackendTest { session, backend: BackendUrl::parse(backend)? }))
-    })
+/// The reply begins with `BACKEND_OK` or `BACKEND_FAIL`, as the backend is found; what is no URL is a backend that is not.
+pub(super) fn backend_test<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
+    let all = fields.split_all();
+    let (session, transaction, backend) = match all.as_ref().map_or(&[][..], Split::as_slice) {
+        [session, backend] => (*session, None, *backend),
+        // A field behind the URL that holds nothing, unless it stands for the URL.
+        [session, backend, ""] if BackendUrl::parse(backend).is_ok() => (*session, None, *backend),
+        [session, transaction, backend] | [session, transaction, backend, ""] => {
+            (*session, Some(*transaction), *backend)
+        }
+        _ => return Err(fields.usage("session_id|backend_url")),
+    };
+    let line = fields.line(session, transaction, [], ())?;
+    let empty = || Error::invalid("backend_url", "is empty; write http://host:port");
+    let backend = if backend.is_empty() { Err(empty()) } else { BackendUrl::parse(backend) };
+    let call = Call::BackendTest(BackendTest { session: line.session, backend });
+    Ok(Request { transaction, word: "BACKEND_OK", call, form: Form::Plain })
 }

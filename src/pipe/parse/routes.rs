@@ -46,7 +46,7 @@ pub(super) const fn bulk_max(reply_max: usize) -> usize {
 }
 
 /// The JSON runs to the end of the line; what stands before it and does not begin with `[` is a transaction id.
-pub(super) fn add_bulk<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+pub(super) fn add_bulk<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let (session, payload) = fields.rest().map(split).unwrap_or_default();
     let Some(payload) = payload else { return Err(fields.usage(ADD_BULK)) };
     let (transaction, json) = match split(payload) {
@@ -157,7 +157,7 @@ pub(super) fn remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 }
 
 /// `compressed` is never a transaction id.
-pub(super) fn list<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+pub(super) fn list<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
     let (session, transaction, form) = match all.as_ref().map_or(&[][..], Split::as_slice) {
         [session] => (*session, None, Form::Plain),

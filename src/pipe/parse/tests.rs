@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::super::line::{Line, Lines};
 use super::super::render;
 use super::*;
+use crate::registry::operations::BackendTest;
 
 /// One good line of each command, in the protocol's order, and the first word of its reply.
 const GOOD: [(&str, &str); 37] = [
@@ -147,8 +148,10 @@ fn an_empty_field_is_named() {
             let mut emptied = fields.clone();
             emptied[at] = "";
             let emptied = emptied.join("|");
-            // The page of maintenance and a priority may be empty.
-            if emptied == "MAINT_ENTER|s|ALL|" || emptied == "ROUTE_ADD|s|a.example,b.example|/api|http://b:3000|" {
+            // The page of maintenance, a priority and a backend that is tested may be empty.
+            if ["MAINT_ENTER|s|ALL|", "BACKEND_TEST|s|"].contains(&&*emptied)
+                || emptied == "ROUTE_ADD|s|a.example,b.example|/api|http://b:3000|"
+            {
                 assert!(parsed(&emptied).is_ok());
                 continue;
             }
@@ -196,7 +199,6 @@ fn a_bad_value_is_refused_with_its_field_and_the_transaction_id() {
         ("MAINT_ENTER|s|ALL|pages", "page_url"),
         ("MAINT_EXIT|s|t|r1,", "t|target"),
         ("STATS_GET|s|t|r01", "t|target"),
-        ("BACKEND_TEST|s|t|b:80", "t|backend_url"),
         ("SUBSCRIBE|s|t|weather", "t|event_type"),
         ("UNSUBSCRIBE|s|weather", "event_type"),
     ];
@@ -338,6 +340,30 @@ fn compressed_all_and_route_ids_are_no_transaction_ids() {
     assert_eq!(read("STATS_GET|s|t|r1|compressed"), (Some("t".to_owned()), true, one));
     assert_eq!(read("STATS_GET|s|t|ALL"), (Some("t".to_owned()), false, all));
     assert!(refused("STATS_GET|s|r1|r2|compressed").starts_with("ERROR|usage: STATS_GET|"));
+}
+
+#[test]
+fn any_backend_can_be_tested_and_its_transaction_id_is_told_apart() {
+    let tested = |line: &str| {
+        let request = parsed(line).expect(line);
+        let Call::BackendTest(BackendTest { session, backend }) = request.call else { panic!("{line}") };
+        assert_eq!(session.reveal(), "s");
+        (request.transaction.map(str::to_owned), backend.map(|url| url.to_string()).map_err(|error| error.to_string()))
+    };
+    let url = || Ok("http://b:3000".to_owned());
+    let transaction = || Some("t".to_owned());
+    assert_eq!(tested("BACKEND_TEST|s|http://b:3000/"), (None, url()));
+    assert_eq!(tested("BACKEND_TEST|s|http://b:3000|"), (None, url()));
+    assert_eq!(tested("BACKEND_TEST|s|t|http://b:3000"), (transaction(), url()));
+    assert_eq!(tested("BACKEND_TEST|s|t|http://b:3000|"), (transaction(), url()));
+    assert_eq!(tested("BACKEND_TEST|s|t|").0, transaction());
+    for nonsense in ["", " ", "b:80", "ftp://b", "http://", "http://b:0x50", "http://u:p@b", "unix:///run/b.sock"] {
+        assert!(tested(&format!("BACKEND_TEST|s|{nonsense}")).1.is_err(), "{nonsense}");
+        let (id, backend) = tested(&format!("BACKEND_TEST|s|t|{nonsense}"));
+        assert!(id == transaction() && backend.is_err(), "{nonsense}");
+    }
+    assert_eq!(refused("BACKEND_TEST|s"), "ERROR|usage: BACKEND_TEST|session_id|backend_url");
+    assert_eq!(refused("BACKEND_TEST||http://b"), "ERROR|session_id: is empty");
 }
 
 #[test]

@@ -165,6 +165,6 @@ impl StatsGet {
 pub struct BackendTest {
     /// The session.
     pub session: SessionId,
-    /// The backend.
-    pub backend: BackendUrl,
+    /// The backend, or why what was given is none: that is found out of it then.
+    pub backend: Result<BackendUrl, Error>,
 }
