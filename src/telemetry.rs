@@ -287,6 +287,11 @@ mod tests {
         }
         let (release, stuck) = std::sync::mpsc::channel();
         let log = Log::to(Stuck(stuck)).unwrap();
+        log.say("first");
+        // From here on it takes nothing, neither lines nor the count of those that were dropped.
+        while !log.0.lock().is_writing {
+            thread::yield_now();
+        }
         (0..3 * WAITING_LINES_MAX).for_each(|_| log.say("x"));
         let state = log.0.lock();
         assert!(state.lines.len() <= WAITING_LINES_MAX && state.bytes <= WAITING_BYTES_MAX);

@@ -62,8 +62,8 @@ impl Catalog {
     /// # Errors
     /// `NotFound` when there is none of that id, or it has ended or been replaced.
     pub fn session(&self, id: &str) -> Result<&Arc<Session>, Error> {
-        let key = self.ids.get(id).ok_or(Error::invalid_session())?;
-        self.sessions.get(key).ok_or(Error::invalid_session())
+        let session = self.ids.get(id).and_then(|key| self.sessions.get(key)).ok_or(Error::invalid_session())?;
+        if session.head.replaced.is_some() { Err(Error::replaced_session()) } else { Ok(session) }
     }
 
     /// The session that a command is for.
@@ -198,12 +198,11 @@ impl Catalog {
     fn put_head(&mut self, key: SessionKey, head: &Arc<Head>) {
         self.last_key = self.last_key.max(key.0);
         let instance = (head.service.clone(), head.instance.clone());
+        self.ids.insert(head.id.clone(), key);
         if head.replaced.is_some() {
-            self.ids.remove(&head.id);
             self.replaced.insert(instance, key);
             self.unbind(key, head.connected_at);
         } else {
-            self.ids.insert(head.id.clone(), key);
             self.instances.insert(instance, key);
         }
         self.count_token(head, 1);

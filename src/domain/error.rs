@@ -55,9 +55,16 @@ impl Error {
         Self { kind: Kind::Denied, field: Some(field), message: message.into() }
     }
 
-    /// No such session, or it has ended.
+    /// No such session, or it has ended. Clients know the first two words.
     pub const fn invalid_session() -> Self {
-        Self { kind: Kind::NotFound, field: None, message: Cow::Borrowed("invalid session") }
+        let message = Cow::Borrowed("invalid session: it has ended or never was; REGISTER again");
+        Self { kind: Kind::NotFound, field: None, message }
+    }
+
+    /// The session's instance has registered anew.
+    pub const fn replaced_session() -> Self {
+        let message = Cow::Borrowed("invalid session: a newer registration of its instance has replaced it");
+        Self { kind: Kind::NotFound, field: None, message }
     }
 
     /// No such instance, for those who name it.
@@ -65,9 +72,9 @@ impl Error {
         Self::new(Kind::NotFound, format!("no instance {service}/{instance}"))
     }
 
-    /// Whether it says that the session does not exist.
+    /// Returns true if it says that the session does not exist, or no longer counts.
     pub fn is_invalid_session(&self) -> bool {
-        *self == Self::invalid_session()
+        *self == Self::invalid_session() || *self == Self::replaced_session()
     }
 
     /// What kind of refusal this is.

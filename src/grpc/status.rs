@@ -176,7 +176,10 @@ mod tests {
     #[test]
     fn an_unknown_session_is_told_to_authenticate() {
         let status = status(Error::invalid_session());
-        assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "invalid session"));
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::Unauthenticated, "invalid session: it has ended or never was; REGISTER again")
+        );
         assert_eq!(status.get_details_error_info().unwrap().reason, "INVALID_SESSION");
     }
 

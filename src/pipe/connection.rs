@@ -172,6 +172,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Acts on what was read. Gives how the connection ends, if it does.
     pub(super) async fn heed(&mut self, lines: &mut line::Lines) -> io::Result<Option<End>> {
+        // What became of its session comes before the answers about it.
+        self.tell_what_waits();
         self.turn(lines.complete()).await?;
         lines.release();
         if !self.closing && foreign::is_client_hello(lines.unfinished()) {

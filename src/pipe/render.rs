@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::domain::{Error, RouteId};
 use crate::registry::views::{BackendView, EventView};
-use crate::registry::{Answer, Reply, Told};
+use crate::registry::{Answer, Release, Reply, Told};
 
 use super::parse::{Form, Refusal};
 
@@ -30,6 +30,8 @@ pub(super) struct Lines {
     reply_max: usize,
     /// The same, of a line with a compressed payload.
     compressed_max: usize,
+    /// A newer registration has replaced the connection's session, and it has no other.
+    replaced: bool,
 }
 
 /// What came of a maintenance request that this connection has sent.
@@ -57,7 +59,7 @@ pub(super) struct Head<'a> {
 impl Lines {
     /// No lines yet.
     pub(super) fn new(reply_max: usize, compressed_max: usize) -> Self {
-        Self { out: Vec::new(), reply_max, compressed_max }
+        Self { out: Vec::new(), reply_max, compressed_max, replaced: false }
     }
 
     /// What is ready.
@@ -79,6 +81,7 @@ impl Lines {
 
     /// What came of a command.
     pub(super) fn reply(&mut self, head: Head<'_>, reply: &Reply) {
+        self.replaced &= !matches!(reply, Reply::Registered(_) | Reply::Reconnected);
         match reply {
             Reply::Registered(id) => self.line(head, Some(id.reveal())),
             Reply::Reconnected | Reply::Done | Reply::Maintenance(_) | Reply::Applied(_) => self.line(head, None),
@@ -137,6 +140,9 @@ impl Lines {
 
     /// Why something was refused.
     pub(super) fn error(&mut self, transaction: Option<&str>, error: &Error) {
+        let replaced = Error::replaced_session();
+        // A session that served nothing is gone at once; its own connection hears all the same what became of it.
+        let error = if self.replaced && error.is_invalid_session() { &replaced } else { error };
         self.failure(transaction, &error.to_string().replace('|', "/"));
     }
 
@@ -155,7 +161,8 @@ impl Lines {
             Told::Event(happened) => self.event(happened.event.kind().name(), &EventView::from(&happened.event)),
             Told::Lagged(missed) => self.event("lagged", &Lagged { missed: *missed }),
             // Each connection says so itself, when nobody waits for an answer there.
-            Told::Shutdown | Told::Released(_) | Told::Close => {}
+            Told::Released(why) => self.replaced = *why == Release::Replaced,
+            Told::Shutdown | Told::Close => {}
         }
     }
 

@@ -189,9 +189,8 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         if error.is_invalid_session() {
-            return Self::unauthenticated(
-                "invalid session: it has ended or never was; register with POST /v1/sessions",
-            );
+            // In the words of this door.
+            return Self::unauthenticated(error.message().replace("REGISTER again", "register with POST /v1/sessions"));
         }
         let (status, kind) = match error.kind() {
             Kind::Invalid => (StatusCode::BAD_REQUEST, Reason::Invalid),

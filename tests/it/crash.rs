@@ -285,7 +285,11 @@ fn a_second_process_on_the_same_database_is_refused() {
     let second = Server::command(folder.path()).output().unwrap();
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success() && said.contains("in use"), "{said}");
-    assert_eq!(server.once("PING|x"), "ERROR|invalid session", "the first is not disturbed");
+    assert_eq!(
+        server.once("PING|x"),
+        "ERROR|invalid session: it has ended or never was; REGISTER again",
+        "the first is not disturbed"
+    );
 }
 
 #[test]

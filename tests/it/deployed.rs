@@ -119,7 +119,7 @@ fn a_backend_that_is_no_url_is_tested_and_not_found() {
     }
     assert!(instance.ask("BACKEND_TEST", &backend.url()).starts_with("BACKEND_OK|"));
     let unknown = instance.client.ask("BACKEND_TEST|nobody-1-2|no url");
-    assert_eq!(unknown, "ERROR|invalid session");
+    assert_eq!(unknown, "ERROR|invalid session: it has ended or never was; REGISTER again");
 }
 
 /// Kind: policies can be taken back.

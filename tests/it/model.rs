@@ -175,7 +175,10 @@ impl Model {
         }
         if dice.below(80) == 0 && !self.dead.is_empty() {
             let verb = *dice.pick(&["PING", "CONFIG_APPLY", "SESSION_INFO", "DRAIN_CANCEL"]);
-            return (format!("{verb}|{}", dice.pick(&self.dead)), exactly("ERROR|invalid session"));
+            return (
+                format!("{verb}|{}", dice.pick(&self.dead)),
+                exactly("ERROR|invalid session: it has ended or never was; REGISTER again"),
+            );
         }
         match dice.below(16) {
             0..=3 => self.route_line(key, dice, backend),

@@ -78,7 +78,10 @@ fn a_restarting_instance_causes_no_gap() {
     old.serve(&first, "shop.example", "/", old_backend.address);
     let mut new = server.connect();
     let second = new.register("shop", "shop-1");
-    assert_eq!(old.ask(&format!("PING|{first}")), "ERROR|invalid session");
+    assert_eq!(
+        old.ask(&format!("PING|{first}")),
+        "ERROR|invalid session: a newer registration of its instance has replaced it"
+    );
     assert!(server.get("shop.example", "/").1.starts_with("old"));
     new.ask(&format!("ROUTE_ADD|{second}|shop.example|/|http://{}|0", new_backend.address));
     assert!(server.get("shop.example", "/").1.starts_with("old"));
@@ -192,7 +195,10 @@ fn a_session_that_nobody_comes_back_to_loses_its_routes_after_the_grace_period()
     drop(client);
     eventually("the routes go", || server.get("shop.example", "/").0 == 404);
     assert_eq!(server.once(&format!("RECONNECT|{session}")), "REREGISTER");
-    assert_eq!(server.once(&format!("PING|{session}")), "ERROR|invalid session");
+    assert_eq!(
+        server.once(&format!("PING|{session}")),
+        "ERROR|invalid session: it has ended or never was; REGISTER again"
+    );
 }
 
 #[test]

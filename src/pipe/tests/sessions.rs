@@ -52,7 +52,9 @@ async fn a_new_registration_of_an_instance_takes_over() {
     let server = Server::start().await;
     let (mut first, old) = server.register("shop-1").await;
     let (mut second, new) = server.register("shop-1").await;
-    first.expect(&format!("PING|{old}"), "ERROR|invalid session").await;
+    first
+        .expect(&format!("PING|{old}"), "ERROR|invalid session: a newer registration of its instance has replaced it")
+        .await;
     first.expect(&format!("RECONNECT|{old}"), "REREGISTER").await;
     second.expect(&format!("PING|{new}"), "PONG").await;
     let again = first.register("shop-2").await;
@@ -74,8 +76,10 @@ async fn a_shutdown_closes_the_connection_that_asks_and_the_bound_one() {
 async fn a_shutdown_that_fails_closes_nothing() {
     let server = Server::start().await;
     let mut client = server.connect().await;
-    client.expect("CLIENT_SHUTDOWN|nobody", "ERROR|invalid session").await;
-    client.expect("CLIENT_SHUTDOWN|nobody|t1", "ERROR|t1|invalid session").await;
+    client.expect("CLIENT_SHUTDOWN|nobody", "ERROR|invalid session: it has ended or never was; REGISTER again").await;
+    client
+        .expect("CLIENT_SHUTDOWN|nobody|t1", "ERROR|t1|invalid session: it has ended or never was; REGISTER again")
+        .await;
 }
 
 #[tokio::test]

@@ -34,10 +34,16 @@ async fn a_finished_line_begins_the_wait_anew() {
     client.send("PING|a").await;
     tokio::time::sleep(Duration::from_secs(29)).await;
     client.send("\nPING|a").await;
-    assert_eq!(client.line().await.as_deref(), Some("ERROR|invalid session"));
+    assert_eq!(
+        client.line().await.as_deref(),
+        Some("ERROR|invalid session: it has ended or never was; REGISTER again")
+    );
     tokio::time::sleep(Duration::from_secs(29)).await;
     client.send("\n").await;
-    assert_eq!(client.line().await.as_deref(), Some("ERROR|invalid session"));
+    assert_eq!(
+        client.line().await.as_deref(),
+        Some("ERROR|invalid session: it has ended or never was; REGISTER again")
+    );
     let begun = Instant::now();
     assert_eq!(client.line().await, None);
     assert!(about(300, begun), "{:?}", begun.elapsed());

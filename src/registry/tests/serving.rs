@@ -47,7 +47,7 @@ fn a_restarting_instance_takes_over_without_a_gap() {
     world.add(&old, "shop.example", "/");
     world.apply(&old).unwrap();
     let new = world.register("shop", "shop-1", 2);
-    assert_eq!(world.ask(&Query::Ping(old)).unwrap_err(), Error::invalid_session());
+    assert_eq!(world.ask(&Query::Ping(old)).unwrap_err(), Error::replaced_session());
     assert_eq!(world.catalog.routes_len(), 1, "the old routes serve");
     world.add(&new, "shop.example", "/");
     assert_eq!(world.catalog.routes_len(), 1);

@@ -32,7 +32,10 @@ impl Door for Pipe {
         let (word, rest) = reply.split_once('|').unwrap_or((&reply, ""));
         match word {
             "ERROR" => Err(Refusal { kind: None, message: rest.to_owned() }),
-            "REREGISTER" => Err(Refusal { kind: None, message: "invalid session".to_owned() }),
+            "REREGISTER" => Err(Refusal {
+                kind: None,
+                message: "invalid session: it has ended or never was; REGISTER again".to_owned(),
+            }),
             _ => Ok(payload(verb, rest)),
         }
     }

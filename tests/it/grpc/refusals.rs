@@ -58,7 +58,7 @@ async fn a_refusal_never_says_the_session_id() {
     let session_id = "shop-1-1-0123456789abcdef".to_owned();
     let status = client.ping(PingRequest { session_id: session_id.clone() }).await.unwrap_err();
     assert!(!format!("{status:?}").contains(&session_id), "{status:?}");
-    assert_eq!(status.message(), "invalid session");
+    assert_eq!(status.message(), "invalid session: it has ended or never was; REGISTER again");
     server.stop().await;
 }
 
