@@ -65,13 +65,16 @@ impl Sections {
     /// `Invalid` for an unknown name or an empty list.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut sections = Sections::default();
-        for name in text.split(',').map(str::trim) {
+        for name in super::listed(text) {
             let known = Section::ALL.into_iter().find(|section| section.name() == name);
             sections = sections
                 | known.ok_or_else(|| {
                     let names = Section::ALL.map(Section::name).join(", ");
                     Error::invalid("scope", format!("`{}` is not one of {names}", super::time::shortened(name)))
                 })?;
+        }
+        if sections == Sections::default() {
+            return Err(Error::invalid("scope", "at least one is needed, such as routes"));
         }
         Ok(sections)
     }

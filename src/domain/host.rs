@@ -48,12 +48,12 @@ impl Host {
         }
     }
 
-    /// Reads a comma-separated list, without repeats, in the order given.
+    /// Reads a comma-separated list, without repeats, in the order given. A comma too many means nothing.
     ///
     /// # Errors
     /// `Invalid` if one of them is wrong or the list is empty.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, Error> {
-        Self::gather(text.split(',').map(str::trim))
+        Self::gather(listed(text))
     }
 
     /// As [`Host::parse_list`], for names that come one by one.
@@ -89,6 +89,11 @@ impl fmt::Display for Host {
             Host::Any => out.write_str("*"),
         }
     }
+}
+
+/// What stands between the commas of a list, where it is something.
+pub fn listed(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
 /// A host that can be connected to or matched exactly: a name, an IPv4 address, `[IPv6]`.
@@ -163,6 +168,7 @@ mod tests {
         let hosts = Host::parse_list("b.example, A.example,B.EXAMPLE").unwrap();
         assert_eq!(hosts, [Host::parse("b.example").unwrap(), Host::parse("a.example").unwrap()]);
         assert!(Host::parse_list("").is_err());
-        assert!(Host::parse_list("a,,b").is_err());
+        assert_eq!(Host::parse_list(",a, ,b,").unwrap(), Host::parse_list("a,b").unwrap());
+        assert!(Host::parse_list(",").is_err());
     }
 }

@@ -31,7 +31,7 @@ pub use checks::{CheckMethod, StatusRanges};
 pub use config::{Config, Difference, Edit, Section, Sections, Tally};
 pub use error::{Error, Kind};
 pub use event::{Event, EventKind, Happened, Topics};
-pub use host::Host;
+pub use host::{Host, listed};
 pub use names::{
     ConnectionId, HIDDEN, InstanceName, Metadata, RouteId, ServiceName, SessionId, SessionKey, Subject, Target,
     TokenName,

@@ -186,11 +186,18 @@ fn retries(text: &str) -> Result<u32, Error> {
         .ok_or_else(|| Error::invalid("value", "must be a whole number from 0 to 10"))
 }
 
+/// The protocol's names, and those that nginx, HAProxy, Traefik, Envoy and Caddy have for the same, in any case and with whatever
+/// between their words.
 fn load_balancing(text: &str) -> Result<LoadBalancing, Error> {
-    match text {
-        "least_requests" => Ok(LoadBalancing::LeastRequests),
-        "round_robin" => Ok(LoadBalancing::RoundRobin),
-        "client_ip" => Ok(LoadBalancing::ClientIp),
+    let letters = text.chars().filter(|c| !matches!(c, '_' | '-' | ' ' | '.' | ':'));
+    match &*letters.collect::<String>().to_ascii_lowercase() {
+        // Of two members drawn by chance the less busy one: what random choice is for.
+        "leastrequests" | "leastrequest" | "leastconn" | "leastconns" | "leastconnection" | "leastconnections"
+        | "leastactive" | "leastloaded" | "leasttime" | "random" | "randomtwo" | "random2" | "randomchoose" | "p2c"
+        | "poweroftwo" | "poweroftwochoices" => Ok(LoadBalancing::LeastRequests),
+        "roundrobin" | "rr" | "wrr" | "weightedroundrobin" | "staticrr" | "default" => Ok(LoadBalancing::RoundRobin),
+        "clientip" | "clientiphash" | "iphash" | "source" | "sourceip" | "sourceiphash" | "sourcehash" | "remoteip"
+        | "remoteaddr" | "stickyip" => Ok(LoadBalancing::ClientIp),
         _ => Err(Error::invalid("value", "must be least_requests, round_robin or client_ip")),
     }
 }
@@ -228,6 +235,31 @@ mod tests {
         assert_eq!(options.set("strip_prefix", "TRUE"), Ok(true));
         assert!(options.strip_prefix);
         assert_eq!(options.set("colour", "red"), Ok(false));
+    }
+
+    #[test]
+    fn a_way_of_balancing_is_known_by_the_names_that_other_proxies_have_for_it() {
+        use LoadBalancing::{ClientIp, LeastRequests, RoundRobin};
+        for (text, meant) in [
+            ("least_requests", LeastRequests),
+            ("least_conn", LeastRequests),
+            ("leastconn", LeastRequests),
+            ("Least-Connections", LeastRequests),
+            ("random", LeastRequests),
+            ("round_robin", RoundRobin),
+            ("roundrobin", RoundRobin),
+            ("round-robin", RoundRobin),
+            ("ROUND_ROBIN", RoundRobin),
+            ("client_ip", ClientIp),
+            ("ip_hash", ClientIp),
+            ("ip-hash", ClientIp),
+            ("source", ClientIp),
+        ] {
+            assert_eq!(load_balancing(text), Ok(meant), "{text}");
+        }
+        for nonsense in ["", "best", "least", "ip", "robin"] {
+            assert!(load_balancing(nonsense).is_err(), "{nonsense}");
+        }
     }
 
     #[test]

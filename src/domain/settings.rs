@@ -56,14 +56,11 @@ impl HeaderKey {
 /// The most bytes of a header's or option's value.
 pub const VALUE_BYTES_MAX: usize = 8 * 1024;
 
-/// Checks a header's value: visible text, not empty.
+/// Checks a header's value: text, which may be empty (RFC 9110 §5.5).
 ///
 /// # Errors
-/// `Invalid` for control characters, an empty value, more than 8 KiB.
+/// `Invalid` for control characters, more than 8 KiB.
 pub fn header_value(text: &str) -> Result<Arc<str>, Error> {
-    if text.trim().is_empty() {
-        return Err(Error::invalid("value", "is empty; HEADERS_REMOVE takes a header away"));
-    }
     if text.len() > VALUE_BYTES_MAX || http::HeaderValue::try_from(text).is_err() {
         return Err(Error::invalid("value", "needs at most 8192 bytes of text without control characters"));
     }

@@ -122,6 +122,41 @@ fn a_backend_that_is_no_url_is_tested_and_not_found() {
     assert_eq!(unknown, "ERROR|invalid session: it has ended or never was; REGISTER again");
 }
 
+/// Kind: where the contract is silent, what is sent is taken for what it means.
+#[test]
+fn lines_that_are_almost_right_do_what_they_mean() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut instance = shop.empty("shop-1");
+    let url = backend.url();
+    let bare = |verb: &str, instance: &mut Instance| {
+        let line = format!("{verb}|{}|", instance.session);
+        instance.client.ask(&line)
+    };
+    assert_eq!(bare("PING", &mut instance), "PONG");
+    instance.expect("ROUTE_ADD", &format!("a.com,|/|{url}|0|"), "ROUTE_OK|r1");
+    let bulk = format!(
+        r#"[{{"domains":"b.com,","path":"/","backend_url":"{url}","priority":"7"}},
+        {{"domains":["b.com"],"path":"/x","backend_url":"{url}","priority":1.0}}]|"#
+    )
+    .replace('\n', " ");
+    instance.expect(
+        "ROUTE_ADD_BULK",
+        &bulk,
+        r#"ROUTE_BULK_OK|[{"route_id":"r2","status":"ok"},{"route_id":"r3","status":"ok"}]"#,
+    );
+    instance.expect("HEADERS_SET", "ALL|X-Powered-By|", "HEADERS_OK");
+    for (way, read) in [("least_conn", "ALL"), ("ip_hash", "r1"), ("random", "r2"), ("roundrobin", "r3")] {
+        instance.expect("OPTIONS_SET", &format!("{read}|load_balancing|{way}"), "OPTIONS_OK");
+    }
+    assert!(bare("CONFIG_DIFF", &mut instance).ends_with(r#""warnings":[]}"#));
+    assert_eq!(bare("CONFIG_APPLY", &mut instance), "OK");
+    for (host, path) in [("a.com", "/"), ("b.com", "/"), ("b.com", "/x")] {
+        let answer = shop.get_of(host, path);
+        assert_eq!((answer.status(), answer.field("x-powered-by")), (200, Some("")), "{host}{path}");
+    }
+    assert_eq!(instance.payload("ROUTE_LIST", "")[1]["priority"], 7);
+}
+
 /// Kind: policies can be taken back.
 #[test]
 fn a_policy_that_is_taken_back_stays_so_after_a_restart() {

@@ -11,8 +11,8 @@ use super::{Form, Parsed, Parser, Refusal, Request, split};
 const FIELDS_MAX: usize = 8;
 /// The most bytes of a transaction id, for it is echoed.
 const TRANSACTION_BYTES_MAX: usize = 256;
-/// The one field that may be empty.
-const MAY_BE_EMPTY: &str = "priority";
+/// The fields that may be empty, by verb and name; the other ones are refused by name.
+const MAY_BE_EMPTY: [(&str, &str); 2] = [("ROUTE_ADD", "priority"), ("HEADERS_SET", "value")];
 
 /// What follows the first word of a line.
 #[derive(Debug)]
@@ -24,9 +24,8 @@ pub(super) struct Fields<'a, 'p> {
 
 /// The fields of a line with a session, once they are told apart.
 #[derive(Clone, Debug)]
-pub(super) struct Line<'a, T> {
+pub(super) struct Line<T> {
     pub(super) session: SessionId,
-    pub(super) transaction: Option<&'a str>,
     /// The fields after the session id and the transaction id.
     pub(super) fields: T,
 }
@@ -68,7 +67,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         self,
         word: &'static str,
         names: [&'static str; N],
-        build: impl FnOnce(SessionId, [&'a str; N]) -> Result<C, Error>,
+        build: impl Fn(SessionId, [&'a str; N]) -> Result<C, Error>,
     ) -> Parsed<'a> {
         self.call(word, names, |session, fields| build(session, fields).map(|command| Call::Command(command.into())))
     }
@@ -78,7 +77,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         self,
         word: &'static str,
         names: [&'static str; N],
-        build: impl FnOnce(SessionId, [&'a str; N]) -> Result<Query, Error>,
+        build: impl Fn(SessionId, [&'a str; N]) -> Result<Query, Error>,
     ) -> Parsed<'a> {
         self.call(word, names, |session, fields| build(session, fields).map(Call::Query))
     }
@@ -88,28 +87,34 @@ impl<'a, 'p> Fields<'a, 'p> {
         self,
         word: &'static str,
         names: [&'static str; N],
-        build: impl FnOnce(SessionId, [&'a str; N]) -> Result<Call, Error>,
+        build: impl Fn(SessionId, [&'a str; N]) -> Result<Call, Error>,
     ) -> Parsed<'a> {
-        let line = self.exactly(names)?;
-        let transaction = line.transaction;
-        let call = build(line.session, line.fields).map_err(|error| Refusal::Wrong { transaction, error })?;
+        let (transaction, call) = self.read(names, build)?;
         Ok(Request { transaction, word, call, form: Form::Plain })
     }
 
-    /// A session id, perhaps a transaction id, and one field for each of `names`.
-    pub(super) fn exactly<const N: usize>(
+    /// What `build` makes of a session id and one field for each of `names`, and the transaction id if there is one.
+    ///
+    /// A last field that is empty may be none: where the line comes to nothing with it, it is read without.
+    pub(super) fn read<const N: usize, T>(
         mut self,
         names: [&'static str; N],
-    ) -> Result<Line<'a, [&'a str; N]>, Refusal<'a>> {
+        build: impl Fn(SessionId, [&'a str; N]) -> Result<T, Error>,
+    ) -> Result<(Option<&'a str>, T), Refusal<'a>> {
         let all = self.split_all();
-        let (session, transaction, fields) = match all.as_ref().map_or(&[][..], Split::as_slice) {
-            [session, fields @ ..] if fields.len() == N => (*session, None, fields),
-            [session, transaction, fields @ ..] if fields.len() == N => (*session, Some(*transaction), fields),
-            _ => return Err(self.usage(&shape(&names))),
-        };
-        // Both arms above have made sure of the length.
-        let fields: [&'a str; N] = fields.try_into().map_err(|_| self.usage(&shape(&names)))?;
-        self.line(session, transaction, names.iter().copied().zip(fields.iter().copied()), fields)
+        let mut refused = None;
+        for fields in all.iter().flat_map(Split::readings) {
+            let Some((session, transaction, fields)) = tell_apart(fields) else { continue };
+            let line = self.line(session, transaction, names.iter().copied().zip(fields), fields);
+            let built = line.and_then(|line| {
+                build(line.session, line.fields).map_err(|error| Refusal::Wrong { transaction, error })
+            });
+            match built {
+                Ok(built) => return Ok((transaction, built)),
+                Err(refusal) => refused = refused.or(Some(refusal)),
+            }
+        }
+        Err(refused.unwrap_or_else(|| self.usage(&shape(&names))))
     }
 
     /// Checks that a transaction id is fit to be echoed and no field is empty.
@@ -119,14 +124,16 @@ impl<'a, 'p> Fields<'a, 'p> {
         transaction: Option<&'a str>,
         named: impl IntoIterator<Item = (&'static str, &'a str)>,
         fields: T,
-    ) -> Result<Line<'a, T>, Refusal<'a>> {
+    ) -> Result<Line<T>, Refusal<'a>> {
         if let Some(id) = transaction {
             check_transaction(id).map_err(super::wrong)?;
         }
-        let empty = |(name, field): (&'static str, &str)| (field.is_empty() && name != MAY_BE_EMPTY).then_some(name);
+        let verb = self.verb;
+        let may_be_empty = |name| MAY_BE_EMPTY.contains(&(verb, name));
+        let empty = |(name, field): (&'static str, &str)| (field.is_empty() && !may_be_empty(name)).then_some(name);
         match [("session_id", session)].into_iter().chain(named).find_map(empty) {
             Some(name) => Err(Refusal::Wrong { transaction, error: Error::invalid(name, "is empty") }),
-            None => Ok(Line { session: self.parser.session(session), transaction, fields }),
+            None => Ok(Line { session: self.parser.session(session), fields }),
         }
     }
 
@@ -154,6 +161,34 @@ pub(super) struct Split<'a> {
 impl<'a> Split<'a> {
     pub(super) fn as_slice(&self) -> &[&'a str] {
         self.fields.get(..self.len).unwrap_or_default()
+    }
+
+    /// The fields, without the last if that is empty.
+    pub(super) fn trimmed(&self) -> &[&'a str] {
+        let all = self.as_slice();
+        without_empty_end(all).unwrap_or(all)
+    }
+
+    /// The fields, and if the last of them is empty also those before it.
+    pub(super) fn readings(&self) -> impl Iterator<Item = &[&'a str]> {
+        let all = self.as_slice();
+        [Some(all), without_empty_end(all)].into_iter().flatten()
+    }
+}
+
+/// The fields before the last, if that is empty.
+fn without_empty_end<'f, 'a>(fields: &'f [&'a str]) -> Option<&'f [&'a str]> {
+    fields.split_last().filter(|(last, before)| last.is_empty() && !before.is_empty()).map(|(_, before)| before)
+}
+
+/// A session id, perhaps a transaction id, and `N` fields, by their number.
+fn tell_apart<'a, const N: usize>(fields: &[&'a str]) -> Option<(&'a str, Option<&'a str>, [&'a str; N])> {
+    match fields {
+        [session, fields @ ..] if fields.len() == N => Some((*session, None, fields.try_into().ok()?)),
+        [session, transaction, fields @ ..] if fields.len() == N => {
+            Some((*session, Some(*transaction), fields.try_into().ok()?))
+        }
+        _ => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Lines about a running session: breakers, drain, maintenance, statistics, backend tests.
 
-use crate::domain::{BackendUrl, Error, Kind, PageUrl, Span, Target};
+use crate::domain::{BackendUrl, Error, Kind, PageUrl, Span, Target, listed};
 use crate::registry::operations::{
     BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, MaintEnter, MaintExit, Place,
     StatsGet,
@@ -37,27 +37,42 @@ pub(super) fn drain_cancel<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 /// The page may be left out, together with the `|` before it; with a transaction id it stands as an empty field.
 pub(super) fn maint_enter<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
-    let (session, transaction, target, page) = match all.as_ref().map_or(&[][..], Split::as_slice) {
-        [session, target] => (*session, None, *target, ""),
-        [session, target, page] => (*session, None, *target, *page),
-        [session, transaction, target, page] => (*session, Some(*transaction), *target, *page),
-        _ => return Err(fields.usage("session_id|target|[page_url]")),
-    };
+    let mut refused = None;
+    for reading in all.iter().flat_map(Split::readings) {
+        let (session, transaction, target, page) = match reading {
+            [session, target] => (*session, None, *target, ""),
+            [session, target, page] => (*session, None, *target, *page),
+            [session, transaction, target, page] => (*session, Some(*transaction), *target, *page),
+            _ => continue,
+        };
+        match enter(&mut fields, session, transaction, target, page) {
+            Ok(command) => return Ok(accepted(transaction, target, Call::Command(command.into()))),
+            Err(refusal) => refused = refused.or(Some(refusal)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| fields.usage("session_id|target|[page_url]")))
+}
+
+fn enter<'a>(
+    fields: &mut Fields<'a, '_>,
+    session: &'a str,
+    transaction: Option<&'a str>,
+    target: &'a str,
+    page: &'a str,
+) -> Result<MaintEnter, Refusal<'a>> {
     let most = fields.target_max();
     let line = fields.line(session, transaction, [("target", target)], ())?;
     let page = (!page.is_empty()).then(|| PageUrl::parse(page)).transpose();
-    let command = places(target, most)
+    places(target, most)
         .and_then(|places| Ok(MaintEnter { subject: line.session.into(), places, page: page? }))
-        .map_err(|error| Refusal::Wrong { transaction, error })?;
-    Ok(accepted(transaction, target, Call::Command(command.into())))
+        .map_err(|error| Refusal::Wrong { transaction, error })
 }
 
 pub(super) fn maint_exit<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let most = fields.target_max();
-    let line = fields.exactly(["target"])?;
-    let (transaction, [target]) = (line.transaction, line.fields);
-    let places = places(target, most).map_err(|error| Refusal::Wrong { transaction, error })?;
-    let command = MaintExit { subject: line.session.into(), places };
+    let (transaction, (target, command)) = fields.read(["target"], |session, [target]| {
+        Ok((target, MaintExit { subject: session.into(), places: places(target, most)? }))
+    })?;
     Ok(accepted(transaction, target, Call::Command(command.into())))
 }
 
@@ -72,7 +87,7 @@ fn places(target: &str, most: usize) -> Result<Vec<Place>, Error> {
             format!("target: {} bytes are too many; at most {most}, for MAINT_OK names it again", target.len());
         return Err(Error::new(Kind::Limited, message));
     }
-    Place::parse_list(target)
+    Place::gather(listed(target))
 }
 
 fn accepted<'a>(transaction: Option<&'a str>, target: &'a str, call: Call) -> Request<'a> {
@@ -87,7 +102,7 @@ pub(super) fn maint_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 pub(super) fn stats_get<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
     let usage = |fields: &Fields<'a, '_>| fields.usage("session_id[|target][|compressed]");
-    let Some([session, after @ ..]) = all.as_ref().map(Split::as_slice) else { return Err(usage(&fields)) };
+    let Some([session, after @ ..]) = all.as_ref().map(Split::trimmed) else { return Err(usage(&fields)) };
     let (transaction, rest) = match after {
         [first, rest @ ..] if *first != "compressed" && first.parse::<Target>().is_err() => (Some(*first), rest),
         rest => (None, rest),

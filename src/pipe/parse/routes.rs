@@ -1,8 +1,8 @@
 //! Lines that stage routes, and the one that lists them.
 
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Number, Value};
 
 use crate::domain::{BackendUrl, Error, Host, Kind, PathPrefix};
 use crate::registry::routes::{NewRoute, RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
@@ -53,6 +53,8 @@ pub(super) fn add_bulk<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
         (id, Some(json)) if !payload.trim_start().starts_with('[') => (Some(id), json),
         _ => (None, payload),
     };
+    // JSON does not end like this: what does has an empty field behind it.
+    let json = json.strip_suffix('|').unwrap_or(json);
     let most = fields.bulk_max();
     let line = fields.line(session, transaction, [("routes", json)], json)?;
     let routes = new_routes(line.fields, most).map_err(|error| Refusal::Wrong { transaction, error })?;
@@ -117,11 +119,27 @@ fn string<'a>(field: &'static str, value: &'a Value) -> Result<&'a str, Error> {
     }
 }
 
+/// A number as clients of many languages write it: `5`, `5.0`, `"5"`.
 fn json_priority(value: &Value) -> Result<i32, Error> {
-    if value.is_null() {
-        return Ok(0);
+    match value {
+        Value::Null => Ok(0),
+        Value::String(text) => match serde_json::from_str(text.trim()) {
+            Ok(Value::Number(number)) => whole(&number).ok_or_else(bad_priority),
+            _ => priority(text.trim()),
+        },
+        Value::Number(number) => whole(number).ok_or_else(bad_priority),
+        _ => Err(bad_priority()),
     }
-    value.as_i64().and_then(|number| i32::try_from(number).ok()).ok_or_else(bad_priority)
+}
+
+fn whole(number: &Number) -> Option<i32> {
+    if let Some(whole) = number.as_i64() {
+        return i32::try_from(whole).ok();
+    }
+    let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+    let in_range = (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&float);
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole and in the range")]
+    in_range.then_some(float as i32)
 }
 
 fn not_json(field: &'static str, error: &serde_json::Error) -> Error {
@@ -159,7 +177,7 @@ pub(super) fn remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 /// `compressed` is never a transaction id.
 pub(super) fn list<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
-    let (session, transaction, form) = match all.as_ref().map_or(&[][..], Split::as_slice) {
+    let (session, transaction, form) = match all.as_ref().map_or(&[][..], Split::trimmed) {
         [session] => (*session, None, Form::Plain),
         [session, "compressed"] => (*session, None, Form::Compressed),
         [session, transaction] => (*session, Some(*transaction), Form::Plain),

@@ -21,7 +21,9 @@ pub(super) fn register<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let (Some(service), Some(instance), Some(port)) = (field(), field(), field()) else {
         return Err(fields.usage(REGISTER));
     };
-    let register = new_session(&fields, service, instance, port, next.unwrap_or_default()).map_err(wrong)?;
+    // A JSON object does not end like this: what does has an empty field behind it.
+    let metadata = next.map_or("", |json| json.strip_suffix('|').unwrap_or(json));
+    let register = new_session(&fields, service, instance, port, metadata).map_err(wrong)?;
     Ok(Request { transaction: None, word: "ACK", call: Call::Command(register.into()), form: Form::Plain })
 }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::super::line::{Line, Lines};
 use super::super::render;
 use super::*;
+use crate::registry::Command;
 use crate::registry::operations::BackendTest;
 
 /// One good line of each command, in the protocol's order, and the first word of its reply.
@@ -148,8 +149,9 @@ fn an_empty_field_is_named() {
             let mut emptied = fields.clone();
             emptied[at] = "";
             let emptied = emptied.join("|");
-            // The page of maintenance, a priority and a backend that is tested may be empty.
-            if ["MAINT_ENTER|s|ALL|", "BACKEND_TEST|s|"].contains(&&*emptied)
+            // The page of maintenance, a priority, a header's value and a backend that is tested may be empty.
+            if ["MAINT_ENTER|s|ALL|", "BACKEND_TEST|s|", "STATS_GET|s|", "HEADERS_SET|s|ALL|X-Frame-Options|"]
+                .contains(&&*emptied)
                 || emptied == "ROUTE_ADD|s|a.example,b.example|/api|http://b:3000|"
             {
                 assert!(parsed(&emptied).is_ok());
@@ -159,7 +161,7 @@ fn an_empty_field_is_named() {
         }
     }
     assert_eq!(refused("PING|"), "ERROR|session_id: is empty");
-    assert_eq!(refused("PING|s|"), "ERROR|transaction_id: is empty");
+    assert_eq!(refused("PING|s||"), "ERROR|transaction_id: is empty");
     assert_eq!(refused("ROUTE_ADD|s|t|a.example||http://b|0"), "ERROR|t|path: is empty");
     assert_eq!(refused("ROUTE_ADD_BULK|s|"), "ERROR|routes: is empty");
     assert_eq!(refused("REGISTER|shop||1"), "ERROR|instance: is empty");
@@ -179,7 +181,7 @@ fn a_bad_value_is_refused_with_its_field_and_the_transaction_id() {
         ("ROUTE_ADD|s|a|/|http://b|1.5", "priority"),
         ("ROUTE_UPDATE|s|t|1|path|/", "t|route_id"),
         ("ROUTE_UPDATE|s|t|r1|id|r2", "t|field"),
-        ("ROUTE_UPDATE|s|r1|domains|a,,b", "domains"),
+        ("ROUTE_UPDATE|s|r1|domains|,", "domains"),
         ("ROUTE_REMOVE|s|t|ALL", "t|route_id"),
         ("HEADERS_SET|s|t|all|X-A|b", "t|target"),
         ("HEADERS_SET|s|t|ALL|X A|b", "t|name"),
@@ -197,7 +199,8 @@ fn a_bad_value_is_refused_with_its_field_and_the_transaction_id() {
         ("DRAIN_START|s|t|99999999999999999999", "t|duration"),
         ("MAINT_ENTER|s|t|a b|", "t|target"),
         ("MAINT_ENTER|s|ALL|pages", "page_url"),
-        ("MAINT_EXIT|s|t|r1,", "t|target"),
+        ("MAINT_EXIT|s|t|,", "t|target"),
+        ("CONFIG_APPLY_PARTIAL|s|t|,", "t|scope"),
         ("STATS_GET|s|t|r01", "t|target"),
         ("SUBSCRIBE|s|t|weather", "t|event_type"),
         ("UNSUBSCRIBE|s|weather", "event_type"),
@@ -292,7 +295,7 @@ fn a_bulk_line_is_refused_with_the_entry_that_is_wrong() {
     );
     let priority =
         |value: &str| third(&format!(r#"{{"domains":["a"],"path":"/","backend_url":"http://b","priority":{value}}}"#));
-    for bad in ["2147483648", "1.5", "\"1\"", "[]"] {
+    for bad in ["2147483648", "-2147483649.0", "1.5", "1e99", "\"1.5\"", "\"x\"", "\"[1]\"", "true", "[]"] {
         assert!(priority(bad).starts_with("ERROR|t|route 3: priority: must be a whole number"), "{bad}");
     }
     assert_eq!(third("[]"), "ERROR|t|route 3: must be a JSON object");
@@ -340,6 +343,65 @@ fn compressed_all_and_route_ids_are_no_transaction_ids() {
     assert_eq!(read("STATS_GET|s|t|r1|compressed"), (Some("t".to_owned()), true, one));
     assert_eq!(read("STATS_GET|s|t|ALL"), (Some("t".to_owned()), false, all));
     assert!(refused("STATS_GET|s|r1|r2|compressed").starts_with("ERROR|usage: STATS_GET|"));
+}
+
+#[test]
+fn an_empty_field_behind_the_last_one_is_none() {
+    for (line, _) in GOOD {
+        assert_eq!(call(&format!("{line}|")), call(line), "{line}|");
+        assert_eq!(parsed(&format!("{line}|")).unwrap().transaction, None, "{line}|");
+        let Some(with) = with_transaction(line, "t-42") else { continue };
+        let longer = format!("{with}|");
+        let request = parsed(&longer).expect(&longer);
+        assert_eq!((request.transaction, format!("{:?}", request.call)), (Some("t-42"), call(line)), "{longer}");
+    }
+    for bare in
+        ["ROUTE_ADD|s|a|/|http://b|", "MAINT_ENTER|s|ALL|", "HEADERS_SET|s|ALL|X-A|", "STATS_GET|s|", "REGISTER|a|b|1|"]
+    {
+        assert_eq!(parsed(bare).expect(bare).transaction, None, "{bare}");
+    }
+}
+
+#[test]
+fn an_empty_header_is_a_value() {
+    for (line, transaction) in [("HEADERS_SET|s|ALL|X-A|", None), ("HEADERS_SET|s|t|ALL|X-A|", Some("t"))] {
+        let request = parsed(line).expect(line);
+        let Call::Command(Command::HeadersSet(set)) = request.call else { panic!("{line}") };
+        assert_eq!((&*set.value, request.transaction), ("", transaction), "{line}");
+    }
+}
+
+#[test]
+fn numbers_in_a_bulk_line_are_read_as_clients_write_them() {
+    let priority = |value: &str| {
+        let line =
+            format!(r#"ROUTE_ADD_BULK|s|[{{"domains":["a"],"path":"/","backend_url":"http://b","priority":{value}}}]"#);
+        let Call::Command(Command::RouteAddBulk(bulk)) = parsed(&line).expect(&line).call else { panic!("{line}") };
+        bulk.routes[0].priority
+    };
+    for five in ["5", "5.0", "5e0", "50E-1", "\"5\"", "\" 5 \"", "\"5.0\"", "\"+5\""] {
+        assert_eq!(priority(five), 5, "{five}");
+    }
+    assert_eq!(["null", "\"\"", "0.0", "-0.0", "-2147483648.0"].map(priority), [0, 0, 0, 0, i32::MIN]);
+}
+
+#[test]
+fn a_comma_too_many_means_nothing() {
+    let same = [
+        ("ROUTE_ADD|s|a.com,|/|http://b|0", "ROUTE_ADD|s|a.com|/|http://b|0"),
+        ("ROUTE_ADD|s|, a.com ,, b.com , |/|http://b|0", "ROUTE_ADD|s|a.com,b.com|/|http://b|0"),
+        ("ROUTE_UPDATE|s|r1|domains|a.com,", "ROUTE_UPDATE|s|r1|domains|a.com"),
+        ("MAINT_EXIT|s|r1,", "MAINT_EXIT|s|r1"),
+        ("MAINT_ENTER|s|,r1,,/x|", "MAINT_ENTER|s|r1,/x|"),
+        ("CONFIG_APPLY_PARTIAL|s|routes,", "CONFIG_APPLY_PARTIAL|s|routes"),
+        (
+            r#"ROUTE_ADD_BULK|s|[{"domains":"a.com,","path":"/","backend_url":"http://b"}]"#,
+            r#"ROUTE_ADD_BULK|s|[{"domains":["a.com"],"path":"/","backend_url":"http://b"}]"#,
+        ),
+    ];
+    for (liberal, plain) in same {
+        assert_eq!(call(liberal), call(plain), "{liberal}");
+    }
 }
 
 #[test]

@@ -94,7 +94,7 @@ patterns! {
     /// A response header's name, but those that belong to the connection.
     HEADER_NAME = format!("(?!({FRAMING})$)[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,128}}");
     /// A response header's value.
-    HEADER_VALUE = format!(r"[{TEXT}]*[{VISIBLE}][{TEXT}]*");
+    HEADER_VALUE = format!(r"[{TEXT}]*");
     /// `"3"`.
     ETAG = REVISION;
     /// `"3"`, `"3", "4"` or `*`.
@@ -125,8 +125,6 @@ const FRAMING: &str = "[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Cc][Oo][Nn][Tt]
     [Uu][Pp][Gg][Rr][Aa][Dd][Ee]|[Vv][Ii][Aa]";
 /// What a header's value is made of: the members of a class that is negated.
 const TEXT: &str = r"^\u0000-\u0008\u000a-\u001f\u007f";
-/// What it holds at least one of, likewise: what is neither forbidden nor blank.
-const VISIBLE: &str = r"^\u0000-\u0020\u007f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
 /// Whole seconds; or hours, minutes, seconds in this order, the first of them not zero, the seconds perhaps with a
 /// fraction.
 const SPANS: &str = r"[1-9][0-9]{0,6}|([1-9][0-9]{0,2}|[1-3][0-9]{3})h([0-9]{1,4}m)?([0-9]{1,4}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,4}m([0-9]{1,5}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,6}(\.[0-9]{1,3})?s";

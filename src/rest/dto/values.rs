@@ -83,8 +83,8 @@ texts! {
     Places(Vec<Place>) is "Places", Some(&patterns::PLACES), 1 to 2047, as "ALL", by Place::parse_list;
     "The name of a response header, not one of those that belong to the connection."
     HeaderName(HeaderKey) is "HeaderName", Some(&patterns::HEADER_NAME), 1 to 128, as "X-Frame-Options", by HeaderKey::parse;
-    "The value of a response header: text that is not blank, 8192 bytes of UTF-8 at most."
-    HeaderText(Arc<str>) is "HeaderValue", Some(&patterns::HEADER_VALUE), 1 to VALUE_BYTES_MAX, as "DENY", by header_value;
+    "The value of a response header: text, perhaps empty, 8192 bytes of UTF-8 at most."
+    HeaderText(Arc<str>) is "HeaderValue", Some(&patterns::HEADER_VALUE), 0 to VALUE_BYTES_MAX, as "DENY", by header_value;
     "The value of an option, as its key wants it; see the table of the protocol."
     OptionText(Arc<str>) is "OptionValue", None, 1 to VALUE_BYTES_MAX, as "10s", by option_value;
 }
