@@ -9,6 +9,7 @@ mod checks;
 mod config;
 mod error;
 mod event;
+mod fairness;
 mod host;
 mod names;
 mod nearest;
@@ -31,6 +32,7 @@ pub use checks::{CheckMethod, StatusRanges};
 pub use config::{Config, Difference, Edit, Section, Sections, Tally};
 pub use error::{Error, Kind};
 pub use event::{Event, EventKind, Happened, Topics};
+pub use fairness::may_take_another;
 pub use host::{Host, listed};
 pub use names::{
     ConnectionId, HIDDEN, InstanceName, Metadata, RouteId, ServiceName, SessionId, SessionKey, Subject, Target,

@@ -1,12 +1,12 @@
 //! Places for probes: backend tests, and what maintenance requests wait for.
 //!
-//! What must hold: probes under way are bounded, in all and for each session; a session begins none while it has as many under way
-//! as are free, so that one that probes much leaves room for others before they come.
+//! What must hold: probes under way are bounded, in all and for each session; sessions that probe much leave room for others before
+//! they come, however many they are ([`may_take_another`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::{Error, Kind, SessionKey};
+use crate::domain::{Error, Kind, SessionKey, may_take_another};
 
 /// Probes under way at once.
 const PROBES_MAX: usize = 512;
@@ -37,7 +37,6 @@ impl Probes {
     /// `Limited` when there is none now: why, and what to do.
     pub(super) fn begin(&self, session: SessionKey) -> Result<Probe, Error> {
         let mut under_way = self.lock();
-        let free = PROBES_MAX.saturating_sub(under_way.all);
         let own = under_way.of.get(&session).copied().unwrap_or(0);
         if own >= PER_SESSION_MAX {
             return Err(Error::new(
@@ -47,8 +46,8 @@ impl Probes {
                 ),
             ));
         }
-        if own >= free {
-            let all = under_way.all;
+        let all = under_way.all;
+        if !may_take_another(PROBES_MAX, all, own) {
             return Err(Error::new(
                 Kind::Limited,
                 format!(
@@ -102,12 +101,19 @@ mod tests {
     }
 
     #[test]
-    fn many_sessions_that_probe_much_leave_room_for_who_comes_later() {
-        let probes = Probes::default();
-        let greedy: Vec<_> = (1..=16).map(|session| as_many_as_may(&probes, session)).collect();
-        assert_eq!(greedy.iter().map(Vec::len).sum::<usize>(), PROBES_MAX - 16, "the last one had as many as are free");
-        let refused = probes.begin(SessionKey(16)).unwrap_err();
-        assert!(refused.to_string().contains("496 probes are under way (limit 512), 16 of them"), "{refused}");
-        assert!(probes.begin(SessionKey(1_000)).is_ok());
+    fn sessions_that_probe_much_leave_room_for_who_comes_later_however_many_they_are() {
+        for sessions in [16, 30, 40] {
+            let probes = Probes::default();
+            let greedy: Vec<_> = (1..=sessions).map(|session| as_many_as_may(&probes, session)).collect();
+            let taken = greedy.iter().map(Vec::len).sum::<usize>();
+            assert!(taken < PROBES_MAX, "{sessions} sessions took all");
+            assert!(greedy.iter().all(|own| !own.is_empty()), "each of {sessions} had some");
+            let refused = probes.begin(SessionKey(1)).unwrap_err();
+            assert!(refused.to_string().contains("32 probes of this session are under way (limit 32)"), "{refused}");
+            let refused = probes.begin(SessionKey(sessions)).unwrap_err();
+            let told = format!("{taken} probes are under way (limit 512), {} of them", greedy.last().unwrap().len());
+            assert!(refused.to_string().contains(&told), "{refused}");
+            assert!(probes.begin(SessionKey(1_000)).is_ok(), "beside {sessions} sessions");
+        }
     }
 }

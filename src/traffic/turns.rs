@@ -6,15 +6,12 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use crate::domain::{SessionKey, Time};
+use crate::domain::{SessionKey, Time, may_take_another};
 
 use super::checks::CheckId;
 
 /// Checks of one session under way at once that ask the same host and port.
 pub const PER_BACKEND_MAX: usize = 8;
-
-/// One place in so many is for sessions that have no check under way.
-const RESERVED: usize = 8;
 
 /// The checks that wait for room, and how many are under way.
 #[derive(Debug)]
@@ -116,11 +113,10 @@ impl Turns {
         if self.under_way >= self.slots {
             return None;
         }
-        let free = (self.slots - self.slots / RESERVED).saturating_sub(self.under_way);
         for _ in 0..self.line.len() {
             let session = self.line.pop_front()?;
             let Some(share) = self.shares.get_mut(&session) else { continue };
-            if share.under_way >= free && share.under_way > 0 {
+            if !may_take_another(self.slots, self.under_way, share.under_way) {
                 self.line.push_back(session);
                 continue;
             }
