@@ -61,11 +61,17 @@ pub struct Options {
     pub restore_prefix: bool,
     /// Check the certificate of an `https` backend.
     pub tls_verify: bool,
+    /// Keep connections to the backend for further requests.
+    pub keep_alive: bool,
+    /// How long such a connection waits for its next request.
+    pub idle_timeout: Span,
+    /// How long an answer under way or an upgraded connection may be silent; `None` for ever.
+    pub stream_idle_timeout: Option<Span>,
 }
 
 impl Options {
     /// Every key that [`Options::set`] knows.
-    pub const KEYS: [&str; 19] = [
+    pub const KEYS: [&str; 22] = [
         "timeout",
         "connect_timeout",
         "health_check_path",
@@ -85,6 +91,9 @@ impl Options {
         "strip_prefix",
         "restore_prefix",
         "tls_verify",
+        "keep_alive",
+        "idle_timeout",
+        "stream_idle_timeout",
     ];
 
     /// What to say of a key that is none: the one that was probably meant, and all that there are.
@@ -135,6 +144,9 @@ impl Default for Options {
             strip_prefix: false,
             restore_prefix: false,
             tls_verify: true,
+            keep_alive: true,
+            idle_timeout: Span::from_secs(30),
+            stream_idle_timeout: Some(Span::from_secs(3600)),
         }
     }
 }
@@ -165,6 +177,9 @@ impl Options {
             "strip_prefix" => self.strip_prefix = truth(value)?,
             "restore_prefix" => self.restore_prefix = truth(value)?,
             "tls_verify" => self.tls_verify = truth(value)?,
+            "keep_alive" => self.keep_alive = truth(value)?,
+            "idle_timeout" => self.idle_timeout = Span::parse(value)?,
+            "stream_idle_timeout" => self.stream_idle_timeout = span_or_never(value)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -177,6 +192,11 @@ fn truth(text: &str) -> Result<bool, Error> {
         "false" | "0" | "off" | "no" => Ok(false),
         _ => Err(Error::invalid("value", "must be true or false")),
     }
+}
+
+/// A duration, or `0` for ever.
+fn span_or_never(text: &str) -> Result<Option<Span>, Error> {
+    if text == "0" || text == "0s" { Ok(None) } else { Span::parse(text).map(Some) }
 }
 
 fn retries(text: &str) -> Result<u32, Error> {
@@ -263,6 +283,14 @@ mod tests {
     }
 
     #[test]
+    fn a_silence_of_zero_is_no_limit() {
+        let mut options = Options::default();
+        for (text, limit) in [("0", None), ("0s", None), ("90s", Some(Span::from_secs(90)))] {
+            assert_eq!((options.set("stream_idle_timeout", text), options.stream_idle_timeout), (Ok(true), limit));
+        }
+    }
+
+    #[test]
     fn every_key_of_the_list_is_known() {
         assert!(Options::KEYS.iter().all(|key| Options::knows(key)));
         assert!(!Options::knows("colour"));
@@ -287,6 +315,10 @@ mod tests {
             ("health_check_host", "*.example"),
             ("health_check_status", "2xx-"),
             ("health_check_method", "POST"),
+            ("keep_alive", "30s"),
+            ("idle_timeout", "0"),
+            ("stream_idle_timeout", "-1s"),
+            ("stream_idle_timeout", "never"),
         ];
         for (key, value) in bad {
             let mut options = Options::default();

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use super::body::RequestBody;
 use super::errand::Failed;
 use super::pages::Refusal;
+use super::upload::RequestBody;
 use crate::clock;
 use crate::traffic::{Failure, Lease, Seen};
 

@@ -17,10 +17,11 @@ use tokio::time::timeout;
 use super::dial::{Unreachable, connect, left};
 use super::knock::{Knock, MOMENT, Sockets};
 use super::resolve::{Addresses, Lately};
+use super::serial;
 use super::tls::Tls;
 use crate::clock;
 use crate::domain::{CheckMethod, Scheme, SessionKey};
-use crate::traffic::Inquiry;
+use crate::traffic::{Inquiry, origin_hash};
 
 /// What comes of a check.
 pub(super) type Outcome = Result<(), Ill>;
@@ -151,7 +152,9 @@ type Rest = Box<dyn AsyncRead + Send + Unpin>;
 type Heard = Result<(Answer, Option<Rest>), Ill>;
 
 async fn see_through(inquiry: &Inquiry, end: Instant, heard: impl Future<Output = Heard>) -> Outcome {
-    let heard = timeout(left(end), heard).await;
+    let patience = serial::PATIENCE.min(inquiry.timeout.std() / 4);
+    let origin = origin_hash(&inquiry.backend, inquiry.tls_verify);
+    let heard = timeout(left(end), serial::impatiently(origin, patience, heard)).await;
     let (answer, rest) = heard.unwrap_or_else(|_| Err(format!("no answer within {}", inquiry.timeout).into()))?;
     if let Some(mut rest) = rest {
         let _ = timeout(BODY_TIME_MAX, see_out(&mut rest)).await;

@@ -6,29 +6,25 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::header::{EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::account::Account;
-use super::body::{Answer, RequestBody, State, Streamed};
-use super::compress::encoder_bytes;
 use super::expect::{self, Expectation};
 use super::forward::Client;
 use super::pages::Refusal;
-use super::tunnel;
+use super::serial;
+use super::upload::{RequestBody, State};
 use super::upstream::Upstream;
 use super::worker::Worker;
-use crate::memory::Share;
 use crate::traffic::{
-    Coding, Draw, Endpoint, Failure, Hop, Pool, Recoding, Stripped, Upgrade, asks_for_login, edit_request,
-    edit_response, is_chunked_alone, logs_in, may_try_again, recode, restore_prefix, wants_upgrade,
+    Coding, Draw, Endpoint, Failure, Hop, Pool, Upgrade, edit_request, logs_in, may_try_again, wants_upgrade,
 };
 
 /// How long a body is held back for a backend that does not say whether it wants it.
@@ -38,23 +34,23 @@ const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-pref
 
 /// A request on its way to a backend, with what another try would need.
 pub(super) struct Errand<'a> {
-    client: &'a Client,
+    pub(super) client: &'a Client,
     // `None` while it is being sent.
     request: Option<Request<RequestBody>>,
-    body: RequestBody,
-    method: Method,
+    pub(super) body: RequestBody,
+    pub(super) method: Method,
     target: Uri,
-    host: Option<HeaderValue>,
+    pub(super) host: Option<HeaderValue>,
     // What a trusted proxy said of a prefix that it took away.
     prefix: Option<HeaderValue>,
-    old: bool,
+    pub(super) old: bool,
     // Whether it logs its connection in.
-    logs_in: bool,
-    upgrade: Option<(Upgrade, OnUpgrade)>,
+    pub(super) logs_in: bool,
+    pub(super) upgrade: Option<(Upgrade, OnUpgrade)>,
     tries: u32,
     address: IpAddr,
     // What the client wants, where the endpoint compresses.
-    coding: Option<Coding>,
+    pub(super) coding: Option<Coding>,
     // The client's fields for another try, where they cannot be read again.
     fields: Option<HeaderMap>,
 }
@@ -124,6 +120,7 @@ impl<'a> Errand<'a> {
 
     /// Has the request again after it was sent in vain. Whether it could be had.
     fn redress(&mut self) -> bool {
+        self.body.rewind();
         if self.request.is_some() {
             return true;
         }
@@ -174,8 +171,14 @@ impl<'a> Errand<'a> {
             self.coding = Coding::wanted(request.headers());
         }
         self.fit(&mut request, endpoint);
-        let sent = upstream.send(request);
-        let sent = self.in_time(worker, sent, endpoint.options().timeout.std()).await?;
+        self.body.keep_for_another_try(upstream.is_reused() && self.may_be_resent(endpoint), &worker.settings.memory);
+        let starves = upstream.may_starve();
+        let sent = self.in_time(worker, upstream.send(request), endpoint.options().timeout.std());
+        let sent = if starves {
+            serial::impatiently(endpoint.origin_hash, serial::PATIENCE, sent).await?
+        } else {
+            sent.await?
+        };
         match sent {
             Ok(response) => Ok((upstream, response)),
             Err(mut error) => {
@@ -197,6 +200,10 @@ impl<'a> Errand<'a> {
             *request.uri_mut() = self.target.clone();
         }
         self.set_prefix(request.headers_mut(), endpoint);
+        if !endpoint.options().keep_alive && self.upgrade.is_none() {
+            let names = if request.headers().contains_key(TE) { "te, close" } else { "close" };
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static(names));
+        }
         let own_name = || HeaderValue::try_from(endpoint.backend().authority()).ok();
         match (endpoint.authority(), &self.host) {
             (Some(host), _) => set_host(request.headers_mut(), host.clone()),
@@ -222,17 +229,6 @@ impl<'a> Errand<'a> {
                 headers.remove(X_FORWARDED_PREFIX);
             }
             None => {}
-        }
-    }
-
-    /// Makes the backend's references to itself ones that lead there through its route.
-    fn restore_prefix(&self, headers: &mut HeaderMap, endpoint: &Endpoint) {
-        if endpoint.options().restore_prefix
-            && let Some(prefix) = endpoint.stripped()
-        {
-            let (base, authority) = (endpoint.backend().base(), endpoint.backend().authority());
-            let host = self.host.as_ref().and_then(|host| host.to_str().ok());
-            restore_prefix(headers, Stripped { prefix, base, authority, host });
         }
     }
 
@@ -296,42 +292,9 @@ impl<'a> Errand<'a> {
             && self.redress()
     }
 
-    /// Makes the backend's response one for the client.
-    pub(super) fn answer(
-        self,
-        worker: &Rc<Worker>,
-        client: &Rc<Client>,
-        endpoint: &Endpoint,
-        mut account: Account,
-        mut upstream: Upstream,
-        mut response: Response<Incoming>,
-    ) -> Result<Response<Answer>, Refusal> {
-        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        // Before a protocol is changed, the body is asked for (RFC 9110 §7.8).
-        let held = self.body.sending().is_some_and(|sending| sending.gate().is_some());
-        if !is_chunked_alone(response.headers()) || (upgraded && (held || self.upgrade.is_none())) {
-            // A connection whose body is held back would never end.
-            self.body.abandon();
-            account.give_up(Refusal::BadGateway);
-            return Err(Refusal::BadGateway);
-        }
-        if self.logs_in || asks_for_login(response.headers()) {
-            upstream.bind();
-        }
-        account.answered(response.status());
-        self.restore_prefix(response.headers_mut(), endpoint);
-        edit_response(response.headers_mut(), &endpoint.settings, upgraded);
-        *response.version_mut() = Version::HTTP_11;
-        if let Some((_, client)) = self.upgrade.filter(|_| upgraded) {
-            upstream.tunnel();
-            // No head comes any more.
-            self.client.phase.heads().lose();
-            tunnel::open(worker, &self.client.arrival, client, hyper::upgrade::on(&mut response), account);
-            return Ok(response.map(|_| Answer::Whole(None)));
-        }
-        let recoding = recoding(worker, endpoint, &self.method, self.coding, &mut response);
-        let stream = |body| Streamed::new(body, upstream, account, Rc::clone(worker), Rc::clone(client));
-        Ok(response.map(|body| Answer::passing(stream(body), recoding)))
+    /// Says whether it may be sent again once its body was begun.
+    fn may_be_resent(&self, endpoint: &Endpoint) -> bool {
+        self.tries < endpoint.options().retries && self.method.is_idempotent()
     }
 }
 
@@ -339,23 +302,6 @@ impl Failed {
     pub(super) fn other(refusal: Refusal) -> Self {
         Self { failure: Failure::Other, refusal }
     }
-}
-
-/// Whether an endpoint compresses a response, and how; its head then says so. With no memory for an encoder it stays as it is.
-fn recoding(
-    worker: &Worker,
-    endpoint: &Endpoint,
-    method: &Method,
-    wanted: Option<Coding>,
-    response: &mut Response<Incoming>,
-) -> Option<(Recoding, Share)> {
-    if !endpoint.options().compression {
-        return None;
-    }
-    let share = wanted.and_then(|coding| worker.settings.memory.take_optional(encoder_bytes(coding, None)).ok());
-    let status = response.status();
-    let recoding = recode(method, wanted.filter(|_| share.is_some()), status, response.headers_mut())?;
-    share.map(|share| (recoding, share))
 }
 
 fn set_host(headers: &mut HeaderMap, host: HeaderValue) {

@@ -6,7 +6,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::upstream::{Idle, Upstream};
+use super::pools::Idle;
+use super::upstream::Upstream;
 use crate::domain::Time;
 use crate::traffic::{Pool, Standing};
 

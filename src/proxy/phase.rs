@@ -12,16 +12,19 @@ use http::{HeaderMap, Method};
 use super::Settings;
 use super::framing::{BodyLength, Garbled};
 use super::heads::{Field, Heads};
+use crate::domain::Span;
 
 /// How long a client that was answered early may go on sending.
 const LINGER_MAX: Duration = Duration::from_secs(5);
+
+const STEP_MILLIS: u64 = 50;
 
 /// Steps of 50 ms since the worker started, as its sweep counts them. Cheap to read; a step late at most.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ticks(Arc<AtomicU32>);
 
 impl Ticks {
-    pub(super) const STEP: Duration = Duration::from_millis(50);
+    pub(super) const STEP: Duration = Duration::from_millis(STEP_MILLIS);
 
     pub(super) fn now(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
@@ -37,6 +40,11 @@ impl Ticks {
     /// The first tick that is at least `span` from now.
     pub(super) fn after(&self, span: Duration) -> u32 {
         self.now().saturating_add(Self::steps(span)).saturating_add(2)
+    }
+
+    /// As many as an option's duration has.
+    pub(super) fn of(span: Span) -> u32 {
+        u32::try_from(span.millis() / STEP_MILLIS).unwrap_or(u32::MAX - 2)
     }
 
     pub(super) fn steps(span: Duration) -> u32 {
@@ -72,6 +80,10 @@ pub(super) struct Phase {
     since: AtomicU32,
     // The tick at which its task wants to be woken; 0 for none.
     due: AtomicU32,
+    // Steps for which the answer or the tunnel under way may be silent.
+    silence_max: AtomicU32,
+    // The client takes no more of its answer for now.
+    stuck: AtomicBool,
     finishes: AtomicBool,
     lingers: AtomicBool,
     ticks: Ticks,
@@ -81,9 +93,10 @@ pub(super) struct Phase {
 impl Phase {
     pub(super) fn new(stage: Stage, ticks: &Ticks) -> Arc<Self> {
         let (stage, since) = (AtomicU8::new(stage as u8), AtomicU32::new(ticks.now()));
-        let [finishes, lingers] = [false, false].map(AtomicBool::new);
-        let due = AtomicU32::new(0);
-        Arc::new(Self { stage, since, due, finishes, lingers, ticks: ticks.clone(), heads: Mutex::default() })
+        let [stuck, finishes, lingers] = [false; 3].map(AtomicBool::new);
+        let [due, silence_max] = [0, u32::MAX].map(AtomicU32::new);
+        let (ticks, heads) = (ticks.clone(), Mutex::default());
+        Arc::new(Self { stage, since, due, silence_max, stuck, finishes, lingers, ticks, heads })
     }
 
     /// A request's head has been read, and a body of `length` follows.
@@ -156,6 +169,16 @@ impl Phase {
         self.since.store(self.ticks.now(), Ordering::Relaxed);
     }
 
+    /// What is under way may be silent for so long; `None` for ever.
+    pub(super) fn may_be_silent_for(&self, span: Option<Span>) {
+        self.silence_max.store(span.map_or(u32::MAX, Ticks::of), Ordering::Relaxed);
+    }
+
+    /// Says whether the client takes what it is sent.
+    pub(super) fn set_stuck(&self, stuck: bool) {
+        self.stuck.store(stuck, Ordering::Relaxed);
+    }
+
     /// True while the next bytes begin a request.
     pub(super) fn awaits_request(&self) -> bool {
         (self.is(Stage::Idle) || self.is(Stage::Fresh)) && !self.lingers() && self.heads().is_between()
@@ -206,15 +229,18 @@ impl Phase {
 
     /// Whether it has stood still for too long.
     pub(super) fn is_overdue(&self, settings: &Settings) -> bool {
+        let silence_max = || self.silence_max.load(Ordering::Relaxed);
         let limit = match self.stage.load(Ordering::Relaxed) {
-            stage if stage == Stage::Fresh as u8 || stage == Stage::Head as u8 => settings.header_timeout,
-            stage if stage == Stage::Idle as u8 => settings.keep_alive,
-            stage if stage == Stage::Answering as u8 => settings.body_idle,
-            stage if stage == Stage::Tunnel as u8 => settings.tunnel_idle,
-            stage if stage == Stage::Lingering as u8 => LINGER_MAX,
+            stage if stage == Stage::Fresh as u8 || stage == Stage::Head as u8 => Ticks::steps(settings.header_timeout),
+            stage if stage == Stage::Idle as u8 => Ticks::steps(settings.keep_alive),
+            stage if stage == Stage::Answering as u8 && self.stuck.load(Ordering::Relaxed) => {
+                Ticks::steps(settings.body_idle)
+            }
+            stage if stage == Stage::Answering as u8 || stage == Stage::Tunnel as u8 => silence_max(),
+            stage if stage == Stage::Lingering as u8 => Ticks::steps(LINGER_MAX),
             _ => return false,
         };
         let still = self.ticks.now().saturating_sub(self.since.load(Ordering::Relaxed));
-        still > Ticks::steps(limit)
+        still > limit
     }
 }

@@ -20,8 +20,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, join, split};
 use super::Tls;
 use super::dial::{Unreachable, connect};
 use super::resolve::Addresses;
+use super::serial;
 use crate::clock;
 use crate::domain::{CheckMethod, Forbidden, PageUrl, Scheme, SessionKey, Span};
+use crate::traffic::origin_hash;
 
 /// Gets pages. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -101,7 +103,9 @@ impl Prober {
         trust: Trust,
     ) -> Result<Fetched, String> {
         let wanted = wanted.into();
-        let got = tokio::time::timeout(timeout.std(), self.get_now(session, &wanted, timeout.std(), trust)).await;
+        let origin = origin_hash(wanted.page.origin(), trust != Trust::Waived);
+        let got = serial::impatiently(origin, serial::PATIENCE, self.get_now(session, &wanted, timeout.std(), trust));
+        let got = tokio::time::timeout(timeout.std(), got).await;
         got.unwrap_or_else(|_| Err(format!("no answer within {timeout}")))
     }
 

@@ -48,12 +48,8 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// From a response's end to the next request's first byte.
     pub keep_alive: Duration,
-    /// How long a response may stand still before its connection is cut.
+    /// How long a client may take nothing of its answer before its connection is cut.
     pub body_idle: Duration,
-    /// How long a tunnel may stand still before it is cut.
-    pub tunnel_idle: Duration,
-    /// How long an upstream connection waits for its next request.
-    pub pool_idle: Duration,
     /// Idle upstream connections per backend and worker.
     pub pool_max: usize,
 }
@@ -76,8 +72,6 @@ impl Settings {
             header_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             body_idle: Duration::from_mins(5),
-            tunnel_idle: Duration::from_hours(1),
-            pool_idle: Duration::from_secs(30),
             pool_max: 256,
         }
     }

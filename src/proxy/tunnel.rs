@@ -13,21 +13,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::account::Account;
 use super::phase::{Phase, Stage};
 use super::worker::Worker;
+use crate::domain::Span;
 use crate::lifecycle;
 use crate::traffic::Arrival;
 
 const BUFFER_BYTES: usize = 16 * 1024;
 const SMALL_BYTES: usize = 2 * 1024;
 
-/// Carries bytes between client and backend once both have changed protocols. The request stays in flight meanwhile.
+/// Carries bytes between client and backend once both have changed protocols, until both are silent for `silence_max`. The
+/// request stays in flight meanwhile.
 pub(super) fn open(
     worker: &Rc<Worker>,
     arrival: &Arrival,
-    client: OnUpgrade,
-    backend: OnUpgrade,
+    (client, backend): (OnUpgrade, OnUpgrade),
+    silence_max: Option<Span>,
     mut account: Account,
 ) {
     let phase = Phase::new(Stage::Tunnel, &worker.ticks);
+    phase.may_be_silent_for(silence_max);
     let place = worker.connections.enter(&phase, arrival);
     // With little memory left, it is carried in small pieces.
     let memory = &worker.settings.memory;

@@ -130,6 +130,7 @@ impl Wire {
     /// Takes note of a write. A client that does not read has its answer held here and in the connection to the backend; when
     /// there is no memory for that, its connection ends.
     fn wrote(&mut self, written: Poll<io::Result<usize>>, waiting: impl FnOnce() -> usize) -> Poll<io::Result<usize>> {
+        self.phase.set_stuck(written.is_pending());
         if written.is_ready() {
             self.phase.progress();
             self.share.shrink();

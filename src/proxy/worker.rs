@@ -25,10 +25,10 @@ use super::connections::{Connections, Place, Totals};
 use super::forward::{Client, forward};
 use super::logins::Logins;
 use super::phase::{Phase, Stage, Ticks};
+use super::pools::Pools;
 use super::resolve::Resolver;
-use super::upstream::Pools;
 use super::wire::Wire;
-use super::{Reports, Settings, Upkeep, pages};
+use super::{Reports, Settings, Upkeep, pages, serial};
 use crate::chance;
 use crate::clock;
 use crate::files::{Part, PortListener};
@@ -225,6 +225,7 @@ async fn sweep(worker: Rc<Worker>, heartbeat: Heartbeat) {
         heartbeat.beat(clock::now().0);
         worker.connections.wake_due(now);
         worker.connections.make_room(&worker.settings, now);
+        worker.pools.make_way();
         if now - swept < second {
             continue;
         }
@@ -233,6 +234,7 @@ async fn sweep(worker: Rc<Worker>, heartbeat: Heartbeat) {
         worker.connections.sweep(&worker.settings);
         worker.pools.sweep(now);
         worker.resolver.sweep();
+        serial::forget_old();
         // Lets go of an old table even if no request comes.
         worker.table();
     }

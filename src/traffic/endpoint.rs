@@ -214,7 +214,7 @@ impl PartialEq for Endpoint {
 impl Eq for Endpoint {}
 
 /// See [`Endpoint::origin_hash`]. The same in every thread of the process.
-pub(super) fn origin_hash(backend: &BackendUrl, verify: bool) -> u64 {
+pub fn origin_hash(backend: &BackendUrl, verify: bool) -> u64 {
     let mut hasher = DefaultHasher::new();
     let checked = verify && backend.scheme() == Scheme::Https;
     (backend.scheme(), backend.host(), backend.port(), checked).hash(&mut hasher);

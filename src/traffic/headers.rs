@@ -95,10 +95,10 @@ pub fn edit_request(headers: &mut HeaderMap, hop: Hop<'_>) {
     }
 }
 
-/// Makes a backend's head one for the client, `upgraded` for a 101.
-pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: bool) {
+/// Makes a backend's head one for the client, `upgraded` for a 101. Returns what it said in `Keep-Alive`.
+pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: bool) -> Option<HeaderValue> {
     let protocol = if upgraded { headers.get(UPGRADE).cloned() } else { None };
-    take_hop_by_hop(headers);
+    let keep_alive = take_hop_by_hop(headers);
     say_length_once(headers);
     for (name, value) in &settings.headers {
         headers.insert(name.clone(), value.clone());
@@ -107,6 +107,7 @@ pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: boo
         headers.insert(UPGRADE, protocol);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
+    keep_alive
 }
 
 /// Takes from a request's trailers what may be said in its head alone (RFC 9110 §6.5.1): what belongs to the connection, and
@@ -177,8 +178,9 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
     headers.get_all(TE).iter().any(|line| line.to_str().is_ok_and(|line| line.split(',').any(is_trailers)))
 }
 
-/// The fixed list of RFC 9110 §7.6.1, what proxies say to each other, and what `Connection` names.
-fn take_hop_by_hop(headers: &mut HeaderMap) {
+/// The fixed list of RFC 9110 §7.6.1, what proxies say to each other, and what `Connection` names. Returns `Keep-Alive`.
+fn take_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let keep_alive = headers.remove(KEEP_ALIVE);
     if headers.contains_key(CONNECTION) {
         let usual = |line: &HeaderValue| [&b"keep-alive"[..], b"close"].contains(&line.as_bytes());
         if !headers.get_all(CONNECTION).iter().all(usual) {
@@ -190,9 +192,10 @@ fn take_hop_by_hop(headers: &mut HeaderMap) {
         // The coding told the length; a field beside it may say another (RFC 9112 §6.3).
         headers.remove(CONTENT_LENGTH);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
+    for name in [PROXY_CONNECTION, TE, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
         headers.remove(name);
     }
+    keep_alive
 }
 
 /// A length said several times over in one line, which hyper takes where it is always the same, is not passed on so

@@ -37,7 +37,7 @@ pub use choose::{Draw, Members, Nobody, choose};
 pub use client::client_address;
 pub use duty::Duty;
 pub use encoding::{Coding, Recoding, drop_digests, recode};
-pub use endpoint::{Defaults, Endpoint, Policy, Settings};
+pub use endpoint::{Defaults, Endpoint, Policy, Settings, origin_hash};
 pub use hash::member_key;
 pub use headers::{
     Arrival, Hop, Upgrade, edit_request, edit_response, edit_trailers, is_chunked_alone, names_loop, wants_upgrade,

@@ -25,6 +25,8 @@ pub enum Upload {
     None,
     /// Nothing of it was taken from the client yet.
     Waiting,
+    /// Some of it was sent, and can be sent again.
+    Kept,
     /// Part of it is gone, and kept nowhere.
     Begun,
 }
@@ -35,7 +37,7 @@ pub fn may_try_again(failure: Failure, idempotent: bool, upload: Upload) -> bool
         (Failure::Other | Failure::NoRoom, _) | (_, Upload::Begun) => false,
         // With `PooledDied` the head may have been read, but without its body such a request cannot have been processed.
         (Failure::Connect | Failure::Unsent, _) | (Failure::PooledDied, Upload::Waiting) => true,
-        (Failure::PooledDied, Upload::None) => idempotent,
+        (Failure::PooledDied, Upload::None | Upload::Kept) => idempotent,
     }
 }
 
@@ -79,6 +81,7 @@ mod tests {
             assert!(may_try_again(Failure::Unsent, idempotent, Upload::Waiting));
             assert!(may_try_again(Failure::PooledDied, idempotent, Upload::Waiting));
             assert_eq!(may_try_again(Failure::PooledDied, idempotent, Upload::None), idempotent);
+            assert_eq!(may_try_again(Failure::PooledDied, idempotent, Upload::Kept), idempotent);
             assert!(!may_try_again(Failure::PooledDied, idempotent, Upload::Begun));
             assert!(!may_try_again(Failure::Other, idempotent, Upload::None));
         }

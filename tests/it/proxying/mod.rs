@@ -9,6 +9,7 @@ mod framing;
 mod logins;
 mod probes;
 mod routing;
+mod serial;
 mod slowness;
 mod targets;
 mod tls;

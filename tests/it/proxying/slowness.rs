@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use signalbox::domain::{RouteId, Target};
+
 use crate::support::backend::Backend;
-use crate::support::town::{Town, until};
+use crate::support::town::{Town, option, until};
 
 const SOON: Duration = Duration::from_millis(100);
 
@@ -46,8 +48,7 @@ fn a_response_that_stands_still_is_broken_off_on_both_sides() {
         assert!(wire.has_ended());
         tell(head);
     });
-    let mut town = Town::with(|settings| settings.body_idle = SOON);
-    town.serve("shop", "shop-1", &backend.url(), &[]);
+    let town = Town::serving(&backend.url(), &[("stream_idle_timeout", "100ms")]);
     let mut wire = town.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     assert!(wire.message().is_none());
@@ -91,13 +92,53 @@ fn a_tunnel_that_stands_still_is_cut() {
         assert!(wire.has_ended());
         tell(head);
     });
-    let mut town = Town::with(|settings| settings.tunnel_idle = SOON);
-    town.serve("shop", "shop-1", &backend.url(), &[]);
+    let town = Town::serving(&backend.url(), &[("stream_idle_timeout", "100ms")]);
     let mut wire = town.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
     assert_eq!(wire.head().unwrap().status(), 101);
     assert!(wire.has_ended());
     backend.heard();
+}
+
+#[test]
+fn a_silent_stream_goes_on_for_as_long_as_its_route_says() {
+    // Silent for much longer than clients may be that take nothing, and than another route's streams may be.
+    let silence = Duration::from_millis(2500);
+    let event = "data: x\n\n";
+    let stream = move |head: &'static str| {
+        Backend::new(move |mut wire| {
+            wire.message();
+            wire.send(head);
+            thread::sleep(silence);
+            wire.send(event);
+        })
+    };
+    for head in [
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+    ] {
+        let backend = stream(head);
+        let mut town = Town::with(|settings| settings.body_idle = SOON);
+        let key = town.session("shop", "shop-1");
+        for (id, path, limit) in [(1, "/default", None), (2, "/never", Some("0")), (3, "/soon", Some("100ms"))] {
+            town.route(key, id, "*", path, &backend.url());
+            let limit = limit.map(|limit| option(Target::Route(RouteId(id)), "stream_idle_timeout", limit));
+            town.apply(key, limit.into_iter().collect());
+        }
+        let paths = ["/default", "/never", "/soon"];
+        let mut wires = paths.map(|path| {
+            let mut wire = town.connect();
+            wire.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"));
+            assert!([101, 200].contains(&wire.head().unwrap().status()), "{head}");
+            wire
+        });
+        assert!(wires[2].has_ended(), "{head}");
+        for wire in &mut wires[..2] {
+            let came = wire.exactly(event.len()).expect(head);
+            assert!(!came.is_empty());
+        }
+    }
 }
 
 #[test]
@@ -108,8 +149,7 @@ fn an_idle_upstream_connection_is_closed_after_a_while() {
         assert!(wire.has_ended());
         tell(request);
     });
-    let mut town = Town::with(|settings| settings.pool_idle = SOON);
-    town.serve("shop", "shop-1", &backend.url(), &[]);
+    let town = Town::serving(&backend.url(), &[("idle_timeout", "100ms")]);
     assert_eq!(town.get("a", "/").status(), 200);
     backend.heard();
 }

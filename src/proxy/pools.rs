@@ -1,0 +1,293 @@
+//! Idle connections to backends, kept for the next request.
+//!
+//! What must hold: they are bounded in number and in time, by what the route and the backend say; none is kept to a backend that
+//! serves one connection at a time.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use hyper::client::conn::http1;
+
+use super::Settings;
+use super::dial::Unreachable;
+use super::link::Allowance;
+use super::phase::Ticks;
+use super::serial;
+use super::upload::RequestBody;
+use crate::domain::Scheme;
+use crate::lifecycle;
+use crate::traffic::Endpoint;
+
+pub(super) type Sender = http1::SendRequest<RequestBody>;
+// hyper does not name the type of an upgradable connection.
+pub(super) type Connection = dyn Future<Output = hyper::Result<()>>;
+
+/// A worker's connections by backend.
+pub(super) struct Pools {
+    // By `Endpoint::origin_hash`; a list because hashes may collide.
+    backends: RefCell<HashMap<u64, Vec<Rc<Idle>>, BuildHasherDefault<Hashed>>>,
+    // The tick at which trouble with TLS was last told of, also by `Endpoint::origin_hash`.
+    told: RefCell<HashMap<u64, u32, BuildHasherDefault<Hashed>>>,
+    idle_max: usize,
+    // What `serial` last said.
+    serial: RefCell<Vec<u64>>,
+    serial_changes: Cell<u32>,
+}
+
+/// The idle connections to one backend.
+pub(super) struct Idle {
+    host: Box<str>,
+    port: u16,
+    security: Security,
+    connections: RefCell<Vec<Made>>,
+    max: usize,
+    // The backend is taken to serve one connection at a time: nothing is kept.
+    serial: Cell<bool>,
+    // How often it has answered on a new connection beside another one that was open.
+    side_by_side: Cell<u32>,
+    // Open connections on which it has answered.
+    answered: Rc<Cell<u32>>,
+}
+
+/// A connection.
+pub(super) struct Made {
+    pub(super) sender: Sender,
+    pub(super) driver: Driver,
+    pub(super) allowance: Arc<Allowance>,
+    /// The tick from which on it carries no further request: one to a name outlives what was known of the name by no more
+    /// than that, so that a changed address is picked up however busy the old one is.
+    pub(super) retires: u32,
+    /// How many ticks it may be idle.
+    pub(super) idle_max: u32,
+    /// The tick until which it may be used, while it is idle.
+    until: u32,
+    // `None` before its first answer.
+    answered: Option<Answered>,
+}
+
+/// A connection on which its backend has answered, for as long as it is open.
+struct Answered(Rc<Cell<u32>>);
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// So many times a backend must have answered side by side to be taken for one that does.
+const SIDE_BY_SIDE_MIN: u32 = 4;
+
+/// What may be taken for granted of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Security {
+    None,
+    Tls { verified: bool },
+}
+
+impl Security {
+    fn of(endpoint: &Endpoint) -> Self {
+        match endpoint.backend().scheme() {
+            Scheme::Http => Self::None,
+            Scheme::Https => Self::Tls { verified: endpoint.options().tls_verify },
+        }
+    }
+}
+
+/// What moves a connection's bytes. Polled by the request it carries, so that one task does the work of both sides;
+/// or, where both bodies may be under way at once, a task of its own. Empty when that is so or the connection has ended.
+pub(super) struct Driver(pub(super) Option<Pin<Box<Connection>>>);
+
+impl Driver {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
+        // How it ended is told to whoever waits for the response.
+        if self.0.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
+            self.0 = None;
+        }
+    }
+
+    pub(super) fn detach(&mut self) {
+        if let Some(connection) = self.0.take() {
+            lifecycle::spawn_local(async move {
+                let _ = connection.await;
+            });
+        }
+    }
+}
+
+impl Pools {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let (backends, told, serial) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { backends, told, idle_max: settings.pool_max, serial, serial_changes: Cell::default() }
+    }
+
+    /// The idle connections to an endpoint's backend.
+    pub(super) fn of(&self, endpoint: &Endpoint) -> Rc<Idle> {
+        let mut backends = self.backends.borrow_mut();
+        let same_hash = backends.entry(endpoint.origin_hash).or_default();
+        if let Some(known) = same_hash.iter().find(|idle| idle.is_of(endpoint)) {
+            return Rc::clone(known);
+        }
+        let (host, port, security) = (endpoint.backend().host(), endpoint.backend().port(), Security::of(endpoint));
+        let new = Rc::new(Idle {
+            host: host.into(),
+            port,
+            security,
+            connections: RefCell::default(),
+            max: self.idle_max,
+            serial: Cell::new(self.serial.borrow().binary_search(&endpoint.origin_hash).is_ok()),
+            side_by_side: Cell::default(),
+            answered: Rc::default(),
+        });
+        same_hash.push(Rc::clone(&new));
+        new
+    }
+
+    /// Closes what has been idle for too long, and forgets backends without connections.
+    pub(super) fn sweep(&self, now: u32) {
+        self.backends.borrow_mut().retain(|_, same_hash| {
+            same_hash.retain(|idle| {
+                idle.connections.borrow_mut().retain_mut(|made| {
+                    // Nobody else looks whether the backend has closed it.
+                    made.driver.poll(&mut Context::from_waker(Waker::noop()));
+                    !made.sender.is_closed() && now < made.until
+                });
+                Rc::strong_count(idle) > 1 || !idle.connections.borrow().is_empty()
+            });
+            !same_hash.is_empty()
+        });
+        self.told.borrow_mut().retain(|_, at| now.saturating_sub(*at) < Ticks::steps(TELL_EVERY));
+    }
+
+    /// Closes what is idle to backends that serve one connection at a time, where that is news.
+    pub(super) fn make_way(&self) {
+        let changes = serial::changes();
+        if self.serial_changes.replace(changes) == changes {
+            return;
+        }
+        let now = serial::origins();
+        let before = self.serial.replace(now.clone());
+        let backends = self.backends.borrow();
+        for origin in before.iter().chain(&now) {
+            let is_serial = now.binary_search(origin).is_ok();
+            let closed = backends.get(origin).into_iter().flatten().filter(|idle| idle.make_way(is_serial)).count();
+            if closed > 0 {
+                serial::has_made_way(*origin);
+            }
+        }
+    }
+
+    /// Tells whoever operates this what is wrong with a backend's TLS, but not for every request.
+    pub(super) fn tell(&self, endpoint: &Endpoint, why: &Unreachable, now: u32) {
+        if why.is_of_tls() && !self.told.borrow().contains_key(&endpoint.origin_hash) {
+            self.told.borrow_mut().insert(endpoint.origin_hash, now);
+            tracing::warn!(route = %endpoint.id(), backend = %endpoint.backend(), "502: {why}");
+        }
+    }
+}
+
+impl Idle {
+    pub(super) fn is_of(&self, endpoint: &Endpoint) -> bool {
+        let backend = endpoint.backend();
+        *self.host == *backend.host() && (self.port, self.security) == (backend.port(), Security::of(endpoint))
+    }
+
+    /// What may be taken for granted of a connection to it.
+    pub(super) fn security(&self) -> Security {
+        self.security
+    }
+
+    /// The connection that became idle last: its backend is the least likely to have closed it.
+    pub(super) fn take(&self, now: u32) -> Option<Made> {
+        let mut connections = self.connections.borrow_mut();
+        while let Some(made) = connections.pop() {
+            if made.is_fit(now) {
+                return Some(made);
+            }
+        }
+        None
+    }
+
+    pub(super) fn put(&self, mut made: Made, now: u32) {
+        let mut connections = self.connections.borrow_mut();
+        if connections.len() < self.max && !self.serial.get() && made.rest(now) {
+            connections.push(made);
+        }
+    }
+
+    /// Sets whether the backend is taken to serve one connection at a time. Says whether idle ones were closed for that.
+    fn make_way(&self, is_serial: bool) -> bool {
+        let is_serial = is_serial && !self.serves_many();
+        self.serial.set(is_serial);
+        is_serial && !std::mem::take(&mut *self.connections.borrow_mut()).is_empty()
+    }
+
+    /// Says whether its backend is known to serve several connections at a time.
+    pub(super) fn serves_many(&self) -> bool {
+        self.side_by_side.get() >= SIDE_BY_SIDE_MIN
+    }
+
+    /// A new connection has been answered.
+    pub(super) fn answered(&self, made: &mut Made) {
+        if self.answered.get() > 0 {
+            self.side_by_side.set(self.side_by_side.get().saturating_add(1));
+        }
+        self.answered.set(self.answered.get() + 1);
+        made.answered = Some(Answered(Rc::clone(&self.answered)));
+    }
+}
+
+impl Made {
+    pub(super) fn new(sender: Sender, driver: Driver, allowance: Arc<Allowance>, retires: u32) -> Self {
+        Self { sender, driver, allowance, retires, idle_max: 0, until: 0, answered: None }
+    }
+
+    /// It is idle from `now` on. Says whether it may be used again.
+    pub(super) fn rest(&mut self, now: u32) -> bool {
+        self.until = self.retires.min(now.saturating_add(self.idle_max));
+        self.is_fit(now)
+    }
+
+    /// Says whether it may be used after it was idle.
+    pub(super) fn is_fit(&self, now: u32) -> bool {
+        now < self.until && !self.sender.is_closed()
+    }
+
+    /// Finds out if it can carry a request at once. Not waited for: one whose backend answered before it had read its request may
+    /// never become ready.
+    pub(super) async fn is_ready(&mut self) -> bool {
+        let ready = poll_fn(|cx| {
+            self.driver.poll(cx);
+            Poll::Ready(self.sender.poll_ready(cx))
+        });
+        matches!(ready.await, Poll::Ready(Ok(())))
+    }
+}
+
+/// How often trouble with one backend's TLS is told of.
+const TELL_EVERY: Duration = Duration::from_mins(1);
+
+/// For keys that are hashes already.
+#[derive(Default)]
+struct Hashed(Cell<u64>);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0.get()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let word = bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        self.0.set(word);
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0.set(word);
+    }
+}

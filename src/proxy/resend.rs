@@ -1,0 +1,57 @@
+//! A copy of what was sent of a request's body, for another try.
+//!
+//! What must hold: it is bounded, its memory is drawn from the budget, and it is either all that was sent or nothing.
+
+use bytes::Bytes;
+
+use crate::memory::{Memory, Share};
+
+/// The most that is kept of a body.
+const BYTES_MAX: usize = 64 * 1024;
+
+/// All that was sent so far.
+#[derive(Debug)]
+pub(super) struct Kept {
+    bytes: Vec<u8>,
+    share: Share,
+}
+
+impl Kept {
+    /// Nothing was sent yet. `None` where there is no memory.
+    pub(super) fn new(memory: &Memory) -> Option<Self> {
+        memory.take_optional(0).ok().map(|share| Self { bytes: Vec::new(), share })
+    }
+
+    /// Keeps what is sent next. Says whether there was room for it; if not, the copy is of no use any more.
+    pub(super) fn keep(&mut self, sent: &[u8]) -> bool {
+        let length = self.bytes.len() + sent.len();
+        // A vector grows by doubling.
+        if length > BYTES_MAX || self.share.set(2 * length).is_err() {
+            return false;
+        }
+        self.bytes.extend_from_slice(sent);
+        true
+    }
+
+    /// All that was sent.
+    pub(super) fn copy(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_much_is_kept_as_there_is_room_for() {
+        let memory = Memory::new(1 << 20);
+        let mut kept = Kept::new(&memory).unwrap();
+        assert!(kept.keep(&[1; 1000]) && kept.keep(&[2; 2000]));
+        assert_eq!((kept.copy().len(), memory.bytes() >= 3000), (3000, true));
+        assert!(!kept.keep(&vec![0; BYTES_MAX]), "more than is kept of any body");
+        drop(kept);
+        assert_eq!(memory.bytes(), 0);
+        assert!(!Kept::new(&Memory::new(4096)).unwrap().keep(&[0; 5000]), "more than there is memory for");
+    }
+}

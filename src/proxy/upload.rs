@@ -1,0 +1,257 @@
+//! The body of a request on its way to a backend, frame by frame.
+//!
+//! What must hold: a frame is asked for only when the backend can take it; what was sent is sent again only from its beginning.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::body::Broken;
+use super::expect::Gate;
+use super::resend::Kept;
+use crate::memory::Memory;
+use crate::traffic::{Upload, edit_trailers};
+
+/// The body of a request to a backend. A copy goes on where the other stands, so that it can be
+/// handed to a second connection while nothing of it was taken.
+#[derive(Clone)]
+pub(super) enum RequestBody {
+    None,
+    Streamed(Rc<Sending>),
+}
+
+/// A request body under way.
+pub(super) struct Sending {
+    // `None` once nobody wants it any more.
+    incoming: RefCell<Option<Incoming>>,
+    size: SizeHint,
+    gate: Option<Arc<Gate>>,
+    waker: RefCell<Option<Waker>>,
+    bytes_max: Cell<u64>,
+    bytes: Cell<u64>,
+    frames: Cell<u64>,
+    state: Cell<State>,
+    client_is_slow: Cell<bool>,
+    // What was sent of it, where it may have to be sent again.
+    kept: RefCell<Option<Kept>>,
+    // What is sent once more, before anything else.
+    again: RefCell<Option<Bytes>>,
+    // All of it was taken from the client.
+    whole: Cell<bool>,
+}
+
+/// How far a request body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Waiting,
+    Begun,
+    Ended,
+    TooLarge,
+    Broken,
+}
+
+impl RequestBody {
+    /// The body of a client's request, to be `held` until the backend wants it.
+    pub(super) fn new(incoming: Incoming, held: bool) -> Self {
+        if incoming.is_end_stream() {
+            return Self::None;
+        }
+        Self::Streamed(Rc::new(Sending {
+            size: incoming.size_hint(),
+            incoming: RefCell::new(Some(incoming)),
+            gate: held.then(Arc::default),
+            waker: RefCell::default(),
+            bytes_max: Cell::new(u64::MAX),
+            bytes: Cell::new(0),
+            frames: Cell::new(0),
+            state: Cell::new(State::Waiting),
+            client_is_slow: Cell::new(false),
+            kept: RefCell::default(),
+            again: RefCell::default(),
+            whole: Cell::new(false),
+        }))
+    }
+
+    pub(super) fn sending(&self) -> Option<&Rc<Sending>> {
+        match self {
+            Self::None => None,
+            Self::Streamed(sending) => Some(sending),
+        }
+    }
+
+    /// Nobody wants the rest of it. Whether there is a rest.
+    pub(super) fn abandon(&self) -> bool {
+        self.sending().is_some_and(|sending| sending.abandon())
+    }
+
+    /// How far it is, in the words of whoever decides on retries.
+    pub(super) fn upload(&self) -> Upload {
+        match self.sending().map(|sending| sending.state.get()) {
+            None => Upload::None,
+            Some(State::Waiting) => Upload::Waiting,
+            Some(_) if self.sending().is_some_and(|sending| sending.kept.borrow().is_some()) => Upload::Kept,
+            Some(_) => Upload::Begun,
+        }
+    }
+
+    /// Has what is sent from here on kept, if so `wanted` and nothing was sent yet.
+    pub(super) fn keep_for_another_try(&self, wanted: bool, memory: &Memory) {
+        if let Some(sending) = self.sending().filter(|sending| wanted && sending.state.get() == State::Waiting) {
+            *sending.kept.borrow_mut() = Kept::new(memory);
+        }
+    }
+
+    /// It will not be sent again.
+    pub(super) fn forget(&self) {
+        self.sending().into_iter().for_each(|sending| drop(sending.kept.take()));
+    }
+
+    /// It is sent from its beginning, where that was kept.
+    pub(super) fn rewind(&self) {
+        let Some(sending) = self.sending() else { return };
+        if let Some(kept) = sending.kept.take() {
+            *sending.again.borrow_mut() = Some(kept.copy());
+            sending.state.set(State::Waiting);
+        }
+    }
+}
+
+impl Sending {
+    pub(super) fn state(&self) -> State {
+        self.state.get()
+    }
+
+    /// Its declared length is known to be more than `bytes_max`; else it is held to that from here on.
+    pub(super) fn exceeds(&self, bytes_max: u64) -> bool {
+        self.bytes_max.set(bytes_max);
+        self.size.lower() > bytes_max
+    }
+
+    /// Whether its length is not known beforehand.
+    pub(super) fn is_chunked(&self) -> bool {
+        self.size.exact().is_none()
+    }
+
+    /// Bytes taken from the client.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Frames taken from the client: a number that rises while it moves.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames.get()
+    }
+
+    /// Whether the backend would take more and the client has not sent it.
+    pub(super) fn client_is_slow(&self) -> bool {
+        self.client_is_slow.get()
+    }
+
+    /// What holds it back, while something does.
+    pub(super) fn gate(&self) -> Option<&Arc<Gate>> {
+        self.gate.as_ref().filter(|gate| !gate.is_open())
+    }
+
+    /// Nobody wants the rest of it. Whether there is a rest.
+    fn abandon(&self) -> bool {
+        if self.state.get() == State::Ended {
+            return false;
+        }
+        self.incoming.take();
+        self.waker.take().into_iter().for_each(Waker::wake);
+        self.gate.iter().for_each(|gate| gate.open());
+        true
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.again.borrow().is_none() && self.incoming.borrow().as_ref().is_some_and(Body::is_end_stream)
+    }
+
+    /// What was sent before is sent once more.
+    fn repeat(&self) -> Option<Frame<Bytes>> {
+        let again = self.again.take()?;
+        self.frames.set(self.frames.get() + 1);
+        self.state.set(if self.whole.get() { State::Ended } else { State::Begun });
+        Some(Frame::data(again))
+    }
+
+    /// Keeps what goes to the backend, as long as there is room for all of it.
+    fn keep(&self, frame: &Frame<Bytes>) {
+        let mut kept = self.kept.borrow_mut();
+        let fits = |kept: &mut Kept| frame.data_ref().is_some_and(|data| kept.keep(data));
+        if kept.as_mut().is_some_and(|kept| !fits(kept)) {
+            *kept = None;
+        }
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(gate) = self.gate() {
+            gate.wait(cx);
+            return Poll::Pending;
+        }
+        if let Some(frame) = self.repeat() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        let polled = match &mut *self.incoming.borrow_mut() {
+            Some(_) if self.whole.get() => Poll::Ready(None),
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => return Poll::Ready(Some(Err(Broken::Abandoned))),
+        };
+        self.client_is_slow.set(polled.is_pending());
+        if polled.is_pending() {
+            self.waker.replace(Some(cx.waker().clone()));
+        }
+        let frame = match ready!(polled) {
+            Some(Ok(mut frame)) => {
+                frame.trailers_mut().into_iter().for_each(edit_trailers);
+                frame
+            }
+            Some(Err(error)) => {
+                self.state.set(State::Broken);
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            None => {
+                self.whole.set(true);
+                self.state.set(State::Ended);
+                return Poll::Ready(None);
+            }
+        };
+        self.frames.set(self.frames.get() + 1);
+        self.bytes.set(self.bytes.get() + frame.data_ref().map_or(0, |data| data.remaining() as u64));
+        if self.bytes.get() > self.bytes_max.get() {
+            self.state.set(State::TooLarge);
+            return Poll::Ready(Some(Err(Broken::TooLarge)));
+        }
+        self.keep(&frame);
+        let ended = self.is_end_stream();
+        self.whole.set(ended);
+        self.state.set(if ended { State::Ended } else { State::Begun });
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.sending() {
+            None => Poll::Ready(None),
+            Some(sending) => sending.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.sending().is_none_or(|sending| sending.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.sending().map_or(SizeHint::with_exact(0), |sending| sending.size)
+    }
+}
