@@ -202,7 +202,7 @@ fn request(inquiry: &Inquiry) -> String {
     let (backend, path, method) = (&inquiry.backend, &inquiry.path, inquiry.method.name());
     let (base, host) = (backend.base(), inquiry.host.as_deref().unwrap_or(backend.authority()));
     format!(
-        "{method} {base}{path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: signalbox\r\naccept: */*\r\nconnection: close\r\n\r\n"
+        "{method} {base}{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: signalbox\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     )
 }
 
@@ -230,7 +230,8 @@ async fn hear(
         }
         searched = read.len();
         if searched >= HEAD_BYTES_MAX {
-            return Err("the head of the answer is too large");
+            // More than is read of it, but not more than requests may be answered with.
+            return status_of(&read).ok_or("the head of the answer is too large");
         }
         match socket.read_buf(&mut read).await {
             Ok(0) => return Err(CLOSED),
@@ -251,8 +252,13 @@ fn parse(mut read: &[u8], method: CheckMethod) -> Result<Option<Answer>, &'stati
     loop {
         let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let mut head = httparse::Response::new(&mut []);
-        let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut head, read, &mut fields);
-        let parsed = parsed.map_err(|_| "the answer is not HTTP")?;
+        let mut config = ParserConfig::default();
+        config.allow_spaces_after_header_name_in_responses(true).allow_obsolete_multiline_headers_in_responses(true);
+        config.ignore_invalid_headers_in_responses(true);
+        let parsed = match config.parse_response_with_uninit_headers(&mut head, read, &mut fields) {
+            Err(httparse::Error::TooManyHeaders) => return Ok(status_of(read)),
+            parsed => parsed.map_err(|_| "the answer is not HTTP")?,
+        };
         let httparse::Status::Complete(length) = parsed else { return Ok(None) };
         let (status, body) = (head.code.unwrap_or(0), read.get(length..).unwrap_or_default());
         match status {
@@ -265,6 +271,14 @@ fn parse(mut read: &[u8], method: CheckMethod) -> Result<Option<Answer>, &'stati
             _ => return Err("the answer is not HTTP"),
         }
     }
+}
+
+/// The final answer whose head is too long to be read.
+fn status_of(read: &[u8]) -> Option<Answer> {
+    let mut words = read.trim_ascii_start().split(u8::is_ascii_whitespace);
+    let is_http = words.next().is_some_and(|version| version.starts_with(b"HTTP/1."));
+    let status = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
+    status.filter(|status| is_http && *status >= 200).map(|status| Answer { status, whole: false })
 }
 
 /// Whether all of the body was read, as far as can be told without reading it: for the backend's sake only, see [`see_out`].
@@ -319,10 +333,18 @@ mod tests {
         assert_eq!(exchanged(b"HTTP/1.1 200 OK\r\n").await, Err("the connection was closed without an answer"));
         assert_eq!(exchanged(b"SSH-2.0-x\r\n\r\n").await, Err("the answer is not HTTP"));
         assert_eq!(exchanged(b"HTTP/1.1 099 X\r\n\r\n").await, Err("the answer is not HTTP"));
-        let endless = [b"HTTP/1.1 200 OK\r\nx: ".as_slice(), &vec![b'x'; HEAD_BYTES_MAX]].concat();
-        assert_eq!(exchanged(&endless).await, Err("the head of the answer is too large"));
         let flood = "HTTP/1.1 100 Continue\r\n\r\n".repeat(HEAD_BYTES_MAX / 20);
         assert_eq!(exchanged(flood.as_bytes()).await, Err("the head of the answer is too large"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_requests_could_be_answered_with_is_one() {
+        let many = "x: y\r\n".repeat(300);
+        let long = "x".repeat(100_000);
+        for fields in ["x : y\r\n", "x: a\r\n b\r\n", "x: a\u{1}b\r\n", &many, &format!("x: {long}\r\n")] {
+            let answer = exchanged(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes()).await;
+            assert_eq!(answer.map(|answer| answer.status), Ok(200), "{fields:.20}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{ACCEPT, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
@@ -50,7 +50,7 @@ pub(super) async fn forward(
 ) -> Result<Response<Answer>, Hangup> {
     let length = body_length(request.body());
     let framed = client.phase.request(length);
-    let method = request.method().clone();
+    let (method, old) = (request.method().clone(), request.version() == Version::HTTP_10);
     let told = request.headers().get(ACCEPT).filter(|_| !client.phase.keeps_head()).cloned();
     let mut aside = Aside::default();
     let carried = match framed {
@@ -79,7 +79,22 @@ pub(super) async fn forward(
         }
     };
     aside.tell(answer.headers_mut());
+    if old {
+        tell_old_client(&mut answer);
+    }
     Ok(answer)
+}
+
+/// An HTTP/1.0 client knows the end of an answer without a length by the end of the connection alone. Otherwise hyper tells it the
+/// fate of the connection that it asked for.
+fn tell_old_client(answer: &mut Response<Answer>) {
+    let fields = answer.headers();
+    let has_length = fields.contains_key(CONTENT_LENGTH) || answer.body().size_hint().exact().is_some();
+    if !has_length || fields.contains_key(CONNECTION) {
+        // hyper keeps no connection behind an answer of this version.
+        *answer.version_mut() = Version::HTTP_10;
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 fn body_length(body: &Incoming) -> BodyLength {

@@ -8,6 +8,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::framing::{BodyLength, Framing, Garbled};
+use super::worker::FIELDS_MAX;
 
 /// Heads as they came.
 #[derive(Debug, Default)]
@@ -25,8 +26,6 @@ pub(super) struct Heads {
 /// What a field of a head that was kept says, if it is there.
 pub(super) type Field = Option<Vec<u8>>;
 
-/// hyper takes no more.
-const FIELDS_MAX: usize = 100;
 /// Fields added on the way: the client's address, twice, its host, port and scheme, the prefix, and `Via`.
 const FIELDS_ADDED: usize = 7;
 
@@ -97,6 +96,16 @@ impl Heads {
         self.body.is_none() && self.next.trim_ascii_start().is_empty()
     }
 
+    /// True if the current request has come to its end, as far as is known.
+    pub(super) fn is_whole(&self) -> bool {
+        self.body.is_none() && !self.lost
+    }
+
+    /// True if the next head has come to its end.
+    pub(super) fn has_next(&self) -> bool {
+        self.is_whole() && head_end(self.next.trim_ascii_start()).is_some()
+    }
+
     /// Whether the current head was kept.
     pub(super) fn keeps_current(&self) -> bool {
         !self.current.is_empty()
@@ -116,7 +125,7 @@ impl Heads {
 
     /// All fields of the current head, read again.
     pub(super) fn fields(&self, method: &Method) -> Option<HeaderMap> {
-        let mut lines = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut lines = vec![httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut request = httparse::Request::new(&mut lines);
         request.parse(self.current(method)?).ok()?;
         let mut fields = HeaderMap::with_capacity(request.headers.len() + FIELDS_ADDED);

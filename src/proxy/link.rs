@@ -1,4 +1,4 @@
-//! A backend's connection as hyper sees it.
+//! A backend's connection as hyper sees it: heads that hyper would not read, and that can be read in one way only, are repaired.
 //!
 //! What must hold: what a backend says before the head of its response is complete is bounded, interim responses
 //! included, for hyper reads those without end and gives nobody else a turn; an answer that has come is read, also where
@@ -12,6 +12,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::repair::{look, may_be_http, repair};
+use super::wire::hand_over;
+
 /// A longer response head is a 502; what comes before it counts.
 pub(super) const HEAD_BYTES_MAX: usize = 128 * 1024;
 
@@ -20,6 +23,8 @@ pub(super) const HEAD_BYTES_MAX: usize = 128 * 1024;
 #[derive(Debug)]
 pub(super) struct Allowance {
     bytes: AtomicUsize,
+    // The next bytes are of a head.
+    head: AtomicBool,
     tunnel: AtomicBool,
 }
 
@@ -27,6 +32,7 @@ impl Allowance {
     /// A request goes out: nothing but a head may come.
     pub(super) fn await_head(&self) {
         self.bytes.store(HEAD_BYTES_MAX, Ordering::Relaxed);
+        self.head.store(true, Ordering::Relaxed);
     }
 
     /// Whether something has come since then.
@@ -44,6 +50,15 @@ impl Allowance {
         self.tunnel.store(true, Ordering::Relaxed);
     }
 
+    fn expects_head(&self) -> bool {
+        self.head.load(Ordering::Relaxed)
+    }
+
+    /// The last head has come, or nothing that could be one.
+    fn pass_head(&self) {
+        self.head.store(false, Ordering::Relaxed);
+    }
+
     fn is_spent(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) == 0
     }
@@ -59,13 +74,36 @@ pub(super) struct Link<S> {
     allowance: Arc<Allowance>,
     // The backend takes no more. What it said before can still be read; hyper, were it told, would not.
     deaf: bool,
+    // A head of which more is to come.
+    held: Vec<u8>,
+    // What was read and not asked for yet.
+    surplus: Vec<u8>,
 }
 
 impl<S> Link<S> {
     pub(super) fn new(stream: S) -> (Self, Arc<Allowance>) {
-        let allowance = Allowance { bytes: AtomicUsize::new(usize::MAX), tunnel: AtomicBool::new(false) };
-        let allowance = Arc::new(allowance);
-        (Self { stream, allowance: Arc::clone(&allowance), deaf: false }, allowance)
+        let [head, tunnel] = [false; 2].map(AtomicBool::new);
+        let allowance = Arc::new(Allowance { bytes: AtomicUsize::new(usize::MAX), head, tunnel });
+        let (held, surplus) = (Vec::new(), Vec::new());
+        (Self { stream, allowance: Arc::clone(&allowance), deaf: false, held, surplus }, allowance)
+    }
+
+    /// Takes `came` as bytes of heads, and gives out whole ones, repaired. Says whether there is anything for the reader.
+    fn pass_heads(&mut self, came: &[u8]) -> bool {
+        self.held.extend_from_slice(came);
+        if came.is_empty() || !may_be_http(&self.held) {
+            self.allowance.pass_head();
+        }
+        while self.allowance.expects_head() {
+            let Some(head) = look(&self.held) else { return !self.surplus.is_empty() };
+            let bytes: Vec<u8> = self.held.drain(..head.end).collect();
+            self.surplus.extend(if head.is_odd { repair(&bytes) } else { bytes });
+            if !head.is_interim {
+                self.allowance.pass_head();
+            }
+        }
+        self.surplus.append(&mut self.held);
+        true
     }
 
     /// What becomes of an attempt to send so many bytes.
@@ -79,13 +117,41 @@ impl<S> Link<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.allowance.is_spent() {
-            return Poll::Ready(Err(io::Error::other("the head of the response is too large")));
+            return Poll::Ready(Err(too_large()));
         }
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.allowance.spend(buf.filled().len() - before);
-        Poll::Ready(Ok(()))
+        let this = &mut *self;
+        if !this.surplus.is_empty() {
+            hand_over(&mut this.surplus, buf);
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            let came = buf.filled().get(before..).unwrap_or_default();
+            this.allowance.spend(came.len());
+            if !this.allowance.expects_head() {
+                return Poll::Ready(Ok(()));
+            }
+            let whole = if this.held.is_empty() { look(came) } else { None };
+            if whole.is_some_and(|head| !head.is_odd && !head.is_interim) {
+                this.allowance.pass_head();
+                return Poll::Ready(Ok(()));
+            }
+            let has_more = this.pass_heads(came);
+            buf.set_filled(before);
+            if has_more {
+                hand_over(&mut this.surplus, buf);
+                return Poll::Ready(Ok(()));
+            }
+            if this.allowance.is_spent() {
+                return Poll::Ready(Err(too_large()));
+            }
+        }
     }
+}
+
+fn too_large() -> io::Error {
+    io::Error::other("the head of the response is too large")
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {

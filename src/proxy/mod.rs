@@ -27,6 +27,7 @@ mod pages;
 mod phase;
 mod pools;
 mod prober;
+mod repair;
 mod reply;
 mod report;
 mod resend;

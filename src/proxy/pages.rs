@@ -203,8 +203,8 @@ pub(super) fn refuse_for_memory(socket: &TcpStream) {
 fn refuse(socket: &TcpStream, sentence: &str) {
     let length = sentence.len();
     let page = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n\
-         content-type: text/plain\r\ncontent-length: {length}\r\n\r\n{sentence}"
+        "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n\
+         Content-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{sentence}"
     );
     // Fits into the empty buffer of a socket, or is lost with it.
     let _ = socket.try_write(page.as_bytes());

@@ -14,6 +14,9 @@ use super::framing::{BodyLength, Garbled};
 use super::heads::{Field, Heads};
 use crate::domain::Span;
 
+/// A client that ends its side so soon behind its request still wants the answer.
+const HALF_CLOSE_MAX: Duration = Duration::from_millis(250);
+
 /// How long a client that was answered early may go on sending.
 const LINGER_MAX: Duration = Duration::from_secs(5);
 
@@ -84,6 +87,8 @@ pub(super) struct Phase {
     silence_max: AtomicU32,
     // The client takes no more of its answer for now.
     stuck: AtomicBool,
+    // The client has said all it will say, and waits for its answer.
+    half_closed: AtomicBool,
     finishes: AtomicBool,
     lingers: AtomicBool,
     ticks: Ticks,
@@ -93,10 +98,10 @@ pub(super) struct Phase {
 impl Phase {
     pub(super) fn new(stage: Stage, ticks: &Ticks) -> Arc<Self> {
         let (stage, since) = (AtomicU8::new(stage as u8), AtomicU32::new(ticks.now()));
-        let [stuck, finishes, lingers] = [false; 3].map(AtomicBool::new);
+        let [stuck, half_closed, finishes, lingers] = [false; 4].map(AtomicBool::new);
         let [due, silence_max] = [0, u32::MAX].map(AtomicU32::new);
         let (ticks, heads) = (ticks.clone(), Mutex::default());
-        Arc::new(Self { stage, since, due, silence_max, stuck, finishes, lingers, ticks, heads })
+        Arc::new(Self { stage, since, due, silence_max, stuck, half_closed, finishes, lingers, ticks, heads })
     }
 
     /// A request's head has been read, and a body of `length` follows.
@@ -174,6 +179,24 @@ impl Phase {
         self.silence_max.store(span.map_or(u32::MAX, Ticks::of), Ordering::Relaxed);
     }
 
+    /// The client has ended its side. Says whether its request is answered all the same: one that goes right behind its request waits
+    /// for the answer, one that goes later has given up.
+    pub(super) fn half_closes(&self) -> bool {
+        let is_under_way = self.is(Stage::Busy) || self.is(Stage::Answering);
+        let still = self.ticks.now().saturating_sub(self.since.load(Ordering::Relaxed));
+        let is_waiting = is_under_way
+            && (self.half_closed.load(Ordering::Relaxed)
+                || (still <= Ticks::steps(HALF_CLOSE_MAX) && self.heads().is_whole()));
+        // hyper reads on behind a head before anybody is told of it.
+        if !is_waiting && !self.heads().has_next() {
+            return false;
+        }
+        self.half_closed.store(true, Ordering::Relaxed);
+        // Nothing comes behind it.
+        self.finish();
+        true
+    }
+
     /// Says whether the client takes what it is sent.
     pub(super) fn set_stuck(&self, stuck: bool) {
         self.stuck.store(stuck, Ordering::Relaxed);
@@ -233,7 +256,11 @@ impl Phase {
         let limit = match self.stage.load(Ordering::Relaxed) {
             stage if stage == Stage::Fresh as u8 || stage == Stage::Head as u8 => Ticks::steps(settings.header_timeout),
             stage if stage == Stage::Idle as u8 => Ticks::steps(settings.keep_alive),
-            stage if stage == Stage::Answering as u8 && self.stuck.load(Ordering::Relaxed) => {
+            // One that ended its side may have gone altogether, which only sending would show.
+            stage
+                if stage == Stage::Answering as u8
+                    && (self.stuck.load(Ordering::Relaxed) || self.half_closed.load(Ordering::Relaxed)) =>
+            {
                 Ticks::steps(settings.body_idle)
             }
             stage if stage == Stage::Answering as u8 || stage == Stage::Tunnel as u8 => silence_max(),

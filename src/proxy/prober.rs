@@ -13,14 +13,15 @@ use http::response::Parts;
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, join, split};
 
 use super::Tls;
 use super::dial::{Unreachable, connect};
+use super::link::{HEAD_BYTES_MAX, Link};
 use super::resolve::Addresses;
 use super::serial;
+use super::upstream::reader;
 use crate::clock;
 use crate::domain::{CheckMethod, Forbidden, PageUrl, Scheme, SessionKey, Span};
 use crate::traffic::origin_hash;
@@ -78,7 +79,7 @@ type Got = (u16, Option<(Bytes, HeaderValue)>);
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Of a whole answer, interim ones before it included: hyper would read those without end.
-const BYTES_MAX: u64 = BODY_BYTES_MAX as u64 + 16 * 1024;
+const BYTES_MAX: u64 = (BODY_BYTES_MAX + HEAD_BYTES_MAX) as u64;
 
 impl Prober {
     /// One that connects to `addresses` alone.
@@ -161,10 +162,12 @@ enum Failed {
 async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin>(stream: S, wanted: &Wanted<'_>) -> Result<Got, Failed> {
     let request = request(wanted).ok_or(Failed::Unaskable)?;
     let (read, write) = split(stream);
-    let stream = join(read.take(BYTES_MAX), write);
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let (link, allowance) = Link::new(join(read.take(BYTES_MAX), write));
+    let (mut sender, connection) = reader().handshake(TokioIo::new(link)).await?;
+    allowance.await_head();
     let answer = async move {
         let response = sender.send_request(request).await?;
+        allowance.lift();
         let (head, body) = response.into_parts();
         // Read also where it is not shown: so that the page's end, not a reset, is what its server sees.
         let body = whole(body).await;

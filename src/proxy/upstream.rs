@@ -23,7 +23,7 @@ use super::phase::Ticks;
 use super::pools::{Driver, Idle, Made, Security, Sender};
 use super::serial;
 use super::upload::RequestBody;
-use super::worker::Worker;
+use super::worker::{FIELDS_MAX, Worker};
 use crate::clock;
 use crate::traffic::Endpoint;
 
@@ -172,6 +172,15 @@ impl Upstream {
     }
 }
 
+/// What reads a backend's responses, behind a [`Link`].
+pub(super) fn reader() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(HEAD_BYTES_MAX).max_headers(FIELDS_MAX).title_case_headers(true);
+    // RFC 9112 §5.1 has a proxy take them away.
+    builder.allow_spaces_after_header_name_in_responses(true);
+    builder
+}
+
 /// The time in a field such as `timeout=5, max=100`.
 fn keep_alive_timeout(field: &HeaderValue) -> Option<Duration> {
     let mut parameters = field.to_str().ok()?.split([',', ';']);
@@ -202,9 +211,8 @@ async fn connection(worker: &Worker, endpoint: &Endpoint, security: Security) ->
 
 /// Begins to speak HTTP. What it is spoken over is settled here, once for the life of the connection.
 async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Result<Spoken, Unreachable> {
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(HEAD_BYTES_MAX);
     let (link, allowance) = Link::new(stream);
+    let builder = reader();
     let (sender, connection) = builder.handshake(TokioIo::new(link)).await.map_err(std::io::Error::other)?;
     Ok((sender, Driver(Some(Box::pin(connection.with_upgrades()))), allowance))
 }

@@ -58,9 +58,12 @@ impl AsyncRead for Wire {
         let before = buf.filled().len();
         let head_expected = this.phase.expects_head();
         let read = ready!(Pin::new(&mut this.socket).poll_read(cx, buf));
+        let came = buf.filled().get(before..).unwrap_or_default();
+        if came.is_empty() && read.is_ok() && this.phase.half_closes() {
+            return Poll::Pending;
+        }
         this.phase.on_read();
         read?;
-        let came = buf.filled().get(before..).unwrap_or_default();
         this.head_bytes = if head_expected { this.head_bytes + came.len() } else { 0 };
         let held = if head_expected { 3 * this.head_bytes } else { came.len() };
         let kept = match this.line.pass(came) {
@@ -83,7 +86,7 @@ impl AsyncRead for Wire {
 }
 
 /// Moves as many bytes as there is room for; the others stay.
-fn hand_over(bytes: &mut Vec<u8>, buf: &mut ReadBuf<'_>) {
+pub(super) fn hand_over(bytes: &mut Vec<u8>, buf: &mut ReadBuf<'_>) {
     let room = buf.remaining().min(bytes.len());
     let rest = bytes.split_off(room);
     buf.put_slice(bytes);

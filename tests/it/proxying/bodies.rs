@@ -104,22 +104,30 @@ fn a_backend_that_dies_within_a_body_is_seen_by_the_client() {
 
 #[test]
 fn a_client_that_goes_takes_its_request_along() {
-    let gone = Arc::new(AtomicU64::new(0));
-    let seen = Arc::clone(&gone);
-    let backend = Backend::hearing(move |mut wire, tell| {
-        tell(wire.head().unwrap());
-        if wire.has_ended() {
-            seen.fetch_add(1, Ordering::SeqCst);
+    for resets in [true, false] {
+        let gone = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&gone);
+        let backend = Backend::hearing(move |mut wire, tell| {
+            tell(wire.head().unwrap());
+            if wire.has_ended() {
+                seen.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let mut town = Town::new();
+        let key = town.serve("shop", "shop-1", &backend.url(), &[]);
+        let mut wire = town.connect();
+        wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        backend.heard();
+        if resets {
+            socket2::SockRef::from(wire.socket()).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        } else {
+            // One that ends its side right behind its request may wait for the answer.
+            std::thread::sleep(std::time::Duration::from_millis(500));
         }
-    });
-    let mut town = Town::new();
-    let key = town.serve("shop", "shop-1", &backend.url(), &[]);
-    let mut wire = town.connect();
-    wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
-    backend.heard();
-    drop(wire);
-    until("the backend sees the end", || gone.load(Ordering::SeqCst) == 1);
-    until("nothing is in flight", || town.table().in_flight(key) == 0);
+        drop(wire);
+        until("the backend sees the end", || gone.load(Ordering::SeqCst) == 1);
+        until("nothing is in flight", || town.table().in_flight(key) == 0);
+    }
 }
 
 #[test]

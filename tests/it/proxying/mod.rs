@@ -7,6 +7,7 @@ mod compression;
 mod fields;
 mod framing;
 mod logins;
+mod oddities;
 mod probes;
 mod routing;
 mod serial;

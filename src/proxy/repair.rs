@@ -1,0 +1,245 @@
+//! Heads of responses as backends send them, made ones that can be read in one way only.
+//!
+//! What is repaired: control bytes in values, folded lines, codings that say nothing (`identity`) or say it twice. What must hold: a
+//! head that is well is not copied; a line that says how long the message is, or what becomes of the connection, is never
+//! repaired, because another reader may have read it otherwise: the response is refused then.
+
+/// The head that some bytes begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Where it ends.
+    pub(super) end: usize,
+    /// Whether it needs a repair.
+    pub(super) is_odd: bool,
+    /// Whether another head follows it (RFC 9110 §15.2).
+    pub(super) is_interim: bool,
+}
+
+const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
+/// What must not be read in two ways.
+const FRAMING: [&[u8]; 3] = [b"content-length", TRANSFER_ENCODING, b"connection"];
+
+/// Looks for a whole head at the beginning of `bytes`. `None` if there is more of it to come.
+pub(super) fn look(bytes: &[u8]) -> Option<Head> {
+    let (mut lines, mut returns, mut codings, mut is_odd) = (0_usize, 0_usize, 0, false);
+    for at in memchr::memchr_iter(b'\n', bytes) {
+        lines += 1;
+        returns += usize::from(at > 0 && bytes.get(at - 1) == Some(&b'\r'));
+        let next = bytes.get(at + 1..).unwrap_or_default();
+        // A line feed or two before the status line are no empty line (RFC 9112 §2.2).
+        let is_blank = lines == 1 && at <= 1;
+        let end = match next {
+            [b'\n', ..] if !is_blank => at + 2,
+            [b'\r', b'\n', ..] if !is_blank => at + 3,
+            [b' ' | b'\t', ..] => {
+                is_odd = true;
+                continue;
+            }
+            [b't' | b'T', ..] if is_named(next, TRANSFER_ENCODING) => {
+                codings += 1;
+                is_odd |= codings > 1 || !is_plainly_chunked(next);
+                continue;
+            }
+            _ => continue,
+        };
+        let head = bytes.get(..end).unwrap_or_default();
+        let returns = returns + usize::from(end == at + 3);
+        is_odd |= has_controls(head, lines + 1, returns);
+        return Some(Head { end, is_odd, is_interim: is_interim(head) });
+    }
+    None
+}
+
+/// Says whether what came so far can become a response at all.
+pub(super) fn may_be_http(bytes: &[u8]) -> bool {
+    const BEGINNING: &[u8] = b"HTTP/1.";
+    let came = bytes.trim_ascii_start();
+    let length = came.len().min(BEGINNING.len());
+    came.get(..length) == BEGINNING.get(..length)
+}
+
+fn is_named(line: &[u8], name: &[u8]) -> bool {
+    line.get(..name.len()).is_some_and(|found| found.eq_ignore_ascii_case(name))
+}
+
+fn is_plainly_chunked(line: &[u8]) -> bool {
+    const REST: &[u8] = b": chunked\r\n";
+    line.get(TRANSFER_ENCODING.len()..).is_some_and(|rest| is_named(rest, REST))
+}
+
+/// Says whether there are control bytes beside tabs, `lines` line feeds and the `returns` before them.
+fn has_controls(head: &[u8], lines: usize, returns: usize) -> bool {
+    // Counted, not searched for: that takes many bytes at a time.
+    let controls = head.iter().filter(|byte| is_control(**byte)).count();
+    controls != lines + returns
+}
+
+const fn is_control(byte: u8) -> bool {
+    (byte < b' ' && byte != b'\t') || byte == 0x7f
+}
+
+fn is_interim(head: &[u8]) -> bool {
+    let head = head.trim_ascii_start();
+    let status = head.get(b"HTTP/1.1 ".len()..).unwrap_or_default();
+    status.starts_with(b"1") && !status.starts_with(b"101")
+}
+
+/// A line of a head, its folds undone.
+struct Line {
+    bytes: Vec<u8>,
+    // It was folded or has control bytes.
+    is_odd: bool,
+}
+
+impl Line {
+    fn name(&self) -> &[u8] {
+        self.bytes.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii_end()
+    }
+
+    fn value(&self) -> &[u8] {
+        memchr::memchr(b':', &self.bytes).and_then(|at| self.bytes.get(at + 1..)).unwrap_or_default()
+    }
+
+    fn is(&self, name: &[u8]) -> bool {
+        self.name().eq_ignore_ascii_case(name)
+    }
+}
+
+/// A whole head, repaired. The same where that would be a guess.
+pub(super) fn repair(head: &[u8]) -> Vec<u8> {
+    let Some(lines) = lines(head) else { return head.to_vec() };
+    let is_doubtful = |line: &Line| line.is_odd && FRAMING.iter().any(|name| line.is(name));
+    if lines.iter().skip(1).any(is_doubtful) {
+        return head.to_vec();
+    }
+    let codings = lines.iter().filter(|line| line.is(TRANSFER_ENCODING));
+    let codings = codings.flat_map(|line| line.value().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let said = |coding: &&[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
+    let codings: Vec<&[u8]> = codings.filter(said).collect();
+    // Any other coding is for whoever reads the head to refuse.
+    let is_known = codings.iter().all(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+    let has_codings = lines.iter().any(|line| line.is(TRANSFER_ENCODING));
+    let mut repaired = Vec::with_capacity(head.len() + 64);
+    for line in lines.iter().filter(|line| !(is_known && line.is(TRANSFER_ENCODING))) {
+        repaired.extend(line.bytes.iter().map(|byte| if is_control(*byte) { b' ' } else { *byte }));
+        repaired.extend_from_slice(b"\r\n");
+    }
+    if has_codings && is_known {
+        // Whatever else the backend may mean by it, nothing behind this message is taken for another one.
+        repaired.extend_from_slice(if codings.is_empty() { b"" } else { b"transfer-encoding: chunked\r\n" });
+        repaired.extend_from_slice(b"connection: close\r\n");
+    }
+    repaired.extend_from_slice(b"\r\n");
+    repaired
+}
+
+/// The lines of a head without their ends. `None` where the first is folded, for there is nothing that it could go on with.
+fn lines(head: &[u8]) -> Option<Vec<Line>> {
+    let mut lines: Vec<Line> = Vec::new();
+    for line in head.trim_ascii_start().split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            break;
+        }
+        let has_controls = line.iter().any(|byte| is_control(*byte));
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            let is_first = lines.len() < 2;
+            let folded = lines.last_mut().filter(|_| !is_first)?;
+            folded.bytes.push(b' ');
+            folded.bytes.extend_from_slice(line.trim_ascii());
+            folded.is_odd = true;
+        } else {
+            lines.push(Line { bytes: line.to_vec(), is_odd: has_controls });
+        }
+    }
+    Some(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUS: &str = "HTTP/1.1 200 OK\r\n";
+
+    fn looked(fields: &str) -> Option<(bool, bool)> {
+        let bytes = format!("{STATUS}{fields}");
+        look(bytes.as_bytes()).map(|head| (head.is_odd, head.end == bytes.len()))
+    }
+
+    fn repaired(fields: &str) -> String {
+        let repaired = repair(format!("{STATUS}{fields}\r\n").as_bytes());
+        String::from_utf8(repaired).unwrap().strip_prefix(STATUS).unwrap().strip_suffix("\r\n").unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_head_that_is_well_needs_no_repair() {
+        for fields in [
+            "\r\n",
+            "content-length: 2\r\n\r\n",
+            "Transfer-Encoding: chunked\r\nx:\ty\r\n\r\n",
+            "te: x\ntransfer-x: y\n\n",
+            "x: caf\u{e9}\r\n\r\n",
+        ] {
+            assert_eq!(looked(fields), Some((false, true)), "{fields:?}");
+        }
+        for part in ["", "x: y\r\n", "x: y\r\n\r", "x"] {
+            assert_eq!(looked(part), None, "{part:?}");
+        }
+        assert_eq!(looked("\r\nbody: \r\n \r\n\r\n"), Some((false, false)), "what follows is no part of it");
+    }
+
+    #[test]
+    fn an_interim_head_is_one_that_another_follows() {
+        for (status, interim) in [("100", true), ("103", true), ("101", false), ("200", false), ("110", true)] {
+            let bytes = format!("\r\nHTTP/1.1 {status} X\r\n\r\n");
+            let head = look(bytes.as_bytes()).unwrap();
+            assert_eq!((head.is_interim, head.end), (interim, bytes.len()), "{status}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_in_one_way_only_is_repaired() {
+        for (odd, well) in [
+            ("x: a\u{1}b\0c\r\n", "x: a b c\r\n"),
+            ("x: a\rb\r\n", "x: a b\r\n"),
+            ("x: a\u{7f}\r\ny: 1\r\n", "x: a \r\ny: 1\r\n"),
+            ("x: a\r\n\tb\r\n   c\r\ny: 1\r\n", "x: a b c\r\ny: 1\r\n"),
+            ("Transfer-Encoding: identity\r\ncontent-length: 2\r\n", "content-length: 2\r\nconnection: close\r\n"),
+            ("transfer-encoding:\r\n", "connection: close\r\n"),
+            (
+                "Transfer-Encoding: chunked\r\nx: y\r\ntransfer-encoding: Chunked\r\n",
+                "x: y\r\ntransfer-encoding: chunked\r\nconnection: close\r\n",
+            ),
+            ("transfer-encoding : chunked, chunked\r\n", "transfer-encoding: chunked\r\nconnection: close\r\n"),
+            ("transfer-encoding: identity,chunked\r\n", "transfer-encoding: chunked\r\nconnection: close\r\n"),
+        ] {
+            assert_eq!(looked(&format!("{odd}\r\n")), Some((true, true)), "{odd:?}");
+            assert_eq!(repaired(odd), well, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_stays_for_the_reader_to_refuse() {
+        for odd in [
+            "content-length: 5\0\r\n",
+            "content-length: 5\r\n 0\r\n",
+            "Transfer-Encoding:\r\n chunked\r\n",
+            "transfer-encoding: \u{b}chunked\r\n",
+            "connection: close\u{1}\r\n",
+            " folded: 1\r\n",
+        ] {
+            assert_eq!(looked(&format!("{odd}\r\n")), Some((true, true)), "{odd:?}");
+            assert_eq!(repaired(odd), odd, "{odd:?}");
+        }
+        assert_eq!(repaired("transfer-encoding: gzip, chunked\r\n"), "transfer-encoding: gzip, chunked\r\n");
+    }
+
+    #[test]
+    fn what_is_no_http_is_known_by_its_first_bytes() {
+        for (bytes, may_be) in
+            [("", true), ("HT", true), ("\r\nHTTP/1.0", true), ("SSH-2.0", false), ("220 x", false), ("HTTP/2", false)]
+        {
+            assert_eq!(may_be_http(bytes.as_bytes()), may_be, "{bytes}");
+        }
+    }
+}
