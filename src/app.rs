@@ -116,21 +116,17 @@ struct Secure {
 
 impl Server {
     async fn start(config: Config) -> anyhow::Result<Self> {
-        let pipe_listener = TcpListener::bind(config.pipe.listen)
-            .await
-            .map_err(|error| taken("the pipe protocol", config.pipe.listen, "pipe.listen", "--pipe-listen", &error))?;
+        let pipe_listener = listen("the pipe protocol", config.pipe.listen, "pipe.listen", "--pipe-listen").await?;
         let pipe_address = pipe_listener.local_addr()?;
-        let api_listener = TcpListener::bind(config.api.listen)
-            .await
-            .map_err(|error| taken("gRPC and REST", config.api.listen, "api.listen", "--api-listen", &error))?;
+        let api_listener = listen("gRPC and REST", config.api.listen, "api.listen", "--api-listen").await?;
         let api_address = api_listener.local_addr()?;
         let memory = Memory::new(config.memory);
-        let own = vec![pipe_address, api_address];
-        let proxy_settings = proxy::Settings { own, ..proxy_settings(&config, &memory)? };
+        let proxy_settings =
+            proxy::Settings { own: vec![pipe_address, api_address], ..proxy_settings(&config, &memory)? };
         let pipe_tls = acceptor(config.pipe.tls.as_ref(), &[])?;
         let api_tls = acceptor(config.api.tls.as_ref(), &api::PROTOCOLS)?;
-        let needs_token = !config.grants.is_empty();
-        let secure = Secure { pipe: pipe_tls.is_some(), api: api_tls.is_some(), needs_token };
+        let (pipe, api, needs_token) = (pipe_tls.is_some(), api_tls.is_some(), !config.grants.is_empty());
+        let secure = Secure { pipe, api, needs_token };
         let bound = proxy::Proxy::bind(&proxy_settings)
             .map_err(|error| taken("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
 
@@ -231,6 +227,10 @@ impl Server {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+async fn listen(what: &str, address: SocketAddr, key: &str, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| taken(what, address, key, flag, &error))
 }
 
 fn taken(what: &str, address: SocketAddr, key: &str, flag: &str, error: &std::io::Error) -> anyhow::Error {

@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 
 use super::connection::{Connection, End};
 use super::line::{Line, Lines};
@@ -23,13 +23,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Executes and answers what the client still sends until it is quiet, and then says that the server stops. A client that
     /// does not become quiet is not told: `SHUTDOWN` would stand where it expects an answer.
     pub(super) async fn wind_down(&mut self, lines: &mut Lines) -> io::Result<End> {
-        let end = Instant::now() + BUSY_MAX;
+        let end = sleep(BUSY_MAX).deadline();
         while !self.closing {
-            let patience = Instant::now() + QUIET;
-            if patience > end {
+            if sleep(QUIET).deadline() > end {
                 return Ok(End::Busy);
             }
-            match timeout_at(patience, self.stream.read_buf(lines.room())).await {
+            match timeout(QUIET, self.stream.read_buf(lines.room())).await {
                 Ok(read) => {
                     if read? == 0 {
                         return Ok(End::Client);
