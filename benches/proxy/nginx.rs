@@ -29,7 +29,7 @@ pub fn proxy(home: &Path, backend: &str) -> (Process, String) {
              proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
              proxy_set_header Host $http_host; proxy_set_header X-Real-IP $remote_addr; \
              proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme; \
-             proxy_set_header X-Forwarded-Host $http_host; proxy_set_header Via \"1.1 nginx\"; }} }}"
+             proxy_set_header X-Forwarded-Host $http_host; proxy_set_header Signalbox-Hops 1; }} }}"
         )
     })
 }

@@ -110,7 +110,7 @@ fn what_came_through_a_proxy_is_not_an_operators() {
         "X-Envoy-External-Address",
         "CF-Connecting-IP",
         "True-Client-IP",
-        "Signalbox-Loop",
+        "Signalbox-Hops",
     ];
     for sign in signs {
         for value in ["", "127.0.0.1", "1.1 signalbox"] {

@@ -24,7 +24,8 @@ use super::upload::{RequestBody, State};
 use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::traffic::{
-    Coding, Draw, Endpoint, Failure, Hop, Pool, Upgrade, edit_request, logs_in, may_try_again, wants_upgrade,
+    Coding, Draw, Endpoint, Failure, Hop, Pool, Upgrade, edit_request, logs_in, may_try_again, strengthen,
+    wants_upgrade,
 };
 
 /// How long a body is held back for a backend that does not say whether it wants it.
@@ -99,7 +100,7 @@ impl<'a> Errand<'a> {
         }
         edit_request(
             &mut headers,
-            Hop { arrival: &self.client.arrival, client: self.address, authority: None, old: self.old, upgrade },
+            Hop { arrival: &self.client.arrival, client: self.address, authority: None, upgrade },
         );
         if self.body.sending().is_some_and(|sending| sending.is_chunked()) {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -149,7 +150,7 @@ impl<'a> Errand<'a> {
             return Err(Refusal::NoUpgrade);
         }
         if self.body.sending().is_some_and(|sending| sending.exceeds(options.max_body_size)) {
-            return Err(Refusal::TooLarge);
+            return Err(Refusal::TooLarge { max: options.max_body_size });
         }
         Ok(())
     }
@@ -169,6 +170,9 @@ impl<'a> Errand<'a> {
         let mut request = self.request.take().ok_or(Failed::other(Refusal::BadGateway))?;
         if endpoint.options().compression {
             self.coding = Coding::wanted(request.headers());
+            if !endpoint.live.says_weak_tags() {
+                strengthen(request.headers_mut());
+            }
         }
         self.fit(&mut request, endpoint);
         self.body.keep_for_another_try(upstream.is_reused() && self.may_be_resent(endpoint), &worker.settings.memory);
@@ -271,9 +275,9 @@ impl<'a> Errand<'a> {
     }
 
     fn judge(&self, unsent: bool, died: bool) -> Failed {
-        match self.body.sending().map(|sending| sending.state()) {
-            Some(State::TooLarge) => return Failed::other(Refusal::TooLarge),
-            Some(State::Broken) => return Failed::other(Refusal::BadRequest),
+        match self.body.sending().map(|sending| (sending.state(), sending.bytes_max())) {
+            Some((State::TooLarge, max)) => return Failed::other(Refusal::TooLarge { max }),
+            Some((State::Broken, _)) => return Failed::other(Refusal::BadRequest),
             _ => {}
         }
         let failure = match (unsent, died) {

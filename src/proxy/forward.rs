@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
@@ -118,6 +119,21 @@ async fn carry(
     let spelled = settle_path(&mut request)?;
     let path = spelled.as_deref().unwrap_or_else(|| request.uri().path());
     let pool = table.find(&told_host(&request)?, path).ok_or(Refusal::Unmatched)?;
+    let carried = carry_within(worker, client, request, pool, aside, began).await;
+    if carried.is_err() && aside.refused_for.is_none() {
+        aside.refused_for = pool.members().first().cloned();
+    }
+    carried
+}
+
+async fn carry_within(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    request: Request<Incoming>,
+    pool: &Pool,
+    aside: &mut Aside,
+    began: Instant,
+) -> Result<Response<Answer>, Refusal> {
     let address = client_address(request.headers(), &client.arrival, &worker.settings.trusted_proxies);
     gate::admit(worker, pool, address, began, aside)?;
     worker.budget.borrow_mut().earn();
@@ -133,7 +149,11 @@ async fn carry(
         };
         // Places are those of members.
         let endpoint = pool.members().get(place).ok_or(Refusal::BadGateway)?;
-        errand.admit(endpoint).inspect_err(|refusal| gate::count(worker, endpoint, *refusal))?;
+        if let Err(refusal) = errand.admit(endpoint) {
+            gate::count(worker, endpoint, refusal);
+            aside.refused_for = Some(Arc::clone(endpoint));
+            return Err(refusal);
+        }
         let Some(mut case) = Case::open(worker, endpoint, now) else { continue };
         let account = errand.account(worker, endpoint, began);
         let failed = match Upstream::get(worker, client, endpoint, errand.needs_fresh()).await {
@@ -159,6 +179,7 @@ async fn carry(
         account.try_failed(&failed, again);
         case.failed(&failed, again);
         if !again {
+            aside.refused_for = Some(Arc::clone(endpoint));
             return Err(failed.refusal);
         }
         now = clock::now();

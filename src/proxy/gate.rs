@@ -4,6 +4,7 @@
 //! counted once, for the member whose limit it is, else for the oldest.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -21,6 +22,8 @@ pub(super) struct Aside {
     limited: Option<Limited>,
     /// What to show instead of the built-in page, and whose page it is.
     pub(super) page: Option<(SessionKey, PageUrl)>,
+    /// Whose response fields a refusal has too.
+    pub(super) refused_for: Option<Arc<Endpoint>>,
 }
 
 /// What a client is told of the limit that holds for it.
@@ -65,7 +68,13 @@ impl Aside {
     }
 
     /// Says what limit holds in a response's fields (draft-ietf-httpapi-ratelimit-headers-10).
+    ///
+    /// A refusal for a known route also has the fields that are set for the route, beside its own: without those for CORS a page
+    /// cannot even read that it was refused.
     pub(super) fn tell(self, fields: &mut HeaderMap) {
+        for (name, value) in self.refused_for.iter().flat_map(|endpoint| &endpoint.settings.headers) {
+            fields.entry(name).or_insert_with(|| value.clone());
+        }
         let Some(limited) = self.limited else { return };
         fields.insert(RATE_LIMIT, limited.verdict.rate_limit());
         fields.insert(RATE_LIMIT_POLICY, limited.policy);

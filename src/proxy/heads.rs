@@ -26,7 +26,7 @@ pub(super) struct Heads {
 /// What a field of a head that was kept says, if it is there.
 pub(super) type Field = Option<Vec<u8>>;
 
-/// Fields added on the way: the client's address, twice, its host, port and scheme, the prefix, and `Via`.
+/// Fields added on the way: the client's address, twice, its host, port and scheme, the prefix, and the hops.
 const FIELDS_ADDED: usize = 7;
 
 impl Heads {

@@ -1,5 +1,7 @@
 //! The proxy's own answers: small pages that say what is wrong and nothing of the inside.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -25,8 +27,8 @@ pub(super) enum Refusal {
     Expectation,
     /// The client stopped sending.
     ClientTooSlow,
-    /// The body is larger than the route takes.
-    TooLarge,
+    /// The body is larger than the route takes, which is so many bytes.
+    TooLarge { max: u64 },
     /// No backend could be reached, or its answer was none.
     BadGateway,
     /// This server has no files or ports left for a connection to a backend.
@@ -62,7 +64,7 @@ impl Refusal {
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Expectation => StatusCode::EXPECTATION_FAILED,
             Refusal::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::BadGateway => StatusCode::BAD_GATEWAY,
             Refusal::GatewayTooSlow => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Loop => StatusCode::LOOP_DETECTED,
@@ -88,15 +90,15 @@ impl Refusal {
             | Refusal::Method
             | Refusal::Expectation
             | Refusal::ClientTooSlow
-            | Refusal::TooLarge
+            | Refusal::TooLarge { .. }
             | Refusal::BadGateway
             | Refusal::GatewayTooSlow
             | Refusal::Loop => None,
         }
     }
 
-    fn sentence(self) -> &'static str {
-        match self {
+    fn sentence(self) -> Cow<'static, str> {
+        let sentence = match self {
             Refusal::BadRequest => "The request could not be understood.",
             Refusal::UnknownCoding => "The request's transfer coding is not supported.",
             Refusal::NoUpgrade => "This address does not change protocols.",
@@ -104,7 +106,9 @@ impl Refusal {
             Refusal::Method => "This method is not allowed here.",
             Refusal::Expectation => "The request's Expect field may only say 100-continue.",
             Refusal::ClientTooSlow => "The request did not arrive in time.",
-            Refusal::TooLarge => "The request is larger than allowed.",
+            Refusal::TooLarge { max } => {
+                return format!("The request's body is larger than the {} that are allowed here.", size(max)).into();
+            }
             Refusal::BadGateway => "The service behind this address could not be reached.",
             Refusal::GatewayTooSlow => "The service behind this address did not answer in time.",
             Refusal::Loop => "The request went round in a circle.",
@@ -113,7 +117,8 @@ impl Refusal {
             Refusal::BreakerOpen { .. } | Refusal::Unhealthy | Refusal::Drained | Refusal::NoRoom => {
                 "The service behind this address cannot answer now."
             }
-        }
+        };
+        sentence.into()
     }
 
     /// Whether the connection is in no state to carry another request. What follows a `CONNECT` may be meant for a tunnel
@@ -126,7 +131,7 @@ impl Refusal {
                 | Refusal::Method
                 | Refusal::Expectation
                 | Refusal::ClientTooSlow
-                | Refusal::TooLarge
+                | Refusal::TooLarge { .. }
         )
     }
 
@@ -185,6 +190,13 @@ impl Refusal {
     }
 }
 
+/// A number of bytes as people say it.
+fn size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = units.into_iter().find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or_else(|| format!("{bytes} bytes"), |(shift, unit)| format!("{} {unit}", bytes >> shift))
+}
+
 fn wants_json(accept: &[u8]) -> bool {
     let accepts = |kind: &[u8]| memchr::memmem::find(accept, kind).is_some();
     accepts(b"json") && !accepts(b"html")
@@ -223,6 +235,14 @@ mod tests {
         assert_eq!(kind(b"application/json"), "application/problem+json");
         assert!(kind(b"text/html,application/json;q=0.9").starts_with("text/html"));
         assert!(kind(b"*/*").starts_with("text/html"));
+    }
+
+    #[test]
+    fn a_limit_is_said_in_words() {
+        for (max, said) in [(100 << 20, "100 MiB"), (1 << 30, "1 GiB"), (1536, "1536 bytes"), (10, "10 bytes")] {
+            let sentence = Refusal::TooLarge { max }.sentence();
+            assert!(sentence.contains(&format!(" {said} ")), "{sentence}");
+        }
     }
 
     #[test]

@@ -91,6 +91,7 @@ fn recoding(
     }
     let share = wanted.and_then(|coding| worker.settings.memory.take_optional(encoder_bytes(coding, None)).ok());
     let status = response.status();
+    endpoint.live.note_tag(response.headers());
     let recoding = recode(method, wanted.filter(|_| share.is_some()), status, response.headers_mut())?;
     share.map(|share| (recoding, share))
 }

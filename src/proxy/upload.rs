@@ -133,6 +133,11 @@ impl Sending {
         self.size.lower() > bytes_max
     }
 
+    /// No more than so many bytes are taken.
+    pub(super) fn bytes_max(&self) -> u64 {
+        self.bytes_max.get()
+    }
+
     /// Whether its length is not known beforehand.
     pub(super) fn is_chunked(&self) -> bool {
         self.size.exact().is_none()

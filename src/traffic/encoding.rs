@@ -5,7 +5,7 @@
 
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    HeaderMap, HeaderName, HeaderValue, VARY,
+    HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, VARY,
 };
 use http::{Method, StatusCode};
 
@@ -126,13 +126,14 @@ pub fn recode(
         return None;
     }
     vary(headers);
-    let coding = wanted.filter(|_| *method != Method::HEAD)?;
+    let coding = wanted?;
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     headers.remove(CONTENT_LENGTH);
     headers.remove(ACCEPT_RANGES);
     drop_digests(headers);
     weaken(headers);
-    Some(Recoding { coding, length })
+    // The head is the same as for `GET` (RFC 9110 §9.3.2).
+    (*method != Method::HEAD).then_some(Recoding { coding, length })
 }
 
 /// Drops what speaks of the bytes before they were compressed, from a head or from trailers.
@@ -215,6 +216,34 @@ fn weaken(headers: &mut HeaderMap) {
     if let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()) {
         headers.insert(ETAG, weak);
     }
+}
+
+/// Makes entity tags of a request those of the backend again, as they were before [`recode`] made them weak: a weak one never
+/// matches in `If-Match` (RFC 9110 §13.1.1), and not every backend compares them as it should in `If-None-Match`.
+pub fn strengthen(request: &mut HeaderMap) {
+    for name in [IF_MATCH, IF_NONE_MATCH] {
+        if let Some(tags) = request.get(&name)
+            && let Some(strong) = without_weakness(tags.as_bytes())
+            && let Ok(strong) = HeaderValue::from_bytes(&strong)
+        {
+            request.insert(name, strong);
+        }
+    }
+}
+
+/// The same tags, the weak ones made strong; `None` if all are.
+fn without_weakness(tags: &[u8]) -> Option<Vec<u8>> {
+    let (mut strong, mut quoted, mut at) = (Vec::with_capacity(tags.len()), false, 0);
+    while let Some(&byte) = tags.get(at) {
+        if !quoted && tags.get(at..).is_some_and(|rest| rest.starts_with(b"W/\"")) {
+            at += 2;
+            continue;
+        }
+        quoted ^= byte == b'"';
+        strong.push(byte);
+        at += 1;
+    }
+    (strong.len() < tags.len()).then_some(strong)
 }
 
 #[cfg(test)]
@@ -321,9 +350,34 @@ mod tests {
             );
         };
         varying(Method::GET, None);
-        varying(Method::HEAD, Some(Coding::Gzip));
+        varying(Method::HEAD, None);
         let (_, headers) = recoded(200, &[TEXT, ("vary", "Origin, Accept-Encoding")]);
         assert_eq!(headers.get_all("vary").iter().count(), 1);
+    }
+
+    #[test]
+    fn the_head_alone_is_the_one_of_the_compressed_answer() {
+        let fields = [TEXT, ("content-length", "5000"), ("etag", "\"x\"")];
+        let (mut alone, mut whole) = (head(&fields), head(&fields));
+        assert_eq!(recode(&Method::HEAD, Some(Coding::Gzip), StatusCode::OK, &mut alone), None);
+        assert!(recode(&Method::GET, Some(Coding::Gzip), StatusCode::OK, &mut whole).is_some());
+        assert_eq!(alone, whole);
+    }
+
+    #[test]
+    fn tags_that_were_made_weak_are_made_strong_again() {
+        for (tags, strong) in [
+            ("W/\"x\"", "\"x\""),
+            ("\"x\"", "\"x\""),
+            ("W/\"x\", \"y\" ,W/\"W/\"", "\"x\", \"y\" ,\"W/\""),
+            ("\"aW/\",\"b\"", "\"aW/\",\"b\""),
+            ("*", "*"),
+            ("W/", "W/"),
+        ] {
+            let mut request = head(&[("if-match", tags), ("if-none-match", tags)]);
+            strengthen(&mut request);
+            assert_eq!(request, head(&[("if-match", strong), ("if-none-match", strong)]), "{tags}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use ipnet::IpNet;
 
@@ -18,6 +18,11 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Says how often a request has come through here. `Via` would have backends answer otherwise: stock nginx does not compress then.
+const HOPS: HeaderName = HeaderName::from_static("signalbox-hops");
+/// After so many its routes must lead in a circle.
+const HOPS_MAX: usize = 8;
+const HOPS_SAID: [&str; HOPS_MAX] = ["1", "2", "3", "4", "5", "6", "7", "8"];
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -57,8 +62,6 @@ pub struct Hop<'a> {
     pub client: IpAddr,
     /// `Host` to the backend, when it is not what the client said.
     pub authority: Option<&'a HeaderValue>,
-    /// Whether it came as HTTP/1.0.
-    pub old: bool,
     /// The upgrade to pass on.
     pub upgrade: Option<&'a Upgrade>,
 }
@@ -89,7 +92,8 @@ pub fn edit_request(headers: &mut HeaderMap, hop: Hop<'_>) {
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     tell_about_client(headers, hop.arrival, hop.client);
-    headers.append(VIA, HeaderValue::from_static(if hop.old { "1.0 signalbox" } else { "1.1 signalbox" }));
+    let said = HOPS_SAID.get(hops(headers)).copied().unwrap_or("8");
+    headers.insert(HOPS, HeaderValue::from_static(said));
     if let Some(authority) = hop.authority {
         headers.insert(HOST, authority.clone());
     }
@@ -115,7 +119,7 @@ pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: boo
 pub fn edit_trailers(trailers: &mut HeaderMap) {
     take_hop_by_hop(trailers);
     drop_claims(trailers, false);
-    trailers.remove(VIA);
+    trailers.remove(HOPS);
 }
 
 /// Whether the message's transfer coding is `chunked` and nothing more; others cannot be passed on.
@@ -126,7 +130,12 @@ pub fn is_chunked_alone(headers: &HeaderMap) -> bool {
 
 /// Whether the request came through here so often that its routes must lead in a circle.
 pub fn names_loop(headers: &HeaderMap) -> bool {
-    headers.get_all(VIA).iter().filter(|via| via.as_bytes().ends_with(b" signalbox")).count() >= 8
+    hops(headers) >= HOPS_MAX
+}
+
+/// What cannot be read counts for nothing.
+fn hops(headers: &HeaderMap) -> usize {
+    headers.get(HOPS).and_then(|said| said.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 
 /// Says who the client is and what it asked for, in the words of whoever may say so.
@@ -245,7 +254,7 @@ mod tests {
         let mut headers = head(lines);
         let arrival = arrival(trusted);
         let client = arrival.address;
-        let hop = Hop { arrival: &arrival, client, authority: None, old: false, upgrade: None };
+        let hop = Hop { arrival: &arrival, client, authority: None, upgrade: None };
         edit_request(&mut headers, hop);
         headers
     }
@@ -271,7 +280,7 @@ mod tests {
         let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         let told = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"];
-        let expected = [&["host", "via"][..], &told, &["x-kept", "x-real-ip"]].concat();
+        let expected = [&["host", "signalbox-hops"][..], &told, &["x-kept", "x-real-ip"]].concat();
         assert_eq!(names, expected);
     }
 
@@ -318,10 +327,22 @@ mod tests {
     }
 
     #[test]
-    fn via_grows_by_one() {
-        let headers = edited(&[("host", "a"), ("via", "1.1 other")], false);
-        let via: Vec<_> = headers.get_all("via").iter().collect();
-        assert_eq!(via, ["1.1 other", "1.1 signalbox"]);
+    fn hops_are_counted_and_via_is_left_alone() {
+        for (before, after, is_loop) in [
+            ("", "1", false),
+            ("x", "1", false),
+            ("1", "2", false),
+            ("7", "8", false),
+            ("8", "8", true),
+            ("99", "8", true),
+        ] {
+            let headers = edited(&[("host", "a"), ("via", "1.1 other"), ("signalbox-hops", before)], false);
+            assert_eq!(
+                (&headers["signalbox-hops"], &headers["via"]),
+                (&after.parse().unwrap(), &"1.1 other".parse().unwrap())
+            );
+            assert_eq!(names_loop(&head(&[("signalbox-hops", before)])), is_loop, "{before}");
+        }
     }
 
     #[test]

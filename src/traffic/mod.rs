@@ -36,7 +36,7 @@ pub use checks::{CheckId, Checks, Inquiry, Subject};
 pub use choose::{Draw, Members, Nobody, choose};
 pub use client::client_address;
 pub use duty::Duty;
-pub use encoding::{Coding, Recoding, drop_digests, recode};
+pub use encoding::{Coding, Recoding, drop_digests, recode, strengthen};
 pub use endpoint::{Defaults, Endpoint, Policy, Settings, origin_hash};
 pub use hash::member_key;
 pub use headers::{

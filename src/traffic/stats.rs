@@ -4,11 +4,13 @@
 //! holds no counters: 100,000 idle routes are 100,000 empty cells.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use http::HeaderMap;
+use http::header::ETAG;
 
 use super::{Health, Reach};
 
@@ -40,6 +42,8 @@ pub struct Live {
     pub health: Health,
     /// Whether connections to it come about.
     pub reach: Reach,
+    // Its entity tags are weak by themselves.
+    weak_tags: AtomicBool,
     shards: OnceLock<Box<[Arc<Shard>]>>,
 }
 
@@ -69,6 +73,20 @@ type Latencies = Histogram<u32>;
 const LATENCY_MICROS_MAX: u64 = 3_600_000_000;
 
 impl Live {
+    /// True if its last answer that could be compressed had a weak entity tag.
+    pub fn says_weak_tags(&self) -> bool {
+        self.weak_tags.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of the entity tag of an answer that can be compressed, as the backend gave it.
+    pub fn note_tag(&self, headers: &HeaderMap) {
+        let Some(tag) = headers.get(ETAG) else { return };
+        let weak = tag.as_bytes().starts_with(b"W/");
+        if weak != self.says_weak_tags() {
+            self.weak_tags.store(weak, Ordering::Relaxed);
+        }
+    }
+
     /// Counts a request in flight until the lease is dropped.
     pub fn lease(&self, worker: Worker) -> Lease {
         let shards = self.shards.get_or_init(|| worker.each());

@@ -108,9 +108,10 @@ const ELSEWHERE: [&str; 8] = [
     "10.0.0.7",
     "2130706433",
 ];
-const SIGNS: [&str; 9] = [
+const SIGNS: [&str; 10] = [
     "via: 1.1 other",
     "via: 1.1 signalbox",
+    "signalbox-hops: 1",
     "forwarded: for=127.0.0.1",
     "x-forwarded-for: 127.0.0.1",
     "x-forwarded-proto: http",

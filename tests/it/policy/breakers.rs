@@ -7,6 +7,7 @@ use std::thread;
 use super::shop::{Door, Instance, Mood, Shop, held};
 use crate::server::eventually;
 use crate::support::backend::{Backend, closed_port};
+use crate::support::wire::Wire;
 
 fn breaking(shop: &Shop, backend: &Backend, breaker: &str) -> Instance {
     let mut instance = shop.instance("shop-1", backend);
@@ -121,7 +122,7 @@ fn a_trial_whose_client_goes_away_makes_room_for_another() {
         instance.breaker() == "half_open"
     });
     backend.heard();
-    drop(wires);
+    wires.into_iter().for_each(Wire::reset);
     eventually("nothing is under way", || instance.in_flight() == 0);
     door.open();
     eventually("its place is free", || shop.status("/") == 200);

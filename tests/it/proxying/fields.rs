@@ -3,7 +3,7 @@
 use signalbox::domain::{RouteId, Target};
 
 use crate::support::backend::Backend;
-use crate::support::town::{Town, header};
+use crate::support::town::{Town, header, option};
 
 #[test]
 fn what_belongs_to_one_connection_does_not_cross_to_the_other() {
@@ -41,7 +41,7 @@ fn a_backend_hears_who_the_client_is_and_not_what_it_claims() {
     assert_eq!(heard.field("x-forwarded-proto"), Some("http"));
     assert_eq!(heard.field("x-forwarded-host"), Some("a.example"));
     assert_eq!(heard.field("forwarded"), None);
-    assert_eq!(heard.all("via").collect::<Vec<_>>(), ["1.1 mine", "1.1 signalbox"]);
+    assert_eq!(heard.field("via"), Some("1.1 mine"), "another proxy's is passed on, and none is added");
 }
 
 #[test]
@@ -94,6 +94,28 @@ fn a_request_that_goes_in_a_circle_is_stopped() {
     town.serve("shop", "shop-1", &there, &[]);
     next.serve("shop", "shop-1", &here, &[]);
     assert_eq!(town.get("a", "/").status(), 508);
+    // Whatever a client says of hops, it is answered once.
+    for said in ["0", "7", "8", "-1", "many", ""] {
+        let answer = town.ask(format!("GET / HTTP/1.1\r\nhost: a\r\nsignalbox-hops: {said}\r\n\r\n"));
+        assert_eq!(answer.status(), 508, "{said}");
+    }
+}
+
+#[test]
+fn nothing_is_added_that_has_backends_answer_otherwise() {
+    // As stock nginx, Apache and Node do: by `Via` (gzip_proxied), by the version, by `Connection`, by what is accepted.
+    let backend = Backend::named("b");
+    let town = Town::serving(&backend.url(), &[]);
+    for version in ["1.1", "1.0"] {
+        town.ask(format!("GET / HTTP/{version}\r\nhost: a\r\naccept-encoding: gzip\r\nuser-agent: x\r\n\r\n"));
+        let heard = backend.heard();
+        assert!(heard.line.ends_with("HTTP/1.1"));
+        let mut names: Vec<&str> = heard.fields.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        let added = ["signalbox-hops", "user-agent", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port"];
+        let expected = [&["accept-encoding", "host"][..], &added, &["x-forwarded-proto", "x-real-ip"]].concat();
+        assert_eq!(names, expected, "{version}");
+    }
 }
 
 #[test]
@@ -101,4 +123,39 @@ fn a_length_that_is_said_several_times_over_is_passed_on_once() {
     let backend = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\nok");
     let answer = Town::serving(&backend.url(), &[]).get("a", "/");
     assert_eq!((answer.field("content-length"), answer.text()), (Some("2"), "ok"));
+}
+
+#[test]
+fn a_refusal_for_a_known_route_has_the_fields_that_are_set_for_it() {
+    let backend = Backend::named("b");
+    let mut town = Town::new();
+    let key = town.session("shop", "shop-1");
+    for (id, path, url) in [(1, "/", backend.url()), (2, "/away", "http://127.0.0.1:1".to_owned())] {
+        town.route(key, id, "a", path, &url);
+    }
+    let set = [
+        header(Target::All, "access-control-allow-origin", "https://app.example"),
+        header(Target::All, "strict-transport-security", "max-age=60"),
+        header(Target::All, "content-type", "text/x-own"),
+        header(Target::Route(RouteId(2)), "access-control-allow-origin", "*"),
+        option(Target::All, "max_body_size", "10"),
+        option(Target::All, "websocket", "false"),
+    ];
+    town.apply(key, set.into());
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 11\r\n\r\nhello world";
+    let upgrade = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+    for (request, status, origin) in [
+        (post, 413, "https://app.example"),
+        (upgrade, 403, "https://app.example"),
+        ("GET /away HTTP/1.1\r\nhost: a\r\n\r\n", 502, "*"),
+    ] {
+        let answer = town.ask(request);
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.field("access-control-allow-origin"), Some(origin), "{status}");
+        assert_eq!(answer.field("strict-transport-security"), Some("max-age=60"), "{status}");
+        assert_eq!(answer.field("content-type"), Some("text/html; charset=utf-8"), "the page's own is true of it");
+    }
+    assert!(town.ask(post).text().contains("larger than the 10 bytes that are allowed"));
+    assert_eq!(town.get("a", "/").field("content-type"), Some("text/x-own"));
+    assert_eq!(town.get("b", "/").field("strict-transport-security"), None, "of no route");
 }

@@ -39,6 +39,11 @@ impl Wire {
         self.0.get_mut().write_all(bytes.as_ref()).is_ok()
     }
 
+    /// Ends the connection so that the other side knows at once that nobody is there any more.
+    pub fn reset(self) {
+        socket2::SockRef::from(self.socket()).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     pub fn half_close(&self) {
         self.socket().shutdown(Shutdown::Write).unwrap();
     }
