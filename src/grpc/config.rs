@@ -19,8 +19,12 @@ pub(super) async fn validate_config(
     door: &Door,
     request: ValidateConfigRequest,
 ) -> Result<ValidateConfigResponse, Status> {
-    door.ask(&Query::ConfigValidate(session(&request.session_id)?), |_| Ok(())).await?;
-    Ok(ValidateConfigResponse {})
+    let query = Query::ConfigValidate(session(&request.session_id)?);
+    let shown = door.ask(&query, |answer| match answer {
+        Answer::Valid(warnings) => Ok(ValidateConfigResponse { warnings }),
+        _ => Err(fault()),
+    });
+    shown.await
 }
 
 pub(super) async fn apply_config(door: &Door, request: ApplyConfigRequest) -> Result<ApplyConfigResponse, Status> {

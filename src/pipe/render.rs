@@ -95,7 +95,8 @@ impl Lines {
     /// What came of a query.
     pub(super) fn answer(&mut self, head: Head<'_>, answer: &Answer) {
         match answer {
-            Answer::Pong | Answer::Valid => self.line(head, None),
+            // Of what one should know before an apply, the diff tells.
+            Answer::Pong | Answer::Valid(_) => self.line(head, None),
             Answer::Session(view) => self.payload(head, view),
             Answer::Routes(views) => self.payload(head, views),
             Answer::Breaker(view) => self.payload(head, view),

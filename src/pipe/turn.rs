@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use crate::domain::{Error, Kind};
-use crate::registry::{Call, Command, Query, Reply, Verification};
+use crate::registry::{Answer, Call, Command, Query, Registry, Reply, Verification};
 
 use super::connection::{Connection, OUTCOMES_MAX};
 use super::foreign;
@@ -97,9 +97,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let _ = self.registry.answer(&Query::Ping(query.session().clone()));
             return;
         }
-        let replies = &mut self.replies;
-        let answering = self.registry.answer_as(query, |answer| match answer {
-            Ok(answer) => replies.answer(head, &answer),
+        let (replies, registry) = (&mut self.replies, &self.registry);
+        let answering = registry.answer_as(query, |answer| match answer {
+            Ok(answer) => {
+                note_warnings(registry, query, &answer);
+                replies.answer(head, &answer);
+            }
             Err(error) => replies.error(head.transaction, &error),
         });
         answering.await;
@@ -176,6 +179,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let Some(result) = verified else { return };
             place.send(Box::new(Outcome { target, transaction, result }));
         });
+    }
+}
+
+/// What a client should know before it applies goes to the log: its line has no room for that.
+fn note_warnings(registry: &Registry, query: &Query, answer: &Answer) {
+    let Answer::Valid(warnings) = answer else { return };
+    if let (false, Ok(session)) = (warnings.is_empty(), registry.catalog().session(query.session().reveal())) {
+        let (service, instance) = (&session.head.service, &session.head.instance);
+        tracing::info!(%service, %instance, warnings = warnings.join("; "), "validated, with warnings");
     }
 }
 

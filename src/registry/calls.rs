@@ -123,8 +123,8 @@ pub enum Answer {
     Routes(Vec<RouteView>),
     /// A breaker.
     Breaker(BreakerView),
-    /// The staged configuration would apply.
-    Valid,
+    /// The staged configuration would apply; what one should know before.
+    Valid(Vec<String>),
     /// What it would change.
     Diff(Box<DiffView>),
     /// A drain.
@@ -309,8 +309,8 @@ impl Query {
             Query::SessionInfo(_) => Ok(Answer::Session(Box::new(info(session, now)))),
             Query::RouteList(_) => Ok(Answer::Routes(route_list(session))),
             Query::CircuitBreakerStatus(status) => status.answer(session, traffic).map(Answer::Breaker),
-            Query::ConfigValidate(_) => validate(catalog, session, grants).map(|()| Answer::Valid),
-            Query::ConfigDiff(_) => Ok(Answer::Diff(Box::new(diff(session)))),
+            Query::ConfigValidate(_) => validate(catalog, session, grants).map(Answer::Valid),
+            Query::ConfigDiff(_) => Ok(Answer::Diff(Box::new(diff(catalog, session)))),
             Query::ConfigGet(_) => Ok(Answer::Config(Box::new(config(session)))),
             Query::DrainStatus(_) => drain_status(session, now, traffic).map(Answer::Drain),
             Query::MaintStatus(_) => Ok(Answer::Maintenance(maintenance_status(session))),

@@ -11,6 +11,7 @@ use crate::domain::{
 use super::calls::{Context, Decided, Decision, Reply};
 use super::grants::Grants;
 use super::operations::with_head;
+use super::takeover::losses;
 use super::views::{
     BreakerEntry, ConfigPart, ConfigView, DiffView, HeaderEntry, HealthEntry, LimitEntry, OptionEntry, RouteEntry,
     RoutesDiff,
@@ -110,15 +111,16 @@ pub(super) fn unstage(session: &Session) -> Vec<Change> {
     vec![Change::Unstage(session.key), head]
 }
 
-/// Answers `CONFIG_VALIDATE`: whether a whole apply would be accepted.
-pub(super) fn validate(catalog: &Catalog, session: &Session, grants: &Grants) -> Result<(), Error> {
+/// Answers `CONFIG_VALIDATE`: refuses what a whole apply would be refused for, and gives what one should know before it.
+pub(super) fn validate(catalog: &Catalog, session: &Session, grants: &Grants) -> Result<Vec<String>, Error> {
     let edits = staged_edits(session, Sections::ALL);
     grants.permit(session, &edits)?;
-    check(catalog, session, &edits)
+    check(catalog, session, &edits)?;
+    Ok(warnings(catalog, session, edits.iter()))
 }
 
 /// Answers `CONFIG_DIFF`.
-pub(super) fn diff(session: &Session) -> DiffView {
+pub(super) fn diff(catalog: &Catalog, session: &Session) -> DiffView {
     let difference = session.difference();
     let ids = |edits: &[Edit]| edits.iter().filter_map(routed).collect();
     let tally = |section| difference.tally(section).into();
@@ -133,12 +135,12 @@ pub(super) fn diff(session: &Session) -> DiffView {
         health: tally(Section::Health),
         ratelimit: tally(Section::RateLimit),
         circuit: tally(Section::Circuit),
-        warnings: warnings(session, difference.edits()),
+        warnings: warnings(catalog, session, difference.edits()),
     }
 }
 
-/// What is staged and means nothing, or something else than it says.
-fn warnings<'a>(session: &Session, edits: impl Iterator<Item = &'a Edit>) -> Vec<String> {
+/// What is staged and means nothing, or something else than it says, and what goes with the next apply beside.
+fn warnings<'a>(catalog: &Catalog, session: &Session, edits: impl Iterator<Item = &'a Edit>) -> Vec<String> {
     let next = session.staged.as_ref().map_or(&session.active, |staged| &staged.config);
     let all = next.options_over(&Options::default(), Target::All);
     let sets_timeout = |target| next.options_for(target).any(|(key, _)| key.as_str() == TIMEOUT_KEY);
@@ -156,6 +158,7 @@ fn warnings<'a>(session: &Session, edits: impl Iterator<Item = &'a Edit>) -> Vec
             }
             other => unknown_option(other).map(|key| format!("options: unknown key {key}")),
         })
+        .chain(losses(catalog, session))
         .collect()
 }
 

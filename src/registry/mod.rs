@@ -22,6 +22,7 @@ pub mod routes;
 pub mod sessions;
 pub mod settings;
 mod skew;
+mod takeover;
 mod verify;
 pub mod views;
 mod watch;

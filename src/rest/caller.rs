@@ -17,6 +17,7 @@ use crate::domain::{Origin, SessionId};
 use crate::registry::{Answer, Command, Query, Registry, Reply};
 
 use super::Door;
+use super::dto::config::Valid;
 use super::problem::Problem;
 
 /// A bearer token that may be a session's.
@@ -121,7 +122,9 @@ impl Caller {
 
 fn answered(answer: &Answer) -> Response {
     match answer {
-        Answer::Pong | Answer::Valid => StatusCode::NO_CONTENT.into_response(),
+        Answer::Pong => StatusCode::NO_CONTENT.into_response(),
+        Answer::Valid(warnings) if warnings.is_empty() => StatusCode::NO_CONTENT.into_response(),
+        Answer::Valid(warnings) => json(StatusCode::OK, &Valid { warnings: warnings.clone() }),
         Answer::Session(view) => json(StatusCode::OK, view),
         Answer::Routes(views) => json(StatusCode::OK, views),
         Answer::Breaker(view) => json(StatusCode::OK, view),

@@ -8,7 +8,7 @@ use crate::registry::config::{ConfigApply, ConfigRollback};
 use crate::registry::{Answer, Query, Reply};
 
 use super::caller::{Caller, etag, json};
-use super::dto::config::{Applied, Apply, Diff, SessionConfig};
+use super::dto::config::{Applied, Apply, Diff, SessionConfig, Valid};
 use super::dto::values::{ETag, IfMatchTag};
 use super::extract::{BodyOrDefault, IfMatch};
 use super::problem::Problem;
@@ -31,6 +31,7 @@ pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
     security(("session" = [])),
     responses(
         (status = 204, description = "It could."),
+        (status = 200, description = "It could, but there is something that one should know before.", body = Valid),
         (status = 409, description = "It could not; every problem is named."),
     ))]
 pub(super) async fn validate(caller: Caller) -> Result<Response, Problem> {

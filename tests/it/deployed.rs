@@ -157,6 +157,28 @@ fn lines_that_are_almost_right_do_what_they_mean() {
     assert_eq!(instance.payload("ROUTE_LIST", "")[1]["priority"], 7);
 }
 
+/// Kind: what a takeover removes is told before it happens, also after a restart, and in few words.
+#[test]
+fn a_takeover_of_very_many_routes_is_told_in_a_line() {
+    let (mut shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut instance = shop.empty("shop-1");
+    for number in 0..30 {
+        instance.add("*", &format!("/{number}"), &backend.url());
+    }
+    instance.apply();
+    let mut instance = shop.empty("shop-1");
+    let warnings = |instance: &mut Instance| instance.payload("CONFIG_DIFF", "")["warnings"].clone();
+    let told = warnings(&mut instance);
+    assert_eq!(told.as_array().unwrap().len(), 21);
+    assert_eq!(told[20], "routes: 10 more of the session before go with the next apply");
+    shop.restart();
+    shop.reconnect(&mut instance);
+    assert_eq!(warnings(&mut instance), told);
+    instance.expect("CONFIG_VALIDATE", "t1", "OK|t1");
+    instance.apply();
+    assert_eq!(warnings(&mut instance), serde_json::json!([]));
+}
+
 /// Kind: policies can be taken back.
 #[test]
 fn a_policy_that_is_taken_back_stays_so_after_a_restart() {

@@ -87,8 +87,8 @@ impl SessionModel {
         (added, removed, modified)
     }
 
-    /// What `CONFIG_DIFF` must say.
-    pub fn diff(&self) -> String {
+    /// What `CONFIG_DIFF` must say, where the routes of `before` serve still.
+    pub fn diff(&self, before: Option<&Conf>) -> String {
         let ids = |keep: &dyn Fn(u32) -> bool| {
             let all: BTreeSet<u32> = self.active.routes.keys().chain(self.staged.routes.keys()).copied().collect();
             let kept = all.into_iter().filter(|id| keep(*id)).map(|id| format!("\"r{id}\""));
@@ -104,7 +104,21 @@ impl SessionModel {
             let (added, removed, modified) = self.tally(section);
             text += &format!(",\"{section}\":{{\"added\":{added},\"removed\":{removed},\"modified\":{modified}}}");
         }
-        text + ",\"warnings\":[]}"
+        let kept = |route: &RouteModel| {
+            self.staged.routes.values().any(|own| (&own.domain, &own.path) == (&route.domain, &route.path))
+        };
+        let lost = before.into_iter().flat_map(|before| &before.routes).filter(|(_, route)| !kept(route));
+        let mut warnings: Vec<String> = lost
+            .map(|(id, RouteModel { domain, path, .. })| {
+                format!("\"routes: {domain} {path} (r{id} of the session before) is not among the routes of this one and goes with the next apply\"")
+            })
+            .collect();
+        if warnings.len() > 20 {
+            let more = warnings.len() - 20;
+            warnings.truncate(20);
+            warnings.push(format!("\"routes: {more} more of the session before go with the next apply\""));
+        }
+        format!("{text},\"warnings\":[{}]}}", warnings.join(","))
     }
 
     /// What `ROUTE_LIST` must say.
@@ -399,6 +413,7 @@ impl Model {
             self.dead.push(session.id.clone());
             return (format!("CLIENT_SHUTDOWN|{}", session.id), exactly("SHUTDOWN_OK"));
         }
+        let before = self.replaced.get(key).cloned();
         let session = self.session(key);
         let sid = session.id.clone();
         let id = u32::try_from(dice.below(session.next as usize + 1)).unwrap() + 1;
@@ -410,7 +425,7 @@ impl Model {
         match dice.below(11) {
             0 => (format!("PING|{sid}"), exactly("PONG")),
             1 => (format!("RECONNECT|{sid}"), exactly("OK")),
-            2 => (format!("CONFIG_DIFF|{sid}"), Expect::Exactly(format!("DIFF_OK|{}", session.diff()))),
+            2 => (format!("CONFIG_DIFF|{sid}"), Expect::Exactly(format!("DIFF_OK|{}", session.diff(before.as_ref())))),
             3 => (format!("ROUTE_LIST|{sid}"), Expect::Exactly(format!("ROUTE_LIST_OK|{}", session.list()))),
             4 => {
                 let ids = session.active.routes.keys().filter(|id| session.maintenance.contains(&format!("r{id}")));
@@ -494,19 +509,19 @@ impl Model {
 
     /// What a client can see of a session: its routes, its diff, its revision, its drain.
     pub fn seen(&self) -> Vec<(String, String, u64, bool)> {
-        self.sessions
-            .values()
-            .map(|session| (session.list(), session.diff(), session.revision, session.drain))
-            .collect()
+        let seen = |(key, session): (&Key, &SessionModel)| {
+            (session.list(), session.diff(self.replaced.get(key)), session.revision, session.drain)
+        };
+        self.sessions.iter().map(seen).collect()
     }
 
     /// Asks the server for all that the model knows.
     pub fn check(&self, client: &mut Client) {
-        for session in self.sessions.values() {
-            let sid = &session.id;
+        for (key, session) in &self.sessions {
+            let (sid, before) = (&session.id, self.replaced.get(key));
             assert_eq!(client.ask(&format!("RECONNECT|{sid}")), "OK");
             assert_eq!(client.ask(&format!("ROUTE_LIST|{sid}")), format!("ROUTE_LIST_OK|{}", session.list()));
-            assert_eq!(client.ask(&format!("CONFIG_DIFF|{sid}")), format!("DIFF_OK|{}", session.diff()));
+            assert_eq!(client.ask(&format!("CONFIG_DIFF|{sid}")), format!("DIFF_OK|{}", session.diff(before)));
             let info = client.ask(&format!("SESSION_INFO|{sid}"));
             let expected = [
                 format!("\"service_name\":\"{}\"", session.service),

@@ -201,6 +201,47 @@ fn policies_are_taken_back_as_they_are_set() {
 }
 
 #[test]
+fn what_a_takeover_will_remove_is_told_before() {
+    let backend = Backend::start("b");
+    at_every_door(|server, client| {
+        let host = format!("{}.example", client.name);
+        client.register();
+        let mut many = client.route("/many", &backend);
+        many["domains"] = json!(["one", "two", "three", "four", "five"].map(|name| format!("{name}.{host}")));
+        for route in [client.route("/", &backend), client.route("/old", &backend), many] {
+            client.do_it("ROUTE_ADD", &route);
+        }
+        client.do_it("CONFIG_APPLY", &json!({}));
+        let warned = |client: &mut Client, gone: &[&str]| {
+            let wanted: Vec<String> = gone
+                .iter()
+                .map(|gone| format!("routes: {gone} of the session before) is not among the routes of this one and goes with the next apply"))
+                .collect();
+            assert_eq!(client.do_it("CONFIG_DIFF", &json!({}))["warnings"], json!(wanted));
+            // The pipe's answer is as it always was.
+            let valid = client.do_it("CONFIG_VALIDATE", &json!({}));
+            let told = if client.name == "pipe" || gone.is_empty() { json!({}) } else { json!({ "warnings": wanted }) };
+            assert_eq!(valid, told);
+        };
+        warned(client, &[]);
+        client.register();
+        let (root, old) = (format!("{host} / (r1"), format!("{host} /old (r2"));
+        let many = format!("one.{host}, two.{host}, three.{host} and 2 more /many (r3");
+        warned(client, &[&root, &old, &many]);
+        client.do_it("ROUTE_ADD", &client.route("/", &backend));
+        let mut fewer = client.route("/many", &backend);
+        fewer["domains"] = json!(["five", "two", "three", "one"].map(|name| format!("{name}.{host}")));
+        client.do_it("ROUTE_ADD", &fewer);
+        let many = format!("four.{host} /many (r3");
+        warned(client, &[&old, &many]);
+        assert_eq!(server.get(&host, "/old").1, "b: GET /old HTTP/1.1", "it serves until then");
+        client.do_it("CONFIG_APPLY", &json!({}));
+        warned(client, &[]);
+        assert_eq!(server.get(&format!("four.{host}"), "/many").0, 404);
+    });
+}
+
+#[test]
 fn a_service_drains_and_goes_into_maintenance_and_comes_back() {
     let backend = Backend::start("b");
     at_every_door(|server, client| {

@@ -39,6 +39,13 @@ pub struct Applied {
     pub revision: u64,
 }
 
+/// What is staged could be applied.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Valid {
+    /// What one should know before: what is staged and does nothing, and routes of the session before that would go.
+    pub warnings: Vec<String>,
+}
+
 /// What the next apply would change.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
@@ -49,7 +56,7 @@ pub struct Diff {
     pub health: Tally,
     pub ratelimit: Tally,
     pub circuit: Tally,
-    /// What is staged but means nothing, such as an unknown option.
+    /// What is staged but means nothing, such as an unknown option, and routes of the session before that would go.
     pub warnings: Vec<String>,
 }
 

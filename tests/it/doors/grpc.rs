@@ -242,7 +242,9 @@ fn section(name: &str) -> i32 {
 async fn config(client: &mut RegistryClient<Channel>, verb: &str, given: &Value) -> Answer {
     let session_id = text(given, "session").to_owned();
     match verb {
-        "CONFIG_VALIDATE" => empty(client.validate_config(proto::ValidateConfigRequest { session_id }).await),
+        "CONFIG_VALIDATE" => read(client.validate_config(proto::ValidateConfigRequest { session_id }).await, |valid| {
+            if valid.warnings.is_empty() { json!({}) } else { json!({ "warnings": valid.warnings }) }
+        }),
         "CONFIG_APPLY" => {
             let request = proto::ApplyConfigRequest { session_id, expected_revision: None };
             empty(client.apply_config(request).await)

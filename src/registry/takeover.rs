@@ -1,0 +1,46 @@
+//! What the first apply of a session takes away with the one that it replaced.
+//!
+//! It decides nothing: the routes of the session before go whatever is said here.
+
+use std::collections::HashSet;
+
+use crate::domain::{Catalog, Host, PathPrefix, Route, Session};
+
+/// The most routes that are named one by one.
+const NAMED_MAX: usize = 20;
+/// The most domains of one route that are named.
+const DOMAINS_MAX: usize = 3;
+
+/// Words for each route of the session before whose place no route of this one takes, as its configuration will be.
+pub(super) fn losses(catalog: &Catalog, session: &Session) -> Vec<String> {
+    let Some(before) = catalog.replaced_of(&session.head).and_then(|key| catalog.by_key(key)) else {
+        return Vec::new();
+    };
+    let kept: HashSet<(&Host, &PathPrefix)> =
+        session.edited().routes.values().flat_map(|route| places(route)).collect();
+    let lost = before.active.routes.values().filter_map(|route| {
+        let hosts: Vec<&Host> = places(route).filter(|place| !kept.contains(place)).map(|(host, _)| host).collect();
+        (!hosts.is_empty()).then(|| words(route, &hosts))
+    });
+    let mut lost = lost.collect::<Vec<_>>();
+    if let Some(more) = lost.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
+        lost.truncate(NAMED_MAX);
+        lost.push(format!("routes: {more} more of the session before go with the next apply"));
+    }
+    lost
+}
+
+fn places(route: &Route) -> impl Iterator<Item = (&Host, &PathPrefix)> {
+    route.domains.iter().map(|host| (host, &route.path))
+}
+
+fn words(route: &Route, hosts: &[&Host]) -> String {
+    let mut named = hosts.iter().take(DOMAINS_MAX).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(more) = hosts.len().checked_sub(DOMAINS_MAX).filter(|more| *more > 0) {
+        named = format!("{named} and {more} more");
+    }
+    let (id, path) = (route.id, &route.path);
+    format!(
+        "routes: {named} {path} ({id} of the session before) is not among the routes of this one and goes with the next apply"
+    )
+}
