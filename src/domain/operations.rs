@@ -14,6 +14,8 @@ pub struct Drain {
     pub started: Time,
     /// How long it takes.
     pub span: Span,
+    /// An operator ordered it: it is for the instance, also when that registers anew.
+    pub by_operator: bool,
 }
 
 impl Drain {
@@ -40,6 +42,8 @@ pub struct MaintenanceEntry {
     pub page: Option<PageUrl>,
     /// Since when.
     pub entered: Time,
+    /// An operator ordered it: it is for the instance, also when that registers anew.
+    pub by_operator: bool,
 }
 
 /// Which routes of a session are in maintenance.
@@ -90,6 +94,32 @@ impl Maintenance {
             Target::Route(id) => {
                 self.routes.remove(&id);
             }
+        }
+    }
+
+    /// What an operator ordered for all routes: for the next session of the instance, whose routes have other ids.
+    #[must_use]
+    pub fn ordered_for_all(&self) -> Self {
+        Self { all: self.all.clone().filter(|entry| entry.by_operator), routes: OrdMap::new() }
+    }
+
+    /// Whether an operator has ordered it for `target`.
+    pub fn is_ordered(&self, target: Target) -> bool {
+        let entry = match target {
+            Target::All => self.all.as_ref(),
+            Target::Route(id) => self.of(id),
+        };
+        entry.is_some_and(|entry| entry.by_operator)
+    }
+
+    /// Lets a route be treated as `old` was in `before`, as far as operators have ordered that.
+    pub fn follow(&mut self, id: RouteId, before: &Self, old: RouteId) {
+        let own = before.routes.get(&old).and_then(Option::as_ref).filter(|entry| entry.by_operator);
+        match own {
+            Some(entry) => self.enter(Target::Route(id), entry.clone()),
+            // It was let out while the others stay.
+            None if self.all.is_some() && before.of(old).is_none() => self.exit(Target::Route(id)),
+            None => {}
         }
     }
 
@@ -157,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_drain_falls_in_a_straight_line_and_stays_at_nothing() {
-        let drain = Drain { started: Time(1_000), span: Span::from_secs(10) };
+        let drain = Drain { started: Time(1_000), span: Span::from_secs(10), by_operator: false };
         let percent = |at| drain.traffic_percent(Time(at));
         assert_eq!((percent(0), percent(1_000)), (100, 100));
         assert_eq!((percent(3_500), percent(10_999)), (75, 1));
@@ -166,7 +196,7 @@ mod tests {
 
     #[test]
     fn one_route_can_leave_maintenance_while_the_rest_stays() {
-        let entry = MaintenanceEntry { page: None, entered: Time(1) };
+        let entry = MaintenanceEntry { page: None, entered: Time(1), by_operator: false };
         let mut maintenance = Maintenance::default();
         maintenance.enter(Target::All, entry.clone());
         maintenance.exit(Target::Route(RouteId(1)));

@@ -4,6 +4,7 @@
 //! socket, is executed and answered before `SHUTDOWN`; nobody can take `SHUTDOWN` for the answer of a line that is not executed.
 
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -23,26 +24,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Executes and answers what the client still sends until it is quiet, and then says that the server stops. A client that
     /// does not become quiet is not told: `SHUTDOWN` would stand where it expects an answer.
     pub(super) async fn wind_down(&mut self, lines: &mut Lines) -> io::Result<End> {
-        let end = sleep(BUSY_MAX).deadline();
+        let mut too_late = pin!(sleep(BUSY_MAX));
         while !self.closing {
-            if sleep(QUIET).deadline() > end {
-                return Ok(End::Busy);
-            }
-            match timeout(QUIET, self.stream.read_buf(lines.room())).await {
-                Ok(read) => {
-                    if read? == 0 {
-                        return Ok(End::Client);
+            let read = tokio::select! {
+                biased;
+                () = &mut too_late => return Ok(End::Busy),
+                read = self.stream.read_buf(lines.room()) => read?,
+                () = sleep(QUIET) => {
+                    if lines.is_unfinished() {
+                        continue;
                     }
-                    lines.appended();
-                    if let Some(end) = self.heed(lines).await? {
-                        return Ok(end);
-                    }
-                    self.tell_what_waits();
-                    self.flush().await?;
+                    break;
                 }
-                Err(_) if lines.is_unfinished() => {}
-                Err(_) => break,
+            };
+            if read == 0 {
+                return Ok(End::Client);
             }
+            lines.appended();
+            if let Some(end) = self.heed(lines).await? {
+                return Ok(end);
+            }
+            self.tell_what_waits();
+            self.flush().await?;
         }
         if self.closing {
             return Ok(self.closed());

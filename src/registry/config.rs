@@ -11,7 +11,7 @@ use crate::domain::{
 use super::calls::{Context, Decided, Decision, Reply};
 use super::grants::Grants;
 use super::operations::with_head;
-use super::takeover::losses;
+use super::takeover::{losses, obey_orders};
 use super::views::{
     BreakerEntry, ConfigPart, ConfigView, DiffView, HeaderEntry, HealthEntry, LimitEntry, OptionEntry, RouteEntry,
     RoutesDiff,
@@ -44,7 +44,8 @@ impl ConfigApply {
         if edits.is_empty() {
             return Ok(Decided::new(Reply::Applied(session.head.revision), changes));
         }
-        let head = applied(session, &edits, context);
+        let before = catalog.replaced_of(&session.head).and_then(|key| catalog.by_key(key));
+        let head = applied(session, &edits, before.map(|before| &**before), context);
         let reply = Reply::Applied(head.revision);
         let event = Event::ConfigApplied { revision: head.revision };
         changes.push(Change::Apply { key: session.key, sections: self.sections, edits: edits.into() });
@@ -71,7 +72,7 @@ fn staged_edits(session: &Session, sections: Sections) -> Vec<Edit> {
     difference.edits().filter(|edit| sections.contains(edit.section())).cloned().collect()
 }
 
-fn applied(session: &Session, edits: &[Edit], context: Context<'_>) -> Head {
+fn applied(session: &Session, edits: &[Edit], before: Option<&Session>, context: Context<'_>) -> Head {
     let mut head = Head::clone(&session.head);
     head.revision += 1;
     head.last_apply = Some(context.now);
@@ -80,6 +81,7 @@ fn applied(session: &Session, edits: &[Edit], context: Context<'_>) -> Head {
             head.maintenance.forget(*id);
         }
     }
+    before.into_iter().for_each(|before| obey_orders(&mut head, edits, before));
     head
 }
 

@@ -112,7 +112,7 @@ mod tests {
     fn a_change_of_a_session_does_not_make_up_for_a_drain_that_has_ended() {
         let (mut deadlines, limits, mut session) = (Deadlines::default(), Limits::default(), session());
         session.bound = Some(ConnectionId(1));
-        let drain = Drain { started: Time(2_000), span: Span::from_millis(1) };
+        let drain = Drain { started: Time(2_000), span: Span::from_millis(1), by_operator: false };
         session.head = Arc::new(Head { drain: Some(drain), ..Head::clone(&session.head) });
         deadlines.set(session.key, Some(&session), &limits, drain.started);
         deadlines.set(session.key, Some(&session), &limits, Time(2_005));

@@ -60,7 +60,11 @@ impl Register {
             None => self.room(catalog, context.limits)?,
         }
         let token = grant.map(|grant| grant.name.clone());
-        let head = Head { maintenance_port: self.maintenance_port, metadata, token, origin: self.origin, ..opened };
+        // What an operator ordered is for the instance; what the client asked for ends with its session.
+        let drain = old.and_then(|old| old.head.drain).filter(|drain| drain.by_operator);
+        let maintenance = old.map(|old| old.head.maintenance.ordered_for_all()).unwrap_or_default();
+        let (maintenance_port, origin) = (self.maintenance_port, self.origin);
+        let head = Head { maintenance_port, metadata, token, origin, drain, maintenance, ..opened };
         let key = catalog.next_key();
         decided.reply = Reply::Registered(head.id.clone());
         decided.changes.push(Change::Head(key, Arc::new(head)));

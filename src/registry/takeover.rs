@@ -1,10 +1,9 @@
-//! What the first apply of a session takes away with the one that it replaced.
-//!
-//! It decides nothing: the routes of the session before go whatever is said here.
+//! What the first apply of a session takes away with the one that it replaced, and what of that one stays in force.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use crate::domain::{Catalog, Host, PathPrefix, Route, Session};
+use crate::domain::{Catalog, Edit, Head, Host, PathPrefix, Route, RouteId, Session};
 
 /// The most routes that are named one by one.
 const NAMED_MAX: usize = 20;
@@ -43,4 +42,21 @@ fn words(route: &Route, hosts: &[&Host]) -> String {
     format!(
         "routes: {named} {path} ({id} of the session before) is not among the routes of this one and goes with the next apply"
     )
+}
+
+/// Lets new routes be treated as operators have ordered for the routes of the session before that have the same place.
+pub(super) fn obey_orders(head: &mut Head, edits: &[Edit], before: &Session) {
+    let maintenance = &before.head.maintenance;
+    let concerned = |route: &&Arc<Route>| maintenance.routes.contains_key(&route.id);
+    let old: HashMap<(&Host, &PathPrefix), RouteId> = before
+        .active
+        .routes
+        .values()
+        .filter(concerned)
+        .flat_map(|route| places(route).map(|place| (place, route.id)))
+        .collect();
+    for route in edits.iter().filter_map(Edit::new_route) {
+        let same = places(route).find_map(|place| old.get(&place));
+        same.into_iter().for_each(|old| head.maintenance.follow(route.id, maintenance, *old));
+    }
 }

@@ -12,7 +12,7 @@ use crate::domain::{
 use super::statements::Value;
 
 /// The columns of `session`, the key first.
-pub(super) const HEAD_COLUMNS: [&str; 15] = [
+pub(super) const HEAD_COLUMNS: [&str; 16] = [
     "key",
     "id",
     "service",
@@ -25,6 +25,7 @@ pub(super) const HEAD_COLUMNS: [&str; 15] = [
     "last_apply",
     "drain_started",
     "drain_ms",
+    "drain_by_operator",
     "topics",
     "replaced",
     "token",
@@ -48,6 +49,7 @@ pub(super) fn row(key: SessionKey, head: &Head) -> [Value; HEAD_COLUMNS.len()] {
         moment(head.last_apply),
         moment(head.drain.map(|drain| drain.started)),
         head.drain.map_or(Value::Null, |drain| number(drain.span.millis())),
+        Value::Int(head.drain.is_some_and(|drain| drain.by_operator).into()),
         Value::text(&topics.join(",")),
         moment(head.replaced),
         head.token.as_ref().map_or(Value::Null, |name| Value::text(name.as_str())),
@@ -64,7 +66,9 @@ pub(super) fn head(row: &SqliteRow, maintenance: Maintenance) -> Result<Head, Ba
     let moment = |column| row.try_get::<Option<i64>, _>(column).map(|moment| moment.map(i64::cast_unsigned).map(Time));
     let drain_ms = row.try_get::<Option<i64>, _>("drain_ms")?.map(i64::cast_unsigned);
     let drain = match (moment("drain_started")?, drain_ms) {
-        (Some(started), Some(millis)) => Some(Drain { started, span: Span::from_millis(millis) }),
+        (Some(started), Some(millis)) => {
+            Some(Drain { started, span: Span::from_millis(millis), by_operator: row.try_get("drain_by_operator")? })
+        }
         (None, None) => None,
         (Some(_), None) | (None, Some(_)) => return Err("half a drain".into()),
     };

@@ -20,7 +20,7 @@ use super::rows::{self, Row};
 const REVISION: &str = "select revision from registry";
 const READING: &str = "select boot, boot_ms, started_ms from registry";
 const SESSIONS: &str = "select * from session order by key";
-const MAINTENANCE: &str = "select session, route, page, entered from maintenance";
+const MAINTENANCE: &str = "select session, route, page, entered, by_operator from maintenance";
 const PENDING: &str = "select session, ticket, exits, page, targets from pending order by session, ticket";
 const ACTIVE: &str = "select session, section, route, name, value from active order by session, section, route, name";
 const STAGED: &str = "select session, section, route, name, value from staged order by session, section, route, name";

@@ -14,8 +14,8 @@ use crate::domain::{Maintenance, MaintenanceEntry, PageUrl, RouteId, SessionKey,
 use super::heads::BadHead;
 use super::statements::Value;
 
-/// How many columns a row has: session, route, page, entered.
-pub(super) const COLUMNS: usize = 4;
+/// How many columns a row has: session, route, page, entered, whether an operator ordered it.
+pub(super) const COLUMNS: usize = 5;
 /// How many of them are its key.
 pub(super) const KEY_COLUMNS: usize = 2;
 
@@ -77,7 +77,8 @@ impl Maintained {
         if page.is_some() && entered.is_none() {
             return Err("a page without an entry".into());
         }
-        let entry = entered.map(|entered| MaintenanceEntry { page, entered });
+        let by_operator = row.try_get("by_operator")?;
+        let entry = entered.map(|entered| MaintenanceEntry { page, entered, by_operator });
         let maintenance = self.0.entry(key).or_default();
         if route == ALL {
             maintenance.all = Some(entry.ok_or("ALL without an entry")?);
@@ -99,7 +100,8 @@ fn row(key: SessionKey, route: u32, entry: Option<&MaintenanceEntry>) -> [Value;
     let [session, route] = place(key, route);
     let page = entry.and_then(|entry| entry.page.as_ref()).map_or(Value::Null, |page| Value::text(page.as_str()));
     let entered = entry.map_or(Value::Null, |entry| Value::Int(entry.entered.0.cast_signed()));
-    [session, route, page, entered]
+    let by_operator = Value::Int(entry.is_some_and(|entry| entry.by_operator).into());
+    [session, route, page, entered, by_operator]
 }
 
 #[cfg(test)]
@@ -115,7 +117,7 @@ mod tests {
         ] {
             let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
             let connection = store.connection.as_mut().unwrap();
-            let insert = format!("insert into maintenance values {row}");
+            let insert = format!("insert into maintenance (session, route, page, entered) values {row}");
             sqlx::raw_sql(sqlx::AssertSqlSafe(insert)).execute(&mut *connection).await.unwrap();
             assert_eq!(load::load(connection).await.unwrap_err().to_string(), words);
         }

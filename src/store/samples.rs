@@ -90,9 +90,10 @@ pub(super) fn edit(ids: Range<u32>) -> impl Strategy<Value = Edit> {
 
 fn maintenance() -> impl Strategy<Value = Maintenance> {
     let page = proptest::option::of("http://p:8000(/[a-z]{0,4}(\\?[a-z]=[0-9])?)?");
-    let entry = (page, any::<u64>()).prop_map(|(page, entered)| MaintenanceEntry {
+    let entry = (page, any::<u64>(), any::<bool>()).prop_map(|(page, entered, by_operator)| MaintenanceEntry {
         page: page.map(|page| PageUrl::parse(&page).unwrap()),
         entered: Time(entered),
+        by_operator,
     });
     let routes = proptest::collection::btree_map(1..9_u32, proptest::option::of(entry.clone()), 0..3);
     (proptest::option::of(entry), routes).prop_map(|(all, routes)| Maintenance {
@@ -115,14 +116,14 @@ pub(super) fn pending() -> impl Strategy<Value = Pending> {
 
 /// What can change of a head: applies, drain, maintenance, topics.
 pub(super) fn altered(head: Head) -> impl Strategy<Value = Head> {
-    let drain = proptest::option::of((any::<u64>(), span()));
+    let drain = proptest::option::of((any::<u64>(), span(), any::<bool>()));
     let topics = proptest::sample::subsequence(EventKind::TOPICS.to_vec(), 0..=EventKind::TOPICS.len());
     let metadata = prop_oneof![Just("{}"), Just(r#"{"größe": [1, null, "x|y\n"]}"#)];
     (proptest::option::of(any::<u64>()), drain, maintenance(), topics, metadata, any::<u16>()).prop_map(
         move |(last_apply, drain, maintenance, topics, metadata, maintenance_port)| Head {
             revision: head.revision + 1,
             last_apply: last_apply.map(Time),
-            drain: drain.map(|(started, span)| Drain { started: Time(started), span }),
+            drain: drain.map(|(started, span, by_operator)| Drain { started: Time(started), span, by_operator }),
             maintenance,
             topics: topics.into_iter().fold(Topics::default(), Topics::with),
             metadata: Metadata::parse(metadata).unwrap(),

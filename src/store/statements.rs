@@ -180,8 +180,8 @@ impl Kind {
         match self {
             Kind::PutSession => put_session(rows),
             Kind::PutMaintenance => format!(
-                "insert into maintenance (session, route, page, entered) values {} \
-                 on conflict do update set page = excluded.page, entered = excluded.entered",
+                "insert into maintenance (session, route, page, entered, by_operator) values {} on conflict do update set \
+                 page = excluded.page, entered = excluded.entered, by_operator = excluded.by_operator",
                 tuples(maintained::COLUMNS, rows)
             ),
             Kind::DropMaintenance => {

@@ -201,7 +201,11 @@ fn maintained(maintenance: &mut Maintenance, change: impl FnOnce(&mut Maintenanc
 }
 
 fn entry(at: u64) -> MaintenanceEntry {
-    MaintenanceEntry { page: Some(PageUrl::parse("http://p:8000/sorry").unwrap()), entered: Time(at) }
+    MaintenanceEntry {
+        page: Some(PageUrl::parse("http://p:8000/sorry").unwrap()),
+        entered: Time(at),
+        by_operator: false,
+    }
 }
 
 /// Rows that were ever written or taken away on this connection.
@@ -282,9 +286,9 @@ fn a_file_of_the_version_before_keeps_its_maintenance() {
         let mut store = open(&path).await;
         let catalog = loaded(&mut store).await;
         let found = |key| catalog.by_key(SessionKey(key)).unwrap().head.maintenance.clone();
-        let plain = |at| MaintenanceEntry { page: None, entered: Time(at) };
+        let plain = |at| MaintenanceEntry { page: None, entered: Time(at), by_operator: false };
         let page = Some(PageUrl::parse("http://p:8000/it's?a=1").unwrap());
-        let first = MaintenanceEntry { page, entered: Time(1_795_323_231_906) };
+        let first = MaintenanceEntry { page, entered: Time(1_795_323_231_906), by_operator: false };
         assert_eq!(found(1), Maintenance::default());
         let all = Maintenance { all: Some(plain(1)), routes: [(RouteId(12), None)].into_iter().collect() };
         assert_eq!(found(2), all);

@@ -306,7 +306,7 @@ mod tests {
     }
 
     fn percent(part: u64) -> Standing {
-        let drain = Drain { started: Time(0), span: Span::from_millis(100) };
+        let drain = Drain { started: Time(0), span: Span::from_millis(100), by_operator: false };
         Weight::at(Some(drain), None, Time(100 - part)).map_or(Standing::Drained, Standing::Ready)
     }
 

@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn drain_and_slow_start_are_laid_over_each_other() {
-        let drain = Some(Drain { started: Time(0), span: Span::from_secs(10) });
+        let drain = Some(Drain { started: Time(0), span: Span::from_secs(10), by_operator: false });
         assert!((percent(Weight::at(drain, Some(Time(0)), Time(5_000))) - 27.5).abs() < 0.01);
     }
 
@@ -152,7 +152,7 @@ mod tests {
         fn a_drains_weight_is_its_percentage(
             started in 0..2_000_000_000_000_u64, span in 1..=Span::MAX.millis(), share in 0..1_500_u64,
         ) {
-            let drain = Drain { started: Time(started), span: Span::from_millis(span) };
+            let drain = Drain { started: Time(started), span: Span::from_millis(span), by_operator: false };
             let now = Time(started + span / 1_000 * share);
             let weight = Weight::at(Some(drain), None, now);
             let left = drain.remaining(now).secs_f64() / drain.span.secs_f64() * 100.0;
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn of_several_reasons_the_one_that_lasts_is_told() {
-        let over = Some(Drain { started: Time(0), span: Span::from_millis(1) });
+        let over = Some(Drain { started: Time(0), span: Span::from_millis(1), by_operator: false });
         let open = WELL.refused_until.or(Some(Time(70)));
         let all =
             Candidate { maintenance: true, drain: over, condition: Condition::Ill, gates: true, refused_until: open };

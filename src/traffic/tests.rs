@@ -264,16 +264,16 @@ fn a_head_alone_drains_and_closes_what_stands_in_the_table() {
         assert!(Arc::ptr_eq(&endpoint, world.table.endpoint(SessionKey(1), RouteId(1)).unwrap()));
         endpoint.standing(Time(2_000))
     };
-    let drain = |secs| Some(Drain { started: Time(1_000), span: Span::from_secs(secs) });
+    let drain = |secs| Some(Drain { started: Time(1_000), span: Span::from_secs(secs), by_operator: false });
     let mut maintenance = Maintenance::default();
     assert_eq!(turn(None, &maintenance), Standing::Ready(Weight::FULL));
     assert_eq!(turn(drain(1), &maintenance), Standing::Drained);
     assert!(matches!(turn(drain(2), &maintenance), Standing::Ready(weight) if weight.parts() == 1 << 15));
-    maintenance.enter(Target::All, MaintenanceEntry { page: None, entered: Time(0) });
+    maintenance.enter(Target::All, MaintenanceEntry { page: None, entered: Time(0), by_operator: false });
     assert_eq!(turn(drain(2), &maintenance), Standing::Maintenance);
     maintenance.exit(Target::Route(RouteId(1)));
     assert_eq!(turn(None, &maintenance), Standing::Ready(Weight::FULL));
-    maintenance.enter(Target::Route(RouteId(1)), MaintenanceEntry { page: None, entered: Time(0) });
+    maintenance.enter(Target::Route(RouteId(1)), MaintenanceEntry { page: None, entered: Time(0), by_operator: false });
     assert_eq!(turn(None, &maintenance), Standing::Maintenance);
     assert_eq!(turn(None, &Maintenance::default()), Standing::Ready(Weight::FULL));
 }

@@ -179,6 +179,100 @@ fn a_takeover_of_very_many_routes_is_told_in_a_line() {
     assert_eq!(warnings(&mut instance), serde_json::json!([]));
 }
 
+const DRAIN: &str = "/v1/instances/shop/shop-1/drain";
+const MAINTENANCE: &str = "/v1/instances/shop/shop-1/maintenance";
+
+/// Kind: what an operator ordered for an instance is in force until an operator, or the client in so many words, takes it back.
+#[test]
+fn an_operators_drain_outlasts_the_sessions_of_its_instance() {
+    let (mut shop, one, two) = (Shop::open(), Backend::named("one"), Backend::named("two"));
+    shop.instance("shop-1", &one);
+    let mut other = shop.instance("shop-2", &two);
+    let only_two = |shop: &Shop| (0..20).all(|_| shop.get("/").text() == "two");
+    assert_eq!(shop.operate("PUT", DRAIN, r#"{"duration":"1ms"}"#), 200);
+    eventually("the drain is over", || only_two(&shop));
+    let mut instance = shop.instance("shop-1", &one);
+    assert!(only_two(&shop), "it has registered anew");
+    let drained = instance.payload("DRAIN_STATUS", "");
+    assert_eq!((&drained["active"], &drained["traffic_percent"]), (&true.into(), &0.into()));
+    shop.crash();
+    assert!(only_two(&shop));
+    // Twice, the first time without an apply.
+    shop.empty("shop-1");
+    let mut instance = shop.instance("shop-1", &one);
+    assert!(only_two(&shop), "after a restart, too");
+    assert_eq!(instance.payload("DRAIN_STATUS", "")["started_at"], drained["started_at"]);
+    assert!(instance.ask("DRAIN_START", "1ms").starts_with("DRAIN_OK|"), "a client may drain what is drained");
+    let mut instance = shop.instance("shop-1", &one);
+    instance.payload("DRAIN_STATUS", "");
+    assert_eq!(shop.operate("DELETE", DRAIN, ""), 204);
+    eventually("it serves again", || (0..20).any(|_| shop.get("/").text() == "one"));
+    shop.instance("shop-1", &one).expect("DRAIN_STATUS", "", "ERROR|no drain in progress");
+    shop.reconnect(&mut other);
+    other.expect("DRAIN_STATUS", "", "ERROR|no drain in progress");
+}
+
+#[test]
+fn an_operators_maintenance_outlasts_the_sessions_of_its_instance() {
+    let (mut shop, backend) = (Shop::open(), Backend::named("b"));
+    let serve = |shop: &Shop| {
+        let mut instance = shop.empty("shop-1");
+        // In another order each time: ids say nothing across sessions.
+        instance.add("*", "/other", &backend.url());
+        for path in ["/admin", "/"] {
+            instance.add("*", path, &backend.url());
+        }
+        instance.apply();
+        instance
+    };
+    let statuses = |shop: &Shop| ["/", "/admin", "/other"].map(|path| shop.status(path));
+    let mut first = shop.empty("shop-1");
+    for path in ["/", "/admin", "/other"] {
+        first.add("*", path, &backend.url());
+    }
+    first.apply();
+    assert_eq!(shop.operate("PUT", MAINTENANCE, r#"{"target":"/admin"}"#), 202);
+    assert_eq!(statuses(&shop), [200, 503, 200]);
+    serve(&shop);
+    assert_eq!(statuses(&shop), [200, 503, 200], "one of its routes, in the next session");
+    shop.crash();
+    serve(&shop);
+    assert_eq!(statuses(&shop), [200, 503, 200], "and after a restart");
+    assert_eq!(shop.operate("PUT", MAINTENANCE, r#"{"page_url":"http://127.0.0.1:1/down"}"#), 202);
+    let mut instance = serve(&shop);
+    assert_eq!(statuses(&shop), [503; 3]);
+    let status = instance.payload("MAINT_STATUS", "");
+    assert_eq!(status["maintenance_backend"], "http://127.0.0.1:1/down");
+    shop.crash();
+    let mut instance = serve(&shop);
+    assert_eq!(statuses(&shop), [503; 3]);
+    assert_eq!(instance.payload("MAINT_STATUS", "")["entered_at"], status["entered_at"]);
+    instance.expect("MAINT_EXIT", "/other", "ACK");
+    assert_eq!(instance.client.hear(), "MAINT_OK|/other");
+    serve(&shop);
+    assert_eq!(statuses(&shop), [503, 503, 200], "one that was let out stays so");
+    assert_eq!(shop.operate("DELETE", MAINTENANCE, ""), 202);
+    eventually("all serve", || statuses(&shop) == [200; 3]);
+    serve(&shop);
+    assert_eq!(statuses(&shop), [200; 3], "what was taken back does not come again");
+}
+
+#[test]
+fn what_a_client_ordered_ends_with_its_session() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let mut instance = shop.instance("shop-1", &backend);
+    assert!(instance.ask("DRAIN_START", "1h").starts_with("DRAIN_OK|"));
+    for target in ["ALL", "r1"] {
+        instance.expect("MAINT_ENTER", &format!("{target}|"), "ACK");
+        assert_eq!(instance.client.hear(), format!("MAINT_OK|{target}"));
+    }
+    assert_eq!(shop.status("/"), 503);
+    let mut instance = shop.instance("shop-1", &backend);
+    assert_eq!(shop.status("/"), 200);
+    instance.expect("DRAIN_STATUS", "", "ERROR|no drain in progress");
+    assert_eq!(instance.payload("MAINT_STATUS", "")["in_maintenance"], serde_json::json!([]));
+}
+
 /// Kind: policies can be taken back.
 #[test]
 fn a_policy_that_is_taken_back_stays_so_after_a_restart() {

@@ -154,9 +154,14 @@ impl MaintEnter {
         }
         let targets = resolve(session, &self.places)?;
         let mut decided = accept(catalog, session, PendingKind::Enter, targets.clone(), self.page.clone());
-        let entry = MaintenanceEntry { page: self.page.clone(), entered: context.now };
+        let is_operators = self.subject.session().is_none();
         decided.changes.push(with_head(session, |head| {
-            targets.iter().for_each(|target| head.maintenance.enter(*target, entry.clone()));
+            for target in &targets {
+                // A client that enters anew does not take an operator's order back.
+                let by_operator = is_operators || head.maintenance.is_ordered(*target);
+                let entry = MaintenanceEntry { page: self.page.clone(), entered: context.now, by_operator };
+                head.maintenance.enter(*target, entry);
+            }
         }));
         Ok(changed(decided, session.key, &targets, true))
     }

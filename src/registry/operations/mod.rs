@@ -96,7 +96,9 @@ impl DrainStart {
 
     pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
-        let drain = Drain { started: context.now, span: self.span };
+        // A client that drains anew does not take an operator's order back.
+        let by_operator = self.subject.session().is_none() || session.head.drain.is_some_and(|drain| drain.by_operator);
+        let drain = Drain { started: context.now, span: self.span, by_operator };
         let change = with_head(session, |head| head.drain = Some(drain));
         let decided = Decided::new(Reply::DrainUntil(drain.ends()), vec![change]);
         Ok(decided.telling(session.key, Event::DrainStarted { until: drain.ends() }))

@@ -67,7 +67,7 @@ fn half_way_through_a_member_has_half_of_its_share() {
 fn drain_since(town: &mut Town, key: SessionKey, ago: Span, span: Span) {
     let started = signalbox::domain::Time(clock::now().0 - ago.millis());
     let mut head = Head::clone(&town.head(key));
-    head.drain = Some(Drain { started, span });
+    head.drain = Some(Drain { started, span, by_operator: false });
     town.change(&Change::Head(key, Arc::new(head)));
 }
 

@@ -74,6 +74,23 @@ impl Shop {
         self.get(path).status()
     }
 
+    /// Asks the API as an operator: the status.
+    pub fn operate(&self, method: &str, target: &str, body: &str) -> u16 {
+        let mut wire = Wire::connect(self.server().api);
+        let kind = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+        let length = body.len();
+        wire.send(format!(
+            "{method} {target} HTTP/1.1\r\nhost: localhost\r\n{kind}content-length: {length}\r\n\r\n{body}"
+        ));
+        wire.message().expect("the API answers").status()
+    }
+
+    /// Ends the server as a power cut would, and starts it again on the same store.
+    pub fn crash(&mut self) {
+        self.server.take().unwrap().kill();
+        self.server = Some(Server::start_with(self.folder.path(), WORKERS));
+    }
+
     /// Stops the server and starts it again on the same store.
     pub fn restart(&mut self) {
         self.server.take().unwrap().terminate();
