@@ -10,6 +10,7 @@ mod heads;
 mod load;
 mod maintained;
 mod open;
+mod outcome;
 mod pending;
 mod place;
 mod plan;
@@ -126,8 +127,7 @@ impl Sqlite {
     }
 
     /// Returns true if a commit that failed is kept all the same: a write whose end was not seen may be there or not. Opens
-    /// the database anew to find out. Where it moved no revision nothing tells, and `changes` are written again, which is
-    /// the same as once.
+    /// the database anew and reads it to find out.
     async fn is_kept(&mut self, failure: &Failure, changes: &[Change], revision: u64, moves_revision: bool) -> bool {
         if self.place == Place::Memory || !failure.leaves_open() {
             self.settle().await;
@@ -141,18 +141,14 @@ impl Sqlite {
             if tried > 0 {
                 tokio::time::sleep(REOPEN_PAUSE).await;
             }
-            if let Ok(found) = self.connect_anew().await {
-                let is_kept = if moves_revision {
-                    found == revision && found != self.revision
-                } else {
-                    let again = Plan::new(changes, revision, &self.maintained);
-                    self.carry_out(again).await.is_ok()
-                };
-                // The first attempt may be there where the second failed.
-                self.has_diverged |= !moves_revision && !is_kept;
-                tracing::warn!(is_kept, "a commit failed; the database was opened anew to see what became of it");
-                return is_kept;
-            }
+            let Ok(found) = self.connect_anew().await else { continue };
+            let is_kept = match &mut self.connection {
+                Some(connection) if !moves_revision => outcome::holds(connection, changes).await.ok(),
+                _ => Some(found == revision && found != self.revision),
+            };
+            let Some(is_kept) = is_kept else { continue };
+            tracing::warn!(is_kept, "a commit failed; the database was opened anew to see what became of it");
+            return is_kept;
         }
         // The next connection finds it out, and ends the process if it is kept or nothing tells.
         self.connection = None;

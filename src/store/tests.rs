@@ -685,7 +685,7 @@ fn a_commit_whose_end_was_not_seen_is_looked_up() {
 }
 
 #[test]
-fn staging_whose_end_was_not_seen_is_written_again_or_ends_the_process() {
+fn staging_whose_end_was_not_seen_is_looked_up_or_ends_the_process() {
     run(async {
         for reached_the_disk in [false, true] {
             let (_directory, path) = file();
@@ -696,9 +696,9 @@ fn staging_whose_end_was_not_seen_is_written_again_or_ends_the_process() {
                 store.carry_out(plan).await.unwrap();
             }
             let broken = Failure::Database(sqlx::Error::WorkerCrashed);
-            assert!(store.is_kept(&broken, &[staged(1)], 1, false).await, "reached the disk: {reached_the_disk}");
+            assert_eq!(store.is_kept(&broken, &[staged(1)], 1, false).await, reached_the_disk);
             assert!(!store.has_diverged());
-            assert!(loaded(&mut store).await.by_key(KEY).unwrap().staged.is_some());
+            assert_eq!(loaded(&mut store).await.by_key(KEY).unwrap().staged.is_some(), reached_the_disk);
             // Nobody can find out while the file is away.
             let aside = path.with_extension("aside");
             fs::rename(&path, &aside).unwrap();

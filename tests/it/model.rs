@@ -191,7 +191,8 @@ impl Model {
             let verb = *dice.pick(&["PING", "CONFIG_APPLY", "SESSION_INFO", "DRAIN_CANCEL"]);
             return (
                 format!("{verb}|{}", dice.pick(&self.dead)),
-                exactly("ERROR|invalid session: it has ended or never was; REGISTER again"),
+                // It may have been replaced, or have ended for another reason.
+                Expect::Begins("ERROR|invalid session: ".to_owned()),
             );
         }
         match dice.below(16) {
