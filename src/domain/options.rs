@@ -99,8 +99,13 @@ impl Options {
     /// What to say of a key that is none: the one that was probably meant, and all that there are.
     pub fn unknown(key: &str) -> String {
         let shown: String = key.chars().take(40).collect();
-        let meant = nearest(key, Self::KEYS).map(|meant| format!(" did you mean {meant}?")).unwrap_or_default();
+        let meant = Self::meant_by(key).map(|meant| format!(" did you mean {meant}?")).unwrap_or_default();
         format!("there is no option `{shown}`;{meant} There are {}", Self::KEYS.join(", "))
+    }
+
+    /// The known key that is most like a mistyped one.
+    pub fn meant_by(key: &str) -> Option<&'static str> {
+        nearest(key, Self::KEYS)
     }
 
     /// `Host` of a route's health checks: as set, or what requests say. `None` for the backend's own name, also where requests have no

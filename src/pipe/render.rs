@@ -22,6 +22,10 @@ const ENTRY_BYTES_MIN: usize =
     r#"{"route_id":"r1","id":"r1","domains":["*"],"path":"/","backend":"http://b","priority":0,"status":"active"},"#
         .len();
 
+/// The first line of the answer to `help`.
+const HELP: &str = "The commands, a line each; [...] may be left out. REGISTER answers ACK|session_id; a transaction id of \
+                    your own may follow the session id.\n";
+
 /// Lines that are ready to be written.
 #[derive(Debug)]
 pub(super) struct Lines {
@@ -134,6 +138,10 @@ impl Lines {
     /// Why a line was refused before it was asked.
     pub(super) fn refusal(&mut self, refusal: &Refusal<'_>) {
         match refusal {
+            Refusal::Help(usages) => {
+                self.out.extend_from_slice(HELP.as_bytes());
+                usages.iter().for_each(|usage| self.out.extend_from_slice(format!("{usage}\n").as_bytes()));
+            }
             Refusal::Usage(usage) => self.failure(None, usage),
             Refusal::Wrong { transaction, error } => self.error(*transaction, error),
         }

@@ -158,7 +158,10 @@ fn warnings<'a>(catalog: &Catalog, session: &Session, edits: impl Iterator<Item 
                 let words = acts_shorter(options.health_check_interval, options.health_check_timeout);
                 words.filter(|_| set).map(|words| format!("options: {target}: {key}: the timeout {words}"))
             }
-            other => unknown_option(other).map(|key| format!("options: unknown key {key}")),
+            other => unknown_option(other).map(|key| match Options::meant_by(key) {
+                Some(meant) => format!("options: unknown key {key}; did you mean {meant}?"),
+                None => format!("options: unknown key {key}"),
+            }),
         })
         .chain(losses(catalog, session))
         .collect()

@@ -45,6 +45,8 @@ pub(super) enum Form<'a> {
 /// A line that was not understood, or holds a bad value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal<'a> {
+    /// Somebody at a keyboard asks for help: how each command looks, a line each.
+    Help(Vec<String>),
     /// The number of fields is wrong; this is how the line looks.
     Usage(String),
     /// Something else is wrong.
@@ -141,8 +143,19 @@ impl Parser {
         let (word, rest) = split(line);
         match TABLE.iter().find(|(verb, _)| *verb == word) {
             Some((verb, read)) => read(Fields::new(verb, rest, self)),
+            None if rest.is_none() && asks_for_help(word) => Err(Refusal::Help(self.help())),
             None => Err(wrong(unknown(word))),
         }
+    }
+
+    /// How each command looks, in the protocol's order: what a line without fields is answered.
+    fn help(&mut self) -> Vec<String> {
+        let usage = |(verb, read): &Row| match read(Fields::new(verb, None, self)) {
+            Err(Refusal::Usage(usage)) => usage.trim_start_matches("usage: ").to_owned(),
+            // Every command has fields.
+            _ => (*verb).to_owned(),
+        };
+        TABLE.iter().map(usage).collect()
     }
 
     /// The id without a new allocation, when it is that of the line before.
@@ -152,6 +165,12 @@ impl Parser {
         }
         self.last.clone()
     }
+}
+
+/// Says whether a line is what people type who do not know what to type.
+fn asks_for_help(word: &str) -> bool {
+    let word = word.trim();
+    word == "?" || word.eq_ignore_ascii_case("help")
 }
 
 fn wrong<'a>(error: Error) -> Refusal<'a> {

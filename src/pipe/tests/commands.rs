@@ -295,3 +295,20 @@ async fn connections_over_the_limit_are_told_so() {
     assert_eq!(second.line().await, None);
     first.expect(&format!("PING|{id}"), "PONG").await;
 }
+
+#[tokio::test]
+async fn who_asks_for_help_is_shown_every_command() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    for asked in ["help", "HELP", "?", "Help "] {
+        client.send(format!("{asked}\n")).await;
+        let first = client.line().await.unwrap();
+        assert!(first.starts_with("The commands, a line each"), "{first}");
+        for verb in super::super::verbs() {
+            let line = client.line().await.unwrap();
+            assert!(line.starts_with(&format!("{verb}|")) && !line.contains("usage"), "{line}");
+        }
+    }
+    // With fields they are no question.
+    client.expect("help|me", "ERROR|unknown command: help").await;
+}

@@ -2,7 +2,7 @@
 
 use crate::domain::{BackendUrl, HeaderKey, Kind, OptionKey, RouteId, Span, Target};
 use crate::registry::routes::{RouteAddBulk, RouteField};
-use crate::registry::settings::{HeadersRemove, HeadersSet, OptionsSet};
+use crate::registry::settings::{HeadersRemove, HeadersSet, OptionsRemove, OptionsSet};
 use crate::registry::views::RouteStatus;
 use crate::registry::{Answer, Query};
 
@@ -108,6 +108,12 @@ fn a_known_option_checks_its_value_and_an_unknown_one_is_warned_of() {
     world.run(set("foo", "bar")).unwrap();
     let Ok(Answer::Diff(diff)) = world.ask(&Query::ConfigDiff(session.clone())) else { panic!() };
     assert_eq!(diff.warnings, ["options: unknown key foo"]);
+    world.run(set("tiemout", "5s")).unwrap();
+    let Ok(Answer::Valid(warnings)) = world.ask(&Query::ConfigValidate(session.clone())) else { panic!() };
+    assert!(warnings.contains(&"options: unknown key tiemout; did you mean timeout?".to_owned()), "{warnings:?}");
+    world
+        .run(OptionsRemove { session: session.clone(), target: Target::All, key: OptionKey::parse("tiemout").unwrap() })
+        .unwrap();
     assert_eq!(diff.options.added, 1);
 }
 
