@@ -88,7 +88,7 @@ fn an_address_has_a_share_and_others_are_served_beside_it() {
     let mut other = from([127, 0, 0, 2], &town);
     other.send(GET);
     assert_eq!(other.message().unwrap().status(), 200, "another address has its own");
-    drop(greedy);
+    greedy.into_iter().for_each(Wire::reset);
     until("its share is free again", || town.get("a", "/").status() == 200);
 }
 
