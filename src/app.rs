@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Hosts, Operators};
+use crate::admission::{Limits, Port};
 use crate::config::{Config, Unmatched};
 use crate::domain::{Catalog, Change, Span};
 use crate::lifecycle::{self, Heartbeat, Lifecycle};
@@ -55,7 +56,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     clock::start().context(
         "the system clock says a time before 1970; set it (`date --set`, or a time service) and start again",
     )?;
-    files::raise(config.pipe.connections_max, config.api.connections_max, config.proxy.connections_max);
+    files::raise(config.pipe.connections.all, config.api.connections.all, config.proxy.connections.all);
     // Few: SQLite has a thread of its own, and one more thread that is woken only to look costs a command more than it carries.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().clamp(2, 4) - 1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -177,7 +178,7 @@ impl Server {
         let pipe_settings = pipe_settings(&config, api_address, memory.clone());
         let serving = pipe::serve(pipe_listener, pipe_tls, registry.clone(), pipe_settings, pipe.clone(), chance::bits);
         pipe.spawn("pipe", serving);
-        let bounds = api::Bounds { connections_max: config.api.connections_max, memory };
+        let bounds = api::Bounds { places: places(&config, config.api.connections), memory };
         let typed = typed_doors(&registry, &config, &doors);
         doors.spawn("API", api::serve(api_listener, api_tls, typed, bounds, doors.clone()));
         Ok(Self { store_url: config.store_url, pipe_address, api_address, secure, registry, proxy, pipe, doors, core })
@@ -278,8 +279,8 @@ fn proxy_settings(config: &Config, memory: &Memory) -> anyhow::Result<proxy::Set
         },
         deny: config.deny.clone(),
         tls: backend_tls(config.ca.as_deref())?,
-        connections_max: config.proxy.connections_max,
-        address_connections_max: config.proxy.address_connections_max,
+        connections_max: config.proxy.connections.all,
+        address_connections_max: config.proxy.connections.of_origin,
         memory: memory.clone(),
         ..proxy::Settings::new(config.proxy.http)
     })
@@ -302,11 +303,16 @@ fn pipe_settings(config: &Config, api: SocketAddr, memory: Memory) -> pipe::Sett
         max_reply: config.pipe.max_reply,
         line_timeout: config.pipe.line_timeout.std(),
         idle_timeout: config.pipe.idle_timeout.std(),
-        connections_max: config.pipe.connections_max,
+        places: places(config, config.pipe.connections),
         api: Some(api),
         memory,
         ..pipe::Settings::default()
     }
+}
+
+/// The places of a port's connections.
+fn places(config: &Config, limits: Limits) -> Port {
+    Port::new(limits, config.proxy.trusted_proxies.clone())
 }
 
 /// Shows changes to traffic: the routing table takes them in and is swapped whole.

@@ -3,6 +3,7 @@
 //! What must hold: connections of one port never take the last files: a port that has less than its part of them
 //! still accepts; running out is logged once a second at most by each port.
 
+use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -116,13 +117,13 @@ impl PortListener {
         }
     }
 
-    /// Takes note of a connection that was refused because too many are open (`open_max`); tells how many were, once a second
-    /// at most: who is refused comes again.
-    pub fn note_refused(&mut self, open_max: usize) {
+    /// Takes note of a connection that was refused, and why; tells how many were, once a second at most: who is refused comes
+    /// again.
+    pub fn note_refused(&mut self, why: &dyn Display) {
         self.refused += 1;
         if self.refuses.passes() {
             let (port, refused) = (self.port, std::mem::take(&mut self.refused));
-            tracing::warn!(port, refused, limit = open_max, "connections were refused: too many are open");
+            tracing::warn!(port, refused, "connections were refused: {why}");
         }
     }
 

@@ -2,9 +2,10 @@
 //!
 //! `domain` holds the nouns and what can happen to them; `registry` decides on commands and runs the one
 //! writer; `traffic` decides on requests. These three do no IO of their own. `store` keeps, `proxy` carries
-//! requests, `pipe` is the line protocol. `app` wires them together, and nothing else may name two of them.
+//! requests, `pipe` is the line protocol, `api` carries gRPC and REST; `admission` shares the places of their ports. `app` wires them together, and nothing else may name two of them.
 
 pub mod access;
+pub mod admission;
 pub mod api;
 pub mod app;
 pub mod chance;

@@ -15,7 +15,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("store", &["domain", "registry", "lifecycle"], &["tokio", "sqlx", "serde", "serde_json", "tracing", "http"]),
     (
         "pipe",
-        &["domain", "registry", "clock", "files", "lifecycle", "memory", "tls"],
+        &["domain", "registry", "admission", "clock", "files", "lifecycle", "memory", "tls"],
         &["tokio", "serde", "serde_json", "tracing", "socket2", "flate2"],
     ),
     (
@@ -39,7 +39,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "proxy",
-        &["domain", "traffic", "chance", "clock", "files", "lifecycle", "memory"],
+        &["domain", "traffic", "admission", "chance", "clock", "files", "lifecycle", "memory"],
         &[
             "imbl",
             "tokio",
@@ -78,9 +78,10 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("access", &["domain"], &["http"]),
+    ("admission", &["domain", "clock"], &["tokio", "ipnet"]),
     (
         "api",
-        &["access", "clock", "files", "lifecycle", "memory", "registry", "tls"],
+        &["access", "admission", "clock", "files", "lifecycle", "memory", "registry", "tls"],
         &["tokio", "http_body", "http_body_util", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"],
     ),
     ("chance", &[], &[]),
@@ -89,7 +90,11 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("lifecycle", &[], &["tokio", "tracing"]),
     ("tls", &["clock"], &["tokio", "rustls", "tokio_rustls", "tracing"]),
     ("memory", &[], &[]),
-    ("config", &["domain", "memory", "registry", "tls"], &["clap", "toml", "serde", "ipnet", "tracing_subscriber"]),
+    (
+        "config",
+        &["domain", "admission", "memory", "registry", "tls"],
+        &["clap", "toml", "serde", "ipnet", "tracing_subscriber"],
+    ),
     ("telemetry", &["config", "clock", "lifecycle"], &["tracing", "tracing_subscriber"]),
 ];
 

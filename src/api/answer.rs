@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use tokio::time::sleep;
 
 use super::client_io::STALL;
+use crate::admission::Activity;
 use crate::memory::{Full, Memory, Share};
 
 /// Bytes of a connection that were handed over and not sent.
@@ -37,8 +38,8 @@ pub(super) struct Streams {
     memory: Memory,
     /// Requests whose head came, ever.
     begun: AtomicUsize,
-    /// Requests under way.
-    open: AtomicUsize,
+    /// Told of each request that is under way.
+    activity: Arc<Activity>,
     unsent: Mutex<Unsent>,
 }
 
@@ -66,15 +67,14 @@ const STREAMS_FREE: usize = 16;
 const STREAM_BYTES: usize = 8 * 1024;
 
 impl Streams {
-    pub(super) fn new(memory: Memory) -> Arc<Self> {
-        let (begun, open) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { memory, begun, open, unsent: Mutex::default() })
+    pub(super) fn new(memory: Memory, activity: Arc<Activity>) -> Arc<Self> {
+        Arc::new(Self { memory, begun: AtomicUsize::new(0), activity, unsent: Mutex::default() })
     }
 
     /// Takes note of a request whose head has come.
     pub(super) fn begin(self: &Arc<Self>) -> Result<Open, Full> {
         self.begun.fetch_add(1, Ordering::Relaxed);
-        let others = self.open.fetch_add(1, Ordering::Relaxed);
+        let others = self.activity.begin_request();
         // Counted from here on, also if it is refused.
         let open = Open { streams: Arc::clone(self), alone: others == 0, stream_share: None };
         if others < STREAMS_FREE {
@@ -133,7 +133,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.streams.open.fetch_sub(1, Ordering::Relaxed);
+        self.streams.activity.end_request();
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::frames::{Frames, Protocol};
+use crate::admission::Activity;
 use crate::memory::{Full, Share};
 
 /// How long an answer may stand still.
@@ -41,6 +42,7 @@ pub(super) struct ClientIo<S> {
     refused: Refused<S>,
     share: Share,
     frames: Frames,
+    activity: Arc<Activity>,
     /// Bytes that came since the last that were written: of HTTP/1.1, those of the request under way.
     request_bytes: usize,
     /// Runs while a write waits.
@@ -67,11 +69,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Refused<S> {
 
 impl<S> ClientIo<S> {
     /// The stream, and where it is found if its client is refused.
-    pub(super) fn new(stream: S, share: Share) -> (Self, Refused<S>) {
+    pub(super) fn new(stream: S, share: Share, activity: &Arc<Activity>) -> (Self, Refused<S>) {
         let slot = Arc::new(Mutex::new(None));
         let refused = Refused(Arc::clone(&slot));
-        let (stream, frames) = (Some(stream), Frames::default());
-        (Self { stream, refused: Refused(slot), share, frames, request_bytes: 0, stall: None }, refused)
+        let (stream, frames, activity) = (Some(stream), Frames::default(), Arc::clone(activity));
+        (Self { stream, refused: Refused(slot), share, frames, activity, request_bytes: 0, stall: None }, refused)
     }
 }
 
@@ -85,6 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
             return Poll::Ready(Err(io::Error::other("too many control frames")));
         }
         if this.frames.protocol() == Protocol::Http1 {
+            this.activity.on_read();
             this.request_bytes += came.len();
             // A body is held once in pieces and once whole, and hyper reads into a buffer that grows.
             let grown = buf.capacity().saturating_sub(READ_BYTES);

@@ -10,7 +10,9 @@ mod client_io;
 mod frames;
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,11 +29,11 @@ use hyper_util::server::conn::auto;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use crate::access::{Call, Denied, Hosts, Peer};
+use crate::admission::{Activity, Full as NoRoom, Place, Port, Stage};
 use crate::files::{Part, PortListener};
 use crate::lifecycle::{self, Lifecycle};
 use crate::memory::{Full, Memory};
@@ -60,6 +62,8 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const PROBE: Duration = Duration::from_secs(8);
 /// A peer that does not acknowledge what was sent within this time is gone. Streams of events send something every 15 s.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(40);
+/// How long an idle connection that makes way may take to close once it was told.
+const PARTING_MAX: Duration = Duration::from_secs(5);
 /// What a connection over the limit is told.
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
                        connection: close\r\ncontent-length: 114\r\n\r\n\
@@ -68,8 +72,8 @@ const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: applica
 /// What the port is held to.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Connections at once.
-    pub connections_max: usize,
+    /// The places of connections.
+    pub places: Port,
     /// What requests and answers under way draw on.
     pub memory: Memory,
 }
@@ -116,26 +120,27 @@ pub const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 ///
 /// Whoever stops the server calls [`crate::registry::Registry::tell_shutdown`] first, which ends streams of events.
 pub async fn serve(listener: TcpListener, tls: Option<Acceptor>, doors: Doors, bounds: Bounds, lifecycle: Lifecycle) {
-    let Bounds { connections_max, memory } = bounds;
+    let Bounds { places, memory } = bounds;
     let doors = Arc::new(doors);
-    let places = Arc::new(Semaphore::new(connections_max));
     let server = Arc::new(builder(&lifecycle));
     let stopping = lifecycle.stopping().clone();
     let mut port = PortListener::new(listener, "API");
     while let Some((stream, peer)) = stopping.run_until_cancelled(port.accept()).await {
-        let open = connections_max.saturating_sub(places.available_permits());
-        let place = Arc::clone(&places).try_acquire_owned().ok();
-        let Some(place) = place.filter(|_| !Part::Control.is_used_up(&stream, open)) else {
-            port.note_refused(connections_max);
-            if tls.is_none() {
-                refuse(&stream);
+        let used_up = Part::Control.is_used_up(&stream, places.open());
+        let place = match if used_up { Err(NoRoom::Files) } else { places.admit(peer.ip()) } {
+            Ok(place) => place,
+            Err(full) => {
+                port.note_refused(&full);
+                if tls.is_none() {
+                    refuse(&stream);
+                }
+                continue;
             }
-            continue;
         };
         // A connection that is gone already has no address of its own any more.
         let Ok(local) = stream.local_addr() else { continue };
         let peer = Peer { address: peer, local };
-        let (server, requests) = (Arc::clone(&server), Requests::new(Arc::clone(&doors), peer, &memory));
+        let (server, requests) = (Arc::clone(&server), Requests::new(Arc::clone(&doors), peer, &memory, &place));
         let (stopping, tls) = (stopping.clone(), tls.clone());
         lifecycle.spawn_one("API connection", async move {
             if prepare(&stream).is_ok() {
@@ -170,10 +175,14 @@ async fn begin(
     // Boxed: a plain connection has no room for it.
     let secure = Box::pin(async {
         let peer = requests.peer.address;
-        match stopping.run_until_cancelled(tls.accept(stream)).await {
-            Some(Ok(stream)) => carry(server, stream, requests, stopping.cancelled()).await,
-            Some(Err(error)) => tracing::debug!(%peer, %error, "an API connection came to no TLS"),
-            None => {}
+        let activity = Arc::clone(&requests.activity);
+        tokio::select! {
+            accepted = tls.accept(stream) => match accepted {
+                Ok(stream) => carry(server, stream, requests, stopping.cancelled()).await,
+                Err(error) => tracing::debug!(%peer, %error, "an API connection came to no TLS"),
+            },
+            () = stopping.cancelled() => {}
+            () = activity.told_to_leave() => {}
         }
     });
     secure.await;
@@ -201,32 +210,51 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     requests: Requests,
     stopped: impl Future<Output = ()>,
 ) {
-    let (stream, refused) = ClientIo::new(stream, requests.memory.connection());
+    let (stream, refused) = ClientIo::new(stream, requests.memory.connection(), &requests.activity);
     converse(server, stream, requests, stopped).await;
     refused.part().await;
 }
 
-/// Serves the requests of a connection.
+/// Serves the requests of a connection, until it is told to end.
 async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     server: &auto::Builder<Tasks>,
     stream: ClientIo<S>,
     requests: Requests,
     stopped: impl Future<Output = ()>,
 ) {
-    let (peer, streams) = (requests.peer.address, Arc::clone(&requests.streams));
+    let (peer, streams, activity) =
+        (requests.peer.address, Arc::clone(&requests.streams), Arc::clone(&requests.activity));
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), requests));
     let mut stuck = pin!(stuck(&streams));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+    let makes_way = tokio::select! {
+        ended = connection.as_mut() => return broke(peer, ended),
         () = stuck.as_mut() => return,
-        () = stopped => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection => ended,
-                () = stuck => return,
-            }
-        }
+        () = stopped => false,
+        () = activity.told_to_leave() => true,
     };
+    if makes_way && matches!(activity.stage(), Stage::Begun | Stage::Reading) {
+        return;
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = connection => broke(peer, ended),
+        () = stuck => {}
+        () = unused(&activity), if makes_way => {}
+    }
+}
+
+/// Returns once a connection that makes way is in no use any more.
+async fn unused(activity: &Activity) {
+    loop {
+        tokio::time::sleep(PARTING_MAX).await;
+        if activity.stage() != Stage::Used {
+            return;
+        }
+    }
+}
+
+/// Takes note of how a connection ended.
+fn broke(peer: SocketAddr, ended: Result<(), impl Display>) {
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "an API connection broke");
     }
@@ -253,12 +281,15 @@ struct Requests {
     doors: Arc<Doors>,
     peer: Peer,
     memory: Memory,
+    activity: Arc<Activity>,
     streams: Arc<Streams>,
 }
 
 impl Requests {
-    fn new(doors: Arc<Doors>, peer: Peer, memory: &Memory) -> Self {
-        Self { doors, peer, memory: memory.clone(), streams: Streams::new(memory.clone()) }
+    fn new(doors: Arc<Doors>, peer: Peer, memory: &Memory, place: &Place) -> Self {
+        let activity = Arc::clone(place.activity());
+        let streams = Streams::new(memory.clone(), Arc::clone(&activity));
+        Self { doors, peer, memory: memory.clone(), activity, streams }
     }
 }
 

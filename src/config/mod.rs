@@ -16,6 +16,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
 
+use crate::admission::Limits;
 use crate::domain::{HeaderKey, Host, Options, Secret, Span};
 use crate::registry::{Grant, Grants};
 use crate::tls::Files;
@@ -24,7 +25,7 @@ pub use command::Cli;
 pub use sections::{LogFormat, Unmatched};
 
 use sections::{ApiSection, PipeSection, ProxySection, Sections, SessionSection, TokenSection};
-use values::Network;
+use values::{Count, Network};
 
 /// All that the server is told, complete and checked.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ pub struct Pipe {
     /// For a connection without session.
     pub idle_timeout: Span,
     /// Connections at once.
-    pub connections_max: usize,
+    pub connections: Limits,
     /// What it shows, if it speaks TLS.
     pub tls: Option<Files>,
 }
@@ -88,7 +89,7 @@ pub struct Api {
     /// Bytes of a request body or message.
     pub max_body: usize,
     /// Connections at once.
-    pub connections_max: usize,
+    pub connections: Limits,
     /// Origins whose pages may call it from a browser.
     pub cors: Vec<String>,
     /// What it shows, if it speaks TLS.
@@ -107,9 +108,7 @@ pub struct Proxy {
     /// What a request gets that no route matches.
     pub unmatched: Unmatched,
     /// Client connections at once.
-    pub connections_max: usize,
-    /// Those of one client address.
-    pub address_connections_max: usize,
+    pub connections: Limits,
 }
 
 impl Sections {
@@ -218,7 +217,7 @@ impl ApiSection {
             operator_tokens,
             hosts: self.hosts.unwrap_or_default().into_iter().map(|host| host.0).collect(),
             max_body: self.max_body.map_or(1024 * 1024, |size| size.0),
-            connections_max: self.connections_max.map_or(12_000, |count| count.0),
+            connections: connections(self.connections_max, 12_000, self.address_connections_max),
             tls: tls("api", self.cert, self.key, self.client_ca)?,
             cors: self.cors.unwrap_or_default().into_iter().map(|origin| origin.0).collect(),
         })
@@ -258,6 +257,12 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
+/// How many connections a port takes: of one client address three quarters of all unless that is given.
+fn connections(all: Option<Count>, default: usize, of_origin: Option<Count>) -> Limits {
+    let all = all.map_or(default, |count| count.0);
+    Limits { all, of_origin: of_origin.map_or((all - all / 4).max(1), |count| count.0) }
+}
+
 /// The files for a door's TLS; none are named, or certificate and key both.
 fn tls(
     section: &'static str,
@@ -294,7 +299,7 @@ impl PipeSection {
             max_reply: self.max_reply.map_or(64 * 1024, |size| size.0),
             line_timeout: self.line_timeout.map_or(Span::from_secs(30), |span| span.0),
             idle_timeout: self.idle_timeout.map_or(Span::from_secs(5 * 60), |span| span.0),
-            connections_max: self.connections_max.map_or(10_000, |count| count.0),
+            connections: connections(self.connections_max, 10_000, self.address_connections_max),
             tls: tls("pipe", self.cert, self.key, self.client_ca)?,
         })
     }
@@ -302,16 +307,12 @@ impl PipeSection {
 
 impl ProxySection {
     fn complete(self) -> Proxy {
-        let connections_max = self.connections_max.map_or(20_000, |count| count.0);
         Proxy {
             http: self.http.map_or(loopback(8080), |address| address.0),
             workers: self.workers.map_or(0, |workers| workers.0),
             trusted_proxies: networks(self.trusted_proxies.unwrap_or_default()),
             unmatched: self.unmatched.map_or(Unmatched::NotFound, |how| how.0),
-            connections_max,
-            address_connections_max: self
-                .address_connections_max
-                .map_or((connections_max - connections_max / 4).max(1), |count| count.0),
+            connections: connections(self.connections_max, 20_000, self.address_connections_max),
         }
     }
 }
@@ -466,6 +467,27 @@ mod tests {
             ("signalbox::proxy=trace", "signalbox::proxy=trace"),
         ] {
             assert_eq!(load("", &["--log-level", written]).unwrap().log_filter, read);
+        }
+    }
+
+    #[test]
+    fn one_client_address_gets_three_quarters_of_a_ports_connections_unless_told_otherwise() {
+        let limits = |file: &str| {
+            let config = load(file, &[]).unwrap();
+            [config.pipe.connections, config.api.connections, config.proxy.connections]
+        };
+        let of_all = |all, of_origin| Limits { all, of_origin };
+        assert_eq!(limits(""), [of_all(10_000, 7_500), of_all(12_000, 9_000), of_all(20_000, 15_000)]);
+        for (keys, expected) in [
+            ("connections_max = 1", of_all(1, 1)),
+            ("connections_max = 10", of_all(10, 8)),
+            ("connections_max = 10\naddress_connections_max = 2", of_all(10, 2)),
+        ] {
+            let file = format!("[pipe]\n{keys}\n[api]\n{keys}\n[proxy]\n{keys}\n");
+            assert_eq!(limits(&file), [expected; 3], "{keys}");
+        }
+        for section in ["pipe", "api", "proxy"] {
+            assert!(load(&format!("[{section}]\naddress_connections_max = 0\n"), &[]).is_err(), "{section}");
         }
     }
 

@@ -77,6 +77,9 @@ sections! {
         /// Connections at once [default: 10000]
         #[arg(id = "pipe-connections-max", long = "pipe-connections-max", env = "SIGNALBOX_PIPE_CONNECTIONS_MAX", value_name = "COUNT")]
         connections_max: Count,
+        /// Those of one client address, or IPv6 network of 64 bits; trusted proxies are not counted [default: three quarters of `connections_max`]
+        #[arg(id = "pipe-address-connections-max", long = "pipe-address-connections-max", env = "SIGNALBOX_PIPE_ADDRESS_CONNECTIONS_MAX", value_name = "COUNT")]
+        address_connections_max: Count,
         /// The door's certificate and those it was signed with, as PEM; TLS is spoken then [default: none]
         #[arg(id = "pipe-cert", long = "pipe-cert", env = "SIGNALBOX_PIPE_CERT", value_name = "FILE")]
         cert: PathBuf,
@@ -111,6 +114,9 @@ sections! {
         /// Connections at once [default: 12000]
         #[arg(id = "api-connections-max", long = "api-connections-max", env = "SIGNALBOX_API_CONNECTIONS_MAX", value_name = "COUNT")]
         connections_max: Count,
+        /// Those of one client address, or IPv6 network of 64 bits; trusted proxies are not counted [default: three quarters of `connections_max`]
+        #[arg(id = "api-address-connections-max", long = "api-address-connections-max", env = "SIGNALBOX_API_ADDRESS_CONNECTIONS_MAX", value_name = "COUNT")]
+        address_connections_max: Count,
         /// Streams of events at once [default: 10000]
         #[arg(id = "api-streams-max", long = "api-streams-max", env = "SIGNALBOX_API_STREAMS_MAX", value_name = "COUNT")]
         streams_max: Count,

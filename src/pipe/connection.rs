@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep, timeout};
 
+use crate::admission::{Place, Stage};
 use crate::domain::{Error, Kind, Origin};
 use crate::lifecycle::Lifecycle;
 use crate::memory::{Full, Share};
@@ -52,6 +53,7 @@ pub(super) struct Connection<S> {
     foreign: Option<Foreign>,
     /// What it holds of the memory for all.
     share: Share,
+    place: Place,
 }
 
 /// What a connection waits for.
@@ -61,6 +63,7 @@ enum Heard {
     Told(Told),
     Outcome(Box<Outcome>),
     OutOfPatience,
+    MakeWay,
     Stopping,
 }
 
@@ -73,6 +76,7 @@ pub(super) enum End {
     Stopping,
     Busy,
     Silence,
+    MadeWay,
     NoMemory,
 }
 
@@ -86,6 +90,7 @@ impl End {
             End::Stopping => "server stopping",
             End::Busy => "server stopping, in the middle of what the client sent",
             End::Silence => "timed out",
+            End::MadeWay => "made way for another",
             End::NoMemory => "no memory left for its line",
         }
     }
@@ -95,6 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A client that has just connected.
     pub(super) fn new(
         stream: S,
+        place: Place,
         registry: Registry,
         settings: Settings,
         lifecycle: Lifecycle,
@@ -104,6 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let (outcomes_in, outcomes) = mpsc::channel(OUTCOMES_MAX);
         Self {
             stream,
+            place,
             registry,
             share: settings.memory.connection(),
             lifecycle,
@@ -139,7 +146,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut patience = pin!(sleep(self.settings.idle_timeout));
         let mut lines = line::Lines::new(self.settings.max_line);
         while !self.closing {
-            match self.wait(&mut lines, stopped.as_mut(), patience.as_mut()).await? {
+            let in_use = self.is_in_use();
+            self.enter_stage(in_use, &lines);
+            let heard = self.wait(&mut lines, stopped.as_mut(), patience.as_mut()).await?;
+            self.place.activity().enter(Stage::Used);
+            match heard {
                 Heard::Bytes { fresh } => {
                     if let Some(end) = self.heed(&mut lines).await? {
                         return Ok(end);
@@ -156,6 +167,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.share.shrink();
                     patience.set(sleep(self.settings.idle_timeout));
                 }
+                Heard::MakeWay if in_use => {}
+                Heard::MakeWay => return Ok(End::MadeWay),
                 Heard::End => return Ok(End::Client),
                 Heard::Stopping => return self.wind_down(&mut lines).await,
             }
@@ -199,7 +212,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             told = self.outbox.next() => Heard::Told(told),
             Some(outcome) = self.outcomes.recv() => Heard::Outcome(outcome),
             () = patience => Heard::OutOfPatience,
+            () = self.place.activity().told_to_leave() => Heard::MakeWay,
         })
+    }
+
+    /// True while more than the next line hangs on the connection.
+    fn is_in_use(&self) -> bool {
+        self.outcomes_in.capacity() < OUTCOMES_MAX || self.holds_session()
+    }
+
+    /// The stage in which it waits.
+    fn enter_stage(&self, in_use: bool, lines: &line::Lines) {
+        let stage = match self.place.activity().stage() {
+            _ if in_use => Stage::Used,
+            _ if lines.is_unfinished() => Stage::Reading,
+            Stage::Begun => Stage::Begun,
+            _ => Stage::Idle,
+        };
+        self.place.activity().enter(stage);
     }
 
     fn patience_with(&self, lines: &line::Lines) -> Duration {
@@ -258,7 +288,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.outstanding_outcomes().await?;
         }
         self.stream.shutdown().await?;
-        if !matches!(end, End::Client | End::Stopping) {
+        if !matches!(end, End::Client | End::Stopping | End::MadeWay) {
             linger(&mut self.stream).await;
         }
         Ok(())

@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::admission::{Full, Limits, Place, Port};
 use crate::domain::Origin;
 use crate::files::{Part, PortListener};
 use crate::lifecycle::Lifecycle;
@@ -50,8 +51,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// A connection that does not take its replies within this time is closed.
     pub write_timeout: Duration,
-    /// Connections at once. Further ones are told so and closed.
-    pub connections_max: usize,
+    /// The places of connections. Who finds none is told so, and closed.
+    pub places: Port,
     /// Where gRPC and REST are spoken, for those who try it here.
     pub api: Option<SocketAddr>,
     /// What lines and replies under way draw on.
@@ -67,7 +68,7 @@ impl Default for Settings {
             line_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_mins(5),
             write_timeout: Duration::from_secs(30),
-            connections_max: 10_000,
+            places: Port::new(Limits { all: 10_000, of_origin: 7_500 }, Vec::new()),
             api: None,
             memory: Memory::default(),
         }
@@ -96,19 +97,18 @@ pub async fn serve(
     nonce: fn() -> u128,
 ) {
     let tls = tls.as_ref();
-    let most = settings.connections_max;
-    let places = Arc::new(Semaphore::new(most));
+    let places = settings.places.clone();
     let door = Door { registry, settings, lifecycle, nonce };
     let refused = Arc::new(Semaphore::new(REFUSED_MAX));
     let stopping = door.lifecycle.stopping().clone();
     let mut port = PortListener::new(listener, "pipe");
     while let Some((stream, peer)) = stopping.run_until_cancelled(port.accept()).await {
-        let open = most.saturating_sub(places.available_permits());
-        match Arc::clone(&places).try_acquire_owned() {
-            Ok(place) if !Part::Control.is_used_up(&stream, open) => door.admit(stream, tls, peer, place),
-            _ => {
-                port.note_refused(most);
-                door.refuse(stream, tls, &refused);
+        let used_up = Part::Control.is_used_up(&stream, places.open());
+        match if used_up { Err(Full::Files) } else { places.admit(peer.ip()) } {
+            Ok(place) => door.admit(stream, tls, peer, place),
+            Err(full) => {
+                port.note_refused(&full);
+                door.refuse(stream, tls, full, &refused);
             }
         }
     }
@@ -124,37 +124,41 @@ struct Door {
 }
 
 impl Door {
-    fn admit(&self, stream: TcpStream, tls: Option<&Acceptor>, peer: SocketAddr, place: impl Send + 'static) {
+    fn admit(&self, stream: TcpStream, tls: Option<&Acceptor>, peer: SocketAddr, place: Place) {
         if let Err(error) = prepare(&stream) {
             tracing::debug!(%peer, %error, "a pipe connection ended before it began");
             return;
         }
         // Two tasks in the source, so that a plain connection's has no room for TLS in it.
         let Some(tls) = tls.cloned() else {
-            let talk = self.talk(stream, peer);
-            return self.lifecycle.spawn_one("pipe connection", async move {
-                talk.await;
-                drop(place);
-            });
+            return self.lifecycle.spawn_one("pipe connection", self.talk(stream, peer, place));
         };
         let door = self.clone();
         self.lifecycle.spawn_one("pipe connection", async move {
-            match door.lifecycle.stopping().run_until_cancelled(tls.accept(stream)).await {
-                Some(Ok(stream)) => door.talk(stream, peer).await,
-                Some(Err(error)) => tracing::debug!(%peer, %error, "a pipe connection came to no TLS"),
-                None => {}
+            tokio::select! {
+                accepted = tls.accept(stream) => match accepted {
+                    Ok(stream) => door.talk(stream, peer, place).await,
+                    Err(error) => tracing::debug!(%peer, %error, "a pipe connection came to no TLS"),
+                },
+                () = door.lifecycle.stopping().cancelled() => {}
+                () = place.activity().told_to_leave() => {}
             }
-            drop(place);
         });
     }
 
-    fn talk<S>(&self, stream: S, peer: SocketAddr) -> impl Future<Output = ()> + use<S>
+    fn talk<S>(&self, stream: S, peer: SocketAddr, place: Place) -> impl Future<Output = ()> + use<S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         tracing::debug!(%peer, "a pipe connection began");
-        let mut connection =
-            Connection::new(stream, self.registry.clone(), self.settings.clone(), self.lifecycle.clone(), self.nonce);
+        let mut connection = Connection::new(
+            stream,
+            place,
+            self.registry.clone(),
+            self.settings.clone(),
+            self.lifecycle.clone(),
+            self.nonce,
+        );
         connection.origin = Some(Origin::of(peer.ip()));
         async move {
             let end = connection.run().await;
@@ -163,12 +167,11 @@ impl Door {
     }
 
     /// Says why, and waits for the client to have read it: closing at once would take the words back (RFC 9293 §3.6.1).
-    fn refuse(&self, stream: TcpStream, tls: Option<&Acceptor>, refused: &Arc<Semaphore>) {
-        let limit = self.settings.connections_max;
-        let Ok(place) = Arc::clone(refused).try_acquire_owned() else { return };
+    fn refuse(&self, stream: TcpStream, tls: Option<&Acceptor>, full: Full, refused: &Arc<Semaphore>) {
+        let Ok(refusing) = Arc::clone(refused).try_acquire_owned() else { return };
         let (tls, stopping) = (tls.cloned(), self.lifecycle.stopping().clone());
         self.lifecycle.spawn_one("pipe refusal", async move {
-            let words = format!("ERROR|too many connections (limit {limit}); try again later\n");
+            let words = format!("ERROR|{full}; try again later\n");
             let said = async {
                 match tls {
                     None => say(stream, &words).await,
@@ -177,7 +180,7 @@ impl Door {
             };
             // Whether or not it could be said, this is the end.
             let _ = stopping.run_until_cancelled(said).await;
-            drop(place);
+            drop(refusing);
         });
     }
 }

@@ -61,6 +61,7 @@ pub use settings::{Settings, Unmatched};
 pub use tls::Tls;
 pub use upkeep::{Keeper, Upkeep};
 
+use crate::admission::Totals;
 use crate::clock;
 use crate::lifecycle::{self, Heartbeat};
 use crate::traffic::{self, Table};
@@ -153,7 +154,7 @@ impl Bound {
     pub fn start(self, table: Arc<ArcSwap<Table>>, reports: Reports, upkeep: Upkeep) -> io::Result<Proxy> {
         let stop = CancellationToken::new();
         let grace = Arc::new(ArcSwap::from_pointee(Duration::ZERO));
-        let connections = Arc::new(connections::Totals::default());
+        let connections = Arc::new(Totals::default());
         let count = self.listeners.len();
         let (mut workers, mut heartbeats) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let (ready, readies) = mpsc::channel();

@@ -12,6 +12,7 @@ use http::{HeaderMap, Method};
 use super::Settings;
 use super::framing::{BodyLength, Garbled};
 use super::heads::{Field, Heads};
+use crate::admission::{Rank, TICK};
 use crate::domain::Span;
 
 /// A client that ends its side so soon behind its request still wants the answer.
@@ -20,14 +21,12 @@ const HALF_CLOSE_MAX: Duration = Duration::from_millis(250);
 /// How long a client that was answered early may go on sending.
 const LINGER_MAX: Duration = Duration::from_secs(5);
 
-const STEP_MILLIS: u64 = 50;
-
 /// Steps of 50 ms since the worker started, as its sweep counts them. Cheap to read; a step late at most.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ticks(Arc<AtomicU32>);
 
 impl Ticks {
-    pub(super) const STEP: Duration = Duration::from_millis(STEP_MILLIS);
+    pub(super) const STEP: Duration = TICK;
 
     pub(super) fn now(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
@@ -47,7 +46,7 @@ impl Ticks {
 
     /// As many as an option's duration has.
     pub(super) fn of(span: Span) -> u32 {
-        u32::try_from(span.millis() / STEP_MILLIS).unwrap_or(u32::MAX - 2)
+        u32::try_from(span.millis() / u64::from(TICK.subsec_millis())).unwrap_or(u32::MAX - 2)
     }
 
     pub(super) fn steps(span: Duration) -> u32 {
@@ -239,15 +238,13 @@ impl Phase {
         self.is(Stage::Idle)
     }
 
-    /// Whether it may make way for others, and in which order: first those that are idle, then those whose head has been
-    /// coming for at least `head_age` steps, each from the oldest.
-    pub(super) fn makes_way(&self, head_age: u32) -> Option<(bool, u32)> {
+    /// The order in which it makes way for others, unless it is in use.
+    pub(super) fn rank(&self) -> Option<Rank> {
         let since = self.since.load(Ordering::Relaxed);
         if self.is_idle() {
-            return Some((false, since));
+            return Some(Rank::Idle(since));
         }
-        let head = self.is(Stage::Fresh) || self.is(Stage::Head);
-        (head && self.ticks.now().saturating_sub(since) >= head_age).then_some((true, since))
+        (self.is(Stage::Fresh) || self.is(Stage::Head)).then_some(Rank::Unfinished(since))
     }
 
     /// Whether it has stood still for too long.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{Addresses, Names, Tls};
+use crate::admission::Limits;
 use crate::domain::Forbidden;
 use crate::memory::Memory;
 
@@ -77,6 +78,11 @@ impl Settings {
     }
 
     /// The addresses of backends, but those that are denied and those of the server itself.
+    /// How many connections there may be.
+    pub(super) fn connection_limits(&self) -> Limits {
+        Limits { all: self.connections_max, of_origin: self.address_connections_max }
+    }
+
     pub(super) fn addresses(&self) -> Addresses {
         Addresses::new(self.names.clone(), Forbidden::new(&self.deny, &self.own))
     }

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::connections::{Connections, Place, Totals};
+use super::connections::{Connections, Place};
 use super::forward::{Client, forward};
 use super::logins::Logins;
 use super::phase::{Phase, Stage, Ticks};
@@ -29,6 +29,7 @@ use super::pools::Pools;
 use super::resolve::Resolver;
 use super::wire::Wire;
 use super::{Reports, Settings, Upkeep, pages, serial};
+use crate::admission::{Full, Totals};
 use crate::chance;
 use crate::clock;
 use crate::files::{Part, PortListener};
@@ -161,19 +162,24 @@ async fn serve(start: Start) {
 async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
     let mut port = PortListener::new(listener, "proxy");
     while let Some((socket, peer)) = worker.stop.run_until_cancelled(port.accept()).await {
-        begin(worker, socket, peer);
+        begin(worker, &mut port, socket, peer);
     }
     // What the kernel has already accepted would be reset with the listener.
     while let Some((socket, peer)) = futures_util::FutureExt::now_or_never(port.accept()) {
-        begin(worker, socket, peer);
+        begin(worker, &mut port, socket, peer);
     }
 }
 
-fn begin(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
+fn begin(worker: &Rc<Worker>, port: &mut PortListener, socket: TcpStream, peer: SocketAddr) {
     let arrival = Arrival::new(peer.ip(), &worker.settings.trusted_proxies);
-    if Part::Proxy.is_used_up(&socket, worker.connections.total())
-        || !worker.connections.have_room(&arrival, &worker.settings, worker.ticks.now())
-    {
+    let connections = &worker.connections;
+    let room = if Part::Proxy.is_used_up(&socket, connections.total()) {
+        Err(Full::Files)
+    } else {
+        connections.make_room_for(&arrival, &worker.settings, worker.ticks.now())
+    };
+    if let Err(full) = room {
+        port.note_refused(&full);
         return pages::turn_away(&socket);
     }
     let _ = socket.set_nodelay(true);

@@ -147,7 +147,10 @@ impl Client {
     }
 
     pub fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
-        let writer = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    pub fn over(writer: TcpStream) -> std::io::Result<Self> {
         writer.set_read_timeout(Some(PATIENCE))?;
         writer.set_nodelay(true)?;
         Ok(Self { reader: BufReader::new(writer.try_clone()?), writer, told: Vec::new() })

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use super::super::Settings;
-use super::support::{Client, Server};
+use super::support::{Client, Server, places};
 
 #[tokio::test]
 async fn two_thousand_pipelined_commands_are_answered_in_order_and_stored_in_few_batches() {
@@ -286,7 +286,7 @@ async fn a_store_that_fails_refuses_commands_and_leaves_the_connection_alive() {
 
 #[tokio::test]
 async fn connections_over_the_limit_are_told_so() {
-    let server = Server::start_with(Settings { connections_max: 1, ..Settings::default() }).await;
+    let server = Server::start_with(places(1, 1)).await;
     let (mut first, id) = server.register("shop-1").await;
     let mut second = server.connect().await;
     second.send(format!("PING|{id}\n")).await;

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::super::connection::Connection;
 use super::super::{Settings, serve};
+use crate::admission::{self, Port};
 use crate::domain::{Catalog, Change, PageUrl, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
 use crate::registry::{
@@ -65,6 +66,11 @@ impl Traffic for World {
     }
 }
 
+/// Settings of a pipe that takes so many connections.
+pub(super) fn places(all: usize, of_origin: usize) -> Settings {
+    Settings { places: Port::new(admission::Limits { all, of_origin }, Vec::new()), ..Settings::default() }
+}
+
 /// A pipe with its registry.
 pub(super) struct Server {
     pub(super) registry: Registry,
@@ -115,8 +121,9 @@ impl Server {
     /// The same, with a source of nonces of its own.
     pub(super) fn pair_with(&self, bytes: usize, nonce: fn() -> u128) -> Client<DuplexStream> {
         let (ours, theirs) = tokio::io::duplex(bytes);
+        let place = self.settings.places.admit(std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
         let connection =
-            Connection::new(theirs, self.registry.clone(), self.settings.clone(), self.doors.clone(), nonce);
+            Connection::new(theirs, place, self.registry.clone(), self.settings.clone(), self.doors.clone(), nonce);
         self.doors.spawn_one("pipe connection", async move {
             connection.run().await;
         });

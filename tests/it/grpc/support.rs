@@ -126,7 +126,9 @@ impl Server {
         let routes = grpc::routes(registry.clone(), Arc::new(setup.operators), doors.clone(), settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let bounds = signalbox::api::Bounds { connections_max: 100, memory: signalbox::memory::Memory::default() };
+        let limits = signalbox::admission::Limits { all: 100, of_origin: 100 };
+        let places = signalbox::admission::Port::new(limits, Vec::new());
+        let bounds = signalbox::api::Bounds { places, memory: signalbox::memory::Memory::default() };
         doors.spawn("api", signalbox::api::serve(listener, None, only(routes), bounds, doors.clone()));
         Self { registry, world, address, doors, writer }
     }

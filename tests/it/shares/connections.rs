@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::connect_from;
 use crate::support::backend::Backend;
 use crate::support::town::{Town, until};
 use crate::support::wire::Wire;
@@ -85,7 +86,7 @@ fn an_address_has_a_share_and_others_are_served_beside_it() {
         backend.heard();
     }
     assert_eq!(town.get("a", "/").status(), 503, "its share is used up");
-    let mut other = from([127, 0, 0, 2], &town);
+    let mut other = Wire::over(connect_from(2, town.address()));
     other.send(GET);
     assert_eq!(other.message().unwrap().status(), 200, "another address has its own");
     greedy.into_iter().for_each(Wire::reset);
@@ -96,7 +97,7 @@ fn an_address_has_a_share_and_others_are_served_beside_it() {
 fn an_address_at_its_share_has_its_own_idle_connections_make_way() {
     let backend = Backend::named("b");
     let town = town(&backend, |settings| settings.address_connections_max = 2);
-    let mut other = from([127, 0, 0, 2], &town);
+    let mut other = Wire::over(connect_from(2, town.address()));
     other.send(GET);
     assert_eq!(other.message().unwrap().status(), 200);
     let mut first = idle(&town);
@@ -120,13 +121,4 @@ fn a_trusted_proxy_speaks_for_many_and_has_no_share() {
         wire.send(GET);
         assert_eq!(wire.message().unwrap().status(), 200);
     }
-}
-
-/// A connection from another address of this machine.
-fn from(address: [u8; 4], town: &Town) -> Wire {
-    use socket2::{Domain, Socket, Type};
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&std::net::SocketAddr::from((address, 0)).into()).unwrap();
-    socket.connect(&town.address().into()).unwrap();
-    Wire::over(socket.into())
 }

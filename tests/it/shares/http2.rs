@@ -13,6 +13,7 @@ const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 
 /// One end of a connection.
@@ -21,7 +22,11 @@ pub struct Peer(TcpStream);
 impl Peer {
     /// Connects; each stream has `window` bytes to begin with.
     pub fn connect(address: SocketAddr, window: u32) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap(), window)
+    }
+
+    /// The same, over a connection that is there.
+    pub fn over(stream: TcpStream, window: u32) -> Self {
         stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut peer = Self(stream);
@@ -39,8 +44,18 @@ impl Peer {
         self.0
     }
 
+    /// Reads until the answer on a stream has begun. False if the connection ends before.
+    pub fn is_answered(&mut self, stream: u32) -> bool {
+        std::iter::from_fn(|| self.next()).any(|(kind, _, of, _)| kind == HEADERS && of == stream)
+    }
+
+    /// Reads to the end of the connection. True if it was told to end (RFC 9113 §6.8).
+    pub fn was_told_to_go(&mut self) -> bool {
+        std::iter::from_fn(|| self.next()).fold(false, |told, (kind, ..)| told || kind == GOAWAY)
+    }
+
     /// The next frame: kind, flags, stream and payload; `None` when the connection has ended.
-    fn next(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
+    pub fn next(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head).ok()?;
         let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
