@@ -2,7 +2,7 @@
 //!
 //! An answer that is put together whole draws on the memory for all until it was read; one that is shared
 //! by all requests does not. On HTTP/2, pieces go out only while less than [`UNSENT_BYTES_MAX`] of the connection wait,
-//! and a stream whose client takes nothing for [`STALL`] is reset. What must hold: whatever a client does not read, what is
+//! and a stream whose client takes nothing for a while is reset. What must hold: whatever a client does not read, what is
 //! held for its connection is bounded; streams that wait for events are not taken for such that stand still.
 
 use std::pin::Pin;
@@ -19,7 +19,6 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::sleep;
 
-use super::client_io::STALL;
 use crate::admission::Activity;
 use crate::memory::{Full, Memory, Share};
 
@@ -29,8 +28,8 @@ pub(super) const UNSENT_BYTES_MAX: usize = 1024 * 1024;
 pub(super) const PIECE_BYTES: usize = 16 * 1024;
 /// Bodies up to this are not counted.
 const SMALL_BYTES: usize = 1024;
-/// How often a stream is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often a stream is looked at in the time after which it is reset.
+const LOOKS: u32 = 6;
 
 /// What the streams of one connection share.
 #[derive(Debug)]
@@ -175,21 +174,21 @@ tokio::task_local! {
     static PROGRESS: Arc<Progress>;
 }
 
-/// Runs the task of an HTTP/2 stream; ends it, and so resets the stream, when its client takes nothing for [`STALL`].
-pub(super) async fn watched(task: impl Future<Output = ()>) {
+/// Runs the task of an HTTP/2 stream; ends it, and so resets the stream, when its client takes nothing for `stall`.
+pub(super) async fn watched(task: impl Future<Output = ()>, stall: Duration) {
     let progress = Arc::new(Progress::default());
     let mut task = std::pin::pin!(PROGRESS.scope(Arc::clone(&progress), task));
-    let (mut pieces, mut still) = (0, Duration::ZERO);
+    let (mut pieces, mut still) = (0, 0);
     loop {
         tokio::select! {
             biased;
             () = task.as_mut() => return,
-            () = sleep(LOOK) => {}
+            () = sleep(stall / LOOKS) => {}
         }
         let now = progress.pieces.load(Ordering::Relaxed);
         let stands = progress.waits_for_client.load(Ordering::Relaxed) && now == pieces;
-        (pieces, still) = (now, if stands { still + LOOK } else { Duration::ZERO });
-        if still >= STALL {
+        (pieces, still) = (now, if stands { still + 1 } else { 0 });
+        if still >= LOOKS {
             tracing::debug!("a stream whose client took nothing is reset");
             return;
         }

@@ -2,7 +2,7 @@
 //! frames of HTTP/2.
 //!
 //! What must hold: an HTTP/1.1 client whose request finds no memory is told 503 before its connection ends; a client
-//! that reads nothing for [`STALL`] while something waits for it is closed, and so is one that sends control frames without end.
+//! that reads nothing for a while although something waits for it is closed, and so is one that sends control frames without end.
 
 use std::io;
 use std::pin::Pin;
@@ -17,8 +17,6 @@ use super::frames::{Frames, Protocol};
 use crate::admission::Activity;
 use crate::memory::{Full, Share};
 
-/// How long an answer may stand still.
-pub(super) const STALL: Duration = Duration::from_secs(30);
 /// The buffer that hyper reads a small head into; every connection may have it.
 const READ_BYTES: usize = 16 * 1024;
 /// How long a client that was refused may take to read why.
@@ -43,6 +41,8 @@ pub(super) struct ClientIo<S> {
     share: Share,
     frames: Frames,
     activity: Arc<Activity>,
+    /// How long an answer may stand still.
+    stall_max: Duration,
     /// Bytes that came since the last that were written: of HTTP/1.1, those of the request under way.
     request_bytes: usize,
     /// Runs while a write waits.
@@ -69,11 +69,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Refused<S> {
 
 impl<S> ClientIo<S> {
     /// The stream, and where it is found if its client is refused.
-    pub(super) fn new(stream: S, share: Share, activity: &Arc<Activity>) -> (Self, Refused<S>) {
+    pub(super) fn new(stream: S, share: Share, activity: &Arc<Activity>, stall_max: Duration) -> (Self, Refused<S>) {
         let slot = Arc::new(Mutex::new(None));
         let refused = Refused(Arc::clone(&slot));
         let (stream, frames, activity) = (Some(stream), Frames::default(), Arc::clone(activity));
-        (Self { stream, refused: Refused(slot), share, frames, activity, request_bytes: 0, stall: None }, refused)
+        (
+            Self { stream, refused: Refused(slot), share, frames, activity, stall_max, request_bytes: 0, stall: None },
+            refused,
+        )
     }
 }
 
@@ -147,7 +150,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
         if self.share.set(waiting.min(WRITE_BYTES_MAX)).is_err() {
             return Poll::Ready(Err(io::Error::other(Full)));
         }
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        let stall_max = self.stall_max;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(stall_max)));
         ready!(stall.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

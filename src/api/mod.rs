@@ -6,6 +6,7 @@
 
 mod answer;
 mod bodies;
+mod bounds;
 mod client_io;
 mod frames;
 
@@ -33,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use crate::access::{Call, Denied, Hosts, Peer};
-use crate::admission::{Activity, Full as NoRoom, Place, Port, Stage};
+use crate::admission::{Activity, Full as NoRoom, Place, Stage};
 use crate::files::{Part, PortListener};
 use crate::lifecycle::{self, Lifecycle};
 use crate::memory::{Full, Memory};
@@ -41,10 +42,9 @@ use crate::registry::Reading;
 use crate::tls::Acceptor;
 
 use answer::Streams;
+pub use bounds::{Bounds, Patience};
 use client_io::ClientIo;
 
-/// From the beginning of a connection, or the end of the answer before, to the last byte of a head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most bytes of an HTTP/1.1 head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Requests and streams of one HTTP/2 connection at once, while the memory lasts.
@@ -54,9 +54,6 @@ const SEND_BYTES_MAX: usize = 64 * 1024 - answer::PIECE_BYTES;
 /// Bytes that an HTTP/2 client may send before they were read: of a stream, and of all.
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
-/// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may take to answer.
-const PING: Duration = Duration::from_secs(30);
-const PONG: Duration = Duration::from_secs(20);
 /// TCP keepalive: after this much silence the first probe, then one each `PROBE`, and the end after three: within a minute.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const PROBE: Duration = Duration::from_secs(8);
@@ -68,15 +65,6 @@ const PARTING_MAX: Duration = Duration::from_secs(5);
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
                        connection: close\r\ncontent-length: 114\r\n\r\n\
                        {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections; try again later\"}";
-
-/// What the port is held to.
-#[derive(Clone, Debug)]
-pub struct Bounds {
-    /// The places of connections.
-    pub places: Port,
-    /// What requests and answers under way draw on.
-    pub memory: Memory,
-}
 
 /// What the port leads to.
 #[derive(Clone)]
@@ -120,9 +108,9 @@ pub const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 ///
 /// Whoever stops the server calls [`crate::registry::Registry::tell_shutdown`] first, which ends streams of events.
 pub async fn serve(listener: TcpListener, tls: Option<Acceptor>, doors: Doors, bounds: Bounds, lifecycle: Lifecycle) {
-    let Bounds { places, memory } = bounds;
+    let Bounds { places, memory, patience } = bounds;
     let doors = Arc::new(doors);
-    let server = Arc::new(builder(&lifecycle));
+    let server = Arc::new(builder(&lifecycle, patience));
     let stopping = lifecycle.stopping().clone();
     let mut port = PortListener::new(listener, "API");
     while let Some((stream, peer)) = stopping.run_until_cancelled(port.accept()).await {
@@ -140,7 +128,8 @@ pub async fn serve(listener: TcpListener, tls: Option<Acceptor>, doors: Doors, b
         // A connection that is gone already has no address of its own any more.
         let Ok(local) = stream.local_addr() else { continue };
         let peer = Peer { address: peer, local };
-        let (server, requests) = (Arc::clone(&server), Requests::new(Arc::clone(&doors), peer, &memory, &place));
+        let (server, requests) =
+            (Arc::clone(&server), Requests::new(Arc::clone(&doors), peer, &memory, &place, patience));
         let (stopping, tls) = (stopping.clone(), tls.clone());
         lifecycle.spawn_one("API connection", async move {
             if prepare(&stream).is_ok() {
@@ -188,14 +177,14 @@ async fn begin(
     secure.await;
 }
 
-fn builder(lifecycle: &Lifecycle) -> auto::Builder<Tasks> {
-    let mut builder = auto::Builder::new(Tasks(lifecycle.clone()));
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+fn builder(lifecycle: &Lifecycle, patience: Patience) -> auto::Builder<Tasks> {
+    let mut builder = auto::Builder::new(Tasks { lifecycle: lifecycle.clone(), stall: patience.stall });
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.head).max_buf_size(HEAD_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PONG)
+        .keep_alive_interval(patience.silence)
+        .keep_alive_timeout(patience.pong)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BYTES_MAX)
@@ -210,7 +199,8 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     requests: Requests,
     stopped: impl Future<Output = ()>,
 ) {
-    let (stream, refused) = ClientIo::new(stream, requests.memory.connection(), &requests.activity);
+    let (stream, refused) =
+        ClientIo::new(stream, requests.memory.connection(), &requests.activity, requests.patience.stall);
     converse(server, stream, requests, stopped).await;
     refused.part().await;
 }
@@ -224,8 +214,8 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) {
     let (peer, streams, activity) =
         (requests.peer.address, Arc::clone(&requests.streams), Arc::clone(&requests.activity));
+    let mut stuck = pin!(stuck(&streams, requests.patience));
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), requests));
-    let mut stuck = pin!(stuck(&streams));
     let makes_way = tokio::select! {
         ended = connection.as_mut() => return broke(peer, ended),
         () = stuck.as_mut() => return,
@@ -262,8 +252,8 @@ fn broke(peer: SocketAddr, ended: Result<(), impl Display>) {
 
 /// Returns once a connection is of no use: no head has come in time, or nothing that waits for its client moves, not
 /// even the reset of streams.
-async fn stuck(streams: &Streams) {
-    tokio::time::sleep(HEAD_TIMEOUT).await;
+async fn stuck(streams: &Streams, patience: Patience) {
+    tokio::time::sleep(patience.head).await;
     let mut before = (0, 0);
     while streams.has_begun() {
         let now = streams.unsent();
@@ -271,7 +261,7 @@ async fn stuck(streams: &Streams) {
             return;
         }
         before = now;
-        tokio::time::sleep(2 * client_io::STALL).await;
+        tokio::time::sleep(2 * patience.stall).await;
     }
 }
 
@@ -283,13 +273,14 @@ struct Requests {
     memory: Memory,
     activity: Arc<Activity>,
     streams: Arc<Streams>,
+    patience: Patience,
 }
 
 impl Requests {
-    fn new(doors: Arc<Doors>, peer: Peer, memory: &Memory, place: &Place) -> Self {
+    fn new(doors: Arc<Doors>, peer: Peer, memory: &Memory, place: &Place, patience: Patience) -> Self {
         let activity = Arc::clone(place.activity());
         let streams = Streams::new(memory.clone(), Arc::clone(&activity));
-        Self { doors, peer, memory: memory.clone(), activity, streams }
+        Self { doors, peer, memory: memory.clone(), activity, streams, patience }
     }
 }
 
@@ -377,11 +368,14 @@ impl hyper::body::Body for Large {
 
 /// Runs what an HTTP/2 connection needs beside itself.
 #[derive(Clone)]
-struct Tasks(Lifecycle);
+struct Tasks {
+    lifecycle: Lifecycle,
+    stall: Duration,
+}
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
-        self.0.spawn_one("API stream", answer::watched(task));
+        self.lifecycle.spawn_one("API stream", answer::watched(task, self.stall));
     }
 }
 
@@ -400,7 +394,8 @@ mod tests {
         let probes = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
         let silent = socket.tcp_keepalive_time().unwrap() + probes;
         assert!(silent < Duration::from_mins(1), "{silent:?}");
-        assert!(PING + PONG < Duration::from_mins(1));
+        let patience = Patience::default();
+        assert!(patience.silence + patience.pong < Duration::from_mins(1));
         // What is sent every 15 s is not acknowledged.
         let unacknowledged = socket.tcp_user_timeout().unwrap().unwrap();
         assert!(unacknowledged + Duration::from_secs(15) < Duration::from_mins(1), "{unacknowledged:?}");

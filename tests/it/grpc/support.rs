@@ -128,7 +128,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let limits = signalbox::admission::Limits { all: 100, of_origin: 100 };
         let places = signalbox::admission::Port::new(limits, Vec::new());
-        let bounds = signalbox::api::Bounds { places, memory: signalbox::memory::Memory::default() };
+        let bounds = signalbox::api::Bounds::new(places, signalbox::memory::Memory::default());
         doors.spawn("api", signalbox::api::serve(listener, None, only(routes), bounds, doors.clone()));
         Self { registry, world, address, doors, writer }
     }

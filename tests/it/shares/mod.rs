@@ -5,6 +5,7 @@ mod connections;
 mod control;
 mod http2;
 mod memory;
+mod patience;
 mod ports;
 mod probes;
 mod sessions;

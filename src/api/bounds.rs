@@ -1,0 +1,44 @@
+//! What the API port is held to: its places, its memory, and how long its clients may take.
+
+use std::time::Duration;
+
+use crate::admission::Port;
+use crate::memory::Memory;
+
+/// What the port is held to.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// The places of connections.
+    pub places: Port,
+    /// What requests and answers under way draw on.
+    pub memory: Memory,
+    /// How long clients may take.
+    pub patience: Patience,
+}
+
+impl Bounds {
+    /// These places, this memory, and as much patience as suits most.
+    pub fn new(places: Port, memory: Memory) -> Self {
+        Self { places, memory, patience: Patience::default() }
+    }
+}
+
+/// How long the clients of the port may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From the beginning of a connection, or the end of the answer before, to the last byte of a head.
+    pub head: Duration,
+    /// Without taking or sending anything that is waited for.
+    pub stall: Duration,
+    /// An HTTP/2 peer that is silent for this time is asked whether it is still there.
+    pub silence: Duration,
+    /// To answer that.
+    pub pong: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let [head, stall, silence, pong] = [30, 30, 30, 20].map(Duration::from_secs);
+        Self { head, stall, silence, pong }
+    }
+}
