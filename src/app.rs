@@ -178,8 +178,7 @@ impl Server {
         let pipe_settings = pipe_settings(&config, api_address, memory.clone());
         let serving = pipe::serve(pipe_listener, pipe_tls, registry.clone(), pipe_settings, pipe.clone(), chance::bits);
         pipe.spawn("pipe", serving);
-        let bounds =
-            api::Bounds { places: places(&config, config.api.connections), memory, patience: api::Patience::default() };
+        let bounds = api::Bounds::new(places(&config, config.api.connections), memory);
         let typed = typed_doors(&registry, &config, &doors);
         doors.spawn("API", api::serve(api_listener, api_tls, typed, bounds, doors.clone()));
         Ok(Self { store_url: config.store_url, pipe_address, api_address, secure, registry, proxy, pipe, doors, core })

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use signalbox::api::Patience;
 use signalbox::domain::SessionId;
 use signalbox::domain::Span;
 use signalbox::grpc::proto::event::Payload;
@@ -140,6 +141,44 @@ async fn streams_of_one_session_all_tell_and_a_ninth_is_refused() {
     open.clear();
     server.until(&session, |session| session.bound.is_none()).await;
     server.stop().await;
+}
+
+/// The way to a server, until it goes dark: then nothing passes, and neither side hears of it.
+async fn way_to(server: std::net::SocketAddr) -> (std::net::SocketAddr, oneshot::Sender<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (dark, goes_dark) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = tokio::net::TcpStream::connect(server).await.unwrap();
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+            _ = goes_dark => std::future::pending().await,
+        }
+    });
+    (address, dark)
+}
+
+#[tokio::test]
+async fn a_session_whose_client_is_gone_without_a_word_is_disconnected_and_others_are_not() {
+    let [silence, pong] = [Duration::from_millis(200); 2];
+    let patience = Patience { silence, pong, ..Patience::default() };
+    // With something to say now and then, and without.
+    for keep_alive in [Duration::from_hours(1), Duration::from_millis(50)] {
+        let server = Server::start_with(Setup { keep_alive, patience, ..Setup::default() }).await;
+        let (mut client, alive) = server.register("shop-1").await;
+        let _events = subscribe(&mut client, &alive, &[ALL], None).await;
+        let (address, dark) = way_to(server.address).await;
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        let mut client = RegistryClient::new(channel);
+        let gone = register(&mut client, "shop-2").await;
+        let _gone_events = subscribe(&mut client, &gone, &[ALL], None).await;
+        server.until(&gone, |session| session.bound.is_some()).await;
+        dark.send(()).unwrap();
+        server.until(&gone, |session| session.bound.is_none()).await;
+        server.until(&alive, |session| session.bound.is_some()).await;
+        server.stop().await;
+    }
 }
 
 #[tokio::test]

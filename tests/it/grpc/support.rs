@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use signalbox::access::Operators;
+use signalbox::api::Patience;
 use signalbox::domain::{Catalog, Change, PageUrl, RouteId, Session, SessionKey, Span};
 use signalbox::grpc::proto::event::Payload;
 use signalbox::grpc::proto::operator_client::OperatorClient;
@@ -93,12 +94,14 @@ pub struct Setup {
     pub operators: Operators,
     pub grants: Grants,
     pub keep_alive: Duration,
+    pub patience: Patience,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let (limits, operators, grants) = (Limits::default(), Operators::default(), Grants::default());
-        Self { limits, max_body: 1024 * 1024, operators, grants, keep_alive: Duration::from_hours(1) }
+        let (keep_alive, patience) = (Duration::from_hours(1), Patience::default());
+        Self { limits, max_body: 1024 * 1024, operators, grants, keep_alive, patience }
     }
 }
 
@@ -128,7 +131,10 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let limits = signalbox::admission::Limits { all: 100, of_origin: 100 };
         let places = signalbox::admission::Port::new(limits, Vec::new());
-        let bounds = signalbox::api::Bounds::new(places, signalbox::memory::Memory::default());
+        let bounds = signalbox::api::Bounds {
+            patience: setup.patience,
+            ..signalbox::api::Bounds::new(places, signalbox::memory::Memory::default())
+        };
         doors.spawn("api", signalbox::api::serve(listener, None, only(routes), bounds, doors.clone()));
         Self { registry, world, address, doors, writer }
     }
