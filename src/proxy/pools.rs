@@ -37,7 +37,7 @@ pub(super) struct Pools {
     told: RefCell<HashMap<u64, u32, BuildHasherDefault<Hashed>>>,
     idle_max: usize,
     // What `serial` last said.
-    serial: RefCell<Vec<u64>>,
+    serial: RefCell<Vec<(u64, bool)>>,
     serial_changes: Cell<u32>,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Idle {
     security: Security,
     connections: RefCell<Vec<Made>>,
     max: usize,
-    // The backend is taken to serve one connection at a time: nothing is kept.
+    // The backend is known to serve one connection at a time: nothing is kept.
     serial: Cell<bool>,
     // How often it has answered on a new connection beside another one that was open.
     side_by_side: Cell<u32>,
@@ -141,7 +141,7 @@ impl Pools {
             security,
             connections: RefCell::default(),
             max: self.idle_max,
-            serial: Cell::new(self.serial.borrow().binary_search(&endpoint.origin_hash).is_ok()),
+            serial: Cell::new(self.serial.borrow().binary_search(&(endpoint.origin_hash, true)).is_ok()),
             side_by_side: Cell::default(),
             answered: Rc::default(),
         });
@@ -165,19 +165,19 @@ impl Pools {
         self.told.borrow_mut().retain(|_, at| now.saturating_sub(*at) < Ticks::steps(TELL_EVERY));
     }
 
-    /// Closes what is idle to backends that serve one connection at a time, where that is news.
+    /// Closes what is idle to backends that may serve one connection at a time, while somebody waits for them. Until then it is
+    /// kept: where another connection is answered beside it, the backend is none of these.
     pub(super) fn make_way(&self) {
         let changes = serial::changes();
-        if self.serial_changes.replace(changes) == changes {
-            return;
-        }
-        let now = serial::origins();
-        let before = self.serial.replace(now.clone());
+        let mut serial = self.serial.borrow_mut();
         let backends = self.backends.borrow();
-        for origin in before.iter().chain(&now) {
-            let is_serial = now.binary_search(origin).is_ok();
-            let closed = backends.get(origin).into_iter().flatten().filter(|idle| idle.make_way(is_serial)).count();
-            if closed > 0 {
+        let idle_to = |origin: &u64| backends.get(origin).into_iter().flatten();
+        if self.serial_changes.replace(changes) != changes {
+            let before = std::mem::replace(&mut *serial, serial::origins());
+            before.iter().flat_map(|(origin, _)| idle_to(origin)).for_each(|idle| idle.serial.set(false));
+        }
+        for (origin, is_known) in serial.iter() {
+            if idle_to(origin).filter(|idle| idle.make_way(*is_known)).count() > 0 {
                 serial::has_made_way(*origin);
             }
         }
@@ -216,16 +216,19 @@ impl Idle {
 
     pub(super) fn put(&self, mut made: Made, now: u32) {
         let mut connections = self.connections.borrow_mut();
-        if connections.len() < self.max && !self.serial.get() && made.rest(now) {
+        let is_kept = !self.serial.get() || self.serves_many();
+        if is_kept && connections.len() < self.max && made.rest(now) {
             connections.push(made);
         }
     }
 
-    /// Sets whether the backend is taken to serve one connection at a time. Says whether idle ones were closed for that.
-    fn make_way(&self, is_serial: bool) -> bool {
-        let is_serial = is_serial && !self.serves_many();
-        self.serial.set(is_serial);
-        is_serial && !std::mem::take(&mut *self.connections.borrow_mut()).is_empty()
+    /// Closes idle connections, for the backend may serve one at a time or is known to. Says whether there were any.
+    fn make_way(&self, is_known: bool) -> bool {
+        if self.serves_many() {
+            return false;
+        }
+        self.serial.set(is_known);
+        !std::mem::take(&mut *self.connections.borrow_mut()).is_empty()
     }
 
     /// Says whether its backend is known to serve several connections at a time.

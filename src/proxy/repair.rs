@@ -63,8 +63,13 @@ fn is_named(line: &[u8], name: &[u8]) -> bool {
 }
 
 fn is_plainly_chunked(line: &[u8]) -> bool {
-    const REST: &[u8] = b": chunked\r\n";
-    line.get(TRANSFER_ENCODING.len()..).is_some_and(|rest| is_named(rest, REST))
+    let rest = line.get(TRANSFER_ENCODING.len()..).and_then(|rest| rest.strip_prefix(b":")).unwrap_or_default();
+    let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+    is_chunked(rest.get(..end).unwrap_or_default())
+}
+
+fn is_chunked(value: &[u8]) -> bool {
+    value.trim_ascii().eq_ignore_ascii_case(b"chunked")
 }
 
 /// Says whether there are control bytes beside tabs, `lines` line feeds and the `returns` before them.
@@ -112,19 +117,20 @@ pub(super) fn repair(head: &[u8]) -> Vec<u8> {
     if lines.iter().skip(1).any(is_doubtful) {
         return head.to_vec();
     }
-    let codings = lines.iter().filter(|line| line.is(TRANSFER_ENCODING));
-    let codings = codings.flat_map(|line| line.value().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-    let said = |coding: &&[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
-    let codings: Vec<&[u8]> = codings.filter(said).collect();
+    let said: Vec<&Line> = lines.iter().filter(|line| line.is(TRANSFER_ENCODING)).collect();
+    let codings = said.iter().flat_map(|line| line.value().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let has_meaning = |coding: &&[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
+    let codings: Vec<&[u8]> = codings.filter(has_meaning).collect();
     // Any other coding is for whoever reads the head to refuse.
-    let is_known = codings.iter().all(|coding| coding.eq_ignore_ascii_case(b"chunked"));
-    let has_codings = lines.iter().any(|line| line.is(TRANSFER_ENCODING));
+    let is_known = codings.iter().all(|coding| is_chunked(coding));
+    let is_plain = said.is_empty() || (said.len() == 1 && said.iter().all(|line| is_chunked(line.value())));
+    let is_settled = is_known && !is_plain;
     let mut repaired = Vec::with_capacity(head.len() + 64);
-    for line in lines.iter().filter(|line| !(is_known && line.is(TRANSFER_ENCODING))) {
+    for line in lines.iter().filter(|line| !(is_settled && line.is(TRANSFER_ENCODING))) {
         repaired.extend(line.bytes.iter().map(|byte| if is_control(*byte) { b' ' } else { *byte }));
         repaired.extend_from_slice(b"\r\n");
     }
-    if has_codings && is_known {
+    if is_settled {
         // Whatever else the backend may mean by it, nothing behind this message is taken for another one.
         repaired.extend_from_slice(if codings.is_empty() { b"" } else { b"transfer-encoding: chunked\r\n" });
         repaired.extend_from_slice(b"connection: close\r\n");
@@ -177,6 +183,7 @@ mod tests {
             "\r\n",
             "content-length: 2\r\n\r\n",
             "Transfer-Encoding: chunked\r\nx:\ty\r\n\r\n",
+            "transfer-encoding:Chunked \n\n",
             "te: x\ntransfer-x: y\n\n",
             "x: caf\u{e9}\r\n\r\n",
         ] {
@@ -204,6 +211,7 @@ mod tests {
             ("x: a\rb\r\n", "x: a b\r\n"),
             ("x: a\u{7f}\r\ny: 1\r\n", "x: a \r\ny: 1\r\n"),
             ("x: a\r\n\tb\r\n   c\r\ny: 1\r\n", "x: a b c\r\ny: 1\r\n"),
+            ("x: a\r\n b\r\nTransfer-Encoding: chunked\r\n", "x: a b\r\nTransfer-Encoding: chunked\r\n"),
             ("Transfer-Encoding: identity\r\ncontent-length: 2\r\n", "content-length: 2\r\nconnection: close\r\n"),
             ("transfer-encoding:\r\n", "connection: close\r\n"),
             (

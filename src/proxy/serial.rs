@@ -92,6 +92,8 @@ impl Waiting {
         let Some(backend) = backends.get_mut(&self.0).filter(|_| has_room) else { return };
         if backend.closed.is_some_and(|closed| now.duration_since(closed) <= HELPED_WITHIN) {
             backend.until = Some(now + REMEMBERED_FOR);
+            drop(backends);
+            drop(SERIAL.change());
         }
     }
 }
@@ -112,9 +114,11 @@ pub(super) fn changes() -> u32 {
     SERIAL.changes.load(Ordering::Acquire)
 }
 
-/// The backends to which nothing is to be kept, in order.
-pub(super) fn origins() -> Vec<u64> {
-    let mut origins: Vec<u64> = SERIAL.backends().keys().copied().collect();
+/// The backends that may serve one connection at a time, in order, and whether they are known to.
+pub(super) fn origins() -> Vec<(u64, bool)> {
+    let now = clock::instant();
+    let mut origins: Vec<_> =
+        SERIAL.backends().iter().map(|(origin, backend)| (*origin, backend.is_remembered(now))).collect();
     origins.sort_unstable();
     origins
 }
@@ -148,12 +152,12 @@ mod tests {
             let origin = u64::MAX - u64::from(helped);
             let before = changes();
             let waiting = Waiting::begin(origin);
-            assert!(origins().contains(&origin) && changes() != before);
+            assert!(origins().contains(&(origin, false)) && changes() != before);
             if helped {
                 has_made_way(origin);
             }
             waiting.end();
-            assert_eq!(origins().contains(&origin), helped);
+            assert_eq!(origins().contains(&(origin, true)), helped);
         }
     }
 }

@@ -144,7 +144,10 @@ fn ask(proxy: SocketAddr, fault: Fault) -> (u16, bool) {
     let mut answer = Vec::new();
     // A broken-off body may end as a reset.
     let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let mut answer = &*String::from_utf8_lossy(&answer);
+    while let Some((_, rest)) = answer.split_once("\r\n\r\n").filter(|(head, _)| head.starts_with("HTTP/1.1 1")) {
+        answer = rest;
+    }
     let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
     let announced =

@@ -103,6 +103,25 @@ fn a_kept_connection_does_not_starve_health_checks() {
     assert!(status.contains("\"last_failed_check\":null"), "{status}");
 }
 
+#[test]
+fn a_slow_backend_that_serves_many_at_once_keeps_its_connections() {
+    // Slower than a new connection may be without others making way for it.
+    let backend = Backend::new(|mut wire| {
+        while wire.message().is_some() {
+            thread::sleep(std::time::Duration::from_millis(700));
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    let mut connections = Vec::new();
+    for _ in 0..4 {
+        let mut wires: Vec<Wire> = (0..6).map(|_| asking(&town, "/")).collect();
+        wires.iter_mut().for_each(|wire| assert_eq!(wire.message().unwrap().text(), "ok"));
+        connections.push(backend.connections());
+    }
+    assert_eq!(connections[1..], [connections[1]; 3], "once it is known");
+}
+
 /// Answers with `fields` and counts the requests of each connection.
 fn keeping(fields: &'static str) -> Backend {
     Backend::answering(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok"))
