@@ -177,7 +177,11 @@ impl<'a> Errand<'a> {
         self.fit(&mut request, endpoint);
         self.body.keep_for_another_try(upstream.is_reused() && self.may_be_resent(endpoint), &worker.settings.memory);
         let starves = upstream.may_starve();
-        let sent = self.in_time(worker, upstream.send(request), endpoint.options().timeout.std());
+        let sent = self.in_time(
+            worker,
+            upstream.send(request, |heads| self.pass_interim(heads)),
+            endpoint.options().timeout.std(),
+        );
         let sent = if starves {
             serial::impatiently(endpoint.origin_hash, serial::PATIENCE, sent).await?
         } else {
@@ -192,6 +196,13 @@ impl<'a> Errand<'a> {
                 self.request = unsent;
                 Err(failed)
             }
+        }
+    }
+
+    /// Interim heads go to the client as they come. HTTP/1.0 has none (RFC 9110 §15.2).
+    fn pass_interim(&self, heads: Vec<u8>) {
+        if !self.old {
+            self.client.phase.pass_interim(heads);
         }
     }
 

@@ -6,13 +6,13 @@
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::repair::{look, may_be_http, repair};
+use super::repair::{self, look, may_be_http, repair};
 use super::wire::hand_over;
 
 /// A longer response head is a 502; what comes before it counts.
@@ -26,13 +26,59 @@ pub(super) struct Allowance {
     // The next bytes are of a head.
     head: AtomicBool,
     tunnel: AtomicBool,
+    // There are heads for the client before its answer.
+    has_interim: AtomicBool,
+    interim: Mutex<Interim>,
 }
+
+/// Heads for the client before its answer, and who is to be told of them.
+#[derive(Debug, Default)]
+struct Interim {
+    heads: Vec<u8>,
+    waker: Option<Waker>,
+}
+
+/// More than so many bytes of interim heads at once are not passed on.
+const INTERIM_BYTES_MAX: usize = 16 * 1024;
 
 impl Allowance {
     /// A request goes out: nothing but a head may come.
     pub(super) fn await_head(&self) {
         self.bytes.store(HEAD_BYTES_MAX, Ordering::Relaxed);
         self.head.store(true, Ordering::Relaxed);
+        if self.has_interim.swap(false, Ordering::Relaxed) {
+            *self.interim() = Interim::default();
+        }
+    }
+
+    /// The interim heads that came since the last time, for the client.
+    pub(super) fn take_interim(&self) -> Option<Vec<u8>> {
+        if !self.has_interim.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.has_interim.store(false, Ordering::Relaxed);
+        Some(std::mem::take(&mut self.interim().heads))
+    }
+
+    /// Has `waker` woken when there are interim heads.
+    pub(super) fn wake_for_interim(&self, waker: &Waker) {
+        self.interim().waker = Some(waker.clone());
+    }
+
+    fn pass_interim(&self, head: &[u8]) {
+        let mut interim = self.interim();
+        if let Some(head) = repair::interim(head)
+            && interim.heads.len() + head.len() <= INTERIM_BYTES_MAX
+        {
+            interim.heads.extend(head);
+            self.has_interim.store(true, Ordering::Relaxed);
+            interim.waker.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn interim(&self) -> MutexGuard<'_, Interim> {
+        // Nothing panics while it holds the lock.
+        self.interim.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether something has come since then.
@@ -82,8 +128,9 @@ pub(super) struct Link<S> {
 
 impl<S> Link<S> {
     pub(super) fn new(stream: S) -> (Self, Arc<Allowance>) {
-        let [head, tunnel] = [false; 2].map(AtomicBool::new);
-        let allowance = Arc::new(Allowance { bytes: AtomicUsize::new(usize::MAX), head, tunnel });
+        let [head, tunnel, has_interim] = [false; 3].map(AtomicBool::new);
+        let (bytes, interim) = (AtomicUsize::new(usize::MAX), Mutex::default());
+        let allowance = Arc::new(Allowance { bytes, head, tunnel, has_interim, interim });
         let (held, surplus) = (Vec::new(), Vec::new());
         (Self { stream, allowance: Arc::clone(&allowance), deaf: false, held, surplus }, allowance)
     }
@@ -97,10 +144,12 @@ impl<S> Link<S> {
         while self.allowance.expects_head() {
             let Some(head) = look(&self.held) else { return !self.surplus.is_empty() };
             let bytes: Vec<u8> = self.held.drain(..head.end).collect();
-            self.surplus.extend(if head.is_odd { repair(&bytes) } else { bytes });
-            if !head.is_interim {
+            if head.is_interim {
+                self.allowance.pass_interim(&bytes);
+            } else {
                 self.allowance.pass_head();
             }
+            self.surplus.extend(if head.is_odd { repair(&bytes) } else { bytes });
         }
         self.surplus.append(&mut self.held);
         true

@@ -92,15 +92,31 @@ pub(super) struct Phase {
     lingers: AtomicBool,
     ticks: Ticks,
     heads: Mutex<Heads>,
+    // Interim heads that the client is to get before its answer, and whether there are any.
+    has_interim: AtomicBool,
+    interim: Mutex<Vec<u8>>,
 }
 
 impl Phase {
     pub(super) fn new(stage: Stage, ticks: &Ticks) -> Arc<Self> {
         let (stage, since) = (AtomicU8::new(stage as u8), AtomicU32::new(ticks.now()));
-        let [stuck, half_closed, finishes, lingers] = [false; 4].map(AtomicBool::new);
+        let [stuck, half_closed, finishes, lingers, has_interim] = [false; 5].map(AtomicBool::new);
         let [due, silence_max] = [0, u32::MAX].map(AtomicU32::new);
-        let (ticks, heads) = (ticks.clone(), Mutex::default());
-        Arc::new(Self { stage, since, due, silence_max, stuck, half_closed, finishes, lingers, ticks, heads })
+        let (ticks, heads, interim) = (ticks.clone(), Mutex::default(), Mutex::default());
+        Arc::new(Self {
+            stage,
+            since,
+            due,
+            silence_max,
+            stuck,
+            half_closed,
+            finishes,
+            lingers,
+            ticks,
+            heads,
+            has_interim,
+            interim,
+        })
     }
 
     /// A request's head has been read, and a body of `length` follows.
@@ -171,6 +187,22 @@ impl Phase {
 
     pub(super) fn progress(&self) {
         self.since.store(self.ticks.now(), Ordering::Relaxed);
+    }
+
+    /// The client is to get `heads` before its answer.
+    pub(super) fn pass_interim(&self, heads: Vec<u8>) {
+        *self.interim.lock().unwrap_or_else(PoisonError::into_inner) = heads;
+        self.has_interim.store(true, Ordering::Relaxed);
+    }
+
+    /// What the client is to get now, while its answer has not begun. What comes too late for that is dropped.
+    pub(super) fn take_interim(&self) -> Option<Vec<u8>> {
+        if !self.has_interim.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.has_interim.store(false, Ordering::Relaxed);
+        let heads = std::mem::take(&mut *self.interim.lock().unwrap_or_else(PoisonError::into_inner));
+        self.is(Stage::Busy).then_some(heads)
     }
 
     /// What is under way may be silent for so long; `None` for ever.

@@ -139,6 +139,36 @@ pub(super) fn repair(head: &[u8]) -> Vec<u8> {
     repaired
 }
 
+/// What belongs to the connection, or to a final response alone.
+const NOT_INTERIM: [&[u8]; 9] = [
+    b"connection",
+    b"keep-alive",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"upgrade",
+    b"proxy-authenticate",
+    b"content-length",
+    TRANSFER_ENCODING,
+];
+
+/// An interim head as it is passed on (RFC 9110 §15.2), `None` for a 100: who expects that is told otherwise.
+pub(super) fn interim(head: &[u8]) -> Option<Vec<u8>> {
+    let lines = lines(head)?;
+    let status = lines.first().map(|line| line.bytes.as_slice()).filter(|status| status.starts_with(b"HTTP/1.1 1"))?;
+    if status.starts_with(b"HTTP/1.1 100") {
+        return None;
+    }
+    let is_passed = |line: &&Line| line.bytes.contains(&b':') && !NOT_INTERIM.iter().any(|name| line.is(name));
+    let mut passed = Vec::with_capacity(head.len());
+    for line in lines.iter().take(1).chain(lines.iter().skip(1).filter(is_passed)) {
+        passed.extend(line.bytes.iter().map(|byte| if is_control(*byte) { b' ' } else { *byte }));
+        passed.extend_from_slice(b"\r\n");
+    }
+    passed.extend_from_slice(b"\r\n");
+    Some(passed)
+}
+
 /// The lines of a head without their ends. `None` where the first is folded, for there is nothing that it could go on with.
 fn lines(head: &[u8]) -> Option<Vec<Line>> {
     let mut lines: Vec<Line> = Vec::new();
@@ -240,6 +270,16 @@ mod tests {
             assert_eq!(repaired(odd), odd, "{odd:?}");
         }
         assert_eq!(repaired("transfer-encoding: gzip, chunked\r\n"), "transfer-encoding: gzip, chunked\r\n");
+    }
+
+    #[test]
+    fn an_interim_head_is_passed_on_without_what_belongs_to_the_connection() {
+        let passed = |head: &str| interim(head.as_bytes()).map(|head| String::from_utf8(head).unwrap());
+        let hints =
+            "HTTP/1.1 103 Early Hints\r\nConnection: close\r\nLink: </a>;\r\n rel=x\r\nContent-Length: 3\r\nx\r\n\r\n";
+        assert_eq!(passed(hints).unwrap(), "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=x\r\n\r\n");
+        assert_eq!(passed("HTTP/1.1 100 Continue\r\n\r\n"), None);
+        assert_eq!(passed("HTTP/1.0 103 Early Hints\r\n\r\n"), None);
     }
 
     #[test]

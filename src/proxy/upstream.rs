@@ -91,12 +91,14 @@ impl Upstream {
         Ok(Self { made: Made::new(sender, driver, allowance, retires), home, reused: false, bound: false })
     }
 
-    /// Sends a request and waits for the head of its response.
+    /// Sends a request and waits for the head of its response. Interim ones go to `interim`.
     pub(super) async fn send(
         &mut self,
         request: Request<RequestBody>,
+        interim: impl Fn(Vec<u8>),
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        if request.body().sending().is_some() {
+        let is_detached = request.body().sending().is_some();
+        if is_detached {
             // A client that sends all before it reads anything would hold up the rest of its own upload.
             self.detach();
         }
@@ -104,6 +106,10 @@ impl Upstream {
         let mut sent = pin!(self.made.sender.try_send_request(request));
         let head = poll_fn(|cx| {
             self.made.driver.poll(cx);
+            self.made.allowance.take_interim().into_iter().for_each(&interim);
+            if is_detached {
+                self.made.allowance.wake_for_interim(cx.waker());
+            }
             sent.as_mut().poll(cx)
         })
         .await?;

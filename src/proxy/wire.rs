@@ -31,14 +31,16 @@ pub(super) struct Wire {
     share: Share,
     // Bytes of the head that is being read.
     head_bytes: usize,
+    // Interim heads that go out before anything else.
+    interim: Vec<u8>,
     // There was no memory for what it sends, and it was told so.
     refused: bool,
 }
 
 impl Wire {
     pub(super) fn new(socket: TcpStream, phase: Arc<Phase>, share: Share) -> Self {
-        let (line, surplus) = (RequestLine::Over, Vec::new());
-        Self { socket, phase, line, surplus, lingered: None, share, head_bytes: 0, refused: false }
+        let (line, surplus, interim) = (RequestLine::Over, Vec::new(), Vec::new());
+        Self { socket, phase, line, surplus, lingered: None, share, head_bytes: 0, interim, refused: false }
     }
 }
 
@@ -95,6 +97,7 @@ pub(super) fn hand_over(bytes: &mut Vec<u8>, buf: &mut ReadBuf<'_>) {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
         let written = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.wrote(written, || buf.len())
     }
@@ -104,6 +107,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         self.wrote(written, || bufs.iter().map(|buf| buf.len()).sum())
     }
@@ -113,6 +117,11 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper, which knows no interim heads but 100, flushes when it has written all that it had: nothing else is cut in two.
+        if let Some(heads) = self.phase.take_interim() {
+            self.interim.extend(heads);
+        }
+        ready!(self.poll_interim(cx))?;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
@@ -130,6 +139,15 @@ impl AsyncWrite for Wire {
 }
 
 impl Wire {
+    /// Writes the interim heads that are under way.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.interim.is_empty() {
+            let written = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.interim))?;
+            self.interim.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Takes note of a write. A client that does not read has its answer held here and in the connection to the backend; when
     /// there is no memory for that, its connection ends.
     fn wrote(&mut self, written: Poll<io::Result<usize>>, waiting: impl FnOnce() -> usize) -> Poll<io::Result<usize>> {

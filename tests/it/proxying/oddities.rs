@@ -227,9 +227,69 @@ fn odd_heads_are_read_however_they_are_cut() {
                 }
             }
         });
-        let got = Town::serving(&backend.url(), &[]).get("a", "/");
+        let town = Town::serving(&backend.url(), &[]);
+        let mut wire = town.connect();
+        wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let got = std::iter::repeat_with(|| wire.message().unwrap()).find(|got| got.status() != 103).unwrap();
         assert_eq!((got.text(), got.field("x")), ("ok", Some("a b")), "{step}");
     }
+}
+
+#[test]
+fn interim_responses_reach_the_client_before_the_answer_comes() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: keep-alive\r\n\r\n";
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let may_go = std::sync::Mutex::new(may_go);
+    let backend = Backend::new(move |mut wire| {
+        while wire.message().is_some() {
+            wire.send(format!("HTTP/1.1 102 Processing\r\n\r\n{hints}"));
+            may_go.lock().unwrap().recv().unwrap();
+            wire.send(format!("HTTP/1.1 100 Continue\r\n\r\n{hints}{COUNTED}"));
+        }
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    let mut wire = town.connect();
+    for body in ["Content-Length: 0\r\n\r\n", "Content-Length: 2\r\n\r\nhi", ""] {
+        let method = if body.is_empty() { "GET" } else { "POST" };
+        let end = if body.is_empty() { "\r\n" } else { body };
+        wire.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n{end}"));
+        assert_eq!(wire.message().unwrap().status(), 102, "{body:?}");
+        let early = wire.message().unwrap();
+        assert_eq!((early.status(), early.field("link")), (103, Some("</a.css>; rel=preload")));
+        assert_eq!(early.field("connection"), None);
+        go.send(()).unwrap();
+        // One that comes with the answer is of no use any more, and may be left out.
+        let answer = std::iter::repeat_with(|| wire.message().unwrap()).find(|answer| answer.status() != 103).unwrap();
+        assert_eq!((answer.status(), answer.text()), (200, "ok"));
+    }
+    let mut old = town.connect();
+    old.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    go.send(()).unwrap();
+    assert_eq!(old.message().unwrap().status(), 200, "HTTP/1.0 knows none");
+}
+
+#[test]
+fn an_interim_response_is_never_mixed_into_another_answer() {
+    // The first answer is more than the client's socket takes: most of it is still here when the second request is answered.
+    const BYTES: usize = 8 << 20;
+    let backend = Backend::hearing(|mut wire, tell| {
+        while let Some(request) = wire.message() {
+            if request.target() == "/long" {
+                wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n"));
+                wire.send(vec![b'x'; BYTES]);
+            } else {
+                wire.send(format!("HTTP/1.1 103 Early Hints\r\nLink: <y>\r\n\r\n{COUNTED}"));
+            }
+            tell(request);
+        }
+    });
+    let town = Town::serving(&backend.url(), &[]);
+    let mut wire = town.connect();
+    wire.send("GET /long HTTP/1.1\r\nHost: a\r\n\r\nGET /short HTTP/1.1\r\nHost: a\r\n\r\n");
+    let long = wire.message().unwrap();
+    assert!(long.body.len() == BYTES && long.body.iter().all(|byte| *byte == b'x'));
+    let last = std::iter::repeat_with(|| wire.message().unwrap()).find(|answer| answer.status() != 103).unwrap();
+    assert_eq!(last.text(), "ok");
 }
 
 #[test]
