@@ -136,23 +136,24 @@ impl<S> Link<S> {
     }
 
     /// Takes `came` as bytes of heads, and gives out whole ones, repaired. Says whether there is anything for the reader.
-    fn pass_heads(&mut self, came: &[u8]) -> bool {
+    fn pass_heads(&mut self, came: &[u8]) -> io::Result<bool> {
         self.held.extend_from_slice(came);
         if came.is_empty() || !may_be_http(&self.held) {
             self.allowance.pass_head();
         }
         while self.allowance.expects_head() {
-            let Some(head) = look(&self.held) else { return !self.surplus.is_empty() };
+            let Some(head) = look(&self.held) else { return Ok(!self.surplus.is_empty()) };
             let bytes: Vec<u8> = self.held.drain(..head.end).collect();
             if head.is_interim {
                 self.allowance.pass_interim(&bytes);
             } else {
                 self.allowance.pass_head();
             }
-            self.surplus.extend(if head.is_odd { repair(&bytes) } else { bytes });
+            let doubtful = || io::Error::other("the head of the response can be read in two ways");
+            self.surplus.extend(if head.is_odd { repair(&bytes).ok_or_else(doubtful)? } else { bytes });
         }
         self.surplus.append(&mut self.held);
-        true
+        Ok(true)
     }
 
     /// What becomes of an attempt to send so many bytes.
@@ -186,8 +187,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
                 this.allowance.pass_head();
                 return Poll::Ready(Ok(()));
             }
-            let has_more = this.pass_heads(came);
+            let passed = this.pass_heads(came);
             buf.set_filled(before);
+            let has_more = passed?;
             if has_more {
                 hand_over(&mut this.surplus, buf);
                 return Poll::Ready(Ok(()));

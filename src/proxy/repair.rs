@@ -1,8 +1,9 @@
 //! Heads of responses as backends send them, made ones that can be read in one way only.
 //!
-//! What is repaired: control bytes in values, folded lines, codings that say nothing (`identity`) or say it twice. What must hold: a
-//! head that is well is not copied; a line that says how long the message is, or what becomes of the connection, is never
-//! repaired, because another reader may have read it otherwise: the response is refused then.
+//! What is repaired: control bytes in values, folded lines, versions and status lines that nobody doubts, codings that say nothing
+//! (`identity`) or say it twice. Lines that are no fields are dropped, here or by hyper. What must hold: a head that is well is not
+//! copied; a line that says how long the message is, or what becomes of the connection, is never repaired, because another reader
+//! may have read it otherwise: the response is refused then.
 
 /// The head that some bytes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,9 @@ const FRAMING: [&[u8]; 3] = [b"content-length", TRANSFER_ENCODING, b"connection"
 
 /// Looks for a whole head at the beginning of `bytes`. `None` if there is more of it to come.
 pub(super) fn look(bytes: &[u8]) -> Option<Head> {
-    let (mut lines, mut returns, mut codings, mut is_odd) = (0_usize, 0_usize, 0, false);
+    let (mut lines, mut returns, mut codings) = (0_usize, 0_usize, 0);
+    let version = version(bytes);
+    let mut is_odd = version.is_none();
     for at in memchr::memchr_iter(b'\n', bytes) {
         lines += 1;
         returns += usize::from(at > 0 && bytes.get(at - 1) == Some(&b'\r'));
@@ -37,7 +40,7 @@ pub(super) fn look(bytes: &[u8]) -> Option<Head> {
             }
             [b't' | b'T', ..] if is_named(next, TRANSFER_ENCODING) => {
                 codings += 1;
-                is_odd |= codings > 1 || !is_plainly_chunked(next);
+                is_odd |= codings > 1 || version == Some(b'0') || !is_plainly_chunked(next);
                 continue;
             }
             _ => continue,
@@ -48,6 +51,15 @@ pub(super) fn look(bytes: &[u8]) -> Option<Head> {
         return Some(Head { end, is_odd, is_interim: is_interim(head) });
     }
     None
+}
+
+/// The last digit of the version, where the status line begins as it should.
+fn version(bytes: &[u8]) -> Option<u8> {
+    match bytes {
+        [b'\r' | b'\n', rest @ ..] => version(rest),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ (b'0' | b'1'), b' ', b'0'..=b'9', ..] => Some(*minor),
+        _ => None,
+    }
 }
 
 /// Says whether what came so far can become a response at all.
@@ -108,26 +120,48 @@ impl Line {
     fn is(&self, name: &[u8]) -> bool {
         self.name().eq_ignore_ascii_case(name)
     }
+
+    /// Says whether it is one that must not be read in two ways, and can be.
+    fn is_doubtful(&self) -> bool {
+        let bare: Vec<u8> = self.name().iter().copied().filter(|byte| is_token(*byte)).collect();
+        (self.is_odd || bare.len() < self.name().len()) && FRAMING.iter().any(|name| bare.eq_ignore_ascii_case(name))
+    }
+
+    fn is_field(&self) -> bool {
+        self.bytes.contains(&b':') && !self.name().is_empty() && self.name().iter().all(|byte| is_token(*byte))
+    }
+
+    fn clean(&self) -> impl Iterator<Item = u8> {
+        self.bytes.iter().map(|byte| if is_control(*byte) { b' ' } else { *byte })
+    }
 }
 
-/// A whole head, repaired. The same where that would be a guess.
-pub(super) fn repair(head: &[u8]) -> Vec<u8> {
-    let Some(lines) = lines(head) else { return head.to_vec() };
-    let is_doubtful = |line: &Line| line.is_odd && FRAMING.iter().any(|name| line.is(name));
-    if lines.iter().skip(1).any(is_doubtful) {
-        return head.to_vec();
+/// What a field's name is made of (RFC 9110 §5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A whole head, repaired. `None` where that would be a guess.
+pub(super) fn repair(head: &[u8]) -> Option<Vec<u8>> {
+    let lines = lines(head)?;
+    let (status, fields) = lines.split_first()?;
+    if fields.iter().any(Line::is_doubtful) {
+        return None;
     }
-    let said: Vec<&Line> = lines.iter().filter(|line| line.is(TRANSFER_ENCODING)).collect();
+    let fields = || fields.iter().filter(|line| line.is_field());
+    let said: Vec<&Line> = fields().filter(|line| line.is(TRANSFER_ENCODING)).collect();
     let codings = said.iter().flat_map(|line| line.value().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let has_meaning = |coding: &&[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
     let codings: Vec<&[u8]> = codings.filter(has_meaning).collect();
     // Any other coding is for whoever reads the head to refuse.
     let is_known = codings.iter().all(|coding| is_chunked(coding));
-    let is_plain = said.is_empty() || (said.len() == 1 && said.iter().all(|line| is_chunked(line.value())));
-    let is_settled = is_known && !is_plain;
+    let is_old = status.bytes.starts_with(b"HTTP/1.0");
+    let is_plain = !is_old && said.len() == 1 && said.iter().all(|line| is_chunked(line.value()));
+    let is_settled = is_known && !is_plain && !said.is_empty();
     let mut repaired = Vec::with_capacity(head.len() + 64);
-    for line in lines.iter().filter(|line| !(is_settled && line.is(TRANSFER_ENCODING))) {
-        repaired.extend(line.bytes.iter().map(|byte| if is_control(*byte) { b' ' } else { *byte }));
+    repaired.extend(status_line(&status.bytes, is_settled));
+    for line in fields().filter(|line| !(is_settled && line.is(TRANSFER_ENCODING))) {
+        repaired.extend(line.clean());
         repaired.extend_from_slice(b"\r\n");
     }
     if is_settled {
@@ -136,7 +170,18 @@ pub(super) fn repair(head: &[u8]) -> Vec<u8> {
         repaired.extend_from_slice(b"connection: close\r\n");
     }
     repaired.extend_from_slice(b"\r\n");
-    repaired
+    Some(repaired)
+}
+
+/// A status line with one space on either side of the status, and a version that hyper knows: of a later minor one everything
+/// is understood (RFC 9110 §2.5), and of an older one what the response is read by.
+fn status_line(line: &[u8], is_new: bool) -> Vec<u8> {
+    let version: &[u8] = if line.starts_with(b"HTTP/1.0") && !is_new { b"HTTP/1.0 " } else { b"HTTP/1.1 " };
+    let at = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+    let rest = line.get(at..).unwrap_or_default().trim_ascii_start();
+    let (status, reason) = rest.split_at(rest.len().min(3));
+    let clean = reason.iter().map(|byte| if is_control(*byte) { b' ' } else { *byte });
+    version.iter().chain(status).copied().chain(clean).chain(*b"\r\n").collect()
 }
 
 /// What belongs to the connection, or to a final response alone.
@@ -159,10 +204,10 @@ pub(super) fn interim(head: &[u8]) -> Option<Vec<u8>> {
     if status.starts_with(b"HTTP/1.1 100") {
         return None;
     }
-    let is_passed = |line: &&Line| line.bytes.contains(&b':') && !NOT_INTERIM.iter().any(|name| line.is(name));
+    let is_passed = |line: &&Line| line.is_field() && !NOT_INTERIM.iter().any(|name| line.is(name));
     let mut passed = Vec::with_capacity(head.len());
     for line in lines.iter().take(1).chain(lines.iter().skip(1).filter(is_passed)) {
-        passed.extend(line.bytes.iter().map(|byte| if is_control(*byte) { b' ' } else { *byte }));
+        passed.extend(line.clean());
         passed.extend_from_slice(b"\r\n");
     }
     passed.extend_from_slice(b"\r\n");
@@ -203,7 +248,7 @@ mod tests {
     }
 
     fn repaired(fields: &str) -> String {
-        let repaired = repair(format!("{STATUS}{fields}\r\n").as_bytes());
+        let repaired = repair(format!("{STATUS}{fields}\r\n").as_bytes()).expect(fields);
         String::from_utf8(repaired).unwrap().strip_prefix(STATUS).unwrap().strip_suffix("\r\n").unwrap().to_owned()
     }
 
@@ -243,6 +288,7 @@ mod tests {
             ("x: a\r\n\tb\r\n   c\r\ny: 1\r\n", "x: a b c\r\ny: 1\r\n"),
             ("x: a\r\n b\r\nTransfer-Encoding: chunked\r\n", "x: a b\r\nTransfer-Encoding: chunked\r\n"),
             ("Transfer-Encoding: identity\r\ncontent-length: 2\r\n", "content-length: 2\r\nconnection: close\r\n"),
+            ("x: \u{1}\r\nnone\r\n: y\r\nX@Y(: z\r\n", "x:  \r\n"),
             ("transfer-encoding:\r\n", "connection: close\r\n"),
             (
                 "Transfer-Encoding: chunked\r\nx: y\r\ntransfer-encoding: Chunked\r\n",
@@ -257,17 +303,40 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_stays_for_the_reader_to_refuse() {
+    fn status_lines_are_made_ones_that_are_read() {
+        for (odd, well) in [
+            ("HTTP/1.1  200   OK\r\n\r\n", "HTTP/1.1 200   OK\r\n\r\n"),
+            ("HTTP/1.2 404 Not Found\n\n", "HTTP/1.1 404 Not Found\r\n\r\n"),
+            ("\r\nHTTP/1.0  204\r\n\r\n", "HTTP/1.0 204\r\n\r\n"),
+            ("HTTP/1.1 200 O\u{7}K\r\nx: y\r\n\r\n", "HTTP/1.1 200 O K\r\nx: y\r\n\r\n"),
+            (
+                "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n",
+            ),
+        ] {
+            let head = look(odd.as_bytes()).expect(odd);
+            assert_eq!((head.is_odd, head.end), (true, odd.len()), "{odd:?}");
+            assert_eq!(String::from_utf8(repair(odd.as_bytes()).unwrap()).unwrap(), well, "{odd:?}");
+        }
+        for well in ["HTTP/1.1 200\r\n\r\n", "HTTP/1.0 200 OK\r\nx: y\r\n\r\n", "\r\nHTTP/1.1 404 No\n\n"] {
+            assert!(look(well.as_bytes()).is_some_and(|head| !head.is_odd), "{well:?}");
+        }
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
         for odd in [
             "content-length: 5\0\r\n",
             "content-length: 5\r\n 0\r\n",
             "Transfer-Encoding:\r\n chunked\r\n",
             "transfer-encoding: \u{b}chunked\r\n",
             "connection: close\u{1}\r\n",
+            "content-length\u{b}: 5\r\n",
+            "Transfer\u{1}-Encoding: chunked\r\n",
             " folded: 1\r\n",
         ] {
             assert_eq!(looked(&format!("{odd}\r\n")), Some((true, true)), "{odd:?}");
-            assert_eq!(repaired(odd), odd, "{odd:?}");
+            assert_eq!(repair(format!("{STATUS}{odd}\r\n").as_bytes()), None, "{odd:?}");
         }
         assert_eq!(repaired("transfer-encoding: gzip, chunked\r\n"), "transfer-encoding: gzip, chunked\r\n");
     }

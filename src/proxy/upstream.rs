@@ -184,6 +184,8 @@ pub(super) fn reader() -> http1::Builder {
     builder.max_buf_size(HEAD_BYTES_MAX).max_headers(FIELDS_MAX).title_case_headers(true);
     // RFC 9112 §5.1 has a proxy take them away.
     builder.allow_spaces_after_header_name_in_responses(true);
+    // Lines that are no fields are dropped; those that matter were looked at before.
+    builder.ignore_invalid_headers_in_responses(true);
     builder
 }
 
