@@ -24,7 +24,7 @@ use super::upload::{RequestBody, State};
 use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::traffic::{
-    Coding, Draw, Endpoint, Failure, Hop, Pool, Upgrade, edit_request, logs_in, may_try_again, strengthen,
+    Coding, Draw, Endpoint, Failure, Hop, Pool, Upgrade, edit_request, logs_in, may_try_again, strengthen, takes_html,
     wants_upgrade,
 };
 
@@ -136,6 +136,12 @@ impl<'a> Errand<'a> {
 
     pub(super) fn draw(&self, worker: &Worker, pool: &Pool) -> Draw {
         Draw { chance: worker.chance(), turn: pool.turn(worker.id), client: self.address }
+    }
+
+    /// Whether the client wants to see a page, and not what a page asks for.
+    pub(super) fn looks_for_a_page(&self) -> bool {
+        let wanted = || self.request.as_ref().is_some_and(|request| takes_html(request.headers()));
+        [Method::GET, Method::HEAD].contains(&self.method) && wanted()
     }
 
     /// Whether it goes over a new connection: where one idle connection has died, the others may have too.

@@ -23,6 +23,7 @@ use super::judge::Case;
 use super::logins::Logins;
 use super::pages::Refusal;
 use super::phase::{Phase, Stage};
+use super::standin;
 use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::domain::{AboveRoot, RequestPath, Time};
@@ -135,7 +136,12 @@ async fn carry_within(
     began: Instant,
 ) -> Result<Response<Answer>, Refusal> {
     let address = client_address(request.headers(), &client.arrival, &worker.settings.trusted_proxies);
-    gate::admit(worker, pool, address, began, aside)?;
+    if let Err(refusal) = gate::admit(worker, pool, address, began, aside) {
+        let Refusal::Maintenance = refusal else { return Err(refusal) };
+        let errand = Errand::new(client, address, request);
+        // Boxed: rare, and the requests of others should be small.
+        return Box::pin(standin::answer(worker, client, pool, errand, began, aside)).await;
+    }
     worker.budget.borrow_mut().earn();
     let mut errand = Errand::new(client, address, request);
     let mut tried = Tried::default();
@@ -145,6 +151,9 @@ async fn carry_within(
             Ok(place) => place,
             // Who tried was counted then.
             Err(_) if let Some(failed) = tried.refusal => return Err(failed),
+            Err(Nobody::Maintenance) => {
+                return Box::pin(standin::answer(worker, client, pool, errand, began, aside)).await;
+            }
             Err(nobody) => return Err(aside.refusing(worker, pool, gate::refusal(nobody, now))),
         };
         // Places are those of members.

@@ -35,7 +35,7 @@ struct Limited {
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Lets a request that came at `came` in, or says why not.
+/// Lets a request that came at `came` in, or says why not. That a pool is in maintenance is not counted here: somebody may answer for it.
 pub(super) fn admit(
     worker: &Worker,
     pool: &Pool,
@@ -44,7 +44,7 @@ pub(super) fn admit(
     aside: &mut Aside,
 ) -> Result<(), Refusal> {
     if pool.in_maintenance() {
-        return Err(aside.refusing(worker, pool, Refusal::Maintenance));
+        return Err(Refusal::Maintenance);
     }
     let Some(limiter) = pool.limiter() else { return Ok(()) };
     let verdict = limiter.check(client, clock::micros_at(came));
@@ -62,7 +62,7 @@ impl Aside {
     pub(super) fn refusing(&mut self, worker: &Worker, pool: &Pool, refusal: Refusal) -> Refusal {
         pool.members().first().into_iter().for_each(|oldest| count(worker, oldest, refusal));
         if refusal == Refusal::Maintenance {
-            self.page = pool.maintenance_page();
+            self.page = pool.maintenance_page().map(|(member, page)| (member.session, page));
         }
         refusal
     }

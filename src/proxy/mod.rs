@@ -34,6 +34,7 @@ mod resend;
 mod resolve;
 mod serial;
 mod settings;
+mod standin;
 mod tls;
 mod tunnel;
 mod upkeep;

@@ -49,7 +49,8 @@ pub(super) enum Refusal {
     Drained,
 }
 
-/// Protocol §6.
+/// Protocol §6: on every answer that a route in maintenance gives.
+pub(super) const MAINTENANCE_MODE: HeaderName = HeaderName::from_static("x-maintenance-mode");
 const MAINTENANCE_SECS: u32 = 300;
 /// Nobody knows when; a new instance is up or a check passed as a rule before long.
 const SOON_SECS: u32 = 5;
@@ -160,7 +161,7 @@ impl Refusal {
             headers.insert(RETRY_AFTER, secs.into());
         }
         if self == Refusal::Maintenance {
-            headers.insert(HeaderName::from_static("x-maintenance-mode"), HeaderValue::from_static("true"));
+            headers.insert(MAINTENANCE_MODE, HeaderValue::from_static("true"));
         }
         if self == Refusal::Method {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));

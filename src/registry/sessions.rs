@@ -64,7 +64,7 @@ impl Register {
         let drain = old.and_then(|old| old.head.drain).filter(|drain| drain.by_operator);
         let maintenance = old.map(|old| old.head.maintenance.ordered_for_all()).unwrap_or_default();
         let (maintenance_port, origin) = (self.maintenance_port, self.origin);
-        let head = Head { maintenance_port, metadata, token, origin, drain, maintenance, ..opened };
+        let head = Head { maintenance_port, metadata, drain, maintenance, token, origin, ..opened };
         let key = catalog.next_key();
         decided.reply = Reply::Registered(head.id.clone());
         decided.changes.push(Change::Head(key, Arc::new(head)));

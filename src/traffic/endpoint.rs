@@ -9,7 +9,8 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use crate::domain::{
-    BackendUrl, Config, HeaderKey, HealthCheck, Options, Route, RouteId, Scheme, SessionKey, Target, Time, path_behind,
+    BackendUrl, Config, HeaderKey, HealthCheck, Options, PageUrl, Route, RouteId, Scheme, SessionKey, Target, Time,
+    path_behind,
 };
 
 use super::{Breaker, Candidate, Check, Condition, Duty, Limiter, Live, SLOW_START, Standing, Weight};
@@ -116,6 +117,23 @@ impl Endpoint {
         let authority = if settings.options.preserve_host { None } else { own_name() };
         let origin_hash = origin_hash(&route.backend, settings.options.tls_verify);
         Self { session, route: Arc::clone(route), settings, live, policy, origin_hash, authority }
+    }
+
+    /// The server of a maintenance page in its place: asked for by its own name and for the path that the client asks for, with the
+    /// headers that are set for the route. It has no history, no policy, and its certificate must hold.
+    #[must_use]
+    pub fn standing_in(&self, page: &PageUrl) -> Self {
+        let Route { id, ref path, priority, .. } = *self.route;
+        let route = Route { id, domains: Vec::new(), path: path.clone(), backend: page.origin().clone(), priority };
+        let own = Options {
+            preserve_host: false,
+            strip_prefix: false,
+            restore_prefix: false,
+            tls_verify: true,
+            ..self.options().clone()
+        };
+        let settings = Settings { options: own, headers: self.settings.headers.clone() };
+        Self::new(self.session, &Arc::new(route), settings.into(), Policy::default(), Arc::default())
     }
 
     /// Which of its session's routes it is.

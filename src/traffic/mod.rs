@@ -4,6 +4,7 @@
 //! What it is not: the carrying out, which is `proxy`'s. What must hold: a lookup costs no more than the depth
 //! of the deepest path configured for the host, a change no more than what it changes.
 
+mod accept;
 mod breaker;
 mod checks;
 mod choose;
@@ -31,6 +32,7 @@ mod targets;
 mod tests;
 mod turns;
 
+pub use accept::takes_html;
 pub use breaker::{Admission, Breaker, Flip, Outcome, Permit, Status as BreakerStatus};
 pub use checks::{CheckId, Checks, Inquiry, Subject};
 pub use choose::{Draw, Members, Nobody, choose};

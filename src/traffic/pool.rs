@@ -50,10 +50,10 @@ impl Pool {
         self.members.iter().all(|member| member.in_maintenance())
     }
 
-    /// The page to show for those of its members that are in maintenance, the oldest one's that has one, and whose it is.
-    pub fn maintenance_page(&self) -> Option<(SessionKey, PageUrl)> {
+    /// The page to show for those of its members that are in maintenance, the oldest one's that has one, and that member.
+    pub fn maintenance_page(&self) -> Option<(&Arc<Endpoint>, PageUrl)> {
         let page = |member: &Arc<Endpoint>| member.policy.duty.maintenance_page(member.id());
-        self.members.iter().find_map(|member| Some((member.session, page(member)?)))
+        self.members.iter().find_map(|member| Some((member, page(member)?)))
     }
 
     /// The place of the member that a request goes to at `now`, none that was `tried`. How they share is for the oldest to say.

@@ -6,6 +6,7 @@ use std::thread;
 
 use crate::server::{Client, Server, eventually};
 use crate::support::backend::Backend;
+use crate::support::wire::Wire;
 
 /// Takes every connection and says nothing.
 fn silent() -> Backend {
@@ -114,13 +115,18 @@ fn pages_of_one_session_take_no_place_from_the_page_of_another() {
     let asking: Vec<_> = (1..=PAGES)
         .map(|n| {
             let mut socket = std::net::TcpStream::connect(server.proxy).unwrap();
-            socket.write_all(format!("GET / HTTP/1.1\r\nhost: h{n}.example\r\n\r\n").as_bytes()).unwrap();
+            socket
+                .write_all(format!("GET / HTTP/1.1\r\nhost: h{n}.example\r\naccept: text/html\r\n\r\n").as_bytes())
+                .unwrap();
             socket
         })
         .collect();
     let session = quiet.register("quiet", "quiet-1");
     quiet.serve(&session, "quiet.example", "/", "127.0.0.1:1".parse().unwrap());
     down(&mut quiet, &session, 1, &page.url());
-    assert_eq!(server.get("quiet.example", "/"), (503, "<p>own</p>".to_owned()));
+    let mut looking = Wire::connect(server.proxy);
+    looking.send("GET / HTTP/1.1\r\nhost: quiet.example\r\naccept: text/html\r\n\r\n");
+    let shown = looking.message().unwrap();
+    assert_eq!((shown.status(), shown.text()), (503, "<p>own</p>"));
     drop(asking);
 }
