@@ -101,7 +101,11 @@ impl Registry {
     }
 
     fn is_large(&self, session: &SessionId) -> bool {
-        self.published.load().session(session.reveal()).is_ok_and(|session| entries(session) >= ENTRIES_MIN)
+        let catalog = self.published.load();
+        let Ok(session) = catalog.session(session.reveal()) else { return false };
+        // What goes with its first apply is looked at too.
+        let replaced = catalog.replaced_of(&session.head).and_then(|key| catalog.by_key(key));
+        entries(session) + replaced.map_or(0, |replaced| entries(replaced)) >= ENTRIES_MIN
     }
 
     /// Counts the entries that the answer to a query lists at least, without making it.

@@ -47,6 +47,9 @@ fn words(route: &Route, hosts: &[&Host]) -> String {
 /// Lets new routes be treated as operators have ordered for the routes of the session before that have the same place.
 pub(super) fn obey_orders(head: &mut Head, edits: &[Edit], before: &Session) {
     let maintenance = &before.head.maintenance;
+    if maintenance.routes.is_empty() {
+        return;
+    }
     let concerned = |route: &&Arc<Route>| maintenance.routes.contains_key(&route.id);
     let old: HashMap<(&Host, &PathPrefix), RouteId> = before
         .active
