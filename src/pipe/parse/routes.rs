@@ -143,12 +143,12 @@ fn whole(number: &Number) -> Option<i32> {
 }
 
 fn not_json(field: &'static str, error: &serde_json::Error) -> Error {
-    Error::invalid(field, format!("needs a JSON array of objects: {}", cause(error)))
+    Error::invalid(field, format!("needs a JSON array of objects, [{{...}}, {{...}}]: {}", cause(error)))
 }
 
-/// What the JSON reader says, without the line number, which is always 1.
+/// What the JSON reader says, in the words of JSON and without the line number, which is always 1.
 fn cause(error: &serde_json::Error) -> String {
-    let words = error.to_string();
+    let words = error.to_string().replace("invalid type: map, expected a sequence", "it is an object");
     let words = words.split(" at line ").next().unwrap_or_default();
     let shown: String = words.chars().take(200).collect();
     format!("{shown} at column {}", error.column())

@@ -301,7 +301,13 @@ fn a_bulk_line_is_refused_with_the_entry_that_is_wrong() {
     assert_eq!(third("[]"), "ERROR|t|route 3: must be a JSON object");
     let bulk = |json: &str| refused(&format!("ROUTE_ADD_BULK|s|{json}"));
     assert_eq!(bulk("[]"), "ERROR|routes: the array is empty; at least one route is needed");
-    assert!(bulk("[{]").starts_with("ERROR|routes: needs a JSON array of objects: "), "{}", bulk("[{]"));
+    assert!(
+        bulk("[{]").starts_with("ERROR|routes: needs a JSON array of objects, [{...}, {...}]: "),
+        "{}",
+        bulk("[{]")
+    );
+    let wrapped = bulk("{\"routes\":[]}");
+    assert!(wrapped.contains("it is an object at column"), "{wrapped}");
     assert!(bulk("[{]").ends_with(" at column 3"), "{}", bulk("[{]"));
     assert!(bulk("{}").starts_with("ERROR|routes: needs a JSON array"), "{}", bulk("{}"));
     assert!(bulk(&"[".repeat(100_000)).starts_with("ERROR|routes: needs a JSON array"));
