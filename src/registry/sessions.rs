@@ -11,6 +11,7 @@ use super::Limits;
 use super::calls::{Context, Decided, Decision, Notice, Reply};
 use super::config::unstage;
 use super::grants::Admission;
+use super::takeover::inherited;
 use super::views::SessionView;
 use super::watch::Release;
 
@@ -62,7 +63,7 @@ impl Register {
         let token = grant.map(|grant| grant.name.clone());
         // What an operator ordered is for the instance; what the client asked for ends with its session.
         let drain = old.and_then(|old| old.head.drain).filter(|drain| drain.by_operator);
-        let maintenance = old.map(|old| old.head.maintenance.ordered_for_all()).unwrap_or_default();
+        let maintenance = old.map(|old| inherited(old)).unwrap_or_default();
         let (maintenance_port, origin) = (self.maintenance_port, self.origin);
         let head = Head { maintenance_port, metadata, drain, maintenance, token, origin, ..opened };
         let key = catalog.next_key();

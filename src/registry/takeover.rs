@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::domain::{Catalog, Edit, Head, Host, PathPrefix, Route, RouteId, Session};
+use crate::domain::{Catalog, Edit, Head, Host, Maintenance, PathPrefix, PendingKind, Route, RouteId, Session, Target};
 
 /// The most routes that are named one by one.
 const NAMED_MAX: usize = 20;
@@ -44,6 +44,19 @@ fn words(route: &Route, hosts: &[&Host]) -> String {
     )
 }
 
+/// The maintenance that the next session of the instance begins with: what operators have ordered for all of its routes, unless it
+/// was to be left once the backends answer.
+pub(super) fn inherited(before: &Session) -> Maintenance {
+    if is_leaving(before, |targets| targets.contains(&Target::All)) {
+        return Maintenance::default();
+    }
+    before.head.maintenance.ordered_for_all()
+}
+
+fn is_leaving(session: &Session, meant: impl Fn(&[Target]) -> bool) -> bool {
+    session.pending.iter().any(|pending| pending.kind == PendingKind::Exit && meant(&pending.targets))
+}
+
 /// Lets new routes be treated as operators have ordered for the routes of the session before that have the same place.
 pub(super) fn obey_orders(head: &mut Head, edits: &[Edit], before: &Session) {
     let maintenance = &before.head.maintenance;
@@ -58,8 +71,11 @@ pub(super) fn obey_orders(head: &mut Head, edits: &[Edit], before: &Session) {
         .filter(concerned)
         .flat_map(|route| places(route).map(|place| (place, route.id)))
         .collect();
+    let leaves = |id: RouteId| {
+        is_leaving(before, |targets| [Target::All, Target::Route(id)].iter().any(|it| targets.contains(it)))
+    };
     for route in edits.iter().filter_map(Edit::new_route) {
-        let same = places(route).find_map(|place| old.get(&place));
+        let same = places(route).find_map(|place| old.get(&place)).filter(|old| !leaves(**old));
         same.into_iter().for_each(|old| head.maintenance.follow(route.id, maintenance, *old));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::policy::shop::{Instance, Mood, Shop};
 use crate::server::eventually;
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, closed_port};
 
 /// An instance whose route `r1` is ill by checks that gate, and in maintenance.
 fn ill_in_maintenance(shop: &Shop, mood: &Mood) -> Instance {
@@ -255,6 +255,26 @@ fn an_operators_maintenance_outlasts_the_sessions_of_its_instance() {
     eventually("all serve", || statuses(&shop) == [200; 3]);
     serve(&shop);
     assert_eq!(statuses(&shop), [200; 3], "what was taken back does not come again");
+}
+
+#[test]
+fn maintenance_that_was_to_be_left_is_not_begun_again_by_the_next_session() {
+    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    for target in ["ALL", "/"] {
+        let mut instance = shop.empty("shop-1");
+        instance.add("*", "/", &format!("http://{}", closed_port()));
+        instance.apply();
+        let order = format!(r#"{{"target":"{target}"}}"#);
+        assert_eq!(shop.operate("PUT", MAINTENANCE, &order), 202);
+        let leave = format!("{MAINTENANCE}?target={}", target.replace('/', "%2F"));
+        assert_eq!(
+            (shop.operate("DELETE", &leave, ""), shop.status("/")),
+            (202, 503),
+            "its backend does not answer yet"
+        );
+        shop.instance("shop-1", &backend);
+        assert_eq!(shop.status("/"), 200, "{target}");
+    }
 }
 
 #[test]

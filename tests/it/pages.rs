@@ -1,5 +1,6 @@
 //! Maintenance pages, as the clients of a route in maintenance see them.
 
+use crate::policy::shop::echo;
 use crate::server::{Client, Server, eventually};
 use crate::support::backend::{Backend, closed_port};
 use crate::support::wire::{Message, Wire};
@@ -193,4 +194,18 @@ fn members_that_serve_on_are_asked_and_no_page() {
     assert!((0..10).all(|_| asked(&server, "GET /api/status", "").text() == "other"));
     assert!(client.ask(&format!("DRAIN_START|{session}|1ms")).starts_with("DRAIN_OK|"));
     eventually("it is drained", || asked(&server, "GET /api/status", "").text() == r#"{"progress":40}"#);
+}
+
+#[test]
+fn a_page_may_speak_over_a_web_socket_with_its_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let (_client, _) = in_maintenance(&server, &echo().url());
+    let mut wire = Wire::connect(server.proxy);
+    wire.send("GET /live HTTP/1.1\r\nhost: shop.example\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    let answer = wire.head().unwrap();
+    assert_eq!((answer.status(), answer.field("upgrade")), (101, Some("websocket")));
+    assert!(is_marked(&answer));
+    wire.send("hello");
+    assert_eq!(wire.exactly(5).as_deref(), Some(&b"hello"[..]));
 }
