@@ -76,14 +76,23 @@ pub fn catch_up() {
     let booted = since_boot().saturating_sub(START.booted);
     // Read after the other: at most, less than the time suspended is found.
     let running = instant().saturating_duration_since(START.instant);
-    let suspended = u64::try_from(booted.saturating_sub(running).as_micros()).unwrap_or(u64::MAX);
-    SUSPENDED_MICROS.fetch_max(suspended, Ordering::Relaxed);
+    SUSPENDED_MICROS.fetch_max(suspended_micros(booted, running), Ordering::Relaxed);
     let Ok(wall) = wall_millis() else { return };
-    let set = difference(wall, now().0);
-    if set.abs_diff(SET_MILLIS.load(Ordering::Relaxed)) > DRIFT_MILLIS_MAX {
+    if let Some(set) = newly_set(wall, now().0, SET_MILLIS.load(Ordering::Relaxed)) {
         SET_MILLIS.store(set, Ordering::Relaxed);
         tracing::info!(set_by_ms = set, "the system clock was set; nothing is delayed or shortened by that");
     }
+}
+
+/// The time suspended since two clocks were read, of which one stands still meanwhile.
+fn suspended_micros(booted: Duration, running: Duration) -> u64 {
+    u64::try_from(booted.saturating_sub(running).as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The milliseconds by which the system clock is set now, where it is more than the drift away from those that were `known`.
+fn newly_set(wall: u64, now: u64, known: i64) -> Option<i64> {
+    let set = difference(wall, now);
+    (set.abs_diff(known) > DRIFT_MILLIS_MAX).then_some(set)
 }
 
 /// Waits until a moment, for ever where there is none. Time suspended counts.
@@ -146,7 +155,11 @@ fn elapsed(instant: Instant) -> Duration {
 }
 
 fn wall_millis() -> Result<u64, SystemTimeError> {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    millis_since_epoch(SystemTime::now())
+}
+
+fn millis_since_epoch(wall: SystemTime) -> Result<u64, SystemTimeError> {
+    let since_epoch = wall.duration_since(UNIX_EPOCH)?;
     Ok(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }
 
@@ -180,6 +193,27 @@ mod tests {
             let now = reading("a", 61_000, (THEN + 60_000).saturating_add_signed(set));
             assert_eq!(now.skew_since(&before, latest), set, "as much time has passed as before");
         }
+    }
+
+    #[test]
+    fn a_time_before_1970_is_refused() {
+        let wall = |seconds: u64| millis_since_epoch(UNIX_EPOCH - Duration::from_secs(seconds));
+        assert_eq!(wall(0).ok(), Some(0));
+        assert!(wall(1).is_err() && wall(86_400 * 365).is_err());
+    }
+
+    #[test]
+    fn time_suspended_counts_and_a_clock_that_is_set_is_noticed_once() {
+        let minutes = Duration::from_mins;
+        assert_eq!(suspended_micros(minutes(65), minutes(5)), 3_600_000_000);
+        assert_eq!(suspended_micros(minutes(5), minutes(5)), 0);
+        assert_eq!(suspended_micros(minutes(4), minutes(5)), 0, "the clocks are not read at once");
+        for set in [-86_400_000, -1_000, 1_000, 86_400_000] {
+            let wall = THEN.saturating_add_signed(set);
+            assert_eq!(newly_set(wall, THEN, 0), Some(set));
+            assert_eq!(newly_set(wall, THEN, set), None, "it is known");
+        }
+        assert_eq!(newly_set(THEN + 400, THEN, 0), None, "it drifts");
     }
 
     #[test]

@@ -116,3 +116,42 @@ pub fn spawn_thread<T: Send + 'static>(
 ) -> std::io::Result<thread::JoinHandle<T>> {
     thread::Builder::new().name(name).spawn(body)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_silent_once_it_has_not_run_for_a_second() {
+        let worker = Heartbeat::new("worker 1", 5_000);
+        assert_eq!(worker.silent(6_000), None);
+        assert_eq!(worker.silent(6_001), Some("worker 1"));
+        worker.clone().beat(6_500);
+        assert_eq!(worker.silent(7_500), None);
+        assert_eq!(worker.silent(0), None, "it cannot have been silent before");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_or_ends_before_it_is_told_to_stops_its_part() {
+        let part = Lifecycle::new();
+        part.spawn("panics", async { assert_eq!(std::hint::black_box(1), 2) });
+        part.stopping().cancelled().await;
+        let part = Lifecycle::new();
+        part.spawn("ends", async {});
+        part.stopping().cancelled().await;
+        assert!(part.end(Duration::from_secs(10)).await);
+    }
+
+    #[tokio::test]
+    async fn the_task_of_one_connection_takes_nothing_else_with_it() {
+        let part = Lifecycle::new();
+        let stop = part.stopping().clone();
+        part.spawn("goes on", async move { stop.cancelled().await });
+        part.spawn_one("panics", async { assert_eq!(std::hint::black_box(1), 2) });
+        while part.tasks.len() > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!part.stopping().is_cancelled());
+        assert!(part.end(Duration::from_secs(10)).await, "all end once they are told to");
+    }
+}

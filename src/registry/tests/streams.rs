@@ -171,6 +171,8 @@ async fn a_session_that_missed_nothing_is_never_told_that_it_did() {
     }
     let mut everything = registry.watch(Some(seen)).unwrap();
     assert!(matches!(next(&mut everything).await, Item::Compacted { .. }), "it is long ago");
+    let mut missed = registry.follow(&busy, all(), Some(seen)).await.unwrap();
+    assert!(matches!(next(&mut missed).await, Item::Compacted { .. }), "the other has missed some of its own");
     stream = registry.follow(&quiet, all(), Some(seen)).await.unwrap();
     apply(&registry, &quiet, "a.example").await;
     assert_eq!(event(&mut stream).await.2, "config_applied", "nothing of its own was missed");
