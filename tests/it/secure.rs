@@ -242,6 +242,28 @@ fn who_begins_a_handshake_and_stops_holds_up_nobody() {
 }
 
 #[test]
+fn handshakes_that_are_not_finished_make_way_when_the_port_is_full() {
+    let shelf = Shelf::new();
+    let most = ["--pipe-connections-max", "3", "--api-connections-max", "3"];
+    let server = shelf.start(&[&PIPE[..], &API, &most].concat());
+    let trust = Trust { protocols: vec![b"http/1.1".to_vec()], ..shelf.client() };
+    for (port, line) in [(server.pipe, "PING|nobody"), (server.api, "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r")] {
+        let hanging: Vec<TcpStream> = (0..3)
+            .map(|number| {
+                let mut socket = TcpStream::connect(port).unwrap();
+                socket.write_all(&[22, 3, 1, 1, 0, 1][..number * 3]).unwrap();
+                socket
+            })
+            .collect();
+        eventually("one that speaks is served", || {
+            let answer = trust.connect(port).try_ask(line).unwrap_or_default();
+            answer == "ERROR|invalid session" || answer.starts_with("HTTP/1.1 200")
+        });
+        drop(hanging);
+    }
+}
+
+#[test]
 fn who_is_one_too_many_is_told_so_over_tls() {
     let shelf = Shelf::new();
     let server = shelf.start(&[&PIPE[..], &["--pipe-connections-max", "1"]].concat());

@@ -156,6 +156,19 @@ fn streams_of_one_address_fill_its_share_of_the_api_port_alone() {
 }
 
 #[test]
+fn refusals_of_the_proxy_are_told_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_with(folder.path(), &["--proxy-connections-max", "1"]);
+    let log = || std::fs::read_to_string(&server.log).unwrap();
+    let mut half = Wire::connect(server.proxy);
+    half.send("GET / HTTP/1.1\r\nx: ");
+    eventually("one is refused, and that is told", || {
+        let _refused = Wire::connect(server.proxy).message();
+        log().contains("connections were refused: too many connections (limit 1)")
+    });
+}
+
+#[test]
 fn who_uses_a_pipe_connection_is_not_cut_however_many_come() {
     let (_folder, server) = server(4, Some(4), &[]);
     let silent = Backend::new(|mut wire| {
