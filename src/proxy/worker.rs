@@ -89,7 +89,7 @@ impl Deref for Seen {
 /// Opens a worker's socket. `first` finds out whether somebody else has the port: with `SO_REUSEPORT` alone
 /// two servers of one user would share it without a word.
 pub(super) fn listen(address: SocketAddr, first: bool) -> io::Result<StdListener> {
-    use socket2::{Domain, Protocol, Socket, Type};
+    use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
     if first && address.port() != 0 {
         let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         probe.set_reuse_address(true)?;
@@ -102,10 +102,18 @@ pub(super) fn listen(address: SocketAddr, first: bool) -> io::Result<StdListener
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Connections inherit it: a client that is gone without a word is noticed however long its answer is silent.
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_TRIES))?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
     Ok(socket.into())
 }
+
+/// The system asks a silent client whether it is still there, and gives it up after two minutes.
+const KEEPALIVE_AFTER: Duration = Duration::from_mins(1);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+const KEEPALIVE_TRIES: u32 = 4;
 
 /// The worker's life, on a thread of its own.
 pub(super) fn run(start: Start) {
@@ -274,5 +282,20 @@ impl Worker {
         x ^= x << 17;
         self.chance.set(x);
         x
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_asked_whether_their_client_is_still_there() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let socket = socket2::SockRef::from(&accepted);
+        assert_eq!((socket.keepalive().unwrap(), socket.tcp_keepalive_time().unwrap()), (true, KEEPALIVE_AFTER));
     }
 }
