@@ -86,8 +86,9 @@ fn is_chunked(value: &[u8]) -> bool {
 
 /// Says whether there are control bytes beside tabs, `lines` line feeds and the `returns` before them.
 fn has_controls(head: &[u8], lines: usize, returns: usize) -> bool {
-    // Counted, not searched for: that takes many bytes at a time.
-    let controls = head.iter().filter(|byte| is_control(**byte)).count();
+    // Counted in bytes, not searched for: that takes sixteen at a time.
+    let few = |bytes: &[u8]| usize::from(bytes.iter().map(|byte| u8::from(is_control(*byte))).sum::<u8>());
+    let controls: usize = head.chunks(128).map(few).sum();
     controls != lines + returns
 }
 
