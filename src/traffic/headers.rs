@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use ipnet::IpNet;
 
@@ -92,8 +92,7 @@ pub fn edit_request(headers: &mut HeaderMap, hop: Hop<'_>) {
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     tell_about_client(headers, hop.arrival, hop.client);
-    let said = HOPS_SAID.get(hops(headers)).copied().unwrap_or("8");
-    headers.insert(HOPS, HeaderValue::from_static(said));
+    count_hop(headers);
     if let Some(authority) = hop.authority {
         headers.insert(HOST, authority.clone());
     }
@@ -130,12 +129,25 @@ pub fn is_chunked_alone(headers: &HeaderMap) -> bool {
 
 /// Whether the request came through here so often that its routes must lead in a circle.
 pub fn names_loop(headers: &HeaderMap) -> bool {
-    hops(headers) >= HOPS_MAX
+    headers.get(HOPS).is_some_and(|said| hops(said) >= HOPS_MAX)
 }
 
 /// What cannot be read counts for nothing.
-fn hops(headers: &HeaderMap) -> usize {
-    headers.get(HOPS).and_then(|said| said.to_str().ok()?.parse().ok()).unwrap_or(0)
+fn hops(said: &HeaderValue) -> usize {
+    said.to_str().ok().and_then(|said| said.parse().ok()).unwrap_or(0)
+}
+
+fn count_hop(headers: &mut HeaderMap) {
+    let after = |before: usize| HeaderValue::from_static(HOPS_SAID.get(before).copied().unwrap_or("8"));
+    match headers.entry(HOPS) {
+        Entry::Occupied(mut said) => {
+            let before = hops(said.get());
+            said.insert(after(before));
+        }
+        Entry::Vacant(first) => {
+            first.insert(after(0));
+        }
+    }
 }
 
 /// Says who the client is and what it asked for, in the words of whoever may say so.
