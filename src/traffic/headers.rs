@@ -86,7 +86,7 @@ pub fn edit_request(headers: &mut HeaderMap, hop: Hop<'_>) {
     headers.remove(HTTP2_SETTINGS);
     if let Some(Upgrade(protocol)) = hop.upgrade {
         headers.insert(UPGRADE, protocol.clone());
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     } else if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
@@ -108,7 +108,7 @@ pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: boo
     }
     if let Some(protocol) = protocol {
         headers.insert(UPGRADE, protocol);
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     }
     keep_alive
 }

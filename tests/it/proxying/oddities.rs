@@ -338,6 +338,10 @@ fn names_go_out_in_the_usual_capitals() {
     for name in ["Host: a", "X-Own-Field: 1", "Content-Length: 0", "X-Forwarded-For: "] {
         assert!(request.contains(name), "{name} in {request}");
     }
+    let mut upgrade = town.connect();
+    upgrade.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    let request = heard.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(request.contains("Connection: Upgrade\r\n") && request.contains("Upgrade: websocket\r\n"), "{request}");
     let answer = raw(wire);
     assert!(answer.contains("X-Mine: 1") && answer.contains("Content-Length: 0"), "{answer}");
 }
