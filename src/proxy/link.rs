@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::repair::{self, look, may_be_http, repair};
@@ -17,6 +18,9 @@ use super::wire::hand_over;
 
 /// A longer response head is a 502; what comes before it counts.
 pub(super) const HEAD_BYTES_MAX: usize = 128 * 1024;
+
+/// A response head of more lines is a 502 too.
+const FIELDS_MAX: usize = 1024;
 
 /// How much more a backend may say. Atomics because hyper wants an upgradable connection to be `Send`; only one thread
 /// ever touches them.
@@ -29,6 +33,9 @@ pub(super) struct Allowance {
     // There are heads for the client before its answer.
     has_interim: AtomicBool,
     interim: Mutex<Interim>,
+    // The answer has more fields than hyper was given.
+    has_further: AtomicBool,
+    further: Mutex<Vec<u8>>,
 }
 
 /// Heads for the client before its answer, and who is to be told of them.
@@ -49,6 +56,28 @@ impl Allowance {
         if self.has_interim.swap(false, Ordering::Relaxed) {
             *self.interim() = Interim::default();
         }
+        if self.has_further.swap(false, Ordering::Relaxed) {
+            self.further().clear();
+        }
+    }
+
+    /// Adds the fields of the answer that hyper was not given, for it takes 100 without an allocation.
+    pub(super) fn take_further_fields(&self, headers: &mut HeaderMap) {
+        if self.has_further.swap(false, Ordering::Relaxed) {
+            repair::add_fields(&std::mem::take(&mut *self.further()), headers);
+        }
+    }
+
+    fn keep_further_fields(&self, lines: Vec<u8>) {
+        if !lines.is_empty() {
+            *self.further() = lines;
+            self.has_further.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn further(&self) -> MutexGuard<'_, Vec<u8>> {
+        // Nothing panics while it holds the lock.
+        self.further.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The interim heads that came since the last time, for the client.
@@ -128,9 +157,9 @@ pub(super) struct Link<S> {
 
 impl<S> Link<S> {
     pub(super) fn new(stream: S) -> (Self, Arc<Allowance>) {
-        let [head, tunnel, has_interim] = [false; 3].map(AtomicBool::new);
-        let (bytes, interim) = (AtomicUsize::new(usize::MAX), Mutex::default());
-        let allowance = Arc::new(Allowance { bytes, head, tunnel, has_interim, interim });
+        let [head, tunnel, has_interim, has_further] = [false; 4].map(AtomicBool::new);
+        let (bytes, interim, further) = (AtomicUsize::new(usize::MAX), Mutex::default(), Mutex::default());
+        let allowance = Arc::new(Allowance { bytes, head, tunnel, has_interim, interim, has_further, further });
         let (held, surplus) = (Vec::new(), Vec::new());
         (Self { stream, allowance: Arc::clone(&allowance), deaf: false, held, surplus }, allowance)
     }
@@ -149,8 +178,17 @@ impl<S> Link<S> {
             } else {
                 self.allowance.pass_head();
             }
+            if !head.is_odd {
+                self.surplus.extend(bytes);
+                continue;
+            }
             let doubtful = || io::Error::other("the head of the response can be read in two ways");
-            self.surplus.extend(if head.is_odd { repair(&bytes).ok_or_else(doubtful)? } else { bytes });
+            let repaired = repair(&bytes).ok_or_else(doubtful)?;
+            if repaired.fields > FIELDS_MAX {
+                return Err(too_large());
+            }
+            self.surplus.extend(repaired.head);
+            self.allowance.keep_further_fields(repaired.further);
         }
         self.surplus.append(&mut self.held);
         Ok(true)

@@ -5,6 +5,8 @@
 //! copied; a line that says how long the message is, or what becomes of the connection, is never repaired, because another reader
 //! may have read it otherwise: the response is refused then.
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 /// The head that some bytes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
@@ -15,6 +17,9 @@ pub(super) struct Head {
     /// Whether another head follows it (RFC 9110 §15.2).
     pub(super) is_interim: bool,
 }
+
+/// More fields are handed on beside the head, which is read without an allocation then.
+const FIELDS_AT_ONCE: usize = 96;
 
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 /// What must not be read in two ways.
@@ -47,7 +52,7 @@ pub(super) fn look(bytes: &[u8]) -> Option<Head> {
         };
         let head = bytes.get(..end).unwrap_or_default();
         let returns = returns + usize::from(end == at + 3);
-        is_odd |= has_controls(head, lines + 1, returns);
+        is_odd |= lines > FIELDS_AT_ONCE || has_controls(head, lines + 1, returns);
         return Some(Head { end, is_odd, is_interim: is_interim(head) });
     }
     None
@@ -142,8 +147,17 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// A head that can be read in one way only.
+pub(super) struct Repaired {
+    pub(super) head: Vec<u8>,
+    /// Lines of fields that did not find room in it.
+    pub(super) further: Vec<u8>,
+    /// The number of all fields.
+    pub(super) fields: usize,
+}
+
 /// A whole head, repaired. `None` where that would be a guess.
-pub(super) fn repair(head: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn repair(head: &[u8]) -> Option<Repaired> {
     let lines = lines(head)?;
     let (status, fields) = lines.split_first()?;
     if fields.iter().any(Line::is_doubtful) {
@@ -161,9 +175,12 @@ pub(super) fn repair(head: &[u8]) -> Option<Vec<u8>> {
     let is_settled = is_known && !is_plain && !said.is_empty();
     let mut repaired = Vec::with_capacity(head.len() + 64);
     repaired.extend(status_line(&status.bytes, is_settled));
-    for line in fields().filter(|line| !(is_settled && line.is(TRANSFER_ENCODING))) {
-        repaired.extend(line.clean());
-        repaired.extend_from_slice(b"\r\n");
+    let mut further = Vec::new();
+    for (line, place) in fields().filter(|line| !(is_settled && line.is(TRANSFER_ENCODING))).zip(1..) {
+        let is_late = place > FIELDS_AT_ONCE && !NOT_INTERIM.iter().any(|name| line.is(name));
+        let to = if is_late { &mut further } else { &mut repaired };
+        to.extend(line.clean());
+        to.extend_from_slice(b"\r\n");
     }
     if is_settled {
         // Whatever else the backend may mean by it, nothing behind this message is taken for another one.
@@ -171,7 +188,21 @@ pub(super) fn repair(head: &[u8]) -> Option<Vec<u8>> {
         repaired.extend_from_slice(b"connection: close\r\n");
     }
     repaired.extend_from_slice(b"\r\n");
-    Some(repaired)
+    Some(Repaired { head: repaired, further, fields: fields().count() })
+}
+
+/// Adds the fields of `lines`; those that are none are dropped.
+pub(super) fn add_fields(lines: &[u8], headers: &mut HeaderMap) {
+    for line in lines.split(|byte| *byte == b'\n') {
+        let Some(at) = memchr::memchr(b':', line) else { continue };
+        let (name, value) = line.split_at(at);
+        let name = HeaderName::from_bytes(name.trim_ascii());
+        let value = HeaderValue::from_bytes(value.get(1..).unwrap_or_default().trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            // There are fewer than a map takes.
+            let _ = headers.try_append(name, value);
+        }
+    }
 }
 
 /// A status line with one space on either side of the status, and a version that hyper knows: of a later minor one everything
@@ -249,7 +280,7 @@ mod tests {
     }
 
     fn repaired(fields: &str) -> String {
-        let repaired = repair(format!("{STATUS}{fields}\r\n").as_bytes()).expect(fields);
+        let repaired = repair(format!("{STATUS}{fields}\r\n").as_bytes()).expect(fields).head;
         String::from_utf8(repaired).unwrap().strip_prefix(STATUS).unwrap().strip_suffix("\r\n").unwrap().to_owned()
     }
 
@@ -317,7 +348,7 @@ mod tests {
         ] {
             let head = look(odd.as_bytes()).expect(odd);
             assert_eq!((head.is_odd, head.end), (true, odd.len()), "{odd:?}");
-            assert_eq!(String::from_utf8(repair(odd.as_bytes()).unwrap()).unwrap(), well, "{odd:?}");
+            assert_eq!(String::from_utf8(repair(odd.as_bytes()).unwrap().head).unwrap(), well, "{odd:?}");
         }
         for well in ["HTTP/1.1 200\r\n\r\n", "HTTP/1.0 200 OK\r\nx: y\r\n\r\n", "\r\nHTTP/1.1 404 No\n\n"] {
             assert!(look(well.as_bytes()).is_some_and(|head| !head.is_odd), "{well:?}");
@@ -337,7 +368,7 @@ mod tests {
             " folded: 1\r\n",
         ] {
             assert_eq!(looked(&format!("{odd}\r\n")), Some((true, true)), "{odd:?}");
-            assert_eq!(repair(format!("{STATUS}{odd}\r\n").as_bytes()), None, "{odd:?}");
+            assert!(repair(format!("{STATUS}{odd}\r\n").as_bytes()).is_none(), "{odd:?}");
         }
         assert_eq!(repaired("transfer-encoding: gzip, chunked\r\n"), "transfer-encoding: gzip, chunked\r\n");
     }
@@ -359,5 +390,20 @@ mod tests {
         {
             assert_eq!(may_be_http(bytes.as_bytes()), may_be, "{bytes}");
         }
+    }
+
+    #[test]
+    fn fields_beyond_what_is_read_at_once_are_handed_on_beside_the_head() {
+        let mut fields: String = (0..300).map(|number| format!("x-{}: {number}\r\n", number % 150)).collect();
+        fields.push_str("content-length: 2\r\n");
+        assert_eq!(looked(&format!("{fields}\r\n")), Some((true, true)));
+        let repaired = repair(format!("{STATUS}{fields}\r\n").as_bytes()).unwrap();
+        let head = String::from_utf8(repaired.head).unwrap();
+        assert!(head.matches('\n').count() < 100 && head.contains("content-length: 2\r\n"), "{head}");
+        let mut headers = HeaderMap::new();
+        add_fields(&repaired.further, &mut headers);
+        assert_eq!((repaired.fields, headers.len()), (301, 300 - FIELDS_AT_ONCE));
+        let twice: Vec<_> = headers.get_all("x-149").iter().collect();
+        assert_eq!(twice, ["149", "299"], "in their order");
     }
 }

@@ -23,7 +23,7 @@ use super::phase::Ticks;
 use super::pools::{Driver, Idle, Made, Security, Sender};
 use super::serial;
 use super::upload::RequestBody;
-use super::worker::{FIELDS_MAX, Worker};
+use super::worker::Worker;
 use crate::clock;
 use crate::traffic::Endpoint;
 
@@ -104,7 +104,7 @@ impl Upstream {
         }
         self.made.allowance.await_head();
         let mut sent = pin!(self.made.sender.try_send_request(request));
-        let head = poll_fn(|cx| {
+        let mut head = poll_fn(|cx| {
             self.made.driver.poll(cx);
             self.made.allowance.take_interim().into_iter().for_each(&interim);
             if is_detached {
@@ -114,6 +114,7 @@ impl Upstream {
         })
         .await?;
         self.made.allowance.lift();
+        self.made.allowance.take_further_fields(head.headers_mut());
         if !self.reused {
             self.home.answered(&mut self.made);
         }
@@ -181,7 +182,7 @@ impl Upstream {
 /// What reads a backend's responses, behind a [`Link`].
 pub(super) fn reader() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(HEAD_BYTES_MAX).max_headers(FIELDS_MAX).title_case_headers(true);
+    builder.max_buf_size(HEAD_BYTES_MAX).title_case_headers(true);
     // RFC 9112 §5.1 has a proxy take them away.
     builder.allow_spaces_after_header_name_in_responses(true);
     // Lines that are no fields are dropped; those that matter were looked at before.
