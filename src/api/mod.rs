@@ -396,6 +396,7 @@ mod tests {
         assert!(silent < Duration::from_mins(1), "{silent:?}");
         let patience = Patience::default();
         assert!(patience.silence + patience.pong < Duration::from_mins(1));
+        assert!(patience.head.max(patience.stall) <= Duration::from_secs(30), "as docs/security.md says");
         // What is sent every 15 s is not acknowledged.
         let unacknowledged = socket.tcp_user_timeout().unwrap().unwrap();
         assert!(unacknowledged + Duration::from_secs(15) < Duration::from_mins(1), "{unacknowledged:?}");

@@ -152,7 +152,8 @@ fn a_stream_whose_client_takes_nothing_is_reset_and_others_go_on() {
                     break;
                 }
                 DATA => assert!(stream != 3 || payload.is_empty(), "there is no window"),
-                HEADERS => {
+                // Not without end: so many updates of windows would be a flood.
+                HEADERS if answered < 40 => {
                     answered += 1;
                     peer.send(&[request(asked, "/small"), window_update(asked, 1000)].concat());
                     asked += 2;
