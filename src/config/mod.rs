@@ -217,7 +217,7 @@ impl ApiSection {
             operator_tokens,
             hosts: self.hosts.unwrap_or_default().into_iter().map(|host| host.0).collect(),
             max_body: self.max_body.map_or(1024 * 1024, |size| size.0),
-            connections: connections(self.connections_max, 12_000, self.address_connections_max),
+            connections: connections(self.connections_max, 14_000, self.address_connections_max),
             tls: tls("api", self.cert, self.key, self.client_ca)?,
             cors: self.cors.unwrap_or_default().into_iter().map(|origin| origin.0).collect(),
         })
@@ -477,7 +477,7 @@ mod tests {
             [config.pipe.connections, config.api.connections, config.proxy.connections]
         };
         let of_all = |all, of_origin| Limits { all, of_origin };
-        assert_eq!(limits(""), [of_all(10_000, 7_500), of_all(12_000, 9_000), of_all(20_000, 15_000)]);
+        assert_eq!(limits(""), [of_all(10_000, 7_500), of_all(14_000, 10_500), of_all(20_000, 15_000)]);
         for (keys, expected) in [
             ("connections_max = 1", of_all(1, 1)),
             ("connections_max = 10", of_all(10, 8)),

@@ -111,7 +111,7 @@ sections! {
         /// The largest request body or message [default: 1MiB]
         #[arg(id = "api-max-body", long = "api-max-body", env = "SIGNALBOX_API_MAX_BODY", value_name = "SIZE")]
         max_body: Size,
-        /// Connections at once [default: 12000]
+        /// Connections at once [default: 14000]
         #[arg(id = "api-connections-max", long = "api-connections-max", env = "SIGNALBOX_API_CONNECTIONS_MAX", value_name = "COUNT")]
         connections_max: Count,
         /// Those of one client address, or IPv6 network of 64 bits; trusted proxies are not counted [default: three quarters of `connections_max`]

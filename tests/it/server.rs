@@ -218,7 +218,11 @@ impl Client {
 
 /// A plain HTTP request on a connection of its own.
 pub fn get(address: SocketAddr, host: &str, path: &str) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address)?;
+    get_over(TcpStream::connect(address)?, host, path)
+}
+
+/// The same, over a connection that is there.
+pub fn get_over(mut stream: TcpStream, host: &str, path: &str) -> std::io::Result<(u16, String)> {
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
