@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::clock;
@@ -20,6 +21,11 @@ static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 const OWN: usize = 1024;
 /// How long accepting rests when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
+/// TCP keepalive: after this much silence the first probe, then one each `PROBE`, and the end after three: within a minute.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const PROBE: Duration = Duration::from_secs(8);
+/// A peer that does not acknowledge what was sent within this time is gone. Streams of events send something every 15 s.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(40);
 /// How often a port logs that it cannot accept.
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
@@ -134,6 +140,17 @@ impl PortListener {
     }
 }
 
+/// Has the system send what is written at once, and notice within a minute that the peer is gone without a word.
+///
+/// # Errors
+/// When the connection is gone already.
+pub fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(PROBE).with_retries(3))
+}
+
 /// Returns true when something failed because this machine or process has no files, ports or memory left for
 /// another connection, which says nothing of whom it was to be made to.
 pub fn ran_out(error: &std::io::Error) -> bool {
@@ -171,5 +188,21 @@ mod tests {
         assert!(!Part::Proxy.is_used_up_of(limit, crowded, 300));
         assert!(Part::Proxy.is_used_up_of(limit, crowded, 301));
         assert!(!Part::Proxy.is_used_up_of(usize::MAX, 1_000_000, 500_000), "without a limit");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_without_a_word_is_noticed_within_a_minute() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        prepare(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        let probes = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
+        let silent = socket.tcp_keepalive_time().unwrap() + probes;
+        assert!(silent < Duration::from_mins(1), "{silent:?}");
+        // What streams send every 15 s is not acknowledged.
+        let unacknowledged = socket.tcp_user_timeout().unwrap().unwrap();
+        assert!(unacknowledged + Duration::from_secs(15) < Duration::from_mins(1), "{unacknowledged:?}");
     }
 }

@@ -16,7 +16,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     (
         "pipe",
         &["domain", "registry", "admission", "clock", "files", "lifecycle", "memory", "tls"],
-        &["tokio", "serde", "serde_json", "tracing", "socket2", "flate2"],
+        &["tokio", "serde", "serde_json", "tracing", "flate2"],
     ),
     (
         "grpc",
@@ -82,11 +82,11 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     (
         "api",
         &["access", "admission", "clock", "files", "lifecycle", "memory", "registry", "tls"],
-        &["tokio", "http_body", "http_body_util", "hyper", "hyper_util", "axum", "tower", "tracing", "socket2"],
+        &["tokio", "http_body", "http_body_util", "hyper", "hyper_util", "axum", "tower", "tracing"],
     ),
     ("chance", &[], &[]),
     ("clock", &["domain"], &["tokio", "tracing"]),
-    ("files", &["clock"], &["tokio", "tracing"]),
+    ("files", &["clock"], &["tokio", "tracing", "socket2"]),
     ("lifecycle", &[], &["tokio", "tracing"]),
     ("tls", &["clock"], &["tokio", "rustls", "tokio_rustls", "tracing"]),
     ("memory", &[], &[]),

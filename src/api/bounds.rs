@@ -42,3 +42,15 @@ impl Default for Patience {
         Self { head, stall, silence, pong }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_have_as_long_as_the_page_on_security_says() {
+        let Patience { head, stall, silence, pong } = Patience::default();
+        assert!(silence + pong < Duration::from_mins(1), "a peer that is gone is noticed within a minute");
+        assert_eq!([head, stall], [Duration::from_secs(30); 2]);
+    }
+}

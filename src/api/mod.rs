@@ -12,7 +12,6 @@ mod frames;
 
 use std::convert::Infallible;
 use std::fmt::Display;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -27,7 +26,6 @@ use hyper::rt::Executor;
 use hyper::{HeaderMap, Request, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +33,7 @@ use tower::Service as _;
 
 use crate::access::{Call, Denied, Hosts, Peer};
 use crate::admission::{Activity, Full as NoRoom, Place, Stage};
-use crate::files::{Part, PortListener};
+use crate::files::{self, Part, PortListener};
 use crate::lifecycle::{self, Lifecycle};
 use crate::memory::{Full, Memory};
 use crate::registry::Reading;
@@ -54,11 +52,6 @@ const SEND_BYTES_MAX: usize = 64 * 1024 - answer::PIECE_BYTES;
 /// Bytes that an HTTP/2 client may send before they were read: of a stream, and of all.
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
-/// TCP keepalive: after this much silence the first probe, then one each `PROBE`, and the end after three: within a minute.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-const PROBE: Duration = Duration::from_secs(8);
-/// A peer that does not acknowledge what was sent within this time is gone. Streams of events send something every 15 s.
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(40);
 /// How long an idle connection that makes way may take to close once it was told.
 const PARTING_MAX: Duration = Duration::from_secs(5);
 /// What a connection over the limit is told.
@@ -132,7 +125,7 @@ pub async fn serve(listener: TcpListener, tls: Option<Acceptor>, doors: Doors, b
             (Arc::clone(&server), Requests::new(Arc::clone(&doors), peer, &memory, &place, patience));
         let (stopping, tls) = (stopping.clone(), tls.clone());
         lifecycle.spawn_one("API connection", async move {
-            if prepare(&stream).is_ok() {
+            if files::prepare(&stream).is_ok() {
                 begin(tls, &server, stream, requests, &stopping).await;
             }
             drop(place);
@@ -143,13 +136,6 @@ pub async fn serve(listener: TcpListener, tls: Option<Acceptor>, doors: Doors, b
 /// A few words fit the empty buffer of a new socket without waiting; whether they are read is no longer our concern.
 fn refuse(stream: &TcpStream) {
     let _ = stream.try_write(REFUSAL.as_bytes());
-}
-
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(PROBE).with_retries(3))
 }
 
 /// Shakes hands, where TLS is spoken, and serves the connection.
@@ -376,29 +362,5 @@ struct Tasks {
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
         self.lifecycle.spawn_one("API stream", answer::watched(task, self.stall));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_peer_that_is_gone_without_a_word_is_noticed_within_a_minute() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        prepare(&stream).unwrap();
-        let socket = SockRef::from(&stream);
-        assert!(socket.keepalive().unwrap());
-        let probes = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
-        let silent = socket.tcp_keepalive_time().unwrap() + probes;
-        assert!(silent < Duration::from_mins(1), "{silent:?}");
-        let patience = Patience::default();
-        assert!(patience.silence + patience.pong < Duration::from_mins(1));
-        assert!(patience.head.max(patience.stall) <= Duration::from_secs(30), "as docs/security.md says");
-        // What is sent every 15 s is not acknowledged.
-        let unacknowledged = socket.tcp_user_timeout().unwrap().unwrap();
-        assert!(unacknowledged + Duration::from_secs(15) < Duration::from_mins(1), "{unacknowledged:?}");
     }
 }

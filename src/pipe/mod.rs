@@ -20,14 +20,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::admission::{Full, Limits, Place, Port};
 use crate::domain::Origin;
-use crate::files::{Part, PortListener};
+use crate::files::{self, Part, PortListener};
 use crate::lifecycle::Lifecycle;
 use crate::memory::Memory;
 use crate::registry::Registry;
@@ -77,11 +76,6 @@ impl Default for Settings {
 
 /// Connections over the limit that wait at once for the client to read why; the rest is closed without a word.
 const REFUSED_MAX: usize = 64;
-/// TCP keepalive: after this much silence the first probe, then one each `PROBE`, and the end after three: within a minute.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-const PROBE: Duration = Duration::from_secs(8);
-/// A peer that does not acknowledge what was sent within this time is gone.
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(40);
 
 /// Accepts connections until `lifecycle` is stopping, and runs each as a task of it.
 ///
@@ -125,7 +119,7 @@ struct Door {
 
 impl Door {
     fn admit(&self, stream: TcpStream, tls: Option<&Acceptor>, peer: SocketAddr, place: Place) {
-        if let Err(error) = prepare(&stream) {
+        if let Err(error) = files::prepare(&stream) {
             tracing::debug!(%peer, %error, "a pipe connection ended before it began");
             return;
         }
@@ -183,14 +177,6 @@ impl Door {
             drop(refusing);
         });
     }
-}
-
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(PROBE).with_retries(3);
-    let socket = SockRef::from(stream);
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
-    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// A few words fit the empty buffer of a new connection without waiting.

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use super::super::{Settings, prepare};
+use super::super::Settings;
 use super::support::Server;
 
 async fn server() -> Server {
@@ -93,19 +91,4 @@ async fn maintenance_whose_page_never_answers_ends_in_an_error() {
     let timeout = "ERROR|timeout waiting for maintenance page to become reachable";
     assert_eq!(client.line().await.as_deref(), Some(timeout));
     assert!(server.world.asked.lock().unwrap().len() >= 60);
-}
-
-#[tokio::test]
-async fn a_peer_that_is_gone_without_a_word_is_noticed_within_a_minute() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (stream, _) = listener.accept().await.unwrap();
-    prepare(&stream).unwrap();
-    let socket = SockRef::from(&stream);
-    assert!(socket.keepalive().unwrap());
-    let probes = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
-    let silent = socket.tcp_keepalive_time().unwrap() + probes;
-    assert!(silent < Duration::from_mins(1), "{silent:?}");
-    let unacknowledged = socket.tcp_user_timeout().unwrap().unwrap();
-    assert!(unacknowledged < Duration::from_mins(1), "{unacknowledged:?}");
 }
