@@ -82,9 +82,18 @@ pub fn window_update(stream: u32, bytes: u32) -> Vec<u8> {
 
 /// A GET, whole.
 pub fn request(stream: u32, path: &str) -> Vec<u8> {
+    frame(HEADERS, 0x5, stream, &block(0x82, path))
+}
+
+/// A POST whose body is to follow.
+pub fn upload(stream: u32, path: &str) -> Vec<u8> {
+    frame(HEADERS, 0x4, stream, &block(0x83, path))
+}
+
+/// The fields of a request, its method by number (RFC 7541, appendix A).
+fn block(method: u8, path: &str) -> Vec<u8> {
     let text = |index: u8, value: &str| [&[index, u8::try_from(value.len()).unwrap()][..], value.as_bytes()].concat();
-    let block = [&[0x82, 0x86][..], &text(0x04, path), &text(0x01, "localhost")].concat();
-    frame(HEADERS, 0x5, stream, &block)
+    [&[method, 0x86][..], &text(0x04, path), &text(0x01, "localhost")].concat()
 }
 
 fn server() -> (tempfile::TempDir, Server) {

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::routing::get;
+use axum::routing::{get, post};
 use futures_util::stream;
 use signalbox::admission::{Limits, Port};
 use signalbox::api::{Bounds, Doors, Patience};
 use signalbox::lifecycle::Lifecycle;
 use signalbox::memory::Memory;
 
-use super::http2::{DATA, HEADERS, PING, Peer, RST_STREAM, pong, request, window_update};
+use super::http2::{DATA, HEADERS, PING, Peer, RST_STREAM, frame, pong, request, upload, window_update};
 use crate::server::eventually;
 
 /// Bytes of a piece of an endless answer: so little of each is held beside what the port counts.
@@ -51,6 +51,7 @@ impl Api {
             .route("/small", get(async || "ok"))
             .route("/large", get(async || vec![b'x'; 16 * 1024 * 1024]))
             .route("/silent", get(async || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())))
+            .route("/upload", post(async |body: Bytes| body.len().to_string()))
             .route("/endless", get(endless));
         let doors = Doors {
             is_grpc: signalbox::grpc::is_call,
@@ -164,6 +165,24 @@ fn a_stream_whose_client_takes_nothing_is_reset_and_others_go_on() {
         assert!(answered > 0);
         peer.send(&request(asked, "/small"));
         assert!(peer.is_answered(asked), "the connection goes on");
+    }
+}
+
+#[test]
+fn a_stream_whose_client_stops_in_its_body_is_reset_and_others_go_on() {
+    let api = Api::start(Patience { stall: SOON, ..patient() });
+    let begun: [&[u8]; 3] = [b"", b"x", &[b'x'; 8000]];
+    for body in begun {
+        let mut peer = Peer::connect(api.address, 65_535);
+        peer.send(&request(1, "/silent"));
+        assert!(peer.is_answered(1));
+        let data = if body.is_empty() { Vec::new() } else { frame(DATA, 0, 3, body) };
+        peer.send(&[upload(3, "/upload"), data].concat());
+        let reset = std::iter::from_fn(|| peer.next()).find(|(kind, ..)| [RST_STREAM, HEADERS].contains(kind));
+        let (kind, _, stream, _) = reset.expect("the connection holds");
+        assert_eq!((kind, stream), (RST_STREAM, 3), "after {} bytes", body.len());
+        peer.send(&[upload(5, "/upload"), frame(DATA, 1, 5, b"whole")].concat());
+        assert!(peer.is_answered(5), "one that is sent whole is answered");
     }
 }
 
