@@ -143,7 +143,7 @@ impl PortListener {
 /// Has the system send what is written at once, and notice within a minute that the peer is gone without a word.
 ///
 /// # Errors
-/// When the connection is gone already.
+/// Fails when the connection is gone already.
 pub fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);

@@ -23,16 +23,16 @@ const OWN_UNFINISHED_TICKS_MAX: u32 = 20;
 /// One in so many makes way at once, so that not every new connection looks at all others.
 const WAY_SHARE: usize = 64;
 
-/// How many connections a port takes.
+/// The numbers of connections that a port takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// At once.
+    /// All at once.
     pub all: usize,
-    /// Of one origin, if less.
+    /// Those of one origin, if less.
     pub of_origin: usize,
 }
 
-/// Why there is no room for a connection.
+/// The reason for which there is no room for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// The port has as many as it may, and all are in use.
@@ -44,7 +44,7 @@ pub enum Full {
     /// Its origin has as many as it may, and all are in use.
     #[error("too many connections from {origin} (limit {limit})")]
     Origin {
-        /// Where it comes from.
+        /// The origin.
         origin: Origin,
         /// The limit.
         limit: usize,
@@ -81,7 +81,7 @@ pub trait Connection {
     fn leave(&self) -> bool;
 }
 
-/// How many connections of a port are open, over all its threads.
+/// The numbers of open connections of a port, over all its threads.
 #[derive(Debug, Default)]
 pub struct Totals {
     open: AtomicUsize,
@@ -129,7 +129,7 @@ impl Totals {
 pub struct Admission<C> {
     open: HashMap<u64, Held<C>>,
     next: u64,
-    /// When, and among whose, none was found that can make way.
+    /// The last tick at which none was found that can make way, and the origin looked at.
     barren: Option<(u32, Option<Origin>)>,
 }
 
@@ -152,7 +152,7 @@ impl<C: Connection> Admission<C> {
     /// Makes room for a connection, which may need others to make way.
     ///
     /// # Errors
-    /// When none can.
+    /// [`Full`] when none can.
     pub fn make_room_for(
         &mut self,
         origin: Option<Origin>,

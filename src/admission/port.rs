@@ -32,7 +32,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct Place(Arc<Activity>);
 
-/// What a connection is doing.
+/// The state of a connection, shared by its task and the port.
 #[derive(Debug)]
 pub struct Activity {
     port: Port,
@@ -46,7 +46,7 @@ struct State {
     stage: Stage,
     /// The tick at which the stage began.
     since: u32,
-    /// What is under way beside the stage.
+    /// Requests that are under way.
     requests: usize,
     leaves: bool,
 }
@@ -74,7 +74,7 @@ impl Port {
     /// A place for a connection from `peer`, after others have made way for it if they must.
     ///
     /// # Errors
-    /// When none can.
+    /// [`Full`] when none can.
     pub fn admit(&self, peer: IpAddr) -> Result<Place, Full> {
         let peer = peer.to_canonical();
         let trusted = self.0.trusted_proxies.iter().any(|net| net.contains(&peer));
@@ -106,7 +106,7 @@ impl Port {
 }
 
 impl Place {
-    /// What its connection is doing, to be kept up to date by whoever serves it.
+    /// The state of its connection, which whoever serves it keeps up to date.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.0
     }

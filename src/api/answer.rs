@@ -28,7 +28,7 @@ pub(super) const UNSENT_BYTES_MAX: usize = 1024 * 1024;
 pub(super) const PIECE_BYTES: usize = 16 * 1024;
 /// Bodies up to this are not counted.
 const SMALL_BYTES: usize = 1024;
-/// How often a stream is looked at in the time after which it is reset.
+/// A stream is looked at so many times before it is reset.
 const LOOKS: u32 = 6;
 
 /// What the streams of one connection share.

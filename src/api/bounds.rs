@@ -1,18 +1,18 @@
-//! What the API port is held to: its places, its memory, and how long its clients may take.
+//! The bounds of the API port: its places, its memory, and how long its clients may take.
 
 use std::time::Duration;
 
 use crate::admission::Port;
 use crate::memory::Memory;
 
-/// What the port is held to.
+/// The bounds of the port.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// The places of connections.
     pub places: Port,
-    /// What requests and answers under way draw on.
+    /// The budget that requests and answers under way draw on.
     pub memory: Memory,
-    /// How long clients may take.
+    /// The times that clients may take.
     pub patience: Patience,
 }
 
@@ -23,7 +23,7 @@ impl Bounds {
     }
 }
 
-/// How long the clients of the port may take.
+/// The times that clients of the port may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// From the beginning of a connection, or the end of the answer before, to the last byte of a head.

@@ -41,7 +41,7 @@ pub(super) struct ClientIo<S> {
     share: Share,
     frames: Frames,
     activity: Arc<Activity>,
-    /// How long an answer may stand still.
+    /// The time for which an answer may stand still.
     stall_max: Duration,
     /// Bytes that came since the last that were written: of HTTP/1.1, those of the request under way.
     request_bytes: usize,

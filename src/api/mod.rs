@@ -52,7 +52,7 @@ const SEND_BYTES_MAX: usize = 64 * 1024 - answer::PIECE_BYTES;
 /// Bytes that an HTTP/2 client may send before they were read: of a stream, and of all.
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
-/// How long an idle connection that makes way may take to close once it was told.
+/// An idle connection that makes way may take so long to close once it was told.
 const PARTING_MAX: Duration = Duration::from_secs(5);
 /// What a connection over the limit is told.
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\

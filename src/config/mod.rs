@@ -257,7 +257,7 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// How many connections a port takes: of one client address three quarters of all unless that is given.
+/// The connections that a port takes: of one client address three quarters of all unless that is given.
 fn connections(all: Option<Count>, default: usize, of_origin: Option<Count>) -> Limits {
     let all = all.map_or(default, |count| count.0);
     Limits { all, of_origin: of_origin.map_or((all - all / 4).max(1), |count| count.0) }

@@ -56,7 +56,7 @@ impl Connections {
     /// Makes room for a connection: others make way for it if they must.
     ///
     /// # Errors
-    /// When none can.
+    /// [`Full`] when none can.
     pub(super) fn make_room_for(&self, arrival: &Arrival, settings: &Settings, now: u32) -> Result<(), Full> {
         self.open.borrow_mut().make_room_for(origin(arrival), &self.totals, settings.connection_limits(), now)
     }

@@ -78,7 +78,7 @@ impl Settings {
     }
 
     /// The addresses of backends, but those that are denied and those of the server itself.
-    /// How many connections there may be.
+    /// The numbers of connections that there may be.
     pub(super) fn connection_limits(&self) -> Limits {
         Limits { all: self.connections_max, of_origin: self.address_connections_max }
     }

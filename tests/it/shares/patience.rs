@@ -23,7 +23,7 @@ use crate::server::eventually;
 
 /// Bytes of a piece of an endless answer: so little of each is held beside what the port counts.
 const PIECE: usize = 1024;
-/// What the sockets of both sides hold at most, with the buffers that [`Api`] and [`narrow`] ask for.
+/// The most that the sockets of both sides hold, with the buffers that [`Api`] and [`narrow`] ask for.
 const SOCKETS: usize = 128 * 1024;
 
 /// An API port.
@@ -63,7 +63,7 @@ impl Api {
         };
         let places = Port::new(Limits { all: 100, of_origin: 100 }, Vec::new());
         let bounds = Bounds { places, memory: Memory::default(), patience };
-        // What is accepted has the buffer of the listener.
+        // Accepted connections have the buffer size of the listener.
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_send_buffer_size(16 * 1024).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -26,7 +26,7 @@ fn server(all: usize, of_address: Option<usize>, flags: &[&str]) -> (tempfile::T
     (folder, server)
 }
 
-/// What a client does that is of no use to it, on each port.
+/// Connections that are of no use to their client, on each port.
 #[derive(Clone, Copy, Debug)]
 enum Waste {
     Silence,
@@ -77,7 +77,7 @@ impl Waste {
     }
 }
 
-/// Whether the port that `waste` is of serves a new client from 127.0.0.`last`.
+/// Returns true if the port that `waste` is of serves a new client from 127.0.0.`last`.
 fn is_served(waste: Waste, server: &Server, last: u8) -> bool {
     if waste.is_of_pipe() {
         let mut client = Client::over(connect_from(last, server.pipe)).unwrap();
