@@ -201,7 +201,7 @@ fn truth(text: &str) -> Result<bool, Error> {
 
 /// A duration, or `0` for ever.
 fn span_or_never(text: &str) -> Result<Option<Span>, Error> {
-    if text == "0" || text == "0s" { Ok(None) } else { Span::parse(text).map(Some) }
+    if ["0", "0s", "0ms", "0m", "0h"].contains(&text) { Ok(None) } else { Span::parse(text).map(Some) }
 }
 
 fn retries(text: &str) -> Result<u32, Error> {
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn a_silence_of_zero_is_no_limit() {
         let mut options = Options::default();
-        for (text, limit) in [("0", None), ("0s", None), ("90s", Some(Span::from_secs(90)))] {
+        for (text, limit) in [("0", None), ("0s", None), ("0h", None), ("90s", Some(Span::from_secs(90)))] {
             assert_eq!((options.set("stream_idle_timeout", text), options.stream_idle_timeout), (Ok(true), limit));
         }
     }

@@ -46,6 +46,8 @@ impl Upstream {
         fresh: bool,
     ) -> Result<Self, Unreachable> {
         let home = worker.pools.of(endpoint);
+        // Other routes may keep connections to the same backend.
+        let fresh = fresh || !endpoint.options().keep_alive;
         if !fresh
             && let Some(mut own) = client.logins.take(&home)
             && own.made.is_fit(worker.ticks.now())

@@ -173,12 +173,16 @@ fn keep_alive_false_asks_the_backend_to_close() {
         assert_eq!(backend.heard().field("connection"), Some(connection));
     }
     assert_eq!(backend.connections(), 2);
-    town.apply(key, vec![option(Target::Route(RouteId(1)), "keep_alive", "true")]);
+    town.route(key, 2, "*", "/kept", &backend.url());
+    town.apply(key, vec![option(Target::Route(RouteId(2)), "keep_alive", "true")]);
     for _ in 0..3 {
-        town.get("a", "/");
+        town.get("a", "/kept");
         assert_eq!(backend.heard().field("connection"), None);
     }
     assert_eq!(backend.connections(), 3);
+    // Also while another route's is idle.
+    town.get("a", "/");
+    assert_eq!((backend.heard().field("connection"), backend.connections()), (Some("close"), 4));
 }
 
 /// Answers the first request of each connection and ends it within the second, after it has read all of that.
