@@ -81,9 +81,9 @@ pub fn wants_upgrade(headers: &HeaderMap) -> Option<Upgrade> {
 
 /// Makes a client's head one for the backend.
 pub fn edit_request(headers: &mut HeaderMap, hop: Hop<'_>) {
-    let trailers = wants_trailers(headers);
-    take_hop_by_hop(headers);
-    headers.remove(HTTP2_SETTINGS);
+    let found = HopByHop::among(headers);
+    let trailers = found.others && wants_trailers(headers);
+    take_hop_by_hop(headers, found);
     if let Some(Upgrade(protocol)) = hop.upgrade {
         headers.insert(UPGRADE, protocol.clone());
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -101,7 +101,8 @@ pub fn edit_request(headers: &mut HeaderMap, hop: Hop<'_>) {
 /// Makes a backend's head one for the client, `upgraded` for a 101. Returns what it said in `Keep-Alive`.
 pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: bool) -> Option<HeaderValue> {
     let protocol = if upgraded { headers.get(UPGRADE).cloned() } else { None };
-    let keep_alive = take_hop_by_hop(headers);
+    let found = HopByHop::among(headers);
+    let keep_alive = take_hop_by_hop(headers, found);
     say_length_once(headers);
     for (name, value) in &settings.headers {
         headers.insert(name.clone(), value.clone());
@@ -116,7 +117,8 @@ pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: boo
 /// Takes from a request's trailers what may be said in its head alone (RFC 9110 §6.5.1): what belongs to the connection, and
 /// who the client is.
 pub fn edit_trailers(trailers: &mut HeaderMap) {
-    take_hop_by_hop(trailers);
+    let found = HopByHop::among(trailers);
+    take_hop_by_hop(trailers, found);
     drop_claims(trailers, false);
     trailers.remove(HOPS);
 }
@@ -153,30 +155,36 @@ fn count_hop(headers: &mut HeaderMap) {
 /// Says who the client is and what it asked for, in the words of whoever may say so.
 fn tell_about_client(headers: &mut HeaderMap, arrival: &Arrival, client: IpAddr) {
     drop_claims(headers, arrival.trusted);
-    if arrival.trusted {
-        let before = joined(headers).or_else(|| (client != arrival.address).then(|| client.to_string()));
-        let hops = before.and_then(|before| HeaderValue::try_from(format!("{before}, {}", arrival.address)).ok());
-        headers.insert(X_FORWARDED_FOR, hops.unwrap_or_else(|| arrival.value.clone()));
-    } else {
-        headers.insert(X_FORWARDED_FOR, arrival.value.clone());
-    }
     let own = if client == arrival.address { None } else { HeaderValue::try_from(client.to_string()).ok() };
     headers.insert(X_REAL_IP, own.unwrap_or_else(|| arrival.value.clone()));
-    // What an untrusted peer said of these is gone.
+    if !arrival.trusted {
+        // What an untrusted peer said of these is gone.
+        headers.insert(X_FORWARDED_FOR, arrival.value.clone());
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        let host = headers.get(HOST).cloned();
+        headers.insert(X_FORWARDED_PORT, client_port(host.as_ref(), None));
+        if let Some(host) = host {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+        return;
+    }
+    let before = joined(headers).or_else(|| (client != arrival.address).then(|| client.to_string()));
+    let hops = before.and_then(|before| HeaderValue::try_from(format!("{before}, {}", arrival.address)).ok());
+    headers.insert(X_FORWARDED_FOR, hops.unwrap_or_else(|| arrival.value.clone()));
     headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
     if let Some(host) = headers.get(HOST).cloned() {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
     if !headers.contains_key(X_FORWARDED_PORT) {
-        let port = client_port(headers);
+        let port = client_port(headers.get(X_FORWARDED_HOST), headers.get(X_FORWARDED_PROTO));
         headers.insert(X_FORWARDED_PORT, port);
     }
 }
 
 /// The port that the client asked for: the one in the host's name, or else the scheme's. The one listened on may be
 /// another, behind a published port of a container for example.
-fn client_port(headers: &HeaderMap) -> HeaderValue {
-    let host = headers.get(X_FORWARDED_HOST).map_or(&b""[..], HeaderValue::as_bytes);
+fn client_port(host: Option<&HeaderValue>, proto: Option<&HeaderValue>) -> HeaderValue {
+    let host = host.map_or(&b""[..], HeaderValue::as_bytes);
     let said = host.iter().rposition(|byte| !byte.is_ascii_digit()).map(|at| host.split_at(at));
     if let Some((_, [b':', port @ ..])) = said
         && !port.is_empty()
@@ -184,7 +192,7 @@ fn client_port(headers: &HeaderMap) -> HeaderValue {
     {
         return port;
     }
-    let is_secure = headers.get(X_FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
+    let is_secure = proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
     HeaderValue::from_static(if is_secure { "443" } else { "80" })
 }
 
@@ -199,21 +207,48 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
     headers.get_all(TE).iter().any(|line| line.to_str().is_ok_and(|line| line.split(',').any(is_trailers)))
 }
 
-/// The fixed list of RFC 9110 §7.6.1, what proxies say to each other, and what `Connection` names. Returns `Keep-Alive`.
-fn take_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
-    let keep_alive = headers.remove(KEEP_ALIVE);
-    if headers.contains_key(CONNECTION) {
+/// The fields of one connection among those of a head. One walk over the names costs less than a look-up for each.
+#[derive(Clone, Copy, Debug, Default)]
+struct HopByHop {
+    connection: bool,
+    others: bool,
+}
+
+impl HopByHop {
+    fn among(headers: &HeaderMap) -> Self {
+        headers.keys().fold(Self::default(), |found, name| match name.as_str() {
+            "connection" => Self { connection: true, ..found },
+            "keep-alive"
+            | "te"
+            | "upgrade"
+            | "transfer-encoding"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "http2-settings" => Self { others: true, ..found },
+            _ => found,
+        })
+    }
+}
+
+/// Takes away the fixed list of RFC 9110 §7.6.1, what proxies say to each other, and what `Connection` names. Returns `Keep-Alive`.
+fn take_hop_by_hop(headers: &mut HeaderMap, found: HopByHop) -> Option<HeaderValue> {
+    let keep_alive = if found.others { headers.remove(KEEP_ALIVE) } else { None };
+    if found.connection {
         let usual = |line: &HeaderValue| [&b"keep-alive"[..], b"close"].contains(&line.as_bytes());
         if !headers.get_all(CONNECTION).iter().all(usual) {
             take_named(headers);
         }
         headers.remove(CONNECTION);
     }
+    if !found.others {
+        return None;
+    }
     if headers.remove(TRANSFER_ENCODING).is_some() {
         // The coding told the length; a field beside it may say another (RFC 9112 §6.3).
         headers.remove(CONTENT_LENGTH);
     }
-    for name in [PROXY_CONNECTION, TE, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
+    for name in [PROXY_CONNECTION, TE, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, HTTP2_SETTINGS] {
         headers.remove(name);
     }
     keep_alive
