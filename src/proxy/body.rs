@@ -82,6 +82,7 @@ impl Streamed {
     /// An error at once would have hyper drop the head and the bytes it has not written yet; first it writes.
     fn break_off<T>(&mut self, error: Option<hyper::Error>, cx: &mut Context<'_>) -> Poll<T> {
         self.account.seen.error = true;
+        self.client.phase.break_off();
         self.broken = error;
         cx.waker().wake_by_ref();
         Poll::Pending

@@ -81,15 +81,15 @@ pub(super) async fn forward(
         }
     };
     aside.tell(answer.headers_mut());
-    if old {
-        tell_old_client(&mut answer);
+    if old && tell_old_client(&mut answer) {
+        client.phase.ends_with_answer();
     }
     Ok(answer)
 }
 
 /// An HTTP/1.0 client knows the end of an answer without a length by the end of the connection alone. Otherwise hyper tells it the
-/// fate of the connection that it asked for.
-fn tell_old_client(answer: &mut Response<Answer>) {
+/// fate of the connection that it asked for. Returns true for an answer without a length.
+fn tell_old_client(answer: &mut Response<Answer>) -> bool {
     let fields = answer.headers();
     let has_length = fields.contains_key(CONTENT_LENGTH) || answer.body().size_hint().exact().is_some();
     if !has_length || fields.contains_key(CONNECTION) {
@@ -97,6 +97,7 @@ fn tell_old_client(answer: &mut Response<Answer>) {
         *answer.version_mut() = Version::HTTP_10;
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    !has_length
 }
 
 fn body_length(body: &Incoming) -> BodyLength {

@@ -88,6 +88,9 @@ pub(super) struct Phase {
     stuck: AtomicBool,
     // The client has said all it will say, and waits for its answer.
     half_closed: AtomicBool,
+    // The end of the connection is the end of the answer under way, and whether that broke off.
+    unframed: AtomicBool,
+    broken: AtomicBool,
     finishes: AtomicBool,
     lingers: AtomicBool,
     ticks: Ticks,
@@ -101,6 +104,7 @@ impl Phase {
     pub(super) fn new(stage: Stage, ticks: &Ticks) -> Arc<Self> {
         let (stage, since) = (AtomicU8::new(stage as u8), AtomicU32::new(ticks.now()));
         let [stuck, half_closed, finishes, lingers, has_interim] = [false; 5].map(AtomicBool::new);
+        let [unframed, broken] = [false; 2].map(AtomicBool::new);
         let [due, silence_max] = [0, u32::MAX].map(AtomicU32::new);
         let (ticks, heads, interim) = (ticks.clone(), Mutex::default(), Mutex::default());
         Arc::new(Self {
@@ -110,6 +114,8 @@ impl Phase {
             silence_max,
             stuck,
             half_closed,
+            unframed,
+            broken,
             finishes,
             lingers,
             ticks,
@@ -226,6 +232,21 @@ impl Phase {
         // Nothing comes behind it.
         self.finish();
         true
+    }
+
+    /// The answer under way has no length: the connection ends with it.
+    pub(super) fn ends_with_answer(&self) {
+        self.unframed.store(true, Ordering::Relaxed);
+    }
+
+    /// The answer under way has broken off.
+    pub(super) fn break_off(&self) {
+        self.broken.store(self.unframed.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// True if an end of the connection in good order would have the client take a part of an answer for the whole.
+    pub(super) fn must_reset(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
     }
 
     /// Says whether the client takes what it is sent.

@@ -5,7 +5,9 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -41,6 +43,15 @@ impl Wire {
     pub(super) fn new(socket: TcpStream, phase: Arc<Phase>, share: Share) -> Self {
         let (line, surplus, interim) = (RequestLine::Over, Vec::new(), Vec::new());
         Self { socket, phase, line, surplus, lingered: None, share, head_bytes: 0, interim, refused: false }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.phase.must_reset() {
+            // Without it the end would look like that of a whole answer.
+            let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 

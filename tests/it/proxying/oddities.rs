@@ -69,6 +69,23 @@ fn an_old_client_keeps_its_connection_behind_answers_without_a_body() {
 }
 
 #[test]
+fn an_old_client_never_takes_a_part_of_an_answer_for_the_whole() {
+    for (compression, answer) in [
+        ("false", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
+        ("false", "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf"),
+        ("true", "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5000\r\n\r\nhalf"),
+    ] {
+        let backend = once(answer);
+        let town = Town::serving(&backend.url(), &[("compression", compression)]);
+        for asks in ["", "Connection: keep-alive\r\n"] {
+            let mut wire = town.connect();
+            wire.send(format!("GET / HTTP/1.0\r\nHost: a\r\nAccept-Encoding: gzip\r\n{asks}\r\n"));
+            assert!(wire.message().is_none(), "{answer:?}");
+        }
+    }
+}
+
+#[test]
 fn a_refusal_tells_an_old_client_the_truth_too() {
     let mut town = Town::new();
     let key = town.session("shop", "shop-1");
