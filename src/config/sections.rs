@@ -192,7 +192,7 @@ sections! {
         ca: PathBuf,
     }
     LogSection {
-        /// The least level that is logged: off, error, warn, info, debug or trace; or levels of parts of the program, such as info,signalbox::proxy=debug [default: info,sqlx=warn]
+        /// The least level that is logged: off, error, warn, info, debug or trace; or levels of parts of the program, such as `info,signalbox::proxy=debug` [default: `info,sqlx=warn`]
         #[arg(id = "log-level", long = "log-level", env = "SIGNALBOX_LOG_LEVEL", value_name = "FILTER")]
         level: Filter,
         /// The form of the log: human or json [default: human on a terminal, else json]

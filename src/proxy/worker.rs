@@ -206,7 +206,6 @@ async fn connection(worker: Rc<Worker>, client: Rc<Client>, wire: Wire, place: P
     let mut builder = http1::Builder::new();
     // The sweep keeps the time; see `phase`.
     builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_header_size(HEAD_BYTES_MAX);
-    builder.title_case_headers(true);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(wire), service).with_upgrades());
     poll_fn(|cx| {
         connections.can_wake(place.id(), cx.waker().clone());

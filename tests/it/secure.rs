@@ -257,7 +257,7 @@ fn handshakes_that_are_not_finished_make_way_when_the_port_is_full() {
             .collect();
         eventually("one that speaks is served", || {
             let answer = trust.connect(port).try_ask(line).unwrap_or_default();
-            answer == "ERROR|invalid session" || answer.starts_with("HTTP/1.1 200")
+            answer.starts_with("ERROR|invalid session") || answer.starts_with("HTTP/1.1 200")
         });
         drop(hanging);
     }

@@ -329,7 +329,7 @@ fn what_is_no_http_is_refused_at_once() {
 }
 
 #[test]
-fn names_go_out_in_the_usual_capitals() {
+fn names_go_to_backends_in_the_usual_capitals() {
     let raw = |mut wire: Wire| {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -354,6 +354,4 @@ fn names_go_out_in_the_usual_capitals() {
     upgrade.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
     let request = heard.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(request.contains("Connection: Upgrade\r\n") && request.contains("Upgrade: websocket\r\n"), "{request}");
-    let answer = raw(wire);
-    assert!(answer.contains("X-Mine: 1") && answer.contains("Content-Length: 0"), "{answer}");
 }
