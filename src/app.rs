@@ -9,6 +9,7 @@ mod announcement;
 mod observed;
 mod signals;
 
+use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,7 +28,7 @@ use crate::config::{Config, Unmatched};
 use crate::domain::{Catalog, Change, Span};
 use crate::lifecycle::{self, Heartbeat, Lifecycle};
 use crate::memory::Memory;
-use crate::registry::observe::Observe;
+use crate::registry::observe::{Observe, Sight};
 use crate::registry::{self, Command, Publish, Registry};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
@@ -140,6 +141,7 @@ impl Server {
         let (changed, reports) = (Arc::new(Notify::new()), proxy::Reports::default());
         let publisher = TablePublisher {
             table: Table::default(),
+            catalog: Arc::default(),
             published: Arc::clone(&table),
             changed: Arc::clone(&changed),
             reports: reports.clone(),
@@ -318,6 +320,8 @@ fn places(config: &Config, limits: Limits) -> Port {
 /// Shows changes to traffic: the routing table takes them in and is swapped whole.
 struct TablePublisher {
     table: Table,
+    /// The table's.
+    catalog: Arc<Catalog>,
     published: Arc<ArcSwap<Table>>,
     /// For the checker.
     changed: Arc<Notify>,
@@ -327,31 +331,41 @@ struct TablePublisher {
 
 impl Publish for TablePublisher {
     fn publish(&mut self, catalog: &Arc<Catalog>, changes: &[Change]) {
-        let mut concerning = changes.iter().filter(|change| change.concerns_traffic()).peekable();
-        if concerning.peek().is_none() {
+        let shown = std::mem::replace(&mut self.catalog, Arc::clone(catalog));
+        if !changes.iter().any(Change::concerns_traffic) {
             // Staging is most of what a busy registry does; it wakes nobody.
             return;
         }
         let before = self.table.clone();
-        concerning.for_each(|change| self.table.absorb(catalog, change, &self.defaults));
+        let mut step = applies_twice(changes).then(|| Catalog::clone(&shown));
+        for change in changes {
+            if let Some(step) = &mut step {
+                step.absorb(change);
+            }
+            self.table.absorb(step.as_ref().unwrap_or(catalog), change, &self.defaults);
+        }
         self.published.store(Arc::new(self.table.clone()));
         self.reports.tell_ended(&before, &self.table);
         self.changed.notify_one();
     }
 }
 
+/// Says whether one session applies more than once. Then each apply is shown as it was: a backend or breaker that the last one brings
+/// back is another one than before.
+fn applies_twice(changes: &[Change]) -> bool {
+    let mut applying = HashSet::new();
+    changes.iter().any(|change| matches!(change, Change::Apply { key, .. } if !applying.insert(*key)))
+}
+
 /// Hands what traffic saw to the registry, which gives it its place among all that happens, until `stop`.
 async fn pass_on(reports: proxy::Reports, table: Arc<ArcSwap<Table>>, registry: Registry, stop: CancellationToken) {
-    let observe = |proxy::Report { endpoint, event }| {
-        let breaker = endpoint.breaker().map(|breaker| breaker.settings());
-        let (key, route, backend) = (endpoint.session, endpoint.id(), endpoint.backend().clone());
-        Command::Observe(Observe { key, route, event, backend, breaker })
+    let observe = |report: proxy::Report| {
+        let (key, event, table) = (report.endpoint.session, report.event.clone(), Arc::clone(&table));
+        Command::Observe(Observe { key, event, sight: Sight(Arc::new(move || report.is_current(&table.load()))) })
     };
     let passing = async {
         loop {
-            let seen = reports.next().await;
-            let table = table.load_full();
-            let commands = seen.into_iter().filter(|report| report.is_current(&table)).map(observe).collect();
+            let commands = reports.next().await.into_iter().map(observe).collect();
             for refused in registry.execute(commands).await.into_iter().filter_map(Result::err) {
                 tracing::warn!(%refused, "an event of traffic could not be told");
             }

@@ -132,7 +132,7 @@ fn seen(endpoint: &Endpoint, now: Time) -> BreakerNumbers {
 
 impl Observed {
     fn tell(&self, endpoint: &Arc<Endpoint>, event: Event) {
-        self.reports.tell(proxy::Report { endpoint: Arc::clone(endpoint), event });
+        self.reports.tell(proxy::Report::seen(endpoint, event));
     }
 
     fn close_breaker(&self, endpoint: &Arc<Endpoint>) {

@@ -239,6 +239,11 @@ impl Config {
         }
     }
 
+    /// The circuit breaker of a route: its own, or else the one that is set for all.
+    pub fn breaker_of(&self, id: RouteId) -> Option<&Breaker> {
+        self.breakers.get(&Target::Route(id)).or_else(|| self.breakers.get(&Target::All))
+    }
+
     /// What turns this configuration into `to`, in the time of their difference.
     pub fn difference(&self, to: &Config) -> Difference {
         let mut found = Difference::default();

@@ -136,7 +136,7 @@ impl Checker {
     fn report(&self, endpoint: &Arc<Endpoint>, turn: &Turn) {
         let (route, healthy, reason) = (endpoint.id(), turn.healthy, turn.reason.to_string());
         let event = Event::BackendHealthChanged { route, healthy, reason };
-        self.reports.tell(Report { endpoint: Arc::clone(endpoint), event });
+        self.reports.tell(Report::seen(endpoint, event));
     }
 }
 

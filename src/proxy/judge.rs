@@ -73,7 +73,7 @@ impl<'a> Case<'a> {
     fn tell(&self, flip: Option<Flip>) {
         let Some(flip) = flip else { return };
         let event = Event::CircuitStateChanged { route: self.endpoint.id(), state: flip.state() };
-        self.reports.tell(Report { endpoint: Arc::clone(self.endpoint), event });
+        self.reports.tell(Report::seen(self.endpoint, event));
     }
 }
 

@@ -18,13 +18,28 @@ pub struct Report {
     pub endpoint: Arc<Endpoint>,
     /// What was seen.
     pub event: Event,
+    /// An apply put an end to what was told before. This is told although another apply follows, for the session must hear of it.
+    pub is_end: bool,
 }
 
 impl Report {
+    /// Something that was seen of an endpoint while it was the route's.
+    pub fn seen(endpoint: &Arc<Endpoint>, event: Event) -> Self {
+        Self { endpoint: Arc::clone(endpoint), event, is_end: false }
+    }
+
+    fn end(endpoint: &Arc<Endpoint>, event: Event) -> Self {
+        Self { is_end: true, ..Self::seen(endpoint, event) }
+    }
+
     /// Whether what was seen, the backend or the breaker, is still the route's.
     pub fn is_current(&self, table: &Table) -> bool {
         let Some(now) = table.endpoint(self.endpoint.session, self.endpoint.id()) else { return false };
         match &self.event {
+            Event::CircuitStateChanged { .. } if self.is_end => {
+                now.breaker().is_none_or(|breaker| breaker.status().state == BreakerState::Closed)
+            }
+            _ if self.is_end => now.live.health.healthy(),
             Event::CircuitStateChanged { .. } => match (now.breaker(), self.endpoint.breaker()) {
                 (Some(now), Some(seen)) => Arc::ptr_eq(now, seen),
                 (now, seen) => now.is_none() && seen.is_none(),
@@ -77,12 +92,12 @@ impl Reports {
             let breaker = old.breaker().filter(goes).map(|breaker| breaker.status().state);
             if breaker.is_some_and(|state| state != BreakerState::Closed) {
                 let event = Event::CircuitStateChanged { route, state: BreakerState::Closed };
-                self.tell(Report { endpoint: Arc::clone(new), event });
+                self.tell(Report::end(new, event));
             }
             if !old.live.health.healthy() && !Arc::ptr_eq(&old.live, &new.live) {
                 let reason = "the route has another backend".to_owned();
                 let event = Event::BackendHealthChanged { route, healthy: true, reason };
-                self.tell(Report { endpoint: Arc::clone(new), event });
+                self.tell(Report::end(new, event));
             }
         }
     }
@@ -164,7 +179,7 @@ mod tests {
 
     fn report(number: u64) -> Report {
         let event = Event::ConfigApplied { revision: number };
-        Report { endpoint: endpoint(&serving().1), event }
+        Report::seen(&endpoint(&serving().1), event)
     }
 
     #[test]
@@ -173,10 +188,8 @@ mod tests {
         let (endpoint, route_id) = (endpoint(&old.1), RouteId(1));
         let health = Event::BackendHealthChanged { route: route_id, healthy: false, reason: "status 503".into() };
         let circuit = Event::CircuitStateChanged { route: route_id, state: BreakerState::Open };
-        let current = |table: &Table| {
-            [&health, &circuit]
-                .map(|event| Report { endpoint: Arc::clone(&endpoint), event: event.clone() }.is_current(table))
-        };
+        let current =
+            |table: &Table| [&health, &circuit].map(|event| Report::seen(&endpoint, event.clone()).is_current(table));
         let header = Edit::Header(Target::All, HeaderKey::parse("x-a").unwrap(), Some("b".into()));
         assert_eq!(current(&after(&old, &apply(header)).1), [true, true], "anything else may change");
         assert_eq!(current(&after(&old, &breaker(2)).1), [true, false]);
@@ -185,6 +198,29 @@ mod tests {
         assert_eq!(current(&after(&elsewhere, &route("http://a")).1), [false, false], "it is another by now");
         assert_eq!(current(&after(&old, &apply(Edit::Route(route_id, None))).1), [false, false]);
         assert_eq!(current(&after(&old, &Change::End(SessionKey(1))).1), [false, false]);
+    }
+
+    #[test]
+    fn an_end_is_told_whatever_applies_follow_while_it_is_true() {
+        let open = serving();
+        let permit = |table: &Table| match endpoint(table).breaker().unwrap().admit(Time(1)) {
+            crate::traffic::Admission::Pass(permit) => permit,
+            other => panic!("{other:?}"),
+        };
+        let fail = |table: &Table| {
+            endpoint(table).breaker().unwrap().record(permit(table), crate::traffic::Outcome::Failure, Time(1))
+        };
+        assert!(fail(&open.1).is_some());
+        let (away, reports) = (after(&open, &route("http://b")), Reports::default());
+        reports.tell_ended(&open.1, &away.1);
+        let (told, _) = reports.take();
+        let closed = Event::CircuitStateChanged { route: RouteId(1), state: BreakerState::Closed };
+        assert_eq!(told.iter().map(|report| &report.event).collect::<Vec<_>>(), [&closed]);
+        let back = after(&away, &route("http://a"));
+        let current = |table: &Table| told.iter().all(|report| report.is_current(table));
+        assert_eq!([&away, &back].map(|state| current(&state.1)), [true, true]);
+        assert!(fail(&back.1).is_some());
+        assert!(!current(&back.1), "it is open again");
     }
 
     #[tokio::test]

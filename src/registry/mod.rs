@@ -92,6 +92,13 @@ struct Waiting {
     answer: oneshot::Sender<Vec<Result<Reply, Error>>>,
 }
 
+impl Waiting {
+    /// Where it stands in its batch: what traffic saw before all that may replace it.
+    fn place(&self) -> bool {
+        !matches!(self.commands.first(), Some(Command::Observe(_)))
+    }
+}
+
 /// The registry as the doors see it. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {

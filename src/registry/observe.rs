@@ -1,6 +1,12 @@
 //! What traffic saw, on its way to those whom it concerns: it takes its place among all that happens, as a step of the revision.
+//!
+//! What must hold: no session is told of a backend or breaker after the apply that replaced it. So what was seen comes first in its
+//! batch ([`super::Waiting::place`]), while traffic still has what the batches before have made of it.
 
-use crate::domain::{BackendUrl, Breaker, Catalog, Event, RouteId, Session, SessionId, SessionKey, Target};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::domain::{Catalog, Event, SessionId, SessionKey};
 
 use super::calls::{Context, Decided, Decision, Reply};
 
@@ -9,14 +15,20 @@ use super::calls::{Context, Decided, Decision, Reply};
 pub struct Observe {
     /// The session.
     pub key: SessionKey,
-    /// The route it is about.
-    pub route: RouteId,
     /// What it saw.
     pub event: Event,
-    /// The backend that it saw.
-    pub backend: BackendUrl,
-    /// The breaker of what it saw.
-    pub breaker: Option<Breaker>,
+    /// The backend or breaker that it saw.
+    pub sight: Sight,
+}
+
+/// Says whether traffic still has the very backend or breaker that was seen.
+#[derive(Clone)]
+pub struct Sight(pub Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Sight {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Sight").finish_non_exhaustive()
+    }
 }
 
 impl Observe {
@@ -25,20 +37,9 @@ impl Observe {
     }
 
     pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
-        let serving = catalog.by_key(self.key).filter(|session| self.is_of(session));
         let nothing = Decided::new(Reply::Done, Vec::new());
-        Ok(match serving {
-            Some(session) => nothing.telling(session.key, self.event.clone()),
-            // What was seen of a backend or breaker that has gone meanwhile concerns nobody.
-            None => nothing,
-        })
-    }
-
-    /// Whether the session's route still has what was seen.
-    fn is_of(&self, session: &Session) -> bool {
-        let breakers = &session.active.breakers;
-        let breaker = breakers.get(&Target::Route(self.route)).or_else(|| breakers.get(&Target::All));
-        session.active.routes.get(&self.route).is_some_and(|route| route.backend == self.backend)
-            && (breaker == self.breaker.as_ref() || !matches!(self.event, Event::CircuitStateChanged { .. }))
+        // What was seen of a backend or breaker that has gone meanwhile concerns nobody.
+        let concerns = catalog.by_key(self.key).is_some() && (self.sight.0)();
+        Ok(if concerns { nothing.telling(self.key, self.event.clone()) } else { nothing })
     }
 }

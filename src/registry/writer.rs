@@ -213,6 +213,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
 
     async fn settle(&mut self, waiting: &mut Vec<Waiting>) {
         let now = clock::now();
+        waiting.sort_by_key(Waiting::place);
         let mut batch = self.begin(waiting.iter().flat_map(|caller| &caller.commands));
         let answers: Vec<Vec<Result<Reply, Error>>> = batch.pace.run(|| {
             let mut decide = |command| batch.decide(command, self.rules.at(now));
@@ -263,8 +264,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
             self.settle(waiting).await;
         }
         let now = clock::now();
-        let commands: Vec<Command> =
-            gone.iter().map(|connection| Disconnect { connection: *connection }.into()).collect();
+        let commands: Vec<Command> = gone.iter().map(|&connection| Disconnect { connection }.into()).collect();
         let mut batch = self.begin(&commands);
         // None can be refused: without a session bound to it there is nothing to do.
         batch.pace.run(|| commands.iter().for_each(|gone| drop(batch.decide(gone, self.rules.at(now)))));

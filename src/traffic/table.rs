@@ -295,7 +295,7 @@ impl Table {
 fn policy(session: &Session, id: RouteId, shared: &Shared, old: Option<&Endpoint>, defaults: &Defaults) -> Policy {
     let (config, own) = (&session.active, Target::Route(id));
     let same_backend = |old: &&Endpoint| config.routes.get(&id).is_some_and(|route| route.backend == *old.backend());
-    let breaker = config.breakers.get(&own).or_else(|| config.breakers.get(&Target::All));
+    let breaker = config.breaker_of(id);
     let old_breaker = old.filter(same_backend).and_then(Endpoint::breaker);
     let limit = config.limits.get(&own);
     let old_limiter = old.filter(|old| old.policy.limits_alone).and_then(|old| old.policy.limiter.as_ref());

@@ -50,8 +50,7 @@ impl CircuitBreakerReset {
     pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         active_route(session, self.id)?;
-        let breakers = &session.active.breakers;
-        if !breakers.contains_key(&Target::Route(self.id)) && !breakers.contains_key(&Target::All) {
+        if session.active.breaker_of(self.id).is_none() {
             return Err(Error::new(Kind::Refused, format!("no circuit breaker on {}", self.id)));
         }
         let mut decided = Decided::new(Reply::Done, Vec::new());

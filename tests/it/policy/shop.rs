@@ -32,7 +32,7 @@ impl Shop {
         Self { folder, server }
     }
 
-    fn server(&self) -> &Server {
+    pub fn server(&self) -> &Server {
         self.server.as_ref().unwrap()
     }
 
@@ -83,6 +83,15 @@ impl Shop {
             "{method} {target} HTTP/1.1\r\nhost: localhost\r\n{kind}content-length: {length}\r\n\r\n{body}"
         ));
         wire.message().expect("the API answers").status()
+    }
+
+    /// What the API tells an operator.
+    pub fn told(&self, target: &str) -> Value {
+        let mut wire = Wire::connect(self.server().api);
+        wire.send(format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"));
+        let answer = wire.message().expect("the API answers");
+        assert_eq!(answer.status(), 200, "{target}: {}", answer.text());
+        serde_json::from_slice(&answer.body).unwrap()
     }
 
     /// Ends the server as a power cut would, and starts it again on the same store.
