@@ -3,6 +3,8 @@
 //! It looks at every route, plainly, and so is a second opinion on the routing table, which is compiled for speed.
 //! What must hold: both name the same winner (`tests/it/explain.rs`).
 
+mod seen;
+
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ use super::grants::Grants;
 use super::oversight::traffic_percent;
 use super::ports::Traffic;
 use super::views::{CheckView, Preference, shown, state};
+use seen::Seen;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -148,6 +151,7 @@ pub fn explain(
     let (host, path) = (request_host(&ask.host)?, request_path(&ask.path)?);
     let path = &*path;
     check_method(ask.method.as_deref())?;
+    let seen = Seen { active: catalog, traffic, now };
     let (catalog, problem) = match &ask.staged {
         None => (catalog.clone(), None),
         Some((service, instance)) => as_if_applied(catalog, service, instance, grants)?,
@@ -161,10 +165,10 @@ pub fn explain(
         .map(|(rank, candidate)| {
             let wins = Some(*rank) == winner;
             let rule = if wins { why_it_wins(*rank, runner_up) } else { why_not(*rank, winner, &ranked) };
-            view(candidate, wins, rule, traffic, now)
+            view(candidate, wins, rule, seen)
         })
         .collect();
-    let (outcome, mut reason) = outcome(&ranked, traffic, now);
+    let (outcome, mut reason) = outcome(&ranked, seen);
     if outcome == Outcome::NoRoute {
         reason.push_str(&staged_for(&catalog, &host, path));
     }
@@ -283,7 +287,7 @@ fn why_not(rank: Rank, winner: Option<Rank>, ranked: &BTreeMap<Rank, Candidate<'
     }
 }
 
-fn view(candidate: &Candidate<'_>, wins: bool, rule: String, traffic: &dyn Traffic, now: Time) -> CandidateView {
+fn view(candidate: &Candidate<'_>, wins: bool, rule: String, seen: Seen<'_>) -> CandidateView {
     let first = candidate.members.first();
     CandidateView {
         service_name: first.map(|(session, _)| session.head.service.to_string()).unwrap_or_default(),
@@ -293,13 +297,13 @@ fn view(candidate: &Candidate<'_>, wins: bool, rule: String, traffic: &dyn Traff
         wins,
         rule,
         members_total: candidate.members.len(),
-        members: members(candidate, traffic, now).into_iter().take(SHOWN_MAX).collect(),
+        members: members(candidate, seen).into_iter().take(SHOWN_MAX).collect(),
     }
 }
 
 /// All members of a candidate. As in traffic, those that are not preferred get requests only while no other can.
-fn members(candidate: &Candidate<'_>, traffic: &dyn Traffic, now: Time) -> Vec<MemberView> {
-    let members = candidate.members.iter().map(|(session, route)| member(session, route, traffic, now));
+fn members(candidate: &Candidate<'_>, seen: Seen<'_>) -> Vec<MemberView> {
+    let members = candidate.members.iter().map(|(session, route)| member(session, route, seen));
     let (mut members, preferences): (Vec<_>, Vec<_>) = members.unzip();
     let able = preferences.iter().zip(&members).filter(|(_, member)| member.takes_requests);
     let best = able.map(|(preference, _)| *preference).max();
@@ -310,8 +314,8 @@ fn members(candidate: &Candidate<'_>, traffic: &dyn Traffic, now: Time) -> Vec<M
 }
 
 /// A member, which takes requests if no other can, and how it is preferred.
-fn member(session: &Session, route: &Route, traffic: &dyn Traffic, now: Time) -> (MemberView, Preference) {
-    let known = traffic.breaker(session.key, route.id);
+fn member(session: &Session, route: &Route, seen: Seen<'_>) -> (MemberView, Preference) {
+    let (known, now) = (seen.of(session, route), seen.now);
     let (in_maintenance, percent) = (session.head.maintenance.of(route.id).is_some(), traffic_percent(session, now));
     let gated = !known.healthy && session.active.health.contains_key(&route.id);
     // Open and past its timeout, it takes the next request as a trial.
@@ -343,11 +347,11 @@ fn staged_for(catalog: &Catalog, host: &str, path: &str) -> String {
     format!("; {route} of {service}/{instance} would match: it is staged, not applied (CONFIG_APPLY)")
 }
 
-fn outcome(ranked: &BTreeMap<Rank, Candidate<'_>>, traffic: &dyn Traffic, now: Time) -> (Outcome, String) {
+fn outcome(ranked: &BTreeMap<Rank, Candidate<'_>>, seen: Seen<'_>) -> (Outcome, String) {
     let Some((_, winner)) = ranked.first_key_value() else {
         return (Outcome::NoRoute, "no active route has this host and path".to_owned());
     };
-    let members = members(winner, traffic, now);
+    let members = members(winner, seen);
     let (all, ready) = (members.len(), members.iter().filter(|member| member.takes_requests).count());
     if ready > 0 {
         return (Outcome::Forwarded, format!("forwarded: {ready} of {all} members take requests{}", failing(&members)));

@@ -129,6 +129,44 @@ fn a_trial_whose_client_goes_away_makes_room_for_another() {
     assert_eq!(instance.breaker(), "closed");
 }
 
+/// Answers with the status it was last told, but what asks for `/slow` waits behind the door and gets `late`.
+fn slow_for_some(door: &Door, mood: &Arc<AtomicU16>, late: u16) -> Backend {
+    let (door, mood) = (door.clone(), Arc::clone(mood));
+    Backend::hearing(move |mut wire, tell| {
+        while let Some(request) = wire.message() {
+            let mut status = mood.load(Ordering::SeqCst);
+            if request.target() == "/slow" {
+                tell(request);
+                door.wait();
+                status = late;
+            }
+            wire.send(format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\n\r\n"));
+        }
+    })
+}
+
+#[test]
+fn a_trial_that_outlasts_the_timeout_makes_room_for_others_and_counts_no_more() {
+    for (trials, late) in [(1, 200), (1, 500), (2, 200), (2, 500)] {
+        let (shop, door, mood) = (Shop::open(), Door::default(), Arc::new(AtomicU16::new(500)));
+        let backend = slow_for_some(&door, &mood, late);
+        let mut instance = breaking(&shop, &backend, &format!("1|100ms|{trials}"));
+        assert_eq!(shop.status("/"), 500);
+        mood.store(200, Ordering::SeqCst);
+        let mut wires = Vec::new();
+        eventually("a slow trial is under way", || {
+            wires.push(shop.asking("a", "/slow"));
+            instance.breaker() == "half_open"
+        });
+        backend.heard();
+        eventually("other trials close it", || shop.status("/") == 200 && instance.breaker() == "closed");
+        door.open();
+        let answers: Vec<u16> = wires.iter_mut().map(|wire| wire.message().unwrap().status()).collect();
+        assert!(answers.contains(&late), "{answers:?}");
+        assert_eq!((instance.breaker().as_str(), shop.status("/")), ("closed", 200), "{trials} trials, {late}");
+    }
+}
+
 #[test]
 fn its_state_stays_over_applies_that_do_not_touch_it() {
     let (shop, mood) = (Shop::open(), Mood::new(500));

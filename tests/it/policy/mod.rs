@@ -2,8 +2,10 @@
 
 mod breakers;
 mod drains;
+mod explained;
 mod limits;
 mod maintenance;
 mod members;
 mod refusals;
+mod replaced;
 pub mod shop;
