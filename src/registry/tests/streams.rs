@@ -11,6 +11,7 @@ use crate::domain::{
 };
 use crate::lifecycle::Lifecycle;
 use crate::registry::config::ConfigApply;
+use crate::registry::observe::{Observe, Sight};
 use crate::registry::operations::{DrainCancel, DrainStart};
 use crate::registry::oversight::Page;
 use crate::registry::routes::{NewRoute, RouteAdd};
@@ -109,6 +110,28 @@ async fn a_watcher_hears_of_everybody_in_order_and_goes_on_where_it_stopped() {
     let mut resumed = registry.watch(Some(heard[0].0)).unwrap();
     assert_eq!([event(&mut resumed).await, event(&mut resumed).await], heard[1..]);
     assert_eq!(event(&mut registry.watch(Some(100)).unwrap()).await, heard[0], "what the store said was the last");
+}
+
+#[tokio::test]
+async fn what_traffic_saw_is_told_before_the_apply_that_may_replace_it_or_not_at_all() {
+    let (registry, _core) = start(Limits::default()).await;
+    let session = register(&registry, "shop-1").await;
+    apply(&registry, &session, "a.example").await;
+    let key = registry.catalog().session(session.reveal()).unwrap().key;
+    let seen = |healthy: bool, is_current: bool| {
+        let reason = "status 503".to_owned();
+        let event = Event::BackendHealthChanged { route: crate::domain::RouteId(1), healthy, reason };
+        Observe { key, event, sight: Sight(std::sync::Arc::new(move || is_current)) }.into()
+    };
+    let mut watcher = registry.watch(None).unwrap();
+    // They come to the writer in this order, and lie there together.
+    let (both, ()) = tokio::join!(
+        async { tokio::join!(registry.execute(vec![seen(true, false)]), apply(&registry, &session, "b.example")) },
+        async { drop(registry.execute(vec![seen(false, false), seen(false, true)]).await) },
+    );
+    assert!(both.0.iter().all(Result::is_ok));
+    let told = [event(&mut watcher).await.2, event(&mut watcher).await.2];
+    assert_eq!(told, ["backend_health_changed", "config_applied"]);
 }
 
 #[tokio::test]

@@ -261,7 +261,7 @@ fn while_the_only_trial_is_under_way_a_member_takes_none_and_once_that_is_slow_a
     let (shop, member) = (Shop::open(), Member::new(200));
     let mut instance = staged(&shop, "shop-1", "/", &member.backend.url(), "1m");
     instance.apply();
-    break_open(&mut instance, &member, &|| shop.status("/"), "1s");
+    break_open(&mut instance, &member, &|| shop.status("/"), "3s");
     let takes = || explained(&shop, "/", "shop-1").1["takes_requests"] == true;
     member.answer.store(0, Ordering::SeqCst);
     let (mut wires, before) = (Vec::new(), member.requests());
