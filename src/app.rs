@@ -37,22 +37,22 @@ use announcement::Announcement;
 use observed::Observed;
 use signals::Signals;
 
-/// How long requests in flight may take once the server is to stop.
+/// The time that requests in flight may take once the server is to stop.
 const GRACE: Duration = Duration::from_secs(30);
-/// How long connections and the store may take after that.
+/// The time that connections and the store may take after that.
 const CLOSE: Duration = Duration::from_secs(10);
 
 /// After so long a silent stream of events says that it is alive.
 const EVENTS_SILENT_MAX: Duration = Duration::from_secs(15);
 /// Lower ports are the system's (capabilities(7)).
 const PRIVILEGED: u16 = 1024;
-/// How long a maintenance page is shown before it is fetched again.
+/// The time that a maintenance page is shown before it is fetched again.
 const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 
 /// Runs the server until it is told to stop.
 ///
 /// # Errors
-/// When it cannot start: which part, and what to change.
+/// If it cannot start: which part, and what to change.
 pub fn run(config: Config) -> anyhow::Result<()> {
     clock::start().context(
         "the system clock says a time before 1970; set it (`date --set`, or a time service) and start again",

@@ -37,7 +37,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Reads the system clock once, from which time runs on.
 ///
 /// # Errors
-/// When it says a time before 1970.
+/// If it says a time before 1970.
 pub fn start() -> Result<(), SystemTimeError> {
     wall_millis()?;
     LazyLock::force(&START);

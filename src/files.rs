@@ -19,14 +19,14 @@ static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// For the store, the listeners, the log, name lookups, and checks and probes of backends.
 const OWN: usize = 1024;
-/// How long accepting rests when the system has no room for another connection.
+/// The time that accepting rests when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
 /// TCP keepalive: after this much silence the first probe, then one each `PROBE`, and the end after three: within a minute.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const PROBE: Duration = Duration::from_secs(8);
 /// A peer that does not acknowledge what was sent within this time is gone. Streams of events send something every 15 s.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(40);
-/// How often a port logs that it cannot accept.
+/// The interval at which a port logs that it cannot accept.
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// Raises the number of files that may be open as far as the system allows. Logs when it is lower than the

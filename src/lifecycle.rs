@@ -109,7 +109,7 @@ pub fn at_length<T>(work: impl FnOnce() -> T) -> T {
 /// Starts a named thread.
 ///
 /// # Errors
-/// When the system has no room for another.
+/// If the system has no room for another.
 pub fn spawn_thread<T: Send + 'static>(
     name: String,
     body: impl FnOnce() -> T + Send + 'static,

@@ -60,7 +60,7 @@ impl Memory {
     /// Draws so many bytes.
     ///
     /// # Errors
-    /// When there is no room for them.
+    /// If there is no room for them.
     pub fn take(&self, bytes: usize) -> Result<Share, Full> {
         self.draw(bytes, self.0.bytes_max)?;
         Ok(Share { memory: self.clone(), bytes, floor: 0 })
@@ -69,7 +69,7 @@ impl Memory {
     /// Draws so many bytes for what can be done without: such uses get half of the budget at most.
     ///
     /// # Errors
-    /// When there is no room for them.
+    /// If there is no room for them.
     pub fn take_optional(&self, bytes: usize) -> Result<Share, Full> {
         self.draw(bytes, self.0.bytes_max / 2)?;
         Ok(Share { memory: self.clone(), bytes, floor: 0 })
@@ -106,7 +106,7 @@ impl Share {
     /// Sets how much is held now, rounded up.
     ///
     /// # Errors
-    /// When it is more than before and there is no room; then the share is as it was.
+    /// If it is more than before and there is no room; then the share is as it was.
     pub fn set(&mut self, bytes: usize) -> Result<(), Full> {
         let wanted = if bytes <= self.floor { self.floor } else { bytes.next_multiple_of(STEP_BYTES) };
         if wanted > self.bytes {

@@ -24,12 +24,12 @@ use crate::{clock, lifecycle};
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Lines that may wait for standard error.
 const WAITING_LINES_MAX: usize = 16_384;
-/// How often it is tried again to tell of dropped lines.
+/// The interval at which it is tried again to tell of dropped lines.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long a descriptor that does not block is asked again for one line.
+/// The time that a descriptor that does not block is asked again for one line.
 const BUSY_MAX: Duration = Duration::from_secs(1);
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
-/// How long the last lines may take when the process ends.
+/// The time that the last lines may take when the process ends.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
 /// The way to standard error. Cheap to clone.
@@ -56,7 +56,7 @@ impl Log {
     /// Starts the thread that writes to standard error.
     ///
     /// # Errors
-    /// When the system has no room for another thread or descriptor.
+    /// If the system has no room for another thread or descriptor.
     pub fn open() -> io::Result<Self> {
         // A descriptor of its own: the lock of the library's `Stderr` would be held while a write blocks.
         let sink = File::from(io::stderr().as_fd().try_clone_to_owned()?);

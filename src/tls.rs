@@ -26,11 +26,11 @@ use tokio_rustls::server::TlsStream;
 
 use crate::clock;
 
-/// How long a handshake may take, from the connection's first moment.
+/// The time that a handshake may take, from the connection's first moment.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Handshakes under way at once; who has not begun to speak is not one of them.
 const HANDSHAKES_MAX: usize = 1024;
-/// How long a client whose handshake failed may take to read why.
+/// The time that a client whose handshake failed may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What a door shows, and whom it lets in. The key of each stands in the configuration's section of the door.
@@ -68,7 +68,7 @@ impl Acceptor {
     /// One that shows what stands in `files`, for TLS 1.2 and 1.3, and speaks one of `protocols` (ALPN, the best first) inside.
     ///
     /// # Errors
-    /// When a file cannot be read or used: which, by its key. A certificate that has expired only leaves a warning in the log.
+    /// If a file cannot be read or used: which, by its key. A certificate that has expired only leaves a warning in the log.
     pub fn load(files: &Files, protocols: &[&str]) -> Result<Self, Unfit> {
         let chain = files.chain()?;
         let key = files.private_key()?;
@@ -88,7 +88,7 @@ impl Acceptor {
     /// Shakes hands with a client that has just connected. Takes 10 s at most; cancel safe, which closes the connection.
     ///
     /// # Errors
-    /// When the client is too slow, does not speak TLS, or shows no certificate that it needs. The connection is closed then.
+    /// If the client is too slow, does not speak TLS, or shows no certificate that it needs. The connection is closed then.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let shaken = timeout(self.time, self.shake(stream)).await;
         match shaken.unwrap_or_else(|_| Err((io::ErrorKind::TimedOut.into(), None))) {

@@ -52,7 +52,7 @@ impl<'a> Call<'a> {
     /// Returns the hosts that the request names: the authority of its target, and that of `Host`.
     ///
     /// # Errors
-    /// When `Host` is missing from HTTP/1.1, comes twice, or one of the two is no host (RFC 9112 §3.2).
+    /// If `Host` is missing from HTTP/1.1, comes twice, or one of the two is no host (RFC 9112 §3.2).
     fn hosts(&self) -> Result<Vec<NamedHost<'a>>, Denied> {
         let mut fields = self.headers.get_all(HOST).iter();
         let field = fields.next().map(HeaderValue::as_bytes);
@@ -209,7 +209,7 @@ impl Hosts {
     /// that the server runs, and they often come under a name of the prober's choice.
     ///
     /// # Errors
-    /// When it names another host, or none as HTTP requires it.
+    /// If it names another host, or none as HTTP requires it.
     pub fn admit(&self, call: &Call<'_>) -> Result<(), Denied> {
         let hosts = call.hosts()?;
         let own = |host: &NamedHost<'_>| self.is_own(host, call.peer);

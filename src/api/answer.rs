@@ -83,7 +83,7 @@ impl Streams {
         Ok(open.with(share))
     }
 
-    /// Whether the head of any request came.
+    /// True if the head of any request came.
     pub(super) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed) > 0
     }

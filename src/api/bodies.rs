@@ -11,7 +11,7 @@ use axum::body::Body;
 use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 use hyper::{Method, Request, Version};
 
-/// Whether the connection is to end behind the answer.
+/// True if the connection is to end behind the answer.
 pub(super) fn is_last(request: &Request<Incoming>) -> bool {
     request.version() <= Version::HTTP_11 && (request.method() == Method::CONNECT || is_chunked(request.body()))
 }

@@ -19,7 +19,7 @@ use crate::memory::{Full, Share};
 
 /// The buffer that hyper reads a small head into; every connection may have it.
 const READ_BYTES: usize = 16 * 1024;
-/// How long a client that was refused may take to read why.
+/// The time that a client that was refused may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
 /// hyper holds about so much of an answer in its own buffers.
 const WRITE_BYTES_MAX: usize = 64 * 1024;

@@ -62,7 +62,7 @@ const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: applica
 /// What the port leads to.
 #[derive(Clone)]
 pub struct Doors {
-    /// Whether a request is for gRPC, whatever it asks for.
+    /// True if a request is for gRPC, whatever it asks for.
     pub is_grpc: fn(&HeaderMap) -> bool,
     /// For those that are.
     pub grpc: Router,

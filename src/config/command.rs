@@ -57,7 +57,7 @@ impl Cli {
     /// Reads the file, if one is named, and lays flags and environment over it.
     ///
     /// # Errors
-    /// When the file cannot be read, or something in it is wrong: which file, which line, what is expected.
+    /// If the file cannot be read, or something in it is wrong: which file, which line, what is expected.
     pub fn load(self) -> anyhow::Result<Config> {
         // The only one, and the same as none.
         let _ = self.verb;

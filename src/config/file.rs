@@ -12,7 +12,7 @@ use crate::domain::nearest;
 /// Reads the file at `path`.
 ///
 /// # Errors
-/// When it cannot be read, or something in it is wrong: file, line, column, and what to write.
+/// If it cannot be read, or something in it is wrong: file, line, column, and what to write.
 pub(super) fn read(path: &Path) -> anyhow::Result<Sections> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {

@@ -68,10 +68,10 @@ sections! {
         /// The longest reply line that is not compressed [default: 64KiB]
         #[arg(id = "pipe-max-reply", long = "pipe-max-reply", env = "SIGNALBOX_PIPE_MAX_REPLY", value_name = "SIZE")]
         max_reply: Size,
-        /// How long a line may take that is begun [default: 30s]
+        /// The time that a line may take that is begun [default: 30s]
         #[arg(id = "pipe-line-timeout", long = "pipe-line-timeout", env = "SIGNALBOX_PIPE_LINE_TIMEOUT", value_name = "DURATION")]
         line_timeout: Timespan,
-        /// How long a connection without session may say nothing [default: 5m]
+        /// The time that a connection without session may say nothing [default: 5m]
         #[arg(id = "pipe-idle-timeout", long = "pipe-idle-timeout", env = "SIGNALBOX_PIPE_IDLE_TIMEOUT", value_name = "DURATION")]
         idle_timeout: Timespan,
         /// Connections at once [default: 10000]
@@ -161,10 +161,10 @@ sections! {
         url: String,
     }
     SessionSection {
-        /// How long a session lives without connection and command [default: 5m]
+        /// The time that a session lives without connection and command [default: 5m]
         #[arg(id = "session-grace", long = "session-grace", env = "SIGNALBOX_SESSION_GRACE", value_name = "DURATION")]
         grace: Timespan,
-        /// How long staged changes live untouched [default: 30m]
+        /// The time that staged changes live untouched [default: 30m]
         #[arg(id = "session-staged-ttl", long = "session-staged-ttl", env = "SIGNALBOX_SESSION_STAGED_TTL", value_name = "DURATION")]
         staged_ttl: Timespan,
         /// Sessions at once [default: 20000]

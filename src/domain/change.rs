@@ -70,7 +70,7 @@ impl Change {
         }
     }
 
-    /// Whether a restart must find it.
+    /// True if a restart must find it.
     pub fn is_stored(&self) -> bool {
         match self {
             Change::Head(..)
@@ -85,7 +85,7 @@ impl Change {
         }
     }
 
-    /// Whether the loss of power must not lose it: everything stored but what is only staged, and that a request has its outcome:
+    /// True if the loss of power must not lose it: everything stored but what is only staged, and that a request has its outcome:
     /// it would have it again.
     pub fn is_precious(&self) -> bool {
         match self {
@@ -99,12 +99,12 @@ impl Change {
         }
     }
 
-    /// Whether traffic can tell the difference: what is staged, bound or awaited is none of its business.
+    /// True if traffic can tell the difference: what is staged, bound or awaited is none of its business.
     pub fn concerns_traffic(&self) -> bool {
         matches!(self, Change::Head(..) | Change::End(_) | Change::Apply { .. })
     }
 
-    /// Whether the revision counts it: what traffic can tell, and what was observed.
+    /// True if the revision counts it: what traffic can tell, and what was observed.
     pub fn moves_revision(&self) -> bool {
         self.concerns_traffic() || matches!(self, Change::Observed(_))
     }

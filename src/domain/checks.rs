@@ -59,7 +59,7 @@ impl StatusRanges {
         ranges.filter(|ranges| ranges.len() <= RANGES_MAX).map(Self).ok_or_else(wrong)
     }
 
-    /// Whether a status is among them.
+    /// True if a status is among them.
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&status))
     }

@@ -79,7 +79,7 @@ impl Sections {
         Ok(sections)
     }
 
-    /// Whether `section` is among them.
+    /// True if `section` is among them.
     pub fn contains(self, section: Section) -> bool {
         self.0 & (1 << section as u8) != 0
     }
@@ -159,7 +159,7 @@ impl Edit {
         }
     }
 
-    /// Whether it takes its entry away.
+    /// True if it takes its entry away.
     pub fn removes(&self) -> bool {
         match self {
             Edit::Route(_, value) => value.is_none(),
@@ -194,7 +194,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Whether the two were equal.
+    /// True if the two were equal.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.modified.is_empty()
     }

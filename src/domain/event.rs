@@ -110,12 +110,12 @@ impl Topics {
         Topics(self.0 & !other.0)
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether `kind` is among them.
+    /// True if `kind` is among them.
     pub fn contains(self, kind: EventKind) -> bool {
         self.0 & (1 << kind as u16) != 0
     }
@@ -135,7 +135,7 @@ pub enum Event {
     MaintenanceChanged {
         /// What entered or left.
         target: Target,
-        /// Whether it entered.
+        /// True if it entered.
         in_maintenance: bool,
     },
     /// A configuration of it was applied.
@@ -165,7 +165,7 @@ pub enum Event {
     MaintenanceFailed {
         /// What it was for.
         target: Target,
-        /// Whether it is in maintenance all the same.
+        /// True if it is in maintenance all the same.
         in_maintenance: bool,
         /// Why.
         reason: &'static str,

@@ -36,7 +36,7 @@ impl Host {
         }
     }
 
-    /// Whether it is for requests to `name`, which is in the spelling of routes.
+    /// True if it is for requests to `name`, which is in the spelling of routes.
     pub fn covers(&self, name: &str) -> bool {
         match self {
             Host::Exact(own) => **own == *name,

@@ -12,7 +12,7 @@ use super::{PageUrl, RouteId, Span, Target, Time};
 pub struct Drain {
     /// When it began.
     pub started: Time,
-    /// How long it takes.
+    /// The time that it takes.
     pub span: Span,
     /// An operator ordered it: it is for the instance, also when that registers anew.
     pub by_operator: bool,
@@ -103,7 +103,7 @@ impl Maintenance {
         Self { all: self.all.clone().filter(|entry| entry.by_operator), routes: OrdMap::new() }
     }
 
-    /// Whether an operator has ordered it for `target`.
+    /// True if an operator has ordered it for `target`.
     pub fn is_ordered(&self, target: Target) -> bool {
         let entry = match target {
             Target::All => self.all.as_ref(),
@@ -174,7 +174,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Whether it and a request for `targets` have a route in common.
+    /// True if it and a request for `targets` have a route in common.
     pub fn overlaps(&self, targets: &[Target]) -> bool {
         let all = |list: &[Target]| list.contains(&Target::All);
         all(&self.targets) || all(targets) || self.targets.iter().any(|target| targets.contains(target))

@@ -29,9 +29,9 @@ pub struct Options {
     pub connect_timeout: Span,
     /// What the default health check asks for.
     pub health_check_path: HealthPath,
-    /// How often it asks.
+    /// The interval at which it asks.
     pub health_check_interval: Span,
-    /// How long the answer may take.
+    /// The time that the answer may take.
     pub health_check_timeout: Span,
     /// The `Host` of every health check; without it that of the requests.
     pub health_check_host: Option<Arc<str>>,
@@ -63,9 +63,9 @@ pub struct Options {
     pub tls_verify: bool,
     /// Keep connections to the backend for further requests.
     pub keep_alive: bool,
-    /// How long such a connection waits for its next request.
+    /// The time that such a connection waits for its next request.
     pub idle_timeout: Span,
-    /// How long an answer under way or an upgraded connection may be silent; `None` for ever.
+    /// The time that an answer under way or an upgraded connection may be silent; `None` for ever.
     pub stream_idle_timeout: Option<Span>,
 }
 
@@ -120,7 +120,7 @@ impl Options {
         self.health_check_host.clone().or_else(|| self.preserve_host.then(exact).flatten())
     }
 
-    /// Whether there is an option of this name.
+    /// True if there is an option of this name.
     pub fn knows(key: &str) -> bool {
         // A known key says what is wrong with a value; of an unknown one every value is taken.
         Self::default().set(key, "") != Ok(false)

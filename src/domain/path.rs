@@ -53,7 +53,7 @@ impl PathPrefix {
         &self.0
     }
 
-    /// Whether a request's path is this prefix or below it, on whole segments.
+    /// True if a request's path is this prefix or below it, on whole segments.
     pub fn covers(&self, path: &str) -> bool {
         let prefix = &*self.0;
         prefix == "/" || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

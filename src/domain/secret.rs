@@ -36,7 +36,7 @@ impl Fingerprint {
         Self(Sha256::digest(secret.0.as_bytes()).into())
     }
 
-    /// Whether both are the same, in a time that does not tell how far they agree.
+    /// True if both are the same, in a time that does not tell how far they agree.
     pub fn is(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }

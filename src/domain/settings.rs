@@ -108,7 +108,7 @@ pub struct HealthCheck {
     pub path: HealthPath,
     /// From one check to the next.
     pub interval: Span,
-    /// How long an answer may take.
+    /// The time that an answer may take.
     pub timeout: Span,
 }
 
@@ -154,7 +154,7 @@ pub fn acting_timeout(interval: Span, timeout: Span) -> Span {
 pub struct RateLimit {
     /// From 1.
     pub requests: u32,
-    /// How long the budget lasts.
+    /// The time that the budget lasts.
     pub window: Span,
 }
 
@@ -186,7 +186,7 @@ impl BreakerState {
 pub struct Breaker {
     /// Consecutive failures that open it, from 1.
     pub threshold: u32,
-    /// How long it stays open.
+    /// The time that it stays open.
     pub timeout: Span,
     /// Trial requests that must all succeed to close it, from 1.
     pub half_open_requests: u32,

@@ -23,7 +23,7 @@ impl<'a> RequestPath<'a> {
     /// Reads a path as it came. A plain one costs one look at its bytes.
     ///
     /// # Errors
-    /// When there are more `..` than segments before them.
+    /// If there are more `..` than segments before them.
     pub fn read(path: &'a str) -> Result<Self, AboveRoot> {
         if is_plain(path) {
             return Ok(Self { matched: Cow::Borrowed(path), passed: None });

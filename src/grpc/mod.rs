@@ -66,7 +66,7 @@ pub struct Settings {
 /// The most bytes of a response message. A session that may have 200,000 routes is listed in one.
 const RESPONSE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Whether a request is a gRPC call, and so for [`routes`], whatever its path.
+/// True if a request is a gRPC call, and so for [`routes`], whatever its path.
 ///
 /// gRPC-Web is not: its framing is another.
 pub fn is_call(headers: &HeaderMap) -> bool {

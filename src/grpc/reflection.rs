@@ -48,7 +48,7 @@ impl Reflection {
     /// Reads the files of encoded descriptor sets. A file that stands in several is taken from the first.
     ///
     /// # Errors
-    /// When one is no descriptor set.
+    /// If one is no descriptor set.
     pub(super) fn new(sets: &[&[u8]]) -> Result<Self, prost::DecodeError> {
         let mut all = Files::default();
         for set in sets {

@@ -27,9 +27,9 @@ use super::render::{self, Outcome};
 
 /// Maintenance requests of one connection whose outcome is awaited.
 pub(super) const OUTCOMES_MAX: usize = 64;
-/// How long the client may take to read replies when there is no memory for them to wait in.
+/// The time that the client may take to read replies when there is no memory for them to wait in.
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
-/// How long the client may take to read the last words and close.
+/// The time that the client may take to read the last words and close.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// One client.

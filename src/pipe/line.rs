@@ -109,7 +109,7 @@ impl Lines {
         if bytes > 4 * SMALL_BYTES { bytes + bytes / 2 } else { bytes }
     }
 
-    /// Whether a line has begun that has not ended.
+    /// True if a line has begun that has not ended.
     pub(super) fn is_unfinished(&self) -> bool {
         self.is_unfinished_at(self.buffer.len())
     }

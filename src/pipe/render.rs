@@ -302,7 +302,7 @@ struct Bounded<'a> {
     room: usize,
     /// So many bytes had no room.
     dropped: usize,
-    /// Whether it is an error that there is no room, or the rest is counted.
+    /// True if it is an error that there is no room, or the rest is counted.
     fail_when_full: bool,
 }
 

@@ -15,9 +15,9 @@ use super::line::{Line, Lines};
 
 /// A client that has sent nothing for so long waits for no answer, and is not about to send the next line of several.
 const QUIET: Duration = Duration::from_millis(200);
-/// How long a client may go on sending.
+/// The time that a client may go on sending.
 const BUSY_MAX: Duration = Duration::from_secs(3);
-/// How long a line may be under way that was sent before its client could know of the stop.
+/// The time that a line may be under way that was sent before its client could know of the stop.
 const CROSSING_MAX: Duration = Duration::from_secs(1);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {

@@ -241,7 +241,7 @@ async fn hear(
     }
 }
 
-/// Whether a head may end in what was read after the first `searched` bytes.
+/// True if a head may end in what was read after the first `searched` bytes.
 fn has_end(read: &[u8], searched: usize) -> bool {
     let unseen = read.get(searched.saturating_sub(2)..).unwrap_or_default();
     unseen.windows(2).any(|two| two == b"\n\n") || unseen.windows(3).any(|three| three == b"\n\r\n")
@@ -281,7 +281,7 @@ fn status_of(read: &[u8]) -> Option<Answer> {
     status.filter(|status| is_http && *status >= 200).map(|status| Answer { status, whole: false })
 }
 
-/// Whether all of the body was read, as far as can be told without reading it: for the backend's sake only, see [`see_out`].
+/// True if all of the body was read, as far as can be told without reading it: for the backend's sake only, see [`see_out`].
 fn is_whole(status: u16, fields: &[httparse::Header<'_>], body: &[u8]) -> bool {
     let value = |name: &str| fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value);
     if value("transfer-encoding").is_some() {

@@ -45,7 +45,7 @@ pub struct Checker {
     pub heartbeat: Heartbeat,
 }
 
-/// How often it shows that it still runs.
+/// The interval at which it shows that it still runs.
 const BEAT: Duration = Duration::from_millis(500);
 /// After so many reports their reader gets a turn.
 const REPORTS_AT_ONCE: usize = 256;

@@ -35,7 +35,7 @@ pub(super) struct Compressed {
     state: State,
     /// What of the backend's last frame has not been compressed yet.
     waiting: Bytes,
-    /// Whether the encoder may hold something back.
+    /// True if the encoder may hold something back.
     holds: bool,
     /// The memory that the encoder takes.
     _share: Share,

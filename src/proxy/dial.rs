@@ -30,7 +30,7 @@ pub(super) enum Unreachable {
 }
 
 impl Unreachable {
-    /// Whether somebody has to do something about it: waiting, or another try, will not help.
+    /// True if somebody has to do something about it: waiting, or another try, will not help.
     pub(super) fn is_of_tls(&self) -> bool {
         matches!(self, Self::Certificate(_) | Self::Handshake(_))
     }

@@ -28,7 +28,7 @@ use crate::traffic::{
     wants_upgrade,
 };
 
-/// How long a body is held back for a backend that does not say whether it wants it.
+/// The time that a body is held back for a backend that does not say whether it wants it.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
@@ -138,13 +138,13 @@ impl<'a> Errand<'a> {
         Draw { chance: worker.chance(), turn: pool.turn(worker.id), client: self.address }
     }
 
-    /// Whether the client wants to see a page, and not what a page asks for.
+    /// True if the client wants to see a page, and not what a page asks for.
     pub(super) fn looks_for_a_page(&self) -> bool {
         let wanted = || self.request.as_ref().is_some_and(|request| takes_html(request.headers()));
         [Method::GET, Method::HEAD].contains(&self.method) && wanted()
     }
 
-    /// Whether it goes over a new connection: where one idle connection has died, the others may have too.
+    /// True if it goes over a new connection: where one idle connection has died, the others may have too.
     pub(super) fn needs_fresh(&self) -> bool {
         self.tries > 0
     }

@@ -106,7 +106,7 @@ impl Heads {
         self.is_whole() && head_end(self.next.trim_ascii_start()).is_some()
     }
 
-    /// Whether the current head was kept.
+    /// True if the current head was kept.
     pub(super) fn keeps_current(&self) -> bool {
         !self.current.is_empty()
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// How long a backend is left alone.
+/// The time that a backend is left alone.
 pub(super) const MOMENT: Duration = Duration::from_millis(8);
 
 /// A connection that is there or on its way.
@@ -70,7 +70,7 @@ impl Sockets {
 }
 
 impl Knock {
-    /// Whether the request has gone out.
+    /// True if the request has gone out.
     pub(super) fn is_sent(&self) -> bool {
         self.request.is_none()
     }

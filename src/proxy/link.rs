@@ -110,7 +110,7 @@ impl Allowance {
         self.interim.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether something has come since then.
+    /// True if something has come since then.
     pub(super) fn has_heard(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) < HEAD_BYTES_MAX
     }

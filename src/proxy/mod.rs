@@ -67,7 +67,7 @@ use crate::clock;
 use crate::lifecycle::{self, Heartbeat};
 use crate::traffic::{self, Table};
 
-/// How long the workers may take to begin.
+/// The time that the workers may take to begin.
 const READY_MAX: Duration = Duration::from_secs(10);
 
 /// Every worker's socket, bound and listening, with nobody accepting yet.
@@ -95,7 +95,7 @@ impl Proxy {
     /// misses its share of connections.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// If the address cannot be bound.
     pub fn bind(settings: &Settings) -> io::Result<Bound> {
         let first = worker::listen(settings.http, true)?;
         let address = first.local_addr()?;
@@ -151,7 +151,7 @@ impl Bound {
     /// maintenance pages of `upkeep`.
     ///
     /// # Errors
-    /// When a thread cannot be started, or a worker cannot accept.
+    /// If a thread cannot be started, or a worker cannot accept.
     pub fn start(self, table: Arc<ArcSwap<Table>>, reports: Reports, upkeep: Upkeep) -> io::Result<Proxy> {
         let stop = CancellationToken::new();
         let grace = Arc::new(ArcSwap::from_pointee(Duration::ZERO));

@@ -122,7 +122,7 @@ impl Refusal {
         sentence.into()
     }
 
-    /// Whether the connection is in no state to carry another request. What follows a `CONNECT` may be meant for a tunnel
+    /// True if the connection is in no state to carry another request. What follows a `CONNECT` may be meant for a tunnel
     /// that was not opened (RFC 9110 §9.3.6).
     fn closes(self) -> bool {
         matches!(

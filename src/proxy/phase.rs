@@ -18,7 +18,7 @@ use crate::domain::Span;
 /// A client that ends its side so soon behind its request still wants the answer.
 const HALF_CLOSE_MAX: Duration = Duration::from_millis(250);
 
-/// How long a client that was answered early may go on sending.
+/// The time that a client that was answered early may go on sending.
 const LINGER_MAX: Duration = Duration::from_secs(5);
 
 /// Steps of 50 ms since the worker started, as its sweep counts them. Cheap to read; a step late at most.
@@ -134,7 +134,7 @@ impl Phase {
         self.heads().advance(length)
     }
 
-    /// Whether the head of the request under way was kept as it came.
+    /// True if the head of the request under way was kept as it came.
     pub(super) fn keeps_head(&self) -> bool {
         self.heads().keeps_current()
     }
@@ -300,7 +300,7 @@ impl Phase {
         (self.is(Stage::Fresh) || self.is(Stage::Head)).then_some(Rank::Unfinished(since))
     }
 
-    /// Whether it has stood still for too long.
+    /// True if it has stood still for too long.
     pub(super) fn is_overdue(&self, settings: &Settings) -> bool {
         let silence_max = || self.silence_max.load(Ordering::Relaxed);
         let limit = match self.stage.load(Ordering::Relaxed) {

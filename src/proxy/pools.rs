@@ -273,7 +273,7 @@ impl Made {
     }
 }
 
-/// How often trouble with one backend's TLS is told of.
+/// The interval at which trouble with one backend's TLS is told of.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// For keys that are hashes already.

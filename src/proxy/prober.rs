@@ -68,7 +68,7 @@ pub struct Fetched {
     pub status: u16,
     /// From the beginning of the connection to the end of the head.
     pub took: Span,
-    /// Whether a certificate was shown that is trusted and is the host's; never so without TLS.
+    /// True if a certificate was shown that is trusted and is the host's; never so without TLS.
     pub tls_valid: bool,
     /// Body and type, where it is a whole page of HTML (status 2xx, not larger than 64 KiB, not encoded).
     pub html: Option<(Bytes, HeaderValue)>,
@@ -95,7 +95,7 @@ impl Prober {
     /// Gets a page once. The name of its host is looked up in the session's turn.
     ///
     /// # Errors
-    /// When there is no answer within `timeout`, in words fit for the client's eyes.
+    /// If there is no answer within `timeout`, in words fit for the client's eyes.
     pub async fn get<'a>(
         &self,
         session: SessionKey,

@@ -12,9 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub(super) struct Head {
     /// Where it ends.
     pub(super) end: usize,
-    /// Whether it needs a repair.
+    /// True if it needs a repair.
     pub(super) is_odd: bool,
-    /// Whether another head follows it (RFC 9110 §15.2).
+    /// True if another head follows it (RFC 9110 §15.2).
     pub(super) is_interim: bool,
 }
 

@@ -78,7 +78,7 @@ impl Errand<'_> {
     }
 }
 
-/// Whether an endpoint compresses a response, and how; its head then says so. With no memory for an encoder it stays as it is.
+/// True if an endpoint compresses a response, and how; its head then says so. With no memory for an encoder it stays as it is.
 fn recoding(
     worker: &Worker,
     endpoint: &Endpoint,

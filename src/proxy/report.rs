@@ -32,7 +32,7 @@ impl Report {
         Self { is_end: true, ..Self::seen(endpoint, event) }
     }
 
-    /// Whether what was seen, the backend or the breaker, is still the route's.
+    /// True if what was seen, the backend or the breaker, is still the route's.
     pub fn is_current(&self, table: &Table) -> bool {
         let Some(now) = table.endpoint(self.endpoint.session, self.endpoint.id()) else { return false };
         match &self.event {

@@ -15,11 +15,11 @@ use tokio::time::timeout;
 
 use crate::clock;
 
-/// How long a new connection may be without an answer before idle ones make way.
+/// The time that a new connection may be without an answer before idle ones make way.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 /// An answer that comes so soon after idle connections were closed came because of that.
 const HELPED_WITHIN: Duration = Duration::from_millis(500);
-/// How long nothing is kept to a backend where it helped.
+/// The time that nothing is kept to a backend where it helped.
 const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 /// How many backends are remembered at once.
 const REMEMBERED_MAX: usize = 1024;

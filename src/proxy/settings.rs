@@ -49,7 +49,7 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// From a response's end to the next request's first byte.
     pub keep_alive: Duration,
-    /// How long a client may take nothing of its answer before its connection is cut.
+    /// The time that a client may take nothing of its answer before its connection is cut.
     pub body_idle: Duration,
     /// Idle upstream connections per backend and worker.
     pub pool_max: usize,

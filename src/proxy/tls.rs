@@ -52,7 +52,7 @@ impl Tls {
     /// Trusts also the authorities whose certificates stand in `pem`.
     ///
     /// # Errors
-    /// When there is no certificate in it, or one that cannot be read: which.
+    /// If there is no certificate in it, or one that cannot be read: which.
     pub fn trusting(pem: &[u8]) -> Result<Self, String> {
         let mut roots = SYSTEM.clone();
         let mut count = 0;

@@ -25,9 +25,9 @@ use crate::domain::{PageUrl, SessionKey, Span, Time};
 /// A page: its body and its type.
 pub type Html = (Bytes, HeaderValue);
 
-/// How long the last good one is shown while its server fails, and how long a failure is remembered.
+/// The time that the last good one is shown while its server fails, and how long a failure is remembered.
 const GOOD_FOR: Span = Span::from_secs(60);
-/// How long a fetch may take, and a request wait for it.
+/// The time that a fetch may take, and a request wait for it.
 const FETCH_MAX: Span = Span::from_secs(5);
 /// At 64 KiB each.
 const PAGES_MAX: usize = 256;

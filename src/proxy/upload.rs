@@ -138,7 +138,7 @@ impl Sending {
         self.bytes_max.get()
     }
 
-    /// Whether its length is not known beforehand.
+    /// True if its length is not known beforehand.
     pub(super) fn is_chunked(&self) -> bool {
         self.size.exact().is_none()
     }
@@ -153,7 +153,7 @@ impl Sending {
         self.frames.get()
     }
 
-    /// Whether the backend would take more and the client has not sent it.
+    /// True if the backend would take more and the client has not sent it.
     pub(super) fn client_is_slow(&self) -> bool {
         self.client_is_slow.get()
     }

@@ -133,7 +133,7 @@ impl Upstream {
         !self.reused && !self.home.serves_many()
     }
 
-    /// Whether it had carried a request before and ended without a word to this one.
+    /// True if it had carried a request before and ended without a word to this one.
     pub(super) fn has_died(&self) -> bool {
         self.reused && !self.made.allowance.has_heard()
     }
@@ -205,7 +205,7 @@ fn keep_alive_timeout(field: &HeaderValue) -> Option<Duration> {
 /// A connection is left so long before its backend would end it.
 const LEFT_BEFORE: Duration = Duration::from_secs(1);
 
-/// How long a connection to a name is used again.
+/// The time that a connection to a name is used again.
 const NAMED_FOR: Duration = Duration::from_secs(10);
 
 type Spoken = (Sender, Driver, Arc<Allowance>);

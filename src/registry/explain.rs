@@ -82,7 +82,7 @@ pub struct CandidateView {
     pub domain: String,
     pub path: String,
     pub priority: i32,
-    /// Whether the request goes here.
+    /// True if the request goes here.
     pub wins: bool,
     /// By which rule it wins, or what shadows it.
     pub rule: String,
@@ -105,7 +105,7 @@ pub struct MemberView {
     pub state: BreakerState,
     pub in_maintenance: bool,
     pub traffic_percent: u64,
-    /// Whether it would get one of the next requests.
+    /// True if it would get one of the next requests.
     pub takes_requests: bool,
     /// The last health check; `None` before the first.
     pub last_check: Option<CheckView>,

@@ -196,7 +196,7 @@ impl Own {
     }
 }
 
-/// Whether a stream of a session with these topics is told of an event.
+/// True if a stream of a session with these topics is told of an event.
 fn concerns(event: &Event, topics: Topics) -> bool {
     topics.contains(event.kind()) || event.kind() == EventKind::MaintenanceFailed
 }

@@ -162,7 +162,7 @@ impl Grant {
         self.hosts(&route.domains).and_then(|()| self.path(&route.path)).and_then(|()| self.reaches(&route.backend))
     }
 
-    /// Whether a route may have these domains.
+    /// True if a route may have these domains.
     pub(super) fn hosts(&self, domains: &[Host]) -> Result<(), Error> {
         let allowed = |host: &&Host| self.domains.iter().any(|rule| covers(rule, host));
         match domains.iter().find(|host| !self.domains.is_empty() && !allowed(host)) {
@@ -171,7 +171,7 @@ impl Grant {
         }
     }
 
-    /// Whether a route may have this path.
+    /// True if a route may have this path.
     pub(super) fn path(&self, path: &PathPrefix) -> Result<(), Error> {
         if self.path_prefixes.is_empty() || self.path_prefixes.iter().any(|prefix| prefix.covers(path.as_str())) {
             return Ok(());
@@ -179,12 +179,12 @@ impl Grant {
         Err(self.refuse("path", "the path", path, &listed(&self.path_prefixes)))
     }
 
-    /// Whether a route may have this backend, and the session may try it.
+    /// True if a route may have this backend, and the session may try it.
     pub(super) fn reaches(&self, backend: &BackendUrl) -> Result<(), Error> {
         self.within("backend_url", "the backend", backend, backend)
     }
 
-    /// Whether a route's maintenance page may be fetched from there.
+    /// True if a route's maintenance page may be fetched from there.
     pub(super) fn shows(&self, page: &PageUrl) -> Result<(), Error> {
         self.within("page_url", "the page", page.origin(), &page.as_str())
     }
@@ -198,7 +198,7 @@ impl Grant {
         Err(self.refuse(field, what, given, &format!("addresses in {}", listed(&self.backends))))
     }
 
-    /// Whether a session that has `count` routes may have `more`.
+    /// True if a session that has `count` routes may have `more`.
     pub(super) fn room(&self, session: &Session, more: usize) -> Result<(), Error> {
         match self.max_routes {
             Some(most) if session.edited().routes.len() + more > most => {
@@ -221,7 +221,7 @@ fn listed<T: Display>(list: &[T]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether a rule for domains allows a host: a wildcard allows the names below its base and wildcards over such.
+/// True if a rule for domains allows a host: a wildcard allows the names below its base and wildcards over such.
 fn covers(rule: &Host, host: &Host) -> bool {
     match (rule, host) {
         (rule, Host::Exact(host)) => rule.covers(host),

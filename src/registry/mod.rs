@@ -53,9 +53,9 @@ use watch::Watch;
 /// The bounds of the registry. Each has a reply that says so when it is hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a session lives without connection and command, and replaced routes serve.
+    /// The time that a session lives without connection and command, and replaced routes serve.
     pub grace: Span,
-    /// How long staged changes live untouched.
+    /// The time that staged changes live untouched.
     pub staged_ttl: Span,
     /// Sessions, replaced ones included.
     pub sessions_max: usize,
@@ -186,7 +186,7 @@ impl Registry {
     /// Waits for the outcome of an accepted maintenance request, 60 s at most.
     ///
     /// # Errors
-    /// When what it waits for does not answer in time, or a newer request cancels it.
+    /// If what it waits for does not answer in time, or a newer request cancels it.
     pub async fn verify(&self, verification: &Verification) -> Result<(), Error> {
         verify::run(self, verification).await
     }
@@ -207,7 +207,7 @@ impl Registry {
         self.watch.attach(Listener::Pipe)
     }
 
-    /// Whether the server stops: no new work should come.
+    /// True if the server stops: no new work should come.
     pub fn is_stopping(&self) -> bool {
         self.watch.progress().borrow().stopping
     }

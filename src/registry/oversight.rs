@@ -107,7 +107,7 @@ pub struct InstanceView {
     pub service_name: String,
     pub instance_name: String,
     pub maintenance_port: u16,
-    /// Whether a connection is bound to it.
+    /// True if a connection is bound to it.
     pub connected: bool,
     #[serde(serialize_with = "moment")]
     pub connected_at: Time,

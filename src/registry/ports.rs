@@ -17,13 +17,13 @@ pub trait Store: Send + 'static {
     /// Everything kept, as changes to be absorbed by an empty catalog, and the revision it is at.
     ///
     /// # Errors
-    /// When what is kept cannot be read or understood.
+    /// If what is kept cannot be read or understood.
     fn load(&mut self) -> impl Future<Output = Result<Loaded, StoreError>> + Send;
 
     /// Moves all kept moments by `skew_ms`, and keeps what the clocks say at this start.
     ///
     /// # Errors
-    /// When it cannot be kept.
+    /// If it cannot be kept.
     fn begin(&mut self, reading: &Reading, skew_ms: i64) -> impl Future<Output = Result<(), StoreError>> + Send {
         let _ = (reading, skew_ms);
         async { Ok(()) }
@@ -34,13 +34,13 @@ pub trait Store: Send + 'static {
     /// Changes that [are not stored](Change::is_stored) are passed over.
     ///
     /// # Errors
-    /// When they cannot be kept now.
+    /// If they cannot be kept now.
     fn commit(&mut self, changes: &[Change], revision: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Tries whether changes can be kept now. It may write, but changes nothing that is kept.
     ///
     /// # Errors
-    /// When they cannot.
+    /// If they cannot.
     fn probe(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send {
         async { Ok(()) }
     }
@@ -48,7 +48,7 @@ pub trait Store: Send + 'static {
     /// Looks whether what is kept is still where it was put. Quick.
     ///
     /// # Errors
-    /// When it is not.
+    /// If it is not.
     fn look(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -162,6 +162,6 @@ pub struct Fetched {
     pub status: u16,
     /// From the beginning of the connection to the end of the head.
     pub took: Span,
-    /// Whether a certificate was shown that is trusted and is the host's; never so without TLS.
+    /// True if a certificate was shown that is trusted and is the host's; never so without TLS.
     pub tls_valid: bool,
 }

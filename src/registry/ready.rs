@@ -11,9 +11,9 @@ use crate::domain::{Span, Time};
 
 use super::{Registry, Store};
 
-/// How long a part may take to answer.
+/// The time that a part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often a silent part is looked at again meanwhile.
+/// The interval at which a silent part is looked at again meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The store is tried once in this time at most, however often it is asked for.
 const TRY_EVERY: Span = Span::from_secs(1);

@@ -13,11 +13,11 @@ use crate::domain::{Error, Kind, Pending, RouteId, SessionKey, Span};
 use super::operations::{Awaited, SettleMaintenance, Verification, timed_out};
 use super::{Command, Registry, Reply};
 
-/// How long a request waits.
+/// The time that a request waits.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// From one try to the next.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long one try takes at most.
+/// The time that one try takes at most.
 const TRY: Span = Span::from_secs(5);
 /// How many pages are tried at once.
 const AT_ONCE_MAX: usize = 16;

@@ -126,7 +126,7 @@ pub struct BreakerNumbers {
     /// Before whom requests come to it.
     #[serde(skip)]
     pub preference: Preference,
-    /// Whether the breaker lets no request through now.
+    /// True if the breaker lets no request through now.
     #[serde(skip)]
     pub refuses: bool,
 }

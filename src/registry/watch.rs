@@ -265,7 +265,7 @@ impl Outbox {
         }
     }
 
-    /// Whether a session was bound to it. Another connection may have taken that over since.
+    /// True if a session was bound to it. Another connection may have taken that over since.
     pub fn was_bound(&self) -> bool {
         self.binds
     }

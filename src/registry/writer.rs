@@ -28,7 +28,7 @@ use super::{Command, Limits, Publish, Registry, Reply, Store, StoreError, Traffi
 const BATCH_MAX: usize = 4096;
 /// A batch that walks through more entries than this is worked on beside the control threads.
 const WALKED_MAX: usize = 1_000;
-/// How often it is looked whether the store is still there.
+/// The interval at which it is looked whether the store is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Past this many waiting callers, further ones wait for room.
 const MAILBOX_MAX: usize = 1024;
@@ -38,7 +38,7 @@ const MAILBOX_MAX: usize = 1024;
 /// `publisher` is shown the restored catalog as it is made, by changes, before anything else.
 ///
 /// # Errors
-/// When the store cannot be read.
+/// If the store cannot be read.
 pub async fn open<S: Store, P: Publish>(
     mut store: S,
     mut publisher: P,

@@ -30,7 +30,7 @@ use super::problem::Problem;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Tells proxies in between to pass on what comes as it comes.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// How long a client waits before it comes back.
+/// The time that a client waits before it comes back.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The sequence that `Last-Event-ID` names, and whether the stream itself is asked for.

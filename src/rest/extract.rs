@@ -24,7 +24,7 @@ use super::Door;
 use super::problem::Problem;
 use crate::memory::Full;
 
-/// How long a body may take to come.
+/// The time that a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most characters of what a reader says that are passed on.
 const WORDS_MAX: usize = 300;
@@ -103,7 +103,7 @@ async fn bytes_of(request: Request, limit: usize) -> Result<Option<Bytes>, Probl
     }
 }
 
-/// Whether a body broke off because there is no memory for it.
+/// True if a body broke off because there is no memory for it.
 fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
     error.is::<Full>() || error.source().is_some_and(is_full)
 }

@@ -149,7 +149,7 @@ fn calls() -> OpenApiRouter<Door> {
         .routes(routes!(operator::enter_maintenance, operator::exit_maintenance))
 }
 
-/// Whether requests should come here: not any more once the server is to stop.
+/// True if requests should come here: not any more once the server is to stop.
 async fn ready(State(door): State<Door>) -> Response {
     if door.registry.is_stopping() || door.lifecycle.stopping().is_cancelled() {
         return Problem::stopping().into_response();

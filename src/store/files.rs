@@ -34,7 +34,7 @@ impl Files {
     /// Looks whether the database's file is still there.
     ///
     /// # Errors
-    /// When it is not, or another one is.
+    /// If it is not, or another one is.
     pub(super) fn look(&self) -> Result<(), Failure> {
         let Some(known) = &self.0 else { return Ok(()) };
         known.compare(&known.path, known.database)
@@ -43,7 +43,7 @@ impl Files {
     /// Looks whether its log is still there too.
     ///
     /// # Errors
-    /// When one of them is not, or another one is.
+    /// If one of them is not, or another one is.
     pub(super) fn look_at_all(&mut self) -> Result<(), Failure> {
         self.look()?;
         let Some(known) = &mut self.0 else { return Ok(()) };

@@ -41,7 +41,7 @@ pub use open::OpenError;
 
 /// A plan for more rows than this is made beside the control threads.
 const PLANNED_AT_ONCE_MAX: usize = 1_000;
-/// How often, and after which pauses, it is tried to find out what became of a commit.
+/// The interval at which, and after which pauses, it is tried to find out what became of a commit.
 const REOPEN_TRIES: u32 = 10;
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 
@@ -58,7 +58,7 @@ pub struct Sqlite {
     connection: Option<SqliteConnection>,
     /// How the connection keeps commits; `None` when unknown.
     durability: Option<Durability>,
-    /// Whether a commit began whose end was not seen.
+    /// True if a commit began whose end was not seen.
     is_unsettled: bool,
     /// That of the last commit.
     revision: u64,
@@ -71,7 +71,7 @@ impl Sqlite {
     /// its owner alone, for it holds credentials.
     ///
     /// # Errors
-    /// When there is no such directory, no permission, another process has it open, it is damaged, of another
+    /// If there is no such directory, no permission, another process has it open, it is damaged, of another
     /// program or of a newer version. An existing file is then as it was.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         let place = Place::parse(url)?;

@@ -31,9 +31,9 @@ pub(super) struct Step {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
-    /// Whether the loss of power must not lose it.
+    /// True if the loss of power must not lose it.
     pub(super) is_precious: bool,
-    /// Whether it writes the revision.
+    /// True if it writes the revision.
     pub(super) moves_revision: bool,
     /// The maintenance that is kept then of the sessions whose heads it writes; `None` for those that end.
     pub(super) maintained: Vec<(SessionKey, Option<Maintenance>)>,
@@ -62,7 +62,7 @@ impl Plan {
         Self { steps, is_precious, moves_revision, maintained }
     }
 
-    /// Whether it is all or nothing without a transaction around it.
+    /// True if it is all or nothing without a transaction around it.
     pub(super) fn is_atomic(&self) -> bool {
         matches!(&*self.steps, [step] if step.is_atomic)
     }

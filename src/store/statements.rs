@@ -158,7 +158,7 @@ impl Kind {
         }
     }
 
-    /// Whether its text is a single statement, which is a transaction by itself.
+    /// True if its text is a single statement, which is a transaction by itself.
     pub(super) fn is_atomic(self) -> bool {
         match self {
             Kind::PutSession

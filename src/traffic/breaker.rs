@@ -30,7 +30,7 @@ pub struct Permit {
     trial: bool,
 }
 
-/// Whether a request may be sent.
+/// True if a request may be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admission {
     /// It may.
@@ -176,12 +176,12 @@ impl Breaker {
         refuses.then(|| word.phase.retry_at(now))
     }
 
-    /// Whether every trial under way has taken as long as the timeout.
+    /// True if every trial under way has taken as long as the timeout.
     fn trials_are_slow(&self, now: Time) -> bool {
         now >= Time(self.last_trial.load(Ordering::Acquire)).after(self.settings.timeout)
     }
 
-    /// Whether [`Self::admit`] would let a request through now. Changes nothing.
+    /// True if [`Self::admit`] would let a request through now. Changes nothing.
     pub fn would_admit(&self, now: Time) -> bool {
         self.refused_until(now).is_none()
     }

@@ -34,9 +34,9 @@ pub struct Inquiry {
     pub check: Check,
     /// From one check to the next.
     pub interval: Span,
-    /// How long the answer may take: what is set, within [`acting_timeout`].
+    /// The time that the answer may take: what is set, within [`acting_timeout`].
     pub timeout: Span,
-    /// Whether the backend's certificate counts, where it has one.
+    /// True if the backend's certificate counts, where it has one.
     pub tls_verify: bool,
     /// `GET` or `HEAD`.
     pub method: CheckMethod,
@@ -67,7 +67,7 @@ impl Inquiry {
         }
     }
 
-    /// Whether an answer with this status is well.
+    /// True if an answer with this status is well.
     pub fn accepts(&self, status: u16) -> bool {
         self.check.accepts(status, self.expected.as_ref())
     }
@@ -225,12 +225,12 @@ impl Checks {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether nothing is under way and nothing remembered of what was.
+    /// True if nothing is under way and nothing remembered of what was.
     #[cfg(test)]
     pub(super) fn is_at_rest(&self) -> bool {
         self.turns.are_at_rest()

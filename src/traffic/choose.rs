@@ -27,7 +27,7 @@ pub struct Draw {
 pub trait Members {
     /// How many there are.
     fn count(&self) -> usize;
-    /// Whether the member can take a request now.
+    /// True if the member can take a request now.
     fn standing(&self, at: usize) -> Standing;
     /// Requests that it has under way, in all workers.
     fn in_flight(&self, at: usize) -> u64;
@@ -56,7 +56,7 @@ pub enum Nobody {
 /// The place of the member that a request goes to, none that was `tried`.
 ///
 /// # Errors
-/// When no member can take it, why.
+/// If no member can take it, why.
 pub fn choose(
     members: &impl Members,
     how: LoadBalancing,

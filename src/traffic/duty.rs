@@ -34,7 +34,7 @@ impl Duty {
         self.asked.store(asked, Ordering::Release);
     }
 
-    /// Whether there is a drain, or any route is in maintenance.
+    /// True if there is a drain, or any route is in maintenance.
     pub fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Acquire)
     }
@@ -44,7 +44,7 @@ impl Duty {
         if self.is_asked() { self.orders.load().drain } else { None }
     }
 
-    /// Whether the route is in maintenance.
+    /// True if the route is in maintenance.
     pub fn in_maintenance(&self, route: RouteId) -> bool {
         self.is_asked() && self.orders.load().maintenance.of(route).is_some()
     }

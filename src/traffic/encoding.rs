@@ -1,4 +1,4 @@
-//! Whether a response is compressed on its way to the client, how, and what its head then says (RFC 9110 §8.4, §12.5.3).
+//! True if a response is compressed on its way to the client, how, and what its head then says (RFC 9110 §8.4, §12.5.3).
 //!
 //! What it is not: the compressing, which is `proxy`'s. What must hold: a cache in between never gives a client a coding
 //! that the client did not accept, nor joins parts of two codings.
@@ -25,7 +25,7 @@ pub enum Coding {
 pub struct Recoding {
     /// Into what.
     pub coding: Coding,
-    /// How long the body is before, if that is known.
+    /// The time that the body is before, if that is known.
     pub length: Option<u64>,
 }
 
@@ -158,12 +158,12 @@ fn may_be_recoded(status: StatusCode, headers: &HeaderMap) -> bool {
         && headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_compressible)
 }
 
-/// Whether a message asks that content be left as it is.
+/// True if a message asks that content be left as it is.
 fn is_to_stay(headers: &HeaderMap) -> bool {
     members(headers, &CACHE_CONTROL).any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"))
 }
 
-/// Whether what such a body holds becomes smaller; media that are compressed by themselves do not.
+/// True if what such a body holds becomes smaller; media that are compressed by themselves do not.
 fn is_compressible(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if essence.ends_with("+json") || essence.ends_with("+xml") || essence.ends_with("+yaml") {

@@ -79,7 +79,7 @@ pub struct Policy {
     pub breaker: Option<Arc<Breaker>>,
     /// The route's own, or else the one that all routes of the session share.
     pub limiter: Option<Arc<Limiter>>,
-    /// Whether `limiter` is the route's own.
+    /// True if `limiter` is the route's own.
     pub limits_alone: bool,
     /// The session's drain and maintenance.
     pub duty: Arc<Duty>,
@@ -166,12 +166,12 @@ impl Endpoint {
         self.policy.breaker.as_ref()
     }
 
-    /// Whether it is in maintenance.
+    /// True if it is in maintenance.
     pub fn in_maintenance(&self) -> bool {
         self.policy.duty.in_maintenance(self.id())
     }
 
-    /// Whether it can take a request at `now`. With nothing set and nothing wrong, three atomic reads.
+    /// True if it can take a request at `now`. With nothing set and nothing wrong, three atomic reads.
     pub fn standing(&self, now: Time) -> Standing {
         let (condition, reach) = (self.live.health.condition(), &self.live.reach);
         let settled = match condition {

@@ -35,7 +35,7 @@ pub struct Arrival {
     pub address: IpAddr,
     /// The same as a field's value.
     pub value: HeaderValue,
-    /// Whether its word about the client counts.
+    /// True if its word about the client counts.
     pub trusted: bool,
 }
 
@@ -123,13 +123,13 @@ pub fn edit_trailers(trailers: &mut HeaderMap) {
     trailers.remove(HOPS);
 }
 
-/// Whether the message's transfer coding is `chunked` and nothing more; others cannot be passed on.
+/// True if the message's transfer coding is `chunked` and nothing more; others cannot be passed on.
 pub fn is_chunked_alone(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
-/// Whether the request came through here so often that its routes must lead in a circle.
+/// True if the request came through here so often that its routes must lead in a circle.
 pub fn names_loop(headers: &HeaderMap) -> bool {
     headers.get(HOPS).is_some_and(|said| hops(said) >= HOPS_MAX)
 }

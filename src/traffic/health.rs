@@ -1,4 +1,4 @@
-//! Whether an endpoint is well, by its active checks.
+//! True if an endpoint is well, by its active checks.
 //!
 //! What checks are, [`Check`] says; what their results make of the endpoint, [`Health`]. What it is not: the asking, which is
 //! the prober's, nor the circuit breaker, which judges real requests. What must hold (protocol §6): three failures in a
@@ -23,7 +23,7 @@ pub enum Check {
 }
 
 impl Check {
-    /// Whether an answer with this status is well: one of `expected`, where that is set.
+    /// True if an answer with this status is well: one of `expected`, where that is set.
     pub fn accepts(self, status: u16, expected: Option<&StatusRanges>) -> bool {
         match (self, expected) {
             (_, Some(expected)) => expected.contains(status),
@@ -32,7 +32,7 @@ impl Check {
         }
     }
 
-    /// Whether an ill member gets no requests at all.
+    /// True if an ill member gets no requests at all.
     pub const fn gates(self) -> bool {
         matches!(self, Check::Explicit)
     }
@@ -95,7 +95,7 @@ pub enum Condition {
 pub struct Checked {
     /// When the last check ended; `None` before the first.
     pub last_check: Option<Time>,
-    /// Whether it failed, with [`Checked::reason`].
+    /// True if it failed, with [`Checked::reason`].
     pub failing: bool,
     /// When a check last failed.
     pub last_failure: Option<Time>,
@@ -133,7 +133,7 @@ impl Health {
         }
     }
 
-    /// Whether it has been well for so long that it could bear the share of one that comes.
+    /// True if it has been well for so long that it could bear the share of one that comes.
     pub fn is_established(&self, now: Time) -> bool {
         matches!(self.condition(), Condition::Well { .. }) && now.since(Time(self.record().well_since)) >= SLOW_START
     }
@@ -162,7 +162,7 @@ impl Health {
         }
     }
 
-    /// Whether it counts as healthy: so it does until checks have found it ill.
+    /// True if it counts as healthy: so it does until checks have found it ill.
     pub fn healthy(&self) -> bool {
         self.condition() != Condition::Ill
     }

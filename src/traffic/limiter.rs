@@ -41,7 +41,7 @@ struct Shard(Mutex<Ledger>);
 /// What holds for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Whether it may go on; else 429.
+    /// True if it may go on; else 429.
     pub allowed: bool,
     /// The whole budget, in requests.
     pub limit: u32,

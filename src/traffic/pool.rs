@@ -45,7 +45,7 @@ impl Pool {
         self.members.get(self.limiter.as_ref().map_or(0, |(_, place)| *place))
     }
 
-    /// Whether all its members are in maintenance.
+    /// True if all its members are in maintenance.
     pub fn in_maintenance(&self) -> bool {
         self.members.iter().all(|member| member.in_maintenance())
     }
@@ -59,7 +59,7 @@ impl Pool {
     /// The place of the member that a request goes to at `now`, none that was `tried`. How they share is for the oldest to say.
     ///
     /// # Errors
-    /// When no member can take it, why.
+    /// If no member can take it, why.
     pub fn choose(&self, now: Time, tried: &[usize], draw: impl FnOnce() -> Draw) -> Result<usize, Nobody> {
         let how = self.members.first().map_or(LoadBalancing::LeastRequests, |oldest| oldest.options().load_balancing);
         choose(&Muster { pool: self, now }, how, tried, draw)

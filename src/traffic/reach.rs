@@ -1,4 +1,4 @@
-//! Whether connections to an endpoint come about, learned from the requests themselves.
+//! True if connections to an endpoint come about, learned from the requests themselves.
 //!
 //! Checks need a minute to find a dead instance; until then retries would have to bear half of a pool's traffic. So an
 //! endpoint that could not be connected to is passed over for a second, for twice as long each time it fails again, for
@@ -39,12 +39,12 @@ impl Reach {
         }
     }
 
-    /// Whether nothing is against it. One atomic read.
+    /// True if nothing is against it. One atomic read.
     pub fn is_clear(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether it is to be passed over while there are others.
+    /// True if it is to be passed over while there are others.
     pub fn is_passed_over(&self, now: Time) -> bool {
         now.0 < self.0.load(Ordering::Relaxed) >> COUNT_BITS
     }

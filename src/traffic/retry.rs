@@ -1,4 +1,4 @@
-//! Whether a request that failed may be tried once more.
+//! True if a request that failed may be tried once more.
 //!
 //! Only when nothing of it can have been processed, and only while retries stay a small part of the traffic: a backend that
 //! is down must not be met with twice the load.
@@ -31,7 +31,7 @@ pub enum Upload {
     Begun,
 }
 
-/// Whether the failure leaves the request untouched, so that another try cannot do its work twice.
+/// True if the failure leaves the request untouched, so that another try cannot do its work twice.
 pub fn may_try_again(failure: Failure, idempotent: bool, upload: Upload) -> bool {
     match (failure, upload) {
         (Failure::Other | Failure::NoRoom, _) | (_, Upload::Begun) => false,

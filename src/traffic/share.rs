@@ -7,7 +7,7 @@ use crate::domain::{Drain, Span, Time};
 
 use super::health::Condition;
 
-/// How long a member that became healthy takes to get its whole share again.
+/// The time that a member that became healthy takes to get its whole share again.
 pub const SLOW_START: Span = Span::from_secs(10);
 
 /// A member's share of what it would get without drain and slow start, in 65,536ths. Never nothing: such a member is [`Standing::Drained`].
@@ -32,7 +32,7 @@ impl Weight {
         self.0
     }
 
-    /// Whether a request for which these random bits were drawn is among the member's share.
+    /// True if a request for which these random bits were drawn is among the member's share.
     pub(super) const fn covers(self, bits: u64) -> bool {
         bits & 0xffff < self.0 as u64
     }
@@ -72,7 +72,7 @@ pub struct Candidate {
     pub refused_until: Option<Time>,
 }
 
-/// Whether a member can take a request.
+/// True if a member can take a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It can.
@@ -95,7 +95,7 @@ pub enum Standing {
 }
 
 impl Candidate {
-    /// Whether it can take a request at `now`. Of several reasons why not, the one that lasts.
+    /// True if it can take a request at `now`. Of several reasons why not, the one that lasts.
     pub fn standing(&self, now: Time) -> Standing {
         if self.maintenance {
             return Standing::Maintenance;

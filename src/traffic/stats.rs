@@ -40,7 +40,7 @@ impl Worker {
 pub struct Live {
     /// What checks have made of it.
     pub health: Health,
-    /// Whether connections to it come about.
+    /// True if connections to it come about.
     pub reach: Reach,
     // Its entity tags are weak by themselves.
     weak_tags: AtomicBool,
@@ -254,7 +254,7 @@ pub struct Numbers {
     pub bytes_sent: u64,
     /// Of request bodies and tunnels.
     pub bytes_received: u64,
-    /// How often each code was answered.
+    /// The interval at which each code was answered.
     pub status_codes: BTreeMap<u16, u64>,
     /// Requests and tunnels under way.
     pub in_flight: u64,

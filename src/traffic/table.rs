@@ -118,7 +118,7 @@ impl Table {
         self.endpoints.values().for_each(|endpoint| endpoint.live.health.assume_well(Time(0)));
     }
 
-    /// Whether another member of one of the endpoint's pools has been well for so long that it could bear its share.
+    /// True if another member of one of the endpoint's pools has been well for so long that it could bear its share.
     pub fn is_relieved(&self, endpoint: &Endpoint, now: Time) -> bool {
         let is_other = |member: &&Arc<Endpoint>| !Arc::ptr_eq(&member.live, &endpoint.live);
         endpoint.route.domains.iter().any(|host| {
@@ -144,7 +144,7 @@ impl Table {
         self.endpoints.len()
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.endpoints.is_empty()
     }

@@ -101,7 +101,7 @@ impl Turns {
         self.tidy(session, backend);
     }
 
-    /// Whether nothing is under way and nothing remembered of what was.
+    /// True if nothing is under way and nothing remembered of what was.
     #[cfg(test)]
     pub(super) fn are_at_rest(&self) -> bool {
         self.under_way == 0 && self.shares.is_empty()

@@ -22,9 +22,9 @@ use crate::registry::{
 pub(super) struct World {
     /// How many batches were stored.
     pub(super) commits: AtomicUsize,
-    /// Whether the store refuses.
+    /// True if the store refuses.
     pub(super) store_fails: AtomicBool,
-    /// Whether backends and pages answer.
+    /// True if backends and pages answer.
     pub(super) answers: AtomicBool,
     /// What was asked for.
     pub(super) asked: Mutex<Vec<String>>,
@@ -165,7 +165,7 @@ impl Server {
     }
 }
 
-/// How long a test waits for what must come.
+/// The time that a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 static NONCES: AtomicU64 = AtomicU64::new(1);

@@ -42,7 +42,7 @@ pub(in crate::registry) struct Awaited {
 }
 
 impl Awaited {
-    /// Whether this status counts as an answer.
+    /// True if this status counts as an answer.
     pub(in crate::registry) fn accepts(&self, status: u16) -> bool {
         self.expected.as_ref().map_or(status < 500, |expected| expected.contains(status))
     }
@@ -244,7 +244,7 @@ pub struct SettleMaintenance {
     pub key: SessionKey,
     /// The request.
     pub ticket: Ticket,
-    /// Whether what it waited for answered.
+    /// True if what it waited for answered.
     pub reached: bool,
 }
 

@@ -84,7 +84,7 @@ impl CircuitBreakerStatus {
 pub struct DrainStart {
     /// Whose.
     pub subject: Subject,
-    /// How long it takes.
+    /// The time that it takes.
     pub span: Span,
 }
 

@@ -17,7 +17,7 @@ pub struct BreakerPath {
     pub target: Route,
 }
 
-/// How long a drain takes.
+/// The time that a drain takes.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "duration": "5m" }))]

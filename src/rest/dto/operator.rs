@@ -217,7 +217,7 @@ pub struct InstanceEntry {
     pub service_name: Service,
     pub instance_name: Instance,
     pub maintenance_port: Port,
-    /// Whether a connection is bound to it.
+    /// True if a connection is bound to it.
     pub connected: bool,
     #[schema(format = DateTime)]
     pub connected_at: String,
@@ -371,7 +371,7 @@ pub struct Member {
     pub in_maintenance: bool,
     #[schema(minimum = 0, maximum = 100)]
     pub traffic_percent: u64,
-    /// Whether it would get one of the next requests.
+    /// True if it would get one of the next requests.
     pub takes_requests: bool,
     /// The last health check; `null` before the first.
     #[schema(required)]

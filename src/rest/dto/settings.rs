@@ -61,7 +61,7 @@ pub struct HealthCheck {
     pub path: CheckPath,
     /// From one check to the next.
     pub interval: Interval,
-    /// How long an answer may take.
+    /// The time that an answer may take.
     pub timeout: Duration,
 }
 
@@ -95,7 +95,7 @@ impl From<RateLimit> for Limit {
 pub struct CircuitBreaker {
     /// Consecutive failures that open it.
     pub threshold: Count,
-    /// How long it stays open.
+    /// The time that it stays open.
     pub timeout: Duration,
     /// Trial requests that must all succeed to close it.
     pub half_open_requests: Count,
