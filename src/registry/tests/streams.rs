@@ -187,6 +187,7 @@ async fn a_session_that_missed_nothing_is_never_told_that_it_did() {
     let mut stream = registry.follow(&quiet, all(), None).await.unwrap();
     let seen = stream.told_up_to().unwrap();
     drop(stream);
+    apply(&registry, &busy, "b.example").await;
     let drain = DrainStart { subject: busy.clone().into(), span: crate::domain::Span::from_secs(60) };
     for _ in 0..40 {
         let drains = std::iter::repeat_n(drain.clone().into(), 1_000).collect();
