@@ -6,7 +6,7 @@
 //! take turns, so that nobody's routes and no dead backend hold up the checks of others; following a change costs no more
 //! than the change.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -97,8 +97,9 @@ type Subjects = BTreeMap<Key, Arc<Live>>;
 #[derive(Debug)]
 pub struct Checks {
     last_id: u64,
-    ids: HashMap<Arc<Inquiry>, CheckId>,
-    entries: HashMap<CheckId, Entry>,
+    // A table of very many would take as long to grow as the pings of others may; neither of these grows at once.
+    ids: imbl::HashMap<Arc<Inquiry>, CheckId>,
+    entries: BTreeMap<CheckId, Entry>,
     /// Those that wait for their time.
     due: BTreeSet<(Time, CheckId)>,
     turns: Turns,
@@ -139,8 +140,8 @@ impl Checks {
     pub fn new(slots: usize) -> Self {
         Self {
             last_id: 0,
-            ids: HashMap::new(),
-            entries: HashMap::new(),
+            ids: imbl::HashMap::new(),
+            entries: BTreeMap::new(),
             due: BTreeSet::new(),
             turns: Turns::new(slots),
         }

@@ -4,7 +4,7 @@
 //! when it began another, so that one that wants many leaves room for others before they come, and the more want many,
 //! the fewer each gets. What is left in the end is for sessions that have none under way.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::domain::{SessionKey, Time, may_take_another};
 
@@ -29,7 +29,7 @@ pub(super) struct Turns {
 #[derive(Debug, Default)]
 struct Share {
     /// By their hash.
-    backends: HashMap<u64, Backend>,
+    backends: BTreeMap<u64, Backend>,
     /// Those of them that can have another check, in turn.
     line: VecDeque<u64>,
     queued: usize,
