@@ -75,6 +75,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let head = Head { word: request.word, transaction: request.transaction, form: request.form };
         match request.call {
             Call::Command(command) => self.command(command, head, batch).await,
+            // Most lines are pings, and their answers are made at once.
+            Call::Query(ping @ Query::Ping(_)) => {
+                self.settle(batch).await;
+                match self.registry.answer(&ping) {
+                    Ok(answer) => self.replies.answer(head, &answer),
+                    Err(error) => self.replies.error(head.transaction, &error),
+                }
+            }
             Call::Query(query) => {
                 self.settle(batch).await;
                 self.query(&query, head).await;
@@ -106,10 +114,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Err(error) => replies.error(head.transaction, &error),
         });
         answering.await;
-        if !matches!(query, Query::Ping(_)) {
-            // A large session takes a while to list; others get their turn.
-            tokio::task::yield_now().await;
-        }
+        // A large session takes a while to list; others get their turn.
+        tokio::task::yield_now().await;
     }
 
     /// Lets a command wait for those that follow it, unless none can.

@@ -101,20 +101,31 @@ impl<'a, 'p> Fields<'a, 'p> {
         names: [&'static str; N],
         build: impl Fn(SessionId, [&'a str; N]) -> Result<T, Error>,
     ) -> Result<(Option<&'a str>, T), Refusal<'a>> {
-        let all = self.split_all();
-        let mut refused = None;
-        for fields in all.iter().flat_map(Split::readings) {
-            let Some((session, transaction, fields)) = tell_apart(fields) else { continue };
-            let line = self.line(session, transaction, names.iter().copied().zip(fields), fields);
-            let built = line.and_then(|line| {
-                build(line.session, line.fields).map_err(|error| Refusal::Wrong { transaction, error })
-            });
-            match built {
-                Ok(built) => return Ok((transaction, built)),
-                Err(refusal) => refused = refused.or(Some(refusal)),
-            }
+        let Some(all) = self.split_all() else { return Err(self.usage(&shape(&names))) };
+        let read = self.read_all(all.as_slice(), &names, &build);
+        if let Some(Ok(read)) = read {
+            return Ok(read);
         }
-        Err(refused.unwrap_or_else(|| self.usage(&shape(&names))))
+        let shorter = without_empty_end(all.as_slice()).and_then(|fields| self.read_all(fields, &names, &build));
+        match (shorter, read) {
+            (Some(Ok(read)), _) => Ok(read),
+            (_, Some(Err(refusal))) | (Some(Err(refusal)), _) => Err(refusal),
+            (None, _) => Err(self.usage(&shape(&names))),
+        }
+    }
+
+    /// The same of exactly these fields. `None` where their number is another.
+    fn read_all<const N: usize, T>(
+        &mut self,
+        fields: &[&'a str],
+        names: &[&'static str; N],
+        build: &impl Fn(SessionId, [&'a str; N]) -> Result<T, Error>,
+    ) -> Option<Result<(Option<&'a str>, T), Refusal<'a>>> {
+        let (session, transaction, fields) = tell_apart(fields)?;
+        let line = self.line(session, transaction, names.iter().copied().zip(fields), fields);
+        let built = line
+            .and_then(|line| build(line.session, line.fields).map_err(|error| Refusal::Wrong { transaction, error }));
+        Some(built.map(|built| (transaction, built)))
     }
 
     /// Checks that a transaction id is fit to be echoed and no field is empty.
