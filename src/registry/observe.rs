@@ -1,7 +1,7 @@
 //! What traffic saw, on its way to those whom it concerns: it takes its place among all that happens, as a step of the revision.
 //!
 //! What must hold: no session is told of a backend or breaker after the apply that replaced it. So what was seen comes first in its
-//! batch ([`super::Waiting::place`]), while traffic still has what the batches before have made of it.
+//! batch (`Waiting::place`), while traffic still has what the batches before have made of it.
 
 use std::fmt;
 use std::sync::Arc;
