@@ -102,30 +102,34 @@ impl<'a, 'p> Fields<'a, 'p> {
         build: impl Fn(SessionId, [&'a str; N]) -> Result<T, Error>,
     ) -> Result<(Option<&'a str>, T), Refusal<'a>> {
         let Some(all) = self.split_all() else { return Err(self.usage(&shape(&names))) };
-        let read = self.read_all(all.as_slice(), &names, &build);
-        if let Some(Ok(read)) = read {
-            return Ok(read);
+        let mut refused = None;
+        match self.told_apart(all.as_slice(), &names) {
+            Some(Ok((transaction, line))) => match build(line.session, line.fields) {
+                Ok(built) => return Ok((transaction, built)),
+                Err(error) => refused = Some(Refusal::Wrong { transaction, error }),
+            },
+            Some(Err(refusal)) => refused = Some(refusal),
+            None => {}
         }
-        let shorter = without_empty_end(all.as_slice()).and_then(|fields| self.read_all(fields, &names, &build));
-        match (shorter, read) {
-            (Some(Ok(read)), _) => Ok(read),
-            (_, Some(Err(refusal))) | (Some(Err(refusal)), _) => Err(refusal),
-            (None, _) => Err(self.usage(&shape(&names))),
+        match without_empty_end(all.as_slice()).and_then(|fields| self.told_apart(fields, &names)) {
+            Some(Ok((transaction, line))) => build(line.session, line.fields)
+                .map(|built| (transaction, built))
+                .map_err(|error| refused.unwrap_or(Refusal::Wrong { transaction, error })),
+            Some(Err(refusal)) => Err(refused.unwrap_or(refusal)),
+            None => Err(refused.unwrap_or_else(|| self.usage(&shape(&names)))),
         }
     }
 
-    /// The same of exactly these fields. `None` where their number is another.
-    fn read_all<const N: usize, T>(
+    /// The transaction id and the line of exactly these fields. `None` where their number is another.
+    #[expect(clippy::type_complexity, reason = "it has no other use")]
+    fn told_apart<const N: usize>(
         &mut self,
         fields: &[&'a str],
         names: &[&'static str; N],
-        build: &impl Fn(SessionId, [&'a str; N]) -> Result<T, Error>,
-    ) -> Option<Result<(Option<&'a str>, T), Refusal<'a>>> {
+    ) -> Option<Result<(Option<&'a str>, Line<[&'a str; N]>), Refusal<'a>>> {
         let (session, transaction, fields) = tell_apart(fields)?;
         let line = self.line(session, transaction, names.iter().copied().zip(fields), fields);
-        let built = line
-            .and_then(|line| build(line.session, line.fields).map_err(|error| Refusal::Wrong { transaction, error }));
-        Some(built.map(|built| (transaction, built)))
+        Some(line.map(|line| (transaction, line)))
     }
 
     /// Checks that a transaction id is fit to be echoed and no field is empty.
