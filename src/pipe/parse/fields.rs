@@ -101,6 +101,13 @@ impl<'a, 'p> Fields<'a, 'p> {
         names: [&'static str; N],
         build: impl Fn(SessionId, [&'a str; N]) -> Result<T, Error>,
     ) -> Result<(Option<&'a str>, T), Refusal<'a>> {
+        // Most lines are a verb and a session alone: these are told without a list.
+        if N == 0
+            && let Some(session) = self.rest.filter(|rest| !rest.is_empty() && !rest.as_bytes().contains(&b'|'))
+        {
+            let built = build(self.parser.session(session), names);
+            return built.map(|built| (None, built)).map_err(super::wrong);
+        }
         let Some(all) = self.split_all() else { return Err(self.usage(&shape(&names))) };
         let mut refused = None;
         match self.told_apart(all.as_slice(), &names) {
