@@ -210,3 +210,15 @@ fn the_server_is_not_ready_while_its_database_is_gone_and_acknowledges_nothing()
     eventually("it is not ready", || ready(server.api).0 == 503);
     assert!(server.terminate().success(), "it ends in good order all the same");
 }
+
+#[test]
+fn a_worker_that_cannot_start_stops_the_start_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Server::command(folder.path());
+    // Room for the program, and not for the stacks of a thousand threads.
+    let mut command = Command::new("prlimit");
+    command.arg("--as=1600000000").arg(program.get_program()).args(program.get_args());
+    let output = command.args(["--proxy-workers", "1000"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("cannot start the proxy's threads"), "{said}");
+}
