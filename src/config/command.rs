@@ -41,7 +41,7 @@ impl Cli {
     /// Reads `words`, the program's name first, and the variables for what they leave out. An empty variable is none.
     ///
     /// # Errors
-    /// What is wrong, with the name of the flag or variable; also the text that `--help` asks for.
+    /// A wrong flag or variable, by its name; also the text that `--help` asks for.
     pub fn read(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
         // Flags stand before or behind the command.
         let mut command = Self::command().mut_args(|flag| {

@@ -91,7 +91,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// What stands between the commas of a list, where it is something.
+/// The parts of a list between its commas, without the empty ones.
 pub fn listed(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }

@@ -97,7 +97,7 @@ impl Maintenance {
         }
     }
 
-    /// What an operator ordered for all routes: for the next session of the instance, whose routes have other ids.
+    /// The orders of operators for all routes, for the next session of the instance: its routes have other ids.
     #[must_use]
     pub fn ordered_for_all(&self) -> Self {
         Self { all: self.all.clone().filter(|entry| entry.by_operator), routes: OrdMap::new() }

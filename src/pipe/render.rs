@@ -38,10 +38,10 @@ pub(super) struct Lines {
     replaced: bool,
 }
 
-/// What came of a maintenance request that this connection has sent.
+/// The outcome of a maintenance request that this connection has sent.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    /// What it was for, as the client wrote it.
+    /// Its target, as the client wrote it.
     pub(super) target: String,
     /// The transaction id of its line.
     pub(super) transaction: Option<String>,

@@ -1,4 +1,4 @@
-//! How a connection ends when the server stops.
+//! The end of a connection when the server stops.
 //!
 //! Clients read the next line as the answer of their command, whatever it says. What must hold: a line that was read, or lies in the
 //! socket, is executed and answered before `SHUTDOWN`; nobody can take `SHUTDOWN` for the answer of a line that is not executed.

@@ -93,7 +93,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         Ok(Request { transaction, word, call, form: Form::Plain })
     }
 
-    /// What `build` makes of a session id and one field for each of `names`, and the transaction id if there is one.
+    /// Gives what `build` makes of a session id and one field for each of `names`, and the transaction id if there is one.
     ///
     /// A last field that is empty may be none: where the line comes to nothing with it, it is read without.
     pub(super) fn read<const N: usize, T>(

@@ -148,7 +148,7 @@ impl Parser {
         }
     }
 
-    /// How each command looks, in the protocol's order: what a line without fields is answered.
+    /// The form of each command, in the protocol's order: the answer to its line without fields.
     fn help(&mut self) -> Vec<String> {
         let usage = |(verb, read): &Row| match read(Fields::new(verb, None, self)) {
             Err(Refusal::Usage(usage)) => usage.trim_start_matches("usage: ").to_owned(),

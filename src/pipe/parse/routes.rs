@@ -146,7 +146,7 @@ fn not_json(field: &'static str, error: &serde_json::Error) -> Error {
     Error::invalid(field, format!("needs a JSON array of objects, [{{...}}, {{...}}]: {}", cause(error)))
 }
 
-/// What the JSON reader says, in the words of JSON and without the line number, which is always 1.
+/// The words of the JSON reader, in terms of JSON and without the line number, which is always 1.
 fn cause(error: &serde_json::Error) -> String {
     let words = error.to_string().replace("invalid type: map, expected a sequence", "it is an object");
     let words = words.split(" at line ").next().unwrap_or_default();
