@@ -14,6 +14,7 @@ use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::repair::{self, look, may_be_http, repair};
+use super::send::poll_write_slices;
 use super::wire::hand_over;
 
 /// A longer response head is a 502; what comes before it counts.
@@ -261,7 +262,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
         if self.deaf {
             return Poll::Ready(Ok(bytes));
         }
-        let tried = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+        let tried = ready!(poll_write_slices(&mut self.stream, cx, bufs));
         Poll::Ready(self.sent(bytes, tried))
     }
 

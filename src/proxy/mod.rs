@@ -32,6 +32,7 @@ mod reply;
 mod report;
 mod resend;
 mod resolve;
+mod send;
 mod serial;
 mod settings;
 mod standin;

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use super::pages;
 use super::phase::{Phase, Stage};
+use super::send::poll_write_slices;
 use super::worker::HEAD_BYTES_MAX;
 use crate::memory::{Full, Share};
 use crate::traffic::RequestLine;
@@ -119,7 +120,7 @@ impl AsyncWrite for Wire {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        let written = poll_write_slices(&mut self.socket, cx, bufs);
         self.wrote(written, || bufs.iter().map(|buf| buf.len()).sum())
     }
 
