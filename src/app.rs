@@ -24,12 +24,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{Hosts, Operators};
 use crate::admission::{Limits, Port};
+use crate::checks::Checker;
 use crate::config::{Config, Unmatched};
+use crate::connect::BackendTls;
 use crate::domain::{Catalog, Change, Span};
+use crate::fetch::PageFetcher;
 use crate::lifecycle::{self, Heartbeat, Lifecycle};
+use crate::maintenance_pages::MaintenancePages;
 use crate::memory::Memory;
 use crate::registry::observe::{Observe, Sight};
 use crate::registry::{self, Command, Publish, Registry};
+use crate::reports::{Report, Reports};
 use crate::store::Sqlite;
 use crate::traffic::{Defaults, Table};
 use crate::{api, chance, clock, files, grpc, pipe, proxy, rest, tls};
@@ -138,7 +143,7 @@ impl Server {
             headers: config.default_headers.clone(),
             seed: chance::bits(),
         };
-        let (changed, reports) = (Arc::new(Notify::new()), proxy::Reports::default());
+        let (changed, reports) = (Arc::new(Notify::new()), Reports::default());
         let publisher = TablePublisher {
             table: Table::default(),
             catalog: Arc::default(),
@@ -147,8 +152,8 @@ impl Server {
             reports: reports.clone(),
             defaults,
         };
-        let prober = proxy::Prober::new(&bound.addresses(), &proxy_settings.tls);
-        let (upkeep, keeper) = proxy::Upkeep::new(prober.clone(), PAGE_FRESH_FOR);
+        let prober = PageFetcher::new(&bound.addresses(), &proxy_settings.tls);
+        let (maintenance_pages, refresher) = MaintenancePages::new(prober.clone(), PAGE_FRESH_FOR);
         let checks = Heartbeat::new("the checker", clock::now().0);
         let parts = Arc::new(OnceLock::new());
         let observed = Arc::new(Observed {
@@ -171,10 +176,10 @@ impl Server {
         doors.spawn("reports", reporting);
         let (addresses, tls, heartbeat) = (bound.addresses(), proxy_settings.tls.clone(), checks.clone());
         let checker =
-            proxy::Checker { table: Arc::clone(&table), changed, addresses, tls, reports: reports.clone(), heartbeat };
+            Checker { table: Arc::clone(&table), changed, addresses, tls, reports: reports.clone(), heartbeat };
         doors.spawn("checker", checker.run(doors.stopping().clone()));
-        doors.spawn("upkeep", keeper.run(doors.stopping().clone()));
-        let proxy = bound.start(table, reports, upkeep).context("cannot start the proxy's threads")?;
+        doors.spawn("maintenance pages", refresher.run(doors.stopping().clone()));
+        let proxy = bound.start(table, reports, maintenance_pages).context("cannot start the proxy's threads")?;
         // Set here alone.
         let _ = parts.set(proxy.heartbeats().iter().cloned().chain([checks]).collect());
         let pipe_settings = pipe_settings(&config, api_address, memory.clone());
@@ -288,11 +293,11 @@ fn proxy_settings(config: &Config, memory: &Memory) -> anyhow::Result<proxy::Set
     })
 }
 
-fn backend_tls(ca: Option<&Path>) -> anyhow::Result<proxy::Tls> {
-    let Some(path) = ca else { return Ok(proxy::Tls::new()) };
+fn backend_tls(ca: Option<&Path>) -> anyhow::Result<BackendTls> {
+    let Some(path) = ca else { return Ok(BackendTls::new()) };
     let told = || format!("backends.ca: {} cannot be used", path.display());
     let pem = std::fs::read(path).with_context(told)?;
-    proxy::Tls::trusting(&pem).map_err(|why| anyhow!(why)).with_context(told)
+    BackendTls::trusting(&pem).map_err(|why| anyhow!(why)).with_context(told)
 }
 
 fn acceptor(files: Option<&tls::Files>, protocols: &[&str]) -> anyhow::Result<Option<tls::Acceptor>> {
@@ -325,7 +330,7 @@ struct TablePublisher {
     published: Arc<ArcSwap<Table>>,
     /// For the checker.
     changed: Arc<Notify>,
-    reports: proxy::Reports,
+    reports: Reports,
     defaults: Defaults,
 }
 
@@ -358,8 +363,8 @@ fn applies_twice(changes: &[Change]) -> bool {
 }
 
 /// Hands what traffic saw to the registry, which gives it its place among all that happens, until `stop`.
-async fn pass_on(reports: proxy::Reports, table: Arc<ArcSwap<Table>>, registry: Registry, stop: CancellationToken) {
-    let observe = |report: proxy::Report| {
+async fn pass_on(reports: Reports, table: Arc<ArcSwap<Table>>, registry: Registry, stop: CancellationToken) {
+    let observe = |report: Report| {
         let (key, event, table) = (report.endpoint.session, report.event.clone(), Arc::clone(&table));
         Command::Observe(Observe { key, event, sight: Sight(Arc::new(move || report.is_current(&table.load()))) })
     };

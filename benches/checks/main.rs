@@ -16,12 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use signalbox::checks::Checker;
+use signalbox::connect::{AddressResolver, BackendTls};
 use signalbox::domain::{
     BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, OptionKey, PathPrefix, Route, RouteId, Sections,
     ServiceName, SessionKey, Target, Time,
 };
 use signalbox::lifecycle::{Heartbeat, Lifecycle};
-use signalbox::proxy::{Addresses, Checker, Reports, Tls};
+use signalbox::reports::Reports;
 use signalbox::traffic::{Defaults, Table};
 
 fn main() {
@@ -51,10 +53,10 @@ fn signalbox(backends: &mut Backends, routes: u32, interval: u32, secs: u32) {
     runtime.block_on(async {
         let lifecycle = Lifecycle::new();
         let checker = Checker {
-            tls: Tls::default(),
+            tls: BackendTls::default(),
             table: Arc::new(ArcSwap::from_pointee(table)),
             changed: Arc::default(),
-            addresses: Addresses::default(),
+            addresses: AddressResolver::default(),
             reports: Reports::default(),
             heartbeat: Heartbeat::new("checker", 0),
         };

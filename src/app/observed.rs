@@ -4,18 +4,20 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
+use crate::clock;
 use crate::domain::{Event, Forbidden, Options, PageUrl, RouteId, SessionKey, Span, Time};
+use crate::fetch::{CertificatePolicy, PageFetcher, PageRequest};
 use crate::lifecycle::Heartbeat;
 use crate::registry::views::{BreakerNumbers, CheckView, Preference, RouteNumbers};
 use crate::registry::{Boxed, Fetched, Traffic, Trust};
+use crate::reports::{Report, Reports};
 use crate::traffic::{Condition, Endpoint, Table};
-use crate::{clock, proxy};
 
 /// What the registry is told of traffic.
 pub(super) struct Observed {
     pub(super) table: Arc<ArcSwap<Table>>,
-    pub(super) prober: proxy::Prober,
-    pub(super) reports: proxy::Reports,
+    pub(super) prober: PageFetcher,
+    pub(super) reports: Reports,
     /// From the configuration file.
     pub(super) defaults: Options,
     /// Set once all have started.
@@ -132,7 +134,7 @@ fn seen(endpoint: &Endpoint, now: Time) -> BreakerNumbers {
 
 impl Observed {
     fn tell(&self, endpoint: &Arc<Endpoint>, event: Event) {
-        self.reports.tell(proxy::Report::seen(endpoint, event));
+        self.reports.tell(Report::seen(endpoint, event));
     }
 
     fn close_breaker(&self, endpoint: &Arc<Endpoint>) {
@@ -141,17 +143,17 @@ impl Observed {
         }
     }
 
-    fn wanted<'a>(&self, page: &'a PageUrl, trust: Trust) -> (proxy::Wanted<'a>, proxy::Trust) {
-        let mut wanted = proxy::Wanted::from(page);
+    fn wanted<'a>(&self, page: &'a PageUrl, trust: Trust) -> (PageRequest<'a>, CertificatePolicy) {
+        let mut wanted = PageRequest::from(page);
         let (session, route) = match trust {
-            Trust::Required => return (wanted, proxy::Trust::Required),
-            Trust::Reported => return (wanted, proxy::Trust::Reported),
+            Trust::Required => return (wanted, CertificatePolicy::Required),
+            Trust::Reported => return (wanted, CertificatePolicy::Reported),
             Trust::AsRoute(session, route) => (session, route),
         };
         let table = self.table.load();
-        let Some(endpoint) = table.endpoint(session, route) else { return (wanted, proxy::Trust::Required) };
+        let Some(endpoint) = table.endpoint(session, route) else { return (wanted, CertificatePolicy::Required) };
         let options = endpoint.options();
         (wanted.host, wanted.method) = (endpoint.check_host(), options.health_check_method);
-        (wanted, if options.tls_verify { proxy::Trust::Required } else { proxy::Trust::Waived })
+        (wanted, if options.tls_verify { CertificatePolicy::Required } else { CertificatePolicy::Ignored })
     }
 }

@@ -19,10 +19,10 @@ use super::account::Account;
 use super::expect::{self, Expectation};
 use super::forward::Client;
 use super::pages::Refusal;
-use super::serial;
 use super::upload::{RequestBody, State};
 use super::upstream::Upstream;
 use super::worker::Worker;
+use crate::connect::serial;
 use crate::traffic::{
     Coding, Draw, Endpoint, Failure, Hop, Pool, Upgrade, edit_request, logs_in, may_try_again, strengthen, takes_html,
     wants_upgrade,

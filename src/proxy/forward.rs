@@ -73,7 +73,7 @@ pub(super) async fn forward(
                 client.phase.linger();
             }
             let own = match &aside.page {
-                Some((session, url)) => worker.upkeep.page(*session, url).await,
+                Some((session, url)) => worker.maintenance_pages.page(*session, url).await,
                 None => None,
             };
             client.phase.answered();
@@ -177,7 +177,7 @@ async fn carry_within(
             },
             Err(unreachable) => {
                 tracing::debug!(route = %endpoint.id(), backend = %endpoint.backend(), %unreachable, "no connection");
-                if unreachable.is_own() {
+                if unreachable.lacks_resources() {
                     files::warn_used_up();
                     Failed { failure: Failure::NoRoom, refusal: Refusal::NoRoom }
                 } else {

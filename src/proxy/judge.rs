@@ -10,9 +10,9 @@ use http::StatusCode;
 use super::errand::Failed;
 use super::pages::Refusal;
 use super::worker::Worker;
-use super::{Report, Reports};
 use crate::clock;
 use crate::domain::{Event, Time};
+use crate::reports::{Report, Reports};
 use crate::traffic::{Admission, Endpoint, Failure, Flip, Outcome, Permit};
 
 /// A try that an endpoint's breaker, if there is one, has let through.

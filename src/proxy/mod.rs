@@ -6,12 +6,9 @@
 //! What must hold: every map, pool, body and wait here has a bound; a request that panics ends its own connection only.
 
 mod account;
-mod ask;
 mod body;
-mod checker;
 mod compress;
 mod connections;
-mod dial;
 mod errand;
 mod expect;
 mod forward;
@@ -19,26 +16,15 @@ mod framing;
 mod gate;
 mod heads;
 mod judge;
-mod knock;
-mod link;
 mod logins;
-mod names;
 mod pages;
 mod phase;
 mod pools;
-mod prober;
-mod repair;
 mod reply;
-mod report;
 mod resend;
-mod resolve;
-mod send;
-mod serial;
 mod settings;
 mod standin;
-mod tls;
 mod tunnel;
-mod upkeep;
 mod upload;
 mod upstream;
 mod wire;
@@ -54,18 +40,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use checker::Checker;
-pub use names::Names;
-pub use prober::{Fetched, Prober, Trust, Wanted};
-pub use report::{Report, Reports};
-pub use resolve::Addresses;
 pub use settings::{Settings, Unmatched};
-pub use tls::Tls;
-pub use upkeep::{Keeper, Upkeep};
 
 use crate::admission::Totals;
 use crate::clock;
+use crate::connect::AddressResolver;
 use crate::lifecycle::{self, Heartbeat};
+use crate::maintenance_pages::MaintenancePages;
+use crate::reports::Reports;
 use crate::traffic::{self, Table};
 
 /// The time that the workers may take to begin.
@@ -139,7 +121,7 @@ impl Proxy {
 
 impl Bound {
     /// The addresses of backends, as the workers know them: none of them is a listener of this server.
-    pub fn addresses(&self) -> Addresses {
+    pub fn addresses(&self) -> AddressResolver {
         self.settings.addresses()
     }
 
@@ -149,11 +131,16 @@ impl Bound {
     }
 
     /// Starts the workers, and waits until all accept. They read `table` anew for each request, tell `reports` of breakers that flip, and show the
-    /// maintenance pages of `upkeep`.
+    /// maintenance pages of `maintenance_pages`.
     ///
     /// # Errors
     /// If a thread cannot be started, or a worker cannot accept.
-    pub fn start(self, table: Arc<ArcSwap<Table>>, reports: Reports, upkeep: Upkeep) -> io::Result<Proxy> {
+    pub fn start(
+        self,
+        table: Arc<ArcSwap<Table>>,
+        reports: Reports,
+        maintenance_pages: MaintenancePages,
+    ) -> io::Result<Proxy> {
         let stop = CancellationToken::new();
         let grace = Arc::new(ArcSwap::from_pointee(Duration::ZERO));
         let connections = Arc::new(Totals::default());
@@ -161,8 +148,10 @@ impl Bound {
         let (mut workers, mut heartbeats) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let (ready, readies) = mpsc::channel();
         let ended_early = CancellationToken::new();
-        let shared = std::iter::repeat_n((table, reports, upkeep), count);
-        for (index, (listener, (table, reports, upkeep))) in self.listeners.into_iter().zip(shared).enumerate() {
+        let shared = std::iter::repeat_n((table, reports, maintenance_pages), count);
+        for (index, (listener, (table, reports, maintenance_pages))) in
+            self.listeners.into_iter().zip(shared).enumerate()
+        {
             let (ending, ended) = oneshot::channel();
             let name = format!("proxy-{index}");
             let heartbeat = Heartbeat::new(name.as_str(), clock::now().0);
@@ -175,7 +164,7 @@ impl Bound {
                 settings: Arc::clone(&self.settings),
                 table,
                 reports,
-                upkeep,
+                maintenance_pages,
                 connections: Arc::clone(&connections),
                 stop: stop.clone(),
                 grace: Arc::clone(&grace),

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio::net::TcpStream;
 
 use super::body::Answer;
-use super::upkeep::Html;
+use crate::maintenance_pages::HtmlPage;
 
 /// Why a request is not answered by a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl Refusal {
     }
 
     /// A page that the session gave.
-    pub(super) fn own_page(self, (page, kind): Html) -> Response<Answer> {
+    pub(super) fn own_page(self, (page, kind): HtmlPage) -> Response<Answer> {
         self.answer(page, kind)
     }
 

@@ -16,12 +16,11 @@ use std::time::Duration;
 use hyper::client::conn::http1;
 
 use super::Settings;
-use super::dial::Unreachable;
-use super::link::Allowance;
 use super::phase::Ticks;
-use super::serial;
 use super::upload::RequestBody;
+use crate::connect::{ConnectError, serial};
 use crate::domain::Scheme;
+use crate::http1::ResponseBudget;
 use crate::lifecycle;
 use crate::traffic::Endpoint;
 
@@ -60,7 +59,7 @@ pub(super) struct Idle {
 pub(super) struct Made {
     pub(super) sender: Sender,
     pub(super) driver: Driver,
-    pub(super) allowance: Arc<Allowance>,
+    pub(super) allowance: Arc<ResponseBudget>,
     /// The tick from which on it carries no further request: one to a name outlives what was known of the name by no more
     /// than that, so that a changed address is picked up however busy the old one is.
     pub(super) retires: u32,
@@ -184,8 +183,8 @@ impl Pools {
     }
 
     /// Tells whoever operates this what is wrong with a backend's TLS, but not for every request.
-    pub(super) fn tell(&self, endpoint: &Endpoint, why: &Unreachable, now: u32) {
-        if why.is_of_tls() && !self.told.borrow().contains_key(&endpoint.origin_hash) {
+    pub(super) fn tell(&self, endpoint: &Endpoint, why: &ConnectError, now: u32) {
+        if why.is_tls() && !self.told.borrow().contains_key(&endpoint.origin_hash) {
             self.told.borrow_mut().insert(endpoint.origin_hash, now);
             tracing::warn!(route = %endpoint.id(), backend = %endpoint.backend(), "502: {why}");
         }
@@ -247,7 +246,7 @@ impl Idle {
 }
 
 impl Made {
-    pub(super) fn new(sender: Sender, driver: Driver, allowance: Arc<Allowance>, retires: u32) -> Self {
+    pub(super) fn new(sender: Sender, driver: Driver, allowance: Arc<ResponseBudget>, retires: u32) -> Self {
         Self { sender, driver, allowance, retires, idle_max: 0, until: 0, answered: None }
     }
 

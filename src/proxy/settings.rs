@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Addresses, Names, Tls};
 use crate::admission::Limits;
+use crate::connect::{AddressResolver, BackendTls, NameLookup};
 use crate::domain::Forbidden;
 use crate::memory::Memory;
 
@@ -36,9 +36,9 @@ pub struct Settings {
     /// The addresses of the server's other listeners, which nothing is connected to either.
     pub own: Vec<SocketAddr>,
     /// Who looks names up.
-    pub names: Names,
+    pub names: NameLookup,
     /// How backends are spoken to over TLS, and whose certificates count.
-    pub tls: Tls,
+    pub tls: BackendTls,
     /// Client connections and tunnels at once, over all workers; more are answered 503.
     pub connections_max: usize,
     /// Those of one client address, or IPv6 network of 64 bits; trusted proxies are not counted.
@@ -65,8 +65,8 @@ impl Settings {
             unmatched: Unmatched::NotFound,
             deny: Vec::new(),
             own: Vec::new(),
-            names: Names::system(),
-            tls: Tls::new(),
+            names: NameLookup::system(),
+            tls: BackendTls::new(),
             connections_max: 16_384,
             address_connections_max: 12_288,
             memory: Memory::default(),
@@ -83,8 +83,8 @@ impl Settings {
         Limits { all: self.connections_max, of_origin: self.address_connections_max }
     }
 
-    pub(super) fn addresses(&self) -> Addresses {
-        Addresses::new(self.names.clone(), Forbidden::new(&self.deny, &self.own))
+    pub(super) fn addresses(&self) -> AddressResolver {
+        AddressResolver::new(self.names.clone(), Forbidden::new(&self.deny, &self.own))
     }
 
     pub(super) fn workers_count(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Who answers while all instances that could are in maintenance: the server of the page that a session gave.
 //!
-//! What it is not: the page itself, which `upkeep` has ready for those who come to look. Here are the requests that such a page
+//! What it is not: the page itself, which `maintenance_pages` has ready for those who come to look. Here are the requests that such a page
 //! makes, of its scripts and for its images. What must hold: that server is connected to as any backend is, so that what is denied stays
 //! so; where it does not answer, the route is in maintenance and nothing else.
 

@@ -12,19 +12,18 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1};
+use hyper::client::conn::TrySendError;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::dial::{Unreachable, dial};
 use super::forward::Client;
-use super::link::{Allowance, HEAD_BYTES_MAX, Link};
 use super::phase::Ticks;
 use super::pools::{Driver, Idle, Made, Security, Sender};
-use super::serial;
 use super::upload::RequestBody;
 use super::worker::Worker;
 use crate::clock;
+use crate::connect::{ConnectError, dial, serial};
+use crate::http1::{ResponseBudget, UpstreamIo, client_builder};
 use crate::traffic::Endpoint;
 
 /// A connection to a backend, taken for one request.
@@ -44,7 +43,7 @@ impl Upstream {
         client: &Client,
         endpoint: &Endpoint,
         fresh: bool,
-    ) -> Result<Self, Unreachable> {
+    ) -> Result<Self, ConnectError> {
         let home = worker.pools.of(endpoint);
         // Other routes may keep connections to the same backend.
         let fresh = fresh || !endpoint.options().keep_alive;
@@ -78,7 +77,7 @@ impl Upstream {
         }
     }
 
-    async fn new(worker: &Worker, endpoint: &Endpoint, home: Rc<Idle>) -> Result<Self, Unreachable> {
+    async fn new(worker: &Worker, endpoint: &Endpoint, home: Rc<Idle>) -> Result<Self, ConnectError> {
         let connected = connection(worker, endpoint, home.security());
         let made = if home.serves_many() {
             connected.await
@@ -181,17 +180,6 @@ impl Upstream {
     }
 }
 
-/// What reads a backend's responses, behind a [`Link`].
-pub(super) fn reader() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(HEAD_BYTES_MAX).title_case_headers(true);
-    // RFC 9112 §5.1 has a proxy take them away.
-    builder.allow_spaces_after_header_name_in_responses(true);
-    // Lines that are no fields are dropped; those that matter were looked at before.
-    builder.ignore_invalid_headers_in_responses(true);
-    builder
-}
-
 /// The time in a field such as `timeout=5, max=100`.
 fn keep_alive_timeout(field: &HeaderValue) -> Option<Duration> {
     let mut parameters = field.to_str().ok()?.split([',', ';']);
@@ -208,22 +196,22 @@ const LEFT_BEFORE: Duration = Duration::from_secs(1);
 /// The time that a connection to a name is used again.
 const NAMED_FOR: Duration = Duration::from_secs(10);
 
-type Spoken = (Sender, Driver, Arc<Allowance>);
+type Spoken = (Sender, Driver, Arc<ResponseBudget>);
 
-async fn connection(worker: &Worker, endpoint: &Endpoint, security: Security) -> Result<Spoken, Unreachable> {
+async fn connection(worker: &Worker, endpoint: &Endpoint, security: Security) -> Result<Spoken, ConnectError> {
     let end = clock::instant() + endpoint.options().connect_timeout.std();
     let backend = endpoint.backend();
     let socket = dial(&worker.resolver, endpoint.session, backend, end).await?;
     match security {
         Security::None => speak(socket).await,
-        Security::Tls { verified } => speak(worker.settings.tls.shake(socket, backend, verified, end).await?).await,
+        Security::Tls { verified } => speak(worker.settings.tls.handshake(socket, backend, verified, end).await?).await,
     }
 }
 
 /// Begins to speak HTTP. What it is spoken over is settled here, once for the life of the connection.
-async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Result<Spoken, Unreachable> {
-    let (link, allowance) = Link::new(stream);
-    let builder = reader();
+async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Result<Spoken, ConnectError> {
+    let (link, allowance) = UpstreamIo::new(stream);
+    let builder = client_builder();
     let (sender, connection) = builder.handshake(TokioIo::new(link)).await.map_err(std::io::Error::other)?;
     Ok((sender, Driver(Some(Box::pin(connection.with_upgrades()))), allowance))
 }

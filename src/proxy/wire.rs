@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 
 use super::pages;
 use super::phase::{Phase, Stage};
-use super::send::poll_write_slices;
 use super::worker::HEAD_BYTES_MAX;
+use crate::http1::{move_bytes, poll_write_slices};
 use crate::memory::{Full, Share};
 use crate::traffic::RequestLine;
 
@@ -63,7 +63,7 @@ impl AsyncRead for Wire {
             return this.poll_refused(cx);
         }
         if !this.surplus.is_empty() {
-            hand_over(&mut this.surplus, buf);
+            move_bytes(&mut this.surplus, buf);
             return Poll::Ready(Ok(()));
         }
         if this.phase.awaits_request() {
@@ -86,7 +86,7 @@ impl AsyncRead for Wire {
                 let kept = this.phase.heads().keep(&cleaned);
                 buf.set_filled(before);
                 this.surplus = cleaned;
-                hand_over(&mut this.surplus, buf);
+                move_bytes(&mut this.surplus, buf);
                 kept
             }
         };
@@ -97,14 +97,6 @@ impl AsyncRead for Wire {
         // hyper takes it for a body that broke off, and reads no further.
         Poll::Ready(kept.map_err(|garbled| io::Error::new(io::ErrorKind::InvalidData, garbled)))
     }
-}
-
-/// Moves as many bytes as there is room for; the others stay.
-pub(super) fn hand_over(bytes: &mut Vec<u8>, buf: &mut ReadBuf<'_>) {
-    let room = buf.remaining().min(bytes.len());
-    let rest = bytes.split_off(room);
-    buf.put_slice(bytes);
-    *bytes = rest;
 }
 
 impl AsyncWrite for Wire {

@@ -26,14 +26,16 @@ use super::forward::{Client, forward};
 use super::logins::Logins;
 use super::phase::{Phase, Stage, Ticks};
 use super::pools::Pools;
-use super::resolve::Resolver;
 use super::wire::Wire;
-use super::{Reports, Settings, Upkeep, pages, serial};
+use super::{Settings, pages};
 use crate::admission::{Full, Totals};
 use crate::chance;
 use crate::clock;
+use crate::connect::{CachedResolver, serial};
 use crate::files::{Part, PortListener};
 use crate::lifecycle::{self, Heartbeat};
+use crate::maintenance_pages::MaintenancePages;
+use crate::reports::Reports;
 use crate::traffic::{self, Arrival, Budget, Table};
 
 /// What a worker starts with.
@@ -43,7 +45,7 @@ pub(super) struct Start {
     pub(super) settings: Arc<Settings>,
     pub(super) table: Arc<ArcSwap<Table>>,
     pub(super) reports: Reports,
-    pub(super) upkeep: Upkeep,
+    pub(super) maintenance_pages: MaintenancePages,
     pub(super) connections: Arc<Totals>,
     pub(super) stop: CancellationToken,
     pub(super) grace: Arc<ArcSwap<Duration>>,
@@ -57,12 +59,12 @@ pub(super) struct Worker {
     pub(super) id: traffic::Worker,
     pub(super) settings: Arc<Settings>,
     pub(super) pools: Pools,
-    pub(super) resolver: Resolver,
+    pub(super) resolver: CachedResolver,
     pub(super) connections: Rc<Connections>,
     pub(super) ticks: Ticks,
     pub(super) budget: RefCell<Budget>,
     pub(super) reports: Reports,
-    pub(super) upkeep: Upkeep,
+    pub(super) maintenance_pages: MaintenancePages,
     chance: Cell<u64>,
     view: RefCell<View>,
     stop: CancellationToken,
@@ -136,13 +138,13 @@ async fn serve(start: Start) {
     let worker = Rc::new(Worker {
         id: start.id,
         pools: Pools::new(&start.settings),
-        resolver: Resolver::new(start.settings.addresses()),
+        resolver: CachedResolver::new(start.settings.addresses()),
         settings: start.settings,
         connections: Connections::new(start.connections),
         ticks: Ticks::default(),
         budget: RefCell::default(),
         reports: start.reports,
-        upkeep: start.upkeep,
+        maintenance_pages: start.maintenance_pages,
         chance: Cell::new(chance::seed() | 1),
         view: RefCell::new(View { cache, seen }),
         stop: start.stop.clone(),

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use signalbox::connect::{AddressResolver, BackendTls, NameLookup};
 use signalbox::domain::{Forbidden, PageUrl, SessionKey, Span};
-use signalbox::proxy::{Addresses, Fetched, Names, Prober, Tls, Trust};
+use signalbox::fetch::{CertificatePolicy, FetchedPage, PageFetcher};
 
 use crate::support::backend::{Backend, closed_port};
 use crate::support::town::{Town, until};
@@ -13,17 +14,18 @@ use crate::support::town::{Town, until};
 /// The session for which is asked.
 const ASKER: SessionKey = SessionKey(1);
 
-fn get_with(prober: &Prober, url: &str, millis: u64) -> Result<Fetched, String> {
+fn get_with(prober: &PageFetcher, url: &str, millis: u64) -> Result<FetchedPage, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (prober, page) = (prober.clone(), PageUrl::parse(url).unwrap());
     // Spawned, because the control plane needs it to be `Send`.
-    let got = runtime.spawn(async move { prober.get(ASKER, &page, Span::from_millis(millis), Trust::Reported).await });
+    let got = runtime
+        .spawn(async move { prober.get(ASKER, &page, Span::from_millis(millis), CertificatePolicy::Reported).await });
     runtime.block_on(got).unwrap()
 }
 
-pub fn probe(tls: &Tls, url: &str, trust: Trust) -> Result<Fetched, String> {
+pub fn probe(tls: &BackendTls, url: &str, trust: CertificatePolicy) -> Result<FetchedPage, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(Prober::new(&Addresses::default(), tls).get(
+    runtime.block_on(PageFetcher::new(&AddressResolver::default(), tls).get(
         ASKER,
         &PageUrl::parse(url).unwrap(),
         Span::from_secs(5),
@@ -31,8 +33,8 @@ pub fn probe(tls: &Tls, url: &str, trust: Trust) -> Result<Fetched, String> {
     ))
 }
 
-fn get(url: &str) -> Result<Fetched, String> {
-    get_with(&Prober::new(&Addresses::default(), &Tls::new()), url, 5_000)
+fn get(url: &str) -> Result<FetchedPage, String> {
+    get_with(&PageFetcher::new(&AddressResolver::default(), &BackendTls::new()), url, 5_000)
 }
 
 #[test]
@@ -65,7 +67,7 @@ fn what_went_wrong_is_told_in_plain_words() {
         wire.has_ended();
     });
     assert_eq!(
-        get_with(&Prober::new(&Addresses::default(), &Tls::new()), &silent.url(), 50).unwrap_err(),
+        get_with(&PageFetcher::new(&AddressResolver::default(), &BackendTls::new()), &silent.url(), 50).unwrap_err(),
         "no answer within 50ms"
     );
 }
@@ -73,9 +75,9 @@ fn what_went_wrong_is_told_in_plain_words() {
 #[test]
 fn a_denied_network_is_not_asked() {
     let backend = Backend::named("b");
-    let prober = Prober::new(
-        &Addresses::new(Names::default(), Forbidden::new(&["127.0.0.0/8".parse().unwrap()], &[])),
-        &Tls::new(),
+    let prober = PageFetcher::new(
+        &AddressResolver::new(NameLookup::default(), Forbidden::new(&["127.0.0.0/8".parse().unwrap()], &[])),
+        &BackendTls::new(),
     );
     let error = get_with(&prober, &backend.url(), 5_000).unwrap_err();
     assert_eq!(error, "its address is in a network that is denied");
@@ -87,7 +89,7 @@ fn slow_names_in_the_tests_of_some_sessions_delay_no_test_and_no_connection_of_a
     let backend = Backend::named("b");
     let (begun, opened) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let (slow, open) = (Arc::clone(&begun), Arc::clone(&opened));
-    let names = Names::with(move |name| {
+    let names = NameLookup::with(move |name| {
         if name.starts_with("slow") {
             slow.fetch_add(1, Ordering::SeqCst);
             while !open.load(Ordering::SeqCst) {
@@ -96,12 +98,14 @@ fn slow_names_in_the_tests_of_some_sessions_delay_no_test_and_no_connection_of_a
         }
         Ok(vec!["127.0.0.1".parse().unwrap()])
     });
-    let prober = Prober::new(&Addresses::new(names.clone(), Forbidden::default()), &Tls::new());
+    let prober = PageFetcher::new(&AddressResolver::new(names.clone(), Forbidden::default()), &BackendTls::new());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let ask = |session: u64, host: &str| {
         let page = PageUrl::parse(&format!("http://{host}.example:{}/", backend.address().port())).unwrap();
         let prober = prober.clone();
-        runtime.spawn(async move { prober.get(SessionKey(session), &page, Span::from_secs(20), Trust::Reported).await })
+        runtime.spawn(async move {
+            prober.get(SessionKey(session), &page, Span::from_secs(20), CertificatePolicy::Reported).await
+        })
     };
     // More sessions would take all threads, were they not of tests: none has more than its part.
     let greedy: Vec<_> = (100..110).flat_map(|session| (0..32).map(move |at| (session, at))).collect();

@@ -1,7 +1,8 @@
 //! Backends behind TLS.
 
+use signalbox::connect::BackendTls;
 use signalbox::domain::Target;
-use signalbox::proxy::{Tls, Trust};
+use signalbox::fetch::CertificatePolicy;
 
 use super::probes::probe;
 use crate::server::Server;
@@ -11,7 +12,7 @@ use crate::support::town::{Town, option};
 
 /// A town that trusts an authority beside those of the machine.
 fn trusting(authority: &Authority) -> Town {
-    Town::with(|settings| settings.tls = Tls::trusting(authority.pem.as_bytes()).unwrap())
+    Town::with(|settings| settings.tls = BackendTls::trusting(authority.pem.as_bytes()).unwrap())
 }
 
 fn status(authority: &Authority, url: &str, options: &[(&str, &str)]) -> u16 {
@@ -143,25 +144,25 @@ fn a_backend_that_does_not_speak_tls_is_a_502() {
     });
     let url = plain.url().replace("http", "https");
     assert_eq!(Town::serving(&url, &[]).get("a", "/").status(), 502);
-    let told = probe(&Tls::new(), &url, Trust::Reported).unwrap_err();
+    let told = probe(&BackendTls::new(), &url, CertificatePolicy::Reported).unwrap_err();
     assert_eq!(told, "no TLS connection: the answer is not TLS");
 }
 
 #[test]
 fn a_probe_tells_whether_the_certificate_holds() {
     let (authority, backend) = (Authority::new(), Backend::named("secure"));
-    let tls = Tls::trusting(authority.pem.as_bytes()).unwrap();
+    let tls = BackendTls::trusting(authority.pem.as_bytes()).unwrap();
     let good = Front::before(backend.address(), &authority.certify("localhost")).url("localhost");
     let seen = |url: &str, trust| probe(&tls, url, trust).map(|fetched| (fetched.status, fetched.tls_valid));
-    for trust in [Trust::Required, Trust::Reported] {
+    for trust in [CertificatePolicy::Required, CertificatePolicy::Reported] {
         assert_eq!(seen(&good, trust), Ok((200, true)));
         assert_eq!(seen(&backend.url(), trust), Ok((200, false)), "nothing holds without TLS");
     }
     for (front, why) in bad(&authority, &backend) {
         let url = front.url("localhost");
-        assert!(seen(&url, Trust::Required).unwrap_err().starts_with(why), "{why}");
-        assert_eq!(seen(&url, Trust::Reported), Ok((200, false)), "{why}");
-        assert_eq!(seen(&url, Trust::Waived), Ok((200, false)), "{why}");
+        assert!(seen(&url, CertificatePolicy::Required).unwrap_err().starts_with(why), "{why}");
+        assert_eq!(seen(&url, CertificatePolicy::Reported), Ok((200, false)), "{why}");
+        assert_eq!(seen(&url, CertificatePolicy::Ignored), Ok((200, false)), "{why}");
     }
 }
 

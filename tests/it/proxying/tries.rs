@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use signalbox::connect::NameLookup;
 use signalbox::domain::RouteId;
-use signalbox::proxy::Names;
 
 use crate::support::backend::{Backend, closed_port};
 use crate::support::town::{Town, until};
@@ -119,7 +119,7 @@ fn slow_names_of_one_session_delay_no_other_session() {
     let gate = std::sync::Mutex::new(gate);
     let backend = Backend::named("b");
     let mut town = Town::with(|settings| {
-        settings.names = Names::with(move |name| {
+        settings.names = NameLookup::with(move |name| {
             if name.starts_with("slow") {
                 // Until the test is over.
                 let _ = gate.lock().unwrap().recv();

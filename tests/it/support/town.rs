@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use signalbox::connect::AddressResolver;
 use signalbox::domain::{
     BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, OptionKey, PathPrefix, Route, RouteId,
     Sections, ServiceName, SessionKey, Span, Target, Time,
 };
-use signalbox::proxy::{Addresses, Prober, Proxy, Reports, Settings, Upkeep};
+use signalbox::fetch::PageFetcher;
+use signalbox::maintenance_pages::MaintenancePages;
+use signalbox::proxy::{Proxy, Settings};
+use signalbox::reports::Reports;
 use signalbox::traffic::{Defaults, Table};
 
 use super::wire::{Message, Wire};
@@ -33,8 +37,10 @@ impl Town {
         change(&mut settings);
         let table = Arc::new(ArcSwap::default());
         // Nobody fetches maintenance pages here.
-        let (upkeep, _) = Upkeep::new(Prober::new(&Addresses::default(), &settings.tls), Span::from_secs(10));
-        let proxy = Proxy::bind(&settings).unwrap().start(Arc::clone(&table), Reports::default(), upkeep).unwrap();
+        let (maintenance_pages, _) =
+            MaintenancePages::new(PageFetcher::new(&AddressResolver::default(), &settings.tls), Span::from_secs(10));
+        let proxy =
+            Proxy::bind(&settings).unwrap().start(Arc::clone(&table), Reports::default(), maintenance_pages).unwrap();
         Self { catalog: Catalog::default(), defaults: Defaults::default(), table, proxy: Some(proxy) }
     }
 

@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::resolve::Unresolved;
+use super::error::ResolveError;
 use crate::domain::SessionKey;
 use crate::{files, lifecycle};
 
 /// Addresses, or why there are none.
-pub(super) type Answer = Result<Arc<[IpAddr]>, Unresolved>;
+pub(crate) type Found = Result<Arc<[IpAddr]>, ResolveError>;
 
 /// Look-ups under way at once, over all sessions.
 const THREADS_MAX: usize = 64;
@@ -28,7 +28,7 @@ const WAITING_MAX: usize = 1024;
 
 /// Looks names up. Cheap to clone; all clones share the threads.
 #[derive(Clone)]
-pub struct Names(Arc<Shared>);
+pub struct NameLookup(Arc<Shared>);
 
 type Resolve = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
@@ -48,7 +48,7 @@ struct State {
 
 /// A name that waits or is being looked up.
 struct Asked {
-    answer: watch::Sender<Option<Answer>>,
+    answer: watch::Sender<Option<Found>>,
     under_way: bool,
 }
 
@@ -61,19 +61,19 @@ struct Turns {
     in_line: bool,
 }
 
-impl Default for Names {
+impl Default for NameLookup {
     fn default() -> Self {
         Self::system()
     }
 }
 
-impl fmt::Debug for Names {
+impl fmt::Debug for NameLookup {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.debug_struct("Names").finish_non_exhaustive()
+        to.debug_struct("NameLookup").finish_non_exhaustive()
     }
 }
 
-impl Names {
+impl NameLookup {
     /// Asks the system: its files and its name servers.
     pub fn system() -> Self {
         Self::with(|name| Ok((name, 0).to_socket_addrs()?.map(|found| found.ip()).collect()))
@@ -85,13 +85,13 @@ impl Names {
     }
 
     /// Looks a name up. Dropping the future takes the question back.
-    pub(super) async fn look_up(&self, asker: SessionKey, name: &str) -> Answer {
+    pub(crate) async fn look_up(&self, asker: SessionKey, name: &str) -> Found {
         let mut answer = self.ask(asker, name)?;
         let answered = answer.wait_for(Option::is_some).await;
-        answered.ok().and_then(|answer| answer.clone()).unwrap_or(Err(Unresolved::Unknown))
+        answered.ok().and_then(|answer| answer.clone()).unwrap_or(Err(ResolveError::Unknown))
     }
 
-    fn ask(&self, asker: SessionKey, name: &str) -> Result<watch::Receiver<Option<Answer>>, Unresolved> {
+    fn ask(&self, asker: SessionKey, name: &str) -> Result<watch::Receiver<Option<Found>>, ResolveError> {
         let mut state = self.0.lock();
         let answer = state.ask(asker, name)?;
         if state.line.is_empty() || state.threads >= THREADS_MAX {
@@ -103,7 +103,7 @@ impl Names {
             Err(error) => {
                 tracing::warn!(%error, "no thread to look names up");
                 if state.threads == 0 {
-                    return Err(Unresolved::Busy);
+                    return Err(ResolveError::Busy);
                 }
             }
         }
@@ -128,8 +128,8 @@ impl Shared {
             let Some((asker, name)) = next else { return };
             let answer = match (self.resolve)(&name) {
                 Ok(found) if !found.is_empty() => Ok(found.into()),
-                Err(_) if files::are_used_up() => Err(Unresolved::NoRoom),
-                _ => Err(Unresolved::Unknown),
+                Err(_) if files::are_used_up() => Err(ResolveError::NoRoom),
+                _ => Err(ResolveError::Unknown),
             };
             self.lock().end(asker, &name, answer);
         }
@@ -137,7 +137,7 @@ impl Shared {
 }
 
 impl State {
-    fn ask(&mut self, asker: SessionKey, name: &str) -> Result<watch::Receiver<Option<Answer>>, Unresolved> {
+    fn ask(&mut self, asker: SessionKey, name: &str) -> Result<watch::Receiver<Option<Found>>, ResolveError> {
         if let Some(asked) = self.names.get(name).filter(|asked| asked.under_way) {
             return Ok(asked.answer.subscribe());
         }
@@ -146,7 +146,7 @@ impl State {
         if is_new && turns.waiting.len() >= WAITING_MAX {
             turns.forget_unawaited(&mut self.names);
             if turns.waiting.len() >= WAITING_MAX {
-                return Err(Unresolved::Busy);
+                return Err(ResolveError::Busy);
             }
         }
         let name: Arc<str> = name.into();
@@ -184,7 +184,7 @@ impl State {
         None
     }
 
-    fn end(&mut self, asker: SessionKey, name: &str, answer: Answer) {
+    fn end(&mut self, asker: SessionKey, name: &str, answer: Found) {
         if let Some(asked) = self.names.remove(name) {
             // Nobody may wait any more.
             let _ = asked.answer.send(Some(answer));
@@ -245,9 +245,9 @@ mod tests {
     }
 
     impl Gate {
-        fn names(self: &Arc<Self>) -> Names {
+        fn names(self: &Arc<Self>) -> NameLookup {
             let gate = Arc::clone(self);
-            Names::with(move |name| {
+            NameLookup::with(move |name| {
                 gate.asked.lock().unwrap().push(name.to_owned());
                 if name.starts_with("slow") {
                     {
@@ -273,7 +273,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    async fn found(names: &Names, asker: u64, name: &str) -> bool {
+    async fn found(names: &NameLookup, asker: u64, name: &str) -> bool {
         let looked_up = names.look_up(SessionKey(asker), name);
         tokio::time::timeout(LONG, looked_up).await.expect("an answer").is_ok()
     }
@@ -328,7 +328,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_kept_once_all_is_answered() {
         let names =
-            Names::with(|name| if name == "known" { Ok(vec![IpAddr::from([10, 0, 0, 7])]) } else { Ok(vec![]) });
+            NameLookup::with(|name| if name == "known" { Ok(vec![IpAddr::from([10, 0, 0, 7])]) } else { Ok(vec![]) });
         assert!(found(&names, 1, "known").await && !found(&names, 1, "unknown").await);
         let state = names.0.lock();
         assert!(state.names.is_empty() && state.askers.is_empty() && state.line.is_empty());

@@ -7,13 +7,13 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, ReadBuf};
 
 /// The most bytes that are copied into one buffer; longer messages are written slice by slice.
 const JOINED_MAX: usize = 2048;
 
 /// Writes the slices to the stream and returns how many bytes it took, as `poll_write_vectored` does.
-pub(super) fn poll_write_slices<S: AsyncWrite + Unpin>(
+pub(crate) fn poll_write_slices<S: AsyncWrite + Unpin>(
     stream: &mut S,
     cx: &mut Context<'_>,
     slices: &[IoSlice<'_>],
@@ -33,6 +33,14 @@ pub(super) fn poll_write_slices<S: AsyncWrite + Unpin>(
         bytes += slice.len();
     }
     Pin::new(stream).poll_write(cx, joined.get(..bytes).unwrap_or_default())
+}
+
+/// Moves as many bytes as there is room for; the others stay.
+pub(crate) fn move_bytes(bytes: &mut Vec<u8>, buf: &mut ReadBuf<'_>) {
+    let room = buf.remaining().min(bytes.len());
+    let rest = bytes.split_off(room);
+    buf.put_slice(bytes);
+    *bytes = rest;
 }
 
 #[cfg(test)]

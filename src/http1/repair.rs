@@ -9,13 +9,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The head that some bytes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(crate) struct Head {
     /// Where it ends.
-    pub(super) end: usize,
+    pub(crate) end: usize,
     /// True if it needs a repair.
-    pub(super) is_odd: bool,
+    pub(crate) is_odd: bool,
     /// True if another head follows it (RFC 9110 §15.2).
-    pub(super) is_interim: bool,
+    pub(crate) is_interim: bool,
 }
 
 /// More fields are handed on beside the head, which is read without an allocation then.
@@ -26,7 +26,7 @@ const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 const FRAMING: [&[u8]; 3] = [b"content-length", TRANSFER_ENCODING, b"connection"];
 
 /// Looks for a whole head at the beginning of `bytes`. `None` if there is more of it to come.
-pub(super) fn look(bytes: &[u8]) -> Option<Head> {
+pub(crate) fn look(bytes: &[u8]) -> Option<Head> {
     let (mut lines, mut returns, mut codings) = (0_usize, 0_usize, 0);
     let version = version(bytes);
     let mut is_odd = version.is_none();
@@ -68,7 +68,7 @@ fn version(bytes: &[u8]) -> Option<u8> {
 }
 
 /// Says whether what came so far can become a response at all.
-pub(super) fn may_be_http(bytes: &[u8]) -> bool {
+pub(crate) fn may_be_http(bytes: &[u8]) -> bool {
     const BEGINNING: &[u8] = b"HTTP/1.";
     let came = bytes.trim_ascii_start();
     let length = came.len().min(BEGINNING.len());
@@ -148,16 +148,16 @@ fn is_token(byte: u8) -> bool {
 }
 
 /// A head that can be read in one way only.
-pub(super) struct Repaired {
-    pub(super) head: Vec<u8>,
+pub(crate) struct Repaired {
+    pub(crate) head: Vec<u8>,
     /// Lines of fields that did not find room in it.
-    pub(super) further: Vec<u8>,
+    pub(crate) further: Vec<u8>,
     /// The number of all fields.
-    pub(super) fields: usize,
+    pub(crate) fields: usize,
 }
 
 /// A whole head, repaired. `None` where that would be a guess.
-pub(super) fn repair(head: &[u8]) -> Option<Repaired> {
+pub(crate) fn repair(head: &[u8]) -> Option<Repaired> {
     let lines = lines(head)?;
     let (status, fields) = lines.split_first()?;
     if fields.iter().any(Line::is_doubtful) {
@@ -192,7 +192,7 @@ pub(super) fn repair(head: &[u8]) -> Option<Repaired> {
 }
 
 /// Adds the fields of `lines`; those that are none are dropped.
-pub(super) fn add_fields(lines: &[u8], headers: &mut HeaderMap) {
+pub(crate) fn add_fields(lines: &[u8], headers: &mut HeaderMap) {
     for line in lines.split(|byte| *byte == b'\n') {
         let Some(at) = memchr::memchr(b':', line) else { continue };
         let (name, value) = line.split_at(at);
@@ -230,7 +230,7 @@ const NOT_INTERIM: [&[u8]; 9] = [
 ];
 
 /// An interim head as it is passed on (RFC 9110 §15.2), `None` for a 100: who expects that is told otherwise.
-pub(super) fn interim(head: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn interim(head: &[u8]) -> Option<Vec<u8>> {
     let lines = lines(head)?;
     let status = lines.first().map(|line| line.bytes.as_slice()).filter(|status| status.starts_with(b"HTTP/1.1 1"))?;
     if status.starts_with(b"HTTP/1.1 100") {

@@ -13,11 +13,11 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// The time that a backend is left alone.
-pub(super) const MOMENT: Duration = Duration::from_millis(8);
+pub(crate) const MOMENT: Duration = Duration::from_millis(8);
 
 /// A connection that is there or on its way.
 #[derive(Debug)]
-pub(super) struct Knock {
+pub(crate) struct Knock {
     socket: Socket,
     // Until it is sent.
     request: Option<String>,
@@ -27,7 +27,7 @@ pub(super) struct Knock {
 /// Knocks, and keeps some sockets whose connections are over for the next ones: a fifth of what a knock costs is to open a socket
 /// and to close it.
 #[derive(Debug, Default)]
-pub(super) struct Sockets {
+pub(crate) struct Sockets {
     spare_v4: Vec<Socket>,
     spare_v6: Vec<Socket>,
 }
@@ -37,7 +37,7 @@ const SPARE_MAX: usize = 128;
 
 impl Sockets {
     /// Connects, and sends the request if that can be done at once.
-    pub(super) fn knock(&mut self, address: SocketAddr, request: String) -> io::Result<Knock> {
+    pub(crate) fn knock(&mut self, address: SocketAddr, request: String) -> io::Result<Knock> {
         let socket = match self.spare(address.is_ipv4()).pop() {
             Some(spare) => spare,
             None => Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?,
@@ -55,7 +55,7 @@ impl Sockets {
     }
 
     /// Ends a connection. Where the backend has already done so, its socket is kept.
-    pub(super) fn end(&mut self, knock: Knock) {
+    pub(crate) fn end(&mut self, knock: Knock) {
         let Ok(Some(0)) = knock.read(&mut [0]) else { return };
         let spare = self.spare(knock.is_v4);
         // The backend hears a reset after its own goodbye, and need not wait for late packets (RFC 9293 §3.6.1).
@@ -71,12 +71,12 @@ impl Sockets {
 
 impl Knock {
     /// True if the request has gone out.
-    pub(super) fn is_sent(&self) -> bool {
+    pub(crate) fn is_sent(&self) -> bool {
         self.request.is_none()
     }
 
     /// Sends the request unless it is sent or the connection is still on its way.
-    pub(super) fn send(&mut self) -> io::Result<()> {
+    pub(crate) fn send(&mut self) -> io::Result<()> {
         let Some(request) = &self.request else { return Ok(()) };
         match self.socket.send(request.as_bytes()) {
             Ok(sent) if sent < request.len() => return Err(ErrorKind::WriteZero.into()),
@@ -88,7 +88,7 @@ impl Knock {
     }
 
     /// Reads from what has come: how many bytes, 0 at the end; `None` if nothing more has come.
-    pub(super) fn read(&self, room: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn read(&self, room: &mut [u8]) -> io::Result<Option<usize>> {
         match (&self.socket).read(room) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
             read => read.map(Some),
@@ -96,7 +96,7 @@ impl Knock {
     }
 
     /// The connection, for whoever waits on.
-    pub(super) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> TcpStream {
         self.socket.into()
     }
 }

@@ -10,37 +10,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::names::{Answer, Names};
+use super::error::ResolveError;
+use super::lookup::{Found, NameLookup};
 use crate::clock;
-use crate::domain::{BackendUrl, Forbidden, OffLimits, SessionKey};
-
-/// Why there is no address to connect to. For the log, and for whoever tests a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unresolved {
-    /// The name is unknown, or nobody could be asked.
-    #[error("its name does not resolve")]
-    Unknown,
-    /// The session has too many names that wait to be looked up.
-    #[error("too many names wait to be looked up")]
-    Busy,
-    /// This server has run out of files; nobody was asked.
-    #[error("this server has no room for a name lookup now")]
-    NoRoom,
-    /// None of its addresses may be connected to.
-    #[error(transparent)]
-    OffLimits(#[from] OffLimits),
-}
+use crate::domain::{BackendUrl, Forbidden, SessionKey};
 
 /// Finds the addresses of backends, those that may be connected to. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Addresses {
-    names: Names,
+pub struct AddressResolver {
+    names: NameLookup,
     forbidden: Forbidden,
 }
 
-impl Addresses {
+impl AddressResolver {
     /// Looks names up with `names`, and gives no address that is `forbidden`.
-    pub fn new(names: Names, forbidden: Forbidden) -> Self {
+    pub fn new(names: NameLookup, forbidden: Forbidden) -> Self {
         Self { names, forbidden }
     }
 
@@ -50,15 +34,15 @@ impl Addresses {
     }
 
     /// The addresses of a backend that may be connected to, asked for anew: at least one.
-    pub(super) async fn of(&self, asker: SessionKey, backend: &BackendUrl) -> Result<Vec<IpAddr>, Unresolved> {
+    pub(crate) async fn of(&self, asker: SessionKey, backend: &BackendUrl) -> Result<Vec<IpAddr>, ResolveError> {
         match backend.address() {
             Some(address) => self.permitted(&[address], backend.port()),
             None => self.permitted(&self.names.look_up(asker, backend.host()).await?, backend.port()),
         }
     }
 
-    fn permitted(&self, found: &[IpAddr], port: u16) -> Result<Vec<IpAddr>, Unresolved> {
-        let mut refused = Unresolved::Unknown;
+    fn permitted(&self, found: &[IpAddr], port: u16) -> Result<Vec<IpAddr>, ResolveError> {
+        let mut refused = ResolveError::Unknown;
         let mut permitted = Vec::with_capacity(found.len());
         for address in found {
             match self.forbidden.check(*address, port, is_local) {
@@ -83,13 +67,13 @@ fn is_local(address: IpAddr) -> bool {
 }
 
 /// One worker's names.
-pub(super) struct Resolver {
+pub(crate) struct CachedResolver {
     known: RefCell<HashMap<Box<str>, Known>>,
-    addresses: Addresses,
+    addresses: AddressResolver,
 }
 
 struct Known {
-    answer: Answer,
+    answer: Found,
     until: Instant,
 }
 
@@ -98,13 +82,13 @@ const KNOWN_FOR: Duration = Duration::from_secs(9);
 const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 const NAMES_MAX: usize = 10_000;
 
-impl Resolver {
-    pub(super) fn new(addresses: Addresses) -> Self {
+impl CachedResolver {
+    pub(crate) fn new(addresses: AddressResolver) -> Self {
         Self { known: RefCell::default(), addresses }
     }
 
     /// The addresses of a backend that may be connected to: at least one.
-    pub(super) async fn addresses(&self, asker: SessionKey, backend: &BackendUrl) -> Result<Vec<IpAddr>, Unresolved> {
+    pub(crate) async fn addresses(&self, asker: SessionKey, backend: &BackendUrl) -> Result<Vec<IpAddr>, ResolveError> {
         let (host, port) = (backend.host(), backend.port());
         if let Some(address) = backend.address() {
             return self.addresses.permitted(&[address], port);
@@ -117,22 +101,22 @@ impl Resolver {
         self.addresses.permitted(&answer?, port)
     }
 
-    fn known(&self, host: &str) -> Option<Answer> {
+    fn known(&self, host: &str) -> Option<Found> {
         let known = self.known.borrow();
         known.get(host).filter(|known| known.until > clock::instant()).map(|known| known.answer.clone())
     }
 
     /// Forgets what is out of date.
-    pub(super) fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let now = clock::instant();
         self.known.borrow_mut().retain(|_, known| known.until > now);
     }
 
-    fn learn(&self, host: &str, answer: &Answer) {
+    fn learn(&self, host: &str, answer: &Found) {
         let lasts = match answer {
             Ok(_) => KNOWN_FOR,
             // Another session may have room.
-            Err(Unresolved::Busy) => return,
+            Err(ResolveError::Busy) => return,
             Err(_) => UNKNOWN_FOR,
         };
         let mut known = self.known.borrow_mut();
@@ -144,7 +128,7 @@ impl Resolver {
 
 /// Where backends are, as far as that was found out lately: for whoever asks for many and may ask anew for each. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct Lately(Arc<Mutex<HashMap<Box<str>, Seen>>>);
+pub(crate) struct DnsCache(Arc<Mutex<HashMap<Box<str>, Seen>>>);
 
 /// Where a name was, and until when that is taken for true.
 struct Seen {
@@ -152,9 +136,9 @@ struct Seen {
     until: Instant,
 }
 
-impl Lately {
+impl DnsCache {
     /// Where a backend is, if that is known and it may be connected to.
-    pub(super) fn address(&self, backend: &BackendUrl, addresses: &Addresses) -> Option<SocketAddr> {
+    pub(crate) fn address(&self, backend: &BackendUrl, addresses: &AddressResolver) -> Option<SocketAddr> {
         let address = backend.address().or_else(|| self.seen(backend.host()))?;
         let permitted = addresses.forbidden.check(address, backend.port(), is_local).is_ok();
         permitted.then_some(SocketAddr::new(address, backend.port()))
@@ -166,7 +150,7 @@ impl Lately {
     }
 
     /// Takes note of where a name was found to be, at `now`.
-    pub(super) fn learn(&self, name: &str, address: IpAddr, now: Instant) {
+    pub(crate) fn learn(&self, name: &str, address: IpAddr, now: Instant) {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if names.len() >= NAMES_MAX {
             names.retain(|_, seen| seen.until > now);
@@ -180,12 +164,13 @@ impl Lately {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::OffLimits;
 
     #[test]
     fn a_name_is_where_it_was_seen_lately_unless_that_is_denied() {
-        let (lately, backend) = (Lately::default(), BackendUrl::parse("http://shop.internal:3000").unwrap());
-        let deny = Addresses::new(Names::default(), Forbidden::new(&["10.0.0.0/8".parse().unwrap()], &[]));
-        let (address, any): (IpAddr, _) = ("10.0.0.7".parse().unwrap(), Addresses::default());
+        let (lately, backend) = (DnsCache::default(), BackendUrl::parse("http://shop.internal:3000").unwrap());
+        let deny = AddressResolver::new(NameLookup::default(), Forbidden::new(&["10.0.0.0/8".parse().unwrap()], &[]));
+        let (address, any): (IpAddr, _) = ("10.0.0.7".parse().unwrap(), AddressResolver::default());
         assert_eq!(lately.address(&backend, &any), None);
         lately.learn("shop.internal", address, clock::instant());
         assert_eq!(lately.address(&backend, &any), Some(SocketAddr::new(address, 3000)));
@@ -206,18 +191,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_judged_by_each_address_that_it_resolves_to() {
-        let names = Names::with(|_| Ok(["10.0.0.7", "127.0.0.1"].map(|found| found.parse().unwrap()).to_vec()));
+        let names = NameLookup::with(|_| Ok(["10.0.0.7", "127.0.0.1"].map(|found| found.parse().unwrap()).to_vec()));
         let own = "127.0.0.1:80".parse().unwrap();
-        let some = Addresses::new(names.clone(), Forbidden::new(&[], &[own]));
+        let some = AddressResolver::new(names.clone(), Forbidden::new(&[], &[own]));
         let backend = BackendUrl::parse("http://shop.internal").unwrap();
         assert_eq!(some.of(SessionKey(1), &backend).await, Ok(vec!["10.0.0.7".parse().unwrap()]));
-        let none = Addresses::new(names, Forbidden::new(&["10.0.0.0/8".parse().unwrap()], &[own]));
+        let none = AddressResolver::new(names, Forbidden::new(&["10.0.0.0/8".parse().unwrap()], &[own]));
         assert_eq!(none.of(SessionKey(1), &backend).await, Err(OffLimits::Own.into()));
     }
 
     #[test]
     fn so_many_names_are_kept_and_no_more() {
-        let (lately, now, address) = (Lately::default(), clock::instant(), IpAddr::from([10, 0, 0, 7]));
+        let (lately, now, address) = (DnsCache::default(), clock::instant(), IpAddr::from([10, 0, 0, 7]));
         (0..2 * NAMES_MAX).for_each(|name| lately.learn(&name.to_string(), address, now));
         assert_eq!(lately.0.lock().unwrap().len(), NAMES_MAX);
         lately.learn("newcomer", address, now + KNOWN_FOR);

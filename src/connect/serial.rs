@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::clock;
 
 /// The time that a new connection may be without an answer before idle ones make way.
-pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 /// An answer that comes so soon after idle connections were closed came because of that.
 const HELPED_WITHIN: Duration = Duration::from_millis(500);
 /// The time that nothing is kept to a backend where it helped.
@@ -64,7 +64,7 @@ impl Serial {
 }
 
 /// Waits for what comes of a new connection to the backend `origin`. After `patience` idle connections make way for it.
-pub(super) async fn impatiently<T>(origin: u64, patience: Duration, connected: impl Future<Output = T>) -> T {
+pub(crate) async fn impatiently<T>(origin: u64, patience: Duration, connected: impl Future<Output = T>) -> T {
     let mut connected = pin!(connected);
     if let Ok(done) = timeout(patience, &mut connected).await {
         return done;
@@ -110,12 +110,12 @@ impl Drop for Waiting {
 }
 
 /// A number that changes with [`origins`].
-pub(super) fn changes() -> u32 {
+pub(crate) fn changes() -> u32 {
     SERIAL.changes.load(Ordering::Acquire)
 }
 
 /// The backends that may serve one connection at a time, in order, and whether they are known to.
-pub(super) fn origins() -> Vec<(u64, bool)> {
+pub(crate) fn origins() -> Vec<(u64, bool)> {
     let now = clock::instant();
     let mut origins: Vec<_> =
         SERIAL.backends().iter().map(|(origin, backend)| (*origin, backend.is_remembered(now))).collect();
@@ -124,14 +124,14 @@ pub(super) fn origins() -> Vec<(u64, bool)> {
 }
 
 /// Takes down that idle connections to a backend were closed.
-pub(super) fn has_made_way(origin: u64) {
+pub(crate) fn has_made_way(origin: u64) {
     if let Some(backend) = SERIAL.backends().get_mut(&origin) {
         backend.closed = Some(clock::instant());
     }
 }
 
 /// Forgets the backends that were remembered for long enough.
-pub(super) fn forget_old() {
+pub(crate) fn forget_old() {
     let now = clock::instant();
     let mut backends = SERIAL.backends();
     let before = backends.len();

@@ -20,12 +20,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::dial::{Unreachable, left};
+use super::dial::left;
+use super::error::ConnectError;
 use crate::domain::BackendUrl;
 
 /// How backends are spoken to over TLS. Cheap to clone, and meant to be: clones share their sessions.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub struct BackendTls {
     checked: Arc<ClientConfig>,
     unchecked: Arc<ClientConfig>,
     rootless: bool,
@@ -43,7 +44,7 @@ static SYSTEM: LazyLock<RootCertStore> = LazyLock::new(|| {
     roots
 });
 
-impl Tls {
+impl BackendTls {
     /// Trusts whom this machine trusts.
     pub fn new() -> Self {
         Self::with_roots(SYSTEM.clone())
@@ -77,7 +78,7 @@ impl Tls {
     }
 
     /// The same with a whole handshake each time, so that a certificate is seen as it is now.
-    pub(super) fn without_resumption(&self) -> Self {
+    pub(crate) fn without_resumption(&self) -> Self {
         let whole = |config: &ClientConfig| {
             let mut config = config.clone();
             config.resumption = Resumption::disabled();
@@ -87,35 +88,35 @@ impl Tls {
     }
 
     /// Shakes hands with a backend before `end`. The name that is asked for, and checked, is that of its URL.
-    pub(super) async fn shake(
+    pub(crate) async fn handshake(
         &self,
         socket: TcpStream,
         backend: &BackendUrl,
         verify: bool,
         end: Instant,
-    ) -> Result<TlsStream<TcpStream>, Unreachable> {
+    ) -> Result<TlsStream<TcpStream>, ConnectError> {
         let config = if verify { &self.checked } else { &self.unchecked };
         let name = server_name(backend)?;
         let shaken = TlsConnector::from(Arc::clone(config)).connect(name, socket);
-        let shaken = timeout(left(end), shaken).await.map_err(|_| Unreachable::TooSlow)?;
+        let shaken = timeout(left(end), shaken).await.map_err(|_| ConnectError::TooSlow)?;
         shaken.map_err(|error| self.explain(&error))
     }
 
-    fn explain(&self, error: &io::Error) -> Unreachable {
+    fn explain(&self, error: &io::Error) -> ConnectError {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match inner {
             Some(rustls::Error::InvalidCertificate(_)) if self.rootless => {
-                Unreachable::Certificate("cannot be checked: no trusted authorities are installed here".to_owned())
+                ConnectError::Certificate("cannot be checked: no trusted authorities are installed here".to_owned())
             }
-            Some(rustls::Error::InvalidCertificate(fault)) => Unreachable::Certificate(in_words(fault)),
-            Some(rustls::Error::InvalidMessage(_)) => Unreachable::Handshake("the answer is not TLS".to_owned()),
-            Some(other) => Unreachable::Handshake(other.to_string()),
-            None => Unreachable::Handshake("the connection was closed".to_owned()),
+            Some(rustls::Error::InvalidCertificate(fault)) => ConnectError::Certificate(in_words(fault)),
+            Some(rustls::Error::InvalidMessage(_)) => ConnectError::Handshake("the answer is not TLS".to_owned()),
+            Some(other) => ConnectError::Handshake(other.to_string()),
+            None => ConnectError::Handshake("the connection was closed".to_owned()),
         }
     }
 }
 
-impl Default for Tls {
+impl Default for BackendTls {
     fn default() -> Self {
         Self::new()
     }
@@ -134,11 +135,11 @@ fn finish(builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig
     config
 }
 
-fn server_name(backend: &BackendUrl) -> Result<ServerName<'static>, Unreachable> {
+fn server_name(backend: &BackendUrl) -> Result<ServerName<'static>, ConnectError> {
     if let Some(address) = backend.address() {
         return Ok(ServerName::from(address));
     }
-    let nameless = |_| Unreachable::Handshake("its host is no name that a certificate can have".to_owned());
+    let nameless = |_| ConnectError::Handshake("its host is no name that a certificate can have".to_owned());
     ServerName::try_from(backend.host().to_owned()).map_err(nameless)
 }
 

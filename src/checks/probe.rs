@@ -14,21 +14,18 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::dial::{Unreachable, connect, left};
-use super::knock::{Knock, MOMENT, Sockets};
-use super::resolve::{Addresses, Lately};
-use super::serial;
-use super::tls::Tls;
+use super::fast_path::{Knock, MOMENT, Sockets};
 use crate::clock;
+use crate::connect::{AddressResolver, BackendTls, ConnectError, DnsCache, connect, left, serial};
 use crate::domain::{CheckMethod, Scheme, SessionKey};
 use crate::traffic::{Inquiry, origin_hash};
 
 /// What comes of a check.
-pub(super) type Outcome = Result<(), Ill>;
+pub(crate) type Outcome = Result<(), Ill>;
 
 /// Why a check did not succeed.
 #[derive(Debug)]
-pub(super) enum Ill {
+pub(crate) enum Ill {
     /// The backend is not well; in words fit for the client's eyes.
     Backend(String),
     /// This server had no room for a connection: nothing was found out.
@@ -47,9 +44,9 @@ impl From<&str> for Ill {
     }
 }
 
-impl From<Unreachable> for Ill {
-    fn from(unreachable: Unreachable) -> Self {
-        if unreachable.is_own() { Self::NoRoom } else { Self::Backend(unreachable.to_string()) }
+impl From<ConnectError> for Ill {
+    fn from(unreachable: ConnectError) -> Self {
+        if unreachable.lacks_resources() { Self::NoRoom } else { Self::Backend(unreachable.to_string()) }
     }
 }
 
@@ -63,18 +60,18 @@ const READ_BYTES_MAX: usize = 4096;
 
 /// What all checks have in common. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Asking {
+pub(crate) struct Asking {
     /// What may be connected to.
-    pub(super) addresses: Addresses,
+    pub(crate) addresses: AddressResolver,
     /// Whose certificates are trusted. Without resumption.
-    pub(super) tls: Tls,
+    pub(crate) tls: BackendTls,
     /// Where backends given by name are.
-    pub(super) names: Lately,
+    pub(crate) names: DnsCache,
 }
 
 /// Begins a check by knocking. `None` where it cannot be begun that way: by TLS, in a hurry, of a backend that has to be looked
 /// up first or does not take connections.
-pub(super) fn knock(inquiry: &Inquiry, asking: &Asking, sockets: &mut Sockets) -> Option<Knock> {
+pub(crate) fn knock(inquiry: &Inquiry, asking: &Asking, sockets: &mut Sockets) -> Option<Knock> {
     let backend = &inquiry.backend;
     if backend.scheme() != Scheme::Http || inquiry.timeout.std() < MOMENT * 16 {
         return None;
@@ -84,7 +81,7 @@ pub(super) fn knock(inquiry: &Inquiry, asking: &Asking, sockets: &mut Sockets) -
 }
 
 /// What there is a moment after knocking.
-pub(super) enum Found {
+pub(crate) enum Found {
     /// The check has ended.
     Outcome(Outcome),
     /// The request went out only now.
@@ -96,7 +93,7 @@ pub(super) enum Found {
 }
 
 /// Looks what has become of a knock.
-pub(super) fn look(inquiry: &Inquiry, mut knock: Knock, sockets: &mut Sockets) -> Found {
+pub(crate) fn look(inquiry: &Inquiry, mut knock: Knock, sockets: &mut Sockets) -> Found {
     if !knock.is_sent() {
         return match knock.send() {
             Ok(()) if knock.is_sent() => Found::Sent(knock),
@@ -132,12 +129,12 @@ fn read(knock: &Knock, room: &mut [u8], method: CheckMethod) -> Result<(Option<A
 }
 
 /// Makes one check, from the connection on. A name is looked up in the turn of `asker`.
-pub(super) async fn ask(inquiry: Arc<Inquiry>, asker: SessionKey, asking: Asking, end: Instant) -> Outcome {
+pub(crate) async fn ask(inquiry: Arc<Inquiry>, asker: SessionKey, asking: Asking, end: Instant) -> Outcome {
     see_through(&inquiry, end, ask_now(&inquiry, asker, &asking, end)).await
 }
 
 /// Goes on with a check whose request was sent, when so much of the answer was `read`.
-pub(super) async fn hear_out(inquiry: Arc<Inquiry>, knock: Knock, read: BytesMut, end: Instant) -> Outcome {
+pub(crate) async fn hear_out(inquiry: Arc<Inquiry>, knock: Knock, read: BytesMut, end: Instant) -> Outcome {
     let heard = async {
         let mut socket = TcpStream::from_std(knock.into_stream()).map_err(|_| RESET)?;
         let answer = hear(&mut socket, read, inquiry.method).await?;
@@ -168,7 +165,7 @@ fn judge(inquiry: &Inquiry, answer: Answer) -> Outcome {
 
 async fn ask_now(inquiry: &Inquiry, asker: SessionKey, asking: &Asking, end: Instant) -> Heard {
     let backend = &inquiry.backend;
-    let addresses = asking.addresses.of(asker, backend).await.map_err(Unreachable::from)?;
+    let addresses = asking.addresses.of(asker, backend).await.map_err(ConnectError::from)?;
     let socket = connect(&addresses, backend.port(), end).await?;
     if let (None, Ok(peer)) = (backend.address(), socket.peer_addr()) {
         asking.names.learn(backend.host(), peer.ip(), clock::instant());
@@ -180,8 +177,8 @@ async fn ask_now(inquiry: &Inquiry, asker: SessionKey, asking: &Asking, end: Ins
     }
 }
 
-async fn exchange_safely(inquiry: &Inquiry, socket: TcpStream, tls: &Tls, end: Instant) -> Heard {
-    let shaken = tls.shake(socket, &inquiry.backend, inquiry.tls_verify, end).await;
+async fn exchange_safely(inquiry: &Inquiry, socket: TcpStream, tls: &BackendTls, end: Instant) -> Heard {
+    let shaken = tls.handshake(socket, &inquiry.backend, inquiry.tls_verify, end).await;
     exchange(inquiry, shaken?).await
 }
 

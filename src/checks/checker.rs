@@ -18,13 +18,12 @@ use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::ask::{Asking, Found, Ill, Outcome, ask, hear_out, knock, look};
-use super::knock::{Knock, MOMENT, Sockets};
-use super::report::{Report, Reports};
-use super::resolve::{Addresses, Lately};
-use super::tls::Tls;
+use super::fast_path::{Knock, MOMENT, Sockets};
+use super::probe::{Asking, Found, Ill, Outcome, ask, hear_out, knock, look};
+use crate::connect::{AddressResolver, BackendTls, DnsCache};
 use crate::domain::{Event, RouteId, SessionKey, Time};
 use crate::lifecycle::{self, Heartbeat};
+use crate::reports::{Report, Reports};
 use crate::traffic::{CheckId, Checks, Condition, Endpoint, Finding, Inquiry, Subject, Table, Turn};
 use crate::{chance, clock, files};
 
@@ -36,9 +35,9 @@ pub struct Checker {
     /// Notified after the table was replaced.
     pub changed: Arc<Notify>,
     /// What may be connected to.
-    pub addresses: Addresses,
+    pub addresses: AddressResolver,
     /// Whose certificates are trusted.
-    pub tls: Tls,
+    pub tls: BackendTls,
     /// Where sessions learn of it.
     pub reports: Reports,
     /// Shows that it still runs.
@@ -166,7 +165,7 @@ struct Visit {
 impl Round {
     fn new(checker: Checker) -> Self {
         let (addresses, tls) = (checker.addresses.clone(), checker.tls.without_resumption());
-        let asking = Asking { addresses, tls, names: Lately::default() };
+        let asking = Asking { addresses, tls, names: DnsCache::default() };
         Self {
             checker,
             endpoints: OrdMap::new(),

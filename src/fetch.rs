@@ -16,26 +16,22 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, join, split};
 
-use super::Tls;
-use super::dial::{Unreachable, connect};
-use super::link::{HEAD_BYTES_MAX, Link};
-use super::resolve::Addresses;
-use super::serial;
-use super::upstream::reader;
 use crate::clock;
+use crate::connect::{AddressResolver, BackendTls, ConnectError, connect, serial};
 use crate::domain::{CheckMethod, Forbidden, PageUrl, Scheme, SessionKey, Span};
+use crate::http1::{HEAD_BYTES_MAX, UpstreamIo, client_builder};
 use crate::traffic::origin_hash;
 
 /// Gets pages. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Prober {
-    addresses: Addresses,
-    tls: Tls,
+pub struct PageFetcher {
+    addresses: AddressResolver,
+    tls: BackendTls,
 }
 
 /// A page that is asked for, and how.
 #[derive(Clone, Debug)]
-pub struct Wanted<'a> {
+pub struct PageRequest<'a> {
     /// The page.
     pub page: &'a PageUrl,
     /// What `Host` says; `None` for the page's own host.
@@ -44,7 +40,7 @@ pub struct Wanted<'a> {
     pub method: CheckMethod,
 }
 
-impl<'a> From<&'a PageUrl> for Wanted<'a> {
+impl<'a> From<&'a PageUrl> for PageRequest<'a> {
     fn from(page: &'a PageUrl) -> Self {
         Self { page, host: None, method: CheckMethod::Get }
     }
@@ -52,18 +48,18 @@ impl<'a> From<&'a PageUrl> for Wanted<'a> {
 
 /// What becomes of a page whose server's certificate does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
+pub enum CertificatePolicy {
     /// It is not asked for.
     Required,
-    /// It is got all the same, and [`Fetched::tls_valid`] says so.
+    /// It is got all the same, and [`FetchedPage::tls_valid`] says so.
     Reported,
     /// It is got; nobody looks at the certificate.
-    Waived,
+    Ignored,
 }
 
 /// A page that was got.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetched {
+pub struct FetchedPage {
     /// Its status.
     pub status: u16,
     /// From the beginning of the connection to the end of the head.
@@ -81,9 +77,9 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Of a whole answer, interim ones before it included: hyper would read those without end.
 const BYTES_MAX: u64 = (BODY_BYTES_MAX + HEAD_BYTES_MAX) as u64;
 
-impl Prober {
+impl PageFetcher {
     /// One that connects to `addresses` alone.
-    pub fn new(addresses: &Addresses, tls: &Tls) -> Self {
+    pub fn new(addresses: &AddressResolver, tls: &BackendTls) -> Self {
         Self { addresses: addresses.clone(), tls: tls.without_resumption() }
     }
 
@@ -99,12 +95,12 @@ impl Prober {
     pub async fn get<'a>(
         &self,
         session: SessionKey,
-        wanted: impl Into<Wanted<'a>>,
+        wanted: impl Into<PageRequest<'a>>,
         timeout: Span,
-        trust: Trust,
-    ) -> Result<Fetched, String> {
+        trust: CertificatePolicy,
+    ) -> Result<FetchedPage, String> {
         let wanted = wanted.into();
-        let origin = origin_hash(wanted.page.origin(), trust != Trust::Waived);
+        let origin = origin_hash(wanted.page.origin(), trust != CertificatePolicy::Ignored);
         let got = serial::impatiently(origin, serial::PATIENCE, self.get_now(session, &wanted, timeout.std(), trust));
         let got = tokio::time::timeout(timeout.std(), got).await;
         got.unwrap_or_else(|_| Err(format!("no answer within {timeout}")))
@@ -113,15 +109,15 @@ impl Prober {
     async fn get_now(
         &self,
         session: SessionKey,
-        wanted: &Wanted<'_>,
+        wanted: &PageRequest<'_>,
         limit: Duration,
-        trust: Trust,
-    ) -> Result<Fetched, String> {
+        trust: CertificatePolicy,
+    ) -> Result<FetchedPage, String> {
         let end = clock::instant() + limit;
         let addresses = self.addresses.of(session, wanted.page.origin()).await.map_err(|error| error.to_string())?;
-        let first = self.try_once(wanted, &addresses, end, trust != Trust::Waived).await;
+        let first = self.try_once(wanted, &addresses, end, trust != CertificatePolicy::Ignored).await;
         match first {
-            Err(Failed::Unreachable(Unreachable::Certificate(_))) if trust == Trust::Reported => {
+            Err(Failed::Connect(ConnectError::Certificate(_))) if trust == CertificatePolicy::Reported => {
                 self.try_once(wanted, &addresses, end, false).await.map_err(|failed| failed.to_string())
             }
             first => first.map_err(|failed| failed.to_string()),
@@ -130,21 +126,21 @@ impl Prober {
 
     async fn try_once(
         &self,
-        wanted: &Wanted<'_>,
+        wanted: &PageRequest<'_>,
         addresses: &[IpAddr],
         end: Instant,
         verify: bool,
-    ) -> Result<Fetched, Failed> {
+    ) -> Result<FetchedPage, Failed> {
         let (began, origin) = (clock::instant(), wanted.page.origin());
         let socket = connect(addresses, origin.port(), end).await?;
         let tls = origin.scheme() == Scheme::Https;
         let (status, html) = if tls {
-            exchange(self.tls.shake(socket, origin, verify, end).await?, wanted).await?
+            exchange(self.tls.handshake(socket, origin, verify, end).await?, wanted).await?
         } else {
             exchange(socket, wanted).await?
         };
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Fetched { status, took: Span::from_millis(took), tls_valid: tls && verify, html })
+        Ok(FetchedPage { status, took: Span::from_millis(took), tls_valid: tls && verify, html })
     }
 }
 
@@ -152,18 +148,21 @@ impl Prober {
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error(transparent)]
-    Unreachable(#[from] Unreachable),
+    Connect(#[from] ConnectError),
     #[error("the page cannot be asked for")]
     Unaskable,
     #[error("the answer is not HTTP")]
     NotHttp(#[from] hyper::Error),
 }
 
-async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin>(stream: S, wanted: &Wanted<'_>) -> Result<Got, Failed> {
+async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin>(
+    stream: S,
+    wanted: &PageRequest<'_>,
+) -> Result<Got, Failed> {
     let request = request(wanted).ok_or(Failed::Unaskable)?;
     let (read, write) = split(stream);
-    let (link, allowance) = Link::new(join(read.take(BYTES_MAX), write));
-    let (mut sender, connection) = reader().handshake(TokioIo::new(link)).await?;
+    let (link, allowance) = UpstreamIo::new(join(read.take(BYTES_MAX), write));
+    let (mut sender, connection) = client_builder().handshake(TokioIo::new(link)).await?;
     allowance.await_head();
     let answer = async move {
         let response = sender.send_request(request).await?;
@@ -203,7 +202,7 @@ fn html(head: &Parts, body: Option<Bytes>) -> Option<(Bytes, HeaderValue)> {
     if head.status.is_success() && is_html && plain { Some((body?, kind.clone())) } else { None }
 }
 
-fn request(wanted: &Wanted<'_>) -> Option<Request<Empty<Bytes>>> {
+fn request(wanted: &PageRequest<'_>) -> Option<Request<Empty<Bytes>>> {
     let page = wanted.page;
     let host = HeaderValue::try_from(wanted.host.as_deref().unwrap_or(page.origin().authority())).ok()?;
     let request = Request::builder()

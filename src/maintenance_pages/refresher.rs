@@ -18,12 +18,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Prober, Trust};
 use crate::clock;
 use crate::domain::{PageUrl, SessionKey, Span, Time};
+use crate::fetch::{CertificatePolicy, PageFetcher};
 
 /// A page: its body and its type.
-pub type Html = (Bytes, HeaderValue);
+pub type HtmlPage = (Bytes, HeaderValue);
 
 /// The time that the last good one is shown while its server fails, and how long a failure is remembered.
 const GOOD_FOR: Span = Span::from_secs(60);
@@ -38,7 +38,7 @@ const WANTED_MAX: usize = 1024;
 
 /// Where workers get maintenance pages. Cheap to clone; all clones share the pages.
 #[derive(Clone, Debug)]
-pub struct Upkeep {
+pub struct MaintenancePages {
     known: Arc<ArcSwap<Known>>,
     wanted: mpsc::Sender<(SessionKey, PageUrl)>,
     /// Moves whenever `known` does.
@@ -51,7 +51,7 @@ type Known = HashMap<Arc<str>, Page>;
 #[derive(Clone, Debug)]
 struct Page {
     /// `None` when the last fetches gave none.
-    html: Option<Html>,
+    html: Option<HtmlPage>,
     /// Since it was last fetched.
     asked: Arc<AtomicBool>,
 }
@@ -59,19 +59,20 @@ struct Page {
 /// Of a page that was not fetched yet, or not lately.
 struct Unknown;
 
-impl Upkeep {
+impl MaintenancePages {
     /// The pages, and who fetches them: again after `fresh_for`, for as long as they are asked for.
-    pub fn new(prober: Prober, fresh_for: Span) -> (Self, Keeper) {
+    pub fn new(prober: PageFetcher, fresh_for: Span) -> (Self, PageRefresher) {
         let (wanted, wants) = mpsc::channel(WANTED_MAX);
         let (turn, turns) = watch::channel(());
         let known = Arc::new(ArcSwap::default());
-        let keeper = Keeper { prober, fresh_for, known: Arc::clone(&known), wants, turn, entries: HashMap::new() };
+        let keeper =
+            PageRefresher { prober, fresh_for, known: Arc::clone(&known), wants, turn, entries: HashMap::new() };
         (Self { known, wanted, turns }, keeper)
     }
 
     /// The page at `url`, of a session's route: its body and type; `None` when the built-in one is to be shown. Waits only where the page was not asked for
     /// lately, and for as long as a fetch may take.
-    pub async fn page(&self, session: SessionKey, url: &PageUrl) -> Option<Html> {
+    pub async fn page(&self, session: SessionKey, url: &PageUrl) -> Option<HtmlPage> {
         match self.look(url) {
             Ok(html) => html,
             Err(Unknown) if self.known.load().len() >= PAGES_MAX => None,
@@ -80,7 +81,7 @@ impl Upkeep {
     }
 
     /// What the last fetches gave.
-    fn look(&self, url: &PageUrl) -> Result<Option<Html>, Unknown> {
+    fn look(&self, url: &PageUrl) -> Result<Option<HtmlPage>, Unknown> {
         let known = self.known.load();
         let page = known.get(url.as_str()).ok_or(Unknown)?;
         // Read before written: all workers share the line.
@@ -90,7 +91,7 @@ impl Upkeep {
         Ok(page.html.clone())
     }
 
-    async fn first(&self, session: SessionKey, url: &PageUrl) -> Option<Html> {
+    async fn first(&self, session: SessionKey, url: &PageUrl) -> Option<HtmlPage> {
         let mut turns = self.turns.clone();
         // In turn, also behind many who ask for other pages.
         self.wanted.send((session, url.clone())).await.ok()?;
@@ -106,8 +107,8 @@ impl Upkeep {
 
 /// Fetches the pages that are asked for.
 #[derive(Debug)]
-pub struct Keeper {
-    prober: Prober,
+pub struct PageRefresher {
+    prober: PageFetcher,
     fresh_for: Span,
     known: Arc<ArcSwap<Known>>,
     wants: mpsc::Receiver<(SessionKey, PageUrl)>,
@@ -128,9 +129,9 @@ struct Entry {
     due: Option<Time>,
 }
 
-type Fetches = FuturesUnordered<BoxFuture<'static, (Arc<str>, Option<Html>)>>;
+type Fetches = FuturesUnordered<BoxFuture<'static, (Arc<str>, Option<HtmlPage>)>>;
 
-impl Keeper {
+impl PageRefresher {
     /// Fetches until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut fetches = Fetches::new();
@@ -165,10 +166,10 @@ impl Keeper {
         session: SessionKey,
         name: &Arc<str>,
         url: &PageUrl,
-    ) -> BoxFuture<'static, (Arc<str>, Option<Html>)> {
+    ) -> BoxFuture<'static, (Arc<str>, Option<HtmlPage>)> {
         let (prober, name, url) = (self.prober.clone(), Arc::clone(name), url.clone());
         Box::pin(async move {
-            let html = match prober.get(session, &url, FETCH_MAX, Trust::Required).await {
+            let html = match prober.get(session, &url, FETCH_MAX, CertificatePolicy::Required).await {
                 Ok(fetched) if fetched.html.is_some() => fetched.html,
                 Ok(fetched) => {
                     tracing::debug!(page = url.as_str(), status = fetched.status, "no page of HTML to show");
@@ -184,7 +185,7 @@ impl Keeper {
     }
 
     /// A fetch has ended.
-    fn learn(&mut self, name: &Arc<str>, html: Option<Html>, now: Time) {
+    fn learn(&mut self, name: &Arc<str>, html: Option<HtmlPage>, now: Time) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.due = Some(now.after(self.fresh_for));
         let old = entry.page.as_ref().and_then(|page| page.html.as_ref());

@@ -13,12 +13,11 @@ use std::task::{Context, Poll, Waker, ready};
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::io::{move_bytes, poll_write_slices};
 use super::repair::{self, look, may_be_http, repair};
-use super::send::poll_write_slices;
-use super::wire::hand_over;
 
 /// A longer response head is a 502; what comes before it counts.
-pub(super) const HEAD_BYTES_MAX: usize = 128 * 1024;
+pub(crate) const HEAD_BYTES_MAX: usize = 128 * 1024;
 
 /// A response head of more lines is a 502 too.
 const FIELDS_MAX: usize = 1024;
@@ -26,7 +25,7 @@ const FIELDS_MAX: usize = 1024;
 /// How much more a backend may say. Atomics because hyper wants an upgradable connection to be `Send`; only one thread
 /// ever touches them.
 #[derive(Debug)]
-pub(super) struct Allowance {
+pub(crate) struct ResponseBudget {
     bytes: AtomicUsize,
     // The next bytes are of a head.
     head: AtomicBool,
@@ -49,9 +48,9 @@ struct Interim {
 /// More than so many bytes of interim heads at once are not passed on.
 const INTERIM_BYTES_MAX: usize = 16 * 1024;
 
-impl Allowance {
+impl ResponseBudget {
     /// A request goes out: nothing but a head may come.
-    pub(super) fn await_head(&self) {
+    pub(crate) fn await_head(&self) {
         self.bytes.store(HEAD_BYTES_MAX, Ordering::Relaxed);
         self.head.store(true, Ordering::Relaxed);
         if self.has_interim.swap(false, Ordering::Relaxed) {
@@ -63,7 +62,7 @@ impl Allowance {
     }
 
     /// Adds the fields of the answer that hyper was not given, for it takes 100 without an allocation.
-    pub(super) fn take_further_fields(&self, headers: &mut HeaderMap) {
+    pub(crate) fn take_further_fields(&self, headers: &mut HeaderMap) {
         if self.has_further.swap(false, Ordering::Relaxed) {
             repair::add_fields(&std::mem::take(&mut *self.further()), headers);
         }
@@ -82,7 +81,7 @@ impl Allowance {
     }
 
     /// The interim heads that came since the last time, for the client.
-    pub(super) fn take_interim(&self) -> Option<Vec<u8>> {
+    pub(crate) fn take_interim(&self) -> Option<Vec<u8>> {
         if !self.has_interim.load(Ordering::Relaxed) {
             return None;
         }
@@ -91,7 +90,7 @@ impl Allowance {
     }
 
     /// Has `waker` woken when there are interim heads.
-    pub(super) fn wake_for_interim(&self, waker: &Waker) {
+    pub(crate) fn wake_for_interim(&self, waker: &Waker) {
         self.interim().waker = Some(waker.clone());
     }
 
@@ -112,17 +111,17 @@ impl Allowance {
     }
 
     /// True if something has come since then.
-    pub(super) fn has_heard(&self) -> bool {
+    pub(crate) fn has_heard(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) < HEAD_BYTES_MAX
     }
 
     /// The head has come: what follows is bounded by who reads it.
-    pub(super) fn lift(&self) {
+    pub(crate) fn lift(&self) {
         self.bytes.store(usize::MAX, Ordering::Relaxed);
     }
 
     /// Both sides speak another protocol: there is no answer left to be read.
-    pub(super) fn tunnel(&self) {
+    pub(crate) fn tunnel(&self) {
         self.tunnel.store(true, Ordering::Relaxed);
     }
 
@@ -145,9 +144,9 @@ impl Allowance {
 }
 
 /// The connection.
-pub(super) struct Link<S> {
+pub(crate) struct UpstreamIo<S> {
     stream: S,
-    allowance: Arc<Allowance>,
+    allowance: Arc<ResponseBudget>,
     // The backend takes no more. What it said before can still be read; hyper, were it told, would not.
     deaf: bool,
     // A head of which more is to come.
@@ -156,11 +155,11 @@ pub(super) struct Link<S> {
     surplus: Vec<u8>,
 }
 
-impl<S> Link<S> {
-    pub(super) fn new(stream: S) -> (Self, Arc<Allowance>) {
+impl<S> UpstreamIo<S> {
+    pub(crate) fn new(stream: S) -> (Self, Arc<ResponseBudget>) {
         let [head, tunnel, has_interim, has_further] = [false; 4].map(AtomicBool::new);
         let (bytes, interim, further) = (AtomicUsize::new(usize::MAX), Mutex::default(), Mutex::default());
-        let allowance = Arc::new(Allowance { bytes, head, tunnel, has_interim, interim, has_further, further });
+        let allowance = Arc::new(ResponseBudget { bytes, head, tunnel, has_interim, interim, has_further, further });
         let (held, surplus) = (Vec::new(), Vec::new());
         (Self { stream, allowance: Arc::clone(&allowance), deaf: false, held, surplus }, allowance)
     }
@@ -203,14 +202,14 @@ impl<S> Link<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for UpstreamIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.allowance.is_spent() {
             return Poll::Ready(Err(too_large()));
         }
         let this = &mut *self;
         if !this.surplus.is_empty() {
-            hand_over(&mut this.surplus, buf);
+            move_bytes(&mut this.surplus, buf);
             return Poll::Ready(Ok(()));
         }
         loop {
@@ -230,7 +229,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
             buf.set_filled(before);
             let has_more = passed?;
             if has_more {
-                hand_over(&mut this.surplus, buf);
+                move_bytes(&mut this.surplus, buf);
                 return Poll::Ready(Ok(()));
             }
             if this.allowance.is_spent() {
@@ -244,7 +243,7 @@ fn too_large() -> io::Error {
     io::Error::other("the head of the response is too large")
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for UpstreamIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.deaf {
             return Poll::Ready(Ok(buf.len()));

@@ -1,0 +1,48 @@
+//! New connections to backends.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::error::ConnectError;
+use super::resolve::CachedResolver;
+use crate::domain::{BackendUrl, SessionKey};
+use crate::{clock, files};
+
+/// Connects to a backend: resolves its name and tries every address in turn, all before `end`.
+pub(crate) async fn dial(
+    resolver: &CachedResolver,
+    asker: SessionKey,
+    backend: &BackendUrl,
+    end: Instant,
+) -> Result<TcpStream, ConnectError> {
+    let addresses =
+        timeout(left(end), resolver.addresses(asker, backend)).await.map_err(|_| ConnectError::TooSlow)??;
+    connect(&addresses, backend.port(), end).await
+}
+
+/// Connects to the first of `addresses` that can be connected to before `end`.
+pub(crate) async fn connect(addresses: &[IpAddr], port: u16, end: Instant) -> Result<TcpStream, ConnectError> {
+    let mut failure = ConnectError::TooSlow;
+    for (tried, address) in addresses.iter().enumerate() {
+        // An address that swallows packets must leave time for the next.
+        let share = left(end) / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        match timeout(share, TcpStream::connect(SocketAddr::new(*address, port))).await {
+            Ok(Ok(socket)) => {
+                let _ = socket.set_nodelay(true);
+                return Ok(socket);
+            }
+            Ok(Err(error)) if files::ran_out(&error) => return Err(ConnectError::NoRoom),
+            Ok(Err(error)) => failure = error.into(),
+            Err(_) => {}
+        }
+    }
+    Err(failure)
+}
+
+/// The time until then.
+pub(crate) fn left(end: Instant) -> Duration {
+    end.saturating_duration_since(clock::instant())
+}
