@@ -259,12 +259,12 @@ fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> a
     let protected = config.api.tls.is_some() || !config.grants.is_empty();
     let hosts = Hosts::new(protected, config.api.hosts.clone(), Arc::clone(&operators));
     let max_body = config.api.max_body;
-    let grpc = grpc::Settings { max_body, nonce: chance::bits, keep_alive: EVENTS_SILENT_MAX };
-    let rest = rest::Settings {
+    let grpc = grpc::GrpcSettings { max_body, nonce: chance::bits, keep_alive: EVENTS_SILENT_MAX };
+    let rest = rest::RestSettings {
         max_body,
         cors: config.api.cors.clone(),
         keep_alive: EVENTS_SILENT_MAX,
-        ..rest::Settings::new(chance::bits)
+        ..rest::RestSettings::new(chance::bits)
     };
     api::Doors {
         is_grpc: grpc::is_call,
@@ -304,8 +304,8 @@ fn acceptor(files: Option<&tls::Files>, protocols: &[&str]) -> anyhow::Result<Op
     files.map(|files| tls::Acceptor::load(files, protocols)).transpose().map_err(anyhow::Error::from)
 }
 
-fn pipe_settings(config: &Config, api: SocketAddr, memory: Memory) -> pipe::Settings {
-    pipe::Settings {
+fn pipe_settings(config: &Config, api: SocketAddr, memory: Memory) -> pipe::PipeSettings {
+    pipe::PipeSettings {
         max_line: config.pipe.max_line,
         max_reply: config.pipe.max_reply,
         line_timeout: config.pipe.line_timeout.std(),
@@ -313,7 +313,7 @@ fn pipe_settings(config: &Config, api: SocketAddr, memory: Memory) -> pipe::Sett
         places: places(config, config.pipe.connections),
         api: Some(api),
         memory,
-        ..pipe::Settings::default()
+        ..pipe::PipeSettings::default()
     }
 }
 

@@ -12,35 +12,35 @@ use crate::registry::sessions::Unsubscribe;
 use crate::registry::{Follow, Item};
 
 use super::convert::{follow_item, session, topics, topics_or_all, watch_item};
-use super::door::Door;
 use super::proto::{
     SubscribeRequest, SubscribeResponse, UnsubscribeRequest, UnsubscribeResponse, WatchRequest, WatchResponse,
 };
+use super::state::GrpcState;
 
 pub(super) async fn subscribe(
-    door: &Door,
+    state: &GrpcState,
     request: SubscribeRequest,
 ) -> Result<BoxStream<'static, Result<SubscribeResponse, Status>>, Status> {
     let session = session(&request.session_id)?;
-    let follow = door.registry.follow(&session, topics_or_all(&request.types)?, request.after).await?;
-    Ok(told(follow, door.keep_alive(), follow_item))
+    let follow = state.registry.follow(&session, topics_or_all(&request.types)?, request.after).await?;
+    Ok(told(follow, state.keep_alive(), follow_item))
 }
 
-pub(super) async fn unsubscribe(door: &Door, request: UnsubscribeRequest) -> Result<UnsubscribeResponse, Status> {
+pub(super) async fn unsubscribe(state: &GrpcState, request: UnsubscribeRequest) -> Result<UnsubscribeResponse, Status> {
     let session = session(&request.session_id)?;
     let topics = topics(&request.types)?;
     if topics.is_empty() {
         return Err(Error::invalid("types", "at least one is needed; EVENT_TYPE_ALL is every type").into());
     }
-    door.done(Unsubscribe { session, topics }).await?;
+    state.done(Unsubscribe { session, topics }).await?;
     Ok(UnsubscribeResponse {})
 }
 
 pub(super) async fn watch(
-    door: &Door,
+    state: &GrpcState,
     request: WatchRequest,
 ) -> Result<BoxStream<'static, Result<WatchResponse, Status>>, Status> {
-    Ok(told(door.registry.watch(request.after)?, door.keep_alive(), watch_item))
+    Ok(told(state.registry.watch(request.after)?, state.keep_alive(), watch_item))
 }
 
 /// What a stream comes to, as messages; after the last, why there are no more.

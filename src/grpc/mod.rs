@@ -15,7 +15,6 @@ mod admit;
 mod attend;
 mod config;
 mod convert;
-mod door;
 mod events;
 mod health;
 mod operations;
@@ -26,10 +25,10 @@ mod routes;
 mod service;
 mod sessions;
 mod settings;
+mod state;
 mod status;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -46,22 +45,12 @@ use crate::lifecycle::Lifecycle;
 use crate::registry::Registry;
 
 pub use admit::refuse;
-use door::Door;
 use health::{Health, HealthServer};
 use proto::operator_server::OperatorServer;
 use proto::registry_server::RegistryServer;
 use reflection::Reflection;
-
-/// The bounds of the door, and its source of chance.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// The most bytes of a request message, as it comes and unpacked.
-    pub max_body: usize,
-    /// Gives 128 bits that nobody can guess; a session id is made of each.
-    pub nonce: fn() -> u128,
-    /// A stream that was silent for so long says that it is alive.
-    pub keep_alive: Duration,
-}
+pub use state::GrpcSettings;
+use state::GrpcState;
 
 /// The most bytes of a response message. A session that may have 200,000 routes is listed in one.
 const RESPONSE_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -78,13 +67,13 @@ pub fn is_call(headers: &HeaderMap) -> bool {
 ///
 /// It expects [`crate::access::Peer`] in every request's extensions. What it does in the background belongs to
 /// `lifecycle`. Health says so from the moment the server is told to stop.
-pub fn routes(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycle, settings: Settings) -> Router {
+pub fn routes(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycle, settings: GrpcSettings) -> Router {
     let health = HealthServer::new(Health::new(registry.clone(), lifecycle.clone()))
         .max_decoding_message_size(settings.max_body)
         .accept_compressed(Gzip)
         .send_compressed(Gzip);
-    let door = Door::new(registry, lifecycle, &settings);
-    let operator = OperatorServer::new(door.clone())
+    let state = GrpcState::new(registry, lifecycle, &settings);
+    let operator = OperatorServer::new(state.clone())
         .max_decoding_message_size(settings.max_body)
         .max_encoding_message_size(RESPONSE_BYTES_MAX)
         .accept_compressed(Gzip)
@@ -93,7 +82,7 @@ pub fn routes(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycl
         .into_axum_router()
         .reset_fallback()
         .route_layer(from_fn_with_state(operators, admit::admit));
-    let registry = RegistryServer::new(door)
+    let registry = RegistryServer::new(state)
         .max_decoding_message_size(settings.max_body)
         .max_encoding_message_size(RESPONSE_BYTES_MAX)
         .accept_compressed(Gzip)

@@ -11,7 +11,6 @@ use crate::registry::operations::{
 use crate::registry::{Answer, Query, Reply};
 
 use super::convert::{places, session, span, timestamp};
-use super::door::Door;
 use super::proto::{
     CancelDrainRequest, CancelDrainResponse, Drain, EnterMaintenanceRequest, EnterMaintenanceResponse,
     ExitMaintenanceRequest, ExitMaintenanceResponse, GetCircuitBreakerRequest, GetCircuitBreakerResponse,
@@ -19,15 +18,16 @@ use super::proto::{
     GetStatsResponse, ResetCircuitBreakerRequest, ResetCircuitBreakerResponse, StartDrainRequest, StartDrainResponse,
     TestBackendRequest, TestBackendResponse,
 };
+use super::state::GrpcState;
 use super::status::fault;
 
 pub(super) async fn get_circuit_breaker(
-    door: &Door,
+    state: &GrpcState,
     request: GetCircuitBreakerRequest,
 ) -> Result<GetCircuitBreakerResponse, Status> {
     let status = CircuitBreakerStatus { session: session(&request.session_id)?, id: request.route_id.parse()? };
     let query = Query::CircuitBreakerStatus(status);
-    let shown = door.ask(&query, |answer| match answer {
+    let shown = state.ask(&query, |answer| match answer {
         Answer::Breaker(view) => Ok(GetCircuitBreakerResponse::from(view)),
         _ => Err(fault()),
     });
@@ -35,86 +35,98 @@ pub(super) async fn get_circuit_breaker(
 }
 
 pub(super) async fn reset_circuit_breaker(
-    door: &Door,
+    state: &GrpcState,
     request: ResetCircuitBreakerRequest,
 ) -> Result<ResetCircuitBreakerResponse, Status> {
     let session = session(&request.session_id)?;
-    door.done(CircuitBreakerReset { session, id: request.route_id.parse()? }).await?;
+    state.done(CircuitBreakerReset { session, id: request.route_id.parse()? }).await?;
     Ok(ResetCircuitBreakerResponse {})
 }
 
-pub(super) async fn start_drain(door: &Door, request: StartDrainRequest) -> Result<StartDrainResponse, Status> {
+pub(super) async fn start_drain(state: &GrpcState, request: StartDrainRequest) -> Result<StartDrainResponse, Status> {
     let subject = Subject::Session(session(&request.session_id)?);
-    Ok(StartDrainResponse { completes_at: Some(drain(door, subject, request.duration).await?) })
+    Ok(StartDrainResponse { completes_at: Some(drain(state, subject, request.duration).await?) })
 }
 
 /// Begins a drain; when it completes.
-pub(super) async fn drain(door: &Door, subject: Subject, duration: Option<Duration>) -> Result<Timestamp, Status> {
+pub(super) async fn drain(
+    state: &GrpcState,
+    subject: Subject,
+    duration: Option<Duration>,
+) -> Result<Timestamp, Status> {
     let span = span("duration", duration)?;
-    match door.execute(DrainStart { subject, span }).await? {
+    match state.execute(DrainStart { subject, span }).await? {
         Reply::DrainUntil(time) => Ok(timestamp(time)),
         _ => Err(fault()),
     }
 }
 
-pub(super) async fn get_drain(door: &Door, request: GetDrainRequest) -> Result<GetDrainResponse, Status> {
+pub(super) async fn get_drain(state: &GrpcState, request: GetDrainRequest) -> Result<GetDrainResponse, Status> {
     let query = Query::DrainStatus(session(&request.session_id)?);
-    let shown = door.ask(&query, |answer| match answer {
+    let shown = state.ask(&query, |answer| match answer {
         Answer::Drain(view) => Ok(GetDrainResponse { drain: Some(Drain::from(view)) }),
         _ => Err(fault()),
     });
     shown.await
 }
 
-pub(super) async fn cancel_drain(door: &Door, request: CancelDrainRequest) -> Result<CancelDrainResponse, Status> {
-    door.done(DrainCancel { subject: Subject::Session(session(&request.session_id)?) }).await?;
+pub(super) async fn cancel_drain(
+    state: &GrpcState,
+    request: CancelDrainRequest,
+) -> Result<CancelDrainResponse, Status> {
+    state.done(DrainCancel { subject: Subject::Session(session(&request.session_id)?) }).await?;
     Ok(CancelDrainResponse {})
 }
 
 pub(super) async fn enter_maintenance(
-    door: &Door,
+    state: &GrpcState,
     request: EnterMaintenanceRequest,
 ) -> Result<EnterMaintenanceResponse, Status> {
     let subject = Subject::Session(session(&request.session_id)?);
-    enter(door, subject, &request.targets, request.page_url.as_deref()).await?;
+    enter(state, subject, &request.targets, request.page_url.as_deref()).await?;
     Ok(EnterMaintenanceResponse {})
 }
 
-pub(super) async fn enter(door: &Door, subject: Subject, targets: &[String], page: Option<&str>) -> Result<(), Status> {
+pub(super) async fn enter(
+    state: &GrpcState,
+    subject: Subject,
+    targets: &[String],
+    page: Option<&str>,
+) -> Result<(), Status> {
     let places = places(targets)?;
     let page = page.map(PageUrl::parse).transpose()?;
-    door.accept(MaintEnter { subject, places, page }).await
+    state.accept(MaintEnter { subject, places, page }).await
 }
 
 pub(super) async fn exit_maintenance(
-    door: &Door,
+    state: &GrpcState,
     request: ExitMaintenanceRequest,
 ) -> Result<ExitMaintenanceResponse, Status> {
     let subject = Subject::Session(session(&request.session_id)?);
-    exit(door, subject, &request.targets).await?;
+    exit(state, subject, &request.targets).await?;
     Ok(ExitMaintenanceResponse {})
 }
 
-pub(super) async fn exit(door: &Door, subject: Subject, targets: &[String]) -> Result<(), Status> {
-    door.accept(MaintExit { subject, places: places(targets)? }).await
+pub(super) async fn exit(state: &GrpcState, subject: Subject, targets: &[String]) -> Result<(), Status> {
+    state.accept(MaintExit { subject, places: places(targets)? }).await
 }
 
 pub(super) async fn get_maintenance(
-    door: &Door,
+    state: &GrpcState,
     request: GetMaintenanceRequest,
 ) -> Result<GetMaintenanceResponse, Status> {
     let query = Query::MaintStatus(session(&request.session_id)?);
-    let shown = door.ask(&query, |answer| match answer {
+    let shown = state.ask(&query, |answer| match answer {
         Answer::Maintenance(view) => Ok(GetMaintenanceResponse::from(view)),
         _ => Err(fault()),
     });
     shown.await
 }
 
-pub(super) async fn get_stats(door: &Door, request: GetStatsRequest) -> Result<GetStatsResponse, Status> {
+pub(super) async fn get_stats(state: &GrpcState, request: GetStatsRequest) -> Result<GetStatsResponse, Status> {
     let target = request.target.map_or(Ok(Target::All), |target| target.parse())?;
     let query = Query::StatsGet(StatsGet { session: session(&request.session_id)?, target });
-    let shown = door.ask(&query, |answer| {
+    let shown = state.ask(&query, |answer| {
         let views = match answer {
             Answer::RouteStats(view) => vec![*view],
             Answer::Stats(views) => views,
@@ -125,8 +137,11 @@ pub(super) async fn get_stats(door: &Door, request: GetStatsRequest) -> Result<G
     shown.await
 }
 
-pub(super) async fn test_backend(door: &Door, request: TestBackendRequest) -> Result<TestBackendResponse, Status> {
+pub(super) async fn test_backend(
+    state: &GrpcState,
+    request: TestBackendRequest,
+) -> Result<TestBackendResponse, Status> {
     let session = session(&request.session_id)?;
     let backend = Ok(BackendUrl::parse(&request.backend_url)?);
-    Ok(TestBackendResponse::from(door.registry.test_backend(&BackendTest { session, backend }).await?))
+    Ok(TestBackendResponse::from(state.registry.test_backend(&BackendTest { session, backend }).await?))
 }

@@ -9,7 +9,6 @@ use crate::registry::oversight::Page;
 use crate::registry::sessions::ClientShutdown;
 
 use super::convert::{instance_name, service_name};
-use super::door::Door;
 use super::operations::{drain, enter, exit};
 use super::proto::{
     CancelInstanceDrainRequest, CancelInstanceDrainResponse, EnterInstanceMaintenanceRequest,
@@ -19,6 +18,7 @@ use super::proto::{
     ListAllStatsRequest, ListAllStatsResponse, ListInstancesRequest, ListInstancesResponse, StartInstanceDrainRequest,
     StartInstanceDrainResponse,
 };
+use super::state::GrpcState;
 
 fn names(service: &str, instance: &str) -> Result<(ServiceName, InstanceName), Error> {
     Ok((service_name(service)?, instance_name(instance)?))
@@ -37,90 +37,96 @@ fn page(cursor: Option<String>, limit: Option<u32>) -> Result<Page, Error> {
     Page::new(cursor, limit.map(u64::from))
 }
 
-pub(super) async fn get_overview(door: &Door, _: GetOverviewRequest) -> Result<GetOverviewResponse, Status> {
-    Ok(door.registry.at_length(|| door.registry.overview().into()).await)
+pub(super) async fn get_overview(state: &GrpcState, _: GetOverviewRequest) -> Result<GetOverviewResponse, Status> {
+    Ok(state.registry.at_length(|| state.registry.overview().into()).await)
 }
 
 pub(super) async fn list_instances(
-    door: &Door,
+    state: &GrpcState,
     request: ListInstancesRequest,
 ) -> Result<ListInstancesResponse, Status> {
     let page = page(request.cursor, request.limit)?;
-    let paged = door.registry.at_length(|| door.registry.instances(&page)).await?;
+    let paged = state.registry.at_length(|| state.registry.instances(&page)).await?;
     let instances = paged.items.into_iter().map(Into::into).collect();
     Ok(ListInstancesResponse { instances, next_cursor: paged.next_cursor })
 }
 
-pub(super) async fn get_instance(door: &Door, request: GetInstanceRequest) -> Result<GetInstanceResponse, Status> {
+pub(super) async fn get_instance(
+    state: &GrpcState,
+    request: GetInstanceRequest,
+) -> Result<GetInstanceResponse, Status> {
     let (service, instance) = names(&request.service_name, &request.instance_name)?;
-    Ok(door.registry.at_length(|| door.registry.instance(&service, &instance)).await?.into())
+    Ok(state.registry.at_length(|| state.registry.instance(&service, &instance)).await?.into())
 }
 
 pub(super) async fn list_all_routes(
-    door: &Door,
+    state: &GrpcState,
     request: ListAllRoutesRequest,
 ) -> Result<ListAllRoutesResponse, Status> {
     let of = referred(request.instance.as_ref())?;
     let of = of.as_ref().map(|(service, instance)| (service, instance));
     let page = page(request.cursor, request.limit)?;
-    let paged = door.registry.at_length(|| door.registry.all_routes(&page, of)).await?;
+    let paged = state.registry.at_length(|| state.registry.all_routes(&page, of)).await?;
     let routes = paged.items.into_iter().map(Into::into).collect();
     Ok(ListAllRoutesResponse { routes, next_cursor: paged.next_cursor })
 }
 
-pub(super) async fn list_all_stats(door: &Door, request: ListAllStatsRequest) -> Result<ListAllStatsResponse, Status> {
+pub(super) async fn list_all_stats(
+    state: &GrpcState,
+    request: ListAllStatsRequest,
+) -> Result<ListAllStatsResponse, Status> {
     let of = referred(request.instance.as_ref())?;
     let of = of.as_ref().map(|(service, instance)| (service, instance));
     let page = page(request.cursor, request.limit)?;
-    let paged = door.registry.at_length(|| door.registry.all_stats(&page, of)).await?;
+    let paged = state.registry.at_length(|| state.registry.all_stats(&page, of)).await?;
     let stats = paged.items.into_iter().map(Into::into).collect();
     Ok(ListAllStatsResponse { stats, next_cursor: paged.next_cursor })
 }
 
-pub(super) async fn explain(door: &Door, request: ExplainRequest) -> Result<ExplainResponse, Status> {
+pub(super) async fn explain(state: &GrpcState, request: ExplainRequest) -> Result<ExplainResponse, Status> {
     let staged = referred(request.staged.as_ref())?;
     let ask = Explain { host: request.host, path: request.path, method: request.method, staged };
-    Ok(door.registry.at_length(|| door.registry.explain(&ask)).await?.into())
+    Ok(state.registry.at_length(|| state.registry.explain(&ask)).await?.into())
 }
 
 pub(super) async fn start_instance_drain(
-    door: &Door,
+    state: &GrpcState,
     request: StartInstanceDrainRequest,
 ) -> Result<StartInstanceDrainResponse, Status> {
     let subject = subject(&request.service_name, &request.instance_name)?;
-    Ok(StartInstanceDrainResponse { completes_at: Some(drain(door, subject, request.duration).await?) })
+    Ok(StartInstanceDrainResponse { completes_at: Some(drain(state, subject, request.duration).await?) })
 }
 
 pub(super) async fn cancel_instance_drain(
-    door: &Door,
+    state: &GrpcState,
     request: CancelInstanceDrainRequest,
 ) -> Result<CancelInstanceDrainResponse, Status> {
-    door.done(DrainCancel { subject: subject(&request.service_name, &request.instance_name)? }).await?;
+    state.done(DrainCancel { subject: subject(&request.service_name, &request.instance_name)? }).await?;
     Ok(CancelInstanceDrainResponse {})
 }
 
 pub(super) async fn enter_instance_maintenance(
-    door: &Door,
+    state: &GrpcState,
     request: EnterInstanceMaintenanceRequest,
 ) -> Result<EnterInstanceMaintenanceResponse, Status> {
     let subject = subject(&request.service_name, &request.instance_name)?;
-    enter(door, subject, &request.targets, request.page_url.as_deref()).await?;
+    enter(state, subject, &request.targets, request.page_url.as_deref()).await?;
     Ok(EnterInstanceMaintenanceResponse {})
 }
 
 pub(super) async fn exit_instance_maintenance(
-    door: &Door,
+    state: &GrpcState,
     request: ExitInstanceMaintenanceRequest,
 ) -> Result<ExitInstanceMaintenanceResponse, Status> {
-    exit(door, subject(&request.service_name, &request.instance_name)?, &request.targets).await?;
+    exit(state, subject(&request.service_name, &request.instance_name)?, &request.targets).await?;
     Ok(ExitInstanceMaintenanceResponse {})
 }
 
 pub(super) async fn evict_instance(
-    door: &Door,
+    state: &GrpcState,
     request: EvictInstanceRequest,
 ) -> Result<EvictInstanceResponse, Status> {
     let subject = subject(&request.service_name, &request.instance_name)?;
-    door.done(ClientShutdown { subject, connection: None }).await?;
+    state.done(ClientShutdown { subject, connection: None }).await?;
     Ok(EvictInstanceResponse {})
 }

@@ -7,23 +7,23 @@ use crate::registry::routes::{NewRoute, RouteAdd, RouteAddBulk, RouteField, Rout
 use crate::registry::{Answer, Query, Reply};
 
 use super::convert::{new_route, required, session};
-use super::door::Door;
 use super::proto::{
     AddRouteRequest, AddRouteResponse, AddRoutesRequest, AddRoutesResponse, ListRoutesRequest, ListRoutesResponse,
     RemoveRouteRequest, RemoveRouteResponse, UpdateRouteRequest, UpdateRouteResponse,
 };
+use super::state::GrpcState;
 use super::status::{fault, of_entry};
 
-pub(super) async fn add_route(door: &Door, request: AddRouteRequest) -> Result<AddRouteResponse, Status> {
+pub(super) async fn add_route(state: &GrpcState, request: AddRouteRequest) -> Result<AddRouteResponse, Status> {
     let session = session(&request.session_id)?;
     let route = new_route(&required("route", request.route)?)?;
-    match door.execute(RouteAdd { session, route }).await? {
+    match state.execute(RouteAdd { session, route }).await? {
         Reply::RouteAdded(id) => Ok(AddRouteResponse { route_id: id.to_string() }),
         _ => Err(fault()),
     }
 }
 
-pub(super) async fn add_routes(door: &Door, request: AddRoutesRequest) -> Result<AddRoutesResponse, Status> {
+pub(super) async fn add_routes(state: &GrpcState, request: AddRoutesRequest) -> Result<AddRoutesResponse, Status> {
     let session = session(&request.session_id)?;
     if request.routes.is_empty() {
         return Err(Error::invalid("routes", "at least one is needed").into());
@@ -32,17 +32,20 @@ pub(super) async fn add_routes(door: &Door, request: AddRoutesRequest) -> Result
     let routes: Vec<NewRoute> = entries
         .map(|(index, route)| new_route(route).map_err(|error| of_entry("routes", index, &error)))
         .collect::<Result<_, Status>>()?;
-    match door.execute(RouteAddBulk { session, routes }).await? {
+    match state.execute(RouteAddBulk { session, routes }).await? {
         Reply::RoutesAdded(ids) => Ok(AddRoutesResponse { route_ids: ids.iter().map(ToString::to_string).collect() }),
         _ => Err(fault()),
     }
 }
 
-pub(super) async fn update_route(door: &Door, request: UpdateRouteRequest) -> Result<UpdateRouteResponse, Status> {
+pub(super) async fn update_route(
+    state: &GrpcState,
+    request: UpdateRouteRequest,
+) -> Result<UpdateRouteResponse, Status> {
     let session = session(&request.session_id)?;
     let id = request.route_id.parse()?;
     let field = RouteField::Several(changed_fields(request)?);
-    door.done(RouteUpdate { session, id, field }).await?;
+    state.done(RouteUpdate { session, id, field }).await?;
     Ok(UpdateRouteResponse {})
 }
 
@@ -66,15 +69,18 @@ fn changed_fields(request: UpdateRouteRequest) -> Result<Vec<RouteField>, Error>
     Ok(fields)
 }
 
-pub(super) async fn remove_route(door: &Door, request: RemoveRouteRequest) -> Result<RemoveRouteResponse, Status> {
+pub(super) async fn remove_route(
+    state: &GrpcState,
+    request: RemoveRouteRequest,
+) -> Result<RemoveRouteResponse, Status> {
     let session = session(&request.session_id)?;
-    door.done(RouteRemove { session, id: request.route_id.parse()? }).await?;
+    state.done(RouteRemove { session, id: request.route_id.parse()? }).await?;
     Ok(RemoveRouteResponse {})
 }
 
-pub(super) async fn list_routes(door: &Door, request: ListRoutesRequest) -> Result<ListRoutesResponse, Status> {
+pub(super) async fn list_routes(state: &GrpcState, request: ListRoutesRequest) -> Result<ListRoutesResponse, Status> {
     let query = Query::RouteList(session(&request.session_id)?);
-    let shown = door.ask(&query, |answer| match answer {
+    let shown = state.ask(&query, |answer| match answer {
         Answer::Routes(views) => Ok(ListRoutesResponse { routes: views.into_iter().map(Into::into).collect() }),
         _ => Err(fault()),
     });

@@ -10,9 +10,9 @@ use crate::access::Peer;
 use crate::domain::Origin;
 
 use super::convert::session;
-use super::door::Door;
 use super::proto::operator_server::Operator;
 use super::proto::registry_server::Registry;
+use super::state::GrpcState;
 use super::{config, events, operations, operator, proto, routes, sessions, settings};
 
 macro_rules! service {
@@ -23,7 +23,7 @@ macro_rules! service {
         $([large] $large_family:ident::$large_call:ident($large_request:ident) -> $large_response:ident;)*
     }) => {
         #[tonic::async_trait]
-        impl $service for Door {
+        impl $service for GrpcState {
             $(async fn $call(&self, request: Request<proto::$request>) -> Result<Response<proto::$response>, Status> {
                 $family::$call(self, request.into_inner()).await.map(Response::new)
             })+

@@ -7,15 +7,15 @@ use crate::registry::sessions::{ClientShutdown, Reconnect, Register};
 use crate::registry::{Answer, Query, Reply};
 
 use super::convert::{instance_name, metadata, port, service_name, session};
-use super::door::Door;
 use super::proto::{
     EndSessionRequest, EndSessionResponse, GetSessionRequest, GetSessionResponse, PingRequest, PingResponse,
     ReconnectRequest, ReconnectResponse, RegisterRequest, RegisterResponse,
 };
+use super::state::GrpcState;
 use super::status::fault;
 
 pub(super) async fn register(
-    door: &Door,
+    state: &GrpcState,
     origin: Option<Origin>,
     request: RegisterRequest,
 ) -> Result<RegisterResponse, Status> {
@@ -24,12 +24,12 @@ pub(super) async fn register(
         instance: instance_name(&request.instance_name)?,
         maintenance_port: port("maintenance_port", request.maintenance_port)?,
         metadata: metadata(request.metadata)?,
-        nonce: door.nonce(),
+        nonce: state.nonce(),
         connection: None,
         token: request.token.as_deref().map(Secret::new),
         origin,
     };
-    match door.execute(register).await.map_err(as_named_here)? {
+    match state.execute(register).await.map_err(as_named_here)? {
         Reply::Registered(id) => Ok(RegisterResponse { session_id: id.reveal().to_owned() }),
         _ => Err(fault()),
     }
@@ -40,31 +40,31 @@ fn as_named_here(error: Error) -> Error {
     if error.field() == Some("service") { error.about("service_name") } else { error }
 }
 
-pub(super) async fn reconnect(door: &Door, request: ReconnectRequest) -> Result<ReconnectResponse, Status> {
+pub(super) async fn reconnect(state: &GrpcState, request: ReconnectRequest) -> Result<ReconnectResponse, Status> {
     let session = session(&request.session_id)?;
-    match door.execute(Reconnect { session, connection: None }).await? {
+    match state.execute(Reconnect { session, connection: None }).await? {
         Reply::Reconnected => Ok(ReconnectResponse {}),
         Reply::Gone => Err(Error::invalid_session().into()),
         _ => Err(fault()),
     }
 }
 
-pub(super) async fn ping(door: &Door, request: PingRequest) -> Result<PingResponse, Status> {
-    door.ask(&Query::Ping(session(&request.session_id)?), |_| Ok(())).await?;
+pub(super) async fn ping(state: &GrpcState, request: PingRequest) -> Result<PingResponse, Status> {
+    state.ask(&Query::Ping(session(&request.session_id)?), |_| Ok(())).await?;
     Ok(PingResponse {})
 }
 
-pub(super) async fn get_session(door: &Door, request: GetSessionRequest) -> Result<GetSessionResponse, Status> {
+pub(super) async fn get_session(state: &GrpcState, request: GetSessionRequest) -> Result<GetSessionResponse, Status> {
     let query = Query::SessionInfo(session(&request.session_id)?);
-    let shown = door.ask(&query, |answer| match answer {
+    let shown = state.ask(&query, |answer| match answer {
         Answer::Session(view) => Ok(GetSessionResponse::from(*view)),
         _ => Err(fault()),
     });
     shown.await
 }
 
-pub(super) async fn end_session(door: &Door, request: EndSessionRequest) -> Result<EndSessionResponse, Status> {
+pub(super) async fn end_session(state: &GrpcState, request: EndSessionRequest) -> Result<EndSessionResponse, Status> {
     let subject = Subject::Session(session(&request.session_id)?);
-    door.done(ClientShutdown { subject, connection: None }).await?;
+    state.done(ClientShutdown { subject, connection: None }).await?;
     Ok(EndSessionResponse {})
 }

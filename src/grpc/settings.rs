@@ -11,7 +11,6 @@ use crate::registry::settings::{
 };
 
 use super::convert::{bounded, session, span};
-use super::door::Door;
 use super::proto::{
     RemoveCircuitBreakerRequest, RemoveCircuitBreakerResponse, RemoveHeaderRequest, RemoveHeaderResponse,
     RemoveHealthCheckRequest, RemoveHealthCheckResponse, RemoveOptionRequest, RemoveOptionResponse,
@@ -19,30 +18,34 @@ use super::proto::{
     SetHeaderRequest, SetHeaderResponse, SetHealthCheckRequest, SetHealthCheckResponse, SetOptionRequest,
     SetOptionResponse, SetRateLimitRequest, SetRateLimitResponse,
 };
+use super::state::GrpcState;
 
-pub(super) async fn set_header(door: &Door, request: SetHeaderRequest) -> Result<SetHeaderResponse, Status> {
+pub(super) async fn set_header(state: &GrpcState, request: SetHeaderRequest) -> Result<SetHeaderResponse, Status> {
     let set = HeadersSet {
         session: session(&request.session_id)?,
         target: request.target.parse()?,
         name: HeaderKey::parse(&request.name)?,
         value: header_value(&request.value)?,
     };
-    door.done(set).await?;
+    state.done(set).await?;
     Ok(SetHeaderResponse {})
 }
 
-pub(super) async fn remove_header(door: &Door, request: RemoveHeaderRequest) -> Result<RemoveHeaderResponse, Status> {
+pub(super) async fn remove_header(
+    state: &GrpcState,
+    request: RemoveHeaderRequest,
+) -> Result<RemoveHeaderResponse, Status> {
     let session = session(&request.session_id)?;
     let (target, name) = (request.target.parse()?, HeaderKey::parse(&request.name)?);
-    door.done(HeadersRemove { session, target, name }).await?;
+    state.done(HeadersRemove { session, target, name }).await?;
     Ok(RemoveHeaderResponse {})
 }
 
-pub(super) async fn set_option(door: &Door, request: SetOptionRequest) -> Result<SetOptionResponse, Status> {
+pub(super) async fn set_option(state: &GrpcState, request: SetOptionRequest) -> Result<SetOptionResponse, Status> {
     let session = session(&request.session_id)?;
     let (target, key) = (request.target.parse()?, OptionKey::parse(&request.key)?);
     check_option(key.as_str(), &request.value)?;
-    door.done(OptionsSet { session, target, key, value: request.value.into() }).await?;
+    state.done(OptionsSet { session, target, key, value: request.value.into() }).await?;
     Ok(SetOptionResponse {})
 }
 
@@ -57,15 +60,18 @@ fn check_option(key: &str, value: &str) -> Result<(), Error> {
     Err(Error::invalid("key", format!("there is no option `{key}`")))
 }
 
-pub(super) async fn remove_option(door: &Door, request: RemoveOptionRequest) -> Result<RemoveOptionResponse, Status> {
+pub(super) async fn remove_option(
+    state: &GrpcState,
+    request: RemoveOptionRequest,
+) -> Result<RemoveOptionResponse, Status> {
     let session = session(&request.session_id)?;
     let (target, key) = (request.target.parse()?, OptionKey::parse(&request.key)?);
-    door.done(OptionsRemove { session, target, key }).await?;
+    state.done(OptionsRemove { session, target, key }).await?;
     Ok(RemoveOptionResponse {})
 }
 
 pub(super) async fn set_health_check(
-    door: &Door,
+    state: &GrpcState,
     request: SetHealthCheckRequest,
 ) -> Result<SetHealthCheckResponse, Status> {
     let session = session(&request.session_id)?;
@@ -75,38 +81,41 @@ pub(super) async fn set_health_check(
         interval: span("interval", request.interval)?,
         timeout: span("timeout", request.timeout)?,
     };
-    door.done(HealthSet { session, id, check }).await?;
+    state.done(HealthSet { session, id, check }).await?;
     Ok(SetHealthCheckResponse {})
 }
 
 pub(super) async fn remove_health_check(
-    door: &Door,
+    state: &GrpcState,
     request: RemoveHealthCheckRequest,
 ) -> Result<RemoveHealthCheckResponse, Status> {
     let session = session(&request.session_id)?;
-    door.done(HealthRemove { session, id: request.route_id.parse()? }).await?;
+    state.done(HealthRemove { session, id: request.route_id.parse()? }).await?;
     Ok(RemoveHealthCheckResponse {})
 }
 
-pub(super) async fn set_rate_limit(door: &Door, request: SetRateLimitRequest) -> Result<SetRateLimitResponse, Status> {
+pub(super) async fn set_rate_limit(
+    state: &GrpcState,
+    request: SetRateLimitRequest,
+) -> Result<SetRateLimitResponse, Status> {
     let session = session(&request.session_id)?;
     let target = request.target.parse()?;
     let limit = RateLimit { requests: bounded("requests", request.requests)?, window: span("window", request.window)? };
-    door.done(RatelimitSet { session, target, limit }).await?;
+    state.done(RatelimitSet { session, target, limit }).await?;
     Ok(SetRateLimitResponse {})
 }
 
 pub(super) async fn remove_rate_limit(
-    door: &Door,
+    state: &GrpcState,
     request: RemoveRateLimitRequest,
 ) -> Result<RemoveRateLimitResponse, Status> {
     let session = session(&request.session_id)?;
-    door.done(RatelimitRemove { session, target: request.target.parse()? }).await?;
+    state.done(RatelimitRemove { session, target: request.target.parse()? }).await?;
     Ok(RemoveRateLimitResponse {})
 }
 
 pub(super) async fn set_circuit_breaker(
-    door: &Door,
+    state: &GrpcState,
     request: SetCircuitBreakerRequest,
 ) -> Result<SetCircuitBreakerResponse, Status> {
     let session = session(&request.session_id)?;
@@ -116,15 +125,15 @@ pub(super) async fn set_circuit_breaker(
         timeout: span("timeout", request.timeout)?,
         half_open_requests: bounded("half_open_requests", request.half_open_requests)?,
     };
-    door.done(CircuitBreakerSet { session, target, breaker }).await?;
+    state.done(CircuitBreakerSet { session, target, breaker }).await?;
     Ok(SetCircuitBreakerResponse {})
 }
 
 pub(super) async fn remove_circuit_breaker(
-    door: &Door,
+    state: &GrpcState,
     request: RemoveCircuitBreakerRequest,
 ) -> Result<RemoveCircuitBreakerResponse, Status> {
     let session = session(&request.session_id)?;
-    door.done(CircuitBreakerRemove { session, target: request.target.parse()? }).await?;
+    state.done(CircuitBreakerRemove { session, target: request.target.parse()? }).await?;
     Ok(RemoveCircuitBreakerResponse {})
 }

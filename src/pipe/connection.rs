@@ -19,11 +19,11 @@ use crate::lifecycle::Lifecycle;
 use crate::memory::{Full, Share};
 use crate::registry::{Outbox, Registry, Told};
 
-use super::Settings;
 use super::foreign::{self, Foreign};
 use super::line;
 use super::parse::Parser;
 use super::render::{self, Outcome};
+use super::settings::PipeSettings;
 
 /// Maintenance requests of one connection whose outcome is awaited.
 pub(super) const OUTCOMES_MAX: usize = 64;
@@ -36,7 +36,7 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(super) struct Connection<S> {
     pub(super) stream: S,
     pub(super) registry: Registry,
-    pub(super) settings: Settings,
+    pub(super) settings: PipeSettings,
     pub(super) lifecycle: Lifecycle,
     pub(super) parser: Parser,
     pub(super) replies: render::Lines,
@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         stream: S,
         place: Place,
         registry: Registry,
-        settings: Settings,
+        settings: PipeSettings,
         lifecycle: Lifecycle,
         nonce: fn() -> u128,
     ) -> Self {

@@ -2,186 +2,22 @@
 //!
 //! A line's life: `line` cuts it out of the bytes → `parse` makes a call of it → `turn` has the registry
 //! decide or answer → `render` appends the reply → one write for all that was read at once.
-//! It decides nothing about sessions or routes, and knows no other door. What must hold: every line but the
+//! It decides nothing about sessions or routes, and knows no other pipe. What must hold: every line but the
 //! ignored ones gets exactly one reply, in order; whatever one connection sends hurts that connection alone.
 
 mod connection;
 mod foreign;
 mod line;
+mod listener;
 mod parse;
 mod render;
+mod settings;
 mod stop;
-#[cfg(test)]
-mod tests;
 mod turn;
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-
-use crate::admission::{Full, Limits, Place, Port};
-use crate::domain::Origin;
-use crate::files::{self, Part, PortListener};
-use crate::lifecycle::Lifecycle;
-use crate::memory::Memory;
-use crate::registry::Registry;
-use crate::tls::Acceptor;
-
-use connection::Connection;
+pub use listener::serve;
 pub use parse::verbs;
+pub use settings::PipeSettings;
 
-/// The bounds of the pipe.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The most bytes of a command line, its end not counted.
-    pub max_line: usize,
-    /// The most bytes of a reply line, its end included: deployed clients read no more.
-    pub max_reply: usize,
-    /// The same, of a reply whose payload is compressed.
-    pub max_compressed: usize,
-    /// A line that is begun and not finished within this time closes its connection.
-    pub line_timeout: Duration,
-    /// A connection without a session and without a line for this time is closed.
-    pub idle_timeout: Duration,
-    /// A connection that does not take its replies within this time is closed.
-    pub write_timeout: Duration,
-    /// The places of connections. Who finds none is told so, and closed.
-    pub places: Port,
-    /// Where gRPC and REST are spoken, for those who try it here.
-    pub api: Option<SocketAddr>,
-    /// What lines and replies under way draw on.
-    pub memory: Memory,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            max_line: 1024 * 1024,
-            max_reply: 64 * 1024,
-            max_compressed: 1024 * 1024,
-            line_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_mins(5),
-            write_timeout: Duration::from_secs(30),
-            places: Port::new(Limits { all: 10_000, of_origin: 7_500 }, Vec::new()),
-            api: None,
-            memory: Memory::default(),
-        }
-    }
-}
-
-/// Connections over the limit that wait at once for the client to read why; the rest is closed without a word.
-const REFUSED_MAX: usize = 64;
-
-/// Accepts connections until `lifecycle` is stopping, and runs each as a task of it.
-///
-/// With `tls`, hands are shaken first. `nonce` gives 128 bits that nobody can guess; a session id is made of each.
-/// Whoever stops the server calls [`Registry::tell_shutdown`] first, so that nobody counts as disconnected by the stop, and lets
-/// the registry go on until the tasks of `lifecycle` have ended: connections execute what clients have sent by then.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<Acceptor>,
-    registry: Registry,
-    settings: Settings,
-    lifecycle: Lifecycle,
-    nonce: fn() -> u128,
-) {
-    let tls = tls.as_ref();
-    let places = settings.places.clone();
-    let door = Door { registry, settings, lifecycle, nonce };
-    let refused = Arc::new(Semaphore::new(REFUSED_MAX));
-    let stopping = door.lifecycle.stopping().clone();
-    let mut port = PortListener::new(listener, "pipe");
-    while let Some((stream, peer)) = stopping.run_until_cancelled(port.accept()).await {
-        let used_up = Part::Control.is_used_up(&stream, places.open());
-        match if used_up { Err(Full::Files) } else { places.admit(peer.ip()) } {
-            Ok(place) => door.admit(stream, tls, peer, place),
-            Err(full) => {
-                port.note_refused(&full);
-                door.refuse(stream, tls, full, &refused);
-            }
-        }
-    }
-}
-
-/// What every connection shares.
-#[derive(Clone)]
-struct Door {
-    registry: Registry,
-    settings: Settings,
-    lifecycle: Lifecycle,
-    nonce: fn() -> u128,
-}
-
-impl Door {
-    fn admit(&self, stream: TcpStream, tls: Option<&Acceptor>, peer: SocketAddr, place: Place) {
-        if let Err(error) = files::prepare(&stream) {
-            tracing::debug!(%peer, %error, "a pipe connection ended before it began");
-            return;
-        }
-        // Two tasks in the source, so that a plain connection's has no room for TLS in it.
-        let Some(tls) = tls.cloned() else {
-            return self.lifecycle.spawn_one("pipe connection", self.talk(stream, peer, place));
-        };
-        let door = self.clone();
-        self.lifecycle.spawn_one("pipe connection", async move {
-            tokio::select! {
-                accepted = tls.accept(stream) => match accepted {
-                    Ok(stream) => door.talk(stream, peer, place).await,
-                    Err(error) => tracing::debug!(%peer, %error, "a pipe connection came to no TLS"),
-                },
-                () = door.lifecycle.stopping().cancelled() => {}
-                () = place.activity().told_to_leave() => {}
-            }
-        });
-    }
-
-    fn talk<S>(&self, stream: S, peer: SocketAddr, place: Place) -> impl Future<Output = ()> + use<S>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        tracing::debug!(%peer, "a pipe connection began");
-        let mut connection = Connection::new(
-            stream,
-            place,
-            self.registry.clone(),
-            self.settings.clone(),
-            self.lifecycle.clone(),
-            self.nonce,
-        );
-        connection.origin = Some(Origin::of(peer.ip()));
-        async move {
-            let end = connection.run().await;
-            tracing::debug!(%peer, end, "a pipe connection ended");
-        }
-    }
-
-    /// Says why, and waits for the client to have read it: closing at once would take the words back (RFC 9293 §3.6.1).
-    fn refuse(&self, stream: TcpStream, tls: Option<&Acceptor>, full: Full, refused: &Arc<Semaphore>) {
-        let Ok(refusing) = Arc::clone(refused).try_acquire_owned() else { return };
-        let (tls, stopping) = (tls.cloned(), self.lifecycle.stopping().clone());
-        self.lifecycle.spawn_one("pipe refusal", async move {
-            let words = format!("ERROR|{full}; try again later\n");
-            let said = async {
-                match tls {
-                    None => say(stream, &words).await,
-                    Some(tls) => say(tls.accept(stream).await?, &words).await,
-                }
-            };
-            // Whether or not it could be said, this is the end.
-            let _ = stopping.run_until_cancelled(said).await;
-            drop(refusing);
-        });
-    }
-}
-
-/// A few words fit the empty buffer of a new connection without waiting.
-async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &str) -> io::Result<()> {
-    stream.write_all(words.as_bytes()).await?;
-    connection::linger(&mut stream).await;
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -16,17 +16,17 @@ use crate::access::Peer;
 use crate::domain::{Origin, SessionId};
 use crate::registry::{Answer, Command, Query, Registry, Reply};
 
-use super::Door;
 use super::dto::config::Valid;
 use super::problem::Problem;
+use super::state::RestState;
 
 /// A bearer token that may be a session's.
 pub(super) struct Bearer(pub(super) SessionId);
 
-impl FromRequestParts<Door> for Bearer {
+impl FromRequestParts<RestState> for Bearer {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Door) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &RestState) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)?;
         token.map(|token| Self(SessionId::restore(token))).ok_or_else(|| {
             Problem::unauthenticated(
@@ -58,24 +58,24 @@ pub(super) struct Caller {
     pub(super) registry: Registry,
 }
 
-impl FromRequestParts<Door> for Caller {
+impl FromRequestParts<RestState> for Caller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {
-        let Bearer(session) = Bearer::from_request_parts(parts, door).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Problem> {
+        let Bearer(session) = Bearer::from_request_parts(parts, state).await?;
         // Before anything else is read: who is nobody learns nothing of what would be accepted.
-        door.registry.answer(&Query::Ping(session.clone()))?;
-        Ok(Self { session, registry: door.registry.clone() })
+        state.registry.answer(&Query::Ping(session.clone()))?;
+        Ok(Self { session, registry: state.registry.clone() })
     }
 }
 
 /// Where a request comes from, if that is known.
 pub(super) struct CameFrom(pub(super) Option<Origin>);
 
-impl FromRequestParts<Door> for CameFrom {
+impl FromRequestParts<RestState> for CameFrom {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Door) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _: &RestState) -> Result<Self, Infallible> {
         Ok(Self(parts.extensions.get::<Peer>().map(|peer| Origin::of(peer.address.ip()))))
     }
 }

@@ -14,11 +14,11 @@ use axum::routing::get;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
-use super::Door;
 use super::problem::Problem;
+use super::state::RestState;
 
 /// `/openapi.json` and the pages under `/docs`. All are put together once: requests share their bytes.
-pub(super) fn routes(api: &OpenApi) -> Router<Door> {
+pub(super) fn routes(api: &OpenApi) -> Router<RestState> {
     let (description, pages) = (description(api), Arc::new(Pages::new()));
     let front = Arc::clone(&pages);
     Router::new()

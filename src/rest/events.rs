@@ -20,12 +20,12 @@ use crate::registry::sessions::Unsubscribe;
 use crate::registry::views::EventView;
 use crate::registry::{Follow, Item};
 
-use super::Door;
 use super::caller::Caller;
 use super::dto::events::{Compacted, Happening, Lagged, SubscribeQuery, Told, TopicPath, WatchQuery};
 use super::extract::{Asked, Segments, only};
 use super::operator::Operator;
 use super::problem::Problem;
+use super::state::RestState;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Tells proxies in between to pass on what comes as it comes.
@@ -39,10 +39,10 @@ pub(super) struct Resume {
     head_only: bool,
 }
 
-impl FromRequestParts<Door> for Resume {
+impl FromRequestParts<RestState> for Resume {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Door) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &RestState) -> Result<Self, Problem> {
         Ok(Self { after: last_event_id(&parts.headers)?, head_only: parts.method == Method::HEAD })
     }
 }
@@ -74,7 +74,7 @@ fn last_event_id(fields: &HeaderMap) -> Result<Option<u64>, Problem> {
         (status = 429, description = "Too many streams are open."),
     ))]
 pub(super) async fn subscribe(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     caller: Caller,
     resume: Resume,
     Asked(asked): Asked<SubscribeQuery>,
@@ -83,8 +83,8 @@ pub(super) async fn subscribe(
         return Ok(head(StatusCode::OK.into_response()));
     }
     let topics = asked.types.map_or_else(|| Topics::parse("all"), |types| Ok(types.0))?;
-    let follow = door.registry.follow(&caller.session, topics, resume.after.or(asked.after)).await?;
-    Ok(streamed(&door, follow, |happened| event(happened, &told(happened))))
+    let follow = state.registry.follow(&caller.session, topics, resume.after.or(asked.after)).await?;
+    Ok(streamed(&state, follow, |happened| event(happened, &told(happened))))
 }
 
 /// Ends the session's interest in a type of events
@@ -108,7 +108,7 @@ pub(super) async fn unsubscribe(
         (status = 429, description = "Too many streams are open."),
     ))]
 pub(super) async fn watch(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     _: Operator,
     resume: Resume,
     Asked(asked): Asked<WatchQuery>,
@@ -116,14 +116,14 @@ pub(super) async fn watch(
     if resume.head_only {
         return Ok(head(StatusCode::OK.into_response()));
     }
-    let follow = door.registry.watch(resume.after.or(asked.after))?;
-    Ok(streamed(&door, follow, |happened| event(happened, &happening(happened))))
+    let follow = state.registry.watch(resume.after.or(asked.after))?;
+    Ok(streamed(&state, follow, |happened| event(happened, &happening(happened))))
 }
 
 /// A response that tells what `follow` comes to.
-fn streamed(door: &Door, follow: Follow, tell: fn(&Happened) -> Event) -> Response {
+fn streamed(state: &RestState, follow: Follow, tell: fn(&Happened) -> Event) -> Response {
     let first = mark("signalbox", follow.told_up_to()).retry(RETRY);
-    let silence = door.settings.keep_alive;
+    let silence = state.settings.keep_alive;
     let rest = stream::unfold(Some(follow), move |follow| async move {
         let mut follow = follow?;
         match follow.next_within(silence).await {

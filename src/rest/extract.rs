@@ -20,8 +20,8 @@ use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use tokio::time::timeout;
 
-use super::Door;
 use super::problem::Problem;
+use super::state::RestState;
 use crate::memory::Full;
 
 /// The time that a body may take to come.
@@ -33,11 +33,11 @@ const WORDS_MAX: usize = 300;
 #[derive(Debug)]
 pub(super) struct Body<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<Door> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<RestState> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, door: &Door) -> Result<Self, Problem> {
-        let bytes = bytes_of(request, door.settings.max_body).await?.ok_or_else(no_body)?;
+    async fn from_request(request: Request, state: &RestState) -> Result<Self, Problem> {
+        let bytes = bytes_of(request, state.settings.max_body).await?.ok_or_else(no_body)?;
         read::<Object<T>>(&bytes).map(|object| Self(object.0))
     }
 }
@@ -46,11 +46,11 @@ impl<T: DeserializeOwned> FromRequest<Door> for Body<T> {
 #[derive(Debug)]
 pub(super) struct BodyOrDefault<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Default> FromRequest<Door> for BodyOrDefault<T> {
+impl<T: DeserializeOwned + Default> FromRequest<RestState> for BodyOrDefault<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, door: &Door) -> Result<Self, Problem> {
-        match bytes_of(request, door.settings.max_body).await? {
+    async fn from_request(request: Request, state: &RestState) -> Result<Self, Problem> {
+        match bytes_of(request, state.settings.max_body).await? {
             Some(bytes) => read::<Object<T>>(&bytes).map(|object| Self(object.0)),
             None => Ok(Self(T::default())),
         }
@@ -61,11 +61,11 @@ impl<T: DeserializeOwned + Default> FromRequest<Door> for BodyOrDefault<T> {
 #[derive(Debug)]
 pub(super) struct Bodies<T>(pub(super) Vec<T>);
 
-impl<T: DeserializeOwned> FromRequest<Door> for Bodies<T> {
+impl<T: DeserializeOwned> FromRequest<RestState> for Bodies<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, door: &Door) -> Result<Self, Problem> {
-        let bytes = bytes_of(request, door.settings.max_body).await?.ok_or_else(no_body)?;
+    async fn from_request(request: Request, state: &RestState) -> Result<Self, Problem> {
+        let bytes = bytes_of(request, state.settings.max_body).await?.ok_or_else(no_body)?;
         let Array(objects) = read::<Array<T>>(&bytes)?;
         if objects.is_empty() {
             return Err(Problem::invalid("the array is empty; at least one object is needed"));
@@ -220,11 +220,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Array<T> {
 #[derive(Debug)]
 pub(super) struct Segments<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequestParts<Door> for Segments<T> {
+impl<T: DeserializeOwned> FromRequestParts<RestState> for Segments<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {
-        let segments = RawPathParams::from_request_parts(parts, door).await.map_err(|refused| match refused {
+    async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Problem> {
+        let segments = RawPathParams::from_request_parts(parts, state).await.map_err(|refused| match refused {
             RawPathParamsRejection::InvalidUtf8InPathParam(_) => Problem::invalid("the path is not valid UTF-8"),
             _ => Problem::fault(),
         })?;
@@ -241,11 +241,11 @@ impl<T: DeserializeOwned> FromRequestParts<Door> for Segments<T> {
 #[derive(Debug)]
 pub(super) struct Asked<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequestParts<Door> for Asked<T> {
+impl<T: DeserializeOwned> FromRequestParts<RestState> for Asked<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {
-        match Query::<T>::from_request_parts(parts, door).await {
+    async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Problem> {
+        match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(asked)) => Ok(Self(asked)),
             Err(QueryRejection::FailedToDeserializeQueryString(failed)) => Err(bad_query(&failed.body_text())),
             Err(_) => Err(Problem::fault()),
@@ -267,10 +267,10 @@ fn bad_query(words: &str) -> Problem {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct IfMatch(pub(super) Option<Vec<u64>>);
 
-impl FromRequestParts<Door> for IfMatch {
+impl FromRequestParts<RestState> for IfMatch {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Door) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &RestState) -> Result<Self, Problem> {
         if_match(&parts.headers).map(Self).map_err(|Malformed| {
             let words = "must be * or ETags as they were given, separated by commas, such as \"3\", \"4\"";
             Problem::wrong("If-Match", &words)

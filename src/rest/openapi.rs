@@ -92,11 +92,6 @@ pub(super) fn finish(mut api: OpenApi) -> OpenApi {
     api
 }
 
-/// The whole description, as it is served.
-pub fn document() -> OpenApi {
-    finish(super::calls().split_for_parts().1)
-}
-
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
 }
@@ -208,6 +203,7 @@ mod tests {
     use axum::http::StatusCode;
     use serde_json::Value;
 
+    use super::super::router::document;
     use super::*;
 
     /// How the description that is checked in comes to be.

@@ -10,7 +10,6 @@ use crate::registry::operations::{self, DrainCancel, DrainStart, MaintEnter, Mai
 use crate::registry::operations::{CircuitBreakerReset, CircuitBreakerStatus};
 use crate::registry::{Command, Query, Reply};
 
-use super::Door;
 use super::caller::{Caller, json};
 use super::dto::operations::{
     BackendFound, BackendTest, Breaker, BreakerPath, Drain, Draining, EnterMaintenance, Maintenance, PlacesPath,
@@ -18,6 +17,7 @@ use super::dto::operations::{
 };
 use super::extract::{Asked, Body, BodyOrDefault, Segments};
 use super::problem::Problem;
+use super::state::RestState;
 
 /// Shows a route's circuit breaker
 #[utoipa::path(get, path = "/v1/session/circuit-breakers/{target}", operation_id = "getCircuitBreaker",
@@ -110,13 +110,13 @@ pub(super) async fn get_maintenance(caller: Caller) -> Result<Response, Problem>
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]
 pub(super) async fn enter_maintenance(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     caller: Caller,
     Segments(PlacesPath { target }): Segments<PlacesPath>,
     BodyOrDefault(enter): BodyOrDefault<EnterMaintenance>,
 ) -> Result<StatusCode, Problem> {
     let page = enter.page_url.map(|page| page.0);
-    accepted(&door, MaintEnter { subject: Subject::Session(caller.session), places: target.0, page }).await
+    accepted(&state, MaintEnter { subject: Subject::Session(caller.session), places: target.0, page }).await
 }
 
 /// Asks to take routes out of maintenance
@@ -130,17 +130,17 @@ pub(super) async fn enter_maintenance(
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]
 pub(super) async fn exit_maintenance(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     caller: Caller,
     Segments(PlacesPath { target }): Segments<PlacesPath>,
 ) -> Result<StatusCode, Problem> {
-    accepted(&door, MaintExit { subject: Subject::Session(caller.session), places: target.0 }).await
+    accepted(&state, MaintExit { subject: Subject::Session(caller.session), places: target.0 }).await
 }
 
 /// Has a maintenance request decided, and its outcome awaited in the background.
-pub(super) async fn accepted(door: &Door, command: impl Into<Command>) -> Result<StatusCode, Problem> {
+pub(super) async fn accepted(state: &RestState, command: impl Into<Command>) -> Result<StatusCode, Problem> {
     let (accepted, answered) = oneshot::channel();
-    door.lifecycle.spawn_one("REST maintenance", door.registry.clone().maintain(command.into(), accepted));
+    state.lifecycle.spawn_one("REST maintenance", state.registry.clone().maintain(command.into(), accepted));
     answered.await.map_err(|_| Problem::fault())??;
     Ok(StatusCode::ACCEPTED)
 }

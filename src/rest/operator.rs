@@ -12,7 +12,6 @@ use crate::domain::{Subject, Target};
 use crate::registry::operations::{DrainCancel, DrainStart, MaintEnter, MaintExit, Place};
 use crate::registry::sessions::ClientShutdown;
 
-use super::Door;
 use super::caller::bearer;
 use super::dto::operations::{Draining, StartDrain};
 use super::dto::operator::{EnterInstanceMaintenance, ExitQuery, InstancePath};
@@ -20,16 +19,17 @@ use super::dto::values::Places;
 use super::extract::{Asked, Body, BodyOrDefault, Segments};
 use super::operations::{accepted, draining};
 use super::problem::Problem;
+use super::state::RestState;
 
 /// An operator who asks.
 pub(super) struct Operator;
 
-impl FromRequestParts<Door> for Operator {
+impl FromRequestParts<RestState> for Operator {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, door: &Door) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)?;
-        door.operators.admit(&Call::of_parts(parts), token)?;
+        state.operators.admit(&Call::of_parts(parts), token)?;
         Ok(Self)
     }
 }
@@ -50,12 +50,12 @@ impl InstancePath {
         (status = 404, description = "There is no such instance."),
     ))]
 pub(super) async fn evict(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     _: Operator,
     Segments(instance): Segments<InstancePath>,
 ) -> Result<StatusCode, Problem> {
     let command = ClientShutdown { subject: instance.subject(), connection: None };
-    door.registry.execute_one(command.into()).await?;
+    state.registry.execute_one(command.into()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -69,13 +69,13 @@ pub(super) async fn evict(
         (status = 404, description = "There is no such instance."),
     ))]
 pub(super) async fn start_drain(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     _: Operator,
     Segments(instance): Segments<InstancePath>,
     Body(drain): Body<StartDrain>,
 ) -> Result<Response, Problem> {
     let command = DrainStart { subject: instance.subject(), span: drain.duration.0 };
-    draining(&door.registry.execute_one(command.into()).await?)
+    draining(&state.registry.execute_one(command.into()).await?)
 }
 
 /// Takes an instance's drain back
@@ -87,11 +87,11 @@ pub(super) async fn start_drain(
         (status = 409, description = "No drain is in progress."),
     ))]
 pub(super) async fn cancel_drain(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     _: Operator,
     Segments(instance): Segments<InstancePath>,
 ) -> Result<StatusCode, Problem> {
-    door.registry.execute_one(DrainCancel { subject: instance.subject() }.into()).await?;
+    state.registry.execute_one(DrainCancel { subject: instance.subject() }.into()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -107,13 +107,13 @@ pub(super) async fn cancel_drain(
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]
 pub(super) async fn enter_maintenance(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     _: Operator,
     Segments(instance): Segments<InstancePath>,
     BodyOrDefault(enter): BodyOrDefault<EnterInstanceMaintenance>,
 ) -> Result<StatusCode, Problem> {
     let (places, page) = (places(enter.target), enter.page_url.map(|page| page.0));
-    accepted(&door, MaintEnter { subject: instance.subject(), places, page }).await
+    accepted(&state, MaintEnter { subject: instance.subject(), places, page }).await
 }
 
 /// Asks to take an instance out of maintenance
@@ -127,12 +127,12 @@ pub(super) async fn enter_maintenance(
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]
 pub(super) async fn exit_maintenance(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     _: Operator,
     Segments(instance): Segments<InstancePath>,
     Asked(ExitQuery { target }): Asked<ExitQuery>,
 ) -> Result<StatusCode, Problem> {
-    accepted(&door, MaintExit { subject: instance.subject(), places: places(target) }).await
+    accepted(&state, MaintExit { subject: instance.subject(), places: places(target) }).await
 }
 
 fn places(named: Option<Places>) -> Vec<Place> {

@@ -6,7 +6,6 @@ use axum::response::Response;
 
 use crate::registry::explain::Explain;
 
-use super::Door;
 use super::caller::json;
 use super::dto::operator::{
     ExplainQuery, Explanation, InstanceDetail, InstancePath, InstanceRef, InstancesPage, Overview, PageQuery,
@@ -15,12 +14,13 @@ use super::dto::operator::{
 use super::extract::{Asked, Segments};
 use super::operator::Operator;
 use super::problem::Problem;
+use super::state::RestState;
 
 /// Shows the whole at a glance
 #[utoipa::path(get, path = "/v1/overview", operation_id = "getOverview", tag = "operators", security(("operator" = [])),
     responses((status = 200, description = "The whole.", body = Overview)))]
-pub(super) async fn get(State(door): State<Door>, _: Operator) -> Response {
-    door.registry.at_length(|| json(StatusCode::OK, &door.registry.overview())).await
+pub(super) async fn get(State(state): State<RestState>, _: Operator) -> Response {
+    state.registry.at_length(|| json(StatusCode::OK, &state.registry.overview())).await
 }
 
 /// Lists the instances, by service and name
@@ -28,11 +28,11 @@ pub(super) async fn get(State(door): State<Door>, _: Operator) -> Response {
     security(("operator" = [])), params(PageQuery),
     responses((status = 200, description = "A part of the list.", body = InstancesPage)))]
 pub(super) async fn list_instances(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     _: Operator,
     Asked(PageQuery { limit, cursor }): Asked<PageQuery>,
 ) -> Result<Response, Problem> {
-    door.registry.at_length(|| Ok(json(StatusCode::OK, &door.registry.instances(&page(limit, cursor)?)?))).await
+    state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.instances(&page(limit, cursor)?)?))).await
 }
 
 /// Shows one instance
@@ -43,11 +43,11 @@ pub(super) async fn list_instances(
         (status = 404, description = "There is no such instance."),
     ))]
 pub(super) async fn get_instance(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     _: Operator,
     Segments(InstancePath { service, instance }): Segments<InstancePath>,
 ) -> Result<Response, Problem> {
-    door.registry.at_length(|| Ok(json(StatusCode::OK, &door.registry.instance(&service.0, &instance.0)?))).await
+    state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.instance(&service.0, &instance.0)?))).await
 }
 
 /// Lists the routes that traffic obeys
@@ -58,12 +58,12 @@ pub(super) async fn get_instance(
         (status = 404, description = "There is no such instance."),
     ))]
 pub(super) async fn list_routes(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     _: Operator,
     Asked(RoutesQuery { limit, cursor, instance }): Asked<RoutesQuery>,
 ) -> Result<Response, Problem> {
     let of = instance.as_ref().map(|InstanceRef(service, instance)| (service, instance));
-    door.registry.at_length(|| Ok(json(StatusCode::OK, &door.registry.all_routes(&page(limit, cursor)?, of)?))).await
+    state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.all_routes(&page(limit, cursor)?, of)?))).await
 }
 
 /// Lists what traffic has counted for these routes
@@ -74,12 +74,12 @@ pub(super) async fn list_routes(
         (status = 404, description = "There is no such instance."),
     ))]
 pub(super) async fn list_stats(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     _: Operator,
     Asked(RoutesQuery { limit, cursor, instance }): Asked<RoutesQuery>,
 ) -> Result<Response, Problem> {
     let of = instance.as_ref().map(|InstanceRef(service, instance)| (service, instance));
-    door.registry.at_length(|| Ok(json(StatusCode::OK, &door.registry.all_stats(&page(limit, cursor)?, of)?))).await
+    state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.all_stats(&page(limit, cursor)?, of)?))).await
 }
 
 /// Explains where a request would go
@@ -92,7 +92,7 @@ pub(super) async fn list_stats(
         (status = 404, description = "There is no such instance."),
     ))]
 pub(super) async fn explain(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     _: Operator,
     Asked(asked): Asked<ExplainQuery>,
 ) -> Result<Response, Problem> {
@@ -102,5 +102,5 @@ pub(super) async fn explain(
         method: asked.method.map(|method| method.0),
         staged: asked.staged.map(|InstanceRef(service, instance)| (service, instance)),
     };
-    door.registry.at_length(|| Ok(json(StatusCode::OK, &door.registry.explain(&question)?))).await
+    state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.explain(&question)?))).await
 }

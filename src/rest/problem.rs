@@ -189,7 +189,7 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         if error.is_invalid_session() {
-            // In the words of this door.
+            // In the words of this state.
             return Self::unauthenticated(error.message().replace("REGISTER again", "register with POST /v1/sessions"));
         }
         let (status, kind) = match error.kind() {

@@ -9,12 +9,12 @@ use crate::domain::{Secret, Subject};
 use crate::registry::sessions::{ClientShutdown, Reconnect, Register};
 use crate::registry::{Query, Reply};
 
-use super::Door;
 use super::caller::{Bearer, Caller, CameFrom, etag, json};
 use super::dto::sessions::{Registered, Registration, Session};
 use super::dto::values::ETag;
 use super::extract::Body;
 use super::problem::Problem;
+use super::state::RestState;
 
 /// Opens a session for an instance
 ///
@@ -28,7 +28,7 @@ use super::problem::Problem;
         (status = 429, description = "There are too many sessions."),
     ))]
 pub(super) async fn register(
-    State(door): State<Door>,
+    State(state): State<RestState>,
     CameFrom(origin): CameFrom,
     Body(new): Body<Registration>,
 ) -> Result<Response, Problem> {
@@ -37,12 +37,12 @@ pub(super) async fn register(
         instance: new.instance_name.0,
         maintenance_port: new.maintenance_port.0,
         metadata: new.metadata.0,
-        nonce: (door.settings.nonce)(),
+        nonce: (state.settings.nonce)(),
         connection: None,
         token: new.token.as_deref().map(Secret::new),
         origin,
     };
-    match door.registry.execute_one(command.into()).await? {
+    match state.registry.execute_one(command.into()).await? {
         Reply::Registered(id) => Ok(json(StatusCode::CREATED, &Registered { session_id: id.reveal().to_owned() })),
         _ => Err(Problem::fault()),
     }
@@ -76,9 +76,9 @@ pub(super) async fn end(caller: Caller) -> Result<StatusCode, Problem> {
         (status = 204, description = "It is there, with all it had."),
         (status = 410, description = "It has ended, or never was: register anew."),
     ))]
-pub(super) async fn reconnect(State(door): State<Door>, Bearer(session): Bearer) -> Result<StatusCode, Problem> {
+pub(super) async fn reconnect(State(state): State<RestState>, Bearer(session): Bearer) -> Result<StatusCode, Problem> {
     let command = Reconnect { session, connection: None };
-    match door.registry.execute_one(command.into()).await? {
+    match state.registry.execute_one(command.into()).await? {
         Reply::Gone => Err(Problem::gone()),
         _ => Ok(StatusCode::NO_CONTENT),
     }

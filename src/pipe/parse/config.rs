@@ -4,8 +4,8 @@ use crate::domain::Sections;
 use crate::registry::Query;
 use crate::registry::config::{ConfigApply, ConfigRollback};
 
-use super::Parsed;
 use super::fields::Fields;
+use super::request::Parsed;
 
 pub(super) fn validate<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.query("OK", [], |session, []| Ok(Query::ConfigValidate(session)))

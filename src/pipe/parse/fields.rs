@@ -5,7 +5,7 @@
 use crate::domain::{ConnectionId, Error, SessionId};
 use crate::registry::{Call, Command, Query};
 
-use super::{Form, Parsed, Parser, Refusal, Request, split};
+use super::request::{Form, Parsed, Refusal, Request, split, wrong};
 
 /// The most fields that a line of fixed shape has after its first word: one more than the longest needs.
 const FIELDS_MAX: usize = 8;
@@ -14,12 +14,35 @@ const TRANSACTION_BYTES_MAX: usize = 256;
 /// The fields that may be empty, by verb and name; the other ones are refused by name.
 const MAY_BE_EMPTY: [(&str, &str); 2] = [("ROUTE_ADD", "priority"), ("HEADERS_SET", "value")];
 
+/// What the lines of one connection are read with.
+#[derive(Debug)]
+pub(super) struct LineContext {
+    pub(super) connection: ConnectionId,
+    pub(super) nonce: fn() -> u128,
+    /// The most routes that one bulk line may add, so that its reply fits a line.
+    pub(super) bulk_max: usize,
+    /// The most bytes of a maintenance target, so that its outcome, which names it again, fits a line.
+    pub(super) target_max: usize,
+    /// The session of the last line: most lines of a connection name the same one.
+    pub(super) last: SessionId,
+}
+
+impl LineContext {
+    /// The id without a new allocation, when it is that of the line before.
+    fn session(&mut self, text: &str) -> SessionId {
+        if self.last.reveal() != text {
+            self.last = SessionId::restore(text);
+        }
+        self.last.clone()
+    }
+}
+
 /// What follows the first word of a line.
 #[derive(Debug)]
 pub(super) struct Fields<'a, 'p> {
     verb: &'static str,
     rest: Option<&'a str>,
-    parser: &'p mut Parser,
+    context: &'p mut LineContext,
 }
 
 /// The fields of a line with a session, once they are told apart.
@@ -31,8 +54,8 @@ pub(super) struct Line<T> {
 }
 
 impl<'a, 'p> Fields<'a, 'p> {
-    pub(super) fn new(verb: &'static str, rest: Option<&'a str>, parser: &'p mut Parser) -> Self {
-        Self { verb, rest, parser }
+    pub(super) fn new(verb: &'static str, rest: Option<&'a str>, context: &'p mut LineContext) -> Self {
+        Self { verb, rest, context }
     }
 
     /// What follows the first word, as it stands.
@@ -41,19 +64,19 @@ impl<'a, 'p> Fields<'a, 'p> {
     }
 
     pub(super) fn connection(&self) -> ConnectionId {
-        self.parser.connection
+        self.context.connection
     }
 
     pub(super) fn nonce(&self) -> u128 {
-        (self.parser.nonce)()
+        (self.context.nonce)()
     }
 
     pub(super) fn bulk_max(&self) -> usize {
-        self.parser.bulk_max
+        self.context.bulk_max
     }
 
     pub(super) fn target_max(&self) -> usize {
-        self.parser.target_max
+        self.context.target_max
     }
 
     /// The number of fields is wrong; `names` is how they look after the first word.
@@ -105,8 +128,8 @@ impl<'a, 'p> Fields<'a, 'p> {
         if N == 0
             && let Some(session) = self.rest.filter(|rest| !rest.is_empty() && !rest.as_bytes().contains(&b'|'))
         {
-            let built = build(self.parser.session(session), names);
-            return built.map(|built| (None, built)).map_err(super::wrong);
+            let built = build(self.context.session(session), names);
+            return built.map(|built| (None, built)).map_err(wrong);
         }
         let Some(all) = self.split_all() else { return Err(self.usage(&shape(&names))) };
         let mut refused = None;
@@ -148,14 +171,14 @@ impl<'a, 'p> Fields<'a, 'p> {
         fields: T,
     ) -> Result<Line<T>, Refusal<'a>> {
         if let Some(id) = transaction {
-            check_transaction(id).map_err(super::wrong)?;
+            check_transaction(id).map_err(wrong)?;
         }
         let verb = self.verb;
         let may_be_empty = |name| MAY_BE_EMPTY.contains(&(verb, name));
         let empty = |(name, field): (&'static str, &str)| (field.is_empty() && !may_be_empty(name)).then_some(name);
         match [("session_id", session)].into_iter().chain(named).find_map(empty) {
             Some(name) => Err(Refusal::Wrong { transaction, error: Error::invalid(name, "is empty") }),
-            None => Ok(Line { session: self.parser.session(session), fields }),
+            None => Ok(Line { session: self.context.session(session), fields }),
         }
     }
 

@@ -7,59 +7,16 @@
 mod config;
 mod fields;
 mod operations;
+mod request;
 mod routes;
 mod sessions;
 mod settings;
 
-use memchr::memchr;
-
 use crate::domain::{ConnectionId, Error, Kind, SessionId};
-use crate::registry::Call;
 
-use fields::Fields;
-
-/// A line that was understood.
-#[derive(Clone, Debug)]
-pub(super) struct Request<'a> {
-    /// Echoed in the reply.
-    pub(super) transaction: Option<&'a str>,
-    /// The reply's first word when all goes well.
-    pub(super) word: &'static str,
-    /// What is asked.
-    pub(super) call: Call,
-    /// What else shapes the reply.
-    pub(super) form: Form<'a>,
-}
-
-/// What shapes a reply beside its word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form<'a> {
-    /// Nothing.
-    Plain,
-    /// The payload is to be compressed.
-    Compressed,
-    /// The outcome follows later, and names this target as the client wrote it.
-    Outcome(&'a str),
-}
-
-/// A line that was not understood, or holds a bad value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal<'a> {
-    /// Somebody at a keyboard asks for help: how each command looks, a line each.
-    Help(Vec<String>),
-    /// The number of fields is wrong; this is how the line looks.
-    Usage(String),
-    /// Something else is wrong.
-    Wrong {
-        /// Echoed in the reply.
-        transaction: Option<&'a str>,
-        /// What.
-        error: Error,
-    },
-}
-
-/// What came of a line.
-pub(super) type Parsed<'a> = Result<Request<'a>, Refusal<'a>>;
+use fields::{Fields, LineContext};
+pub(super) use request::{Form, Parsed, Refusal, Request};
+use request::{split, wrong};
 
 /// Reads the rest of a line whose first word is known.
 type Row = (&'static str, for<'a, 'p> fn(Fields<'a, 'p>) -> Parsed<'a>);
@@ -112,23 +69,14 @@ pub fn verbs() -> impl Iterator<Item = &'static str> {
 
 /// Reads the lines of one connection.
 #[derive(Debug)]
-pub(super) struct Parser {
-    connection: ConnectionId,
-    nonce: fn() -> u128,
-    /// The most routes that one bulk line may add, so that its reply fits a line.
-    bulk_max: usize,
-    /// The most bytes of a maintenance target, so that its outcome, which names it again, fits a line.
-    target_max: usize,
-    /// The session of the last line: most lines of a connection name the same one.
-    last: SessionId,
-}
+pub(super) struct Parser(LineContext);
 
 impl Parser {
     /// Reads what comes on `connection`, whose replies have at most `reply_max` bytes.
     /// `nonce` gives 128 random bits.
     pub(super) fn new(connection: ConnectionId, nonce: fn() -> u128, reply_max: usize) -> Self {
         let (bulk_max, target_max) = (routes::bulk_max(reply_max), operations::target_max(reply_max));
-        Self { connection, nonce, bulk_max, target_max, last: SessionId::restore("") }
+        Self(LineContext { connection, nonce, bulk_max, target_max, last: SessionId::restore("") })
     }
 
     /// Reads a line; nothing comes of one that is ignored.
@@ -142,7 +90,7 @@ impl Parser {
     fn request<'a>(&mut self, line: &'a str) -> Parsed<'a> {
         let (word, rest) = split(line);
         match TABLE.iter().find(|(verb, _)| *verb == word) {
-            Some((verb, read)) => read(Fields::new(verb, rest, self)),
+            Some((verb, read)) => read(Fields::new(verb, rest, &mut self.0)),
             None if rest.is_none() && asks_for_help(word) => Err(Refusal::Help(self.help())),
             None => Err(wrong(unknown(word))),
         }
@@ -150,20 +98,12 @@ impl Parser {
 
     /// The form of each command, in the protocol's order: the answer to its line without fields.
     fn help(&mut self) -> Vec<String> {
-        let usage = |(verb, read): &Row| match read(Fields::new(verb, None, self)) {
+        let usage = |(verb, read): &Row| match read(Fields::new(verb, None, &mut self.0)) {
             Err(Refusal::Usage(usage)) => usage.trim_start_matches("usage: ").to_owned(),
             // Every command has fields.
             _ => (*verb).to_owned(),
         };
         TABLE.iter().map(usage).collect()
-    }
-
-    /// The id without a new allocation, when it is that of the line before.
-    fn session(&mut self, text: &str) -> SessionId {
-        if self.last.reveal() != text {
-            self.last = SessionId::restore(text);
-        }
-        self.last.clone()
     }
 }
 
@@ -173,19 +113,9 @@ fn asks_for_help(word: &str) -> bool {
     word == "?" || word.eq_ignore_ascii_case("help")
 }
 
-fn wrong<'a>(error: Error) -> Refusal<'a> {
-    Refusal::Wrong { transaction: None, error }
-}
-
 fn unknown(word: &str) -> Error {
     let shown: String = word.chars().take(40).collect();
     Error::new(Kind::Invalid, format!("unknown command: {shown}"))
-}
-
-/// The text before the first `|`, and after it if there is one.
-fn split(text: &str) -> (&str, Option<&str>) {
-    let cut = memchr(b'|', text.as_bytes()).and_then(|at| Some((text.get(..at)?, text.get(at + 1..))));
-    cut.unwrap_or((text, None))
 }
 
 /// Visible text, or what is wrong with it.

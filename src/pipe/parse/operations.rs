@@ -8,7 +8,7 @@ use crate::registry::operations::{
 use crate::registry::{Call, Query};
 
 use super::fields::{Fields, Split};
-use super::{Form, Parsed, Refusal, Request};
+use super::request::{Form, Parsed, Refusal, Request};
 
 pub(super) fn circuit_breaker_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.query("CIRCUIT_STATUS_OK", ["route_id"], |session, [id]| {

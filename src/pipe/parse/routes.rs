@@ -9,7 +9,7 @@ use crate::registry::routes::{NewRoute, RouteAdd, RouteAddBulk, RouteField, Rout
 use crate::registry::{Call, Query};
 
 use super::fields::{Fields, Split};
-use super::{Form, Parsed, Refusal, Request, split};
+use super::request::{Form, Parsed, Refusal, Request, split};
 
 pub(super) fn add<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let names = ["domains", "path", "backend_url", "priority"];

@@ -5,7 +5,7 @@ use crate::registry::sessions::{ClientShutdown, Reconnect, Register, Subscribe, 
 use crate::registry::{Call, Query};
 
 use super::fields::Fields;
-use super::{Form, Parsed, Request, split, wrong};
+use super::request::{Form, Parsed, Request, split, wrong};
 
 const REGISTER: &str = "service|instance|maintenance_port[|metadata]";
 

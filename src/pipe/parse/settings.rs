@@ -9,8 +9,8 @@ use crate::registry::settings::{
     OptionsSet, RatelimitRemove, RatelimitSet,
 };
 
-use super::Parsed;
 use super::fields::Fields;
+use super::request::Parsed;
 
 pub(super) fn headers_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("HEADERS_OK", ["target", "name", "value"], |session, [target, name, value]| {

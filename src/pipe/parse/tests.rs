@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::super::line::{Line, Lines};
 use super::super::render;
 use super::*;
+use crate::registry::Call;
 use crate::registry::Command;
 use crate::registry::operations::BackendTest;
 

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::super::connection::Connection;
-use super::super::{Settings, serve};
+use super::super::{PipeSettings, serve};
 use crate::admission::{self, Port};
 use crate::domain::{Catalog, Change, PageUrl, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
@@ -66,9 +66,9 @@ impl Traffic for World {
     }
 }
 
-/// Settings of a pipe that takes so many connections.
-pub(super) fn places(all: usize, of_origin: usize) -> Settings {
-    Settings { places: Port::new(admission::Limits { all, of_origin }, Vec::new()), ..Settings::default() }
+/// PipeSettings of a pipe that takes so many connections.
+pub(super) fn places(all: usize, of_origin: usize) -> PipeSettings {
+    PipeSettings { places: Port::new(admission::Limits { all, of_origin }, Vec::new()), ..PipeSettings::default() }
 }
 
 /// A pipe with its registry.
@@ -76,7 +76,7 @@ pub(super) struct Server {
     pub(super) registry: Registry,
     pub(super) world: Arc<World>,
     pub(super) doors: Lifecycle,
-    settings: Settings,
+    settings: PipeSettings,
     address: Option<std::net::SocketAddr>,
     writer: Lifecycle,
 }
@@ -84,10 +84,10 @@ pub(super) struct Server {
 impl Server {
     /// A server on a socket, with default settings.
     pub(super) async fn start() -> Self {
-        Self::start_with(Settings::default()).await
+        Self::start_with(PipeSettings::default()).await
     }
 
-    pub(super) async fn start_with(settings: Settings) -> Self {
+    pub(super) async fn start_with(settings: PipeSettings) -> Self {
         let mut server = Self::without_socket(settings.clone()).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         server.address = Some(listener.local_addr().unwrap());
@@ -98,7 +98,7 @@ impl Server {
     }
 
     /// A registry whose connections are made by [`Server::pair`].
-    pub(super) async fn without_socket(settings: Settings) -> Self {
+    pub(super) async fn without_socket(settings: PipeSettings) -> Self {
         let world = Arc::new(World::default());
         let traffic = Arc::clone(&world);
         let opened = open(Memory(Arc::clone(&world)), Nowhere, traffic, Limits::default(), Grants::default()).await;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::Settings;
+use super::super::PipeSettings;
 use super::support::Server;
 
 async fn server() -> Server {
-    Server::without_socket(Settings::default()).await
+    Server::without_socket(PipeSettings::default()).await
 }
 
 fn about(secs: u64, since: Instant) -> bool {

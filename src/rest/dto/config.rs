@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::domain::Sections;
 
 use super::numbers::{Count, Priority};
-use super::present;
+use super::values::present;
 use super::values::{Backend, Domains, HeaderText, Path, Route, Scope, Target};
 
 /// What is to be applied.

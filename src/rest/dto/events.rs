@@ -11,8 +11,9 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use crate::domain::Topics;
 use crate::registry::views::EventView;
 
+use super::patterns;
+use super::values::present;
 use super::values::{Topic, text};
-use super::{patterns, present};
 
 /// Types of events, separated by commas.
 #[derive(Clone, Copy, Debug)]

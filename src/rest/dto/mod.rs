@@ -14,10 +14,3 @@ pub mod routes;
 pub mod sessions;
 pub mod settings;
 pub mod values;
-
-use serde::{Deserialize, Deserializer};
-
-/// A field that may be left out, but may not be `null`.
-pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(from).map(Some)
-}

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::numbers::Duration;
-use super::present;
+use super::values::present;
 use super::values::{Backend, Page, Places, Route, Target};
 
 /// A route whose breaker is meant, in a path whose other calls take any target.

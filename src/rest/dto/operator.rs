@@ -13,8 +13,9 @@ use crate::registry::oversight;
 
 use super::numbers::{Digits, Port, Priority};
 use super::operations::{BreakerState, Check, Drain, Maintenance, Stats};
+use super::patterns;
+use super::values::present;
 use super::values::{Backend, Domains, Instance, Page, Path, Places, Route, Service, text};
-use super::{patterns, present};
 
 /// An instance, in a path.
 #[derive(Debug, Deserialize, IntoParams)]

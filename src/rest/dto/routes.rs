@@ -11,7 +11,7 @@ use crate::registry;
 use crate::registry::routes::RouteField;
 
 use super::numbers::Priority;
-use super::present;
+use super::values::present;
 use super::values::{Backend, Domains, Path, Route};
 
 /// A route that is to be staged.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::numbers::Port;
-use super::present;
+use super::values::present;
 use super::values::{About, Instance, Service};
 
 /// An instance that opens a session.

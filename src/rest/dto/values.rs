@@ -20,6 +20,11 @@ use crate::registry::operations::Place;
 
 use super::patterns;
 
+/// A field that may be left out, but may not be `null`.
+pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
 /// A refusal as the JSON reader passes it on.
 pub(super) fn refusal<E: serde::de::Error>(error: &Error) -> E {
     E::custom(error.message())

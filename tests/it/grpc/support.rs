@@ -15,7 +15,7 @@ use signalbox::grpc::proto::subscribe_response::Item;
 use signalbox::grpc::proto::{
     AddRouteRequest, ApplyConfigRequest, Event, NewRoute, RegisterRequest, SubscribeRequest, SubscribeResponse,
 };
-use signalbox::grpc::{self, Settings};
+use signalbox::grpc::{self, GrpcSettings};
 use signalbox::lifecycle::Lifecycle;
 use signalbox::registry::views::RouteNumbers;
 use signalbox::registry::{
@@ -125,7 +125,7 @@ impl Server {
         let (registry, task) = open(store, Nowhere, traffic, setup.limits, setup.grants).await.unwrap();
         let (writer, doors) = (Lifecycle::new(), Lifecycle::new());
         writer.spawn("writer", task.run(writer.stopping().clone()));
-        let settings = Settings { max_body: setup.max_body, nonce, keep_alive: setup.keep_alive };
+        let settings = GrpcSettings { max_body: setup.max_body, nonce, keep_alive: setup.keep_alive };
         let routes = grpc::routes(registry.clone(), Arc::new(setup.operators), doors.clone(), settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -238,8 +238,11 @@ async fn a_large_session_has_a_few_answers_under_way_at_once() {
     // In the process itself, so that an answer is held that nobody reads.
     let operators = std::sync::Arc::new(signalbox::access::Operators::default());
     let lifecycle = signalbox::lifecycle::Lifecycle::new();
-    let settings =
-        signalbox::grpc::Settings { max_body: 1 << 20, nonce: || 7, keep_alive: std::time::Duration::from_secs(15) };
+    let settings = signalbox::grpc::GrpcSettings {
+        max_body: 1 << 20,
+        nonce: || 7,
+        keep_alive: std::time::Duration::from_secs(15),
+    };
     let router = signalbox::grpc::routes(server.registry.clone(), operators, lifecycle, settings);
     let message = ListRoutesRequest { session_id }.encode_to_vec();
     let mut body = vec![0];

@@ -11,7 +11,7 @@ use signalbox::access::Operators;
 use signalbox::domain::{Catalog, Change};
 use signalbox::lifecycle::Lifecycle;
 use signalbox::registry::{self, Grants, Limits, Loaded, Publish, Store, StoreError, Traffic};
-use signalbox::rest::{self, Settings};
+use signalbox::rest::{self, RestSettings};
 use tower::ServiceExt;
 
 struct Nowhere;
@@ -39,7 +39,7 @@ async fn door(keep_alive: Duration) -> Router {
     let (registry, writer) =
         registry::open(Nowhere, Nowhere, Arc::new(Nowhere), Limits::default(), Grants::default()).await.unwrap();
     lifecycle.spawn("writer", writer.run(lifecycle.stopping().clone()));
-    let settings = Settings { keep_alive, ..Settings::new(|| 7) };
+    let settings = RestSettings { keep_alive, ..RestSettings::new(|| 7) };
     rest::router(registry, Arc::new(Operators::default()), lifecycle, settings)
 }
 

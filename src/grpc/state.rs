@@ -10,20 +10,30 @@ use crate::registry::{Answer, Command, Query, Registry, Reply};
 
 use tonic::Status;
 
-use super::Settings;
 use super::status::fault;
+
+/// The bounds of the door, and its source of chance.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcSettings {
+    /// The most bytes of a request message, as it comes and unpacked.
+    pub max_body: usize,
+    /// Gives 128 bits that nobody can guess; a session id is made of each.
+    pub nonce: fn() -> u128,
+    /// A stream that was silent for so long says that it is alive.
+    pub keep_alive: Duration,
+}
 
 /// See the module. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Door {
+pub(super) struct GrpcState {
     pub(super) registry: Registry,
     lifecycle: Lifecycle,
     nonce: fn() -> u128,
     keep_alive: Duration,
 }
 
-impl Door {
-    pub(super) fn new(registry: Registry, lifecycle: Lifecycle, settings: &Settings) -> Self {
+impl GrpcState {
+    pub(super) fn new(registry: Registry, lifecycle: Lifecycle, settings: &GrpcSettings) -> Self {
         Self { registry, lifecycle, nonce: settings.nonce, keep_alive: settings.keep_alive }
     }
 

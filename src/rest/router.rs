@@ -1,0 +1,172 @@
+//! The routes and their description, registered in one step so that neither can be without the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::access::{Denied, Operators};
+use crate::lifecycle::Lifecycle;
+use crate::registry::Registry;
+
+use super::problem::Problem;
+use super::state::{RestSettings, RestState, StateInner};
+use super::{config, docs, events, openapi, operations, operator, overview, routes, sessions, settings};
+
+/// The routes of this state. What a request begins and does not await is a task of `lifecycle`.
+pub fn router(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycle, settings: RestSettings) -> Router {
+    let cors = cors(&settings.cors);
+    let state = RestState(Arc::new(StateInner { registry, operators, lifecycle, settings }));
+    let (calls, api) = calls().split_for_parts();
+    let router = calls
+        .merge(docs::routes(&openapi::finish(api)))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .fallback(|| async { Problem::no_such_path() })
+        .with_state(state)
+        .layer(CatchPanicLayer::custom(panicked));
+    // Around it: inside, nobody knows yet what a path takes.
+    let router = Router::new().fallback_service(router).layer(map_response(naming_methods));
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
+}
+
+/// Answers a request that the port does not let in.
+pub fn refuse(denied: Denied) -> Response {
+    Problem::from(denied).into_response()
+}
+
+/// The whole description, as it is served.
+pub fn document() -> utoipa::openapi::OpenApi {
+    openapi::finish(calls().split_for_parts().1)
+}
+
+/// Every call and its description.
+fn calls() -> OpenApiRouter<RestState> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(sessions::register))
+        .routes(routes!(sessions::get, sessions::end))
+        .routes(routes!(sessions::reconnect))
+        .routes(routes!(sessions::ping))
+        .routes(routes!(routes::list, routes::add))
+        .routes(routes!(routes::add_bulk))
+        .routes(routes!(routes::update, routes::remove))
+        .routes(routes!(settings::set_header, settings::remove_header))
+        .routes(routes!(settings::set_option, settings::remove_option))
+        .routes(routes!(settings::set_health_check, settings::remove_health_check))
+        .routes(routes!(settings::set_rate_limit, settings::remove_rate_limit))
+        .routes(routes!(
+            settings::set_circuit_breaker,
+            settings::remove_circuit_breaker,
+            operations::get_circuit_breaker
+        ))
+        .routes(routes!(operations::reset_circuit_breaker))
+        .routes(routes!(config::get))
+        .routes(routes!(config::validate))
+        .routes(routes!(config::apply))
+        .routes(routes!(config::rollback))
+        .routes(routes!(config::diff))
+        .routes(routes!(operations::get_drain, operations::start_drain, operations::cancel_drain))
+        .routes(routes!(operations::get_maintenance))
+        .routes(routes!(operations::enter_maintenance, operations::exit_maintenance))
+        .routes(routes!(operations::get_stats))
+        .routes(routes!(operations::test_backend))
+        .routes(routes!(events::subscribe))
+        .routes(routes!(events::unsubscribe))
+        .routes(routes!(overview::get))
+        .routes(routes!(overview::list_instances))
+        .routes(routes!(overview::get_instance, operator::evict))
+        .routes(routes!(overview::list_routes))
+        .routes(routes!(overview::list_stats))
+        .routes(routes!(overview::explain))
+        .routes(routes!(events::watch))
+        .routes(routes!(operator::start_drain, operator::cancel_drain))
+        .routes(routes!(operator::enter_maintenance, operator::exit_maintenance))
+}
+
+/// True if requests should come here: not any more once the server is to stop.
+async fn ready(State(state): State<RestState>) -> Response {
+    if state.registry.is_stopping() || state.lifecycle.stopping().is_cancelled() {
+        return Problem::stopping().into_response();
+    }
+    match state.registry.readiness().await {
+        Ok(()) => (StatusCode::OK, "ok").into_response(),
+        Err(reasons) => Problem::not_ready(&reasons).into_response(),
+    }
+}
+
+/// Makes a problem of the answer to a method that a path does not take, and names those that it takes.
+async fn naming_methods(mut response: Response) -> Response {
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
+    }
+    let Some(allow) = response.headers_mut().remove(header::ALLOW) else { return response };
+    let mut named = Problem::no_such_method(allow.to_str().unwrap_or_default()).into_response();
+    named.headers_mut().insert(header::ALLOW, allow);
+    named
+}
+
+/// A fault in a handler ends its request alone. What it was about goes to the log by the panic's own way.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let words = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = words.unwrap_or_default(), "a REST request panicked");
+    Problem::fault().into_response()
+}
+
+/// What pages of other origins may do; nothing unless origins are named.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    let allowed: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    if allowed.is_empty() {
+        return None;
+    }
+    let sent = [
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::IF_MATCH,
+        header::HeaderName::from_static("last-event-id"),
+    ];
+    let layer = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(allowed))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(sent)
+        .expose_headers([header::ETAG, header::RETRY_AFTER, header::WWW_AUTHENTICATE])
+        .max_age(Duration::from_mins(10));
+    Some(layer)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_and_says_nothing_of_its_cause() {
+        let faulty = || async { assert_eq!(std::hint::black_box(1), 2, "secret") };
+        let router: Router = Router::new().route("/", get(faulty)).layer(CatchPanicLayer::custom(panicked));
+        let answer = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], super::super::problem::MEDIA_TYPE);
+        let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("secret"));
+    }
+
+    #[test]
+    fn an_origin_that_is_none_names_nobody() {
+        assert!(cors(&[]).is_none() && cors(&["\n".to_owned()]).is_none());
+    }
+}
