@@ -9,9 +9,7 @@ use signalbox::domain::{
     BackendUrl, Catalog, Change, ConnectionId, Host, InstanceName, Metadata, PathPrefix, Sections, ServiceName,
     SessionId,
 };
-use signalbox::registry::config::ConfigApply;
-use signalbox::registry::routes::{NewRoute, RouteAdd};
-use signalbox::registry::sessions::Register;
+use signalbox::registry::commands::{ConfigApply, NewRoute, Register, RouteAdd};
 use signalbox::registry::{self, Grants, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, Traffic};
 use signalbox::traffic::{Defaults, Table};
 use tokio::runtime::{Builder, Runtime};

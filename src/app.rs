@@ -32,7 +32,7 @@ use crate::fetch::PageFetcher;
 use crate::lifecycle::{self, Heartbeat, Lifecycle};
 use crate::maintenance_pages::MaintenancePages;
 use crate::memory::Memory;
-use crate::registry::observe::{Observe, Sight};
+use crate::registry::commands::{Observe, Sight};
 use crate::registry::{self, Command, Publish, Registry};
 use crate::reports::{Report, Reports};
 use crate::store::Sqlite;

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::domain::{Event, Forbidden, Options, PageUrl, RouteId, SessionKey, Span, Time};
 use crate::fetch::{CertificatePolicy, PageFetcher, PageRequest};
 use crate::lifecycle::Heartbeat;
-use crate::registry::views::{BreakerNumbers, CheckView, Preference, RouteNumbers};
+use crate::registry::queries::views::{BreakerNumbers, CheckView, Preference, RouteNumbers};
 use crate::registry::{Boxed, Fetched, Traffic, Trust};
 use crate::reports::{Report, Reports};
 use crate::traffic::{Condition, Endpoint, Table};

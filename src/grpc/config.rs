@@ -3,7 +3,7 @@
 use tonic::Status;
 
 use crate::domain::{Sections, SessionId};
-use crate::registry::config::{ConfigApply, ConfigRollback};
+use crate::registry::commands::{ConfigApply, ConfigRollback};
 use crate::registry::{Answer, Query, Reply};
 
 use super::convert::{sections, session};

@@ -8,7 +8,7 @@ use futures_util::stream::{self, BoxStream};
 use tonic::Status;
 
 use crate::domain::Error;
-use crate::registry::sessions::Unsubscribe;
+use crate::registry::commands::Unsubscribe;
 use crate::registry::{Follow, Item};
 
 use super::convert::{follow_item, session, topics, topics_or_all, watch_item};

@@ -5,9 +5,8 @@ use prost_types::{Duration, Timestamp};
 use tonic::Status;
 
 use crate::domain::{BackendUrl, PageUrl, Subject, Target};
-use crate::registry::operations::{
-    BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, MaintEnter, MaintExit, StatsGet,
-};
+use crate::registry::commands::{CircuitBreakerReset, DrainCancel, DrainStart, MaintEnter, MaintExit};
+use crate::registry::queries::{BackendTest, CircuitBreakerStatus, StatsGet};
 use crate::registry::{Answer, Query, Reply};
 
 use super::convert::{places, session, span, timestamp};

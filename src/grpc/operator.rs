@@ -3,10 +3,9 @@
 use tonic::Status;
 
 use crate::domain::{Error, InstanceName, ServiceName, Subject};
-use crate::registry::explain::Explain;
-use crate::registry::operations::DrainCancel;
-use crate::registry::oversight::Page;
-use crate::registry::sessions::ClientShutdown;
+use crate::registry::commands::{ClientShutdown, DrainCancel};
+use crate::registry::queries::explain::Explain;
+use crate::registry::queries::paging::Page;
 
 use super::convert::{instance_name, service_name};
 use super::operations::{drain, enter, exit};

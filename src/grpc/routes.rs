@@ -3,7 +3,7 @@
 use tonic::Status;
 
 use crate::domain::{BackendUrl, Error, Host, Kind, PathPrefix};
-use crate::registry::routes::{NewRoute, RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
+use crate::registry::commands::{NewRoute, RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
 use crate::registry::{Answer, Query, Reply};
 
 use super::convert::{new_route, required, session};

@@ -3,7 +3,7 @@
 use tonic::Status;
 
 use crate::domain::{Error, Origin, Secret, Subject};
-use crate::registry::sessions::{ClientShutdown, Reconnect, Register};
+use crate::registry::commands::{ClientShutdown, Reconnect, Register};
 use crate::registry::{Answer, Query, Reply};
 
 use super::convert::{instance_name, metadata, port, service_name, session};

@@ -5,7 +5,7 @@ use tonic::Status;
 use crate::domain::{
     Breaker, Error, HeaderKey, HealthCheck, HealthPath, OptionKey, Options, RateLimit, VALUE_BYTES_MAX, header_value,
 };
-use crate::registry::settings::{
+use crate::registry::commands::{
     CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
     OptionsSet, RatelimitRemove, RatelimitSet,
 };

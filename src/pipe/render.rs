@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use crate::domain::{Error, RouteId};
-use crate::registry::views::{BackendView, EventView};
+use crate::registry::queries::views::{BackendView, EventView};
 use crate::registry::{Answer, Release, Reply, Told};
 
 use super::parse::{Form, Refusal};
@@ -332,7 +332,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{Event, Happened, InstanceName, Kind, ServiceName, SessionKey, Target, Time};
-    use crate::registry::views::{RouteStatus, RouteView};
+    use crate::registry::queries::views::{RouteStatus, RouteView};
 
     fn head<'a>(word: &'static str, transaction: Option<&'a str>, form: Form<'a>) -> Head<'a> {
         Head { word, transaction, form }

@@ -3,141 +3,26 @@
 //! A [`Command`] may change something and goes through the writer; a [`Query`] is answered from the
 //! published catalog. Adding a call begins here, and the compiler names the rest.
 
-use crate::domain::{Catalog, Change, ConnectionId, Error, Event, Forbidden, RouteId, SessionId, SessionKey, Time};
+use crate::domain::{Catalog, Config, Error, Session, SessionId, Time};
 
-use super::Limits;
-use super::config::{ConfigApply, ConfigRollback, config, diff, validate};
-use super::grants::Grants;
-use super::observe::Observe;
-use super::operations::{
-    BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, MaintEnter, MaintExit,
-    SettleMaintenance, StatsGet, Verification, drain_status, maintenance_status,
-};
-use super::ports::Traffic;
-use super::reading::entries;
-use super::routes::{RouteAdd, RouteAddBulk, RouteRemove, RouteUpdate, route_list};
-use super::sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, Subscribe, Unsubscribe, info};
-use super::settings::{
+use super::commands::apply::{ConfigApply, ConfigRollback};
+use super::commands::breaker::CircuitBreakerReset;
+use super::commands::decision::{Context, Decision};
+use super::commands::drain::{DrainCancel, DrainStart};
+use super::commands::maintenance::{MaintEnter, MaintExit, SettleMaintenance};
+use super::commands::observe::Observe;
+use super::commands::routes::{RouteAdd, RouteAddBulk, RouteRemove, RouteUpdate};
+use super::commands::sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, Subscribe, Unsubscribe};
+use super::commands::settings::{
     CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
     OptionsSet, RatelimitRemove, RatelimitSet,
 };
-use super::views::{BreakerView, ConfigView, DiffView, DrainView, MaintenanceView, RouteView, SessionView, StatsView};
-use super::watch::Release;
-
-/// What a command is decided with beside the catalog: the time, and the bounds in force.
-#[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
-    /// Now.
-    pub now: Time,
-    /// The bounds.
-    pub limits: &'a Limits,
-    /// What registration tokens allow.
-    pub grants: &'a Grants,
-    /// What is never connected to.
-    pub forbidden: &'a Forbidden,
-}
-
-/// What a command comes to: an answer, the changes it takes, and whom to tell.
-#[derive(Debug)]
-pub struct Decided {
-    /// The answer, given once the changes are stored and published.
-    pub reply: Reply,
-    /// What changes, in this order.
-    pub changes: Vec<Change>,
-    /// Who is told, after the answer is true.
-    pub notices: Vec<Notice>,
-}
-
-impl Decided {
-    /// An answer and the changes it takes, with nobody to tell.
-    pub fn new(reply: Reply, changes: Vec<Change>) -> Self {
-        Self { reply, changes, notices: Vec::new() }
-    }
-
-    /// The same, and `event` told to the session.
-    #[must_use]
-    pub fn telling(mut self, key: SessionKey, event: Event) -> Self {
-        self.notices.push(Notice::Event(key, event));
-        self
-    }
-}
-
-/// A refusal changes nothing, by construction.
-pub type Decision = Result<Decided, Error>;
-
-/// Something to tell a connection that did not ask.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Notice {
-    /// An event of a session, for its bound connection if it subscribed.
-    Event(SessionKey, Event),
-    /// The connection is to be closed: its session was shut down.
-    Close(ConnectionId),
-    /// The connection's session has another one now, or none.
-    Released(ConnectionId, Release),
-    /// For traffic: the route's breaker is to be closed.
-    ResetBreaker(SessionKey, RouteId),
-    /// For traffic: the backends of these routes have just answered.
-    Vouch(SessionKey, Vec<RouteId>),
-}
-
-impl Notice {
-    /// Tells traffic of backends that have answered.
-    pub(super) fn vouch(&self, traffic: &dyn Traffic) {
-        if let Notice::Vouch(key, routes) = self {
-            traffic.vouch(*key, routes);
-        }
-    }
-}
-
-/// The shapes that answers to commands have; many commands share one.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
-    /// A session was opened.
-    Registered(SessionId),
-    /// A session was found and bound.
-    Reconnected,
-    /// There is no such session; register again.
-    Gone,
-    /// Done, with nothing to say.
-    Done,
-    /// A route was staged.
-    RouteAdded(RouteId),
-    /// Routes were staged, in the order given.
-    RoutesAdded(Vec<RouteId>),
-    /// A drain runs and completes then.
-    DrainUntil(Time),
-    /// A maintenance request was accepted; its outcome follows from [`super::Registry::verify`].
-    Maintenance(Verification),
-    /// The active configuration is that of this revision of the session.
-    Applied(u64),
-}
-
-/// The shapes that answers to queries have.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// The session is alive.
-    Pong,
-    /// A session.
-    Session(Box<SessionView>),
-    /// Its routes.
-    Routes(Vec<RouteView>),
-    /// A breaker.
-    Breaker(BreakerView),
-    /// The staged configuration would apply; what one should know before.
-    Valid(Vec<String>),
-    /// What it would change.
-    Diff(Box<DiffView>),
-    /// A drain.
-    Drain(DrainView),
-    /// Maintenance.
-    Maintenance(MaintenanceView),
-    /// Configurations.
-    Config(Box<ConfigView>),
-    /// One route's statistics.
-    RouteStats(Box<StatsView>),
-    /// All routes' statistics.
-    Stats(Vec<StatsView>),
-}
+use super::ports::Traffic;
+use super::queries::answer::Answer;
+use super::queries::configuration::{config, diff, validate};
+use super::queries::session::{info, route_list};
+use super::queries::status::{BackendTest, CircuitBreakerStatus, StatsGet, drain_status, maintenance_status};
+use super::registration_tokens::Grants;
 
 macro_rules! commands {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
@@ -330,4 +215,10 @@ pub enum Call {
     Query(Query),
     /// 32: takes as long as the backend does.
     BackendTest(BackendTest),
+}
+
+/// Counts the entries of a session, in the larger of its configurations.
+pub(super) fn entries(session: &Session) -> usize {
+    let count = |config: &Config| config.routes.len() + config.settings_len();
+    count(&session.active).max(count(session.edited()))
 }

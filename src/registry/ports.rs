@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::clock::Reading;
 use crate::domain::{Catalog, Change, Forbidden, Options, PageUrl, RouteId, SessionKey, Span};
 
-use super::views::{BreakerNumbers, RouteNumbers};
+use super::queries::views::{BreakerNumbers, RouteNumbers};
 
 /// A future that a port gives.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

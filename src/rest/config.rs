@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
 
-use crate::registry::config::{ConfigApply, ConfigRollback};
+use crate::registry::commands::{ConfigApply, ConfigRollback};
 use crate::registry::{Answer, Query, Reply};
 
 use super::caller::{Caller, etag, json};

@@ -16,8 +16,8 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use crate::domain::{Error, Happened, Topics};
-use crate::registry::sessions::Unsubscribe;
-use crate::registry::views::EventView;
+use crate::registry::commands::Unsubscribe;
+use crate::registry::queries::views::EventView;
 use crate::registry::{Follow, Item};
 
 use super::caller::Caller;

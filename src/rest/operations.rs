@@ -6,8 +6,10 @@ use axum::response::Response;
 use tokio::sync::oneshot;
 
 use crate::domain::{Subject, Target};
-use crate::registry::operations::{self, DrainCancel, DrainStart, MaintEnter, MaintExit, StatsGet};
-use crate::registry::operations::{CircuitBreakerReset, CircuitBreakerStatus};
+use crate::registry::commands::CircuitBreakerReset;
+use crate::registry::commands::{DrainCancel, DrainStart, MaintEnter, MaintExit};
+use crate::registry::queries::CircuitBreakerStatus;
+use crate::registry::queries::StatsGet;
 use crate::registry::{Command, Query, Reply};
 
 use super::caller::{Caller, json};
@@ -169,6 +171,7 @@ pub(super) async fn get_stats(caller: Caller, Asked(asked): Asked<StatsQuery>) -
         (status = 429, description = "Too many probes are under way."),
     ))]
 pub(super) async fn test_backend(caller: Caller, Body(test): Body<BackendTest>) -> Result<Response, Problem> {
-    let test = operations::BackendTest { session: caller.session.clone(), backend: Ok(test.backend_url.0) };
+    let test =
+        crate::registry::queries::BackendTest { session: caller.session.clone(), backend: Ok(test.backend_url.0) };
     Ok(json(StatusCode::OK, &caller.registry.test_backend(&test).await?))
 }

@@ -9,8 +9,7 @@ use axum::response::Response;
 
 use crate::access::Call;
 use crate::domain::{Subject, Target};
-use crate::registry::operations::{DrainCancel, DrainStart, MaintEnter, MaintExit, Place};
-use crate::registry::sessions::ClientShutdown;
+use crate::registry::commands::{ClientShutdown, DrainCancel, DrainStart, MaintEnter, MaintExit, Place};
 
 use super::caller::bearer;
 use super::dto::operations::{Draining, StartDrain};

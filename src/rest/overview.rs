@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use crate::registry::explain::Explain;
+use crate::registry::queries::explain::Explain;
 
 use super::caller::json;
 use super::dto::operator::{

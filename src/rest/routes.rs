@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::domain::RouteId;
-use crate::registry::routes::{RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
+use crate::registry::commands::{RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
 use crate::registry::{Query, Reply};
 
 use super::caller::{Caller, json};

@@ -6,7 +6,7 @@ use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
 
 use crate::domain::{Secret, Subject};
-use crate::registry::sessions::{ClientShutdown, Reconnect, Register};
+use crate::registry::commands::{ClientShutdown, Reconnect, Register};
 use crate::registry::{Query, Reply};
 
 use super::caller::{Bearer, Caller, CameFrom, etag, json};

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 
 use crate::domain::Options;
-use crate::registry::settings::{
+use crate::registry::commands::{
     CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
     OptionsSet, RatelimitRemove, RatelimitSet,
 };

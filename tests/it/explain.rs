@@ -7,8 +7,8 @@ use signalbox::domain::{
     BackendUrl, BreakerState, Catalog, Change, Edit, Head, Host, InstanceName, PathPrefix, Route, RouteId, Sections,
     ServiceName, SessionKey, Time,
 };
-use signalbox::registry::explain::{Explain, Outcome, explain};
-use signalbox::registry::views::BreakerNumbers;
+use signalbox::registry::queries::explain::{Explain, Outcome, explain};
+use signalbox::registry::queries::views::BreakerNumbers;
 use signalbox::registry::{Grants, Traffic};
 use signalbox::traffic::{Defaults, Table};
 

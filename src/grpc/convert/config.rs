@@ -1,7 +1,7 @@
 //! Configurations as messages.
 
 use crate::grpc::proto;
-use crate::registry::views::{
+use crate::registry::queries::views::{
     BreakerEntry, ConfigPart, ConfigView, HeaderEntry, HealthEntry, LimitEntry, OptionEntry, RouteEntry,
 };
 

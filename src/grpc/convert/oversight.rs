@@ -2,8 +2,10 @@
 
 use crate::domain::BreakerState;
 use crate::grpc::proto;
-use crate::registry::explain::{CandidateView, ExplainView, MemberView, Outcome};
-use crate::registry::oversight::{InstanceDetail, InstanceView, OperatorRouteView, OperatorStatsView, OverviewView};
+use crate::registry::queries::explain::{CandidateView, ExplainView, MemberView, Outcome};
+use crate::registry::queries::operator_views::{
+    InstanceDetail, InstanceView, OperatorRouteView, OperatorStatsView, OverviewView,
+};
 
 use super::{count, structure, timestamp};
 

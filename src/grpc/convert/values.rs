@@ -6,8 +6,7 @@ use crate::domain::{
     BackendUrl, Error, Host, InstanceName, PathPrefix, Section, Sections, ServiceName, SessionId, Span, Time, count,
 };
 use crate::grpc::proto;
-use crate::registry::operations::Place;
-use crate::registry::routes::NewRoute;
+use crate::registry::commands::{NewRoute, Place};
 
 const NANOS_PER_MILLI: i32 = 1_000_000;
 const NANOS_MAX: i32 = 999_999_999;

@@ -2,7 +2,7 @@
 
 use crate::domain::{BreakerState, Span};
 use crate::grpc::proto;
-use crate::registry::views::{
+use crate::registry::queries::views::{
     BackendView, BreakerView, CheckView, DiffView, DrainView, MaintenanceView, RouteStatus, RouteView, RoutesDiff,
     SessionView, StatsView, TallyView,
 };

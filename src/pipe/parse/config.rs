@@ -2,7 +2,7 @@
 
 use crate::domain::Sections;
 use crate::registry::Query;
-use crate::registry::config::{ConfigApply, ConfigRollback};
+use crate::registry::commands::{ConfigApply, ConfigRollback};
 
 use super::fields::Fields;
 use super::request::Parsed;

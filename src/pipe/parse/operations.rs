@@ -1,10 +1,8 @@
 //! Lines about a running session: breakers, drain, maintenance, statistics, backend tests.
 
 use crate::domain::{BackendUrl, Error, Kind, PageUrl, Span, Target, listed};
-use crate::registry::operations::{
-    BackendTest, CircuitBreakerReset, CircuitBreakerStatus, DrainCancel, DrainStart, MaintEnter, MaintExit, Place,
-    StatsGet,
-};
+use crate::registry::commands::{CircuitBreakerReset, DrainCancel, DrainStart, MaintEnter, MaintExit, Place};
+use crate::registry::queries::{BackendTest, CircuitBreakerStatus, StatsGet};
 use crate::registry::{Call, Query};
 
 use super::fields::{Fields, Split};

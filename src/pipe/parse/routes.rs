@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
 use crate::domain::{BackendUrl, Error, Host, Kind, PathPrefix};
-use crate::registry::routes::{NewRoute, RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
+use crate::registry::commands::{NewRoute, RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
 use crate::registry::{Call, Query};
 
 use super::fields::{Fields, Split};

@@ -1,7 +1,7 @@
 //! Lines that open, bind and end sessions, and say what they are told.
 
 use crate::domain::{Error, InstanceName, Metadata, ServiceName, Topics};
-use crate::registry::sessions::{ClientShutdown, Reconnect, Register, Subscribe, Unsubscribe};
+use crate::registry::commands::{ClientShutdown, Reconnect, Register, Subscribe, Unsubscribe};
 use crate::registry::{Call, Query};
 
 use super::fields::Fields;

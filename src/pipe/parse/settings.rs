@@ -4,7 +4,7 @@ use crate::domain::{
     Breaker, Error, HeaderKey, HealthCheck, HealthPath, OptionKey, RateLimit, Span, VALUE_BYTES_MAX, count,
     header_value,
 };
-use crate::registry::settings::{
+use crate::registry::commands::{
     CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
     OptionsSet, RatelimitRemove, RatelimitSet,
 };

@@ -7,7 +7,7 @@ use super::super::render;
 use super::*;
 use crate::registry::Call;
 use crate::registry::Command;
-use crate::registry::operations::BackendTest;
+use crate::registry::queries::BackendTest;
 
 /// One good line of each command, in the protocol's order, and the first word of its reply.
 const GOOD: [(&str, &str); 37] = [

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use crate::domain::{HeaderKey, Kind, RouteId, Target};
-use crate::registry::routes::RouteField;
-use crate::registry::settings::{HeadersSet, RatelimitSet};
-use crate::registry::views::RoutesDiff;
+use crate::registry::commands::{HeadersSet, RatelimitSet, RouteField};
+use crate::registry::queries::views::RoutesDiff;
 use crate::registry::{Answer, Query};
 
 use super::*;

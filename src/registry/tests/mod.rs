@@ -14,11 +14,11 @@ use crate::domain::{
     Sections, ServiceName, Session, SessionId, Span, Time,
 };
 
-use super::calls::{Context, Notice};
-use super::config::{ConfigApply, ConfigRollback};
+use super::commands::{
+    ConfigApply, ConfigRollback, Expire, NewRoute, Register, RouteAdd, RouteField, RouteRemove, RouteUpdate,
+};
+use super::commands::{Context, Notice};
 use super::ports::Traffic;
-use super::routes::{NewRoute, RouteAdd, RouteField, RouteRemove, RouteUpdate};
-use super::sessions::{Expire, Register};
 use super::{Answer, Command, Grants, Limits, Query, Reply};
 
 /// Traffic that nobody sees.

@@ -1,11 +1,12 @@
 //! Drain, maintenance, breakers.
 
 use crate::domain::{Breaker, Options, PendingKind, RouteId, Target};
-use crate::registry::operations::{
-    CircuitBreakerReset, DrainCancel, DrainStart, MaintEnter, MaintExit, Place, SettleMaintenance, Verification,
+use crate::registry::commands::{
+    CircuitBreakerReset, CircuitBreakerSet, DrainCancel, DrainStart, MaintEnter, MaintExit, Place, SettleMaintenance,
+    Verification,
 };
-use crate::registry::settings::CircuitBreakerSet;
-use crate::registry::views::MaintenanceView;
+use crate::registry::queries::views::MaintenanceView;
+use crate::registry::runtime::awaited::awaited;
 use crate::registry::{Answer, Query, Trust};
 
 use super::*;
@@ -72,7 +73,7 @@ fn maintenance_begins_at_once_and_ends_when_the_backends_answered() {
     assert_eq!(status(&world, &session).maintenance_backend, "http://pages/down");
     settle(&mut world, &entering, true).unwrap();
     let leaving = exit(&mut world, &session, "r2");
-    let awaited = leaving.awaited(&world.catalog, &Options::default(), RouteId(0)).unwrap().0;
+    let awaited = awaited(&leaving, &world.catalog, &Options::default(), RouteId(0)).unwrap().0;
     let [one] = &awaited[..] else { panic!("{awaited:?}") };
     assert!(matches!(one.trust, Trust::AsRoute(_, RouteId(2))));
     assert_eq!(one.page.as_str(), "http://127.0.0.1:3000/");
@@ -100,7 +101,7 @@ fn leaving_waits_for_the_backends_that_routes_have_by_then() {
     enter(&mut world, &session, "ALL");
     let leaving = exit(&mut world, &session, "r1,r2");
     let asked = |world: &World| {
-        let awaited = leaving.awaited(&world.catalog, &Options::default(), RouteId(0)).unwrap().0;
+        let awaited = awaited(&leaving, &world.catalog, &Options::default(), RouteId(0)).unwrap().0;
         awaited.iter().map(|awaited| awaited.page.as_str().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(asked(&world), ["http://127.0.0.1:3000/"], "both have the same");

@@ -2,7 +2,7 @@
 
 use crate::domain::{ConnectionId, Kind, RouteId, Topics};
 use crate::registry::Query;
-use crate::registry::sessions::{ClientShutdown, Disconnect, Reconnect, Subscribe};
+use crate::registry::commands::{ClientShutdown, Disconnect, Reconnect, Subscribe};
 
 use super::*;
 

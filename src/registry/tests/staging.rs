@@ -1,9 +1,8 @@
 //! Staging: what commands do to the staged configuration.
 
 use crate::domain::{BackendUrl, HeaderKey, Kind, OptionKey, RouteId, Span, Target};
-use crate::registry::routes::{RouteAddBulk, RouteField};
-use crate::registry::settings::{HeadersRemove, HeadersSet, OptionsRemove, OptionsSet};
-use crate::registry::views::RouteStatus;
+use crate::registry::commands::{HeadersRemove, HeadersSet, OptionsRemove, OptionsSet, RouteAddBulk, RouteField};
+use crate::registry::queries::views::RouteStatus;
 use crate::registry::{Answer, Query};
 
 use super::*;

@@ -10,12 +10,10 @@ use crate::domain::{
     Subject, Topics,
 };
 use crate::lifecycle::Lifecycle;
-use crate::registry::config::ConfigApply;
-use crate::registry::observe::{Observe, Sight};
-use crate::registry::operations::{DrainCancel, DrainStart};
-use crate::registry::oversight::Page;
-use crate::registry::routes::{NewRoute, RouteAdd};
-use crate::registry::sessions::{ClientShutdown, Reconnect, Register};
+use crate::registry::commands::{
+    ClientShutdown, ConfigApply, DrainCancel, DrainStart, NewRoute, Observe, Reconnect, Register, RouteAdd, Sight,
+};
+use crate::registry::queries::paging::Page;
 use crate::registry::{Follow, Grants, Item, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, open};
 
 struct Nowhere;

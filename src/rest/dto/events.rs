@@ -9,7 +9,7 @@ use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::domain::Topics;
-use crate::registry::views::EventView;
+use crate::registry::queries::views::EventView;
 
 use super::patterns;
 use super::values::present;

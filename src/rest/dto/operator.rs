@@ -9,7 +9,7 @@ use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::domain::{InstanceName, ServiceName};
-use crate::registry::oversight;
+use crate::registry::queries::paging;
 
 use super::numbers::{Digits, Port, Priority};
 use super::operations::{BreakerState, Check, Drain, Maintenance, Stats};
@@ -386,6 +386,6 @@ pub struct Member {
 pub(in crate::rest) fn page(
     limit: Option<Digits>,
     cursor: Option<String>,
-) -> Result<oversight::Page, crate::domain::Error> {
-    oversight::Page::new(cursor.filter(|cursor| !cursor.is_empty()), limit.map(|limit| limit.0))
+) -> Result<paging::Page, crate::domain::Error> {
+    paging::Page::new(cursor.filter(|cursor| !cursor.is_empty()), limit.map(|limit| limit.0))
 }

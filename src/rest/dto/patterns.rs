@@ -143,7 +143,7 @@ mod tests {
     };
     use super::*;
     use crate::domain::{Catalog, Time};
-    use crate::registry::explain::{Explain, explain};
+    use crate::registry::queries::explain::{Explain, explain};
 
     use crate::registry::{Grants, Traffic};
 

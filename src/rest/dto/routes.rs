@@ -8,7 +8,7 @@ use utoipa::openapi::{Ref, RefOr};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::registry;
-use crate::registry::routes::RouteField;
+use crate::registry::commands::RouteField;
 
 use super::numbers::Priority;
 use super::values::present;
@@ -35,7 +35,7 @@ pub struct NewRoute {
     pub priority: Priority,
 }
 
-impl From<NewRoute> for registry::routes::NewRoute {
+impl From<NewRoute> for registry::commands::NewRoute {
     fn from(new: NewRoute) -> Self {
         Self { domains: new.domains.0, path: new.path.0, backend: new.backend_url.0, priority: new.priority.0 }
     }

@@ -16,7 +16,7 @@ use crate::domain::{
     BackendUrl, Error, EventKind, HeaderKey, HealthPath, Host, InstanceName, Metadata, OptionKey, Options, PageUrl,
     PathPrefix, RouteId, Section, ServiceName, Topics, VALUE_BYTES_MAX, header_value,
 };
-use crate::registry::operations::Place;
+use crate::registry::commands::Place;
 
 use super::patterns;
 

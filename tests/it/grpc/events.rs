@@ -10,7 +10,7 @@ use signalbox::grpc::proto::registry_client::RegistryClient;
 use signalbox::grpc::proto::subscribe_response::Item;
 use signalbox::grpc::proto::*;
 use signalbox::registry::Limits;
-use signalbox::registry::sessions::Reconnect;
+use signalbox::registry::commands::Reconnect;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::Code;

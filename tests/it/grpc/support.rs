@@ -17,7 +17,7 @@ use signalbox::grpc::proto::{
 };
 use signalbox::grpc::{self, GrpcSettings};
 use signalbox::lifecycle::Lifecycle;
-use signalbox::registry::views::RouteNumbers;
+use signalbox::registry::queries::views::RouteNumbers;
 use signalbox::registry::{
     Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, open,
 };

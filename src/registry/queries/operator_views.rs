@@ -1,78 +1,17 @@
 //! What operators see: every instance, route and number, a page at a time. No session id appears anywhere here.
-//!
-//! Pages are cut by what comes next in a fixed order, not by counting, so that a list that changes while it is
-//! read neither repeats nor leaves out what was there all along.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::clock;
 use crate::domain::{Error, InstanceName, RouteId, ServiceName, Session, SessionKey, Time};
 
-use super::Registry;
-use super::operations::{drain_status, maintenance_status};
-use super::sessions::staged_routes;
+use crate::registry::runtime::registry::Registry;
+
+use super::paging::{Page, Paged};
+use super::session::{staged_routes, traffic_percent};
+use super::status::{drain_status, maintenance_status};
 use super::views::{BreakerNumbers, DrainView, MaintenanceView, StatsView, moment, moment_or_null, shown};
-
-/// Which part of a list is asked for.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// Where the part before ended, as it said; `None` for the first.
-    pub after: Option<String>,
-    /// How many at most.
-    pub limit: usize,
-}
-
-impl Page {
-    /// How many, when nothing is said.
-    pub const LIMIT: usize = 100;
-    /// How many at most.
-    pub const LIMIT_MAX: usize = 1000;
-
-    /// A part of `limit` entries, 100 when nothing is said, behind the one that ended with `after`.
-    ///
-    /// # Errors
-    /// `Invalid` for a limit that is not 1 to 1000.
-    pub fn new(after: Option<String>, limit: Option<u64>) -> Result<Self, Error> {
-        let limit =
-            limit.map_or(Ok(Self::LIMIT), usize::try_from).ok().filter(|limit| (1..=Self::LIMIT_MAX).contains(limit));
-        let limit = limit.ok_or_else(|| Error::invalid("limit", format!("must be 1 to {}", Self::LIMIT_MAX)))?;
-        Ok(Self { after, limit })
-    }
-
-    fn cursor<T>(&self, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Error> {
-        let wrong = || Error::invalid("cursor", "is not one that this list gave");
-        let Some(cursor) = &self.after else { return Ok(None) };
-        let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| wrong())?;
-        std::str::from_utf8(&bytes).ok().and_then(read).map(Some).ok_or_else(wrong)
-    }
-}
-
-/// A part of a list, and where the next begins.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Paged<T> {
-    /// In the list's order.
-    pub items: Vec<T>,
-    /// What to ask for the next part with; `None` at the end.
-    pub next_cursor: Option<String>,
-}
-
-impl<T> Paged<T> {
-    /// Takes a page of `entries`; `place` says where an entry stands.
-    fn cut<E>(
-        mut entries: impl Iterator<Item = E>,
-        page: &Page,
-        place: impl Fn(&E) -> String,
-        view: impl Fn(&E) -> T,
-    ) -> Self {
-        let taken: Vec<E> = entries.by_ref().take(page.limit).collect();
-        let last = taken.last().filter(|_| entries.next().is_some());
-        let next_cursor = last.map(|entry| URL_SAFE_NO_PAD.encode(place(entry)));
-        Self { items: taken.iter().map(view).collect(), next_cursor }
-    }
-}
 
 /// The whole at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -318,9 +257,4 @@ impl Registry {
             circuit: self.traffic.breaker(session.key, id),
         }
     }
-}
-
-/// A session's share of traffic.
-pub(super) fn traffic_percent(session: &Session, now: Time) -> u64 {
-    session.head.drain.map_or(100, |drain| drain.traffic_percent(now))
 }

@@ -6,10 +6,10 @@ use crate::domain::{
     BackendUrl, Catalog, Change, Edit, Error, Host, Kind, PathPrefix, Route, RouteId, Session, SessionId,
 };
 
-use super::calls::{Context, Decided, Decision, Reply};
-use super::grants::Grant;
-use super::operations::with_head;
-use super::views::{RouteStatus, RouteView};
+use crate::registry::registration_tokens::Grant;
+
+use super::decision::{Context, Decided, Decision, Reply};
+use super::session_edit::{no_route, with_head};
 
 /// What a client says of a new route; the id is the server's.
 #[derive(Clone, Debug)]
@@ -46,11 +46,11 @@ pub struct RouteAdd {
 }
 
 impl RouteAdd {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         Some(&self.session)
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         let id = room_for(session, 1, context)?;
         allowed(session, &self.route, context)?;
@@ -69,11 +69,11 @@ pub struct RouteAddBulk {
 }
 
 impl RouteAddBulk {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         Some(&self.session)
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         let first = room_for(session, self.routes.len(), context)?;
         for (at, route) in self.routes.iter().enumerate() {
@@ -161,11 +161,11 @@ pub struct RouteUpdate {
 }
 
 impl RouteUpdate {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         Some(&self.session)
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         let mut route = Route::clone(editable(session, self.id)?);
         if let Some(grant) = context.grants.of(&session.head)? {
@@ -190,11 +190,6 @@ fn editable(session: &Session, id: RouteId) -> Result<&Arc<Route>, Error> {
     })
 }
 
-/// A route that does not exist.
-pub(super) fn no_route(id: RouteId) -> Error {
-    Error::new(Kind::NotFound, format!("no route {id} in this session"))
-}
-
 /// Stages the removal of a route and of all that is set for it.
 #[derive(Clone, Debug)]
 pub struct RouteRemove {
@@ -205,11 +200,11 @@ pub struct RouteRemove {
 }
 
 impl RouteRemove {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         Some(&self.session)
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         editable(session, self.id)?;
         let settings = session.edited().settings_of(self.id);
@@ -221,34 +216,5 @@ impl RouteRemove {
             changes.push(with_head(session, |head| head.maintenance.forget(self.id)));
         }
         Ok(Decided::new(Reply::Done, changes))
-    }
-}
-
-/// Answers `ROUTE_LIST`: an active route with a staged edit appears twice.
-pub(super) fn route_list(session: &Session) -> Vec<RouteView> {
-    let Some(staged) = &session.staged else {
-        return session.active.routes.values().map(|route| view(route, RouteStatus::Active)).collect();
-    };
-    let mut views = Vec::with_capacity(session.active.routes.len());
-    for (id, route) in &session.active.routes {
-        let next = staged.config.routes.get(id);
-        let status = if next.is_none() { RouteStatus::PendingRemoval } else { RouteStatus::Active };
-        views.push(view(route, status));
-        views.extend(next.filter(|next| *next != route).map(|next| view(next, RouteStatus::Staged)));
-    }
-    let new = staged.config.routes.iter().filter(|(id, _)| !session.active.routes.contains_key(*id));
-    views.extend(new.map(|(_, route)| view(route, RouteStatus::Staged)));
-    views
-}
-
-fn view(route: &Route, status: RouteStatus) -> RouteView {
-    RouteView {
-        route_id: route.id,
-        id: route.id,
-        domains: route.domains.iter().map(ToString::to_string).collect(),
-        path: route.path.to_string(),
-        backend: route.backend.to_string(),
-        priority: route.priority,
-        status,
     }
 }

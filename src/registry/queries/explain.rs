@@ -3,8 +3,6 @@
 //! It looks at every route, plainly, and so is a second opinion on the routing table, which is compiled for speed.
 //! What must hold: both name the same winner (`tests/it/explain.rs`).
 
-mod seen;
-
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -18,13 +16,14 @@ use crate::domain::{
     ServiceName, Session, Time,
 };
 
-use super::Registry;
-use super::config::validate;
-use super::grants::Grants;
-use super::oversight::traffic_percent;
-use super::ports::Traffic;
+use crate::registry::ports::Traffic;
+use crate::registry::registration_tokens::Grants;
+use crate::registry::runtime::registry::Registry;
+
+use super::configuration::validate;
+use super::member_state::Seen;
+use super::session::traffic_percent;
 use super::views::{CheckView, Preference, shown, state};
-use seen::Seen;
 
 /// What is asked.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::domain::{Session, SessionKey, Time};
 
-use super::Limits;
-use super::sessions::{Expire, ends_at};
+use crate::registry::commands::sessions::{Expire, ends_at};
+use crate::registry::limits::Limits;
 
 /// One entry per session for which anything can fall due.
 #[derive(Debug, Default)]

@@ -9,6 +9,8 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::domain::{Catalog, ConnectionId, EventKind, Happened, SessionId};
 
+use crate::registry::commands::decision::Release;
+
 use super::history::History;
 
 /// The most events that wait for one connection.
@@ -29,25 +31,6 @@ pub enum Told {
     Shutdown,
     /// Its session was shut down: the connection closes.
     Close,
-}
-
-/// Why a connection has its session no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Release {
-    /// Another connection took the session over.
-    TakenOver,
-    /// The instance registered anew, which replaced the session.
-    Replaced,
-}
-
-impl Release {
-    /// The same in words.
-    pub fn words(self) -> &'static str {
-        match self {
-            Release::TakenOver => "another connection took the session over",
-            Release::Replaced => "the instance registered anew, which replaced the session",
-        }
-    }
 }
 
 /// Who is at the other end of an outbox.

@@ -7,8 +7,8 @@ use crate::domain::{
     Session, SessionId, Target,
 };
 
-use super::calls::{Context, Decided, Decision, Reply};
-use super::routes::no_route;
+use super::decision::{Context, Decided, Decision, Reply};
+use super::session_edit::no_route;
 
 /// Stages one edit of a setting, if what it is for exists and there is room.
 fn stage(catalog: &Catalog, context: Context<'_>, id: &SessionId, edit: Edit) -> Decision {
@@ -47,11 +47,11 @@ macro_rules! setting_commands {
         }
 
         impl $name {
-            pub(super) fn session(&self) -> Option<&SessionId> {
+            pub(crate) fn session(&self) -> Option<&SessionId> {
                 Some(&self.session)
             }
 
-            pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+            pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
                 let $command = self;
                 stage(catalog, context, &self.session, $edit)
             }
@@ -133,11 +133,11 @@ pub struct HealthSet {
 }
 
 impl HealthSet {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         Some(&self.session)
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         self.check.bounded()?;
         stage(catalog, context, &self.session, Edit::Health(self.id, Some(self.check.clone())))
     }
@@ -157,11 +157,11 @@ pub struct OptionsSet {
 }
 
 impl OptionsSet {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         Some(&self.session)
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         Options::default().set(self.key.as_str(), &self.value).map_err(|error| error.of(self.key.as_str()))?;
         let edit = Edit::Option(self.target, self.key.clone(), Some(Arc::clone(&self.value)));
         stage(catalog, context, &self.session, edit)

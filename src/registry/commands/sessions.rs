@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    Catalog, Change, ConnectionId, Error, Event, Head, InstanceName, Kind, Metadata, Origin, Secret, Section,
-    ServiceName, Session, SessionId, SessionKey, Span, Subject, Time, Topics,
+    Catalog, Change, ConnectionId, Error, Event, Head, InstanceName, Kind, Metadata, Origin, Secret, ServiceName,
+    Session, SessionId, SessionKey, Subject, Time, Topics,
 };
 
-use super::Limits;
-use super::calls::{Context, Decided, Decision, Notice, Reply};
-use super::config::unstage;
-use super::grants::Admission;
+use crate::registry::limits::Limits;
+use crate::registry::registration_tokens::Admission;
+
+use super::apply::unstage;
+use super::decision::{Context, Decided, Decision, Notice, Release, Reply};
 use super::takeover::inherited;
-use super::views::SessionView;
-use super::watch::Release;
 
 /// Opens a session for an instance; one that the instance has already is replaced.
 #[derive(Clone, Debug)]
@@ -37,11 +36,11 @@ pub struct Register {
 }
 
 impl Register {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         None
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let Admission { metadata, grant } = context.grants.admit(&self.service, &self.metadata, self.token.as_ref())?;
         let opened = Head::opened(self.service.clone(), self.instance.clone(), self.nonce, context.now);
         let old = catalog.of_instance(&self.service, &self.instance);
@@ -131,11 +130,11 @@ pub struct Reconnect {
 }
 
 impl Reconnect {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         Some(&self.session)
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let Ok(session) = catalog.session(self.session.reveal()) else {
             return Ok(Decided::new(Reply::Gone, Vec::new()));
         };
@@ -160,11 +159,11 @@ pub struct ClientShutdown {
 }
 
 impl ClientShutdown {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         self.subject.session()
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         let other = session.bound.filter(|bound| Some(*bound) != self.connection);
         let reason = if self.subject.session().is_some() { "shut down" } else { "evicted" };
@@ -189,11 +188,11 @@ pub struct Subscribe {
 }
 
 impl Subscribe {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         Some(&self.session)
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         Ok(with_topics(session, session.head.topics.union(self.topics)))
     }
@@ -209,11 +208,11 @@ pub struct Unsubscribe {
 }
 
 impl Unsubscribe {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         Some(&self.session)
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         Ok(with_topics(session, session.head.topics.without(self.topics)))
     }
@@ -236,11 +235,11 @@ pub struct Disconnect {
 }
 
 impl Disconnect {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         None
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         Ok(let_go(catalog, Some(self.connection), context.now))
     }
 }
@@ -255,11 +254,11 @@ pub struct Expire {
 }
 
 impl Expire {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         None
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let Some(session) = catalog.by_key(self.key) else {
             return Ok(Decided::new(Reply::Done, Vec::new()));
         };
@@ -283,39 +282,10 @@ impl Expire {
 }
 
 /// When a session ends if nothing happens: never while a connection is bound to it.
-pub(super) fn ends_at(session: &Session, limits: &Limits) -> Option<Time> {
+pub(crate) fn ends_at(session: &Session, limits: &Limits) -> Option<Time> {
     match (session.head.replaced, session.bound) {
         (Some(until), _) => Some(until),
         (None, Some(_)) => None,
         (None, None) => Some(session.unbound_at.max(session.pulse.last()).after(limits.grace)),
     }
-}
-
-/// Answers `SESSION_INFO`.
-pub(super) fn info(session: &Session, now: Time) -> SessionView {
-    let metadata = serde_json::value::RawValue::from_string(session.head.metadata.as_str().to_owned());
-    SessionView {
-        session_id: session.head.id.reveal().to_owned(),
-        service_name: session.head.service.to_string(),
-        instance_name: session.head.instance.to_string(),
-        maintenance_port: session.head.maintenance_port,
-        connected_at: session.head.connected_at,
-        uptime_seconds: seconds(now.since(session.head.connected_at)),
-        last_activity: session.pulse.last(),
-        routes_active: session.active.routes.len(),
-        routes_staged: staged_routes(session),
-        last_apply: session.head.last_apply,
-        revision: session.head.revision,
-        // Metadata was parsed as JSON when it came in.
-        metadata: metadata.unwrap_or_default(),
-    }
-}
-
-/// How many routes an apply would add, change or take away.
-pub(super) fn staged_routes(session: &Session) -> usize {
-    session.difference().edits().filter(|edit| edit.section() == Section::Routes).count()
-}
-
-fn seconds(span: Span) -> u64 {
-    span.millis() / 1000
 }

@@ -9,7 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock;
 use crate::domain::{Span, Time};
 
-use super::{Registry, Store};
+use crate::registry::ports::Store;
+
+use super::registry::{Asked, Registry};
 
 /// The time that a part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -19,9 +21,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 const TRY_EVERY: Span = Span::from_secs(1);
 /// Askers that wait at once; further ones hear that the writer does not answer.
 const ASKING_MAX: usize = 64;
-
-/// Asks the writer whether something can be stored.
-pub(super) type Asked = oneshot::Sender<bool>;
 
 pub(super) fn channel() -> (mpsc::Sender<Asked>, mpsc::Receiver<Asked>) {
     mpsc::channel(ASKING_MAX)

@@ -8,156 +8,58 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::domain::{Catalog, Change, Error, Event, Forbidden, Happened, Kind, SessionKey, Span, Time};
-use crate::lifecycle;
+use crate::domain::{Catalog, Change, Error, Forbidden, Happened, Kind, SessionKey, Span, Time};
 
-use super::calls::{Context, Decided, Notice};
-use super::config::unknown_option;
+use crate::registry::calls::Command;
+use crate::registry::commands::decision::{Context, Notice, Reply};
+use crate::registry::commands::sessions::{Disconnect, Expire};
+use crate::registry::limits::Limits;
+use crate::registry::ports::{Publish, Store, Traffic};
+use crate::registry::queries::configuration::unknown_option;
+use crate::registry::registration_tokens::Grants;
+
+use super::batch::Batch;
 use super::deadlines::Deadlines;
-use super::grants::Grants;
-use super::ready::{self, Asked, Condition};
-use super::sessions::{Disconnect, Expire};
+use super::readiness::Condition;
+use super::registry::{Asked, Waiting};
 use super::watch::{Told, Watch};
-use super::{Command, Limits, Publish, Registry, Reply, Store, StoreError, Traffic, Waiting, skew};
 
 /// Past this many commands a batch takes in no further callers.
 const BATCH_MAX: usize = 4096;
-/// A batch that walks through more entries than this is worked on beside the control threads.
-const WALKED_MAX: usize = 1_000;
 /// The interval at which it is looked whether the store is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Past this many waiting callers, further ones wait for room.
-const MAILBOX_MAX: usize = 1024;
-
-/// Takes up what the store kept, and gives the registry and the task that keeps it.
-///
-/// `publisher` is shown the restored catalog as it is made, by changes, before anything else.
-///
-/// # Errors
-/// If the store cannot be read.
-pub async fn open<S: Store, P: Publish>(
-    mut store: S,
-    mut publisher: P,
-    traffic: Arc<dyn Traffic>,
-    limits: Limits,
-    grants: Grants,
-) -> Result<(Registry, Writer<S, P>), StoreError> {
-    let mut loaded = store.load().await?;
-    let reading = clock::reading();
-    let skew_ms = reading.skew_since(&loaded.reading, skew::latest(&loaded.changes));
-    skew::move_by(&mut loaded.changes, skew_ms);
-    store.begin(&reading, skew_ms).await?;
-    let mut catalog = Catalog::default();
-    loaded.changes.iter().for_each(|change| catalog.absorb(change));
-    let now = clock::now();
-    catalog.resume(loaded.revision, now);
-    let mut deadlines = Deadlines::default();
-    catalog.sessions().for_each(|session| deadlines.set(session.key, Some(session), &limits, now));
-    let catalog = Arc::new(catalog);
-    publisher.publish(&catalog, &loaded.changes);
-    let (forbidden, defaults) = (traffic.forbidden(), traffic.default_options());
-    let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
-    let (asking, asked) = ready::channel();
-    let published = Arc::new(ArcSwap::from(catalog));
-    let watch = Arc::new(Watch::since(published.load().revision()));
-    let registry = Registry {
-        mailbox: sender,
-        published: Arc::clone(&published),
-        traffic: Arc::clone(&traffic),
-        watch: Arc::clone(&watch),
-        streams: Arc::new(Semaphore::new(limits.streams_max)),
-        streams_max: limits.streams_max,
-        long_turns: Arc::new(Semaphore::new(super::reading::LONG_AT_ONCE_MAX)),
-        grants: grants.clone(),
-        forbidden: forbidden.clone(),
-        defaults: Arc::new(defaults),
-        started: now,
-        readings: super::reading::Readings::default(),
-        probes: super::probes::Probes::default(),
-        asking,
-    };
-    let rules = Rules { limits, grants, forbidden };
-    Ok((
-        registry,
-        Writer {
-            store,
-            publisher,
-            mailbox,
-            asked,
-            condition: Condition::default(),
-            published,
-            watch,
-            traffic,
-            deadlines,
-            rules,
-            departed_late: None,
-        },
-    ))
-}
 
 /// The task; it owns the store.
 pub struct Writer<S, P> {
-    store: S,
-    publisher: P,
-    mailbox: mpsc::Receiver<Waiting>,
+    pub(super) store: S,
+    pub(super) publisher: P,
+    pub(super) mailbox: mpsc::Receiver<Waiting>,
     /// Those who want to know whether something can be stored.
-    asked: mpsc::Receiver<Asked>,
-    condition: Condition,
-    published: Arc<ArcSwap<Catalog>>,
-    watch: Arc<Watch>,
-    traffic: Arc<dyn Traffic>,
-    deadlines: Deadlines,
-    rules: Rules,
+    pub(super) asked: mpsc::Receiver<Asked>,
+    pub(super) condition: Condition,
+    pub(super) published: Arc<ArcSwap<Catalog>>,
+    pub(super) watch: Arc<Watch>,
+    pub(super) traffic: Arc<dyn Traffic>,
+    pub(super) deadlines: Deadlines,
+    pub(super) rules: Rules,
     /// When connections that have gone are to be taken note of again, for it could not be stored.
-    departed_late: Option<Time>,
+    pub(super) departed_late: Option<Time>,
 }
 
 /// What commands are decided by, beside the catalog and the time.
-struct Rules {
-    limits: Limits,
-    grants: Grants,
-    forbidden: Forbidden,
+pub(super) struct Rules {
+    pub(super) limits: Limits,
+    pub(super) grants: Grants,
+    pub(super) forbidden: Forbidden,
 }
 
 impl Rules {
     fn at(&self, now: Time) -> Context<'_> {
         Context { now, limits: &self.limits, grants: &self.grants, forbidden: &self.forbidden }
-    }
-}
-
-/// Commands decided together: all are stored, or none.
-struct Batch {
-    draft: Catalog,
-    changes: Vec<Change>,
-    notices: Vec<Notice>,
-    happened: Vec<Arc<Happened>>,
-    pace: Pace,
-}
-
-/// The way in which a batch is worked on.
-#[derive(Clone, Copy)]
-enum Pace {
-    /// At once: it is over before anybody notices.
-    Brief,
-    /// While the thread's other tasks go on elsewhere.
-    AtLength,
-}
-
-impl Pace {
-    fn of<'a>(commands: impl IntoIterator<Item = &'a Command>, catalog: &Catalog) -> Self {
-        let walked: usize = commands.into_iter().map(|command| command.weight(catalog)).sum();
-        if walked > WALKED_MAX { Pace::AtLength } else { Pace::Brief }
-    }
-
-    fn run<T>(self, work: impl FnOnce() -> T) -> T {
-        match self {
-            Pace::Brief => work(),
-            Pace::AtLength => lifecycle::at_length(work),
-        }
     }
 }
 
@@ -276,9 +178,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
     }
 
     fn begin<'a>(&self, commands: impl IntoIterator<Item = &'a Command>) -> Batch {
-        let draft = Catalog::clone(&self.published.load());
-        let pace = Pace::of(commands, &draft);
-        Batch { draft, changes: Vec::new(), notices: Vec::new(), happened: Vec::new(), pace }
+        Batch::begin(&self.published.load(), commands)
     }
 
     /// Stores, publishes and tells. Whether it was stored.
@@ -311,7 +211,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         let catalog = Arc::new(draft);
         self.publisher.publish(&catalog, &changes);
         // Before anybody hears of it.
-        notices.iter().for_each(|notice| notice.vouch(&*self.traffic));
+        notices.iter().for_each(|notice| vouch(notice, &*self.traffic));
         // It goes last: who still reads in the one before is done by then, and is not left with taking it down.
         let before = self.published.swap(Arc::clone(&catalog));
         self.reschedule(&catalog, &changes, now);
@@ -345,39 +245,6 @@ impl<S: Store, P: Publish> Writer<S, P> {
     }
 }
 
-impl Batch {
-    fn decide(&mut self, command: &Command, context: Context<'_>) -> Result<Reply, Error> {
-        if let Some(session) = command.session()
-            && let Ok(session) = self.draft.session(session.reveal())
-        {
-            session.pulse.touch(context.now);
-        }
-        let Decided { reply, changes, notices } = command.decide(&self.draft, context)?;
-        let before = notices.iter().any(|notice| matches!(notice, Notice::Event(..))).then(|| self.draft.clone());
-        changes.iter().for_each(|change| self.draft.absorb(change));
-        self.changes.extend(changes);
-        for notice in notices {
-            match notice {
-                Notice::Event(key, event) => self.number(before.as_ref(), key, event, context.now),
-                other => self.notices.push(other),
-            }
-        }
-        Ok(reply)
-    }
-
-    /// Gives an event its place among all that happens. Its session may have ended with it, or begun.
-    fn number(&mut self, before: Option<&Catalog>, session: SessionKey, event: Event, at: Time) {
-        let known = self.draft.by_key(session).or_else(|| before?.by_key(session));
-        let Some(head) = known.map(|session| Arc::clone(&session.head)) else { return };
-        let step = Change::Observed(session);
-        self.draft.absorb(&step);
-        self.changes.push(step);
-        let (service, instance) = (head.service.clone(), head.instance.clone());
-        let sequence = self.draft.revision();
-        self.happened.push(Arc::new(Happened { sequence, at, session, service, instance, event }));
-    }
-}
-
 fn unavailable() -> Error {
     Error::new(Kind::Unavailable, "the registry cannot store changes now; nothing was changed, try again")
 }
@@ -396,5 +263,12 @@ fn warn_of_unknown_options(catalog: &Catalog, changes: &[Change]) {
         for option in edits.iter().filter_map(unknown_option) {
             tracing::warn!(service, instance, option, "an unknown option was applied; it does nothing");
         }
+    }
+}
+
+/// Tells traffic of backends that have answered.
+fn vouch(notice: &Notice, traffic: &dyn Traffic) {
+    if let Notice::Vouch(key, routes) = notice {
+        traffic.vouch(*key, routes);
     }
 }

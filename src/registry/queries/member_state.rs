@@ -4,8 +4,9 @@
 
 use crate::domain::{Catalog, Route, Session, Time};
 
-use super::super::ports::Traffic;
-use super::super::views::{BreakerNumbers, Preference};
+use crate::registry::ports::Traffic;
+
+use super::views::{BreakerNumbers, Preference};
 
 /// What traffic has seen of the configuration that is active.
 #[derive(Clone, Copy)]

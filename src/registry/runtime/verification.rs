@@ -10,8 +10,12 @@ use tokio::sync::oneshot;
 
 use crate::domain::{Error, Kind, Pending, RouteId, SessionKey, Span};
 
-use super::operations::{Awaited, SettleMaintenance, Verification, timed_out};
-use super::{Command, Registry, Reply};
+use crate::registry::calls::Command;
+use crate::registry::commands::decision::{Reply, Verification};
+use crate::registry::commands::maintenance::{SettleMaintenance, timed_out};
+
+use super::awaited::{Awaited, awaited};
+use super::registry::Registry;
 
 /// The time that a request waits.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -23,6 +27,20 @@ const TRY: Span = Span::from_secs(5);
 const AT_ONCE_MAX: usize = 16;
 
 impl Registry {
+    /// Waits for the outcome of an accepted maintenance request, 60 s at most.
+    ///
+    /// # Errors
+    /// If what it waits for does not answer in time, or a newer request cancels it.
+    pub async fn verify(&self, verification: &Verification) -> Result<(), Error> {
+        run(self, verification).await
+    }
+
+    /// Takes up the maintenance requests that waited when the server ended. To be called before the first command; each of the tasks
+    /// is to be run by itself.
+    pub fn resume(&self) -> Vec<impl Future<Output = ()> + Send + use<>> {
+        resume(self)
+    }
+
     /// Has a maintenance request decided, tells `accepted` what came of that, and waits for the outcome, which is told as an
     /// event. To be run as a task of its own: a caller that goes meanwhile must not leave a request that nobody settles.
     pub async fn maintain(self, command: Command, accepted: oneshot::Sender<Result<(), Error>>) {
@@ -45,7 +63,7 @@ impl Registry {
 
 /// Tasks that see the maintenance requests through which waited when the server ended, each for as long as if it were new. Their
 /// outcome is told as an event alone: the connections that asked are gone.
-pub(super) fn resume(registry: &Registry) -> Vec<impl Future<Output = ()> + Send + use<>> {
+fn resume(registry: &Registry) -> Vec<impl Future<Output = ()> + Send + use<>> {
     let catalog = registry.catalog();
     let waiting = catalog.sessions().flat_map(|session| session.pending.iter().map(|pending| (session.key, pending)));
     waiting.map(|(key, pending)| see_through(registry.clone(), key, pending.clone())).collect()
@@ -59,7 +77,7 @@ async fn see_through(registry: Registry, key: SessionKey, pending: Pending) {
     }
 }
 
-pub(super) async fn run(registry: &Registry, verification: &Verification) -> Result<(), Error> {
+async fn run(registry: &Registry, verification: &Verification) -> Result<(), Error> {
     let reached = tokio::time::timeout(PATIENCE, reach(registry, verification)).await;
     let reached = match reached {
         Ok(Err(cancelled)) => return Err(cancelled),
@@ -77,8 +95,8 @@ async fn reach(registry: &Registry, verification: &Verification) -> Result<(), E
     loop {
         let (mut all_did, mut silent, mut after) = (true, false, Some(RouteId(0)));
         while let Some(from) = after {
-            let (awaited, more) = verification.awaited(&registry.catalog(), &registry.defaults, from)?;
-            let missing: Vec<Awaited> = awaited.into_iter().filter(|awaited| !answered.contains(awaited)).collect();
+            let (pages, more) = awaited(verification, &registry.catalog(), &registry.defaults, from)?;
+            let missing: Vec<Awaited> = pages.into_iter().filter(|awaited| !answered.contains(awaited)).collect();
             all_did &= missing.is_empty();
             let tries: Vec<_> =
                 missing.into_iter().map(|page| if_it_answers(registry, verification.key, page)).collect();

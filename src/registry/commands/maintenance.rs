@@ -3,80 +3,14 @@
 //! A request is accepted at once; its outcome waits for a page or for backends to answer, and is settled by a command of
 //! the server's own. A newer request for some of the same routes takes the place of an older one.
 
-use std::collections::{BTreeSet, HashSet};
-use std::ops::Bound;
-use std::sync::Arc;
-
 use crate::domain::{
-    Catalog, Change, Error, Event, Kind, MaintenanceEntry, Options, PageUrl, Pending, PendingKind, Route, RouteId,
-    Session, SessionId, SessionKey, StatusRanges, Subject, Target, Ticket,
+    Catalog, Change, Error, Event, Kind, MaintenanceEntry, PageUrl, Pending, PendingKind, RouteId, Session, SessionId,
+    SessionKey, Subject, Target, Ticket,
 };
 
-use super::super::calls::{Context, Decided, Decision, Notice, Reply};
-use super::super::ports::Trust;
-use super::super::views::MaintenanceView;
-use super::places::{Place, resolve};
-use super::with_head;
-
-/// A maintenance request that was accepted: what is still to be seen before its outcome is told.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Verification {
-    /// The session.
-    pub key: SessionKey,
-    /// The request.
-    pub ticket: Ticket,
-    /// Its direction.
-    pub kind: PendingKind,
-    /// The page that must answer; to leave maintenance, it is the backends that must.
-    pub page: Option<PageUrl>,
-}
-
-/// A page that must answer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::registry) struct Awaited {
-    pub(in crate::registry) page: PageUrl,
-    /// How it is asked for, and what becomes of its certificate.
-    pub(in crate::registry) trust: Trust,
-    /// The statuses that count as an answer, where they are set.
-    expected: Option<StatusRanges>,
-}
-
-impl Awaited {
-    /// True if this status counts as an answer.
-    pub(in crate::registry) fn accepts(&self, status: u16) -> bool {
-        self.expected.as_ref().map_or(status < 500, |expected| expected.contains(status))
-    }
-}
-
-impl Verification {
-    /// What is to be seen of a request that waits.
-    pub(in crate::registry) fn of(key: SessionKey, pending: &Pending) -> Self {
-        Self { key, ticket: pending.ticket, kind: pending.kind, page: pending.page.clone() }
-    }
-
-    /// Some of what must answer, of the routes behind `after`, and the route behind which there may be more: as the session stands now,
-    /// for an apply may give a route another backend, or take it away.
-    ///
-    /// # Errors
-    /// `NotFound` when the session has ended, `Conflict` when a newer request took this one's place.
-    pub(in crate::registry) fn awaited(
-        &self,
-        catalog: &Catalog,
-        defaults: &Options,
-        after: RouteId,
-    ) -> Result<(Vec<Awaited>, Option<RouteId>), Error> {
-        let session = catalog.by_key(self.key).ok_or(Error::invalid_session())?;
-        let pending = session.pending.iter().find(|pending| pending.ticket == self.ticket).ok_or_else(cancelled)?;
-        Ok(match self.kind {
-            // What is shown later is got in the same way.
-            PendingKind::Enter => {
-                let shown = |page: &PageUrl| Awaited { page: page.clone(), trust: Trust::Required, expected: None };
-                (self.page.iter().map(shown).collect(), None)
-            }
-            PendingKind::Exit => backends(session, defaults, &pending.targets, after),
-        })
-    }
-}
+use super::decision::{Context, Decided, Decision, Notice, Reply, Verification};
+use super::session_edit::with_head;
+use super::target_selector::{Place, resolve};
 
 /// Accepts a request that waits; an older one for some of the same routes is cancelled.
 fn accept(
@@ -113,7 +47,7 @@ fn failed(decided: Decided, session: &Session, pending: &Pending, reason: &'stat
 }
 
 /// Why nothing came of a request that waited until time was up.
-pub(in crate::registry) fn timed_out(kind: PendingKind) -> &'static str {
+pub(crate) fn timed_out(kind: PendingKind) -> &'static str {
     match kind {
         PendingKind::Enter => "timeout waiting for maintenance page to become reachable",
         PendingKind::Exit => "timeout waiting for backend to become reachable",
@@ -137,11 +71,11 @@ pub struct MaintEnter {
 }
 
 impl MaintEnter {
-    pub(in crate::registry) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         self.subject.session()
     }
 
-    pub(in crate::registry) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         if let Some(page) = &self.page {
@@ -186,55 +120,16 @@ pub struct MaintExit {
 }
 
 impl MaintExit {
-    pub(in crate::registry) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         self.subject.session()
     }
 
-    pub(in crate::registry) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         let targets = resolve(session, &self.places)?;
         Ok(accept(catalog, session, PendingKind::Exit, targets, None))
     }
-}
-
-/// So many routes are looked at in one step: a session may have very many.
-const ROUTES_AT_ONCE: usize = 256;
-
-/// The backends of the next active routes in maintenance that are concerned, each once, and the last of the routes looked at unless it
-/// was the last of all.
-fn backends(
-    session: &Session,
-    defaults: &Options,
-    targets: &[Target],
-    after: RouteId,
-) -> (Vec<Awaited>, Option<RouteId>) {
-    let active = &session.active.routes;
-    let routes: Vec<(RouteId, &Arc<Route>)> = if targets.contains(&Target::All) {
-        let later = active.range((Bound::Excluded(after), Bound::Unbounded));
-        later.take(ROUTES_AT_ONCE).map(|(id, route)| (*id, route)).collect()
-    } else {
-        let later: BTreeSet<RouteId> =
-            targets.iter().copied().filter_map(Target::route).filter(|id| *id > after).collect();
-        later.into_iter().filter_map(|id| Some((id, active.get(&id)?))).take(ROUTES_AT_ONCE).collect()
-    };
-    let more = routes.last().filter(|_| routes.len() == ROUTES_AT_ONCE).map(|(id, _)| *id);
-    let waiting = routes.into_iter().filter(|(id, _)| session.head.maintenance.of(*id).is_some());
-    let shared = session.active.options_over(defaults, Target::All);
-    let mut seen = HashSet::new();
-    let awaited = waiting
-        .map(|(id, route)| {
-            let options = session.active.options_over(&shared, Target::Route(id));
-            let path = session.active.health.get(&id).map_or(&options.health_check_path, |check| &check.path);
-            let (page, host) = (PageUrl::of_backend(&route.backend, path), options.check_host(&route.domains));
-            let expected = options.health_check_status;
-            let manner = (page.clone(), host, options.health_check_method, options.tls_verify, expected.clone());
-            (Awaited { page, trust: Trust::AsRoute(session.key, id), expected }, manner)
-        })
-        // Routes that are to be asked alike and trust alike need to be asked once.
-        .filter_map(|(awaited, manner)| seen.insert(manner).then_some(awaited))
-        .collect();
-    (awaited, more)
 }
 
 /// A maintenance request has its outcome.
@@ -249,11 +144,11 @@ pub struct SettleMaintenance {
 }
 
 impl SettleMaintenance {
-    pub(in crate::registry) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         None
     }
 
-    pub(in crate::registry) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
         let session = catalog.by_key(self.key).ok_or(Error::invalid_session())?;
         let pending = session.pending.iter().find(|pending| pending.ticket == self.ticket).ok_or_else(cancelled)?;
         let settled = Change::Settle(session.key, self.ticket);
@@ -284,19 +179,6 @@ fn answered(session: &Session, targets: &[Target]) -> Vec<RouteId> {
 }
 
 /// What the one who waits for a cancelled request hears.
-fn cancelled() -> Error {
+pub(crate) fn cancelled() -> Error {
     Error::new(Kind::Conflict, CANCELLED)
-}
-
-/// Answers `MAINT_STATUS`.
-pub(in crate::registry) fn maintenance_status(session: &Session) -> MaintenanceView {
-    let maintenance = &session.head.maintenance;
-    let first = maintenance.first();
-    MaintenanceView {
-        in_maintenance: session.active.routes.keys().copied().filter(|id| maintenance.of(*id).is_some()).collect(),
-        maintenance_backend: first
-            .and_then(|entry| entry.page.as_ref())
-            .map_or_else(String::new, |page| page.as_str().to_owned()),
-        entered_at: first.map(|entry| entry.entered),
-    }
 }

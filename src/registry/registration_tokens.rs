@@ -48,9 +48,9 @@ impl From<Vec<Grant>> for Grants {
 }
 
 /// How a session may begin: what is kept of its metadata, and the token it came with.
-pub(super) struct Admission<'a> {
-    pub(super) metadata: Metadata,
-    pub(super) grant: Option<&'a Grant>,
+pub(crate) struct Admission<'a> {
+    pub(crate) metadata: Metadata,
+    pub(crate) grant: Option<&'a Grant>,
 }
 
 impl Grants {
@@ -60,7 +60,7 @@ impl Grants {
     }
 
     /// Lets a service register, if its token says so. On the pipe the token stands in the metadata.
-    pub(super) fn admit(
+    pub(crate) fn admit(
         &self,
         service: &ServiceName,
         metadata: &Metadata,
@@ -79,7 +79,7 @@ impl Grants {
     }
 
     /// Refuses edits that the session's token does not allow: they may have been staged under other rules.
-    pub(super) fn permit(&self, session: &Session, edits: &[Edit]) -> Result<(), Error> {
+    pub(crate) fn permit(&self, session: &Session, edits: &[Edit]) -> Result<(), Error> {
         let mut routes = edits.iter().filter_map(Edit::new_route).peekable();
         if routes.peek().is_none() {
             return Ok(());
@@ -99,7 +99,7 @@ impl Grants {
     }
 
     /// What binds a session; `None` where nothing does.
-    pub(super) fn of(&self, head: &Head) -> Result<Option<&Grant>, Error> {
+    pub(crate) fn of(&self, head: &Head) -> Result<Option<&Grant>, Error> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -128,7 +128,7 @@ impl Grant {
     }
 
     /// Refuses to open one session more than the token may have. An instance that registers anew under its token adds none.
-    pub(super) fn room_for_session(&self, catalog: &Catalog, old: Option<&Session>) -> Result<(), Error> {
+    pub(crate) fn room_for_session(&self, catalog: &Catalog, old: Option<&Session>) -> Result<(), Error> {
         let anew = old.is_some_and(|old| old.head.token.as_ref() == Some(&self.name));
         match self.max_sessions {
             Some(most) if !anew && catalog.sessions_under(&self.name) >= most => {
@@ -140,7 +140,7 @@ impl Grant {
 
     /// Refuses to take an instance from a session that another token opened, whatever is configured of that token now.
     /// A session from before the server asked for tokens may be taken over by whoever may claim all that it serves.
-    pub(super) fn may_replace(&self, old: &Session) -> Result<(), Error> {
+    pub(crate) fn may_replace(&self, old: &Session) -> Result<(), Error> {
         let (service, instance) = (&old.head.service, &old.head.instance);
         match &old.head.token {
             Some(name) if *name == self.name => Ok(()),
@@ -163,7 +163,7 @@ impl Grant {
     }
 
     /// True if a route may have these domains.
-    pub(super) fn hosts(&self, domains: &[Host]) -> Result<(), Error> {
+    pub(crate) fn hosts(&self, domains: &[Host]) -> Result<(), Error> {
         let allowed = |host: &&Host| self.domains.iter().any(|rule| covers(rule, host));
         match domains.iter().find(|host| !self.domains.is_empty() && !allowed(host)) {
             None => Ok(()),
@@ -172,7 +172,7 @@ impl Grant {
     }
 
     /// True if a route may have this path.
-    pub(super) fn path(&self, path: &PathPrefix) -> Result<(), Error> {
+    pub(crate) fn path(&self, path: &PathPrefix) -> Result<(), Error> {
         if self.path_prefixes.is_empty() || self.path_prefixes.iter().any(|prefix| prefix.covers(path.as_str())) {
             return Ok(());
         }
@@ -180,12 +180,12 @@ impl Grant {
     }
 
     /// True if a route may have this backend, and the session may try it.
-    pub(super) fn reaches(&self, backend: &BackendUrl) -> Result<(), Error> {
+    pub(crate) fn reaches(&self, backend: &BackendUrl) -> Result<(), Error> {
         self.within("backend_url", "the backend", backend, backend)
     }
 
     /// True if a route's maintenance page may be fetched from there.
-    pub(super) fn shows(&self, page: &PageUrl) -> Result<(), Error> {
+    pub(crate) fn shows(&self, page: &PageUrl) -> Result<(), Error> {
         self.within("page_url", "the page", page.origin(), &page.as_str())
     }
 
@@ -199,7 +199,7 @@ impl Grant {
     }
 
     /// True if a session that has `count` routes may have `more`.
-    pub(super) fn room(&self, session: &Session, more: usize) -> Result<(), Error> {
+    pub(crate) fn room(&self, session: &Session, more: usize) -> Result<(), Error> {
         match self.max_routes {
             Some(most) if session.edited().routes.len() + more > most => {
                 Err(Error::new(Kind::Limited, format!("token {} allows at most {most} routes", self.name)))

@@ -11,7 +11,7 @@ const NAMED_MAX: usize = 20;
 const DOMAINS_MAX: usize = 3;
 
 /// Words for each route of the session before whose place no route of this one takes, as its configuration will be.
-pub(super) fn losses(catalog: &Catalog, session: &Session) -> Vec<String> {
+pub(crate) fn losses(catalog: &Catalog, session: &Session) -> Vec<String> {
     let Some(before) = catalog.replaced_of(&session.head).and_then(|key| catalog.by_key(key)) else {
         return Vec::new();
     };
@@ -46,7 +46,7 @@ fn words(route: &Route, hosts: &[&Host]) -> String {
 
 /// The maintenance that the next session of the instance begins with: what operators have ordered for all of its routes, unless it
 /// was to be left once the backends answer.
-pub(super) fn inherited(before: &Session) -> Maintenance {
+pub(crate) fn inherited(before: &Session) -> Maintenance {
     if is_leaving(before, |targets| targets.contains(&Target::All)) {
         return Maintenance::default();
     }
@@ -58,7 +58,7 @@ fn is_leaving(session: &Session, meant: impl Fn(&[Target]) -> bool) -> bool {
 }
 
 /// Lets new routes be treated as operators have ordered for the routes of the session before that have the same place.
-pub(super) fn obey_orders(head: &mut Head, edits: &[Edit], before: &Session) {
+pub(crate) fn obey_orders(head: &mut Head, edits: &[Edit], before: &Session) {
     let maintenance = &before.head.maintenance;
     if maintenance.routes.is_empty() {
         return;

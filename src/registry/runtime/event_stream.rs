@@ -11,11 +11,13 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::domain::{Error, Event, EventKind, Happened, Kind, SessionId, SessionKey, Topics};
 
-use super::calls::Reply;
+use crate::registry::calls::Command;
+use crate::registry::commands::decision::Reply;
+use crate::registry::commands::sessions::{Reconnect, Subscribe};
+
 use super::history::Place;
-use super::sessions::{Reconnect, Subscribe};
+use super::registry::{Registry, stopping};
 use super::watch::{Outbox, Progress, STREAMS_PER_SESSION_MAX, Told, Watch};
-use super::{Command, Registry, stopping};
 
 /// How many events are taken out of the history at once.
 const READ_MAX: usize = 256;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::domain::{Catalog, Event, SessionId, SessionKey};
 
-use super::calls::{Context, Decided, Decision, Reply};
+use super::decision::{Context, Decided, Decision, Reply};
 
 /// Traffic saw something that the session is told of.
 #[derive(Clone, Debug)]
@@ -32,11 +32,11 @@ impl fmt::Debug for Sight {
 }
 
 impl Observe {
-    pub(super) fn session(&self) -> Option<&SessionId> {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
         None
     }
 
-    pub(super) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
         let nothing = Decided::new(Reply::Done, Vec::new());
         // What was seen of a backend or breaker that has gone meanwhile concerns nobody.
         let concerns = catalog.by_key(self.key).is_some() && (self.sight.0)();

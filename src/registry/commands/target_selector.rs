@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use crate::domain::{Error, Host, Kind, PathPrefix, Route, Session, Target};
 
-use super::super::routes::no_route;
+use super::session_edit::no_route;
 
 /// How a client names the routes that maintenance is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Place {
 ///
 /// # Errors
 /// `NotFound` for the first place that means no route.
-pub(super) fn resolve(session: &Session, places: &[Place]) -> Result<Vec<Target>, Error> {
+pub(crate) fn resolve(session: &Session, places: &[Place]) -> Result<Vec<Target>, Error> {
     let mut wanted = Wanted::of(places);
     let mut targets = wanted.targets.clone();
     if !(wanted.paths.is_empty() && wanted.domains.is_empty()) {

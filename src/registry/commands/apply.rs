@@ -1,0 +1,106 @@
+//! Commands that end what is staged: apply, partial apply, rollback.
+
+use std::sync::Arc;
+
+use crate::domain::{Catalog, Change, Edit, Error, Event, Head, Kind, Sections, Session, SessionId};
+
+use super::conflicts::check;
+use super::decision::{Context, Decided, Decision, Reply};
+use super::session_edit::with_head;
+use super::takeover::obey_orders;
+
+/// Makes what is staged active, in whole or in some sections.
+#[derive(Clone, Debug)]
+pub struct ConfigApply {
+    /// The session.
+    pub session: SessionId,
+    /// Which sections; the rest stays staged.
+    pub sections: Sections,
+    /// The session's revision is to be one of these, if the client says so.
+    pub expected: Option<Vec<u64>>,
+}
+
+impl ConfigApply {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        self.still_expected(session)?;
+        let edits = staged_edits(session, self.sections);
+        context.grants.permit(session, &edits)?;
+        check(catalog, session, &edits)?;
+        // The first successful apply of a session ends the one it took over from, in the same step.
+        let mut changes: Vec<Change> = catalog.replaced_of(&session.head).map(Change::End).into_iter().collect();
+        if edits.is_empty() {
+            return Ok(Decided::new(Reply::Applied(session.head.revision), changes));
+        }
+        let before = catalog.replaced_of(&session.head).and_then(|key| catalog.by_key(key));
+        let head = applied(session, &edits, before.map(|before| &**before), context);
+        let reply = Reply::Applied(head.revision);
+        let event = Event::ConfigApplied { revision: head.revision };
+        changes.push(Change::Apply { key: session.key, sections: self.sections, edits: edits.into() });
+        changes.push(Change::Head(session.key, Arc::new(head)));
+        Ok(Decided::new(reply, changes).telling(session.key, event))
+    }
+
+    fn still_expected(&self, session: &Session) -> Result<(), Error> {
+        let now = session.head.revision;
+        let Some(expected) = self.expected.as_ref().filter(|expected| !expected.contains(&now)) else {
+            return Ok(());
+        };
+        let given = match expected.as_slice() {
+            [seen] => format!("not {seen}"),
+            _ => "which is none of those that were given".to_owned(),
+        };
+        let message = format!("the configuration is at revision {now}, {given}; look at it again, then apply");
+        Err(Error::new(Kind::Stale, message))
+    }
+}
+
+pub(crate) fn staged_edits(session: &Session, sections: Sections) -> Vec<Edit> {
+    let difference = session.difference();
+    difference.edits().filter(|edit| sections.contains(edit.section())).cloned().collect()
+}
+
+fn applied(session: &Session, edits: &[Edit], before: Option<&Session>, context: Context<'_>) -> Head {
+    let mut head = Head::clone(&session.head);
+    head.revision += 1;
+    head.last_apply = Some(context.now);
+    for edit in edits {
+        if let Edit::Route(id, None) = edit {
+            head.maintenance.forget(*id);
+        }
+    }
+    before.into_iter().for_each(|before| obey_orders(&mut head, edits, before));
+    head
+}
+
+/// Drops what is staged.
+#[derive(Clone, Debug)]
+pub struct ConfigRollback {
+    /// The session.
+    pub session: SessionId,
+}
+
+impl ConfigRollback {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
+        Some(&self.session)
+    }
+
+    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+        let session = catalog.session(self.session.reveal())?;
+        if session.staged.is_none() {
+            return Ok(Decided::new(Reply::Done, Vec::new()));
+        }
+        Ok(Decided::new(Reply::Done, unstage(session)))
+    }
+}
+
+/// Drops what is staged, and the maintenance of routes that were never more than that.
+pub(crate) fn unstage(session: &Session) -> Vec<Change> {
+    // The head goes along in any case: it keeps the number of the next route, which the staged rows held.
+    let head = with_head(session, |head| head.maintenance.retain(|id| session.active.routes.contains_key(&id)));
+    vec![Change::Unstage(session.key), head]
+}

@@ -1,0 +1,121 @@
+//! The check of a whole configuration before it becomes active: settings of routes that are not there, and claims
+//! that two routes or two services would share.
+
+use std::collections::HashMap;
+
+use crate::domain::{Catalog, Claim, Config, Edit, Error, Kind, Route, RouteId, Session};
+
+/// The most problems that one message lists.
+const PROBLEMS_MAX: usize = 20;
+
+/// Something that only the whole configuration shows to be wrong.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Problem {
+    route: RouteId,
+    words: String,
+    with_another_service: bool,
+}
+
+/// Refuses edits after which the session's configuration would not hold together, naming every problem.
+pub(crate) fn check(catalog: &Catalog, session: &Session, edits: &[Edit]) -> Result<(), Error> {
+    let mut next = session.active.clone();
+    edits.iter().for_each(|edit| next.edit(edit));
+    let mut problems = dangling(&next, session, edits);
+    problems.extend(clashes(catalog, session, &next, edits));
+    problems.sort();
+    problems.dedup();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let conflict = problems.iter().any(|problem| problem.with_another_service);
+    let listed =
+        problems.iter().take(PROBLEMS_MAX).map(|problem| format!("route {}: {}", problem.route, problem.words));
+    let mut message = listed.collect::<Vec<_>>().join("; ");
+    if let Some(more) = problems.len().checked_sub(PROBLEMS_MAX).filter(|more| *more > 0) {
+        message = format!("{message}; and {more} more");
+    }
+    Err(Error::new(if conflict { Kind::Conflict } else { Kind::Refused }, message))
+}
+
+/// Settings of routes that would not be there. Only what the edits touch can begin to dangle.
+fn dangling(next: &Config, session: &Session, edits: &[Edit]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for edit in edits {
+        match edit {
+            Edit::Route(id, None) => {
+                problems.extend(next.settings_of(*id).iter().map(|left| without_route(session, *id, left)));
+            }
+            Edit::Route(_, Some(_)) => {}
+            setting => {
+                let route = setting.target().route().filter(|_| !setting.removes());
+                let gone = route.filter(|id| !next.routes.contains_key(id));
+                problems.extend(gone.map(|id| without_route(session, id, setting)));
+            }
+        }
+    }
+    problems
+}
+
+fn without_route(session: &Session, route: RouteId, setting: &Edit) -> Problem {
+    let what = match setting {
+        Edit::Header(_, name, _) => format!("header {}", name.as_str()),
+        Edit::Option(_, key, _) => format!("option {key}"),
+        Edit::Health(..) => "a health check".to_owned(),
+        Edit::RateLimit(..) => "a rate limit".to_owned(),
+        Edit::Breaker(..) => "a circuit breaker".to_owned(),
+        Edit::Route(..) => "a route".to_owned(),
+    };
+    let section = setting.section();
+    let words = if !session.edited().routes.contains_key(&route) && session.active.routes.contains_key(&route) {
+        format!("is staged for removal but keeps {what}; apply {section} with routes, or CONFIG_ROLLBACK")
+    } else {
+        format!("has {what} but is not active; apply routes with {section}")
+    };
+    Problem { route, words, with_another_service: false }
+}
+
+/// Claims that the edited routes would share with another route of the session, or another service's.
+fn clashes(catalog: &Catalog, session: &Session, next: &Config, edits: &[Edit]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut seen: HashMap<Claim, RouteId> = HashMap::new();
+    for route in edits.iter().filter_map(Edit::new_route) {
+        for claim in route.claims() {
+            problems.extend(held_by_another_service(catalog, session, route, &claim));
+            let own = held_by_own_route(catalog, session, next, route, &claim);
+            let first = seen.insert(claim.clone(), route.id).or(own);
+            problems.extend(first.map(|first| claimed_twice(first, route.id, &claim)));
+        }
+    }
+    problems
+}
+
+fn held_by_another_service(catalog: &Catalog, session: &Session, route: &Route, claim: &Claim) -> Option<Problem> {
+    let holder = &catalog.claimants(claim)?.service;
+    (*holder != session.head.service).then(|| Problem {
+        route: route.id,
+        words: format!("{} {} at priority {} is held by service {holder}", claim.host, claim.path, claim.priority),
+        with_another_service: true,
+    })
+}
+
+/// Another route of the session that holds the claim now and would still hold it.
+fn held_by_own_route(
+    catalog: &Catalog,
+    session: &Session,
+    next: &Config,
+    route: &Route,
+    claim: &Claim,
+) -> Option<RouteId> {
+    let held = catalog.claimants(claim)?.routes.iter();
+    let mut others = held.filter(|(key, id)| *key == session.key && *id != route.id).map(|(_, id)| *id);
+    others.find(|id| next.routes.get(id).is_some_and(|other| other.claims().any(|held| held == *claim)))
+}
+
+fn claimed_twice(first: RouteId, second: RouteId, claim: &Claim) -> Problem {
+    let (first, second) = (first.min(second), first.max(second));
+    Problem {
+        route: second,
+        words: format!("{} {} at priority {} is what {first} has already", claim.host, claim.path, claim.priority),
+        with_another_service: false,
+    }
+}

@@ -1,0 +1,55 @@
+//! Commands that begin a session's drain and take it back.
+
+use crate::domain::{Catalog, Drain, Error, Event, Kind, SessionId, Span, Subject};
+
+use super::decision::{Context, Decided, Decision, Reply};
+use super::session_edit::with_head;
+
+/// Begins to drain a session, anew if it is draining.
+#[derive(Clone, Debug)]
+pub struct DrainStart {
+    /// Whose.
+    pub subject: Subject,
+    /// The time that it takes.
+    pub span: Span,
+}
+
+impl DrainStart {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
+        self.subject.session()
+    }
+
+    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+        let session = catalog.subject(&self.subject)?;
+        // A client that drains anew does not take an operator's order back.
+        let by_operator = self.subject.session().is_none() || session.head.drain.is_some_and(|drain| drain.by_operator);
+        let drain = Drain { started: context.now, span: self.span, by_operator };
+        let change = with_head(session, |head| head.drain = Some(drain));
+        let decided = Decided::new(Reply::DrainUntil(drain.ends()), vec![change]);
+        Ok(decided.telling(session.key, Event::DrainStarted { until: drain.ends() }))
+    }
+}
+
+/// Takes a drain back, running or complete.
+#[derive(Clone, Debug)]
+pub struct DrainCancel {
+    /// Whose.
+    pub subject: Subject,
+}
+
+impl DrainCancel {
+    pub(crate) fn session(&self) -> Option<&SessionId> {
+        self.subject.session()
+    }
+
+    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+        let session = catalog.subject(&self.subject)?;
+        session.head.drain.ok_or_else(no_drain)?;
+        let change = with_head(session, |head| head.drain = None);
+        Ok(Decided::new(Reply::Done, vec![change]).telling(session.key, Event::DrainCancelled))
+    }
+}
+
+pub(crate) fn no_drain() -> Error {
+    Error::new(Kind::Refused, "no drain in progress")
+}

@@ -1,0 +1,31 @@
+//! Commands: what may change something. Each decides on a catalog without changing it.
+//!
+//! Pure: the time is an argument; nothing here reads a clock, waits or does IO.
+
+pub(crate) mod apply;
+pub(crate) mod breaker;
+pub(crate) mod conflicts;
+pub(crate) mod decision;
+pub(crate) mod drain;
+pub(crate) mod maintenance;
+pub(crate) mod observe;
+pub(crate) mod routes;
+pub(crate) mod session_edit;
+pub(crate) mod sessions;
+pub(crate) mod settings;
+pub(crate) mod takeover;
+pub(crate) mod target_selector;
+
+pub use apply::{ConfigApply, ConfigRollback};
+pub use breaker::CircuitBreakerReset;
+pub use decision::{Context, Decided, Decision, Notice, Release, Reply, Verification};
+pub use drain::{DrainCancel, DrainStart};
+pub use maintenance::{MaintEnter, MaintExit, SettleMaintenance};
+pub use observe::{Observe, Sight};
+pub use routes::{NewRoute, RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
+pub use sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, Subscribe, Unsubscribe};
+pub use settings::{
+    CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
+    OptionsSet, RatelimitRemove, RatelimitSet,
+};
+pub use target_selector::Place;

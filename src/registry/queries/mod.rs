@@ -1,0 +1,14 @@
+//! Queries: what only asks. They are answered from the published catalog and what traffic has seen.
+
+pub(crate) mod answer;
+pub(crate) mod configuration;
+pub mod explain;
+mod member_state;
+pub mod operator_views;
+pub mod paging;
+pub(crate) mod session;
+pub(crate) mod status;
+pub mod views;
+
+pub use answer::Answer;
+pub use status::{BackendTest, CircuitBreakerStatus, StatsGet};

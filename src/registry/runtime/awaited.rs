@@ -1,0 +1,90 @@
+//! What must answer before a maintenance request has its outcome: its page, or the backends of its routes.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::domain::{Catalog, Error, Options, PageUrl, PendingKind, Route, RouteId, Session, StatusRanges, Target};
+
+use crate::registry::commands::Verification;
+use crate::registry::commands::maintenance::cancelled;
+use crate::registry::ports::Trust;
+
+/// A page that must answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Awaited {
+    pub(crate) page: PageUrl,
+    /// How it is asked for, and what becomes of its certificate.
+    pub(crate) trust: Trust,
+    /// The statuses that count as an answer, where they are set.
+    expected: Option<StatusRanges>,
+}
+
+impl Awaited {
+    /// True if this status counts as an answer.
+    pub(crate) fn accepts(&self, status: u16) -> bool {
+        self.expected.as_ref().map_or(status < 500, |expected| expected.contains(status))
+    }
+}
+
+/// Some of what must answer, of the routes behind `after`, and the route behind which there may be more: as the session stands now,
+/// for an apply may give a route another backend, or take it away.
+///
+/// # Errors
+/// `NotFound` when the session has ended, `Conflict` when a newer request took this one's place.
+pub(crate) fn awaited(
+    verification: &Verification,
+    catalog: &Catalog,
+    defaults: &Options,
+    after: RouteId,
+) -> Result<(Vec<Awaited>, Option<RouteId>), Error> {
+    let session = catalog.by_key(verification.key).ok_or(Error::invalid_session())?;
+    let pending = session.pending.iter().find(|pending| pending.ticket == verification.ticket).ok_or_else(cancelled)?;
+    Ok(match verification.kind {
+        // What is shown later is got in the same way.
+        PendingKind::Enter => {
+            let shown = |page: &PageUrl| Awaited { page: page.clone(), trust: Trust::Required, expected: None };
+            (verification.page.iter().map(shown).collect(), None)
+        }
+        PendingKind::Exit => backends(session, defaults, &pending.targets, after),
+    })
+}
+
+/// So many routes are looked at in one step: a session may have very many.
+const ROUTES_AT_ONCE: usize = 256;
+
+/// The backends of the next active routes in maintenance that are concerned, each once, and the last of the routes looked at unless it
+/// was the last of all.
+fn backends(
+    session: &Session,
+    defaults: &Options,
+    targets: &[Target],
+    after: RouteId,
+) -> (Vec<Awaited>, Option<RouteId>) {
+    let active = &session.active.routes;
+    let routes: Vec<(RouteId, &Arc<Route>)> = if targets.contains(&Target::All) {
+        let later = active.range((Bound::Excluded(after), Bound::Unbounded));
+        later.take(ROUTES_AT_ONCE).map(|(id, route)| (*id, route)).collect()
+    } else {
+        let later: BTreeSet<RouteId> =
+            targets.iter().copied().filter_map(Target::route).filter(|id| *id > after).collect();
+        later.into_iter().filter_map(|id| Some((id, active.get(&id)?))).take(ROUTES_AT_ONCE).collect()
+    };
+    let more = routes.last().filter(|_| routes.len() == ROUTES_AT_ONCE).map(|(id, _)| *id);
+    let waiting = routes.into_iter().filter(|(id, _)| session.head.maintenance.of(*id).is_some());
+    let shared = session.active.options_over(defaults, Target::All);
+    let mut seen = HashSet::new();
+    let awaited = waiting
+        .map(|(id, route)| {
+            let options = session.active.options_over(&shared, Target::Route(id));
+            let path = session.active.health.get(&id).map_or(&options.health_check_path, |check| &check.path);
+            let (page, host) = (PageUrl::of_backend(&route.backend, path), options.check_host(&route.domains));
+            let expected = options.health_check_status;
+            let manner = (page.clone(), host, options.health_check_method, options.tls_verify, expected.clone());
+            (Awaited { page, trust: Trust::AsRoute(session.key, id), expected }, manner)
+        })
+        // Routes that are to be asked alike and trust alike need to be asked once.
+        .filter_map(|(awaited, manner)| seen.insert(manner).then_some(awaited))
+        .collect();
+    (awaited, more)
+}

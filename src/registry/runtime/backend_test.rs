@@ -1,0 +1,43 @@
+//! Tries a backend for a client that asks.
+
+use crate::domain::{Error, HealthPath, PageUrl, Session, Span};
+
+use crate::registry::calls::Query;
+use crate::registry::ports::Trust;
+use crate::registry::queries::status::BackendTest;
+use crate::registry::queries::views::BackendView;
+
+use super::registry::Registry;
+
+impl Registry {
+    /// Tries a backend, for 5 s at most.
+    ///
+    /// # Errors
+    /// `NotFound` when the session does not exist, `Denied` or `Invalid` when the backend must not be tried, `Limited` when too many
+    /// probes are under way. That the backend does not answer is no error.
+    pub async fn test_backend(&self, test: &BackendTest) -> Result<BackendView, Error> {
+        self.answer(&Query::Ping(test.session.clone()))?;
+        let backend = match &test.backend {
+            Ok(backend) => backend,
+            Err(no_url) => {
+                return Ok(BackendView::Unreachable { reachable: false, error: no_url.message().to_owned() });
+            }
+        };
+        let allowed = |session: &Session| self.grants.of(&session.head)?.map_or(Ok(()), |grant| grant.reaches(backend));
+        let catalog = self.catalog();
+        let session = catalog.session(test.session.reveal())?;
+        allowed(session)?;
+        self.forbidden.check_url("backend_url", backend)?;
+        let _place = self.probes.begin(session.key)?;
+        let page = PageUrl::of_backend(backend, &HealthPath::root());
+        Ok(match self.traffic.get(session.key, &page, Span::from_secs(5), Trust::Reported).await {
+            Ok(fetched) => BackendView::Reachable {
+                reachable: true,
+                response_time_ms: fetched.took.millis(),
+                status_code: fetched.status,
+                tls_valid: fetched.tls_valid,
+            },
+            Err(error) => BackendView::Unreachable { reachable: false, error },
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! Commands decided together: all are stored, or none.
+
+use std::sync::Arc;
+
+use crate::domain::{Catalog, Change, Error, Event, Happened, SessionKey, Time};
+use crate::lifecycle;
+
+use crate::registry::calls::Command;
+use crate::registry::commands::decision::{Context, Decided, Notice, Reply};
+
+/// A batch that walks through more entries than this is worked on beside the control threads.
+const WALKED_MAX: usize = 1_000;
+
+/// Commands decided together: all are stored, or none.
+pub(super) struct Batch {
+    pub(super) draft: Catalog,
+    pub(super) changes: Vec<Change>,
+    pub(super) notices: Vec<Notice>,
+    pub(super) happened: Vec<Arc<Happened>>,
+    pub(super) pace: Pace,
+}
+
+/// The way in which a batch is worked on.
+#[derive(Clone, Copy)]
+pub(super) enum Pace {
+    /// At once: it is over before anybody notices.
+    Brief,
+    /// While the thread's other tasks go on elsewhere.
+    AtLength,
+}
+
+impl Pace {
+    pub(super) fn of<'a>(commands: impl IntoIterator<Item = &'a Command>, catalog: &Catalog) -> Self {
+        let walked: usize = commands.into_iter().map(|command| command.weight(catalog)).sum();
+        if walked > WALKED_MAX { Pace::AtLength } else { Pace::Brief }
+    }
+
+    pub(super) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        match self {
+            Pace::Brief => work(),
+            Pace::AtLength => lifecycle::at_length(work),
+        }
+    }
+}
+
+impl Batch {
+    /// Begins a batch on what is published.
+    pub(super) fn begin<'a>(catalog: &Catalog, commands: impl IntoIterator<Item = &'a Command>) -> Self {
+        let draft = catalog.clone();
+        let pace = Pace::of(commands, &draft);
+        Self { draft, changes: Vec::new(), notices: Vec::new(), happened: Vec::new(), pace }
+    }
+
+    pub(super) fn decide(&mut self, command: &Command, context: Context<'_>) -> Result<Reply, Error> {
+        if let Some(session) = command.session()
+            && let Ok(session) = self.draft.session(session.reveal())
+        {
+            session.pulse.touch(context.now);
+        }
+        let Decided { reply, changes, notices } = command.decide(&self.draft, context)?;
+        let before = notices.iter().any(|notice| matches!(notice, Notice::Event(..))).then(|| self.draft.clone());
+        changes.iter().for_each(|change| self.draft.absorb(change));
+        self.changes.extend(changes);
+        for notice in notices {
+            match notice {
+                Notice::Event(key, event) => self.number(before.as_ref(), key, event, context.now),
+                other => self.notices.push(other),
+            }
+        }
+        Ok(reply)
+    }
+
+    /// Gives an event its place among all that happens. Its session may have ended with it, or begun.
+    fn number(&mut self, before: Option<&Catalog>, session: SessionKey, event: Event, at: Time) {
+        let known = self.draft.by_key(session).or_else(|| before?.by_key(session));
+        let Some(head) = known.map(|session| Arc::clone(&session.head)) else { return };
+        let step = Change::Observed(session);
+        self.draft.absorb(&step);
+        self.changes.push(step);
+        let (service, instance) = (head.service.clone(), head.instance.clone());
+        let sequence = self.draft.revision();
+        self.happened.push(Arc::new(Happened { sequence, at, session, service, instance, event }));
+    }
+}

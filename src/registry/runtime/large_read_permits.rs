@@ -1,0 +1,65 @@
+//! Permits for large answers: a session may have few of them under way at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::SessionKey;
+
+/// Large answers of one session that may be under way at once.
+pub(super) const AT_ONCE_MAX: usize = 4;
+
+/// How many large answers of each session are under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Readings(Arc<Mutex<HashMap<SessionKey, usize>>>);
+
+impl Readings {
+    fn counts(&self) -> MutexGuard<'_, HashMap<SessionKey, usize>> {
+        // No code panics while it holds the lock; were it to happen, the map is still whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn begin(&self, session: SessionKey) -> Option<Reading> {
+        let mut counts = self.counts();
+        let count = counts.entry(session).or_default();
+        if *count >= AT_ONCE_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Reading { session, readings: self.clone() })
+    }
+}
+
+/// A large answer that is under way; dropped once it has been read, or nobody will.
+#[derive(Debug)]
+pub struct Reading {
+    session: SessionKey,
+    readings: Readings,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut counts = self.readings.counts();
+        if let Some(count) = counts.get_mut(&self.session) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.session);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_has_so_many_large_answers_under_way_and_others_do_not_count() {
+        let readings = Readings::default();
+        let mut held: Vec<_> = (0..AT_ONCE_MAX).map(|_| readings.begin(SessionKey(1)).unwrap()).collect();
+        assert!(readings.begin(SessionKey(1)).is_none() && readings.begin(SessionKey(2)).is_some());
+        held.pop();
+        held.push(readings.begin(SessionKey(1)).unwrap());
+        drop(held);
+        assert!(readings.counts().is_empty(), "nothing is kept of those that are over");
+    }
+}

@@ -1,0 +1,18 @@
+//! What runs: the writer, the handle that the doors have, streams of events, and what is done beside the writer.
+
+pub(crate) mod awaited;
+mod backend_test;
+mod batch;
+mod clock_skew;
+mod deadlines;
+pub(crate) mod event_stream;
+mod history;
+pub(crate) mod large_read_permits;
+mod large_reads;
+pub(crate) mod open;
+mod probe_permits;
+mod readiness;
+pub(crate) mod registry;
+mod verification;
+pub(crate) mod watch;
+pub(crate) mod writer;

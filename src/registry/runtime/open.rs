@@ -1,0 +1,91 @@
+//! Takes up what the store kept, and makes the registry of it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::clock;
+use crate::domain::Catalog;
+
+use crate::registry::limits::Limits;
+use crate::registry::ports::{Publish, Store, StoreError, Traffic};
+use crate::registry::registration_tokens::Grants;
+
+use super::deadlines::Deadlines;
+use super::large_read_permits::Readings;
+use super::probe_permits::Probes;
+use super::readiness::{self, Condition};
+use super::registry::Registry;
+use super::watch::Watch;
+use super::writer::{Rules, Writer};
+use super::{clock_skew, large_reads};
+
+/// Past this many waiting callers, further ones wait for room.
+const MAILBOX_MAX: usize = 1024;
+
+/// Takes up what the store kept, and gives the registry and the task that keeps it.
+///
+/// `publisher` is shown the restored catalog as it is made, by changes, before anything else.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn open<S: Store, P: Publish>(
+    mut store: S,
+    mut publisher: P,
+    traffic: Arc<dyn Traffic>,
+    limits: Limits,
+    grants: Grants,
+) -> Result<(Registry, Writer<S, P>), StoreError> {
+    let mut loaded = store.load().await?;
+    let reading = clock::reading();
+    let skew_ms = reading.skew_since(&loaded.reading, clock_skew::latest(&loaded.changes));
+    clock_skew::move_by(&mut loaded.changes, skew_ms);
+    store.begin(&reading, skew_ms).await?;
+    let mut catalog = Catalog::default();
+    loaded.changes.iter().for_each(|change| catalog.absorb(change));
+    let now = clock::now();
+    catalog.resume(loaded.revision, now);
+    let mut deadlines = Deadlines::default();
+    catalog.sessions().for_each(|session| deadlines.set(session.key, Some(session), &limits, now));
+    let catalog = Arc::new(catalog);
+    publisher.publish(&catalog, &loaded.changes);
+    let (forbidden, defaults) = (traffic.forbidden(), traffic.default_options());
+    let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
+    let (asking, asked) = readiness::channel();
+    let published = Arc::new(ArcSwap::from(catalog));
+    let watch = Arc::new(Watch::since(published.load().revision()));
+    let registry = Registry {
+        mailbox: sender,
+        published: Arc::clone(&published),
+        traffic: Arc::clone(&traffic),
+        watch: Arc::clone(&watch),
+        streams: Arc::new(Semaphore::new(limits.streams_max)),
+        streams_max: limits.streams_max,
+        long_turns: Arc::new(Semaphore::new(large_reads::LONG_AT_ONCE_MAX)),
+        grants: grants.clone(),
+        forbidden: forbidden.clone(),
+        defaults: Arc::new(defaults),
+        started: now,
+        readings: Readings::default(),
+        probes: Probes::default(),
+        asking,
+    };
+    let rules = Rules { limits, grants, forbidden };
+    Ok((
+        registry,
+        Writer {
+            store,
+            publisher,
+            mailbox,
+            asked,
+            condition: Condition::default(),
+            published,
+            watch,
+            traffic,
+            deadlines,
+            rules,
+            departed_late: None,
+        },
+    ))
+}

@@ -1,0 +1,132 @@
+//! The registry as the doors see it: a handle to what is published, and to the writer's mailbox.
+//!
+//! What must hold: [`Registry::execute`] answers only what is stored and published.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::clock;
+use crate::domain::{Catalog, ConnectionId, Error, Forbidden, Kind, Options, Time};
+
+use crate::registry::calls::{Command, Query};
+use crate::registry::commands::decision::Reply;
+use crate::registry::ports::Traffic;
+use crate::registry::queries::answer::Answer;
+use crate::registry::registration_tokens::Grants;
+
+use super::large_read_permits::Readings;
+use super::probe_permits::Probes;
+use super::watch::{Listener, Outbox, Told, Watch};
+
+/// Commands of one caller that wait for the writer, and where their answers go.
+pub(crate) struct Waiting {
+    pub(super) commands: Vec<Command>,
+    pub(super) answer: oneshot::Sender<Vec<Result<Reply, Error>>>,
+}
+
+impl Waiting {
+    /// Where it stands in its batch: what traffic saw before all that may replace it.
+    pub(super) fn place(&self) -> bool {
+        !matches!(self.commands.first(), Some(Command::Observe(_)))
+    }
+}
+
+/// Asks the writer whether something can be stored.
+pub(super) type Asked = oneshot::Sender<bool>;
+
+/// The registry as the doors see it. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    pub(super) mailbox: mpsc::Sender<Waiting>,
+    pub(super) published: Arc<ArcSwap<Catalog>>,
+    pub(crate) traffic: Arc<dyn Traffic>,
+    pub(super) watch: Arc<Watch>,
+    pub(super) streams: Arc<Semaphore>,
+    pub(super) streams_max: usize,
+    pub(super) long_turns: Arc<Semaphore>,
+    pub(crate) grants: Grants,
+    pub(super) forbidden: Forbidden,
+    /// The options where a session sets none.
+    pub(super) defaults: Arc<Options>,
+    pub(crate) started: Time,
+    pub(super) readings: Readings,
+    pub(super) probes: Probes,
+    pub(super) asking: mpsc::Sender<Asked>,
+}
+
+impl Registry {
+    /// Has commands decided, in this order and in one commit; returns once their effects are stored and published.
+    /// There are as many answers as commands.
+    pub async fn execute(&self, commands: Vec<Command>) -> Vec<Result<Reply, Error>> {
+        let count = commands.len();
+        let (answer, answered) = oneshot::channel();
+        if self.mailbox.send(Waiting { commands, answer }).await.is_err() {
+            return vec![Err(stopping()); count];
+        }
+        let answers = answered.await.unwrap_or_else(|_| vec![Err(stopping()); count]);
+        answers.into_iter().map(|answer| answer.map(on_the_wall)).collect()
+    }
+
+    /// Has one command decided, as [`Registry::execute`] does.
+    ///
+    /// # Errors
+    /// The command's refusal.
+    pub async fn execute_one(&self, command: Command) -> Result<Reply, Error> {
+        self.execute(vec![command]).await.pop().unwrap_or_else(|| Err(stopping()))
+    }
+
+    /// Answers a query from the published catalog.
+    ///
+    /// # Errors
+    /// The query's refusal.
+    pub fn answer(&self, query: &Query) -> Result<Answer, Error> {
+        let mut answer = query.answer(&self.published.load(), clock::now(), &self.grants, &*self.traffic)?;
+        if let Answer::Drain(view) = &mut answer {
+            view.started_at = clock::on_the_wall(view.started_at);
+        }
+        Ok(answer)
+    }
+
+    /// The latest published catalog.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.published.load_full()
+    }
+
+    /// Gives a connection of the line protocol its number and what is told to it. Dropping the outbox takes both back.
+    pub fn attach(&self) -> Outbox {
+        self.watch.attach(Listener::Pipe)
+    }
+
+    /// True if the server stops: no new work should come.
+    pub fn is_stopping(&self) -> bool {
+        self.watch.progress().borrow().stopping
+    }
+
+    /// Waits until the server has been told to stop.
+    pub async fn until_stopping(&self) {
+        // There is always somebody who could tell: the sender lives as long as this handle.
+        let _ = self.watch.progress().wait_for(|progress| progress.stopping).await;
+    }
+
+    /// Tells every stream, and every connection that is bound to a session, that the server stops.
+    pub fn tell_shutdown(&self) {
+        self.watch.stop();
+        let catalog = self.published.load();
+        let bound = catalog.sessions().filter_map(|session| session.bound);
+        bound.for_each(|connection: ConnectionId| self.watch.tell(connection, &Told::Shutdown));
+    }
+}
+
+/// Says when a drain ends by the system clock as it is now: the client has it set like that too.
+fn on_the_wall(reply: Reply) -> Reply {
+    match reply {
+        Reply::DrainUntil(end) => Reply::DrainUntil(clock::on_the_wall(end)),
+        other => other,
+    }
+}
+
+pub(super) fn stopping() -> Error {
+    Error::new(Kind::Unavailable, "the server is stopping")
+}
