@@ -11,7 +11,7 @@ use signalbox::domain::{
 };
 use signalbox::registry::commands::{ConfigApply, NewRoute, Register, RouteAdd};
 use signalbox::registry::{self, Grants, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, Traffic};
-use signalbox::traffic::{Defaults, Table};
+use signalbox::traffic::{RouteDefaults, RoutingTable};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
@@ -62,8 +62,13 @@ impl World {
     fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let stop = CancellationToken::new();
-        let opened =
-            registry::open(Nowhere, Shown(Table::default()), Arc::new(Nobody), Limits::default(), Grants::default());
+        let opened = registry::open(
+            Nowhere,
+            Shown(RoutingTable::default()),
+            Arc::new(Nobody),
+            Limits::default(),
+            Grants::default(),
+        );
         let (registry, writer) = runtime.block_on(opened).expect("an empty registry");
         runtime.spawn(writer.run(stop.clone()));
         let register = Register {
@@ -113,11 +118,11 @@ impl Store for Nowhere {
     async fn close(self) {}
 }
 
-struct Shown(Table);
+struct Shown(RoutingTable);
 
 impl Publish for Shown {
     fn publish(&mut self, catalog: &Arc<Catalog>, changes: &[Change]) {
-        changes.iter().for_each(|change| self.0.absorb(catalog, change, &Defaults::default()));
+        changes.iter().for_each(|change| self.0.absorb(catalog, change, &RouteDefaults::default()));
         divan::black_box(self.0.clone());
     }
 }

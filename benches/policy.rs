@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use signalbox::domain::{Breaker as Settings, LoadBalancing, RateLimit, RouteId, SessionKey, Span, Time};
+use signalbox::domain::{Breaker as BreakerSettings, LoadBalancing, RateLimit, RouteId, SessionKey, Span, Time};
 use signalbox::traffic::{
-    Admission, Breaker, Candidate, Draw, Finding, Health, Limiter, Members, Outcome, Standing, choose, member_key,
+    Breaker, BreakerDecision, BreakerOutcome, Eligibility, Health, MemberState, Members, ProbeResult, RateLimiter,
+    SelectionInput, member_key, select,
 };
 
 const NOW: u64 = 1_795_323_231_906;
@@ -51,8 +52,8 @@ fn nanos_shared(count: u32, call: impl Fn(u64) + Sync) -> f64 {
     })
 }
 
-fn limiter(requests: u32) -> Limiter {
-    Limiter::new(RateLimit { requests, window: Span::from_secs(3_600) }, [1, 2])
+fn limiter(requests: u32) -> RateLimiter {
+    RateLimiter::new(RateLimit { requests, window: Span::from_secs(3_600) }, [1, 2])
 }
 
 fn client(number: u64) -> IpAddr {
@@ -62,7 +63,7 @@ fn client(number: u64) -> IpAddr {
 
 fn limits() {
     let (wide, tight) = (limiter(1_000_000), limiter(1));
-    let check = |limiter: &Limiter, number, n| {
+    let check = |limiter: &RateLimiter, number, n| {
         black_box(limiter.check(client(number), NOW * 1_000 + n));
     };
     row("limit: one client, allowed", nanos(200_000, |n| check(&wide, 1, n)));
@@ -98,27 +99,27 @@ fn uncached() -> f64 {
 }
 
 fn breaker() -> Breaker {
-    Breaker::new(Settings { threshold: 5, timeout: Span::from_secs(30), half_open_requests: 2 })
+    Breaker::new(BreakerSettings { threshold: 5, timeout: Span::from_secs(30), half_open_requests: 2 })
 }
 
-fn pass(breaker: &Breaker, outcome: Outcome) {
-    if let Admission::Pass(permit) = black_box(breaker.admit(Time(NOW))) {
+fn pass(breaker: &Breaker, outcome: BreakerOutcome) {
+    if let BreakerDecision::Pass(permit) = black_box(breaker.acquire(Time(NOW))) {
         black_box(breaker.record(permit, outcome, Time(NOW)));
     }
 }
 
 fn breakers() {
     let closed = breaker();
-    row("breaker: admit and record a success", nanos(1_000_000, |_| pass(&closed, Outcome::Success)));
-    row("   the same, 2 threads", nanos_shared(1_000_000, |_| pass(&closed, Outcome::Success)));
-    let mixed = |n| pass(&closed, if n % 4 == 0 { Outcome::Failure } else { Outcome::Success });
+    row("breaker: admit and record a success", nanos(1_000_000, |_| pass(&closed, BreakerOutcome::Success)));
+    row("   the same, 2 threads", nanos_shared(1_000_000, |_| pass(&closed, BreakerOutcome::Success)));
+    let mixed = |n| pass(&closed, if n % 4 == 0 { BreakerOutcome::Failure } else { BreakerOutcome::Success });
     row("breaker: every fourth fails", nanos(1_000_000, mixed));
     row("   the same, 2 threads", nanos_shared(1_000_000, mixed));
     let open = breaker();
-    (0..5).for_each(|_| pass(&open, Outcome::Failure));
+    (0..5).for_each(|_| pass(&open, BreakerOutcome::Failure));
     row(
         "breaker: refuse",
-        nanos(1_000_000, |_| assert!(!matches!(black_box(open.admit(Time(NOW))), Admission::Pass(_)))),
+        nanos(1_000_000, |_| assert!(!matches!(black_box(open.acquire(Time(NOW))), BreakerDecision::Pass(_)))),
     );
 }
 
@@ -139,7 +140,9 @@ impl Pool {
     fn of(count: u64, ill: u64) -> Self {
         let members = (0..count).map(|at| {
             let health = Health::default();
-            (0..3).filter(|_| at % ill == ill - 1).for_each(|_| drop(health.observe(Finding::Ill("x"), Time(NOW))));
+            (0..3)
+                .filter(|_| at % ill == ill - 1)
+                .for_each(|_| drop(health.record(ProbeResult::Failed("x"), Time(NOW))));
             Arc::new(Member { breaker: breaker(), health, in_flight: [AtomicU64::new(at % 7), AtomicU64::new(at % 3)] })
         });
         Self { members: members.collect(), keys: (0..count).map(|at| member_key(SessionKey(at), RouteId(1))).collect() }
@@ -151,16 +154,16 @@ impl Members for Pool {
         self.members.len()
     }
 
-    fn standing(&self, at: usize) -> Standing {
+    fn eligibility(&self, at: usize) -> Eligibility {
         let member = &self.members[at];
-        let candidate = Candidate {
+        let candidate = MemberState {
             maintenance: false,
             drain: None,
-            condition: member.health.condition(),
-            gates: true,
+            health: member.health.state(),
+            excludes_unhealthy: true,
             refused_until: member.breaker.refused_until(Time(NOW)),
         };
-        candidate.standing(Time(NOW))
+        candidate.eligibility(Time(NOW))
     }
 
     fn in_flight(&self, at: usize) -> u64 {
@@ -181,8 +184,8 @@ fn picks() {
             let pick = |n: u64| {
                 chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(n);
                 let turn = usize::try_from(n).unwrap_or(0);
-                let draw = || Draw { chance: chance ^ chance >> 29, turn, client: client(n) };
-                let _ = black_box(choose(&pool, how, &[], draw));
+                let input = || SelectionInput { chance: chance ^ chance >> 29, turn, client: client(n) };
+                let _ = black_box(select(&pool, how, &[], input));
             };
             row(&format!("pick: {how:?} of {count}{words}"), nanos(100_000, pick));
         }

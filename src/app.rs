@@ -36,7 +36,7 @@ use crate::registry::commands::{Observe, Sight};
 use crate::registry::{self, Command, Publish, Registry};
 use crate::reports::{Report, Reports};
 use crate::store::Sqlite;
-use crate::traffic::{Defaults, Table};
+use crate::traffic::{RouteDefaults, RoutingTable};
 use crate::{api, chance, clock, files, grpc, pipe, proxy, rest, tls};
 use announcement::Announcement;
 use observed::Observed;
@@ -137,15 +137,15 @@ impl Server {
         let bound = proxy::Proxy::bind(&proxy_settings)
             .map_err(|error| taken("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
 
-        let table = Arc::new(ArcSwap::from_pointee(Table::default()));
-        let defaults = Defaults {
+        let table = Arc::new(ArcSwap::from_pointee(RoutingTable::default()));
+        let defaults = RouteDefaults {
             options: config.default_options.clone(),
             headers: config.default_headers.clone(),
             seed: chance::bits(),
         };
         let (changed, reports) = (Arc::new(Notify::new()), Reports::default());
         let publisher = TablePublisher {
-            table: Table::default(),
+            table: RoutingTable::default(),
             catalog: Arc::default(),
             published: Arc::clone(&table),
             changed: Arc::clone(&changed),
@@ -171,7 +171,7 @@ impl Server {
         let [core, doors, pipe] = [(); 3].map(|()| Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
         registry.resume().into_iter().for_each(|request| doors.spawn_one("maintenance resumed", request));
-        table.load().assume_well();
+        table.load().assume_healthy();
         let reporting = pass_on(reports.clone(), Arc::clone(&table), registry.clone(), doors.stopping().clone());
         doors.spawn("reports", reporting);
         let (addresses, tls, heartbeat) = (bound.addresses(), proxy_settings.tls.clone(), checks.clone());
@@ -324,14 +324,14 @@ fn places(config: &Config, limits: Limits) -> Port {
 
 /// Shows changes to traffic: the routing table takes them in and is swapped whole.
 struct TablePublisher {
-    table: Table,
+    table: RoutingTable,
     /// The table's.
     catalog: Arc<Catalog>,
-    published: Arc<ArcSwap<Table>>,
+    published: Arc<ArcSwap<RoutingTable>>,
     /// For the checker.
     changed: Arc<Notify>,
     reports: Reports,
-    defaults: Defaults,
+    defaults: RouteDefaults,
 }
 
 impl Publish for TablePublisher {
@@ -363,7 +363,7 @@ fn applies_twice(changes: &[Change]) -> bool {
 }
 
 /// Hands what traffic saw to the registry, which gives it its place among all that happens, until `stop`.
-async fn pass_on(reports: Reports, table: Arc<ArcSwap<Table>>, registry: Registry, stop: CancellationToken) {
+async fn pass_on(reports: Reports, table: Arc<ArcSwap<RoutingTable>>, registry: Registry, stop: CancellationToken) {
     let observe = |report: Report| {
         let (key, event, table) = (report.endpoint.session, report.event.clone(), Arc::clone(&table));
         Command::Observe(Observe { key, event, sight: Sight(Arc::new(move || report.is_current(&table.load()))) })

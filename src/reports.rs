@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::domain::{BreakerState, Event};
-use crate::traffic::{Breaker, Endpoint, Table};
+use crate::traffic::{Breaker, Endpoint, RoutingTable};
 
 /// Something that was seen of an endpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,13 +33,13 @@ impl Report {
     }
 
     /// True if what was seen, the backend or the breaker, is still the route's.
-    pub fn is_current(&self, table: &Table) -> bool {
+    pub fn is_current(&self, table: &RoutingTable) -> bool {
         let Some(now) = table.endpoint(self.endpoint.session, self.endpoint.id()) else { return false };
         match &self.event {
             Event::CircuitStateChanged { .. } if self.is_end => {
                 now.breaker().is_none_or(|breaker| breaker.status().state == BreakerState::Closed)
             }
-            _ if self.is_end => now.live.health.healthy(),
+            _ if self.is_end => now.live.health.is_healthy(),
             Event::CircuitStateChanged { .. } => match (now.breaker(), self.endpoint.breaker()) {
                 (Some(now), Some(seen)) => Arc::ptr_eq(now, seen),
                 (now, seen) => now.is_none() && seen.is_none(),
@@ -85,7 +85,7 @@ impl Reports {
     }
 
     /// Tells what an apply put an end to: that the breaker is open, or the backend unhealthy, which a route has no more.
-    pub fn tell_ended(&self, old: &Table, new: &Table) {
+    pub fn tell_ended(&self, old: &RoutingTable, new: &RoutingTable) {
         for (old, new) in new.changed_since(old) {
             let route = new.id();
             let goes = |breaker: &&Arc<Breaker>| new.breaker().is_none_or(|kept| !Arc::ptr_eq(kept, breaker));
@@ -94,7 +94,7 @@ impl Reports {
                 let event = Event::CircuitStateChanged { route, state: BreakerState::Closed };
                 self.tell(Report::end(new, event));
             }
-            if !old.live.health.healthy() && !Arc::ptr_eq(&old.live, &new.live) {
+            if !old.live.health.is_healthy() && !Arc::ptr_eq(&old.live, &new.live) {
                 let reason = "the route has another backend".to_owned();
                 let event = Event::BackendHealthChanged { route, healthy: true, reason };
                 self.tell(Report::end(new, event));
@@ -136,17 +136,17 @@ mod tests {
         self, BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, PathPrefix, Route, RouteId,
         Sections, ServiceName, SessionKey, Span, Target, Time,
     };
-    use crate::traffic::Defaults;
+    use crate::traffic::RouteDefaults;
 
     fn apply(edit: Edit) -> Change {
         Change::Apply { key: SessionKey(1), sections: Sections::ALL, edits: Arc::new([edit]) }
     }
 
     /// The catalog and table after one more change.
-    fn after(state: &(Catalog, Table), change: &Change) -> (Catalog, Table) {
+    fn after(state: &(Catalog, RoutingTable), change: &Change) -> (Catalog, RoutingTable) {
         let (mut catalog, mut table) = state.clone();
         catalog.absorb(change);
-        table.absorb(&catalog, change, &Defaults::default());
+        table.absorb(&catalog, change, &RouteDefaults::default());
         (catalog, table)
     }
 
@@ -167,13 +167,13 @@ mod tests {
     }
 
     /// A session with one route and a breaker.
-    fn serving() -> (Catalog, Table) {
+    fn serving() -> (Catalog, RoutingTable) {
         let (service, instance) = (ServiceName::parse("shop").unwrap(), InstanceName::parse("shop-1").unwrap());
         let head = Change::Head(SessionKey(1), Arc::new(Head::opened(service, instance, 0, Time(0))));
         [head, route("http://a"), breaker(1)].iter().fold(<_>::default(), |state, change| after(&state, change))
     }
 
-    fn endpoint(table: &Table) -> Arc<Endpoint> {
+    fn endpoint(table: &RoutingTable) -> Arc<Endpoint> {
         Arc::clone(table.endpoint(SessionKey(1), RouteId(1)).unwrap())
     }
 
@@ -188,8 +188,9 @@ mod tests {
         let (endpoint, route_id) = (endpoint(&old.1), RouteId(1));
         let health = Event::BackendHealthChanged { route: route_id, healthy: false, reason: "status 503".into() };
         let circuit = Event::CircuitStateChanged { route: route_id, state: BreakerState::Open };
-        let current =
-            |table: &Table| [&health, &circuit].map(|event| Report::seen(&endpoint, event.clone()).is_current(table));
+        let current = |table: &RoutingTable| {
+            [&health, &circuit].map(|event| Report::seen(&endpoint, event.clone()).is_current(table))
+        };
         let header = Edit::Header(Target::All, HeaderKey::parse("x-a").unwrap(), Some("b".into()));
         assert_eq!(current(&after(&old, &apply(header)).1), [true, true], "anything else may change");
         assert_eq!(current(&after(&old, &breaker(2)).1), [true, false]);
@@ -203,12 +204,12 @@ mod tests {
     #[test]
     fn an_end_is_told_whatever_applies_follow_while_it_is_true() {
         let open = serving();
-        let permit = |table: &Table| match endpoint(table).breaker().unwrap().admit(Time(1)) {
-            crate::traffic::Admission::Pass(permit) => permit,
+        let permit = |table: &RoutingTable| match endpoint(table).breaker().unwrap().acquire(Time(1)) {
+            crate::traffic::BreakerDecision::Pass(permit) => permit,
             other => panic!("{other:?}"),
         };
-        let fail = |table: &Table| {
-            endpoint(table).breaker().unwrap().record(permit(table), crate::traffic::Outcome::Failure, Time(1))
+        let fail = |table: &RoutingTable| {
+            endpoint(table).breaker().unwrap().record(permit(table), crate::traffic::BreakerOutcome::Failure, Time(1))
         };
         assert!(fail(&open.1).is_some());
         let (away, reports) = (after(&open, &route("http://b")), Reports::default());
@@ -217,7 +218,7 @@ mod tests {
         let closed = Event::CircuitStateChanged { route: RouteId(1), state: BreakerState::Closed };
         assert_eq!(told.iter().map(|report| &report.event).collect::<Vec<_>>(), [&closed]);
         let back = after(&away, &route("http://a"));
-        let current = |table: &Table| told.iter().all(|report| report.is_current(table));
+        let current = |table: &RoutingTable| told.iter().all(|report| report.is_current(table));
         assert_eq!([&away, &back].map(|state| current(&state.1)), [true, true]);
         assert!(fail(&back.1).is_some());
         assert!(!current(&back.1), "it is open again");

@@ -24,7 +24,7 @@ use signalbox::domain::{
 };
 use signalbox::lifecycle::{Heartbeat, Lifecycle};
 use signalbox::reports::Reports;
-use signalbox::traffic::{Defaults, Table};
+use signalbox::traffic::{RouteDefaults, RoutingTable};
 
 fn main() {
     let numbers: Vec<u32> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
@@ -150,7 +150,7 @@ pub(crate) fn address(route: u32) -> Ipv4Addr {
     Ipv4Addr::from(0x7f00_0000 + route)
 }
 
-fn world(routes: u32, interval: u32, port: u16) -> Table {
+fn world(routes: u32, interval: u32, port: u16) -> RoutingTable {
     let mut catalog = Catalog::default();
     let key = SessionKey(1);
     catalog.absorb(&Change::Head(key, head()));
@@ -161,7 +161,7 @@ fn world(routes: u32, interval: u32, port: u16) -> Table {
     );
     let edits = (1..=routes).map(|id| route(id, port)).chain([interval]).collect();
     catalog.absorb(&Change::Apply { key, sections: Sections::ALL, edits });
-    Table::build(&catalog, &Defaults::default())
+    RoutingTable::build(&catalog, &RouteDefaults::default())
 }
 
 fn route(id: u32, port: u16) -> Edit {

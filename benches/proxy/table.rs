@@ -8,7 +8,7 @@ use signalbox::domain::{
     BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, PathPrefix, Route, RouteId, Sections, ServiceName,
     SessionKey, Time,
 };
-use signalbox::traffic::{Defaults, Table};
+use signalbox::traffic::{RouteDefaults, RoutingTable};
 
 /// How routes spread: each on a host of its own, or all on one.
 #[derive(Clone, Copy)]
@@ -32,17 +32,17 @@ pub fn measure() {
     }
 }
 
-fn world(spread: Spread, routes: u32) -> (Catalog, Table) {
+fn world(spread: Spread, routes: u32) -> (Catalog, RoutingTable) {
     let mut catalog = Catalog::default();
     let key = SessionKey(1);
     catalog.absorb(&Change::Head(key, head()));
     catalog.absorb(&apply((1..=routes).map(|id| route(spread, id, "http://10.0.0.1:3000"))));
-    let table = Table::build(&catalog, &Defaults::default());
+    let table = RoutingTable::build(&catalog, &RouteDefaults::default());
     (catalog, table)
 }
 
 /// The median of changing one route's backend and publishing the table, the old one still being read.
-fn per_change(catalog: &mut Catalog, table: &mut Table, spread: Spread, routes: u32) -> Duration {
+fn per_change(catalog: &mut Catalog, table: &mut RoutingTable, spread: Spread, routes: u32) -> Duration {
     let mut times: Vec<Duration> = (0..1001)
         .map(|n| {
             let backend = format!("http://10.0.0.2:{}", 3000 + n);
@@ -50,8 +50,8 @@ fn per_change(catalog: &mut Catalog, table: &mut Table, spread: Spread, routes: 
             catalog.absorb(&change);
             let old = Arc::new(table.clone());
             let began = Instant::now();
-            let mut new = Table::clone(&old);
-            new.absorb(catalog, &change, &Defaults::default());
+            let mut new = RoutingTable::clone(&old);
+            new.absorb(catalog, &change, &RouteDefaults::default());
             let took = began.elapsed();
             *table = new;
             took
@@ -61,7 +61,7 @@ fn per_change(catalog: &mut Catalog, table: &mut Table, spread: Spread, routes: 
     times[times.len() / 2]
 }
 
-fn per_lookup(table: &Table, spread: Spread, routes: u32) -> f64 {
+fn per_lookup(table: &RoutingTable, spread: Spread, routes: u32) -> f64 {
     let asked: Vec<(String, String)> = (0..1000).map(|n| place(spread, 1 + n * 7919 % routes)).collect();
     let began = Instant::now();
     for _ in 0..100 {

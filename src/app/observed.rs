@@ -11,11 +11,11 @@ use crate::lifecycle::Heartbeat;
 use crate::registry::queries::views::{BreakerNumbers, CheckView, Preference, RouteNumbers};
 use crate::registry::{Boxed, Fetched, Traffic, Trust};
 use crate::reports::{Report, Reports};
-use crate::traffic::{Condition, Endpoint, Table};
+use crate::traffic::{Endpoint, HealthState, RoutingTable};
 
 /// What the registry is told of traffic.
 pub(super) struct Observed {
-    pub(super) table: Arc<ArcSwap<Table>>,
+    pub(super) table: Arc<ArcSwap<RoutingTable>>,
     pub(super) prober: PageFetcher,
     pub(super) reports: Reports,
     /// From the configuration file.
@@ -32,7 +32,7 @@ impl Traffic for Observed {
     }
 
     fn numbers(&self, session: SessionKey, route: RouteId) -> RouteNumbers {
-        let numbers = self.table.load().numbers(session, route);
+        let numbers = self.table.load().stats(session, route);
         RouteNumbers {
             requests: numbers.requests,
             errors: numbers.errors,
@@ -52,7 +52,7 @@ impl Traffic for Observed {
         let Some(endpoint) = table.endpoint(session, route) else { return BreakerNumbers::default() };
         let now = clock::now();
         let known = BreakerNumbers {
-            refuses: endpoint.breaker().is_some_and(|breaker| !breaker.would_admit(now)),
+            refuses: endpoint.breaker().is_some_and(|breaker| !breaker.would_allow(now)),
             ..seen(endpoint, now)
         };
         let Some(status) = endpoint.breaker().map(|breaker| breaker.status()) else { return known };
@@ -80,9 +80,9 @@ impl Traffic for Observed {
         let (table, now) = (self.table.load(), clock::now());
         for route in routes.iter().copied() {
             let Some(endpoint) = table.endpoint(session, route) else { continue };
-            endpoint.live.reach.answered();
+            endpoint.live.connect_backoff.record_success();
             self.close_breaker(endpoint);
-            if let Some(turn) = endpoint.live.health.vouch(now) {
+            if let Some(turn) = endpoint.live.health.mark_healthy(now) {
                 let (healthy, reason) = (turn.healthy, turn.reason.to_string());
                 self.tell(endpoint, Event::BackendHealthChanged { route, healthy, reason });
             }
@@ -114,17 +114,17 @@ impl Traffic for Observed {
 
 /// What checks and connections say of an endpoint.
 fn seen(endpoint: &Endpoint, now: Time) -> BreakerNumbers {
-    let (health, reach) = (&endpoint.live.health, &endpoint.live.reach);
-    let checked = health.checked();
+    let (health, reach) = (&endpoint.live.health, &endpoint.live.connect_backoff);
+    let checked = health.last_checks();
     let reason = checked.reason.as_deref().unwrap_or_default();
-    let preference = match health.condition() {
-        Condition::Ill => Preference::Last,
-        _ if reach.is_passed_over(now) => Preference::Last,
-        Condition::New => Preference::New,
-        Condition::Well { .. } => Preference::First,
+    let preference = match health.state() {
+        HealthState::Unhealthy => Preference::Last,
+        _ if reach.is_backing_off(now) => Preference::Last,
+        HealthState::Unchecked => Preference::New,
+        HealthState::Healthy { .. } => Preference::First,
     };
     BreakerNumbers {
-        healthy: health.healthy(),
+        healthy: health.is_healthy(),
         preference,
         last_check: checked.last_check.map(|at| CheckView { at, error: checked.failing.then(|| reason.to_owned()) }),
         last_failed_check: checked.last_failure.map(|at| CheckView { at, error: Some(reason.to_owned()) }),

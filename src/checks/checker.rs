@@ -1,7 +1,7 @@
 //! Active health checks: asks backends whether they are well, and tells endpoints and sessions what came of it.
 //!
 //! One task on the control runtime, so that checks cost the workers nothing. Which check is due, and whom its outcome concerns,
-//! [`Checks`] decides; how one is made, `ask`; what failures and successes make of an endpoint, its health. What must hold: one
+//! [`CheckSchedule`] decides; how one is made, `ask`; what failures and successes make of an endpoint, its health. What must hold: one
 //! that is for nobody any more ends at once.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -24,14 +24,16 @@ use crate::connect::{AddressResolver, BackendTls, DnsCache};
 use crate::domain::{Event, RouteId, SessionKey, Time};
 use crate::lifecycle::{self, Heartbeat};
 use crate::reports::{Report, Reports};
-use crate::traffic::{CheckId, Checks, Condition, Endpoint, Finding, Inquiry, Subject, Table, Turn};
+use crate::traffic::{
+    CheckId, CheckSchedule, CheckTarget, Endpoint, HealthState, HealthTransition, ProbeResult, ProbeSpec, RoutingTable,
+};
 use crate::{chance, clock, files};
 
 /// Checks the backends of all active routes.
 #[derive(Debug)]
 pub struct Checker {
     /// Which routes there are.
-    pub table: Arc<ArcSwap<Table>>,
+    pub table: Arc<ArcSwap<RoutingTable>>,
     /// Notified after the table was replaced.
     pub changed: Arc<Notify>,
     /// What may be connected to.
@@ -90,10 +92,10 @@ impl Checker {
         }
     }
 
-    async fn tell(&self, inquiry: &Inquiry, subjects: &[Subject], outcome: &Outcome, now: Time) {
+    async fn tell(&self, inquiry: &ProbeSpec, subjects: &[CheckTarget], outcome: &Outcome, now: Time) {
         let finding = match outcome {
-            Ok(()) => Finding::Well,
-            Err(Ill::Backend(reason)) => Finding::Ill(reason),
+            Ok(()) => ProbeResult::Passed,
+            Err(Ill::Backend(reason)) => ProbeResult::Failed(reason),
             Err(Ill::NoRoom) => return files::warn_used_up(),
         };
         let mut turned = 0;
@@ -106,25 +108,25 @@ impl Checker {
         }
         if turned > 0 {
             // One line for all of them: hundreds of thousands of routes may have this backend.
-            let healthy = finding == Finding::Well;
-            let reason = if let Finding::Ill(reason) = finding { reason } else { "" };
+            let healthy = finding == ProbeResult::Passed;
+            let reason = if let ProbeResult::Failed(reason) = finding { reason } else { "" };
             tracing::info!(backend = %inquiry.backend, routes = turned, healthy, reason, "a backend's health changed");
         }
     }
 
     /// Gives the number of routes whose health changed.
-    fn tell_some(&self, subjects: &[Subject], finding: Finding<'_>, now: Time) -> usize {
+    fn tell_some(&self, subjects: &[CheckTarget], finding: ProbeResult<'_>, now: Time) -> usize {
         let (table, mut turned) = (self.table.load(), 0);
         for subject in subjects {
             let endpoint = table.endpoint(subject.session, subject.route);
             // Another apply may have come meanwhile: then nobody asks about this backend any more.
             let Some(endpoint) = endpoint.filter(|now| Arc::ptr_eq(&now.live, &subject.live)) else { continue };
             let health = &endpoint.live.health;
-            let is_first_success = finding == Finding::Well && health.condition() == Condition::New;
-            if is_first_success && !table.is_relieved(endpoint, now) {
-                health.assume_well(now);
+            let is_first_success = finding == ProbeResult::Passed && health.state() == HealthState::Unchecked;
+            if is_first_success && !table.has_established_sibling(endpoint, now) {
+                health.assume_healthy(now);
             }
-            if let Some(turn) = health.observe(finding, now) {
+            if let Some(turn) = health.record(finding, now) {
                 self.report(endpoint, &turn);
                 turned += 1;
             }
@@ -132,7 +134,7 @@ impl Checker {
         turned
     }
 
-    fn report(&self, endpoint: &Arc<Endpoint>, turn: &Turn) {
+    fn report(&self, endpoint: &Arc<Endpoint>, turn: &HealthTransition) {
         let (route, healthy, reason) = (endpoint.id(), turn.healthy, turn.reason.to_string());
         let event = Event::BackendHealthChanged { route, healthy, reason };
         self.reports.tell(Report::seen(endpoint, event));
@@ -144,7 +146,7 @@ struct Round {
     checker: Checker,
     /// The table's, as last followed.
     endpoints: OrdMap<(SessionKey, RouteId), Arc<Endpoint>>,
-    checks: Checks,
+    checks: CheckSchedule,
     /// In the order in which they are to be looked at.
     knocks: VecDeque<Visit>,
     sockets: Sockets,
@@ -156,7 +158,7 @@ struct Round {
 /// A check that was begun by knocking.
 struct Visit {
     id: CheckId,
-    inquiry: Arc<Inquiry>,
+    inquiry: Arc<ProbeSpec>,
     knock: Knock,
     look_at: Instant,
     end: Instant,
@@ -169,7 +171,7 @@ impl Round {
         Self {
             checker,
             endpoints: OrdMap::new(),
-            checks: Checks::new(slots()),
+            checks: CheckSchedule::new(slots()),
             knocks: VecDeque::new(),
             sockets: Sockets::default(),
             under_way: UnderWay::default(),
@@ -189,7 +191,7 @@ impl Round {
                 DiffItem::Update { old: (_, old), new: (_, new) } => (Some(&**old), Some(&**new)),
                 DiffItem::Remove(_, old) => (Some(&**old), None),
             };
-            gone.extend(self.checks.follow(old, new, clock::now()));
+            gone.extend(self.checks.update(old, new, clock::now()));
             yield_after(CHANGES_AT_ONCE, followed).await;
         }
         if !gone.is_empty() {
@@ -234,8 +236,8 @@ impl Round {
     }
 
     /// Makes a check from the connection on, unless it is for nobody any more.
-    fn ask(&mut self, id: CheckId, inquiry: Arc<Inquiry>, end: Instant) {
-        if let Some(asker) = self.checks.asker(id) {
+    fn ask(&mut self, id: CheckId, inquiry: Arc<ProbeSpec>, end: Instant) {
+        if let Some(asker) = self.checks.session_of(id) {
             self.under_way.begin(id, ask(inquiry, asker, self.asking.clone(), end));
         }
     }
@@ -243,7 +245,7 @@ impl Round {
     async fn end(&mut self, id: CheckId, outcome: &Outcome) {
         let (now, chance) = (clock::now(), self.dice.roll());
         // To gather very many, and to let them go, takes as long as the pings of others may.
-        let many = self.checks.subjects(id) > SUBJECTS_AT_ONCE;
+        let many = self.checks.targets(id) > SUBJECTS_AT_ONCE;
         let ended = in_time(many, || self.checks.end(id, now, chance));
         if let Some((inquiry, subjects)) = ended {
             self.checker.tell(&inquiry, &subjects, outcome, now).await;

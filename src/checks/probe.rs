@@ -18,7 +18,7 @@ use super::fast_path::{Knock, MOMENT, Sockets};
 use crate::clock;
 use crate::connect::{AddressResolver, BackendTls, ConnectError, DnsCache, connect, left, serial};
 use crate::domain::{CheckMethod, Scheme, SessionKey};
-use crate::traffic::{Inquiry, origin_hash};
+use crate::traffic::{ProbeSpec, origin_hash};
 
 /// What comes of a check.
 pub(crate) type Outcome = Result<(), Ill>;
@@ -71,7 +71,7 @@ pub(crate) struct Asking {
 
 /// Begins a check by knocking. `None` where it cannot be begun that way: by TLS, in a hurry, of a backend that has to be looked
 /// up first or does not take connections.
-pub(crate) fn knock(inquiry: &Inquiry, asking: &Asking, sockets: &mut Sockets) -> Option<Knock> {
+pub(crate) fn knock(inquiry: &ProbeSpec, asking: &Asking, sockets: &mut Sockets) -> Option<Knock> {
     let backend = &inquiry.backend;
     if backend.scheme() != Scheme::Http || inquiry.timeout.std() < MOMENT * 16 {
         return None;
@@ -93,7 +93,7 @@ pub(crate) enum Found {
 }
 
 /// Looks what has become of a knock.
-pub(crate) fn look(inquiry: &Inquiry, mut knock: Knock, sockets: &mut Sockets) -> Found {
+pub(crate) fn look(inquiry: &ProbeSpec, mut knock: Knock, sockets: &mut Sockets) -> Found {
     if !knock.is_sent() {
         return match knock.send() {
             Ok(()) if knock.is_sent() => Found::Sent(knock),
@@ -129,12 +129,12 @@ fn read(knock: &Knock, room: &mut [u8], method: CheckMethod) -> Result<(Option<A
 }
 
 /// Makes one check, from the connection on. A name is looked up in the turn of `asker`.
-pub(crate) async fn ask(inquiry: Arc<Inquiry>, asker: SessionKey, asking: Asking, end: Instant) -> Outcome {
+pub(crate) async fn ask(inquiry: Arc<ProbeSpec>, asker: SessionKey, asking: Asking, end: Instant) -> Outcome {
     see_through(&inquiry, end, ask_now(&inquiry, asker, &asking, end)).await
 }
 
 /// Goes on with a check whose request was sent, when so much of the answer was `read`.
-pub(crate) async fn hear_out(inquiry: Arc<Inquiry>, knock: Knock, read: BytesMut, end: Instant) -> Outcome {
+pub(crate) async fn hear_out(inquiry: Arc<ProbeSpec>, knock: Knock, read: BytesMut, end: Instant) -> Outcome {
     let heard = async {
         let mut socket = TcpStream::from_std(knock.into_stream()).map_err(|_| RESET)?;
         let answer = hear(&mut socket, read, inquiry.method).await?;
@@ -148,7 +148,7 @@ type Rest = Box<dyn AsyncRead + Send + Unpin>;
 /// The answer, and where there is more of it to be read.
 type Heard = Result<(Answer, Option<Rest>), Ill>;
 
-async fn see_through(inquiry: &Inquiry, end: Instant, heard: impl Future<Output = Heard>) -> Outcome {
+async fn see_through(inquiry: &ProbeSpec, end: Instant, heard: impl Future<Output = Heard>) -> Outcome {
     let patience = serial::PATIENCE.min(inquiry.timeout.std() / 4);
     let origin = origin_hash(&inquiry.backend, inquiry.tls_verify);
     let heard = timeout(left(end), serial::impatiently(origin, patience, heard)).await;
@@ -159,11 +159,11 @@ async fn see_through(inquiry: &Inquiry, end: Instant, heard: impl Future<Output 
     judge(inquiry, answer)
 }
 
-fn judge(inquiry: &Inquiry, answer: Answer) -> Outcome {
+fn judge(inquiry: &ProbeSpec, answer: Answer) -> Outcome {
     if inquiry.accepts(answer.status) { Ok(()) } else { Err(format!("status {}", answer.status).into()) }
 }
 
-async fn ask_now(inquiry: &Inquiry, asker: SessionKey, asking: &Asking, end: Instant) -> Heard {
+async fn ask_now(inquiry: &ProbeSpec, asker: SessionKey, asking: &Asking, end: Instant) -> Heard {
     let backend = &inquiry.backend;
     let addresses = asking.addresses.of(asker, backend).await.map_err(ConnectError::from)?;
     let socket = connect(&addresses, backend.port(), end).await?;
@@ -177,12 +177,12 @@ async fn ask_now(inquiry: &Inquiry, asker: SessionKey, asking: &Asking, end: Ins
     }
 }
 
-async fn exchange_safely(inquiry: &Inquiry, socket: TcpStream, tls: &BackendTls, end: Instant) -> Heard {
+async fn exchange_safely(inquiry: &ProbeSpec, socket: TcpStream, tls: &BackendTls, end: Instant) -> Heard {
     let shaken = tls.handshake(socket, &inquiry.backend, inquiry.tls_verify, end).await;
     exchange(inquiry, shaken?).await
 }
 
-async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(inquiry: &Inquiry, mut socket: S) -> Heard {
+async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(inquiry: &ProbeSpec, mut socket: S) -> Heard {
     socket.write_all(request(inquiry).as_bytes()).await.map_err(|_| RESET)?;
     let answer = hear(&mut socket, BytesMut::with_capacity(1024), inquiry.method).await?;
     Ok((answer, rest(answer, socket)))
@@ -195,7 +195,7 @@ fn rest(answer: Answer, socket: impl AsyncRead + Send + Unpin + 'static) -> Opti
 const RESET: &str = "the connection was reset";
 const CLOSED: &str = "the connection was closed without an answer";
 
-fn request(inquiry: &Inquiry) -> String {
+fn request(inquiry: &ProbeSpec) -> String {
     let (backend, path, method) = (&inquiry.backend, &inquiry.path, inquiry.method.name());
     let (base, host) = (backend.base(), inquiry.host.as_deref().unwrap_or(backend.authority()));
     format!(

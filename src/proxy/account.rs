@@ -10,12 +10,12 @@ use super::errand::Failed;
 use super::pages::Refusal;
 use super::upload::RequestBody;
 use crate::clock;
-use crate::traffic::{Failure, Lease, Seen};
+use crate::traffic::{AttemptFailure, InFlight, RequestRecord};
 
 /// What a request has come to so far. It is counted when this is dropped, and no longer in flight.
 pub(super) struct Account {
-    lease: Lease,
-    pub(super) seen: Seen,
+    lease: InFlight,
+    pub(super) seen: RequestRecord,
     began: Instant,
     pub(super) body: RequestBody,
 }
@@ -26,8 +26,8 @@ const CLIENT_GONE: u16 = 499;
 const TAKEN_BACK: u16 = 0;
 
 impl Account {
-    pub(super) fn new(lease: Lease, began: Instant, body: RequestBody) -> Self {
-        Self { lease, seen: Seen { status: CLIENT_GONE, ..Seen::default() }, began, body }
+    pub(super) fn new(lease: InFlight, began: Instant, body: RequestBody) -> Self {
+        Self { lease, seen: RequestRecord { status: CLIENT_GONE, ..RequestRecord::default() }, began, body }
     }
 
     /// The head of the response has come.
@@ -45,7 +45,7 @@ impl Account {
     /// A try came to nothing. Where only a kept connection had died and the request goes out `again`, it is not counted: nobody is
     /// answered so, and it says nothing of the endpoint. Nor does it where this server had no room for a connection.
     pub(super) fn try_failed(mut self, failed: &Failed, again: bool) {
-        if failed.failure == Failure::NoRoom || (again && failed.failure != Failure::Connect) {
+        if failed.failure == AttemptFailure::NoRoom || (again && failed.failure != AttemptFailure::Connect) {
             self.seen.status = TAKEN_BACK;
         } else {
             self.give_up(failed.refusal);

@@ -16,7 +16,7 @@ use http_body::Frame;
 
 use super::body::{Answer, Broken, Streamed};
 use crate::memory::Share;
-use crate::traffic::{Coding, Recoding, drop_digests};
+use crate::traffic::{CompressionPlan, ContentCoding, drop_digests};
 
 /// Fast levels: each costs less than the bytes it saves, on any network.
 const BROTLI_LEVEL: u32 = 4;
@@ -51,7 +51,7 @@ enum State {
 
 impl Answer {
     /// A backend's response, compressed if so decided.
-    pub(super) fn passing(streamed: Streamed, recoding: Option<(Recoding, Share)>) -> Self {
+    pub(super) fn passing(streamed: Streamed, recoding: Option<(CompressionPlan, Share)>) -> Self {
         match recoding {
             None => Self::Streamed(streamed),
             Some((recoding, share)) => Self::Compressed(Box::new(Compressed::new(streamed, recoding, share))),
@@ -69,7 +69,7 @@ enum Encoder {
 type Polled = Poll<Option<Result<Frame<Bytes>, Broken>>>;
 
 impl Compressed {
-    pub(super) fn new(source: Streamed, recoding: Recoding, mut share: Share) -> Self {
+    pub(super) fn new(source: Streamed, recoding: CompressionPlan, mut share: Share) -> Self {
         // Never more than was drawn before the length was known.
         let _ = share.set(encoder_bytes(recoding.coding, recoding.length));
         let encoder = Encoder::new(recoding);
@@ -140,21 +140,21 @@ enum Came {
 }
 
 impl Encoder {
-    fn new(recoding: Recoding) -> io::Result<Self> {
+    fn new(recoding: CompressionPlan) -> io::Result<Self> {
         let out = Vec::with_capacity(FRAME_BYTES);
         Ok(match recoding.coding {
-            Coding::Brotli => {
+            ContentCoding::Brotli => {
                 let window = window_bits(recoding.length);
                 Self::Brotli(Box::new(CompressorWriter::new(out, FRAME_BYTES, BROTLI_LEVEL, window)))
             }
-            Coding::Zstd => {
+            ContentCoding::Zstd => {
                 let mut encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?;
                 encoder.set_parameter(zstd::zstd_safe::CParameter::WindowLog(window_bits(recoding.length)))?;
                 // It spends less on what it knows to be small.
                 encoder.set_pledged_src_size(recoding.length)?;
                 Self::Zstd(encoder)
             }
-            Coding::Gzip => Self::Gzip(GzEncoder::new(out, Compression::new(GZIP_LEVEL))),
+            ContentCoding::Gzip => Self::Gzip(GzEncoder::new(out, Compression::new(GZIP_LEVEL))),
         })
     }
 
@@ -216,12 +216,12 @@ impl Encoder {
 }
 
 /// The most memory that an encoder takes, with what waits on either side of it.
-pub(super) fn encoder_bytes(coding: Coding, length: Option<u64>) -> usize {
+pub(super) fn encoder_bytes(coding: ContentCoding, length: Option<u64>) -> usize {
     let window = 1 << window_bits(length);
     match coding {
-        Coding::Brotli => 512 * 1024 + 5 * window,
-        Coding::Zstd => 256 * 1024 + 3 * window,
-        Coding::Gzip => 384 * 1024,
+        ContentCoding::Brotli => 512 * 1024 + 5 * window,
+        ContentCoding::Zstd => 256 * 1024 + 3 * window,
+        ContentCoding::Gzip => 384 * 1024,
     }
 }
 

@@ -16,7 +16,7 @@ use super::Settings;
 use super::phase::Phase;
 use crate::admission::{Admission, Connection, Full, Rank, Totals};
 use crate::domain::Origin;
-use crate::traffic::Arrival;
+use crate::traffic::Peer;
 
 /// See the module.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(super) struct Place {
 }
 
 /// `None` for a trusted proxy, which speaks for many.
-fn origin(arrival: &Arrival) -> Option<Origin> {
+fn origin(arrival: &Peer) -> Option<Origin> {
     (!arrival.trusted).then(|| Origin::of(arrival.address))
 }
 
@@ -57,7 +57,7 @@ impl Connections {
     ///
     /// # Errors
     /// [`Full`] when none can.
-    pub(super) fn make_room_for(&self, arrival: &Arrival, settings: &Settings, now: u32) -> Result<(), Full> {
+    pub(super) fn make_room_for(&self, arrival: &Peer, settings: &Settings, now: u32) -> Result<(), Full> {
         self.open.borrow_mut().make_room_for(origin(arrival), &self.totals, settings.connection_limits(), now)
     }
 
@@ -72,7 +72,7 @@ impl Connections {
     }
 
     /// A place for a task that is about to start.
-    pub(super) fn enter(self: &Rc<Self>, phase: &Arc<Phase>, arrival: &Arrival) -> Place {
+    pub(super) fn enter(self: &Rc<Self>, phase: &Arc<Phase>, arrival: &Peer) -> Place {
         let entry = Entry { phase: Arc::clone(phase), waker: None, abort: None };
         let id = self.open.borrow_mut().enter(origin(arrival), &self.totals, entry);
         Place { list: Rc::clone(self), id }

@@ -24,8 +24,8 @@ use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::connect::serial;
 use crate::traffic::{
-    Coding, Draw, Endpoint, Failure, Hop, Pool, Upgrade, edit_request, logs_in, may_try_again, strengthen, takes_html,
-    wants_upgrade,
+    AttemptFailure, ContentCoding, Endpoint, Pool, RequestHop, SelectionInput, Upgrade, accepts_html,
+    authenticates_connection, edit_request, may_retry, requested_upgrade, strengthen_etags,
 };
 
 /// The time that a body is held back for a backend that does not say whether it wants it.
@@ -51,14 +51,14 @@ pub(super) struct Errand<'a> {
     tries: u32,
     address: IpAddr,
     // What the client wants, where the endpoint compresses.
-    pub(super) coding: Option<Coding>,
+    pub(super) coding: Option<ContentCoding>,
     // The client's fields for another try, where they cannot be read again.
     fields: Option<HeaderMap>,
 }
 
 /// A try that came to nothing.
 pub(super) struct Failed {
-    pub(super) failure: Failure,
+    pub(super) failure: AttemptFailure,
     pub(super) refusal: Refusal,
 }
 
@@ -67,7 +67,7 @@ impl<'a> Errand<'a> {
     pub(super) fn new(client: &'a Client, address: IpAddr, mut request: Request<Incoming>) -> Self {
         let old = request.version() == Version::HTTP_10;
         // HTTP/1.0 has none (RFC 9110 §7.8).
-        let upgrade = wants_upgrade(request.headers()).filter(|_| !old);
+        let upgrade = requested_upgrade(request.headers()).filter(|_| !old);
         let upgrade = upgrade.map(|upgrade| (upgrade, hyper::upgrade::on(&mut request)));
         let (head, incoming) = request.into_parts();
         let expects = !old && expect::of(&head.headers) == Expectation::Continue;
@@ -80,7 +80,7 @@ impl<'a> Errand<'a> {
             host: head.headers.get(HOST).cloned(),
             prefix: head.headers.get(X_FORWARDED_PREFIX).filter(|_| client.arrival.trusted).cloned(),
             old,
-            logs_in: logs_in(&head.headers),
+            logs_in: authenticates_connection(&head.headers),
             upgrade,
             tries: 0,
             address,
@@ -100,7 +100,7 @@ impl<'a> Errand<'a> {
         }
         edit_request(
             &mut headers,
-            Hop { arrival: &self.client.arrival, client: self.address, authority: None, upgrade },
+            RequestHop { peer: &self.client.arrival, client: self.address, authority: None, upgrade },
         );
         if self.body.sending().is_some_and(|sending| sending.is_chunked()) {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -134,13 +134,13 @@ impl<'a> Errand<'a> {
         true
     }
 
-    pub(super) fn draw(&self, worker: &Worker, pool: &Pool) -> Draw {
-        Draw { chance: worker.chance(), turn: pool.turn(worker.id), client: self.address }
+    pub(super) fn draw(&self, worker: &Worker, pool: &Pool) -> SelectionInput {
+        SelectionInput { chance: worker.chance(), turn: pool.next_turn(worker.id), client: self.address }
     }
 
     /// True if the client wants to see a page, and not what a page asks for.
     pub(super) fn looks_for_a_page(&self) -> bool {
-        let wanted = || self.request.as_ref().is_some_and(|request| takes_html(request.headers()));
+        let wanted = || self.request.as_ref().is_some_and(|request| accepts_html(request.headers()));
         [Method::GET, Method::HEAD].contains(&self.method) && wanted()
     }
 
@@ -162,7 +162,7 @@ impl<'a> Errand<'a> {
     }
 
     pub(super) fn account(&self, worker: &Worker, endpoint: &Endpoint, began: Instant) -> Account {
-        Account::new(endpoint.live.lease(worker.id), began, self.body.clone())
+        Account::new(endpoint.live.begin_request(worker.id), began, self.body.clone())
     }
 
     /// Sends the request and waits for the head of the response.
@@ -175,9 +175,9 @@ impl<'a> Errand<'a> {
         // It is there: only this takes it, and puts it back before another try.
         let mut request = self.request.take().ok_or(Failed::other(Refusal::BadGateway))?;
         if endpoint.options().compression {
-            self.coding = Coding::wanted(request.headers());
-            if !endpoint.live.says_weak_tags() {
-                strengthen(request.headers_mut());
+            self.coding = ContentCoding::wanted(request.headers());
+            if !endpoint.live.has_weak_etags() {
+                strengthen_etags(request.headers_mut());
             }
         }
         self.fit(&mut request, endpoint);
@@ -298,17 +298,17 @@ impl<'a> Errand<'a> {
             _ => {}
         }
         let failure = match (unsent, died) {
-            (true, _) => Failure::Unsent,
-            (false, true) => Failure::PooledDied,
-            (false, false) => Failure::Other,
+            (true, _) => AttemptFailure::Unsent,
+            (false, true) => AttemptFailure::PooledDied,
+            (false, false) => AttemptFailure::Other,
         };
         Failed { failure, refusal: Refusal::BadGateway }
     }
 
-    pub(super) fn may_try_again(&mut self, worker: &Worker, endpoint: &Endpoint, failure: Failure) -> bool {
+    pub(super) fn may_retry(&mut self, worker: &Worker, endpoint: &Endpoint, failure: AttemptFailure) -> bool {
         self.tries += 1;
         self.tries <= endpoint.options().retries
-            && may_try_again(failure, self.method.is_idempotent(), self.body.upload())
+            && may_retry(failure, self.method.is_idempotent(), self.body.upload())
             && worker.budget.borrow_mut().spend()
             && self.redress()
     }
@@ -321,7 +321,7 @@ impl<'a> Errand<'a> {
 
 impl Failed {
     pub(super) fn other(refusal: Refusal) -> Self {
-        Self { failure: Failure::Other, refusal }
+        Self { failure: AttemptFailure::Other, refusal }
     }
 }
 

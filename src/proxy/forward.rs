@@ -28,13 +28,14 @@ use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::domain::{AboveRoot, RequestPath, Time};
 use crate::traffic::{
-    Arrival, Draw, Failure, Nobody, Pool, client_address, is_chunked_alone, names_loop, request_host,
+    AttemptFailure, NoEndpoint, Peer, Pool, SelectionInput, client_address, is_only_chunked, is_routing_loop,
+    request_host,
 };
 use crate::{clock, files};
 
 /// Whose requests they are: one connection.
 pub(super) struct Client {
-    pub(super) arrival: Arrival,
+    pub(super) arrival: Peer,
     pub(super) phase: Arc<Phase>,
     pub(super) logins: Logins,
 }
@@ -152,7 +153,7 @@ async fn carry_within(
             Ok(place) => place,
             // Who tried was counted then.
             Err(_) if let Some(failed) = tried.refusal => return Err(failed),
-            Err(Nobody::Maintenance) => {
+            Err(NoEndpoint::Maintenance) => {
                 return Box::pin(standin::answer(worker, client, pool, errand, began, aside)).await;
             }
             Err(nobody) => return Err(aside.refusing(worker, pool, gate::refusal(nobody, now))),
@@ -179,13 +180,13 @@ async fn carry_within(
                 tracing::debug!(route = %endpoint.id(), backend = %endpoint.backend(), %unreachable, "no connection");
                 if unreachable.lacks_resources() {
                     files::warn_used_up();
-                    Failed { failure: Failure::NoRoom, refusal: Refusal::NoRoom }
+                    Failed { failure: AttemptFailure::NoRoom, refusal: Refusal::NoRoom }
                 } else {
-                    Failed { failure: Failure::Connect, refusal: Refusal::BadGateway }
+                    Failed { failure: AttemptFailure::Connect, refusal: Refusal::BadGateway }
                 }
             }
         };
-        let again = tried.leaves_some(pool, place, &failed) && errand.may_try_again(worker, endpoint, failed.failure);
+        let again = tried.leaves_some(pool, place, &failed) && errand.may_retry(worker, endpoint, failed.failure);
         account.try_failed(&failed, again);
         case.failed(&failed, again);
         if !again {
@@ -208,18 +209,24 @@ struct Tried {
 impl Tried {
     /// The next member to try: the one where the client is logged in, then another one, or else one of which only a
     /// connection was dead.
-    fn choose(&mut self, client: &Client, pool: &Pool, now: Time, draw: impl Fn() -> Draw) -> Result<usize, Nobody> {
+    fn choose(
+        &mut self,
+        client: &Client,
+        pool: &Pool,
+        now: Time,
+        draw: impl Fn() -> SelectionInput,
+    ) -> Result<usize, NoEndpoint> {
         if self.places.is_empty()
             && let Some(place) = client.logins.place(pool, now)
         {
             return Ok(place);
         }
-        let mut chosen = pool.choose(now, &self.places, &draw);
+        let mut chosen = pool.select(now, &self.places, &draw);
         if chosen.is_err()
             && let Some(spared) = self.spared.take()
         {
             self.places.retain(|place| *place != spared);
-            chosen = pool.choose(now, &self.places, &draw);
+            chosen = pool.select(now, &self.places, &draw);
         }
         chosen
     }
@@ -227,7 +234,7 @@ impl Tried {
     /// Takes down a failure. Whether there can be anybody left to try.
     fn leaves_some(&mut self, pool: &Pool, place: usize, failed: &Failed) -> bool {
         self.places.push(place);
-        self.spared = (failed.failure != Failure::Connect).then_some(place);
+        self.spared = (failed.failure != AttemptFailure::Connect).then_some(place);
         self.refusal = Some(failed.refusal);
         self.spared.is_some() || self.places.len() < pool.members().len()
     }
@@ -248,11 +255,11 @@ fn check(request: &Request<Incoming>, phase: &Phase) -> Result<(), Refusal> {
         if let Some(Some(_)) = phase.field(request.method(), CONTENT_LENGTH.as_str()) {
             return Err(Refusal::BadRequest);
         }
-        if !is_chunked_alone(headers) {
+        if !is_only_chunked(headers) {
             return Err(Refusal::UnknownCoding);
         }
     }
-    if names_loop(headers) {
+    if is_routing_loop(headers) {
         return Err(Refusal::Loop);
     }
     // HTTP/1.0 has no expectations: they are ignored.

@@ -13,7 +13,7 @@ use super::pages::Refusal;
 use super::worker::Worker;
 use crate::clock;
 use crate::domain::{PageUrl, SessionKey, Time};
-use crate::traffic::{Endpoint, Nobody, Pool, Verdict};
+use crate::traffic::{Endpoint, NoEndpoint, Pool, RateDecision};
 
 /// What is said beside an answer or a refusal.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(super) struct Aside {
 
 /// What a client is told of the limit that holds for it.
 struct Limited {
-    verdict: Verdict,
+    verdict: RateDecision,
     policy: HeaderValue,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn admit(
         return Ok(());
     }
     let refusal = Refusal::Limited { secs: verdict.next_secs };
-    pool.limiting().into_iter().for_each(|member| count(worker, member, refusal));
+    pool.limiting_member().into_iter().for_each(|member| count(worker, member, refusal));
     Err(refusal)
 }
 
@@ -83,17 +83,17 @@ impl Aside {
 
 /// Counts a request that was refused for an endpoint and sent to none.
 pub(super) fn count(worker: &Worker, endpoint: &Endpoint, refusal: Refusal) {
-    endpoint.live.refused(worker.id, refusal.status().as_u16());
+    endpoint.live.record_refusal(worker.id, refusal.status().as_u16());
 }
 
 /// The refusal of a request that no member can take at `now`.
-pub(super) fn refusal(nobody: Nobody, now: Time) -> Refusal {
+pub(super) fn refusal(nobody: NoEndpoint, now: Time) -> Refusal {
     match nobody {
-        Nobody::Maintenance => Refusal::Maintenance,
-        Nobody::BreakerOpen { retry_at } => Refusal::BreakerOpen { secs: whole_secs(retry_at, now) },
-        Nobody::Unhealthy => Refusal::Unhealthy,
-        Nobody::Drained => Refusal::Drained,
-        Nobody::Tried => Refusal::BadGateway,
+        NoEndpoint::Maintenance => Refusal::Maintenance,
+        NoEndpoint::BreakerOpen { retry_at } => Refusal::BreakerOpen { secs: whole_secs(retry_at, now) },
+        NoEndpoint::Unhealthy => Refusal::Unhealthy,
+        NoEndpoint::Drained => Refusal::Drained,
+        NoEndpoint::Tried => Refusal::BadGateway,
     }
 }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::pools::Idle;
 use super::upstream::Upstream;
 use crate::domain::Time;
-use crate::traffic::{Pool, Standing};
+use crate::traffic::{Eligibility, Pool};
 
 /// The idle connections that one client connection keeps, the last used at the end.
 #[derive(Default)]
@@ -38,9 +38,9 @@ impl Logins {
     pub(super) fn place(&self, pool: &Pool, now: Time) -> Option<usize> {
         let kept = self.0.borrow();
         let place_of = |upstream: &Upstream| {
-            pool.members()
-                .iter()
-                .position(|member| upstream.leads_to(member) && matches!(member.standing(now), Standing::Ready(_)))
+            pool.members().iter().position(|member| {
+                upstream.leads_to(member) && matches!(member.eligibility(now), Eligibility::Ready(_))
+            })
         };
         kept.iter().rev().find_map(place_of)
     }

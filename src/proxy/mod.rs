@@ -48,7 +48,7 @@ use crate::connect::AddressResolver;
 use crate::lifecycle::{self, Heartbeat};
 use crate::maintenance_pages::MaintenancePages;
 use crate::reports::Reports;
-use crate::traffic::{self, Table};
+use crate::traffic::{self, RoutingTable};
 
 /// The time that the workers may take to begin.
 const READY_MAX: Duration = Duration::from_secs(10);
@@ -137,7 +137,7 @@ impl Bound {
     /// If a thread cannot be started, or a worker cannot accept.
     pub fn start(
         self,
-        table: Arc<ArcSwap<Table>>,
+        table: Arc<ArcSwap<RoutingTable>>,
         reports: Reports,
         maintenance_pages: MaintenancePages,
     ) -> io::Result<Proxy> {
@@ -159,7 +159,7 @@ impl Bound {
             let start = worker::Start {
                 heartbeat,
                 ready: ready.clone(),
-                id: traffic::Worker { index, count },
+                id: traffic::WorkerId { index, count },
                 listener,
                 settings: Arc::clone(&self.settings),
                 table,

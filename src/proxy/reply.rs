@@ -19,7 +19,8 @@ use super::upstream::Upstream;
 use super::worker::Worker;
 use crate::memory::Share;
 use crate::traffic::{
-    Coding, Endpoint, Recoding, Stripped, asks_for_login, edit_response, is_chunked_alone, recode, restore_prefix,
+    CompressionPlan, ContentCoding, Endpoint, PrefixMapping, challenges_connection, edit_response, is_only_chunked,
+    plan_compression, restore_prefix,
 };
 
 impl Errand<'_> {
@@ -36,13 +37,13 @@ impl Errand<'_> {
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         // Before a protocol is changed, the body is asked for (RFC 9110 §7.8).
         let held = self.body.sending().is_some_and(|sending| sending.gate().is_some());
-        if !is_chunked_alone(response.headers()) || (upgraded && (held || self.upgrade.is_none())) {
+        if !is_only_chunked(response.headers()) || (upgraded && (held || self.upgrade.is_none())) {
             // A connection whose body is held back would never end.
             self.body.abandon();
             account.give_up(Refusal::BadGateway);
             return Err(Refusal::BadGateway);
         }
-        if self.logs_in || asks_for_login(response.headers()) {
+        if self.logs_in || challenges_connection(response.headers()) {
             upstream.bind();
         }
         self.body.forget();
@@ -73,7 +74,7 @@ impl Errand<'_> {
         {
             let (base, authority) = (endpoint.backend().base(), endpoint.backend().authority());
             let host = self.host.as_ref().and_then(|host| host.to_str().ok());
-            restore_prefix(headers, Stripped { prefix, base, authority, host });
+            restore_prefix(headers, PrefixMapping { prefix, base, authority, host });
         }
     }
 }
@@ -83,15 +84,15 @@ fn recoding(
     worker: &Worker,
     endpoint: &Endpoint,
     method: &Method,
-    wanted: Option<Coding>,
+    wanted: Option<ContentCoding>,
     response: &mut Response<Incoming>,
-) -> Option<(Recoding, Share)> {
+) -> Option<(CompressionPlan, Share)> {
     if !endpoint.options().compression {
         return None;
     }
     let share = wanted.and_then(|coding| worker.settings.memory.take_optional(encoder_bytes(coding, None)).ok());
     let status = response.status();
-    endpoint.live.note_tag(response.headers());
-    let recoding = recode(method, wanted.filter(|_| share.is_some()), status, response.headers_mut())?;
+    endpoint.live.note_etag(response.headers());
+    let recoding = plan_compression(method, wanted.filter(|_| share.is_some()), status, response.headers_mut())?;
     share.map(|share| (recoding, share))
 }

@@ -18,7 +18,7 @@ use super::gate::{self, Aside};
 use super::pages::{MAINTENANCE_MODE, Refusal};
 use super::upstream::Upstream;
 use super::worker::Worker;
-use crate::traffic::{Endpoint, Failure, Pool};
+use crate::traffic::{AttemptFailure, Endpoint, Pool};
 
 /// Answers a request for a pool in maintenance: who comes to look gets a page, every other request goes to the page's server.
 pub(super) async fn answer(
@@ -32,10 +32,10 @@ pub(super) async fn answer(
     let Some((member, page)) = pool.maintenance_page().filter(|_| !errand.looks_for_a_page()) else {
         return Err(aside.refusing(worker, pool, Refusal::Maintenance));
     };
-    let endpoint = Arc::new(member.standing_in(&page));
+    let endpoint = Arc::new(member.maintenance_endpoint(&page));
     let answered = pass_on(worker, client, &endpoint, errand, began).await.map_err(away);
     let answered = answered.inspect_err(|refusal| gate::count(worker, member, *refusal))?;
-    member.live.refused(worker.id, answered.status().as_u16());
+    member.live.record_refusal(worker.id, answered.status().as_u16());
     Ok(marked(answered))
 }
 
@@ -65,8 +65,8 @@ async fn pass_on(
 
 /// A kept connection that has died says nothing of the server.
 fn may_go_again(worker: &Worker, endpoint: &Endpoint, errand: &mut Errand<'_>, failed: &Failed) -> bool {
-    matches!(failed.failure, Failure::Unsent | Failure::PooledDied)
-        && errand.may_try_again(worker, endpoint, failed.failure)
+    matches!(failed.failure, AttemptFailure::Unsent | AttemptFailure::PooledDied)
+        && errand.may_retry(worker, endpoint, failed.failure)
 }
 
 /// That the page's server does not answer is no news to a client: the route is in maintenance.

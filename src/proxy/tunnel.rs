@@ -15,7 +15,7 @@ use super::phase::{Phase, Stage};
 use super::worker::Worker;
 use crate::domain::Span;
 use crate::lifecycle;
-use crate::traffic::Arrival;
+use crate::traffic::Peer;
 
 const BUFFER_BYTES: usize = 16 * 1024;
 const SMALL_BYTES: usize = 2 * 1024;
@@ -24,7 +24,7 @@ const SMALL_BYTES: usize = 2 * 1024;
 /// request stays in flight meanwhile.
 pub(super) fn open(
     worker: &Rc<Worker>,
-    arrival: &Arrival,
+    arrival: &Peer,
     (client, backend): (OnUpgrade, OnUpgrade),
     silence_max: Option<Span>,
     mut account: Account,

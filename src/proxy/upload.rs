@@ -16,7 +16,7 @@ use super::body::Broken;
 use super::expect::Gate;
 use super::resend::Kept;
 use crate::memory::Memory;
-use crate::traffic::{Upload, edit_trailers};
+use crate::traffic::{UploadState, edit_trailers};
 
 /// The body of a request to a backend. A copy goes on where the other stands, so that it can be
 /// handed to a second connection while nothing of it was taken.
@@ -91,12 +91,12 @@ impl RequestBody {
     }
 
     /// How far it is, in the words of whoever decides on retries.
-    pub(super) fn upload(&self) -> Upload {
+    pub(super) fn upload(&self) -> UploadState {
         match self.sending().map(|sending| sending.state.get()) {
-            None => Upload::None,
-            Some(State::Waiting) => Upload::Waiting,
-            Some(_) if self.sending().is_some_and(|sending| sending.kept.borrow().is_some()) => Upload::Kept,
-            Some(_) => Upload::Begun,
+            None => UploadState::None,
+            Some(State::Waiting) => UploadState::Waiting,
+            Some(_) if self.sending().is_some_and(|sending| sending.kept.borrow().is_some()) => UploadState::Kept,
+            Some(_) => UploadState::Begun,
         }
     }
 

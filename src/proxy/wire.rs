@@ -16,7 +16,7 @@ use super::phase::{Phase, Stage};
 use super::worker::HEAD_BYTES_MAX;
 use crate::http1::{move_bytes, poll_write_slices};
 use crate::memory::{Full, Share};
-use crate::traffic::RequestLine;
+use crate::traffic::TargetEncoder;
 
 /// For how many bytes a client that was answered early may go on sending; `phase` says how long.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -26,7 +26,7 @@ pub(super) struct Wire {
     socket: TcpStream,
     phase: Arc<Phase>,
     // The request line under way, as far as it must be looked at.
-    line: RequestLine,
+    line: TargetEncoder,
     // What came and was not asked for yet: an encoded target is longer than it was.
     surplus: Vec<u8>,
     // Read and dropped so far; `None` before the answer's end was sent.
@@ -42,7 +42,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(socket: TcpStream, phase: Arc<Phase>, share: Share) -> Self {
-        let (line, surplus, interim) = (RequestLine::Over, Vec::new(), Vec::new());
+        let (line, surplus, interim) = (TargetEncoder::Done, Vec::new(), Vec::new());
         Self { socket, phase, line, surplus, lingered: None, share, head_bytes: 0, interim, refused: false }
     }
 }
@@ -67,7 +67,7 @@ impl AsyncRead for Wire {
             return Poll::Ready(Ok(()));
         }
         if this.phase.awaits_request() {
-            this.line = RequestLine::Awaited;
+            this.line = TargetEncoder::Start;
         }
         let before = buf.filled().len();
         let head_expected = this.phase.expects_head();
@@ -80,7 +80,7 @@ impl AsyncRead for Wire {
         read?;
         this.head_bytes = if head_expected { this.head_bytes + came.len() } else { 0 };
         let held = if head_expected { 3 * this.head_bytes } else { came.len() };
-        let kept = match this.line.pass(came) {
+        let kept = match this.line.encode(came) {
             None => this.phase.heads().keep(came),
             Some(cleaned) => {
                 let kept = this.phase.heads().keep(&cleaned);

@@ -36,14 +36,14 @@ use crate::files::{Part, PortListener};
 use crate::lifecycle::{self, Heartbeat};
 use crate::maintenance_pages::MaintenancePages;
 use crate::reports::Reports;
-use crate::traffic::{self, Arrival, Budget, Table};
+use crate::traffic::{self, Peer, RetryBudget, RoutingTable};
 
 /// What a worker starts with.
 pub(super) struct Start {
-    pub(super) id: traffic::Worker,
+    pub(super) id: traffic::WorkerId,
     pub(super) listener: StdListener,
     pub(super) settings: Arc<Settings>,
-    pub(super) table: Arc<ArcSwap<Table>>,
+    pub(super) table: Arc<ArcSwap<RoutingTable>>,
     pub(super) reports: Reports,
     pub(super) maintenance_pages: MaintenancePages,
     pub(super) connections: Arc<Totals>,
@@ -56,13 +56,13 @@ pub(super) struct Start {
 
 /// What the requests of one worker share.
 pub(super) struct Worker {
-    pub(super) id: traffic::Worker,
+    pub(super) id: traffic::WorkerId,
     pub(super) settings: Arc<Settings>,
     pub(super) pools: Pools,
     pub(super) resolver: CachedResolver,
     pub(super) connections: Rc<Connections>,
     pub(super) ticks: Ticks,
-    pub(super) budget: RefCell<Budget>,
+    pub(super) budget: RefCell<RetryBudget>,
     pub(super) reports: Reports,
     pub(super) maintenance_pages: MaintenancePages,
     chance: Cell<u64>,
@@ -73,17 +73,17 @@ pub(super) struct Worker {
 /// The table as the worker last saw it. Requests share it through an `Rc`: they neither hold a guard of `arc-swap`
 /// over an await nor write to a reference count that other workers write to.
 struct View {
-    cache: Cache<Arc<ArcSwap<Table>>, Arc<Table>>,
+    cache: Cache<Arc<ArcSwap<RoutingTable>>, Arc<RoutingTable>>,
     seen: Rc<Seen>,
 }
 
 /// A table as it was when a request came.
-pub(super) struct Seen(Arc<Table>);
+pub(super) struct Seen(Arc<RoutingTable>);
 
 impl Deref for Seen {
-    type Target = Table;
+    type Target = RoutingTable;
 
-    fn deref(&self) -> &Table {
+    fn deref(&self) -> &RoutingTable {
         &self.0
     }
 }
@@ -181,7 +181,7 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
 }
 
 fn begin(worker: &Rc<Worker>, port: &mut PortListener, socket: TcpStream, peer: SocketAddr) {
-    let arrival = Arrival::new(peer.ip(), &worker.settings.trusted_proxies);
+    let arrival = Peer::new(peer.ip(), &worker.settings.trusted_proxies);
     let connections = &worker.connections;
     let room = if Part::Proxy.is_used_up(&socket, connections.total()) {
         Err(Full::Files)

@@ -4,7 +4,7 @@ use http::header::{ACCEPT, HeaderMap};
 
 /// Returns true if the client asks for HTML by name, as browsers do where an answer becomes the page. `*/*` does not count: scripts
 /// and images say it too.
-pub fn takes_html(headers: &HeaderMap) -> bool {
+pub fn accepts_html(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(is_html)
 }
@@ -33,7 +33,7 @@ mod tests {
         for line in lines {
             headers.append(ACCEPT, HeaderValue::from_static(line));
         }
-        takes_html(&headers)
+        accepts_html(&headers)
     }
 
     #[test]

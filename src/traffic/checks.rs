@@ -3,7 +3,7 @@
 //! It follows the routing table, says which check to begin and who learns of its outcome, and makes none itself: that is the
 //! checker's. What must hold: every active route is asked about, first at once, then once per interval; endpoints that ask
 //! the same of the same backend share one check; checks under way are bounded, in all and for each session, and sessions
-//! take turns, so that nobody's routes and no dead backend hold up the checks of others; following a change costs no more
+//! take queue, so that nobody's routes and no dead backend hold up the checks of others; following a change costs no more
 //! than the change.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +14,8 @@ use crate::domain::{
     BackendUrl, CheckMethod, HealthPath, RouteId, SessionKey, Span, StatusRanges, Time, acting_timeout,
 };
 
-use super::turns::Turns;
-use super::{Check, Endpoint, Live, next_check};
+use super::turns::CheckQueue;
+use super::{CheckKind, Endpoint, LiveState, jittered_interval};
 
 /// So many checks at most get in line at once: a thread has more to do.
 const LINE_UP_MAX: usize = 256;
@@ -25,13 +25,13 @@ const BATCH_MILLIS_MAX: u64 = 250;
 
 /// What is asked, of whom, and how the answer is judged. Endpoints for which it is the same share one check.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Inquiry {
+pub struct ProbeSpec {
     /// Who is asked.
     pub backend: BackendUrl,
     /// The path and query asked for, below the backend's base path.
     pub path: HealthPath,
     /// What counts as well.
-    pub check: Check,
+    pub check: CheckKind,
     /// From one check to the next.
     pub interval: Span,
     /// The time that the answer may take: what is set, within [`acting_timeout`].
@@ -46,7 +46,7 @@ pub struct Inquiry {
     pub expected: Option<StatusRanges>,
 }
 
-impl Inquiry {
+impl ProbeSpec {
     /// What an endpoint wants to know.
     pub fn of(endpoint: &Endpoint) -> Self {
         let options = endpoint.options();
@@ -77,50 +77,50 @@ impl Inquiry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckId(u64);
 
-type Key = (SessionKey, RouteId);
+type EndpointKey = (SessionKey, RouteId);
 
 /// Whom a check is for.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub struct CheckTarget {
     /// Whose the route is.
     pub session: SessionKey,
     /// The route.
     pub route: RouteId,
     /// What is made of it; the same over changes that leave the check as it is.
-    pub live: Arc<Live>,
+    pub live: Arc<LiveState>,
 }
 
 /// Those whom a check is for.
-type Subjects = BTreeMap<Key, Arc<Live>>;
+type CheckTargets = BTreeMap<EndpointKey, Arc<LiveState>>;
 
 /// All checks.
 #[derive(Debug)]
-pub struct Checks {
+pub struct CheckSchedule {
     last_id: u64,
     // A table of very many would take as long to grow as the pings of others may; neither of these grows at once.
-    ids: imbl::HashMap<Arc<Inquiry>, CheckId>,
-    entries: BTreeMap<CheckId, Entry>,
+    ids: imbl::HashMap<Arc<ProbeSpec>, CheckId>,
+    entries: BTreeMap<CheckId, ScheduledCheck>,
     /// Those that wait for their time.
     due: BTreeSet<(Time, CheckId)>,
-    turns: Turns,
+    queue: CheckQueue,
 }
 
 #[derive(Debug)]
-struct Entry {
-    inquiry: Arc<Inquiry>,
+struct ScheduledCheck {
+    spec: Arc<ProbeSpec>,
     /// The backend, as [`Endpoint::origin_hash`].
     origin: u64,
     /// Whom it is for.
-    subjects: Subjects,
+    targets: CheckTargets,
     /// Those of them that have not been told anything yet.
-    fresh: Subjects,
+    fresh: CheckTargets,
     /// When all are to be told next.
     turn: Time,
-    stage: Stage,
+    stage: CheckStage,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum CheckStage {
     /// For its time.
     Waiting(Time),
     /// For room, since then, as one of this session's checks.
@@ -132,10 +132,10 @@ enum Stage {
 #[derive(Debug)]
 enum Audience {
     All,
-    Fresh(Subjects),
+    Fresh(CheckTargets),
 }
 
-impl Checks {
+impl CheckSchedule {
     /// None yet; `slots` may be under way at once.
     pub fn new(slots: usize) -> Self {
         Self {
@@ -143,12 +143,12 @@ impl Checks {
             ids: imbl::HashMap::new(),
             entries: BTreeMap::new(),
             due: BTreeSet::new(),
-            turns: Turns::new(slots),
+            queue: CheckQueue::new(slots),
         }
     }
 
     /// Takes in that an endpoint came, went or changed. Gives the check under way that is for nobody any more, if there is one.
-    pub fn follow(&mut self, old: Option<&Endpoint>, new: Option<&Endpoint>, now: Time) -> Option<CheckId> {
+    pub fn update(&mut self, old: Option<&Endpoint>, new: Option<&Endpoint>, now: Time) -> Option<CheckId> {
         if let (Some(old), Some(new)) = (old, new)
             && asks_the_same(old, new)
         {
@@ -166,54 +166,54 @@ impl Checks {
         for _ in 0..LINE_UP_MAX {
             let Some((due, id)) = self.due.first().copied().filter(|(due, _)| *due <= now) else { return false };
             self.due.remove(&(due, id));
-            self.queue(id, due, now);
+            self.enqueue(id, due, now);
         }
         true
     }
 
-    /// The next check in line to begin at `now`, if there is one and room for it. Its [`Checks::end`] must follow.
-    pub fn begin(&mut self, now: Time) -> Option<(CheckId, Arc<Inquiry>)> {
-        let (session, id) = self.turns.next()?;
+    /// The next check in line to begin at `now`, if there is one and room for it. Its [`CheckSchedule::end`] must follow.
+    pub fn begin(&mut self, now: Time) -> Option<(CheckId, Arc<ProbeSpec>)> {
+        let (session, id) = self.queue.next()?;
         let entry = self.entries.get_mut(&id)?;
         let audience =
             if entry.turn <= now { Audience::All } else { Audience::Fresh(std::mem::take(&mut entry.fresh)) };
-        entry.stage = Stage::UnderWay(audience, session);
-        let inquiry = Arc::clone(&entry.inquiry);
-        Some((id, inquiry))
+        entry.stage = CheckStage::UnderWay(audience, session);
+        let spec = Arc::clone(&entry.spec);
+        Some((id, spec))
     }
 
     /// The session whose place a check takes: the name of the backend is looked up in its turn.
-    pub fn asker(&self, id: CheckId) -> Option<SessionKey> {
+    pub fn session_of(&self, id: CheckId) -> Option<SessionKey> {
         match self.entries.get(&id)?.stage {
-            Stage::UnderWay(_, session) | Stage::Queued(_, session) => Some(session),
-            Stage::Waiting(_) => None,
+            CheckStage::UnderWay(_, session) | CheckStage::Queued(_, session) => Some(session),
+            CheckStage::Waiting(_) => None,
         }
     }
 
     /// A check has ended. Gives whom its finding concerns, and what was asked. `chance`: 64 random bits.
-    pub fn end(&mut self, id: CheckId, now: Time, chance: u64) -> Option<(Arc<Inquiry>, Vec<Subject>)> {
+    pub fn end(&mut self, id: CheckId, now: Time, chance: u64) -> Option<(Arc<ProbeSpec>, Vec<CheckTarget>)> {
         let entry = self.entries.get_mut(&id)?;
-        let Stage::UnderWay(audience, session) = &entry.stage else { return None };
+        let CheckStage::UnderWay(audience, session) = &entry.stage else { return None };
         let session = *session;
         let told = match audience {
             Audience::All => {
                 entry.fresh.clear();
-                entry.turn = together(now.after(next_check(entry.inquiry.interval, chance)), entry.inquiry.interval);
-                told(&entry.subjects)
+                entry.turn = together(now.after(jittered_interval(entry.spec.interval, chance)), entry.spec.interval);
+                told(&entry.targets)
             }
             Audience::Fresh(fresh) => told(fresh),
         };
         let due = if entry.fresh.is_empty() { entry.turn } else { now };
-        entry.stage = Stage::Waiting(due);
+        entry.stage = CheckStage::Waiting(due);
         self.due.insert((due, id));
-        let (inquiry, origin) = (Arc::clone(&entry.inquiry), entry.origin);
-        self.turns.release(session, origin);
-        Some((inquiry, told))
+        let (spec, origin) = (Arc::clone(&entry.spec), entry.origin);
+        self.queue.release(session, origin);
+        Some((spec, told))
     }
 
     /// The number of routes that a check is for.
-    pub fn subjects(&self, id: CheckId) -> usize {
-        self.entries.get(&id).map_or(0, |entry| entry.subjects.len())
+    pub fn targets(&self, id: CheckId) -> usize {
+        self.entries.get(&id).map_or(0, |entry| entry.targets.len())
     }
 
     /// When the next check is due; what waits only for room does not count.
@@ -234,94 +234,95 @@ impl Checks {
     /// True if nothing is under way and nothing remembered of what was.
     #[cfg(test)]
     pub(super) fn is_at_rest(&self) -> bool {
-        self.turns.are_at_rest()
+        self.queue.are_at_rest()
     }
 
     fn join(&mut self, endpoint: &Endpoint, now: Time) {
-        let (inquiry, key, live) = (Inquiry::of(endpoint), key(endpoint), Arc::clone(&endpoint.live));
-        let Some(id) = self.ids.get(&inquiry).copied() else {
-            return self.open(key, live, inquiry, endpoint.origin_hash, now);
+        let (spec, key, live) = (ProbeSpec::of(endpoint), key(endpoint), Arc::clone(&endpoint.live));
+        let Some(id) = self.ids.get(&spec).copied() else {
+            return self.open(key, live, spec, endpoint.origin_hash, now);
         };
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.fresh.insert(key, Arc::clone(&live));
-        entry.subjects.insert(key, live);
+        entry.targets.insert(key, live);
         let queued = match entry.stage {
-            Stage::Waiting(due) => {
+            CheckStage::Waiting(due) => {
                 self.due.remove(&(due, id));
-                entry.stage = Stage::Waiting(now.min(due));
+                entry.stage = CheckStage::Waiting(now.min(due));
                 self.due.insert((now.min(due), id));
                 None
             }
-            Stage::Queued(since, session) => Some((since, session)),
-            Stage::UnderWay(..) => None,
+            CheckStage::Queued(since, session) => Some((since, session)),
+            CheckStage::UnderWay(..) => None,
         };
         // Who has little to wait for must not wait behind the many of somebody who asks the same.
         if let Some((since, session)) = queued
-            && self.turns.load(key.0) < self.turns.load(session)
+            && self.queue.load(key.0) < self.queue.load(session)
         {
-            self.unqueue(id);
-            self.queue_for(id, since, key.0);
+            self.dequeue(id);
+            self.enqueue_for(id, since, key.0);
         }
     }
 
-    fn open(&mut self, key: Key, live: Arc<Live>, inquiry: Inquiry, origin: u64, now: Time) {
+    fn open(&mut self, key: EndpointKey, live: Arc<LiveState>, spec: ProbeSpec, origin: u64, now: Time) {
         self.last_id += 1;
-        let (id, inquiry) = (CheckId(self.last_id), Arc::new(inquiry));
-        self.ids.insert(Arc::clone(&inquiry), id);
+        let (id, spec) = (CheckId(self.last_id), Arc::new(spec));
+        self.ids.insert(Arc::clone(&spec), id);
         self.due.insert((now, id));
-        let (subjects, fresh, stage) = (Subjects::from([(key, live)]), Subjects::new(), Stage::Waiting(now));
-        self.entries.insert(id, Entry { inquiry, origin, subjects, fresh, turn: now, stage });
+        let (targets, fresh, stage) =
+            (CheckTargets::from([(key, live)]), CheckTargets::new(), CheckStage::Waiting(now));
+        self.entries.insert(id, ScheduledCheck { spec, origin, targets, fresh, turn: now, stage });
     }
 
     /// The check under way that is now for nobody, if there is one.
     fn leave(&mut self, endpoint: &Endpoint) -> Option<CheckId> {
-        let id = self.ids.get(&Inquiry::of(endpoint)).copied()?;
+        let id = self.ids.get(&ProbeSpec::of(endpoint)).copied()?;
         let entry = self.entries.get_mut(&id)?;
         let key = key(endpoint);
-        entry.subjects.remove(&key)?;
+        entry.targets.remove(&key)?;
         entry.fresh.remove(&key);
-        if let Stage::UnderWay(Audience::Fresh(fresh), _) = &mut entry.stage {
+        if let CheckStage::UnderWay(Audience::Fresh(fresh), _) = &mut entry.stage {
             fresh.remove(&key);
         }
-        if entry.subjects.is_empty() {
+        if entry.targets.is_empty() {
             return self.close(id);
         }
-        if let Stage::Queued(since, session) = entry.stage
+        if let CheckStage::Queued(since, session) = entry.stage
             && session == key.0
         {
             // It may be nothing of that session's any more.
-            self.unqueue(id);
-            self.queue(id, since, since);
+            self.dequeue(id);
+            self.enqueue(id, since, since);
         }
         None
     }
 
     fn close(&mut self, id: CheckId) -> Option<CheckId> {
-        self.unqueue(id);
+        self.dequeue(id);
         let entry = self.entries.remove(&id)?;
-        self.ids.remove(&entry.inquiry);
+        self.ids.remove(&entry.spec);
         match entry.stage {
-            Stage::Waiting(due) => {
+            CheckStage::Waiting(due) => {
                 self.due.remove(&(due, id));
                 None
             }
-            Stage::Queued(..) => None,
-            Stage::UnderWay(_, session) => {
-                self.turns.release(session, entry.origin);
+            CheckStage::Queued(..) => None,
+            CheckStage::UnderWay(_, session) => {
+                self.queue.release(session, entry.origin);
                 Some(id)
             }
         }
     }
 
     /// Lets a check wait for room, as one of the session's that has least to wait for among those whom it is for.
-    fn queue(&mut self, id: CheckId, since: Time, now: Time) {
+    fn enqueue(&mut self, id: CheckId, since: Time, now: Time) {
         let Some(entry) = self.entries.get(&id) else { return };
         let only_fresh = entry.turn > now && !entry.fresh.is_empty();
-        let whom = if only_fresh { &entry.fresh } else { &entry.subjects };
+        let whom = if only_fresh { &entry.fresh } else { &entry.targets };
         let mut least: Option<(usize, SessionKey)> = None;
         let mut from = Bound::Unbounded;
         while let Some(((session, _), _)) = whom.range((from, Bound::Unbounded)).next() {
-            let load = self.turns.load(*session);
+            let load = self.queue.load(*session);
             if least.is_none_or(|(least, _)| load < least) {
                 least = Some((load, *session));
             }
@@ -331,32 +332,33 @@ impl Checks {
             from = Bound::Excluded((*session, RouteId(u32::MAX)));
         }
         if let Some((_, session)) = least {
-            self.queue_for(id, since, session);
+            self.enqueue_for(id, since, session);
         }
     }
 
-    fn queue_for(&mut self, id: CheckId, since: Time, session: SessionKey) {
+    fn enqueue_for(&mut self, id: CheckId, since: Time, session: SessionKey) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.stage = Stage::Queued(since, session);
-        self.turns.queue((session, entry.origin, since, id));
+        entry.stage = CheckStage::Queued(since, session);
+        self.queue.push((session, entry.origin, since, id));
     }
 
     /// Takes a check out of its line, if it is in one. What its stage is now, the caller says.
-    fn unqueue(&mut self, id: CheckId) {
+    fn dequeue(&mut self, id: CheckId) {
         let Some(entry) = self.entries.get(&id) else { return };
-        if let Stage::Queued(since, session) = entry.stage {
-            self.turns.unqueue((session, entry.origin, since, id));
+        if let CheckStage::Queued(since, session) = entry.stage {
+            self.queue.remove((session, entry.origin, since, id));
         }
     }
 }
 
-fn key(endpoint: &Endpoint) -> Key {
+fn key(endpoint: &Endpoint) -> EndpointKey {
     (endpoint.session, endpoint.id())
 }
 
-fn told(subjects: &Subjects) -> Vec<Subject> {
-    let told = subjects.iter();
-    told.map(|((session, route), live)| Subject { session: *session, route: *route, live: Arc::clone(live) }).collect()
+fn told(targets: &CheckTargets) -> Vec<CheckTarget> {
+    let told = targets.iter();
+    told.map(|((session, route), live)| CheckTarget { session: *session, route: *route, live: Arc::clone(live) })
+        .collect()
 }
 
 /// A little earlier, so that checks with long intervals begin in batches: a task that wakes up for each of them costs more
@@ -368,5 +370,5 @@ fn together(turn: Time, interval: Span) -> Time {
 
 fn asks_the_same(old: &Endpoint, new: &Endpoint) -> bool {
     // Another live state knows nothing yet, even if it is for the backend that was there before the last.
-    Arc::<Live>::ptr_eq(&old.live, &new.live) && Inquiry::of(old) == Inquiry::of(new)
+    Arc::<LiveState>::ptr_eq(&old.live, &new.live) && ProbeSpec::of(old) == ProbeSpec::of(new)
 }

@@ -9,13 +9,13 @@ use http::HeaderName;
 use http::header::{FORWARDED, HeaderMap};
 use ipnet::IpNet;
 
-use super::headers::{Arrival, X_FORWARDED_FOR, X_REAL_IP};
+use super::headers::{Peer, X_FORWARDED_FOR, X_REAL_IP};
 
 /// The client's address: the peer's, or the last one that `X-Forwarded-For` names and no trusted proxy has. Without that
 /// field `Forwarded` counts, and without both `X-Real-IP`.
-pub fn client_address(headers: &HeaderMap, arrival: &Arrival, trusted_proxies: &[IpNet]) -> IpAddr {
-    if !arrival.trusted {
-        return arrival.address;
+pub fn client_address(headers: &HeaderMap, peer: &Peer, trusted_proxies: &[IpNet]) -> IpAddr {
+    if !peer.trusted {
+        return peer.address;
     }
     let hop: (HeaderName, Hop) = if headers.contains_key(X_FORWARDED_FOR) {
         (X_FORWARDED_FOR, address)
@@ -24,7 +24,7 @@ pub fn client_address(headers: &HeaderMap, arrival: &Arrival, trusted_proxies: &
     } else {
         (X_REAL_IP, address)
     };
-    let mut client = arrival.address;
+    let mut client = peer.address;
     for line in headers.get_all(hop.0).into_iter().rev() {
         let Ok(line) = line.to_str() else { return client };
         for member in line.rsplit(',').map(str::trim).filter(|member| !member.is_empty()) {
@@ -132,7 +132,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        client_address(&headers, &Arrival::new("10.0.0.1".parse().unwrap(), &nets), &nets).to_string()
+        client_address(&headers, &Peer::new("10.0.0.1".parse().unwrap(), &nets), &nets).to_string()
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What is asked of a session's traffic as a whole: drain and maintenance.
+//! What is is_set of a session's traffic as a whole: drain and maintenance.
 //!
 //! All endpoints of the session share it, so that a drain begins as quickly for 100,000 routes as for one. Mostly nothing is
-//! asked, and to see that is one atomic read. What must hold: it follows the session's head, and an order is seen whole.
+//! is_set, and to see that is one atomic read. What must hold: it follows the session's head, and an order is seen whole.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,42 +11,42 @@ use crate::domain::{Drain, Head, Maintenance, PageUrl, RouteId};
 
 /// Shared by all workers and all endpoints of one session.
 #[derive(Debug, Default)]
-pub struct Duty {
-    asked: AtomicBool,
-    orders: ArcSwap<Orders>,
+pub struct AdminState {
+    is_set: AtomicBool,
+    orders: ArcSwap<AdminOrders>,
 }
 
 #[derive(Debug, Default)]
-struct Orders {
+struct AdminOrders {
     drain: Option<Drain>,
     maintenance: Maintenance,
 }
 
-impl Duty {
+impl AdminState {
     /// Takes over what the session's head says now. Cheap when nothing of it has changed.
-    pub(super) fn follow(&self, head: &Head) {
+    pub(super) fn update(&self, head: &Head) {
         if self.orders.load().are_those_of(head) {
             return;
         }
-        let orders = Orders { drain: head.drain, maintenance: head.maintenance.clone() };
-        let asked = orders.drain.is_some() || orders.maintenance.first().is_some();
+        let orders = AdminOrders { drain: head.drain, maintenance: head.maintenance.clone() };
+        let is_set = orders.drain.is_some() || orders.maintenance.first().is_some();
         self.orders.store(orders.into());
-        self.asked.store(asked, Ordering::Release);
+        self.is_set.store(is_set, Ordering::Release);
     }
 
     /// True if there is a drain, or any route is in maintenance.
-    pub fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::Acquire)
+    pub fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Acquire)
     }
 
     /// The session's drain, running or complete.
     pub fn drain(&self) -> Option<Drain> {
-        if self.is_asked() { self.orders.load().drain } else { None }
+        if self.is_set() { self.orders.load().drain } else { None }
     }
 
     /// True if the route is in maintenance.
     pub fn in_maintenance(&self, route: RouteId) -> bool {
-        self.is_asked() && self.orders.load().maintenance.of(route).is_some()
+        self.is_set() && self.orders.load().maintenance.of(route).is_some()
     }
 
     /// The page to be shown while the route is in maintenance, if one was given.
@@ -55,7 +55,7 @@ impl Duty {
     }
 }
 
-impl Orders {
+impl AdminOrders {
     fn are_those_of(&self, head: &Head) -> bool {
         let (mine, told) = (&self.maintenance, &head.maintenance);
         // The map may be large and is not walked through: a head that changes in something else has the same one in it.

@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 
 /// A content coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
+pub enum ContentCoding {
     /// `br`
     Brotli,
     /// `zstd`
@@ -22,9 +22,9 @@ pub enum Coding {
 
 /// How a body is to be compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recoding {
+pub struct CompressionPlan {
     /// Into what.
-    pub coding: Coding,
+    pub coding: ContentCoding,
     /// The time that the body is before, if that is known.
     pub length: Option<u64>,
 }
@@ -33,7 +33,7 @@ pub struct Recoding {
 const LENGTH_MIN: u64 = 1024;
 
 /// In the order in which they are taken when the client likes them the same.
-const CODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
+const CODINGS: [ContentCoding; 3] = [ContentCoding::Brotli, ContentCoding::Zstd, ContentCoding::Gzip];
 
 /// They speak of bytes that the client does not get.
 const DIGESTS: [HeaderName; 4] = [
@@ -43,7 +43,7 @@ const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
 ];
 
-impl Coding {
+impl ContentCoding {
     /// What a client wants above all; `None` if that is no coding at all, or none of these, or that nothing be changed
     /// (RFC 9111 §5.2.1.6).
     pub fn wanted(request: &HeaderMap) -> Option<Self> {
@@ -109,12 +109,12 @@ fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item 
 
 /// Decides on a response to a request with `method` from a client that wants `wanted`, and makes its head say so.
 /// `None` if its body stays as it is.
-pub fn recode(
+pub fn plan_compression(
     method: &Method,
-    wanted: Option<Coding>,
+    wanted: Option<ContentCoding>,
     status: StatusCode,
     headers: &mut HeaderMap,
-) -> Option<Recoding> {
+) -> Option<CompressionPlan> {
     if status == StatusCode::NOT_MODIFIED {
         // It must not loosen what the client's cache holds from an answer that was compressed.
         vary(headers);
@@ -133,7 +133,7 @@ pub fn recode(
     drop_digests(headers);
     weaken(headers);
     // The head is the same as for `GET` (RFC 9110 §9.3.2).
-    (*method != Method::HEAD).then_some(Recoding { coding, length })
+    (*method != Method::HEAD).then_some(CompressionPlan { coding, length })
 }
 
 /// Drops what speaks of the bytes before they were compressed, from a head or from trailers.
@@ -218,9 +218,9 @@ fn weaken(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes entity tags of a request those of the backend again, as they were before [`recode`] made them weak: a weak one never
+/// Makes entity tags of a request those of the backend again, as they were before [`plan_compression`] made them weak: a weak one never
 /// matches in `If-Match` (RFC 9110 §13.1.1), and not every backend compares them as it should in `If-None-Match`.
-pub fn strengthen(request: &mut HeaderMap) {
+pub fn strengthen_etags(request: &mut HeaderMap) {
     for name in [IF_MATCH, IF_NONE_MATCH] {
         if let Some(tags) = request.get(&name)
             && let Some(strong) = without_weakness(tags.as_bytes())
@@ -260,8 +260,8 @@ mod tests {
 
     #[test]
     fn the_coding_that_the_client_likes_best_is_taken() {
-        use Coding::{Brotli, Gzip, Zstd};
-        let wanted = |accept: &str| Coding::wanted(&head(&[("accept-encoding", accept)]));
+        use ContentCoding::{Brotli, Gzip, Zstd};
+        let wanted = |accept: &str| ContentCoding::wanted(&head(&[("accept-encoding", accept)]));
         for (accept, coding) in [
             ("gzip, deflate, br, zstd", Some(Brotli)),
             ("gzip, zstd", Some(Zstd)),
@@ -285,18 +285,18 @@ mod tests {
         ] {
             assert_eq!(wanted(accept), coding, "{accept}");
         }
-        assert_eq!(Coding::wanted(&HeaderMap::new()), None, "who says nothing gets nothing");
+        assert_eq!(ContentCoding::wanted(&HeaderMap::new()), None, "who says nothing gets nothing");
         let as_it_is = head(&[("accept-encoding", "gzip"), ("cache-control", "max-age=0, no-transform")]);
-        assert_eq!(Coding::wanted(&as_it_is), None);
+        assert_eq!(ContentCoding::wanted(&as_it_is), None);
         let spread = head(&[("accept-encoding", "gzip;q=0.5"), ("accept-encoding", "zstd")]);
-        assert_eq!(Coding::wanted(&spread), Some(Zstd));
+        assert_eq!(ContentCoding::wanted(&spread), Some(Zstd));
     }
 
     /// What becomes of a response with these fields, when the client wants zstd.
-    fn recoded(status: u16, fields: &[(&str, &str)]) -> (Option<Recoding>, HeaderMap) {
+    fn recoded(status: u16, fields: &[(&str, &str)]) -> (Option<CompressionPlan>, HeaderMap) {
         let mut headers = head(fields);
         let status = StatusCode::from_u16(status).unwrap();
-        let recoding = recode(&Method::GET, Some(Coding::Zstd), status, &mut headers);
+        let recoding = plan_compression(&Method::GET, Some(ContentCoding::Zstd), status, &mut headers);
         (recoding, headers)
     }
 
@@ -314,7 +314,7 @@ mod tests {
             ("vary", "Origin"),
         ];
         let (recoding, headers) = recoded(200, &before);
-        assert_eq!(recoding, Some(Recoding { coding: Coding::Zstd, length: Some(5000) }));
+        assert_eq!(recoding, Some(CompressionPlan { coding: ContentCoding::Zstd, length: Some(5000) }));
         let after =
             [TEXT, ("etag", "W/\"x\""), ("vary", "Origin"), ("vary", "accept-encoding"), ("content-encoding", "zstd")];
         assert_eq!(headers, head(&after));
@@ -343,7 +343,7 @@ mod tests {
     fn what_can_be_compressed_varies_also_when_it_is_not() {
         let varying = |method: Method, wanted| {
             let mut headers = head(&[TEXT, ("content-length", "1024"), ("etag", "\"x\"")]);
-            assert_eq!(recode(&method, wanted, StatusCode::OK, &mut headers), None);
+            assert_eq!(plan_compression(&method, wanted, StatusCode::OK, &mut headers), None);
             assert_eq!(
                 (&headers["vary"], &headers["etag"]),
                 (&"accept-encoding".parse().unwrap(), &"\"x\"".parse().unwrap())
@@ -359,8 +359,8 @@ mod tests {
     fn the_head_alone_is_the_one_of_the_compressed_answer() {
         let fields = [TEXT, ("content-length", "5000"), ("etag", "\"x\"")];
         let (mut alone, mut whole) = (head(&fields), head(&fields));
-        assert_eq!(recode(&Method::HEAD, Some(Coding::Gzip), StatusCode::OK, &mut alone), None);
-        assert!(recode(&Method::GET, Some(Coding::Gzip), StatusCode::OK, &mut whole).is_some());
+        assert_eq!(plan_compression(&Method::HEAD, Some(ContentCoding::Gzip), StatusCode::OK, &mut alone), None);
+        assert!(plan_compression(&Method::GET, Some(ContentCoding::Gzip), StatusCode::OK, &mut whole).is_some());
         assert_eq!(alone, whole);
     }
 
@@ -375,7 +375,7 @@ mod tests {
             ("W/", "W/"),
         ] {
             let mut request = head(&[("if-match", tags), ("if-none-match", tags)]);
-            strengthen(&mut request);
+            strengthen_etags(&mut request);
             assert_eq!(request, head(&[("if-match", strong), ("if-none-match", strong)]), "{tags}");
         }
     }

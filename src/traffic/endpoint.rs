@@ -1,7 +1,7 @@
 //! An endpoint: one route of one session, with everything a request to it needs computed beforehand.
 //!
-//! Not what it does now: that is its [`Live`] state, which outlives it. What must hold: an endpoint never changes; a change of the
-//! session's configuration makes a new one, and routes without settings of their own share one [`Settings`].
+//! Not what it does now: that is its [`LiveState`] state, which outlives it. What must hold: an endpoint never changes; a change of the
+//! session's configuration makes a new one, and routes without settings of their own share one [`RouteSettings`].
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -13,31 +13,33 @@ use crate::domain::{
     path_behind,
 };
 
-use super::{Breaker, Candidate, Check, Condition, Duty, Limiter, Live, SLOW_START, Standing, Weight};
+use super::{
+    AdminState, Breaker, CheckKind, Eligibility, HealthState, LiveState, MemberState, RateLimiter, SLOW_START, Weight,
+};
 
 /// What holds below every session's own settings. From the configuration file.
 #[derive(Clone, Debug, Default)]
-pub struct Defaults {
+pub struct RouteDefaults {
     /// Options, those of the protocol changed by the file's.
     pub options: Options,
     /// Response headers.
     pub headers: Vec<(HeaderKey, Arc<str>)>,
-    /// 128 random bits that clients do not know, for [`Limiter::new`]. The server's, not the file's.
+    /// 128 random bits that clients do not know, for [`RateLimiter::new`]. The server's, not the file's.
     pub seed: u128,
 }
 
 /// What holds for a route once defaults, the session's `ALL` and the route's own settings are laid over each other.
 #[derive(Debug)]
-pub struct Settings {
+pub struct RouteSettings {
     /// Every option with its value.
     pub options: Options,
     /// Response headers to set, each name once.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl Settings {
+impl RouteSettings {
     /// For every route of a session that has none of its own.
-    pub(super) fn shared(defaults: &Defaults, config: &Config) -> Self {
+    pub(super) fn shared(defaults: &RouteDefaults, config: &Config) -> Self {
         let mut settings = Self { options: config.options_over(&defaults.options, Target::All), headers: Vec::new() };
         settings.set_all(defaults.headers.iter().map(|(name, value)| (name, value)));
         settings.set_all(config.headers_for(Target::All));
@@ -45,7 +47,7 @@ impl Settings {
     }
 
     /// For one route, over what its session's routes share; `None` if it has nothing of its own.
-    pub(super) fn own(shared: &Settings, config: &Config, id: RouteId) -> Option<Self> {
+    pub(super) fn own(shared: &RouteSettings, config: &Config, id: RouteId) -> Option<Self> {
         let target = Target::Route(id);
         if config.options_for(target).next().is_none() && config.headers_for(target).next().is_none() {
             return None;
@@ -70,19 +72,19 @@ impl Settings {
     }
 }
 
-/// What may keep requests from an endpoint, beside its [`Live`] state. The parts outlive applies that do not touch them.
+/// What may keep requests from an endpoint, beside its [`LiveState`] state. The parts outlive applies that do not touch them.
 #[derive(Clone, Debug, Default)]
-pub struct Policy {
+pub struct EndpointPolicy {
     /// From `HEALTH_SET`. Without it the default check of [`Options`] is made. Boxed: rare.
     pub health_check: Option<Box<HealthCheck>>,
     /// As the route has it set, or else all routes of the session.
     pub breaker: Option<Arc<Breaker>>,
     /// The route's own, or else the one that all routes of the session share.
-    pub limiter: Option<Arc<Limiter>>,
+    pub limiter: Option<Arc<RateLimiter>>,
     /// True if `limiter` is the route's own.
-    pub limits_alone: bool,
+    pub has_own_limiter: bool,
     /// The session's drain and maintenance.
-    pub duty: Arc<Duty>,
+    pub admin: Arc<AdminState>,
 }
 
 /// Where requests of a route go, and how.
@@ -93,11 +95,11 @@ pub struct Endpoint {
     /// The route.
     pub route: Arc<Route>,
     /// What is set for it.
-    pub settings: Arc<Settings>,
+    pub settings: Arc<RouteSettings>,
     /// What it does now. Survives applies while session, route id and backend stay the same.
-    pub live: Arc<Live>,
+    pub live: Arc<LiveState>,
     /// What may keep requests from it.
-    pub policy: Policy,
+    pub policy: EndpointPolicy,
     /// A hash of the backend's scheme, host and port, and of whether its certificate is checked, so that pools need not
     /// read their text for each request.
     pub origin_hash: u64,
@@ -109,9 +111,9 @@ impl Endpoint {
     pub(super) fn new(
         session: SessionKey,
         route: &Arc<Route>,
-        settings: Arc<Settings>,
-        policy: Policy,
-        live: Arc<Live>,
+        settings: Arc<RouteSettings>,
+        policy: EndpointPolicy,
+        live: Arc<LiveState>,
     ) -> Self {
         let own_name = || HeaderValue::try_from(route.backend.authority()).ok().map(Box::new);
         let authority = if settings.options.preserve_host { None } else { own_name() };
@@ -122,7 +124,7 @@ impl Endpoint {
     /// The server of a maintenance page in its place: asked for by its own name and for the path that the client asks for, with the
     /// headers that are set for the route. It has no history, no policy, and its certificate must hold.
     #[must_use]
-    pub fn standing_in(&self, page: &PageUrl) -> Self {
+    pub fn maintenance_endpoint(&self, page: &PageUrl) -> Self {
         let Route { id, ref path, priority, .. } = *self.route;
         let route = Route { id, domains: Vec::new(), path: path.clone(), backend: page.origin().clone(), priority };
         let own = Options {
@@ -132,8 +134,8 @@ impl Endpoint {
             tls_verify: true,
             ..self.options().clone()
         };
-        let settings = Settings { options: own, headers: self.settings.headers.clone() };
-        Self::new(self.session, &Arc::new(route), settings.into(), Policy::default(), Arc::default())
+        let settings = RouteSettings { options: own, headers: self.settings.headers.clone() };
+        Self::new(self.session, &Arc::new(route), settings.into(), EndpointPolicy::default(), Arc::default())
     }
 
     /// Which of its session's routes it is.
@@ -157,8 +159,8 @@ impl Endpoint {
     }
 
     /// How its health is judged, and what follows from being ill.
-    pub fn check(&self) -> Check {
-        if self.policy.health_check.is_some() { Check::Explicit } else { Check::Default }
+    pub fn check(&self) -> CheckKind {
+        if self.policy.health_check.is_some() { CheckKind::Explicit } else { CheckKind::Default }
     }
 
     /// Its circuit breaker, if it has one.
@@ -168,28 +170,30 @@ impl Endpoint {
 
     /// True if it is in maintenance.
     pub fn in_maintenance(&self) -> bool {
-        self.policy.duty.in_maintenance(self.id())
+        self.policy.admin.in_maintenance(self.id())
     }
 
     /// True if it can take a request at `now`. With nothing set and nothing wrong, three atomic reads.
-    pub fn standing(&self, now: Time) -> Standing {
-        let (condition, reach) = (self.live.health.condition(), &self.live.reach);
-        let settled = match condition {
-            Condition::Well { since } => since.is_none_or(|since| now.since(since) >= SLOW_START),
-            Condition::New | Condition::Ill => false,
+    pub fn eligibility(&self, now: Time) -> Eligibility {
+        let (health, backoff) = (self.live.health.state(), &self.live.connect_backoff);
+        let settled = match health {
+            HealthState::Healthy { since } => since.is_none_or(|since| now.since(since) >= SLOW_START),
+            HealthState::Unchecked | HealthState::Unhealthy => false,
         };
-        if settled && reach.is_clear() && self.policy.breaker.is_none() && !self.policy.duty.is_asked() {
-            return Standing::Ready(Weight::FULL);
+        if settled && backoff.is_clear() && self.policy.breaker.is_none() && !self.policy.admin.is_set() {
+            return Eligibility::Ready(Weight::FULL);
         }
-        let candidate = Candidate {
+        let candidate = MemberState {
             maintenance: self.in_maintenance(),
-            drain: self.policy.duty.drain(),
-            condition,
-            gates: self.check().gates(),
+            drain: self.policy.admin.drain(),
+            health,
+            excludes_unhealthy: self.check().excludes_unhealthy(),
             refused_until: self.breaker().and_then(|breaker| breaker.refused_until(now)),
         };
-        match candidate.standing(now) {
-            Standing::Ready(weight) | Standing::New(weight) if reach.is_passed_over(now) => Standing::Poorly(weight),
+        match candidate.eligibility(now) {
+            Eligibility::Ready(weight) | Eligibility::Unchecked(weight) if backoff.is_backing_off(now) => {
+                Eligibility::Degraded(weight)
+            }
             standing => standing,
         }
     }
@@ -253,8 +257,8 @@ mod tests {
             priority: 0,
         });
         let options = Options { strip_prefix: strip, ..Options::default() };
-        let settings = Settings { options, headers: Vec::new() };
-        Endpoint::new(SessionKey(1), &route, settings.into(), Policy::default(), Arc::default())
+        let settings = RouteSettings { options, headers: Vec::new() };
+        Endpoint::new(SessionKey(1), &route, settings.into(), EndpointPolicy::default(), Arc::default())
     }
 
     #[test]
@@ -282,14 +286,14 @@ mod tests {
         config.edit(&Edit::Header(Target::All, header("x-b"), Some("all".into())));
         config.edit(&Edit::Header(own, header("x-b"), Some("own".into())));
         config.edit(&Edit::Option(Target::All, key.clone(), Some("3".into())));
-        let defaults = Defaults {
+        let defaults = RouteDefaults {
             options: Options { retries: 2, compression: true, ..Options::default() },
             headers: vec![(header("x-a"), "default".into()), (header("x-c"), "default".into())],
-            ..Defaults::default()
+            ..RouteDefaults::default()
         };
-        let shared = Settings::shared(&defaults, &config);
-        let route = Settings::own(&shared, &config, RouteId(1)).unwrap();
-        let value = |settings: &Settings, name: &str| {
+        let shared = RouteSettings::shared(&defaults, &config);
+        let route = RouteSettings::own(&shared, &config, RouteId(1)).unwrap();
+        let value = |settings: &RouteSettings, name: &str| {
             settings.headers.iter().find(|(known, _)| known == name).unwrap().1.clone()
         };
         assert_eq!((value(&route, "x-a"), value(&route, "x-b"), value(&route, "x-c")), {
@@ -298,6 +302,9 @@ mod tests {
         });
         assert_eq!(value(&shared, "x-b"), "all");
         assert_eq!((route.options.retries, route.options.compression), (3, true));
-        assert!(Settings::own(&shared, &config, RouteId(2)).is_none(), "without settings of its own a route shares");
+        assert!(
+            RouteSettings::own(&shared, &config, RouteId(2)).is_none(),
+            "without settings of its own a route shares"
+        );
     }
 }

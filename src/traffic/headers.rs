@@ -11,7 +11,7 @@ use http::header::{
 };
 use ipnet::IpNet;
 
-use super::Settings;
+use super::RouteSettings;
 use super::client::drop_claims;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -30,7 +30,7 @@ pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Who the request came from, computed once per connection.
 #[derive(Clone, Debug)]
-pub struct Arrival {
+pub struct Peer {
     /// The peer's address.
     pub address: IpAddr,
     /// The same as a field's value.
@@ -39,7 +39,7 @@ pub struct Arrival {
     pub trusted: bool,
 }
 
-impl Arrival {
+impl Peer {
     /// A connection from `address`.
     pub fn new(address: IpAddr, trusted_proxies: &[IpNet]) -> Self {
         let address = address.to_canonical();
@@ -55,9 +55,9 @@ impl Arrival {
 
 /// What a request's way through the proxy depends on.
 #[derive(Clone, Copy, Debug)]
-pub struct Hop<'a> {
+pub struct RequestHop<'a> {
     /// Where it came from.
-    pub arrival: &'a Arrival,
+    pub peer: &'a Peer,
     /// The client's address, from [`super::client_address`].
     pub client: IpAddr,
     /// `Host` to the backend, when it is not what the client said.
@@ -71,7 +71,7 @@ pub struct Hop<'a> {
 pub struct Upgrade(HeaderValue);
 
 /// The upgrade that a request asks for. `h2c` is not one: a tunnel of it would carry requests past the proxy.
-pub fn wants_upgrade(headers: &HeaderMap) -> Option<Upgrade> {
+pub fn requested_upgrade(headers: &HeaderMap) -> Option<Upgrade> {
     let wanted = headers.get(UPGRADE)?;
     let said = named(headers).any(|name| name.eq_ignore_ascii_case("upgrade"));
     let is_h2c = |token: &str| token.trim().eq_ignore_ascii_case("h2c");
@@ -80,7 +80,7 @@ pub fn wants_upgrade(headers: &HeaderMap) -> Option<Upgrade> {
 }
 
 /// Makes a client's head one for the backend.
-pub fn edit_request(headers: &mut HeaderMap, hop: Hop<'_>) {
+pub fn edit_request(headers: &mut HeaderMap, hop: RequestHop<'_>) {
     let found = HopByHop::among(headers);
     let trailers = found.others && wants_trailers(headers);
     take_hop_by_hop(headers, found);
@@ -91,7 +91,7 @@ pub fn edit_request(headers: &mut HeaderMap, hop: Hop<'_>) {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    tell_about_client(headers, hop.arrival, hop.client);
+    tell_about_client(headers, hop.peer, hop.client);
     count_hop(headers);
     if let Some(authority) = hop.authority {
         headers.insert(HOST, authority.clone());
@@ -99,7 +99,7 @@ pub fn edit_request(headers: &mut HeaderMap, hop: Hop<'_>) {
 }
 
 /// Makes a backend's head one for the client, `upgraded` for a 101. Returns what it said in `Keep-Alive`.
-pub fn edit_response(headers: &mut HeaderMap, settings: &Settings, upgraded: bool) -> Option<HeaderValue> {
+pub fn edit_response(headers: &mut HeaderMap, settings: &RouteSettings, upgraded: bool) -> Option<HeaderValue> {
     let protocol = if upgraded { headers.get(UPGRADE).cloned() } else { None };
     let found = HopByHop::among(headers);
     let keep_alive = take_hop_by_hop(headers, found);
@@ -124,13 +124,13 @@ pub fn edit_trailers(trailers: &mut HeaderMap) {
 }
 
 /// True if the message's transfer coding is `chunked` and nothing more; others cannot be passed on.
-pub fn is_chunked_alone(headers: &HeaderMap) -> bool {
+pub fn is_only_chunked(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
 /// True if the request came through here so often that its routes must lead in a circle.
-pub fn names_loop(headers: &HeaderMap) -> bool {
+pub fn is_routing_loop(headers: &HeaderMap) -> bool {
     headers.get(HOPS).is_some_and(|said| hops(said) >= HOPS_MAX)
 }
 
@@ -153,13 +153,13 @@ fn count_hop(headers: &mut HeaderMap) {
 }
 
 /// Says who the client is and what it asked for, in the words of whoever may say so.
-fn tell_about_client(headers: &mut HeaderMap, arrival: &Arrival, client: IpAddr) {
-    drop_claims(headers, arrival.trusted);
-    let own = if client == arrival.address { None } else { HeaderValue::try_from(client.to_string()).ok() };
-    headers.insert(X_REAL_IP, own.unwrap_or_else(|| arrival.value.clone()));
-    if !arrival.trusted {
+fn tell_about_client(headers: &mut HeaderMap, peer: &Peer, client: IpAddr) {
+    drop_claims(headers, peer.trusted);
+    let own = if client == peer.address { None } else { HeaderValue::try_from(client.to_string()).ok() };
+    headers.insert(X_REAL_IP, own.unwrap_or_else(|| peer.value.clone()));
+    if !peer.trusted {
         // What an untrusted peer said of these is gone.
-        headers.insert(X_FORWARDED_FOR, arrival.value.clone());
+        headers.insert(X_FORWARDED_FOR, peer.value.clone());
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
         let host = headers.get(HOST).cloned();
         headers.insert(X_FORWARDED_PORT, client_port(host.as_ref(), None));
@@ -168,9 +168,9 @@ fn tell_about_client(headers: &mut HeaderMap, arrival: &Arrival, client: IpAddr)
         }
         return;
     }
-    let before = joined(headers).or_else(|| (client != arrival.address).then(|| client.to_string()));
-    let hops = before.and_then(|before| HeaderValue::try_from(format!("{before}, {}", arrival.address)).ok());
-    headers.insert(X_FORWARDED_FOR, hops.unwrap_or_else(|| arrival.value.clone()));
+    let before = joined(headers).or_else(|| (client != peer.address).then(|| client.to_string()));
+    let hops = before.and_then(|before| HeaderValue::try_from(format!("{before}, {}", peer.address)).ok());
+    headers.insert(X_FORWARDED_FOR, hops.unwrap_or_else(|| peer.value.clone()));
     headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
     if let Some(host) = headers.get(HOST).cloned() {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
@@ -292,16 +292,16 @@ mod tests {
         headers
     }
 
-    fn arrival(trusted: bool) -> Arrival {
+    fn peer(trusted: bool) -> Peer {
         let nets: Vec<IpNet> = if trusted { vec!["10.0.0.0/8".parse().unwrap()] } else { Vec::new() };
-        Arrival::new("10.0.0.1".parse().unwrap(), &nets)
+        Peer::new("10.0.0.1".parse().unwrap(), &nets)
     }
 
     fn edited(lines: &[(&'static str, &'static str)], trusted: bool) -> HeaderMap {
         let mut headers = head(lines);
-        let arrival = arrival(trusted);
-        let client = arrival.address;
-        let hop = Hop { arrival: &arrival, client, authority: None, upgrade: None };
+        let peer = peer(trusted);
+        let client = peer.address;
+        let hop = RequestHop { peer: &peer, client, authority: None, upgrade: None };
         edit_request(&mut headers, hop);
         headers
     }
@@ -388,7 +388,7 @@ mod tests {
                 (&headers["signalbox-hops"], &headers["via"]),
                 (&after.parse().unwrap(), &"1.1 other".parse().unwrap())
             );
-            assert_eq!(names_loop(&head(&[("signalbox-hops", before)])), is_loop, "{before}");
+            assert_eq!(is_routing_loop(&head(&[("signalbox-hops", before)])), is_loop, "{before}");
         }
     }
 
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn an_upgrade_must_be_named_by_connection_and_is_never_h2c() {
-        let wants = |lines: &[(&'static str, &'static str)]| wants_upgrade(&head(lines)).is_some();
+        let wants = |lines: &[(&'static str, &'static str)]| requested_upgrade(&head(lines)).is_some();
         assert!(wants(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]));
         assert!(!wants(&[("upgrade", "websocket")]));
         assert!(!wants(&[("connection", "upgrade"), ("upgrade", "h2c")]));
@@ -418,9 +418,9 @@ mod tests {
 
     #[test]
     fn a_coding_beside_chunked_is_seen() {
-        assert!(is_chunked_alone(&head(&[("transfer-encoding", "Chunked")])) && is_chunked_alone(&head(&[])));
-        assert!(!is_chunked_alone(&head(&[("transfer-encoding", "gzip, chunked")])));
-        assert!(!is_chunked_alone(&head(&[("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")])));
+        assert!(is_only_chunked(&head(&[("transfer-encoding", "Chunked")])) && is_only_chunked(&head(&[])));
+        assert!(!is_only_chunked(&head(&[("transfer-encoding", "gzip, chunked")])));
+        assert!(!is_only_chunked(&head(&[("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")])));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! True if an endpoint is well, by its active checks.
 //!
-//! What checks are, [`Check`] says; what their results make of the endpoint, [`Health`]. What it is not: the asking, which is
+//! What checks are, [`CheckKind`] says; what their results make of the endpoint, [`Health`]. What it is not: the asking, which is
 //! the prober's, nor the circuit breaker, which judges real requests. What must hold (protocol §6): three failures in a
 //! row make it unhealthy, two successes healthy again; of one that was never healthy the first failure or success is enough.
 
@@ -15,36 +15,36 @@ const SUCCESSES_UP: u32 = 2;
 
 /// Where a check comes from: that says what counts as well, and what follows from being ill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Check {
+pub enum CheckKind {
     /// Nobody asked for it: any answer below 500 is well, and an ill member is only passed over while others are left.
     Default,
     /// From `HEALTH_SET`: 2xx or 3xx is well, and an ill member gets no requests.
     Explicit,
 }
 
-impl Check {
+impl CheckKind {
     /// True if an answer with this status is well: one of `expected`, where that is set.
     pub fn accepts(self, status: u16, expected: Option<&StatusRanges>) -> bool {
         match (self, expected) {
             (_, Some(expected)) => expected.contains(status),
-            (Check::Default, None) => status < 500,
-            (Check::Explicit, None) => matches!(status, 200..=399),
+            (CheckKind::Default, None) => status < 500,
+            (CheckKind::Explicit, None) => matches!(status, 200..=399),
         }
     }
 
     /// True if an ill member gets no requests at all.
-    pub const fn gates(self) -> bool {
-        matches!(self, Check::Explicit)
+    pub const fn excludes_unhealthy(self) -> bool {
+        matches!(self, CheckKind::Explicit)
     }
 }
 
 /// What one check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finding<'a> {
-    /// An answer that the [`Check`] accepts, in time.
-    Well,
+pub enum ProbeResult<'a> {
+    /// An answer that the [`CheckKind`] accepts, in time.
+    Passed,
     /// Anything else, in words fit for the client's eyes: `status 503`, `no answer within 5s`.
-    Ill(&'a str),
+    Failed(&'a str),
 }
 
 /// What checks have made of an endpoint. Shared by the prober, who writes, and all workers, who read one word.
@@ -53,7 +53,7 @@ pub struct Health {
     /// [`NEW`], [`ALWAYS`], [`ILL`], or since when it is well in milliseconds since the epoch.
     word: AtomicU64,
     // Only the prober and those who ask for the reason come here.
-    record: Mutex<Record>,
+    record: Mutex<HealthRecord>,
 }
 
 /// No check has ended yet.
@@ -63,7 +63,7 @@ const ALWAYS: u64 = 1;
 const ILL: u64 = u64::MAX;
 
 #[derive(Debug, Default)]
-struct Record {
+struct HealthRecord {
     failures: u32,
     successes: u32,
     was_well: bool,
@@ -78,24 +78,24 @@ struct Record {
 
 /// What picking needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub enum HealthState {
     /// No check has ended yet.
-    New,
+    Unchecked,
     /// Well.
-    Well {
+    Healthy {
         /// When it became well: after it had been ill, or by its first check.
         since: Option<Time>,
     },
     /// Three failures in a row, and not yet two successes; or never a success.
-    Ill,
+    Unhealthy,
 }
 
 /// What the last check found, and the last one that failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Checked {
+pub struct LastChecks {
     /// When the last check ended; `None` before the first.
     pub last_check: Option<Time>,
-    /// True if it failed, with [`Checked::reason`].
+    /// True if it failed, with [`LastChecks::reason`].
     pub failing: bool,
     /// When a check last failed.
     pub last_failure: Option<Time>,
@@ -105,7 +105,7 @@ pub struct Checked {
 
 /// A change between healthy and unhealthy, for events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct HealthTransition {
     /// Which way.
     pub healthy: bool,
     /// The last failure's reason, or how many checks succeeded.
@@ -114,20 +114,20 @@ pub struct Turn {
 
 impl Health {
     /// Takes in what a check found at `now`. Checks of one endpoint follow one another.
-    pub fn observe(&self, finding: Finding<'_>, now: Time) -> Option<Turn> {
-        let mut record = self.record();
+    pub fn record(&self, finding: ProbeResult<'_>, now: Time) -> Option<HealthTransition> {
+        let mut record = self.lock();
         record.last_check = now.0.max(1);
         match finding {
-            Finding::Well => self.well(&mut record, now),
-            Finding::Ill(reason) => self.ill(&mut record, reason, now),
+            ProbeResult::Passed => self.well(&mut record, now),
+            ProbeResult::Failed(reason) => self.ill(&mut record, reason, now),
         }
     }
 
     /// Takes one of which nothing is known for healthy `since` then, with its whole share at once: one that served before the server
     /// started anew, or whose pool has no other to relieve it.
-    pub fn assume_well(&self, since: Time) {
-        let mut record = self.record();
-        if self.condition() == Condition::New {
+    pub fn assume_healthy(&self, since: Time) {
+        let mut record = self.lock();
+        if self.state() == HealthState::Unchecked {
             (record.was_well, record.well_since) = (true, since.0);
             self.word.store(ALWAYS, Ordering::Release);
         }
@@ -135,43 +135,43 @@ impl Health {
 
     /// True if it has been well for so long that it could bear the share of one that comes.
     pub fn is_established(&self, now: Time) -> bool {
-        matches!(self.condition(), Condition::Well { .. }) && now.since(Time(self.record().well_since)) >= SLOW_START
+        matches!(self.state(), HealthState::Healthy { .. }) && now.since(Time(self.lock().well_since)) >= SLOW_START
     }
 
     /// Takes for well what has just answered outside of its checks. What that changed; `None` if it counted as well.
-    pub fn vouch(&self, now: Time) -> Option<Turn> {
-        let mut record = self.record();
+    pub fn mark_healthy(&self, now: Time) -> Option<HealthTransition> {
+        let mut record = self.lock();
         (record.failures, record.successes, record.last_check) = (0, SUCCESSES_UP, now.0.max(1));
-        let condition = self.condition();
-        if matches!(condition, Condition::Well { .. }) {
+        let condition = self.state();
+        if matches!(condition, HealthState::Healthy { .. }) {
             return None;
         }
         self.rise(&mut record, now);
         // Of a new one nobody was told that it was ill.
-        (condition == Condition::Ill)
-            .then(|| Turn { healthy: true, reason: "it answered at the end of maintenance".into() })
+        (condition == HealthState::Unhealthy)
+            .then(|| HealthTransition { healthy: true, reason: "it answered at the end of maintenance".into() })
     }
 
     /// One atomic read, for picking.
-    pub fn condition(&self) -> Condition {
+    pub fn state(&self) -> HealthState {
         match self.word.load(Ordering::Acquire) {
-            NEW => Condition::New,
-            ALWAYS => Condition::Well { since: None },
-            ILL => Condition::Ill,
-            since => Condition::Well { since: Some(Time(since)) },
+            NEW => HealthState::Unchecked,
+            ALWAYS => HealthState::Healthy { since: None },
+            ILL => HealthState::Unhealthy,
+            since => HealthState::Healthy { since: Some(Time(since)) },
         }
     }
 
     /// True if it counts as healthy: so it does until checks have found it ill.
-    pub fn healthy(&self) -> bool {
-        self.condition() != Condition::Ill
+    pub fn is_healthy(&self) -> bool {
+        self.state() != HealthState::Unhealthy
     }
 
     /// What the last checks found.
-    pub fn checked(&self) -> Checked {
-        let record = self.record();
+    pub fn last_checks(&self) -> LastChecks {
+        let record = self.lock();
         let moment = |millis: u64| (millis > 0).then_some(Time(millis));
-        Checked {
+        LastChecks {
             last_check: moment(record.last_check),
             failing: record.failures > 0,
             last_failure: moment(record.last_failure),
@@ -179,41 +179,41 @@ impl Health {
         }
     }
 
-    fn well(&self, record: &mut Record, now: Time) -> Option<Turn> {
+    fn well(&self, record: &mut HealthRecord, now: Time) -> Option<HealthTransition> {
         record.failures = 0;
         record.successes = record.successes.saturating_add(1);
         let needed = if record.was_well { SUCCESSES_UP } else { 1 };
-        let condition = self.condition();
-        if matches!(condition, Condition::Well { .. }) || record.successes < needed {
+        let condition = self.state();
+        if matches!(condition, HealthState::Healthy { .. }) || record.successes < needed {
             return None;
         }
         self.rise(record, now);
         let reason = if needed == 1 { "a check succeeded" } else { "2 checks succeeded" };
         // Of a new one nobody was told that it was ill.
-        (condition == Condition::Ill).then(|| Turn { healthy: true, reason: reason.into() })
+        (condition == HealthState::Unhealthy).then(|| HealthTransition { healthy: true, reason: reason.into() })
     }
 
     /// Takes it for well from now on, with a share that grows.
-    fn rise(&self, record: &mut Record, now: Time) {
+    fn rise(&self, record: &mut HealthRecord, now: Time) {
         (record.was_well, record.well_since) = (true, now.0);
         self.word.store(now.0.clamp(ALWAYS + 1, ILL - 1), Ordering::Release);
     }
 
-    fn ill(&self, record: &mut Record, reason: &str, now: Time) -> Option<Turn> {
+    fn ill(&self, record: &mut HealthRecord, reason: &str, now: Time) -> Option<HealthTransition> {
         record.successes = 0;
         record.failures = record.failures.saturating_add(1);
         record.last_failure = now.0.max(1);
         let reason: Arc<str> = reason.into();
         record.reason = Some(Arc::clone(&reason));
         let needed = if record.was_well { FAILURES_DOWN } else { 1 };
-        if !self.healthy() || record.failures < needed {
+        if !self.is_healthy() || record.failures < needed {
             return None;
         }
         self.word.store(ILL, Ordering::Release);
-        Some(Turn { healthy: false, reason })
+        Some(HealthTransition { healthy: false, reason })
     }
 
-    fn record(&self) -> MutexGuard<'_, Record> {
+    fn lock(&self) -> MutexGuard<'_, HealthRecord> {
         // No code panics while it holds the lock; were it to happen, the record is still whole.
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -221,7 +221,7 @@ impl Health {
 
 /// When to check again: the interval, up to a tenth shorter or longer, so that checks that began together part. `chance`: 64
 /// random bits.
-pub fn next_check(interval: Span, chance: u64) -> Span {
+pub fn jittered_interval(interval: Span, chance: u64) -> Span {
     let millis = interval.millis();
     let tenth = millis / 10;
     let extra = chance.checked_rem(2 * tenth + 1).unwrap_or(0);
@@ -234,107 +234,113 @@ mod tests {
 
     use super::*;
 
-    const ILL_FOR: Finding<'_> = Finding::Ill("status 503");
+    const ILL_FOR: ProbeResult<'_> = ProbeResult::Failed("status 503");
 
     /// One that served before.
     fn known() -> Health {
         let health = Health::default();
-        health.assume_well(Time(0));
+        health.assume_healthy(Time(0));
         health
     }
 
     #[test]
     fn one_that_was_healthy_is_so_until_three_failures_in_a_row() {
         let health = known();
-        for finding in [ILL_FOR, ILL_FOR, Finding::Well, ILL_FOR, ILL_FOR] {
-            assert_eq!(health.observe(finding, Time(1)), None);
-            assert!(health.healthy());
+        for finding in [ILL_FOR, ILL_FOR, ProbeResult::Passed, ILL_FOR, ILL_FOR] {
+            assert_eq!(health.record(finding, Time(1)), None);
+            assert!(health.is_healthy());
         }
-        assert_eq!(health.observe(ILL_FOR, Time(2)), Some(Turn { healthy: false, reason: "status 503".into() }));
-        assert_eq!(health.observe(ILL_FOR, Time(3)), None);
-        assert_eq!(health.condition(), Condition::Ill);
+        assert_eq!(
+            health.record(ILL_FOR, Time(2)),
+            Some(HealthTransition { healthy: false, reason: "status 503".into() })
+        );
+        assert_eq!(health.record(ILL_FOR, Time(3)), None);
+        assert_eq!(health.state(), HealthState::Unhealthy);
     }
 
     #[test]
     fn of_one_that_was_never_healthy_the_first_check_decides() {
         let good = Health::default();
-        assert!(good.healthy() && good.condition() == Condition::New);
-        assert_eq!(good.observe(Finding::Well, Time(7)), None, "nobody thought otherwise");
-        assert_eq!(good.condition(), Condition::Well { since: Some(Time(7)) });
-        assert_eq!([8, 9].map(|at| good.observe(ILL_FOR, Time(at))), [None, None], "from now on three are needed");
+        assert!(good.is_healthy() && good.state() == HealthState::Unchecked);
+        assert_eq!(good.record(ProbeResult::Passed, Time(7)), None, "nobody thought otherwise");
+        assert_eq!(good.state(), HealthState::Healthy { since: Some(Time(7)) });
+        assert_eq!([8, 9].map(|at| good.record(ILL_FOR, Time(at))), [None, None], "from now on three are needed");
 
         let bad = Health::default();
-        assert_eq!(bad.observe(ILL_FOR, Time(1)), Some(Turn { healthy: false, reason: "status 503".into() }));
-        assert_eq!(bad.observe(ILL_FOR, Time(2)), None);
-        bad.assume_well(Time(2));
-        assert_eq!(bad.condition(), Condition::Ill, "what is known is not forgotten");
-        let turn = bad.observe(Finding::Well, Time(3));
-        assert_eq!(turn, Some(Turn { healthy: true, reason: "a check succeeded".into() }));
-        assert_eq!(bad.condition(), Condition::Well { since: Some(Time(3)) });
+        assert_eq!(
+            bad.record(ILL_FOR, Time(1)),
+            Some(HealthTransition { healthy: false, reason: "status 503".into() })
+        );
+        assert_eq!(bad.record(ILL_FOR, Time(2)), None);
+        bad.assume_healthy(Time(2));
+        assert_eq!(bad.state(), HealthState::Unhealthy, "what is known is not forgotten");
+        let turn = bad.record(ProbeResult::Passed, Time(3));
+        assert_eq!(turn, Some(HealthTransition { healthy: true, reason: "a check succeeded".into() }));
+        assert_eq!(bad.state(), HealthState::Healthy { since: Some(Time(3)) });
     }
 
     #[test]
     fn who_has_been_well_for_as_long_as_a_slow_start_is_established() {
         let (old, new, end) = (known(), Health::default(), Time(1).after(SLOW_START));
         assert!(old.is_established(end) && !new.is_established(end));
-        new.assume_well(Time(1));
-        assert_eq!(new.condition(), Condition::Well { since: None }, "its whole share at once");
+        new.assume_healthy(Time(1));
+        assert_eq!(new.state(), HealthState::Healthy { since: None }, "its whole share at once");
         assert!(!new.is_established(Time(end.0 - 1)) && new.is_established(end));
     }
 
     #[test]
     fn the_last_check_and_the_last_failure_are_told() {
         let health = Health::default();
-        assert_eq!(health.checked(), Checked::default());
-        health.observe(ILL_FOR, Time(5));
-        let failed = Checked {
+        assert_eq!(health.last_checks(), LastChecks::default());
+        health.record(ILL_FOR, Time(5));
+        let failed = LastChecks {
             last_check: Some(Time(5)),
             failing: true,
             last_failure: Some(Time(5)),
             reason: Some("status 503".into()),
         };
-        assert_eq!(health.checked(), failed);
-        health.observe(Finding::Well, Time(6));
-        assert_eq!(health.checked(), Checked { last_check: Some(Time(6)), failing: false, ..failed });
+        assert_eq!(health.last_checks(), failed);
+        health.record(ProbeResult::Passed, Time(6));
+        assert_eq!(health.last_checks(), LastChecks { last_check: Some(Time(6)), failing: false, ..failed });
     }
 
     #[test]
     fn two_successes_in_a_row_make_it_healthy_again_and_it_is_told_since_when() {
         let health = known();
-        assert_eq!(health.observe(Finding::Well, Time(1)), None);
-        assert_eq!(health.condition(), Condition::Well { since: None });
-        (2..5).for_each(|at| drop(health.observe(ILL_FOR, Time(at))));
-        assert_eq!(health.observe(Finding::Well, Time(5)), None);
-        assert_eq!(health.observe(ILL_FOR, Time(6)), None);
-        assert_eq!(health.observe(Finding::Well, Time(7)), None);
-        assert!(!health.healthy());
-        assert!(health.observe(Finding::Well, Time(8)).is_some_and(|turn| turn.healthy));
-        assert_eq!(health.condition(), Condition::Well { since: Some(Time(8)) });
+        assert_eq!(health.record(ProbeResult::Passed, Time(1)), None);
+        assert_eq!(health.state(), HealthState::Healthy { since: None });
+        (2..5).for_each(|at| drop(health.record(ILL_FOR, Time(at))));
+        assert_eq!(health.record(ProbeResult::Passed, Time(5)), None);
+        assert_eq!(health.record(ILL_FOR, Time(6)), None);
+        assert_eq!(health.record(ProbeResult::Passed, Time(7)), None);
+        assert!(!health.is_healthy());
+        assert!(health.record(ProbeResult::Passed, Time(8)).is_some_and(|turn| turn.healthy));
+        assert_eq!(health.state(), HealthState::Healthy { since: Some(Time(8)) });
     }
 
     #[test]
     fn who_is_vouched_for_is_well_at_once_and_until_three_more_failures() {
         let (ill, never_well, new) = (known(), Health::default(), Health::default());
-        (1..4).for_each(|at| drop(ill.observe(ILL_FOR, Time(at))));
-        never_well.observe(ILL_FOR, Time(1));
+        (1..4).for_each(|at| drop(ill.record(ILL_FOR, Time(at))));
+        never_well.record(ILL_FOR, Time(1));
         for (health, was_ill) in [(ill, true), (never_well, true), (new, false)] {
-            assert_eq!(health.vouch(Time(5)).is_some_and(|turn| turn.healthy), was_ill);
-            assert_eq!(health.condition(), Condition::Well { since: Some(Time(5)) });
-            assert_eq!((health.checked().last_check, health.checked().failing), (Some(Time(5)), false));
-            assert_eq!(health.vouch(Time(6)), None);
-            assert_eq!([7, 8].map(|at| health.observe(ILL_FOR, Time(at))), [None, None]);
-            assert!(health.observe(ILL_FOR, Time(9)).is_some_and(|turn| !turn.healthy));
+            assert_eq!(health.mark_healthy(Time(5)).is_some_and(|turn| turn.healthy), was_ill);
+            assert_eq!(health.state(), HealthState::Healthy { since: Some(Time(5)) });
+            assert_eq!((health.last_checks().last_check, health.last_checks().failing), (Some(Time(5)), false));
+            assert_eq!(health.mark_healthy(Time(6)), None);
+            assert_eq!([7, 8].map(|at| health.record(ILL_FOR, Time(at))), [None, None]);
+            assert!(health.record(ILL_FOR, Time(9)).is_some_and(|turn| !turn.healthy));
         }
     }
 
     #[test]
     fn the_default_check_is_content_with_less() {
-        let accepted = |check: Check| [101, 200, 302, 404, 499, 500, 503].map(|status| check.accepts(status, None));
-        assert_eq!(accepted(Check::Default), [true, true, true, true, true, false, false]);
-        assert_eq!(accepted(Check::Explicit), [false, true, true, false, false, false, false]);
-        assert!(Check::Explicit.gates() && !Check::Default.gates());
+        let accepted = |check: CheckKind| [101, 200, 302, 404, 499, 500, 503].map(|status| check.accepts(status, None));
+        assert_eq!(accepted(CheckKind::Default), [true, true, true, true, true, false, false]);
+        assert_eq!(accepted(CheckKind::Explicit), [false, true, true, false, false, false, false]);
+        assert!(CheckKind::Explicit.excludes_unhealthy() && !CheckKind::Default.excludes_unhealthy());
         let expected = StatusRanges::parse("404,503").unwrap();
-        for check in [Check::Default, Check::Explicit] {
+        for check in [CheckKind::Default, CheckKind::Explicit] {
             let accepted = [200, 404, 503].map(|status| check.accepts(status, Some(&expected)));
             assert_eq!(accepted, [false, true, true], "what is set holds for both");
         }
@@ -343,7 +349,7 @@ mod tests {
     proptest! {
         #[test]
         fn checks_come_within_a_tenth_of_their_interval(millis in 1..=Span::MAX.millis(), chance in any::<u64>()) {
-            let next = next_check(Span::from_millis(millis), chance).millis();
+            let next = jittered_interval(Span::from_millis(millis), chance).millis();
             prop_assert!(next >= 1 && next >= millis - millis / 10 && next <= millis + millis / 10);
         }
 
@@ -353,11 +359,11 @@ mod tests {
             let mut healthy = true;
             for end in 1..=results.len() {
                 let well = results[end - 1];
-                let turn = health.observe(if well { Finding::Well } else { ILL_FOR }, Time(end as u64));
+                let turn = health.record(if well { ProbeResult::Passed } else { ILL_FOR }, Time(end as u64));
                 let last = |count: usize| end >= count && results[end - count..end].iter().all(|result| *result == well);
                 let was = healthy;
                 healthy = if well { was || last(2) } else { was && !last(3) };
-                prop_assert_eq!(health.healthy(), healthy);
+                prop_assert_eq!(health.is_healthy(), healthy);
                 prop_assert_eq!(turn.map(|turn| turn.healthy), (was != healthy).then_some(healthy));
             }
         }

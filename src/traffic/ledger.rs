@@ -2,7 +2,7 @@
 //!
 //! A hash table of small pages, and a client's place is on one of them, found from its key alone: however many clients come, a
 //! decision takes one way to memory, which is most of what it costs then. The table doubles when a page overflows; whose budget is
-//! full again is forgotten where somebody else needs the place. What it is not: a judge, it only keeps what [`super::Limiter`]
+//! full again is forgotten where somebody else needs the place. What it is not: a judge, it only keeps what [`super::RateLimiter`]
 //! computes. What must hold: at most `1 << BITS_MAX` pages; a step touches one page, but where the table doubles.
 //!
 //! Where there is no room, the client nearest to a full budget makes way, and never one that has none left: whoever floods
@@ -20,9 +20,9 @@ const LATE_MAX: u64 = 16 * DEBT_MAX;
 
 /// Clients and the moments, in ticks, when they owe nothing any more.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct RateTable {
     /// `1 << bits` of them, or none before the first entry. A client's tag begins with the number of its page.
-    pages: Vec<Page>,
+    pages: Vec<RatePage>,
     bits: u32,
     /// The last moment that anybody has called.
     latest: u64,
@@ -38,7 +38,7 @@ const PLACE: i32 = 15;
 /// Two lines of memory, and none of them another page's. A place is free when its moment is over.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(128))]
-struct Page {
+struct RatePage {
     /// Counted from `since`.
     until: [i32; ENTRIES],
     tags: [u32; ENTRIES],
@@ -48,12 +48,12 @@ struct Page {
 
 /// What a client is known by. With a million clients in 16 ledgers, one newcomer in some thousands of millions is taken for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tag {
+struct ClientTag {
     first: u32,
     tail: u16,
 }
 
-impl Tag {
+impl ClientTag {
     #[expect(clippy::cast_possible_truncation, reason = "48 bits are enough, and the last ones have chosen the ledger")]
     const fn of(key: u64) -> Self {
         Self { first: (key >> 32) as u32, tail: (key >> 16) as u16 }
@@ -64,13 +64,13 @@ impl Tag {
     }
 }
 
-impl Page {
-    /// All places are free. Counts moments until [`Page::needs_recount`].
+impl RatePage {
+    /// All places are free. Counts moments until [`RatePage::needs_recount`].
     const fn empty(now: u64) -> Self {
         Self { until: [0; ENTRIES], tags: [0; ENTRIES], tails: [0; ENTRIES], since: now.saturating_sub(DEBT_MAX) }
     }
 
-    fn find(&self, tag: Tag) -> Option<usize> {
+    fn find(&self, tag: ClientTag) -> Option<usize> {
         // All are compared before any is looked at: where a search ends cannot be guessed, and a wrong guess waits for memory.
         let alike = |at: usize, first: u32| u32::from(first == tag.first) << at;
         let mut left = self.tags.iter().enumerate().fold(0, |found, (at, first)| found | alike(at, *first));
@@ -95,7 +95,7 @@ impl Page {
         self.until.get(at).map_or(0, |until| self.since.saturating_add_signed((*until).into()))
     }
 
-    fn set(&mut self, at: usize, tag: Tag, moment: u64) {
+    fn set(&mut self, at: usize, tag: ClientTag, moment: u64) {
         let places = (self.until.get_mut(at), self.tags.get_mut(at), self.tails.get_mut(at));
         if let (Some(until), Some(first), Some(tail)) = places {
             (*until, *first, *tail) = (counted(moment, self.since), tag.first, tag.tail);
@@ -124,7 +124,7 @@ impl Page {
         let empty = Self { since: self.since, ..Self::empty(0) };
         let [mut low, mut high] = [empty; 2];
         for (at, (first, tail)) in self.tags.iter().zip(&self.tails).enumerate() {
-            let tag = Tag { first: *first, tail: *tail };
+            let tag = ClientTag { first: *first, tail: *tail };
             let part = if tag.page(bits).is_multiple_of(2) { &mut low } else { &mut high };
             part.set(at, tag, self.until(at));
         }
@@ -136,19 +136,19 @@ fn counted(moment: u64, since: u64) -> i32 {
     i32::try_from(moment.saturating_sub(since)).unwrap_or(i32::MAX)
 }
 
-impl Ledger {
+impl RateTable {
     /// Lets `step` see what time it is and until when the client with this key owes something (not later than now: nothing), and
     /// keeps what it makes of it, at most `now + DEBT_MAX`; `None` leaves everything as it is. Who owes more than `budget` has
     /// nothing left. All of them in ticks.
     ///
     /// `key` must be as good as random in its first 48 bits. A caller that comes late is served as if it came with the last one.
     pub(super) fn update(&mut self, key: u64, now: u64, budget: u64, step: impl FnOnce(u64, u64) -> Option<u64>) {
-        let tag = Tag::of(key);
+        let tag = ClientTag::of(key);
         let set_back = self.latest > now.saturating_add(LATE_MAX);
         let now = if set_back { now } else { now.max(self.latest) };
         self.latest = now;
         if self.pages.is_empty() {
-            self.pages = vec![Page::empty(now)];
+            self.pages = vec![RatePage::empty(now)];
         }
         loop {
             let Some(page) = self.pages.get_mut(tag.page(self.bits)) else { return };
@@ -176,7 +176,7 @@ impl Ledger {
 
     /// How much memory it has taken, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.pages.capacity() * size_of::<Page>()
+        self.pages.capacity() * size_of::<RatePage>()
     }
 
     #[cold]
@@ -197,7 +197,7 @@ mod tests {
     use super::super::hash::mix;
     use super::*;
 
-    fn owes(ledger: &mut Ledger, key: u64, now: u64) -> u64 {
+    fn owes(ledger: &mut RateTable, key: u64, now: u64) -> u64 {
         let mut seen = now;
         ledger.update(key, now, u64::MAX, |_, owes| {
             seen = owes;
@@ -214,7 +214,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_keeps_what_a_map_keeps(steps in prop::collection::vec((0..3_000_u64, 1..500_u64), 1..3_000), pace in 0..29_u32) {
-            let (mut ledger, mut map, mut now) = (Ledger::default(), HashMap::new(), 5);
+            let (mut ledger, mut map, mut now) = (RateTable::default(), HashMap::new(), 5);
             for (client, lasts) in steps {
                 // Every few steps a page lies idle for so long that it must be counted anew.
                 now += lasts << pace;
@@ -232,16 +232,16 @@ mod tests {
 
     #[test]
     fn keys_alike_in_their_first_bits_do_not_grow_it_without_end() {
-        let mut ledger = Ledger::default();
+        let mut ledger = RateTable::default();
         for number in 0..1_000 {
             ledger.update(neighbour(number), 1, u64::MAX, |_, _| Some(10 + number));
         }
-        assert_eq!(ledger.bytes(), size_of::<Page>() << BITS_MAX);
+        assert_eq!(ledger.bytes(), size_of::<RatePage>() << BITS_MAX);
     }
 
     #[test]
     fn who_comes_late_comes_with_the_last() {
-        let (mut ledger, now) = (Ledger::default(), 40 * DEBT_MAX);
+        let (mut ledger, now) = (RateTable::default(), 40 * DEBT_MAX);
         ledger.update(mix(1), now, u64::MAX, |_, _| Some(now + 100));
         ledger.update(mix(2), now - 3 * DEBT_MAX, u64::MAX, |moment, owes| {
             assert_eq!((moment, owes), (now, now));
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_leaves_nobody_with_more_than_the_longest_debt() {
-        let (mut ledger, now) = (Ledger::default(), 40 * DEBT_MAX);
+        let (mut ledger, now) = (RateTable::default(), 40 * DEBT_MAX);
         ledger.update(mix(1), now, u64::MAX, |_, _| Some(now + DEBT_MAX));
         let earlier = now - LATE_MAX - 1;
         assert_eq!(owes(&mut ledger, mix(1), earlier), earlier + DEBT_MAX);
@@ -262,8 +262,8 @@ mod tests {
     }
 
     /// All places of a page but the guest's are taken.
-    fn full_page(until: impl Fn(u64) -> u64) -> Ledger {
-        let mut ledger = Ledger::default();
+    fn full_page(until: impl Fn(u64) -> u64) -> RateTable {
+        let mut ledger = RateTable::default();
         for number in 1..=GUEST as u64 {
             ledger.update(neighbour(number), 1, 99, |_, _| Some(until(number)));
         }
@@ -271,7 +271,7 @@ mod tests {
     }
 
     /// What neighbours owe.
-    fn owe<const N: usize>(ledger: &mut Ledger, neighbours: [u64; N], now: u64) -> [u64; N] {
+    fn owe<const N: usize>(ledger: &mut RateTable, neighbours: [u64; N], now: u64) -> [u64; N] {
         neighbours.map(|number| owes(ledger, neighbour(number), now))
     }
 
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn who_owes_nothing_any_more_needs_no_room() {
-        let mut ledger = Ledger::default();
+        let mut ledger = RateTable::default();
         for number in 0..200_000 {
             ledger.update(mix(number), number * 10, u64::MAX, |_, owes| Some(owes + 100));
         }

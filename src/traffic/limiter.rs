@@ -3,7 +3,7 @@
 //! The generic cell rate algorithm (ITU-T I.371): a client may spend its whole budget at once and gets it back evenly.
 //! For each client one moment is kept, when its budget is full again; whose budget is full is not kept at all. One limiter serves one
 //! route, or all routes of a session (`ALL`); all workers share it. Not kept over a restart. What must hold: exact over all
-//! workers; at most [`Limiter::BYTES_MAX`], whatever addresses come; who has no budget left is not forgotten for others' sake, and
+//! workers; at most [`RateLimiter::BYTES_MAX`], whatever addresses come; who has no budget left is not forgotten for others' sake, and
 //! nobody is refused for want of room.
 
 use std::net::IpAddr;
@@ -14,11 +14,11 @@ use http::HeaderValue;
 use crate::domain::{RateLimit, Span};
 
 use super::hash::{client_number, fold, mix};
-use super::ledger::{DEBT_BITS, Ledger};
+use super::ledger::{DEBT_BITS, RateTable};
 
 /// Shared by all workers and by all applies that leave its settings as they are. Costs a hundred bytes until the first request.
 #[derive(Debug)]
-pub struct Limiter {
+pub struct RateLimiter {
     settings: RateLimit,
     /// Moments are counted in ticks of `1 << tick_bits` nanoseconds, of which a long window has some hundred millions.
     tick_bits: u32,
@@ -28,7 +28,7 @@ pub struct Limiter {
     whole: u64,
     seed: [u64; 2],
     policy: HeaderValue,
-    shards: OnceLock<Box<[Shard; SHARDS]>>,
+    shards: OnceLock<Box<[RateShard; SHARDS]>>,
 }
 
 const SHARDS: usize = 16;
@@ -36,11 +36,11 @@ const SHARDS: usize = 16;
 /// On cache lines of its own: two workers seldom need the same one.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Shard(Mutex<Ledger>);
+struct RateShard(Mutex<RateTable>);
 
 /// What holds for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct RateDecision {
     /// True if it may go on; else 429.
     pub allowed: bool,
     /// The whole budget, in requests.
@@ -51,7 +51,7 @@ pub struct Verdict {
     pub next_secs: u32,
 }
 
-impl Limiter {
+impl RateLimiter {
     /// The most memory one limiter takes. Of a million clients that owe alike, one in some thousands finds its page full; of two
     /// millions, one in forty.
     pub const BYTES_MAX: usize = 34 << 20;
@@ -82,7 +82,7 @@ impl Limiter {
     /// Judges one request, and takes it out of the client's budget if it may go on.
     ///
     /// `now_micros`: microseconds since the Unix epoch. Calls of several workers may come out of order.
-    pub fn check(&self, client: IpAddr, now_micros: u64) -> Verdict {
+    pub fn check(&self, client: IpAddr, now_micros: u64) -> RateDecision {
         let now = now_micros.saturating_mul(1_000) >> self.tick_bits;
         let key = fold(mix(client_number(client) ^ self.seed[0]), self.seed[1] | 1);
         let budget = self.whole - self.interval;
@@ -99,7 +99,7 @@ impl Limiter {
         self.verdict(allowed, owed)
     }
 
-    /// The `RateLimit-Policy` field, the same for every request (draft-ietf-httpapi-ratelimit-headers-10 §3):
+    /// The `RateLimit-EndpointPolicy` field, the same for every request (draft-ietf-httpapi-ratelimit-headers-10 §3):
     /// `"default";q=100;w=60`. `w` is left out when the window is no whole number of seconds.
     pub const fn policy(&self) -> &HeaderValue {
         &self.policy
@@ -113,17 +113,17 @@ impl Limiter {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "only the last bits count; a remainder by SHARDS is below it")]
-    fn shard(&self, key: u64) -> &Shard {
+    fn shard(&self, key: u64) -> &RateShard {
         let shards = self.shards.get_or_init(Box::default);
         // The last bits, for the first ones choose the page in the ledger.
         &shards[key as usize % SHARDS]
     }
 
-    fn verdict(&self, allowed: bool, owes: u64) -> Verdict {
+    fn verdict(&self, allowed: bool, owes: u64) -> RateDecision {
         let left = self.whole.saturating_sub(owes);
         // Refused: the debt must fall until one request fits. Else: until one more fits than fit now.
         let wait = (self.interval - left % self.interval) << self.tick_bits;
-        Verdict {
+        RateDecision {
             allowed,
             limit: self.settings.requests,
             remaining: u32::try_from(left / self.interval).unwrap_or(u32::MAX),
@@ -141,7 +141,7 @@ pub fn stricter(one: RateLimit, other: RateLimit) -> RateLimit {
 }
 
 fn policy(settings: RateLimit) -> HeaderValue {
-    let mut field = Field::new(b"\"default\";q=");
+    let mut field = FieldWriter::new(b"\"default\";q=");
     field.number(settings.requests);
     let millis = settings.window.millis();
     if let (0, Ok(secs)) = (millis % 1000, u32::try_from(millis / 1000)) {
@@ -151,11 +151,11 @@ fn policy(settings: RateLimit) -> HeaderValue {
     field.value()
 }
 
-impl Verdict {
+impl RateDecision {
     /// The `RateLimit` field (draft-ietf-httpapi-ratelimit-headers-10 §4): `"default";r=99;t=1`, where `t` is the seconds until
     /// more of the budget is there.
     pub fn rate_limit(&self) -> HeaderValue {
-        let mut field = Field::new(b"\"default\";r=");
+        let mut field = FieldWriter::new(b"\"default\";r=");
         field.number(self.remaining);
         field.text(b";t=");
         field.number(self.next_secs);
@@ -169,12 +169,12 @@ impl Verdict {
 }
 
 /// A field's value, put together without allocation: these go with every response of a limited route.
-struct Field {
+struct FieldWriter {
     bytes: [u8; 48],
     len: usize,
 }
 
-impl Field {
+impl FieldWriter {
     fn new(start: &[u8]) -> Self {
         let mut field = Self { bytes: [0; 48], len: 0 };
         field.text(start);
@@ -223,15 +223,15 @@ mod tests {
     const NOW: u64 = 1_795_323_231_906_000;
     const SECOND: u64 = 1_000_000;
 
-    fn limiter(requests: u32, millis: u64) -> Limiter {
-        Limiter::new(RateLimit { requests, window: Span::from_millis(millis) }, SEED)
+    fn limiter(requests: u32, millis: u64) -> RateLimiter {
+        RateLimiter::new(RateLimit { requests, window: Span::from_millis(millis) }, SEED)
     }
 
     fn client(number: u32) -> IpAddr {
         Ipv4Addr::from(number).into()
     }
 
-    fn allowed(limiter: &Limiter, client: IpAddr, now: u64, times: u32) -> u32 {
+    fn allowed(limiter: &RateLimiter, client: IpAddr, now: u64, times: u32) -> u32 {
         (0..times).map(|_| u32::from(limiter.check(client, now).allowed)).sum()
     }
 
@@ -269,7 +269,7 @@ mod tests {
         let second = limiter.check(client(1), NOW + 10 * SECOND);
         assert_eq!(second.rate_limit(), "\"default\";r=0;t=20");
         let third = limiter.check(client(1), NOW + 11 * SECOND);
-        assert_eq!(third, Verdict { allowed: false, limit: 2, remaining: 0, next_secs: 19 });
+        assert_eq!(third, RateDecision { allowed: false, limit: 2, remaining: 0, next_secs: 19 });
         assert_eq!(
             (third.rate_limit(), third.retry_after().unwrap()),
             ("\"default\";r=0;t=19".parse().unwrap(), "19".parse().unwrap())
@@ -381,7 +381,7 @@ mod tests {
         let is_known = |number: &u32| limiter.check(client(0xc000_0000 + number), later).remaining == 8;
         let known = (0..1_000_000).step_by(100).filter(is_known).count();
         assert!(known > 9_990, "but for some on full pages: {known} of 10,000");
-        assert!(limiter.bytes() <= Limiter::BYTES_MAX, "{}", limiter.bytes());
+        assert!(limiter.bytes() <= RateLimiter::BYTES_MAX, "{}", limiter.bytes());
     }
 
     #[test]
@@ -393,7 +393,7 @@ mod tests {
             assert!(limiter.check(client(0xc000_0000 + number), NOW).allowed);
         }
         assert_eq!(allowed(&limiter, known, NOW + SECOND, 5), 0);
-        assert!(limiter.bytes() <= Limiter::BYTES_MAX, "{}", limiter.bytes());
+        assert!(limiter.bytes() <= RateLimiter::BYTES_MAX, "{}", limiter.bytes());
     }
 
     #[test]
@@ -411,7 +411,7 @@ mod tests {
             passed += allowed(&limiter, client(number), NOW + 3, 100);
         }
         assert_eq!(passed, 0, "but only as often as anybody");
-        assert!(limiter.bytes() <= Limiter::BYTES_MAX, "{}", limiter.bytes());
+        assert!(limiter.bytes() <= RateLimiter::BYTES_MAX, "{}", limiter.bytes());
     }
 
     #[test]
@@ -445,7 +445,7 @@ mod tests {
 
         #[test]
         fn numbers_are_written_as_the_standard_library_does(number in any::<u32>()) {
-            let mut field = Field::new(b"");
+            let mut field = FieldWriter::new(b"");
             field.number(number);
             prop_assert_eq!(field.value(), number.to_string());
         }

@@ -9,12 +9,12 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, PROXY_AUTHENTICATE, WWW
 const SCHEMES: [&[u8]; 6] = [b"ntlm", b"negotiate", b"nego2", b"kerberos", b"gss-negotiate", b"credssp"];
 
 /// True for a request that logs its connection in.
-pub fn logs_in(headers: &HeaderMap) -> bool {
+pub fn authenticates_connection(headers: &HeaderMap) -> bool {
     names_scheme(headers, &AUTHORIZATION)
 }
 
 /// True for a response that asks for a login of its connection, or goes on with one.
-pub fn asks_for_login(headers: &HeaderMap) -> bool {
+pub fn challenges_connection(headers: &HeaderMap) -> bool {
     names_scheme(headers, &WWW_AUTHENTICATE) || names_scheme(headers, &PROXY_AUTHENTICATE)
 }
 
@@ -34,7 +34,7 @@ mod tests {
         for line in lines {
             headers.append(WWW_AUTHENTICATE, http::HeaderValue::from_static(line));
         }
-        asks_for_login(&headers)
+        challenges_connection(&headers)
     }
 
     #[test]

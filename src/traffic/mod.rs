@@ -32,27 +32,28 @@ mod targets;
 mod tests;
 mod turns;
 
-pub use accept::takes_html;
-pub use breaker::{Admission, Breaker, Flip, Outcome, Permit, Status as BreakerStatus};
-pub use checks::{CheckId, Checks, Inquiry, Subject};
-pub use choose::{Draw, Members, Nobody, choose};
+pub use accept::accepts_html;
+pub use breaker::{Breaker, BreakerDecision, BreakerOutcome, BreakerPermit, BreakerStatus, BreakerTransition};
+pub use checks::{CheckId, CheckSchedule, CheckTarget, ProbeSpec};
+pub use choose::{Members, NoEndpoint, SelectionInput, select};
 pub use client::client_address;
-pub use duty::Duty;
-pub use encoding::{Coding, Recoding, drop_digests, recode, strengthen};
-pub use endpoint::{Defaults, Endpoint, Policy, Settings, origin_hash};
+pub use duty::AdminState;
+pub use encoding::{CompressionPlan, ContentCoding, drop_digests, plan_compression, strengthen_etags};
+pub use endpoint::{Endpoint, EndpointPolicy, RouteDefaults, RouteSettings, origin_hash};
 pub use hash::member_key;
 pub use headers::{
-    Arrival, Hop, Upgrade, edit_request, edit_response, edit_trailers, is_chunked_alone, names_loop, wants_upgrade,
+    Peer, RequestHop, Upgrade, edit_request, edit_response, edit_trailers, is_only_chunked, is_routing_loop,
+    requested_upgrade,
 };
-pub use health::{Check, Condition, Finding, Health, Turn, next_check};
+pub use health::{CheckKind, Health, HealthState, HealthTransition, ProbeResult, jittered_interval};
 pub use host::request_host;
-pub use limiter::{Limiter, Verdict, stricter};
-pub use logins::{asks_for_login, logs_in};
+pub use limiter::{RateDecision, RateLimiter, stricter};
+pub use logins::{authenticates_connection, challenges_connection};
 pub use pool::Pool;
-pub use prefix::{Stripped, restore_prefix};
-pub use reach::Reach;
-pub use retry::{Budget, Failure, Upload, may_try_again};
-pub use share::{Candidate, SLOW_START, Standing, Weight};
-pub use stats::{Lease, Live, Numbers, Seen, Worker};
-pub use table::Table;
-pub use targets::RequestLine;
+pub use prefix::{PrefixMapping, restore_prefix};
+pub use reach::ConnectBackoff;
+pub use retry::{AttemptFailure, RetryBudget, UploadState, may_retry};
+pub use share::{Eligibility, MemberState, SLOW_START, Weight};
+pub use stats::{EndpointStats, InFlight, LiveState, RequestRecord, WorkerId};
+pub use table::RoutingTable;
+pub use targets::TargetEncoder;

@@ -15,29 +15,29 @@ use super::Pool;
 
 /// What one host has.
 #[derive(Clone, Debug)]
-pub(super) enum Paths {
-    Few(Arc<[Slot]>),
-    Many(Arc<Forest>),
+pub(super) enum HostPaths {
+    List(Arc<[PathSlot]>),
+    Map(Arc<PathMap>),
 }
 
 /// A pool in its place.
 #[derive(Clone, Debug)]
-pub(super) struct Slot {
+pub(super) struct PathSlot {
     path: PathPrefix,
     priority: i32,
     pool: Arc<Pool>,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Forest {
+pub(super) struct PathMap {
     // How many slots there are at each depth.
     depths: OrdMap<usize, usize>,
-    paths: HashMap<PathText, Ranks>,
+    paths: HashMap<PathText, ByPriority>,
 }
 
 /// The pools of one path.
 #[derive(Clone, Debug)]
-enum Ranks {
+enum ByPriority {
     One(i32, Arc<Pool>),
     Several(OrdMap<i32, Arc<Pool>>),
 }
@@ -52,38 +52,38 @@ impl std::borrow::Borrow<str> for PathText {
     }
 }
 
-impl Default for Paths {
+impl Default for HostPaths {
     fn default() -> Self {
-        Paths::Few(Arc::new([]))
+        HostPaths::List(Arc::new([]))
     }
 }
 
-impl Paths {
-    const FEW_MAX: usize = 8;
+impl HostPaths {
+    const LIST_MAX: usize = 8;
 
     pub(super) fn is_empty(&self) -> bool {
         match self {
-            Paths::Few(slots) => slots.is_empty(),
-            Paths::Many(forest) => forest.depths.is_empty(),
+            HostPaths::List(slots) => slots.is_empty(),
+            HostPaths::Map(map) => map.depths.is_empty(),
         }
     }
 
     /// The pool of the highest priority, and among these of the longest path, that `path` is below.
     pub(super) fn find(&self, path: &str) -> Option<&Arc<Pool>> {
         match self {
-            Paths::Few(slots) => slots.iter().find(|slot| slot.path.covers(path)).map(|slot| &slot.pool),
-            Paths::Many(forest) => forest.find(path),
+            HostPaths::List(slots) => slots.iter().find(|slot| slot.path.covers(path)).map(|slot| &slot.pool),
+            HostPaths::Map(map) => map.find(path),
         }
     }
 
     /// The pool of exactly this path and priority.
     pub(super) fn get(&self, path: &PathPrefix, priority: i32) -> Option<&Pool> {
         match self {
-            Paths::Few(slots) => {
+            HostPaths::List(slots) => {
                 let slot = slots.iter().find(|slot| slot.priority == priority && slot.path == *path);
                 slot.map(|slot| &*slot.pool)
             }
-            Paths::Many(forest) => forest.paths.get(path.as_str()).and_then(|ranks| ranks.get(priority)),
+            HostPaths::Map(map) => map.paths.get(path.as_str()).and_then(|ranks| ranks.get(priority)),
         }
     }
 
@@ -95,38 +95,38 @@ impl Paths {
         change: impl FnOnce(Option<&Pool>) -> Option<Pool>,
     ) {
         match self {
-            Paths::Few(slots) => {
+            HostPaths::List(slots) => {
                 let at = slots.iter().position(|slot| slot.priority == priority && slot.path == *path);
                 let pool = change(at.and_then(|at| slots.get(at)).map(|slot| &*slot.pool));
-                let mut slots: Vec<Slot> = slots.to_vec();
+                let mut slots: Vec<PathSlot> = slots.to_vec();
                 at.map(|at| slots.remove(at));
-                slots.extend(pool.map(|pool| Slot { path: path.clone(), priority, pool: pool.into() }));
+                slots.extend(pool.map(|pool| PathSlot { path: path.clone(), priority, pool: pool.into() }));
                 *self = Self::of(slots);
             }
-            Paths::Many(forest) => Arc::make_mut(forest).alter(path, priority, change),
+            HostPaths::Map(map) => Arc::make_mut(map).alter(path, priority, change),
         }
     }
 
-    fn of(mut slots: Vec<Slot>) -> Self {
-        if slots.len() <= Self::FEW_MAX {
+    fn of(mut slots: Vec<PathSlot>) -> Self {
+        if slots.len() <= Self::LIST_MAX {
             slots.sort_by_key(|slot| Reverse((slot.priority, slot.path.as_str().len())));
-            return Paths::Few(slots.into());
+            return HostPaths::List(slots.into());
         }
-        let mut forest = Forest::default();
+        let mut map = PathMap::default();
         for slot in slots {
-            forest.put(&slot.path, slot.priority, slot.pool);
+            map.put(&slot.path, slot.priority, slot.pool);
         }
-        Paths::Many(Arc::new(forest))
+        HostPaths::Map(Arc::new(map))
     }
 }
 
-impl Forest {
+impl PathMap {
     fn find(&self, path: &str) -> Option<&Arc<Pool>> {
         let mut best: Option<(i32, &Arc<Pool>)> = None;
-        let mut cut = Cut { path, depth: 0, end: 0 };
+        let mut cut = PrefixCuts { path, depth: 0, end: 0 };
         for depth in self.depths.keys() {
             let Some(prefix) = cut.to(*depth) else { break };
-            let Some((priority, pool)) = self.paths.get(prefix).and_then(Ranks::highest) else { continue };
+            let Some((priority, pool)) = self.paths.get(prefix).and_then(ByPriority::highest) else { continue };
             // Depths rise: at the same priority the longer path comes later and wins.
             if best.is_none_or(|(highest, _)| priority >= highest) {
                 best = Some((priority, pool));
@@ -151,7 +151,7 @@ impl Forest {
             *self.depths.entry(path.segments()).or_default() += 1;
         }
         let ranks = match ranks {
-            None => Ranks::One(priority, pool),
+            None => ByPriority::One(priority, pool),
             Some(ranks) => ranks.with(priority, pool),
         };
         self.paths.insert(PathText(path.as_str().into()), ranks);
@@ -173,50 +173,50 @@ impl Forest {
     }
 }
 
-impl Ranks {
+impl ByPriority {
     fn highest(&self) -> Option<(i32, &Arc<Pool>)> {
         match self {
-            Ranks::One(priority, pool) => Some((*priority, pool)),
-            Ranks::Several(pools) => pools.get_max().map(|(priority, pool)| (*priority, pool)),
+            ByPriority::One(priority, pool) => Some((*priority, pool)),
+            ByPriority::Several(pools) => pools.get_max().map(|(priority, pool)| (*priority, pool)),
         }
     }
 
     fn get(&self, priority: i32) -> Option<&Pool> {
         match self {
-            Ranks::One(own, pool) => (*own == priority).then_some(&**pool),
-            Ranks::Several(pools) => pools.get(&priority).map(|pool| &**pool),
+            ByPriority::One(own, pool) => (*own == priority).then_some(&**pool),
+            ByPriority::Several(pools) => pools.get(&priority).map(|pool| &**pool),
         }
     }
 
     fn with(&self, priority: i32, pool: Arc<Pool>) -> Self {
         match self {
-            Ranks::One(own, _) if *own == priority => Ranks::One(priority, pool),
-            Ranks::One(own, other) => {
-                Ranks::Several([(*own, Arc::clone(other)), (priority, pool)].into_iter().collect())
+            ByPriority::One(own, _) if *own == priority => ByPriority::One(priority, pool),
+            ByPriority::One(own, other) => {
+                ByPriority::Several([(*own, Arc::clone(other)), (priority, pool)].into_iter().collect())
             }
-            Ranks::Several(pools) => Ranks::Several(pools.update(priority, pool)),
+            ByPriority::Several(pools) => ByPriority::Several(pools.update(priority, pool)),
         }
     }
 
     fn without(&self, priority: i32) -> Option<Self> {
         match self {
-            Ranks::One(own, _) => (*own != priority).then(|| self.clone()),
-            Ranks::Several(pools) => {
+            ByPriority::One(own, _) => (*own != priority).then(|| self.clone()),
+            ByPriority::Several(pools) => {
                 let left = pools.without(&priority);
-                (!left.is_empty()).then_some(Ranks::Several(left))
+                (!left.is_empty()).then_some(ByPriority::Several(left))
             }
         }
     }
 }
 
 /// A path cut off after its first `depth` segments, each cut going on from the last.
-struct Cut<'a> {
+struct PrefixCuts<'a> {
     path: &'a str,
     depth: usize,
     end: usize,
 }
 
-impl<'a> Cut<'a> {
+impl<'a> PrefixCuts<'a> {
     /// The first `depth` segments; `None` if the path has fewer. Depths must rise from call to call.
     fn to(&mut self, depth: usize) -> Option<&'a str> {
         if depth == 0 {
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_path_is_cut_between_segments() {
-        let mut cut = Cut { path: "/a/bc//d", depth: 0, end: 0 };
+        let mut cut = PrefixCuts { path: "/a/bc//d", depth: 0, end: 0 };
         let cuts: Vec<_> = [0, 1, 2, 4, 5].into_iter().map(|depth| cut.to(depth)).collect();
         assert_eq!(cuts, [Some("/"), Some("/a"), Some("/a/bc"), Some("/a/bc//d"), None]);
     }

@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::domain::{LoadBalancing, PageUrl, RouteId, SessionKey, Time};
 
-use super::{Draw, Endpoint, Limiter, Members, Nobody, Standing, Worker, choose, member_key, stricter};
+use super::{
+    Eligibility, Endpoint, Members, NoEndpoint, RateLimiter, SelectionInput, WorkerId, member_key, select, stricter,
+};
 
 /// At least one endpoint.
 #[derive(Debug)]
@@ -16,18 +18,18 @@ pub struct Pool {
     // Side by side, for choices by client look at all of them. Empty where there is nothing to choose between.
     keys: Box<[u64]>,
     // With the place of the member whose it is.
-    limiter: Option<(Arc<Limiter>, usize)>,
+    limiter: Option<(Arc<RateLimiter>, usize)>,
     // Only where there is something to take turns between.
-    turns: Option<Arc<Turns>>,
+    turns: Option<Arc<TurnCounters>>,
 }
 
 /// Whose turn it is, for each worker by itself: workers do not write to each other's memory.
 #[derive(Debug, Default)]
-struct Turns(OnceLock<Box<[Turn]>>);
+struct TurnCounters(OnceLock<Box<[TurnCounter]>>);
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Turn(AtomicUsize);
+struct TurnCounter(AtomicUsize);
 
 impl Pool {
     /// Its members, oldest session first.
@@ -36,12 +38,12 @@ impl Pool {
     }
 
     /// Its rate limit: that of its strictest member (protocol §6), of several alike the oldest one's.
-    pub fn limiter(&self) -> Option<&Arc<Limiter>> {
+    pub fn limiter(&self) -> Option<&Arc<RateLimiter>> {
         self.limiter.as_ref().map(|(limiter, _)| limiter)
     }
 
     /// The member whose rate limit holds; without a limit, the oldest.
-    pub fn limiting(&self) -> Option<&Arc<Endpoint>> {
+    pub fn limiting_member(&self) -> Option<&Arc<Endpoint>> {
         self.members.get(self.limiter.as_ref().map_or(0, |(_, place)| *place))
     }
 
@@ -52,7 +54,7 @@ impl Pool {
 
     /// The page to show for those of its members that are in maintenance, the oldest one's that has one, and that member.
     pub fn maintenance_page(&self) -> Option<(&Arc<Endpoint>, PageUrl)> {
-        let page = |member: &Arc<Endpoint>| member.policy.duty.maintenance_page(member.id());
+        let page = |member: &Arc<Endpoint>| member.policy.admin.maintenance_page(member.id());
         self.members.iter().find_map(|member| Some((member, page(member)?)))
     }
 
@@ -60,13 +62,18 @@ impl Pool {
     ///
     /// # Errors
     /// If no member can take it, why.
-    pub fn choose(&self, now: Time, tried: &[usize], draw: impl FnOnce() -> Draw) -> Result<usize, Nobody> {
+    pub fn select(
+        &self,
+        now: Time,
+        tried: &[usize],
+        draw: impl FnOnce() -> SelectionInput,
+    ) -> Result<usize, NoEndpoint> {
         let how = self.members.first().map_or(LoadBalancing::LeastRequests, |oldest| oldest.options().load_balancing);
-        choose(&Muster { pool: self, now }, how, tried, draw)
+        select(&PoolView { pool: self, now }, how, tried, draw)
     }
 
     /// The worker's next turn: 0, 1, 2, …
-    pub fn turn(&self, worker: Worker) -> usize {
+    pub fn next_turn(&self, worker: WorkerId) -> usize {
         let Some(turns) = &self.turns else { return 0 };
         let turns = turns.0.get_or_init(|| worker.each());
         worker.own(turns).map_or(0, |turn| turn.0.fetch_add(1, Ordering::Relaxed))
@@ -105,25 +112,25 @@ impl Pool {
 }
 
 /// A member's limiter, and its place.
-type Limiting<'a> = (&'a Arc<Limiter>, usize);
+type Limiting<'a> = (&'a Arc<RateLimiter>, usize);
 
 fn the_stricter<'a>(one: Limiting<'a>, other: Limiting<'a>) -> Limiting<'a> {
     if stricter(one.0.settings(), other.0.settings()) == one.0.settings() { one } else { other }
 }
 
 /// A pool's members at a moment.
-struct Muster<'a> {
+struct PoolView<'a> {
     pool: &'a Pool,
     now: Time,
 }
 
-impl Members for Muster<'_> {
+impl Members for PoolView<'_> {
     fn count(&self) -> usize {
         self.pool.members.len()
     }
 
-    fn standing(&self, at: usize) -> Standing {
-        self.pool.members.get(at).map_or(Standing::Drained, |member| member.standing(self.now))
+    fn eligibility(&self, at: usize) -> Eligibility {
+        self.pool.members.get(at).map_or(Eligibility::Drained, |member| member.eligibility(self.now))
     }
 
     fn in_flight(&self, at: usize) -> u64 {

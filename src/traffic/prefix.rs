@@ -6,7 +6,7 @@ use http::header::{CONTENT_LOCATION, HeaderMap, HeaderValue, LOCATION, SET_COOKI
 
 /// The names and paths that lead to a backend.
 #[derive(Clone, Copy, Debug)]
-pub struct Stripped<'a> {
+pub struct PrefixMapping<'a> {
     /// The prefix that it does not see.
     pub prefix: &'a str,
     /// The base path that is put before what it sees; empty for none.
@@ -18,7 +18,7 @@ pub struct Stripped<'a> {
 }
 
 /// Puts the prefix back into `Location`, `Content-Location` and the paths of cookies.
-pub fn restore_prefix(headers: &mut HeaderMap, stripped: Stripped<'_>) {
+pub fn restore_prefix(headers: &mut HeaderMap, stripped: PrefixMapping<'_>) {
     for (name, value) in headers.iter_mut() {
         let Ok(text) = value.to_str() else { continue };
         let restored = if *name == LOCATION || *name == CONTENT_LOCATION {
@@ -34,7 +34,7 @@ pub fn restore_prefix(headers: &mut HeaderMap, stripped: Stripped<'_>) {
     }
 }
 
-impl Stripped<'_> {
+impl PrefixMapping<'_> {
     /// A URL that leads to the backend, as the client reaches it; `None` for any other.
     fn location(&self, location: &str) -> Option<String> {
         if location.starts_with('/') && !location.starts_with("//") {
@@ -84,8 +84,8 @@ fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    const STRIPPED: Stripped<'_> =
-        Stripped { prefix: "/api", base: "/app", authority: "10.0.0.7:3000", host: Some("shop.example") };
+    const STRIPPED: PrefixMapping<'_> =
+        PrefixMapping { prefix: "/api", base: "/app", authority: "10.0.0.7:3000", host: Some("shop.example") };
 
     #[test]
     fn locations_that_lead_to_the_backend_get_the_prefix_back() {

@@ -10,16 +10,16 @@ use crate::domain::{Span, Time};
 
 /// Shared by all workers.
 #[derive(Debug, Default)]
-pub struct Reach(AtomicU64);
+pub struct ConnectBackoff(AtomicU64);
 
 /// The last bits count failures in a row, those before say until when it is passed over. 0: nothing is against it.
 const COUNT_BITS: u32 = 3;
 const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
 const DOUBLED_MAX: u64 = 5;
 
-impl Reach {
+impl ConnectBackoff {
     /// No connection came about.
-    pub fn failed(&self, now: Time) {
+    pub fn record_failure(&self, now: Time) {
         let word = self.0.load(Ordering::Relaxed);
         if now.0 < word >> COUNT_BITS {
             // Tried before its time, for want of others, or at the same time by another: that says nothing new.
@@ -33,7 +33,7 @@ impl Reach {
     }
 
     /// It answered.
-    pub fn answered(&self) {
+    pub fn record_success(&self) {
         if self.0.load(Ordering::Relaxed) != 0 {
             self.0.store(0, Ordering::Relaxed);
         }
@@ -45,7 +45,7 @@ impl Reach {
     }
 
     /// True if it is to be passed over while there are others.
-    pub fn is_passed_over(&self, now: Time) -> bool {
+    pub fn is_backing_off(&self, now: Time) -> bool {
         now.0 < self.0.load(Ordering::Relaxed) >> COUNT_BITS
     }
 }
@@ -56,18 +56,18 @@ mod tests {
 
     #[test]
     fn who_fails_again_is_passed_over_for_longer_until_it_answers() {
-        let reach = Reach::default();
+        let reach = ConnectBackoff::default();
         let mut now = Time(1_000);
         for seconds in [1, 2, 4, 8, 16, 32, 32, 32] {
-            reach.failed(now);
-            reach.failed(now.after(Span::from_millis(1)));
+            reach.record_failure(now);
+            reach.record_failure(now.after(Span::from_millis(1)));
             let end = now.after(Span::from_secs(seconds));
-            assert!(reach.is_passed_over(Time(end.0 - 1)) && !reach.is_passed_over(end), "{seconds}");
+            assert!(reach.is_backing_off(Time(end.0 - 1)) && !reach.is_backing_off(end), "{seconds}");
             now = end;
         }
-        reach.answered();
-        assert!(reach.is_clear() && !reach.is_passed_over(now));
-        reach.failed(now);
-        assert!(!reach.is_passed_over(now.after(Span::from_secs(1))));
+        reach.record_success();
+        assert!(reach.is_clear() && !reach.is_backing_off(now));
+        reach.record_failure(now);
+        assert!(!reach.is_backing_off(now.after(Span::from_secs(1))));
     }
 }

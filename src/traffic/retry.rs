@@ -5,7 +5,7 @@
 
 /// How a try failed before the head of a response came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum AttemptFailure {
     /// No connection: refused, unreachable, unresolved, too slow.
     Connect,
     /// This server had no room for a connection: nothing was tried.
@@ -20,7 +20,7 @@ pub enum Failure {
 
 /// How far the request's body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Upload {
+pub enum UploadState {
     /// There is none.
     None,
     /// Nothing of it was taken from the client yet.
@@ -32,22 +32,24 @@ pub enum Upload {
 }
 
 /// True if the failure leaves the request untouched, so that another try cannot do its work twice.
-pub fn may_try_again(failure: Failure, idempotent: bool, upload: Upload) -> bool {
+pub fn may_retry(failure: AttemptFailure, idempotent: bool, upload: UploadState) -> bool {
     match (failure, upload) {
-        (Failure::Other | Failure::NoRoom, _) | (_, Upload::Begun) => false,
+        (AttemptFailure::Other | AttemptFailure::NoRoom, _) | (_, UploadState::Begun) => false,
         // With `PooledDied` the head may have been read, but without its body such a request cannot have been processed.
-        (Failure::Connect | Failure::Unsent, _) | (Failure::PooledDied, Upload::Waiting) => true,
-        (Failure::PooledDied, Upload::None | Upload::Kept) => idempotent,
+        (AttemptFailure::Connect | AttemptFailure::Unsent, _) | (AttemptFailure::PooledDied, UploadState::Waiting) => {
+            true
+        }
+        (AttemptFailure::PooledDied, UploadState::None | UploadState::Kept) => idempotent,
     }
 }
 
 /// How many retries a worker has left: one for every five requests, and a few to begin with.
 #[derive(Debug)]
-pub struct Budget {
+pub struct RetryBudget {
     fifths: u32,
 }
 
-impl Budget {
+impl RetryBudget {
     const COST: u32 = 5;
     const FIFTHS_MAX: u32 = 100 * Self::COST;
 
@@ -64,7 +66,7 @@ impl Budget {
     }
 }
 
-impl Default for Budget {
+impl Default for RetryBudget {
     fn default() -> Self {
         Self { fifths: 10 * Self::COST }
     }
@@ -77,19 +79,19 @@ mod tests {
     #[test]
     fn only_what_cannot_have_been_processed_is_tried_again() {
         for idempotent in [true, false] {
-            assert!(may_try_again(Failure::Connect, idempotent, Upload::None));
-            assert!(may_try_again(Failure::Unsent, idempotent, Upload::Waiting));
-            assert!(may_try_again(Failure::PooledDied, idempotent, Upload::Waiting));
-            assert_eq!(may_try_again(Failure::PooledDied, idempotent, Upload::None), idempotent);
-            assert_eq!(may_try_again(Failure::PooledDied, idempotent, Upload::Kept), idempotent);
-            assert!(!may_try_again(Failure::PooledDied, idempotent, Upload::Begun));
-            assert!(!may_try_again(Failure::Other, idempotent, Upload::None));
+            assert!(may_retry(AttemptFailure::Connect, idempotent, UploadState::None));
+            assert!(may_retry(AttemptFailure::Unsent, idempotent, UploadState::Waiting));
+            assert!(may_retry(AttemptFailure::PooledDied, idempotent, UploadState::Waiting));
+            assert_eq!(may_retry(AttemptFailure::PooledDied, idempotent, UploadState::None), idempotent);
+            assert_eq!(may_retry(AttemptFailure::PooledDied, idempotent, UploadState::Kept), idempotent);
+            assert!(!may_retry(AttemptFailure::PooledDied, idempotent, UploadState::Begun));
+            assert!(!may_retry(AttemptFailure::Other, idempotent, UploadState::None));
         }
     }
 
     #[test]
     fn retries_stay_a_fifth_of_the_requests() {
-        let mut budget = Budget::default();
+        let mut budget = RetryBudget::default();
         while budget.spend() {}
         for _ in 0..100 {
             budget.earn();
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_quiet_day_saves_no_more_than_a_hundred_retries() {
-        let mut budget = Budget::default();
+        let mut budget = RetryBudget::default();
         for _ in 0..100_000 {
             budget.earn();
         }

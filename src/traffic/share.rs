@@ -5,12 +5,12 @@
 
 use crate::domain::{Drain, Span, Time};
 
-use super::health::Condition;
+use super::health::HealthState;
 
 /// The time that a member that became healthy takes to get its whole share again.
 pub const SLOW_START: Span = Span::from_secs(10);
 
-/// A member's share of what it would get without drain and slow start, in 65,536ths. Never nothing: such a member is [`Standing::Drained`].
+/// A member's share of what it would get without drain and slow start, in 65,536ths. Never nothing: such a member is [`Eligibility::Drained`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Weight(u32);
 
@@ -59,28 +59,28 @@ fn scaled(part: u64, whole: u64) -> u32 {
 
 /// What is known of a member when a request comes.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate {
+pub struct MemberState {
     /// Its route is in maintenance.
     pub maintenance: bool,
     /// Its session's drain.
     pub drain: Option<Drain>,
     /// From [`super::Health::condition`].
-    pub condition: Condition,
-    /// From [`super::Check::gates`]: whether being ill forbids it requests.
-    pub gates: bool,
+    pub health: HealthState,
+    /// From [`super::CheckKind::gates`]: whether being ill forbids it requests.
+    pub excludes_unhealthy: bool,
     /// From [`super::Breaker::refused_until`]; `None` without a breaker.
     pub refused_until: Option<Time>,
 }
 
 /// True if a member can take a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Eligibility {
     /// It can.
     Ready(Weight),
     /// No check of it has ended yet: only while no other is ready.
-    New(Weight),
+    Unchecked(Weight),
     /// It is ill by the default check: only while no other can.
-    Poorly(Weight),
+    Degraded(Weight),
     /// It is in maintenance.
     Maintenance,
     /// Its drain is over.
@@ -94,23 +94,23 @@ pub enum Standing {
     },
 }
 
-impl Candidate {
+impl MemberState {
     /// True if it can take a request at `now`. Of several reasons why not, the one that lasts.
-    pub fn standing(&self, now: Time) -> Standing {
+    pub fn eligibility(&self, now: Time) -> Eligibility {
         if self.maintenance {
-            return Standing::Maintenance;
+            return Eligibility::Maintenance;
         }
-        let since = match self.condition {
-            Condition::Well { since } => since,
-            Condition::New | Condition::Ill => None,
+        let since = match self.health {
+            HealthState::Healthy { since } => since,
+            HealthState::Unchecked | HealthState::Unhealthy => None,
         };
-        let Some(weight) = Weight::at(self.drain, since, now) else { return Standing::Drained };
-        match (self.condition, self.refused_until) {
-            (Condition::Ill, _) if self.gates => Standing::Unhealthy,
-            (_, Some(retry_at)) => Standing::BreakerOpen { retry_at },
-            (Condition::Ill, None) => Standing::Poorly(weight),
-            (Condition::New, None) => Standing::New(weight),
-            (Condition::Well { .. }, None) => Standing::Ready(weight),
+        let Some(weight) = Weight::at(self.drain, since, now) else { return Eligibility::Drained };
+        match (self.health, self.refused_until) {
+            (HealthState::Unhealthy, _) if self.excludes_unhealthy => Eligibility::Unhealthy,
+            (_, Some(retry_at)) => Eligibility::BreakerOpen { retry_at },
+            (HealthState::Unhealthy, None) => Eligibility::Degraded(weight),
+            (HealthState::Unchecked, None) => Eligibility::Unchecked(weight),
+            (HealthState::Healthy { .. }, None) => Eligibility::Ready(weight),
         }
     }
 }
@@ -121,11 +121,11 @@ mod tests {
 
     use super::*;
 
-    const WELL: Candidate = Candidate {
+    const WELL: MemberState = MemberState {
         maintenance: false,
         drain: None,
-        condition: Condition::Well { since: None },
-        gates: false,
+        health: HealthState::Healthy { since: None },
+        excludes_unhealthy: false,
         refused_until: None,
     };
 
@@ -165,23 +165,31 @@ mod tests {
     fn of_several_reasons_the_one_that_lasts_is_told() {
         let over = Some(Drain { started: Time(0), span: Span::from_millis(1), by_operator: false });
         let open = WELL.refused_until.or(Some(Time(70)));
-        let all =
-            Candidate { maintenance: true, drain: over, condition: Condition::Ill, gates: true, refused_until: open };
+        let all = MemberState {
+            maintenance: true,
+            drain: over,
+            health: HealthState::Unhealthy,
+            excludes_unhealthy: true,
+            refused_until: open,
+        };
         let steps = [
-            (all, Standing::Maintenance),
-            (Candidate { maintenance: false, ..all }, Standing::Drained),
-            (Candidate { maintenance: false, drain: None, ..all }, Standing::Unhealthy),
+            (all, Eligibility::Maintenance),
+            (MemberState { maintenance: false, ..all }, Eligibility::Drained),
+            (MemberState { maintenance: false, drain: None, ..all }, Eligibility::Unhealthy),
             (
-                Candidate { condition: Condition::Ill, refused_until: open, ..WELL },
-                Standing::BreakerOpen { retry_at: Time(70) },
+                MemberState { health: HealthState::Unhealthy, refused_until: open, ..WELL },
+                Eligibility::BreakerOpen { retry_at: Time(70) },
             ),
-            (Candidate { condition: Condition::Ill, ..WELL }, Standing::Poorly(Weight::FULL)),
-            (Candidate { condition: Condition::New, ..WELL }, Standing::New(Weight::FULL)),
-            (Candidate { condition: Condition::New, gates: true, ..WELL }, Standing::New(Weight::FULL)),
-            (WELL, Standing::Ready(Weight::FULL)),
+            (MemberState { health: HealthState::Unhealthy, ..WELL }, Eligibility::Degraded(Weight::FULL)),
+            (MemberState { health: HealthState::Unchecked, ..WELL }, Eligibility::Unchecked(Weight::FULL)),
+            (
+                MemberState { health: HealthState::Unchecked, excludes_unhealthy: true, ..WELL },
+                Eligibility::Unchecked(Weight::FULL),
+            ),
+            (WELL, Eligibility::Ready(Weight::FULL)),
         ];
         for (candidate, standing) in steps {
-            assert_eq!(candidate.standing(Time(10)), standing);
+            assert_eq!(candidate.eligibility(Time(10)), standing);
         }
     }
 }

@@ -12,18 +12,18 @@ use hdrhistogram::Histogram;
 use http::HeaderMap;
 use http::header::ETAG;
 
-use super::{Health, Reach};
+use super::{ConnectBackoff, Health};
 
 /// Which of the workers, and of how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Worker {
+pub struct WorkerId {
     /// From 0.
     pub index: usize,
     /// At least 1.
     pub count: usize,
 }
 
-impl Worker {
+impl WorkerId {
     /// One of something for each worker.
     pub(super) fn each<T: Default>(self) -> Box<[T]> {
         std::iter::repeat_with(T::default).take(self.count.max(1)).collect()
@@ -37,26 +37,26 @@ impl Worker {
 
 /// What an endpoint does now and has done. Shared by all endpoints that are the same route with the same backend.
 #[derive(Debug, Default)]
-pub struct Live {
+pub struct LiveState {
     /// What checks have made of it.
     pub health: Health,
     /// True if connections to it come about.
-    pub reach: Reach,
+    pub connect_backoff: ConnectBackoff,
     // Its entity tags are weak by themselves.
     weak_tags: AtomicBool,
-    shards: OnceLock<Box<[Arc<Shard>]>>,
+    shards: OnceLock<Box<[Arc<WorkerStats>]>>,
 }
 
 /// One worker's part. On cache lines of its own, its reference count included.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Shard {
+struct WorkerStats {
     in_flight: AtomicU64,
-    counts: Mutex<Counts>,
+    counts: Mutex<RequestCounts>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct RequestCounts {
     requests: u64,
     errors: u64,
     latency_micros: u64,
@@ -72,31 +72,31 @@ type Latencies = Histogram<u32>;
 
 const LATENCY_MICROS_MAX: u64 = 3_600_000_000;
 
-impl Live {
+impl LiveState {
     /// True if its last answer that could be compressed had a weak entity tag.
-    pub fn says_weak_tags(&self) -> bool {
+    pub fn has_weak_etags(&self) -> bool {
         self.weak_tags.load(Ordering::Relaxed)
     }
 
     /// Takes note of the entity tag of an answer that can be compressed, as the backend gave it.
-    pub fn note_tag(&self, headers: &HeaderMap) {
+    pub fn note_etag(&self, headers: &HeaderMap) {
         let Some(tag) = headers.get(ETAG) else { return };
         let weak = tag.as_bytes().starts_with(b"W/");
-        if weak != self.says_weak_tags() {
+        if weak != self.has_weak_etags() {
             self.weak_tags.store(weak, Ordering::Relaxed);
         }
     }
 
-    /// Counts a request in flight until the lease is dropped.
-    pub fn lease(&self, worker: Worker) -> Lease {
+    /// RequestCounts a request in flight until the lease is dropped.
+    pub fn begin_request(&self, worker: WorkerId) -> InFlight {
         let shards = self.shards.get_or_init(|| worker.each());
         let shard = worker.own(shards).cloned().unwrap_or_default();
         shard.in_flight.fetch_add(1, Ordering::Relaxed);
-        Lease(shard)
+        InFlight(shard)
     }
 
-    /// Counts a request that was answered with `status` and went to no backend.
-    pub fn refused(&self, worker: Worker, status: u16) {
+    /// RequestCounts a request that was answered with `status` and went to no backend.
+    pub fn record_refusal(&self, worker: WorkerId, status: u16) {
         let shards = self.shards.get_or_init(|| worker.each());
         if let Some(shard) = worker.own(shards) {
             shard.counts().refused(status);
@@ -109,38 +109,38 @@ impl Live {
     }
 
     /// Everything counted so far.
-    pub fn numbers(&self) -> Numbers {
-        let mut sum = Counts::default();
+    pub fn stats(&self) -> EndpointStats {
+        let mut sum = RequestCounts::default();
         for shard in self.shards() {
             sum.add(&shard.counts());
         }
-        sum.numbers(self.in_flight())
+        sum.stats(self.in_flight())
     }
 
-    fn shards(&self) -> &[Arc<Shard>] {
+    fn shards(&self) -> &[Arc<WorkerStats>] {
         self.shards.get().map_or(&[], |shards| shards)
     }
 }
 
-impl Shard {
-    fn counts(&self) -> std::sync::MutexGuard<'_, Counts> {
-        // Counts are whole after every statement that can panic, so a poisoned lock guards nothing broken.
+impl WorkerStats {
+    fn counts(&self) -> std::sync::MutexGuard<'_, RequestCounts> {
+        // RequestCounts are whole after every statement that can panic, so a poisoned lock guards nothing broken.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A request or tunnel in flight. Ends when dropped.
 #[derive(Debug)]
-pub struct Lease(Arc<Shard>);
+pub struct InFlight(Arc<WorkerStats>);
 
-impl Lease {
-    /// Counts what came of the request. At most once per lease.
-    pub fn record(&self, seen: &Seen) {
+impl InFlight {
+    /// RequestCounts what came of the request. At most once per lease.
+    pub fn record(&self, seen: &RequestRecord) {
         self.0.counts().record(seen);
     }
 }
 
-impl Drop for Lease {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -148,7 +148,7 @@ impl Drop for Lease {
 
 /// What came of a request that was sent to an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct RequestRecord {
     /// What the client was answered.
     pub status: u16,
     /// 5xx, or no whole response from the backend.
@@ -161,7 +161,7 @@ pub struct Seen {
     pub bytes_received: u64,
 }
 
-impl Counts {
+impl RequestCounts {
     /// Without a latency: how fast we refuse says nothing of the backend.
     fn refused(&mut self, status: u16) {
         self.requests += 1;
@@ -169,7 +169,7 @@ impl Counts {
         self.count_code(status, 1);
     }
 
-    fn record(&mut self, seen: &Seen) {
+    fn record(&mut self, seen: &RequestRecord) {
         let micros = u64::try_from(seen.latency.as_micros()).unwrap_or(u64::MAX).min(LATENCY_MICROS_MAX);
         self.requests += 1;
         self.errors += u64::from(seen.error);
@@ -183,7 +183,7 @@ impl Counts {
         }
     }
 
-    fn add(&mut self, other: &Counts) {
+    fn add(&mut self, other: &RequestCounts) {
         self.requests += other.requests;
         self.errors += other.errors;
         self.latency_micros += other.latency_micros;
@@ -214,13 +214,13 @@ impl Counts {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a mean for people's eyes")]
-    fn numbers(&self, in_flight: u64) -> Numbers {
+    fn stats(&self, in_flight: u64) -> EndpointStats {
         let timed = self.latencies.as_ref().map_or(0, Histogram::len);
         let quantile = |share: f64| {
             let micros = self.latencies.as_ref().map_or(0, |latencies| latencies.value_at_quantile(share));
             micros as f64 / 1000.0
         };
-        Numbers {
+        EndpointStats {
             requests: self.requests,
             errors: self.errors,
             avg_latency_ms: self.latency_micros as f64 / 1000.0 / timed.max(1) as f64,
@@ -237,7 +237,7 @@ impl Counts {
 
 /// What traffic has counted for an endpoint.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Numbers {
+pub struct EndpointStats {
     /// Requests answered, refused, or given up on.
     pub requests: u64,
     /// Those with a 5xx or no whole response.
@@ -266,13 +266,13 @@ mod tests {
 
     #[test]
     fn what_workers_counted_is_added_up() {
-        let live = Live::default();
+        let live = LiveState::default();
         for (index, status) in [200, 500].into_iter().enumerate() {
-            let lease = live.lease(Worker { index, count: 2 });
+            let lease = live.begin_request(WorkerId { index, count: 2 });
             let latency = Duration::from_millis(10 * (index as u64 + 1));
-            lease.record(&Seen { status, error: index == 1, latency, ..Seen::default() });
+            lease.record(&RequestRecord { status, error: index == 1, latency, ..RequestRecord::default() });
         }
-        let numbers = live.numbers();
+        let numbers = live.stats();
         assert_eq!((numbers.requests, numbers.errors, numbers.in_flight), (2, 1, 0));
         assert_eq!(numbers.status_codes, BTreeMap::from([(200, 1), (500, 1)]));
         assert!((numbers.avg_latency_ms - 15.0).abs() < 0.01);
@@ -281,12 +281,16 @@ mod tests {
 
     #[test]
     fn a_refused_request_counts_but_has_no_latency() {
-        let (live, worker) = (Live::default(), Worker { index: 0, count: 1 });
-        live.refused(worker, 429);
-        assert_eq!(live.numbers().avg_latency_ms.to_bits(), 0);
-        live.lease(worker).record(&Seen { status: 200, latency: Duration::from_millis(10), ..Seen::default() });
-        live.refused(worker, 503);
-        let numbers = live.numbers();
+        let (live, worker) = (LiveState::default(), WorkerId { index: 0, count: 1 });
+        live.record_refusal(worker, 429);
+        assert_eq!(live.stats().avg_latency_ms.to_bits(), 0);
+        live.begin_request(worker).record(&RequestRecord {
+            status: 200,
+            latency: Duration::from_millis(10),
+            ..RequestRecord::default()
+        });
+        live.record_refusal(worker, 503);
+        let numbers = live.stats();
         assert_eq!((numbers.requests, numbers.errors, numbers.in_flight), (3, 1, 0));
         assert_eq!(numbers.status_codes, BTreeMap::from([(200, 1), (429, 1), (503, 1)]));
         assert!((numbers.avg_latency_ms - 10.0).abs() < 0.01 && numbers.p50_latency_ms > 9.0);
@@ -294,18 +298,18 @@ mod tests {
 
     #[test]
     fn a_lease_counts_in_flight_until_it_is_dropped() {
-        let live = Live::default();
-        let lease = live.lease(Worker { index: 0, count: 1 });
-        assert_eq!((live.in_flight(), live.numbers().requests), (1, 0));
+        let live = LiveState::default();
+        let lease = live.begin_request(WorkerId { index: 0, count: 1 });
+        assert_eq!((live.in_flight(), live.stats().requests), (1, 0));
         drop(lease);
         assert_eq!(live.in_flight(), 0);
     }
 
     #[test]
     fn an_endless_latency_is_counted_as_the_longest() {
-        let live = Live::default();
-        let seen = Seen { latency: Duration::MAX, ..Seen::default() };
-        live.lease(Worker { index: 0, count: 1 }).record(&seen);
-        assert!(live.numbers().p99_latency_ms >= 3_500_000.0);
+        let live = LiveState::default();
+        let seen = RequestRecord { latency: Duration::MAX, ..RequestRecord::default() };
+        live.begin_request(WorkerId { index: 0, count: 1 }).record(&seen);
+        assert!(live.stats().p99_latency_ms >= 3_500_000.0);
     }
 }

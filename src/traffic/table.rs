@@ -15,32 +15,35 @@ use imbl::{HashMap, OrdMap};
 
 use crate::domain::{Catalog, Change, Edit, Host, RouteId, Session, SessionKey, Target, Time};
 
-use super::paths::Paths;
-use super::{Breaker, Defaults, Duty, Endpoint, Limiter, Live, Numbers, Policy, Pool, Settings};
+use super::paths::HostPaths;
+use super::{
+    AdminState, Breaker, Endpoint, EndpointPolicy, EndpointStats, LiveState, Pool, RateLimiter, RouteDefaults,
+    RouteSettings,
+};
 
 /// Which pool a request belongs to.
 #[derive(Clone, Debug, Default)]
-pub struct Table {
-    exact: HashMap<Arc<str>, Paths>,
-    below: HashMap<Arc<str>, Paths>,
-    any: Paths,
+pub struct RoutingTable {
+    exact: HashMap<Arc<str>, HostPaths>,
+    wildcard: HashMap<Arc<str>, HostPaths>,
+    any: HostPaths,
     endpoints: OrdMap<(SessionKey, RouteId), Arc<Endpoint>>,
-    shared: OrdMap<SessionKey, Shared>,
+    shared: OrdMap<SessionKey, SessionShared>,
 }
 
 /// What the routes of one session have in common.
 #[derive(Clone, Debug)]
-struct Shared {
-    settings: Arc<Settings>,
-    limiter: Option<Arc<Limiter>>,
-    duty: Arc<Duty>,
+struct SessionShared {
+    settings: Arc<RouteSettings>,
+    limiter: Option<Arc<RateLimiter>>,
+    admin: Arc<AdminState>,
     /// Of routes that have gone or have another backend: those with requests still under way when that was last looked at.
-    left: Vec<Arc<Live>>,
+    draining: Vec<Arc<LiveState>>,
 }
 
-impl Table {
+impl RoutingTable {
     /// The table of everything active in a catalog.
-    pub fn build(catalog: &Catalog, defaults: &Defaults) -> Self {
+    pub fn build(catalog: &Catalog, defaults: &RouteDefaults) -> Self {
         let mut table = Self::default();
         for session in catalog.sessions() {
             table.refresh(session, defaults);
@@ -49,7 +52,7 @@ impl Table {
     }
 
     /// Takes in a change, after the catalog did.
-    pub fn absorb(&mut self, catalog: &Catalog, change: &Change, defaults: &Defaults) {
+    pub fn absorb(&mut self, catalog: &Catalog, change: &Change, defaults: &RouteDefaults) {
         match change {
             Change::Apply { key, edits, .. } => match catalog.by_key(*key) {
                 Some(session) => self.apply(session, edits, defaults),
@@ -57,7 +60,7 @@ impl Table {
             },
             Change::End(key) => self.end(*key),
             Change::Head(key, head) => {
-                self.shared.get(key).into_iter().for_each(|shared| shared.duty.follow(head));
+                self.shared.get(key).into_iter().for_each(|shared| shared.admin.update(head));
             }
             Change::Stage { .. }
             | Change::Unstage(_)
@@ -70,7 +73,7 @@ impl Table {
     }
 
     /// Compiles everything again under new defaults. Live state stays.
-    pub fn rebase(&mut self, catalog: &Catalog, defaults: &Defaults) {
+    pub fn rebase(&mut self, catalog: &Catalog, defaults: &RouteDefaults) {
         for session in catalog.sessions() {
             self.refresh(session, defaults);
         }
@@ -81,12 +84,12 @@ impl Table {
         if let Some(pool) = self.exact.get(host).and_then(|paths| paths.find(path)) {
             return Some(pool);
         }
-        if !self.below.is_empty() {
+        if !self.wildcard.is_empty() {
             let mut rest = host;
             // A name has at most 127 labels; a host field that has more is no name.
             for _ in 0..128 {
                 let Some((_, base)) = rest.split_once('.') else { break };
-                if let Some(pool) = self.below.get(base).and_then(|paths| paths.find(path)) {
+                if let Some(pool) = self.wildcard.get(base).and_then(|paths| paths.find(path)) {
                     return Some(pool);
                 }
                 rest = base;
@@ -106,7 +109,10 @@ impl Table {
     }
 
     /// The routes that are in both tables and not the same, as they were in `old` and as they are.
-    pub fn changed_since<'a>(&'a self, old: &'a Table) -> impl Iterator<Item = (&'a Endpoint, &'a Arc<Endpoint>)> {
+    pub fn changed_since<'a>(
+        &'a self,
+        old: &'a RoutingTable,
+    ) -> impl Iterator<Item = (&'a Endpoint, &'a Arc<Endpoint>)> {
         old.endpoints.diff(&self.endpoints).filter_map(|change| match change {
             DiffItem::Update { old: (_, old), new: (_, new) } => Some((&**old, new)),
             DiffItem::Add(..) | DiffItem::Remove(..) => None,
@@ -114,17 +120,17 @@ impl Table {
     }
 
     /// Takes every route of whose health nothing is known for healthy: what was active when the server ended served then.
-    pub fn assume_well(&self) {
-        self.endpoints.values().for_each(|endpoint| endpoint.live.health.assume_well(Time(0)));
+    pub fn assume_healthy(&self) {
+        self.endpoints.values().for_each(|endpoint| endpoint.live.health.assume_healthy(Time(0)));
     }
 
     /// True if another member of one of the endpoint's pools has been well for so long that it could bear its share.
-    pub fn is_relieved(&self, endpoint: &Endpoint, now: Time) -> bool {
+    pub fn has_established_sibling(&self, endpoint: &Endpoint, now: Time) -> bool {
         let is_other = |member: &&Arc<Endpoint>| !Arc::ptr_eq(&member.live, &endpoint.live);
         endpoint.route.domains.iter().any(|host| {
             let paths = match host {
                 Host::Exact(name) => self.exact.get(name),
-                Host::Below(base) => self.below.get(base),
+                Host::Below(base) => self.wildcard.get(base),
                 Host::Any => Some(&self.any),
             };
             let pool = paths.and_then(|paths| paths.get(&endpoint.route.path, endpoint.route.priority));
@@ -150,8 +156,8 @@ impl Table {
     }
 
     /// What traffic has counted for a route since it has its backend.
-    pub fn numbers(&self, session: SessionKey, route: RouteId) -> Numbers {
-        self.endpoint(session, route).map(|endpoint| endpoint.live.numbers()).unwrap_or_default()
+    pub fn stats(&self, session: SessionKey, route: RouteId) -> EndpointStats {
+        self.endpoint(session, route).map(|endpoint| endpoint.live.stats()).unwrap_or_default()
     }
 
     /// A route's circuit breaker, if it has one.
@@ -159,14 +165,14 @@ impl Table {
         self.endpoint(session, route).and_then(|endpoint| endpoint.breaker())
     }
 
-    /// Requests and tunnels of a session under way, those that an apply has left behind included.
+    /// Requests and tunnels of a session under way, those that an apply has draining behind included.
     pub fn in_flight(&self, session: SessionKey) -> u64 {
         let now = self.endpoints_of(session).map(|endpoint| &endpoint.live);
-        let left = self.shared.get(&session).into_iter().flat_map(|shared| &shared.left);
-        now.chain(left).map(|live| live.in_flight()).sum()
+        let draining = self.shared.get(&session).into_iter().flat_map(|shared| &shared.draining);
+        now.chain(draining).map(|live| live.in_flight()).sum()
     }
 
-    fn apply(&mut self, session: &Session, edits: &[Edit], defaults: &Defaults) {
+    fn apply(&mut self, session: &Session, edits: &[Edit], defaults: &RouteDefaults) {
         let mut touched = BTreeSet::new();
         for edit in edits {
             match edit.target() {
@@ -174,15 +180,15 @@ impl Table {
                 Target::Route(id) => touched.insert(id),
             };
         }
-        let shared = self.shared(session, defaults);
+        let shared = self.shared_of(session, defaults);
         for id in touched {
             self.set(session, id, &shared, defaults);
         }
     }
 
     /// Compiles all of a session's routes again.
-    fn refresh(&mut self, session: &Session, defaults: &Defaults) {
-        let shared = self.share(session, defaults);
+    fn refresh(&mut self, session: &Session, defaults: &RouteDefaults) {
+        let shared = self.rebuild_shared(session, defaults);
         let known: BTreeSet<RouteId> = self.endpoints_of(session.key).map(|endpoint| endpoint.id()).collect();
         let active: BTreeSet<RouteId> = session.active.routes.keys().copied().collect();
         for id in known.union(&active) {
@@ -193,43 +199,48 @@ impl Table {
     fn end(&mut self, session: SessionKey) {
         let endpoints: Vec<_> = self.endpoints_of(session).cloned().collect();
         for endpoint in endpoints {
-            self.take_out(&endpoint);
+            self.remove(&endpoint);
         }
         self.shared.remove(&session);
     }
 
-    fn shared(&mut self, session: &Session, defaults: &Defaults) -> Shared {
+    fn shared_of(&mut self, session: &Session, defaults: &RouteDefaults) -> SessionShared {
         if let Some(shared) = self.shared.get_mut(&session.key) {
-            shared.left.retain(|live| live.in_flight() > 0);
+            shared.draining.retain(|live| live.in_flight() > 0);
             return shared.clone();
         }
-        self.share(session, defaults)
+        self.rebuild_shared(session, defaults)
     }
 
     /// Puts together anew what the session's routes share. The limiter and what is asked of the session stay what they are.
-    fn share(&mut self, session: &Session, defaults: &Defaults) -> Shared {
+    fn rebuild_shared(&mut self, session: &Session, defaults: &RouteDefaults) -> SessionShared {
         let old = self.shared.get(&session.key);
-        let duty = old.map(|old| Arc::clone(&old.duty)).unwrap_or_default();
-        duty.follow(&session.head);
+        let admin = old.map(|old| Arc::clone(&old.admin)).unwrap_or_default();
+        admin.update(&session.head);
         let known = old.and_then(|old| old.limiter.as_ref());
         let limit = session.active.limits.get(&Target::All);
-        let limiter = limit.map(|limit| Limiter::reconfigure(known, *limit, halves(defaults.seed)));
-        let left = old.iter().flat_map(|old| &old.left).filter(|live| live.in_flight() > 0).cloned().collect();
-        let shared = Shared { settings: Arc::new(Settings::shared(defaults, &session.active)), limiter, duty, left };
+        let limiter = limit.map(|limit| RateLimiter::reconfigure(known, *limit, halves(defaults.seed)));
+        let draining = old.iter().flat_map(|old| &old.draining).filter(|live| live.in_flight() > 0).cloned().collect();
+        let shared = SessionShared {
+            settings: Arc::new(RouteSettings::shared(defaults, &session.active)),
+            limiter,
+            admin,
+            draining,
+        };
         self.shared.insert(session.key, shared.clone());
         shared
     }
 
     /// Brings one route of the table to what the session has active.
-    fn set(&mut self, session: &Session, id: RouteId, shared: &Shared, defaults: &Defaults) {
+    fn set(&mut self, session: &Session, id: RouteId, shared: &SessionShared, defaults: &RouteDefaults) {
         let old = self.endpoint(session.key, id).cloned();
         let Some(route) = session.active.routes.get(&id) else {
             return old.iter().for_each(|old| {
-                self.take_out(old);
-                self.leave(old);
+                self.remove(old);
+                self.keep_draining(old);
             });
         };
-        let settings = Settings::own(&shared.settings, &session.active, id);
+        let settings = RouteSettings::own(&shared.settings, &session.active, id);
         let settings = settings.map_or_else(|| Arc::clone(&shared.settings), Arc::new);
         let same_backend = old.as_ref().filter(|old| *old.backend() == route.backend);
         let live = same_backend.map_or_else(Arc::default, |old| Arc::clone(&old.live));
@@ -237,25 +248,25 @@ impl Table {
         let new = Arc::new(Endpoint::new(session.key, route, settings, policy, live));
         if let Some(old) = old {
             if !same_place(&old, &new) {
-                self.take_out(&old);
+                self.remove(&old);
             }
             if !Arc::ptr_eq(&old.live, &new.live) {
-                self.leave(&old);
+                self.keep_draining(&old);
             }
         }
-        self.put_in(&new);
+        self.insert(&new);
     }
 
     /// What is under way on a backend that a route has no more stays in flight.
-    fn leave(&mut self, old: &Endpoint) {
+    fn keep_draining(&mut self, old: &Endpoint) {
         if old.live.in_flight() > 0
             && let Some(shared) = self.shared.get_mut(&old.session)
         {
-            shared.left.push(Arc::clone(&old.live));
+            shared.draining.push(Arc::clone(&old.live));
         }
     }
 
-    fn put_in(&mut self, endpoint: &Arc<Endpoint>) {
+    fn insert(&mut self, endpoint: &Arc<Endpoint>) {
         for host in &endpoint.route.domains {
             self.alter(host, |paths| {
                 paths.alter(&endpoint.route.path, endpoint.route.priority, |pool| Some(Pool::with(pool, endpoint)));
@@ -264,7 +275,7 @@ impl Table {
         self.endpoints.insert((endpoint.session, endpoint.id()), Arc::clone(endpoint));
     }
 
-    fn take_out(&mut self, endpoint: &Endpoint) {
+    fn remove(&mut self, endpoint: &Endpoint) {
         for host in &endpoint.route.domains {
             self.alter(host, |paths| {
                 paths.alter(&endpoint.route.path, endpoint.route.priority, |pool| {
@@ -275,10 +286,10 @@ impl Table {
         self.endpoints.remove(&(endpoint.session, endpoint.id()));
     }
 
-    fn alter(&mut self, host: &Host, change: impl FnOnce(&mut Paths)) {
+    fn alter(&mut self, host: &Host, change: impl FnOnce(&mut HostPaths)) {
         let (hosts, name) = match host {
             Host::Exact(name) => (&mut self.exact, name),
-            Host::Below(base) => (&mut self.below, base),
+            Host::Below(base) => (&mut self.wildcard, base),
             Host::Any => return change(&mut self.any),
         };
         let mut paths = hosts.get(name).cloned().unwrap_or_default();
@@ -292,20 +303,26 @@ impl Table {
 }
 
 /// What may keep requests from a route, with what is known of the one that it follows.
-fn policy(session: &Session, id: RouteId, shared: &Shared, old: Option<&Endpoint>, defaults: &Defaults) -> Policy {
+fn policy(
+    session: &Session,
+    id: RouteId,
+    shared: &SessionShared,
+    old: Option<&Endpoint>,
+    defaults: &RouteDefaults,
+) -> EndpointPolicy {
     let (config, own) = (&session.active, Target::Route(id));
     let same_backend = |old: &&Endpoint| config.routes.get(&id).is_some_and(|route| route.backend == *old.backend());
     let breaker = config.breaker_of(id);
     let old_breaker = old.filter(same_backend).and_then(Endpoint::breaker);
     let limit = config.limits.get(&own);
-    let old_limiter = old.filter(|old| old.policy.limits_alone).and_then(|old| old.policy.limiter.as_ref());
-    let limiter = limit.map(|limit| Limiter::reconfigure(old_limiter, *limit, halves(defaults.seed)));
-    Policy {
+    let old_limiter = old.filter(|old| old.policy.has_own_limiter).and_then(|old| old.policy.limiter.as_ref());
+    let limiter = limit.map(|limit| RateLimiter::reconfigure(old_limiter, *limit, halves(defaults.seed)));
+    EndpointPolicy {
         health_check: config.health.get(&id).cloned().map(Box::new),
         breaker: breaker.map(|settings| Breaker::reconfigure(old_breaker, *settings)),
-        limits_alone: limiter.is_some(),
+        has_own_limiter: limiter.is_some(),
         limiter: limiter.or_else(|| shared.limiter.clone()),
-        duty: Arc::clone(&shared.duty),
+        admin: Arc::clone(&shared.admin),
     }
 }
 

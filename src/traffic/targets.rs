@@ -5,26 +5,26 @@
 
 /// A request line on its way in, which may come in parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RequestLine {
+pub enum TargetEncoder {
     /// Nothing of a request line comes.
     #[default]
-    Over,
+    Done,
     /// It has not begun.
-    Awaited,
+    Start,
     /// The method has begun.
     Method,
     /// The target has begun.
     Target,
 }
 
-impl RequestLine {
+impl TargetEncoder {
     /// The bytes that come next, with what may not stand in a target percent-encoded; `None` where there is no such thing.
-    pub fn pass(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
-        if *self == Self::Over {
+    pub fn encode(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if *self == Self::Done {
             return None;
         }
         let is_blank = |byte: &&u8| matches!(byte, b'\r' | b'\n');
-        let blank = if *self == Self::Awaited { bytes.iter().take_while(is_blank).count() } else { 0 };
+        let blank = if *self == Self::Start { bytes.iter().take_while(is_blank).count() } else { 0 };
         let line = bytes.get(blank..)?;
         let end = memchr::memchr(b'\n', line).unwrap_or(line.len());
         let (line, _) = line.split_at(end);
@@ -37,7 +37,7 @@ impl RequestLine {
         // TLS, for example, is no request.
         let is_request = method.trim_ascii_end().iter().all(u8::is_ascii_uppercase);
         *self = match from {
-            _ if ended || !is_request => Self::Over,
+            _ if ended || !is_request => Self::Done,
             Some(_) => Self::Target,
             None => Self::Method,
         };
@@ -71,8 +71,8 @@ mod tests {
     use super::*;
 
     fn passed(parts: &[&[u8]]) -> String {
-        let mut line = RequestLine::Awaited;
-        let parts = parts.iter().map(|part| line.pass(part).unwrap_or_else(|| part.to_vec()));
+        let mut line = TargetEncoder::Start;
+        let parts = parts.iter().map(|part| line.encode(part).unwrap_or_else(|| part.to_vec()));
         String::from_utf8_lossy(&parts.collect::<Vec<_>>().concat()).into_owned()
     }
 

@@ -15,7 +15,7 @@ use crate::domain::{
     ServiceName, SessionKey, Span, Target, Time,
 };
 
-const WORKER: Worker = Worker { index: 0, count: 2 };
+const WORKER: WorkerId = WorkerId { index: 0, count: 2 };
 
 fn head(key: u64) -> Change {
     let instance = InstanceName::parse(&format!("shop-{key}")).unwrap();
@@ -46,13 +46,13 @@ fn option(target: Target, key: &str, value: &str) -> Edit {
 #[derive(Default)]
 struct World {
     catalog: Catalog,
-    table: Table,
+    table: RoutingTable,
 }
 
 impl World {
     fn change(&mut self, change: &Change) {
         self.catalog.absorb(change);
-        self.table.absorb(&self.catalog, change, &Defaults::default());
+        self.table.absorb(&self.catalog, change, &RouteDefaults::default());
     }
 
     fn of(changes: impl IntoIterator<Item = Change>) -> Self {
@@ -68,7 +68,7 @@ impl World {
     }
 }
 
-fn members(table: &Table, host: &str, path: &str) -> Vec<(u64, u32)> {
+fn members(table: &RoutingTable, host: &str, path: &str) -> Vec<(u64, u32)> {
     let members = table.find(host, path).map_or(&[][..], |pool| pool.members());
     members.iter().map(|member| (member.session.0, member.id().0)).collect()
 }
@@ -153,7 +153,7 @@ proptest! {
         let mut world = World::of((1..4).map(head));
         for change in &changes {
             world.change(change);
-            let built = Table::build(&world.catalog, &Defaults::default());
+            let built = RoutingTable::build(&world.catalog, &RouteDefaults::default());
             for host in ASKED {
                 for path in &paths {
                     let expected: BTreeSet<_> = oracle(&world.catalog, host, path).into_iter().collect();
@@ -172,7 +172,7 @@ proptest! {
         for change in &changes {
             world.change(change);
         }
-        let built = Table::build(&world.catalog, &Defaults::default());
+        let built = RoutingTable::build(&world.catalog, &RouteDefaults::default());
         for session in world.catalog.sessions() {
             for (a, b) in world.table.endpoints_of(session.key).zip(built.endpoints_of(session.key)) {
                 prop_assert_eq!(&a.route, &b.route);
@@ -199,12 +199,12 @@ fn many_paths_on_one_host_are_found_as_few_are() {
 fn live_state_stays_while_session_route_and_backend_stay() {
     let mut world = World::of([head(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
     let live = |world: &World| Arc::clone(&world.table.endpoint(SessionKey(1), RouteId(1)).unwrap().live);
-    let lease = live(&world).lease(WORKER);
-    lease.record(&Seen { status: 200, ..Seen::default() });
+    let lease = live(&world).begin_request(WORKER);
+    lease.record(&RequestRecord { status: 200, ..RequestRecord::default() });
     world.change(&apply(1, [route(1, "a,c", "/x", 5, "http://b"), option(Target::All, "retries", "0")]));
-    assert_eq!((world.table.in_flight(SessionKey(1)), live(&world).numbers().requests), (1, 1));
+    assert_eq!((world.table.in_flight(SessionKey(1)), live(&world).stats().requests), (1, 1));
     world.change(&apply(1, [route(1, "a,c", "/x", 5, "http://other")]));
-    assert_eq!((live(&world).in_flight(), live(&world).numbers().requests), (0, 0), "it begins anew");
+    assert_eq!((live(&world).in_flight(), live(&world).stats().requests), (0, 0), "it begins anew");
     assert_eq!(world.table.in_flight(SessionKey(1)), 1, "but the session's request goes on");
     drop(lease);
     assert_eq!(world.table.in_flight(SessionKey(1)), 0);
@@ -215,7 +215,7 @@ fn policy_of(endpoint: &Endpoint) -> (Option<RateLimit>, bool, Option<crate::dom
     let policy = &endpoint.policy;
     let limit = policy.limiter.as_ref().map(|limiter| limiter.settings());
     let breaker = endpoint.breaker().map(|breaker| breaker.settings());
-    (limit, policy.limits_alone, breaker, policy.health_check.as_deref().cloned())
+    (limit, policy.has_own_limiter, breaker, policy.health_check.as_deref().cloned())
 }
 
 #[test]
@@ -255,27 +255,27 @@ fn a_breaker_stays_with_its_settings_and_its_backend() {
 #[test]
 fn a_head_alone_drains_and_closes_what_stands_in_the_table() {
     let mut world = World::of([head(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
-    world.table.assume_well();
+    world.table.assume_healthy();
     let endpoint = Arc::clone(world.table.endpoint(SessionKey(1), RouteId(1)).unwrap());
     let mut turn = |drain, maintenance: &Maintenance| {
         let Change::Head(key, mut told) = head(1) else { unreachable!() };
         (Arc::make_mut(&mut told).drain, Arc::make_mut(&mut told).maintenance) = (drain, maintenance.clone());
         world.change(&Change::Head(key, told));
         assert!(Arc::ptr_eq(&endpoint, world.table.endpoint(SessionKey(1), RouteId(1)).unwrap()));
-        endpoint.standing(Time(2_000))
+        endpoint.eligibility(Time(2_000))
     };
     let drain = |secs| Some(Drain { started: Time(1_000), span: Span::from_secs(secs), by_operator: false });
     let mut maintenance = Maintenance::default();
-    assert_eq!(turn(None, &maintenance), Standing::Ready(Weight::FULL));
-    assert_eq!(turn(drain(1), &maintenance), Standing::Drained);
-    assert!(matches!(turn(drain(2), &maintenance), Standing::Ready(weight) if weight.parts() == 1 << 15));
+    assert_eq!(turn(None, &maintenance), Eligibility::Ready(Weight::FULL));
+    assert_eq!(turn(drain(1), &maintenance), Eligibility::Drained);
+    assert!(matches!(turn(drain(2), &maintenance), Eligibility::Ready(weight) if weight.parts() == 1 << 15));
     maintenance.enter(Target::All, MaintenanceEntry { page: None, entered: Time(0), by_operator: false });
-    assert_eq!(turn(drain(2), &maintenance), Standing::Maintenance);
+    assert_eq!(turn(drain(2), &maintenance), Eligibility::Maintenance);
     maintenance.exit(Target::Route(RouteId(1)));
-    assert_eq!(turn(None, &maintenance), Standing::Ready(Weight::FULL));
+    assert_eq!(turn(None, &maintenance), Eligibility::Ready(Weight::FULL));
     maintenance.enter(Target::Route(RouteId(1)), MaintenanceEntry { page: None, entered: Time(0), by_operator: false });
-    assert_eq!(turn(None, &maintenance), Standing::Maintenance);
-    assert_eq!(turn(None, &Maintenance::default()), Standing::Ready(Weight::FULL));
+    assert_eq!(turn(None, &maintenance), Eligibility::Maintenance);
+    assert_eq!(turn(None, &Maintenance::default()), Eligibility::Ready(Weight::FULL));
 }
 
 #[test]
@@ -294,9 +294,9 @@ fn routes_without_settings_of_their_own_share_one() {
 #[test]
 fn new_defaults_reach_every_route_and_leave_its_live_state() {
     let mut world = World::of([head(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
-    let _lease = world.table.endpoint(SessionKey(1), RouteId(1)).unwrap().live.lease(WORKER);
+    let _lease = world.table.endpoint(SessionKey(1), RouteId(1)).unwrap().live.begin_request(WORKER);
     let headers = vec![(HeaderKey::parse("x-a").unwrap(), "1".into())];
-    world.table.rebase(&world.catalog, &Defaults { headers, ..Defaults::default() });
+    world.table.rebase(&world.catalog, &RouteDefaults { headers, ..RouteDefaults::default() });
     let endpoint = world.table.endpoint(SessionKey(1), RouteId(1)).unwrap();
     assert_eq!((endpoint.settings.headers.len(), world.table.in_flight(SessionKey(1))), (1, 1));
     assert_eq!(world.members("a", "/"), [(1, 1)]);
@@ -319,26 +319,26 @@ fn pool_of_three(how: LoadBalancing) -> Arc<Pool> {
     Arc::clone(world.table.find("a", "/").unwrap())
 }
 
-fn draw(chance: u64, turn: usize, client: u32) -> Draw {
-    Draw { chance, turn, client: IpAddr::V4(Ipv4Addr::from(client)) }
+fn draw(chance: u64, turn: usize, client: u32) -> SelectionInput {
+    SelectionInput { chance, turn, client: IpAddr::V4(Ipv4Addr::from(client)) }
 }
 
 #[test]
 fn turns_go_round_and_each_worker_takes_its_own() {
     let pool = pool_of_three(LoadBalancing::RoundRobin);
-    let next = |index| pool.choose(Time(0), &[], || draw(0, pool.turn(Worker { index, count: 2 }), 0)).unwrap();
+    let next = |index| pool.select(Time(0), &[], || draw(0, pool.next_turn(WorkerId { index, count: 2 }), 0)).unwrap();
     assert_eq!([next(0), next(0), next(1), next(0), next(0)], [0, 1, 0, 2, 0]);
 }
 
 #[test]
 fn the_less_busy_of_two_is_taken_and_no_member_is_forgotten() {
     let pool = pool_of_three(LoadBalancing::LeastRequests);
-    let leases: Vec<_> = (0..5).map(|_| pool.members()[1].live.lease(WORKER)).collect();
+    let leases: Vec<_> = (0..5).map(|_| pool.members()[1].live.begin_request(WORKER)).collect();
     let mut state = 1_u64;
     let mut picked = [0; 3];
     for _ in 0..1000 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        picked[pool.choose(Time(0), &[], || draw(state, 0, 0)).unwrap()] += 1;
+        picked[pool.select(Time(0), &[], || draw(state, 0, 0)).unwrap()] += 1;
     }
     assert_eq!(picked[1], 0, "it has five requests, whoever it is drawn with has none");
     assert!(picked[0] > 300 && picked[2] > 300, "{picked:?}");
@@ -348,7 +348,7 @@ fn the_less_busy_of_two_is_taken_and_no_member_is_forgotten() {
 #[test]
 fn clients_spread_over_members_and_stay_when_another_leaves() {
     let pool = pool_of_three(LoadBalancing::ClientIp);
-    let of = |client, tried: &[usize]| pool.choose(Time(0), tried, || draw(0, 0, client)).unwrap();
+    let of = |client, tried: &[usize]| pool.select(Time(0), tried, || draw(0, 0, client)).unwrap();
     let counts = (0..3000).fold([0; 3], |mut counts, client| {
         counts[of(client, &[])] += 1;
         counts
@@ -363,9 +363,9 @@ fn a_tried_member_is_not_picked_again() {
         let pool = pool_of_three(how);
         for chance in [0, 1, u64::MAX, 0x1234_5678_9abc_def0] {
             let turn = usize::try_from(chance % 7).unwrap();
-            let last = pool.choose(Time(0), &[0, 2], || draw(chance, turn, 9));
+            let last = pool.select(Time(0), &[0, 2], || draw(chance, turn, 9));
             assert_eq!(last, Ok(1), "{how:?}");
-            assert_eq!(pool.choose(Time(0), &[0, 1, 2], || draw(chance, turn, 9)), Err(Nobody::Tried));
+            assert_eq!(pool.select(Time(0), &[0, 1, 2], || draw(chance, turn, 9)), Err(NoEndpoint::Tried));
         }
     }
 }

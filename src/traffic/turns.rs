@@ -15,21 +15,21 @@ pub const PER_BACKEND_MAX: usize = 8;
 
 /// The checks that wait for room, and how many are under way.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct CheckQueue {
     /// Checks that may be under way at once.
     slots: usize,
     under_way: usize,
     /// The sessions that have a check waiting or under way.
-    shares: HashMap<SessionKey, Share>,
+    shares: HashMap<SessionKey, SessionQueue>,
     /// Those of them that can have another check, in turn.
     line: VecDeque<SessionKey>,
 }
 
 /// What waits and is under way of a session.
 #[derive(Debug, Default)]
-struct Share {
+struct SessionQueue {
     /// By their hash.
-    backends: BTreeMap<u64, Backend>,
+    backends: BTreeMap<u64, BackendQueue>,
     /// Those of them that can have another check, in turn.
     line: VecDeque<u64>,
     queued: usize,
@@ -38,16 +38,16 @@ struct Share {
 }
 
 #[derive(Debug, Default)]
-struct Backend {
+struct BackendQueue {
     queued: BTreeSet<(Time, CheckId)>,
     under_way: usize,
     in_line: bool,
 }
 
 /// A check's place: whose it counts as, the hash of the backend that it asks, since when it waits, and its name.
-pub(super) type Place = (SessionKey, u64, Time, CheckId);
+pub(super) type QueuedCheck = (SessionKey, u64, Time, CheckId);
 
-impl Turns {
+impl CheckQueue {
     /// Nothing waits yet; `slots` may be under way at once.
     pub(super) fn new(slots: usize) -> Self {
         Self { slots, under_way: 0, shares: HashMap::new(), line: VecDeque::new() }
@@ -59,7 +59,7 @@ impl Turns {
     }
 
     /// Gets a check in line.
-    pub(super) fn queue(&mut self, (session, backend, since, id): Place) {
+    pub(super) fn push(&mut self, (session, backend, since, id): QueuedCheck) {
         let share = self.shares.entry(session).or_default();
         share.queued += 1;
         share.backends.entry(backend).or_default().queued.insert((since, id));
@@ -67,7 +67,7 @@ impl Turns {
     }
 
     /// Takes a check out of its line.
-    pub(super) fn unqueue(&mut self, (session, backend, since, id): Place) {
+    pub(super) fn remove(&mut self, (session, backend, since, id): QueuedCheck) {
         let Some(share) = self.shares.get_mut(&session) else { return };
         share.queued = share.queued.saturating_sub(1);
         if let Some(backend) = share.backends.get_mut(&backend) {
@@ -76,7 +76,7 @@ impl Turns {
         self.tidy(session, backend);
     }
 
-    /// The check to begin now, as whose, if there is room. Its [`Turns::release`] must follow.
+    /// The check to begin now, as whose, if there is room. Its [`CheckQueue::release`] must follow.
     pub(super) fn next(&mut self) -> Option<(SessionKey, CheckId)> {
         let (session, backend, id) = self.first_in_line()?;
         self.under_way += 1;
@@ -152,7 +152,7 @@ impl Turns {
     }
 }
 
-impl Share {
+impl SessionQueue {
     /// Takes the check out that is to begin now.
     fn next(&mut self) -> Option<(u64, CheckId)> {
         while let Some(origin) = self.line.pop_front() {
@@ -177,7 +177,7 @@ impl Share {
 
     /// Forgets a backend about which nothing is left to know.
     fn tidy(&mut self, origin: u64) {
-        let idle = |backend: &Backend| backend.queued.is_empty() && backend.under_way == 0 && !backend.in_line;
+        let idle = |backend: &BackendQueue| backend.queued.is_empty() && backend.under_way == 0 && !backend.in_line;
         if self.backends.get(&origin).is_some_and(idle) {
             self.backends.remove(&origin);
         }

@@ -10,7 +10,7 @@ use signalbox::domain::{
 use signalbox::registry::queries::explain::{Explain, Outcome, explain};
 use signalbox::registry::queries::views::BreakerNumbers;
 use signalbox::registry::{Grants, Traffic};
-use signalbox::traffic::{Defaults, Table};
+use signalbox::traffic::{RouteDefaults, RoutingTable};
 
 struct Quiet;
 
@@ -60,7 +60,7 @@ proptest! {
         path in prop::sample::select(vec!["/", "/x", "/x/", "/x/y/q", "/x/y/z", "/xyz", "/xy/z"]),
     ) {
         let catalog = catalog(&routes);
-        let table = Table::build(&catalog, &Defaults::default());
+        let table = RoutingTable::build(&catalog, &RouteDefaults::default());
         let normal = signalbox::traffic::request_host(host).unwrap();
         let found = table.find(&normal, path).map(|pool| {
             let mut ids: Vec<RouteId> = pool.members().iter().map(|member| member.id()).collect();

@@ -11,8 +11,8 @@ use crate::traffic::turns::PER_BACKEND_MAX;
 /// A schedule with the world that it follows.
 struct Watch {
     world: World,
-    followed: Table,
-    checks: Checks,
+    followed: RoutingTable,
+    checks: CheckSchedule,
     under_way: Vec<CheckId>,
 }
 
@@ -23,7 +23,8 @@ const INTERVAL: u64 = 30_000;
 impl Watch {
     fn of(edits: impl IntoIterator<Item = Edit>) -> Self {
         let world = World::default();
-        let mut watch = Self { world, followed: Table::default(), checks: Checks::new(SLOTS), under_way: Vec::new() };
+        let mut watch =
+            Self { world, followed: RoutingTable::default(), checks: CheckSchedule::new(SLOTS), under_way: Vec::new() };
         watch.world.change(&head(1));
         watch.apply(edits, 0);
         watch
@@ -43,7 +44,7 @@ impl Watch {
                 DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
                 DiffItem::Remove(_, old) => (Some(old), None),
             };
-            gone.extend(self.checks.follow(old.map(|old| &**old), new.map(|new| &**new), Time(now)));
+            gone.extend(self.checks.update(old.map(|old| &**old), new.map(|new| &**new), Time(now)));
         }
         self.under_way.retain(|id| !gone.contains(id));
         gone

@@ -6,7 +6,7 @@ use std::thread;
 
 use signalbox::clock;
 use signalbox::domain::{Edit, HealthCheck, HealthPath, RouteId, SessionKey, Span, Time};
-use signalbox::traffic::Finding;
+use signalbox::traffic::ProbeResult;
 
 use super::shop::Shop;
 use crate::support::backend::{Backend, Mortal};
@@ -90,7 +90,7 @@ fn in_a_pool_of_a_thousand_all_are_asked_and_nobody_notices_that_some_are_killed
 fn ill(town: &Town, key: SessionKey) {
     let table = town.table();
     let health = &table.endpoint(key, RouteId(1)).unwrap().live.health;
-    (0..3).for_each(|_| drop(health.observe(Finding::Ill("status 503"), Time(1))));
+    (0..3).for_each(|_| drop(health.record(ProbeResult::Failed("status 503"), Time(1))));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_member_that_is_well_again_starts_with_a_tenth() {
     let health = &table.endpoint(keys[0], RouteId(1)).unwrap().live.health;
     // As if that were to come: so its share does not grow while the test runs.
     let soon = clock::now().after(Span::from_secs(3600));
-    (0..2).for_each(|_| drop(health.observe(Finding::Well, soon)));
+    (0..2).for_each(|_| drop(health.record(ProbeResult::Passed, soon)));
     let mut wire = town.connect();
     let ones = (0..1000).filter(|_| {
         wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");

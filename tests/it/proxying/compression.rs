@@ -288,8 +288,8 @@ fn a_connection_is_kept_behind_a_compressed_answer_and_what_was_sent_is_counted(
     }
     assert_eq!(backend.connections(), 1);
     let route = RouteId(1);
-    until("three requests are counted", || town.table().numbers(key, route).requests == 3);
-    assert_eq!(town.table().numbers(key, route).bytes_sent, sent);
+    until("three requests are counted", || town.table().stats(key, route).requests == 3);
+    assert_eq!(town.table().stats(key, route).bytes_sent, sent);
 }
 
 #[test]

@@ -100,8 +100,8 @@ fn what_passed_is_counted() {
     let mut town = Town::new();
     let key = town.serve("shop", "shop-1", &backend.url(), &[]);
     town.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc");
-    crate::support::town::until("the request is counted", || town.table().numbers(key, RouteId(1)).requests == 1);
-    let numbers = town.table().numbers(key, RouteId(1));
+    crate::support::town::until("the request is counted", || town.table().stats(key, RouteId(1)).requests == 1);
+    let numbers = town.table().stats(key, RouteId(1));
     assert_eq!((numbers.bytes_received, numbers.bytes_sent, numbers.errors, numbers.in_flight), (3, 5, 0, 0));
     assert_eq!(numbers.status_codes.get(&200), Some(&1));
 }

@@ -43,7 +43,7 @@ fn a_backend_that_cannot_be_reached_is_a_502_that_says_nothing_of_the_inside() {
     let answer = town.get("a", "/");
     assert_eq!(answer.status(), 502);
     assert!(!answer.text().contains("127.0.0.1") && !answer.text().contains(&port.port().to_string()));
-    let numbers = town.table().numbers(key, RouteId(1));
+    let numbers = town.table().stats(key, RouteId(1));
     assert_eq!((numbers.errors, numbers.status_codes.get(&502)), (1, Some(&1)));
 }
 
@@ -207,7 +207,7 @@ fn a_request_that_a_tired_connection_did_not_answer_is_sent_again() {
         assert_eq!(town.get("a", "/").status(), 200);
     }
     assert_eq!(backend.connections(), 4);
-    let numbers = || town.table().numbers(key, RouteId(1));
+    let numbers = || town.table().stats(key, RouteId(1));
     until("all are counted", || numbers().status_codes.get(&200) == Some(&4));
     assert_eq!((numbers().requests, numbers().errors), (4, 0), "as often as clients were answered");
 }

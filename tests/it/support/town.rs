@@ -14,14 +14,14 @@ use signalbox::fetch::PageFetcher;
 use signalbox::maintenance_pages::MaintenancePages;
 use signalbox::proxy::{Proxy, Settings};
 use signalbox::reports::Reports;
-use signalbox::traffic::{Defaults, Table};
+use signalbox::traffic::{RouteDefaults, RoutingTable};
 
 use super::wire::{Message, Wire};
 
 pub struct Town {
     catalog: Catalog,
-    defaults: Defaults,
-    table: Arc<ArcSwap<Table>>,
+    defaults: RouteDefaults,
+    table: Arc<ArcSwap<RoutingTable>>,
     proxy: Option<Proxy>,
 }
 
@@ -41,7 +41,7 @@ impl Town {
             MaintenancePages::new(PageFetcher::new(&AddressResolver::default(), &settings.tls), Span::from_secs(10));
         let proxy =
             Proxy::bind(&settings).unwrap().start(Arc::clone(&table), Reports::default(), maintenance_pages).unwrap();
-        Self { catalog: Catalog::default(), defaults: Defaults::default(), table, proxy: Some(proxy) }
+        Self { catalog: Catalog::default(), defaults: RouteDefaults::default(), table, proxy: Some(proxy) }
     }
 
     /// One route for every host, below `/`, with options of the session.
@@ -78,10 +78,10 @@ impl Town {
 
     pub fn change(&mut self, change: &Change) {
         self.catalog.absorb(change);
-        let mut table = Table::clone(&self.table.load());
+        let mut table = RoutingTable::clone(&self.table.load());
         table.absorb(&self.catalog, change, &self.defaults);
         // Nobody checks here.
-        table.assume_well();
+        table.assume_healthy();
         self.table.store(Arc::new(table));
     }
 
@@ -89,7 +89,7 @@ impl Town {
         Arc::clone(&self.catalog.by_key(key).unwrap().head)
     }
 
-    pub fn table(&self) -> Arc<Table> {
+    pub fn table(&self) -> Arc<RoutingTable> {
         self.table.load_full()
     }
 
