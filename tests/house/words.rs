@@ -1,0 +1,48 @@
+//! A comment begins by saying what an item is or does, not with a question word.
+
+use std::collections::BTreeSet;
+
+use crate::source::{self, word};
+
+const QUESTION_WORDS: &[&str] = &["Whether", "What", "Who", "Whose", "When", "Where", "Which", "Why", "How"];
+
+/// The top-level modules that still have such comments. The list only shrinks.
+const STILL_ASKING: &[&str] = &[
+    "access", "api", "app", "clock", "config", "domain", "files", "grpc", "memory", "pipe", "proxy", "registry",
+    "rest", "store", "tls", "traffic",
+];
+
+#[test]
+fn no_comment_begins_with_a_question_word() {
+    let mut modules = BTreeSet::new();
+    for source in source::all() {
+        let lines = asking(&source.live);
+        if !lines.is_empty() && !STILL_ASKING.contains(&source.module.as_str()) {
+            lines.iter().for_each(|line| println!("{}:{line}", source.path.display()));
+        }
+        modules.extend((!lines.is_empty()).then_some(source.module));
+    }
+    source::only_listed(STILL_ASKING, &modules);
+}
+
+/// Returns the first lines of comments that begin with a question word, with their numbers.
+fn asking(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let first = |at: usize| at == 0 || comment(lines[at - 1]).is_none();
+    let asks = |line: &str| comment(line).is_some_and(|text| QUESTION_WORDS.contains(&word(text).as_str()));
+    let found = lines.iter().enumerate().filter(|(at, line)| asks(line) && first(*at));
+    found.map(|(at, line)| format!("{}: {}", at + 1, line.trim())).collect()
+}
+
+/// Returns the text of a line that holds only a comment.
+fn comment(line: &str) -> Option<&str> {
+    let text = line.trim_start().strip_prefix("//")?;
+    Some(text.trim_start_matches(['/', '!']).trim())
+}
+
+#[test]
+fn question_words_are_found_where_a_comment_begins() {
+    assert_eq!(asking("/// Whether it is open.\nopen: bool,").len(), 1);
+    assert_eq!(asking("/// A pool.\n///\n/// When it is full, it waits.").len(), 0);
+    assert_eq!(asking("// Whatever comes.\nlet x = 1; // When?").len(), 0);
+}
