@@ -93,8 +93,8 @@ impl Tree<'_> {
 
     /// Returns the absolute path of one that stands in the code, if it leads into a module.
     fn mentioned(&self, own: &str, file: &File, path: &[String]) -> Option<Path> {
-        if let Some(used) = file.uses.iter().find(|used| used.name == path[0]) {
-            let module = self.absolute(own, &used.path)?;
+        let used = file.uses.iter().find(|used| used.name == path[0]);
+        if let Some(module) = used.and_then(|used| self.absolute(own, &used.path)) {
             return self.0.contains_key(module.join("::").as_str()).then(|| [&module, &path[1..]].concat());
         }
         self.absolute(own, path)
