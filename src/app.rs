@@ -22,22 +22,22 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Hosts, Operators};
-use crate::admission::{Limits, Port};
 use crate::checks::Checker;
 use crate::config::{Config, Unmatched};
 use crate::connect::BackendTls;
+use crate::connection_limits::{Limits, Port};
 use crate::domain::{Catalog, Change, Span};
 use crate::fetch::PageFetcher;
 use crate::lifecycle::{self, Heartbeat, Lifecycle};
 use crate::maintenance_pages::MaintenancePages;
-use crate::memory::Memory;
+use crate::memory_budget::Memory;
+use crate::operator_auth::{Hosts, Operators};
 use crate::registry::commands::{Observe, Sight};
 use crate::registry::{self, Command, Publish, Registry};
 use crate::reports::{Report, Reports};
 use crate::store::Sqlite;
 use crate::traffic::{RouteDefaults, RoutingTable};
-use crate::{api, chance, clock, files, grpc, pipe, proxy, rest, tls};
+use crate::{api_listener, clock, grpc, pipe, proxy, random, rest, sockets, tls};
 use announcement::Announcement;
 use observed::Observed;
 use signals::Signals;
@@ -62,7 +62,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     clock::start().context(
         "the system clock says a time before 1970; set it (`date --set`, or a time service) and start again",
     )?;
-    files::raise(config.pipe.connections.all, config.api.connections.all, config.proxy.connections.all);
+    sockets::raise(config.pipe.connections.all, config.api.connections.all, config.proxy.connections.all);
     // Few: SQLite has a thread of its own, and one more thread that is woken only to look costs a command more than it carries.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().clamp(2, 4) - 1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -131,7 +131,7 @@ impl Server {
         let proxy_settings =
             proxy::Settings { own: vec![pipe_address, api_address], ..proxy_settings(&config, &memory)? };
         let pipe_tls = acceptor(config.pipe.tls.as_ref(), &[])?;
-        let api_tls = acceptor(config.api.tls.as_ref(), &api::PROTOCOLS)?;
+        let api_tls = acceptor(config.api.tls.as_ref(), &api_listener::PROTOCOLS)?;
         let (pipe, api, needs_token) = (pipe_tls.is_some(), api_tls.is_some(), !config.grants.is_empty());
         let secure = Secure { pipe, api, needs_token };
         let bound = proxy::Proxy::bind(&proxy_settings)
@@ -141,7 +141,7 @@ impl Server {
         let defaults = RouteDefaults {
             options: config.default_options.clone(),
             headers: config.default_headers.clone(),
-            seed: chance::bits(),
+            seed: random::bits(),
         };
         let (changed, reports) = (Arc::new(Notify::new()), Reports::default());
         let publisher = TablePublisher {
@@ -183,11 +183,11 @@ impl Server {
         // Set here alone.
         let _ = parts.set(proxy.heartbeats().iter().cloned().chain([checks]).collect());
         let pipe_settings = pipe_settings(&config, api_address, memory.clone());
-        let serving = pipe::serve(pipe_listener, pipe_tls, registry.clone(), pipe_settings, pipe.clone(), chance::bits);
+        let serving = pipe::serve(pipe_listener, pipe_tls, registry.clone(), pipe_settings, pipe.clone(), random::bits);
         pipe.spawn("pipe", serving);
-        let bounds = api::Bounds::new(places(&config, config.api.connections), memory);
+        let bounds = api_listener::Bounds::new(places(&config, config.api.connections), memory);
         let typed = typed_doors(&registry, &config, &doors);
-        doors.spawn("API", api::serve(api_listener, api_tls, typed, bounds, doors.clone()));
+        doors.spawn("API", api_listener::serve(api_listener, api_tls, typed, bounds, doors.clone()));
         Ok(Self { store_url: config.store_url, pipe_address, api_address, secure, registry, proxy, pipe, doors, core })
     }
 
@@ -254,19 +254,19 @@ fn taken(what: &str, address: SocketAddr, key: &str, flag: &str, error: &std::io
 }
 
 /// gRPC and REST, on one port.
-fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> api::Doors {
+fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> api_listener::Doors {
     let operators = Arc::new(Operators::new(&config.api.operator_tokens));
     let protected = config.api.tls.is_some() || !config.grants.is_empty();
     let hosts = Hosts::new(protected, config.api.hosts.clone(), Arc::clone(&operators));
     let max_body = config.api.max_body;
-    let grpc = grpc::GrpcSettings { max_body, nonce: chance::bits, keep_alive: EVENTS_SILENT_MAX };
+    let grpc = grpc::GrpcSettings { max_body, nonce: random::bits, keep_alive: EVENTS_SILENT_MAX };
     let rest = rest::RestSettings {
         max_body,
         cors: config.api.cors.clone(),
         keep_alive: EVENTS_SILENT_MAX,
-        ..rest::RestSettings::new(chance::bits)
+        ..rest::RestSettings::new(random::bits)
     };
-    api::Doors {
+    api_listener::Doors {
         is_grpc: grpc::is_call,
         grpc: grpc::routes(registry.clone(), Arc::clone(&operators), lifecycle.clone(), grpc),
         rest: rest::router(registry.clone(), operators, lifecycle.clone(), rest),

@@ -1,31 +1,62 @@
 //! Signalbox: a service registry and reverse proxy in one binary. This page is the map.
 //!
-//! `domain` holds the nouns and what can happen to them; `registry` decides on commands and runs the one
-//! writer; `traffic` decides on requests. These three do no IO of their own. `store` keeps, `proxy` carries
-//! requests, `pipe` is the line protocol, `api` carries gRPC and REST; `admission` shares the places of their ports. `app` wires them together, and nothing else may name two of them.
+//! Three modules decide and do no IO of their own:
+//!
+//! - [`domain`]: the nouns (session, route, options, config, event) and the rules for their fields.
+//! - [`registry`]: decides on commands and runs the one task that changes the catalog.
+//! - [`traffic`]: decides on requests: the routing table, balancing, health, breakers.
+//!
+//! These carry bytes in and out:
+//!
+//! - [`store`]: keeps the registry's state in an `SQLite` database.
+//! - [`proxy`]: carries HTTP requests from clients to endpoints.
+//! - [`checks`]: checks the health of endpoints.
+//! - [`maintenance_pages`]: fetches the pages that the proxy shows during maintenance.
+//! - [`fetch`]: makes single requests, for backend tests and maintenance pages.
+//! - [`connect`]: resolves names and connects to backends.
+//! - `http1`: HTTP/1.1 as backends speak it.
+//! - [`reports`]: passes what traffic observed on to the registry.
+//! - [`pipe`]: the line protocol for callers.
+//! - [`grpc`] and [`rest`]: the two typed interfaces for callers and operators.
+//! - [`api_listener`]: the port that serves gRPC and REST, over HTTP/1.1 and HTTP/2.
+//!
+//! These are shared:
+//!
+//! - [`operator_auth`]: checks that a request comes from an operator and names an allowed host.
+//! - [`connection_limits`]: the number of connections that a port and one origin may have.
+//! - [`memory_budget`]: the memory that peers can fill, counted for the whole process.
+//! - [`sockets`]: accepts connections, sets socket options, counts file descriptors.
+//! - [`tls`]: certificates and handshakes of the ports that callers connect to.
+//! - [`clock`], [`random`], [`lifecycle`]: the only places that read time, draw random bits and start tasks.
+//!
+//! These stand around the others:
+//!
+//! - [`config`]: reads the command line and the configuration file.
+//! - [`telemetry`]: writes the log to standard error.
+//! - [`app`]: starts all parts in order, connects them, and stops them. Only `app` may name all other modules.
 
-pub mod access;
-pub mod admission;
-pub mod api;
+pub mod api_listener;
 pub mod app;
-pub mod chance;
 pub mod checks;
 pub mod clock;
 pub mod config;
 pub mod connect;
+pub mod connection_limits;
 pub mod domain;
 pub mod fetch;
-pub mod files;
 pub mod grpc;
 mod http1;
 pub mod lifecycle;
 pub mod maintenance_pages;
-pub mod memory;
+pub mod memory_budget;
+pub mod operator_auth;
 pub mod pipe;
 pub mod proxy;
+pub mod random;
 pub mod registry;
 pub mod reports;
 pub mod rest;
+pub mod sockets;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

@@ -27,7 +27,7 @@ use crate::reports::{Report, Reports};
 use crate::traffic::{
     CheckId, CheckSchedule, CheckTarget, Endpoint, HealthState, HealthTransition, ProbeResult, ProbeSpec, RoutingTable,
 };
-use crate::{chance, clock, files};
+use crate::{clock, random, sockets};
 
 /// Checks the backends of all active routes.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ impl Checker {
         let finding = match outcome {
             Ok(()) => ProbeResult::Passed,
             Err(Ill::Backend(reason)) => ProbeResult::Failed(reason),
-            Err(Ill::NoRoom) => return files::warn_used_up(),
+            Err(Ill::NoRoom) => return sockets::warn_used_up(),
         };
         let mut turned = 0;
         for some in subjects.chunks(REPORTS_AT_ONCE) {
@@ -176,7 +176,7 @@ impl Round {
             sockets: Sockets::default(),
             under_way: UnderWay::default(),
             asking,
-            dice: Dice(chance::seed() | 1),
+            dice: Dice(random::seed() | 1),
         }
     }
 

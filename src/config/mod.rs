@@ -16,7 +16,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
 
-use crate::admission::Limits;
+use crate::connection_limits::Limits;
 use crate::domain::{HeaderKey, Host, Options, Secret, Span};
 use crate::registry::{Grant, Grants};
 use crate::tls::Files;
@@ -147,7 +147,7 @@ impl Sections {
             grants,
             store_url: self.store.url.unwrap_or_else(|| "sqlite://signalbox.db".to_owned()),
             limits,
-            memory: self.limits.memory.map_or_else(crate::memory::default_bytes, |size| size.0),
+            memory: self.limits.memory.map_or_else(crate::memory_budget::default_bytes, |size| size.0),
             deny: match self.backends.deny {
                 Some(deny) => networks(deny),
                 None => denied_by_default()?,

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::error::ConnectError;
 use super::resolve::CachedResolver;
 use crate::domain::{BackendUrl, SessionKey};
-use crate::{clock, files};
+use crate::{clock, sockets};
 
 /// Connects to a backend: resolves its name and tries every address in turn, all before `end`.
 pub(crate) async fn dial(
@@ -34,7 +34,7 @@ pub(crate) async fn connect(addresses: &[IpAddr], port: u16, end: Instant) -> Re
                 let _ = socket.set_nodelay(true);
                 return Ok(socket);
             }
-            Ok(Err(error)) if files::ran_out(&error) => return Err(ConnectError::NoRoom),
+            Ok(Err(error)) if sockets::ran_out(&error) => return Err(ConnectError::NoRoom),
             Ok(Err(error)) => failure = error.into(),
             Err(_) => {}
         }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::error::ResolveError;
 use crate::domain::SessionKey;
-use crate::{files, lifecycle};
+use crate::{lifecycle, sockets};
 
 /// Addresses, or why there are none.
 pub(crate) type Found = Result<Arc<[IpAddr]>, ResolveError>;
@@ -128,7 +128,7 @@ impl Shared {
             let Some((asker, name)) = next else { return };
             let answer = match (self.resolve)(&name) {
                 Ok(found) if !found.is_empty() => Ok(found.into()),
-                Err(_) if files::are_used_up() => Err(ResolveError::NoRoom),
+                Err(_) if sockets::are_used_up() => Err(ResolveError::NoRoom),
                 _ => Err(ResolveError::Unknown),
             };
             self.lock().end(asker, &name, answer);

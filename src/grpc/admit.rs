@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tonic::Code;
 
-use crate::access::{Call, Denied, Operators, bearer};
+use crate::operator_auth::{Call, Denied, Operators, bearer};
 
 use super::status::of_door;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
-use crate::access::Peer;
 use crate::domain::Origin;
+use crate::operator_auth::Peer;
 
 use super::convert::session;
 use super::proto::operator_server::Operator;

@@ -13,10 +13,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::admission::{Place, Stage};
+use crate::connection_limits::{Place, Stage};
 use crate::domain::{Error, Kind, Origin};
 use crate::lifecycle::Lifecycle;
-use crate::memory::{Full, Share};
+use crate::memory_budget::{Full, Share};
 use crate::registry::{Outbox, Registry, Told};
 
 use super::foreign::{self, Foreign};

@@ -8,11 +8,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::admission::{Full, Place};
+use crate::connection_limits::{Full, Place};
 use crate::domain::Origin;
-use crate::files::{self, Part, PortListener};
 use crate::lifecycle::Lifecycle;
 use crate::registry::Registry;
+use crate::sockets::{self, Part, PortListener};
 use crate::tls::Acceptor;
 
 use super::connection::{Connection, linger};
@@ -63,7 +63,7 @@ struct PipeListener {
 
 impl PipeListener {
     fn admit(&self, stream: TcpStream, tls: Option<&Acceptor>, peer: SocketAddr, place: Place) {
-        if let Err(error) = files::prepare(&stream) {
+        if let Err(error) = sockets::prepare(&stream) {
             tracing::debug!(%peer, %error, "a pipe connection ended before it began");
             return;
         }

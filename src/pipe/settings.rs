@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::admission::{Limits, Port};
-use crate::memory::Memory;
+use crate::connection_limits::{Limits, Port};
+use crate::memory_budget::Memory;
 
 /// The bounds of the pipe.
 #[derive(Clone, Debug)]

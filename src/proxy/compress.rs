@@ -15,7 +15,7 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use super::body::{Answer, Broken, Streamed};
-use crate::memory::Share;
+use crate::memory_budget::Share;
 use crate::traffic::{CompressionPlan, ContentCoding, drop_digests};
 
 /// Fast levels: each costs less than the bytes it saves, on any network.

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::Settings;
 use super::phase::Phase;
-use crate::admission::{Admission, Connection, Full, Rank, Totals};
+use crate::connection_limits::{Admission, Connection, Full, Rank, Totals};
 use crate::domain::Origin;
 use crate::traffic::Peer;
 

@@ -31,7 +31,7 @@ use crate::traffic::{
     AttemptFailure, NoEndpoint, Peer, Pool, SelectionInput, client_address, is_only_chunked, is_routing_loop,
     request_host,
 };
-use crate::{clock, files};
+use crate::{clock, sockets};
 
 /// Whose requests they are: one connection.
 pub(super) struct Client {
@@ -179,7 +179,7 @@ async fn carry_within(
             Err(unreachable) => {
                 tracing::debug!(route = %endpoint.id(), backend = %endpoint.backend(), %unreachable, "no connection");
                 if unreachable.lacks_resources() {
-                    files::warn_used_up();
+                    sockets::warn_used_up();
                     Failed { failure: AttemptFailure::NoRoom, refusal: Refusal::NoRoom }
                 } else {
                     Failed { failure: AttemptFailure::Connect, refusal: Refusal::BadGateway }

@@ -42,9 +42,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use settings::{Settings, Unmatched};
 
-use crate::admission::Totals;
 use crate::clock;
 use crate::connect::AddressResolver;
+use crate::connection_limits::Totals;
 use crate::lifecycle::{self, Heartbeat};
 use crate::maintenance_pages::MaintenancePages;
 use crate::reports::Reports;

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method};
 use super::Settings;
 use super::framing::{BodyLength, Garbled};
 use super::heads::{Field, Heads};
-use crate::admission::{Rank, TICK};
+use crate::connection_limits::{Rank, TICK};
 use crate::domain::Span;
 
 /// A client that ends its side so soon behind its request still wants the answer.

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::memory::{Memory, Share};
+use crate::memory_budget::{Memory, Share};
 
 /// The most that is kept of a body.
 const BYTES_MAX: usize = 64 * 1024;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::admission::Limits;
 use crate::connect::{AddressResolver, BackendTls, NameLookup};
+use crate::connection_limits::Limits;
 use crate::domain::Forbidden;
-use crate::memory::Memory;
+use crate::memory_budget::Memory;
 
 /// What is done with a request that no route is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use super::body::Broken;
 use super::expect::Gate;
 use super::resend::Kept;
-use crate::memory::Memory;
+use crate::memory_budget::Memory;
 use crate::traffic::{UploadState, edit_trailers};
 
 /// The body of a request to a backend. A copy goes on where the other stands, so that it can be

@@ -15,7 +15,7 @@ use super::pages;
 use super::phase::{Phase, Stage};
 use super::worker::HEAD_BYTES_MAX;
 use crate::http1::{move_bytes, poll_write_slices};
-use crate::memory::{Full, Share};
+use crate::memory_budget::{Full, Share};
 use crate::traffic::TargetEncoder;
 
 /// For how many bytes a client that was answered early may go on sending; `phase` says how long.

@@ -28,14 +28,14 @@ use super::phase::{Phase, Stage, Ticks};
 use super::pools::Pools;
 use super::wire::Wire;
 use super::{Settings, pages};
-use crate::admission::{Full, Totals};
-use crate::chance;
 use crate::clock;
 use crate::connect::{CachedResolver, serial};
-use crate::files::{Part, PortListener};
+use crate::connection_limits::{Full, Totals};
 use crate::lifecycle::{self, Heartbeat};
 use crate::maintenance_pages::MaintenancePages;
+use crate::random;
 use crate::reports::Reports;
+use crate::sockets::{Part, PortListener};
 use crate::traffic::{self, Peer, RetryBudget, RoutingTable};
 
 /// What a worker starts with.
@@ -145,7 +145,7 @@ async fn serve(start: Start) {
         budget: RefCell::default(),
         reports: start.reports,
         maintenance_pages: start.maintenance_pages,
-        chance: Cell::new(chance::seed() | 1),
+        chance: Cell::new(random::seed() | 1),
         view: RefCell::new(View { cache, seen }),
         stop: start.stop.clone(),
     });

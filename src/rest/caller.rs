@@ -12,8 +12,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::access::Peer;
 use crate::domain::{Origin, SessionId};
+use crate::operator_auth::Peer;
 use crate::registry::{Answer, Command, Query, Registry, Reply};
 
 use super::dto::config::Valid;

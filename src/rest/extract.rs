@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::problem::Problem;
 use super::state::RestState;
-use crate::memory::Full;
+use crate::memory_budget::Full;
 
 /// The time that a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);

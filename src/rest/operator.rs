@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 
-use crate::access::Call;
 use crate::domain::{Subject, Target};
+use crate::operator_auth::Call;
 use crate::registry::commands::{ClientShutdown, DrainCancel, DrainStart, MaintEnter, MaintExit, Place};
 
 use super::caller::bearer;

@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::access::Denied;
 use crate::domain::{Error, Kind};
-use crate::memory::Full;
+use crate::memory_budget::Full;
+use crate::operator_auth::Denied;
 
 /// The media type of every refusal.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";

@@ -14,8 +14,8 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::access::{Denied, Operators};
 use crate::lifecycle::Lifecycle;
+use crate::operator_auth::{Denied, Operators};
 use crate::registry::Registry;
 
 use super::problem::Problem;

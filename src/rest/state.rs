@@ -4,8 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::Operators;
 use crate::lifecycle::Lifecycle;
+use crate::operator_auth::Operators;
 use crate::registry::Registry;
 
 /// The bounds and choices of this door.

@@ -18,12 +18,12 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("store", &["domain", "registry", "lifecycle"], &["tokio", "sqlx", "serde", "serde_json", "tracing", "http"]),
     (
         "pipe",
-        &["domain", "registry", "admission", "clock", "files", "lifecycle", "memory", "tls"],
+        &["domain", "registry", "connection_limits", "clock", "sockets", "lifecycle", "memory_budget", "tls"],
         &["tokio", "serde", "serde_json", "tracing", "flate2"],
     ),
     (
         "grpc",
-        &["domain", "registry", "access", "lifecycle"],
+        &["domain", "registry", "operator_auth", "lifecycle"],
         &[
             "tokio",
             "tracing",
@@ -49,12 +49,12 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "connect",
             "http1",
             "maintenance_pages",
-            "admission",
-            "chance",
+            "connection_limits",
+            "random",
             "clock",
-            "files",
+            "sockets",
             "lifecycle",
-            "memory",
+            "memory_budget",
         ],
         &[
             "tokio",
@@ -74,7 +74,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "rest",
-        &["domain", "registry", "access", "lifecycle", "memory"],
+        &["domain", "registry", "operator_auth", "lifecycle", "memory_budget"],
         &[
             "tokio",
             "axum",
@@ -91,12 +91,12 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "checks",
-        &["domain", "traffic", "reports", "connect", "chance", "clock", "files", "lifecycle"],
+        &["domain", "traffic", "reports", "connect", "random", "clock", "sockets", "lifecycle"],
         &["tokio", "imbl", "arc_swap", "socket2", "tracing"],
     ),
     (
         "connect",
-        &["domain", "clock", "files", "lifecycle"],
+        &["domain", "clock", "sockets", "lifecycle"],
         &["tokio", "rustls", "rustls_native_certs", "tokio_rustls", "tracing"],
     ),
     (
@@ -107,22 +107,22 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("http1", &[], &["tokio", "hyper", "http"]),
     ("maintenance_pages", &["domain", "fetch", "clock"], &["tokio", "arc_swap", "http", "tracing"]),
     ("reports", &["domain", "traffic"], &["tokio", "tracing"]),
-    ("access", &["domain"], &["http"]),
-    ("admission", &["domain", "clock"], &["tokio", "ipnet"]),
+    ("operator_auth", &["domain"], &["http"]),
+    ("connection_limits", &["domain", "clock"], &["tokio", "ipnet"]),
     (
-        "api",
-        &["access", "admission", "clock", "files", "lifecycle", "memory", "registry", "tls"],
+        "api_listener",
+        &["operator_auth", "connection_limits", "clock", "sockets", "lifecycle", "memory_budget", "registry", "tls"],
         &["tokio", "http_body", "http_body_util", "hyper", "hyper_util", "axum", "tower", "tracing"],
     ),
-    ("chance", &[], &[]),
+    ("random", &[], &[]),
     ("clock", &["domain"], &["tokio", "tracing"]),
-    ("files", &["clock"], &["tokio", "tracing", "socket2"]),
+    ("sockets", &["clock"], &["tokio", "tracing", "socket2"]),
     ("lifecycle", &[], &["tokio", "tracing"]),
     ("tls", &["clock"], &["tokio", "rustls", "tokio_rustls", "tracing"]),
-    ("memory", &[], &[]),
+    ("memory_budget", &[], &[]),
     (
         "config",
-        &["domain", "admission", "memory", "registry", "tls"],
+        &["domain", "connection_limits", "memory_budget", "registry", "tls"],
         &["clap", "toml", "serde", "ipnet", "tracing_subscriber"],
     ),
     ("telemetry", &["config", "clock", "lifecycle"], &["tracing", "tracing_subscriber"]),
@@ -185,7 +185,7 @@ const HOMES: &[(&str, &str)] = &[
     ("block_in_place", "lifecycle"),
     ("thread::spawn(", "lifecycle"),
     ("thread::Builder", "lifecycle"),
-    ("getrandom::", "chance"),
+    ("getrandom::", "random"),
 ];
 
 const FILE_LINES_MAX: usize = 400;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::super::connection::Connection;
 use super::super::{PipeSettings, serve};
-use crate::admission::{self, Port};
+use crate::connection_limits::{self, Port};
 use crate::domain::{Catalog, Change, PageUrl, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
 use crate::registry::{
@@ -68,7 +68,10 @@ impl Traffic for World {
 
 /// PipeSettings of a pipe that takes so many connections.
 pub(super) fn places(all: usize, of_origin: usize) -> PipeSettings {
-    PipeSettings { places: Port::new(admission::Limits { all, of_origin }, Vec::new()), ..PipeSettings::default() }
+    PipeSettings {
+        places: Port::new(connection_limits::Limits { all, of_origin }, Vec::new()),
+        ..PipeSettings::default()
+    }
 }
 
 /// A pipe with its registry.

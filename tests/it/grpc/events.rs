@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use signalbox::api::Patience;
+use signalbox::api_listener::Patience;
 use signalbox::domain::SessionId;
 use signalbox::domain::Span;
 use signalbox::grpc::proto::event::Payload;

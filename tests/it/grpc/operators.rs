@@ -1,10 +1,10 @@
 //! Operators' calls: who may make them, what they show, and that no session id is among it.
 
-use signalbox::access::Operators;
 use signalbox::domain::Secret;
 use signalbox::grpc::proto::operator_client::OperatorClient;
 use signalbox::grpc::proto::watch_response::Item;
 use signalbox::grpc::proto::*;
+use signalbox::operator_auth::Operators;
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;

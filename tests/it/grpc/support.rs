@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use signalbox::access::Operators;
-use signalbox::api::Patience;
+use signalbox::api_listener::Patience;
 use signalbox::domain::{Catalog, Change, PageUrl, RouteId, Session, SessionKey, Span};
 use signalbox::grpc::proto::event::Payload;
 use signalbox::grpc::proto::operator_client::OperatorClient;
@@ -17,6 +16,7 @@ use signalbox::grpc::proto::{
 };
 use signalbox::grpc::{self, GrpcSettings};
 use signalbox::lifecycle::Lifecycle;
+use signalbox::operator_auth::Operators;
 use signalbox::registry::queries::views::RouteNumbers;
 use signalbox::registry::{
     Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, open,
@@ -129,13 +129,13 @@ impl Server {
         let routes = grpc::routes(registry.clone(), Arc::new(setup.operators), doors.clone(), settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let limits = signalbox::admission::Limits { all: 100, of_origin: 100 };
-        let places = signalbox::admission::Port::new(limits, Vec::new());
-        let bounds = signalbox::api::Bounds {
+        let limits = signalbox::connection_limits::Limits { all: 100, of_origin: 100 };
+        let places = signalbox::connection_limits::Port::new(limits, Vec::new());
+        let bounds = signalbox::api_listener::Bounds {
             patience: setup.patience,
-            ..signalbox::api::Bounds::new(places, signalbox::memory::Memory::default())
+            ..signalbox::api_listener::Bounds::new(places, signalbox::memory_budget::Memory::default())
         };
-        doors.spawn("api", signalbox::api::serve(listener, None, only(routes), bounds, doors.clone()));
+        doors.spawn("api", signalbox::api_listener::serve(listener, None, only(routes), bounds, doors.clone()));
         Self { registry, world, address, doors, writer }
     }
 
@@ -274,12 +274,12 @@ pub fn wrong(field: &str) -> (Code, String, Vec<String>) {
 }
 
 /// The gRPC door alone.
-fn only(routes: axum::Router) -> signalbox::api::Doors {
-    signalbox::api::Doors {
+fn only(routes: axum::Router) -> signalbox::api_listener::Doors {
+    signalbox::api_listener::Doors {
         is_grpc: signalbox::grpc::is_call,
         grpc: routes,
         rest: axum::Router::new(),
-        hosts: signalbox::access::Hosts::default(),
+        hosts: signalbox::operator_auth::Hosts::default(),
         refuse_grpc: signalbox::grpc::refuse,
         refuse_rest: signalbox::rest::refuse,
     }

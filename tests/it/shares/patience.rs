@@ -13,10 +13,10 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::{get, post};
 use futures_util::stream;
-use signalbox::admission::{Limits, Port};
-use signalbox::api::{Bounds, Doors, Patience};
+use signalbox::api_listener::{Bounds, Doors, Patience};
+use signalbox::connection_limits::{Limits, Port};
 use signalbox::lifecycle::Lifecycle;
-use signalbox::memory::Memory;
+use signalbox::memory_budget::Memory;
 
 use super::http2::{DATA, HEADERS, PING, Peer, RST_STREAM, frame, pong, request, upload, window_update};
 use crate::server::eventually;
@@ -57,7 +57,7 @@ impl Api {
             is_grpc: signalbox::grpc::is_call,
             grpc: Router::new(),
             rest,
-            hosts: signalbox::access::Hosts::default(),
+            hosts: signalbox::operator_auth::Hosts::default(),
             refuse_grpc: signalbox::grpc::refuse,
             refuse_rest: signalbox::rest::refuse,
         };
@@ -69,7 +69,7 @@ impl Api {
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(100).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(signalbox::api::serve(listener, None, doors, bounds, Lifecycle::new()));
+        runtime.spawn(signalbox::api_listener::serve(listener, None, doors, bounds, Lifecycle::new()));
         Self { address, produced, _runtime: runtime }
     }
 

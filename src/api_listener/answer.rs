@@ -19,8 +19,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::sleep;
 
-use crate::admission::Activity;
-use crate::memory::{Full, Memory, Share};
+use crate::connection_limits::Activity;
+use crate::memory_budget::{Full, Memory, Share};
 
 /// Bytes of a connection that were handed over and not sent.
 pub(super) const UNSENT_BYTES_MAX: usize = 1024 * 1024;

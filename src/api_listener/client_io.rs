@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::frames::{Frames, Protocol};
-use crate::admission::Activity;
-use crate::memory::{Full, Share};
+use crate::connection_limits::Activity;
+use crate::memory_budget::{Full, Share};
 
 /// The buffer that hyper reads a small head into; every connection may have it.
 const READ_BYTES: usize = 16 * 1024;

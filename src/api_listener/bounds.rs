@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::admission::Port;
-use crate::memory::Memory;
+use crate::connection_limits::Port;
+use crate::memory_budget::Memory;
 
 /// The bounds of the port.
 #[derive(Clone, Debug)]

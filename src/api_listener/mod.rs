@@ -31,12 +31,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use crate::access::{Call, Denied, Hosts, Peer};
-use crate::admission::{Activity, Full as NoRoom, Place, Stage};
-use crate::files::{self, Part, PortListener};
+use crate::connection_limits::{Activity, Full as NoRoom, Place, Stage};
 use crate::lifecycle::{self, Lifecycle};
-use crate::memory::{Full, Memory};
+use crate::memory_budget::{Full, Memory};
+use crate::operator_auth::{Call, Denied, Hosts, Peer};
 use crate::registry::Reading;
+use crate::sockets::{self, Part, PortListener};
 use crate::tls::Acceptor;
 
 use answer::Streams;
@@ -125,7 +125,7 @@ pub async fn serve(listener: TcpListener, tls: Option<Acceptor>, doors: Doors, b
             (Arc::clone(&server), Requests::new(Arc::clone(&doors), peer, &memory, &place, patience));
         let (stopping, tls) = (stopping.clone(), tls.clone());
         lifecycle.spawn_one("API connection", async move {
-            if files::prepare(&stream).is_ok() {
+            if sockets::prepare(&stream).is_ok() {
                 begin(tls, &server, stream, requests, &stopping).await;
             }
             drop(place);
