@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use signalbox::domain::{Breaker as BreakerSettings, LoadBalancing, RateLimit, RouteId, SessionKey, Span, Time};
 use signalbox::traffic::{
-    Breaker, BreakerDecision, BreakerOutcome, Eligibility, Health, MemberState, Members, ProbeResult, RateLimiter,
-    SelectionInput, member_key, select,
+    Breaker, BreakerDecision, BreakerOutcome, Eligibility, EndpointHealth, MemberState, Members, ProbeResult,
+    RateLimiter, SelectionInput, member_key, select,
 };
 
 const NOW: u64 = 1_795_323_231_906;
@@ -131,7 +131,7 @@ struct Pool {
 
 struct Member {
     breaker: Breaker,
-    health: Health,
+    health: EndpointHealth,
     in_flight: [AtomicU64; THREADS],
 }
 
@@ -139,7 +139,7 @@ impl Pool {
     /// Every `ill`-th member has failed its checks.
     fn of(count: u64, ill: u64) -> Self {
         let members = (0..count).map(|at| {
-            let health = Health::default();
+            let health = EndpointHealth::default();
             (0..3)
                 .filter(|_| at % ill == ill - 1)
                 .for_each(|_| drop(health.record(ProbeResult::Failed("x"), Time(NOW))));

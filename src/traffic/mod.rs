@@ -1,59 +1,43 @@
-//! Decisions on requests: which endpoint one goes to, with which headers, and whether it may be tried again.
+//! Decisions on requests: which endpoint gets a request, with which headers, and whether a failed request is tried again.
 //!
-//! No IO, no clock, no randomness: time, chance and addresses are arguments, so every decision can be replayed.
-//! What it is not: the carrying out, which is `proxy`'s. What must hold: a lookup costs no more than the depth
-//! of the deepest path configured for the host, a change no more than what it changes.
+//! No IO, no clock, no randomness: time, random bits and addresses are arguments, so each decision can be replayed.
+//! It sends nothing; `proxy` carries the decisions out. What must hold: a lookup costs at most one step for each segment of the
+//! deepest path that the host has, and a change costs only what it changes.
+//!
+//! [`RoutingTable`] finds the [`Pool`] of a request; the pool selects an [`Endpoint`] among its members; limits and breakers say
+//! whether the endpoint may have it; `rewriting` makes the client's head the backend's, and back. Health checks run beside.
 
-mod accept;
+mod balancing;
 mod breaker;
-mod checks;
-mod choose;
-mod client;
-mod duty;
-mod encoding;
 mod endpoint;
 mod hash;
-mod headers;
 mod health;
-mod host;
-mod ledger;
-mod limiter;
-mod logins;
-mod paths;
-mod pool;
-mod prefix;
-mod reach;
+mod limits;
 mod retry;
-mod share;
-mod stats;
-mod table;
-mod targets;
+mod rewriting;
+mod routing;
+mod worker;
+
+pub use balancing::{Members, NoEndpoint, Pool, SelectionInput, member_key, select};
+pub use breaker::{Breaker, BreakerDecision, BreakerOutcome, BreakerPermit, BreakerStatus, BreakerTransition};
+pub use endpoint::{
+    AdminState, ConnectBackoff, Eligibility, Endpoint, EndpointPolicy, EndpointStats, InFlight, LiveState, MemberState,
+    RequestRecord, RouteDefaults, RouteSettings, Weight, origin_hash,
+};
+pub use health::{
+    CheckId, CheckKind, CheckSchedule, CheckTarget, EndpointHealth, HealthState, HealthTransition, ProbeResult,
+    ProbeSpec, SLOW_START, jittered_interval,
+};
+pub use limits::{RateDecision, RateLimiter, stricter};
+pub use retry::{AttemptFailure, RetryBudget, UploadState, may_retry};
+pub use rewriting::{
+    CompressionPlan, ContentCoding, Peer, PrefixMapping, RequestHop, TargetEncoder, Upgrade, accepts_html,
+    authenticates_connection, challenges_connection, client_address, drop_digests, edit_request, edit_response,
+    edit_trailers, is_only_chunked, is_routing_loop, plan_compression, requested_upgrade, restore_prefix,
+    strengthen_etags,
+};
+pub use routing::{RoutingTable, request_host};
+pub use worker::WorkerId;
+
 #[cfg(test)]
 mod tests;
-mod turns;
-
-pub use accept::accepts_html;
-pub use breaker::{Breaker, BreakerDecision, BreakerOutcome, BreakerPermit, BreakerStatus, BreakerTransition};
-pub use checks::{CheckId, CheckSchedule, CheckTarget, ProbeSpec};
-pub use choose::{Members, NoEndpoint, SelectionInput, select};
-pub use client::client_address;
-pub use duty::AdminState;
-pub use encoding::{CompressionPlan, ContentCoding, drop_digests, plan_compression, strengthen_etags};
-pub use endpoint::{Endpoint, EndpointPolicy, RouteDefaults, RouteSettings, origin_hash};
-pub use hash::member_key;
-pub use headers::{
-    Peer, RequestHop, Upgrade, edit_request, edit_response, edit_trailers, is_only_chunked, is_routing_loop,
-    requested_upgrade,
-};
-pub use health::{CheckKind, Health, HealthState, HealthTransition, ProbeResult, jittered_interval};
-pub use host::request_host;
-pub use limiter::{RateDecision, RateLimiter, stricter};
-pub use logins::{authenticates_connection, challenges_connection};
-pub use pool::Pool;
-pub use prefix::{PrefixMapping, restore_prefix};
-pub use reach::ConnectBackoff;
-pub use retry::{AttemptFailure, RetryBudget, UploadState, may_retry};
-pub use share::{Eligibility, MemberState, SLOW_START, Weight};
-pub use stats::{EndpointStats, InFlight, LiveState, RequestRecord, WorkerId};
-pub use table::RoutingTable;
-pub use targets::TargetEncoder;

@@ -194,8 +194,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::hash::mix;
     use super::*;
+    use crate::traffic::hash::mix;
 
     fn owes(ledger: &mut RateTable, key: u64, now: u64) -> u64 {
         let mut seen = now;

@@ -6,7 +6,7 @@ use crate::domain::HealthCheck;
 use crate::domain::Span;
 
 use super::*;
-use crate::traffic::turns::PER_BACKEND_MAX;
+use crate::traffic::health::PER_BACKEND_MAX;
 
 /// A schedule with the world that it follows.
 struct Watch {

@@ -11,7 +11,7 @@ use imbl::{HashMap, OrdMap};
 
 use crate::domain::PathPrefix;
 
-use super::Pool;
+use crate::traffic::balancing::Pool;
 
 /// What one host has.
 #[derive(Clone, Debug)]

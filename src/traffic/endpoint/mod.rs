@@ -3,6 +3,16 @@
 //! Not what it does now: that is its [`LiveState`] state, which outlives it. What must hold: an endpoint never changes; a change of the
 //! session's configuration makes a new one, and routes without settings of their own share one [`RouteSettings`].
 
+mod admin_state;
+mod connect_backoff;
+mod eligibility;
+mod live_state;
+
+pub use admin_state::AdminState;
+pub use connect_backoff::ConnectBackoff;
+pub use eligibility::{Eligibility, MemberState, Weight};
+pub use live_state::{EndpointStats, InFlight, LiveState, RequestRecord};
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -13,9 +23,9 @@ use crate::domain::{
     path_behind,
 };
 
-use super::{
-    AdminState, Breaker, CheckKind, Eligibility, HealthState, LiveState, MemberState, RateLimiter, SLOW_START, Weight,
-};
+use crate::traffic::breaker::Breaker;
+use crate::traffic::health::{CheckKind, HealthState, SLOW_START};
+use crate::traffic::limits::RateLimiter;
 
 /// What holds below every session's own settings. From the configuration file.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +49,7 @@ pub struct RouteSettings {
 
 impl RouteSettings {
     /// For every route of a session that has none of its own.
-    pub(super) fn shared(defaults: &RouteDefaults, config: &Config) -> Self {
+    pub(crate) fn shared(defaults: &RouteDefaults, config: &Config) -> Self {
         let mut settings = Self { options: config.options_over(&defaults.options, Target::All), headers: Vec::new() };
         settings.set_all(defaults.headers.iter().map(|(name, value)| (name, value)));
         settings.set_all(config.headers_for(Target::All));
@@ -47,7 +57,7 @@ impl RouteSettings {
     }
 
     /// For one route, over what its session's routes share; `None` if it has nothing of its own.
-    pub(super) fn own(shared: &RouteSettings, config: &Config, id: RouteId) -> Option<Self> {
+    pub(crate) fn own(shared: &RouteSettings, config: &Config, id: RouteId) -> Option<Self> {
         let target = Target::Route(id);
         if config.options_for(target).next().is_none() && config.headers_for(target).next().is_none() {
             return None;
@@ -108,7 +118,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(
+    pub(crate) fn new(
         session: SessionKey,
         route: &Arc<Route>,
         settings: Arc<RouteSettings>,

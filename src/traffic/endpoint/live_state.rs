@@ -12,34 +12,15 @@ use hdrhistogram::Histogram;
 use http::HeaderMap;
 use http::header::ETAG;
 
-use super::{ConnectBackoff, Health};
-
-/// Which of the workers, and of how many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WorkerId {
-    /// From 0.
-    pub index: usize,
-    /// At least 1.
-    pub count: usize,
-}
-
-impl WorkerId {
-    /// One of something for each worker.
-    pub(super) fn each<T: Default>(self) -> Box<[T]> {
-        std::iter::repeat_with(T::default).take(self.count.max(1)).collect()
-    }
-
-    /// The worker's own of them.
-    pub(super) fn own<T>(self, all: &[T]) -> Option<&T> {
-        all.get(self.index.checked_rem(all.len())?)
-    }
-}
+use super::connect_backoff::ConnectBackoff;
+use crate::traffic::health::EndpointHealth;
+use crate::traffic::worker::WorkerId;
 
 /// What an endpoint does now and has done. Shared by all endpoints that are the same route with the same backend.
 #[derive(Debug, Default)]
 pub struct LiveState {
     /// What checks have made of it.
-    pub health: Health,
+    pub health: EndpointHealth,
     /// True if connections to it come about.
     pub connect_backoff: ConnectBackoff,
     // Its entity tags are weak by themselves.

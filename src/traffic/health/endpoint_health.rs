@@ -1,14 +1,16 @@
 //! True if an endpoint is well, by its active checks.
 //!
-//! What checks are, [`CheckKind`] says; what their results make of the endpoint, [`Health`]. What it is not: the asking, which is
+//! What checks are, [`CheckKind`] says; what their results make of the endpoint, [`EndpointHealth`]. What it is not: the asking, which is
 //! the prober's, nor the circuit breaker, which judges real requests. What must hold (protocol §6): three failures in a
 //! row make it unhealthy, two successes healthy again; of one that was never healthy the first failure or success is enough.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::SLOW_START;
 use crate::domain::{Span, StatusRanges, Time};
+
+/// The time that an endpoint takes to get its whole share of requests after it became healthy.
+pub const SLOW_START: Span = Span::from_secs(10);
 
 const FAILURES_DOWN: u32 = 3;
 const SUCCESSES_UP: u32 = 2;
@@ -49,7 +51,7 @@ pub enum ProbeResult<'a> {
 
 /// What checks have made of an endpoint. Shared by the prober, who writes, and all workers, who read one word.
 #[derive(Debug, Default)]
-pub struct Health {
+pub struct EndpointHealth {
     /// [`NEW`], [`ALWAYS`], [`ILL`], or since when it is well in milliseconds since the epoch.
     word: AtomicU64,
     // Only the prober and those who ask for the reason come here.
@@ -112,7 +114,7 @@ pub struct HealthTransition {
     pub reason: Arc<str>,
 }
 
-impl Health {
+impl EndpointHealth {
     /// Takes in what a check found at `now`. Checks of one endpoint follow one another.
     pub fn record(&self, finding: ProbeResult<'_>, now: Time) -> Option<HealthTransition> {
         let mut record = self.lock();
@@ -237,8 +239,8 @@ mod tests {
     const ILL_FOR: ProbeResult<'_> = ProbeResult::Failed("status 503");
 
     /// One that served before.
-    fn known() -> Health {
-        let health = Health::default();
+    fn known() -> EndpointHealth {
+        let health = EndpointHealth::default();
         health.assume_healthy(Time(0));
         health
     }
@@ -260,13 +262,13 @@ mod tests {
 
     #[test]
     fn of_one_that_was_never_healthy_the_first_check_decides() {
-        let good = Health::default();
+        let good = EndpointHealth::default();
         assert!(good.is_healthy() && good.state() == HealthState::Unchecked);
         assert_eq!(good.record(ProbeResult::Passed, Time(7)), None, "nobody thought otherwise");
         assert_eq!(good.state(), HealthState::Healthy { since: Some(Time(7)) });
         assert_eq!([8, 9].map(|at| good.record(ILL_FOR, Time(at))), [None, None], "from now on three are needed");
 
-        let bad = Health::default();
+        let bad = EndpointHealth::default();
         assert_eq!(
             bad.record(ILL_FOR, Time(1)),
             Some(HealthTransition { healthy: false, reason: "status 503".into() })
@@ -281,7 +283,7 @@ mod tests {
 
     #[test]
     fn who_has_been_well_for_as_long_as_a_slow_start_is_established() {
-        let (old, new, end) = (known(), Health::default(), Time(1).after(SLOW_START));
+        let (old, new, end) = (known(), EndpointHealth::default(), Time(1).after(SLOW_START));
         assert!(old.is_established(end) && !new.is_established(end));
         new.assume_healthy(Time(1));
         assert_eq!(new.state(), HealthState::Healthy { since: None }, "its whole share at once");
@@ -290,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_last_check_and_the_last_failure_are_told() {
-        let health = Health::default();
+        let health = EndpointHealth::default();
         assert_eq!(health.last_checks(), LastChecks::default());
         health.record(ILL_FOR, Time(5));
         let failed = LastChecks {
@@ -320,7 +322,7 @@ mod tests {
 
     #[test]
     fn who_is_vouched_for_is_well_at_once_and_until_three_more_failures() {
-        let (ill, never_well, new) = (known(), Health::default(), Health::default());
+        let (ill, never_well, new) = (known(), EndpointHealth::default(), EndpointHealth::default());
         (1..4).for_each(|at| drop(ill.record(ILL_FOR, Time(at))));
         never_well.record(ILL_FOR, Time(1));
         for (health, was_ill) in [(ill, true), (never_well, true), (new, false)] {

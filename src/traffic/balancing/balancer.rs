@@ -9,8 +9,8 @@ use std::net::IpAddr;
 
 use crate::domain::{LoadBalancing, Time};
 
-use super::hash::{client_hash, fold, mix};
-use super::share::{Eligibility, Weight};
+use crate::traffic::endpoint::{Eligibility, Weight};
+use crate::traffic::hash::{client_hash, fold, mix};
 
 /// What a choice depends on beside the members.
 #[derive(Clone, Copy, Debug)]
@@ -260,9 +260,9 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::hash::member_key;
     use super::*;
     use crate::domain::{Drain, RouteId, SessionKey, Span};
+    use crate::traffic::hash::member_key;
 
     const FULL: Eligibility = Eligibility::Ready(Weight::FULL);
 

@@ -7,9 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use crate::domain::{LoadBalancing, PageUrl, RouteId, SessionKey, Time};
 
-use super::{
-    Eligibility, Endpoint, Members, NoEndpoint, RateLimiter, SelectionInput, WorkerId, member_key, select, stricter,
-};
+use super::balancer::{Members, NoEndpoint, SelectionInput, select};
+use crate::traffic::endpoint::{Eligibility, Endpoint};
+use crate::traffic::hash::member_key;
+use crate::traffic::limits::{RateLimiter, stricter};
+use crate::traffic::worker::WorkerId;
 
 /// At least one endpoint.
 #[derive(Debug)]
@@ -80,7 +82,7 @@ impl Pool {
     }
 
     /// A pool with `endpoint` in it, in place of the same route's old one.
-    pub(super) fn with(old: Option<&Pool>, endpoint: &Arc<Endpoint>) -> Self {
+    pub(crate) fn with(old: Option<&Pool>, endpoint: &Arc<Endpoint>) -> Self {
         let key = (endpoint.session, endpoint.id());
         let mut members: Vec<_> = Self::others(old, key).cloned().collect();
         let at = members.partition_point(|member| (member.session, member.id()) < key);
@@ -89,7 +91,7 @@ impl Pool {
     }
 
     /// The pool without a route; `None` if nothing is left.
-    pub(super) fn without(&self, session: SessionKey, id: RouteId) -> Option<Self> {
+    pub(crate) fn without(&self, session: SessionKey, id: RouteId) -> Option<Self> {
         let members: Vec<_> = Self::others(Some(self), (session, id)).cloned().collect();
         (!members.is_empty()).then(|| Self::of(Some(self), members))
     }

@@ -3,12 +3,9 @@
 //! Drain, slow start, maintenance, health and breaker of one member are laid over each other here; who among the members
 //! gets a request is [`super::choose`]'s to say. What must hold: only a drained member weighs nothing.
 
-use crate::domain::{Drain, Span, Time};
+use crate::domain::{Drain, Time};
 
-use super::health::HealthState;
-
-/// The time that a member that became healthy takes to get its whole share again.
-pub const SLOW_START: Span = Span::from_secs(10);
+use crate::traffic::health::{HealthState, SLOW_START};
 
 /// A member's share of what it would get without drain and slow start, in 65,536ths. Never nothing: such a member is [`Eligibility::Drained`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +30,7 @@ impl Weight {
     }
 
     /// True if a request for which these random bits were drawn is among the member's share.
-    pub(super) const fn covers(self, bits: u64) -> bool {
+    pub(crate) const fn covers(self, bits: u64) -> bool {
         bits & 0xffff < self.0 as u64
     }
 }
@@ -64,9 +61,9 @@ pub struct MemberState {
     pub maintenance: bool,
     /// Its session's drain.
     pub drain: Option<Drain>,
-    /// From [`super::Health::condition`].
+    /// From [`crate::traffic::EndpointHealth::state`].
     pub health: HealthState,
-    /// From [`super::CheckKind::gates`]: whether being ill forbids it requests.
+    /// From [`crate::traffic::CheckKind::excludes_unhealthy`]: whether being ill forbids it requests.
     pub excludes_unhealthy: bool,
     /// From [`super::Breaker::refused_until`]; `None` without a breaker.
     pub refused_until: Option<Time>,
@@ -120,6 +117,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::Span;
 
     const WELL: MemberState = MemberState {
         maintenance: false,

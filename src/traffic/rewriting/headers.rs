@@ -11,8 +11,8 @@ use http::header::{
 };
 use ipnet::IpNet;
 
-use super::RouteSettings;
-use super::client::drop_claims;
+use super::client_address::drop_claims;
+use crate::traffic::endpoint::RouteSettings;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::domain::{
-    BackendUrl, CheckMethod, HealthPath, RouteId, SessionKey, Span, StatusRanges, Time, acting_timeout,
-};
+use crate::domain::{RouteId, SessionKey, Span, Time};
 
-use super::turns::CheckQueue;
-use super::{CheckKind, Endpoint, LiveState, jittered_interval};
+use super::endpoint_health::jittered_interval;
+use super::probe_spec::{CheckId, CheckTarget, ProbeSpec};
+use super::queue::CheckQueue;
+use crate::traffic::endpoint::{Endpoint, LiveState};
 
 /// So many checks at most get in line at once: a thread has more to do.
 const LINE_UP_MAX: usize = 256;
@@ -23,72 +23,7 @@ const LINE_UP_MAX: usize = 256;
 /// Checks that begin together are due within this time.
 const BATCH_MILLIS_MAX: u64 = 250;
 
-/// What is asked, of whom, and how the answer is judged. Endpoints for which it is the same share one check.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ProbeSpec {
-    /// Who is asked.
-    pub backend: BackendUrl,
-    /// The path and query asked for, below the backend's base path.
-    pub path: HealthPath,
-    /// What counts as well.
-    pub check: CheckKind,
-    /// From one check to the next.
-    pub interval: Span,
-    /// The time that the answer may take: what is set, within [`acting_timeout`].
-    pub timeout: Span,
-    /// True if the backend's certificate counts, where it has one.
-    pub tls_verify: bool,
-    /// `GET` or `HEAD`.
-    pub method: CheckMethod,
-    /// What `Host` says; `None` for the backend's own name.
-    pub host: Option<Arc<str>>,
-    /// Which statuses are well, where that is set.
-    pub expected: Option<StatusRanges>,
-}
-
-impl ProbeSpec {
-    /// What an endpoint wants to know.
-    pub fn of(endpoint: &Endpoint) -> Self {
-        let options = endpoint.options();
-        let (path, interval, timeout) = match &endpoint.policy.health_check {
-            Some(explicit) => (&explicit.path, explicit.interval, explicit.timeout),
-            None => (&options.health_check_path, options.health_check_interval, options.health_check_timeout),
-        };
-        Self {
-            backend: endpoint.backend().clone(),
-            path: path.clone(),
-            check: endpoint.check(),
-            interval,
-            timeout: acting_timeout(interval, timeout),
-            tls_verify: options.tls_verify,
-            method: options.health_check_method,
-            host: endpoint.check_host(),
-            expected: options.health_check_status.clone(),
-        }
-    }
-
-    /// True if an answer with this status is well.
-    pub fn accepts(&self, status: u16) -> bool {
-        self.check.accepts(status, self.expected.as_ref())
-    }
-}
-
-/// Names a check, from its first time to its last. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CheckId(u64);
-
 type EndpointKey = (SessionKey, RouteId);
-
-/// Whom a check is for.
-#[derive(Clone, Debug)]
-pub struct CheckTarget {
-    /// Whose the route is.
-    pub session: SessionKey,
-    /// The route.
-    pub route: RouteId,
-    /// What is made of it; the same over changes that leave the check as it is.
-    pub live: Arc<LiveState>,
-}
 
 /// Those whom a check is for.
 type CheckTargets = BTreeMap<EndpointKey, Arc<LiveState>>;
@@ -233,7 +168,7 @@ impl CheckSchedule {
 
     /// True if nothing is under way and nothing remembered of what was.
     #[cfg(test)]
-    pub(super) fn is_at_rest(&self) -> bool {
+    pub(crate) fn is_at_rest(&self) -> bool {
         self.queue.are_at_rest()
     }
 
@@ -266,7 +201,7 @@ impl CheckSchedule {
 
     fn open(&mut self, key: EndpointKey, live: Arc<LiveState>, spec: ProbeSpec, origin: u64, now: Time) {
         self.last_id += 1;
-        let (id, spec) = (CheckId(self.last_id), Arc::new(spec));
+        let (id, spec) = (CheckId::new(self.last_id), Arc::new(spec));
         self.ids.insert(Arc::clone(&spec), id);
         self.due.insert((now, id));
         let (targets, fresh, stage) =

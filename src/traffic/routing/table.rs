@@ -15,11 +15,13 @@ use imbl::{HashMap, OrdMap};
 
 use crate::domain::{Catalog, Change, Edit, Host, RouteId, Session, SessionKey, Target, Time};
 
-use super::paths::HostPaths;
-use super::{
-    AdminState, Breaker, Endpoint, EndpointPolicy, EndpointStats, LiveState, Pool, RateLimiter, RouteDefaults,
-    RouteSettings,
+use super::host_paths::HostPaths;
+use crate::traffic::balancing::Pool;
+use crate::traffic::breaker::Breaker;
+use crate::traffic::endpoint::{
+    AdminState, Endpoint, EndpointPolicy, EndpointStats, LiveState, RouteDefaults, RouteSettings,
 };
+use crate::traffic::limits::RateLimiter;
 
 /// Which pool a request belongs to.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::domain::{SessionKey, Time, may_take_another};
 
-use super::checks::CheckId;
+use super::probe_spec::CheckId;
 
 /// Checks of one session under way at once that ask the same host and port.
 pub const PER_BACKEND_MAX: usize = 8;

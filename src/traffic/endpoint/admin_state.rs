@@ -24,7 +24,7 @@ struct AdminOrders {
 
 impl AdminState {
     /// Takes over what the session's head says now. Cheap when nothing of it has changed.
-    pub(super) fn update(&self, head: &Head) {
+    pub(crate) fn update(&self, head: &Head) {
         if self.orders.load().are_those_of(head) {
             return;
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-mod checks;
+mod schedule;
 
 use super::*;
 use crate::domain::{

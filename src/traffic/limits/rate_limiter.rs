@@ -13,8 +13,8 @@ use http::HeaderValue;
 
 use crate::domain::{RateLimit, Span};
 
-use super::hash::{client_number, fold, mix};
-use super::ledger::{DEBT_BITS, RateTable};
+use super::rate_table::{DEBT_BITS, RateTable};
+use crate::traffic::hash::{client_number, fold, mix};
 
 /// Shared by all workers and by all applies that leave its settings as they are. Costs a hundred bytes until the first request.
 #[derive(Debug)]
