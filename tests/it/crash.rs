@@ -181,12 +181,21 @@ fn maintenance_requests_that_wait_when_the_process_is_killed_are_resumed() {
 
 #[test]
 fn every_acknowledged_command_survives_a_kill_at_any_moment() {
-    const KILLS: usize = 50;
+    acknowledged_commands_survive(10);
+}
+
+#[test]
+#[ignore = "storm: minutes"]
+fn storm_of_fifty_kills_loses_no_acknowledged_command() {
+    acknowledged_commands_survive(50);
+}
+
+fn acknowledged_commands_survive(kills: usize) {
     let backend = Backend::start("crash");
     let folder = tempfile::tempdir().unwrap();
     let mut dice = Dice(77);
     let mut workers: Vec<Worker> = (0..4).map(Worker::new).collect();
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         let server = Server::start(folder.path());
         let mut client = server.connect();
         workers.iter_mut().for_each(|worker| worker.find(&mut client));
@@ -381,11 +390,21 @@ fn pipeline(pipe: SocketAddr, name: &str) -> (String, usize) {
     (session, answered)
 }
 
-/// Kind: at a stop a command happens and is answered, or its client sees the end of the connection.
+/// At a stop each command is executed and answered, or its client sees the end of the connection.
 #[test]
 fn what_a_client_takes_for_done_at_a_stop_has_happened() {
+    what_is_taken_for_done_has_happened(1);
+}
+
+#[test]
+#[ignore = "storm: minutes"]
+fn storm_of_stops_leaves_nothing_undone_that_a_client_takes_for_done() {
+    what_is_taken_for_done_has_happened(4);
+}
+
+fn what_is_taken_for_done_has_happened(stops: u64) {
     let folder = tempfile::tempdir().unwrap();
-    for round in 0..4_u64 {
+    for round in 0..stops {
         let server = Server::start(folder.path());
         let pipe = server.pipe;
         let pauses = [0, 0, 1, 7, 60, 150, 230, 400];

@@ -168,20 +168,26 @@ fn running_out_of_files_is_not_counted_against_a_backend_and_ends_no_listener() 
 
 #[test]
 fn a_crowd_at_one_port_leaves_the_others_their_places() {
-    for crowded in [0, 1, 2] {
-        let folder = tempfile::tempdir().unwrap();
-        let server = with_files(folder.path(), 256);
-        let ports = [server.pipe, server.api, server.proxy];
-        let _crowd: Vec<TcpStream> = (0..400).filter_map(|_| TcpStream::connect(ports[crowded]).ok()).collect();
-        if crowded != 0 {
-            assert!(server.once("PING|nobody").starts_with("ERROR|invalid session"));
-        }
-        if crowded != 1 {
-            assert_eq!(get(server.api, "localhost", "/healthz").unwrap().0, 200);
-        }
-        if crowded != 2 {
-            assert_eq!(get(server.proxy, "nobody.example", "/").unwrap().0, 404);
-        }
+    // Each server waits for seconds before it closes connections, so the three run at once.
+    let crowds: Vec<_> =
+        (0..3).map(|crowded| std::thread::spawn(move || others_are_served_beside_a_crowd(crowded))).collect();
+    crowds.into_iter().for_each(|crowd| crowd.join().unwrap());
+}
+
+/// Opens 400 connections to one of the three ports of a server with 256 files, and uses the other two.
+fn others_are_served_beside_a_crowd(crowded: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = with_files(folder.path(), 256);
+    let ports = [server.pipe, server.api, server.proxy];
+    let _crowd: Vec<TcpStream> = (0..400).filter_map(|_| TcpStream::connect(ports[crowded]).ok()).collect();
+    if crowded != 0 {
+        assert!(server.once("PING|nobody").starts_with("ERROR|invalid session"));
+    }
+    if crowded != 1 {
+        assert_eq!(get(server.api, "localhost", "/healthz").unwrap().0, 200);
+    }
+    if crowded != 2 {
+        assert_eq!(get(server.proxy, "nobody.example", "/").unwrap().0, 404);
     }
 }
 

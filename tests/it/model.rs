@@ -564,8 +564,19 @@ fn exchange(client: &mut Client, model: &mut Model, line: &str, expected: &Expec
 
 #[test]
 fn any_interleaving_of_commands_and_restarts_is_answered_as_the_model_says() {
+    answers_as_the_model_says(0..3);
+}
+
+#[test]
+#[ignore = "storm: minutes"]
+fn storm_of_interleaved_commands_and_restarts_is_answered_as_the_model_says() {
+    answers_as_the_model_says(0..12);
+}
+
+/// Runs four rounds of commands for each seed, with a restart after each round.
+fn answers_as_the_model_says(seeds: std::ops::Range<u64>) {
     let backend = Backend::start("model");
-    for seed in 0..12 {
+    for seed in seeds {
         let mut dice = Dice(seed);
         let folder = tempfile::tempdir().unwrap();
         let mut model = Model::new(["a.example", "*.b.example", "*"]);

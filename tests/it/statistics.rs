@@ -39,6 +39,7 @@ fn answer(mut stream: TcpStream) {
 /// Sends so many requests over one kept connection, one in five a 404, one in ten a 500.
 fn send(proxy: SocketAddr, count: usize) {
     let mut stream = TcpStream::connect(proxy).unwrap();
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
     for number in 0..count {
         let status = match number % 10 {
             0 => 500,
@@ -49,7 +50,7 @@ fn send(proxy: SocketAddr, count: usize) {
         let mut answer = Vec::new();
         let mut byte = [0];
         while !answer.ends_with(b"0123456789") {
-            stream.read_exact(&mut byte).unwrap();
+            answers.read_exact(&mut byte).unwrap();
             answer.push(byte[0]);
         }
     }

@@ -1,7 +1,7 @@
 //! Memory that peers make the server hold: unfinished lines, bodies and heads, unread answers, streams without window.
 //!
 //! Each flood runs small in every test run, and at full size with
-//! `cargo test --test it shares::memory::full -- --ignored --nocapture --test-threads 1`.
+//! `cargo test --test it shares::memory::storm -- --ignored --nocapture --test-threads 1`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -274,8 +274,8 @@ fn a_peer_that_finds_no_memory_is_told_so() {
 }
 
 #[test]
-#[ignore = "minutes, and thousands of sockets"]
-fn full_size() {
+#[ignore = "storm: minutes, and thousands of sockets"]
+fn storm_of_floods_at_full_size() {
     let floods: [(&str, Flood, usize); 5] = [
         ("10,000 unfinished lines", lines, 10_000),
         ("10,000 unfinished bodies", bodies, 10_000),
