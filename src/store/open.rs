@@ -4,17 +4,32 @@
 //! that could write, which opening a database in WAL mode or closing it again can.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, SqlStr, SqliteConnection};
 
 use super::files::Files;
 use super::place::{self, Place};
 
-/// The schema's history, part of the binary.
-pub(super) static MIGRATOR: Migrator = sqlx::migrate!();
+/// The steps from an empty database to the schema of this version: version, description, and statements.
+pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "registry", include_str!("../../migrations/0001_registry.sql")),
+    (2, "registration tokens", include_str!("../../migrations/0002_registration_tokens.sql")),
+    (3, "maintenance", include_str!("../../migrations/0003_maintenance.sql")),
+    (4, "files and clock", include_str!("../../migrations/0004_files_and_clock.sql")),
+    (5, "pending", include_str!("../../migrations/0005_pending.sql")),
+    (6, "orders", include_str!("../../migrations/0006_orders.sql")),
+];
+
+pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let migration = |&(version, description, sql): &(i64, &'static str, &'static str)| {
+        Migration::new(version, description.into(), MigrationType::Simple, SqlStr::from_static(sql), false)
+    };
+    Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect())
+});
 
 /// Marks a file as a registry (`SGBX`); the first migration writes it.
 const APPLICATION_ID: i32 = 0x5347_4258;

@@ -728,3 +728,14 @@ fn moments_are_moved_with_the_clock_at_a_start_and_the_clock_is_kept() {
         store.commit(&[opened()], 2).await.unwrap();
     });
 }
+
+#[test]
+fn the_migrations_are_the_files_of_their_folder() {
+    let entries =
+        std::fs::read_dir("migrations").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut files: Vec<String> = entries.collect();
+    files.sort();
+    let listed = super::open::MIGRATIONS.iter();
+    let names = listed.map(|(version, description, _)| format!("{version:04}_{}.sql", description.replace(' ', "_")));
+    assert_eq!(files, names.collect::<Vec<_>>());
+}
