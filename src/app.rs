@@ -25,13 +25,13 @@ use tokio_util::sync::CancellationToken;
 use crate::checks::Checker;
 use crate::config::{Config, Unmatched};
 use crate::connect::BackendTls;
-use crate::connection_limits::{Limits, Port};
+use crate::connection_limits::{ConnectionLimits, PortConnections};
 use crate::domain::{Catalog, Change, Span};
 use crate::fetch::PageFetcher;
 use crate::lifecycle::{self, Heartbeat, Lifecycle};
 use crate::maintenance_pages::MaintenancePages;
-use crate::memory_budget::Memory;
-use crate::operator_auth::{Hosts, Operators};
+use crate::memory_budget::MemoryBudget;
+use crate::operator_auth::{AllowedHosts, OperatorAuth};
 use crate::registry::commands::{Observe, Sight};
 use crate::registry::{self, Command, Publish, Registry};
 use crate::reports::{Report, Reports};
@@ -62,7 +62,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     clock::start().context(
         "the system clock says a time before 1970; set it (`date --set`, or a time service) and start again",
     )?;
-    sockets::raise(config.pipe.connections.all, config.api.connections.all, config.proxy.connections.all);
+    sockets::raise_descriptor_limit(
+        config.pipe.connections.all,
+        config.api.connections.all,
+        config.proxy.connections.all,
+    );
     // Few: SQLite has a thread of its own, and one more thread that is woken only to look costs a command more than it carries.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().clamp(2, 4) - 1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -127,7 +131,7 @@ impl Server {
         let pipe_address = pipe_listener.local_addr()?;
         let api_listener = listen("gRPC and REST", config.api.listen, "api.listen", "--api-listen").await?;
         let api_address = api_listener.local_addr()?;
-        let memory = Memory::new(config.memory);
+        let memory = MemoryBudget::new(config.memory);
         let proxy_settings =
             proxy::Settings { own: vec![pipe_address, api_address], ..proxy_settings(&config, &memory)? };
         let pipe_tls = acceptor(config.pipe.tls.as_ref(), &[])?;
@@ -185,7 +189,7 @@ impl Server {
         let pipe_settings = pipe_settings(&config, api_address, memory.clone());
         let serving = pipe::serve(pipe_listener, pipe_tls, registry.clone(), pipe_settings, pipe.clone(), random::bits);
         pipe.spawn("pipe", serving);
-        let bounds = api_listener::Bounds::new(places(&config, config.api.connections), memory);
+        let bounds = api_listener::ApiBounds::new(places(&config, config.api.connections), memory);
         let typed = typed_doors(&registry, &config, &doors);
         doors.spawn("API", api_listener::serve(api_listener, api_tls, typed, bounds, doors.clone()));
         Ok(Self { store_url: config.store_url, pipe_address, api_address, secure, registry, proxy, pipe, doors, core })
@@ -254,10 +258,10 @@ fn taken(what: &str, address: SocketAddr, key: &str, flag: &str, error: &std::io
 }
 
 /// gRPC and REST, on one port.
-fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> api_listener::Doors {
-    let operators = Arc::new(Operators::new(&config.api.operator_tokens));
+fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> api_listener::ApiServices {
+    let operators = Arc::new(OperatorAuth::new(&config.api.operator_tokens));
     let protected = config.api.tls.is_some() || !config.grants.is_empty();
-    let hosts = Hosts::new(protected, config.api.hosts.clone(), Arc::clone(&operators));
+    let hosts = AllowedHosts::new(protected, config.api.hosts.clone(), Arc::clone(&operators));
     let max_body = config.api.max_body;
     let grpc = grpc::GrpcSettings { max_body, nonce: random::bits, keep_alive: EVENTS_SILENT_MAX };
     let rest = rest::RestSettings {
@@ -266,7 +270,7 @@ fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> a
         keep_alive: EVENTS_SILENT_MAX,
         ..rest::RestSettings::new(random::bits)
     };
-    api_listener::Doors {
+    api_listener::ApiServices {
         is_grpc: grpc::is_call,
         grpc: grpc::routes(registry.clone(), Arc::clone(&operators), lifecycle.clone(), grpc),
         rest: rest::router(registry.clone(), operators, lifecycle.clone(), rest),
@@ -276,7 +280,7 @@ fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> a
     }
 }
 
-fn proxy_settings(config: &Config, memory: &Memory) -> anyhow::Result<proxy::Settings> {
+fn proxy_settings(config: &Config, memory: &MemoryBudget) -> anyhow::Result<proxy::Settings> {
     Ok(proxy::Settings {
         workers: config.proxy.workers,
         trusted_proxies: config.proxy.trusted_proxies.clone(),
@@ -304,13 +308,13 @@ fn acceptor(files: Option<&tls::Files>, protocols: &[&str]) -> anyhow::Result<Op
     files.map(|files| tls::Acceptor::load(files, protocols)).transpose().map_err(anyhow::Error::from)
 }
 
-fn pipe_settings(config: &Config, api: SocketAddr, memory: Memory) -> pipe::PipeSettings {
+fn pipe_settings(config: &Config, api: SocketAddr, memory: MemoryBudget) -> pipe::PipeSettings {
     pipe::PipeSettings {
         max_line: config.pipe.max_line,
         max_reply: config.pipe.max_reply,
         line_timeout: config.pipe.line_timeout.std(),
         idle_timeout: config.pipe.idle_timeout.std(),
-        places: places(config, config.pipe.connections),
+        connections: places(config, config.pipe.connections),
         api: Some(api),
         memory,
         ..pipe::PipeSettings::default()
@@ -318,8 +322,8 @@ fn pipe_settings(config: &Config, api: SocketAddr, memory: Memory) -> pipe::Pipe
 }
 
 /// The places of a port's connections.
-fn places(config: &Config, limits: Limits) -> Port {
-    Port::new(limits, config.proxy.trusted_proxies.clone())
+fn places(config: &Config, limits: ConnectionLimits) -> PortConnections {
+    PortConnections::new(limits, config.proxy.trusted_proxies.clone())
 }
 
 /// Shows changes to traffic: the routing table takes them in and is swapped whole.

@@ -1,7 +1,7 @@
 //! The memory that peers can fill: one budget that all connections of the process draw on.
 //!
 //! It counts and refuses; who is closed or served without extras is decided where the memory is used. What must hold: every
-//! byte that was drawn is given back when its [`Share`] is dropped; what a connection needs in any case is always
+//! byte that was drawn is given back when its [`MemoryShare`] is dropped; what a connection needs in any case is always
 //! granted, so that a peer that asks for little is served while others fill the rest.
 
 use std::fs;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The budget; clones share it.
 #[derive(Clone, Debug)]
-pub struct Memory(Arc<Inner>);
+pub struct MemoryBudget(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -22,12 +22,12 @@ struct Inner {
 /// There is no room for more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memory for what peers send and leave unread is used up (limits.memory); try again later")]
-pub struct Full;
+pub struct MemoryFull;
 
-/// Memory that was drawn; dropping it gives it back.
+/// MemoryBudget that was drawn; dropping it gives it back.
 #[derive(Debug)]
-pub struct Share {
-    memory: Memory,
+pub struct MemoryShare {
+    memory: MemoryBudget,
     bytes: usize,
     /// Granted in any case.
     floor: usize,
@@ -40,13 +40,13 @@ const STEP_BYTES: usize = 4 * 1024;
 /// The default budget is a quarter of the machine, and at most this.
 const DEFAULT_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
 
-impl Default for Memory {
+impl Default for MemoryBudget {
     fn default() -> Self {
         Self::new(DEFAULT_BYTES_MAX)
     }
 }
 
-impl Memory {
+impl MemoryBudget {
     /// A budget of so many bytes.
     pub fn new(bytes_max: usize) -> Self {
         Self(Arc::new(Inner { bytes_max, bytes: AtomicUsize::new(0) }))
@@ -61,40 +61,40 @@ impl Memory {
     ///
     /// # Errors
     /// If there is no room for them.
-    pub fn take(&self, bytes: usize) -> Result<Share, Full> {
+    pub fn take(&self, bytes: usize) -> Result<MemoryShare, MemoryFull> {
         self.draw(bytes, self.0.bytes_max)?;
-        Ok(Share { memory: self.clone(), bytes, floor: 0 })
+        Ok(MemoryShare { memory: self.clone(), bytes, floor: 0 })
     }
 
     /// Draws so many bytes for what can be done without: such uses get half of the budget at most.
     ///
     /// # Errors
     /// If there is no room for them.
-    pub fn take_optional(&self, bytes: usize) -> Result<Share, Full> {
+    pub fn take_optional(&self, bytes: usize) -> Result<MemoryShare, MemoryFull> {
         self.draw(bytes, self.0.bytes_max / 2)?;
-        Ok(Share { memory: self.clone(), bytes, floor: 0 })
+        Ok(MemoryShare { memory: self.clone(), bytes, floor: 0 })
     }
 
     /// Draws so many bytes in any case: for the little that is served however full it is, and bounded elsewhere.
-    pub fn take_always(&self, bytes: usize) -> Share {
+    pub fn take_always(&self, bytes: usize) -> MemoryShare {
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Share { memory: self.clone(), bytes, floor: 0 }
+        MemoryShare { memory: self.clone(), bytes, floor: 0 }
     }
 
     /// The share of a new connection. It may always hold [`CONNECTION_BYTES`], and more while there is room.
-    pub fn connection(&self) -> Share {
+    pub fn connection(&self) -> MemoryShare {
         let mut share = self.take_always(CONNECTION_BYTES);
         share.floor = CONNECTION_BYTES;
         share
     }
 
-    fn draw(&self, bytes: usize, bytes_max: usize) -> Result<(), Full> {
+    fn draw(&self, bytes: usize, bytes_max: usize) -> Result<(), MemoryFull> {
         let before = self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) <= bytes_max {
             return Ok(());
         }
         self.give_back(bytes);
-        Err(Full)
+        Err(MemoryFull)
     }
 
     fn give_back(&self, bytes: usize) {
@@ -102,12 +102,12 @@ impl Memory {
     }
 }
 
-impl Share {
+impl MemoryShare {
     /// Sets how much is held now, rounded up.
     ///
     /// # Errors
     /// If it is more than before and there is no room; then the share is as it was.
-    pub fn set(&mut self, bytes: usize) -> Result<(), Full> {
+    pub fn set(&mut self, bytes: usize) -> Result<(), MemoryFull> {
         let wanted = if bytes <= self.floor { self.floor } else { bytes.next_multiple_of(STEP_BYTES) };
         if wanted > self.bytes {
             self.memory.draw(wanted - self.bytes, self.memory.0.bytes_max)?;
@@ -125,7 +125,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for MemoryShare {
     fn drop(&mut self) {
         self.memory.give_back(self.bytes);
     }
@@ -169,9 +169,9 @@ mod tests {
 
     #[test]
     fn what_was_drawn_is_given_back_and_more_than_there_is_refused() {
-        let memory = Memory::new(100_000);
+        let memory = MemoryBudget::new(100_000);
         let share = memory.take(60_000).unwrap();
-        assert_eq!((memory.take(60_000).unwrap_err(), memory.bytes()), (Full, 60_000));
+        assert_eq!((memory.take(60_000).unwrap_err(), memory.bytes()), (MemoryFull, 60_000));
         assert!(memory.take_optional(1).is_err(), "what can be done without gets half at most");
         drop(share);
         assert_eq!(memory.bytes(), 0);
@@ -180,18 +180,18 @@ mod tests {
 
     #[test]
     fn a_connection_has_what_it_needs_in_any_case() {
-        let memory = Memory::new(20_000);
+        let memory = MemoryBudget::new(20_000);
         let _all = memory.take(20_000).unwrap();
         let mut share = memory.connection();
         assert!(share.set(CONNECTION_BYTES).is_ok());
-        assert_eq!(share.set(CONNECTION_BYTES + 1), Err(Full));
+        assert_eq!(share.set(CONNECTION_BYTES + 1), Err(MemoryFull));
         drop(share);
         assert_eq!(memory.bytes(), 20_000);
     }
 
     #[test]
     fn a_share_grows_and_shrinks() {
-        let memory = Memory::new(1 << 20);
+        let memory = MemoryBudget::new(1 << 20);
         let mut share = memory.connection();
         share.set(100_000).unwrap();
         assert!((100_000..110_000).contains(&memory.bytes()));

@@ -133,8 +133,8 @@ impl Reports {
 mod tests {
     use super::*;
     use crate::domain::{
-        self, BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, PathPrefix, Route, RouteId,
-        Sections, ServiceName, SessionKey, Span, Target, Time,
+        self, BackendUrl, Catalog, Change, Edit, HeaderKey, Host, InstanceName, PathPrefix, Route, RouteId, Sections,
+        ServiceName, SessionKey, SessionRecord, Span, Target, Time,
     };
     use crate::traffic::RouteDefaults;
 
@@ -169,7 +169,7 @@ mod tests {
     /// A session with one route and a breaker.
     fn serving() -> (Catalog, RoutingTable) {
         let (service, instance) = (ServiceName::parse("shop").unwrap(), InstanceName::parse("shop-1").unwrap());
-        let head = Change::Head(SessionKey(1), Arc::new(Head::opened(service, instance, 0, Time(0))));
+        let head = Change::Record(SessionKey(1), Arc::new(SessionRecord::opened(service, instance, 0, Time(0))));
         [head, route("http://a"), breaker(1)].iter().fold(<_>::default(), |state, change| after(&state, change))
     }
 

@@ -19,8 +19,8 @@ use arc_swap::ArcSwap;
 use signalbox::checks::Checker;
 use signalbox::connect::{AddressResolver, BackendTls};
 use signalbox::domain::{
-    BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, OptionKey, PathPrefix, Route, RouteId, Sections,
-    ServiceName, SessionKey, Target, Time,
+    BackendUrl, Catalog, Change, Edit, Host, InstanceName, OptionKey, PathPrefix, Route, RouteId, Sections,
+    ServiceName, SessionKey, SessionRecord, Target, Time,
 };
 use signalbox::lifecycle::{Heartbeat, Lifecycle};
 use signalbox::reports::Reports;
@@ -153,7 +153,7 @@ pub(crate) fn address(route: u32) -> Ipv4Addr {
 fn world(routes: u32, interval: u32, port: u16) -> RoutingTable {
     let mut catalog = Catalog::default();
     let key = SessionKey(1);
-    catalog.absorb(&Change::Head(key, head()));
+    catalog.absorb(&Change::Record(key, head()));
     let interval = Edit::Option(
         Target::All,
         OptionKey::parse("health_check_interval").expect("a key"),
@@ -176,8 +176,8 @@ fn route(id: u32, port: u16) -> Edit {
     Edit::Route(RouteId(id), Some(Arc::new(route)))
 }
 
-fn head() -> Arc<Head> {
+fn head() -> Arc<SessionRecord> {
     let instance = InstanceName::parse("shop-1").expect("a name");
     let service = ServiceName::parse("shop").expect("a name");
-    Arc::new(Head::opened(service, instance, 1, Time(0)))
+    Arc::new(SessionRecord::opened(service, instance, 1, Time(0)))
 }

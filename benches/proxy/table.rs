@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use signalbox::domain::{
-    BackendUrl, Catalog, Change, Edit, Head, Host, InstanceName, PathPrefix, Route, RouteId, Sections, ServiceName,
-    SessionKey, Time,
+    BackendUrl, Catalog, Change, Edit, Host, InstanceName, PathPrefix, Route, RouteId, Sections, ServiceName,
+    SessionKey, SessionRecord, Time,
 };
 use signalbox::traffic::{RouteDefaults, RoutingTable};
 
@@ -35,7 +35,7 @@ pub fn measure() {
 fn world(spread: Spread, routes: u32) -> (Catalog, RoutingTable) {
     let mut catalog = Catalog::default();
     let key = SessionKey(1);
-    catalog.absorb(&Change::Head(key, head()));
+    catalog.absorb(&Change::Record(key, head()));
     catalog.absorb(&apply((1..=routes).map(|id| route(spread, id, "http://10.0.0.1:3000"))));
     let table = RoutingTable::build(&catalog, &RouteDefaults::default());
     (catalog, table)
@@ -103,7 +103,7 @@ fn resident_bytes() -> u64 {
 }
 
 /// Some session.
-fn head() -> Arc<Head> {
+fn head() -> Arc<SessionRecord> {
     let (service, instance) = (ServiceName::parse("shop"), InstanceName::parse("shop-1"));
-    Arc::new(Head::opened(service.expect("a name"), instance.expect("a name"), 0, Time(0)))
+    Arc::new(SessionRecord::opened(service.expect("a name"), instance.expect("a name"), 0, Time(0)))
 }

@@ -19,8 +19,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::sleep;
 
-use crate::connection_limits::Activity;
-use crate::memory_budget::{Full, Memory, Share};
+use crate::connection_limits::ConnectionActivity;
+use crate::memory_budget::{MemoryBudget, MemoryFull, MemoryShare};
 
 /// Bytes of a connection that were handed over and not sent.
 pub(super) const UNSENT_BYTES_MAX: usize = 1024 * 1024;
@@ -34,11 +34,11 @@ const LOOKS: u32 = 6;
 /// What the streams of one connection share.
 #[derive(Debug)]
 pub(super) struct Streams {
-    memory: Memory,
+    memory: MemoryBudget,
     /// Requests whose head came, ever.
     begun: AtomicUsize,
     /// Told of each request that is under way.
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
     unsent: Mutex<Unsent>,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Open {
     /// Alone on its connection, and so served however full the memory is, if it asks for little.
     alone: bool,
     /// Held for as long as the request is.
-    stream_share: Option<Share>,
+    stream_share: Option<MemoryShare>,
 }
 
 /// Streams of a connection that need no memory beyond the connection's own.
@@ -66,12 +66,12 @@ const STREAMS_FREE: usize = 16;
 const STREAM_BYTES: usize = 8 * 1024;
 
 impl Streams {
-    pub(super) fn new(memory: Memory, activity: Arc<Activity>) -> Arc<Self> {
+    pub(super) fn new(memory: MemoryBudget, activity: Arc<ConnectionActivity>) -> Arc<Self> {
         Arc::new(Self { memory, begun: AtomicUsize::new(0), activity, unsent: Mutex::default() })
     }
 
     /// Takes note of a request whose head has come.
-    pub(super) fn begin(self: &Arc<Self>) -> Result<Open, Full> {
+    pub(super) fn begin(self: &Arc<Self>) -> Result<Open, MemoryFull> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         let others = self.activity.begin_request();
         // Counted from here on, also if it is refused.
@@ -95,7 +95,7 @@ impl Streams {
     }
 
     /// Takes room for a piece, or has the task woken when there is some.
-    fn take(self: &Arc<Self>, piece: Bytes, cx: &mut Context<'_>) -> Poll<Result<Bytes, Full>> {
+    fn take(self: &Arc<Self>, piece: Bytes, cx: &mut Context<'_>) -> Poll<Result<Bytes, MemoryFull>> {
         let mut unsent = self.lock();
         if unsent.bytes + piece.len() > UNSENT_BYTES_MAX {
             unsent.waiting.push(cx.waker().clone());
@@ -116,13 +116,13 @@ impl Streams {
 }
 
 impl Open {
-    fn with(mut self, share: Share) -> Self {
+    fn with(mut self, share: MemoryShare) -> Self {
         self.stream_share = Some(share);
         self
     }
 
     /// Draws memory for what it asks for.
-    fn take(&self, bytes: usize) -> Result<Share, Full> {
+    fn take(&self, bytes: usize) -> Result<MemoryShare, MemoryFull> {
         if self.alone && bytes <= PIECE_BYTES {
             return Ok(self.streams.memory.take_always(bytes));
         }
@@ -140,7 +140,7 @@ impl Drop for Open {
 struct Piece {
     bytes: Bytes,
     streams: Arc<Streams>,
-    _share: Share,
+    _share: MemoryShare,
 }
 
 impl AsRef<[u8]> for Piece {
@@ -196,7 +196,7 @@ pub(super) async fn watched(task: impl Future<Output = ()>, stall: Duration) {
 }
 
 /// Counts what an answer holds, to be kept until it was read.
-pub(super) fn counted(response: Response, open: Open, http2: bool) -> Result<Response, Full> {
+pub(super) fn counted(response: Response, open: Open, http2: bool) -> Result<Response, MemoryFull> {
     let hint = response.body().size_hint();
     let small = hint.exact().is_some_and(|bytes| bytes <= SMALL_BYTES as u64);
     if response.body().is_end_stream() || (small && !http2) {
@@ -227,7 +227,7 @@ struct Answer {
     /// `None` on HTTP/1.1, where the socket is watched instead.
     progress: Option<Arc<Progress>>,
     open: Open,
-    _share: Share,
+    _share: MemoryShare,
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
@@ -295,7 +295,7 @@ struct Request {
     body: Incoming,
     bytes: usize,
     alone: bool,
-    share: Share,
+    share: MemoryShare,
     progress: Option<Arc<Progress>>,
 }
 

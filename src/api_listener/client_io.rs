@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::frames::{Frames, Protocol};
-use crate::connection_limits::Activity;
-use crate::memory_budget::{Full, Share};
+use crate::connection_limits::ConnectionActivity;
+use crate::memory_budget::{MemoryFull, MemoryShare};
 
 /// The buffer that hyper reads a small head into; every connection may have it.
 const READ_BYTES: usize = 16 * 1024;
@@ -38,9 +38,9 @@ pub(super) struct ClientIo<S> {
     /// `None` once the client was refused.
     stream: Option<S>,
     refused: Refused<S>,
-    share: Share,
+    share: MemoryShare,
     frames: Frames,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
     /// The time for which an answer may stand still.
     stall_max: Duration,
     /// Bytes that came since the last that were written: of HTTP/1.1, those of the request under way.
@@ -69,7 +69,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Refused<S> {
 
 impl<S> ClientIo<S> {
     /// The stream, and where it is found if its client is refused.
-    pub(super) fn new(stream: S, share: Share, activity: &Arc<Activity>, stall_max: Duration) -> (Self, Refused<S>) {
+    pub(super) fn new(
+        stream: S,
+        share: MemoryShare,
+        activity: &Arc<ConnectionActivity>,
+        stall_max: Duration,
+    ) -> (Self, Refused<S>) {
         let slot = Arc::new(Mutex::new(None));
         let refused = Refused(Arc::clone(&slot));
         let (stream, frames, activity) = (Some(stream), Frames::default(), Arc::clone(activity));
@@ -148,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
             return written;
         }
         if self.share.set(waiting.min(WRITE_BYTES_MAX)).is_err() {
-            return Poll::Ready(Err(io::Error::other(Full)));
+            return Poll::Ready(Err(io::Error::other(MemoryFull)));
         }
         let stall_max = self.stall_max;
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(stall_max)));
@@ -160,11 +165,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     fn refuse(&mut self) -> io::Error {
         self.share.shrink();
         *self.refused.0.lock().unwrap_or_else(PoisonError::into_inner) = self.stream.take();
-        io::Error::other(Full)
+        io::Error::other(MemoryFull)
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut S>> {
-        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::Error::other(Full))
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::Error::other(MemoryFull))
     }
 }
 

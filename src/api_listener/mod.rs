@@ -2,7 +2,7 @@
 //!
 //! It carries requests to their door and knows nothing of what they ask. What must hold: connections, streams of a
 //! connection and heads are bounded; who is slow holds up nobody else; every request says who sent it
-//! ([`Peer`]); when the server stops, what is under way is answered, and connections close behind it.
+//! ([`CallerAddresses`]); when the server stops, what is under way is answered, and connections close behind it.
 
 mod answer;
 mod bodies;
@@ -31,16 +31,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use crate::connection_limits::{Activity, Full as NoRoom, Place, Stage};
+use crate::connection_limits::{ConnectionActivity, ConnectionGuard, ConnectionRefusal, ConnectionStage};
 use crate::lifecycle::{self, Lifecycle};
-use crate::memory_budget::{Full, Memory};
-use crate::operator_auth::{Call, Denied, Hosts, Peer};
+use crate::memory_budget::{MemoryBudget, MemoryFull};
+use crate::operator_auth::{AllowedHosts, ApiRequest, CallerAddresses, Denied};
 use crate::registry::Reading;
-use crate::sockets::{self, Part, PortListener};
+use crate::sockets::{self, DescriptorShare, PortListener};
 use crate::tls::Acceptor;
 
 use answer::Streams;
-pub use bounds::{Bounds, Patience};
+pub use bounds::{ApiBounds, ClientTimeouts};
 use client_io::ClientIo;
 
 /// The most bytes of an HTTP/1.1 head.
@@ -61,7 +61,7 @@ const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: applica
 
 /// What the port leads to.
 #[derive(Clone)]
-pub struct Doors {
+pub struct ApiServices {
     /// True if a request is for gRPC, whatever it asks for.
     pub is_grpc: fn(&HeaderMap) -> bool,
     /// For those that are.
@@ -69,18 +69,18 @@ pub struct Doors {
     /// For all others.
     pub rest: Router,
     /// The hosts that a request may name, whatever it asks for.
-    pub hosts: Hosts,
+    pub hosts: AllowedHosts,
     /// What a gRPC call is answered that names another.
     pub refuse_grpc: fn(Denied) -> Response,
     /// What any other request is answered then.
     pub refuse_rest: fn(Denied) -> Response,
 }
 
-impl Doors {
+impl ApiServices {
     /// Leads a request to its door.
     fn call(&self, request: Request<Body>) -> Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> {
         let is_grpc = (self.is_grpc)(request.headers());
-        if let Err(denied) = self.hosts.admit(&Call::of(&request)) {
+        if let Err(denied) = self.hosts.check(&ApiRequest::of(&request)) {
             // gRPC has no status for what is not even HTTP/1.1.
             let old = request.version() < Version::HTTP_2 && matches!(denied, Denied::Malformed(_));
             let refuse = if is_grpc && !old { self.refuse_grpc } else { self.refuse_rest };
@@ -100,15 +100,21 @@ pub const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 /// are shaken first; it should speak [`PROTOCOLS`].
 ///
 /// Whoever stops the server calls [`crate::registry::Registry::tell_shutdown`] first, which ends streams of events.
-pub async fn serve(listener: TcpListener, tls: Option<Acceptor>, doors: Doors, bounds: Bounds, lifecycle: Lifecycle) {
-    let Bounds { places, memory, patience } = bounds;
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Acceptor>,
+    doors: ApiServices,
+    bounds: ApiBounds,
+    lifecycle: Lifecycle,
+) {
+    let ApiBounds { connections, memory, patience } = bounds;
     let doors = Arc::new(doors);
     let server = Arc::new(builder(&lifecycle, patience));
     let stopping = lifecycle.stopping().clone();
     let mut port = PortListener::new(listener, "API");
     while let Some((stream, peer)) = stopping.run_until_cancelled(port.accept()).await {
-        let used_up = Part::Control.is_used_up(&stream, places.open());
-        let place = match if used_up { Err(NoRoom::Files) } else { places.admit(peer.ip()) } {
+        let used_up = DescriptorShare::Control.is_used_up(&stream, connections.open());
+        let place = match if used_up { Err(ConnectionRefusal::Files) } else { connections.accept(peer.ip()) } {
             Ok(place) => place,
             Err(full) => {
                 port.note_refused(&full);
@@ -120,12 +126,12 @@ pub async fn serve(listener: TcpListener, tls: Option<Acceptor>, doors: Doors, b
         };
         // A connection that is gone already has no address of its own any more.
         let Ok(local) = stream.local_addr() else { continue };
-        let peer = Peer { address: peer, local };
+        let peer = CallerAddresses { address: peer, local };
         let (server, requests) =
             (Arc::clone(&server), Requests::new(Arc::clone(&doors), peer, &memory, &place, patience));
         let (stopping, tls) = (stopping.clone(), tls.clone());
         lifecycle.spawn_one("API connection", async move {
-            if sockets::prepare(&stream).is_ok() {
+            if sockets::set_options(&stream).is_ok() {
                 begin(tls, &server, stream, requests, &stopping).await;
             }
             drop(place);
@@ -157,13 +163,13 @@ async fn begin(
                 Err(error) => tracing::debug!(%peer, %error, "an API connection came to no TLS"),
             },
             () = stopping.cancelled() => {}
-            () = activity.told_to_leave() => {}
+            () = activity.asked_to_close() => {}
         }
     });
     secure.await;
 }
 
-fn builder(lifecycle: &Lifecycle, patience: Patience) -> auto::Builder<Tasks> {
+fn builder(lifecycle: &Lifecycle, patience: ClientTimeouts) -> auto::Builder<Tasks> {
     let mut builder = auto::Builder::new(Tasks { lifecycle: lifecycle.clone(), stall: patience.stall });
     builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.head).max_buf_size(HEAD_BYTES_MAX);
     builder
@@ -206,9 +212,9 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         ended = connection.as_mut() => return broke(peer, ended),
         () = stuck.as_mut() => return,
         () = stopped => false,
-        () = activity.told_to_leave() => true,
+        () = activity.asked_to_close() => true,
     };
-    if makes_way && matches!(activity.stage(), Stage::Begun | Stage::Reading) {
+    if makes_way && matches!(activity.stage(), ConnectionStage::Begun | ConnectionStage::Reading) {
         return;
     }
     connection.as_mut().graceful_shutdown();
@@ -220,10 +226,10 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 }
 
 /// Returns once a connection that makes way is in no use any more.
-async fn unused(activity: &Activity) {
+async fn unused(activity: &ConnectionActivity) {
     loop {
         tokio::time::sleep(PARTING_MAX).await;
-        if activity.stage() != Stage::Used {
+        if activity.stage() != ConnectionStage::Used {
             return;
         }
     }
@@ -238,7 +244,7 @@ fn broke(peer: SocketAddr, ended: Result<(), impl Display>) {
 
 /// Returns once a connection is of no use: no head has come in time, or nothing that waits for its client moves, not
 /// even the reset of streams.
-async fn stuck(streams: &Streams, patience: Patience) {
+async fn stuck(streams: &Streams, patience: ClientTimeouts) {
     tokio::time::sleep(patience.head).await;
     let mut before = (0, 0);
     while streams.has_begun() {
@@ -254,16 +260,22 @@ async fn stuck(streams: &Streams, patience: Patience) {
 /// The requests of one connection, on their way to a door.
 #[derive(Clone)]
 struct Requests {
-    doors: Arc<Doors>,
-    peer: Peer,
-    memory: Memory,
-    activity: Arc<Activity>,
+    doors: Arc<ApiServices>,
+    peer: CallerAddresses,
+    memory: MemoryBudget,
+    activity: Arc<ConnectionActivity>,
     streams: Arc<Streams>,
-    patience: Patience,
+    patience: ClientTimeouts,
 }
 
 impl Requests {
-    fn new(doors: Arc<Doors>, peer: Peer, memory: &Memory, place: &Place, patience: Patience) -> Self {
+    fn new(
+        doors: Arc<ApiServices>,
+        peer: CallerAddresses,
+        memory: &MemoryBudget,
+        place: &ConnectionGuard,
+        patience: ClientTimeouts,
+    ) -> Self {
         let activity = Arc::clone(place.activity());
         let streams = Streams::new(memory.clone(), Arc::clone(&activity));
         Self { doors, peer, memory: memory.clone(), activity, streams, patience }
@@ -283,7 +295,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         // In the task of the stream, which is watched.
         Box::pin(async move {
             let for_grpc = (doors.is_grpc)(request.headers());
-            let refused = |_: Full| no_memory(for_grpc);
+            let refused = |_: MemoryFull| no_memory(for_grpc);
             let mut answer = match streams.begin() {
                 Err(full) => refused(full),
                 Ok(open) => {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
 
-use crate::connection_limits::Limits;
+use crate::connection_limits::ConnectionLimits;
 use crate::domain::{HeaderKey, Host, Options, Secret, Span};
 use crate::registry::{Grant, Grants};
 use crate::tls::Files;
@@ -72,7 +72,7 @@ pub struct Pipe {
     /// For a connection without session.
     pub idle_timeout: Span,
     /// Connections at once.
-    pub connections: Limits,
+    pub connections: ConnectionLimits,
     /// What it shows, if it speaks TLS.
     pub tls: Option<Files>,
 }
@@ -89,7 +89,7 @@ pub struct Api {
     /// Bytes of a request body or message.
     pub max_body: usize,
     /// Connections at once.
-    pub connections: Limits,
+    pub connections: ConnectionLimits,
     /// Origins whose pages may call it from a browser.
     pub cors: Vec<String>,
     /// What it shows, if it speaks TLS.
@@ -108,7 +108,7 @@ pub struct Proxy {
     /// What a request gets that no route matches.
     pub unmatched: Unmatched,
     /// Client connections at once.
-    pub connections: Limits,
+    pub connections: ConnectionLimits,
 }
 
 impl Sections {
@@ -258,9 +258,9 @@ fn loopback(port: u16) -> SocketAddr {
 }
 
 /// The connections that a port takes: of one client address three quarters of all unless that is given.
-fn connections(all: Option<Count>, default: usize, of_origin: Option<Count>) -> Limits {
+fn connections(all: Option<Count>, default: usize, of_origin: Option<Count>) -> ConnectionLimits {
     let all = all.map_or(default, |count| count.0);
-    Limits { all, of_origin: of_origin.map_or((all - all / 4).max(1), |count| count.0) }
+    ConnectionLimits { all, of_origin: of_origin.map_or((all - all / 4).max(1), |count| count.0) }
 }
 
 /// The files for a door's TLS; none are named, or certificate and key both.
@@ -476,7 +476,7 @@ mod tests {
             let config = load(file, &[]).unwrap();
             [config.pipe.connections, config.api.connections, config.proxy.connections]
         };
-        let of_all = |all, of_origin| Limits { all, of_origin };
+        let of_all = |all, of_origin| ConnectionLimits { all, of_origin };
         assert_eq!(limits(""), [of_all(10_000, 7_500), of_all(14_000, 10_500), of_all(20_000, 15_000)]);
         for (keys, expected) in [
             ("connections_max = 1", of_all(1, 1)),

@@ -34,7 +34,7 @@ pub(crate) async fn connect(addresses: &[IpAddr], port: u16, end: Instant) -> Re
                 let _ = socket.set_nodelay(true);
                 return Ok(socket);
             }
-            Ok(Err(error)) if sockets::ran_out(&error) => return Err(ConnectError::NoRoom),
+            Ok(Err(error)) if sockets::is_out_of_resources(&error) => return Err(ConnectError::NoRoom),
             Ok(Err(error)) => failure = error.into(),
             Err(_) => {}
         }

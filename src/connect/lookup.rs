@@ -128,7 +128,7 @@ impl Shared {
             let Some((asker, name)) = next else { return };
             let answer = match (self.resolve)(&name) {
                 Ok(found) if !found.is_empty() => Ok(found.into()),
-                Err(_) if sockets::are_used_up() => Err(ResolveError::NoRoom),
+                Err(_) if sockets::are_descriptors_used_up() => Err(ResolveError::NoRoom),
                 _ => Err(ResolveError::Unknown),
             };
             self.lock().end(asker, &name, answer);

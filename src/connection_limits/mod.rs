@@ -1,4 +1,4 @@
-//! Admission of connections to a port: how many are open, whose they are, and which make way for new ones.
+//! ConnectionTable of connections to a port: how many are open, whose they are, and which make way for new ones.
 //!
 //! It decides by numbers and closes nothing: a connection that is to make way is told so, and ends by itself. What must hold: an
 //! origin never takes more places than its share; at a limit idle connections make way, from the one that has been idle for
@@ -6,7 +6,7 @@
 
 mod port;
 
-pub use port::{Activity, Place, Port, Stage};
+pub use port::{ConnectionActivity, ConnectionGuard, ConnectionStage, PortConnections};
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ const WAY_SHARE: usize = 64;
 
 /// The numbers of connections that a port takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// All at once.
     pub all: usize,
     /// Those of one origin, if less.
@@ -34,7 +34,7 @@ pub struct Limits {
 
 /// The reason for which there is no room for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
+pub enum ConnectionRefusal {
     /// The port has as many as it may, and all are in use.
     #[error("too many connections (limit {limit})")]
     Port {
@@ -56,40 +56,40 @@ pub enum Full {
 
 /// The order in which connections make way, with the tick since when they are as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rank {
+pub enum EvictionRank {
     /// Nothing is under way.
     Idle(u32),
     /// Something has begun that is not complete: the connection itself, or what is asked on it.
     Unfinished(u32),
 }
 
-impl Rank {
+impl EvictionRank {
     fn makes_way(self, now: u32, unfinished_ticks_max: u32) -> bool {
         match self {
-            Rank::Idle(_) => true,
-            Rank::Unfinished(since) => now.saturating_sub(since) >= unfinished_ticks_max,
+            EvictionRank::Idle(_) => true,
+            EvictionRank::Unfinished(since) => now.saturating_sub(since) >= unfinished_ticks_max,
         }
     }
 }
 
 /// A connection, as the rule sees it.
-pub trait Connection {
+pub trait Evictable {
     /// Its rank; `None` while it is in use.
-    fn rank(&self) -> Option<Rank>;
+    fn rank(&self) -> Option<EvictionRank>;
 
     /// Tells it to end. False if it has come into use meanwhile.
-    fn leave(&self) -> bool;
+    fn ask_to_close(&self) -> bool;
 }
 
 /// The numbers of open connections of a port, over all its threads.
 #[derive(Debug, Default)]
-pub struct Totals {
+pub struct ConnectionCounts {
     open: AtomicUsize,
     /// Looked at once per connection, never per request.
     origins: Mutex<HashMap<Origin, usize>>,
 }
 
-impl Totals {
+impl ConnectionCounts {
     /// The number of connections that are open.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
@@ -126,7 +126,7 @@ impl Totals {
 
 /// The connections of a port, or of one of its threads. See the module.
 #[derive(Debug)]
-pub struct Admission<C> {
+pub struct ConnectionTable<C> {
     open: HashMap<u64, Held<C>>,
     next: u64,
     /// The last tick at which none was found that can make way, and the origin looked at.
@@ -139,56 +139,56 @@ struct Held<C> {
     /// `None` where it speaks for many.
     origin: Option<Origin>,
     /// It was told to make way, and counts no more.
-    leaves: bool,
+    is_closing: bool,
 }
 
-impl<C> Default for Admission<C> {
+impl<C> Default for ConnectionTable<C> {
     fn default() -> Self {
         Self { open: HashMap::new(), next: 0, barren: None }
     }
 }
 
-impl<C: Connection> Admission<C> {
+impl<C: Evictable> ConnectionTable<C> {
     /// Makes room for a connection, which may need others to make way.
     ///
     /// # Errors
-    /// [`Full`] when none can.
+    /// [`ConnectionRefusal`] when none can.
     pub fn make_room_for(
         &mut self,
         origin: Option<Origin>,
-        totals: &Totals,
-        limits: Limits,
+        totals: &ConnectionCounts,
+        limits: ConnectionLimits,
         now: u32,
-    ) -> Result<(), Full> {
+    ) -> Result<(), ConnectionRefusal> {
         let has_share = |_: &Origin| limits.of_origin < limits.all;
         if let Some(own) = origin.filter(has_share).filter(|origin| totals.of(*origin) >= limits.of_origin)
             && !self.make_way(origin, totals, now)
         {
-            return Err(Full::Origin { origin: own, limit: limits.of_origin });
+            return Err(ConnectionRefusal::Origin { origin: own, limit: limits.of_origin });
         }
         if totals.open() >= limits.all && !self.make_way(None, totals, now) {
-            return Err(Full::Port { limit: limits.all });
+            return Err(ConnectionRefusal::Port { limit: limits.all });
         }
         Ok(())
     }
 
     /// Has some make way while the port is full: what is accepted by another thread finds room.
-    pub fn make_room(&mut self, totals: &Totals, limits: Limits, now: u32) {
+    pub fn make_room(&mut self, totals: &ConnectionCounts, limits: ConnectionLimits, now: u32) {
         if totals.open() >= limits.all {
             self.make_way(None, totals, now);
         }
     }
 
     /// Has a few of those make way that can; of one origin, or of all. False if there is none.
-    fn make_way(&mut self, origin: Option<Origin>, totals: &Totals, now: u32) -> bool {
+    fn make_way(&mut self, origin: Option<Origin>, totals: &ConnectionCounts, now: u32) -> bool {
         if self.barren == Some((now, origin)) {
             return false;
         }
         let unfinished_ticks_max = if origin.is_some() { OWN_UNFINISHED_TICKS_MAX } else { UNFINISHED_TICKS_MAX };
-        let mut ready: Vec<(Rank, u64)> = self
+        let mut ready: Vec<(EvictionRank, u64)> = self
             .open
             .iter()
-            .filter(|(_, held)| !held.leaves && (origin.is_none() || held.origin == origin))
+            .filter(|(_, held)| !held.is_closing && (origin.is_none() || held.origin == origin))
             .filter_map(|(id, held)| Some((held.connection.rank()?, *id)))
             .filter(|(rank, _)| rank.makes_way(now, unfinished_ticks_max))
             .collect();
@@ -198,8 +198,8 @@ impl<C: Connection> Admission<C> {
         }
         let mut any = false;
         for (_, id) in ready.iter().take(count) {
-            if let Some(held) = self.open.get_mut(id).filter(|held| held.connection.leave()) {
-                held.leaves = true;
+            if let Some(held) = self.open.get_mut(id).filter(|held| held.connection.ask_to_close()) {
+                held.is_closing = true;
                 totals.leave(held.origin);
                 any = true;
             }
@@ -211,33 +211,33 @@ impl<C: Connection> Admission<C> {
     }
 }
 
-impl<C> Admission<C> {
+impl<C> ConnectionTable<C> {
     /// The number of the next connection that enters.
     pub fn next_id(&self) -> u64 {
         self.next
     }
 
     /// Takes a connection in, whatever the limits. Returns its number.
-    pub fn enter(&mut self, origin: Option<Origin>, totals: &Totals, connection: C) -> u64 {
+    pub fn enter(&mut self, origin: Option<Origin>, totals: &ConnectionCounts, connection: C) -> u64 {
         let id = self.next;
         self.next += 1;
         totals.enter(origin);
-        self.open.insert(id, Held { connection, origin, leaves: false });
+        self.open.insert(id, Held { connection, origin, is_closing: false });
         id
     }
 
     /// Counts one again that was told to make way and came into use before it could.
-    pub fn stay(&mut self, id: u64, totals: &Totals) {
-        if let Some(held) = self.open.get_mut(&id).filter(|held| held.leaves) {
-            held.leaves = false;
+    pub fn stay(&mut self, id: u64, totals: &ConnectionCounts) {
+        if let Some(held) = self.open.get_mut(&id).filter(|held| held.is_closing) {
+            held.is_closing = false;
             totals.enter(held.origin);
         }
     }
 
     /// Lets one go that has ended.
-    pub fn remove(&mut self, id: u64, totals: &Totals) -> Option<C> {
+    pub fn remove(&mut self, id: u64, totals: &ConnectionCounts) -> Option<C> {
         let held = self.open.remove(&id)?;
-        if !held.leaves {
+        if !held.is_closing {
             totals.leave(held.origin);
         }
         Some(held.connection)
@@ -265,20 +265,20 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { all: 4, of_origin: 3 };
+    const LIMITS: ConnectionLimits = ConnectionLimits { all: 4, of_origin: 3 };
     const NOW: u32 = 1000;
 
     struct Fake {
-        rank: Cell<Option<Rank>>,
+        rank: Cell<Option<EvictionRank>>,
         told: Cell<bool>,
     }
 
-    impl Connection for Fake {
-        fn rank(&self) -> Option<Rank> {
+    impl Evictable for Fake {
+        fn rank(&self) -> Option<EvictionRank> {
             self.rank.get()
         }
 
-        fn leave(&self) -> bool {
+        fn ask_to_close(&self) -> bool {
             self.told.replace(true);
             true
         }
@@ -286,12 +286,12 @@ mod tests {
 
     #[derive(Default)]
     struct House {
-        admission: Admission<Fake>,
-        totals: Totals,
+        admission: ConnectionTable<Fake>,
+        totals: ConnectionCounts,
     }
 
     impl House {
-        fn come(&mut self, origin: Option<Origin>, rank: Option<Rank>) -> Result<u64, Full> {
+        fn come(&mut self, origin: Option<Origin>, rank: Option<EvictionRank>) -> Result<u64, ConnectionRefusal> {
             self.admission.make_room_for(origin, &self.totals, LIMITS, NOW)?;
             let fake = Fake { rank: Cell::new(rank), told: Cell::new(false) };
             Ok(self.admission.enter(origin, &self.totals, fake))
@@ -311,23 +311,27 @@ mod tests {
         let old = NOW - UNFINISHED_TICKS_MAX;
         let mut house = House::default();
         let in_use = house.come(None, None).unwrap();
-        let unfinished = house.come(None, Some(Rank::Unfinished(old))).unwrap();
-        let later = house.come(None, Some(Rank::Idle(NOW - 1))).unwrap();
-        let longest = house.come(None, Some(Rank::Idle(NOW - 2))).unwrap();
+        let unfinished = house.come(None, Some(EvictionRank::Unfinished(old))).unwrap();
+        let later = house.come(None, Some(EvictionRank::Idle(NOW - 1))).unwrap();
+        let longest = house.come(None, Some(EvictionRank::Idle(NOW - 2))).unwrap();
         for expected in [longest, later, unfinished] {
             assert!(!house.told(expected));
-            house.come(None, Some(Rank::Unfinished(old + 1))).unwrap();
+            house.come(None, Some(EvictionRank::Unfinished(old + 1))).unwrap();
             assert!(house.told(expected));
         }
-        assert_eq!(house.come(None, None), Err(Full::Port { limit: 4 }), "the others have just begun, or are in use");
+        assert_eq!(
+            house.come(None, None),
+            Err(ConnectionRefusal::Port { limit: 4 }),
+            "the others have just begun, or are in use"
+        );
         assert!(!house.told(in_use));
     }
 
     #[test]
     fn an_origin_at_its_share_has_its_own_make_way_and_none_of_another() {
         let mut house = House::default();
-        let other = house.come(origin(2), Some(Rank::Idle(0))).unwrap();
-        let own = house.come(origin(1), Some(Rank::Idle(NOW))).unwrap();
+        let other = house.come(origin(2), Some(EvictionRank::Idle(0))).unwrap();
+        let own = house.come(origin(1), Some(EvictionRank::Idle(NOW))).unwrap();
         for _ in 0..2 {
             house.come(origin(1), None).unwrap();
         }
@@ -345,13 +349,13 @@ mod tests {
         for _ in 0..LIMITS.all {
             house.come(None, None).unwrap();
         }
-        assert_eq!(house.come(None, None), Err(Full::Port { limit: LIMITS.all }));
+        assert_eq!(house.come(None, None), Err(ConnectionRefusal::Port { limit: LIMITS.all }));
     }
 
     #[test]
     fn places_are_given_back_once_each_and_nothing_is_remembered() {
         let mut house = House::default();
-        let open: Vec<u64> = (0..3).map(|_| house.come(origin(1), Some(Rank::Idle(0))).unwrap()).collect();
+        let open: Vec<u64> = (0..3).map(|_| house.come(origin(1), Some(EvictionRank::Idle(0))).unwrap()).collect();
         let newcomer = house.come(origin(1), None).unwrap();
         let told = open.into_iter().find(|id| house.told(*id)).unwrap();
         house.admission.stay(told, &house.totals);

@@ -1,6 +1,6 @@
 //! The connections of a port whose tasks run on any thread: their places, and what each of them is doing.
 //!
-//! What must hold: a place is given back when its [`Place`] is dropped; one that was told to make way and comes into use first
+//! What must hold: a place is given back when its [`ConnectionGuard`] is dropped; one that was told to make way and comes into use first
 //! counts again.
 
 use std::net::IpAddr;
@@ -10,19 +10,19 @@ use std::time::Instant;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
-use super::{Admission, Connection, Full, Limits, Rank, TICK, Totals};
+use super::{ConnectionCounts, ConnectionLimits, ConnectionRefusal, ConnectionTable, Evictable, EvictionRank, TICK};
 use crate::clock;
 use crate::domain::Origin;
 
 /// The places of a port. Cheap to clone; all clones share them.
 #[derive(Clone, Debug)]
-pub struct Port(Arc<Shared>);
+pub struct PortConnections(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    admission: Mutex<Admission<Arc<Activity>>>,
-    totals: Totals,
-    limits: Limits,
+    admission: Mutex<ConnectionTable<Arc<ConnectionActivity>>>,
+    totals: ConnectionCounts,
+    limits: ConnectionLimits,
     /// Peers that speak for many, and have no share.
     trusted_proxies: Vec<IpNet>,
     began: Instant,
@@ -30,12 +30,12 @@ struct Shared {
 
 /// A connection's place, until it is dropped.
 #[derive(Debug)]
-pub struct Place(Arc<Activity>);
+pub struct ConnectionGuard(Arc<ConnectionActivity>);
 
 /// The state of a connection, shared by its task and the port.
 #[derive(Debug)]
-pub struct Activity {
-    port: Port,
+pub struct ConnectionActivity {
+    port: PortConnections,
     id: u64,
     state: Mutex<State>,
     told: Notify,
@@ -43,17 +43,17 @@ pub struct Activity {
 
 #[derive(Debug)]
 struct State {
-    stage: Stage,
+    stage: ConnectionStage,
     /// The tick at which the stage began.
     since: u32,
     /// Requests that are under way.
     requests: usize,
-    leaves: bool,
+    is_closing: bool,
 }
 
 /// The stages of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum ConnectionStage {
     /// Nothing complete has come yet.
     Begun,
     /// Part of a line or head has come.
@@ -64,29 +64,29 @@ pub enum Stage {
     Used,
 }
 
-impl Port {
+impl PortConnections {
     /// A port that takes so many connections; those of `trusted_proxies` count for no origin.
-    pub fn new(limits: Limits, trusted_proxies: Vec<IpNet>) -> Self {
-        let (admission, totals) = (Mutex::default(), Totals::default());
+    pub fn new(limits: ConnectionLimits, trusted_proxies: Vec<IpNet>) -> Self {
+        let (admission, totals) = (Mutex::default(), ConnectionCounts::default());
         Self(Arc::new(Shared { admission, totals, limits, trusted_proxies, began: clock::instant() }))
     }
 
     /// A place for a connection from `peer`, after others have made way for it if they must.
     ///
     /// # Errors
-    /// [`Full`] when none can.
-    pub fn admit(&self, peer: IpAddr) -> Result<Place, Full> {
+    /// [`ConnectionRefusal`] when none can.
+    pub fn accept(&self, peer: IpAddr) -> Result<ConnectionGuard, ConnectionRefusal> {
         let peer = peer.to_canonical();
         let trusted = self.0.trusted_proxies.iter().any(|net| net.contains(&peer));
         let origin = (!trusted).then(|| Origin::of(peer));
         let (totals, now) = (&self.0.totals, self.now());
         let mut admission = self.lock();
         admission.make_room_for(origin, totals, self.0.limits, now)?;
-        let state = Mutex::new(State { stage: Stage::Begun, since: now, requests: 0, leaves: false });
+        let state = Mutex::new(State { stage: ConnectionStage::Begun, since: now, requests: 0, is_closing: false });
         let id = admission.next_id();
-        let activity = Arc::new(Activity { port: self.clone(), id, state, told: Notify::new() });
+        let activity = Arc::new(ConnectionActivity { port: self.clone(), id, state, told: Notify::new() });
         admission.enter(origin, totals, Arc::clone(&activity));
-        Ok(Place(activity))
+        Ok(ConnectionGuard(activity))
     }
 
     /// The number of connections that are open.
@@ -99,20 +99,20 @@ impl Port {
         u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Admission<Arc<Activity>>> {
+    fn lock(&self) -> MutexGuard<'_, ConnectionTable<Arc<ConnectionActivity>>> {
         // Nothing panics while it holds the lock.
         self.0.admission.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
+impl ConnectionGuard {
     /// The state of its connection, which whoever serves it keeps up to date.
-    pub fn activity(&self) -> &Arc<Activity> {
+    pub fn activity(&self) -> &Arc<ConnectionActivity> {
         &self.0
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let Shared { totals, .. } = &*self.0.port.0;
         // Dropped once the lock is free: it holds the port.
@@ -120,28 +120,28 @@ impl Drop for Place {
     }
 }
 
-impl Activity {
+impl ConnectionActivity {
     /// Enters a stage.
-    pub fn enter(&self, stage: Stage) {
+    pub fn enter(&self, stage: ConnectionStage) {
         self.change(|state| state.stage = stage);
     }
 
     /// Takes note of bytes that came: a head begins if none has.
     pub fn on_read(&self) {
         self.change(|state| {
-            if state.stage == Stage::Idle {
-                state.stage = Stage::Reading;
+            if state.stage == ConnectionStage::Idle {
+                state.stage = ConnectionStage::Reading;
             }
         });
     }
 
-    /// A request is under way, until [`Activity::end_request`]. Returns how many were.
+    /// A request is under way, until [`ConnectionActivity::end_request`]. Returns how many were.
     pub fn begin_request(&self) -> usize {
         let mut before = 0;
         self.change(|state| {
             before = state.requests;
             state.requests += 1;
-            state.stage = Stage::Used;
+            state.stage = ConnectionStage::Used;
         });
         before
     }
@@ -151,18 +151,18 @@ impl Activity {
         self.change(|state| {
             state.requests = state.requests.saturating_sub(1);
             if state.requests == 0 {
-                state.stage = Stage::Idle;
+                state.stage = ConnectionStage::Idle;
             }
         });
     }
 
     /// Its stage.
-    pub fn stage(&self) -> Stage {
+    pub fn stage(&self) -> ConnectionStage {
         self.lock().stage
     }
 
     /// Returns when the connection is told to make way.
-    pub async fn told_to_leave(&self) {
+    pub async fn asked_to_close(&self) {
         self.told.notified().await;
     }
 
@@ -170,8 +170,8 @@ impl Activity {
         let mut state = self.lock();
         let before = state.stage;
         change(&mut state);
-        let stays = state.stage == Stage::Used && std::mem::take(&mut state.leaves);
-        if state.stage != before && state.stage != Stage::Used {
+        let stays = state.stage == ConnectionStage::Used && std::mem::take(&mut state.is_closing);
+        if state.stage != before && state.stage != ConnectionStage::Used {
             state.since = self.port.now();
         }
         drop(state);
@@ -186,22 +186,22 @@ impl Activity {
     }
 }
 
-impl Connection for Arc<Activity> {
-    fn rank(&self) -> Option<Rank> {
+impl Evictable for Arc<ConnectionActivity> {
+    fn rank(&self) -> Option<EvictionRank> {
         let state = self.lock();
         match state.stage {
-            Stage::Begun | Stage::Reading => Some(Rank::Unfinished(state.since)),
-            Stage::Idle => Some(Rank::Idle(state.since)),
-            Stage::Used => None,
+            ConnectionStage::Begun | ConnectionStage::Reading => Some(EvictionRank::Unfinished(state.since)),
+            ConnectionStage::Idle => Some(EvictionRank::Idle(state.since)),
+            ConnectionStage::Used => None,
         }
     }
 
-    fn leave(&self) -> bool {
+    fn ask_to_close(&self) -> bool {
         let mut state = self.lock();
-        if state.stage == Stage::Used {
+        if state.stage == ConnectionStage::Used {
             return false;
         }
-        state.leaves = true;
+        state.is_closing = true;
         self.told.notify_one();
         true
     }
@@ -219,17 +219,17 @@ mod tests {
 
     #[test]
     fn a_connection_that_comes_into_use_after_it_was_told_to_leave_counts_again() {
-        let port = Port::new(Limits { all: 2, of_origin: 2 }, Vec::new());
-        let places = [port.admit(address(1)).unwrap(), port.admit(address(2)).unwrap()];
-        places.iter().for_each(|place| place.activity().enter(Stage::Idle));
-        let third = port.admit(address(3)).unwrap();
+        let port = PortConnections::new(ConnectionLimits { all: 2, of_origin: 2 }, Vec::new());
+        let places = [port.accept(address(1)).unwrap(), port.accept(address(2)).unwrap()];
+        places.iter().for_each(|place| place.activity().enter(ConnectionStage::Idle));
+        let third = port.accept(address(3)).unwrap();
         assert_eq!(port.open(), 2);
-        let told = |place: &&Place| place.activity().told_to_leave().now_or_never().is_some();
+        let told = |place: &&ConnectionGuard| place.activity().asked_to_close().now_or_never().is_some();
         let one = places.iter().find(told).expect("one is told");
         one.activity().begin_request();
         assert_eq!(port.open(), 3);
         one.activity().end_request();
-        assert_eq!(one.activity().stage(), Stage::Idle);
+        assert_eq!(one.activity().stage(), ConnectionStage::Idle);
         drop(third);
         drop(places);
         assert_eq!(port.open(), 0);
@@ -237,19 +237,20 @@ mod tests {
 
     #[test]
     fn a_connection_in_use_stays_until_its_last_request_is_over() {
-        let port = Port::new(Limits { all: 1, of_origin: 1 }, Vec::new());
-        let place = port.admit(address(1)).unwrap();
+        let port = PortConnections::new(ConnectionLimits { all: 1, of_origin: 1 }, Vec::new());
+        let place = port.accept(address(1)).unwrap();
         assert_eq!([place.activity().begin_request(), place.activity().begin_request()], [0, 1]);
         place.activity().end_request();
-        assert_eq!(port.admit(address(2)).unwrap_err(), Full::Port { limit: 1 });
+        assert_eq!(port.accept(address(2)).unwrap_err(), ConnectionRefusal::Port { limit: 1 });
     }
 
     #[test]
     fn trusted_proxies_have_no_share_in_whatever_form_their_address_comes() {
-        let port = Port::new(Limits { all: 10, of_origin: 1 }, vec!["127.0.0.2/32".parse().unwrap()]);
+        let port =
+            PortConnections::new(ConnectionLimits { all: 10, of_origin: 1 }, vec!["127.0.0.2/32".parse().unwrap()]);
         let mapped: IpAddr = "::ffff:127.0.0.2".parse().unwrap();
-        let _proxy = [address(2), mapped, address(2)].map(|peer| port.admit(peer).unwrap());
-        let _one = port.admit(address(1)).unwrap();
-        assert!(matches!(port.admit(address(1)), Err(Full::Origin { limit: 1, .. })));
+        let _proxy = [address(2), mapped, address(2)].map(|peer| port.accept(peer).unwrap());
+        let _one = port.accept(address(1)).unwrap();
+        assert!(matches!(port.accept(address(1)), Err(ConnectionRefusal::Origin { limit: 1, .. })));
     }
 }

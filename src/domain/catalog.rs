@@ -9,8 +9,8 @@ use std::sync::Arc;
 use imbl::{HashMap, OrdMap};
 
 use super::{
-    Change, Config, ConnectionId, Edit, Error, Head, Host, InstanceName, Origin, PathPrefix, Route, RouteId,
-    ServiceName, Session, SessionId, SessionKey, Staged, Subject, Ticket, Time, TokenName,
+    Change, Config, ConnectionId, Edit, Error, Host, InstanceName, Origin, PathPrefix, Route, RouteId, ServiceName,
+    Session, SessionId, SessionKey, SessionRecord, Staged, Subject, Ticket, Time, TokenName,
 };
 
 /// What no two services may hold at once: a host and path at a priority.
@@ -63,7 +63,7 @@ impl Catalog {
     /// `NotFound` when there is none of that id, or it has ended or been replaced.
     pub fn session(&self, id: &str) -> Result<&Arc<Session>, Error> {
         let session = self.ids.get(id).and_then(|key| self.sessions.get(key)).ok_or(Error::invalid_session())?;
-        if session.head.replaced.is_some() { Err(Error::replaced_session()) } else { Ok(session) }
+        if session.record.replaced.is_some() { Err(Error::replaced_session()) } else { Ok(session) }
     }
 
     /// The session that a command is for.
@@ -96,8 +96,8 @@ impl Catalog {
     }
 
     /// The replaced session of an instance whose routes still serve.
-    pub fn replaced_of(&self, head: &Head) -> Option<SessionKey> {
-        self.replaced.get(&(head.service.clone(), head.instance.clone())).copied()
+    pub fn replaced_of(&self, record: &SessionRecord) -> Option<SessionKey> {
+        self.replaced.get(&(record.service.clone(), record.instance.clone())).copied()
     }
 
     /// The session whose lines go to a connection.
@@ -157,7 +157,7 @@ impl Catalog {
         for key in keys {
             self.alter(key, |session| {
                 session.unbound_at = now;
-                session.pulse.touch(now);
+                session.last_activity.touch(now);
                 if let Some(staged) = &mut session.staged {
                     staged.touched = now;
                 }
@@ -168,7 +168,7 @@ impl Catalog {
     /// Takes in a change that a command decided on, or that the store kept.
     pub fn absorb(&mut self, change: &Change) {
         match change {
-            Change::Head(key, head) => self.put_head(*key, head),
+            Change::Record(key, record) => self.put_record(*key, record),
             Change::End(key) => self.end(*key),
             Change::Stage { key, edit, at } => self.stage(*key, edit, *at),
             Change::Unstage(key) => self.alter(*key, |session| session.staged = None),
@@ -195,30 +195,30 @@ impl Catalog {
         }
     }
 
-    fn put_head(&mut self, key: SessionKey, head: &Arc<Head>) {
+    fn put_record(&mut self, key: SessionKey, record: &Arc<SessionRecord>) {
         self.last_key = self.last_key.max(key.0);
-        let instance = (head.service.clone(), head.instance.clone());
-        self.ids.insert(head.id.clone(), key);
-        if head.replaced.is_some() {
+        let instance = (record.service.clone(), record.instance.clone());
+        self.ids.insert(record.id.clone(), key);
+        if record.replaced.is_some() {
             self.replaced.insert(instance, key);
-            self.unbind(key, head.connected_at);
+            self.unbind(key, record.connected_at);
         } else {
             self.instances.insert(instance, key);
         }
-        self.count_token(head, 1);
+        self.count_token(record, 1);
         if let Some(session) = self.sessions.get_mut(&key) {
-            let old = std::mem::replace(&mut Arc::make_mut(session).head, Arc::clone(head));
+            let old = std::mem::replace(&mut Arc::make_mut(session).record, Arc::clone(record));
             self.count_token(&old, -1);
             return;
         }
-        if let Some(origin) = head.origin {
+        if let Some(origin) = record.origin {
             *self.origins.entry(origin).or_default() += 1;
         }
-        self.sessions.insert(key, Arc::new(Session::new(key, Arc::clone(head))));
+        self.sessions.insert(key, Arc::new(Session::new(key, Arc::clone(record))));
     }
 
-    fn count_token(&mut self, head: &Head, by: isize) {
-        let Some(token) = head.token.as_ref().filter(|_| head.replaced.is_none()) else { return };
+    fn count_token(&mut self, record: &SessionRecord, by: isize) {
+        let Some(token) = record.token.as_ref().filter(|_| record.replaced.is_none()) else { return };
         let count = self.sessions_under(token).saturating_add_signed(by);
         if count == 0 {
             self.tokens.remove(token);
@@ -229,9 +229,9 @@ impl Catalog {
 
     fn end(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.remove(&key) else { return };
-        self.count_token(&session.head, -1);
-        self.ids.remove(&session.head.id);
-        let instance = (session.head.service.clone(), session.head.instance.clone());
+        self.count_token(&session.record, -1);
+        self.ids.remove(&session.record.id);
+        let instance = (session.record.service.clone(), session.record.instance.clone());
         for index in [&mut self.instances, &mut self.replaced] {
             if index.get(&instance) == Some(&key) {
                 index.remove(&instance);
@@ -240,7 +240,7 @@ impl Catalog {
         if let Some(connection) = session.bound {
             self.bound.remove(&connection);
         }
-        if let Some(origin) = session.head.origin {
+        if let Some(origin) = session.record.origin {
             match self.sessions_from_origin(origin) {
                 0 | 1 => self.origins.remove(&origin),
                 more => self.origins.insert(origin, more - 1),
@@ -255,9 +255,9 @@ impl Catalog {
     fn stage(&mut self, key: SessionKey, edit: &Edit, at: Time) {
         self.alter(key, |session| {
             if let Edit::Route(id, _) = edit
-                && session.head.next_route <= id.0
+                && session.record.next_route <= id.0
             {
-                Arc::make_mut(&mut session.head).next_route = id.0 + 1;
+                Arc::make_mut(&mut session.record).next_route = id.0 + 1;
             }
             let active = &session.active;
             let staged = session.staged.get_or_insert_with(|| Staged { config: active.clone(), touched: at });
@@ -274,9 +274,9 @@ impl Catalog {
             for edit in edits {
                 self.apply_one(key, &mut session.active, edit);
                 if let Edit::Route(id, _) = edit
-                    && session.head.next_route <= id.0
+                    && session.record.next_route <= id.0
                 {
-                    Arc::make_mut(&mut session.head).next_route = id.0 + 1;
+                    Arc::make_mut(&mut session.record).next_route = id.0 + 1;
                 }
             }
             if session.staged.as_ref().is_some_and(|staged| session.active.difference(&staged.config).is_empty()) {
@@ -300,7 +300,7 @@ impl Catalog {
     }
 
     fn claim(&mut self, key: SessionKey, route: &Route) {
-        let Some(service) = self.sessions.get(&key).map(|session| session.head.service.clone()) else { return };
+        let Some(service) = self.sessions.get(&key).map(|session| session.record.service.clone()) else { return };
         for claim in route.claims() {
             let held = self.claims.get(&claim).map_or(&[][..], |claimants| &claimants.routes);
             let routes = held.iter().copied().chain([(key, route.id)]).collect();

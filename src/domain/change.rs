@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use super::{ConnectionId, Edit, Head, Pending, Sections, SessionKey, Ticket, Time};
+use super::{ConnectionId, Edit, Pending, Sections, SessionKey, SessionRecord, Ticket, Time};
 
 /// One step from a catalog to the next. Absorbing it cannot fail.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// A session is opened, or its head has a new value.
-    Head(SessionKey, Arc<Head>),
+    /// A session is opened, or its record has a new value.
+    Record(SessionKey, Arc<SessionRecord>),
     /// A session ends; all it had is gone.
     End(SessionKey),
     /// An edit of the staged configuration.
@@ -49,7 +49,7 @@ impl Change {
     /// The session it is about.
     pub fn key(&self) -> SessionKey {
         match self {
-            Change::Head(key, _)
+            Change::Record(key, _)
             | Change::End(key)
             | Change::Stage { key, .. }
             | Change::Unstage(key)
@@ -73,7 +73,7 @@ impl Change {
     /// True if a restart must find it.
     pub fn is_stored(&self) -> bool {
         match self {
-            Change::Head(..)
+            Change::Record(..)
             | Change::End(_)
             | Change::Stage { .. }
             | Change::Unstage(_)
@@ -89,7 +89,7 @@ impl Change {
     /// it would have it again.
     pub fn is_precious(&self) -> bool {
         match self {
-            Change::Head(..) | Change::End(_) | Change::Apply { .. } | Change::Await(..) => true,
+            Change::Record(..) | Change::End(_) | Change::Apply { .. } | Change::Await(..) => true,
             Change::Stage { .. }
             | Change::Unstage(_)
             | Change::Bind(..)
@@ -101,7 +101,7 @@ impl Change {
 
     /// True if traffic can tell the difference: what is staged, bound or awaited is none of its business.
     pub fn concerns_traffic(&self) -> bool {
-        matches!(self, Change::Head(..) | Change::End(_) | Change::Apply { .. })
+        matches!(self, Change::Record(..) | Change::End(_) | Change::Apply { .. })
     }
 
     /// True if the revision counts it: what traffic can tell, and what was observed.

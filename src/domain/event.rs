@@ -213,7 +213,7 @@ impl Event {
 
 /// An event in its place among all that happened.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Happened {
+pub struct EventRecord {
     /// Its number: the registry's revision with it. No two events have the same, later ones have higher ones,
     /// also after a restart; not every number is an event's.
     pub sequence: u64,

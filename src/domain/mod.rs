@@ -31,7 +31,7 @@ pub use change::Change;
 pub use checks::{CheckMethod, StatusRanges};
 pub use config::{Config, Difference, Edit, Section, Sections, Tally};
 pub use error::{Error, Kind};
-pub use event::{Event, EventKind, Happened, Topics};
+pub use event::{Event, EventKind, EventRecord, Topics};
 pub use fairness::may_take_another;
 pub use host::{Host, listed};
 pub use names::{
@@ -46,7 +46,7 @@ pub use path::{HealthPath, PathPrefix};
 pub use reach::{Forbidden, OffLimits};
 pub use route::Route;
 pub use secret::{Fingerprint, Secret};
-pub use session::{Head, Pulse, Session, Staged};
+pub use session::{LastActivity, Session, SessionRecord, Staged};
 pub use settings::{
     Breaker, BreakerState, HeaderKey, HealthCheck, OptionKey, RateLimit, VALUE_BYTES_MAX, acting_timeout, count,
     header_value,

@@ -10,7 +10,7 @@ use super::{
 
 /// The part of a session that is kept as one row: everything but its configurations.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Head {
+pub struct SessionRecord {
     /// Its credential.
     pub id: SessionId,
     /// The service.
@@ -43,8 +43,8 @@ pub struct Head {
     pub origin: Option<Origin>,
 }
 
-impl Head {
-    /// The head of a session that an instance opens at `now`; `nonce` must be 128 random bits.
+impl SessionRecord {
+    /// The record of a session that an instance opens at `now`; `nonce` must be 128 random bits.
     pub fn opened(service: ServiceName, instance: InstanceName, nonce: u128, now: Time) -> Self {
         Self {
             id: SessionId::new(&instance, now, nonce),
@@ -88,10 +88,10 @@ impl Head {
 /// When a session was last heard of. Shared by all copies of the session, and written by
 /// readers, so that a `PING` need not queue for the writer.
 #[derive(Clone, Debug, Default)]
-pub struct Pulse(Arc<AtomicU64>);
+pub struct LastActivity(Arc<AtomicU64>);
 
-impl Pulse {
-    /// A pulse that was felt at `now`.
+impl LastActivity {
+    /// A last_activity that was felt at `now`.
     pub fn new(now: Time) -> Self {
         Self(Arc::new(AtomicU64::new(now.0)))
     }
@@ -125,7 +125,7 @@ pub struct Session {
     /// Its number.
     pub key: SessionKey,
     /// What is kept of it as one row.
-    pub head: Arc<Head>,
+    pub record: Arc<SessionRecord>,
     /// What traffic obeys.
     pub active: Config,
     /// What the next apply makes active, when anything is staged.
@@ -135,23 +135,23 @@ pub struct Session {
     /// Since when it has had no connection (while it has none).
     pub unbound_at: Time,
     /// Its last activity.
-    pub pulse: Pulse,
+    pub last_activity: LastActivity,
     /// Maintenance requests whose outcome is to be told.
     pub pending: Vec<Pending>,
 }
 
 impl Session {
     /// A session that has just been opened, or read from the store.
-    pub fn new(key: SessionKey, head: Arc<Head>) -> Self {
-        let opened = head.connected_at;
+    pub fn new(key: SessionKey, record: Arc<SessionRecord>) -> Self {
+        let opened = record.connected_at;
         Self {
             key,
-            head,
+            record,
             active: Config::default(),
             staged: None,
             bound: None,
             unbound_at: opened,
-            pulse: Pulse::new(opened),
+            last_activity: LastActivity::new(opened),
             pending: Vec::new(),
         }
     }

@@ -7,13 +7,13 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tonic::Code;
 
-use crate::operator_auth::{Call, Denied, Operators, bearer};
+use crate::operator_auth::{ApiRequest, Denied, OperatorAuth, bearer};
 
 use super::status::of_door;
 
 /// Answers a call that is not an operator's in its place.
-pub(super) async fn admit(State(operators): State<Arc<Operators>>, request: Request, next: Next) -> Response {
-    match operators.admit(&Call::of(&request), bearer(request.headers())) {
+pub(super) async fn admit(State(operators): State<Arc<OperatorAuth>>, request: Request, next: Next) -> Response {
+    match operators.check(&ApiRequest::of(&request), bearer(request.headers())) {
         Ok(()) => next.run(request).await,
         Err(denied) => refuse(denied),
     }

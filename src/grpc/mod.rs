@@ -41,7 +41,7 @@ use tonic_reflection::server::v1::ServerReflectionServer;
 use tower::ServiceExt as _;
 
 use crate::lifecycle::Lifecycle;
-use crate::operator_auth::Operators;
+use crate::operator_auth::OperatorAuth;
 use crate::registry::Registry;
 
 pub use admit::refuse;
@@ -65,9 +65,14 @@ pub fn is_call(headers: &HeaderMap) -> bool {
 
 /// Answers gRPC calls: `Registry`, `Operator`, health and reflection; any other path is `UNIMPLEMENTED`.
 ///
-/// It expects [`crate::operator_auth::Peer`] in every request's extensions. What it does in the background belongs to
+/// It expects [`crate::operator_auth::CallerAddresses`] in every request's extensions. What it does in the background belongs to
 /// `lifecycle`. Health says so from the moment the server is told to stop.
-pub fn routes(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycle, settings: GrpcSettings) -> Router {
+pub fn routes(
+    registry: Registry,
+    operators: Arc<OperatorAuth>,
+    lifecycle: Lifecycle,
+    settings: GrpcSettings,
+) -> Router {
     let health = HealthServer::new(Health::new(registry.clone(), lifecycle.clone()))
         .max_decoding_message_size(settings.max_body)
         .accept_compressed(Gzip)

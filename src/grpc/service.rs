@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use crate::domain::Origin;
-use crate::operator_auth::Peer;
+use crate::operator_auth::CallerAddresses;
 
 use super::convert::session;
 use super::proto::operator_server::Operator;
@@ -32,7 +32,7 @@ macro_rules! service {
                 &self,
                 request: Request<proto::$from_request>,
             ) -> Result<Response<proto::$from_response>, Status> {
-                let origin = request.extensions().get::<Peer>().map(|peer| Origin::of(peer.address.ip()));
+                let origin = request.extensions().get::<CallerAddresses>().map(|peer| Origin::of(peer.address.ip()));
                 $from_family::$from_call(self, origin, request.into_inner()).await.map(Response::new)
             })*
 

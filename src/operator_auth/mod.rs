@@ -2,8 +2,8 @@
 //!
 //! A page in somebody's browser can be led to this port under a name of its own (DNS rebinding), and another program on
 //! this machine may carry requests for others. So a host that is not this server's own is refused while nothing else
-//! protects the port ([`Hosts`]), and without operator tokens only a direct caller on loopback is an operator
-//! ([`Operators`]). It reads heads of requests and knows nothing of what they ask.
+//! protects the port ([`AllowedHosts`]), and without operator tokens only a direct caller on loopback is an operator
+//! ([`OperatorAuth`]). It reads heads of requests and knows nothing of what they ask.
 
 mod host;
 
@@ -20,7 +20,7 @@ use host::NamedHost;
 
 /// The two ends of a connection to the API port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct CallerAddresses {
     /// The caller's.
     pub address: SocketAddr,
     /// This server's.
@@ -29,15 +29,15 @@ pub struct Peer {
 
 /// The parts of a request that access depends on.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    peer: Option<Peer>,
+pub struct ApiRequest<'a> {
+    peer: Option<CallerAddresses>,
     version: Version,
     uri: &'a Uri,
     headers: &'a HeaderMap,
 }
 
-impl<'a> Call<'a> {
-    /// Reads a request. [`Peer`] among its extensions says where it came from.
+impl<'a> ApiRequest<'a> {
+    /// Reads a request. [`CallerAddresses`] among its extensions says where it came from.
     pub fn of<B>(request: &'a Request<B>) -> Self {
         let peer = request.extensions().get().copied();
         Self { peer, version: request.version(), uri: request.uri(), headers: request.headers() }
@@ -130,11 +130,11 @@ impl Denied {
 
 /// The operators: callers that show an operator token, or, while there is none, direct callers on loopback.
 #[derive(Clone, Debug, Default)]
-pub struct Operators {
+pub struct OperatorAuth {
     tokens: Vec<Fingerprint>,
 }
 
-impl Operators {
+impl OperatorAuth {
     /// Those who show one of these tokens. With none, those on loopback.
     pub fn new<'a>(tokens: impl IntoIterator<Item = &'a Secret>) -> Self {
         Self { tokens: tokens.into_iter().map(Fingerprint::of).collect() }
@@ -144,9 +144,9 @@ impl Operators {
     ///
     /// # Errors
     /// Why the caller is no operator.
-    pub fn admit(&self, call: &Call<'_>, shown: Option<&str>) -> Result<(), Denied> {
+    pub fn check(&self, call: &ApiRequest<'_>, shown: Option<&str>) -> Result<(), Denied> {
         if self.tokens.is_empty() {
-            return admit_direct(call);
+            return check_direct(call);
         }
         let shown = shown.ok_or(Denied::Unauthenticated("an operator token is needed: Authorization: Bearer TOKEN"))?;
         if self.knows(shown) {
@@ -163,7 +163,7 @@ impl Operators {
 }
 
 /// Lets a caller through who sits on this machine, speaks for nobody else, and was not led here under another name.
-fn admit_direct(call: &Call<'_>) -> Result<(), Denied> {
+fn check_direct(call: &ApiRequest<'_>) -> Result<(), Denied> {
     // A caller without a known address counts as remote.
     if !call.peer.is_some_and(|peer| peer.address.ip().to_canonical().is_loopback()) {
         return Err(Denied::Forbidden(
@@ -192,16 +192,16 @@ fn admit_direct(call: &Call<'_>) -> Result<(), Denied> {
 /// that are listed, and addresses where the connection itself did not come over loopback. With TLS the certificate
 /// holds no name of somebody else's, and a page that was led here has no token to register with: then every host is good.
 #[derive(Clone, Debug, Default)]
-pub struct Hosts {
+pub struct AllowedHosts {
     protected: bool,
     listed: Vec<Host>,
-    operators: Arc<Operators>,
+    operators: Arc<OperatorAuth>,
 }
 
-impl Hosts {
+impl AllowedHosts {
     /// The hosts of a port that TLS or registration tokens make `protected`, or else those `listed` beside its own.
     /// A caller who shows one of the tokens of `operators` may name any.
-    pub fn new(protected: bool, listed: Vec<Host>, operators: Arc<Operators>) -> Self {
+    pub fn new(protected: bool, listed: Vec<Host>, operators: Arc<OperatorAuth>) -> Self {
         Self { protected, listed, operators }
     }
 
@@ -210,7 +210,7 @@ impl Hosts {
     ///
     /// # Errors
     /// If it names another host, or none as HTTP requires it.
-    pub fn admit(&self, call: &Call<'_>) -> Result<(), Denied> {
+    pub fn check(&self, call: &ApiRequest<'_>) -> Result<(), Denied> {
         let hosts = call.hosts()?;
         let own = |host: &NamedHost<'_>| self.is_own(host, call.peer);
         if self.protected || is_probe(call.uri.path()) || (!hosts.is_empty() && hosts.iter().all(own)) {
@@ -225,7 +225,7 @@ impl Hosts {
         ))
     }
 
-    fn is_own(&self, host: &NamedHost<'_>, peer: Option<Peer>) -> bool {
+    fn is_own(&self, host: &NamedHost<'_>, peer: Option<CallerAddresses>) -> bool {
         match host {
             _ if host.is_loopback() || host.is_one_of(&self.listed) => true,
             // No name leads to it, so nobody can be led here by it. Which one it is cannot be told behind translated addresses.

@@ -3,17 +3,17 @@ use super::*;
 const HERE: &str = "127.0.0.1:5000";
 const AWAY: &str = "10.0.0.7:5000";
 
-fn peer(address: &str, local: &str) -> Peer {
-    Peer { address: address.parse().unwrap(), local: local.parse().unwrap() }
+fn peer(address: &str, local: &str) -> CallerAddresses {
+    CallerAddresses { address: address.parse().unwrap(), local: local.parse().unwrap() }
 }
 
-fn request(peer: Peer, version: Version, target: &str, fields: &[(&str, &str)]) -> Request<()> {
+fn request(peer: CallerAddresses, version: Version, target: &str, fields: &[(&str, &str)]) -> Request<()> {
     let builder = Request::builder().version(version).uri(target).extension(peer);
     fields.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(()).unwrap()
 }
 
 /// A request over HTTP/1.1 for `host`.
-fn asking(peer: Peer, host: &str) -> Request<()> {
+fn asking(peer: CallerAddresses, host: &str) -> Request<()> {
     request(peer, Version::HTTP_11, "/", &[("host", host)])
 }
 
@@ -75,23 +75,26 @@ const NO_HOSTS: [&str; 15] = [
 
 #[test]
 fn without_tokens_operators_are_direct_callers_on_loopback_that_ask_for_loopback() {
-    let operators = Operators::default();
+    let operators = OperatorAuth::default();
     for address in [HERE, "[::1]:5000", "[::ffff:127.0.0.1]:5000", "127.9.9.9:1"] {
         for host in LOOPBACK {
             let request = asking(peer(address, HERE), host);
-            assert_eq!(operators.admit(&Call::of(&request), None), Ok(()), "{address} {host}");
+            assert_eq!(operators.check(&ApiRequest::of(&request), None), Ok(()), "{address} {host}");
         }
     }
     for host in OTHERS {
         let request = asking(peer(HERE, HERE), host);
-        assert!(is_forbidden(operators.admit(&Call::of(&request), Some("any"))), "{host}");
+        assert!(is_forbidden(operators.check(&ApiRequest::of(&request), Some("any"))), "{host}");
     }
     for address in [AWAY, "[fd00::7]:1", "[::ffff:10.0.0.7]:1", "0.0.0.0:1"] {
         let request = asking(peer(address, HERE), "localhost");
-        assert!(is_forbidden(operators.admit(&Call::of(&request), None)), "{address}");
+        assert!(is_forbidden(operators.check(&ApiRequest::of(&request), None)), "{address}");
     }
     let nowhere = Request::builder().header("host", "localhost").body(()).unwrap();
-    assert!(is_forbidden(operators.admit(&Call::of(&nowhere), None)), "a caller without a known address is remote");
+    assert!(
+        is_forbidden(operators.check(&ApiRequest::of(&nowhere), None)),
+        "a caller without a known address is remote"
+    );
 }
 
 #[test]
@@ -115,14 +118,14 @@ fn what_came_through_a_proxy_is_not_an_operators() {
     for sign in signs {
         for value in ["", "127.0.0.1", "1.1 signalbox"] {
             let request = request(peer(HERE, HERE), Version::HTTP_2, "http://localhost/", &[(sign, value)]);
-            assert!(is_forbidden(Operators::default().admit(&Call::of(&request), None)), "{sign}");
+            assert!(is_forbidden(OperatorAuth::default().check(&ApiRequest::of(&request), None)), "{sign}");
         }
     }
     let own = request(peer(HERE, HERE), Version::HTTP_11, "/", &[("host", "localhost"), ("user-agent", "signalbox")]);
-    assert!(is_forbidden(Operators::default().admit(&Call::of(&own), None)), "a check's");
+    assert!(is_forbidden(OperatorAuth::default().check(&ApiRequest::of(&own), None)), "a check's");
     let fields = [("host", "localhost"), ("user-agent", "curl/8.5.0"), ("accept", "*/*"), ("x-request-id", "7")];
     let direct = request(peer(HERE, HERE), Version::HTTP_11, "/", &fields);
-    assert_eq!(Operators::default().admit(&Call::of(&direct), None), Ok(()));
+    assert_eq!(OperatorAuth::default().check(&ApiRequest::of(&direct), None), Ok(()));
 }
 
 #[test]
@@ -131,45 +134,45 @@ fn every_host_that_a_request_names_counts() {
     for (target, host) in [(evil, "localhost"), (own, "evil.example")] {
         for version in [Version::HTTP_11, Version::HTTP_2] {
             let request = request(peer(HERE, HERE), version, target, &[("host", host)]);
-            assert!(is_forbidden(Operators::default().admit(&Call::of(&request), None)), "{target} {host}");
-            assert!(is_forbidden(Hosts::default().admit(&Call::of(&request))), "{target} {host}");
+            assert!(is_forbidden(OperatorAuth::default().check(&ApiRequest::of(&request), None)), "{target} {host}");
+            assert!(is_forbidden(AllowedHosts::default().check(&ApiRequest::of(&request))), "{target} {host}");
         }
     }
     // Names none.
     let old = request(peer(HERE, HERE), Version::HTTP_10, "/", &[]);
-    assert!(is_forbidden(Operators::default().admit(&Call::of(&old), None)));
-    assert!(is_forbidden(Hosts::default().admit(&Call::of(&old))));
+    assert!(is_forbidden(OperatorAuth::default().check(&ApiRequest::of(&old), None)));
+    assert!(is_forbidden(AllowedHosts::default().check(&ApiRequest::of(&old))));
 }
 
 #[test]
 fn with_tokens_whoever_shows_one_is_an_operator_wherever_they_sit() {
     let tokens = [Secret::new("first-operator-token"), Secret::new("second-operator-token")];
-    let operators = Operators::new(&tokens);
+    let operators = OperatorAuth::new(&tokens);
     let fields = [("host", "box.example"), ("via", "1.1 other")];
     let away = request(peer(AWAY, HERE), Version::HTTP_11, "/", &fields);
     for shown in ["first-operator-token", "second-operator-token"] {
-        assert_eq!(operators.admit(&Call::of(&away), Some(shown)), Ok(()));
+        assert_eq!(operators.check(&ApiRequest::of(&away), Some(shown)), Ok(()));
     }
     let here = asking(peer(HERE, HERE), "localhost");
     for shown in [None, Some(""), Some("first-operator-toke"), Some("First-operator-token")] {
-        let answer = operators.admit(&Call::of(&here), shown);
+        let answer = operators.check(&ApiRequest::of(&here), shown);
         assert!(matches!(answer, Err(Denied::Unauthenticated(_))), "{shown:?}");
     }
 }
 
 #[test]
 fn an_open_port_is_asked_under_its_own_hosts() {
-    let open = Hosts::default();
+    let open = AllowedHosts::default();
     let here = peer(HERE, "127.0.0.1:8182");
     for host in LOOPBACK {
-        assert_eq!(open.admit(&Call::of(&asking(here, host))), Ok(()), "{host}");
+        assert_eq!(open.check(&ApiRequest::of(&asking(here, host))), Ok(()), "{host}");
     }
     for host in OTHERS {
-        assert!(is_forbidden(open.admit(&Call::of(&asking(here, host)))), "{host}");
+        assert!(is_forbidden(open.check(&ApiRequest::of(&asking(here, host)))), "{host}");
     }
     for probe in ["/healthz", "/readyz", "/grpc.health.v1.Health/Check"] {
         let request = request(here, Version::HTTP_11, probe, &[("host", "evil.example")]);
-        assert_eq!(open.admit(&Call::of(&request)), Ok(()), "{probe}");
+        assert_eq!(open.check(&ApiRequest::of(&request)), Ok(()), "{probe}");
     }
 }
 
@@ -177,43 +180,43 @@ fn an_open_port_is_asked_under_its_own_hosts() {
 fn a_port_that_other_machines_reach_is_asked_under_any_address_but_no_name() {
     let away = peer(AWAY, "10.0.0.1:8182");
     for host in ["10.0.0.1:8182", "192.168.1.5:9000", "[fd00::1]", "localhost"] {
-        assert_eq!(Hosts::default().admit(&Call::of(&asking(away, host))), Ok(()), "{host}");
+        assert_eq!(AllowedHosts::default().check(&ApiRequest::of(&asking(away, host))), Ok(()), "{host}");
     }
     for host in ["evil.example", "0.0.0.0", "[::]", "10.0.0.1.evil.example"] {
-        assert!(is_forbidden(Hosts::default().admit(&Call::of(&asking(away, host)))), "{host}");
+        assert!(is_forbidden(AllowedHosts::default().check(&ApiRequest::of(&asking(away, host)))), "{host}");
     }
 }
 
 #[test]
 fn listed_hosts_are_own_and_a_protected_port_is_asked_under_every_host() {
     let listed = ["signalbox", "*.box.example", "10.0.0.1", "[fd00::1]"].map(|host| Host::parse(host).unwrap());
-    let named = Hosts::new(false, listed.to_vec(), Arc::default());
+    let named = AllowedHosts::new(false, listed.to_vec(), Arc::default());
     let here = peer(HERE, HERE);
     for host in ["signalbox:8182", "SIGNALBOX.", "a.box.example", "10.0.0.1:1", "[fd00:0::1]", "localhost"] {
-        assert_eq!(named.admit(&Call::of(&asking(here, host))), Ok(()), "{host}");
-        let operator = Operators::default().admit(&Call::of(&asking(here, host)), None);
+        assert_eq!(named.check(&ApiRequest::of(&asking(here, host))), Ok(()), "{host}");
+        let operator = OperatorAuth::default().check(&ApiRequest::of(&asking(here, host)), None);
         assert_eq!(is_forbidden(operator), host != "localhost", "{host}");
     }
     for host in ["box.example", "evil.example", "10.0.0.2"] {
-        assert!(is_forbidden(named.admit(&Call::of(&asking(here, host)))), "{host}");
-        let protected = Hosts::new(true, Vec::new(), Arc::default());
-        assert_eq!(protected.admit(&Call::of(&asking(here, host))), Ok(()), "{host}");
+        assert!(is_forbidden(named.check(&ApiRequest::of(&asking(here, host)))), "{host}");
+        let protected = AllowedHosts::new(true, Vec::new(), Arc::default());
+        assert_eq!(protected.check(&ApiRequest::of(&asking(here, host))), Ok(()), "{host}");
     }
-    let operators = Arc::new(Operators::new(&[Secret::new("first-operator-token")]));
-    let hosts = Hosts::new(false, Vec::new(), operators);
+    let operators = Arc::new(OperatorAuth::new(&[Secret::new("first-operator-token")]));
+    let hosts = AllowedHosts::new(false, Vec::new(), operators);
     for (shown, admitted) in [("Bearer first-operator-token", true), ("Bearer other", false), ("", false)] {
         let fields = [("host", "box.example"), ("authorization", shown)];
         let request = request(here, Version::HTTP_11, "/", &fields);
-        assert_eq!(hosts.admit(&Call::of(&request)).is_ok(), admitted, "{shown}");
+        assert_eq!(hosts.check(&ApiRequest::of(&request)).is_ok(), admitted, "{shown}");
     }
 }
 
 #[test]
 fn a_request_without_one_clear_host_is_malformed_wherever_it_goes() {
-    let protected = Hosts::new(true, Vec::new(), Arc::default());
+    let protected = AllowedHosts::new(true, Vec::new(), Arc::default());
     let malformed = |version, fields: &[(&str, &str)]| {
         let request = request(peer(HERE, HERE), version, "/healthz", fields);
-        matches!(protected.admit(&Call::of(&request)), Err(Denied::Malformed(_)))
+        matches!(protected.check(&ApiRequest::of(&request)), Err(Denied::Malformed(_)))
     };
     assert!(malformed(Version::HTTP_11, &[]));
     assert!(!malformed(Version::HTTP_10, &[]) && !malformed(Version::HTTP_2, &[]));

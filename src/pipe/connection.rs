@@ -13,10 +13,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::connection_limits::{Place, Stage};
+use crate::connection_limits::{ConnectionGuard, ConnectionStage};
 use crate::domain::{Error, Kind, Origin};
 use crate::lifecycle::Lifecycle;
-use crate::memory_budget::{Full, Share};
+use crate::memory_budget::{MemoryFull, MemoryShare};
 use crate::registry::{Outbox, Registry, Told};
 
 use super::foreign::{self, Foreign};
@@ -52,8 +52,8 @@ pub(super) struct Connection<S> {
     pub(super) understood: bool,
     foreign: Option<Foreign>,
     /// What it holds of the memory for all.
-    share: Share,
-    place: Place,
+    share: MemoryShare,
+    place: ConnectionGuard,
 }
 
 /// What a connection waits for.
@@ -100,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A client that has just connected.
     pub(super) fn new(
         stream: S,
-        place: Place,
+        place: ConnectionGuard,
         registry: Registry,
         settings: PipeSettings,
         lifecycle: Lifecycle,
@@ -149,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let in_use = self.is_in_use();
             self.enter_stage(in_use, &lines);
             let heard = self.wait(&mut lines, stopped.as_mut(), patience.as_mut()).await?;
-            self.place.activity().enter(Stage::Used);
+            self.place.activity().enter(ConnectionStage::Used);
             match heard {
                 Heard::Bytes { fresh } => {
                     if let Some(end) = self.heed(&mut lines).await? {
@@ -193,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.turn_away(Foreign::Tls);
         }
         if self.share.set(lines.held()).is_err() {
-            self.replies.error(None, &Error::new(Kind::Limited, Full.to_string()));
+            self.replies.error(None, &Error::new(Kind::Limited, MemoryFull.to_string()));
             return Ok(Some(End::NoMemory));
         }
         Ok(None)
@@ -212,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             told = self.outbox.next() => Heard::Told(told),
             Some(outcome) = self.outcomes.recv() => Heard::Outcome(outcome),
             () = patience => Heard::OutOfPatience,
-            () = self.place.activity().told_to_leave() => Heard::MakeWay,
+            () = self.place.activity().asked_to_close() => Heard::MakeWay,
         })
     }
 
@@ -224,10 +224,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// The stage in which it waits.
     fn enter_stage(&self, in_use: bool, lines: &line::Lines) {
         let stage = match self.place.activity().stage() {
-            _ if in_use => Stage::Used,
-            _ if lines.is_unfinished() => Stage::Reading,
-            Stage::Begun => Stage::Begun,
-            _ => Stage::Idle,
+            _ if in_use => ConnectionStage::Used,
+            _ if lines.is_unfinished() => ConnectionStage::Reading,
+            ConnectionStage::Begun => ConnectionStage::Begun,
+            _ => ConnectionStage::Idle,
         };
         self.place.activity().enter(stage);
     }

@@ -8,11 +8,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::connection_limits::{Full, Place};
+use crate::connection_limits::{ConnectionGuard, ConnectionRefusal};
 use crate::domain::Origin;
 use crate::lifecycle::Lifecycle;
 use crate::registry::Registry;
-use crate::sockets::{self, Part, PortListener};
+use crate::sockets::{self, DescriptorShare, PortListener};
 use crate::tls::Acceptor;
 
 use super::connection::{Connection, linger};
@@ -35,14 +35,14 @@ pub async fn serve(
     nonce: fn() -> u128,
 ) {
     let tls = tls.as_ref();
-    let places = settings.places.clone();
+    let connections = settings.connections.clone();
     let pipe = PipeListener { registry, settings, lifecycle, nonce };
     let refused = Arc::new(Semaphore::new(REFUSED_MAX));
     let stopping = pipe.lifecycle.stopping().clone();
     let mut port = PortListener::new(listener, "pipe");
     while let Some((stream, peer)) = stopping.run_until_cancelled(port.accept()).await {
-        let used_up = Part::Control.is_used_up(&stream, places.open());
-        match if used_up { Err(Full::Files) } else { places.admit(peer.ip()) } {
+        let used_up = DescriptorShare::Control.is_used_up(&stream, connections.open());
+        match if used_up { Err(ConnectionRefusal::Files) } else { connections.accept(peer.ip()) } {
             Ok(place) => pipe.admit(stream, tls, peer, place),
             Err(full) => {
                 port.note_refused(&full);
@@ -62,8 +62,8 @@ struct PipeListener {
 }
 
 impl PipeListener {
-    fn admit(&self, stream: TcpStream, tls: Option<&Acceptor>, peer: SocketAddr, place: Place) {
-        if let Err(error) = sockets::prepare(&stream) {
+    fn admit(&self, stream: TcpStream, tls: Option<&Acceptor>, peer: SocketAddr, place: ConnectionGuard) {
+        if let Err(error) = sockets::set_options(&stream) {
             tracing::debug!(%peer, %error, "a pipe connection ended before it began");
             return;
         }
@@ -79,12 +79,12 @@ impl PipeListener {
                     Err(error) => tracing::debug!(%peer, %error, "a pipe connection came to no TLS"),
                 },
                 () = pipe.lifecycle.stopping().cancelled() => {}
-                () = place.activity().told_to_leave() => {}
+                () = place.activity().asked_to_close() => {}
             }
         });
     }
 
-    fn talk<S>(&self, stream: S, peer: SocketAddr, place: Place) -> impl Future<Output = ()> + use<S>
+    fn talk<S>(&self, stream: S, peer: SocketAddr, place: ConnectionGuard) -> impl Future<Output = ()> + use<S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -105,7 +105,7 @@ impl PipeListener {
     }
 
     /// Says why, and waits for the client to have read it: closing at once would take the words back (RFC 9293 §3.6.1).
-    fn refuse(&self, stream: TcpStream, tls: Option<&Acceptor>, full: Full, refused: &Arc<Semaphore>) {
+    fn refuse(&self, stream: TcpStream, tls: Option<&Acceptor>, full: ConnectionRefusal, refused: &Arc<Semaphore>) {
         let Ok(refusing) = Arc::clone(refused).try_acquire_owned() else { return };
         let (tls, stopping) = (tls.cloned(), self.lifecycle.stopping().clone());
         self.lifecycle.spawn_one("pipe refusal", async move {

@@ -331,7 +331,7 @@ mod tests {
     use flate2::read::GzDecoder;
 
     use super::*;
-    use crate::domain::{Event, Happened, InstanceName, Kind, ServiceName, SessionKey, Target, Time};
+    use crate::domain::{Event, EventRecord, InstanceName, Kind, ServiceName, SessionKey, Target, Time};
     use crate::registry::queries::views::{RouteStatus, RouteView};
 
     fn head<'a>(word: &'static str, transaction: Option<&'a str>, form: Form<'a>) -> Head<'a> {
@@ -384,7 +384,7 @@ mod tests {
     fn what_is_told_has_the_payload_of_its_type() {
         let told = |told: Told| lines(|to| to.told(&told));
         let event = |event: Event| {
-            Told::Event(Arc::new(Happened {
+            Told::Event(Arc::new(EventRecord {
                 sequence: 7,
                 at: Time(0),
                 session: SessionKey(1),

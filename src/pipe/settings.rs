@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::connection_limits::{Limits, Port};
-use crate::memory_budget::Memory;
+use crate::connection_limits::{ConnectionLimits, PortConnections};
+use crate::memory_budget::MemoryBudget;
 
 /// The bounds of the pipe.
 #[derive(Clone, Debug)]
@@ -22,11 +22,11 @@ pub struct PipeSettings {
     /// A connection that does not take its replies within this time is closed.
     pub write_timeout: Duration,
     /// The places of connections. Who finds none is told so, and closed.
-    pub places: Port,
+    pub connections: PortConnections,
     /// Where gRPC and REST are spoken, for those who try it here.
     pub api: Option<SocketAddr>,
     /// What lines and replies under way draw on.
-    pub memory: Memory,
+    pub memory: MemoryBudget,
 }
 
 impl Default for PipeSettings {
@@ -38,9 +38,9 @@ impl Default for PipeSettings {
             line_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_mins(5),
             write_timeout: Duration::from_secs(30),
-            places: Port::new(Limits { all: 10_000, of_origin: 7_500 }, Vec::new()),
+            connections: PortConnections::new(ConnectionLimits { all: 10_000, of_origin: 7_500 }, Vec::new()),
             api: None,
-            memory: Memory::default(),
+            memory: MemoryBudget::default(),
         }
     }
 }

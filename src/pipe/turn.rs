@@ -192,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 fn note_warnings(registry: &Registry, query: &Query, answer: &Answer) {
     let Answer::Valid(warnings) = answer else { return };
     if let (false, Ok(session)) = (warnings.is_empty(), registry.catalog().session(query.session().reveal())) {
-        let (service, instance) = (&session.head.service, &session.head.instance);
+        let (service, instance) = (&session.record.service, &session.record.instance);
         tracing::info!(%service, %instance, warnings = warnings.join("; "), "validated, with warnings");
     }
 }

@@ -15,7 +15,7 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use super::body::{Answer, Broken, Streamed};
-use crate::memory_budget::Share;
+use crate::memory_budget::MemoryShare;
 use crate::traffic::{CompressionPlan, ContentCoding, drop_digests};
 
 /// Fast levels: each costs less than the bytes it saves, on any network.
@@ -38,7 +38,7 @@ pub(super) struct Compressed {
     /// True if the encoder may hold something back.
     holds: bool,
     /// The memory that the encoder takes.
-    _share: Share,
+    _share: MemoryShare,
 }
 
 enum State {
@@ -51,7 +51,7 @@ enum State {
 
 impl Answer {
     /// A backend's response, compressed if so decided.
-    pub(super) fn passing(streamed: Streamed, recoding: Option<(CompressionPlan, Share)>) -> Self {
+    pub(super) fn passing(streamed: Streamed, recoding: Option<(CompressionPlan, MemoryShare)>) -> Self {
         match recoding {
             None => Self::Streamed(streamed),
             Some((recoding, share)) => Self::Compressed(Box::new(Compressed::new(streamed, recoding, share))),
@@ -69,7 +69,7 @@ enum Encoder {
 type Polled = Poll<Option<Result<Frame<Bytes>, Broken>>>;
 
 impl Compressed {
-    pub(super) fn new(source: Streamed, recoding: CompressionPlan, mut share: Share) -> Self {
+    pub(super) fn new(source: Streamed, recoding: CompressionPlan, mut share: MemoryShare) -> Self {
         // Never more than was drawn before the length was known.
         let _ = share.set(encoder_bytes(recoding.coding, recoding.length));
         let encoder = Encoder::new(recoding);

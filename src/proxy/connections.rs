@@ -14,15 +14,15 @@ use tokio::task::AbortHandle;
 
 use super::Settings;
 use super::phase::Phase;
-use crate::connection_limits::{Admission, Connection, Full, Rank, Totals};
+use crate::connection_limits::{ConnectionCounts, ConnectionRefusal, ConnectionTable, Evictable, EvictionRank};
 use crate::domain::Origin;
 use crate::traffic::Peer;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Connections {
-    open: RefCell<Admission<Entry>>,
-    totals: Arc<Totals>,
+    open: RefCell<ConnectionTable<Entry>>,
+    totals: Arc<ConnectionCounts>,
     emptied: Notify,
     // No connection wants to be woken before this tick.
     earliest: Cell<u32>,
@@ -49,15 +49,15 @@ fn origin(arrival: &Peer) -> Option<Origin> {
 }
 
 impl Connections {
-    pub(super) fn new(totals: Arc<Totals>) -> Rc<Self> {
+    pub(super) fn new(totals: Arc<ConnectionCounts>) -> Rc<Self> {
         Rc::new(Self { open: RefCell::default(), totals, emptied: Notify::new(), earliest: Cell::new(u32::MAX) })
     }
 
     /// Makes room for a connection: others make way for it if they must.
     ///
     /// # Errors
-    /// [`Full`] when none can.
-    pub(super) fn make_room_for(&self, arrival: &Peer, settings: &Settings, now: u32) -> Result<(), Full> {
+    /// [`ConnectionRefusal`] when none can.
+    pub(super) fn make_room_for(&self, arrival: &Peer, settings: &Settings, now: u32) -> Result<(), ConnectionRefusal> {
         self.open.borrow_mut().make_room_for(origin(arrival), &self.totals, settings.connection_limits(), now)
     }
 
@@ -155,13 +155,13 @@ impl Entry {
     }
 }
 
-impl Connection for Entry {
-    fn rank(&self) -> Option<Rank> {
+impl Evictable for Entry {
+    fn rank(&self) -> Option<EvictionRank> {
         self.phase.rank()
     }
 
     /// An idle connection ends as one does that is told to; one whose head is not complete is cut. Neither runs the task now.
-    fn leave(&self) -> bool {
+    fn ask_to_close(&self) -> bool {
         if self.phase.is_idle() {
             self.phase.finish();
             self.wake();

@@ -44,7 +44,7 @@ pub use settings::{Settings, Unmatched};
 
 use crate::clock;
 use crate::connect::AddressResolver;
-use crate::connection_limits::Totals;
+use crate::connection_limits::ConnectionCounts;
 use crate::lifecycle::{self, Heartbeat};
 use crate::maintenance_pages::MaintenancePages;
 use crate::reports::Reports;
@@ -143,7 +143,7 @@ impl Bound {
     ) -> io::Result<Proxy> {
         let stop = CancellationToken::new();
         let grace = Arc::new(ArcSwap::from_pointee(Duration::ZERO));
-        let connections = Arc::new(Totals::default());
+        let connections = Arc::new(ConnectionCounts::default());
         let count = self.listeners.len();
         let (mut workers, mut heartbeats) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let (ready, readies) = mpsc::channel();

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method};
 use super::Settings;
 use super::framing::{BodyLength, Garbled};
 use super::heads::{Field, Heads};
-use crate::connection_limits::{Rank, TICK};
+use crate::connection_limits::{EvictionRank, TICK};
 use crate::domain::Span;
 
 /// A client that ends its side so soon behind its request still wants the answer.
@@ -292,12 +292,12 @@ impl Phase {
     }
 
     /// The order in which it makes way for others, unless it is in use.
-    pub(super) fn rank(&self) -> Option<Rank> {
+    pub(super) fn rank(&self) -> Option<EvictionRank> {
         let since = self.since.load(Ordering::Relaxed);
         if self.is_idle() {
-            return Some(Rank::Idle(since));
+            return Some(EvictionRank::Idle(since));
         }
-        (self.is(Stage::Fresh) || self.is(Stage::Head)).then_some(Rank::Unfinished(since))
+        (self.is(Stage::Fresh) || self.is(Stage::Head)).then_some(EvictionRank::Unfinished(since))
     }
 
     /// True if it has stood still for too long.

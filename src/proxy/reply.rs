@@ -17,7 +17,7 @@ use super::pages::Refusal;
 use super::tunnel;
 use super::upstream::Upstream;
 use super::worker::Worker;
-use crate::memory_budget::Share;
+use crate::memory_budget::MemoryShare;
 use crate::traffic::{
     CompressionPlan, ContentCoding, Endpoint, PrefixMapping, challenges_connection, edit_response, is_only_chunked,
     plan_compression, restore_prefix,
@@ -86,7 +86,7 @@ fn recoding(
     method: &Method,
     wanted: Option<ContentCoding>,
     response: &mut Response<Incoming>,
-) -> Option<(CompressionPlan, Share)> {
+) -> Option<(CompressionPlan, MemoryShare)> {
     if !endpoint.options().compression {
         return None;
     }

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::memory_budget::{Memory, Share};
+use crate::memory_budget::{MemoryBudget, MemoryShare};
 
 /// The most that is kept of a body.
 const BYTES_MAX: usize = 64 * 1024;
@@ -13,12 +13,12 @@ const BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Kept {
     bytes: Vec<u8>,
-    share: Share,
+    share: MemoryShare,
 }
 
 impl Kept {
     /// Nothing was sent yet. `None` where there is no memory.
-    pub(super) fn new(memory: &Memory) -> Option<Self> {
+    pub(super) fn new(memory: &MemoryBudget) -> Option<Self> {
         memory.take_optional(0).ok().map(|share| Self { bytes: Vec::new(), share })
     }
 
@@ -45,13 +45,13 @@ mod tests {
 
     #[test]
     fn as_much_is_kept_as_there_is_room_for() {
-        let memory = Memory::new(1 << 20);
+        let memory = MemoryBudget::new(1 << 20);
         let mut kept = Kept::new(&memory).unwrap();
         assert!(kept.keep(&[1; 1000]) && kept.keep(&[2; 2000]));
         assert_eq!((kept.copy().len(), memory.bytes() >= 3000), (3000, true));
         assert!(!kept.keep(&vec![0; BYTES_MAX]), "more than is kept of any body");
         drop(kept);
         assert_eq!(memory.bytes(), 0);
-        assert!(!Kept::new(&Memory::new(4096)).unwrap().keep(&[0; 5000]), "more than there is memory for");
+        assert!(!Kept::new(&MemoryBudget::new(4096)).unwrap().keep(&[0; 5000]), "more than there is memory for");
     }
 }

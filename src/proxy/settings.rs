@@ -6,9 +6,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::connect::{AddressResolver, BackendTls, NameLookup};
-use crate::connection_limits::Limits;
+use crate::connection_limits::ConnectionLimits;
 use crate::domain::Forbidden;
-use crate::memory_budget::Memory;
+use crate::memory_budget::MemoryBudget;
 
 /// What is done with a request that no route is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct Settings {
     /// Those of one client address, or IPv6 network of 64 bits; trusted proxies are not counted.
     pub address_connections_max: usize,
     /// What heads, bodies and answers under way draw on.
-    pub memory: Memory,
+    pub memory: MemoryBudget,
     /// From the first byte of a head to its last.
     pub header_timeout: Duration,
     /// From a response's end to the next request's first byte.
@@ -69,7 +69,7 @@ impl Settings {
             tls: BackendTls::new(),
             connections_max: 16_384,
             address_connections_max: 12_288,
-            memory: Memory::default(),
+            memory: MemoryBudget::default(),
             header_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             body_idle: Duration::from_mins(5),
@@ -79,8 +79,8 @@ impl Settings {
 
     /// The addresses of backends, but those that are denied and those of the server itself.
     /// The numbers of connections that there may be.
-    pub(super) fn connection_limits(&self) -> Limits {
-        Limits { all: self.connections_max, of_origin: self.address_connections_max }
+    pub(super) fn connection_limits(&self) -> ConnectionLimits {
+        ConnectionLimits { all: self.connections_max, of_origin: self.address_connections_max }
     }
 
     pub(super) fn addresses(&self) -> AddressResolver {

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use super::body::Broken;
 use super::expect::Gate;
 use super::resend::Kept;
-use crate::memory_budget::Memory;
+use crate::memory_budget::MemoryBudget;
 use crate::traffic::{UploadState, edit_trailers};
 
 /// The body of a request to a backend. A copy goes on where the other stands, so that it can be
@@ -101,7 +101,7 @@ impl RequestBody {
     }
 
     /// Has what is sent from here on kept, if so `wanted` and nothing was sent yet.
-    pub(super) fn keep_for_another_try(&self, wanted: bool, memory: &Memory) {
+    pub(super) fn keep_for_another_try(&self, wanted: bool, memory: &MemoryBudget) {
         if let Some(sending) = self.sending().filter(|sending| wanted && sending.state.get() == State::Waiting) {
             *sending.kept.borrow_mut() = Kept::new(memory);
         }

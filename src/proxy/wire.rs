@@ -15,7 +15,7 @@ use super::pages;
 use super::phase::{Phase, Stage};
 use super::worker::HEAD_BYTES_MAX;
 use crate::http1::{move_bytes, poll_write_slices};
-use crate::memory_budget::{Full, Share};
+use crate::memory_budget::{MemoryFull, MemoryShare};
 use crate::traffic::TargetEncoder;
 
 /// For how many bytes a client that was answered early may go on sending; `phase` says how long.
@@ -31,7 +31,7 @@ pub(super) struct Wire {
     surplus: Vec<u8>,
     // Read and dropped so far; `None` before the answer's end was sent.
     lingered: Option<usize>,
-    share: Share,
+    share: MemoryShare,
     // Bytes of the head that is being read.
     head_bytes: usize,
     // Interim heads that go out before anything else.
@@ -41,7 +41,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(socket: TcpStream, phase: Arc<Phase>, share: Share) -> Self {
+    pub(super) fn new(socket: TcpStream, phase: Arc<Phase>, share: MemoryShare) -> Self {
         let (line, surplus, interim) = (TargetEncoder::Done, Vec::new(), Vec::new());
         Self { socket, phase, line, surplus, lingered: None, share, head_bytes: 0, interim, refused: false }
     }
@@ -177,7 +177,7 @@ impl Wire {
                 pages::refuse_for_memory(&self.socket);
                 let _ = Pin::new(&mut self.socket).poll_shutdown(cx)?;
                 let _ = self.poll_linger(cx)?;
-                return Poll::Ready(Err(io::Error::other(Full)));
+                return Poll::Ready(Err(io::Error::other(MemoryFull)));
             }
             if !self.phase.answers() {
                 pages::refuse_for_memory(&self.socket);
@@ -185,7 +185,7 @@ impl Wire {
             self.phase.linger();
         }
         ready!(Pin::new(&mut *self).poll_shutdown(cx))?;
-        Poll::Ready(Err(io::Error::other(Full)))
+        Poll::Ready(Err(io::Error::other(MemoryFull)))
     }
 
     /// Reads and drops until the client has seen the end (RFC 9112 §9.6).

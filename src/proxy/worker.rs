@@ -30,12 +30,12 @@ use super::wire::Wire;
 use super::{Settings, pages};
 use crate::clock;
 use crate::connect::{CachedResolver, serial};
-use crate::connection_limits::{Full, Totals};
+use crate::connection_limits::{ConnectionCounts, ConnectionRefusal};
 use crate::lifecycle::{self, Heartbeat};
 use crate::maintenance_pages::MaintenancePages;
 use crate::random;
 use crate::reports::Reports;
-use crate::sockets::{Part, PortListener};
+use crate::sockets::{DescriptorShare, PortListener};
 use crate::traffic::{self, Peer, RetryBudget, RoutingTable};
 
 /// What a worker starts with.
@@ -46,7 +46,7 @@ pub(super) struct Start {
     pub(super) table: Arc<ArcSwap<RoutingTable>>,
     pub(super) reports: Reports,
     pub(super) maintenance_pages: MaintenancePages,
-    pub(super) connections: Arc<Totals>,
+    pub(super) connections: Arc<ConnectionCounts>,
     pub(super) stop: CancellationToken,
     pub(super) grace: Arc<ArcSwap<Duration>>,
     /// Told once the worker accepts, or why it cannot.
@@ -183,8 +183,8 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
 fn begin(worker: &Rc<Worker>, port: &mut PortListener, socket: TcpStream, peer: SocketAddr) {
     let arrival = Peer::new(peer.ip(), &worker.settings.trusted_proxies);
     let connections = &worker.connections;
-    let room = if Part::Proxy.is_used_up(&socket, connections.total()) {
-        Err(Full::Files)
+    let room = if DescriptorShare::Proxy.is_used_up(&socket, connections.total()) {
+        Err(ConnectionRefusal::Files)
     } else {
         connections.make_room_for(&arrival, &worker.settings, worker.ticks.now())
     };

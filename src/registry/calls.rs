@@ -128,7 +128,7 @@ impl Command {
         };
         let Some(session) = session else { return 1 };
         // What ends with it is walked through too.
-        let replaced = catalog.replaced_of(&session.head).and_then(|key| catalog.by_key(key));
+        let replaced = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key));
         1 + entries(session) + replaced.map_or(0, |replaced| entries(replaced))
     }
 }
@@ -201,7 +201,7 @@ impl Query {
             Query::MaintStatus(_) => Ok(Answer::Maintenance(maintenance_status(session))),
             Query::StatsGet(stats) => stats.answer(session, traffic),
         };
-        session.pulse.touch(now);
+        session.last_activity.touch(now);
         answer
     }
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::domain::{
-    BackendUrl, Catalog, Edit, Error, Fingerprint, Head, Host, Kind, Metadata, PageUrl, PathPrefix, Route, Secret,
-    ServiceName, Session, TokenName,
+    BackendUrl, Catalog, Edit, Error, Fingerprint, Host, Kind, Metadata, PageUrl, PathPrefix, Route, Secret,
+    ServiceName, Session, SessionRecord, TokenName,
 };
 
 /// One token. An empty list allows everything of its kind.
@@ -84,7 +84,7 @@ impl Grants {
         if routes.peek().is_none() {
             return Ok(());
         }
-        let Some(grant) = self.of(&session.head)? else { return Ok(()) };
+        let Some(grant) = self.of(&session.record)? else { return Ok(()) };
         if session.edited().routes.len() > session.active.routes.len() {
             grant.room(session, 0)?;
         }
@@ -99,11 +99,11 @@ impl Grants {
     }
 
     /// What binds a session; `None` where nothing does.
-    pub(crate) fn of(&self, head: &Head) -> Result<Option<&Grant>, Error> {
+    pub(crate) fn of(&self, record: &SessionRecord) -> Result<Option<&Grant>, Error> {
         if self.0.is_empty() {
             return Ok(None);
         }
-        let Some(name) = &head.token else {
+        let Some(name) = &record.token else {
             return Err(denied(
                 "this session registered without a token, and the server asks for one now; register anew",
             ));
@@ -129,7 +129,7 @@ impl Grant {
 
     /// Refuses to open one session more than the token may have. An instance that registers anew under its token adds none.
     pub(crate) fn room_for_session(&self, catalog: &Catalog, old: Option<&Session>) -> Result<(), Error> {
-        let anew = old.is_some_and(|old| old.head.token.as_ref() == Some(&self.name));
+        let anew = old.is_some_and(|old| old.record.token.as_ref() == Some(&self.name));
         match self.max_sessions {
             Some(most) if !anew && catalog.sessions_under(&self.name) >= most => {
                 Err(Error::new(Kind::Limited, format!("token {} allows at most {most} sessions", self.name)))
@@ -141,8 +141,8 @@ impl Grant {
     /// Refuses to take an instance from a session that another token opened, whatever is configured of that token now.
     /// A session from before the server asked for tokens may be taken over by whoever may claim all that it serves.
     pub(crate) fn may_replace(&self, old: &Session) -> Result<(), Error> {
-        let (service, instance) = (&old.head.service, &old.head.instance);
-        match &old.head.token {
+        let (service, instance) = (&old.record.service, &old.record.instance);
+        match &old.record.token {
             Some(name) if *name == self.name => Ok(()),
             None if old.active.routes.values().all(|route| self.permit(route).is_ok()) => Ok(()),
             Some(_) => Err(denied(format!(
@@ -307,14 +307,14 @@ mod tests {
     #[test]
     fn a_session_is_bound_by_the_token_it_came_with_as_it_is_now() {
         let (service, instance) = (ServiceName::parse("shop").unwrap(), InstanceName::parse("shop-1").unwrap());
-        let mut head = Head::opened(service, instance, 0, Time(1));
-        assert!(grants().of(&head).is_err() && Grants::default().of(&head).unwrap().is_none());
-        head.token = Some(TokenName::parse("team-a").unwrap());
+        let mut record = SessionRecord::opened(service, instance, 0, Time(1));
+        assert!(grants().of(&record).is_err() && Grants::default().of(&record).unwrap().is_none());
+        record.token = Some(TokenName::parse("team-a").unwrap());
         let grants = grants();
-        let grant = grants.of(&head).unwrap().unwrap();
-        let session = Session::new(SessionKey(1), Arc::new(head.clone()));
+        let grant = grants.of(&record).unwrap().unwrap();
+        let session = Session::new(SessionKey(1), Arc::new(record.clone()));
         assert!(grant.room(&session, 2).is_ok() && grant.room(&session, 3).is_err());
-        head.token = Some(TokenName::parse("gone").unwrap());
-        assert!(grants.of(&head).is_err());
+        record.token = Some(TokenName::parse("gone").unwrap());
+        assert!(grants.of(&record).is_err());
     }
 }

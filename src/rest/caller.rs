@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::domain::{Origin, SessionId};
-use crate::operator_auth::Peer;
+use crate::operator_auth::CallerAddresses;
 use crate::registry::{Answer, Command, Query, Registry, Reply};
 
 use super::dto::config::Valid;
@@ -76,7 +76,7 @@ impl FromRequestParts<RestState> for CameFrom {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &RestState) -> Result<Self, Infallible> {
-        Ok(Self(parts.extensions.get::<Peer>().map(|peer| Origin::of(peer.address.ip()))))
+        Ok(Self(parts.extensions.get::<CallerAddresses>().map(|peer| Origin::of(peer.address.ip()))))
     }
 }
 
@@ -116,7 +116,7 @@ impl Caller {
 
     /// The session's revision, as the `ETag` of its configuration.
     pub(super) fn revision(&self) -> Result<u64, Problem> {
-        Ok(self.registry.catalog().session(self.session.reveal())?.head.revision)
+        Ok(self.registry.catalog().session(self.session.reveal())?.record.revision)
     }
 }
 

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
-use crate::domain::{Error, Happened, Topics};
+use crate::domain::{Error, EventRecord, Topics};
 use crate::registry::commands::Unsubscribe;
 use crate::registry::queries::views::EventView;
 use crate::registry::{Follow, Item};
@@ -121,7 +121,7 @@ pub(super) async fn watch(
 }
 
 /// A response that tells what `follow` comes to.
-fn streamed(state: &RestState, follow: Follow, tell: fn(&Happened) -> Event) -> Response {
+fn streamed(state: &RestState, follow: Follow, tell: fn(&EventRecord) -> Event) -> Response {
     let first = mark("signalbox", follow.told_up_to()).retry(RETRY);
     let silence = state.settings.keep_alive;
     let rest = stream::unfold(Some(follow), move |follow| async move {
@@ -152,11 +152,11 @@ fn head(response: Response) -> Response {
     ([kind, (CACHE_CONTROL, "no-store"), (UNBUFFERED, "no")], response).into_response()
 }
 
-fn told(happened: &Happened) -> Told {
+fn told(happened: &EventRecord) -> Told {
     Told { r#type: happened.event.kind().name(), payload: EventView::from(&happened.event) }
 }
 
-fn happening(happened: &Happened) -> Happening {
+fn happening(happened: &EventRecord) -> Happening {
     Happening {
         sequence: happened.sequence,
         at: happened.at.to_string(),
@@ -167,7 +167,7 @@ fn happening(happened: &Happened) -> Happening {
     }
 }
 
-fn event(happened: &Happened, data: &impl Serialize) -> Event {
+fn event(happened: &EventRecord, data: &impl Serialize) -> Event {
     named(happened.event.kind().name(), data).id(happened.sequence.to_string())
 }
 

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::problem::Problem;
 use super::state::RestState;
-use crate::memory_budget::Full;
+use crate::memory_budget::MemoryFull;
 
 /// The time that a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -105,7 +105,7 @@ async fn bytes_of(request: Request, limit: usize) -> Result<Option<Bytes>, Probl
 
 /// True if a body broke off because there is no memory for it.
 fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.is::<Full>() || error.source().is_some_and(is_full)
+    error.is::<MemoryFull>() || error.source().is_some_and(is_full)
 }
 
 /// `application/json`, `application/x+json`, with whatever parameters.

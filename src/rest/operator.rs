@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 
 use crate::domain::{Subject, Target};
-use crate::operator_auth::Call;
+use crate::operator_auth::ApiRequest;
 use crate::registry::commands::{ClientShutdown, DrainCancel, DrainStart, MaintEnter, MaintExit, Place};
 
 use super::caller::bearer;
@@ -28,7 +28,7 @@ impl FromRequestParts<RestState> for Operator {
 
     async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)?;
-        state.operators.admit(&Call::of_parts(parts), token)?;
+        state.operators.check(&ApiRequest::of_parts(parts), token)?;
         Ok(Self)
     }
 }

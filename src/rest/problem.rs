@@ -14,7 +14,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::{Error, Kind};
-use crate::memory_budget::Full;
+use crate::memory_budget::MemoryFull;
 use crate::operator_auth::Denied;
 
 /// The media type of every refusal.
@@ -177,7 +177,7 @@ impl Problem {
 
     /// There is no memory for what the client sends.
     pub(super) fn no_memory() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable, Full.to_string())
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable, MemoryFull.to_string())
     }
 
     /// The server stops.

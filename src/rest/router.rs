@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::lifecycle::Lifecycle;
-use crate::operator_auth::{Denied, Operators};
+use crate::operator_auth::{Denied, OperatorAuth};
 use crate::registry::Registry;
 
 use super::problem::Problem;
@@ -23,7 +23,12 @@ use super::state::{RestSettings, RestState, StateInner};
 use super::{config, docs, events, openapi, operations, operator, overview, routes, sessions, settings};
 
 /// The routes of this state. What a request begins and does not await is a task of `lifecycle`.
-pub fn router(registry: Registry, operators: Arc<Operators>, lifecycle: Lifecycle, settings: RestSettings) -> Router {
+pub fn router(
+    registry: Registry,
+    operators: Arc<OperatorAuth>,
+    lifecycle: Lifecycle,
+    settings: RestSettings,
+) -> Router {
     let cors = cors(&settings.cors);
     let state = RestState(Arc::new(StateInner { registry, operators, lifecycle, settings }));
     let (calls, api) = calls().split_for_parts();

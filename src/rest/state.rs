@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::lifecycle::Lifecycle;
-use crate::operator_auth::Operators;
+use crate::operator_auth::OperatorAuth;
 use crate::registry::Registry;
 
 /// The bounds and choices of this door.
@@ -34,7 +34,7 @@ pub(super) struct RestState(pub(super) Arc<StateInner>);
 
 pub(super) struct StateInner {
     pub(super) registry: Registry,
-    pub(super) operators: Arc<Operators>,
+    pub(super) operators: Arc<OperatorAuth>,
     pub(super) lifecycle: Lifecycle,
     pub(super) settings: RestSettings,
 }

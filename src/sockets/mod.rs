@@ -31,7 +31,7 @@ const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// Raises the number of files that may be open as far as the system allows. Logs when it is lower than the
 /// given limits of connections need.
-pub fn raise(pipe: usize, api: usize, proxy: usize) {
+pub fn raise_descriptor_limit(pipe: usize, api: usize, proxy: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     if let Err(error) = raised {
@@ -55,14 +55,14 @@ pub fn raise(pipe: usize, api: usize, proxy: usize) {
 
 /// A port's part of the files, in eighths. One eighth is left to whoever has less than that.
 #[derive(Clone, Copy, Debug)]
-pub enum Part {
+pub enum DescriptorShare {
     /// Of the pipe, and of the API port.
     Control = 1,
     /// Of the proxy's clients; their connections to backends need as much again.
     Proxy = 3,
 }
 
-impl Part {
+impl DescriptorShare {
     /// Returns true when files run out and a port with `open` connections has more than its part: the new connection
     /// must be turned away.
     pub fn is_used_up(self, connection: &impl AsFd, open: usize) -> bool {
@@ -144,7 +144,7 @@ impl PortListener {
 ///
 /// # Errors
 /// Fails when the connection is gone already.
-pub fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+pub fn set_options(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
@@ -153,7 +153,7 @@ pub fn prepare(stream: &TcpStream) -> std::io::Result<()> {
 
 /// Returns true when something failed because this machine or process has no files, ports or memory left for
 /// another connection, which says nothing of whom it was to be made to.
-pub fn ran_out(error: &std::io::Error) -> bool {
+pub fn is_out_of_resources(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
     let own = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL, Errno::AGAIN];
     Errno::from_io_error(error).is_some_and(|errno| own.contains(&errno))
@@ -171,8 +171,8 @@ pub fn warn_used_up() {
 }
 
 /// Returns true when no further file can be opened now: why a name lookup failed is not told otherwise.
-pub fn are_used_up() -> bool {
-    std::fs::File::open("/dev/null").is_err_and(|error| ran_out(&error))
+pub fn are_descriptors_used_up() -> bool {
+    std::fs::File::open("/dev/null").is_err_and(|error| is_out_of_resources(&error))
 }
 
 #[cfg(test)]
@@ -182,12 +182,12 @@ mod tests {
     #[test]
     fn a_port_with_more_than_its_part_is_turned_away_once_files_run_out() {
         let (limit, crowded) = (800, 700);
-        assert!(!Part::Control.is_used_up_of(limit, 699, 600), "there is room");
-        assert!(Part::Control.is_used_up_of(limit, crowded, 101));
-        assert!(!Part::Control.is_used_up_of(limit, crowded, 100), "it has its part");
-        assert!(!Part::Proxy.is_used_up_of(limit, crowded, 300));
-        assert!(Part::Proxy.is_used_up_of(limit, crowded, 301));
-        assert!(!Part::Proxy.is_used_up_of(usize::MAX, 1_000_000, 500_000), "without a limit");
+        assert!(!DescriptorShare::Control.is_used_up_of(limit, 699, 600), "there is room");
+        assert!(DescriptorShare::Control.is_used_up_of(limit, crowded, 101));
+        assert!(!DescriptorShare::Control.is_used_up_of(limit, crowded, 100), "it has its part");
+        assert!(!DescriptorShare::Proxy.is_used_up_of(limit, crowded, 300));
+        assert!(DescriptorShare::Proxy.is_used_up_of(limit, crowded, 301));
+        assert!(!DescriptorShare::Proxy.is_used_up_of(usize::MAX, 1_000_000, 500_000), "without a limit");
     }
 
     #[tokio::test]
@@ -195,7 +195,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        prepare(&stream).unwrap();
+        set_options(&stream).unwrap();
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().unwrap());
         let probes = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();

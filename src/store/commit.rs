@@ -33,10 +33,10 @@ pub(super) async fn set_durability(
     sqlx::raw_sql(pragma).execute(connection).await.map(drop)
 }
 
-/// Plans with more statements or values than this go statement by statement: glued together, their text
+/// Plans with more statements or values than this go statement by statement: single_roundtrip together, their text
 /// would be another each time, and would have to be prepared each time.
-const GLUED_STEPS_MAX: usize = 6;
-const GLUED_VALUES_MAX: usize = 160;
+const SINGLE_ROUNDTRIP_STEPS_MAX: usize = 6;
+const SINGLE_ROUNDTRIP_VALUES_MAX: usize = 160;
 
 /// Carries `plan` out. After an error a transaction may be left open.
 pub(super) async fn run(connection: &mut SqliteConnection, plan: Plan) -> Result<(), sqlx::Error> {
@@ -44,8 +44,8 @@ pub(super) async fn run(connection: &mut SqliteConnection, plan: Plan) -> Result
         return each(connection, plan.steps).await;
     }
     let values: usize = plan.steps.iter().map(|step| step.values.len()).sum();
-    if plan.steps.len() <= GLUED_STEPS_MAX && values <= GLUED_VALUES_MAX {
-        return step(connection, glued(plan.steps)).await;
+    if plan.steps.len() <= SINGLE_ROUNDTRIP_STEPS_MAX && values <= SINGLE_ROUNDTRIP_VALUES_MAX {
+        return step(connection, single_roundtrip(plan.steps)).await;
     }
     step(connection, ("begin immediate".into(), Vec::new())).await?;
     each(connection, plan.steps).await?;
@@ -82,7 +82,7 @@ async fn each(connection: &mut SqliteConnection, steps: Vec<Step>) -> Result<(),
     Ok(())
 }
 
-fn glued(steps: Vec<Step>) -> (String, Vec<Value>) {
+fn single_roundtrip(steps: Vec<Step>) -> (String, Vec<Value>) {
     let mut text = String::from("begin immediate; ");
     let mut values = Vec::new();
     for step in steps {

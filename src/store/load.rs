@@ -12,10 +12,10 @@ use sqlx::{Row as _, SqliteConnection};
 use crate::domain::{Change, Edit, Sections, SessionKey, Time};
 use crate::registry::{ClockReading, Loaded};
 
-use super::heads;
-use super::maintained::Maintained;
-use super::pending;
-use super::rows::{self, Row};
+use super::config_rows::{self, Row};
+use super::maintenance_rows::StoredMaintenance;
+use super::pending_rows;
+use super::session_rows;
 
 const REVISION: &str = "select revision from registry";
 const READING: &str = "select boot, boot_ms, started_ms from registry";
@@ -51,14 +51,14 @@ pub(super) async fn revision(connection: &mut SqliteConnection) -> Result<u64, s
 }
 
 /// Everything, and the maintenance in it once more.
-pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(Loaded, Maintained), LoadError> {
+pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(Loaded, StoredMaintenance), LoadError> {
     let revision = revision(connection).await?;
     let maintained = maintained(connection).await?;
     let mut changes = Vec::new();
     let mut keys = BTreeSet::new();
     let mut sessions = sqlx::query(SESSIONS).fetch(&mut *connection);
     while let Some(row) = sessions.try_next().await? {
-        let (key, change) = head(&row, &maintained)?;
+        let (key, change) = record(&row, &maintained)?;
         keys.insert(key);
         changes.push(change);
     }
@@ -80,8 +80,8 @@ async fn reading(connection: &mut SqliteConnection) -> Result<ClockReading, Load
     Ok(ClockReading { boot: row.try_get("boot")?, boot_ms: number("boot_ms")?, now: Time(number("started_ms")?) })
 }
 
-async fn maintained(connection: &mut SqliteConnection) -> Result<Maintained, LoadError> {
-    let mut maintained = Maintained::default();
+async fn maintained(connection: &mut SqliteConnection) -> Result<StoredMaintenance, LoadError> {
+    let mut maintained = StoredMaintenance::default();
     let mut rows = sqlx::query(MAINTENANCE).fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let (session, route): (i64, i64) = (row.try_get("session")?, row.try_get("route")?);
@@ -93,12 +93,12 @@ async fn maintained(connection: &mut SqliteConnection) -> Result<Maintained, Loa
     Ok(maintained)
 }
 
-fn head(row: &SqliteRow, maintained: &Maintained) -> Result<(SessionKey, Change), LoadError> {
+fn record(row: &SqliteRow, maintained: &StoredMaintenance) -> Result<(SessionKey, Change), LoadError> {
     let number: i64 = row.try_get("key")?;
     let key = SessionKey(number.cast_unsigned());
-    let head = heads::head(row, maintained.of(key))
+    let record = session_rows::record(row, maintained.of(key))
         .map_err(|error| LoadError::Row { place: format!("table session, key {number}"), why: error.to_string() })?;
-    Ok((key, Change::Head(key, Arc::new(head))))
+    Ok((key, Change::Record(key, Arc::new(record))))
 }
 
 async fn active(
@@ -154,7 +154,7 @@ async fn waiting(
         if !keys.contains(&key) {
             return Err(bad("there is no such session".into()));
         }
-        changes.push(Change::Await(key, pending::pending(&row).map_err(|error| bad(error.to_string()))?));
+        changes.push(Change::Await(key, pending_rows::pending(&row).map_err(|error| bad(error.to_string()))?));
     }
     Ok(())
 }
@@ -171,6 +171,6 @@ fn entry(table: &str, row: &SqliteRow, keys: &BTreeSet<SessionKey>) -> Result<(S
     if !keys.contains(&key) {
         return Err(bad("there is no such session".into()));
     }
-    let edit = rows::edit(&parts).map_err(|error| bad(error.to_string()))?;
+    let edit = config_rows::edit(&parts).map_err(|error| bad(error.to_string()))?;
     Ok((key, edit))
 }

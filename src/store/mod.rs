@@ -5,18 +5,18 @@
 //! is on the disk when its commit returns; a file that cannot be used is not touched. Only this module names `sqlx`.
 
 mod commit;
-mod files;
-mod heads;
+mod commit_outcome;
+mod config_rows;
+mod file_identity;
 mod load;
-mod maintained;
+mod location;
+mod maintenance_rows;
 mod open;
-mod outcome;
-mod pending;
-mod place;
+mod pending_rows;
 mod plan;
-mod rows;
 #[cfg(test)]
 mod samples;
+mod session_rows;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -31,9 +31,9 @@ use crate::lifecycle;
 use crate::registry::{ClockReading, Loaded, Store, StoreError};
 
 use commit::Durability;
-use files::Files;
-use maintained::Maintained;
-use place::Place;
+use file_identity::DatabaseFiles;
+use location::DbLocation;
+use maintenance_rows::StoredMaintenance;
 use plan::Plan;
 
 pub use load::LoadError;
@@ -48,8 +48,8 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 /// A database that this process alone has open.
 #[derive(Debug)]
 pub struct Sqlite {
-    place: Place,
-    files: Files,
+    place: DbLocation,
+    files: DatabaseFiles,
     /// What is stored is not what was answered.
     has_diverged: bool,
     /// Nothing tells what became of a commit that moved no revision.
@@ -59,11 +59,11 @@ pub struct Sqlite {
     /// How the connection keeps commits; `None` when unknown.
     durability: Option<Durability>,
     /// True if a commit began whose end was not seen.
-    is_unsettled: bool,
+    needs_recovery: bool,
     /// That of the last commit.
     revision: u64,
     /// As of the last commit.
-    maintained: Maintained,
+    maintained: StoredMaintenance,
 }
 
 impl Sqlite {
@@ -74,12 +74,12 @@ impl Sqlite {
     /// If there is no such directory, no permission, another process has it open, it is damaged, of another
     /// program or of a newer version. An existing file is then as it was.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
-        let place = Place::parse(url)?;
+        let place = DbLocation::parse(url)?;
         let (mut connection, files) = open::open(&place).await?;
         let revision = load::revision(&mut connection)
             .await
             .map_err(|why| OpenError::Database { place: place.to_string(), why })?;
-        let maintained = Maintained::default();
+        let maintained = StoredMaintenance::default();
         Ok(Self {
             place,
             files,
@@ -87,7 +87,7 @@ impl Sqlite {
             is_uncertain: false,
             connection: Some(connection),
             durability: None,
-            is_unsettled: false,
+            needs_recovery: false,
             revision,
             maintained,
         })
@@ -97,15 +97,15 @@ impl Sqlite {
     async fn carry_out(&mut self, plan: Plan) -> Result<(), Failure> {
         let connection = self.prepare(if plan.is_precious { Durability::Full } else { Durability::Normal }).await?;
         commit::run(connection, plan).await?;
-        self.is_unsettled = false;
+        self.needs_recovery = false;
         Ok(())
     }
 
-    /// The connection, ready to write. What follows must set `is_unsettled` back once it is done.
+    /// The connection, ready to write. What follows must set `needs_recovery` back once it is done.
     async fn prepare(&mut self, wanted: Durability) -> Result<&mut SqliteConnection, Failure> {
         self.files.look()?;
-        if self.is_unsettled {
-            self.settle().await;
+        if self.needs_recovery {
+            self.recover().await;
         }
         self.connected().await?;
         let connection = self.connection.as_mut().ok_or(Failure::Closed)?;
@@ -114,7 +114,7 @@ impl Sqlite {
             commit::set_durability(connection, wanted).await?;
             self.durability = Some(wanted);
         }
-        self.is_unsettled = true;
+        self.needs_recovery = true;
         Ok(connection)
     }
 
@@ -122,18 +122,18 @@ impl Sqlite {
         self.files.look_at_all()?;
         let connection = self.prepare(Durability::Normal).await?;
         sqlx::query(statements::PROBE).execute(connection).await?;
-        self.is_unsettled = false;
+        self.needs_recovery = false;
         Ok(())
     }
 
     /// Returns true if a commit that failed is kept all the same: a write whose end was not seen may be there or not. Opens
     /// the database anew and reads it to find out.
     async fn is_kept(&mut self, failure: &Failure, changes: &[Change], revision: u64, moves_revision: bool) -> bool {
-        if self.place == Place::Memory || !failure.leaves_open() {
-            self.settle().await;
+        if self.place == DbLocation::Memory || !failure.leaves_open() {
+            self.recover().await;
             return false;
         }
-        self.is_unsettled = false;
+        self.needs_recovery = false;
         if let Some(connection) = self.connection.take() {
             let _ = connection.close().await;
         }
@@ -143,7 +143,7 @@ impl Sqlite {
             }
             let Ok(found) = self.connect_anew().await else { continue };
             let is_kept = match &mut self.connection {
-                Some(connection) if !moves_revision => outcome::holds(connection, changes).await.ok(),
+                Some(connection) if !moves_revision => commit_outcome::holds(connection, changes).await.ok(),
                 _ => Some(found == revision && found != self.revision),
             };
             let Some(is_kept) = is_kept else { continue };
@@ -184,13 +184,13 @@ impl Sqlite {
     }
 
     /// Takes back what a commit that failed, or was abandoned, has left; gives a broken connection up.
-    async fn settle(&mut self) {
-        self.is_unsettled = false;
+    async fn recover(&mut self) {
+        self.needs_recovery = false;
         let Some(mut connection) = self.connection.take() else { return };
         // Fails when SQLite has rolled back already.
         let _ = sqlx::raw_sql("rollback").execute(&mut connection).await;
         let tried = sqlx::raw_sql("begin immediate; rollback").execute(&mut connection).await;
-        if tried.is_ok() || self.place == Place::Memory {
+        if tried.is_ok() || self.place == DbLocation::Memory {
             self.connection = Some(connection);
         } else {
             let _ = connection.close().await;
@@ -253,7 +253,7 @@ impl Store for Sqlite {
         let began = async {
             let connection = self.prepare(Durability::Full).await?;
             commit::begin(connection, reading, skew_ms).await?;
-            self.is_unsettled = false;
+            self.needs_recovery = false;
             Ok::<_, Failure>(())
         };
         began.await.map_err(|failure| StoreError(failure.into()))
@@ -281,7 +281,7 @@ impl Store for Sqlite {
 
     async fn probe(&mut self) -> Result<(), StoreError> {
         if let Err(failure) = self.try_to_write().await {
-            self.settle().await;
+            self.recover().await;
             return Err(StoreError(failure.into()));
         }
         Ok(())

@@ -11,8 +11,8 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqlStr, SqliteConnection};
 
-use super::files::Files;
-use super::place::{self, Place};
+use super::file_identity::DatabaseFiles;
+use super::location::{self, DbLocation};
 
 /// The steps from an empty database to the schema of this version: version, description, and statements.
 pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -125,26 +125,26 @@ pub enum OpenError {
 }
 
 /// Opens the database at `place`, made if need be, its schema brought up to date.
-pub(super) async fn open(place: &Place) -> Result<(SqliteConnection, Files), OpenError> {
-    if let Place::File(path) = place {
-        place::create(path)?;
+pub(super) async fn open(place: &DbLocation) -> Result<(SqliteConnection, DatabaseFiles), OpenError> {
+    if let DbLocation::File(path) = place {
+        location::create(path)?;
     }
     // Before anything is read: a file that is put in its place from here on is noticed by the first commit.
-    let files = Files::of(place);
-    if let Place::File(path) = place {
+    let files = DatabaseFiles::of(place);
+    if let DbLocation::File(path) = place {
         inspect(path).await?;
     }
     let mut connection = connect(place).await.map_err(|error| explain(place, error))?;
-    if let Place::File(path) = place {
+    if let DbLocation::File(path) = place {
         // Left by a reader after a crash. Nobody uses it: the lock is ours alone.
-        let _ = std::fs::remove_file(place::beside(path, "-shm"));
+        let _ = std::fs::remove_file(location::beside(path, "-shm"));
     }
     // Not `run`: its future is none that a runtime with threads can be given.
     MIGRATOR.run_direct(None, &mut connection, false).await.map_err(|error| match error {
         MigrateError::Execute(why) | MigrateError::ExecuteMigration(why, _) => explain(place, why),
         why => OpenError::Migrate { place: place.to_string(), why },
     })?;
-    if matches!(place, Place::File(_)) {
+    if matches!(place, DbLocation::File(_)) {
         mark(&mut connection).await;
     }
     Ok((connection, files))
@@ -179,10 +179,10 @@ async fn incarnation(path: &Path, alone: bool) -> Option<i64> {
 }
 
 /// Connects to a database that exists.
-pub(super) async fn connect(place: &Place) -> Result<SqliteConnection, sqlx::Error> {
+pub(super) async fn connect(place: &DbLocation) -> Result<SqliteConnection, sqlx::Error> {
     let options = match place {
-        Place::Memory => options().in_memory(true),
-        Place::File(path) => options().filename(path),
+        DbLocation::Memory => options().in_memory(true),
+        DbLocation::File(path) => options().filename(path),
     };
     options
         // Nobody else writes: no shared memory is needed, and a second process is refused.
@@ -205,18 +205,18 @@ fn options() -> SqliteConnectOptions {
 
 /// Looks at a file without changing it: whether it is whole, ours, and not too new.
 async fn inspect(path: &Path) -> Result<(), OpenError> {
-    let log = place::beside(path, "-wal");
+    let log = location::beside(path, "-wal");
     let stale = OpenError::StaleLog { path: path.to_owned(), log: log.clone() };
-    if place::length(path) == 0 {
-        return if place::length(&log) == 0 { Ok(()) } else { Err(stale) };
+    if location::length(path) == 0 {
+        return if location::length(&log) == 0 { Ok(()) } else { Err(stale) };
     }
     // Where there is no log, nobody is writing, and the file can be read without the locks and the files
     // beside it that a reader leaves behind.
-    let is_at_rest = place::length(&log) == 0;
+    let is_at_rest = location::length(&log) == 0;
     if !is_at_rest && has_stale_log(path).await {
         return Err(stale);
     }
-    let place = Place::File(path.to_owned());
+    let place = DbLocation::File(path.to_owned());
     let explain = |error| explain(&place, error);
     let options = options().filename(path).read_only(true).immutable(is_at_rest);
     let mut connection = options.connect().await.map_err(explain)?;
@@ -259,16 +259,16 @@ async fn schema(connection: &mut SqliteConnection) -> Result<Schema, sqlx::Error
 }
 
 /// `SQLite`'s primary result codes (<https://www.sqlite.org/rescode.html>) that people can do something about.
-fn explain(place: &Place, error: sqlx::Error) -> OpenError {
+fn explain(place: &DbLocation, error: sqlx::Error) -> OpenError {
     let code =
         error.as_database_error().and_then(sqlx::error::DatabaseError::code).and_then(|code| code.parse::<u32>().ok());
-    let Place::File(path) = place else { return OpenError::Database { place: place.to_string(), why: error } };
+    let DbLocation::File(path) = place else { return OpenError::Database { place: place.to_string(), why: error } };
     let (path, why) = (path.clone(), error.to_string());
     match code.map(|code| code & 0xff) {
         Some(5 | 6) => OpenError::InUse(path),
         Some(3 | 8 | 14) => OpenError::Access { path, why },
         // SQLITE_IOERR: also what comes of a lock on a file that is open for reading alone.
-        Some(10) if !place::is_writable(&path) => {
+        Some(10) if !location::is_writable(&path) => {
             OpenError::Access { path, why: "this user may not write it".to_owned() }
         }
         Some(11 | 26) => OpenError::Corrupt { path, why },

@@ -2,20 +2,20 @@
 //!
 //! Decides, without IO; `commit` carries it out. After a plan the database is as if the changes had been
 //! written one by one, in their order. They are sorted by table: first the active configurations, requests that wait and ends,
-//! then the heads with their maintenance, then the staged configurations, for what drops of these looks at both.
+//! then the records with their maintenance, then the staged configurations, for what drops of these looks at both.
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Change, Edit, Head, Maintenance, Section, Sections, SessionKey};
+use crate::domain::{Change, Edit, Maintenance, Section, Sections, SessionKey, SessionRecord};
 
-use super::maintained::Maintained;
-use super::statements::{Kind, Value};
-use super::{heads, pending, rows};
+use super::maintenance_rows::StoredMaintenance;
+use super::statements::{StatementKind, Value};
+use super::{config_rows, pending_rows, session_rows};
 
 /// Rows of which the same is stated, one after the other.
 #[derive(Debug)]
 struct Run {
-    kind: Kind,
+    kind: StatementKind,
     values: Vec<Value>,
 }
 
@@ -35,13 +35,13 @@ pub(super) struct Plan {
     pub(super) is_precious: bool,
     /// True if it writes the revision.
     pub(super) moves_revision: bool,
-    /// The maintenance that is kept then of the sessions whose heads it writes; `None` for those that end.
+    /// The maintenance that is kept then of the sessions whose records it writes; `None` for those that end.
     pub(super) maintained: Vec<(SessionKey, Option<Maintenance>)>,
 }
 
 impl Plan {
     /// What keeps `changes` and, if it moved, the revision. `kept`: the maintenance that is kept so far.
-    pub(super) fn new(changes: &[Change], revision: u64, kept: &Maintained) -> Self {
+    pub(super) fn new(changes: &[Change], revision: u64, kept: &StoredMaintenance) -> Self {
         let mut draft = Draft::default();
         for change in changes {
             draft.take(change);
@@ -49,15 +49,15 @@ impl Plan {
         let is_precious = changes.iter().any(Change::is_precious);
         let moves_revision = changes.iter().any(Change::moves_revision);
         let mut steps = Vec::new();
-        let heads = put_heads(&draft.heads).into_iter().chain(maintain(&draft.heads, kept));
+        let records = put_records(&draft.records).into_iter().chain(maintain(&draft.records, kept));
         let ended = draft.ended.into_iter().map(|key| (key, None));
-        let headed = draft.heads.iter().map(|(key, head)| (*key, Some(head.maintenance.clone())));
+        let headed = draft.records.iter().map(|(key, record)| (*key, Some(record.maintenance.clone())));
         let maintained = ended.chain(headed).collect();
-        for run in draft.active.into_iter().chain(heads).chain(draft.staged) {
+        for run in draft.active.into_iter().chain(records).chain(draft.staged) {
             split(run, &mut steps);
         }
         if moves_revision {
-            split(Run { kind: Kind::Revision, values: vec![Value::Int(revision.cast_signed())] }, &mut steps);
+            split(Run { kind: StatementKind::Revision, values: vec![Value::Int(revision.cast_signed())] }, &mut steps);
         }
         Self { steps, is_precious, moves_revision, maintained }
     }
@@ -73,57 +73,63 @@ impl Plan {
 struct Draft<'a> {
     active: Vec<Run>,
     staged: Vec<Run>,
-    /// The last head of each session; those before it need not be written.
-    heads: BTreeMap<SessionKey, &'a Head>,
+    /// The last record of each session; those before it need not be written.
+    records: BTreeMap<SessionKey, &'a SessionRecord>,
     ended: Vec<SessionKey>,
 }
 
 impl<'a> Draft<'a> {
     fn take(&mut self, change: &'a Change) {
         match change {
-            Change::Head(key, head) => {
-                self.heads.insert(*key, head);
+            Change::Record(key, record) => {
+                self.records.insert(*key, record);
             }
             Change::End(key) => {
-                self.heads.remove(key);
+                self.records.remove(key);
                 self.ended.push(*key);
-                add(&mut self.active, Kind::End, [number(*key)]);
-                add(&mut self.staged, Kind::DropStaged, [number(*key)]);
+                add(&mut self.active, StatementKind::End, [number(*key)]);
+                add(&mut self.staged, StatementKind::DropStaged, [number(*key)]);
             }
-            Change::Stage { key, edit, .. } => add(&mut self.staged, Kind::PutStaged, rows::row(*key, edit)),
-            Change::Unstage(key) => add(&mut self.staged, Kind::Unstage, [number(*key)]),
+            Change::Stage { key, edit, .. } => {
+                add(&mut self.staged, StatementKind::PutStaged, config_rows::row(*key, edit))
+            }
+            Change::Unstage(key) => add(&mut self.staged, StatementKind::Unstage, [number(*key)]),
             Change::Apply { key, sections, edits } => {
                 for edit in &**edits {
                     self.apply(*key, edit);
                 }
                 self.unstage(*key, *sections);
             }
-            Change::Await(key, request) => add(&mut self.active, Kind::PutPending, pending::row(*key, request)),
-            Change::Settle(key, ticket) => add(&mut self.active, Kind::DropPending, pending::place(*key, *ticket)),
+            Change::Await(key, request) => {
+                add(&mut self.active, StatementKind::PutPending, pending_rows::row(*key, request))
+            }
+            Change::Settle(key, ticket) => {
+                add(&mut self.active, StatementKind::DropPending, pending_rows::place(*key, *ticket))
+            }
             Change::Bind(..) | Change::Unbind(..) | Change::Observed(_) => {}
         }
     }
 
     fn apply(&mut self, key: SessionKey, edit: &Edit) {
-        let row = rows::row(key, edit);
+        let row = config_rows::row(key, edit);
         if edit.removes() {
             let [session, section, route, name, _] = row;
-            add(&mut self.active, Kind::DropActive, [session, section, route, name]);
+            add(&mut self.active, StatementKind::DropActive, [session, section, route, name]);
         } else {
-            add(&mut self.active, Kind::PutActive, row);
+            add(&mut self.active, StatementKind::PutActive, row);
         }
     }
 
     fn unstage(&mut self, key: SessionKey, sections: Sections) {
         if sections == Sections::ALL {
-            return add(&mut self.staged, Kind::Unstage, [number(key)]);
+            return add(&mut self.staged, StatementKind::Unstage, [number(key)]);
         }
         let named = Section::ALL.map(|section| {
             // Null is equal to nothing.
-            if sections.contains(section) { Value::Text(rows::section_name(section)) } else { Value::Null }
+            if sections.contains(section) { Value::Text(config_rows::section_name(section)) } else { Value::Null }
         });
         let values = [number(key), number(key)].into_iter().chain(named).chain([number(key), number(key)]);
-        add(&mut self.staged, Kind::UnstageSections, values);
+        add(&mut self.staged, StatementKind::UnstageSections, values);
     }
 }
 
@@ -131,27 +137,27 @@ fn number(key: SessionKey) -> Value {
     Value::Int(key.0.cast_signed())
 }
 
-fn add(runs: &mut Vec<Run>, kind: Kind, row: impl IntoIterator<Item = Value>) {
+fn add(runs: &mut Vec<Run>, kind: StatementKind, row: impl IntoIterator<Item = Value>) {
     match runs.last_mut() {
         Some(last) if last.kind == kind => last.values.extend(row),
         Some(_) | None => runs.push(Run { kind, values: row.into_iter().collect() }),
     }
 }
 
-fn put_heads(heads: &BTreeMap<SessionKey, &Head>) -> Option<Run> {
-    let values: Vec<Value> = heads.iter().flat_map(|(key, head)| heads::row(*key, head)).collect();
-    (!values.is_empty()).then_some(Run { kind: Kind::PutSession, values })
+fn put_records(records: &BTreeMap<SessionKey, &SessionRecord>) -> Option<Run> {
+    let values: Vec<Value> = records.iter().flat_map(|(key, record)| session_rows::row(*key, record)).collect();
+    (!values.is_empty()).then_some(Run { kind: StatementKind::PutSession, values })
 }
 
 /// What differs from the maintenance that is kept.
-fn maintain(heads: &BTreeMap<SessionKey, &Head>, kept: &Maintained) -> Vec<Run> {
+fn maintain(records: &BTreeMap<SessionKey, &SessionRecord>, kept: &StoredMaintenance) -> Vec<Run> {
     let mut runs = Vec::new();
-    let differences: Vec<_> = heads.iter().map(|(key, head)| kept.difference(*key, &head.maintenance)).collect();
+    let differences: Vec<_> = records.iter().map(|(key, record)| kept.difference(*key, &record.maintenance)).collect();
     for row in differences.iter().flat_map(|difference| &difference.dropped) {
-        add(&mut runs, Kind::DropMaintenance, row.iter().cloned());
+        add(&mut runs, StatementKind::DropMaintenance, row.iter().cloned());
     }
     for row in differences.iter().flat_map(|difference| &difference.put) {
-        add(&mut runs, Kind::PutMaintenance, row.iter().cloned());
+        add(&mut runs, StatementKind::PutMaintenance, row.iter().cloned());
     }
     runs
 }
@@ -207,7 +213,7 @@ mod tests {
     #[test]
     fn staging_alone_is_one_statement_without_a_transaction() {
         for count in [1, 2, 5, 16, 60, 512] {
-            let plan = Plan::new(&stages(count), 9, &Maintained::default());
+            let plan = Plan::new(&stages(count), 9, &StoredMaintenance::default());
             assert!(plan.is_atomic() && !plan.is_precious, "{count}");
         }
     }
@@ -217,7 +223,7 @@ mod tests {
         let texts: std::collections::HashSet<String> = (1..1200)
             .step_by(7)
             .chain(1..70)
-            .flat_map(|count| Plan::new(&stages(count), 9, &Maintained::default()).steps)
+            .flat_map(|count| Plan::new(&stages(count), 9, &StoredMaintenance::default()).steps)
             .map(|step| step.text)
             .collect();
         assert_eq!(texts.len(), 10);
@@ -225,39 +231,39 @@ mod tests {
 
     #[test]
     fn only_the_last_head_of_a_session_is_written() {
-        let head = Arc::new(samples::head("shop", "shop-1"));
-        let changes = [Change::Head(SessionKey(1), Arc::clone(&head)), Change::Head(SessionKey(1), head)];
-        let plan = Plan::new(&changes, 9, &Maintained::default());
-        assert_eq!(plan.steps.len(), 2, "the head and the revision: {plan:?}");
+        let record = Arc::new(samples::record("shop", "shop-1"));
+        let changes = [Change::Record(SessionKey(1), Arc::clone(&record)), Change::Record(SessionKey(1), record)];
+        let plan = Plan::new(&changes, 9, &StoredMaintenance::default());
+        assert_eq!(plan.steps.len(), 2, "the record and the revision: {plan:?}");
         assert!(plan.is_precious && !plan.is_atomic());
     }
 
     #[test]
     fn of_maintenance_only_what_differs_is_written() {
         let key = SessionKey(1);
-        let (mut kept, mut head) = (Maintained::default(), samples::head("shop", "shop-1"));
+        let (mut kept, mut record) = (StoredMaintenance::default(), samples::record("shop", "shop-1"));
         let page = PageUrl::parse("http://pages/down").unwrap();
         let entry = MaintenanceEntry { page: Some(page), entered: Time(1), by_operator: false };
-        let plan = |kept: &Maintained, head: &Head| {
-            let plan = Plan::new(&[Change::Head(key, Arc::new(head.clone()))], 9, kept);
+        let plan = |kept: &StoredMaintenance, record: &SessionRecord| {
+            let plan = Plan::new(&[Change::Record(key, Arc::new(record.clone()))], 9, kept);
             let rows = plan.steps.iter().filter(|step| step.text.contains(" maintenance "));
             (rows.map(|step| step.values.len()).sum::<usize>(), plan)
         };
-        (1..=1_000).for_each(|id| head.maintenance.enter(Target::Route(RouteId(id)), entry.clone()));
-        let (values, first) = plan(&kept, &head);
+        (1..=1_000).for_each(|id| record.maintenance.enter(Target::Route(RouteId(id)), entry.clone()));
+        let (values, first) = plan(&kept, &record);
         assert!(values >= 5_000, "{values}");
-        assert_eq!(plan(&kept, &head).0, values, "until it is committed");
+        assert_eq!(plan(&kept, &record).0, values, "until it is committed");
         first.maintained.into_iter().for_each(|(key, now)| kept.set(key, now));
-        assert_eq!(plan(&kept, &head).0, 0, "a head that changes in something else");
-        head.maintenance.enter(Target::Route(RouteId(1_001)), entry.clone());
-        assert_eq!(plan(&kept, &head).0, 5, "one row more");
-        head.maintenance.exit(Target::Route(RouteId(1)));
-        assert_eq!(plan(&kept, &head).0, 7, "and one less");
+        assert_eq!(plan(&kept, &record).0, 0, "a record that changes in something else");
+        record.maintenance.enter(Target::Route(RouteId(1_001)), entry.clone());
+        assert_eq!(plan(&kept, &record).0, 5, "one row more");
+        record.maintenance.exit(Target::Route(RouteId(1)));
+        assert_eq!(plan(&kept, &record).0, 7, "and one less");
     }
 
     #[test]
     fn what_is_not_stored_needs_no_statement() {
-        let plan = Plan::new(&[Change::Unbind(SessionKey(1), Time(0))], 9, &Maintained::default());
+        let plan = Plan::new(&[Change::Unbind(SessionKey(1), Time(0))], 9, &StoredMaintenance::default());
         assert!(plan.steps.is_empty());
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::domain::{
-    BackendUrl, Breaker, Drain, Edit, EventKind, Head, HeaderKey, HealthCheck, HealthPath, Host, InstanceName,
-    Maintenance, MaintenanceEntry, Metadata, OptionKey, PageUrl, PathPrefix, Pending, PendingKind, RateLimit, Route,
-    RouteId, ServiceName, Span, Target, Ticket, Time, Topics,
+    BackendUrl, Breaker, Drain, Edit, EventKind, HeaderKey, HealthCheck, HealthPath, Host, InstanceName, Maintenance,
+    MaintenanceEntry, Metadata, OptionKey, PageUrl, PathPrefix, Pending, PendingKind, RateLimit, Route, RouteId,
+    ServiceName, SessionRecord, Span, Target, Ticket, Time, Topics,
 };
 
 pub(super) fn route(id: u32, domains: &str, path: &str) -> Route {
@@ -25,10 +25,10 @@ pub(super) fn route_edit(id: u32, domains: &str, path: &str) -> Edit {
     Edit::Route(RouteId(id), Some(Arc::new(route(id, domains, path))))
 }
 
-pub(super) fn head(service: &str, instance: &str) -> Head {
+pub(super) fn record(service: &str, instance: &str) -> SessionRecord {
     let (service, instance) = (ServiceName::parse(service).unwrap(), InstanceName::parse(instance).unwrap());
-    let opened = Head::opened(service, instance, 7, Time(1_795_323_231_906));
-    Head { maintenance_port: 9000, ..opened }
+    let opened = SessionRecord::opened(service, instance, 7, Time(1_795_323_231_906));
+    SessionRecord { maintenance_port: 9000, ..opened }
 }
 
 fn span() -> impl Strategy<Value = Span> {
@@ -114,21 +114,21 @@ pub(super) fn pending() -> impl Strategy<Value = Pending> {
     })
 }
 
-/// What can change of a head: applies, drain, maintenance, topics.
-pub(super) fn altered(head: Head) -> impl Strategy<Value = Head> {
+/// What can change of a record: applies, drain, maintenance, topics.
+pub(super) fn altered(record: SessionRecord) -> impl Strategy<Value = SessionRecord> {
     let drain = proptest::option::of((any::<u64>(), span(), any::<bool>()));
     let topics = proptest::sample::subsequence(EventKind::TOPICS.to_vec(), 0..=EventKind::TOPICS.len());
     let metadata = prop_oneof![Just("{}"), Just(r#"{"größe": [1, null, "x|y\n"]}"#)];
     (proptest::option::of(any::<u64>()), drain, maintenance(), topics, metadata, any::<u16>()).prop_map(
-        move |(last_apply, drain, maintenance, topics, metadata, maintenance_port)| Head {
-            revision: head.revision + 1,
+        move |(last_apply, drain, maintenance, topics, metadata, maintenance_port)| SessionRecord {
+            revision: record.revision + 1,
             last_apply: last_apply.map(Time),
             drain: drain.map(|(started, span, by_operator)| Drain { started: Time(started), span, by_operator }),
             maintenance,
             topics: topics.into_iter().fold(Topics::default(), Topics::with),
             metadata: Metadata::parse(metadata).unwrap(),
             maintenance_port,
-            ..head.clone()
+            ..record.clone()
         },
     )
 }

@@ -11,8 +11,8 @@ use sqlx::error::BoxDynError;
 use sqlx::sqlite::{SqliteArgumentsBuffer, SqliteTypeInfo};
 use sqlx::{Encode, Sqlite, Type};
 
-use super::heads::HEAD_COLUMNS;
-use super::{maintained, pending, rows};
+use super::session_rows::SESSION_COLUMNS;
+use super::{config_rows, maintenance_rows, pending_rows};
 
 /// Writes, and changes nothing that is kept.
 pub(super) const PROBE: &str = "update registry set probes = probes + 1";
@@ -58,8 +58,8 @@ impl<'q> Encode<'q, Sqlite> for Value {
 
 /// What is stated. Saying it twice of the same row is the same as saying it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Puts heads.
+pub(super) enum StatementKind {
+    /// Puts records.
     PutSession,
     /// Puts entries of maintenance.
     PutMaintenance,
@@ -87,54 +87,54 @@ pub(super) enum Kind {
     Revision,
 }
 
-impl Kind {
+impl StatementKind {
     #[cfg(test)]
-    pub(super) const ALL: [Kind; 13] = [
-        Kind::PutSession,
-        Kind::PutMaintenance,
-        Kind::DropMaintenance,
-        Kind::PutPending,
-        Kind::DropPending,
-        Kind::PutActive,
-        Kind::DropActive,
-        Kind::PutStaged,
-        Kind::Unstage,
-        Kind::UnstageSections,
-        Kind::DropStaged,
-        Kind::End,
-        Kind::Revision,
+    pub(super) const ALL: [StatementKind; 13] = [
+        StatementKind::PutSession,
+        StatementKind::PutMaintenance,
+        StatementKind::DropMaintenance,
+        StatementKind::PutPending,
+        StatementKind::DropPending,
+        StatementKind::PutActive,
+        StatementKind::DropActive,
+        StatementKind::PutStaged,
+        StatementKind::Unstage,
+        StatementKind::UnstageSections,
+        StatementKind::DropStaged,
+        StatementKind::End,
+        StatementKind::Revision,
     ];
 
     /// How many values a row has.
     pub(super) fn columns(self) -> usize {
         match self {
-            Kind::PutSession => HEAD_COLUMNS.len(),
-            Kind::PutMaintenance => maintained::COLUMNS,
-            Kind::DropMaintenance => maintained::KEY_COLUMNS,
-            Kind::PutPending => pending::COLUMNS,
-            Kind::DropPending => pending::KEY_COLUMNS,
-            Kind::PutActive | Kind::PutStaged => rows::COLUMNS,
-            Kind::DropActive => rows::COLUMNS - 1,
-            Kind::Unstage | Kind::DropStaged | Kind::End | Kind::Revision => 1,
-            Kind::UnstageSections => UNSTAGE_SECTIONS_COLUMNS,
+            StatementKind::PutSession => SESSION_COLUMNS.len(),
+            StatementKind::PutMaintenance => maintenance_rows::COLUMNS,
+            StatementKind::DropMaintenance => maintenance_rows::KEY_COLUMNS,
+            StatementKind::PutPending => pending_rows::COLUMNS,
+            StatementKind::DropPending => pending_rows::KEY_COLUMNS,
+            StatementKind::PutActive | StatementKind::PutStaged => config_rows::COLUMNS,
+            StatementKind::DropActive => config_rows::COLUMNS - 1,
+            StatementKind::Unstage | StatementKind::DropStaged | StatementKind::End | StatementKind::Revision => 1,
+            StatementKind::UnstageSections => UNSTAGE_SECTIONS_COLUMNS,
         }
     }
 
     /// How many rows one statement takes at most, a power of two.
     pub(super) fn rows_max(self) -> usize {
         match self {
-            Kind::PutSession => 64,
-            Kind::PutMaintenance
-            | Kind::DropMaintenance
-            | Kind::PutPending
-            | Kind::DropPending
-            | Kind::PutActive
-            | Kind::DropActive
-            | Kind::PutStaged
-            | Kind::Unstage
-            | Kind::DropStaged
-            | Kind::End => 512,
-            Kind::UnstageSections | Kind::Revision => 1,
+            StatementKind::PutSession => 64,
+            StatementKind::PutMaintenance
+            | StatementKind::DropMaintenance
+            | StatementKind::PutPending
+            | StatementKind::DropPending
+            | StatementKind::PutActive
+            | StatementKind::DropActive
+            | StatementKind::PutStaged
+            | StatementKind::Unstage
+            | StatementKind::DropStaged
+            | StatementKind::End => 512,
+            StatementKind::UnstageSections | StatementKind::Revision => 1,
         }
     }
 
@@ -142,86 +142,86 @@ impl Kind {
     pub(super) fn times_bound(self) -> usize {
         match self {
             // The row of `UnstageSections` has the values of all its statements already.
-            Kind::PutSession
-            | Kind::PutMaintenance
-            | Kind::DropMaintenance
-            | Kind::PutPending
-            | Kind::DropPending
-            | Kind::PutActive
-            | Kind::DropActive
-            | Kind::PutStaged
-            | Kind::UnstageSections
-            | Kind::DropStaged
-            | Kind::Revision => 1,
-            Kind::Unstage => 2,
-            Kind::End => 4,
+            StatementKind::PutSession
+            | StatementKind::PutMaintenance
+            | StatementKind::DropMaintenance
+            | StatementKind::PutPending
+            | StatementKind::DropPending
+            | StatementKind::PutActive
+            | StatementKind::DropActive
+            | StatementKind::PutStaged
+            | StatementKind::UnstageSections
+            | StatementKind::DropStaged
+            | StatementKind::Revision => 1,
+            StatementKind::Unstage => 2,
+            StatementKind::End => 4,
         }
     }
 
     /// True if its text is a single statement, which is a transaction by itself.
     pub(super) fn is_atomic(self) -> bool {
         match self {
-            Kind::PutSession
-            | Kind::PutMaintenance
-            | Kind::DropMaintenance
-            | Kind::PutPending
-            | Kind::DropPending
-            | Kind::PutActive
-            | Kind::DropActive
-            | Kind::PutStaged
-            | Kind::DropStaged
-            | Kind::Revision => true,
-            Kind::Unstage | Kind::UnstageSections | Kind::End => false,
+            StatementKind::PutSession
+            | StatementKind::PutMaintenance
+            | StatementKind::DropMaintenance
+            | StatementKind::PutPending
+            | StatementKind::DropPending
+            | StatementKind::PutActive
+            | StatementKind::DropActive
+            | StatementKind::PutStaged
+            | StatementKind::DropStaged
+            | StatementKind::Revision => true,
+            StatementKind::Unstage | StatementKind::UnstageSections | StatementKind::End => false,
         }
     }
 
     /// Its text for so many rows.
     pub(super) fn text(self, rows: usize) -> String {
         match self {
-            Kind::PutSession => put_session(rows),
-            Kind::PutMaintenance => format!(
+            StatementKind::PutSession => put_session(rows),
+            StatementKind::PutMaintenance => format!(
                 "insert into maintenance (session, route, page, entered, by_operator) values {} on conflict do update set \
                  page = excluded.page, entered = excluded.entered, by_operator = excluded.by_operator",
-                tuples(maintained::COLUMNS, rows)
+                tuples(maintenance_rows::COLUMNS, rows)
             ),
-            Kind::DropMaintenance => {
-                let places = tuples(maintained::KEY_COLUMNS, rows);
+            StatementKind::DropMaintenance => {
+                let places = tuples(maintenance_rows::KEY_COLUMNS, rows);
                 format!("delete from maintenance where (session, route) in (values {places})")
             }
-            Kind::PutPending => {
-                let rows = tuples(pending::COLUMNS, rows);
+            StatementKind::PutPending => {
+                let rows = tuples(pending_rows::COLUMNS, rows);
                 format!(
                     "insert into pending (session, ticket, exits, page, targets) values {rows} on conflict do nothing"
                 )
             }
-            Kind::DropPending => {
-                let places = tuples(pending::KEY_COLUMNS, rows);
+            StatementKind::DropPending => {
+                let places = tuples(pending_rows::KEY_COLUMNS, rows);
                 format!("delete from pending where (session, ticket) in (values {places})")
             }
-            Kind::PutActive => put("active", rows),
-            Kind::PutStaged => put("staged", rows),
-            Kind::DropActive => {
+            StatementKind::PutActive => put("active", rows),
+            StatementKind::PutStaged => put("staged", rows),
+            StatementKind::DropActive => {
                 format!("delete from active where (session, section, route, name) in (values {})", tuples(4, rows))
             }
-            Kind::Unstage => {
+            StatementKind::Unstage => {
                 let keys = list(rows);
                 format!("{RAISE} in {keys}; delete from staged where session in {keys}")
             }
-            Kind::UnstageSections => format!("{RAISE} = ?; {DROP_SECTIONS}; {DROP_IDLE}"),
-            Kind::DropStaged => format!("delete from staged where session in {}", list(rows)),
-            Kind::End => {
+            StatementKind::UnstageSections => format!("{RAISE} = ?; {DROP_SECTIONS}; {DROP_IDLE}"),
+            StatementKind::DropStaged => format!("delete from staged where session in {}", list(rows)),
+            StatementKind::End => {
                 let keys = list(rows);
                 format!(
                     "delete from active where session in {keys}; delete from maintenance where session in {keys}; \
                      delete from pending where session in {keys}; delete from session where key in {keys}"
                 )
             }
-            Kind::Revision => "update registry set revision = ?".into(),
+            StatementKind::Revision => "update registry set revision = ?".into(),
         }
     }
 }
 
-/// The values of an [`Kind::UnstageSections`]: the key, the key and six sections, the key, the key.
+/// The values of an [`StatementKind::UnstageSections`]: the key, the key and six sections, the key, the key.
 const UNSTAGE_SECTIONS_COLUMNS: usize = 10;
 
 /// Before staged rows go, the number of the session's next route is put above theirs: a route id that was
@@ -237,7 +237,7 @@ const DROP_IDLE: &str = "delete from staged where session = ? and not exists (se
                          where staged.session = ? and staged.value is not active.value)";
 
 fn put(table: &str, rows: usize) -> String {
-    let tuples = tuples(rows::COLUMNS, rows);
+    let tuples = tuples(config_rows::COLUMNS, rows);
     format!(
         "insert into {table} (session, section, route, name, value) values {tuples} \
          on conflict do update set value = excluded.value"
@@ -248,10 +248,10 @@ fn put_session(rows: usize) -> String {
     let mut text = format!(
         "insert into session ({}) values {} on conflict (key) do update set \
          next_route = max(next_route, excluded.next_route)",
-        HEAD_COLUMNS.join(", "),
-        tuples(HEAD_COLUMNS.len(), rows),
+        SESSION_COLUMNS.join(", "),
+        tuples(SESSION_COLUMNS.len(), rows),
     );
-    for column in HEAD_COLUMNS.into_iter().filter(|column| !["key", "next_route"].contains(column)) {
+    for column in SESSION_COLUMNS.into_iter().filter(|column| !["key", "next_route"].contains(column)) {
         // Cannot fail: writing to a string never does.
         let _ = write!(text, ", {column} = excluded.{column}");
     }

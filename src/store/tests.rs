@@ -9,11 +9,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, SqlSafeStr as _};
 use tempfile::TempDir;
 
 use super::samples;
-use super::statements::Kind;
+use super::statements::StatementKind;
 use super::*;
 use crate::domain::{
-    Catalog, Edit, Head, Maintenance, MaintenanceEntry, PageUrl, Pending, RouteId, Section, Sections, SessionKey,
-    Target, Time,
+    Catalog, Edit, Maintenance, MaintenanceEntry, PageUrl, Pending, RouteId, Section, Sections, SessionKey,
+    SessionRecord, Target, Time,
 };
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -45,7 +45,7 @@ async fn number(store: &mut Sqlite, text: &'static str) -> i64 {
 const KEY: SessionKey = SessionKey(1);
 
 fn opened() -> Change {
-    Change::Head(KEY, Arc::new(samples::head("shop", "shop-1")))
+    Change::Record(KEY, Arc::new(samples::record("shop", "shop-1")))
 }
 
 fn staged(id: u32) -> Change {
@@ -72,7 +72,7 @@ fn assert_same(one: &Catalog, other: &Catalog) {
     assert_eq!(one.revision(), other.revision());
     assert_eq!(one.sessions_len(), other.sessions_len());
     for (one, other) in one.sessions().zip(other.sessions()) {
-        assert_eq!((one.key, &one.head), (other.key, &other.head));
+        assert_eq!((one.key, &one.record), (other.key, &other.record));
         assert_eq!(one.active, other.active);
         assert_eq!(one.pending, other.pending);
         let config = |session: &crate::domain::Session| session.staged.as_ref().map(|staged| staged.config.clone());
@@ -83,7 +83,7 @@ fn assert_same(one: &Catalog, other: &Catalog) {
 /// What a client, or time, can do to one of a few sessions.
 #[derive(Clone, Debug)]
 enum Deed {
-    Alter(Box<Head>),
+    Alter(Box<SessionRecord>),
     Stage(Vec<Edit>),
     Unstage,
     Apply(u8),
@@ -95,7 +95,7 @@ enum Deed {
 
 fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
-        1 => samples::altered(samples::head("shop", "x")).prop_map(|head| Deed::Alter(Box::new(head))),
+        1 => samples::altered(samples::record("shop", "x")).prop_map(|record| Deed::Alter(Box::new(record))),
         4 => proptest::collection::vec(samples::edit(1..6), 1..12).prop_map(Deed::Stage),
         1 => Just(Deed::Unstage),
         3 => (1..64_u8).prop_map(Deed::Apply),
@@ -109,24 +109,24 @@ fn deed() -> impl Strategy<Value = Deed> {
 
 /// The changes that a deed to an instance comes to, as commands decide on them.
 fn changes(catalog: &Catalog, instance: &str, deed: Deed) -> Vec<Change> {
-    let mut first = samples::head("shop", instance);
+    let mut first = samples::record("shop", instance);
     first.id = crate::domain::SessionId::restore(&format!("id-{}", catalog.next_key().0));
-    let register = Change::Head(catalog.next_key(), Arc::new(first.clone()));
+    let register = Change::Record(catalog.next_key(), Arc::new(first.clone()));
     let Some(session) = catalog.of_instance(&first.service, &first.instance) else {
         return vec![register];
     };
     let key = session.key;
-    let head = |change: &dyn Fn(&mut Head)| {
-        let mut head = Head::clone(&session.head);
-        change(&mut head);
-        Change::Head(key, Arc::new(head))
+    let record = |change: &dyn Fn(&mut SessionRecord)| {
+        let mut record = SessionRecord::clone(&session.record);
+        change(&mut record);
+        Change::Record(key, Arc::new(record))
     };
     match deed {
-        Deed::Alter(new) => vec![head(&|head| {
-            *head = Head {
-                id: head.id.clone(),
-                instance: head.instance.clone(),
-                next_route: head.next_route,
+        Deed::Alter(new) => vec![record(&|record| {
+            *record = SessionRecord {
+                id: record.id.clone(),
+                instance: record.instance.clone(),
+                next_route: record.next_route,
                 ..*new.clone()
             }
         })],
@@ -137,9 +137,9 @@ fn changes(catalog: &Catalog, instance: &str, deed: Deed) -> Vec<Change> {
             let sections = picked.fold(Sections::default(), |sections, section| sections | section);
             let difference = session.difference();
             let edits = difference.edits().filter(|edit| sections.contains(edit.section())).cloned().collect();
-            vec![Change::Apply { key, sections, edits }, head(&|head| head.revision += 1)]
+            vec![Change::Apply { key, sections, edits }, record(&|record| record.revision += 1)]
         }
-        Deed::Replace => vec![head(&|head| head.replaced = Some(Time(9))), register],
+        Deed::Replace => vec![record(&|record| record.replaced = Some(Time(9))), register],
         Deed::Await(pending) => vec![Change::Await(key, Pending { ticket: catalog.next_ticket(), ..pending })],
         Deed::Settle => {
             session.pending.first().map(|pending| Change::Settle(key, pending.ticket)).into_iter().collect()
@@ -184,20 +184,23 @@ fn a_route_id_is_not_given_out_again_after_all_of_it_is_gone() {
         store.commit(&[staged(1), staged(2), staged(3)], 1).await.unwrap();
         let gone = Change::Stage { key: KEY, edit: Edit::Route(RouteId(3), None), at: Time(0) };
         store.commit(&[gone], 1).await.unwrap();
-        assert_eq!(loaded(&mut store).await.by_key(KEY).unwrap().head.next_route, 4);
+        assert_eq!(loaded(&mut store).await.by_key(KEY).unwrap().record.next_route, 4);
         store.commit(&[Change::Unstage(KEY)], 1).await.unwrap();
         let catalog = loaded(&mut store).await;
         let session = catalog.by_key(KEY).unwrap();
-        assert_eq!((session.head.next_route, session.staged.is_none()), (4, true));
+        assert_eq!((session.record.next_route, session.staged.is_none()), (4, true));
     });
 }
 
 type Redress<'a> = &'a dyn Fn(&mut Maintenance);
 
-/// The session's head with a maintenance that was changed like this.
+/// The session's record with a maintenance that was changed like this.
 fn maintained(maintenance: &mut Maintenance, change: impl FnOnce(&mut Maintenance)) -> Change {
     change(maintenance);
-    Change::Head(KEY, Arc::new(Head { maintenance: maintenance.clone(), ..samples::head("shop", "shop-1") }))
+    Change::Record(
+        KEY,
+        Arc::new(SessionRecord { maintenance: maintenance.clone(), ..samples::record("shop", "shop-1") }),
+    )
 }
 
 fn entry(at: u64) -> MaintenanceEntry {
@@ -236,10 +239,10 @@ fn a_head_writes_of_its_maintenance_what_changed() {
         ];
         for (rows, deed) in deeds {
             let before = rows_changed(&mut store).await;
-            let head = maintained(&mut maintenance, deed);
-            store.commit(&[head], 1).await.unwrap();
+            let record = maintained(&mut maintenance, deed);
+            store.commit(&[record], 1).await.unwrap();
             assert_eq!(rows_changed(&mut store).await - before, rows + head_and_revision);
-            assert_eq!(loaded(&mut store).await.by_key(KEY).unwrap().head.maintenance, maintenance);
+            assert_eq!(loaded(&mut store).await.by_key(KEY).unwrap().record.maintenance, maintenance);
         }
     });
 }
@@ -256,11 +259,11 @@ fn maintenance_whose_commit_failed_is_written_by_the_next() {
             all.enter(two, entry(2));
         });
         // A second session with the id of the first.
-        let clash = Change::Head(SessionKey(2), Arc::new(samples::head("shop", "shop-1")));
+        let clash = Change::Record(SessionKey(2), Arc::new(samples::record("shop", "shop-1")));
         store.commit(&[second.clone(), clash.clone()], 2).await.unwrap_err();
         store.commit(&[Change::End(KEY), clash.clone(), opened()], 2).await.unwrap_err();
         store.commit(&[second], 2).await.unwrap();
-        assert_eq!(loaded(&mut store).await.by_key(KEY).unwrap().head.maintenance, maintenance);
+        assert_eq!(loaded(&mut store).await.by_key(KEY).unwrap().record.maintenance, maintenance);
         store.commit(&[Change::End(KEY), clash], 3).await.unwrap();
         assert_eq!(number(&mut store, "select count(*) from maintenance").await, 0);
     });
@@ -285,7 +288,7 @@ fn a_file_of_the_version_before_keeps_its_maintenance() {
         old.close().await.unwrap();
         let mut store = open(&path).await;
         let catalog = loaded(&mut store).await;
-        let found = |key| catalog.by_key(SessionKey(key)).unwrap().head.maintenance.clone();
+        let found = |key| catalog.by_key(SessionKey(key)).unwrap().record.maintenance.clone();
         let plain = |at| MaintenanceEntry { page: None, entered: Time(at), by_operator: false };
         let page = Some(PageUrl::parse("http://p:8000/it's?a=1").unwrap());
         let first = MaintenanceEntry { page, entered: Time(1_795_323_231_906), by_operator: false };
@@ -294,10 +297,10 @@ fn a_file_of_the_version_before_keeps_its_maintenance() {
         assert_eq!(found(2), all);
         let routes = [(RouteId(1), Some(first)), (RouteId(u32::MAX), Some(plain(2)))];
         assert_eq!(found(3), Maintenance { all: None, routes: routes.into_iter().collect() });
-        let head = &catalog.by_key(SessionKey(3)).unwrap().head;
-        assert_eq!((head.id.reveal(), head.next_route, head.last_apply), ("shop-3", 3, Some(Time(6))));
-        assert_eq!(head.topics.names().collect::<Vec<_>>(), ["drain_completed"]);
-        assert_eq!(head.token.as_ref().unwrap().as_str(), "team");
+        let record = &catalog.by_key(SessionKey(3)).unwrap().record;
+        assert_eq!((record.id.reveal(), record.next_route, record.last_apply), ("shop-3", 3, Some(Time(6))));
+        assert_eq!(record.topics.names().collect::<Vec<_>>(), ["drain_completed"]);
+        assert_eq!(record.token.as_ref().unwrap().as_str(), "team");
     });
 }
 
@@ -328,7 +331,7 @@ fn a_glued_plan_that_fails_keeps_nothing() {
         let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
         store.commit(&[opened()], 1).await.unwrap();
         // A second session with the id of the first.
-        let clash = Change::Head(SessionKey(2), Arc::new(samples::head("shop", "shop-1")));
+        let clash = Change::Record(SessionKey(2), Arc::new(samples::record("shop", "shop-1")));
         let edit = samples::route_edit(1, "a.example", "/");
         store.commit(&[applied([edit.clone()]), clash], 3).await.unwrap_err();
         let catalog = loaded(&mut store).await;
@@ -400,7 +403,7 @@ fn every_statement_prepares() {
         for text in super::load::STATEMENTS {
             connection.prepare(text.into_sql_str()).await.unwrap();
         }
-        for kind in Kind::ALL {
+        for kind in StatementKind::ALL {
             let sizes = std::iter::successors(Some(1), |size| Some(size * 2));
             for size in sizes.take_while(|size| *size <= kind.rows_max()) {
                 let text = AssertSqlSafe(kind.text(size));
@@ -415,9 +418,14 @@ fn every_statement_prepares() {
 fn taking_entries_away_looks_them_up() {
     run(async {
         let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
-        for kind in
-            [Kind::DropMaintenance, Kind::DropActive, Kind::Unstage, Kind::UnstageSections, Kind::DropStaged, Kind::End]
-        {
+        for kind in [
+            StatementKind::DropMaintenance,
+            StatementKind::DropActive,
+            StatementKind::Unstage,
+            StatementKind::UnstageSections,
+            StatementKind::DropStaged,
+            StatementKind::End,
+        ] {
             for text in kind.text(kind.rows_max().min(4)).split(';') {
                 let plan = sqlx::query(AssertSqlSafe(format!("explain query plan {text}")));
                 let rows = plan.fetch_all(store.connection.as_mut().unwrap()).await.unwrap();
@@ -469,11 +477,11 @@ fn a_file_that_was_not_closed_is_taken_up() {
         // As a crash leaves it: the log is still beside it.
         let copy = directory.path().join("copy.db");
         for suffix in ["", "-wal"] {
-            fs::copy(super::place::beside(&path, suffix), super::place::beside(&copy, suffix)).unwrap();
+            fs::copy(super::location::beside(&path, suffix), super::location::beside(&copy, suffix)).unwrap();
         }
         let mut copied = open(&copy).await;
         assert_same(&loaded(&mut copied).await, &loaded(&mut store).await);
-        assert!(!super::place::beside(&copy, "-shm").exists());
+        assert!(!super::location::beside(&copy, "-shm").exists());
     });
 }
 
@@ -518,7 +526,7 @@ fn the_file_of_a_newer_version_is_refused_untouched_also_after_a_crash() {
         sql(&mut store, "insert into _sqlx_migrations values (9999, 'later', current_timestamp, true, x'00', 0)").await;
         let copy = directory.path().join("copy.db");
         for suffix in ["", "-wal"] {
-            fs::copy(super::place::beside(&path, suffix), super::place::beside(&copy, suffix)).unwrap();
+            fs::copy(super::location::beside(&path, suffix), super::location::beside(&copy, suffix)).unwrap();
         }
         store.close().await;
         for path in [path, copy] {
@@ -588,7 +596,7 @@ fn it_runs_on_a_runtime_with_threads() {
 fn a_log_of_another_file_is_recognised_and_both_are_left_alone() {
     run(async {
         let (_directory, path) = file();
-        let wal = super::place::beside(&path, "-wal");
+        let wal = super::location::beside(&path, "-wal");
         let store = open(&path).await;
         store.close().await;
         let backup = fs::read(&path).unwrap();
@@ -608,7 +616,7 @@ fn a_log_of_another_file_is_recognised_and_both_are_left_alone() {
         }
         fs::write(&path, &now).unwrap();
         fs::write(&wal, &log).unwrap();
-        let _ = fs::remove_file(super::place::beside(&path, "-shm"));
+        let _ = fs::remove_file(super::location::beside(&path, "-shm"));
         assert_eq!(loaded(&mut open(&path).await).await.sessions_len(), 1, "its own log is taken up");
     });
 }
@@ -662,7 +670,7 @@ fn a_file_that_is_put_in_its_place_during_a_start_is_not_taken_for_it() {
             assert!(error.contains("is another file"), "after {polls} looks: {error}");
             store.close().await;
             for beside in ["-wal", "-shm"] {
-                let _ = fs::remove_file(super::place::beside(&path, beside));
+                let _ = fs::remove_file(super::location::beside(&path, beside));
             }
         }
     });
@@ -715,15 +723,21 @@ fn moments_are_moved_with_the_clock_at_a_start_and_the_clock_is_kept() {
     run(async {
         let (_directory, path) = file();
         let mut store = open(&path).await;
-        let head = Head { replaced: Some(Time(9_000)), connected_at: Time(1_000), ..samples::head("shop", "shop-1") };
-        store.commit(&[Change::Head(KEY, Arc::new(head.clone()))], 1).await.unwrap();
+        let record = SessionRecord {
+            replaced: Some(Time(9_000)),
+            connected_at: Time(1_000),
+            ..samples::record("shop", "shop-1")
+        };
+        store.commit(&[Change::Record(KEY, Arc::new(record.clone()))], 1).await.unwrap();
         let reading = ClockReading { boot: "a".to_owned(), boot_ms: 5, now: Time(7) };
-        for (skew, expected) in [(0, head.clone()), (500, head.moved(500)), (-2_000, head.moved(500).moved(-2_000))] {
+        for (skew, expected) in
+            [(0, record.clone()), (500, record.moved(500)), (-2_000, record.moved(500).moved(-2_000))]
+        {
             store.begin(&reading, skew).await.unwrap();
             let loaded = store.load().await.unwrap();
             assert_eq!(loaded.reading, reading);
-            let heads: Vec<_> = loaded.changes.iter().filter(|change| matches!(change, Change::Head(..))).collect();
-            assert!(matches!(heads[..], [Change::Head(_, found)] if **found == expected), "{heads:?}");
+            let records: Vec<_> = loaded.changes.iter().filter(|change| matches!(change, Change::Record(..))).collect();
+            assert!(matches!(records[..], [Change::Record(_, found)] if **found == expected), "{records:?}");
         }
         store.commit(&[opened()], 2).await.unwrap();
     });

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use signalbox::domain::{
-    BackendUrl, BreakerState, Catalog, Change, Edit, Head, Host, InstanceName, PathPrefix, Route, RouteId, Sections,
-    ServiceName, SessionKey, Time,
+    BackendUrl, BreakerState, Catalog, Change, Edit, Host, InstanceName, PathPrefix, Route, RouteId, Sections,
+    ServiceName, SessionKey, SessionRecord, Time,
 };
 use signalbox::registry::queries::explain::{Explain, Outcome, explain};
 use signalbox::registry::queries::views::BreakerNumbers;
@@ -34,7 +34,7 @@ fn catalog(routes: &[(&'static str, &'static str, i32)]) -> Catalog {
         })
         .collect();
     let mut catalog = Catalog::default();
-    catalog.absorb(&Change::Head(key, Arc::new(Head::opened(service, instance, 0, Time(0)))));
+    catalog.absorb(&Change::Record(key, Arc::new(SessionRecord::opened(service, instance, 0, Time(0)))));
     catalog.absorb(&Change::Apply { key, sections: Sections::ALL, edits });
     catalog
 }

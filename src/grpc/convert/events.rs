@@ -1,6 +1,6 @@
 //! Events and the types of them.
 
-use crate::domain::{Error, Event, EventKind, Happened, Topics};
+use crate::domain::{Error, Event, EventKind, EventRecord, Topics};
 use crate::grpc::proto::{
     self, BackendHealthChanged, CircuitState, CircuitStateChanged, Compacted, ConfigApplied, DrainStarted, EventType,
     Heartbeat, InstanceEnded, Lagged, MaintenanceChanged, MaintenanceFailed,
@@ -79,7 +79,7 @@ pub(in crate::grpc) fn watch_item(item: Item) -> Result<proto::WatchResponse, Er
     Ok(proto::WatchResponse { item: Some(item) })
 }
 
-fn event(happened: &Happened) -> proto::Event {
+fn event(happened: &EventRecord) -> proto::Event {
     proto::Event {
         sequence: happened.sequence,
         at: Some(timestamp(happened.at)),
@@ -166,7 +166,7 @@ mod tests {
             let service = ServiceName::parse("shop").unwrap();
             let instance = InstanceName::parse("shop-1").unwrap();
             let (session, at) = (SessionKey(1), Time(1500));
-            super::event(&Happened { sequence: 7, at, session, service, instance, event })
+            super::event(&EventRecord { sequence: 7, at, session, service, instance, event })
         });
         assert_eq!(
             (failed.sequence, failed.service_name.as_str(), failed.instance_name.as_str()),
@@ -188,7 +188,7 @@ mod tests {
         let oldest = watch_item(Item::Compacted { oldest: 9 }).unwrap().item;
         assert_eq!(oldest, Some(Watched::Compacted(Compacted { oldest: 9 })));
         assert!(follow_item(Item::Ended(Error::invalid_session())).unwrap_err().is_invalid_session());
-        let happened = Happened {
+        let happened = EventRecord {
             sequence: 1,
             at: Time(0),
             session: SessionKey(1),

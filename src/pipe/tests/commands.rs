@@ -208,7 +208,7 @@ async fn an_exit_happens_even_if_the_connection_that_asked_is_gone() {
     drop(client);
     server.until(|catalog| catalog.session(&id).unwrap().bound.is_none()).await;
     server.world.answers.store(true, Ordering::Relaxed);
-    server.until(|catalog| catalog.session(&id).unwrap().head.maintenance.first().is_none()).await;
+    server.until(|catalog| catalog.session(&id).unwrap().record.maintenance.first().is_none()).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::super::connection::Connection;
 use super::super::{PipeSettings, serve};
-use crate::connection_limits::{self, Port};
+use crate::connection_limits::{self, PortConnections};
 use crate::domain::{Catalog, Change, PageUrl, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
 use crate::registry::{
@@ -69,7 +69,7 @@ impl Traffic for World {
 /// PipeSettings of a pipe that takes so many connections.
 pub(super) fn places(all: usize, of_origin: usize) -> PipeSettings {
     PipeSettings {
-        places: Port::new(connection_limits::Limits { all, of_origin }, Vec::new()),
+        connections: PortConnections::new(connection_limits::ConnectionLimits { all, of_origin }, Vec::new()),
         ..PipeSettings::default()
     }
 }
@@ -124,7 +124,7 @@ impl Server {
     /// The same, with a source of nonces of its own.
     pub(super) fn pair_with(&self, bytes: usize, nonce: fn() -> u128) -> Client<DuplexStream> {
         let (ours, theirs) = tokio::io::duplex(bytes);
-        let place = self.settings.places.admit(std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
+        let place = self.settings.connections.accept(std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
         let connection =
             Connection::new(theirs, place, self.registry.clone(), self.settings.clone(), self.doors.clone(), nonce);
         self.doors.spawn_one("pipe connection", async move {

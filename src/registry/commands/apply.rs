@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Catalog, Change, Edit, Error, Event, Head, Kind, Sections, Session, SessionId};
+use crate::domain::{Catalog, Change, Edit, Error, Event, Kind, Sections, Session, SessionId, SessionRecord};
 
 use super::conflicts::check;
 use super::decision::{Context, Decided, Decision, Reply};
@@ -32,21 +32,21 @@ impl ConfigApply {
         context.grants.permit(session, &edits)?;
         check(catalog, session, &edits)?;
         // The first successful apply of a session ends the one it took over from, in the same step.
-        let mut changes: Vec<Change> = catalog.replaced_of(&session.head).map(Change::End).into_iter().collect();
+        let mut changes: Vec<Change> = catalog.replaced_of(&session.record).map(Change::End).into_iter().collect();
         if edits.is_empty() {
-            return Ok(Decided::new(Reply::Applied(session.head.revision), changes));
+            return Ok(Decided::new(Reply::Applied(session.record.revision), changes));
         }
-        let before = catalog.replaced_of(&session.head).and_then(|key| catalog.by_key(key));
-        let head = applied(session, &edits, before.map(|before| &**before), context);
-        let reply = Reply::Applied(head.revision);
-        let event = Event::ConfigApplied { revision: head.revision };
+        let before = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key));
+        let record = applied(session, &edits, before.map(|before| &**before), context);
+        let reply = Reply::Applied(record.revision);
+        let event = Event::ConfigApplied { revision: record.revision };
         changes.push(Change::Apply { key: session.key, sections: self.sections, edits: edits.into() });
-        changes.push(Change::Head(session.key, Arc::new(head)));
+        changes.push(Change::Record(session.key, Arc::new(record)));
         Ok(Decided::new(reply, changes).telling(session.key, event))
     }
 
     fn still_expected(&self, session: &Session) -> Result<(), Error> {
-        let now = session.head.revision;
+        let now = session.record.revision;
         let Some(expected) = self.expected.as_ref().filter(|expected| !expected.contains(&now)) else {
             return Ok(());
         };
@@ -64,17 +64,17 @@ pub(crate) fn staged_edits(session: &Session, sections: Sections) -> Vec<Edit> {
     difference.edits().filter(|edit| sections.contains(edit.section())).cloned().collect()
 }
 
-fn applied(session: &Session, edits: &[Edit], before: Option<&Session>, context: Context<'_>) -> Head {
-    let mut head = Head::clone(&session.head);
-    head.revision += 1;
-    head.last_apply = Some(context.now);
+fn applied(session: &Session, edits: &[Edit], before: Option<&Session>, context: Context<'_>) -> SessionRecord {
+    let mut record = SessionRecord::clone(&session.record);
+    record.revision += 1;
+    record.last_apply = Some(context.now);
     for edit in edits {
         if let Edit::Route(id, None) = edit {
-            head.maintenance.forget(*id);
+            record.maintenance.forget(*id);
         }
     }
-    before.into_iter().for_each(|before| obey_orders(&mut head, edits, before));
-    head
+    before.into_iter().for_each(|before| obey_orders(&mut record, edits, before));
+    record
 }
 
 /// Drops what is staged.
@@ -100,7 +100,7 @@ impl ConfigRollback {
 
 /// Drops what is staged, and the maintenance of routes that were never more than that.
 pub(crate) fn unstage(session: &Session) -> Vec<Change> {
-    // The head goes along in any case: it keeps the number of the next route, which the staged rows held.
-    let head = with_head(session, |head| head.maintenance.retain(|id| session.active.routes.contains_key(&id)));
-    vec![Change::Unstage(session.key), head]
+    // The record goes along in any case: it keeps the number of the next route, which the staged rows held.
+    let record = with_head(session, |record| record.maintenance.retain(|id| session.active.routes.contains_key(&id)));
+    vec![Change::Unstage(session.key), record]
 }

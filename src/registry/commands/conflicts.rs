@@ -91,7 +91,7 @@ fn clashes(catalog: &Catalog, session: &Session, next: &Config, edits: &[Edit]) 
 
 fn held_by_another_service(catalog: &Catalog, session: &Session, route: &Route, claim: &Claim) -> Option<Problem> {
     let holder = &catalog.claimants(claim)?.service;
-    (*holder != session.head.service).then(|| Problem {
+    (*holder != session.record.service).then(|| Problem {
         route: route.id,
         words: format!("{} {} at priority {} is held by service {holder}", claim.host, claim.path, claim.priority),
         with_another_service: true,

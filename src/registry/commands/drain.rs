@@ -22,9 +22,10 @@ impl DrainStart {
     pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         // A client that drains anew does not take an operator's order back.
-        let by_operator = self.subject.session().is_none() || session.head.drain.is_some_and(|drain| drain.by_operator);
+        let by_operator =
+            self.subject.session().is_none() || session.record.drain.is_some_and(|drain| drain.by_operator);
         let drain = Drain { started: context.now, span: self.span, by_operator };
-        let change = with_head(session, |head| head.drain = Some(drain));
+        let change = with_head(session, |record| record.drain = Some(drain));
         let decided = Decided::new(Reply::DrainUntil(drain.ends()), vec![change]);
         Ok(decided.telling(session.key, Event::DrainStarted { until: drain.ends() }))
     }
@@ -44,8 +45,8 @@ impl DrainCancel {
 
     pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
-        session.head.drain.ok_or_else(no_drain)?;
-        let change = with_head(session, |head| head.drain = None);
+        session.record.drain.ok_or_else(no_drain)?;
+        let change = with_head(session, |record| record.drain = None);
         Ok(Decided::new(Reply::Done, vec![change]).telling(session.key, Event::DrainCancelled))
     }
 }

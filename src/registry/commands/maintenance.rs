@@ -37,8 +37,8 @@ const CANCELLED: &str = "cancelled by a newer maintenance request for the same r
 fn failed(decided: Decided, session: &Session, pending: &Pending, reason: &'static str) -> Decided {
     // What was to enter has entered; what was to leave is still there.
     let in_maintenance = |target: &Target| match target {
-        Target::All => session.head.maintenance.all.is_some(),
-        Target::Route(id) => session.head.maintenance.of(*id).is_some(),
+        Target::All => session.record.maintenance.all.is_some(),
+        Target::Route(id) => session.record.maintenance.of(*id).is_some(),
     };
     pending.targets.iter().fold(decided, |decided, target| {
         let event = Event::MaintenanceFailed { target: *target, in_maintenance: in_maintenance(target), reason };
@@ -82,19 +82,19 @@ impl MaintEnter {
             context.forbidden.check_url("page_url", page.origin())?;
         }
         if let (Some(page), Some(_)) = (&self.page, self.subject.session())
-            && let Some(grant) = context.grants.of(&session.head)?
+            && let Some(grant) = context.grants.of(&session.record)?
         {
             grant.shows(page)?;
         }
         let targets = resolve(session, &self.places)?;
         let mut decided = accept(catalog, session, PendingKind::Enter, targets.clone(), self.page.clone());
         let is_operators = self.subject.session().is_none();
-        decided.changes.push(with_head(session, |head| {
+        decided.changes.push(with_head(session, |record| {
             for target in &targets {
                 // A client that enters anew does not take an operator's order back.
-                let by_operator = is_operators || head.maintenance.is_ordered(*target);
+                let by_operator = is_operators || record.maintenance.is_ordered(*target);
                 let entry = MaintenanceEntry { page: self.page.clone(), entered: context.now, by_operator };
-                head.maintenance.enter(*target, entry);
+                record.maintenance.enter(*target, entry);
             }
         }));
         Ok(changed(decided, session.key, &targets, true))
@@ -161,7 +161,7 @@ impl SettleMaintenance {
         let is_there = |target: &Target| target.route().is_none_or(|id| session.route(id).is_some());
         let left: Vec<Target> = pending.targets.iter().copied().filter(is_there).collect();
         let answered = answered(session, &left);
-        let exit = with_head(session, |head| left.iter().for_each(|target| head.maintenance.exit(*target)));
+        let exit = with_head(session, |record| left.iter().for_each(|target| record.maintenance.exit(*target)));
         let mut decided = Decided::new(Reply::Done, vec![settled, exit]);
         decided.notices.push(Notice::Vouch(session.key, answered));
         Ok(changed(decided, session.key, &left, false))
@@ -170,7 +170,7 @@ impl SettleMaintenance {
 
 /// The active routes that leave maintenance with `targets`: their backends have answered.
 fn answered(session: &Session, targets: &[Target]) -> Vec<RouteId> {
-    let leaves = |id: &RouteId| session.head.maintenance.of(*id).is_some();
+    let leaves = |id: &RouteId| session.record.maintenance.of(*id).is_some();
     if targets.contains(&Target::All) {
         return session.active.routes.keys().copied().filter(leaves).collect();
     }

@@ -92,19 +92,19 @@ fn room_for(session: &Session, count: usize, context: Context<'_>) -> Result<Rou
     if session.edited().routes.len() + count > most {
         return Err(Error::new(Kind::Limited, format!("too many routes in this session (limit {most})")));
     }
-    if let Some(grant) = context.grants.of(&session.head)? {
+    if let Some(grant) = context.grants.of(&session.record)? {
         grant.room(session, count)?;
     }
     let used_up = || Error::new(Kind::Limited, "this session has used up its route ids; register anew");
     let count = u32::try_from(count).map_err(|_| used_up())?;
-    session.head.next_route.checked_add(count).ok_or_else(used_up)?;
-    Ok(RouteId(session.head.next_route))
+    session.record.next_route.checked_add(count).ok_or_else(used_up)?;
+    Ok(RouteId(session.record.next_route))
 }
 
 /// Refuses a route that the session's token does not allow, or whose backend is never connected to.
 fn allowed(session: &Session, route: &NewRoute, context: Context<'_>) -> Result<(), Error> {
     context.forbidden.check_url("backend_url", &route.backend)?;
-    let Some(grant) = context.grants.of(&session.head)? else { return Ok(()) };
+    let Some(grant) = context.grants.of(&session.record)? else { return Ok(()) };
     grant.hosts(&route.domains).and_then(|()| grant.path(&route.path)).and_then(|()| grant.reaches(&route.backend))
 }
 
@@ -168,7 +168,7 @@ impl RouteUpdate {
     pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         let mut route = Route::clone(editable(session, self.id)?);
-        if let Some(grant) = context.grants.of(&session.head)? {
+        if let Some(grant) = context.grants.of(&session.record)? {
             self.field.allowed(grant)?;
         }
         self.field.set(&mut route);
@@ -212,8 +212,8 @@ impl RouteRemove {
         let mut changes: Vec<Change> =
             edits.map(|edit| Change::Stage { key: session.key, edit, at: context.now }).collect();
         // One that was only staged is gone for good.
-        if !session.active.routes.contains_key(&self.id) && session.head.maintenance.routes.contains_key(&self.id) {
-            changes.push(with_head(session, |head| head.maintenance.forget(self.id)));
+        if !session.active.routes.contains_key(&self.id) && session.record.maintenance.routes.contains_key(&self.id) {
+            changes.push(with_head(session, |record| record.maintenance.forget(self.id)));
         }
         Ok(Decided::new(Reply::Done, changes))
     }

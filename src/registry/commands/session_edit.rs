@@ -1,14 +1,14 @@
-//! What many commands need of a session: a changed head, and a route of it or the refusal.
+//! What many commands need of a session: a changed record, and a route of it or the refusal.
 
 use std::sync::Arc;
 
-use crate::domain::{Change, Error, Head, Kind, Route, RouteId, Session};
+use crate::domain::{Change, Error, Kind, Route, RouteId, Session, SessionRecord};
 
-/// A new head of a session.
-pub(crate) fn with_head(session: &Session, change: impl FnOnce(&mut Head)) -> Change {
-    let mut head = Head::clone(&session.head);
-    change(&mut head);
-    Change::Head(session.key, Arc::new(head))
+/// A new record of a session.
+pub(crate) fn with_head(session: &Session, change: impl FnOnce(&mut SessionRecord)) -> Change {
+    let mut record = SessionRecord::clone(&session.record);
+    change(&mut record);
+    Change::Record(session.key, Arc::new(record))
 }
 
 pub(crate) fn active_route(session: &Session, id: RouteId) -> Result<&Arc<Route>, Error> {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    Catalog, Change, ConnectionId, Error, Event, Head, InstanceName, Kind, Metadata, Origin, Secret, ServiceName,
-    Session, SessionId, SessionKey, Subject, Time, Topics,
+    Catalog, Change, ConnectionId, Error, Event, InstanceName, Kind, Metadata, Origin, Secret, ServiceName, Session,
+    SessionId, SessionKey, SessionRecord, Subject, Time, Topics,
 };
 
 use crate::registry::limits::Limits;
@@ -42,7 +42,7 @@ impl Register {
 
     pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
         let Admission { metadata, grant } = context.grants.admit(&self.service, &self.metadata, self.token.as_ref())?;
-        let opened = Head::opened(self.service.clone(), self.instance.clone(), self.nonce, context.now);
+        let opened = SessionRecord::opened(self.service.clone(), self.instance.clone(), self.nonce, context.now);
         let old = catalog.of_instance(&self.service, &self.instance);
         if let Some(grant) = grant {
             // The routes of one that was replaced before, and still serves, go with the new session's first apply.
@@ -61,13 +61,13 @@ impl Register {
         }
         let token = grant.map(|grant| grant.name.clone());
         // What an operator ordered is for the instance; what the client asked for ends with its session.
-        let drain = old.and_then(|old| old.head.drain).filter(|drain| drain.by_operator);
+        let drain = old.and_then(|old| old.record.drain).filter(|drain| drain.by_operator);
         let maintenance = old.map(|old| inherited(old)).unwrap_or_default();
         let (maintenance_port, origin) = (self.maintenance_port, self.origin);
-        let head = Head { maintenance_port, metadata, drain, maintenance, token, origin, ..opened };
+        let record = SessionRecord { maintenance_port, metadata, drain, maintenance, token, origin, ..opened };
         let key = catalog.next_key();
-        decided.reply = Reply::Registered(head.id.clone());
-        decided.changes.push(Change::Head(key, Arc::new(head)));
+        decided.reply = Reply::Registered(record.id.clone());
+        decided.changes.push(Change::Record(key, Arc::new(record)));
         decided.changes.extend(self.connection.map(|connection| Change::Bind(key, connection)));
         Ok(decided.telling(key, Event::InstanceRegistered))
     }
@@ -100,14 +100,14 @@ fn take_over(catalog: &Catalog, old: &Session, context: Context<'_>) -> Vec<Chan
         let unstage = old.staged.is_some().then_some(Change::Unstage(old.key));
         return unstage.into_iter().chain([retire(old, until)]).collect();
     }
-    let still_serving = catalog.replaced_of(&old.head).and_then(|key| catalog.by_key(key));
+    let still_serving = catalog.replaced_of(&old.record).and_then(|key| catalog.by_key(key));
     let extended = still_serving.map(|serving| retire(serving, until));
     [Change::End(old.key)].into_iter().chain(extended).collect()
 }
 
 fn retire(session: &Session, until: Time) -> Change {
-    let head = Head { replaced: Some(until), ..Head::clone(&session.head) };
-    Change::Head(session.key, Arc::new(head))
+    let record = SessionRecord { replaced: Some(until), ..SessionRecord::clone(&session.record) };
+    Change::Record(session.key, Arc::new(record))
 }
 
 /// A connection that binds another session lets go of the one it has, and one that ends too.
@@ -174,7 +174,7 @@ impl ClientShutdown {
 }
 
 fn end_with_replaced(catalog: &Catalog, session: &Session) -> Vec<Change> {
-    let replaced = catalog.replaced_of(&session.head).filter(|key| *key != session.key);
+    let replaced = catalog.replaced_of(&session.record).filter(|key| *key != session.key);
     replaced.into_iter().chain([session.key]).map(Change::End).collect()
 }
 
@@ -194,7 +194,7 @@ impl Subscribe {
 
     pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
-        Ok(with_topics(session, session.head.topics.union(self.topics)))
+        Ok(with_topics(session, session.record.topics.union(self.topics)))
     }
 }
 
@@ -214,15 +214,15 @@ impl Unsubscribe {
 
     pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
-        Ok(with_topics(session, session.head.topics.without(self.topics)))
+        Ok(with_topics(session, session.record.topics.without(self.topics)))
     }
 }
 
 fn with_topics(session: &Session, topics: Topics) -> Decided {
-    let changes = if topics == session.head.topics {
+    let changes = if topics == session.record.topics {
         Vec::new()
     } else {
-        vec![Change::Head(session.key, Arc::new(Head { topics, ..Head::clone(&session.head) }))]
+        vec![Change::Record(session.key, Arc::new(SessionRecord { topics, ..SessionRecord::clone(&session.record) }))]
     };
     Decided::new(Reply::Done, changes)
 }
@@ -265,7 +265,7 @@ impl Expire {
         let (now, limits) = (context.now, context.limits);
         if ends_at(session, limits).is_some_and(|at| at <= now) {
             let ended = Decided::new(Reply::Done, vec![Change::End(session.key)]);
-            let replaced = session.head.replaced.is_some();
+            let replaced = session.record.replaced.is_some();
             let event = Event::InstanceEnded { reason: "expired" };
             return Ok(if replaced { ended } else { ended.telling(session.key, event) });
         }
@@ -276,16 +276,16 @@ impl Expire {
                 decided = decided.telling(session.key, Event::StagedConfigExpired);
             }
         }
-        let drained = session.head.drain.is_some_and(|drain| self.since < drain.ends() && drain.ends() <= now);
+        let drained = session.record.drain.is_some_and(|drain| self.since < drain.ends() && drain.ends() <= now);
         Ok(if drained { decided.telling(session.key, Event::DrainCompleted) } else { decided })
     }
 }
 
 /// When a session ends if nothing happens: never while a connection is bound to it.
 pub(crate) fn ends_at(session: &Session, limits: &Limits) -> Option<Time> {
-    match (session.head.replaced, session.bound) {
+    match (session.record.replaced, session.bound) {
         (Some(until), _) => Some(until),
         (None, Some(_)) => None,
-        (None, None) => Some(session.unbound_at.max(session.pulse.last()).after(limits.grace)),
+        (None, None) => Some(session.unbound_at.max(session.last_activity.last()).after(limits.grace)),
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::domain::{Catalog, Edit, Head, Host, Maintenance, PathPrefix, PendingKind, Route, RouteId, Session, Target};
+use crate::domain::{
+    Catalog, Edit, Host, Maintenance, PathPrefix, PendingKind, Route, RouteId, Session, SessionRecord, Target,
+};
 
 /// The most routes that are named one by one.
 const NAMED_MAX: usize = 20;
@@ -12,7 +14,7 @@ const DOMAINS_MAX: usize = 3;
 
 /// Words for each route of the session before whose place no route of this one takes, as its configuration will be.
 pub(crate) fn losses(catalog: &Catalog, session: &Session) -> Vec<String> {
-    let Some(before) = catalog.replaced_of(&session.head).and_then(|key| catalog.by_key(key)) else {
+    let Some(before) = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key)) else {
         return Vec::new();
     };
     let kept: HashSet<(&Host, &PathPrefix)> =
@@ -50,7 +52,7 @@ pub(crate) fn inherited(before: &Session) -> Maintenance {
     if is_leaving(before, |targets| targets.contains(&Target::All)) {
         return Maintenance::default();
     }
-    before.head.maintenance.ordered_for_all()
+    before.record.maintenance.ordered_for_all()
 }
 
 fn is_leaving(session: &Session, meant: impl Fn(&[Target]) -> bool) -> bool {
@@ -58,8 +60,8 @@ fn is_leaving(session: &Session, meant: impl Fn(&[Target]) -> bool) -> bool {
 }
 
 /// Lets new routes be treated as operators have ordered for the routes of the session before that have the same place.
-pub(crate) fn obey_orders(head: &mut Head, edits: &[Edit], before: &Session) {
-    let maintenance = &before.head.maintenance;
+pub(crate) fn obey_orders(record: &mut SessionRecord, edits: &[Edit], before: &Session) {
+    let maintenance = &before.record.maintenance;
     if maintenance.routes.is_empty() {
         return;
     }
@@ -76,6 +78,6 @@ pub(crate) fn obey_orders(head: &mut Head, edits: &[Edit], before: &Session) {
     };
     for route in edits.iter().filter_map(Edit::new_route) {
         let same = places(route).find_map(|place| old.get(&place)).filter(|old| !leaves(**old));
-        same.into_iter().for_each(|old| head.maintenance.follow(route.id, maintenance, *old));
+        same.into_iter().for_each(|old| record.maintenance.follow(route.id, maintenance, *old));
     }
 }

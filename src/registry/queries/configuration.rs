@@ -82,7 +82,7 @@ fn acts_shorter(interval: Span, timeout: Span) -> Option<String> {
 /// Answers what the typed doors ask for: both configurations, whole.
 pub(crate) fn config(session: &Session) -> ConfigView {
     ConfigView {
-        revision: session.head.revision,
+        revision: session.record.revision,
         active: part(&session.active),
         staged: session.staged.as_ref().map(|staged| part(&staged.config)),
     }

@@ -232,7 +232,7 @@ fn as_if_applied(
     let problem = validate(catalog, session, grants).err().map(|refused| refused.to_string());
     let edits: Arc<[_]> = session.difference().edits().cloned().collect();
     let mut draft = catalog.clone();
-    if let Some(replaced) = catalog.replaced_of(&session.head) {
+    if let Some(replaced) = catalog.replaced_of(&session.record) {
         draft.absorb(&Change::End(replaced));
     }
     draft.absorb(&Change::Apply { key: session.key, sections: Sections::ALL, edits });
@@ -289,7 +289,7 @@ fn why_not(rank: Rank, winner: Option<Rank>, ranked: &BTreeMap<Rank, Candidate<'
 fn view(candidate: &Candidate<'_>, wins: bool, rule: String, seen: Seen<'_>) -> CandidateView {
     let first = candidate.members.first();
     CandidateView {
-        service_name: first.map(|(session, _)| session.head.service.to_string()).unwrap_or_default(),
+        service_name: first.map(|(session, _)| session.record.service.to_string()).unwrap_or_default(),
         domain: candidate.host.to_string(),
         path: first.map(|(_, route)| route.path.to_string()).unwrap_or_default(),
         priority: first.map_or(0, |(_, route)| route.priority),
@@ -315,12 +315,12 @@ fn members(candidate: &Candidate<'_>, seen: Seen<'_>) -> Vec<MemberView> {
 /// A member, which takes requests if no other can, and how it is preferred.
 fn member(session: &Session, route: &Route, seen: Seen<'_>) -> (MemberView, Preference) {
     let (known, now) = (seen.of(session, route), seen.now);
-    let (in_maintenance, percent) = (session.head.maintenance.of(route.id).is_some(), traffic_percent(session, now));
+    let (in_maintenance, percent) = (session.record.maintenance.of(route.id).is_some(), traffic_percent(session, now));
     let gated = !known.healthy && session.active.health.contains_key(&route.id);
     // Open and past its timeout, it takes the next request as a trial.
     let shut = known.state == BreakerState::Open && known.next_attempt.is_some_and(|at| at > now);
     let member = MemberView {
-        instance_name: session.head.instance.to_string(),
+        instance_name: session.record.instance.to_string(),
         route_id: route.id,
         backend: route.backend.to_string(),
         healthy: known.healthy,
@@ -342,7 +342,7 @@ fn staged_for(catalog: &Catalog, host: &str, path: &str) -> String {
         Some((session, route.id))
     });
     let Some((session, route)) = staged else { return String::new() };
-    let (service, instance) = (&session.head.service, &session.head.instance);
+    let (service, instance) = (&session.record.service, &session.record.instance);
     format!("; {route} of {service}/{instance} would match: it is staged, not applied (CONFIG_APPLY)")
 }
 

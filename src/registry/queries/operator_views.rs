@@ -117,7 +117,7 @@ impl Registry {
         let (catalog, now) = (self.catalog(), clock::now());
         let sessions = || catalog.instances(None);
         let count = |is: &dyn Fn(&Session) -> bool| sessions().filter(|session| is(session)).count();
-        let mut services: Vec<&ServiceName> = sessions().map(|session| &session.head.service).collect();
+        let mut services: Vec<&ServiceName> = sessions().map(|session| &session.record.service).collect();
         // They come in order.
         services.dedup();
         OverviewView {
@@ -128,8 +128,8 @@ impl Registry {
             services: services.len(),
             instances: sessions().count(),
             instances_connected: count(&|session| session.bound.is_some()),
-            instances_draining: count(&|session| session.head.drain.is_some()),
-            instances_in_maintenance: count(&|session| session.head.maintenance.first().is_some()),
+            instances_draining: count(&|session| session.record.drain.is_some()),
+            instances_in_maintenance: count(&|session| session.record.maintenance.first().is_some()),
             routes_active: catalog.routes_len(),
         }
     }
@@ -146,7 +146,7 @@ impl Registry {
         let (catalog, now) = (self.catalog(), clock::now());
         let place = |session: &&_| {
             let session: &Session = session;
-            format!("{}|{}", session.head.service, session.head.instance)
+            format!("{}|{}", session.record.service, session.record.instance)
         };
         Ok(Paged::cut(catalog.instances(after).map(AsRef::as_ref), page, place, |session| {
             self.instance_view(session, now)
@@ -182,8 +182,8 @@ impl Registry {
     /// As [`Registry::all_routes`].
     pub fn all_stats(&self, page: &Page, of: Of<'_>) -> Result<Paged<OperatorStatsView>, Error> {
         self.routes_page(page, of, |session, id| OperatorStatsView {
-            service_name: session.head.service.to_string(),
-            instance_name: session.head.instance.to_string(),
+            service_name: session.record.service.to_string(),
+            instance_name: session.record.instance.to_string(),
             stats: StatsView { route_id: id, numbers: self.traffic.numbers(session.key, id) },
         })
     }
@@ -218,25 +218,25 @@ impl Registry {
     }
 
     fn instance_view(&self, session: &Session, now: Time) -> InstanceView {
-        let head = &session.head;
-        let maintained = session.active.routes.keys().filter(|id| head.maintenance.of(**id).is_some());
+        let record = &session.record;
+        let maintained = session.active.routes.keys().filter(|id| record.maintenance.of(**id).is_some());
         InstanceView {
-            service_name: head.service.to_string(),
-            instance_name: head.instance.to_string(),
-            maintenance_port: head.maintenance_port,
+            service_name: record.service.to_string(),
+            instance_name: record.instance.to_string(),
+            maintenance_port: record.maintenance_port,
             connected: session.bound.is_some(),
-            connected_at: head.connected_at,
-            last_activity: session.pulse.last(),
+            connected_at: record.connected_at,
+            last_activity: session.last_activity.last(),
             routes_active: session.active.routes.len(),
             routes_staged: staged_routes(session),
-            last_apply: head.last_apply,
-            revision: head.revision,
+            last_apply: record.last_apply,
+            revision: record.revision,
             traffic_percent: traffic_percent(session, now),
-            routes_in_maintenance: if head.maintenance.first().is_some() { maintained.count() } else { 0 },
+            routes_in_maintenance: if record.maintenance.first().is_some() { maintained.count() } else { 0 },
             in_flight: self.traffic.in_flight(session.key),
-            token: head.token.as_ref().map(ToString::to_string),
+            token: record.token.as_ref().map(ToString::to_string),
             // Metadata was parsed as JSON when it came in.
-            metadata: RawValue::from_string(head.metadata.as_str().to_owned()).unwrap_or_default(),
+            metadata: RawValue::from_string(record.metadata.as_str().to_owned()).unwrap_or_default(),
         }
     }
 
@@ -245,14 +245,14 @@ impl Registry {
         let route = session.active.routes.get(&id);
         let text = |of: &dyn Fn(&crate::domain::Route) -> String| route.map(|route| of(route)).unwrap_or_default();
         OperatorRouteView {
-            service_name: session.head.service.to_string(),
-            instance_name: session.head.instance.to_string(),
+            service_name: session.record.service.to_string(),
+            instance_name: session.record.instance.to_string(),
             route_id: id,
             domains: route.map(|route| route.domains.iter().map(ToString::to_string).collect()).unwrap_or_default(),
             path: text(&|route| route.path.to_string()),
             backend: text(&|route| route.backend.to_string()),
             priority: route.map_or(0, |route| route.priority),
-            in_maintenance: session.head.maintenance.of(id).is_some(),
+            in_maintenance: session.record.maintenance.of(id).is_some(),
             traffic_percent: traffic_percent(session, now),
             circuit: self.traffic.breaker(session.key, id),
         }

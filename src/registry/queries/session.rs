@@ -6,19 +6,19 @@ use super::views::{RouteStatus, RouteView, SessionView};
 
 /// Answers `SESSION_INFO`.
 pub(crate) fn info(session: &Session, now: Time) -> SessionView {
-    let metadata = serde_json::value::RawValue::from_string(session.head.metadata.as_str().to_owned());
+    let metadata = serde_json::value::RawValue::from_string(session.record.metadata.as_str().to_owned());
     SessionView {
-        session_id: session.head.id.reveal().to_owned(),
-        service_name: session.head.service.to_string(),
-        instance_name: session.head.instance.to_string(),
-        maintenance_port: session.head.maintenance_port,
-        connected_at: session.head.connected_at,
-        uptime_seconds: seconds(now.since(session.head.connected_at)),
-        last_activity: session.pulse.last(),
+        session_id: session.record.id.reveal().to_owned(),
+        service_name: session.record.service.to_string(),
+        instance_name: session.record.instance.to_string(),
+        maintenance_port: session.record.maintenance_port,
+        connected_at: session.record.connected_at,
+        uptime_seconds: seconds(now.since(session.record.connected_at)),
+        last_activity: session.last_activity.last(),
         routes_active: session.active.routes.len(),
         routes_staged: staged_routes(session),
-        last_apply: session.head.last_apply,
-        revision: session.head.revision,
+        last_apply: session.record.last_apply,
+        revision: session.record.revision,
         // Metadata was parsed as JSON when it came in.
         metadata: metadata.unwrap_or_default(),
     }
@@ -64,5 +64,5 @@ fn view(route: &Route, status: RouteStatus) -> RouteView {
 
 /// A session's share of traffic.
 pub(crate) fn traffic_percent(session: &Session, now: Time) -> u64 {
-    session.head.drain.map_or(100, |drain| drain.traffic_percent(now))
+    session.record.drain.map_or(100, |drain| drain.traffic_percent(now))
 }

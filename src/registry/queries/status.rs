@@ -23,15 +23,15 @@ impl CircuitBreakerStatus {
         active_route(session, self.id)?;
         Ok(BreakerView {
             numbers: traffic.breaker(session.key, self.id),
-            in_maintenance: session.head.maintenance.of(self.id).is_some(),
-            draining: session.head.drain.is_some(),
+            in_maintenance: session.record.maintenance.of(self.id).is_some(),
+            draining: session.record.drain.is_some(),
         })
     }
 }
 
 /// Answers `DRAIN_STATUS`.
 pub(crate) fn drain_status(session: &Session, now: Time, traffic: &dyn Traffic) -> Result<DrainView, Error> {
-    let drain = session.head.drain.ok_or_else(no_drain)?;
+    let drain = session.record.drain.ok_or_else(no_drain)?;
     Ok(DrainView {
         active: true,
         started_at: drain.started,
@@ -45,7 +45,7 @@ pub(crate) fn drain_status(session: &Session, now: Time, traffic: &dyn Traffic) 
 
 /// Answers `MAINT_STATUS`.
 pub(crate) fn maintenance_status(session: &Session) -> MaintenanceView {
-    let maintenance = &session.head.maintenance;
+    let maintenance = &session.record.maintenance;
     let first = maintenance.first();
     MaintenanceView {
         in_maintenance: session.active.routes.keys().copied().filter(|id| maintenance.of(*id).is_some()).collect(),

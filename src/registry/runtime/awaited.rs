@@ -71,7 +71,7 @@ fn backends(
         later.into_iter().filter_map(|id| Some((id, active.get(&id)?))).take(ROUTES_AT_ONCE).collect()
     };
     let more = routes.last().filter(|_| routes.len() == ROUTES_AT_ONCE).map(|(id, _)| *id);
-    let waiting = routes.into_iter().filter(|(id, _)| session.head.maintenance.of(*id).is_some());
+    let waiting = routes.into_iter().filter(|(id, _)| session.record.maintenance.of(*id).is_some());
     let shared = session.active.options_over(defaults, Target::All);
     let mut seen = HashSet::new();
     let awaited = waiting

@@ -23,7 +23,8 @@ impl Registry {
                 return Ok(BackendView::Unreachable { reachable: false, error: no_url.message().to_owned() });
             }
         };
-        let allowed = |session: &Session| self.grants.of(&session.head)?.map_or(Ok(()), |grant| grant.reaches(backend));
+        let allowed =
+            |session: &Session| self.grants.of(&session.record)?.map_or(Ok(()), |grant| grant.reaches(backend));
         let catalog = self.catalog();
         let session = catalog.session(test.session.reveal())?;
         allowed(session)?;

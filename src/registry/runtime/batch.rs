@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Catalog, Change, Error, Event, Happened, SessionKey, Time};
+use crate::domain::{Catalog, Change, Error, Event, EventRecord, SessionKey, Time};
 use crate::lifecycle;
 
 use crate::registry::calls::Command;
@@ -16,7 +16,7 @@ pub(super) struct Batch {
     pub(super) draft: Catalog,
     pub(super) changes: Vec<Change>,
     pub(super) notices: Vec<Notice>,
-    pub(super) happened: Vec<Arc<Happened>>,
+    pub(super) happened: Vec<Arc<EventRecord>>,
     pub(super) pace: Pace,
 }
 
@@ -55,7 +55,7 @@ impl Batch {
         if let Some(session) = command.session()
             && let Ok(session) = self.draft.session(session.reveal())
         {
-            session.pulse.touch(context.now);
+            session.last_activity.touch(context.now);
         }
         let Decided { reply, changes, notices } = command.decide(&self.draft, context)?;
         let before = notices.iter().any(|notice| matches!(notice, Notice::Event(..))).then(|| self.draft.clone());
@@ -73,12 +73,12 @@ impl Batch {
     /// Gives an event its place among all that happens. Its session may have ended with it, or begun.
     fn number(&mut self, before: Option<&Catalog>, session: SessionKey, event: Event, at: Time) {
         let known = self.draft.by_key(session).or_else(|| before?.by_key(session));
-        let Some(head) = known.map(|session| Arc::clone(&session.head)) else { return };
+        let Some(record) = known.map(|session| Arc::clone(&session.record)) else { return };
         let step = Change::Observed(session);
         self.draft.absorb(&step);
         self.changes.push(step);
-        let (service, instance) = (head.service.clone(), head.instance.clone());
+        let (service, instance) = (record.service.clone(), record.instance.clone());
         let sequence = self.draft.revision();
-        self.happened.push(Arc::new(Happened { sequence, at, session, service, instance, event }));
+        self.happened.push(Arc::new(EventRecord { sequence, at, session, service, instance, event }));
     }
 }

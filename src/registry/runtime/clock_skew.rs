@@ -6,8 +6,9 @@ use crate::domain::{Change, Time};
 
 /// The latest moment of the past that was kept.
 pub(super) fn latest(changes: &[Change]) -> Time {
-    let heads = changes.iter().filter_map(|change| if let Change::Head(_, head) = change { Some(head) } else { None });
-    heads.map(|head| head.latest()).max().unwrap_or_default()
+    let records =
+        changes.iter().filter_map(|change| if let Change::Record(_, record) = change { Some(record) } else { None });
+    records.map(|record| record.latest()).max().unwrap_or_default()
 }
 
 /// Moves all moments, for the clock that they were kept by was another.
@@ -20,8 +21,8 @@ pub(super) fn move_by(changes: &mut [Change], skew_ms: i64) {
         "the system clock was set since the last start, or the start before; moments are moved with it"
     );
     for change in changes {
-        if let Change::Head(_, head) = change {
-            *head = Arc::new(head.moved(skew_ms));
+        if let Change::Record(_, record) = change {
+            *record = Arc::new(record.moved(skew_ms));
         }
     }
 }

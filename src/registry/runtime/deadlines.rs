@@ -69,7 +69,7 @@ impl Deadlines {
 /// The earliest of what can fall due for a session and had not at `seen`.
 fn due(session: &Session, limits: &Limits, seen: Time) -> Option<Time> {
     let staged = session.staged.as_ref().map(|staged| staged.touched.after(limits.staged_ttl));
-    let drained = session.head.drain.map(crate::domain::Drain::ends).filter(|at| *at > seen);
+    let drained = session.record.drain.map(crate::domain::Drain::ends).filter(|at| *at > seen);
     [ends_at(session, limits), staged, drained].into_iter().flatten().min()
 }
 
@@ -78,12 +78,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::{ConnectionId, Drain, Head, InstanceName, ServiceName, Span};
+    use crate::domain::{ConnectionId, Drain, InstanceName, ServiceName, SessionRecord, Span};
 
     fn session() -> Session {
         let (service, instance) = (ServiceName::parse("shop").unwrap(), InstanceName::parse("shop-1").unwrap());
-        let head = Head::opened(service, instance, 0, Time(1_000));
-        Session::new(SessionKey(1), Arc::new(head))
+        let record = SessionRecord::opened(service, instance, 0, Time(1_000));
+        Session::new(SessionKey(1), Arc::new(record))
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
         let (mut deadlines, limits, mut session) = (Deadlines::default(), Limits::default(), session());
         session.bound = Some(ConnectionId(1));
         let drain = Drain { started: Time(2_000), span: Span::from_millis(1), by_operator: false };
-        session.head = Arc::new(Head { drain: Some(drain), ..Head::clone(&session.head) });
+        session.record = Arc::new(SessionRecord { drain: Some(drain), ..SessionRecord::clone(&session.record) });
         deadlines.set(session.key, Some(&session), &limits, drain.started);
         deadlines.set(session.key, Some(&session), &limits, Time(2_005));
         assert_eq!(deadlines.due(Time(2_005), 10).first().map(|expire| expire.since), Some(drain.started));

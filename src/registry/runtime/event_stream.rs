@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use crate::domain::{Error, Event, EventKind, Happened, Kind, SessionId, SessionKey, Topics};
+use crate::domain::{Error, Event, EventKind, EventRecord, Kind, SessionId, SessionKey, Topics};
 
 use crate::registry::calls::Command;
 use crate::registry::commands::decision::Reply;
@@ -26,7 +26,7 @@ const READ_MAX: usize = 256;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     /// Something happened.
-    Event(Arc<Happened>),
+    Event(Arc<EventRecord>),
     /// So many events were lost because the stream was not read.
     Lagged {
         /// How many.
@@ -84,7 +84,7 @@ impl Registry {
         let (key, topics) = {
             let catalog = self.catalog();
             let session = catalog.session(session.reveal())?;
-            (session.key, session.head.topics)
+            (session.key, session.record.topics)
         };
         let source = Source::Session(Own::begin(outbox, self, key, topics, after));
         Ok(Follow { source, ended: None, _place: place })
@@ -144,7 +144,7 @@ impl Follow {
 struct Own {
     outbox: Outbox,
     compacted: Option<u64>,
-    backlog: VecDeque<Arc<Happened>>,
+    backlog: VecDeque<Arc<EventRecord>>,
     /// What came up to this sequence has been told, or is in the backlog.
     seen: u64,
     watch: Arc<Watch>,
@@ -215,7 +215,7 @@ struct Everything {
     progress: watch::Receiver<Progress>,
     compacted: Option<u64>,
     place: Place,
-    read: VecDeque<Arc<Happened>>,
+    read: VecDeque<Arc<EventRecord>>,
 }
 
 impl Everything {

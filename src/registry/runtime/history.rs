@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::domain::{EventKind, Happened, SessionKey};
+use crate::domain::{EventKind, EventRecord, SessionKey};
 
 /// The most events that are held.
 pub(super) const HISTORY_MAX: usize = 32_768;
@@ -14,7 +14,7 @@ pub(super) const HISTORY_MAX: usize = 32_768;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct History {
-    events: VecDeque<Arc<Happened>>,
+    events: VecDeque<Arc<EventRecord>>,
     /// How many were dropped for newer ones.
     dropped: u64,
     /// Everything that happened after this sequence is held.
@@ -38,7 +38,7 @@ impl History {
         Self { events: VecDeque::new(), dropped: 0, floor: revision, latest: revision, lost, lost_of_others: revision }
     }
 
-    pub(super) fn push(&mut self, event: Arc<Happened>) {
+    pub(super) fn push(&mut self, event: Arc<EventRecord>) {
         self.latest = event.sequence;
         self.events.push_back(event);
         if self.events.len() > HISTORY_MAX
@@ -50,7 +50,7 @@ impl History {
         }
     }
 
-    fn lose(&mut self, event: &Happened) {
+    fn lose(&mut self, event: &EventRecord) {
         let kind = event.event.kind();
         if kind != EventKind::MaintenanceFailed && !EventKind::TOPICS.contains(&kind) {
             // Sessions are not told of it anyway: that they connected and disconnected, for one.
@@ -94,7 +94,7 @@ impl History {
     }
 
     /// Up to `most` events from a place on, the place behind them, and how many were dropped before they could be seen.
-    pub(super) fn read(&self, place: Place, most: usize) -> (Vec<Arc<Happened>>, Place, u64) {
+    pub(super) fn read(&self, place: Place, most: usize) -> (Vec<Arc<EventRecord>>, Place, u64) {
         let missed = self.dropped.saturating_sub(place.0);
         let from = usize::try_from(place.0.saturating_sub(self.dropped)).unwrap_or(usize::MAX);
         let events: Vec<_> = self.events.iter().skip(from).take(most).cloned().collect();
@@ -103,7 +103,7 @@ impl History {
     }
 
     /// What happened to a session after a sequence and is held.
-    pub(super) fn of_session(&self, session: SessionKey, after: u64) -> impl Iterator<Item = &Arc<Happened>> {
+    pub(super) fn of_session(&self, session: SessionKey, after: u64) -> impl Iterator<Item = &Arc<EventRecord>> {
         let before = self.events.partition_point(|event| event.sequence <= after);
         self.events.iter().skip(before).filter(move |event| event.session == session)
     }
@@ -114,8 +114,8 @@ mod tests {
     use super::*;
     use crate::domain::{Event, InstanceName, ServiceName, Time};
 
-    fn event(sequence: u64) -> Arc<Happened> {
-        Arc::new(Happened {
+    fn event(sequence: u64) -> Arc<EventRecord> {
+        Arc::new(EventRecord {
             sequence,
             at: Time(0),
             session: SessionKey(sequence % 2),
@@ -125,7 +125,7 @@ mod tests {
         })
     }
 
-    fn sequences(events: &[Arc<Happened>]) -> Vec<u64> {
+    fn sequences(events: &[Arc<EventRecord>]) -> Vec<u64> {
         events.iter().map(|event| event.sequence).collect()
     }
 
@@ -144,7 +144,7 @@ mod tests {
     fn what_was_dropped_of_others_is_nothing_that_a_session_missed() {
         let mut history = History::since(10);
         let of = |sequence, session| {
-            Arc::new(Happened { session: SessionKey(session), ..Happened::clone(&event(sequence)) })
+            Arc::new(EventRecord { session: SessionKey(session), ..EventRecord::clone(&event(sequence)) })
         };
         history.push(of(11, 1));
         (12..).take(HISTORY_MAX).for_each(|sequence| history.push(of(sequence, 2)));

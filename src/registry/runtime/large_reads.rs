@@ -57,7 +57,7 @@ impl Registry {
         let catalog = self.published.load();
         let Ok(session) = catalog.session(session.reveal()) else { return false };
         // What goes with its first apply is looked at too.
-        let replaced = catalog.replaced_of(&session.head).and_then(|key| catalog.by_key(key));
+        let replaced = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key));
         entries(session) + replaced.map_or(0, |replaced| entries(replaced)) >= ENTRIES_MIN
     }
 

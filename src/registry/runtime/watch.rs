@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::domain::{Catalog, ConnectionId, EventKind, Happened, SessionId};
+use crate::domain::{Catalog, ConnectionId, EventKind, EventRecord, SessionId};
 
 use crate::registry::commands::decision::Release;
 
@@ -22,7 +22,7 @@ const URGENT_MAX: usize = 8;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Told {
     /// An event of its session.
-    Event(Arc<Happened>),
+    Event(Arc<EventRecord>),
     /// So many of these were lost because the connection did not read.
     Lagged(u64),
     /// Its session has another connection now, or none.
@@ -156,7 +156,7 @@ impl Watch {
     }
 
     /// Tells those whom events concern, as `catalog` has them bound and subscribed, and keeps what happened.
-    pub(super) fn record(&self, catalog: &Catalog, happened: Vec<Arc<Happened>>) {
+    pub(super) fn record(&self, catalog: &Catalog, happened: Vec<Arc<EventRecord>>) {
         if happened.is_empty() {
             return;
         }
@@ -171,11 +171,12 @@ impl Watch {
         self.progress.send_modify(|progress| progress.batches += 1);
     }
 
-    fn tell_bound(&self, catalog: &Catalog, happened: Arc<Happened>) {
+    fn tell_bound(&self, catalog: &Catalog, happened: Arc<EventRecord>) {
         let session = catalog.by_key(happened.session);
         let Some((session, connection)) = session.and_then(|session| Some((session, session.bound?))) else { return };
         let kind = happened.event.kind();
-        if session.head.topics.contains(kind) || (kind == EventKind::MaintenanceFailed && self.is_stream(connection)) {
+        if session.record.topics.contains(kind) || (kind == EventKind::MaintenanceFailed && self.is_stream(connection))
+        {
             self.tell(connection, &Told::Event(happened));
         }
     }
@@ -292,7 +293,7 @@ mod tests {
     use crate::domain::{Event, InstanceName, ServiceName, SessionKey, Time};
 
     fn event() -> Told {
-        Told::Event(Arc::new(Happened {
+        Told::Event(Arc::new(EventRecord {
             sequence: 1,
             at: Time(0),
             session: SessionKey(1),

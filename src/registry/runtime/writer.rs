@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::domain::{Catalog, Change, Error, Forbidden, Happened, Kind, SessionKey, Span, Time};
+use crate::domain::{Catalog, Change, Error, EventRecord, Forbidden, Kind, SessionKey, Span, Time};
 
 use crate::registry::calls::Command;
 use crate::registry::commands::decision::{Context, Notice, Reply};
@@ -205,7 +205,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         draft: Catalog,
         changes: Vec<Change>,
         notices: Vec<Notice>,
-        happened: Vec<Arc<Happened>>,
+        happened: Vec<Arc<EventRecord>>,
         now: Time,
     ) {
         let catalog = Arc::new(draft);
@@ -258,8 +258,8 @@ fn warn_of_unknown_options(catalog: &Catalog, changes: &[Change]) {
         })
         .collect();
     for (key, edits) in applied {
-        let head = catalog.by_key(key).map(|session| &session.head);
-        let (service, instance) = head.map_or(("", ""), |head| (head.service.as_str(), head.instance.as_str()));
+        let record = catalog.by_key(key).map(|session| &session.record);
+        let (service, instance) = record.map_or(("", ""), |record| (record.service.as_str(), record.instance.as_str()));
         for option in edits.iter().filter_map(unknown_option) {
             tracing::warn!(service, instance, option, "an unknown option was applied; it does nothing");
         }

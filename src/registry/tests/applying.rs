@@ -18,12 +18,12 @@ fn an_apply_counts_and_one_with_nothing_staged_does_not() {
     let mut world = World::new();
     let session = world.register("shop", "shop-1", 1);
     world.apply(&session).unwrap();
-    assert_eq!(world.session(&session).head.revision, 0);
+    assert_eq!(world.session(&session).record.revision, 0);
     world.add(&session, "shop.example", "/");
     world.apply(&session).unwrap();
     let revision = world.catalog.revision();
     world.apply(&session).unwrap();
-    assert_eq!((world.session(&session).head.revision, world.catalog.revision()), (1, revision));
+    assert_eq!((world.session(&session).record.revision, world.catalog.revision()), (1, revision));
     assert_eq!(world.events, [Event::ConfigApplied { revision: 1 }]);
 }
 

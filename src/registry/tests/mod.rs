@@ -76,14 +76,14 @@ impl World {
                 for claim in route.claims() {
                     let claimants = self.catalog.claimants(&claim).expect("an active route's claim is indexed");
                     assert!(claimants.routes.contains(&(session.key, route.id)));
-                    assert_eq!(claimants.service, session.head.service);
+                    assert_eq!(claimants.service, session.record.service);
                 }
             }
             if let Some(connection) = session.bound {
                 assert_eq!(self.catalog.bound_to(connection).map(|bound| bound.key), Some(session.key));
             }
-            let known = self.catalog.session(session.head.id.reveal()).is_ok();
-            assert_eq!(known, session.head.replaced.is_none());
+            let known = self.catalog.session(session.record.id.reveal()).is_ok();
+            assert_eq!(known, session.record.replaced.is_none());
         }
     }
 

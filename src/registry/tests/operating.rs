@@ -116,7 +116,7 @@ fn leaving_waits_for_the_backends_that_routes_have_by_then() {
     settle(&mut world, &leaving, true).unwrap();
     let target = Target::Route(RouteId(1));
     assert_eq!(world.events, [Event::MaintenanceChanged { target, in_maintenance: false }], "the other one is gone");
-    assert!(!world.session(&session).head.maintenance.routes.contains_key(&RouteId(2)));
+    assert!(!world.session(&session).record.maintenance.routes.contains_key(&RouteId(2)));
 }
 
 #[test]

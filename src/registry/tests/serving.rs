@@ -64,7 +64,7 @@ fn an_apply_of_nothing_also_ends_the_replaced_session() {
     world.apply(&old).unwrap();
     let new = world.register("shop", "shop-1", 2);
     world.apply(&new).unwrap();
-    assert_eq!((world.catalog.routes_len(), world.session(&new).head.revision), (0, 0));
+    assert_eq!((world.catalog.routes_len(), world.session(&new).record.revision), (0, 0));
 }
 
 #[test]

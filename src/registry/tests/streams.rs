@@ -267,13 +267,13 @@ async fn operators_name_instances_and_nobody_counts_that_as_their_activity() {
     let session = register(&registry, "shop-1").await;
     let (service, instance) = names("shop-1");
     let subject = Subject::Instance(service.clone(), instance.clone());
-    let active = registry.catalog().session(session.reveal()).unwrap().pulse.last();
+    let active = registry.catalog().session(session.reveal()).unwrap().last_activity.last();
     let drain = DrainStart { subject: subject.clone(), span: crate::domain::Span::from_secs(60) };
     registry.execute_one(drain.into()).await.unwrap();
     let detail = registry.instance(&service, &instance).unwrap();
     assert!(detail.drain.is_some() && detail.instance.traffic_percent <= 100);
     registry.execute_one(DrainCancel { subject: subject.clone() }.into()).await.unwrap();
-    assert_eq!(registry.catalog().session(session.reveal()).unwrap().pulse.last(), active);
+    assert_eq!(registry.catalog().session(session.reveal()).unwrap().last_activity.last(), active);
     let mut watcher = registry.watch(None).unwrap();
     let evict = ClientShutdown { subject: subject.clone(), connection: None };
     registry.execute_one(evict.clone().into()).await.unwrap();

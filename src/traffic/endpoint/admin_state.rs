@@ -1,13 +1,13 @@
 //! What is is_set of a session's traffic as a whole: drain and maintenance.
 //!
 //! All endpoints of the session share it, so that a drain begins as quickly for 100,000 routes as for one. Mostly nothing is
-//! is_set, and to see that is one atomic read. What must hold: it follows the session's head, and an order is seen whole.
+//! is_set, and to see that is one atomic read. What must hold: it follows the session's record, and an order is seen whole.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
-use crate::domain::{Drain, Head, Maintenance, PageUrl, RouteId};
+use crate::domain::{Drain, Maintenance, PageUrl, RouteId, SessionRecord};
 
 /// Shared by all workers and all endpoints of one session.
 #[derive(Debug, Default)]
@@ -23,12 +23,12 @@ struct AdminOrders {
 }
 
 impl AdminState {
-    /// Takes over what the session's head says now. Cheap when nothing of it has changed.
-    pub(crate) fn update(&self, head: &Head) {
-        if self.orders.load().are_those_of(head) {
+    /// Takes over what the session's record says now. Cheap when nothing of it has changed.
+    pub(crate) fn update(&self, record: &SessionRecord) {
+        if self.orders.load().are_those_of(record) {
             return;
         }
-        let orders = AdminOrders { drain: head.drain, maintenance: head.maintenance.clone() };
+        let orders = AdminOrders { drain: record.drain, maintenance: record.maintenance.clone() };
         let is_set = orders.drain.is_some() || orders.maintenance.first().is_some();
         self.orders.store(orders.into());
         self.is_set.store(is_set, Ordering::Release);
@@ -56,9 +56,9 @@ impl AdminState {
 }
 
 impl AdminOrders {
-    fn are_those_of(&self, head: &Head) -> bool {
-        let (mine, told) = (&self.maintenance, &head.maintenance);
-        // The map may be large and is not walked through: a head that changes in something else has the same one in it.
-        self.drain == head.drain && mine.all == told.all && mine.routes.ptr_eq(&told.routes)
+    fn are_those_of(&self, record: &SessionRecord) -> bool {
+        let (mine, told) = (&self.maintenance, &record.maintenance);
+        // The map may be large and is not walked through: a record that changes in something else has the same one in it.
+        self.drain == record.drain && mine.all == told.all && mine.routes.ptr_eq(&told.routes)
     }
 }

@@ -61,8 +61,8 @@ impl RoutingTable {
                 None => self.end(*key),
             },
             Change::End(key) => self.end(*key),
-            Change::Head(key, head) => {
-                self.shared.get(key).into_iter().for_each(|shared| shared.admin.update(head));
+            Change::Record(key, record) => {
+                self.shared.get(key).into_iter().for_each(|shared| shared.admin.update(record));
             }
             Change::Stage { .. }
             | Change::Unstage(_)
@@ -218,7 +218,7 @@ impl RoutingTable {
     fn rebuild_shared(&mut self, session: &Session, defaults: &RouteDefaults) -> SessionShared {
         let old = self.shared.get(&session.key);
         let admin = old.map(|old| Arc::clone(&old.admin)).unwrap_or_default();
-        admin.update(&session.head);
+        admin.update(&session.record);
         let known = old.and_then(|old| old.limiter.as_ref());
         let limit = session.active.limits.get(&Target::All);
         let limiter = limit.map(|limit| RateLimiter::reconfigure(known, *limit, halves(defaults.seed)));

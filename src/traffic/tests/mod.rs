@@ -10,17 +10,17 @@ mod schedule;
 
 use super::*;
 use crate::domain::{
-    BackendUrl, Catalog, Change, Drain, Edit, Head, HeaderKey, HealthCheck, HealthPath, Host, InstanceName,
-    LoadBalancing, Maintenance, MaintenanceEntry, OptionKey, PathPrefix, RateLimit, Route, RouteId, Sections,
-    ServiceName, SessionKey, Span, Target, Time,
+    BackendUrl, Catalog, Change, Drain, Edit, HeaderKey, HealthCheck, HealthPath, Host, InstanceName, LoadBalancing,
+    Maintenance, MaintenanceEntry, OptionKey, PathPrefix, RateLimit, Route, RouteId, Sections, ServiceName, SessionKey,
+    SessionRecord, Span, Target, Time,
 };
 
 const WORKER: WorkerId = WorkerId { index: 0, count: 2 };
 
-fn head(key: u64) -> Change {
+fn record(key: u64) -> Change {
     let instance = InstanceName::parse(&format!("shop-{key}")).unwrap();
-    let head = Head::opened(ServiceName::parse("shop").unwrap(), instance, u128::from(key), Time(0));
-    Change::Head(SessionKey(key), Arc::new(head))
+    let record = SessionRecord::opened(ServiceName::parse("shop").unwrap(), instance, u128::from(key), Time(0));
+    Change::Record(SessionKey(key), Arc::new(record))
 }
 
 fn apply(key: u64, edits: impl IntoIterator<Item = Edit>) -> Change {
@@ -150,7 +150,7 @@ proptest! {
         changes in prop::collection::vec(some_change(), 1..25),
         paths in prop::collection::vec(some_path(), 1..12),
     ) {
-        let mut world = World::of((1..4).map(head));
+        let mut world = World::of((1..4).map(record));
         for change in &changes {
             world.change(change);
             let built = RoutingTable::build(&world.catalog, &RouteDefaults::default());
@@ -168,7 +168,7 @@ proptest! {
 
     #[test]
     fn settings_are_the_same_however_the_table_came_to_be(changes in prop::collection::vec(some_change(), 1..25)) {
-        let mut world = World::of((1..4).map(head));
+        let mut world = World::of((1..4).map(record));
         for change in &changes {
             world.change(change);
         }
@@ -186,7 +186,7 @@ proptest! {
 #[test]
 fn many_paths_on_one_host_are_found_as_few_are() {
     let many = (1..=1000).map(|id| route(id, "a", &format!("/{}/{}", id % 10, id), 0, "http://b"));
-    let mut world = World::of([head(1), apply(1, many)]);
+    let mut world = World::of([record(1), apply(1, many)]);
     assert_eq!(world.members("a", "/7/77/deeper"), [(1, 77)]);
     assert_eq!(world.members("a", "/7/78"), []);
     world.change(&apply(1, [route(2000, "a", "/7", 1, "http://b")]));
@@ -197,7 +197,7 @@ fn many_paths_on_one_host_are_found_as_few_are() {
 
 #[test]
 fn live_state_stays_while_session_route_and_backend_stay() {
-    let mut world = World::of([head(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
+    let mut world = World::of([record(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
     let live = |world: &World| Arc::clone(&world.table.endpoint(SessionKey(1), RouteId(1)).unwrap().live);
     let lease = live(&world).begin_request(WORKER);
     lease.record(&RequestRecord { status: 200, ..RequestRecord::default() });
@@ -221,7 +221,7 @@ fn policy_of(endpoint: &Endpoint) -> (Option<RateLimit>, bool, Option<crate::dom
 #[test]
 fn limits_of_all_are_one_and_those_of_a_route_its_own() {
     let routes = (1..4).map(|id| route(id, "*", &format!("/{id}"), 0, "http://b"));
-    let mut world = World::of([head(1), apply(1, routes)]);
+    let mut world = World::of([record(1), apply(1, routes)]);
     let limiter = |world: &World, id| {
         world.table.endpoint(SessionKey(1), RouteId(id)).unwrap().policy.limiter.as_ref().map(Arc::clone)
     };
@@ -241,7 +241,7 @@ fn limits_of_all_are_one_and_those_of_a_route_its_own() {
 #[test]
 fn a_breaker_stays_with_its_settings_and_its_backend() {
     let routes = (1..3).map(|id| route(id, "*", &format!("/{id}"), 0, "http://b"));
-    let mut world = World::of([head(1), apply(1, routes), apply(1, [Edit::Breaker(Target::All, Some(breaker(1)))])]);
+    let mut world = World::of([record(1), apply(1, routes), apply(1, [Edit::Breaker(Target::All, Some(breaker(1)))])]);
     let one = |world: &World, id| Arc::clone(world.table.breaker(SessionKey(1), RouteId(id)).unwrap());
     let first = one(&world, 1);
     assert!(!Arc::ptr_eq(&first, &one(&world, 2)), "each route has its own");
@@ -254,13 +254,13 @@ fn a_breaker_stays_with_its_settings_and_its_backend() {
 
 #[test]
 fn a_head_alone_drains_and_closes_what_stands_in_the_table() {
-    let mut world = World::of([head(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
+    let mut world = World::of([record(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
     world.table.assume_healthy();
     let endpoint = Arc::clone(world.table.endpoint(SessionKey(1), RouteId(1)).unwrap());
     let mut turn = |drain, maintenance: &Maintenance| {
-        let Change::Head(key, mut told) = head(1) else { unreachable!() };
+        let Change::Record(key, mut told) = record(1) else { unreachable!() };
         (Arc::make_mut(&mut told).drain, Arc::make_mut(&mut told).maintenance) = (drain, maintenance.clone());
-        world.change(&Change::Head(key, told));
+        world.change(&Change::Record(key, told));
         assert!(Arc::ptr_eq(&endpoint, world.table.endpoint(SessionKey(1), RouteId(1)).unwrap()));
         endpoint.eligibility(Time(2_000))
     };
@@ -281,7 +281,7 @@ fn a_head_alone_drains_and_closes_what_stands_in_the_table() {
 #[test]
 fn routes_without_settings_of_their_own_share_one() {
     let mut world =
-        World::of([head(1), apply(1, [route(1, "a", "/", 0, "http://b"), route(2, "b", "/", 0, "http://b")])]);
+        World::of([record(1), apply(1, [route(1, "a", "/", 0, "http://b"), route(2, "b", "/", 0, "http://b")])]);
     let settings = |world: &World, id| Arc::clone(&world.table.endpoint(SessionKey(1), RouteId(id)).unwrap().settings);
     assert!(Arc::ptr_eq(&settings(&world, 1), &settings(&world, 2)));
     world.change(&apply(1, [option(Target::All, "retries", "7")]));
@@ -293,7 +293,7 @@ fn routes_without_settings_of_their_own_share_one() {
 
 #[test]
 fn new_defaults_reach_every_route_and_leave_its_live_state() {
-    let mut world = World::of([head(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
+    let mut world = World::of([record(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
     let _lease = world.table.endpoint(SessionKey(1), RouteId(1)).unwrap().live.begin_request(WORKER);
     let headers = vec![(HeaderKey::parse("x-a").unwrap(), "1".into())];
     world.table.rebase(&world.catalog, &RouteDefaults { headers, ..RouteDefaults::default() });
@@ -311,7 +311,7 @@ fn pool_of_three(how: LoadBalancing) -> Arc<Pool> {
     };
     let session = |key| {
         [
-            head(key),
+            record(key),
             apply(key, [route(1, "*", "/", 0, &format!("http://b{key}")), option(Target::All, "load_balancing", name)]),
         ]
     };

@@ -25,7 +25,7 @@ impl Watch {
         let world = World::default();
         let mut watch =
             Self { world, followed: RoutingTable::default(), checks: CheckSchedule::new(SLOTS), under_way: Vec::new() };
-        watch.world.change(&head(1));
+        watch.world.change(&record(1));
         watch.apply(edits, 0);
         watch
     }
@@ -52,7 +52,7 @@ impl Watch {
 
     /// Another session joins, with these.
     fn session(&mut self, key: u64, edits: impl IntoIterator<Item = Edit>, now: u64) {
-        self.world.change(&head(key));
+        self.world.change(&record(key));
         self.apply_of(key, edits, now);
     }
 

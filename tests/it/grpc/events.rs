@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use signalbox::api_listener::Patience;
+use signalbox::api_listener::ClientTimeouts;
 use signalbox::domain::SessionId;
 use signalbox::domain::Span;
 use signalbox::grpc::proto::event::Payload;
@@ -162,7 +162,7 @@ async fn way_to(server: std::net::SocketAddr) -> (std::net::SocketAddr, oneshot:
 #[tokio::test]
 async fn a_session_whose_client_is_gone_without_a_word_is_disconnected_and_others_are_not() {
     let [silence, pong] = [Duration::from_millis(200); 2];
-    let patience = Patience { silence, pong, ..Patience::default() };
+    let patience = ClientTimeouts { silence, pong, ..ClientTimeouts::default() };
     // With something to say now and then, and without.
     for keep_alive in [Duration::from_hours(1), Duration::from_millis(50)] {
         let server = Server::start_with(Setup { keep_alive, patience, ..Setup::default() }).await;

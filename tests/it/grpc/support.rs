@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use signalbox::api_listener::Patience;
+use signalbox::api_listener::ClientTimeouts;
 use signalbox::domain::{Catalog, Change, PageUrl, RouteId, Session, SessionKey, Span};
 use signalbox::grpc::proto::event::Payload;
 use signalbox::grpc::proto::operator_client::OperatorClient;
@@ -16,7 +16,7 @@ use signalbox::grpc::proto::{
 };
 use signalbox::grpc::{self, GrpcSettings};
 use signalbox::lifecycle::Lifecycle;
-use signalbox::operator_auth::Operators;
+use signalbox::operator_auth::OperatorAuth;
 use signalbox::registry::queries::views::RouteNumbers;
 use signalbox::registry::{
     Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, open,
@@ -91,16 +91,16 @@ impl Traffic for World {
 pub struct Setup {
     pub limits: Limits,
     pub max_body: usize,
-    pub operators: Operators,
+    pub operators: OperatorAuth,
     pub grants: Grants,
     pub keep_alive: Duration,
-    pub patience: Patience,
+    pub patience: ClientTimeouts,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        let (limits, operators, grants) = (Limits::default(), Operators::default(), Grants::default());
-        let (keep_alive, patience) = (Duration::from_hours(1), Patience::default());
+        let (limits, operators, grants) = (Limits::default(), OperatorAuth::default(), Grants::default());
+        let (keep_alive, patience) = (Duration::from_hours(1), ClientTimeouts::default());
         Self { limits, max_body: 1024 * 1024, operators, grants, keep_alive, patience }
     }
 }
@@ -129,11 +129,11 @@ impl Server {
         let routes = grpc::routes(registry.clone(), Arc::new(setup.operators), doors.clone(), settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let limits = signalbox::connection_limits::Limits { all: 100, of_origin: 100 };
-        let places = signalbox::connection_limits::Port::new(limits, Vec::new());
-        let bounds = signalbox::api_listener::Bounds {
+        let limits = signalbox::connection_limits::ConnectionLimits { all: 100, of_origin: 100 };
+        let connections = signalbox::connection_limits::PortConnections::new(limits, Vec::new());
+        let bounds = signalbox::api_listener::ApiBounds {
             patience: setup.patience,
-            ..signalbox::api_listener::Bounds::new(places, signalbox::memory_budget::Memory::default())
+            ..signalbox::api_listener::ApiBounds::new(connections, signalbox::memory_budget::MemoryBudget::default())
         };
         doors.spawn("api", signalbox::api_listener::serve(listener, None, only(routes), bounds, doors.clone()));
         Self { registry, world, address, doors, writer }
@@ -274,12 +274,12 @@ pub fn wrong(field: &str) -> (Code, String, Vec<String>) {
 }
 
 /// The gRPC door alone.
-fn only(routes: axum::Router) -> signalbox::api_listener::Doors {
-    signalbox::api_listener::Doors {
+fn only(routes: axum::Router) -> signalbox::api_listener::ApiServices {
+    signalbox::api_listener::ApiServices {
         is_grpc: signalbox::grpc::is_call,
         grpc: routes,
         rest: axum::Router::new(),
-        hosts: signalbox::operator_auth::Hosts::default(),
+        hosts: signalbox::operator_auth::AllowedHosts::default(),
         refuse_grpc: signalbox::grpc::refuse,
         refuse_rest: signalbox::rest::refuse,
     }

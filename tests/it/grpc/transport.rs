@@ -236,7 +236,7 @@ async fn a_large_session_has_a_few_answers_under_way_at_once() {
     let routes = (0..2000).map(|number| route(&format!("h{number}.example"), "/")).collect();
     client.add_routes(AddRoutesRequest { session_id: session_id.clone(), routes }).await.unwrap();
     // In the process itself, so that an answer is held that nobody reads.
-    let operators = std::sync::Arc::new(signalbox::operator_auth::Operators::default());
+    let operators = std::sync::Arc::new(signalbox::operator_auth::OperatorAuth::default());
     let lifecycle = signalbox::lifecycle::Lifecycle::new();
     let settings = signalbox::grpc::GrpcSettings {
         max_body: 1 << 20,

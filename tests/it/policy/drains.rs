@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use signalbox::clock;
-use signalbox::domain::{Change, Drain, Head, SessionKey, Span};
+use signalbox::domain::{Change, Drain, SessionKey, SessionRecord, Span};
 
 use super::shop::{Door, Instance, Shop, echo};
 use crate::server::eventually;
@@ -66,9 +66,9 @@ fn half_way_through_a_member_has_half_of_its_share() {
 /// As if the drain had begun `ago`.
 fn drain_since(town: &mut Town, key: SessionKey, ago: Span, span: Span) {
     let started = signalbox::domain::Time(clock::now().0 - ago.millis());
-    let mut head = Head::clone(&town.head(key));
+    let mut head = SessionRecord::clone(&town.head(key));
     head.drain = Some(Drain { started, span, by_operator: false });
-    town.change(&Change::Head(key, Arc::new(head)));
+    town.change(&Change::Record(key, Arc::new(head)));
 }
 
 #[test]

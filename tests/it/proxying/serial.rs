@@ -224,7 +224,7 @@ fn a_body_that_was_begun_is_sent_again_where_that_can_do_no_harm() {
 #[test]
 fn what_is_kept_of_bodies_is_counted_and_given_back() {
     let backend = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-    let memory = signalbox::memory_budget::Memory::new(1 << 20);
+    let memory = signalbox::memory_budget::MemoryBudget::new(1 << 20);
     let counted = memory.clone();
     let mut town = Town::with(move |settings| settings.memory = counted);
     town.serve("shop", "shop-1", &backend.url(), &[]);

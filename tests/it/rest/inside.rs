@@ -9,7 +9,7 @@ use axum::http::Request;
 use futures_util::StreamExt;
 use signalbox::domain::{Catalog, Change};
 use signalbox::lifecycle::Lifecycle;
-use signalbox::operator_auth::Operators;
+use signalbox::operator_auth::OperatorAuth;
 use signalbox::registry::{self, Grants, Limits, Loaded, Publish, Store, StoreError, Traffic};
 use signalbox::rest::{self, RestSettings};
 use tower::ServiceExt;
@@ -40,7 +40,7 @@ async fn door(keep_alive: Duration) -> Router {
         registry::open(Nowhere, Nowhere, Arc::new(Nowhere), Limits::default(), Grants::default()).await.unwrap();
     lifecycle.spawn("writer", writer.run(lifecycle.stopping().clone()));
     let settings = RestSettings { keep_alive, ..RestSettings::new(|| 7) };
-    rest::router(registry, Arc::new(Operators::default()), lifecycle, settings)
+    rest::router(registry, Arc::new(OperatorAuth::default()), lifecycle, settings)
 }
 
 async fn ask(door: &Router, method: &str, target: &str, session: &str, body: &str) -> axum::response::Response {

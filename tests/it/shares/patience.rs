@@ -13,10 +13,10 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::{get, post};
 use futures_util::stream;
-use signalbox::api_listener::{Bounds, Doors, Patience};
-use signalbox::connection_limits::{Limits, Port};
+use signalbox::api_listener::{ApiBounds, ApiServices, ClientTimeouts};
+use signalbox::connection_limits::{ConnectionLimits, PortConnections};
 use signalbox::lifecycle::Lifecycle;
-use signalbox::memory_budget::Memory;
+use signalbox::memory_budget::MemoryBudget;
 
 use super::http2::{DATA, HEADERS, PING, Peer, RST_STREAM, frame, pong, request, upload, window_update};
 use crate::server::eventually;
@@ -35,7 +35,7 @@ struct Api {
 }
 
 impl Api {
-    fn start(patience: Patience) -> Self {
+    fn start(patience: ClientTimeouts) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let _inside = runtime.enter();
         let produced = Arc::new(AtomicUsize::new(0));
@@ -53,16 +53,16 @@ impl Api {
             .route("/silent", get(async || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())))
             .route("/upload", post(async |body: Bytes| body.len().to_string()))
             .route("/endless", get(endless));
-        let doors = Doors {
+        let doors = ApiServices {
             is_grpc: signalbox::grpc::is_call,
             grpc: Router::new(),
             rest,
-            hosts: signalbox::operator_auth::Hosts::default(),
+            hosts: signalbox::operator_auth::AllowedHosts::default(),
             refuse_grpc: signalbox::grpc::refuse,
             refuse_rest: signalbox::rest::refuse,
         };
-        let places = Port::new(Limits { all: 100, of_origin: 100 }, Vec::new());
-        let bounds = Bounds { places, memory: Memory::default(), patience };
+        let connections = PortConnections::new(ConnectionLimits { all: 100, of_origin: 100 }, Vec::new());
+        let bounds = ApiBounds { connections, memory: MemoryBudget::default(), patience };
         // Accepted connections have the buffer size of the listener.
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_send_buffer_size(16 * 1024).unwrap();
@@ -95,9 +95,9 @@ fn narrow(to: SocketAddr) -> TcpStream {
 }
 
 /// Nothing ends for want of patience.
-fn patient() -> Patience {
+fn patient() -> ClientTimeouts {
     let [head, stall, silence, pong] = [Duration::from_hours(1); 4];
-    Patience { head, stall, silence, pong }
+    ClientTimeouts { head, stall, silence, pong }
 }
 
 const SOON: Duration = Duration::from_millis(300);
@@ -137,7 +137,7 @@ fn what_all_streams_of_a_connection_do_not_take_is_1_mib_at_most() {
 
 #[test]
 fn a_stream_whose_client_takes_nothing_is_reset_and_others_go_on() {
-    let api = Api::start(Patience { stall: SOON, ..patient() });
+    let api = Api::start(ClientTimeouts { stall: SOON, ..patient() });
     for path in ["/large", "/endless"] {
         let mut peer = Peer::connect(api.address, 0);
         // One without anything to take is left alone, however long it is silent.
@@ -170,7 +170,7 @@ fn a_stream_whose_client_takes_nothing_is_reset_and_others_go_on() {
 
 #[test]
 fn a_stream_whose_client_stops_in_its_body_is_reset_and_others_go_on() {
-    let api = Api::start(Patience { stall: SOON, ..patient() });
+    let api = Api::start(ClientTimeouts { stall: SOON, ..patient() });
     let begun: [&[u8]; 3] = [b"", b"x", &[b'x'; 8000]];
     for body in begun {
         let mut peer = Peer::connect(api.address, 65_535);
@@ -188,7 +188,7 @@ fn a_stream_whose_client_stops_in_its_body_is_reset_and_others_go_on() {
 
 #[test]
 fn a_connection_whose_client_reads_nothing_is_closed() {
-    let api = Api::start(Patience { stall: SOON, ..patient() });
+    let api = Api::start(ClientTimeouts { stall: SOON, ..patient() });
     for path in ["/large", "/endless"] {
         let mut http1 = narrow(api.address);
         http1.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).unwrap();
@@ -207,7 +207,7 @@ fn a_connection_whose_client_reads_nothing_is_closed() {
 
 #[test]
 fn a_connection_without_a_whole_head_is_closed_whatever_it_has_begun() {
-    let api = Api::start(Patience { head: SOON, ..patient() });
+    let api = Api::start(ClientTimeouts { head: SOON, ..patient() });
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let settings = [&preface[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
     let half = request(1, "/small");
@@ -226,7 +226,7 @@ fn a_connection_without_a_whole_head_is_closed_whatever_it_has_begun() {
 
 #[test]
 fn a_peer_that_does_not_say_that_it_is_there_is_gone_and_one_that_does_stays() {
-    let api = Api::start(Patience { silence: SOON, pong: SOON, ..patient() });
+    let api = Api::start(ClientTimeouts { silence: SOON, pong: SOON, ..patient() });
     let mut dead = Peer::connect(api.address, 65_535);
     let mut alive = Peer::connect(api.address, 65_535);
     for peer in [&mut dead, &mut alive] {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use signalbox::connect::AddressResolver;
 use signalbox::domain::{
-    BackendUrl, Catalog, Change, Edit, Head, HeaderKey, Host, InstanceName, OptionKey, PathPrefix, Route, RouteId,
-    Sections, ServiceName, SessionKey, Span, Target, Time,
+    BackendUrl, Catalog, Change, Edit, HeaderKey, Host, InstanceName, OptionKey, PathPrefix, Route, RouteId, Sections,
+    ServiceName, SessionKey, SessionRecord, Span, Target, Time,
 };
 use signalbox::fetch::PageFetcher;
 use signalbox::maintenance_pages::MaintenancePages;
@@ -63,8 +63,8 @@ impl Town {
     pub fn session(&mut self, service: &str, instance: &str) -> SessionKey {
         let key = self.catalog.next_key();
         let (service, instance) = (ServiceName::parse(service).unwrap(), InstanceName::parse(instance).unwrap());
-        let head = Head::opened(service, instance, u128::from(key.0), Time(0));
-        self.change(&Change::Head(key, Arc::new(head)));
+        let head = SessionRecord::opened(service, instance, u128::from(key.0), Time(0));
+        self.change(&Change::Record(key, Arc::new(head)));
         key
     }
 
@@ -85,8 +85,8 @@ impl Town {
         self.table.store(Arc::new(table));
     }
 
-    pub fn head(&self, key: SessionKey) -> Arc<Head> {
-        Arc::clone(&self.catalog.by_key(key).unwrap().head)
+    pub fn head(&self, key: SessionKey) -> Arc<SessionRecord> {
+        Arc::clone(&self.catalog.by_key(key).unwrap().record)
     }
 
     pub fn table(&self) -> Arc<RoutingTable> {

@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 use crate::domain::{Change, Edit, SessionKey};
 
 use super::statements::Value;
-use super::{pending, rows};
+use super::{config_rows, pending_rows};
 
 const STAGED: &str =
     "select count(*) from staged where session = ? and section = ? and route = ? and name = ? and value is ?";
@@ -27,15 +27,15 @@ pub(super) async fn holds(connection: &mut SqliteConnection, changes: &[Change])
                 count(connection, STAGED_BY, [Value::Int(key.0.cast_signed())]).await? == left
             }
             Change::Await(key, request) => {
-                let place = pending::place(*key, request.ticket);
+                let place = pending_rows::place(*key, request.ticket);
                 !seen.tickets.insert((*key, request.ticket.0)) || count(connection, PENDING, place).await? == 1
             }
             Change::Settle(key, ticket) => {
-                let place = pending::place(*key, *ticket);
+                let place = pending_rows::place(*key, *ticket);
                 !seen.tickets.insert((*key, ticket.0)) || count(connection, PENDING, place).await? == 0
             }
             // These move the revision, or are not stored.
-            Change::Head(..)
+            Change::Record(..)
             | Change::End(_)
             | Change::Apply { .. }
             | Change::Bind(..)
@@ -60,7 +60,7 @@ struct Seen {
 impl Seen {
     /// Returns true if no later change is about the row of `edit`.
     fn is_first(&mut self, key: SessionKey, edit: &Edit) -> bool {
-        let [_, section, route, name, _] = rows::row(key, edit);
+        let [_, section, route, name, _] = config_rows::row(key, edit);
         !self.unstaged.contains(&key) && self.staged.insert((key, format!("{section:?} {route:?} {name:?}")))
     }
 
@@ -75,7 +75,7 @@ impl Seen {
 }
 
 async fn is_staged(connection: &mut SqliteConnection, key: SessionKey, edit: &Edit) -> Result<bool, sqlx::Error> {
-    Ok(count(connection, STAGED, rows::row(key, edit)).await? == 1)
+    Ok(count(connection, STAGED, config_rows::row(key, edit)).await? == 1)
 }
 
 async fn count<const N: usize>(

@@ -7,28 +7,28 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use super::place::{self, Place};
+use super::location::{self, DbLocation};
 
 /// Device and inode.
 type Identity = (u64, u64);
 
 /// The files as they were when they were opened; in memory there are none.
 #[derive(Debug, Default)]
-pub(super) struct Files(Option<Known>);
+pub(super) struct DatabaseFiles(Option<KnownFiles>);
 
 #[derive(Debug)]
-struct Known {
+struct KnownFiles {
     path: PathBuf,
     database: Identity,
     /// `None` until there is one.
     log: Option<Identity>,
 }
 
-impl Files {
+impl DatabaseFiles {
     /// The files of a database that is about to be opened.
-    pub(super) fn of(place: &Place) -> Self {
-        let Place::File(path) = place else { return Self(None) };
-        Self(identity(path).ok().map(|database| Known { path: path.clone(), database, log: None }))
+    pub(super) fn of(place: &DbLocation) -> Self {
+        let DbLocation::File(path) = place else { return Self(None) };
+        Self(identity(path).ok().map(|database| KnownFiles { path: path.clone(), database, log: None }))
     }
 
     /// Looks whether the database's file is still there.
@@ -47,7 +47,7 @@ impl Files {
     pub(super) fn look_at_all(&mut self) -> Result<(), Failure> {
         self.look()?;
         let Some(known) = &mut self.0 else { return Ok(()) };
-        let log = place::beside(&known.path, "-wal");
+        let log = location::beside(&known.path, "-wal");
         if let Some(before) = known.log {
             return known.compare(&log, before);
         }
@@ -63,7 +63,7 @@ impl Files {
     }
 }
 
-impl Known {
+impl KnownFiles {
     fn compare(&self, path: &Path, before: Identity) -> Result<(), Failure> {
         match identity(path) {
             Ok(now) if now == before => Ok(()),

@@ -9,22 +9,22 @@ use super::open::OpenError;
 
 /// A place for a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum DbLocation {
     File(PathBuf),
     Memory,
 }
 
-impl Place {
+impl DbLocation {
     /// Reads `sqlite://signalbox.db`, `sqlite:signalbox.db`, `sqlite::memory:` or a path.
     pub(super) fn parse(url: &str) -> Result<Self, OpenError> {
         let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
         match path {
-            ":memory:" => Ok(Place::Memory),
+            ":memory:" => Ok(DbLocation::Memory),
             // SQLite would take the last two of these for more than a name.
             _ if path.is_empty() || path.contains(['?', '\0']) || path.contains("://") || path.starts_with("file:") => {
                 Err(OpenError::Url(without_secrets(url)))
             }
-            _ => Ok(Place::File(path.into())),
+            _ => Ok(DbLocation::File(path.into())),
         }
     }
 }
@@ -34,11 +34,11 @@ fn without_secrets(url: &str) -> String {
     url.split_once("://").map_or_else(|| url.to_owned(), |(scheme, _)| format!("{scheme}://…"))
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DbLocation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::File(path) => path.display().fmt(out),
-            Place::Memory => out.write_str("in memory"),
+            DbLocation::File(path) => path.display().fmt(out),
+            DbLocation::Memory => out.write_str("in memory"),
         }
     }
 }
@@ -96,17 +96,17 @@ mod tests {
     #[test]
     fn a_place_is_a_url_or_a_path() {
         for url in ["sqlite://dir/s.db", "sqlite:dir/s.db", "dir/s.db"] {
-            assert_eq!(Place::parse(url).unwrap(), Place::File("dir/s.db".into()));
+            assert_eq!(DbLocation::parse(url).unwrap(), DbLocation::File("dir/s.db".into()));
         }
-        assert_eq!(Place::parse("sqlite:///var/s.db").unwrap(), Place::File("/var/s.db".into()));
+        assert_eq!(DbLocation::parse("sqlite:///var/s.db").unwrap(), DbLocation::File("/var/s.db".into()));
         for url in ["sqlite::memory:", "sqlite://:memory:"] {
-            assert_eq!(Place::parse(url).unwrap(), Place::Memory);
+            assert_eq!(DbLocation::parse(url).unwrap(), DbLocation::Memory);
         }
         for url in ["", "sqlite://", "postgres://db/x", "sqlite://s.db?mode=ro", "file:s.db"] {
-            assert!(Place::parse(url).is_err(), "{url}");
+            assert!(DbLocation::parse(url).is_err(), "{url}");
         }
         for url in ["postgres://me:secret@db/x", "mysql://me:secret@db?x", "file://secret"] {
-            let said = Place::parse(url).unwrap_err().to_string();
+            let said = DbLocation::parse(url).unwrap_err().to_string();
             assert!(!said.contains("secret") && said.contains("sqlite://signalbox.db"), "{said}");
         }
     }

@@ -1,6 +1,6 @@
 //! Sessions' maintenance as rows of `maintenance`, and back.
 //!
-//! Part of a session's head, but in a table of its own: there may be an entry for each route, and a head is written often. What is
+//! Part of a session's record, but in a table of its own: there may be an entry for each route, and a record is written often. What is
 //! kept is remembered, in maps that share what did not change, so that only the difference is written. What must hold: what is
 //! remembered is what was committed.
 
@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::domain::{Maintenance, MaintenanceEntry, PageUrl, RouteId, SessionKey, Time};
 
-use super::heads::BadHead;
+use super::session_rows::BadSessionRow;
 use super::statements::Value;
 
 /// How many columns a row has: session, route, page, entered, whether an operator ordered it.
@@ -21,21 +21,21 @@ pub(super) const KEY_COLUMNS: usize = 2;
 
 /// The maintenance of each session that has any.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Maintained(BTreeMap<SessionKey, Maintenance>);
+pub(super) struct StoredMaintenance(BTreeMap<SessionKey, Maintenance>);
 
 /// What is to be written for a session.
 #[derive(Debug, Default)]
-pub(super) struct Difference {
+pub(super) struct MaintenanceChanges {
     pub(super) put: Vec<[Value; COLUMNS]>,
     pub(super) dropped: Vec<[Value; KEY_COLUMNS]>,
 }
 
-impl Maintained {
+impl StoredMaintenance {
     /// What must be written so that `now` is kept of a session.
-    pub(super) fn difference(&self, key: SessionKey, now: &Maintenance) -> Difference {
+    pub(super) fn difference(&self, key: SessionKey, now: &Maintenance) -> MaintenanceChanges {
         let none = Maintenance::default();
         let kept = self.0.get(&key).unwrap_or(&none);
-        let mut difference = Difference::default();
+        let mut difference = MaintenanceChanges::default();
         match (&kept.all, &now.all) {
             (old, new) if old == new => {}
             (_, Some(new)) => difference.put.push(row(key, ALL, Some(new))),
@@ -69,7 +69,7 @@ impl Maintained {
     }
 
     /// Takes up a row.
-    pub(super) fn take(&mut self, row: &SqliteRow) -> Result<(), BadHead> {
+    pub(super) fn take(&mut self, row: &SqliteRow) -> Result<(), BadSessionRow> {
         let key = SessionKey(row.try_get::<i64, _>("session")?.cast_unsigned());
         let route = u32::try_from(row.try_get::<i64, _>("route")?)?;
         let page = row.try_get::<Option<&str>, _>("page")?.map(PageUrl::parse).transpose()?;

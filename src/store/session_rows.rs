@@ -1,18 +1,19 @@
-//! A session's head as a row of `session`, and back; its maintenance is in `maintained`.
+//! A session's record as a row of `session`, and back; its maintenance is in `maintained`.
 //!
-//! The columns stand in [`HEAD_COLUMNS`], once, in the order in which [`row`] writes and [`head`] reads them.
+//! The columns stand in [`SESSION_COLUMNS`], once, in the order in which [`row`] writes and [`record`] reads them.
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::domain::{
-    Drain, Head, InstanceName, Maintenance, Metadata, ServiceName, SessionId, SessionKey, Span, Time, TokenName, Topics,
+    Drain, InstanceName, Maintenance, Metadata, ServiceName, SessionId, SessionKey, SessionRecord, Span, Time,
+    TokenName, Topics,
 };
 
 use super::statements::Value;
 
 /// The columns of `session`, the key first.
-pub(super) const HEAD_COLUMNS: [&str; 16] = [
+pub(super) const SESSION_COLUMNS: [&str; 16] = [
     "key",
     "id",
     "service",
@@ -31,36 +32,36 @@ pub(super) const HEAD_COLUMNS: [&str; 16] = [
     "token",
 ];
 
-/// The columns of a head's row.
-pub(super) fn row(key: SessionKey, head: &Head) -> [Value; HEAD_COLUMNS.len()] {
+/// The columns of a record's row.
+pub(super) fn row(key: SessionKey, record: &SessionRecord) -> [Value; SESSION_COLUMNS.len()] {
     let number = |number: u64| Value::Int(number.cast_signed());
     let moment = |moment: Option<Time>| moment.map_or(Value::Null, |moment| number(moment.0));
-    let topics: Vec<_> = head.topics.names().collect();
+    let topics: Vec<_> = record.topics.names().collect();
     [
         number(key.0),
-        Value::text(head.id.reveal()),
-        Value::text(head.service.as_str()),
-        Value::text(head.instance.as_str()),
-        Value::Int(head.maintenance_port.into()),
-        Value::text(head.metadata.as_str()),
-        number(head.connected_at.0),
-        Value::Int(head.next_route.into()),
-        number(head.revision),
-        moment(head.last_apply),
-        moment(head.drain.map(|drain| drain.started)),
-        head.drain.map_or(Value::Null, |drain| number(drain.span.millis())),
-        Value::Int(head.drain.is_some_and(|drain| drain.by_operator).into()),
+        Value::text(record.id.reveal()),
+        Value::text(record.service.as_str()),
+        Value::text(record.instance.as_str()),
+        Value::Int(record.maintenance_port.into()),
+        Value::text(record.metadata.as_str()),
+        number(record.connected_at.0),
+        Value::Int(record.next_route.into()),
+        number(record.revision),
+        moment(record.last_apply),
+        moment(record.drain.map(|drain| drain.started)),
+        record.drain.map_or(Value::Null, |drain| number(drain.span.millis())),
+        Value::Int(record.drain.is_some_and(|drain| drain.by_operator).into()),
         Value::text(&topics.join(",")),
-        moment(head.replaced),
-        head.token.as_ref().map_or(Value::Null, |name| Value::text(name.as_str())),
+        moment(record.replaced),
+        record.token.as_ref().map_or(Value::Null, |name| Value::text(name.as_str())),
     ]
 }
 
-/// Why a row is no head.
-pub(super) type BadHead = Box<dyn std::error::Error + Send + Sync>;
+/// Why a row is no record.
+pub(super) type BadSessionRow = Box<dyn std::error::Error + Send + Sync>;
 
-/// The head that a row was made of, with the maintenance that is kept beside it.
-pub(super) fn head(row: &SqliteRow, maintenance: Maintenance) -> Result<Head, BadHead> {
+/// The record that a row was made of, with the maintenance that is kept beside it.
+pub(super) fn record(row: &SqliteRow, maintenance: Maintenance) -> Result<SessionRecord, BadSessionRow> {
     let text = |column| row.try_get::<&str, _>(column);
     let number = |column| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
     let moment = |column| row.try_get::<Option<i64>, _>(column).map(|moment| moment.map(i64::cast_unsigned).map(Time));
@@ -72,7 +73,7 @@ pub(super) fn head(row: &SqliteRow, maintenance: Maintenance) -> Result<Head, Ba
         (None, None) => None,
         (Some(_), None) | (None, Some(_)) => return Err("half a drain".into()),
     };
-    Ok(Head {
+    Ok(SessionRecord {
         id: SessionId::restore(text("id")?),
         service: ServiceName::restore(text("service")?)?,
         instance: InstanceName::restore(text("instance")?)?,
@@ -91,7 +92,7 @@ pub(super) fn head(row: &SqliteRow, maintenance: Maintenance) -> Result<Head, Ba
     })
 }
 
-fn topics(text: &str) -> Result<Topics, BadHead> {
+fn topics(text: &str) -> Result<Topics, BadSessionRow> {
     let mut topics = Topics::default();
     for name in text.split(',').filter(|name| !name.is_empty()) {
         topics = topics.union(Topics::parse(name)?);
