@@ -5,30 +5,13 @@
 //! What it is not: a decision. Which endpoint, which headers, whether again: `traffic` says so.
 //! What must hold: every map, pool, body and wait here has a bound; a request that panics ends its own connection only.
 
-mod account;
-mod body;
-mod compress;
-mod connections;
-mod errand;
-mod expect;
-mod forward;
-mod framing;
-mod gate;
-mod heads;
-mod judge;
-mod logins;
-mod pages;
-mod phase;
-mod pools;
-mod reply;
-mod resend;
+mod client;
+mod context;
+mod listener;
+mod request;
+mod response;
 mod settings;
-mod standin;
-mod tunnel;
-mod upload;
 mod upstream;
-mod wire;
-mod worker;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -40,6 +23,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use listener::worker;
 pub use settings::{Settings, Unmatched};
 
 use crate::clock;

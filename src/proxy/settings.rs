@@ -79,15 +79,15 @@ impl Settings {
 
     /// The addresses of backends, but those that are denied and those of the server itself.
     /// The numbers of connections that there may be.
-    pub(super) fn connection_limits(&self) -> ConnectionLimits {
+    pub(crate) fn connection_limits(&self) -> ConnectionLimits {
         ConnectionLimits { all: self.connections_max, of_origin: self.address_connections_max }
     }
 
-    pub(super) fn addresses(&self) -> AddressResolver {
+    pub(crate) fn addresses(&self) -> AddressResolver {
         AddressResolver::new(self.names.clone(), Forbidden::new(&self.deny, &self.own))
     }
 
-    pub(super) fn workers_count(&self) -> usize {
+    pub(crate) fn workers_count(&self) -> usize {
         match self.workers {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             workers => workers,

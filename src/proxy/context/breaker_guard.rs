@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::errand::Failed;
-use super::pages::Refusal;
-use super::worker::Worker;
 use crate::clock;
 use crate::domain::{Event, Time};
+use crate::proxy::listener::worker::Worker;
+use crate::proxy::request::upstream_request::Failed;
+use crate::proxy::response::pages::Refusal;
 use crate::reports::{Report, Reports};
 use crate::traffic::{AttemptFailure, BreakerDecision, BreakerOutcome, BreakerPermit, BreakerTransition, Endpoint};
 
 /// A try that an endpoint's breaker, if there is one, has let through.
-pub(super) struct Case<'a> {
+pub(crate) struct Case<'a> {
     endpoint: &'a Arc<Endpoint>,
     reports: &'a Reports,
     opened: Time,
@@ -26,7 +26,7 @@ pub(super) struct Case<'a> {
 
 impl<'a> Case<'a> {
     /// Asks for leave to try. `None` if another was faster to take the last that there was.
-    pub(super) fn open(worker: &'a Worker, endpoint: &'a Arc<Endpoint>, now: Time) -> Option<Self> {
+    pub(crate) fn open(worker: &'a Worker, endpoint: &'a Arc<Endpoint>, now: Time) -> Option<Self> {
         let mut case = Self { endpoint, reports: &worker.reports, opened: now, permit: None };
         match endpoint.breaker().map(|breaker| breaker.acquire(now)) {
             None => {}
@@ -41,13 +41,13 @@ impl<'a> Case<'a> {
     }
 
     /// The head of a response has come; where it is none that can be passed on, the client is told `status` instead.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    pub(crate) fn answered(&mut self, status: StatusCode) {
         self.endpoint.live.connect_backoff.record_success();
         self.end(if status.is_server_error() { BreakerOutcome::Failure } else { BreakerOutcome::Success });
     }
 
     /// It came to nothing. A kept connection that has died says nothing of the endpoint where the request goes out `again`.
-    pub(super) fn failed(&mut self, failed: &Failed, again: bool) {
+    pub(crate) fn failed(&mut self, failed: &Failed, again: bool) {
         if failed.failure == AttemptFailure::Connect {
             self.endpoint.live.connect_backoff.record_failure(clock::now());
         }

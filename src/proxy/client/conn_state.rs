@@ -1,7 +1,7 @@
 //! What a client's connection is doing, and since when.
 //!
 //! One coarse sweep per worker looks at every connection's phase; no request sets a timer. Shared by the
-//! socket ([`super::wire`]), the requests on it and the sweep.
+//! socket ([`crate::proxy::client::client_io`]), the requests on it and the sweep.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 
-use super::Settings;
-use super::framing::{BodyLength, Garbled};
-use super::heads::{Field, Heads};
 use crate::connection_limits::{EvictionRank, TICK};
 use crate::domain::Span;
+use crate::proxy::Settings;
+use crate::proxy::client::framing::BodyLength;
+use crate::proxy::client::framing::Garbled;
+use crate::proxy::client::raw_head::Field;
+use crate::proxy::client::raw_head::Heads;
 
 /// A client that ends its side so soon behind its request still wants the answer.
 const HALF_CLOSE_MAX: Duration = Duration::from_millis(250);
@@ -23,33 +25,33 @@ const LINGER_MAX: Duration = Duration::from_secs(5);
 
 /// Steps of 50 ms since the worker started, as its sweep counts them. Cheap to read; a step late at most.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ticks(Arc<AtomicU32>);
+pub(crate) struct Ticks(Arc<AtomicU32>);
 
 impl Ticks {
-    pub(super) const STEP: Duration = TICK;
+    pub(crate) const STEP: Duration = TICK;
 
-    pub(super) fn now(&self) -> u32 {
+    pub(crate) fn now(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 
     /// It is now so long after the start.
-    pub(super) fn set(&self, elapsed: Duration) -> u32 {
+    pub(crate) fn set(&self, elapsed: Duration) -> u32 {
         let now = Self::steps(elapsed);
         self.0.store(now, Ordering::Relaxed);
         now
     }
 
     /// The first tick that is at least `span` from now.
-    pub(super) fn after(&self, span: Duration) -> u32 {
+    pub(crate) fn after(&self, span: Duration) -> u32 {
         self.now().saturating_add(Self::steps(span)).saturating_add(2)
     }
 
     /// As many as an option's duration has.
-    pub(super) fn of(span: Span) -> u32 {
+    pub(crate) fn of(span: Span) -> u32 {
         u32::try_from(span.millis() / u64::from(TICK.subsec_millis())).unwrap_or(u32::MAX - 2)
     }
 
-    pub(super) fn steps(span: Duration) -> u32 {
+    pub(crate) fn steps(span: Duration) -> u32 {
         u32::try_from(span.as_millis() / Self::STEP.as_millis()).unwrap_or(u32::MAX - 2)
     }
 }
@@ -57,7 +59,7 @@ impl Ticks {
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// Nothing came yet.
     Fresh,
     /// Between requests.
@@ -77,7 +79,7 @@ pub(super) enum Stage {
 /// A connection's stage, and the tick of its last progress. Atomics because hyper wants an upgradable connection
 /// to be `Send`; only one thread ever touches them.
 #[derive(Debug)]
-pub(super) struct Phase {
+pub(crate) struct Phase {
     stage: AtomicU8,
     since: AtomicU32,
     // The tick at which its task wants to be woken; 0 for none.
@@ -101,7 +103,7 @@ pub(super) struct Phase {
 }
 
 impl Phase {
-    pub(super) fn new(stage: Stage, ticks: &Ticks) -> Arc<Self> {
+    pub(crate) fn new(stage: Stage, ticks: &Ticks) -> Arc<Self> {
         let (stage, since) = (AtomicU8::new(stage as u8), AtomicU32::new(ticks.now()));
         let [stuck, half_closed, finishes, lingers, has_interim] = [false; 5].map(AtomicBool::new);
         let [unframed, broken] = [false; 2].map(AtomicBool::new);
@@ -129,80 +131,80 @@ impl Phase {
     ///
     /// # Errors
     /// [`Garbled`] when what came of the body breaks its framing.
-    pub(super) fn request(&self, length: BodyLength) -> Result<(), Garbled> {
+    pub(crate) fn request(&self, length: BodyLength) -> Result<(), Garbled> {
         self.enter(Stage::Busy);
         self.heads().advance(length)
     }
 
     /// True if the head of the request under way was kept as it came.
-    pub(super) fn keeps_head(&self) -> bool {
+    pub(crate) fn keeps_head(&self) -> bool {
         self.heads().keeps_current()
     }
 
     /// A field of the request under way, as it came; see [`Heads::field`].
-    pub(super) fn field(&self, method: &Method, name: &str) -> Option<Field> {
+    pub(crate) fn field(&self, method: &Method, name: &str) -> Option<Field> {
         self.heads().field(method, name)
     }
 
     /// The fields of the request under way, read again.
-    pub(super) fn fields(&self, method: &Method) -> Option<HeaderMap> {
+    pub(crate) fn fields(&self, method: &Method) -> Option<HeaderMap> {
         self.heads().fields(method)
     }
 
     /// The heads that came on the connection.
-    pub(super) fn heads(&self) -> MutexGuard<'_, Heads> {
+    pub(crate) fn heads(&self) -> MutexGuard<'_, Heads> {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its task wants to be woken at the tick `due`.
-    pub(super) fn wake_at(&self, due: Option<u32>) {
+    pub(crate) fn wake_at(&self, due: Option<u32>) {
         self.due.store(due.unwrap_or(0), Ordering::Relaxed);
     }
 
-    pub(super) fn due(&self) -> Option<u32> {
+    pub(crate) fn due(&self) -> Option<u32> {
         Some(self.due.load(Ordering::Relaxed)).filter(|due| *due > 0)
     }
 
     /// The client may still be sending what nobody reads: closing now could take the answer from it.
-    pub(super) fn linger(&self) {
+    pub(crate) fn linger(&self) {
         self.lingers.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn lingers(&self) -> bool {
+    pub(crate) fn lingers(&self) -> bool {
         self.lingers.load(Ordering::Relaxed)
     }
 
     /// It is to end after what it is doing.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.finishes.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn finishes(&self) -> bool {
+    pub(crate) fn finishes(&self) -> bool {
         self.finishes.load(Ordering::Relaxed)
     }
 
     /// The answer is with the client; the next head may come.
-    pub(super) fn answered(&self) {
+    pub(crate) fn answered(&self) {
         self.enter(Stage::Idle);
     }
 
-    pub(super) fn enter(&self, stage: Stage) {
+    pub(crate) fn enter(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
         self.progress();
     }
 
-    pub(super) fn progress(&self) {
+    pub(crate) fn progress(&self) {
         self.since.store(self.ticks.now(), Ordering::Relaxed);
     }
 
     /// The client is to get `heads` before its answer.
-    pub(super) fn pass_interim(&self, heads: Vec<u8>) {
+    pub(crate) fn pass_interim(&self, heads: Vec<u8>) {
         *self.interim.lock().unwrap_or_else(PoisonError::into_inner) = heads;
         self.has_interim.store(true, Ordering::Relaxed);
     }
 
     /// What the client is to get now, while its answer has not begun. What comes too late for that is dropped.
-    pub(super) fn take_interim(&self) -> Option<Vec<u8>> {
+    pub(crate) fn take_interim(&self) -> Option<Vec<u8>> {
         if !self.has_interim.load(Ordering::Relaxed) {
             return None;
         }
@@ -212,13 +214,13 @@ impl Phase {
     }
 
     /// What is under way may be silent for so long; `None` for ever.
-    pub(super) fn may_be_silent_for(&self, span: Option<Span>) {
+    pub(crate) fn may_be_silent_for(&self, span: Option<Span>) {
         self.silence_max.store(span.map_or(u32::MAX, Ticks::of), Ordering::Relaxed);
     }
 
     /// The client has ended its side. Says whether its request is answered all the same: one that goes right behind its request waits
     /// for the answer, one that goes later has given up.
-    pub(super) fn half_closes(&self) -> bool {
+    pub(crate) fn half_closes(&self) -> bool {
         let is_under_way = self.is(Stage::Busy) || self.is(Stage::Answering);
         let still = self.ticks.now().saturating_sub(self.since.load(Ordering::Relaxed));
         let is_waiting = is_under_way
@@ -235,27 +237,27 @@ impl Phase {
     }
 
     /// The answer under way has no length: the connection ends with it.
-    pub(super) fn ends_with_answer(&self) {
+    pub(crate) fn ends_with_answer(&self) {
         self.unframed.store(true, Ordering::Relaxed);
     }
 
     /// The answer under way has broken off.
-    pub(super) fn break_off(&self) {
+    pub(crate) fn break_off(&self) {
         self.broken.store(self.unframed.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// True if an end of the connection in good order would have the client take a part of an answer for the whole.
-    pub(super) fn must_reset(&self) -> bool {
+    pub(crate) fn must_reset(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
 
     /// Says whether the client takes what it is sent.
-    pub(super) fn set_stuck(&self, stuck: bool) {
+    pub(crate) fn set_stuck(&self, stuck: bool) {
         self.stuck.store(stuck, Ordering::Relaxed);
     }
 
     /// True while the next bytes begin a request.
-    pub(super) fn awaits_request(&self) -> bool {
+    pub(crate) fn awaits_request(&self) -> bool {
         (self.is(Stage::Idle) || self.is(Stage::Fresh)) && !self.lingers() && self.heads().is_between()
     }
 
@@ -264,17 +266,17 @@ impl Phase {
     }
 
     /// Bytes that come now are of a head.
-    pub(super) fn expects_head(&self) -> bool {
+    pub(crate) fn expects_head(&self) -> bool {
         self.is(Stage::Idle) || self.is(Stage::Fresh) || self.is(Stage::Head)
     }
 
     /// An answer is on its way.
-    pub(super) fn answers(&self) -> bool {
+    pub(crate) fn answers(&self) -> bool {
         self.is(Stage::Answering)
     }
 
     /// Bytes came from the client.
-    pub(super) fn on_read(&self) {
+    pub(crate) fn on_read(&self) {
         if self.is(Stage::Lingering) {
             return;
         }
@@ -287,12 +289,12 @@ impl Phase {
     }
 
     /// Nothing of a request has come since the last answer.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.is(Stage::Idle)
     }
 
     /// The order in which it makes way for others, unless it is in use.
-    pub(super) fn rank(&self) -> Option<EvictionRank> {
+    pub(crate) fn rank(&self) -> Option<EvictionRank> {
         let since = self.since.load(Ordering::Relaxed);
         if self.is_idle() {
             return Some(EvictionRank::Idle(since));
@@ -301,7 +303,7 @@ impl Phase {
     }
 
     /// True if it has stood still for too long.
-    pub(super) fn is_overdue(&self, settings: &Settings) -> bool {
+    pub(crate) fn is_overdue(&self, settings: &Settings) -> bool {
         let silence_max = || self.silence_max.load(Ordering::Relaxed);
         let limit = match self.stage.load(Ordering::Relaxed) {
             stage if stage == Stage::Fresh as u8 || stage == Stage::Head as u8 => Ticks::steps(settings.header_timeout),

@@ -16,18 +16,22 @@ use hyper::client::conn::TrySendError;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::forward::Client;
-use super::phase::Ticks;
-use super::pools::{Driver, Idle, Made, Security, Sender};
-use super::upload::RequestBody;
-use super::worker::Worker;
 use crate::clock;
 use crate::connect::{ConnectError, dial, serial};
 use crate::http1::{ResponseBudget, UpstreamIo, client_builder};
+use crate::proxy::client::conn_state::Ticks;
+use crate::proxy::listener::worker::Worker;
+use crate::proxy::request::forward::Client;
+use crate::proxy::upstream::idle_pools::Driver;
+use crate::proxy::upstream::idle_pools::Idle;
+use crate::proxy::upstream::idle_pools::Made;
+use crate::proxy::upstream::idle_pools::Security;
+use crate::proxy::upstream::idle_pools::Sender;
+use crate::proxy::upstream::request_body::RequestBody;
 use crate::traffic::Endpoint;
 
 /// A connection to a backend, taken for one request.
-pub(super) struct Upstream {
+pub(crate) struct Upstream {
     made: Made,
     home: Rc<Idle>,
     // Whether it has carried a request before.
@@ -38,7 +42,7 @@ pub(super) struct Upstream {
 
 impl Upstream {
     /// The client's own connection to the backend, an idle one, or a new one; always a new one where it must be `fresh`.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         worker: &Worker,
         client: &Client,
         endpoint: &Endpoint,
@@ -71,7 +75,7 @@ impl Upstream {
     }
 
     /// Takes note of what the backend says in `Keep-Alive`: it is left before the backend ends it.
-    pub(super) fn heed(&mut self, keep_alive: &HeaderValue) {
+    pub(crate) fn heed(&mut self, keep_alive: &HeaderValue) {
         if let Some(timeout) = keep_alive_timeout(keep_alive) {
             self.made.idle_max = self.made.idle_max.min(Ticks::steps(timeout.saturating_sub(LEFT_BEFORE)));
         }
@@ -93,7 +97,7 @@ impl Upstream {
     }
 
     /// Sends a request and waits for the head of its response. Interim ones go to `interim`.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &mut self,
         request: Request<RequestBody>,
         interim: impl Fn(Vec<u8>),
@@ -123,27 +127,27 @@ impl Upstream {
     }
 
     /// Says whether it has carried a request before.
-    pub(super) fn is_reused(&self) -> bool {
+    pub(crate) fn is_reused(&self) -> bool {
         self.reused
     }
 
     /// Says whether its backend, as far as is known, may leave it alone until others are closed.
-    pub(super) fn may_starve(&self) -> bool {
+    pub(crate) fn may_starve(&self) -> bool {
         !self.reused && !self.home.serves_many()
     }
 
     /// True if it had carried a request before and ended without a word to this one.
-    pub(super) fn has_died(&self) -> bool {
+    pub(crate) fn has_died(&self) -> bool {
         self.reused && !self.made.allowance.has_heard()
     }
 
     /// Moves what there is to be moved.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
         self.made.driver.poll(cx);
     }
 
     /// The connection changes protocols, and moves by itself.
-    pub(super) fn tunnel(&mut self) {
+    pub(crate) fn tunnel(&mut self) {
         self.made.allowance.tunnel();
         self.detach();
     }
@@ -154,22 +158,22 @@ impl Upstream {
     }
 
     /// Somebody logs in on the connection: from here on it is for one client connection alone.
-    pub(super) fn bind(&mut self) {
+    pub(crate) fn bind(&mut self) {
         self.bound = true;
     }
 
     /// True for one of these.
-    pub(super) fn is_at_home(&self, home: &Rc<Idle>) -> bool {
+    pub(crate) fn is_at_home(&self, home: &Rc<Idle>) -> bool {
         Rc::ptr_eq(&self.home, home)
     }
 
     /// True if it could carry requests for the endpoint.
-    pub(super) fn leads_to(&self, endpoint: &Endpoint) -> bool {
+    pub(crate) fn leads_to(&self, endpoint: &Endpoint) -> bool {
         self.home.is_of(endpoint)
     }
 
     /// Gives the connection back: to its client if somebody logs in on it, or else to all.
-    pub(super) fn release(mut self, client: &Client, now: u32) {
+    pub(crate) fn release(mut self, client: &Client, now: u32) {
         if self.bound {
             if self.made.rest(now) {
                 client.logins.put(self);

@@ -8,16 +8,17 @@ use http::header::HeaderMap;
 use http::{Method, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
-use super::account::Account;
-use super::body::{Answer, Streamed};
-use super::compress::encoder_bytes;
-use super::errand::Errand;
-use super::forward::Client;
-use super::pages::Refusal;
-use super::tunnel;
-use super::upstream::Upstream;
-use super::worker::Worker;
 use crate::memory_budget::MemoryShare;
+use crate::proxy::context::stats::Account;
+use crate::proxy::listener::worker::Worker;
+use crate::proxy::request::forward::Client;
+use crate::proxy::request::upstream_request::Errand;
+use crate::proxy::response::body::Answer;
+use crate::proxy::response::body::Streamed;
+use crate::proxy::response::compressed::encoder_bytes;
+use crate::proxy::response::pages::Refusal;
+use crate::proxy::response::tunnel;
+use crate::proxy::upstream::conn::Upstream;
 use crate::traffic::{
     CompressionPlan, ContentCoding, Endpoint, PrefixMapping, challenges_connection, edit_response, is_only_chunked,
     plan_compression, restore_prefix,
@@ -25,7 +26,7 @@ use crate::traffic::{
 
 impl Errand<'_> {
     /// Makes the backend's response one for the client.
-    pub(super) fn answer(
+    pub(crate) fn answer(
         self,
         worker: &Rc<Worker>,
         client: &Rc<Client>,

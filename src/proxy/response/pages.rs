@@ -7,12 +7,12 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio::net::TcpStream;
 
-use super::body::Answer;
 use crate::maintenance_pages::HtmlPage;
+use crate::proxy::response::body::Answer;
 
 /// Why a request is not answered by a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// The message is none, or could be understood in two ways.
     BadRequest,
     /// A transfer coding that is not passed on.
@@ -50,13 +50,13 @@ pub(super) enum Refusal {
 }
 
 /// Protocol §6: on every answer that a route in maintenance gives.
-pub(super) const MAINTENANCE_MODE: HeaderName = HeaderName::from_static("x-maintenance-mode");
+pub(crate) const MAINTENANCE_MODE: HeaderName = HeaderName::from_static("x-maintenance-mode");
 const MAINTENANCE_SECS: u32 = 300;
 /// Nobody knows when; a new instance is up or a check passed as a rule before long.
 const SOON_SECS: u32 = 5;
 
 impl Refusal {
-    pub(super) fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         match self {
             Refusal::BadRequest => StatusCode::BAD_REQUEST,
             Refusal::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
@@ -137,7 +137,7 @@ impl Refusal {
     }
 
     /// The page: JSON (RFC 9457) for those who ask for it and not for HTML, HTML for all others.
-    pub(super) fn page(self, accept: &[u8]) -> Response<Answer> {
+    pub(crate) fn page(self, accept: &[u8]) -> Response<Answer> {
         let (kind, page) = if wants_json(accept) {
             ("application/problem+json", self.json())
         } else {
@@ -147,7 +147,7 @@ impl Refusal {
     }
 
     /// A page that the session gave.
-    pub(super) fn own_page(self, (page, kind): HtmlPage) -> Response<Answer> {
+    pub(crate) fn own_page(self, (page, kind): HtmlPage) -> Response<Answer> {
         self.answer(page, kind)
     }
 
@@ -204,12 +204,12 @@ fn wants_json(accept: &[u8]) -> bool {
 }
 
 /// Tells a client that there are too many, without waiting for what it wants.
-pub(super) fn turn_away(socket: &TcpStream) {
+pub(crate) fn turn_away(socket: &TcpStream) {
     refuse(socket, "Too many connections.\n");
 }
 
 /// Tells a client that there is no memory for the rest of what it sends.
-pub(super) fn refuse_for_memory(socket: &TcpStream) {
+pub(crate) fn refuse_for_memory(socket: &TcpStream) {
     refuse(socket, "There is no memory for the rest of the request.\n");
 }
 

@@ -6,20 +6,20 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::pools::Idle;
-use super::upstream::Upstream;
 use crate::domain::Time;
+use crate::proxy::upstream::conn::Upstream;
+use crate::proxy::upstream::idle_pools::Idle;
 use crate::traffic::{Eligibility, Pool};
 
 /// The idle connections that one client connection keeps, the last used at the end.
 #[derive(Default)]
-pub(super) struct Logins(RefCell<Vec<Upstream>>);
+pub(crate) struct Logins(RefCell<Vec<Upstream>>);
 
 impl Logins {
     /// To so many backends at once; the one not used for longest makes room.
     const MAX: usize = 8;
 
-    pub(super) fn put(&self, upstream: Upstream) {
+    pub(crate) fn put(&self, upstream: Upstream) {
         let mut kept = self.0.borrow_mut();
         if kept.len() >= Self::MAX {
             kept.remove(0);
@@ -28,14 +28,14 @@ impl Logins {
     }
 
     /// The client's own connection to a backend.
-    pub(super) fn take(&self, home: &Rc<Idle>) -> Option<Upstream> {
+    pub(crate) fn take(&self, home: &Rc<Idle>) -> Option<Upstream> {
         let mut kept = self.0.borrow_mut();
         let at = kept.iter().rposition(|upstream| upstream.is_at_home(home))?;
         Some(kept.remove(at))
     }
 
     /// The place of the member where the client is logged in, if it can take requests.
-    pub(super) fn place(&self, pool: &Pool, now: Time) -> Option<usize> {
+    pub(crate) fn place(&self, pool: &Pool, now: Time) -> Option<usize> {
         let kept = self.0.borrow();
         let place_of = |upstream: &Upstream| {
             pool.members().iter().position(|member| {

@@ -14,8 +14,10 @@ use flate2::write::GzEncoder;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::body::{Answer, Broken, Streamed};
 use crate::memory_budget::MemoryShare;
+use crate::proxy::response::body::Answer;
+use crate::proxy::response::body::Broken;
+use crate::proxy::response::body::Streamed;
 use crate::traffic::{CompressionPlan, ContentCoding, drop_digests};
 
 /// Fast levels: each costs less than the bytes it saves, on any network.
@@ -30,8 +32,8 @@ const SLICE_BYTES: usize = 16 * 1024;
 const FRAME_BYTES: usize = 8 * 1024;
 
 /// A backend's response body under way, compressed.
-pub(super) struct Compressed {
-    pub(super) source: Streamed,
+pub(crate) struct Compressed {
+    pub(crate) source: Streamed,
     state: State,
     /// What of the backend's last frame has not been compressed yet.
     waiting: Bytes,
@@ -51,7 +53,7 @@ enum State {
 
 impl Answer {
     /// A backend's response, compressed if so decided.
-    pub(super) fn passing(streamed: Streamed, recoding: Option<(CompressionPlan, MemoryShare)>) -> Self {
+    pub(crate) fn passing(streamed: Streamed, recoding: Option<(CompressionPlan, MemoryShare)>) -> Self {
         match recoding {
             None => Self::Streamed(streamed),
             Some((recoding, share)) => Self::Compressed(Box::new(Compressed::new(streamed, recoding, share))),
@@ -69,7 +71,7 @@ enum Encoder {
 type Polled = Poll<Option<Result<Frame<Bytes>, Broken>>>;
 
 impl Compressed {
-    pub(super) fn new(source: Streamed, recoding: CompressionPlan, mut share: MemoryShare) -> Self {
+    pub(crate) fn new(source: Streamed, recoding: CompressionPlan, mut share: MemoryShare) -> Self {
         // Never more than was drawn before the length was known.
         let _ = share.set(encoder_bytes(recoding.coding, recoding.length));
         let encoder = Encoder::new(recoding);
@@ -78,7 +80,7 @@ impl Compressed {
     }
 
     /// The next frame for the client.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Polled {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Polled {
         loop {
             let encoder = match &mut self.state {
                 State::Flowing(encoder) => encoder,
@@ -104,7 +106,7 @@ impl Compressed {
     }
 
     /// Nothing more will come.
-    pub(super) fn is_end(&self) -> bool {
+    pub(crate) fn is_end(&self) -> bool {
         matches!(self.state, State::Ended(None))
     }
 
@@ -216,7 +218,7 @@ impl Encoder {
 }
 
 /// The most memory that an encoder takes, with what waits on either side of it.
-pub(super) fn encoder_bytes(coding: ContentCoding, length: Option<u64>) -> usize {
+pub(crate) fn encoder_bytes(coding: ContentCoding, length: Option<u64>) -> usize {
     let window = 1 << window_bits(length);
     match coding {
         ContentCoding::Brotli => 512 * 1024 + 5 * window,

@@ -9,7 +9,7 @@ use http::header::EXPECT;
 
 /// What the `Expect` field of a request says (RFC 9110 §10.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expectation {
+pub(crate) enum Expectation {
     /// Nothing: the body comes unasked.
     None,
     /// The body comes once it is asked for.
@@ -19,7 +19,7 @@ pub(super) enum Expectation {
 }
 
 /// The expectation of a request with these fields.
-pub(super) fn of(headers: &HeaderMap) -> Expectation {
+pub(crate) fn of(headers: &HeaderMap) -> Expectation {
     headers.get_all(EXPECT).iter().fold(Expectation::None, |before, value| match value.as_bytes() {
         b"" if before == Expectation::None => Expectation::None,
         said if said.eq_ignore_ascii_case(b"100-continue") && before != Expectation::Unknown => Expectation::Continue,
@@ -30,23 +30,23 @@ pub(super) fn of(headers: &HeaderMap) -> Expectation {
 /// Holds a body back until the backend wants it (RFC 9110 §10.1.1). hyper asks the client for it when it is first
 /// polled, and calls back from where it demands `Sync`, so this is no `Cell`.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     open: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
 impl Gate {
-    pub(super) fn open(&self) {
+    pub(crate) fn open(&self) {
         self.open.store(true, Ordering::Relaxed);
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
         waker.into_iter().for_each(Waker::wake);
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed)
     }
 
-    pub(super) fn wait(&self, cx: &Context<'_>) {
+    pub(crate) fn wait(&self, cx: &Context<'_>) {
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
     }
 }

@@ -12,22 +12,22 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::body::Broken;
-use super::expect::Gate;
-use super::resend::Kept;
 use crate::memory_budget::MemoryBudget;
+use crate::proxy::request::expect::Gate;
+use crate::proxy::response::body::Broken;
+use crate::proxy::upstream::kept_body::Kept;
 use crate::traffic::{UploadState, edit_trailers};
 
 /// The body of a request to a backend. A copy goes on where the other stands, so that it can be
 /// handed to a second connection while nothing of it was taken.
 #[derive(Clone)]
-pub(super) enum RequestBody {
+pub(crate) enum RequestBody {
     None,
     Streamed(Rc<Sending>),
 }
 
 /// A request body under way.
-pub(super) struct Sending {
+pub(crate) struct Sending {
     // `None` once nobody wants it any more.
     incoming: RefCell<Option<Incoming>>,
     size: SizeHint,
@@ -48,7 +48,7 @@ pub(super) struct Sending {
 
 /// How far a request body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     Waiting,
     Begun,
     Ended,
@@ -58,7 +58,7 @@ pub(super) enum State {
 
 impl RequestBody {
     /// The body of a client's request, to be `held` until the backend wants it.
-    pub(super) fn new(incoming: Incoming, held: bool) -> Self {
+    pub(crate) fn new(incoming: Incoming, held: bool) -> Self {
         if incoming.is_end_stream() {
             return Self::None;
         }
@@ -78,7 +78,7 @@ impl RequestBody {
         }))
     }
 
-    pub(super) fn sending(&self) -> Option<&Rc<Sending>> {
+    pub(crate) fn sending(&self) -> Option<&Rc<Sending>> {
         match self {
             Self::None => None,
             Self::Streamed(sending) => Some(sending),
@@ -86,12 +86,12 @@ impl RequestBody {
     }
 
     /// Nobody wants the rest of it. Whether there is a rest.
-    pub(super) fn abandon(&self) -> bool {
+    pub(crate) fn abandon(&self) -> bool {
         self.sending().is_some_and(|sending| sending.abandon())
     }
 
     /// How far it is, in the words of whoever decides on retries.
-    pub(super) fn upload(&self) -> UploadState {
+    pub(crate) fn upload(&self) -> UploadState {
         match self.sending().map(|sending| sending.state.get()) {
             None => UploadState::None,
             Some(State::Waiting) => UploadState::Waiting,
@@ -101,19 +101,19 @@ impl RequestBody {
     }
 
     /// Has what is sent from here on kept, if so `wanted` and nothing was sent yet.
-    pub(super) fn keep_for_another_try(&self, wanted: bool, memory: &MemoryBudget) {
+    pub(crate) fn keep_for_another_try(&self, wanted: bool, memory: &MemoryBudget) {
         if let Some(sending) = self.sending().filter(|sending| wanted && sending.state.get() == State::Waiting) {
             *sending.kept.borrow_mut() = Kept::new(memory);
         }
     }
 
     /// It will not be sent again.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.sending().into_iter().for_each(|sending| drop(sending.kept.take()));
     }
 
     /// It is sent from its beginning, where that was kept.
-    pub(super) fn rewind(&self) {
+    pub(crate) fn rewind(&self) {
         let Some(sending) = self.sending() else { return };
         if let Some(kept) = sending.kept.take() {
             *sending.again.borrow_mut() = Some(kept.copy());
@@ -123,43 +123,43 @@ impl RequestBody {
 }
 
 impl Sending {
-    pub(super) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state.get()
     }
 
     /// Its declared length is known to be more than `bytes_max`; else it is held to that from here on.
-    pub(super) fn exceeds(&self, bytes_max: u64) -> bool {
+    pub(crate) fn exceeds(&self, bytes_max: u64) -> bool {
         self.bytes_max.set(bytes_max);
         self.size.lower() > bytes_max
     }
 
     /// No more than so many bytes are taken.
-    pub(super) fn bytes_max(&self) -> u64 {
+    pub(crate) fn bytes_max(&self) -> u64 {
         self.bytes_max.get()
     }
 
     /// True if its length is not known beforehand.
-    pub(super) fn is_chunked(&self) -> bool {
+    pub(crate) fn is_chunked(&self) -> bool {
         self.size.exact().is_none()
     }
 
     /// Bytes taken from the client.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes.get()
     }
 
     /// Frames taken from the client: a number that rises while it moves.
-    pub(super) fn frames(&self) -> u64 {
+    pub(crate) fn frames(&self) -> u64 {
         self.frames.get()
     }
 
     /// True if the backend would take more and the client has not sent it.
-    pub(super) fn client_is_slow(&self) -> bool {
+    pub(crate) fn client_is_slow(&self) -> bool {
         self.client_is_slow.get()
     }
 
     /// What holds it back, while something does.
-    pub(super) fn gate(&self) -> Option<&Arc<Gate>> {
+    pub(crate) fn gate(&self) -> Option<&Arc<Gate>> {
         self.gate.as_ref().filter(|gate| !gate.is_open())
     }
 

@@ -11,18 +11,19 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::pages;
-use super::phase::{Phase, Stage};
-use super::worker::HEAD_BYTES_MAX;
 use crate::http1::{move_bytes, poll_write_slices};
 use crate::memory_budget::{MemoryFull, MemoryShare};
+use crate::proxy::client::conn_state::Phase;
+use crate::proxy::client::conn_state::Stage;
+use crate::proxy::listener::worker::HEAD_BYTES_MAX;
+use crate::proxy::response::pages;
 use crate::traffic::TargetEncoder;
 
 /// For how many bytes a client that was answered early may go on sending; `phase` says how long.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The socket.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     socket: TcpStream,
     phase: Arc<Phase>,
     // The request line under way, as far as it must be looked at.
@@ -41,7 +42,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(socket: TcpStream, phase: Arc<Phase>, share: MemoryShare) -> Self {
+    pub(crate) fn new(socket: TcpStream, phase: Arc<Phase>, share: MemoryShare) -> Self {
         let (line, surplus, interim) = (TargetEncoder::Done, Vec::new(), Vec::new());
         Self { socket, phase, line, surplus, lingered: None, share, head_bytes: 0, interim, refused: false }
     }

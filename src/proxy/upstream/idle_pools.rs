@@ -15,21 +15,21 @@ use std::time::Duration;
 
 use hyper::client::conn::http1;
 
-use super::Settings;
-use super::phase::Ticks;
-use super::upload::RequestBody;
 use crate::connect::{ConnectError, serial};
 use crate::domain::Scheme;
 use crate::http1::ResponseBudget;
 use crate::lifecycle;
+use crate::proxy::Settings;
+use crate::proxy::client::conn_state::Ticks;
+use crate::proxy::upstream::request_body::RequestBody;
 use crate::traffic::Endpoint;
 
-pub(super) type Sender = http1::SendRequest<RequestBody>;
+pub(crate) type Sender = http1::SendRequest<RequestBody>;
 // hyper does not name the type of an upgradable connection.
-pub(super) type Connection = dyn Future<Output = hyper::Result<()>>;
+pub(crate) type Connection = dyn Future<Output = hyper::Result<()>>;
 
 /// A worker's connections by backend.
-pub(super) struct Pools {
+pub(crate) struct Pools {
     // By `Endpoint::origin_hash`; a list because hashes may collide.
     backends: RefCell<HashMap<u64, Vec<Rc<Idle>>, BuildHasherDefault<Hashed>>>,
     // The tick at which trouble with TLS was last told of, also by `Endpoint::origin_hash`.
@@ -41,7 +41,7 @@ pub(super) struct Pools {
 }
 
 /// The idle connections to one backend.
-pub(super) struct Idle {
+pub(crate) struct Idle {
     host: Box<str>,
     port: u16,
     security: Security,
@@ -56,15 +56,15 @@ pub(super) struct Idle {
 }
 
 /// A connection.
-pub(super) struct Made {
-    pub(super) sender: Sender,
-    pub(super) driver: Driver,
-    pub(super) allowance: Arc<ResponseBudget>,
+pub(crate) struct Made {
+    pub(crate) sender: Sender,
+    pub(crate) driver: Driver,
+    pub(crate) allowance: Arc<ResponseBudget>,
     /// The tick from which on it carries no further request: one to a name outlives what was known of the name by no more
     /// than that, so that a changed address is picked up however busy the old one is.
-    pub(super) retires: u32,
+    pub(crate) retires: u32,
     /// How many ticks it may be idle.
-    pub(super) idle_max: u32,
+    pub(crate) idle_max: u32,
     /// The tick until which it may be used, while it is idle.
     until: u32,
     // `None` before its first answer.
@@ -85,7 +85,7 @@ const SIDE_BY_SIDE_MIN: u32 = 4;
 
 /// What may be taken for granted of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Security {
+pub(crate) enum Security {
     None,
     Tls { verified: bool },
 }
@@ -101,17 +101,17 @@ impl Security {
 
 /// What moves a connection's bytes. Polled by the request it carries, so that one task does the work of both sides;
 /// or, where both bodies may be under way at once, a task of its own. Empty when that is so or the connection has ended.
-pub(super) struct Driver(pub(super) Option<Pin<Box<Connection>>>);
+pub(crate) struct Driver(pub(crate) Option<Pin<Box<Connection>>>);
 
 impl Driver {
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
         // How it ended is told to whoever waits for the response.
         if self.0.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
             self.0 = None;
         }
     }
 
-    pub(super) fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         if let Some(connection) = self.0.take() {
             lifecycle::spawn_local(async move {
                 let _ = connection.await;
@@ -121,13 +121,13 @@ impl Driver {
 }
 
 impl Pools {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         let (backends, told, serial) = (RefCell::default(), RefCell::default(), RefCell::default());
         Self { backends, told, idle_max: settings.pool_max, serial, serial_changes: Cell::default() }
     }
 
     /// The idle connections to an endpoint's backend.
-    pub(super) fn of(&self, endpoint: &Endpoint) -> Rc<Idle> {
+    pub(crate) fn of(&self, endpoint: &Endpoint) -> Rc<Idle> {
         let mut backends = self.backends.borrow_mut();
         let same_hash = backends.entry(endpoint.origin_hash).or_default();
         if let Some(known) = same_hash.iter().find(|idle| idle.is_of(endpoint)) {
@@ -149,7 +149,7 @@ impl Pools {
     }
 
     /// Closes what has been idle for too long, and forgets backends without connections.
-    pub(super) fn sweep(&self, now: u32) {
+    pub(crate) fn sweep(&self, now: u32) {
         self.backends.borrow_mut().retain(|_, same_hash| {
             same_hash.retain(|idle| {
                 idle.connections.borrow_mut().retain_mut(|made| {
@@ -166,7 +166,7 @@ impl Pools {
 
     /// Closes what is idle to backends that may serve one connection at a time, while somebody waits for them. Until then it is
     /// kept: where another connection is answered beside it, the backend is none of these.
-    pub(super) fn make_way(&self) {
+    pub(crate) fn make_way(&self) {
         let changes = serial::changes();
         let mut serial = self.serial.borrow_mut();
         let backends = self.backends.borrow();
@@ -183,7 +183,7 @@ impl Pools {
     }
 
     /// Tells whoever operates this what is wrong with a backend's TLS, but not for every request.
-    pub(super) fn tell(&self, endpoint: &Endpoint, why: &ConnectError, now: u32) {
+    pub(crate) fn tell(&self, endpoint: &Endpoint, why: &ConnectError, now: u32) {
         if why.is_tls() && !self.told.borrow().contains_key(&endpoint.origin_hash) {
             self.told.borrow_mut().insert(endpoint.origin_hash, now);
             tracing::warn!(route = %endpoint.id(), backend = %endpoint.backend(), "502: {why}");
@@ -192,18 +192,18 @@ impl Pools {
 }
 
 impl Idle {
-    pub(super) fn is_of(&self, endpoint: &Endpoint) -> bool {
+    pub(crate) fn is_of(&self, endpoint: &Endpoint) -> bool {
         let backend = endpoint.backend();
         *self.host == *backend.host() && (self.port, self.security) == (backend.port(), Security::of(endpoint))
     }
 
     /// What may be taken for granted of a connection to it.
-    pub(super) fn security(&self) -> Security {
+    pub(crate) fn security(&self) -> Security {
         self.security
     }
 
     /// The connection that became idle last: its backend is the least likely to have closed it.
-    pub(super) fn take(&self, now: u32) -> Option<Made> {
+    pub(crate) fn take(&self, now: u32) -> Option<Made> {
         let mut connections = self.connections.borrow_mut();
         while let Some(made) = connections.pop() {
             if made.is_fit(now) {
@@ -213,7 +213,7 @@ impl Idle {
         None
     }
 
-    pub(super) fn put(&self, mut made: Made, now: u32) {
+    pub(crate) fn put(&self, mut made: Made, now: u32) {
         let mut connections = self.connections.borrow_mut();
         let is_kept = !self.serial.get() || self.serves_many();
         if is_kept && connections.len() < self.max && made.rest(now) {
@@ -231,12 +231,12 @@ impl Idle {
     }
 
     /// Says whether its backend is known to serve several connections at a time.
-    pub(super) fn serves_many(&self) -> bool {
+    pub(crate) fn serves_many(&self) -> bool {
         self.side_by_side.get() >= SIDE_BY_SIDE_MIN
     }
 
     /// A new connection has been answered.
-    pub(super) fn answered(&self, made: &mut Made) {
+    pub(crate) fn answered(&self, made: &mut Made) {
         if self.answered.get() > 0 {
             self.side_by_side.set(self.side_by_side.get().saturating_add(1));
         }
@@ -246,24 +246,24 @@ impl Idle {
 }
 
 impl Made {
-    pub(super) fn new(sender: Sender, driver: Driver, allowance: Arc<ResponseBudget>, retires: u32) -> Self {
+    pub(crate) fn new(sender: Sender, driver: Driver, allowance: Arc<ResponseBudget>, retires: u32) -> Self {
         Self { sender, driver, allowance, retires, idle_max: 0, until: 0, answered: None }
     }
 
     /// It is idle from `now` on. Says whether it may be used again.
-    pub(super) fn rest(&mut self, now: u32) -> bool {
+    pub(crate) fn rest(&mut self, now: u32) -> bool {
         self.until = self.retires.min(now.saturating_add(self.idle_max));
         self.is_fit(now)
     }
 
     /// Says whether it may be used after it was idle.
-    pub(super) fn is_fit(&self, now: u32) -> bool {
+    pub(crate) fn is_fit(&self, now: u32) -> bool {
         now < self.until && !self.sender.is_closed()
     }
 
     /// Finds out if it can carry a request at once. Not waited for: one whose backend answered before it had read its request may
     /// never become ready.
-    pub(super) async fn is_ready(&mut self) -> bool {
+    pub(crate) async fn is_ready(&mut self) -> bool {
         let ready = poll_fn(|cx| {
             self.driver.poll(cx);
             Poll::Ready(self.sender.poll_ready(cx))

@@ -7,12 +7,14 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::framing::{BodyLength, Framing, Garbled};
-use super::worker::FIELDS_MAX;
+use crate::proxy::client::framing::BodyLength;
+use crate::proxy::client::framing::Framing;
+use crate::proxy::client::framing::Garbled;
+use crate::proxy::listener::worker::FIELDS_MAX;
 
 /// Heads as they came.
 #[derive(Debug, Default)]
-pub(super) struct Heads {
+pub(crate) struct Heads {
     /// That of the request under way; empty if it was not kept.
     current: Vec<u8>,
     /// What came behind it and its body.
@@ -24,7 +26,7 @@ pub(super) struct Heads {
 }
 
 /// What a field of a head that was kept says, if it is there.
-pub(super) type Field = Option<Vec<u8>>;
+pub(crate) type Field = Option<Vec<u8>>;
 
 /// Fields added on the way: the client's address, twice, its host, port and scheme, the prefix, and the hops.
 const FIELDS_ADDED: usize = 7;
@@ -36,7 +38,7 @@ impl Heads {
     ///
     /// # Errors
     /// [`Garbled`] when they cannot be those of the body that is to come.
-    pub(super) fn keep(&mut self, mut bytes: &[u8]) -> Result<(), Garbled> {
+    pub(crate) fn keep(&mut self, mut bytes: &[u8]) -> Result<(), Garbled> {
         if self.lost {
             return Ok(());
         }
@@ -58,7 +60,7 @@ impl Heads {
     ///
     /// # Errors
     /// [`Garbled`] when what came behind the head cannot be that body, or where it ends cannot be told.
-    pub(super) fn advance(&mut self, length: BodyLength) -> Result<(), Garbled> {
+    pub(crate) fn advance(&mut self, length: BodyLength) -> Result<(), Garbled> {
         self.current.clear();
         if self.body.take().is_some() {
             // hyper has seen an end that was none.
@@ -86,33 +88,33 @@ impl Heads {
     }
 
     /// What comes from here on is not kept.
-    pub(super) fn lose(&mut self) {
+    pub(crate) fn lose(&mut self) {
         self.next = Vec::new();
         self.lost = true;
     }
 
     /// True while nothing of a next head has come, as far as is known.
-    pub(super) fn is_between(&self) -> bool {
+    pub(crate) fn is_between(&self) -> bool {
         self.body.is_none() && self.next.trim_ascii_start().is_empty()
     }
 
     /// True if the current request has come to its end, as far as is known.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.body.is_none() && !self.lost
     }
 
     /// True if the next head has come to its end.
-    pub(super) fn has_next(&self) -> bool {
+    pub(crate) fn has_next(&self) -> bool {
         self.is_whole() && head_end(self.next.trim_ascii_start()).is_some()
     }
 
     /// True if the current head was kept.
-    pub(super) fn keeps_current(&self) -> bool {
+    pub(crate) fn keeps_current(&self) -> bool {
         !self.current.is_empty()
     }
 
     /// A field of the current head, as it came. `None` if that head was not kept.
-    pub(super) fn field(&self, method: &Method, name: &str) -> Option<Field> {
+    pub(crate) fn field(&self, method: &Method, name: &str) -> Option<Field> {
         let head = self.current(method)?;
         let value = head.split(|byte| *byte == b'\n').find_map(|line| {
             let colon = memchr::memchr(b':', line)?;
@@ -124,7 +126,7 @@ impl Heads {
     }
 
     /// All fields of the current head, read again.
-    pub(super) fn fields(&self, method: &Method) -> Option<HeaderMap> {
+    pub(crate) fn fields(&self, method: &Method) -> Option<HeaderMap> {
         let mut lines = vec![httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut request = httparse::Request::new(&mut lines);
         request.parse(self.current(method)?).ok()?;

@@ -13,16 +13,16 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::account::Account;
-use super::compress::Compressed;
-use super::forward::Client;
-use super::upload::State;
-use super::upstream::Upstream;
-use super::worker::Worker;
+use crate::proxy::context::stats::Account;
+use crate::proxy::listener::worker::Worker;
+use crate::proxy::request::forward::Client;
+use crate::proxy::response::compressed::Compressed;
+use crate::proxy::upstream::conn::Upstream;
+use crate::proxy::upstream::request_body::State;
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// The request's grew past `max_body_size`.
     #[error("the body is larger than allowed")]
     TooLarge,
@@ -38,7 +38,7 @@ pub(super) enum Broken {
 }
 
 /// The body of an answer to a client.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// A page of the proxy's own, or nothing.
     Whole(Option<Bytes>),
     /// A backend's.
@@ -48,7 +48,7 @@ pub(super) enum Answer {
 }
 
 /// A backend's response body under way.
-pub(super) struct Streamed {
+pub(crate) struct Streamed {
     incoming: Incoming,
     /// What broke it off, to be told once what came before has been written.
     broken: Option<hyper::Error>,
@@ -59,7 +59,7 @@ pub(super) struct Streamed {
 }
 
 impl Streamed {
-    pub(super) fn new(
+    pub(crate) fn new(
         incoming: Incoming,
         upstream: Upstream,
         account: Account,
@@ -89,7 +89,7 @@ impl Streamed {
     }
 
     /// The next frame, or how it ended.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }

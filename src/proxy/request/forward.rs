@@ -13,20 +13,25 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
-use super::Unmatched;
-use super::body::Answer;
-use super::errand::{Errand, Failed};
-use super::expect::{self, Expectation};
-use super::framing::{BodyLength, Garbled};
-use super::gate::{self, Aside};
-use super::judge::Case;
-use super::logins::Logins;
-use super::pages::Refusal;
-use super::phase::{Phase, Stage};
-use super::standin;
-use super::upstream::Upstream;
-use super::worker::Worker;
 use crate::domain::{AboveRoot, RequestPath, Time};
+use crate::proxy::Unmatched;
+use crate::proxy::client::conn_state::Phase;
+use crate::proxy::client::conn_state::Stage;
+use crate::proxy::client::framing::BodyLength;
+use crate::proxy::client::framing::Garbled;
+use crate::proxy::context::breaker_guard::Case;
+use crate::proxy::listener::worker::Worker;
+use crate::proxy::request::admission as gate;
+use crate::proxy::request::admission::Aside;
+use crate::proxy::request::expect;
+use crate::proxy::request::expect::Expectation;
+use crate::proxy::request::maintenance as standin;
+use crate::proxy::request::upstream_request::Errand;
+use crate::proxy::request::upstream_request::Failed;
+use crate::proxy::response::body::Answer;
+use crate::proxy::response::pages::Refusal;
+use crate::proxy::upstream::conn::Upstream;
+use crate::proxy::upstream::logins::Logins;
 use crate::traffic::{
     AttemptFailure, NoEndpoint, Peer, Pool, SelectionInput, client_address, is_only_chunked, is_routing_loop,
     request_host,
@@ -34,19 +39,19 @@ use crate::traffic::{
 use crate::{clock, sockets};
 
 /// Whose requests they are: one connection.
-pub(super) struct Client {
-    pub(super) arrival: Peer,
-    pub(super) phase: Arc<Phase>,
-    pub(super) logins: Logins,
+pub(crate) struct Client {
+    pub(crate) arrival: Peer,
+    pub(crate) phase: Arc<Phase>,
+    pub(crate) logins: Logins,
 }
 
 /// The connection is closed without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("closed without an answer")]
-pub(super) struct Hangup;
+pub(crate) struct Hangup;
 
 /// Answers a request: with what a backend says, or with a page that says why not.
-pub(super) async fn forward(
+pub(crate) async fn forward(
     worker: Rc<Worker>,
     client: Rc<Client>,
     request: Request<Incoming>,

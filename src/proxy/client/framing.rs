@@ -6,7 +6,7 @@
 
 /// How a request's body says where it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BodyLength {
+pub(crate) enum BodyLength {
     /// There is no body.
     None,
     /// `Content-Length`.
@@ -18,11 +18,11 @@ pub(super) enum BodyLength {
 /// The framing is broken: where the next request begins cannot be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a line of the body's framing does not end with CR LF")]
-pub(super) struct Garbled;
+pub(crate) struct Garbled;
 
 /// A body of which some is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// So many bytes are left.
     Known(u64),
     Chunked(Part),
@@ -30,7 +30,7 @@ pub(super) enum Framing {
 
 /// What the next byte of a chunked body belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// The size of a chunk, so far.
     Size(u64),
     /// What stands behind the size, before the end of the line.
@@ -55,7 +55,7 @@ pub(super) enum Part {
 
 impl Framing {
     /// A body before its first byte; nothing where there is none.
-    pub(super) fn of(length: BodyLength) -> Option<Self> {
+    pub(crate) fn of(length: BodyLength) -> Option<Self> {
         match length {
             BodyLength::None | BodyLength::Known(0) => None,
             BodyLength::Known(bytes) => Some(Self::Known(bytes)),
@@ -64,7 +64,7 @@ impl Framing {
     }
 
     /// Returns what of `bytes` stands behind the body; `None` when more of the body is to come.
-    pub(super) fn pass<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, Garbled> {
+    pub(crate) fn pass<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, Garbled> {
         match self {
             Self::Known(left) => Ok(skip(left, bytes).filter(|_| *left == 0)),
             Self::Chunked(part) => pass_chunked(part, bytes),

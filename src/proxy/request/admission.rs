@@ -9,21 +9,21 @@ use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::pages::Refusal;
-use super::worker::Worker;
 use crate::clock;
 use crate::domain::{PageUrl, SessionKey, Time};
+use crate::proxy::listener::worker::Worker;
+use crate::proxy::response::pages::Refusal;
 use crate::traffic::{Endpoint, NoEndpoint, Pool, RateDecision};
 
 /// What is said beside an answer or a refusal.
 #[derive(Default)]
-pub(super) struct Aside {
+pub(crate) struct Aside {
     /// The limit that holds for the client, if any does.
     limited: Option<Limited>,
     /// What to show instead of the built-in page, and whose page it is.
-    pub(super) page: Option<(SessionKey, PageUrl)>,
+    pub(crate) page: Option<(SessionKey, PageUrl)>,
     /// Whose response fields a refusal has too.
-    pub(super) refused_for: Option<Arc<Endpoint>>,
+    pub(crate) refused_for: Option<Arc<Endpoint>>,
 }
 
 /// What a client is told of the limit that holds for it.
@@ -36,7 +36,7 @@ const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Lets a request that came at `came` in, or says why not. That a pool is in maintenance is not counted here: somebody may answer for it.
-pub(super) fn admit(
+pub(crate) fn admit(
     worker: &Worker,
     pool: &Pool,
     client: IpAddr,
@@ -59,7 +59,7 @@ pub(super) fn admit(
 
 impl Aside {
     /// Counts a request that no member took, and takes down the page of a pool that refuses for its maintenance.
-    pub(super) fn refusing(&mut self, worker: &Worker, pool: &Pool, refusal: Refusal) -> Refusal {
+    pub(crate) fn refusing(&mut self, worker: &Worker, pool: &Pool, refusal: Refusal) -> Refusal {
         pool.members().first().into_iter().for_each(|oldest| count(worker, oldest, refusal));
         if refusal == Refusal::Maintenance {
             self.page = pool.maintenance_page().map(|(member, page)| (member.session, page));
@@ -71,7 +71,7 @@ impl Aside {
     ///
     /// A refusal for a known route also has the fields that are set for the route, beside its own: without those for CORS a page
     /// cannot even read that it was refused.
-    pub(super) fn tell(self, fields: &mut HeaderMap) {
+    pub(crate) fn tell(self, fields: &mut HeaderMap) {
         for (name, value) in self.refused_for.iter().flat_map(|endpoint| &endpoint.settings.headers) {
             fields.entry(name).or_insert_with(|| value.clone());
         }
@@ -82,12 +82,12 @@ impl Aside {
 }
 
 /// Counts a request that was refused for an endpoint and sent to none.
-pub(super) fn count(worker: &Worker, endpoint: &Endpoint, refusal: Refusal) {
+pub(crate) fn count(worker: &Worker, endpoint: &Endpoint, refusal: Refusal) {
     endpoint.live.record_refusal(worker.id, refusal.status().as_u16());
 }
 
 /// The refusal of a request that no member can take at `now`.
-pub(super) fn refusal(nobody: NoEndpoint, now: Time) -> Refusal {
+pub(crate) fn refusal(nobody: NoEndpoint, now: Time) -> Refusal {
     match nobody {
         NoEndpoint::Maintenance => Refusal::Maintenance,
         NoEndpoint::BreakerOpen { retry_at } => Refusal::BreakerOpen { secs: whole_secs(retry_at, now) },

@@ -11,17 +11,20 @@ use std::time::Instant;
 use http::Response;
 use http::header::{CACHE_CONTROL, HeaderValue};
 
-use super::body::Answer;
-use super::errand::{Errand, Failed};
-use super::forward::Client;
-use super::gate::{self, Aside};
-use super::pages::{MAINTENANCE_MODE, Refusal};
-use super::upstream::Upstream;
-use super::worker::Worker;
+use crate::proxy::listener::worker::Worker;
+use crate::proxy::request::admission as gate;
+use crate::proxy::request::admission::Aside;
+use crate::proxy::request::forward::Client;
+use crate::proxy::request::upstream_request::Errand;
+use crate::proxy::request::upstream_request::Failed;
+use crate::proxy::response::body::Answer;
+use crate::proxy::response::pages::MAINTENANCE_MODE;
+use crate::proxy::response::pages::Refusal;
+use crate::proxy::upstream::conn::Upstream;
 use crate::traffic::{AttemptFailure, Endpoint, Pool};
 
 /// Answers a request for a pool in maintenance: who comes to look gets a page, every other request goes to the page's server.
-pub(super) async fn answer(
+pub(crate) async fn answer(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     pool: &Pool,

@@ -10,11 +10,12 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::account::Account;
-use super::phase::{Phase, Stage};
-use super::worker::Worker;
 use crate::domain::Span;
 use crate::lifecycle;
+use crate::proxy::client::conn_state::Phase;
+use crate::proxy::client::conn_state::Stage;
+use crate::proxy::context::stats::Account;
+use crate::proxy::listener::worker::Worker;
 use crate::traffic::Peer;
 
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -22,7 +23,7 @@ const SMALL_BYTES: usize = 2 * 1024;
 
 /// Carries bytes between client and backend once both have changed protocols, until both are silent for `silence_max`. The
 /// request stays in flight meanwhile.
-pub(super) fn open(
+pub(crate) fn open(
     worker: &Rc<Worker>,
     arrival: &Peer,
     (client, backend): (OnUpgrade, OnUpgrade),

@@ -12,15 +12,15 @@ use std::task::Waker;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::Settings;
-use super::phase::Phase;
 use crate::connection_limits::{ConnectionCounts, ConnectionRefusal, ConnectionTable, Evictable, EvictionRank};
 use crate::domain::Origin;
+use crate::proxy::Settings;
+use crate::proxy::client::conn_state::Phase;
 use crate::traffic::Peer;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Connections {
+pub(crate) struct Connections {
     open: RefCell<ConnectionTable<Entry>>,
     totals: Arc<ConnectionCounts>,
     emptied: Notify,
@@ -38,7 +38,7 @@ struct Entry {
 
 /// A task's place in the list.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     list: Rc<Connections>,
     id: u64,
 }
@@ -49,7 +49,7 @@ fn origin(arrival: &Peer) -> Option<Origin> {
 }
 
 impl Connections {
-    pub(super) fn new(totals: Arc<ConnectionCounts>) -> Rc<Self> {
+    pub(crate) fn new(totals: Arc<ConnectionCounts>) -> Rc<Self> {
         Rc::new(Self { open: RefCell::default(), totals, emptied: Notify::new(), earliest: Cell::new(u32::MAX) })
     }
 
@@ -57,48 +57,48 @@ impl Connections {
     ///
     /// # Errors
     /// [`ConnectionRefusal`] when none can.
-    pub(super) fn make_room_for(&self, arrival: &Peer, settings: &Settings, now: u32) -> Result<(), ConnectionRefusal> {
+    pub(crate) fn make_room_for(&self, arrival: &Peer, settings: &Settings, now: u32) -> Result<(), ConnectionRefusal> {
         self.open.borrow_mut().make_room_for(origin(arrival), &self.totals, settings.connection_limits(), now)
     }
 
     /// While the house is full, those that can make way do so: what is accepted elsewhere finds room.
-    pub(super) fn make_room(&self, settings: &Settings, now: u32) {
+    pub(crate) fn make_room(&self, settings: &Settings, now: u32) {
         self.open.borrow_mut().make_room(&self.totals, settings.connection_limits(), now);
     }
 
     /// The number of connections that are open, over all workers.
-    pub(super) fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.totals.open()
     }
 
     /// A place for a task that is about to start.
-    pub(super) fn enter(self: &Rc<Self>, phase: &Arc<Phase>, arrival: &Peer) -> Place {
+    pub(crate) fn enter(self: &Rc<Self>, phase: &Arc<Phase>, arrival: &Peer) -> Place {
         let entry = Entry { phase: Arc::clone(phase), waker: None, abort: None };
         let id = self.open.borrow_mut().enter(origin(arrival), &self.totals, entry);
         Place { list: Rc::clone(self), id }
     }
 
     /// Lets the task in `place` be cut.
-    pub(super) fn can_cut(&self, id: u64, abort: AbortHandle) {
+    pub(crate) fn can_cut(&self, id: u64, abort: AbortHandle) {
         if let Some(entry) = self.open.borrow_mut().get_mut(id) {
             entry.abort = Some(abort);
         }
     }
 
     /// Lets the task in `place` be woken. Its waker stays the same as long as it lives.
-    pub(super) fn can_wake(&self, id: u64, waker: Waker) {
+    pub(crate) fn can_wake(&self, id: u64, waker: Waker) {
         if let Some(entry) = self.open.borrow_mut().get_mut(id) {
             entry.waker = Some(waker);
         }
     }
 
     /// Some connection wants to be woken at `due`.
-    pub(super) fn note_due(&self, due: u32) {
+    pub(crate) fn note_due(&self, due: u32) {
         self.earliest.set(self.earliest.get().min(due));
     }
 
     /// Wakes those that are due. Looks at them only when one can be.
-    pub(super) fn wake_due(&self, now: u32) {
+    pub(crate) fn wake_due(&self, now: u32) {
         if now < self.earliest.get() {
             return;
         }
@@ -113,12 +113,12 @@ impl Connections {
     }
 
     /// Cuts what has stood still for too long.
-    pub(super) fn sweep(&self, settings: &Settings) {
+    pub(crate) fn sweep(&self, settings: &Settings) {
         self.cut(|entry| entry.phase.is_overdue(settings));
     }
 
     /// Tells all to end after what they are doing.
-    pub(super) fn finish_all(&self) {
+    pub(crate) fn finish_all(&self) {
         for entry in self.open.borrow().connections() {
             entry.phase.finish();
             entry.wake();
@@ -126,12 +126,12 @@ impl Connections {
     }
 
     /// Cuts all.
-    pub(super) fn cut_all(&self) {
+    pub(crate) fn cut_all(&self) {
         self.cut(|_| true);
     }
 
     /// Waits until there are none.
-    pub(super) async fn emptied(&self) {
+    pub(crate) async fn emptied(&self) {
         while !self.open.borrow().is_empty() {
             self.emptied.notified().await;
         }
@@ -174,7 +174,7 @@ impl Evictable for Entry {
 
 impl Place {
     /// Its number in the list.
-    pub(super) fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.id
     }
 }

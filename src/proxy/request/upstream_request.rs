@@ -1,6 +1,6 @@
 //! One request on its way: what is sent, what came of it, and what another try would need.
 //!
-//! The steps that [`super::forward`] puts in order. What must hold: a request is sent again only if nothing of it
+//! The steps that [`crate::proxy::request::forward`] puts in order. What must hold: a request is sent again only if nothing of it
 //! can have been processed, and then it is the same request.
 
 use std::future::poll_fn;
@@ -15,14 +15,16 @@ use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::account::Account;
-use super::expect::{self, Expectation};
-use super::forward::Client;
-use super::pages::Refusal;
-use super::upload::{RequestBody, State};
-use super::upstream::Upstream;
-use super::worker::Worker;
 use crate::connect::serial;
+use crate::proxy::context::stats::Account;
+use crate::proxy::listener::worker::Worker;
+use crate::proxy::request::expect;
+use crate::proxy::request::expect::Expectation;
+use crate::proxy::request::forward::Client;
+use crate::proxy::response::pages::Refusal;
+use crate::proxy::upstream::conn::Upstream;
+use crate::proxy::upstream::request_body::RequestBody;
+use crate::proxy::upstream::request_body::State;
 use crate::traffic::{
     AttemptFailure, ContentCoding, Endpoint, Pool, RequestHop, SelectionInput, Upgrade, accepts_html,
     authenticates_connection, edit_request, may_retry, requested_upgrade, strengthen_etags,
@@ -34,37 +36,37 @@ const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// A request on its way to a backend, with what another try would need.
-pub(super) struct Errand<'a> {
-    pub(super) client: &'a Client,
+pub(crate) struct Errand<'a> {
+    pub(crate) client: &'a Client,
     // `None` while it is being sent.
     request: Option<Request<RequestBody>>,
-    pub(super) body: RequestBody,
-    pub(super) method: Method,
+    pub(crate) body: RequestBody,
+    pub(crate) method: Method,
     target: Uri,
-    pub(super) host: Option<HeaderValue>,
+    pub(crate) host: Option<HeaderValue>,
     // What a trusted proxy said of a prefix that it took away.
     prefix: Option<HeaderValue>,
-    pub(super) old: bool,
+    pub(crate) old: bool,
     // Whether it logs its connection in.
-    pub(super) logs_in: bool,
-    pub(super) upgrade: Option<(Upgrade, OnUpgrade)>,
+    pub(crate) logs_in: bool,
+    pub(crate) upgrade: Option<(Upgrade, OnUpgrade)>,
     tries: u32,
     address: IpAddr,
     // What the client wants, where the endpoint compresses.
-    pub(super) coding: Option<ContentCoding>,
+    pub(crate) coding: Option<ContentCoding>,
     // The client's fields for another try, where they cannot be read again.
     fields: Option<HeaderMap>,
 }
 
 /// A try that came to nothing.
-pub(super) struct Failed {
-    pub(super) failure: AttemptFailure,
-    pub(super) refusal: Refusal,
+pub(crate) struct Failed {
+    pub(crate) failure: AttemptFailure,
+    pub(crate) refusal: Refusal,
 }
 
 impl<'a> Errand<'a> {
     /// Makes the client's request one for a backend, as far as all backends get the same.
-    pub(super) fn new(client: &'a Client, address: IpAddr, mut request: Request<Incoming>) -> Self {
+    pub(crate) fn new(client: &'a Client, address: IpAddr, mut request: Request<Incoming>) -> Self {
         let old = request.version() == Version::HTTP_10;
         // HTTP/1.0 has none (RFC 9110 §7.8).
         let upgrade = requested_upgrade(request.headers()).filter(|_| !old);
@@ -134,23 +136,23 @@ impl<'a> Errand<'a> {
         true
     }
 
-    pub(super) fn draw(&self, worker: &Worker, pool: &Pool) -> SelectionInput {
+    pub(crate) fn draw(&self, worker: &Worker, pool: &Pool) -> SelectionInput {
         SelectionInput { chance: worker.chance(), turn: pool.next_turn(worker.id), client: self.address }
     }
 
     /// True if the client wants to see a page, and not what a page asks for.
-    pub(super) fn looks_for_a_page(&self) -> bool {
+    pub(crate) fn looks_for_a_page(&self) -> bool {
         let wanted = || self.request.as_ref().is_some_and(|request| accepts_html(request.headers()));
         [Method::GET, Method::HEAD].contains(&self.method) && wanted()
     }
 
     /// True if it goes over a new connection: where one idle connection has died, the others may have too.
-    pub(super) fn needs_fresh(&self) -> bool {
+    pub(crate) fn needs_fresh(&self) -> bool {
         self.tries > 0
     }
 
     /// What the endpoint's options refuse.
-    pub(super) fn admit(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
+    pub(crate) fn admit(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
         let options = endpoint.options();
         if self.upgrade.is_some() && !options.websocket {
             return Err(Refusal::NoUpgrade);
@@ -161,12 +163,12 @@ impl<'a> Errand<'a> {
         Ok(())
     }
 
-    pub(super) fn account(&self, worker: &Worker, endpoint: &Endpoint, began: Instant) -> Account {
+    pub(crate) fn account(&self, worker: &Worker, endpoint: &Endpoint, began: Instant) -> Account {
         Account::new(endpoint.live.begin_request(worker.id), began, self.body.clone())
     }
 
     /// Sends the request and waits for the head of the response.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &mut self,
         worker: &Worker,
         mut upstream: Upstream,
@@ -305,7 +307,7 @@ impl<'a> Errand<'a> {
         Failed { failure, refusal: Refusal::BadGateway }
     }
 
-    pub(super) fn may_retry(&mut self, worker: &Worker, endpoint: &Endpoint, failure: AttemptFailure) -> bool {
+    pub(crate) fn may_retry(&mut self, worker: &Worker, endpoint: &Endpoint, failure: AttemptFailure) -> bool {
         self.tries += 1;
         self.tries <= endpoint.options().retries
             && may_retry(failure, self.method.is_idempotent(), self.body.upload())
@@ -320,7 +322,7 @@ impl<'a> Errand<'a> {
 }
 
 impl Failed {
-    pub(super) fn other(refusal: Refusal) -> Self {
+    pub(crate) fn other(refusal: Refusal) -> Self {
         Self { failure: AttemptFailure::Other, refusal }
     }
 }

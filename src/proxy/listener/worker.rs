@@ -21,50 +21,55 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::connections::{Connections, Place};
-use super::forward::{Client, forward};
-use super::logins::Logins;
-use super::phase::{Phase, Stage, Ticks};
-use super::pools::Pools;
-use super::wire::Wire;
-use super::{Settings, pages};
 use crate::clock;
 use crate::connect::{CachedResolver, serial};
 use crate::connection_limits::{ConnectionCounts, ConnectionRefusal};
 use crate::lifecycle::{self, Heartbeat};
 use crate::maintenance_pages::MaintenancePages;
+use crate::proxy::Settings;
+use crate::proxy::client::client_io::Wire;
+use crate::proxy::client::conn_state::Phase;
+use crate::proxy::client::conn_state::Stage;
+use crate::proxy::client::conn_state::Ticks;
+use crate::proxy::client::connections::Connections;
+use crate::proxy::client::connections::Place;
+use crate::proxy::request::forward::Client;
+use crate::proxy::request::forward::forward;
+use crate::proxy::response::pages;
+use crate::proxy::upstream::idle_pools::Pools;
+use crate::proxy::upstream::logins::Logins;
 use crate::random;
 use crate::reports::Reports;
 use crate::sockets::{DescriptorShare, PortListener};
 use crate::traffic::{self, Peer, RetryBudget, RoutingTable};
 
 /// What a worker starts with.
-pub(super) struct Start {
-    pub(super) id: traffic::WorkerId,
-    pub(super) listener: StdListener,
-    pub(super) settings: Arc<Settings>,
-    pub(super) table: Arc<ArcSwap<RoutingTable>>,
-    pub(super) reports: Reports,
-    pub(super) maintenance_pages: MaintenancePages,
-    pub(super) connections: Arc<ConnectionCounts>,
-    pub(super) stop: CancellationToken,
-    pub(super) grace: Arc<ArcSwap<Duration>>,
+pub(crate) struct Start {
+    pub(crate) id: traffic::WorkerId,
+    pub(crate) listener: StdListener,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) table: Arc<ArcSwap<RoutingTable>>,
+    pub(crate) reports: Reports,
+    pub(crate) maintenance_pages: MaintenancePages,
+    pub(crate) connections: Arc<ConnectionCounts>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) grace: Arc<ArcSwap<Duration>>,
     /// Told once the worker accepts, or why it cannot.
-    pub(super) ready: mpsc::Sender<io::Result<()>>,
-    pub(super) heartbeat: Heartbeat,
+    pub(crate) ready: mpsc::Sender<io::Result<()>>,
+    pub(crate) heartbeat: Heartbeat,
 }
 
 /// What the requests of one worker share.
-pub(super) struct Worker {
-    pub(super) id: traffic::WorkerId,
-    pub(super) settings: Arc<Settings>,
-    pub(super) pools: Pools,
-    pub(super) resolver: CachedResolver,
-    pub(super) connections: Rc<Connections>,
-    pub(super) ticks: Ticks,
-    pub(super) budget: RefCell<RetryBudget>,
-    pub(super) reports: Reports,
-    pub(super) maintenance_pages: MaintenancePages,
+pub(crate) struct Worker {
+    pub(crate) id: traffic::WorkerId,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) pools: Pools,
+    pub(crate) resolver: CachedResolver,
+    pub(crate) connections: Rc<Connections>,
+    pub(crate) ticks: Ticks,
+    pub(crate) budget: RefCell<RetryBudget>,
+    pub(crate) reports: Reports,
+    pub(crate) maintenance_pages: MaintenancePages,
     chance: Cell<u64>,
     view: RefCell<View>,
     stop: CancellationToken,
@@ -78,7 +83,7 @@ struct View {
 }
 
 /// A table as it was when a request came.
-pub(super) struct Seen(Arc<RoutingTable>);
+pub(crate) struct Seen(Arc<RoutingTable>);
 
 impl Deref for Seen {
     type Target = RoutingTable;
@@ -90,7 +95,7 @@ impl Deref for Seen {
 
 /// Opens a worker's socket. `first` finds out whether somebody else has the port: with `SO_REUSEPORT` alone
 /// two servers of one user would share it without a word.
-pub(super) fn listen(address: SocketAddr, first: bool) -> io::Result<StdListener> {
+pub(crate) fn listen(address: SocketAddr, first: bool) -> io::Result<StdListener> {
     use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
     if first && address.port() != 0 {
         let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -118,7 +123,7 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 const KEEPALIVE_TRIES: u32 = 4;
 
 /// The worker's life, on a thread of its own.
-pub(super) fn run(start: Start) {
+pub(crate) fn run(start: Start) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -232,9 +237,9 @@ async fn connection(worker: Rc<Worker>, client: Rc<Client>, wire: Wire, place: P
 }
 
 /// A longer head gets 431.
-pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// A head of more lines gets 431 too: hyper reads so many without an allocation.
-pub(super) const FIELDS_MAX: usize = 100;
+pub(crate) const FIELDS_MAX: usize = 100;
 
 /// Time goes on; who is due is woken. Once a second what has stood still for too long goes.
 async fn sweep(worker: Rc<Worker>, heartbeat: Heartbeat) {
@@ -266,7 +271,7 @@ async fn sweep(worker: Rc<Worker>, heartbeat: Heartbeat) {
 
 impl Worker {
     /// The table as it is now.
-    pub(super) fn table(&self) -> Rc<Seen> {
+    pub(crate) fn table(&self) -> Rc<Seen> {
         let view = &mut *self.view.borrow_mut();
         let now = view.cache.load();
         if !Arc::ptr_eq(now, &view.seen.0) {
@@ -276,7 +281,7 @@ impl Worker {
     }
 
     /// 64 bits to draw lots with: xorshift, seeded at the start. No secret depends on it.
-    pub(super) fn chance(&self) -> u64 {
+    pub(crate) fn chance(&self) -> u64 {
         let mut x = self.chance.get();
         x ^= x << 13;
         x ^= x >> 7;

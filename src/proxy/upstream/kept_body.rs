@@ -11,19 +11,19 @@ const BYTES_MAX: usize = 64 * 1024;
 
 /// All that was sent so far.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     bytes: Vec<u8>,
     share: MemoryShare,
 }
 
 impl Kept {
     /// Nothing was sent yet. `None` where there is no memory.
-    pub(super) fn new(memory: &MemoryBudget) -> Option<Self> {
+    pub(crate) fn new(memory: &MemoryBudget) -> Option<Self> {
         memory.take_optional(0).ok().map(|share| Self { bytes: Vec::new(), share })
     }
 
     /// Keeps what is sent next. Says whether there was room for it; if not, the copy is of no use any more.
-    pub(super) fn keep(&mut self, sent: &[u8]) -> bool {
+    pub(crate) fn keep(&mut self, sent: &[u8]) -> bool {
         let length = self.bytes.len() + sent.len();
         // A vector grows by doubling.
         if length > BYTES_MAX || self.share.set(2 * length).is_err() {
@@ -34,7 +34,7 @@ impl Kept {
     }
 
     /// All that was sent.
-    pub(super) fn copy(&self) -> Bytes {
+    pub(crate) fn copy(&self) -> Bytes {
         Bytes::copy_from_slice(&self.bytes)
     }
 }

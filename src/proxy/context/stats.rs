@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use super::errand::Failed;
-use super::pages::Refusal;
-use super::upload::RequestBody;
 use crate::clock;
+use crate::proxy::request::upstream_request::Failed;
+use crate::proxy::response::pages::Refusal;
+use crate::proxy::upstream::request_body::RequestBody;
 use crate::traffic::{AttemptFailure, InFlight, RequestRecord};
 
 /// What a request has come to so far. It is counted when this is dropped, and no longer in flight.
-pub(super) struct Account {
+pub(crate) struct Account {
     lease: InFlight,
-    pub(super) seen: RequestRecord,
+    pub(crate) seen: RequestRecord,
     began: Instant,
-    pub(super) body: RequestBody,
+    pub(crate) body: RequestBody,
 }
 
 /// What is counted when the client goes before there is an answer. Never sent; the number is nginx's.
@@ -26,25 +26,25 @@ const CLIENT_GONE: u16 = 499;
 const TAKEN_BACK: u16 = 0;
 
 impl Account {
-    pub(super) fn new(lease: InFlight, began: Instant, body: RequestBody) -> Self {
+    pub(crate) fn new(lease: InFlight, began: Instant, body: RequestBody) -> Self {
         Self { lease, seen: RequestRecord { status: CLIENT_GONE, ..RequestRecord::default() }, began, body }
     }
 
     /// The head of the response has come.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    pub(crate) fn answered(&mut self, status: StatusCode) {
         self.seen.status = status.as_u16();
         self.seen.error = status.is_server_error();
         self.seen.latency = self.elapsed();
     }
 
     /// No response has come.
-    pub(super) fn give_up(mut self, refusal: Refusal) {
+    pub(crate) fn give_up(mut self, refusal: Refusal) {
         self.answered(refusal.status());
     }
 
     /// A try came to nothing. Where only a kept connection had died and the request goes out `again`, it is not counted: nobody is
     /// answered so, and it says nothing of the endpoint. Nor does it where this server had no room for a connection.
-    pub(super) fn try_failed(mut self, failed: &Failed, again: bool) {
+    pub(crate) fn try_failed(mut self, failed: &Failed, again: bool) {
         if failed.failure == AttemptFailure::NoRoom || (again && failed.failure != AttemptFailure::Connect) {
             self.seen.status = TAKEN_BACK;
         } else {

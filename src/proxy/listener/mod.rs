@@ -1,0 +1,3 @@
+//! The workers: the socket of each, the connections that it accepts, and their end.
+
+pub(crate) mod worker;

@@ -1,0 +1,6 @@
+//! Responses on their way to the client.
+
+pub(crate) mod body;
+pub(crate) mod compressed;
+pub(crate) mod pages;
+pub(crate) mod tunnel;
