@@ -1,6 +1,7 @@
 //! A pool: the endpoints that share the requests for one host, path and priority.
 //!
-//! What must hold: its members are of one service (the catalog admits no others), oldest session first, none twice.
+//! It holds no state of its own but the round-robin counters; the rest follows from its members. What must hold: the members are of
+//! one service (the catalog refuses others), the oldest session comes first, and no route is in it twice.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,19 +14,19 @@ use crate::traffic::hash::member_key;
 use crate::traffic::limits::{RateLimiter, stricter};
 use crate::traffic::worker::WorkerId;
 
-/// At least one endpoint.
+/// The endpoints that share the requests for one host, path and priority; at least one.
 #[derive(Debug)]
 pub struct Pool {
     members: Box<[Arc<Endpoint>]>,
-    // Side by side, for choices by client look at all of them. Empty where there is nothing to choose between.
+    /// The [`member_key`] of each member, side by side because selection by client reads all of them. Empty with one member.
     keys: Box<[u64]>,
-    // With the place of the member whose it is.
+    /// The strictest limiter, and the index of its member.
     limiter: Option<(Arc<RateLimiter>, usize)>,
-    // Only where there is something to take turns between.
+    /// `None` with one member.
     turns: Option<Arc<TurnCounters>>,
 }
 
-/// Whose turn it is, for each worker by itself: workers do not write to each other's memory.
+/// The round-robin counters, one for each worker, so that no worker writes to the memory of another.
 #[derive(Debug, Default)]
 struct TurnCounters(OnceLock<Box<[TurnCounter]>>);
 
@@ -34,36 +35,37 @@ struct TurnCounters(OnceLock<Box<[TurnCounter]>>);
 struct TurnCounter(AtomicUsize);
 
 impl Pool {
-    /// Its members, oldest session first.
+    /// Returns the members, the oldest session first.
     pub fn members(&self) -> &[Arc<Endpoint>] {
         &self.members
     }
 
-    /// Its rate limit: that of its strictest member (protocol §6), of several alike the oldest one's.
+    /// Returns the rate limit of the strictest member (protocol §6); among equally strict ones that of the oldest.
     pub fn limiter(&self) -> Option<&Arc<RateLimiter>> {
         self.limiter.as_ref().map(|(limiter, _)| limiter)
     }
 
-    /// The member whose rate limit holds; without a limit, the oldest.
+    /// Returns the member whose rate limit holds; without a limit, the oldest member.
     pub fn limiting_member(&self) -> Option<&Arc<Endpoint>> {
         self.members.get(self.limiter.as_ref().map_or(0, |(_, place)| *place))
     }
 
-    /// True if all its members are in maintenance.
+    /// Returns true if all members are in maintenance.
     pub fn in_maintenance(&self) -> bool {
         self.members.iter().all(|member| member.in_maintenance())
     }
 
-    /// The page to show for those of its members that are in maintenance, the oldest one's that has one, and that member.
+    /// Returns the maintenance page to show, and the member that it belongs to: the oldest member in maintenance that has a page.
     pub fn maintenance_page(&self) -> Option<(&Arc<Endpoint>, PageUrl)> {
         let page = |member: &Arc<Endpoint>| member.policy.admin.maintenance_page(member.id());
         self.members.iter().find_map(|member| Some((member, page(member)?)))
     }
 
-    /// The place of the member that a request goes to at `now`, none that was `tried`. How they share is for the oldest to say.
+    /// Returns the index of the member that gets a request at `now`. `tried` are the indexes of members to leave out. The option
+    /// `load_balancing` of the oldest member holds.
     ///
     /// # Errors
-    /// If no member can take it, why.
+    /// [`NoEndpoint`] with the reason if no member can take the request.
     pub fn select(
         &self,
         now: Time,
@@ -74,14 +76,14 @@ impl Pool {
         select(&PoolView { pool: self, now }, how, tried, draw)
     }
 
-    /// The worker's next turn: 0, 1, 2, …
+    /// Returns the next turn of a worker: 0, 1, 2, …
     pub fn next_turn(&self, worker: WorkerId) -> usize {
         let Some(turns) = &self.turns else { return 0 };
         let turns = turns.0.get_or_init(|| worker.each());
         worker.own(turns).map_or(0, |turn| turn.0.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A pool with `endpoint` in it, in place of the same route's old one.
+    /// Returns the pool with `endpoint` added, or put in place of an older endpoint of the same route.
     pub(crate) fn with(old: Option<&Pool>, endpoint: &Arc<Endpoint>) -> Self {
         let key = (endpoint.session, endpoint.id());
         let mut members: Vec<_> = Self::others(old, key).cloned().collect();
@@ -90,7 +92,16 @@ impl Pool {
         Self::of(old, members)
     }
 
-    /// The pool without a route; `None` if nothing is left.
+    /// Returns true if the order, the keys and the limiter agree with the members. For the sweep of the routing table.
+    pub(crate) fn is_consistent(&self) -> bool {
+        let keys: Vec<_> = self.members.iter().map(|member| (member.session, member.id())).collect();
+        let is_ordered = !keys.is_empty() && keys.is_sorted_by(|a, b| a < b);
+        let fresh = Self::of(Some(self), self.members.to_vec());
+        let limiting = |pool: &Self| pool.limiter.as_ref().map(|(limiter, at)| (Arc::as_ptr(limiter), *at));
+        is_ordered && fresh.keys == self.keys && limiting(&fresh) == limiting(self)
+    }
+
+    /// Returns the pool without a route; `None` if no member is left.
     pub(crate) fn without(&self, session: SessionKey, id: RouteId) -> Option<Self> {
         let members: Vec<_> = Self::others(Some(self), (session, id)).cloned().collect();
         (!members.is_empty()).then(|| Self::of(Some(self), members))
@@ -113,14 +124,14 @@ impl Pool {
     }
 }
 
-/// A member's limiter, and its place.
+/// A limiter, and the index of its member.
 type Limiting<'a> = (&'a Arc<RateLimiter>, usize);
 
 fn the_stricter<'a>(one: Limiting<'a>, other: Limiting<'a>) -> Limiting<'a> {
     if stricter(one.0.settings(), other.0.settings()) == one.0.settings() { one } else { other }
 }
 
-/// A pool's members at a moment.
+/// The members of a pool at a moment, as the balancer sees them.
 struct PoolView<'a> {
     pool: &'a Pool,
     now: Time,

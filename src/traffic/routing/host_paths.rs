@@ -1,8 +1,8 @@
-//! The paths of one host, and which pool a request's path belongs to.
+//! The paths of one host, and the pool that the path of a request belongs to.
 //!
-//! A host with a few paths keeps them in a list in matching order; one with many keeps persistent maps, so that neither
-//! a lookup nor a change costs more for having 100,000 neighbours: a lookup asks once for each depth that is
-//! configured, a change copies one way through a map. What must hold: both forms give the same answers.
+//! A host with a few paths keeps them in a list in matching order. A host with many keeps persistent maps, so that 100,000 paths
+//! make neither a lookup nor a change slower: a lookup asks once for each depth that the host has paths of, a change copies one path
+//! through a map. What must hold: both forms give the same answers.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::domain::PathPrefix;
 
 use crate::traffic::balancing::Pool;
 
-/// What one host has.
+/// The pools of one host, by path and priority.
 #[derive(Clone, Debug)]
 pub(super) enum HostPaths {
     List(Arc<[PathSlot]>),
     Map(Arc<PathMap>),
 }
 
-/// A pool in its place.
+/// A pool with its path and priority.
 #[derive(Clone, Debug)]
 pub(super) struct PathSlot {
     path: PathPrefix,
@@ -28,21 +28,22 @@ pub(super) struct PathSlot {
     pool: Arc<Pool>,
 }
 
+/// The pools of a host with many paths.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PathMap {
-    // How many slots there are at each depth.
+    /// The number of pools whose path has so many segments.
     depths: OrdMap<usize, usize>,
     paths: HashMap<PathText, ByPriority>,
 }
 
-/// The pools of one path.
+/// The pools of one path, by priority.
 #[derive(Clone, Debug)]
 enum ByPriority {
     One(i32, Arc<Pool>),
     Several(OrdMap<i32, Arc<Pool>>),
 }
 
-/// A path that can be looked up by its text.
+/// The text of a path, as a key that is looked up by `&str`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PathText(Arc<str>);
 
@@ -59,6 +60,7 @@ impl Default for HostPaths {
 }
 
 impl HostPaths {
+    /// The most pools that are kept as a list.
     const LIST_MAX: usize = 8;
 
     pub(super) fn is_empty(&self) -> bool {
@@ -68,7 +70,7 @@ impl HostPaths {
         }
     }
 
-    /// The pool of the highest priority, and among these of the longest path, that `path` is below.
+    /// Returns the pool whose path covers `path`: the one of the highest priority, among several the one with the longest path.
     pub(super) fn find(&self, path: &str) -> Option<&Arc<Pool>> {
         match self {
             HostPaths::List(slots) => slots.iter().find(|slot| slot.path.covers(path)).map(|slot| &slot.pool),
@@ -76,7 +78,7 @@ impl HostPaths {
         }
     }
 
-    /// The pool of exactly this path and priority.
+    /// Returns the pool of exactly this path and priority.
     pub(super) fn get(&self, path: &PathPrefix, priority: i32) -> Option<&Pool> {
         match self {
             HostPaths::List(slots) => {
@@ -87,7 +89,7 @@ impl HostPaths {
         }
     }
 
-    /// Puts, changes or removes (`None`) the pool of one path and priority.
+    /// Adds, replaces or removes (where `change` returns `None`) the pool of one path and priority.
     pub(super) fn alter(
         &mut self,
         path: &PathPrefix,
@@ -107,9 +109,29 @@ impl HostPaths {
         }
     }
 
+    /// Returns every pool with its path and priority.
+    pub(super) fn pools(&self) -> Box<dyn Iterator<Item = (&str, i32, &Arc<Pool>)> + '_> {
+        match self {
+            HostPaths::List(slots) => {
+                Box::new(slots.iter().map(|slot| (slot.path.as_str(), slot.priority, &slot.pool)))
+            }
+            HostPaths::Map(map) => Box::new(map.pools()),
+        }
+    }
+
+    /// Returns true if the order of the list, or the counts of the map, agree with the pools. For `sweep`.
+    pub(super) fn is_consistent(&self) -> bool {
+        match self {
+            HostPaths::List(slots) => {
+                slots.len() <= Self::LIST_MAX && slots.is_sorted_by_key(|slot| matching_order(slot))
+            }
+            HostPaths::Map(map) => map.is_consistent(),
+        }
+    }
+
     fn of(mut slots: Vec<PathSlot>) -> Self {
         if slots.len() <= Self::LIST_MAX {
-            slots.sort_by_key(|slot| Reverse((slot.priority, slot.path.as_str().len())));
+            slots.sort_by_key(matching_order);
             return HostPaths::List(slots.into());
         }
         let mut map = PathMap::default();
@@ -120,6 +142,11 @@ impl HostPaths {
     }
 }
 
+/// Returns the key that sorts pools into the order in which they are matched.
+fn matching_order(slot: &PathSlot) -> Reverse<(i32, usize)> {
+    Reverse((slot.priority, slot.path.as_str().len()))
+}
+
 impl PathMap {
     fn find(&self, path: &str) -> Option<&Arc<Pool>> {
         let mut best: Option<(i32, &Arc<Pool>)> = None;
@@ -127,12 +154,26 @@ impl PathMap {
         for depth in self.depths.keys() {
             let Some(prefix) = cut.to(*depth) else { break };
             let Some((priority, pool)) = self.paths.get(prefix).and_then(ByPriority::highest) else { continue };
-            // Depths rise: at the same priority the longer path comes later and wins.
+            // Depths rise, so at the same priority the longer path comes later and wins.
             if best.is_none_or(|(highest, _)| priority >= highest) {
                 best = Some((priority, pool));
             }
         }
         best.map(|(_, pool)| pool)
+    }
+
+    fn pools(&self) -> impl Iterator<Item = (&str, i32, &Arc<Pool>)> {
+        let paths = self.paths.iter();
+        paths.flat_map(|(path, ranks)| ranks.iter().map(|(priority, pool)| (&*path.0, priority, pool)))
+    }
+
+    fn is_consistent(&self) -> bool {
+        let mut depths = OrdMap::<usize, usize>::new();
+        for (path, _, _) in self.pools() {
+            let depth = if path == "/" { 0 } else { path.split('/').count() - 1 };
+            *depths.entry(depth).or_default() += 1;
+        }
+        depths == self.depths
     }
 
     fn alter(&mut self, path: &PathPrefix, priority: i32, change: impl FnOnce(Option<&Pool>) -> Option<Pool>) {
@@ -174,6 +215,14 @@ impl PathMap {
 }
 
 impl ByPriority {
+    fn iter(&self) -> impl Iterator<Item = (i32, &Arc<Pool>)> {
+        let (one, several) = match self {
+            ByPriority::One(priority, pool) => (Some((*priority, pool)), None),
+            ByPriority::Several(pools) => (None, Some(pools)),
+        };
+        one.into_iter().chain(several.into_iter().flatten().map(|(priority, pool)| (*priority, pool)))
+    }
+
     fn highest(&self) -> Option<(i32, &Arc<Pool>)> {
         match self {
             ByPriority::One(priority, pool) => Some((*priority, pool)),
@@ -209,21 +258,23 @@ impl ByPriority {
     }
 }
 
-/// A path cut off after its first `depth` segments, each cut going on from the last.
+/// Cuts a path off after more and more of its segments.
 struct PrefixCuts<'a> {
     path: &'a str,
+    /// The number of segments of the last cut.
     depth: usize,
+    /// The index where the last cut ended.
     end: usize,
 }
 
 impl<'a> PrefixCuts<'a> {
-    /// The first `depth` segments; `None` if the path has fewer. Depths must rise from call to call.
+    /// Returns the first `depth` segments; `None` if the path has fewer. `depth` must rise from call to call.
     fn to(&mut self, depth: usize) -> Option<&'a str> {
         if depth == 0 {
             return Some("/");
         }
         while self.depth < depth {
-            // `end` stands on the slash that begins the next segment, or at the end of the path.
+            // `end` is the index of the slash that begins the next segment, or the end of the path.
             let rest = self.path.get(self.end + 1..)?;
             self.end += 1 + rest.find('/').unwrap_or(rest.len());
             self.depth += 1;

@@ -4,6 +4,7 @@
 
 mod host_paths;
 mod request_host;
+mod sweep;
 mod table;
 
 pub use request_host::request_host;

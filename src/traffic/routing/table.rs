@@ -1,11 +1,13 @@
 //! The routing table: every active route, compiled for lookup.
 //!
-//! Persistent maps all the way down: a clone is a few pointers, and absorbing a change copies only the way to what
-//! it changes, be there 100,000 hosts or 100,000 paths on one. The table follows the catalog; it decides nothing itself.
+//! It is made of persistent maps: a clone copies a few pointers, and absorbing a change copies only the path to what it
+//! changes, even with 100,000 hosts or 100,000 paths on one host. The table decides nothing; it follows the catalog.
 //!
-//! Matching (protocol §6): the exact host first, then wildcards from the longest, then `*`. Where a host has no path for the
-//! request, the next less specific one is asked: a service that owns `/api` of a host does not
-//! hide what `*` serves there. Within a host the highest priority goes first, then the longest path.
+//! Matching (protocol §6): the exact host comes first, then wildcards from the longest to the shortest, then `*`. A host without a
+//! matching path does not end the search: a service that owns `/api` of a host does not hide what `*` serves there. Within a
+//! host the highest priority comes first, then the longest path.
+//!
+//! What must hold: `sweep` states it, and debug builds check it after each change.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,9 +15,8 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 use imbl::{HashMap, OrdMap};
 
-use crate::domain::{Catalog, Change, Edit, Host, RouteId, Session, SessionKey, Target, Time};
-
 use super::host_paths::HostPaths;
+use crate::domain::{Catalog, Change, Edit, Host, RouteId, Session, SessionKey, Target, Time};
 use crate::traffic::balancing::Pool;
 use crate::traffic::breaker::Breaker;
 use crate::traffic::endpoint::{
@@ -23,38 +24,40 @@ use crate::traffic::endpoint::{
 };
 use crate::traffic::limits::RateLimiter;
 
-/// Which pool a request belongs to.
+/// All active routes: their pools by host and path, and their endpoints by session and route.
 #[derive(Clone, Debug, Default)]
 pub struct RoutingTable {
-    exact: HashMap<Arc<str>, HostPaths>,
-    wildcard: HashMap<Arc<str>, HostPaths>,
-    any: HostPaths,
-    endpoints: OrdMap<(SessionKey, RouteId), Arc<Endpoint>>,
-    shared: OrdMap<SessionKey, SessionShared>,
+    /// Hosts that are complete names.
+    pub(super) exact: HashMap<Arc<str>, HostPaths>,
+    /// Hosts of the form `*.base`, by `base`.
+    pub(super) wildcard: HashMap<Arc<str>, HostPaths>,
+    /// The host `*`.
+    pub(super) any: HostPaths,
+    pub(super) endpoints: OrdMap<(SessionKey, RouteId), Arc<Endpoint>>,
+    pub(super) shared: OrdMap<SessionKey, SessionShared>,
 }
 
-/// What the routes of one session have in common.
+/// The parts that all routes of one session share.
 #[derive(Clone, Debug)]
-struct SessionShared {
+pub(super) struct SessionShared {
     settings: Arc<RouteSettings>,
     limiter: Option<Arc<RateLimiter>>,
-    admin: Arc<AdminState>,
-    /// Of routes that have gone or have another backend: those with requests still under way when that was last looked at.
+    pub(super) admin: Arc<AdminState>,
+    /// The live states of routes that were removed or got another backend, while requests are still in flight on them.
     draining: Vec<Arc<LiveState>>,
 }
 
 impl RoutingTable {
-    /// The table of everything active in a catalog.
+    /// Builds the table of all active routes of a catalog.
     pub fn build(catalog: &Catalog, defaults: &RouteDefaults) -> Self {
         let mut table = Self::default();
-        for session in catalog.sessions() {
-            table.refresh(session, defaults);
-        }
+        table.rebase(catalog, defaults);
         table
     }
 
-    /// Takes in a change, after the catalog did.
+    /// Absorbs a change that the catalog has absorbed already.
     pub fn absorb(&mut self, catalog: &Catalog, change: &Change, defaults: &RouteDefaults) {
+        let before = cfg!(debug_assertions).then(|| self.clone());
         match change {
             Change::Apply { key, edits, .. } => match catalog.by_key(*key) {
                 Some(session) => self.apply(session, edits, defaults),
@@ -72,23 +75,27 @@ impl RoutingTable {
             | Change::Settle(..)
             | Change::Observed(_) => {}
         }
+        if let Some(before) = before {
+            let fault = self.fault_since(&before).or_else(|| self.disagreement(catalog, change));
+            debug_assert_eq!(fault, None, "the routing table is unsound after a change");
+        }
     }
 
-    /// Compiles everything again under new defaults. Live state stays.
+    /// Compiles all routes anew under `defaults`. Their live states stay.
     pub fn rebase(&mut self, catalog: &Catalog, defaults: &RouteDefaults) {
         for session in catalog.sessions() {
             self.refresh(session, defaults);
         }
     }
 
-    /// The pool that a request belongs to: `host` as [`super::request_host`] gives it, `path` without the query.
+    /// Returns the pool of a request. `host` is what [`super::request_host`] returns, `path` has no query.
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Pool>> {
         if let Some(pool) = self.exact.get(host).and_then(|paths| paths.find(path)) {
             return Some(pool);
         }
         if !self.wildcard.is_empty() {
             let mut rest = host;
-            // A name has at most 127 labels; a host field that has more is no name.
+            // A name has at most 127 labels (RFC 1035 §2.3.4); a host field with more labels is no name.
             for _ in 0..128 {
                 let Some((_, base)) = rest.split_once('.') else { break };
                 if let Some(pool) = self.wildcard.get(base).and_then(|paths| paths.find(path)) {
@@ -100,17 +107,18 @@ impl RoutingTable {
         self.any.find(path)
     }
 
-    /// One active route.
+    /// Returns the endpoint of one active route.
     pub fn endpoint(&self, session: SessionKey, route: RouteId) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(&(session, route))
     }
 
-    /// Every active route. Persistent: two tables' are compared in the time of their difference.
+    /// Returns all endpoints. The map is persistent: comparing those of two tables costs only their difference.
     pub fn endpoints(&self) -> &OrdMap<(SessionKey, RouteId), Arc<Endpoint>> {
         &self.endpoints
     }
 
-    /// The routes that are in both tables and not the same, as they were in `old` and as they are.
+    /// Returns the endpoints that differ between `old` and this table, as they were and as they are. Added and removed routes are
+    /// not among them.
     pub fn changed_since<'a>(
         &'a self,
         old: &'a RoutingTable,
@@ -121,57 +129,66 @@ impl RoutingTable {
         })
     }
 
-    /// Takes every route of whose health nothing is known for healthy: what was active when the server ended served then.
+    /// Marks every endpoint without a finished check as healthy. Called at start: routes that were active when the server ended
+    /// were serving then.
     pub fn assume_healthy(&self) {
         self.endpoints.values().for_each(|endpoint| endpoint.live.health.assume_healthy(Time(0)));
     }
 
-    /// True if another member of one of the endpoint's pools has been well for so long that it could bear its share.
+    /// Returns true if a pool of the endpoint has another member that has been healthy for [`SLOW_START`] at least, and so can
+    /// carry the requests alone.
+    ///
+    /// [`SLOW_START`]: crate::traffic::SLOW_START
     pub fn has_established_sibling(&self, endpoint: &Endpoint, now: Time) -> bool {
         let is_other = |member: &&Arc<Endpoint>| !Arc::ptr_eq(&member.live, &endpoint.live);
         endpoint.route.domains.iter().any(|host| {
-            let paths = match host {
-                Host::Exact(name) => self.exact.get(name),
-                Host::Below(base) => self.wildcard.get(base),
-                Host::Any => Some(&self.any),
-            };
-            let pool = paths.and_then(|paths| paths.get(&endpoint.route.path, endpoint.route.priority));
-            let others = pool.map_or(&[][..], Pool::members).iter().filter(is_other);
+            let others = self.pool_at(host, endpoint).map_or(&[][..], Pool::members).iter().filter(is_other);
             others.into_iter().any(|other| other.live.health.is_established(now))
         })
     }
 
-    /// A session's active routes.
+    /// Returns the endpoints of a session's active routes, by route id.
     pub fn endpoints_of(&self, session: SessionKey) -> impl Iterator<Item = &Arc<Endpoint>> {
         let all = (session, RouteId(0))..=(session, RouteId(u32::MAX));
         self.endpoints.range(all).map(|(_, endpoint)| endpoint)
     }
 
-    /// How many routes there are.
+    /// Returns the number of active routes.
     pub fn len(&self) -> usize {
         self.endpoints.len()
     }
 
-    /// True if there are none.
+    /// Returns true if no route is active.
     pub fn is_empty(&self) -> bool {
         self.endpoints.is_empty()
     }
 
-    /// What traffic has counted for a route since it has its backend.
+    /// Returns the statistics of a route since it has its present backend; all zero for an unknown route.
     pub fn stats(&self, session: SessionKey, route: RouteId) -> EndpointStats {
         self.endpoint(session, route).map(|endpoint| endpoint.live.stats()).unwrap_or_default()
     }
 
-    /// A route's circuit breaker, if it has one.
+    /// Returns the circuit breaker of a route, if it has one.
     pub fn breaker(&self, session: SessionKey, route: RouteId) -> Option<&Arc<Breaker>> {
         self.endpoint(session, route).and_then(|endpoint| endpoint.breaker())
     }
 
-    /// Requests and tunnels of a session under way, those that an apply has draining behind included.
+    /// Returns the number of requests and tunnels of a session in flight, including those on backends that its routes no
+    /// longer have.
     pub fn in_flight(&self, session: SessionKey) -> u64 {
-        let now = self.endpoints_of(session).map(|endpoint| &endpoint.live);
+        let active = self.endpoints_of(session).map(|endpoint| &endpoint.live);
         let draining = self.shared.get(&session).into_iter().flat_map(|shared| &shared.draining);
-        now.chain(draining).map(|live| live.in_flight()).sum()
+        active.chain(draining).map(|live| live.in_flight()).sum()
+    }
+
+    /// Returns the pool at `host` and the path and priority of the endpoint.
+    pub(super) fn pool_at(&self, host: &Host, endpoint: &Endpoint) -> Option<&Pool> {
+        let paths = match host {
+            Host::Exact(name) => self.exact.get(name),
+            Host::Below(base) => self.wildcard.get(base),
+            Host::Any => Some(&self.any),
+        };
+        paths.and_then(|paths| paths.get(&endpoint.route.path, endpoint.route.priority))
     }
 
     fn apply(&mut self, session: &Session, edits: &[Edit], defaults: &RouteDefaults) {
@@ -184,17 +201,17 @@ impl RoutingTable {
         }
         let shared = self.shared_of(session, defaults);
         for id in touched {
-            self.set(session, id, &shared, defaults);
+            self.set_route(session, id, &shared, defaults);
         }
     }
 
-    /// Compiles all of a session's routes again.
+    /// Compiles all routes of a session anew.
     fn refresh(&mut self, session: &Session, defaults: &RouteDefaults) {
         let shared = self.rebuild_shared(session, defaults);
         let known: BTreeSet<RouteId> = self.endpoints_of(session.key).map(|endpoint| endpoint.id()).collect();
         let active: BTreeSet<RouteId> = session.active.routes.keys().copied().collect();
         for id in known.union(&active) {
-            self.set(session, *id, &shared, defaults);
+            self.set_route(session, *id, &shared, defaults);
         }
     }
 
@@ -214,7 +231,7 @@ impl RoutingTable {
         self.rebuild_shared(session, defaults)
     }
 
-    /// Puts together anew what the session's routes share. The limiter and what is asked of the session stay what they are.
+    /// Compiles anew what the routes of a session share. The limiter stays while its settings do; the admin state always stays.
     fn rebuild_shared(&mut self, session: &Session, defaults: &RouteDefaults) -> SessionShared {
         let old = self.shared.get(&session.key);
         let admin = old.map(|old| Arc::clone(&old.admin)).unwrap_or_default();
@@ -223,18 +240,14 @@ impl RoutingTable {
         let limit = session.active.limits.get(&Target::All);
         let limiter = limit.map(|limit| RateLimiter::reconfigure(known, *limit, halves(defaults.seed)));
         let draining = old.iter().flat_map(|old| &old.draining).filter(|live| live.in_flight() > 0).cloned().collect();
-        let shared = SessionShared {
-            settings: Arc::new(RouteSettings::shared(defaults, &session.active)),
-            limiter,
-            admin,
-            draining,
-        };
+        let settings = Arc::new(RouteSettings::shared(defaults, &session.active));
+        let shared = SessionShared { settings, limiter, admin, draining };
         self.shared.insert(session.key, shared.clone());
         shared
     }
 
-    /// Brings one route of the table to what the session has active.
-    fn set(&mut self, session: &Session, id: RouteId, shared: &SessionShared, defaults: &RouteDefaults) {
+    /// Adds, replaces or removes the endpoint of one route, as the session's active configuration has it.
+    fn set_route(&mut self, session: &Session, id: RouteId, shared: &SessionShared, defaults: &RouteDefaults) {
         let old = self.endpoint(session.key, id).cloned();
         let Some(route) = session.active.routes.get(&id) else {
             return old.iter().for_each(|old| {
@@ -259,7 +272,7 @@ impl RoutingTable {
         self.insert(&new);
     }
 
-    /// What is under way on a backend that a route has no more stays in flight.
+    /// Keeps counting the requests that are in flight on a backend that the route no longer has.
     fn keep_draining(&mut self, old: &Endpoint) {
         if old.live.in_flight() > 0
             && let Some(shared) = self.shared.get_mut(&old.session)
@@ -304,7 +317,7 @@ impl RoutingTable {
     }
 }
 
-/// What may keep requests from a route, with what is known of the one that it follows.
+/// Compiles the limits, breaker and check of a route. Takes over the limiter and breaker of `old` where they stay the same.
 fn policy(
     session: &Session,
     id: RouteId,
@@ -333,6 +346,7 @@ fn halves(bits: u128) -> [u64; 2] {
     [(bits >> 64) as u64, bits as u64]
 }
 
-fn same_place(a: &Endpoint, b: &Endpoint) -> bool {
+/// Returns true if both belong to the same pools.
+pub(super) fn same_place(a: &Endpoint, b: &Endpoint) -> bool {
     (&a.route.domains, &a.route.path, a.route.priority) == (&b.route.domains, &b.route.path, b.route.priority)
 }

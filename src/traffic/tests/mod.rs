@@ -17,17 +17,17 @@ use crate::domain::{
 
 const WORKER: WorkerId = WorkerId { index: 0, count: 2 };
 
-fn record(key: u64) -> Change {
+pub(super) fn record(key: u64) -> Change {
     let instance = InstanceName::parse(&format!("shop-{key}")).unwrap();
     let record = SessionRecord::opened(ServiceName::parse("shop").unwrap(), instance, u128::from(key), Time(0));
     Change::Record(SessionKey(key), Arc::new(record))
 }
 
-fn apply(key: u64, edits: impl IntoIterator<Item = Edit>) -> Change {
+pub(super) fn apply(key: u64, edits: impl IntoIterator<Item = Edit>) -> Change {
     Change::Apply { key: SessionKey(key), sections: Sections::ALL, edits: edits.into_iter().collect() }
 }
 
-fn route(id: u32, hosts: &str, path: &str, priority: i32, backend: &str) -> Edit {
+pub(super) fn route(id: u32, hosts: &str, path: &str, priority: i32, backend: &str) -> Edit {
     let route = Route {
         id: RouteId(id),
         domains: Host::parse_list(hosts).unwrap(),
@@ -44,9 +44,9 @@ fn option(target: Target, key: &str, value: &str) -> Edit {
 
 /// A catalog and the table that followed it.
 #[derive(Default)]
-struct World {
-    catalog: Catalog,
-    table: RoutingTable,
+pub(super) struct World {
+    pub(super) catalog: Catalog,
+    pub(super) table: RoutingTable,
 }
 
 impl World {
@@ -55,7 +55,7 @@ impl World {
         self.table.absorb(&self.catalog, change, &RouteDefaults::default());
     }
 
-    fn of(changes: impl IntoIterator<Item = Change>) -> Self {
+    pub(super) fn of(changes: impl IntoIterator<Item = Change>) -> Self {
         let mut world = Self::default();
         for change in changes {
             world.change(&change);
