@@ -40,8 +40,15 @@ impl RoutingTable {
         })
     }
 
+    /// Returns the first difference between the table and a catalog that has absorbed the same `changes`.
+    pub fn disagreement(&self, catalog: &Catalog, changes: &[Change]) -> Option<String> {
+        let counts = (self.len(), catalog.routes_len());
+        let differ = || (counts.0 != counts.1).then(|| format!("{} routes, but {} in the catalog", counts.0, counts.1));
+        changes.iter().find_map(|change| self.difference(catalog, change)).or_else(differ)
+    }
+
     /// Returns the first difference between the table and the active routes of the catalog, as far as `change` concerns them.
-    pub fn disagreement(&self, catalog: &Catalog, change: &Change) -> Option<String> {
+    pub(super) fn difference(&self, catalog: &Catalog, change: &Change) -> Option<String> {
         let (key, edits) = match change {
             Change::Apply { key, edits, .. } => (*key, &edits[..]),
             Change::End(key) => (*key, &[][..]),

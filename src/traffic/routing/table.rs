@@ -76,7 +76,7 @@ impl RoutingTable {
             | Change::Observed(_) => {}
         }
         if let Some(before) = before {
-            let fault = self.fault_since(&before).or_else(|| self.disagreement(catalog, change));
+            let fault = self.fault_since(&before).or_else(|| self.difference(catalog, change));
             debug_assert_eq!(fault, None, "the routing table is unsound after a change");
         }
     }

@@ -47,14 +47,14 @@ fn a_table_that_differs_from_the_catalog_is_found() {
         (crate::domain::Edit::Route(RouteId(1), None), "r1 of session 1 differs"),
     ] {
         let (mut world, change) = (world(), apply(1, [edit]));
-        assert_eq!(world.table.disagreement(&world.catalog, &change), None);
+        assert_eq!(world.table.disagreement(&world.catalog, std::slice::from_ref(&change)), None);
         world.catalog.absorb(&change);
-        let fault = world.table.disagreement(&world.catalog, &change).expect(expected);
+        let fault = world.table.disagreement(&world.catalog, std::slice::from_ref(&change)).expect(expected);
         assert!(fault.contains(expected), "{fault}");
     }
     let (mut world, end) = (world(), Change::End(SessionKey(2)));
     world.catalog.absorb(&end);
-    assert!(world.table.disagreement(&world.catalog, &end).is_some());
+    assert!(world.table.disagreement(&world.catalog, &[end]).is_some());
 }
 
 #[test]
