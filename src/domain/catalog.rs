@@ -9,31 +9,11 @@ use std::sync::Arc;
 use imbl::{HashMap, OrdMap};
 
 use super::{
-    Change, Config, ConnectionId, Edit, Error, Host, InstanceName, Origin, PathPrefix, Route, RouteId, ServiceName,
-    Session, SessionId, SessionKey, SessionRecord, Staged, Subject, Ticket, Time, TokenName,
+    Change, Claim, Claimants, Config, ConnectionId, Edit, Error, InstanceName, Origin, Route, ServiceName, Session,
+    SessionId, SessionKey, SessionRecord, Staged, Subject, Ticket, Time, TokenName,
 };
 
-/// What no two services may hold at once: a host and path at a priority.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Claim {
-    /// The host.
-    pub host: Host,
-    /// The path.
-    pub path: PathPrefix,
-    /// The priority.
-    pub priority: i32,
-}
-
-/// Who holds a claim: routes of one service, one per instance as a rule.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Claimants {
-    /// The service.
-    pub service: ServiceName,
-    /// Its active routes that hold it.
-    pub routes: Arc<[(SessionKey, RouteId)]>,
-}
-
-/// Everything the registry knows.
+/// All sessions and the indexes over them.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     revision: u64,
@@ -46,27 +26,28 @@ pub struct Catalog {
     bound: HashMap<ConnectionId, SessionKey>,
     origins: HashMap<Origin, usize>,
     claims: HashMap<Claim, Claimants>,
-    /// Numbers of sessions by the token they came with, without replaced ones.
+    /// The number of sessions per registration token, without replaced ones.
     tokens: HashMap<TokenName, usize>,
     routes_active: usize,
 }
 
 impl Catalog {
-    /// Counts the changes of sessions and active configurations, and the events. Stored with them; never goes back.
+    /// Returns the revision: the number of changes of sessions and active configurations, and of events. It is stored
+    /// with them and never decreases.
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// The session a client means.
+    /// Returns the session that has the id `id`.
     ///
     /// # Errors
-    /// `NotFound` when there is none of that id, or it has ended or been replaced.
+    /// `NotFound` when no session has the id, or the session has ended or been replaced.
     pub fn session(&self, id: &str) -> Result<&Arc<Session>, Error> {
         let session = self.ids.get(id).and_then(|key| self.sessions.get(key)).ok_or(Error::invalid_session())?;
         if session.record.replaced.is_some() { Err(Error::replaced_session()) } else { Ok(session) }
     }
 
-    /// The session that a command is for.
+    /// Returns the session that a command is about.
     ///
     /// # Errors
     /// `NotFound` when there is none.
@@ -79,78 +60,78 @@ impl Catalog {
         }
     }
 
-    /// The sessions that instances hold now, by service and instance, from the first behind `after`.
+    /// Returns the current sessions of all instances behind `after`, ordered by service and instance.
     pub fn instances(&self, after: Option<(ServiceName, InstanceName)>) -> impl Iterator<Item = &Arc<Session>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.instances.range((from, Bound::Unbounded)).filter_map(|(_, key)| self.sessions.get(key))
     }
 
-    /// A session by its number, replaced ones included.
+    /// Returns the session with the key `key`. Replaced sessions count.
     pub fn by_key(&self, key: SessionKey) -> Option<&Arc<Session>> {
         self.sessions.get(&key)
     }
 
-    /// The session an instance holds now.
+    /// Returns the current session of an instance.
     pub fn of_instance(&self, service: &ServiceName, instance: &InstanceName) -> Option<&Arc<Session>> {
         self.instances.get(&(service.clone(), instance.clone())).and_then(|key| self.sessions.get(key))
     }
 
-    /// The replaced session of an instance whose routes still serve.
+    /// Returns the replaced session of an instance, whose routes still serve.
     pub fn replaced_of(&self, record: &SessionRecord) -> Option<SessionKey> {
         self.replaced.get(&(record.service.clone(), record.instance.clone())).copied()
     }
 
-    /// The session whose lines go to a connection.
+    /// Returns the session that is bound to a connection.
     pub fn bound_to(&self, connection: ConnectionId) -> Option<&Arc<Session>> {
         self.bound.get(&connection).and_then(|key| self.sessions.get(key))
     }
 
-    /// All sessions from the one numbered `first`, replaced ones included, oldest first.
+    /// Returns all sessions from the key `first` on, oldest first. Replaced sessions count.
     pub fn sessions_from(&self, first: SessionKey) -> impl Iterator<Item = &Arc<Session>> {
         self.sessions.range(first..).map(|(_, session)| session)
     }
 
-    /// All sessions, replaced ones included, oldest first.
+    /// Returns all sessions, oldest first. Replaced sessions count.
     pub fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
         self.sessions.values()
     }
 
-    /// How many sessions there are, replaced ones included.
+    /// Returns the number of sessions. Replaced sessions count.
     pub fn sessions_len(&self) -> usize {
         self.sessions.len()
     }
 
-    /// How many sessions came with a registration token, without replaced ones.
+    /// Returns the number of sessions that registered with a token, without replaced ones.
     pub fn sessions_under(&self, token: &TokenName) -> usize {
         self.tokens.get(token).copied().unwrap_or(0)
     }
 
-    /// The number of sessions that registered from an origin, replaced ones included.
+    /// Returns the number of sessions that registered from an origin. Replaced sessions count.
     pub fn sessions_from_origin(&self, origin: Origin) -> usize {
         self.origins.get(&origin).copied().unwrap_or_default()
     }
 
-    /// How many routes are active.
+    /// Returns the number of active routes.
     pub fn routes_len(&self) -> usize {
         self.routes_active
     }
 
-    /// Who holds a claim, if anybody does.
+    /// Returns the holders of a claim.
     pub fn claimants(&self, claim: &Claim) -> Option<&Claimants> {
         self.claims.get(claim)
     }
 
-    /// The number of the next session to be opened.
+    /// Returns the key of the next session.
     pub fn next_key(&self) -> SessionKey {
         SessionKey(self.last_key + 1)
     }
 
-    /// The name of the next maintenance request.
+    /// Returns the ticket of the next maintenance request.
     pub fn next_ticket(&self) -> Ticket {
         Ticket(self.last_ticket + 1)
     }
 
-    /// Goes on after a restart: takes up the stored revision, and lets every session be disconnected since `now`.
+    /// Continues after a restart: sets the stored revision, and sets every session as disconnected since `now`.
     pub fn resume(&mut self, revision: u64, now: Time) {
         self.revision = revision;
         let keys: Vec<SessionKey> = self.sessions.keys().copied().collect();
@@ -165,7 +146,7 @@ impl Catalog {
         }
     }
 
-    /// Takes in a change that a command decided on, or that the store kept.
+    /// Takes in a change that a command decided on or that the store kept.
     pub fn absorb(&mut self, change: &Change) {
         match change {
             Change::Record(key, record) => self.put_record(*key, record),
@@ -322,7 +303,7 @@ impl Catalog {
     }
 
     fn bind(&mut self, key: SessionKey, connection: ConnectionId) {
-        // A connection that binds a second session lets go of its first, and a session of its connection.
+        // A connection is bound to one session at most, and a session to one connection.
         if let Some(first) = self.bound.insert(connection, key)
             && first != key
         {

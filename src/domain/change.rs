@@ -1,6 +1,7 @@
-//! The only things that can happen to a catalog, the store or the routing table.
+//! Changes: the steps from one state of the registry to the next.
 //!
-//! Commands decide on changes; each of those three absorbs them in one exhaustive match.
+//! Commands decide on changes. The catalog, the store and the routing table each absorb a change in one exhaustive
+//! match.
 
 use std::sync::Arc;
 
@@ -11,42 +12,42 @@ use super::{ConnectionId, Edit, Pending, Sections, SessionKey, SessionRecord, Ti
 pub enum Change {
     /// A session is opened, or its record has a new value.
     Record(SessionKey, Arc<SessionRecord>),
-    /// A session ends; all it had is gone.
+    /// A session ends, and with it everything that it had.
     End(SessionKey),
     /// An edit of the staged configuration.
     Stage {
-        /// Whose.
+        /// The session.
         key: SessionKey,
-        /// Which.
+        /// The edit.
         edit: Edit,
-        /// When.
+        /// The time of the edit.
         at: Time,
     },
     /// The staged configuration is dropped.
     Unstage(SessionKey),
-    /// Edits of the active configuration. Nothing of `sections` is staged any more.
+    /// Edits of the active configuration. Nothing in `sections` is staged afterwards.
     Apply {
-        /// Whose.
+        /// The session.
         key: SessionKey,
-        /// Which sections were applied.
+        /// The sections that are applied.
         sections: Sections,
-        /// What changes in them.
+        /// The edits of these sections.
         edits: Arc<[Edit]>,
     },
-    /// A session's server-sent lines go to this connection from now on. Not stored.
+    /// A session is bound to a connection, which gets its server-sent lines. Not stored.
     Bind(SessionKey, ConnectionId),
     /// A session has lost its connection. Not stored.
     Unbind(SessionKey, Time),
     /// A maintenance request waits for its outcome.
     Await(SessionKey, Pending),
-    /// A maintenance request has its outcome, or was cancelled.
+    /// A maintenance request has its outcome or was cancelled.
     Settle(SessionKey, Ticket),
-    /// Something happened that is told of. It is stored only as a step of the revision: the event's number.
+    /// An event was observed. Only the revision is stored: it is the event's number.
     Observed(SessionKey),
 }
 
 impl Change {
-    /// The session it is about.
+    /// Returns the session that the change is about.
     pub fn key(&self) -> SessionKey {
         match self {
             Change::Record(key, _)
@@ -62,7 +63,7 @@ impl Change {
         }
     }
 
-    /// The number of entries that it is about.
+    /// Returns the number of entries that the change is about.
     pub fn rows(&self) -> usize {
         match self {
             Change::Apply { edits, .. } => edits.len(),
@@ -70,7 +71,7 @@ impl Change {
         }
     }
 
-    /// True if a restart must find it.
+    /// Returns true if a restart must restore the change.
     pub fn is_stored(&self) -> bool {
         match self {
             Change::Record(..)
@@ -85,8 +86,9 @@ impl Change {
         }
     }
 
-    /// True if the loss of power must not lose it: everything stored but what is only staged, and that a request has its outcome:
-    /// it would have it again.
+    /// Returns true if a loss of power must not lose the change.
+    ///
+    /// Staged edits may be lost. So may the outcome of a maintenance request: it is found again after a restart.
     pub fn is_precious(&self) -> bool {
         match self {
             Change::Record(..) | Change::End(_) | Change::Apply { .. } | Change::Await(..) => true,
@@ -99,12 +101,12 @@ impl Change {
         }
     }
 
-    /// True if traffic can tell the difference: what is staged, bound or awaited is none of its business.
+    /// Returns true if the change can affect traffic. Staged edits, bindings and waiting requests cannot.
     pub fn concerns_traffic(&self) -> bool {
         matches!(self, Change::Record(..) | Change::End(_) | Change::Apply { .. })
     }
 
-    /// True if the revision counts it: what traffic can tell, and what was observed.
+    /// Returns true if the change increases the revision.
     pub fn moves_revision(&self) -> bool {
         self.concerns_traffic() || matches!(self, Change::Observed(_))
     }

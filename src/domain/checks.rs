@@ -1,4 +1,4 @@
-//! The parts of a health check that options set: its `Host`, its method, and the statuses that count as healthy.
+//! The parts of a health check that options set: its `Host`, its method and the healthy statuses.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ impl CheckMethod {
         }
     }
 
-    /// Its name on the wire.
+    /// Returns the name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             CheckMethod::Get => "GET",
@@ -36,18 +36,18 @@ impl CheckMethod {
     }
 }
 
-/// Statuses of HTTP: single ones and ranges, at most 16 of them.
+/// A set of HTTP statuses: single ones and ranges, at most 16 entries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StatusRanges(Arc<[(u16, u16)]>);
 
-/// The most entries of a list of statuses.
+/// The maximum number of entries in a list of statuses.
 const RANGES_MAX: usize = 16;
 
 impl StatusRanges {
     /// Reads a list such as `200-399` or `200,204,301-308`.
     ///
     /// # Errors
-    /// `Invalid` for anything else, and for what is no status from 100 to 599.
+    /// `Invalid` for anything else, and for statuses outside 100 to 599.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let wrong = || Error::invalid("value", "must be statuses from 100 to 599, such as 200-399 or 200,204,301-308");
         let ranges = text.split(',').map(|entry| {
@@ -59,7 +59,7 @@ impl StatusRanges {
         ranges.filter(|ranges| ranges.len() <= RANGES_MAX).map(Self).ok_or_else(wrong)
     }
 
-    /// True if a status is among them.
+    /// Returns true if the set contains `status`.
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&status))
     }
@@ -69,10 +69,10 @@ fn status(text: &str) -> Option<u16> {
     text.trim().parse().ok().filter(|status| (100..=599).contains(status))
 }
 
-/// Reads what a check says in `Host`: a name or an address, with or without a port.
+/// Reads the `Host` of a health check: a name or an address, with or without a port.
 ///
 /// # Errors
-/// `Invalid` for anything else, a wildcard included.
+/// `Invalid` for anything else, also for a wildcard.
 pub fn check_host(text: &str) -> Result<Arc<str>, Error> {
     let wrong = || Error::invalid("value", "must be a host name or address, such as shop.example or shop.example:8080");
     let (name, port) = match text.rsplit_once(':') {

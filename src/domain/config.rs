@@ -1,5 +1,6 @@
-//! A session's configuration: six sections, each a persistent map, so that a copy is cheap
-//! and two copies are compared in the time of their difference.
+//! A session's configuration: six sections, each a persistent map.
+//!
+//! A copy is cheap, and comparing two copies takes time in proportion to their difference.
 
 use std::fmt;
 use std::ops::BitOr;
@@ -10,7 +11,7 @@ use imbl::ordmap::DiffItem;
 
 use super::{Breaker, Error, HeaderKey, HealthCheck, OptionKey, Options, RateLimit, Route, RouteId, Target};
 
-/// One of the parts of a configuration that can be applied by itself.
+/// A part of a configuration that can be applied by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Section {
     /// Routes.
@@ -28,11 +29,11 @@ pub enum Section {
 }
 
 impl Section {
-    /// All of them, in the protocol's order.
+    /// All sections, in the protocol's order.
     pub const ALL: [Section; 6] =
         [Section::Routes, Section::Headers, Section::Options, Section::Health, Section::RateLimit, Section::Circuit];
 
-    /// Its name on the wire, in payloads and in the store.
+    /// Returns the name on the wire, in payloads and in the store.
     pub const fn name(self) -> &'static str {
         match self {
             Section::Routes => "routes",
@@ -79,7 +80,7 @@ impl Sections {
         Ok(sections)
     }
 
-    /// True if `section` is among them.
+    /// Returns true if the set contains `section`.
     pub fn contains(self, section: Section) -> bool {
         self.0 & (1 << section as u8) != 0
     }
@@ -93,16 +94,16 @@ impl BitOr<Section> for Sections {
     }
 }
 
-/// Routes and all that is set for them.
+/// The routes of a session and all settings for them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
-    /// By id.
+    /// The routes by id.
     pub routes: OrdMap<RouteId, Arc<Route>>,
-    /// Response headers to set.
+    /// The response headers to set.
     pub headers: OrdMap<(Target, HeaderKey), Arc<str>>,
-    /// Options, known or not, as they were given.
+    /// The options as the caller gave them, known or unknown.
     pub options: OrdMap<(Target, OptionKey), Arc<str>>,
-    /// Health checks, beside the default one.
+    /// The health checks that replace the default one.
     pub health: OrdMap<RouteId, HealthCheck>,
     /// Rate limits.
     pub limits: OrdMap<Target, RateLimit>,
@@ -110,7 +111,7 @@ pub struct Config {
     pub breakers: OrdMap<Target, Breaker>,
 }
 
-/// One entry's new value; `None` takes the entry away.
+/// A new value of one entry; `None` removes the entry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
     /// A route.
@@ -128,7 +129,7 @@ pub enum Edit {
 }
 
 impl Edit {
-    /// The route that it adds or changes, as it will be.
+    /// Returns the route that the edit adds or changes, with its new value.
     pub fn new_route(&self) -> Option<&Route> {
         match self {
             Edit::Route(_, route) => route.as_deref(),
@@ -136,7 +137,7 @@ impl Edit {
         }
     }
 
-    /// The section it changes.
+    /// Returns the section that the edit changes.
     pub fn section(&self) -> Section {
         match self {
             Edit::Route(..) => Section::Routes,
@@ -148,7 +149,7 @@ impl Edit {
         }
     }
 
-    /// What it is for.
+    /// Returns the target that the edit is for.
     pub fn target(&self) -> Target {
         match self {
             Edit::Route(id, _) | Edit::Health(id, _) => Target::Route(*id),
@@ -159,7 +160,7 @@ impl Edit {
         }
     }
 
-    /// True if it takes its entry away.
+    /// Returns true if the edit removes its entry.
     pub fn removes(&self) -> bool {
         match self {
             Edit::Route(_, value) => value.is_none(),
@@ -171,40 +172,40 @@ impl Edit {
     }
 }
 
-/// How many entries of a section a difference adds, takes away and changes.
+/// The numbers of entries of a section that a difference adds, removes and modifies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// New entries.
     pub added: usize,
-    /// Entries gone.
+    /// Removed entries.
     pub removed: usize,
     /// Entries with another value.
     pub modified: usize,
 }
 
-/// What turns one configuration into another: at most one edit per entry.
+/// The edits that turn one configuration into another, at most one per entry.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Difference {
-    /// Edits of entries that were not there before.
+    /// Edits that add entries.
     pub added: Vec<Edit>,
-    /// Edits that take entries away.
+    /// Edits that remove entries.
     pub removed: Vec<Edit>,
-    /// Edits of entries that were there with another value.
+    /// Edits that change the value of entries.
     pub modified: Vec<Edit>,
 }
 
 impl Difference {
-    /// True if the two were equal.
+    /// Returns true if the two configurations are equal.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.modified.is_empty()
     }
 
-    /// Every edit: what is taken away first.
+    /// Returns every edit, removals first.
     pub fn edits(&self) -> impl Iterator<Item = &Edit> {
         self.removed.iter().chain(&self.modified).chain(&self.added)
     }
 
-    /// The counts for one section.
+    /// Returns the numbers for one section.
     pub fn tally(&self, section: Section) -> Tally {
         let count = |edits: &[Edit]| edits.iter().filter(|edit| edit.section() == section).count();
         Tally { added: count(&self.added), removed: count(&self.removed), modified: count(&self.modified) }
@@ -227,7 +228,7 @@ impl Difference {
 }
 
 impl Config {
-    /// Makes one edit.
+    /// Applies one edit.
     pub fn edit(&mut self, edit: &Edit) {
         match edit {
             Edit::Route(id, value) => put(&mut self.routes, *id, value.as_ref()),
@@ -239,12 +240,12 @@ impl Config {
         }
     }
 
-    /// The circuit breaker of a route: its own, or else the one that is set for all.
+    /// Returns the circuit breaker of a route: its own, or else the one for all routes.
     pub fn breaker_of(&self, id: RouteId) -> Option<&Breaker> {
         self.breakers.get(&Target::Route(id)).or_else(|| self.breakers.get(&Target::All))
     }
 
-    /// What turns this configuration into `to`, in the time of their difference.
+    /// Returns the edits that turn this configuration into `to`. Takes time in proportion to the difference.
     pub fn difference(&self, to: &Config) -> Difference {
         let mut found = Difference::default();
         found.compare(&self.routes, &to.routes, |id, value| Edit::Route(*id, value.cloned()));
@@ -260,7 +261,7 @@ impl Config {
         found
     }
 
-    /// The edits that take away all that is set for one route, the route itself aside.
+    /// Returns the edits that remove all settings of one route, but not the route itself.
     pub fn settings_of(&self, id: RouteId) -> Vec<Edit> {
         let target = Target::Route(id);
         let headers = self.headers_for(target).map(|(name, _)| Edit::Header(target, name.clone(), None));
@@ -272,7 +273,7 @@ impl Config {
         edits
     }
 
-    /// The headers set for exactly this target.
+    /// Returns the headers that are set for exactly this target.
     pub fn headers_for(&self, target: Target) -> impl Iterator<Item = (&HeaderKey, &Arc<str>)> {
         self.headers
             .range((target, HeaderKey::first())..)
@@ -280,7 +281,7 @@ impl Config {
             .map(|((_, name), value)| (name, value))
     }
 
-    /// The options set for exactly this target.
+    /// Returns the options that are set for exactly this target.
     pub fn options_for(&self, target: Target) -> impl Iterator<Item = (&OptionKey, &Arc<str>)> {
         self.options
             .range((target, OptionKey::first())..)
@@ -288,18 +289,18 @@ impl Config {
             .map(|((_, key), value)| (key, value))
     }
 
-    /// Lays the options set for `target` over `base`.
+    /// Returns `base` with the options that are set for `target`.
     pub fn options_over(&self, base: &Options, target: Target) -> Options {
         let mut options = base.clone();
         for (key, value) in self.options_for(target) {
-            // Known keys were checked when they were staged; a value that this version
-            // no longer takes leaves what is below it in force.
+            // Values of known keys were checked when they were staged. A stored value that this version refuses has
+            // no effect.
             let _ = options.set(key.as_str(), value);
         }
         options
     }
 
-    /// How many entries there are beside routes.
+    /// Returns the number of entries without routes.
     pub fn settings_len(&self) -> usize {
         self.headers.len() + self.options.len() + self.health.len() + self.limits.len() + self.breakers.len()
     }

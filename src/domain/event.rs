@@ -1,8 +1,8 @@
-//! What a session can be told of without asking.
+//! Events: the things that happen to sessions and that callers can be notified of.
 
 use super::{BreakerState, Error, InstanceName, RouteId, ServiceName, SessionKey, Target, Time};
 
-/// The types of events. A session can subscribe to those of [`EventKind::TOPICS`]; operators hear of all.
+/// The types of events. A session can subscribe to those in [`EventKind::TOPICS`]; operators get all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventKind {
     /// A certificate was replaced.
@@ -19,9 +19,9 @@ pub enum EventKind {
     MaintenanceChanged,
     /// A configuration was applied.
     ConfigApplied,
-    /// Staged changes were dropped for their age.
+    /// Staged changes were dropped because of their age.
     StagedConfigExpired,
-    /// A maintenance request came to nothing. Told to streams; on the pipe whoever asked is answered.
+    /// A maintenance request failed. Sent to event streams only; the pipe answers the request instead.
     MaintenanceFailed,
     /// An instance registered.
     InstanceRegistered,
@@ -29,16 +29,16 @@ pub enum EventKind {
     InstanceConnected,
     /// An instance lost its connection.
     InstanceDisconnected,
-    /// An instance is gone, and its routes.
+    /// An instance and its routes are gone.
     InstanceEnded,
     /// An instance began to drain.
     DrainStarted,
-    /// A drain was taken back.
+    /// A drain was cancelled.
     DrainCancelled,
 }
 
 impl EventKind {
-    /// Those that a session can subscribe to.
+    /// The types that a session can subscribe to.
     pub const TOPICS: [EventKind; 8] = [
         EventKind::CertRenewed,
         EventKind::GlobalConfigChanged,
@@ -50,7 +50,7 @@ impl EventKind {
         EventKind::StagedConfigExpired,
     ];
 
-    /// Its name on the wire.
+    /// Returns the name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             EventKind::CertRenewed => "cert_renewed",
@@ -80,7 +80,7 @@ impl Topics {
     /// Reads one event type, or `all`.
     ///
     /// # Errors
-    /// `Invalid` for a type that does not exist.
+    /// `Invalid` for an unknown type.
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text == "all" {
             return Ok(EventKind::TOPICS.into_iter().fold(Topics::default(), Topics::with));
@@ -92,35 +92,35 @@ impl Topics {
         })
     }
 
-    /// These and one more.
+    /// Returns the set with `kind` added.
     #[must_use]
     pub fn with(self, kind: EventKind) -> Self {
         Topics(self.0 | 1 << kind as u16)
     }
 
-    /// These and those.
+    /// Returns the union of two sets.
     #[must_use]
     pub fn union(self, other: Topics) -> Self {
         Topics(self.0 | other.0)
     }
 
-    /// These without those.
+    /// Returns the set without the types in `other`.
     #[must_use]
     pub fn without(self, other: Topics) -> Self {
         Topics(self.0 & !other.0)
     }
 
-    /// True if there are none.
+    /// Returns true if the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// True if `kind` is among them.
+    /// Returns true if the set contains `kind`.
     pub fn contains(self, kind: EventKind) -> bool {
         self.0 & (1 << kind as u16) != 0
     }
 
-    /// Their names, for the store.
+    /// Returns the names of the types, for the store.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         EventKind::TOPICS.into_iter().filter(move |kind| self.contains(*kind)).map(EventKind::name)
     }
@@ -131,67 +131,67 @@ impl Topics {
 pub enum Event {
     /// Its drain reached 0 %.
     DrainCompleted,
-    /// A target of it entered or left maintenance.
+    /// A target entered or left maintenance.
     MaintenanceChanged {
-        /// What entered or left.
+        /// The target.
         target: Target,
-        /// True if it entered.
+        /// True if the target entered maintenance.
         in_maintenance: bool,
     },
-    /// A configuration of it was applied.
+    /// A configuration was applied.
     ConfigApplied {
-        /// How many applies there were, this one included.
+        /// The number of applies so far, this one included.
         revision: u64,
     },
-    /// Its staged changes were dropped for their age.
+    /// The staged changes were dropped because of their age.
     StagedConfigExpired,
     /// The backend of one of its routes became healthy or unhealthy.
     BackendHealthChanged {
         /// The route.
         route: RouteId,
-        /// What it is now.
+        /// The new state.
         healthy: bool,
-        /// What the last check saw.
+        /// The result of the last check.
         reason: String,
     },
     /// The circuit breaker of one of its routes changed its state.
     CircuitStateChanged {
         /// The route.
         route: RouteId,
-        /// What it is now.
+        /// The new state.
         state: BreakerState,
     },
-    /// What a maintenance request waited for did not answer in time, or a newer request took its place.
+    /// A maintenance request got no answer in time, or a newer request replaced it.
     MaintenanceFailed {
-        /// What it was for.
+        /// The target of the request.
         target: Target,
-        /// True if it is in maintenance all the same.
+        /// True if the target is in maintenance nevertheless.
         in_maintenance: bool,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// It was opened; one that the instance had before is replaced.
+    /// The session was opened. It replaces an earlier session of the instance.
     InstanceRegistered,
-    /// A connection was bound to it again.
+    /// A connection was bound to the session again.
     InstanceConnected,
-    /// Its connection ended, or let go of it.
+    /// The connection ended, or was bound to another session.
     InstanceDisconnected,
-    /// It ended.
+    /// The session ended.
     InstanceEnded {
-        /// Why: `shut down`, `evicted` or `expired`.
+        /// The reason: `shut down`, `evicted` or `expired`.
         reason: &'static str,
     },
-    /// It began to drain.
+    /// The session began to drain.
     DrainStarted {
-        /// When it is to be complete.
+        /// The time at which the drain will be complete.
         until: Time,
     },
-    /// Its drain was taken back.
+    /// The drain was cancelled.
     DrainCancelled,
 }
 
 impl Event {
-    /// Its type.
+    /// Returns the type of the event.
     pub fn kind(&self) -> EventKind {
         match self {
             Event::DrainCompleted => EventKind::DrainCompleted,
@@ -211,21 +211,22 @@ impl Event {
     }
 }
 
-/// An event in its place among all that happened.
+/// An event with its number, time and session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventRecord {
-    /// Its number: the registry's revision with it. No two events have the same, later ones have higher ones,
-    /// also after a restart; not every number is an event's.
+    /// The event's number: the registry's revision after the event.
+    ///
+    /// Numbers are unique and increase, also across restarts. Not every revision is the number of an event.
     pub sequence: u64,
-    /// When.
+    /// The time of the event.
     pub at: Time,
-    /// To which session.
+    /// The session that it happened to.
     pub session: SessionKey,
-    /// Of which service.
+    /// The session's service.
     pub service: ServiceName,
-    /// Of which instance.
+    /// The session's instance.
     pub instance: InstanceName,
-    /// What.
+    /// The event.
     pub event: Event,
 }
 

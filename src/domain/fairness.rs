@@ -1,13 +1,14 @@
-//! Fair use of places that are few: who may take another.
+//! Fair sharing of a limited number of places.
 //!
-//! It is a rule of numbers; who counts what is elsewhere. What must hold: somebody who uses none finds a place as long as others
-//! can leave one, however many of them there are and however much each wants.
+//! The rule is pure arithmetic; callers count the places. What must hold: somebody who has no place gets one as long
+//! as others can leave one, however many others there are.
 
-/// One place in so many is for those who use none.
+/// One place in `RESERVED` is kept for those who have none.
 const RESERVED: usize = 8;
 
-/// Returns true when somebody who uses `own` of `places` may take another while `used` are taken in all: never more than are free,
-/// so that those who want many leave room for others before they come; an eighth of the places is for those who use none.
+/// Returns true if somebody who has `own` of `places` may take another while `used` are taken in all.
+///
+/// Nobody may have more places than are free, and an eighth of the places is kept for those who have none.
 pub fn may_take_another(places: usize, used: usize, own: usize) -> bool {
     let free = (places - places / RESERVED).saturating_sub(used);
     used < places && (own == 0 || own < free)

@@ -1,4 +1,4 @@
-//! Host names that routes are reached by.
+//! The host names of routes.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,24 +8,24 @@ use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
 use super::Error;
 
-/// Which requests a route is for: a host name, everything below one, or any.
+/// The hosts that a route serves: one host, all hosts below one, or any host.
 ///
-/// Names are lower case, internationalised ones as punycode (UTS 46), without port or final dot.
+/// Names are lower case, without port and final dot; internationalised names are punycode (UTS 46).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
     /// `shop.example`, `10.0.0.7`, `[::1]`.
     Exact(Arc<str>),
-    /// `*.shop.example`, kept as `shop.example`: one or more labels before it.
+    /// `*.shop.example`, stored as `shop.example`. Matches names with one or more labels before it.
     Below(Arc<str>),
     /// `*`.
     Any,
 }
 
 impl Host {
-    /// Reads a host name, `*.` and a host name, or `*`.
+    /// Reads a host name, `*.` with a host name, or `*`.
     ///
     /// # Errors
-    /// `Invalid` for a port, a scheme, a path, a `*` elsewhere, or what no host name can be.
+    /// `Invalid` for a port, a scheme, a path, a `*` elsewhere, or an impossible host name.
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text == "*" {
             return Ok(Host::Any);
@@ -36,7 +36,7 @@ impl Host {
         }
     }
 
-    /// True if it is for requests to `name`, which is in the spelling of routes.
+    /// Returns true if `name` matches. `name` must be lower case, as [`Host::parse`] writes it.
     pub fn covers(&self, name: &str) -> bool {
         match self {
             Host::Exact(own) => **own == *name,
@@ -48,18 +48,18 @@ impl Host {
         }
     }
 
-    /// Reads a comma-separated list, without repeats, in the order given. A comma too many means nothing.
+    /// Reads a comma-separated list in its order, without repeats. Empty items are skipped.
     ///
     /// # Errors
-    /// `Invalid` if one of them is wrong or the list is empty.
+    /// `Invalid` if an item is wrong or the list is empty.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, Error> {
         Self::gather(listed(text))
     }
 
-    /// As [`Host::parse_list`], for names that come one by one.
+    /// Reads a list of names, as [`Host::parse_list`] does.
     ///
     /// # Errors
-    /// `Invalid` if one of them is wrong or there is none.
+    /// `Invalid` if a name is wrong or there is none.
     pub fn gather<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, Error> {
         let mut hosts: Vec<Host> = Vec::new();
         for name in names {
@@ -77,7 +77,7 @@ impl Host {
         Ok(hosts)
     }
 
-    /// The most domains that one route may have.
+    /// The maximum number of domains of one route.
     pub const LIST_MAX: usize = 256;
 }
 
@@ -91,12 +91,12 @@ impl fmt::Display for Host {
     }
 }
 
-/// The parts of a list between its commas, without the empty ones.
+/// Returns the items of a comma-separated list, without the empty ones.
 pub fn listed(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-/// A host that can be connected to or matched exactly: a name, an IPv4 address, `[IPv6]`.
+/// Reads a host that can be connected to: a name, an IPv4 address or `[IPv6]`.
 pub(super) fn host(text: &str) -> Result<String, Error> {
     if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let address: Ipv6Addr = inner.parse().map_err(|_| refused(text))?;
@@ -105,7 +105,7 @@ pub(super) fn host(text: &str) -> Result<String, Error> {
     domain(text, text)
 }
 
-/// The address a host is, when it is one and not a name.
+/// Returns the address if the host is an address and not a name.
 pub(super) fn literal(host: &str) -> Option<IpAddr> {
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(inner) => inner.parse().ok().map(IpAddr::V6),
@@ -115,7 +115,7 @@ pub(super) fn literal(host: &str) -> Option<IpAddr> {
 
 fn domain(name: &str, whole: &str) -> Result<String, Error> {
     let name = name.strip_suffix('.').unwrap_or(name);
-    // The URL list of forbidden characters, not STD 3: container hosts have underscores.
+    // The URL standard's list of forbidden characters. STD 3 would forbid underscores, which container hosts have.
     let ascii = Uts46::new()
         .to_ascii(name.as_bytes(), AsciiDenyList::URL, Hyphens::Allow, DnsLength::Verify)
         .map_err(|_| refused(whole))?;

@@ -1,11 +1,12 @@
-//! The nouns: what a registry holds and what can happen to it.
+//! The nouns of the registry and the changes that can happen to them.
 //!
-//! Every value here is valid once built; nothing checks it a second time.
-//! There is no IO, no clock, no randomness and no `async` in this module: time and chance are arguments.
+//! Every value is valid once it is built, and nothing checks it again. What must hold: no IO, no clock, no randomness
+//! and no `async` in this module; time and random bits are arguments.
 
 mod catalog;
 mod change;
 mod checks;
+mod claim;
 mod config;
 mod error;
 mod event;
@@ -26,9 +27,10 @@ mod spelling;
 mod time;
 mod url;
 
-pub use catalog::{Catalog, Claim, Claimants};
+pub use catalog::Catalog;
 pub use change::Change;
 pub use checks::{CheckMethod, StatusRanges};
+pub use claim::{Claim, Claimants};
 pub use config::{Config, Difference, Edit, Section, Sections, Tally};
 pub use error::{Error, Kind};
 pub use event::{Event, EventKind, EventRecord, Topics};

@@ -1,4 +1,4 @@
-//! Names and numbers by which things are known.
+//! The names and numbers of sessions, services, instances and routes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,24 +9,24 @@ use serde_json::value::RawValue;
 
 use super::{Error, Kind, Secret};
 
-/// The only credential a plain client has: `<instance>-<unix milliseconds>-<32 hex digits>`.
+/// The only credential of a plain client: `<instance>-<unix milliseconds>-<32 hex digits>`.
 ///
-/// Its `Debug` and `Display` show no more than its beginning, so that it cannot slip into a log.
+/// `Debug` shows only its beginning, so that the secret part does not get into a log.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(Arc<str>);
 
 impl SessionId {
-    /// Makes the id of a session of `instance` opened at `now`; `nonce` must be 128 random bits.
+    /// Creates the id of a session of `instance` that opens at `now`. `nonce` must be 128 random bits.
     pub fn new(instance: &InstanceName, now: super::Time, nonce: u128) -> Self {
         Self(format!("{instance}-{}-{nonce:032x}", now.0).into())
     }
 
-    /// Takes back an id that was kept; it may be any text, for it is only ever compared.
+    /// Restores a stored id. Any text is accepted because ids are only compared.
     pub fn restore(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The whole id, for the client it belongs to and for the store.
+    /// Returns the whole id, for the client that owns it and for the store.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -45,7 +45,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// A session's number inside the server: never reused, no secret, in no protocol.
+/// A session's number inside the server. Never reused, not secret, in no protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey(pub u64);
 
@@ -53,7 +53,8 @@ pub struct SessionKey(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// Checks a name: 1 to 128 visible characters, no `|`.
+/// Checks a name: 1 to 128 visible characters without `
+/// `.
 fn visible(field: &'static str, text: &str) -> Result<Arc<str>, Error> {
     let length = text.chars().count();
     if length == 0 || length > 128 || text.chars().any(|c| c == '|' || c.is_control() || c.is_whitespace()) {
@@ -62,7 +63,7 @@ fn visible(field: &'static str, text: &str) -> Result<Arc<str>, Error> {
     Ok(text.into())
 }
 
-/// Checks a new name: nothing in it is hidden.
+/// Checks a new name: it must not contain hidden characters.
 fn readable(field: &'static str, text: &str) -> Result<Arc<str>, Error> {
     let name = visible(field, text)?;
     if let Some(hidden) = text.chars().find(|c| is_hidden(*c)) {
@@ -73,14 +74,16 @@ fn readable(field: &'static str, text: &str) -> Result<Arc<str>, Error> {
     Ok(name)
 }
 
-/// Returns true if no reader sees `c` as a character of its own, or if it changes how its neighbours are shown.
+/// Returns true if readers do not see `c` as a character, or if it changes how its neighbours are displayed.
 pub fn is_hidden(c: char) -> bool {
     HIDDEN.iter().any(|(first, last)| (*first..=*last).contains(&u32::from(c)))
 }
 
-/// Code points that a name may not hold: control and format characters (`Cc`, `Cf`), spaces and separators (`Z`), what
-/// Unicode shows as nothing (`Default_Ignorable_Code_Point`: fillers, variation selectors, tags) or as blank (the empty
-/// Braille pattern, the null note head), private use, and what will never be a character. In order, first and last.
+/// The code points that a name must not contain, as sorted ranges of the first and last one.
+///
+/// These are control and format characters (`Cc`, `Cf`), spaces and separators (`Z`), characters that are displayed
+/// as nothing (`Default_Ignorable_Code_Point`) or as blank (the empty Braille pattern, the null note head), private
+/// use, and code points that will never be characters.
 pub const HIDDEN: [(u32, u32); 36] = [
     (0x0000, 0x0020),
     (0x007F, 0x00A0),
@@ -127,7 +130,8 @@ macro_rules! names {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes 1 to 128 characters that are all seen, without `|`.
+            /// Reads a name: 1 to 128 visible characters without `
+            /// `.
             ///
             /// # Errors
             /// `Invalid` for anything else; see [`HIDDEN`].
@@ -135,15 +139,15 @@ macro_rules! names {
                 readable($field, text).map(Self)
             }
 
-            /// Takes back a name that was kept, also one with what is hidden, which older versions took.
+            /// Restores a stored name. Hidden characters are accepted because older versions accepted them.
             ///
             /// # Errors
-            /// `Invalid` for what never was a name.
+            /// `Invalid` for text that no version accepted.
             pub fn restore(text: &str) -> Result<Self, Error> {
                 visible($field, text).map(Self)
             }
 
-            /// The name as it was given.
+            /// Returns the name as it was given.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -157,12 +161,12 @@ macro_rules! names {
     )+ };
 }
 
-/// Whom a command is for, in the words of the one who asks.
+/// The session or instance that a command is about, as the caller names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A client, by its own credential.
+    /// A session, named by its credential.
     Session(SessionId),
-    /// An operator, by name.
+    /// An instance, named by an operator.
     Instance(ServiceName, InstanceName),
 }
 
@@ -173,7 +177,7 @@ impl From<SessionId> for Subject {
 }
 
 impl Subject {
-    /// The session that asks for itself, whose activity that is; an operator's word is nobody's activity.
+    /// Returns the session if it acts for itself. Only then does the command count as activity of the session.
     pub fn session(&self) -> Option<&SessionId> {
         match self {
             Subject::Session(session) => Some(session),
@@ -183,15 +187,22 @@ impl Subject {
 }
 
 names! {
-    /// What a registration token is called; no secret.
+    /// The name of a registration token. Not secret.
     TokenName, "name";
-    /// What a service is called; its instances share this name, and may share routes.
+    /// The name of a service. Its instances share the name and may share routes.
     ServiceName, "service";
-    /// One running copy of a service: a host name, a container name, an address.
+    /// The name of one running copy of a service: a host name, a container name or an address.
     InstanceName, "instance";
 }
 
-/// A route's id within its session: `r1`, `r2`, … Never reused, also not after a restart.
+impl Error {
+    /// Returns the refusal of a command that names an instance without a session.
+    pub fn no_instance(service: &ServiceName, instance: &InstanceName) -> Self {
+        Self::new(Kind::NotFound, format!("no instance {service}/{instance}"))
+    }
+}
+
+/// The id of a route within its session: `r1`, `r2`, … Never reused, also not after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteId(pub u32);
 
@@ -204,7 +215,7 @@ impl fmt::Display for RouteId {
 impl FromStr for RouteId {
     type Err = Error;
 
-    /// Reads `r1`; leading zeros and signs are not route ids.
+    /// Reads a route id such as `r1`. Leading zeros and signs are refused.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || {
             let shown = super::time::shortened(text);
@@ -219,17 +230,17 @@ impl FromStr for RouteId {
     }
 }
 
-/// What a setting is for: every route of the session, or one. `All` sorts first.
+/// The target of a setting: all routes of a session, or one. `All` sorts first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
-    /// Every route of the session, also those that come later.
+    /// All routes of the session, also later ones.
     All,
     /// One route.
     Route(RouteId),
 }
 
 impl Target {
-    /// The route, when it is for one.
+    /// Returns the route, if the target is one route.
     pub fn route(self) -> Option<RouteId> {
         match self {
             Target::All => None,
@@ -262,20 +273,20 @@ impl FromStr for Target {
     }
 }
 
-/// What a client says of itself: a JSON object of at most 16 KiB, kept as it came.
+/// Facts that a client tells about itself: a JSON object of at most 16 KiB, kept as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata(Arc<str>);
 
 impl Metadata {
-    /// The most bytes of JSON that are kept.
+    /// The maximum number of bytes of JSON.
     pub const BYTES_MAX: usize = 16 * 1024;
 
-    /// Takes a JSON object; empty text and `null` count as `{}`.
+    /// Reads a JSON object. Empty text and `null` count as `{}`.
     ///
     /// # Errors
-    /// `Invalid` for other JSON or none, `Limited` for more than [`Metadata::BYTES_MAX`].
+    /// `Invalid` for anything but a JSON object, `Limited` for more than [`Metadata::BYTES_MAX`].
     pub fn parse(text: &str) -> Result<Self, Error> {
-        // Line breaks between tokens are legal JSON, but what is kept must fit a line.
+        // Line breaks between tokens are legal JSON, but the stored text must fit on one line.
         let text = text.replace(['\n', '\r', '\t'], " ");
         let text = text.trim();
         if text.is_empty() || text == "null" {
@@ -291,20 +302,20 @@ impl Metadata {
         }
     }
 
-    /// The JSON text, an object.
+    /// Returns the JSON text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The metadata without its key `token`, and the secret that stood there.
+    /// Returns the metadata without its key `token`, and the secret in that key.
     ///
     /// # Errors
-    /// `Invalid` when `token` is there and is no text.
+    /// `Invalid` if `token` is not text.
     pub fn without_token(&self) -> Result<(Self, Option<Secret>), Error> {
         let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&self.0).unwrap_or_default();
         let Some(token) = object.remove("token") else { return Ok((self.clone(), None)) };
         let secret: String = serde_json::from_str(token.get()).map_err(|_| Error::invalid("token", "must be text"))?;
-        // Texts and values that were JSON before are so still.
+        // Cannot fail: all keys and values were valid JSON before.
         let rest = serde_json::to_string(&object).unwrap_or_else(|_| "{}".to_owned());
         Ok((Self(rest.into()), Some(Secret::new(&secret))))
     }

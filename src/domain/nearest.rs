@@ -1,9 +1,10 @@
-//! Guesses which known word a mistyped one was meant to be.
+//! Guesses the known word that a mistyped one stands for.
 
-/// The longest word that is guessed at: what is longer is no typing mistake, and comparing costs the product of the lengths.
+/// The longest word that is compared, in characters. A longer one is no typing mistake, and comparing costs the
+/// product of the lengths.
 const LENGTH_MAX: usize = 64;
 
-/// The known word that is most like `text`, if one differs from it by no more than a third of its letters.
+/// Returns the known word most similar to `text`, if no more than a third of its letters differ.
 pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |word: &str| word.to_ascii_lowercase().replace('-', "_");
     let text = plain(text);
@@ -15,10 +16,10 @@ pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     near.min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
 }
 
-/// The number of letters to add, leave out, change or swap with the next (optimal string alignment).
+/// Returns the number of letters to insert, remove, change or swap (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    // Row `i` holds the distances of the first `i` letters of `a` from each beginning of `b`.
+    // Row `i` holds the distances between the first `i` letters of `a` and each prefix of `b`.
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
     for (i, letter) in a.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Drain and maintenance: states of a session that traffic obeys until they are taken back.
+//! Drain and maintenance: states of a session that traffic obeys until they are cancelled.
 
 use std::sync::Arc;
 
@@ -7,58 +7,58 @@ use imbl::ordmap::DiffItem;
 
 use super::{PageUrl, RouteId, Span, Target, Time};
 
-/// A session's share of traffic falling from 100 % to 0 % in a straight line.
+/// A drain: a session's share of traffic falls from 100 % to 0 % in a straight line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// When it began.
+    /// The time at which the drain began.
     pub started: Time,
-    /// The time that it takes.
+    /// The length of the drain.
     pub span: Span,
-    /// An operator ordered it: it is for the instance, also when that registers anew.
+    /// True if an operator ordered it. Then it stays with the instance when the instance registers anew.
     pub by_operator: bool,
 }
 
 impl Drain {
-    /// When nothing new comes any more.
+    /// Returns the time at which the drain is complete.
     pub fn ends(self) -> Time {
         self.started.after(self.span)
     }
 
-    /// What is left of it at `now`.
+    /// Returns the rest of the drain at `now`.
     pub fn remaining(self, now: Time) -> Span {
         self.ends().since(now).min(self.span)
     }
 
-    /// The share at `now` in whole percent, rounded up: 100 … 0, and 0 only once it is complete.
+    /// Returns the share of traffic at `now` in whole percent, rounded up. It is 0 only once the drain is complete.
     pub fn traffic_percent(self, now: Time) -> u64 {
         (self.remaining(now).millis() * 100).div_ceil(self.span.millis().max(1))
     }
 }
 
-/// Why and since when a route is in maintenance.
+/// A maintenance of one route or of all routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaintenanceEntry {
-    /// The page shown meanwhile; without one, the built-in page.
+    /// The page that the proxy shows; `None` for the built-in page.
     pub page: Option<PageUrl>,
-    /// Since when.
+    /// The time at which the maintenance began.
     pub entered: Time,
-    /// An operator ordered it: it is for the instance, also when that registers anew.
+    /// True if an operator ordered it. Then it stays with the instance when the instance registers anew.
     pub by_operator: bool,
 }
 
-/// Which routes of a session are in maintenance.
+/// The maintenance of a session's routes.
 ///
-/// A route's own word goes before that for all, so that one route can leave while the rest stays.
+/// A route's own entry overrides the entry for all, so that one route can leave while the rest stays.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Maintenance {
-    /// For every route, also those applied later, that has no word of its own.
+    /// The entry for every route without an entry of its own, also for later ones.
     pub all: Option<MaintenanceEntry>,
-    /// For single routes; `None` is a route that left while `all` stayed.
+    /// The entries of single routes; `None` is a route that left while `all` stayed.
     pub routes: OrdMap<RouteId, Option<MaintenanceEntry>>,
 }
 
 impl Maintenance {
-    /// What holds for a route.
+    /// Returns the entry that is in force for a route.
     pub fn of(&self, id: RouteId) -> Option<&MaintenanceEntry> {
         match self.routes.get(&id) {
             Some(own) => own.as_ref(),
@@ -66,7 +66,7 @@ impl Maintenance {
         }
     }
 
-    /// The session-wide entry, or else that of the route with the lowest id.
+    /// Returns the entry for all routes, or else that of the route with the lowest id.
     pub fn first(&self) -> Option<&MaintenanceEntry> {
         self.all.as_ref().or_else(|| self.routes.values().flatten().next())
     }
@@ -97,13 +97,14 @@ impl Maintenance {
         }
     }
 
-    /// The orders of operators for all routes, for the next session of the instance: its routes have other ids.
+    /// Returns the orders of operators for all routes, which the next session of the instance takes over. Orders for
+    /// single routes are left out because route ids change.
     #[must_use]
     pub fn ordered_for_all(&self) -> Self {
         Self { all: self.all.clone().filter(|entry| entry.by_operator), routes: OrdMap::new() }
     }
 
-    /// True if an operator has ordered it for `target`.
+    /// Returns true if an operator has ordered maintenance for `target`.
     pub fn is_ordered(&self, target: Target) -> bool {
         let entry = match target {
             Target::All => self.all.as_ref(),
@@ -112,19 +113,19 @@ impl Maintenance {
         entry.is_some_and(|entry| entry.by_operator)
     }
 
-    /// Lets a route be treated as `old` was in `before`, as far as operators have ordered that.
+    /// Gives route `id` the state that operators had ordered for route `old` in `before`.
     pub fn follow(&mut self, id: RouteId, before: &Self, old: RouteId) {
         let own = before.routes.get(&old).and_then(Option::as_ref).filter(|entry| entry.by_operator);
         match own {
             Some(entry) => self.enter(Target::Route(id), entry.clone()),
-            // It was let out while the others stay.
+            // The old route had left maintenance while the others stayed.
             None if self.all.is_some() && before.of(old).is_none() => self.exit(Target::Route(id)),
             None => {}
         }
     }
 
-    /// The routes whose own word is not what it was in `old`: their number, and the word unless there is none any more. Costs what
-    /// differs, where one was made of the other.
+    /// Returns the routes whose own entry differs from that in `old`, with the new entry or `None` if it is gone.
+    /// Takes time in proportion to the difference.
     pub fn changed_since<'a>(
         &'a self,
         old: &'a Self,
@@ -135,46 +136,46 @@ impl Maintenance {
         })
     }
 
-    /// Forgets a route that is gone.
+    /// Removes the entry of a route that is gone.
     pub fn forget(&mut self, id: RouteId) {
         self.routes.remove(&id);
     }
 
-    /// Forgets every route that is not `there` any more.
+    /// Removes the entries of all routes for which `there` is false.
     pub fn retain(&mut self, there: impl Fn(RouteId) -> bool) {
         let gone: Vec<RouteId> = self.routes.keys().copied().filter(|id| !there(*id)).collect();
         gone.into_iter().for_each(|id| self.forget(id));
     }
 }
 
-/// Names a maintenance request that waits for its outcome. Never reused while it waits or the server runs.
+/// The id of a maintenance request that waits for its outcome. Not reused while it waits or the server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
-/// Which way a pending maintenance request goes.
+/// The direction of a waiting maintenance request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PendingKind {
-    /// Into maintenance: in force already, waiting for its page.
+    /// Into maintenance: in force at once, waits for the page.
     Enter,
-    /// Out of it: in force only once the backends answer.
+    /// Out of maintenance: in force only once the backends answer.
     Exit,
 }
 
-/// A maintenance request that was accepted and whose outcome is still to be told.
+/// A maintenance request that was accepted and waits for its outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pending {
-    /// Its name.
+    /// The id of the request.
     pub ticket: Ticket,
-    /// Its direction.
+    /// The direction of the request.
     pub kind: PendingKind,
-    /// What it is for.
+    /// The targets of the request.
     pub targets: Arc<[Target]>,
-    /// The page that must answer; to leave maintenance, it is the backends that must.
+    /// The page that must answer. A request to leave maintenance has none: the backends must answer.
     pub page: Option<PageUrl>,
 }
 
 impl Pending {
-    /// True if it and a request for `targets` have a route in common.
+    /// Returns true if this request and one for `targets` have a route in common.
     pub fn overlaps(&self, targets: &[Target]) -> bool {
         let all = |list: &[Target]| list.contains(&Target::All);
         all(&self.targets) || all(targets) || self.targets.iter().any(|target| targets.contains(target))

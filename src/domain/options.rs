@@ -1,6 +1,6 @@
-//! The options of a route, once every key has its value.
+//! The options of a route, with a value for every key.
 //!
-//! The one list of option keys: a key that [`Options::set`] does not know means nothing anywhere.
+//! This is the only list of option keys. A key that [`Options::set`] does not know has no effect anywhere.
 
 use std::sync::Arc;
 
@@ -8,64 +8,65 @@ use super::checks::{CheckMethod, StatusRanges, check_host};
 use super::settings::check_interval;
 use super::{Error, HealthPath, Host, Span, nearest};
 
-/// How a pool's members share its requests.
+/// The ways in which a pool's members share its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadBalancing {
-    /// The less busy of two members drawn by chance.
+    /// The less busy one of two random members.
     LeastRequests,
-    /// One after the other.
+    /// One member after the other.
     RoundRobin,
-    /// By the client's address, so that a client stays with a member.
+    /// A member chosen by the client's address, so that a client stays with a member.
     ClientIp,
 }
 
-/// What holds for a route: the defaults, changed by the configuration file, the session's `ALL` and the route's own.
+/// The options in force for a route: the defaults, overridden by the configuration file, then the session's `ALL`,
+/// then the route's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the protocol")]
 pub struct Options {
-    /// Until the backend's response headers; then 504.
+    /// The maximum time until the backend's response headers; then 504.
     pub timeout: Span,
-    /// Until connected; then 502, or another instance.
+    /// The maximum time until connected; then 502, or another instance.
     pub connect_timeout: Span,
-    /// What the default health check asks for.
+    /// The path of the default health check.
     pub health_check_path: HealthPath,
-    /// The interval at which it asks.
+    /// The interval of the default health check.
     pub health_check_interval: Span,
-    /// The time that the answer may take.
+    /// The timeout of the default health check.
     pub health_check_timeout: Span,
-    /// The `Host` of every health check; without it that of the requests.
+    /// The `Host` of every health check; `None` for that of the requests.
     pub health_check_host: Option<Arc<str>>,
-    /// The statuses that a healthy backend answers checks with; without it as the kind of check says.
+    /// The statuses that count as healthy; `None` for the default of the kind of check.
     pub health_check_status: Option<StatusRanges>,
     /// The method of every health check.
     pub health_check_method: CheckMethod,
-    /// Compress responses as the client accepts.
+    /// True if responses are compressed as the client accepts.
     pub compression: bool,
-    /// Pass upgrades on; else 403.
+    /// True if upgrades are passed on; false answers them with 403.
     pub websocket: bool,
-    /// Let clients use HTTP/2.
+    /// True if clients may use HTTP/2.
     pub http2: bool,
-    /// Let clients use HTTP/3.
+    /// True if clients may use HTTP/3.
     pub http3: bool,
-    /// Send the client's `Host`; else the backend's own.
+    /// True if the backend gets the client's `Host`; false sends the backend's own.
     pub preserve_host: bool,
-    /// Larger request bodies get 413, in bytes; `u64::MAX` for any size.
+    /// The maximum size of a request body in bytes; `u64::MAX` for no limit. Larger ones get 413.
     pub max_body_size: u64,
-    /// Further tries when nothing of the request was processed.
+    /// The number of further attempts if the backend processed nothing of the request.
     pub retries: u32,
-    /// Among the service's instances.
+    /// The balancing among the service's instances.
     pub load_balancing: LoadBalancing,
-    /// Drop the route's path before the backend sees it.
+    /// True if the route's path is removed before the backend sees it.
     pub strip_prefix: bool,
-    /// Put what was dropped back into `Location` and the paths of cookies.
+    /// True if the removed path is put back into `Location` and the paths of cookies.
     pub restore_prefix: bool,
-    /// Check the certificate of an `https` backend.
+    /// True if the certificate of an `https` backend is checked.
     pub tls_verify: bool,
-    /// Keep connections to the backend for further requests.
+    /// True if connections to the backend are kept for further requests.
     pub keep_alive: bool,
-    /// The time that such a connection waits for its next request.
+    /// The maximum time that such a connection waits for its next request.
     pub idle_timeout: Span,
-    /// The time that an answer under way or an upgraded connection may be silent; `None` for ever.
+    /// The maximum silence of a running response or an upgraded connection; `None` for no limit.
     pub stream_idle_timeout: Option<Span>,
 }
 
@@ -96,20 +97,21 @@ impl Options {
         "stream_idle_timeout",
     ];
 
-    /// What to say of a key that is none: the one that was probably meant, and all that there are.
+    /// Returns the message for an unknown key: the key that was probably meant, and all known keys.
     pub fn unknown(key: &str) -> String {
         let shown: String = key.chars().take(40).collect();
         let meant = Self::meant_by(key).map(|meant| format!(" did you mean {meant}?")).unwrap_or_default();
         format!("there is no option `{shown}`;{meant} There are {}", Self::KEYS.join(", "))
     }
 
-    /// The known key that is most like a mistyped one.
+    /// Returns the known key most similar to a mistyped one.
     pub fn meant_by(key: &str) -> Option<&'static str> {
         nearest(key, Self::KEYS)
     }
 
-    /// `Host` of a route's health checks: as set, or what requests say. `None` for the backend's own name, also where requests have no
-    /// name of their own (a wildcard).
+    /// Returns the `Host` of a route's health checks: the option, or else the route's first exact domain.
+    ///
+    /// `None` stands for the backend's own name. Routes that have only wildcards get it too.
     pub fn check_host(&self, domains: &[Host]) -> Option<Arc<str>> {
         let exact = || {
             domains.iter().find_map(|domain| match domain {
@@ -120,9 +122,9 @@ impl Options {
         self.health_check_host.clone().or_else(|| self.preserve_host.then(exact).flatten())
     }
 
-    /// True if there is an option of this name.
+    /// Returns true if there is an option of this name.
     pub fn knows(key: &str) -> bool {
-        // A known key says what is wrong with a value; of an unknown one every value is taken.
+        // Every known key refuses an empty value; an unknown key accepts every value.
         Self::default().set(key, "") != Ok(false)
     }
 }
@@ -157,10 +159,10 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Sets one option from its text; says whether the key is known. An unknown key changes nothing.
+    /// Sets one option from its text. Returns false for an unknown key, which changes nothing.
     ///
     /// # Errors
-    /// `Invalid` for a known key with a bad value.
+    /// `Invalid` for a bad value of a known key.
     pub fn set(&mut self, key: &str, value: &str) -> Result<bool, Error> {
         match key {
             "timeout" => self.timeout = Span::parse(value)?,
@@ -199,7 +201,7 @@ fn truth(text: &str) -> Result<bool, Error> {
     }
 }
 
-/// A duration, or `0` for ever.
+/// Reads a duration, or `0` for no limit.
 fn span_or_never(text: &str) -> Result<Option<Span>, Error> {
     if ["0", "0s", "0ms", "0m", "0h"].contains(&text) { Ok(None) } else { Span::parse(text).map(Some) }
 }
@@ -211,12 +213,12 @@ fn retries(text: &str) -> Result<u32, Error> {
         .ok_or_else(|| Error::invalid("value", "must be a whole number from 0 to 10"))
 }
 
-/// The protocol's names, and those that nginx, HAProxy, Traefik, Envoy and Caddy have for the same, in any case and with whatever
-/// between their words.
+/// Reads the protocol's names and those of nginx, HAProxy, Traefik, Envoy and Caddy, in any case and with any
+/// separator between the words.
 fn load_balancing(text: &str) -> Result<LoadBalancing, Error> {
     let letters = text.chars().filter(|c| !matches!(c, '_' | '-' | ' ' | '.' | ':'));
     match &*letters.collect::<String>().to_ascii_lowercase() {
-        // Of two members drawn by chance the less busy one: what random choice is for.
+        // Other proxies' random choice is used for the same purpose.
         "leastrequests" | "leastrequest" | "leastconn" | "leastconns" | "leastconnection" | "leastconnections"
         | "leastactive" | "leastloaded" | "leasttime" | "random" | "randomtwo" | "random2" | "randomchoose" | "p2c"
         | "poweroftwo" | "poweroftwochoices" => Ok(LoadBalancing::LeastRequests),
@@ -227,7 +229,8 @@ fn load_balancing(text: &str) -> Result<LoadBalancing, Error> {
     }
 }
 
-/// Bytes: `1048576`, `512K`, `10M`, `2G`, in powers of 1024; `10MB` and `10MiB` mean the same as `10M`. `0` is no limit.
+/// Reads a size in bytes: `1048576`, `512K`, `10M`, `2G`, in powers of 1024. `10MB` and `10MiB` equal `10M`; `0` is
+/// no limit.
 fn size(text: &str) -> Result<u64, Error> {
     let wrong =
         || Error::invalid("value", "must be a size in bytes such as 1048576, 512K, 10M or 2G, or 0 for no limit");

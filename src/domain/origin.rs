@@ -1,14 +1,14 @@
-//! Where clients come from, as their shares are counted.
+//! The origin of a client: the address by which its share is counted.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// A client's address; of IPv6 the network of 64 bits, which is what one client has as a rule (RFC 6177 §2).
+/// A client's IPv4 address, or its IPv6 network of 64 bits, which one client usually has (RFC 6177 §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(IpAddr);
 
 impl Origin {
-    /// The origin of an address.
+    /// Returns the origin of an address.
     pub fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(address) => address.into(),

@@ -1,4 +1,4 @@
-//! Paths: prefixes that routes are reached by, and what health checks ask for.
+//! Paths: the prefixes of routes and the targets of health checks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use super::spelling::{normal, without_dots};
 
 /// A prefix on whole segments: `/api` matches `/api` and `/api/x`, not `/apix`.
 ///
-/// Kept in the spelling that requests are matched in ([`super::RequestPath`]), and without a final `/`, so that `/api/` equals
-/// `/api`; the root is kept as `/`.
+/// Kept in the spelling that requests are matched in ([`super::RequestPath`]) and without a final `/`, so that
+/// `/api/` equals `/api`. The root is kept as `/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathPrefix(Arc<str>);
 
 impl PathPrefix {
-    /// The most bytes of a path.
+    /// The maximum number of bytes of a path.
     pub const BYTES_MAX: usize = 2048;
 
-    /// Reads a path as it stands in a request: it begins with `/`, other than ASCII is percent-encoded.
+    /// Reads a path as it stands in a request: it begins with `/`, and only ASCII is not percent-encoded.
     ///
     /// # Errors
     /// `Invalid` for anything else, for a query, for `.` and `..` segments, and for a pattern such as `/api/*`.
@@ -32,10 +32,10 @@ impl PathPrefix {
         Ok(path)
     }
 
-    /// Reads a path that was taken before. Patterns, which once were taken, stay what they are.
+    /// Restores a stored path. Patterns are accepted because older versions accepted them.
     ///
     /// # Errors
-    /// As [`Self::parse`], patterns aside.
+    /// As [`Self::parse`], except for patterns.
     pub fn stored(text: &str) -> Result<Self, Error> {
         check_path(text)?;
         let normal = normal(text);
@@ -43,30 +43,30 @@ impl PathPrefix {
         Ok(Self(if trimmed.is_empty() { "/" } else { trimmed }.into()))
     }
 
-    /// `/`, which every path is below.
+    /// Returns `/`, the prefix of every path.
     pub fn root() -> Self {
         Self("/".into())
     }
 
-    /// The prefix: `/`, or without a final `/`.
+    /// Returns the prefix: `/`, or a path without a final `/`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// True if a request's path is this prefix or below it, on whole segments.
+    /// Returns true if a request's path is this prefix or below it, on whole segments.
     pub fn covers(&self, path: &str) -> bool {
         let prefix = &*self.0;
         prefix == "/" || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// How many segments it has; the root has none.
+    /// Returns the number of segments; the root has none.
     pub fn segments(&self) -> usize {
         if &*self.0 == "/" { 0 } else { self.0.bytes().filter(|byte| *byte == b'/').count() }
     }
 }
 
-/// A path that a health check asks for, with a query if it has one. Kept and asked for exactly as it was written: `/health/` is
-/// not `/health`.
+/// The path of a health check, with an optional query. Kept and sent exactly as it was written: `/health/` is not
+/// `/health`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HealthPath(Arc<str>);
 
@@ -74,7 +74,8 @@ impl HealthPath {
     /// Reads `/health`, `/health/` or `/health?full=1`.
     ///
     /// # Errors
-    /// `Invalid` for a path as for [`PathPrefix::parse`] (patterns aside), and for a fragment or spaces in the query.
+    /// `Invalid` for a path as for [`PathPrefix::parse`] (except for patterns), and for a fragment or spaces in the
+    /// query.
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text.len() > PathPrefix::BYTES_MAX {
             return Err(Error::invalid("path", "at most 2048 bytes"));
@@ -93,12 +94,12 @@ impl HealthPath {
         Ok(Self(text.into()))
     }
 
-    /// `/`.
+    /// Returns `/`.
     pub fn root() -> Self {
         Self("/".into())
     }
 
-    /// The path, and the query if there is one.
+    /// Returns the path and the query.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -110,7 +111,7 @@ impl fmt::Display for HealthPath {
     }
 }
 
-/// Refuses what is no path.
+/// Checks the syntax of a path.
 pub(super) fn check_path(text: &str) -> Result<(), Error> {
     let wrong = |why: &str| Err(Error::invalid("path", why.to_owned()));
     if !text.starts_with('/') {

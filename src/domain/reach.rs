@@ -1,7 +1,7 @@
-//! What the server never connects to for a client: denied networks, and its own listeners.
+//! Addresses that the server never connects to for a client: denied networks and its own listeners.
 //!
-//! Decides on addresses; names are resolved elsewhere, anew for each connection. What must hold: an address is judged by what
-//! is reached through it, however it is written.
+//! The module decides on addresses; names are resolved elsewhere, for each connection again. What must hold: an
+//! address counts as what is reached through it, in whatever form it is written.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use ipnet::IpNet;
 
 use super::{BackendUrl, Error};
 
-/// Why nothing is connected to an address. For the log, and for whoever tests a backend.
+/// The reason why the server does not connect to an address, for the log and for backend tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OffLimits {
-    /// It lies in a denied network.
+    /// The address is in a denied network.
     #[error("its address is in a network that is denied")]
     Denied,
-    /// One of the server's own listeners has it.
+    /// The address is that of one of the server's own listeners.
     #[error("its address is one that Signalbox itself listens on")]
     Own,
 }
 
-/// Networks and listeners that nothing is connected to. Cheap to clone.
+/// The networks and listeners that the server does not connect to. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Forbidden {
     deny: Arc<[IpNet]>,
@@ -29,21 +29,21 @@ pub struct Forbidden {
 }
 
 impl Forbidden {
-    /// Forbids the networks of `deny`, and the listeners that are bound to `own`.
+    /// Forbids the networks in `deny` and the listeners that are bound to the addresses in `own`.
     pub fn new(deny: &[IpNet], own: &[SocketAddr]) -> Self {
         Self { deny: deny.into(), own: own.into() }
     }
 
-    /// Refuses an address that must not be connected to. `is_local` says whether an address is one of this machine's; it is
-    /// asked only about the ports of listeners that take connections on all of them.
+    /// Refuses an address that must not be connected to. `is_local` returns true for this machine's addresses. It is
+    /// called only for the ports of listeners that are bound to all addresses.
     ///
     /// # Errors
-    /// Why it must not be.
+    /// The reason.
     pub fn check(&self, address: IpAddr, port: u16, is_local: impl Fn(IpAddr) -> bool) -> Result<(), OffLimits> {
         let own = self.own.iter().filter(|listener| listener.port() == port);
         for listener in own {
             let bound = listener.ip().to_canonical();
-            // A listener on `::` takes IPv4 connections too.
+            // A listener on `::` accepts IPv4 connections too.
             let on_all = |to: &IpAddr| bound.is_unspecified() && (bound.is_ipv6() || to.is_ipv4()) && is_local(*to);
             if meanings(address).any(|to| to == bound || on_all(&to)) {
                 return Err(OffLimits::Own);
@@ -55,7 +55,7 @@ impl Forbidden {
         Ok(())
     }
 
-    /// Refuses a URL of which it can be known without looking up its name that it must not be connected to.
+    /// Refuses a URL if its host is a forbidden address, without looking up names.
     ///
     /// # Errors
     /// `Denied`, about `field`.
@@ -64,7 +64,7 @@ impl Forbidden {
         let reached = |address: IpAddr| self.check(address, url.port(), |to| to.is_loopback());
         let refused = match url.address() {
             Some(address) => reached(address).err(),
-            // A name below localhost is this machine (RFC 6761 §6.3); of what else listens there nothing is known.
+            // Names below `localhost` are this machine (RFC 6761 §6.3). Other services may listen on it.
             None if is_localhost(url.host()) && local.into_iter().any(|to| reached(to) == Err(OffLimits::Own)) => {
                 Some(OffLimits::Own)
             }
@@ -88,20 +88,20 @@ fn is_localhost(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost")
 }
 
-/// An address as it is written, and all that it may reach.
+/// Returns an address as it is written and all addresses that are reached through it.
 fn meanings(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let inner = match address {
         IpAddr::V4(v4) => Some(v4),
         IpAddr::V6(v6) => embedded(v6),
     };
-    // Who connects to the unspecified address reaches this machine itself.
+    // A connection to the unspecified address reaches this machine.
     let here = inner.map_or(address.is_unspecified(), |v4| v4.is_unspecified());
     let mapped = inner.map(|v4| v4.to_ipv6_mapped().into());
     let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].map(|to| here.then_some(to));
     [Some(address), inner.map(IpAddr::V4), mapped].into_iter().chain(loopback).flatten()
 }
 
-/// The IPv4 address that stands in an IPv6 one.
+/// Returns the IPv4 address that is embedded in an IPv6 one.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let of = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match address.segments() {

@@ -1,29 +1,25 @@
-//! A route: which requests go to which backend.
+//! A route: sends requests for some hosts and paths to one backend.
 
-use super::{BackendUrl, Host, PathPrefix, RouteId};
+use super::{BackendUrl, Claim, Host, PathPrefix, RouteId};
 
-/// Requests for any of `domains` below `path` go to `backend`.
+/// A route sends requests for `domains` below `path` to `backend`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Its id, unique in its session.
+    /// The id, unique in its session.
     pub id: RouteId,
-    /// At least one, no repeats, in the order the client gave.
+    /// The hosts: at least one, no repeats, in the caller's order.
     pub domains: Vec<Host>,
     /// The prefix of the request's path.
     pub path: PathPrefix,
-    /// Where its requests go.
+    /// The backend.
     pub backend: BackendUrl,
-    /// Within a host the highest goes first.
+    /// The priority. Within a host the highest one goes first.
     pub priority: i32,
 }
 
 impl Route {
-    /// What the route claims: one claim for each of its domains.
-    pub fn claims(&self) -> impl Iterator<Item = super::Claim> {
-        self.domains.iter().map(|host| super::Claim {
-            host: host.clone(),
-            path: self.path.clone(),
-            priority: self.priority,
-        })
+    /// Returns the claims of the route, one for each of its domains.
+    pub fn claims(&self) -> impl Iterator<Item = Claim> {
+        self.domains.iter().map(|host| Claim { host: host.clone(), path: self.path.clone(), priority: self.priority })
     }
 }

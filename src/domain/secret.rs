@@ -1,4 +1,4 @@
-//! Secrets that are compared and never shown: registration and operator tokens.
+//! Secrets that are compared and never displayed: registration and operator tokens.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,12 +9,12 @@ use subtle::ConstantTimeEq;
 
 use super::Error;
 
-/// A token as its owner knows it. It stands in no log, store or answer.
+/// A token in plain text. Never logged, stored or sent.
 #[derive(Clone)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// Takes a secret as it was given; it may be any text, for it is only ever compared.
+    /// Creates a secret. Any text is accepted because secrets are only compared.
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
@@ -26,17 +26,17 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The SHA-256 of a secret: enough to know it again, of no use to anybody who wants to show it.
+/// The SHA-256 of a secret: enough to recognise it, not enough to use it.
 #[derive(Clone, Copy)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// That of a secret.
+    /// Returns the fingerprint of a secret.
     pub fn of(secret: &Secret) -> Self {
         Self(Sha256::digest(secret.0.as_bytes()).into())
     }
 
-    /// True if both are the same, in a time that does not tell how far they agree.
+    /// Compares two fingerprints in constant time.
     pub fn is(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }

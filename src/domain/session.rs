@@ -1,4 +1,4 @@
-//! A session: one registered instance, its configuration, and what was asked of it.
+//! A session: one registered instance with its configuration and state.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,43 +8,43 @@ use super::{
     ServiceName, SessionId, SessionKey, Time, TokenName, Topics,
 };
 
-/// The part of a session that is kept as one row: everything but its configurations.
+/// The record of a session: everything but its configurations, stored as one row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionRecord {
-    /// Its credential.
+    /// The session's credential.
     pub id: SessionId,
     /// The service.
     pub service: ServiceName,
     /// The instance.
     pub instance: InstanceName,
-    /// Told by the client, shown to operators.
+    /// A port that the client tells and operators see.
     pub maintenance_port: u16,
-    /// Told by the client.
+    /// The client's metadata.
     pub metadata: Metadata,
-    /// When it registered.
+    /// The time of the registration.
     pub connected_at: Time,
-    /// The number of its next route, from 1.
+    /// The number of the next route, from 1.
     pub next_route: u32,
-    /// How many applies changed something.
+    /// The number of applies that changed something.
     pub revision: u64,
-    /// When the last of them was.
+    /// The time of the last apply.
     pub last_apply: Option<Time>,
-    /// Its drain, running or complete.
+    /// The drain, running or complete.
     pub drain: Option<Drain>,
     /// Its maintenance.
     pub maintenance: Maintenance,
-    /// The events its connection is told of.
+    /// The event types that the session's connection subscribed to.
     pub topics: Topics,
-    /// Set once a new registration of the instance took over: how long the routes still serve.
+    /// The time until which the routes still serve; set once a new registration of the instance replaced the session.
     pub replaced: Option<Time>,
-    /// The registration token it came with, when the server asked for one.
+    /// The registration token that the session registered with.
     pub token: Option<TokenName>,
-    /// Where it registered from. Not stored: a session from before a restart counts for nobody.
+    /// The origin of the registration. Not stored: after a restart the session counts for no origin.
     pub origin: Option<Origin>,
 }
 
 impl SessionRecord {
-    /// The record of a session that an instance opens at `now`; `nonce` must be 128 random bits.
+    /// Creates the record of a session that opens at `now`. `nonce` must be 128 random bits.
     pub fn opened(service: ServiceName, instance: InstanceName, nonce: u128, now: Time) -> Self {
         Self {
             id: SessionId::new(&instance, now, nonce),
@@ -65,13 +65,13 @@ impl SessionRecord {
         }
     }
 
-    /// The latest of its moments that lay in the past when it was kept.
+    /// Returns the latest time in the record that was in the past when it was stored.
     pub fn latest(&self) -> Time {
         let drained = self.drain.map(|drain| drain.started);
         [self.last_apply, drained].into_iter().flatten().fold(self.connected_at, Time::max)
     }
 
-    /// The same with every moment later by `millis`.
+    /// Returns the record with every time moved by `millis`.
     #[must_use]
     pub fn moved(&self, millis: i64) -> Self {
         let by = |moment: Time| Time(moment.0.saturating_add_signed(millis));
@@ -85,63 +85,64 @@ impl SessionRecord {
     }
 }
 
-/// When a session was last heard of. Shared by all copies of the session, and written by
-/// readers, so that a `PING` need not queue for the writer.
+/// The time of a session's last activity. All copies of the session share it, and readers write it, so that a `PING`
+/// need not wait for the writer.
 #[derive(Clone, Debug, Default)]
 pub struct LastActivity(Arc<AtomicU64>);
 
 impl LastActivity {
-    /// A last_activity that was felt at `now`.
+    /// Creates one with the time `now`.
     pub fn new(now: Time) -> Self {
         Self(Arc::new(AtomicU64::new(now.0)))
     }
 
-    /// Heard of it at `now`.
+    /// Records activity at `now`.
     pub fn touch(&self, now: Time) {
-        // Most commands of a pipelined batch share a millisecond: read before writing a shared line.
+        // Most commands of a pipelined batch share a millisecond, so a read avoids most writes to the shared cache
+        // line.
         if self.0.load(Ordering::Relaxed) < now.0 {
             self.0.fetch_max(now.0, Ordering::Relaxed);
         }
     }
 
-    /// When it was last heard of.
+    /// Returns the time of the last activity.
     pub fn last(&self) -> Time {
         Time(self.0.load(Ordering::Relaxed))
     }
 }
 
-/// Changes that are staged: the whole configuration as it will be.
+/// The staged changes, as the whole configuration with them.
 #[derive(Clone, Debug)]
 pub struct Staged {
-    /// The active configuration with every staged edit made.
+    /// The active configuration with every staged edit.
     pub config: Config,
-    /// When it was last edited.
+    /// The time of the last edit.
     pub touched: Time,
 }
 
-/// One session, as the catalog holds it.
+/// A session, as the catalog holds it.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// Its number.
+    /// The session's number.
     pub key: SessionKey,
-    /// What is kept of it as one row.
+    /// The part of the session that is stored as one row.
     pub record: Arc<SessionRecord>,
-    /// What traffic obeys.
+    /// The configuration that traffic obeys.
     pub active: Config,
-    /// What the next apply makes active, when anything is staged.
+    /// The configuration that the next apply makes active.
     pub staged: Option<Staged>,
-    /// The connection its server-sent lines go to; without one it is disconnected.
+    /// The connection that gets the session's server-sent lines; `None` while disconnected.
     pub bound: Option<ConnectionId>,
-    /// Since when it has had no connection (while it has none).
+    /// The time since when the session is disconnected, while it is.
     pub unbound_at: Time,
     /// Its last activity.
     pub last_activity: LastActivity,
-    /// Maintenance requests whose outcome is to be told.
+    /// The maintenance requests that wait for their outcome.
     pub pending: Vec<Pending>,
 }
 
 impl Session {
-    /// A session that has just been opened, or read from the store.
+    /// Creates a session that has just been opened or read from the store.
     pub fn new(key: SessionKey, record: Arc<SessionRecord>) -> Self {
         let opened = record.connected_at;
         Self {
@@ -156,12 +157,12 @@ impl Session {
         }
     }
 
-    /// The configuration that commands edit: the staged one, or the active one while nothing is staged.
+    /// Returns the configuration that commands edit: the staged one, or the active one while nothing is staged.
     pub fn edited(&self) -> &Config {
         self.staged.as_ref().map_or(&self.active, |staged| &staged.config)
     }
 
-    /// What an apply would change.
+    /// Returns the edits that an apply would make.
     pub fn difference(&self) -> Difference {
         match &self.staged {
             Some(staged) => self.active.difference(&staged.config),
@@ -169,7 +170,7 @@ impl Session {
         }
     }
 
-    /// A route that is active or staged, the staged one first.
+    /// Returns a route that is staged or active. The staged one goes first.
     pub fn route(&self, id: RouteId) -> Option<&Arc<Route>> {
         self.edited().routes.get(&id).or_else(|| self.active.routes.get(&id))
     }

@@ -1,4 +1,4 @@
-//! What can be set for a route or a session beside its routes: headers, options, health, limits, breakers.
+//! The settings for a route or a session: headers, options, health checks, rate limits and breakers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use http::HeaderName;
 
 use super::{Error, HealthPath, Span};
 
-/// The name of a response header, lower case.
+/// The name of a response header, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HeaderKey(Arc<str>);
 
-/// Fields that frame the message or belong to the connection: setting them would break it (RFC 9110 §7.6.1).
+/// Header fields that frame the message or belong to the connection. Setting them would break it (RFC 9110 §7.6.1).
 const FRAMING: [&str; 9] = [
     "connection",
     "content-length",
@@ -25,7 +25,7 @@ const FRAMING: [&str; 9] = [
 ];
 
 impl HeaderKey {
-    /// Takes a field name (RFC 9110 §5.1) that is not one of the connection's own.
+    /// Reads a field name (RFC 9110 §5.1) that does not belong to the connection.
     ///
     /// # Errors
     /// `Invalid` for anything else.
@@ -42,24 +42,24 @@ impl HeaderKey {
         Ok(Self(name.as_str().into()))
     }
 
-    /// The name, lower case.
+    /// Returns the name in lower case.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Sorts before every other; names nothing.
+    /// Returns the key that sorts before every other. It names no header.
     pub fn first() -> Self {
         Self("".into())
     }
 }
 
-/// The most bytes of a header's or option's value.
+/// The maximum number of bytes of a header's or option's value.
 pub const VALUE_BYTES_MAX: usize = 8 * 1024;
 
-/// Checks a header's value: text, which may be empty (RFC 9110 §5.5).
+/// Checks a header's value, which may be empty (RFC 9110 §5.5).
 ///
 /// # Errors
-/// `Invalid` for control characters, more than 8 KiB.
+/// `Invalid` for control characters and for more than 8 KiB.
 pub fn header_value(text: &str) -> Result<Arc<str>, Error> {
     if text.len() > VALUE_BYTES_MAX || http::HeaderValue::try_from(text).is_err() {
         return Err(Error::invalid("value", "needs at most 8192 bytes of text without control characters"));
@@ -67,12 +67,12 @@ pub fn header_value(text: &str) -> Result<Arc<str>, Error> {
     Ok(text.into())
 }
 
-/// The key of an option, known or not.
+/// The key of an option, known or unknown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OptionKey(Arc<str>);
 
 impl OptionKey {
-    /// Takes 1 to 128 visible characters; whether it means anything is for [`super::Options`] to say.
+    /// Reads 1 to 128 visible characters. [`super::Options`] decides on their meaning.
     ///
     /// # Errors
     /// `Invalid` for anything else.
@@ -84,12 +84,12 @@ impl OptionKey {
         Ok(Self(text.into()))
     }
 
-    /// The key as it was given.
+    /// Returns the key as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Sorts before every other; names nothing.
+    /// Returns the key that sorts before every other. It names no option.
     pub fn first() -> Self {
         Self("".into())
     }
@@ -101,24 +101,24 @@ impl fmt::Display for OptionKey {
     }
 }
 
-/// How a route's backend is asked whether it is well.
+/// The health check of a route's backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// What is asked for.
+    /// The path of the request.
     pub path: HealthPath,
-    /// From one check to the next.
+    /// The time from one check to the next.
     pub interval: Span,
-    /// The time that an answer may take.
+    /// The maximum time until the answer.
     pub timeout: Span,
 }
 
 impl HealthCheck {
-    /// The shortest interval: at ten checks a second a failure is known after a third of one, and what they cost is still bounded.
+    /// The shortest interval. Ten checks a second find a failure within a third of a second at a bounded cost.
     pub const INTERVAL_MIN: Span = Span::from_millis(100);
-    /// The longest timeout that acts.
+    /// The longest timeout in effect.
     pub const TIMEOUT_MAX: Span = Span::from_secs(60);
 
-    /// Looks whether its interval is long enough and its timeout not nothing.
+    /// Checks that the interval is long enough and the timeout is not zero.
     ///
     /// # Errors
     /// `Invalid` if not.
@@ -131,7 +131,7 @@ impl HealthCheck {
     }
 }
 
-/// An interval between health checks that is long enough.
+/// Checks that an interval between health checks is long enough.
 ///
 /// # Errors
 /// `Invalid` below [`HealthCheck::INTERVAL_MIN`].
@@ -143,35 +143,36 @@ pub(super) fn check_interval(field: &'static str, interval: Span) -> Result<Span
     Err(Error::invalid(field, format!("{interval} between health checks is too short; at least {least} is needed")))
 }
 
-/// The timeout by which a health check acts: what is set, but at most the interval and [`HealthCheck::TIMEOUT_MAX`]. A longer one is
-/// taken, for clients send it; a backend that says nothing must not hold a place among the checks for so long.
+/// Returns the timeout in effect: at most the interval and [`HealthCheck::TIMEOUT_MAX`].
+///
+/// Longer timeouts are accepted because clients send them, but a silent backend must not occupy a check for so long.
 pub fn acting_timeout(interval: Span, timeout: Span) -> Span {
     timeout.min(interval).min(HealthCheck::TIMEOUT_MAX)
 }
 
-/// `requests` in each `window` from one client.
+/// A rate limit for each client of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// From 1.
+    /// The number of requests per window, from 1.
     pub requests: u32,
-    /// The time that the budget lasts.
+    /// The length of the window.
     pub window: Span,
 }
 
-/// What a circuit breaker does with requests.
+/// The states of a circuit breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BreakerState {
-    /// They pass.
+    /// Requests pass.
     #[default]
     Closed,
-    /// They are refused.
+    /// Requests are refused.
     Open,
-    /// Some pass, as a trial.
+    /// Some requests pass as a trial.
     HalfOpen,
 }
 
 impl BreakerState {
-    /// Its name on the wire.
+    /// Returns the name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             BreakerState::Closed => "closed",
@@ -181,21 +182,21 @@ impl BreakerState {
     }
 }
 
-/// When a backend is left alone, and when it is tried again.
+/// The settings of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breaker {
-    /// Consecutive failures that open it, from 1.
+    /// The number of consecutive failures that open the breaker, from 1.
     pub threshold: u32,
-    /// The time that it stays open.
+    /// The time that the breaker stays open.
     pub timeout: Span,
-    /// Trial requests that must all succeed to close it, from 1.
+    /// The number of trial requests that must all succeed to close the breaker, from 1.
     pub half_open_requests: u32,
 }
 
 /// Reads a count from 1 to a million.
 ///
 /// # Errors
-/// `Invalid` for zero, more, or no number.
+/// `Invalid` for zero, for more, or for no number.
 pub fn count(field: &'static str, text: &str) -> Result<u32, Error> {
     text.parse()
         .ok()

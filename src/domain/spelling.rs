@@ -1,29 +1,31 @@
-//! Paths in the spelling that is compared, and in the one that is passed on.
+//! The spelling of paths for matching and for passing on.
 //!
-//! One resource has many spellings; a route, and with it its limits and its maintenance, is for all of them. What must hold: no
-//! path that is passed on has dot segments in any spelling, and what it is matched as is made from what is passed on.
+//! One resource has many spellings. A route with its limits and maintenance covers all of them. What must hold: no
+//! path that is passed on has dot segments in any spelling, and the matched path is made from the path that is passed
+//! on.
 
 use std::borrow::Cow;
 
-/// A request's path.
+/// The path of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RequestPath<'a> {
-    /// In the spelling of routes: without dot segments, repeated slashes and needless percent-encoding (RFC 3986 §6.2.2).
+    /// The path in the spelling of routes: without dot segments, repeated slashes and needless percent-encoding (RFC
+    /// 3986 §6.2.2).
     pub matched: Cow<'a, str>,
-    /// The path that the backend is asked for, where that is not the path as it came: the same without dot segments.
+    /// The path for the backend, without dot segments; `None` if the original path has none.
     pub passed: Option<String>,
 }
 
-/// The path leads above `/`.
+/// The error of a path that leads above `/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the path leads above /")]
 pub struct AboveRoot;
 
 impl<'a> RequestPath<'a> {
-    /// Reads a path as it came. A plain one costs one look at its bytes.
+    /// Reads the path of a request. A plain path is scanned once and not copied.
     ///
     /// # Errors
-    /// If there are more `..` than segments before them.
+    /// [`AboveRoot`] if there are more `..` than segments before them.
     pub fn read(path: &'a str) -> Result<Self, AboveRoot> {
         if is_plain(path) {
             return Ok(Self { matched: Cow::Borrowed(path), passed: None });
@@ -34,7 +36,8 @@ impl<'a> RequestPath<'a> {
     }
 }
 
-/// The rest of a path behind its first so many segments, repeated slashes counted as one: empty, or begins with `/`.
+/// Returns the path behind its first `segments` segments: empty, or beginning with `/`. Repeated slashes count as
+/// one.
 pub fn path_behind(path: &str, segments: usize) -> &str {
     let mut rest = path;
     for _ in 0..segments {
@@ -44,12 +47,12 @@ pub fn path_behind(path: &str, segments: usize) -> &str {
     rest
 }
 
-/// True for a path that has no other spelling that matters.
+/// Returns true if the path has no other spelling to consider.
 fn is_plain(path: &str) -> bool {
     !path.contains('%') && !path.as_bytes().windows(2).any(|pair| matches!(pair, [b'/', b'/' | b'.']))
 }
 
-/// The path without `.` and `..` segments (RFC 3986 §5.2.4), the rest as it came; `None` if it has none.
+/// Returns the path without `.` and `..` segments (RFC 3986 §5.2.4), the rest unchanged; `None` if it has none.
 pub(super) fn without_dots(path: &str) -> Result<Option<String>, AboveRoot> {
     let Some(segments) = path.strip_prefix('/') else { return Ok(None) };
     if segments.split('/').all(|segment| dots(segment) == 0) {
@@ -63,7 +66,7 @@ pub(super) fn without_dots(path: &str) -> Result<Option<String>, AboveRoot> {
             0 => kept.push(segment),
             1 => {}
             _ => {
-                // Backends that take repeated slashes for one count no segment between them.
+                // Backends that merge repeated slashes see no segment between them.
                 while kept.pop_if(|segment| segment.is_empty()).is_some() {}
                 kept.pop().ok_or(AboveRoot)?;
             }
@@ -80,7 +83,8 @@ pub(super) fn without_dots(path: &str) -> Result<Option<String>, AboveRoot> {
     Ok(Some(passed))
 }
 
-/// 1 for `.`, 2 for `..`, also percent-encoded and with parameters (`..;x`, which some backends take for `..`); else 0.
+/// Returns 1 for `.`, 2 for `..`, else 0. Dots may be percent-encoded and have parameters, such as `..;x`, which some
+/// backends read as `..`.
 fn dots(segment: &str) -> usize {
     let mut rest = segment.split(';').next().unwrap_or_default();
     let mut count = 0;
@@ -91,7 +95,8 @@ fn dots(segment: &str) -> usize {
     if rest.is_empty() && count <= 2 { count } else { 0 }
 }
 
-/// A path in the one spelling that is compared: slashes once, unreserved characters as they are, other escapes in capitals.
+/// Returns the path in the compared spelling: single slashes, unreserved characters decoded, other escapes in upper
+/// case.
 pub(super) fn normal(path: &str) -> String {
     let mut out = Vec::with_capacity(path.len());
     let mut bytes = path.as_bytes();
@@ -107,16 +112,16 @@ pub(super) fn normal(path: &str) -> String {
                 }
             }
             None if *first == b'/' && out.ends_with(b"/") => {}
-            // One that escapes nothing stands for itself.
+            // A `%` that begins no escape stands for itself.
             None if *first == b'%' => out.extend(b"%25"),
             None => out.push(*first),
         }
     }
-    // Only ASCII was put in place of ASCII.
+    // Cannot fail: only ASCII was put in place of ASCII.
     String::from_utf8(out).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The byte that an escape stands for, and what comes behind it.
+/// Returns the byte that an escape stands for, and the bytes behind it.
 fn escaped(first: u8, rest: &[u8]) -> Option<(u8, &[u8])> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     match (first, rest) {

@@ -1,30 +1,30 @@
-//! Moments and durations.
+//! Points in time and durations.
 //!
-//! Nothing here reads a clock: `crate::clock` does, and hands a [`Time`] in.
+//! Nothing here reads a clock; [`Time`] values come from `crate::clock`.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::Error;
 
-/// A moment: milliseconds since the Unix epoch, UTC. The server's clock never lets it run backwards.
+/// A point in time: milliseconds since the Unix epoch, UTC. The server's clock never runs backwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub u64);
 
 impl Time {
-    /// The moment `span` later, the far end of time at most.
+    /// Returns the time that is `span` later, or the latest possible one.
     #[must_use]
     pub fn after(self, span: Span) -> Self {
         Self(self.0.saturating_add(span.millis()))
     }
 
-    /// How long ago `earlier` was; zero if it is still to come.
+    /// Returns the time since `earlier`; zero if `earlier` is in the future.
     pub fn since(self, earlier: Time) -> Span {
         Span::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// RFC 3339, UTC, with milliseconds: `2026-11-22T13:40:08.125Z`.
+/// Writes RFC 3339 in UTC with milliseconds: `2026-11-22T13:40:08.125Z`.
 impl fmt::Display for Time {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
@@ -33,46 +33,45 @@ impl fmt::Display for Time {
     }
 }
 
-/// A duration of at most 366 days, to the millisecond.
+/// A duration in whole milliseconds, at most 366 days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(u64);
 
 impl Span {
-    /// The longest duration a client may ask for.
+    /// The longest duration that a caller may ask for.
     pub const MAX: Span = Span(366 * 24 * 60 * 60 * 1000);
 
-    /// From whole milliseconds.
+    /// Creates a duration from milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// From whole seconds.
+    /// Creates a duration from seconds.
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1000))
     }
 
-    /// Its length in milliseconds.
+    /// Returns the length in milliseconds.
     pub const fn millis(self) -> u64 {
         self.0
     }
 
-    /// Its length in seconds, with a fraction.
+    /// Returns the length in seconds with a fraction.
     #[expect(clippy::cast_precision_loss, reason = "a year of milliseconds fits an f64 exactly")]
     pub fn secs_f64(self) -> f64 {
         self.0 as f64 / 1000.0
     }
 
-    /// The same, as the standard library has it.
+    /// Returns the duration as a type of the standard library.
     pub const fn std(self) -> Duration {
         Duration::from_millis(self.0)
     }
 
-    /// Reads a positive duration as Go writes it (`500ms`, `1m30s`, `2h`), or whole seconds (`30`).
-    ///
-    /// What is shorter than a millisecond counts as one.
+    /// Reads a positive duration in Go's notation (`500ms`, `1m30s`, `2h`) or in whole seconds (`30`). A positive
+    /// duration below a millisecond counts as one millisecond.
     ///
     /// # Errors
-    /// `Invalid` for anything else: zero, negative, over a year, no unit on a fraction.
+    /// `Invalid` for anything else: zero, negative, over a year, or a fraction without a unit.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| Err(Error::invalid("duration", format!("`{}` {why}", shortened(text))));
         let parsed = match text.parse::<u64>() {
@@ -94,7 +93,7 @@ impl Span {
     }
 }
 
-/// As Go writes it: `1h30m0s`, `1.5s`, `500ms`.
+/// Writes Go's notation: `1h30m0s`, `1.5s`, `500ms`.
 impl fmt::Display for Span {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (secs, millis) = (self.0 / 1000, self.0 % 1000);
@@ -116,7 +115,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// At most 40 characters of what a client sent, for a message.
+/// Returns at most 40 characters of a caller's text, for a message.
 pub(super) fn shortened(text: &str) -> String {
     match text.char_indices().nth(40) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -1,4 +1,4 @@
-//! Where requests go: backends, and pages fetched for maintenance.
+//! URLs of backends and of pages that are fetched for maintenance.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use super::{Error, HealthPath};
 
 const NO_SCHEME: &str = "must begin with http://, https://, ws:// or wss://";
 
-/// How a backend is spoken to.
+/// The protocol that a backend speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
     /// HTTP/1.1 over TCP; `ws` is the same.
@@ -28,7 +28,7 @@ impl Scheme {
         }
     }
 
-    /// The port when a URL names none.
+    /// Returns the port of a URL without one.
     pub const fn default_port(self) -> u16 {
         match self {
             Scheme::Http => 80,
@@ -39,7 +39,7 @@ impl Scheme {
 
 /// A backend: scheme, host, port, and a base path that is put before the request's path.
 ///
-/// Two URLs that mean the same compare equal: `http://b:3000/` and `http://b:3000`.
+/// Two URLs with the same meaning compare equal: `http://b:3000/` and `http://b:3000`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendUrl {
     text: Arc<str>,
@@ -51,13 +51,13 @@ pub struct BackendUrl {
 }
 
 impl BackendUrl {
-    /// The most bytes of a URL.
+    /// The maximum number of bytes of a URL.
     pub const BYTES_MAX: usize = 2048;
 
     /// Reads `scheme://host[:port][/base]`.
     ///
     /// # Errors
-    /// `Invalid` for another scheme, user info, a query, a fragment, or what no host or path can be.
+    /// `Invalid` for another scheme, user info, a query, a fragment, or an impossible host or path.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| Error::invalid("backend_url", why.to_owned());
         if text.len() > Self::BYTES_MAX {
@@ -87,37 +87,37 @@ impl BackendUrl {
         })
     }
 
-    /// The URL in its one spelling, without a final `/`.
+    /// Returns the normalised URL, without a final `/`.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// How it is spoken to.
+    /// Returns the scheme.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// Name, IPv4 address or `[IPv6]`.
+    /// Returns the host: a name, an IPv4 address or `[IPv6]`.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The address, when the host is one and needs no resolving.
+    /// Returns the address if the host is an address and needs no lookup.
     pub fn address(&self) -> Option<IpAddr> {
         super::host::literal(&self.host)
     }
 
-    /// The port, the scheme's own if none was given.
+    /// Returns the port: the given one, or the scheme's default.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What `Host` says when the backend's own name is sent: the port only where one was given.
+    /// Returns the `Host` that stands for the backend's own name. It has a port only if the URL has one.
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// What is put before the request's path: empty, or `/base` without a final `/`.
+    /// Returns the path that is put before the request's path: empty, or `/base` without a final `/`.
     pub fn base(&self) -> &str {
         &self.base
     }
@@ -149,7 +149,7 @@ fn host_and_port(authority: &str, scheme: Scheme) -> Result<(String, u16), Error
     Ok((host, port))
 }
 
-/// A page to fetch: a backend and what to ask it for, a query included.
+/// A page to fetch: a backend, a path and an optional query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PageUrl {
     text: Arc<str>,
@@ -161,11 +161,11 @@ impl PageUrl {
     /// Reads `http://host[:port][/path][?query]`.
     ///
     /// # Errors
-    /// `Invalid` as for [`BackendUrl::parse`], the query aside.
+    /// `Invalid` as for [`BackendUrl::parse`], except for the query.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| Error::invalid("page_url", why.to_owned());
         let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-        // A page is got, whatever carries the backend's other traffic.
+        // A page is fetched with plain HTTP requests, also if the URL has a scheme of `WebSocket`.
         if !["http://", "https://", "ws://", "wss://"].into_iter().any(begins) {
             return Err(wrong("must begin with http:// or https://"));
         }
@@ -182,23 +182,23 @@ impl PageUrl {
         Ok(Self { text: format!("{origin}{target}").into(), origin, target: target.as_str().into() })
     }
 
-    /// The page that a backend answers its health checks and tests with, below its base path.
+    /// Returns the page of a backend's health checks and tests, below the backend's base path.
     pub fn of_backend(backend: &BackendUrl, path: &HealthPath) -> Self {
         let target = format!("{}{path}", backend.base());
         Self { text: format!("{backend}{path}").into(), origin: backend.clone(), target: target.into() }
     }
 
-    /// The whole URL.
+    /// Returns the whole URL.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whom to connect to. Its base path is already part of [`PageUrl::target`].
+    /// Returns the backend to connect to. Its base path is already part of [`PageUrl::target`].
     pub fn origin(&self) -> &BackendUrl {
         &self.origin
     }
 
-    /// Path and query to ask for, in origin form (RFC 9112 §3.2.1).
+    /// Returns the path and query in origin form (RFC 9112 §3.2.1).
     pub fn target(&self) -> &str {
         &self.target
     }

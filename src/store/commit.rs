@@ -9,7 +9,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
 use crate::registry::ClockReading;
 
 use super::plan::{Plan, Step};
-use super::statements::Value;
+use super::value::Value;
 
 /// How a commit is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 
 use crate::domain::{Change, Edit, SessionKey};
 
-use super::statements::Value;
+use super::value::Value;
 use super::{config_rows, pending_rows};
 
 const STAGED: &str =

@@ -13,7 +13,7 @@ use crate::domain::{
     Route, RouteId, Section, SessionKey, Span, Target, header_value,
 };
 
-use super::statements::Value;
+use super::value::Value;
 
 /// How many columns a row has: session, section, route, name, value.
 pub(super) const COLUMNS: usize = 5;

@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::open::OpenError;
+use super::open_error::OpenError;
 
 /// A place for a database.
 #[derive(Clone, Debug, PartialEq, Eq)]

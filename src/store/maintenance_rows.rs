@@ -11,8 +11,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::domain::{Maintenance, MaintenanceEntry, PageUrl, RouteId, SessionKey, Time};
 
-use super::session_rows::BadSessionRow;
-use super::statements::Value;
+use super::value::{RowError, Value};
 
 /// How many columns a row has: session, route, page, entered, whether an operator ordered it.
 pub(super) const COLUMNS: usize = 5;
@@ -69,7 +68,7 @@ impl StoredMaintenance {
     }
 
     /// Takes up a row.
-    pub(super) fn take(&mut self, row: &SqliteRow) -> Result<(), BadSessionRow> {
+    pub(super) fn take(&mut self, row: &SqliteRow) -> Result<(), RowError> {
         let key = SessionKey(row.try_get::<i64, _>("session")?.cast_unsigned());
         let route = u32::try_from(row.try_get::<i64, _>("route")?)?;
         let page = row.try_get::<Option<&str>, _>("page")?.map(PageUrl::parse).transpose()?;

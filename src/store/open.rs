@@ -3,7 +3,7 @@
 //! A file that will not be used is left byte for byte as it was: it is looked at read-only before anything
 //! that could write, which opening a database in WAL mode or closing it again can.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqlStr, SqliteConnection};
 
 use super::file_identity::DatabaseFiles;
 use super::location::{self, DbLocation};
+use super::open_error::OpenError;
 
 /// The steps from an empty database to the schema of this version: version, description, and statements.
 pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -35,94 +36,6 @@ pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 const APPLICATION_ID: i32 = 0x5347_4258;
 
 const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// Why the database cannot be opened. Names the file and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// No place for a database.
-    #[error("`{0}` is no database; write sqlite://signalbox.db, or sqlite::memory: to keep nothing")]
-    Url(String),
-    /// Its directory is not there.
-    #[error("{}: there is no directory `{}`; create it, or name another file", path.display(), directory.display())]
-    NoDirectory {
-        /// The file.
-        path: PathBuf,
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// It may not be read or written.
-    #[error(
-        "{}: cannot be opened for reading and writing ({why}); check the owner and permissions of the file and \
-         of its directory",
-        path.display()
-    )]
-    Access {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        why: String,
-    },
-    /// Somebody has it open.
-    #[error("{}: is in use by another process; stop that one, or give this one a file of its own", .0.display())]
-    InUse(PathBuf),
-    /// It is damaged, or no database.
-    #[error(
-        "{}: is damaged, or no database at all ({why}), and was left as it is; restore it from a backup, or move \
-         it away to begin with an empty registry",
-        path.display()
-    )]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// It holds something else.
-    #[error("{}: is the database of another program, and was left as it is; name another file", .0.display())]
-    Foreign(PathBuf),
-    /// A newer version wrote it.
-    #[error(
-        "{}: was written by a newer version of this program (schema {found}, this one knows schema {known}), and \
-         was left as it is; run the newer version, or restore the backup made before it",
-        path.display()
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-        /// The newest schema this version knows.
-        known: i64,
-    },
-    /// Its schema could not be brought up to date.
-    #[error("{place}: its schema cannot be brought up to date: {why}")]
-    Migrate {
-        /// The database.
-        place: String,
-        /// What `SQLite` says.
-        why: MigrateError,
-    },
-    /// Its log is not its own.
-    #[error(
-        "{}: the log beside it ({}) belongs to another database file, as after a restored backup; both were left as \
-         they are: move the log away to start with this file as it is, or put back the file that the log belongs to",
-        path.display(), log.display()
-    )]
-    StaleLog {
-        /// The database's file.
-        path: PathBuf,
-        /// The log beside it.
-        log: PathBuf,
-    },
-    /// Anything else.
-    #[error("{place}: cannot be opened: {why}")]
-    Database {
-        /// The database.
-        place: String,
-        /// What `SQLite` says.
-        why: sqlx::Error,
-    },
-}
 
 /// Opens the database at `place`, made if need be, its schema brought up to date.
 pub(super) async fn open(place: &DbLocation) -> Result<(SqliteConnection, DatabaseFiles), OpenError> {

@@ -5,8 +5,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::domain::{PageUrl, Pending, PendingKind, SessionKey, Target, Ticket};
 
-use super::session_rows::BadSessionRow;
-use super::statements::Value;
+use super::value::{RowError, Value};
 
 /// How many columns a row has: session, ticket, exits, page, targets.
 pub(super) const COLUMNS: usize = 5;
@@ -28,7 +27,7 @@ pub(super) fn row(key: SessionKey, pending: &Pending) -> [Value; COLUMNS] {
 }
 
 /// The request that a row is of.
-pub(super) fn pending(row: &SqliteRow) -> Result<Pending, BadSessionRow> {
+pub(super) fn pending(row: &SqliteRow) -> Result<Pending, RowError> {
     let kind = match row.try_get::<i64, _>("exits")? {
         0 => PendingKind::Enter,
         1 => PendingKind::Exit,

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use crate::domain::{Change, Edit, Maintenance, Section, Sections, SessionKey, SessionRecord};
 
 use super::maintenance_rows::StoredMaintenance;
-use super::statements::{StatementKind, Value};
+use super::statements::StatementKind;
+use super::value::Value;
 use super::{config_rows, pending_rows, session_rows};
 
 /// Rows of which the same is stated, one after the other.

@@ -10,7 +10,7 @@ use crate::domain::{
     TokenName, Topics,
 };
 
-use super::statements::Value;
+use super::value::{RowError, Value};
 
 /// The columns of `session`, the key first.
 pub(super) const SESSION_COLUMNS: [&str; 16] = [
@@ -57,11 +57,8 @@ pub(super) fn row(key: SessionKey, record: &SessionRecord) -> [Value; SESSION_CO
     ]
 }
 
-/// Why a row is no record.
-pub(super) type BadSessionRow = Box<dyn std::error::Error + Send + Sync>;
-
 /// The record that a row was made of, with the maintenance that is kept beside it.
-pub(super) fn record(row: &SqliteRow, maintenance: Maintenance) -> Result<SessionRecord, BadSessionRow> {
+pub(super) fn record(row: &SqliteRow, maintenance: Maintenance) -> Result<SessionRecord, RowError> {
     let text = |column| row.try_get::<&str, _>(column);
     let number = |column| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
     let moment = |column| row.try_get::<Option<i64>, _>(column).map(|moment| moment.map(i64::cast_unsigned).map(Time));
@@ -92,7 +89,7 @@ pub(super) fn record(row: &SqliteRow, maintenance: Maintenance) -> Result<Sessio
     })
 }
 
-fn topics(text: &str) -> Result<Topics, BadSessionRow> {
+fn topics(text: &str) -> Result<Topics, RowError> {
     let mut topics = Topics::default();
     for name in text.split(',').filter(|name| !name.is_empty()) {
         topics = topics.union(Topics::parse(name)?);

@@ -4,57 +4,12 @@
 //! sent is ever part of a statement. Knows nothing of changes; `plan` decides what is stated of which rows.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
-
-use sqlx::encode::IsNull;
-use sqlx::error::BoxDynError;
-use sqlx::sqlite::{SqliteArgumentsBuffer, SqliteTypeInfo};
-use sqlx::{Encode, Sqlite, Type};
 
 use super::session_rows::SESSION_COLUMNS;
 use super::{config_rows, maintenance_rows, pending_rows};
 
 /// Writes, and changes nothing that is kept.
 pub(super) const PROBE: &str = "update registry set probes = probes + 1";
-
-/// A value to be bound.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
-    Null,
-    Int(i64),
-    Text(Arc<str>),
-}
-
-impl Value {
-    /// Text that is copied.
-    pub(super) fn text(text: &str) -> Self {
-        Value::Text(text.into())
-    }
-}
-
-impl Type<Sqlite> for Value {
-    fn type_info() -> SqliteTypeInfo {
-        <str as Type<Sqlite>>::type_info()
-    }
-
-    fn compatible(_: &SqliteTypeInfo) -> bool {
-        true
-    }
-}
-
-impl<'q> Encode<'q, Sqlite> for Value {
-    fn encode(self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
-        match self {
-            Value::Null => Ok(IsNull::Yes),
-            Value::Int(number) => Encode::<'q, Sqlite>::encode(number, buffer),
-            Value::Text(text) => Encode::<'q, Sqlite>::encode(text, buffer),
-        }
-    }
-
-    fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
-        self.clone().encode(buffer)
-    }
-}
 
 /// What is stated. Saying it twice of the same row is the same as saying it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

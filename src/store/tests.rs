@@ -8,13 +8,17 @@ use proptest::prelude::*;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, SqlSafeStr as _};
 use tempfile::TempDir;
 
+use super::failure::Failure;
+use super::plan::Plan;
 use super::samples;
 use super::statements::StatementKind;
 use super::*;
 use crate::domain::{
-    Catalog, Edit, Maintenance, MaintenanceEntry, PageUrl, Pending, RouteId, Section, Sections, SessionKey,
+    Catalog, Change, Edit, Maintenance, MaintenanceEntry, PageUrl, Pending, RouteId, Section, Sections, SessionKey,
     SessionRecord, Target, Time,
 };
+use crate::registry::{ClockReading, Store as _};
+use sqlx::Connection as _;
 
 fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)

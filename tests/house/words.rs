@@ -15,7 +15,6 @@ const STILL_ASKING: &[&str] = &[
     "clock",
     "config",
     "connect",
-    "domain",
     "fetch",
     "sockets",
     "grpc",
