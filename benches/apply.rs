@@ -1,7 +1,7 @@
-//! What one `CONFIG_APPLY` of one route costs in memory, by how many routes are active: `cargo bench --bench apply`.
+//! Measures a `CONFIG_APPLY` of one route without disk and socket, by the number of active routes: `cargo bench --bench apply`.
 //!
-//! Everything but the disk and the socket: decide, absorb, publish to the routing table, answer. Time and
-//! allocations must not grow with what exists.
+//! The measured steps: decide, absorb, publish to the routing table, answer. Time and allocations must not grow with
+//! the number of routes.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! What commands cost: `cargo bench --bench control`, or a part of it: `… -- commands`, `applies`,
+//! Measures commands of the pipe: `cargo bench --bench control`, or a part of it: `… -- commands`, `applies`,
 //! `start`, `beside`.
 //!
 //! Starts the real program on a store of its own and talks to it over loopback. CPU is the server's user and
-//! system time. Times are medians; every figure is printed with what it was measured over.
+//! system time. Times are medians; every figure is printed with its sample.
 
 #[path = "support/server.rs"]
 mod server;

@@ -1,7 +1,7 @@
-//! What the decisions of traffic policy cost: a rate limit, a circuit breaker, a pick among members.
+//! Measures the decisions of traffic policy: rate limit, circuit breaker, selection of a member.
 //!
 //! `cargo bench --bench policy`. Each row is the median of several rounds on one thread, in nanoseconds for one decision, warm
-//! unless the row says otherwise. The rows with several threads show what sharing costs, on a machine with as many free cores.
+//! unless the row says otherwise. The rows with several threads show the cost of sharing, on a machine with as many free cores.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};

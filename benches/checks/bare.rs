@@ -1,4 +1,4 @@
-//! The floor: the same connections and requests by plain system calls, with nothing decided, parsed or remembered.
+//! The lower bound: the same connections and requests by plain system calls, without decisions, parsing or state.
 
 use std::io::Read;
 use std::net::SocketAddr;

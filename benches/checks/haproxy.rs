@@ -1,4 +1,4 @@
-//! HAProxy, checking the same backends as often.
+//! HAProxy checks the same backends at the same interval.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,9 +1,9 @@
-//! What health checks cost: `cargo bench --bench checks [-- ROUTES INTERVAL_SECS SECS]`.
+//! Measures health checks: `cargo bench --bench checks [-- ROUTES INTERVAL_SECS SECS]`.
 //!
-//! So many routes, each with a backend of its own (addresses of 127/8, served by another process), checked as in the server.
+//! Each route has a backend of its own (addresses of 127/8, served by another process), and is checked as in the server.
 //! After the first round the checker's CPU time is read over the given time; the backends' is not part of it. Where HAProxy is
-//! installed, it checks the same backends before and after, in the same way: machines drift, and only ratios of one run count. So do
-//! bare system calls, the floor that the kernel sets.
+//! installed, it checks the same backends before and after, in the same way: machines drift, and only ratios of one run count.
+//! Bare system calls, the lower bound that the kernel sets, run in the same way.
 
 mod bare;
 mod haproxy;

@@ -1,8 +1,8 @@
-//! CPU per proxied request, bare and with every policy on, beside nginx in the same run: `cargo bench --bench proxy`.
+//! Measures CPU per proxied request, bare and with every policy, beside nginx in the same run: `cargo bench --bench proxy`.
 //!
 //! The proxy under test on core 0; the load (`wrk`) and the backend (nginx, from memory) on core 1. Rounds
 //! of both proxies take turns, because machines drift: only ratios of one run count. `PROXY_BENCH_ROUNDS` and `PROXY_BENCH_SECONDS`
-//! change how long it takes; `PROXY_BENCH_EARLIER` names the program of an earlier build, which then takes turns with them.
+//! set the number and length of the rounds; `PROXY_BENCH_EARLIER` names the program of an earlier build, which then takes turns with them.
 
 mod nginx;
 mod table;

@@ -1,4 +1,4 @@
-//! What a change and a lookup cost with how many routes: `cargo bench --bench proxy -- table`.
+//! Measures a change and a lookup of the routing table by the number of routes: `cargo bench --bench proxy -- table`.
 
 use std::fs;
 use std::sync::Arc;

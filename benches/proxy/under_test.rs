@@ -1,4 +1,4 @@
-//! The proxy under test: the real program, with one worker and one route that was applied over the pipe, bare or with every policy.
+//! The proxy under test: the real program with one worker and one route, bare or with every policy.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

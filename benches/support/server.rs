@@ -1,4 +1,4 @@
-//! The real program on a store of its own, and a client of its pipe: what the benchmarks of the control plane stand on.
+//! Starts the real program on a store of its own, and talks to its pipe. The benchmarks of the control plane share this.
 
 #![allow(dead_code, reason = "each benchmark uses its own part")]
 

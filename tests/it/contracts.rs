@@ -1,4 +1,4 @@
-//! What each door keeps to: conditions of requests, the framing of bodies, names that people can read, and types.
+//! What each interface keeps to: conditions of requests, the framing of bodies, names that people can read, and types.
 
 use serde_json::json;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -8,7 +8,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::rest::api::Api;
 use crate::support::backend::Backend;
-use crate::support::town::Town;
+use crate::support::proxy_harness::ProxyHarness;
 use crate::support::wire::Wire;
 
 const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -35,7 +35,7 @@ const GARBLED: [&str; 14] = [
 #[test]
 fn a_bare_line_feed_in_a_bodys_framing_is_refused_and_swallows_no_request() {
     let backend = Backend::named("b");
-    let town = Town::serving(&backend.url(), &[]);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
     for garbled in GARBLED {
         for first in [
             "",
@@ -44,7 +44,7 @@ fn a_bare_line_feed_in_a_bodys_framing_is_refused_and_swallows_no_request() {
             "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n\n\n\n",
         ] {
             for follow in [NEXT, ""] {
-                let mut wire = town.connect();
+                let mut wire = harness.connect();
                 wire.send(format!("{first}{CHUNKED}{garbled}{follow}"));
                 if !first.is_empty() {
                     assert_eq!(wire.message().unwrap().status(), 200, "{first:?}");
@@ -61,9 +61,9 @@ fn a_bare_line_feed_in_a_bodys_framing_is_refused_and_swallows_no_request() {
 #[test]
 fn a_bare_line_feed_that_comes_later_is_refused_too() {
     let backend = Backend::named("b");
-    let town = Town::serving(&backend.url(), &[]);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
     for garbled in GARBLED {
-        let mut wire = town.connect();
+        let mut wire = harness.connect();
         wire.send(CHUNKED);
         for byte in garbled.as_bytes() {
             wire.send([*byte]);
@@ -78,8 +78,8 @@ fn a_bare_line_feed_that_comes_later_is_refused_too() {
 #[test]
 fn a_well_framed_body_is_followed_by_the_next_request() {
     let backend = Backend::named("b");
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     let bodies = ["0\r\n\r\n", "3;x=\"y\"\r\n\n\n\n\r\n0\r\n\r\n", "1\r\nx\r\n0\r\na: b\r\nc: d\r\n\r\n"];
     for body in bodies.iter().chain(&bodies) {
         wire.send(format!("{CHUNKED}{body}{NEXT}"));
@@ -114,9 +114,9 @@ fn a_bare_line_feed_on_the_api_port_swallows_no_request() {
 
 #[test]
 fn a_refused_connect_ends_the_connection() {
-    let town = Town::serving("http://127.0.0.1:1", &[]);
+    let harness = ProxyHarness::serving("http://127.0.0.1:1", &[]);
     let api = Api::start();
-    for address in [town.address(), api.address()] {
+    for address in [harness.address(), api.address()] {
         for target in ["a:443", "a.example:80", "[::1]:1"] {
             let mut wire = Wire::connect(address);
             wire.send(format!("CONNECT {target} HTTP/1.1\r\nhost: {target}\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n"));
@@ -131,7 +131,7 @@ fn a_refused_connect_ends_the_connection() {
 #[test]
 fn an_expectation_other_than_100_continue_is_refused_at_once() {
     let backend = Backend::named("b");
-    let town = Town::serving(&backend.url(), &[]);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
     for field in [
         "expect: 200-ok",
         "expect: 100-continue, x",
@@ -141,7 +141,7 @@ fn an_expectation_other_than_100_continue_is_refused_at_once() {
         "expect: 100-continue\r\nexpect: x",
         "expect: x\r\nexpect: 100-continue",
     ] {
-        let mut wire = town.connect();
+        let mut wire = harness.connect();
         wire.send(format!("POST / HTTP/1.1\r\nhost: a\r\n{field}\r\ncontent-length: 5\r\n\r\n"));
         assert_eq!(wire.message().unwrap().status(), 417, "{field}");
         assert!(wire.has_ended(), "{field}");
@@ -152,15 +152,15 @@ fn an_expectation_other_than_100_continue_is_refused_at_once() {
 #[test]
 fn an_expectation_means_nothing_where_there_is_none() {
     let backend = Backend::named("b");
-    let town = Town::serving(&backend.url(), &[]);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
     for (version, field) in [("1.0", "expect: 100-continue"), ("1.0", "expect: x"), ("1.1", "expect:")] {
         let request = format!("POST / HTTP/{version}\r\nhost: a\r\n{field}\r\ncontent-length: 5\r\n\r\nhello");
-        assert_eq!(town.ask(request).status(), 200, "{field}");
+        assert_eq!(harness.ask(request).status(), 200, "{field}");
         let heard = backend.heard();
         assert_eq!(heard.text(), "hello");
         assert_ne!(heard.field("expect"), Some("100-continue"), "the client would not have asked for it");
     }
-    let mut wire = town.connect();
+    let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\nExpect: 100-Continue\r\ncontent-length: 5\r\n\r\n");
     assert_eq!(wire.message().unwrap().status(), 100, "in any case");
     wire.send("hello");
@@ -213,7 +213,7 @@ fn an_event_of_a_session_says_its_type() {
 }
 
 #[test]
-fn names_that_cannot_be_read_are_refused_on_every_door() {
+fn names_that_cannot_be_read_are_refused_on_every_interface() {
     let api = Api::start();
     for hidden in
         ['\u{200b}', '\u{202e}', '\u{2066}', '\u{ad}', '\u{feff}', '\u{e0041}', '\u{fe0f}', '\u{3164}', '\u{a0}']

@@ -1,16 +1,16 @@
 //! The client that is deployed, and what it and its services count on: what the contract says where they would notice.
 
-use crate::policy::shop::{Instance, Mood, Shop};
 use crate::server::eventually;
 use crate::support::backend::{Backend, closed_port};
+use crate::support::server_harness::{Instance, ServerHarness, StatusBackend};
 
 /// An instance whose route `r1` is ill by checks that gate, and in maintenance.
-fn ill_in_maintenance(shop: &Shop, mood: &Mood) -> Instance {
-    let mut instance = shop.instance("shop-1", &mood.backend);
+fn ill_in_maintenance(harness: &ServerHarness, status_backend: &StatusBackend) -> Instance {
+    let mut instance = harness.instance("shop-1", &status_backend.backend);
     instance.set("HEALTH_SET", "r1|/health|400ms|400ms");
     instance.expect("MAINT_ENTER", "ALL|", "ACK");
     assert_eq!(instance.client.hear(), "MAINT_OK|ALL");
-    mood.turn(500);
+    status_backend.set_status(500);
     eventually("it is ill", || instance.payload("CIRCUIT_BREAKER_STATUS", "r1")["healthy"] == false);
     instance
 }
@@ -19,37 +19,37 @@ fn ill_in_maintenance(shop: &Shop, mood: &Mood) -> Instance {
 #[test]
 fn what_let_a_route_out_of_maintenance_counts_as_its_health() {
     for target in ["ALL", "r1", "/"] {
-        let (shop, mood) = (Shop::open(), Mood::new(200));
-        let mut instance = ill_in_maintenance(&shop, &mood);
-        mood.turn(200);
+        let (harness, status_backend) = (ServerHarness::open(), StatusBackend::new(200));
+        let mut instance = ill_in_maintenance(&harness, &status_backend);
+        status_backend.set_status(200);
         instance.expect("MAINT_EXIT", target, "ACK");
         assert_eq!(instance.client.hear(), format!("MAINT_OK|{target}"));
-        assert_eq!(shop.status("/"), 200, "{target}");
+        assert_eq!(harness.status("/"), 200, "{target}");
     }
 }
 
 #[test]
 fn a_breaker_that_was_open_before_maintenance_does_not_outlast_it() {
-    let (shop, mood) = (Shop::open(), Mood::new(200));
-    let mut instance = shop.instance("shop-1", &mood.backend);
+    let (harness, status_backend) = (ServerHarness::open(), StatusBackend::new(200));
+    let mut instance = harness.instance("shop-1", &status_backend.backend);
     instance.set("CIRCUIT_BREAKER_SET", "r1|1|1h|1");
-    mood.turn(500);
-    assert_eq!((shop.status("/"), shop.status("/")), (500, 503));
+    status_backend.set_status(500);
+    assert_eq!((harness.status("/"), harness.status("/")), (500, 503));
     instance.expect("MAINT_ENTER", "r1|", "ACK");
     assert_eq!(instance.client.hear(), "MAINT_OK|r1");
-    mood.turn(200);
+    status_backend.set_status(200);
     instance.expect("MAINT_EXIT", "r1", "ACK");
     assert_eq!(instance.client.hear(), "MAINT_OK|r1");
-    assert_eq!((shop.status("/"), instance.breaker()), (200, "closed".to_owned()));
+    assert_eq!((harness.status("/"), instance.breaker()), (200, "closed".to_owned()));
 }
 
 #[test]
 fn what_is_told_of_health_after_maintenance_is_told_to_subscribers() {
-    let (shop, mood) = (Shop::open(), Mood::new(200));
-    let mut instance = ill_in_maintenance(&shop, &mood);
+    let (harness, status_backend) = (ServerHarness::open(), StatusBackend::new(200));
+    let mut instance = ill_in_maintenance(&harness, &status_backend);
     instance.expect("SUBSCRIBE", "backend_health_changed", "SUBSCRIBE_OK");
     instance.client.told.clear();
-    mood.turn(200);
+    status_backend.set_status(200);
     instance.expect("MAINT_EXIT", "ALL", "ACK");
     let mut heard = [instance.client.hear(), instance.client.hear()];
     heard.sort();
@@ -61,8 +61,8 @@ fn what_is_told_of_health_after_maintenance_is_told_to_subscribers() {
 /// Kind: whatever is tested, it is found or it is not.
 #[test]
 fn a_backend_that_is_no_url_is_tested_and_not_found() {
-    let (shop, backend) = (Shop::open(), Backend::named("b"));
-    let mut instance = shop.empty("shop-1");
+    let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
+    let mut instance = harness.empty("shop-1");
     let long = format!("http://{}", "x".repeat(3000));
     let none = [
         "",
@@ -125,8 +125,8 @@ fn a_backend_that_is_no_url_is_tested_and_not_found() {
 /// Kind: where the contract is silent, what is sent is taken for what it means.
 #[test]
 fn lines_that_are_almost_right_do_what_they_mean() {
-    let (shop, backend) = (Shop::open(), Backend::named("b"));
-    let mut instance = shop.empty("shop-1");
+    let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
+    let mut instance = harness.empty("shop-1");
     let url = backend.url();
     let bare = |verb: &str, instance: &mut Instance| {
         let line = format!("{verb}|{}|", instance.session);
@@ -151,7 +151,7 @@ fn lines_that_are_almost_right_do_what_they_mean() {
     assert!(bare("CONFIG_DIFF", &mut instance).ends_with(r#""warnings":[]}"#));
     assert_eq!(bare("CONFIG_APPLY", &mut instance), "OK");
     for (host, path) in [("a.com", "/"), ("b.com", "/"), ("b.com", "/x")] {
-        let answer = shop.get_of(host, path);
+        let answer = harness.get_of(host, path);
         assert_eq!((answer.status(), answer.field("x-powered-by")), (200, Some("")), "{host}{path}");
     }
     assert_eq!(instance.payload("ROUTE_LIST", "")[1]["priority"], 7);
@@ -160,19 +160,19 @@ fn lines_that_are_almost_right_do_what_they_mean() {
 /// Kind: what a takeover removes is told before it happens, also after a restart, and in few words.
 #[test]
 fn a_takeover_of_very_many_routes_is_told_in_a_line() {
-    let (mut shop, backend) = (Shop::open(), Backend::named("b"));
-    let mut instance = shop.empty("shop-1");
+    let (mut harness, backend) = (ServerHarness::open(), Backend::named("b"));
+    let mut instance = harness.empty("shop-1");
     for number in 0..30 {
         instance.add("*", &format!("/{number}"), &backend.url());
     }
     instance.apply();
-    let mut instance = shop.empty("shop-1");
+    let mut instance = harness.empty("shop-1");
     let warnings = |instance: &mut Instance| instance.payload("CONFIG_DIFF", "")["warnings"].clone();
     let told = warnings(&mut instance);
     assert_eq!(told.as_array().unwrap().len(), 21);
     assert_eq!(told[20], "routes: 10 more of the session before go with the next apply");
-    shop.restart();
-    shop.reconnect(&mut instance);
+    harness.restart();
+    harness.reconnect(&mut instance);
     assert_eq!(warnings(&mut instance), told);
     instance.expect("CONFIG_VALIDATE", "t1", "OK|t1");
     instance.apply();
@@ -185,38 +185,38 @@ const MAINTENANCE: &str = "/v1/instances/shop/shop-1/maintenance";
 /// Kind: what an operator ordered for an instance is in force until an operator, or the client in so many words, takes it back.
 #[test]
 fn an_operators_drain_outlasts_the_sessions_of_its_instance() {
-    let (mut shop, one, two) = (Shop::open(), Backend::named("one"), Backend::named("two"));
-    shop.instance("shop-1", &one);
-    let mut other = shop.instance("shop-2", &two);
-    let only_two = |shop: &Shop| (0..20).all(|_| shop.get("/").text() == "two");
-    assert_eq!(shop.operate("PUT", DRAIN, r#"{"duration":"1ms"}"#), 200);
-    eventually("the drain is over", || only_two(&shop));
-    let mut instance = shop.instance("shop-1", &one);
-    assert!(only_two(&shop), "it has registered anew");
+    let (mut harness, one, two) = (ServerHarness::open(), Backend::named("one"), Backend::named("two"));
+    harness.instance("shop-1", &one);
+    let mut other = harness.instance("shop-2", &two);
+    let only_two = |harness: &ServerHarness| (0..20).all(|_| harness.get("/").text() == "two");
+    assert_eq!(harness.operate("PUT", DRAIN, r#"{"duration":"1ms"}"#), 200);
+    eventually("the drain is over", || only_two(&harness));
+    let mut instance = harness.instance("shop-1", &one);
+    assert!(only_two(&harness), "it has registered anew");
     let drained = instance.payload("DRAIN_STATUS", "");
     assert_eq!((&drained["active"], &drained["traffic_percent"]), (&true.into(), &0.into()));
-    shop.crash();
-    assert!(only_two(&shop));
+    harness.crash();
+    assert!(only_two(&harness));
     // Twice, the first time without an apply.
-    shop.empty("shop-1");
-    let mut instance = shop.instance("shop-1", &one);
-    assert!(only_two(&shop), "after a restart, too");
+    harness.empty("shop-1");
+    let mut instance = harness.instance("shop-1", &one);
+    assert!(only_two(&harness), "after a restart, too");
     assert_eq!(instance.payload("DRAIN_STATUS", "")["started_at"], drained["started_at"]);
     assert!(instance.ask("DRAIN_START", "1ms").starts_with("DRAIN_OK|"), "a client may drain what is drained");
-    let mut instance = shop.instance("shop-1", &one);
+    let mut instance = harness.instance("shop-1", &one);
     instance.payload("DRAIN_STATUS", "");
-    assert_eq!(shop.operate("DELETE", DRAIN, ""), 204);
-    eventually("it serves again", || (0..20).any(|_| shop.get("/").text() == "one"));
-    shop.instance("shop-1", &one).expect("DRAIN_STATUS", "", "ERROR|no drain in progress");
-    shop.reconnect(&mut other);
+    assert_eq!(harness.operate("DELETE", DRAIN, ""), 204);
+    eventually("it serves again", || (0..20).any(|_| harness.get("/").text() == "one"));
+    harness.instance("shop-1", &one).expect("DRAIN_STATUS", "", "ERROR|no drain in progress");
+    harness.reconnect(&mut other);
     other.expect("DRAIN_STATUS", "", "ERROR|no drain in progress");
 }
 
 #[test]
 fn an_operators_maintenance_outlasts_the_sessions_of_its_instance() {
-    let (mut shop, backend) = (Shop::open(), Backend::named("b"));
-    let serve = |shop: &Shop| {
-        let mut instance = shop.empty("shop-1");
+    let (mut harness, backend) = (ServerHarness::open(), Backend::named("b"));
+    let serve = |harness: &ServerHarness| {
+        let mut instance = harness.empty("shop-1");
         // In another order each time: ids say nothing across sessions.
         instance.add("*", "/other", &backend.url());
         for path in ["/admin", "/"] {
@@ -225,70 +225,70 @@ fn an_operators_maintenance_outlasts_the_sessions_of_its_instance() {
         instance.apply();
         instance
     };
-    let statuses = |shop: &Shop| ["/", "/admin", "/other"].map(|path| shop.status(path));
-    let mut first = shop.empty("shop-1");
+    let statuses = |harness: &ServerHarness| ["/", "/admin", "/other"].map(|path| harness.status(path));
+    let mut first = harness.empty("shop-1");
     for path in ["/", "/admin", "/other"] {
         first.add("*", path, &backend.url());
     }
     first.apply();
-    assert_eq!(shop.operate("PUT", MAINTENANCE, r#"{"target":"/admin"}"#), 202);
-    assert_eq!(statuses(&shop), [200, 503, 200]);
-    serve(&shop);
-    assert_eq!(statuses(&shop), [200, 503, 200], "one of its routes, in the next session");
-    shop.crash();
-    serve(&shop);
-    assert_eq!(statuses(&shop), [200, 503, 200], "and after a restart");
-    assert_eq!(shop.operate("PUT", MAINTENANCE, r#"{"page_url":"http://127.0.0.1:1/down"}"#), 202);
-    let mut instance = serve(&shop);
-    assert_eq!(statuses(&shop), [503; 3]);
+    assert_eq!(harness.operate("PUT", MAINTENANCE, r#"{"target":"/admin"}"#), 202);
+    assert_eq!(statuses(&harness), [200, 503, 200]);
+    serve(&harness);
+    assert_eq!(statuses(&harness), [200, 503, 200], "one of its routes, in the next session");
+    harness.crash();
+    serve(&harness);
+    assert_eq!(statuses(&harness), [200, 503, 200], "and after a restart");
+    assert_eq!(harness.operate("PUT", MAINTENANCE, r#"{"page_url":"http://127.0.0.1:1/down"}"#), 202);
+    let mut instance = serve(&harness);
+    assert_eq!(statuses(&harness), [503; 3]);
     let status = instance.payload("MAINT_STATUS", "");
     assert_eq!(status["maintenance_backend"], "http://127.0.0.1:1/down");
-    shop.crash();
-    let mut instance = serve(&shop);
-    assert_eq!(statuses(&shop), [503; 3]);
+    harness.crash();
+    let mut instance = serve(&harness);
+    assert_eq!(statuses(&harness), [503; 3]);
     assert_eq!(instance.payload("MAINT_STATUS", "")["entered_at"], status["entered_at"]);
     instance.expect("MAINT_EXIT", "/other", "ACK");
     assert_eq!(instance.client.hear(), "MAINT_OK|/other");
-    serve(&shop);
-    assert_eq!(statuses(&shop), [503, 503, 200], "one that was let out stays so");
-    assert_eq!(shop.operate("DELETE", MAINTENANCE, ""), 202);
-    eventually("all serve", || statuses(&shop) == [200; 3]);
-    serve(&shop);
-    assert_eq!(statuses(&shop), [200; 3], "what was taken back does not come again");
+    serve(&harness);
+    assert_eq!(statuses(&harness), [503, 503, 200], "one that was let out stays so");
+    assert_eq!(harness.operate("DELETE", MAINTENANCE, ""), 202);
+    eventually("all serve", || statuses(&harness) == [200; 3]);
+    serve(&harness);
+    assert_eq!(statuses(&harness), [200; 3], "what was taken back does not come again");
 }
 
 #[test]
 fn maintenance_that_was_to_be_left_is_not_begun_again_by_the_next_session() {
-    let (shop, backend) = (Shop::open(), Backend::named("b"));
+    let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
     for target in ["ALL", "/"] {
-        let mut instance = shop.empty("shop-1");
+        let mut instance = harness.empty("shop-1");
         instance.add("*", "/", &format!("http://{}", closed_port()));
         instance.apply();
         let order = format!(r#"{{"target":"{target}"}}"#);
-        assert_eq!(shop.operate("PUT", MAINTENANCE, &order), 202);
+        assert_eq!(harness.operate("PUT", MAINTENANCE, &order), 202);
         let leave = format!("{MAINTENANCE}?target={}", target.replace('/', "%2F"));
         assert_eq!(
-            (shop.operate("DELETE", &leave, ""), shop.status("/")),
+            (harness.operate("DELETE", &leave, ""), harness.status("/")),
             (202, 503),
             "its backend does not answer yet"
         );
-        shop.instance("shop-1", &backend);
-        assert_eq!(shop.status("/"), 200, "{target}");
+        harness.instance("shop-1", &backend);
+        assert_eq!(harness.status("/"), 200, "{target}");
     }
 }
 
 #[test]
 fn what_a_client_ordered_ends_with_its_session() {
-    let (shop, backend) = (Shop::open(), Backend::named("b"));
-    let mut instance = shop.instance("shop-1", &backend);
+    let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
+    let mut instance = harness.instance("shop-1", &backend);
     assert!(instance.ask("DRAIN_START", "1h").starts_with("DRAIN_OK|"));
     for target in ["ALL", "r1"] {
         instance.expect("MAINT_ENTER", &format!("{target}|"), "ACK");
         assert_eq!(instance.client.hear(), format!("MAINT_OK|{target}"));
     }
-    assert_eq!(shop.status("/"), 503);
-    let mut instance = shop.instance("shop-1", &backend);
-    assert_eq!(shop.status("/"), 200);
+    assert_eq!(harness.status("/"), 503);
+    let mut instance = harness.instance("shop-1", &backend);
+    assert_eq!(harness.status("/"), 200);
     instance.expect("DRAIN_STATUS", "", "ERROR|no drain in progress");
     assert_eq!(instance.payload("MAINT_STATUS", "")["in_maintenance"], serde_json::json!([]));
 }
@@ -296,40 +296,40 @@ fn what_a_client_ordered_ends_with_its_session() {
 /// Kind: policies can be taken back.
 #[test]
 fn a_policy_that_is_taken_back_stays_so_after_a_restart() {
-    let (mut shop, mood) = (Shop::open(), Mood::new(500));
-    let mut instance = shop.instance("shop-1", &mood.backend);
+    let (mut harness, status_backend) = (ServerHarness::open(), StatusBackend::new(500));
+    let mut instance = harness.instance("shop-1", &status_backend.backend);
     instance.set("HEALTH_SET", "r1|/health|100ms|100ms");
-    eventually("its checks gate", || shop.status("/") == 503);
+    eventually("its checks gate", || harness.status("/") == 503);
     instance.set("HEALTH_REMOVE", "r1");
-    eventually("the default check refuses nobody", || shop.status("/") == 500);
+    eventually("the default check refuses nobody", || harness.status("/") == 500);
     instance.set("CIRCUIT_BREAKER_SET", "ALL|1|1h|1");
-    eventually("its breaker is open", || shop.status("/") == 503);
+    eventually("its breaker is open", || harness.status("/") == 503);
     instance.set("CIRCUIT_BREAKER_REMOVE", "ALL");
     instance.set("RATELIMIT_SET", "r1|1|1h");
-    assert_eq!([shop.status("/"), shop.status("/")], [500, 429]);
+    assert_eq!([harness.status("/"), harness.status("/")], [500, 429]);
     instance.expect("RATELIMIT_REMOVE", "t1|r1", "RATELIMIT_OK|t1");
-    shop.restart();
-    shop.reconnect(&mut instance);
-    assert_eq!([shop.status("/"), shop.status("/")], [500, 429], "it is staged");
+    harness.restart();
+    harness.reconnect(&mut instance);
+    assert_eq!([harness.status("/"), harness.status("/")], [500, 429], "it is staged");
     assert_eq!(instance.payload("CONFIG_DIFF", "")["ratelimit"]["removed"], 1, "it is staged still");
     instance.apply();
-    shop.restart();
-    shop.reconnect(&mut instance);
-    assert_eq!([(); 3].map(|()| shop.status("/")), [500; 3]);
+    harness.restart();
+    harness.reconnect(&mut instance);
+    assert_eq!([(); 3].map(|()| harness.status("/")), [500; 3]);
 }
 
 /// Kind: what health checks ask for is asked for as it was written.
 #[test]
 fn health_paths_are_asked_for_as_they_are_written() {
-    let (shop, backend) = (Shop::open(), Backend::named("b"));
-    let mut instance = shop.empty("shop-1");
+    let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
+    let mut instance = harness.empty("shop-1");
     let checked = |backend: &Backend, wanted: &str| eventually(wanted, || backend.checked().target() == wanted);
     instance.add("*", "/", &format!("{}/base/", backend.url()));
     for path in ["/health/", "/health?full=1", "/health/?a=1&b=%2F", "/a//b", "/"] {
         instance.set("HEALTH_SET", &format!("r1|{path}|200ms|200ms"));
         checked(&backend, &format!("/base{path}"));
     }
-    let mut instance = shop.empty("shop-2");
+    let mut instance = harness.empty("shop-2");
     instance.add("other", "/", &format!("{}/base/", backend.url()));
     instance.set("OPTIONS_SET", "ALL|health_check_interval|200ms");
     for path in ["/option/", "/option?full=1"] {
@@ -340,8 +340,8 @@ fn health_paths_are_asked_for_as_they_are_written() {
 
 #[test]
 fn what_lets_a_route_out_of_maintenance_is_what_its_checks_ask_for() {
-    let (shop, backend) = (Shop::open(), Backend::named("b"));
-    let mut instance = shop.empty("shop-1");
+    let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
+    let mut instance = harness.empty("shop-1");
     instance.add("*", "/", &backend.url());
     instance.apply();
     let leave = |instance: &mut Instance, verb: &str, setting: &str, wanted: &str| {

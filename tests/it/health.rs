@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::policy::shop::Door;
 use crate::server::{Client, Server, eventually};
 use crate::support::backend::Backend;
+use crate::support::server_harness::Gate;
 
 fn ok(client: &mut Client, line: &str) {
     let reply = client.ask(line);
@@ -149,8 +149,8 @@ fn a_new_member_gets_requests_once_its_first_check_has_passed_and_few_at_first()
     server.kill();
     // Who served before a start has been well for long.
     let server = Server::start(folder.path());
-    let door = Door::default();
-    let waits = door.clone();
+    let gate = Gate::default();
+    let waits = gate.clone();
     let new = Backend::new(move |mut wire| {
         while let Some(request) = wire.message() {
             if request.field("user-agent") == Some("signalbox") {
@@ -165,7 +165,7 @@ fn a_new_member_gets_requests_once_its_first_check_has_passed_and_few_at_first()
     for request in 0..50 {
         assert_eq!(server.get("a.example", "/").1, "old", "request {request}, while the check hangs");
     }
-    door.open();
+    gate.open();
     eventually("it gets a request", || server.get("a.example", "/").1 == "new");
     // It grows to a half in 10 s; a slow machine must not see that.
     let soon = Instant::now() + Duration::from_secs(2);

@@ -1,16 +1,19 @@
-//! Signalbox from the outside: sockets, files, processes.
+//! Tests of the whole program: they start it, or a part of it, and talk to its sockets.
+//!
+//! A test whose name begins with `storm` takes minutes. It is ignored unless it is asked for:
+//! `cargo test --test it storm -- --ignored --test-threads 1`.
 
 mod checks;
 mod contracts;
 mod crash;
 mod deployed;
 mod disturbance;
-mod doors;
 mod endurance;
 mod explain;
 mod faults;
 mod grpc;
 mod health;
+mod interfaces;
 mod model;
 mod names;
 mod operators;

@@ -1,8 +1,8 @@
 //! Maintenance pages, as the clients of a route in maintenance see them.
 
-use crate::policy::shop::echo;
 use crate::server::{Client, Server, eventually};
 use crate::support::backend::{Backend, closed_port};
+use crate::support::server_harness::echo;
 use crate::support::wire::{Message, Wire};
 
 /// A session with a route in maintenance, its page at `url`.

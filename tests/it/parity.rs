@@ -1,4 +1,4 @@
-//! The three doors offer the same calls, and refuse the same input with the same kind and words.
+//! The three interfaces offer the same calls, and refuse the same input with the same kind and words.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use signalbox::{grpc, pipe, rest};
 
-use crate::doors::{self, Refusal};
+use crate::interfaces::{self, Refusal};
 use crate::server::Server;
 
 /// The calls: the pipe's verb, gRPC's rpc, REST's operation.
@@ -50,7 +50,7 @@ const CALLS: [(&str, &str, &str); 37] = [
     ("SUBSCRIBE", "Subscribe", "subscribe"),
     ("UNSUBSCRIBE", "Unsubscribe", "unsubscribe"),
 ];
-/// What the typed doors have beside them for services.
+/// What the typed interfaces have beside them for services.
 const TYPED: [(&str, &str); 1] = [("GetConfig", "getConfig")];
 /// What they have for operators.
 const OPERATORS: [(&str, &str); 12] = [
@@ -87,7 +87,7 @@ fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_three_doors_offer_the_same_calls() {
+fn the_three_interfaces_offer_the_same_calls() {
     assert_eq!(pipe::verbs().collect::<Vec<_>>(), CALLS.map(|call| call.0));
     assert_eq!(rpcs("Registry"), set(CALLS.map(|call| call.1).into_iter().chain(TYPED.map(|call| call.0))));
     assert_eq!(rpcs("Operator"), set(OPERATORS.map(|call| call.0)));
@@ -142,7 +142,7 @@ fn wrong() -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
-/// What is said, without the field, which each door calls as it is called there.
+/// What is said, without the field, which each interface calls as it is called there.
 fn sentence(message: &str) -> &str {
     let field = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     match message.split_once(": ") {
@@ -152,23 +152,23 @@ fn sentence(message: &str) -> &str {
 }
 
 #[test]
-fn the_same_wrong_input_is_refused_with_the_same_kind_and_words_at_every_door() {
+fn the_same_wrong_input_is_refused_with_the_same_kind_and_words_at_every_interface() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let mut client = server.connect();
     let session = client.register("shop", "shop-1");
     client.serve(&session, "shop.example", "/", "127.0.0.1:1".parse().unwrap());
-    let mut doors = doors::all(&server);
+    let mut interfaces = interfaces::all(&server);
     let mut unlike = Vec::new();
     for (verb, mut arguments, kind) in wrong() {
         if arguments["session"].is_null() {
             arguments["session"] = json!(session);
         }
-        let refusals: Vec<(&str, Refusal)> = doors
+        let refusals: Vec<(&str, Refusal)> = interfaces
             .iter_mut()
-            .map(|door| {
-                let answer = door.call(verb, &arguments);
-                (door.name(), answer.expect_err(&format!("{} {verb} {arguments}", door.name())))
+            .map(|interface| {
+                let answer = interface.call(verb, &arguments);
+                (interface.name(), answer.expect_err(&format!("{} {verb} {arguments}", interface.name())))
             })
             .collect();
         // REST has words of its own for the way to a new session.

@@ -1,23 +1,23 @@
-//! What every door does, told once and asked through each of the three.
+//! What every interface does, told once and asked through each of the three.
 
 use serde_json::{Value, json};
 
-use crate::doors::{self, Answer, Door};
+use crate::interfaces::{self, Answer, InterfaceClient};
 use crate::server::{Backend, Server, eventually};
 
-/// Tells a story at each door of one server, to an instance of its own.
-fn at_every_door(story: impl Fn(&Server, &mut Client)) {
+/// Tells a story at each interface of one server, to an instance of its own.
+fn at_every_interface(story: impl Fn(&Server, &mut Client)) {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
-    for door in doors::all(&server) {
-        let mut client = Client { name: door.name().to_lowercase(), session: Value::Null, door };
+    for interface in interfaces::all(&server) {
+        let mut client = Client { name: interface.name().to_lowercase(), session: Value::Null, interface };
         story(&server, &mut client);
     }
 }
 
-/// A door, and the session that is spoken of there.
+/// A interface, and the session that is spoken of there.
 struct Client {
-    door: Box<dyn Door>,
+    interface: Box<dyn InterfaceClient>,
     session: Value,
     name: String,
 }
@@ -28,17 +28,17 @@ impl Client {
         if arguments["session"].is_null() {
             arguments["session"] = self.session.clone();
         }
-        self.door.call(verb, &arguments)
+        self.interface.call(verb, &arguments)
     }
 
     fn do_it(&mut self, verb: &str, arguments: &Value) -> Value {
         let answer = self.ask(verb, arguments);
-        answer.unwrap_or_else(|refusal| panic!("{} {verb} {arguments}: {refusal:?}", self.door.name()))
+        answer.unwrap_or_else(|refusal| panic!("{} {verb} {arguments}: {refusal:?}", self.interface.name()))
     }
 
     fn refused(&mut self, verb: &str, arguments: &Value) -> String {
         let answer = self.ask(verb, arguments);
-        answer.expect_err(&format!("{} {verb} {arguments}", self.door.name())).message
+        answer.expect_err(&format!("{} {verb} {arguments}", self.interface.name())).message
     }
 
     fn register(&mut self) {
@@ -49,7 +49,7 @@ impl Client {
         self.session = self.do_it("REGISTER", &given)["session_id"].clone();
     }
 
-    /// A route of this door's own host.
+    /// A route of this interface's own host.
     fn route(&self, path: &str, backend: &Backend) -> Value {
         json!({
             "domains": [format!("{}.example", self.name)], "path": path,
@@ -67,7 +67,7 @@ fn column(list: &Value, key: &str) -> Vec<String> {
 #[test]
 fn a_service_registers_stages_applies_and_leaves() {
     let backend = Backend::start("b");
-    at_every_door(|server, client| {
+    at_every_interface(|server, client| {
         let host = format!("{}.example", client.name);
         client.register();
         client.do_it("PING", &json!({}));
@@ -106,7 +106,7 @@ fn a_service_registers_stages_applies_and_leaves() {
 #[test]
 fn settings_are_staged_applied_in_part_and_taken_back() {
     let backend = Backend::start("b");
-    at_every_door(|server, client| {
+    at_every_interface(|server, client| {
         client.register();
         client.do_it("ROUTE_ADD", &client.route("/", &backend));
         let header = json!({ "target": "ALL", "name": "x-from", "value": "signalbox" });
@@ -155,7 +155,7 @@ fn settings_are_staged_applied_in_part_and_taken_back() {
 #[test]
 fn policies_are_taken_back_as_they_are_set() {
     let backend = Backend::start("b");
-    at_every_door(|server, client| {
+    at_every_interface(|server, client| {
         client.register();
         client.do_it("ROUTE_ADD", &client.route("/", &backend));
         client.do_it("HEALTH_SET", &json!({ "route_id": "r1", "path": "/", "interval": "10s", "timeout": "1s" }));
@@ -203,7 +203,7 @@ fn policies_are_taken_back_as_they_are_set() {
 #[test]
 fn what_a_takeover_will_remove_is_told_before() {
     let backend = Backend::start("b");
-    at_every_door(|server, client| {
+    at_every_interface(|server, client| {
         let host = format!("{}.example", client.name);
         client.register();
         let mut many = client.route("/many", &backend);
@@ -244,7 +244,7 @@ fn what_a_takeover_will_remove_is_told_before() {
 #[test]
 fn a_service_drains_and_goes_into_maintenance_and_comes_back() {
     let backend = Backend::start("b");
-    at_every_door(|server, client| {
+    at_every_interface(|server, client| {
         client.register();
         client.do_it("ROUTE_ADD", &client.route("/", &backend));
         client.do_it("CONFIG_APPLY", &json!({}));

@@ -18,7 +18,7 @@ use crate::server::{Server, eventually};
 use crate::support::backend::closed_port;
 use crate::support::tls::{Authority, Issued};
 
-/// Files for a server whose doors speak TLS.
+/// Files for a server whose interfaces speak TLS.
 struct Shelf {
     folder: TempDir,
     authority: Authority,

@@ -141,16 +141,16 @@ fn a_taken_port_says_which_and_by_which_setting() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let other = tempfile::tempdir().unwrap();
-    let doors = [
+    let interfaces = [
         ("--pipe-listen", "pipe.listen", server.pipe),
         ("--api-listen", "api.listen", server.api),
         ("--proxy-http", "proxy.http", server.proxy),
     ];
-    for (flag, key, address) in doors {
+    for (flag, key, address) in interfaces {
         let store = format!("sqlite://{}/x.db", other.path().display());
         let mut given = Command::new(env!("CARGO_BIN_EXE_signalbox"));
         given.args(["--store-url", &store, flag, &address.to_string()]);
-        let free = doors.iter().filter(|(other, ..)| *other != flag);
+        let free = interfaces.iter().filter(|(other, ..)| *other != flag);
         given.args(free.flat_map(|(flag, ..)| [*flag, "127.0.0.1:0"]));
         let output = given.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,4 +1,4 @@
-//! Streams of events are bounded, over both typed doors together, and whoever finds no room is told so; what is told to whom
+//! Streams of events are bounded, over both typed interfaces together, and whoever finds no room is told so; what is told to whom
 //! nothing happens, and to whom a session is taken from.
 
 use std::time::Duration;

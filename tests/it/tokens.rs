@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::doors::{self, Door};
+use crate::interfaces::{self, InterfaceClient};
 use crate::server::Server;
 
 /// `printf %s s3cret | sha256sum`
@@ -108,26 +108,26 @@ fn team_b() -> String {
 }
 
 /// Registers an instance of the shop under the token whose secret is given.
-fn register(door: &mut dyn Door, instance: &str, secret: &str) -> Result<String, String> {
+fn register(interface: &mut dyn InterfaceClient, instance: &str, secret: &str) -> Result<String, String> {
     let metadata = json!({ "token": secret });
     let asked = json!({ "service": "shop", "instance": instance, "maintenance_port": 9001, "metadata": metadata });
-    let answer = door.call("REGISTER", &asked).map_err(|refused| refused.message)?;
+    let answer = interface.call("REGISTER", &asked).map_err(|refused| refused.message)?;
     Ok(answer["session_id"].as_str().expect("an id").to_owned())
 }
 
-/// Registers the instance that is named after the door, under team-a.
-fn register_own(door: &mut dyn Door) -> Result<String, String> {
-    let instance = door.name();
-    register(door, instance, "s3cret")
+/// Registers the instance that is named after the interface, under team-a.
+fn register_own(interface: &mut dyn InterfaceClient) -> Result<String, String> {
+    let instance = interface.name();
+    register(interface, instance, "s3cret")
 }
 
 fn route(domains: &[&str], path: &str, backend: &str) -> Value {
     json!({ "domains": domains, "path": path, "backend_url": backend, "priority": 0 })
 }
 
-fn stage(door: &mut dyn Door, session: &str, mut route: Value) {
+fn stage(interface: &mut dyn InterfaceClient, session: &str, mut route: Value) {
     route["session"] = json!(session);
-    door.call("ROUTE_ADD", &route).unwrap();
+    interface.call("ROUTE_ADD", &route).unwrap();
 }
 
 const OWN: &str = "http://127.0.0.1:1";
@@ -168,23 +168,23 @@ fn ways_round() -> Vec<(&'static str, &'static str, Value)> {
 }
 
 #[test]
-fn no_command_of_any_door_gets_round_a_rule_of_a_token() {
+fn no_command_of_any_interface_gets_round_a_rule_of_a_token() {
     let folder = tempfile::tempdir().unwrap();
     let rules = "services = [\"shop\"]\ndomains = [\"*.a.example\"]\npath_prefixes = [\"/api\"]\n\
                  backends = [\"127.0.0.0/8\"]\nmax_routes = 2\nmax_sessions = 3\n";
     let server = start(folder.path(), &format!("{}{}", team_a(rules), team_b()));
-    let mut doors = doors::all(&server);
+    let mut interfaces = interfaces::all(&server);
     let mut sessions = Vec::new();
-    for door in &mut doors {
-        let session = register_own(&mut **door).unwrap();
-        let path = format!("/api/{}", door.name());
-        stage(&mut **door, &session, route(&["x.a.example"], &path, OWN));
-        door.call("CONFIG_APPLY", &json!({ "session": session })).unwrap();
+    for interface in &mut interfaces {
+        let session = register_own(&mut **interface).unwrap();
+        let path = format!("/api/{}", interface.name());
+        stage(&mut **interface, &session, route(&["x.a.example"], &path, OWN));
+        interface.call("CONFIG_APPLY", &json!({ "session": session })).unwrap();
         sessions.push(session);
     }
-    for (door, session) in doors.iter_mut().zip(&sessions) {
-        let (name, asked) = (door.name(), json!({ "session": session }));
-        let before = (door.call("ROUTE_LIST", &asked), door.call("MAINT_STATUS", &asked));
+    for (interface, session) in interfaces.iter_mut().zip(&sessions) {
+        let (name, asked) = (interface.name(), json!({ "session": session }));
+        let before = (interface.call("ROUTE_LIST", &asked), interface.call("MAINT_STATUS", &asked));
         for (rule, verb, mut way) in ways_round() {
             way["session"] = json!(session);
             if verb == "REGISTER" {
@@ -193,28 +193,28 @@ fn no_command_of_any_door_gets_round_a_rule_of_a_token() {
                 way["metadata"] = json!({ "token": "s3cret" });
                 way["session"] = Value::Null;
             }
-            let refused = door.call(verb, &way).expect_err(&format!("{name}: {verb} {way}"));
+            let refused = interface.call(verb, &way).expect_err(&format!("{name}: {verb} {way}"));
             assert!(refused.message.contains(rule), "{name}: {verb} {way}: {refused:?}");
             assert!(matches!(refused.kind.as_deref(), None | Some("denied" | "limited")), "{name}: {refused:?}");
-            let after = (door.call("ROUTE_LIST", &asked), door.call("MAINT_STATUS", &asked));
+            let after = (interface.call("ROUTE_LIST", &asked), interface.call("MAINT_STATUS", &asked));
             assert_eq!(before, after, "{name}: {verb} {way} left something behind");
         }
-        let refused = register(&mut **door, "one-more", "s3cret").unwrap_err();
+        let refused = register(&mut **interface, "one-more", "s3cret").unwrap_err();
         assert!(refused.contains("token team-a allows at most 3 sessions"), "{name}: {refused}");
         for instance in ["pipe", "gRPC", "REST"] {
-            let refused = register(&mut **door, instance, "0ther-s3cret").unwrap_err();
+            let refused = register(&mut **interface, instance, "0ther-s3cret").unwrap_err();
             assert!(refused.contains("is registered under another token"), "{name}: {instance}: {refused}");
         }
-        door.call("SESSION_INFO", &asked).expect("the session is still there");
+        interface.call("SESSION_INFO", &asked).expect("the session is still there");
     }
 }
 
 /// Nobody under team-b takes an instance that registered under team-a.
 fn nobody_takes_over(server: &Server) {
-    for door in &mut doors::all(server) {
+    for interface in &mut interfaces::all(server) {
         for instance in ["pipe", "gRPC", "REST"] {
-            let refused = register(&mut **door, instance, "0ther-s3cret").expect_err(instance);
-            assert!(refused.contains("is registered under another token"), "{}: {refused}", door.name());
+            let refused = register(&mut **interface, instance, "0ther-s3cret").expect_err(instance);
+            assert!(refused.contains("is registered under another token"), "{}: {refused}", interface.name());
         }
     }
 }
@@ -231,13 +231,13 @@ fn a_session_is_replaced_under_its_own_token_alone_over_restarts_too() {
     }
     server.kill();
     let server = start(folder.path(), &format!("{}{}", team_a(""), team_b()));
-    for door in &mut doors::all(&server) {
-        let session = register_own(&mut **door).unwrap();
-        stage(&mut **door, &session, route(&["x.a.example"], "/", OWN));
-        door.call("CONFIG_APPLY", &json!({ "session": session })).unwrap();
+    for interface in &mut interfaces::all(&server) {
+        let session = register_own(&mut **interface).unwrap();
+        stage(&mut **interface, &session, route(&["x.a.example"], "/", OWN));
+        interface.call("CONFIG_APPLY", &json!({ "session": session })).unwrap();
         // Under the same token: the first one's routes serve on until the second one's first apply.
-        register_own(&mut **door).unwrap();
-        assert!(door.call("PING", &json!({ "session": session })).is_err());
+        register_own(&mut **interface).unwrap();
+        assert!(interface.call("PING", &json!({ "session": session })).is_err());
     }
     nobody_takes_over(&server);
     server.kill();
@@ -258,18 +258,19 @@ fn what_was_staged_under_other_rules_is_applied_by_those_of_now() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), &team_a(""));
     let mut sessions = Vec::new();
-    for door in &mut doors::all(&server) {
-        let session = register_own(&mut **door).unwrap();
-        stage(&mut **door, &session, route(&["x.b.example"], "/", OWN));
+    for interface in &mut interfaces::all(&server) {
+        let session = register_own(&mut **interface).unwrap();
+        stage(&mut **interface, &session, route(&["x.b.example"], "/", OWN));
         sessions.push(session);
     }
     server.kill();
     for (rules, why) in [("domains = [\"*.a.example\"]\n", "x.b.example"), ("backends = [\"10.0.0.0/8\"]\n", OWN)] {
         let server = start(folder.path(), &team_a(rules));
-        for (door, session) in doors::all(&server).iter_mut().zip(&sessions) {
+        for (interface, session) in interfaces::all(&server).iter_mut().zip(&sessions) {
             for verb in ["CONFIG_VALIDATE", "CONFIG_APPLY", "CONFIG_APPLY_PARTIAL"] {
-                let refused = door.call(verb, &json!({ "session": session, "scopes": ["routes"] })).expect_err(verb);
-                assert!(refused.message.contains(why), "{}: {verb}: {refused:?}", door.name());
+                let refused =
+                    interface.call(verb, &json!({ "session": session, "scopes": ["routes"] })).expect_err(verb);
+                assert!(refused.message.contains(why), "{}: {verb}: {refused:?}", interface.name());
             }
         }
         server.kill();

@@ -1,4 +1,4 @@
-//! The gRPC door over real sockets, with fakes for what stands behind the registry.
+//! The gRPC interface over real sockets, with fakes for what stands behind the registry.
 
 mod calls;
 mod events;

@@ -1,4 +1,4 @@
-//! The real program through its gRPC door: traffic follows, the pipe is a door to the same sessions, and all of it
+//! The real program through its gRPC interface: traffic follows, the pipe is a interface to the same sessions, and all of it
 //! survives a restart.
 
 use signalbox::grpc::proto::event::Payload;

@@ -1,4 +1,4 @@
-//! A server of the gRPC door alone, and clients for it.
+//! A server of the gRPC interface alone, and clients for it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -105,12 +105,12 @@ impl Default for Setup {
     }
 }
 
-/// A running door.
+/// A running interface.
 pub struct Server {
     pub registry: Registry,
     pub world: Arc<World>,
     pub address: SocketAddr,
-    doors: Lifecycle,
+    interfaces: Lifecycle,
     writer: Lifecycle,
 }
 
@@ -123,10 +123,10 @@ impl Server {
         let world = Arc::new(World::default());
         let (store, traffic) = (Memory(Arc::clone(&world)), Arc::clone(&world));
         let (registry, task) = open(store, Nowhere, traffic, setup.limits, setup.grants).await.unwrap();
-        let (writer, doors) = (Lifecycle::new(), Lifecycle::new());
+        let (writer, interfaces) = (Lifecycle::new(), Lifecycle::new());
         writer.spawn("writer", task.run(writer.stopping().clone()));
         let settings = GrpcSettings { max_body: setup.max_body, nonce, keep_alive: setup.keep_alive };
-        let routes = grpc::routes(registry.clone(), Arc::new(setup.operators), doors.clone(), settings);
+        let routes = grpc::routes(registry.clone(), Arc::new(setup.operators), interfaces.clone(), settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let limits = signalbox::connection_limits::ConnectionLimits { all: 100, of_origin: 100 };
@@ -135,8 +135,9 @@ impl Server {
             patience: setup.patience,
             ..signalbox::api_listener::ApiBounds::new(connections, signalbox::memory_budget::MemoryBudget::default())
         };
-        doors.spawn("api", signalbox::api_listener::serve(listener, None, only(routes), bounds, doors.clone()));
-        Self { registry, world, address, doors, writer }
+        interfaces
+            .spawn("api", signalbox::api_listener::serve(listener, None, only(routes), bounds, interfaces.clone()));
+        Self { registry, world, address, interfaces, writer }
     }
 
     pub async fn channel(&self) -> Channel {
@@ -182,10 +183,10 @@ impl Server {
         timeout(PATIENCE, wait).await.expect("it never came to hold");
     }
 
-    /// Stops as the program does: clients are told, then the doors close, then the store.
+    /// Stops as the program does: clients are told, then the interfaces close, then the store.
     pub async fn stop(self) {
         self.registry.tell_shutdown();
-        assert!(self.doors.end(PATIENCE).await, "all that the door runs ends");
+        assert!(self.interfaces.end(PATIENCE).await, "all that the interface runs ends");
         assert!(self.writer.end(PATIENCE).await, "the writer ends");
     }
 }
@@ -273,7 +274,7 @@ pub fn wrong(field: &str) -> (Code, String, Vec<String>) {
     (Code::InvalidArgument, "INVALID".to_owned(), vec![field.to_owned()])
 }
 
-/// The gRPC door alone.
+/// The gRPC interface alone.
 fn only(routes: axum::Router) -> signalbox::api_listener::ApiServices {
     signalbox::api_listener::ApiServices {
         is_grpc: signalbox::grpc::is_call,

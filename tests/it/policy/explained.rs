@@ -9,9 +9,9 @@ use signalbox::grpc::proto::ExplainRequest;
 use signalbox::grpc::proto::operator_client::OperatorClient;
 use tonic::transport::Endpoint;
 
-use super::shop::{Instance, Shop};
 use crate::server::eventually;
-use crate::support::backend::{Backend, Mortal};
+use crate::support::backend::{Backend, KillableBackend};
+use crate::support::server_harness::{Instance, ServerHarness};
 
 /// A backend that answers checks and requests as it was last told, and counts the requests.
 struct Member {
@@ -48,8 +48,8 @@ impl Member {
 }
 
 /// An instance with `r1` for a path, not applied yet.
-fn staged(shop: &Shop, name: &str, path: &str, backend: &str, interval: &str) -> Instance {
-    let mut instance = shop.empty(name);
+fn staged(harness: &ServerHarness, name: &str, path: &str, backend: &str, interval: &str) -> Instance {
+    let mut instance = harness.empty(name);
     instance.add("*", path, backend);
     for (key, value) in
         [("health_check_interval", interval), ("health_check_timeout", interval), ("load_balancing", "round_robin")]
@@ -68,18 +68,18 @@ fn is_checked(instance: &mut Instance) -> bool {
 }
 
 /// What REST says of a path: the outcome, and the member of that name.
-fn explained(shop: &Shop, path: &str, name: &str) -> (String, Value) {
-    let told = shop.told(&format!("/v1/explain?host=a&path={path}"));
+fn explained(harness: &ServerHarness, path: &str, name: &str) -> (String, Value) {
+    let told = harness.told(&format!("/v1/explain?host=a&path={path}"));
     let members = told["candidates"][0]["members"].as_array().unwrap();
     let member = members.iter().find(|member| member["instance_name"] == name).unwrap();
     (told["outcome"].as_str().unwrap().to_owned(), member.clone())
 }
 
 /// What gRPC says of the same member, in the words of REST.
-fn explained_over_grpc(shop: &Shop, path: &str, name: &str) -> Value {
+fn explained_over_grpc(harness: &ServerHarness, path: &str, name: &str) -> Value {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let endpoint = Endpoint::from_shared(format!("http://{}", shop.server().api)).unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", harness.server().api)).unwrap();
         let mut operator = OperatorClient::new(endpoint.connect().await.unwrap());
         let ask = ExplainRequest { host: "a".to_owned(), path: path.to_owned(), method: None, staged: None };
         let told = operator.explain(ask).await.unwrap().into_inner();
@@ -190,35 +190,35 @@ fn break_open(instance: &mut Instance, member: &Member, get: &dyn Fn() -> u16, t
 
 #[test]
 fn a_member_takes_requests_exactly_where_explaining_says_so() {
-    let shop = Shop::open();
+    let harness = ServerHarness::open();
     for (number, (state, check, make, expected)) in STATES.into_iter().enumerate() {
         for (beside, expected) in [true, false].into_iter().zip(expected) {
             let (path, name) = (format!("/{number}-{beside}"), format!("shop-{number}-{beside}"));
             let (member, well) = (Member::new(check), Member::new(200));
             let _well = beside.then(|| {
-                let mut other = staged(&shop, &format!("well-{number}"), &path, &well.backend.url(), "100ms");
+                let mut other = staged(&harness, &format!("well-{number}"), &path, &well.backend.url(), "100ms");
                 other.apply();
                 eventually("the other is well", || is_checked(&mut other));
                 other
             });
             let interval = if check == 0 { "1m" } else { "100ms" };
-            let mut instance = staged(&shop, &name, &path, &member.backend.url(), interval);
+            let mut instance = staged(&harness, &name, &path, &member.backend.url(), interval);
             instance.apply();
             eventually("its first check", || check == 0 || is_checked(&mut instance));
-            make(&mut instance, &member, &|| shop.status(&path));
+            make(&mut instance, &member, &|| harness.status(&path));
 
-            let (outcome, told) = explained(&shop, &path, &name);
+            let (outcome, told) = explained(&harness, &path, &name);
             let what = format!("{state}, beside a well one: {beside}: {told}");
             assert_eq!(told["takes_requests"], expected, "{what}");
-            assert_eq!(in_short(&told), explained_over_grpc(&shop, &path, &name), "{what}");
-            let listed = &shop.told(&format!("/v1/routes?instance=shop/{name}"))["items"][0];
+            assert_eq!(in_short(&told), explained_over_grpc(&harness, &path, &name), "{what}");
+            let listed = &harness.told(&format!("/v1/routes?instance=shop/{name}"))["items"][0];
             for key in ["healthy", "state", "in_maintenance", "traffic_percent", "last_failed_check"] {
                 assert_eq!(listed[key]["error"], told[key]["error"], "{what} {listed}");
                 assert!(told[key].is_object() || listed[key] == told[key], "{what} {listed}");
             }
 
             let before = member.requests();
-            let served = |count: usize| (0..count).map(|_| shop.status(&path)).collect::<Vec<u16>>();
+            let served = |count: usize| (0..count).map(|_| harness.status(&path)).collect::<Vec<u16>>();
             if expected {
                 eventually("it gets a request", || served(1) == [200] && member.requests() > before);
             } else {
@@ -233,50 +233,50 @@ fn a_member_takes_requests_exactly_where_explaining_says_so() {
 
 #[test]
 fn a_member_that_cannot_be_connected_to_is_told_passed_over_while_it_is() {
-    let (shop, mortal, well) = (Shop::open(), Mortal::named("mortal"), Member::new(200));
-    let mut other = staged(&shop, "shop-1", "/", &well.backend.url(), "1m");
+    let (harness, mortal, well) = (ServerHarness::open(), KillableBackend::named("mortal"), Member::new(200));
+    let mut other = staged(&harness, "shop-1", "/", &well.backend.url(), "1m");
     other.apply();
     eventually("the other is well", || is_checked(&mut other));
-    let mut instance = staged(&shop, "shop-2", "/", &mortal.url(), "1m");
+    let mut instance = staged(&harness, "shop-2", "/", &mortal.url(), "1m");
     instance.apply();
     eventually("it is well", || is_checked(&mut instance));
     mortal.kill();
     let tried = |instance: &mut Instance| instance.payload("STATS_GET", "r1")["requests"].as_u64().unwrap();
-    let takes = || explained(&shop, "/", "shop-2").1["takes_requests"] == true;
+    let takes = || explained(&harness, "/", "shop-2").1["takes_requests"] == true;
     // It is passed over for a second, then for two, then for four: at some time all of this falls into one such time.
     eventually("it is passed over, and told so", || {
-        shop.status("/");
+        harness.status("/");
         let before = (takes(), tried(&mut instance));
-        let statuses: Vec<u16> = (0..10).map(|_| shop.status("/")).collect();
+        let statuses: Vec<u16> = (0..10).map(|_| harness.status("/")).collect();
         assert_eq!(statuses, [200; 10]);
         let after = (takes(), tried(&mut instance));
         before == after && !before.0
     });
     other.ask("DRAIN_START", "1ms");
-    eventually("it alone is left", || takes() && shop.status("/") == 502);
+    eventually("it alone is left", || takes() && harness.status("/") == 502);
 }
 
 #[test]
 fn while_the_only_trial_is_under_way_a_member_takes_none_and_once_that_is_slow_another() {
-    let (shop, member) = (Shop::open(), Member::new(200));
-    let mut instance = staged(&shop, "shop-1", "/", &member.backend.url(), "1m");
+    let (harness, member) = (ServerHarness::open(), Member::new(200));
+    let mut instance = staged(&harness, "shop-1", "/", &member.backend.url(), "1m");
     instance.apply();
-    break_open(&mut instance, &member, &|| shop.status("/"), "3s");
-    let takes = || explained(&shop, "/", "shop-1").1["takes_requests"] == true;
+    break_open(&mut instance, &member, &|| harness.status("/"), "3s");
+    let takes = || explained(&harness, "/", "shop-1").1["takes_requests"] == true;
     member.answer.store(0, Ordering::SeqCst);
     let (mut wires, before) = (Vec::new(), member.requests());
     eventually("a trial hangs", || {
         if !takes() {
             return member.requests() > before;
         }
-        wires.push(shop.asking("a", "/"));
+        wires.push(harness.asking("a", "/"));
         false
     });
     assert_eq!(instance.breaker(), "half_open");
     member.answer.store(200, Ordering::SeqCst);
     let mut refused = false;
     eventually("another closes it", || {
-        let (told, status) = (takes(), shop.status("/"));
+        let (told, status) = (takes(), harness.status("/"));
         refused |= (told, status) == (false, 503);
         // Told so, it was so: its trial was slow by then.
         assert!(!told || status == 200, "{told} {status}");
@@ -287,12 +287,12 @@ fn while_the_only_trial_is_under_way_a_member_takes_none_and_once_that_is_slow_a
 
 #[test]
 fn of_a_backend_or_breaker_that_is_only_staged_nothing_is_told_that_was_seen_before() {
-    let (shop, member) = (Shop::open(), Member::new(500));
-    let mut instance = staged(&shop, "shop-1", "/", &member.backend.url(), "100ms");
+    let (harness, member) = (ServerHarness::open(), Member::new(500));
+    let mut instance = staged(&harness, "shop-1", "/", &member.backend.url(), "100ms");
     instance.set("HEALTH_SET", "r1|/|100ms|100ms");
     eventually("it is ill", || known(&mut instance)["healthy"] == false);
     let told = |target: &str| {
-        let told = shop.told(&format!("/v1/explain?host=a&path=/{target}"));
+        let told = harness.told(&format!("/v1/explain?host=a&path=/{target}"));
         (told["outcome"].clone(), told["candidates"][0]["members"][0].clone())
     };
     assert_eq!(told("").0, "unavailable");
@@ -306,7 +306,7 @@ fn of_a_backend_or_breaker_that_is_only_staged_nothing_is_told_that_was_seen_bef
     instance.expect("CONFIG_ROLLBACK", "", "OK");
     member.check.store(200, Ordering::SeqCst);
     eventually("it is well", || known(&mut instance)["healthy"] == true);
-    break_open(&mut instance, &member, &|| shop.status("/"), "1h");
+    break_open(&mut instance, &member, &|| harness.status("/"), "1h");
     assert_eq!(told("").0, "unavailable");
     instance.expect("CIRCUIT_BREAKER_SET", "r1|9|1h|1", "CIRCUIT_OK");
     let (outcome, as_staged) = told("&staged=shop/shop-1");

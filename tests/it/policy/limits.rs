@@ -5,24 +5,24 @@ use std::thread;
 
 use signalbox::domain::{Edit, RateLimit, Span, Target};
 
-use super::shop::Shop;
 use crate::support::backend::Backend;
-use crate::support::town::Town;
+use crate::support::proxy_harness::ProxyHarness;
+use crate::support::server_harness::ServerHarness;
 
 #[test]
 fn a_client_gets_its_budget_and_not_one_request_more() {
-    let (shop, backend) = (Shop::open(), Backend::named("b"));
-    let mut instance = shop.instance("shop-1", &backend);
-    assert!(shop.get("/").field("ratelimit-policy").is_none(), "nothing is said where there is no limit");
+    let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
+    let mut instance = harness.instance("shop-1", &backend);
+    assert!(harness.get("/").field("ratelimit-policy").is_none(), "nothing is said where there is no limit");
     instance.set("RATELIMIT_SET", "r1|5|1h");
     for left in (0..5).rev() {
-        let answer = shop.get("/");
+        let answer = harness.get("/");
         assert_eq!((answer.status(), answer.field("ratelimit-policy")), (200, Some("\"default\";q=5;w=3600")));
         assert!(answer.field("ratelimit").unwrap().starts_with(&format!("\"default\";r={left};t=")), "{answer:?}");
         assert_eq!(answer.field("retry-after"), None);
     }
     for _ in 0..3 {
-        let refused = shop.get("/");
+        let refused = harness.get("/");
         let retry: u32 = refused.field("retry-after").unwrap().parse().unwrap();
         assert!(refused.status() == 429 && (600..=720).contains(&retry), "one comes back every 12 minutes: {retry}");
         assert_eq!(refused.field("ratelimit").unwrap(), format!("\"default\";r=0;t={retry}"));
@@ -32,12 +32,12 @@ fn a_client_gets_its_budget_and_not_one_request_more() {
 
 #[test]
 fn it_is_exact_over_all_workers() {
-    let (shop, backend) = (Shop::open(), Backend::named("b"));
-    let mut instance = shop.instance("shop-1", &backend);
+    let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
+    let mut instance = harness.instance("shop-1", &backend);
     instance.set("RATELIMIT_SET", "r1|100|24h");
     let passed = AtomicUsize::new(0);
     let run = || {
-        let passes = (0..50).filter(|_| shop.status("/") == 200).count();
+        let passes = (0..50).filter(|_| harness.status("/") == 200).count();
         passed.fetch_add(passes, Ordering::SeqCst);
     };
     thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(run))));
@@ -46,42 +46,42 @@ fn it_is_exact_over_all_workers() {
 
 #[test]
 fn all_is_one_budget_over_the_routes_that_have_none_of_their_own() {
-    let (shop, backend) = (Shop::open(), Backend::named("b"));
-    let mut instance = shop.empty("shop-1");
+    let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
+    let mut instance = harness.empty("shop-1");
     for path in ["/one", "/two", "/own"] {
         instance.add("*", path, &backend.url());
     }
     instance.expect("RATELIMIT_SET", "r3|2|1h", "RATELIMIT_OK");
     instance.set("RATELIMIT_SET", "ALL|3|1h");
     let paths = ["/one", "/two", "/one", "/two", "/one", "/own", "/own", "/own"];
-    assert_eq!(paths.map(|path| shop.status(path)), [200, 200, 200, 429, 429, 200, 200, 429]);
+    assert_eq!(paths.map(|path| harness.status(path)), [200, 200, 200, 429, 429, 200, 200, 429]);
     instance.set("HEADERS_SET", "ALL|X-A|1");
-    assert_eq!(paths.map(|path| shop.status(path)), [429; 8], "an apply of something else gives nothing back");
+    assert_eq!(paths.map(|path| harness.status(path)), [429; 8], "an apply of something else gives nothing back");
     instance.set("RATELIMIT_SET", "r2|1|1h");
-    assert_eq!(["/one", "/two", "/two"].map(|path| shop.status(path)), [429, 200, 429]);
+    assert_eq!(["/one", "/two", "/two"].map(|path| harness.status(path)), [429, 200, 429]);
 }
 
 #[test]
 fn the_strictest_members_limit_holds_for_a_pool() {
-    let (shop, backend) = (Shop::open(), Backend::named("b"));
-    let mut first = shop.instance("shop-1", &backend);
-    let mut second = shop.instance("shop-2", &backend);
+    let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
+    let mut first = harness.instance("shop-1", &backend);
+    let mut second = harness.instance("shop-2", &backend);
     first.set("RATELIMIT_SET", "ALL|10|1h");
     second.set("RATELIMIT_SET", "ALL|3|1h");
-    assert_eq!([(); 5].map(|()| shop.status("/")), [200, 200, 200, 429, 429]);
+    assert_eq!([(); 5].map(|()| harness.status("/")), [200, 200, 200, 429, 429]);
     second.expect("CLIENT_SHUTDOWN", "", "SHUTDOWN_OK");
-    assert_eq!(shop.status("/"), 200);
+    assert_eq!(harness.status("/"), 200);
 }
 
 #[test]
 fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
     let backend = Backend::named("b");
-    let mut town = Town::with(|settings| settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
-    let key = town.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut harness = ProxyHarness::with(|settings| settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
+    let key = harness.serve("shop", "shop-1", &backend.url(), &[]);
     let limit = RateLimit { requests: 1, window: Span::from_secs(3600) };
-    town.apply(key, vec![Edit::RateLimit(Target::All, Some(limit))]);
+    harness.apply(key, vec![Edit::RateLimit(Target::All, Some(limit))]);
     let status =
-        |named: &str| town.ask(format!("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {named}\r\n\r\n")).status();
+        |named: &str| harness.ask(format!("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {named}\r\n\r\n")).status();
     for (named, expected) in [
         ("1.2.3.4", 200),
         ("9.9.9.9, 1.2.3.4", 429),
@@ -100,9 +100,9 @@ fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
 fn what_a_backend_says_of_limits_gives_way() {
     let answer =
         "HTTP/1.1 200 OK\r\nratelimit: \"x\";r=7;t=7\r\nratelimit-policy: \"x\";q=7\r\ncontent-length: 0\r\n\r\n";
-    let (shop, backend) = (Shop::open(), Backend::answering(answer));
-    let mut instance = shop.instance("shop-1", &backend);
-    assert_eq!(shop.get("/").field("ratelimit-policy"), Some("\"x\";q=7"));
+    let (harness, backend) = (ServerHarness::open(), Backend::answering(answer));
+    let mut instance = harness.instance("shop-1", &backend);
+    assert_eq!(harness.get("/").field("ratelimit-policy"), Some("\"x\";q=7"));
     instance.set("RATELIMIT_SET", "r1|5|1m");
-    assert_eq!(shop.get("/").field("ratelimit-policy"), Some("\"default\";q=5;w=60"));
+    assert_eq!(harness.get("/").field("ratelimit-policy"), Some("\"default\";q=5;w=60"));
 }

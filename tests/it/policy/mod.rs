@@ -8,4 +8,3 @@ mod maintenance;
 mod members;
 mod refusals;
 mod replaced;
-pub mod shop;

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::shop::{Door, Instance, Shop};
 use crate::server::eventually;
 use crate::support::backend::Backend;
+use crate::support::server_harness::{Gate, Instance, ServerHarness};
 
 /// The lines of a change to `r1`, without the verb's session, and whether `r1` is there afterwards. `AWAY` is another backend's URL,
 /// `HOME` the one that it has.
@@ -35,10 +35,10 @@ fn circuit(route: &str, state: &str) -> String {
 }
 
 /// A session with `r1` for `/` and `r2` for `/flag`, both with a breaker, that hears everything.
-fn told_of_all(shop: &Shop, backend: &Backend) -> Instance {
-    let mut instance = shop.empty("shop-1");
+fn told_of_all(harness: &ServerHarness, backend: &Backend) -> Instance {
+    let mut instance = harness.empty("shop-1");
     instance.add("*", "/", &backend.url());
-    instance.add("*", "/flag", &failing(&Door::default()).url());
+    instance.add("*", "/flag", &failing(&Gate::default()).url());
     for route in ["r1", "r2"] {
         instance.expect("CIRCUIT_BREAKER_SET", &format!("{route}|1|1h|1"), "CIRCUIT_OK");
     }
@@ -65,8 +65,8 @@ fn change(instance: &mut Instance, (lines, _): Way, home: &Backend, away: &Backe
 }
 
 /// What it has heard, up to a last sign: whatever was seen before that has been told.
-fn heard(shop: &Shop, instance: &mut Instance) -> Vec<String> {
-    assert_eq!(shop.status("/flag"), 500);
+fn heard(harness: &ServerHarness, instance: &mut Instance) -> Vec<String> {
+    assert_eq!(harness.status("/flag"), 500);
     let mut heard = Vec::new();
     while heard.last() != Some(&circuit("r2", "open")) {
         heard.push(instance.client.hear());
@@ -75,15 +75,15 @@ fn heard(shop: &Shop, instance: &mut Instance) -> Vec<String> {
     heard
 }
 
-/// Is well by its checks and fails every request, those for `/slow` once the door is open.
-fn failing(door: &Door) -> Backend {
-    let door = door.clone();
+/// Is well by its checks and fails every request, those for `/slow` once the interface is open.
+fn failing(gate: &Gate) -> Backend {
+    let gate = gate.clone();
     Backend::hearing(move |mut wire, tell| {
         while let Some(request) = wire.message() {
             let is_check = request.field("user-agent") == Some("signalbox");
             if request.target() == "/slow" {
                 tell(request);
-                door.wait();
+                gate.wait();
             }
             let status = if is_check { 200 } else { 500 };
             wire.send(format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\n\r\n"));
@@ -94,15 +94,15 @@ fn failing(door: &Door) -> Backend {
 #[test]
 fn a_breaker_that_opens_after_it_was_replaced_is_not_told() {
     for way in BREAKERS {
-        let (shop, door, away) = (Shop::open(), Door::default(), Backend::named("away"));
-        let home = failing(&door);
-        let mut instance = told_of_all(&shop, &home);
-        let mut wire = shop.asking("a", "/slow");
+        let (harness, gate, away) = (ServerHarness::open(), Gate::default(), Backend::named("away"));
+        let home = failing(&gate);
+        let mut instance = told_of_all(&harness, &home);
+        let mut wire = harness.asking("a", "/slow");
         home.heard();
         let applies = change(&mut instance, way, &home, &away);
-        door.open();
+        gate.open();
         assert_eq!(wire.message().unwrap().status(), 500, "{way:?}");
-        let heard = heard(&shop, &mut instance);
+        let heard = heard(&harness, &mut instance);
         assert!(heard.len() == applies && heard.iter().all(|line| line.starts_with(APPLIED)), "{way:?}: {heard:?}");
         assert!(!way.1 || instance.breaker() == "closed", "{way:?}");
     }
@@ -111,13 +111,13 @@ fn a_breaker_that_opens_after_it_was_replaced_is_not_told() {
 #[test]
 fn a_breaker_that_was_open_is_told_closed_once_it_is_replaced() {
     for way in BREAKERS {
-        let (shop, away) = (Shop::open(), Backend::named("away"));
-        let home = failing(&Door::default());
-        let mut instance = told_of_all(&shop, &home);
-        assert_eq!(shop.status("/"), 500);
+        let (harness, away) = (ServerHarness::open(), Backend::named("away"));
+        let home = failing(&Gate::default());
+        let mut instance = told_of_all(&harness, &home);
+        assert_eq!(harness.status("/"), 500);
         assert_eq!(instance.client.hear(), circuit("r1", "open"));
         let applies = change(&mut instance, way, &home, &away);
-        let mut heard = heard(&shop, &mut instance);
+        let mut heard = heard(&harness, &mut instance);
         assert!(heard.remove(0).starts_with(APPLIED), "{way:?}: {heard:?}");
         let closed = heard.iter().filter(|line| **line == circuit("r1", "closed")).count();
         assert_eq!((closed, heard.len() - closed), (usize::from(way.1), applies - 1), "{way:?}: {heard:?}");
@@ -125,15 +125,15 @@ fn a_breaker_that_was_open_is_told_closed_once_it_is_replaced() {
     }
 }
 
-/// Its first check waits behind the door and fails, all others pass.
-fn ill_at_first(door: &Door) -> Backend {
-    let (door, checks) = (door.clone(), AtomicUsize::new(0));
+/// Its first check waits behind the interface and fails, all others pass.
+fn ill_at_first(gate: &Gate) -> Backend {
+    let (gate, checks) = (gate.clone(), AtomicUsize::new(0));
     Backend::hearing(move |mut wire, tell| {
         while let Some(request) = wire.message() {
             let is_first = checks.fetch_add(1, Ordering::SeqCst) == 0;
             tell(request);
             if is_first {
-                door.wait();
+                gate.wait();
             }
             let status = if is_first { 500 } else { 200 };
             wire.send(format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\n\r\n"));
@@ -144,17 +144,17 @@ fn ill_at_first(door: &Door) -> Backend {
 #[test]
 fn a_check_that_fails_after_its_backend_was_replaced_is_not_told() {
     for way in BACKENDS {
-        let (shop, door, away) = (Shop::open(), Door::default(), Backend::named("away"));
-        let home = ill_at_first(&door);
-        let mut instance = told_of_all(&shop, &home);
+        let (harness, gate, away) = (ServerHarness::open(), Gate::default(), Backend::named("away"));
+        let home = ill_at_first(&gate);
+        let mut instance = told_of_all(&harness, &home);
         home.checked();
         let applies = change(&mut instance, way, &home, &away);
-        door.open();
+        gate.open();
         let route = if way.1 { "r1" } else { "r2" };
         eventually("the route has been checked", || {
             !instance.payload("CIRCUIT_BREAKER_STATUS", route)["last_check"].is_null()
         });
-        let heard = heard(&shop, &mut instance);
+        let heard = heard(&harness, &mut instance);
         assert!(heard.len() == applies && heard.iter().all(|line| line.starts_with(APPLIED)), "{way:?}: {heard:?}");
         let known = instance.payload("CIRCUIT_BREAKER_STATUS", route);
         assert!(known["healthy"] == true && known["last_failed_check"].is_null(), "{way:?}: {known}");
@@ -164,13 +164,13 @@ fn a_check_that_fails_after_its_backend_was_replaced_is_not_told() {
 #[test]
 fn a_backend_that_was_ill_is_told_healthy_once_it_is_replaced() {
     for way in BACKENDS {
-        let (shop, door, away) = (Shop::open(), Door::default(), Backend::named("away"));
-        door.open();
-        let home = ill_at_first(&door);
-        let mut instance = told_of_all(&shop, &home);
+        let (harness, gate, away) = (ServerHarness::open(), Gate::default(), Backend::named("away"));
+        gate.open();
+        let home = ill_at_first(&gate);
+        let mut instance = told_of_all(&harness, &home);
         assert!(instance.client.hear().contains(r#""route_id":"r1","healthy":false,"reason":"status 500""#));
         let applies = change(&mut instance, way, &home, &away);
-        let mut heard = heard(&shop, &mut instance);
+        let mut heard = heard(&harness, &mut instance);
         assert!(heard.remove(0).starts_with(APPLIED), "{way:?}: {heard:?}");
         let well =
             r#"EVENT|backend_health_changed|{"route_id":"r1","healthy":true,"reason":"the route has another backend"}"#;

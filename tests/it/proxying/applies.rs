@@ -7,7 +7,7 @@ use std::thread;
 use signalbox::domain::Target;
 
 use crate::support::backend::Backend;
-use crate::support::town::{Town, header, route, until};
+use crate::support::proxy_harness::{ProxyHarness, header, route, until};
 use crate::support::wire::Wire;
 
 /// Asks over one connection until told to stop. How many answers were right; none may be wrong.
@@ -30,11 +30,11 @@ fn a_thousand_applies_of_another_session_disturb_neither_tunnels_nor_requests() 
         }
     });
     let page = Backend::named("steady");
-    let mut town = Town::with(|settings| settings.workers = 2);
-    let shop = town.session("shop", "shop-1");
-    town.route(shop, 1, "steady.example", "/", &page.url());
-    town.route(shop, 2, "steady.example", "/ws", &echo.url());
-    let mut open: Vec<Wire> = (0..100).map(|_| town.connect()).collect();
+    let mut harness = ProxyHarness::with(|settings| settings.workers = 2);
+    let shop = harness.session("shop", "shop-1");
+    harness.route(shop, 1, "steady.example", "/", &page.url());
+    harness.route(shop, 2, "steady.example", "/ws", &echo.url());
+    let mut open: Vec<Wire> = (0..100).map(|_| harness.connect()).collect();
     for tunnel in &mut open {
         tunnel.send("GET /ws HTTP/1.1\r\nhost: steady.example\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
         assert_eq!(tunnel.head().unwrap().status(), 101);
@@ -42,14 +42,14 @@ fn a_thousand_applies_of_another_session_disturb_neither_tunnels_nor_requests() 
     let (done, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let loads: Vec<_> = (0..4)
         .map(|_| {
-            let (address, done, answered) = (town.address(), Arc::clone(&done), Arc::clone(&answered));
+            let (address, done, answered) = (harness.address(), Arc::clone(&done), Arc::clone(&answered));
             thread::spawn(move || steady(address, &done, &answered))
         })
         .collect();
-    let other = town.session("other", "other-1");
+    let other = harness.session("other", "other-1");
     for n in 0..1000 {
         let host = format!("h{}.example,*.example", n % 50);
-        town.apply(
+        harness.apply(
             other,
             vec![route(1 + n % 100, &host, "/", "http://127.0.0.1:1"), header(Target::All, "x-n", &n.to_string())],
         );
@@ -63,5 +63,5 @@ fn a_thousand_applies_of_another_session_disturb_neither_tunnels_nor_requests() 
     for load in loads {
         load.join().expect("no request failed");
     }
-    assert_eq!(town.table().in_flight(shop), 100);
+    assert_eq!(harness.table().in_flight(shop), 100);
 }

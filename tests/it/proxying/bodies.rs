@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::support::backend::Backend;
-use crate::support::town::{Town, until};
+use crate::support::proxy_harness::{ProxyHarness, until};
 use crate::support::wire::Wire;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -21,7 +21,8 @@ fn after_head(serve: impl Fn(&mut Wire) + Send + Sync + 'static) -> Backend {
 #[test]
 fn a_sized_body_arrives_with_its_length() {
     let backend = Backend::answering(OK);
-    let answer = Town::serving(&backend.url(), &[]).ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello");
+    let answer =
+        ProxyHarness::serving(&backend.url(), &[]).ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello");
     let heard = backend.heard();
     assert_eq!((heard.field("content-length"), heard.text()), (Some("5"), "hello"));
     assert_eq!((answer.field("content-length"), answer.text()), (Some("2"), "ok"));
@@ -31,7 +32,7 @@ fn a_sized_body_arrives_with_its_length() {
 fn a_chunked_body_arrives_chunked_also_with_get() {
     let backend = Backend::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
     for method in ["POST", "GET"] {
-        let answer = Town::serving(&backend.url(), &[]).ask(format!(
+        let answer = ProxyHarness::serving(&backend.url(), &[]).ask(format!(
             "{method} / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\n\r\n"
         ));
         let heard = backend.heard();
@@ -46,7 +47,7 @@ fn trailers_pass_both_ways() {
     let backend = Backend::answering(
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\nx-sum: theirs\r\n\r\n",
     );
-    let answer = Town::serving(&backend.url(), &[]).ask(
+    let answer = ProxyHarness::serving(&backend.url(), &[]).ask(
         "POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: te\r\ntrailer: x-sum\r\n\
          transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-sum: mine\r\n\r\n",
     );
@@ -65,8 +66,8 @@ fn answers_without_a_body_keep_what_they_say_of_it() {
         ("GET", "HTTP/1.1 204 No Content\r\n\r\n", 204, None),
     ] {
         let backend = Backend::answering(response);
-        let town = Town::serving(&backend.url(), &[]);
-        let mut wire = town.connect();
+        let harness = ProxyHarness::serving(&backend.url(), &[]);
+        let mut wire = harness.connect();
         for _ in 0..2 {
             wire.send(format!("{method} / HTTP/1.1\r\nhost: a\r\n\r\n"));
             let answer = wire.head().unwrap();
@@ -82,7 +83,7 @@ fn a_body_that_ends_with_its_connection_is_passed_on_whole() {
         wire.head();
         wire.send("HTTP/1.1 200 OK\r\n\r\nuntil the end");
     });
-    assert_eq!(Town::serving(&backend.url(), &[]).get("a", "/").text(), "until the end");
+    assert_eq!(ProxyHarness::serving(&backend.url(), &[]).get("a", "/").text(), "until the end");
 }
 
 #[test]
@@ -95,8 +96,8 @@ fn a_backend_that_dies_within_a_body_is_seen_by_the_client() {
             wire.head();
             wire.send(response);
         });
-        let town = Town::serving(&backend.url(), &[]);
-        let mut wire = town.connect();
+        let harness = ProxyHarness::serving(&backend.url(), &[]);
+        let mut wire = harness.connect();
         wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         assert!(wire.message().is_none(), "no clean end: {response}");
     }
@@ -113,9 +114,9 @@ fn a_client_that_goes_takes_its_request_along() {
                 seen.fetch_add(1, Ordering::SeqCst);
             }
         });
-        let mut town = Town::new();
-        let key = town.serve("shop", "shop-1", &backend.url(), &[]);
-        let mut wire = town.connect();
+        let mut harness = ProxyHarness::new();
+        let key = harness.serve("shop", "shop-1", &backend.url(), &[]);
+        let mut wire = harness.connect();
         wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         backend.heard();
         if resets {
@@ -126,7 +127,7 @@ fn a_client_that_goes_takes_its_request_along() {
             drop(wire);
         }
         until("the backend sees the end", || gone.load(Ordering::SeqCst) == 1);
-        until("nothing is in flight", || town.table().in_flight(key) == 0);
+        until("nothing is in flight", || harness.table().in_flight(key) == 0);
     }
 }
 
@@ -138,8 +139,8 @@ fn a_client_that_goes_within_a_download_takes_it_along() {
         while wire.send("4\r\nmore\r\n") {}
         tell(head);
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     wire.head();
     drop(wire);
@@ -153,8 +154,8 @@ fn a_client_that_goes_within_an_upload_leaves_no_whole_request() {
         head.body = wire.exactly(10).map_or(b"broken".to_vec(), |_| b"whole".to_vec());
         tell(head);
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");
     drop(wire);
     assert_eq!(backend.heard().text(), "broken");
@@ -165,8 +166,8 @@ fn an_answer_may_come_before_the_request_has_ended() {
     let backend = after_head(|wire| {
         wire.send("HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno");
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\nbegin");
     let answer = wire.message().unwrap();
     assert_eq!((answer.status(), answer.text()), (401, "no"));
@@ -175,11 +176,11 @@ fn an_answer_may_come_before_the_request_has_ended() {
 #[test]
 fn a_body_that_is_declared_too_large_never_reaches_the_backend() {
     let backend = Backend::answering(OK);
-    let town = Town::serving(&backend.url(), &[("max_body_size", "10")]);
-    let answer = town.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 11\r\n\r\nhello world");
+    let harness = ProxyHarness::serving(&backend.url(), &[("max_body_size", "10")]);
+    let answer = harness.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 11\r\n\r\nhello world");
     assert_eq!(answer.status(), 413);
     assert_eq!(backend.connections(), 0);
-    assert_eq!(town.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhello worl").status(), 200);
+    assert_eq!(harness.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhello worl").status(), 200);
 }
 
 #[test]
@@ -191,8 +192,8 @@ fn a_body_that_grows_too_large_is_broken_off() {
         }
         tell(head);
     });
-    let town = Town::serving(&backend.url(), &[("max_body_size", "10")]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[("max_body_size", "10")]);
+    let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
     wire.send("6\r\n world\r\n0\r\n\r\n");
     assert_eq!(wire.message().unwrap().status(), 413);
@@ -201,8 +202,8 @@ fn a_body_that_grows_too_large_is_broken_off() {
 
 #[test]
 fn the_answer_to_a_body_that_is_refused_is_not_lost_while_the_client_still_sends() {
-    let town = Town::serving("http://127.0.0.1:1", &[("max_body_size", "1M")]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving("http://127.0.0.1:1", &[("max_body_size", "1M")]);
+    let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8000000\r\n\r\n");
     for _ in 0..8 {
         wire.send(vec![b'x'; 1_000_000]);
@@ -219,8 +220,8 @@ fn a_body_is_asked_for_once_the_backend_wants_it() {
         tell(head);
         wire.send(OK);
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n");
     assert_eq!(wire.message().unwrap().status(), 100);
     wire.send("hello");
@@ -234,8 +235,8 @@ fn a_body_that_the_backend_does_not_want_is_not_asked_for() {
     let backend = after_head(|wire| {
         wire.send("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 0\r\n\r\n");
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n");
     assert_eq!(wire.message().unwrap().status(), 417);
 }
@@ -254,8 +255,8 @@ fn a_download_of_any_size_passes_at_the_readers_pace() {
             counted.fetch_add(1, Ordering::SeqCst);
         }
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     wire.head().unwrap();
     for read in 0..CHUNKS {
@@ -278,8 +279,8 @@ fn an_upload_of_any_size_passes_at_the_backends_pace() {
         }
         wire.send(OK);
     });
-    let town = Town::serving(&backend.url(), &[("max_body_size", "1G")]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[("max_body_size", "1G")]);
+    let mut wire = harness.connect();
     wire.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", CHUNK as u64 * CHUNKS));
     let chunk = vec![b'x'; CHUNK];
     for sent in 0..CHUNKS {
@@ -293,8 +294,8 @@ fn an_upload_of_any_size_passes_at_the_backends_pace() {
 #[test]
 fn a_backend_that_knows_nothing_of_expectations_gets_the_body_after_a_while() {
     let backend = Backend::answering(OK);
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n");
     assert_eq!(wire.message().unwrap().status(), 100);
     wire.send("hello");
@@ -312,8 +313,8 @@ fn an_early_answer_ends_both_connections() {
         while wire.exactly(1).is_some() {}
         counted.fetch_add(1, Ordering::SeqCst);
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\nbegin");
     assert_eq!(wire.message().unwrap().status(), 401);
     assert!(wire.has_ended());
@@ -323,7 +324,7 @@ fn an_early_answer_ends_both_connections() {
 #[test]
 fn trailers_say_nothing_of_the_connection_or_of_who_the_client_is() {
     let backend = Backend::answering(OK);
-    Town::serving(&backend.url(), &[]).ask(
+    ProxyHarness::serving(&backend.url(), &[]).ask(
         "POST / HTTP/1.1\r\nhost: a\r\ntrailer: x-forwarded-for, x-real-ip, forwarded, proxy-authorization, x-sum\r\n\
          transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-forwarded-for: 6.6.6.6\r\nx-real-ip: 6.6.6.6\r\n\
          forwarded: for=6.6.6.6\r\nproxy-authorization: x\r\nx-sum: mine\r\n\r\n",
@@ -338,9 +339,9 @@ fn an_answer_that_came_before_the_backend_closed_is_not_lost() {
         // What it has not read makes the close a reset.
         wire.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
     });
-    let town = Town::serving(&backend.url(), &[]);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
     for _ in 0..10 {
-        let mut wire = town.connect();
+        let mut wire = harness.connect();
         wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8000000\r\n\r\n");
         for _ in 0..8 {
             wire.send(vec![b'x'; 1_000_000]);

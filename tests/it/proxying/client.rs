@@ -1,10 +1,10 @@
 //! Who the client is: whose word about it counts, and what backends hear.
 
 use crate::support::backend::Backend;
-use crate::support::town::Town;
+use crate::support::proxy_harness::ProxyHarness;
 
-fn trusting() -> Town {
-    Town::with(|settings| {
+fn trusting() -> ProxyHarness {
+    ProxyHarness::with(|settings| {
         settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
     })
 }
@@ -12,7 +12,7 @@ fn trusting() -> Town {
 #[test]
 fn an_untrusted_peers_claims_are_replaced_or_removed_in_every_spelling() {
     let backend = Backend::named("b");
-    let town = Town::serving(&backend.url(), &[]);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
     let claims = [
         "X-Forwarded-For",
         "X-Forwarded-Proto",
@@ -37,7 +37,7 @@ fn an_untrusted_peers_claims_are_replaced_or_removed_in_every_spelling() {
         let spellings =
             [claim.to_owned(), claim.replace('-', "_"), claim.replacen('-', "_", 1), claim.replace('-', ".")];
         for name in spellings {
-            town.ask(format!("GET / HTTP/1.1\r\nHost: a.example:8080\r\n{name}: evil\r\nX-Kept: 1\r\n\r\n"));
+            harness.ask(format!("GET / HTTP/1.1\r\nHost: a.example:8080\r\n{name}: evil\r\nX-Kept: 1\r\n\r\n"));
             let heard = backend.heard();
             assert!(heard.fields.iter().all(|(_, value)| value != "evil"), "{name}: {heard:?}");
             let told = ["for", "proto", "host", "port"].map(|what| heard.field(&format!("x-forwarded-{what}")));
@@ -50,8 +50,8 @@ fn an_untrusted_peers_claims_are_replaced_or_removed_in_every_spelling() {
 #[test]
 fn a_trusted_proxys_address_of_the_client_is_read_in_every_form() {
     let backend = Backend::named("b");
-    let mut town = trusting();
-    town.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut harness = trusting();
+    harness.serve("shop", "shop-1", &backend.url(), &[]);
     for (said, client) in [
         ("X-Forwarded-For: 6.6.6.6:4711", "6.6.6.6"),
         ("X-Forwarded-For: \"[2001:db8::1]:4711\"", "2001:db8::1"),
@@ -65,7 +65,7 @@ fn a_trusted_proxys_address_of_the_client_is_read_in_every_form() {
         ("X-Forwarded-For: 7.7.7.7, unknown", "127.0.0.1"),
         ("X_Forwarded_For: 7.7.7.7", "127.0.0.1"),
     ] {
-        town.ask(format!("GET / HTTP/1.1\r\nHost: a\r\n{said}\r\n\r\n"));
+        harness.ask(format!("GET / HTTP/1.1\r\nHost: a\r\n{said}\r\n\r\n"));
         let heard = backend.heard();
         assert_eq!(heard.field("x-real-ip"), Some(client), "{said}");
         assert!(heard.field("x-forwarded-for").unwrap().ends_with("127.0.0.1"), "{said}");
@@ -76,9 +76,9 @@ fn a_trusted_proxys_address_of_the_client_is_read_in_every_form() {
 #[test]
 fn requests_of_one_client_go_to_one_member_in_whatever_form_its_address_is_written() {
     let backends = ["one", "two", "three", "four"].map(Backend::named);
-    let mut town = trusting();
+    let mut harness = trusting();
     for (number, backend) in backends.iter().enumerate() {
-        town.serve("shop", &format!("shop-{number}"), &backend.url(), &[("load_balancing", "client_ip")]);
+        harness.serve("shop", &format!("shop-{number}"), &backend.url(), &[("load_balancing", "client_ip")]);
     }
     for client in 1..=8 {
         let forms = [
@@ -88,7 +88,7 @@ fn requests_of_one_client_go_to_one_member_in_whatever_form_its_address_is_writt
             format!("Forwarded: for=6.6.6.{client};proto=http"),
         ];
         let served =
-            forms.map(|form| town.ask(format!("GET / HTTP/1.1\r\nHost: a\r\n{form}\r\n\r\n")).text().to_owned());
+            forms.map(|form| harness.ask(format!("GET / HTTP/1.1\r\nHost: a\r\n{form}\r\n\r\n")).text().to_owned());
         assert!(served.iter().all(|name| *name == served[0]), "{client}: {served:?}");
     }
 }

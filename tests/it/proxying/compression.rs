@@ -10,13 +10,13 @@ use std::time::Duration;
 use signalbox::domain::RouteId;
 
 use crate::support::backend::Backend;
-use crate::support::town::{Town, until};
+use crate::support::proxy_harness::{ProxyHarness, until};
 use crate::support::wire::Message;
 
 const CODINGS: [&str; 3] = ["br", "zstd", "gzip"];
 
-fn town(backend: &Backend) -> Town {
-    Town::serving(&backend.url(), &[("compression", "true")])
+fn harness(backend: &Backend) -> ProxyHarness {
+    ProxyHarness::serving(&backend.url(), &[("compression", "true")])
 }
 
 fn ask(accept: &str) -> String {
@@ -61,9 +61,9 @@ fn each_coding_gives_the_same_text_in_fewer_bytes() {
     for words in [80, 5_000, 40_000] {
         let text = text(words);
         for backend in [Backend::answering(answer("", &text)), Backend::answering(chunked("", &text) + "\r\n")] {
-            let town = town(&backend);
+            let harness = harness(&backend);
             for coding in CODINGS {
-                let got = town.ask(ask(coding));
+                let got = harness.ask(ask(coding));
                 assert_eq!(got.field("content-encoding"), Some(coding));
                 assert!(got.body.len() * 2 < text.len(), "{coding}: {} of {}", got.body.len(), text.len());
                 assert!(whole(&got) == text, "{coding} gives another text");
@@ -76,14 +76,14 @@ fn each_coding_gives_the_same_text_in_fewer_bytes() {
 fn the_head_says_what_the_body_is() {
     let fields = "etag: \"x\"\r\naccept-ranges: bytes\r\nvary: origin\r\ncontent-digest: sha-256=:x:\r\n";
     let backend = Backend::answering(answer(fields, &text(100)));
-    let town = town(&backend);
-    let got = town.ask(ask("deflate, gzip;q=0.5, br;q=0.4"));
+    let harness = harness(&backend);
+    let got = harness.ask(ask("deflate, gzip;q=0.5, br;q=0.4"));
     assert_eq!((got.field("content-encoding"), got.field("etag")), (Some("gzip"), Some("W/\"x\"")));
     assert_eq!(got.all("vary").collect::<Vec<_>>(), ["origin", "accept-encoding"]);
     for gone in ["content-length", "accept-ranges", "content-digest"] {
         assert_eq!(got.field(gone), None);
     }
-    let plain = town.get("a", "/");
+    let plain = harness.get("a", "/");
     assert_eq!((plain.field("content-encoding"), plain.field("etag")), (None, Some("\"x\"")));
     assert_eq!(plain.all("vary").collect::<Vec<_>>(), ["origin", "accept-encoding"]);
     assert_eq!(plain.text(), text(100));
@@ -104,13 +104,13 @@ fn what_is_not_to_be_compressed_arrives_as_it_is() {
         of("200 OK", "x-no: type"),
     ] {
         let backend = Backend::answering(&answer);
-        let got = town(&backend).ask(ask("br, gzip"));
+        let got = harness(&backend).ask(ask("br, gzip"));
         assert_eq!((got.text(), got.field("vary")), (&*body, None), "{answer}");
     }
     let short = Backend::answering(answer("", "short"));
-    assert_eq!(town(&short).ask(ask("br")).text(), "short");
+    assert_eq!(harness(&short).ask(ask("br")).text(), "short");
     let off = Backend::answering(answer("", &body));
-    assert_eq!(Town::serving(&off.url(), &[]).ask(ask("br")).text(), body);
+    assert_eq!(ProxyHarness::serving(&off.url(), &[]).ask(ask("br")).text(), body);
 }
 
 #[test]
@@ -123,8 +123,8 @@ fn answers_without_a_body_have_none() {
             ));
         }
     });
-    let town = town(&backend);
-    let mut wire = town.connect();
+    let harness = harness(&backend);
+    let mut wire = harness.connect();
     wire.send(ask("br").replace("GET", "HEAD"));
     let head = wire.head().unwrap();
     assert_eq!((head.field("content-encoding"), head.field("content-length")), (Some("br"), None));
@@ -150,9 +150,9 @@ fn head_says_what_get_says() {
                 wire.send(if request.line.starts_with("HEAD") { &whole[..end] } else { &whole });
             }
         });
-        let town = town(&backend);
+        let harness = harness(&backend);
         let told = |method: &str| {
-            let mut wire = town.connect();
+            let mut wire = harness.connect();
             wire.send(ask(accept).replace("GET", method));
             let mut fields = wire.head().unwrap().fields;
             fields.retain(|(name, _)| !["date", "transfer-encoding"].contains(&name.as_str()));
@@ -193,13 +193,13 @@ fn the_tag_of_a_compressed_answer_works_in_conditions() {
         [("\"x\"", false, 200), ("\"x\"", true, 200), ("W/\"x\"", false, 412), ("W/\"x\"", true, 200)]
     {
         let backend = tagged(tag, literally);
-        let town = town(&backend);
-        let first = town.ask(ask("br"));
+        let harness = harness(&backend);
+        let first = harness.ask(ask("br"));
         assert_eq!((first.status(), first.field("content-encoding")), (200, Some("br")));
         let given = first.field("etag").unwrap().to_owned();
         let conditional = |name: &str| {
             let answer =
-                town.ask(format!("GET / HTTP/1.1\r\nhost: a\r\naccept-encoding: br\r\n{name}: {given}\r\n\r\n"));
+                harness.ask(format!("GET / HTTP/1.1\r\nhost: a\r\naccept-encoding: br\r\n{name}: {given}\r\n\r\n"));
             (answer.status(), answer.field("etag").map(str::to_owned))
         };
         assert_eq!(conditional("if-none-match"), (304, Some(given.clone())), "{tag} {literally}");
@@ -222,8 +222,8 @@ fn a_slow_stream_is_delivered_while_it_lasts() {
             }
             wire.send("0\r\n\r\n");
         });
-        let town = town(&backend);
-        let mut wire = town.connect();
+        let harness = harness(&backend);
+        let mut wire = harness.connect();
         wire.send(ask(coding));
         assert_eq!(wire.head().unwrap().field("content-encoding"), Some(coding));
         let mut came = Vec::new();
@@ -251,8 +251,8 @@ fn a_body_that_breaks_off_does_not_end_as_if_it_were_whole() {
             wire.head();
             wire.send(format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n{head}half of it"));
         });
-        let town = town(&backend);
-        let mut wire = town.connect();
+        let harness = harness(&backend);
+        let mut wire = harness.connect();
         wire.send(ask(coding));
         assert_eq!(wire.head().unwrap().status(), 200);
         let mut came = Vec::new();
@@ -271,16 +271,16 @@ fn trailers_pass_but_for_digests_of_other_bytes() {
     let backend = Backend::answering(
         chunked("trailer: x-sum, content-digest\r\n", &text) + "x-sum: theirs\r\ncontent-digest: sha-256=:x:\r\n\r\n",
     );
-    let got = town(&backend).ask(ask("gzip").replace("\r\n\r\n", "\r\nte: trailers\r\nconnection: te\r\n\r\n"));
+    let got = harness(&backend).ask(ask("gzip").replace("\r\n\r\n", "\r\nte: trailers\r\nconnection: te\r\n\r\n"));
     assert_eq!((whole(&got), got.trailers), (text, vec![("x-sum".to_owned(), "theirs".to_owned())]));
 }
 
 #[test]
 fn a_connection_is_kept_behind_a_compressed_answer_and_what_was_sent_is_counted() {
     let backend = Backend::answering(answer("", &text(1000)));
-    let mut town = Town::new();
-    let key = town.serve("shop", "shop-1", &backend.url(), &[("compression", "true")]);
-    let mut wire = town.connect();
+    let mut harness = ProxyHarness::new();
+    let key = harness.serve("shop", "shop-1", &backend.url(), &[("compression", "true")]);
+    let mut wire = harness.connect();
     let mut sent = 0;
     for _ in 0..3 {
         wire.send(ask("zstd"));
@@ -288,14 +288,14 @@ fn a_connection_is_kept_behind_a_compressed_answer_and_what_was_sent_is_counted(
     }
     assert_eq!(backend.connections(), 1);
     let route = RouteId(1);
-    until("three requests are counted", || town.table().stats(key, route).requests == 3);
-    assert_eq!(town.table().stats(key, route).bytes_sent, sent);
+    until("three requests are counted", || harness.table().stats(key, route).requests == 3);
+    assert_eq!(harness.table().stats(key, route).bytes_sent, sent);
 }
 
 #[test]
 fn a_client_of_http_1_0_gets_it_without_chunks() {
     let backend = Backend::answering(answer("", &text(1000)));
-    let got = town(&backend).ask(ask("gzip").replace("HTTP/1.1", "HTTP/1.0"));
+    let got = harness(&backend).ask(ask("gzip").replace("HTTP/1.1", "HTTP/1.0"));
     assert_eq!((got.field("transfer-encoding"), whole(&got)), (None, text(1000)));
 }
 
@@ -318,8 +318,8 @@ fn a_download_of_any_size_is_compressed_in_little_memory() {
             counted.fetch_add(1, Ordering::SeqCst);
         }
     });
-    let town = town(&backend);
-    let mut wire = town.connect();
+    let harness = harness(&backend);
+    let mut wire = harness.connect();
     wire.send(ask("gzip"));
     wire.head().unwrap();
     let sent = || sent.load(Ordering::SeqCst);

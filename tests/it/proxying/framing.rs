@@ -1,13 +1,13 @@
 //! Messages that are none, or could be read in two ways, reach no backend (RFC 9112).
 
 use crate::support::backend::Backend;
-use crate::support::town::Town;
+use crate::support::proxy_harness::ProxyHarness;
 
 /// The status, and that no backend heard a whole request.
 fn refused(request: &str) -> u16 {
     let backend = Backend::named("b");
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send(request);
     let status = wire.message().map_or(0, |answer| answer.status());
     assert!(wire.has_ended(), "the connection of a request that cannot be understood ends: {request:?}");
@@ -102,18 +102,18 @@ fn a_head_that_is_too_long_is_refused() {
 
 #[test]
 fn connect_and_trace_are_for_no_backend() {
-    let town = Town::serving("http://127.0.0.1:1", &[]);
-    assert_eq!(town.ask("CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n").status(), 405);
-    assert_eq!(town.ask("TRACE / HTTP/1.1\r\nhost: a\r\n\r\n").status(), 405);
+    let harness = ProxyHarness::serving("http://127.0.0.1:1", &[]);
+    assert_eq!(harness.ask("CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n").status(), 405);
+    assert_eq!(harness.ask("TRACE / HTTP/1.1\r\nhost: a\r\n\r\n").status(), 405);
 }
 
 #[test]
 fn a_whole_url_as_target_beats_the_host_field() {
     let backend = Backend::named("b");
-    let mut town = Town::new();
-    let key = town.session("shop", "shop-1");
-    town.route(key, 1, "shop.example", "/", &backend.url());
-    let answer = town.ask("GET http://Shop.example/x?y HTTP/1.1\r\nhost: other\r\n\r\n");
+    let mut harness = ProxyHarness::new();
+    let key = harness.session("shop", "shop-1");
+    harness.route(key, 1, "shop.example", "/", &backend.url());
+    let answer = harness.ask("GET http://Shop.example/x?y HTTP/1.1\r\nhost: other\r\n\r\n");
     let heard = backend.heard();
     assert_eq!(answer.status(), 200);
     assert_eq!((heard.target(), heard.field("host")), ("/x?y", Some("Shop.example")));
@@ -122,8 +122,8 @@ fn a_whole_url_as_target_beats_the_host_field() {
 #[test]
 fn an_http_1_0_client_is_served_and_its_connection_closed() {
     let backend = Backend::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n");
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("GET / HTTP/1.0\r\n\r\n");
     let answer = wire.message().unwrap();
     assert_eq!((answer.field("transfer-encoding"), answer.text()), (None, "ab"));
@@ -139,8 +139,8 @@ fn pipelined_requests_are_answered_in_order() {
             wire.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{target}", target.len()));
         }
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     let requests: Vec<String> = (0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
     wire.send(requests.concat());
     for n in 0..20 {
@@ -151,7 +151,7 @@ fn pipelined_requests_are_answered_in_order() {
 #[test]
 fn an_empty_body_is_told_as_empty() {
     let backend = Backend::named("b");
-    Town::serving(&backend.url(), &[]).ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
+    ProxyHarness::serving(&backend.url(), &[]).ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
     let heard = backend.heard();
     assert_eq!((heard.field("content-length"), heard.field("transfer-encoding")), (Some("0"), None));
 }
@@ -161,7 +161,7 @@ fn a_backend_that_tells_its_length_in_two_ways_cannot_confuse_the_client() {
     let backend = Backend::answering(
         "HTTP/1.1 200 OK\r\ncontent-length: 100\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     );
-    let answer = Town::serving(&backend.url(), &[]).get("a", "/");
+    let answer = ProxyHarness::serving(&backend.url(), &[]).get("a", "/");
     assert_eq!((answer.field("content-length"), answer.text()), (None, "ok"));
 }
 
@@ -171,8 +171,8 @@ fn a_backend_of_http_1_0_is_understood_and_its_connections_not_kept() {
         wire.message();
         wire.send("HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\nold");
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     for _ in 0..3 {
         wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
         let answer = wire.message().unwrap();
@@ -184,8 +184,8 @@ fn a_backend_of_http_1_0_is_understood_and_its_connections_not_kept() {
 #[test]
 fn the_rest_of_a_body_that_nobody_read_is_not_taken_for_a_request() {
     let backend = Backend::named("b");
-    let town = Town::serving(&backend.url(), &[("max_body_size", "10")]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[("max_body_size", "10")]);
+    let mut wire = harness.connect();
     let inner = "GET /inner HTTP/1.1\r\nhost: a\r\n\r\n";
     wire.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{inner}", inner.len()));
     assert_eq!(wire.message().unwrap().status(), 413);
@@ -197,8 +197,8 @@ fn the_rest_of_a_body_that_nobody_read_is_not_taken_for_a_request() {
 #[test]
 fn what_comes_behind_a_body_is_read_like_any_other_request() {
     let backend = Backend::named("b");
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     let post = "POST /1 HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi";
     let chunked = "POST /2 HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
     let lost = "GET /3 HTTP/1.1\r\nhost: unknown host\r\naccept: application/json\r\n\r\n";
@@ -215,8 +215,8 @@ fn what_comes_behind_a_body_is_read_like_any_other_request() {
 #[test]
 fn a_length_beside_a_transfer_coding_is_refused_behind_a_body_too() {
     let backend = Backend::named("b");
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send(
         "POST /1 HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhiPOST /2 HTTP/1.1\r\nhost: a\r\n\
          transfer-encoding: chunked\r\ncontent-length: 50\r\n\r\n0\r\n\r\nGET /3 HTTP/1.1\r\nhost: a\r\n\r\n",
@@ -233,6 +233,6 @@ fn targets_that_are_no_paths_are_refused() {
         assert_eq!(refused(&format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n")), 400, "{target}");
     }
     let backend = Backend::named("b");
-    assert_eq!(Town::serving(&backend.url(), &[]).ask("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n").status(), 200);
+    assert_eq!(ProxyHarness::serving(&backend.url(), &[]).ask("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n").status(), 200);
     assert_eq!(backend.heard().target(), "*");
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::support::backend::Backend;
-use crate::support::town::{Town, until};
+use crate::support::proxy_harness::{ProxyHarness, until};
 use crate::support::wire::{Message, Wire};
 
 /// A backend that knows a user by the connection: it asks for a login in its own words, goes on with one that is begun, and
@@ -61,11 +61,11 @@ fn log_in(wire: &mut Wire, scheme: &str, user: &str) -> Message {
 fn strangers_are_never_served_as_the_user_that_logged_in() {
     for scheme in ["NTLM", "Negotiate", "ntlm", "NEGOTIATE", "Kerberos"] {
         let intranet = Intranet::new(scheme, "WWW-Authenticate: NTLM");
-        let town = Town::serving(&intranet.backend.url(), &[]);
-        let mut ann = town.connect();
+        let harness = ProxyHarness::serving(&intranet.backend.url(), &[]);
+        let mut ann = harness.connect();
         assert_eq!(log_in(&mut ann, scheme, "ann").text(), "ann");
         for _ in 0..12 {
-            assert_eq!(town.get("a", "/").text(), "nobody", "{scheme}");
+            assert_eq!(harness.get("a", "/").text(), "nobody", "{scheme}");
         }
         assert_eq!(ask(&mut ann, "/", None).text(), "ann", "{scheme}: the login goes on");
     }
@@ -74,9 +74,9 @@ fn strangers_are_never_served_as_the_user_that_logged_in() {
 #[test]
 fn users_that_log_in_side_by_side_stay_apart() {
     let intranet = Intranet::new("NTLM", "WWW-Authenticate: NTLM");
-    let town = Town::serving(&intranet.backend.url(), &[]);
+    let harness = ProxyHarness::serving(&intranet.backend.url(), &[]);
     let users: Vec<String> = (0..6).map(|number| format!("user-{number}")).collect();
-    let mut wires: Vec<Wire> = users.iter().map(|_| town.connect()).collect();
+    let mut wires: Vec<Wire> = users.iter().map(|_| harness.connect()).collect();
     for wire in &mut wires {
         ask(wire, "/private", Some("NTLM begin"));
     }
@@ -99,13 +99,13 @@ fn a_challenge_alone_gives_the_client_a_connection_of_its_own() {
         "Proxy-Authenticate: NTLM",
     ] {
         let intranet = Intranet::new("NTLM", challenge);
-        let town = Town::serving(&intranet.backend.url(), &[]);
-        let mut ann = town.connect();
+        let harness = ProxyHarness::serving(&intranet.backend.url(), &[]);
+        let mut ann = harness.connect();
         assert_eq!(ask(&mut ann, "/private", None).status(), 401);
         let connections = intranet.backend.connections();
         assert_eq!(ask(&mut ann, "/", None).text(), "nobody");
         assert_eq!(intranet.backend.connections(), connections, "{challenge}: the client goes on with its own");
-        town.get("a", "/");
+        harness.get("a", "/");
         assert_eq!(intranet.backend.connections(), connections + 1, "{challenge}: and nobody else gets it");
     }
 }
@@ -113,9 +113,9 @@ fn a_challenge_alone_gives_the_client_a_connection_of_its_own() {
 #[test]
 fn logins_of_the_request_share_connections_as_ever() {
     let intranet = Intranet::new("Basic", "WWW-Authenticate: Basic realm=\"ntlm, negotiated\", Bearer");
-    let town = Town::serving(&intranet.backend.url(), &[]);
+    let harness = ProxyHarness::serving(&intranet.backend.url(), &[]);
     for _ in 0..3 {
-        assert_eq!(town.get("a", "/private").status(), 401);
+        assert_eq!(harness.get("a", "/private").status(), 401);
     }
     assert_eq!(intranet.backend.connections(), 1);
 }
@@ -123,26 +123,26 @@ fn logins_of_the_request_share_connections_as_ever() {
 #[test]
 fn the_login_ends_with_the_clients_connection() {
     let intranet = Intranet::new("NTLM", "WWW-Authenticate: NTLM");
-    let town = Town::serving(&intranet.backend.url(), &[]);
-    let mut ann = town.connect();
+    let harness = ProxyHarness::serving(&intranet.backend.url(), &[]);
+    let mut ann = harness.connect();
     log_in(&mut ann, "NTLM", "ann");
     drop(ann);
     until("the backend's connection has ended", || intranet.ended.load(Ordering::SeqCst) == 1);
-    assert_eq!(town.get("a", "/").text(), "nobody");
+    assert_eq!(harness.get("a", "/").text(), "nobody");
 }
 
 #[test]
 fn a_login_stays_with_its_member_of_the_pool() {
     let [one, two] = ["one:", "two:"].map(|name| Intranet::named(name, "Negotiate", "WWW-Authenticate: Negotiate"));
-    let mut town = Town::new();
-    town.serve("shop", "shop-1", &one.backend.url(), &[("load_balancing", "round_robin")]);
-    town.serve("shop", "shop-2", &two.backend.url(), &[("load_balancing", "round_robin")]);
-    let mut ann = town.connect();
+    let mut harness = ProxyHarness::new();
+    harness.serve("shop", "shop-1", &one.backend.url(), &[("load_balancing", "round_robin")]);
+    harness.serve("shop", "shop-2", &two.backend.url(), &[("load_balancing", "round_robin")]);
+    let mut ann = harness.connect();
     let greeting = log_in(&mut ann, "Negotiate", "ann").text().to_owned();
     assert!(greeting.ends_with(":ann"), "{greeting}");
     for _ in 0..4 {
         assert_eq!(ask(&mut ann, "/", None).text(), greeting);
-        town.get("a", "/");
+        harness.get("a", "/");
     }
 }
 
@@ -160,8 +160,8 @@ fn a_login_whose_connection_the_backend_ended_is_over() {
             wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{user}", user.len()));
         }
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut ann = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut ann = harness.connect();
     assert_eq!(ask(&mut ann, "/", Some("NTLM ann")).text(), "NTLM ann");
     last.lock().unwrap().take().unwrap().shutdown(std::net::Shutdown::Both).unwrap();
     assert_eq!(ask(&mut ann, "/", None).text(), "nobody");

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::backend::Backend;
-use crate::support::town::Town;
+use crate::support::proxy_harness::ProxyHarness;
 use crate::support::wire::{Message, Wire};
 
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
@@ -28,9 +28,9 @@ fn connection(answer: &Message) -> &str {
 fn an_old_client_is_told_the_length_and_what_becomes_of_the_connection() {
     for (answer, has_length) in [(CHUNKED, false), (CLOSED, false), (COUNTED, true)] {
         let backend = once(answer);
-        let town = Town::serving(&backend.url(), &[]);
+        let harness = ProxyHarness::serving(&backend.url(), &[]);
         for keeps in [true, false] {
-            let mut wire = town.connect();
+            let mut wire = harness.connect();
             let asks = if keeps { "Connection: keep-alive\r\n" } else { "" };
             wire.send(format!("GET / HTTP/1.0\r\nHost: a\r\n{asks}\r\n"));
             let got = wire.message().unwrap();
@@ -58,8 +58,8 @@ fn an_old_client_keeps_its_connection_behind_answers_without_a_body() {
         ("GET", "HTTP/1.1 304 Not Modified\r\nEtag: \"x\"\r\n\r\n"),
     ] {
         let backend = once(answer);
-        let town = Town::serving(&backend.url(), &[]);
-        let mut wire = town.connect();
+        let harness = ProxyHarness::serving(&backend.url(), &[]);
+        let mut wire = harness.connect();
         for _ in 0..2 {
             wire.send(format!("{request} / HTTP/1.0\r\nHost: a\r\nConnection: Keep-Alive\r\n\r\n"));
             let got = wire.head().unwrap();
@@ -76,9 +76,9 @@ fn an_old_client_never_takes_a_part_of_an_answer_for_the_whole() {
         ("true", "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5000\r\n\r\nhalf"),
     ] {
         let backend = once(answer);
-        let town = Town::serving(&backend.url(), &[("compression", compression)]);
+        let harness = ProxyHarness::serving(&backend.url(), &[("compression", compression)]);
         for asks in ["", "Connection: keep-alive\r\n"] {
-            let mut wire = town.connect();
+            let mut wire = harness.connect();
             wire.send(format!("GET / HTTP/1.0\r\nHost: a\r\nAccept-Encoding: gzip\r\n{asks}\r\n"));
             assert!(wire.message().is_none(), "{answer:?}");
         }
@@ -87,10 +87,10 @@ fn an_old_client_never_takes_a_part_of_an_answer_for_the_whole() {
 
 #[test]
 fn a_refusal_tells_an_old_client_the_truth_too() {
-    let mut town = Town::new();
-    let key = town.session("shop", "shop-1");
-    town.route(key, 1, "a", "/", "http://127.0.0.1:1");
-    let mut wire = town.connect();
+    let mut harness = ProxyHarness::new();
+    let key = harness.session("shop", "shop-1");
+    harness.route(key, 1, "a", "/", "http://127.0.0.1:1");
+    let mut wire = harness.connect();
     wire.send("GET / HTTP/1.0\r\nHost: other\r\nConnection: keep-alive\r\n\r\n");
     let got = wire.message().unwrap();
     assert_eq!((got.status(), connection(&got)), (404, "keep-alive"));
@@ -123,9 +123,9 @@ fn a_client_that_ends_its_side_behind_its_request_gets_the_answer() {
                 }
             }
         });
-        let town = Town::serving(&backend.url(), &[]);
+        let harness = ProxyHarness::serving(&backend.url(), &[]);
         let wires = requests.map(|request| {
-            let mut wire = town.connect();
+            let mut wire = harness.connect();
             wire.send(request);
             wire.half_close();
             wire
@@ -143,8 +143,8 @@ fn a_client_that_ends_its_side_behind_its_request_gets_the_answer() {
 #[test]
 fn a_client_that_ends_its_side_within_its_request_is_told_so() {
     let backend = Backend::named("b");
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhi");
     wire.half_close();
     assert!(wire.message().is_none_or(|answer| answer.status() == 400));
@@ -153,8 +153,8 @@ fn a_client_that_ends_its_side_within_its_request_is_told_so() {
 /// What a client gets of an answer, `None` for a refusal. Two requests, so that a connection in a wrong state would show.
 fn got(answer: impl AsRef<[u8]>) -> Option<Message> {
     let backend = Backend::answering(answer);
-    let town = Town::serving(&backend.url(), &[("retries", "0"), ("timeout", "5s")]);
-    let mut wire: Wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[("retries", "0"), ("timeout", "5s")]);
+    let mut wire: Wire = harness.connect();
     let mut last = None;
     for _ in 0..2 {
         wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -252,8 +252,8 @@ fn odd_heads_are_read_however_they_are_cut() {
                 }
             }
         });
-        let town = Town::serving(&backend.url(), &[]);
-        let mut wire = town.connect();
+        let harness = ProxyHarness::serving(&backend.url(), &[]);
+        let mut wire = harness.connect();
         wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         let got = std::iter::repeat_with(|| wire.message().unwrap()).find(|got| got.status() != 103).unwrap();
         assert_eq!((got.text(), got.field("x")), ("ok", Some("a b")), "{step}");
@@ -272,8 +272,8 @@ fn interim_responses_reach_the_client_before_the_answer_comes() {
             wire.send(format!("HTTP/1.1 100 Continue\r\n\r\n{hints}{COUNTED}"));
         }
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     for body in ["Content-Length: 0\r\n\r\n", "Content-Length: 2\r\n\r\nhi", ""] {
         let method = if body.is_empty() { "GET" } else { "POST" };
         let end = if body.is_empty() { "\r\n" } else { body };
@@ -287,7 +287,7 @@ fn interim_responses_reach_the_client_before_the_answer_comes() {
         let answer = std::iter::repeat_with(|| wire.message().unwrap()).find(|answer| answer.status() != 103).unwrap();
         assert_eq!((answer.status(), answer.text()), (200, "ok"));
     }
-    let mut old = town.connect();
+    let mut old = harness.connect();
     old.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
     go.send(()).unwrap();
     assert_eq!(old.message().unwrap().status(), 200, "HTTP/1.0 knows none");
@@ -308,8 +308,8 @@ fn an_interim_response_is_never_mixed_into_another_answer() {
             tell(request);
         }
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("GET /long HTTP/1.1\r\nHost: a\r\n\r\nGET /short HTTP/1.1\r\nHost: a\r\n\r\n");
     let long = wire.message().unwrap();
     assert!(long.body.len() == BYTES && long.body.iter().all(|byte| *byte == b'x'));
@@ -324,8 +324,8 @@ fn what_is_no_http_is_refused_at_once() {
         wire.send("220 ready\r\n");
         wire.has_ended();
     });
-    let town = Town::serving(&backend.url(), &[("timeout", "9s")]);
-    assert_eq!(town.get("a", "/").status(), 502);
+    let harness = ProxyHarness::serving(&backend.url(), &[("timeout", "9s")]);
+    assert_eq!(harness.get("a", "/").status(), 502);
 }
 
 #[test]
@@ -343,14 +343,14 @@ fn names_go_to_backends_in_the_usual_capitals() {
         tell.send(raw(wire)).unwrap();
         Wire::over(socket).send("HTTP/1.1 200 OK\r\nx-mine: 1\r\ncontent-length: 0\r\n\r\n");
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\nx-own-field: 1\r\ncontent-length: 0\r\n\r\n");
     let request = heard.recv_timeout(Duration::from_secs(10)).unwrap();
     for name in ["Host: a", "X-Own-Field: 1", "Content-Length: 0", "X-Forwarded-For: "] {
         assert!(request.contains(name), "{name} in {request}");
     }
-    let mut upgrade = town.connect();
+    let mut upgrade = harness.connect();
     upgrade.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
     let request = heard.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(request.contains("Connection: Upgrade\r\n") && request.contains("Upgrade: websocket\r\n"), "{request}");

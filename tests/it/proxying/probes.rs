@@ -9,7 +9,7 @@ use signalbox::domain::{Forbidden, PageUrl, SessionKey, Span};
 use signalbox::fetch::{CertificatePolicy, FetchedPage, PageFetcher};
 
 use crate::support::backend::{Backend, closed_port};
-use crate::support::town::{Town, until};
+use crate::support::proxy_harness::{ProxyHarness, until};
 
 /// The session for which is asked.
 const ASKER: SessionKey = SessionKey(1);
@@ -116,9 +116,9 @@ fn slow_names_in_the_tests_of_some_sessions_delay_no_test_and_no_connection_of_a
         let got = runtime.block_on(ask(session, &format!("quick-{session}"))).unwrap();
         assert_eq!(got.unwrap().status, 200, "a test of session {session}");
     }
-    let mut town = Town::with(|settings| settings.names = names);
-    town.serve("shop", "shop-1", &format!("http://route.example:{}", backend.address().port()), &[]);
-    assert_eq!(town.get("a", "/").text(), "b", "a connection for a route");
+    let mut harness = ProxyHarness::with(|settings| settings.names = names);
+    harness.serve("shop", "shop-1", &format!("http://route.example:{}", backend.address().port()), &[]);
+    assert_eq!(harness.get("a", "/").text(), "b", "a connection for a route");
     assert_eq!(begun.load(Ordering::SeqCst), 40);
     opened.store(true, Ordering::SeqCst);
     for test in greedy {

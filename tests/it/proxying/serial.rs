@@ -9,7 +9,7 @@ use signalbox::domain::{RouteId, Target};
 
 use crate::server::{Server, eventually};
 use crate::support::backend::Backend;
-use crate::support::town::{Town, option, until};
+use crate::support::proxy_harness::{ProxyHarness, option, until};
 use crate::support::wire::Wire;
 
 /// Serves a connection until it is closed, as `http.server` of Python and development servers do, and takes the next one then.
@@ -44,8 +44,8 @@ impl Single {
     }
 }
 
-fn asking(town: &Town, target: &str) -> Wire {
-    let mut wire = town.connect();
+fn asking(harness: &ProxyHarness, target: &str) -> Wire {
+    let mut wire = harness.connect();
     wire.send(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n"));
     wire
 }
@@ -54,11 +54,11 @@ fn asking(town: &Town, target: &str) -> Wire {
 fn many_clients_at_once_are_all_served_by_a_backend_that_takes_one_connection_at_a_time() {
     for workers in [1, 3] {
         let backend = Single::new();
-        let mut town = Town::with(|settings| settings.workers = workers);
-        town.serve("shop", "shop-1", &backend.url(), &[]);
+        let mut harness = ProxyHarness::with(|settings| settings.workers = workers);
+        harness.serve("shop", "shop-1", &backend.url(), &[]);
         for round in 0..3 {
             let targets: Vec<String> = (0..8).map(|number| format!("/{round}/{number}")).collect();
-            let mut wires: Vec<Wire> = targets.iter().map(|target| asking(&town, target)).collect();
+            let mut wires: Vec<Wire> = targets.iter().map(|target| asking(&harness, target)).collect();
             for (wire, target) in wires.iter_mut().zip(&targets) {
                 assert_eq!(wire.message().unwrap().text(), target, "{workers} workers");
             }
@@ -69,12 +69,12 @@ fn many_clients_at_once_are_all_served_by_a_backend_that_takes_one_connection_at
 #[test]
 fn requests_of_all_methods_and_routes_are_served_side_by_side() {
     let backend = Single::new();
-    let mut town = Town::new();
-    let key = town.session("shop", "shop-1");
+    let mut harness = ProxyHarness::new();
+    let key = harness.session("shop", "shop-1");
     for (id, path) in [(1, "/one"), (2, "/two")] {
-        town.route(key, id, "*", path, &backend.url());
+        harness.route(key, id, "*", path, &backend.url());
     }
-    let mut wires = [asking(&town, "/one"), asking(&town, "/two"), town.connect()];
+    let mut wires = [asking(&harness, "/one"), asking(&harness, "/two"), harness.connect()];
     wires[2].send("POST /two/post HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi");
     for (wire, target) in wires.iter_mut().zip(["/one", "/two", "/two/post"]) {
         assert_eq!(wire.message().unwrap().text(), target);
@@ -112,10 +112,10 @@ fn a_slow_backend_that_serves_many_at_once_keeps_its_connections() {
             wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }
     });
-    let town = Town::serving(&backend.url(), &[]);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
     let mut connections = Vec::new();
     for _ in 0..4 {
-        let mut wires: Vec<Wire> = (0..6).map(|_| asking(&town, "/")).collect();
+        let mut wires: Vec<Wire> = (0..6).map(|_| asking(&harness, "/")).collect();
         wires.iter_mut().for_each(|wire| assert_eq!(wire.message().unwrap().text(), "ok"));
         connections.push(backend.connections());
     }
@@ -137,9 +137,9 @@ fn a_connection_is_left_before_its_backend_ends_it() {
         ("Connection: close\r\n", 4),
     ] {
         let backend = keeping(fields);
-        let town = Town::serving(&backend.url(), &[]);
+        let harness = ProxyHarness::serving(&backend.url(), &[]);
         for _ in 0..4 {
-            let answer = town.get("a", "/");
+            let answer = harness.get("a", "/");
             assert_eq!((answer.text(), answer.field("keep-alive")), ("ok", None));
         }
         assert_eq!(backend.connections(), connections, "{fields:?}");
@@ -155,33 +155,33 @@ fn a_backend_that_ends_connections_after_the_time_it_names_loses_no_request() {
             wire.send("HTTP/1.1 200 OK\r\nKeep-Alive: timeout=2\r\nContent-Length: 2\r\n\r\nok");
         }
     });
-    let town = Town::serving(&backend.url(), &[("retries", "0")]);
+    let harness = ProxyHarness::serving(&backend.url(), &[("retries", "0")]);
     let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi";
     for pause in [0, 900, 1100, 1990, 2000] {
         thread::sleep(std::time::Duration::from_millis(pause));
-        assert_eq!(town.ask(post).status(), 200, "{pause} ms later");
+        assert_eq!(harness.ask(post).status(), 200, "{pause} ms later");
     }
 }
 
 #[test]
 fn keep_alive_false_asks_the_backend_to_close() {
     let backend = keeping("");
-    let mut town = Town::new();
-    let key = town.serve("shop", "shop-1", &backend.url(), &[("keep_alive", "false")]);
+    let mut harness = ProxyHarness::new();
+    let key = harness.serve("shop", "shop-1", &backend.url(), &[("keep_alive", "false")]);
     for (fields, connection) in [("", "close"), ("te: trailers\r\nconnection: te\r\n", "te, close")] {
-        town.ask(format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n"));
+        harness.ask(format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n"));
         assert_eq!(backend.heard().field("connection"), Some(connection));
     }
     assert_eq!(backend.connections(), 2);
-    town.route(key, 2, "*", "/kept", &backend.url());
-    town.apply(key, vec![option(Target::Route(RouteId(2)), "keep_alive", "true")]);
+    harness.route(key, 2, "*", "/kept", &backend.url());
+    harness.apply(key, vec![option(Target::Route(RouteId(2)), "keep_alive", "true")]);
     for _ in 0..3 {
-        town.get("a", "/kept");
+        harness.get("a", "/kept");
         assert_eq!(backend.heard().field("connection"), None);
     }
     assert_eq!(backend.connections(), 3);
     // Also while another route's is idle.
-    town.get("a", "/");
+    harness.get("a", "/");
     assert_eq!((backend.heard().field("connection"), backend.connections()), (Some("close"), 4));
 }
 
@@ -209,10 +209,10 @@ fn a_body_that_was_begun_is_sent_again_where_that_can_do_no_harm() {
         ("PATCH", chunked("hello"), "", 502),
     ] {
         let backend = tired();
-        let town = Town::serving(&backend.url(), &[]);
-        assert_eq!(town.get("a", "/").status(), 200);
+        let harness = ProxyHarness::serving(&backend.url(), &[]);
+        assert_eq!(harness.get("a", "/").status(), 200);
         backend.heard();
-        let answer = town.ask(format!("{method} / HTTP/1.1\r\nhost: a\r\n{rest}"));
+        let answer = harness.ask(format!("{method} / HTTP/1.1\r\nhost: a\r\n{rest}"));
         assert_eq!(answer.status(), status, "{method} {}", rest.len());
         if status == 200 {
             let heard = backend.heard();
@@ -226,10 +226,10 @@ fn what_is_kept_of_bodies_is_counted_and_given_back() {
     let backend = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     let memory = signalbox::memory_budget::MemoryBudget::new(1 << 20);
     let counted = memory.clone();
-    let mut town = Town::with(move |settings| settings.memory = counted);
-    town.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut harness = ProxyHarness::with(move |settings| settings.memory = counted);
+    harness.serve("shop", "shop-1", &backend.url(), &[]);
     for _ in 0..3 {
-        assert_eq!(town.ask("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello").text(), "ok");
+        assert_eq!(harness.ask("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello").text(), "ok");
     }
     until("all of it is given back", || memory.bytes() == 0);
 }

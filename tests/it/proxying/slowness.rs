@@ -8,14 +8,14 @@ use std::time::Duration;
 use signalbox::domain::{RouteId, Target};
 
 use crate::support::backend::Backend;
-use crate::support::town::{Town, option, until};
+use crate::support::proxy_harness::{ProxyHarness, option, until};
 
 const SOON: Duration = Duration::from_millis(100);
 
 #[test]
 fn a_head_that_trickles_in_is_cut_however_steadily_it_trickles() {
-    let town = Town::with(|settings| settings.header_timeout = SOON);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::with(|settings| settings.header_timeout = SOON);
+    let mut wire = harness.connect();
     until("the connection is cut", || {
         thread::sleep(Duration::from_millis(20));
         !wire.send("G")
@@ -25,16 +25,16 @@ fn a_head_that_trickles_in_is_cut_however_steadily_it_trickles() {
 
 #[test]
 fn a_connection_on_which_nothing_comes_is_cut() {
-    let town = Town::with(|settings| settings.header_timeout = SOON);
-    assert!(town.connect().has_ended());
+    let harness = ProxyHarness::with(|settings| settings.header_timeout = SOON);
+    assert!(harness.connect().has_ended());
 }
 
 #[test]
 fn a_connection_between_requests_is_cut_after_a_while() {
     let backend = Backend::named("b");
-    let mut town = Town::with(|settings| settings.keep_alive = SOON);
-    town.serve("shop", "shop-1", &backend.url(), &[]);
-    let mut wire = town.connect();
+    let mut harness = ProxyHarness::with(|settings| settings.keep_alive = SOON);
+    harness.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_eq!(wire.message().unwrap().text(), "b");
     assert!(wire.has_ended());
@@ -48,8 +48,8 @@ fn a_response_that_stands_still_is_broken_off_on_both_sides() {
         assert!(wire.has_ended());
         tell(head);
     });
-    let town = Town::serving(&backend.url(), &[("stream_idle_timeout", "100ms")]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[("stream_idle_timeout", "100ms")]);
+    let mut wire = harness.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     assert!(wire.message().is_none());
     backend.heard();
@@ -63,9 +63,9 @@ fn a_client_that_does_not_read_is_cut() {
         while wire.send([b'x'; 8192]) {}
         tell(head);
     });
-    let mut town = Town::with(|settings| settings.body_idle = SOON);
-    town.serve("shop", "shop-1", &backend.url(), &[]);
-    let mut wire = town.connect();
+    let mut harness = ProxyHarness::with(|settings| settings.body_idle = SOON);
+    harness.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     backend.heard();
 }
@@ -77,11 +77,11 @@ fn a_slow_backend_is_no_idle_client() {
         thread::sleep(Duration::from_millis(2500));
         wire.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate");
     });
-    let mut town = Town::with(|settings| {
+    let mut harness = ProxyHarness::with(|settings| {
         (settings.header_timeout, settings.keep_alive, settings.body_idle) = (SOON, SOON, SOON);
     });
-    town.serve("shop", "shop-1", &backend.url(), &[]);
-    assert_eq!(town.get("a", "/").text(), "late");
+    harness.serve("shop", "shop-1", &backend.url(), &[]);
+    assert_eq!(harness.get("a", "/").text(), "late");
 }
 
 #[test]
@@ -92,8 +92,8 @@ fn a_tunnel_that_stands_still_is_cut() {
         assert!(wire.has_ended());
         tell(head);
     });
-    let town = Town::serving(&backend.url(), &[("stream_idle_timeout", "100ms")]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[("stream_idle_timeout", "100ms")]);
+    let mut wire = harness.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
     assert_eq!(wire.head().unwrap().status(), 101);
     assert!(wire.has_ended());
@@ -119,16 +119,16 @@ fn a_silent_stream_goes_on_for_as_long_as_its_route_says() {
         "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
     ] {
         let backend = stream(head);
-        let mut town = Town::with(|settings| settings.body_idle = SOON);
-        let key = town.session("shop", "shop-1");
+        let mut harness = ProxyHarness::with(|settings| settings.body_idle = SOON);
+        let key = harness.session("shop", "shop-1");
         for (id, path, limit) in [(1, "/default", None), (2, "/never", Some("0")), (3, "/soon", Some("100ms"))] {
-            town.route(key, id, "*", path, &backend.url());
+            harness.route(key, id, "*", path, &backend.url());
             let limit = limit.map(|limit| option(Target::Route(RouteId(id)), "stream_idle_timeout", limit));
-            town.apply(key, limit.into_iter().collect());
+            harness.apply(key, limit.into_iter().collect());
         }
         let paths = ["/default", "/never", "/soon"];
         let mut wires = paths.map(|path| {
-            let mut wire = town.connect();
+            let mut wire = harness.connect();
             wire.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"));
             assert!([101, 200].contains(&wire.head().unwrap().status()), "{head}");
             wire
@@ -149,8 +149,8 @@ fn an_idle_upstream_connection_is_closed_after_a_while() {
         assert!(wire.has_ended());
         tell(request);
     });
-    let town = Town::serving(&backend.url(), &[("idle_timeout", "100ms")]);
-    assert_eq!(town.get("a", "/").status(), 200);
+    let harness = ProxyHarness::serving(&backend.url(), &[("idle_timeout", "100ms")]);
+    assert_eq!(harness.get("a", "/").status(), 200);
     backend.heard();
 }
 
@@ -166,7 +166,7 @@ fn interim_responses_without_end_are_not_read_without_end() {
             counted.fetch_add(1, Ordering::SeqCst);
         }
     });
-    assert_eq!(Town::serving(&backend.url(), &[]).get("a", "/").status(), 502);
+    assert_eq!(ProxyHarness::serving(&backend.url(), &[]).get("a", "/").status(), 502);
     assert!(sent.load(Ordering::SeqCst) <= 24, "more MiB were read than sockets hold");
 }
 
@@ -184,16 +184,16 @@ fn a_connection_that_still_sends_its_last_request_holds_up_no_other() {
         }
         wire.send(OK);
     });
-    let town = Town::serving(&backend.url(), &[("timeout", "1s"), ("retries", "0")]);
+    let harness = ProxyHarness::serving(&backend.url(), &[("timeout", "1s"), ("retries", "0")]);
     // How much fits is for the system to say. What is just more waits in the proxy, with the answer long come.
     let (mut fits, mut exceeds) = (100_000, 16_000_000);
     while exceeds - fits > 64_000 {
         let length = usize::midpoint(fits, exceeds);
-        let mut wire = town.connect();
+        let mut wire = harness.connect();
         wire.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"));
         wire.send(vec![b'x'; length]);
         assert_eq!(wire.message().unwrap().status(), 200);
-        match town.get("a", "/").status() {
+        match harness.get("a", "/").status() {
             504 => fits = length,
             status => {
                 assert_eq!(status, 200);

@@ -3,14 +3,14 @@
 use signalbox::domain::{RouteId, Target};
 
 use crate::support::backend::Backend;
-use crate::support::town::{Town, option};
+use crate::support::proxy_harness::{ProxyHarness, option};
 
 #[test]
 fn no_spelling_of_a_path_passes_by_its_route() {
     let (login, other) = (Backend::named("login"), Backend::named("other"));
-    let mut town = Town::new();
-    let key = town.serve("shop", "shop-1", &other.url(), &[]);
-    town.route(key, 2, "*", "/login", &login.url());
+    let mut harness = ProxyHarness::new();
+    let key = harness.serve("shop", "shop-1", &other.url(), &[]);
+    harness.route(key, 2, "*", "/login", &login.url());
     for (target, passed) in [
         ("/login", "/login"),
         ("//login", "//login"),
@@ -25,13 +25,13 @@ fn no_spelling_of_a_path_passes_by_its_route() {
         ("http://a//login", "//login"),
         ("/login/a%2Fb", "/login/a%2Fb"),
     ] {
-        assert_eq!(town.get("a", target).text(), "login", "{target}");
+        assert_eq!(harness.get("a", target).text(), "login", "{target}");
         assert_eq!(login.heard().target(), passed);
     }
     for (target, passed) in
         [("/login%2Fx", "/login%2Fx"), ("/login/../x", "/x"), ("/logins", "/logins"), ("/100%", "/100%")]
     {
-        assert_eq!(town.get("a", target).text(), "other", "{target}");
+        assert_eq!(harness.get("a", target).text(), "other", "{target}");
         assert_eq!(other.heard().target(), passed);
     }
 }
@@ -39,23 +39,23 @@ fn no_spelling_of_a_path_passes_by_its_route() {
 #[test]
 fn many_paths_of_a_host_are_matched_in_every_spelling_too() {
     let backend = Backend::named("b");
-    let mut town = Town::new();
-    let key = town.session("shop", "shop-1");
+    let mut harness = ProxyHarness::new();
+    let key = harness.session("shop", "shop-1");
     for number in 0..20 {
-        town.route(key, number + 1, "*", &format!("/p{number}"), &backend.url());
+        harness.route(key, number + 1, "*", &format!("/p{number}"), &backend.url());
     }
     for target in ["//p7", "/%707/x", "/p8/../p7", "/p8//..//p7"] {
-        assert_eq!(town.get("a", target).status(), 200, "{target}");
+        assert_eq!(harness.get("a", target).status(), 200, "{target}");
     }
-    assert_eq!(town.get("a", "/p7/../none").status(), 404);
+    assert_eq!(harness.get("a", "/p7/../none").status(), 404);
 }
 
 #[test]
 fn what_leads_above_the_root_is_a_bad_request() {
     let backend = Backend::named("b");
-    let town = Town::serving(&format!("{}/app", backend.url()), &[]);
+    let harness = ProxyHarness::serving(&format!("{}/app", backend.url()), &[]);
     for target in ["/..", "/../x", "/a/../../x", "/%2e%2e/x", "//../x", "/a/%2E./..;/x"] {
-        assert_eq!(town.get("a", target).status(), 400, "{target}");
+        assert_eq!(harness.get("a", target).status(), 400, "{target}");
     }
     assert!(backend.heard_nothing());
 }
@@ -63,7 +63,7 @@ fn what_leads_above_the_root_is_a_bad_request() {
 #[test]
 fn what_may_not_stand_in_a_target_is_passed_on_percent_encoded() {
     let backend = Backend::named("b");
-    let town = Town::serving(&backend.url(), &[]);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
     let targets: [(&[u8], &str); 7] = [
         (b"/a\"b'{c}<d>`e|f\\g^h", "/a%22b'%7Bc%7D%3Cd%3E%60e%7Cf%5Cg%5Eh"),
         (b"/x?q=\"{<>}`|^\\", "/x?q=%22%7B%3C%3E%7D%60%7C%5E%5C"),
@@ -73,10 +73,10 @@ fn what_may_not_stand_in_a_target_is_passed_on_percent_encoded() {
         (b"http://a/<>", "/%3C%3E"),
         (b"/%7b%C3%A9", "/%7b%C3%A9"),
     ];
-    let mut kept = town.connect();
+    let mut kept = harness.connect();
     for (target, passed) in targets {
         let head = [b"GET ", target, b" HTTP/1.1\r\nHost: a\r\nX-Odd: <\"{|}\">\r\n\r\n"].concat();
-        assert_eq!(town.ask(&head).status(), 200, "{passed}");
+        assert_eq!(harness.ask(&head).status(), 200, "{passed}");
         let heard = backend.heard();
         assert_eq!((heard.target(), heard.field("x-odd")), (passed, Some("<\"{|}\">")));
         // On a connection that goes on, also behind a body.
@@ -93,19 +93,19 @@ fn what_may_not_stand_in_a_target_is_passed_on_percent_encoded() {
 #[test]
 fn a_target_that_grows_past_the_room_for_it_comes_whole() {
     let backend = Backend::named("b");
-    let town = Town::serving(&backend.url(), &[]);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
     let target = format!("/{}", "é".repeat(7000));
-    assert_eq!(town.get("a", &target).status(), 200);
+    assert_eq!(harness.get("a", &target).status(), 200);
     assert_eq!(backend.heard().target(), format!("/{}", "%C3%A9".repeat(7000)));
 }
 
 #[test]
 fn a_stripped_prefix_leaves_one_slash_and_is_told() {
     let backend = Backend::named("b");
-    let mut town = Town::with(|settings| settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
-    let key = town.session("shop", "shop-1");
-    town.route(key, 1, "*", "/api/v1", &backend.url());
-    town.apply(key, vec![option(Target::Route(RouteId(1)), "strip_prefix", "true")]);
+    let mut harness = ProxyHarness::with(|settings| settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
+    let key = harness.session("shop", "shop-1");
+    harness.route(key, 1, "*", "/api/v1", &backend.url());
+    harness.apply(key, vec![option(Target::Route(RouteId(1)), "strip_prefix", "true")]);
     for (target, passed) in [
         ("/api/v1", "/"),
         ("/api/v1/", "/"),
@@ -115,12 +115,12 @@ fn a_stripped_prefix_leaves_one_slash_and_is_told() {
         ("/api/v1/x/../y", "/y"),
         ("/api/v1/%2F/x", "/%2F/x"),
     ] {
-        assert_eq!(town.get("a", target).status(), 200, "{target}");
+        assert_eq!(harness.get("a", target).status(), 200, "{target}");
         let heard = backend.heard();
         assert_eq!((heard.target(), heard.field("x-forwarded-prefix")), (passed, Some("/api/v1")), "{target}");
     }
-    assert_eq!(town.get("a", "/api/v1/../../x").status(), 404);
-    town.ask("GET /api/v1 HTTP/1.1\r\nHost: a\r\nX-Forwarded-Prefix: /outer/\r\n\r\n");
+    assert_eq!(harness.get("a", "/api/v1/../../x").status(), 404);
+    harness.ask("GET /api/v1 HTTP/1.1\r\nHost: a\r\nX-Forwarded-Prefix: /outer/\r\n\r\n");
     assert_eq!(backend.heard().field("x-forwarded-prefix"), Some("/outer/api/v1"));
 }
 
@@ -134,12 +134,12 @@ fn a_stripped_prefix_is_put_back_where_that_is_asked_for() {
         ("true", "/api/login", ["a=1; Path=/api; HttpOnly", "b=2; Path=/api/x"]),
         ("false", "/login", ["a=1; Path=/; HttpOnly", "b=2; path=/x"]),
     ] {
-        let mut town = Town::new();
-        let key = town.session("shop", "shop-1");
-        town.route(key, 1, "*", "/api", &backend.url());
+        let mut harness = ProxyHarness::new();
+        let key = harness.session("shop", "shop-1");
+        harness.route(key, 1, "*", "/api", &backend.url());
         let own = Target::Route(RouteId(1));
-        town.apply(key, vec![option(own, "strip_prefix", "true"), option(own, "restore_prefix", restores)]);
-        let answer = town.get("a", "/api/x");
+        harness.apply(key, vec![option(own, "strip_prefix", "true"), option(own, "restore_prefix", restores)]);
+        let answer = harness.get("a", "/api/x");
         assert_eq!(answer.field("location"), Some(location));
         assert_eq!(answer.all("set-cookie").collect::<Vec<_>>(), cookies);
     }

@@ -7,23 +7,23 @@ use signalbox::fetch::CertificatePolicy;
 use super::probes::probe;
 use crate::server::Server;
 use crate::support::backend::Backend;
-use crate::support::tls::{Authority, Certificate, Front};
-use crate::support::town::{Town, option};
+use crate::support::proxy_harness::{ProxyHarness, option};
+use crate::support::tls::{Authority, Certificate, TlsFront};
 
 /// A town that trusts an authority beside those of the machine.
-fn trusting(authority: &Authority) -> Town {
-    Town::with(|settings| settings.tls = BackendTls::trusting(authority.pem.as_bytes()).unwrap())
+fn trusting(authority: &Authority) -> ProxyHarness {
+    ProxyHarness::with(|settings| settings.tls = BackendTls::trusting(authority.pem.as_bytes()).unwrap())
 }
 
 fn status(authority: &Authority, url: &str, options: &[(&str, &str)]) -> u16 {
-    let mut town = trusting(authority);
-    town.serve("shop", "shop-1", url, options);
-    town.get("a", "/").status()
+    let mut harness = trusting(authority);
+    harness.serve("shop", "shop-1", url, options);
+    harness.get("a", "/").status()
 }
 
 /// Fronts whose certificates do not hold for `localhost`, and why.
-fn bad(authority: &Authority, backend: &Backend) -> [(Front, &'static str); 5] {
-    let front = |certificate| Front::before(backend.address(), &certificate);
+fn bad(authority: &Authority, backend: &Backend) -> [(TlsFront, &'static str); 5] {
+    let front = |certificate| TlsFront::before(backend.address(), &certificate);
     [
         (front(authority.certify("elsewhere.example")), "its certificate is not for localhost"),
         (front(authority.certify_the_past("localhost")), "its certificate has expired"),
@@ -36,24 +36,24 @@ fn bad(authority: &Authority, backend: &Backend) -> [(Front, &'static str); 5] {
 #[test]
 fn a_backend_with_a_certificate_that_holds_is_reached_by_its_name() {
     let (authority, backend) = (Authority::new(), Backend::named("secure"));
-    let front = Front::before(backend.address(), &authority.certify("localhost"));
-    let mut town = trusting(&authority);
-    town.serve("shop", "shop-1", &front.url("localhost"), &[]);
+    let front = TlsFront::before(backend.address(), &authority.certify("localhost"));
+    let mut harness = trusting(&authority);
+    harness.serve("shop", "shop-1", &front.url("localhost"), &[]);
     for _ in 0..3 {
-        assert_eq!(town.get("a", "/").text(), "secure");
+        assert_eq!(harness.get("a", "/").text(), "secure");
         assert_eq!(backend.heard().field("host"), Some("a"));
     }
-    let shaken = front.shaken();
-    assert_eq!((shaken.name.as_deref(), shaken.protocol.as_deref()), (Some("localhost"), Some("http/1.1")));
+    let handshakes = front.handshake();
+    assert_eq!((handshakes.name.as_deref(), handshakes.protocol.as_deref()), (Some("localhost"), Some("http/1.1")));
     assert_eq!(backend.connections(), 1, "connections are kept");
 }
 
 #[test]
 fn a_certificate_may_be_of_an_address() {
     let (authority, backend) = (Authority::new(), Backend::named("secure"));
-    let front = Front::before(backend.address(), &authority.certify("127.0.0.1"));
+    let front = TlsFront::before(backend.address(), &authority.certify("127.0.0.1"));
     assert_eq!(status(&authority, &front.url("127.0.0.1"), &[]), 200);
-    assert_eq!(front.shaken().name, None, "addresses are not named in a handshake");
+    assert_eq!(front.handshake().name, None, "addresses are not named in a handshake");
     assert_eq!(status(&authority, &front.url("localhost"), &[]), 502);
 }
 
@@ -69,16 +69,16 @@ fn a_certificate_that_does_not_hold_is_a_502_unless_it_is_not_looked_at() {
 #[test]
 fn what_was_not_checked_for_one_route_is_checked_for_another() {
     let backend = Backend::named("secure");
-    let front = Front::before(backend.address(), &Certificate::self_signed("localhost"));
-    let mut town = Town::new();
-    let lax = town.session("shop", "shop-1");
-    town.apply(lax, vec![option(Target::All, "tls_verify", "false")]);
-    town.route(lax, 1, "lax", "/", &front.url("localhost"));
-    let strict = town.session("bank", "bank-1");
-    town.route(strict, 1, "strict", "/", &front.url("localhost"));
+    let front = TlsFront::before(backend.address(), &Certificate::self_signed("localhost"));
+    let mut harness = ProxyHarness::new();
+    let lax = harness.session("shop", "shop-1");
+    harness.apply(lax, vec![option(Target::All, "tls_verify", "false")]);
+    harness.route(lax, 1, "lax", "/", &front.url("localhost"));
+    let strict = harness.session("bank", "bank-1");
+    harness.route(strict, 1, "strict", "/", &front.url("localhost"));
     for _ in 0..2 {
-        assert_eq!(town.get("lax", "/").status(), 200);
-        assert_eq!(town.get("strict", "/").status(), 502);
+        assert_eq!(harness.get("lax", "/").status(), 200);
+        assert_eq!(harness.get("strict", "/").status(), 502);
     }
     assert_eq!(backend.connections(), 1);
 }
@@ -90,12 +90,12 @@ fn the_second_connection_resumes_the_session_of_the_first() {
         wire.head();
         wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
     });
-    let front = Front::before(backend.address(), &authority.certify("localhost"));
-    let mut town = trusting(&authority);
-    town.serve("shop", "shop-1", &front.url("localhost"), &[]);
+    let front = TlsFront::before(backend.address(), &authority.certify("localhost"));
+    let mut harness = trusting(&authority);
+    harness.serve("shop", "shop-1", &front.url("localhost"), &[]);
     let resumed = [(); 2].map(|()| {
-        assert_eq!(town.get("a", "/").text(), "ok");
-        front.shaken().resumed
+        assert_eq!(harness.get("a", "/").text(), "ok");
+        front.handshake().resumed
     });
     assert_eq!(resumed, [false, true]);
 }
@@ -111,10 +111,10 @@ fn an_upgrade_passes_through_tls() {
         }
         wire.send("bye");
     });
-    let front = Front::before(backend.address(), &authority.certify("localhost"));
-    let mut town = trusting(&authority);
-    town.serve("shop", "shop-1", &front.url("localhost").replace("https", "wss"), &[]);
-    let mut wire = town.connect();
+    let front = TlsFront::before(backend.address(), &authority.certify("localhost"));
+    let mut harness = trusting(&authority);
+    harness.serve("shop", "shop-1", &front.url("localhost").replace("https", "wss"), &[]);
+    let mut wire = harness.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello");
     assert_eq!(wire.head().unwrap().status(), 101);
     assert_eq!(wire.exactly(5).unwrap(), b"hello");
@@ -131,9 +131,9 @@ fn a_handshake_that_never_ends_is_a_502_once_connecting_has_taken_too_long() {
         wire.exactly(100_000);
     });
     let options = [("connect_timeout", "300ms"), ("retries", "0")];
-    let town = Town::serving(&silent.url().replace("http", "https"), &options);
+    let harness = ProxyHarness::serving(&silent.url().replace("http", "https"), &options);
     // Without an end to the handshake there would be no answer at all.
-    assert_eq!(town.get("a", "/").status(), 502);
+    assert_eq!(harness.get("a", "/").status(), 502);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_backend_that_does_not_speak_tls_is_a_502() {
         wire.exactly(100_000);
     });
     let url = plain.url().replace("http", "https");
-    assert_eq!(Town::serving(&url, &[]).get("a", "/").status(), 502);
+    assert_eq!(ProxyHarness::serving(&url, &[]).get("a", "/").status(), 502);
     let told = probe(&BackendTls::new(), &url, CertificatePolicy::Reported).unwrap_err();
     assert_eq!(told, "no TLS connection: the answer is not TLS");
 }
@@ -152,7 +152,7 @@ fn a_backend_that_does_not_speak_tls_is_a_502() {
 fn a_probe_tells_whether_the_certificate_holds() {
     let (authority, backend) = (Authority::new(), Backend::named("secure"));
     let tls = BackendTls::trusting(authority.pem.as_bytes()).unwrap();
-    let good = Front::before(backend.address(), &authority.certify("localhost")).url("localhost");
+    let good = TlsFront::before(backend.address(), &authority.certify("localhost")).url("localhost");
     let seen = |url: &str, trust| probe(&tls, url, trust).map(|fetched| (fetched.status, fetched.tls_valid));
     for trust in [CertificatePolicy::Required, CertificatePolicy::Reported] {
         assert_eq!(seen(&good, trust), Ok((200, true)));
@@ -174,11 +174,11 @@ fn an_authority_is_configured_and_backend_tests_tell_of_certificates() {
     std::fs::write(&ca, &authority.pem).unwrap();
     let server = Server::start_with(folder.path(), &["--backends-ca", ca.to_str().unwrap()]);
     let session = server.connect().register("shop", "shop-1");
-    let test = |front: &Front| server.once(&format!("BACKEND_TEST|{session}|{}", front.url("localhost")));
-    let good = Front::before(backend.address(), &authority.certify("localhost"));
+    let test = |front: &TlsFront| server.once(&format!("BACKEND_TEST|{session}|{}", front.url("localhost")));
+    let good = TlsFront::before(backend.address(), &authority.certify("localhost"));
     let told = test(&good);
     assert!(told.starts_with("BACKEND_OK|") && told.contains("\"tls_valid\":true"), "{told}");
-    let bad = Front::before(backend.address(), &Certificate::self_signed("localhost"));
+    let bad = TlsFront::before(backend.address(), &Certificate::self_signed("localhost"));
     let told = test(&bad);
     assert!(told.starts_with("BACKEND_OK|") && told.contains("\"tls_valid\":false"), "{told}");
     for (path, url) in [("/", good.url("localhost")), ("/bad", bad.url("localhost"))] {
@@ -210,7 +210,7 @@ fn an_authority_that_cannot_be_read_stops_the_start() {
 #[test]
 fn without_trusted_authorities_only_tls_backends_fail() {
     let backend = Backend::named("plain");
-    let front = Front::before(backend.address(), &Authority::new().certify("localhost"));
+    let front = TlsFront::before(backend.address(), &Authority::new().certify("localhost"));
     let folder = tempfile::tempdir().unwrap();
     let mut command = Server::command(folder.path());
     command.env("SSL_CERT_FILE", folder.path().join("none")).env("SSL_CERT_DIR", folder.path());

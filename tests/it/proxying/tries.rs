@@ -6,18 +6,18 @@ use signalbox::connect::NameLookup;
 use signalbox::domain::RouteId;
 
 use crate::support::backend::{Backend, closed_port};
-use crate::support::town::{Town, until};
+use crate::support::proxy_harness::{ProxyHarness, until};
 use crate::support::wire::Wire;
 
 #[test]
 fn another_member_takes_over_when_one_refuses() {
     let alive = Backend::named("alive");
-    let mut town = Town::new();
+    let mut harness = ProxyHarness::new();
     let dead = format!("http://{}", closed_port());
-    town.serve("shop", "shop-1", &dead, &[("load_balancing", "round_robin")]);
-    town.serve("shop", "shop-2", &alive.url(), &[]);
+    harness.serve("shop", "shop-1", &dead, &[("load_balancing", "round_robin")]);
+    harness.serve("shop", "shop-2", &alive.url(), &[]);
     for _ in 0..6 {
-        let answer = town.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi");
+        let answer = harness.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi");
         assert_eq!((answer.status(), answer.text()), (200, "alive"));
     }
     assert_eq!(alive.heard().text(), "hi", "the body was still whole");
@@ -26,11 +26,11 @@ fn another_member_takes_over_when_one_refuses() {
 #[test]
 fn without_retries_a_refusal_is_final() {
     let alive = Backend::named("alive");
-    let mut town = Town::new();
+    let mut harness = ProxyHarness::new();
     let options = [("load_balancing", "round_robin"), ("retries", "0")];
-    town.serve("shop", "shop-1", &format!("http://{}", closed_port()), &options);
-    town.serve("shop", "shop-2", &alive.url(), &options);
-    let answers: Vec<u16> = (0..4).map(|_| town.get("a", "/").status()).collect();
+    harness.serve("shop", "shop-1", &format!("http://{}", closed_port()), &options);
+    harness.serve("shop", "shop-2", &alive.url(), &options);
+    let answers: Vec<u16> = (0..4).map(|_| harness.get("a", "/").status()).collect();
     assert!(answers.contains(&502), "{answers:?}");
     assert!(answers.contains(&200), "then the other goes first: {answers:?}");
 }
@@ -38,41 +38,42 @@ fn without_retries_a_refusal_is_final() {
 #[test]
 fn a_backend_that_cannot_be_reached_is_a_502_that_says_nothing_of_the_inside() {
     let port = closed_port();
-    let mut town = Town::new();
-    let key = town.serve("shop", "shop-1", &format!("http://{port}"), &[]);
-    let answer = town.get("a", "/");
+    let mut harness = ProxyHarness::new();
+    let key = harness.serve("shop", "shop-1", &format!("http://{port}"), &[]);
+    let answer = harness.get("a", "/");
     assert_eq!(answer.status(), 502);
     assert!(!answer.text().contains("127.0.0.1") && !answer.text().contains(&port.port().to_string()));
-    let numbers = town.table().stats(key, RouteId(1));
+    let numbers = harness.table().stats(key, RouteId(1));
     assert_eq!((numbers.errors, numbers.status_codes.get(&502)), (1, Some(&1)));
 }
 
 #[test]
 fn a_name_that_does_not_resolve_is_a_502_for_its_route_alone() {
     let alive = Backend::named("alive");
-    let mut town = Town::new();
-    let key = town.session("shop", "shop-1");
-    town.route(key, 1, "*", "/", &alive.url());
-    town.route(key, 2, "*", "/lost", "http://no-such-name.invalid:80");
-    assert_eq!(town.get("a", "/lost").status(), 502);
-    assert_eq!(town.get("a", "/").status(), 200);
+    let mut harness = ProxyHarness::new();
+    let key = harness.session("shop", "shop-1");
+    harness.route(key, 1, "*", "/", &alive.url());
+    harness.route(key, 2, "*", "/lost", "http://no-such-name.invalid:80");
+    assert_eq!(harness.get("a", "/lost").status(), 502);
+    assert_eq!(harness.get("a", "/").status(), 200);
 }
 
 #[test]
 fn a_backend_is_found_by_its_name() {
     let backend = Backend::named("b");
-    let town = Town::serving(&format!("http://localhost:{}", backend.address().port()), &[]);
-    assert_eq!(town.get("a", "/").text(), "b", "whichever of the name's addresses it listens on");
+    let harness = ProxyHarness::serving(&format!("http://localhost:{}", backend.address().port()), &[]);
+    assert_eq!(harness.get("a", "/").text(), "b", "whichever of the name's addresses it listens on");
 }
 
 #[test]
 fn a_denied_network_is_never_connected_to() {
     let backend = Backend::named("b");
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0", "[::ffff:0.0.0.0]", "[::]", "0"] {
-        let mut town =
-            Town::with(|settings| settings.deny = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
-        town.serve("shop", "shop-1", &format!("http://{host}:{}", backend.address().port()), &[]);
-        assert_eq!(town.get("a", "/").status(), 502, "{host}");
+        let mut harness = ProxyHarness::with(|settings| {
+            settings.deny = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]
+        });
+        harness.serve("shop", "shop-1", &format!("http://{host}:{}", backend.address().port()), &[]);
+        assert_eq!(harness.get("a", "/").status(), 502, "{host}");
     }
     assert_eq!(backend.connections(), 0);
 }
@@ -82,8 +83,8 @@ fn the_proxy_never_connects_to_a_listener_of_its_own_process() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (at, everywhere) = (other.local_addr().unwrap(), std::net::TcpListener::bind("0.0.0.0:0").unwrap());
     let port = everywhere.local_addr().unwrap().port();
-    let mut town = Town::with(|settings| settings.own = vec![at, everywhere.local_addr().unwrap()]);
-    let own = town.address().port();
+    let mut harness = ProxyHarness::with(|settings| settings.own = vec![at, everywhere.local_addr().unwrap()]);
+    let own = harness.address().port();
     let urls = [
         format!("127.0.0.1:{}", at.port()),
         format!("localhost:{}", at.port()),
@@ -103,9 +104,9 @@ fn the_proxy_never_connects_to_a_listener_of_its_own_process() {
     });
     let interfaces: Vec<_> = interfaces.map(|ip| format!("{ip}:{port}")).collect();
     for (number, url) in (1..).zip(urls.iter().chain(&interfaces)) {
-        let key = town.session("shop", &format!("shop-{number}"));
-        town.route(key, 1, &format!("h{number}.example"), "/", &format!("http://{url}"));
-        assert_eq!(town.get(&format!("h{number}.example"), "/").status(), 502, "{url}");
+        let key = harness.session("shop", &format!("shop-{number}"));
+        harness.route(key, 1, &format!("h{number}.example"), "/", &format!("http://{url}"));
+        assert_eq!(harness.get(&format!("h{number}.example"), "/").status(), 502, "{url}");
     }
     for listener in [other, everywhere] {
         listener.set_nonblocking(true).unwrap();
@@ -118,7 +119,7 @@ fn slow_names_of_one_session_delay_no_other_session() {
     let (open, gate) = std::sync::mpsc::channel::<()>();
     let gate = std::sync::Mutex::new(gate);
     let backend = Backend::named("b");
-    let mut town = Town::with(|settings| {
+    let mut harness = ProxyHarness::with(|settings| {
         settings.names = NameLookup::with(move |name| {
             if name.starts_with("slow") {
                 // Until the test is over.
@@ -127,18 +128,18 @@ fn slow_names_of_one_session_delay_no_other_session() {
             Ok(vec![[127, 0, 0, 1].into()])
         });
     });
-    let (greedy, quiet) = (town.session("greedy", "greedy-1"), town.session("quiet", "quiet-1"));
+    let (greedy, quiet) = (harness.session("greedy", "greedy-1"), harness.session("quiet", "quiet-1"));
     let port = backend.address().port();
     let mut waiting = Vec::new();
     for number in 1..=200 {
-        town.route(greedy, number, &format!("g{number}.example"), "/", &format!("http://slow-{number}.test:{port}"));
-        let mut wire = Wire::connect(town.address());
+        harness.route(greedy, number, &format!("g{number}.example"), "/", &format!("http://slow-{number}.test:{port}"));
+        let mut wire = Wire::connect(harness.address());
         wire.send(format!("GET / HTTP/1.1\r\nhost: g{number}.example\r\n\r\n"));
         waiting.push(wire);
     }
     for number in 1..=20 {
-        town.route(quiet, number, &format!("q{number}.example"), "/", &format!("http://quick-{number}.test:{port}"));
-        assert_eq!(town.get(&format!("q{number}.example"), "/").text(), "b");
+        harness.route(quiet, number, &format!("q{number}.example"), "/", &format!("http://quick-{number}.test:{port}"));
+        assert_eq!(harness.get(&format!("q{number}.example"), "/").text(), "b");
     }
     drop(open);
 }
@@ -149,8 +150,8 @@ fn a_backend_that_does_not_answer_in_time_is_a_504() {
         wire.head();
         wire.has_ended();
     });
-    let town = Town::serving(&backend.url(), &[("timeout", "50ms")]);
-    assert_eq!(town.get("a", "/").status(), 504);
+    let harness = ProxyHarness::serving(&backend.url(), &[("timeout", "50ms")]);
+    assert_eq!(harness.get("a", "/").status(), 504);
 }
 
 #[test]
@@ -158,16 +159,16 @@ fn a_client_that_stops_within_its_body_is_told_so() {
     let backend = Backend::new(|mut wire| {
         wire.message();
     });
-    let town = Town::serving(&backend.url(), &[("timeout", "50ms")]);
-    let answer = town.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");
+    let harness = ProxyHarness::serving(&backend.url(), &[("timeout", "50ms")]);
+    let answer = harness.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");
     assert_eq!(answer.status(), 408);
 }
 
 #[test]
 fn an_upload_may_take_longer_than_the_timeout_while_it_moves() {
     let backend = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-    let town = Town::serving(&backend.url(), &[("timeout", "1s")]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[("timeout", "1s")]);
+    let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 12\r\n\r\n");
     for _ in 0..12 {
         std::thread::sleep(std::time::Duration::from_millis(100));
@@ -185,7 +186,7 @@ fn answers_that_are_no_http_are_a_502() {
             wire.head();
             wire.send(answer);
         });
-        assert_eq!(Town::serving(&backend.url(), &[]).get("a", "/").status(), 502, "{answer:?}");
+        assert_eq!(ProxyHarness::serving(&backend.url(), &[]).get("a", "/").status(), 502, "{answer:?}");
     }
 }
 
@@ -201,13 +202,13 @@ fn tired() -> Backend {
 #[test]
 fn a_request_that_a_tired_connection_did_not_answer_is_sent_again() {
     let backend = tired();
-    let mut town = Town::new();
-    let key = town.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut harness = ProxyHarness::new();
+    let key = harness.serve("shop", "shop-1", &backend.url(), &[]);
     for _ in 0..4 {
-        assert_eq!(town.get("a", "/").status(), 200);
+        assert_eq!(harness.get("a", "/").status(), 200);
     }
     assert_eq!(backend.connections(), 4);
-    let numbers = || town.table().stats(key, RouteId(1));
+    let numbers = || harness.table().stats(key, RouteId(1));
     until("all are counted", || numbers().status_codes.get(&200) == Some(&4));
     assert_eq!((numbers().requests, numbers().errors), (4, 0), "as often as clients were answered");
 }
@@ -215,10 +216,10 @@ fn a_request_that_a_tired_connection_did_not_answer_is_sent_again() {
 #[test]
 fn a_request_that_may_have_done_its_work_is_not_sent_again() {
     let backend = tired();
-    let town = Town::serving(&backend.url(), &[]);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
     let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
-    assert_eq!(town.ask(post).status(), 200);
-    assert_eq!(town.ask(post).status(), 502);
+    assert_eq!(harness.ask(post).status(), 200);
+    assert_eq!(harness.ask(post).status(), 502);
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn a_fresh_connection_that_breaks_is_not_tried_again() {
         wire.head();
         counted.fetch_add(1, Ordering::SeqCst);
     });
-    assert_eq!(Town::serving(&backend.url(), &[]).get("a", "/").status(), 502);
+    assert_eq!(ProxyHarness::serving(&backend.url(), &[]).get("a", "/").status(), 502);
     assert_eq!(seen.load(Ordering::SeqCst), 1);
 }
 
@@ -239,10 +240,12 @@ fn a_connection_the_backend_closed_while_idle_is_not_used() {
         wire.message();
         wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     });
-    let town = Town::serving(&backend.url(), &[("retries", "0")]);
+    let harness = ProxyHarness::serving(&backend.url(), &[("retries", "0")]);
     let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
     // Whether the close has been seen yet is a matter of time; that it is seen is not.
-    until("the closed connection is noticed", || town.ask(post).status() == 200 && town.ask(post).status() == 200);
+    until("the closed connection is noticed", || {
+        harness.ask(post).status() == 200 && harness.ask(post).status() == 200
+    });
 }
 
 #[test]
@@ -253,27 +256,27 @@ fn connections_are_used_again_only_behind_whole_responses() {
             wire.send(vec![b'x'; 100_000]);
         }
     });
-    let town = Town::serving(&backend.url(), &[]);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
     for _ in 0..3 {
-        assert_eq!(town.get("a", "/").body.len(), 100_000);
+        assert_eq!(harness.get("a", "/").body.len(), 100_000);
     }
     assert_eq!(backend.connections(), 1);
-    let mut wire = town.connect();
+    let mut wire = harness.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     wire.exactly(200);
     drop(wire);
-    assert_eq!(town.get("a", "/").body.len(), 100_000);
+    assert_eq!(harness.get("a", "/").body.len(), 100_000);
 }
 
 #[test]
 fn too_many_connections_are_turned_away() {
     let backend = Backend::named("b");
-    let mut town = Town::with(|settings| settings.connections_max = 2);
-    town.serve("shop", "shop-1", &backend.url(), &[]);
-    let open = [town.connect(), town.connect()];
-    until("the third is turned away", || town.get("a", "/").status() == 503);
+    let mut harness = ProxyHarness::with(|settings| settings.connections_max = 2);
+    harness.serve("shop", "shop-1", &backend.url(), &[]);
+    let open = [harness.connect(), harness.connect()];
+    until("the third is turned away", || harness.get("a", "/").status() == 503);
     drop(open);
-    until("there is room again", || town.get("a", "/").status() == 200);
+    until("there is room again", || harness.get("a", "/").status() == 200);
 }
 
 #[test]
@@ -283,12 +286,12 @@ fn requests_under_way_finish_when_the_proxy_stops() {
         std::thread::sleep(std::time::Duration::from_millis(100));
         wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     });
-    let mut town = Town::serving(&backend.url(), &[]);
-    let mut idle = town.connect();
-    let mut wire = town.connect();
+    let mut harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut idle = harness.connect();
+    let mut wire = harness.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     backend.heard();
-    town.stop(std::time::Duration::from_secs(10));
+    harness.stop(std::time::Duration::from_secs(10));
     assert_eq!(wire.message().unwrap().text(), "ok");
     assert!(wire.has_ended() && idle.has_ended());
 }
@@ -299,11 +302,11 @@ fn what_outlasts_the_grace_is_cut() {
         tell(wire.message().unwrap());
         wire.has_ended();
     });
-    let mut town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let mut harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     backend.heard();
-    town.stop(std::time::Duration::from_millis(10));
+    harness.stop(std::time::Duration::from_millis(10));
     assert!(wire.message().is_none());
 }
 
@@ -325,8 +328,8 @@ fn a_restarted_backend_costs_no_request_however_many_connections_it_left_behind(
             wire.send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nnew");
         }
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wires: Vec<_> = (0..4).map(|_| town.connect()).collect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wires: Vec<_> = (0..4).map(|_| harness.connect()).collect();
     for wire in &mut wires {
         wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     }
@@ -336,14 +339,14 @@ fn a_restarted_backend_costs_no_request_however_many_connections_it_left_behind(
     assert_eq!(backend.connections(), 4);
     restarted.store(true, Ordering::SeqCst);
     for _ in 0..8 {
-        assert_eq!(town.get("a", "/").text(), "new");
+        assert_eq!(harness.get("a", "/").text(), "new");
     }
 }
 
 #[test]
 fn a_port_that_somebody_has_is_not_shared() {
-    let town = Town::new();
-    let settings = signalbox::proxy::Settings::new(town.address());
+    let harness = ProxyHarness::new();
+    let settings = signalbox::proxy::Settings::new(harness.address());
     let taken = signalbox::proxy::Proxy::bind(&settings).unwrap_err();
     assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
 }
@@ -365,13 +368,13 @@ fn a_request_is_sent_again_with_its_own_fields_whatever_body_came_before_it() {
         wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         wire.head();
     });
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     let body = "GET /next HTTP/1.1\r\nhost: a\r\nx-user: mallory\r\n\r\n";
     let length = body.len();
     wire.send(format!("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"));
     assert_eq!(backend.heard().target(), "/");
-    assert_eq!(town.get("a", "/tires").status(), 200);
+    assert_eq!(harness.get("a", "/tires").status(), 200);
     assert_eq!(backend.heard().target(), "/tires");
     wire.send(body);
     go.send(()).unwrap();
@@ -390,10 +393,10 @@ fn a_request_that_was_answered_in_part_is_not_sent_again() {
         tell(wire.head().unwrap());
         wire.send("HTTP/1.1 2");
     });
-    let town = Town::serving(&backend.url(), &[]);
-    assert_eq!(town.get("a", "/").status(), 200);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    assert_eq!(harness.get("a", "/").status(), 200);
     // Its body is held back, so that nothing of it was sent when the connection ends.
-    let answer = town.ask("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n");
+    let answer = harness.ask("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n");
     assert_eq!(answer.status(), 502);
     backend.heard();
     assert_eq!(backend.connections(), 1);

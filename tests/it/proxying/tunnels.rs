@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::backend::Backend;
-use crate::support::town::{Town, until};
+use crate::support::proxy_harness::{ProxyHarness, until};
 use crate::support::wire::Wire;
 
 const ASK: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
@@ -23,8 +23,8 @@ fn echo() -> Backend {
     })
 }
 
-fn upgraded(town: &Town) -> Wire {
-    let mut wire = town.connect();
+fn upgraded(harness: &ProxyHarness) -> Wire {
+    let mut wire = harness.connect();
     wire.send(ASK);
     let answer = wire.head().unwrap();
     assert_eq!((answer.status(), answer.field("upgrade")), (101, Some("websocket")));
@@ -35,8 +35,8 @@ fn upgraded(town: &Town) -> Wire {
 #[test]
 fn an_upgrade_becomes_a_tunnel_that_each_side_ends_for_itself() {
     let backend = echo();
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = upgraded(&town);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = upgraded(&harness);
     let heard = backend.heard();
     assert_eq!((heard.field("upgrade"), heard.field("sec-websocket-key")), (Some("websocket"), Some("k")));
     assert!(heard.field("connection").unwrap().eq_ignore_ascii_case("upgrade"));
@@ -52,8 +52,8 @@ fn an_upgrade_becomes_a_tunnel_that_each_side_ends_for_itself() {
 #[test]
 fn bytes_sent_right_behind_the_upgrade_are_not_lost() {
     let backend = echo();
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     wire.send(format!("{ASK}hello"));
     assert_eq!(wire.head().unwrap().status(), 101);
     assert_eq!(wire.exactly(5).unwrap(), b"hello");
@@ -62,19 +62,19 @@ fn bytes_sent_right_behind_the_upgrade_are_not_lost() {
 #[test]
 fn a_tunnel_is_in_flight_until_it_ends() {
     let backend = echo();
-    let mut town = Town::new();
-    let key = town.serve("shop", "shop-1", &backend.url(), &[]);
-    let wire = upgraded(&town);
-    assert_eq!(town.table().in_flight(key), 1);
+    let mut harness = ProxyHarness::new();
+    let key = harness.serve("shop", "shop-1", &backend.url(), &[]);
+    let wire = upgraded(&harness);
+    assert_eq!(harness.table().in_flight(key), 1);
     drop(wire);
-    until("the tunnel has ended", || town.table().in_flight(key) == 0);
+    until("the tunnel has ended", || harness.table().in_flight(key) == 0);
 }
 
 #[test]
 fn an_upgrade_that_the_backend_refuses_is_an_ordinary_answer() {
     let backend = Backend::named("no");
-    let town = Town::serving(&backend.url(), &[]);
-    let mut wire = town.connect();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
     for _ in 0..2 {
         wire.send(ASK);
         assert_eq!(wire.message().unwrap().text(), "no");
@@ -84,16 +84,16 @@ fn an_upgrade_that_the_backend_refuses_is_an_ordinary_answer() {
 #[test]
 fn a_route_without_websocket_refuses_upgrades() {
     let backend = echo();
-    let town = Town::serving(&backend.url(), &[("websocket", "false")]);
-    assert_eq!(town.ask(ASK).status(), 403);
+    let harness = ProxyHarness::serving(&backend.url(), &[("websocket", "false")]);
+    assert_eq!(harness.ask(ASK).status(), 403);
     assert_eq!(backend.connections(), 0);
 }
 
 #[test]
 fn h2c_is_not_let_past_the_proxy() {
     let backend = Backend::named("plain");
-    let town = Town::serving(&backend.url(), &[]);
-    let answer = town.ask(
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let answer = harness.ask(
         "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n\r\n",
     );
     assert_eq!(answer.text(), "plain");
@@ -104,10 +104,10 @@ fn h2c_is_not_let_past_the_proxy() {
 #[test]
 fn a_tunnel_outlives_changes_of_its_route() {
     let backend = echo();
-    let mut town = Town::new();
-    let key = town.serve("shop", "shop-1", &backend.url(), &[]);
-    let mut wire = upgraded(&town);
-    town.route(key, 1, "*", "/", "http://127.0.0.1:1");
+    let mut harness = ProxyHarness::new();
+    let key = harness.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut wire = upgraded(&harness);
+    harness.route(key, 1, "*", "/", "http://127.0.0.1:1");
     wire.send("hello");
     assert_eq!(wire.exactly(5).unwrap(), b"hello");
 }
@@ -115,17 +115,17 @@ fn a_tunnel_outlives_changes_of_its_route() {
 #[test]
 fn a_tunnel_is_cut_when_the_grace_is_over() {
     let backend = echo();
-    let mut town = Town::serving(&backend.url(), &[]);
-    let mut wire = upgraded(&town);
-    town.stop(Duration::from_millis(10));
+    let mut harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = upgraded(&harness);
+    harness.stop(Duration::from_millis(10));
     assert!(wire.has_ended());
 }
 
 #[test]
 fn an_http_1_0_client_changes_no_protocol() {
     let backend = Backend::named("plain");
-    let town = Town::serving(&backend.url(), &[]);
-    assert_eq!(town.ask(ASK.replace("HTTP/1.1", "HTTP/1.0")).text(), "plain");
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    assert_eq!(harness.ask(ASK.replace("HTTP/1.1", "HTTP/1.0")).text(), "plain");
     assert_eq!(backend.heard().field("upgrade"), None);
 }
 
@@ -135,12 +135,12 @@ fn a_tunnel_ends_when_the_backend_takes_no_more() {
         wire.head();
         wire.send(AGREE);
     });
-    let mut town = Town::new();
-    let key = town.serve("shop", "shop-1", &backend.url(), &[]);
-    let mut wire = upgraded(&town);
+    let mut harness = ProxyHarness::new();
+    let key = harness.serve("shop", "shop-1", &backend.url(), &[]);
+    let mut wire = upgraded(&harness);
     until("the tunnel has ended", || {
         wire.send("anybody there?");
-        town.table().in_flight(key) == 0
+        harness.table().in_flight(key) == 0
     });
 }
 
@@ -153,10 +153,10 @@ fn a_protocol_that_is_changed_before_the_body_was_asked_for_is_a_502_that_leaves
             tell(head);
         }
     });
-    let town = Town::serving(&backend.url(), &[]);
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
     for asked in ["connection: upgrade\r\nupgrade: websocket\r\n", ""] {
-        let answer =
-            town.ask(format!("POST / HTTP/1.1\r\nhost: a\r\n{asked}expect: 100-continue\r\ncontent-length: 5\r\n\r\n"));
+        let answer = harness
+            .ask(format!("POST / HTTP/1.1\r\nhost: a\r\n{asked}expect: 100-continue\r\ncontent-length: 5\r\n\r\n"));
         assert_eq!(answer.status(), 502);
         backend.heard();
     }

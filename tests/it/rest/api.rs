@@ -1,4 +1,4 @@
-//! A client of the REST door.
+//! A client of the REST interface.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

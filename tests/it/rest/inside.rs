@@ -1,4 +1,4 @@
-//! What needs a hand on the other end of a stream: the door in this process, its answers taken piece by piece.
+//! What needs a hand on the other end of a stream: the interface in this process, its answers taken piece by piece.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl Publish for Nowhere {
 
 impl Traffic for Nowhere {}
 
-async fn door(keep_alive: Duration) -> Router {
+async fn interface(keep_alive: Duration) -> Router {
     let lifecycle = Lifecycle::new();
     let (registry, writer) =
         registry::open(Nowhere, Nowhere, Arc::new(Nowhere), Limits::default(), Grants::default()).await.unwrap();
@@ -43,28 +43,28 @@ async fn door(keep_alive: Duration) -> Router {
     rest::router(registry, Arc::new(OperatorAuth::default()), lifecycle, settings)
 }
 
-async fn ask(door: &Router, method: &str, target: &str, session: &str, body: &str) -> axum::response::Response {
+async fn ask(interface: &Router, method: &str, target: &str, session: &str, body: &str) -> axum::response::Response {
     let request = Request::builder()
         .method(method)
         .uri(target)
         .header("authorization", format!("Bearer {session}"))
         .header("content-type", "application/json")
         .body(Body::from(body.to_owned()));
-    door.clone().oneshot(request.unwrap()).await.unwrap()
+    interface.clone().oneshot(request.unwrap()).await.unwrap()
 }
 
-async fn register(door: &Router) -> String {
+async fn register(interface: &Router) -> String {
     let who = r#"{"service_name":"shop","instance_name":"shop-1"}"#;
-    let answer = ask(door, "POST", "/v1/sessions", "", who).await;
+    let answer = ask(interface, "POST", "/v1/sessions", "", who).await;
     let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
     serde_json::from_slice::<serde_json::Value>(&body).unwrap()["session_id"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_stream_is_kept_alive_by_comments() {
-    let door = door(Duration::from_secs(15)).await;
-    let session = register(&door).await;
-    let mut stream = ask(&door, "GET", "/v1/session/events", &session, "").await.into_body().into_data_stream();
+    let interface = interface(Duration::from_secs(15)).await;
+    let session = register(&interface).await;
+    let mut stream = ask(&interface, "GET", "/v1/session/events", &session, "").await.into_body().into_data_stream();
     assert!(stream.next().await.unwrap().unwrap().starts_with(b": signalbox"));
     for _ in 0..3 {
         let block = stream.next().await.unwrap().unwrap();
@@ -74,15 +74,15 @@ async fn a_silent_stream_is_kept_alive_by_comments() {
 
 #[tokio::test]
 async fn a_stream_that_is_not_read_is_told_how_much_it_lost() {
-    let door = door(Duration::from_hours(1)).await;
-    let session = register(&door).await;
-    let mut stream = ask(&door, "GET", "/v1/session/events", &session, "").await.into_body().into_data_stream();
+    let interface = interface(Duration::from_hours(1)).await;
+    let session = register(&interface).await;
+    let mut stream = ask(&interface, "GET", "/v1/session/events", &session, "").await.into_body().into_data_stream();
     assert!(stream.next().await.unwrap().unwrap().starts_with(b": signalbox"));
     let applies = 1000;
     for number in 1..=applies {
         let limit = format!("{{\"requests\":{number},\"window\":\"1m\"}}");
-        assert_eq!(ask(&door, "PUT", "/v1/session/rate-limits/ALL", &session, &limit).await.status(), 204);
-        assert_eq!(ask(&door, "POST", "/v1/session/config/apply", &session, "").await.status(), 200);
+        assert_eq!(ask(&interface, "PUT", "/v1/session/rate-limits/ALL", &session, &limit).await.status(), 204);
+        assert_eq!(ask(&interface, "POST", "/v1/session/config/apply", &session, "").await.status(), 200);
     }
     let (mut told, mut missed) = (0, 0);
     while told + missed < applies {
@@ -104,10 +104,10 @@ async fn a_stream_that_is_not_read_is_told_how_much_it_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_in_time_is_refused() {
-    let door = door(Duration::from_secs(15)).await;
+    let interface = interface(Duration::from_secs(15)).await;
     let never = futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
     let request = Request::post("/v1/sessions").header("content-type", "application/json");
-    let answer = door.oneshot(request.body(Body::from_stream(never)).unwrap()).await.unwrap();
+    let answer = interface.oneshot(request.body(Body::from_stream(never)).unwrap()).await.unwrap();
     assert_eq!(answer.status(), 408);
     let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
     let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -116,21 +116,21 @@ async fn a_body_that_does_not_come_in_time_is_refused() {
 
 #[tokio::test]
 async fn a_large_session_has_a_few_answers_under_way_at_once() {
-    let door = door(Duration::from_secs(15)).await;
-    let session = register(&door).await;
+    let interface = interface(Duration::from_secs(15)).await;
+    let session = register(&interface).await;
     let route = |number| format!(r#"{{"domains":["h{number}.example"],"path":"/","backend_url":"http://b"}}"#);
     let bulk = |routes: std::ops::Range<u32>| format!("[{}]", routes.map(route).collect::<Vec<_>>().join(","));
-    let list = async || ask(&door, "GET", "/v1/session/routes", &session, "").await;
-    assert_eq!(ask(&door, "POST", "/v1/session/routes/bulk", &session, &bulk(0..1000)).await.status(), 201);
+    let list = async || ask(&interface, "GET", "/v1/session/routes", &session, "").await;
+    assert_eq!(ask(&interface, "POST", "/v1/session/routes/bulk", &session, &bulk(0..1000)).await.status(), 201);
     let mut held = Vec::new();
     for _ in 0..20 {
         held.push(list().await);
     }
     assert!(held.iter().all(|answer| answer.status() == 200), "a small session is not counted");
     held.clear();
-    assert_eq!(ask(&door, "POST", "/v1/session/routes/bulk", &session, &bulk(1000..2000)).await.status(), 201);
+    assert_eq!(ask(&interface, "POST", "/v1/session/routes/bulk", &session, &bulk(1000..2000)).await.status(), 201);
     for path in ["/v1/session/routes", "/v1/session/config", "/v1/session/config/diff", "/v1/session/stats"] {
-        held.push(ask(&door, "GET", path, &session, "").await);
+        held.push(ask(&interface, "GET", path, &session, "").await);
     }
     assert!(held.iter().all(|answer| answer.status() == 200));
     assert_eq!(list().await.status(), 429);

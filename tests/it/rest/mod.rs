@@ -1,4 +1,4 @@
-//! The REST door, from outside. Every answer is held against the description that is checked in.
+//! The REST interface, from outside. Every answer is held against the description that is checked in.
 
 pub mod api;
 mod browsers;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-use crate::doors;
+use crate::interfaces;
 use crate::server::{Client, Server, eventually};
 use crate::support::backend::Backend;
 
@@ -192,13 +192,13 @@ fn an_endpoint_that_never_answers_is_ill_after_the_interval_or_a_minute_and_the_
 }
 
 #[test]
-fn the_diff_of_every_door_warns_of_a_timeout_that_acts_shorter() {
+fn the_diff_of_every_interface_warns_of_a_timeout_that_acts_shorter() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
-    for mut door in doors::all(&server) {
-        let name = door.name();
+    for mut interface in interfaces::all(&server) {
+        let name = interface.name();
         let mut call = |verb: &str, arguments: Value| {
-            door.call(verb, &arguments).unwrap_or_else(|refusal| panic!("{name}: {verb}: {refusal:?}"))
+            interface.call(verb, &arguments).unwrap_or_else(|refusal| panic!("{name}: {verb}: {refusal:?}"))
         };
         let registered =
             call("REGISTER", json!({ "service": "shop", "instance": name, "maintenance_port": 9001, "metadata": {} }));

@@ -47,7 +47,7 @@ impl Stage {
         line.trim().strip_suffix(" kB").unwrap().trim().parse::<usize>().unwrap() * KIB
     }
 
-    /// Asks a little at each door until told to stop, on connections that are kept and on new ones; gives the longest
+    /// Asks a little at each interface until told to stop, on connections that are kept and on new ones; gives the longest
     /// time that anything took. It comes from another address than the floods, whose share may be used up.
     fn quiet_peer(&self, stop: &Arc<AtomicBool>) -> JoinHandle<Duration> {
         let (stop, pipe, api, proxy) = (Arc::clone(stop), self.server.pipe, self.server.api, self.server.proxy);

@@ -53,7 +53,7 @@ impl Api {
             .route("/silent", get(async || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())))
             .route("/upload", post(async |body: Bytes| body.len().to_string()))
             .route("/endless", get(endless));
-        let doors = ApiServices {
+        let interfaces = ApiServices {
             is_grpc: signalbox::grpc::is_call,
             grpc: Router::new(),
             rest,
@@ -69,7 +69,7 @@ impl Api {
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(100).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(signalbox::api_listener::serve(listener, None, doors, bounds, Lifecycle::new()));
+        runtime.spawn(signalbox::api_listener::serve(listener, None, interfaces, bounds, Lifecycle::new()));
         Self { address, produced, _runtime: runtime }
     }
 

@@ -25,7 +25,7 @@ fn tests_at_once(server: &Server, session: &str, backend: SocketAddr, count: usi
     (0..count).map(test).collect()
 }
 
-/// What a REST door answers, head and body.
+/// What a REST interface answers, head and body.
 fn rest_test(server: &Server, session: &str, backend: SocketAddr) -> String {
     let body = format!(r#"{{"backend_url":"http://{backend}"}}"#);
     let mut socket = std::net::TcpStream::connect(server.api).unwrap();

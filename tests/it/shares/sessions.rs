@@ -1,4 +1,4 @@
-//! Sessions: one client address cannot take all places, at whichever door.
+//! Sessions: one client address cannot take all places, at whichever interface.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -33,7 +33,7 @@ fn register_over_grpc(server: &Server, instance: &str) -> Result<(), tonic::Stat
 }
 
 #[test]
-fn an_address_that_has_its_share_is_refused_at_every_door_and_others_are_not() {
+fn an_address_that_has_its_share_is_refused_at_every_interface_and_others_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start_with(folder.path(), &["--limits-sessions-per-address", "2"]);
     let mut greedy = server.connect();

@@ -1,4 +1,4 @@
-//! Backends that do exactly what a test tells them.
+//! Backends whose answers a test decides.
 
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::wire::{Message, Wire};
 
-/// A listening socket whose every connection is handed to a function on a thread of its own.
+/// A backend that runs a function for each connection, on a thread of its own.
 pub struct Backend {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -21,7 +21,7 @@ impl Backend {
         Self::hearing(move |wire, _| serve(wire))
     }
 
-    /// `serve` passes on what the test should hear of.
+    /// Like `new`, but `serve` also gets a function that passes messages to the test.
     pub fn hearing(serve: impl Fn(Wire, &dyn Fn(Message)) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -42,7 +42,7 @@ impl Backend {
         Self { address, connections, heard: Mutex::new(heard) }
     }
 
-    /// Answers every request on every connection with `answer`, a whole response.
+    /// Answers every request with the bytes of `answer`, a whole response.
     pub fn answering(answer: impl AsRef<[u8]>) -> Self {
         let answer = answer.as_ref().to_vec();
         Self::hearing(move |mut wire, tell| {
@@ -53,7 +53,7 @@ impl Backend {
         })
     }
 
-    /// Answers with a name.
+    /// Answers every request with 200 and the name as body.
     pub fn named(name: &str) -> Self {
         Self::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len()))
     }
@@ -66,27 +66,27 @@ impl Backend {
         self.address
     }
 
-    /// How many connections it has had.
+    /// Returns the number of connections so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// The next request it heard, health checks aside.
+    /// Waits for the next request that is not a health check.
     pub fn heard(&self) -> Message {
         self.next(|message| !is_check(message))
     }
 
-    /// Whether it has heard nothing more so far, health checks aside.
+    /// Returns true if no further request has arrived, not counting health checks.
     pub fn heard_nothing(&self) -> bool {
         self.heard.lock().unwrap().try_iter().all(|message| is_check(&message))
     }
 
-    /// The next health check it heard.
+    /// Waits for the next health check.
     pub fn checked(&self) -> Message {
         self.next(is_check)
     }
 
-    /// Whether no further health check has come so far.
+    /// Returns true if no further health check has arrived.
     pub fn checked_no_more(&self) -> bool {
         self.heard.lock().unwrap().try_iter().all(|message| !is_check(&message))
     }
@@ -106,16 +106,16 @@ fn is_check(message: &Message) -> bool {
     message.all("user-agent").eq(["signalbox"]) && message.all("connection").eq(["close"])
 }
 
-/// A backend that can be killed: its connections are cut, and nobody listens any more.
-pub struct Mortal {
+/// A backend that can be killed: its connections are closed and its port refuses new ones.
+pub struct KillableBackend {
     address: SocketAddr,
     dead: Arc<AtomicBool>,
     sockets: Arc<Mutex<Vec<TcpStream>>>,
     listening: thread::JoinHandle<()>,
 }
 
-impl Mortal {
-    /// Answers with a name.
+impl KillableBackend {
+    /// Answers every request with 200 and the name as body.
     pub fn named(name: &'static str) -> Self {
         let listener = own_listener();
         let address = listener.local_addr().unwrap();
@@ -144,7 +144,7 @@ impl Mortal {
 
     pub fn kill(self) {
         self.dead.store(true, Ordering::SeqCst);
-        // So that it sees that it is dead.
+        // The connection wakes the listening thread, which then sees the flag.
         let _ = TcpStream::connect(self.address);
         self.listening.join().unwrap();
         for socket in self.sockets.lock().unwrap().iter() {
@@ -153,12 +153,12 @@ impl Mortal {
     }
 }
 
-/// A port that nobody listens on.
+/// Returns an address on which nothing listens.
 pub fn closed_port() -> SocketAddr {
     own_listener().local_addr().unwrap()
 }
 
-/// On an address that nobody else has: a port that is given up there is not given to another test's backend.
+/// Binds an address of 127.2/16 that no other test uses, so that the port is not given to another backend later.
 fn own_listener() -> TcpListener {
     static LAST: AtomicU16 = AtomicU16::new(0);
     let [high, low] = LAST.fetch_add(1, Ordering::SeqCst).to_be_bytes();

@@ -1,6 +1,7 @@
-//! What the tests stand on.
+//! Helpers that many tests share: backends, sockets, certificates, and harnesses that run the proxy or the server.
 
 pub mod backend;
+pub mod proxy_harness;
+pub mod server_harness;
 pub mod tls;
-pub mod town;
 pub mod wire;

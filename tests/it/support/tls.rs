@@ -1,4 +1,4 @@
-//! TLS in front of a backend, with certificates that are as good or bad as a test needs.
+//! TLS for backends in tests, with valid and invalid certificates.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,14 +14,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// Whose certificates a test trusts.
+/// A certificate authority that a test trusts.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Its own certificate.
+    /// The certificate of the authority itself.
     pub pem: String,
 }
 
-/// What a backend shows.
+/// A certificate with its key, ready for a TLS server.
 #[derive(Clone)]
 pub struct Certificate(Arc<ServerConfig>);
 
@@ -29,7 +29,7 @@ impl Authority {
     pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        // Of its own name: an issuer is looked for by it.
+        // Each authority needs a name of its own, because an issuer is found by its name.
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         params.distinguished_name.push(DnType::CommonName, format!("Authority {number}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -37,7 +37,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// A certificate and its key, as PEM.
+    /// Issues a certificate and its key as PEM.
     pub fn issue(&self, name: &str) -> Issued {
         self.issue_for(&CertificateParams::new([name.to_owned()]).unwrap())
     }
@@ -72,14 +72,14 @@ fn in_the_past(name: &str) -> CertificateParams {
     params
 }
 
-/// What stands in the files of a door or a client, as PEM.
+/// A certificate and its key as PEM, as the configuration files of an interface or client hold them.
 pub struct Issued {
     pub cert: String,
     pub key: String,
 }
 
 impl Certificate {
-    /// One that is signed by itself and says that it is an authority's, as `openssl req -x509` makes them.
+    /// Creates a self-signed certificate that is marked as an authority, as `openssl req -x509` does.
     pub fn own_authority(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
@@ -102,27 +102,27 @@ impl Certificate {
     }
 }
 
-/// What a front has seen of a handshake.
+/// The facts of a TLS handshake as the server side saw them.
 #[derive(Debug)]
-pub struct Shaken {
+pub struct Handshake {
     pub name: Option<String>,
     pub protocol: Option<String>,
     pub resumed: bool,
 }
 
-/// Takes TLS off, and passes what is in it to a backend and back.
-pub struct Front {
+/// A TLS server that forwards the decrypted bytes to a backend.
+pub struct TlsFront {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    shaken: Mutex<Receiver<Shaken>>,
+    handshakes: Mutex<Receiver<Handshake>>,
 }
 
-impl Front {
+impl TlsFront {
     pub fn before(backend: SocketAddr, certificate: &Certificate) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let (tell, shaken) = channel();
+        let (tell, handshakes) = channel();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&certificate.0));
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
@@ -141,27 +141,27 @@ impl Front {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         thread::spawn(move || runtime.block_on(serve));
-        Self { address, connections, shaken: Mutex::new(shaken) }
+        Self { address, connections, handshakes: Mutex::new(handshakes) }
     }
 
-    /// Its URL by a name for this machine.
+    /// Returns the URL with the given host name.
     pub fn url(&self, host: &str) -> String {
         format!("https://{host}:{}", self.address.port())
     }
 
-    /// How many connections it has had, whether or not hands were shaken.
+    /// Returns the number of connections so far, including those without a finished handshake.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// The next handshake that succeeded.
-    pub fn shaken(&self) -> Shaken {
-        self.shaken.lock().unwrap().recv_timeout(Duration::from_secs(10)).expect("nobody shook hands")
+    /// Waits for the next successful handshake.
+    pub fn handshake(&self) -> Handshake {
+        self.handshakes.lock().unwrap().recv_timeout(Duration::from_secs(10)).expect("a handshake")
     }
 }
 
-fn shaken_with(connection: &rustls::ServerConnection) -> Shaken {
-    Shaken {
+fn shaken_with(connection: &rustls::ServerConnection) -> Handshake {
+    Handshake {
         name: connection.server_name().map(str::to_owned),
         protocol: connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
         resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),

@@ -1,13 +1,13 @@
-//! HTTP by hand: what a test sends is what goes over the wire, and what it gets is what came.
+//! A plain HTTP/1.1 client and server side: tests send exact bytes and see the exact fields of the other side.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A socket that gives up after ten seconds, so that a test that waits for what never comes fails.
+/// A socket whose reads and writes fail after ten seconds, so that no test waits for ever.
 pub struct Wire(BufReader<TcpStream>);
 
-/// A request or response as it came.
+/// A request or response as it was received.
 #[derive(Debug)]
 pub struct Message {
     /// The first line.
@@ -39,7 +39,7 @@ impl Wire {
         self.0.get_mut().write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Ends the connection so that the other side knows at once that nobody is there any more.
+    /// Closes the connection with a reset.
     pub fn reset(self) {
         socket2::SockRef::from(self.socket()).set_linger(Some(Duration::ZERO)).unwrap();
     }
@@ -48,14 +48,14 @@ impl Wire {
         self.socket().shutdown(Shutdown::Write).unwrap();
     }
 
-    /// The next head; `None` when the connection has ended instead.
+    /// Reads the next head. Returns `None` if the connection ended first.
     pub fn head(&mut self) -> Option<Message> {
         let line = self.line()?;
         let fields = self.fields()?;
         Some(Message { line, fields, body: Vec::new(), trailers: Vec::new() })
     }
 
-    /// The next message with its body; `None` when the connection has ended before its end.
+    /// Reads the next message with its body. Returns `None` if the connection ended first.
     pub fn message(&mut self) -> Option<Message> {
         let mut message = self.head()?;
         let code = message.line.starts_with("HTTP/").then(|| message.status());
@@ -79,7 +79,7 @@ impl Wire {
         Some(message)
     }
 
-    /// The next chunk; an empty one for the last.
+    /// Reads the next chunk. The last chunk is empty.
     pub fn chunk(&mut self) -> Option<Vec<u8>> {
         let size = usize::from_str_radix(self.line()?.split(';').next()?, 16).ok()?;
         if size == 0 {
@@ -96,7 +96,7 @@ impl Wire {
         Some(buffer)
     }
 
-    /// Whether the other side has ended the connection, in whatever way, with nothing more to read.
+    /// Returns true if the other side has closed or reset the connection and nothing more can be read.
     pub fn has_ended(&mut self) -> bool {
         match self.0.fill_buf() {
             Ok(bytes) => bytes.is_empty(),
@@ -128,12 +128,12 @@ impl Message {
         self.line.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{}", self.line))
     }
 
-    /// A request's target.
+    /// Returns the target of a request.
     pub fn target(&self) -> &str {
         self.line.split(' ').nth(1).unwrap()
     }
 
-    /// A field that came once.
+    /// Returns the value of a field that occurs at most once.
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.all(name);
         let value = values.next();

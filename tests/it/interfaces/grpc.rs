@@ -1,4 +1,4 @@
-//! gRPC as a door.
+//! gRPC as a interface.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 use tonic_types::StatusExt;
 
-use super::{Answer, Door, Refusal, text, texts};
+use super::{Answer, InterfaceClient, Refusal, text, texts};
 
 pub struct Grpc {
     runtime: Runtime,
@@ -28,7 +28,7 @@ impl Grpc {
     }
 }
 
-impl Door for Grpc {
+impl InterfaceClient for Grpc {
     fn name(&self) -> &'static str {
         "gRPC"
     }
@@ -126,7 +126,7 @@ async fn sessions(client: &mut RegistryClient<Channel>, verb: &str, given: &Valu
             let types = types.into_iter().map(Into::into).collect();
             empty(client.unsubscribe(proto::UnsubscribeRequest { session_id, types }).await)
         }
-        other => panic!("{other} is no call of this door"),
+        other => panic!("{other} is no call of this interface"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A running server with sessions of one service, and backends that can be told how to answer.
+//! A running server with instances of the service `shop`, and backends whose answers a test decides.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -11,13 +11,13 @@ use crate::server::{Client, Server};
 use crate::support::backend::Backend;
 use crate::support::wire::{Message, Wire};
 
-/// The server, with four workers, and a connection for each instance of `shop`.
-pub struct Shop {
+/// A server with four proxy workers, on a database that survives restarts.
+pub struct ServerHarness {
     folder: TempDir,
     server: Option<Server>,
 }
 
-/// One instance, with a connection bound to its session.
+/// An instance with a connection that is bound to its session.
 pub struct Instance {
     pub client: Client,
     pub session: String,
@@ -25,7 +25,7 @@ pub struct Instance {
 
 const WORKERS: &[&str] = &["--proxy-workers", "4"];
 
-impl Shop {
+impl ServerHarness {
     pub fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = Some(Server::start_with(folder.path(), WORKERS));
@@ -36,7 +36,7 @@ impl Shop {
         self.server.as_ref().unwrap()
     }
 
-    /// An instance with one route, `r1`, for every host below `/`.
+    /// Registers an instance with one active route, `r1`, for every host and path.
     pub fn instance(&self, name: &str, backend: &Backend) -> Instance {
         let mut instance = self.empty(name);
         instance.add("*", "/", &backend.url());
@@ -50,7 +50,7 @@ impl Shop {
         Instance { client, session }
     }
 
-    /// Asks for a path on a connection of its own.
+    /// Requests a path of host `a` on a new connection.
     pub fn get(&self, path: &str) -> Message {
         self.get_of("a", path)
     }
@@ -59,7 +59,7 @@ impl Shop {
         self.asking(host, path).message().expect("no answer")
     }
 
-    /// The connection on which a path has been asked for.
+    /// Sends a request on a new connection and returns the connection.
     pub fn asking(&self, host: &str, path: &str) -> Wire {
         let mut wire = self.connect();
         wire.send(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"));
@@ -74,7 +74,7 @@ impl Shop {
         self.get(path).status()
     }
 
-    /// Asks the API as an operator: the status.
+    /// Sends an operator's request to the API and returns the status.
     pub fn operate(&self, method: &str, target: &str, body: &str) -> u16 {
         let mut wire = Wire::connect(self.server().api);
         let kind = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
@@ -85,7 +85,7 @@ impl Shop {
         wire.message().expect("the API answers").status()
     }
 
-    /// What the API tells an operator.
+    /// Returns the JSON that the API answers to an operator's GET.
     pub fn told(&self, target: &str) -> Value {
         let mut wire = Wire::connect(self.server().api);
         wire.send(format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"));
@@ -94,7 +94,7 @@ impl Shop {
         serde_json::from_slice(&answer.body).unwrap()
     }
 
-    /// Ends the server as a power cut would, and starts it again on the same store.
+    /// Kills the server and starts it again on the same store.
     pub fn crash(&mut self) {
         self.server.take().unwrap().kill();
         self.server = Some(Server::start_with(self.folder.path(), WORKERS));
@@ -106,7 +106,7 @@ impl Shop {
         self.server = Some(Server::start_with(self.folder.path(), WORKERS));
     }
 
-    /// Binds a new connection to an instance, after a restart.
+    /// Binds a new connection to the session of an instance after a restart.
     pub fn reconnect(&self, instance: &mut Instance) {
         instance.client = self.server().connect();
         instance.expect("RECONNECT", "", "OK");
@@ -140,14 +140,14 @@ impl Instance {
         self.apply();
     }
 
-    /// The payload of an answer.
+    /// Sends a command and returns the JSON payload of the reply.
     pub fn payload(&mut self, verb: &str, rest: &str) -> Value {
         let reply = self.ask(verb, rest);
         let json = reply.split_once('|').unwrap_or_else(|| panic!("{reply}")).1;
         serde_json::from_str(json).unwrap_or_else(|_| panic!("{reply}"))
     }
 
-    /// The state of `r1`'s circuit breaker.
+    /// Returns the state of the circuit breaker of `r1`.
     pub fn breaker(&mut self) -> String {
         self.payload("CIRCUIT_BREAKER_STATUS", "r1")["state"].as_str().unwrap().to_owned()
     }
@@ -157,13 +157,13 @@ impl Instance {
     }
 }
 
-/// A backend that answers with the status it was last told.
-pub struct Mood {
+/// A backend that answers with the status that was set last.
+pub struct StatusBackend {
     pub backend: Backend,
     status: Arc<AtomicU16>,
 }
 
-impl Mood {
+impl StatusBackend {
     pub fn new(status: u16) -> Self {
         let status = Arc::new(AtomicU16::new(status));
         let now = Arc::clone(&status);
@@ -177,21 +177,21 @@ impl Mood {
         Self { backend, status }
     }
 
-    pub fn turn(&self, status: u16) {
+    pub fn set_status(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
     }
 
-    /// How many requests it has heard that nobody asked for yet.
+    /// Returns the number of requests since the last look.
     pub fn heard(&self) -> usize {
         std::iter::from_fn(|| (!self.backend.heard_nothing()).then_some(())).count()
     }
 }
 
-/// A door that requests wait behind until it is opened.
+/// A gate that holds requests until it is opened.
 #[derive(Clone, Default)]
-pub struct Door(Arc<(Mutex<bool>, Condvar)>);
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
-impl Door {
+impl Gate {
     pub fn open(&self) {
         *self.0.0.lock().unwrap() = true;
         self.0.1.notify_all();
@@ -203,22 +203,22 @@ impl Door {
     }
 }
 
-/// A backend that answers 500 while it is closed to the public, and lets everybody wait behind the door afterwards.
-pub fn held(door: &Door, mood: &Arc<AtomicU16>) -> Backend {
-    let (door, mood) = (door.clone(), Arc::clone(mood));
+/// A backend that answers with the given status at once if it is 500 or above, and otherwise holds requests at the gate.
+pub fn gated(gate: &Gate, status_backend: &Arc<AtomicU16>) -> Backend {
+    let (gate, status_backend) = (gate.clone(), Arc::clone(status_backend));
     Backend::hearing(move |mut wire, tell| {
         while let Some(request) = wire.message() {
-            let status = mood.load(Ordering::SeqCst);
+            let status = status_backend.load(Ordering::SeqCst);
             if status < 500 {
                 tell(request);
-                door.wait();
+                gate.wait();
             }
             wire.send(format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\n\r\n"));
         }
     })
 }
 
-/// Accepts an upgrade and sends back what it is sent.
+/// A backend that accepts an upgrade and echoes all bytes.
 pub fn echo() -> Backend {
     Backend::new(|mut wire| {
         if wire.message().is_none() {

@@ -1,4 +1,4 @@
-//! A proxy with a table of its own: sessions and routes as a test needs them, without the doors.
+//! A proxy with a routing table of its own. Tests add sessions and routes directly, without the interfaces.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,25 +18,26 @@ use signalbox::traffic::{RouteDefaults, RoutingTable};
 
 use super::wire::{Message, Wire};
 
-pub struct Town {
+/// A running proxy, and the catalog from which its routing table is built.
+pub struct ProxyHarness {
     catalog: Catalog,
     defaults: RouteDefaults,
     table: Arc<ArcSwap<RoutingTable>>,
     proxy: Option<Proxy>,
 }
 
-impl Town {
+impl ProxyHarness {
     pub fn new() -> Self {
         Self::with(|_| {})
     }
 
-    /// One worker, unless told otherwise, so that what a test sees does not depend on which.
+    /// Starts the proxy with changed settings. There is one worker unless a test asks for more, so that results do not depend on the worker.
     pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::new("127.0.0.1:0".parse().unwrap());
         settings.workers = 1;
         change(&mut settings);
         let table = Arc::new(ArcSwap::default());
-        // Nobody fetches maintenance pages here.
+        // Maintenance pages are not fetched in these tests.
         let (maintenance_pages, _) =
             MaintenancePages::new(PageFetcher::new(&AddressResolver::default(), &settings.tls), Span::from_secs(10));
         let proxy =
@@ -44,14 +45,14 @@ impl Town {
         Self { catalog: Catalog::default(), defaults: RouteDefaults::default(), table, proxy: Some(proxy) }
     }
 
-    /// One route for every host, below `/`, with options of the session.
+    /// Starts a proxy with one route for every host and path, and with session options.
     pub fn serving(backend: &str, options: &[(&str, &str)]) -> Self {
-        let mut town = Self::new();
-        town.serve("shop", "shop-1", backend, options);
-        town
+        let mut harness = Self::new();
+        harness.serve("shop", "shop-1", backend, options);
+        harness
     }
 
-    /// One more instance with the same route as [`Town::serving`].
+    /// Adds an instance with the same route as [`Town::serving`].
     pub fn serve(&mut self, service: &str, instance: &str, backend: &str, options: &[(&str, &str)]) -> SessionKey {
         let key = self.session(service, instance);
         let options = options.iter().map(|(name, value)| option(Target::All, name, value));
@@ -80,7 +81,7 @@ impl Town {
         self.catalog.absorb(change);
         let mut table = RoutingTable::clone(&self.table.load());
         table.absorb(&self.catalog, change, &self.defaults);
-        // Nobody checks here.
+        // There is no health checker in these tests.
         table.assume_healthy();
         self.table.store(Arc::new(table));
     }
@@ -101,7 +102,7 @@ impl Town {
         Wire::connect(self.address())
     }
 
-    /// Sends one request on a connection of its own, and reads the answer.
+    /// Sends one request on a new connection and reads the response.
     pub fn ask(&self, request: impl AsRef<[u8]>) -> Message {
         let mut wire = self.connect();
         wire.send(request);
@@ -119,7 +120,7 @@ impl Town {
     }
 }
 
-impl Drop for Town {
+impl Drop for ProxyHarness {
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
     }
@@ -144,7 +145,7 @@ pub fn header(target: Target, name: &str, value: &str) -> Edit {
     Edit::Header(target, HeaderKey::parse(name).unwrap(), Some(value.into()))
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds, at most 10 s.
 pub fn until(what: &str, mut so: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !so() {

@@ -1,10 +1,10 @@
-//! REST as a door.
+//! REST as a interface.
 
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Door, Refusal, text, texts};
+use super::{Answer, InterfaceClient, Refusal, text, texts};
 use crate::support::wire::Wire;
 
 pub struct Rest(SocketAddr);
@@ -36,7 +36,7 @@ impl Rest {
     }
 }
 
-impl Door for Rest {
+impl InterfaceClient for Rest {
     fn name(&self) -> &'static str {
         "REST"
     }
@@ -49,7 +49,7 @@ impl Door for Rest {
                 let added = answer.as_array().unwrap_or_else(|| panic!("{answer}"));
                 added.iter().map(|added| added["route_id"].clone()).collect()
             }
-            // An array here in any case; the other doors answer for one route with an object.
+            // An array here in any case; the other interfaces answer for one route with an object.
             "STATS_GET" if text(arguments, "target") != "ALL" => answer[0].clone(),
             _ => answer,
         })
@@ -115,7 +115,7 @@ fn request(verb: &str, given: &Value) -> (&'static str, String, Value) {
         "STATS_GET" => ("GET", at(&format!("/stats?target={}", segment(given, "target"))), Value::Null),
         "BACKEND_TEST" => ("POST", at("/backend-tests"), has(&["backend_url"])),
         "UNSUBSCRIBE" => ("DELETE", of("/events", "event_type"), Value::Null),
-        other => panic!("{other} is no call of this door"),
+        other => panic!("{other} is no call of this interface"),
     }
 }
 

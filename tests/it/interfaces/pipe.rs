@@ -1,10 +1,10 @@
-//! The line protocol as a door.
+//! The line protocol as a interface.
 
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Door, Refusal, text, texts};
+use super::{Answer, InterfaceClient, Refusal, text, texts};
 use crate::server::Client;
 
 pub struct Pipe {
@@ -18,7 +18,7 @@ impl Pipe {
     }
 }
 
-impl Door for Pipe {
+impl InterfaceClient for Pipe {
     fn name(&self) -> &'static str {
         "pipe"
     }

@@ -1,4 +1,4 @@
-//! What the typed doors cost beside the pipe: `cargo bench --bench doors`, or a part of it: `… -- calls`, `watchers`.
+//! Measures calls and event streams of gRPC and REST beside the pipe: `cargo bench --bench interfaces`, or a part of it: `… -- calls`, `watchers`.
 //!
 //! Starts the real program on a store of its own and talks to it over loopback. CPU is the server's user and system
 //! time. A watcher's delay runs from just before an event's cause is sent until the watcher has read the event.
@@ -50,7 +50,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// One client of one door, that asks one call after the other.
+/// One client of one interface, that asks one call after the other.
 trait Client: Send {
     fn ping(&mut self);
     fn add_route(&mut self, number: usize);
@@ -62,10 +62,11 @@ fn calls(folder: &Path) {
     let (one, many) = (1, 32);
     for (call, count) in [("ping", 20_000), ("add a route", 10_000)] {
         for connections in [one, many] {
-            for door in ["pipe", "REST", "gRPC"] {
+            for interface in ["pipe", "REST", "gRPC"] {
                 let each = count / connections;
-                let clients: Vec<Box<dyn Client>> =
-                    (0..connections).map(|number| client(&server, door, &format!("{door}-{call}-{number}"))).collect();
+                let clients: Vec<Box<dyn Client>> = (0..connections)
+                    .map(|number| client(&server, interface, &format!("{interface}-{call}-{number}")))
+                    .collect();
                 let (wall, cpu) = server.measure(|| {
                     let asking = clients.into_iter().map(|mut client| {
                         thread::spawn(move || {
@@ -78,16 +79,16 @@ fn calls(folder: &Path) {
                     asking.into_iter().for_each(|thread| thread.join().expect("answered"));
                 });
                 let asked = f64::from(u32::try_from(connections * each).expect("a count"));
-                let what = format!("{call}, {door}, {connections} at once");
+                let what = format!("{call}, {interface}, {connections} at once");
                 println!("{what:<44} {:>12.0} {:>16.1}", asked / wall.as_secs_f64(), cpu.as_secs_f64() * 1e6 / asked);
             }
         }
     }
 }
 
-fn client(server: &Server, door: &str, instance: &str) -> Box<dyn Client> {
+fn client(server: &Server, interface: &str, instance: &str) -> Box<dyn Client> {
     let session = server.register("bench", &instance.replace(' ', "-"));
-    match door {
+    match interface {
         "pipe" => Box::new(Pipe { client: server.connect(), session }),
         "REST" => Box::new(Rest::connect(server.api, session)),
         _ => Box::new(Grpc::connect(server.api, session)),
@@ -205,15 +206,15 @@ fn watchers(folder: &Path) {
         "max ms",
         "server µs CPU"
     );
-    for door in ["server-sent events", "gRPC"] {
-        let own = folder.join(door.replace(' ', "-"));
+    for interface in ["server-sent events", "gRPC"] {
+        let own = folder.join(interface.replace(' ', "-"));
         fs::create_dir(&own).expect("a folder");
         let server = Server::start(&own);
         let sent: Sent = Arc::new((0..EVENTS).map(|_| OnceLock::new()).collect());
         let (ready, mut told) = mpsc::channel(WATCHERS);
         let watching = {
             let (api, sent) = (server.api, Arc::clone(&sent));
-            thread::spawn(move || runtime().block_on(watch(door, api, &sent, ready)))
+            thread::spawn(move || runtime().block_on(watch(interface, api, &sent, ready)))
         };
         (0..WATCHERS).for_each(|_| told.blocking_recv().expect("each watches"));
         let mut delays = Vec::new();
@@ -225,7 +226,7 @@ fn watchers(folder: &Path) {
         let millis = |percent| quantile(&mut delays.clone(), percent).as_secs_f64() * 1e3;
         let deliveries = f64::from(u32::try_from(delays.len()).expect("a count"));
         println!(
-            "{door:<34} {deliveries:>12} {:>10.1} {:>10.1} {:>10.1} {:>16.2}",
+            "{interface:<34} {deliveries:>12} {:>10.1} {:>10.1} {:>10.1} {:>16.2}",
             millis(50),
             millis(99),
             millis(100),
@@ -248,12 +249,12 @@ fn cause(server: &Server, sent: &Sent) {
     }
 }
 
-async fn watch(door: &'static str, api: SocketAddr, sent: &Sent, ready: mpsc::Sender<()>) -> Vec<Duration> {
+async fn watch(interface: &'static str, api: SocketAddr, sent: &Sent, ready: mpsc::Sender<()>) -> Vec<Duration> {
     let mut tasks = tokio::task::JoinSet::new();
     let mut shared = None;
     for number in 0..WATCHERS {
         let (sent, ready) = (Arc::clone(sent), ready.clone());
-        if door == "gRPC" {
+        if interface == "gRPC" {
             if number % 100 == 0 {
                 shared = Some(channel(api).await);
             }
