@@ -5,6 +5,7 @@
 
 mod cycles;
 mod errors;
+mod map;
 mod source;
 mod types;
 mod words;
