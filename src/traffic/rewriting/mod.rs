@@ -4,10 +4,14 @@
 //! that comes from an untrusted peer reaches a backend.
 
 mod accept;
+mod claims;
 mod client_address;
 mod compression;
 mod connection_auth;
+mod forwarded;
 mod headers;
+mod hop_by_hop;
+mod peer;
 mod prefix;
 mod request_target;
 
@@ -15,9 +19,9 @@ pub use accept::accepts_html;
 pub use client_address::client_address;
 pub use compression::{CompressionPlan, ContentCoding, drop_digests, plan_compression, strengthen_etags};
 pub use connection_auth::{authenticates_connection, challenges_connection};
-pub use headers::{
-    Peer, RequestHop, Upgrade, edit_request, edit_response, edit_trailers, is_only_chunked, is_routing_loop,
-    requested_upgrade,
-};
+pub use forwarded::is_routing_loop;
+pub use headers::{RequestHop, Upgrade, edit_request, edit_response, edit_trailers, requested_upgrade};
+pub use hop_by_hop::is_only_chunked;
+pub use peer::Peer;
 pub use prefix::{PrefixMapping, restore_prefix};
 pub use request_target::TargetEncoder;
