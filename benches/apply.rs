@@ -10,7 +10,9 @@ use signalbox::domain::{
     SessionId,
 };
 use signalbox::registry::commands::{ConfigApply, NewRoute, Register, RouteAdd};
-use signalbox::registry::{self, Grants, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, Traffic};
+use signalbox::registry::{
+    self, Publish, RegistrationTokens, Registry, RegistryLimits, Reply, Store, StoreError, StoredState, Traffic,
+};
 use signalbox::traffic::{RouteDefaults, RoutingTable};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -66,8 +68,8 @@ impl World {
             Nowhere,
             Shown(RoutingTable::default()),
             Arc::new(Nobody),
-            Limits::default(),
-            Grants::default(),
+            RegistryLimits::default(),
+            RegistrationTokens::default(),
         );
         let (registry, writer) = runtime.block_on(opened).expect("an empty registry");
         runtime.spawn(writer.run(stop.clone()));
@@ -107,8 +109,8 @@ impl World {
 struct Nowhere;
 
 impl Store for Nowhere {
-    async fn load(&mut self) -> Result<Loaded, StoreError> {
-        Ok(Loaded::default())
+    async fn load(&mut self) -> Result<StoredState, StoreError> {
+        Ok(StoredState::default())
     }
 
     async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {

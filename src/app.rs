@@ -228,7 +228,7 @@ impl Server {
 
     async fn stop(self) -> anyhow::Result<()> {
         tracing::info!("stopping: clients are told, requests in flight may finish");
-        self.registry.tell_shutdown();
+        self.registry.announce_shutdown();
         let (pipe_closed, ()) = tokio::join!(self.pipe.end(CLOSE), self.proxy.stop(GRACE));
         if !pipe_closed || !self.doors.end(CLOSE).await {
             tracing::warn!("some connections of clients did not close in time");

@@ -35,7 +35,7 @@ use crate::connection_limits::{ConnectionActivity, ConnectionGuard, ConnectionRe
 use crate::lifecycle::{self, Lifecycle};
 use crate::memory_budget::{MemoryBudget, MemoryFull};
 use crate::operator_auth::{AllowedHosts, ApiRequest, CallerAddresses, Denied};
-use crate::registry::Reading;
+use crate::registry::LargeReadPermit;
 use crate::sockets::{self, DescriptorShare, PortListener};
 use crate::tls::Acceptor;
 
@@ -99,7 +99,7 @@ pub const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 /// Accepts connections until `lifecycle` is stopping, and serves each as a task of it, as many at once as `bounds` says. With `tls`, hands
 /// are shaken first; it should speak [`PROTOCOLS`].
 ///
-/// Whoever stops the server calls [`crate::registry::Registry::tell_shutdown`] first, which ends streams of events.
+/// Whoever stops the server calls [`crate::registry::Registry::announce_shutdown`] first, which ends streams of events.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Acceptor>,
@@ -153,7 +153,7 @@ async fn begin(
     stopping: &CancellationToken,
 ) {
     let Some(tls) = tls else { return carry(server, stream, requests, stopping.cancelled()).await };
-    // Boxed: a plain connection has no room for it.
+    // BoxFuture: a plain connection has no room for it.
     let secure = Box::pin(async {
         let peer = requests.peer.address;
         let activity = Arc::clone(&requests.activity);
@@ -332,7 +332,7 @@ fn no_memory(for_grpc: bool) -> Response {
 
 /// Keeps what counts a large answer until the answer has been read, or nobody will.
 fn hold(mut response: Response) -> Response {
-    match response.extensions_mut().remove::<Arc<Reading>>() {
+    match response.extensions_mut().remove::<Arc<LargeReadPermit>>() {
         None => response,
         Some(reading) => response.map(|body| Body::new(Large { body, _reading: reading })),
     }
@@ -341,7 +341,7 @@ fn hold(mut response: Response) -> Response {
 /// The body of a large answer. The gRPC door writes it when it is first asked for.
 struct Large {
     body: Body,
-    _reading: Arc<Reading>,
+    _reading: Arc<LargeReadPermit>,
 }
 
 impl hyper::body::Body for Large {

@@ -9,7 +9,7 @@ use crate::domain::{Event, Forbidden, Options, PageUrl, RouteId, SessionKey, Spa
 use crate::fetch::{CertificatePolicy, PageFetcher, PageRequest};
 use crate::lifecycle::Heartbeat;
 use crate::registry::queries::views::{BreakerNumbers, CheckView, Preference, RouteNumbers};
-use crate::registry::{Boxed, Fetched, Traffic, Trust};
+use crate::registry::{BoxFuture, PageResponse, PageTrust, Traffic};
 use crate::reports::{Report, Reports};
 use crate::traffic::{Endpoint, HealthState, RoutingTable};
 
@@ -102,12 +102,12 @@ impl Traffic for Observed {
         session: SessionKey,
         page: &'a PageUrl,
         timeout: Span,
-        trust: Trust,
-    ) -> Boxed<'a, Result<Fetched, String>> {
+        trust: PageTrust,
+    ) -> BoxFuture<'a, Result<PageResponse, String>> {
         let (wanted, trust) = self.wanted(page, trust);
         Box::pin(async move {
             let fetched = self.prober.get(session, wanted, timeout, trust).await?;
-            Ok(Fetched { status: fetched.status, took: fetched.took, tls_valid: fetched.tls_valid })
+            Ok(PageResponse { status: fetched.status, took: fetched.took, tls_valid: fetched.tls_valid })
         })
     }
 }
@@ -143,12 +143,12 @@ impl Observed {
         }
     }
 
-    fn wanted<'a>(&self, page: &'a PageUrl, trust: Trust) -> (PageRequest<'a>, CertificatePolicy) {
+    fn wanted<'a>(&self, page: &'a PageUrl, trust: PageTrust) -> (PageRequest<'a>, CertificatePolicy) {
         let mut wanted = PageRequest::from(page);
         let (session, route) = match trust {
-            Trust::Required => return (wanted, CertificatePolicy::Required),
-            Trust::Reported => return (wanted, CertificatePolicy::Reported),
-            Trust::AsRoute(session, route) => (session, route),
+            PageTrust::Required => return (wanted, CertificatePolicy::Required),
+            PageTrust::Reported => return (wanted, CertificatePolicy::Reported),
+            PageTrust::AsRoute(session, route) => (session, route),
         };
         let table = self.table.load();
         let Some(endpoint) = table.endpoint(session, route) else { return (wanted, CertificatePolicy::Required) };

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 
 use crate::connection_limits::ConnectionLimits;
 use crate::domain::{HeaderKey, Host, Options, Secret, Span};
-use crate::registry::{Grant, Grants};
+use crate::registry::{RegistrationToken, RegistrationTokens};
 use crate::tls::Files;
 
 pub use command::Cli;
@@ -37,11 +37,11 @@ pub struct Config {
     /// The proxy.
     pub proxy: Proxy,
     /// Registration tokens.
-    pub grants: Grants,
+    pub grants: RegistrationTokens,
     /// Where the store is.
     pub store_url: String,
     /// The registry's bounds.
-    pub limits: crate::registry::Limits,
+    pub limits: crate::registry::RegistryLimits,
     /// Bytes that peers can make the process hold.
     pub memory: usize,
     /// Networks that the server never connects to for a client.
@@ -178,14 +178,14 @@ impl Config {
     }
 }
 
-fn grants(tokens: Vec<TokenSection>) -> anyhow::Result<Grants> {
+fn grants(tokens: Vec<TokenSection>) -> anyhow::Result<RegistrationTokens> {
     let mut names = BTreeSet::new();
     for token in &tokens {
         if !names.insert(token.name.0.as_str()) {
             bail!("tokens: there are two called {}; give each its own name", token.name.0);
         }
     }
-    let grant = |token: TokenSection| Grant {
+    let grant = |token: TokenSection| RegistrationToken {
         name: token.name.0,
         secret: token.sha256.0,
         services: token.services.into_iter().map(|rule| rule.0).collect(),
@@ -318,8 +318,8 @@ impl ProxySection {
 }
 
 impl SessionSection {
-    fn limits(&self) -> crate::registry::Limits {
-        let mut limits = crate::registry::Limits::default();
+    fn limits(&self) -> crate::registry::RegistryLimits {
+        let mut limits = crate::registry::RegistryLimits::default();
         if let Some(grace) = self.grace {
             limits.grace = grace.0;
         }

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use crate::domain::Error;
 use crate::registry::commands::Unsubscribe;
-use crate::registry::{Follow, Item};
+use crate::registry::{EventStream, StreamItem};
 
 use super::convert::{follow_item, session, topics, topics_or_all, watch_item};
 use super::proto::{
@@ -22,7 +22,7 @@ pub(super) async fn subscribe(
     request: SubscribeRequest,
 ) -> Result<BoxStream<'static, Result<SubscribeResponse, Status>>, Status> {
     let session = session(&request.session_id)?;
-    let follow = state.registry.follow(&session, topics_or_all(&request.types)?, request.after).await?;
+    let follow = state.registry.session_events(&session, topics_or_all(&request.types)?, request.after).await?;
     Ok(told(follow, state.keep_alive(), follow_item))
 }
 
@@ -40,16 +40,16 @@ pub(super) async fn watch(
     state: &GrpcState,
     request: WatchRequest,
 ) -> Result<BoxStream<'static, Result<WatchResponse, Status>>, Status> {
-    Ok(told(state.registry.watch(request.after)?, state.keep_alive(), watch_item))
+    Ok(told(state.registry.all_events(request.after)?, state.keep_alive(), watch_item))
 }
 
 /// What a stream comes to, as messages; after the last, why there are no more.
 fn told<T: Send + 'static>(
-    follow: Follow,
+    follow: EventStream,
     silence: Duration,
-    message: fn(Item) -> Result<T, Error>,
+    message: fn(StreamItem) -> Result<T, Error>,
 ) -> BoxStream<'static, Result<T, Status>> {
-    let next = move |follow: Option<Follow>| async move {
+    let next = move |follow: Option<EventStream>| async move {
         let mut follow = follow?;
         match message(follow.next_within(silence).await) {
             Ok(message) => Some((Ok(message), Some(follow))),

@@ -5,7 +5,7 @@ use tonic::Status;
 use crate::domain::{Error, InstanceName, ServiceName, Subject};
 use crate::registry::commands::{ClientShutdown, DrainCancel};
 use crate::registry::queries::explain::Explain;
-use crate::registry::queries::paging::Page;
+use crate::registry::queries::paging::ListRequest;
 
 use super::convert::{instance_name, service_name};
 use super::operations::{drain, enter, exit};
@@ -32,8 +32,8 @@ fn referred(to: Option<&InstanceRef>) -> Result<Option<(ServiceName, InstanceNam
     to.map(|to| names(&to.service_name, &to.instance_name)).transpose()
 }
 
-fn page(cursor: Option<String>, limit: Option<u32>) -> Result<Page, Error> {
-    Page::new(cursor, limit.map(u64::from))
+fn page(cursor: Option<String>, limit: Option<u32>) -> Result<ListRequest, Error> {
+    ListRequest::new(cursor, limit.map(u64::from))
 }
 
 pub(super) async fn get_overview(state: &GrpcState, _: GetOverviewRequest) -> Result<GetOverviewResponse, Status> {

@@ -41,7 +41,7 @@ macro_rules! service {
                 request: Request<proto::$large_request>,
             ) -> Result<Response<proto::$large_response>, Status> {
                 let request = request.into_inner();
-                let reading = self.registry.reading(&session(&request.session_id)?)?;
+                let reading = self.registry.permit_large_read(&session(&request.session_id)?)?;
                 let mut response = Response::new($large_family::$large_call(self, request).await?);
                 // Whoever carries the answer keeps it until that is over.
                 reading.into_iter().for_each(|reading| drop(response.extensions_mut().insert(Arc::new(reading))));

@@ -17,7 +17,7 @@ use crate::connection_limits::{ConnectionGuard, ConnectionStage};
 use crate::domain::{Error, Kind, Origin};
 use crate::lifecycle::Lifecycle;
 use crate::memory_budget::{MemoryFull, MemoryShare};
-use crate::registry::{Outbox, Registry, Told};
+use crate::registry::{Mailbox, MailboxMessage, Registry};
 
 use super::foreign::{self, Foreign};
 use super::line;
@@ -40,7 +40,7 @@ pub(super) struct Connection<S> {
     pub(super) lifecycle: Lifecycle,
     pub(super) parser: Parser,
     pub(super) replies: render::Lines,
-    pub(super) outbox: Outbox,
+    pub(super) outbox: Mailbox,
     /// Where maintenance requests leave their outcomes; each reserves its place when it is asked.
     pub(super) outcomes_in: mpsc::Sender<Box<Outcome>>,
     outcomes: mpsc::Receiver<Box<Outcome>>,
@@ -60,7 +60,7 @@ pub(super) struct Connection<S> {
 enum Heard {
     Bytes { fresh: bool },
     End,
-    Told(Told),
+    Message(MailboxMessage),
     Outcome(Box<Outcome>),
     OutOfPatience,
     MakeWay,
@@ -106,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         lifecycle: Lifecycle,
         nonce: fn() -> u128,
     ) -> Self {
-        let outbox = registry.attach();
+        let outbox = registry.open_mailbox();
         let (outcomes_in, outcomes) = mpsc::channel(OUTCOMES_MAX);
         Self {
             stream,
@@ -159,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         patience.set(sleep(self.patience_with(&lines)));
                     }
                 }
-                Heard::Told(told) => self.tell(&told),
+                Heard::Message(told) => self.tell(&told),
                 Heard::Outcome(outcome) => self.replies.outcome(&outcome),
                 Heard::OutOfPatience if lines.is_unfinished() || !self.holds_session() => return Ok(End::Silence),
                 Heard::OutOfPatience => {
@@ -209,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             biased;
             () = stopped => Heard::Stopping,
             count = self.stream.read_buf(lines.room()) => if count? == 0 { Heard::End } else { Heard::Bytes { fresh: lines.appended() } },
-            told = self.outbox.next() => Heard::Told(told),
+            told = self.outbox.next() => Heard::Message(told),
             Some(outcome) = self.outcomes.recv() => Heard::Outcome(outcome),
             () = patience => Heard::OutOfPatience,
             () = self.place.activity().asked_to_close() => Heard::MakeWay,
@@ -247,8 +247,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.outbox.was_bound() && self.registry.catalog().bound_to(self.outbox.connection()).is_some()
     }
 
-    fn tell(&mut self, told: &Told) {
-        self.closing |= *told == Told::Close;
+    fn tell(&mut self, told: &MailboxMessage) {
+        self.closing |= *told == MailboxMessage::Close;
         self.replies.told(told);
     }
 

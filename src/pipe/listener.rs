@@ -24,7 +24,7 @@ const REFUSED_MAX: usize = 64;
 /// Accepts connections until `lifecycle` is stopping, and runs each as a task of it.
 ///
 /// With `tls`, hands are shaken first. `nonce` gives 128 bits that nobody can guess; a session id is made of each.
-/// Whoever stops the server calls [`Registry::tell_shutdown`] first, so that nobody counts as disconnected by the stop, and lets
+/// Whoever stops the server calls [`Registry::announce_shutdown`] first, so that nobody counts as disconnected by the stop, and lets
 /// the registry go on until the tasks of `lifecycle` have ended: connections execute what clients have sent by then.
 pub async fn serve(
     listener: TcpListener,

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::domain::{Error, RouteId};
 use crate::registry::queries::views::{BackendView, EventView};
-use crate::registry::{Answer, Release, Reply, Told};
+use crate::registry::{Answer, MailboxMessage, Release, Reply};
 
 use super::parse::{Form, Refusal};
 
@@ -165,13 +165,15 @@ impl Lines {
     }
 
     /// Something that was not asked for. The word to close has no line.
-    pub(super) fn told(&mut self, told: &Told) {
+    pub(super) fn told(&mut self, told: &MailboxMessage) {
         match told {
-            Told::Event(happened) => self.event(happened.event.kind().name(), &EventView::from(&happened.event)),
-            Told::Lagged(missed) => self.event("lagged", &Lagged { missed: *missed }),
+            MailboxMessage::Event(happened) => {
+                self.event(happened.event.kind().name(), &EventView::from(&happened.event))
+            }
+            MailboxMessage::Lagged(missed) => self.event("lagged", &Lagged { missed: *missed }),
             // Each connection says so itself, when nobody waits for an answer there.
-            Told::Released(why) => self.replaced = *why == Release::Replaced,
-            Told::Shutdown | Told::Close => {}
+            MailboxMessage::Released(why) => self.replaced = *why == Release::Replaced,
+            MailboxMessage::Shutdown | MailboxMessage::Close => {}
         }
     }
 
@@ -382,9 +384,9 @@ mod tests {
 
     #[test]
     fn what_is_told_has_the_payload_of_its_type() {
-        let told = |told: Told| lines(|to| to.told(&told));
+        let told = |told: MailboxMessage| lines(|to| to.told(&told));
         let event = |event: Event| {
-            Told::Event(Arc::new(EventRecord {
+            MailboxMessage::Event(Arc::new(EventRecord {
                 sequence: 7,
                 at: Time(0),
                 session: SessionKey(1),
@@ -398,8 +400,8 @@ mod tests {
         assert_eq!(told(event(Event::DrainCompleted)), "EVENT|drain_completed|{}\n");
         let changed = Event::MaintenanceChanged { target: Target::Route(RouteId(1)), in_maintenance: true };
         assert_eq!(told(event(changed)), "EVENT|maintenance_changed|{\"target\":\"r1\",\"in_maintenance\":true}\n");
-        assert_eq!(told(Told::Lagged(12)), "EVENT|lagged|{\"missed\":12}\n");
-        assert_eq!((lines(Lines::shutdown), told(Told::Close)), ("SHUTDOWN\n".to_owned(), String::new()));
+        assert_eq!(told(MailboxMessage::Lagged(12)), "EVENT|lagged|{\"missed\":12}\n");
+        assert_eq!((lines(Lines::shutdown), told(MailboxMessage::Close)), ("SHUTDOWN\n".to_owned(), String::new()));
     }
 
     #[test]

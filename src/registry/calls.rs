@@ -7,7 +7,7 @@ use crate::domain::{Catalog, Config, Error, Session, SessionId, Time};
 
 use super::commands::apply::{ConfigApply, ConfigRollback};
 use super::commands::breaker::CircuitBreakerReset;
-use super::commands::decision::{Context, Decision};
+use super::commands::decision::{Decision, DecisionContext};
 use super::commands::drain::{DrainCancel, DrainStart};
 use super::commands::maintenance::{MaintEnter, MaintExit, SettleMaintenance};
 use super::commands::observe::Observe;
@@ -22,7 +22,7 @@ use super::queries::answer::Answer;
 use super::queries::configuration::{config, diff, validate};
 use super::queries::session::{info, route_list};
 use super::queries::status::{BackendTest, CircuitBreakerStatus, StatsGet, drain_status, maintenance_status};
-use super::registration_tokens::Grants;
+use super::registration_tokens::RegistrationTokens;
 
 macro_rules! commands {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
@@ -32,7 +32,7 @@ macro_rules! commands {
 
         impl Command {
             /// Decides without changing anything.
-            pub(super) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+            pub(super) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
                 match self { $(Command::$name(command) => command.decide(catalog, context)),+ }
             }
 
@@ -185,7 +185,7 @@ impl Query {
         &self,
         catalog: &Catalog,
         now: Time,
-        grants: &Grants,
+        grants: &RegistrationTokens,
         traffic: &dyn Traffic,
     ) -> Result<Answer, Error> {
         let session = catalog.session(self.session().reveal())?;

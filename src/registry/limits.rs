@@ -4,7 +4,7 @@ use crate::domain::Span;
 
 /// The bounds of the registry. Each has a reply that says so when it is hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct RegistryLimits {
     /// The time that a session lives without connection and command, and replaced routes serve.
     pub grace: Span,
     /// The time that staged changes live untouched.
@@ -23,7 +23,7 @@ pub struct Limits {
     pub streams_max: usize,
 }
 
-impl Default for Limits {
+impl Default for RegistryLimits {
     fn default() -> Self {
         Self {
             grace: Span::from_secs(5 * 60),

@@ -15,15 +15,15 @@ mod runtime;
 pub use crate::clock::Reading as ClockReading;
 pub use calls::{Call, Command, Query};
 pub use commands::{Release, Reply, Verification};
-pub use limits::Limits;
-pub use ports::{Boxed, Fetched, Loaded, Publish, Store, StoreError, Traffic, Trust};
+pub use limits::RegistryLimits;
+pub use ports::{BoxFuture, PageResponse, PageTrust, Publish, Store, StoreError, StoredState, Traffic};
 pub use queries::Answer;
-pub use registration_tokens::{Grant, Grants};
-pub use runtime::event_stream::{Follow, Item};
-pub use runtime::large_read_permits::Reading;
+pub use registration_tokens::{RegistrationToken, RegistrationTokens};
+pub use runtime::event_stream::{EventStream, StreamItem};
+pub use runtime::large_read_permits::LargeReadPermit;
 pub use runtime::open::open;
 pub use runtime::registry::Registry;
-pub use runtime::watch::{Listener, Outbox, Told};
+pub use runtime::watch::{Mailbox, MailboxKind, MailboxMessage};
 pub use runtime::writer::Writer;
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::domain::{Catalog, Change, Forbidden, Options, PageUrl, RouteId, Sessi
 use super::queries::views::{BreakerNumbers, RouteNumbers};
 
 /// A future that a port gives.
-pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Where changes are kept.
 pub trait Store: Send + 'static {
@@ -18,7 +18,7 @@ pub trait Store: Send + 'static {
     ///
     /// # Errors
     /// If what is kept cannot be read or understood.
-    fn load(&mut self) -> impl Future<Output = Result<Loaded, StoreError>> + Send;
+    fn load(&mut self) -> impl Future<Output = Result<StoredState, StoreError>> + Send;
 
     /// Moves all kept moments by `skew_ms`, and keeps what the clocks say at this start.
     ///
@@ -64,7 +64,7 @@ pub trait Store: Send + 'static {
 
 /// What a store kept.
 #[derive(Debug, Default)]
-pub struct Loaded {
+pub struct StoredState {
     /// The revision at the last commit.
     pub revision: u64,
     /// Sessions (replaced ones before those that replaced them), active configurations, staged ones.
@@ -136,8 +136,8 @@ pub trait Traffic: Send + Sync + 'static {
         session: SessionKey,
         page: &'a PageUrl,
         timeout: Span,
-        trust: Trust,
-    ) -> Boxed<'a, Result<Fetched, String>> {
+        trust: PageTrust,
+    ) -> BoxFuture<'a, Result<PageResponse, String>> {
         let _ = (session, page, timeout, trust);
         Box::pin(async { Err("nobody answers".to_owned()) })
     }
@@ -145,10 +145,10 @@ pub trait Traffic: Send + Sync + 'static {
 
 /// What becomes of a page whose server's certificate does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trust {
+pub enum PageTrust {
     /// It is not asked for.
     Required,
-    /// It is got all the same, and [`Fetched::tls_valid`] says so.
+    /// It is got all the same, and [`PageResponse::tls_valid`] says so.
     Reported,
     /// It is got as the health checks of this route ask, `Host` and method included; of its certificate becomes what becomes of it
     /// for requests.
@@ -157,7 +157,7 @@ pub enum Trust {
 
 /// A page that was got.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetched {
+pub struct PageResponse {
     /// Its status.
     pub status: u16,
     /// From the beginning of the connection to the end of the head.

@@ -17,7 +17,7 @@ use crate::domain::{
 
 /// One token. An empty list allows everything of its kind.
 #[derive(Clone, Debug)]
-pub struct Grant {
+pub struct RegistrationToken {
     /// What it is called, in the log and in refusals.
     pub name: TokenName,
     /// What its secret is known by.
@@ -39,21 +39,21 @@ pub struct Grant {
 
 /// All tokens; none allows everybody everything. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Grants(Arc<[Grant]>);
+pub struct RegistrationTokens(Arc<[RegistrationToken]>);
 
-impl From<Vec<Grant>> for Grants {
-    fn from(grants: Vec<Grant>) -> Self {
+impl From<Vec<RegistrationToken>> for RegistrationTokens {
+    fn from(grants: Vec<RegistrationToken>) -> Self {
         Self(grants.into())
     }
 }
 
 /// How a session may begin: what is kept of its metadata, and the token it came with.
-pub(crate) struct Admission<'a> {
+pub(crate) struct AdmittedRegistration<'a> {
     pub(crate) metadata: Metadata,
-    pub(crate) grant: Option<&'a Grant>,
+    pub(crate) grant: Option<&'a RegistrationToken>,
 }
 
-impl Grants {
+impl RegistrationTokens {
     /// Says whether registering needs no token.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -65,9 +65,9 @@ impl Grants {
         service: &ServiceName,
         metadata: &Metadata,
         token: Option<&Secret>,
-    ) -> Result<Admission<'_>, Error> {
+    ) -> Result<AdmittedRegistration<'_>, Error> {
         if self.0.is_empty() {
-            return Ok(Admission { metadata: metadata.clone(), grant: None });
+            return Ok(AdmittedRegistration { metadata: metadata.clone(), grant: None });
         }
         let (metadata, written) = metadata.without_token()?;
         let secret = token.or(written.as_ref()).ok_or_else(|| {
@@ -75,7 +75,7 @@ impl Grants {
         })?;
         let grant = self.known(secret).ok_or_else(|| denied("the registration token is not known here"))?;
         grant.names(service)?;
-        Ok(Admission { metadata, grant: Some(grant) })
+        Ok(AdmittedRegistration { metadata, grant: Some(grant) })
     }
 
     /// Refuses edits that the session's token does not allow: they may have been staged under other rules.
@@ -93,13 +93,13 @@ impl Grants {
     }
 
     /// Looks at every token, and at every byte of each, however early it is found.
-    fn known(&self, secret: &Secret) -> Option<&Grant> {
+    fn known(&self, secret: &Secret) -> Option<&RegistrationToken> {
         let shown = Fingerprint::of(secret);
         self.0.iter().fold(None, |found, grant| if grant.secret.is(&shown) { Some(grant) } else { found })
     }
 
     /// What binds a session; `None` where nothing does.
-    pub(crate) fn of(&self, record: &SessionRecord) -> Result<Option<&Grant>, Error> {
+    pub(crate) fn of(&self, record: &SessionRecord) -> Result<Option<&RegistrationToken>, Error> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -115,7 +115,7 @@ impl Grants {
     }
 }
 
-impl Grant {
+impl RegistrationToken {
     fn names(&self, service: &ServiceName) -> Result<(), Error> {
         let covers = |pattern: &String| match pattern.strip_suffix('*') {
             Some(beginning) => service.as_str().starts_with(beginning),
@@ -236,8 +236,8 @@ mod tests {
     use super::*;
     use crate::domain::{InstanceName, SessionKey, Time};
 
-    fn grants() -> Grants {
-        Grants::from(vec![Grant {
+    fn grants() -> RegistrationTokens {
+        RegistrationTokens::from(vec![RegistrationToken {
             name: TokenName::parse("team-a").unwrap(),
             secret: Fingerprint::of(&Secret::new("s3cret")),
             services: vec!["shop".to_owned(), "pay-*".to_owned()],
@@ -250,11 +250,11 @@ mod tests {
     }
 
     fn admit<'a>(
-        grants: &'a Grants,
+        grants: &'a RegistrationTokens,
         service: &str,
         metadata: &str,
         token: Option<&str>,
-    ) -> Result<Admission<'a>, Error> {
+    ) -> Result<AdmittedRegistration<'a>, Error> {
         let service = ServiceName::parse(service).unwrap();
         grants.admit(&service, &Metadata::parse(metadata).unwrap(), token.map(Secret::new).as_ref())
     }
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn without_tokens_nothing_changes() {
-        let grants = Grants::default();
+        let grants = RegistrationTokens::default();
         let admitted = admit(&grants, "any", r#"{"token":"mine"}"#, None).unwrap();
         assert!(admitted.metadata.as_str() == r#"{"token":"mine"}"# && admitted.grant.is_none());
     }
@@ -308,7 +308,7 @@ mod tests {
     fn a_session_is_bound_by_the_token_it_came_with_as_it_is_now() {
         let (service, instance) = (ServiceName::parse("shop").unwrap(), InstanceName::parse("shop-1").unwrap());
         let mut record = SessionRecord::opened(service, instance, 0, Time(1));
-        assert!(grants().of(&record).is_err() && Grants::default().of(&record).unwrap().is_none());
+        assert!(grants().of(&record).is_err() && RegistrationTokens::default().of(&record).unwrap().is_none());
         record.token = Some(TokenName::parse("team-a").unwrap());
         let grants = grants();
         let grant = grants.of(&record).unwrap().unwrap();

@@ -107,7 +107,7 @@ impl Caller {
         query: &Query,
         view: impl FnOnce(Answer) -> Result<Response, Problem>,
     ) -> Result<Response, Problem> {
-        let reading = self.registry.reading(&self.session)?;
+        let reading = self.registry.permit_large_read(&self.session)?;
         let mut response = self.registry.answer_as(query, |answer| view(answer?)).await?;
         // Whoever carries the answer keeps it until that is over.
         reading.into_iter().for_each(|reading| drop(response.extensions_mut().insert(Arc::new(reading))));

@@ -18,10 +18,10 @@ use serde::Serialize;
 use crate::domain::{Error, EventRecord, Topics};
 use crate::registry::commands::Unsubscribe;
 use crate::registry::queries::views::EventView;
-use crate::registry::{Follow, Item};
+use crate::registry::{EventStream, StreamItem};
 
 use super::caller::Caller;
-use super::dto::events::{Compacted, Happening, Lagged, SubscribeQuery, Told, TopicPath, WatchQuery};
+use super::dto::events::{Compacted, Happening, Lagged, Notification, SubscribeQuery, TopicPath, WatchQuery};
 use super::extract::{Asked, Segments, only};
 use super::operator::Operator;
 use super::problem::Problem;
@@ -83,7 +83,7 @@ pub(super) async fn subscribe(
         return Ok(head(StatusCode::OK.into_response()));
     }
     let topics = asked.types.map_or_else(|| Topics::parse("all"), |types| Ok(types.0))?;
-    let follow = state.registry.follow(&caller.session, topics, resume.after.or(asked.after)).await?;
+    let follow = state.registry.session_events(&caller.session, topics, resume.after.or(asked.after)).await?;
     Ok(streamed(&state, follow, |happened| event(happened, &told(happened))))
 }
 
@@ -116,22 +116,22 @@ pub(super) async fn watch(
     if resume.head_only {
         return Ok(head(StatusCode::OK.into_response()));
     }
-    let follow = state.registry.watch(resume.after.or(asked.after))?;
+    let follow = state.registry.all_events(resume.after.or(asked.after))?;
     Ok(streamed(&state, follow, |happened| event(happened, &happening(happened))))
 }
 
 /// A response that tells what `follow` comes to.
-fn streamed(state: &RestState, follow: Follow, tell: fn(&EventRecord) -> Event) -> Response {
+fn streamed(state: &RestState, follow: EventStream, tell: fn(&EventRecord) -> Event) -> Response {
     let first = mark("signalbox", follow.told_up_to()).retry(RETRY);
     let silence = state.settings.keep_alive;
     let rest = stream::unfold(Some(follow), move |follow| async move {
         let mut follow = follow?;
         match follow.next_within(silence).await {
-            Item::Quiet { told_up_to } => Some((mark("", told_up_to), Some(follow))),
-            Item::Event(happened) => Some((tell(&happened), Some(follow))),
-            Item::Lagged { missed } => Some((named("lagged", &Lagged { missed }), Some(follow))),
-            Item::Compacted { oldest } => Some((named("compacted", &Compacted { oldest }), Some(follow))),
-            Item::Ended(error) => Some((end(error), None)),
+            StreamItem::Quiet { told_up_to } => Some((mark("", told_up_to), Some(follow))),
+            StreamItem::Event(happened) => Some((tell(&happened), Some(follow))),
+            StreamItem::Lagged { missed } => Some((named("lagged", &Lagged { missed }), Some(follow))),
+            StreamItem::Compacted { oldest } => Some((named("compacted", &Compacted { oldest }), Some(follow))),
+            StreamItem::Ended(error) => Some((end(error), None)),
         }
     });
     let events = stream::once(async { first }).chain(rest).map(Ok::<_, Infallible>);
@@ -152,8 +152,8 @@ fn head(response: Response) -> Response {
     ([kind, (CACHE_CONTROL, "no-store"), (UNBUFFERED, "no")], response).into_response()
 }
 
-fn told(happened: &EventRecord) -> Told {
-    Told { r#type: happened.event.kind().name(), payload: EventView::from(&happened.event) }
+fn told(happened: &EventRecord) -> Notification {
+    Notification { r#type: happened.event.kind().name(), payload: EventView::from(&happened.event) }
 }
 
 fn happening(happened: &EventRecord) -> Happening {

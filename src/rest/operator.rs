@@ -9,7 +9,7 @@ use axum::response::Response;
 
 use crate::domain::{Subject, Target};
 use crate::operator_auth::ApiRequest;
-use crate::registry::commands::{ClientShutdown, DrainCancel, DrainStart, MaintEnter, MaintExit, Place};
+use crate::registry::commands::{ClientShutdown, DrainCancel, DrainStart, MaintEnter, MaintExit, TargetSelector};
 
 use super::caller::bearer;
 use super::dto::operations::{Draining, StartDrain};
@@ -134,6 +134,6 @@ pub(super) async fn exit_maintenance(
     accepted(&state, MaintExit { subject: instance.subject(), places: places(target) }).await
 }
 
-fn places(named: Option<Places>) -> Vec<Place> {
-    named.map_or_else(|| vec![Place::Target(Target::All)], |places| places.0)
+fn places(named: Option<Places>) -> Vec<TargetSelector> {
+    named.map_or_else(|| vec![TargetSelector::Target(Target::All)], |places| places.0)
 }

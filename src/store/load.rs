@@ -10,7 +10,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
 use crate::domain::{Change, Edit, Sections, SessionKey, Time};
-use crate::registry::{ClockReading, Loaded};
+use crate::registry::{ClockReading, StoredState};
 
 use super::config_rows::{self, Row};
 use super::maintenance_rows::StoredMaintenance;
@@ -51,7 +51,7 @@ pub(super) async fn revision(connection: &mut SqliteConnection) -> Result<u64, s
 }
 
 /// Everything, and the maintenance in it once more.
-pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(Loaded, StoredMaintenance), LoadError> {
+pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(StoredState, StoredMaintenance), LoadError> {
     let revision = revision(connection).await?;
     let maintained = maintained(connection).await?;
     let mut changes = Vec::new();
@@ -71,7 +71,7 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(Loaded, S
     staged(connection, &keys, &mut changes).await?;
     waiting(connection, &keys, &mut changes).await?;
     let reading = reading(connection).await?;
-    Ok((Loaded { revision, changes, reading }, maintained))
+    Ok((StoredState { revision, changes, reading }, maintained))
 }
 
 async fn reading(connection: &mut SqliteConnection) -> Result<ClockReading, LoadError> {

@@ -6,7 +6,7 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use crate::domain::Change;
 use crate::lifecycle;
-use crate::registry::{ClockReading, Loaded, Store, StoreError};
+use crate::registry::{ClockReading, Store, StoreError, StoredState};
 
 use super::commit::Durability;
 use super::failure::Failure;
@@ -183,7 +183,7 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
-    async fn load(&mut self) -> Result<Loaded, StoreError> {
+    async fn load(&mut self) -> Result<StoredState, StoreError> {
         let connection = self.connected().await.map_err(|error| StoreError(error.into()))?;
         let (loaded, maintained) = load::load(connection).await.map_err(|error| StoreError(error.into()))?;
         self.maintained = maintained;

@@ -7,9 +7,9 @@ use signalbox::domain::{
     BackendUrl, BreakerState, Catalog, Change, Edit, Host, InstanceName, PathPrefix, Route, RouteId, Sections,
     ServiceName, SessionKey, SessionRecord, Time,
 };
-use signalbox::registry::queries::explain::{Explain, Outcome, explain};
+use signalbox::registry::queries::explain::{Explain, ExplainOutcome, explain};
 use signalbox::registry::queries::views::BreakerNumbers;
-use signalbox::registry::{Grants, Traffic};
+use signalbox::registry::{RegistrationTokens, Traffic};
 use signalbox::traffic::{RouteDefaults, RoutingTable};
 
 struct Quiet;
@@ -67,7 +67,7 @@ proptest! {
             ids.sort();
             ids
         });
-        let explained = explain(&catalog, &ask(host, path), &Grants::default(), &Quiet, Time(0)).unwrap();
+        let explained = explain(&catalog, &ask(host, path), &RegistrationTokens::default(), &Quiet, Time(0)).unwrap();
         let named = explained.candidates.first().map(|winner| {
             prop_assert!(winner.wins);
             let mut ids: Vec<RouteId> = winner.members.iter().map(|member| member.route_id).collect();
@@ -82,7 +82,8 @@ proptest! {
 #[test]
 fn what_shadows_a_route_is_said() {
     let catalog = catalog(&[("*", "/", 9), ("a.example", "/", 0), ("a.example", "/x", 0), ("a.example", "/", 5)]);
-    let explained = explain(&catalog, &ask("a.example", "/x?q"), &Grants::default(), &Quiet, Time(0)).unwrap();
+    let explained =
+        explain(&catalog, &ask("a.example", "/x?q"), &RegistrationTokens::default(), &Quiet, Time(0)).unwrap();
     let rules: Vec<_> =
         explained.candidates.iter().map(|one| (one.path.as_str(), one.priority, one.rule.as_str())).collect();
     assert_eq!(
@@ -94,13 +95,19 @@ fn what_shadows_a_route_is_said() {
             ("/", 9, "shadowed: domain a.example is more specific"),
         ]
     );
-    assert_eq!(explained.outcome, Outcome::Forwarded);
+    assert_eq!(explained.outcome, ExplainOutcome::Forwarded);
     assert_eq!(
-        explain(&catalog, &ask("[::1]:80", "/"), &Grants::default(), &Quiet, Time(0)).unwrap().candidates.len(),
+        explain(&catalog, &ask("[::1]:80", "/"), &RegistrationTokens::default(), &Quiet, Time(0))
+            .unwrap()
+            .candidates
+            .len(),
         1
     );
     for (host, path) in [("a b", "/"), ("*", "/"), ("a.example:x", "/"), ("a.example", "x"), ("a.example", "/ü")] {
-        assert!(explain(&catalog, &ask(host, path), &Grants::default(), &Quiet, Time(0)).is_err(), "{host} {path}");
+        assert!(
+            explain(&catalog, &ask(host, path), &RegistrationTokens::default(), &Quiet, Time(0)).is_err(),
+            "{host} {path}"
+        );
     }
 }
 
@@ -116,7 +123,8 @@ impl Traffic for Open {
 #[test]
 fn a_breaker_that_is_open_keeps_requests_out_until_its_timeout_is_over() {
     let catalog = catalog(&[("a.example", "/", 0)]);
-    let outcome =
-        |now| explain(&catalog, &ask("a.example", "/"), &Grants::default(), &Open, Time(now)).unwrap().outcome;
-    assert_eq!([9, 10].map(outcome), [Outcome::Unavailable, Outcome::Forwarded]);
+    let outcome = |now| {
+        explain(&catalog, &ask("a.example", "/"), &RegistrationTokens::default(), &Open, Time(now)).unwrap().outcome
+    };
+    assert_eq!([9, 10].map(outcome), [ExplainOutcome::Unavailable, ExplainOutcome::Forwarded]);
 }

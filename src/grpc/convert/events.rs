@@ -5,7 +5,7 @@ use crate::grpc::proto::{
     self, BackendHealthChanged, CircuitState, CircuitStateChanged, Compacted, ConfigApplied, DrainStarted, EventType,
     Heartbeat, InstanceEnded, Lagged, MaintenanceChanged, MaintenanceFailed,
 };
-use crate::registry::Item;
+use crate::registry::StreamItem;
 
 use super::timestamp;
 
@@ -56,25 +56,25 @@ impl From<EventKind> for EventType {
 }
 
 /// What a subscriber is told, or why there is no more.
-pub(in crate::grpc) fn follow_item(item: Item) -> Result<proto::SubscribeResponse, Error> {
+pub(in crate::grpc) fn follow_item(item: StreamItem) -> Result<proto::SubscribeResponse, Error> {
     let item = match item {
-        Item::Event(happened) => Subscribed::Event(event(&happened)),
-        Item::Lagged { missed } => Subscribed::Lagged(Lagged { missed }),
-        Item::Compacted { oldest } => Subscribed::Compacted(Compacted { oldest }),
-        Item::Quiet { told_up_to } => Subscribed::Heartbeat(Heartbeat { sequence: told_up_to }),
-        Item::Ended(error) => return Err(error),
+        StreamItem::Event(happened) => Subscribed::Event(event(&happened)),
+        StreamItem::Lagged { missed } => Subscribed::Lagged(Lagged { missed }),
+        StreamItem::Compacted { oldest } => Subscribed::Compacted(Compacted { oldest }),
+        StreamItem::Quiet { told_up_to } => Subscribed::Heartbeat(Heartbeat { sequence: told_up_to }),
+        StreamItem::Ended(error) => return Err(error),
     };
     Ok(proto::SubscribeResponse { item: Some(item) })
 }
 
 /// What a watcher is told, or why there is no more.
-pub(in crate::grpc) fn watch_item(item: Item) -> Result<proto::WatchResponse, Error> {
+pub(in crate::grpc) fn watch_item(item: StreamItem) -> Result<proto::WatchResponse, Error> {
     let item = match item {
-        Item::Event(happened) => Watched::Event(event(&happened)),
-        Item::Lagged { missed } => Watched::Lagged(Lagged { missed }),
-        Item::Compacted { oldest } => Watched::Compacted(Compacted { oldest }),
-        Item::Quiet { told_up_to } => Watched::Heartbeat(Heartbeat { sequence: told_up_to }),
-        Item::Ended(error) => return Err(error),
+        StreamItem::Event(happened) => Watched::Event(event(&happened)),
+        StreamItem::Lagged { missed } => Watched::Lagged(Lagged { missed }),
+        StreamItem::Compacted { oldest } => Watched::Compacted(Compacted { oldest }),
+        StreamItem::Quiet { told_up_to } => Watched::Heartbeat(Heartbeat { sequence: told_up_to }),
+        StreamItem::Ended(error) => return Err(error),
     };
     Ok(proto::WatchResponse { item: Some(item) })
 }
@@ -183,11 +183,11 @@ mod tests {
 
     #[test]
     fn a_stream_says_what_it_cannot_give_and_why_it_ends() {
-        let missed = follow_item(Item::Lagged { missed: 3 }).unwrap().item;
+        let missed = follow_item(StreamItem::Lagged { missed: 3 }).unwrap().item;
         assert_eq!(missed, Some(Subscribed::Lagged(Lagged { missed: 3 })));
-        let oldest = watch_item(Item::Compacted { oldest: 9 }).unwrap().item;
+        let oldest = watch_item(StreamItem::Compacted { oldest: 9 }).unwrap().item;
         assert_eq!(oldest, Some(Watched::Compacted(Compacted { oldest: 9 })));
-        assert!(follow_item(Item::Ended(Error::invalid_session())).unwrap_err().is_invalid_session());
+        assert!(follow_item(StreamItem::Ended(Error::invalid_session())).unwrap_err().is_invalid_session());
         let happened = EventRecord {
             sequence: 1,
             at: Time(0),
@@ -196,6 +196,6 @@ mod tests {
             instance: InstanceName::parse("shop-1").unwrap(),
             event: Event::DrainCompleted,
         };
-        assert!(matches!(watch_item(Item::Event(Arc::new(happened))).unwrap().item, Some(Watched::Event(_))));
+        assert!(matches!(watch_item(StreamItem::Event(Arc::new(happened))).unwrap().item, Some(Watched::Event(_))));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::domain::BreakerState;
 use crate::grpc::proto;
-use crate::registry::queries::explain::{CandidateView, ExplainView, MemberView, Outcome};
+use crate::registry::queries::explain::{CandidateView, ExplainOutcome, ExplainView, MemberView};
 use crate::registry::queries::operator_views::{
     InstanceDetail, InstanceView, OperatorRouteView, OperatorStatsView, OverviewView,
 };
@@ -115,13 +115,13 @@ impl From<ExplainView> for proto::ExplainResponse {
     }
 }
 
-impl From<Outcome> for proto::Outcome {
-    fn from(outcome: Outcome) -> Self {
+impl From<ExplainOutcome> for proto::Outcome {
+    fn from(outcome: ExplainOutcome) -> Self {
         match outcome {
-            Outcome::Forwarded => proto::Outcome::Forwarded,
-            Outcome::Maintenance => proto::Outcome::Maintenance,
-            Outcome::Unavailable => proto::Outcome::Unavailable,
-            Outcome::NoRoute => proto::Outcome::NoRoute,
+            ExplainOutcome::Forwarded => proto::Outcome::Forwarded,
+            ExplainOutcome::Maintenance => proto::Outcome::Maintenance,
+            ExplainOutcome::Unavailable => proto::Outcome::Unavailable,
+            ExplainOutcome::NoRoute => proto::Outcome::NoRoute,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::domain::{
     BackendUrl, Error, Host, InstanceName, PathPrefix, Section, Sections, ServiceName, SessionId, Span, Time, count,
 };
 use crate::grpc::proto;
-use crate::registry::commands::{NewRoute, Place};
+use crate::registry::commands::{NewRoute, TargetSelector};
 
 const NANOS_PER_MILLI: i32 = 1_000_000;
 const NANOS_MAX: i32 = 999_999_999;
@@ -88,8 +88,8 @@ pub(in crate::grpc) fn new_route(route: &proto::NewRoute) -> Result<NewRoute, Er
 }
 
 /// Which routes maintenance is for.
-pub(in crate::grpc) fn places(targets: &[String]) -> Result<Vec<Place>, Error> {
-    Place::gather(targets.iter().map(String::as_str)).map_err(|error| error.about("targets"))
+pub(in crate::grpc) fn places(targets: &[String]) -> Result<Vec<TargetSelector>, Error> {
+    TargetSelector::parse_each(targets.iter().map(String::as_str)).map_err(|error| error.about("targets"))
 }
 
 pub(in crate::grpc) fn sections(sections: &[i32]) -> Result<Sections, Error> {

@@ -1,7 +1,7 @@
 //! Lines about a running session: breakers, drain, maintenance, statistics, backend tests.
 
 use crate::domain::{BackendUrl, Error, Kind, PageUrl, Span, Target, listed};
-use crate::registry::commands::{CircuitBreakerReset, DrainCancel, DrainStart, MaintEnter, MaintExit, Place};
+use crate::registry::commands::{CircuitBreakerReset, DrainCancel, DrainStart, MaintEnter, MaintExit, TargetSelector};
 use crate::registry::queries::{BackendTest, CircuitBreakerStatus, StatsGet};
 use crate::registry::{Call, Query};
 
@@ -79,13 +79,13 @@ pub(super) const fn target_max(reply_max: usize) -> usize {
     reply_max.saturating_sub("MAINT_OK|\n".len())
 }
 
-fn places(target: &str, most: usize) -> Result<Vec<Place>, Error> {
+fn places(target: &str, most: usize) -> Result<Vec<TargetSelector>, Error> {
     if target.len() > most {
         let message =
             format!("target: {} bytes are too many; at most {most}, for MAINT_OK names it again", target.len());
         return Err(Error::new(Kind::Limited, message));
     }
-    Place::gather(listed(target))
+    TargetSelector::parse_each(listed(target))
 }
 
 fn accepted<'a>(transaction: Option<&'a str>, target: &'a str, call: Call) -> Request<'a> {

@@ -14,7 +14,8 @@ use crate::connection_limits::{self, PortConnections};
 use crate::domain::{Catalog, Change, PageUrl, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
 use crate::registry::{
-    Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, Trust, open,
+    BoxFuture, PageResponse, PageTrust, Publish, RegistrationTokens, Registry, RegistryLimits, Store, StoreError,
+    StoredState, Traffic, open,
 };
 
 /// What the fakes have seen, and how they are to behave.
@@ -33,8 +34,8 @@ pub(super) struct World {
 struct Memory(Arc<World>);
 
 impl Store for Memory {
-    async fn load(&mut self) -> Result<Loaded, StoreError> {
-        Ok(Loaded::default())
+    async fn load(&mut self) -> Result<StoredState, StoreError> {
+        Ok(StoredState::default())
     }
 
     async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
@@ -55,10 +56,16 @@ impl Publish for Nowhere {
 }
 
 impl Traffic for World {
-    fn get<'a>(&'a self, _: SessionKey, page: &'a PageUrl, _: Span, _: Trust) -> Boxed<'a, Result<Fetched, String>> {
+    fn get<'a>(
+        &'a self,
+        _: SessionKey,
+        page: &'a PageUrl,
+        _: Span,
+        _: PageTrust,
+    ) -> BoxFuture<'a, Result<PageResponse, String>> {
         self.asked.lock().unwrap().push(page.as_str().to_owned());
         let answer = if self.answers.load(Ordering::Relaxed) {
-            Ok(Fetched { status: 200, took: Span::from_millis(3), tls_valid: false })
+            Ok(PageResponse { status: 200, took: Span::from_millis(3), tls_valid: false })
         } else {
             Err("connection refused".to_owned())
         };
@@ -104,7 +111,14 @@ impl Server {
     pub(super) async fn without_socket(settings: PipeSettings) -> Self {
         let world = Arc::new(World::default());
         let traffic = Arc::clone(&world);
-        let opened = open(Memory(Arc::clone(&world)), Nowhere, traffic, Limits::default(), Grants::default()).await;
+        let opened = open(
+            Memory(Arc::clone(&world)),
+            Nowhere,
+            traffic,
+            RegistryLimits::default(),
+            RegistrationTokens::default(),
+        )
+        .await;
         let (registry, task) = opened.unwrap();
         let writer = Lifecycle::new();
         writer.spawn("writer", task.run(writer.stopping().clone()));
@@ -159,7 +173,7 @@ impl Server {
 
     /// Tells the pipe that the server stops; the registry goes on.
     pub(super) fn begin_to_stop(&self) {
-        self.registry.tell_shutdown();
+        self.registry.announce_shutdown();
         self.doors.stopping().cancel();
     }
 

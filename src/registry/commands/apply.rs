@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::domain::{Catalog, Change, Edit, Error, Event, Kind, Sections, Session, SessionId, SessionRecord};
 
 use super::conflicts::check;
-use super::decision::{Context, Decided, Decision, Reply};
+use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::session_edit::with_head;
 use super::takeover::obey_orders;
 
@@ -25,7 +25,7 @@ impl ConfigApply {
         Some(&self.session)
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         self.still_expected(session)?;
         let edits = staged_edits(session, self.sections);
@@ -64,7 +64,7 @@ pub(crate) fn staged_edits(session: &Session, sections: Sections) -> Vec<Edit> {
     difference.edits().filter(|edit| sections.contains(edit.section())).cloned().collect()
 }
 
-fn applied(session: &Session, edits: &[Edit], before: Option<&Session>, context: Context<'_>) -> SessionRecord {
+fn applied(session: &Session, edits: &[Edit], before: Option<&Session>, context: DecisionContext<'_>) -> SessionRecord {
     let mut record = SessionRecord::clone(&session.record);
     record.revision += 1;
     record.last_apply = Some(context.now);
@@ -89,7 +89,7 @@ impl ConfigRollback {
         Some(&self.session)
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         if session.staged.is_none() {
             return Ok(Decided::new(Reply::Done, Vec::new()));

@@ -2,7 +2,7 @@
 
 use crate::domain::{Catalog, Error, Kind, RouteId, SessionId};
 
-use super::decision::{Context, Decided, Decision, Notice, Reply};
+use super::decision::{Decided, Decision, DecisionContext, Effect, Reply};
 use super::session_edit::active_route;
 
 /// Closes a route's circuit breaker.
@@ -19,14 +19,14 @@ impl CircuitBreakerReset {
         Some(&self.session)
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         active_route(session, self.id)?;
         if session.active.breaker_of(self.id).is_none() {
             return Err(Error::new(Kind::Refused, format!("no circuit breaker on {}", self.id)));
         }
         let mut decided = Decided::new(Reply::Done, Vec::new());
-        decided.notices.push(Notice::ResetBreaker(session.key, self.id));
+        decided.effects.push(Effect::ResetBreaker(session.key, self.id));
         Ok(decided)
     }
 }

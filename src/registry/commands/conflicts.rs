@@ -10,7 +10,7 @@ const PROBLEMS_MAX: usize = 20;
 
 /// Something that only the whole configuration shows to be wrong.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Problem {
+struct ConfigProblem {
     route: RouteId,
     words: String,
     with_another_service: bool,
@@ -38,7 +38,7 @@ pub(crate) fn check(catalog: &Catalog, session: &Session, edits: &[Edit]) -> Res
 }
 
 /// Settings of routes that would not be there. Only what the edits touch can begin to dangle.
-fn dangling(next: &Config, session: &Session, edits: &[Edit]) -> Vec<Problem> {
+fn dangling(next: &Config, session: &Session, edits: &[Edit]) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
     for edit in edits {
         match edit {
@@ -56,7 +56,7 @@ fn dangling(next: &Config, session: &Session, edits: &[Edit]) -> Vec<Problem> {
     problems
 }
 
-fn without_route(session: &Session, route: RouteId, setting: &Edit) -> Problem {
+fn without_route(session: &Session, route: RouteId, setting: &Edit) -> ConfigProblem {
     let what = match setting {
         Edit::Header(_, name, _) => format!("header {}", name.as_str()),
         Edit::Option(_, key, _) => format!("option {key}"),
@@ -71,11 +71,11 @@ fn without_route(session: &Session, route: RouteId, setting: &Edit) -> Problem {
     } else {
         format!("has {what} but is not active; apply routes with {section}")
     };
-    Problem { route, words, with_another_service: false }
+    ConfigProblem { route, words, with_another_service: false }
 }
 
 /// Claims that the edited routes would share with another route of the session, or another service's.
-fn clashes(catalog: &Catalog, session: &Session, next: &Config, edits: &[Edit]) -> Vec<Problem> {
+fn clashes(catalog: &Catalog, session: &Session, next: &Config, edits: &[Edit]) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
     let mut seen: HashMap<Claim, RouteId> = HashMap::new();
     for route in edits.iter().filter_map(Edit::new_route) {
@@ -89,9 +89,14 @@ fn clashes(catalog: &Catalog, session: &Session, next: &Config, edits: &[Edit]) 
     problems
 }
 
-fn held_by_another_service(catalog: &Catalog, session: &Session, route: &Route, claim: &Claim) -> Option<Problem> {
+fn held_by_another_service(
+    catalog: &Catalog,
+    session: &Session,
+    route: &Route,
+    claim: &Claim,
+) -> Option<ConfigProblem> {
     let holder = &catalog.claimants(claim)?.service;
-    (*holder != session.record.service).then(|| Problem {
+    (*holder != session.record.service).then(|| ConfigProblem {
         route: route.id,
         words: format!("{} {} at priority {} is held by service {holder}", claim.host, claim.path, claim.priority),
         with_another_service: true,
@@ -111,9 +116,9 @@ fn held_by_own_route(
     others.find(|id| next.routes.get(id).is_some_and(|other| other.claims().any(|held| held == *claim)))
 }
 
-fn claimed_twice(first: RouteId, second: RouteId, claim: &Claim) -> Problem {
+fn claimed_twice(first: RouteId, second: RouteId, claim: &Claim) -> ConfigProblem {
     let (first, second) = (first.min(second), first.max(second));
-    Problem {
+    ConfigProblem {
         route: second,
         words: format!("{} {} at priority {} is what {first} has already", claim.host, claim.path, claim.priority),
         with_another_service: false,

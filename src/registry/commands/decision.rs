@@ -7,18 +7,18 @@ use crate::domain::{
     Ticket, Time,
 };
 
-use crate::registry::limits::Limits;
-use crate::registry::registration_tokens::Grants;
+use crate::registry::limits::RegistryLimits;
+use crate::registry::registration_tokens::RegistrationTokens;
 
 /// What a command is decided with beside the catalog: the time, and the bounds in force.
 #[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
+pub struct DecisionContext<'a> {
     /// Now.
     pub now: Time,
     /// The bounds.
-    pub limits: &'a Limits,
+    pub limits: &'a RegistryLimits,
     /// What registration tokens allow.
-    pub grants: &'a Grants,
+    pub grants: &'a RegistrationTokens,
     /// What is never connected to.
     pub forbidden: &'a Forbidden,
 }
@@ -31,19 +31,19 @@ pub struct Decided {
     /// What changes, in this order.
     pub changes: Vec<Change>,
     /// Who is told, after the answer is true.
-    pub notices: Vec<Notice>,
+    pub effects: Vec<Effect>,
 }
 
 impl Decided {
     /// An answer and the changes it takes, with nobody to tell.
     pub fn new(reply: Reply, changes: Vec<Change>) -> Self {
-        Self { reply, changes, notices: Vec::new() }
+        Self { reply, changes, effects: Vec::new() }
     }
 
     /// The same, and `event` told to the session.
     #[must_use]
     pub fn telling(mut self, key: SessionKey, event: Event) -> Self {
-        self.notices.push(Notice::Event(key, event));
+        self.effects.push(Effect::Event(key, event));
         self
     }
 }
@@ -53,7 +53,7 @@ pub type Decision = Result<Decided, Error>;
 
 /// Something to tell a connection that did not ask.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Notice {
+pub enum Effect {
     /// An event of a session, for its bound connection if it subscribed.
     Event(SessionKey, Event),
     /// The connection is to be closed: its session was shut down.

@@ -2,7 +2,7 @@
 
 use crate::domain::{Catalog, Drain, Error, Event, Kind, SessionId, Span, Subject};
 
-use super::decision::{Context, Decided, Decision, Reply};
+use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::session_edit::with_head;
 
 /// Begins to drain a session, anew if it is draining.
@@ -19,7 +19,7 @@ impl DrainStart {
         self.subject.session()
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         // A client that drains anew does not take an operator's order back.
         let by_operator =
@@ -43,7 +43,7 @@ impl DrainCancel {
         self.subject.session()
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         session.record.drain.ok_or_else(no_drain)?;
         let change = with_head(session, |record| record.drain = None);

@@ -8,9 +8,9 @@ use crate::domain::{
     SessionKey, Subject, Target, Ticket,
 };
 
-use super::decision::{Context, Decided, Decision, Notice, Reply, Verification};
+use super::decision::{Decided, Decision, DecisionContext, Effect, Reply, Verification};
 use super::session_edit::with_head;
-use super::target_selector::{Place, resolve};
+use super::target_selector::{TargetSelector, resolve};
 
 /// Accepts a request that waits; an older one for some of the same routes is cancelled.
 fn accept(
@@ -65,7 +65,7 @@ pub struct MaintEnter {
     /// Whose.
     pub subject: Subject,
     /// For which routes.
-    pub places: Vec<Place>,
+    pub places: Vec<TargetSelector>,
     /// The page shown meanwhile.
     pub page: Option<PageUrl>,
 }
@@ -75,7 +75,7 @@ impl MaintEnter {
         self.subject.session()
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         if let Some(page) = &self.page {
@@ -101,7 +101,7 @@ impl MaintEnter {
     }
 }
 
-fn room_to_wait(session: &Session, context: Context<'_>) -> Result<(), Error> {
+fn room_to_wait(session: &Session, context: DecisionContext<'_>) -> Result<(), Error> {
     let most = context.limits.pending_per_session_max;
     if session.pending.len() < most {
         return Ok(());
@@ -116,7 +116,7 @@ pub struct MaintExit {
     /// Whose.
     pub subject: Subject,
     /// For which routes.
-    pub places: Vec<Place>,
+    pub places: Vec<TargetSelector>,
 }
 
 impl MaintExit {
@@ -124,7 +124,7 @@ impl MaintExit {
         self.subject.session()
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         let targets = resolve(session, &self.places)?;
@@ -148,7 +148,7 @@ impl SettleMaintenance {
         None
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
         let session = catalog.by_key(self.key).ok_or(Error::invalid_session())?;
         let pending = session.pending.iter().find(|pending| pending.ticket == self.ticket).ok_or_else(cancelled)?;
         let settled = Change::Settle(session.key, self.ticket);
@@ -163,7 +163,7 @@ impl SettleMaintenance {
         let answered = answered(session, &left);
         let exit = with_head(session, |record| left.iter().for_each(|target| record.maintenance.exit(*target)));
         let mut decided = Decided::new(Reply::Done, vec![settled, exit]);
-        decided.notices.push(Notice::Vouch(session.key, answered));
+        decided.effects.push(Effect::Vouch(session.key, answered));
         Ok(changed(decided, session.key, &left, false))
     }
 }

@@ -18,7 +18,7 @@ pub(crate) mod target_selector;
 
 pub use apply::{ConfigApply, ConfigRollback};
 pub use breaker::CircuitBreakerReset;
-pub use decision::{Context, Decided, Decision, Notice, Release, Reply, Verification};
+pub use decision::{Decided, Decision, DecisionContext, Effect, Release, Reply, Verification};
 pub use drain::{DrainCancel, DrainStart};
 pub use maintenance::{MaintEnter, MaintExit, SettleMaintenance};
 pub use observe::{Observe, Sight};
@@ -28,4 +28,4 @@ pub use settings::{
     CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
     OptionsSet, RatelimitRemove, RatelimitSet,
 };
-pub use target_selector::Place;
+pub use target_selector::TargetSelector;

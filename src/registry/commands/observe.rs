@@ -1,14 +1,14 @@
 //! What traffic saw, on its way to those whom it concerns: it takes its place among all that happens, as a step of the revision.
 //!
 //! What must hold: no session is told of a backend or breaker after the apply that replaced it. So what was seen comes first in its
-//! batch (`Waiting::place`), while traffic still has what the batches before have made of it.
+//! batch (`QueuedCommands::place`), while traffic still has what the batches before have made of it.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::domain::{Catalog, Event, SessionId, SessionKey};
 
-use super::decision::{Context, Decided, Decision, Reply};
+use super::decision::{Decided, Decision, DecisionContext, Reply};
 
 /// Traffic saw something that the session is told of.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl Observe {
         None
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
         let nothing = Decided::new(Reply::Done, Vec::new());
         // What was seen of a backend or breaker that has gone meanwhile concerns nobody.
         let concerns = catalog.by_key(self.key).is_some() && (self.sight.0)();

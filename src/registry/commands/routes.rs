@@ -6,9 +6,9 @@ use crate::domain::{
     BackendUrl, Catalog, Change, Edit, Error, Host, Kind, PathPrefix, Route, RouteId, Session, SessionId,
 };
 
-use crate::registry::registration_tokens::Grant;
+use crate::registry::registration_tokens::RegistrationToken;
 
-use super::decision::{Context, Decided, Decision, Reply};
+use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::session_edit::{no_route, with_head};
 
 /// What a client says of a new route; the id is the server's.
@@ -50,7 +50,7 @@ impl RouteAdd {
         Some(&self.session)
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         let id = room_for(session, 1, context)?;
         allowed(session, &self.route, context)?;
@@ -73,7 +73,7 @@ impl RouteAddBulk {
         Some(&self.session)
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         let first = room_for(session, self.routes.len(), context)?;
         for (at, route) in self.routes.iter().enumerate() {
@@ -87,7 +87,7 @@ impl RouteAddBulk {
 }
 
 /// The id of the first of `count` new routes, if the session may have so many more.
-fn room_for(session: &Session, count: usize, context: Context<'_>) -> Result<RouteId, Error> {
+fn room_for(session: &Session, count: usize, context: DecisionContext<'_>) -> Result<RouteId, Error> {
     let most = context.limits.routes_per_session_max;
     if session.edited().routes.len() + count > most {
         return Err(Error::new(Kind::Limited, format!("too many routes in this session (limit {most})")));
@@ -102,13 +102,13 @@ fn room_for(session: &Session, count: usize, context: Context<'_>) -> Result<Rou
 }
 
 /// Refuses a route that the session's token does not allow, or whose backend is never connected to.
-fn allowed(session: &Session, route: &NewRoute, context: Context<'_>) -> Result<(), Error> {
+fn allowed(session: &Session, route: &NewRoute, context: DecisionContext<'_>) -> Result<(), Error> {
     context.forbidden.check_url("backend_url", &route.backend)?;
     let Some(grant) = context.grants.of(&session.record)? else { return Ok(()) };
     grant.hosts(&route.domains).and_then(|()| grant.path(&route.path)).and_then(|()| grant.reaches(&route.backend))
 }
 
-fn stage_route(session: &Session, route: Route, context: Context<'_>) -> Change {
+fn stage_route(session: &Session, route: Route, context: DecisionContext<'_>) -> Change {
     Change::Stage { key: session.key, edit: Edit::Route(route.id, Some(Arc::new(route))), at: context.now }
 }
 
@@ -128,7 +128,7 @@ pub enum RouteField {
 }
 
 impl RouteField {
-    fn allowed(&self, grant: &Grant) -> Result<(), Error> {
+    fn allowed(&self, grant: &RegistrationToken) -> Result<(), Error> {
         match self {
             RouteField::Several(fields) => fields.iter().try_for_each(|field| field.allowed(grant)),
             RouteField::Backend(backend) => grant.reaches(backend),
@@ -165,7 +165,7 @@ impl RouteUpdate {
         Some(&self.session)
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         let mut route = Route::clone(editable(session, self.id)?);
         if let Some(grant) = context.grants.of(&session.record)? {
@@ -204,7 +204,7 @@ impl RouteRemove {
         Some(&self.session)
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         editable(session, self.id)?;
         let settings = session.edited().settings_of(self.id);

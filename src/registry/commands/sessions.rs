@@ -7,11 +7,11 @@ use crate::domain::{
     SessionId, SessionKey, SessionRecord, Subject, Time, Topics,
 };
 
-use crate::registry::limits::Limits;
-use crate::registry::registration_tokens::Admission;
+use crate::registry::limits::RegistryLimits;
+use crate::registry::registration_tokens::AdmittedRegistration;
 
 use super::apply::unstage;
-use super::decision::{Context, Decided, Decision, Notice, Release, Reply};
+use super::decision::{Decided, Decision, DecisionContext, Effect, Release, Reply};
 use super::takeover::inherited;
 
 /// Opens a session for an instance; one that the instance has already is replaced.
@@ -21,9 +21,9 @@ pub struct Register {
     pub service: ServiceName,
     /// The instance.
     pub instance: InstanceName,
-    /// Told by the client.
+    /// MailboxMessage by the client.
     pub maintenance_port: u16,
-    /// Told by the client.
+    /// MailboxMessage by the client.
     pub metadata: Metadata,
     /// 128 random bits, the secret part of the new id.
     pub nonce: u128,
@@ -40,8 +40,9 @@ impl Register {
         None
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
-        let Admission { metadata, grant } = context.grants.admit(&self.service, &self.metadata, self.token.as_ref())?;
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
+        let AdmittedRegistration { metadata, grant } =
+            context.grants.admit(&self.service, &self.metadata, self.token.as_ref())?;
         let opened = SessionRecord::opened(self.service.clone(), self.instance.clone(), self.nonce, context.now);
         let old = catalog.of_instance(&self.service, &self.instance);
         if let Some(grant) = grant {
@@ -55,7 +56,7 @@ impl Register {
             Some(old) => {
                 decided.changes.extend(take_over(catalog, old, context));
                 let other = old.bound.filter(|bound| Some(*bound) != self.connection);
-                decided.notices.extend(other.map(|other| Notice::Released(other, Release::Replaced)));
+                decided.effects.extend(other.map(|other| Effect::Released(other, Release::Replaced)));
             }
             None => self.room(catalog, context.limits)?,
         }
@@ -75,7 +76,7 @@ impl Register {
 
 impl Register {
     /// Refuses one session more than there may be, in all or of the client's address.
-    fn room(&self, catalog: &Catalog, limits: &Limits) -> Result<(), Error> {
+    fn room(&self, catalog: &Catalog, limits: &RegistryLimits) -> Result<(), Error> {
         let most = limits.sessions_max;
         if catalog.sessions_len() >= most {
             return Err(Error::new(Kind::Limited, format!("too many sessions (limit {most}); try again later")));
@@ -94,7 +95,7 @@ impl Register {
 /// Retires the session of an instance that registers anew: its routes, if it has any, serve until the new
 /// session's first apply or for the grace period. Each registration grants that period anew, so that a
 /// container which is restarted twice causes no gap either.
-fn take_over(catalog: &Catalog, old: &Session, context: Context<'_>) -> Vec<Change> {
+fn take_over(catalog: &Catalog, old: &Session, context: DecisionContext<'_>) -> Vec<Change> {
     let until = context.now.after(context.limits.grace);
     if !old.active.routes.is_empty() {
         let unstage = old.staged.is_some().then_some(Change::Unstage(old.key));
@@ -134,7 +135,7 @@ impl Reconnect {
         Some(&self.session)
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let Ok(session) = catalog.session(self.session.reveal()) else {
             return Ok(Decided::new(Reply::Gone, Vec::new()));
         };
@@ -144,7 +145,7 @@ impl Reconnect {
         };
         let mut decided = Decided { reply: Reply::Reconnected, ..let_go(catalog, self.connection, context.now) };
         decided.changes.push(Change::Bind(session.key, connection));
-        decided.notices.extend(session.bound.map(|other| Notice::Released(other, Release::TakenOver)));
+        decided.effects.extend(session.bound.map(|other| Effect::Released(other, Release::TakenOver)));
         Ok(decided.telling(session.key, Event::InstanceConnected))
     }
 }
@@ -163,12 +164,12 @@ impl ClientShutdown {
         self.subject.session()
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         let other = session.bound.filter(|bound| Some(*bound) != self.connection);
         let reason = if self.subject.session().is_some() { "shut down" } else { "evicted" };
         let mut decided = Decided::new(Reply::Done, end_with_replaced(catalog, session));
-        decided.notices.extend(other.map(Notice::Close));
+        decided.effects.extend(other.map(Effect::Close));
         Ok(decided.telling(session.key, Event::InstanceEnded { reason }))
     }
 }
@@ -192,7 +193,7 @@ impl Subscribe {
         Some(&self.session)
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         Ok(with_topics(session, session.record.topics.union(self.topics)))
     }
@@ -212,7 +213,7 @@ impl Unsubscribe {
         Some(&self.session)
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, _: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         Ok(with_topics(session, session.record.topics.without(self.topics)))
     }
@@ -239,7 +240,7 @@ impl Disconnect {
         None
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         Ok(let_go(catalog, Some(self.connection), context.now))
     }
 }
@@ -258,7 +259,7 @@ impl Expire {
         None
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let Some(session) = catalog.by_key(self.key) else {
             return Ok(Decided::new(Reply::Done, Vec::new()));
         };
@@ -282,7 +283,7 @@ impl Expire {
 }
 
 /// When a session ends if nothing happens: never while a connection is bound to it.
-pub(crate) fn ends_at(session: &Session, limits: &Limits) -> Option<Time> {
+pub(crate) fn ends_at(session: &Session, limits: &RegistryLimits) -> Option<Time> {
     match (session.record.replaced, session.bound) {
         (Some(until), _) => Some(until),
         (None, Some(_)) => None,

@@ -7,11 +7,11 @@ use crate::domain::{
     Session, SessionId, Target,
 };
 
-use super::decision::{Context, Decided, Decision, Reply};
+use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::session_edit::no_route;
 
 /// Stages one edit of a setting, if what it is for exists and there is room.
-fn stage(catalog: &Catalog, context: Context<'_>, id: &SessionId, edit: Edit) -> Decision {
+fn stage(catalog: &Catalog, context: DecisionContext<'_>, id: &SessionId, edit: Edit) -> Decision {
     let session = catalog.session(id.reveal())?;
     if !edit.removes() {
         exists(session, edit.target())?;
@@ -28,7 +28,7 @@ fn exists(session: &Session, target: Target) -> Result<(), Error> {
     }
 }
 
-fn room(session: &Session, context: Context<'_>) -> Result<(), Error> {
+fn room(session: &Session, context: DecisionContext<'_>) -> Result<(), Error> {
     let most = context.limits.settings_per_session_max;
     if session.edited().settings_len() < most {
         return Ok(());
@@ -51,7 +51,7 @@ macro_rules! setting_commands {
                 Some(&self.session)
             }
 
-            pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+            pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
                 let $command = self;
                 stage(catalog, context, &self.session, $edit)
             }
@@ -137,7 +137,7 @@ impl HealthSet {
         Some(&self.session)
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         self.check.bounded()?;
         stage(catalog, context, &self.session, Edit::Health(self.id, Some(self.check.clone())))
     }
@@ -161,7 +161,7 @@ impl OptionsSet {
         Some(&self.session)
     }
 
-    pub(crate) fn decide(&self, catalog: &Catalog, context: Context<'_>) -> Decision {
+    pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         Options::default().set(self.key.as_str(), &self.value).map_err(|error| error.of(self.key.as_str()))?;
         let edit = Edit::Option(self.target, self.key.clone(), Some(Arc::clone(&self.value)));
         stage(catalog, context, &self.session, edit)

@@ -9,7 +9,7 @@ use super::session_edit::no_route;
 
 /// How a client names the routes that maintenance is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum TargetSelector {
     /// `ALL`, or a route id.
     Target(Target),
     /// The routes with this path.
@@ -18,23 +18,23 @@ pub enum Place {
     Domain(Host),
 }
 
-impl Place {
+impl TargetSelector {
     /// The most of them that one request may name.
     pub const LIST_MAX: usize = 1024;
 
     /// Reads `ALL`, `r1`, `/admin` or `shop.example`, several of them separated by commas.
     ///
     /// # Errors
-    /// `Invalid` for anything else, and for more than [`Place::LIST_MAX`].
+    /// `Invalid` for anything else, and for more than [`TargetSelector::LIST_MAX`].
     pub fn parse_list(text: &str) -> Result<Vec<Self>, Error> {
-        Self::gather(text.split(',').map(str::trim))
+        Self::parse_each(text.split(',').map(str::trim))
     }
 
-    /// As [`Place::parse_list`], for words that come one by one; a path among them may hold a comma.
+    /// As [`TargetSelector::parse_list`], for words that come one by one; a path among them may hold a comma.
     ///
     /// # Errors
-    /// `Invalid` if one of them is wrong, there is none, or there are more than [`Place::LIST_MAX`].
-    pub fn gather<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, Error> {
+    /// `Invalid` if one of them is wrong, there is none, or there are more than [`TargetSelector::LIST_MAX`].
+    pub fn parse_each<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, Error> {
         let places: Vec<Self> =
             words.into_iter().take(Self::LIST_MAX + 1).map(Self::parse).collect::<Result<_, Error>>()?;
         match places.len() {
@@ -46,13 +46,13 @@ impl Place {
 
     fn parse(text: &str) -> Result<Self, Error> {
         if let Ok(target) = text.parse() {
-            return Ok(Place::Target(target));
+            return Ok(TargetSelector::Target(target));
         }
         if text.starts_with('/') {
-            return PathPrefix::parse(text).map(Place::Path).map_err(|error| error.about("target"));
+            return PathPrefix::parse(text).map(TargetSelector::Path).map_err(|error| error.about("target"));
         }
         Host::parse(text)
-            .map(Place::Domain)
+            .map(TargetSelector::Domain)
             .map_err(|_| Error::invalid("target", "must be ALL, a route id such as r1, a path or a domain"))
     }
 }
@@ -62,8 +62,8 @@ impl Place {
 ///
 /// # Errors
 /// `NotFound` for the first place that means no route.
-pub(crate) fn resolve(session: &Session, places: &[Place]) -> Result<Vec<Target>, Error> {
-    let mut wanted = Wanted::of(places);
+pub(crate) fn resolve(session: &Session, places: &[TargetSelector]) -> Result<Vec<Target>, Error> {
+    let mut wanted = SelectorMatches::of(places);
     let mut targets = wanted.targets.clone();
     if !(wanted.paths.is_empty() && wanted.domains.is_empty()) {
         let routes = session.active.routes.values().chain(session.edited().routes.values());
@@ -77,20 +77,20 @@ pub(crate) fn resolve(session: &Session, places: &[Place]) -> Result<Vec<Target>
 }
 
 /// What is looked for, and whether a route was found that has it.
-struct Wanted<'a> {
+struct SelectorMatches<'a> {
     targets: BTreeSet<Target>,
     paths: HashMap<&'a PathPrefix, bool>,
     domains: HashMap<&'a Host, bool>,
 }
 
-impl<'a> Wanted<'a> {
-    fn of(places: &'a [Place]) -> Self {
+impl<'a> SelectorMatches<'a> {
+    fn of(places: &'a [TargetSelector]) -> Self {
         let mut wanted = Self { targets: BTreeSet::new(), paths: HashMap::new(), domains: HashMap::new() };
         for place in places {
             match place {
-                Place::Target(target) => drop(wanted.targets.insert(*target)),
-                Place::Path(path) => drop(wanted.paths.insert(path, false)),
-                Place::Domain(host) => drop(wanted.domains.insert(host, false)),
+                TargetSelector::Target(target) => drop(wanted.targets.insert(*target)),
+                TargetSelector::Path(path) => drop(wanted.paths.insert(path, false)),
+                TargetSelector::Domain(host) => drop(wanted.domains.insert(host, false)),
             }
         }
         wanted
@@ -103,14 +103,14 @@ impl<'a> Wanted<'a> {
         by_path || by_domain > 0
     }
 
-    fn check(&self, session: &Session, place: &Place) -> Result<(), Error> {
+    fn check(&self, session: &Session, place: &TargetSelector) -> Result<(), Error> {
         let met = |met: Option<&bool>| met == Some(&true);
         let nobody = |shown: &dyn Display| Error::new(Kind::NotFound, format!("no route of this session has {shown}"));
         match place {
-            Place::Target(Target::Route(id)) if session.route(*id).is_none() => Err(no_route(*id)),
-            Place::Path(path) if !met(self.paths.get(path)) => Err(nobody(path)),
-            Place::Domain(host) if !met(self.domains.get(host)) => Err(nobody(host)),
-            Place::Target(_) | Place::Path(_) | Place::Domain(_) => Ok(()),
+            TargetSelector::Target(Target::Route(id)) if session.route(*id).is_none() => Err(no_route(*id)),
+            TargetSelector::Path(path) if !met(self.paths.get(path)) => Err(nobody(path)),
+            TargetSelector::Domain(host) if !met(self.domains.get(host)) => Err(nobody(host)),
+            TargetSelector::Target(_) | TargetSelector::Path(_) | TargetSelector::Domain(_) => Ok(()),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::{
 use crate::registry::commands::apply::staged_edits;
 use crate::registry::commands::conflicts::check;
 use crate::registry::commands::takeover::losses;
-use crate::registry::registration_tokens::Grants;
+use crate::registry::registration_tokens::RegistrationTokens;
 
 use super::views::{
     BreakerEntry, ConfigPart, ConfigView, DiffView, HeaderEntry, HealthEntry, LimitEntry, OptionEntry, RouteEntry,
@@ -18,7 +18,11 @@ use super::views::{
 };
 
 /// Answers `CONFIG_VALIDATE`: refuses what a whole apply would be refused for, and gives what one should know before it.
-pub(crate) fn validate(catalog: &Catalog, session: &Session, grants: &Grants) -> Result<Vec<String>, Error> {
+pub(crate) fn validate(
+    catalog: &Catalog,
+    session: &Session,
+    grants: &RegistrationTokens,
+) -> Result<Vec<String>, Error> {
     let edits = staged_edits(session, Sections::ALL);
     grants.permit(session, &edits)?;
     check(catalog, session, &edits)?;

@@ -17,11 +17,11 @@ use crate::domain::{
 };
 
 use crate::registry::ports::Traffic;
-use crate::registry::registration_tokens::Grants;
+use crate::registry::registration_tokens::RegistrationTokens;
 use crate::registry::runtime::registry::Registry;
 
 use super::configuration::validate;
-use super::member_state::Seen;
+use super::member_state::TrafficView;
 use super::session::traffic_percent;
 use super::views::{CheckView, Preference, shown, state};
 
@@ -52,7 +52,7 @@ pub struct ExplainView {
     /// Why what is staged could not be applied as it is.
     pub problem: Option<String>,
     /// What becomes of the request.
-    pub outcome: Outcome,
+    pub outcome: ExplainOutcome,
     /// The same in words.
     pub reason: String,
     /// What matches, the winner first; at most 100.
@@ -62,7 +62,7 @@ pub struct ExplainView {
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ExplainOutcome {
     /// It goes to a backend.
     Forwarded,
     /// It is shown the maintenance page.
@@ -118,10 +118,10 @@ const SHOWN_MAX: usize = 100;
 const PATH_BYTES_MAX: usize = 8 * 1024;
 
 /// Sorts candidates as they are matched: the most specific host, the highest priority, the longest path.
-type Rank = (Reverse<usize>, Reverse<i32>, Reverse<usize>);
+type RouteRank = (Reverse<usize>, Reverse<i32>, Reverse<usize>);
 
 /// The routes of one rank; they have the same host, path and priority.
-struct Candidate<'a> {
+struct RankedRoutes<'a> {
     host: &'a Host,
     members: Vec<(&'a Session, &'a Route)>,
 }
@@ -143,14 +143,14 @@ impl Registry {
 pub fn explain(
     catalog: &Catalog,
     ask: &Explain,
-    grants: &Grants,
+    grants: &RegistrationTokens,
     traffic: &dyn Traffic,
     now: Time,
 ) -> Result<ExplainView, Error> {
     let (host, path) = (request_host(&ask.host)?, request_path(&ask.path)?);
     let path = &*path;
     check_method(ask.method.as_deref())?;
-    let seen = Seen { active: catalog, traffic, now };
+    let view_of_traffic = TrafficView { active: catalog, traffic, now };
     let (catalog, problem) = match &ask.staged {
         None => (catalog.clone(), None),
         Some((service, instance)) => as_if_applied(catalog, service, instance, grants)?,
@@ -164,11 +164,11 @@ pub fn explain(
         .map(|(rank, candidate)| {
             let wins = Some(*rank) == winner;
             let rule = if wins { why_it_wins(*rank, runner_up) } else { why_not(*rank, winner, &ranked) };
-            view(candidate, wins, rule, seen)
+            view(candidate, wins, rule, view_of_traffic)
         })
         .collect();
-    let (outcome, mut reason) = outcome(&ranked, seen);
-    if outcome == Outcome::NoRoute {
+    let (outcome, mut reason) = outcome(&ranked, view_of_traffic);
+    if outcome == ExplainOutcome::NoRoute {
         reason.push_str(&staged_for(&catalog, &host, path));
     }
     Ok(ExplainView {
@@ -226,7 +226,7 @@ fn as_if_applied(
     catalog: &Catalog,
     service: &ServiceName,
     instance: &InstanceName,
-    grants: &Grants,
+    grants: &RegistrationTokens,
 ) -> Result<(Catalog, Option<String>), Error> {
     let session = catalog.of_instance(service, instance).ok_or_else(|| Error::no_instance(service, instance))?;
     let problem = validate(catalog, session, grants).err().map(|refused| refused.to_string());
@@ -239,13 +239,13 @@ fn as_if_applied(
     Ok((draft, problem))
 }
 
-fn rank<'a>(catalog: &'a Catalog, host: &str, path: &str) -> BTreeMap<Rank, Candidate<'a>> {
-    let mut ranked: BTreeMap<Rank, Candidate<'a>> = BTreeMap::new();
+fn rank<'a>(catalog: &'a Catalog, host: &str, path: &str) -> BTreeMap<RouteRank, RankedRoutes<'a>> {
+    let mut ranked: BTreeMap<RouteRank, RankedRoutes<'a>> = BTreeMap::new();
     for session in catalog.sessions() {
         for route in session.active.routes.values().filter(|route| route.path.covers(path)) {
             for rule in route.domains.iter().filter(|rule| rule.covers(host)) {
                 let rank = (Reverse(specificity(rule)), Reverse(route.priority), Reverse(route.path.as_str().len()));
-                let candidate = ranked.entry(rank).or_insert(Candidate { host: rule, members: Vec::new() });
+                let candidate = ranked.entry(rank).or_insert(RankedRoutes { host: rule, members: Vec::new() });
                 candidate.members.push((session, route));
             }
         }
@@ -262,7 +262,7 @@ fn specificity(rule: &Host) -> usize {
     }
 }
 
-fn why_it_wins(rank: Rank, runner_up: Option<Rank>) -> String {
+fn why_it_wins(rank: RouteRank, runner_up: Option<RouteRank>) -> String {
     let Some(other) = runner_up else { return "the only match".to_owned() };
     let rule = if rank.0 != other.0 {
         "its domain is the most specific"
@@ -274,7 +274,7 @@ fn why_it_wins(rank: Rank, runner_up: Option<Rank>) -> String {
     rule.to_owned()
 }
 
-fn why_not(rank: Rank, winner: Option<Rank>, ranked: &BTreeMap<Rank, Candidate<'_>>) -> String {
+fn why_not(rank: RouteRank, winner: Option<RouteRank>, ranked: &BTreeMap<RouteRank, RankedRoutes<'_>>) -> String {
     let Some((best, candidate)) = winner.and_then(|winner| ranked.get_key_value(&winner)) else { return String::new() };
     if rank.0 != best.0 {
         format!("shadowed: domain {} is more specific", candidate.host)
@@ -286,7 +286,7 @@ fn why_not(rank: Rank, winner: Option<Rank>, ranked: &BTreeMap<Rank, Candidate<'
     }
 }
 
-fn view(candidate: &Candidate<'_>, wins: bool, rule: String, seen: Seen<'_>) -> CandidateView {
+fn view(candidate: &RankedRoutes<'_>, wins: bool, rule: String, view_of_traffic: TrafficView<'_>) -> CandidateView {
     let first = candidate.members.first();
     CandidateView {
         service_name: first.map(|(session, _)| session.record.service.to_string()).unwrap_or_default(),
@@ -296,13 +296,13 @@ fn view(candidate: &Candidate<'_>, wins: bool, rule: String, seen: Seen<'_>) -> 
         wins,
         rule,
         members_total: candidate.members.len(),
-        members: members(candidate, seen).into_iter().take(SHOWN_MAX).collect(),
+        members: members(candidate, view_of_traffic).into_iter().take(SHOWN_MAX).collect(),
     }
 }
 
 /// All members of a candidate. As in traffic, those that are not preferred get requests only while no other can.
-fn members(candidate: &Candidate<'_>, seen: Seen<'_>) -> Vec<MemberView> {
-    let members = candidate.members.iter().map(|(session, route)| member(session, route, seen));
+fn members(candidate: &RankedRoutes<'_>, view_of_traffic: TrafficView<'_>) -> Vec<MemberView> {
+    let members = candidate.members.iter().map(|(session, route)| member(session, route, view_of_traffic));
     let (mut members, preferences): (Vec<_>, Vec<_>) = members.unzip();
     let able = preferences.iter().zip(&members).filter(|(_, member)| member.takes_requests);
     let best = able.map(|(preference, _)| *preference).max();
@@ -313,8 +313,8 @@ fn members(candidate: &Candidate<'_>, seen: Seen<'_>) -> Vec<MemberView> {
 }
 
 /// A member, which takes requests if no other can, and how it is preferred.
-fn member(session: &Session, route: &Route, seen: Seen<'_>) -> (MemberView, Preference) {
-    let (known, now) = (seen.of(session, route), seen.now);
+fn member(session: &Session, route: &Route, view_of_traffic: TrafficView<'_>) -> (MemberView, Preference) {
+    let (known, now) = (view_of_traffic.of(session, route), view_of_traffic.now);
     let (in_maintenance, percent) = (session.record.maintenance.of(route.id).is_some(), traffic_percent(session, now));
     let gated = !known.healthy && session.active.health.contains_key(&route.id);
     // Open and past its timeout, it takes the next request as a trial.
@@ -346,23 +346,29 @@ fn staged_for(catalog: &Catalog, host: &str, path: &str) -> String {
     format!("; {route} of {service}/{instance} would match: it is staged, not applied (CONFIG_APPLY)")
 }
 
-fn outcome(ranked: &BTreeMap<Rank, Candidate<'_>>, seen: Seen<'_>) -> (Outcome, String) {
+fn outcome(
+    ranked: &BTreeMap<RouteRank, RankedRoutes<'_>>,
+    view_of_traffic: TrafficView<'_>,
+) -> (ExplainOutcome, String) {
     let Some((_, winner)) = ranked.first_key_value() else {
-        return (Outcome::NoRoute, "no active route has this host and path".to_owned());
+        return (ExplainOutcome::NoRoute, "no active route has this host and path".to_owned());
     };
-    let members = members(winner, seen);
+    let members = members(winner, view_of_traffic);
     let (all, ready) = (members.len(), members.iter().filter(|member| member.takes_requests).count());
     if ready > 0 {
-        return (Outcome::Forwarded, format!("forwarded: {ready} of {all} members take requests{}", failing(&members)));
+        return (
+            ExplainOutcome::Forwarded,
+            format!("forwarded: {ready} of {all} members take requests{}", failing(&members)),
+        );
     }
     match members.iter().filter(|member| member.in_maintenance).count() {
         0 => {
             let why = "drained, unhealthy or behind an open circuit breaker";
-            (Outcome::Unavailable, format!("503: all {all} members are {why}{}", failing(&members)))
+            (ExplainOutcome::Unavailable, format!("503: all {all} members are {why}{}", failing(&members)))
         }
         some => {
             let why = format!("{some} of {all} members are in maintenance and no other takes requests");
-            (Outcome::Maintenance, format!("503 with the maintenance page: {why}"))
+            (ExplainOutcome::Maintenance, format!("503 with the maintenance page: {why}"))
         }
     }
 }

@@ -10,13 +10,13 @@ use super::views::{BreakerNumbers, Preference};
 
 /// What traffic has seen of the configuration that is active.
 #[derive(Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(super) struct TrafficView<'a> {
     pub(super) active: &'a Catalog,
     pub(super) traffic: &'a dyn Traffic,
     pub(super) now: Time,
 }
 
-impl Seen<'_> {
+impl TrafficView<'_> {
     /// What is known of a route: nothing of a backend or a breaker that comes only with the next apply.
     pub(super) fn of(self, session: &Session, route: &Route) -> BreakerNumbers {
         let active = self.active.by_key(session.key).map(|session| &session.active);

@@ -8,7 +8,7 @@ use crate::domain::{Error, InstanceName, RouteId, ServiceName, Session, SessionK
 
 use crate::registry::runtime::registry::Registry;
 
-use super::paging::{Page, Paged};
+use super::paging::{ListPage, ListRequest};
 use super::session::{staged_routes, traffic_percent};
 use super::status::{drain_status, maintenance_status};
 use super::views::{BreakerNumbers, DrainView, MaintenanceView, StatsView, moment, moment_or_null, shown};
@@ -109,7 +109,7 @@ pub struct OperatorStatsView {
 }
 
 /// Whose routes are asked for.
-pub type Of<'a> = Option<(&'a ServiceName, &'a InstanceName)>;
+pub type InstanceFilter<'a> = Option<(&'a ServiceName, &'a InstanceName)>;
 
 impl Registry {
     /// The whole at a glance.
@@ -138,7 +138,7 @@ impl Registry {
     ///
     /// # Errors
     /// `Invalid` for a cursor that this list did not give.
-    pub fn instances(&self, page: &Page) -> Result<Paged<InstanceView>, Error> {
+    pub fn instances(&self, page: &ListRequest) -> Result<ListPage<InstanceView>, Error> {
         let after = page.cursor(|text| {
             let (service, instance) = text.split_once('|')?;
             Some((ServiceName::restore(service).ok()?, InstanceName::restore(instance).ok()?))
@@ -148,7 +148,7 @@ impl Registry {
             let session: &Session = session;
             format!("{}|{}", session.record.service, session.record.instance)
         };
-        Ok(Paged::cut(catalog.instances(after).map(AsRef::as_ref), page, place, |session| {
+        Ok(ListPage::cut(catalog.instances(after).map(AsRef::as_ref), page, place, |session| {
             self.instance_view(session, now)
         }))
     }
@@ -171,7 +171,7 @@ impl Registry {
     ///
     /// # Errors
     /// `Invalid` for a cursor that this list did not give, `NotFound` when there is no such instance.
-    pub fn all_routes(&self, page: &Page, of: Of<'_>) -> Result<Paged<OperatorRouteView>, Error> {
+    pub fn all_routes(&self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<ListPage<OperatorRouteView>, Error> {
         let now = clock::now();
         self.routes_page(page, of, |session, id| self.route_view(session, id, now))
     }
@@ -180,7 +180,7 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Registry::all_routes`].
-    pub fn all_stats(&self, page: &Page, of: Of<'_>) -> Result<Paged<OperatorStatsView>, Error> {
+    pub fn all_stats(&self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<ListPage<OperatorStatsView>, Error> {
         self.routes_page(page, of, |session, id| OperatorStatsView {
             service_name: session.record.service.to_string(),
             instance_name: session.record.instance.to_string(),
@@ -190,10 +190,10 @@ impl Registry {
 
     fn routes_page<T>(
         &self,
-        page: &Page,
-        of: Of<'_>,
+        page: &ListRequest,
+        of: InstanceFilter<'_>,
         view: impl Fn(&Session, RouteId) -> T,
-    ) -> Result<Paged<T>, Error> {
+    ) -> Result<ListPage<T>, Error> {
         let after = page.cursor(|text| {
             let (session, route) = text.split_once('.')?;
             Some((SessionKey(session.parse().ok()?), RouteId(route.parse().ok()?)))
@@ -214,7 +214,7 @@ impl Registry {
             session.active.routes.range(from..).map(move |(id, _)| (session.as_ref(), *id))
         });
         let place = |(session, id): &(&Session, RouteId)| format!("{}.{}", session.key.0, id.0);
-        Ok(Paged::cut(routes, page, place, |(session, id)| view(session, *id)))
+        Ok(ListPage::cut(routes, page, place, |(session, id)| view(session, *id)))
     }
 
     fn instance_view(&self, session: &Session, now: Time) -> InstanceView {

@@ -11,14 +11,14 @@ use crate::domain::Error;
 
 /// Which part of a list is asked for.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct ListRequest {
     /// Where the part before ended, as it said; `None` for the first.
     pub after: Option<String>,
     /// How many at most.
     pub limit: usize,
 }
 
-impl Page {
+impl ListRequest {
     /// How many, when nothing is said.
     pub const LIMIT: usize = 100;
     /// How many at most.
@@ -45,18 +45,18 @@ impl Page {
 
 /// A part of a list, and where the next begins.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Paged<T> {
+pub struct ListPage<T> {
     /// In the list's order.
     pub items: Vec<T>,
     /// What to ask for the next part with; `None` at the end.
     pub next_cursor: Option<String>,
 }
 
-impl<T> Paged<T> {
+impl<T> ListPage<T> {
     /// Takes a page of `entries`; `place` says where an entry stands.
     pub(super) fn cut<E>(
         mut entries: impl Iterator<Item = E>,
-        page: &Page,
+        page: &ListRequest,
         place: impl Fn(&E) -> String,
         view: impl Fn(&E) -> T,
     ) -> Self {

@@ -8,14 +8,14 @@ use crate::domain::{Catalog, Error, Options, PageUrl, PendingKind, Route, RouteI
 
 use crate::registry::commands::Verification;
 use crate::registry::commands::maintenance::cancelled;
-use crate::registry::ports::Trust;
+use crate::registry::ports::PageTrust;
 
 /// A page that must answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Awaited {
     pub(crate) page: PageUrl,
     /// How it is asked for, and what becomes of its certificate.
-    pub(crate) trust: Trust,
+    pub(crate) trust: PageTrust,
     /// The statuses that count as an answer, where they are set.
     expected: Option<StatusRanges>,
 }
@@ -43,7 +43,7 @@ pub(crate) fn awaited(
     Ok(match verification.kind {
         // What is shown later is got in the same way.
         PendingKind::Enter => {
-            let shown = |page: &PageUrl| Awaited { page: page.clone(), trust: Trust::Required, expected: None };
+            let shown = |page: &PageUrl| Awaited { page: page.clone(), trust: PageTrust::Required, expected: None };
             (verification.page.iter().map(shown).collect(), None)
         }
         PendingKind::Exit => backends(session, defaults, &pending.targets, after),
@@ -81,7 +81,7 @@ fn backends(
             let (page, host) = (PageUrl::of_backend(&route.backend, path), options.check_host(&route.domains));
             let expected = options.health_check_status;
             let manner = (page.clone(), host, options.health_check_method, options.tls_verify, expected.clone());
-            (Awaited { page, trust: Trust::AsRoute(session.key, id), expected }, manner)
+            (Awaited { page, trust: PageTrust::AsRoute(session.key, id), expected }, manner)
         })
         // Routes that are to be asked alike and trust alike need to be asked once.
         .filter_map(|(awaited, manner)| seen.insert(manner).then_some(awaited))

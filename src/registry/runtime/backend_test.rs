@@ -3,7 +3,7 @@
 use crate::domain::{Error, HealthPath, PageUrl, Session, Span};
 
 use crate::registry::calls::Query;
-use crate::registry::ports::Trust;
+use crate::registry::ports::PageTrust;
 use crate::registry::queries::status::BackendTest;
 use crate::registry::queries::views::BackendView;
 
@@ -31,7 +31,7 @@ impl Registry {
         self.forbidden.check_url("backend_url", backend)?;
         let _place = self.probes.begin(session.key)?;
         let page = PageUrl::of_backend(backend, &HealthPath::root());
-        Ok(match self.traffic.get(session.key, &page, Span::from_secs(5), Trust::Reported).await {
+        Ok(match self.traffic.get(session.key, &page, Span::from_secs(5), PageTrust::Reported).await {
             Ok(fetched) => BackendView::Reachable {
                 reachable: true,
                 response_time_ms: fetched.took.millis(),

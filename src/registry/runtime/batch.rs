@@ -6,7 +6,7 @@ use crate::domain::{Catalog, Change, Error, Event, EventRecord, SessionKey, Time
 use crate::lifecycle;
 
 use crate::registry::calls::Command;
-use crate::registry::commands::decision::{Context, Decided, Notice, Reply};
+use crate::registry::commands::decision::{Decided, DecisionContext, Effect, Reply};
 
 /// A batch that walks through more entries than this is worked on beside the control threads.
 const WALKED_MAX: usize = 1_000;
@@ -15,7 +15,7 @@ const WALKED_MAX: usize = 1_000;
 pub(super) struct Batch {
     pub(super) draft: Catalog,
     pub(super) changes: Vec<Change>,
-    pub(super) notices: Vec<Notice>,
+    pub(super) effects: Vec<Effect>,
     pub(super) happened: Vec<Arc<EventRecord>>,
     pub(super) pace: Pace,
 }
@@ -23,7 +23,7 @@ pub(super) struct Batch {
 /// The way in which a batch is worked on.
 #[derive(Clone, Copy)]
 pub(super) enum Pace {
-    /// At once: it is over before anybody notices.
+    /// At once: it is over before anybody effects.
     Brief,
     /// While the thread's other tasks go on elsewhere.
     AtLength,
@@ -48,30 +48,30 @@ impl Batch {
     pub(super) fn begin<'a>(catalog: &Catalog, commands: impl IntoIterator<Item = &'a Command>) -> Self {
         let draft = catalog.clone();
         let pace = Pace::of(commands, &draft);
-        Self { draft, changes: Vec::new(), notices: Vec::new(), happened: Vec::new(), pace }
+        Self { draft, changes: Vec::new(), effects: Vec::new(), happened: Vec::new(), pace }
     }
 
-    pub(super) fn decide(&mut self, command: &Command, context: Context<'_>) -> Result<Reply, Error> {
+    pub(super) fn decide(&mut self, command: &Command, context: DecisionContext<'_>) -> Result<Reply, Error> {
         if let Some(session) = command.session()
             && let Ok(session) = self.draft.session(session.reveal())
         {
             session.last_activity.touch(context.now);
         }
-        let Decided { reply, changes, notices } = command.decide(&self.draft, context)?;
-        let before = notices.iter().any(|notice| matches!(notice, Notice::Event(..))).then(|| self.draft.clone());
+        let Decided { reply, changes, effects } = command.decide(&self.draft, context)?;
+        let before = effects.iter().any(|effect| matches!(effect, Effect::Event(..))).then(|| self.draft.clone());
         changes.iter().for_each(|change| self.draft.absorb(change));
         self.changes.extend(changes);
-        for notice in notices {
-            match notice {
-                Notice::Event(key, event) => self.number(before.as_ref(), key, event, context.now),
-                other => self.notices.push(other),
+        for effect in effects {
+            match effect {
+                Effect::Event(key, event) => self.assign_sequence(before.as_ref(), key, event, context.now),
+                other => self.effects.push(other),
             }
         }
         Ok(reply)
     }
 
     /// Gives an event its place among all that happens. Its session may have ended with it, or begun.
-    fn number(&mut self, before: Option<&Catalog>, session: SessionKey, event: Event, at: Time) {
+    fn assign_sequence(&mut self, before: Option<&Catalog>, session: SessionKey, event: Event, at: Time) {
         let known = self.draft.by_key(session).or_else(|| before?.by_key(session));
         let Some(record) = known.map(|session| Arc::clone(&session.record)) else { return };
         let step = Change::Observed(session);

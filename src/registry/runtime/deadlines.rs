@@ -7,17 +7,17 @@ use std::collections::{BTreeSet, HashMap};
 use crate::domain::{Session, SessionKey, Time};
 
 use crate::registry::commands::sessions::{Expire, ends_at};
-use crate::registry::limits::Limits;
+use crate::registry::limits::RegistryLimits;
 
 /// One entry per session for which anything can fall due.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     queue: BTreeSet<(Time, SessionKey)>,
-    entries: HashMap<SessionKey, Entry>,
+    entries: HashMap<SessionKey, SessionDeadline>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct SessionDeadline {
     due: Time,
     /// What fell due until then has been seen to.
     seen: Time,
@@ -26,23 +26,23 @@ struct Entry {
 impl Deadlines {
     /// Looks at a session anew, as it is at `now`; `None` is a session that has ended. What has fallen due and was not seen to
     /// stays due.
-    pub(super) fn set(&mut self, key: SessionKey, session: Option<&Session>, limits: &Limits, now: Time) {
+    pub(super) fn set(&mut self, key: SessionKey, session: Option<&Session>, limits: &RegistryLimits, now: Time) {
         let seen = self.entries.get(&key).map_or(now, |entry| entry.seen);
         self.put(key, session, limits, seen);
     }
 
     /// The same, once what was due at `now` has been seen to.
-    pub(super) fn pass(&mut self, key: SessionKey, session: Option<&Session>, limits: &Limits, now: Time) {
+    pub(super) fn pass(&mut self, key: SessionKey, session: Option<&Session>, limits: &RegistryLimits, now: Time) {
         self.put(key, session, limits, now);
     }
 
-    fn put(&mut self, key: SessionKey, session: Option<&Session>, limits: &Limits, seen: Time) {
+    fn put(&mut self, key: SessionKey, session: Option<&Session>, limits: &RegistryLimits, seen: Time) {
         if let Some(old) = self.entries.remove(&key) {
             self.queue.remove(&(old.due, key));
         }
         let Some(due) = session.and_then(|session| due(session, limits, seen)) else { return };
         self.queue.insert((due, key));
-        self.entries.insert(key, Entry { due, seen });
+        self.entries.insert(key, SessionDeadline { due, seen });
     }
 
     /// The next moment at which something may fall due.
@@ -67,7 +67,7 @@ impl Deadlines {
 }
 
 /// The earliest of what can fall due for a session and had not at `seen`.
-fn due(session: &Session, limits: &Limits, seen: Time) -> Option<Time> {
+fn due(session: &Session, limits: &RegistryLimits, seen: Time) -> Option<Time> {
     let staged = session.staged.as_ref().map(|staged| staged.touched.after(limits.staged_ttl));
     let drained = session.record.drain.map(crate::domain::Drain::ends).filter(|at| *at > seen);
     [ends_at(session, limits), staged, drained].into_iter().flatten().min()
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_session_without_connection_is_due_when_its_grace_ends_and_a_bound_one_never() {
-        let (mut deadlines, limits, mut session) = (Deadlines::default(), Limits::default(), session());
+        let (mut deadlines, limits, mut session) = (Deadlines::default(), RegistryLimits::default(), session());
         deadlines.set(session.key, Some(&session), &limits, Time(1_000));
         assert_eq!(deadlines.next(), Some(Time(1_000).after(limits.grace)));
         assert!(deadlines.due(Time(2_000), 10).is_empty());
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn what_is_postponed_is_due_again_and_has_not_been_seen_to() {
-        let (mut deadlines, limits, session) = (Deadlines::default(), Limits::default(), session());
+        let (mut deadlines, limits, session) = (Deadlines::default(), RegistryLimits::default(), session());
         deadlines.set(session.key, Some(&session), &limits, Time(1_000));
         let due = Time(1_000).after(limits.grace);
         let later = due.after(Span::from_secs(1));
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_change_of_a_session_does_not_make_up_for_a_drain_that_has_ended() {
-        let (mut deadlines, limits, mut session) = (Deadlines::default(), Limits::default(), session());
+        let (mut deadlines, limits, mut session) = (Deadlines::default(), RegistryLimits::default(), session());
         session.bound = Some(ConnectionId(1));
         let drain = Drain { started: Time(2_000), span: Span::from_millis(1), by_operator: false };
         session.record = Arc::new(SessionRecord { drain: Some(drain), ..SessionRecord::clone(&session.record) });

@@ -15,16 +15,16 @@ use crate::registry::calls::Command;
 use crate::registry::commands::decision::Reply;
 use crate::registry::commands::sessions::{Reconnect, Subscribe};
 
-use super::history::Place;
+use super::history::EventCursor;
 use super::registry::{Registry, stopping};
-use super::watch::{Outbox, Progress, STREAMS_PER_SESSION_MAX, Told, Watch};
+use super::watch::{EventHub, EventProgress, Mailbox, MailboxMessage, STREAMS_PER_SESSION_MAX};
 
 /// How many events are taken out of the history at once.
 const READ_MAX: usize = 256;
 
 /// What a stream comes to next.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Item {
+pub enum StreamItem {
     /// Something happened.
     Event(Arc<EventRecord>),
     /// So many events were lost because the stream was not read.
@@ -39,7 +39,7 @@ pub enum Item {
     },
     /// Nothing came for a while.
     Quiet {
-        /// Everything up to this sequence has been told: a new stream goes on behind it without a loss. `None` while something
+        /// AllEvents up to this sequence has been told: a new stream goes on behind it without a loss. `None` while something
         /// still waits to be told.
         told_up_to: Option<u64>,
     },
@@ -48,15 +48,15 @@ pub enum Item {
 }
 
 /// A stream. Dropping it ends it; a session that was bound to it is disconnected.
-pub struct Follow {
-    source: Source,
+pub struct EventStream {
+    source: EventSource,
     ended: Option<Error>,
     _place: OwnedSemaphorePermit,
 }
 
-enum Source {
-    Session(Own),
-    Everything(Everything),
+enum EventSource {
+    Session(SessionEvents),
+    All(AllEvents),
 }
 
 impl Registry {
@@ -66,7 +66,12 @@ impl Registry {
     ///
     /// # Errors
     /// `NotFound` when there is no such session, `Limited` when too many streams are open, of all or of the session.
-    pub async fn follow(&self, session: &SessionId, topics: Topics, after: Option<u64>) -> Result<Follow, Error> {
+    pub async fn session_events(
+        &self,
+        session: &SessionId,
+        topics: Topics,
+        after: Option<u64>,
+    ) -> Result<EventStream, Error> {
         let place = self.stream()?;
         let mut outbox = self.watch.attach_stream(session).ok_or_else(too_many_of_a_session)?;
         outbox.will_bind();
@@ -86,17 +91,17 @@ impl Registry {
             let session = catalog.session(session.reveal())?;
             (session.key, session.record.topics)
         };
-        let source = Source::Session(Own::begin(outbox, self, key, topics, after));
-        Ok(Follow { source, ended: None, _place: place })
+        let source = EventSource::Session(SessionEvents::begin(outbox, self, key, topics, after));
+        Ok(EventStream { source, ended: None, _place: place })
     }
 
     /// Tells everything that happens to anybody. With `after`, what happened since that sequence comes first.
     ///
     /// # Errors
     /// `Limited` when too many streams are open.
-    pub fn watch(&self, after: Option<u64>) -> Result<Follow, Error> {
+    pub fn all_events(&self, after: Option<u64>) -> Result<EventStream, Error> {
         let place = self.stream()?;
-        Ok(Follow { source: Source::Everything(Everything::begin(self, after)), ended: None, _place: place })
+        Ok(EventStream { source: EventSource::All(AllEvents::begin(self, after)), ended: None, _place: place })
     }
 
     fn stream(&self) -> Result<OwnedSemaphorePermit, Error> {
@@ -107,33 +112,33 @@ impl Registry {
     }
 }
 
-impl Follow {
+impl EventStream {
     /// The same, but says so when nothing came for the time of `silence`.
-    pub async fn next_within(&mut self, silence: Duration) -> Item {
+    pub async fn next_within(&mut self, silence: Duration) -> StreamItem {
         match tokio::time::timeout(silence, self.next()).await {
             Ok(item) => item,
-            Err(_) => Item::Quiet { told_up_to: self.told_up_to() },
+            Err(_) => StreamItem::Quiet { told_up_to: self.told_up_to() },
         }
     }
 
     /// The sequence behind which a new stream goes on without a loss, if this one has told all there was to tell.
     pub fn told_up_to(&self) -> Option<u64> {
         match &self.source {
-            Source::Session(own) => own.told_up_to(),
-            Source::Everything(everything) => everything.told_up_to(),
+            EventSource::Session(own) => own.told_up_to(),
+            EventSource::All(everything) => everything.told_up_to(),
         }
     }
 
     /// Waits for what comes next. Cancelling it loses nothing.
-    pub async fn next(&mut self) -> Item {
+    pub async fn next(&mut self) -> StreamItem {
         if let Some(error) = &self.ended {
-            return Item::Ended(error.clone());
+            return StreamItem::Ended(error.clone());
         }
         let item = match &mut self.source {
-            Source::Session(own) => own.next().await,
-            Source::Everything(everything) => everything.next().await,
+            EventSource::Session(own) => own.next().await,
+            EventSource::All(everything) => everything.next().await,
         };
-        if let Item::Ended(error) = &item {
+        if let StreamItem::Ended(error) = &item {
             self.ended = Some(error.clone());
         }
         item
@@ -141,20 +146,20 @@ impl Follow {
 }
 
 /// A session's own events: first from the history, then from its outbox.
-struct Own {
-    outbox: Outbox,
+struct SessionEvents {
+    outbox: Mailbox,
     compacted: Option<u64>,
     backlog: VecDeque<Arc<EventRecord>>,
     /// What came up to this sequence has been told, or is in the backlog.
     seen: u64,
-    watch: Arc<Watch>,
+    watch: Arc<EventHub>,
 }
 
-impl Own {
+impl SessionEvents {
     /// The session must be bound already: what happens from now on comes to the outbox.
-    fn begin(outbox: Outbox, registry: &Registry, key: SessionKey, topics: Topics, after: Option<u64>) -> Self {
+    fn begin(outbox: Mailbox, registry: &Registry, key: SessionKey, topics: Topics, after: Option<u64>) -> Self {
         let watch = Arc::clone(&registry.watch);
-        let mut own = Own { outbox, compacted: None, backlog: VecDeque::new(), seen: 0, watch };
+        let mut own = SessionEvents { outbox, compacted: None, backlog: VecDeque::new(), seen: 0, watch };
         let Some(after) = after else { return own };
         let latest = registry.catalog().revision();
         let history = registry.watch.history();
@@ -174,12 +179,12 @@ impl Own {
         told.then_some(latest.max(self.seen))
     }
 
-    async fn next(&mut self) -> Item {
+    async fn next(&mut self) -> StreamItem {
         if let Some(oldest) = self.compacted.take() {
-            return Item::Compacted { oldest };
+            return StreamItem::Compacted { oldest };
         }
         if let Some(event) = self.backlog.pop_front() {
-            return Item::Event(event);
+            return StreamItem::Event(event);
         }
         loop {
             let told = match self.outbox.try_next() {
@@ -187,12 +192,12 @@ impl Own {
                 None => self.outbox.next().await,
             };
             return match told {
-                Told::Event(event) if event.sequence <= self.seen => continue,
-                Told::Event(event) => Item::Event(event),
-                Told::Lagged(missed) => Item::Lagged { missed },
-                Told::Released(why) => Item::Ended(Error::new(Kind::Conflict, why.words())),
-                Told::Shutdown => Item::Ended(stopping()),
-                Told::Close => Item::Ended(Error::invalid_session()),
+                MailboxMessage::Event(event) if event.sequence <= self.seen => continue,
+                MailboxMessage::Event(event) => StreamItem::Event(event),
+                MailboxMessage::Lagged(missed) => StreamItem::Lagged { missed },
+                MailboxMessage::Released(why) => StreamItem::Ended(Error::new(Kind::Conflict, why.words())),
+                MailboxMessage::Shutdown => StreamItem::Ended(stopping()),
+                MailboxMessage::Close => StreamItem::Ended(Error::invalid_session()),
             };
         }
     }
@@ -209,16 +214,16 @@ fn too_many_of_a_session() -> Error {
     Error::new(Kind::Limited, message)
 }
 
-/// Everything that happens, read out of the history at the stream's own pace.
-struct Everything {
-    watch: Arc<Watch>,
-    progress: watch::Receiver<Progress>,
+/// AllEvents that happens, read out of the history at the stream's own pace.
+struct AllEvents {
+    watch: Arc<EventHub>,
+    progress: watch::Receiver<EventProgress>,
     compacted: Option<u64>,
-    place: Place,
+    place: EventCursor,
     read: VecDeque<Arc<EventRecord>>,
 }
 
-impl Everything {
+impl AllEvents {
     fn begin(registry: &Registry, after: Option<u64>) -> Self {
         let latest = registry.catalog().revision();
         let history = registry.watch.history();
@@ -235,23 +240,23 @@ impl Everything {
         told.then(|| history.latest())
     }
 
-    async fn next(&mut self) -> Item {
+    async fn next(&mut self) -> StreamItem {
         if let Some(oldest) = self.compacted.take() {
-            return Item::Compacted { oldest };
+            return StreamItem::Compacted { oldest };
         }
         loop {
             if let Some(event) = self.read.pop_front() {
-                return Item::Event(event);
+                return StreamItem::Event(event);
             }
             // Looked at before the history: what comes after this look is waited for.
             let stopped = self.progress.borrow_and_update().stopping;
             let (events, place, missed) = self.watch.history().read(self.place, READ_MAX);
             (self.read, self.place) = (events.into(), place);
             if missed > 0 {
-                return Item::Lagged { missed };
+                return StreamItem::Lagged { missed };
             }
             if self.read.is_empty() && (stopped || self.progress.changed().await.is_err()) {
-                return Item::Ended(stopping());
+                return StreamItem::Ended(stopping());
             }
         }
     }

@@ -29,7 +29,7 @@ pub(super) struct History {
 
 /// A watcher's place: how many events came before the next it is to see. It counts from the start of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place(u64);
+pub(super) struct EventCursor(u64);
 
 impl History {
     /// Nothing happened since the registry was at `revision`.
@@ -81,24 +81,24 @@ impl History {
     }
 
     /// The place behind everything that has happened.
-    pub(super) fn end(&self) -> Place {
-        Place(self.dropped + self.events.len() as u64)
+    pub(super) fn end(&self) -> EventCursor {
+        EventCursor(self.dropped + self.events.len() as u64)
     }
 
     /// The place behind the event of a sequence. `None` if it cannot be told any more what followed,
     /// or never could: nothing that high has happened, of which `latest` is the last.
-    pub(super) fn after(&self, sequence: u64, latest: u64) -> Option<Place> {
+    pub(super) fn after(&self, sequence: u64, latest: u64) -> Option<EventCursor> {
         let known = (self.floor..=latest).contains(&sequence);
         let before = self.events.partition_point(|event| event.sequence <= sequence);
-        known.then(|| Place(self.dropped + before as u64))
+        known.then(|| EventCursor(self.dropped + before as u64))
     }
 
     /// Up to `most` events from a place on, the place behind them, and how many were dropped before they could be seen.
-    pub(super) fn read(&self, place: Place, most: usize) -> (Vec<Arc<EventRecord>>, Place, u64) {
+    pub(super) fn read(&self, place: EventCursor, most: usize) -> (Vec<Arc<EventRecord>>, EventCursor, u64) {
         let missed = self.dropped.saturating_sub(place.0);
         let from = usize::try_from(place.0.saturating_sub(self.dropped)).unwrap_or(usize::MAX);
         let events: Vec<_> = self.events.iter().skip(from).take(most).cloned().collect();
-        let next = Place(place.0.max(self.dropped) + events.len() as u64);
+        let next = EventCursor(place.0.max(self.dropped) + events.len() as u64);
         (events, next, missed)
     }
 

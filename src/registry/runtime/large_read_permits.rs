@@ -10,33 +10,33 @@ pub(super) const AT_ONCE_MAX: usize = 4;
 
 /// How many large answers of each session are under way.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Readings(Arc<Mutex<HashMap<SessionKey, usize>>>);
+pub(super) struct LargeReads(Arc<Mutex<HashMap<SessionKey, usize>>>);
 
-impl Readings {
+impl LargeReads {
     fn counts(&self) -> MutexGuard<'_, HashMap<SessionKey, usize>> {
         // No code panics while it holds the lock; were it to happen, the map is still whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn begin(&self, session: SessionKey) -> Option<Reading> {
+    pub(super) fn begin(&self, session: SessionKey) -> Option<LargeReadPermit> {
         let mut counts = self.counts();
         let count = counts.entry(session).or_default();
         if *count >= AT_ONCE_MAX {
             return None;
         }
         *count += 1;
-        Some(Reading { session, readings: self.clone() })
+        Some(LargeReadPermit { session, readings: self.clone() })
     }
 }
 
 /// A large answer that is under way; dropped once it has been read, or nobody will.
 #[derive(Debug)]
-pub struct Reading {
+pub struct LargeReadPermit {
     session: SessionKey,
-    readings: Readings,
+    readings: LargeReads,
 }
 
-impl Drop for Reading {
+impl Drop for LargeReadPermit {
     fn drop(&mut self) {
         let mut counts = self.readings.counts();
         if let Some(count) = counts.get_mut(&self.session) {
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_session_has_so_many_large_answers_under_way_and_others_do_not_count() {
-        let readings = Readings::default();
+        let readings = LargeReads::default();
         let mut held: Vec<_> = (0..AT_ONCE_MAX).map(|_| readings.begin(SessionKey(1)).unwrap()).collect();
         assert!(readings.begin(SessionKey(1)).is_none() && readings.begin(SessionKey(2)).is_some());
         held.pop();

@@ -9,7 +9,7 @@ use crate::lifecycle;
 use crate::registry::calls::{Query, entries};
 use crate::registry::queries::answer::Answer;
 
-use super::large_read_permits::{AT_ONCE_MAX, Reading};
+use super::large_read_permits::{AT_ONCE_MAX, LargeReadPermit};
 use super::registry::Registry;
 
 /// From how many entries on a session's answers are large.
@@ -23,7 +23,7 @@ impl Registry {
     ///
     /// # Errors
     /// `NotFound` when there is no such session, `Limited` when too many of its large answers are under way.
-    pub fn reading(&self, session: &SessionId) -> Result<Option<Reading>, Error> {
+    pub fn permit_large_read(&self, session: &SessionId) -> Result<Option<LargeReadPermit>, Error> {
         let catalog = self.catalog();
         let session = catalog.session(session.reveal())?;
         if entries(session) < ENTRIES_MIN {

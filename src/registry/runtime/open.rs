@@ -8,17 +8,17 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::clock;
 use crate::domain::Catalog;
 
-use crate::registry::limits::Limits;
+use crate::registry::limits::RegistryLimits;
 use crate::registry::ports::{Publish, Store, StoreError, Traffic};
-use crate::registry::registration_tokens::Grants;
+use crate::registry::registration_tokens::RegistrationTokens;
 
 use super::deadlines::Deadlines;
-use super::large_read_permits::Readings;
-use super::probe_permits::Probes;
-use super::readiness::{self, Condition};
+use super::large_read_permits::LargeReads;
+use super::probe_permits::ProbePermits;
+use super::readiness::{self, StoreHealth};
 use super::registry::Registry;
-use super::watch::Watch;
-use super::writer::{Rules, Writer};
+use super::watch::EventHub;
+use super::writer::{DecisionRules, Writer};
 use super::{clock_skew, large_reads};
 
 /// Past this many waiting callers, further ones wait for room.
@@ -34,8 +34,8 @@ pub async fn open<S: Store, P: Publish>(
     mut store: S,
     mut publisher: P,
     traffic: Arc<dyn Traffic>,
-    limits: Limits,
-    grants: Grants,
+    limits: RegistryLimits,
+    grants: RegistrationTokens,
 ) -> Result<(Registry, Writer<S, P>), StoreError> {
     let mut loaded = store.load().await?;
     let reading = clock::reading();
@@ -52,9 +52,9 @@ pub async fn open<S: Store, P: Publish>(
     publisher.publish(&catalog, &loaded.changes);
     let (forbidden, defaults) = (traffic.forbidden(), traffic.default_options());
     let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
-    let (asking, asked) = readiness::channel();
+    let (question_sender, store_questions) = readiness::channel();
     let published = Arc::new(ArcSwap::from(catalog));
-    let watch = Arc::new(Watch::since(published.load().revision()));
+    let watch = Arc::new(EventHub::since(published.load().revision()));
     let registry = Registry {
         mailbox: sender,
         published: Arc::clone(&published),
@@ -67,19 +67,19 @@ pub async fn open<S: Store, P: Publish>(
         forbidden: forbidden.clone(),
         defaults: Arc::new(defaults),
         started: now,
-        readings: Readings::default(),
-        probes: Probes::default(),
-        asking,
+        readings: LargeReads::default(),
+        probes: ProbePermits::default(),
+        store_questions: question_sender,
     };
-    let rules = Rules { limits, grants, forbidden };
+    let rules = DecisionRules { limits, grants, forbidden };
     Ok((
         registry,
         Writer {
             store,
             publisher,
             mailbox,
-            asked,
-            condition: Condition::default(),
+            store_questions,
+            store_health: StoreHealth::default(),
             published,
             watch,
             traffic,

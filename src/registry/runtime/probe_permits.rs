@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::{Error, Kind, SessionKey, may_take_another};
 
-/// Probes under way at once.
+/// ProbePermits under way at once.
 const PROBES_MAX: usize = 512;
 /// Those of them that are one session's.
 const PER_SESSION_MAX: usize = 32;
 
 /// The probes under way. Cheap to clone; all clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Probes(Arc<Mutex<UnderWay>>);
+pub(super) struct ProbePermits(Arc<Mutex<UnderWay>>);
 
 #[derive(Debug, Default)]
 struct UnderWay {
@@ -25,17 +25,17 @@ struct UnderWay {
 
 /// A probe's place, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Probe {
+pub(super) struct ProbePermit {
     session: SessionKey,
-    probes: Probes,
+    probes: ProbePermits,
 }
 
-impl Probes {
+impl ProbePermits {
     /// A place for a probe of a session.
     ///
     /// # Errors
     /// `Limited` when there is none now: why, and what to do.
-    pub(super) fn begin(&self, session: SessionKey) -> Result<Probe, Error> {
+    pub(super) fn begin(&self, session: SessionKey) -> Result<ProbePermit, Error> {
         let mut under_way = self.lock();
         let own = under_way.of.get(&session).copied().unwrap_or(0);
         if own >= PER_SESSION_MAX {
@@ -57,7 +57,7 @@ impl Probes {
         }
         under_way.all += 1;
         *under_way.of.entry(session).or_default() += 1;
-        Ok(Probe { session, probes: self.clone() })
+        Ok(ProbePermit { session, probes: self.clone() })
     }
 
     fn lock(&self) -> MutexGuard<'_, UnderWay> {
@@ -66,7 +66,7 @@ impl Probes {
     }
 }
 
-impl Drop for Probe {
+impl Drop for ProbePermit {
     fn drop(&mut self) {
         let mut under_way = self.probes.lock();
         under_way.all = under_way.all.saturating_sub(1);
@@ -83,13 +83,13 @@ impl Drop for Probe {
 mod tests {
     use super::*;
 
-    fn as_many_as_may(probes: &Probes, session: u64) -> Vec<Probe> {
+    fn as_many_as_may(probes: &ProbePermits, session: u64) -> Vec<ProbePermit> {
         std::iter::from_fn(|| probes.begin(SessionKey(session)).ok()).collect()
     }
 
     #[test]
     fn a_session_has_its_part_and_gets_it_back() {
-        let probes = Probes::default();
+        let probes = ProbePermits::default();
         let greedy = as_many_as_may(&probes, 1);
         assert_eq!(greedy.len(), PER_SESSION_MAX);
         let refused = probes.begin(SessionKey(1)).unwrap_err();
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn sessions_that_probe_much_leave_room_for_who_comes_later_however_many_they_are() {
         for sessions in [16, 30, 40] {
-            let probes = Probes::default();
+            let probes = ProbePermits::default();
             let greedy: Vec<_> = (1..=sessions).map(|session| as_many_as_may(&probes, session)).collect();
             let taken = greedy.iter().map(Vec::len).sum::<usize>();
             assert!(taken < PROBES_MAX, "{sessions} sessions took all");

@@ -11,7 +11,7 @@ use crate::domain::{Span, Time};
 
 use crate::registry::ports::Store;
 
-use super::registry::{Asked, Registry};
+use super::registry::{Registry, StoreQuestion};
 
 /// The time that a part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const TRY_EVERY: Span = Span::from_secs(1);
 /// Askers that wait at once; further ones hear that the writer does not answer.
 const ASKING_MAX: usize = 64;
 
-pub(super) fn channel() -> (mpsc::Sender<Asked>, mpsc::Receiver<Asked>) {
+pub(super) fn channel() -> (mpsc::Sender<StoreQuestion>, mpsc::Receiver<StoreQuestion>) {
     mpsc::channel(ASKING_MAX)
 }
 
@@ -43,7 +43,7 @@ impl Registry {
 
     async fn can_store(&self) -> Result<(), &'static str> {
         let (asked, answer) = oneshot::channel();
-        if self.asking.try_send(asked).is_err() {
+        if self.store_questions.try_send(asked).is_err() {
             return Err("the writer does not answer");
         }
         match tokio::time::timeout(PATIENCE, answer).await {
@@ -65,12 +65,12 @@ impl Registry {
 
 /// What the writer knows of its store.
 #[derive(Debug, Default)]
-pub(super) struct Condition {
+pub(super) struct StoreHealth {
     tried: Option<Time>,
     fault: Option<String>,
 }
 
-impl Condition {
+impl StoreHealth {
     /// Tries the store, unless that was done a moment ago. Returns true if something can be stored.
     pub(super) async fn find_out(&mut self, store: &mut impl Store) -> bool {
         let now = clock::now();

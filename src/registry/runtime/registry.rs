@@ -14,19 +14,19 @@ use crate::registry::calls::{Command, Query};
 use crate::registry::commands::decision::Reply;
 use crate::registry::ports::Traffic;
 use crate::registry::queries::answer::Answer;
-use crate::registry::registration_tokens::Grants;
+use crate::registry::registration_tokens::RegistrationTokens;
 
-use super::large_read_permits::Readings;
-use super::probe_permits::Probes;
-use super::watch::{Listener, Outbox, Told, Watch};
+use super::large_read_permits::LargeReads;
+use super::probe_permits::ProbePermits;
+use super::watch::{EventHub, Mailbox, MailboxKind, MailboxMessage};
 
 /// Commands of one caller that wait for the writer, and where their answers go.
-pub(crate) struct Waiting {
+pub(crate) struct QueuedCommands {
     pub(super) commands: Vec<Command>,
     pub(super) answer: oneshot::Sender<Vec<Result<Reply, Error>>>,
 }
 
-impl Waiting {
+impl QueuedCommands {
     /// Where it stands in its batch: what traffic saw before all that may replace it.
     pub(super) fn place(&self) -> bool {
         !matches!(self.commands.first(), Some(Command::Observe(_)))
@@ -34,26 +34,26 @@ impl Waiting {
 }
 
 /// Asks the writer whether something can be stored.
-pub(super) type Asked = oneshot::Sender<bool>;
+pub(super) type StoreQuestion = oneshot::Sender<bool>;
 
 /// The registry as the doors see it. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
-    pub(super) mailbox: mpsc::Sender<Waiting>,
+    pub(super) mailbox: mpsc::Sender<QueuedCommands>,
     pub(super) published: Arc<ArcSwap<Catalog>>,
     pub(crate) traffic: Arc<dyn Traffic>,
-    pub(super) watch: Arc<Watch>,
+    pub(super) watch: Arc<EventHub>,
     pub(super) streams: Arc<Semaphore>,
     pub(super) streams_max: usize,
     pub(super) long_turns: Arc<Semaphore>,
-    pub(crate) grants: Grants,
+    pub(crate) grants: RegistrationTokens,
     pub(super) forbidden: Forbidden,
     /// The options where a session sets none.
     pub(super) defaults: Arc<Options>,
     pub(crate) started: Time,
-    pub(super) readings: Readings,
-    pub(super) probes: Probes,
-    pub(super) asking: mpsc::Sender<Asked>,
+    pub(super) readings: LargeReads,
+    pub(super) probes: ProbePermits,
+    pub(super) store_questions: mpsc::Sender<StoreQuestion>,
 }
 
 impl Registry {
@@ -62,7 +62,7 @@ impl Registry {
     pub async fn execute(&self, commands: Vec<Command>) -> Vec<Result<Reply, Error>> {
         let count = commands.len();
         let (answer, answered) = oneshot::channel();
-        if self.mailbox.send(Waiting { commands, answer }).await.is_err() {
+        if self.mailbox.send(QueuedCommands { commands, answer }).await.is_err() {
             return vec![Err(stopping()); count];
         }
         let answers = answered.await.unwrap_or_else(|_| vec![Err(stopping()); count]);
@@ -95,8 +95,8 @@ impl Registry {
     }
 
     /// Gives a connection of the line protocol its number and what is told to it. Dropping the outbox takes both back.
-    pub fn attach(&self) -> Outbox {
-        self.watch.attach(Listener::Pipe)
+    pub fn open_mailbox(&self) -> Mailbox {
+        self.watch.attach(MailboxKind::Pipe)
     }
 
     /// True if the server stops: no new work should come.
@@ -111,11 +111,11 @@ impl Registry {
     }
 
     /// Tells every stream, and every connection that is bound to a session, that the server stops.
-    pub fn tell_shutdown(&self) {
+    pub fn announce_shutdown(&self) {
         self.watch.stop();
         let catalog = self.published.load();
         let bound = catalog.sessions().filter_map(|session| session.bound);
-        bound.for_each(|connection: ConnectionId| self.watch.tell(connection, &Told::Shutdown));
+        bound.for_each(|connection: ConnectionId| self.watch.tell(connection, &MailboxMessage::Shutdown));
     }
 }
 

@@ -14,13 +14,13 @@ use crate::registry::commands::decision::Release;
 use super::history::History;
 
 /// The most events that wait for one connection.
-const OUTBOX_MAX: usize = 256;
+const MAILBOX_MAX: usize = 256;
 /// Room beside them for what must not be lost: that the server stops, that the connection is to close.
 const URGENT_MAX: usize = 8;
 
 /// Something that a connection is told.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Told {
+pub enum MailboxMessage {
     /// An event of its session.
     Event(Arc<EventRecord>),
     /// So many of these were lost because the connection did not read.
@@ -35,8 +35,8 @@ pub enum Told {
 
 /// Who is at the other end of an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listener {
-    /// A connection of the line protocol.
+pub enum MailboxKind {
+    /// A connection of the group protocol.
     Pipe,
     /// A stream of events.
     Stream,
@@ -46,20 +46,20 @@ pub enum Listener {
 pub(super) const STREAMS_PER_SESSION_MAX: usize = 8;
 
 /// What is told to a connection. Streams of one session count as one connection, and each is told everything.
-struct Line {
-    listener: Listener,
-    ears: Vec<Ear>,
+struct MailboxGroup {
+    listener: MailboxKind,
+    senders: Vec<MailboxSender>,
 }
 
-struct Ear {
+struct MailboxSender {
     number: u64,
-    sender: mpsc::Sender<Told>,
+    sender: mpsc::Sender<MailboxMessage>,
     missed: Arc<AtomicU64>,
 }
 
-impl Ear {
-    fn tell(&self, told: Told) {
-        let full = matches!(told, Told::Event(_)) && self.sender.capacity() <= URGENT_MAX;
+impl MailboxSender {
+    fn tell(&self, told: MailboxMessage) {
+        let full = matches!(told, MailboxMessage::Event(_)) && self.sender.capacity() <= URGENT_MAX;
         if full || self.sender.try_send(told).is_err() {
             self.missed.fetch_add(1, Ordering::Relaxed);
         }
@@ -68,7 +68,7 @@ impl Ear {
 
 /// How far things have come, for those who watch them all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(super) struct EventProgress {
     /// Goes up with every batch of events.
     pub(super) batches: u64,
     /// The server stops.
@@ -76,22 +76,22 @@ pub(super) struct Progress {
 }
 
 /// Who can be told, and what happened of late.
-pub(super) struct Watch {
-    lines: Mutex<HashMap<ConnectionId, Line>>,
-    /// What the streams of a session are told through. Locked before `lines`.
+pub(super) struct EventHub {
+    groups: Mutex<HashMap<ConnectionId, MailboxGroup>>,
+    /// What the streams of a session are told through. Locked before `groups`.
     streams: Mutex<HashMap<SessionId, ConnectionId>>,
     last: AtomicU64,
     history: Mutex<History>,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<EventProgress>,
     departed: Mutex<Vec<ConnectionId>>,
     departure: Notify,
 }
 
-impl Watch {
+impl EventHub {
     /// Nothing happened since the registry was at `revision`.
     pub(super) fn since(revision: u64) -> Self {
         Self {
-            lines: Mutex::default(),
+            groups: Mutex::default(),
             streams: Mutex::default(),
             last: AtomicU64::default(),
             history: Mutex::new(History::since(revision)),
@@ -101,26 +101,28 @@ impl Watch {
         }
     }
 
-    pub(super) fn attach(self: &Arc<Self>, listener: Listener) -> Outbox {
+    pub(super) fn attach(self: &Arc<Self>, listener: MailboxKind) -> Mailbox {
         let number = self.next_number();
         let connection = ConnectionId(number);
-        let (ear, outbox) = self.listen(connection, number, None);
-        lock(&self.lines).insert(connection, Line { listener, ears: vec![ear] });
+        let (sender, outbox) = self.listen(connection, number, None);
+        lock(&self.groups).insert(connection, MailboxGroup { listener, senders: vec![sender] });
         outbox
     }
 
     /// The same for a stream of a session, beside those that are open; `None` when these are too many.
-    pub(super) fn attach_stream(self: &Arc<Self>, session: &SessionId) -> Option<Outbox> {
+    pub(super) fn attach_stream(self: &Arc<Self>, session: &SessionId) -> Option<Mailbox> {
         let number = self.next_number();
         let mut streams = lock(&self.streams);
-        let mut lines = lock(&self.lines);
+        let mut groups = lock(&self.groups);
         let connection = *streams.entry(session.clone()).or_insert(ConnectionId(number));
-        let line = lines.entry(connection).or_insert_with(|| Line { listener: Listener::Stream, ears: Vec::new() });
-        if line.ears.len() >= STREAMS_PER_SESSION_MAX {
+        let group = groups
+            .entry(connection)
+            .or_insert_with(|| MailboxGroup { listener: MailboxKind::Stream, senders: Vec::new() });
+        if group.senders.len() >= STREAMS_PER_SESSION_MAX {
             return None;
         }
-        let (ear, outbox) = self.listen(connection, number, Some(session.clone()));
-        line.ears.push(ear);
+        let (sender, outbox) = self.listen(connection, number, Some(session.clone()));
+        group.senders.push(sender);
         Some(outbox)
     }
 
@@ -128,31 +130,36 @@ impl Watch {
         self.last.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn listen(self: &Arc<Self>, connection: ConnectionId, number: u64, stream_of: Option<SessionId>) -> (Ear, Outbox) {
-        let (sender, receiver) = mpsc::channel(OUTBOX_MAX + URGENT_MAX);
+    fn listen(
+        self: &Arc<Self>,
+        connection: ConnectionId,
+        number: u64,
+        stream_of: Option<SessionId>,
+    ) -> (MailboxSender, Mailbox) {
+        let (sender, receiver) = mpsc::channel(MAILBOX_MAX + URGENT_MAX);
         let missed = Arc::new(AtomicU64::new(0));
-        let ear = Ear { number, sender, missed: Arc::clone(&missed) };
-        (ear, Outbox { connection, number, stream_of, receiver, missed, watch: Arc::clone(self), binds: false })
+        let sender = MailboxSender { number, sender, missed: Arc::clone(&missed) };
+        (sender, Mailbox { connection, number, stream_of, receiver, missed, watch: Arc::clone(self), binds: false })
     }
 
     /// Lets an outbox go. True if it was the last of its connection.
-    fn detach(&self, outbox: &Outbox) -> bool {
+    fn detach(&self, outbox: &Mailbox) -> bool {
         let mut streams = lock(&self.streams);
-        let mut lines = lock(&self.lines);
-        let Some(line) = lines.get_mut(&outbox.connection) else { return true };
-        line.ears.retain(|ear| ear.number != outbox.number);
-        if !line.ears.is_empty() {
+        let mut groups = lock(&self.groups);
+        let Some(group) = groups.get_mut(&outbox.connection) else { return true };
+        group.senders.retain(|sender| sender.number != outbox.number);
+        if !group.senders.is_empty() {
             return false;
         }
-        lines.remove(&outbox.connection);
+        groups.remove(&outbox.connection);
         outbox.stream_of.as_ref().map(|session| streams.remove(session));
         true
     }
 
-    pub(super) fn tell(&self, connection: ConnectionId, told: &Told) {
-        let lines = lock(&self.lines);
-        let Some(line) = lines.get(&connection) else { return };
-        line.ears.iter().for_each(|ear| ear.tell(told.clone()));
+    pub(super) fn tell(&self, connection: ConnectionId, told: &MailboxMessage) {
+        let groups = lock(&self.groups);
+        let Some(group) = groups.get(&connection) else { return };
+        group.senders.iter().for_each(|sender| sender.tell(told.clone()));
     }
 
     /// Tells those whom events concern, as `catalog` has them bound and subscribed, and keeps what happened.
@@ -177,19 +184,19 @@ impl Watch {
         let kind = happened.event.kind();
         if session.record.topics.contains(kind) || (kind == EventKind::MaintenanceFailed && self.is_stream(connection))
         {
-            self.tell(connection, &Told::Event(happened));
+            self.tell(connection, &MailboxMessage::Event(happened));
         }
     }
 
     fn is_stream(&self, connection: ConnectionId) -> bool {
-        lock(&self.lines).get(&connection).is_some_and(|line| line.listener == Listener::Stream)
+        lock(&self.groups).get(&connection).is_some_and(|group| group.listener == MailboxKind::Stream)
     }
 
     pub(super) fn history(&self) -> MutexGuard<'_, History> {
         lock(&self.history)
     }
 
-    pub(super) fn progress(&self) -> watch::Receiver<Progress> {
+    pub(super) fn progress(&self) -> watch::Receiver<EventProgress> {
         self.progress.subscribe()
     }
 
@@ -219,17 +226,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A connection's number and what it is told. Dropping it disconnects the session that is bound to it.
-pub struct Outbox {
+pub struct Mailbox {
     connection: ConnectionId,
     number: u64,
     stream_of: Option<SessionId>,
-    receiver: mpsc::Receiver<Told>,
+    receiver: mpsc::Receiver<MailboxMessage>,
     missed: Arc<AtomicU64>,
-    watch: Arc<Watch>,
+    watch: Arc<EventHub>,
     binds: bool,
 }
 
-impl Outbox {
+impl Mailbox {
     /// The connection's number.
     pub fn connection(&self) -> ConnectionId {
         self.connection
@@ -260,27 +267,27 @@ impl Outbox {
     }
 
     /// Waits for the next thing to tell. Cancelling it loses nothing.
-    pub async fn next(&mut self) -> Told {
+    pub async fn next(&mut self) -> MailboxMessage {
         match self.receiver.recv().await {
             Some(told) => told,
             // The sender stands in `watch` for as long as this outbox lives.
-            None => Told::Close,
+            None => MailboxMessage::Close,
         }
     }
 
     /// The next thing to tell, if something waits; what was lost is said after what was kept.
-    pub fn try_next(&mut self) -> Option<Told> {
+    pub fn try_next(&mut self) -> Option<MailboxMessage> {
         if let Ok(told) = self.receiver.try_recv() {
             return Some(told);
         }
         match self.missed.swap(0, Ordering::Relaxed) {
             0 => None,
-            missed => Some(Told::Lagged(missed)),
+            missed => Some(MailboxMessage::Lagged(missed)),
         }
     }
 }
 
-impl Drop for Outbox {
+impl Drop for Mailbox {
     fn drop(&mut self) {
         self.binds &= self.watch.detach(self);
         self.leave();
@@ -292,8 +299,8 @@ mod tests {
     use super::*;
     use crate::domain::{Event, InstanceName, ServiceName, SessionKey, Time};
 
-    fn event() -> Told {
-        Told::Event(Arc::new(EventRecord {
+    fn event() -> MailboxMessage {
+        MailboxMessage::Event(Arc::new(EventRecord {
             sequence: 1,
             at: Time(0),
             session: SessionKey(1),
@@ -305,31 +312,35 @@ mod tests {
 
     #[test]
     fn who_does_not_read_is_told_how_much_was_lost() {
-        let watch = Arc::new(Watch::since(0));
-        let mut outbox = watch.attach(Listener::Pipe);
-        for _ in 0..OUTBOX_MAX + 3 {
+        let watch = Arc::new(EventHub::since(0));
+        let mut outbox = watch.attach(MailboxKind::Pipe);
+        for _ in 0..MAILBOX_MAX + 3 {
             watch.tell(outbox.connection(), &event());
         }
-        watch.tell(outbox.connection(), &Told::Close);
-        let told: Vec<Told> = std::iter::from_fn(|| outbox.try_next()).collect();
-        assert_eq!(told.len(), OUTBOX_MAX + 2);
-        assert_eq!(told[OUTBOX_MAX..], [Told::Close, Told::Lagged(3)], "the word to close is not lost");
+        watch.tell(outbox.connection(), &MailboxMessage::Close);
+        let told: Vec<MailboxMessage> = std::iter::from_fn(|| outbox.try_next()).collect();
+        assert_eq!(told.len(), MAILBOX_MAX + 2);
+        assert_eq!(
+            told[MAILBOX_MAX..],
+            [MailboxMessage::Close, MailboxMessage::Lagged(3)],
+            "the word to close is not lost"
+        );
     }
 
     #[test]
     fn a_connection_that_is_gone_is_told_nothing() {
-        let watch = Arc::new(Watch::since(0));
-        let connection = watch.attach(Listener::Pipe).connection();
-        watch.tell(connection, &Told::Shutdown);
-        assert!(lock(&watch.lines).is_empty());
-        assert_ne!(watch.attach(Listener::Pipe).connection(), connection, "numbers are not used again");
+        let watch = Arc::new(EventHub::since(0));
+        let connection = watch.attach(MailboxKind::Pipe).connection();
+        watch.tell(connection, &MailboxMessage::Shutdown);
+        assert!(lock(&watch.groups).is_empty());
+        assert_ne!(watch.attach(MailboxKind::Pipe).connection(), connection, "numbers are not used again");
     }
 
     #[test]
     fn streams_of_a_session_are_one_connection_until_the_last_of_them_ends() {
-        let watch = Arc::new(Watch::since(0));
+        let watch = Arc::new(EventHub::since(0));
         let session = SessionId::restore("a");
-        let mut open: Vec<Outbox> = std::iter::from_fn(|| watch.attach_stream(&session)).collect();
+        let mut open: Vec<Mailbox> = std::iter::from_fn(|| watch.attach_stream(&session)).collect();
         assert_eq!(open.len(), STREAMS_PER_SESSION_MAX);
         assert!(watch.attach_stream(&SessionId::restore("b")).is_some());
         watch.tell(open[0].connection(), &event());
@@ -348,9 +359,9 @@ mod tests {
 
     #[test]
     fn the_end_of_a_connection_concerns_the_registry_if_a_session_was_bound_to_it() {
-        let watch = Arc::new(Watch::since(0));
-        drop(watch.attach(Listener::Pipe));
-        let mut bound = watch.attach(Listener::Stream);
+        let watch = Arc::new(EventHub::since(0));
+        drop(watch.attach(MailboxKind::Pipe));
+        let mut bound = watch.attach(MailboxKind::Stream);
         bound.will_bind();
         let connection = bound.connection();
         drop(bound);

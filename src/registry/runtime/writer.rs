@@ -15,18 +15,18 @@ use crate::clock;
 use crate::domain::{Catalog, Change, Error, EventRecord, Forbidden, Kind, SessionKey, Span, Time};
 
 use crate::registry::calls::Command;
-use crate::registry::commands::decision::{Context, Notice, Reply};
+use crate::registry::commands::decision::{DecisionContext, Effect, Reply};
 use crate::registry::commands::sessions::{Disconnect, Expire};
-use crate::registry::limits::Limits;
+use crate::registry::limits::RegistryLimits;
 use crate::registry::ports::{Publish, Store, Traffic};
 use crate::registry::queries::configuration::unknown_option;
-use crate::registry::registration_tokens::Grants;
+use crate::registry::registration_tokens::RegistrationTokens;
 
 use super::batch::Batch;
 use super::deadlines::Deadlines;
-use super::readiness::Condition;
-use super::registry::{Asked, Waiting};
-use super::watch::{Told, Watch};
+use super::readiness::StoreHealth;
+use super::registry::{QueuedCommands, StoreQuestion};
+use super::watch::{EventHub, MailboxMessage};
 
 /// Past this many commands a batch takes in no further callers.
 const BATCH_MAX: usize = 4096;
@@ -37,29 +37,29 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub struct Writer<S, P> {
     pub(super) store: S,
     pub(super) publisher: P,
-    pub(super) mailbox: mpsc::Receiver<Waiting>,
+    pub(super) mailbox: mpsc::Receiver<QueuedCommands>,
     /// Those who want to know whether something can be stored.
-    pub(super) asked: mpsc::Receiver<Asked>,
-    pub(super) condition: Condition,
+    pub(super) store_questions: mpsc::Receiver<StoreQuestion>,
+    pub(super) store_health: StoreHealth,
     pub(super) published: Arc<ArcSwap<Catalog>>,
-    pub(super) watch: Arc<Watch>,
+    pub(super) watch: Arc<EventHub>,
     pub(super) traffic: Arc<dyn Traffic>,
     pub(super) deadlines: Deadlines,
-    pub(super) rules: Rules,
+    pub(super) rules: DecisionRules,
     /// When connections that have gone are to be taken note of again, for it could not be stored.
     pub(super) departed_late: Option<Time>,
 }
 
 /// What commands are decided by, beside the catalog and the time.
-pub(super) struct Rules {
-    pub(super) limits: Limits,
-    pub(super) grants: Grants,
+pub(super) struct DecisionRules {
+    pub(super) limits: RegistryLimits,
+    pub(super) grants: RegistrationTokens,
     pub(super) forbidden: Forbidden,
 }
 
-impl Rules {
-    fn at(&self, now: Time) -> Context<'_> {
-        Context { now, limits: &self.limits, grants: &self.grants, forbidden: &self.forbidden }
+impl DecisionRules {
+    fn at(&self, now: Time) -> DecisionContext<'_> {
+        DecisionContext { now, limits: &self.limits, grants: &self.grants, forbidden: &self.forbidden }
     }
 }
 
@@ -74,35 +74,35 @@ impl<S: Store, P: Publish> Writer<S, P> {
             let next_due = self.deadlines.next().into_iter().chain(self.departed_late).min();
             tokio::select! {
                 biased;
-                Some(asked) = self.asked.recv() => {
-                    let can_store = self.condition.find_out(&mut self.store).await;
-                    // Who asked may have lost patience.
-                    let _ = asked.send(can_store);
+                Some(store_questions) = self.store_questions.recv() => {
+                    let can_store = self.store_health.find_out(&mut self.store).await;
+                    // Who store_questions may have lost patience.
+                    let _ = store_questions.send(can_store);
                 }
-                _ = look.tick() => self.condition.look(&mut self.store),
+                _ = look.tick() => self.store_health.look(&mut self.store),
                 Some(first) = self.mailbox.recv() => {
-                    self.gather(first, &mut waiting);
-                    self.settle(&mut waiting).await;
+                    self.fill_batch(first, &mut waiting);
+                    self.execute_batch(&mut waiting).await;
                 }
                 () = self.watch.departure() => {}
                 () = clock::until(next_due) => {}
                 () = stop.cancelled() => break,
             }
-            self.part(&mut waiting).await;
+            self.on_disconnect(&mut waiting).await;
             if self.deadlines.next().is_some_and(|due| due <= clock::now()) {
                 self.expire().await;
             }
         }
         self.mailbox.close();
         while let Some(first) = self.mailbox.recv().await {
-            self.gather(first, &mut waiting);
-            self.settle(&mut waiting).await;
+            self.fill_batch(first, &mut waiting);
+            self.execute_batch(&mut waiting).await;
         }
         self.store.close().await;
     }
 
     /// Takes what waits besides, up to a batch.
-    fn gather(&mut self, first: Waiting, waiting: &mut Vec<Waiting>) {
+    fn fill_batch(&mut self, first: QueuedCommands, waiting: &mut Vec<QueuedCommands>) {
         let mut commands = first.commands.len();
         waiting.push(first);
         while commands < BATCH_MAX
@@ -113,15 +113,15 @@ impl<S: Store, P: Publish> Writer<S, P> {
         }
     }
 
-    async fn settle(&mut self, waiting: &mut Vec<Waiting>) {
+    async fn execute_batch(&mut self, waiting: &mut Vec<QueuedCommands>) {
         let now = clock::now();
-        waiting.sort_by_key(Waiting::place);
+        waiting.sort_by_key(QueuedCommands::place);
         let mut batch = self.begin(waiting.iter().flat_map(|caller| &caller.commands));
         let answers: Vec<Vec<Result<Reply, Error>>> = batch.pace.run(|| {
             let mut decide = |command| batch.decide(command, self.rules.at(now));
             waiting.iter().map(|caller| caller.commands.iter().map(&mut decide).collect()).collect()
         });
-        let stored = self.conclude(batch, now).await;
+        let stored = self.commit_and_publish(batch, now).await;
         for (caller, answers) in waiting.drain(..).zip(answers) {
             // A refusal falls with the batch too: it was decided on a draft that never came to be.
             let answers = if stored { answers } else { vec![Err(unavailable()); caller.commands.len()] };
@@ -138,32 +138,32 @@ impl<S: Store, P: Publish> Writer<S, P> {
         let mut batch = self.begin(&commands);
         // None can be refused: what is no longer there is no longer due.
         batch.pace.run(|| commands.iter().for_each(|expire| drop(batch.decide(expire, self.rules.at(now)))));
-        let stored = self.conclude(batch, now).await;
+        let stored = self.commit_and_publish(batch, now).await;
         let catalog = self.published.load();
         for Expire { key, .. } in due {
             if stored {
                 self.deadlines.pass(key, catalog.by_key(key).map(Arc::as_ref), &self.rules.limits, now);
             } else {
-                // What is due stays due; a disk that is full now is not asked again at once.
+                // What is due stays due; a disk that is full now is not store_questions again at once.
                 self.deadlines.postpone(key, now.after(Span::from_secs(1)));
             }
         }
     }
 
     /// Disconnects the sessions of connections that have gone.
-    async fn part(&mut self, waiting: &mut Vec<Waiting>) {
+    async fn on_disconnect(&mut self, waiting: &mut Vec<QueuedCommands>) {
         let gone = self.watch.departed();
         if gone.is_empty() {
             return;
         }
-        // What a connection asked before it went comes first: it may bind a session.
+        // What a connection store_questions before it went comes first: it may bind a session.
         let mut before = self.mailbox.len();
         while before > 0
             && let Ok(first) = self.mailbox.try_recv()
         {
-            self.gather(first, waiting);
+            self.fill_batch(first, waiting);
             before = before.saturating_sub(waiting.len());
-            self.settle(waiting).await;
+            self.execute_batch(waiting).await;
         }
         let now = clock::now();
         let commands: Vec<Command> = gone.iter().map(|&connection| Disconnect { connection }.into()).collect();
@@ -171,7 +171,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         // None can be refused: without a session bound to it there is nothing to do.
         batch.pace.run(|| commands.iter().for_each(|gone| drop(batch.decide(gone, self.rules.at(now)))));
         self.departed_late = None;
-        if !self.conclude(batch, now).await {
+        if !self.commit_and_publish(batch, now).await {
             self.watch.depart(gone);
             self.departed_late = Some(now.after(Span::from_secs(1)));
         }
@@ -182,10 +182,10 @@ impl<S: Store, P: Publish> Writer<S, P> {
     }
 
     /// Stores, publishes and tells. Whether it was stored.
-    async fn conclude(&mut self, batch: Batch, now: Time) -> bool {
-        let Batch { draft, changes, notices, happened, pace } = batch;
+    async fn commit_and_publish(&mut self, batch: Batch, now: Time) -> bool {
+        let Batch { draft, changes, effects, happened, pace } = batch;
         if changes.is_empty() {
-            self.notify(notices);
+            self.notify(effects);
             return true;
         }
         if changes.iter().any(Change::is_stored)
@@ -195,7 +195,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
             pace.run(|| drop((draft, changes)));
             return false;
         }
-        pace.run(|| self.publish(draft, changes, notices, happened, now));
+        pace.run(|| self.publish(draft, changes, effects, happened, now));
         true
     }
 
@@ -204,31 +204,31 @@ impl<S: Store, P: Publish> Writer<S, P> {
         &mut self,
         draft: Catalog,
         changes: Vec<Change>,
-        notices: Vec<Notice>,
+        effects: Vec<Effect>,
         happened: Vec<Arc<EventRecord>>,
         now: Time,
     ) {
         let catalog = Arc::new(draft);
         self.publisher.publish(&catalog, &changes);
         // Before anybody hears of it.
-        notices.iter().for_each(|notice| vouch(notice, &*self.traffic));
+        effects.iter().for_each(|effect| vouch(effect, &*self.traffic));
         // It goes last: who still reads in the one before is done by then, and is not left with taking it down.
         let before = self.published.swap(Arc::clone(&catalog));
         self.reschedule(&catalog, &changes, now);
         self.watch.record(&catalog, happened);
-        self.notify(notices);
+        self.notify(effects);
         warn_of_unknown_options(&catalog, &changes);
         drop((changes, before));
     }
 
-    fn notify(&self, notices: Vec<Notice>) {
-        for notice in notices {
-            match notice {
-                Notice::Close(connection) => self.watch.tell(connection, &Told::Close),
-                Notice::Released(connection, why) => self.watch.tell(connection, &Told::Released(why)),
-                Notice::ResetBreaker(key, route) => self.traffic.reset_breaker(key, route),
+    fn notify(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Close(connection) => self.watch.tell(connection, &MailboxMessage::Close),
+                Effect::Released(connection, why) => self.watch.tell(connection, &MailboxMessage::Released(why)),
+                Effect::ResetBreaker(key, route) => self.traffic.reset_breaker(key, route),
                 // An event was told already, with its number; traffic knew it before.
-                Notice::Event(..) | Notice::Vouch(..) => {}
+                Effect::Event(..) | Effect::Vouch(..) => {}
             }
         }
     }
@@ -267,8 +267,8 @@ fn warn_of_unknown_options(catalog: &Catalog, changes: &[Change]) {
 }
 
 /// Tells traffic of backends that have answered.
-fn vouch(notice: &Notice, traffic: &dyn Traffic) {
-    if let Notice::Vouch(key, routes) = notice {
+fn vouch(effect: &Effect, traffic: &dyn Traffic) {
+    if let Effect::Vouch(key, routes) = effect {
         traffic.vouch(*key, routes);
     }
 }

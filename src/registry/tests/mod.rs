@@ -17,9 +17,9 @@ use crate::domain::{
 use super::commands::{
     ConfigApply, ConfigRollback, Expire, NewRoute, Register, RouteAdd, RouteField, RouteRemove, RouteUpdate,
 };
-use super::commands::{Context, Notice};
+use super::commands::{DecisionContext, Effect};
 use super::ports::Traffic;
-use super::{Answer, Command, Grants, Limits, Query, Reply};
+use super::{Answer, Command, Query, RegistrationTokens, RegistryLimits, Reply};
 
 /// Traffic that nobody sees.
 pub(super) struct Quiet;
@@ -30,8 +30,8 @@ impl Traffic for Quiet {}
 struct World {
     catalog: Catalog,
     now: Time,
-    limits: Limits,
-    grants: Grants,
+    limits: RegistryLimits,
+    grants: RegistrationTokens,
     forbidden: Forbidden,
     events: Vec<Event>,
     nonce: u128,
@@ -42,16 +42,16 @@ impl World {
         Self {
             catalog: Catalog::default(),
             now: Time(1_795_323_231_906),
-            limits: Limits::default(),
-            grants: Grants::default(),
+            limits: RegistryLimits::default(),
+            grants: RegistrationTokens::default(),
             forbidden: Forbidden::default(),
             events: Vec::new(),
             nonce: 0,
         }
     }
 
-    fn context(&self) -> Context<'_> {
-        Context { now: self.now, limits: &self.limits, grants: &self.grants, forbidden: &self.forbidden }
+    fn context(&self) -> DecisionContext<'_> {
+        DecisionContext { now: self.now, limits: &self.limits, grants: &self.grants, forbidden: &self.forbidden }
     }
 
     /// Decides and absorbs. A refusal must leave the catalog as it was, which its type sees to.
@@ -59,9 +59,9 @@ impl World {
         let command = command.into();
         let decided = command.decide(&self.catalog, self.context())?;
         decided.changes.iter().for_each(|change: &Change| self.catalog.absorb(change));
-        self.events.extend(decided.notices.into_iter().filter_map(|notice| match notice {
-            Notice::Event(_, event) => EventKind::TOPICS.contains(&event.kind()).then_some(event),
-            Notice::Close(_) | Notice::Released(..) | Notice::ResetBreaker(..) | Notice::Vouch(..) => None,
+        self.events.extend(decided.effects.into_iter().filter_map(|effect| match effect {
+            Effect::Event(_, event) => EventKind::TOPICS.contains(&event.kind()).then_some(event),
+            Effect::Close(_) | Effect::Released(..) | Effect::ResetBreaker(..) | Effect::Vouch(..) => None,
         }));
         self.check();
         Ok(decided.reply)

@@ -2,12 +2,12 @@
 
 use crate::domain::{Breaker, Options, PendingKind, RouteId, Target};
 use crate::registry::commands::{
-    CircuitBreakerReset, CircuitBreakerSet, DrainCancel, DrainStart, MaintEnter, MaintExit, Place, SettleMaintenance,
-    Verification,
+    CircuitBreakerReset, CircuitBreakerSet, DrainCancel, DrainStart, MaintEnter, MaintExit, SettleMaintenance,
+    TargetSelector, Verification,
 };
 use crate::registry::queries::views::MaintenanceView;
 use crate::registry::runtime::awaited::awaited;
-use crate::registry::{Answer, Query, Trust};
+use crate::registry::{Answer, PageTrust, Query};
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn serving() -> (World, SessionId) {
 }
 
 fn enter(world: &mut World, session: &SessionId, places: &str) -> Verification {
-    let places = Place::parse_list(places).unwrap();
+    let places = TargetSelector::parse_list(places).unwrap();
     let page = Some(PageUrl::parse("http://pages/down").unwrap());
     let reply = world.run(MaintEnter { subject: session.clone().into(), places, page });
     let Ok(Reply::Maintenance(verification)) = reply else { panic!("{reply:?}") };
@@ -30,7 +30,7 @@ fn enter(world: &mut World, session: &SessionId, places: &str) -> Verification {
 }
 
 fn exit(world: &mut World, session: &SessionId, places: &str) -> Verification {
-    let places = Place::parse_list(places).unwrap();
+    let places = TargetSelector::parse_list(places).unwrap();
     let reply = world.run(MaintExit { subject: session.clone().into(), places });
     let Ok(Reply::Maintenance(verification)) = reply else { panic!("{reply:?}") };
     verification
@@ -75,7 +75,7 @@ fn maintenance_begins_at_once_and_ends_when_the_backends_answered() {
     let leaving = exit(&mut world, &session, "r2");
     let awaited = awaited(&leaving, &world.catalog, &Options::default(), RouteId(0)).unwrap().0;
     let [one] = &awaited[..] else { panic!("{awaited:?}") };
-    assert!(matches!(one.trust, Trust::AsRoute(_, RouteId(2))));
+    assert!(matches!(one.trust, PageTrust::AsRoute(_, RouteId(2))));
     assert_eq!(one.page.as_str(), "http://127.0.0.1:3000/");
     assert_eq!(status(&world, &session).in_maintenance, [RouteId(2)], "not before they answered");
     settle(&mut world, &leaving, true).unwrap();
@@ -168,14 +168,14 @@ fn maintenance_of_all_covers_routes_that_come_later() {
 fn a_place_that_no_route_has_is_refused() {
     let (mut world, session) = serving();
     for place in ["r9", "/nowhere", "other.example"] {
-        let places = Place::parse_list(place).unwrap();
+        let places = TargetSelector::parse_list(place).unwrap();
         assert!(world.run(MaintExit { subject: session.clone().into(), places }).is_err(), "{place}");
     }
-    assert!(Place::parse_list("r1,,r2").is_err());
-    assert!(Place::gather([]).is_err());
-    assert_eq!(Place::gather(["/a,b"]).unwrap(), [Place::Path("/a,b".parse_path())]);
-    let many = |count: usize| Place::parse_list(&vec!["r1"; count].join(","));
-    assert!(many(Place::LIST_MAX).is_ok() && many(Place::LIST_MAX + 1).is_err());
+    assert!(TargetSelector::parse_list("r1,,r2").is_err());
+    assert!(TargetSelector::parse_each([]).is_err());
+    assert_eq!(TargetSelector::parse_each(["/a,b"]).unwrap(), [TargetSelector::Path("/a,b".parse_path())]);
+    let many = |count: usize| TargetSelector::parse_list(&vec!["r1"; count].join(","));
+    assert!(many(TargetSelector::LIST_MAX).is_ok() && many(TargetSelector::LIST_MAX + 1).is_err());
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn places_together_mean_every_route_that_one_of_them_means() {
     enter(&mut world, &session, "/admin,late.example,r2");
     world.apply(&session).unwrap();
     assert_eq!(status(&world, &session).in_maintenance, [RouteId(2), RouteId(3)], "staged ones as well");
-    let places = Place::parse_list("shop.example,/nowhere,r9").unwrap();
+    let places = TargetSelector::parse_list("shop.example,/nowhere,r9").unwrap();
     let refused = world.run(MaintExit { subject: session.clone().into(), places });
     assert_eq!(said(refused), "no route of this session has /nowhere");
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::streams::register;
 use crate::domain::{Catalog, Change};
 use crate::lifecycle::Lifecycle;
-use crate::registry::{Grants, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, open};
+use crate::registry::{
+    Publish, RegistrationTokens, Registry, RegistryLimits, Store, StoreError, StoredState, Traffic, open,
+};
 
 /// What goes wrong, to be set while everything runs.
 #[derive(Clone, Default)]
@@ -29,7 +31,8 @@ impl Faults {
 
     async fn start(&self) -> (Registry, Lifecycle) {
         let traffic = Arc::new(self.clone());
-        let opened = open(self.clone(), self.clone(), traffic, Limits::default(), Grants::default()).await;
+        let opened =
+            open(self.clone(), self.clone(), traffic, RegistryLimits::default(), RegistrationTokens::default()).await;
         let (registry, writer) = opened.unwrap();
         let core = Lifecycle::new();
         core.spawn("writer", writer.run(core.stopping().clone()));
@@ -38,8 +41,8 @@ impl Faults {
 }
 
 impl Store for Faults {
-    async fn load(&mut self) -> Result<Loaded, StoreError> {
-        Ok(Loaded::default())
+    async fn load(&mut self) -> Result<StoredState, StoreError> {
+        Ok(StoredState::default())
     }
 
     async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
@@ -86,7 +89,7 @@ async fn a_part_that_does_not_move_a_full_disk_and_a_writer_that_hangs_are_each_
         ready = registry.readiness().await;
     }
     assert_eq!(ready, Err(vec!["the writer does not answer".to_owned()]));
-    registry.tell_shutdown();
+    registry.announce_shutdown();
     assert_eq!(registry.readiness().await, Err(vec!["the server is stopping".to_owned()]));
 }
 

@@ -114,7 +114,7 @@ fn a_shutdown_from_another_connection_closes_the_bound_one() {
     let shutdown = ClientShutdown { subject: session.clone().into(), connection: Some(ConnectionId(2)) };
     let context = world.context();
     let decided = Command::from(shutdown.clone()).decide(&world.catalog, context).unwrap();
-    assert!(decided.notices.contains(&Notice::Close(ConnectionId(1))));
+    assert!(decided.effects.contains(&Effect::Close(ConnectionId(1))));
     world.run(shutdown).unwrap();
     assert_eq!(world.catalog.sessions_len(), 0);
     assert_eq!(reconnect(&mut world, &session, 1), Reply::Gone);

@@ -13,14 +13,17 @@ use crate::lifecycle::Lifecycle;
 use crate::registry::commands::{
     ClientShutdown, ConfigApply, DrainCancel, DrainStart, NewRoute, Observe, Reconnect, Register, RouteAdd, Sight,
 };
-use crate::registry::queries::paging::Page;
-use crate::registry::{Follow, Grants, Item, Limits, Loaded, Publish, Registry, Reply, Store, StoreError, open};
+use crate::registry::queries::paging::ListRequest;
+use crate::registry::{
+    EventStream, Publish, RegistrationTokens, Registry, RegistryLimits, Reply, Store, StoreError, StoredState,
+    StreamItem, open,
+};
 
 struct Nowhere;
 
 impl Store for Nowhere {
-    async fn load(&mut self) -> Result<Loaded, StoreError> {
-        Ok(Loaded { revision: 100, ..Loaded::default() })
+    async fn load(&mut self) -> Result<StoredState, StoreError> {
+        Ok(StoredState { revision: 100, ..StoredState::default() })
     }
 
     async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
@@ -35,8 +38,8 @@ impl Publish for Nowhere {
 }
 
 /// A registry that was at revision 100 when it started.
-async fn start(limits: Limits) -> (Registry, Lifecycle) {
-    let opened = open(Nowhere, Nowhere, std::sync::Arc::new(Quiet), limits, Grants::default()).await;
+async fn start(limits: RegistryLimits) -> (Registry, Lifecycle) {
+    let opened = open(Nowhere, Nowhere, std::sync::Arc::new(Quiet), limits, RegistrationTokens::default()).await;
     let (registry, writer) = opened.unwrap();
     let core = Lifecycle::new();
     core.spawn("writer", writer.run(core.stopping().clone()));
@@ -66,14 +69,14 @@ async fn apply(registry: &Registry, session: &SessionId, domain: &str) {
     }
 }
 
-async fn next(stream: &mut Follow) -> Item {
+async fn next(stream: &mut EventStream) -> StreamItem {
     timeout(Duration::from_secs(10), stream.next()).await.expect("something comes")
 }
 
 /// The next event's number, instance and type.
-async fn event(stream: &mut Follow) -> (u64, String, &'static str) {
+async fn event(stream: &mut EventStream) -> (u64, String, &'static str) {
     match next(stream).await {
-        Item::Event(happened) => (happened.sequence, happened.instance.to_string(), happened.event.kind().name()),
+        StreamItem::Event(happened) => (happened.sequence, happened.instance.to_string(), happened.event.kind().name()),
         other => panic!("{other:?}"),
     }
 }
@@ -93,8 +96,8 @@ fn all() -> Topics {
 
 #[tokio::test]
 async fn a_watcher_hears_of_everybody_in_order_and_goes_on_where_it_stopped() {
-    let (registry, _core) = start(Limits::default()).await;
-    let mut watcher = registry.watch(None).unwrap();
+    let (registry, _core) = start(RegistryLimits::default()).await;
+    let mut watcher = registry.all_events(None).unwrap();
     let session = register(&registry, "shop-1").await;
     apply(&registry, &session, "a.example").await;
     register(&registry, "shop-2").await;
@@ -105,14 +108,14 @@ async fn a_watcher_hears_of_everybody_in_order_and_goes_on_where_it_stopped() {
         [("shop-1", "instance_registered"), ("shop-1", "config_applied"), ("shop-2", "instance_registered")]
     );
     assert!(100 < heard[0].0 && heard[0].0 < heard[1].0 && heard[1].0 < heard[2].0);
-    let mut resumed = registry.watch(Some(heard[0].0)).unwrap();
+    let mut resumed = registry.all_events(Some(heard[0].0)).unwrap();
     assert_eq!([event(&mut resumed).await, event(&mut resumed).await], heard[1..]);
-    assert_eq!(event(&mut registry.watch(Some(100)).unwrap()).await, heard[0], "what the store said was the last");
+    assert_eq!(event(&mut registry.all_events(Some(100)).unwrap()).await, heard[0], "what the store said was the last");
 }
 
 #[tokio::test]
 async fn what_traffic_saw_is_told_before_the_apply_that_may_replace_it_or_not_at_all() {
-    let (registry, _core) = start(Limits::default()).await;
+    let (registry, _core) = start(RegistryLimits::default()).await;
     let session = register(&registry, "shop-1").await;
     apply(&registry, &session, "a.example").await;
     let key = registry.catalog().session(session.reveal()).unwrap().key;
@@ -121,7 +124,7 @@ async fn what_traffic_saw_is_told_before_the_apply_that_may_replace_it_or_not_at
         let event = Event::BackendHealthChanged { route: crate::domain::RouteId(1), healthy, reason };
         Observe { key, event, sight: Sight(std::sync::Arc::new(move || is_current)) }.into()
     };
-    let mut watcher = registry.watch(None).unwrap();
+    let mut watcher = registry.all_events(None).unwrap();
     // They come to the writer in this order, and lie there together.
     let (both, ()) = tokio::join!(
         async { tokio::join!(registry.execute(vec![seen(true, false)]), apply(&registry, &session, "b.example")) },
@@ -134,10 +137,10 @@ async fn what_traffic_saw_is_told_before_the_apply_that_may_replace_it_or_not_at
 
 #[tokio::test]
 async fn a_watcher_that_was_away_for_too_long_is_told_so() {
-    let (registry, _core) = start(Limits::default()).await;
+    let (registry, _core) = start(RegistryLimits::default()).await;
     for lost in [0, 99, 10_000] {
-        let mut watcher = registry.watch(Some(lost)).unwrap();
-        assert_eq!(next(&mut watcher).await, Item::Compacted { oldest: 100 });
+        let mut watcher = registry.all_events(Some(lost)).unwrap();
+        assert_eq!(next(&mut watcher).await, StreamItem::Compacted { oldest: 100 });
         register(&registry, "shop-1").await;
         assert_eq!(event(&mut watcher).await.2, "instance_registered", "and goes on live");
     }
@@ -145,44 +148,44 @@ async fn a_watcher_that_was_away_for_too_long_is_told_so() {
 
 #[tokio::test]
 async fn a_stream_binds_its_session_while_it_lives() {
-    let (registry, _core) = start(Limits::default()).await;
+    let (registry, _core) = start(RegistryLimits::default()).await;
     let session = register(&registry, "shop-1").await;
     let bound = |catalog: &Catalog| catalog.session(session.reveal()).is_ok_and(|session| session.bound.is_some());
-    let stream = registry.follow(&session, Topics::default(), None).await.unwrap();
+    let stream = registry.session_events(&session, Topics::default(), None).await.unwrap();
     assert!(bound(&registry.catalog()));
     drop(stream);
     until(&registry, |catalog| !bound(catalog)).await;
-    let unknown = registry.follow(&SessionId::restore("x"), all(), None).await;
+    let unknown = registry.session_events(&SessionId::restore("x"), all(), None).await;
     assert!(unknown.err().unwrap().is_invalid_session());
 }
 
 #[tokio::test]
 async fn a_stream_ends_when_a_connection_takes_the_session_over_or_the_session_ends() {
-    let (registry, _core) = start(Limits::default()).await;
+    let (registry, _core) = start(RegistryLimits::default()).await;
     let session = register(&registry, "shop-1").await;
-    let mut first = registry.follow(&session, all(), None).await.unwrap();
+    let mut first = registry.session_events(&session, all(), None).await.unwrap();
     let take = Reconnect { session: session.clone(), connection: Some(ConnectionId(u64::MAX)) };
     registry.execute_one(take.into()).await.unwrap();
-    let Item::Ended(why) = next(&mut first).await else { panic!("the first goes on") };
+    let StreamItem::Ended(why) = next(&mut first).await else { panic!("the first goes on") };
     assert_eq!(why.kind(), Kind::Conflict);
-    assert_eq!(next(&mut first).await, Item::Ended(why), "and stays over");
+    assert_eq!(next(&mut first).await, StreamItem::Ended(why), "and stays over");
     drop(first);
-    let mut second = registry.follow(&session, all(), None).await.unwrap();
+    let mut second = registry.session_events(&session, all(), None).await.unwrap();
     let end = ClientShutdown { subject: session.clone().into(), connection: None };
     registry.execute_one(end.into()).await.unwrap();
-    assert_eq!(next(&mut second).await, Item::Ended(Error::invalid_session()));
+    assert_eq!(next(&mut second).await, StreamItem::Ended(Error::invalid_session()));
 
     let session = register(&registry, "shop-1").await;
-    let mut third = registry.follow(&session, all(), None).await.unwrap();
+    let mut third = registry.session_events(&session, all(), None).await.unwrap();
     register(&registry, "shop-1").await;
-    assert!(matches!(next(&mut third).await, Item::Ended(_)), "a new registration takes over too");
+    assert!(matches!(next(&mut third).await, StreamItem::Ended(_)), "a new registration takes over too");
 }
 
 #[tokio::test]
 async fn a_session_that_missed_nothing_is_never_told_that_it_did() {
-    let (registry, _core) = start(Limits::default()).await;
+    let (registry, _core) = start(RegistryLimits::default()).await;
     let (quiet, busy) = (register(&registry, "shop-1").await, register(&registry, "shop-2").await);
-    let mut stream = registry.follow(&quiet, all(), None).await.unwrap();
+    let mut stream = registry.session_events(&quiet, all(), None).await.unwrap();
     let seen = stream.told_up_to().unwrap();
     drop(stream);
     apply(&registry, &busy, "b.example").await;
@@ -191,11 +194,11 @@ async fn a_session_that_missed_nothing_is_never_told_that_it_did() {
         let drains = std::iter::repeat_n(drain.clone().into(), 1_000).collect();
         registry.execute(drains).await;
     }
-    let mut everything = registry.watch(Some(seen)).unwrap();
-    assert!(matches!(next(&mut everything).await, Item::Compacted { .. }), "it is long ago");
-    let mut missed = registry.follow(&busy, all(), Some(seen)).await.unwrap();
-    assert!(matches!(next(&mut missed).await, Item::Compacted { .. }), "the other has missed some of its own");
-    stream = registry.follow(&quiet, all(), Some(seen)).await.unwrap();
+    let mut everything = registry.all_events(Some(seen)).unwrap();
+    assert!(matches!(next(&mut everything).await, StreamItem::Compacted { .. }), "it is long ago");
+    let mut missed = registry.session_events(&busy, all(), Some(seen)).await.unwrap();
+    assert!(matches!(next(&mut missed).await, StreamItem::Compacted { .. }), "the other has missed some of its own");
+    stream = registry.session_events(&quiet, all(), Some(seen)).await.unwrap();
     apply(&registry, &quiet, "a.example").await;
     assert_eq!(event(&mut stream).await.2, "config_applied", "nothing of its own was missed");
     assert!(stream.told_up_to() > Some(seen), "a later stream goes on from here");
@@ -203,9 +206,9 @@ async fn a_session_that_missed_nothing_is_never_told_that_it_did() {
 
 #[tokio::test]
 async fn a_session_hears_of_its_own_from_where_it_stopped_and_of_what_it_subscribed_to() {
-    let (registry, _core) = start(Limits::default()).await;
+    let (registry, _core) = start(RegistryLimits::default()).await;
     let (session, other) = (register(&registry, "shop-1").await, register(&registry, "shop-2").await);
-    let mut stream = registry.follow(&session, Topics::parse("config_applied").unwrap(), None).await.unwrap();
+    let mut stream = registry.session_events(&session, Topics::parse("config_applied").unwrap(), None).await.unwrap();
     apply(&registry, &session, "a.example").await;
     let (seen, _, kind) = event(&mut stream).await;
     assert_eq!(kind, "config_applied");
@@ -214,28 +217,28 @@ async fn a_session_hears_of_its_own_from_where_it_stopped_and_of_what_it_subscri
     apply(&registry, &session, "c.example").await;
     let drain = DrainStart { subject: session.clone().into(), span: crate::domain::Span::from_secs(60) };
     registry.execute_one(drain.into()).await.unwrap();
-    let mut resumed = registry.follow(&session, Topics::default(), Some(seen)).await.unwrap();
+    let mut resumed = registry.session_events(&session, Topics::default(), Some(seen)).await.unwrap();
     apply(&registry, &session, "d.example").await;
     let (second, third) = (event(&mut resumed).await, event(&mut resumed).await);
     assert_eq!((second.2, third.2), ("config_applied", "config_applied"));
     assert!(seen < second.0 && second.0 < third.0);
-    let mut lost = registry.follow(&session, Topics::default(), Some(3)).await.unwrap();
-    assert_eq!(next(&mut lost).await, Item::Compacted { oldest: 100 });
+    let mut lost = registry.session_events(&session, Topics::default(), Some(3)).await.unwrap();
+    assert_eq!(next(&mut lost).await, StreamItem::Compacted { oldest: 100 });
 }
 
 #[tokio::test]
 async fn a_stream_that_is_not_read_is_told_how_much_it_lost() {
-    let (registry, _core) = start(Limits::default()).await;
+    let (registry, _core) = start(RegistryLimits::default()).await;
     let session = register(&registry, "shop-1").await;
-    let mut stream = registry.follow(&session, all(), None).await.unwrap();
+    let mut stream = registry.session_events(&session, all(), None).await.unwrap();
     for at in 0..300 {
         apply(&registry, &session, &format!("h{at}.example")).await;
     }
     let mut count = 0;
     let missed = loop {
         match next(&mut stream).await {
-            Item::Event(_) => count += 1,
-            Item::Lagged { missed } => break missed,
+            StreamItem::Event(_) => count += 1,
+            StreamItem::Lagged { missed } => break missed,
             other => panic!("{other:?}"),
         }
     };
@@ -244,26 +247,26 @@ async fn a_stream_that_is_not_read_is_told_how_much_it_lost() {
 
 #[tokio::test]
 async fn streams_are_bounded_and_end_when_the_server_stops() {
-    let (registry, _core) = start(Limits { streams_max: 2, ..Limits::default() }).await;
+    let (registry, _core) = start(RegistryLimits { streams_max: 2, ..RegistryLimits::default() }).await;
     let session = register(&registry, "shop-1").await;
-    let mut own = registry.follow(&session, all(), None).await.unwrap();
-    let mut everything = registry.watch(None).unwrap();
-    let refused = registry.watch(None).err().unwrap();
+    let mut own = registry.session_events(&session, all(), None).await.unwrap();
+    let mut everything = registry.all_events(None).unwrap();
+    let refused = registry.all_events(None).err().unwrap();
     assert_eq!((refused.kind(), refused.to_string().contains("limit 2")), (Kind::Limited, true));
-    registry.tell_shutdown();
+    registry.announce_shutdown();
     for stream in [&mut own, &mut everything] {
         let mut item = next(stream).await;
-        while let Item::Event(_) = item {
+        while let StreamItem::Event(_) = item {
             item = next(stream).await;
         }
-        let Item::Ended(why) = item else { panic!("{item:?}") };
+        let StreamItem::Ended(why) = item else { panic!("{item:?}") };
         assert_eq!(why.kind(), Kind::Unavailable);
     }
 }
 
 #[tokio::test]
 async fn operators_name_instances_and_nobody_counts_that_as_their_activity() {
-    let (registry, _core) = start(Limits::default()).await;
+    let (registry, _core) = start(RegistryLimits::default()).await;
     let session = register(&registry, "shop-1").await;
     let (service, instance) = names("shop-1");
     let subject = Subject::Instance(service.clone(), instance.clone());
@@ -274,10 +277,10 @@ async fn operators_name_instances_and_nobody_counts_that_as_their_activity() {
     assert!(detail.drain.is_some() && detail.instance.traffic_percent <= 100);
     registry.execute_one(DrainCancel { subject: subject.clone() }.into()).await.unwrap();
     assert_eq!(registry.catalog().session(session.reveal()).unwrap().last_activity.last(), active);
-    let mut watcher = registry.watch(None).unwrap();
+    let mut watcher = registry.all_events(None).unwrap();
     let evict = ClientShutdown { subject: subject.clone(), connection: None };
     registry.execute_one(evict.clone().into()).await.unwrap();
-    let Item::Event(happened) = next(&mut watcher).await else { panic!("told") };
+    let StreamItem::Event(happened) = next(&mut watcher).await else { panic!("told") };
     assert_eq!(happened.event, Event::InstanceEnded { reason: "evicted" });
     let gone = registry.execute_one(evict.into()).await.unwrap_err();
     assert_eq!((gone.kind(), gone.to_string().as_str()), (Kind::NotFound, "no instance shop/shop-1"));
@@ -285,7 +288,7 @@ async fn operators_name_instances_and_nobody_counts_that_as_their_activity() {
 
 #[tokio::test]
 async fn lists_come_in_pages_that_neither_repeat_nor_leave_out() {
-    let (registry, _core) = start(Limits::default()).await;
+    let (registry, _core) = start(RegistryLimits::default()).await;
     for at in 0..7 {
         let session = register(&registry, &format!("shop-{at}")).await;
         apply(&registry, &session, &format!("a{at}.example")).await;
@@ -293,7 +296,7 @@ async fn lists_come_in_pages_that_neither_repeat_nor_leave_out() {
     }
     let (mut after, mut instances, mut routes) = (None, Vec::new(), Vec::new());
     loop {
-        let page = registry.instances(&Page::new(after, Some(2)).unwrap()).unwrap();
+        let page = registry.instances(&ListRequest::new(after, Some(2)).unwrap()).unwrap();
         instances.extend(page.items.into_iter().map(|item| item.instance_name));
         register(&registry, &format!("late-{}", instances.len())).await;
         after = page.next_cursor;
@@ -304,7 +307,7 @@ async fn lists_come_in_pages_that_neither_repeat_nor_leave_out() {
     let expected: Vec<String> = (0..7).map(|at| format!("shop-{at}")).collect();
     assert_eq!(instances, expected, "what came late stands before what was asked for");
     loop {
-        let page = registry.all_routes(&Page::new(after, Some(3)).unwrap(), None).unwrap();
+        let page = registry.all_routes(&ListRequest::new(after, Some(3)).unwrap(), None).unwrap();
         routes.extend(page.items.into_iter().flat_map(|item| item.domains));
         after = page.next_cursor;
         if after.is_none() {
@@ -316,18 +319,18 @@ async fn lists_come_in_pages_that_neither_repeat_nor_leave_out() {
     routes.dedup();
     assert_eq!(routes.len(), 14);
     let (service, instance) = names("shop-3");
-    let of = registry.all_stats(&Page::new(None, None).unwrap(), Some((&service, &instance))).unwrap();
+    let of = registry.all_stats(&ListRequest::new(None, None).unwrap(), Some((&service, &instance))).unwrap();
     assert_eq!((of.items.len(), of.next_cursor), (2, None));
     for bad in ["", "x", "MTIz", "!!"] {
-        let page = Page::new(Some(bad.to_owned()), None).unwrap();
+        let page = ListRequest::new(Some(bad.to_owned()), None).unwrap();
         assert_eq!(registry.all_routes(&page, None).unwrap_err().field(), Some("cursor"), "{bad}");
     }
-    assert!(Page::new(None, Some(0)).is_err() && Page::new(None, Some(1001)).is_err());
+    assert!(ListRequest::new(None, Some(0)).is_err() && ListRequest::new(None, Some(1001)).is_err());
 }
 
 #[tokio::test]
 async fn a_typed_door_registers_without_a_connection_and_reconnects_without_one() {
-    let (registry, _core) = start(Limits::default()).await;
+    let (registry, _core) = start(RegistryLimits::default()).await;
     let session = register(&registry, "shop-1").await;
     let reconnect = Reconnect { session: session.clone(), connection: None };
     assert_eq!(registry.execute_one(reconnect.into()).await, Ok(Reply::Reconnected));

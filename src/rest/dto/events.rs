@@ -82,7 +82,7 @@ pub struct TopicPath {
 
 /// What a session hears of an event.
 #[derive(Debug, Serialize)]
-pub struct Told {
+pub struct Notification {
     /// Its type; also the `event`.
     pub r#type: &'static str,
     /// What belongs to the type.

@@ -386,6 +386,6 @@ pub struct Member {
 pub(in crate::rest) fn page(
     limit: Option<Digits>,
     cursor: Option<String>,
-) -> Result<paging::Page, crate::domain::Error> {
-    paging::Page::new(cursor.filter(|cursor| !cursor.is_empty()), limit.map(|limit| limit.0))
+) -> Result<paging::ListRequest, crate::domain::Error> {
+    paging::ListRequest::new(cursor.filter(|cursor| !cursor.is_empty()), limit.map(|limit| limit.0))
 }

@@ -145,7 +145,7 @@ mod tests {
     use crate::domain::{Catalog, Time};
     use crate::registry::queries::explain::{Explain, explain};
 
-    use crate::registry::{Grants, Traffic};
+    use crate::registry::{RegistrationTokens, Traffic};
 
     /// Draws what matches `pattern` and has `read` take it.
     fn all_taken(pattern: &str, bytes_max: usize, read: impl Fn(String) -> Result<(), String>) {
@@ -183,7 +183,7 @@ mod tests {
         reads::<RequestHost>(host.to_owned())?;
         reads::<RequestPath>(path.to_owned())?;
         let question = Explain { host: host.to_owned(), path: path.to_owned(), method: None, staged: None };
-        let answer = explain(&Catalog::default(), &question, &Grants::default(), &Blind, Time(0));
+        let answer = explain(&Catalog::default(), &question, &RegistrationTokens::default(), &Blind, Time(0));
         answer.map(|_| ()).map_err(|error| error.to_string())
     }
 

@@ -16,7 +16,7 @@ use crate::domain::{
     BackendUrl, Error, EventKind, HeaderKey, HealthPath, Host, InstanceName, Metadata, OptionKey, Options, PageUrl,
     PathPrefix, RouteId, Section, ServiceName, Topics, VALUE_BYTES_MAX, header_value,
 };
-use crate::registry::commands::Place;
+use crate::registry::commands::TargetSelector;
 
 use super::patterns;
 
@@ -85,7 +85,7 @@ texts! {
     "A page that is shown meanwhile."
     Page(PageUrl) is "PageUrl", Some(&patterns::PAGE), 6 to BackendUrl::BYTES_MAX, as "http://pages.example/down.html", by PageUrl::parse;
     "What maintenance is for: `ALL`, route ids, paths or domains, separated by commas."
-    Places(Vec<Place>) is "Places", Some(&patterns::PLACES), 1 to 2047, as "ALL", by Place::parse_list;
+    Places(Vec<TargetSelector>) is "Places", Some(&patterns::PLACES), 1 to 2047, as "ALL", by TargetSelector::parse_list;
     "The name of a response header, not one of those that belong to the connection."
     HeaderName(HeaderKey) is "HeaderName", Some(&patterns::HEADER_NAME), 1 to 128, as "X-Frame-Options", by HeaderKey::parse;
     "The value of a response header: text, perhaps empty, 8192 bytes of UTF-8 at most."

@@ -9,7 +9,7 @@ use signalbox::grpc::proto::event::Payload;
 use signalbox::grpc::proto::registry_client::RegistryClient;
 use signalbox::grpc::proto::subscribe_response::Item;
 use signalbox::grpc::proto::*;
-use signalbox::registry::Limits;
+use signalbox::registry::RegistryLimits;
 use signalbox::registry::commands::Reconnect;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -50,7 +50,7 @@ async fn a_session_is_connected_while_its_stream_is_open() {
 
 #[tokio::test]
 async fn a_session_without_a_stream_ends_after_its_grace() {
-    let limits = Limits { grace: Span::from_secs(1), ..Limits::default() };
+    let limits = RegistryLimits { grace: Span::from_secs(1), ..RegistryLimits::default() };
     let server = Server::start_with(Setup { limits, ..Setup::default() }).await;
     let (mut client, session) = server.register("shop-1").await;
     let events = subscribe(&mut client, &session, &[], None).await;
@@ -109,7 +109,7 @@ async fn a_connection_that_takes_the_session_over_ends_its_streams() {
     let server = Server::start().await;
     let (mut client, session) = server.register("shop-1").await;
     let mut first = subscribe(&mut client, &session, &[ALL], None).await;
-    let bound = server.registry.attach();
+    let bound = server.registry.open_mailbox();
     let id = SessionId::restore(&session);
     let reconnect = Reconnect { session: id, connection: Some(bound.connection()) };
     server.registry.execute_one(reconnect.into()).await.unwrap();
@@ -220,7 +220,7 @@ async fn a_stream_ends_when_the_server_stops() {
     let server = Server::start().await;
     let (mut client, session) = server.register("shop-1").await;
     let mut events = subscribe(&mut client, &session, &[ALL], None).await;
-    server.registry.tell_shutdown();
+    server.registry.announce_shutdown();
     let ended = next(&mut events).await.unwrap_err();
     assert_eq!(told(&ended), plainly(Code::Unavailable, "UNAVAILABLE"));
     server.stop().await;

@@ -208,7 +208,7 @@ async fn a_watcher_hears_of_everybody_and_resumes() {
     let mut lost = operator.watch(WatchRequest { after: Some(u64::MAX) }).await.unwrap().into_inner();
     let compacted = next(&mut lost).await.unwrap().unwrap().item;
     assert!(matches!(compacted, Some(Item::Compacted(_))), "{compacted:?}");
-    server.registry.tell_shutdown();
+    server.registry.announce_shutdown();
     let ended = tokio::time::timeout(PATIENCE, resumed.message()).await.unwrap().unwrap_err();
     assert_eq!(told(&ended), plainly(Code::Unavailable, "UNAVAILABLE"));
     server.stop().await;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use prost_types::Duration;
 use signalbox::domain::{Fingerprint, Host, Secret, Span, TokenName};
 use signalbox::grpc::proto::*;
-use signalbox::registry::{Grant, Limits};
+use signalbox::registry::{RegistrationToken, RegistryLimits};
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -235,7 +235,7 @@ async fn what_another_service_holds_is_a_conflict() {
 
 #[tokio::test]
 async fn a_bound_that_is_reached_says_when_to_try_again() {
-    let limits = Limits { sessions_max: 1, streams_max: 1, ..Limits::default() };
+    let limits = RegistryLimits { sessions_max: 1, streams_max: 1, ..RegistryLimits::default() };
     let server = Server::start_with(Setup { limits, ..Setup::default() }).await;
     let (mut client, session_id) = server.register("shop-1").await;
     let status = client.register(registration("shop-2")).await.err().unwrap();
@@ -276,7 +276,7 @@ async fn the_longest_duration_is_taken() {
 
 #[tokio::test]
 async fn what_a_token_does_not_allow_is_denied_and_changes_nothing() {
-    let grant = Grant {
+    let grant = RegistrationToken {
         name: TokenName::parse("team-a").unwrap(),
         secret: Fingerprint::of(&Secret::new("s3cret")),
         services: vec!["shop".to_owned()],

@@ -19,7 +19,8 @@ use signalbox::lifecycle::Lifecycle;
 use signalbox::operator_auth::OperatorAuth;
 use signalbox::registry::queries::views::RouteNumbers;
 use signalbox::registry::{
-    Boxed, Fetched, Grants, Limits, Loaded, Publish, Registry, Store, StoreError, Traffic, open,
+    BoxFuture, PageResponse, Publish, RegistrationTokens, Registry, RegistryLimits, Store, StoreError, StoredState,
+    Traffic, open,
 };
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -45,8 +46,8 @@ pub struct World {
 struct Memory(Arc<World>);
 
 impl Store for Memory {
-    async fn load(&mut self) -> Result<Loaded, StoreError> {
-        Ok(Loaded::default())
+    async fn load(&mut self) -> Result<StoredState, StoreError> {
+        Ok(StoredState::default())
     }
 
     async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
@@ -76,10 +77,10 @@ impl Traffic for World {
         _: SessionKey,
         _: &'a PageUrl,
         _: Span,
-        _: signalbox::registry::Trust,
-    ) -> Boxed<'a, Result<Fetched, String>> {
+        _: signalbox::registry::PageTrust,
+    ) -> BoxFuture<'a, Result<PageResponse, String>> {
         let answer = if self.answers.load(Ordering::Relaxed) {
-            Ok(Fetched { status: 200, took: Span::from_millis(3), tls_valid: false })
+            Ok(PageResponse { status: 200, took: Span::from_millis(3), tls_valid: false })
         } else {
             Err("connection refused".to_owned())
         };
@@ -89,17 +90,18 @@ impl Traffic for World {
 
 /// How a server is to be.
 pub struct Setup {
-    pub limits: Limits,
+    pub limits: RegistryLimits,
     pub max_body: usize,
     pub operators: OperatorAuth,
-    pub grants: Grants,
+    pub grants: RegistrationTokens,
     pub keep_alive: Duration,
     pub patience: ClientTimeouts,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        let (limits, operators, grants) = (Limits::default(), OperatorAuth::default(), Grants::default());
+        let (limits, operators, grants) =
+            (RegistryLimits::default(), OperatorAuth::default(), RegistrationTokens::default());
         let (keep_alive, patience) = (Duration::from_hours(1), ClientTimeouts::default());
         Self { limits, max_body: 1024 * 1024, operators, grants, keep_alive, patience }
     }
@@ -185,7 +187,7 @@ impl Server {
 
     /// Stops as the program does: clients are told, then the interfaces close, then the store.
     pub async fn stop(self) {
-        self.registry.tell_shutdown();
+        self.registry.announce_shutdown();
         assert!(self.interfaces.end(PATIENCE).await, "all that the interface runs ends");
         assert!(self.writer.end(PATIENCE).await, "the writer ends");
     }

@@ -185,7 +185,7 @@ async fn health_is_told_until_the_server_stops() {
     let mut unknown = client.watch(of("nothing")).await.unwrap().into_inner();
     assert_eq!(next(&mut unknown).await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
     drop(unknown);
-    server.registry.tell_shutdown();
+    server.registry.announce_shutdown();
     assert_eq!(next(&mut watch).await.unwrap().unwrap().status(), ServingStatus::NotServing);
     assert_eq!(next(&mut watch).await.unwrap(), None);
     let status = client.check(of("")).await.unwrap().into_inner().status();

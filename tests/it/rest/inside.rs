@@ -10,15 +10,15 @@ use futures_util::StreamExt;
 use signalbox::domain::{Catalog, Change};
 use signalbox::lifecycle::Lifecycle;
 use signalbox::operator_auth::OperatorAuth;
-use signalbox::registry::{self, Grants, Limits, Loaded, Publish, Store, StoreError, Traffic};
+use signalbox::registry::{self, Publish, RegistrationTokens, RegistryLimits, Store, StoreError, StoredState, Traffic};
 use signalbox::rest::{self, RestSettings};
 use tower::ServiceExt;
 
 struct Nowhere;
 
 impl Store for Nowhere {
-    async fn load(&mut self) -> Result<Loaded, StoreError> {
-        Ok(Loaded::default())
+    async fn load(&mut self) -> Result<StoredState, StoreError> {
+        Ok(StoredState::default())
     }
 
     async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
@@ -37,7 +37,9 @@ impl Traffic for Nowhere {}
 async fn interface(keep_alive: Duration) -> Router {
     let lifecycle = Lifecycle::new();
     let (registry, writer) =
-        registry::open(Nowhere, Nowhere, Arc::new(Nowhere), Limits::default(), Grants::default()).await.unwrap();
+        registry::open(Nowhere, Nowhere, Arc::new(Nowhere), RegistryLimits::default(), RegistrationTokens::default())
+            .await
+            .unwrap();
     lifecycle.spawn("writer", writer.run(lifecycle.stopping().clone()));
     let settings = RestSettings { keep_alive, ..RestSettings::new(|| 7) };
     rest::router(registry, Arc::new(OperatorAuth::default()), lifecycle, settings)
