@@ -26,13 +26,13 @@ fn main() {
 
 const ACTIVE: [u32; 4] = [10, 1_000, 10_000, 100_000];
 
-/// The routes that exist are the applying session's own, each on a host of its own.
+/// Measures with routes of the applying session, each on a host of its own.
 #[divan::bench(args = ACTIVE, sample_count = 500)]
 fn own_routes_on_hosts_of_their_own(bencher: divan::Bencher<'_, '_>, active: u32) {
     measure(bencher, active, |number| (format!("h{number}.example"), "/".to_owned()));
 }
 
-/// The routes that exist are the applying session's own, all on one host.
+/// Measures with routes of the applying session, all on one host.
 #[divan::bench(args = ACTIVE, sample_count = 500)]
 fn own_routes_on_one_host(bencher: divan::Bencher<'_, '_>, active: u32) {
     measure(bencher, active, |number| ("one.example".to_owned(), format!("/p{number}")));

@@ -31,7 +31,7 @@ fn row(what: &str, nanos: f64) {
     println!("{what:<52} {nanos:>10.1}");
 }
 
-/// The median over the rounds, for one of `count` calls in each.
+/// Returns the median over the rounds of the time of one call, in nanoseconds; each round makes `count` calls.
 fn nanos(count: u32, mut call: impl FnMut(u64)) -> f64 {
     let mut rounds: Vec<f64> = (0..ROUNDS as u64)
         .map(|round| {
@@ -44,7 +44,7 @@ fn nanos(count: u32, mut call: impl FnMut(u64)) -> f64 {
     rounds[ROUNDS / 2]
 }
 
-/// The slowest of the threads.
+/// Returns the time of the slowest thread.
 fn nanos_shared(count: u32, call: impl Fn(u64) + Sync) -> f64 {
     thread::scope(|scope| {
         let runs: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| nanos(count, &call))).collect();
@@ -57,7 +57,7 @@ fn limiter(requests: u32) -> RateLimiter {
 }
 
 fn client(number: u64) -> IpAddr {
-    // Odd, so that clients come in another order than their numbers.
+    // The factor is odd, so that clients come in another order than their numbers.
     Ipv4Addr::from(u32::try_from(number.wrapping_mul(0x9e37_79b1) & 0xffff_ffff).expect("32 bits")).into()
 }
 
@@ -85,8 +85,8 @@ fn limits() {
     row("limit: writing the RateLimit field", nanos(200_000, |_| drop(black_box(verdict.rate_limit()))));
 }
 
-/// The floor under the rows of many clients: what the machine takes, at this time, to fetch something from as much memory as a
-/// limiter has at most. Each read says where the next is.
+/// Measures a read from as much memory as a limiter has at most: the least that a row of many clients can take. Each read
+/// says where the next one is.
 fn uncached() -> f64 {
     const LINES: usize = (33 << 20) / 64;
     let mut lines = vec![[0_u64; 8]; LINES];
@@ -123,7 +123,7 @@ fn breakers() {
     );
 }
 
-/// As in a pool: each member somewhere on the heap, their keys side by side.
+/// A pool with each member somewhere on the heap and the keys side by side, as the real one.
 struct Pool {
     members: Vec<Arc<Member>>,
     keys: Vec<u64>,
@@ -136,7 +136,7 @@ struct Member {
 }
 
 impl Pool {
-    /// Every `ill`-th member has failed its checks.
+    /// Makes a pool in which every `ill`-th member has failed its checks.
     fn of(count: u64, ill: u64) -> Self {
         let members = (0..count).map(|at| {
             let health = EndpointHealth::default();

@@ -1,13 +1,14 @@
-//! Hashes that spread what traffic is keyed by: clients over members, clients over a limiter's memory.
+//! Hashes that spread clients over the members of a pool and over the memory of a rate limiter.
 //!
-//! Not for secrets. What must hold: the same in every worker, so that all of them decide alike; [`mix`] loses nothing
-//! (different values stay different).
+//! Not for secrets. What must hold: they are the same in every worker, so that all workers decide alike, and [`mix`] maps
+//! different values to different values.
 
 use std::net::IpAddr;
 
 use crate::domain::{RouteId, SessionKey};
 
-/// The finisher of `SplitMix64`: one to one, each bit of the value changes half of the result's.
+/// Mixes the bits of a value with the finisher of `SplitMix64`. It is one to one; each bit of the value changes half of the
+/// result's bits.
 pub(super) const fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -15,24 +16,25 @@ pub(super) const fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// The halves of the product of two well mixed values, laid over each other: as good as mixing again, in a third of the time.
+/// Folds the product of two well mixed values into 64 bits. As good as mixing again, in a third of the time.
 #[expect(clippy::cast_possible_truncation, reason = "both halves are kept")]
 pub(super) const fn fold(one: u64, other: u64) -> u64 {
     let product = one as u128 * other as u128;
     (product >> 64) as u64 ^ product as u64
 }
 
-/// What a client's requests are limited by: an IPv4 address, or the /64 of an IPv6 address, the least that one client is given
-/// (RFC 6177 §2). Different for different clients; an IPv4 address written as IPv6 (RFC 4291 §2.5.5.2) is the same client.
+/// Returns the number that rate limits know a client by: the IPv4 address, or the /64 of the IPv6 address, which is the
+/// least that one client is given (RFC 6177 §2). An IPv4 address written as IPv6 (RFC 4291 §2.5.5.2) is the same client.
 pub(super) fn client_number(client: IpAddr) -> u64 {
     match client.to_canonical() {
         IpAddr::V4(address) => u64::from(u32::from(address)),
-        // No address of ::/32 but the loopback and the unspecified one is in use, so none of these is an IPv4 client's.
+        // In ::/32 only the loopback and the unspecified address are in use, so no IPv6 client gets the number of an IPv4
+        // client.
         IpAddr::V6(address) => ((u128::from(address) >> 64) as u64).max(u64::from(u32::MAX) + 1),
     }
 }
 
-/// What a client's requests are kept together by: its whole address.
+/// Returns the hash that keeps the requests of a client together, of its whole address.
 pub(super) fn client_hash(client: IpAddr) -> u64 {
     let address = match client.to_canonical() {
         IpAddr::V4(address) => u128::from(u32::from(address)),
@@ -43,7 +45,7 @@ pub(super) fn client_hash(client: IpAddr) -> u64 {
     mix(mix(low) ^ high)
 }
 
-/// What a member is known by when clients are spread over a pool. Stays the same over applies and restarts.
+/// Returns the key of a member, which clients are spread by. It stays the same over applies and restarts.
 pub fn member_key(session: SessionKey, route: RouteId) -> u64 {
     mix(mix(session.0) ^ u64::from(route.0))
 }

@@ -1,41 +1,41 @@
-//! True if a request that failed may be tried once more.
+//! The decision to retry a failed request.
 //!
-//! Only when nothing of it can have been processed, and only while retries stay a small part of the traffic: a backend that
-//! is down must not be met with twice the load.
+//! What must hold: a request is retried only if the backend cannot have processed it, and retries stay a small part of the
+//! traffic, so that a backend that is down does not get twice the load.
 
-/// How a try failed before the head of a response came.
+/// The way in which an attempt failed before the head of a response came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptFailure {
-    /// No connection: refused, unreachable, unresolved, too slow.
+    /// No connection: refused, unreachable, unresolved or too slow.
     Connect,
-    /// This server had no room for a connection: nothing was tried.
+    /// No room for another connection in this server; nothing was tried.
     NoRoom,
     /// The connection was found dead before anything was written.
     Unsent,
-    /// A connection that had served before ended before a byte of the response came.
+    /// A connection that had served before ended before the first byte of the response.
     PooledDied,
-    /// Anything else: a fresh connection that broke, no answer in time, an answer that is none.
+    /// Any other failure: a new connection broke, no answer came in time, or an invalid one.
     Other,
 }
 
-/// How far the request's body is.
+/// The progress of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UploadState {
-    /// There is none.
+    /// The request has no body.
     None,
-    /// Nothing of it was taken from the client yet.
+    /// Nothing was read from the client yet.
     Waiting,
-    /// Some of it was sent, and can be sent again.
+    /// A part was sent, and can be sent again.
     Kept,
-    /// Part of it is gone, and kept nowhere.
+    /// A part was sent and is not kept.
     Begun,
 }
 
-/// True if the failure leaves the request untouched, so that another try cannot do its work twice.
+/// Returns true if the failure leaves the request untouched, so that a retry cannot do its work twice.
 pub fn may_retry(failure: AttemptFailure, idempotent: bool, upload: UploadState) -> bool {
     match (failure, upload) {
         (AttemptFailure::Other | AttemptFailure::NoRoom, _) | (_, UploadState::Begun) => false,
-        // With `PooledDied` the head may have been read, but without its body such a request cannot have been processed.
+        // With `PooledDied` the backend may have read the head, but it cannot have processed the request without the body.
         (AttemptFailure::Connect | AttemptFailure::Unsent, _) | (AttemptFailure::PooledDied, UploadState::Waiting) => {
             true
         }
@@ -43,7 +43,7 @@ pub fn may_retry(failure: AttemptFailure, idempotent: bool, upload: UploadState)
     }
 }
 
-/// How many retries a worker has left: one for every five requests, and a few to begin with.
+/// The retries that a worker may still make: one for every five requests, and ten at the start.
 #[derive(Debug)]
 pub struct RetryBudget {
     fifths: u32,
@@ -53,12 +53,12 @@ impl RetryBudget {
     const COST: u32 = 5;
     const FIFTHS_MAX: u32 = 100 * Self::COST;
 
-    /// A request came.
+    /// Adds the share of one request.
     pub fn earn(&mut self) {
         self.fifths = (self.fifths + 1).min(Self::FIFTHS_MAX);
     }
 
-    /// Takes one retry out, if one is left.
+    /// Takes one retry out; returns false if none is left.
     pub fn spend(&mut self) -> bool {
         let left = self.fifths.checked_sub(Self::COST);
         self.fifths = left.unwrap_or(self.fifths);

@@ -28,7 +28,6 @@ const STILL_ASKING: &[&str] = &[
     "rest",
     "store",
     "tls",
-    "traffic",
 ];
 
 #[test]

@@ -1,7 +1,7 @@
-//! What is is_set of a session's traffic as a whole: drain and maintenance.
+//! The state that administrators give to the traffic of a session: drain and maintenance.
 //!
-//! All endpoints of the session share it, so that a drain begins as quickly for 100,000 routes as for one. Mostly nothing is
-//! is_set, and to see that is one atomic read. What must hold: it follows the session's record, and an order is seen whole.
+//! All endpoints of a session share it, so a drain begins as quickly for 100,000 routes as for one. Usually neither is set,
+//! and one atomic read shows that. What must hold: it follows the session's record, and a reader sees each state as a whole.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,56 +9,56 @@ use arc_swap::ArcSwap;
 
 use crate::domain::{Drain, Maintenance, PageUrl, RouteId, SessionRecord};
 
-/// Shared by all workers and all endpoints of one session.
+/// The drain and the maintenance of one session, shared by all workers and all endpoints of the session.
 #[derive(Debug, Default)]
 pub struct AdminState {
     is_set: AtomicBool,
-    orders: ArcSwap<AdminOrders>,
+    current: ArcSwap<AdminSnapshot>,
 }
 
 #[derive(Debug, Default)]
-struct AdminOrders {
+struct AdminSnapshot {
     drain: Option<Drain>,
     maintenance: Maintenance,
 }
 
 impl AdminState {
-    /// Takes over what the session's record says now. Cheap when nothing of it has changed.
+    /// Takes over drain and maintenance from the session's record. Cheap when neither has changed.
     pub(crate) fn update(&self, record: &SessionRecord) {
-        if self.orders.load().are_those_of(record) {
+        if self.current.load().agrees_with(record) {
             return;
         }
-        let orders = AdminOrders { drain: record.drain, maintenance: record.maintenance.clone() };
-        let is_set = orders.drain.is_some() || orders.maintenance.first().is_some();
-        self.orders.store(orders.into());
+        let current = AdminSnapshot { drain: record.drain, maintenance: record.maintenance.clone() };
+        let is_set = current.drain.is_some() || current.maintenance.first().is_some();
+        self.current.store(current.into());
         self.is_set.store(is_set, Ordering::Release);
     }
 
-    /// True if there is a drain, or any route is in maintenance.
+    /// Returns true if there is a drain, or if any route is in maintenance.
     pub fn is_set(&self) -> bool {
         self.is_set.load(Ordering::Acquire)
     }
 
-    /// The session's drain, running or complete.
+    /// Returns the session's drain, running or complete.
     pub fn drain(&self) -> Option<Drain> {
-        if self.is_set() { self.orders.load().drain } else { None }
+        if self.is_set() { self.current.load().drain } else { None }
     }
 
-    /// True if the route is in maintenance.
+    /// Returns true if the route is in maintenance.
     pub fn in_maintenance(&self, route: RouteId) -> bool {
-        self.is_set() && self.orders.load().maintenance.of(route).is_some()
+        self.is_set() && self.current.load().maintenance.of(route).is_some()
     }
 
-    /// The page to be shown while the route is in maintenance, if one was given.
+    /// Returns the page to show while the route is in maintenance, if one is set.
     pub fn maintenance_page(&self, route: RouteId) -> Option<PageUrl> {
-        self.orders.load().maintenance.of(route).and_then(|entry| entry.page.clone())
+        self.current.load().maintenance.of(route).and_then(|entry| entry.page.clone())
     }
 }
 
-impl AdminOrders {
-    fn are_those_of(&self, record: &SessionRecord) -> bool {
-        let (mine, told) = (&self.maintenance, &record.maintenance);
-        // The map may be large and is not walked through: a record that changes in something else has the same one in it.
-        self.drain == record.drain && mine.all == told.all && mine.routes.ptr_eq(&told.routes)
+impl AdminSnapshot {
+    fn agrees_with(&self, record: &SessionRecord) -> bool {
+        let (mine, theirs) = (&self.maintenance, &record.maintenance);
+        // Comparing addresses avoids a walk through a large map: a record that changes elsewhere keeps the same map.
+        self.drain == record.drain && mine.all == theirs.all && mine.routes.ptr_eq(&theirs.routes)
     }
 }

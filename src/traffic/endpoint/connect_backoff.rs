@@ -1,50 +1,52 @@
-//! True if connections to an endpoint come about, learned from the requests themselves.
+//! The backoff of an endpoint after failed connects, learned from the requests themselves.
 //!
-//! Checks need a minute to find a dead instance; until then retries would have to bear half of a pool's traffic. So an
-//! endpoint that could not be connected to is passed over for a second, for twice as long each time it fails again, for
-//! half a minute at most. What it is not: a refusal. Where no other member is left it is tried as ever.
+//! Checks need a minute to find a dead instance, and until then half of a pool's requests would need a retry. So an endpoint
+//! that could not be connected to is passed over for a second, twice as long after each further failure, at most half a
+//! minute. It is no refusal: without another member the endpoint is tried as usual.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::{Span, Time};
 
-/// Shared by all workers.
+/// The time until which an endpoint is passed over, and the failures in a row. Shared by all workers.
 #[derive(Debug, Default)]
 pub struct ConnectBackoff(AtomicU64);
 
-/// The last bits count failures in a row, those before say until when it is passed over. 0: nothing is against it.
+/// The number of low bits that count failures in a row; the bits above hold the end of the backoff in milliseconds since the
+/// Unix epoch. A word of 0 means no backoff.
 const COUNT_BITS: u32 = 3;
 const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
 const DOUBLED_MAX: u64 = 5;
 
 impl ConnectBackoff {
-    /// No connection came about.
+    /// Records a failed connect at `now`.
     pub fn record_failure(&self, now: Time) {
         let word = self.0.load(Ordering::Relaxed);
         if now.0 < word >> COUNT_BITS {
-            // Tried before its time, for want of others, or at the same time by another: that says nothing new.
+            // The endpoint was tried during its backoff, because no other was left or by two workers at once. This adds
+            // nothing.
             return;
         }
         let count = word & COUNT_MAX;
         let until = now.after(Span::from_secs(1 << count.min(DOUBLED_MAX)));
         let next = until.0 << COUNT_BITS | (count + 1).min(COUNT_MAX);
-        // Where two fail at once, one of them counts.
+        // Of two failures at the same moment one counts.
         let _ = self.0.compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// It answered.
+    /// Records an answer, which ends the backoff.
     pub fn record_success(&self) {
         if self.0.load(Ordering::Relaxed) != 0 {
             self.0.store(0, Ordering::Relaxed);
         }
     }
 
-    /// True if nothing is against it. One atomic read.
+    /// Returns true if no failure is recorded. One atomic read.
     pub fn is_clear(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }
 
-    /// True if it is to be passed over while there are others.
+    /// Returns true if the endpoint is to be passed over at `now` while other members are left.
     pub fn is_backing_off(&self, now: Time) -> bool {
         now.0 < self.0.load(Ordering::Relaxed) >> COUNT_BITS
     }

@@ -1,41 +1,43 @@
-//! How much of a pool's traffic a member may get, and why it may get none.
+//! The eligibility of a pool's member: the share of the requests that it may get, or the reason why it gets none.
 //!
-//! Drain, slow start, maintenance, health and breaker of one member are laid over each other here; who among the members
-//! gets a request is [`super::choose`]'s to say. What must hold: only a drained member weighs nothing.
+//! Drain, slow start, maintenance, health and breaker of one member are combined here; the balancer selects among the
+//! members. What must hold: only a drained member has no weight.
 
 use crate::domain::{Drain, Time};
 
 use crate::traffic::health::{HealthState, SLOW_START};
 
-/// A member's share of what it would get without drain and slow start, in 65,536ths. Never nothing: such a member is [`Eligibility::Drained`].
+/// The part of its normal share that a member gets during drain and slow start, in 65,536ths. Never 0: a member without
+/// weight is [`Eligibility::Drained`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Weight(u32);
 
 impl Weight {
-    /// The whole of it.
+    /// The whole share.
     pub const FULL: Weight = Weight(1 << 16);
 
-    /// What drain and slow start leave at `now`; `None` when the drain is over.
+    /// Returns the weight that drain and slow start leave at `now`; `None` when the drain is over.
     ///
-    /// The drain goes from all to nothing in a straight line (protocol §6), the slow start from a tenth to all.
-    pub fn at(drain: Option<Drain>, well_since: Option<Time>, now: Time) -> Option<Self> {
+    /// The drain falls from the whole share to nothing in a straight line (protocol §6), the slow start rises from a tenth
+    /// to the whole.
+    pub fn at(drain: Option<Drain>, healthy_since: Option<Time>, now: Time) -> Option<Self> {
         let drained = drain.map_or(Self::FULL.0, |drain| remains(drain, now));
-        let started = well_since.map_or(Self::FULL.0, |since| slow_start(since, now));
+        let started = healthy_since.map_or(Self::FULL.0, |since| slow_start(since, now));
         (drained > 0).then(|| Self((drained * (started / 2) / (Self::FULL.0 / 2)).max(1)))
     }
 
-    /// In 65,536ths, from 1.
+    /// Returns the weight in 65,536ths, at least 1.
     pub const fn parts(self) -> u32 {
         self.0
     }
 
-    /// True if a request for which these random bits were drawn is among the member's share.
+    /// Returns true if a request with these random bits belongs to the member's share.
     pub(crate) const fn covers(self, bits: u64) -> bool {
         bits & 0xffff < self.0 as u64
     }
 }
 
-/// At least 1 until the drain is over.
+/// Returns the part that a drain leaves, in 65,536ths; at least 1 until the drain is over.
 fn remains(drain: Drain, now: Time) -> u32 {
     let left = drain.ends().since(now).millis().min(drain.span.millis());
     scaled(left, drain.span.millis()).max(u32::from(left > 0))
@@ -48,51 +50,51 @@ fn slow_start(since: Time, now: Time) -> u32 {
     tenth + u32::try_from(whole * gone / SLOW_START.millis()).unwrap_or(Weight::FULL.0 - tenth)
 }
 
-/// `part` of `whole` in 65,536ths; a span is at most a year, so nothing overflows.
+/// Returns `part` of `whole` in 65,536ths. A span is a year at most, so nothing overflows.
 #[expect(clippy::cast_possible_truncation, reason = "a part is no more than the whole")]
 fn scaled(part: u64, whole: u64) -> u32 {
     part.saturating_mul(u64::from(Weight::FULL.0)).checked_div(whole).unwrap_or(0) as u32
 }
 
-/// What is known of a member when a request comes.
+/// The state of a member at the moment of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberState {
-    /// Its route is in maintenance.
+    /// True if its route is in maintenance.
     pub maintenance: bool,
-    /// Its session's drain.
+    /// The drain of its session.
     pub drain: Option<Drain>,
-    /// From [`crate::traffic::EndpointHealth::state`].
+    /// Its health, from [`crate::traffic::EndpointHealth::state`].
     pub health: HealthState,
-    /// From [`crate::traffic::CheckKind::excludes_unhealthy`]: whether being ill forbids it requests.
+    /// True if it gets no requests while it is unhealthy, from [`crate::traffic::CheckKind::excludes_unhealthy`].
     pub excludes_unhealthy: bool,
-    /// From [`super::Breaker::refused_until`]; `None` without a breaker.
+    /// The result of [`crate::traffic::Breaker::refused_until`]; `None` without a breaker.
     pub refused_until: Option<Time>,
 }
 
-/// True if a member can take a request.
+/// The answer to the question if a member can take a request, with its weight or the reason against it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eligibility {
-    /// It can.
+    /// It can take requests.
     Ready(Weight),
-    /// No check of it has ended yet: only while no other is ready.
+    /// None of its checks has finished yet: it gets requests only while no member is ready.
     Unchecked(Weight),
-    /// It is ill by the default check: only while no other can.
+    /// It fails the default check, or connects to it fail: it gets requests only while no other member can.
     Degraded(Weight),
     /// It is in maintenance.
     Maintenance,
     /// Its drain is over.
     Drained,
-    /// It is ill by an explicit check.
+    /// It fails a check that was set with `HEALTH_SET`.
     Unhealthy,
-    /// Its breaker is open, or half open with all trials under way.
+    /// Its breaker is open, or half open with all trials in flight.
     BreakerOpen {
-        /// When it is worth asking again.
+        /// The time when the breaker may let a request through.
         retry_at: Time,
     },
 }
 
 impl MemberState {
-    /// True if it can take a request at `now`. Of several reasons why not, the one that lasts.
+    /// Returns the eligibility at `now`. Of several reasons against it, the most lasting one.
     pub fn eligibility(&self, now: Time) -> Eligibility {
         if self.maintenance {
             return Eligibility::Maintenance;

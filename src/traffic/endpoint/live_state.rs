@@ -1,7 +1,8 @@
-//! What is counted for an endpoint, each worker by itself, added up when it is read.
+//! The live state of an endpoint: health, backoff, requests in flight and statistics. Each worker counts by itself; a reader
+//! adds up.
 //!
-//! What must hold: a request writes only to memory that no other worker writes to, and a route that has seen no traffic
-//! holds no counters: 100,000 idle routes are 100,000 empty cells.
+//! What must hold: a request writes only to memory that no other worker writes to, and a route without requests has no
+//! counters: 100,000 idle routes are 100,000 empty cells.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,19 +17,20 @@ use super::connect_backoff::ConnectBackoff;
 use crate::traffic::health::EndpointHealth;
 use crate::traffic::worker::WorkerId;
 
-/// What an endpoint does now and has done. Shared by all endpoints that are the same route with the same backend.
+/// The state of an endpoint that changes while it serves. It passes to the next endpoint of the same route with the same
+/// backend.
 #[derive(Debug, Default)]
 pub struct LiveState {
-    /// What checks have made of it.
+    /// The health by its checks.
     pub health: EndpointHealth,
-    /// True if connections to it come about.
+    /// The backoff after failed connects.
     pub connect_backoff: ConnectBackoff,
-    // Its entity tags are weak by themselves.
+    // True if the backend itself sends weak entity tags.
     weak_tags: AtomicBool,
     shards: OnceLock<Box<[Arc<WorkerStats>]>>,
 }
 
-/// One worker's part. On cache lines of its own, its reference count included.
+/// The counters of one worker. Aligned to cache lines of its own, together with its reference count.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct WorkerStats {
@@ -43,23 +45,24 @@ struct RequestCounts {
     latency_micros: u64,
     bytes_sent: u64,
     bytes_received: u64,
-    // A backend answers with a handful of codes; the list is bounded by the codes there are.
+    // A backend answers with a few different codes, so a list is enough.
     codes: Vec<(u16, u64)>,
     latencies: Option<Latencies>,
 }
 
-/// In microseconds, to two digits: at most 15 KiB for latencies up to an hour, 2 KiB for those below a millisecond.
+/// Latencies in microseconds with two digits of precision: at most 15 KiB for latencies up to an hour, 2 KiB up to a
+/// millisecond.
 type Latencies = Histogram<u32>;
 
 const LATENCY_MICROS_MAX: u64 = 3_600_000_000;
 
 impl LiveState {
-    /// True if its last answer that could be compressed had a weak entity tag.
+    /// Returns true if the last response that could be compressed had a weak entity tag.
     pub fn has_weak_etags(&self) -> bool {
         self.weak_tags.load(Ordering::Relaxed)
     }
 
-    /// Takes note of the entity tag of an answer that can be compressed, as the backend gave it.
+    /// Notes the entity tag of a response that can be compressed, before it is rewritten.
     pub fn note_etag(&self, headers: &HeaderMap) {
         let Some(tag) = headers.get(ETAG) else { return };
         let weak = tag.as_bytes().starts_with(b"W/");
@@ -68,7 +71,7 @@ impl LiveState {
         }
     }
 
-    /// RequestCounts a request in flight until the lease is dropped.
+    /// Counts a request as in flight until the returned guard is dropped.
     pub fn begin_request(&self, worker: WorkerId) -> InFlight {
         let shards = self.shards.get_or_init(|| worker.each());
         let shard = worker.own(shards).cloned().unwrap_or_default();
@@ -76,7 +79,7 @@ impl LiveState {
         InFlight(shard)
     }
 
-    /// RequestCounts a request that was answered with `status` and went to no backend.
+    /// Counts a request that the proxy answered itself with `status`.
     pub fn record_refusal(&self, worker: WorkerId, status: u16) {
         let shards = self.shards.get_or_init(|| worker.each());
         if let Some(shard) = worker.own(shards) {
@@ -84,12 +87,12 @@ impl LiveState {
         }
     }
 
-    /// Requests and tunnels under way.
+    /// Returns the number of requests and tunnels in flight.
     pub fn in_flight(&self) -> u64 {
         self.shards().iter().map(|shard| shard.in_flight.load(Ordering::Relaxed)).sum()
     }
 
-    /// Everything counted so far.
+    /// Returns the sums over all workers.
     pub fn stats(&self) -> EndpointStats {
         let mut sum = RequestCounts::default();
         for shard in self.shards() {
@@ -105,19 +108,19 @@ impl LiveState {
 
 impl WorkerStats {
     fn counts(&self) -> std::sync::MutexGuard<'_, RequestCounts> {
-        // RequestCounts are whole after every statement that can panic, so a poisoned lock guards nothing broken.
+        // The counts are complete after every statement that can panic, so a poisoned lock guards nothing broken.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request or tunnel in flight. Ends when dropped.
+/// A guard that counts a request or tunnel as in flight until it is dropped.
 #[derive(Debug)]
 pub struct InFlight(Arc<WorkerStats>);
 
 impl InFlight {
-    /// RequestCounts what came of the request. At most once per lease.
-    pub fn record(&self, seen: &RequestRecord) {
-        self.0.counts().record(seen);
+    /// Adds the record of a finished request to the statistics. At most once for each guard.
+    pub fn record(&self, request: &RequestRecord) {
+        self.0.counts().record(request);
     }
 }
 
@@ -127,39 +130,39 @@ impl Drop for InFlight {
     }
 }
 
-/// What came of a request that was sent to an endpoint.
+/// The record of a request that was sent to an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestRecord {
-    /// What the client was answered.
+    /// The status that the client got.
     pub status: u16,
-    /// 5xx, or no whole response from the backend.
+    /// True for a 5xx, and if the backend sent no complete response.
     pub error: bool,
-    /// From the request's head to the response's, so that a slow download is not held against the backend.
+    /// The time from the request's head to the response's head. A slow download by the client does not count.
     pub latency: Duration,
-    /// Of response bodies and tunnels, to the client.
+    /// Bytes of response bodies and tunnels to the client.
     pub bytes_sent: u64,
-    /// Of request bodies and tunnels, from the client.
+    /// Bytes of request bodies and tunnels from the client.
     pub bytes_received: u64,
 }
 
 impl RequestCounts {
-    /// Without a latency: how fast we refuse says nothing of the backend.
+    /// Counts no latency: the time of a refusal says nothing about the backend.
     fn refused(&mut self, status: u16) {
         self.requests += 1;
         self.errors += u64::from(status >= 500);
         self.count_code(status, 1);
     }
 
-    fn record(&mut self, seen: &RequestRecord) {
-        let micros = u64::try_from(seen.latency.as_micros()).unwrap_or(u64::MAX).min(LATENCY_MICROS_MAX);
+    fn record(&mut self, request: &RequestRecord) {
+        let micros = u64::try_from(request.latency.as_micros()).unwrap_or(u64::MAX).min(LATENCY_MICROS_MAX);
         self.requests += 1;
-        self.errors += u64::from(seen.error);
+        self.errors += u64::from(request.error);
         self.latency_micros += micros;
-        self.bytes_sent += seen.bytes_sent;
-        self.bytes_received += seen.bytes_received;
-        self.count_code(seen.status, 1);
+        self.bytes_sent += request.bytes_sent;
+        self.bytes_received += request.bytes_received;
+        self.count_code(request.status, 1);
         if let Some(latencies) = self.latencies() {
-            // Cannot fail: the histogram resizes itself.
+            // Recording cannot fail because the histogram resizes itself.
             let _ = latencies.record(micros);
         }
     }
@@ -216,28 +219,29 @@ impl RequestCounts {
     }
 }
 
-/// What traffic has counted for an endpoint.
+/// The statistics of an endpoint.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EndpointStats {
-    /// Requests answered, refused, or given up on.
+    /// The number of requests: answered, refused, or given up by the client.
     pub requests: u64,
-    /// Those with a 5xx or no whole response.
+    /// The number of requests with a 5xx or without a complete response.
     pub errors: u64,
-    /// The mean time from the request's head to the response's, of the requests that were sent to the backend.
+    /// The mean time in milliseconds from the request's head to the response's head, over the requests that were sent to the
+    /// backend.
     pub avg_latency_ms: f64,
-    /// The median of it.
+    /// The median latency in milliseconds.
     pub p50_latency_ms: f64,
-    /// What 95 % stay below.
+    /// The latency in milliseconds that 95 % of the requests stay below.
     pub p95_latency_ms: f64,
-    /// What 99 % stay below.
+    /// The latency in milliseconds that 99 % of the requests stay below.
     pub p99_latency_ms: f64,
-    /// Of response bodies and tunnels.
+    /// Bytes of response bodies and tunnels to clients.
     pub bytes_sent: u64,
-    /// Of request bodies and tunnels.
+    /// Bytes of request bodies and tunnels from clients.
     pub bytes_received: u64,
-    /// The interval at which each code was answered.
+    /// The number of responses by status code.
     pub status_codes: BTreeMap<u16, u64>,
-    /// Requests and tunnels under way.
+    /// The number of requests and tunnels in flight.
     pub in_flight: u64,
 }
 

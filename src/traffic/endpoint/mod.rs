@@ -1,7 +1,7 @@
-//! An endpoint: one route of one session, with everything a request to it needs computed beforehand.
+//! An endpoint: one active route of one session, compiled so that a request needs no further computation.
 //!
-//! Not what it does now: that is its [`LiveState`] state, which outlives it. What must hold: an endpoint never changes; a change of the
-//! session's configuration makes a new one, and routes without settings of their own share one [`RouteSettings`].
+//! Its changing state is its [`LiveState`], which outlives it. What must hold: an endpoint never changes; a change of the
+//! session's configuration makes a new one. Routes without settings of their own share one [`RouteSettings`].
 
 mod admin_state;
 mod connect_backoff;
@@ -27,28 +27,28 @@ use crate::traffic::breaker::Breaker;
 use crate::traffic::health::{CheckKind, HealthState, SLOW_START};
 use crate::traffic::limits::RateLimiter;
 
-/// What holds below every session's own settings. From the configuration file.
+/// The defaults of all routes, from the configuration file.
 #[derive(Clone, Debug, Default)]
 pub struct RouteDefaults {
-    /// Options, those of the protocol changed by the file's.
+    /// The options of the protocol, as the file changes them.
     pub options: Options,
-    /// Response headers.
+    /// The response headers.
     pub headers: Vec<(HeaderKey, Arc<str>)>,
-    /// 128 random bits that clients do not know, for [`RateLimiter::new`]. The server's, not the file's.
+    /// 128 random bits that clients do not know, for [`RateLimiter::new`]. Drawn at start, not from the file.
     pub seed: u128,
 }
 
-/// What holds for a route once defaults, the session's `ALL` and the route's own settings are laid over each other.
+/// The settings of a route: the defaults, the session's `ALL` and the route's own, each over the one before.
 #[derive(Debug)]
 pub struct RouteSettings {
     /// Every option with its value.
     pub options: Options,
-    /// Response headers to set, each name once.
+    /// The response headers to set; each name is unique.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl RouteSettings {
-    /// For every route of a session that has none of its own.
+    /// Returns the settings of all routes of a session that have none of their own.
     pub(crate) fn shared(defaults: &RouteDefaults, config: &Config) -> Self {
         let mut settings = Self { options: config.options_over(&defaults.options, Target::All), headers: Vec::new() };
         settings.set_all(defaults.headers.iter().map(|(name, value)| (name, value)));
@@ -56,7 +56,7 @@ impl RouteSettings {
         settings
     }
 
-    /// For one route, over what its session's routes share; `None` if it has nothing of its own.
+    /// Returns the settings of one route over those that its session shares; `None` if the route has none of its own.
     pub(crate) fn own(shared: &RouteSettings, config: &Config, id: RouteId) -> Option<Self> {
         let target = Target::Route(id);
         if config.options_for(target).next().is_none() && config.headers_for(target).next().is_none() {
@@ -70,7 +70,7 @@ impl RouteSettings {
 
     fn set_all<'a>(&mut self, headers: impl Iterator<Item = (&'a HeaderKey, &'a Arc<str>)>) {
         for (name, value) in headers {
-            // Both were checked when they were staged or configured; what is no header after all is left out.
+            // Both were checked when they were staged or configured; an invalid one is left out.
             let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(&**value)) else {
                 continue;
             };
@@ -82,38 +82,38 @@ impl RouteSettings {
     }
 }
 
-/// What may keep requests from an endpoint, beside its [`LiveState`] state. The parts outlive applies that do not touch them.
+/// The limits and checks of an endpoint. Each part stays the same over applies that do not change it.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointPolicy {
-    /// From `HEALTH_SET`. Without it the default check of [`Options`] is made. Boxed: rare.
+    /// The check from `HEALTH_SET`; without it the default check of [`Options`] is made. Boxed because it is rare.
     pub health_check: Option<Box<HealthCheck>>,
-    /// As the route has it set, or else all routes of the session.
+    /// The breaker that is set for the route, or else for all routes of the session.
     pub breaker: Option<Arc<Breaker>>,
-    /// The route's own, or else the one that all routes of the session share.
+    /// The limiter of the route, or else the one that all routes of the session share.
     pub limiter: Option<Arc<RateLimiter>>,
-    /// True if `limiter` is the route's own.
+    /// True if `limiter` belongs to the route alone.
     pub has_own_limiter: bool,
-    /// The session's drain and maintenance.
+    /// The drain and maintenance of the session.
     pub admin: Arc<AdminState>,
 }
 
-/// Where requests of a route go, and how.
+/// One active route of one session.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Whose it is.
+    /// The session that the route belongs to.
     pub session: SessionKey,
     /// The route.
     pub route: Arc<Route>,
-    /// What is set for it.
+    /// The options and response headers of the route.
     pub settings: Arc<RouteSettings>,
-    /// What it does now. Survives applies while session, route id and backend stay the same.
+    /// The live state. It stays over applies while session, route id and backend stay the same.
     pub live: Arc<LiveState>,
-    /// What may keep requests from it.
+    /// The limits and checks of the route.
     pub policy: EndpointPolicy,
-    /// A hash of the backend's scheme, host and port, and of whether its certificate is checked, so that pools need not
+    /// A hash of the backend's scheme, host and port, and of the check of its certificate. With it connection pools need not
     /// read their text for each request.
     pub origin_hash: u64,
-    // Only where the backend's own name is sent. Boxed: rare, and 100,000 endpoints should be small.
+    // Set only where the backend's own name is sent. Boxed because it is rare and 100,000 endpoints should be small.
     authority: Option<Box<HeaderValue>>,
 }
 
@@ -131,8 +131,8 @@ impl Endpoint {
         Self { session, route: Arc::clone(route), settings, live, policy, origin_hash, authority }
     }
 
-    /// The server of a maintenance page in its place: asked for by its own name and for the path that the client asks for, with the
-    /// headers that are set for the route. It has no history, no policy, and its certificate must hold.
+    /// Returns an endpoint for the server of a maintenance page. It is asked by its own name for the client's path, and its
+    /// certificate must be valid; the response headers of the route stay, statistics and policy are empty.
     #[must_use]
     pub fn maintenance_endpoint(&self, page: &PageUrl) -> Self {
         let Route { id, ref path, priority, .. } = *self.route;
@@ -148,42 +148,42 @@ impl Endpoint {
         Self::new(self.session, &Arc::new(route), settings.into(), EndpointPolicy::default(), Arc::default())
     }
 
-    /// Which of its session's routes it is.
+    /// Returns the id of the route within its session.
     pub fn id(&self) -> RouteId {
         self.route.id
     }
 
-    /// `Host` of its health checks, as [`Options::check_host`].
+    /// Returns the `Host` of its health checks, as [`Options::check_host`] does.
     pub fn check_host(&self) -> Option<Arc<str>> {
         self.options().check_host(&self.route.domains)
     }
 
-    /// Its backend.
+    /// Returns the backend.
     pub fn backend(&self) -> &BackendUrl {
         &self.route.backend
     }
 
-    /// Every option with its value.
+    /// Returns every option with its value.
     pub fn options(&self) -> &Options {
         &self.settings.options
     }
 
-    /// How its health is judged, and what follows from being ill.
+    /// Returns the kind of its health check.
     pub fn check(&self) -> CheckKind {
         if self.policy.health_check.is_some() { CheckKind::Explicit } else { CheckKind::Default }
     }
 
-    /// Its circuit breaker, if it has one.
+    /// Returns the circuit breaker, if it has one.
     pub fn breaker(&self) -> Option<&Arc<Breaker>> {
         self.policy.breaker.as_ref()
     }
 
-    /// True if it is in maintenance.
+    /// Returns true if the route is in maintenance.
     pub fn in_maintenance(&self) -> bool {
         self.policy.admin.in_maintenance(self.id())
     }
 
-    /// True if it can take a request at `now`. With nothing set and nothing wrong, three atomic reads.
+    /// Returns the eligibility at `now`. Costs three atomic reads if nothing is set and nothing is wrong.
     pub fn eligibility(&self, now: Time) -> Eligibility {
         let (health, backoff) = (self.live.health.state(), &self.live.connect_backoff);
         let settled = match health {
@@ -208,24 +208,24 @@ impl Endpoint {
         }
     }
 
-    /// What `Host` says to the backend, when it is not what the client said.
+    /// Returns the value of `Host` for the backend; `None` to keep the client's.
     pub fn authority(&self) -> Option<&HeaderValue> {
         self.authority.as_deref()
     }
 
-    /// The prefix that its backend does not see.
+    /// Returns the prefix that is removed before the backend sees the path, if any.
     pub fn stripped(&self) -> Option<&str> {
         let prefix = self.route.path.as_str();
         (self.settings.options.strip_prefix && prefix != "/").then_some(prefix)
     }
 
-    /// What to ask the backend for instead of `target` (path and query); `None` if the same.
+    /// Returns the target for the backend in place of `target` (path and query); `None` if it stays the same.
     pub fn rewrite(&self, target: &str) -> Option<String> {
         let (base, strips) = (self.backend().base(), self.stripped().is_some());
         if (base.is_empty() && !strips) || target == "*" {
             return None;
         }
-        // Exactly one slash between base and path, and never an empty path.
+        // There is exactly one slash between base and path, and the path is never empty.
         if !strips {
             let slash = if target.starts_with('/') { "" } else { "/" };
             return Some(format!("{base}{slash}{target}"));
@@ -236,7 +236,7 @@ impl Endpoint {
     }
 }
 
-/// An endpoint never changes, so it is equal to itself alone: what differs between two tables is found by looking at addresses.
+/// Compares by address, because an endpoint never changes. The difference of two tables is found by this.
 impl PartialEq for Endpoint {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -245,7 +245,8 @@ impl PartialEq for Endpoint {
 
 impl Eq for Endpoint {}
 
-/// See [`Endpoint::origin_hash`]. The same in every thread of the process.
+/// Returns the [`Endpoint::origin_hash`] of a backend; `verify` says if its certificate is checked. The same in every thread
+/// of the process.
 pub fn origin_hash(backend: &BackendUrl, verify: bool) -> u64 {
     let mut hasher = DefaultHasher::new();
     let checked = verify && backend.scheme() == Scheme::Https;

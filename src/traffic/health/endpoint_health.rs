@@ -1,8 +1,9 @@
-//! True if an endpoint is well, by its active checks.
+//! The health of an endpoint, from its active checks.
 //!
-//! What checks are, [`CheckKind`] says; what their results make of the endpoint, [`EndpointHealth`]. What it is not: the asking, which is
-//! the prober's, nor the circuit breaker, which judges real requests. What must hold (protocol §6): three failures in a
-//! row make it unhealthy, two successes healthy again; of one that was never healthy the first failure or success is enough.
+//! [`CheckKind`] says which answers are healthy, [`EndpointHealth`] what results in a row mean. It sends no probe, and it is
+//! no circuit breaker, which judges real requests. What must hold (protocol §6): three failures in a row make an endpoint
+//! unhealthy, then two successes in a row make it healthy again. The first result alone decides for an endpoint that has
+//! never been healthy.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,17 +16,18 @@ pub const SLOW_START: Span = Span::from_secs(10);
 const FAILURES_DOWN: u32 = 3;
 const SUCCESSES_UP: u32 = 2;
 
-/// Where a check comes from: that says what counts as well, and what follows from being ill.
+/// The origin of a check. It decides which answers are healthy and what happens to an unhealthy member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CheckKind {
-    /// Nobody asked for it: any answer below 500 is well, and an ill member is only passed over while others are left.
+    /// The check of routes without `HEALTH_SET`: any status below 500 is healthy, and an unhealthy member is passed over
+    /// only while others are left.
     Default,
-    /// From `HEALTH_SET`: 2xx or 3xx is well, and an ill member gets no requests.
+    /// A check from `HEALTH_SET`: 2xx and 3xx are healthy, and an unhealthy member gets no requests.
     Explicit,
 }
 
 impl CheckKind {
-    /// True if an answer with this status is well: one of `expected`, where that is set.
+    /// Returns true if an answer with this status is healthy. `expected`, if it is set, replaces the rule of the kind.
     pub fn accepts(self, status: u16, expected: Option<&StatusRanges>) -> bool {
         match (self, expected) {
             (_, Some(expected)) => expected.contains(status),
@@ -34,142 +36,144 @@ impl CheckKind {
         }
     }
 
-    /// True if an ill member gets no requests at all.
+    /// Returns true if an unhealthy member gets no requests at all.
     pub const fn excludes_unhealthy(self) -> bool {
         matches!(self, CheckKind::Explicit)
     }
 }
 
-/// What one check found.
+/// The result of one probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeResult<'a> {
-    /// An answer that the [`CheckKind`] accepts, in time.
+    /// An answer in time that the [`CheckKind`] accepts.
     Passed,
-    /// Anything else, in words fit for the client's eyes: `status 503`, `no answer within 5s`.
+    /// Any other result, in words that clients may read: `status 503`, `no answer within 5s`.
     Failed(&'a str),
 }
 
-/// What checks have made of an endpoint. Shared by the prober, who writes, and all workers, who read one word.
+/// The health of one endpoint. The checker writes it; all workers read it with one atomic read.
 #[derive(Debug, Default)]
 pub struct EndpointHealth {
-    /// [`NEW`], [`ALWAYS`], [`ILL`], or since when it is well in milliseconds since the epoch.
+    /// [`UNCHECKED`], [`ALWAYS`], [`UNHEALTHY`], or the time when it became healthy in milliseconds since the Unix epoch.
     word: AtomicU64,
-    // Only the prober and those who ask for the reason come here.
+    // Locked by the checker and by readers of the details, not by requests.
     record: Mutex<HealthRecord>,
 }
 
-/// No check has ended yet.
-const NEW: u64 = 0;
-/// Well for as long as anybody knows.
+/// No check has finished yet.
+const UNCHECKED: u64 = 0;
+/// Healthy since before the first check.
 const ALWAYS: u64 = 1;
-const ILL: u64 = u64::MAX;
+const UNHEALTHY: u64 = u64::MAX;
 
 #[derive(Debug, Default)]
 struct HealthRecord {
     failures: u32,
     successes: u32,
-    was_well: bool,
-    // Since when it is well, whatever its share says.
-    well_since: u64,
-    // In milliseconds since the epoch; 0 for never.
+    was_healthy: bool,
+    // The time when it became healthy, also where `word` says [`ALWAYS`].
+    healthy_since: u64,
+    // In milliseconds since the Unix epoch; 0 for never.
     last_check: u64,
     last_failure: u64,
-    // The last failure's.
+    // The reason of the last failure.
     reason: Option<Arc<str>>,
 }
 
-/// What picking needs to know.
+/// The health of an endpoint, as the selection of a member needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthState {
-    /// No check has ended yet.
+    /// No check has finished yet.
     Unchecked,
-    /// Well.
+    /// Healthy.
     Healthy {
-        /// When it became well: after it had been ill, or by its first check.
+        /// The time when a check first made it healthy, or made it healthy again. `None` if it was assumed healthy.
         since: Option<Time>,
     },
-    /// Three failures in a row, and not yet two successes; or never a success.
+    /// Three failures in a row without two successes since, or no success ever.
     Unhealthy,
 }
 
-/// What the last check found, and the last one that failed.
+/// The results of the last check and of the last failed check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastChecks {
-    /// When the last check ended; `None` before the first.
+    /// The time when the last check ended; `None` before the first.
     pub last_check: Option<Time>,
-    /// True if it failed, with [`LastChecks::reason`].
+    /// True if the last check failed, for [`LastChecks::reason`].
     pub failing: bool,
-    /// When a check last failed.
+    /// The time when a check last failed.
     pub last_failure: Option<Time>,
-    /// Why.
+    /// The reason of the last failure.
     pub reason: Option<Arc<str>>,
 }
 
 /// A change between healthy and unhealthy, for events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthTransition {
-    /// Which way.
+    /// The new state.
     pub healthy: bool,
-    /// The last failure's reason, or how many checks succeeded.
+    /// The reason of the last failure, or the number of successes.
     pub reason: Arc<str>,
 }
 
 impl EndpointHealth {
-    /// Takes in what a check found at `now`. Checks of one endpoint follow one another.
-    pub fn record(&self, finding: ProbeResult<'_>, now: Time) -> Option<HealthTransition> {
+    /// Records the result of a probe at `now`, and returns the change that it makes. Probes of one endpoint follow one
+    /// another.
+    pub fn record(&self, result: ProbeResult<'_>, now: Time) -> Option<HealthTransition> {
         let mut record = self.lock();
         record.last_check = now.0.max(1);
-        match finding {
-            ProbeResult::Passed => self.well(&mut record, now),
-            ProbeResult::Failed(reason) => self.ill(&mut record, reason, now),
+        match result {
+            ProbeResult::Passed => self.succeeded(&mut record, now),
+            ProbeResult::Failed(reason) => self.failed(&mut record, reason, now),
         }
     }
 
-    /// Takes one of which nothing is known for healthy `since` then, with its whole share at once: one that served before the server
-    /// started anew, or whose pool has no other to relieve it.
+    /// Marks an endpoint without a finished check as healthy since `since`, with its whole share at once. For an endpoint
+    /// that served before the server restarted, and for one whose pool has no established member.
     pub fn assume_healthy(&self, since: Time) {
         let mut record = self.lock();
         if self.state() == HealthState::Unchecked {
-            (record.was_well, record.well_since) = (true, since.0);
+            (record.was_healthy, record.healthy_since) = (true, since.0);
             self.word.store(ALWAYS, Ordering::Release);
         }
     }
 
-    /// True if it has been well for so long that it could bear the share of one that comes.
+    /// Returns true if it has been healthy for [`SLOW_START`] at least, and so can carry the share of a new member.
     pub fn is_established(&self, now: Time) -> bool {
-        matches!(self.state(), HealthState::Healthy { .. }) && now.since(Time(self.lock().well_since)) >= SLOW_START
+        matches!(self.state(), HealthState::Healthy { .. }) && now.since(Time(self.lock().healthy_since)) >= SLOW_START
     }
 
-    /// Takes for well what has just answered outside of its checks. What that changed; `None` if it counted as well.
+    /// Marks an endpoint as healthy that has just answered outside of its checks. Returns the change; `None` if it counted
+    /// as healthy before.
     pub fn mark_healthy(&self, now: Time) -> Option<HealthTransition> {
         let mut record = self.lock();
         (record.failures, record.successes, record.last_check) = (0, SUCCESSES_UP, now.0.max(1));
-        let condition = self.state();
-        if matches!(condition, HealthState::Healthy { .. }) {
+        let state = self.state();
+        if matches!(state, HealthState::Healthy { .. }) {
             return None;
         }
-        self.rise(&mut record, now);
-        // Of a new one nobody was told that it was ill.
-        (condition == HealthState::Unhealthy)
+        self.become_healthy(&mut record, now);
+        // No event has said that an unchecked endpoint was unhealthy.
+        (state == HealthState::Unhealthy)
             .then(|| HealthTransition { healthy: true, reason: "it answered at the end of maintenance".into() })
     }
 
-    /// One atomic read, for picking.
+    /// Returns the state. One atomic read.
     pub fn state(&self) -> HealthState {
         match self.word.load(Ordering::Acquire) {
-            NEW => HealthState::Unchecked,
+            UNCHECKED => HealthState::Unchecked,
             ALWAYS => HealthState::Healthy { since: None },
-            ILL => HealthState::Unhealthy,
+            UNHEALTHY => HealthState::Unhealthy,
             since => HealthState::Healthy { since: Some(Time(since)) },
         }
     }
 
-    /// True if it counts as healthy: so it does until checks have found it ill.
+    /// Returns true until checks have found it unhealthy.
     pub fn is_healthy(&self) -> bool {
         self.state() != HealthState::Unhealthy
     }
 
-    /// What the last checks found.
+    /// Returns the results of the last checks.
     pub fn last_checks(&self) -> LastChecks {
         let record = self.lock();
         let moment = |millis: u64| (millis > 0).then_some(Time(millis));
@@ -181,48 +185,48 @@ impl EndpointHealth {
         }
     }
 
-    fn well(&self, record: &mut HealthRecord, now: Time) -> Option<HealthTransition> {
+    fn succeeded(&self, record: &mut HealthRecord, now: Time) -> Option<HealthTransition> {
         record.failures = 0;
         record.successes = record.successes.saturating_add(1);
-        let needed = if record.was_well { SUCCESSES_UP } else { 1 };
-        let condition = self.state();
-        if matches!(condition, HealthState::Healthy { .. }) || record.successes < needed {
+        let needed = if record.was_healthy { SUCCESSES_UP } else { 1 };
+        let state = self.state();
+        if matches!(state, HealthState::Healthy { .. }) || record.successes < needed {
             return None;
         }
-        self.rise(record, now);
+        self.become_healthy(record, now);
         let reason = if needed == 1 { "a check succeeded" } else { "2 checks succeeded" };
-        // Of a new one nobody was told that it was ill.
-        (condition == HealthState::Unhealthy).then(|| HealthTransition { healthy: true, reason: reason.into() })
+        // No event has said that an unchecked endpoint was unhealthy.
+        (state == HealthState::Unhealthy).then(|| HealthTransition { healthy: true, reason: reason.into() })
     }
 
-    /// Takes it for well from now on, with a share that grows.
-    fn rise(&self, record: &mut HealthRecord, now: Time) {
-        (record.was_well, record.well_since) = (true, now.0);
-        self.word.store(now.0.clamp(ALWAYS + 1, ILL - 1), Ordering::Release);
+    /// Marks it as healthy from `now` on, with a share that grows.
+    fn become_healthy(&self, record: &mut HealthRecord, now: Time) {
+        (record.was_healthy, record.healthy_since) = (true, now.0);
+        self.word.store(now.0.clamp(ALWAYS + 1, UNHEALTHY - 1), Ordering::Release);
     }
 
-    fn ill(&self, record: &mut HealthRecord, reason: &str, now: Time) -> Option<HealthTransition> {
+    fn failed(&self, record: &mut HealthRecord, reason: &str, now: Time) -> Option<HealthTransition> {
         record.successes = 0;
         record.failures = record.failures.saturating_add(1);
         record.last_failure = now.0.max(1);
         let reason: Arc<str> = reason.into();
         record.reason = Some(Arc::clone(&reason));
-        let needed = if record.was_well { FAILURES_DOWN } else { 1 };
+        let needed = if record.was_healthy { FAILURES_DOWN } else { 1 };
         if !self.is_healthy() || record.failures < needed {
             return None;
         }
-        self.word.store(ILL, Ordering::Release);
+        self.word.store(UNHEALTHY, Ordering::Release);
         Some(HealthTransition { healthy: false, reason })
     }
 
     fn lock(&self) -> MutexGuard<'_, HealthRecord> {
-        // No code panics while it holds the lock; were it to happen, the record is still whole.
+        // No code panics while it holds the lock, and the record would still be complete if one did.
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// When to check again: the interval, up to a tenth shorter or longer, so that checks that began together part. `chance`: 64
-/// random bits.
+/// Returns the time to the next check: the interval, up to a tenth shorter or longer, so that checks that began together
+/// drift apart. `chance` is 64 random bits.
 pub fn jittered_interval(interval: Span, chance: u64) -> Span {
     let millis = interval.millis();
     let tenth = millis / 10;
@@ -238,7 +242,7 @@ mod tests {
 
     const ILL_FOR: ProbeResult<'_> = ProbeResult::Failed("status 503");
 
-    /// One that served before.
+    /// Returns the health of an endpoint that served before.
     fn known() -> EndpointHealth {
         let health = EndpointHealth::default();
         health.assume_healthy(Time(0));
@@ -248,8 +252,8 @@ mod tests {
     #[test]
     fn one_that_was_healthy_is_so_until_three_failures_in_a_row() {
         let health = known();
-        for finding in [ILL_FOR, ILL_FOR, ProbeResult::Passed, ILL_FOR, ILL_FOR] {
-            assert_eq!(health.record(finding, Time(1)), None);
+        for result in [ILL_FOR, ILL_FOR, ProbeResult::Passed, ILL_FOR, ILL_FOR] {
+            assert_eq!(health.record(result, Time(1)), None);
             assert!(health.is_healthy());
         }
         assert_eq!(

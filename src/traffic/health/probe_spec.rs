@@ -6,31 +6,31 @@ use super::endpoint_health::CheckKind;
 use crate::domain::{BackendUrl, CheckMethod, HealthPath, RouteId, SessionKey, Span, StatusRanges, acting_timeout};
 use crate::traffic::endpoint::{Endpoint, LiveState};
 
-/// What is asked, of whom, and how the answer is judged. Endpoints for which it is the same share one check.
+/// The request of a check, its backend, and the rule for its answer. Endpoints with equal specs share one check.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProbeSpec {
-    /// Who is asked.
+    /// The backend to probe.
     pub backend: BackendUrl,
-    /// The path and query asked for, below the backend's base path.
+    /// The path and query to ask for, below the backend's base path.
     pub path: HealthPath,
-    /// What counts as well.
+    /// The rule for healthy answers.
     pub check: CheckKind,
-    /// From one check to the next.
+    /// The time from one probe to the next.
     pub interval: Span,
-    /// The time that the answer may take: what is set, within [`acting_timeout`].
+    /// The longest time of a probe: the configured timeout, limited by [`acting_timeout`].
     pub timeout: Span,
-    /// True if the backend's certificate counts, where it has one.
+    /// True if the backend's certificate is checked, where it has one.
     pub tls_verify: bool,
     /// `GET` or `HEAD`.
     pub method: CheckMethod,
-    /// What `Host` says; `None` for the backend's own name.
+    /// The value of `Host`; `None` for the backend's own name.
     pub host: Option<Arc<str>>,
-    /// Which statuses are well, where that is set.
+    /// The statuses that are healthy, if they are configured.
     pub expected: Option<StatusRanges>,
 }
 
 impl ProbeSpec {
-    /// What an endpoint wants to know.
+    /// Returns the spec of an endpoint's check.
     pub fn of(endpoint: &Endpoint) -> Self {
         let options = endpoint.options();
         let (path, interval, timeout) = match &endpoint.policy.health_check {
@@ -50,13 +50,13 @@ impl ProbeSpec {
         }
     }
 
-    /// True if an answer with this status is well.
+    /// Returns true if an answer with this status is healthy.
     pub fn accepts(&self, status: u16) -> bool {
         self.check.accepts(status, self.expected.as_ref())
     }
 }
 
-/// Names a check, from its first time to its last. Never reused.
+/// The id of a check. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckId(u64);
 
@@ -66,13 +66,13 @@ impl CheckId {
     }
 }
 
-/// Whom a check is for.
+/// A route that a check is for.
 #[derive(Clone, Debug)]
 pub struct CheckTarget {
-    /// Whose the route is.
+    /// The session that the route belongs to.
     pub session: SessionKey,
     /// The route.
     pub route: RouteId,
-    /// What is made of it; the same over changes that leave the check as it is.
+    /// The live state that the result is recorded in. It stays the same over changes that leave the check as it is.
     pub live: Arc<LiveState>,
 }

@@ -1,8 +1,8 @@
-//! Whose check begins next: the room that there is for checks, shared out among sessions.
+//! The queue of due checks: the free slots, shared fairly among sessions.
 //!
-//! What must hold: sessions take turns, and so do the backends of one session; a session never has more under way than was free
-//! when it began another, so that one that wants many leaves room for others before they come, and the more want many,
-//! the fewer each gets. What is left in the end is for sessions that have none under way.
+//! What must hold: sessions take turns, and so do the backends of one session. A session never has more checks in flight
+//! than slots were free when it began the last one. So a session with many checks leaves slots free for later ones, and each
+//! gets fewer the more sessions compete. The last slots go to sessions without a check in flight.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -10,27 +10,27 @@ use crate::domain::{SessionKey, Time, may_take_another};
 
 use super::probe_spec::CheckId;
 
-/// Checks of one session under way at once that ask the same host and port.
+/// The most checks of one session in flight to the same host and port.
 pub const PER_BACKEND_MAX: usize = 8;
 
-/// The checks that wait for room, and how many are under way.
+/// The checks that wait for a slot, and the number of those in flight.
 #[derive(Debug)]
 pub(super) struct CheckQueue {
-    /// Checks that may be under way at once.
+    /// The most checks in flight.
     slots: usize,
     under_way: usize,
-    /// The sessions that have a check waiting or under way.
-    shares: HashMap<SessionKey, SessionQueue>,
-    /// Those of them that can have another check, in turn.
+    /// The sessions with a check that waits or is in flight.
+    sessions: HashMap<SessionKey, SessionQueue>,
+    /// The sessions that can begin another check, in the order of their turns.
     line: VecDeque<SessionKey>,
 }
 
-/// What waits and is under way of a session.
+/// The checks of one session that wait or are in flight.
 #[derive(Debug, Default)]
 struct SessionQueue {
-    /// By their hash.
+    /// The backends by their hash.
     backends: BTreeMap<u64, BackendQueue>,
-    /// Those of them that can have another check, in turn.
+    /// The backends that can be probed again, in the order of their turns.
     line: VecDeque<u64>,
     queued: usize,
     under_way: usize,
@@ -44,31 +44,31 @@ struct BackendQueue {
     in_line: bool,
 }
 
-/// A check's place: whose it counts as, the hash of the backend that it asks, since when it waits, and its name.
+/// A check in the queue: the session that it counts for, the hash of its backend, the time since it waits, and its id.
 pub(super) type QueuedCheck = (SessionKey, u64, Time, CheckId);
 
 impl CheckQueue {
-    /// Nothing waits yet; `slots` may be under way at once.
+    /// Makes an empty queue with `slots` slots.
     pub(super) fn new(slots: usize) -> Self {
-        Self { slots, under_way: 0, shares: HashMap::new(), line: VecDeque::new() }
+        Self { slots, under_way: 0, sessions: HashMap::new(), line: VecDeque::new() }
     }
 
-    /// How much a session has waiting and under way.
+    /// Returns the number of a session's checks that wait or are in flight.
     pub(super) fn load(&self, session: SessionKey) -> usize {
-        self.shares.get(&session).map_or(0, |share| share.queued + share.under_way)
+        self.sessions.get(&session).map_or(0, |share| share.queued + share.under_way)
     }
 
-    /// Gets a check in line.
+    /// Adds a check.
     pub(super) fn push(&mut self, (session, backend, since, id): QueuedCheck) {
-        let share = self.shares.entry(session).or_default();
+        let share = self.sessions.entry(session).or_default();
         share.queued += 1;
         share.backends.entry(backend).or_default().queued.insert((since, id));
         self.line_up(session, backend);
     }
 
-    /// Takes a check out of its line.
+    /// Removes a check that waits.
     pub(super) fn remove(&mut self, (session, backend, since, id): QueuedCheck) {
-        let Some(share) = self.shares.get_mut(&session) else { return };
+        let Some(share) = self.sessions.get_mut(&session) else { return };
         share.queued = share.queued.saturating_sub(1);
         if let Some(backend) = share.backends.get_mut(&backend) {
             backend.queued.remove(&(since, id));
@@ -76,11 +76,12 @@ impl CheckQueue {
         self.tidy(session, backend);
     }
 
-    /// The check to begin now, as whose, if there is room. Its [`CheckQueue::release`] must follow.
+    /// Takes out the next check and gives it a slot, if one is free; returns the session that it counts for.
+    /// [`CheckQueue::release`] must follow.
     pub(super) fn next(&mut self) -> Option<(SessionKey, CheckId)> {
         let (session, backend, id) = self.first_in_line()?;
         self.under_way += 1;
-        if let Some(share) = self.shares.get_mut(&session) {
+        if let Some(share) = self.sessions.get_mut(&session) {
             share.under_way += 1;
             share.backends.entry(backend).or_default().under_way += 1;
         }
@@ -88,10 +89,10 @@ impl CheckQueue {
         Some((session, id))
     }
 
-    /// A check is not under way any more.
+    /// Gives back the slot of a check.
     pub(super) fn release(&mut self, session: SessionKey, backend: u64) {
         self.under_way = self.under_way.saturating_sub(1);
-        if let Some(share) = self.shares.get_mut(&session) {
+        if let Some(share) = self.sessions.get_mut(&session) {
             share.under_way = share.under_way.saturating_sub(1);
             if let Some(backend) = share.backends.get_mut(&backend) {
                 backend.under_way = backend.under_way.saturating_sub(1);
@@ -101,21 +102,21 @@ impl CheckQueue {
         self.tidy(session, backend);
     }
 
-    /// True if nothing is under way and nothing remembered of what was.
+    /// Returns true if nothing is in flight and no session is remembered.
     #[cfg(test)]
     pub(super) fn are_at_rest(&self) -> bool {
-        self.under_way == 0 && self.shares.is_empty()
+        self.under_way == 0 && self.sessions.is_empty()
     }
 
-    /// Takes the check out that is to begin now. Passes over sessions that have as many under way as are free: a few, for each
-    /// of them holds so many.
+    /// Takes out the next check. Passes over the sessions with as many checks in flight as slots are free; there are few of
+    /// them because each holds so many slots.
     fn first_in_line(&mut self) -> Option<(SessionKey, u64, CheckId)> {
         if self.under_way >= self.slots {
             return None;
         }
         for _ in 0..self.line.len() {
             let session = self.line.pop_front()?;
-            let Some(share) = self.shares.get_mut(&session) else { continue };
+            let Some(share) = self.sessions.get_mut(&session) else { continue };
             if !may_take_another(self.slots, self.under_way, share.under_way) {
                 self.line.push_back(session);
                 continue;
@@ -130,7 +131,7 @@ impl CheckQueue {
     }
 
     fn line_up(&mut self, session: SessionKey, backend: u64) {
-        let Some(share) = self.shares.get_mut(&session) else { return };
+        let Some(share) = self.sessions.get_mut(&session) else { return };
         share.line_up(backend);
         if !share.in_line && !share.line.is_empty() {
             share.in_line = true;
@@ -139,21 +140,21 @@ impl CheckQueue {
     }
 
     fn tidy(&mut self, session: SessionKey, backend: u64) {
-        if let Some(share) = self.shares.get_mut(&session) {
+        if let Some(share) = self.sessions.get_mut(&session) {
             share.tidy(backend);
             self.forget_idle(session);
         }
     }
 
     fn forget_idle(&mut self, session: SessionKey) {
-        if self.shares.get(&session).is_some_and(|share| share.backends.is_empty() && !share.in_line) {
-            self.shares.remove(&session);
+        if self.sessions.get(&session).is_some_and(|share| share.backends.is_empty() && !share.in_line) {
+            self.sessions.remove(&session);
         }
     }
 }
 
 impl SessionQueue {
-    /// Takes the check out that is to begin now.
+    /// Takes out the next check of the session.
     fn next(&mut self) -> Option<(u64, CheckId)> {
         while let Some(origin) = self.line.pop_front() {
             let Some(backend) = self.backends.get_mut(&origin) else { continue };
@@ -175,7 +176,7 @@ impl SessionQueue {
         }
     }
 
-    /// Forgets a backend about which nothing is left to know.
+    /// Forgets a backend without checks.
     fn tidy(&mut self, origin: u64) {
         let idle = |backend: &BackendQueue| backend.queued.is_empty() && backend.under_way == 0 && !backend.in_line;
         if self.backends.get(&origin).is_some_and(idle) {

@@ -1,10 +1,9 @@
-//! Which checks are due: the schedule of active health checks.
+//! The schedule of active health checks.
 //!
-//! It follows the routing table, says which check to begin and who learns of its outcome, and makes none itself: that is the
-//! checker's. What must hold: every active route is asked about, first at once, then once per interval; endpoints that ask
-//! the same of the same backend share one check; checks under way are bounded, in all and for each session, and sessions
-//! take queue, so that nobody's routes and no dead backend hold up the checks of others; following a change costs no more
-//! than the change.
+//! It follows the routing table and says which probe to send when, and which routes its result is for. The checker sends the
+//! probes. What must hold: each active route is checked at once, then once in each interval; endpoints with equal
+//! [`ProbeSpec`]s share one check; the probes in flight are bounded, in all and for each session, and sessions take turns,
+//! so that no session's routes and no dead backend delay the checks of others; a change costs no more than its size.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -17,25 +16,25 @@ use super::probe_spec::{CheckId, CheckTarget, ProbeSpec};
 use super::queue::CheckQueue;
 use crate::traffic::endpoint::{Endpoint, LiveState};
 
-/// So many checks at most get in line at once: a thread has more to do.
+/// The most checks that one call puts into the queue, because the thread has other tasks.
 const LINE_UP_MAX: usize = 256;
 
-/// Checks that begin together are due within this time.
+/// Checks that are due within this time in milliseconds begin rounded_to_batch.
 const BATCH_MILLIS_MAX: u64 = 250;
 
 type EndpointKey = (SessionKey, RouteId);
 
-/// Those whom a check is for.
+/// The routes that a check is for.
 type CheckTargets = BTreeMap<EndpointKey, Arc<LiveState>>;
 
-/// All checks.
+/// All checks and the times when they are due.
 #[derive(Debug)]
 pub struct CheckSchedule {
     last_id: u64,
-    // A table of very many would take as long to grow as the pings of others may; neither of these grows at once.
+    // Both maps grow in small steps. A hash table would double at once, and delay the other tasks of the thread.
     ids: imbl::HashMap<Arc<ProbeSpec>, CheckId>,
     entries: BTreeMap<CheckId, ScheduledCheck>,
-    /// Those that wait for their time.
+    /// The checks that wait for their time.
     due: BTreeSet<(Time, CheckId)>,
     queue: CheckQueue,
 }
@@ -43,24 +42,24 @@ pub struct CheckSchedule {
 #[derive(Debug)]
 struct ScheduledCheck {
     spec: Arc<ProbeSpec>,
-    /// The backend, as [`Endpoint::origin_hash`].
+    /// The backend's [`Endpoint::origin_hash`].
     origin: u64,
-    /// Whom it is for.
+    /// The routes that the check is for.
     targets: CheckTargets,
-    /// Those of them that have not been told anything yet.
+    /// The targets that have had no result yet.
     fresh: CheckTargets,
-    /// When all are to be told next.
-    turn: Time,
+    /// The time of the next check for all targets.
+    next_for_all: Time,
     stage: CheckStage,
 }
 
 #[derive(Debug)]
 enum CheckStage {
-    /// For its time.
+    /// Waits until this time.
     Waiting(Time),
-    /// For room, since then, as one of this session's checks.
+    /// Waits for a slot since this time, and counts for this session.
     Queued(Time, SessionKey),
-    /// It is for everybody, or only for the fresh ones; it counts as this session's.
+    /// In flight for these targets, and counts for this session.
     UnderWay(Audience, SessionKey),
 }
 
@@ -71,7 +70,7 @@ enum Audience {
 }
 
 impl CheckSchedule {
-    /// None yet; `slots` may be under way at once.
+    /// Makes an empty schedule; at most `slots` probes are in flight.
     pub fn new(slots: usize) -> Self {
         Self {
             last_id: 0,
@@ -82,10 +81,10 @@ impl CheckSchedule {
         }
     }
 
-    /// Takes in that an endpoint came, went or changed. Gives the check under way that is for nobody any more, if there is one.
+    /// Follows an endpoint that was added, removed or changed. Returns a check in flight that no route needs any more.
     pub fn update(&mut self, old: Option<&Endpoint>, new: Option<&Endpoint>, now: Time) -> Option<CheckId> {
         if let (Some(old), Some(new)) = (old, new)
-            && asks_the_same(old, new)
+            && has_same_check(old, new)
         {
             return None;
         }
@@ -96,7 +95,7 @@ impl CheckSchedule {
         dropped
     }
 
-    /// Gets checks in line whose time has come. Says whether there may be more of them.
+    /// Puts due checks into the queue. Returns true if more may be due.
     pub fn line_up_due(&mut self, now: Time) -> bool {
         for _ in 0..LINE_UP_MAX {
             let Some((due, id)) = self.due.first().copied().filter(|(due, _)| *due <= now) else { return false };
@@ -106,18 +105,18 @@ impl CheckSchedule {
         true
     }
 
-    /// The next check in line to begin at `now`, if there is one and room for it. Its [`CheckSchedule::end`] must follow.
+    /// Begins the next check of the queue, if there is one and a slot is free. [`CheckSchedule::end`] must follow.
     pub fn begin(&mut self, now: Time) -> Option<(CheckId, Arc<ProbeSpec>)> {
         let (session, id) = self.queue.next()?;
         let entry = self.entries.get_mut(&id)?;
         let audience =
-            if entry.turn <= now { Audience::All } else { Audience::Fresh(std::mem::take(&mut entry.fresh)) };
+            if entry.next_for_all <= now { Audience::All } else { Audience::Fresh(std::mem::take(&mut entry.fresh)) };
         entry.stage = CheckStage::UnderWay(audience, session);
         let spec = Arc::clone(&entry.spec);
         Some((id, spec))
     }
 
-    /// The session whose place a check takes: the name of the backend is looked up in its turn.
+    /// Returns the session that a check counts for. Its turn is used to resolve the name of the backend as well.
     pub fn session_of(&self, id: CheckId) -> Option<SessionKey> {
         match self.entries.get(&id)?.stage {
             CheckStage::UnderWay(_, session) | CheckStage::Queued(_, session) => Some(session),
@@ -125,7 +124,7 @@ impl CheckSchedule {
         }
     }
 
-    /// A check has ended. Gives whom its finding concerns, and what was asked. `chance`: 64 random bits.
+    /// Ends a check, and returns its spec and the routes that its result is for. `chance` is 64 random bits.
     pub fn end(&mut self, id: CheckId, now: Time, chance: u64) -> Option<(Arc<ProbeSpec>, Vec<CheckTarget>)> {
         let entry = self.entries.get_mut(&id)?;
         let CheckStage::UnderWay(audience, session) = &entry.stage else { return None };
@@ -133,12 +132,13 @@ impl CheckSchedule {
         let told = match audience {
             Audience::All => {
                 entry.fresh.clear();
-                entry.turn = together(now.after(jittered_interval(entry.spec.interval, chance)), entry.spec.interval);
-                told(&entry.targets)
+                entry.next_for_all =
+                    rounded_to_batch(now.after(jittered_interval(entry.spec.interval, chance)), entry.spec.interval);
+                listed(&entry.targets)
             }
-            Audience::Fresh(fresh) => told(fresh),
+            Audience::Fresh(fresh) => listed(fresh),
         };
-        let due = if entry.fresh.is_empty() { entry.turn } else { now };
+        let due = if entry.fresh.is_empty() { entry.next_for_all } else { now };
         entry.stage = CheckStage::Waiting(due);
         self.due.insert((due, id));
         let (spec, origin) = (Arc::clone(&entry.spec), entry.origin);
@@ -146,27 +146,27 @@ impl CheckSchedule {
         Some((spec, told))
     }
 
-    /// The number of routes that a check is for.
+    /// Returns the number of routes that a check is for.
     pub fn targets(&self, id: CheckId) -> usize {
         self.entries.get(&id).map_or(0, |entry| entry.targets.len())
     }
 
-    /// When the next check is due; what waits only for room does not count.
+    /// Returns the time when the next check is due. A check that waits for a slot does not count.
     pub fn next_due(&self) -> Option<Time> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// How many different checks there are.
+    /// Returns the number of different checks.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// True if there are none.
+    /// Returns true if there are no checks.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// True if nothing is under way and nothing remembered of what was.
+    /// Returns true if nothing is in flight and no session is remembered.
     #[cfg(test)]
     pub(crate) fn is_at_rest(&self) -> bool {
         self.queue.are_at_rest()
@@ -190,7 +190,7 @@ impl CheckSchedule {
             CheckStage::Queued(since, session) => Some((since, session)),
             CheckStage::UnderWay(..) => None,
         };
-        // Who has little to wait for must not wait behind the many of somebody who asks the same.
+        // A session with few checks must not wait behind the many of another session with the same spec.
         if let Some((since, session)) = queued
             && self.queue.load(key.0) < self.queue.load(session)
         {
@@ -206,10 +206,10 @@ impl CheckSchedule {
         self.due.insert((now, id));
         let (targets, fresh, stage) =
             (CheckTargets::from([(key, live)]), CheckTargets::new(), CheckStage::Waiting(now));
-        self.entries.insert(id, ScheduledCheck { spec, origin, targets, fresh, turn: now, stage });
+        self.entries.insert(id, ScheduledCheck { spec, origin, targets, fresh, next_for_all: now, stage });
     }
 
-    /// The check under way that is now for nobody, if there is one.
+    /// Removes an endpoint from its check. Returns the check if it is in flight and no route needs it any more.
     fn leave(&mut self, endpoint: &Endpoint) -> Option<CheckId> {
         let id = self.ids.get(&ProbeSpec::of(endpoint)).copied()?;
         let entry = self.entries.get_mut(&id)?;
@@ -225,7 +225,7 @@ impl CheckSchedule {
         if let CheckStage::Queued(since, session) = entry.stage
             && session == key.0
         {
-            // It may be nothing of that session's any more.
+            // The check may no longer belong to that session.
             self.dequeue(id);
             self.enqueue(id, since, since);
         }
@@ -249,10 +249,10 @@ impl CheckSchedule {
         }
     }
 
-    /// Lets a check wait for room, as one of the session's that has least to wait for among those whom it is for.
+    /// Puts a check into the queue. It counts for the session with the fewest checks among its targets.
     fn enqueue(&mut self, id: CheckId, since: Time, now: Time) {
         let Some(entry) = self.entries.get(&id) else { return };
-        let only_fresh = entry.turn > now && !entry.fresh.is_empty();
+        let only_fresh = entry.next_for_all > now && !entry.fresh.is_empty();
         let whom = if only_fresh { &entry.fresh } else { &entry.targets };
         let mut least: Option<(usize, SessionKey)> = None;
         let mut from = Bound::Unbounded;
@@ -277,7 +277,7 @@ impl CheckSchedule {
         self.queue.push((session, entry.origin, since, id));
     }
 
-    /// Takes a check out of its line, if it is in one. What its stage is now, the caller says.
+    /// Removes a check from the queue, if it is there. The caller sets its new stage.
     fn dequeue(&mut self, id: CheckId) {
         let Some(entry) = self.entries.get(&id) else { return };
         if let CheckStage::Queued(since, session) = entry.stage {
@@ -290,20 +290,20 @@ fn key(endpoint: &Endpoint) -> EndpointKey {
     (endpoint.session, endpoint.id())
 }
 
-fn told(targets: &CheckTargets) -> Vec<CheckTarget> {
+fn listed(targets: &CheckTargets) -> Vec<CheckTarget> {
     let told = targets.iter();
     told.map(|((session, route), live)| CheckTarget { session: *session, route: *route, live: Arc::clone(live) })
         .collect()
 }
 
-/// A little earlier, so that checks with long intervals begin in batches: a task that wakes up for each of them costs more
-/// than the checks. By a 64th of the interval at most.
-fn together(turn: Time, interval: Span) -> Time {
+/// Moves a time back by at most a 64th of the interval, so that checks with long intervals begin in batches. Waking the task
+/// for each one costs more than the checks.
+fn rounded_to_batch(turn: Time, interval: Span) -> Time {
     let grid = (interval.millis() / 64).clamp(1, BATCH_MILLIS_MAX);
     Time(turn.0 - turn.0 % grid)
 }
 
-fn asks_the_same(old: &Endpoint, new: &Endpoint) -> bool {
-    // Another live state knows nothing yet, even if it is for the backend that was there before the last.
+fn has_same_check(old: &Endpoint, new: &Endpoint) -> bool {
+    // A new live state knows nothing, even if the backend is the one before the last.
     Arc::<LiveState>::ptr_eq(&old.live, &new.live) && ProbeSpec::of(old) == ProbeSpec::of(new)
 }

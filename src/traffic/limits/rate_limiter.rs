@@ -1,10 +1,12 @@
-//! A rate limit: `requests` per `window` for each client, and what the client is told of it.
+//! A rate limit: `requests` per `window` for each client, and the response fields about it.
 //!
-//! The generic cell rate algorithm (ITU-T I.371): a client may spend its whole budget at once and gets it back evenly.
-//! For each client one moment is kept, when its budget is full again; whose budget is full is not kept at all. One limiter serves one
-//! route, or all routes of a session (`ALL`); all workers share it. Not kept over a restart. What must hold: exact over all
-//! workers; at most [`RateLimiter::BYTES_MAX`], whatever addresses come; who has no budget left is not forgotten for others' sake, and
-//! nobody is refused for want of room.
+//! It uses the generic cell rate algorithm (ITU-T I.371): a client may spend its whole budget at once and gets it back
+//! evenly. For each client it keeps one moment: when the budget is full again. A client with a full budget takes no memory.
+//! One limiter serves one route, or all routes of a session (`ALL`), and all workers share it. It does not outlive a
+//! restart.
+//!
+//! What must hold: it is exact over all workers; it takes at most [`RateLimiter::BYTES_MAX`], whatever addresses come; an
+//! exhausted client is never forgotten in favour of another one; no client is refused because the memory is full.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -16,15 +18,17 @@ use crate::domain::{RateLimit, Span};
 use super::rate_table::{DEBT_BITS, RateTable};
 use crate::traffic::hash::{client_number, fold, mix};
 
-/// Shared by all workers and by all applies that leave its settings as they are. Costs a hundred bytes until the first request.
+/// A rate limiter, shared by all workers and by all applies that leave its settings as they are. It takes a hundred bytes
+/// until the first request.
 #[derive(Debug)]
 pub struct RateLimiter {
     settings: RateLimit,
-    /// Moments are counted in ticks of `1 << tick_bits` nanoseconds, of which a long window has some hundred millions.
+    /// Moments are counted in ticks of `1 << tick_bits` nanoseconds. The longest window has some hundred million ticks.
     tick_bits: u32,
-    /// Ticks in which one request's worth of budget comes back, rounded down: who waits as long as told has waited long enough.
+    /// The ticks in which one request's worth of budget comes back, rounded down, so that a client that waits as told gets
+    /// through.
     interval: u64,
-    /// Ticks in which the whole budget comes back.
+    /// The ticks in which the whole budget comes back.
     whole: u64,
     seed: [u64; 2],
     policy: HeaderValue,
@@ -33,30 +37,31 @@ pub struct RateLimiter {
 
 const SHARDS: usize = 16;
 
-/// On cache lines of its own: two workers seldom need the same one.
+/// A part of the clients. Aligned to cache lines of its own; two workers seldom need the same one.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct RateShard(Mutex<RateTable>);
 
-/// What holds for one request.
+/// The decision on one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateDecision {
-    /// True if it may go on; else 429.
+    /// True if the request may go on; otherwise the answer is 429.
     pub allowed: bool,
     /// The whole budget, in requests.
     pub limit: u32,
-    /// What is left of it after this request.
+    /// The budget that is left after this request, in requests.
     pub remaining: u32,
-    /// Seconds, rounded up and at least 1, until one request more is left: what `Retry-After` says with a 429.
+    /// Seconds until one more request is allowed, rounded up and at least 1. The value of `Retry-After` in a 429.
     pub next_secs: u32,
 }
 
 impl RateLimiter {
-    /// The most memory one limiter takes. Of a million clients that owe alike, one in some thousands finds its page full; of two
-    /// millions, one in forty.
+    /// The most memory that one limiter takes, in bytes. With a million clients that owe alike, one in some thousands finds
+    /// its page full; with two million, one in forty.
     pub const BYTES_MAX: usize = 34 << 20;
 
-    /// One that knows no client yet. `seed` is 128 random bits, unknown to clients: who knew it could crowd others out.
+    /// Makes a limiter that knows no client yet. `seed` is 128 random bits that clients do not know; with them a client
+    /// could push others out of the table.
     pub fn new(settings: RateLimit, seed: [u64; 2]) -> Self {
         let window = settings.window.millis().saturating_mul(1_000_000);
         let requests = u64::from(settings.requests.max(1));
@@ -66,7 +71,7 @@ impl RateLimiter {
         Self { settings, tick_bits, interval, whole: interval * requests, seed, policy, shards: OnceLock::new() }
     }
 
-    /// The old one where its settings stay the same, else a new one in which every budget is full.
+    /// Returns the old limiter if its settings are the same, otherwise a new one in which every budget is full.
     pub fn reconfigure(old: Option<&Arc<Self>>, settings: RateLimit, seed: [u64; 2]) -> Arc<Self> {
         match old {
             Some(old) if old.settings == settings => Arc::clone(old),
@@ -74,54 +79,54 @@ impl RateLimiter {
         }
     }
 
-    /// What it was made with.
+    /// Returns the settings.
     pub const fn settings(&self) -> RateLimit {
         self.settings
     }
 
-    /// Judges one request, and takes it out of the client's budget if it may go on.
+    /// Decides on one request, and takes it from the client's budget if it may go on.
     ///
-    /// `now_micros`: microseconds since the Unix epoch. Calls of several workers may come out of order.
+    /// `now_micros` is in microseconds since the Unix epoch. Calls of several workers may come out of order.
     pub fn check(&self, client: IpAddr, now_micros: u64) -> RateDecision {
         let now = now_micros.saturating_mul(1_000) >> self.tick_bits;
         let key = fold(mix(client_number(client) ^ self.seed[0]), self.seed[1] | 1);
         let budget = self.whole - self.interval;
-        // Were the step not taken, nothing would be known against the client.
+        // The result if the table does not call the step: nothing is held against the client.
         let (mut allowed, mut owed) = (true, self.interval);
-        let mut ledger = self.shard(key).0.lock().unwrap_or_else(PoisonError::into_inner);
-        ledger.update(key, now, budget, |now, until| {
+        let mut table = self.shard(key).0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.update(key, now, budget, |now, until| {
             let owes = until.saturating_sub(now);
             allowed = owes <= budget;
             owed = if allowed { owes + self.interval } else { owes };
             allowed.then_some(now + owed)
         });
-        drop(ledger);
+        drop(table);
         self.verdict(allowed, owed)
     }
 
-    /// The `RateLimit-EndpointPolicy` field, the same for every request (draft-ietf-httpapi-ratelimit-headers-10 §3):
-    /// `"default";q=100;w=60`. `w` is left out when the window is no whole number of seconds.
+    /// Returns the `RateLimit-Policy` field, the same for every request (draft-ietf-httpapi-ratelimit-headers-10 §3):
+    /// `"default";q=100;w=60`. `w` is left out if the window is no whole number of seconds.
     pub const fn policy(&self) -> &HeaderValue {
         &self.policy
     }
 
-    /// How much memory its clients take now, in bytes.
+    /// Returns the memory that the clients take now, in bytes.
     pub fn bytes(&self) -> usize {
         let shards = self.shards.get().map_or(&[][..], |shards| shards.as_slice());
-        let ledgers = shards.iter().map(|shard| shard.0.lock().unwrap_or_else(PoisonError::into_inner).bytes());
-        size_of_val(shards) + ledgers.sum::<usize>()
+        let tables = shards.iter().map(|shard| shard.0.lock().unwrap_or_else(PoisonError::into_inner).bytes());
+        size_of_val(shards) + tables.sum::<usize>()
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "only the last bits count; a remainder by SHARDS is below it")]
     fn shard(&self, key: u64) -> &RateShard {
         let shards = self.shards.get_or_init(Box::default);
-        // The last bits, for the first ones choose the page in the ledger.
+        // The low bits choose the shard because the high bits choose the page in the table.
         &shards[key as usize % SHARDS]
     }
 
     fn verdict(&self, allowed: bool, owes: u64) -> RateDecision {
         let left = self.whole.saturating_sub(owes);
-        // Refused: the debt must fall until one request fits. Else: until one more fits than fit now.
+        // If refused, the debt must fall until one request fits; otherwise, until one more request fits than now.
         let wait = (self.interval - left % self.interval) << self.tick_bits;
         RateDecision {
             allowed,
@@ -132,8 +137,8 @@ impl RateLimiter {
     }
 }
 
-/// The limit that allows a client less in the long run; of two alike in that, the one with the smaller budget. A pool is
-/// limited by its strictest member's (protocol §6).
+/// Returns the limit that allows a client less in the long run; if both allow the same, the one with the smaller budget. The
+/// strictest member limits a pool (protocol §6).
 pub fn stricter(one: RateLimit, other: RateLimit) -> RateLimit {
     let per_window = |of: RateLimit, window: Span| u64::from(of.requests).saturating_mul(window.millis());
     let order = per_window(one, other.window).cmp(&per_window(other, one.window));
@@ -152,8 +157,8 @@ fn policy(settings: RateLimit) -> HeaderValue {
 }
 
 impl RateDecision {
-    /// The `RateLimit` field (draft-ietf-httpapi-ratelimit-headers-10 §4): `"default";r=99;t=1`, where `t` is the seconds until
-    /// more of the budget is there.
+    /// Returns the `RateLimit` field (draft-ietf-httpapi-ratelimit-headers-10 §4): `"default";r=99;t=1`. `t` is the number
+    /// of seconds until more budget is available.
     pub fn rate_limit(&self) -> HeaderValue {
         let mut field = FieldWriter::new(b"\"default\";r=");
         field.number(self.remaining);
@@ -162,13 +167,13 @@ impl RateDecision {
         field.value()
     }
 
-    /// The `Retry-After` field (RFC 9110 §10.2.3) of the 429; `None` when the request may go on.
+    /// Returns the `Retry-After` field (RFC 9110 §10.2.3) of the 429; `None` if the request may go on.
     pub fn retry_after(&self) -> Option<HeaderValue> {
         (!self.allowed).then(|| HeaderValue::from(self.next_secs))
     }
 }
 
-/// A field's value, put together without allocation: these go with every response of a limited route.
+/// Writes the value of a field without allocation. Every response of a limited route has such fields.
 struct FieldWriter {
     bytes: [u8; 48],
     len: usize,
@@ -181,7 +186,7 @@ impl FieldWriter {
         field
     }
 
-    /// What does not fit is left out: the longest value has 12 + 10 + 3 + 10 bytes.
+    /// Text that does not fit is left out; the longest value has 12 + 10 + 3 + 10 bytes.
     fn text(&mut self, text: &[u8]) {
         if let Some(room) = self.bytes.get_mut(self.len..self.len + text.len()) {
             room.copy_from_slice(text);
@@ -205,249 +210,10 @@ impl FieldWriter {
 
     fn value(&self) -> HeaderValue {
         let text = self.bytes.get(..self.len).unwrap_or_default();
-        // Digits, letters and quotes always make a field's value.
+        // Digits, letters and quotes always make a valid value.
         HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const SEED: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
-    const NOW: u64 = 1_795_323_231_906_000;
-    const SECOND: u64 = 1_000_000;
-
-    fn limiter(requests: u32, millis: u64) -> RateLimiter {
-        RateLimiter::new(RateLimit { requests, window: Span::from_millis(millis) }, SEED)
-    }
-
-    fn client(number: u32) -> IpAddr {
-        Ipv4Addr::from(number).into()
-    }
-
-    fn allowed(limiter: &RateLimiter, client: IpAddr, now: u64, times: u32) -> u32 {
-        (0..times).map(|_| u32::from(limiter.check(client, now).allowed)).sum()
-    }
-
-    #[test]
-    fn a_budget_can_be_spent_at_once_and_comes_back_evenly() {
-        let limiter = limiter(100, 10_000);
-        assert_eq!(allowed(&limiter, client(1), NOW, 1_000), 100);
-        assert_eq!(allowed(&limiter, client(1), NOW + SECOND, 1_000), 10);
-        assert_eq!(allowed(&limiter, client(1), NOW + 11 * SECOND, 1_000), 100);
-        assert_eq!(allowed(&limiter, client(2), NOW, 1), 1, "another client has another budget");
-    }
-
-    #[test]
-    fn over_many_windows_exactly_the_limit_gets_through() {
-        for (requests, millis) in [(1, 1_000), (7, 1_000), (100, 60_000), (3, 500), (7, 86_400_000)] {
-            let limiter = limiter(requests, millis);
-            let windows = 50;
-            let step = millis * 1_000 / 100;
-            let total: u32 = (0..windows * 100).map(|n| allowed(&limiter, client(1), NOW + n * step, requests)).sum();
-            // A whole budget to begin with, then one every interval; the last is not over yet.
-            let exact = u64::from(requests) * (windows + 1);
-            assert!(
-                u64::from(total) <= exact && u64::from(total) + 1 + u64::from(requests) / 50 >= exact,
-                "{total} of {exact}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_fields_say_what_is_left_and_when_more_comes() {
-        let limiter = limiter(2, 60_000);
-        assert_eq!(limiter.policy(), "\"default\";q=2;w=60");
-        let first = limiter.check(client(1), NOW);
-        assert_eq!((first.rate_limit(), first.retry_after()), ("\"default\";r=1;t=30".parse().unwrap(), None));
-        let second = limiter.check(client(1), NOW + 10 * SECOND);
-        assert_eq!(second.rate_limit(), "\"default\";r=0;t=20");
-        let third = limiter.check(client(1), NOW + 11 * SECOND);
-        assert_eq!(third, RateDecision { allowed: false, limit: 2, remaining: 0, next_secs: 19 });
-        assert_eq!(
-            (third.rate_limit(), third.retry_after().unwrap()),
-            ("\"default\";r=0;t=19".parse().unwrap(), "19".parse().unwrap())
-        );
-        assert!(limiter.check(client(1), NOW + 30 * SECOND).allowed, "who waits as told gets through");
-    }
-
-    #[test]
-    fn a_window_of_less_than_seconds_is_not_told_in_seconds() {
-        assert_eq!(limiter(5, 1_500).policy(), "\"default\";q=5");
-        assert_eq!(limiter(1_000_000, 366 * 86_400_000).policy(), "\"default\";q=1000000;w=31622400");
-        let limiter = limiter(5, 100);
-        assert_eq!(allowed(&limiter, client(1), NOW, 9), 5);
-        assert_eq!(limiter.check(client(1), NOW).retry_after().unwrap(), "1");
-    }
-
-    #[test]
-    fn a_64_of_ipv6_addresses_is_one_client() {
-        let limiter = limiter(3, 1_000);
-        let address = |text: &str| IpAddr::V6(text.parse::<Ipv6Addr>().unwrap());
-        let spent: u32 = (0..10).map(|n| allowed(&limiter, address(&format!("2001:db8::{n}")), NOW, 1)).sum();
-        assert_eq!(spent, 3);
-        assert!(limiter.check(address("2001:db8:0:1::1"), NOW).allowed);
-    }
-
-    #[test]
-    fn the_strictest_limit_is_the_one_with_the_lowest_rate() {
-        let limit = |requests, secs| RateLimit { requests, window: Span::from_secs(secs) };
-        assert_eq!(stricter(limit(100, 60), limit(1, 1)), limit(1, 1));
-        assert_eq!(stricter(limit(60, 60), limit(1, 1)), limit(1, 1));
-        assert_eq!(stricter(limit(1, 1), limit(59, 60)), limit(59, 60));
-    }
-
-    #[test]
-    fn long_windows_are_kept_as_well_as_short_ones() {
-        for (requests, millis) in [(10, 3_600_000), (1_000_000, 60_000), (1_000, 86_400_000), (12, 31_536_000_000)] {
-            let limiter = limiter(requests, millis);
-            assert_eq!(allowed(&limiter, client(1), NOW, requests), requests);
-            let refused = limiter.check(client(1), NOW);
-            let interval = millis * 1_000 / u64::from(requests);
-            assert_eq!((refused.allowed, u64::from(refused.next_secs)), (false, interval.div_ceil(SECOND)));
-            assert!(
-                !limiter.check(client(1), NOW + interval - interval.div_ceil(100)).allowed,
-                "too early, of {millis}"
-            );
-            assert!(limiter.check(client(1), NOW + interval).allowed, "{requests} in {millis}");
-        }
-    }
-
-    #[test]
-    fn a_limit_of_any_size_is_kept_within_a_hundredth() {
-        for (requests, millis) in
-            [(999_983, 59_999), (999_983, 1_234_567_891), (1_000_000, 7), (1, 1), (77_777, 86_399_999)]
-        {
-            let limiter = limiter(requests, millis);
-            let half = millis * 1_000 / 2;
-            assert_eq!(allowed(&limiter, client(1), NOW, 2_000_000), requests);
-            let back = f64::from(allowed(&limiter, client(1), NOW + half, 2_000_000)) / f64::from(requests);
-            assert!(requests == 1 || (0.495..=0.505).contains(&back), "{back} of {requests} in {millis}");
-        }
-    }
-
-    #[test]
-    fn a_clock_that_is_set_back_far_keeps_nobody_waiting_for_more_than_a_window() {
-        let limiter = limiter(10, 60_000);
-        assert_eq!(allowed(&limiter, client(1), NOW, 20), 10);
-        let earlier = NOW - 7 * 24 * 3600 * SECOND;
-        let refused = limiter.check(client(1), earlier);
-        assert!(!refused.allowed && refused.next_secs <= 12, "{refused:?}");
-        assert_eq!(limiter.check(client(2), earlier).remaining, 9);
-        assert!(limiter.check(client(1), earlier + 60 * SECOND).allowed);
-    }
-
-    #[test]
-    fn several_threads_share_one_budget() {
-        let limiter = limiter(1_000, 1_000);
-        let (clock, passed) = (AtomicU64::new(0), AtomicU64::new(0));
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    loop {
-                        // 20 requests a millisecond for five seconds: twenty times the limit.
-                        let tick = clock.fetch_add(50, Ordering::Relaxed);
-                        if tick > 5 * SECOND {
-                            break;
-                        }
-                        passed.fetch_add(u64::from(limiter.check(client(1), NOW + tick).allowed), Ordering::Relaxed);
-                    }
-                });
-            }
-        });
-        let passed = passed.into_inner();
-        assert!((5_940..=6_060).contains(&passed), "6000 within 1 %: {passed}");
-    }
-
-    #[test]
-    fn a_million_addresses_fit_and_who_is_known_stays_known() {
-        let limiter = limiter(10, 60_000);
-        let known = client(0x0a00_0001);
-        assert_eq!(allowed(&limiter, known, NOW, 20), 10);
-        let partial = client(0x0a00_0002);
-        assert_eq!(allowed(&limiter, partial, NOW, 4), 4);
-        for number in 0..1_000_000 {
-            assert!(limiter.check(client(0xc000_0000 + number), NOW + u64::from(number)).allowed);
-        }
-        let later = NOW + SECOND;
-        assert_eq!(allowed(&limiter, known, later, 20), 0);
-        assert_eq!(limiter.check(partial, later).remaining, 5);
-        let is_known = |number: &u32| limiter.check(client(0xc000_0000 + number), later).remaining == 8;
-        let known = (0..1_000_000).step_by(100).filter(is_known).count();
-        assert!(known > 9_990, "but for some on full pages: {known} of 10,000");
-        assert!(limiter.bytes() <= RateLimiter::BYTES_MAX, "{}", limiter.bytes());
-    }
-
-    #[test]
-    fn more_addresses_than_fit_crowd_out_nobody_who_is_limited() {
-        let limiter = limiter(10, 3_600_000);
-        let known = client(1);
-        assert_eq!(allowed(&limiter, known, NOW, 20), 10);
-        for number in 0..3_000_000 {
-            assert!(limiter.check(client(0xc000_0000 + number), NOW).allowed);
-        }
-        assert_eq!(allowed(&limiter, known, NOW + SECOND, 5), 0);
-        assert!(limiter.bytes() <= RateLimiter::BYTES_MAX, "{}", limiter.bytes());
-    }
-
-    #[test]
-    fn a_flood_of_exhausted_clients_sets_none_of_them_free_and_shuts_nobody_out() {
-        let limiter = limiter(1, 3_600_000);
-        // More than fit, and each has no budget left at once.
-        for number in 0..3_000_000 {
-            assert!(limiter.check(client(0xc000_0000 + number), NOW).allowed, "the first request of each");
-        }
-        let known = (0..10_000).filter(|number| !limiter.check(client(0xc000_0000 + number), NOW + 1).allowed).count();
-        assert_eq!(known, 10_000, "those that came while there was room are held to it to the end");
-        let mut passed = 0;
-        for number in 0..1_000 {
-            assert!(limiter.check(client(number), NOW + 2).allowed, "whoever comes anew gets through");
-            passed += allowed(&limiter, client(number), NOW + 3, 100);
-        }
-        assert_eq!(passed, 0, "but only as often as anybody");
-        assert!(limiter.bytes() <= RateLimiter::BYTES_MAX, "{}", limiter.bytes());
-    }
-
-    #[test]
-    fn an_idle_limiter_costs_little() {
-        let limiter = limiter(10, 60_000);
-        assert_eq!(limiter.bytes(), 0);
-        allowed(&limiter, client(1), NOW, 3);
-        assert!(limiter.bytes() < 4_096, "{}", limiter.bytes());
-    }
-
-    proptest! {
-        #[test]
-        fn it_never_lets_more_through_than_a_bucket_that_leaks(
-            requests in 1..50_u32, millis in 1..5_000_u64, waits in prop::collection::vec(0..400_000_u64, 1..300),
-        ) {
-            let limiter = limiter(requests, millis);
-            let (mut now, mut passed) = (NOW, Vec::new());
-            for wait in waits {
-                now += wait;
-                let verdict = limiter.check(client(9), now);
-                // At least one request's worth is back since it could not have been allowed.
-                if verdict.allowed {
-                    passed.push(now);
-                }
-                let window = passed.iter().filter(|at| now - **at < millis * 1_000).count();
-                prop_assert!(window <= 2 * requests as usize, "at most a budget and what came back meanwhile");
-                prop_assert!(verdict.allowed || window + 1 >= requests as usize, "nobody is refused who had less than the limit");
-                prop_assert!(verdict.remaining < requests);
-            }
-        }
-
-        #[test]
-        fn numbers_are_written_as_the_standard_library_does(number in any::<u32>()) {
-            let mut field = FieldWriter::new(b"");
-            field.number(number);
-            prop_assert_eq!(field.value(), number.to_string());
-        }
-    }
-}
+mod tests;

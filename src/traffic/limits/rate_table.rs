@@ -1,52 +1,54 @@
-//! A bounded memory of when each client's budget is full again.
+//! A bounded table of the moments when each client's budget is full again.
 //!
-//! A hash table of small pages, and a client's place is on one of them, found from its key alone: however many clients come, a
-//! decision takes one way to memory, which is most of what it costs then. The table doubles when a page overflows; whose budget is
-//! full again is forgotten where somebody else needs the place. What it is not: a judge, it only keeps what [`super::RateLimiter`]
-//! computes. What must hold: at most `1 << BITS_MAX` pages; a step touches one page, but where the table doubles.
+//! It is a hash table of small pages. The key of a client names its page, so each decision makes one access to distant
+//! memory, however many clients there are; that access is most of its cost. The table doubles when a page overflows. It
+//! decides nothing; it keeps what [`super::RateLimiter`] computes. What must hold: there are at most `1 << BITS_MAX` pages,
+//! and a step touches one page unless the table doubles.
 //!
-//! Where there is no room, the client nearest to a full budget makes way, and never one that has none left: whoever floods
-//! the ledger with addresses must not set himself free. Where all have none left, whoever comes anew is a guest: each page keeps one
-//! place for the last of them. So no newcomer is refused for want of room, and one that asks again and again is held to the limit
-//! until another newcomer comes to the same page; nobody outside knows which clients share a page.
+//! A slot is free again when its client's budget is full. If a page has no free slot, the client nearest to a full budget
+//! loses its slot, but never an exhausted one: an exhausted client must stay limited even if it floods the table with
+//! addresses. If all clients of a page are exhausted, new clients share the page's overflow slot, which keeps the last of
+//! them. So no new client is refused for want of room, and one that keeps asking is limited until another new client comes
+//! to the same page. No one outside knows which clients share a page.
 
-/// The longest that a client may owe something, in ticks of whatever clock the caller has.
+/// The longest debt of a client, in ticks of the caller's clock.
 pub(super) const DEBT_MAX: u64 = 1 << DEBT_BITS;
-/// How many bits such a debt has.
+/// The number of bits of such a debt.
 pub(super) const DEBT_BITS: u32 = 29;
 
-/// A clock that goes back by more was set back. By less: a caller was late.
+/// A clock that goes back by more ticks was set back; by fewer, the caller was late.
 const LATE_MAX: u64 = 16 * DEBT_MAX;
 
-/// Clients and the moments, in ticks, when they owe nothing any more.
+/// The moments, in ticks, when each client's budget is full again.
 #[derive(Debug, Default)]
 pub(super) struct RateTable {
-    /// `1 << bits` of them, or none before the first entry. A client's tag begins with the number of its page.
+    /// `1 << bits` pages, or none before the first entry. The first bits of a client's tag are the number of its page.
     pages: Vec<RatePage>,
     bits: u32,
-    /// The last moment that anybody has called.
+    /// The latest moment of any call.
     latest: u64,
 }
 
-const ENTRIES: usize = 12;
-/// The place of a page's guest, behind all others.
-const GUEST: usize = ENTRIES - 1;
+const SLOTS: usize = 12;
+/// The index of the overflow slot of a page, behind all others.
+const OVERFLOW: usize = SLOTS - 1;
 const BITS_MAX: u32 = 14;
-/// What tells places apart in a number.
-const PLACE: i32 = 15;
+/// The low bits of a moment, which hold the index of its slot in a search.
+const SLOT_MASK: i32 = 15;
 
-/// Two lines of memory, and none of them another page's. A place is free when its moment is over.
+/// A page of two cache lines that belong to no other page. A slot is free when its moment is over.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(128))]
 struct RatePage {
-    /// Counted from `since`.
-    until: [i32; ENTRIES],
-    tags: [u32; ENTRIES],
-    tails: [u16; ENTRIES],
+    /// Moments, counted from `since`.
+    until: [i32; SLOTS],
+    tags: [u32; SLOTS],
+    tails: [u16; SLOTS],
     since: u64,
 }
 
-/// What a client is known by. With a million clients in 16 ledgers, one newcomer in some thousands of millions is taken for another.
+/// The part of a client's key that identifies it on a page. With a million clients in 16 tables, one new client in some
+/// thousands of millions is taken for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ClientTag {
     first: u32,
@@ -54,7 +56,7 @@ struct ClientTag {
 }
 
 impl ClientTag {
-    #[expect(clippy::cast_possible_truncation, reason = "48 bits are enough, and the last ones have chosen the ledger")]
+    #[expect(clippy::cast_possible_truncation, reason = "48 bits are enough, and the last ones have chosen the table")]
     const fn of(key: u64) -> Self {
         Self { first: (key >> 32) as u32, tail: (key >> 16) as u16 }
     }
@@ -65,13 +67,14 @@ impl ClientTag {
 }
 
 impl RatePage {
-    /// All places are free. Counts moments until [`RatePage::needs_recount`].
+    /// Returns a page of free slots. It can count moments until [`RatePage::needs_recount`].
     const fn empty(now: u64) -> Self {
-        Self { until: [0; ENTRIES], tags: [0; ENTRIES], tails: [0; ENTRIES], since: now.saturating_sub(DEBT_MAX) }
+        Self { until: [0; SLOTS], tags: [0; SLOTS], tails: [0; SLOTS], since: now.saturating_sub(DEBT_MAX) }
     }
 
     fn find(&self, tag: ClientTag) -> Option<usize> {
-        // All are compared before any is looked at: where a search ends cannot be guessed, and a wrong guess waits for memory.
+        // All slots are compared before the result is used: the processor cannot guess where a search ends, and a wrong
+        // guess waits for memory.
         let alike = |at: usize, first: u32| u32::from(first == tag.first) << at;
         let mut left = self.tags.iter().enumerate().fold(0, |found, (at, first)| found | alike(at, *first));
         while left != 0 {
@@ -84,11 +87,11 @@ impl RatePage {
         None
     }
 
-    /// The place whose moment comes first, or one of those that come first within some ticks. Never the guest's.
+    /// Returns the slot whose moment comes first, within a few ticks. Never the overflow slot.
     fn first_to_end(&self) -> usize {
-        let others = self.until.get(..GUEST).unwrap_or_default();
-        let first = others.iter().zip(0..).fold(i32::MAX, |first, (until, at)| first.min((until & !PLACE) | at));
-        usize::try_from(first & PLACE).unwrap_or(0)
+        let others = self.until.get(..OVERFLOW).unwrap_or_default();
+        let first = others.iter().zip(0..).fold(i32::MAX, |first, (until, at)| first.min((until & !SLOT_MASK) | at));
+        usize::try_from(first & SLOT_MASK).unwrap_or(0)
     }
 
     fn until(&self, at: usize) -> u64 {
@@ -102,7 +105,7 @@ impl RatePage {
         }
     }
 
-    /// Moments up to `now + DEBT_MAX` can no more be counted, or the clock was set back.
+    /// Returns true if moments up to `now + DEBT_MAX` can no longer be counted from `since`, or if the clock was set back.
     const fn needs_recount(&self, now: u64) -> bool {
         now.wrapping_sub(self.since) > 2 * DEBT_MAX
     }
@@ -112,14 +115,14 @@ impl RatePage {
         let (old, since) = (self.since, now.saturating_sub(DEBT_MAX));
         self.until = self.until.map(|until| {
             let moment = old.saturating_add_signed(until.into());
-            // Nobody owes more than that. Who seems to, was seen before the clock was set back.
+            // No client owes more than that; a larger debt is from before the clock was set back.
             let moment = moment.min(now.saturating_add(DEBT_MAX));
             if moment <= now { 0 } else { counted(moment, since) }
         });
         self.since = since;
     }
 
-    /// What becomes of it when one bit more tells pages apart. Each entry keeps its place, so neither part can overflow.
+    /// Splits the page by one more bit of the tags. Each entry keeps its slot, so neither part can overflow.
     fn parts(&self, bits: u32) -> [Self; 2] {
         let empty = Self { since: self.since, ..Self::empty(0) };
         let [mut low, mut high] = [empty; 2];
@@ -137,11 +140,11 @@ fn counted(moment: u64, since: u64) -> i32 {
 }
 
 impl RateTable {
-    /// Lets `step` see what time it is and until when the client with this key owes something (not later than now: nothing), and
-    /// keeps what it makes of it, at most `now + DEBT_MAX`; `None` leaves everything as it is. Who owes more than `budget` has
-    /// nothing left. All of them in ticks.
+    /// Calls `step` with the present moment and the moment until which the client owes something; a moment that is not after
+    /// the present means no debt. `step` returns the new moment, at most `now + DEBT_MAX`, or `None` to leave everything as
+    /// it is. A client that owes more than `budget` is exhausted. All values are in ticks.
     ///
-    /// `key` must be as good as random in its first 48 bits. A caller that comes late is served as if it came with the last one.
+    /// The first 48 bits of `key` must be as good as random. A late caller is served at the time of the latest call.
     pub(super) fn update(&mut self, key: u64, now: u64, budget: u64, step: impl FnOnce(u64, u64) -> Option<u64>) {
         let tag = ClientTag::of(key);
         let set_back = self.latest > now.saturating_add(LATE_MAX);
@@ -164,8 +167,8 @@ impl RateTable {
                     self.grow();
                     continue;
                 }
-                // Who has no budget left stays; the newcomer is a guest then.
-                (if ends <= now.saturating_add(budget) { at } else { GUEST }, now)
+                // An exhausted client keeps its slot; the new one gets the overflow slot.
+                (if ends <= now.saturating_add(budget) { at } else { OVERFLOW }, now)
             };
             if let Some(until) = step(now, owes) {
                 page.set(at, tag, until);
@@ -174,7 +177,7 @@ impl RateTable {
         }
     }
 
-    /// How much memory it has taken, in bytes.
+    /// Returns the memory of the table, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.pages.capacity() * size_of::<RatePage>()
     }
@@ -197,16 +200,16 @@ mod tests {
     use super::*;
     use crate::traffic::hash::mix;
 
-    fn owes(ledger: &mut RateTable, key: u64, now: u64) -> u64 {
+    fn owes(table: &mut RateTable, key: u64, now: u64) -> u64 {
         let mut seen = now;
-        ledger.update(key, now, u64::MAX, |_, owes| {
+        table.update(key, now, u64::MAX, |_, owes| {
             seen = owes;
             None
         });
         seen.max(now)
     }
 
-    /// Keys that share a page for good.
+    /// Returns keys that share a page however large the table is.
     const fn neighbour(number: u64) -> u64 {
         number << 16
     }
@@ -214,99 +217,99 @@ mod tests {
     proptest! {
         #[test]
         fn it_keeps_what_a_map_keeps(steps in prop::collection::vec((0..3_000_u64, 1..500_u64), 1..3_000), pace in 0..29_u32) {
-            let (mut ledger, mut map, mut now) = (RateTable::default(), HashMap::new(), 5);
+            let (mut table, mut map, mut now) = (RateTable::default(), HashMap::new(), 5);
             for (client, lasts) in steps {
-                // Every few steps a page lies idle for so long that it must be counted anew.
+                // Every few steps a page is idle for so long that its moments must be recounted.
                 now += lasts << pace;
                 let step = |owes: u64| (owes.max(now) + (lasts << pace)).min(now + DEBT_MAX);
-                ledger.update(mix(client), now, u64::MAX, |_, owes| Some(step(owes)));
+                table.update(mix(client), now, u64::MAX, |_, owes| Some(step(owes)));
                 let until = map.entry(mix(client)).or_insert(0_u64);
                 *until = step(*until);
-                prop_assert_eq!(owes(&mut ledger, mix(client), now), *until);
+                prop_assert_eq!(owes(&mut table, mix(client), now), *until);
             }
             for (key, until) in map {
-                prop_assert_eq!(owes(&mut ledger, key, now), until.max(now));
+                prop_assert_eq!(owes(&mut table, key, now), until.max(now));
             }
         }
     }
 
     #[test]
     fn keys_alike_in_their_first_bits_do_not_grow_it_without_end() {
-        let mut ledger = RateTable::default();
+        let mut table = RateTable::default();
         for number in 0..1_000 {
-            ledger.update(neighbour(number), 1, u64::MAX, |_, _| Some(10 + number));
+            table.update(neighbour(number), 1, u64::MAX, |_, _| Some(10 + number));
         }
-        assert_eq!(ledger.bytes(), size_of::<RatePage>() << BITS_MAX);
+        assert_eq!(table.bytes(), size_of::<RatePage>() << BITS_MAX);
     }
 
     #[test]
     fn who_comes_late_comes_with_the_last() {
-        let (mut ledger, now) = (RateTable::default(), 40 * DEBT_MAX);
-        ledger.update(mix(1), now, u64::MAX, |_, _| Some(now + 100));
-        ledger.update(mix(2), now - 3 * DEBT_MAX, u64::MAX, |moment, owes| {
+        let (mut table, now) = (RateTable::default(), 40 * DEBT_MAX);
+        table.update(mix(1), now, u64::MAX, |_, _| Some(now + 100));
+        table.update(mix(2), now - 3 * DEBT_MAX, u64::MAX, |moment, owes| {
             assert_eq!((moment, owes), (now, now));
             Some(now + 7)
         });
-        assert_eq!((owes(&mut ledger, mix(1), now), owes(&mut ledger, mix(2), now)), (now + 100, now + 7));
+        assert_eq!((owes(&mut table, mix(1), now), owes(&mut table, mix(2), now)), (now + 100, now + 7));
     }
 
     #[test]
     fn a_clock_that_is_set_back_leaves_nobody_with_more_than_the_longest_debt() {
-        let (mut ledger, now) = (RateTable::default(), 40 * DEBT_MAX);
-        ledger.update(mix(1), now, u64::MAX, |_, _| Some(now + DEBT_MAX));
+        let (mut table, now) = (RateTable::default(), 40 * DEBT_MAX);
+        table.update(mix(1), now, u64::MAX, |_, _| Some(now + DEBT_MAX));
         let earlier = now - LATE_MAX - 1;
-        assert_eq!(owes(&mut ledger, mix(1), earlier), earlier + DEBT_MAX);
-        assert_eq!(owes(&mut ledger, mix(2), earlier), earlier);
-        ledger.update(mix(2), earlier, u64::MAX, |_, _| Some(earlier + 7));
-        assert_eq!(owes(&mut ledger, mix(2), earlier), earlier + 7);
+        assert_eq!(owes(&mut table, mix(1), earlier), earlier + DEBT_MAX);
+        assert_eq!(owes(&mut table, mix(2), earlier), earlier);
+        table.update(mix(2), earlier, u64::MAX, |_, _| Some(earlier + 7));
+        assert_eq!(owes(&mut table, mix(2), earlier), earlier + 7);
     }
 
-    /// All places of a page but the guest's are taken.
+    /// Returns a table with a page of which all slots but the overflow slot are taken.
     fn full_page(until: impl Fn(u64) -> u64) -> RateTable {
-        let mut ledger = RateTable::default();
-        for number in 1..=GUEST as u64 {
-            ledger.update(neighbour(number), 1, 99, |_, _| Some(until(number)));
+        let mut table = RateTable::default();
+        for number in 1..=OVERFLOW as u64 {
+            table.update(neighbour(number), 1, 99, |_, _| Some(until(number)));
         }
-        ledger
+        table
     }
 
-    /// What neighbours owe.
-    fn owe<const N: usize>(ledger: &mut RateTable, neighbours: [u64; N], now: u64) -> [u64; N] {
-        neighbours.map(|number| owes(ledger, neighbour(number), now))
+    /// Returns the debts of clients of one page.
+    fn owe<const N: usize>(table: &mut RateTable, neighbours: [u64; N], now: u64) -> [u64; N] {
+        neighbours.map(|number| owes(table, neighbour(number), now))
     }
 
     #[test]
     fn who_owes_least_makes_way_and_who_owes_all_never() {
-        let mut ledger = full_page(|number| if number == 3 { 50 } else { 200 });
-        ledger.update(neighbour(100), 1, 99, |_, _| Some(90));
-        assert_eq!(owe(&mut ledger, [3, 100], 1), [1, 90]);
-        ledger.update(neighbour(101), 1, 99, |_, _| Some(300));
-        assert_eq!(owe(&mut ledger, [100, 101], 1), [1, 300]);
-        ledger.update(neighbour(102), 1, 99, |_, _| Some(300));
-        assert_eq!(owe(&mut ledger, [1, 2, 4, 5, 10, 11], 1), [200; 6]);
-        assert_eq!(owe(&mut ledger, [101, 102], 1), [300; 2]);
+        let mut table = full_page(|number| if number == 3 { 50 } else { 200 });
+        table.update(neighbour(100), 1, 99, |_, _| Some(90));
+        assert_eq!(owe(&mut table, [3, 100], 1), [1, 90]);
+        table.update(neighbour(101), 1, 99, |_, _| Some(300));
+        assert_eq!(owe(&mut table, [100, 101], 1), [1, 300]);
+        table.update(neighbour(102), 1, 99, |_, _| Some(300));
+        assert_eq!(owe(&mut table, [1, 2, 4, 5, 10, 11], 1), [200; 6]);
+        assert_eq!(owe(&mut table, [101, 102], 1), [300; 2]);
     }
 
     #[test]
     fn where_all_owe_all_the_last_to_come_is_a_guest() {
-        let mut ledger = full_page(|_| 200);
+        let mut table = full_page(|_| 200);
         for number in 100..110 {
-            assert_eq!(owe(&mut ledger, [number], 1), [1], "nobody is known for another's debt");
-            ledger.update(neighbour(number), 1, 99, |_, _| Some(150));
-            ledger.update(neighbour(number), 1, 99, |_, owes| Some(owes + 150));
-            assert_eq!(owe(&mut ledger, [number], 1), [300], "a guest that comes again is known");
+            assert_eq!(owe(&mut table, [number], 1), [1], "nobody is known for another's debt");
+            table.update(neighbour(number), 1, 99, |_, _| Some(150));
+            table.update(neighbour(number), 1, 99, |_, owes| Some(owes + 150));
+            assert_eq!(owe(&mut table, [number], 1), [300], "a guest that comes again is known");
         }
-        assert!((1..=GUEST as u64).all(|number| owe(&mut ledger, [number], 1) == [200]));
-        ledger.update(neighbour(110), 250, 100, |_, _| Some(260));
-        assert_eq!(owe(&mut ledger, [109, 110], 250), [300, 260], "there is room again");
+        assert!((1..=OVERFLOW as u64).all(|number| owe(&mut table, [number], 1) == [200]));
+        table.update(neighbour(110), 250, 100, |_, _| Some(260));
+        assert_eq!(owe(&mut table, [109, 110], 250), [300, 260], "there is room again");
     }
 
     #[test]
     fn who_owes_nothing_any_more_needs_no_room() {
-        let mut ledger = RateTable::default();
+        let mut table = RateTable::default();
         for number in 0..200_000 {
-            ledger.update(mix(number), number * 10, u64::MAX, |_, owes| Some(owes + 100));
+            table.update(mix(number), number * 10, u64::MAX, |_, owes| Some(owes + 100));
         }
-        assert!(ledger.bytes() < 8 * 1024, "{}", ledger.bytes());
+        assert!(table.bytes() < 8 * 1024, "{}", table.bytes());
     }
 }

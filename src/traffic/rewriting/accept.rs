@@ -1,9 +1,9 @@
-//! What a client takes for an answer, as its `Accept` says (RFC 9110 §12.5.1).
+//! The media types that a client accepts, from its `Accept` (RFC 9110 §12.5.1).
 
 use http::header::{ACCEPT, HeaderMap};
 
-/// Returns true if the client asks for HTML by name, as browsers do where an answer becomes the page. `*/*` does not count: scripts
-/// and images say it too.
+/// Returns true if the client asks for HTML by name, as browsers do for pages. `*/*` does not count because scripts and
+/// images send it too.
 pub fn accepts_html(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(is_html)
@@ -13,11 +13,11 @@ fn is_html(range: &str) -> bool {
     let mut parts = range.split(';').map(str::trim);
     let kind = parts.next().unwrap_or_default();
     let named = ["text/html", "text/*", "application/xhtml+xml"].iter().any(|html| kind.eq_ignore_ascii_case(html));
-    named && !parts.any(is_weight_of_nothing)
+    named && !parts.any(is_zero_weight)
 }
 
-/// `q=0` and `q=0.000` mean: not this.
-fn is_weight_of_nothing(parameter: &str) -> bool {
+/// Returns true for `q=0` and `q=0.000`, which exclude the type.
+fn is_zero_weight(parameter: &str) -> bool {
     let weight = parameter.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
     weight.and_then(|(_, weight)| weight.trim().parse::<f32>().ok()).is_some_and(|weight| weight <= 0.0)
 }

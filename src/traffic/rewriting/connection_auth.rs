@@ -1,24 +1,25 @@
-//! Logins that hold for a connection rather than for a request: NTLM, Negotiate and their kin (RFC 4559 §5).
+//! Authentication that holds for a connection instead of a request: NTLM, Negotiate and similar schemes (RFC 4559 §5).
 //!
-//! The backend knows such a user by the connection that the login came on. What must hold: a field that may begin such a
-//! login is never overlooked; to take another field for one costs a connection and is harmless.
+//! The backend knows such a user by the connection. What must hold: a field that may begin such an authentication is never
+//! missed. Taking another field for one costs a connection and does no harm.
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, PROXY_AUTHENTICATE, WWW_AUTHENTICATE};
 
-/// The ways to log in that hold for the connection.
+/// The schemes that authenticate the connection.
 const SCHEMES: [&[u8]; 6] = [b"ntlm", b"negotiate", b"nego2", b"kerberos", b"gss-negotiate", b"credssp"];
 
-/// True for a request that logs its connection in.
+/// Returns true for a request that authenticates its connection.
 pub fn authenticates_connection(headers: &HeaderMap) -> bool {
     names_scheme(headers, &AUTHORIZATION)
 }
 
-/// True for a response that asks for a login of its connection, or goes on with one.
+/// Returns true for a response that asks for authentication of its connection or continues it.
 pub fn challenges_connection(headers: &HeaderMap) -> bool {
     names_scheme(headers, &WWW_AUTHENTICATE) || names_scheme(headers, &PROXY_AUTHENTICATE)
 }
 
-/// Several challenges may stand in one line, in several, and in any case of letters (RFC 9110 §11.6.1).
+/// Returns true if a field names such a scheme. One line may hold several challenges, in any case of letters (RFC 9110
+/// §11.6.1).
 fn names_scheme(headers: &HeaderMap, name: &HeaderName) -> bool {
     let is_separator = |byte: &u8| *byte == b',' || byte.is_ascii_whitespace();
     let is_scheme = |word: &[u8]| SCHEMES.iter().any(|scheme| scheme.eq_ignore_ascii_case(word));

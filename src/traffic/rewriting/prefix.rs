@@ -1,17 +1,17 @@
-//! Answers of a backend that does not know the prefix it is reached below: `strip_prefix` with `restore_prefix`.
+//! Responses of a backend that does not see the path prefix of its route: `strip_prefix` with `restore_prefix`.
 //!
-//! What must hold: only what leads back to the route is rewritten, and what lies below the prefix already stays as it is.
+//! What must hold: only what leads back to the route is rewritten, and a path that has the prefix already stays as it is.
 
 use http::header::{CONTENT_LOCATION, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
 
-/// The names and paths that lead to a backend.
+/// The names and paths under which the client and the proxy reach a backend.
 #[derive(Clone, Copy, Debug)]
 pub struct PrefixMapping<'a> {
-    /// The prefix that it does not see.
+    /// The prefix that the backend does not see.
     pub prefix: &'a str,
-    /// The base path that is put before what it sees; empty for none.
+    /// The base path that the backend sees in its place; empty for none.
     pub base: &'a str,
-    /// Its own name, with a port where it has one.
+    /// The backend's own name, with its port where it has one.
     pub authority: &'a str,
     /// The name that the client asked for.
     pub host: Option<&'a str>,
@@ -35,7 +35,7 @@ pub fn restore_prefix(headers: &mut HeaderMap, stripped: PrefixMapping<'_>) {
 }
 
 impl PrefixMapping<'_> {
-    /// A URL that leads to the backend, as the client reaches it; `None` for any other.
+    /// Returns the URL under which the client reaches `location`; `None` if it does not lead to the backend.
     fn location(&self, location: &str) -> Option<String> {
         if location.starts_with('/') && !location.starts_with("//") {
             return self.path(location);
@@ -58,14 +58,14 @@ impl PrefixMapping<'_> {
             let path = part.split_once('=').filter(|(name, _)| place > 0 && name.trim().eq_ignore_ascii_case("path"));
             let restored = path.and_then(|(_, path)| self.path(path.trim()));
             changed |= restored.is_some();
-            // `/api` covers what is below it, `/api/` would not cover `/api`.
+            // The cookie path `/api` covers what is below it, `/api/` does not cover `/api`.
             restored.map_or_else(|| part.to_owned(), |path| format!(" Path={}", path.trim_end_matches('/')))
         });
         let cookie = parts.collect::<Vec<_>>().join(";");
         changed.then_some(cookie)
     }
 
-    /// The prefix in place of the base; `None` where there is nothing to do.
+    /// Returns the path with the prefix in place of the base; `None` where nothing changes.
     fn path(&self, path: &str) -> Option<String> {
         if !path.starts_with('/') || below(path, self.prefix).is_some() {
             return None;
@@ -74,7 +74,7 @@ impl PrefixMapping<'_> {
     }
 }
 
-/// The part of a path behind a prefix of whole segments.
+/// Returns the part of a path after a prefix of whole segments.
 fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(prefix)?;
     (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then_some(rest)

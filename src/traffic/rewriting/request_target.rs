@@ -1,15 +1,15 @@
-//! Targets of requests as clients send them, and as they may stand in a request line.
+//! Percent-encoding of bytes that clients send in a request target though they are not allowed there.
 //!
-//! Quotes, braces, backslashes, raw UTF-8 and Latin-1 have no place in a target (RFC 3986 §2), but are sent. What must hold:
-//! nothing but the target of a request line is touched, and it only gets longer.
+//! Quotes, braces, backslashes, raw UTF-8 and Latin-1 are not allowed in a target (RFC 3986 §2), but clients send them. What
+//! must hold: only the target of a request line changes, and it only becomes longer.
 
-/// A request line on its way in, which may come in parts.
+/// The position in a request line that may arrive in several parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TargetEncoder {
-    /// Nothing of a request line comes.
+    /// The request line is complete, or none is expected.
     #[default]
     Done,
-    /// It has not begun.
+    /// The request line has not begun.
     Start,
     /// The method has begun.
     Method,
@@ -18,7 +18,7 @@ pub enum TargetEncoder {
 }
 
 impl TargetEncoder {
-    /// The bytes that come next, with what may not stand in a target percent-encoded; `None` where there is no such thing.
+    /// Returns the next bytes with the forbidden ones of the target percent-encoded; `None` if they stay as they are.
     pub fn encode(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         if *self == Self::Done {
             return None;
@@ -34,7 +34,7 @@ impl TargetEncoder {
             return None;
         }
         let ended = blank + end < bytes.len();
-        // TLS, for example, is no request.
+        // Bytes without a method, those of TLS for example, are no request.
         let is_request = method.trim_ascii_end().iter().all(u8::is_ascii_uppercase);
         *self = match from {
             _ if ended || !is_request => Self::Done,

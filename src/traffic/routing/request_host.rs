@@ -1,20 +1,19 @@
-//! The host a request is for, in the spelling that routes use.
+//! The host of a request, in the spelling that routes use.
 //!
-//! Not a check of what may be configured: [`crate::domain::Host`] does that. A name that no route can have
-//! simply matches no route.
+//! It does not check what may be configured; [`crate::domain::Host`] does. A name that no route can have matches no route.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-/// Takes the port and a final dot from a `Host` field or authority and folds it to lower case.
+/// Removes the port and a final dot from a `Host` field or authority and turns it into lower case.
 ///
-/// `None` for what cannot be a host and port (RFC 9110 §7.2): user info, spaces, a port that is no number.
+/// Returns `None` for anything that cannot be a host and port (RFC 9110 §7.2): user info, spaces, a port that is no number.
 pub fn request_host(field: &str) -> Option<Cow<'_, str>> {
     let (name, port) = match field.rfind(':') {
         Some(at) if !field.ends_with(']') => (&field[..at], &field[at + 1..]),
         _ => (field, ""),
     };
-    // Indices below come from `rfind`, and a byte indexes a table of 256.
+    // The indexes come from `rfind`, and the table has an entry for each byte, so nothing here can panic.
     if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -31,9 +30,9 @@ pub fn request_host(field: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A letter to be folded.
+/// An upper-case letter.
 const UPPER: u8 = 1;
-/// What stands in no host name.
+/// A byte that no host name contains.
 const ODD: u8 = 2;
 
 /// The kind of each byte.

@@ -1,4 +1,4 @@
-//! The table against a list that is searched from end to end, and its members against each other.
+//! Tests of the routing table against a search of all routes, and of the live state and pools that it keeps over changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -42,7 +42,7 @@ fn option(target: Target, key: &str, value: &str) -> Edit {
     Edit::Option(target, OptionKey::parse(key).unwrap(), Some(value.into()))
 }
 
-/// A catalog and the table that followed it.
+/// A catalog and the table that follows it.
 #[derive(Default)]
 pub(super) struct World {
     pub(super) catalog: Catalog,
@@ -73,7 +73,7 @@ fn members(table: &RoutingTable, host: &str, path: &str) -> Vec<(u64, u32)> {
     members.iter().map(|member| (member.session.0, member.id().0)).collect()
 }
 
-/// Every active route looked at, one by one: protocol §6 as a sentence.
+/// Looks at every active route, one by one, as protocol §6 says.
 fn oracle(catalog: &Catalog, host: &str, path: &str) -> Vec<(u64, u32)> {
     let specific = |known: &Host| match known {
         Host::Exact(name) => (**name == *host).then_some(usize::MAX),
@@ -210,7 +210,7 @@ fn live_state_stays_while_session_route_and_backend_stay() {
     assert_eq!(world.table.in_flight(SessionKey(1)), 0);
 }
 
-/// What is set for an endpoint.
+/// Returns the limits and checks of an endpoint.
 fn policy_of(endpoint: &Endpoint) -> (Option<RateLimit>, bool, Option<crate::domain::Breaker>, Option<HealthCheck>) {
     let policy = &endpoint.policy;
     let limit = policy.limiter.as_ref().map(|limiter| limiter.settings());
@@ -302,7 +302,7 @@ fn new_defaults_reach_every_route_and_leave_its_live_state() {
     assert_eq!(world.members("a", "/"), [(1, 1)]);
 }
 
-/// Three instances of one service behind one path.
+/// Returns the pool of three instances of one service.
 fn pool_of_three(how: LoadBalancing) -> Arc<Pool> {
     let name = match how {
         LoadBalancing::LeastRequests => "least_requests",

@@ -1,4 +1,4 @@
-//! The schedule of health checks: who is asked about, when, and for whom it counts.
+//! Tests of the schedule of health checks: the time of each check, and the routes that get its result.
 
 use imbl::ordmap::DiffItem;
 
@@ -8,7 +8,7 @@ use crate::domain::Span;
 use super::*;
 use crate::traffic::health::PER_BACKEND_MAX;
 
-/// A schedule with the world that it follows.
+/// A schedule and the world that it follows.
 struct Watch {
     world: World,
     followed: RoutingTable,
@@ -50,13 +50,13 @@ impl Watch {
         gone
     }
 
-    /// Another session joins, with these.
+    /// Adds a session with these edits.
     fn session(&mut self, key: u64, edits: impl IntoIterator<Item = Edit>, now: u64) {
         self.world.change(&record(key));
         self.apply_of(key, edits, now);
     }
 
-    /// Begins all it may; what is asked for.
+    /// Begins all checks that can begin, and returns their URLs.
     fn begin(&mut self, now: u64) -> Vec<String> {
         while self.checks.line_up_due(Time(now)) {}
         let begun = std::iter::from_fn(|| self.checks.begin(Time(now))).map(|(id, inquiry)| {
@@ -66,17 +66,17 @@ impl Watch {
         begun.collect()
     }
 
-    /// Ends all under way; which routes are told.
+    /// Ends all checks in flight, and returns the routes that get the results.
     fn end(&mut self, now: u64) -> Vec<u32> {
         let ended: Vec<_> = self.under_way.drain(..).collect();
-        // An even chance: exactly the interval.
-        let told = ended.into_iter().filter_map(|id| self.checks.end(id, Time(now), INTERVAL / 10));
-        told.flat_map(|(_, subjects)| subjects).map(|subject| subject.route.0).collect()
+        // These random bits give exactly the interval.
+        let reported = ended.into_iter().filter_map(|id| self.checks.end(id, Time(now), INTERVAL / 10));
+        reported.flat_map(|(_, subjects)| subjects).map(|subject| subject.route.0).collect()
     }
 }
 
 fn one(id: u32, backend: &str) -> Edit {
-    // Wildcards: their checks ask for the backend's own name, all alike.
+    // Checks of wildcard hosts ask for the backend's own name, so they are all equal.
     route(id, &format!("*.h{id}.example"), "/", 0, backend)
 }
 
@@ -150,7 +150,7 @@ fn a_changed_backend_or_check_is_checked_at_once() {
     watch.apply([explicit(1, "/well")], 2);
     assert_eq!(watch.begin(2), ["http://b/well"]);
     watch.end(2);
-    // There and back between two looks: the same question, but of a live state that knows nothing.
+    // The backend changes and changes back between two updates: the spec is the same, but the live state is new.
     watch.world.change(&apply(1, [one(1, "http://c")]));
     watch.apply([one(1, "http://b")], 3);
     assert_eq!(watch.begin(3), ["http://b/well"]);
@@ -229,7 +229,7 @@ fn when_all_room_is_taken_sessions_take_turns() {
 
 #[test]
 fn who_asks_the_same_as_somebody_with_many_checks_does_not_wait_behind_them() {
-    // Also where the many ask one backend, and whoever comes first.
+    // The result must not depend on the order, nor on a backend that all of them share.
     for quiet_first in [false, true] {
         let mut watch = Watch::of([]);
         let greedy = (1..=600).flat_map(|id| [one(id, "http://shared"), explicit(id, &format!("/{id}"))]);
@@ -290,14 +290,14 @@ fn checks_with_long_intervals_begin_in_batches() {
 #[test]
 fn a_burst_is_spread() {
     let mut watch = Watch::of((1..=10_000).map(|id| one(id, &format!("http://b{id}"))));
-    let mut told = BTreeSet::new();
-    // An eighth is for sessions that have none under way.
+    let mut reported = BTreeSet::new();
+    // An eighth of the slots is for sessions without a check in flight.
     let share = (SLOTS - SLOTS / 8) / 2;
     for _ in 0..10_000_usize.div_ceil(share) {
         assert!(watch.begin(1).len() <= share, "as many as are free then");
-        told.extend(watch.end(1));
+        reported.extend(watch.end(1));
     }
-    assert_eq!(told.len(), 10_000);
+    assert_eq!(reported.len(), 10_000);
 }
 
 proptest! {
@@ -321,8 +321,8 @@ proptest! {
                 }
                 _ => {
                     watch.begin(now);
-                    let told: Vec<u32> = if own { watch.end(now) } else { Vec::new() };
-                    prop_assert!(told.iter().all(|id| routes.contains(id)));
+                    let reported: Vec<u32> = if own { watch.end(now) } else { Vec::new() };
+                    prop_assert!(reported.iter().all(|id| routes.contains(id)));
                 }
             }
         }
@@ -331,8 +331,8 @@ proptest! {
         watch.begin(now);
         watch.end(now);
         watch.begin(now + INTERVAL);
-        let told: BTreeSet<u32> = watch.end(now + INTERVAL).into_iter().collect();
-        prop_assert_eq!(&told, &routes);
+        let reported: BTreeSet<u32> = watch.end(now + INTERVAL).into_iter().collect();
+        prop_assert_eq!(&reported, &routes);
         watch.apply(routes.into_iter().map(gone), now);
         prop_assert!(watch.checks.is_empty() && watch.checks.next_due().is_none());
         prop_assert!(watch.checks.is_at_rest());
