@@ -258,7 +258,7 @@ fn pinged(server: &Server, what: &str, work: impl FnOnce()) {
     println!("{what:<34} {:>10.0} {:>8} {:>10.2} {:>10.2}", ms(whole), took.len(), ms(middle), ms(most));
 }
 
-/// What the disk alone takes to keep what one apply writes: as many pages of a log that is written over and over.
+/// Measures the disk alone: it writes and syncs as many pages of a log as one apply does.
 struct Disk {
     file: fs::File,
     at: u64,

@@ -192,7 +192,7 @@ impl Client for Grpc {
     }
 }
 
-/// When each event's cause was sent.
+/// The time at which the cause of each event was sent.
 type Sent = Arc<Vec<OnceLock<Instant>>>;
 
 /// Every watcher hears of every event.
@@ -268,7 +268,7 @@ async fn watch(interface: &'static str, api: SocketAddr, sent: &Sent, ready: mps
     tasks.join_all().await.into_iter().flatten().collect()
 }
 
-/// How long ago an event was caused. The first, the registration, has no moment of its own.
+/// Returns the time since an event was caused. The first event, the registration, has no such time.
 fn delay(sent: &Sent, number: usize) -> Duration {
     sent[number].get().map_or(Duration::ZERO, Instant::elapsed)
 }

@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 use crate::{Backends, address, cpu_time, row};
 
 const BATCH: Duration = Duration::from_millis(250);
-/// How long backends are given.
+/// The time that backends get to answer.
 const MOMENT: Duration = Duration::from_millis(8);
 
 /// Opens, connects, sends, reads and closes for each of the backends in turn, in batches, for `secs`.

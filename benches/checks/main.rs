@@ -94,7 +94,7 @@ impl Backends {
         Self { child, said, port: port.try_into().expect("a port") }
     }
 
-    /// How many requests they have answered.
+    /// Returns the number of requests that the backends have answered.
     pub(crate) fn answered(&mut self) -> u64 {
         self.child.stdin.as_mut().expect("piped").write_all(b"?").expect("it listens");
         number(&mut self.said)

@@ -10,7 +10,7 @@ use signalbox::domain::{
 };
 use signalbox::traffic::{RouteDefaults, RoutingTable};
 
-/// How routes spread: each on a host of its own, or all on one.
+/// The distribution of routes: each on its own host, or all on one.
 #[derive(Clone, Copy)]
 enum Spread {
     Hosts,

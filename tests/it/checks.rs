@@ -1,4 +1,4 @@
-//! Active health checks, as backends and sessions of the running program meet them.
+//! Health checks of the running program, as backends and sessions see them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

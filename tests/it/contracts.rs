@@ -1,4 +1,4 @@
-//! What each interface keeps to: conditions of requests, the framing of bodies, names that people can read, and types.
+//! Rules that every interface keeps: conditional requests, framing of bodies, readable names, and types.
 
 use serde_json::json;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;

@@ -1,4 +1,4 @@
-//! Nothing acknowledged is lost, however the server ends.
+//! No acknowledged command is lost, however the server ends.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -169,7 +169,7 @@ fn maintenance_requests_that_wait_when_the_process_is_killed_are_resumed() {
     let status = format!("MAINT_STATUS|{session}");
     eventually("r1 is back", || client.ask(&status).contains(r#""in_maintenance":["r2","r3"]"#));
     assert!(client.ask(&format!("MAINT_STATUS|{session}")).contains(r#""in_maintenance":["r2","r3"]"#));
-    // What has its outcome is over.
+    // A request with an outcome is finished.
     server.kill();
     let server = Server::start(folder.path());
     let mut client = server.connect();
@@ -334,8 +334,8 @@ fn a_stop_lets_requests_in_flight_finish_and_tells_bound_connections() {
     assert!(server.wait().success());
 }
 
-/// What one client did until the server stopped, as the deployed one does it: the next line is the answer, and for an apply everything
-/// but an error is success.
+/// The work of one client until the server stopped. It behaves as the deployed client: the next line is the answer, and for an apply
+/// everything but an error is success.
 struct Deployed {
     session: String,
     name: String,

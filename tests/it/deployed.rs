@@ -1,4 +1,4 @@
-//! The client that is deployed, and what it and its services count on: what the contract says where they would notice.
+//! Behaviour that the deployed client and its services rely on.
 
 use crate::server::eventually;
 use crate::support::backend::{Backend, closed_port};

@@ -1,4 +1,4 @@
-//! An apply disturbs nobody: what others have open and under way goes on.
+//! An apply disturbs no other session: open connections and running requests continue.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! Nothing dies in silence: what the process lives through, and what it says about it.
+//! The process survives full disks, unread logs, signals and few open files, and reports them.
 
 use std::fs::File;
 use std::io::{Read, Write};

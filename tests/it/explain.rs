@@ -1,4 +1,4 @@
-//! What is explained to an operator is what traffic does: both name the same winner, whatever is configured.
+//! Explain and traffic name the same winner, for every configuration.
 
 use std::sync::Arc;
 

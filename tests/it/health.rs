@@ -1,4 +1,4 @@
-//! Health checks ask as clients do, new members wait for their first check, and what is told is true.
+//! Health checks send what clients send, new members wait for their first check, and health events are true.
 
 use std::time::{Duration, Instant};
 
@@ -147,7 +147,7 @@ fn a_new_member_gets_requests_once_its_first_check_has_passed_and_few_at_first()
     let (mut client, session) = staged(&server, "shop-1", "a.example", &old.url(), &[]);
     ok(&mut client, &format!("CONFIG_APPLY|{session}"));
     server.kill();
-    // Who served before a start has been well for long.
+    // A member that served before the start counts as healthy for long.
     let server = Server::start(folder.path());
     let gate = Gate::default();
     let waits = gate.clone();

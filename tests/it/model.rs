@@ -51,7 +51,7 @@ pub struct Model {
     dead: Vec<String>,
 }
 
-/// What a line must be answered.
+/// The answer that a line must get.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Expect {
     Exactly(String),
@@ -87,7 +87,7 @@ impl SessionModel {
         (added, removed, modified)
     }
 
-    /// What `CONFIG_DIFF` must say, where the routes of `before` serve still.
+    /// Returns the expected `CONFIG_DIFF`, given that the routes of `before` still serve.
     pub fn diff(&self, before: Option<&Conf>) -> String {
         let ids = |keep: &dyn Fn(u32) -> bool| {
             let all: BTreeSet<u32> = self.active.routes.keys().chain(self.staged.routes.keys()).copied().collect();
@@ -121,7 +121,7 @@ impl SessionModel {
         format!("{text},\"warnings\":[{}]}}", warnings.join(","))
     }
 
-    /// What `ROUTE_LIST` must say.
+    /// Returns the expected `ROUTE_LIST`.
     pub fn list(&self) -> String {
         let entry = |id: &u32, route: &RouteModel, status: &str| {
             format!(
@@ -508,7 +508,7 @@ impl Model {
         }
     }
 
-    /// What a client can see of a session: its routes, its diff, its revision, its drain.
+    /// Returns what a client can see of a session: routes, diff, revision, drain.
     pub fn seen(&self) -> Vec<(String, String, u64, bool)> {
         let seen = |(key, session): (&Key, &SessionModel)| {
             (session.list(), session.diff(self.replaced.get(key)), session.revision, session.drain)

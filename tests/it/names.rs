@@ -1,4 +1,4 @@
-//! Backends that are known by name.
+//! Backends that are given by name.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};

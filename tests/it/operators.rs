@@ -1,5 +1,4 @@
-//! Who is an operator, and who is let in at all: nobody becomes an operator by a trick. Everything of the API port is
-//! held against every caller that is none, and every line of another protocol against the pipe.
+//! The rights of operators: callers without them are refused at every path of the API, and other protocols at the pipe.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
@@ -67,7 +66,7 @@ fn ask_in(address: SocketAddr, Call { line, fields: own, body }: &Call, version:
     wire.head().unwrap_or_else(|| panic!("no answer to {line} with {fields}"))
 }
 
-/// Whether it is the refusal of a caller that may not call.
+/// Returns true if the answer refuses a caller without the right to call.
 fn is_denied(answer: &Message) -> bool {
     answer.status() == 403 || answer.field("grpc-status") == Some("7")
 }
@@ -293,7 +292,7 @@ fn a_request_names_one_host_or_is_refused_before_anything_else() {
     }
 }
 
-/// What other programs say first, with lines behind it that would end a session.
+/// The first bytes of other protocols, followed by lines that would end a session.
 fn strangers(end: &str) -> Vec<Vec<u8>> {
     let long = format!("POST /{} HTTP/1.1\r\nX: y\r\n\r\n{end}\n", "x".repeat(2 << 20));
     let texts = [

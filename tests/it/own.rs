@@ -1,4 +1,4 @@
-//! Nobody reaches Signalbox through Signalbox: no route, page or test leads to one of its own listeners.
+//! No route, page or backend test leads to a listener of Signalbox itself.
 
 use serde_json::{Value, json};
 

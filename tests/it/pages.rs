@@ -22,7 +22,7 @@ fn asked(server: &Server, line: &str, fields: &str) -> Message {
     if line.starts_with("HEAD") { wire.head() } else { wire.message() }.expect("an answer")
 }
 
-/// What a browser says where the answer becomes the page.
+/// The `Accept` field of a browser's navigation.
 const BROWSER: &str =
     "accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n";
 

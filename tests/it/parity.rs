@@ -50,9 +50,9 @@ const CALLS: [(&str, &str, &str); 37] = [
     ("SUBSCRIBE", "Subscribe", "subscribe"),
     ("UNSUBSCRIBE", "Unsubscribe", "unsubscribe"),
 ];
-/// What the typed interfaces have beside them for services.
+/// Calls for services that only gRPC and REST have.
 const TYPED: [(&str, &str); 1] = [("GetConfig", "getConfig")];
-/// What they have for operators.
+/// Calls for operators.
 const OPERATORS: [(&str, &str); 12] = [
     ("GetOverview", "getOverview"),
     ("ListInstances", "listInstances"),
@@ -142,7 +142,7 @@ fn wrong() -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
-/// What is said, without the field, which each interface calls as it is called there.
+/// Returns the words without the field, because each interface has its own name for the field.
 fn sentence(message: &str) -> &str {
     let field = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     match message.split_once(": ") {

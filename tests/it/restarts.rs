@@ -1,4 +1,4 @@
-//! Starts on what an earlier version, or a clock that was wrong, has left behind.
+//! Starts on a database from an earlier version, or after the clock was set.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What every interface does, told once and asked through each of the three.
+//! Scenarios that run over each of the three interfaces.
 
 use serde_json::{Value, json};
 
@@ -188,7 +188,7 @@ fn policies_are_taken_back_as_they_are_set() {
         client.do_it("HEALTH_REMOVE", &json!({ "route_id": "r1" }));
         assert_eq!(client.do_it("CONFIG_DIFF", &json!({}))["health"]["removed"], 1);
         client.do_it("CONFIG_APPLY", &json!({}));
-        // What is not there, or has no route, is taken away without a word.
+        // Removing a setting that does not exist, or of a route that does not exist, is no error.
         for id in ["r1", "r9"] {
             client.do_it("HEALTH_REMOVE", &json!({ "route_id": id }));
             client.do_it("RATELIMIT_REMOVE", &json!({ "target": id }));

@@ -61,7 +61,7 @@ impl Shelf {
 const PIPE: [&str; 4] = ["--pipe-cert", "@cert.pem", "--pipe-key", "@key.pem"];
 const API: [&str; 4] = ["--api-cert", "@cert.pem", "--api-key", "@key.pem"];
 
-/// How a client speaks TLS.
+/// The TLS settings of a client.
 struct Trust {
     roots: RootCertStore,
     versions: Vec<&'static SupportedProtocolVersion>,
@@ -301,8 +301,8 @@ fn a_certificate_that_has_expired_is_a_warning() {
     shelf.put("cert.pem", &own.cert);
     shelf.put("key.pem", &own.key);
     let server = shelf.start(&PIPE);
-    let log = std::fs::read_to_string(&server.log).unwrap();
-    assert!(log.contains("the certificate has expired") && log.contains("cert.pem"), "{log}");
+    let log = || std::fs::read_to_string(&server.log).unwrap();
+    eventually("the warning is logged", || log().contains("the certificate has expired") && log().contains("cert.pem"));
     let good = Shelf::new();
     let server = good.start(&PIPE);
     let log = std::fs::read_to_string(&server.log).unwrap();

@@ -1,4 +1,4 @@
-//! The real program, started on ports of its own, and a client and a backend for it.
+//! Starts the real program on ports of its own, with a client and a backend for it.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a condition may take that has to come true.
+/// The longest time that a condition may take to become true.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until something is true.
@@ -73,7 +73,7 @@ impl Server {
                 _ => {}
             }
         }
-        // What it prints later must not fill the pipe.
+        // Later output must not fill the pipe.
         thread::spawn(move || lines.for_each(drop));
         let [pipe, api, proxy] = addresses[..] else {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
@@ -192,7 +192,7 @@ impl Client {
         if self.told.is_empty() { self.try_line().expect("the server says something") } else { self.told.remove(0) }
     }
 
-    /// Whether the server has closed the connection, once it has said all it had to say.
+    /// Reads to the end and returns true if the server has closed the connection.
     pub fn is_closed(&mut self) -> bool {
         loop {
             match self.try_line() {

@@ -1,4 +1,4 @@
-//! What a person at `nc`, a deployed client and an operator at the shell see.
+//! Sessions, as a person at `nc`, a deployed client and an operator at a shell see them.
 
 use std::io::Write;
 use std::process::Command;

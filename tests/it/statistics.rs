@@ -1,4 +1,4 @@
-//! What `STATS_GET` says is what happened.
+//! `STATS_GET` tells what happened.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

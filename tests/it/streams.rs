@@ -1,5 +1,5 @@
-//! Streams of events are bounded, over both typed interfaces together, and whoever finds no room is told so; what is told to whom
-//! nothing happens, and to whom a session is taken from.
+//! Event streams: their number is bounded over gRPC and REST together, silent streams send signs of life, and a stream ends
+//! when another connection takes its session.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn streams_are_served_up_to(streams_max: usize, server: &Server) {
     let end = streams_max - 1;
     for at in [0, end / 2, end] {
         let stream = &mut streams[at];
-        // What was silent until then has said that it is alive.
+        // Silent streams have sent heartbeats before.
         let told = async {
             loop {
                 match stream.message().await.unwrap().unwrap().item.unwrap() {

@@ -1,4 +1,4 @@
-//! Registration tokens: who may register, what they may claim, and that a token is shown nowhere.
+//! Registration tokens: who may register, what they may claim, and that no token is ever shown.
 
 use std::path::Path;
 
@@ -132,7 +132,7 @@ fn stage(interface: &mut dyn InterfaceClient, session: &str, mut route: Value) {
 
 const OWN: &str = "http://127.0.0.1:1";
 
-/// What the rules of team-a refuse, and every command and field that could get round them.
+/// Everything that the rules of team-a refuse, through every command and field.
 fn ways_round() -> Vec<(&'static str, &'static str, Value)> {
     let fine = || route(&["x.a.example"], "/api/1", OWN);
     let mut ways = vec![

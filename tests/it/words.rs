@@ -1,4 +1,4 @@
-//! The words of the program when it cannot start: each names what is wrong and says what to write.
+//! Messages of the program when it cannot start: each names the fault and says what to write.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;

@@ -1,4 +1,4 @@
-//! Every call once, in the order in which a service would make them.
+//! Every gRPC call once, in the order in which a service makes them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! Streams of events: whom they bind, what they tell, how they resume and end.
+//! Event streams over gRPC: what they bind, what they send, how they resume and end.
 
 use std::time::Duration;
 
@@ -187,7 +187,7 @@ async fn a_silent_stream_says_where_to_resume() {
     let (mut client, session) = server.register("shop-1").await;
     let mut events = subscribe(&mut client, &session, &[ALL], None).await;
     let Item::Heartbeat(Heartbeat { sequence: Some(first) }) = next_item(&mut events).await else { panic!("quiet") };
-    // What happens to others moves it on.
+    // Events of others advance it.
     server.register("shop-2").await;
     loop {
         match next_item(&mut events).await {
@@ -259,7 +259,7 @@ async fn a_stream_that_asks_for_what_is_not_known_is_told_so_and_goes_on() {
 
 /// More events than a stream's outbox and the window below hold together.
 const FLOOD: usize = 2000;
-/// How much of a stream its client takes in without reading it, in bytes.
+/// The number of bytes of a stream that its client accepts without reading them.
 const WINDOW: u32 = 16 * 1024;
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn a_maintenance_request_is_seen_through_though_its_caller_has_gone() {
         asking.exit_maintenance(ExitMaintenanceRequest { session_id: id, targets: targets() }).await
     });
     was_asked.await.unwrap();
-    // What comes behind it on the same connection is answered: so it has come in.
+    // A later call on the same connection is answered, so this one has arrived.
     client.ping(PingRequest { session_id: session.clone() }).await.unwrap();
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());

@@ -1,4 +1,4 @@
-//! The gRPC interface over real sockets, with fakes for what stands behind the registry.
+//! The gRPC interface over real sockets, with fakes for the store and the backends.
 
 mod calls;
 mod events;

@@ -1,4 +1,4 @@
-//! OperatorAuth' calls: who may make them, what they show, and that no session id is among it.
+//! Calls of operators: who may make them, what they show, and that they show no session id.
 
 use signalbox::domain::Secret;
 use signalbox::grpc::proto::operator_client::OperatorClient;

@@ -1,4 +1,4 @@
-//! The real program through its gRPC interface: traffic follows, the pipe is a interface to the same sessions, and all of it
+//! The real program through its gRPC interface: traffic follows, the pipe sees the same sessions, and all of it
 //! survives a restart.
 
 use signalbox::grpc::proto::event::Payload;
@@ -104,7 +104,7 @@ async fn a_session_survives_the_end_of_the_program() {
     serve(&mut client, &session, "new.example", &backend).await;
     let event = match next_item(&mut events).await {
         Item::Event(event) => event,
-        // What happened before the restart may be forgotten, but not without a word.
+        // Events from before the restart may be lost, but the stream must say so.
         Item::Compacted(_) => next_event(&mut events).await,
         Item::Lagged(_) | Item::Heartbeat(_) => panic!("it has something to tell"),
     };

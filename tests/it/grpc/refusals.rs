@@ -1,4 +1,4 @@
-//! What is refused, with which code, reason and field; and that a refusal changes nothing.
+//! Refusals over gRPC: code, reason and field; and a refusal changes nothing.
 
 use std::sync::atomic::Ordering;
 

@@ -29,17 +29,17 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
-/// How long a test waits for what must come.
+/// The time that a test waits for something that must come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the fakes have seen, and how they are to behave.
+/// The calls that the fakes have seen, and the way they behave.
 #[derive(Default)]
 pub struct World {
-    /// Whether the store refuses.
+    /// True if the store refuses every commit.
     pub store_fails: AtomicBool,
     /// Whoever holds it keeps the store from answering.
     pub hold: Mutex<()>,
-    /// Whether backends and pages answer.
+    /// True if backends and pages answer.
     pub answers: AtomicBool,
 }
 
@@ -88,7 +88,7 @@ impl Traffic for World {
     }
 }
 
-/// How a server is to be.
+/// The settings of a server.
 pub struct Setup {
     pub limits: RegistryLimits,
     pub max_body: usize,
@@ -238,7 +238,7 @@ pub async fn subscribe(
     timeout(PATIENCE, client.subscribe(request)).await.expect("a head at once").unwrap().into_inner()
 }
 
-/// What comes next on a stream; `None` when it ended well.
+/// Returns the next item of a stream, or `None` if it ended without an error.
 pub async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Status> {
     timeout(PATIENCE, stream.message()).await.expect("something in time")
 }

@@ -1,4 +1,4 @@
-//! What holds for calls as such: deadlines, sizes, compression, unknown paths, health and reflection.
+//! Rules for all calls: deadlines, sizes, compression, unknown paths, health and reflection.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! gRPC as a interface.
+//! The client of the gRPC interface.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! The line protocol as a interface.
+//! The client of the pipe.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! REST as a interface.
+//! The client of the REST interface.
 
 use std::net::SocketAddr;
 

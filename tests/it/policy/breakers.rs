@@ -1,4 +1,4 @@
-//! Circuit breakers: when they open, whom they let through, what is told of them.
+//! Circuit breakers: when they open, which requests they let through, and their events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -1,4 +1,4 @@
-//! Drain: who serves meanwhile, and what is not cut.
+//! Drain: which members serve meanwhile, and that nothing is cut.
 
 use std::sync::Arc;
 

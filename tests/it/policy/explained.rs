@@ -1,4 +1,4 @@
-//! What is told of members is what becomes of requests: where explaining says that a member takes them they go, and nowhere else.
+//! Explain and requests agree on the members: a member takes requests exactly if explain says so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
@@ -67,7 +67,7 @@ fn is_checked(instance: &mut Instance) -> bool {
     !known(instance)["last_check"].is_null()
 }
 
-/// What REST says of a path: the outcome, and the member of that name.
+/// Returns the outcome that REST explains for a path, and the member of that name.
 fn explained(harness: &ServerHarness, path: &str, name: &str) -> (String, Value) {
     let told = harness.told(&format!("/v1/explain?host=a&path={path}"));
     let members = told["candidates"][0]["members"].as_array().unwrap();
@@ -75,7 +75,7 @@ fn explained(harness: &ServerHarness, path: &str, name: &str) -> (String, Value)
     (told["outcome"].as_str().unwrap().to_owned(), member.clone())
 }
 
-/// What gRPC says of the same member, in the words of REST.
+/// Returns the same member as gRPC explains it, in the words of REST.
 fn explained_over_grpc(harness: &ServerHarness, path: &str, name: &str) -> Value {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -106,7 +106,7 @@ fn in_short(member: &Value) -> Value {
     })
 }
 
-/// What makes a member so.
+/// Brings a member into the state.
 type Make = fn(&mut Instance, &Member, &dyn Fn() -> u16);
 /// Its name, how its first check is answered, what makes it so, and whether it takes requests beside a well one, and alone.
 type State = (&'static str, u16, Make, [bool; 2]);

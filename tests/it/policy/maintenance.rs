@@ -1,4 +1,4 @@
-//! Maintenance: what is shown meanwhile, for which routes, and who serves on.
+//! Maintenance: what clients see, for which routes, and which members continue to serve.
 
 use crate::server::eventually;
 use crate::support::backend::Backend;

@@ -1,4 +1,4 @@
-//! Members of a pool that die or are ill.
+//! Members of a pool that die or become unhealthy.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener};

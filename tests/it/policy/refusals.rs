@@ -1,4 +1,4 @@
-//! Requests that policy refuses are counted, for whom and as what.
+//! Requests that policy refuses are counted, for the right member and kind.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Events speak of what the route has: nothing is heard of a breaker or a backend after the apply that replaced it.
+//! After an apply, no event is about a breaker or backend that the apply replaced.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,7 +64,7 @@ fn change(instance: &mut Instance, (lines, _): Way, home: &Backend, away: &Backe
     lines.iter().filter(|line| **line == "CONFIG_APPLY").count()
 }
 
-/// What it has heard, up to a last sign: whatever was seen before that has been told.
+/// Returns the events up to a final marker event, so that all earlier events are included.
 fn heard(harness: &ServerHarness, instance: &mut Instance) -> Vec<String> {
     assert_eq!(harness.status("/flag"), 500);
     let mut heard = Vec::new();

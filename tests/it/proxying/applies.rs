@@ -1,4 +1,4 @@
-//! Changes under traffic: they disturb nobody whose routes they are not.
+//! Changes under traffic disturb no routes of others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Bodies both ways: streamed, bounded, whole or visibly broken.
+//! Bodies in both directions: streamed, bounded, and complete or visibly broken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -348,7 +348,7 @@ fn trailers_say_nothing_of_the_connection_or_of_who_the_client_is() {
 fn an_answer_that_came_before_the_backend_closed_is_not_lost() {
     let backend = Backend::new(|mut wire| {
         wire.head();
-        // What it has not read makes the close a reset.
+        // Unread bytes make the close a reset.
         wire.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
     });
     let harness = ProxyHarness::serving(&backend.url(), &[]);

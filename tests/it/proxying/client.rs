@@ -1,4 +1,4 @@
-//! Who the client is: whose word about it counts, and what backends hear.
+//! The client's address: which fields count, and what backends receive.
 
 use crate::support::backend::Backend;
 use crate::support::proxy_harness::ProxyHarness;

@@ -38,7 +38,7 @@ fn chunked(fields: &str, body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n{fields}\r\n{chunks}0\r\n")
 }
 
-/// What comes out of compressed bytes: all of it if they are whole, else as much as there is.
+/// Decompresses bytes: all of them if they are complete, else as many as possible.
 fn decoded(coding: &str, bytes: &[u8]) -> (String, bool) {
     let mut text = Vec::new();
     let whole = match coding {

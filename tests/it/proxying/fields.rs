@@ -1,4 +1,4 @@
-//! Header fields: what is taken away, added and set.
+//! Header fields: which are removed, added and set.
 
 use signalbox::domain::{RouteId, Target};
 

@@ -1,4 +1,4 @@
-//! Messages that are none, or could be read in two ways, reach no backend (RFC 9112).
+//! Malformed or ambiguous messages reach no backend (RFC 9112).
 
 use crate::support::backend::Backend;
 use crate::support::proxy_harness::ProxyHarness;

@@ -1,4 +1,4 @@
-//! Logins that hold for a connection: the user that logged in is served as such, and nobody else is.
+//! Logins that are bound to a connection: only the client that logged in uses them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Maintenance pages: fetched once for all who ask, and only what is fit to be shown.
+//! Maintenance pages are fetched once for all clients, and only valid pages are shown.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! The proxy, as clients and backends meet it.
+//! The proxy, as clients and backends see it.
 
 mod applies;
 mod bodies;

@@ -1,4 +1,4 @@
-//! Peers as they are: old clients, clients that end their side early, backends whose heads are not what they should be.
+//! Unusual peers: old clients, clients that close their sending side early, backends with malformed heads.
 
 use std::thread;
 use std::time::Duration;
@@ -150,7 +150,7 @@ fn a_client_that_ends_its_side_within_its_request_is_told_so() {
     assert!(wire.message().is_none_or(|answer| answer.status() == 400));
 }
 
-/// What a client gets of an answer, `None` for a refusal. Two requests, so that a connection in a wrong state would show.
+/// Returns the answer that a client gets, or `None` for a refusal. It sends two requests, so that a connection in a wrong state shows.
 fn got(answer: impl AsRef<[u8]>) -> Option<Message> {
     let backend = Backend::answering(answer);
     let harness = ProxyHarness::serving(&backend.url(), &[("retries", "0"), ("timeout", "5s")]);

@@ -1,4 +1,4 @@
-//! Which backend a request reaches, and what it is asked for.
+//! Routing: which backend gets a request, and which path and host it receives.
 
 use signalbox::domain::{Change, RouteId, Target};
 use signalbox::proxy::Unmatched;

@@ -1,4 +1,4 @@
-//! Backends that serve one connection at a time, and how long connections are kept.
+//! Backends that serve one connection at a time, and the time that connections are kept.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

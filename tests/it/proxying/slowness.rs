@@ -1,4 +1,4 @@
-//! Peers that stand still: each wait has an end.
+//! Peers that stop sending or reading: each wait has an end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -185,7 +185,7 @@ fn a_connection_that_still_sends_its_last_request_holds_up_no_other() {
         wire.send(OK);
     });
     let harness = ProxyHarness::serving(&backend.url(), &[("timeout", "1s"), ("retries", "0")]);
-    // How much fits is for the system to say. What is just more waits in the proxy, with the answer long come.
+    // The system decides how many bytes fit. A little more waits in the proxy, after the response has arrived.
     let (mut fits, mut exceeds) = (100_000, 16_000_000);
     while exceeds - fits > 64_000 {
         let length = usize::midpoint(fits, exceeds);

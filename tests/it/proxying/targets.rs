@@ -1,4 +1,4 @@
-//! Paths and targets: one resource has many spellings, and clients send what no target may hold.
+//! Request targets: many spellings of one resource, and invalid bytes.
 
 use signalbox::domain::{RouteId, Target};
 

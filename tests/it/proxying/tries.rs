@@ -1,4 +1,4 @@
-//! Backends that fail: what the client is told, and what is tried again.
+//! Backends that fail: what the client is told, and which requests are retried.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -242,7 +242,7 @@ fn a_connection_the_backend_closed_while_idle_is_not_used() {
     });
     let harness = ProxyHarness::serving(&backend.url(), &[("retries", "0")]);
     let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
-    // Whether the close has been seen yet is a matter of time; that it is seen is not.
+    // The proxy may see the close late, but it must see it.
     until("the closed connection is noticed", || {
         harness.ask(post).status() == 200 && harness.ask(post).status() == 200
     });

@@ -18,7 +18,7 @@ pub struct Api {
     _folder: tempfile::TempDir,
 }
 
-/// What came of a request.
+/// The answer to a request.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,

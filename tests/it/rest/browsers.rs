@@ -1,4 +1,4 @@
-//! What browsers get: the pages about the API, and calls from pages of other origins.
+//! Browsers: the documentation pages, and calls from pages of other origins.
 
 use std::sync::{Arc, Mutex, mpsc};
 

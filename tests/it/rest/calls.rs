@@ -1,4 +1,4 @@
-//! Every call, once, with what it is for.
+//! Every REST call once, with its purpose.
 
 use serde_json::{Value, json};
 

@@ -26,7 +26,7 @@ pub fn operation(method: &str, target: &str) -> Option<String> {
         let same = |(name, part): (&&str, &&str)| name == part || name.starts_with('{') && !part.is_empty();
         names.len() == parts.len() && names.iter().zip(&parts).all(same)
     };
-    // What is spelled out goes before what varies.
+    // Literal paths go before paths with parameters.
     let mut known: Vec<(&String, &Value)> = API["paths"].as_object().unwrap().iter().collect();
     known.sort_by_key(|(template, _)| template.matches('{').count());
     let item = known.into_iter().find(|(template, _)| fits(template))?.1;

@@ -1,4 +1,4 @@
-//! Streams of events.
+//! Event streams over REST.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What needs a hand on the other end of a stream: the interface in this process, its answers taken piece by piece.
+//! Tests that control the other end of a stream: the interface in this process, its answers taken piece by piece.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Bounds, and what is said when one is hit.
+//! Bounds of the REST interface, and the refusals beyond them.
 
 use serde_json::json;
 

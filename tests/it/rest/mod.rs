@@ -1,4 +1,4 @@
-//! The REST interface, from outside. Every answer is held against the description that is checked in.
+//! The REST interface over real sockets. Every answer is checked against the OpenAPI description.
 
 pub mod api;
 mod browsers;

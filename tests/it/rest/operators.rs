@@ -1,4 +1,4 @@
-//! Who is an operator, and lists that hold while what they list comes and goes.
+//! Rights of operators over REST, and lists that stay consistent while entries come and go.
 
 use std::collections::BTreeSet;
 

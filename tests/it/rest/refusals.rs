@@ -1,4 +1,4 @@
-//! What is refused, and that every refusal is a problem with the place of the fault.
+//! Refusals over REST: every one is a problem document that names the faulty field.
 
 use serde_json::{Value, json};
 

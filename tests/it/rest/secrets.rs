@@ -1,4 +1,4 @@
-//! A session id is its owner's alone.
+//! A session id is shown to its owner only.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Health checks: whatever one session's backends do, and however many it has, another's are checked in time.
+//! Health checks of one session are on time, whatever the backends of another session do.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -165,7 +165,7 @@ fn many_greedy_sessions_delay_no_check_of_another() {
     let _greedy: Vec<Client> =
         (0..40).map(|n| greedy(&server, &format!("greedy-{n}"), addresses(hole.port, 200))).collect();
     goes_on("40 sessions", before, &quiet, 6);
-    // Who comes only now finds room too.
+    // A session that comes later finds room too.
     let mut late = server.connect();
     let session = late.register("late", "late-1");
     let backend = Backend::named("late");

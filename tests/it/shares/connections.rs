@@ -1,4 +1,4 @@
-//! The proxy's connections: at the limit, who is idle makes way, an address has a share, and half a head holds no place for long.
+//! Connections of the proxy: at the limit, idle ones make way, an address has a share, and unfinished heads are closed soon.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The control threads: whatever one large session asks for, the `PING` of another is answered at once.
+//! The control threads: a `PING` is answered at once, whatever a large session of another caller asks for.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! HTTP/2 on the API port, by hand: what a peer does not read, and frames that ask for nothing.
+//! HTTP/2 on the API port, by hand: peers that read nothing, and floods of control frames.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! Shares of what is shared: a greedy peer beside a quiet one.
+//! Fair shares: a greedy peer beside a quiet one.
 
 mod checks;
 mod connections;

@@ -1,4 +1,4 @@
-//! Clients of the API port that take nothing, send nothing, or are gone: what is held for them is little, and not held for long.
+//! Clients of the API port that read nothing, send nothing, or are gone: little is held for them, and not for long.
 //!
 //! The port runs in this process, with short times, and leads to answers that count what was asked of them.
 

@@ -1,4 +1,4 @@
-//! The connections of the pipe and of the API port: an address has a share, who is idle makes way for new ones, who is in use never.
+//! Connections of the pipe and the API port: an address has a share, idle ones make way, used ones never do.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

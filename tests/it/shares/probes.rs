@@ -1,4 +1,4 @@
-//! Probes: whatever one session has tried, and however much at once, another's tests and pages are answered.
+//! Backend tests and page fetches of one session are answered, however many another session runs.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ fn tests_at_once(server: &Server, session: &str, backend: SocketAddr, count: usi
     (0..count).map(test).collect()
 }
 
-/// What a REST interface answers, head and body.
+/// Returns the answer of REST, head and body.
 fn rest_test(server: &Server, session: &str, backend: SocketAddr) -> String {
     let body = format!(r#"{{"backend_url":"http://{backend}"}}"#);
     let mut socket = std::net::TcpStream::connect(server.api).unwrap();

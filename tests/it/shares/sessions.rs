@@ -1,4 +1,4 @@
-//! Sessions: one client address cannot take all places, at whichever interface.
+//! One client address cannot use all sessions, over any interface.
 
 use std::net::{SocketAddr, TcpStream};
 
