@@ -3,6 +3,8 @@
 //! Persistent maps: a clone shares everything, and changing the clone copies only the path to what changes.
 //! [`Catalog::absorb`] is the only way it changes.
 
+mod sweep;
+
 use std::ops::Bound;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::domain::{Session, SessionKey, Time};
+use crate::domain::{Catalog, Session, SessionKey, Time};
 
 use crate::registry::commands::sessions::{Expire, ends_at};
 use crate::registry::limits::RegistryLimits;
@@ -63,6 +63,27 @@ impl Deadlines {
             entry.due = until;
             self.queue.insert((until, key));
         }
+    }
+}
+
+impl Deadlines {
+    /// Returns the first difference between the queue, its entries and the sessions of a catalog. For checks.
+    pub(super) fn disagreement(&self, catalog: &Catalog) -> Option<String> {
+        if self.queue.len() != self.entries.len() {
+            return Some(format!("{} deadlines are queued for {} sessions", self.queue.len(), self.entries.len()));
+        }
+        let lost = |(key, entry): &(&SessionKey, &SessionDeadline)| {
+            catalog.by_key(**key).is_none() || !self.queue.contains(&(entry.due, **key))
+        };
+        if let Some((key, entry)) = self.entries.iter().find(lost) {
+            return Some(format!("the deadline {entry:?} of session {key:?} has no session or is not queued"));
+        }
+        let can_end = |session: &Session| {
+            session.record.replaced.is_some() || session.bound.is_none() || session.staged.is_some()
+        };
+        let mut sessions = catalog.sessions().filter(|session| can_end(session));
+        let missed = sessions.find(|session| !self.entries.contains_key(&session.key));
+        missed.map(|session| format!("session {:?} has no deadline", session.key))
     }
 }
 

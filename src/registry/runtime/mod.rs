@@ -13,6 +13,7 @@ pub(crate) mod open;
 mod probe_permits;
 mod readiness;
 pub(crate) mod registry;
+mod sweep;
 mod verification;
 pub(crate) mod watch;
 pub(crate) mod writer;

@@ -17,6 +17,7 @@ use super::large_read_permits::LargeReads;
 use super::probe_permits::ProbePermits;
 use super::readiness::{self, StoreHealth};
 use super::registry::Registry;
+use super::sweep::Sweep;
 use super::watch::EventHub;
 use super::writer::{DecisionRules, Writer};
 use super::{clock_skew, large_reads};
@@ -48,6 +49,8 @@ pub async fn open<S: Store, P: Publish>(
     catalog.resume(loaded.revision, now);
     let mut deadlines = Deadlines::default();
     catalog.sessions().for_each(|session| deadlines.set(session.key, Some(session), &limits, now));
+    let mut sweep = Sweep::default();
+    sweep.check(&Catalog::default(), &catalog, &deadlines);
     let catalog = Arc::new(catalog);
     publisher.publish(&catalog, &loaded.changes);
     let (forbidden, defaults) = (traffic.forbidden(), traffic.default_options());
@@ -85,6 +88,7 @@ pub async fn open<S: Store, P: Publish>(
             traffic,
             deadlines,
             rules,
+            sweep,
             departed_late: None,
         },
     ))

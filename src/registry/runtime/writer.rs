@@ -26,6 +26,7 @@ use super::batch::Batch;
 use super::deadlines::Deadlines;
 use super::readiness::StoreHealth;
 use super::registry::{QueuedCommands, StoreQuestion};
+use super::sweep::Sweep;
 use super::watch::{EventHub, MailboxMessage};
 
 /// Past this many commands a batch takes in no further callers.
@@ -46,6 +47,7 @@ pub struct Writer<S, P> {
     pub(super) traffic: Arc<dyn Traffic>,
     pub(super) deadlines: Deadlines,
     pub(super) rules: DecisionRules,
+    pub(super) sweep: Sweep,
     /// When connections that have gone are to be taken note of again, for it could not be stored.
     pub(super) departed_late: Option<Time>,
 }
@@ -215,6 +217,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         // It goes last: who still reads in the one before is done by then, and is not left with taking it down.
         let before = self.published.swap(Arc::clone(&catalog));
         self.reschedule(&catalog, &changes, now);
+        self.sweep.check(&before, &catalog, &self.deadlines);
         self.watch.record(&catalog, happened);
         self.notify(effects);
         warn_of_unknown_options(&catalog, &changes);

@@ -63,28 +63,8 @@ impl World {
             Effect::Event(_, event) => EventKind::TOPICS.contains(&event.kind()).then_some(event),
             Effect::Close(_) | Effect::Released(..) | Effect::ResetBreaker(..) | Effect::Vouch(..) => None,
         }));
-        self.check();
+        assert_eq!(self.catalog.disagreement(), None);
         Ok(decided.reply)
-    }
-
-    /// What holds after every step: the indexes say what the sessions say.
-    fn check(&self) {
-        let routes: usize = self.catalog.sessions().map(|session| session.active.routes.len()).sum();
-        assert_eq!(self.catalog.routes_len(), routes);
-        for session in self.catalog.sessions() {
-            for route in session.active.routes.values() {
-                for claim in route.claims() {
-                    let claimants = self.catalog.claimants(&claim).expect("an active route's claim is indexed");
-                    assert!(claimants.routes.contains(&(session.key, route.id)));
-                    assert_eq!(claimants.service, session.record.service);
-                }
-            }
-            if let Some(connection) = session.bound {
-                assert_eq!(self.catalog.bound_to(connection).map(|bound| bound.key), Some(session.key));
-            }
-            let known = self.catalog.session(session.record.id.reveal()).is_ok();
-            assert_eq!(known, session.record.replaced.is_none());
-        }
     }
 
     fn register(&mut self, service: &str, instance: &str, connection: u64) -> SessionId {
