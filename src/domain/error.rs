@@ -11,7 +11,11 @@ use std::fmt;
 pub enum Kind {
     /// The request is wrong in itself. The same request never succeeds.
     Invalid,
-    /// The session, or the thing that the request names, does not exist.
+    /// The session does not exist or has ended.
+    InvalidSession,
+    /// A newer registration of its instance has replaced the session.
+    ReplacedSession,
+    /// A thing that the request names does not exist.
     NotFound,
     /// The thing to be created exists already.
     AlreadyExists,
@@ -58,18 +62,13 @@ impl Error {
     /// Returns the refusal for a session that does not exist or has ended. Callers recognise its first two words.
     pub const fn invalid_session() -> Self {
         let message = Cow::Borrowed("invalid session: it has ended or never was; REGISTER again");
-        Self { kind: Kind::NotFound, field: None, message }
+        Self { kind: Kind::InvalidSession, field: None, message }
     }
 
     /// Returns the refusal for a session whose instance has registered anew.
     pub const fn replaced_session() -> Self {
         let message = Cow::Borrowed("invalid session: a newer registration of its instance has replaced it");
-        Self { kind: Kind::NotFound, field: None, message }
-    }
-
-    /// Returns true if the session does not exist, has ended or was replaced.
-    pub fn is_invalid_session(&self) -> bool {
-        *self == Self::invalid_session() || *self == Self::replaced_session()
+        Self { kind: Kind::ReplacedSession, field: None, message }
     }
 
     /// Returns the kind of the refusal.

@@ -42,7 +42,7 @@ pub use names::{
 };
 pub use nearest::nearest;
 pub use operations::{Drain, Maintenance, MaintenanceEntry, Pending, PendingKind, Ticket};
-pub use options::{LoadBalancing, Options};
+pub use options::{LoadBalancing, OptionSpec, Options};
 pub use origin::Origin;
 pub use path::{HealthPath, PathPrefix};
 pub use reach::{Forbidden, OffLimits};

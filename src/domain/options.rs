@@ -1,6 +1,7 @@
-//! The options of a route, with a value for every key.
+//! The options of a route: the one table of their keys, types, defaults, parsers and meanings.
 //!
-//! This is the only list of option keys. A key that [`Options::set`] does not know has no effect anywhere.
+//! Every interface and document takes its options from here. What must hold: a key that this table does not have means
+//! nothing anywhere, and `docs/protocol.md` has exactly its rows.
 
 use std::sync::Arc;
 
@@ -8,110 +9,131 @@ use super::checks::{CheckMethod, StatusRanges, check_host};
 use super::settings::check_interval;
 use super::{Error, HealthPath, Host, Span, nearest};
 
-/// The ways in which a pool's members share its requests.
+/// The way in which a pool's members share its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadBalancing {
-    /// The less busy one of two random members.
+    /// The less busy of two members that are drawn at random.
     LeastRequests,
     /// One member after the other.
     RoundRobin,
-    /// A member chosen by the client's address, so that a client stays with a member.
+    /// By the client's address, so that a client stays with a member.
     ClientIp,
 }
 
-/// The options in force for a route: the defaults, overridden by the configuration file, then the session's `ALL`,
-/// then the route's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of the protocol")]
-pub struct Options {
-    /// The maximum time until the backend's response headers; then 504.
-    pub timeout: Span,
-    /// The maximum time until connected; then 502, or another instance.
-    pub connect_timeout: Span,
-    /// The path of the default health check.
-    pub health_check_path: HealthPath,
-    /// The interval of the default health check.
-    pub health_check_interval: Span,
-    /// The timeout of the default health check.
-    pub health_check_timeout: Span,
-    /// The `Host` of every health check; `None` for that of the requests.
-    pub health_check_host: Option<Arc<str>>,
-    /// The statuses that count as healthy; `None` for the default of the kind of check.
-    pub health_check_status: Option<StatusRanges>,
-    /// The method of every health check.
-    pub health_check_method: CheckMethod,
-    /// True if responses are compressed as the client accepts.
-    pub compression: bool,
-    /// True if upgrades are passed on; false answers them with 403.
-    pub websocket: bool,
-    /// True if clients may use HTTP/2.
-    pub http2: bool,
-    /// True if clients may use HTTP/3.
-    pub http3: bool,
-    /// True if the backend gets the client's `Host`; false sends the backend's own.
-    pub preserve_host: bool,
-    /// The maximum size of a request body in bytes; `u64::MAX` for no limit. Larger ones get 413.
-    pub max_body_size: u64,
-    /// The number of further attempts if the backend processed nothing of the request.
-    pub retries: u32,
-    /// The balancing among the service's instances.
-    pub load_balancing: LoadBalancing,
-    /// True if the route's path is removed before the backend sees it.
-    pub strip_prefix: bool,
-    /// True if the removed path is put back into `Location` and the paths of cookies.
-    pub restore_prefix: bool,
-    /// True if the certificate of an `https` backend is checked.
-    pub tls_verify: bool,
-    /// True if connections to the backend are kept for further requests.
-    pub keep_alive: bool,
-    /// The maximum time that such a connection waits for its next request.
-    pub idle_timeout: Span,
-    /// The maximum silence of a running response or an upgraded connection; `None` for no limit.
-    pub stream_idle_timeout: Option<Span>,
+/// One row of the table of options, as documents and descriptions show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionSpec {
+    /// The key.
+    pub key: &'static str,
+    /// The values that it takes, in words (Markdown).
+    pub values: &'static str,
+    /// The default, as a client would write it; in words where no value says the same.
+    pub default: &'static str,
+    /// What the option does.
+    pub meaning: &'static str,
+}
+
+macro_rules! options {
+    ($($key:ident: $kind:ty = $default:expr, $read:expr, $values:literal, $shown:literal, $meaning:literal;)+) => {
+        /// The options of a route: the defaults, changed by the configuration file, the session's `ALL` and the route's own.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[expect(clippy::struct_excessive_bools, reason = "each is an option of the protocol")]
+        pub struct Options { $(#[doc = $meaning] pub $key: $kind,)+ }
+
+        impl Default for Options {
+            fn default() -> Self {
+                Self { $($key: $default,)+ }
+            }
+        }
+
+        impl Options {
+            /// Every key that [`Options::set`] knows.
+            pub const KEYS: [&str; [$(stringify!($key)),+].len()] = [$(stringify!($key)),+];
+
+            /// The table of options, in the order of [`Options::KEYS`].
+            pub const TABLE: [OptionSpec; Self::KEYS.len()] = [$(
+                OptionSpec { key: stringify!($key), values: $values, default: $shown, meaning: $meaning }
+            ),+];
+
+            /// Sets one option from its text. Returns false, and changes nothing, for an unknown key.
+            ///
+            /// # Errors
+            /// `Invalid` for a known key with a bad value.
+            pub fn set(&mut self, key: &str, value: &str) -> Result<bool, Error> {
+                match key {
+                    $(stringify!($key) => self.$key = $read(value)?,)+
+                    _ => return Ok(false),
+                }
+                Ok(true)
+            }
+        }
+    };
+}
+
+// The one definition of every option: field and type, default, parser; then values, default and meaning in words.
+options! {
+    timeout: Span = Span::from_secs(30), Span::parse, "duration", "30s",
+        "Time until the backend's response headers; then 504.";
+    connect_timeout: Span = Span::from_secs(5), Span::parse, "duration", "5s",
+        "Time until connected; then 502, or another instance.";
+    health_check_path: HealthPath = HealthPath::root(), HealthPath::parse, "path", "/",
+        "The path that the default health check asks for.";
+    health_check_interval: Span = Span::from_secs(30), interval, "duration from 100ms", "30s",
+        "The interval of the default health check.";
+    health_check_timeout: Span = Span::from_secs(5), Span::parse, "duration", "5s",
+        "The time that the answer to the default health check may take.";
+    health_check_host: Option<Arc<str>> = None, some_host, "host", "the route's host",
+        "The `Host` that every health check of the route sends.";
+    health_check_status: Option<StatusRanges> = None, some_statuses, "statuses, such as `200-399` or `200,204,301-308`",
+        "by kind of check", "The statuses that count as healthy in every health check of the route.";
+    health_check_method: CheckMethod = CheckMethod::Get, CheckMethod::parse, "`GET` or `HEAD`", "GET",
+        "The method of every health check of the route.";
+    compression: bool = false, truth, "bool", "false",
+        "Compresses responses with br, zstd or gzip, as the client accepts.";
+    websocket: bool = true, truth, "bool", "true",
+        "Passes upgrades on; false refuses them with 403.";
+    http2: bool = true, truth, "bool", "true",
+        "Lets clients use HTTP/2 on the route's domains.";
+    http3: bool = true, truth, "bool", "true",
+        "Lets clients use HTTP/3 on the route's domains.";
+    preserve_host: bool = true, truth, "bool", "true",
+        "Sends the client's `Host` to the backend; false sends the backend's own host name.";
+    max_body_size: u64 = 100 * 1024 * 1024, size, "bytes, `10M`, `0` for no limit", "100M",
+        "The largest request body; larger ones get 413.";
+    retries: u32 = 1, retries, "integer from 0 to 10", "1",
+        "Further instances or fresh connections to try when nothing of the request was processed.";
+    load_balancing: LoadBalancing = LoadBalancing::LeastRequests, load_balancing,
+        "`least_requests`, `round_robin` or `client_ip`", "least_requests",
+        "How the service's instances share requests. Names that other proxies have for these are taken, too (`least_conn`, `random`, `roundrobin`, `ip_hash`, `source` …).";
+    strip_prefix: bool = false, truth, "bool", "false",
+        "Drops the route's path before the backend sees it.";
+    restore_prefix: bool = false, truth, "bool", "false",
+        "With `strip_prefix`: puts the path back into `Location`, `Content-Location` and the paths of cookies.";
+    tls_verify: bool = true, truth, "bool", "true",
+        "Checks the certificate of an `https` backend.";
+    keep_alive: bool = true, truth, "bool", "true",
+        "Keeps connections to the backend for further requests; false sends it `Connection: close`.";
+    idle_timeout: Span = Span::from_secs(30), Span::parse, "duration", "30s",
+        "The time that a kept connection waits for its next request.";
+    stream_idle_timeout: Option<Span> = Some(Span::from_secs(3600)), span_or_never, "duration, `0` for no limit", "1h",
+        "The time that a response under way, or an upgraded connection, may be silent.";
 }
 
 impl Options {
-    /// Every key that [`Options::set`] knows.
-    pub const KEYS: [&str; 22] = [
-        "timeout",
-        "connect_timeout",
-        "health_check_path",
-        "health_check_interval",
-        "health_check_timeout",
-        "health_check_host",
-        "health_check_status",
-        "health_check_method",
-        "compression",
-        "websocket",
-        "http2",
-        "http3",
-        "preserve_host",
-        "max_body_size",
-        "retries",
-        "load_balancing",
-        "strip_prefix",
-        "restore_prefix",
-        "tls_verify",
-        "keep_alive",
-        "idle_timeout",
-        "stream_idle_timeout",
-    ];
-
-    /// Returns the message for an unknown key: the key that was probably meant, and all known keys.
+    /// Returns the refusal of an unknown key: the known key that was probably meant, and all known keys.
     pub fn unknown(key: &str) -> String {
         let shown: String = key.chars().take(40).collect();
         let meant = Self::meant_by(key).map(|meant| format!(" did you mean {meant}?")).unwrap_or_default();
         format!("there is no option `{shown}`;{meant} There are {}", Self::KEYS.join(", "))
     }
 
-    /// Returns the known key most similar to a mistyped one.
+    /// Returns the known key that is most like a mistyped one.
     pub fn meant_by(key: &str) -> Option<&'static str> {
         nearest(key, Self::KEYS)
     }
 
-    /// Returns the `Host` of a route's health checks: the option, or else the route's first exact domain.
-    ///
-    /// `None` stands for the backend's own name. Routes that have only wildcards get it too.
+    /// Returns the `Host` of a route's health checks: as set, or as requests have it. `None` means the backend's own
+    /// name, also for a wildcard, whose requests have no single name.
     pub fn check_host(&self, domains: &[Host]) -> Option<Arc<str>> {
         let exact = || {
             domains.iter().find_map(|domain| match domain {
@@ -124,73 +146,20 @@ impl Options {
 
     /// Returns true if there is an option of this name.
     pub fn knows(key: &str) -> bool {
-        // Every known key refuses an empty value; an unknown key accepts every value.
-        Self::default().set(key, "") != Ok(false)
+        Self::KEYS.contains(&key)
     }
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            timeout: Span::from_secs(30),
-            connect_timeout: Span::from_secs(5),
-            health_check_path: HealthPath::root(),
-            health_check_interval: Span::from_secs(30),
-            health_check_timeout: Span::from_secs(5),
-            health_check_host: None,
-            health_check_status: None,
-            health_check_method: CheckMethod::Get,
-            compression: false,
-            websocket: true,
-            http2: true,
-            http3: true,
-            preserve_host: true,
-            max_body_size: 100 * 1024 * 1024,
-            retries: 1,
-            load_balancing: LoadBalancing::LeastRequests,
-            strip_prefix: false,
-            restore_prefix: false,
-            tls_verify: true,
-            keep_alive: true,
-            idle_timeout: Span::from_secs(30),
-            stream_idle_timeout: Some(Span::from_secs(3600)),
-        }
-    }
+fn interval(text: &str) -> Result<Span, Error> {
+    check_interval("value", Span::parse(text)?)
 }
 
-impl Options {
-    /// Sets one option from its text. Returns false for an unknown key, which changes nothing.
-    ///
-    /// # Errors
-    /// `Invalid` for a bad value of a known key.
-    pub fn set(&mut self, key: &str, value: &str) -> Result<bool, Error> {
-        match key {
-            "timeout" => self.timeout = Span::parse(value)?,
-            "connect_timeout" => self.connect_timeout = Span::parse(value)?,
-            "health_check_path" => self.health_check_path = HealthPath::parse(value)?,
-            "health_check_interval" => self.health_check_interval = check_interval("value", Span::parse(value)?)?,
-            "health_check_timeout" => self.health_check_timeout = Span::parse(value)?,
-            "health_check_host" => self.health_check_host = Some(check_host(value)?),
-            "health_check_status" => self.health_check_status = Some(StatusRanges::parse(value)?),
-            "health_check_method" => self.health_check_method = CheckMethod::parse(value)?,
-            "compression" => self.compression = truth(value)?,
-            "websocket" => self.websocket = truth(value)?,
-            "http2" => self.http2 = truth(value)?,
-            "http3" => self.http3 = truth(value)?,
-            "preserve_host" => self.preserve_host = truth(value)?,
-            "max_body_size" => self.max_body_size = size(value)?,
-            "retries" => self.retries = retries(value)?,
-            "load_balancing" => self.load_balancing = load_balancing(value)?,
-            "strip_prefix" => self.strip_prefix = truth(value)?,
-            "restore_prefix" => self.restore_prefix = truth(value)?,
-            "tls_verify" => self.tls_verify = truth(value)?,
-            "keep_alive" => self.keep_alive = truth(value)?,
-            "idle_timeout" => self.idle_timeout = Span::parse(value)?,
-            "stream_idle_timeout" => self.stream_idle_timeout = span_or_never(value)?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
+fn some_host(text: &str) -> Result<Option<Arc<str>>, Error> {
+    check_host(text).map(Some)
+}
+
+fn some_statuses(text: &str) -> Result<Option<StatusRanges>, Error> {
+    StatusRanges::parse(text).map(Some)
 }
 
 fn truth(text: &str) -> Result<bool, Error> {
@@ -213,12 +182,12 @@ fn retries(text: &str) -> Result<u32, Error> {
         .ok_or_else(|| Error::invalid("value", "must be a whole number from 0 to 10"))
 }
 
-/// Reads the protocol's names and those of nginx, HAProxy, Traefik, Envoy and Caddy, in any case and with any
-/// separator between the words.
+/// Reads the protocol's names, and those that nginx, HAProxy, Traefik, Envoy and Caddy have for the same, in any case
+/// and with any separator between their words.
 fn load_balancing(text: &str) -> Result<LoadBalancing, Error> {
     let letters = text.chars().filter(|c| !matches!(c, '_' | '-' | ' ' | '.' | ':'));
     match &*letters.collect::<String>().to_ascii_lowercase() {
-        // Other proxies' random choice is used for the same purpose.
+        // Other proxies name the same choice after its random draw.
         "leastrequests" | "leastrequest" | "leastconn" | "leastconns" | "leastconnection" | "leastconnections"
         | "leastactive" | "leastloaded" | "leasttime" | "random" | "randomtwo" | "random2" | "randomchoose" | "p2c"
         | "poweroftwo" | "poweroftwochoices" => Ok(LoadBalancing::LeastRequests),
@@ -229,8 +198,8 @@ fn load_balancing(text: &str) -> Result<LoadBalancing, Error> {
     }
 }
 
-/// Reads a size in bytes: `1048576`, `512K`, `10M`, `2G`, in powers of 1024. `10MB` and `10MiB` equal `10M`; `0` is
-/// no limit.
+/// Reads a size in bytes: `1048576`, `512K`, `10M`, `2G`, in powers of 1024. `10MB` and `10MiB` mean the same as `10M`;
+/// `0` means no limit and becomes `u64::MAX`.
 fn size(text: &str) -> Result<u64, Error> {
     let wrong =
         || Error::invalid("value", "must be a size in bytes such as 1048576, 512K, 10M or 2G, or 0 for no limit");
@@ -300,8 +269,38 @@ mod tests {
 
     #[test]
     fn every_key_of_the_list_is_known() {
-        assert!(Options::KEYS.iter().all(|key| Options::knows(key)));
+        // A known key refuses what no option takes.
+        assert!(Options::KEYS.iter().all(|key| Options::knows(key) && Options::default().set(key, "").is_err()));
         assert!(!Options::knows("colour"));
+    }
+
+    #[test]
+    fn the_default_that_is_shown_is_the_one_that_holds() {
+        for row in Options::TABLE.iter().filter(|row| !["health_check_host", "health_check_status"].contains(&row.key))
+        {
+            let mut options = Options::default();
+            assert_eq!((options.set(row.key, row.default), options), (Ok(true), Options::default()), "{}", row.key);
+        }
+    }
+
+    #[test]
+    fn the_documents_have_exactly_these_options() {
+        const REGENERATE: &str = "SIGNALBOX_REGENERATE=1 cargo test --lib domain::options";
+        const HEADING: &str = "| key | value | default | meaning |\n|---|---|---|---|\n";
+        let row = |row: &OptionSpec| {
+            let default = if row.default.contains(' ') { row.default.to_owned() } else { format!("`{}`", row.default) };
+            format!("| `{}` | {} | {default} | {} |\n", row.key, row.values, row.meaning)
+        };
+        let table: String = Options::TABLE.iter().map(row).collect();
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/protocol.md");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = text.split_once(HEADING).expect("docs/protocol.md has a table of options");
+        let end = rest.find("\n\n").map_or(rest.len(), |end| end + 1);
+        if std::env::var_os("SIGNALBOX_REGENERATE").is_some() {
+            std::fs::write(&path, [before, HEADING, &table, &rest[end..]].concat()).unwrap();
+        } else {
+            assert!(rest[..end] == table, "the options in docs/protocol.md are not these; run `{REGENERATE}`");
+        }
     }
 
     #[test]

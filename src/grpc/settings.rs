@@ -137,3 +137,21 @@ pub(super) async fn remove_circuit_breaker(
     state.done(CircuitBreakerRemove { session, target: request.target.parse()? }).await?;
     Ok(RemoveCircuitBreakerResponse {})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_of_the_table_is_taken_and_no_other() {
+        for row in Options::TABLE {
+            let example = match row.key {
+                "health_check_host" => "shop.example",
+                "health_check_status" => "200-399",
+                _ => row.default,
+            };
+            assert_eq!(check_option(row.key, example), Ok(()), "{}", row.key);
+        }
+        assert_eq!(check_option("colour", "red").unwrap_err().field(), Some("key"));
+    }
+}

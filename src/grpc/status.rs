@@ -31,11 +31,7 @@ pub(super) fn of_entry(list: &str, index: usize, error: &Error) -> Status {
 }
 
 fn refusal(error: &Error, field: Option<&str>) -> Status {
-    let (code, reason) = if error.is_invalid_session() {
-        (Code::Unauthenticated, "INVALID_SESSION")
-    } else {
-        (code(error.kind()), reason(error.kind()))
-    };
+    let (code, reason) = (code(error.kind()), reason(error.kind()));
     let mut details = with_reason(reason);
     match error.kind() {
         Kind::Invalid => {
@@ -46,7 +42,9 @@ fn refusal(error: &Error, field: Option<&str>) -> Status {
         Kind::Limited | Kind::Unavailable => {
             details.set_retry_info(Some(RETRY_AFTER));
         }
-        Kind::NotFound
+        Kind::InvalidSession
+        | Kind::ReplacedSession
+        | Kind::NotFound
         | Kind::AlreadyExists
         | Kind::Conflict
         | Kind::Stale
@@ -73,6 +71,7 @@ fn with_reason(reason: &'static str) -> ErrorDetails {
 const fn code(kind: Kind) -> Code {
     match kind {
         Kind::Invalid => Code::InvalidArgument,
+        Kind::InvalidSession | Kind::ReplacedSession => Code::Unauthenticated,
         Kind::NotFound => Code::NotFound,
         Kind::AlreadyExists => Code::AlreadyExists,
         Kind::Conflict | Kind::Stale => Code::Aborted,
@@ -87,6 +86,7 @@ const fn code(kind: Kind) -> Code {
 const fn reason(kind: Kind) -> &'static str {
     match kind {
         Kind::Invalid => "INVALID",
+        Kind::InvalidSession | Kind::ReplacedSession => "INVALID_SESSION",
         Kind::NotFound => "NOT_FOUND",
         Kind::AlreadyExists => "ALREADY_EXISTS",
         Kind::Conflict => "CONFLICT",
@@ -117,7 +117,9 @@ fn shortened(message: &str) -> String {
 mod tests {
     use super::*;
 
-    const KINDS: [(Kind, Code, &str); 10] = [
+    const KINDS: [(Kind, Code, &str); 12] = [
+        (Kind::InvalidSession, Code::Unauthenticated, "INVALID_SESSION"),
+        (Kind::ReplacedSession, Code::Unauthenticated, "INVALID_SESSION"),
         (Kind::Invalid, Code::InvalidArgument, "INVALID"),
         (Kind::NotFound, Code::NotFound, "NOT_FOUND"),
         (Kind::AlreadyExists, Code::AlreadyExists, "ALREADY_EXISTS"),

@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
 
-use crate::domain::{Error, RouteId};
+use crate::domain::{Error, Kind, RouteId};
 use crate::registry::queries::views::{BackendView, EventView};
 use crate::registry::{Answer, MailboxMessage, Release, Reply};
 
@@ -150,8 +150,8 @@ impl Lines {
     /// Why something was refused.
     pub(super) fn error(&mut self, transaction: Option<&str>, error: &Error) {
         let replaced = Error::replaced_session();
-        // A session that served nothing is gone at once; its own connection hears all the same what became of it.
-        let error = if self.replaced && error.is_invalid_session() { &replaced } else { error };
+        // A replaced session without routes ends at once; its own connection still learns what became of it.
+        let error = if self.replaced && error.kind() == Kind::InvalidSession { &replaced } else { error };
         self.failure(transaction, &error.to_string().replace('|', "/"));
     }
 
@@ -333,7 +333,7 @@ mod tests {
     use flate2::read::GzDecoder;
 
     use super::*;
-    use crate::domain::{Event, EventRecord, InstanceName, Kind, ServiceName, SessionKey, Target, Time};
+    use crate::domain::{Event, EventRecord, InstanceName, ServiceName, SessionKey, Target, Time};
     use crate::registry::queries::views::{RouteStatus, RouteView};
 
     fn head<'a>(word: &'static str, transaction: Option<&'a str>, form: Form<'a>) -> Head<'a> {

@@ -24,6 +24,9 @@ const LIMITED_RETRY_SECS: u16 = 30;
 /// Seconds after which the registry may be able to do it again.
 const UNAVAILABLE_RETRY_SECS: u16 = 5;
 
+/// The words for a session that does not exist or has ended.
+const NO_SESSION: &str = "invalid session: it has ended or never was; register with POST /v1/sessions";
+
 /// Why a request was refused (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
@@ -188,11 +191,10 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        if error.is_invalid_session() {
-            // In the words of this state.
-            return Self::unauthenticated(error.message().replace("REGISTER again", "register with POST /v1/sessions"));
-        }
         let (status, kind) = match error.kind() {
+            // The words name the call of this interface.
+            Kind::InvalidSession => return Self::unauthenticated(NO_SESSION),
+            Kind::ReplacedSession => (StatusCode::UNAUTHORIZED, Reason::Unauthenticated),
             Kind::Invalid => (StatusCode::BAD_REQUEST, Reason::Invalid),
             Kind::NotFound => (StatusCode::NOT_FOUND, Reason::NotFound),
             Kind::AlreadyExists => (StatusCode::CONFLICT, Reason::AlreadyExists),

@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(missed, Some(Subscribed::Lagged(Lagged { missed: 3 })));
         let oldest = watch_item(StreamItem::Compacted { oldest: 9 }).unwrap().item;
         assert_eq!(oldest, Some(Watched::Compacted(Compacted { oldest: 9 })));
-        assert!(follow_item(StreamItem::Ended(Error::invalid_session())).unwrap_err().is_invalid_session());
+        assert_eq!(follow_item(StreamItem::Ended(Error::invalid_session())), Err(Error::invalid_session()));
         let happened = EventRecord {
             sequence: 1,
             at: Time(0),

@@ -156,7 +156,7 @@ async fn a_stream_binds_its_session_while_it_lives() {
     drop(stream);
     until(&registry, |catalog| !bound(catalog)).await;
     let unknown = registry.session_events(&SessionId::restore("x"), all(), None).await;
-    assert!(unknown.err().unwrap().is_invalid_session());
+    assert_eq!(unknown.err().unwrap().kind(), Kind::InvalidSession);
 }
 
 #[tokio::test]

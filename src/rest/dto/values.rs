@@ -13,8 +13,8 @@ use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder,
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::{
-    BackendUrl, Error, EventKind, HeaderKey, HealthPath, Host, InstanceName, Metadata, OptionKey, Options, PageUrl,
-    PathPrefix, RouteId, Section, ServiceName, Topics, VALUE_BYTES_MAX, header_value,
+    BackendUrl, Error, EventKind, HeaderKey, HealthPath, Host, InstanceName, Metadata, OptionKey, OptionSpec, Options,
+    PageUrl, PathPrefix, RouteId, Section, ServiceName, Topics, VALUE_BYTES_MAX, header_value,
 };
 use crate::registry::commands::TargetSelector;
 
@@ -90,7 +90,7 @@ texts! {
     HeaderName(HeaderKey) is "HeaderName", Some(&patterns::HEADER_NAME), 1 to 128, as "X-Frame-Options", by HeaderKey::parse;
     "The value of a response header: text, perhaps empty, 8192 bytes of UTF-8 at most."
     HeaderText(Arc<str>) is "HeaderValue", Some(&patterns::HEADER_VALUE), 0 to VALUE_BYTES_MAX, as "DENY", by header_value;
-    "The value of an option, as its key wants it; see the table of the protocol."
+    "The value of an option, as its key takes it."
     OptionText(Arc<str>) is "OptionValue", None, 1 to VALUE_BYTES_MAX, as "10s", by option_value;
 }
 
@@ -169,7 +169,11 @@ impl<'de> Deserialize<'de> for OptionName {
 
 impl PartialSchema for OptionName {
     fn schema() -> RefOr<Schema> {
-        choice(Options::KEYS, "The key of an option.", "timeout")
+        let row = |row: &OptionSpec| {
+            format!("\n* `{}`: {}; {} by default. {}", row.key, row.values, row.default, row.meaning)
+        };
+        let rows: String = Options::TABLE.iter().map(row).collect();
+        choice(Options::KEYS, &format!("The key of an option:\n{rows}"), "timeout")
     }
 }
 
