@@ -29,7 +29,7 @@ pub struct OptionSpec {
     pub values: &'static str,
     /// The default, as a client would write it; in words where no value says the same.
     pub default: &'static str,
-    /// What the option does.
+    /// The effect of the option.
     pub meaning: &'static str,
 }
 
