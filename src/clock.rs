@@ -1,7 +1,7 @@
-//! The only place where the time is read.
+//! The only place where time is read.
 //!
-//! Time runs from the start of the process by a clock that nobody sets, and that goes on while the machine is
-//! suspended. What must hold: a system clock that is set, forward or back, neither delays nor shortens anything.
+//! Time runs from the start of the process on a clock that nobody sets and that includes suspension of the machine.
+//! What must hold: setting the system clock, forward or back, neither delays nor shortens anything.
 
 use std::fs;
 use std::sync::LazyLock;
@@ -12,69 +12,69 @@ use crate::domain::Time;
 
 struct Start {
     instant: Instant,
-    /// Since the machine was booted.
+    /// Time since the boot of the machine.
     booted: Duration,
     millis: u64,
 }
 
 static START: LazyLock<Start> = LazyLock::new(|| Start {
-    // In this order: the time between the two must never count as suspended.
+    // Read in this order, so that the time between the two never counts as suspended.
     booted: since_boot(),
     instant: Instant::now(),
     millis: wall_millis().unwrap_or_default(),
 });
 
-/// For how long the machine has been suspended since the start, in microseconds; `Instant` leaves that out.
+/// The time for which the machine has been suspended since the start, in microseconds. `Instant` does not include it.
 static SUSPENDED_MICROS: AtomicU64 = AtomicU64::new(0);
-/// By how much the system clock was set since the start, in milliseconds.
+/// The offset by which the system clock was set since the start, in milliseconds.
 static SET_MILLIS: AtomicI64 = AtomicI64::new(0);
 
-/// The system clock may drift by so much before it counts as set.
+/// The offset above which the system clock counts as set, not as drifting.
 const DRIFT_MILLIS_MAX: u64 = 500;
-/// Waits look at the clock this often: timers stand still while the machine is suspended.
+/// The interval at which waits read the clock, because timers stand still during suspension.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Reads the system clock once, from which time runs on.
+/// Reads the system clock once; time runs on from there.
 ///
 /// # Errors
-/// If it says a time before 1970.
+/// If the system clock is before 1970.
 pub fn start() -> Result<(), SystemTimeError> {
     wall_millis()?;
     LazyLock::force(&START);
     Ok(())
 }
 
-/// The time of day, as the system clock had it at the start of the process and counted on from there.
+/// Returns the time: the system clock at the start of the process plus the time since then.
 pub fn now() -> Time {
     at(instant())
 }
 
-/// The time of day that [`now`] gave at an instant, without reading the clock again.
+/// Returns the time at an instant without reading the clock again.
 pub fn at(instant: Instant) -> Time {
     let elapsed = u64::try_from(elapsed(instant).as_millis()).unwrap_or(u64::MAX);
     Time(START.millis.saturating_add(elapsed))
 }
 
-/// The same in microseconds since the Unix epoch, for what a millisecond is too coarse for.
+/// Returns the same in microseconds since the Unix epoch.
 pub fn micros_at(instant: Instant) -> u64 {
     let elapsed = u64::try_from(elapsed(instant).as_micros()).unwrap_or(u64::MAX);
     START.millis.saturating_mul(1000).saturating_add(elapsed)
 }
 
-/// The monotonic clock, for what takes how long.
+/// Returns the monotonic clock, for measuring durations.
 pub fn instant() -> Instant {
     Instant::now()
 }
 
-/// A moment as the system clock has it, where that was set since the start: for whoever compares it with an own clock.
+/// Returns the time as the present system clock would have it, for comparison with other clocks.
 pub fn on_the_wall(time: Time) -> Time {
     Time(time.0.saturating_add_signed(SET_MILLIS.load(Ordering::Relaxed)))
 }
 
-/// Takes note of time suspended, and of a system clock that was set. Called once a second.
+/// Records suspension and a set system clock. Must be called once a second.
 pub fn catch_up() {
     let booted = since_boot().saturating_sub(START.booted);
-    // Read after the other: at most, less than the time suspended is found.
+    // Read after the other clock, so that rather too little suspension is found.
     let running = instant().saturating_duration_since(START.instant);
     SUSPENDED_MICROS.fetch_max(suspended_micros(booted, running), Ordering::Relaxed);
     let Ok(wall) = wall_millis() else { return };
@@ -84,18 +84,18 @@ pub fn catch_up() {
     }
 }
 
-/// The time suspended since two clocks were read, of which one stands still meanwhile.
+/// Returns the suspended time from two clocks, one of which stands still during suspension.
 fn suspended_micros(booted: Duration, running: Duration) -> u64 {
     u64::try_from(booted.saturating_sub(running).as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The milliseconds by which the system clock is set now, where it is more than the drift away from those that were `known`.
+/// Returns the offset of the system clock if it differs from the `known` one by more than the drift.
 fn newly_set(wall: u64, now: u64, known: i64) -> Option<i64> {
     let set = difference(wall, now);
     (set.abs_diff(known) > DRIFT_MILLIS_MAX).then_some(set)
 }
 
-/// Waits until a moment, for ever where there is none. Time suspended counts.
+/// Waits until `due`, or forever without one. Suspension counts.
 pub async fn until(due: Option<Time>) {
     let Some(due) = due else { return std::future::pending().await };
     loop {
@@ -107,14 +107,14 @@ pub async fn until(due: Option<Time>) {
     }
 }
 
-/// What the clocks say, to be compared by a later start.
+/// A reading of all clocks, for comparison at a later start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// Which boot of the machine this is; empty where that is not known.
+    /// The id of the machine's boot; empty if unknown.
     pub boot: String,
-    /// How long ago that was, time suspended included.
+    /// The time since that boot, suspension included.
     pub boot_ms: u64,
-    /// What that is taken for.
+    /// The time of the reading.
     pub now: Time,
 }
 
@@ -125,19 +125,19 @@ pub fn reading() -> Reading {
     Reading { boot: boot.trim().to_owned(), boot_ms, now: now() }
 }
 
-/// No clock that is right says an earlier time: 1 January 2024.
+/// A lower bound for a correct clock: 1 January 2024.
 const PLAUSIBLE: Time = Time(1_704_067_200_000);
 
 impl Reading {
-    /// By how many milliseconds moments kept since the reading `before` are to be moved, so that as much time has passed
-    /// for them as really has. `latest`: the latest moment that was kept and lay in the past then.
+    /// Returns the milliseconds to add to stored times so that the time since the reading `before` is right. `latest`
+    /// is the latest stored time that was in the past then.
     pub fn skew_since(&self, before: &Reading, latest: Time) -> i64 {
         if !self.boot.is_empty() && self.boot == before.boot && self.boot_ms >= before.boot_ms {
             let expected = before.now.0.saturating_add(self.boot_ms - before.boot_ms);
             let skew = difference(self.now.0, expected);
             return if skew.unsigned_abs() > DRIFT_MILLIS_MAX { skew } else { 0 };
         }
-        // How long the machine was off only the system clock knows. Where it cannot be right, no time has passed.
+        // Only the system clock knows how long the machine was off. If it cannot be right, no time has passed.
         let latest = latest.max(before.now);
         let never = Time::default();
         if latest != never && (self.now < latest || latest < PLAUSIBLE) { difference(self.now.0, latest.0) } else { 0 }
@@ -163,7 +163,7 @@ fn millis_since_epoch(wall: SystemTime) -> Result<u64, SystemTimeError> {
     Ok(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Time suspended included, where the system has such a clock.
+/// Returns the time since boot. It includes suspension if the system has such a clock.
 fn since_boot() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
     #[cfg(target_os = "linux")]

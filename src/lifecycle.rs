@@ -1,8 +1,8 @@
-//! The only place where tasks and threads begin, and where the process learns that it is to end.
+//! The only place where tasks and threads start.
 //!
-//! Every background task has an owner (whoever holds the [`Lifecycle`]), a name, and an end:
-//! the stop token. A task that panics, or ends before it was told to, takes the server down in good order, for
-//! what it did is done by nobody else; a connection's panic ends that connection alone.
+//! Every task has an owner (the holder of the [`Lifecycle`]), a name, and an end (the stop token). A task that
+//! panics, or ends before it is asked to, stops the server in good order, because nobody else does its work. A panic
+//! in a connection ends only that connection.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Shows that a part of the server still runs: the part beats several times a second. Cheap to clone.
+/// A sign of life of a part of the server, which beats several times a second. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
     part: Arc<str>,
@@ -24,24 +24,24 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// That of the part called `part`, which is alive at `now_ms`.
+    /// Creates the heartbeat of `part`, which is alive at `now_ms`.
     pub fn new(part: impl Into<Arc<str>>, now_ms: u64) -> Self {
         Self { part: part.into(), last: Arc::new(AtomicU64::new(now_ms)) }
     }
 
-    /// The part runs at `now_ms`.
+    /// Records that the part runs at `now_ms`.
     pub fn beat(&self, now_ms: u64) {
         self.last.store(now_ms, Ordering::Relaxed);
     }
 
-    /// Returns the part's name if it has not run for more than a second before `now_ms`.
+    /// Returns the part's name if its last beat is more than a second before `now_ms`.
     pub fn silent(&self, now_ms: u64) -> Option<&str> {
         let silent = now_ms.saturating_sub(self.last.load(Ordering::Relaxed)) > 1000;
         silent.then_some(&*self.part)
     }
 }
 
-/// The tasks of one part of the server, and the word that ends them.
+/// The tasks of one part of the server and their stop token.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
     stop: CancellationToken,
@@ -49,17 +49,17 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// A part that nothing runs in yet.
+    /// Creates a part without tasks.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Cancelled once the part is to end.
+    /// Returns the token that is cancelled once the part must stop.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Runs what the whole server depends on; if it panics, or ends before it is told to, the part is stopped.
+    /// Starts a task that the whole server depends on. If it panics or ends early, the part is stopped.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
@@ -72,7 +72,7 @@ impl Lifecycle {
         });
     }
 
-    /// Runs what one connection or one request needs; if it panics, nothing else is concerned.
+    /// Starts a task for one connection or request. A panic affects nothing else.
     pub fn spawn_one(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(async move {
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
@@ -81,7 +81,7 @@ impl Lifecycle {
         });
     }
 
-    /// Asks the part to end, and waits for its tasks, `grace` at most. Whether all ended.
+    /// Stops the part and waits for its tasks, `grace` at most. Returns true if all ended.
     pub async fn end(&self, grace: Duration) -> bool {
         self.stop.cancel();
         self.tasks.close();
@@ -89,19 +89,19 @@ impl Lifecycle {
     }
 }
 
-/// Runs `task` on the current thread's [`tokio::runtime::LocalRuntime`]; it ends with its runtime at the latest,
-/// or when it is aborted. A panic ends the task alone.
+/// Starts `task` on the current thread's [`tokio::runtime::LocalRuntime`]. It ends with the runtime at the latest, or
+/// when it is aborted. A panic ends only the task.
 pub fn spawn_local(task: impl Future<Output = ()> + 'static) -> AbortHandle {
     tokio::task::spawn_local(task).abort_handle()
 }
 
-/// Does what would hold a thread of the control runtime for long; its other tasks go on meanwhile on another thread.
+/// Does long work on a control thread, whose other tasks move to another thread meanwhile.
 ///
-/// It costs as much as a few commands do: not worth it for what is over in a millisecond.
+/// That costs as much as a few commands, so it is not worth it for work of a millisecond.
 pub fn at_length<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        // A runtime of one thread has nowhere to go on.
+        // A runtime with one thread cannot move its tasks.
         _ => work(),
     }
 }
@@ -109,7 +109,7 @@ pub fn at_length<T>(work: impl FnOnce() -> T) -> T {
 /// Starts a named thread.
 ///
 /// # Errors
-/// If the system has no room for another.
+/// If the system has no room for another thread.
 pub fn spawn_thread<T: Send + 'static>(
     name: String,
     body: impl FnOnce() -> T + Send + 'static,

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use signalbox::{app, config, telemetry};
 
-/// The system's allocator keeps for good what a flood of connections took; this one gives it back within seconds.
+/// The system's allocator keeps the memory of a flood of connections forever; this one returns it within seconds.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Without a log there is no way to say so.
+    // Without a log the failure cannot be reported.
     let Ok(log) = telemetry::Log::open() else { return ExitCode::FAILURE };
     let cli = config::Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let ended = cli.load().and_then(|config| {

@@ -1,15 +1,15 @@
-//! The memory that peers can fill: one budget that all connections of the process draw on.
+//! The memory that peers can fill: one budget for all connections of the process.
 //!
-//! It counts and refuses; who is closed or served without extras is decided where the memory is used. What must hold: every
-//! byte that was drawn is given back when its [`MemoryShare`] is dropped; what a connection needs in any case is always
-//! granted, so that a peer that asks for little is served while others fill the rest.
+//! It counts and refuses; the user of the memory decides on the consequence. What must hold: drawn bytes are returned
+//! when their [`MemoryShare`] is dropped; the minimum of a connection is always granted, so that a peer that needs
+//! little is served while others fill the rest.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The budget; clones share it.
+/// The budget. Clones share it.
 #[derive(Clone, Debug)]
 pub struct MemoryBudget(Arc<Inner>);
 
@@ -19,25 +19,25 @@ struct Inner {
     bytes: AtomicUsize,
 }
 
-/// There is no room for more.
+/// The error of a draw that exceeds the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memory for what peers send and leave unread is used up (limits.memory); try again later")]
 pub struct MemoryFull;
 
-/// MemoryBudget that was drawn; dropping it gives it back.
+/// Drawn memory. Dropping it returns the memory.
 #[derive(Debug)]
 pub struct MemoryShare {
     memory: MemoryBudget,
     bytes: usize,
-    /// Granted in any case.
+    /// The bytes that are always granted.
     floor: usize,
 }
 
-/// What a connection needs at least, and may always have: its task and small buffers.
+/// The minimum of a connection: its task and small buffers. Always granted.
 pub const CONNECTION_BYTES: usize = 8 * 1024;
-/// Shares grow in steps, so that a slow trickle is not counted byte by byte.
+/// The step by which shares grow, so that not every byte changes the count.
 const STEP_BYTES: usize = 4 * 1024;
-/// The default budget is a quarter of the machine, and at most this.
+/// The upper bound of the default budget.
 const DEFAULT_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
 
 impl Default for MemoryBudget {
@@ -47,41 +47,41 @@ impl Default for MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// A budget of so many bytes.
+    /// Creates a budget of `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
         Self(Arc::new(Inner { bytes_max, bytes: AtomicUsize::new(0) }))
     }
 
-    /// Bytes in use.
+    /// Returns the number of bytes in use.
     pub fn bytes(&self) -> usize {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// Draws so many bytes.
+    /// Draws `bytes`.
     ///
     /// # Errors
-    /// If there is no room for them.
+    /// If there is no room.
     pub fn take(&self, bytes: usize) -> Result<MemoryShare, MemoryFull> {
         self.draw(bytes, self.0.bytes_max)?;
         Ok(MemoryShare { memory: self.clone(), bytes, floor: 0 })
     }
 
-    /// Draws so many bytes for what can be done without: such uses get half of the budget at most.
+    /// Draws `bytes` for an optional use. Such uses get half of the budget at most.
     ///
     /// # Errors
-    /// If there is no room for them.
+    /// If there is no room.
     pub fn take_optional(&self, bytes: usize) -> Result<MemoryShare, MemoryFull> {
         self.draw(bytes, self.0.bytes_max / 2)?;
         Ok(MemoryShare { memory: self.clone(), bytes, floor: 0 })
     }
 
-    /// Draws so many bytes in any case: for the little that is served however full it is, and bounded elsewhere.
+    /// Draws `bytes` even if the budget is exceeded. For small uses that are bounded elsewhere.
     pub fn take_always(&self, bytes: usize) -> MemoryShare {
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
         MemoryShare { memory: self.clone(), bytes, floor: 0 }
     }
 
-    /// The share of a new connection. It may always hold [`CONNECTION_BYTES`], and more while there is room.
+    /// Returns the share of a new connection: [`CONNECTION_BYTES`] always, and more while there is room.
     pub fn connection(&self) -> MemoryShare {
         let mut share = self.take_always(CONNECTION_BYTES);
         share.floor = CONNECTION_BYTES;
@@ -103,10 +103,10 @@ impl MemoryBudget {
 }
 
 impl MemoryShare {
-    /// Sets how much is held now, rounded up.
+    /// Sets the number of bytes held, rounded up.
     ///
     /// # Errors
-    /// If it is more than before and there is no room; then the share is as it was.
+    /// If it grows and there is no room. Then the share is unchanged.
     pub fn set(&mut self, bytes: usize) -> Result<(), MemoryFull> {
         let wanted = if bytes <= self.floor { self.floor } else { bytes.next_multiple_of(STEP_BYTES) };
         if wanted > self.bytes {
@@ -118,9 +118,9 @@ impl MemoryShare {
         Ok(())
     }
 
-    /// Gives back all that is not granted in any case.
+    /// Returns everything above the minimum.
     pub fn shrink(&mut self) {
-        // Less than before is never refused.
+        // Cannot fail: it does not grow.
         let _ = self.set(0);
     }
 }
@@ -131,7 +131,7 @@ impl Drop for MemoryShare {
     }
 }
 
-/// The budget where none is configured: a quarter of what the control group or the machine has, at most 2 GiB.
+/// Returns the default budget: a quarter of the memory of the control group or the machine, at most 2 GiB.
 pub fn default_bytes() -> usize {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| machine_bytes(&text));
     let group =
@@ -140,13 +140,13 @@ pub fn default_bytes() -> usize {
     usize::try_from(whole / 4).unwrap_or(usize::MAX).min(DEFAULT_BYTES_MAX)
 }
 
-/// `MemTotal`, which is in KiB.
+/// Reads `MemTotal`, which is in KiB.
 fn machine_bytes(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The smallest limit of the process's control group and all above it, as version 2 and version 1 have it.
+/// Returns the smallest limit of the process's control group and its ancestors, for versions 1 and 2.
 fn group_bytes(groups: &str, root: &Path) -> Option<u64> {
     let limits = groups.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;

@@ -1,16 +1,16 @@
-//! The only place where randomness is drawn. Whoever decides by chance is handed it.
+//! The only place where random bits are drawn. Code that decides by chance gets them as an argument.
 
-/// 128 random bits, good enough for a credential.
+/// Returns 128 random bits, good enough for a credential.
 ///
 /// # Panics
-/// When the system has no randomness to give: then nothing safe can be handed out.
+/// If the system has no randomness. Then no safe credential can be created.
 pub fn bits() -> u128 {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).expect("the system's source of randomness works");
     u128::from_ne_bytes(bits)
 }
 
-/// 64 random bits to begin a sequence with that only spreads load.
+/// Returns 64 random bits for spreading load. Not for secrets.
 pub fn seed() -> u64 {
     getrandom::u64().unwrap_or(1)
 }

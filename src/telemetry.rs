@@ -1,8 +1,8 @@
-//! The log: for eyes on a terminal, as JSON lines otherwise. Always on standard error; standard output is for the user.
+//! The log on standard error: plain text on a terminal, else JSON lines. Standard output is for the user.
 //!
-//! Lines go through a bounded queue to a thread that alone writes. What must hold: whoever logs never waits for standard
-//! error and never fails with it; lines that it does not take are dropped and counted, and the count is logged once it
-//! takes lines again.
+//! Lines go through a bounded queue to one writing thread. What must hold: logging never waits for standard error and
+//! never fails with it; lines that standard error does not accept are dropped and counted, and the count is logged
+//! once it accepts lines again.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::VecDeque;
@@ -20,19 +20,19 @@ use tracing_subscriber::EnvFilter;
 use crate::config::LogFormat;
 use crate::{clock, lifecycle};
 
-/// Bytes that may wait for standard error; lines beyond them are dropped.
+/// The maximum number of bytes that wait for standard error. Lines beyond it are dropped.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Lines that may wait for standard error.
+/// The maximum number of lines that wait for standard error.
 const WAITING_LINES_MAX: usize = 16_384;
-/// The interval at which it is tried again to tell of dropped lines.
+/// The interval at which the number of dropped lines is reported again.
 const RETRY: Duration = Duration::from_secs(1);
-/// The time that a descriptor that does not block is asked again for one line.
+/// The maximum time that one line waits for a non-blocking descriptor.
 const BUSY_MAX: Duration = Duration::from_secs(1);
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
-/// The time that the last lines may take when the process ends.
+/// The maximum time for the last lines when the process ends.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
-/// The way to standard error. Cheap to clone.
+/// The log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Log(Arc<Queue>);
 
@@ -47,7 +47,7 @@ struct State {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     dropped: u64,
-    /// The writing thread has taken lines and is not done with them.
+    /// True if the writing thread has taken lines and is not done with them.
     is_writing: bool,
     format: Option<LogFormat>,
 }
@@ -58,7 +58,7 @@ impl Log {
     /// # Errors
     /// If the system has no room for another thread or descriptor.
     pub fn open() -> io::Result<Self> {
-        // A descriptor of its own: the lock of the library's `Stderr` would be held while a write blocks.
+        // A descriptor of its own, because the lock of the library's `Stderr` is held while a write blocks.
         let sink = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         Self::to(sink)
     }
@@ -70,13 +70,13 @@ impl Log {
         Ok(log)
     }
 
-    /// Starts logging. Must be called once, before anything is logged. Panics are logged from then on.
+    /// Starts logging, panics included. Must be called once, before anything is logged.
     pub fn start(&self, filter: &str, format: Option<LogFormat>) {
         let by_destination = if io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json };
         let format = format.unwrap_or(by_destination);
         self.0.lock().format = Some(format);
         let log = self.clone();
-        // The filter was parsed when the configuration was read.
+        // The filter was checked when the configuration was read.
         let builder =
             tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(move || log.clone());
         match format {
@@ -86,7 +86,7 @@ impl Log {
         std::panic::set_hook(Box::new(log_panic));
     }
 
-    /// Writes a line that is no event of the log: why the process ends.
+    /// Writes a line outside the log: the reason why the process ends.
     pub fn say(&self, line: &str) {
         self.0.push(format!("{line}\n").into_bytes());
     }
@@ -99,7 +99,7 @@ impl Log {
     }
 }
 
-/// Takes whole lines, as the log's formatter writes them.
+/// Accepts whole lines from the log's formatter.
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line.to_vec());
@@ -127,7 +127,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// The life of the writing thread; the process ends it.
+    /// Runs the writing thread, until the process ends.
     fn write_to(&self, sink: impl Write) {
         let mut sink = Sink { to: sink, is_torn: false };
         loop {
@@ -136,7 +136,7 @@ impl Queue {
             if lost > 0 && sink.put(&told(lost, format)) {
                 lost = 0;
             }
-            // A thread that blocks here delays nobody: the queue fills, and further lines are dropped.
+            // Blocking here delays nobody: the queue fills, and further lines are dropped.
             lost += lines.iter().map(|line| u64::from(!sink.put(line))).sum::<u64>();
             let mut state = self.lock();
             state.dropped += lost;
@@ -145,7 +145,7 @@ impl Queue {
         }
     }
 
-    /// Waits for lines, or for the next time to tell of dropped ones.
+    /// Waits for lines, or for the next report of dropped ones.
     fn take(&self) -> (VecDeque<Vec<u8>>, u64, LogFormat) {
         let mut state = self.lock();
         while state.lines.is_empty() {
@@ -163,12 +163,12 @@ impl Queue {
 
 struct Sink<W> {
     to: W,
-    /// The last line was cut off within.
+    /// True if the last line was written only in part.
     is_torn: bool,
 }
 
 impl<W: Write> Sink<W> {
-    /// Writes one line. Returns false when it was not taken whole.
+    /// Writes one line. Returns false if it was not written whole.
     fn put(&mut self, line: &[u8]) -> bool {
         if self.is_torn && self.put_bytes(b"\n").is_err() {
             return false;
@@ -183,7 +183,10 @@ impl<W: Write> Sink<W> {
         }
     }
 
-    /// Writes all, or tells how much was written before the sink failed.
+    /// Writes all bytes.
+    ///
+    /// # Errors
+    /// The number of bytes that were written before the sink failed.
     fn put_bytes(&mut self, bytes: &[u8]) -> Result<(), usize> {
         let (mut written, mut waited) = (0, Duration::ZERO);
         while written < bytes.len() {
@@ -191,7 +194,7 @@ impl<W: Write> Sink<W> {
                 Ok(0) => return Err(written),
                 Ok(more) => written += more,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Another process that shares the terminal or pipe has made it so that it does not block.
+                // Another process that shares the terminal or pipe has made it non-blocking.
                 Err(error) if error.kind() == ErrorKind::WouldBlock && waited < BUSY_MAX => {
                     thread::sleep(BUSY_PAUSE);
                     waited += BUSY_PAUSE;
@@ -203,7 +206,8 @@ impl<W: Write> Sink<W> {
     }
 }
 
-/// The line that tells of dropped ones. It does not pass the filter: whoever reads the log has to know of the gap.
+/// Returns the line that reports dropped ones. It bypasses the filter, because readers of the log must know of the
+/// gap.
 fn told(dropped: u64, format: LogFormat) -> Vec<u8> {
     let (now, noun) = (clock::now(), if dropped == 1 { "line was" } else { "lines were" });
     let words = format!("{dropped} log {noun} dropped: standard error did not take them");
@@ -236,7 +240,7 @@ mod tests {
 
     use super::*;
 
-    /// Standard error that can be full, and shows what it took.
+    /// A standard error that can be full, and that records its lines.
     #[derive(Clone, Default)]
     struct Disk(Arc<(AtomicBool, Mutex<Vec<u8>>)>);
 
@@ -288,7 +292,7 @@ mod tests {
         let (release, stuck) = std::sync::mpsc::channel();
         let log = Log::to(Stuck(stuck)).unwrap();
         log.say("first");
-        // From here on it takes nothing, neither lines nor the count of those that were dropped.
+        // From here on it accepts neither lines nor the report of dropped ones.
         while !log.0.lock().is_writing {
             thread::yield_now();
         }

@@ -1,8 +1,8 @@
-//! TLS for those who connect to the doors: certificates from files, and the handshake.
+//! TLS of the ports that callers connect to: certificates from files, and handshakes.
 //!
-//! What it is not: TLS to backends, which is `proxy::tls`, nor a judge of what is said once hands are shaken. What must hold: a handshake
-//! ends in time, so many are under way at once, and one that hangs holds up no other and nobody's accepting; what is wrong
-//! with a file is said with the key that names it.
+//! TLS to backends is not here but in `connect`. What must hold: a handshake ends in time; the number of concurrent
+//! handshakes is bounded; a stalled handshake delays no other and does not delay accepting; an error of a file names
+//! its configuration key.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,27 +26,27 @@ use tokio_rustls::server::TlsStream;
 
 use crate::clock;
 
-/// The time that a handshake may take, from the connection's first moment.
+/// The maximum time of a handshake, from the beginning of the connection.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// Handshakes under way at once; who has not begun to speak is not one of them.
+/// The maximum number of concurrent handshakes. A client that has sent nothing yet does not count.
 const HANDSHAKES_MAX: usize = 1024;
-/// The time that a client whose handshake failed may take to read why.
+/// The maximum time for a client to read why its handshake failed.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What a door shows, and whom it lets in. The key of each stands in the configuration's section of the door.
+/// The files of a port's TLS. Their keys are in the port's section of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
-    /// The section.
+    /// The section of the configuration.
     pub section: &'static str,
-    /// Key `cert`: the chain, the door's own certificate first, as PEM.
+    /// Key `cert`: the certificate chain as PEM, the port's own certificate first.
     pub cert: PathBuf,
     /// Key `key`: the private key of the first certificate, as PEM.
     pub key: PathBuf,
-    /// Key `client_ca`: whose certificates clients have to show; they need none if it is not set.
+    /// Key `client_ca`: the authorities of client certificates. Without it clients need no certificate.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Why a door cannot be opened with these files.
+/// The reason why the files cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{section}.{key}: {} {why}", .file.display())]
 pub struct Unfit {
@@ -56,7 +56,7 @@ pub struct Unfit {
     why: String,
 }
 
-/// Shakes hands. Cheap to clone; clones share their bounds and their sessions.
+/// Accepts TLS connections. Cheap to clone; clones share their limits and sessions.
 #[derive(Clone)]
 pub struct Acceptor {
     tls: TlsAcceptor,
@@ -65,10 +65,10 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// One that shows what stands in `files`, for TLS 1.2 and 1.3, and speaks one of `protocols` (ALPN, the best first) inside.
+    /// Loads `files` for TLS 1.2 and 1.3, with `protocols` for ALPN, the preferred one first.
     ///
     /// # Errors
-    /// If a file cannot be read or used: which, by its key. A certificate that has expired only leaves a warning in the log.
+    /// If a file cannot be read or used; the error names its key. An expired certificate is only logged.
     pub fn load(files: &Files, protocols: &[&str]) -> Result<Self, Unfit> {
         let chain = files.chain()?;
         let key = files.private_key()?;
@@ -85,10 +85,10 @@ impl Acceptor {
         Ok(Self { tls, places: Arc::new(Semaphore::new(HANDSHAKES_MAX)), time: HANDSHAKE_TIME })
     }
 
-    /// Shakes hands with a client that has just connected. Takes 10 s at most; cancel safe, which closes the connection.
+    /// Does the handshake with a new client. Takes 10 s at most. Cancelling closes the connection.
     ///
     /// # Errors
-    /// If the client is too slow, does not speak TLS, or shows no certificate that it needs. The connection is closed then.
+    /// If the client is too slow, does not speak TLS, or lacks a required certificate. Then the connection is closed.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let shaken = timeout(self.time, self.shake(stream)).await;
         match shaken.unwrap_or_else(|_| Err((io::ErrorKind::TimedOut.into(), None))) {
@@ -104,7 +104,7 @@ impl Acceptor {
 
     async fn shake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, (io::Error, Option<TcpStream>)> {
         stream.readable().await.map_err(|error| (error, None))?;
-        // It is closed never.
+        // Never closed.
         let _place = self.places.acquire().await;
         self.tls.accept(stream).into_fallible().await.map_err(|(error, stream)| (error, Some(stream)))
     }
@@ -112,11 +112,12 @@ impl Acceptor {
 
 fn builder() -> ConfigBuilder<ServerConfig, WantsVerifier> {
     let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
-    // It fails only for a provider that has no cipher suite for TLS 1.2 and 1.3.
+    // Fails only for a provider without cipher suites for TLS 1.2 and 1.3.
     builder.with_safe_default_protocol_versions().expect("ring speaks TLS")
 }
 
-/// Lets the client read the alert: closing with unread bytes would reset the connection and take it back (RFC 9293 §3.6.1).
+/// Lets the client read the alert. Closing a socket with unread bytes would reset the connection and discard the
+/// alert (RFC 9293 §3.6.1).
 async fn see_off(mut stream: TcpStream) {
     let drain = async {
         stream.shutdown().await?;
@@ -124,7 +125,7 @@ async fn see_off(mut stream: TcpStream) {
         while stream.read(&mut dropped).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whether or not the client closes in time, this is the end.
+    // The connection ends here, also if the client does not close in time.
     let _ = timeout(LINGER, drain).await;
 }
 
@@ -148,7 +149,7 @@ impl Files {
         })
     }
 
-    /// Who asks clients for their certificates, if they need any.
+    /// Returns the verifier of client certificates, if they are required.
     fn clients(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, Unfit> {
         let Some(file) = &self.client_ca else { return Ok(None) };
         let unfit = |why| self.unfit("client_ca", file, why);
@@ -173,7 +174,8 @@ impl Files {
         }
     }
 
-    /// Says in the log when the certificate is out of date: some clients do not look, and the door serves those.
+    /// Logs a warning if the certificate is out of date. The port serves nevertheless, because some clients do not
+    /// check.
     fn warn_of_dates(&self, chain: &[CertificateDer<'_>]) {
         let cert = self.cert.display();
         match out_of_date(chain) {
@@ -188,14 +190,14 @@ impl Files {
     }
 }
 
-/// Why a certificate does not hold now.
+/// The reason why a certificate is not valid now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dates {
     Over,
     ToCome,
 }
 
-/// Asks as a client would. Its dates are the first that is looked at, so it does not matter whom that client trusts.
+/// Verifies the chain as a client would. Dates are checked first, so the trusted roots do not matter.
 fn out_of_date(chain: &[CertificateDer<'_>]) -> Option<Dates> {
     let (own, others) = chain.split_first()?;
     let mut roots = RootCertStore::empty();
@@ -214,7 +216,7 @@ fn out_of_date(chain: &[CertificateDer<'_>]) -> Option<Dates> {
     }
 }
 
-/// The certificates in a file, at least one.
+/// Reads the certificates in a file, at least one.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = read(file)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();

@@ -1,4 +1,4 @@
-//! The bounds of the API port: its connections, its memory, and how long its clients may take.
+//! The bounds of the API port: its connections, its memory, and the timeouts of its clients.
 
 use std::time::Duration;
 
@@ -8,31 +8,31 @@ use crate::memory_budget::MemoryBudget;
 /// The bounds of the port.
 #[derive(Clone, Debug)]
 pub struct ApiBounds {
-    /// The places of connections.
+    /// The connections of the port.
     pub connections: PortConnections,
-    /// The budget that requests and answers under way draw on.
+    /// The budget for running requests and responses.
     pub memory: MemoryBudget,
-    /// The times that clients may take.
-    pub patience: ClientTimeouts,
+    /// The timeouts of clients.
+    pub timeouts: ClientTimeouts,
 }
 
 impl ApiBounds {
-    /// These connections, this memory, and as much patience as suits most.
+    /// Creates bounds with the default timeouts.
     pub fn new(connections: PortConnections, memory: MemoryBudget) -> Self {
-        Self { connections, memory, patience: ClientTimeouts::default() }
+        Self { connections, memory, timeouts: ClientTimeouts::default() }
     }
 }
 
-/// The times that clients of the port may take.
+/// The timeouts of the port's clients.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientTimeouts {
-    /// From the beginning of a connection, or the end of the answer before, to the last byte of a head.
+    /// The maximum time from the beginning of a connection, or the end of the last response, to the end of a head.
     pub head: Duration,
-    /// Without taking or sending anything that is waited for.
+    /// The maximum time without progress while the server waits for the client.
     pub stall: Duration,
-    /// An HTTP/2 peer that is silent for this time is asked whether it is still there.
+    /// The silence after which an HTTP/2 client gets a PING.
     pub silence: Duration,
-    /// To answer that.
+    /// The maximum time until its answer to the PING.
     pub pong: Duration,
 }
 

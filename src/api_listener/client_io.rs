@@ -1,8 +1,9 @@
-//! A client's socket as hyper sees it: counts the memory that unfinished requests and unread answers take, and watches the
+//! A client's socket as hyper sees it: counts the memory of unfinished requests and unread responses, and checks the
 //! frames of HTTP/2.
 //!
-//! What must hold: an HTTP/1.1 client whose request finds no memory is told 503 before its connection ends; a client
-//! that reads nothing for a while although something waits for it is closed, and so is one that sends control frames without end.
+//! What must hold: an HTTP/1.1 client whose request finds no memory gets 503 before its connection ends; a client
+//! that reads nothing for a while although data waits for it is disconnected, and so is one that floods the
+//! connection with control frames.
 
 use std::io;
 use std::pin::Pin;
@@ -13,46 +14,46 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 
-use super::frames::{Frames, Protocol};
+use super::frames::{FrameCounter, Protocol};
 use crate::connection_limits::ConnectionActivity;
 use crate::memory_budget::{MemoryFull, MemoryShare};
 
-/// The buffer that hyper reads a small head into; every connection may have it.
+/// The size of hyper's buffer for a small head, which every connection may have.
 const READ_BYTES: usize = 16 * 1024;
-/// The time that a client that was refused may take to read why.
+/// The maximum time for a refused client to read the refusal.
 const LINGER: Duration = Duration::from_secs(1);
-/// hyper holds about so much of an answer in its own buffers.
+/// The approximate size of hyper's own buffers for a response.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
-/// What a client is told when there is no memory for its request.
+/// The response for a request without memory.
 const NO_MEMORY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 5\r\n\
                          connection: close\r\ncontent-length: 144\r\n\r\n\
                          {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
                          \"detail\":\"there is no memory for the request (limits.memory); try again later\"}";
 
-/// The stream of a client that was refused. hyper would hold what came of its request for as long as the client may take
-/// to read why, so the connection ends first.
-pub(super) struct Refused<S>(Arc<Mutex<Option<S>>>);
+/// The stream of a refused client. hyper would hold the request's bytes as long as the client reads, so its
+/// connection ends first.
+pub(super) struct RefusedClient<S>(Arc<Mutex<Option<S>>>);
 
-/// The socket, or the TLS stream over it.
+/// The socket of a client, or the TLS stream over it.
 pub(super) struct ClientIo<S> {
     /// `None` once the client was refused.
     stream: Option<S>,
-    refused: Refused<S>,
+    refused: RefusedClient<S>,
     share: MemoryShare,
-    frames: Frames,
+    frames: FrameCounter,
     activity: Arc<ConnectionActivity>,
-    /// The time for which an answer may stand still.
+    /// The maximum time without progress of a response.
     stall_max: Duration,
-    /// Bytes that came since the last that were written: of HTTP/1.1, those of the request under way.
+    /// The bytes that came since the last write. On HTTP/1.1 they belong to the running request.
     request_bytes: usize,
     /// Runs while a write waits.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Refused<S> {
-    /// Tells a client that was refused why, and reads and drops until it has seen the end (RFC 9112 §9.6), for a moment.
-    /// To be called once hyper's connection is gone.
-    pub(super) async fn part(self) {
+impl<S: AsyncRead + AsyncWrite + Unpin> RefusedClient<S> {
+    /// Sends a refused client the reason, and reads until the client closes (RFC 9112 §9.6), for [`LINGER`] at most.
+    /// Must be called after hyper's connection is dropped.
+    pub(super) async fn close(self) {
         let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut stream) = stream else { return };
         let told = async {
@@ -62,24 +63,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Refused<S> {
             while stream.read(&mut dropped).await? > 0 {}
             io::Result::Ok(())
         };
-        // It is gone, or it had its moment.
+        // An error or a timeout changes nothing: the connection ends.
         let _ = timeout(LINGER, told).await;
     }
 }
 
 impl<S> ClientIo<S> {
-    /// The stream, and where it is found if its client is refused.
+    /// Returns the stream, and the place where it is found if its client is refused.
     pub(super) fn new(
         stream: S,
         share: MemoryShare,
         activity: &Arc<ConnectionActivity>,
         stall_max: Duration,
-    ) -> (Self, Refused<S>) {
+    ) -> (Self, RefusedClient<S>) {
         let slot = Arc::new(Mutex::new(None));
-        let refused = Refused(Arc::clone(&slot));
-        let (stream, frames, activity) = (Some(stream), Frames::default(), Arc::clone(activity));
+        let refused = RefusedClient(Arc::clone(&slot));
+        let (stream, frames, activity) = (Some(stream), FrameCounter::default(), Arc::clone(activity));
         (
-            Self { stream, refused: Refused(slot), share, frames, activity, stall_max, request_bytes: 0, stall: None },
+            Self {
+                stream,
+                refused: RefusedClient(slot),
+                share,
+                frames,
+                activity,
+                stall_max,
+                request_bytes: 0,
+                stall: None,
+            },
             refused,
         )
     }
@@ -97,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
         if this.frames.protocol() == Protocol::Http1 {
             this.activity.on_read();
             this.request_bytes += came.len();
-            // A body is held once in pieces and once whole, and hyper reads into a buffer that grows.
+            // A body is held twice, in pieces and as a whole, and hyper's read buffer grows.
             let grown = buf.capacity().saturating_sub(READ_BYTES);
             if this.share.set(2 * this.request_bytes + grown).is_err() {
                 return Poll::Ready(Err(this.refuse()));
@@ -136,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
-    /// Takes note of a write.
+    /// Counts a write.
     fn wrote(
         &mut self,
         cx: &mut Context<'_>,
@@ -161,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Takes the stream away from hyper. Nothing of an answer can have been written yet.
+    /// Takes the stream away from hyper. No part of a response can have been written yet.
     fn refuse(&mut self) -> io::Error {
         self.share.shrink();
         *self.refused.0.lock().unwrap_or_else(PoisonError::into_inner) = self.stream.take();

@@ -1,56 +1,56 @@
-//! The frames of an HTTP/2 connection, as far as they cost work without asking for anything.
+//! Counts the frames of an HTTP/2 connection that cost work without asking for anything.
 //!
-//! h2 answers each PING and SETTINGS and reads each PRIORITY, however many come. It bounds CONTINUATION, streams that are
-//! reset before they are accepted, and small DATA itself. What must hold: what asks for something, and what follows from what
-//! was sent, is never counted against a client.
+//! h2 answers each PING and SETTINGS and reads each PRIORITY, without a limit. It limits CONTINUATION, early resets
+//! of streams and small DATA itself. What must hold: frames that ask for something, or that follow from data sent to
+//! the client, never count.
 
 use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// What is spoken on a connection.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
-    /// Too few bytes came to know.
+    /// Too few bytes came to decide.
     Unknown,
     Http1,
     Http2,
 }
 
-/// More control frames came than any use of the connection explains.
+/// The error of a client that sent too many control frames.
 #[derive(Debug)]
-pub(super) struct Flood;
+pub(super) struct FrameFlood;
 
 /// The client's preface (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The bytes before each frame's payload (RFC 9113 §4.1).
+/// The size of a frame's header (RFC 9113 §4.1).
 const HEAD_BYTES: usize = 9;
-/// Control frames that may come at once.
+/// The number of control frames that may come at once.
 const BURST: u32 = 1_000;
-/// From one that may come again to the next.
+/// The time after which one more may come.
 const EVERY: Duration = Duration::from_millis(10);
-/// For each so many bytes that were sent, the client may send a `WINDOW_UPDATE` for its stream and one for the connection.
+/// The number of sent bytes that explain a `WINDOW_UPDATE` for the stream and one for the connection.
 const SENT_BYTES_PER_UPDATE: usize = 1024;
 
-/// See the module.
+/// The state of the count.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(super) struct FrameCounter {
     protocol: Protocol,
-    /// Bytes of the preface that came.
+    /// The number of bytes of the preface that came.
     preface: usize,
     head: [u8; HEAD_BYTES],
     head_filled: usize,
-    /// Bytes of the current payload that are still to come.
+    /// The number of bytes of the current payload that are still to come.
     payload: usize,
-    /// Control frames that were not forgiven yet.
+    /// The number of control frames that count.
     count: u32,
     forgiven: Option<Instant>,
-    /// `WINDOW_UPDATE`s that are explained by what was sent.
+    /// The number of `WINDOW_UPDATE`s that sent data explains.
     updates: usize,
     sent: usize,
 }
 
-impl Default for Frames {
+impl Default for FrameCounter {
     fn default() -> Self {
         Self {
             protocol: Protocol::Unknown,
@@ -66,13 +66,13 @@ impl Default for Frames {
     }
 }
 
-impl Frames {
+impl FrameCounter {
     pub(super) fn protocol(&self) -> Protocol {
         self.protocol
     }
 
-    /// Looks at bytes that came.
-    pub(super) fn see(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
+    /// Counts the frames in received bytes.
+    pub(super) fn see(&mut self, mut bytes: &[u8]) -> Result<(), FrameFlood> {
         if self.protocol == Protocol::Unknown {
             bytes = self.see_preface(bytes);
         }
@@ -82,7 +82,7 @@ impl Frames {
         Ok(())
     }
 
-    /// So many bytes were sent to the client.
+    /// Counts bytes that were sent to the client.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.sent += bytes;
         self.updates = (self.updates + 2 * (self.sent / SENT_BYTES_PER_UPDATE)).min(1 << 20);
@@ -103,7 +103,7 @@ impl Frames {
         rest
     }
 
-    fn see_frames(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
+    fn see_frames(&mut self, mut bytes: &[u8]) -> Result<(), FrameFlood> {
         while !bytes.is_empty() {
             let skipped = self.payload.min(bytes.len());
             self.payload -= skipped;
@@ -125,26 +125,26 @@ impl Frames {
         Ok(())
     }
 
-    fn frame(&mut self, kind: u8) -> Result<(), Flood> {
+    fn frame(&mut self, kind: u8) -> Result<(), FrameFlood> {
         match kind {
-            // DATA with something in it, HEADERS and CONTINUATION: h2 and the memory's budget bound them.
+            // DATA with content, HEADERS and CONTINUATION: h2 and the memory budget limit them.
             0 if self.payload > 0 => return Ok(()),
             1 | 9 => return Ok(()),
             8 if self.updates > 0 => {
                 self.updates -= 1;
                 return Ok(());
             }
-            // PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY, further WINDOW_UPDATEs, and kinds that nobody knows.
+            // PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY, further WINDOW_UPDATEs, and unknown kinds.
             _ => self.count += 1,
         }
         if self.count <= BURST {
             return Ok(());
         }
         self.forgive();
-        if self.count > BURST { Err(Flood) } else { Ok(()) }
+        if self.count > BURST { Err(FrameFlood) } else { Ok(()) }
     }
 
-    /// The clock is read only once many have come.
+    /// Lowers the count by the time that has passed. The clock is read only after many frames.
     fn forgive(&mut self) {
         let now = clock::instant();
         let passed = self.forgiven.map_or(EVERY * BURST, |before| now.saturating_duration_since(before));
@@ -165,8 +165,8 @@ mod tests {
         [&length[1..], &[kind, 0, 0, 0, 0, 0], &vec![0; payload]].concat()
     }
 
-    fn seen(bytes: &[u8], piece: usize) -> (Frames, bool) {
-        let mut frames = Frames::default();
+    fn seen(bytes: &[u8], piece: usize) -> (FrameCounter, bool) {
+        let mut frames = FrameCounter::default();
         let mut flood = false;
         bytes.chunks(piece).for_each(|piece| flood |= frames.see(piece).is_err());
         (frames, flood)

@@ -1,14 +1,14 @@
-//! The API port: one listener for gRPC and REST, over HTTP/1.1 and HTTP/2, with TLS or without.
+//! The API port: one listener for gRPC and REST, over HTTP/1.1 and HTTP/2, with or without TLS.
 //!
-//! It carries requests to their door and knows nothing of what they ask. What must hold: connections, streams of a
-//! connection and heads are bounded; who is slow holds up nobody else; every request says who sent it
-//! ([`CallerAddresses`]); when the server stops, what is under way is answered, and connections close behind it.
+//! It passes requests to their interface and knows nothing of their content. What must hold: connections, streams of
+//! a connection and heads are bounded; a slow client delays nobody else; every request carries the addresses of its
+//! connection ([`CallerAddresses`]); at a stop, running requests are answered and then their connections close.
 
-mod answer;
-mod bodies;
 mod bounds;
+mod chunked_bodies;
 mod client_io;
 mod frames;
+mod stream_bodies;
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -39,49 +39,49 @@ use crate::registry::LargeReadPermit;
 use crate::sockets::{self, DescriptorShare, PortListener};
 use crate::tls::Acceptor;
 
-use answer::Streams;
 pub use bounds::{ApiBounds, ClientTimeouts};
 use client_io::ClientIo;
+use stream_bodies::ConnectionStreams;
 
-/// The most bytes of an HTTP/1.1 head.
+/// The maximum size of an HTTP/1.1 head in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Requests and streams of one HTTP/2 connection at once, while the memory lasts.
+/// The maximum number of concurrent streams of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 1024;
-/// From so many bytes of a stream on that are not sent, hyper asks for no further piece.
-const SEND_BYTES_MAX: usize = 64 * 1024 - answer::PIECE_BYTES;
-/// Bytes that an HTTP/2 client may send before they were read: of a stream, and of all.
+/// The number of unsent bytes of a stream at which hyper stops asking for more.
+const SEND_BYTES_MAX: usize = 64 * 1024 - stream_bodies::PIECE_BYTES;
+/// The HTTP/2 flow-control windows: the number of unread bytes per stream and per connection.
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
-/// An idle connection that makes way may take so long to close once it was told.
-const PARTING_MAX: Duration = Duration::from_secs(5);
-/// What a connection over the limit is told.
+/// The interval at which an idle connection that was asked to close is checked.
+const CLOSE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// The response to a connection over the limit.
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
                        connection: close\r\ncontent-length: 114\r\n\r\n\
                        {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections; try again later\"}";
 
-/// What the port leads to.
+/// The interfaces that the port serves.
 #[derive(Clone)]
 pub struct ApiServices {
-    /// True if a request is for gRPC, whatever it asks for.
+    /// Returns true if a request is a gRPC call.
     pub is_grpc: fn(&HeaderMap) -> bool,
-    /// For those that are.
+    /// Serves gRPC calls.
     pub grpc: Router,
-    /// For all others.
+    /// Serves all other requests.
     pub rest: Router,
-    /// The hosts that a request may name, whatever it asks for.
+    /// The hosts that requests may name.
     pub hosts: AllowedHosts,
-    /// What a gRPC call is answered that names another.
+    /// Creates the response to a gRPC call that names another host.
     pub refuse_grpc: fn(Denied) -> Response,
-    /// What any other request is answered then.
+    /// Creates the response to any other request that names another host.
     pub refuse_rest: fn(Denied) -> Response,
 }
 
 impl ApiServices {
-    /// Leads a request to its door.
+    /// Passes a request to its interface.
     fn call(&self, request: Request<Body>) -> Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> {
         let is_grpc = (self.is_grpc)(request.headers());
         if let Err(denied) = self.hosts.check(&ApiRequest::of(&request)) {
-            // gRPC has no status for what is not even HTTP/1.1.
+            // gRPC has no status for requests older than HTTP/2.
             let old = request.version() < Version::HTTP_2 && matches!(denied, Denied::Malformed(_));
             let refuse = if is_grpc && !old { self.refuse_grpc } else { self.refuse_rest };
             return Box::pin(std::future::ready(Ok(refuse(denied))));
@@ -89,27 +89,27 @@ impl ApiServices {
         let mut router = if is_grpc { self.grpc.clone() } else { self.rest.clone() };
         // A router is always ready.
         let answer = router.call(request);
-        Box::pin(async { answer.await.map(hold) })
+        Box::pin(async { answer.await.map(hold_read_permit) })
     }
 }
 
-/// What is spoken inside TLS (RFC 7301), the best first.
+/// The protocols inside TLS (RFC 7301), the preferred one first.
 pub const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 
-/// Accepts connections until `lifecycle` is stopping, and serves each as a task of it, as many at once as `bounds` says. With `tls`, hands
-/// are shaken first; it should speak [`PROTOCOLS`].
+/// Accepts connections until `lifecycle` is stopping, and serves each in a task of its own, within `bounds`. With
+/// `tls`, which should offer [`PROTOCOLS`], connections begin with a handshake.
 ///
-/// Whoever stops the server calls [`crate::registry::Registry::announce_shutdown`] first, which ends streams of events.
+/// Before a stop, the caller must call [`crate::registry::Registry::announce_shutdown`], which ends event streams.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Acceptor>,
-    doors: ApiServices,
+    services: ApiServices,
     bounds: ApiBounds,
     lifecycle: Lifecycle,
 ) {
-    let ApiBounds { connections, memory, patience } = bounds;
-    let doors = Arc::new(doors);
-    let server = Arc::new(builder(&lifecycle, patience));
+    let ApiBounds { connections, memory, timeouts } = bounds;
+    let services = Arc::new(services);
+    let server = Arc::new(builder(&lifecycle, timeouts));
     let stopping = lifecycle.stopping().clone();
     let mut port = PortListener::new(listener, "API");
     while let Some((stream, peer)) = stopping.run_until_cancelled(port.accept()).await {
@@ -124,42 +124,42 @@ pub async fn serve(
                 continue;
             }
         };
-        // A connection that is gone already has no address of its own any more.
+        // A connection that is gone already has no local address.
         let Ok(local) = stream.local_addr() else { continue };
         let peer = CallerAddresses { address: peer, local };
         let (server, requests) =
-            (Arc::clone(&server), Requests::new(Arc::clone(&doors), peer, &memory, &place, patience));
+            (Arc::clone(&server), ConnectionService::new(Arc::clone(&services), peer, &memory, &place, timeouts));
         let (stopping, tls) = (stopping.clone(), tls.clone());
         lifecycle.spawn_one("API connection", async move {
             if sockets::set_options(&stream).is_ok() {
-                begin(tls, &server, stream, requests, &stopping).await;
+                handshake_and_serve(tls, &server, stream, requests, &stopping).await;
             }
             drop(place);
         });
     }
 }
 
-/// A few words fit the empty buffer of a new socket without waiting; whether they are read is no longer our concern.
+/// Sends the refusal. It fits into the empty buffer of a new socket without waiting.
 fn refuse(stream: &TcpStream) {
     let _ = stream.try_write(REFUSAL.as_bytes());
 }
 
-/// Shakes hands, where TLS is spoken, and serves the connection.
-async fn begin(
+/// Does the TLS handshake, if any, and serves the connection.
+async fn handshake_and_serve(
     tls: Option<Acceptor>,
-    server: &auto::Builder<Tasks>,
+    server: &auto::Builder<StreamExecutor>,
     stream: TcpStream,
-    requests: Requests,
+    requests: ConnectionService,
     stopping: &CancellationToken,
 ) {
-    let Some(tls) = tls else { return carry(server, stream, requests, stopping.cancelled()).await };
-    // BoxFuture: a plain connection has no room for it.
+    let Some(tls) = tls else { return serve_connection(server, stream, requests, stopping.cancelled()).await };
+    // Boxed, so that plain connections need no room for it.
     let secure = Box::pin(async {
         let peer = requests.peer.address;
         let activity = Arc::clone(&requests.activity);
         tokio::select! {
             accepted = tls.accept(stream) => match accepted {
-                Ok(stream) => carry(server, stream, requests, stopping.cancelled()).await,
+                Ok(stream) => serve_connection(server, stream, requests, stopping.cancelled()).await,
                 Err(error) => tracing::debug!(%peer, %error, "an API connection came to no TLS"),
             },
             () = stopping.cancelled() => {}
@@ -169,14 +169,14 @@ async fn begin(
     secure.await;
 }
 
-fn builder(lifecycle: &Lifecycle, patience: ClientTimeouts) -> auto::Builder<Tasks> {
-    let mut builder = auto::Builder::new(Tasks { lifecycle: lifecycle.clone(), stall: patience.stall });
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.head).max_buf_size(HEAD_BYTES_MAX);
+fn builder(lifecycle: &Lifecycle, timeouts: ClientTimeouts) -> auto::Builder<StreamExecutor> {
+    let mut builder = auto::Builder::new(StreamExecutor { lifecycle: lifecycle.clone(), stall: timeouts.stall });
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeouts.head).max_buf_size(HEAD_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(patience.silence)
-        .keep_alive_timeout(patience.pong)
+        .keep_alive_interval(timeouts.silence)
+        .keep_alive_timeout(timeouts.pong)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BYTES_MAX)
@@ -184,33 +184,33 @@ fn builder(lifecycle: &Lifecycle, patience: ClientTimeouts) -> auto::Builder<Tas
     builder
 }
 
-/// Serves one connection to its end; once `stopped`, only what is under way.
-async fn carry<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    server: &auto::Builder<Tasks>,
+/// Serves one connection to its end. Once `stopped`, only running requests are finished.
+async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    server: &auto::Builder<StreamExecutor>,
     stream: S,
-    requests: Requests,
+    requests: ConnectionService,
     stopped: impl Future<Output = ()>,
 ) {
     let (stream, refused) =
-        ClientIo::new(stream, requests.memory.connection(), &requests.activity, requests.patience.stall);
-    converse(server, stream, requests, stopped).await;
-    refused.part().await;
+        ClientIo::new(stream, requests.memory.connection(), &requests.activity, requests.timeouts.stall);
+    serve_until_stopped(server, stream, requests, stopped).await;
+    refused.close().await;
 }
 
-/// Serves the requests of a connection, until it is told to end.
-async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    server: &auto::Builder<Tasks>,
+/// Serves the requests of a connection until it is asked to end.
+async fn serve_until_stopped<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    server: &auto::Builder<StreamExecutor>,
     stream: ClientIo<S>,
-    requests: Requests,
+    requests: ConnectionService,
     stopped: impl Future<Output = ()>,
 ) {
     let (peer, streams, activity) =
         (requests.peer.address, Arc::clone(&requests.streams), Arc::clone(&requests.activity));
-    let mut stuck = pin!(stuck(&streams, requests.patience));
+    let mut stalled = pin!(stalled(&streams, requests.timeouts));
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), requests));
     let makes_way = tokio::select! {
-        ended = connection.as_mut() => return broke(peer, ended),
-        () = stuck.as_mut() => return,
+        ended = connection.as_mut() => return log_failure(peer, ended),
+        () = stalled.as_mut() => return,
         () = stopped => false,
         () = activity.asked_to_close() => true,
     };
@@ -219,33 +219,32 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
-        ended = connection => broke(peer, ended),
-        () = stuck => {}
+        ended = connection => log_failure(peer, ended),
+        () = stalled => {}
         () = unused(&activity), if makes_way => {}
     }
 }
 
-/// Returns once a connection that makes way is in no use any more.
+/// Returns once a connection that was asked to close is not in use.
 async fn unused(activity: &ConnectionActivity) {
     loop {
-        tokio::time::sleep(PARTING_MAX).await;
+        tokio::time::sleep(CLOSE_CHECK_INTERVAL).await;
         if activity.stage() != ConnectionStage::Used {
             return;
         }
     }
 }
 
-/// Takes note of how a connection ended.
-fn broke(peer: SocketAddr, ended: Result<(), impl Display>) {
+/// Logs the error that ended a connection.
+fn log_failure(peer: SocketAddr, ended: Result<(), impl Display>) {
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "an API connection broke");
     }
 }
 
-/// Returns once a connection is of no use: no head has come in time, or nothing that waits for its client moves, not
-/// even the reset of streams.
-async fn stuck(streams: &Streams, patience: ClientTimeouts) {
-    tokio::time::sleep(patience.head).await;
+/// Returns once a connection is of no use: no head came in time, or nothing that waits for its client moves.
+async fn stalled(streams: &ConnectionStreams, timeouts: ClientTimeouts) {
+    tokio::time::sleep(timeouts.head).await;
     let mut before = (0, 0);
     while streams.has_begun() {
         let now = streams.unsent();
@@ -253,58 +252,62 @@ async fn stuck(streams: &Streams, patience: ClientTimeouts) {
             return;
         }
         before = now;
-        tokio::time::sleep(2 * patience.stall).await;
+        tokio::time::sleep(2 * timeouts.stall).await;
     }
 }
 
-/// The requests of one connection, on their way to a door.
+/// The service for the requests of one connection.
 #[derive(Clone)]
-struct Requests {
-    doors: Arc<ApiServices>,
+struct ConnectionService {
+    services: Arc<ApiServices>,
     peer: CallerAddresses,
     memory: MemoryBudget,
     activity: Arc<ConnectionActivity>,
-    streams: Arc<Streams>,
-    patience: ClientTimeouts,
+    streams: Arc<ConnectionStreams>,
+    timeouts: ClientTimeouts,
 }
 
-impl Requests {
+impl ConnectionService {
     fn new(
-        doors: Arc<ApiServices>,
+        services: Arc<ApiServices>,
         peer: CallerAddresses,
         memory: &MemoryBudget,
         place: &ConnectionGuard,
-        patience: ClientTimeouts,
+        timeouts: ClientTimeouts,
     ) -> Self {
         let activity = Arc::clone(place.activity());
-        let streams = Streams::new(memory.clone(), Arc::clone(&activity));
-        Self { doors, peer, memory: memory.clone(), activity, streams, patience }
+        let streams = ConnectionStreams::new(memory.clone(), Arc::clone(&activity));
+        Self { services, peer, memory: memory.clone(), activity, streams, timeouts }
     }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Requests {
+impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Response = Response;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
-        let last = bodies::is_last(&request);
+        let last = chunked_bodies::is_last(&request);
         let http2 = request.version() == Version::HTTP_2;
-        let (doors, streams) = (Arc::clone(&self.doors), Arc::clone(&self.streams));
-        // In the task of the stream, which is watched.
+        let (services, streams) = (Arc::clone(&self.services), Arc::clone(&self.streams));
+        // This runs in the task of the stream, which is watched for stalls.
         Box::pin(async move {
-            let for_grpc = (doors.is_grpc)(request.headers());
+            let for_grpc = (services.is_grpc)(request.headers());
             let refused = |_: MemoryFull| no_memory(for_grpc);
             let mut answer = match streams.begin() {
                 Err(full) => refused(full),
                 Ok(open) => {
                     let version = request.version();
                     let body = |body| {
-                        if http2 { answer::counted_request(body, &open) } else { bodies::body(version, body) }
+                        if http2 {
+                            stream_bodies::count_request(body, &open)
+                        } else {
+                            chunked_bodies::body(version, body)
+                        }
                     };
-                    let answer = doors.call(request.map(body)).await?;
-                    answer::counted(answer, open, http2).unwrap_or_else(refused)
+                    let answer = services.call(request.map(body)).await?;
+                    stream_bodies::count_response(answer, open, http2).unwrap_or_else(refused)
                 }
             };
             if last {
@@ -315,7 +318,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     }
 }
 
-/// The answer to a request that there is no memory for. Without a body: that could wait for the client again.
+/// Returns the response to a request without memory. It has no body, which could wait for the client again.
 fn no_memory(for_grpc: bool) -> Response {
     let mut response = Response::new(Body::empty());
     let fields = response.headers_mut();
@@ -330,21 +333,21 @@ fn no_memory(for_grpc: bool) -> Response {
     response
 }
 
-/// Keeps what counts a large answer until the answer has been read, or nobody will.
-fn hold(mut response: Response) -> Response {
+/// Keeps the permit of a large response until the response was read or dropped.
+fn hold_read_permit(mut response: Response) -> Response {
     match response.extensions_mut().remove::<Arc<LargeReadPermit>>() {
         None => response,
-        Some(reading) => response.map(|body| Body::new(Large { body, _reading: reading })),
+        Some(reading) => response.map(|body| Body::new(LargeBody { body, _reading: reading })),
     }
 }
 
-/// The body of a large answer. The gRPC door writes it when it is first asked for.
-struct Large {
+/// The body of a large response. gRPC encodes it when it is first polled.
+struct LargeBody {
     body: Body,
     _reading: Arc<LargeReadPermit>,
 }
 
-impl hyper::body::Body for Large {
+impl hyper::body::Body for LargeBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -364,15 +367,15 @@ impl hyper::body::Body for Large {
     }
 }
 
-/// Runs what an HTTP/2 connection needs beside itself.
+/// Runs the tasks of HTTP/2 streams.
 #[derive(Clone)]
-struct Tasks {
+struct StreamExecutor {
     lifecycle: Lifecycle,
     stall: Duration,
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, task: F) {
-        self.lifecycle.spawn_one("API stream", answer::watched(task, self.stall));
+        self.lifecycle.spawn_one("API stream", stream_bodies::run_watched(task, self.stall));
     }
 }

@@ -1,8 +1,8 @@
-//! The first words on standard output: the addresses of everything, and, while nothing is registered, what to type.
+//! The text on standard output after the start: all addresses and, while nothing is registered, the first steps.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The server as a newcomer meets it.
+/// The facts about the server that the text shows.
 pub(super) struct Announcement<'a> {
     pub(super) pipe: SocketAddr,
     pub(super) api: SocketAddr,
@@ -11,16 +11,16 @@ pub(super) struct Announcement<'a> {
     pub(super) store: &'a str,
     pub(super) sessions: usize,
     pub(super) routes: usize,
-    /// The pipe speaks TLS.
+    /// True if the pipe uses TLS.
     pub(super) pipe_has_tls: bool,
-    /// The API port speaks TLS.
+    /// True if the API port uses TLS.
     pub(super) api_has_tls: bool,
-    /// `REGISTER` needs a token.
+    /// True if `REGISTER` needs a token.
     pub(super) needs_token: bool,
 }
 
 impl Announcement<'_> {
-    /// The whole text, without the end of its last line.
+    /// Returns the text without its last line break.
     pub(super) fn page(&self) -> String {
         let Self { pipe, api, proxy, store, sessions, routes, .. } = self;
         let scheme = if self.api_has_tls { "https" } else { "http" };
@@ -54,7 +54,7 @@ and ask for it with `curl -H 'Host: shop.example' http://{proxy}/`"
     }
 }
 
-/// An address to connect to from this machine: a port that is open on every address is reached over loopback.
+/// Returns an address that this machine can connect to. A port on all addresses is reached over loopback.
 fn reachable(bound: SocketAddr) -> SocketAddr {
     let address = match bound.ip() {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

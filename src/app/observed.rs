@@ -1,4 +1,4 @@
-//! What the registry is told of traffic, and what it may ask of it.
+//! Traffic as the registry sees it: its numbers, its state, and the requests that the registry makes to it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,14 +13,14 @@ use crate::registry::{BoxFuture, PageResponse, PageTrust, Traffic};
 use crate::reports::{Report, Reports};
 use crate::traffic::{Endpoint, HealthState, RoutingTable};
 
-/// What the registry is told of traffic.
+/// Implements the registry's view of traffic.
 pub(super) struct Observed {
     pub(super) table: Arc<ArcSwap<RoutingTable>>,
     pub(super) prober: PageFetcher,
     pub(super) reports: Reports,
-    /// From the configuration file.
+    /// The options in the configuration file.
     pub(super) defaults: Options,
-    /// Set once all have started.
+    /// Set once all parts have started.
     pub(super) parts: Arc<OnceLock<Vec<Heartbeat>>>,
 }
 
@@ -112,7 +112,7 @@ impl Traffic for Observed {
     }
 }
 
-/// What checks and connections say of an endpoint.
+/// Returns the results of checks and connections of an endpoint.
 fn seen(endpoint: &Endpoint, now: Time) -> BreakerNumbers {
     let (health, reach) = (&endpoint.live.health, &endpoint.live.connect_backoff);
     let checked = health.last_checks();

@@ -1,12 +1,12 @@
-//! What the process does when it is sent a signal.
+//! The signals of the process.
 //!
-//! `SIGTERM`, `SIGINT` and `SIGQUIT` stop it in good order; `SIGHUP`, `SIGUSR1` and `SIGUSR2` are logged and do nothing.
-//! `SIGPIPE` is ignored by the standard library.
+//! `SIGTERM`, `SIGINT` and `SIGQUIT` stop it in good order; `SIGHUP`, `SIGUSR1` and `SIGUSR2` are logged and do
+//! nothing. The standard library ignores `SIGPIPE`.
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that the process answers to. None of them kills it while this exists.
+/// The signals that the process handles. None of them kills it while this exists.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -17,7 +17,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Begins to listen.
+    /// Starts listening for signals.
     pub(super) fn listen() -> anyhow::Result<Self> {
         let on = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {

@@ -1,8 +1,8 @@
-//! ConnectionTable of connections to a port: how many are open, whose they are, and which make way for new ones.
+//! The connections of a port: their number, their origins, and the choice of those that close for new ones.
 //!
-//! It decides by numbers and closes nothing: a connection that is to make way is told so, and ends by itself. What must hold: an
-//! origin never takes more places than its share; at a limit idle connections make way, from the one that has been idle for
-//! the longest, then those that have been unfinished for a while; one that is in use never does.
+//! The module counts and chooses but closes nothing: it asks a connection to close, which ends by itself. What must
+//! hold: an origin never has more connections than its share; at a limit, idle connections close first, from the
+//! longest idle one, then unfinished ones of some age; a connection in use never closes.
 
 mod port;
 
@@ -15,33 +15,34 @@ use std::time::Duration;
 
 use crate::domain::Origin;
 
-/// The unit in which the ages of connections are counted.
+/// The unit of connection ages.
 pub const TICK: Duration = Duration::from_millis(50);
-/// Ticks after which an unfinished connection makes way when the port is full, and when its own origin is at its share.
+/// The age at which an unfinished connection closes when the port is full, in ticks.
 const UNFINISHED_TICKS_MAX: u32 = 60;
+/// The age at which an unfinished connection closes when its own origin is at its share, in ticks.
 const OWN_UNFINISHED_TICKS_MAX: u32 = 20;
-/// One in so many makes way at once, so that not every new connection looks at all others.
+/// One in `WAY_SHARE` candidates closes at once, so that not every new connection must scan all others.
 const WAY_SHARE: usize = 64;
 
-/// The numbers of connections that a port takes.
+/// The limits of a port's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// All at once.
+    /// The maximum number of connections.
     pub all: usize,
-    /// Those of one origin, if less.
+    /// The maximum number of connections of one origin, if lower.
     pub of_origin: usize,
 }
 
-/// The reason for which there is no room for a connection.
+/// The reason why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionRefusal {
-    /// The port has as many as it may, and all are in use.
+    /// The port is full and all its connections are in use.
     #[error("too many connections (limit {limit})")]
     Port {
         /// The limit.
         limit: usize,
     },
-    /// Its origin has as many as it may, and all are in use.
+    /// The origin has reached its share and all its connections are in use.
     #[error("too many connections from {origin} (limit {limit})")]
     Origin {
         /// The origin.
@@ -49,17 +50,17 @@ pub enum ConnectionRefusal {
         /// The limit.
         limit: usize,
     },
-    /// The process has hardly any files left to open.
+    /// The process has hardly any file descriptors left.
     #[error("too many connections for the open files that are left")]
     Files,
 }
 
-/// The order in which connections make way, with the tick since when they are as they are.
+/// The order in which connections close, with the tick at which the present state began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EvictionRank {
-    /// Nothing is under way.
+    /// No request is running.
     Idle(u32),
-    /// Something has begun that is not complete: the connection itself, or what is asked on it.
+    /// Something has begun and is not complete: the connection itself or a request.
     Unfinished(u32),
 }
 
@@ -72,12 +73,12 @@ impl EvictionRank {
     }
 }
 
-/// A connection, as the rule sees it.
+/// A connection that can be asked to close.
 pub trait Evictable {
-    /// Its rank; `None` while it is in use.
+    /// Returns the rank, or `None` while the connection is in use.
     fn rank(&self) -> Option<EvictionRank>;
 
-    /// Tells it to end. False if it has come into use meanwhile.
+    /// Asks the connection to close. Returns false if it has come into use meanwhile.
     fn ask_to_close(&self) -> bool;
 }
 
@@ -85,12 +86,12 @@ pub trait Evictable {
 #[derive(Debug, Default)]
 pub struct ConnectionCounts {
     open: AtomicUsize,
-    /// Looked at once per connection, never per request.
+    /// Locked once per connection, never per request.
     origins: Mutex<HashMap<Origin, usize>>,
 }
 
 impl ConnectionCounts {
-    /// The number of connections that are open.
+    /// Returns the number of open connections.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
@@ -124,21 +125,21 @@ impl ConnectionCounts {
     }
 }
 
-/// The connections of a port, or of one of its threads. See the module.
+/// The connections of a port, or of one of its threads.
 #[derive(Debug)]
 pub struct ConnectionTable<C> {
     open: HashMap<u64, Held<C>>,
     next: u64,
-    /// The last tick at which none was found that can make way, and the origin looked at.
+    /// The last tick and origin for which no connection could close.
     barren: Option<(u32, Option<Origin>)>,
 }
 
 #[derive(Debug)]
 struct Held<C> {
     connection: C,
-    /// `None` where it speaks for many.
+    /// `None` for a peer that carries connections for many clients.
     origin: Option<Origin>,
-    /// It was told to make way, and counts no more.
+    /// True if the connection was asked to close. Then it does not count.
     is_closing: bool,
 }
 
@@ -149,10 +150,10 @@ impl<C> Default for ConnectionTable<C> {
 }
 
 impl<C: Evictable> ConnectionTable<C> {
-    /// Makes room for a connection, which may need others to make way.
+    /// Makes room for a connection by asking others to close if necessary.
     ///
     /// # Errors
-    /// [`ConnectionRefusal`] when none can.
+    /// [`ConnectionRefusal`] if none can.
     pub fn make_room_for(
         &mut self,
         origin: Option<Origin>,
@@ -172,14 +173,14 @@ impl<C: Evictable> ConnectionTable<C> {
         Ok(())
     }
 
-    /// Has some make way while the port is full: what is accepted by another thread finds room.
+    /// Asks connections to close while the port is full, so that another thread's new connection finds room.
     pub fn make_room(&mut self, totals: &ConnectionCounts, limits: ConnectionLimits, now: u32) {
         if totals.open() >= limits.all {
             self.make_way(None, totals, now);
         }
     }
 
-    /// Has a few of those make way that can; of one origin, or of all. False if there is none.
+    /// Asks a few connections to close, of one origin or of all. Returns false if none can.
     fn make_way(&mut self, origin: Option<Origin>, totals: &ConnectionCounts, now: u32) -> bool {
         if self.barren == Some((now, origin)) {
             return false;
@@ -212,12 +213,12 @@ impl<C: Evictable> ConnectionTable<C> {
 }
 
 impl<C> ConnectionTable<C> {
-    /// The number of the next connection that enters.
+    /// Returns the number of the next connection.
     pub fn next_id(&self) -> u64 {
         self.next
     }
 
-    /// Takes a connection in, whatever the limits. Returns its number.
+    /// Adds a connection regardless of the limits. Returns its number.
     pub fn enter(&mut self, origin: Option<Origin>, totals: &ConnectionCounts, connection: C) -> u64 {
         let id = self.next;
         self.next += 1;
@@ -226,7 +227,7 @@ impl<C> ConnectionTable<C> {
         id
     }
 
-    /// Counts one again that was told to make way and came into use before it could.
+    /// Counts a connection again that was asked to close and came into use first.
     pub fn stay(&mut self, id: u64, totals: &ConnectionCounts) {
         if let Some(held) = self.open.get_mut(&id).filter(|held| held.is_closing) {
             held.is_closing = false;
@@ -234,7 +235,7 @@ impl<C> ConnectionTable<C> {
         }
     }
 
-    /// Lets one go that has ended.
+    /// Removes a connection that has ended.
     pub fn remove(&mut self, id: u64, totals: &ConnectionCounts) -> Option<C> {
         let held = self.open.remove(&id)?;
         if !held.is_closing {
@@ -243,17 +244,17 @@ impl<C> ConnectionTable<C> {
         Some(held.connection)
     }
 
-    /// The connection of a number.
+    /// Returns the connection with a number.
     pub fn get_mut(&mut self, id: u64) -> Option<&mut C> {
         self.open.get_mut(&id).map(|held| &mut held.connection)
     }
 
-    /// All that have not ended.
+    /// Returns all connections that have not ended.
     pub fn connections(&self) -> impl Iterator<Item = &C> {
         self.open.values().map(|held| &held.connection)
     }
 
-    /// True if all have ended.
+    /// Returns true if all connections have ended.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
     }

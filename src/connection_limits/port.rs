@@ -1,7 +1,7 @@
-//! The connections of a port whose tasks run on any thread: their places, and what each of them is doing.
+//! The connections of a port whose tasks run on any thread, and their present activity.
 //!
-//! What must hold: a place is given back when its [`ConnectionGuard`] is dropped; one that was told to make way and comes into use first
-//! counts again.
+//! What must hold: a connection counts until its [`ConnectionGuard`] is dropped; a connection that was asked to close
+//! and comes into use first counts again.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use super::{ConnectionCounts, ConnectionLimits, ConnectionRefusal, ConnectionTab
 use crate::clock;
 use crate::domain::Origin;
 
-/// The places of a port. Cheap to clone; all clones share them.
+/// The connections of a port. Cheap to clone; all clones share them.
 #[derive(Clone, Debug)]
 pub struct PortConnections(Arc<Shared>);
 
@@ -23,16 +23,16 @@ struct Shared {
     admission: Mutex<ConnectionTable<Arc<ConnectionActivity>>>,
     totals: ConnectionCounts,
     limits: ConnectionLimits,
-    /// Peers that speak for many, and have no share.
+    /// The peers that carry connections for many clients and have no share.
     trusted_proxies: Vec<IpNet>,
     began: Instant,
 }
 
-/// A connection's place, until it is dropped.
+/// An admitted connection. It counts until the guard is dropped.
 #[derive(Debug)]
 pub struct ConnectionGuard(Arc<ConnectionActivity>);
 
-/// The state of a connection, shared by its task and the port.
+/// The activity of a connection, shared by its task and the port.
 #[derive(Debug)]
 pub struct ConnectionActivity {
     port: PortConnections,
@@ -46,7 +46,7 @@ struct State {
     stage: ConnectionStage,
     /// The tick at which the stage began.
     since: u32,
-    /// Requests that are under way.
+    /// The number of running requests.
     requests: usize,
     is_closing: bool,
 }
@@ -58,23 +58,23 @@ pub enum ConnectionStage {
     Begun,
     /// Part of a line or head has come.
     Reading,
-    /// Nothing is under way.
+    /// No request is running.
     Idle,
-    /// It is in use.
+    /// A request is running.
     Used,
 }
 
 impl PortConnections {
-    /// A port that takes so many connections; those of `trusted_proxies` count for no origin.
+    /// Creates a port with these limits. Connections from `trusted_proxies` count for no origin.
     pub fn new(limits: ConnectionLimits, trusted_proxies: Vec<IpNet>) -> Self {
         let (admission, totals) = (Mutex::default(), ConnectionCounts::default());
         Self(Arc::new(Shared { admission, totals, limits, trusted_proxies, began: clock::instant() }))
     }
 
-    /// A place for a connection from `peer`, after others have made way for it if they must.
+    /// Admits a connection from `peer`. Asks others to close if necessary.
     ///
     /// # Errors
-    /// [`ConnectionRefusal`] when none can.
+    /// [`ConnectionRefusal`] if there is no room.
     pub fn accept(&self, peer: IpAddr) -> Result<ConnectionGuard, ConnectionRefusal> {
         let peer = peer.to_canonical();
         let trusted = self.0.trusted_proxies.iter().any(|net| net.contains(&peer));
@@ -89,7 +89,7 @@ impl PortConnections {
         Ok(ConnectionGuard(activity))
     }
 
-    /// The number of connections that are open.
+    /// Returns the number of open connections.
     pub fn open(&self) -> usize {
         self.0.totals.open()
     }
@@ -106,7 +106,7 @@ impl PortConnections {
 }
 
 impl ConnectionGuard {
-    /// The state of its connection, which whoever serves it keeps up to date.
+    /// Returns the activity of the connection. Its task must keep it up to date.
     pub fn activity(&self) -> &Arc<ConnectionActivity> {
         &self.0
     }
@@ -115,7 +115,7 @@ impl ConnectionGuard {
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let Shared { totals, .. } = &*self.0.port.0;
-        // Dropped once the lock is free: it holds the port.
+        // Dropped after the lock is released, because it holds the port.
         let _activity = self.0.port.lock().remove(self.0.id, totals);
     }
 }
@@ -126,7 +126,7 @@ impl ConnectionActivity {
         self.change(|state| state.stage = stage);
     }
 
-    /// Takes note of bytes that came: a head begins if none has.
+    /// Records received bytes: a head begins if none has begun.
     pub fn on_read(&self) {
         self.change(|state| {
             if state.stage == ConnectionStage::Idle {
@@ -135,7 +135,8 @@ impl ConnectionActivity {
         });
     }
 
-    /// A request is under way, until [`ConnectionActivity::end_request`]. Returns how many were.
+    /// Begins a request, which runs until [`ConnectionActivity::end_request`]. Returns the number of those that were
+    /// running.
     pub fn begin_request(&self) -> usize {
         let mut before = 0;
         self.change(|state| {
@@ -146,7 +147,7 @@ impl ConnectionActivity {
         before
     }
 
-    /// A request is over.
+    /// Ends a request.
     pub fn end_request(&self) {
         self.change(|state| {
             state.requests = state.requests.saturating_sub(1);
@@ -156,12 +157,12 @@ impl ConnectionActivity {
         });
     }
 
-    /// Its stage.
+    /// Returns the stage.
     pub fn stage(&self) -> ConnectionStage {
         self.lock().stage
     }
 
-    /// Returns when the connection is told to make way.
+    /// Returns when the connection is asked to close.
     pub async fn asked_to_close(&self) {
         self.told.notified().await;
     }

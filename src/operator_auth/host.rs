@@ -1,20 +1,21 @@
-//! The host that a request names, as HTTP writes it (RFC 9110 §7.2): a name or an address, and perhaps a port.
+//! The host that a request names: a name or an address, with an optional port (RFC 9110 §7.2).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::domain::Host;
 
-/// A host without its port, and without the final dot of a name.
+/// A host without its port and without the final dot of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NamedHost<'a> {
-    /// An address, which no name service has a say in.
+    /// An address, which needs no lookup.
     Address(IpAddr),
-    /// A name, as it was written.
+    /// A name as it was written.
     Name(&'a str),
 }
 
 impl<'a> NamedHost<'a> {
-    /// Reads a `Host` field or an authority; `None` for what is neither a name nor an address, or has no port behind its `:`.
+    /// Reads a `Host` field or an authority. Returns `None` if it is neither a name nor an address, or its port is
+    /// wrong.
     pub(super) fn parse(named: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(named).ok()?;
         if let Some(rest) = text.strip_prefix('[') {
@@ -30,7 +31,8 @@ impl<'a> NamedHost<'a> {
         Some(name.parse::<Ipv4Addr>().map_or(Self::Name(name), |address| Self::Address(address.into())))
     }
 
-    /// Says whether it means this machine wherever it is looked up: `localhost` (RFC 6761 §6.3) or a loopback address.
+    /// Returns true if the host is this machine wherever it is looked up: `localhost` (RFC 6761 §6.3) or a loopback
+    /// address.
     pub(super) fn is_loopback(&self) -> bool {
         match self {
             Self::Address(address) => address.to_canonical().is_loopback(),
@@ -38,12 +40,12 @@ impl<'a> NamedHost<'a> {
         }
     }
 
-    /// Says whether `listed` names it.
+    /// Returns true if `listed` contains the host.
     pub(super) fn is_one_of(&self, listed: &[Host]) -> bool {
         if listed.is_empty() {
             return false;
         }
-        // As `Host` writes them.
+        // The spelling of `Host`.
         let written = match self {
             Self::Address(IpAddr::V6(address)) => format!("[{address}]"),
             Self::Address(IpAddr::V4(address)) => address.to_string(),
@@ -53,7 +55,7 @@ impl<'a> NamedHost<'a> {
     }
 }
 
-/// Nothing, or a colon and a port, which may be empty (RFC 3986 §3.2.3).
+/// Returns true for nothing, or for a colon and a port, which may be empty (RFC 3986 §3.2.3).
 fn is_port(text: &str) -> bool {
     match text.strip_prefix(':') {
         None => text.is_empty(),
@@ -63,7 +65,7 @@ fn is_port(text: &str) -> bool {
     }
 }
 
-/// The characters of a registered name (RFC 3986 §3.2.2).
+/// Returns true for the characters of a registered name (RFC 3986 §3.2.2).
 fn is_of_a_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
 }

@@ -1,9 +1,9 @@
-//! Access to the API port: which hosts a request may name, and who is an operator.
+//! Authorisation of requests to the API port: the hosts that they may name, and the operators.
 //!
-//! A page in somebody's browser can be led to this port under a name of its own (DNS rebinding), and another program on
-//! this machine may carry requests for others. So a host that is not this server's own is refused while nothing else
-//! protects the port ([`AllowedHosts`]), and without operator tokens only a direct caller on loopback is an operator
-//! ([`OperatorAuth`]). It reads heads of requests and knows nothing of what they ask.
+//! A web page can reach this port under a name of its own (DNS rebinding), and another program on this machine can
+//! forward requests for others. Therefore a request for another host is refused while nothing else protects the port
+//! ([`AllowedHosts`]), and without operator tokens only a direct caller on loopback is an operator
+//! ([`OperatorAuth`]). The module reads heads of requests and knows nothing of their content.
 
 mod host;
 
@@ -18,16 +18,16 @@ use crate::domain::{Fingerprint, Host, Secret};
 
 use host::NamedHost;
 
-/// The two ends of a connection to the API port.
+/// The two addresses of a connection to the API port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallerAddresses {
-    /// The caller's.
+    /// The caller's address.
     pub address: SocketAddr,
-    /// This server's.
+    /// This server's address.
     pub local: SocketAddr,
 }
 
-/// The parts of a request that access depends on.
+/// The parts of a request that authorisation depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct ApiRequest<'a> {
     peer: Option<CallerAddresses>,
@@ -37,13 +37,13 @@ pub struct ApiRequest<'a> {
 }
 
 impl<'a> ApiRequest<'a> {
-    /// Reads a request. [`CallerAddresses`] among its extensions says where it came from.
+    /// Reads a request. Its extensions should contain the [`CallerAddresses`].
     pub fn of<B>(request: &'a Request<B>) -> Self {
         let peer = request.extensions().get().copied();
         Self { peer, version: request.version(), uri: request.uri(), headers: request.headers() }
     }
 
-    /// The same, of a request whose body is kept elsewhere.
+    /// Reads the parts of a request.
     pub fn of_parts(parts: &'a Parts) -> Self {
         let peer = parts.extensions.get().copied();
         Self { peer, version: parts.version, uri: &parts.uri, headers: &parts.headers }
@@ -67,13 +67,13 @@ impl<'a> ApiRequest<'a> {
         authority.into_iter().chain(field).map(parse).collect()
     }
 
-    /// Says whether another program carried the request here for somebody.
+    /// Returns true if another program forwarded the request.
     fn came_through_a_proxy(&self) -> bool {
         self.headers.keys().any(tells_of_a_proxy) || self.headers.get(USER_AGENT).is_some_and(is_signalbox)
     }
 }
 
-/// The fields in which proxies name their clients or themselves, beside those that begin with one of [`PROXY_PREFIXES`].
+/// The fields in which proxies name their clients or themselves, besides those with a prefix in [`PROXY_PREFIXES`].
 const PROXY_FIELDS: [&str; 12] = [
     "via",
     "forwarded",
@@ -92,12 +92,12 @@ const PROXY_PREFIXES: [&str; 7] =
     ["x-forwarded", "x-original-", "x-envoy-", "x-proxy", "cf-", "signalbox-", "x-signalbox-"];
 
 fn tells_of_a_proxy(name: &HeaderName) -> bool {
-    // Some programs write one for the other.
+    // Some programs write `_` for `-`.
     let name = name.as_str().replace('_', "-");
     PROXY_FIELDS.contains(&name.as_str()) || PROXY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Says whether a `User-Agent` is that of a Signalbox which checks a backend or fetches a page.
+/// Returns true for the `User-Agent` of a Signalbox that checks a backend or fetches a page.
 fn is_signalbox(agent: &HeaderValue) -> bool {
     agent.as_bytes().eq_ignore_ascii_case(b"signalbox")
 }
@@ -108,7 +108,7 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-/// Why a call is not done.
+/// The reason why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
     /// The request itself is wrong.
@@ -120,7 +120,7 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// What to change.
+    /// Returns the message, which says what to change.
     pub fn words(self) -> &'static str {
         match self {
             Denied::Malformed(words) | Denied::Unauthenticated(words) | Denied::Forbidden(words) => words,
@@ -128,22 +128,22 @@ impl Denied {
     }
 }
 
-/// The operators: callers that show an operator token, or, while there is none, direct callers on loopback.
+/// Recognises operators: callers with an operator token or, while there is no token, direct callers on loopback.
 #[derive(Clone, Debug, Default)]
 pub struct OperatorAuth {
     tokens: Vec<Fingerprint>,
 }
 
 impl OperatorAuth {
-    /// Those who show one of these tokens. With none, those on loopback.
+    /// Accepts these tokens. Without any, callers on loopback are operators.
     pub fn new<'a>(tokens: impl IntoIterator<Item = &'a Secret>) -> Self {
         Self { tokens: tokens.into_iter().map(Fingerprint::of).collect() }
     }
 
-    /// Lets an operator's call through; `shown` is the token that came with it.
+    /// Checks that a request comes from an operator. `shown` is the token of the request.
     ///
     /// # Errors
-    /// Why the caller is no operator.
+    /// The reason why the caller is no operator.
     pub fn check(&self, call: &ApiRequest<'_>, shown: Option<&str>) -> Result<(), Denied> {
         if self.tokens.is_empty() {
             return check_direct(call);
@@ -157,12 +157,12 @@ impl OperatorAuth {
 
     fn knows(&self, shown: &str) -> bool {
         let shown = Fingerprint::of(&Secret::new(shown));
-        // Every token is looked at, however early one fits.
+        // All tokens are compared, so that the time does not depend on the matching one.
         self.tokens.iter().fold(false, |known, token| token.is(&shown) | known)
     }
 }
 
-/// Lets a caller through who sits on this machine, speaks for nobody else, and was not led here under another name.
+/// Accepts a caller on loopback, but no forwarded request and no web page (DNS rebinding).
 fn check_direct(call: &ApiRequest<'_>) -> Result<(), Denied> {
     // A caller without a known address counts as remote.
     if !call.peer.is_some_and(|peer| peer.address.ip().to_canonical().is_loopback()) {
@@ -186,11 +186,11 @@ fn check_direct(call: &ApiRequest<'_>) -> Result<(), Denied> {
     ))
 }
 
-/// The hosts under which the API port may be asked.
+/// The hosts that requests to the API port may name.
 ///
-/// While neither TLS nor registration tokens protect the port, these are loopback addresses and `localhost`, the hosts
-/// that are listed, and addresses where the connection itself did not come over loopback. With TLS the certificate
-/// holds no name of somebody else's, and a page that was led here has no token to register with: then every host is good.
+/// While neither TLS nor registration tokens protect the port, these are `localhost`, loopback addresses and the
+/// listed hosts. Over connections that are not on loopback they are all addresses too. With TLS or tokens every host
+/// is allowed: the certificate does not fit a stranger's name, and a web page has no token.
 #[derive(Clone, Debug, Default)]
 pub struct AllowedHosts {
     protected: bool,
@@ -199,17 +199,17 @@ pub struct AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// The hosts of a port that TLS or registration tokens make `protected`, or else those `listed` beside its own.
-    /// A caller who shows one of the tokens of `operators` may name any.
+    /// Creates the allowed hosts of a port. `protected` is true if TLS or registration tokens protect it; else
+    /// `listed` hosts are allowed besides its own. A caller with a token of `operators` may name any host.
     pub fn new(protected: bool, listed: Vec<Host>, operators: Arc<OperatorAuth>) -> Self {
         Self { protected, listed, operators }
     }
 
-    /// Lets a request through that names a host of this server. Probes may name any: their answer tells nothing but
-    /// that the server runs, and they often come under a name of the prober's choice.
+    /// Checks the hosts that a request names. Health probes may name any host: their response tells only that the
+    /// server runs.
     ///
     /// # Errors
-    /// If it names another host, or none as HTTP requires it.
+    /// If the request names another host, or none although HTTP requires one.
     pub fn check(&self, call: &ApiRequest<'_>) -> Result<(), Denied> {
         let hosts = call.hosts()?;
         let own = |host: &NamedHost<'_>| self.is_own(host, call.peer);
@@ -228,7 +228,8 @@ impl AllowedHosts {
     fn is_own(&self, host: &NamedHost<'_>, peer: Option<CallerAddresses>) -> bool {
         match host {
             _ if host.is_loopback() || host.is_one_of(&self.listed) => true,
-            // No name leads to it, so nobody can be led here by it. Which one it is cannot be told behind translated addresses.
+            // No name leads to an address, so no web page can be served under it. With translated addresses the
+            // server cannot know which one is its own.
             NamedHost::Address(address) => {
                 !address.is_unspecified() && peer.is_some_and(|peer| !peer.local.ip().to_canonical().is_loopback())
             }

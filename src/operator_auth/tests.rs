@@ -12,7 +12,7 @@ fn request(peer: CallerAddresses, version: Version, target: &str, fields: &[(&st
     fields.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(()).unwrap()
 }
 
-/// A request over HTTP/1.1 for `host`.
+/// Returns a request over HTTP/1.1 for `host`.
 fn asking(peer: CallerAddresses, host: &str) -> Request<()> {
     request(peer, Version::HTTP_11, "/", &[("host", host)])
 }
@@ -138,7 +138,7 @@ fn every_host_that_a_request_names_counts() {
             assert!(is_forbidden(AllowedHosts::default().check(&ApiRequest::of(&request))), "{target} {host}");
         }
     }
-    // Names none.
+    // A request that names no host.
     let old = request(peer(HERE, HERE), Version::HTTP_10, "/", &[]);
     assert!(is_forbidden(OperatorAuth::default().check(&ApiRequest::of(&old), None)));
     assert!(is_forbidden(AllowedHosts::default().check(&ApiRequest::of(&old))));

@@ -1,7 +1,7 @@
-//! Carries out a plan on the connection: all of it or nothing.
+//! Runs a plan on the connection: all of it or nothing.
 //!
-//! Each call of the database costs a trip to its thread and back, as much as some rows do: small plans
-//! make one trip, transaction included.
+//! A call of the database costs a trip to its thread and back, as much as several rows. Small plans make one trip,
+//! transaction included.
 
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
@@ -11,21 +11,21 @@ use crate::registry::ClockReading;
 use super::plan::{Plan, Step};
 use super::value::Value;
 
-/// How a commit is kept.
+/// The durability of commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Durability {
-    /// On disk when it returns.
+    /// On disk when the commit returns.
     Full,
-    /// Survives the process, perhaps not the loss of power.
+    /// Survives the end of the process, but perhaps not a loss of power.
     Normal,
 }
 
-/// Has the following commits kept like this. Not inside a transaction.
+/// Sets the durability of the following commits. Must not be called inside a transaction.
 pub(super) async fn set_durability(
     connection: &mut SqliteConnection,
     durability: Durability,
 ) -> Result<(), sqlx::Error> {
-    // `raw_sql`, for SQLite acts on this when it prepares it: from the statement cache it would do nothing.
+    // `raw_sql` because SQLite acts on this pragma when it prepares it; a cached statement would do nothing.
     let pragma = match durability {
         Durability::Full => "pragma synchronous = full",
         Durability::Normal => "pragma synchronous = normal",
@@ -33,12 +33,12 @@ pub(super) async fn set_durability(
     sqlx::raw_sql(pragma).execute(connection).await.map(drop)
 }
 
-/// Plans with more statements or values than this go statement by statement: single_roundtrip together, their text
-/// would be another each time, and would have to be prepared each time.
+/// Plans with more statements or values run statement by statement. Joined into one text, each would be a new text
+/// that must be prepared.
 const SINGLE_ROUNDTRIP_STEPS_MAX: usize = 6;
 const SINGLE_ROUNDTRIP_VALUES_MAX: usize = 160;
 
-/// Carries `plan` out. After an error a transaction may be left open.
+/// Runs `plan`. After an error a transaction may be left open.
 pub(super) async fn run(connection: &mut SqliteConnection, plan: Plan) -> Result<(), sqlx::Error> {
     if plan.is_atomic() {
         return each(connection, plan.steps).await;
@@ -52,14 +52,14 @@ pub(super) async fn run(connection: &mut SqliteConnection, plan: Plan) -> Result
     step(connection, ("commit".into(), Vec::new())).await
 }
 
-/// Every statement of a start, to be carried out together.
+/// The statements of a start.
 pub(super) const BEGIN: [&str; 2] = [
     "update session set connected_at = max(0, connected_at + $1), last_apply = max(0, last_apply + $1), \
      drain_started = max(0, drain_started + $1), replaced = max(0, replaced + $1)",
     "update registry set boot = $1, boot_ms = $2, started_ms = $3",
 ];
 
-/// Moves all moments of sessions by `skew_ms`, and keeps what the clocks say.
+/// Moves all times of sessions by `skew_ms` and stores the reading of the clocks.
 pub(super) async fn begin(
     connection: &mut SqliteConnection,
     reading: &ClockReading,
@@ -100,6 +100,6 @@ async fn step(connection: &mut SqliteConnection, (text, values): (String, Vec<Va
     for value in values {
         arguments.add(value).map_err(sqlx::Error::Encode)?;
     }
-    // Safe: every text is made of the words of `statements` and these.
+    // Safe: every text consists of the words of `statements` and of this file.
     sqlx::query_with(AssertSqlSafe(text), arguments).execute(connection).await.map(drop)
 }

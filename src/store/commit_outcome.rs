@@ -1,4 +1,5 @@
-//! Finds out by reading whether changes that move no revision are kept: a commit keeps all of them or none.
+//! Finds out whether a commit that moved no revision is stored, by reading its rows. A commit is stored whole or not
+//! at all.
 
 use std::collections::HashSet;
 
@@ -14,10 +15,10 @@ const STAGED: &str =
 const STAGED_BY: &str = "select count(*) from staged where session = ?";
 const PENDING: &str = "select count(*) from pending where session = ? and ticket = ?";
 
-/// Returns true if the database is as it is after `changes`, also where it was so before them.
+/// Returns true if the database is as it is after `changes`. This may have been so before them too.
 pub(super) async fn holds(connection: &mut SqliteConnection, changes: &[Change]) -> Result<bool, sqlx::Error> {
     let mut seen = Seen::default();
-    // The last word on each row counts.
+    // The last change of each row counts.
     for change in changes.iter().rev() {
         let is_so = match change {
             Change::Stage { key, edit, .. } => !seen.is_first(*key, edit) || is_staged(connection, *key, edit).await?,
@@ -34,7 +35,7 @@ pub(super) async fn holds(connection: &mut SqliteConnection, changes: &[Change])
                 let place = pending_rows::place(*key, *ticket);
                 !seen.tickets.insert((*key, ticket.0)) || count(connection, PENDING, place).await? == 0
             }
-            // These move the revision, or are not stored.
+            // These move the revision or are not stored.
             Change::Record(..)
             | Change::End(_)
             | Change::Apply { .. }
@@ -49,7 +50,7 @@ pub(super) async fn holds(connection: &mut SqliteConnection, changes: &[Change])
     Ok(true)
 }
 
-/// What later changes said.
+/// The rows that later changes are about.
 #[derive(Default)]
 struct Seen {
     staged: HashSet<(SessionKey, String)>,
@@ -64,7 +65,7 @@ impl Seen {
         !self.unstaged.contains(&key) && self.staged.insert((key, format!("{section:?} {route:?} {name:?}")))
     }
 
-    /// The number of rows that a session staged after it had unstaged all.
+    /// Returns the number of rows that a session staged after it had unstaged all.
     fn staged_since(&self, key: SessionKey) -> i64 {
         if self.unstaged.contains(&key) {
             return 0;

@@ -1,7 +1,7 @@
-//! An edit as a row of `active` or `staged`, and back.
+//! Conversion of edits to rows of `active` or `staged` and back.
 //!
-//! The only place that knows how a setting is written; what [`row`] writes, [`edit`] reads.
-//! A row is readable in a database shell: names as the protocol has them, values as JSON or plain text.
+//! Only this file knows the form of a setting in the database: [`edit`] reads the rows that [`row`] writes. Rows are
+//! readable in a database shell: names as in the protocol, values as JSON or plain text.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -15,10 +15,10 @@ use crate::domain::{
 
 use super::value::Value;
 
-/// How many columns a row has: session, section, route, name, value.
+/// The number of columns: session, section, route, name, value.
 pub(super) const COLUMNS: usize = 5;
 
-/// The columns of an edit's row; without the value they are its key.
+/// Returns the row of an edit. The columns before the value are its key.
 pub(super) fn row(key: SessionKey, edit: &Edit) -> [Value; COLUMNS] {
     let route = edit.target().route().map_or(0, |id| i64::from(id.0));
     [
@@ -30,10 +30,10 @@ pub(super) fn row(key: SessionKey, edit: &Edit) -> [Value; COLUMNS] {
     ]
 }
 
-/// A section's name, without copying it for every row.
+/// Returns a section's name without a copy for every row.
 pub(super) fn section_name(section: Section) -> Arc<str> {
     static NAMES: LazyLock<[Arc<str>; 6]> = LazyLock::new(|| Section::ALL.map(|section| section.name().into()));
-    // Cannot be out of bounds: the array has one name for each section, in the order of their numbers.
+    // In bounds: the array has one name for each section, in the order of their numbers.
     Arc::clone(&NAMES[section as usize])
 }
 
@@ -58,11 +58,11 @@ fn value(edit: &Edit) -> Option<Arc<str>> {
 
 /// Writes plain data as JSON.
 pub(super) fn json(value: &impl Serialize) -> Arc<str> {
-    // Cannot fail: numbers, text and maps with text keys always have a JSON form.
+    // Cannot fail: numbers, text and maps with text keys have a JSON form.
     serde_json::to_string(value).unwrap_or_default().into()
 }
 
-/// A row as the database gives it.
+/// A row as it is read from the database.
 pub(super) struct Row<'a> {
     pub(super) section: &'a str,
     pub(super) route: i64,
@@ -70,7 +70,7 @@ pub(super) struct Row<'a> {
     pub(super) value: Option<&'a str>,
 }
 
-/// Why a row means nothing to this version.
+/// The reason why this version cannot read a row.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(super) enum BadRow {
     #[error("{0}")]
@@ -93,7 +93,7 @@ impl From<serde_json::Error> for BadRow {
     }
 }
 
-/// The edit that a row was made of.
+/// Returns the edit that a row was made of.
 pub(super) fn edit(row: &Row<'_>) -> Result<Edit, BadRow> {
     let section = Section::ALL.into_iter().find(|section| section.name() == row.section).ok_or(BadRow::Section)?;
     let target = target(row.route)?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Why a commit failed.
+/// The reason why a commit failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("the database cannot be written: {0}")]
@@ -31,12 +31,12 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Returns true when it leaves open whether the commit is kept: the system failed, not the statement.
+    /// Returns true if the commit may be stored nevertheless, because the system failed and not the statement.
     pub(super) fn leaves_open(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Database(error)) => {
                 let code = error.code().and_then(|code| code.parse::<u32>().ok());
-                // SQLITE_IOERR, the last byte of all its kinds.
+                // SQLITE_IOERR: the last byte of all its extended codes.
                 code.is_some_and(|code| code & 0xff == 10)
             }
             Self::Database(_) => true,

@@ -1,6 +1,6 @@
-//! Knows the database's file again: somebody may delete or replace it while it is open.
+//! Recognises the database's files, which somebody may delete or replace while they are open.
 //!
-//! What is written to a file without a name is lost when the process ends, so nothing may be acknowledged then.
+//! Data that is written to a deleted file is lost when the process ends, so no commit may be acknowledged then.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +12,7 @@ use super::location::{self, DbLocation};
 /// Device and inode.
 type Identity = (u64, u64);
 
-/// The files as they were when they were opened; in memory there are none.
+/// The files at the time when they were opened; `None` in memory.
 #[derive(Debug, Default)]
 pub(super) struct DatabaseFiles(Option<KnownFiles>);
 
@@ -20,30 +20,30 @@ pub(super) struct DatabaseFiles(Option<KnownFiles>);
 struct KnownFiles {
     path: PathBuf,
     database: Identity,
-    /// `None` until there is one.
+    /// `None` until the file exists.
     log: Option<Identity>,
 }
 
 impl DatabaseFiles {
-    /// The files of a database that is about to be opened.
+    /// Returns the files of a database that is about to be opened.
     pub(super) fn of(place: &DbLocation) -> Self {
         let DbLocation::File(path) = place else { return Self(None) };
         Self(identity(path).ok().map(|database| KnownFiles { path: path.clone(), database, log: None }))
     }
 
-    /// Looks whether the database's file is still there.
+    /// Checks that the database's file is still there.
     ///
     /// # Errors
-    /// If it is not, or another one is.
+    /// If it is gone or replaced.
     pub(super) fn look(&self) -> Result<(), Failure> {
         let Some(known) = &self.0 else { return Ok(()) };
         known.compare(&known.path, known.database)
     }
 
-    /// Looks whether its log is still there too.
+    /// Checks that the database's file and its log are still there.
     ///
     /// # Errors
-    /// If one of them is not, or another one is.
+    /// If one of them is gone or replaced.
     pub(super) fn look_at_all(&mut self) -> Result<(), Failure> {
         self.look()?;
         let Some(known) = &mut self.0 else { return Ok(()) };
@@ -55,7 +55,7 @@ impl DatabaseFiles {
         Ok(())
     }
 
-    /// The log may be another from here on: the connection is made anew.
+    /// Forgets the log, because a new connection may create another one.
     pub(super) fn forget_log(&mut self) {
         if let Some(known) = &mut self.0 {
             known.log = None;
@@ -69,7 +69,7 @@ impl KnownFiles {
             Ok(now) if now == before => Ok(()),
             Ok(_) => Err(Failure::Replaced(path.to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::Deleted(path.to_owned())),
-            // It cannot be seen now, which says nothing of the open file.
+            // The path cannot be read now, which says nothing about the open file.
             Err(_) => Ok(()),
         }
     }

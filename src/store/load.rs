@@ -1,6 +1,6 @@
-//! Reads everything kept, as the changes that make a catalog of it.
+//! Reads the stored registry as the changes that rebuild its catalog.
 //!
-//! Nothing is skipped: a row that means nothing to this version is an error that names it.
+//! No row is skipped: a row that this version cannot read is an error that names the row.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,32 +25,32 @@ const PENDING: &str = "select session, ticket, exits, page, targets from pending
 const ACTIVE: &str = "select session, section, route, name, value from active order by session, section, route, name";
 const STAGED: &str = "select session, section, route, name, value from staged order by session, section, route, name";
 
-/// Every statement that reads.
+/// All statements that read.
 #[cfg(test)]
 pub(super) const STATEMENTS: [&str; 7] = [REVISION, READING, SESSIONS, MAINTENANCE, PENDING, ACTIVE, STAGED];
 
-/// Why what is kept cannot be taken up.
+/// The reason why the stored registry cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It cannot be read.
+    /// The database cannot be read.
     #[error("the database cannot be read: {0}")]
     Read(#[from] sqlx::Error),
-    /// It means nothing to this version.
+    /// This version cannot read a row.
     #[error("{place}: {why}")]
     Row {
-        /// Which row.
+        /// The row.
         place: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
 
-/// The registry's revision.
+/// Returns the registry's revision.
 pub(super) async fn revision(connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
     sqlx::query_scalar::<_, i64>(REVISION).fetch_one(connection).await.map(i64::cast_unsigned)
 }
 
-/// Everything, and the maintenance in it once more.
+/// Returns the stored registry, and the maintenance of its sessions once more.
 pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(StoredState, StoredMaintenance), LoadError> {
     let revision = revision(connection).await?;
     let maintained = maintained(connection).await?;
@@ -134,7 +134,7 @@ async fn staged(
     let mut rows = sqlx::query(STAGED).fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let (key, edit) = entry("staged", &row, keys)?;
-        // When is not kept: the catalog lets everything staged begin anew when it resumes.
+        // The time is not stored; the catalog sets it when it resumes.
         changes.push(Change::Stage { key, edit, at: Time::default() });
     }
     Ok(())

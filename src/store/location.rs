@@ -1,4 +1,4 @@
-//! Where the database is: a file, or memory alone.
+//! The location of the database: a file or memory.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::open_error::OpenError;
 
-/// A place for a database.
+/// The location of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DbLocation {
     File(PathBuf),
@@ -20,7 +20,7 @@ impl DbLocation {
         let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
         match path {
             ":memory:" => Ok(DbLocation::Memory),
-            // SQLite would take the last two of these for more than a name.
+            // SQLite would read more than a file name from `:` URLs, `?` and `file:`.
             _ if path.is_empty() || path.contains(['?', '\0']) || path.contains("://") || path.starts_with("file:") => {
                 Err(OpenError::Url(without_secrets(url)))
             }
@@ -29,7 +29,7 @@ impl DbLocation {
     }
 }
 
-/// Of a URL the scheme alone: the rest may hold a password.
+/// Returns the scheme of a URL only, because the rest may contain a password.
 fn without_secrets(url: &str) -> String {
     url.split_once("://").map_or_else(|| url.to_owned(), |(scheme, _)| format!("{scheme}://…"))
 }
@@ -43,9 +43,9 @@ impl fmt::Display for DbLocation {
     }
 }
 
-/// Makes an empty file that nobody else can read, unless there is one already.
+/// Creates an empty file that nobody else can read, unless the file exists.
 ///
-/// A file that exists must not be opened here: closing it again would give up `SQLite`'s locks on it.
+/// An existing file must not be opened here, because closing it again would release `SQLite`'s locks on it.
 pub(super) fn create(path: &Path) -> Result<(), OpenError> {
     if path.is_dir() {
         return Err(OpenError::Access { path: path.to_owned(), why: "it is a directory".into() });
@@ -72,19 +72,19 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Returns true if this user may write a file, on a file system that can be written.
+/// Returns true if this user may write the file.
 pub(super) fn is_writable(path: &Path) -> bool {
     rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
-/// The file that `SQLite` keeps beside `path`: `-wal` or `-shm`.
+/// Returns the path of the file that `SQLite` keeps beside `path`: `-wal` or `-shm`.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// The size of a file; nothing when there is none.
+/// Returns the size of a file in bytes; zero if there is none.
 pub(super) fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |about| about.len())
 }

@@ -1,8 +1,8 @@
-//! Sessions' maintenance as rows of `maintenance`, and back.
+//! Conversion of sessions' maintenance to rows of `maintenance` and back.
 //!
-//! Part of a session's record, but in a table of its own: there may be an entry for each route, and a record is written often. What is
-//! kept is remembered, in maps that share what did not change, so that only the difference is written. What must hold: what is
-//! remembered is what was committed.
+//! Maintenance is part of a session's record but has a table of its own, because it may have an entry for each route
+//! and records are written often. The store remembers the stored maintenance and writes only the difference. What
+//! must hold: the remembered maintenance is the committed one.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +13,16 @@ use crate::domain::{Maintenance, MaintenanceEntry, PageUrl, RouteId, SessionKey,
 
 use super::value::{RowError, Value};
 
-/// How many columns a row has: session, route, page, entered, whether an operator ordered it.
+/// The number of columns: session, route, page, entered, by_operator.
 pub(super) const COLUMNS: usize = 5;
-/// How many of them are its key.
+/// The number of key columns, which are the first ones.
 pub(super) const KEY_COLUMNS: usize = 2;
 
-/// The maintenance of each session that has any.
+/// The stored maintenance of all sessions that have any.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StoredMaintenance(BTreeMap<SessionKey, Maintenance>);
 
-/// What is to be written for a session.
+/// The rows to write for a session.
 #[derive(Debug, Default)]
 pub(super) struct MaintenanceChanges {
     pub(super) put: Vec<[Value; COLUMNS]>,
@@ -30,7 +30,7 @@ pub(super) struct MaintenanceChanges {
 }
 
 impl StoredMaintenance {
-    /// What must be written so that `now` is kept of a session.
+    /// Returns the rows that turn a session's stored maintenance into `now`.
     pub(super) fn difference(&self, key: SessionKey, now: &Maintenance) -> MaintenanceChanges {
         let none = Maintenance::default();
         let kept = self.0.get(&key).unwrap_or(&none);
@@ -49,7 +49,7 @@ impl StoredMaintenance {
         difference
     }
 
-    /// It is kept; `None` for a session that has ended.
+    /// Remembers a committed maintenance; `None` for a session that has ended.
     pub(super) fn set(&mut self, key: SessionKey, now: Option<Maintenance>) {
         match now.filter(|now| now.all.is_some() || !now.routes.is_empty()) {
             Some(now) => self.0.insert(key, now),
@@ -57,17 +57,17 @@ impl StoredMaintenance {
         };
     }
 
-    /// What is kept of a session.
+    /// Returns the stored maintenance of a session.
     pub(super) fn of(&self, key: SessionKey) -> Maintenance {
         self.0.get(&key).cloned().unwrap_or_default()
     }
 
-    /// The sessions that have any.
+    /// Returns the sessions with maintenance.
     pub(super) fn keys(&self) -> impl Iterator<Item = SessionKey> {
         self.0.keys().copied()
     }
 
-    /// Takes up a row.
+    /// Adds a row that was read.
     pub(super) fn take(&mut self, row: &SqliteRow) -> Result<(), RowError> {
         let key = SessionKey(row.try_get::<i64, _>("session")?.cast_unsigned());
         let route = u32::try_from(row.try_get::<i64, _>("route")?)?;
@@ -88,7 +88,7 @@ impl StoredMaintenance {
     }
 }
 
-/// As a route: for all of them.
+/// The route number of the entry for all routes.
 const ALL: u32 = 0;
 
 fn place(key: SessionKey, route: u32) -> [Value; KEY_COLUMNS] {

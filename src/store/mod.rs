@@ -1,8 +1,8 @@
-//! Keeps the registry in `SQLite`, and reads it back.
+//! The store: keeps the registry in an `SQLite` database.
 //!
-//! Decides nothing: it keeps the changes it is given, a batch in a transaction, and gives them back as changes.
-//! What must hold: after a commit that failed nothing of it is kept and the next can succeed; a precious change
-//! is on the disk when its commit returns; a file that cannot be used is not touched. Only this module names `sqlx`.
+//! It decides nothing: it writes each batch of changes in one transaction and returns the changes at a start. What
+//! must hold: a failed commit leaves nothing behind, and the next commit can succeed; a precious change is on disk
+//! when its commit returns; a file that cannot be used is not touched. Only this module names `sqlx`.
 
 mod commit;
 mod commit_outcome;

@@ -1,7 +1,7 @@
-//! Opens the database, or says why not, in words for the person who starts the server.
+//! Opens the database, or explains the failure to the person who starts the server.
 //!
-//! A file that will not be used is left byte for byte as it was: it is looked at read-only before anything
-//! that could write, which opening a database in WAL mode or closing it again can.
+//! A file that will not be used stays unchanged byte for byte. It is therefore inspected read-only first, because
+//! opening a database in WAL mode, or closing it, can write.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -32,27 +32,27 @@ pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect())
 });
 
-/// Marks a file as a registry (`SGBX`); the first migration writes it.
+/// The application id that marks a file as a registry (`SGBX`). The first migration writes it.
 const APPLICATION_ID: i32 = 0x5347_4258;
 
 const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Opens the database at `place`, made if need be, its schema brought up to date.
+/// Opens the database at `place`. Creates it if necessary and brings its schema up to date.
 pub(super) async fn open(place: &DbLocation) -> Result<(SqliteConnection, DatabaseFiles), OpenError> {
     if let DbLocation::File(path) = place {
         location::create(path)?;
     }
-    // Before anything is read: a file that is put in its place from here on is noticed by the first commit.
+    // Taken before the file is read, so that the first commit notices a file that is replaced from here on.
     let files = DatabaseFiles::of(place);
     if let DbLocation::File(path) = place {
         inspect(path).await?;
     }
     let mut connection = connect(place).await.map_err(|error| explain(place, error))?;
     if let DbLocation::File(path) = place {
-        // Left by a reader after a crash. Nobody uses it: the lock is ours alone.
+        // A reader left it behind after a crash. Nobody uses it, because the exclusive lock is ours.
         let _ = std::fs::remove_file(location::beside(path, "-shm"));
     }
-    // Not `run`: its future is none that a runtime with threads can be given.
+    // Not `run`, because its future is not `Send`.
     MIGRATOR.run_direct(None, &mut connection, false).await.map_err(|error| match error {
         MigrateError::Execute(why) | MigrateError::ExecuteMigration(why, _) => explain(place, why),
         why => OpenError::Migrate { place: place.to_string(), why },
@@ -63,7 +63,7 @@ pub(super) async fn open(place: &DbLocation) -> Result<(SqliteConnection, Databa
     Ok((connection, files))
 }
 
-/// Draws the file's incarnation anew, in the file itself while it has no log. Where that fails, the old one stays.
+/// Writes a new random incarnation into the file itself, while the file has no log. If that fails, the old one stays.
 async fn mark(connection: &mut SqliteConnection) {
     for text in ["pragma journal_mode = delete", MARK, "pragma journal_mode = wal"] {
         if let Err(error) = sqlx::raw_sql(text).execute(&mut *connection).await {
@@ -72,15 +72,15 @@ async fn mark(connection: &mut SqliteConnection) {
     }
 }
 
-/// Inside a log it would say nothing: only where there is none is it drawn.
+/// The incarnation must not be written into a log, so it is written only when there is none.
 const MARK: &str = "update registry set incarnation = random() \
      where (select journal_mode from pragma_journal_mode) = 'delete'";
 const INCARNATION: &str = "select incarnation from registry";
 
-/// Returns true when the log beside a file was written for another file, or another start's.
+/// Returns true if the log beside a file was written for another file, or by another start.
 async fn has_stale_log(path: &Path) -> bool {
     let (alone, with_log) = (incarnation(path, true).await, incarnation(path, false).await);
-    // Where one cannot be read, opening it says why.
+    // If one cannot be read, opening the file reports the reason.
     matches!((alone, with_log), (Some(alone), Some(with_log)) if alone != with_log)
 }
 
@@ -91,7 +91,7 @@ async fn incarnation(path: &Path, alone: bool) -> Option<i64> {
     found
 }
 
-/// Connects to a database that exists.
+/// Connects to an existing database.
 pub(super) async fn connect(place: &DbLocation) -> Result<SqliteConnection, sqlx::Error> {
     let options = match place {
         DbLocation::Memory => options().in_memory(true),
@@ -116,15 +116,15 @@ fn options() -> SqliteConnectOptions {
     SqliteConnectOptions::new().foreign_keys(false).busy_timeout(BUSY_TIMEOUT).disable_statement_logging()
 }
 
-/// Looks at a file without changing it: whether it is whole, ours, and not too new.
+/// Checks a file without changing it: it must be undamaged, a registry, and not too new.
 async fn inspect(path: &Path) -> Result<(), OpenError> {
     let log = location::beside(path, "-wal");
     let stale = OpenError::StaleLog { path: path.to_owned(), log: log.clone() };
     if location::length(path) == 0 {
         return if location::length(&log) == 0 { Ok(()) } else { Err(stale) };
     }
-    // Where there is no log, nobody is writing, and the file can be read without the locks and the files
-    // beside it that a reader leaves behind.
+    // Without a log nobody is writing. The file can then be read without locks and without the files that a reader
+    // leaves behind.
     let is_at_rest = location::length(&log) == 0;
     if !is_at_rest && has_stale_log(path).await {
         return Err(stale);
@@ -165,13 +165,13 @@ async fn schema(connection: &mut SqliteConnection) -> Result<Schema, sqlx::Error
         let version = sqlx::query_scalar("select coalesce(max(version), 0) from _sqlx_migrations");
         return version.fetch_one(connection).await.map(Schema::Version);
     }
-    // A first start that was cut short can have left the table of migrations, and nothing else.
+    // An interrupted first start may have created only the table of migrations.
     let others = sqlx::query_scalar("select count(*) from sqlite_schema where tbl_name <> '_sqlx_migrations'");
     let others: i64 = others.fetch_one(connection).await?;
     Ok(if id == 0 && others == 0 { Schema::None } else { Schema::Foreign })
 }
 
-/// `SQLite`'s primary result codes (<https://www.sqlite.org/rescode.html>) that people can do something about.
+/// Explains `SQLite`'s primary result codes (<https://www.sqlite.org/rescode.html>) that people can act on.
 fn explain(place: &DbLocation, error: sqlx::Error) -> OpenError {
     let code =
         error.as_database_error().and_then(sqlx::error::DatabaseError::code).and_then(|code| code.parse::<u32>().ok());
@@ -180,7 +180,7 @@ fn explain(place: &DbLocation, error: sqlx::Error) -> OpenError {
     match code.map(|code| code & 0xff) {
         Some(5 | 6) => OpenError::InUse(path),
         Some(3 | 8 | 14) => OpenError::Access { path, why },
-        // SQLITE_IOERR: also what comes of a lock on a file that is open for reading alone.
+        // SQLITE_IOERR: also the result of locking a file that is open for reading only.
         Some(10) if !location::is_writable(&path) => {
             OpenError::Access { path, why: "this user may not write it".to_owned() }
         }

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use sqlx::migrate::MigrateError;
 
-/// Why the database cannot be opened. Names the file and what to do.
+/// The reason why the database cannot be opened. Its message names the file and the cure.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// No place for a database.
+    /// The URL names no database.
     #[error("`{0}` is no database; write sqlite://signalbox.db, or sqlite::memory: to keep nothing")]
     Url(String),
-    /// Its directory is not there.
+    /// The file's directory does not exist.
     #[error("{}: there is no directory `{}`; create it, or name another file", path.display(), directory.display())]
     NoDirectory {
         /// The file.
@@ -18,7 +18,7 @@ pub enum OpenError {
         /// The directory.
         directory: PathBuf,
     },
-    /// It may not be read or written.
+    /// The file may not be read or written.
     #[error(
         "{}: cannot be opened for reading and writing ({why}); check the owner and permissions of the file and \
          of its directory",
@@ -27,13 +27,13 @@ pub enum OpenError {
     Access {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's message.
         why: String,
     },
-    /// Somebody has it open.
+    /// Another process has the file open.
     #[error("{}: is in use by another process; stop that one, or give this one a file of its own", .0.display())]
     InUse(PathBuf),
-    /// It is damaged, or no database.
+    /// The file is damaged or no database.
     #[error(
         "{}: is damaged, or no database at all ({why}), and was left as it is; restore it from a backup, or move \
          it away to begin with an empty registry",
@@ -42,13 +42,13 @@ pub enum OpenError {
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The damage.
         why: String,
     },
-    /// It holds something else.
+    /// Another program owns the file.
     #[error("{}: is the database of another program, and was left as it is; name another file", .0.display())]
     Foreign(PathBuf),
-    /// A newer version wrote it.
+    /// A newer version wrote the file.
     #[error(
         "{}: was written by a newer version of this program (schema {found}, this one knows schema {known}), and \
          was left as it is; run the newer version, or restore the backup made before it",
@@ -57,20 +57,20 @@ pub enum OpenError {
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its schema.
+        /// The schema of the file.
         found: i64,
-        /// The newest schema this version knows.
+        /// The newest schema that this version knows.
         known: i64,
     },
-    /// Its schema could not be brought up to date.
+    /// The schema could not be brought up to date.
     #[error("{place}: its schema cannot be brought up to date: {why}")]
     Migrate {
         /// The database.
         place: String,
-        /// What `SQLite` says.
+        /// `SQLite`'s message.
         why: MigrateError,
     },
-    /// Its log is not its own.
+    /// The log belongs to another file.
     #[error(
         "{}: the log beside it ({}) belongs to another database file, as after a restored backup; both were left as \
          they are: move the log away to start with this file as it is, or put back the file that the log belongs to",
@@ -82,12 +82,12 @@ pub enum OpenError {
         /// The log beside it.
         log: PathBuf,
     },
-    /// Anything else.
+    /// Any other failure.
     #[error("{place}: cannot be opened: {why}")]
     Database {
         /// The database.
         place: String,
-        /// What `SQLite` says.
+        /// `SQLite`'s message.
         why: sqlx::Error,
     },
 }

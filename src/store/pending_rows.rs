@@ -1,4 +1,4 @@
-//! Maintenance requests that wait for their outcome as rows of `pending`, and back.
+//! Conversion of waiting maintenance requests to rows of `pending` and back.
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -7,17 +7,17 @@ use crate::domain::{PageUrl, Pending, PendingKind, SessionKey, Target, Ticket};
 
 use super::value::{RowError, Value};
 
-/// How many columns a row has: session, ticket, exits, page, targets.
+/// The number of columns: session, ticket, exits, page, targets.
 pub(super) const COLUMNS: usize = 5;
-/// How many of them are its key.
+/// The number of key columns, which are the first ones.
 pub(super) const KEY_COLUMNS: usize = 2;
 
-/// A request's key.
+/// Returns the key of a request.
 pub(super) fn place(key: SessionKey, ticket: Ticket) -> [Value; KEY_COLUMNS] {
     [Value::Int(key.0.cast_signed()), Value::Int(ticket.0.cast_signed())]
 }
 
-/// A request's row.
+/// Returns the row of a request.
 pub(super) fn row(key: SessionKey, pending: &Pending) -> [Value; COLUMNS] {
     let [session, ticket] = place(key, pending.ticket);
     let exits = Value::Int((pending.kind == PendingKind::Exit).into());
@@ -26,7 +26,7 @@ pub(super) fn row(key: SessionKey, pending: &Pending) -> [Value; COLUMNS] {
     [session, ticket, exits, page, Value::text(&targets.join(","))]
 }
 
-/// The request that a row is of.
+/// Returns the request that a row was made of.
 pub(super) fn pending(row: &SqliteRow) -> Result<Pending, RowError> {
     let kind = match row.try_get::<i64, _>("exits")? {
         0 => PendingKind::Enter,

@@ -1,8 +1,8 @@
-//! What a batch of changes comes to in the database: as few statements as possible, of few different texts.
+//! Plans the statements for a batch of changes: as few statements as possible, with few different texts.
 //!
-//! Decides, without IO; `commit` carries it out. After a plan the database is as if the changes had been
-//! written one by one, in their order. They are sorted by table: first the active configurations, requests that wait and ends,
-//! then the records with their maintenance, then the staged configurations, for what drops of these looks at both.
+//! Planning does no IO; `commit` runs the plan. After a plan the database is as if the changes had been written one
+//! by one. The statements are sorted by table: active configurations, waiting requests and ends first; then records
+//! with their maintenance; then staged configurations, because dropping these looks at both.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use super::statements::StatementKind;
 use super::value::Value;
 use super::{config_rows, pending_rows, session_rows};
 
-/// Rows of which the same is stated, one after the other.
+/// Rows of the same kind of statement.
 #[derive(Debug)]
 struct Run {
     kind: StatementKind,
     values: Vec<Value>,
 }
 
-/// A statement's text and what is bound to it.
+/// The text of a statement and its bound values.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) text: String,
@@ -28,20 +28,20 @@ pub(super) struct Step {
     is_atomic: bool,
 }
 
-/// What is to be done, in its order.
+/// The statements to run, in order.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
-    /// True if the loss of power must not lose it.
+    /// True if a loss of power must not lose it.
     pub(super) is_precious: bool,
     /// True if it writes the revision.
     pub(super) moves_revision: bool,
-    /// The maintenance that is kept then of the sessions whose records it writes; `None` for those that end.
+    /// The maintenance to remember after the commit, for each written session; `None` for a session that ends.
     pub(super) maintained: Vec<(SessionKey, Option<Maintenance>)>,
 }
 
 impl Plan {
-    /// What keeps `changes` and, if it moved, the revision. `kept`: the maintenance that is kept so far.
+    /// Plans the statements that store `changes` and a moved revision. `kept` is the stored maintenance.
     pub(super) fn new(changes: &[Change], revision: u64, kept: &StoredMaintenance) -> Self {
         let mut draft = Draft::default();
         for change in changes {
@@ -63,18 +63,18 @@ impl Plan {
         Self { steps, is_precious, moves_revision, maintained }
     }
 
-    /// True if it is all or nothing without a transaction around it.
+    /// Returns true if the plan is atomic without a transaction around it.
     pub(super) fn is_atomic(&self) -> bool {
         matches!(&*self.steps, [step] if step.is_atomic)
     }
 }
 
-/// A plan being made.
+/// A plan in the making.
 #[derive(Default)]
 struct Draft<'a> {
     active: Vec<Run>,
     staged: Vec<Run>,
-    /// The last record of each session; those before it need not be written.
+    /// The last record of each session; earlier ones need not be written.
     records: BTreeMap<SessionKey, &'a SessionRecord>,
     ended: Vec<SessionKey>,
 }
@@ -126,7 +126,7 @@ impl<'a> Draft<'a> {
             return add(&mut self.staged, StatementKind::Unstage, [number(key)]);
         }
         let named = Section::ALL.map(|section| {
-            // Null is equal to nothing.
+            // Null equals nothing, so it matches no section.
             if sections.contains(section) { Value::Text(config_rows::section_name(section)) } else { Value::Null }
         });
         let values = [number(key), number(key)].into_iter().chain(named).chain([number(key), number(key)]);
@@ -150,7 +150,7 @@ fn put_records(records: &BTreeMap<SessionKey, &SessionRecord>) -> Option<Run> {
     (!values.is_empty()).then_some(Run { kind: StatementKind::PutSession, values })
 }
 
-/// What differs from the maintenance that is kept.
+/// Returns the rows that differ from the stored maintenance.
 fn maintain(records: &BTreeMap<SessionKey, &SessionRecord>, kept: &StoredMaintenance) -> Vec<Run> {
     let mut runs = Vec::new();
     let differences: Vec<_> = records.iter().map(|(key, record)| kept.difference(*key, &record.maintenance)).collect();
@@ -163,11 +163,11 @@ fn maintain(records: &BTreeMap<SessionKey, &SessionRecord>, kept: &StoredMainten
     runs
 }
 
-/// A statement more costs as much as some rows more: so many may be written twice to save one.
+/// The number of rows that may be written twice to save one statement, which costs as much as several rows.
 const PADDING_MAX: usize = 8;
 
-/// Cuts a run into statements whose numbers of rows are powers of two, so that there are few different texts,
-/// and each stays prepared. The last may state its last row more than once.
+/// Splits a run into statements whose numbers of rows are powers of two, so that there are few different texts and
+/// each stays prepared. The last statement may repeat its last row.
 fn split(run: Run, steps: &mut Vec<Step>) {
     let Run { kind, values } = run;
     let columns = kind.columns();
@@ -191,7 +191,7 @@ fn split(run: Run, steps: &mut Vec<Step>) {
     }
 }
 
-/// The size of the next statement when `rows` are left, at least one.
+/// Returns the number of rows of the next statement when `rows` are left, at least one.
 fn size(rows: usize, max: usize) -> usize {
     let enough = rows.next_power_of_two();
     let fits = enough - rows <= PADDING_MAX;

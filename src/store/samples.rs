@@ -1,4 +1,4 @@
-//! Values for the tests of the store.
+//! Sample values for the tests of the store.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ fn any_route(id: u32) -> impl Strategy<Value = Route> {
     })
 }
 
-/// Any edit, for `ALL` or a route with one of `ids`.
+/// Returns any edit, for `ALL` or for a route with one of `ids`.
 pub(super) fn edit(ids: Range<u32>) -> impl Strategy<Value = Edit> {
     let target = prop_oneof![Just(Target::All), ids.clone().prop_map(|id| Target::Route(RouteId(id)))];
     let text = || proptest::option::of("[ -~é]{0,20}x".prop_map(Arc::<str>::from));
@@ -102,7 +102,7 @@ fn maintenance() -> impl Strategy<Value = Maintenance> {
     })
 }
 
-/// Any maintenance request that waits.
+/// Returns any waiting maintenance request.
 pub(super) fn pending() -> impl Strategy<Value = Pending> {
     let page = proptest::option::of("http://p:8000(/[a-z]{0,4})?");
     let target = prop_oneof![Just(Target::All), (1..9_u32).prop_map(|id| Target::Route(RouteId(id)))];
@@ -114,7 +114,7 @@ pub(super) fn pending() -> impl Strategy<Value = Pending> {
     })
 }
 
-/// What can change of a record: applies, drain, maintenance, topics.
+/// Returns any later record of the same session.
 pub(super) fn altered(record: SessionRecord) -> impl Strategy<Value = SessionRecord> {
     let drain = proptest::option::of((any::<u64>(), span(), any::<bool>()));
     let topics = proptest::sample::subsequence(EventKind::TOPICS.to_vec(), 0..=EventKind::TOPICS.len());

@@ -1,6 +1,6 @@
-//! A session's record as a row of `session`, and back; its maintenance is in `maintained`.
+//! Conversion of a session's record to a row of `session` and back. Its maintenance is in `maintenance_rows`.
 //!
-//! The columns stand in [`SESSION_COLUMNS`], once, in the order in which [`row`] writes and [`record`] reads them.
+//! [`SESSION_COLUMNS`] lists the columns once, in the order in which [`row`] writes and [`record`] reads them.
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -32,7 +32,7 @@ pub(super) const SESSION_COLUMNS: [&str; 16] = [
     "token",
 ];
 
-/// The columns of a record's row.
+/// Returns the row of a record.
 pub(super) fn row(key: SessionKey, record: &SessionRecord) -> [Value; SESSION_COLUMNS.len()] {
     let number = |number: u64| Value::Int(number.cast_signed());
     let moment = |moment: Option<Time>| moment.map_or(Value::Null, |moment| number(moment.0));
@@ -57,7 +57,7 @@ pub(super) fn row(key: SessionKey, record: &SessionRecord) -> [Value; SESSION_CO
     ]
 }
 
-/// The record that a row was made of, with the maintenance that is kept beside it.
+/// Returns the record that a row was made of, with the maintenance that is stored in its own table.
 pub(super) fn record(row: &SqliteRow, maintenance: Maintenance) -> Result<SessionRecord, RowError> {
     let text = |column| row.try_get::<&str, _>(column);
     let number = |column| row.try_get::<i64, _>(column).map(i64::cast_unsigned);

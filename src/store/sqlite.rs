@@ -1,4 +1,4 @@
-//! The store: one connection to an `SQLite` database, and what is known of its last commit.
+//! The connection to the database, and the state of its last commit.
 
 use std::time::Duration;
 
@@ -17,40 +17,41 @@ use super::open_error::OpenError;
 use super::plan::Plan;
 use super::{commit, commit_outcome, load, open, statements};
 
-/// A plan for more rows than this is made beside the control threads.
+/// The largest plan, in rows, that is made on a control thread without moving its other tasks.
 const PLANNED_AT_ONCE_MAX: usize = 1_000;
-/// The interval at which, and after which pauses, it is tried to find out what became of a commit.
+/// The number of attempts to reopen the database after a failed commit.
 const REOPEN_TRIES: u32 = 10;
+/// The pause between these attempts.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 
-/// A database that this process alone has open.
+/// A database that only this process has open.
 #[derive(Debug)]
 pub struct Sqlite {
     place: DbLocation,
     pub(super) files: DatabaseFiles,
-    /// What is stored is not what was answered.
+    /// True if the database differs from the answers that were given.
     has_diverged: bool,
-    /// Nothing tells what became of a commit that moved no revision.
+    /// True if nothing shows whether a commit that moved no revision is stored.
     is_uncertain: bool,
-    /// None while it is broken.
+    /// `None` while the connection is broken.
     pub(super) connection: Option<SqliteConnection>,
-    /// How the connection keeps commits; `None` when unknown.
+    /// The connection's current durability; `None` if unknown.
     pub(super) durability: Option<Durability>,
-    /// True if a commit began whose end was not seen.
+    /// True if a commit began and its end was not seen.
     pub(super) needs_recovery: bool,
-    /// That of the last commit.
+    /// The revision of the last commit.
     pub(super) revision: u64,
-    /// As of the last commit.
+    /// The maintenance as of the last commit.
     pub(super) maintained: StoredMaintenance,
 }
 
 impl Sqlite {
-    /// Opens `sqlite://signalbox.db`, a path, or `sqlite::memory:`; makes the file if there is none, readable for
-    /// its owner alone, for it holds credentials.
+    /// Opens `sqlite://signalbox.db`, a path, or `sqlite::memory:`. Creates a missing file so that only its owner can
+    /// read it, because it holds credentials.
     ///
     /// # Errors
-    /// If there is no such directory, no permission, another process has it open, it is damaged, of another
-    /// program or of a newer version. An existing file is then as it was.
+    /// If the directory is missing, a permission is missing, another process has the file open, or the file is
+    /// damaged, belongs to another program or to a newer version. An existing file then stays unchanged.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         let place = DbLocation::parse(url)?;
         let (mut connection, files) = open::open(&place).await?;
@@ -71,7 +72,7 @@ impl Sqlite {
         })
     }
 
-    /// Does what is planned, all or nothing.
+    /// Runs a plan: all of it or nothing.
     pub(super) async fn carry_out(&mut self, plan: Plan) -> Result<(), Failure> {
         let connection = self.prepare(if plan.is_precious { Durability::Full } else { Durability::Normal }).await?;
         commit::run(connection, plan).await?;
@@ -79,7 +80,7 @@ impl Sqlite {
         Ok(())
     }
 
-    /// The connection, ready to write. What follows must set `needs_recovery` back once it is done.
+    /// Returns the connection, ready to write. The caller must reset `needs_recovery` once it is done.
     async fn prepare(&mut self, wanted: Durability) -> Result<&mut SqliteConnection, Failure> {
         self.files.look()?;
         if self.needs_recovery {
@@ -104,8 +105,7 @@ impl Sqlite {
         Ok(())
     }
 
-    /// Returns true if a commit that failed is kept all the same: a write whose end was not seen may be there or not. Opens
-    /// the database anew and reads it to find out.
+    /// Returns true if a failed commit is stored nevertheless. Reopens the database and reads it to find out.
     pub(super) async fn is_kept(
         &mut self,
         failure: &Failure,
@@ -134,13 +134,13 @@ impl Sqlite {
             tracing::warn!(is_kept, "a commit failed; the database was opened anew to see what became of it");
             return is_kept;
         }
-        // The next connection finds it out, and ends the process if it is kept or nothing tells.
+        // The next connection finds it out. It ends the process if the commit is stored, or if nothing shows that.
         self.connection = None;
         self.is_uncertain |= !moves_revision;
         false
     }
 
-    /// Connects. Gives the revision found.
+    /// Connects and returns the revision that was found.
     async fn connect_anew(&mut self) -> Result<u64, Failure> {
         self.files.look()?;
         self.files.forget_log();
@@ -155,7 +155,7 @@ impl Sqlite {
         if self.connection.is_none() {
             let found = self.connect_anew().await?;
             if found != self.revision {
-                // A commit that was reported as failed is there all the same. Memory does not have it.
+                // A commit that was reported as failed is stored. The memory does not have it.
                 self.has_diverged = true;
                 return Err(Failure::Diverged { found, expected: self.revision });
             }
@@ -167,11 +167,11 @@ impl Sqlite {
         self.connection.as_mut().ok_or(Failure::Closed)
     }
 
-    /// Takes back what a commit that failed, or was abandoned, has left; gives a broken connection up.
+    /// Rolls back a commit that failed or was abandoned. Drops a broken connection.
     async fn recover(&mut self) {
         self.needs_recovery = false;
         let Some(mut connection) = self.connection.take() else { return };
-        // Fails when SQLite has rolled back already.
+        // Fails if SQLite has rolled back already.
         let _ = sqlx::raw_sql("rollback").execute(&mut connection).await;
         let tried = sqlx::raw_sql("begin immediate; rollback").execute(&mut connection).await;
         if tried.is_ok() || self.place == DbLocation::Memory {
@@ -238,7 +238,7 @@ impl Store for Sqlite {
 
     async fn close(self) {
         let Some(mut connection) = self.connection else { return };
-        // Closing does the same; asked for, it is tried also when a statement is still open.
+        // Closing does the same, but only an explicit checkpoint runs while a statement is open.
         let _ = sqlx::raw_sql("pragma wal_checkpoint(truncate)").execute(&mut connection).await;
         let _ = connection.close().await;
     }

@@ -1,44 +1,44 @@
-//! The statements by which changes reach the database, and the values bound to them.
+//! The statements that write changes to the database.
 //!
-//! Each is generated for a few fixed numbers of rows, from this file's words alone: nothing that a client
-//! sent is ever part of a statement. Knows nothing of changes; `plan` decides what is stated of which rows.
+//! Each text is generated for a few fixed numbers of rows, only from words in this file: a caller's text is never
+//! part of a statement. The file knows no changes; `plan` chooses the statements and rows.
 
 use std::fmt::Write as _;
 
 use super::session_rows::SESSION_COLUMNS;
 use super::{config_rows, maintenance_rows, pending_rows};
 
-/// Writes, and changes nothing that is kept.
+/// Writes without changing anything that is kept.
 pub(super) const PROBE: &str = "update registry set probes = probes + 1";
 
-/// What is stated. Saying it twice of the same row is the same as saying it once.
+/// The kinds of statements. Running one twice with the same row is the same as running it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StatementKind {
-    /// Puts records.
+    /// Writes records.
     PutSession,
-    /// Puts entries of maintenance.
+    /// Writes entries of maintenance.
     PutMaintenance,
-    /// Takes entries of maintenance away.
+    /// Deletes entries of maintenance.
     DropMaintenance,
-    /// Puts maintenance requests that wait.
+    /// Writes waiting maintenance requests.
     PutPending,
-    /// Takes maintenance requests that wait away.
+    /// Deletes waiting maintenance requests.
     DropPending,
-    /// Puts entries of active configurations.
+    /// Writes entries of active configurations.
     PutActive,
-    /// Takes entries of active configurations away.
+    /// Deletes entries of active configurations.
     DropActive,
-    /// Puts edits of staged configurations.
+    /// Writes edits of staged configurations.
     PutStaged,
-    /// Drops all that sessions have staged.
+    /// Deletes everything that sessions have staged.
     Unstage,
-    /// Drops what a session has staged in some sections, and the rest too if it changes nothing.
+    /// Deletes a session's staged entries of some sections, and the others if they change nothing.
     UnstageSections,
-    /// Drops all that sessions have staged, the sessions being gone.
+    /// Deletes everything that sessions have staged that are gone.
     DropStaged,
-    /// Drops sessions, their active configurations, their maintenance and its requests.
+    /// Deletes sessions, their active configurations, their maintenance and its requests.
     End,
-    /// Notes the registry's revision.
+    /// Writes the registry's revision.
     Revision,
 }
 
@@ -60,7 +60,7 @@ impl StatementKind {
         StatementKind::Revision,
     ];
 
-    /// How many values a row has.
+    /// Returns the number of values per row.
     pub(super) fn columns(self) -> usize {
         match self {
             StatementKind::PutSession => SESSION_COLUMNS.len(),
@@ -75,7 +75,7 @@ impl StatementKind {
         }
     }
 
-    /// How many rows one statement takes at most, a power of two.
+    /// Returns the maximum number of rows per statement, a power of two.
     pub(super) fn rows_max(self) -> usize {
         match self {
             StatementKind::PutSession => 64,
@@ -93,10 +93,10 @@ impl StatementKind {
         }
     }
 
-    /// How many of its statements the rows' values are bound to, one after the other.
+    /// Returns the number of statements in the text, to each of which the rows' values are bound in turn.
     pub(super) fn times_bound(self) -> usize {
         match self {
-            // The row of `UnstageSections` has the values of all its statements already.
+            // The row of `UnstageSections` contains the values of all its statements.
             StatementKind::PutSession
             | StatementKind::PutMaintenance
             | StatementKind::DropMaintenance
@@ -113,7 +113,7 @@ impl StatementKind {
         }
     }
 
-    /// True if its text is a single statement, which is a transaction by itself.
+    /// Returns true if the text is a single statement, which is a transaction by itself.
     pub(super) fn is_atomic(self) -> bool {
         match self {
             StatementKind::PutSession
@@ -130,7 +130,7 @@ impl StatementKind {
         }
     }
 
-    /// Its text for so many rows.
+    /// Returns the text for `rows` rows.
     pub(super) fn text(self, rows: usize) -> String {
         match self {
             StatementKind::PutSession => put_session(rows),
@@ -176,17 +176,18 @@ impl StatementKind {
     }
 }
 
-/// The values of an [`StatementKind::UnstageSections`]: the key, the key and six sections, the key, the key.
+/// The number of values of an [`StatementKind::UnstageSections`]: the key, the key with six sections, the key, the
+/// key.
 const UNSTAGE_SECTIONS_COLUMNS: usize = 10;
 
-/// Before staged rows go, the number of the session's next route is put above theirs: a route id that was
-/// given out is never given out again, also if nothing else of it is left.
+/// Raises the number of the session's next route above that of its staged routes before they are deleted, so that no
+/// route id is given out twice.
 const RAISE: &str = "update session set next_route = max(next_route, coalesce((select max(route) + 1 from staged \
                      where staged.session = session.key and section = 'routes'), 0)) where key";
 
 const DROP_SECTIONS: &str = "delete from staged where session = ? and section in (?, ?, ?, ?, ?, ?)";
 
-/// As the catalog does: what is staged is gone once it differs in nothing from what is active.
+/// Deletes the staged rows if they equal the active ones, as the catalog does.
 const DROP_IDLE: &str = "delete from staged where session = ? and not exists (select 1 from staged left join active \
                          using (session, section, route, name) \
                          where staged.session = ? and staged.value is not active.value)";
@@ -207,7 +208,7 @@ fn put_session(rows: usize) -> String {
         tuples(SESSION_COLUMNS.len(), rows),
     );
     for column in SESSION_COLUMNS.into_iter().filter(|column| !["key", "next_route"].contains(column)) {
-        // Cannot fail: writing to a string never does.
+        // Cannot fail: it writes to a string.
         let _ = write!(text, ", {column} = excluded.{column}");
     }
     text

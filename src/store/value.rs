@@ -7,7 +7,7 @@ use sqlx::error::BoxDynError;
 use sqlx::sqlite::{SqliteArgumentsBuffer, SqliteTypeInfo};
 use sqlx::{Encode, Sqlite, Type};
 
-/// A value to be bound.
+/// A value to bind to a statement.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Null,
@@ -16,7 +16,7 @@ pub(super) enum Value {
 }
 
 impl Value {
-    /// Text that is copied.
+    /// Copies a text.
     pub(super) fn text(text: &str) -> Self {
         Value::Text(text.into())
     }

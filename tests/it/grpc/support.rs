@@ -134,7 +134,7 @@ impl Server {
         let limits = signalbox::connection_limits::ConnectionLimits { all: 100, of_origin: 100 };
         let connections = signalbox::connection_limits::PortConnections::new(limits, Vec::new());
         let bounds = signalbox::api_listener::ApiBounds {
-            patience: setup.patience,
+            timeouts: setup.patience,
             ..signalbox::api_listener::ApiBounds::new(connections, signalbox::memory_budget::MemoryBudget::default())
         };
         interfaces

@@ -35,7 +35,7 @@ struct Api {
 }
 
 impl Api {
-    fn start(patience: ClientTimeouts) -> Self {
+    fn start(timeouts: ClientTimeouts) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let _inside = runtime.enter();
         let produced = Arc::new(AtomicUsize::new(0));
@@ -62,7 +62,7 @@ impl Api {
             refuse_rest: signalbox::rest::refuse,
         };
         let connections = PortConnections::new(ConnectionLimits { all: 100, of_origin: 100 }, Vec::new());
-        let bounds = ApiBounds { connections, memory: MemoryBudget::default(), patience };
+        let bounds = ApiBounds { connections, memory: MemoryBudget::default(), timeouts };
         // Accepted connections have the buffer size of the listener.
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_send_buffer_size(16 * 1024).unwrap();
