@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use signalbox::domain::{Breaker as BreakerSettings, LoadBalancing, RateLimit, RouteId, SessionKey, Span, Time};
 use signalbox::traffic::{
-    Breaker, BreakerDecision, BreakerOutcome, Eligibility, EndpointHealth, MemberState, Members, ProbeResult,
+    BreakerDecision, BreakerOutcome, Eligibility, EndpointBreaker, EndpointHealth, MemberState, Members, ProbeResult,
     RateLimiter, SelectionInput, member_key, select,
 };
 
@@ -98,11 +98,11 @@ fn uncached() -> f64 {
     })
 }
 
-fn breaker() -> Breaker {
-    Breaker::new(BreakerSettings { threshold: 5, timeout: Span::from_secs(30), half_open_requests: 2 })
+fn breaker() -> EndpointBreaker {
+    EndpointBreaker::new(BreakerSettings { threshold: 5, timeout: Span::from_secs(30), half_open_requests: 2 })
 }
 
-fn pass(breaker: &Breaker, outcome: BreakerOutcome) {
+fn pass(breaker: &EndpointBreaker, outcome: BreakerOutcome) {
     if let BreakerDecision::Pass(permit) = black_box(breaker.acquire(Time(NOW))) {
         black_box(breaker.record(permit, outcome, Time(NOW)));
     }
@@ -130,7 +130,7 @@ struct Pool {
 }
 
 struct Member {
-    breaker: Breaker,
+    breaker: EndpointBreaker,
     health: EndpointHealth,
     in_flight: [AtomicU64; THREADS],
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::domain::{BreakerState, Event};
-use crate::traffic::{Breaker, Endpoint, RoutingTable};
+use crate::traffic::{Endpoint, EndpointBreaker, RoutingTable};
 
 /// Something that was seen of an endpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +88,7 @@ impl Reports {
     pub fn tell_ended(&self, old: &RoutingTable, new: &RoutingTable) {
         for (old, new) in new.changed_since(old) {
             let route = new.id();
-            let goes = |breaker: &&Arc<Breaker>| new.breaker().is_none_or(|kept| !Arc::ptr_eq(kept, breaker));
+            let goes = |breaker: &&Arc<EndpointBreaker>| new.breaker().is_none_or(|kept| !Arc::ptr_eq(kept, breaker));
             let breaker = old.breaker().filter(goes).map(|breaker| breaker.status().state);
             if breaker.is_some_and(|state| state != BreakerState::Closed) {
                 let event = Event::CircuitStateChanged { route, state: BreakerState::Closed };

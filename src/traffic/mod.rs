@@ -19,7 +19,7 @@ mod routing;
 mod worker;
 
 pub use balancing::{Members, NoEndpoint, Pool, SelectionInput, member_key, select};
-pub use breaker::{Breaker, BreakerDecision, BreakerOutcome, BreakerPermit, BreakerStatus, BreakerTransition};
+pub use breaker::{BreakerDecision, BreakerOutcome, BreakerPermit, BreakerStatus, BreakerTransition, EndpointBreaker};
 pub use endpoint::{
     AdminState, ConnectBackoff, Eligibility, Endpoint, EndpointPolicy, EndpointStats, InFlight, LiveState, MemberState,
     RequestRecord, RouteDefaults, RouteSettings, Weight, origin_hash,

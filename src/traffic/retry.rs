@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_cannot_have_been_processed_is_tried_again() {
+    fn only_a_request_that_cannot_have_been_processed_is_retried() {
         for idempotent in [true, false] {
             assert!(may_retry(AttemptFailure::Connect, idempotent, UploadState::None));
             assert!(may_retry(AttemptFailure::Unsent, idempotent, UploadState::Waiting));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_day_saves_no_more_than_a_hundred_retries() {
+    fn a_long_quiet_time_saves_at_most_a_hundred_retries() {
         let mut budget = RetryBudget::default();
         for _ in 0..100_000 {
             budget.earn();

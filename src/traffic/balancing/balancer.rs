@@ -60,14 +60,14 @@ pub enum NoEndpoint {
 /// [`NoEndpoint`] with the reason if no member can take the request.
 pub fn select(
     members: &impl Members,
-    how: LoadBalancing,
+    method: LoadBalancing,
     tried: &[usize],
     input: impl FnOnce() -> SelectionInput,
 ) -> Result<usize, NoEndpoint> {
     let selector = Selector { members, tried };
     let chosen = match members.count() {
         1 => selector.ranked(0, 0).map(|only| only.at),
-        _ => match how {
+        _ => match method {
             LoadBalancing::LeastRequests => selector.least_busy(input().chance),
             LoadBalancing::RoundRobin => selector.in_turn(&input()),
             LoadBalancing::ClientIp => selector.by_client(client_hash(input().client)),
@@ -222,8 +222,8 @@ impl<M: Members> Selector<'_, M> {
 
     #[cold]
     fn reason(&self) -> NoEndpoint {
-        let places = 0..self.members.count();
-        let states = places.map(|at| (self.members.eligibility(at), self.tried.contains(&at)));
+        let indexes = 0..self.members.count();
+        let states = indexes.map(|at| (self.members.eligibility(at), self.tried.contains(&at)));
         let reasons = states.map(|(eligibility, tried)| match eligibility {
             Eligibility::Maintenance => NoEndpoint::Maintenance,
             _ if tried => NoEndpoint::Tried,

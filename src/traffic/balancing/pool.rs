@@ -47,7 +47,7 @@ impl Pool {
 
     /// Returns the member whose rate limit holds; without a limit, the oldest member.
     pub fn limiting_member(&self) -> Option<&Arc<Endpoint>> {
-        self.members.get(self.limiter.as_ref().map_or(0, |(_, place)| *place))
+        self.members.get(self.limiter.as_ref().map_or(0, |(_, at)| *at))
     }
 
     /// Returns true if all members are in maintenance.

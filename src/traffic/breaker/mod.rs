@@ -18,7 +18,7 @@ use state::{BreakerPhase, BreakerWord, clamped};
 
 /// A circuit breaker, shared by all workers and by all applies that leave its settings as they are.
 #[derive(Debug)]
-pub struct Breaker {
+pub struct EndpointBreaker {
     settings: BreakerSettings,
     word: AtomicU64,
     // In milliseconds since the Unix epoch; 0 for never.
@@ -28,7 +28,7 @@ pub struct Breaker {
     last_trial: AtomicU64,
 }
 
-/// The permit to send one request. It must be given back with [`Breaker::record`], whatever happens to the request. A trial
+/// The permit to send one request. It must be given back with [`EndpointBreaker::record`], whatever happens to the request. A trial
 /// holds its slot until then, but not longer than the timeout.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "an outcome must be recorded for it, `Abandoned` at least"]
@@ -82,7 +82,7 @@ pub struct BreakerStatus {
     pub next_attempt: Option<Time>,
 }
 
-impl Breaker {
+impl EndpointBreaker {
     /// Makes a closed breaker.
     pub const fn new(settings: BreakerSettings) -> Self {
         Self { settings, word: AtomicU64::new(0), last_failure: AtomicU64::new(0), last_trial: AtomicU64::new(0) }

@@ -10,8 +10,8 @@ use super::state::{COUNT_MAX, HELD_MAX};
 use super::*;
 use crate::domain::Span;
 
-fn breaker(threshold: u32, half_open_requests: u32) -> Breaker {
-    Breaker::new(BreakerSettings { threshold, timeout: Span::from_millis(100), half_open_requests })
+fn breaker(threshold: u32, half_open_requests: u32) -> EndpointBreaker {
+    EndpointBreaker::new(BreakerSettings { threshold, timeout: Span::from_millis(100), half_open_requests })
 }
 
 fn permit(admission: BreakerDecision) -> BreakerPermit {
@@ -21,7 +21,7 @@ fn permit(admission: BreakerDecision) -> BreakerPermit {
     }
 }
 
-fn ends(breaker: &Breaker, outcome: BreakerOutcome, at: u64) -> Option<BreakerTransition> {
+fn ends(breaker: &EndpointBreaker, outcome: BreakerOutcome, at: u64) -> Option<BreakerTransition> {
     breaker.record(permit(breaker.acquire(Time(at))), outcome, Time(at))
 }
 
@@ -77,7 +77,7 @@ fn an_abandoned_trial_frees_its_place() {
 }
 
 #[test]
-fn what_was_admitted_earlier_does_not_disturb_the_trials() {
+fn requests_from_before_the_trials_do_not_disturb_them() {
     let breaker = breaker(1, 1);
     let [late, later] = [permit(breaker.acquire(Time(0))), permit(breaker.acquire(Time(0)))];
     ends(&breaker, BreakerOutcome::Failure, 0);
@@ -94,16 +94,16 @@ fn what_was_admitted_earlier_does_not_disturb_the_trials() {
 fn settings_that_stay_the_same_keep_the_state() {
     let old = Arc::new(breaker(1, 1));
     ends(&old, BreakerOutcome::Failure, 0);
-    let same = Breaker::reconfigure(Some(&old), old.settings());
+    let same = EndpointBreaker::reconfigure(Some(&old), old.settings());
     assert_eq!(same.status().state, BreakerState::Open);
-    let other = Breaker::reconfigure(Some(&old), BreakerSettings { threshold: 2, ..old.settings() });
+    let other = EndpointBreaker::reconfigure(Some(&old), BreakerSettings { threshold: 2, ..old.settings() });
     assert_eq!(other.status().state, BreakerState::Closed);
 }
 
 #[test]
 fn the_end_of_time_and_the_largest_counts_can_be_kept() {
     let most = BreakerSettings { threshold: 1_000_000, timeout: Span::MAX, half_open_requests: 1_000_000 };
-    let breaker = Breaker::new(most);
+    let breaker = EndpointBreaker::new(most);
     for _ in 1..1_000_000 {
         assert_eq!(ends(&breaker, BreakerOutcome::Failure, u64::MAX), None);
     }
@@ -124,8 +124,8 @@ fn trials_that_take_longer_than_the_timeout_no_longer_hold_their_places() {
     let BreakerDecision::Trial { permit, transition: None } = breaker.acquire(Time(220)) else {
         panic!("another trial")
     };
-    assert!(!breaker.would_allow(Time(220)), "it has the place now");
-    assert_eq!(breaker.record(slow, BreakerOutcome::Failure, Time(221)), None, "nobody waits for it any more");
+    assert!(!breaker.would_allow(Time(220)), "the new trial holds the slot");
+    assert_eq!(breaker.record(slow, BreakerOutcome::Failure, Time(221)), None, "its outcome no longer counts");
     assert_eq!(breaker.record(permit, BreakerOutcome::Success, Time(222)), Some(BreakerTransition::Closed));
 }
 

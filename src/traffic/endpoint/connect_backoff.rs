@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_fails_again_is_passed_over_for_longer_until_it_answers() {
+    fn each_further_failure_doubles_the_backoff_until_an_answer_ends_it() {
         let reach = ConnectBackoff::default();
         let mut now = Time(1_000);
         for seconds in [1, 2, 4, 8, 16, 32, 32, 32] {

@@ -67,7 +67,7 @@ pub struct MemberState {
     pub health: HealthState,
     /// True if it gets no requests while it is unhealthy, from [`crate::traffic::CheckKind::excludes_unhealthy`].
     pub excludes_unhealthy: bool,
-    /// The result of [`crate::traffic::Breaker::refused_until`]; `None` without a breaker.
+    /// The result of [`crate::traffic::EndpointBreaker::refused_until`]; `None` without a breaker.
     pub refused_until: Option<Time>,
 }
 
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn drain_and_slow_start_are_laid_over_each_other() {
+    fn drain_and_slow_start_multiply() {
         let drain = Some(Drain { started: Time(0), span: Span::from_secs(10), by_operator: false });
         assert!((percent(Weight::at(drain, Some(Time(0)), Time(5_000))) - 27.5).abs() < 0.01);
     }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_reasons_the_one_that_lasts_is_told() {
+    fn of_several_reasons_the_most_lasting_one_is_given() {
         let over = Some(Drain { started: Time(0), span: Span::from_millis(1), by_operator: false });
         let open = WELL.refused_until.or(Some(Time(70)));
         let all = MemberState {

@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_workers_counted_is_added_up() {
+    fn the_counts_of_workers_are_added_up() {
         let live = LiveState::default();
         for (index, status) in [200, 500].into_iter().enumerate() {
             let lease = live.begin_request(WorkerId { index, count: 2 });
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_counts_in_flight_until_it_is_dropped() {
+    fn a_request_counts_as_in_flight_until_its_guard_is_dropped() {
         let live = LiveState::default();
         let lease = live.begin_request(WorkerId { index: 0, count: 1 });
         assert_eq!((live.in_flight(), live.stats().requests), (1, 0));

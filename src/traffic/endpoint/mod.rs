@@ -23,7 +23,7 @@ use crate::domain::{
     path_behind,
 };
 
-use crate::traffic::breaker::Breaker;
+use crate::traffic::breaker::EndpointBreaker;
 use crate::traffic::health::{CheckKind, HealthState, SLOW_START};
 use crate::traffic::limits::RateLimiter;
 
@@ -88,7 +88,7 @@ pub struct EndpointPolicy {
     /// The check from `HEALTH_SET`; without it the default check of [`Options`] is made. Boxed because it is rare.
     pub health_check: Option<Box<HealthCheck>>,
     /// The breaker that is set for the route, or else for all routes of the session.
-    pub breaker: Option<Arc<Breaker>>,
+    pub breaker: Option<Arc<EndpointBreaker>>,
     /// The limiter of the route, or else the one that all routes of the session share.
     pub limiter: Option<Arc<RateLimiter>>,
     /// True if `limiter` belongs to the route alone.
@@ -174,7 +174,7 @@ impl Endpoint {
     }
 
     /// Returns the circuit breaker, if it has one.
-    pub fn breaker(&self) -> Option<&Arc<Breaker>> {
+    pub fn breaker(&self) -> Option<&Arc<EndpointBreaker>> {
         self.policy.breaker.as_ref()
     }
 

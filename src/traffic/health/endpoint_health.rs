@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_healthy_is_so_until_three_failures_in_a_row() {
+    fn a_healthy_endpoint_stays_healthy_until_three_failures_in_a_row() {
         let health = known();
         for result in [ILL_FOR, ILL_FOR, ProbeResult::Passed, ILL_FOR, ILL_FOR] {
             assert_eq!(health.record(result, Time(1)), None);
@@ -265,10 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn of_one_that_was_never_healthy_the_first_check_decides() {
+    fn the_first_check_decides_for_an_endpoint_that_was_never_healthy() {
         let good = EndpointHealth::default();
         assert!(good.is_healthy() && good.state() == HealthState::Unchecked);
-        assert_eq!(good.record(ProbeResult::Passed, Time(7)), None, "nobody thought otherwise");
+        assert_eq!(good.record(ProbeResult::Passed, Time(7)), None, "it was healthy before");
         assert_eq!(good.state(), HealthState::Healthy { since: Some(Time(7)) });
         assert_eq!([8, 9].map(|at| good.record(ILL_FOR, Time(at))), [None, None], "from now on three are needed");
 
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_been_well_for_as_long_as_a_slow_start_is_established() {
+    fn an_endpoint_that_is_healthy_for_a_slow_start_is_established() {
         let (old, new, end) = (known(), EndpointHealth::default(), Time(1).after(SLOW_START));
         assert!(old.is_established(end) && !new.is_established(end));
         new.assume_healthy(Time(1));
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_check_and_the_last_failure_are_told() {
+    fn the_last_check_and_the_last_failure_are_reported() {
         let health = EndpointHealth::default();
         assert_eq!(health.last_checks(), LastChecks::default());
         health.record(ILL_FOR, Time(5));
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn two_successes_in_a_row_make_it_healthy_again_and_it_is_told_since_when() {
+    fn two_successes_in_a_row_make_it_healthy_again_from_then_on() {
         let health = known();
         assert_eq!(health.record(ProbeResult::Passed, Time(1)), None);
         assert_eq!(health.state(), HealthState::Healthy { since: None });
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_vouched_for_is_well_at_once_and_until_three_more_failures() {
+    fn an_endpoint_marked_healthy_stays_so_until_three_more_failures() {
         let (ill, never_well, new) = (known(), EndpointHealth::default(), EndpointHealth::default());
         (1..4).for_each(|at| drop(ill.record(ILL_FOR, Time(at))));
         never_well.record(ILL_FOR, Time(1));
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_check_is_content_with_less() {
+    fn the_default_check_accepts_any_status_below_500() {
         let accepted = |check: CheckKind| [101, 200, 302, 404, 499, 500, 503].map(|status| check.accepts(status, None));
         assert_eq!(accepted(CheckKind::Default), [true, true, true, true, true, false, false]);
         assert_eq!(accepted(CheckKind::Explicit), [false, true, true, false, false, false, false]);
@@ -360,7 +360,7 @@ mod tests {
         }
 
         #[test]
-        fn it_does_what_the_last_results_say(results in prop::collection::vec(any::<bool>(), 0..200)) {
+        fn it_follows_the_last_results(results in prop::collection::vec(any::<bool>(), 0..200)) {
             let health = known();
             let mut healthy = true;
             for end in 1..=results.len() {

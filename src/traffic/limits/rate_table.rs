@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_late_comes_with_the_last() {
+    fn a_late_caller_is_served_at_the_latest_time() {
         let (mut table, now) = (RateTable::default(), 40 * DEBT_MAX);
         table.update(mix(1), now, u64::MAX, |_, _| Some(now + 100));
         table.update(mix(2), now - 3 * DEBT_MAX, u64::MAX, |moment, owes| {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_leaves_nobody_with_more_than_the_longest_debt() {
+    fn a_clock_set_back_leaves_no_client_with_more_than_the_longest_debt() {
         let (mut table, now) = (RateTable::default(), 40 * DEBT_MAX);
         table.update(mix(1), now, u64::MAX, |_, _| Some(now + DEBT_MAX));
         let earlier = now - LATE_MAX - 1;
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn who_owes_least_makes_way_and_who_owes_all_never() {
+    fn the_client_that_owes_least_loses_its_slot_and_an_exhausted_one_never() {
         let mut table = full_page(|number| if number == 3 { 50 } else { 200 });
         table.update(neighbour(100), 1, 99, |_, _| Some(90));
         assert_eq!(owe(&mut table, [3, 100], 1), [1, 90]);
@@ -291,13 +291,13 @@ mod tests {
     }
 
     #[test]
-    fn where_all_owe_all_the_last_to_come_is_a_guest() {
+    fn new_clients_share_the_overflow_slot_of_a_page_of_exhausted_ones() {
         let mut table = full_page(|_| 200);
         for number in 100..110 {
-            assert_eq!(owe(&mut table, [number], 1), [1], "nobody is known for another's debt");
+            assert_eq!(owe(&mut table, [number], 1), [1], "no client has the debt of another");
             table.update(neighbour(number), 1, 99, |_, _| Some(150));
             table.update(neighbour(number), 1, 99, |_, owes| Some(owes + 150));
-            assert_eq!(owe(&mut table, [number], 1), [300], "a guest that comes again is known");
+            assert_eq!(owe(&mut table, [number], 1), [300], "a client in the overflow slot is known when it returns");
         }
         assert!((1..=OVERFLOW as u64).all(|number| owe(&mut table, [number], 1) == [200]));
         table.update(neighbour(110), 250, 100, |_, _| Some(260));
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn who_owes_nothing_any_more_needs_no_room() {
+    fn a_client_without_debt_takes_no_slot() {
         let mut table = RateTable::default();
         for number in 0..200_000 {
             table.update(mix(number), number * 10, u64::MAX, |_, owes| Some(owes + 100));

@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_html_by_name_takes_it() {
+    fn a_client_that_names_html_accepts_it() {
         for line in [
             "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
             "text/html",
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_anything_or_something_else_does_not_ask_for_html() {
+    fn a_client_that_accepts_anything_or_other_types_does_not_ask_for_html() {
         for line in [
             "*/*",
             "",

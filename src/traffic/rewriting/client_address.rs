@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_nobody_ends_the_search_where_it_stands() {
+    fn a_member_without_an_address_ends_the_search() {
         for written in ["unknown", "6.6.6.6, _hidden", "6.6.6.6, caf\u{e9}", "6.6.6.6, [::1", "1.1.1.1.1", ""] {
             assert_eq!(client(&[("x-forwarded-for", written)]), "10.0.0.1", "{written}");
         }

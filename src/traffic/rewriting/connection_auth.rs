@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_of_the_connection_is_seen_in_every_form() {
+    fn connection_authentication_is_seen_in_every_form() {
         for lines in [
             &["NTLM"][..],
             &["ntlm TlRMTVNTUAAC"],
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_of_the_request_is_none_of_the_connection() {
+    fn authentication_of_a_request_is_not_that_of_its_connection() {
         for lines in [&["Basic realm=\"x\""][..], &["Bearer ntlmX", "Digest realm=\"negotiated\""], &[]] {
             assert!(!asks(lines), "{lines:?}");
         }

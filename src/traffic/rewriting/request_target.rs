@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_stand_in_a_target_is_percent_encoded_there_alone() {
+    fn forbidden_bytes_are_percent_encoded_in_the_target_alone() {
         let head = "GET /\"{<x>}`|\\^caf\u{e9}?q=\u{e9}[] HTTP/1.1\r\nx: <\"\u{e9}\">\r\n\r\n";
         let expected = "GET /%22%7B%3Cx%3E%7D%60%7C%5C%5Ecaf%C3%A9?q=%C3%A9[] HTTP/1.1\r\nx: <\"\u{e9}\">\r\n\r\n";
         assert_eq!(passed(&[head.as_bytes()]), expected);

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_none() {
+    fn an_invalid_host_is_refused() {
         for bad in ["a b", "u@a", "a:x", "a:123456", "a/b", "[::1", "[x]", "a:80:80", "a,b", "\u{e9}"] {
             assert_eq!(request_host(bad), None, "{bad}");
         }

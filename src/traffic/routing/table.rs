@@ -18,7 +18,7 @@ use imbl::{HashMap, OrdMap};
 use super::host_paths::HostPaths;
 use crate::domain::{Catalog, Change, Edit, Host, RouteId, Session, SessionKey, Target, Time};
 use crate::traffic::balancing::Pool;
-use crate::traffic::breaker::Breaker;
+use crate::traffic::breaker::EndpointBreaker;
 use crate::traffic::endpoint::{
     AdminState, Endpoint, EndpointPolicy, EndpointStats, LiveState, RouteDefaults, RouteSettings,
 };
@@ -169,7 +169,7 @@ impl RoutingTable {
     }
 
     /// Returns the circuit breaker of a route, if it has one.
-    pub fn breaker(&self, session: SessionKey, route: RouteId) -> Option<&Arc<Breaker>> {
+    pub fn breaker(&self, session: SessionKey, route: RouteId) -> Option<&Arc<EndpointBreaker>> {
         self.endpoint(session, route).and_then(|endpoint| endpoint.breaker())
     }
 
@@ -334,7 +334,7 @@ fn policy(
     let limiter = limit.map(|limit| RateLimiter::reconfigure(old_limiter, *limit, halves(defaults.seed)));
     EndpointPolicy {
         health_check: config.health.get(&id).cloned().map(Box::new),
-        breaker: breaker.map(|settings| Breaker::reconfigure(old_breaker, *settings)),
+        breaker: breaker.map(|settings| EndpointBreaker::reconfigure(old_breaker, *settings)),
         has_own_limiter: limiter.is_some(),
         limiter: limiter.or_else(|| shared.limiter.clone()),
         admin: Arc::clone(&shared.admin),

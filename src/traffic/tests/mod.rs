@@ -253,7 +253,7 @@ fn a_breaker_stays_with_its_settings_and_its_backend() {
 }
 
 #[test]
-fn a_head_alone_drains_and_closes_what_stands_in_the_table() {
+fn a_session_record_alone_drains_and_closes_its_endpoints() {
     let mut world = World::of([record(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
     world.table.assume_healthy();
     let endpoint = Arc::clone(world.table.endpoint(SessionKey(1), RouteId(1)).unwrap());
@@ -331,7 +331,7 @@ fn turns_go_round_and_each_worker_takes_its_own() {
 }
 
 #[test]
-fn the_less_busy_of_two_is_taken_and_no_member_is_forgotten() {
+fn the_less_busy_of_two_is_taken_and_every_member_gets_requests() {
     let pool = pool_of_three(LoadBalancing::LeastRequests);
     let leases: Vec<_> = (0..5).map(|_| pool.members()[1].live.begin_request(WORKER)).collect();
     let mut state = 1_u64;

@@ -117,7 +117,7 @@ fn another_check_of_the_same_backend_is_a_check_of_its_own() {
 }
 
 #[test]
-fn who_joins_a_check_is_told_at_once_and_the_others_are_not_told_more_often() {
+fn a_route_that_joins_a_check_gets_a_result_at_once_and_the_others_not_more_often() {
     let mut watch = Watch::of([one(1, "http://a")]);
     watch.begin(0);
     watch.end(0);
@@ -131,7 +131,7 @@ fn who_joins_a_check_is_told_at_once_and_the_others_are_not_told_more_often() {
 }
 
 #[test]
-fn what_does_not_concern_the_check_does_not_disturb_it() {
+fn a_change_that_does_not_concern_the_check_leaves_it_alone() {
     let mut watch = Watch::of([one(1, "http://a")]);
     watch.begin(0);
     watch.end(0);
@@ -144,7 +144,7 @@ fn what_does_not_concern_the_check_does_not_disturb_it() {
 fn a_changed_backend_or_check_is_checked_at_once() {
     let mut watch = Watch::of([one(1, "http://a")]);
     watch.begin(0);
-    assert_eq!(watch.apply([one(1, "http://b")], 1).len(), 1, "nobody waits for the old one");
+    assert_eq!(watch.apply([one(1, "http://b")], 1).len(), 1, "no route needs the old check");
     assert_eq!(watch.begin(1), ["http://b/"]);
     watch.end(1);
     watch.apply([explicit(1, "/well")], 2);
@@ -168,7 +168,7 @@ fn checks_stop_when_their_last_route_goes() {
 }
 
 #[test]
-fn a_dead_backend_holds_up_no_other() {
+fn a_dead_backend_does_not_delay_the_checks_of_others() {
     let dead = (1..=1_000).flat_map(|id| [one(id, "http://dead"), explicit(id, &format!("/{id}"))]);
     let mut watch = Watch::of(dead);
     assert_eq!(watch.begin(0).len(), PER_BACKEND_MAX);
@@ -183,7 +183,7 @@ fn many(from: u32, count: u32) -> impl Iterator<Item = Edit> {
 }
 
 #[test]
-fn sessions_that_want_many_checks_leave_room_for_each_other_and_for_who_comes_later() {
+fn sessions_with_many_checks_leave_slots_for_each_other_and_for_later_ones() {
     for greedy in [1, 3, 20] {
         let mut watch = Watch::of([]);
         (2..2 + greedy).for_each(|key| watch.session(key, many(u32::try_from(key).unwrap() * 1_000, 300), 0));
@@ -201,7 +201,7 @@ fn sessions_that_want_many_checks_leave_room_for_each_other_and_for_who_comes_la
 }
 
 #[test]
-fn sessions_that_come_one_after_another_and_want_many_checks_leave_room_for_who_comes_later() {
+fn busy_sessions_that_come_one_after_another_leave_slots_for_later_ones() {
     let mut watch = Watch::of([]);
     for key in 2..22 {
         watch.session(key, many(u32::try_from(key).unwrap() * 1_000, 300), 0);
@@ -212,7 +212,7 @@ fn sessions_that_come_one_after_another_and_want_many_checks_leave_room_for_who_
 }
 
 #[test]
-fn when_all_room_is_taken_sessions_take_turns() {
+fn sessions_take_turns_when_all_slots_are_taken() {
     let mut watch = Watch::of([]);
     for key in 2..2 + 2 * u64::try_from(SLOTS).unwrap() {
         watch.session(key, many(u32::try_from(key).unwrap() * 10, 5), 0);
@@ -228,7 +228,7 @@ fn when_all_room_is_taken_sessions_take_turns() {
 }
 
 #[test]
-fn who_asks_the_same_as_somebody_with_many_checks_does_not_wait_behind_them() {
+fn a_session_that_shares_a_spec_with_a_busy_one_does_not_wait_behind_it() {
     // The result must not depend on the order, nor on a backend that all of them share.
     for quiet_first in [false, true] {
         let mut watch = Watch::of([]);
@@ -249,7 +249,7 @@ fn who_asks_the_same_as_somebody_with_many_checks_does_not_wait_behind_them() {
 }
 
 #[test]
-fn a_check_whose_payer_has_left_waits_in_the_line_of_another() {
+fn a_check_whose_session_has_left_counts_for_another() {
     let mut watch = Watch::of([]);
     let greedy = (1..=600).flat_map(|id| [one(id, "http://shared"), explicit(id, &format!("/{id}"))]);
     watch.session(2, greedy, 0);
@@ -302,7 +302,7 @@ fn a_burst_is_spread() {
 
 proptest! {
     #[test]
-    fn everybody_is_told_in_time_and_nothing_is_left_behind(
+    fn every_route_gets_its_results_in_time_and_nothing_is_left_behind(
         steps in prop::collection::vec((1..12_u32, 0..4_u32, any::<bool>(), 0..3_u8), 1..120),
     ) {
         let mut watch = Watch::of([]);

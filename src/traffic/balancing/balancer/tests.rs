@@ -39,17 +39,17 @@ impl Members for Plain {
     }
 }
 
-const WAYS: [LoadBalancing; 3] = [LoadBalancing::LeastRequests, LoadBalancing::RoundRobin, LoadBalancing::ClientIp];
+const METHODS: [LoadBalancing; 3] = [LoadBalancing::LeastRequests, LoadBalancing::RoundRobin, LoadBalancing::ClientIp];
 
 fn input(number: u64) -> SelectionInput {
     let client = IpAddr::V4(Ipv4Addr::from(0x0a00_0000_u32.wrapping_add(number as u32)));
     SelectionInput { chance: mix(number), turn: number as usize, client }
 }
 
-fn shares(members: &Plain, how: LoadBalancing, requests: u64) -> Vec<f64> {
+fn shares(members: &Plain, method: LoadBalancing, requests: u64) -> Vec<f64> {
     let mut counts = vec![0_u32; members.count()];
     for number in 0..requests {
-        counts[select(members, how, &[], || input(number)).unwrap()] += 1;
+        counts[select(members, method, &[], || input(number)).unwrap()] += 1;
     }
     counts.into_iter().map(|count| f64::from(count) / requests as f64).collect()
 }
@@ -60,43 +60,44 @@ fn percent(part: u64) -> Eligibility {
 }
 
 #[test]
-fn every_way_shares_evenly_among_equals() {
+fn each_method_shares_evenly_among_equals() {
     for count in [2, 3, 10, 100] {
         let members = Plain::of(&vec![FULL; count]);
-        for how in WAYS {
+        for method in METHODS {
             let fair = 1.0 / count as f64;
-            let shares = shares(&members, how, 200_000);
-            assert!(shares.iter().all(|share| (share / fair - 1.0).abs() < 0.12), "{how:?} {count}: {shares:?}");
+            let shares = shares(&members, method, 200_000);
+            assert!(shares.iter().all(|share| (share / fair - 1.0).abs() < 0.12), "{method:?} {count}: {shares:?}");
         }
     }
 }
 
 #[test]
-fn a_drain_falls_in_a_straight_line_whatever_the_way() {
-    for (how, part) in WAYS.into_iter().flat_map(|how| [75, 50, 10, 1].map(|part| (how, part))) {
-        let share = shares(&Plain::of(&[percent(part), FULL]), how, 200_000)[0];
-        assert!((share - part as f64 / 200.0).abs() < 0.005, "{how:?} at {part} %: {share}");
+fn a_drain_falls_in_a_straight_line_with_each_method() {
+    for (method, part) in METHODS.into_iter().flat_map(|method| [75, 50, 10, 1].map(|part| (method, part))) {
+        let share = shares(&Plain::of(&[percent(part), FULL]), method, 200_000)[0];
+        assert!((share - part as f64 / 200.0).abs() < 0.005, "{method:?} at {part} %: {share}");
     }
 }
 
 #[test]
 fn among_many_a_weight_counts_as_well() {
-    for (how, count) in WAYS.into_iter().flat_map(|how| [3, 5, 50].map(|count| (how, count))) {
+    for (method, count) in METHODS.into_iter().flat_map(|method| [3, 5, 50].map(|count| (method, count))) {
         let mut states = vec![FULL; count];
         states[1] = percent(50);
-        let share = shares(&Plain::of(&states), how, 300_000)[1] * count as f64;
-        assert!((share - 0.5).abs() < 0.05, "{how:?} of {count}: {share}");
+        let share = shares(&Plain::of(&states), method, 300_000)[1] * count as f64;
+        assert!((share - 0.5).abs() < 0.05, "{method:?} of {count}: {share}");
     }
 }
 
 #[test]
-fn while_no_other_can_a_draining_member_serves_it_all() {
-    for (how, other) in
-        WAYS.into_iter().flat_map(|how| [Eligibility::Unhealthy, Eligibility::Drained].map(|other| (how, other)))
+fn a_draining_member_serves_all_requests_that_no_other_can() {
+    for (method, other) in METHODS
+        .into_iter()
+        .flat_map(|method| [Eligibility::Unhealthy, Eligibility::Drained].map(|other| (method, other)))
     {
-        assert!((shares(&Plain::of(&[percent(1), other]), how, 1_000)[0] - 1.0).abs() < 1e-9);
-        let both = shares(&Plain::of(&[percent(10), percent(10)]), how, 10_000);
-        assert!((both[0] - 0.5).abs() < 0.05, "{how:?}: {both:?}");
+        assert!((shares(&Plain::of(&[percent(1), other]), method, 1_000)[0] - 1.0).abs() < 1e-9);
+        let both = shares(&Plain::of(&[percent(10), percent(10)]), method, 10_000);
+        assert!((both[0] - 0.5).abs() < 0.05, "{method:?}: {both:?}");
     }
 }
 
@@ -146,7 +147,7 @@ fn only_the_clients_of_a_member_that_leaves_or_drains_move() {
 }
 
 #[test]
-fn why_nobody_can_is_maintenance_where_there_is_any_else_what_ends_first() {
+fn the_reason_is_maintenance_if_there_is_any_or_else_what_ends_first() {
     let open = |at| Eligibility::BreakerOpen { retry_at: Time(at) };
     let cases = [
         (vec![Eligibility::Maintenance; 2], NoEndpoint::Maintenance),
@@ -158,25 +159,25 @@ fn why_nobody_can_is_maintenance_where_there_is_any_else_what_ends_first() {
         (vec![], NoEndpoint::Drained),
     ];
     for (states, reason) in cases {
-        for how in WAYS {
-            assert_eq!(select(&Plain::of(&states), how, &[], || input(1)), Err(reason));
+        for method in METHODS {
+            assert_eq!(select(&Plain::of(&states), method, &[], || input(1)), Err(reason));
         }
     }
-    assert_eq!(select(&Plain::of(&[FULL, open(7)]), WAYS[0], &[0], || input(1)), Err(NoEndpoint::Tried));
+    assert_eq!(select(&Plain::of(&[FULL, open(7)]), METHODS[0], &[0], || input(1)), Err(NoEndpoint::Tried));
 }
 
 #[test]
 fn a_member_that_was_never_checked_gets_nothing_while_another_is_ready() {
     let new = Eligibility::Unchecked(Weight::FULL);
-    for how in WAYS {
-        let first = |states: &[Eligibility]| shares(&Plain::of(states), how, 1_000)[0];
+    for method in METHODS {
+        let first = |states: &[Eligibility]| shares(&Plain::of(states), method, 1_000)[0];
         for ready in [FULL, percent(1)] {
-            assert!(first(&[new, ready]) < 1e-9, "{how:?}");
+            assert!(first(&[new, ready]) < 1e-9, "{method:?}");
         }
         for worse in [Eligibility::Degraded(Weight::FULL), Eligibility::Unhealthy, Eligibility::Drained] {
-            assert!((first(&[new, worse]) - 1.0).abs() < 1e-9, "{how:?}: {worse:?}");
+            assert!((first(&[new, worse]) - 1.0).abs() < 1e-9, "{method:?}: {worse:?}");
         }
-        assert!((shares(&Plain::of(&[new, new]), how, 20_000)[0] - 0.5).abs() < 0.05, "{how:?}");
+        assert!((shares(&Plain::of(&[new, new]), method, 20_000)[0] - 0.5).abs() < 0.05, "{method:?}");
     }
 }
 
@@ -196,7 +197,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn it_chooses_whom_a_plain_reading_of_the_rules_allows(
+    fn it_selects_a_member_that_the_plain_rules_allow(
         states in prop_oneof![
             prop::collection::vec(some_eligibility(), 1..6), prop::collection::vec(some_eligibility(), 1..40),
             prop::collection::vec(prop_oneof![Just(Eligibility::Drained), Just(Eligibility::Maintenance)], 1..20),
@@ -214,13 +215,13 @@ proptest! {
             (0..states.len()).filter(|at| !tried.contains(at) && kind(&states[*at])).collect()
         };
         let allowed = if fit(true).is_empty() { fit(false) } else { fit(true) };
-        for how in WAYS {
-            match select(&members, how, &tried, || input(u64::from(number))) {
-                Ok(at) => prop_assert!(allowed.contains(&at), "{:?}", how),
-                Err(nobody) => {
-                    prop_assert!(allowed.is_empty(), "{:?}", how);
+        for method in METHODS {
+            match select(&members, method, &tried, || input(u64::from(number))) {
+                Ok(at) => prop_assert!(allowed.contains(&at), "{:?}", method),
+                Err(reason) => {
+                    prop_assert!(allowed.is_empty(), "{:?}", method);
                     let maintenance = states.contains(&Eligibility::Maintenance);
-                    prop_assert_eq!(nobody == NoEndpoint::Maintenance, maintenance && nobody != NoEndpoint::Tried);
+                    prop_assert_eq!(reason == NoEndpoint::Maintenance, maintenance && reason != NoEndpoint::Tried);
                 }
             }
         }

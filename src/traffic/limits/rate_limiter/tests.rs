@@ -49,7 +49,7 @@ fn over_many_windows_exactly_the_limit_gets_through() {
 }
 
 #[test]
-fn the_fields_say_what_is_left_and_when_more_comes() {
+fn the_fields_give_the_rest_of_the_budget_and_the_time_to_more() {
     let limiter = limiter(2, 60_000);
     assert_eq!(limiter.policy(), "\"default\";q=2;w=60");
     let first = limiter.check(client(1), NOW);
@@ -62,11 +62,11 @@ fn the_fields_say_what_is_left_and_when_more_comes() {
         (third.rate_limit(), third.retry_after().unwrap()),
         ("\"default\";r=0;t=19".parse().unwrap(), "19".parse().unwrap())
     );
-    assert!(limiter.check(client(1), NOW + 30 * SECOND).allowed, "who waits as told gets through");
+    assert!(limiter.check(client(1), NOW + 30 * SECOND).allowed, "a client that waits as told gets through");
 }
 
 #[test]
-fn a_window_of_less_than_seconds_is_not_told_in_seconds() {
+fn a_window_that_is_no_whole_number_of_seconds_is_left_out() {
     assert_eq!(limiter(5, 1_500).policy(), "\"default\";q=5");
     assert_eq!(limiter(1_000_000, 366 * 86_400_000).policy(), "\"default\";q=1000000;w=31622400");
     let limiter = limiter(5, 100);
@@ -118,7 +118,7 @@ fn a_limit_of_any_size_is_kept_within_a_hundredth() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_far_keeps_nobody_waiting_for_more_than_a_window() {
+fn a_clock_set_back_far_delays_no_client_by_more_than_a_window() {
     let limiter = limiter(10, 60_000);
     assert_eq!(allowed(&limiter, client(1), NOW, 20), 10);
     let earlier = NOW - 7 * 24 * 3600 * SECOND;
@@ -151,7 +151,7 @@ fn several_threads_share_one_budget() {
 }
 
 #[test]
-fn a_million_addresses_fit_and_who_is_known_stays_known() {
+fn a_million_addresses_fit_and_known_clients_stay_known() {
     let limiter = limiter(10, 60_000);
     let known = client(0x0a00_0001);
     assert_eq!(allowed(&limiter, known, NOW, 20), 10);
@@ -170,7 +170,7 @@ fn a_million_addresses_fit_and_who_is_known_stays_known() {
 }
 
 #[test]
-fn more_addresses_than_fit_crowd_out_nobody_who_is_limited() {
+fn more_addresses_than_fit_free_no_limited_client() {
     let limiter = limiter(10, 3_600_000);
     let known = client(1);
     assert_eq!(allowed(&limiter, known, NOW, 20), 10);
@@ -182,7 +182,7 @@ fn more_addresses_than_fit_crowd_out_nobody_who_is_limited() {
 }
 
 #[test]
-fn a_flood_of_exhausted_clients_sets_none_of_them_free_and_shuts_nobody_out() {
+fn a_flood_of_exhausted_clients_frees_none_of_them_and_refuses_no_new_client() {
     let limiter = limiter(1, 3_600_000);
     // More clients than fit, and each is exhausted at once.
     for number in 0..3_000_000 {
@@ -192,7 +192,7 @@ fn a_flood_of_exhausted_clients_sets_none_of_them_free_and_shuts_nobody_out() {
     assert_eq!(known, 10_000, "those that came while there was room are held to it to the end");
     let mut passed = 0;
     for number in 0..1_000 {
-        assert!(limiter.check(client(number), NOW + 2).allowed, "whoever comes anew gets through");
+        assert!(limiter.check(client(number), NOW + 2).allowed, "a new client gets through");
         passed += allowed(&limiter, client(number), NOW + 3, 100);
     }
     assert_eq!(passed, 0, "but only as often as anybody");
@@ -223,7 +223,7 @@ proptest! {
             }
             let window = passed.iter().filter(|at| now - **at < millis * 1_000).count();
             prop_assert!(window <= 2 * requests as usize, "at most a budget and what came back meanwhile");
-            prop_assert!(verdict.allowed || window + 1 >= requests as usize, "nobody is refused who had less than the limit");
+            prop_assert!(verdict.allowed || window + 1 >= requests as usize, "no client below the limit is refused");
             prop_assert!(verdict.remaining < requests);
         }
     }

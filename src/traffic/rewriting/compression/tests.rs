@@ -11,7 +11,7 @@ fn head(fields: &[(&str, &str)]) -> HeaderMap {
 }
 
 #[test]
-fn the_coding_that_the_client_likes_best_is_taken() {
+fn the_coding_with_the_highest_weight_is_taken() {
     use ContentCoding::{Brotli, Gzip, Zstd};
     let wanted = |accept: &str| ContentCoding::wanted(&head(&[("accept-encoding", accept)]));
     for (accept, coding) in [
@@ -37,7 +37,7 @@ fn the_coding_that_the_client_likes_best_is_taken() {
     ] {
         assert_eq!(wanted(accept), coding, "{accept}");
     }
-    assert_eq!(ContentCoding::wanted(&HeaderMap::new()), None, "who says nothing gets nothing");
+    assert_eq!(ContentCoding::wanted(&HeaderMap::new()), None, "without the field nothing is compressed");
     let as_it_is = head(&[("accept-encoding", "gzip"), ("cache-control", "max-age=0, no-transform")]);
     assert_eq!(ContentCoding::wanted(&as_it_is), None);
     let spread = head(&[("accept-encoding", "gzip;q=0.5"), ("accept-encoding", "zstd")]);
@@ -55,7 +55,7 @@ fn planned(status: u16, fields: &[(&str, &str)]) -> (Option<CompressionPlan>, He
 const TEXT: (&str, &str) = ("content-type", "text/html; charset=utf-8");
 
 #[test]
-fn the_head_tells_what_the_body_has_become() {
+fn the_head_describes_the_compressed_body() {
     let before = [
         TEXT,
         ("content-length", "5000"),
@@ -73,7 +73,7 @@ fn the_head_tells_what_the_body_has_become() {
 }
 
 #[test]
-fn what_cannot_or_must_not_be_compressed_stays_as_it_is() {
+fn a_response_that_must_not_be_compressed_stays_as_it_is() {
     let same = |status: u16, fields: &[(&str, &str)]| {
         let (plan, headers) = planned(status, fields);
         assert_eq!((plan, &headers), (None, &head(fields)), "{status} {fields:?}");
@@ -92,7 +92,7 @@ fn what_cannot_or_must_not_be_compressed_stays_as_it_is() {
 }
 
 #[test]
-fn what_can_be_compressed_varies_also_when_it_is_not() {
+fn a_compressible_response_varies_even_if_it_is_not_compressed() {
     let varying = |method: Method, wanted| {
         let mut headers = head(&[TEXT, ("content-length", "1024"), ("etag", "\"x\"")]);
         assert_eq!(plan_compression(&method, wanted, StatusCode::OK, &mut headers), None);
@@ -108,7 +108,7 @@ fn what_can_be_compressed_varies_also_when_it_is_not() {
 }
 
 #[test]
-fn the_head_alone_is_the_one_of_the_compressed_answer() {
+fn the_head_for_head_is_that_of_the_compressed_response() {
     let fields = [TEXT, ("content-length", "5000"), ("etag", "\"x\"")];
     let (mut alone, mut whole) = (head(&fields), head(&fields));
     assert_eq!(plan_compression(&Method::HEAD, Some(ContentCoding::Gzip), StatusCode::OK, &mut alone), None);
@@ -133,14 +133,14 @@ fn tags_that_were_made_weak_are_made_strong_again() {
 }
 
 #[test]
-fn a_304_fits_the_answer_that_was_compressed() {
+fn a_304_gets_the_head_of_the_compressed_response() {
     let (plan, headers) = planned(304, &[("etag", "\"x\"")]);
     assert_eq!(plan, None);
     assert_eq!(headers, head(&[("etag", "W/\"x\""), ("vary", "accept-encoding")]));
 }
 
 #[test]
-fn kinds_are_told_by_their_essence() {
+fn media_types_are_judged_without_their_parameters() {
     let kinds = ["text/plain", "Application/JSON", "application/problem+json", "image/svg+xml", "application/wasm"];
     assert!(kinds.into_iter().all(is_compressible));
     assert!(

@@ -30,7 +30,7 @@ fn edited(lines: &[(&'static str, &'static str)], trusted: bool) -> HeaderMap {
 }
 
 #[test]
-fn what_belongs_to_the_connection_stays_behind() {
+fn hop_by_hop_fields_are_removed() {
     let headers = edited(
         &[
             ("host", "a"),
@@ -55,7 +55,7 @@ fn what_belongs_to_the_connection_stays_behind() {
 }
 
 #[test]
-fn connection_cannot_name_away_what_frames_or_identifies() {
+fn connection_cannot_remove_fields_that_frame_or_identify() {
     let lines = [("host", "a"), ("content-length", "3"), ("connection", "host, content-length, x-forwarded-for")];
     let headers = edited(&lines, false);
     assert_eq!(headers.get("host").unwrap(), "a");
@@ -64,7 +64,7 @@ fn connection_cannot_name_away_what_frames_or_identifies() {
 }
 
 #[test]
-fn an_untrusted_peers_word_about_the_client_is_replaced() {
+fn claims_of_an_untrusted_peer_are_replaced() {
     let lines = [
         ("host", "a"),
         ("x-forwarded-for", "1.1.1.1"),
@@ -82,7 +82,7 @@ fn an_untrusted_peers_word_about_the_client_is_replaced() {
 }
 
 #[test]
-fn a_trusted_proxys_word_is_extended() {
+fn claims_of_a_trusted_proxy_are_extended() {
     let lines = [
         ("host", "a"),
         ("x-forwarded-for", "1.1.1.1"),
