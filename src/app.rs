@@ -7,12 +7,12 @@
 
 mod announcement;
 mod observed;
+mod settings;
 mod signals;
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,9 +23,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::checks::Checker;
-use crate::config::{Config, Unmatched};
-use crate::connect::BackendTls;
-use crate::connection_limits::{ConnectionLimits, PortConnections};
+use crate::config::ServerConfig;
 use crate::domain::{Catalog, Change, Span};
 use crate::fetch::PageFetcher;
 use crate::lifecycle::{self, Heartbeat, Lifecycle};
@@ -37,9 +35,10 @@ use crate::registry::{self, Command, Publish, Registry};
 use crate::reports::{Report, Reports};
 use crate::store::Sqlite;
 use crate::traffic::{RouteDefaults, RoutingTable};
-use crate::{api_listener, clock, grpc, pipe, proxy, random, rest, sockets, tls};
+use crate::{api_listener, clock, grpc, pipe, proxy, random, rest, sockets};
 use announcement::Announcement;
 use observed::Observed;
+use settings::{acceptor, pipe_settings, places, proxy_settings, registration_tokens, registry_limits};
 use signals::Signals;
 
 /// The time that requests in flight may take once the server is to stop.
@@ -58,7 +57,7 @@ const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 ///
 /// # Errors
 /// If it cannot start: which part, and what to change.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: ServerConfig) -> anyhow::Result<()> {
     clock::start().context(
         "the system clock says a time before 1970; set it (`date --set`, or a time service) and start again",
     )?;
@@ -78,7 +77,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     runtime.block_on(serve(config))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: ServerConfig) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let server = tokio::select! {
         started = Server::start(config) => started?,
@@ -126,17 +125,17 @@ struct Secure {
 }
 
 impl Server {
-    async fn start(config: Config) -> anyhow::Result<Self> {
+    async fn start(config: ServerConfig) -> anyhow::Result<Self> {
         let pipe_listener = listen("the pipe protocol", config.pipe.listen, "pipe.listen", "--pipe-listen").await?;
         let pipe_address = pipe_listener.local_addr()?;
         let api_listener = listen("gRPC and REST", config.api.listen, "api.listen", "--api-listen").await?;
         let api_address = api_listener.local_addr()?;
-        let memory = MemoryBudget::new(config.memory);
+        let memory = MemoryBudget::new(config.memory.unwrap_or_else(crate::memory_budget::default_bytes));
         let proxy_settings =
             proxy::Settings { own: vec![pipe_address, api_address], ..proxy_settings(&config, &memory)? };
         let pipe_tls = acceptor(config.pipe.tls.as_ref(), &[])?;
         let api_tls = acceptor(config.api.tls.as_ref(), &api_listener::PROTOCOLS)?;
-        let (pipe, api, needs_token) = (pipe_tls.is_some(), api_tls.is_some(), !config.grants.is_empty());
+        let (pipe, api, needs_token) = (pipe_tls.is_some(), api_tls.is_some(), !config.tokens.is_empty());
         let secure = Secure { pipe, api, needs_token };
         let bound = proxy::Proxy::bind(&proxy_settings)
             .map_err(|error| taken("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
@@ -168,9 +167,10 @@ impl Server {
             parts: Arc::clone(&parts),
         });
         let store = Sqlite::open(&config.store_url).await?;
-        let (registry, writer) = registry::open(store, publisher, observed, config.limits, config.grants.clone())
-            .await
-            .with_context(|| format!("cannot read the store {}", config.store_url))?;
+        let (registry, writer) =
+            registry::open(store, publisher, observed, registry_limits(&config), registration_tokens(&config.tokens))
+                .await
+                .with_context(|| format!("cannot read the store {}", config.store_url))?;
 
         let [core, doors, pipe] = [(); 3].map(|()| Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
@@ -258,9 +258,9 @@ fn taken(what: &str, address: SocketAddr, key: &str, flag: &str, error: &std::io
 }
 
 /// gRPC and REST, on one port.
-fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> api_listener::ApiServices {
+fn typed_doors(registry: &Registry, config: &ServerConfig, lifecycle: &Lifecycle) -> api_listener::ApiServices {
     let operators = Arc::new(OperatorAuth::new(&config.api.operator_tokens));
-    let protected = config.api.tls.is_some() || !config.grants.is_empty();
+    let protected = config.api.tls.is_some() || !config.tokens.is_empty();
     let hosts = AllowedHosts::new(protected, config.api.hosts.clone(), Arc::clone(&operators));
     let max_body = config.api.max_body;
     let grpc = grpc::GrpcSettings { max_body, nonce: random::bits, keep_alive: EVENTS_SILENT_MAX };
@@ -278,52 +278,6 @@ fn typed_doors(registry: &Registry, config: &Config, lifecycle: &Lifecycle) -> a
         refuse_grpc: grpc::refuse,
         refuse_rest: rest::refuse,
     }
-}
-
-fn proxy_settings(config: &Config, memory: &MemoryBudget) -> anyhow::Result<proxy::Settings> {
-    Ok(proxy::Settings {
-        workers: config.proxy.workers,
-        trusted_proxies: config.proxy.trusted_proxies.clone(),
-        unmatched: match config.proxy.unmatched {
-            Unmatched::NotFound => proxy::Unmatched::NotFound,
-            Unmatched::Close => proxy::Unmatched::Close,
-        },
-        deny: config.deny.clone(),
-        tls: backend_tls(config.ca.as_deref())?,
-        connections_max: config.proxy.connections.all,
-        address_connections_max: config.proxy.connections.of_origin,
-        memory: memory.clone(),
-        ..proxy::Settings::new(config.proxy.http)
-    })
-}
-
-fn backend_tls(ca: Option<&Path>) -> anyhow::Result<BackendTls> {
-    let Some(path) = ca else { return Ok(BackendTls::new()) };
-    let told = || format!("backends.ca: {} cannot be used", path.display());
-    let pem = std::fs::read(path).with_context(told)?;
-    BackendTls::trusting(&pem).map_err(|why| anyhow!(why)).with_context(told)
-}
-
-fn acceptor(files: Option<&tls::Files>, protocols: &[&str]) -> anyhow::Result<Option<tls::Acceptor>> {
-    files.map(|files| tls::Acceptor::load(files, protocols)).transpose().map_err(anyhow::Error::from)
-}
-
-fn pipe_settings(config: &Config, api: SocketAddr, memory: MemoryBudget) -> pipe::PipeSettings {
-    pipe::PipeSettings {
-        max_line: config.pipe.max_line,
-        max_reply: config.pipe.max_reply,
-        line_timeout: config.pipe.line_timeout.std(),
-        idle_timeout: config.pipe.idle_timeout.std(),
-        connections: places(config, config.pipe.connections),
-        api: Some(api),
-        memory,
-        ..pipe::PipeSettings::default()
-    }
-}
-
-/// The places of a port's connections.
-fn places(config: &Config, limits: ConnectionLimits) -> PortConnections {
-    PortConnections::new(limits, config.proxy.trusted_proxies.clone())
 }
 
 /// Shows changes to traffic: the routing table takes them in and is swapped whole.

@@ -9,8 +9,9 @@ use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use super::sections::Sections;
-use super::{Config, file};
+use super::file;
+use super::parts::ServerConfig;
+use super::sections::{KEYS, Sections};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -44,7 +45,7 @@ impl Cli {
     /// A wrong flag or variable, by its name; also the text that `--help` asks for.
     pub fn read(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
         // Flags stand before or behind the command.
-        let mut command = Self::command().mut_args(|flag| {
+        let mut command = Self::with_defaults(Self::command()).mut_args(|flag| {
             let is_empty = variable(&flag).is_some_and(|(_, value)| value.is_empty());
             let flag = flag.global(true);
             if is_empty { flag.env(Resettable::Reset) } else { flag }
@@ -54,11 +55,23 @@ impl Cli {
         Self::from_arg_matches_mut(&mut matches)
     }
 
+    /// Returns the command with the default of each flag in its help.
+    pub(super) fn with_defaults(command: Command) -> Command {
+        command.mut_args(|flag| {
+            let key = KEYS.iter().find(|key| flag.get_long() == Some(key.flag));
+            let default = key.and_then(|key| key.default.or(key.default_in_words));
+            match (default, flag.get_help().map(ToString::to_string)) {
+                (Some(default), Some(help)) => flag.help(format!("{help} [default: {default}]")),
+                _ => flag,
+            }
+        })
+    }
+
     /// Reads the file, if one is named, and lays flags and environment over it.
     ///
     /// # Errors
     /// If the file cannot be read, or something in it is wrong: which file, which line, what is expected.
-    pub fn load(self) -> anyhow::Result<Config> {
+    pub fn load(self) -> anyhow::Result<ServerConfig> {
         // The only one, and the same as none.
         let _ = self.verb;
         let below = match &self.flags.config {

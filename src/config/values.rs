@@ -10,10 +10,27 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
-use super::sections::{LogFormat, Unmatched};
 use crate::domain::{
     Error, Fingerprint, HeaderKey, Host, Options, PathPrefix, Secret, ServiceName, Span, TokenName, header_value,
 };
+
+/// The answer to a request that no route matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmatched {
+    /// A page with status 404.
+    NotFound,
+    /// The connection closes without an answer.
+    Close,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Human,
+    /// JSON for programs.
+    Json,
+}
 
 macro_rules! values {
     ($($(#[$doc:meta])* $name:ident($inner:ty) = |$text:ident| $parse:expr;)+) => { $(

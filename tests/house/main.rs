@@ -122,11 +122,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("lifecycle", &[], &["tokio", "tracing"]),
     ("tls", &["clock"], &["tokio", "rustls", "tokio_rustls", "tracing"]),
     ("memory_budget", &[], &[]),
-    (
-        "config",
-        &["domain", "connection_limits", "memory_budget", "registry", "tls"],
-        &["clap", "toml", "serde", "ipnet", "tracing_subscriber"],
-    ),
+    ("config", &["domain"], &["clap", "toml", "serde", "ipnet", "tracing_subscriber"]),
     ("telemetry", &["config", "clock", "lifecycle"], &["tracing", "tracing_subscriber"]),
 ];
 

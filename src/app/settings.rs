@@ -1,0 +1,90 @@
+//! Turns the configuration into the settings of each part.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+
+use crate::config::{ConnectionsConfig, ServerConfig, TlsFiles, TokenConfig, Unmatched};
+use crate::connect::BackendTls;
+use crate::connection_limits::{ConnectionLimits, PortConnections};
+use crate::memory_budget::MemoryBudget;
+use crate::registry::{RegistrationToken, RegistrationTokens, RegistryLimits};
+use crate::{pipe, proxy, tls};
+
+/// Returns the bounds of the registry.
+pub(super) fn registry_limits(config: &ServerConfig) -> RegistryLimits {
+    RegistryLimits {
+        grace: config.sessions.grace,
+        staged_ttl: config.sessions.staged_ttl,
+        sessions_max: config.sessions.sessions_max,
+        sessions_per_origin_max: config.sessions.sessions_per_address_max,
+        routes_per_session_max: config.sessions.routes_max,
+        streams_max: config.api.streams_max,
+        ..RegistryLimits::default()
+    }
+}
+
+/// Returns the registration tokens.
+pub(super) fn registration_tokens(tokens: &[TokenConfig]) -> RegistrationTokens {
+    let token = |token: &TokenConfig| RegistrationToken {
+        name: token.name.clone(),
+        secret: token.secret.clone(),
+        services: token.services.clone(),
+        domains: token.domains.clone(),
+        path_prefixes: token.path_prefixes.clone(),
+        backends: token.backends.clone(),
+        max_routes: token.max_routes,
+        max_sessions: token.max_sessions,
+    };
+    tokens.iter().map(token).collect::<Vec<_>>().into()
+}
+
+pub(super) fn proxy_settings(config: &ServerConfig, memory: &MemoryBudget) -> anyhow::Result<proxy::Settings> {
+    Ok(proxy::Settings {
+        workers: config.proxy.workers,
+        trusted_proxies: config.proxy.trusted_proxies.clone(),
+        unmatched: match config.proxy.unmatched {
+            Unmatched::NotFound => proxy::Unmatched::NotFound,
+            Unmatched::Close => proxy::Unmatched::Close,
+        },
+        deny: config.deny.clone(),
+        tls: backend_tls(config.ca.as_deref())?,
+        connections_max: config.proxy.connections.all,
+        address_connections_max: config.proxy.connections.of_address,
+        memory: memory.clone(),
+        ..proxy::Settings::new(config.proxy.http)
+    })
+}
+
+pub(super) fn backend_tls(ca: Option<&Path>) -> anyhow::Result<BackendTls> {
+    let Some(path) = ca else { return Ok(BackendTls::new()) };
+    let told = || format!("backends.ca: {} cannot be used", path.display());
+    let pem = std::fs::read(path).with_context(told)?;
+    BackendTls::trusting(&pem).map_err(|why| anyhow!(why)).with_context(told)
+}
+
+pub(super) fn acceptor(files: Option<&TlsFiles>, protocols: &[&str]) -> anyhow::Result<Option<tls::Acceptor>> {
+    let Some(files) = files.cloned() else { return Ok(None) };
+    let TlsFiles { section, cert, key, client_ca } = files;
+    Ok(Some(tls::Acceptor::load(&tls::Files { section, cert, key, client_ca }, protocols)?))
+}
+
+pub(super) fn pipe_settings(config: &ServerConfig, api: SocketAddr, memory: MemoryBudget) -> pipe::PipeSettings {
+    pipe::PipeSettings {
+        max_line: config.pipe.max_line,
+        max_reply: config.pipe.max_reply,
+        line_timeout: config.pipe.line_timeout.std(),
+        idle_timeout: config.pipe.idle_timeout.std(),
+        connections: places(config, config.pipe.connections),
+        api: Some(api),
+        memory,
+        ..pipe::PipeSettings::default()
+    }
+}
+
+/// The places of a port's connections.
+pub(super) fn places(config: &ServerConfig, counts: ConnectionsConfig) -> PortConnections {
+    let limits = ConnectionLimits { all: counts.all, of_origin: counts.of_address };
+    PortConnections::new(limits, config.proxy.trusted_proxies.clone())
+}

@@ -1,0 +1,155 @@
+//! The complete and checked configuration, as plain values.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::domain::{Fingerprint, HeaderKey, Host, Options, PathPrefix, Secret, Span, TokenName};
+
+use super::values::{LogFormat, Unmatched};
+
+/// The configuration of the server.
+#[derive(Debug)]
+pub struct ServerConfig {
+    /// The pipe.
+    pub pipe: PipeConfig,
+    /// The port of gRPC and REST.
+    pub api: ApiConfig,
+    /// The proxy.
+    pub proxy: ProxyConfig,
+    /// The registration tokens. Without any, registering needs none.
+    pub tokens: Vec<TokenConfig>,
+    /// The URL of the database.
+    pub store_url: String,
+    /// The bounds of sessions.
+    pub sessions: SessionBounds,
+    /// The budget in bytes for what peers send unfinished and leave unread; `None` for a part of the machine's memory.
+    pub memory: Option<usize>,
+    /// Networks that the server never connects to for a client.
+    pub deny: Vec<IpNet>,
+    /// A file of certificates that are trusted for backends in addition to those of the system.
+    pub ca: Option<PathBuf>,
+    /// Response headers for every route. Those of a session go before them.
+    pub default_headers: Vec<(HeaderKey, Arc<str>)>,
+    /// Options for every route. Those of a session go before them.
+    pub default_options: Options,
+    /// The filter of the log.
+    pub log_filter: String,
+    /// The form of the log; `None` for the one that suits its destination.
+    pub log_format: Option<LogFormat>,
+}
+
+/// The configuration of the pipe.
+#[derive(Debug)]
+pub struct PipeConfig {
+    /// The address that it listens on.
+    pub listen: SocketAddr,
+    /// The longest command line, in bytes.
+    pub max_line: usize,
+    /// The longest reply line that is not compressed, in bytes.
+    pub max_reply: usize,
+    /// The time for a line that has begun.
+    pub line_timeout: Span,
+    /// The time that a connection without session may stay silent.
+    pub idle_timeout: Span,
+    /// The bounds of its connections.
+    pub connections: ConnectionsConfig,
+    /// Its files for TLS, if it speaks TLS.
+    pub tls: Option<TlsFiles>,
+}
+
+/// The configuration of the port of gRPC and REST.
+#[derive(Debug)]
+pub struct ApiConfig {
+    /// The address that it listens on.
+    pub listen: SocketAddr,
+    /// The bearer tokens of operators. Without any, operators are answered on loopback only.
+    pub operator_tokens: Vec<Secret>,
+    /// More host names that requests may use while neither TLS nor registration tokens protect the port.
+    pub hosts: Vec<Host>,
+    /// The largest request body or message, in bytes.
+    pub max_body: usize,
+    /// The bounds of its connections.
+    pub connections: ConnectionsConfig,
+    /// The number of event streams that may be open.
+    pub streams_max: usize,
+    /// Origins of pages that may call it from a browser.
+    pub cors: Vec<String>,
+    /// Its files for TLS, if it speaks TLS.
+    pub tls: Option<TlsFiles>,
+}
+
+/// The configuration of the proxy.
+#[derive(Debug)]
+pub struct ProxyConfig {
+    /// The address that it listens on.
+    pub http: SocketAddr,
+    /// The number of worker threads; 0 means one per core.
+    pub workers: usize,
+    /// Networks of peers whose forwarding fields are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The answer to a request that no route matches.
+    pub unmatched: Unmatched,
+    /// The bounds of its client connections.
+    pub connections: ConnectionsConfig,
+}
+
+/// The bounds of a port's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionsConfig {
+    /// The number of all connections.
+    pub all: usize,
+    /// The number of connections of one client address.
+    pub of_address: usize,
+}
+
+/// The bounds of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionBounds {
+    /// The lease: the time that a session lives without connection and command.
+    pub grace: Span,
+    /// The time that untouched staged changes live.
+    pub staged_ttl: Span,
+    /// The number of sessions.
+    pub sessions_max: usize,
+    /// The number of sessions of one client address; `None` for no limit.
+    pub sessions_per_address_max: Option<usize>,
+    /// The number of routes of one session.
+    pub routes_max: usize,
+}
+
+/// The files for the TLS of an interface. Each field has the name of its key in the section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The section of the configuration.
+    pub section: &'static str,
+    /// The certificate chain as PEM, the certificate of the interface first.
+    pub cert: PathBuf,
+    /// The private key of the first certificate, as PEM.
+    pub key: PathBuf,
+    /// The authorities of client certificates, as PEM; `None` if clients need no certificate.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A registration token. An empty list allows everything of its kind.
+#[derive(Debug)]
+pub struct TokenConfig {
+    /// The name, for logs and refusals.
+    pub name: TokenName,
+    /// The fingerprint of the secret.
+    pub secret: Fingerprint,
+    /// The services that may register: names, or beginnings of names followed by `*`.
+    pub services: Vec<String>,
+    /// The domains that routes may have.
+    pub domains: Vec<Host>,
+    /// The prefixes that paths of routes must have.
+    pub path_prefixes: Vec<PathPrefix>,
+    /// The networks that backends and maintenance pages must be in.
+    pub backends: Vec<IpNet>,
+    /// The number of routes of one session.
+    pub max_routes: Option<usize>,
+    /// The number of sessions at once.
+    pub max_sessions: Option<usize>,
+}
