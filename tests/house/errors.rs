@@ -58,10 +58,9 @@ fn strings(code: &str) -> Vec<String> {
     for c in code.chars() {
         match (&mut text, c) {
             (None, '"') => text = Some(String::new()),
-            (None, _) => {}
             (Some(text), '\n') if escaped => text.push_str("\\\n"),
             (Some(text), c) if escaped => text.push(c),
-            (Some(_), '\\') => {}
+            (None, _) | (Some(_), '\\') => {}
             (Some(_), '"') => found.extend(text.take()),
             (Some(text), c) => text.push(c),
         }

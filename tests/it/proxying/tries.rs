@@ -70,7 +70,7 @@ fn a_denied_network_is_never_connected_to() {
     let backend = Backend::named("b");
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0", "[::ffff:0.0.0.0]", "[::]", "0"] {
         let mut harness = ProxyHarness::with(|settings| {
-            settings.deny = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]
+            settings.deny = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
         });
         harness.serve("shop", "shop-1", &format!("http://{host}:{}", backend.address().port()), &[]);
         assert_eq!(harness.get("a", "/").status(), 502, "{host}");

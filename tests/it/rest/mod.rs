@@ -1,4 +1,4 @@
-//! The REST interface over real sockets. Every answer is checked against the OpenAPI description.
+//! The REST interface over real sockets. Every answer is checked against the `OpenAPI` description.
 
 pub mod api;
 mod browsers;
