@@ -1,16 +1,21 @@
-//! The data plane: carries requests from clients to endpoints over HTTP/1.1, to them also over TLS.
+//! The data plane: carries requests from clients to endpoints over HTTP/1.1, and over TLS to the endpoints that want it.
 //!
-//! One current-thread runtime per worker, each with its own `SO_REUSEPORT` listener, upstream connections, resolver and
-//! counters, so that a request never crosses threads. The routing table is the one thing shared, read through `arc-swap`.
-//! What it is not: a decision. Which endpoint, which headers, whether again: `traffic` says so.
+//! Each worker is a single-threaded runtime with its own `SO_REUSEPORT` listener, upstream connections, resolver and
+//! counters, so that a request never crosses threads. Workers share only the routing table, which they read through `arc-swap`.
+//! The folders follow a request: `listener` accepts, `request` decides and sends, `response` passes the answer on,
+//! `context` holds the state of both, `upstream` and `client` are the two connections; each names only those after it.
+//! It makes no decisions: `traffic` says which endpoint gets a request, with which fields, and if it is tried again.
 //! What must hold: every map, pool, body and wait here has a bound; a request that panics ends its own connection only.
 
 mod client;
 mod context;
+mod limits;
 mod listener;
+mod refusal;
 mod request;
 mod response;
 mod settings;
+mod ticks;
 mod upstream;
 
 use std::io;
@@ -23,8 +28,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use listener::worker;
-pub use settings::{Settings, Unmatched};
+use listener::{socket, worker};
+pub use settings::{ProxySettings, UnmatchedPolicy};
 
 use crate::clock;
 use crate::connect::AddressResolver;
@@ -32,90 +37,90 @@ use crate::connection_limits::ConnectionCounts;
 use crate::lifecycle::{self, Heartbeat};
 use crate::maintenance_pages::MaintenancePages;
 use crate::reports::Reports;
-use crate::traffic::{self, RoutingTable};
+use crate::traffic::{RoutingTable, WorkerId};
 
-/// The time that the workers may take to begin.
+/// The time that the workers may take to start.
 const READY_MAX: Duration = Duration::from_secs(10);
 
-/// Every worker's socket, bound and listening, with nobody accepting yet.
+/// The sockets of all workers, bound and listening. Nobody accepts yet.
 #[derive(Debug)]
-pub struct Bound {
-    settings: Arc<Settings>,
+pub struct BoundProxy {
+    settings: Arc<ProxySettings>,
     listeners: Vec<TcpListener>,
     address: SocketAddr,
 }
 
-/// The workers, carrying requests.
+/// The workers, which carry requests.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     stop: CancellationToken,
     grace: Arc<ArcSwap<Duration>>,
     workers: Vec<(JoinHandle<()>, oneshot::Receiver<()>)>,
-    /// Cancelled once a worker has ended, however it did.
+    /// Cancelled once a worker has ended for any reason.
     ended: CancellationToken,
     heartbeats: Vec<Heartbeat>,
 }
 
 impl Proxy {
-    /// Binds one socket per worker. All of them before any worker starts: a taken port is a start-up error, and no worker
-    /// misses its share of connections.
+    /// Binds one socket per worker. All are bound before any worker starts: a taken port is then a start-up error, and no
+    /// worker misses its share of connections.
     ///
     /// # Errors
     /// If the address cannot be bound.
-    pub fn bind(settings: &Settings) -> io::Result<Bound> {
-        let first = worker::listen(settings.http, true)?;
+    pub fn bind(settings: &ProxySettings) -> io::Result<BoundProxy> {
+        let first = socket::listen(settings.http, true)?;
         let address = first.local_addr()?;
         let mut listeners = vec![first];
         for _ in 1..settings.workers_count() {
-            listeners.push(worker::listen(address, false)?);
+            listeners.push(socket::listen(address, false)?);
         }
         let mut settings = settings.clone();
         settings.own.push(address);
-        Ok(Bound { settings: Arc::new(settings), listeners, address })
+        Ok(BoundProxy { settings: Arc::new(settings), listeners, address })
     }
 
-    /// Where clients connect to.
+    /// Returns the address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Shows that the workers still run.
+    /// Returns the heartbeats of the workers.
     pub fn heartbeats(&self) -> &[Heartbeat] {
         &self.heartbeats
     }
 
-    /// Waits until a worker has ended, which none does by itself.
+    /// Waits until a worker has ended before its stop.
     pub async fn failed(&self) {
         self.ended.cancelled().await;
         tracing::error!("a proxy worker ended; stopping");
     }
 
-    /// Stops accepting, lets requests and tunnels under way finish for `grace` at most, then cuts what is left.
+    /// Stops accepting, lets requests and tunnels finish for at most `grace`, then cuts the rest.
     pub async fn stop(self, grace: Duration) {
         self.grace.store(Arc::new(grace));
         self.stop.cancel();
         for (thread, ended) in self.workers {
-            // Resolves when the worker's sender is dropped: the last thing its thread does.
+            // The last act of a worker's thread drops the sender, which ends this wait.
             let _ = ended.await;
             let _ = thread.join();
         }
     }
 }
 
-impl Bound {
-    /// The addresses of backends, as the workers know them: none of them is a listener of this server.
+impl BoundProxy {
+    /// Returns the resolver of backend addresses that the workers use. It gives out no listener of this server.
     pub fn addresses(&self) -> AddressResolver {
         self.settings.addresses()
     }
 
-    /// Where clients will connect to.
+    /// Returns the address that clients will connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Starts the workers, and waits until all accept. They read `table` anew for each request, tell `reports` of breakers that flip, and show the
-    /// maintenance pages of `maintenance_pages`.
+    /// Starts the workers, and waits until all of them accept. They read `table` for each request, report breakers that change
+    /// state to `reports`, and show `maintenance_pages`.
     ///
     /// # Errors
     /// If a thread cannot be started, or a worker cannot accept.
@@ -140,10 +145,10 @@ impl Bound {
             let name = format!("proxy-{index}");
             let heartbeat = Heartbeat::new(name.as_str(), clock::now().0);
             heartbeats.push(heartbeat.clone());
-            let start = worker::Start {
+            let start = worker::WorkerStart {
                 heartbeat,
                 ready: ready.clone(),
-                id: traffic::WorkerId { index, count },
+                id: WorkerId { index, count },
                 listener,
                 settings: Arc::clone(&self.settings),
                 table,
@@ -155,7 +160,7 @@ impl Bound {
             };
             let guard = ended_early.clone().drop_guard();
             let thread = lifecycle::spawn_thread(name, move || {
-                // Dropped by a panic too.
+                // A panic drops it too.
                 let _guard = guard;
                 worker::run(start);
                 drop(ending);

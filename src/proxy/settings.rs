@@ -1,4 +1,4 @@
-//! What the data plane is told at its start.
+//! The settings of the data plane.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,59 +10,59 @@ use crate::connection_limits::ConnectionLimits;
 use crate::domain::Forbidden;
 use crate::memory_budget::MemoryBudget;
 
-/// What is done with a request that no route is for.
+/// The treatment of a request that no route matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Unmatched {
+pub enum UnmatchedPolicy {
     /// A 404 page.
     #[default]
     NotFound,
-    /// The connection is closed without a word.
+    /// The connection is closed without an answer.
     Close,
 }
 
-/// See each field; [`Settings::new`] fills in what works for most.
+/// The settings of the data plane. [`ProxySettings::new`] returns good defaults.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where to listen for HTTP.
+pub struct ProxySettings {
+    /// The address to listen on.
     pub http: SocketAddr,
-    /// How many workers; 0 for one per core.
+    /// The number of workers; 0 for one per core.
     pub workers: usize,
-    /// Peers whose word about the client counts.
+    /// The peers that are trusted to name the client.
     pub trusted_proxies: Vec<IpNet>,
-    /// What is done with a request that no route is for.
-    pub unmatched: Unmatched,
-    /// Networks that no backend or page may resolve to.
+    /// The treatment of a request that no route matches.
+    pub unmatched: UnmatchedPolicy,
+    /// The networks that no backend or page may resolve to.
     pub deny: Vec<IpNet>,
-    /// The addresses of the server's other listeners, which nothing is connected to either.
+    /// The addresses of the server's listeners, to which no connection is made either.
     pub own: Vec<SocketAddr>,
-    /// Who looks names up.
+    /// The lookup of names.
     pub names: NameLookup,
-    /// How backends are spoken to over TLS, and whose certificates count.
+    /// TLS to backends, with the certificates that are trusted.
     pub tls: BackendTls,
-    /// Client connections and tunnels at once, over all workers; more are answered 503.
+    /// The most client connections and tunnels at once, over all workers; more are answered 503.
     pub connections_max: usize,
-    /// Those of one client address, or IPv6 network of 64 bits; trusted proxies are not counted.
+    /// The most connections of one client address or IPv6 /64 network. Trusted proxies are not counted.
     pub address_connections_max: usize,
-    /// What heads, bodies and answers under way draw on.
+    /// The memory budget of heads, bodies and responses under way.
     pub memory: MemoryBudget,
-    /// From the first byte of a head to its last.
+    /// The most time from the first byte of a head to its last.
     pub header_timeout: Duration,
-    /// From a response's end to the next request's first byte.
+    /// The most time from the end of a response to the first byte of the next request.
     pub keep_alive: Duration,
-    /// The time that a client may take nothing of its answer before its connection is cut.
+    /// The time after which a client that takes nothing of its response is cut.
     pub body_idle: Duration,
-    /// Idle upstream connections per backend and worker.
+    /// The most idle upstream connections per backend and worker.
     pub pool_max: usize,
 }
 
-impl Settings {
-    /// Those that work for most.
+impl ProxySettings {
+    /// Returns the defaults for an address.
     pub fn new(http: SocketAddr) -> Self {
         Self {
             http,
             workers: 0,
             trusted_proxies: Vec::new(),
-            unmatched: Unmatched::NotFound,
+            unmatched: UnmatchedPolicy::NotFound,
             deny: Vec::new(),
             own: Vec::new(),
             names: NameLookup::system(),
@@ -77,16 +77,17 @@ impl Settings {
         }
     }
 
-    /// The addresses of backends, but those that are denied and those of the server itself.
-    /// The numbers of connections that there may be.
+    /// Returns the limits on client connections.
     pub(crate) fn connection_limits(&self) -> ConnectionLimits {
         ConnectionLimits { all: self.connections_max, of_origin: self.address_connections_max }
     }
 
+    /// Returns the resolver of backend addresses, without those that are denied and those of this server.
     pub(crate) fn addresses(&self) -> AddressResolver {
         AddressResolver::new(self.names.clone(), Forbidden::new(&self.deny, &self.own))
     }
 
+    /// Returns the number of workers.
     pub(crate) fn workers_count(&self) -> usize {
         match self.workers {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),

@@ -1,6 +1,6 @@
 //! What a client's connection is doing, and since when.
 //!
-//! One coarse sweep per worker looks at every connection's phase; no request sets a timer. Shared by the
+//! One coarse sweep per worker looks at every connection's state; no request sets a timer. Shared by the
 //! socket ([`crate::proxy::client::client_io`]), the requests on it and the sweep.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 
-use crate::connection_limits::{EvictionRank, TICK};
+use crate::connection_limits::EvictionRank;
 use crate::domain::Span;
-use crate::proxy::Settings;
 use crate::proxy::client::framing::BodyLength;
-use crate::proxy::client::framing::Garbled;
-use crate::proxy::client::raw_head::Field;
-use crate::proxy::client::raw_head::Heads;
+use crate::proxy::client::framing::FramingError;
+use crate::proxy::client::raw_head::RawField;
+use crate::proxy::client::raw_head::RawHeads;
+use crate::proxy::settings::ProxySettings;
+use crate::proxy::ticks::Ticks;
 
 /// A client that ends its side so soon behind its request still wants the answer.
 const HALF_CLOSE_MAX: Duration = Duration::from_millis(250);
@@ -23,43 +24,10 @@ const HALF_CLOSE_MAX: Duration = Duration::from_millis(250);
 /// The time that a client that was answered early may go on sending.
 const LINGER_MAX: Duration = Duration::from_secs(5);
 
-/// Steps of 50 ms since the worker started, as its sweep counts them. Cheap to read; a step late at most.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ticks(Arc<AtomicU32>);
-
-impl Ticks {
-    pub(crate) const STEP: Duration = TICK;
-
-    pub(crate) fn now(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// It is now so long after the start.
-    pub(crate) fn set(&self, elapsed: Duration) -> u32 {
-        let now = Self::steps(elapsed);
-        self.0.store(now, Ordering::Relaxed);
-        now
-    }
-
-    /// The first tick that is at least `span` from now.
-    pub(crate) fn after(&self, span: Duration) -> u32 {
-        self.now().saturating_add(Self::steps(span)).saturating_add(2)
-    }
-
-    /// As many as an option's duration has.
-    pub(crate) fn of(span: Span) -> u32 {
-        u32::try_from(span.millis() / u64::from(TICK.subsec_millis())).unwrap_or(u32::MAX - 2)
-    }
-
-    pub(crate) fn steps(span: Duration) -> u32 {
-        u32::try_from(span.as_millis() / Self::STEP.as_millis()).unwrap_or(u32::MAX - 2)
-    }
-}
-
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Stage {
+pub(crate) enum ConnStage {
     /// Nothing came yet.
     Fresh,
     /// Between requests.
@@ -79,7 +47,7 @@ pub(crate) enum Stage {
 /// A connection's stage, and the tick of its last progress. Atomics because hyper wants an upgradable connection
 /// to be `Send`; only one thread ever touches them.
 #[derive(Debug)]
-pub(crate) struct Phase {
+pub(crate) struct ConnState {
     stage: AtomicU8,
     since: AtomicU32,
     // The tick at which its task wants to be woken; 0 for none.
@@ -96,14 +64,14 @@ pub(crate) struct Phase {
     finishes: AtomicBool,
     lingers: AtomicBool,
     ticks: Ticks,
-    heads: Mutex<Heads>,
+    heads: Mutex<RawHeads>,
     // Interim heads that the client is to get before its answer, and whether there are any.
     has_interim: AtomicBool,
     interim: Mutex<Vec<u8>>,
 }
 
-impl Phase {
-    pub(crate) fn new(stage: Stage, ticks: &Ticks) -> Arc<Self> {
+impl ConnState {
+    pub(crate) fn new(stage: ConnStage, ticks: &Ticks) -> Arc<Self> {
         let (stage, since) = (AtomicU8::new(stage as u8), AtomicU32::new(ticks.now()));
         let [stuck, half_closed, finishes, lingers, has_interim] = [false; 5].map(AtomicBool::new);
         let [unframed, broken] = [false; 2].map(AtomicBool::new);
@@ -130,9 +98,9 @@ impl Phase {
     /// A request's head has been read, and a body of `length` follows.
     ///
     /// # Errors
-    /// [`Garbled`] when what came of the body breaks its framing.
-    pub(crate) fn request(&self, length: BodyLength) -> Result<(), Garbled> {
-        self.enter(Stage::Busy);
+    /// [`FramingError`] when what came of the body breaks its framing.
+    pub(crate) fn request(&self, length: BodyLength) -> Result<(), FramingError> {
+        self.enter(ConnStage::Busy);
         self.heads().advance(length)
     }
 
@@ -141,8 +109,8 @@ impl Phase {
         self.heads().keeps_current()
     }
 
-    /// A field of the request under way, as it came; see [`Heads::field`].
-    pub(crate) fn field(&self, method: &Method, name: &str) -> Option<Field> {
+    /// A field of the request under way, as it came; see [`RawHeads::field`].
+    pub(crate) fn field(&self, method: &Method, name: &str) -> Option<RawField> {
         self.heads().field(method, name)
     }
 
@@ -152,7 +120,7 @@ impl Phase {
     }
 
     /// The heads that came on the connection.
-    pub(crate) fn heads(&self) -> MutexGuard<'_, Heads> {
+    pub(crate) fn heads(&self) -> MutexGuard<'_, RawHeads> {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -185,10 +153,10 @@ impl Phase {
 
     /// The answer is with the client; the next head may come.
     pub(crate) fn answered(&self) {
-        self.enter(Stage::Idle);
+        self.enter(ConnStage::Idle);
     }
 
-    pub(crate) fn enter(&self, stage: Stage) {
+    pub(crate) fn enter(&self, stage: ConnStage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
         self.progress();
     }
@@ -210,7 +178,7 @@ impl Phase {
         }
         self.has_interim.store(false, Ordering::Relaxed);
         let heads = std::mem::take(&mut *self.interim.lock().unwrap_or_else(PoisonError::into_inner));
-        self.is(Stage::Busy).then_some(heads)
+        self.is(ConnStage::Busy).then_some(heads)
     }
 
     /// What is under way may be silent for so long; `None` for ever.
@@ -221,7 +189,7 @@ impl Phase {
     /// The client has ended its side. Says whether its request is answered all the same: one that goes right behind its request waits
     /// for the answer, one that goes later has given up.
     pub(crate) fn half_closes(&self) -> bool {
-        let is_under_way = self.is(Stage::Busy) || self.is(Stage::Answering);
+        let is_under_way = self.is(ConnStage::Busy) || self.is(ConnStage::Answering);
         let still = self.ticks.now().saturating_sub(self.since.load(Ordering::Relaxed));
         let is_waiting = is_under_way
             && (self.half_closed.load(Ordering::Relaxed)
@@ -258,31 +226,31 @@ impl Phase {
 
     /// True while the next bytes begin a request.
     pub(crate) fn awaits_request(&self) -> bool {
-        (self.is(Stage::Idle) || self.is(Stage::Fresh)) && !self.lingers() && self.heads().is_between()
+        (self.is(ConnStage::Idle) || self.is(ConnStage::Fresh)) && !self.lingers() && self.heads().is_between()
     }
 
-    fn is(&self, stage: Stage) -> bool {
+    fn is(&self, stage: ConnStage) -> bool {
         self.stage.load(Ordering::Relaxed) == stage as u8
     }
 
     /// Bytes that come now are of a head.
     pub(crate) fn expects_head(&self) -> bool {
-        self.is(Stage::Idle) || self.is(Stage::Fresh) || self.is(Stage::Head)
+        self.is(ConnStage::Idle) || self.is(ConnStage::Fresh) || self.is(ConnStage::Head)
     }
 
     /// An answer is on its way.
     pub(crate) fn answers(&self) -> bool {
-        self.is(Stage::Answering)
+        self.is(ConnStage::Answering)
     }
 
     /// Bytes came from the client.
     pub(crate) fn on_read(&self) {
-        if self.is(Stage::Lingering) {
+        if self.is(ConnStage::Lingering) {
             return;
         }
-        if self.is(Stage::Idle) || self.is(Stage::Fresh) {
-            self.enter(Stage::Head);
-        } else if !self.is(Stage::Head) {
+        if self.is(ConnStage::Idle) || self.is(ConnStage::Fresh) {
+            self.enter(ConnStage::Head);
+        } else if !self.is(ConnStage::Head) {
             // A head has so long as a whole, however slowly it trickles in.
             self.progress();
         }
@@ -290,7 +258,7 @@ impl Phase {
 
     /// Nothing of a request has come since the last answer.
     pub(crate) fn is_idle(&self) -> bool {
-        self.is(Stage::Idle)
+        self.is(ConnStage::Idle)
     }
 
     /// The order in which it makes way for others, unless it is in use.
@@ -299,24 +267,26 @@ impl Phase {
         if self.is_idle() {
             return Some(EvictionRank::Idle(since));
         }
-        (self.is(Stage::Fresh) || self.is(Stage::Head)).then_some(EvictionRank::Unfinished(since))
+        (self.is(ConnStage::Fresh) || self.is(ConnStage::Head)).then_some(EvictionRank::Unfinished(since))
     }
 
     /// True if it has stood still for too long.
-    pub(crate) fn is_overdue(&self, settings: &Settings) -> bool {
+    pub(crate) fn is_overdue(&self, settings: &ProxySettings) -> bool {
         let silence_max = || self.silence_max.load(Ordering::Relaxed);
         let limit = match self.stage.load(Ordering::Relaxed) {
-            stage if stage == Stage::Fresh as u8 || stage == Stage::Head as u8 => Ticks::steps(settings.header_timeout),
-            stage if stage == Stage::Idle as u8 => Ticks::steps(settings.keep_alive),
+            stage if stage == ConnStage::Fresh as u8 || stage == ConnStage::Head as u8 => {
+                Ticks::steps(settings.header_timeout)
+            }
+            stage if stage == ConnStage::Idle as u8 => Ticks::steps(settings.keep_alive),
             // One that ended its side may have gone altogether, which only sending would show.
             stage
-                if stage == Stage::Answering as u8
+                if stage == ConnStage::Answering as u8
                     && (self.stuck.load(Ordering::Relaxed) || self.half_closed.load(Ordering::Relaxed)) =>
             {
                 Ticks::steps(settings.body_idle)
             }
-            stage if stage == Stage::Answering as u8 || stage == Stage::Tunnel as u8 => silence_max(),
-            stage if stage == Stage::Lingering as u8 => Ticks::steps(LINGER_MAX),
+            stage if stage == ConnStage::Answering as u8 || stage == ConnStage::Tunnel as u8 => silence_max(),
+            stage if stage == ConnStage::Lingering as u8 => Ticks::steps(LINGER_MAX),
             _ => return false,
         };
         let still = self.ticks.now().saturating_sub(self.since.load(Ordering::Relaxed));

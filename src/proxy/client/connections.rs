@@ -14,14 +14,14 @@ use tokio::task::AbortHandle;
 
 use crate::connection_limits::{ConnectionCounts, ConnectionRefusal, ConnectionTable, Evictable, EvictionRank};
 use crate::domain::Origin;
-use crate::proxy::Settings;
-use crate::proxy::client::conn_state::Phase;
+use crate::proxy::client::conn_state::ConnState;
+use crate::proxy::settings::ProxySettings;
 use crate::traffic::Peer;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Connections {
-    open: RefCell<ConnectionTable<Entry>>,
+pub(crate) struct ClientConnections {
+    open: RefCell<ConnectionTable<ListedConn>>,
     totals: Arc<ConnectionCounts>,
     emptied: Notify,
     // No connection wants to be woken before this tick.
@@ -29,8 +29,8 @@ pub(crate) struct Connections {
 }
 
 #[derive(Debug)]
-struct Entry {
-    phase: Arc<Phase>,
+struct ListedConn {
+    state: Arc<ConnState>,
     // Both known once its task has begun.
     waker: Option<Waker>,
     abort: Option<AbortHandle>,
@@ -38,17 +38,17 @@ struct Entry {
 
 /// A task's place in the list.
 #[derive(Debug)]
-pub(crate) struct Place {
-    list: Rc<Connections>,
+pub(crate) struct ConnGuard {
+    list: Rc<ClientConnections>,
     id: u64,
 }
 
 /// `None` for a trusted proxy, which speaks for many.
-fn origin(arrival: &Peer) -> Option<Origin> {
-    (!arrival.trusted).then(|| Origin::of(arrival.address))
+fn origin(peer: &Peer) -> Option<Origin> {
+    (!peer.trusted).then(|| Origin::of(peer.address))
 }
 
-impl Connections {
+impl ClientConnections {
     pub(crate) fn new(totals: Arc<ConnectionCounts>) -> Rc<Self> {
         Rc::new(Self { open: RefCell::default(), totals, emptied: Notify::new(), earliest: Cell::new(u32::MAX) })
     }
@@ -57,12 +57,17 @@ impl Connections {
     ///
     /// # Errors
     /// [`ConnectionRefusal`] when none can.
-    pub(crate) fn make_room_for(&self, arrival: &Peer, settings: &Settings, now: u32) -> Result<(), ConnectionRefusal> {
-        self.open.borrow_mut().make_room_for(origin(arrival), &self.totals, settings.connection_limits(), now)
+    pub(crate) fn make_room_for(
+        &self,
+        peer: &Peer,
+        settings: &ProxySettings,
+        now: u32,
+    ) -> Result<(), ConnectionRefusal> {
+        self.open.borrow_mut().make_room_for(origin(peer), &self.totals, settings.connection_limits(), now)
     }
 
     /// While the house is full, those that can make way do so: what is accepted elsewhere finds room.
-    pub(crate) fn make_room(&self, settings: &Settings, now: u32) {
+    pub(crate) fn make_room(&self, settings: &ProxySettings, now: u32) {
         self.open.borrow_mut().make_room(&self.totals, settings.connection_limits(), now);
     }
 
@@ -72,10 +77,10 @@ impl Connections {
     }
 
     /// A place for a task that is about to start.
-    pub(crate) fn enter(self: &Rc<Self>, phase: &Arc<Phase>, arrival: &Peer) -> Place {
-        let entry = Entry { phase: Arc::clone(phase), waker: None, abort: None };
-        let id = self.open.borrow_mut().enter(origin(arrival), &self.totals, entry);
-        Place { list: Rc::clone(self), id }
+    pub(crate) fn enter(self: &Rc<Self>, state: &Arc<ConnState>, peer: &Peer) -> ConnGuard {
+        let entry = ListedConn { state: Arc::clone(state), waker: None, abort: None };
+        let id = self.open.borrow_mut().enter(origin(peer), &self.totals, entry);
+        ConnGuard { list: Rc::clone(self), id }
     }
 
     /// Lets the task in `place` be cut.
@@ -104,7 +109,7 @@ impl Connections {
         }
         self.earliest.set(u32::MAX);
         for entry in self.open.borrow().connections() {
-            match entry.phase.due() {
+            match entry.state.due() {
                 Some(due) if due > now => self.note_due(due),
                 Some(_) => entry.wake(),
                 None => {}
@@ -113,14 +118,14 @@ impl Connections {
     }
 
     /// Cuts what has stood still for too long.
-    pub(crate) fn sweep(&self, settings: &Settings) {
-        self.cut(|entry| entry.phase.is_overdue(settings));
+    pub(crate) fn sweep(&self, settings: &ProxySettings) {
+        self.cut(|entry| entry.state.is_overdue(settings));
     }
 
     /// Tells all to end after what they are doing.
     pub(crate) fn finish_all(&self) {
         for entry in self.open.borrow().connections() {
-            entry.phase.finish();
+            entry.state.finish();
             entry.wake();
         }
     }
@@ -138,7 +143,7 @@ impl Connections {
     }
 
     // Aborting does not run the task: it leaves the list when the runtime drops it, after this loop.
-    fn cut(&self, which: impl Fn(&Entry) -> bool) {
+    fn cut(&self, which: impl Fn(&ListedConn) -> bool) {
         for entry in self.open.borrow().connections().filter(|entry| which(entry)) {
             if let Some(abort) = &entry.abort {
                 abort.abort();
@@ -147,7 +152,7 @@ impl Connections {
     }
 }
 
-impl Entry {
+impl ListedConn {
     fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
@@ -155,15 +160,15 @@ impl Entry {
     }
 }
 
-impl Evictable for Entry {
+impl Evictable for ListedConn {
     fn rank(&self) -> Option<EvictionRank> {
-        self.phase.rank()
+        self.state.rank()
     }
 
     /// An idle connection ends as one does that is told to; one whose head is not complete is cut. Neither runs the task now.
     fn ask_to_close(&self) -> bool {
-        if self.phase.is_idle() {
-            self.phase.finish();
+        if self.state.is_idle() {
+            self.state.finish();
             self.wake();
         } else if let Some(abort) = &self.abort {
             abort.abort();
@@ -172,14 +177,14 @@ impl Evictable for Entry {
     }
 }
 
-impl Place {
+impl ConnGuard {
     /// Its number in the list.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnGuard {
     fn drop(&mut self) {
         // Dropped outside the borrow: an entry holds nothing that looks at the list, but that need not stay so.
         let entry = self.list.open.borrow_mut().remove(self.id, &self.list.totals);

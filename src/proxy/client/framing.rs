@@ -18,19 +18,19 @@ pub(crate) enum BodyLength {
 /// The framing is broken: where the next request begins cannot be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a line of the body's framing does not end with CR LF")]
-pub(crate) struct Garbled;
+pub(crate) struct FramingError;
 
 /// A body of which some is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub(crate) enum BodyFraming {
     /// So many bytes are left.
     Known(u64),
-    Chunked(Part),
+    Chunked(ChunkPart),
 }
 
 /// What the next byte of a chunked body belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum ChunkPart {
     /// The size of a chunk, so far.
     Size(u64),
     /// What stands behind the size, before the end of the line.
@@ -53,18 +53,18 @@ pub(crate) enum Part {
     Done,
 }
 
-impl Framing {
+impl BodyFraming {
     /// A body before its first byte; nothing where there is none.
     pub(crate) fn of(length: BodyLength) -> Option<Self> {
         match length {
             BodyLength::None | BodyLength::Known(0) => None,
             BodyLength::Known(bytes) => Some(Self::Known(bytes)),
-            BodyLength::Chunked => Some(Self::Chunked(Part::Size(0))),
+            BodyLength::Chunked => Some(Self::Chunked(ChunkPart::Size(0))),
         }
     }
 
     /// Returns what of `bytes` stands behind the body; `None` when more of the body is to come.
-    pub(crate) fn pass<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, Garbled> {
+    pub(crate) fn pass<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, FramingError> {
         match self {
             Self::Known(left) => Ok(skip(left, bytes).filter(|_| *left == 0)),
             Self::Chunked(part) => pass_chunked(part, bytes),
@@ -79,45 +79,45 @@ fn skip<'b>(left: &mut u64, bytes: &'b [u8]) -> Option<&'b [u8]> {
     bytes.get(taken..)
 }
 
-fn pass_chunked<'b>(part: &mut Part, mut bytes: &'b [u8]) -> Result<Option<&'b [u8]>, Garbled> {
+fn pass_chunked<'b>(part: &mut ChunkPart, mut bytes: &'b [u8]) -> Result<Option<&'b [u8]>, FramingError> {
     loop {
-        if let Part::Data(left) = part {
+        if let ChunkPart::Data(left) = part {
             bytes = skip(left, bytes).unwrap_or_default();
             if *left == 0 {
-                *part = Part::DataReturn;
+                *part = ChunkPart::DataReturn;
             }
         }
         let Some((&byte, rest)) = bytes.split_first() else { return Ok(None) };
         *part = part.after(byte)?;
         bytes = rest;
-        if *part == Part::Done {
+        if *part == ChunkPart::Done {
             return Ok(Some(bytes));
         }
     }
 }
 
-impl Part {
-    fn after(self, byte: u8) -> Result<Self, Garbled> {
+impl ChunkPart {
+    fn after(self, byte: u8) -> Result<Self, FramingError> {
         Ok(match (self, byte) {
-            (Part::Size(size) | Part::Extension(size), b'\r') => Part::SizeEnd(size),
-            (Part::Line, b'\r') => Part::End,
-            (Part::Trailer, b'\r') => Part::TrailerEnd,
-            (Part::DataReturn, b'\r') => Part::DataEnd,
-            (Part::SizeEnd(0) | Part::TrailerEnd, b'\n') => Part::Line,
-            (Part::SizeEnd(size), b'\n') => Part::Data(size),
-            (Part::DataEnd, b'\n') => Part::Size(0),
-            (Part::End, b'\n') => Part::Done,
-            (_, b'\r' | b'\n') => return Err(Garbled),
-            (Part::Size(size), byte) => match char::from(byte).to_digit(16) {
+            (ChunkPart::Size(size) | ChunkPart::Extension(size), b'\r') => ChunkPart::SizeEnd(size),
+            (ChunkPart::Line, b'\r') => ChunkPart::End,
+            (ChunkPart::Trailer, b'\r') => ChunkPart::TrailerEnd,
+            (ChunkPart::DataReturn, b'\r') => ChunkPart::DataEnd,
+            (ChunkPart::SizeEnd(0) | ChunkPart::TrailerEnd, b'\n') => ChunkPart::Line,
+            (ChunkPart::SizeEnd(size), b'\n') => ChunkPart::Data(size),
+            (ChunkPart::DataEnd, b'\n') => ChunkPart::Size(0),
+            (ChunkPart::End, b'\n') => ChunkPart::Done,
+            (_, b'\r' | b'\n') => return Err(FramingError),
+            (ChunkPart::Size(size), byte) => match char::from(byte).to_digit(16) {
                 Some(digit) => {
                     let size = size.checked_mul(16).and_then(|size| size.checked_add(u64::from(digit)));
-                    Part::Size(size.ok_or(Garbled)?)
+                    ChunkPart::Size(size.ok_or(FramingError)?)
                 }
-                None => Part::Extension(size),
+                None => ChunkPart::Extension(size),
             },
-            (Part::Extension(size), _) => Part::Extension(size),
-            (Part::Line | Part::Trailer, _) => Part::Trailer,
-            _ => return Err(Garbled),
+            (ChunkPart::Extension(size), _) => ChunkPart::Extension(size),
+            (ChunkPart::Line | ChunkPart::Trailer, _) => ChunkPart::Trailer,
+            _ => return Err(FramingError),
         })
     }
 }
@@ -127,9 +127,9 @@ mod tests {
     use super::*;
 
     /// What stands behind a chunked body, however it is cut into reads.
-    fn behind(bytes: &str) -> Result<Option<String>, Garbled> {
+    fn behind(bytes: &str) -> Result<Option<String>, FramingError> {
         let read = |cut: usize| {
-            let mut framing = Framing::of(BodyLength::Chunked).unwrap();
+            let mut framing = BodyFraming::of(BodyLength::Chunked).unwrap();
             let (first, second) = bytes.as_bytes().split_at(cut);
             Ok(match framing.pass(first)? {
                 Some(rest) => Some([rest, second].concat()),
@@ -178,14 +178,14 @@ mod tests {
             "\n0\r\n",
             "10000000000000000\r\n",
         ] {
-            assert_eq!(behind(body), Err(Garbled), "{body:?}");
+            assert_eq!(behind(body), Err(FramingError), "{body:?}");
         }
     }
 
     #[test]
     fn a_body_of_known_length_ends_behind_it() {
-        assert_eq!(Framing::of(BodyLength::Known(0)), None);
-        let mut framing = Framing::of(BodyLength::Known(5)).unwrap();
+        assert_eq!(BodyFraming::of(BodyLength::Known(0)), None);
+        let mut framing = BodyFraming::of(BodyLength::Known(5)).unwrap();
         assert_eq!(framing.pass(b"abc"), Ok(None));
         assert_eq!(framing.pass(b"deGET"), Ok(Some(b"GET".as_slice())));
     }

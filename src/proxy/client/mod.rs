@@ -1,7 +1,8 @@
 //! A client connection: its socket, its state, the heads that came on it, and the list of all of them.
 
-pub(crate) mod client_io;
+pub(crate) mod client_socket;
 pub(crate) mod conn_state;
 pub(crate) mod connections;
 pub(crate) mod framing;
+pub(crate) mod plain_refusal;
 pub(crate) mod raw_head;

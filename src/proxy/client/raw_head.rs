@@ -1,4 +1,4 @@
-//! Heads of requests as they came.
+//! RawHeads of requests as they came.
 //!
 //! hyper drops a `Content-Length` that stands beside a `Transfer-Encoding` without a word, and such a request is to be
 //! refused, not repaired; and a request that must be sent a second time is read from here again, which costs the
@@ -7,38 +7,38 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use crate::proxy::client::framing::BodyFraming;
 use crate::proxy::client::framing::BodyLength;
-use crate::proxy::client::framing::Framing;
-use crate::proxy::client::framing::Garbled;
-use crate::proxy::listener::worker::FIELDS_MAX;
+use crate::proxy::client::framing::FramingError;
+use crate::proxy::limits::FIELDS_MAX;
 
-/// Heads as they came.
+/// RawHeads as they came.
 #[derive(Debug, Default)]
-pub(crate) struct Heads {
+pub(crate) struct RawHeads {
     /// That of the request under way; empty if it was not kept.
     current: Vec<u8>,
     /// What came behind it and its body.
     next: Vec<u8>,
     /// The body of the request under way, while some of it is to come.
-    body: Option<Framing>,
+    body: Option<BodyFraming>,
     // Where the next head begins cannot be told here any more.
     lost: bool,
 }
 
 /// What a field of a head that was kept says, if it is there.
-pub(crate) type Field = Option<Vec<u8>>;
+pub(crate) type RawField = Option<Vec<u8>>;
 
 /// Fields added on the way: the client's address, twice, its host, port and scheme, the prefix, and the hops.
 const FIELDS_ADDED: usize = 7;
 
-impl Heads {
+impl RawHeads {
     const BYTES_MAX: usize = 128 * 1024;
 
     /// Takes bytes that came.
     ///
     /// # Errors
-    /// [`Garbled`] when they cannot be those of the body that is to come.
-    pub(crate) fn keep(&mut self, mut bytes: &[u8]) -> Result<(), Garbled> {
+    /// [`FramingError`] when they cannot be those of the body that is to come.
+    pub(crate) fn keep(&mut self, mut bytes: &[u8]) -> Result<(), FramingError> {
         if self.lost {
             return Ok(());
         }
@@ -59,15 +59,15 @@ impl Heads {
     /// The next head is the current one, and a body of `length` follows it.
     ///
     /// # Errors
-    /// [`Garbled`] when what came behind the head cannot be that body, or where it ends cannot be told.
-    pub(crate) fn advance(&mut self, length: BodyLength) -> Result<(), Garbled> {
+    /// [`FramingError`] when what came behind the head cannot be that body, or where it ends cannot be told.
+    pub(crate) fn advance(&mut self, length: BodyLength) -> Result<(), FramingError> {
         self.current.clear();
         if self.body.take().is_some() {
             // hyper has seen an end that was none.
             self.lose();
         }
         if self.lost {
-            return if length == BodyLength::Chunked { Err(Garbled) } else { Ok(()) };
+            return if length == BodyLength::Chunked { Err(FramingError) } else { Ok(()) };
         }
         let blank = self.next.len() - self.next.trim_ascii_start().len();
         let end = head_end(self.next.get(blank..).unwrap_or_default()).map_or(0, |end| blank + end);
@@ -79,7 +79,7 @@ impl Heads {
         if end == 0 {
             self.lose();
         }
-        self.body = Framing::of(length);
+        self.body = BodyFraming::of(length);
         if self.body.is_none() {
             return Ok(());
         }
@@ -114,7 +114,7 @@ impl Heads {
     }
 
     /// A field of the current head, as it came. `None` if that head was not kept.
-    pub(crate) fn field(&self, method: &Method, name: &str) -> Option<Field> {
+    pub(crate) fn field(&self, method: &Method, name: &str) -> Option<RawField> {
         let head = self.current(method)?;
         let value = head.split(|byte| *byte == b'\n').find_map(|line| {
             let colon = memchr::memchr(b':', line)?;
@@ -158,8 +158,8 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn heads(bytes: &str, length: BodyLength) -> Heads {
-        let mut heads = Heads::default();
+    fn heads(bytes: &str, length: BodyLength) -> RawHeads {
+        let mut heads = RawHeads::default();
         heads.keep(bytes.as_bytes()).unwrap();
         heads.advance(length).unwrap();
         heads
@@ -208,12 +208,12 @@ mod tests {
     fn a_body_that_cannot_be_followed_is_refused() {
         let mut next = heads("GET / HTTP/1.1\r\n\r\n", BodyLength::None);
         next.keep(b"POST / HTTP/1.1\r\n\r\n0\r\n\nGET / HTTP/1.1\r\n\r\n").unwrap();
-        assert_eq!(next.advance(BodyLength::Chunked), Err(Garbled));
+        assert_eq!(next.advance(BodyLength::Chunked), Err(FramingError));
         let mut later = heads("POST / HTTP/1.1\r\n\r\n0\r\n", BodyLength::Chunked);
-        assert_eq!(later.keep(b"\n"), Err(Garbled));
-        let mut lost = Heads::default();
+        assert_eq!(later.keep(b"\n"), Err(FramingError));
+        let mut lost = RawHeads::default();
         lost.lose();
         assert_eq!(lost.advance(BodyLength::Known(1)), Ok(()));
-        assert_eq!(lost.advance(BodyLength::Chunked), Err(Garbled), "its end cannot be told");
+        assert_eq!(lost.advance(BodyLength::Chunked), Err(FramingError), "its end cannot be told");
     }
 }

@@ -1,4 +1,7 @@
-//! What the requests of one worker share, and what one request holds until it ends.
+//! The state that the requests of one worker share, the state of one client connection, and the state of one request.
 
 pub(crate) mod breaker_guard;
+pub(crate) mod client;
+pub(crate) mod request;
 pub(crate) mod stats;
+pub(crate) mod worker;

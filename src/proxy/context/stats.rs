@@ -1,71 +1,58 @@
-//! What a request comes to, for the statistics of the endpoint it was sent to.
-//!
-//! What must hold: a request is in flight for as long as its account is open, and counted when that is dropped, once at most.
+//! The numbers that a request adds to the statistics of its endpoint.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::StatusCode;
 
 use crate::clock;
-use crate::proxy::request::upstream_request::Failed;
-use crate::proxy::response::pages::Refusal;
-use crate::proxy::upstream::request_body::RequestBody;
-use crate::traffic::{AttemptFailure, InFlight, RequestRecord};
+use crate::traffic::{InFlight, RequestRecord};
 
-/// What a request has come to so far. It is counted when this is dropped, and no longer in flight.
-pub(crate) struct Account {
-    lease: InFlight,
-    pub(crate) seen: RequestRecord,
+/// The status that is counted when the client goes away before the head of a response. It is never sent; nginx uses the same number.
+const CLIENT_GONE_STATUS: u16 = 499;
+
+/// The statistics of one request so far. The request counts as in flight until they are recorded.
+pub(crate) struct RequestStats {
+    in_flight: InFlight,
+    record: RequestRecord,
     began: Instant,
-    pub(crate) body: RequestBody,
+    has_status: bool,
 }
 
-/// What is counted when the client goes before there is an answer. Never sent; the number is nginx's.
-const CLIENT_GONE: u16 = 499;
-/// Of what is not counted at all.
-const TAKEN_BACK: u16 = 0;
-
-impl Account {
-    pub(crate) fn new(lease: InFlight, began: Instant, body: RequestBody) -> Self {
-        Self { lease, seen: RequestRecord { status: CLIENT_GONE, ..RequestRecord::default() }, began, body }
+impl RequestStats {
+    /// Begins the statistics of a request that arrived at `began`.
+    pub(crate) fn new(in_flight: InFlight, began: Instant) -> Self {
+        let record = RequestRecord { status: CLIENT_GONE_STATUS, ..RequestRecord::default() };
+        Self { in_flight, record, began, has_status: false }
     }
 
-    /// The head of the response has come.
+    /// Notes the status of the answer, and the time that it took.
     pub(crate) fn answered(&mut self, status: StatusCode) {
-        self.seen.status = status.as_u16();
-        self.seen.error = status.is_server_error();
-        self.seen.latency = self.elapsed();
+        self.record.status = status.as_u16();
+        self.record.error = status.is_server_error();
+        self.has_status = true;
+        self.stop_clock();
     }
 
-    /// No response has come.
-    pub(crate) fn give_up(mut self, refusal: Refusal) {
-        self.answered(refusal.status());
+    /// Notes that the response broke off.
+    pub(crate) fn broke_off(&mut self) {
+        self.record.error = true;
     }
 
-    /// A try came to nothing. Where only a kept connection had died and the request goes out `again`, it is not counted: nobody is
-    /// answered so, and it says nothing of the endpoint. Nor does it where this server had no room for a connection.
-    pub(crate) fn try_failed(mut self, failed: &Failed, again: bool) {
-        if failed.failure == AttemptFailure::NoRoom || (again && failed.failure != AttemptFailure::Connect) {
-            self.seen.status = TAKEN_BACK;
-        } else {
-            self.give_up(failed.refusal);
+    /// Counts bytes that were taken from the client and sent to it.
+    pub(crate) fn count_bytes(&mut self, received: u64, sent: u64) {
+        self.record.bytes_received += received;
+        self.record.bytes_sent += sent;
+    }
+
+    /// Adds the request to the statistics of its endpoint.
+    pub(crate) fn record(mut self) {
+        if !self.has_status {
+            self.stop_clock();
         }
+        self.in_flight.record(&self.record);
     }
 
-    fn elapsed(&self) -> Duration {
-        clock::instant().saturating_duration_since(self.began)
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        if self.seen.status == TAKEN_BACK {
-            return;
-        }
-        if self.seen.status == CLIENT_GONE {
-            self.seen.latency = self.elapsed();
-        }
-        self.seen.bytes_received += self.body.sending().map_or(0, |sending| sending.bytes());
-        self.lease.record(&self.seen);
+    fn stop_clock(&mut self) {
+        self.record.latency = clock::instant().saturating_duration_since(self.began);
     }
 }

@@ -1,17 +1,18 @@
-//! One worker: a thread, its runtime, its listener, and what its requests share.
+//! The life of a worker: a thread, its runtime, its listener, its connections and its sweep.
+//!
+//! What must hold: a connection that panics ends alone; after the stop no connection lives longer than the grace.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Cache};
+use arc_swap::ArcSwap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -22,137 +23,70 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::connect::{CachedResolver, serial};
+use crate::connect::serial;
 use crate::connection_limits::{ConnectionCounts, ConnectionRefusal};
 use crate::lifecycle::{self, Heartbeat};
 use crate::maintenance_pages::MaintenancePages;
-use crate::proxy::Settings;
-use crate::proxy::client::client_io::Wire;
-use crate::proxy::client::conn_state::Phase;
-use crate::proxy::client::conn_state::Stage;
-use crate::proxy::client::conn_state::Ticks;
-use crate::proxy::client::connections::Connections;
-use crate::proxy::client::connections::Place;
-use crate::proxy::request::forward::Client;
+use crate::proxy::client::client_socket::ClientSocket;
+use crate::proxy::client::conn_state::{ConnStage, ConnState};
+use crate::proxy::client::connections::{ClientConnections, ConnGuard};
+use crate::proxy::client::plain_refusal;
+use crate::proxy::context::client::ClientContext;
+use crate::proxy::context::worker::{RandomBits, TableView, WorkerContext};
+use crate::proxy::limits::HEAD_BYTES_MAX;
 use crate::proxy::request::forward::forward;
-use crate::proxy::response::pages;
-use crate::proxy::upstream::idle_pools::Pools;
-use crate::proxy::upstream::logins::Logins;
-use crate::random;
+use crate::proxy::settings::ProxySettings;
+use crate::proxy::ticks::Ticks;
+use crate::proxy::upstream::login_conns::LoginConns;
+use crate::proxy::upstream::upstreams::Upstreams;
 use crate::reports::Reports;
 use crate::sockets::{DescriptorShare, PortListener};
-use crate::traffic::{self, Peer, RetryBudget, RoutingTable};
+use crate::traffic::{Peer, RetryBudget, RoutingTable, WorkerId};
 
-/// What a worker starts with.
-pub(crate) struct Start {
-    pub(crate) id: traffic::WorkerId,
+/// All that a worker starts with.
+pub(crate) struct WorkerStart {
+    pub(crate) id: WorkerId,
     pub(crate) listener: StdListener,
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) settings: Arc<ProxySettings>,
     pub(crate) table: Arc<ArcSwap<RoutingTable>>,
     pub(crate) reports: Reports,
     pub(crate) maintenance_pages: MaintenancePages,
     pub(crate) connections: Arc<ConnectionCounts>,
     pub(crate) stop: CancellationToken,
     pub(crate) grace: Arc<ArcSwap<Duration>>,
-    /// Told once the worker accepts, or why it cannot.
+    /// Gets a message once the worker accepts connections, or the reason why it cannot.
     pub(crate) ready: mpsc::Sender<io::Result<()>>,
     pub(crate) heartbeat: Heartbeat,
 }
 
-/// What the requests of one worker share.
-pub(crate) struct Worker {
-    pub(crate) id: traffic::WorkerId,
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) pools: Pools,
-    pub(crate) resolver: CachedResolver,
-    pub(crate) connections: Rc<Connections>,
-    pub(crate) ticks: Ticks,
-    pub(crate) budget: RefCell<RetryBudget>,
-    pub(crate) reports: Reports,
-    pub(crate) maintenance_pages: MaintenancePages,
-    chance: Cell<u64>,
-    view: RefCell<View>,
-    stop: CancellationToken,
-}
-
-/// The table as the worker last saw it. Requests share it through an `Rc`: they neither hold a guard of `arc-swap`
-/// over an await nor write to a reference count that other workers write to.
-struct View {
-    cache: Cache<Arc<ArcSwap<RoutingTable>>, Arc<RoutingTable>>,
-    seen: Rc<Seen>,
-}
-
-/// A table as it was when a request came.
-pub(crate) struct Seen(Arc<RoutingTable>);
-
-impl Deref for Seen {
-    type Target = RoutingTable;
-
-    fn deref(&self) -> &RoutingTable {
-        &self.0
-    }
-}
-
-/// Opens a worker's socket. `first` finds out whether somebody else has the port: with `SO_REUSEPORT` alone
-/// two servers of one user would share it without a word.
-pub(crate) fn listen(address: SocketAddr, first: bool) -> io::Result<StdListener> {
-    use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-    if first && address.port() != 0 {
-        let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        probe.set_reuse_address(true)?;
-        probe.bind(&address.into())?;
-    }
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    // Connections inherit it: a client that is gone without a word is noticed however long its answer is silent.
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
-    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_TRIES))?;
-    socket.bind(&address.into())?;
-    socket.listen(4096)?;
-    Ok(socket.into())
-}
-
-/// The system asks a silent client whether it is still there, and gives it up after two minutes.
-const KEEPALIVE_AFTER: Duration = Duration::from_mins(1);
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
-const KEEPALIVE_TRIES: u32 = 4;
-
-/// The worker's life, on a thread of its own.
-pub(crate) fn run(start: Start) {
+/// Runs a worker to its end, on a thread of its own.
+pub(crate) fn run(start: WorkerStart) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        // Nobody waits for it any more where the start has been given up.
+        // Nobody waits for the message if the start was given up.
         Err(error) => return drop(start.ready.send(Err(error))),
     };
     runtime.block_on(serve(start));
 }
 
-async fn serve(start: Start) {
+async fn serve(start: WorkerStart) {
     let listener = match TcpListener::from_std(start.listener) {
         Ok(listener) => listener,
         Err(error) => return drop(start.ready.send(Err(error))),
     };
-    let cache = Cache::new(Arc::clone(&start.table));
-    let seen = Rc::new(Seen(start.table.load_full()));
-    let worker = Rc::new(Worker {
+    let ticks = Ticks::default();
+    let worker = Rc::new(WorkerContext {
         id: start.id,
-        pools: Pools::new(&start.settings),
-        resolver: CachedResolver::new(start.settings.addresses()),
+        upstreams: Upstreams::new(&start.settings, &ticks),
         settings: start.settings,
-        connections: Connections::new(start.connections),
-        ticks: Ticks::default(),
-        budget: RefCell::default(),
+        connections: ClientConnections::new(start.connections),
+        ticks,
+        retry_budget: RefCell::new(RetryBudget::default()),
         reports: start.reports,
         maintenance_pages: start.maintenance_pages,
-        chance: Cell::new(random::seed() | 1),
-        view: RefCell::new(View { cache, seen }),
-        stop: start.stop.clone(),
+        table: TableView::new(&start.table),
+        random: RandomBits::new(),
     });
     let (sweeping, swept) = oneshot::channel::<()>();
     let sweeper = sweep(Rc::clone(&worker), start.heartbeat);
@@ -163,72 +97,72 @@ async fn serve(start: Start) {
     let _ = start.ready.send(Ok(()));
     drop(start.ready);
     tokio::select! {
-        () = accept(&worker, listener) => {}
-        // Without it no time passes for the connections.
+        () = accept(&worker, listener, &start.stop) => {}
+        // Without the sweep no time passes for the connections.
         _ = swept => tracing::error!("the sweep of a proxy worker ended"),
     }
     worker.connections.finish_all();
     let _ = tokio::time::timeout(**start.grace.load(), worker.connections.emptied()).await;
     worker.connections.cut_all();
-    // Cut tasks are dropped by the runtime on its next turn.
+    // The runtime drops cut tasks on its next turn.
     let _ = tokio::time::timeout(Duration::from_secs(1), worker.connections.emptied()).await;
 }
 
-async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
+async fn accept(worker: &Rc<WorkerContext>, listener: TcpListener, stop: &CancellationToken) {
     let mut port = PortListener::new(listener, "proxy");
-    while let Some((socket, peer)) = worker.stop.run_until_cancelled(port.accept()).await {
+    while let Some((socket, peer)) = stop.run_until_cancelled(port.accept()).await {
         begin(worker, &mut port, socket, peer);
     }
-    // What the kernel has already accepted would be reset with the listener.
+    // Connections that the kernel has accepted would be reset with the listener.
     while let Some((socket, peer)) = futures_util::FutureExt::now_or_never(port.accept()) {
         begin(worker, &mut port, socket, peer);
     }
 }
 
-fn begin(worker: &Rc<Worker>, port: &mut PortListener, socket: TcpStream, peer: SocketAddr) {
-    let arrival = Peer::new(peer.ip(), &worker.settings.trusted_proxies);
+fn begin(worker: &Rc<WorkerContext>, port: &mut PortListener, socket: TcpStream, address: SocketAddr) {
+    let peer = Peer::new(address.ip(), &worker.settings.trusted_proxies);
     let connections = &worker.connections;
     let room = if DescriptorShare::Proxy.is_used_up(&socket, connections.total()) {
         Err(ConnectionRefusal::Files)
     } else {
-        connections.make_room_for(&arrival, &worker.settings, worker.ticks.now())
+        connections.make_room_for(&peer, &worker.settings, worker.ticks.now())
     };
     if let Err(full) = room {
         port.note_refused(&full);
-        return pages::turn_away(&socket);
+        return plain_refusal::refuse_connection(&socket);
     }
     let _ = socket.set_nodelay(true);
-    let phase = Phase::new(Stage::Fresh, &worker.ticks);
-    let place = worker.connections.enter(&phase, &arrival);
+    let state = ConnState::new(ConnStage::Fresh, &worker.ticks);
+    let place = worker.connections.enter(&state, &peer);
     let id = place.id();
-    let client = Rc::new(Client { arrival, phase, logins: Logins::default() });
-    let wire = Wire::new(socket, Arc::clone(&client.phase), worker.settings.memory.connection());
-    let task = connection(Rc::clone(worker), client, wire, place);
+    let client = Rc::new(ClientContext { peer, state, logins: LoginConns::default() });
+    let io = ClientSocket::new(socket, Arc::clone(&client.state), worker.settings.memory.connection());
+    let task = connection(Rc::clone(worker), client, io, place);
     worker.connections.can_cut(id, lifecycle::spawn_local(task));
 }
 
-async fn connection(worker: Rc<Worker>, client: Rc<Client>, wire: Wire, place: Place) {
-    let (phase, connections) = (Arc::clone(&client.phase), Rc::clone(&worker.connections));
+async fn connection(worker: Rc<WorkerContext>, client: Rc<ClientContext>, io: ClientSocket, place: ConnGuard) {
+    let (state, connections) = (Arc::clone(&client.state), Rc::clone(&worker.connections));
     let service = service_fn(move |request| forward(Rc::clone(&worker), Rc::clone(&client), request));
     let mut builder = http1::Builder::new();
-    // The sweep keeps the time; see `phase`.
+    // The sweep watches the time; see `conn_state`.
     builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_header_size(HEAD_BYTES_MAX);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(wire), service).with_upgrades());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
     poll_fn(|cx| {
         connections.can_wake(place.id(), cx.waker().clone());
         Poll::Ready(())
     })
     .await;
     let mut told = false;
-    // A client that breaks the protocol has been answered by hyper; there is nobody to tell.
+    // hyper has answered a client that breaks the protocol; nobody else needs the error.
     let _ = poll_fn(|cx| {
         loop {
-            if phase.finishes() && !std::mem::replace(&mut told, true) {
+            if state.finishes() && !std::mem::replace(&mut told, true) {
                 connection.as_mut().graceful_shutdown();
             }
             let polled = connection.as_mut().poll(cx);
-            // It may have learned just now that it is to end.
-            if polled.is_ready() || told || !phase.finishes() {
+            // The connection may have learned in this poll that it must end.
+            if polled.is_ready() || told || !state.finishes() {
                 return polled;
             }
         }
@@ -236,13 +170,9 @@ async fn connection(worker: Rc<Worker>, client: Rc<Client>, wire: Wire, place: P
     .await;
 }
 
-/// A longer head gets 431.
-pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// A head of more lines gets 431 too: hyper reads so many without an allocation.
-pub(crate) const FIELDS_MAX: usize = 100;
-
-/// Time goes on; who is due is woken. Once a second what has stood still for too long goes.
-async fn sweep(worker: Rc<Worker>, heartbeat: Heartbeat) {
+/// Advances the clock of the worker and wakes the connections that are due. Once a second it closes all that stood still
+/// for too long.
+async fn sweep(worker: Rc<WorkerContext>, heartbeat: Heartbeat) {
     let began = clock::now();
     let mut step = tokio::time::interval(Ticks::STEP);
     step.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -254,54 +184,16 @@ async fn sweep(worker: Rc<Worker>, heartbeat: Heartbeat) {
         heartbeat.beat(clock::now().0);
         worker.connections.wake_due(now);
         worker.connections.make_room(&worker.settings, now);
-        worker.pools.make_way();
+        worker.upstreams.make_way();
         if now - swept < second {
             continue;
         }
         swept = now;
         clock::catch_up();
         worker.connections.sweep(&worker.settings);
-        worker.pools.sweep(now);
-        worker.resolver.sweep();
+        worker.upstreams.sweep();
         serial::forget_old();
-        // Lets go of an old table even if no request comes.
-        worker.table();
-    }
-}
-
-impl Worker {
-    /// The table as it is now.
-    pub(crate) fn table(&self) -> Rc<Seen> {
-        let view = &mut *self.view.borrow_mut();
-        let now = view.cache.load();
-        if !Arc::ptr_eq(now, &view.seen.0) {
-            view.seen = Rc::new(Seen(Arc::clone(now)));
-        }
-        Rc::clone(&view.seen)
-    }
-
-    /// 64 bits to draw lots with: xorshift, seeded at the start. No secret depends on it.
-    pub(crate) fn chance(&self) -> u64 {
-        let mut x = self.chance.get();
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        self.chance.set(x);
-        x
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_are_asked_whether_their_client_is_still_there() {
-        let listener = listen("127.0.0.1:0".parse().unwrap(), true).unwrap();
-        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        listener.set_nonblocking(false).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
-        let socket = socket2::SockRef::from(&accepted);
-        assert_eq!((socket.keepalive().unwrap(), socket.tcp_keepalive_time().unwrap()), (true, KEEPALIVE_AFTER));
+        // An old table is let go even if no request arrives.
+        worker.table.load();
     }
 }

@@ -1,8 +1,8 @@
-//! Who answers while all instances that could are in maintenance: the server of the page that a session gave.
+//! The answers of a pool in maintenance: the page that a session named, and the server of that page for all other requests.
 //!
-//! What it is not: the page itself, which `maintenance_pages` has ready for those who come to look. Here are the requests that such a page
-//! makes, of its scripts and for its images. What must hold: that server is connected to as any backend is, so that what is denied stays
-//! so; where it does not answer, the route is in maintenance and nothing else.
+//! `maintenance_pages` keeps the page itself. Here are the requests that such a page makes, for its scripts and images. What must
+//! hold: a connection to the page's server obeys the same rules as one to a backend; when the server does not answer,
+//! the client learns only that the route is in maintenance.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,77 +11,86 @@ use std::time::Instant;
 use http::Response;
 use http::header::{CACHE_CONTROL, HeaderValue};
 
-use crate::proxy::listener::worker::Worker;
-use crate::proxy::request::admission as gate;
-use crate::proxy::request::admission::Aside;
-use crate::proxy::request::forward::Client;
-use crate::proxy::request::upstream_request::Errand;
-use crate::proxy::request::upstream_request::Failed;
-use crate::proxy::response::body::Answer;
-use crate::proxy::response::pages::MAINTENANCE_MODE;
-use crate::proxy::response::pages::Refusal;
-use crate::proxy::upstream::conn::Upstream;
+use crate::proxy::context::breaker_guard::BreakerGuard;
+use crate::proxy::context::client::ClientContext;
+use crate::proxy::context::request::RequestContext;
+use crate::proxy::context::worker::WorkerContext;
+use crate::proxy::refusal::{AttemptError, Refusal};
+use crate::proxy::request::admission::{self, ResponseExtras};
+use crate::proxy::request::upstream_request::UpstreamRequest;
+use crate::proxy::response::body::ResponseBody;
+use crate::proxy::response::refusal_page::MAINTENANCE_MODE;
 use crate::traffic::{AttemptFailure, Endpoint, Pool};
 
-/// Answers a request for a pool in maintenance: who comes to look gets a page, every other request goes to the page's server.
-pub(crate) async fn answer(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
+/// Answers a request for a pool in maintenance: a browser that opens a page gets the maintenance page, and the page's server
+/// gets all other requests.
+///
+/// # Errors
+/// The refusal.
+pub(crate) async fn respond(
+    worker: &Rc<WorkerContext>,
+    client: &Rc<ClientContext>,
     pool: &Pool,
-    errand: Errand<'_>,
+    request: UpstreamRequest<'_>,
     began: Instant,
-    aside: &mut Aside,
-) -> Result<Response<Answer>, Refusal> {
-    let Some((member, page)) = pool.maintenance_page().filter(|_| !errand.looks_for_a_page()) else {
-        return Err(aside.refusing(worker, pool, Refusal::Maintenance));
+    extras: &mut ResponseExtras,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let Some((member, page)) = pool.maintenance_page().filter(|_| !request.opens_a_page()) else {
+        return Err(extras.refuse(worker, pool, Refusal::Maintenance));
     };
     let endpoint = Arc::new(member.maintenance_endpoint(&page));
-    let answered = pass_on(worker, client, &endpoint, errand, began).await.map_err(away);
-    let answered = answered.inspect_err(|refusal| gate::count(worker, member, *refusal))?;
+    let answered = pass_on(worker, client, &endpoint, request, began).await.map_err(as_maintenance);
+    let answered = answered.inspect_err(|refusal| admission::count_refusal(worker, member, *refusal))?;
     member.live.record_refusal(worker.id, answered.status().as_u16());
     Ok(marked(answered))
 }
 
 async fn pass_on(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    worker: &Rc<WorkerContext>,
+    client: &Rc<ClientContext>,
     endpoint: &Arc<Endpoint>,
-    mut errand: Errand<'_>,
+    mut request: UpstreamRequest<'_>,
     began: Instant,
-) -> Result<Response<Answer>, Refusal> {
+) -> Result<Response<ResponseBody>, Refusal> {
     loop {
-        errand.admit(endpoint)?;
-        // Of nobody: what comes of it says nothing of the route's own backend.
-        let account = errand.account(worker, endpoint, began);
-        let Ok(upstream) = Upstream::get(worker, client, endpoint, errand.needs_fresh()).await else {
+        request.check_options(endpoint)?;
+        // The outcome says nothing of the route's own backend: this endpoint lives for one request.
+        let breaker = BreakerGuard::unguarded();
+        let context = RequestContext::new(worker, client, endpoint, breaker, request.body.clone(), began);
+        let Ok(upstream) = worker.upstreams.get(&client.logins, endpoint, request.needs_fresh()).await else {
             return Err(Refusal::BadGateway);
         };
-        let failed = match errand.send(worker, upstream, endpoint).await {
-            Ok((upstream, response)) => return errand.answer(worker, client, endpoint, account, upstream, response),
-            Err(failed) => failed,
+        let error = match request.send(worker, upstream, endpoint).await {
+            Ok((upstream, response)) => return request.respond(worker, context, endpoint, upstream, response),
+            Err(error) => error,
         };
-        if !may_go_again(worker, endpoint, &mut errand, &failed) {
-            return Err(failed.refusal);
+        if !may_retry(worker, endpoint, &mut request, &error) {
+            return Err(error.refusal);
         }
     }
 }
 
-/// A kept connection that has died says nothing of the server.
-fn may_go_again(worker: &Worker, endpoint: &Endpoint, errand: &mut Errand<'_>, failed: &Failed) -> bool {
-    matches!(failed.failure, AttemptFailure::Unsent | AttemptFailure::PooledDied)
-        && errand.may_retry(worker, endpoint, failed.failure)
+/// True if only an idle connection had died, which says nothing of the server.
+fn may_retry(
+    worker: &WorkerContext,
+    endpoint: &Endpoint,
+    request: &mut UpstreamRequest<'_>,
+    error: &AttemptError,
+) -> bool {
+    matches!(error.failure, AttemptFailure::Unsent | AttemptFailure::PooledDied)
+        && request.may_retry(worker, endpoint, error.failure)
 }
 
-/// That the page's server does not answer is no news to a client: the route is in maintenance.
-fn away(refusal: Refusal) -> Refusal {
+/// Returns the refusal for the client: a page's server that does not answer means that the route is in maintenance.
+fn as_maintenance(refusal: Refusal) -> Refusal {
     match refusal {
         Refusal::BadGateway | Refusal::GatewayTooSlow | Refusal::NoRoom => Refusal::Maintenance,
         other => other,
     }
 }
 
-/// Says that it is no answer of the route's own, and nothing to be kept.
-fn marked(mut response: Response<Answer>) -> Response<Answer> {
+/// Marks a response as one that is not the route's own and must not be cached.
+fn marked(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     let headers = response.headers_mut();
     headers.insert(MAINTENANCE_MODE, HeaderValue::from_static("true"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

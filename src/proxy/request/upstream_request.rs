@@ -1,13 +1,13 @@
-//! One request on its way: what is sent, what came of it, and what another try would need.
+//! A client's request on its way to a backend: built once, fitted to each endpoint, and built again for another attempt.
 //!
-//! The steps that [`crate::proxy::request::forward`] puts in order. What must hold: a request is sent again only if nothing of it
-//! can have been processed, and then it is the same request.
+//! What must hold: a request is sent again only if no backend can have processed any of it, and then it is the same
+//! request.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
@@ -16,93 +16,84 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use crate::connect::serial;
-use crate::proxy::context::stats::Account;
-use crate::proxy::listener::worker::Worker;
-use crate::proxy::request::expect;
-use crate::proxy::request::expect::Expectation;
-use crate::proxy::request::forward::Client;
-use crate::proxy::response::pages::Refusal;
-use crate::proxy::upstream::conn::Upstream;
-use crate::proxy::upstream::request_body::RequestBody;
-use crate::proxy::upstream::request_body::State;
+use crate::proxy::context::client::ClientContext;
+use crate::proxy::context::worker::WorkerContext;
+use crate::proxy::refusal::{AttemptError, Refusal};
+use crate::proxy::request::expect::{self, Expectation};
+use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
+use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::traffic::{
     AttemptFailure, ContentCoding, Endpoint, Pool, RequestHop, SelectionInput, Upgrade, accepts_html,
     authenticates_connection, edit_request, may_retry, requested_upgrade, strengthen_etags,
 };
 
-/// The time that a body is held back for a backend that does not say whether it wants it.
+/// The time for which a body is held back if the backend does not ask for it.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
-/// A request on its way to a backend, with what another try would need.
-pub(crate) struct Errand<'a> {
-    pub(crate) client: &'a Client,
+/// A request on its way to a backend, with all that another attempt needs.
+pub(crate) struct UpstreamRequest<'a> {
+    pub(crate) client: &'a ClientContext,
     // `None` while it is being sent.
     request: Option<Request<RequestBody>>,
     pub(crate) body: RequestBody,
     pub(crate) method: Method,
     target: Uri,
     pub(crate) host: Option<HeaderValue>,
-    // What a trusted proxy said of a prefix that it took away.
+    // The prefix that a trusted proxy has removed from the path.
     prefix: Option<HeaderValue>,
-    pub(crate) old: bool,
-    // Whether it logs its connection in.
+    is_http_10: bool,
+    /// True if it logs its connection in.
     pub(crate) logs_in: bool,
     pub(crate) upgrade: Option<(Upgrade, OnUpgrade)>,
-    tries: u32,
+    attempts: u32,
     address: IpAddr,
-    // What the client wants, where the endpoint compresses.
+    /// The coding that the client prefers, if the endpoint compresses.
     pub(crate) coding: Option<ContentCoding>,
-    // The client's fields for another try, where they cannot be read again.
+    // The client's fields for another attempt, if they cannot be read again.
     fields: Option<HeaderMap>,
 }
 
-/// A try that came to nothing.
-pub(crate) struct Failed {
-    pub(crate) failure: AttemptFailure,
-    pub(crate) refusal: Refusal,
-}
-
-impl<'a> Errand<'a> {
-    /// Makes the client's request one for a backend, as far as all backends get the same.
-    pub(crate) fn new(client: &'a Client, address: IpAddr, mut request: Request<Incoming>) -> Self {
-        let old = request.version() == Version::HTTP_10;
-        // HTTP/1.0 has none (RFC 9110 §7.8).
-        let upgrade = requested_upgrade(request.headers()).filter(|_| !old);
+impl<'a> UpstreamRequest<'a> {
+    /// Makes the client's request a request for a backend, as far as it is the same for all endpoints.
+    pub(crate) fn new(client: &'a ClientContext, address: IpAddr, mut request: Request<Incoming>) -> Self {
+        let is_http_10 = request.version() == Version::HTTP_10;
+        // HTTP/1.0 has no upgrades (RFC 9110 §7.8).
+        let upgrade = requested_upgrade(request.headers()).filter(|_| !is_http_10);
         let upgrade = upgrade.map(|upgrade| (upgrade, hyper::upgrade::on(&mut request)));
         let (head, incoming) = request.into_parts();
-        let expects = !old && expect::of(&head.headers) == Expectation::Continue;
-        let mut errand = Self {
+        let expects = !is_http_10 && expect::expectation(&head.headers) == Expectation::Continue;
+        let mut new = Self {
             client,
             request: None,
             body: RequestBody::new(incoming, expects),
             method: head.method,
             target: head.uri,
             host: head.headers.get(HOST).cloned(),
-            prefix: head.headers.get(X_FORWARDED_PREFIX).filter(|_| client.arrival.trusted).cloned(),
-            old,
+            prefix: head.headers.get(X_FORWARDED_PREFIX).filter(|_| client.peer.trusted).cloned(),
+            is_http_10,
             logs_in: authenticates_connection(&head.headers),
             upgrade,
-            tries: 0,
+            attempts: 0,
             address,
             coding: None,
-            fields: (!client.phase.keeps_head()).then(|| head.headers.clone()),
+            fields: (!client.state.keeps_head()).then(|| head.headers.clone()),
         };
-        errand.dress(head.headers);
-        errand
+        new.build(head.headers);
+        new
     }
 
-    /// The request to be sent, with the client's fields made a backend's.
-    fn dress(&mut self, mut headers: HeaderMap) {
+    /// Builds the request to be sent from the client's fields.
+    fn build(&mut self, mut headers: HeaderMap) {
         let upgrade = self.upgrade.as_ref().map(|(upgrade, _)| upgrade);
-        if self.old {
-            // It means nothing there (RFC 9110 §10.1.1), and would to the backend.
+        if self.is_http_10 {
+            // It has no meaning in HTTP/1.0 (RFC 9110 §10.1.1), but would have one for the backend.
             headers.remove(EXPECT);
         }
         edit_request(
             &mut headers,
-            RequestHop { peer: &self.client.arrival, client: self.address, authority: None, upgrade },
+            RequestHop { peer: &self.client.peer, client: self.address, authority: None, upgrade },
         );
         if self.body.sending().is_some_and(|sending| sending.is_chunked()) {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -121,38 +112,42 @@ impl<'a> Errand<'a> {
         self.request = Some(request);
     }
 
-    /// Has the request again after it was sent in vain. Whether it could be had.
-    fn redress(&mut self) -> bool {
+    /// Builds the request again after an attempt that failed. Returns false if it cannot.
+    fn rebuild(&mut self) -> bool {
         self.body.rewind();
         if self.request.is_some() {
             return true;
         }
-        let fields = self.fields.clone().or_else(|| self.client.phase.fields(&self.method));
+        let fields = self.fields.clone().or_else(|| self.client.state.fields(&self.method));
         let Some(mut fields) = fields else { return false };
         if let Some(host) = &self.host {
             fields.insert(HOST, host.clone());
         }
-        self.dress(fields);
+        self.build(fields);
         true
     }
 
-    pub(crate) fn draw(&self, worker: &Worker, pool: &Pool) -> SelectionInput {
-        SelectionInput { chance: worker.chance(), turn: pool.next_turn(worker.id), client: self.address }
+    /// Returns the input for the selection of a member.
+    pub(crate) fn selection_input(&self, worker: &WorkerContext, pool: &Pool) -> SelectionInput {
+        SelectionInput { chance: worker.random.next(), turn: pool.next_turn(worker.id), client: self.address }
     }
 
-    /// True if the client wants to see a page, and not what a page asks for.
-    pub(crate) fn looks_for_a_page(&self) -> bool {
+    /// True if a browser opens a page with it, and does not load a part of a page.
+    pub(crate) fn opens_a_page(&self) -> bool {
         let wanted = || self.request.as_ref().is_some_and(|request| accepts_html(request.headers()));
         [Method::GET, Method::HEAD].contains(&self.method) && wanted()
     }
 
-    /// True if it goes over a new connection: where one idle connection has died, the others may have too.
+    /// True if it needs a new connection: after one idle connection has died, the others may be dead too.
     pub(crate) fn needs_fresh(&self) -> bool {
-        self.tries > 0
+        self.attempts > 0
     }
 
-    /// What the endpoint's options refuse.
-    pub(crate) fn admit(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
+    /// Refuses a request that the endpoint's options do not allow.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) fn check_options(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
         let options = endpoint.options();
         if self.upgrade.is_some() && !options.websocket {
             return Err(Refusal::NoUpgrade);
@@ -163,29 +158,28 @@ impl<'a> Errand<'a> {
         Ok(())
     }
 
-    pub(crate) fn account(&self, worker: &Worker, endpoint: &Endpoint, began: Instant) -> Account {
-        Account::new(endpoint.live.begin_request(worker.id), began, self.body.clone())
-    }
-
     /// Sends the request and waits for the head of the response.
+    ///
+    /// # Errors
+    /// If no usable head arrives in time.
     pub(crate) async fn send(
         &mut self,
-        worker: &Worker,
-        mut upstream: Upstream,
+        worker: &WorkerContext,
+        mut upstream: UpstreamConn,
         endpoint: &Endpoint,
-    ) -> Result<(Upstream, Response<Incoming>), Failed> {
-        // It is there: only this takes it, and puts it back before another try.
-        let mut request = self.request.take().ok_or(Failed::other(Refusal::BadGateway))?;
+    ) -> Result<(UpstreamConn, Response<Incoming>), AttemptError> {
+        // Only this function takes it, and puts it back before another attempt.
+        let mut request = self.request.take().ok_or(AttemptError::other(Refusal::BadGateway))?;
         if endpoint.options().compression {
             self.coding = ContentCoding::wanted(request.headers());
             if !endpoint.live.has_weak_etags() {
                 strengthen_etags(request.headers_mut());
             }
         }
-        self.fit(&mut request, endpoint);
+        self.apply_endpoint(&mut request, endpoint);
         self.body.keep_for_another_try(upstream.is_reused() && self.may_be_resent(endpoint), &worker.settings.memory);
         let starves = upstream.may_starve();
-        let sent = self.in_time(
+        let sent = self.within(
             worker,
             upstream.send(request, |heads| self.pass_interim(heads)),
             endpoint.options().timeout.std(),
@@ -199,27 +193,27 @@ impl<'a> Errand<'a> {
             Ok(response) => Ok((upstream, response)),
             Err(mut error) => {
                 let unsent = error.take_message();
-                // Its fields as they are: the next endpoint's own go over this one's.
-                let failed = self.judge(unsent.is_some(), upstream.has_died());
+                // Its fields stay as they are: the next endpoint overwrites those of this one.
+                let failed = self.classify(unsent.is_some(), upstream.has_died());
                 self.request = unsent;
                 Err(failed)
             }
         }
     }
 
-    /// Interim heads go to the client as they come. HTTP/1.0 has none (RFC 9110 §15.2).
+    /// Passes interim heads to the client as they arrive. HTTP/1.0 has none (RFC 9110 §15.2).
     fn pass_interim(&self, heads: Vec<u8>) {
-        if !self.old {
-            self.client.phase.pass_interim(heads);
+        if !self.is_http_10 {
+            self.client.state.pass_interim(heads);
         }
     }
 
-    /// What only this endpoint's backend gets: its target and its host.
-    fn fit(&self, request: &mut Request<RequestBody>, endpoint: &Endpoint) {
+    /// Sets the fields that only this endpoint's backend gets: its target and its host.
+    fn apply_endpoint(&self, request: &mut Request<RequestBody>, endpoint: &Endpoint) {
         let target = self.target.path_and_query().map_or("/", PathAndQuery::as_str);
         if let Some(rewritten) = endpoint.rewrite(target).and_then(|target| Uri::try_from(target).ok()) {
             *request.uri_mut() = rewritten;
-        } else if self.tries > 0 {
+        } else if self.attempts > 0 {
             *request.uri_mut() = self.target.clone();
         }
         self.set_prefix(request.headers_mut(), endpoint);
@@ -230,34 +224,38 @@ impl<'a> Errand<'a> {
         let own_name = || HeaderValue::try_from(endpoint.backend().authority()).ok();
         match (endpoint.authority(), &self.host) {
             (Some(host), _) => set_host(request.headers_mut(), host.clone()),
-            (None, Some(host)) if self.tries > 0 => set_host(request.headers_mut(), host.clone()),
+            (None, Some(host)) if self.attempts > 0 => set_host(request.headers_mut(), host.clone()),
             (None, Some(_)) => {}
-            // HTTP/1.0 lets a client name no host; HTTP/1.1 does not let us.
+            // An HTTP/1.0 client may name no host; in HTTP/1.1 the proxy must.
             (None, None) => own_name().into_iter().for_each(|host| set_host(request.headers_mut(), host)),
         }
     }
 
-    /// Says which part of the path the backend does not see, behind what a trusted proxy has taken away before.
+    /// Names the part of the path that the backend does not see, after the part that a trusted proxy has removed.
     fn set_prefix(&self, headers: &mut HeaderMap, endpoint: &Endpoint) {
         let before = self.prefix.as_ref();
         let own = endpoint.stripped().and_then(|stripped| {
             let before = before.and_then(|before| before.to_str().ok()).unwrap_or_default().trim_end_matches('/');
             HeaderValue::try_from(format!("{before}{stripped}")).ok()
         });
-        match own.or_else(|| before.filter(|_| self.tries > 0).cloned()) {
+        match own.or_else(|| before.filter(|_| self.attempts > 0).cloned()) {
             Some(prefix) => {
                 headers.insert(X_FORWARDED_PREFIX, prefix);
             }
-            None if self.tries > 0 => {
+            None if self.attempts > 0 => {
                 headers.remove(X_FORWARDED_PREFIX);
             }
             None => {}
         }
     }
 
-    /// Waits for the head of a response as long as `limit` from the start, or from the last that moved of the
-    /// request's body.
-    async fn in_time<T>(&self, worker: &Worker, sent: impl Future<Output = T>, limit: Duration) -> Result<T, Failed> {
+    /// Waits for the head of a response for at most `limit` from the start, or from the last move of the request body.
+    async fn within<T>(
+        &self,
+        worker: &WorkerContext,
+        sent: impl Future<Output = T>,
+        limit: Duration,
+    ) -> Result<T, AttemptError> {
         let mut sent = pin!(sent);
         let body = self.body.sending();
         let held = || body.and_then(|body| body.gate());
@@ -271,32 +269,35 @@ impl<'a> Errand<'a> {
                 return Poll::Pending;
             }
             match body {
-                // Backends that know nothing of expectations wait for the body without a word.
+                // A backend that knows no expectations waits for the body and never asks for it.
                 Some(_) if held().is_some() => held().into_iter().for_each(|gate| gate.open()),
                 Some(body) if body.frames() > frames => frames = body.frames(),
-                Some(body) if body.client_is_slow() => return Poll::Ready(Err(Failed::other(Refusal::ClientTooSlow))),
-                _ => return Poll::Ready(Err(Failed::other(Refusal::GatewayTooSlow))),
+                Some(body) if body.client_is_slow() => {
+                    return Poll::Ready(Err(AttemptError::other(Refusal::ClientTooSlow)));
+                }
+                _ => return Poll::Ready(Err(AttemptError::other(Refusal::GatewayTooSlow))),
             }
             due = self.wake_after(worker, limit);
             Poll::Pending
         })
         .await;
-        self.client.phase.wake_at(None);
+        self.client.state.wake_at(None);
         answered
     }
 
-    /// Has the connection's task woken when `limit` has passed. The tick at which.
-    fn wake_after(&self, worker: &Worker, limit: Duration) -> u32 {
+    /// Has the task of the connection woken after `limit`. Returns the tick.
+    fn wake_after(&self, worker: &WorkerContext, limit: Duration) -> u32 {
         let due = worker.ticks.after(limit);
-        self.client.phase.wake_at(Some(due));
+        self.client.state.wake_at(Some(due));
         worker.connections.note_due(due);
         due
     }
 
-    fn judge(&self, unsent: bool, died: bool) -> Failed {
+    /// Returns the error of an attempt that failed after it got a connection.
+    fn classify(&self, unsent: bool, died: bool) -> AttemptError {
         match self.body.sending().map(|sending| (sending.state(), sending.bytes_max())) {
-            Some((State::TooLarge, max)) => return Failed::other(Refusal::TooLarge { max }),
-            Some((State::Broken, _)) => return Failed::other(Refusal::BadRequest),
+            Some((UploadProgress::TooLarge, max)) => return AttemptError::other(Refusal::TooLarge { max }),
+            Some((UploadProgress::Broken, _)) => return AttemptError::other(Refusal::BadRequest),
             _ => {}
         }
         let failure = match (unsent, died) {
@@ -304,26 +305,21 @@ impl<'a> Errand<'a> {
             (false, true) => AttemptFailure::PooledDied,
             (false, false) => AttemptFailure::Other,
         };
-        Failed { failure, refusal: Refusal::BadGateway }
+        AttemptError { failure, refusal: Refusal::BadGateway }
     }
 
-    pub(crate) fn may_retry(&mut self, worker: &Worker, endpoint: &Endpoint, failure: AttemptFailure) -> bool {
-        self.tries += 1;
-        self.tries <= endpoint.options().retries
+    /// Prepares another attempt after a failed one. Returns false if the request may not be sent again.
+    pub(crate) fn may_retry(&mut self, worker: &WorkerContext, endpoint: &Endpoint, failure: AttemptFailure) -> bool {
+        self.attempts += 1;
+        self.attempts <= endpoint.options().retries
             && may_retry(failure, self.method.is_idempotent(), self.body.upload())
-            && worker.budget.borrow_mut().spend()
-            && self.redress()
+            && worker.retry_budget.borrow_mut().spend()
+            && self.rebuild()
     }
 
-    /// Says whether it may be sent again once its body was begun.
+    /// True if it may be sent again after its body was begun.
     fn may_be_resent(&self, endpoint: &Endpoint) -> bool {
-        self.tries < endpoint.options().retries && self.method.is_idempotent()
-    }
-}
-
-impl Failed {
-    pub(crate) fn other(refusal: Refusal) -> Self {
-        Self { failure: AttemptFailure::Other, refusal }
+        self.attempts < endpoint.options().retries && self.method.is_idempotent()
     }
 }
 

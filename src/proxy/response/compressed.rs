@@ -15,9 +15,8 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use crate::memory_budget::MemoryShare;
-use crate::proxy::response::body::Answer;
-use crate::proxy::response::body::Broken;
-use crate::proxy::response::body::Streamed;
+use crate::proxy::response::streamed::StreamedBody;
+use crate::proxy::upstream::body_error::BodyError;
 use crate::traffic::{CompressionPlan, ContentCoding, drop_digests};
 
 /// Fast levels: each costs less than the bytes it saves, on any network.
@@ -32,9 +31,9 @@ const SLICE_BYTES: usize = 16 * 1024;
 const FRAME_BYTES: usize = 8 * 1024;
 
 /// A backend's response body under way, compressed.
-pub(crate) struct Compressed {
-    pub(crate) source: Streamed,
-    state: State,
+pub(crate) struct CompressedBody {
+    pub(crate) source: StreamedBody,
+    state: CompressionState,
     /// What of the backend's last frame has not been compressed yet.
     waiting: Bytes,
     /// True if the encoder may hold something back.
@@ -43,22 +42,12 @@ pub(crate) struct Compressed {
     _share: MemoryShare,
 }
 
-enum State {
+enum CompressionState {
     Flowing(Encoder),
     /// All is compressed; only trailers may be left.
     Ended(Option<HeaderMap>),
     /// It is told once what came before has been written.
-    Broken(Broken),
-}
-
-impl Answer {
-    /// A backend's response, compressed if so decided.
-    pub(crate) fn passing(streamed: Streamed, recoding: Option<(CompressionPlan, MemoryShare)>) -> Self {
-        match recoding {
-            None => Self::Streamed(streamed),
-            Some((recoding, share)) => Self::Compressed(Box::new(Compressed::new(streamed, recoding, share))),
-        }
-    }
+    Broken(BodyError),
 }
 
 /// What comes out of an encoder is in a vector.
@@ -68,32 +57,32 @@ enum Encoder {
     Gzip(GzEncoder<Vec<u8>>),
 }
 
-type Polled = Poll<Option<Result<Frame<Bytes>, Broken>>>;
+type PolledFrame = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
-impl Compressed {
-    pub(crate) fn new(source: Streamed, recoding: CompressionPlan, mut share: MemoryShare) -> Self {
+impl CompressedBody {
+    pub(crate) fn new(source: StreamedBody, recoding: CompressionPlan, mut share: MemoryShare) -> Self {
         // Never more than was drawn before the length was known.
         let _ = share.set(encoder_bytes(recoding.coding, recoding.length));
         let encoder = Encoder::new(recoding);
-        let state = encoder.map_or_else(|error| State::Broken(error.into()), State::Flowing);
+        let state = encoder.map_or_else(|error| CompressionState::Broken(error.into()), CompressionState::Flowing);
         Self { source, state, waiting: Bytes::new(), holds: false, _share: share }
     }
 
     /// The next frame for the client.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Polled {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> PolledFrame {
         loop {
             let encoder = match &mut self.state {
-                State::Flowing(encoder) => encoder,
-                State::Ended(trailers) => {
+                CompressionState::Flowing(encoder) => encoder,
+                CompressionState::Ended(trailers) => {
                     return Poll::Ready(trailers.take().map(|fields| Ok(Frame::trailers(fields))));
                 }
-                State::Broken(_) => return self.tell(),
+                CompressionState::Broken(_) => return self.tell(),
             };
             let came = match encoder.step(&mut self.waiting, &mut self.holds, &mut self.source, cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(Came::Nothing)) => encoder.take(FRAME_BYTES),
-                Poll::Ready(Ok(Came::Pause)) => encoder.take(1),
-                Poll::Ready(Ok(Came::End(trailers))) => match self.end(trailers) {
+                Poll::Ready(Ok(CompressionStep::Nothing)) => encoder.take(FRAME_BYTES),
+                Poll::Ready(Ok(CompressionStep::Pause)) => encoder.take(1),
+                Poll::Ready(Ok(CompressionStep::End(trailers))) => match self.end(trailers) {
                     Ok(rest) => rest,
                     Err(error) => return self.break_off(error.into(), cx),
                 },
@@ -107,34 +96,36 @@ impl Compressed {
 
     /// Nothing more will come.
     pub(crate) fn is_end(&self) -> bool {
-        matches!(self.state, State::Ended(None))
+        matches!(self.state, CompressionState::Ended(None))
     }
 
     fn end(&mut self, mut trailers: Option<HeaderMap>) -> io::Result<Option<Bytes>> {
         trailers.iter_mut().for_each(drop_digests);
-        match std::mem::replace(&mut self.state, State::Ended(trailers)) {
-            State::Flowing(encoder) => encoder.finish().map(|rest| Some(rest).filter(|rest| !rest.is_empty())),
-            State::Ended(_) | State::Broken(_) => Ok(None),
+        match std::mem::replace(&mut self.state, CompressionState::Ended(trailers)) {
+            CompressionState::Flowing(encoder) => {
+                encoder.finish().map(|rest| Some(rest).filter(|rest| !rest.is_empty()))
+            }
+            CompressionState::Ended(_) | CompressionState::Broken(_) => Ok(None),
         }
     }
 
     /// An error at once would have hyper drop what it has not written yet; first it writes.
-    fn break_off(&mut self, error: Broken, cx: &mut Context<'_>) -> Polled {
-        self.state = State::Broken(error);
+    fn break_off(&mut self, error: BodyError, cx: &mut Context<'_>) -> PolledFrame {
+        self.state = CompressionState::Broken(error);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn tell(&mut self) -> Polled {
-        match std::mem::replace(&mut self.state, State::Ended(None)) {
-            State::Broken(error) => Poll::Ready(Some(Err(error))),
-            State::Flowing(_) | State::Ended(_) => Poll::Ready(None),
+    fn tell(&mut self) -> PolledFrame {
+        match std::mem::replace(&mut self.state, CompressionState::Ended(None)) {
+            CompressionState::Broken(error) => Poll::Ready(Some(Err(error))),
+            CompressionState::Flowing(_) | CompressionState::Ended(_) => Poll::Ready(None),
         }
     }
 }
 
 /// What has come of a step.
-enum Came {
+enum CompressionStep {
     Nothing,
     /// The backend pauses; all that came is out.
     Pause,
@@ -165,26 +156,26 @@ impl Encoder {
         &mut self,
         waiting: &mut Bytes,
         holds: &mut bool,
-        source: &mut Streamed,
+        source: &mut StreamedBody,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Came, Broken>> {
+    ) -> Poll<Result<CompressionStep, BodyError>> {
         if !waiting.is_empty() {
             *holds = true;
             self.writer().write_all(&waiting.split_to(waiting.len().min(SLICE_BYTES)))?;
-            return Poll::Ready(Ok(Came::Nothing));
+            return Poll::Ready(Ok(CompressionStep::Nothing));
         }
         let polled = source.poll(cx);
         if polled.is_pending() && std::mem::take(holds) {
             self.writer().flush()?;
-            return Poll::Ready(Ok(Came::Pause));
+            return Poll::Ready(Ok(CompressionStep::Pause));
         }
-        let Some(frame) = ready!(polled).transpose()? else { return Poll::Ready(Ok(Came::End(None))) };
+        let Some(frame) = ready!(polled).transpose()? else { return Poll::Ready(Ok(CompressionStep::End(None))) };
         Poll::Ready(Ok(match frame.into_data() {
             Ok(data) => {
                 *waiting = data;
-                Came::Nothing
+                CompressionStep::Nothing
             }
-            Err(frame) => Came::End(frame.into_trailers().ok()),
+            Err(frame) => CompressionStep::End(frame.into_trailers().ok()),
         }))
     }
 

@@ -2,5 +2,6 @@
 
 pub(crate) mod body;
 pub(crate) mod compressed;
-pub(crate) mod pages;
+pub(crate) mod refusal_page;
+pub(crate) mod streamed;
 pub(crate) mod tunnel;

@@ -1,4 +1,4 @@
-//! Upgraded connections: bytes both ways until both sides are done.
+//! Tunnels: connections that have changed protocols carry bytes both ways until both sides are done.
 
 use std::io;
 use std::pin::Pin;
@@ -12,28 +12,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::domain::Span;
 use crate::lifecycle;
-use crate::proxy::client::conn_state::Phase;
-use crate::proxy::client::conn_state::Stage;
-use crate::proxy::context::stats::Account;
-use crate::proxy::listener::worker::Worker;
+use crate::proxy::client::conn_state::ConnStage;
+use crate::proxy::client::conn_state::ConnState;
+use crate::proxy::context::request::{RequestContext, RequestOutcome};
+use crate::proxy::context::worker::WorkerContext;
 use crate::traffic::Peer;
 
+/// The size of the buffer for each direction.
 const BUFFER_BYTES: usize = 16 * 1024;
+/// The size of a buffer when there is little memory left.
 const SMALL_BYTES: usize = 2 * 1024;
 
-/// Carries bytes between client and backend once both have changed protocols, until both are silent for `silence_max`. The
-/// request stays in flight meanwhile.
+/// Carries bytes between client and backend until both are silent for `silence_max`. The request counts as in flight
+/// meanwhile.
 pub(crate) fn open(
-    worker: &Rc<Worker>,
-    arrival: &Peer,
+    worker: &Rc<WorkerContext>,
+    peer: &Peer,
     (client, backend): (OnUpgrade, OnUpgrade),
     silence_max: Option<Span>,
-    mut account: Account,
+    mut context: RequestContext,
 ) {
-    let phase = Phase::new(Stage::Tunnel, &worker.ticks);
-    phase.may_be_silent_for(silence_max);
-    let place = worker.connections.enter(&phase, arrival);
-    // With little memory left, it is carried in small pieces.
+    let state = ConnState::new(ConnStage::Tunnel, &worker.ticks);
+    state.may_be_silent_for(silence_max);
+    let place = worker.connections.enter(&state, peer);
     let memory = &worker.settings.memory;
     let (bytes, share) = match memory.take(2 * BUFFER_BYTES) {
         Ok(share) => (BUFFER_BYTES, share),
@@ -42,39 +43,38 @@ pub(crate) fn open(
     let id = place.id();
     let abort = lifecycle::spawn_local(async move {
         if let (Ok(client), Ok(backend)) = (client.await, backend.await) {
-            let mut client = Side { stream: TokioIo::new(client), phase: Arc::clone(&phase), read: 0 };
-            let mut backend = Side { stream: TokioIo::new(backend), phase, read: 0 };
+            let mut client = TunnelSide { stream: TokioIo::new(client), state: Arc::clone(&state), read: 0 };
+            let mut backend = TunnelSide { stream: TokioIo::new(backend), state, read: 0 };
             let copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, bytes, bytes);
-            // Whoever broke it off knows.
+            // The side that broke the tunnel off knows.
             let _ = copied.await;
-            account.seen.bytes_received += client.read;
-            account.seen.bytes_sent += backend.read;
+            context.count_bytes(client.read, backend.read);
         }
-        drop(account);
+        context.finish(RequestOutcome::TunnelClosed);
         drop(share);
         drop(place);
     });
     worker.connections.can_cut(id, abort);
 }
 
-/// One side of a tunnel: tells the sweep that it moves.
-struct Side<S> {
+/// One side of a tunnel. It notes progress for the sweep.
+struct TunnelSide<S> {
     stream: S,
-    phase: Arc<Phase>,
+    state: Arc<ConnState>,
     read: u64,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Side<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TunnelSide<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         self.read += (buf.filled().len() - before) as u64;
-        self.phase.progress();
+        self.state.progress();
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Side<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TunnelSide<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

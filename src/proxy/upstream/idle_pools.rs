@@ -1,4 +1,4 @@
-//! Idle connections to backends, kept for the next request.
+//! IdlePool connections to backends, kept for the next request.
 //!
 //! What must hold: they are bounded in number and in time, by what the route and the backend say; none is kept to a backend that
 //! serves one connection at a time.
@@ -19,8 +19,7 @@ use crate::connect::{ConnectError, serial};
 use crate::domain::Scheme;
 use crate::http1::ResponseBudget;
 use crate::lifecycle;
-use crate::proxy::Settings;
-use crate::proxy::client::conn_state::Ticks;
+use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::traffic::Endpoint;
 
@@ -29,11 +28,11 @@ pub(crate) type Sender = http1::SendRequest<RequestBody>;
 pub(crate) type Connection = dyn Future<Output = hyper::Result<()>>;
 
 /// A worker's connections by backend.
-pub(crate) struct Pools {
+pub(crate) struct IdlePools {
     // By `Endpoint::origin_hash`; a list because hashes may collide.
-    backends: RefCell<HashMap<u64, Vec<Rc<Idle>>, BuildHasherDefault<Hashed>>>,
-    // The tick at which trouble with TLS was last told of, also by `Endpoint::origin_hash`.
-    told: RefCell<HashMap<u64, u32, BuildHasherDefault<Hashed>>>,
+    backends: RefCell<HashMap<u64, Vec<Rc<IdlePool>>, BuildHasherDefault<Hashed>>>,
+    // The tick at which trouble with TLS was last warned of, also by `Endpoint::origin_hash`.
+    warned: RefCell<HashMap<u64, u32, BuildHasherDefault<Hashed>>>,
     idle_max: usize,
     // What `serial` last said.
     serial: RefCell<Vec<(u64, bool)>>,
@@ -41,11 +40,11 @@ pub(crate) struct Pools {
 }
 
 /// The idle connections to one backend.
-pub(crate) struct Idle {
+pub(crate) struct IdlePool {
     host: Box<str>,
     port: u16,
     security: Security,
-    connections: RefCell<Vec<Made>>,
+    connections: RefCell<Vec<PooledConn>>,
     max: usize,
     // The backend is known to serve one connection at a time: nothing is kept.
     serial: Cell<bool>,
@@ -56,10 +55,10 @@ pub(crate) struct Idle {
 }
 
 /// A connection.
-pub(crate) struct Made {
+pub(crate) struct PooledConn {
     pub(crate) sender: Sender,
     pub(crate) driver: Driver,
-    pub(crate) allowance: Arc<ResponseBudget>,
+    pub(crate) budget: Arc<ResponseBudget>,
     /// The tick from which on it carries no further request: one to a name outlives what was known of the name by no more
     /// than that, so that a changed address is picked up however busy the old one is.
     pub(crate) retires: u32,
@@ -105,7 +104,7 @@ pub(crate) struct Driver(pub(crate) Option<Pin<Box<Connection>>>);
 
 impl Driver {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
-        // How it ended is told to whoever waits for the response.
+        // How it ended is warned to whoever waits for the response.
         if self.0.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
             self.0 = None;
         }
@@ -120,21 +119,21 @@ impl Driver {
     }
 }
 
-impl Pools {
-    pub(crate) fn new(settings: &Settings) -> Self {
-        let (backends, told, serial) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { backends, told, idle_max: settings.pool_max, serial, serial_changes: Cell::default() }
+impl IdlePools {
+    pub(crate) fn new(idle_max: usize) -> Self {
+        let (backends, warned, serial) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { backends, warned, idle_max, serial, serial_changes: Cell::default() }
     }
 
     /// The idle connections to an endpoint's backend.
-    pub(crate) fn of(&self, endpoint: &Endpoint) -> Rc<Idle> {
+    pub(crate) fn of(&self, endpoint: &Endpoint) -> Rc<IdlePool> {
         let mut backends = self.backends.borrow_mut();
         let same_hash = backends.entry(endpoint.origin_hash).or_default();
         if let Some(known) = same_hash.iter().find(|idle| idle.is_of(endpoint)) {
             return Rc::clone(known);
         }
         let (host, port, security) = (endpoint.backend().host(), endpoint.backend().port(), Security::of(endpoint));
-        let new = Rc::new(Idle {
+        let new = Rc::new(IdlePool {
             host: host.into(),
             port,
             security,
@@ -161,7 +160,7 @@ impl Pools {
             });
             !same_hash.is_empty()
         });
-        self.told.borrow_mut().retain(|_, at| now.saturating_sub(*at) < Ticks::steps(TELL_EVERY));
+        self.warned.borrow_mut().retain(|_, at| now.saturating_sub(*at) < Ticks::steps(TELL_EVERY));
     }
 
     /// Closes what is idle to backends that may serve one connection at a time, while somebody waits for them. Until then it is
@@ -183,15 +182,15 @@ impl Pools {
     }
 
     /// Tells whoever operates this what is wrong with a backend's TLS, but not for every request.
-    pub(crate) fn tell(&self, endpoint: &Endpoint, why: &ConnectError, now: u32) {
-        if why.is_tls() && !self.told.borrow().contains_key(&endpoint.origin_hash) {
-            self.told.borrow_mut().insert(endpoint.origin_hash, now);
-            tracing::warn!(route = %endpoint.id(), backend = %endpoint.backend(), "502: {why}");
+    pub(crate) fn warn_of_tls(&self, endpoint: &Endpoint, error: &ConnectError, now: u32) {
+        if error.is_tls() && !self.warned.borrow().contains_key(&endpoint.origin_hash) {
+            self.warned.borrow_mut().insert(endpoint.origin_hash, now);
+            tracing::warn!(route = %endpoint.id(), backend = %endpoint.backend(), "502: {error}");
         }
     }
 }
 
-impl Idle {
+impl IdlePool {
     pub(crate) fn is_of(&self, endpoint: &Endpoint) -> bool {
         let backend = endpoint.backend();
         *self.host == *backend.host() && (self.port, self.security) == (backend.port(), Security::of(endpoint))
@@ -203,7 +202,7 @@ impl Idle {
     }
 
     /// The connection that became idle last: its backend is the least likely to have closed it.
-    pub(crate) fn take(&self, now: u32) -> Option<Made> {
+    pub(crate) fn take(&self, now: u32) -> Option<PooledConn> {
         let mut connections = self.connections.borrow_mut();
         while let Some(made) = connections.pop() {
             if made.is_fit(now) {
@@ -213,7 +212,7 @@ impl Idle {
         None
     }
 
-    pub(crate) fn put(&self, mut made: Made, now: u32) {
+    pub(crate) fn put(&self, mut made: PooledConn, now: u32) {
         let mut connections = self.connections.borrow_mut();
         let is_kept = !self.serial.get() || self.serves_many();
         if is_kept && connections.len() < self.max && made.rest(now) {
@@ -236,7 +235,7 @@ impl Idle {
     }
 
     /// A new connection has been answered.
-    pub(crate) fn answered(&self, made: &mut Made) {
+    pub(crate) fn answered(&self, made: &mut PooledConn) {
         if self.answered.get() > 0 {
             self.side_by_side.set(self.side_by_side.get().saturating_add(1));
         }
@@ -245,9 +244,9 @@ impl Idle {
     }
 }
 
-impl Made {
-    pub(crate) fn new(sender: Sender, driver: Driver, allowance: Arc<ResponseBudget>, retires: u32) -> Self {
-        Self { sender, driver, allowance, retires, idle_max: 0, until: 0, answered: None }
+impl PooledConn {
+    pub(crate) fn new(sender: Sender, driver: Driver, budget: Arc<ResponseBudget>, retires: u32) -> Self {
+        Self { sender, driver, budget, retires, idle_max: 0, until: 0, answered: None }
     }
 
     /// It is idle from `now` on. Says whether it may be used again.
@@ -272,7 +271,7 @@ impl Made {
     }
 }
 
-/// The interval at which trouble with one backend's TLS is told of.
+/// The interval at which trouble with one backend's TLS is warned of.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// For keys that are hashes already.

@@ -11,12 +11,12 @@ const BYTES_MAX: usize = 64 * 1024;
 
 /// All that was sent so far.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct KeptBody {
     bytes: Vec<u8>,
     share: MemoryShare,
 }
 
-impl Kept {
+impl KeptBody {
     /// Nothing was sent yet. `None` where there is no memory.
     pub(crate) fn new(memory: &MemoryBudget) -> Option<Self> {
         memory.take_optional(0).ok().map(|share| Self { bytes: Vec::new(), share })
@@ -46,12 +46,12 @@ mod tests {
     #[test]
     fn as_much_is_kept_as_there_is_room_for() {
         let memory = MemoryBudget::new(1 << 20);
-        let mut kept = Kept::new(&memory).unwrap();
+        let mut kept = KeptBody::new(&memory).unwrap();
         assert!(kept.keep(&[1; 1000]) && kept.keep(&[2; 2000]));
         assert_eq!((kept.copy().len(), memory.bytes() >= 3000), (3000, true));
         assert!(!kept.keep(&vec![0; BYTES_MAX]), "more than is kept of any body");
         drop(kept);
         assert_eq!(memory.bytes(), 0);
-        assert!(!Kept::new(&MemoryBudget::new(4096)).unwrap().keep(&[0; 5000]), "more than there is memory for");
+        assert!(!KeptBody::new(&MemoryBudget::new(4096)).unwrap().keep(&[0; 5000]), "more than there is memory for");
     }
 }

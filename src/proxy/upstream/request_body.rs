@@ -13,9 +13,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::memory_budget::MemoryBudget;
-use crate::proxy::request::expect::Gate;
-use crate::proxy::response::body::Broken;
-use crate::proxy::upstream::kept_body::Kept;
+use crate::proxy::upstream::body_error::BodyError;
+use crate::proxy::upstream::continue_gate::ContinueGate;
+use crate::proxy::upstream::kept_body::KeptBody;
 use crate::traffic::{UploadState, edit_trailers};
 
 /// The body of a request to a backend. A copy goes on where the other stands, so that it can be
@@ -23,23 +23,23 @@ use crate::traffic::{UploadState, edit_trailers};
 #[derive(Clone)]
 pub(crate) enum RequestBody {
     None,
-    Streamed(Rc<Sending>),
+    Streamed(Rc<StreamedRequestBody>),
 }
 
 /// A request body under way.
-pub(crate) struct Sending {
+pub(crate) struct StreamedRequestBody {
     // `None` once nobody wants it any more.
     incoming: RefCell<Option<Incoming>>,
     size: SizeHint,
-    gate: Option<Arc<Gate>>,
+    gate: Option<Arc<ContinueGate>>,
     waker: RefCell<Option<Waker>>,
     bytes_max: Cell<u64>,
     bytes: Cell<u64>,
     frames: Cell<u64>,
-    state: Cell<State>,
+    state: Cell<UploadProgress>,
     client_is_slow: Cell<bool>,
     // What was sent of it, where it may have to be sent again.
-    kept: RefCell<Option<Kept>>,
+    kept: RefCell<Option<KeptBody>>,
     // What is sent once more, before anything else.
     again: RefCell<Option<Bytes>>,
     // All of it was taken from the client.
@@ -48,7 +48,7 @@ pub(crate) struct Sending {
 
 /// How far a request body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum UploadProgress {
     Waiting,
     Begun,
     Ended,
@@ -62,7 +62,7 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::None;
         }
-        Self::Streamed(Rc::new(Sending {
+        Self::Streamed(Rc::new(StreamedRequestBody {
             size: incoming.size_hint(),
             incoming: RefCell::new(Some(incoming)),
             gate: held.then(Arc::default),
@@ -70,7 +70,7 @@ impl RequestBody {
             bytes_max: Cell::new(u64::MAX),
             bytes: Cell::new(0),
             frames: Cell::new(0),
-            state: Cell::new(State::Waiting),
+            state: Cell::new(UploadProgress::Waiting),
             client_is_slow: Cell::new(false),
             kept: RefCell::default(),
             again: RefCell::default(),
@@ -78,7 +78,7 @@ impl RequestBody {
         }))
     }
 
-    pub(crate) fn sending(&self) -> Option<&Rc<Sending>> {
+    pub(crate) fn sending(&self) -> Option<&Rc<StreamedRequestBody>> {
         match self {
             Self::None => None,
             Self::Streamed(sending) => Some(sending),
@@ -94,7 +94,7 @@ impl RequestBody {
     pub(crate) fn upload(&self) -> UploadState {
         match self.sending().map(|sending| sending.state.get()) {
             None => UploadState::None,
-            Some(State::Waiting) => UploadState::Waiting,
+            Some(UploadProgress::Waiting) => UploadState::Waiting,
             Some(_) if self.sending().is_some_and(|sending| sending.kept.borrow().is_some()) => UploadState::Kept,
             Some(_) => UploadState::Begun,
         }
@@ -102,8 +102,9 @@ impl RequestBody {
 
     /// Has what is sent from here on kept, if so `wanted` and nothing was sent yet.
     pub(crate) fn keep_for_another_try(&self, wanted: bool, memory: &MemoryBudget) {
-        if let Some(sending) = self.sending().filter(|sending| wanted && sending.state.get() == State::Waiting) {
-            *sending.kept.borrow_mut() = Kept::new(memory);
+        if let Some(sending) = self.sending().filter(|sending| wanted && sending.state.get() == UploadProgress::Waiting)
+        {
+            *sending.kept.borrow_mut() = KeptBody::new(memory);
         }
     }
 
@@ -117,13 +118,13 @@ impl RequestBody {
         let Some(sending) = self.sending() else { return };
         if let Some(kept) = sending.kept.take() {
             *sending.again.borrow_mut() = Some(kept.copy());
-            sending.state.set(State::Waiting);
+            sending.state.set(UploadProgress::Waiting);
         }
     }
 }
 
-impl Sending {
-    pub(crate) fn state(&self) -> State {
+impl StreamedRequestBody {
+    pub(crate) fn state(&self) -> UploadProgress {
         self.state.get()
     }
 
@@ -159,13 +160,13 @@ impl Sending {
     }
 
     /// What holds it back, while something does.
-    pub(crate) fn gate(&self) -> Option<&Arc<Gate>> {
+    pub(crate) fn gate(&self) -> Option<&Arc<ContinueGate>> {
         self.gate.as_ref().filter(|gate| !gate.is_open())
     }
 
     /// Nobody wants the rest of it. Whether there is a rest.
     fn abandon(&self) -> bool {
-        if self.state.get() == State::Ended {
+        if self.state.get() == UploadProgress::Ended {
             return false;
         }
         self.incoming.take();
@@ -182,20 +183,20 @@ impl Sending {
     fn repeat(&self) -> Option<Frame<Bytes>> {
         let again = self.again.take()?;
         self.frames.set(self.frames.get() + 1);
-        self.state.set(if self.whole.get() { State::Ended } else { State::Begun });
+        self.state.set(if self.whole.get() { UploadProgress::Ended } else { UploadProgress::Begun });
         Some(Frame::data(again))
     }
 
     /// Keeps what goes to the backend, as long as there is room for all of it.
     fn keep(&self, frame: &Frame<Bytes>) {
         let mut kept = self.kept.borrow_mut();
-        let fits = |kept: &mut Kept| frame.data_ref().is_some_and(|data| kept.keep(data));
+        let fits = |kept: &mut KeptBody| frame.data_ref().is_some_and(|data| kept.keep(data));
         if kept.as_mut().is_some_and(|kept| !fits(kept)) {
             *kept = None;
         }
     }
 
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(gate) = self.gate() {
             gate.wait(cx);
             return Poll::Pending;
@@ -206,7 +207,7 @@ impl Sending {
         let polled = match &mut *self.incoming.borrow_mut() {
             Some(_) if self.whole.get() => Poll::Ready(None),
             Some(incoming) => Pin::new(incoming).poll_frame(cx),
-            None => return Poll::Ready(Some(Err(Broken::Abandoned))),
+            None => return Poll::Ready(Some(Err(BodyError::Abandoned))),
         };
         self.client_is_slow.set(polled.is_pending());
         if polled.is_pending() {
@@ -218,34 +219,34 @@ impl Sending {
                 frame
             }
             Some(Err(error)) => {
-                self.state.set(State::Broken);
+                self.state.set(UploadProgress::Broken);
                 return Poll::Ready(Some(Err(error.into())));
             }
             None => {
                 self.whole.set(true);
-                self.state.set(State::Ended);
+                self.state.set(UploadProgress::Ended);
                 return Poll::Ready(None);
             }
         };
         self.frames.set(self.frames.get() + 1);
         self.bytes.set(self.bytes.get() + frame.data_ref().map_or(0, |data| data.remaining() as u64));
         if self.bytes.get() > self.bytes_max.get() {
-            self.state.set(State::TooLarge);
-            return Poll::Ready(Some(Err(Broken::TooLarge)));
+            self.state.set(UploadProgress::TooLarge);
+            return Poll::Ready(Some(Err(BodyError::TooLarge)));
         }
         self.keep(&frame);
         let ended = self.is_end_stream();
         self.whole.set(ended);
-        self.state.set(if ended { State::Ended } else { State::Begun });
+        self.state.set(if ended { UploadProgress::Ended } else { UploadProgress::Begun });
         Poll::Ready(Some(Ok(frame)))
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.sending() {
             None => Poll::Ready(None),
             Some(sending) => sending.poll(cx),

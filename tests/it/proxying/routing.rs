@@ -1,7 +1,7 @@
 //! Routing: which backend gets a request, and which path and host it receives.
 
 use signalbox::domain::{Change, RouteId, Target};
-use signalbox::proxy::Unmatched;
+use signalbox::proxy::UnmatchedPolicy;
 
 use crate::support::backend::Backend;
 use crate::support::proxy_harness::{ProxyHarness, option};
@@ -36,7 +36,7 @@ fn without_a_route_there_is_a_page_in_the_form_the_client_takes() {
 
 #[test]
 fn without_a_route_the_connection_closes_if_so_configured() {
-    let harness = ProxyHarness::with(|settings| settings.unmatched = Unmatched::Close);
+    let harness = ProxyHarness::with(|settings| settings.unmatched = UnmatchedPolicy::Close);
     let mut wire = harness.connect();
     wire.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     assert!(wire.message().is_none());

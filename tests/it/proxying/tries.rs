@@ -346,7 +346,7 @@ fn a_restarted_backend_costs_no_request_however_many_connections_it_left_behind(
 #[test]
 fn a_port_that_somebody_has_is_not_shared() {
     let harness = ProxyHarness::new();
-    let settings = signalbox::proxy::Settings::new(harness.address());
+    let settings = signalbox::proxy::ProxySettings::new(harness.address());
     let taken = signalbox::proxy::Proxy::bind(&settings).unwrap_err();
     assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
 }

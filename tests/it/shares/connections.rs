@@ -9,7 +9,7 @@ use crate::support::wire::Wire;
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-fn harness(backend: &Backend, change: impl FnOnce(&mut signalbox::proxy::Settings)) -> ProxyHarness {
+fn harness(backend: &Backend, change: impl FnOnce(&mut signalbox::proxy::ProxySettings)) -> ProxyHarness {
     let mut harness = ProxyHarness::with(change);
     harness.serve("shop", "shop-1", &backend.url(), &[]);
     harness

@@ -12,7 +12,7 @@ use signalbox::domain::{
 };
 use signalbox::fetch::PageFetcher;
 use signalbox::maintenance_pages::MaintenancePages;
-use signalbox::proxy::{Proxy, Settings};
+use signalbox::proxy::{Proxy, ProxySettings};
 use signalbox::reports::Reports;
 use signalbox::traffic::{RouteDefaults, RoutingTable};
 
@@ -32,8 +32,8 @@ impl ProxyHarness {
     }
 
     /// Starts the proxy with changed settings. There is one worker unless a test asks for more, so that results do not depend on the worker.
-    pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = Settings::new("127.0.0.1:0".parse().unwrap());
+    pub fn with(change: impl FnOnce(&mut ProxySettings)) -> Self {
+        let mut settings = ProxySettings::new("127.0.0.1:0".parse().unwrap());
         settings.workers = 1;
         change(&mut settings);
         let table = Arc::new(ArcSwap::default());

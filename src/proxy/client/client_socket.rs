@@ -1,4 +1,4 @@
-//! A client's socket as hyper sees it: tells the connection's phase of what passes, keeps heads as they come, and counts
+//! A client's socket as hyper sees it: tells the connection's state of what passes, keeps heads as they come, and counts
 //! the memory that unfinished heads, bodies and unread answers take.
 
 use std::io;
@@ -13,19 +13,19 @@ use tokio::net::TcpStream;
 
 use crate::http1::{move_bytes, poll_write_slices};
 use crate::memory_budget::{MemoryFull, MemoryShare};
-use crate::proxy::client::conn_state::Phase;
-use crate::proxy::client::conn_state::Stage;
-use crate::proxy::listener::worker::HEAD_BYTES_MAX;
-use crate::proxy::response::pages;
+use crate::proxy::client::conn_state::ConnStage;
+use crate::proxy::client::conn_state::ConnState;
+use crate::proxy::client::plain_refusal;
+use crate::proxy::limits::HEAD_BYTES_MAX;
 use crate::traffic::TargetEncoder;
 
-/// For how many bytes a client that was answered early may go on sending; `phase` says how long.
+/// For how many bytes a client that was answered early may go on sending; `state` says how long.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The socket.
-pub(crate) struct Wire {
+pub(crate) struct ClientSocket {
     socket: TcpStream,
-    phase: Arc<Phase>,
+    state: Arc<ConnState>,
     // The request line under way, as far as it must be looked at.
     line: TargetEncoder,
     // What came and was not asked for yet: an encoded target is longer than it was.
@@ -41,23 +41,23 @@ pub(crate) struct Wire {
     refused: bool,
 }
 
-impl Wire {
-    pub(crate) fn new(socket: TcpStream, phase: Arc<Phase>, share: MemoryShare) -> Self {
+impl ClientSocket {
+    pub(crate) fn new(socket: TcpStream, state: Arc<ConnState>, share: MemoryShare) -> Self {
         let (line, surplus, interim) = (TargetEncoder::Done, Vec::new(), Vec::new());
-        Self { socket, phase, line, surplus, lingered: None, share, head_bytes: 0, interim, refused: false }
+        Self { socket, state, line, surplus, lingered: None, share, head_bytes: 0, interim, refused: false }
     }
 }
 
-impl Drop for Wire {
+impl Drop for ClientSocket {
     fn drop(&mut self) {
-        if self.phase.must_reset() {
+        if self.state.must_reset() {
             // Without it the end would look like that of a whole answer.
             let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
         }
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for ClientSocket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.refused {
@@ -67,24 +67,24 @@ impl AsyncRead for Wire {
             move_bytes(&mut this.surplus, buf);
             return Poll::Ready(Ok(()));
         }
-        if this.phase.awaits_request() {
+        if this.state.awaits_request() {
             this.line = TargetEncoder::Start;
         }
         let before = buf.filled().len();
-        let head_expected = this.phase.expects_head();
+        let head_expected = this.state.expects_head();
         let read = ready!(Pin::new(&mut this.socket).poll_read(cx, buf));
         let came = buf.filled().get(before..).unwrap_or_default();
-        if came.is_empty() && read.is_ok() && this.phase.half_closes() {
+        if came.is_empty() && read.is_ok() && this.state.half_closes() {
             return Poll::Pending;
         }
-        this.phase.on_read();
+        this.state.on_read();
         read?;
         this.head_bytes = if head_expected { this.head_bytes + came.len() } else { 0 };
         let held = if head_expected { 3 * this.head_bytes } else { came.len() };
         let kept = match this.line.encode(came) {
-            None => this.phase.heads().keep(came),
+            None => this.state.heads().keep(came),
             Some(cleaned) => {
-                let kept = this.phase.heads().keep(&cleaned);
+                let kept = this.state.heads().keep(&cleaned);
                 buf.set_filled(before);
                 this.surplus = cleaned;
                 move_bytes(&mut this.surplus, buf);
@@ -100,7 +100,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for ClientSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
         let written = Pin::new(&mut self.socket).poll_write(cx, buf);
@@ -123,7 +123,7 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper, which knows no interim heads but 100, flushes when it has written all that it had: nothing else is cut in two.
-        if let Some(heads) = self.phase.take_interim() {
+        if let Some(heads) = self.state.take_interim() {
             self.interim.extend(heads);
         }
         ready!(self.poll_interim(cx))?;
@@ -134,16 +134,16 @@ impl AsyncWrite for Wire {
         if self.lingered.is_none() {
             ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
             self.lingered = Some(0);
-            self.phase.enter(Stage::Lingering);
+            self.state.enter(ConnStage::Lingering);
         }
-        if self.phase.lingers() {
+        if self.state.lingers() {
             return self.poll_linger(cx);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl Wire {
+impl ClientSocket {
     /// Writes the interim heads that are under way.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.interim.is_empty() {
@@ -156,9 +156,9 @@ impl Wire {
     /// Takes note of a write. A client that does not read has its answer held here and in the connection to the backend; when
     /// there is no memory for that, its connection ends.
     fn wrote(&mut self, written: Poll<io::Result<usize>>, waiting: impl FnOnce() -> usize) -> Poll<io::Result<usize>> {
-        self.phase.set_stuck(written.is_pending());
+        self.state.set_stuck(written.is_pending());
         if written.is_ready() {
-            self.phase.progress();
+            self.state.progress();
             self.share.shrink();
             return written;
         }
@@ -172,18 +172,18 @@ impl Wire {
     fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !std::mem::replace(&mut self.refused, true) {
             self.share.shrink();
-            self.phase.heads().lose();
-            if self.phase.expects_head() {
+            self.state.heads().lose();
+            if self.state.expects_head() {
                 // hyper would hold the head for as long as the client may take to read why.
-                pages::refuse_for_memory(&self.socket);
+                plain_refusal::refuse_for_memory(&self.socket);
                 let _ = Pin::new(&mut self.socket).poll_shutdown(cx)?;
                 let _ = self.poll_linger(cx)?;
                 return Poll::Ready(Err(io::Error::other(MemoryFull)));
             }
-            if !self.phase.answers() {
-                pages::refuse_for_memory(&self.socket);
+            if !self.state.answers() {
+                plain_refusal::refuse_for_memory(&self.socket);
             }
-            self.phase.linger();
+            self.state.linger();
         }
         ready!(Pin::new(&mut *self).poll_shutdown(cx))?;
         Poll::Ready(Err(io::Error::other(MemoryFull)))

@@ -1,0 +1,182 @@
+//! A request at the endpoint that it was sent to: all that must be settled once when it ends.
+//!
+//! [`RequestContext::finish`] is the one end: it gives the breaker its verdict, gives the connection back, tells the client's
+//! connection and records the statistics. Code that knows the outcome calls it; hyper may also drop a body, or the
+//! future of a request, and then the context finishes itself. What must hold: each context finishes exactly once.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+
+use crate::proxy::context::breaker_guard::BreakerGuard;
+use crate::proxy::context::client::ClientContext;
+use crate::proxy::context::stats::RequestStats;
+use crate::proxy::context::worker::WorkerContext;
+use crate::proxy::refusal::Refusal;
+use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
+use crate::proxy::upstream::upstream_conn::UpstreamConn;
+use crate::traffic::{BreakerOutcome, Endpoint};
+
+/// A request at the endpoint that it was sent to.
+pub(crate) struct RequestContext {
+    worker: Rc<WorkerContext>,
+    client: Rc<ClientContext>,
+    request_body: RequestBody,
+    breaker: BreakerGuard,
+    // `None` once the request has finished.
+    stats: Option<RequestStats>,
+    // The connection while it carries the request.
+    upstream: Option<UpstreamConn>,
+    // The body of the response while it is under way.
+    response: Option<Incoming>,
+}
+
+/// The way in which a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestOutcome {
+    /// The client's connection is done with the response.
+    Responded {
+        /// True if the whole response was read from the backend.
+        is_whole: bool,
+    },
+    /// The tunnel that the request opened is closed.
+    TunnelClosed,
+    /// The proxy answers in place of the backend.
+    Refused(Refusal),
+    /// The attempt says nothing of the endpoint and is not counted: another attempt follows a connection that had died,
+    /// or this server had no room for a connection.
+    NotCounted,
+    /// The client went away, or the worker ended.
+    Dropped,
+}
+
+impl RequestContext {
+    /// Begins an attempt at an endpoint for a request that arrived at `began`.
+    pub(crate) fn new(
+        worker: &Rc<WorkerContext>,
+        client: &Rc<ClientContext>,
+        endpoint: &Endpoint,
+        breaker: BreakerGuard,
+        request_body: RequestBody,
+        began: Instant,
+    ) -> Self {
+        let stats = RequestStats::new(endpoint.live.begin_request(worker.id), began);
+        let (worker, client) = (Rc::clone(worker), Rc::clone(client));
+        Self { worker, client, request_body, breaker, stats: Some(stats), upstream: None, response: None }
+    }
+
+    /// Takes the connection that brought the head of a response with this status.
+    pub(crate) fn responded(&mut self, status: StatusCode, upstream: UpstreamConn) {
+        self.upstream = Some(upstream);
+        let is_failure = status.is_server_error();
+        let outcome = if is_failure { BreakerOutcome::Failure } else { BreakerOutcome::Success };
+        self.breaker.record(outcome, &self.worker.reports);
+        self.stats.iter_mut().for_each(|stats| stats.answered(status));
+    }
+
+    /// Hands the connection over to the tunnel that the request opens.
+    pub(crate) fn open_tunnel(&mut self) {
+        self.upstream.take().into_iter().for_each(UpstreamConn::into_tunnel);
+    }
+
+    /// Begins to read the body of the response.
+    pub(crate) fn begin_response(&mut self, body: Incoming) {
+        self.response = Some(body);
+    }
+
+    /// Ends the request. Only the first call counts.
+    pub(crate) fn finish(&mut self, outcome: RequestOutcome) {
+        let Some(mut stats) = self.stats.take() else { return };
+        self.breaker.record(verdict(outcome), &self.worker.reports);
+        match outcome {
+            RequestOutcome::Responded { is_whole } => {
+                if is_whole {
+                    self.return_upstream();
+                }
+                if self.request_body.abandon() {
+                    self.client.state.linger();
+                }
+                self.client.state.answered();
+            }
+            RequestOutcome::Refused(refusal) => stats.answered(refusal.status()),
+            RequestOutcome::NotCounted => return,
+            RequestOutcome::TunnelClosed | RequestOutcome::Dropped => {}
+        }
+        let received = self.request_body.sending().map_or(0, |sending| sending.bytes());
+        stats.count_bytes(received, 0);
+        stats.record();
+    }
+
+    /// Gives the connection back, once both messages on it have ended. It is closed if the request was not sent to its end.
+    fn return_upstream(&mut self) {
+        let Some(upstream) = self.upstream.take() else { return };
+        if self.request_body.sending().is_none_or(|sending| sending.state() == UploadProgress::Ended) {
+            self.worker.upstreams.put_back(upstream, &self.client.logins);
+        }
+    }
+
+    /// Returns the next frame of the response body. At its end the connection goes back at once.
+    pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = self.poll_incoming(cx);
+        if let Poll::Ready(None) = polled {
+            self.return_upstream();
+        }
+        polled
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(response) = &mut self.response else { return Poll::Ready(None) };
+        // The body is polled first, because the connection reads on only while somebody wants a frame.
+        let polled = Pin::new(&mut *response).poll_frame(cx);
+        match &mut self.upstream {
+            Some(upstream) if polled.is_pending() => upstream.drive(cx),
+            _ => return polled,
+        }
+        Pin::new(response).poll_frame(cx)
+    }
+
+    /// Returns the response body, while there is one.
+    pub(crate) fn response(&self) -> Option<&Incoming> {
+        self.response.as_ref()
+    }
+
+    /// Notes that the backend broke the response off.
+    pub(crate) fn broke_off(&mut self) {
+        self.stats.iter_mut().for_each(RequestStats::broke_off);
+        self.client.state.break_off();
+    }
+
+    /// Counts bytes that were taken from the client and sent to it.
+    pub(crate) fn count_bytes(&mut self, received: u64, sent: u64) {
+        self.stats.iter_mut().for_each(|stats| stats.count_bytes(received, sent));
+    }
+}
+
+/// Returns the verdict for the breaker if the request ends before the head of a response.
+fn verdict(outcome: RequestOutcome) -> BreakerOutcome {
+    match outcome {
+        RequestOutcome::Refused(Refusal::BadGateway | Refusal::GatewayTooSlow) => BreakerOutcome::Failure,
+        // The faults of the client, and of this server, say nothing of the endpoint.
+        RequestOutcome::Refused(_)
+        | RequestOutcome::Responded { .. }
+        | RequestOutcome::TunnelClosed
+        | RequestOutcome::NotCounted
+        | RequestOutcome::Dropped => BreakerOutcome::Abandoned,
+    }
+}
+
+impl Drop for RequestContext {
+    /// Finishes a request whose body or future hyper has dropped.
+    fn drop(&mut self) {
+        self.finish(match &self.response {
+            Some(response) => RequestOutcome::Responded { is_whole: response.is_end_stream() },
+            None => RequestOutcome::Dropped,
+        });
+    }
+}

@@ -1,0 +1,86 @@
+//! The state that all requests of one worker share.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Cache};
+
+use crate::maintenance_pages::MaintenancePages;
+use crate::proxy::client::connections::ClientConnections;
+use crate::proxy::settings::ProxySettings;
+use crate::proxy::ticks::Ticks;
+use crate::proxy::upstream::upstreams::Upstreams;
+use crate::random;
+use crate::reports::Reports;
+use crate::traffic::{RetryBudget, RoutingTable, WorkerId};
+
+/// The state that all requests of one worker share.
+pub(crate) struct WorkerContext {
+    pub(crate) id: WorkerId,
+    pub(crate) settings: Arc<ProxySettings>,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) connections: Rc<ClientConnections>,
+    pub(crate) ticks: Ticks,
+    pub(crate) retry_budget: RefCell<RetryBudget>,
+    pub(crate) reports: Reports,
+    pub(crate) maintenance_pages: MaintenancePages,
+    pub(crate) table: TableView,
+    pub(crate) random: RandomBits,
+}
+
+/// A worker's view of the routing table. Requests share one snapshot through an `Rc`: they neither hold a guard of
+/// `arc-swap` over an await nor write to a reference count that other workers write to.
+pub(crate) struct TableView(RefCell<(TableCache, Rc<TableSnapshot>)>);
+
+type TableCache = Cache<Arc<ArcSwap<RoutingTable>>, Arc<RoutingTable>>;
+
+/// The routing table as it was when a request arrived.
+pub(crate) struct TableSnapshot(Arc<RoutingTable>);
+
+impl Deref for TableSnapshot {
+    type Target = RoutingTable;
+
+    fn deref(&self) -> &RoutingTable {
+        &self.0
+    }
+}
+
+impl TableView {
+    /// Creates the view of a worker.
+    pub(crate) fn new(table: &Arc<ArcSwap<RoutingTable>>) -> Self {
+        let snapshot = Rc::new(TableSnapshot(table.load_full()));
+        Self(RefCell::new((Cache::new(Arc::clone(table)), snapshot)))
+    }
+
+    /// Returns the current table, and lets go of an older one.
+    pub(crate) fn load(&self) -> Rc<TableSnapshot> {
+        let (cache, snapshot) = &mut *self.0.borrow_mut();
+        let now = cache.load();
+        if !Arc::ptr_eq(now, &snapshot.0) {
+            *snapshot = Rc::new(TableSnapshot(Arc::clone(now)));
+        }
+        Rc::clone(snapshot)
+    }
+}
+
+/// A source of random bits for the balancer: xorshift with a random seed. No secret depends on it.
+pub(crate) struct RandomBits(Cell<u64>);
+
+impl RandomBits {
+    /// Creates a source with a random seed.
+    pub(crate) fn new() -> Self {
+        Self(Cell::new(random::seed() | 1))
+    }
+
+    /// Returns the next 64 bits.
+    pub(crate) fn next(&self) -> u64 {
+        let mut x = self.0.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.0.set(x);
+        x
+    }
+}

@@ -1,0 +1,53 @@
+//! The listening socket of a worker.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+/// The silence after which the system asks a client whether it is still there. It gives the client up after two minutes.
+const KEEPALIVE_AFTER: Duration = Duration::from_mins(1);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+const KEEPALIVE_TRIES: u32 = 4;
+
+/// Opens the socket of a worker. The `first` worker finds out if another server has the port: with `SO_REUSEPORT` alone two servers of
+/// one user would share it silently.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub(crate) fn listen(address: SocketAddr, first: bool) -> io::Result<TcpListener> {
+    if first && address.port() != 0 {
+        let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        probe.set_reuse_address(true)?;
+        probe.bind(&address.into())?;
+    }
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    // Connections inherit it: the loss of a client is noticed however long its response is silent.
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_TRIES))?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_asked_whether_their_client_is_still_there() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let socket = socket2::SockRef::from(&accepted);
+        assert_eq!((socket.keepalive().unwrap(), socket.tcp_keepalive_time().unwrap()), (true, KEEPALIVE_AFTER));
+    }
+}

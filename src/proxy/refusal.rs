@@ -1,0 +1,184 @@
+//! The answers that the proxy makes itself: their reasons, statuses and sentences.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+use crate::traffic::AttemptFailure;
+
+/// A reason for the proxy to answer a request itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The message is malformed or can be read in two ways.
+    BadRequest,
+    /// The request has a transfer coding that the proxy does not pass on.
+    UnknownCoding,
+    /// The route does not allow a change of protocols.
+    NoUpgrade,
+    /// No route matches the request.
+    Unmatched,
+    /// The method is `CONNECT` or `TRACE`, which no backend gets.
+    Method,
+    /// The `Expect` field names something other than `100-continue`.
+    Expectation,
+    /// The client stopped sending its body.
+    ClientTooSlow,
+    /// The body is larger than the route allows.
+    TooLarge {
+        /// The limit of the route, in bytes.
+        max: u64,
+    },
+    /// No backend could be reached, or its response was malformed.
+    BadGateway,
+    /// This server has no file descriptors or ports left for a connection to a backend.
+    NoRoom,
+    /// The backend did not answer in time.
+    GatewayTooSlow,
+    /// The routes form a loop.
+    Loop,
+    /// The client has used up its rate limit.
+    Limited {
+        /// The seconds until the next request is allowed.
+        secs: u32,
+    },
+    /// All instances that could answer are in maintenance.
+    Maintenance,
+    /// The breakers of all instances are open.
+    BreakerOpen {
+        /// The seconds until one of them lets a trial through.
+        secs: u32,
+    },
+    /// All instances are unhealthy by their health checks.
+    Unhealthy,
+    /// All instances are drained.
+    Drained,
+}
+
+/// The reason why an attempt at a backend brought no response.
+pub(crate) struct AttemptError {
+    /// The way in which the attempt failed; retries depend on it.
+    pub(crate) failure: AttemptFailure,
+    /// The answer to the client if no further attempt is made.
+    pub(crate) refusal: Refusal,
+}
+
+impl AttemptError {
+    /// Returns the error of an attempt that must not be repeated.
+    pub(crate) fn other(refusal: Refusal) -> Self {
+        Self { failure: AttemptFailure::Other, refusal }
+    }
+}
+
+/// The seconds in `Retry-After` while a route is in maintenance.
+const MAINTENANCE_SECS: u32 = 300;
+/// The seconds in `Retry-After` where nobody knows the time; a new instance usually starts, or a check passes, before long.
+const SOON_SECS: u32 = 5;
+
+impl Refusal {
+    /// Returns the status of the answer.
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Refusal::BadRequest => StatusCode::BAD_REQUEST,
+            Refusal::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Refusal::NoUpgrade => StatusCode::FORBIDDEN,
+            Refusal::Unmatched => StatusCode::NOT_FOUND,
+            Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::Expectation => StatusCode::EXPECTATION_FAILED,
+            Refusal::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::BadGateway => StatusCode::BAD_GATEWAY,
+            Refusal::GatewayTooSlow => StatusCode::GATEWAY_TIMEOUT,
+            Refusal::Loop => StatusCode::LOOP_DETECTED,
+            Refusal::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::Maintenance
+            | Refusal::BreakerOpen { .. }
+            | Refusal::Unhealthy
+            | Refusal::Drained
+            | Refusal::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Returns the seconds after which a client may ask again, where the proxy can say it (RFC 9110 §10.2.3).
+    pub(crate) fn retry_after(self) -> Option<u32> {
+        match self {
+            Refusal::Limited { secs } | Refusal::BreakerOpen { secs } => Some(secs),
+            Refusal::Maintenance => Some(MAINTENANCE_SECS),
+            Refusal::Unhealthy | Refusal::Drained | Refusal::NoRoom => Some(SOON_SECS),
+            Refusal::BadRequest
+            | Refusal::UnknownCoding
+            | Refusal::NoUpgrade
+            | Refusal::Unmatched
+            | Refusal::Method
+            | Refusal::Expectation
+            | Refusal::ClientTooSlow
+            | Refusal::TooLarge { .. }
+            | Refusal::BadGateway
+            | Refusal::GatewayTooSlow
+            | Refusal::Loop => None,
+        }
+    }
+
+    /// Returns the sentence on the page.
+    pub(crate) fn sentence(self) -> Cow<'static, str> {
+        let sentence = match self {
+            Refusal::BadRequest => "The request could not be understood.",
+            Refusal::UnknownCoding => "The request's transfer coding is not supported.",
+            Refusal::NoUpgrade => "This address does not change protocols.",
+            Refusal::Unmatched => "There is nothing at this address.",
+            Refusal::Method => "This method is not allowed here.",
+            Refusal::Expectation => "The request's Expect field may only say 100-continue.",
+            Refusal::ClientTooSlow => "The request did not arrive in time.",
+            Refusal::TooLarge { max } => {
+                return format!("The request's body is larger than the {} that are allowed here.", size(max)).into();
+            }
+            Refusal::BadGateway => "The service behind this address could not be reached.",
+            Refusal::GatewayTooSlow => "The service behind this address did not answer in time.",
+            Refusal::Loop => "The request went round in a circle.",
+            Refusal::Limited { .. } => "There were too many requests from your address.",
+            Refusal::Maintenance => "The service is being worked on and will be back soon.",
+            Refusal::BreakerOpen { .. } | Refusal::Unhealthy | Refusal::Drained | Refusal::NoRoom => {
+                "The service behind this address cannot answer now."
+            }
+        };
+        sentence.into()
+    }
+
+    /// True if the connection cannot carry another request. Bytes behind a `CONNECT` may be meant for a tunnel that
+    /// was not opened (RFC 9110 §9.3.6).
+    pub(crate) fn closes(self) -> bool {
+        matches!(
+            self,
+            Refusal::BadRequest
+                | Refusal::UnknownCoding
+                | Refusal::Method
+                | Refusal::Expectation
+                | Refusal::ClientTooSlow
+                | Refusal::TooLarge { .. }
+        )
+    }
+
+    /// Returns the reason phrase of the status.
+    pub(crate) fn title(self) -> &'static str {
+        self.status().canonical_reason().unwrap_or("Error")
+    }
+}
+
+/// Returns a number of bytes with the largest unit that divides it.
+fn size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = units.into_iter().find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or_else(|| format!("{bytes} bytes"), |(shift, unit)| format!("{} {unit}", bytes >> shift))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_said_in_words() {
+        for (max, said) in [(100 << 20, "100 MiB"), (1 << 30, "1 GiB"), (1536, "1536 bytes"), (10, "10 bytes")] {
+            let sentence = Refusal::TooLarge { max }.sentence();
+            assert!(sentence.contains(&format!(" {said} ")), "{sentence}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! A backend's response body on its way to the client, frame by frame.
+//!
+//! What must hold: a frame is asked for only when the client can take it, so a body of any size needs the memory of a
+//! few frames.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::proxy::context::request::RequestContext;
+
+/// A backend's response body under way.
+pub(crate) struct StreamedBody {
+    context: RequestContext,
+    // The error that broke the body off. The client learns of it once all that came before is written.
+    broken: Option<hyper::Error>,
+}
+
+impl StreamedBody {
+    /// Returns the body of a response to the request of `context`.
+    pub(crate) fn new(mut context: RequestContext, body: Incoming) -> Self {
+        context.begin_response(body);
+        Self { context, broken: None }
+    }
+
+    /// Returns the next frame, or how the body ended.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match ready!(self.context.poll_response(cx)) {
+            Some(Err(error)) => self.break_off(error, cx),
+            frame => Poll::Ready(frame),
+        }
+    }
+
+    /// Holds an error back for one turn: hyper drops the head and the bytes that it has not written when it meets an error.
+    fn break_off<T>(&mut self, error: hyper::Error, cx: &mut Context<'_>) -> Poll<T> {
+        self.context.broke_off();
+        self.broken = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Counts a frame that goes to the client.
+    pub(crate) fn count(&mut self, frame: &Frame<Bytes>) {
+        self.context.count_bytes(0, frame.data_ref().map_or(0, |data| data.remaining() as u64));
+    }
+
+    /// True if no further frame comes.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.context.response().is_none_or(Body::is_end_stream)
+    }
+
+    /// Returns the length of the rest, as far as it is known.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.context.response().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}

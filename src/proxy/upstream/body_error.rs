@@ -1,0 +1,20 @@
+//! The reasons why a message body ends before its time.
+
+use std::io;
+
+/// The reason why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The request body grew past `max_body_size`.
+    #[error("the body is larger than allowed")]
+    TooLarge,
+    /// The response came to its end and did not need the rest of the request body.
+    #[error("nobody wants the rest of the body")]
+    Abandoned,
+    /// The sender went away or broke the framing.
+    #[error(transparent)]
+    Source(#[from] hyper::Error),
+    /// The body could not be compressed.
+    #[error(transparent)]
+    Encoder(#[from] io::Error),
+}
