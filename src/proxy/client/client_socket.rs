@@ -1,5 +1,7 @@
-//! A client's socket as hyper sees it: tells the connection's state of what passes, keeps heads as they come, and counts
-//! the memory that unfinished heads, bodies and unread answers take.
+//! A client's socket as hyper sees it.
+//!
+//! It notes progress in the connection's state, keeps the heads of requests, and counts the memory of unfinished heads,
+//! of bodies and of responses that the client does not read.
 
 use std::io;
 use std::pin::Pin;
@@ -19,25 +21,25 @@ use crate::proxy::client::plain_refusal;
 use crate::proxy::limits::HEAD_BYTES_MAX;
 use crate::traffic::TargetEncoder;
 
-/// For how many bytes a client that was answered early may go on sending; `state` says how long.
+/// The most bytes that a client may go on sending after an early answer; `conn_state` limits the time.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The socket.
+/// A client's socket.
 pub(crate) struct ClientSocket {
     socket: TcpStream,
     state: Arc<ConnState>,
-    // The request line under way, as far as it must be looked at.
+    // The encoder of the request line under way.
     line: TargetEncoder,
-    // What came and was not asked for yet: an encoded target is longer than it was.
+    // Bytes that came and were not read yet: an encoded target is longer than it was.
     surplus: Vec<u8>,
-    // Read and dropped so far; `None` before the answer's end was sent.
+    // The bytes that were read and dropped so far; `None` before the end of the response was sent.
     lingered: Option<usize>,
     share: MemoryShare,
-    // Bytes of the head that is being read.
+    // The bytes of the head that is being read.
     head_bytes: usize,
     // Interim heads that go out before anything else.
     interim: Vec<u8>,
-    // There was no memory for what it sends, and it was told so.
+    // True once the client was told that there is no memory for its request.
     refused: bool,
 }
 
@@ -51,7 +53,7 @@ impl ClientSocket {
 impl Drop for ClientSocket {
     fn drop(&mut self) {
         if self.state.must_reset() {
-            // Without it the end would look like that of a whole answer.
+            // Without the reset, the end would look like that of a whole response.
             let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
         }
     }
@@ -91,11 +93,11 @@ impl AsyncRead for ClientSocket {
                 kept
             }
         };
-        // A head is held here and in hyper, in buffers that grow by doubling; of a body no more than came at once.
+        // A head is held here and in hyper, in buffers that grow by doubling. Of a body, only the bytes of one read are held.
         if this.share.set(held).is_err() {
             return this.poll_refused(cx);
         }
-        // hyper takes it for a body that broke off, and reads no further.
+        // hyper takes the error for a body that broke off, and reads no further.
         Poll::Ready(kept.map_err(|garbled| io::Error::new(io::ErrorKind::InvalidData, garbled)))
     }
 }
@@ -122,7 +124,7 @@ impl AsyncWrite for ClientSocket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper, which knows no interim heads but 100, flushes when it has written all that it had: nothing else is cut in two.
+        // hyper knows no interim heads but 100. It flushes after it has written all that it had, so no message is cut in two here.
         if let Some(heads) = self.state.take_interim() {
             self.interim.extend(heads);
         }
@@ -153,8 +155,8 @@ impl ClientSocket {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes note of a write. A client that does not read has its answer held here and in the connection to the backend; when
-    /// there is no memory for that, its connection ends.
+    /// Notes a write. While a client does not read, its response is held here and in the connection to the backend. The
+    /// connection ends when there is no memory for that.
     fn wrote(&mut self, written: Poll<io::Result<usize>>, waiting: impl FnOnce() -> usize) -> Poll<io::Result<usize>> {
         self.state.set_stuck(written.is_pending());
         if written.is_ready() {
@@ -168,13 +170,13 @@ impl ClientSocket {
         }
     }
 
-    /// Tells the client that there is no memory for what it sends, then ends the connection as one that was answered early.
+    /// Tells the client that there is no memory for its request, then ends the connection as after an early answer.
     fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !std::mem::replace(&mut self.refused, true) {
             self.share.shrink();
             self.state.heads().lose();
             if self.state.expects_head() {
-                // hyper would hold the head for as long as the client may take to read why.
+                // hyper would hold the head for as long as the client takes to read the answer.
                 plain_refusal::refuse_for_memory(&self.socket);
                 let _ = Pin::new(&mut self.socket).poll_shutdown(cx)?;
                 let _ = self.poll_linger(cx)?;
@@ -189,7 +191,7 @@ impl ClientSocket {
         Poll::Ready(Err(io::Error::other(MemoryFull)))
     }
 
-    /// Reads and drops until the client has seen the end (RFC 9112 §9.6).
+    /// Reads and drops bytes until the client has seen the end (RFC 9112 §9.6).
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let lingered = self.lingered.get_or_insert(0);
         let mut scratch = [0; 4096];

@@ -1,7 +1,7 @@
-//! What a client's connection is doing, and since when.
+//! The state of a client connection: its stage, and the time since it last made progress.
 //!
-//! One coarse sweep per worker looks at every connection's state; no request sets a timer. Shared by the
-//! socket ([`crate::proxy::client::client_io`]), the requests on it and the sweep.
+//! One sweep per worker looks at the state of every connection; no request sets a timer. The socket
+//! (`client_socket`), the requests and the sweep share it.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,54 +18,54 @@ use crate::proxy::client::raw_head::RawHeads;
 use crate::proxy::settings::ProxySettings;
 use crate::proxy::ticks::Ticks;
 
-/// A client that ends its side so soon behind its request still wants the answer.
+/// A client that ends its side within this time after its request still wants the response.
 const HALF_CLOSE_MAX: Duration = Duration::from_millis(250);
 
-/// The time that a client that was answered early may go on sending.
+/// The most time for which a client may go on sending after an early answer.
 const LINGER_MAX: Duration = Duration::from_secs(5);
 
-/// What a connection is doing.
+/// The stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum ConnStage {
-    /// Nothing came yet.
+    /// No byte has come yet.
     Fresh,
-    /// Between requests.
+    /// The connection is between two requests.
     Idle,
-    /// Part of a head came.
+    /// Part of a head has come.
     Head,
-    /// A request is with its backend, under the route's own timeout.
+    /// A request is at its backend; the route's own timeout applies.
     Busy,
     /// A response is on its way.
     Answering,
     /// Both sides speak another protocol.
     Tunnel,
-    /// The answer went out before the request had come in; the rest is read and dropped.
+    /// The answer was sent before the whole request had come; the rest is read and dropped.
     Lingering,
 }
 
-/// A connection's stage, and the tick of its last progress. Atomics because hyper wants an upgradable connection
-/// to be `Send`; only one thread ever touches them.
+/// The state of a client connection. It is made of atomics because hyper wants an upgradable connection to be `Send`; only
+/// one thread ever touches it.
 #[derive(Debug)]
 pub(crate) struct ConnState {
     stage: AtomicU8,
     since: AtomicU32,
-    // The tick at which its task wants to be woken; 0 for none.
+    // The tick at which the task of the connection is woken; 0 for none.
     due: AtomicU32,
-    // Steps for which the answer or the tunnel under way may be silent.
+    // The ticks for which the response or tunnel may be silent.
     silence_max: AtomicU32,
-    // The client takes no more of its answer for now.
+    // The client does not take its response for now.
     stuck: AtomicBool,
-    // The client has said all it will say, and waits for its answer.
+    // The client has ended its side and waits for the response.
     half_closed: AtomicBool,
-    // The end of the connection is the end of the answer under way, and whether that broke off.
+    // The end of the response is the end of the connection; and the response broke off.
     unframed: AtomicBool,
     broken: AtomicBool,
     finishes: AtomicBool,
     lingers: AtomicBool,
     ticks: Ticks,
     heads: Mutex<RawHeads>,
-    // Interim heads that the client is to get before its answer, and whether there are any.
+    // Interim heads that go to the client before its response, and a flag that there are some.
     has_interim: AtomicBool,
     interim: Mutex<Vec<u8>>,
 }
@@ -95,36 +95,36 @@ impl ConnState {
         })
     }
 
-    /// A request's head has been read, and a body of `length` follows.
+    /// Notes that the head of a request was read, and that a body of `length` follows.
     ///
     /// # Errors
-    /// [`FramingError`] when what came of the body breaks its framing.
+    /// [`FramingError`] if the bytes of the body so far break its framing.
     pub(crate) fn request(&self, length: BodyLength) -> Result<(), FramingError> {
         self.enter(ConnStage::Busy);
         self.heads().advance(length)
     }
 
-    /// True if the head of the request under way was kept as it came.
+    /// True if the head of the current request was kept.
     pub(crate) fn keeps_head(&self) -> bool {
         self.heads().keeps_current()
     }
 
-    /// A field of the request under way, as it came; see [`RawHeads::field`].
+    /// Returns a field of the current request as it came; see [`RawHeads::field`].
     pub(crate) fn field(&self, method: &Method, name: &str) -> Option<RawField> {
         self.heads().field(method, name)
     }
 
-    /// The fields of the request under way, read again.
+    /// Reads the fields of the current request again.
     pub(crate) fn fields(&self, method: &Method) -> Option<HeaderMap> {
         self.heads().fields(method)
     }
 
-    /// The heads that came on the connection.
+    /// Locks the heads that came on the connection.
     pub(crate) fn heads(&self) -> MutexGuard<'_, RawHeads> {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its task wants to be woken at the tick `due`.
+    /// Sets the tick at which the task of the connection is woken.
     pub(crate) fn wake_at(&self, due: Option<u32>) {
         self.due.store(due.unwrap_or(0), Ordering::Relaxed);
     }
@@ -133,7 +133,7 @@ impl ConnState {
         Some(self.due.load(Ordering::Relaxed)).filter(|due| *due > 0)
     }
 
-    /// The client may still be sending what nobody reads: closing now could take the answer from it.
+    /// Keeps the connection open after its end was sent: the client may still be sending, and a close now could destroy the answer.
     pub(crate) fn linger(&self) {
         self.lingers.store(true, Ordering::Relaxed);
     }
@@ -142,7 +142,7 @@ impl ConnState {
         self.lingers.load(Ordering::Relaxed)
     }
 
-    /// It is to end after what it is doing.
+    /// Ends the connection after its current request.
     pub(crate) fn finish(&self) {
         self.finishes.store(true, Ordering::Relaxed);
     }
@@ -151,7 +151,7 @@ impl ConnState {
         self.finishes.load(Ordering::Relaxed)
     }
 
-    /// The answer is with the client; the next head may come.
+    /// Notes that the response was sent; the next head may come.
     pub(crate) fn answered(&self) {
         self.enter(ConnStage::Idle);
     }
@@ -165,13 +165,13 @@ impl ConnState {
         self.since.store(self.ticks.now(), Ordering::Relaxed);
     }
 
-    /// The client is to get `heads` before its answer.
+    /// Passes interim heads to the client before its response.
     pub(crate) fn pass_interim(&self, heads: Vec<u8>) {
         *self.interim.lock().unwrap_or_else(PoisonError::into_inner) = heads;
         self.has_interim.store(true, Ordering::Relaxed);
     }
 
-    /// What the client is to get now, while its answer has not begun. What comes too late for that is dropped.
+    /// Returns the interim heads to send now. Those that come after the response has begun are dropped.
     pub(crate) fn take_interim(&self) -> Option<Vec<u8>> {
         if !self.has_interim.load(Ordering::Relaxed) {
             return None;
@@ -181,45 +181,45 @@ impl ConnState {
         self.is(ConnStage::Busy).then_some(heads)
     }
 
-    /// What is under way may be silent for so long; `None` for ever.
+    /// Sets the time for which the response or tunnel may be silent; `None` for no limit.
     pub(crate) fn may_be_silent_for(&self, span: Option<Span>) {
         self.silence_max.store(span.map_or(u32::MAX, Ticks::of), Ordering::Relaxed);
     }
 
-    /// The client has ended its side. Says whether its request is answered all the same: one that goes right behind its request waits
-    /// for the answer, one that goes later has given up.
+    /// Notes that the client has ended its side. Returns true if its request is answered all the same: a client that ends its side right
+    /// after the request waits for the response; one that does it later has given up.
     pub(crate) fn half_closes(&self) -> bool {
         let is_under_way = self.is(ConnStage::Busy) || self.is(ConnStage::Answering);
         let still = self.ticks.now().saturating_sub(self.since.load(Ordering::Relaxed));
         let is_waiting = is_under_way
             && (self.half_closed.load(Ordering::Relaxed)
                 || (still <= Ticks::steps(HALF_CLOSE_MAX) && self.heads().is_whole()));
-        // hyper reads on behind a head before anybody is told of it.
+        // hyper reads ahead of the head that it reports.
         if !is_waiting && !self.heads().has_next() {
             return false;
         }
         self.half_closed.store(true, Ordering::Relaxed);
-        // Nothing comes behind it.
+        // No further request follows.
         self.finish();
         true
     }
 
-    /// The answer under way has no length: the connection ends with it.
+    /// Notes that the response has no length: the connection ends with it.
     pub(crate) fn ends_with_answer(&self) {
         self.unframed.store(true, Ordering::Relaxed);
     }
 
-    /// The answer under way has broken off.
+    /// Notes that the response broke off.
     pub(crate) fn break_off(&self) {
         self.broken.store(self.unframed.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// True if an end of the connection in good order would have the client take a part of an answer for the whole.
+    /// True if an orderly end of the connection would make a broken response look whole.
     pub(crate) fn must_reset(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// Says whether the client takes what it is sent.
+    /// Notes if the client takes its response or not.
     pub(crate) fn set_stuck(&self, stuck: bool) {
         self.stuck.store(stuck, Ordering::Relaxed);
     }
@@ -233,17 +233,17 @@ impl ConnState {
         self.stage.load(Ordering::Relaxed) == stage as u8
     }
 
-    /// Bytes that come now are of a head.
+    /// True if the next bytes belong to a head.
     pub(crate) fn expects_head(&self) -> bool {
         self.is(ConnStage::Idle) || self.is(ConnStage::Fresh) || self.is(ConnStage::Head)
     }
 
-    /// An answer is on its way.
+    /// True while a response is on its way.
     pub(crate) fn answers(&self) -> bool {
         self.is(ConnStage::Answering)
     }
 
-    /// Bytes came from the client.
+    /// Notes that bytes came from the client.
     pub(crate) fn on_read(&self) {
         if self.is(ConnStage::Lingering) {
             return;
@@ -251,17 +251,17 @@ impl ConnState {
         if self.is(ConnStage::Idle) || self.is(ConnStage::Fresh) {
             self.enter(ConnStage::Head);
         } else if !self.is(ConnStage::Head) {
-            // A head has so long as a whole, however slowly it trickles in.
+            // The limit is on the whole head, however slowly it comes.
             self.progress();
         }
     }
 
-    /// Nothing of a request has come since the last answer.
+    /// True if nothing of a request has come since the last response.
     pub(crate) fn is_idle(&self) -> bool {
         self.is(ConnStage::Idle)
     }
 
-    /// The order in which it makes way for others, unless it is in use.
+    /// Returns the order in which the connection makes way for others; `None` while it is in use.
     pub(crate) fn rank(&self) -> Option<EvictionRank> {
         let since = self.since.load(Ordering::Relaxed);
         if self.is_idle() {
@@ -270,7 +270,7 @@ impl ConnState {
         (self.is(ConnStage::Fresh) || self.is(ConnStage::Head)).then_some(EvictionRank::Unfinished(since))
     }
 
-    /// True if it has stood still for too long.
+    /// True if the connection has stood still for too long.
     pub(crate) fn is_overdue(&self, settings: &ProxySettings) -> bool {
         let silence_max = || self.silence_max.load(Ordering::Relaxed);
         let limit = match self.stage.load(Ordering::Relaxed) {
@@ -278,7 +278,7 @@ impl ConnState {
                 Ticks::steps(settings.header_timeout)
             }
             stage if stage == ConnStage::Idle as u8 => Ticks::steps(settings.keep_alive),
-            // One that ended its side may have gone altogether, which only sending would show.
+            // A client that ended its side may be gone; only a write would show it.
             stage
                 if stage == ConnStage::Answering as u8
                     && (self.stuck.load(Ordering::Relaxed) || self.half_closed.load(Ordering::Relaxed)) =>

@@ -1,8 +1,8 @@
-//! The connections and tunnels of one worker: how many there are, and how each is told to end.
+//! The list of the connections and tunnels of one worker.
 //!
-//! What must hold: each entry leaves the list when its task ends, however it ends; the count over all workers
-//! never passes the configured maximum for long (two workers may accept at the same moment); at the maximum, what is idle
-//! makes way for what is new, and nobody who is being answered does.
+//! What must hold: each entry leaves the list when its task ends, for any reason; the count over all workers passes the
+//! maximum only for a moment (two workers may accept at once); at the maximum, idle connections make way for new ones,
+//! and no connection that is being answered does.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,32 +18,32 @@ use crate::proxy::client::conn_state::ConnState;
 use crate::proxy::settings::ProxySettings;
 use crate::traffic::Peer;
 
-/// See the module.
+/// The connections and tunnels of one worker.
 #[derive(Debug)]
 pub(crate) struct ClientConnections {
     open: RefCell<ConnectionTable<ListedConn>>,
     totals: Arc<ConnectionCounts>,
     emptied: Notify,
-    // No connection wants to be woken before this tick.
+    // The earliest tick at which a connection wants to be woken.
     earliest: Cell<u32>,
 }
 
 #[derive(Debug)]
 struct ListedConn {
     state: Arc<ConnState>,
-    // Both known once its task has begun.
+    // Both are known once the task has begun.
     waker: Option<Waker>,
     abort: Option<AbortHandle>,
 }
 
-/// A task's place in the list.
+/// The entry of a task in the list. The entry ends with it.
 #[derive(Debug)]
 pub(crate) struct ConnGuard {
     list: Rc<ClientConnections>,
     id: u64,
 }
 
-/// `None` for a trusted proxy, which speaks for many.
+/// Returns the origin that a connection counts for; `None` for a trusted proxy, which speaks for many clients.
 fn origin(peer: &Peer) -> Option<Origin> {
     (!peer.trusted).then(|| Origin::of(peer.address))
 }
@@ -53,10 +53,10 @@ impl ClientConnections {
         Rc::new(Self { open: RefCell::default(), totals, emptied: Notify::new(), earliest: Cell::new(u32::MAX) })
     }
 
-    /// Makes room for a connection: others make way for it if they must.
+    /// Makes room for a connection; idle ones make way if they must.
     ///
     /// # Errors
-    /// [`ConnectionRefusal`] when none can.
+    /// [`ConnectionRefusal`] if none can.
     pub(crate) fn make_room_for(
         &self,
         peer: &Peer,
@@ -66,43 +66,43 @@ impl ClientConnections {
         self.open.borrow_mut().make_room_for(origin(peer), &self.totals, settings.connection_limits(), now)
     }
 
-    /// While the house is full, those that can make way do so: what is accepted elsewhere finds room.
+    /// Makes room while the listener is full, so that other workers can accept too.
     pub(crate) fn make_room(&self, settings: &ProxySettings, now: u32) {
         self.open.borrow_mut().make_room(&self.totals, settings.connection_limits(), now);
     }
 
-    /// The number of connections that are open, over all workers.
+    /// Returns the number of open connections of all workers.
     pub(crate) fn total(&self) -> usize {
         self.totals.open()
     }
 
-    /// A place for a task that is about to start.
+    /// Enters a task that is about to start.
     pub(crate) fn enter(self: &Rc<Self>, state: &Arc<ConnState>, peer: &Peer) -> ConnGuard {
         let entry = ListedConn { state: Arc::clone(state), waker: None, abort: None };
         let id = self.open.borrow_mut().enter(origin(peer), &self.totals, entry);
         ConnGuard { list: Rc::clone(self), id }
     }
 
-    /// Lets the task in `place` be cut.
+    /// Sets the handle that cuts the task.
     pub(crate) fn can_cut(&self, id: u64, abort: AbortHandle) {
         if let Some(entry) = self.open.borrow_mut().get_mut(id) {
             entry.abort = Some(abort);
         }
     }
 
-    /// Lets the task in `place` be woken. Its waker stays the same as long as it lives.
+    /// Sets the waker of the task. It stays the same for the life of the task.
     pub(crate) fn can_wake(&self, id: u64, waker: Waker) {
         if let Some(entry) = self.open.borrow_mut().get_mut(id) {
             entry.waker = Some(waker);
         }
     }
 
-    /// Some connection wants to be woken at `due`.
+    /// Notes that a connection wants to be woken at `due`.
     pub(crate) fn note_due(&self, due: u32) {
         self.earliest.set(self.earliest.get().min(due));
     }
 
-    /// Wakes those that are due. Looks at them only when one can be.
+    /// Wakes the connections that are due. It looks at them only if one can be due.
     pub(crate) fn wake_due(&self, now: u32) {
         if now < self.earliest.get() {
             return;
@@ -117,12 +117,12 @@ impl ClientConnections {
         }
     }
 
-    /// Cuts what has stood still for too long.
+    /// Cuts connections that have stood still for too long.
     pub(crate) fn sweep(&self, settings: &ProxySettings) {
         self.cut(|entry| entry.state.is_overdue(settings));
     }
 
-    /// Tells all to end after what they are doing.
+    /// Ends all connections after their current requests.
     pub(crate) fn finish_all(&self) {
         for entry in self.open.borrow().connections() {
             entry.state.finish();
@@ -130,19 +130,19 @@ impl ClientConnections {
         }
     }
 
-    /// Cuts all.
+    /// Cuts all connections.
     pub(crate) fn cut_all(&self) {
         self.cut(|_| true);
     }
 
-    /// Waits until there are none.
+    /// Waits until the list is empty.
     pub(crate) async fn emptied(&self) {
         while !self.open.borrow().is_empty() {
             self.emptied.notified().await;
         }
     }
 
-    // Aborting does not run the task: it leaves the list when the runtime drops it, after this loop.
+    // An abort does not run the task: the entry leaves the list after this loop, when the runtime drops the task.
     fn cut(&self, which: impl Fn(&ListedConn) -> bool) {
         for entry in self.open.borrow().connections().filter(|entry| which(entry)) {
             if let Some(abort) = &entry.abort {
@@ -165,7 +165,7 @@ impl Evictable for ListedConn {
         self.state.rank()
     }
 
-    /// An idle connection ends as one does that is told to; one whose head is not complete is cut. Neither runs the task now.
+    /// Ends an idle connection in order, and cuts one with an unfinished head. Neither runs the task now.
     fn ask_to_close(&self) -> bool {
         if self.state.is_idle() {
             self.state.finish();
@@ -178,7 +178,7 @@ impl Evictable for ListedConn {
 }
 
 impl ConnGuard {
-    /// Its number in the list.
+    /// Returns the number of the entry.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -186,7 +186,7 @@ impl ConnGuard {
 
 impl Drop for ConnGuard {
     fn drop(&mut self) {
-        // Dropped outside the borrow: an entry holds nothing that looks at the list, but that need not stay so.
+        // The entry is dropped outside the borrow, in case it ever holds something that looks at the list.
         let entry = self.list.open.borrow_mut().remove(self.id, &self.list.totals);
         drop(entry);
         self.list.emptied.notify_waiters();

@@ -1,21 +1,21 @@
-//! Where a request's body ends in the bytes of its connection (RFC 9112 §6, §7.1).
+//! The end of a request body in the bytes of its connection (RFC 9112 §6, §7.1).
 //!
-//! hyper reads the body itself. It is stricter than this about chunk sizes, but takes a bare line feed behind the last
-//! chunk for the beginning of a trailer field and reads on through the next request. What must hold: every line of
-//! the framing ends with CR LF, or the body is refused; no byte of data is looked at.
+//! hyper reads the body itself. It is stricter than this about chunk sizes, but it takes a bare line feed after the last
+//! chunk for the start of a trailer field, and reads on into the next request. What must hold: each line of the framing
+//! ends with CR LF, or the body is refused; no byte of data is looked at.
 
-/// How a request's body says where it ends.
+/// The way in which a request says where its body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyLength {
     /// There is no body.
     None,
-    /// `Content-Length`.
+    /// `Content-Length`, in bytes.
     Known(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
 }
 
-/// The framing is broken: where the next request begins cannot be told.
+/// The error of a broken framing: the start of the next request cannot be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a line of the body's framing does not end with CR LF")]
 pub(crate) struct FramingError;
@@ -23,38 +23,38 @@ pub(crate) struct FramingError;
 /// A body of which some is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyFraming {
-    /// So many bytes are left.
+    /// The number of bytes that are left.
     Known(u64),
     Chunked(ChunkPart),
 }
 
-/// What the next byte of a chunked body belongs to.
+/// The part of a chunked body that the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChunkPart {
-    /// The size of a chunk, so far.
+    /// The size of a chunk, as far as it was read.
     Size(u64),
-    /// What stands behind the size, before the end of the line.
+    /// The extension after the size.
     Extension(u64),
-    /// The line feed behind the size.
+    /// The line feed after the size.
     SizeEnd(u64),
-    /// So many bytes of data are left.
+    /// The bytes of data that are left.
     Data(u64),
-    /// The carriage return behind the data, and its line feed.
+    /// The carriage return after the data, and its line feed.
     DataReturn,
     DataEnd,
-    /// The first byte of a trailer field's line, or the carriage return of the empty line at the end.
+    /// The first byte of a trailer field, or the carriage return of the last empty line.
     Line,
-    /// Inside a trailer field's line.
+    /// The inside of a trailer field.
     Trailer,
-    /// The line feed behind a trailer field, and the one behind the empty line.
+    /// The line feed after a trailer field, and the one after the empty line.
     TrailerEnd,
     End,
-    /// The body has ended.
+    /// The end of the body.
     Done,
 }
 
 impl BodyFraming {
-    /// A body before its first byte; nothing where there is none.
+    /// Returns a body before its first byte; `None` if there is no body.
     pub(crate) fn of(length: BodyLength) -> Option<Self> {
         match length {
             BodyLength::None | BodyLength::Known(0) => None,
@@ -63,7 +63,7 @@ impl BodyFraming {
         }
     }
 
-    /// Returns what of `bytes` stands behind the body; `None` when more of the body is to come.
+    /// Returns the bytes behind the body; `None` if more of the body is to come.
     pub(crate) fn pass<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, FramingError> {
         match self {
             Self::Known(left) => Ok(skip(left, bytes).filter(|_| *left == 0)),
@@ -72,7 +72,7 @@ impl BodyFraming {
     }
 }
 
-/// Takes `left` bytes away, or as many as there are. Returns the rest.
+/// Skips `left` bytes, or as many as there are. Returns the rest.
 fn skip<'b>(left: &mut u64, bytes: &'b [u8]) -> Option<&'b [u8]> {
     let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
     *left -= taken as u64;
@@ -126,7 +126,7 @@ impl ChunkPart {
 mod tests {
     use super::*;
 
-    /// What stands behind a chunked body, however it is cut into reads.
+    /// Returns the bytes behind a chunked body, which must be the same for each cut into reads.
     fn behind(bytes: &str) -> Result<Option<String>, FramingError> {
         let read = |cut: usize| {
             let mut framing = BodyFraming::of(BodyLength::Chunked).unwrap();

@@ -1,9 +1,8 @@
-//! RawHeads of requests as they came.
+//! The heads of requests as they came.
 //!
-//! hyper drops a `Content-Length` that stands beside a `Transfer-Encoding` without a word, and such a request is to be
-//! refused, not repaired; and a request that must be sent a second time is read from here again, which costs the
-//! many that need not nothing. What must hold: what was not kept whole is never taken for a head, and no head for that
-//! of another request; bodies are passed over, not kept.
+//! hyper silently drops a `Content-Length` beside a `Transfer-Encoding`, but such a request must be refused. A request
+//! that is sent a second time is read from here again, so that other requests need no copy. What must hold: a head
+//! that was not kept whole is never used, nor is the head of another request; bodies are skipped, not kept.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -12,32 +11,32 @@ use crate::proxy::client::framing::BodyLength;
 use crate::proxy::client::framing::FramingError;
 use crate::proxy::limits::FIELDS_MAX;
 
-/// RawHeads as they came.
+/// The heads of requests as they came.
 #[derive(Debug, Default)]
 pub(crate) struct RawHeads {
-    /// That of the request under way; empty if it was not kept.
+    /// The head of the current request; empty if it was not kept.
     current: Vec<u8>,
-    /// What came behind it and its body.
+    /// The bytes behind the current request.
     next: Vec<u8>,
-    /// The body of the request under way, while some of it is to come.
+    /// The body of the current request, while some of it is to come.
     body: Option<BodyFraming>,
-    // Where the next head begins cannot be told here any more.
+    // The start of the next head is not known any more.
     lost: bool,
 }
 
-/// What a field of a head that was kept says, if it is there.
+/// The value of a field, if the head has it.
 pub(crate) type RawField = Option<Vec<u8>>;
 
-/// Fields added on the way: the client's address, twice, its host, port and scheme, the prefix, and the hops.
+/// The number of fields that the proxy adds: the client's address (twice), its host, port and scheme, the prefix, and the hops.
 const FIELDS_ADDED: usize = 7;
 
 impl RawHeads {
     const BYTES_MAX: usize = 128 * 1024;
 
-    /// Takes bytes that came.
+    /// Keeps bytes that came.
     ///
     /// # Errors
-    /// [`FramingError`] when they cannot be those of the body that is to come.
+    /// [`FramingError`] if they cannot belong to the body that is to come.
     pub(crate) fn keep(&mut self, mut bytes: &[u8]) -> Result<(), FramingError> {
         if self.lost {
             return Ok(());
@@ -56,14 +55,14 @@ impl RawHeads {
         Ok(())
     }
 
-    /// The next head is the current one, and a body of `length` follows it.
+    /// Makes the next head the current one; a body of `length` follows it.
     ///
     /// # Errors
-    /// [`FramingError`] when what came behind the head cannot be that body, or where it ends cannot be told.
+    /// [`FramingError`] if the bytes behind the head cannot be that body, or its end cannot be found.
     pub(crate) fn advance(&mut self, length: BodyLength) -> Result<(), FramingError> {
         self.current.clear();
         if self.body.take().is_some() {
-            // hyper has seen an end that was none.
+            // hyper has seen an end of the body that was none.
             self.lose();
         }
         if self.lost {
@@ -87,7 +86,7 @@ impl RawHeads {
         self.keep(&came)
     }
 
-    /// What comes from here on is not kept.
+    /// Stops keeping heads on this connection.
     pub(crate) fn lose(&mut self) {
         self.next = Vec::new();
         self.lost = true;
@@ -98,12 +97,12 @@ impl RawHeads {
         self.body.is_none() && self.next.trim_ascii_start().is_empty()
     }
 
-    /// True if the current request has come to its end, as far as is known.
+    /// True if the current request has come whole, as far as is known.
     pub(crate) fn is_whole(&self) -> bool {
         self.body.is_none() && !self.lost
     }
 
-    /// True if the next head has come to its end.
+    /// True if the next head has come whole.
     pub(crate) fn has_next(&self) -> bool {
         self.is_whole() && head_end(self.next.trim_ascii_start()).is_some()
     }
@@ -113,7 +112,7 @@ impl RawHeads {
         !self.current.is_empty()
     }
 
-    /// A field of the current head, as it came. `None` if that head was not kept.
+    /// Returns a field of the current head as it came; `None` if the head was not kept.
     pub(crate) fn field(&self, method: &Method, name: &str) -> Option<RawField> {
         let head = self.current(method)?;
         let value = head.split(|byte| *byte == b'\n').find_map(|line| {
@@ -125,7 +124,7 @@ impl RawHeads {
         Some(value)
     }
 
-    /// All fields of the current head, read again.
+    /// Reads all fields of the current head again.
     pub(crate) fn fields(&self, method: &Method) -> Option<HeaderMap> {
         let mut lines = vec![httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut request = httparse::Request::new(&mut lines);
@@ -137,7 +136,7 @@ impl RawHeads {
         Some(fields)
     }
 
-    /// The current head, if it is one of `method`: else some of it was not kept.
+    /// Returns the current head if it is one of `method`; else part of it was not kept.
     fn current(&self, method: &Method) -> Option<&[u8]> {
         let head = self.current.trim_ascii_start();
         let target = head.strip_prefix(method.as_str().as_bytes())?;
@@ -145,7 +144,7 @@ impl RawHeads {
     }
 }
 
-/// Where the empty line after a head ends; a line may end without a carriage return (RFC 9112 §2.2).
+/// Returns the end of the empty line after a head. A line may end without a carriage return (RFC 9112 §2.2).
 fn head_end(bytes: &[u8]) -> Option<usize> {
     memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes.get(at + 1..)? {
         [b'\n', ..] => Some(at + 2),

@@ -1,8 +1,8 @@
-//! Response bodies compressed on their way to the client.
+//! Response bodies that are compressed on their way to the client.
 //!
-//! What it is not: the decision, which is `traffic`'s. What must hold: memory is bounded, by an encoder of at most 3 MiB
-//! and a frame on either side of it; what has come is on its way to the client when the backend pauses, so that a slow stream stays
-//! one; a body that breaks off never ends as if it were whole.
+//! `traffic` decides which are. What must hold: the memory is bounded by an encoder of at most 3 MiB and a frame on either
+//! side of it; all that has come goes out when the backend pauses, so that a slow stream stays one; a body that breaks
+//! off never ends as if it were whole.
 
 use std::io::{self, Write};
 use std::task::{Context, Poll, ready};
@@ -19,26 +19,26 @@ use crate::proxy::response::streamed::StreamedBody;
 use crate::proxy::upstream::body_error::BodyError;
 use crate::traffic::{CompressionPlan, ContentCoding, drop_digests};
 
-/// Fast levels: each costs less than the bytes it saves, on any network.
+/// Fast levels: each costs less than the bytes that it saves, on any network.
 const BROTLI_LEVEL: u32 = 4;
 const ZSTD_LEVEL: i32 = 3;
 const GZIP_LEVEL: u32 = 5;
-/// How far back brotli and zstd look, as a power of two: most of an encoder's memory.
+/// The window of brotli and zstd as a power of two: most of an encoder's memory.
 const WINDOW_BITS_MAX: u32 = 19;
-/// The most that is compressed in one go, so that a big frame holds up nobody else.
+/// The most bytes that are compressed at once, so that a large frame delays no other request.
 const SLICE_BYTES: usize = 16 * 1024;
-/// As soon as so much has come out it is handed on.
+/// The number of bytes from which on output is sent.
 const FRAME_BYTES: usize = 8 * 1024;
 
-/// A backend's response body under way, compressed.
+/// A backend's response body, compressed on its way.
 pub(crate) struct CompressedBody {
     pub(crate) source: StreamedBody,
     state: CompressionState,
-    /// What of the backend's last frame has not been compressed yet.
+    /// The part of the backend's last frame that is not compressed yet.
     waiting: Bytes,
-    /// True if the encoder may hold something back.
+    /// True if the encoder may hold bytes back.
     holds: bool,
-    /// The memory that the encoder takes.
+    /// The memory of the encoder.
     _share: MemoryShare,
 }
 
@@ -46,11 +46,11 @@ enum CompressionState {
     Flowing(Encoder),
     /// All is compressed; only trailers may be left.
     Ended(Option<HeaderMap>),
-    /// It is told once what came before has been written.
+    /// The client learns of the error once all that came before is written.
     Broken(BodyError),
 }
 
-/// What comes out of an encoder is in a vector.
+/// An encoder that writes to a vector.
 enum Encoder {
     Brotli(Box<CompressorWriter<Vec<u8>>>),
     Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
@@ -61,14 +61,14 @@ type PolledFrame = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
 impl CompressedBody {
     pub(crate) fn new(source: StreamedBody, recoding: CompressionPlan, mut share: MemoryShare) -> Self {
-        // Never more than was drawn before the length was known.
+        // It is never more than was taken before the length was known.
         let _ = share.set(encoder_bytes(recoding.coding, recoding.length));
         let encoder = Encoder::new(recoding);
         let state = encoder.map_or_else(|error| CompressionState::Broken(error.into()), CompressionState::Flowing);
         Self { source, state, waiting: Bytes::new(), holds: false, _share: share }
     }
 
-    /// The next frame for the client.
+    /// Returns the next frame for the client.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> PolledFrame {
         loop {
             let encoder = match &mut self.state {
@@ -94,7 +94,7 @@ impl CompressedBody {
         }
     }
 
-    /// Nothing more will come.
+    /// True if no further frame comes.
     pub(crate) fn is_end(&self) -> bool {
         matches!(self.state, CompressionState::Ended(None))
     }
@@ -109,7 +109,7 @@ impl CompressedBody {
         }
     }
 
-    /// An error at once would have hyper drop what it has not written yet; first it writes.
+    /// Holds an error back for one turn: hyper drops the bytes that it has not written when it meets an error.
     fn break_off(&mut self, error: BodyError, cx: &mut Context<'_>) -> PolledFrame {
         self.state = CompressionState::Broken(error);
         cx.waker().wake_by_ref();
@@ -124,10 +124,10 @@ impl CompressedBody {
     }
 }
 
-/// What has come of a step.
+/// The result of one step.
 enum CompressionStep {
     Nothing,
-    /// The backend pauses; all that came is out.
+    /// The backend pauses, and all that came is out.
     Pause,
     End(Option<HeaderMap>),
 }
@@ -143,7 +143,7 @@ impl Encoder {
             ContentCoding::Zstd => {
                 let mut encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?;
                 encoder.set_parameter(zstd::zstd_safe::CParameter::WindowLog(window_bits(recoding.length)))?;
-                // It spends less on what it knows to be small.
+                // The encoder spends less on a body that it knows to be small.
                 encoder.set_pledged_src_size(recoding.length)?;
                 Self::Zstd(encoder)
             }
@@ -151,7 +151,7 @@ impl Encoder {
         })
     }
 
-    /// Compresses some of what waits, or else sees what the backend has.
+    /// Compresses some of the waiting bytes, or asks the backend for more.
     fn step(
         &mut self,
         waiting: &mut Bytes,
@@ -187,7 +187,7 @@ impl Encoder {
         }
     }
 
-    /// What has come out, if it is at least so much.
+    /// Takes the output if it has at least this many bytes.
     fn take(&mut self, bytes_min: usize) -> Option<Bytes> {
         let out = match self {
             Self::Brotli(encoder) => encoder.get_mut(),
@@ -197,7 +197,7 @@ impl Encoder {
         (out.len() >= bytes_min).then(|| std::mem::take(out).into())
     }
 
-    /// The rest, the end included.
+    /// Returns the rest of the output with the end.
     fn finish(self) -> io::Result<Bytes> {
         Ok(match self {
             Self::Brotli(encoder) => encoder.into_inner(),
@@ -208,7 +208,7 @@ impl Encoder {
     }
 }
 
-/// The most memory that an encoder takes, with what waits on either side of it.
+/// Returns the most memory that an encoder takes, with the frames on either side of it.
 pub(crate) fn encoder_bytes(coding: ContentCoding, length: Option<u64>) -> usize {
     let window = 1 << window_bits(length);
     match coding {
@@ -218,7 +218,7 @@ pub(crate) fn encoder_bytes(coding: ContentCoding, length: Option<u64>) -> usize
     }
 }
 
-/// A window no larger than what is to be seen through it.
+/// Returns a window no larger than the body.
 fn window_bits(length: Option<u64>) -> u32 {
     length.map_or(WINDOW_BITS_MAX, |length| length.max(2).next_power_of_two().ilog2().clamp(10, WINDOW_BITS_MAX))
 }

@@ -1,7 +1,7 @@
-//! IdlePool connections to backends, kept for the next request.
+//! Idle connections to backends, kept for the next request.
 //!
-//! What must hold: they are bounded in number and in time, by what the route and the backend say; none is kept to a backend that
-//! serves one connection at a time.
+//! What must hold: their number and age are bounded by the options of the route and the fields of the backend; none is kept
+//! to a backend that serves one connection at a time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -27,14 +27,14 @@ pub(crate) type Sender = http1::SendRequest<RequestBody>;
 // hyper does not name the type of an upgradable connection.
 pub(crate) type Connection = dyn Future<Output = hyper::Result<()>>;
 
-/// A worker's connections by backend.
+/// A worker's idle connections, by backend.
 pub(crate) struct IdlePools {
-    // By `Endpoint::origin_hash`; a list because hashes may collide.
+    // By `Endpoint::origin_hash`. It holds lists because hashes may collide.
     backends: RefCell<HashMap<u64, Vec<Rc<IdlePool>>, BuildHasherDefault<Hashed>>>,
-    // The tick at which trouble with TLS was last warned of, also by `Endpoint::origin_hash`.
+    // The tick of the last warning about TLS, also by `Endpoint::origin_hash`.
     warned: RefCell<HashMap<u64, u32, BuildHasherDefault<Hashed>>>,
     idle_max: usize,
-    // What `serial` last said.
+    // The last reading of `connect::serial`.
     serial: RefCell<Vec<(u64, bool)>>,
     serial_changes: Cell<u32>,
 }
@@ -46,23 +46,23 @@ pub(crate) struct IdlePool {
     security: Security,
     connections: RefCell<Vec<PooledConn>>,
     max: usize,
-    // The backend is known to serve one connection at a time: nothing is kept.
+    // The backend is known to serve one connection at a time, so nothing is kept.
     serial: Cell<bool>,
-    // How often it has answered on a new connection beside another one that was open.
+    // The number of times that it answered on a new connection while another one was open.
     side_by_side: Cell<u32>,
-    // Open connections on which it has answered.
+    // The number of open connections on which it has answered.
     answered: Rc<Cell<u32>>,
 }
 
-/// A connection.
+/// A connection to a backend.
 pub(crate) struct PooledConn {
     pub(crate) sender: Sender,
     pub(crate) driver: Driver,
     pub(crate) budget: Arc<ResponseBudget>,
-    /// The tick from which on it carries no further request: one to a name outlives what was known of the name by no more
-    /// than that, so that a changed address is picked up however busy the old one is.
+    /// The tick from which on it carries no further request. A connection to a name does not long outlive the lookup of the name, so
+    /// that a changed address is noticed however busy the old one is.
     pub(crate) retires: u32,
-    /// How many ticks it may be idle.
+    /// The number of ticks for which it may be idle.
     pub(crate) idle_max: u32,
     /// The tick until which it may be used, while it is idle.
     until: u32,
@@ -70,7 +70,7 @@ pub(crate) struct PooledConn {
     answered: Option<Answered>,
 }
 
-/// A connection on which its backend has answered, for as long as it is open.
+/// A count for an open connection on which its backend has answered.
 struct Answered(Rc<Cell<u32>>);
 
 impl Drop for Answered {
@@ -79,10 +79,10 @@ impl Drop for Answered {
     }
 }
 
-/// So many times a backend must have answered side by side to be taken for one that does.
+/// The number of answers side by side after which a backend counts as one that serves many connections.
 const SIDE_BY_SIDE_MIN: u32 = 4;
 
-/// What may be taken for granted of a connection.
+/// The security of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Security {
     None,
@@ -98,13 +98,13 @@ impl Security {
     }
 }
 
-/// What moves a connection's bytes. Polled by the request it carries, so that one task does the work of both sides;
-/// or, where both bodies may be under way at once, a task of its own. Empty when that is so or the connection has ended.
+/// The future that moves a connection's bytes. The request polls it, so that one task does the work of both sides. If both bodies may
+/// be under way at once, it is a task of its own. It is empty then, and after the connection has ended.
 pub(crate) struct Driver(pub(crate) Option<Pin<Box<Connection>>>);
 
 impl Driver {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
-        // How it ended is warned to whoever waits for the response.
+        // The task that waits for the response learns how the connection ended.
         if self.0.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
             self.0 = None;
         }
@@ -125,7 +125,7 @@ impl IdlePools {
         Self { backends, warned, idle_max, serial, serial_changes: Cell::default() }
     }
 
-    /// The idle connections to an endpoint's backend.
+    /// Returns the pool of an endpoint's backend.
     pub(crate) fn of(&self, endpoint: &Endpoint) -> Rc<IdlePool> {
         let mut backends = self.backends.borrow_mut();
         let same_hash = backends.entry(endpoint.origin_hash).or_default();
@@ -147,12 +147,12 @@ impl IdlePools {
         new
     }
 
-    /// Closes what has been idle for too long, and forgets backends without connections.
+    /// Closes connections that were idle for too long, and forgets backends without connections.
     pub(crate) fn sweep(&self, now: u32) {
         self.backends.borrow_mut().retain(|_, same_hash| {
             same_hash.retain(|idle| {
                 idle.connections.borrow_mut().retain_mut(|made| {
-                    // Nobody else looks whether the backend has closed it.
+                    // Nothing else notices that the backend has closed an idle connection.
                     made.driver.poll(&mut Context::from_waker(Waker::noop()));
                     !made.sender.is_closed() && now < made.until
                 });
@@ -163,8 +163,8 @@ impl IdlePools {
         self.warned.borrow_mut().retain(|_, at| now.saturating_sub(*at) < Ticks::steps(TELL_EVERY));
     }
 
-    /// Closes what is idle to backends that may serve one connection at a time, while somebody waits for them. Until then it is
-    /// kept: where another connection is answered beside it, the backend is none of these.
+    /// Closes idle connections to backends that may serve one connection at a time, while a request waits for them. They are
+    /// kept until then: if another connection is answered beside them, the backend serves many.
     pub(crate) fn make_way(&self) {
         let changes = serial::changes();
         let mut serial = self.serial.borrow_mut();
@@ -181,7 +181,7 @@ impl IdlePools {
         }
     }
 
-    /// Tells whoever operates this what is wrong with a backend's TLS, but not for every request.
+    /// Warns the operator of a TLS error of a backend, but not for every request.
     pub(crate) fn warn_of_tls(&self, endpoint: &Endpoint, error: &ConnectError, now: u32) {
         if error.is_tls() && !self.warned.borrow().contains_key(&endpoint.origin_hash) {
             self.warned.borrow_mut().insert(endpoint.origin_hash, now);
@@ -196,12 +196,12 @@ impl IdlePool {
         *self.host == *backend.host() && (self.port, self.security) == (backend.port(), Security::of(endpoint))
     }
 
-    /// What may be taken for granted of a connection to it.
+    /// Returns the security of its connections.
     pub(crate) fn security(&self) -> Security {
         self.security
     }
 
-    /// The connection that became idle last: its backend is the least likely to have closed it.
+    /// Takes the connection that became idle last: its backend is the least likely to have closed it.
     pub(crate) fn take(&self, now: u32) -> Option<PooledConn> {
         let mut connections = self.connections.borrow_mut();
         while let Some(made) = connections.pop() {
@@ -220,7 +220,7 @@ impl IdlePool {
         }
     }
 
-    /// Closes idle connections, for the backend may serve one at a time or is known to. Says whether there were any.
+    /// Closes idle connections to a backend that may serve one at a time, or is known to. Returns true if there were any.
     fn make_way(&self, is_known: bool) -> bool {
         if self.serves_many() {
             return false;
@@ -229,12 +229,12 @@ impl IdlePool {
         !std::mem::take(&mut *self.connections.borrow_mut()).is_empty()
     }
 
-    /// Says whether its backend is known to serve several connections at a time.
+    /// True if its backend is known to serve several connections at a time.
     pub(crate) fn serves_many(&self) -> bool {
         self.side_by_side.get() >= SIDE_BY_SIDE_MIN
     }
 
-    /// A new connection has been answered.
+    /// Notes that a new connection was answered.
     pub(crate) fn answered(&self, made: &mut PooledConn) {
         if self.answered.get() > 0 {
             self.side_by_side.set(self.side_by_side.get().saturating_add(1));
@@ -249,19 +249,19 @@ impl PooledConn {
         Self { sender, driver, budget, retires, idle_max: 0, until: 0, answered: None }
     }
 
-    /// It is idle from `now` on. Says whether it may be used again.
+    /// Makes it idle from `now` on. Returns true if it may be used again.
     pub(crate) fn rest(&mut self, now: u32) -> bool {
         self.until = self.retires.min(now.saturating_add(self.idle_max));
         self.is_fit(now)
     }
 
-    /// Says whether it may be used after it was idle.
+    /// True if it may be used after it was idle.
     pub(crate) fn is_fit(&self, now: u32) -> bool {
         now < self.until && !self.sender.is_closed()
     }
 
-    /// Finds out if it can carry a request at once. Not waited for: one whose backend answered before it had read its request may
-    /// never become ready.
+    /// True if it can carry a request at once. It does not wait: a connection whose backend answered before it had read the
+    /// whole request may never become ready.
     pub(crate) async fn is_ready(&mut self) -> bool {
         let ready = poll_fn(|cx| {
             self.driver.poll(cx);
@@ -271,10 +271,10 @@ impl PooledConn {
     }
 }
 
-/// The interval at which trouble with one backend's TLS is warned of.
+/// The interval between two warnings about the TLS of one backend.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
-/// For keys that are hashes already.
+/// A hasher for keys that are hashes already.
 #[derive(Default)]
 struct Hashed(Cell<u64>);
 

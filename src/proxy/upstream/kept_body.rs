@@ -1,15 +1,15 @@
-//! A copy of what was sent of a request's body, for another try.
+//! A copy of the part of a request body that was sent, for another attempt.
 //!
-//! What must hold: it is bounded, its memory is drawn from the budget, and it is either all that was sent or nothing.
+//! What must hold: it is bounded, its memory comes from the budget, and it holds either all that was sent or nothing.
 
 use bytes::Bytes;
 
 use crate::memory_budget::{MemoryBudget, MemoryShare};
 
-/// The most that is kept of a body.
+/// The most bytes that are kept of a body.
 const BYTES_MAX: usize = 64 * 1024;
 
-/// All that was sent so far.
+/// A copy of all bytes that were sent so far.
 #[derive(Debug)]
 pub(crate) struct KeptBody {
     bytes: Vec<u8>,
@@ -17,12 +17,12 @@ pub(crate) struct KeptBody {
 }
 
 impl KeptBody {
-    /// Nothing was sent yet. `None` where there is no memory.
+    /// Returns an empty copy; `None` if there is no memory.
     pub(crate) fn new(memory: &MemoryBudget) -> Option<Self> {
         memory.take_optional(0).ok().map(|share| Self { bytes: Vec::new(), share })
     }
 
-    /// Keeps what is sent next. Says whether there was room for it; if not, the copy is of no use any more.
+    /// Adds bytes that are sent next. Returns false if there is no room; the copy is then of no use.
     pub(crate) fn keep(&mut self, sent: &[u8]) -> bool {
         let length = self.bytes.len() + sent.len();
         // A vector grows by doubling.
@@ -33,7 +33,7 @@ impl KeptBody {
         true
     }
 
-    /// All that was sent.
+    /// Returns all bytes that were sent.
     pub(crate) fn copy(&self) -> Bytes {
         Bytes::copy_from_slice(&self.bytes)
     }

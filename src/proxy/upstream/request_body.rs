@@ -1,6 +1,6 @@
 //! The body of a request on its way to a backend, frame by frame.
 //!
-//! What must hold: a frame is asked for only when the backend can take it; what was sent is sent again only from its beginning.
+//! What must hold: a frame is asked for only when the backend can take it; a body is sent again only from its beginning.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -18,8 +18,8 @@ use crate::proxy::upstream::continue_gate::ContinueGate;
 use crate::proxy::upstream::kept_body::KeptBody;
 use crate::traffic::{UploadState, edit_trailers};
 
-/// The body of a request to a backend. A copy goes on where the other stands, so that it can be
-/// handed to a second connection while nothing of it was taken.
+/// The body of a request to a backend. A clone shares its progress, so that a second connection can take it while
+/// nothing of it was sent.
 #[derive(Clone)]
 pub(crate) enum RequestBody {
     None,
@@ -28,7 +28,7 @@ pub(crate) enum RequestBody {
 
 /// A request body under way.
 pub(crate) struct StreamedRequestBody {
-    // `None` once nobody wants it any more.
+    // `None` once the rest is not needed.
     incoming: RefCell<Option<Incoming>>,
     size: SizeHint,
     gate: Option<Arc<ContinueGate>>,
@@ -38,15 +38,15 @@ pub(crate) struct StreamedRequestBody {
     frames: Cell<u64>,
     state: Cell<UploadProgress>,
     client_is_slow: Cell<bool>,
-    // What was sent of it, where it may have to be sent again.
+    // A copy of the bytes sent so far, if they may have to be sent again.
     kept: RefCell<Option<KeptBody>>,
-    // What is sent once more, before anything else.
+    // The bytes that are sent again before anything else.
     again: RefCell<Option<Bytes>>,
-    // All of it was taken from the client.
+    // True once all of it was taken from the client.
     whole: Cell<bool>,
 }
 
-/// How far a request body is.
+/// The progress of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UploadProgress {
     Waiting,
@@ -57,7 +57,7 @@ pub(crate) enum UploadProgress {
 }
 
 impl RequestBody {
-    /// The body of a client's request, to be `held` until the backend wants it.
+    /// Returns the body of a client's request. A body that is `held` waits until the backend asks for it.
     pub(crate) fn new(incoming: Incoming, held: bool) -> Self {
         if incoming.is_end_stream() {
             return Self::None;
@@ -85,12 +85,12 @@ impl RequestBody {
         }
     }
 
-    /// Nobody wants the rest of it. Whether there is a rest.
+    /// Gives up the rest of the body. Returns true if there is a rest.
     pub(crate) fn abandon(&self) -> bool {
         self.sending().is_some_and(|sending| sending.abandon())
     }
 
-    /// How far it is, in the words of whoever decides on retries.
+    /// Returns the progress in the terms of the retry decision.
     pub(crate) fn upload(&self) -> UploadState {
         match self.sending().map(|sending| sending.state.get()) {
             None => UploadState::None,
@@ -100,7 +100,7 @@ impl RequestBody {
         }
     }
 
-    /// Has what is sent from here on kept, if so `wanted` and nothing was sent yet.
+    /// Keeps a copy of all that is sent from here on, if `wanted` and nothing was sent yet.
     pub(crate) fn keep_for_another_try(&self, wanted: bool, memory: &MemoryBudget) {
         if let Some(sending) = self.sending().filter(|sending| wanted && sending.state.get() == UploadProgress::Waiting)
         {
@@ -108,12 +108,12 @@ impl RequestBody {
         }
     }
 
-    /// It will not be sent again.
+    /// Drops the copy: the body will not be sent again.
     pub(crate) fn forget(&self) {
         self.sending().into_iter().for_each(|sending| drop(sending.kept.take()));
     }
 
-    /// It is sent from its beginning, where that was kept.
+    /// Starts again at the beginning, if a copy was kept.
     pub(crate) fn rewind(&self) {
         let Some(sending) = self.sending() else { return };
         if let Some(kept) = sending.kept.take() {
@@ -128,13 +128,13 @@ impl StreamedRequestBody {
         self.state.get()
     }
 
-    /// Its declared length is known to be more than `bytes_max`; else it is held to that from here on.
+    /// True if the declared length is more than `bytes_max`. Otherwise that limit holds from here on.
     pub(crate) fn exceeds(&self, bytes_max: u64) -> bool {
         self.bytes_max.set(bytes_max);
         self.size.lower() > bytes_max
     }
 
-    /// No more than so many bytes are taken.
+    /// Returns the most bytes that are taken.
     pub(crate) fn bytes_max(&self) -> u64 {
         self.bytes_max.get()
     }
@@ -144,12 +144,12 @@ impl StreamedRequestBody {
         self.size.exact().is_none()
     }
 
-    /// Bytes taken from the client.
+    /// Returns the number of bytes taken from the client.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.get()
     }
 
-    /// Frames taken from the client: a number that rises while it moves.
+    /// Returns the number of frames taken from the client, which rises while the body moves.
     pub(crate) fn frames(&self) -> u64 {
         self.frames.get()
     }
@@ -159,12 +159,12 @@ impl StreamedRequestBody {
         self.client_is_slow.get()
     }
 
-    /// What holds it back, while something does.
+    /// Returns the gate that holds it back, while it is closed.
     pub(crate) fn gate(&self) -> Option<&Arc<ContinueGate>> {
         self.gate.as_ref().filter(|gate| !gate.is_open())
     }
 
-    /// Nobody wants the rest of it. Whether there is a rest.
+    /// Gives up the rest of the body. Returns true if there is a rest.
     fn abandon(&self) -> bool {
         if self.state.get() == UploadProgress::Ended {
             return false;
@@ -179,7 +179,7 @@ impl StreamedRequestBody {
         self.again.borrow().is_none() && self.incoming.borrow().as_ref().is_some_and(Body::is_end_stream)
     }
 
-    /// What was sent before is sent once more.
+    /// Returns the copy of the bytes that are sent again.
     fn repeat(&self) -> Option<Frame<Bytes>> {
         let again = self.again.take()?;
         self.frames.set(self.frames.get() + 1);
@@ -187,7 +187,7 @@ impl StreamedRequestBody {
         Some(Frame::data(again))
     }
 
-    /// Keeps what goes to the backend, as long as there is room for all of it.
+    /// Adds a frame to the copy. The copy is dropped if there is no room.
     fn keep(&self, frame: &Frame<Bytes>) {
         let mut kept = self.kept.borrow_mut();
         let fits = |kept: &mut KeptBody| frame.data_ref().is_some_and(|data| kept.keep(data));
