@@ -132,7 +132,7 @@ impl Server {
         let api_address = api_listener.local_addr()?;
         let memory = MemoryBudget::new(config.memory.unwrap_or_else(crate::memory_budget::default_bytes));
         let proxy_settings =
-            proxy::Settings { own: vec![pipe_address, api_address], ..proxy_settings(&config, &memory)? };
+            proxy::ProxySettings { own: vec![pipe_address, api_address], ..proxy_settings(&config, &memory)? };
         let pipe_tls = acceptor(config.pipe.tls.as_ref(), &[])?;
         let api_tls = acceptor(config.api.tls.as_ref(), &api_listener::PROTOCOLS)?;
         let (pipe, api, needs_token) = (pipe_tls.is_some(), api_tls.is_some(), !config.tokens.is_empty());

@@ -40,20 +40,20 @@ pub(super) fn registration_tokens(tokens: &[TokenConfig]) -> RegistrationTokens 
     tokens.iter().map(token).collect::<Vec<_>>().into()
 }
 
-pub(super) fn proxy_settings(config: &ServerConfig, memory: &MemoryBudget) -> anyhow::Result<proxy::Settings> {
-    Ok(proxy::Settings {
+pub(super) fn proxy_settings(config: &ServerConfig, memory: &MemoryBudget) -> anyhow::Result<proxy::ProxySettings> {
+    Ok(proxy::ProxySettings {
         workers: config.proxy.workers,
         trusted_proxies: config.proxy.trusted_proxies.clone(),
         unmatched: match config.proxy.unmatched {
-            Unmatched::NotFound => proxy::Unmatched::NotFound,
-            Unmatched::Close => proxy::Unmatched::Close,
+            Unmatched::NotFound => proxy::UnmatchedPolicy::NotFound,
+            Unmatched::Close => proxy::UnmatchedPolicy::Close,
         },
         deny: config.deny.clone(),
         tls: backend_tls(config.ca.as_deref())?,
         connections_max: config.proxy.connections.all,
         address_connections_max: config.proxy.connections.of_address,
         memory: memory.clone(),
-        ..proxy::Settings::new(config.proxy.http)
+        ..proxy::ProxySettings::new(config.proxy.http)
     })
 }
 

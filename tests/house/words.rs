@@ -16,7 +16,6 @@ const STILL_ASKING: &[&str] = &[
     "http1",
     "maintenance_pages",
     "pipe",
-    "proxy",
     "registry",
     "reports",
     "rest",

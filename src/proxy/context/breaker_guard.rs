@@ -10,10 +10,10 @@ use crate::reports::{Report, Reports};
 use crate::traffic::{BreakerDecision, BreakerOutcome, BreakerPermit, BreakerTransition, Endpoint};
 
 /// A permit to send one request. It is empty for an endpoint without a breaker, and after the verdict.
-pub(crate) struct BreakerGuard(Option<Held>);
+pub(crate) struct BreakerGuard(Option<HeldPermit>);
 
 /// A permit that still needs a verdict.
-struct Held {
+struct HeldPermit {
     permit: BreakerPermit,
     endpoint: Arc<Endpoint>,
     acquired: Time,
@@ -31,7 +31,7 @@ impl BreakerGuard {
             }
             BreakerDecision::Refused { .. } => return None,
         };
-        Some(Self(Some(Held { permit, endpoint: Arc::clone(endpoint), acquired: now })))
+        Some(Self(Some(HeldPermit { permit, endpoint: Arc::clone(endpoint), acquired: now })))
     }
 
     /// Returns a guard for an endpoint whose breaker is not asked.
@@ -41,7 +41,7 @@ impl BreakerGuard {
 
     /// Gives the breaker its verdict, unless it has one.
     pub(crate) fn record(&mut self, outcome: BreakerOutcome, reports: &Reports) {
-        let Some(Held { permit, endpoint, acquired }) = self.0.take() else { return };
+        let Some(HeldPermit { permit, endpoint, acquired }) = self.0.take() else { return };
         let Some(breaker) = endpoint.breaker() else { return };
         // The time matters only for a failure: the clock is not read for the many requests that succeed.
         let now = if outcome == BreakerOutcome::Failure { clock::now() } else { acquired };

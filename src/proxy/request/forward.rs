@@ -30,7 +30,7 @@ use crate::proxy::request::admission::{self, ResponseExtras};
 use crate::proxy::request::attempts::Attempts;
 use crate::proxy::request::upstream_request::UpstreamRequest;
 use crate::proxy::request::{maintenance, target};
-use crate::proxy::response::body::ResponseBody;
+use crate::proxy::response::body::ProxyBody;
 use crate::proxy::response::refusal_page::{refusal_page, session_page};
 use crate::proxy::settings::UnmatchedPolicy;
 use crate::traffic::{AttemptFailure, Endpoint, NoEndpoint, Pool, client_address};
@@ -49,7 +49,7 @@ pub(crate) async fn forward(
     worker: Rc<WorkerContext>,
     client: Rc<ClientContext>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, CloseConnection> {
+) -> Result<Response<ProxyBody>, CloseConnection> {
     let length = target::body_length(request.body());
     let framed = client.state.request(length);
     let (method, is_http_10) = (request.method().clone(), request.version() == Version::HTTP_10);
@@ -89,7 +89,7 @@ pub(crate) async fn forward(
 
 /// Adapts a response to an HTTP/1.0 client, which finds the end of a response without a length only by the end of the
 /// connection. Returns true for such a response. For the others hyper tells the client whether the connection goes on.
-fn adapt_to_http_10(response: &mut Response<ResponseBody>) -> bool {
+fn adapt_to_http_10(response: &mut Response<ProxyBody>) -> bool {
     let fields = response.headers();
     let has_length = fields.contains_key(CONTENT_LENGTH) || response.body().size_hint().exact().is_some();
     if !has_length || fields.contains_key(CONNECTION) {
@@ -106,7 +106,7 @@ async fn proxy_request(
     client: &Rc<ClientContext>,
     mut request: Request<Incoming>,
     extras: &mut ResponseExtras,
-) -> Result<Response<ResponseBody>, Refusal> {
+) -> Result<Response<ProxyBody>, Refusal> {
     let began = clock::instant();
     target::check(&request, &client.state)?;
     let table = worker.table.load();
@@ -129,7 +129,7 @@ async fn send_to_pool(
     pool: &Pool,
     extras: &mut ResponseExtras,
     began: Instant,
-) -> Result<Response<ResponseBody>, Refusal> {
+) -> Result<Response<ProxyBody>, Refusal> {
     let address = client_address(request.headers(), &client.peer, &worker.settings.trusted_proxies);
     if let Err(refusal) = admission::admit(worker, pool, address, began, extras) {
         let Refusal::Maintenance = refusal else { return Err(refusal) };

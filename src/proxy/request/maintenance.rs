@@ -18,7 +18,7 @@ use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptError, Refusal};
 use crate::proxy::request::admission::{self, ResponseExtras};
 use crate::proxy::request::upstream_request::UpstreamRequest;
-use crate::proxy::response::body::ResponseBody;
+use crate::proxy::response::body::ProxyBody;
 use crate::proxy::response::refusal_page::MAINTENANCE_MODE;
 use crate::traffic::{AttemptFailure, Endpoint, Pool};
 
@@ -34,7 +34,7 @@ pub(crate) async fn respond(
     request: UpstreamRequest<'_>,
     began: Instant,
     extras: &mut ResponseExtras,
-) -> Result<Response<ResponseBody>, Refusal> {
+) -> Result<Response<ProxyBody>, Refusal> {
     let Some((member, page)) = pool.maintenance_page().filter(|_| !request.opens_a_page()) else {
         return Err(extras.refuse(worker, pool, Refusal::Maintenance));
     };
@@ -51,7 +51,7 @@ async fn pass_on(
     endpoint: &Arc<Endpoint>,
     mut request: UpstreamRequest<'_>,
     began: Instant,
-) -> Result<Response<ResponseBody>, Refusal> {
+) -> Result<Response<ProxyBody>, Refusal> {
     loop {
         request.check_options(endpoint)?;
         // The outcome says nothing of the route's own backend: this endpoint lives for one request.
@@ -90,7 +90,7 @@ fn as_maintenance(refusal: Refusal) -> Refusal {
 }
 
 /// Marks a response as one that is not the route's own and must not be cached.
-fn marked(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+fn marked(mut response: Response<ProxyBody>) -> Response<ProxyBody> {
     let headers = response.headers_mut();
     headers.insert(MAINTENANCE_MODE, HeaderValue::from_static("true"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -13,7 +13,7 @@ use crate::proxy::context::request::{RequestContext, RequestOutcome};
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::request::upstream_request::UpstreamRequest;
-use crate::proxy::response::body::ResponseBody;
+use crate::proxy::response::body::ProxyBody;
 use crate::proxy::response::compressed::encoder_bytes;
 use crate::proxy::response::streamed::StreamedBody;
 use crate::proxy::response::tunnel;
@@ -35,7 +35,7 @@ impl UpstreamRequest<'_> {
         endpoint: &Endpoint,
         mut upstream: UpstreamConn,
         mut response: Response<Incoming>,
-    ) -> Result<Response<ResponseBody>, Refusal> {
+    ) -> Result<Response<ProxyBody>, Refusal> {
         let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         // A backend asks for the body before it changes protocols (RFC 9110 §7.8).
         let is_held = self.body.sending().is_some_and(|sending| sending.gate().is_some());
@@ -63,10 +63,10 @@ impl UpstreamRequest<'_> {
             self.client.state.heads().lose();
             let ends = (client, hyper::upgrade::on(&mut response));
             tunnel::open(worker, &self.client.peer, ends, silence_max, context);
-            return Ok(response.map(|_| ResponseBody::Whole(None)));
+            return Ok(response.map(|_| ProxyBody::Whole(None)));
         }
         let compression = compression(worker, endpoint, &self.method, self.coding, &mut response);
-        Ok(response.map(|body| ResponseBody::of_backend(StreamedBody::new(context, body), compression)))
+        Ok(response.map(|body| ProxyBody::of_backend(StreamedBody::new(context, body), compression)))
     }
 
     /// Makes the backend's references to itself lead through its route.

@@ -13,7 +13,7 @@ use crate::proxy::upstream::body_error::BodyError;
 use crate::traffic::CompressionPlan;
 
 /// The body of a response to a client.
-pub(crate) enum ResponseBody {
+pub(crate) enum ProxyBody {
     /// A page of the proxy, or nothing.
     Whole(Option<Bytes>),
     /// A backend's body.
@@ -22,7 +22,7 @@ pub(crate) enum ResponseBody {
     Compressed(Box<CompressedBody>),
 }
 
-impl ResponseBody {
+impl ProxyBody {
     /// Returns a backend's body, compressed if there is a plan for it.
     pub(crate) fn of_backend(body: StreamedBody, compression: Option<(CompressionPlan, MemoryShare)>) -> Self {
         match compression {
@@ -32,7 +32,7 @@ impl ResponseBody {
     }
 }
 
-impl Body for ResponseBody {
+impl Body for ProxyBody {
     type Data = Bytes;
     type Error = BodyError;
 

@@ -57,7 +57,7 @@ enum Encoder {
     Gzip(GzEncoder<Vec<u8>>),
 }
 
-type PolledFrame = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+type PolledCompressed = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
 impl CompressedBody {
     pub(crate) fn new(source: StreamedBody, recoding: CompressionPlan, mut share: MemoryShare) -> Self {
@@ -69,7 +69,7 @@ impl CompressedBody {
     }
 
     /// Returns the next frame for the client.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> PolledFrame {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> PolledCompressed {
         loop {
             let encoder = match &mut self.state {
                 CompressionState::Flowing(encoder) => encoder,
@@ -110,13 +110,13 @@ impl CompressedBody {
     }
 
     /// Holds an error back for one turn: hyper drops the bytes that it has not written when it meets an error.
-    fn break_off(&mut self, error: BodyError, cx: &mut Context<'_>) -> PolledFrame {
+    fn break_off(&mut self, error: BodyError, cx: &mut Context<'_>) -> PolledCompressed {
         self.state = CompressionState::Broken(error);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn tell(&mut self) -> PolledFrame {
+    fn tell(&mut self) -> PolledCompressed {
         match std::mem::replace(&mut self.state, CompressionState::Ended(None)) {
             CompressionState::Broken(error) => Poll::Ready(Some(Err(error))),
             CompressionState::Flowing(_) | CompressionState::Ended(_) => Poll::Ready(None),

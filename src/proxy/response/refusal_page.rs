@@ -6,13 +6,13 @@ use http::{HeaderName, HeaderValue, Response};
 
 use crate::maintenance_pages::HtmlPage;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::response::body::ResponseBody;
+use crate::proxy::response::body::ProxyBody;
 
 /// The field on each answer of a route in maintenance (protocol §6).
 pub(crate) const MAINTENANCE_MODE: HeaderName = HeaderName::from_static("x-maintenance-mode");
 
 /// Returns the page of a refusal: JSON (RFC 9457) for clients that accept JSON and not HTML, else HTML.
-pub(crate) fn refusal_page(refusal: Refusal, accept: &[u8]) -> Response<ResponseBody> {
+pub(crate) fn refusal_page(refusal: Refusal, accept: &[u8]) -> Response<ProxyBody> {
     let (kind, page) = if wants_json(accept) {
         ("application/problem+json", json(refusal))
     } else {
@@ -22,12 +22,12 @@ pub(crate) fn refusal_page(refusal: Refusal, accept: &[u8]) -> Response<Response
 }
 
 /// Returns the answer of a refusal with the maintenance page that the session named.
-pub(crate) fn session_page(refusal: Refusal, (page, kind): HtmlPage) -> Response<ResponseBody> {
+pub(crate) fn session_page(refusal: Refusal, (page, kind): HtmlPage) -> Response<ProxyBody> {
     answer(refusal, page, kind)
 }
 
-fn answer(refusal: Refusal, page: Bytes, kind: HeaderValue) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::Whole(Some(page)));
+fn answer(refusal: Refusal, page: Bytes, kind: HeaderValue) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::Whole(Some(page)));
     *response.status_mut() = refusal.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, kind);

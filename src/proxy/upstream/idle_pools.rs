@@ -25,7 +25,7 @@ use crate::traffic::Endpoint;
 
 pub(crate) type Sender = http1::SendRequest<RequestBody>;
 // hyper does not name the type of an upgradable connection.
-pub(crate) type Connection = dyn Future<Output = hyper::Result<()>>;
+pub(crate) type ConnectionFuture = dyn Future<Output = hyper::Result<()>>;
 
 /// A worker's idle connections, by backend.
 pub(crate) struct IdlePools {
@@ -100,7 +100,7 @@ impl Security {
 
 /// The future that moves a connection's bytes. The request polls it, so that one task does the work of both sides. If both bodies may
 /// be under way at once, it is a task of its own. It is empty then, and after the connection has ended.
-pub(crate) struct Driver(pub(crate) Option<Pin<Box<Connection>>>);
+pub(crate) struct Driver(pub(crate) Option<Pin<Box<ConnectionFuture>>>);
 
 impl Driver {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
