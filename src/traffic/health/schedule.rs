@@ -19,7 +19,7 @@ use crate::traffic::endpoint::{Endpoint, LiveState};
 /// The most checks that one call puts into the queue, because the thread has other tasks.
 const LINE_UP_MAX: usize = 256;
 
-/// Checks that are due within this time in milliseconds begin rounded_to_batch.
+/// Checks that are due within this time in milliseconds begin together.
 const BATCH_MILLIS_MAX: u64 = 250;
 
 type EndpointKey = (SessionKey, RouteId);
@@ -157,12 +157,14 @@ impl CheckSchedule {
     }
 
     /// Returns the number of different checks.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Returns true if there are no checks.
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 

@@ -47,8 +47,6 @@ struct RateShard(Mutex<RateTable>);
 pub struct RateDecision {
     /// True if the request may go on; otherwise the answer is 429.
     pub allowed: bool,
-    /// The whole budget, in requests.
-    pub limit: u32,
     /// The budget that is left after this request, in requests.
     pub remaining: u32,
     /// Seconds until one more request is allowed, rounded up and at least 1. The value of `Retry-After` in a 429.
@@ -130,7 +128,6 @@ impl RateLimiter {
         let wait = (self.interval - left % self.interval) << self.tick_bits;
         RateDecision {
             allowed,
-            limit: self.settings.requests,
             remaining: u32::try_from(left / self.interval).unwrap_or(u32::MAX),
             next_secs: u32::try_from(wait.div_ceil(1_000_000_000)).unwrap_or(u32::MAX).max(1),
         }

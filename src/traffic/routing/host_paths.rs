@@ -122,9 +122,7 @@ impl HostPaths {
     /// Returns true if the order of the list, or the counts of the map, agree with the pools. For `sweep`.
     pub(super) fn is_consistent(&self) -> bool {
         match self {
-            HostPaths::List(slots) => {
-                slots.len() <= Self::LIST_MAX && slots.is_sorted_by_key(|slot| matching_order(slot))
-            }
+            HostPaths::List(slots) => slots.len() <= Self::LIST_MAX && slots.is_sorted_by_key(matching_order),
             HostPaths::Map(map) => map.is_consistent(),
         }
     }

@@ -168,11 +168,6 @@ impl RoutingTable {
         self.endpoint(session, route).map(|endpoint| endpoint.live.stats()).unwrap_or_default()
     }
 
-    /// Returns the circuit breaker of a route, if it has one.
-    pub fn breaker(&self, session: SessionKey, route: RouteId) -> Option<&Arc<EndpointBreaker>> {
-        self.endpoint(session, route).and_then(|endpoint| endpoint.breaker())
-    }
-
     /// Returns the number of requests and tunnels of a session in flight, including those on backends that its routes no
     /// longer have.
     pub fn in_flight(&self, session: SessionKey) -> u64 {

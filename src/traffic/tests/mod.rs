@@ -242,7 +242,8 @@ fn limits_of_all_are_one_and_those_of_a_route_its_own() {
 fn a_breaker_stays_with_its_settings_and_its_backend() {
     let routes = (1..3).map(|id| route(id, "*", &format!("/{id}"), 0, "http://b"));
     let mut world = World::of([record(1), apply(1, routes), apply(1, [Edit::Breaker(Target::All, Some(breaker(1)))])]);
-    let one = |world: &World, id| Arc::clone(world.table.breaker(SessionKey(1), RouteId(id)).unwrap());
+    let one =
+        |world: &World, id| Arc::clone(world.table.endpoint(SessionKey(1), RouteId(id)).unwrap().breaker().unwrap());
     let first = one(&world, 1);
     assert!(!Arc::ptr_eq(&first, &one(&world, 2)), "each route has its own");
     world.change(&apply(1, [option(Target::All, "retries", "4"), route(1, "*", "/x", 3, "http://b")]));

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::*;
 use crate::traffic::tests::{World, apply, record, route};
 
+type Break = fn(&mut RoutingTable);
+
 const KEY: (SessionKey, RouteId) = (SessionKey(1), RouteId(1));
 
 /// Two sessions that share a pool, on hosts of each kind.
@@ -20,7 +22,7 @@ fn world() -> World {
 #[test]
 fn a_broken_table_is_found() {
     assert_eq!(world().table.fault(), None);
-    let breaks: [(&str, fn(&mut RoutingTable)); 6] = [
+    let breaks: [(&str, Break); 6] = [
         ("does not belong at a/x", |table| drop(table.endpoints.remove(&KEY))),
         ("is no member of its pool at a", |table| drop(table.exact.remove("a"))),
         ("stands under another key", |table| {
