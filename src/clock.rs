@@ -10,14 +10,14 @@ use std::time::{Duration, Instant, SystemTime, SystemTimeError, UNIX_EPOCH};
 
 use crate::domain::Time;
 
-struct Start {
+struct StartReading {
     instant: Instant,
     /// Time since the boot of the machine.
     booted: Duration,
     millis: u64,
 }
 
-static START: LazyLock<Start> = LazyLock::new(|| Start {
+static START: LazyLock<StartReading> = LazyLock::new(|| StartReading {
     // Read in this order, so that the time between the two never counts as suspended.
     booted: since_boot(),
     instant: Instant::now(),

@@ -34,16 +34,16 @@ const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
 /// The log. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Log(Arc<Queue>);
+pub struct Log(Arc<LogQueue>);
 
 #[derive(Debug, Default)]
-struct Queue {
-    state: Mutex<State>,
+struct LogQueue {
+    state: Mutex<LogQueueState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LogQueueState {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     dropped: u64,
@@ -94,7 +94,7 @@ impl Log {
     /// Waits until every line is written or dropped, a second at most.
     pub fn finish(&self) {
         let state = self.0.lock();
-        let busy = |state: &mut State| state.is_writing || !state.lines.is_empty();
+        let busy = |state: &mut LogQueueState| state.is_writing || !state.lines.is_empty();
         let _ = self.0.changed.wait_timeout_while(state, LAST_LINES_MAX, busy);
     }
 }
@@ -111,8 +111,8 @@ impl Write for Log {
     }
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl LogQueue {
+    fn lock(&self) -> MutexGuard<'_, LogQueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -133,7 +133,7 @@ impl Queue {
         loop {
             let (lines, dropped, format) = self.take();
             let mut lost = dropped;
-            if lost > 0 && sink.put(&told(lost, format)) {
+            if lost > 0 && sink.put(&dropped_lines_report(lost, format)) {
                 lost = 0;
             }
             // Blocking here delays nobody: the queue fills, and further lines are dropped.
@@ -208,7 +208,7 @@ impl<W: Write> Sink<W> {
 
 /// Returns the line that reports dropped ones. It bypasses the filter, because readers of the log must know of the
 /// gap.
-fn told(dropped: u64, format: LogFormat) -> Vec<u8> {
+fn dropped_lines_report(dropped: u64, format: LogFormat) -> Vec<u8> {
     let (now, noun) = (clock::now(), if dropped == 1 { "line was" } else { "lines were" });
     let words = format!("{dropped} log {noun} dropped: standard error did not take them");
     match format {

@@ -35,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// The files of a port's TLS. Their keys are in the port's section of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Files {
+pub struct CertificateFiles {
     /// The section of the configuration.
     pub section: &'static str,
     /// Key `cert`: the certificate chain as PEM, the port's own certificate first.
@@ -49,7 +49,7 @@ pub struct Files {
 /// The reason why the files cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{section}.{key}: {} {why}", .file.display())]
-pub struct Unfit {
+pub struct TlsFileError {
     section: &'static str,
     key: &'static str,
     file: PathBuf,
@@ -60,7 +60,7 @@ pub struct Unfit {
 #[derive(Clone)]
 pub struct Acceptor {
     tls: TlsAcceptor,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     time: Duration,
 }
 
@@ -69,7 +69,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// If a file cannot be read or used; the error names its key. An expired certificate is only logged.
-    pub fn load(files: &Files, protocols: &[&str]) -> Result<Self, Unfit> {
+    pub fn load(files: &CertificateFiles, protocols: &[&str]) -> Result<Self, TlsFileError> {
         let chain = files.chain()?;
         let key = files.private_key()?;
         files.warn_of_dates(&chain);
@@ -82,7 +82,7 @@ impl Acceptor {
         // Without random numbers there are no tickets, and sessions are resumed from memory.
         config.ticketer = Ticketer::new().unwrap_or(config.ticketer);
         let tls = TlsAcceptor::from(Arc::new(config));
-        Ok(Self { tls, places: Arc::new(Semaphore::new(HANDSHAKES_MAX)), time: HANDSHAKE_TIME })
+        Ok(Self { tls, permits: Arc::new(Semaphore::new(HANDSHAKES_MAX)), time: HANDSHAKE_TIME })
     }
 
     /// Does the handshake with a new client. Takes 10 s at most. Cancelling closes the connection.
@@ -90,22 +90,22 @@ impl Acceptor {
     /// # Errors
     /// If the client is too slow, does not speak TLS, or lacks a required certificate. Then the connection is closed.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let shaken = timeout(self.time, self.shake(stream)).await;
-        match shaken.unwrap_or_else(|_| Err((io::ErrorKind::TimedOut.into(), None))) {
+        let accepted = timeout(self.time, self.handshake(stream)).await;
+        match accepted.unwrap_or_else(|_| Err((io::ErrorKind::TimedOut.into(), None))) {
             Ok(stream) => Ok(stream),
             Err((error, stream)) => {
                 if let Some(stream) = stream {
-                    see_off(stream).await;
+                    drain_and_close(stream).await;
                 }
                 Err(error)
             }
         }
     }
 
-    async fn shake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, (io::Error, Option<TcpStream>)> {
+    async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, (io::Error, Option<TcpStream>)> {
         stream.readable().await.map_err(|error| (error, None))?;
         // Never closed.
-        let _place = self.places.acquire().await;
+        let _permit = self.permits.acquire().await;
         self.tls.accept(stream).into_fallible().await.map_err(|(error, stream)| (error, Some(stream)))
     }
 }
@@ -118,7 +118,7 @@ fn builder() -> ConfigBuilder<ServerConfig, WantsVerifier> {
 
 /// Lets the client read the alert. Closing a socket with unread bytes would reset the connection and discard the
 /// alert (RFC 9293 §3.6.1).
-async fn see_off(mut stream: TcpStream) {
+async fn drain_and_close(mut stream: TcpStream) {
     let drain = async {
         stream.shutdown().await?;
         let mut dropped = [0; 1024];
@@ -129,17 +129,17 @@ async fn see_off(mut stream: TcpStream) {
     let _ = timeout(LINGER, drain).await;
 }
 
-impl Files {
-    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, Unfit> {
-        let unfit = |why| self.unfit("cert", &self.cert, why);
-        certificates(&self.cert).map_err(unfit)
+impl CertificateFiles {
+    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+        let file_error = |why| self.file_error("cert", &self.cert, why);
+        certificates(&self.cert).map_err(file_error)
     }
 
-    fn private_key(&self) -> Result<PrivateKeyDer<'static>, Unfit> {
-        let unfit = |why| self.unfit("key", &self.key, why);
-        let pem = read(&self.key).map_err(unfit)?;
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsFileError> {
+        let file_error = |why| self.file_error("key", &self.key, why);
+        let pem = read(&self.key).map_err(file_error)?;
         PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
-            unfit(match error {
+            file_error(match error {
                 pem::Error::NoItemsFound if memchr::memmem::find(&pem, b"BEGIN ENCRYPTED PRIVATE KEY").is_some() => {
                     "holds an encrypted private key; it must not be encrypted".to_owned()
                 }
@@ -150,27 +150,33 @@ impl Files {
     }
 
     /// Returns the verifier of client certificates, if they are required.
-    fn clients(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, Unfit> {
+    fn clients(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsFileError> {
         let Some(file) = &self.client_ca else { return Ok(None) };
-        let unfit = |why| self.unfit("client_ca", file, why);
+        let file_error = |why| self.file_error("client_ca", file, why);
         let mut roots = RootCertStore::empty();
-        for (at, certificate) in certificates(file).map_err(unfit)?.into_iter().enumerate() {
+        for (at, certificate) in certificates(file).map_err(file_error)?.into_iter().enumerate() {
             let added = roots.add(certificate);
-            added.map_err(|error| unfit(format!("cannot be used: its certificate {}: {error}", at + 1)))?;
+            added.map_err(|error| file_error(format!("cannot be used: its certificate {}: {error}", at + 1)))?;
         }
         let provider = Arc::new(default_provider());
         let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-        clients.map(Some).map_err(|error| unfit(format!("cannot be used: {error}")))
+        clients.map(Some).map_err(|error| file_error(format!("cannot be used: {error}")))
     }
 
-    fn mismatch(&self, error: &rustls::Error) -> Unfit {
+    fn mismatch(&self, error: &rustls::Error) -> TlsFileError {
         match error {
             rustls::Error::InconsistentKeys(_) => {
                 let (section, cert) = (self.section, self.cert.display());
-                self.unfit("key", &self.key, format!("is not the key of the certificate in {cert} ({section}.cert)"))
+                self.file_error(
+                    "key",
+                    &self.key,
+                    format!("is not the key of the certificate in {cert} ({section}.cert)"),
+                )
             }
-            rustls::Error::InvalidCertificate(_) => self.unfit("cert", &self.cert, format!("cannot be used: {error}")),
-            other => self.unfit("key", &self.key, format!("cannot be used: {other}")),
+            rustls::Error::InvalidCertificate(_) => {
+                self.file_error("cert", &self.cert, format!("cannot be used: {error}"))
+            }
+            other => self.file_error("key", &self.key, format!("cannot be used: {other}")),
         }
     }
 
@@ -179,26 +185,28 @@ impl Files {
     fn warn_of_dates(&self, chain: &[CertificateDer<'_>]) {
         let cert = self.cert.display();
         match out_of_date(chain) {
-            Some(Dates::Over) => tracing::warn!(section = self.section, %cert, "the certificate has expired"),
-            Some(Dates::ToCome) => tracing::warn!(section = self.section, %cert, "the certificate is not valid yet"),
+            Some(DateFault::Over) => tracing::warn!(section = self.section, %cert, "the certificate has expired"),
+            Some(DateFault::ToCome) => {
+                tracing::warn!(section = self.section, %cert, "the certificate is not valid yet")
+            }
             None => {}
         }
     }
 
-    fn unfit(&self, key: &'static str, file: &Path, why: String) -> Unfit {
-        Unfit { section: self.section, key, file: file.to_owned(), why }
+    fn file_error(&self, key: &'static str, file: &Path, why: String) -> TlsFileError {
+        TlsFileError { section: self.section, key, file: file.to_owned(), why }
     }
 }
 
 /// The reason why a certificate is not valid now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dates {
+enum DateFault {
     Over,
     ToCome,
 }
 
-/// Verifies the chain as a client would. Dates are checked first, so the trusted roots do not matter.
-fn out_of_date(chain: &[CertificateDer<'_>]) -> Option<Dates> {
+/// Verifies the chain as a client would. DateFault are checked first, so the trusted roots do not matter.
+fn out_of_date(chain: &[CertificateDer<'_>]) -> Option<DateFault> {
     let (own, others) = chain.split_first()?;
     let mut roots = RootCertStore::empty();
     roots.add(chain.last()?.clone().into_owned()).ok()?;
@@ -207,11 +215,11 @@ fn out_of_date(chain: &[CertificateDer<'_>]) -> Option<Dates> {
     let name = ServerName::try_from("any.example").ok()?;
     match client.ok()?.verify_server_cert(own, others, &name, &[], now).err()? {
         rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            Some(Dates::Over)
+            Some(DateFault::Over)
         }
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        ) => Some(Dates::ToCome),
+        ) => Some(DateFault::ToCome),
         _ => None,
     }
 }
@@ -240,7 +248,7 @@ mod tests {
         let (cert, key) = (folder.path().join("cert"), folder.path().join("key"));
         std::fs::write(&cert, own.cert.pem()).unwrap();
         std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
-        let files = Files { section: "pipe", cert, key, client_ca: None };
+        let files = CertificateFiles { section: "pipe", cert, key, client_ca: None };
         let acceptor = Acceptor { time, ..Acceptor::load(&files, &[]).unwrap() };
         (folder, acceptor)
     }
@@ -253,11 +261,11 @@ mod tests {
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             client.write_all(words).await.unwrap();
             let (stream, _) = listener.accept().await.unwrap();
-            let Err(error) = acceptor.accept(stream).await else { panic!("hands were shaken") };
+            let Err(error) = acceptor.accept(stream).await else { panic!("hands were accepted") };
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
             let ended = client.read(&mut [0; 1]).await;
             assert!(matches!(ended, Ok(0) | Err(_)), "it is closed");
-            assert_eq!(acceptor.places.available_permits(), HANDSHAKES_MAX);
+            assert_eq!(acceptor.permits.available_permits(), HANDSHAKES_MAX);
         }
     }
 }

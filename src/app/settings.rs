@@ -67,7 +67,7 @@ pub(super) fn backend_tls(ca: Option<&Path>) -> anyhow::Result<BackendTls> {
 pub(super) fn acceptor(files: Option<&TlsFiles>, protocols: &[&str]) -> anyhow::Result<Option<tls::Acceptor>> {
     let Some(files) = files.cloned() else { return Ok(None) };
     let TlsFiles { section, cert, key, client_ca } = files;
-    Ok(Some(tls::Acceptor::load(&tls::Files { section, cert, key, client_ca }, protocols)?))
+    Ok(Some(tls::Acceptor::load(&tls::CertificateFiles { section, cert, key, client_ca }, protocols)?))
 }
 
 pub(super) fn pipe_settings(config: &ServerConfig, api: SocketAddr, memory: MemoryBudget) -> pipe::PipeSettings {
@@ -76,7 +76,7 @@ pub(super) fn pipe_settings(config: &ServerConfig, api: SocketAddr, memory: Memo
         max_reply: config.pipe.max_reply,
         line_timeout: config.pipe.line_timeout.std(),
         idle_timeout: config.pipe.idle_timeout.std(),
-        connections: places(config, config.pipe.connections),
+        connections: connections_of(config, config.pipe.connections),
         api: Some(api),
         memory,
         ..pipe::PipeSettings::default()
@@ -84,7 +84,7 @@ pub(super) fn pipe_settings(config: &ServerConfig, api: SocketAddr, memory: Memo
 }
 
 /// The places of a port's connections.
-pub(super) fn places(config: &ServerConfig, counts: ConnectionsConfig) -> PortConnections {
+pub(super) fn connections_of(config: &ServerConfig, counts: ConnectionsConfig) -> PortConnections {
     let limits = ConnectionLimits { all: counts.all, of_origin: counts.of_address };
     PortConnections::new(limits, config.proxy.trusted_proxies.clone())
 }

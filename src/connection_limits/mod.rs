@@ -128,14 +128,14 @@ impl ConnectionCounts {
 /// The connections of a port, or of one of its threads.
 #[derive(Debug)]
 pub struct ConnectionTable<C> {
-    open: HashMap<u64, Held<C>>,
+    open: HashMap<u64, OpenConnection<C>>,
     next: u64,
     /// The last tick and origin for which no connection could close.
     barren: Option<(u32, Option<Origin>)>,
 }
 
 #[derive(Debug)]
-struct Held<C> {
+struct OpenConnection<C> {
     connection: C,
     /// `None` for a peer that carries connections for many clients.
     origin: Option<Origin>,
@@ -223,7 +223,7 @@ impl<C> ConnectionTable<C> {
         let id = self.next;
         self.next += 1;
         totals.enter(origin);
-        self.open.insert(id, Held { connection, origin, is_closing: false });
+        self.open.insert(id, OpenConnection { connection, origin, is_closing: false });
         id
     }
 

@@ -16,11 +16,11 @@ use crate::domain::Origin;
 
 /// The connections of a port. Cheap to clone; all clones share them.
 #[derive(Clone, Debug)]
-pub struct PortConnections(Arc<Shared>);
+pub struct PortConnections(Arc<PortState>);
 
 #[derive(Debug)]
-struct Shared {
-    admission: Mutex<ConnectionTable<Arc<ConnectionActivity>>>,
+struct PortState {
+    table: Mutex<ConnectionTable<Arc<ConnectionActivity>>>,
     totals: ConnectionCounts,
     limits: ConnectionLimits,
     /// The peers that carry connections for many clients and have no share.
@@ -37,12 +37,12 @@ pub struct ConnectionGuard(Arc<ConnectionActivity>);
 pub struct ConnectionActivity {
     port: PortConnections,
     id: u64,
-    state: Mutex<State>,
-    told: Notify,
+    state: Mutex<ActivityState>,
+    close_asked: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct ActivityState {
     stage: ConnectionStage,
     /// The tick at which the stage began.
     since: u32,
@@ -67,8 +67,8 @@ pub enum ConnectionStage {
 impl PortConnections {
     /// Creates a port with these limits. Connections from `trusted_proxies` count for no origin.
     pub fn new(limits: ConnectionLimits, trusted_proxies: Vec<IpNet>) -> Self {
-        let (admission, totals) = (Mutex::default(), ConnectionCounts::default());
-        Self(Arc::new(Shared { admission, totals, limits, trusted_proxies, began: clock::instant() }))
+        let (table, totals) = (Mutex::default(), ConnectionCounts::default());
+        Self(Arc::new(PortState { table, totals, limits, trusted_proxies, began: clock::instant() }))
     }
 
     /// Admits a connection from `peer`. Asks others to close if necessary.
@@ -80,12 +80,13 @@ impl PortConnections {
         let trusted = self.0.trusted_proxies.iter().any(|net| net.contains(&peer));
         let origin = (!trusted).then(|| Origin::of(peer));
         let (totals, now) = (&self.0.totals, self.now());
-        let mut admission = self.lock();
-        admission.make_room_for(origin, totals, self.0.limits, now)?;
-        let state = Mutex::new(State { stage: ConnectionStage::Begun, since: now, requests: 0, is_closing: false });
-        let id = admission.next_id();
-        let activity = Arc::new(ConnectionActivity { port: self.clone(), id, state, told: Notify::new() });
-        admission.enter(origin, totals, Arc::clone(&activity));
+        let mut table = self.lock();
+        table.make_room_for(origin, totals, self.0.limits, now)?;
+        let state =
+            Mutex::new(ActivityState { stage: ConnectionStage::Begun, since: now, requests: 0, is_closing: false });
+        let id = table.next_id();
+        let activity = Arc::new(ConnectionActivity { port: self.clone(), id, state, close_asked: Notify::new() });
+        table.enter(origin, totals, Arc::clone(&activity));
         Ok(ConnectionGuard(activity))
     }
 
@@ -101,7 +102,7 @@ impl PortConnections {
 
     fn lock(&self) -> MutexGuard<'_, ConnectionTable<Arc<ConnectionActivity>>> {
         // Nothing panics while it holds the lock.
-        self.0.admission.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,7 +115,7 @@ impl ConnectionGuard {
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        let Shared { totals, .. } = &*self.0.port.0;
+        let PortState { totals, .. } = &*self.0.port.0;
         // Dropped after the lock is released, because it holds the port.
         let _activity = self.0.port.lock().remove(self.0.id, totals);
     }
@@ -164,10 +165,10 @@ impl ConnectionActivity {
 
     /// Returns when the connection is asked to close.
     pub async fn asked_to_close(&self) {
-        self.told.notified().await;
+        self.close_asked.notified().await;
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut ActivityState)) {
         let mut state = self.lock();
         let before = state.stage;
         change(&mut state);
@@ -181,7 +182,7 @@ impl ConnectionActivity {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ActivityState> {
         // Nothing panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -203,7 +204,7 @@ impl Evictable for Arc<ConnectionActivity> {
             return false;
         }
         state.is_closing = true;
-        self.told.notify_one();
+        self.close_asked.notify_one();
         true
     }
 }
@@ -225,8 +226,8 @@ mod tests {
         places.iter().for_each(|place| place.activity().enter(ConnectionStage::Idle));
         let third = port.accept(address(3)).unwrap();
         assert_eq!(port.open(), 2);
-        let told = |place: &&ConnectionGuard| place.activity().asked_to_close().now_or_never().is_some();
-        let one = places.iter().find(told).expect("one is told");
+        let close_asked = |place: &&ConnectionGuard| place.activity().asked_to_close().now_or_never().is_some();
+        let one = places.iter().find(close_asked).expect("one is close_asked");
         one.activity().begin_request();
         assert_eq!(port.open(), 3);
         one.activity().end_request();

@@ -114,7 +114,7 @@ impl Maintenance {
     }
 
     /// Gives route `id` the state that operators had ordered for route `old` in `before`.
-    pub fn follow(&mut self, id: RouteId, before: &Self, old: RouteId) {
+    pub fn take_over_orders(&mut self, id: RouteId, before: &Self, old: RouteId) {
         let own = before.routes.get(&old).and_then(Option::as_ref).filter(|entry| entry.by_operator);
         match own {
             Some(entry) => self.enter(Target::Route(id), entry.clone()),

@@ -17,7 +17,7 @@ const PENDING: &str = "select count(*) from pending where session = ? and ticket
 
 /// Returns true if the database is as it is after `changes`. This may have been so before them too.
 pub(super) async fn holds(connection: &mut SqliteConnection, changes: &[Change]) -> Result<bool, sqlx::Error> {
-    let mut seen = Seen::default();
+    let mut seen = LaterChanges::default();
     // The last change of each row counts.
     for change in changes.iter().rev() {
         let is_so = match change {
@@ -52,13 +52,13 @@ pub(super) async fn holds(connection: &mut SqliteConnection, changes: &[Change])
 
 /// The rows that later changes are about.
 #[derive(Default)]
-struct Seen {
+struct LaterChanges {
     staged: HashSet<(SessionKey, String)>,
     unstaged: HashSet<SessionKey>,
     tickets: HashSet<(SessionKey, u64)>,
 }
 
-impl Seen {
+impl LaterChanges {
     /// Returns true if no later change is about the row of `edit`.
     fn is_first(&mut self, key: SessionKey, edit: &Edit) -> bool {
         let [_, section, route, name, _] = config_rows::row(key, edit);

@@ -63,7 +63,7 @@ pub(super) fn json(value: &impl Serialize) -> Arc<str> {
 }
 
 /// A row as it is read from the database.
-pub(super) struct Row<'a> {
+pub(super) struct ConfigRow<'a> {
     pub(super) section: &'a str,
     pub(super) route: i64,
     pub(super) name: &'a str,
@@ -94,7 +94,7 @@ impl From<serde_json::Error> for BadRow {
 }
 
 /// Returns the edit that a row was made of.
-pub(super) fn edit(row: &Row<'_>) -> Result<Edit, BadRow> {
+pub(super) fn edit(row: &ConfigRow<'_>) -> Result<Edit, BadRow> {
     let section = Section::ALL.into_iter().find(|section| section.name() == row.section).ok_or(BadRow::Section)?;
     let target = target(row.route)?;
     let is_named = matches!(section, Section::Headers | Section::Options);
@@ -249,7 +249,7 @@ mod tests {
             panic!("{columns:?}")
         };
         let value = if let Value::Text(text) = value { Some(&**text) } else { None };
-        edit(&Row { section, route: *route, name, value })
+        edit(&ConfigRow { section, route: *route, name, value })
     }
 
     proptest! {
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_row_that_means_nothing_is_refused() {
-        let read = |section, route, name, value| edit(&Row { section, route, name, value });
+        let read = |section, route, name, value| edit(&ConfigRow { section, route, name, value });
         assert_eq!(read("rooutes", 1, "", None), Err(BadRow::Section));
         assert_eq!(read("routes", 0, "", None), Err(BadRow::NoRoute));
         assert_eq!(read("routes", -1, "", None), Err(BadRow::Number(-1)));

@@ -44,7 +44,7 @@ impl DatabaseFiles {
     ///
     /// # Errors
     /// If one of them is gone or replaced.
-    pub(super) fn look_at_all(&mut self) -> Result<(), Failure> {
+    pub(super) fn check_all(&mut self) -> Result<(), Failure> {
         self.look()?;
         let Some(known) = &mut self.0 else { return Ok(()) };
         let log = location::beside(&known.path, "-wal");

@@ -12,7 +12,7 @@ use sqlx::{Row as _, SqliteConnection};
 use crate::domain::{Change, Edit, Sections, SessionKey, Time};
 use crate::registry::{ClockReading, StoredState};
 
-use super::config_rows::{self, Row};
+use super::config_rows::{self, ConfigRow};
 use super::maintenance_rows::StoredMaintenance;
 use super::pending_rows;
 use super::session_rows;
@@ -37,7 +37,7 @@ pub enum LoadError {
     Read(#[from] sqlx::Error),
     /// This version cannot read a row.
     #[error("{place}: {why}")]
-    Row {
+    ConfigRow {
         /// The row.
         place: String,
         /// The reason.
@@ -65,7 +65,7 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(StoredSta
     drop(sessions);
     if let Some(SessionKey(number)) = maintained.keys().find(|key| !keys.contains(key)) {
         let place = format!("table maintenance, session {number}");
-        return Err(LoadError::Row { place, why: "there is no such session".into() });
+        return Err(LoadError::ConfigRow { place, why: "there is no such session".into() });
     }
     active(connection, &keys, &mut changes).await?;
     staged(connection, &keys, &mut changes).await?;
@@ -85,7 +85,7 @@ async fn maintained(connection: &mut SqliteConnection) -> Result<StoredMaintenan
     let mut rows = sqlx::query(MAINTENANCE).fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let (session, route): (i64, i64) = (row.try_get("session")?, row.try_get("route")?);
-        maintained.take(&row).map_err(|error| LoadError::Row {
+        maintained.take(&row).map_err(|error| LoadError::ConfigRow {
             place: format!("table maintenance, session {session}, route {route}"),
             why: error.to_string(),
         })?;
@@ -96,8 +96,10 @@ async fn maintained(connection: &mut SqliteConnection) -> Result<StoredMaintenan
 fn record(row: &SqliteRow, maintained: &StoredMaintenance) -> Result<(SessionKey, Change), LoadError> {
     let number: i64 = row.try_get("key")?;
     let key = SessionKey(number.cast_unsigned());
-    let record = session_rows::record(row, maintained.of(key))
-        .map_err(|error| LoadError::Row { place: format!("table session, key {number}"), why: error.to_string() })?;
+    let record = session_rows::record(row, maintained.of(key)).map_err(|error| LoadError::ConfigRow {
+        place: format!("table session, key {number}"),
+        why: error.to_string(),
+    })?;
     Ok((key, Change::Record(key, Arc::new(record))))
 }
 
@@ -148,8 +150,10 @@ async fn waiting(
     let mut rows = sqlx::query(PENDING).fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let (session, ticket): (i64, i64) = (row.try_get("session")?, row.try_get("ticket")?);
-        let bad =
-            |why: String| LoadError::Row { place: format!("table pending, session {session}, ticket {ticket}"), why };
+        let bad = |why: String| LoadError::ConfigRow {
+            place: format!("table pending, session {session}, ticket {ticket}"),
+            why,
+        };
         let key = SessionKey(session.cast_unsigned());
         if !keys.contains(&key) {
             return Err(bad("there is no such session".into()));
@@ -162,11 +166,12 @@ async fn waiting(
 fn entry(table: &str, row: &SqliteRow, keys: &BTreeSet<SessionKey>) -> Result<(SessionKey, Edit), LoadError> {
     let number: i64 = row.try_get(0)?;
     let key = SessionKey(number.cast_unsigned());
-    let parts = Row { section: row.try_get(1)?, route: row.try_get(2)?, name: row.try_get(3)?, value: row.try_get(4)? };
+    let parts =
+        ConfigRow { section: row.try_get(1)?, route: row.try_get(2)?, name: row.try_get(3)?, value: row.try_get(4)? };
     let bad = |why: String| {
-        let Row { section, route, name, .. } = parts;
+        let ConfigRow { section, route, name, .. } = parts;
         let place = format!("table {table}, session {number}, section {section}, route {route}, name '{name}'");
-        LoadError::Row { place, why }
+        LoadError::ConfigRow { place, why }
     };
     if !keys.contains(&key) {
         return Err(bad("there is no such session".into()));

@@ -141,11 +141,11 @@ async fn inspect(path: &Path) -> Result<(), OpenError> {
     let found = schema(&mut connection).await.map_err(explain)?;
     connection.close().await.map_err(explain)?;
     match found {
-        Schema::Foreign => Err(OpenError::Foreign(path.to_owned())),
-        Schema::Version(found) if found > known() => {
+        FoundSchema::Foreign => Err(OpenError::Foreign(path.to_owned())),
+        FoundSchema::Version(found) if found > known() => {
             Err(OpenError::Newer { path: path.to_owned(), found, known: known() })
         }
-        Schema::None | Schema::Version(_) => Ok(()),
+        FoundSchema::None | FoundSchema::Version(_) => Ok(()),
     }
 }
 
@@ -153,22 +153,22 @@ fn known() -> i64 {
     MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
-enum Schema {
+enum FoundSchema {
     None,
     Version(i64),
     Foreign,
 }
 
-async fn schema(connection: &mut SqliteConnection) -> Result<Schema, sqlx::Error> {
+async fn schema(connection: &mut SqliteConnection) -> Result<FoundSchema, sqlx::Error> {
     let id: i32 = sqlx::query_scalar("pragma application_id").fetch_one(&mut *connection).await?;
     if id == APPLICATION_ID {
         let version = sqlx::query_scalar("select coalesce(max(version), 0) from _sqlx_migrations");
-        return version.fetch_one(connection).await.map(Schema::Version);
+        return version.fetch_one(connection).await.map(FoundSchema::Version);
     }
     // An interrupted first start may have created only the table of migrations.
     let others = sqlx::query_scalar("select count(*) from sqlite_schema where tbl_name <> '_sqlx_migrations'");
     let others: i64 = others.fetch_one(connection).await?;
-    Ok(if id == 0 && others == 0 { Schema::None } else { Schema::Foreign })
+    Ok(if id == 0 && others == 0 { FoundSchema::None } else { FoundSchema::Foreign })
 }
 
 /// Explains `SQLite`'s primary result codes (<https://www.sqlite.org/rescode.html>) that people can act on.

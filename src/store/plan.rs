@@ -15,7 +15,7 @@ use super::{config_rows, pending_rows, session_rows};
 
 /// Rows of the same kind of statement.
 #[derive(Debug)]
-struct Run {
+struct StatementRun {
     kind: StatementKind,
     values: Vec<Value>,
 }
@@ -58,7 +58,10 @@ impl Plan {
             split(run, &mut steps);
         }
         if moves_revision {
-            split(Run { kind: StatementKind::Revision, values: vec![Value::Int(revision.cast_signed())] }, &mut steps);
+            split(
+                StatementRun { kind: StatementKind::Revision, values: vec![Value::Int(revision.cast_signed())] },
+                &mut steps,
+            );
         }
         Self { steps, is_precious, moves_revision, maintained }
     }
@@ -72,8 +75,8 @@ impl Plan {
 /// A plan in the making.
 #[derive(Default)]
 struct Draft<'a> {
-    active: Vec<Run>,
-    staged: Vec<Run>,
+    active: Vec<StatementRun>,
+    staged: Vec<StatementRun>,
     /// The last record of each session; earlier ones need not be written.
     records: BTreeMap<SessionKey, &'a SessionRecord>,
     ended: Vec<SessionKey>,
@@ -138,20 +141,20 @@ fn number(key: SessionKey) -> Value {
     Value::Int(key.0.cast_signed())
 }
 
-fn add(runs: &mut Vec<Run>, kind: StatementKind, row: impl IntoIterator<Item = Value>) {
+fn add(runs: &mut Vec<StatementRun>, kind: StatementKind, row: impl IntoIterator<Item = Value>) {
     match runs.last_mut() {
         Some(last) if last.kind == kind => last.values.extend(row),
-        Some(_) | None => runs.push(Run { kind, values: row.into_iter().collect() }),
+        Some(_) | None => runs.push(StatementRun { kind, values: row.into_iter().collect() }),
     }
 }
 
-fn put_records(records: &BTreeMap<SessionKey, &SessionRecord>) -> Option<Run> {
+fn put_records(records: &BTreeMap<SessionKey, &SessionRecord>) -> Option<StatementRun> {
     let values: Vec<Value> = records.iter().flat_map(|(key, record)| session_rows::row(*key, record)).collect();
-    (!values.is_empty()).then_some(Run { kind: StatementKind::PutSession, values })
+    (!values.is_empty()).then_some(StatementRun { kind: StatementKind::PutSession, values })
 }
 
 /// Returns the rows that differ from the stored maintenance.
-fn maintain(records: &BTreeMap<SessionKey, &SessionRecord>, kept: &StoredMaintenance) -> Vec<Run> {
+fn maintain(records: &BTreeMap<SessionKey, &SessionRecord>, kept: &StoredMaintenance) -> Vec<StatementRun> {
     let mut runs = Vec::new();
     let differences: Vec<_> = records.iter().map(|(key, record)| kept.difference(*key, &record.maintenance)).collect();
     for row in differences.iter().flat_map(|difference| &difference.dropped) {
@@ -168,8 +171,8 @@ const PADDING_MAX: usize = 8;
 
 /// Splits a run into statements whose numbers of rows are powers of two, so that there are few different texts and
 /// each stays prepared. The last statement may repeat its last row.
-fn split(run: Run, steps: &mut Vec<Step>) {
-    let Run { kind, values } = run;
+fn split(run: StatementRun, steps: &mut Vec<Step>) {
+    let StatementRun { kind, values } = run;
     let columns = kind.columns();
     let mut left = &values[..];
     while !left.is_empty() {

@@ -98,7 +98,7 @@ impl Sqlite {
     }
 
     async fn try_to_write(&mut self) -> Result<(), Failure> {
-        self.files.look_at_all()?;
+        self.files.check_all()?;
         let connection = self.prepare(Durability::Normal).await?;
         sqlx::query(statements::PROBE).execute(connection).await?;
         self.needs_recovery = false;
@@ -229,7 +229,7 @@ impl Store for Sqlite {
     }
 
     fn look(&mut self) -> Result<(), StoreError> {
-        self.files.look_at_all().map_err(|failure| StoreError(failure.into()))
+        self.files.check_all().map_err(|failure| StoreError(failure.into()))
     }
 
     fn has_diverged(&self) -> bool {

@@ -78,6 +78,6 @@ pub(crate) fn obey_orders(record: &mut SessionRecord, edits: &[Edit], before: &S
     };
     for route in edits.iter().filter_map(Edit::new_route) {
         let same = places(route).find_map(|place| old.get(&place)).filter(|old| !leaves(**old));
-        same.into_iter().for_each(|old| record.maintenance.follow(route.id, maintenance, *old));
+        same.into_iter().for_each(|old| record.maintenance.take_over_orders(route.id, maintenance, *old));
     }
 }

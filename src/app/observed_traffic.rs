@@ -14,7 +14,7 @@ use crate::reports::{Report, Reports};
 use crate::traffic::{Endpoint, HealthState, RoutingTable};
 
 /// Implements the registry's view of traffic.
-pub(super) struct Observed {
+pub(super) struct ObservedTraffic {
     pub(super) table: Arc<ArcSwap<RoutingTable>>,
     pub(super) prober: PageFetcher,
     pub(super) reports: Reports,
@@ -24,7 +24,7 @@ pub(super) struct Observed {
     pub(super) parts: Arc<OnceLock<Vec<Heartbeat>>>,
 }
 
-impl Traffic for Observed {
+impl Traffic for ObservedTraffic {
     fn silent_parts(&self) -> Vec<String> {
         let now = clock::now().0;
         let parts = self.parts.get().map(Vec::as_slice).unwrap_or_default();
@@ -132,7 +132,7 @@ fn seen(endpoint: &Endpoint, now: Time) -> BreakerNumbers {
     }
 }
 
-impl Observed {
+impl ObservedTraffic {
     fn tell(&self, endpoint: &Arc<Endpoint>, event: Event) {
         self.reports.tell(Report::seen(endpoint, event));
     }

@@ -1,0 +1,72 @@
+//! Publishing changes of the catalog to traffic.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use crate::domain::{Catalog, Change};
+use crate::registry::Publish;
+use crate::reports::Reports;
+use crate::traffic::{RouteDefaults, RoutingTable};
+
+/// Publishes changes to traffic: the routing table absorbs them and is replaced as a whole.
+pub(super) struct TablePublisher {
+    table: RoutingTable,
+    /// The catalog that the table agrees with.
+    catalog: Arc<Catalog>,
+    published: Arc<ArcSwap<RoutingTable>>,
+    /// Wakes the checker.
+    changed: Arc<Notify>,
+    reports: Reports,
+    defaults: RouteDefaults,
+}
+
+impl TablePublisher {
+    /// Creates a publisher to `published` that wakes the holder of `changed` after each change.
+    pub(super) fn new(
+        published: &Arc<ArcSwap<RoutingTable>>,
+        changed: &Arc<Notify>,
+        reports: &Reports,
+        defaults: RouteDefaults,
+    ) -> Self {
+        Self {
+            table: RoutingTable::default(),
+            catalog: Arc::default(),
+            published: Arc::clone(published),
+            changed: Arc::clone(changed),
+            reports: reports.clone(),
+            defaults,
+        }
+    }
+}
+
+impl Publish for TablePublisher {
+    fn publish(&mut self, catalog: &Arc<Catalog>, changes: &[Change]) {
+        let shown = std::mem::replace(&mut self.catalog, Arc::clone(catalog));
+        if !changes.iter().any(Change::concerns_traffic) {
+            // Staging is most of the work of a busy registry and wakes nobody.
+            return;
+        }
+        let before = self.table.clone();
+        let mut step = applies_twice(changes).then(|| Catalog::clone(&shown));
+        for change in changes {
+            if let Some(step) = &mut step {
+                step.absorb(change);
+            }
+            self.table.absorb(step.as_ref().unwrap_or(catalog), change, &self.defaults);
+        }
+        debug_assert_eq!(self.table.disagreement(catalog, changes), None);
+        self.published.store(Arc::new(self.table.clone()));
+        self.reports.tell_ended(&before, &self.table);
+        self.changed.notify_one();
+    }
+}
+
+/// Returns true if one session applies more than once. Then each apply is published as it was, because an endpoint or
+/// breaker that is removed and added again is a new one.
+fn applies_twice(changes: &[Change]) -> bool {
+    let mut applying = HashSet::new();
+    changes.iter().any(|change| matches!(change, Change::Apply { key, .. } if !applying.insert(*key)))
+}
