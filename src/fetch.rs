@@ -13,13 +13,11 @@ use http::response::Parts;
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, join, split};
 
 use crate::clock;
-use crate::connect::{AddressResolver, BackendTls, ConnectError, connect, serial};
+use crate::connect::{AddressResolver, BackendStream, BackendTls, ConnectError, connect, serial};
 use crate::domain::{CheckMethod, Forbidden, PageUrl, Scheme, SessionKey, Span};
-use crate::http1::{HEAD_BYTES_MAX, UpstreamIo, client_builder};
+use crate::http1::SingleRequest;
 use crate::traffic::origin_hash;
 
 /// Gets pages. Cheap to clone.
@@ -74,8 +72,6 @@ pub struct FetchedPage {
 type Got = (u16, Option<(Bytes, HeaderValue)>);
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
-/// Of a whole answer, interim ones before it included: hyper would read those without end.
-const BYTES_MAX: u64 = (BODY_BYTES_MAX + HEAD_BYTES_MAX) as u64;
 
 impl PageFetcher {
     /// One that connects to `addresses` alone.
@@ -133,12 +129,9 @@ impl PageFetcher {
     ) -> Result<FetchedPage, Failed> {
         let (began, origin) = (clock::instant(), wanted.page.origin());
         let socket = connect(addresses, origin.port(), end).await?;
+        let stream = self.tls.secure(socket, origin, verify, end).await?;
+        let (status, html) = exchange(stream, wanted).await?;
         let tls = origin.scheme() == Scheme::Https;
-        let (status, html) = if tls {
-            exchange(self.tls.handshake(socket, origin, verify, end).await?, wanted).await?
-        } else {
-            exchange(socket, wanted).await?
-        };
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(FetchedPage { status, took: Span::from_millis(took), tls_valid: tls && verify, html })
     }
@@ -155,30 +148,12 @@ enum Failed {
     NotHttp(#[from] hyper::Error),
 }
 
-async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin>(
-    stream: S,
-    wanted: &PageRequest<'_>,
-) -> Result<Got, Failed> {
-    let request = request(wanted).ok_or(Failed::Unaskable)?;
-    let (read, write) = split(stream);
-    let (link, allowance) = UpstreamIo::new(join(read.take(BYTES_MAX), write));
-    let (mut sender, connection) = client_builder().handshake(TokioIo::new(link)).await?;
-    allowance.await_head();
-    let answer = async move {
-        let response = sender.send_request(request).await?;
-        allowance.lift();
-        let (head, body) = response.into_parts();
-        // Read also where it is not shown: so that the page's end, not a reset, is what its server sees.
-        let body = whole(body).await;
-        Ok((head.status.as_u16(), html(&head, body)))
-    };
-    let (mut answer, mut connection) = (std::pin::pin!(answer), std::pin::pin!(connection));
-    tokio::select! {
-        biased;
-        answered = &mut answer => return answered,
-        _ = &mut connection => {}
-    }
-    answer.await
+async fn exchange(stream: BackendStream, wanted: &PageRequest<'_>) -> Result<Got, Failed> {
+    let (mut sent, response) = SingleRequest::send(stream, request(wanted).ok_or(Failed::Unaskable)?).await?;
+    let (head, body) = response.into_parts();
+    // Read also when it is not shown, so that its server sees the page's end and not a reset.
+    let body = sent.drive(whole(body)).await;
+    Ok((head.status.as_u16(), html(&head, body)))
 }
 
 /// `None` when it breaks off or is too large.

@@ -1,9 +1,13 @@
-//! Measures health checks: `cargo bench --bench checks [-- ROUTES INTERVAL_SECS SECS]`.
+//! The CPU time of health checks: `cargo bench --bench checks [-- ROUTES INTERVAL_SECS SECS]`.
 //!
-//! Each route has a backend of its own (addresses of 127/8, served by another process), and is checked as in the server.
-//! After the first round the checker's CPU time is read over the given time; the backends' is not part of it. Where HAProxy is
-//! installed, it checks the same backends before and after, in the same way: machines drift, and only ratios of one run count.
-//! Bare system calls, the lower bound that the kernel sets, run in the same way.
+//! Each route has a backend of its own (addresses of 127/8, served by another process) and is checked as in the server. The
+//! checker's CPU time is read for SECS after the first round; the backends' is not part of it. In the same run bare system calls
+//! make the same connections and requests, as the floor that the kernel sets, and so does HAProxy where it is installed, before
+//! and after: the machine drifts, and only ratios of one run count.
+//!
+//! Probes use hyper's client. A path of plain system calls that it replaced was measured beside it in one run on 2026-11-29
+//! (1,000 routes every 3 s, so 333 checks per second; release profile): 41.8 and 40.8 µs a check by system calls, 68.9 and
+//! 70.4 µs with hyper, bare calls 32 to 33 µs. That is 0.90 and 0.99 % of a core more; the limit for the simpler code is 1 %.
 
 mod bare;
 mod haproxy;

@@ -1,7 +1,6 @@
-//! Health checks: probes the backends of all active routes again and again, and records what came of it.
+//! Health checks: probes the backends of all active routes again and again, and records the results.
 
 mod checker;
-mod fast_path;
 mod probe;
 
 pub use checker::Checker;

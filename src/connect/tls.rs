@@ -19,10 +19,11 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use super::dial::left;
 use super::error::ConnectError;
-use crate::domain::BackendUrl;
+use crate::domain::{BackendUrl, Scheme};
 
 /// How backends are spoken to over TLS. Cheap to clone, and meant to be: clones share their sessions.
 #[derive(Clone, Debug)]
@@ -31,6 +32,9 @@ pub struct BackendTls {
     unchecked: Arc<ClientConfig>,
     rootless: bool,
 }
+
+/// A connection to a backend, with or without TLS.
+pub(crate) type BackendStream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// How many backends' sessions are kept for resumption.
 const SESSIONS_MAX: usize = 4096;
@@ -85,6 +89,24 @@ impl BackendTls {
             Arc::new(config)
         };
         Self { checked: whole(&self.checked), unchecked: whole(&self.unchecked), rootless: self.rootless }
+    }
+
+    /// Returns `socket` as it is for a backend without TLS, and else what is left of it after the handshake, before `end`.
+    pub(crate) async fn secure(
+        &self,
+        socket: TcpStream,
+        backend: &BackendUrl,
+        verify: bool,
+        end: Instant,
+    ) -> Result<BackendStream, ConnectError> {
+        match backend.scheme() {
+            Scheme::Http => Ok(Either::Left(socket)),
+            // Boxed, because it is large and rare.
+            Scheme::Https => {
+                let handshake = Box::pin(self.handshake(socket, backend, verify, end));
+                Ok(Either::Right(Box::new(handshake.await?)))
+            }
+        }
     }
 
     /// Shakes hands with a backend before `end`. The name that is asked for, and checked, is that of its URL.

@@ -1,10 +1,23 @@
 //! The HTTP/1.1 client of one connection to a backend.
+//!
+//! What it is not: the proxy's own upstream connections, which carry many requests; those share [`client_builder`] alone.
 
-use hyper::client::conn::http1;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
-use super::upstream_io::HEAD_BYTES_MAX;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::Fuse;
+use http::{Request, Response};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-/// What reads a backend's responses, behind a [`UpstreamIo`].
+use super::upstream_io::{HEAD_BYTES_MAX, UpstreamIo};
+
+/// Returns the settings with which responses of backends are read, through an [`UpstreamIo`].
 pub(crate) fn client_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX).title_case_headers(true);
@@ -13,4 +26,38 @@ pub(crate) fn client_builder() -> http1::Builder {
     // Lines that are no fields are dropped; those that matter were looked at before.
     builder.ignore_invalid_headers_in_responses(true);
     builder
+}
+
+/// One request without a body on a connection of its own. The connection is closed when this is dropped.
+pub(crate) struct SingleRequest<S: AsyncRead + AsyncWrite + Unpin + Send> {
+    connection: Fuse<Pin<Box<Connection<TokioIo<UpstreamIo<S>>, Empty<Bytes>>>>>,
+    _sender: SendRequest<Empty<Bytes>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> SingleRequest<S> {
+    /// Sends the request and waits for the head of the final response, of [`HEAD_BYTES_MAX`] with all that comes before it.
+    ///
+    /// # Errors
+    /// Fails when the connection breaks off or the answer is not HTTP; see [`super::is_head_too_large`].
+    pub(crate) async fn send(stream: S, request: Request<Empty<Bytes>>) -> hyper::Result<(Self, Response<Incoming>)> {
+        let (io, budget) = UpstreamIo::new(stream);
+        let (mut sender, connection) = client_builder().handshake(TokioIo::new(io)).await?;
+        budget.await_head();
+        let response = sender.send_request(request);
+        let mut sent = Self { connection: Box::pin(connection).fuse(), _sender: sender };
+        let response = sent.drive(response).await?;
+        budget.lift();
+        Ok((sent, response))
+    }
+
+    /// Runs `work`, which waits for the connection, and the connection beside it.
+    pub(crate) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| {
+            // The end of the connection and its errors reach `work` by themselves.
+            let _: Poll<_> = self.connection.poll_unpin(cx);
+            work.as_mut().poll(cx)
+        })
+        .await
+    }
 }

@@ -5,6 +5,6 @@ mod io;
 mod repair;
 mod upstream_io;
 
-pub(crate) use client::client_builder;
+pub(crate) use client::{SingleRequest, client_builder};
 pub(crate) use io::{move_bytes, poll_write_slices};
-pub(crate) use upstream_io::{HEAD_BYTES_MAX, ResponseBudget, UpstreamIo};
+pub(crate) use upstream_io::{ResponseBudget, UpstreamIo, is_head_too_large};

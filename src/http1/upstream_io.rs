@@ -240,7 +240,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for UpstreamIo<S> {
 }
 
 fn too_large() -> io::Error {
-    io::Error::other("the head of the response is too large")
+    io::Error::new(ErrorKind::FileTooLarge, "the head of the response is too large")
+}
+
+/// Returns true when a response failed because its head, with the interim ones before it, is larger than is read.
+pub(crate) fn is_head_too_large(error: &hyper::Error) -> bool {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    io.is_some_and(|io| io.kind() == ErrorKind::FileTooLarge)
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for UpstreamIo<S> {
