@@ -158,19 +158,23 @@ async fn drain_body(mut body: Incoming) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-    /// Returns the status of a backend that sends `answer` and closes the connection.
+    /// Returns the status of a backend that answers a request with `answer` and closes the connection.
     async fn probed(answer: &[u8]) -> Result<u16, ProbeFailure> {
         let (near, mut backend) = tokio::io::duplex(1 << 20);
-        backend.write_all(answer).await.unwrap();
-        backend.shutdown().await.unwrap();
-        let (_, response) = SingleRequest::send(near, Request::get("/").body(Empty::new()).unwrap()).await?;
-        Ok(response.status().as_u16())
+        let answering = async {
+            let _ = backend.read(&mut [0; 1024]).await;
+            let _ = backend.write_all(answer).await;
+            let _ = backend.shutdown().await;
+        };
+        let request = Request::get("/").body(Empty::new()).unwrap();
+        let (sent, ()) = tokio::join!(SingleRequest::send(near, request), answering);
+        Ok(sent?.1.status().as_u16())
     }
 
     #[tokio::test]
