@@ -93,8 +93,8 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "checks",
-        &["domain", "traffic", "reports", "connect", "random", "clock", "sockets", "lifecycle"],
-        &["tokio", "imbl", "arc_swap", "socket2", "tracing"],
+        &["domain", "traffic", "reports", "connect", "http1", "random", "clock", "sockets", "lifecycle"],
+        &["tokio", "imbl", "arc_swap", "hyper", "http", "http_body_util", "tracing"],
     ),
     (
         "connect",
@@ -104,9 +104,9 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     (
         "fetch",
         &["domain", "traffic", "connect", "http1", "clock"],
-        &["tokio", "hyper", "hyper_util", "http", "http_body_util"],
+        &["tokio", "hyper", "http", "http_body_util"],
     ),
-    ("http1", &[], &["tokio", "hyper", "http"]),
+    ("http1", &[], &["tokio", "hyper", "hyper_util", "http", "http_body_util"]),
     ("maintenance_pages", &["domain", "fetch", "clock"], &["tokio", "arc_swap", "http", "tracing"]),
     ("reports", &["domain", "traffic"], &["tokio", "tracing"]),
     ("operator_auth", &["domain"], &["http"]),
