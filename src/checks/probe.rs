@@ -106,7 +106,7 @@ impl ProbeClient {
         session: SessionKey,
         end: Instant,
     ) -> Result<ProbeResponse, ProbeFailure> {
-        let request = request(spec).ok_or("the path cannot be asked for")?;
+        let request = request(spec).ok_or("the page cannot be asked for")?;
         let socket = self.connect(spec, session, end).await?;
         let stream = self.tls.secure(socket, &spec.backend, spec.tls_verify, end).await?;
         let (request, response) = SingleRequest::send(stream, request).await?;

@@ -240,7 +240,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for UpstreamIo<S> {
 }
 
 fn too_large() -> io::Error {
-    io::Error::new(ErrorKind::FileTooLarge, "the head of the response is too large")
+    // The kind is what [`is_head_too_large`] looks for.
+    io::Error::from(ErrorKind::FileTooLarge)
 }
 
 /// Returns true when a response failed because its head, with the interim ones before it, is larger than is read.

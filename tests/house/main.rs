@@ -101,11 +101,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         &["domain", "clock", "sockets", "lifecycle"],
         &["tokio", "rustls", "rustls_native_certs", "tokio_rustls", "tracing"],
     ),
-    (
-        "fetch",
-        &["domain", "traffic", "connect", "http1", "clock"],
-        &["tokio", "hyper", "http", "http_body_util"],
-    ),
+    ("fetch", &["domain", "traffic", "connect", "http1", "clock"], &["tokio", "hyper", "http", "http_body_util"]),
     ("http1", &[], &["tokio", "hyper", "hyper_util", "http", "http_body_util"]),
     ("maintenance_pages", &["domain", "fetch", "clock"], &["tokio", "arc_swap", "http", "tracing"]),
     ("reports", &["domain", "traffic"], &["tokio", "tracing"]),
