@@ -4,7 +4,8 @@ use tonic::Status;
 
 use crate::domain::{Sections, SessionId};
 use crate::registry::commands::{ConfigApply, ConfigRollback};
-use crate::registry::{Answer, Query, Reply};
+
+use crate::registry::replies::{ConfigDiff, ConfigGet, ConfigValidate};
 
 use super::convert::{sections, session};
 use super::proto::{
@@ -13,18 +14,12 @@ use super::proto::{
     ValidateConfigRequest, ValidateConfigResponse,
 };
 use super::state::GrpcState;
-use super::status::fault;
 
 pub(super) async fn validate_config(
     state: &GrpcState,
     request: ValidateConfigRequest,
 ) -> Result<ValidateConfigResponse, Status> {
-    let query = Query::ConfigValidate(session(&request.session_id)?);
-    let shown = state.ask(&query, |answer| match answer {
-        Answer::Valid(warnings) => Ok(ValidateConfigResponse { warnings }),
-        _ => Err(fault()),
-    });
-    shown.await
+    state.ask(ConfigValidate(session(&request.session_id)?), |warnings| ValidateConfigResponse { warnings }).await
 }
 
 pub(super) async fn apply_config(
@@ -51,34 +46,23 @@ async fn apply(
     sections: Sections,
     expected: Option<u64>,
 ) -> Result<u64, Status> {
-    match state.execute(ConfigApply { session, sections, expected: expected.map(|revision| vec![revision]) }).await? {
-        Reply::Applied(revision) => Ok(revision),
-        _ => Err(fault()),
-    }
+    let revision =
+        state.call(ConfigApply { session, sections, expected: expected.map(|revision| vec![revision]) }).await?;
+    Ok(revision)
 }
 
 pub(super) async fn rollback_config(
     state: &GrpcState,
     request: RollbackConfigRequest,
 ) -> Result<RollbackConfigResponse, Status> {
-    state.done(ConfigRollback { session: session(&request.session_id)? }).await?;
+    state.call(ConfigRollback { session: session(&request.session_id)? }).await?;
     Ok(RollbackConfigResponse {})
 }
 
 pub(super) async fn diff_config(state: &GrpcState, request: DiffConfigRequest) -> Result<DiffConfigResponse, Status> {
-    let query = Query::ConfigDiff(session(&request.session_id)?);
-    let shown = state.ask(&query, |answer| match answer {
-        Answer::Diff(view) => Ok(DiffConfigResponse::from(*view)),
-        _ => Err(fault()),
-    });
-    shown.await
+    state.ask(ConfigDiff(session(&request.session_id)?), |view| DiffConfigResponse::from(*view)).await
 }
 
 pub(super) async fn get_config(state: &GrpcState, request: GetConfigRequest) -> Result<GetConfigResponse, Status> {
-    let query = Query::ConfigGet(session(&request.session_id)?);
-    let shown = state.ask(&query, |answer| match answer {
-        Answer::Config(view) => Ok(GetConfigResponse::from(*view)),
-        _ => Err(fault()),
-    });
-    shown.await
+    state.ask(ConfigGet(session(&request.session_id)?), |view| GetConfigResponse::from(*view)).await
 }

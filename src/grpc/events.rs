@@ -32,7 +32,7 @@ pub(super) async fn unsubscribe(state: &GrpcState, request: UnsubscribeRequest) 
     if topics.is_empty() {
         return Err(Error::invalid("types", "at least one is needed; EVENT_TYPE_ALL is every type").into());
     }
-    state.done(Unsubscribe { session, topics }).await?;
+    state.call(Unsubscribe { session, topics }).await?;
     Ok(UnsubscribeResponse {})
 }
 

@@ -7,7 +7,8 @@ use tonic::Status;
 use crate::domain::{BackendUrl, PageUrl, Subject, Target};
 use crate::registry::commands::{CircuitBreakerReset, DrainCancel, DrainStart, MaintEnter, MaintExit};
 use crate::registry::queries::{BackendTest, CircuitBreakerStatus, StatsGet};
-use crate::registry::{Answer, Query, Reply};
+
+use crate::registry::replies::{DrainStatus, MaintStatus};
 
 use super::convert::{places, session, span, timestamp};
 use super::proto::{
@@ -18,19 +19,13 @@ use super::proto::{
     TestBackendRequest, TestBackendResponse,
 };
 use super::state::GrpcState;
-use super::status::fault;
 
 pub(super) async fn get_circuit_breaker(
     state: &GrpcState,
     request: GetCircuitBreakerRequest,
 ) -> Result<GetCircuitBreakerResponse, Status> {
     let status = CircuitBreakerStatus { session: session(&request.session_id)?, id: request.route_id.parse()? };
-    let query = Query::CircuitBreakerStatus(status);
-    let shown = state.ask(&query, |answer| match answer {
-        Answer::Breaker(view) => Ok(GetCircuitBreakerResponse::from(view)),
-        _ => Err(fault()),
-    });
-    shown.await
+    state.ask(status, |view| GetCircuitBreakerResponse::from(view)).await
 }
 
 pub(super) async fn reset_circuit_breaker(
@@ -38,7 +33,7 @@ pub(super) async fn reset_circuit_breaker(
     request: ResetCircuitBreakerRequest,
 ) -> Result<ResetCircuitBreakerResponse, Status> {
     let session = session(&request.session_id)?;
-    state.done(CircuitBreakerReset { session, id: request.route_id.parse()? }).await?;
+    state.call(CircuitBreakerReset { session, id: request.route_id.parse()? }).await?;
     Ok(ResetCircuitBreakerResponse {})
 }
 
@@ -54,26 +49,21 @@ pub(super) async fn drain(
     duration: Option<Duration>,
 ) -> Result<Timestamp, Status> {
     let span = span("duration", duration)?;
-    match state.execute(DrainStart { subject, span }).await? {
-        Reply::DrainUntil(time) => Ok(timestamp(time)),
-        _ => Err(fault()),
-    }
+    let time = state.call(DrainStart { subject, span }).await?;
+    Ok(timestamp(time))
 }
 
 pub(super) async fn get_drain(state: &GrpcState, request: GetDrainRequest) -> Result<GetDrainResponse, Status> {
-    let query = Query::DrainStatus(session(&request.session_id)?);
-    let shown = state.ask(&query, |answer| match answer {
-        Answer::Drain(view) => Ok(GetDrainResponse { drain: Some(Drain::from(view)) }),
-        _ => Err(fault()),
-    });
-    shown.await
+    state
+        .ask(DrainStatus(session(&request.session_id)?), |view| GetDrainResponse { drain: Some(Drain::from(view)) })
+        .await
 }
 
 pub(super) async fn cancel_drain(
     state: &GrpcState,
     request: CancelDrainRequest,
 ) -> Result<CancelDrainResponse, Status> {
-    state.done(DrainCancel { subject: Subject::Session(session(&request.session_id)?) }).await?;
+    state.call(DrainCancel { subject: Subject::Session(session(&request.session_id)?) }).await?;
     Ok(CancelDrainResponse {})
 }
 
@@ -114,26 +104,13 @@ pub(super) async fn get_maintenance(
     state: &GrpcState,
     request: GetMaintenanceRequest,
 ) -> Result<GetMaintenanceResponse, Status> {
-    let query = Query::MaintStatus(session(&request.session_id)?);
-    let shown = state.ask(&query, |answer| match answer {
-        Answer::Maintenance(view) => Ok(GetMaintenanceResponse::from(view)),
-        _ => Err(fault()),
-    });
-    shown.await
+    state.ask(MaintStatus(session(&request.session_id)?), |view| GetMaintenanceResponse::from(view)).await
 }
 
 pub(super) async fn get_stats(state: &GrpcState, request: GetStatsRequest) -> Result<GetStatsResponse, Status> {
     let target = request.target.map_or(Ok(Target::All), |target| target.parse())?;
-    let query = Query::StatsGet(StatsGet { session: session(&request.session_id)?, target });
-    let shown = state.ask(&query, |answer| {
-        let views = match answer {
-            Answer::RouteStats(view) => vec![*view],
-            Answer::Stats(views) => views,
-            _ => return Err(fault()),
-        };
-        Ok(GetStatsResponse { routes: views.into_iter().map(Into::into).collect() })
-    });
-    shown.await
+    let query = StatsGet { session: session(&request.session_id)?, target };
+    state.ask(query, |views| GetStatsResponse { routes: views.into_iter().map(Into::into).collect() }).await
 }
 
 pub(super) async fn test_backend(

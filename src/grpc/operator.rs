@@ -100,7 +100,7 @@ pub(super) async fn cancel_instance_drain(
     state: &GrpcState,
     request: CancelInstanceDrainRequest,
 ) -> Result<CancelInstanceDrainResponse, Status> {
-    state.done(DrainCancel { subject: subject(&request.service_name, &request.instance_name)? }).await?;
+    state.call(DrainCancel { subject: subject(&request.service_name, &request.instance_name)? }).await?;
     Ok(CancelInstanceDrainResponse {})
 }
 
@@ -126,6 +126,6 @@ pub(super) async fn evict_instance(
     request: EvictInstanceRequest,
 ) -> Result<EvictInstanceResponse, Status> {
     let subject = subject(&request.service_name, &request.instance_name)?;
-    state.done(ClientShutdown { subject, connection: None }).await?;
+    state.call(ClientShutdown { subject, connection: None }).await?;
     Ok(EvictInstanceResponse {})
 }

@@ -4,7 +4,8 @@ use tonic::Status;
 
 use crate::domain::{BackendUrl, Error, Host, Kind, PathPrefix};
 use crate::registry::commands::{NewRoute, RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
-use crate::registry::{Answer, Query, Reply};
+
+use crate::registry::replies::RouteList;
 
 use super::convert::{new_route, required, session};
 use super::proto::{
@@ -12,15 +13,13 @@ use super::proto::{
     RemoveRouteRequest, RemoveRouteResponse, UpdateRouteRequest, UpdateRouteResponse,
 };
 use super::state::GrpcState;
-use super::status::{fault, of_entry};
+use super::status::of_entry;
 
 pub(super) async fn add_route(state: &GrpcState, request: AddRouteRequest) -> Result<AddRouteResponse, Status> {
     let session = session(&request.session_id)?;
     let route = new_route(&required("route", request.route)?)?;
-    match state.execute(RouteAdd { session, route }).await? {
-        Reply::RouteAdded(id) => Ok(AddRouteResponse { route_id: id.to_string() }),
-        _ => Err(fault()),
-    }
+    let id = state.call(RouteAdd { session, route }).await?;
+    Ok(AddRouteResponse { route_id: id.to_string() })
 }
 
 pub(super) async fn add_routes(state: &GrpcState, request: AddRoutesRequest) -> Result<AddRoutesResponse, Status> {
@@ -32,10 +31,8 @@ pub(super) async fn add_routes(state: &GrpcState, request: AddRoutesRequest) -> 
     let routes: Vec<NewRoute> = entries
         .map(|(index, route)| new_route(route).map_err(|error| of_entry("routes", index, &error)))
         .collect::<Result<_, Status>>()?;
-    match state.execute(RouteAddBulk { session, routes }).await? {
-        Reply::RoutesAdded(ids) => Ok(AddRoutesResponse { route_ids: ids.iter().map(ToString::to_string).collect() }),
-        _ => Err(fault()),
-    }
+    let ids = state.call(RouteAddBulk { session, routes }).await?;
+    Ok(AddRoutesResponse { route_ids: ids.iter().map(ToString::to_string).collect() })
 }
 
 pub(super) async fn update_route(
@@ -45,7 +42,7 @@ pub(super) async fn update_route(
     let session = session(&request.session_id)?;
     let id = request.route_id.parse()?;
     let field = RouteField::Several(changed_fields(request)?);
-    state.done(RouteUpdate { session, id, field }).await?;
+    state.call(RouteUpdate { session, id, field }).await?;
     Ok(UpdateRouteResponse {})
 }
 
@@ -74,15 +71,14 @@ pub(super) async fn remove_route(
     request: RemoveRouteRequest,
 ) -> Result<RemoveRouteResponse, Status> {
     let session = session(&request.session_id)?;
-    state.done(RouteRemove { session, id: request.route_id.parse()? }).await?;
+    state.call(RouteRemove { session, id: request.route_id.parse()? }).await?;
     Ok(RemoveRouteResponse {})
 }
 
 pub(super) async fn list_routes(state: &GrpcState, request: ListRoutesRequest) -> Result<ListRoutesResponse, Status> {
-    let query = Query::RouteList(session(&request.session_id)?);
-    let shown = state.ask(&query, |answer| match answer {
-        Answer::Routes(views) => Ok(ListRoutesResponse { routes: views.into_iter().map(Into::into).collect() }),
-        _ => Err(fault()),
-    });
-    shown.await
+    state
+        .ask(RouteList(session(&request.session_id)?), |views| ListRoutesResponse {
+            routes: views.into_iter().map(Into::into).collect(),
+        })
+        .await
 }

@@ -4,7 +4,9 @@ use tonic::Status;
 
 use crate::domain::{Error, Origin, Secret, Subject};
 use crate::registry::commands::{ClientShutdown, Reconnect, Register};
-use crate::registry::{Answer, Query, Reply};
+
+use crate::registry::Reconnected;
+use crate::registry::replies::{Ping, SessionInfo};
 
 use super::convert::{instance_name, metadata, port, service_name, session};
 use super::proto::{
@@ -12,7 +14,6 @@ use super::proto::{
     ReconnectRequest, ReconnectResponse, RegisterRequest, RegisterResponse,
 };
 use super::state::GrpcState;
-use super::status::fault;
 
 pub(super) async fn register(
     state: &GrpcState,
@@ -29,10 +30,8 @@ pub(super) async fn register(
         token: request.token.as_deref().map(Secret::new),
         origin,
     };
-    match state.execute(register).await.map_err(as_named_here)? {
-        Reply::Registered(id) => Ok(RegisterResponse { session_id: id.reveal().to_owned() }),
-        _ => Err(fault()),
-    }
+    let id = state.call(register).await.map_err(as_named_here)?;
+    Ok(RegisterResponse { session_id: id.reveal().to_owned() })
 }
 
 /// What a token does not allow is refused in the words of the pipe, where the field has another name.
@@ -42,29 +41,22 @@ fn as_named_here(error: Error) -> Error {
 
 pub(super) async fn reconnect(state: &GrpcState, request: ReconnectRequest) -> Result<ReconnectResponse, Status> {
     let session = session(&request.session_id)?;
-    match state.execute(Reconnect { session, connection: None }).await? {
-        Reply::Reconnected => Ok(ReconnectResponse {}),
-        Reply::Gone => Err(Error::invalid_session().into()),
-        _ => Err(fault()),
+    match state.call(Reconnect { session, connection: None }).await? {
+        Reconnected::Bound => Ok(ReconnectResponse {}),
+        Reconnected::Gone => Err(Error::invalid_session().into()),
     }
 }
 
 pub(super) async fn ping(state: &GrpcState, request: PingRequest) -> Result<PingResponse, Status> {
-    state.ask(&Query::Ping(session(&request.session_id)?), |_| Ok(())).await?;
-    Ok(PingResponse {})
+    state.ask(Ping(session(&request.session_id)?), |()| PingResponse {}).await
 }
 
 pub(super) async fn get_session(state: &GrpcState, request: GetSessionRequest) -> Result<GetSessionResponse, Status> {
-    let query = Query::SessionInfo(session(&request.session_id)?);
-    let shown = state.ask(&query, |answer| match answer {
-        Answer::Session(view) => Ok(GetSessionResponse::from(*view)),
-        _ => Err(fault()),
-    });
-    shown.await
+    state.ask(SessionInfo(session(&request.session_id)?), |view| GetSessionResponse::from(*view)).await
 }
 
 pub(super) async fn end_session(state: &GrpcState, request: EndSessionRequest) -> Result<EndSessionResponse, Status> {
     let subject = Subject::Session(session(&request.session_id)?);
-    state.done(ClientShutdown { subject, connection: None }).await?;
+    state.call(ClientShutdown { subject, connection: None }).await?;
     Ok(EndSessionResponse {})
 }

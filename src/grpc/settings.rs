@@ -27,7 +27,7 @@ pub(super) async fn set_header(state: &GrpcState, request: SetHeaderRequest) -> 
         name: HeaderKey::parse(&request.name)?,
         value: header_value(&request.value)?,
     };
-    state.done(set).await?;
+    state.call(set).await?;
     Ok(SetHeaderResponse {})
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn remove_header(
 ) -> Result<RemoveHeaderResponse, Status> {
     let session = session(&request.session_id)?;
     let (target, name) = (request.target.parse()?, HeaderKey::parse(&request.name)?);
-    state.done(HeadersRemove { session, target, name }).await?;
+    state.call(HeadersRemove { session, target, name }).await?;
     Ok(RemoveHeaderResponse {})
 }
 
@@ -45,7 +45,7 @@ pub(super) async fn set_option(state: &GrpcState, request: SetOptionRequest) -> 
     let session = session(&request.session_id)?;
     let (target, key) = (request.target.parse()?, OptionKey::parse(&request.key)?);
     check_option(key.as_str(), &request.value)?;
-    state.done(OptionsSet { session, target, key, value: request.value.into() }).await?;
+    state.call(OptionsSet { session, target, key, value: request.value.into() }).await?;
     Ok(SetOptionResponse {})
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn remove_option(
 ) -> Result<RemoveOptionResponse, Status> {
     let session = session(&request.session_id)?;
     let (target, key) = (request.target.parse()?, OptionKey::parse(&request.key)?);
-    state.done(OptionsRemove { session, target, key }).await?;
+    state.call(OptionsRemove { session, target, key }).await?;
     Ok(RemoveOptionResponse {})
 }
 
@@ -81,7 +81,7 @@ pub(super) async fn set_health_check(
         interval: span("interval", request.interval)?,
         timeout: span("timeout", request.timeout)?,
     };
-    state.done(HealthSet { session, id, check }).await?;
+    state.call(HealthSet { session, id, check }).await?;
     Ok(SetHealthCheckResponse {})
 }
 
@@ -90,7 +90,7 @@ pub(super) async fn remove_health_check(
     request: RemoveHealthCheckRequest,
 ) -> Result<RemoveHealthCheckResponse, Status> {
     let session = session(&request.session_id)?;
-    state.done(HealthRemove { session, id: request.route_id.parse()? }).await?;
+    state.call(HealthRemove { session, id: request.route_id.parse()? }).await?;
     Ok(RemoveHealthCheckResponse {})
 }
 
@@ -101,7 +101,7 @@ pub(super) async fn set_rate_limit(
     let session = session(&request.session_id)?;
     let target = request.target.parse()?;
     let limit = RateLimit { requests: bounded("requests", request.requests)?, window: span("window", request.window)? };
-    state.done(RatelimitSet { session, target, limit }).await?;
+    state.call(RatelimitSet { session, target, limit }).await?;
     Ok(SetRateLimitResponse {})
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn remove_rate_limit(
     request: RemoveRateLimitRequest,
 ) -> Result<RemoveRateLimitResponse, Status> {
     let session = session(&request.session_id)?;
-    state.done(RatelimitRemove { session, target: request.target.parse()? }).await?;
+    state.call(RatelimitRemove { session, target: request.target.parse()? }).await?;
     Ok(RemoveRateLimitResponse {})
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn set_circuit_breaker(
         timeout: span("timeout", request.timeout)?,
         half_open_requests: bounded("half_open_requests", request.half_open_requests)?,
     };
-    state.done(CircuitBreakerSet { session, target, breaker }).await?;
+    state.call(CircuitBreakerSet { session, target, breaker }).await?;
     Ok(SetCircuitBreakerResponse {})
 }
 
@@ -134,7 +134,7 @@ pub(super) async fn remove_circuit_breaker(
     request: RemoveCircuitBreakerRequest,
 ) -> Result<RemoveCircuitBreakerResponse, Status> {
     let session = session(&request.session_id)?;
-    state.done(CircuitBreakerRemove { session, target: request.target.parse()? }).await?;
+    state.call(CircuitBreakerRemove { session, target: request.target.parse()? }).await?;
     Ok(RemoveCircuitBreakerResponse {})
 }
 

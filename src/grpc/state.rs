@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::domain::Error;
 use crate::lifecycle::Lifecycle;
-use crate::registry::{Answer, Command, Query, Registry, Reply};
+use crate::registry::{Command, CommandCall, QueryCall, Registry};
 
 use tonic::Status;
 
@@ -47,26 +47,14 @@ impl GrpcState {
         (self.nonce)()
     }
 
-    /// Has a command decided.
-    pub(super) async fn execute(&self, command: impl Into<Command>) -> Result<Reply, Error> {
-        self.registry.execute_one(command.into()).await
+    /// Has a command decided, and returns its reply.
+    pub(super) async fn call<C: CommandCall>(&self, command: C) -> Result<C::Reply, Error> {
+        self.registry.call(command).await
     }
 
-    /// Has a command decided that has nothing to say when it is done.
-    pub(super) async fn done(&self, command: impl Into<Command>) -> Result<(), Status> {
-        match self.execute(command).await? {
-            Reply::Done => Ok(()),
-            _ => Err(fault()),
-        }
-    }
-
-    /// Asks, and answers with what `view` makes of the answer.
-    pub(super) async fn ask<T>(
-        &self,
-        query: &Query,
-        view: impl FnOnce(Answer) -> Result<T, Status>,
-    ) -> Result<T, Status> {
-        self.registry.answer_as(query, |answer| view(answer?)).await
+    /// Answers a query with the message that `view` makes of its reply.
+    pub(super) async fn ask<Q: QueryCall, T>(&self, query: Q, view: impl FnOnce(Q::Reply) -> T) -> Result<T, Status> {
+        Ok(self.registry.ask(query, view).await?)
     }
 
     /// Has a maintenance request decided, and answers once it is accepted; its outcome is awaited in the background

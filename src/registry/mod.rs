@@ -10,6 +10,7 @@ mod limits;
 mod ports;
 pub mod queries;
 mod registration_tokens;
+pub mod replies;
 mod runtime;
 
 pub use crate::clock::Reading as ClockReading;
@@ -19,6 +20,7 @@ pub use limits::RegistryLimits;
 pub use ports::{BoxFuture, PageResponse, PageTrust, Publish, Store, StoreError, StoredState, Traffic};
 pub use queries::Answer;
 pub use registration_tokens::{RegistrationToken, RegistrationTokens};
+pub use replies::{CommandCall, QueryCall, Reconnected};
 pub use runtime::event_stream::{EventStream, StreamItem};
 pub use runtime::large_read_permits::LargeReadPermit;
 pub use runtime::open::open;

@@ -14,9 +14,8 @@ use serde::Serialize;
 
 use crate::domain::{Origin, SessionId};
 use crate::operator_auth::CallerAddresses;
-use crate::registry::{Answer, Command, Query, Registry, Reply};
+use crate::registry::{CommandCall, Query, QueryCall, Registry};
 
-use super::dto::config::Valid;
 use super::problem::Problem;
 use super::state::RestState;
 
@@ -81,35 +80,44 @@ impl FromRequestParts<RestState> for CameFrom {
 }
 
 impl Caller {
-    /// Has a command decided.
-    pub(super) async fn run(&self, command: impl Into<Command>) -> Result<Reply, Problem> {
-        Ok(self.registry.execute_one(command.into()).await?)
+    /// Has a command decided, and returns its reply.
+    pub(super) async fn run<C: CommandCall>(&self, command: C) -> Result<C::Reply, Problem> {
+        Ok(self.registry.call(command).await?)
     }
 
-    /// Has a command decided whose answer says nothing more.
-    pub(super) async fn done(&self, command: impl Into<Command>) -> Result<StatusCode, Problem> {
-        self.run(command).await.map(|_| StatusCode::NO_CONTENT)
+    /// Has a command without a reply decided.
+    pub(super) async fn done<C: CommandCall<Reply = ()>>(&self, command: C) -> Result<StatusCode, Problem> {
+        self.run(command).await.map(|()| StatusCode::NO_CONTENT)
     }
 
-    /// Asks, and answers with what comes of it.
-    pub(super) async fn ask(&self, query: &Query) -> Result<Response, Problem> {
-        Ok(self.registry.answer_as(query, |answer| answer.map(|answer| answered(&answer))).await?)
+    /// Answers a query with its reply as JSON.
+    pub(super) async fn ask<Q: QueryCall<Reply: Serialize>>(&self, query: Q) -> Result<Response, Problem> {
+        self.ask_as(query, |reply| json(StatusCode::OK, &reply)).await
     }
 
-    /// The same, of what grows with the session.
-    pub(super) async fn ask_at_length(&self, query: &Query) -> Result<Response, Problem> {
-        self.answer_at_length(query, |answer| Ok(answered(&answer))).await
-    }
-
-    /// Answers with what `view` makes of an answer that grows with the session.
-    pub(super) async fn answer_at_length(
+    /// Answers a query with the response that `view` makes of its reply.
+    pub(super) async fn ask_as<Q: QueryCall>(
         &self,
-        query: &Query,
-        view: impl FnOnce(Answer) -> Result<Response, Problem>,
+        query: Q,
+        view: impl FnOnce(Q::Reply) -> Response,
+    ) -> Result<Response, Problem> {
+        Ok(self.registry.ask(query, view).await?)
+    }
+
+    /// Answers a query whose reply grows with the session, as JSON.
+    pub(super) async fn ask_at_length<Q: QueryCall<Reply: Serialize>>(&self, query: Q) -> Result<Response, Problem> {
+        self.answer_at_length(query, |reply| json(StatusCode::OK, &reply)).await
+    }
+
+    /// Answers a query whose reply grows with the session, with the response that `view` makes of it.
+    pub(super) async fn answer_at_length<Q: QueryCall>(
+        &self,
+        query: Q,
+        view: impl FnOnce(Q::Reply) -> Response,
     ) -> Result<Response, Problem> {
         let reading = self.registry.permit_large_read(&self.session)?;
-        let mut response = self.registry.answer_as(query, |answer| view(answer?)).await?;
-        // Whoever carries the answer keeps it until that is over.
+        let mut response = self.registry.ask(query, view).await?;
+        // The response carries the permit until the client has read it.
         reading.into_iter().for_each(|reading| drop(response.extensions_mut().insert(Arc::new(reading))));
         Ok(response)
     }
@@ -117,23 +125,6 @@ impl Caller {
     /// The session's revision, as the `ETag` of its configuration.
     pub(super) fn revision(&self) -> Result<u64, Problem> {
         Ok(self.registry.catalog().session(self.session.reveal())?.record.revision)
-    }
-}
-
-fn answered(answer: &Answer) -> Response {
-    match answer {
-        Answer::Pong => StatusCode::NO_CONTENT.into_response(),
-        Answer::Valid(warnings) if warnings.is_empty() => StatusCode::NO_CONTENT.into_response(),
-        Answer::Valid(warnings) => json(StatusCode::OK, &Valid { warnings: warnings.clone() }),
-        Answer::Session(view) => json(StatusCode::OK, view),
-        Answer::Routes(views) => json(StatusCode::OK, views),
-        Answer::Breaker(view) => json(StatusCode::OK, view),
-        Answer::Diff(view) => json(StatusCode::OK, view),
-        Answer::Drain(view) => json(StatusCode::OK, view),
-        Answer::Maintenance(view) => json(StatusCode::OK, view),
-        Answer::Config(view) => json(StatusCode::OK, view),
-        Answer::RouteStats(view) => json(StatusCode::OK, &[view]),
-        Answer::Stats(views) => json(StatusCode::OK, views),
     }
 }
 

@@ -5,7 +5,7 @@ use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
 
 use crate::registry::commands::{ConfigApply, ConfigRollback};
-use crate::registry::{Answer, Query, Reply};
+use crate::registry::replies::{ConfigDiff, ConfigGet, ConfigValidate};
 
 use super::caller::{Caller, etag, json};
 use super::dto::config::{Applied, Apply, Diff, SessionConfig, Valid};
@@ -18,10 +18,8 @@ use super::problem::Problem;
     security(("session" = [])),
     responses((status = 200, description = "Both, whole.", body = SessionConfig, headers(("ETag" = ETag, description = "The revision.")))))]
 pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
-    let query = Query::ConfigGet(caller.session.clone());
-    let shown = caller.answer_at_length(&query, |answer| match answer {
-        Answer::Config(view) => Ok(([(ETAG, etag(view.revision))], json(StatusCode::OK, &view)).into_response()),
-        _ => Err(Problem::fault()),
+    let shown = caller.answer_at_length(ConfigGet(caller.session.clone()), |view| {
+        ([(ETAG, etag(view.revision))], json(StatusCode::OK, &view)).into_response()
     });
     shown.await
 }
@@ -35,7 +33,11 @@ pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
         (status = 409, description = "It could not; every problem is named."),
     ))]
 pub(super) async fn validate(caller: Caller) -> Result<Response, Problem> {
-    caller.ask(&Query::ConfigValidate(caller.session.clone())).await
+    let shown = caller.ask_as(ConfigValidate(caller.session.clone()), |warnings| match warnings.is_empty() {
+        true => StatusCode::NO_CONTENT.into_response(),
+        false => json(StatusCode::OK, &Valid { warnings }),
+    });
+    shown.await
 }
 
 /// Makes what is staged active, in one step
@@ -56,7 +58,7 @@ pub(super) async fn apply(
 ) -> Result<Response, Problem> {
     let sections = apply.sections().ok_or_else(|| Problem::wrong("scopes", &"is empty; leave it out to apply all"))?;
     let command = ConfigApply { session: caller.session.clone(), sections, expected };
-    let Reply::Applied(revision) = caller.run(command).await? else { return Err(Problem::fault()) };
+    let revision = caller.run(command).await?;
     Ok(([(ETAG, etag(revision))], json(StatusCode::OK, &Applied { revision })).into_response())
 }
 
@@ -73,6 +75,6 @@ pub(super) async fn rollback(caller: Caller) -> Result<StatusCode, Problem> {
     responses((status = 200, description = "The difference.", body = Diff, headers(("ETag" = ETag, description = "The revision.")))))]
 pub(super) async fn diff(caller: Caller) -> Result<Response, Problem> {
     let revision = etag(caller.revision()?);
-    let shown = caller.ask_at_length(&Query::ConfigDiff(caller.session.clone())).await?;
+    let shown = caller.ask_at_length(ConfigDiff(caller.session.clone())).await?;
     Ok(([(ETAG, revision)], shown).into_response())
 }

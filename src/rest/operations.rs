@@ -5,12 +5,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use tokio::sync::oneshot;
 
-use crate::domain::{Subject, Target};
+use crate::domain::{Subject, Target, Time};
+use crate::registry::Command;
 use crate::registry::commands::CircuitBreakerReset;
 use crate::registry::commands::{DrainCancel, DrainStart, MaintEnter, MaintExit};
 use crate::registry::queries::CircuitBreakerStatus;
 use crate::registry::queries::StatsGet;
-use crate::registry::{Command, Query, Reply};
+use crate::registry::replies::{DrainStatus, MaintStatus};
 
 use super::caller::{Caller, json};
 use super::dto::operations::{
@@ -34,7 +35,7 @@ pub(super) async fn get_circuit_breaker(
     Segments(BreakerPath { target }): Segments<BreakerPath>,
 ) -> Result<Response, Problem> {
     let status = CircuitBreakerStatus { session: caller.session.clone(), id: target.0 };
-    caller.ask(&Query::CircuitBreakerStatus(status)).await
+    caller.ask(status).await
 }
 
 /// Closes a route's circuit breaker
@@ -60,7 +61,7 @@ pub(super) async fn reset_circuit_breaker(
         (status = 409, description = "No drain is in progress."),
     ))]
 pub(super) async fn get_drain(caller: Caller) -> Result<Response, Problem> {
-    caller.ask(&Query::DrainStatus(caller.session.clone())).await
+    caller.ask(DrainStatus(caller.session.clone())).await
 }
 
 /// Begins to drain the session
@@ -70,16 +71,14 @@ pub(super) async fn get_drain(caller: Caller) -> Result<Response, Problem> {
     security(("session" = [])), request_body = StartDrain,
     responses((status = 200, description = "The drain runs.", body = Draining)))]
 pub(super) async fn start_drain(caller: Caller, Body(drain): Body<StartDrain>) -> Result<Response, Problem> {
-    draining(
-        &caller.run(DrainStart { subject: Subject::Session(caller.session.clone()), span: drain.duration.0 }).await?,
-    )
+    let end =
+        caller.run(DrainStart { subject: Subject::Session(caller.session.clone()), span: drain.duration.0 }).await?;
+    Ok(draining(end))
 }
 
-pub(super) fn draining(reply: &Reply) -> Result<Response, Problem> {
-    match reply {
-        Reply::DrainUntil(time) => Ok(json(StatusCode::OK, &Draining { completes_at: time.to_string() })),
-        _ => Err(Problem::fault()),
-    }
+/// Responds with the end of a drain that runs.
+pub(super) fn draining(end: Time) -> Response {
+    json(StatusCode::OK, &Draining { completes_at: end.to_string() })
 }
 
 /// Takes the session's drain back
@@ -98,7 +97,7 @@ pub(super) async fn cancel_drain(caller: Caller) -> Result<StatusCode, Problem> 
     security(("session" = [])),
     responses((status = 200, description = "The routes.", body = Maintenance)))]
 pub(super) async fn get_maintenance(caller: Caller) -> Result<Response, Problem> {
-    caller.ask(&Query::MaintStatus(caller.session.clone())).await
+    caller.ask(MaintStatus(caller.session.clone())).await
 }
 
 /// Puts routes into maintenance
@@ -159,7 +158,7 @@ pub(super) async fn accepted(state: &RestState, command: impl Into<Command>) -> 
     ))]
 pub(super) async fn get_stats(caller: Caller, Asked(asked): Asked<StatsQuery>) -> Result<Response, Problem> {
     let target = asked.target.map_or(Target::All, |target| target.0);
-    caller.ask_at_length(&Query::StatsGet(StatsGet { session: caller.session.clone(), target })).await
+    caller.ask_at_length(StatsGet { session: caller.session.clone(), target }).await
 }
 
 /// Tries a backend, for 5 s at most

@@ -54,7 +54,7 @@ pub(super) async fn evict(
     Segments(instance): Segments<InstancePath>,
 ) -> Result<StatusCode, Problem> {
     let command = ClientShutdown { subject: instance.subject(), connection: None };
-    state.registry.execute_one(command.into()).await?;
+    state.registry.call(command).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn start_drain(
     Body(drain): Body<StartDrain>,
 ) -> Result<Response, Problem> {
     let command = DrainStart { subject: instance.subject(), span: drain.duration.0 };
-    draining(&state.registry.execute_one(command.into()).await?)
+    Ok(draining(state.registry.call(command).await?))
 }
 
 /// Takes an instance's drain back
@@ -90,7 +90,7 @@ pub(super) async fn cancel_drain(
     _: Operator,
     Segments(instance): Segments<InstancePath>,
 ) -> Result<StatusCode, Problem> {
-    state.registry.execute_one(DrainCancel { subject: instance.subject() }.into()).await?;
+    state.registry.call(DrainCancel { subject: instance.subject() }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

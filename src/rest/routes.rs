@@ -5,7 +5,7 @@ use axum::response::Response;
 
 use crate::domain::RouteId;
 use crate::registry::commands::{RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
-use crate::registry::{Query, Reply};
+use crate::registry::replies::RouteList;
 
 use super::caller::{Caller, json};
 use super::dto::routes::{NewRoute, NewRoutes, RouteAdded, RouteChange, RouteEntry, RouteOfMany, RoutePath, Staged};
@@ -19,7 +19,7 @@ use super::problem::Problem;
 #[utoipa::path(get, path = "/v1/session/routes", operation_id = "listRoutes", tag = "routes", security(("session" = [])),
     responses((status = 200, description = "The routes.", body = Vec<RouteEntry>)))]
 pub(super) async fn list(caller: Caller) -> Result<Response, Problem> {
-    caller.ask_at_length(&Query::RouteList(caller.session.clone())).await
+    caller.ask_at_length(RouteList(caller.session.clone())).await
 }
 
 /// Stages a new route
@@ -31,10 +31,8 @@ pub(super) async fn list(caller: Caller) -> Result<Response, Problem> {
         (status = 429, description = "The session has too many routes."),
     ))]
 pub(super) async fn add(caller: Caller, Body(route): Body<NewRoute>) -> Result<Response, Problem> {
-    match caller.run(RouteAdd { session: caller.session.clone(), route: route.into() }).await? {
-        Reply::RouteAdded(id) => Ok(json(StatusCode::CREATED, &RouteAdded { route_id: id.to_string() })),
-        _ => Err(Problem::fault()),
-    }
+    let id = caller.run(RouteAdd { session: caller.session.clone(), route: route.into() }).await?;
+    Ok(json(StatusCode::CREATED, &RouteAdded { route_id: id.to_string() }))
 }
 
 /// Stages new routes, all or none
@@ -47,10 +45,8 @@ pub(super) async fn add(caller: Caller, Body(route): Body<NewRoute>) -> Result<R
     ))]
 pub(super) async fn add_bulk(caller: Caller, Bodies(routes): Bodies<NewRoute>) -> Result<Response, Problem> {
     let routes = routes.into_iter().map(Into::into).collect();
-    match caller.run(RouteAddBulk { session: caller.session.clone(), routes }).await? {
-        Reply::RoutesAdded(ids) => Ok(json(StatusCode::CREATED, &ids.into_iter().map(one_of_many).collect::<Vec<_>>())),
-        _ => Err(Problem::fault()),
-    }
+    let ids = caller.run(RouteAddBulk { session: caller.session.clone(), routes }).await?;
+    Ok(json(StatusCode::CREATED, &ids.into_iter().map(one_of_many).collect::<Vec<_>>()))
 }
 
 fn one_of_many(id: RouteId) -> RouteOfMany {

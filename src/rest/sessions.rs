@@ -6,8 +6,9 @@ use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
 
 use crate::domain::{Secret, Subject};
+use crate::registry::Reconnected;
 use crate::registry::commands::{ClientShutdown, Reconnect, Register};
-use crate::registry::{Query, Reply};
+use crate::registry::replies::{Ping, SessionInfo};
 
 use super::caller::{Bearer, Caller, CameFrom, etag, json};
 use super::dto::sessions::{Registered, Registration, Session};
@@ -42,10 +43,8 @@ pub(super) async fn register(
         token: new.token.as_deref().map(Secret::new),
         origin,
     };
-    match state.registry.execute_one(command.into()).await? {
-        Reply::Registered(id) => Ok(json(StatusCode::CREATED, &Registered { session_id: id.reveal().to_owned() })),
-        _ => Err(Problem::fault()),
-    }
+    let id = state.registry.call(command).await?;
+    Ok(json(StatusCode::CREATED, &Registered { session_id: id.reveal().to_owned() }))
 }
 
 /// Shows the session
@@ -55,7 +54,7 @@ pub(super) async fn register(
     ))]
 pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
     let revision = etag(caller.revision()?);
-    let shown = caller.ask(&Query::SessionInfo(caller.session.clone())).await?;
+    let shown = caller.ask(SessionInfo(caller.session.clone())).await?;
     Ok(([(ETAG, revision)], shown).into_response())
 }
 
@@ -78,9 +77,9 @@ pub(super) async fn end(caller: Caller) -> Result<StatusCode, Problem> {
     ))]
 pub(super) async fn reconnect(State(state): State<RestState>, Bearer(session): Bearer) -> Result<StatusCode, Problem> {
     let command = Reconnect { session, connection: None };
-    match state.registry.execute_one(command.into()).await? {
-        Reply::Gone => Err(Problem::gone()),
-        _ => Ok(StatusCode::NO_CONTENT),
+    match state.registry.call(command).await? {
+        Reconnected::Gone => Err(Problem::gone()),
+        Reconnected::Bound => Ok(StatusCode::NO_CONTENT),
     }
 }
 
@@ -90,5 +89,5 @@ pub(super) async fn reconnect(State(state): State<RestState>, Bearer(session): B
 #[utoipa::path(post, path = "/v1/session/ping", operation_id = "ping", tag = "sessions", security(("session" = [])),
     responses((status = 204, description = "It is alive.")))]
 pub(super) async fn ping(caller: Caller) -> Result<Response, Problem> {
-    caller.ask(&Query::Ping(caller.session.clone())).await
+    caller.ask_as(Ping(caller.session.clone()), |()| StatusCode::NO_CONTENT.into_response()).await
 }
