@@ -1,4 +1,4 @@
-//! What holds for every call, whichever it is: its deadline, and that a fault ends this call alone.
+//! The layer around every call: it bounds the time of the call, and confines a panic to it.
 //!
 //! A deadline is told in `grpc-timeout` and counts from when the request's head has come. It ends a call that is not
 //! answered and a stream that is open, both with `DEADLINE_EXCEEDED`. What a call has asked of the registry by then
@@ -23,7 +23,7 @@ use crate::domain::{Error, Kind};
 
 use super::status::of_door;
 
-/// Answers a call, in its time.
+/// Answers a call before its deadline.
 pub(super) async fn attend(request: Request, next: Next) -> Response {
     let timeout = match timeout(request.headers()) {
         Ok(timeout) => timeout,
@@ -101,7 +101,7 @@ fn parse(text: &str) -> Option<Duration> {
     }
 }
 
-/// An answer's body that ends with its deadline.
+/// The body of a response, which ends at the deadline of its call.
 struct Timed {
     /// Dropped once the deadline has passed: a stream is over then, not only silent.
     body: Option<Body>,

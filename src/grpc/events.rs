@@ -43,7 +43,7 @@ pub(super) async fn watch(
     Ok(told(state.registry.all_events(request.after)?, state.keep_alive(), watch_item))
 }
 
-/// What a stream comes to, as messages; after the last, why there are no more.
+/// Converts a stream of items into messages; the last one is the reason for its end.
 fn told<T: Send + 'static>(
     follow: EventStream,
     silence: Duration,

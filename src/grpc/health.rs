@@ -12,10 +12,10 @@ use crate::registry::Registry;
 
 pub(super) use tonic_health::pb::health_server::HealthServer;
 
-/// What can be asked for; nothing is the whole server.
+/// The services that can be asked for; the empty name is the whole server.
 const KNOWN: [&str; 3] = ["", "signalbox.v1.Registry", "signalbox.v1.Operator"];
 
-/// See the module.
+/// The health service.
 pub(super) struct Health {
     registry: Registry,
     lifecycle: Lifecycle,

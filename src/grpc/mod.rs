@@ -1,9 +1,9 @@
-//! gRPC: one of the registry's doors, typed. `proto/signalbox/v1` is its contract.
+//! gRPC: one of the registry's interfaces, typed. `proto/signalbox/v1` is its contract.
 //!
 //! A call's life: `attend` bounds its time and catches what must not happen → `admit` for operators' calls → the row in
 //! `service` → its family's function, which reads values with `convert` → the registry → `convert` → a message, or
-//! `status` of the refusal. It decides nothing about sessions or routes, binds no port, and knows no other door.
-//! What must hold: whatever one caller sends hurts that call alone; no session id leaves in anything but its own
+//! `status` of the refusal. It decides nothing about sessions or routes, binds no port, and knows no other interface.
+//! Invariants: whatever one caller sends affects that call alone; no session id leaves in anything but its own
 //! caller's answers.
 
 #![allow(

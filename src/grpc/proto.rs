@@ -1,4 +1,4 @@
-//! What is generated from `proto/`: messages, servers and clients. Nothing here is written by hand.
+//! The code generated from `proto/`: messages, servers and clients. Nothing here is written by hand.
 
 #![allow(missing_docs, clippy::pedantic, reason = "generated; the .proto files say what everything is")]
 

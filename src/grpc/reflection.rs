@@ -1,6 +1,6 @@
-//! Reflection (`grpc.reflection.v1`): what the door offers, for tools that know none of its `.proto` files.
+//! Reflection (`grpc.reflection.v1`): describes the interface to tools that do not have its `.proto` files.
 //!
-//! What must hold: a question that has no answer is answered so, and the stream goes on; a stream holds one question
+//! Invariants: a question without an answer gets an error, and the stream goes on; a stream holds one question
 //! at a time.
 
 use std::collections::BTreeMap;

@@ -34,7 +34,7 @@ pub(super) async fn register(
     Ok(RegisterResponse { session_id: id.reveal().to_owned() })
 }
 
-/// What a token does not allow is refused in the words of the pipe, where the field has another name.
+/// Renames the field of a refusal: the registry uses the field names of the pipe.
 fn as_named_here(error: Error) -> Error {
     if error.field() == Some("service") { error.about("service_name") } else { error }
 }

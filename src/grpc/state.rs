@@ -1,4 +1,4 @@
-//! What every call has at hand: the registry, and what runs on when the call is over.
+//! The state that all gRPC calls share: the registry, and the owner of tasks that outlive a call.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use tonic::Status;
 
 use super::status::fault;
 
-/// The bounds of the door, and its source of chance.
+/// The bounds of the gRPC interface, and its source of randomness.
 #[derive(Clone, Copy, Debug)]
 pub struct GrpcSettings {
     /// The most bytes of a request message, as it comes and unpacked.
     pub max_body: usize,
-    /// Gives 128 bits that nobody can guess; a session id is made of each.
+    /// Returns 128 random bits, from which a session id is made.
     pub nonce: fn() -> u128,
-    /// A stream that was silent for so long says that it is alive.
+    /// The silence after which a stream sends a heartbeat.
     pub keep_alive: Duration,
 }
 
-/// See the module. Cheap to clone.
+/// The state that all gRPC calls share. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct GrpcState {
     pub(super) registry: Registry,
@@ -37,12 +37,12 @@ impl GrpcState {
         Self { registry, lifecycle, nonce: settings.nonce, keep_alive: settings.keep_alive }
     }
 
-    /// A stream that was silent for so long says that it is alive.
+    /// The silence after which a stream sends a heartbeat.
     pub(super) fn keep_alive(&self) -> Duration {
         self.keep_alive
     }
 
-    /// 128 bits that nobody can guess.
+    /// Returns 128 random bits.
     pub(super) fn nonce(&self) -> u128 {
         (self.nonce)()
     }
@@ -57,8 +57,8 @@ impl GrpcState {
         Ok(self.registry.ask(query, view).await?)
     }
 
-    /// Has a maintenance request decided, and answers once it is accepted; its outcome is awaited in the background
-    /// and told as an event, also if the caller has gone meanwhile.
+    /// Has a maintenance request decided, and returns once it is accepted. Its outcome is awaited in the background and
+    /// published as an event, also if the caller has gone meanwhile.
     pub(super) async fn accept(&self, command: impl Into<Command>) -> Result<(), Status> {
         let (accepted, answered) = oneshot::channel();
         self.lifecycle.spawn_one("gRPC maintenance", self.registry.clone().maintain(command.into(), accepted));

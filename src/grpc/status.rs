@@ -1,6 +1,6 @@
 //! Refusals to statuses: one code for each kind, and the details that `google.rpc` has for them.
 //!
-//! What must hold: every status has an `ErrorInfo`; no message is longer than clients take in trailers, whose
+//! Invariants: every status has an `ErrorInfo`; no message is longer than clients take in trailers, whose
 //! default limit is 8 KiB for all of them.
 
 use std::collections::HashMap;
@@ -11,11 +11,11 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::domain::{Error, Kind};
 
-/// Whose reasons these are.
+/// The domain of the reasons in `ErrorInfo`.
 pub(super) const DOMAIN: &str = "signalbox";
 /// The most bytes of a message; the rest is cut off.
 const MESSAGE_BYTES_MAX: usize = 2048;
-/// When to try again what a bound or a passing trouble refused.
+/// The delay before a retry of what a limit or a passing trouble refused.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl From<Error> for Status {
@@ -59,7 +59,7 @@ fn refusal(error: &Error, field: Option<&str>) -> Status {
     Status::with_error_details(code, shortened(&message), details)
 }
 
-/// A status that no refusal of the registry is behind: the transport's own, and that of operators' access.
+/// Creates a status that does not come from the registry: one of the transport or of operator authentication.
 pub(super) fn of_door(code: Code, reason: &'static str, message: &str) -> Status {
     Status::with_error_details(code, shortened(message), with_reason(reason))
 }
@@ -99,7 +99,7 @@ const fn reason(kind: Kind) -> &'static str {
     }
 }
 
-/// The registry answered with what this call cannot have asked for.
+/// Returns the status for an internal fault.
 pub(super) fn fault() -> Status {
     tracing::error!("a call was answered with what it did not ask for");
     Error::new(Kind::Internal, "a fault of the server's own").into()

@@ -1,7 +1,7 @@
-//! A connection's life: wait, act on what was read or is to be told, write; and how it ends.
+//! The life of a connection: wait, execute lines or pass on notices, write; and its end.
 //!
-//! It neither parses nor renders, and what lines come to is for `turn`. What must hold: a session learns that its
-//! connection ended, whatever ended it; nobody who is slow or silent holds more than one connection's memory.
+//! It neither parses nor renders; `turn` executes lines. What must hold: a session learns that its connection ended,
+//! for whatever reason; a slow or silent client holds no more than one connection's memory.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -25,7 +25,7 @@ use super::parse::Parser;
 use super::render::{self, Outcome};
 use super::settings::PipeSettings;
 
-/// Maintenance requests of one connection whose outcome is awaited.
+/// The most maintenance requests of one connection that wait for their outcome.
 pub(super) const OUTCOMES_MAX: usize = 64;
 /// The time that the client may take to read replies when there is no memory for them to wait in.
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
@@ -41,22 +41,22 @@ pub(super) struct Connection<S> {
     pub(super) parser: Parser,
     pub(super) replies: render::Lines,
     pub(super) outbox: Mailbox,
-    /// Where maintenance requests leave their outcomes; each reserves its place when it is asked.
+    /// Takes the outcomes of maintenance requests; each request reserves room for its own.
     pub(super) outcomes_in: mpsc::Sender<Box<Outcome>>,
     outcomes: mpsc::Receiver<Box<Outcome>>,
-    /// Where the client comes from, if that is known.
+    /// The address that the client comes from, if it is known.
     pub(super) origin: Option<Origin>,
     /// Its session was shut down, or it speaks another protocol.
     pub(super) closing: bool,
     /// It has sent a line that is a command.
     pub(super) understood: bool,
     foreign: Option<Foreign>,
-    /// What it holds of the memory for all.
+    /// The part of the shared memory budget that the connection holds.
     share: MemoryShare,
     place: ConnectionGuard,
 }
 
-/// What a connection waits for.
+/// An event that wakes a connection.
 enum Heard {
     Bytes { fresh: bool },
     End,
@@ -67,7 +67,7 @@ enum Heard {
     Stopping,
 }
 
-/// How a conversation ends. The words are for the log.
+/// The reasons for the end of a connection, named in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Client,
@@ -97,7 +97,7 @@ impl End {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// A client that has just connected.
+    /// Creates the connection of a client that has just connected.
     pub(super) fn new(
         stream: S,
         place: ConnectionGuard,
@@ -127,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Runs until either side ends it. In words, for the log, what ended it.
+    /// Runs until either side ends the connection. Returns the reason in words for the log.
     pub(super) async fn run(mut self) -> &'static str {
         let ended = AssertUnwindSafe(self.converse()).catch_unwind().await;
         self.outbox.leave();
@@ -178,14 +178,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(self.closed())
     }
 
-    /// The reason why it is closing.
+    /// Returns the reason for closing.
     pub(super) fn closed(&self) -> End {
         self.foreign.map_or(End::Shutdown, End::Foreign)
     }
 
-    /// Acts on what was read. Gives how the connection ends, if it does.
+    /// Executes the lines that were read. Returns the reason if the connection ends.
     pub(super) async fn heed(&mut self, lines: &mut line::Lines) -> io::Result<Option<End>> {
-        // What became of its session comes before the answers about it.
+        // Notices about the session come before the replies about it.
         self.tell_what_waits();
         self.turn(lines.complete()).await?;
         lines.release();
@@ -216,12 +216,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         })
     }
 
-    /// True while more than the next line hangs on the connection.
+    /// Returns true while a session or an outcome depends on the connection.
     fn is_in_use(&self) -> bool {
         self.outcomes_in.capacity() < OUTCOMES_MAX || self.holds_session()
     }
 
-    /// The stage in which it waits.
+    /// Tells admission in which stage the connection waits.
     fn enter_stage(&self, in_use: bool, lines: &line::Lines) {
         let stage = match self.place.activity().stage() {
             _ if in_use => ConnectionStage::Used,
@@ -236,7 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if lines.is_unfinished() { self.settings.line_timeout } else { self.settings.idle_timeout }
     }
 
-    /// Says where other protocols are spoken, and ends the connection.
+    /// Names the address for other protocols, and ends the connection.
     pub(super) fn turn_away(&mut self, foreign: Foreign) {
         self.replies.error(None, &foreign.refusal(self.settings.api));
         self.foreign = Some(foreign);
@@ -252,7 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.replies.told(told);
     }
 
-    /// Tells what is there to be told, without waiting for more.
+    /// Appends all pending notices and outcomes, without waiting for more.
     pub(super) fn tell_what_waits(&mut self) {
         while let Some(told) = self.outbox.try_next() {
             self.tell(&told);
@@ -280,7 +280,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// Writes what is left to say. A client that only stopped sending still hears of its maintenance requests.
+    /// Writes the remaining lines and closes. A client that only stopped sending still gets the outcomes of its
+    /// maintenance requests.
     async fn farewell(&mut self, end: End) -> io::Result<()> {
         self.tell_what_waits();
         self.flush().await?;
@@ -306,8 +307,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// Says that nothing more comes, then reads and drops what the client still sends, for a moment: closing with
-/// unread bytes would reset the connection and take back what the client has not read yet.
+/// Ends the sending side, then reads and drops what the client still sends for a moment: closing with unread bytes would
+/// reset the connection and discard what the client has not read yet.
 pub(super) async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let drain = async {
         stream.shutdown().await?;
@@ -315,6 +316,6 @@ pub(super) async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
         while stream.read(&mut dropped).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whether or not the client closes in time, this is the end.
+    // The connection ends in any case.
     let _ = timeout(LINGER, drain).await;
 }

@@ -1,4 +1,4 @@
-//! Bytes to lines, bounded. No IO: whoever reads puts bytes in, and takes complete lines out.
+//! Splits bytes into lines of bounded length. It does no IO: the reader appends bytes and takes complete lines.
 //!
 //! It knows nothing of what a line means. What must hold: where the bytes were cut makes no difference to
 //! the lines; the buffer never grows past the line limit or one chunk, whichever is more; what is too long
@@ -15,18 +15,18 @@ const CHUNK_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Lines {
     buffer: Vec<u8>,
-    /// So many bytes at the beginning are complete lines; never more than there are.
+    /// The number of bytes at the beginning that are complete lines; at most the length of the buffer.
     complete: usize,
-    /// So many bytes were there before the last read.
+    /// The number of bytes before the last read.
     seen: usize,
     /// The line that is being read is too long, and this was said.
     skipping: bool,
     limit: usize,
-    /// How much room the next read gets.
+    /// The room for the next read, in bytes.
     step: usize,
 }
 
-/// A complete line, or word of one that is too long.
+/// A complete line, or a marker for a line that is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     /// Without its line end.
@@ -41,15 +41,15 @@ impl Lines {
         Self { buffer: Vec::new(), complete: 0, seen: 0, skipping: false, limit, step: SMALL_BYTES }
     }
 
-    /// Where the next bytes are to be appended; there is room for at least one.
+    /// Returns the buffer for the next bytes; it has room for at least one.
     pub(super) fn room(&mut self) -> &mut Vec<u8> {
         let most = CHUNK_BYTES.max(self.limit + 1);
-        // What is left after `release` is at most the limit, so that there is always room.
+        // After `release` at most `limit` bytes are left, so that there is always room.
         self.buffer.reserve_exact(self.step.min(most - self.buffer.len()));
         &mut self.buffer
     }
 
-    /// Takes note of what was appended. Whether a line has begun or ended with it.
+    /// Notes that bytes were appended. Returns true if a line has begun or ended with them.
     pub(super) fn appended(&mut self) -> bool {
         let was_unfinished = self.is_unfinished_at(self.seen);
         if self.buffer.len() == self.buffer.capacity() {
@@ -60,7 +60,7 @@ impl Lines {
         self.complete > 0 || !was_unfinished
     }
 
-    /// The complete lines, in order, and word of a line that is too long as soon as it is.
+    /// Returns the complete lines in order, and a marker for a line as soon as it is too long.
     pub(super) fn complete(&self) -> Complete<'_> {
         let (complete, rest) = self.buffer.split_at(self.complete);
         Complete {
@@ -73,7 +73,7 @@ impl Lines {
         }
     }
 
-    /// Forgets the lines that [`Lines::complete`] gave.
+    /// Removes the lines that [`Lines::complete`] returned.
     pub(super) fn release(&mut self) {
         let small = self.complete > 0 && self.buffer.len() < SMALL_BYTES;
         self.skipping &= self.complete == 0;
@@ -89,7 +89,7 @@ impl Lines {
         self.seen = self.buffer.len();
     }
 
-    /// Gives back memory that only a burst needed.
+    /// Frees memory that only a burst needed.
     pub(super) fn shrink(&mut self) {
         self.step = SMALL_BYTES;
         if self.buffer.capacity() > 4 * SMALL_BYTES {
@@ -158,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    /// What comes out when `bytes` come in as `pieces`.
+    /// Returns the lines of bytes that come in as `pieces`.
     fn lines(limit: usize, pieces: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
         let mut lines = Lines::new(limit);
         let mut out = Vec::new();

@@ -18,12 +18,13 @@ use crate::tls::Acceptor;
 use super::connection::{Connection, linger};
 use super::settings::PipeSettings;
 
-/// Connections over the limit that wait at once for the client to read why; the rest is closed without a word.
+/// Connections over the limit that wait at the same time for the client to read the refusal. Further ones are closed
+/// without a message.
 const REFUSED_MAX: usize = 64;
 
 /// Accepts connections until `lifecycle` is stopping, and runs each as a task of it.
 ///
-/// With `tls`, hands are shaken first. `nonce` gives 128 bits that nobody can guess; a session id is made of each.
+/// With `tls`, each connection begins with a handshake. `nonce` returns 128 random bits, from which a session id is made.
 /// Whoever stops the server calls [`Registry::announce_shutdown`] first, so that nobody counts as disconnected by the stop, and lets
 /// the registry go on until the tasks of `lifecycle` have ended: connections execute what clients have sent by then.
 pub async fn serve(
@@ -52,7 +53,7 @@ pub async fn serve(
     }
 }
 
-/// What every connection shares.
+/// The parts that all connections share.
 #[derive(Clone)]
 struct PipeListener {
     registry: Registry,
@@ -67,7 +68,7 @@ impl PipeListener {
             tracing::debug!(%peer, %error, "a pipe connection ended before it began");
             return;
         }
-        // Two tasks in the source, so that a plain connection's has no room for TLS in it.
+        // Plain connections have a task of their own, which has no room for TLS in it.
         let Some(tls) = tls.cloned() else {
             return self.lifecycle.spawn_one("pipe connection", self.talk(stream, peer, place));
         };
@@ -104,7 +105,7 @@ impl PipeListener {
         }
     }
 
-    /// Says why, and waits for the client to have read it: closing at once would take the words back (RFC 9293 §3.6.1).
+    /// Sends the refusal, and waits until the client has read it: closing at once could discard it (RFC 9293 §3.6.1).
     fn refuse(&self, stream: TcpStream, tls: Option<&Acceptor>, full: ConnectionRefusal, refused: &Arc<Semaphore>) {
         let Ok(refusing) = Arc::clone(refused).try_acquire_owned() else { return };
         let (tls, stopping) = (tls.cloned(), self.lifecycle.stopping().clone());
@@ -116,14 +117,14 @@ impl PipeListener {
                     Some(tls) => say(tls.accept(stream).await?, &words).await,
                 }
             };
-            // Whether or not it could be said, this is the end.
+            // The connection ends in any case.
             let _ = stopping.run_until_cancelled(said).await;
             drop(refusing);
         });
     }
 }
 
-/// A few words fit the empty buffer of a new connection without waiting.
+/// Sends a short message. It fits the empty buffer of a new connection, so that sending does not wait.
 async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &str) -> io::Result<()> {
     stream.write_all(words.as_bytes()).await?;
     linger(&mut stream).await;

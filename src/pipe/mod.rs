@@ -1,4 +1,4 @@
-//! The pipe: the line protocol over TCP or TLS, one of the registry's doors.
+//! The pipe: the line protocol over TCP or TLS, one of the registry's interfaces.
 //!
 //! A line's life: `line` cuts it out of the bytes → `parse` makes a call of it → `turn` has the registry
 //! decide or answer → `render` appends the reply → one write for all that was read at once.

@@ -1,6 +1,6 @@
-//! Replies, answers, refusals and what is told, to lines. No IO: lines gather in a buffer that whoever writes takes.
+//! Renders replies, answers, refusals and notices as lines. It does no IO: the connection writes the buffer of lines.
 //!
-//! What must hold: every call appends whole lines, one as a rule; no line has more bytes than its limit, line end
+//! Invariants: every call appends whole lines, usually one; no line has more bytes than its limit, line end
 //! included; no control character and, outside payloads and usage texts, no `|` comes from a value.
 
 use std::io::{self, BufWriter, Write};
@@ -49,41 +49,41 @@ pub(super) struct Outcome {
     pub(super) result: Result<(), Error>,
 }
 
-/// How a reply begins, and whether its payload is to be compressed.
+/// The beginning of a reply, and its form.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head<'a> {
     /// The first word when all went well.
     pub(super) word: &'static str,
     /// Echoed after it.
     pub(super) transaction: Option<&'a str>,
-    /// What else shapes it.
+    /// The form of the reply.
     pub(super) form: Form<'a>,
 }
 
 impl Lines {
-    /// No lines yet.
+    /// Creates an empty buffer.
     pub(super) fn new(reply_max: usize, compressed_max: usize) -> Self {
         Self { out: Vec::new(), reply_max, compressed_max, replaced: false }
     }
 
-    /// What is ready.
+    /// Returns the lines that are ready.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.out
     }
 
-    /// What was ready has been written.
+    /// Removes the lines, which have been written.
     pub(super) fn written(&mut self) {
         self.out.clear();
     }
 
-    /// Gives back memory that only a burst needed.
+    /// Frees memory that only a burst needed.
     pub(super) fn shrink(&mut self) {
         if self.out.capacity() > 4096 {
             self.out.shrink_to(1024);
         }
     }
 
-    /// What came of a command.
+    /// Appends the reply of a command.
     pub(super) fn reply(&mut self, head: Head<'_>, reply: &Reply) {
         self.replaced &= !matches!(reply, Reply::Registered(_) | Reply::Reconnected);
         match reply {
@@ -96,7 +96,7 @@ impl Lines {
         }
     }
 
-    /// What came of a query.
+    /// Appends the answer to a query.
     pub(super) fn answer(&mut self, head: Head<'_>, answer: &Answer) {
         match answer {
             // Of what one should know before an apply, the diff tells.
@@ -114,7 +114,8 @@ impl Lines {
         }
     }
 
-    /// Refuses an answer of at least `entries` entries, before it is made, if it cannot fit its line. Whether it did.
+    /// Refuses an answer of at least `entries` entries that cannot fit its line, before the answer is made. Returns true if
+    /// it did.
     pub(super) fn refuses(&mut self, head: Head<'_>, entries: usize) -> bool {
         let bytes = entries.saturating_mul(ENTRY_BYTES_MIN);
         let too_long = matches!(head.form, Form::Plain) && bytes > self.reply_max;
@@ -126,7 +127,7 @@ impl Lines {
         too_long
     }
 
-    /// How a backend was found.
+    /// Appends the result of a backend test.
     pub(super) fn backend(&mut self, head: Head<'_>, view: &BackendView) {
         let word = match view {
             BackendView::Reachable { .. } => "BACKEND_OK",
@@ -135,7 +136,7 @@ impl Lines {
         self.payload(Head { word, ..head }, view);
     }
 
-    /// Why a line was refused before it was asked.
+    /// Appends the refusal of a line that could not be read.
     pub(super) fn refusal(&mut self, refusal: &Refusal<'_>) {
         match refusal {
             Refusal::Help(usages) => {
@@ -147,7 +148,7 @@ impl Lines {
         }
     }
 
-    /// Why something was refused.
+    /// Appends the refusal of a call.
     pub(super) fn error(&mut self, transaction: Option<&str>, error: &Error) {
         let replaced = Error::replaced_session();
         // A replaced session without routes ends at once; its own connection still learns what became of it.
@@ -155,7 +156,7 @@ impl Lines {
         self.failure(transaction, &error.to_string().replace('|', "/"));
     }
 
-    /// The outcome of a maintenance request. `MAINT_OK` names the target where other lines have the transaction id.
+    /// Appends the outcome of a maintenance request. `MAINT_OK` names the target in place of a transaction id.
     pub(super) fn outcome(&mut self, outcome: &Outcome) {
         let head = Head { word: "MAINT_OK", transaction: None, form: Form::Plain };
         match &outcome.result {
@@ -164,7 +165,7 @@ impl Lines {
         }
     }
 
-    /// Something that was not asked for. The word to close has no line.
+    /// Appends a notice. The notice to close the connection has no line.
     pub(super) fn told(&mut self, told: &MailboxMessage) {
         match told {
             MailboxMessage::Event(happened) => {
@@ -177,7 +178,7 @@ impl Lines {
         }
     }
 
-    /// The server stops.
+    /// Appends the notice that the server stops.
     pub(super) fn shutdown(&mut self) {
         self.out.extend_from_slice(b"SHUTDOWN\n");
     }
@@ -256,7 +257,7 @@ fn fault() -> String {
     "a fault of the server's own; the reply could not be written".to_owned()
 }
 
-/// What to ask for in place of a reply that is too long.
+/// Returns advice for a reply that is too long.
 fn advice(head: Head<'_>) -> &'static str {
     match (head.word, head.form) {
         ("ROUTE_LIST_OK", Form::Plain) => "; ask for the compressed form: ROUTE_LIST|session_id|compressed",
@@ -266,7 +267,7 @@ fn advice(head: Head<'_>) -> &'static str {
     }
 }
 
-/// What is told of events that were lost.
+/// The payload of the notice that events were lost.
 #[derive(Serialize)]
 struct Lagged {
     missed: u64,
@@ -298,13 +299,13 @@ fn zip<T: Serialize + ?Sized>(out: Bounded<'_>, payload: &T) -> io::Result<()> {
 
 /// Appends to a line for as long as there is room.
 ///
-/// What a value brings along as raw JSON may have line ends between its tokens; they become spaces.
+/// Raw JSON values may contain line ends between tokens; they become spaces.
 struct Bounded<'a> {
     out: &'a mut Vec<u8>,
     room: usize,
-    /// So many bytes had no room.
+    /// The number of bytes that had no room.
     dropped: usize,
-    /// True if it is an error that there is no room, or the rest is counted.
+    /// True if a lack of room is an error; false if the rest is counted.
     fail_when_full: bool,
 }
 

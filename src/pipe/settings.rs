@@ -21,11 +21,11 @@ pub struct PipeSettings {
     pub idle_timeout: Duration,
     /// A connection that does not take its replies within this time is closed.
     pub write_timeout: Duration,
-    /// The places of connections. Who finds none is told so, and closed.
+    /// The permits for connections. A client without one gets a refusal, and is closed.
     pub connections: PortConnections,
-    /// Where gRPC and REST are spoken, for those who try it here.
+    /// The address of gRPC and REST, for clients that use them on this port.
     pub api: Option<SocketAddr>,
-    /// What lines and replies under way draw on.
+    /// The memory budget for lines and replies.
     pub memory: MemoryBudget,
 }
 

@@ -1,4 +1,4 @@
-//! A connection's turn: the lines that were read at once become calls, and the calls replies.
+//! Executes a batch of lines of one connection: lines become calls, and calls become replies.
 //!
 //! It neither parses nor renders, and waits for nothing but the registry and a full socket. What must hold: replies
 //! stand in the order of their lines; commands that follow each other go to the registry together; a query is
@@ -24,7 +24,7 @@ const BATCH_MAX: usize = 1024;
 /// Past this many bytes, replies are written before further lines are acted on.
 const REPLIES_BYTES_MAX: usize = 256 * 1024;
 
-/// Commands that go to the registry together, and how their replies look.
+/// Commands that go to the registry together, with the shapes of their replies.
 #[derive(Default)]
 struct Batch<'a> {
     commands: Vec<Command>,
@@ -37,7 +37,7 @@ struct Asked<'a> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Acts on the lines that have been read.
+    /// Executes the lines that have been read.
     pub(super) async fn turn<'a>(&mut self, lines: impl IntoIterator<Item = Line<'a>>) -> io::Result<()> {
         let mut batch = Batch::default();
         for line in lines {
@@ -75,7 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let head = Head { word: request.word, transaction: request.transaction, form: request.form };
         match request.call {
             Call::Command(command) => self.command(command, head, batch).await,
-            // Most lines are pings, and their answers are made at once.
+            // Most lines are pings, which are answered without waiting.
             Call::Query(ping @ Query::Ping(_)) => {
                 self.settle(batch).await;
                 match self.registry.answer(&ping) {
@@ -101,7 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn query(&mut self, query: &Query, head: Head<'_>) {
         if self.replies.refuses(head, self.registry.fewest_entries(query)) {
-            // It counts as a sign of life all the same.
+            // The line still counts as activity of the session.
             let _ = self.registry.answer(&Query::Ping(query.session().clone()));
             return;
         }
@@ -114,11 +114,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Err(error) => replies.error(head.transaction, &error),
         });
         answering.await;
-        // A large session takes a while to list; others get their turn.
+        // A large session takes a while to list; other tasks run meanwhile.
         tokio::task::yield_now().await;
     }
 
-    /// Lets a command wait for those that follow it, unless none can.
+    /// Adds a command to the batch, and executes the batch if no command may follow.
     async fn command<'a>(&mut self, mut command: Command, head: Head<'a>, batch: &mut Batch<'a>) {
         let place = match head.form {
             Form::Plain | Form::Compressed => None,
@@ -144,7 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Has the registry decide on what waits in `batch`.
+    /// Has the registry decide on the commands in `batch`, and appends their replies.
     async fn settle(&mut self, batch: &mut Batch<'_>) {
         if batch.commands.is_empty() {
             return;
@@ -170,8 +170,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Awaits the outcome of a maintenance request, also if the connection does not live so long: then nobody hears of it, for
-    /// another connection did not ask.
+    /// Awaits the outcome of a maintenance request. The request continues if the connection ends; its outcome is then
+    /// dropped.
     fn verify(
         &self,
         verification: Verification,
@@ -188,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// What a client should know before it applies goes to the log: its line has no room for that.
+/// Logs the warnings of a validation, because the reply line has no room for them.
 fn note_warnings(registry: &Registry, query: &Query, answer: &Answer) {
     let Answer::Valid(warnings) = answer else { return };
     if let (false, Ok(session)) = (warnings.is_empty(), registry.catalog().session(query.session().reveal())) {

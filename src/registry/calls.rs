@@ -1,4 +1,4 @@
-//! THE list: every call of the protocol, in its order, whatever door it comes through.
+//! The list of all calls of the protocol, in its order, for every interface.
 //!
 //! A [`Command`] may change something and goes through the writer; a [`Query`] is answered from the
 //! published catalog. Adding a call begins here, and the compiler names the rest.
@@ -127,7 +127,7 @@ impl Command {
             _ => None,
         };
         let Some(session) = session else { return 1 };
-        // What ends with it is walked through too.
+        // A session that ends with this one is walked through too.
         let replaced = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key));
         1 + entries(session) + replaced.map_or(0, |replaced| entries(replaced))
     }
@@ -148,7 +148,7 @@ pub enum Query {
     ConfigValidate(SessionId),
     /// 23
     ConfigDiff(SessionId),
-    /// Of the typed doors alone: the active and the staged configuration.
+    /// The active and the staged configuration; for the typed interfaces alone.
     ConfigGet(SessionId),
     /// 26
     DrainStatus(SessionId),

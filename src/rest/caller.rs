@@ -1,6 +1,6 @@
-//! Who asks: a session by its bearer token, and what it may ask of the registry.
+//! The caller of a request: a session by its bearer token, and the registry as that session uses it.
 //!
-//! What must hold: no session id is taken from anywhere but `Authorization`, or given anywhere but to its owner.
+//! Invariant: no session id is taken from anywhere but `Authorization`, or given anywhere but to its owner.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl FromRequestParts<RestState> for Caller {
     }
 }
 
-/// Where a request comes from, if that is known.
+/// The address that a request comes from, if it is known.
 pub(super) struct CameFrom(pub(super) Option<Origin>);
 
 impl FromRequestParts<RestState> for CameFrom {

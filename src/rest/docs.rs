@@ -1,6 +1,6 @@
 //! The description of the calls, for programs and for people.
 //!
-//! What must hold: a page shows itself whole without asking any other host.
+//! Invariant: a page is complete without a request to any other host.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,6 @@
 //! Streams of events, as server-sent events (WHATWG HTML, §9.2).
 //!
-//! What happened has its sequence as `id`, its type as `event` and its payload as `data`; `Last-Event-ID` goes on
+//! An event has its sequence as `id`, its type as `event` and its payload as `data`; `Last-Event-ID` resumes
 //! behind it. What must hold: the head is sent at once; a stream that ends says why before it does.
 
 use std::convert::Infallible;

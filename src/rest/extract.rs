@@ -1,4 +1,4 @@
-//! What handlers take: bodies, path segments, query strings and preconditions, read into types that cannot be wrong.
+//! Extractors: bodies, path segments, query strings and preconditions, read into types that cannot be wrong.
 //!
 //! It knows no call. What must hold: whatever a request holds, it is read or refused with a problem; no body is
 //! read further than its bound.
@@ -145,7 +145,7 @@ fn misread(place: &str, error: &serde_json::Error) -> Problem {
     placed(place, if is_whole { &words } else { unplaced })
 }
 
-/// What a reader says of something at `place`; of a field that is missing, it says so in its words alone.
+/// Returns the problem for a reader's message about `place`. For a missing field, the field is named in the message only.
 fn placed(place: &str, words: &str) -> Problem {
     let words = shortened(words);
     let named = |beginning| words.strip_prefix(beginning).and_then(|rest: &str| rest.strip_suffix('`'));
@@ -278,7 +278,7 @@ impl FromRequestParts<RestState> for IfMatch {
     }
 }
 
-/// What is in `If-Match` is no list of entity tags.
+/// The error for an `If-Match` that is not a list of entity tags.
 #[derive(Debug, PartialEq, Eq)]
 struct Malformed;
 

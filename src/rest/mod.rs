@@ -1,4 +1,4 @@
-//! REST: JSON over HTTP with an `OpenAPI` description, one of the registry's doors.
+//! REST: JSON over HTTP with an `OpenAPI` description, one of the registry's interfaces.
 //!
 //! A request's life: `caller` says who asks → `extract` reads what is asked into values of the domain → a handler
 //! has the registry decide or answer → JSON, or a `problem`. The routes and their description are registered in

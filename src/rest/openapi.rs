@@ -142,7 +142,7 @@ fn complete(operation: &mut Operation) {
     }
 }
 
-/// What may be left out may not be `null` for that: takes the `null` away that stands for leaving out.
+/// Removes `null` from the schema of an optional value: it may be left out, but not be `null`.
 fn not_null(schema: &mut RefOr<Schema>) {
     let only = match schema {
         RefOr::T(Schema::OneOf(choice)) => {
@@ -171,7 +171,7 @@ fn is_null(kind: &SchemaType) -> bool {
     matches!(kind, SchemaType::Type(Type::Null))
 }
 
-/// What every refusal looks like.
+/// Describes a refusal as a problem.
 fn explain(status: &str, response: &mut Response) {
     let example =
         Problem::example(status, &response.description).and_then(|problem| serde_json::to_value(problem).ok());
@@ -206,7 +206,7 @@ mod tests {
     use super::super::router::document;
     use super::*;
 
-    /// How the description that is checked in comes to be.
+    /// The command that writes the description in the repository.
     const REGENERATE: &str = "SIGNALBOX_REGENERATE=1 cargo test --lib rest::openapi";
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
             assert_eq!(example["status"].to_string(), status, "{place}: {example}");
             let title = StatusCode::from_bytes(status.as_bytes()).unwrap();
             assert_eq!(example["title"].as_str(), title.canonical_reason(), "{place} {status}");
-            // What the status is answered with is in `tests/it/rest/refusals.rs`.
+            // `tests/it/rest/refusals.rs` checks the kinds that are answered.
             let kinds: &[&str] = match status.as_str() {
                 "400" => &["invalid"],
                 "401" => &["unauthenticated"],

@@ -1,6 +1,6 @@
-//! What operators do to instances, and who is an operator.
+//! Operators' calls that change instances, and the check that the caller is an operator.
 //!
-//! What must hold: nothing here is done or shown before `access` has said that the caller may.
+//! Invariant: nothing here is done or shown before `access` has said that the caller may.
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;

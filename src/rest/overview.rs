@@ -1,4 +1,4 @@
-//! What operators and dashboards see: instances, routes, numbers, and where a request would go.
+//! Operators' queries: instances, routes, statistics, and the way of a request.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -84,7 +84,7 @@ pub(super) async fn list_stats(
 
 /// Explains where a request would go
 ///
-/// Which routes match, which of them wins and by which rule, and who stands behind it.
+/// Lists the routes that match, names the winner and its rule, and shows the members behind it.
 #[utoipa::path(get, path = "/v1/explain", operation_id = "explain", tag = "operators", security(("operator" = [])),
     params(ExplainQuery),
     responses(

@@ -1,7 +1,7 @@
-//! Why a request was refused, as `application/problem+json` (RFC 9457).
+//! Refusals of requests as `application/problem+json` (RFC 9457).
 //!
 //! It decides on no status but by kind, in one exhaustive match, and by what HTTP itself finds wrong.
-//! What must hold: nothing is refused in another form; no problem holds a session id or an internal cause.
+//! Invariants: every refusal has this form; no problem holds a session id or an internal cause.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const UNAVAILABLE_RETRY_SECS: u16 = 5;
 /// The words for a session that does not exist or has ended.
 const NO_SESSION: &str = "invalid session: it has ended or never was; register with POST /v1/sessions";
 
-/// Why a request was refused (RFC 9457).
+/// The refusal of a request (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
     /// Always `about:blank`: `status` and `kind` say it all.
@@ -38,9 +38,9 @@ pub struct Problem {
     /// The status of the response.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// What is wrong, for a person to read.
+    /// The reason in words, for people.
     detail: String,
-    /// What is wrong, for a program.
+    /// The kind of refusal, for programs.
     kind: Reason,
     /// The field, parameter or place in the body that is wrong, where one is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,7 +48,7 @@ pub struct Problem {
     field: Option<String>,
 }
 
-/// What a refusal means.
+/// The kinds of refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {

@@ -47,7 +47,7 @@ pub fn router(
     }
 }
 
-/// Answers a request that the port does not let in.
+/// Answers a request that the listener refuses.
 pub fn refuse(denied: Denied) -> Response {
     Problem::from(denied).into_response()
 }
@@ -130,7 +130,7 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     Problem::fault().into_response()
 }
 
-/// What pages of other origins may do; nothing unless origins are named.
+/// Returns the layer that lets pages of the named origins call; `None` if there are none.
 fn cors(origins: &[String]) -> Option<CorsLayer> {
     let allowed: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     if allowed.is_empty() {

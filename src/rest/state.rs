@@ -1,4 +1,4 @@
-//! What every request finds, and the bounds of the interface.
+//! The state that all REST requests share, and the bounds of the interface.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use crate::lifecycle::Lifecycle;
 use crate::operator_auth::OperatorAuth;
 use crate::registry::Registry;
 
-/// The bounds and choices of this door.
+/// The bounds and choices of the REST interface.
 #[derive(Clone, Debug)]
 pub struct RestSettings {
     /// The most bytes of a body.
     pub max_body: usize,
-    /// 128 bits that nobody can guess; a session id is made of each.
+    /// Returns 128 random bits, from which a session id is made.
     pub nonce: fn() -> u128,
     /// From one comment to the next on a stream of events that is otherwise silent.
     pub keep_alive: Duration,
@@ -28,7 +28,7 @@ impl RestSettings {
     }
 }
 
-/// What every request finds.
+/// The state that all REST requests share. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct RestState(pub(super) Arc<StateInner>);
 

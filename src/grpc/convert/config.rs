@@ -9,7 +9,8 @@ use super::duration;
 
 impl From<ConfigView> for proto::GetConfigResponse {
     fn from(view: ConfigView) -> Self {
-        Self { revision: view.revision, active: Some(view.active.into()), staged: view.staged.map(Into::into) }
+        let ConfigView { revision, active, staged } = view;
+        Self { revision: revision, active: Some(active.into()), staged: staged.map(Into::into) }
     }
 }
 

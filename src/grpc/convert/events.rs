@@ -13,12 +13,12 @@ use proto::event::Payload;
 use proto::subscribe_response::Item as Subscribed;
 use proto::watch_response::Item as Watched;
 
-/// The types that a stream is to bring: all, when none is named.
+/// Reads the types of events that a stream brings; none means all.
 pub(in crate::grpc) fn topics_or_all(types: &[i32]) -> Result<Topics, Error> {
     if types.is_empty() { of_type(EventType::All.into()) } else { topics(types) }
 }
 
-/// Types that a session can be subscribed to.
+/// Reads types of events that a session can subscribe to.
 pub(in crate::grpc) fn topics(types: &[i32]) -> Result<Topics, Error> {
     types.iter().try_fold(Topics::default(), |topics, number| Ok(topics.union(of_type(*number)?)))
 }
@@ -55,7 +55,7 @@ impl From<EventKind> for EventType {
     }
 }
 
-/// What a subscriber is told, or why there is no more.
+/// Returns the message for a subscriber, or the reason for the end of the stream.
 pub(in crate::grpc) fn follow_item(item: StreamItem) -> Result<proto::SubscribeResponse, Error> {
     let item = match item {
         StreamItem::Event(happened) => Subscribed::Event(event(&happened)),
@@ -67,7 +67,7 @@ pub(in crate::grpc) fn follow_item(item: StreamItem) -> Result<proto::SubscribeR
     Ok(proto::SubscribeResponse { item: Some(item) })
 }
 
-/// What a watcher is told, or why there is no more.
+/// Returns the message for a watcher, or the reason for the end of the stream.
 pub(in crate::grpc) fn watch_item(item: StreamItem) -> Result<proto::WatchResponse, Error> {
     let item = match item {
         StreamItem::Event(happened) => Watched::Event(event(&happened)),

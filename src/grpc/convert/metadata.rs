@@ -1,7 +1,7 @@
 //! Metadata: JSON in the registry, a `Struct` on the wire, whose numbers are all floating point.
 //!
-//! What must hold: whole numbers stay whole up to 2^53; what is given can be read by every client, whatever depth
-//! of nesting came in through another door.
+//! Invariants: whole numbers stay whole up to 2^53; every client can read the result, whatever depth
+//! of nesting came in through another interface.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 /// Deeper nesting is given as text: protobuf's readers take 100 messages inside each other, three for each level.
 const DEPTH_MAX: usize = 24;
 
-/// What a client says of itself. How deep it is was bounded when the message was decoded.
+/// Reads the metadata of a client. The decoder has bounded its depth.
 pub(in crate::grpc) fn metadata(given: Option<Struct>) -> Result<Metadata, Error> {
     let Some(given) = given else { return Ok(Metadata::default()) };
     Metadata::parse(&Json::Object(object(given)?).to_string())
@@ -45,9 +45,9 @@ fn number(number: f64) -> Result<Number, Error> {
     Number::from_f64(number).ok_or_else(|| Error::invalid("metadata", "its numbers must be finite"))
 }
 
-/// Kept metadata, for its client or an operator.
+/// Returns stored metadata as a message.
 pub(in crate::grpc) fn structure(json: &str) -> Struct {
-    // What is kept was read as an object when it came in.
+    // Stored metadata was read as an object when it came in.
     let object: Map<String, Json> = serde_json::from_str(json).unwrap_or_default();
     fields(object, 1)
 }

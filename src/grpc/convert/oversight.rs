@@ -1,4 +1,5 @@
-//! What operators see, as messages.
+//! Payloads for operators as messages. Each payload is taken apart without `..`, so that a forgotten field does not
+//! compile.
 
 use crate::domain::BreakerState;
 use crate::grpc::proto;
@@ -6,10 +7,11 @@ use crate::registry::queries::explain::{CandidateView, ExplainOutcome, ExplainVi
 use crate::registry::queries::operator_views::{
     InstanceDetail, InstanceView, OperatorRouteView, OperatorStatsView, OverviewView,
 };
+use crate::registry::queries::views::BreakerNumbers;
 
 use super::{count, structure, timestamp};
 
-/// A share of traffic in whole percent.
+/// Converts a share of traffic in whole percent.
 fn percent(percent: u64) -> u32 {
     u32::try_from(percent).unwrap_or(100)
 }
@@ -20,49 +22,79 @@ fn state(state: BreakerState) -> i32 {
 
 impl From<OverviewView> for proto::GetOverviewResponse {
     fn from(view: OverviewView) -> Self {
+        let OverviewView {
+            version,
+            started_at,
+            uptime_seconds,
+            revision,
+            services,
+            instances,
+            instances_connected,
+            instances_draining,
+            instances_in_maintenance,
+            routes_active,
+        } = view;
         Self {
-            version: view.version.to_owned(),
-            started_at: Some(timestamp(view.started_at)),
-            uptime_seconds: view.uptime_seconds,
-            revision: view.revision,
-            services: count(view.services),
-            instances: count(view.instances),
-            instances_connected: count(view.instances_connected),
-            instances_draining: count(view.instances_draining),
-            instances_in_maintenance: count(view.instances_in_maintenance),
-            routes_active: count(view.routes_active),
+            version: version.to_owned(),
+            started_at: Some(timestamp(started_at)),
+            uptime_seconds,
+            revision,
+            services: count(services),
+            instances: count(instances),
+            instances_connected: count(instances_connected),
+            instances_draining: count(instances_draining),
+            instances_in_maintenance: count(instances_in_maintenance),
+            routes_active: count(routes_active),
         }
     }
 }
 
 impl From<InstanceView> for proto::Instance {
     fn from(view: InstanceView) -> Self {
+        let InstanceView {
+            service_name,
+            instance_name,
+            maintenance_port,
+            connected,
+            connected_at,
+            last_activity,
+            routes_active,
+            routes_staged,
+            last_apply,
+            revision,
+            traffic_percent,
+            routes_in_maintenance,
+            in_flight,
+            token,
+            metadata,
+        } = view;
         Self {
-            metadata: Some(structure(view.metadata.get())),
-            service_name: view.service_name,
-            instance_name: view.instance_name,
-            maintenance_port: view.maintenance_port.into(),
-            connected: view.connected,
-            connected_at: Some(timestamp(view.connected_at)),
-            last_activity: Some(timestamp(view.last_activity)),
-            routes_active: count(view.routes_active),
-            routes_staged: count(view.routes_staged),
-            last_apply: view.last_apply.map(timestamp),
-            revision: view.revision,
-            traffic_percent: percent(view.traffic_percent),
-            routes_in_maintenance: count(view.routes_in_maintenance),
-            in_flight: view.in_flight,
-            token_name: view.token,
+            metadata: Some(structure(metadata.get())),
+            service_name,
+            instance_name,
+            maintenance_port: maintenance_port.into(),
+            connected,
+            connected_at: Some(timestamp(connected_at)),
+            last_activity: Some(timestamp(last_activity)),
+            routes_active: count(routes_active),
+            routes_staged: count(routes_staged),
+            last_apply: last_apply.map(timestamp),
+            revision,
+            traffic_percent: percent(traffic_percent),
+            routes_in_maintenance: count(routes_in_maintenance),
+            in_flight,
+            token_name: token,
         }
     }
 }
 
 impl From<InstanceDetail> for proto::GetInstanceResponse {
     fn from(view: InstanceDetail) -> Self {
-        let proto::GetMaintenanceResponse { in_maintenance, page_url, entered_at } = view.maintenance.into();
+        let InstanceDetail { instance, drain, maintenance } = view;
+        let proto::GetMaintenanceResponse { in_maintenance, page_url, entered_at } = maintenance.into();
         Self {
-            instance: Some(view.instance.into()),
-            drain: view.drain.map(Into::into),
+            instance: Some(instance.into()),
+            drain: drain.map(Into::into),
             maintenance: Some(proto::InstanceMaintenance { in_maintenance, page_url, entered_at }),
         }
     }
@@ -70,31 +102,55 @@ impl From<InstanceDetail> for proto::GetInstanceResponse {
 
 impl From<OperatorRouteView> for proto::OperatorRoute {
     fn from(view: OperatorRouteView) -> Self {
-        let circuit = view.circuit;
+        let OperatorRouteView {
+            service_name,
+            instance_name,
+            route_id,
+            domains,
+            path,
+            backend,
+            priority,
+            in_maintenance,
+            traffic_percent,
+            circuit:
+                BreakerNumbers {
+                    state,
+                    failures,
+                    successes,
+                    last_failure,
+                    next_attempt,
+                    healthy,
+                    last_check,
+                    last_failed_check,
+                    preference: _,
+                    refuses: _,
+                },
+        } = view;
         Self {
-            service_name: view.service_name,
-            instance_name: view.instance_name,
-            route_id: view.route_id.to_string(),
-            domains: view.domains,
-            path: view.path,
-            backend_url: view.backend,
-            priority: view.priority,
-            in_maintenance: view.in_maintenance,
-            traffic_percent: percent(view.traffic_percent),
-            state: state(circuit.state),
-            failures: circuit.failures,
-            successes: circuit.successes,
-            last_failure: circuit.last_failure.map(timestamp),
-            next_attempt: circuit.next_attempt.map(timestamp),
-            healthy: circuit.healthy,
-            last_check: circuit.last_check.map(Into::into),
-            last_failed_check: circuit.last_failed_check.map(Into::into),
+            service_name,
+            instance_name,
+            route_id: route_id.to_string(),
+            domains,
+            path,
+            backend_url: backend,
+            priority,
+            in_maintenance,
+            traffic_percent: percent(traffic_percent),
+            state: state(state),
+            failures,
+            successes,
+            last_failure: last_failure.map(timestamp),
+            next_attempt: next_attempt.map(timestamp),
+            healthy,
+            last_check: last_check.map(Into::into),
+            last_failed_check: last_failed_check.map(Into::into),
         }
     }
 }
 
 impl From<OperatorStatsView> for proto::OperatorStats {
     fn from(view: OperatorStatsView) -> Self {
+        let OperatorStatsView { service_name: _, instance_name: _, stats: _ } = view;
         let OperatorStatsView { service_name, instance_name, stats } = view;
         Self { service_name, instance_name, stats: Some(stats.into()) }
     }
@@ -102,15 +158,16 @@ impl From<OperatorStatsView> for proto::OperatorStats {
 
 impl From<ExplainView> for proto::ExplainResponse {
     fn from(view: ExplainView) -> Self {
+        let ExplainView { host, path, method, configuration, problem, outcome, reason, candidates } = view;
         Self {
-            host: view.host,
-            path: view.path,
-            method: view.method,
-            staged: view.configuration == "staged",
-            problem: view.problem,
-            outcome: proto::Outcome::from(view.outcome).into(),
-            reason: view.reason,
-            candidates: view.candidates.into_iter().map(Into::into).collect(),
+            host,
+            path,
+            method,
+            staged: configuration == "staged",
+            problem,
+            outcome: proto::Outcome::from(outcome).into(),
+            reason,
+            candidates: candidates.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -128,32 +185,45 @@ impl From<ExplainOutcome> for proto::Outcome {
 
 impl From<CandidateView> for proto::Candidate {
     fn from(view: CandidateView) -> Self {
+        let CandidateView { service_name, domain, path, priority, wins, rule, members_total, members } = view;
         Self {
-            service_name: view.service_name,
-            domain: view.domain,
-            path: view.path,
-            priority: view.priority,
-            wins: view.wins,
-            rule: view.rule,
-            members_total: count(view.members_total),
-            members: view.members.into_iter().map(Into::into).collect(),
+            service_name,
+            domain,
+            path,
+            priority,
+            wins,
+            rule,
+            members_total: count(members_total),
+            members: members.into_iter().map(Into::into).collect(),
         }
     }
 }
 
 impl From<MemberView> for proto::Member {
     fn from(view: MemberView) -> Self {
+        let MemberView {
+            instance_name,
+            route_id,
+            backend,
+            healthy,
+            state,
+            in_maintenance,
+            traffic_percent,
+            takes_requests,
+            last_check,
+            last_failed_check,
+        } = view;
         Self {
-            instance_name: view.instance_name,
-            route_id: view.route_id.to_string(),
-            backend_url: view.backend,
-            healthy: view.healthy,
-            state: state(view.state),
-            in_maintenance: view.in_maintenance,
-            traffic_percent: percent(view.traffic_percent),
-            takes_requests: view.takes_requests,
-            last_check: view.last_check.map(Into::into),
-            last_failed_check: view.last_failed_check.map(Into::into),
+            instance_name,
+            route_id: route_id.to_string(),
+            backend_url: backend,
+            healthy,
+            state: state(state),
+            in_maintenance,
+            traffic_percent: percent(traffic_percent),
+            takes_requests,
+            last_check: last_check.map(Into::into),
+            last_failed_check: last_failed_check.map(Into::into),
         }
     }
 }

@@ -11,12 +11,12 @@ use crate::registry::commands::{NewRoute, TargetSelector};
 const NANOS_PER_MILLI: i32 = 1_000_000;
 const NANOS_MAX: i32 = 999_999_999;
 
-/// A message that must be there.
+/// Returns a message that must be present, or a refusal.
 pub(in crate::grpc) fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Error> {
     value.ok_or_else(|| Error::invalid(field, "is missing"))
 }
 
-/// The credential of a call; whether there is such a session is for the registry to say.
+/// Reads the credential of a call. The registry decides whether such a session exists.
 pub(in crate::grpc) fn session(id: &str) -> Result<SessionId, Error> {
     if id.is_empty() {
         return Err(Error::invalid("session_id", "is missing"));
@@ -36,12 +36,12 @@ pub(in crate::grpc) fn port(field: &'static str, port: u32) -> Result<u16, Error
     u16::try_from(port).map_err(|_| Error::invalid(field, "must be a whole number from 0 to 65535"))
 }
 
-/// A count of requests or failures, 1 to a million.
+/// Reads a count of requests or failures, 1 to a million.
 pub(in crate::grpc) fn bounded(field: &'static str, number: u32) -> Result<u32, Error> {
     count(field, &number.to_string())
 }
 
-/// A positive duration, 366 days at most; what is shorter than a millisecond counts as one, as everywhere.
+/// Reads a positive duration of at most 366 days. A duration shorter than a millisecond counts as one.
 pub(in crate::grpc) fn span(field: &'static str, duration: Option<Duration>) -> Result<Span, Error> {
     let Duration { seconds, nanos } = required(field, duration)?;
     if !(-NANOS_MAX..=NANOS_MAX).contains(&nanos) || (seconds > 0 && nanos < 0) || (seconds < 0 && nanos > 0) {
@@ -87,7 +87,7 @@ pub(in crate::grpc) fn new_route(route: &proto::NewRoute) -> Result<NewRoute, Er
     })
 }
 
-/// Which routes maintenance is for.
+/// Reads the targets of a maintenance request.
 pub(in crate::grpc) fn places(targets: &[String]) -> Result<Vec<TargetSelector>, Error> {
     TargetSelector::parse_each(targets.iter().map(String::as_str)).map_err(|error| error.about("targets"))
 }

@@ -1,15 +1,15 @@
-//! What queries answer, as messages.
+//! Payloads of queries as messages. Each payload is taken apart without `..`, so that a forgotten field does not compile.
 
 use crate::domain::{BreakerState, Span};
 use crate::grpc::proto;
 use crate::registry::queries::views::{
-    BackendView, BreakerView, CheckView, DiffView, DrainView, MaintenanceView, RouteStatus, RouteView, RoutesDiff,
-    SessionView, StatsView, TallyView,
+    BackendView, BreakerNumbers, BreakerView, CheckView, DiffView, DrainView, MaintenanceView, RouteNumbers,
+    RouteStatus, RouteView, RoutesDiff, SessionView, StatsView, TallyView,
 };
 
 use super::{duration, structure, timestamp};
 
-/// A count. No machine counts further than this.
+/// Converts a count.
 pub(in crate::grpc) fn count(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
@@ -20,52 +20,61 @@ fn names(ids: Vec<impl ToString>) -> Vec<String> {
 
 impl From<SessionView> for proto::GetSessionResponse {
     fn from(view: SessionView) -> Self {
+        let SessionView {
+            session_id,
+            service_name,
+            instance_name,
+            maintenance_port,
+            connected_at,
+            uptime_seconds,
+            last_activity,
+            routes_active,
+            routes_staged,
+            last_apply,
+            revision,
+            metadata,
+        } = view;
         Self {
-            metadata: Some(structure(view.metadata.get())),
-            session_id: view.session_id,
-            service_name: view.service_name,
-            instance_name: view.instance_name,
-            maintenance_port: view.maintenance_port.into(),
-            connected_at: Some(timestamp(view.connected_at)),
-            uptime_seconds: view.uptime_seconds,
-            last_activity: Some(timestamp(view.last_activity)),
-            routes_active: count(view.routes_active),
-            routes_staged: count(view.routes_staged),
-            last_apply: view.last_apply.map(timestamp),
-            revision: view.revision,
+            metadata: Some(structure(metadata.get())),
+            session_id,
+            service_name,
+            instance_name,
+            maintenance_port: maintenance_port.into(),
+            connected_at: Some(timestamp(connected_at)),
+            uptime_seconds,
+            last_activity: Some(timestamp(last_activity)),
+            routes_active: count(routes_active),
+            routes_staged: count(routes_staged),
+            last_apply: last_apply.map(timestamp),
+            revision,
         }
     }
 }
 
 impl From<RouteView> for proto::Route {
     fn from(view: RouteView) -> Self {
-        let status = match view.status {
+        let RouteView { route_id, id: _, domains, path, backend, priority, status } = view;
+        let status = match status {
             RouteStatus::Active => proto::RouteStatus::Active,
             RouteStatus::Staged => proto::RouteStatus::Staged,
             RouteStatus::PendingRemoval => proto::RouteStatus::PendingRemoval,
         };
-        Self {
-            route_id: view.route_id.to_string(),
-            domains: view.domains,
-            path: view.path,
-            backend_url: view.backend,
-            priority: view.priority,
-            status: status.into(),
-        }
+        Self { route_id: route_id.to_string(), domains, path, backend_url: backend, priority, status: status.into() }
     }
 }
 
 impl From<DiffView> for proto::DiffConfigResponse {
     fn from(view: DiffView) -> Self {
-        let RoutesDiff { added, removed, modified } = view.routes;
+        let DiffView { routes, headers, options, health, ratelimit, circuit, warnings } = view;
+        let RoutesDiff { added, removed, modified } = routes;
         Self {
             routes: Some(proto::RoutesDiff { added: names(added), removed: names(removed), modified: names(modified) }),
-            headers: Some(view.headers.into()),
-            options: Some(view.options.into()),
-            health: Some(view.health.into()),
-            rate_limits: Some(view.ratelimit.into()),
-            circuit_breakers: Some(view.circuit.into()),
-            warnings: view.warnings,
+            headers: Some(headers.into()),
+            options: Some(options.into()),
+            health: Some(health.into()),
+            rate_limits: Some(ratelimit.into()),
+            circuit_breakers: Some(circuit.into()),
+            warnings,
         }
     }
 }
@@ -74,12 +83,14 @@ impl From<BackendView> for proto::TestBackendResponse {
     fn from(view: BackendView) -> Self {
         use proto::test_backend_response::{Reachable, Result, Unreachable};
         let result = match view {
-            BackendView::Reachable { response_time_ms, status_code, tls_valid, .. } => Result::Reachable(Reachable {
-                response_time: Some(duration(Span::from_millis(response_time_ms))),
-                status_code: status_code.into(),
-                tls_valid,
-            }),
-            BackendView::Unreachable { error, .. } => Result::Unreachable(Unreachable { error }),
+            BackendView::Reachable { reachable: _, response_time_ms, status_code, tls_valid } => {
+                Result::Reachable(Reachable {
+                    response_time: Some(duration(Span::from_millis(response_time_ms))),
+                    status_code: status_code.into(),
+                    tls_valid,
+                })
+            }
+            BackendView::Unreachable { reachable: _, error } => Result::Unreachable(Unreachable { error }),
         };
         Self { result: Some(result) }
     }
@@ -87,7 +98,8 @@ impl From<BackendView> for proto::TestBackendResponse {
 
 impl From<TallyView> for proto::Tally {
     fn from(view: TallyView) -> Self {
-        Self { added: count(view.added), removed: count(view.removed), modified: count(view.modified) }
+        let TallyView { added, removed, modified } = view;
+        Self { added: count(added), removed: count(removed), modified: count(modified) }
     }
 }
 
@@ -103,68 +115,110 @@ impl From<BreakerState> for proto::CircuitState {
 
 impl From<BreakerView> for proto::GetCircuitBreakerResponse {
     fn from(view: BreakerView) -> Self {
-        let numbers = view.numbers;
+        let BreakerView {
+            numbers:
+                BreakerNumbers {
+                    state,
+                    failures,
+                    successes,
+                    last_failure,
+                    next_attempt,
+                    healthy,
+                    last_check,
+                    last_failed_check,
+                    preference: _,
+                    refuses: _,
+                },
+            in_maintenance,
+            draining,
+        } = view;
         Self {
-            state: proto::CircuitState::from(numbers.state).into(),
-            failures: numbers.failures,
-            successes: numbers.successes,
-            last_failure: numbers.last_failure.map(timestamp),
-            next_attempt: numbers.next_attempt.map(timestamp),
-            healthy: numbers.healthy,
-            in_maintenance: view.in_maintenance,
-            draining: view.draining,
-            last_check: numbers.last_check.map(Into::into),
-            last_failed_check: numbers.last_failed_check.map(Into::into),
+            state: proto::CircuitState::from(state).into(),
+            failures,
+            successes,
+            last_failure: last_failure.map(timestamp),
+            next_attempt: next_attempt.map(timestamp),
+            healthy,
+            in_maintenance,
+            draining,
+            last_check: last_check.map(Into::into),
+            last_failed_check: last_failed_check.map(Into::into),
         }
     }
 }
 
 impl From<CheckView> for proto::HealthCheckResult {
     fn from(view: CheckView) -> Self {
-        Self { at: Some(timestamp(view.at)), error: view.error }
+        let CheckView { at, error } = view;
+        Self { at: Some(timestamp(at)), error: error }
     }
 }
 
 impl From<DrainView> for proto::Drain {
     fn from(view: DrainView) -> Self {
+        let DrainView {
+            active,
+            started_at,
+            duration_seconds,
+            elapsed_seconds,
+            remaining_seconds,
+            traffic_percent,
+            in_flight,
+        } = view;
         Self {
-            active: view.active,
-            started_at: Some(timestamp(view.started_at)),
-            duration_seconds: view.duration_seconds,
-            elapsed_seconds: view.elapsed_seconds,
-            remaining_seconds: view.remaining_seconds,
+            active,
+            started_at: Some(timestamp(started_at)),
+            duration_seconds,
+            elapsed_seconds,
+            remaining_seconds,
             // A percentage.
-            traffic_percent: u32::try_from(view.traffic_percent).unwrap_or(100),
-            in_flight: view.in_flight,
+            traffic_percent: u32::try_from(traffic_percent).unwrap_or(100),
+            in_flight,
         }
     }
 }
 
 impl From<MaintenanceView> for proto::GetMaintenanceResponse {
     fn from(view: MaintenanceView) -> Self {
+        let MaintenanceView { in_maintenance, maintenance_backend, entered_at } = view;
         Self {
-            in_maintenance: names(view.in_maintenance),
-            page_url: Some(view.maintenance_backend).filter(|page| !page.is_empty()),
-            entered_at: view.entered_at.map(timestamp),
+            in_maintenance: names(in_maintenance),
+            page_url: Some(maintenance_backend).filter(|page| !page.is_empty()),
+            entered_at: entered_at.map(timestamp),
         }
     }
 }
 
 impl From<StatsView> for proto::RouteStats {
     fn from(view: StatsView) -> Self {
-        let numbers = view.numbers;
+        let StatsView {
+            route_id,
+            numbers:
+                RouteNumbers {
+                    requests,
+                    errors,
+                    avg_latency_ms,
+                    p50_latency_ms,
+                    p95_latency_ms,
+                    p99_latency_ms,
+                    bytes_sent,
+                    bytes_received,
+                    status_codes,
+                    in_flight,
+                },
+        } = view;
         Self {
-            route_id: view.route_id.to_string(),
-            requests: numbers.requests,
-            errors: numbers.errors,
-            avg_latency_ms: numbers.avg_latency_ms,
-            p50_latency_ms: numbers.p50_latency_ms,
-            p95_latency_ms: numbers.p95_latency_ms,
-            p99_latency_ms: numbers.p99_latency_ms,
-            bytes_sent: numbers.bytes_sent,
-            bytes_received: numbers.bytes_received,
-            status_codes: numbers.status_codes.into_iter().map(|(status, count)| (status.into(), count)).collect(),
-            in_flight: numbers.in_flight,
+            route_id: route_id.to_string(),
+            requests,
+            errors,
+            avg_latency_ms,
+            p50_latency_ms,
+            p95_latency_ms,
+            p99_latency_ms,
+            bytes_sent,
+            bytes_received,
+            status_codes: status_codes.into_iter().map(|(status, count)| (status.into(), count)).collect(),
+            in_flight,
         }
     }
 }

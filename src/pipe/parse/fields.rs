@@ -14,7 +14,7 @@ const TRANSACTION_BYTES_MAX: usize = 256;
 /// The fields that may be empty, by verb and name; the other ones are refused by name.
 const MAY_BE_EMPTY: [(&str, &str); 2] = [("ROUTE_ADD", "priority"), ("HEADERS_SET", "value")];
 
-/// What the lines of one connection are read with.
+/// The state with which the lines of one connection are read.
 #[derive(Debug)]
 pub(super) struct LineContext {
     pub(super) connection: ConnectionId,
@@ -28,7 +28,7 @@ pub(super) struct LineContext {
 }
 
 impl LineContext {
-    /// The id without a new allocation, when it is that of the line before.
+    /// Returns the id, without a new allocation if the line before had the same one.
     fn session(&mut self, text: &str) -> SessionId {
         if self.last.reveal() != text {
             self.last = SessionId::restore(text);
@@ -37,7 +37,7 @@ impl LineContext {
     }
 }
 
-/// What follows the first word of a line.
+/// The rest of a line after its first word.
 #[derive(Debug)]
 pub(super) struct Fields<'a, 'p> {
     verb: &'static str,
@@ -58,7 +58,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         Self { verb, rest, context }
     }
 
-    /// What follows the first word, as it stands.
+    /// Returns the rest of the line as it was sent.
     pub(super) fn rest(&self) -> Option<&'a str> {
         self.rest
     }
@@ -79,13 +79,13 @@ impl<'a, 'p> Fields<'a, 'p> {
         self.context.target_max
     }
 
-    /// The number of fields is wrong; `names` is how they look after the first word.
+    /// Returns the usage, for a wrong number of fields; `names` are the fields after the first word.
     pub(super) fn usage(&self, names: &str) -> Refusal<'a> {
         let verb = self.verb;
         Refusal::Usage(format!("usage: {verb}|{names}"))
     }
 
-    /// A command with a session id and the fields of `names`, answered with `word`.
+    /// Reads a command with a session id and the fields `names`; `word` begins its reply.
     pub(super) fn command<const N: usize, C: Into<Command>>(
         self,
         word: &'static str,
@@ -95,7 +95,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         self.call(word, names, |session, fields| build(session, fields).map(|command| Call::Command(command.into())))
     }
 
-    /// A query with a session id and the fields of `names`, answered with `word`.
+    /// Reads a query with a session id and the fields `names`; `word` begins its reply.
     pub(super) fn query<const N: usize>(
         self,
         word: &'static str,
@@ -105,7 +105,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         self.call(word, names, |session, fields| build(session, fields).map(Call::Query))
     }
 
-    /// A call with a session id and the fields of `names`, answered with `word`.
+    /// Reads a call with a session id and the fields `names`; `word` begins its reply.
     pub(super) fn call<const N: usize>(
         self,
         word: &'static str,
@@ -116,9 +116,9 @@ impl<'a, 'p> Fields<'a, 'p> {
         Ok(Request { transaction, word, call, form: Form::Plain })
     }
 
-    /// Gives what `build` makes of a session id and one field for each of `names`, and the transaction id if there is one.
+    /// Returns the transaction id, if any, and the value that `build` makes of the session id and one field for each of `names`.
     ///
-    /// A last field that is empty may be none: where the line comes to nothing with it, it is read without.
+    /// An empty last field is ignored if the line cannot be read with it.
     pub(super) fn read<const N: usize, T>(
         mut self,
         names: [&'static str; N],
@@ -150,7 +150,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         }
     }
 
-    /// The transaction id and the line of exactly these fields. `None` where their number is another.
+    /// Returns the transaction id and the line of exactly these fields; `None` for another number of fields.
     #[expect(clippy::type_complexity, reason = "it has no other use")]
     fn told_apart<const N: usize>(
         &mut self,
@@ -182,7 +182,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         }
     }
 
-    /// All fields; nothing if there are none, or more than any line has.
+    /// Returns all fields; `None` if there are more than any line has.
     pub(super) fn split_all(&self) -> Option<Split<'a>> {
         let mut all = Split { fields: [""; FIELDS_MAX], len: 0 };
         let mut next = self.rest;
@@ -226,7 +226,7 @@ fn without_empty_end<'f, 'a>(fields: &'f [&'a str]) -> Option<&'f [&'a str]> {
     fields.split_last().filter(|(last, before)| last.is_empty() && !before.is_empty()).map(|(_, before)| before)
 }
 
-/// A session id, perhaps a transaction id, and `N` fields, by their number.
+/// Splits fields into a session id, an optional transaction id and `N` further fields, by their number.
 fn tell_apart<'a, const N: usize>(fields: &[&'a str]) -> Option<(&'a str, Option<&'a str>, [&'a str; N])> {
     match fields {
         [session, fields @ ..] if fields.len() == N => Some((*session, None, fields.try_into().ok()?)),

@@ -1,7 +1,7 @@
 //! Lines to requests: the table of the protocol, one row for each of the 37 commands.
 //!
 //! Values are read with the domain's own types, so that a bad one is refused here and never queued.
-//! Whether a session or a route exists is not known here. What must hold: no line, whatever it holds, panics;
+//! The parser does not know which sessions and routes exist. What must hold: no line, whatever it holds, panics;
 //! a transaction id that was recognised comes back with every refusal.
 
 mod config;
@@ -62,7 +62,7 @@ const TABLE: [Row; 37] = [
     ("UNSUBSCRIBE", sessions::unsubscribe),
 ];
 
-/// The words that lines begin with, in the protocol's order.
+/// Returns the first words of commands, in the protocol's order.
 pub fn verbs() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|(verb, _)| *verb)
 }
@@ -79,7 +79,7 @@ impl Parser {
         Self(LineContext { connection, nonce, bulk_max, target_max, last: SessionId::restore("") })
     }
 
-    /// Reads a line; nothing comes of one that is ignored.
+    /// Reads a line. Returns `None` for a line that is ignored.
     pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Option<Parsed<'a>> {
         if line.is_empty() || line == b"ACK" {
             return None;
@@ -96,7 +96,7 @@ impl Parser {
         }
     }
 
-    /// The form of each command, in the protocol's order: the answer to its line without fields.
+    /// Returns the usage of each command, in the protocol's order.
     fn help(&mut self) -> Vec<String> {
         let usage = |(verb, read): &Row| match read(Fields::new(verb, None, &mut self.0)) {
             Err(Refusal::Usage(usage)) => usage.trim_start_matches("usage: ").to_owned(),
@@ -107,7 +107,7 @@ impl Parser {
     }
 }
 
-/// Says whether a line is what people type who do not know what to type.
+/// Returns true if a line asks for help.
 fn asks_for_help(word: &str) -> bool {
     let word = word.trim();
     word == "?" || word.eq_ignore_ascii_case("help")
@@ -118,7 +118,7 @@ fn unknown(word: &str) -> Error {
     Error::new(Kind::Invalid, format!("unknown command: {shown}"))
 }
 
-/// Visible text, or what is wrong with it.
+/// Returns the line as text without control characters, or the refusal of it.
 fn text(line: &[u8]) -> Result<&str, Error> {
     let text = std::str::from_utf8(line)
         .map_err(|error| refused(format!("the line is not valid UTF-8 (byte {})", error.valid_up_to() + 1)))?;

@@ -1,4 +1,4 @@
-//! What comes of a line: a call with the shape of its reply, or the reason why there is none.
+//! The result of reading a line: a call with the shape of its reply, or a refusal.
 
 use memchr::memchr;
 
@@ -12,16 +12,16 @@ pub(in crate::pipe) struct Request<'a> {
     pub(in crate::pipe) transaction: Option<&'a str>,
     /// The reply's first word when all goes well.
     pub(in crate::pipe) word: &'static str,
-    /// What is asked.
+    /// The call.
     pub(in crate::pipe) call: Call,
-    /// What else shapes the reply.
+    /// The form of the reply.
     pub(in crate::pipe) form: Form<'a>,
 }
 
-/// What shapes a reply beside its word.
+/// The form of a reply beside its first word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pipe) enum Form<'a> {
-    /// Nothing.
+    /// The line as it is.
     Plain,
     /// The payload is to be compressed.
     Compressed,
@@ -32,27 +32,27 @@ pub(in crate::pipe) enum Form<'a> {
 /// A line that was not understood, or holds a bad value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::pipe) enum Refusal<'a> {
-    /// Somebody at a keyboard asks for help: how each command looks, a line each.
+    /// A person asks for help. Contains the usage of each command.
     Help(Vec<String>),
-    /// The number of fields is wrong; this is how the line looks.
+    /// The number of fields is wrong. Contains the usage of the command.
     Usage(String),
     /// Something else is wrong.
     Wrong {
         /// Echoed in the reply.
         transaction: Option<&'a str>,
-        /// What.
+        /// The refusal.
         error: Error,
     },
 }
 
-/// What came of a line.
+/// The result of reading a line.
 pub(in crate::pipe) type Parsed<'a> = Result<Request<'a>, Refusal<'a>>;
 
 pub(super) fn wrong<'a>(error: Error) -> Refusal<'a> {
     Refusal::Wrong { transaction: None, error }
 }
 
-/// The text before the first `|`, and after it if there is one.
+/// Returns the text before the first `|`, and the text after it, if there is one.
 pub(super) fn split(text: &str) -> (&str, Option<&str>) {
     let cut = memchr(b'|', text.as_bytes()).and_then(|at| Some((text.get(..at)?, text.get(at + 1..))));
     cut.unwrap_or((text, None))

@@ -61,7 +61,7 @@ fn parsed(line: &str) -> Parsed<'_> {
     parser().read(line.as_bytes()).expect("the line is not ignored")
 }
 
-/// What a client would read, were the line refused.
+/// Returns the reply to a refused line.
 fn refused(line: &str) -> String {
     shown(&parsed(line).expect_err(line))
 }
@@ -114,7 +114,7 @@ fn too_few_fields_get_the_usage() {
         let usage = refused(verb);
         assert!(usage.starts_with(&format!("ERROR|usage: {verb}|")), "{usage}");
         let fields: Vec<&str> = line.split('|').collect();
-        // What may be left out: metadata (with its own pipe), the page, the target of statistics.
+        // These may be left out: metadata (with its own pipe), the page, the target of statistics.
         let optional = ["REGISTER", "MAINT_ENTER", "STATS_GET"].contains(&verb);
         let fewer = if optional { 2 } else { fields.len() - 1 };
         let short = if verb == "STATS_GET" { verb.to_owned() } else { fields[..fewer].join("|") };
@@ -443,7 +443,7 @@ fn maintenance_may_come_without_a_page() {
     assert_eq!(parsed("MAINT_EXIT|s|t|r1").unwrap().form, Form::Outcome("r1"));
 }
 
-/// What comes of the bytes of a connection, one text for each line.
+/// Returns one text for each line in the bytes of a connection.
 fn all(pieces: &[&[u8]]) -> Vec<String> {
     let (mut parser, mut lines, mut out) = (parser(), Lines::new(300), Vec::new());
     for piece in pieces {

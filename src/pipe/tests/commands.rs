@@ -1,4 +1,4 @@
-//! What commands come to, in which order, and what bad input does not do.
+//! Commands over a connection: their effects, their order, and the harmlessness of bad input.
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! Who is bound to what, who is told what, and what ends whom.
+//! Sessions and connections: binding, notices, and the end of either.
 
 use std::time::Duration;
 

@@ -18,16 +18,16 @@ use crate::registry::{
     StoredState, Traffic, open,
 };
 
-/// What the fakes have seen, and how they are to behave.
+/// Records what the fakes have seen, and configures their behaviour.
 #[derive(Default)]
 pub(super) struct World {
-    /// How many batches were stored.
+    /// The number of batches stored.
     pub(super) commits: AtomicUsize,
     /// True if the store refuses.
     pub(super) store_fails: AtomicBool,
     /// True if backends and pages answer.
     pub(super) answers: AtomicBool,
-    /// What was asked for.
+    /// The pages that were asked for.
     pub(super) asked: Mutex<Vec<String>>,
 }
 

@@ -1,6 +1,6 @@
-//! What queries answer: the payloads of the protocol, with its keys.
+//! The payloads of the protocol, with its keys.
 //!
-//! Every door shows these; none adds keys of its own.
+//! Every interface shows these; none adds keys of its own.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -46,7 +46,7 @@ pub struct RouteView {
     pub status: RouteStatus,
 }
 
-/// Where a route stands between staged and active.
+/// The state of a route between staged and active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteStatus {
@@ -108,7 +108,7 @@ pub struct BreakerView {
     pub draining: bool,
 }
 
-/// What traffic knows of a route's backend.
+/// The state of a route's backend as traffic sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct BreakerNumbers {
@@ -131,17 +131,17 @@ pub struct BreakerNumbers {
     pub refuses: bool,
 }
 
-/// How a health check ended.
+/// The result of a health check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckView {
-    /// When.
+    /// The time of the check.
     #[serde(serialize_with = "moment")]
     pub at: Time,
-    /// Why it failed; `None` if it did not.
+    /// The reason of a failure; `None` if the check succeeded.
     pub error: Option<String>,
 }
 
-/// Which members of a pool get requests while others could: the highest alone.
+/// The preference of a member: only members of the highest preference in a pool get requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Preference {
     /// Ill by checks, or connections to it did not come about.
@@ -207,7 +207,7 @@ pub struct StatsView {
     pub numbers: RouteNumbers,
 }
 
-/// What traffic has counted for a route.
+/// The statistics of a route.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct RouteNumbers {
@@ -239,9 +239,9 @@ pub enum BackendView {
 pub struct ConfigView {
     /// The session's revision: how many applies made the active one what it is.
     pub revision: u64,
-    /// What traffic obeys.
+    /// The active configuration.
     pub active: ConfigPart,
-    /// What the next apply makes active, when anything is staged.
+    /// The configuration after the next apply; `None` if nothing is staged.
     pub staged: Option<ConfigPart>,
 }
 
@@ -325,7 +325,7 @@ pub struct BreakerEntry {
     pub half_open_requests: u32,
 }
 
-/// What an event says, beside its type.
+/// The payload of an event, beside its type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]

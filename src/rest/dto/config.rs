@@ -1,4 +1,4 @@
-//! What is said of configurations.
+//! Requests and responses about configurations.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use super::numbers::{Count, Priority};
 use super::values::present;
 use super::values::{Backend, Domains, HeaderText, Path, Route, Scope, Target};
 
-/// What is to be applied.
+/// The sections to apply.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "scopes": ["routes", "headers"] }))]
@@ -34,19 +34,19 @@ impl Apply {
 /// A configuration that was applied.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Applied {
-    /// How many applies changed something, this one included; also the `ETag`.
+    /// The number of applies that changed something, this one included; also the `ETag`.
     #[schema(minimum = 0)]
     pub revision: u64,
 }
 
-/// What is staged could be applied.
+/// The staged configuration could be applied, with warnings.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Valid {
-    /// What one should know before: what is staged and does nothing, and routes of the session before that would go.
+    /// The warnings: staged entries without effect, and routes of the replaced session that an apply would remove.
     pub warnings: Vec<String>,
 }
 
-/// What the next apply would change.
+/// The changes that the next apply would make.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct Diff {
@@ -56,7 +56,8 @@ pub struct Diff {
     pub health: Tally,
     pub ratelimit: Tally,
     pub circuit: Tally,
-    /// What is staged but means nothing, such as an unknown option, and routes of the session before that would go.
+    /// The warnings: staged entries without effect, such as unknown options, and routes of the replaced session that an
+    /// apply would remove.
     pub warnings: Vec<String>,
 }
 
@@ -69,7 +70,7 @@ pub struct RoutesDiff {
     pub modified: Vec<Route>,
 }
 
-/// How many entries of another section would change.
+/// The numbers of entries of another section that would change.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct Tally {
@@ -84,12 +85,12 @@ pub struct Tally {
 /// The configurations of a session.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct SessionConfig {
-    /// How many applies changed something.
+    /// The number of applies that changed something.
     #[schema(minimum = 0)]
     pub revision: u64,
-    /// What traffic obeys.
+    /// The active configuration.
     pub active: ConfigurationPart,
-    /// What the next apply makes active, when anything is staged.
+    /// The configuration after the next apply; `null` if nothing is staged.
     #[schema(required)]
     pub staged: Option<ConfigurationPart>,
 }
@@ -131,7 +132,7 @@ pub struct ConfiguredHeader {
 #[expect(missing_docs, reason = "the protocol names and explains what is set")]
 pub struct ConfiguredOption {
     pub target: Target,
-    /// Perhaps one that means nothing: the line protocol takes any.
+    /// The key; it may be unknown, because the line protocol accepts any.
     pub key: String,
     pub value: String,
 }
@@ -142,9 +143,9 @@ pub struct ConfiguredOption {
 pub struct ConfiguredCheck {
     pub route_id: Route,
     pub path: Path,
-    /// As Go writes it.
+    /// A duration in the spelling of Go, such as `1m30s`.
     pub interval: String,
-    /// As Go writes it.
+    /// A duration in the spelling of Go, such as `1m30s`.
     pub timeout: String,
 }
 
@@ -154,7 +155,7 @@ pub struct ConfiguredCheck {
 pub struct ConfiguredLimit {
     pub target: Target,
     pub requests: Count,
-    /// As Go writes it.
+    /// A duration in the spelling of Go, such as `1m30s`.
     pub window: String,
 }
 
@@ -164,7 +165,7 @@ pub struct ConfiguredLimit {
 pub struct ConfiguredBreaker {
     pub target: Target,
     pub threshold: Count,
-    /// As Go writes it.
+    /// A duration in the spelling of Go, such as `1m30s`.
     pub timeout: String,
     pub half_open_requests: Count,
 }

@@ -1,4 +1,4 @@
-//! What is said of streams of events.
+//! Requests and items of event streams.
 
 use std::borrow::Cow;
 
@@ -46,7 +46,7 @@ impl ToSchema for TopicList {
     }
 }
 
-/// What a session wants to hear of.
+/// The events that a stream of a session brings.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -61,7 +61,7 @@ pub struct SubscribeQuery {
     pub after: Option<u64>,
 }
 
-/// Where a stream begins.
+/// The beginning of a stream.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -80,43 +80,43 @@ pub struct TopicPath {
     pub r#type: Topic,
 }
 
-/// What a session hears of an event.
+/// An event as a session gets it.
 #[derive(Debug, Serialize)]
 pub struct Notification {
     /// Its type; also the `event`.
     pub r#type: &'static str,
-    /// What belongs to the type.
+    /// The payload of the type.
     #[serde(flatten)]
     pub payload: EventView,
 }
 
-/// What operators hear of an event.
+/// An event as operators get it.
 #[derive(Debug, Serialize)]
 pub struct Happening {
     /// Its number; also the `id`.
     pub sequence: u64,
-    /// When.
+    /// The time of the event.
     pub at: String,
-    /// Of which service.
+    /// The service.
     pub service_name: String,
-    /// Of which instance.
+    /// The instance.
     pub instance_name: String,
     /// Its type; also the `event`.
     pub r#type: &'static str,
-    /// What the session hears.
+    /// The payload that the session gets.
     pub payload: EventView,
 }
 
 /// Events that were not told.
 #[derive(Debug, Serialize)]
 pub struct Lagged {
-    /// How many.
+    /// The number of events.
     pub missed: u64,
 }
 
-/// What followed the event that was asked for is not known any more.
+/// A notice that the events after the requested one are no longer available.
 #[derive(Debug, Serialize)]
 pub struct Compacted {
-    /// What followed this sequence is.
+    /// The events after this sequence are available.
     pub oldest: u64,
 }

@@ -1,4 +1,4 @@
-//! What bodies, paths and query strings look like, and how what is answered is described.
+//! The types of bodies, paths and query strings, and the descriptions of responses.
 //!
 //! A value that is read here is a value of the domain, by the domain's own parser; a request type refuses what it
 //! does not know. Answers are the views of the registry as they are: the types here that stand for them are

@@ -1,6 +1,6 @@
 //! Numbers and durations, in the spellings that JSON Schema and the protocol know.
 //!
-//! What must hold: what is out of range is refused with the range, never cut or wrapped.
+//! Invariant: a number out of range is refused with the range, never cut or wrapped.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What is said of breakers, drains, maintenance, statistics and backend tests.
+//! Requests and responses about breakers, drains, maintenance, statistics and backend tests.
 
 use std::collections::BTreeMap;
 
@@ -29,12 +29,12 @@ pub struct StartDrain {
 /// A drain that runs.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Draining {
-    /// When nothing new comes any more.
+    /// The time from which the session gets no new requests.
     #[schema(format = DateTime)]
     pub completes_at: String,
 }
 
-/// What maintenance is for, in a path.
+/// The targets of maintenance, in a path.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub struct PlacesPath {
@@ -42,7 +42,7 @@ pub struct PlacesPath {
     pub target: Places,
 }
 
-/// How routes enter maintenance.
+/// The way in which routes enter maintenance.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "page_url": "http://pages.example/down.html" }))]
@@ -53,7 +53,7 @@ pub struct EnterMaintenance {
     pub page_url: Option<Page>,
 }
 
-/// Which routes' statistics are asked for.
+/// The routes whose statistics are asked for.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[into_params(parameter_in = Query)]
@@ -84,10 +84,10 @@ pub struct Breaker {
     pub successes: u64,
     #[schema(required, format = DateTime)]
     pub last_failure: Option<String>,
-    /// When an open breaker lets a request through again.
+    /// The time at which an open breaker lets a request through again.
     #[schema(required, format = DateTime)]
     pub next_attempt: Option<String>,
-    /// What health checks say.
+    /// True if the last health checks succeeded.
     pub healthy: bool,
     /// The last health check; `null` before the first.
     #[schema(required)]
@@ -99,27 +99,27 @@ pub struct Breaker {
     pub draining: bool,
 }
 
-/// How a health check ended.
+/// The result of a health check.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = HealthCheckResult)]
 pub struct Check {
-    /// When.
+    /// The time of the check.
     #[schema(format = DateTime)]
     pub at: String,
-    /// Why it failed; `null` if it did not.
+    /// The reason of a failure; `null` if the check succeeded.
     #[schema(required)]
     pub error: Option<String>,
 }
 
-/// What a circuit breaker does with requests.
+/// The state of a circuit breaker.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
-    /// They pass.
+    /// Requests pass.
     Closed,
-    /// They are refused.
+    /// Requests are refused.
     Open,
-    /// Some pass, as a trial.
+    /// Some requests pass as a trial.
     HalfOpen,
 }
 
@@ -144,7 +144,7 @@ pub struct Drain {
     pub in_flight: u64,
 }
 
-/// Which routes are in maintenance.
+/// The routes that are in maintenance.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct Maintenance {
@@ -155,7 +155,7 @@ pub struct Maintenance {
     pub entered_at: Option<String>,
 }
 
-/// What traffic has counted for a route since it has its backend.
+/// The statistics of a route since it has its backend.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct Stats {
@@ -176,28 +176,28 @@ pub struct Stats {
     pub bytes_sent: u64,
     #[schema(minimum = 0)]
     pub bytes_received: u64,
-    /// How many responses had which status.
+    /// The number of responses by status.
     #[schema(example = json!({ "200": 12400, "404": 3 }))]
     pub status_codes: BTreeMap<String, u64>,
     #[schema(minimum = 0)]
     pub in_flight: u64,
 }
 
-/// How a backend was found. That it does not answer is no error of the request.
+/// The result of a backend test. A backend that does not answer is not an error of the request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct BackendFound {
     pub reachable: bool,
-    /// Only of a backend that answered.
+    /// Only for a backend that answered.
     #[schema(nullable = false, minimum = 0)]
     pub response_time_ms: Option<u64>,
-    /// Only of a backend that answered.
+    /// Only for a backend that answered.
     #[schema(nullable = false, minimum = 100, maximum = 999)]
     pub status_code: Option<u16>,
-    /// Only of a backend that answered.
+    /// Only for a backend that answered.
     #[schema(nullable = false)]
     pub tls_valid: Option<bool>,
-    /// Why it did not answer; only of a backend that did not.
+    /// The reason of a failure; only for a backend that did not answer.
     #[schema(nullable = false)]
     pub error: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What operators ask and are shown.
+//! Requests of operators, and the responses to them.
 
 use std::borrow::Cow;
 
@@ -105,12 +105,12 @@ pub struct ExplainQuery {
     pub staged: Option<InstanceRef>,
 }
 
-/// Which part of a list is asked for.
+/// The page of a list that is asked for.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
-    /// How many entries at most.
+    /// The maximum number of entries.
     #[serde(default, deserialize_with = "present")]
     #[param(nullable = false, minimum = 1, maximum = 1000, default = 100, value_type = Option<u16>)]
     pub limit: Option<Digits>,
@@ -120,12 +120,12 @@ pub struct PageQuery {
     pub cursor: Option<String>,
 }
 
-/// Which part of a list of routes is asked for.
+/// The page of a list of routes that is asked for.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct RoutesQuery {
-    /// How many entries at most.
+    /// The maximum number of entries.
     #[serde(default, deserialize_with = "present")]
     #[param(nullable = false, minimum = 1, maximum = 1000, default = 100, value_type = Option<u16>)]
     pub limit: Option<Digits>,
@@ -139,12 +139,12 @@ pub struct RoutesQuery {
     pub instance: Option<InstanceRef>,
 }
 
-/// How an instance enters maintenance.
+/// The way in which an instance enters maintenance.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "target": "ALL", "page_url": "http://pages.example/down.html" }))]
 pub struct EnterInstanceMaintenance {
-    /// What enters; left out: all of it.
+    /// The targets that enter maintenance; left out: all.
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     pub target: Option<Places>,
@@ -154,12 +154,12 @@ pub struct EnterInstanceMaintenance {
     pub page_url: Option<Page>,
 }
 
-/// What of an instance leaves maintenance.
+/// The targets of an instance that leave maintenance.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ExitQuery {
-    /// What leaves; left out: all of it.
+    /// The targets that leave maintenance; left out: all.
     #[serde(default, deserialize_with = "present")]
     #[param(nullable = false)]
     pub target: Option<Places>,
@@ -198,7 +198,7 @@ macro_rules! pages {
         pub struct $name {
             /// In the list's order.
             pub items: Vec<$item>,
-            /// What to ask for the next part with; `null` at the end.
+            /// The cursor of the next page; `null` at the end.
             #[schema(required)]
             pub next_cursor: Option<String>,
         }
@@ -299,7 +299,7 @@ pub struct StatsOfInstance {
     pub stats: Stats,
 }
 
-/// Where a request goes, and why.
+/// The way of a request, with reasons.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the registry explains the keys")]
 pub struct Explanation {
@@ -307,15 +307,15 @@ pub struct Explanation {
     pub path: String,
     #[schema(required)]
     pub method: Option<String>,
-    /// Which configuration was looked at.
+    /// The configuration that the explanation is for.
     pub configuration: Which,
-    /// Why what is staged could not be applied as it is.
+    /// The reason why the staged configuration could not be applied as it is.
     #[schema(required)]
     pub problem: Option<String>,
     pub outcome: Outcome,
     /// The outcome in words.
     pub reason: String,
-    /// What matches, the winner first; at most 100.
+    /// The matching candidates, the winner first; at most 100.
     pub candidates: Vec<Candidate>,
 }
 
@@ -323,13 +323,13 @@ pub struct Explanation {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Which {
-    /// What traffic obeys.
+    /// The active configuration.
     Active,
     /// The same with what an instance has staged.
     Staged,
 }
 
-/// What becomes of a request.
+/// The outcome for a request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {

@@ -1,6 +1,6 @@
 //! The patterns (ECMA-262) of the description: what the domain's parsers take, said once more.
 //!
-//! What must hold: everything that matches is taken. What is taken beyond (internationalised names, other
+//! Invariant: every text that matches is accepted. Texts accepted beyond that (internationalised names, other
 //! spellings of a duration) has no place in a pattern. A test draws from each and has the parser read it.
 
 use std::sync::LazyLock;
@@ -123,7 +123,7 @@ const FRAMING: &str = "[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Cc][Oo][Nn][Tt]
     [Kk][Ee][Ee][Pp]-[Aa][Ll][Ii][Vv][Ee]|[Pp][Rr][Oo][Xx][Yy]-[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Tt][Ee]|\
     [Tt][Rr][Aa][Ii][Ll][Ee][Rr]|[Tt][Rr][Aa][Nn][Ss][Ff][Ee][Rr]-[Ee][Nn][Cc][Oo][Dd][Ii][Nn][Gg]|\
     [Uu][Pp][Gg][Rr][Aa][Dd][Ee]|[Vv][Ii][Aa]";
-/// What a header's value is made of: the members of a class that is negated.
+/// The characters that a header's value must not have.
 const TEXT: &str = r"^\u0000-\u0008\u000a-\u001f\u007f";
 /// Whole seconds; or hours, minutes, seconds in this order, the first of them not zero, the seconds perhaps with a
 /// fraction.

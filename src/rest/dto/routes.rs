@@ -1,4 +1,4 @@
-//! What is said of routes.
+//! Requests and responses about routes.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ pub struct NewRoute {
     pub domains: Domains,
     /// Requests below this path do.
     pub path: Path,
-    /// Where they go.
+    /// The backend that requests go to.
     pub backend_url: Backend,
     /// Within a host the highest goes first.
     #[serde(default)]
@@ -57,12 +57,12 @@ impl ToSchema for NewRoutes {
     }
 }
 
-/// What changes of a route; what is left out stays as it is.
+/// The changed fields of a route; fields that are left out stay as they are.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(min_properties = 1, example = json!({ "backend_url": "http://10.0.0.8:3000" }))]
 pub struct RouteChange {
-    /// Where its requests go.
+    /// The backend that its requests go to.
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     pub backend_url: Option<Backend>,
@@ -117,7 +117,7 @@ pub struct RouteOfMany {
     pub status: Staged,
 }
 
-/// What became of a route.
+/// The result for a route.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Staged {
@@ -139,14 +139,14 @@ pub struct RouteEntry {
     pub status: RouteStatus,
 }
 
-/// Where a route stands between staged and active.
+/// The state of a route between staged and active.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteStatus {
-    /// Traffic obeys it.
+    /// The route serves traffic.
     Active,
-    /// It will be so after the next apply.
+    /// The route serves traffic after the next apply.
     Staged,
-    /// Traffic obeys it until the next apply.
+    /// The route serves traffic until the next apply.
     PendingRemoval,
 }

@@ -1,4 +1,4 @@
-//! What is said of sessions.
+//! Requests and responses about sessions.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -45,7 +45,7 @@ pub struct Registered {
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct Session {
-    /// What the caller has as its bearer token.
+    /// The caller's bearer token.
     #[schema(min_length = 1)]
     pub session_id: String,
     pub service_name: Service,
@@ -65,7 +65,7 @@ pub struct Session {
     /// `null` before the first apply.
     #[schema(required, format = DateTime)]
     pub last_apply: Option<String>,
-    /// How many applies changed something; the `ETag` of the session's configuration.
+    /// The number of applies that changed something; the `ETag` of the session's configuration.
     #[schema(minimum = 0)]
     pub revision: u64,
     pub metadata: serde_json::Map<String, serde_json::Value>,

@@ -1,4 +1,4 @@
-//! What is said of headers, options, health checks, rate limits and breakers.
+//! Requests about headers, options, health checks, rate limits and breakers.
 
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -8,11 +8,11 @@ use crate::domain::{Breaker, HealthCheck as Check, RateLimit as Limit};
 use super::numbers::{Count, Duration, Interval};
 use super::values::{CheckPath, HeaderName, HeaderText, OptionName, OptionText, Target};
 
-/// What a setting is for, in a path.
+/// The target of a setting, in a path.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub struct TargetPath {
-    /// For which routes.
+    /// The routes that the setting is for.
     pub target: Target,
 }
 
@@ -20,7 +20,7 @@ pub struct TargetPath {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub struct HeaderPath {
-    /// For which routes.
+    /// The routes that the setting is for.
     pub target: Target,
     /// The header.
     pub name: HeaderName,
@@ -30,7 +30,7 @@ pub struct HeaderPath {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub struct OptionPath {
-    /// For which routes.
+    /// The routes that the setting is for.
     pub target: Target,
     /// The option.
     pub key: OptionName,
@@ -52,14 +52,14 @@ pub struct OptionSetting {
     pub value: OptionText,
 }
 
-/// How a route's backend is asked whether it is well: 2xx and 3xx are.
+/// The health check of a route's backend: 2xx and 3xx are healthy.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "path": "/health", "interval": "10s", "timeout": "2s" }))]
 pub struct HealthCheck {
     /// The path and query that are asked for, exactly as they are written.
     pub path: CheckPath,
-    /// From one check to the next.
+    /// The time from one check to the next.
     pub interval: Interval,
     /// The time that an answer may take.
     pub timeout: Duration,
@@ -71,14 +71,14 @@ impl From<HealthCheck> for Check {
     }
 }
 
-/// How many requests one client may make. For `ALL`: over all routes of the session together.
+/// A rate limit per client. For `ALL`, it counts the requests to all routes of the session together.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "requests": 100, "window": "1m" }))]
 pub struct RateLimit {
-    /// So many,
+    /// The number of requests allowed per window.
     pub requests: Count,
-    /// in each of these.
+    /// The length of the window.
     pub window: Duration,
 }
 
@@ -88,7 +88,7 @@ impl From<RateLimit> for Limit {
     }
 }
 
-/// When a backend is left alone, and when it is tried again.
+/// A circuit breaker: it stops requests to a failing backend, and tries the backend again later.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "threshold": 5, "timeout": "30s", "half_open_requests": 3 }))]

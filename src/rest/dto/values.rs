@@ -274,7 +274,7 @@ impl ToSchema for Domains {
     }
 }
 
-/// What a client says of itself.
+/// The metadata of a client.
 #[derive(Clone, Debug, Default)]
 pub struct About(pub Metadata);
 
@@ -290,7 +290,7 @@ impl PartialSchema for About {
         ObjectBuilder::new()
             .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
             .additional_properties(Some(AdditionalProperties::FreeForm(true)))
-            .description(Some("What the client says of itself; at most 16 KiB of JSON. `null` counts as `{}`."))
+            .description(Some("The metadata of the client; at most 16 KiB of JSON. `null` counts as `{}`."))
             .examples([serde_json::json!({ "version": "1.4" })])
             .into()
     }
