@@ -2,7 +2,7 @@
 //!
 //! A line's life: `line` cuts it out of the bytes → `parse` makes a call of it → `turn` has the registry
 //! decide or answer → `render` appends the reply → one write for all that was read at once.
-//! It decides nothing about sessions or routes, and knows no other pipe. What must hold: every line but the
+//! It decides nothing about sessions or routes, and knows no other interface. What must hold: every line but the
 //! ignored ones gets exactly one reply, in order; whatever one connection sends hurts that connection alone.
 
 mod connection;

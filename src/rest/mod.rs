@@ -3,7 +3,7 @@
 //! A request's life: `caller` says who asks → `extract` reads what is asked into values of the domain → a handler
 //! has the registry decide or answer → JSON, or a `problem`. The routes and their description are registered in
 //! one step, so that neither can be without the other. It decides nothing about sessions or routes, listens on
-//! nothing, and knows no other state. What must hold: every refusal, whoever finds it, is `application/problem+json`.
+//! nothing, and knows no other interface. What must hold: every refusal, whoever finds it, is `application/problem+json`.
 
 mod caller;
 mod config;

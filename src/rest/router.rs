@@ -22,7 +22,7 @@ use super::problem::Problem;
 use super::state::{RestSettings, RestState, StateInner};
 use super::{config, docs, events, openapi, operations, operator, overview, routes, sessions, settings};
 
-/// The routes of this state. What a request begins and does not await is a task of `lifecycle`.
+/// Returns the routes of the REST interface. What a request begins and does not await is a task of `lifecycle`.
 pub fn router(
     registry: Registry,
     operators: Arc<OperatorAuth>,

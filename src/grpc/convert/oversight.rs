@@ -16,7 +16,7 @@ fn percent(percent: u64) -> u32 {
     u32::try_from(percent).unwrap_or(100)
 }
 
-fn state(state: BreakerState) -> i32 {
+fn circuit_state(state: BreakerState) -> i32 {
     proto::CircuitState::from(state).into()
 }
 
@@ -136,7 +136,7 @@ impl From<OperatorRouteView> for proto::OperatorRoute {
             priority,
             in_maintenance,
             traffic_percent: percent(traffic_percent),
-            state: state(state),
+            state: circuit_state(state),
             failures,
             successes,
             last_failure: last_failure.map(timestamp),
@@ -218,7 +218,7 @@ impl From<MemberView> for proto::Member {
             route_id: route_id.to_string(),
             backend_url: backend,
             healthy,
-            state: state(state),
+            state: circuit_state(state),
             in_maintenance,
             traffic_percent: percent(traffic_percent),
             takes_requests,
