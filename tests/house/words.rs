@@ -11,13 +11,10 @@ const STILL_ASKING: &[&str] = &[
     "config",
     "connect",
     "fetch",
-    "grpc",
     "http1",
     "maintenance_pages",
-    "pipe",
     "registry",
     "reports",
-    "rest",
 ];
 
 #[test]
