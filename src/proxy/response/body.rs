@@ -13,6 +13,7 @@ use crate::proxy::upstream::body_error::BodyError;
 use crate::traffic::CompressionPlan;
 
 /// The body of a response to a client.
+#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each request")]
 pub(crate) enum ProxyBody {
     /// A page of the proxy, or nothing.
     Whole(Option<Bytes>),
