@@ -1,4 +1,4 @@
-//! What can be configured: each section is at once a section of the file and a set of flags with their variables.
+//! All keys of the configuration. Each section is a section of the file and a set of flags with their variables.
 //!
 //! Each default is written here once, beside its key; the help, the values of a key that is not given, and the test of the
 //! README come from it.
@@ -14,7 +14,7 @@ use super::values::{
     list,
 };
 
-/// What the file may hold. Unknown keys are refused.
+/// The sections of the file. Unknown keys are refused.
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Sections {
@@ -97,7 +97,7 @@ macro_rules! sections {
 
 sections! {
     PipeSection "pipe" {
-        /// Where services connect and speak the pipe protocol
+        /// The address of the pipe protocol
         #[arg(env = "SIGNALBOX_PIPE_LISTEN", value_name = "ADDRESS")]
         "pipe-listen" listen: Address<8181> = "127.0.0.1:8181",
         /// Start without registration tokens and client certificates on an address that other machines reach
@@ -109,10 +109,10 @@ sections! {
         /// The longest reply line that is not compressed
         #[arg(env = "SIGNALBOX_PIPE_MAX_REPLY", value_name = "SIZE")]
         "pipe-max-reply" max_reply: Size = "64KiB",
-        /// The time that a line may take that is begun
+        /// The time for a line that has begun
         #[arg(env = "SIGNALBOX_PIPE_LINE_TIMEOUT", value_name = "DURATION")]
         "pipe-line-timeout" line_timeout: Timespan = "30s",
-        /// The time that a connection without session may say nothing
+        /// The time that a connection without session may stay silent
         #[arg(env = "SIGNALBOX_PIPE_IDLE_TIMEOUT", value_name = "DURATION")]
         "pipe-idle-timeout" idle_timeout: Timespan = "5m",
         /// Connections at once
@@ -132,10 +132,10 @@ sections! {
         "pipe-client-ca" client_ca: PathBuf | "they need none",
     }
     ApiSection "api" {
-        /// Where gRPC and REST are spoken
+        /// The address of gRPC and REST
         #[arg(env = "SIGNALBOX_API_LISTEN", value_name = "ADDRESS")]
         "api-listen" listen: Address<8182> = "127.0.0.1:8182",
-        /// What operators show as bearer, several separated by commas
+        /// The bearer tokens of operators, separated by commas
         #[arg(env = "SIGNALBOX_API_OPERATOR_TOKENS", value_name = "TOKENS", value_delimiter = ',', hide_env_values = true)]
         #[serde(deserialize_with = "list")]
         "api-operator-tokens" operator_tokens: Vec<OperatorToken> | "none, they are answered on loopback only",
@@ -176,7 +176,7 @@ sections! {
         "api-client-ca" client_ca: PathBuf | "they need none",
     }
     ProxySection "proxy" {
-        /// Where HTTP requests come in
+        /// The address of the HTTP proxy
         #[arg(env = "SIGNALBOX_PROXY_HTTP", value_name = "ADDRESS")]
         "proxy-http" http: Address<8080> = "127.0.0.1:8080",
         /// Worker threads, 0 for one per core
@@ -197,7 +197,7 @@ sections! {
         "proxy-address-connections-max" address_connections_max: Count | "three quarters of `connections_max`",
     }
     StoreSection "store" {
-        /// Where sessions and configurations are kept
+        /// The database of sessions and configurations
         #[arg(env = "SIGNALBOX_STORE_URL", value_name = "URL")]
         "store-url" url: String = "sqlite://signalbox.db",
     }

@@ -101,7 +101,7 @@ values! {
         _ => Err(format!("`{text}` is none of the choices; write \"human\" or \"json\"")),
     };
 
-    /// What an operator shows.
+    /// The bearer token of an operator.
     OperatorToken(Secret) = |text| operator_token(text);
 
     /// An origin, as browsers send it (RFC 6454 §6.2).
@@ -114,10 +114,10 @@ values! {
         format!("`{text}` is not a host; write signalbox.internal, *.internal or an address, without port or scheme")
     });
 
-    /// What a registration token is called.
+    /// The name of a registration token.
     TokenLabel(TokenName) = |text| TokenName::parse(text).map_err(|error| error.to_string());
 
-    /// What its secret is known by.
+    /// The SHA-256 fingerprint of a secret.
     Sha256(Fingerprint) = |text| text.parse().map_err(|error: Error| error.to_string());
 
     /// A service's name, or its beginning and a `*`.
@@ -132,7 +132,7 @@ values! {
     /// A path.
     Prefix(PathPrefix) = |text| PathPrefix::parse(text).map_err(|error| error.to_string());
 
-    /// What is logged.
+    /// The filter of the log.
     Filter(String) = |text| filter(text);
 }
 

@@ -1,4 +1,4 @@
-//! What the registry needs of the rest of the server, and who stands behind it:
+//! The ports of the registry to the rest of the server:
 //! a store keeps, a publisher shows, traffic observes. Tests put their own there.
 
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use super::queries::views::{BreakerNumbers, RouteNumbers};
 /// A future that a port gives.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Where changes are kept.
+/// Keeps changes.
 pub trait Store: Send + 'static {
     /// Everything kept, as changes to be absorbed by an empty catalog, and the revision it is at.
     ///
@@ -62,14 +62,14 @@ pub trait Store: Send + 'static {
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
-/// What a store kept.
+/// The state that a store kept.
 #[derive(Debug, Default)]
 pub struct StoredState {
     /// The revision at the last commit.
     pub revision: u64,
     /// Sessions (replaced ones before those that replaced them), active configurations, staged ones.
     pub changes: Vec<Change>,
-    /// What the clocks said at the last start; nothing where that is not known.
+    /// The clocks at the last start; empty if they are not known.
     pub reading: Reading,
 }
 
@@ -78,13 +78,13 @@ pub struct StoredState {
 #[error("{0}")]
 pub struct StoreError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// Where changes are shown before they are answered: the routing table.
+/// Shows changes to traffic before they are answered.
 pub trait Publish: Send + 'static {
     /// Takes in `changes`, which made `catalog` of the one before. Must be quick: the writer waits.
     fn publish(&mut self, catalog: &Arc<Catalog>, changes: &[Change]);
 }
 
-/// What traffic has seen, and what it can try. Of itself it has seen nothing and reaches nobody.
+/// The observations of traffic, and the pages that it can fetch. The default methods observe nothing and reach nothing.
 pub trait Traffic: Send + Sync + 'static {
     /// A route's numbers since it has its backend.
     fn numbers(&self, session: SessionKey, route: RouteId) -> RouteNumbers {
@@ -92,7 +92,7 @@ pub trait Traffic: Send + Sync + 'static {
         RouteNumbers::default()
     }
 
-    /// What is known of a route's backend: its breaker's state, its health.
+    /// Returns the state of a route's breaker and the health of its backend.
     fn breaker(&self, session: SessionKey, route: RouteId) -> BreakerNumbers {
         let _ = (session, route);
         BreakerNumbers::default()
@@ -114,7 +114,7 @@ pub trait Traffic: Send + Sync + 'static {
         0
     }
 
-    /// What it never connects to; asked for once.
+    /// Returns the addresses that are never connected to. Called once.
     fn forbidden(&self) -> Forbidden {
         Forbidden::default()
     }
@@ -124,7 +124,7 @@ pub trait Traffic: Send + Sync + 'static {
         Options::default()
     }
 
-    /// Backends have answered whatever earlier checks said: the routes serve at once.
+    /// Reports that the backends of routes have just answered, so that the routes serve at once.
     fn vouch(&self, session: SessionKey, routes: &[RouteId]) {
         let _ = (session, routes);
     }
@@ -143,24 +143,24 @@ pub trait Traffic: Send + Sync + 'static {
     }
 }
 
-/// What becomes of a page whose server's certificate does not hold.
+/// The policy for a page whose server has an invalid certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PageTrust {
-    /// It is not asked for.
+    /// The page is not fetched.
     Required,
-    /// It is got all the same, and [`PageResponse::tls_valid`] says so.
+    /// The page is fetched all the same, and [`PageResponse::tls_valid`] is false.
     Reported,
     /// It is got as the health checks of this route ask, `Host` and method included; of its certificate becomes what becomes of it
     /// for requests.
     AsRoute(SessionKey, RouteId),
 }
 
-/// A page that was got.
+/// The response for a fetched page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageResponse {
-    /// Its status.
+    /// The status code.
     pub status: u16,
-    /// From the beginning of the connection to the end of the head.
+    /// The time from the start of the connection to the end of the response head.
     pub took: Span,
     /// True if a certificate was shown that is trusted and is the host's; never so without TLS.
     pub tls_valid: bool,

@@ -1,6 +1,6 @@
 //! Registration tokens: who may register, and what a session may then claim.
 //!
-//! Where none is configured everybody may do everything, as deployed clients expect. A token is known by the SHA-256
+//! Without configured tokens every registration is allowed, as deployed clients expect. A token is known by the SHA-256
 //! of its secret; neither the secret nor the digest is ever stored, told or logged. What must hold: what a token does
 //! not allow is refused when it is staged, in the words of the rule, and again when it is applied, for the rules may have
 //! changed in between; no token takes away what was registered under another.
@@ -18,22 +18,22 @@ use crate::domain::{
 /// One token. An empty list allows everything of its kind.
 #[derive(Clone, Debug)]
 pub struct RegistrationToken {
-    /// What it is called, in the log and in refusals.
+    /// The name, for logs and refusals.
     pub name: TokenName,
-    /// What its secret is known by.
+    /// The fingerprint of the secret.
     pub secret: Fingerprint,
     /// The services that may register: names, or beginnings of names with a `*` behind them.
     pub services: Vec<String>,
     /// The domains of routes: a name, `*.name` for all below it, `*` for any.
     pub domains: Vec<Host>,
-    /// Where the paths of routes must be, or be below.
+    /// The prefixes that paths of routes must have.
     pub path_prefixes: Vec<PathPrefix>,
     /// Networks that backends and maintenance pages must be in. One given by name is refused then, for it may resolve to
     /// anything.
     pub backends: Vec<IpNet>,
-    /// How many routes a session may have.
+    /// The number of routes of one session.
     pub max_routes: Option<usize>,
-    /// How many sessions may exist at once, without those whose instance has registered anew.
+    /// The number of sessions at the same time, without replaced ones.
     pub max_sessions: Option<usize>,
 }
 
@@ -47,19 +47,19 @@ impl From<Vec<RegistrationToken>> for RegistrationTokens {
     }
 }
 
-/// How a session may begin: what is kept of its metadata, and the token it came with.
+/// A permitted registration: the metadata to keep, and the token.
 pub(crate) struct AdmittedRegistration<'a> {
     pub(crate) metadata: Metadata,
     pub(crate) grant: Option<&'a RegistrationToken>,
 }
 
 impl RegistrationTokens {
-    /// Says whether registering needs no token.
+    /// Returns true if registering needs no token.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Lets a service register, if its token says so. On the pipe the token stands in the metadata.
+    /// Checks that the token of a registration allows the service. On the pipe the token is part of the metadata.
     pub(crate) fn admit(
         &self,
         service: &ServiceName,
@@ -92,13 +92,13 @@ impl RegistrationTokens {
         routes.try_for_each(|route| grant.permit(route).map_err(|error| refused(route, error)))
     }
 
-    /// Looks at every token, and at every byte of each, however early it is found.
+    /// Finds a token by its secret, in a time that does not depend on which one it is.
     fn known(&self, secret: &Secret) -> Option<&RegistrationToken> {
         let shown = Fingerprint::of(secret);
         self.0.iter().fold(None, |found, grant| if grant.secret.is(&shown) { Some(grant) } else { found })
     }
 
-    /// What binds a session; `None` where nothing does.
+    /// Returns the token whose rules apply to a session; `None` where the server has no tokens.
     pub(crate) fn of(&self, record: &SessionRecord) -> Result<Option<&RegistrationToken>, Error> {
         if self.0.is_empty() {
             return Ok(None);
@@ -162,7 +162,7 @@ impl RegistrationToken {
         self.hosts(&route.domains).and_then(|()| self.path(&route.path)).and_then(|()| self.reaches(&route.backend))
     }
 
-    /// True if a route may have these domains.
+    /// Refuses domains that a route under this token may not have.
     pub(crate) fn hosts(&self, domains: &[Host]) -> Result<(), Error> {
         let allowed = |host: &&Host| self.domains.iter().any(|rule| covers(rule, host));
         match domains.iter().find(|host| !self.domains.is_empty() && !allowed(host)) {
@@ -171,7 +171,7 @@ impl RegistrationToken {
         }
     }
 
-    /// True if a route may have this path.
+    /// Refuses a path that a route under this token may not have.
     pub(crate) fn path(&self, path: &PathPrefix) -> Result<(), Error> {
         if self.path_prefixes.is_empty() || self.path_prefixes.iter().any(|prefix| prefix.covers(path.as_str())) {
             return Ok(());
@@ -179,12 +179,12 @@ impl RegistrationToken {
         Err(self.refuse("path", "the path", path, &listed(&self.path_prefixes)))
     }
 
-    /// True if a route may have this backend, and the session may try it.
+    /// Refuses a backend that a route may not have and a session may not test.
     pub(crate) fn reaches(&self, backend: &BackendUrl) -> Result<(), Error> {
         self.within("backend_url", "the backend", backend, backend)
     }
 
-    /// True if a route's maintenance page may be fetched from there.
+    /// Refuses a maintenance page that a session may not show.
     pub(crate) fn shows(&self, page: &PageUrl) -> Result<(), Error> {
         self.within("page_url", "the page", page.origin(), &page.as_str())
     }
@@ -198,7 +198,7 @@ impl RegistrationToken {
         Err(self.refuse(field, what, given, &format!("addresses in {}", listed(&self.backends))))
     }
 
-    /// True if a session that has `count` routes may have `more`.
+    /// Refuses `more` routes for a session if the token allows fewer.
     pub(crate) fn room(&self, session: &Session, more: usize) -> Result<(), Error> {
         match self.max_routes {
             Some(most) if session.edited().routes.len() + more > most => {
@@ -221,7 +221,7 @@ fn listed<T: Display>(list: &[T]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// True if a rule for domains allows a host: a wildcard allows the names below its base and wildcards over such.
+/// Returns true if a rule for domains allows a host: a wildcard allows the names below its base and wildcards below it.
 fn covers(rule: &Host, host: &Host) -> bool {
     match (rule, host) {
         (rule, Host::Exact(host)) => rule.covers(host),

@@ -14,7 +14,7 @@ use super::takeover::obey_orders;
 pub struct ConfigApply {
     /// The session.
     pub session: SessionId,
-    /// Which sections; the rest stays staged.
+    /// The sections to apply; the rest stays staged.
     pub sections: Sections,
     /// The session's revision is to be one of these, if the client says so.
     pub expected: Option<Vec<u64>>,

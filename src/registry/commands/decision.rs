@@ -1,4 +1,4 @@
-//! What a command is decided with, and what it comes to: a reply, changes, and whom to tell.
+//! The input and the result of a decision: the context, and the reply, changes and effects.
 //!
 //! Every command uses these; they use no command.
 
@@ -10,37 +10,37 @@ use crate::domain::{
 use crate::registry::limits::RegistryLimits;
 use crate::registry::registration_tokens::RegistrationTokens;
 
-/// What a command is decided with beside the catalog: the time, and the bounds in force.
+/// The context of a decision: the time and the rules.
 #[derive(Clone, Copy, Debug)]
 pub struct DecisionContext<'a> {
     /// Now.
     pub now: Time,
     /// The bounds.
     pub limits: &'a RegistryLimits,
-    /// What registration tokens allow.
+    /// The registration tokens.
     pub grants: &'a RegistrationTokens,
-    /// What is never connected to.
+    /// The addresses that are never connected to.
     pub forbidden: &'a Forbidden,
 }
 
-/// What a command comes to: an answer, the changes it takes, and whom to tell.
+/// The result of a decision: a reply, changes and effects.
 #[derive(Debug)]
 pub struct Decided {
-    /// The answer, given once the changes are stored and published.
+    /// The reply, sent once the changes are stored and published.
     pub reply: Reply,
-    /// What changes, in this order.
+    /// The changes, in this order.
     pub changes: Vec<Change>,
-    /// Who is told, after the answer is true.
+    /// The effects, after the changes are stored and published.
     pub effects: Vec<Effect>,
 }
 
 impl Decided {
-    /// An answer and the changes it takes, with nobody to tell.
+    /// Returns a reply with its changes and no effects.
     pub fn new(reply: Reply, changes: Vec<Change>) -> Self {
         Self { reply, changes, effects: Vec::new() }
     }
 
-    /// The same, and `event` told to the session.
+    /// Adds an event of a session.
     #[must_use]
     pub fn telling(mut self, key: SessionKey, event: Event) -> Self {
         self.effects.push(Effect::Event(key, event));
@@ -48,10 +48,10 @@ impl Decided {
     }
 }
 
-/// A refusal changes nothing, by construction.
+/// A decision or a refusal. A refusal has no changes.
 pub type Decision = Result<Decided, Error>;
 
-/// Something to tell a connection that did not ask.
+/// An effect of a command beside its changes: a message for a connection, or an order for traffic.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// An event of a session, for its bound connection if it subscribed.
@@ -60,13 +60,13 @@ pub enum Effect {
     Close(ConnectionId),
     /// The connection's session has another one now, or none.
     Released(ConnectionId, Release),
-    /// For traffic: the route's breaker is to be closed.
+    /// Tells traffic to close the breaker of the route.
     ResetBreaker(SessionKey, RouteId),
-    /// For traffic: the backends of these routes have just answered.
+    /// Tells traffic that the backends of these routes have just answered.
     Vouch(SessionKey, Vec<RouteId>),
 }
 
-/// Why a connection has its session no more.
+/// The reason for which a connection lost its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
     /// Another connection took the session over.
@@ -122,7 +122,7 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// What is to be seen of a request that waits.
+    /// Returns the verification of a request that waits.
     pub(crate) fn of(key: SessionKey, pending: &Pending) -> Self {
         Self { key, ticket: pending.ticket, kind: pending.kind, page: pending.page.clone() }
     }

@@ -8,9 +8,9 @@ use super::session_edit::with_head;
 /// Begins to drain a session, anew if it is draining.
 #[derive(Clone, Debug)]
 pub struct DrainStart {
-    /// Whose.
+    /// The session.
     pub subject: Subject,
-    /// The time that it takes.
+    /// The length of the drain.
     pub span: Span,
 }
 
@@ -34,7 +34,7 @@ impl DrainStart {
 /// Takes a drain back, running or complete.
 #[derive(Clone, Debug)]
 pub struct DrainCancel {
-    /// Whose.
+    /// The session.
     pub subject: Subject,
 }
 

@@ -33,9 +33,9 @@ fn accept(
 
 const CANCELLED: &str = "cancelled by a newer maintenance request for the same routes";
 
-/// Tells that a request came to nothing.
+/// Adds the events of a request that failed.
 fn failed(decided: Decided, session: &Session, pending: &Pending, reason: &'static str) -> Decided {
-    // What was to enter has entered; what was to leave is still there.
+    // Routes enter at once; routes that should have left are still in maintenance.
     let in_maintenance = |target: &Target| match target {
         Target::All => session.record.maintenance.all.is_some(),
         Target::Route(id) => session.record.maintenance.of(*id).is_some(),
@@ -46,7 +46,7 @@ fn failed(decided: Decided, session: &Session, pending: &Pending, reason: &'stat
     })
 }
 
-/// Why nothing came of a request that waited until time was up.
+/// Returns the reason for a request that waited until its time was up.
 pub(crate) fn timed_out(kind: PendingKind) -> &'static str {
     match kind {
         PendingKind::Enter => "timeout waiting for maintenance page to become reachable",
@@ -62,9 +62,9 @@ fn changed(decided: Decided, key: SessionKey, targets: &[Target], in_maintenance
 /// Puts routes into maintenance at once; the outcome waits for the page.
 #[derive(Clone, Debug)]
 pub struct MaintEnter {
-    /// Whose.
+    /// The session.
     pub subject: Subject,
-    /// For which routes.
+    /// The routes.
     pub places: Vec<TargetSelector>,
     /// The page shown meanwhile.
     pub page: Option<PageUrl>,
@@ -113,9 +113,9 @@ fn room_to_wait(session: &Session, context: DecisionContext<'_>) -> Result<(), E
 /// Asks to take routes out of maintenance, once their backends answer.
 #[derive(Clone, Debug)]
 pub struct MaintExit {
-    /// Whose.
+    /// The session.
     pub subject: Subject,
-    /// For which routes.
+    /// The routes.
     pub places: Vec<TargetSelector>,
 }
 
@@ -178,7 +178,7 @@ fn answered(session: &Session, targets: &[Target]) -> Vec<RouteId> {
     named.filter(|id| session.active.routes.contains_key(id)).filter(leaves).collect()
 }
 
-/// What the one who waits for a cancelled request hears.
+/// Returns the error for a request that was cancelled.
 pub(crate) fn cancelled() -> Error {
     Error::new(Kind::Conflict, CANCELLED)
 }

@@ -1,6 +1,6 @@
-//! What traffic saw, on its way to those whom it concerns: it takes its place among all that happens, as a step of the revision.
+//! Observations of traffic. Each becomes an event with a sequence of its own, as a step of the revision.
 //!
-//! What must hold: no session is told of a backend or breaker after the apply that replaced it. So what was seen comes first in its
+//! Invariant: no session is told of a backend or breaker after the apply that replaced it. Observations therefore come first in their
 //! batch (`QueuedCommands::place`), while traffic still has what the batches before have made of it.
 
 use std::fmt;
@@ -10,18 +10,18 @@ use crate::domain::{Catalog, Event, SessionId, SessionKey};
 
 use super::decision::{Decided, Decision, DecisionContext, Reply};
 
-/// Traffic saw something that the session is told of.
+/// An observation of traffic that concerns a session.
 #[derive(Clone, Debug)]
 pub struct Observe {
     /// The session.
     pub key: SessionKey,
-    /// What it saw.
+    /// The event.
     pub event: Event,
-    /// The backend or breaker that it saw.
+    /// Tells if the observed backend or breaker still serves.
     pub sight: Sight,
 }
 
-/// Says whether traffic still has the very backend or breaker that was seen.
+/// A check that returns true while traffic still has the same backend or breaker.
 #[derive(Clone)]
 pub struct Sight(pub Arc<dyn Fn() -> bool + Send + Sync>);
 
@@ -38,7 +38,7 @@ impl Observe {
 
     pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
         let nothing = Decided::new(Reply::Done, Vec::new());
-        // What was seen of a backend or breaker that has gone meanwhile concerns nobody.
+        // An observation of a backend or breaker that no longer serves is dropped.
         let concerns = catalog.by_key(self.key).is_some() && (self.sight.0)();
         Ok(if concerns { nothing.telling(self.key, self.event.clone()) } else { nothing })
     }

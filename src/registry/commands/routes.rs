@@ -11,14 +11,14 @@ use crate::registry::registration_tokens::RegistrationToken;
 use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::session_edit::{no_route, with_head};
 
-/// What a client says of a new route; the id is the server's.
+/// A new route as a client describes it; the server gives it its id.
 #[derive(Clone, Debug)]
 pub struct NewRoute {
     /// At least one.
     pub domains: Vec<Host>,
     /// The prefix.
     pub path: PathPrefix,
-    /// Where its requests go.
+    /// The backend.
     pub backend: BackendUrl,
     /// The highest goes first.
     pub priority: i32,
@@ -115,7 +115,7 @@ fn stage_route(session: &Session, route: Route, context: DecisionContext<'_>) ->
 /// A route's new value for one field, or for several.
 #[derive(Clone, Debug)]
 pub enum RouteField {
-    /// Where its requests go.
+    /// The backend.
     Backend(BackendUrl),
     /// Its priority.
     Priority(i32),
@@ -156,7 +156,7 @@ pub struct RouteUpdate {
     pub session: SessionId,
     /// The route.
     pub id: RouteId,
-    /// What changes.
+    /// The fields and their new values.
     pub field: RouteField,
 }
 
@@ -177,7 +177,7 @@ impl RouteUpdate {
     }
 }
 
-/// A route that is there after the next apply.
+/// Returns a route that will exist after the next apply.
 fn editable(session: &Session, id: RouteId) -> Result<&Arc<Route>, Error> {
     session.edited().routes.get(&id).ok_or_else(|| {
         if session.active.routes.contains_key(&id) {

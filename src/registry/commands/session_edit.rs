@@ -1,10 +1,10 @@
-//! What many commands need of a session: a changed record, and a route of it or the refusal.
+//! Helpers of commands: a changed record of a session, and a route of it or the refusal.
 
 use std::sync::Arc;
 
 use crate::domain::{Change, Error, Kind, Route, RouteId, Session, SessionRecord};
 
-/// A new record of a session.
+/// Returns the change that gives a session a changed record.
 pub(crate) fn with_head(session: &Session, change: impl FnOnce(&mut SessionRecord)) -> Change {
     let mut record = SessionRecord::clone(&session.record);
     change(&mut record);
@@ -18,7 +18,7 @@ pub(crate) fn active_route(session: &Session, id: RouteId) -> Result<&Arc<Route>
     })
 }
 
-/// A route that does not exist.
+/// Returns the refusal for a route that does not exist.
 pub(crate) fn no_route(id: RouteId) -> Error {
     Error::new(Kind::NotFound, format!("no route {id} in this session"))
 }

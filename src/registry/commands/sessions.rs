@@ -31,7 +31,7 @@ pub struct Register {
     pub connection: Option<ConnectionId>,
     /// The registration token, where it is given beside the metadata.
     pub token: Option<Secret>,
-    /// Where the client comes from, if that is known.
+    /// The origin of the client, if it is known.
     pub origin: Option<Origin>,
 }
 
@@ -61,7 +61,7 @@ impl Register {
             None => self.room(catalog, context.limits)?,
         }
         let token = grant.map(|grant| grant.name.clone());
-        // What an operator ordered is for the instance; what the client asked for ends with its session.
+        // An operator's order stays with the instance; a client's request ends with its session.
         let drain = old.and_then(|old| old.record.drain).filter(|drain| drain.by_operator);
         let maintenance = old.map(|old| inherited(old)).unwrap_or_default();
         let (maintenance_port, origin) = (self.maintenance_port, self.origin);
@@ -153,7 +153,7 @@ impl Reconnect {
 /// Ends a session and its routes at once.
 #[derive(Clone, Debug)]
 pub struct ClientShutdown {
-    /// Whose.
+    /// The session.
     pub subject: Subject,
     /// The connection that asks, which closes itself.
     pub connection: Option<ConnectionId>,
@@ -250,7 +250,7 @@ impl Disconnect {
 pub struct Expire {
     /// The session.
     pub key: SessionKey,
-    /// What fell due at this moment or before has been seen to.
+    /// Everything that was due at this time or before has been handled.
     pub since: Time,
 }
 
@@ -282,7 +282,7 @@ impl Expire {
     }
 }
 
-/// When a session ends if nothing happens: never while a connection is bound to it.
+/// Returns the time at which a session ends if nothing happens; `None` while a connection is bound to it.
 pub(crate) fn ends_at(session: &Session, limits: &RegistryLimits) -> Option<Time> {
     match (session.record.replaced, session.bound) {
         (Some(until), _) => Some(until),

@@ -62,7 +62,7 @@ macro_rules! setting_commands {
 setting_commands! {
     /// Stages a response header.
     HeadersSet {
-        /// For which routes.
+        /// The routes.
         target: Target,
         /// The header.
         name: HeaderKey,
@@ -72,7 +72,7 @@ setting_commands! {
 
     /// Stages that a response header is set no more; one that is not set stays so.
     HeadersRemove {
-        /// For which routes.
+        /// The routes.
         target: Target,
         /// The header.
         name: HeaderKey
@@ -80,7 +80,7 @@ setting_commands! {
 
     /// Stages that an option has its default again.
     OptionsRemove {
-        /// For which routes.
+        /// The routes.
         target: Target,
         /// The option.
         key: OptionKey
@@ -88,9 +88,9 @@ setting_commands! {
 
     /// Stages a rate limit.
     RatelimitSet {
-        /// For which routes.
+        /// The routes.
         target: Target,
-        /// How much.
+        /// The limit.
         limit: RateLimit
     } => |set| Edit::RateLimit(set.target, Some(set.limit));
 
@@ -102,21 +102,21 @@ setting_commands! {
 
     /// Stages that requests are limited no more.
     RatelimitRemove {
-        /// For which routes.
+        /// The routes.
         target: Target
     } => |gone| Edit::RateLimit(gone.target, None);
 
     /// Stages that a circuit breaker is taken away.
     CircuitBreakerRemove {
-        /// For which routes.
+        /// The routes.
         target: Target
     } => |gone| Edit::Breaker(gone.target, None);
 
     /// Stages a circuit breaker.
     CircuitBreakerSet {
-        /// For which routes.
+        /// The routes.
         target: Target,
-        /// When it opens and closes.
+        /// The breaker.
         breaker: Breaker
     } => |set| Edit::Breaker(set.target, Some(set.breaker));
 }
@@ -128,7 +128,7 @@ pub struct HealthSet {
     pub session: SessionId,
     /// The route.
     pub id: RouteId,
-    /// How it is asked.
+    /// The check.
     pub check: HealthCheck,
 }
 
@@ -148,7 +148,7 @@ impl HealthSet {
 pub struct OptionsSet {
     /// The session.
     pub session: SessionId,
-    /// For which routes.
+    /// The routes.
     pub target: Target,
     /// The option; an unknown one is kept and does nothing.
     pub key: OptionKey,

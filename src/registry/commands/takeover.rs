@@ -1,4 +1,4 @@
-//! What the first apply of a session takes away with the one that it replaced, and what of that one stays in force.
+//! The replaced session of an instance: the routes that end with it, and the operators' orders that stay in force.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

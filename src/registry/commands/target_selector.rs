@@ -1,4 +1,4 @@
-//! How clients name the routes that maintenance is for, and which routes of a session they mean.
+//! Selectors of routes for maintenance: their syntax, and the routes of a session that they select.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
@@ -7,7 +7,7 @@ use crate::domain::{Error, Host, Kind, PathPrefix, Route, Session, Target};
 
 use super::session_edit::no_route;
 
-/// How a client names the routes that maintenance is for.
+/// A selector of routes for maintenance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetSelector {
     /// `ALL`, or a route id.
@@ -76,7 +76,7 @@ pub(crate) fn resolve(session: &Session, places: &[TargetSelector]) -> Result<Ve
     Ok(targets.into_iter().collect())
 }
 
-/// What is looked for, and whether a route was found that has it.
+/// The selectors, each with a mark that a route matched it.
 struct SelectorMatches<'a> {
     targets: BTreeSet<Target>,
     paths: HashMap<&'a PathPrefix, bool>,

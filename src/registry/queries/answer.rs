@@ -15,7 +15,7 @@ pub enum Answer {
     Breaker(BreakerView),
     /// The staged configuration would apply; what one should know before.
     Valid(Vec<String>),
-    /// What it would change.
+    /// The difference that an apply would make.
     Diff(Box<DiffView>),
     /// A drain.
     Drain(DrainView),

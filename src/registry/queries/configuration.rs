@@ -1,4 +1,4 @@
-//! What is told of a session's configurations: both whole, what is staged as a difference, and what an apply of it comes to.
+//! Views of a session's configurations: both whole, their difference, and the result of validation.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ pub(crate) fn diff(catalog: &Catalog, session: &Session) -> DiffView {
     }
 }
 
-/// What is staged and means nothing, or something else than it says, and what goes with the next apply beside.
+/// Returns warnings about staged values without effect or with another effect, and about routes that end with the apply.
 fn warnings<'a>(catalog: &Catalog, session: &Session, edits: impl Iterator<Item = &'a Edit>) -> Vec<String> {
     let next = session.staged.as_ref().map_or(&session.active, |staged| &staged.config);
     let all = next.options_over(&Options::default(), Target::All);
@@ -77,7 +77,7 @@ fn warnings<'a>(catalog: &Catalog, session: &Session, edits: impl Iterator<Item 
 
 const TIMEOUT_KEY: &str = "health_check_timeout";
 
-/// How a health check's timeout acts, where it is not as it is set.
+/// Returns words for a timeout of a health check that acts shorter than it is set.
 fn acts_shorter(interval: Span, timeout: Span) -> Option<String> {
     let acts = acting_timeout(interval, timeout);
     (acts < timeout).then(|| format!("{timeout} acts as {acts}: at most the interval and {}", HealthCheck::TIMEOUT_MAX))

@@ -1,7 +1,7 @@
 //! Explains where a request goes: which routes match, which wins and by which rule, who stands behind it.
 //!
 //! It looks at every route, plainly, and so is a second opinion on the routing table, which is compiled for speed.
-//! What must hold: both name the same winner (`tests/it/explain.rs`).
+//! Invariant: both name the same winner (`tests/it/explain.rs`).
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -25,7 +25,7 @@ use super::member_state::TrafficView;
 use super::session::traffic_percent;
 use super::views::{CheckView, Preference, shown, state};
 
-/// What is asked.
+/// A request to explain.
 #[derive(Clone, Debug)]
 pub struct Explain {
     /// As in the `Host` field: a name or an address, a port or none.
@@ -38,7 +38,7 @@ pub struct Explain {
     pub staged: Option<(ServiceName, InstanceName)>,
 }
 
-/// Where it goes.
+/// The explanation of a request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExplainView {
     /// The host, as routes spell it.
@@ -49,27 +49,27 @@ pub struct ExplainView {
     pub method: Option<String>,
     /// `active` or `staged`.
     pub configuration: &'static str,
-    /// Why what is staged could not be applied as it is.
+    /// The reason for which the staged configuration cannot be applied; `None` if it can.
     pub problem: Option<String>,
-    /// What becomes of the request.
+    /// The outcome of the request.
     pub outcome: ExplainOutcome,
     /// The same in words.
     pub reason: String,
-    /// What matches, the winner first; at most 100.
+    /// The matches, the winner first; at most 100.
     pub candidates: Vec<CandidateView>,
 }
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExplainOutcome {
     /// It goes to a backend.
     Forwarded,
-    /// It is shown the maintenance page.
+    /// The maintenance page answers it.
     Maintenance,
-    /// It gets 503: nobody can take it now.
+    /// It gets 503, because no member takes requests now.
     Unavailable,
-    /// No route is for it.
+    /// No route matches it.
     NoRoute,
 }
 
@@ -83,9 +83,9 @@ pub struct CandidateView {
     pub priority: i32,
     /// True if the request goes here.
     pub wins: bool,
-    /// By which rule it wins, or what shadows it.
+    /// The rule by which it wins, or the candidate that shadows it.
     pub rule: String,
-    /// How many routes share it.
+    /// The number of routes that share it.
     pub members_total: usize,
     /// The first 100 of them.
     pub members: Vec<MemberView>,
@@ -334,7 +334,7 @@ fn member(session: &Session, route: &Route, view_of_traffic: TrafficView<'_>) ->
     (member, known.preference)
 }
 
-/// Who has staged a route for such a request and not applied it: the first of them. Empty if nobody has.
+/// Returns words for the first session that has staged a matching route; empty if there is none.
 fn staged_for(catalog: &Catalog, host: &str, path: &str) -> String {
     let covers = |route: &Route| route.path.covers(path) && route.domains.iter().any(|rule| rule.covers(host));
     let staged = catalog.sessions().find_map(|session| {
@@ -373,7 +373,7 @@ fn outcome(
     }
 }
 
-/// What a failed check says of the members, the first such: of those that take requests if there are any, for it may explain a 502.
+/// Returns words for the first failed check of the members. Members that take requests come first, because the check may explain a 502.
 fn failing(members: &[MemberView]) -> String {
     let taking = members.iter().any(|member| member.takes_requests);
     let failed = members.iter().filter(|member| member.takes_requests == taking).find_map(|member| {

@@ -1,4 +1,4 @@
-//! What operators see: every instance, route and number, a page at a time. No session id appears anywhere here.
+//! Views for operators: every instance, route and number, a page at a time. No session id appears here.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -18,10 +18,10 @@ use super::views::{BreakerNumbers, DrainView, MaintenanceView, StatsView, moment
 pub struct OverviewView {
     /// The version of the program.
     pub version: &'static str,
-    /// When the server started.
+    /// The start of the server.
     #[serde(serialize_with = "moment")]
     pub started_at: Time,
-    /// How long ago that is.
+    /// The time since the start, in seconds.
     pub uptime_seconds: u64,
     /// The registry's revision: the sequence of the latest event at most.
     pub revision: u64,
@@ -59,7 +59,7 @@ pub struct InstanceView {
     pub revision: u64,
     /// Its share of traffic: 100 unless it drains.
     pub traffic_percent: u64,
-    /// How many of its active routes are in maintenance.
+    /// The number of its active routes that are in maintenance.
     pub routes_in_maintenance: usize,
     /// Requests and tunnels under way.
     pub in_flight: u64,
@@ -71,7 +71,7 @@ pub struct InstanceView {
 /// An instance, and what was asked of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct InstanceDetail {
-    /// What lists show too.
+    /// The fields that lists show too.
     #[serde(flatten)]
     pub instance: InstanceView,
     /// Its drain, running or complete.
@@ -108,7 +108,7 @@ pub struct OperatorStatsView {
     pub stats: StatsView,
 }
 
-/// Whose routes are asked for.
+/// The instance whose routes are requested; `None` for all.
 pub type InstanceFilter<'a> = Option<(&'a ServiceName, &'a InstanceName)>;
 
 impl Registry {

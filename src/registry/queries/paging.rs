@@ -9,19 +9,19 @@ use serde::Serialize;
 
 use crate::domain::Error;
 
-/// Which part of a list is asked for.
+/// A request for a page of a list.
 #[derive(Clone, Debug)]
 pub struct ListRequest {
-    /// Where the part before ended, as it said; `None` for the first.
+    /// The cursor that the page before gave; `None` for the first page.
     pub after: Option<String>,
-    /// How many at most.
+    /// The largest number of entries.
     pub limit: usize,
 }
 
 impl ListRequest {
-    /// How many, when nothing is said.
+    /// The number of entries by default.
     pub const LIMIT: usize = 100;
-    /// How many at most.
+    /// The largest number of entries.
     pub const LIMIT_MAX: usize = 1000;
 
     /// A part of `limit` entries, 100 when nothing is said, behind the one that ended with `after`.
@@ -48,7 +48,7 @@ impl ListRequest {
 pub struct ListPage<T> {
     /// In the list's order.
     pub items: Vec<T>,
-    /// What to ask for the next part with; `None` at the end.
+    /// The cursor of the next page; `None` at the end.
     pub next_cursor: Option<String>,
 }
 

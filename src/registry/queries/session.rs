@@ -1,4 +1,4 @@
-//! What is told of a session: its state, and the routes that it has.
+//! Views of a session: its state and its routes.
 
 use crate::domain::{Route, Section, Session, Span, Time};
 
@@ -24,7 +24,7 @@ pub(crate) fn info(session: &Session, now: Time) -> SessionView {
     }
 }
 
-/// How many routes an apply would add, change or take away.
+/// Returns the number of routes that an apply would add, change or remove.
 pub(crate) fn staged_routes(session: &Session) -> usize {
     session.difference().edits().filter(|edit| edit.section() == Section::Routes).count()
 }

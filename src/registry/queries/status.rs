@@ -61,7 +61,7 @@ pub(crate) fn maintenance_status(session: &Session) -> MaintenanceView {
 pub struct StatsGet {
     /// The session.
     pub session: SessionId,
-    /// Which routes.
+    /// The routes.
     pub target: Target,
 }
 

@@ -1,4 +1,4 @@
-//! What must answer before a maintenance request has its outcome: its page, or the backends of its routes.
+//! The pages that must answer before a maintenance request ends: its own page, or the backends of its routes.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Bound;
@@ -14,7 +14,7 @@ use crate::registry::ports::PageTrust;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Awaited {
     pub(crate) page: PageUrl,
-    /// How it is asked for, and what becomes of its certificate.
+    /// The way to fetch it, with the policy for its certificate.
     pub(crate) trust: PageTrust,
     /// The statuses that count as an answer, where they are set.
     expected: Option<StatusRanges>,
@@ -41,7 +41,7 @@ pub(crate) fn awaited(
     let session = catalog.by_key(verification.key).ok_or(Error::invalid_session())?;
     let pending = session.pending.iter().find(|pending| pending.ticket == verification.ticket).ok_or_else(cancelled)?;
     Ok(match verification.kind {
-        // What is shown later is got in the same way.
+        // The page that is shown later is fetched in the same way.
         PendingKind::Enter => {
             let shown = |page: &PageUrl| Awaited { page: page.clone(), trust: PageTrust::Required, expected: None };
             (verification.page.iter().map(shown).collect(), None)
@@ -50,7 +50,7 @@ pub(crate) fn awaited(
     })
 }
 
-/// So many routes are looked at in one step: a session may have very many.
+/// The number of routes that one step reads, because a session may have very many.
 const ROUTES_AT_ONCE: usize = 256;
 
 /// The backends of the next active routes in maintenance that are concerned, each once, and the last of the routes looked at unless it

@@ -1,4 +1,4 @@
-//! When something of a session falls due by itself: its grace, its staged changes, its drain.
+//! The times at which something of a session ends by itself: its lease, its staged changes, its drain.
 //!
 //! Pure: the writer asks for the next moment and sleeps on it beside its mailbox.
 
@@ -19,7 +19,7 @@ pub(super) struct Deadlines {
 #[derive(Debug)]
 struct SessionDeadline {
     due: Time,
-    /// What fell due until then has been seen to.
+    /// Everything that was due at this time or before has been handled.
     seen: Time,
 }
 
@@ -50,7 +50,7 @@ impl Deadlines {
         self.queue.first().map(|(due, _)| *due)
     }
 
-    /// What is due at `now`, `most` at once.
+    /// Returns at most `most` of the deadlines that are due at `now`.
     pub(super) fn due(&self, now: Time, most: usize) -> Vec<Expire> {
         let due = self.queue.iter().take_while(|(due, _)| *due <= now).take(most);
         due.filter_map(|(_, key)| Some(Expire { key: *key, since: self.entries.get(key)?.seen })).collect()

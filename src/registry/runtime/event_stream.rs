@@ -19,31 +19,31 @@ use super::history::EventCursor;
 use super::registry::{Registry, stopping};
 use super::watch::{EventHub, EventProgress, Mailbox, MailboxMessage, STREAMS_PER_SESSION_MAX};
 
-/// How many events are taken out of the history at once.
+/// The number of events that one read takes from the history.
 const READ_MAX: usize = 256;
 
-/// What a stream comes to next.
+/// The next item of an event stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamItem {
     /// Something happened.
     Event(Arc<EventRecord>),
-    /// So many events were lost because the stream was not read.
+    /// Events were lost because the stream was not read.
     Lagged {
-        /// How many.
+        /// The number of lost events.
         missed: u64,
     },
-    /// What followed the sequence that was asked for is no longer held; the stream goes on live.
+    /// The events after the requested sequence are no longer held; the stream continues with new events.
     Compacted {
-        /// What followed this sequence is held.
+        /// All events after this sequence are held.
         oldest: u64,
     },
-    /// Nothing came for a while.
+    /// No event came for a while.
     Quiet {
         /// AllEvents up to this sequence has been told: a new stream goes on behind it without a loss. `None` while something
         /// still waits to be told.
         told_up_to: Option<u64>,
     },
-    /// The stream is over, and why. Nothing follows.
+    /// The stream ended, with the reason. Nothing follows.
     Ended(Error),
 }
 
@@ -150,7 +150,7 @@ struct SessionEvents {
     outbox: Mailbox,
     compacted: Option<u64>,
     backlog: VecDeque<Arc<EventRecord>>,
-    /// What came up to this sequence has been told, or is in the backlog.
+    /// Events up to this sequence have been sent or are in the backlog.
     seen: u64,
     watch: Arc<EventHub>,
 }
@@ -203,7 +203,7 @@ impl SessionEvents {
     }
 }
 
-/// True if a stream of a session with these topics is told of an event.
+/// Returns true if a stream of a session with these topics gets the event.
 fn concerns(event: &Event, topics: Topics) -> bool {
     topics.contains(event.kind()) || event.kind() == EventKind::MaintenanceFailed
 }

@@ -15,7 +15,7 @@ pub(super) const HISTORY_MAX: usize = 32_768;
 #[derive(Debug)]
 pub(super) struct History {
     events: VecDeque<Arc<EventRecord>>,
-    /// How many were dropped for newer ones.
+    /// The number of events that were dropped to make room for newer ones.
     dropped: u64,
     /// Everything that happened after this sequence is held.
     floor: u64,
@@ -102,7 +102,7 @@ impl History {
         (events, next, missed)
     }
 
-    /// What happened to a session after a sequence and is held.
+    /// Returns the held events of a session that came after a sequence.
     pub(super) fn of_session(&self, session: SessionKey, after: u64) -> impl Iterator<Item = &Arc<EventRecord>> {
         let before = self.events.partition_point(|event| event.sequence <= after);
         self.events.iter().skip(before).filter(move |event| event.session == session)

@@ -8,7 +8,7 @@ use crate::domain::SessionKey;
 /// Large answers of one session that may be under way at once.
 pub(super) const AT_ONCE_MAX: usize = 4;
 
-/// How many large answers of each session are under way.
+/// The number of large answers under way, for each session.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LargeReads(Arc<Mutex<HashMap<SessionKey, usize>>>);
 

@@ -56,7 +56,7 @@ impl Registry {
     fn is_large(&self, session: &SessionId) -> bool {
         let catalog = self.published.load();
         let Ok(session) = catalog.session(session.reveal()) else { return false };
-        // What goes with its first apply is looked at too.
+        // The session that its first apply ends is counted too.
         let replaced = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key));
         entries(session) + replaced.map_or(0, |replaced| entries(replaced)) >= ENTRIES_MIN
     }

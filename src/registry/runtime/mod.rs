@@ -1,4 +1,4 @@
-//! What runs: the writer, the handle that the doors have, streams of events, and what is done beside the writer.
+//! The running parts: the writer, the handle that the interfaces have, event streams, and the work beside the writer.
 
 pub(crate) mod awaited;
 mod backend_test;

@@ -1,6 +1,6 @@
 //! Places for probes: backend tests, and what maintenance requests wait for.
 //!
-//! What must hold: probes under way are bounded, in all and for each session; sessions that probe much leave room for others before
+//! Invariant: probes under way are bounded, in all and for each session; sessions that probe much leave room for others before
 //! they come, however many they are ([`may_take_another`]).
 
 use std::collections::HashMap;

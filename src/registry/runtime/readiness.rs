@@ -1,6 +1,6 @@
 //! Answers whether the server can do its work: carry traffic, decide on commands, and keep them.
 //!
-//! What must hold: an answer comes within little more than a second; it is true now, not when something was last asked.
+//! Invariant: an answer comes within little more than a second; it is true now, not when something was last asked.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl Registry {
     /// Finds out whether everything works: the writer, the store, the proxy's workers, the checker.
     ///
     /// # Errors
-    /// What does not, in words for whoever asks; why is in the log.
+    /// The parts that do not work, in words for the caller; the log has the reasons.
     pub async fn readiness(&self) -> Result<(), Vec<String>> {
         if self.is_stopping() {
             return Err(vec!["the server is stopping".to_owned()]);
@@ -63,7 +63,7 @@ impl Registry {
     }
 }
 
-/// What the writer knows of its store.
+/// The state of the store as the writer knows it.
 #[derive(Debug, Default)]
 pub(super) struct StoreHealth {
     tried: Option<Time>,

@@ -1,6 +1,6 @@
 //! The registry as the doors see it: a handle to what is published, and to the writer's mailbox.
 //!
-//! What must hold: [`Registry::execute`] answers only what is stored and published.
+//! Invariant: [`Registry::execute`] answers only what is stored and published.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(crate) struct QueuedCommands {
 }
 
 impl QueuedCommands {
-    /// Where it stands in its batch: what traffic saw before all that may replace it.
+    /// Returns the sort key within a batch: observations of traffic come before commands that may replace what was seen.
     pub(super) fn place(&self) -> bool {
         !matches!(self.commands.first(), Some(Command::Observe(_)))
     }

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_secs(1);
 /// The time that one try takes at most.
 const TRY: Span = Span::from_secs(5);
-/// How many pages are tried at once.
+/// The number of pages that are tried at the same time.
 const AT_ONCE_MAX: usize = 16;
 
 impl Registry {

@@ -1,5 +1,5 @@
-//! What connections and streams are told without asking. Nobody who tells ever waits: a connection that does not
-//! read loses what its bounded outbox cannot hold, and is told how much that was.
+//! Messages for connections and streams. Sending never waits: a connection that does not read loses what its bounded
+//! mailbox cannot hold, and is told how much that was.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,12 +18,12 @@ const MAILBOX_MAX: usize = 256;
 /// Room beside them for what must not be lost: that the server stops, that the connection is to close.
 const URGENT_MAX: usize = 8;
 
-/// Something that a connection is told.
+/// A message for a connection.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MailboxMessage {
     /// An event of its session.
     Event(Arc<EventRecord>),
-    /// So many of these were lost because the connection did not read.
+    /// The number of events that were lost because the connection did not read.
     Lagged(u64),
     /// Its session has another connection now, or none.
     Released(Release),
@@ -33,7 +33,7 @@ pub enum MailboxMessage {
     Close,
 }
 
-/// Who is at the other end of an outbox.
+/// The kind of the reader of a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailboxKind {
     /// A connection of the group protocol.
@@ -45,7 +45,7 @@ pub enum MailboxKind {
 /// Streams of one session that may be open at once.
 pub(super) const STREAMS_PER_SESSION_MAX: usize = 8;
 
-/// What is told to a connection. Streams of one session count as one connection, and each is told everything.
+/// The mailboxes of one connection. The streams of a session count as one connection; each gets every message.
 struct MailboxGroup {
     listener: MailboxKind,
     senders: Vec<MailboxSender>,
@@ -66,7 +66,7 @@ impl MailboxSender {
     }
 }
 
-/// How far things have come, for those who watch them all.
+/// The progress of all events, for streams of everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct EventProgress {
     /// Goes up with every batch of events.
@@ -75,10 +75,10 @@ pub(super) struct EventProgress {
     pub(super) stopping: bool,
 }
 
-/// Who can be told, and what happened of late.
+/// The open mailboxes and the latest events.
 pub(super) struct EventHub {
     groups: Mutex<HashMap<ConnectionId, MailboxGroup>>,
-    /// What the streams of a session are told through. Locked before `groups`.
+    /// The connections that stand for the streams of sessions. Locked before `groups`.
     streams: Mutex<HashMap<SessionId, ConnectionId>>,
     last: AtomicU64,
     history: Mutex<History>,
@@ -249,7 +249,7 @@ impl Mailbox {
 
     /// Disconnects the session that is bound, before the outbox goes.
     pub fn leave(&mut self) {
-        // When the server stops, nobody is to know: after the restart every session counts as disconnected anyway.
+        // A stopping server records no disconnections: after the restart every session counts as disconnected.
         if std::mem::take(&mut self.binds) && !self.watch.progress.borrow().stopping {
             self.watch.depart([self.connection]);
             self.watch.departure.notify_one();

@@ -1,6 +1,6 @@
 //! The one task that changes anything.
 //!
-//! What must hold: nothing is answered before it is stored and published; a batch that cannot be stored
+//! Invariant: nothing is answered before it is stored and published; a batch that cannot be stored
 //! changes nothing, in memory, on disk or in traffic, and everybody in it hears so.
 
 use std::collections::BTreeMap;
@@ -48,11 +48,11 @@ pub struct Writer<S, P> {
     pub(super) deadlines: Deadlines,
     pub(super) rules: DecisionRules,
     pub(super) sweep: Sweep,
-    /// When connections that have gone are to be taken note of again, for it could not be stored.
+    /// The time of the next try to store disconnections after a failed one.
     pub(super) departed_late: Option<Time>,
 }
 
-/// What commands are decided by, beside the catalog and the time.
+/// The rules for decisions, in addition to the catalog and the time.
 pub(super) struct DecisionRules {
     pub(super) limits: RegistryLimits,
     pub(super) grants: RegistrationTokens,
@@ -78,7 +78,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
                 biased;
                 Some(store_questions) = self.store_questions.recv() => {
                     let can_store = self.store_health.find_out(&mut self.store).await;
-                    // Who store_questions may have lost patience.
+                    // The caller may no longer wait.
                     let _ = store_questions.send(can_store);
                 }
                 _ = look.tick() => self.store_health.look(&mut self.store),
@@ -146,7 +146,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
             if stored {
                 self.deadlines.pass(key, catalog.by_key(key).map(Arc::as_ref), &self.rules.limits, now);
             } else {
-                // What is due stays due; a disk that is full now is not store_questions again at once.
+                // The deadline stays due, but a full disk is not tried again at once.
                 self.deadlines.postpone(key, now.after(Span::from_secs(1)));
             }
         }
@@ -158,7 +158,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         if gone.is_empty() {
             return;
         }
-        // What a connection store_questions before it went comes first: it may bind a session.
+        // Commands that a connection sent before it closed come first: they may bind a session.
         let mut before = self.mailbox.len();
         while before > 0
             && let Ok(first) = self.mailbox.try_recv()

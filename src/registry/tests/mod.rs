@@ -1,4 +1,4 @@
-//! What commands decide, without a store, a clock or a socket.
+//! Decisions of commands, without a store, a clock or a socket.
 
 mod applying;
 mod operating;
@@ -21,7 +21,7 @@ use super::commands::{DecisionContext, Effect};
 use super::ports::Traffic;
 use super::{Answer, Command, Query, RegistrationTokens, RegistryLimits, Reply};
 
-/// Traffic that nobody sees.
+/// Traffic without requests.
 pub(super) struct Quiet;
 
 impl Traffic for Quiet {}
@@ -54,7 +54,7 @@ impl World {
         DecisionContext { now: self.now, limits: &self.limits, grants: &self.grants, forbidden: &self.forbidden }
     }
 
-    /// Decides and absorbs. A refusal must leave the catalog as it was, which its type sees to.
+    /// Decides on a command and absorbs its changes.
     fn run(&mut self, command: impl Into<Command>) -> Result<Reply, Error> {
         let command = command.into();
         let decided = command.decide(&self.catalog, self.context())?;

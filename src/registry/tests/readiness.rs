@@ -10,7 +10,7 @@ use crate::registry::{
     Publish, RegistrationTokens, Registry, RegistryLimits, Store, StoreError, StoredState, Traffic, open,
 };
 
-/// What goes wrong, to be set while everything runs.
+/// The faults that a test sets while everything runs.
 #[derive(Clone, Default)]
 struct Faults(Arc<Flags>);
 
