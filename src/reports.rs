@@ -55,12 +55,12 @@ pub struct Reports(Arc<Queue>);
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingReports>,
     filled: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingReports {
     reports: VecDeque<Report>,
     /// Reports that were dropped since that was last told.
     lost: u64,
@@ -123,7 +123,7 @@ impl Reports {
         (taken, std::mem::take(&mut waiting.lost))
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, WaitingReports> {
         // No code panics while it holds the lock; were it to happen, the queue is still whole.
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

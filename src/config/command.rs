@@ -11,7 +11,7 @@ use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser,
 
 use super::file;
 use super::parts::ServerConfig;
-use super::sections::{KEYS, Sections};
+use super::sections::{FileSections, KEYS};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -35,7 +35,7 @@ struct Flags {
     #[arg(long, env = "SIGNALBOX_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    sections: Sections,
+    sections: FileSections,
 }
 
 impl Cli {
@@ -76,7 +76,7 @@ impl Cli {
         let _ = self.verb;
         let below = match &self.flags.config {
             Some(path) => file::read(path)?,
-            None => Sections::default(),
+            None => FileSections::default(),
         };
         self.flags.sections.over(below).complete()
     }

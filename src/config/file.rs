@@ -6,14 +6,14 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
-use super::sections::Sections;
+use super::sections::FileSections;
 use crate::domain::nearest;
 
 /// Reads the file at `path`.
 ///
 /// # Errors
 /// If it cannot be read, or something in it is wrong: file, line, column, and what to write.
-pub(super) fn read(path: &Path) -> anyhow::Result<Sections> {
+pub(super) fn read(path: &Path) -> anyhow::Result<FileSections> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let whole = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default()).into_owned();

@@ -29,10 +29,10 @@ pub use parts::{
 };
 pub use values::{LogFormat, Unmatched};
 
-use sections::{ApiSection, KEYS, PipeSection, ProxySection, Sections, TokenSection};
+use sections::{ApiSection, FileSections, KEYS, PipeSection, ProxySection, TokenSection};
 use values::{Count, Network};
 
-impl Sections {
+impl FileSections {
     fn over(self, below: Self) -> Self {
         Self {
             pipe: self.pipe.over(below.pipe),

@@ -17,7 +17,7 @@ use super::values::{
 /// The sections of the file. Unknown keys are refused.
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Sections {
+pub(super) struct FileSections {
     #[command(flatten)]
     pub(super) pipe: PipeSection,
     #[command(flatten)]

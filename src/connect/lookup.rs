@@ -39,7 +39,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    names: HashMap<Arc<str>, Asked>,
+    names: HashMap<Arc<str>, PendingLookup>,
     askers: HashMap<SessionKey, Turns>,
     /// Those that may have another look-up begun, each once, in turn.
     line: VecDeque<SessionKey>,
@@ -47,7 +47,7 @@ struct State {
 }
 
 /// A name that waits or is being looked up.
-struct Asked {
+struct PendingLookup {
     answer: watch::Sender<Option<Found>>,
     under_way: bool,
 }
@@ -155,7 +155,7 @@ impl State {
             turns.waiting.push_back(Arc::clone(&name));
             turns.known.insert(Arc::clone(&name));
         }
-        let new = || Asked { answer: watch::Sender::new(None), under_way: false };
+        let new = || PendingLookup { answer: watch::Sender::new(None), under_way: false };
         let answer = self.names.entry(name).or_insert_with(new).answer.subscribe();
         self.line_up(asker);
         Ok(answer)
@@ -208,7 +208,7 @@ impl State {
 }
 
 impl Turns {
-    fn forget_unawaited(&mut self, names: &mut HashMap<Arc<str>, Asked>) {
+    fn forget_unawaited(&mut self, names: &mut HashMap<Arc<str>, PendingLookup>) {
         self.waiting.retain(|name| {
             let awaited = names.get(name).is_some_and(|asked| !asked.under_way && asked.is_awaited());
             if !awaited {
@@ -222,7 +222,7 @@ impl Turns {
     }
 }
 
-impl Asked {
+impl PendingLookup {
     fn is_awaited(&self) -> bool {
         self.answer.receiver_count() > 0
     }

@@ -108,13 +108,13 @@ fn is_interim(head: &[u8]) -> bool {
 }
 
 /// A line of a head, its folds undone.
-struct Line {
+struct FieldLine {
     bytes: Vec<u8>,
     // It was folded or has control bytes.
     is_odd: bool,
 }
 
-impl Line {
+impl FieldLine {
     fn name(&self) -> &[u8] {
         self.bytes.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii_end()
     }
@@ -160,11 +160,11 @@ pub(crate) struct Repaired {
 pub(crate) fn repair(head: &[u8]) -> Option<Repaired> {
     let lines = lines(head)?;
     let (status, fields) = lines.split_first()?;
-    if fields.iter().any(Line::is_doubtful) {
+    if fields.iter().any(FieldLine::is_doubtful) {
         return None;
     }
     let fields = || fields.iter().filter(|line| line.is_field());
-    let said: Vec<&Line> = fields().filter(|line| line.is(TRANSFER_ENCODING)).collect();
+    let said: Vec<&FieldLine> = fields().filter(|line| line.is(TRANSFER_ENCODING)).collect();
     let codings = said.iter().flat_map(|line| line.value().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let has_meaning = |coding: &&[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
     let codings: Vec<&[u8]> = codings.filter(has_meaning).collect();
@@ -236,7 +236,7 @@ pub(crate) fn interim(head: &[u8]) -> Option<Vec<u8>> {
     if status.starts_with(b"HTTP/1.1 100") {
         return None;
     }
-    let is_passed = |line: &&Line| line.is_field() && !NOT_INTERIM.iter().any(|name| line.is(name));
+    let is_passed = |line: &&FieldLine| line.is_field() && !NOT_INTERIM.iter().any(|name| line.is(name));
     let mut passed = Vec::with_capacity(head.len());
     for line in lines.iter().take(1).chain(lines.iter().skip(1).filter(is_passed)) {
         passed.extend(line.clean());
@@ -247,8 +247,8 @@ pub(crate) fn interim(head: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The lines of a head without their ends. `None` where the first is folded, for there is nothing that it could go on with.
-fn lines(head: &[u8]) -> Option<Vec<Line>> {
-    let mut lines: Vec<Line> = Vec::new();
+fn lines(head: &[u8]) -> Option<Vec<FieldLine>> {
+    let mut lines: Vec<FieldLine> = Vec::new();
     for line in head.trim_ascii_start().split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
@@ -262,7 +262,7 @@ fn lines(head: &[u8]) -> Option<Vec<Line>> {
             folded.bytes.extend_from_slice(line.trim_ascii());
             folded.is_odd = true;
         } else {
-            lines.push(Line { bytes: line.to_vec(), is_odd: has_controls });
+            lines.push(FieldLine { bytes: line.to_vec(), is_odd: has_controls });
         }
     }
     Some(lines)

@@ -39,17 +39,17 @@ const WANTED_MAX: usize = 1024;
 /// Where workers get maintenance pages. Cheap to clone; all clones share the pages.
 #[derive(Clone, Debug)]
 pub struct MaintenancePages {
-    known: Arc<ArcSwap<Known>>,
+    known: Arc<ArcSwap<KnownPages>>,
     wanted: mpsc::Sender<(SessionKey, PageUrl)>,
     /// Moves whenever `known` does.
     turns: watch::Receiver<()>,
 }
 
 /// By URL.
-type Known = HashMap<Arc<str>, Page>;
+type KnownPages = HashMap<Arc<str>, KeptPage>;
 
 #[derive(Clone, Debug)]
-struct Page {
+struct KeptPage {
     /// `None` when the last fetches gave none.
     html: Option<HtmlPage>,
     /// Since it was last fetched.
@@ -110,19 +110,19 @@ impl MaintenancePages {
 pub struct PageRefresher {
     prober: PageFetcher,
     fresh_for: Span,
-    known: Arc<ArcSwap<Known>>,
+    known: Arc<ArcSwap<KnownPages>>,
     wants: mpsc::Receiver<(SessionKey, PageUrl)>,
     turn: watch::Sender<()>,
-    entries: HashMap<Arc<str>, Entry>,
+    entries: HashMap<Arc<str>, PageEntry>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct PageEntry {
     /// Whose route was the first that asked for it.
     session: SessionKey,
     url: PageUrl,
     /// Not there before the first fetch has ended.
-    page: Option<Page>,
+    page: Option<KeptPage>,
     /// Until when what is known counts, if no fetch gives better.
     until: Time,
     /// When to look after it again; `None` while it is being fetched.
@@ -158,7 +158,7 @@ impl PageRefresher {
             return;
         }
         fetches.push(self.fetch(session, &name, &url));
-        self.entries.insert(name, Entry { session, url, page: None, until: Time(0), due: None });
+        self.entries.insert(name, PageEntry { session, url, page: None, until: Time(0), due: None });
     }
 
     fn fetch(
@@ -191,7 +191,7 @@ impl PageRefresher {
         let old = entry.page.as_ref().and_then(|page| page.html.as_ref());
         if html.is_some() || old.is_none() || entry.until <= now {
             let asked = entry.page.as_ref().map(|page| Arc::clone(&page.asked)).unwrap_or_default();
-            entry.page = Some(Page { html, asked });
+            entry.page = Some(KeptPage { html, asked });
             entry.until = now.after(GOOD_FOR);
         }
         self.publish();
@@ -199,7 +199,7 @@ impl PageRefresher {
 
     /// What is due and was asked for is fetched again; what nobody asks for is forgotten.
     fn look_after(&mut self, now: Time, fetches: &Fetches) {
-        let due = |entry: &Entry| entry.due.is_some_and(|due| due <= now);
+        let due = |entry: &PageEntry| entry.due.is_some_and(|due| due <= now);
         let names: Vec<_> = self.entries.iter().filter(|(_, entry)| due(entry)).map(|(name, _)| name.clone()).collect();
         for name in &names {
             let Some(entry) = self.entries.get_mut(name) else { continue };
@@ -220,7 +220,7 @@ impl PageRefresher {
     }
 
     fn publish(&self) {
-        let known = |(name, entry): (&Arc<str>, &Entry)| Some((Arc::clone(name), entry.page.clone()?));
+        let known = |(name, entry): (&Arc<str>, &PageEntry)| Some((Arc::clone(name), entry.page.clone()?));
         self.known.store(Arc::new(self.entries.iter().filter_map(known).collect()));
         let _ = self.turn.send(());
     }

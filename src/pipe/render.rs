@@ -15,7 +15,7 @@ use crate::domain::{Error, Kind, RouteId};
 use crate::registry::queries::views::{BackendView, EventView};
 use crate::registry::{Answer, MailboxMessage, Release, Reply};
 
-use super::parse::{Form, Refusal};
+use super::parse::{Form, LineRefusal};
 
 /// The fewest bytes that an entry of `ROUTE_LIST_OK` takes, or the longer one of `STATS_OK`, with what parts it from the next.
 const ENTRY_BYTES_MIN: usize =
@@ -137,14 +137,14 @@ impl Lines {
     }
 
     /// Appends the refusal of a line that could not be read.
-    pub(super) fn refusal(&mut self, refusal: &Refusal<'_>) {
+    pub(super) fn refusal(&mut self, refusal: &LineRefusal<'_>) {
         match refusal {
-            Refusal::Help(usages) => {
+            LineRefusal::Help(usages) => {
                 self.out.extend_from_slice(HELP.as_bytes());
                 usages.iter().for_each(|usage| self.out.extend_from_slice(format!("{usage}\n").as_bytes()));
             }
-            Refusal::Usage(usage) => self.failure(None, usage),
-            Refusal::Wrong { transaction, error } => self.error(*transaction, error),
+            LineRefusal::Usage(usage) => self.failure(None, usage),
+            LineRefusal::Wrong { transaction, error } => self.error(*transaction, error),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::registry::{Answer, Call, Command, Query, Registry, Reply, Verificatio
 use super::connection::{Connection, OUTCOMES_MAX};
 use super::foreign;
 use super::line::Line;
-use super::parse::{Form, Refusal, Request};
+use super::parse::{Form, LineRefusal, Request};
 use super::render::{Head, Outcome};
 
 /// The most commands that are handed to the registry at once.
@@ -28,10 +28,10 @@ const REPLIES_BYTES_MAX: usize = 256 * 1024;
 #[derive(Default)]
 struct Batch<'a> {
     commands: Vec<Command>,
-    asked: Vec<Asked<'a>>,
+    asked: Vec<PendingCall<'a>>,
 }
 
-struct Asked<'a> {
+struct PendingCall<'a> {
     head: Head<'a>,
     place: Option<mpsc::OwnedPermit<Box<Outcome>>>,
 }
@@ -138,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let last = matches!(command, Command::ClientShutdown(_));
         batch.commands.push(command);
-        batch.asked.push(Asked { head, place });
+        batch.asked.push(PendingCall { head, place });
         if last || batch.commands.len() == BATCH_MAX {
             self.settle(batch).await;
         }
@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    fn reply(&mut self, asked: Asked<'_>, reply: Reply) {
+    fn reply(&mut self, asked: PendingCall<'_>, reply: Reply) {
         self.replies.reply(asked.head, &reply);
         if let (Reply::Maintenance(verification), Form::Outcome(target), Some(place)) =
             (reply, asked.head.form, asked.place)
@@ -197,9 +197,9 @@ fn note_warnings(registry: &Registry, query: &Query, answer: &Answer) {
     }
 }
 
-fn too_long<'a>(limit: usize) -> Refusal<'a> {
+fn too_long<'a>(limit: usize) -> LineRefusal<'a> {
     let error = Error::new(Kind::Limited, format!("line too long (limit {limit} bytes)"));
-    Refusal::Wrong { transaction: None, error }
+    LineRefusal::Wrong { transaction: None, error }
 }
 
 fn too_many_outcomes() -> Error {

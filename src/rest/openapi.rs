@@ -38,11 +38,11 @@ use super::problem::{MEDIA_TYPE, Problem, Reason};
         (name = "operators", description = "All instances, for operators and dashboards. Session ids never appear."),
     ),
 )]
-struct Head;
+struct DescriptionHead;
 
 /// The description before any call is in it.
 pub(super) fn head() -> OpenApi {
-    let mut api = Head::openapi();
+    let mut api = DescriptionHead::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut api.info.version);
     let components = api.components.get_or_insert_default();
     let bearer = |words: &str| {

@@ -5,7 +5,7 @@
 use crate::domain::{ConnectionId, Error, SessionId};
 use crate::registry::{Call, Command, Query};
 
-use super::request::{Form, Parsed, Refusal, Request, split, wrong};
+use super::request::{Form, LineRefusal, Parsed, Request, split, wrong};
 
 /// The most fields that a line of fixed shape has after its first word: one more than the longest needs.
 const FIELDS_MAX: usize = 8;
@@ -80,9 +80,9 @@ impl<'a, 'p> Fields<'a, 'p> {
     }
 
     /// Returns the usage, for a wrong number of fields; `names` are the fields after the first word.
-    pub(super) fn usage(&self, names: &str) -> Refusal<'a> {
+    pub(super) fn usage(&self, names: &str) -> LineRefusal<'a> {
         let verb = self.verb;
-        Refusal::Usage(format!("usage: {verb}|{names}"))
+        LineRefusal::Usage(format!("usage: {verb}|{names}"))
     }
 
     /// Reads a command with a session id and the fields `names`; `word` begins its reply.
@@ -123,7 +123,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         mut self,
         names: [&'static str; N],
         build: impl Fn(SessionId, [&'a str; N]) -> Result<T, Error>,
-    ) -> Result<(Option<&'a str>, T), Refusal<'a>> {
+    ) -> Result<(Option<&'a str>, T), LineRefusal<'a>> {
         // Most lines are a verb and a session alone: these are told without a list.
         if N == 0
             && let Some(session) = self.rest.filter(|rest| !rest.is_empty() && !rest.as_bytes().contains(&b'|'))
@@ -136,7 +136,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         match self.told_apart(all.as_slice(), &names) {
             Some(Ok((transaction, line))) => match build(line.session, line.fields) {
                 Ok(built) => return Ok((transaction, built)),
-                Err(error) => refused = Some(Refusal::Wrong { transaction, error }),
+                Err(error) => refused = Some(LineRefusal::Wrong { transaction, error }),
             },
             Some(Err(refusal)) => refused = Some(refusal),
             None => {}
@@ -144,7 +144,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         match without_empty_end(all.as_slice()).and_then(|fields| self.told_apart(fields, &names)) {
             Some(Ok((transaction, line))) => build(line.session, line.fields)
                 .map(|built| (transaction, built))
-                .map_err(|error| refused.unwrap_or(Refusal::Wrong { transaction, error })),
+                .map_err(|error| refused.unwrap_or(LineRefusal::Wrong { transaction, error })),
             Some(Err(refusal)) => Err(refused.unwrap_or(refusal)),
             None => Err(refused.unwrap_or_else(|| self.usage(&shape(&names)))),
         }
@@ -156,7 +156,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         &mut self,
         fields: &[&'a str],
         names: &[&'static str; N],
-    ) -> Option<Result<(Option<&'a str>, Line<[&'a str; N]>), Refusal<'a>>> {
+    ) -> Option<Result<(Option<&'a str>, Line<[&'a str; N]>), LineRefusal<'a>>> {
         let (session, transaction, fields) = tell_apart(fields)?;
         let line = self.line(session, transaction, names.iter().copied().zip(fields), fields);
         Some(line.map(|line| (transaction, line)))
@@ -169,7 +169,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         transaction: Option<&'a str>,
         named: impl IntoIterator<Item = (&'static str, &'a str)>,
         fields: T,
-    ) -> Result<Line<T>, Refusal<'a>> {
+    ) -> Result<Line<T>, LineRefusal<'a>> {
         if let Some(id) = transaction {
             check_transaction(id).map_err(wrong)?;
         }
@@ -177,7 +177,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         let may_be_empty = |name| MAY_BE_EMPTY.contains(&(verb, name));
         let empty = |(name, field): (&'static str, &str)| (field.is_empty() && !may_be_empty(name)).then_some(name);
         match [("session_id", session)].into_iter().chain(named).find_map(empty) {
-            Some(name) => Err(Refusal::Wrong { transaction, error: Error::invalid(name, "is empty") }),
+            Some(name) => Err(LineRefusal::Wrong { transaction, error: Error::invalid(name, "is empty") }),
             None => Ok(Line { session: self.context.session(session), fields }),
         }
     }

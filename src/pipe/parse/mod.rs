@@ -15,7 +15,7 @@ mod settings;
 use crate::domain::{ConnectionId, Error, Kind, SessionId};
 
 use fields::{Fields, LineContext};
-pub(super) use request::{Form, Parsed, Refusal, Request};
+pub(super) use request::{Form, LineRefusal, Parsed, Request};
 use request::{split, wrong};
 
 /// Reads the rest of a line whose first word is known.
@@ -91,7 +91,7 @@ impl Parser {
         let (word, rest) = split(line);
         match TABLE.iter().find(|(verb, _)| *verb == word) {
             Some((verb, read)) => read(Fields::new(verb, rest, &mut self.0)),
-            None if rest.is_none() && asks_for_help(word) => Err(Refusal::Help(self.help())),
+            None if rest.is_none() && asks_for_help(word) => Err(LineRefusal::Help(self.help())),
             None => Err(wrong(unknown(word))),
         }
     }
@@ -99,7 +99,7 @@ impl Parser {
     /// Returns the usage of each command, in the protocol's order.
     fn help(&mut self) -> Vec<String> {
         let usage = |(verb, read): &Row| match read(Fields::new(verb, None, &mut self.0)) {
-            Err(Refusal::Usage(usage)) => usage.trim_start_matches("usage: ").to_owned(),
+            Err(LineRefusal::Usage(usage)) => usage.trim_start_matches("usage: ").to_owned(),
             // Every command has fields.
             _ => (*verb).to_owned(),
         };

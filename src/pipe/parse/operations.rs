@@ -6,7 +6,7 @@ use crate::registry::queries::{BackendTest, CircuitBreakerStatus, StatsGet};
 use crate::registry::{Call, Query};
 
 use super::fields::{Fields, Split};
-use super::request::{Form, Parsed, Refusal, Request};
+use super::request::{Form, LineRefusal, Parsed, Request};
 
 pub(super) fn circuit_breaker_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.query("CIRCUIT_STATUS_OK", ["route_id"], |session, [id]| {
@@ -57,13 +57,13 @@ fn enter<'a>(
     transaction: Option<&'a str>,
     target: &'a str,
     page: &'a str,
-) -> Result<MaintEnter, Refusal<'a>> {
+) -> Result<MaintEnter, LineRefusal<'a>> {
     let most = fields.target_max();
     let line = fields.line(session, transaction, [("target", target)], ())?;
     let page = (!page.is_empty()).then(|| PageUrl::parse(page)).transpose();
     places(target, most)
         .and_then(|places| Ok(MaintEnter { subject: line.session.into(), places, page: page? }))
-        .map_err(|error| Refusal::Wrong { transaction, error })
+        .map_err(|error| LineRefusal::Wrong { transaction, error })
 }
 
 pub(super) fn maint_exit<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
@@ -113,7 +113,7 @@ pub(super) fn stats_get<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
         _ => return Err(usage(&fields)),
     };
     let line = fields.line(session, transaction, [("target", target)], ())?;
-    let target = target.parse().map_err(|error| Refusal::Wrong { transaction, error })?;
+    let target = target.parse().map_err(|error| LineRefusal::Wrong { transaction, error })?;
     let call = Call::Query(Query::StatsGet(StatsGet { session: line.session, target }));
     Ok(Request { transaction, word: "STATS_OK", call, form })
 }

@@ -31,7 +31,7 @@ pub(in crate::pipe) enum Form<'a> {
 
 /// A line that was not understood, or holds a bad value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::pipe) enum Refusal<'a> {
+pub(in crate::pipe) enum LineRefusal<'a> {
     /// A person asks for help. Contains the usage of each command.
     Help(Vec<String>),
     /// The number of fields is wrong. Contains the usage of the command.
@@ -46,10 +46,10 @@ pub(in crate::pipe) enum Refusal<'a> {
 }
 
 /// The result of reading a line.
-pub(in crate::pipe) type Parsed<'a> = Result<Request<'a>, Refusal<'a>>;
+pub(in crate::pipe) type Parsed<'a> = Result<Request<'a>, LineRefusal<'a>>;
 
-pub(super) fn wrong<'a>(error: Error) -> Refusal<'a> {
-    Refusal::Wrong { transaction: None, error }
+pub(super) fn wrong<'a>(error: Error) -> LineRefusal<'a> {
+    LineRefusal::Wrong { transaction: None, error }
 }
 
 /// Returns the text before the first `|`, and the text after it, if there is one.

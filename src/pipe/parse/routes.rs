@@ -9,7 +9,7 @@ use crate::registry::commands::{NewRoute, RouteAdd, RouteAddBulk, RouteField, Ro
 use crate::registry::{Call, Query};
 
 use super::fields::{Fields, Split};
-use super::request::{Form, Parsed, Refusal, Request, split};
+use super::request::{Form, LineRefusal, Parsed, Request, split};
 
 pub(super) fn add<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let names = ["domains", "path", "backend_url", "priority"];
@@ -57,7 +57,7 @@ pub(super) fn add_bulk<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let json = json.strip_suffix('|').unwrap_or(json);
     let most = fields.bulk_max();
     let line = fields.line(session, transaction, [("routes", json)], json)?;
-    let routes = new_routes(line.fields, most).map_err(|error| Refusal::Wrong { transaction, error })?;
+    let routes = new_routes(line.fields, most).map_err(|error| LineRefusal::Wrong { transaction, error })?;
     let command = RouteAddBulk { session: line.session, routes };
     Ok(Request { transaction, word: "ROUTE_BULK_OK", call: Call::Command(command.into()), form: Form::Plain })
 }

@@ -66,7 +66,7 @@ fn refused(line: &str) -> String {
     shown(&parsed(line).expect_err(line))
 }
 
-fn shown(refusal: &Refusal<'_>) -> String {
+fn shown(refusal: &LineRefusal<'_>) -> String {
     let mut lines = render::Lines::new(64 * 1024, 0);
     lines.refusal(refusal);
     String::from_utf8(lines.bytes().to_vec()).unwrap().strip_suffix('\n').unwrap().to_owned()
