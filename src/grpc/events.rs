@@ -23,7 +23,7 @@ pub(super) async fn subscribe(
 ) -> Result<BoxStream<'static, Result<SubscribeResponse, Status>>, Status> {
     let session = session(&request.session_id)?;
     let follow = state.registry.session_events(&session, topics_or_all(&request.types)?, request.after).await?;
-    Ok(told(follow, state.keep_alive(), follow_item))
+    Ok(messages(follow, state.keep_alive(), follow_item))
 }
 
 pub(super) async fn unsubscribe(state: &GrpcState, request: UnsubscribeRequest) -> Result<UnsubscribeResponse, Status> {
@@ -40,11 +40,11 @@ pub(super) async fn watch(
     state: &GrpcState,
     request: WatchRequest,
 ) -> Result<BoxStream<'static, Result<WatchResponse, Status>>, Status> {
-    Ok(told(state.registry.all_events(request.after)?, state.keep_alive(), watch_item))
+    Ok(messages(state.registry.all_events(request.after)?, state.keep_alive(), watch_item))
 }
 
 /// Converts a stream of items into messages; the last one is the reason for its end.
-fn told<T: Send + 'static>(
+fn messages<T: Send + 'static>(
     follow: EventStream,
     silence: Duration,
     message: fn(StreamItem) -> Result<T, Error>,

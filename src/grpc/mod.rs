@@ -1,6 +1,6 @@
 //! gRPC: one of the registry's interfaces, typed. `proto/signalbox/v1` is its contract.
 //!
-//! A call's life: `attend` bounds its time and catches what must not happen → `admit` for operators' calls → the row in
+//! A call's life: `deadline` bounds its time and catches what must not happen → `authorize` for operators' calls → the row in
 //! `service` → its family's function, which reads values with `convert` → the registry → `convert` → a message, or
 //! `status` of the refusal. It decides nothing about sessions or routes, binds no port, and knows no other interface.
 //! Invariants: whatever one caller sends affects that call alone; no session id leaves in anything but its own
@@ -11,10 +11,10 @@
     reason = "the rows of `service` call all functions alike, those that wait and those that do not"
 )]
 
-mod admit;
-mod attend;
+mod authorize;
 mod config;
 mod convert;
+mod deadline;
 mod events;
 mod health;
 mod operations;
@@ -44,7 +44,7 @@ use crate::lifecycle::Lifecycle;
 use crate::operator_auth::OperatorAuth;
 use crate::registry::Registry;
 
-pub use admit::refuse;
+pub use authorize::refuse;
 use health::{Health, HealthServer};
 use proto::operator_server::OperatorServer;
 use proto::registry_server::RegistryServer;
@@ -86,13 +86,13 @@ pub fn routes(
     let guarded = Routes::new(operator)
         .into_axum_router()
         .reset_fallback()
-        .route_layer(from_fn_with_state(operators, admit::admit));
+        .route_layer(from_fn_with_state(operators, authorize::authorize_operator));
     let registry = RegistryServer::new(state)
         .max_decoding_message_size(settings.max_body)
         .max_encoding_message_size(RESPONSE_BYTES_MAX)
         .accept_compressed(Gzip)
         .send_compressed(Gzip);
-    reflected(Routes::new(registry).add_service(health)).merge(guarded).layer(from_fn(attend::attend))
+    reflected(Routes::new(registry).add_service(health)).merge(guarded).layer(from_fn(deadline::enforce_deadline))
 }
 
 /// Adds reflection, in the version that is and the one that many tools still ask for, which differ in their names

@@ -1,4 +1,4 @@
-//! Operators' calls. Who may ask was settled in `admit`; instances are named, never their sessions.
+//! Operators' calls. Who may ask was settled in `authorize`; instances are named, never their sessions.
 
 use tonic::Status;
 

@@ -22,10 +22,10 @@ use tonic_reflection::server::v1::ServerReflection;
 
 /// The files that can be asked for, by name and by what they declare. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reflection(Arc<Files>);
+pub(super) struct Reflection(Arc<DescriptorFiles>);
 
 #[derive(Debug, Default)]
-struct Files {
+struct DescriptorFiles {
     files: BTreeMap<String, Bytes>,
     symbols: BTreeMap<String, Symbol>,
 }
@@ -50,7 +50,7 @@ impl Reflection {
     /// # Errors
     /// If one is no descriptor set.
     pub(super) fn new(sets: &[&[u8]]) -> Result<Self, prost::DecodeError> {
-        let mut all = Files::default();
+        let mut all = DescriptorFiles::default();
         for set in sets {
             for file in FileDescriptorSet::decode(*set)?.file {
                 if !all.files.contains_key(file.name()) {
@@ -74,7 +74,7 @@ impl Reflection {
     }
 }
 
-impl Files {
+impl DescriptorFiles {
     fn add(&mut self, file: &FileDescriptorProto) {
         let encoded = Bytes::from(file.encode_to_vec());
         self.files.insert(file.name().to_owned(), encoded.clone());

@@ -60,7 +60,7 @@ fn refusal(error: &Error, field: Option<&str>) -> Status {
 }
 
 /// Creates a status that does not come from the registry: one of the transport or of operator authentication.
-pub(super) fn of_door(code: Code, reason: &'static str, message: &str) -> Status {
+pub(super) fn of_interface(code: Code, reason: &'static str, message: &str) -> Status {
     Status::with_error_details(code, shortened(message), with_reason(reason))
 }
 

@@ -1,6 +1,6 @@
 //! The life of a connection: wait, execute lines or pass on notices, write; and its end.
 //!
-//! It neither parses nor renders; `turn` executes lines. What must hold: a session learns that its connection ended,
+//! It neither parses nor renders; `execute` executes lines. What must hold: a session learns that its connection ended,
 //! for whatever reason; a slow or silent client holds no more than one connection's memory.
 
 use std::io;
@@ -20,9 +20,9 @@ use crate::memory_budget::{MemoryFull, MemoryShare};
 use crate::registry::{Mailbox, MailboxMessage, Registry};
 
 use super::foreign::{self, Foreign};
-use super::line;
+use super::line::LineBuffer;
 use super::parse::Parser;
-use super::render::{self, Outcome};
+use super::render::{MaintenanceOutcome, ReplyBuffer};
 use super::settings::PipeSettings;
 
 /// The most maintenance requests of one connection that wait for their outcome.
@@ -39,11 +39,11 @@ pub(super) struct Connection<S> {
     pub(super) settings: PipeSettings,
     pub(super) lifecycle: Lifecycle,
     pub(super) parser: Parser,
-    pub(super) replies: render::Lines,
-    pub(super) outbox: Mailbox,
+    pub(super) replies: ReplyBuffer,
+    pub(super) mailbox: Mailbox,
     /// Takes the outcomes of maintenance requests; each request reserves room for its own.
-    pub(super) outcomes_in: mpsc::Sender<Box<Outcome>>,
-    outcomes: mpsc::Receiver<Box<Outcome>>,
+    pub(super) outcomes_in: mpsc::Sender<Box<MaintenanceOutcome>>,
+    outcomes: mpsc::Receiver<Box<MaintenanceOutcome>>,
     /// The address that the client comes from, if it is known.
     pub(super) origin: Option<Origin>,
     /// Its session was shut down, or it speaks another protocol.
@@ -53,15 +53,15 @@ pub(super) struct Connection<S> {
     foreign: Option<Foreign>,
     /// The part of the shared memory budget that the connection holds.
     share: MemoryShare,
-    place: ConnectionGuard,
+    guard: ConnectionGuard,
 }
 
 /// An event that wakes a connection.
-enum Heard {
+enum Wakeup {
     Bytes { fresh: bool },
     End,
     Message(MailboxMessage),
-    Outcome(Box<Outcome>),
+    Outcome(Box<MaintenanceOutcome>),
     OutOfPatience,
     MakeWay,
     Stopping,
@@ -69,7 +69,7 @@ enum Heard {
 
 /// The reasons for the end of a connection, named in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum CloseReason {
     Client,
     Shutdown,
     Foreign(Foreign),
@@ -80,18 +80,18 @@ pub(super) enum End {
     NoMemory,
 }
 
-impl End {
+impl CloseReason {
     fn name(self) -> &'static str {
         match self {
-            End::Client => "closed by the client",
-            End::Shutdown => "session shut down",
-            End::Foreign(Foreign::Http) => "it speaks HTTP",
-            End::Foreign(Foreign::Tls) => "it speaks TLS",
-            End::Stopping => "server stopping",
-            End::Busy => "server stopping, in the middle of what the client sent",
-            End::Silence => "timed out",
-            End::MadeWay => "made way for another",
-            End::NoMemory => "no memory left for its line",
+            CloseReason::Client => "closed by the client",
+            CloseReason::Shutdown => "session shut down",
+            CloseReason::Foreign(Foreign::Http) => "it speaks HTTP",
+            CloseReason::Foreign(Foreign::Tls) => "it speaks TLS",
+            CloseReason::Stopping => "server stopping",
+            CloseReason::Busy => "server stopping, in the middle of what the client sent",
+            CloseReason::Silence => "timed out",
+            CloseReason::MadeWay => "made way for another",
+            CloseReason::NoMemory => "no memory left for its line",
         }
     }
 }
@@ -100,23 +100,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Creates the connection of a client that has just connected.
     pub(super) fn new(
         stream: S,
-        place: ConnectionGuard,
+        guard: ConnectionGuard,
         registry: Registry,
         settings: PipeSettings,
         lifecycle: Lifecycle,
         nonce: fn() -> u128,
     ) -> Self {
-        let outbox = registry.open_mailbox();
+        let mailbox = registry.open_mailbox();
         let (outcomes_in, outcomes) = mpsc::channel(OUTCOMES_MAX);
         Self {
             stream,
-            place,
+            guard,
             registry,
             share: settings.memory.connection(),
             lifecycle,
-            parser: Parser::new(outbox.connection(), nonce, settings.max_reply),
-            replies: render::Lines::new(settings.max_reply, settings.max_compressed),
-            outbox,
+            parser: Parser::new(mailbox.connection(), nonce, settings.max_reply),
+            replies: ReplyBuffer::new(settings.max_reply, settings.max_compressed),
+            mailbox,
             outcomes_in,
             outcomes,
             origin: None,
@@ -129,90 +129,92 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Runs until either side ends the connection. Returns the reason in words for the log.
     pub(super) async fn run(mut self) -> &'static str {
-        let ended = AssertUnwindSafe(self.converse()).catch_unwind().await;
-        self.outbox.leave();
-        let ended = ended.unwrap_or_else(|panic| resume_unwind(panic));
-        let name = ended.as_ref().map_or("broken", |end| end.name());
-        if let Ok(end) = ended {
+        let result = AssertUnwindSafe(self.run_loop()).catch_unwind().await;
+        self.mailbox.leave();
+        let result = result.unwrap_or_else(|panic| resume_unwind(panic));
+        let name = result.as_ref().map_or("broken", |reason| reason.name());
+        if let Ok(reason) = result {
             // The client may be gone; then nobody is left to read the last words.
-            let _ = self.farewell(end).await;
+            let _ = self.close(reason).await;
         }
         name
     }
 
-    async fn converse(&mut self) -> io::Result<End> {
+    async fn run_loop(&mut self) -> io::Result<CloseReason> {
         let stopping = self.lifecycle.stopping().clone();
         let mut stopped = pin!(stopping.cancelled());
         let mut patience = pin!(sleep(self.settings.idle_timeout));
-        let mut lines = line::Lines::new(self.settings.max_line);
+        let mut lines = LineBuffer::new(self.settings.max_line);
         while !self.closing {
             let in_use = self.is_in_use();
             self.enter_stage(in_use, &lines);
             let heard = self.wait(&mut lines, stopped.as_mut(), patience.as_mut()).await?;
-            self.place.activity().enter(ConnectionStage::Used);
+            self.guard.activity().enter(ConnectionStage::Used);
             match heard {
-                Heard::Bytes { fresh } => {
-                    if let Some(end) = self.heed(&mut lines).await? {
+                Wakeup::Bytes { fresh } => {
+                    if let Some(end) = self.execute_read_lines(&mut lines).await? {
                         return Ok(end);
                     }
                     if fresh {
                         patience.set(sleep(self.patience_with(&lines)));
                     }
                 }
-                Heard::Message(told) => self.tell(&told),
-                Heard::Outcome(outcome) => self.replies.outcome(&outcome),
-                Heard::OutOfPatience if lines.is_unfinished() || !self.holds_session() => return Ok(End::Silence),
-                Heard::OutOfPatience => {
+                Wakeup::Message(message) => self.append_message(&message),
+                Wakeup::Outcome(outcome) => self.replies.outcome(&outcome),
+                Wakeup::OutOfPatience if lines.is_unfinished() || !self.holds_session() => {
+                    return Ok(CloseReason::Silence);
+                }
+                Wakeup::OutOfPatience => {
                     lines.shrink();
                     self.share.shrink();
                     patience.set(sleep(self.settings.idle_timeout));
                 }
-                Heard::MakeWay if in_use => {}
-                Heard::MakeWay => return Ok(End::MadeWay),
-                Heard::End => return Ok(End::Client),
-                Heard::Stopping => return self.wind_down(&mut lines).await,
+                Wakeup::MakeWay if in_use => {}
+                Wakeup::MakeWay => return Ok(CloseReason::MadeWay),
+                Wakeup::End => return Ok(CloseReason::Client),
+                Wakeup::Stopping => return self.wind_down(&mut lines).await,
             }
-            self.tell_what_waits();
+            self.append_pending();
             self.flush().await?;
         }
-        Ok(self.closed())
+        Ok(self.close_reason())
     }
 
     /// Returns the reason for closing.
-    pub(super) fn closed(&self) -> End {
-        self.foreign.map_or(End::Shutdown, End::Foreign)
+    pub(super) fn close_reason(&self) -> CloseReason {
+        self.foreign.map_or(CloseReason::Shutdown, CloseReason::Foreign)
     }
 
     /// Executes the lines that were read. Returns the reason if the connection ends.
-    pub(super) async fn heed(&mut self, lines: &mut line::Lines) -> io::Result<Option<End>> {
+    pub(super) async fn execute_read_lines(&mut self, lines: &mut LineBuffer) -> io::Result<Option<CloseReason>> {
         // Notices about the session come before the replies about it.
-        self.tell_what_waits();
-        self.turn(lines.complete()).await?;
+        self.append_pending();
+        self.execute_batch(lines.complete()).await?;
         lines.release();
         if !self.closing && foreign::is_client_hello(lines.unfinished()) {
-            self.turn_away(Foreign::Tls);
+            self.refuse_protocol(Foreign::Tls);
         }
         if self.share.set(lines.held()).is_err() {
             self.replies.error(None, &Error::new(Kind::Limited, MemoryFull.to_string()));
-            return Ok(Some(End::NoMemory));
+            return Ok(Some(CloseReason::NoMemory));
         }
         Ok(None)
     }
 
     async fn wait(
         &mut self,
-        lines: &mut line::Lines,
+        lines: &mut LineBuffer,
         stopped: Pin<&mut impl Future<Output = ()>>,
         patience: Pin<&mut Sleep>,
-    ) -> io::Result<Heard> {
+    ) -> io::Result<Wakeup> {
         Ok(tokio::select! {
             biased;
-            () = stopped => Heard::Stopping,
-            count = self.stream.read_buf(lines.room()) => if count? == 0 { Heard::End } else { Heard::Bytes { fresh: lines.appended() } },
-            told = self.outbox.next() => Heard::Message(told),
-            Some(outcome) = self.outcomes.recv() => Heard::Outcome(outcome),
-            () = patience => Heard::OutOfPatience,
-            () = self.place.activity().asked_to_close() => Heard::MakeWay,
+            () = stopped => Wakeup::Stopping,
+            count = self.stream.read_buf(lines.room()) => if count? == 0 { Wakeup::End } else { Wakeup::Bytes { fresh: lines.appended() } },
+            message = self.mailbox.next() => Wakeup::Message(message),
+            Some(outcome) = self.outcomes.recv() => Wakeup::Outcome(outcome),
+            () = patience => Wakeup::OutOfPatience,
+            () = self.guard.activity().asked_to_close() => Wakeup::MakeWay,
         })
     }
 
@@ -222,40 +224,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Tells admission in which stage the connection waits.
-    fn enter_stage(&self, in_use: bool, lines: &line::Lines) {
-        let stage = match self.place.activity().stage() {
+    fn enter_stage(&self, in_use: bool, lines: &LineBuffer) {
+        let stage = match self.guard.activity().stage() {
             _ if in_use => ConnectionStage::Used,
             _ if lines.is_unfinished() => ConnectionStage::Reading,
             ConnectionStage::Begun => ConnectionStage::Begun,
             _ => ConnectionStage::Idle,
         };
-        self.place.activity().enter(stage);
+        self.guard.activity().enter(stage);
     }
 
-    fn patience_with(&self, lines: &line::Lines) -> Duration {
+    fn patience_with(&self, lines: &LineBuffer) -> Duration {
         if lines.is_unfinished() { self.settings.line_timeout } else { self.settings.idle_timeout }
     }
 
     /// Names the address for other protocols, and ends the connection.
-    pub(super) fn turn_away(&mut self, foreign: Foreign) {
+    pub(super) fn refuse_protocol(&mut self, foreign: Foreign) {
         self.replies.error(None, &foreign.refusal(self.settings.api));
         self.foreign = Some(foreign);
         self.closing = true;
     }
 
     pub(super) fn holds_session(&self) -> bool {
-        self.outbox.was_bound() && self.registry.catalog().bound_to(self.outbox.connection()).is_some()
+        self.mailbox.was_bound() && self.registry.catalog().bound_to(self.mailbox.connection()).is_some()
     }
 
-    fn tell(&mut self, told: &MailboxMessage) {
-        self.closing |= *told == MailboxMessage::Close;
-        self.replies.told(told);
+    fn append_message(&mut self, message: &MailboxMessage) {
+        self.closing |= *message == MailboxMessage::Close;
+        self.replies.message(message);
     }
 
     /// Appends all pending notices and outcomes, without waiting for more.
-    pub(super) fn tell_what_waits(&mut self) {
-        while let Some(told) = self.outbox.try_next() {
-            self.tell(&told);
+    pub(super) fn append_pending(&mut self) {
+        while let Some(message) = self.mailbox.try_next() {
+            self.append_message(&message);
         }
         while let Ok(outcome) = self.outcomes.try_recv() {
             self.replies.outcome(&outcome);
@@ -282,14 +284,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Writes the remaining lines and closes. A client that only stopped sending still gets the outcomes of its
     /// maintenance requests.
-    async fn farewell(&mut self, end: End) -> io::Result<()> {
-        self.tell_what_waits();
+    async fn close(&mut self, reason: CloseReason) -> io::Result<()> {
+        self.append_pending();
         self.flush().await?;
-        if end == End::Client {
+        if reason == CloseReason::Client {
             self.outstanding_outcomes().await?;
         }
         self.stream.shutdown().await?;
-        if !matches!(end, End::Client | End::Stopping | End::MadeWay) {
+        if !matches!(reason, CloseReason::Client | CloseReason::Stopping | CloseReason::MadeWay) {
             linger(&mut self.stream).await;
         }
         Ok(())

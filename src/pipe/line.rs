@@ -13,7 +13,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The bytes of a connection that have been read and not yet been acted on.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct LineBuffer {
     buffer: Vec<u8>,
     /// The number of bytes at the beginning that are complete lines; at most the length of the buffer.
     complete: usize,
@@ -28,14 +28,14 @@ pub(super) struct Lines {
 
 /// A complete line, or a marker for a line that is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line<'a> {
+pub(super) enum InputLine<'a> {
     /// Without its line end.
     Whole(&'a [u8]),
     /// More bytes than the limit, line end not counted; these are the first of them.
     TooLong(&'a [u8]),
 }
 
-impl Lines {
+impl LineBuffer {
     /// Takes lines of at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
         Self { buffer: Vec::new(), complete: 0, seen: 0, skipping: false, limit, step: SMALL_BYTES }
@@ -73,7 +73,7 @@ impl Lines {
         }
     }
 
-    /// Removes the lines that [`Lines::complete`] returned.
+    /// Removes the lines that [`LineBuffer::complete`] returned.
     pub(super) fn release(&mut self) {
         let small = self.complete > 0 && self.buffer.len() < SMALL_BYTES;
         self.skipping &= self.complete == 0;
@@ -132,12 +132,12 @@ pub(super) struct Complete<'a> {
 }
 
 impl<'a> Iterator for Complete<'a> {
-    type Item = Line<'a>;
+    type Item = InputLine<'a>;
 
-    fn next(&mut self) -> Option<Line<'a>> {
+    fn next(&mut self) -> Option<InputLine<'a>> {
         loop {
             let Some(end) = self.ends.next() else {
-                return self.rest_too_long.take().map(Line::TooLong);
+                return self.rest_too_long.take().map(InputLine::TooLong);
             };
             let line = self.bytes.get(self.begin..end).unwrap_or_default();
             self.begin = end + 1;
@@ -145,9 +145,9 @@ impl<'a> Iterator for Complete<'a> {
                 continue;
             }
             if line.len() > self.limit {
-                return Some(Line::TooLong(line));
+                return Some(InputLine::TooLong(line));
             }
-            return Some(Line::Whole(line.strip_suffix(b"\r").unwrap_or(line)));
+            return Some(InputLine::Whole(line.strip_suffix(b"\r").unwrap_or(line)));
         }
     }
 }
@@ -160,7 +160,7 @@ mod tests {
 
     /// Returns the lines of bytes that come in as `pieces`.
     fn lines(limit: usize, pieces: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
-        let mut lines = Lines::new(limit);
+        let mut lines = LineBuffer::new(limit);
         let mut out = Vec::new();
         for piece in pieces {
             let mut left = *piece;
@@ -171,8 +171,8 @@ mod tests {
                 left = &left[count..];
                 lines.appended();
                 out.extend(lines.complete().map(|line| match line {
-                    Line::Whole(line) => Some(line.to_vec()),
-                    Line::TooLong(_) => None,
+                    InputLine::Whole(line) => Some(line.to_vec()),
+                    InputLine::TooLong(_) => None,
                 }));
                 lines.release();
                 assert!(lines.buffer.capacity() <= CHUNK_BYTES.max(limit + 1), "the buffer is bounded");
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_burst_leaves_little_memory_behind() {
-        let mut lines = Lines::new(1 << 20);
+        let mut lines = LineBuffer::new(1 << 20);
         for bytes in [&[b'x'; 700][..], &vec![b'x'; 200_000], b"\n", b"PING\n"] {
             lines.room().extend_from_slice(bytes);
             lines.appended();
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn it_is_known_whether_a_line_has_begun() {
-        let mut lines = Lines::new(4);
+        let mut lines = LineBuffer::new(4);
         let mut take = |bytes: &[u8]| {
             lines.room().extend_from_slice(bytes);
             let fresh = lines.appended();

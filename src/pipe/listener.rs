@@ -44,7 +44,7 @@ pub async fn serve(
     while let Some((stream, peer)) = stopping.run_until_cancelled(port.accept()).await {
         let used_up = DescriptorShare::Control.is_used_up(&stream, connections.open());
         match if used_up { Err(ConnectionRefusal::Files) } else { connections.accept(peer.ip()) } {
-            Ok(place) => pipe.admit(stream, tls, peer, place),
+            Ok(guard) => pipe.start(stream, tls, peer, guard),
             Err(full) => {
                 port.note_refused(&full);
                 pipe.refuse(stream, tls, full, &refused);
@@ -63,36 +63,41 @@ struct PipeListener {
 }
 
 impl PipeListener {
-    fn admit(&self, stream: TcpStream, tls: Option<&Acceptor>, peer: SocketAddr, place: ConnectionGuard) {
+    fn start(&self, stream: TcpStream, tls: Option<&Acceptor>, peer: SocketAddr, guard: ConnectionGuard) {
         if let Err(error) = sockets::set_options(&stream) {
             tracing::debug!(%peer, %error, "a pipe connection ended before it began");
             return;
         }
         // Plain connections have a task of their own, which has no room for TLS in it.
         let Some(tls) = tls.cloned() else {
-            return self.lifecycle.spawn_one("pipe connection", self.talk(stream, peer, place));
+            return self.lifecycle.spawn_one("pipe connection", self.run_connection(stream, peer, guard));
         };
         let pipe = self.clone();
         self.lifecycle.spawn_one("pipe connection", async move {
             tokio::select! {
                 accepted = tls.accept(stream) => match accepted {
-                    Ok(stream) => pipe.talk(stream, peer, place).await,
+                    Ok(stream) => pipe.run_connection(stream, peer, guard).await,
                     Err(error) => tracing::debug!(%peer, %error, "a pipe connection came to no TLS"),
                 },
                 () = pipe.lifecycle.stopping().cancelled() => {}
-                () = place.activity().asked_to_close() => {}
+                () = guard.activity().asked_to_close() => {}
             }
         });
     }
 
-    fn talk<S>(&self, stream: S, peer: SocketAddr, place: ConnectionGuard) -> impl Future<Output = ()> + use<S>
+    fn run_connection<S>(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+        guard: ConnectionGuard,
+    ) -> impl Future<Output = ()> + use<S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         tracing::debug!(%peer, "a pipe connection began");
         let mut connection = Connection::new(
             stream,
-            place,
+            guard,
             self.registry.clone(),
             self.settings.clone(),
             self.lifecycle.clone(),
@@ -113,8 +118,8 @@ impl PipeListener {
             let words = format!("ERROR|{full}; try again later\n");
             let said = async {
                 match tls {
-                    None => say(stream, &words).await,
-                    Some(tls) => say(tls.accept(stream).await?, &words).await,
+                    None => send_refusal(stream, &words).await,
+                    Some(tls) => send_refusal(tls.accept(stream).await?, &words).await,
                 }
             };
             // The connection ends in any case.
@@ -125,7 +130,7 @@ impl PipeListener {
 }
 
 /// Sends a short message. It fits the empty buffer of a new connection, so that sending does not wait.
-async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &str) -> io::Result<()> {
+async fn send_refusal(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &str) -> io::Result<()> {
     stream.write_all(words.as_bytes()).await?;
     linger(&mut stream).await;
     Ok(())

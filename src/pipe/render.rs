@@ -26,9 +26,9 @@ const ENTRY_BYTES_MIN: usize =
 const HELP: &str = "The commands, a line each; [...] may be left out. REGISTER answers ACK|session_id; a transaction id of \
                     your own may follow the session id.\n";
 
-/// Lines that are ready to be written.
+/// ReplyBuffer that are ready to be written.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct ReplyBuffer {
     out: Vec<u8>,
     /// The most bytes of a line, its end included.
     reply_max: usize,
@@ -40,7 +40,7 @@ pub(super) struct Lines {
 
 /// The outcome of a maintenance request that this connection has sent.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct MaintenanceOutcome {
     /// Its target, as the client wrote it.
     pub(super) target: String,
     /// The transaction id of its line.
@@ -51,7 +51,7 @@ pub(super) struct Outcome {
 
 /// The beginning of a reply, and its form.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Head<'a> {
+pub(super) struct ReplyHead<'a> {
     /// The first word when all went well.
     pub(super) word: &'static str,
     /// Echoed after it.
@@ -60,7 +60,7 @@ pub(super) struct Head<'a> {
     pub(super) form: Form<'a>,
 }
 
-impl Lines {
+impl ReplyBuffer {
     /// Creates an empty buffer.
     pub(super) fn new(reply_max: usize, compressed_max: usize) -> Self {
         Self { out: Vec::new(), reply_max, compressed_max, replaced: false }
@@ -84,20 +84,22 @@ impl Lines {
     }
 
     /// Appends the reply of a command.
-    pub(super) fn reply(&mut self, head: Head<'_>, reply: &Reply) {
+    pub(super) fn reply(&mut self, head: ReplyHead<'_>, reply: &Reply) {
         self.replaced &= !matches!(reply, Reply::Registered(_) | Reply::Reconnected);
         match reply {
             Reply::Registered(id) => self.line(head, Some(id.reveal())),
             Reply::Reconnected | Reply::Done | Reply::Maintenance(_) | Reply::Applied(_) => self.line(head, None),
-            Reply::Gone => self.line(Head { word: "REREGISTER", ..head }, None),
+            Reply::Gone => self.line(ReplyHead { word: "REREGISTER", ..head }, None),
             Reply::RouteAdded(id) => self.line(head, Some(&id.to_string())),
-            Reply::RoutesAdded(ids) => self.payload(head, &ids.iter().copied().map(Added::new).collect::<Vec<_>>()),
+            Reply::RoutesAdded(ids) => {
+                self.payload(head, &ids.iter().copied().map(AddedRoute::new).collect::<Vec<_>>())
+            }
             Reply::DrainUntil(time) => self.line(head, Some(&time.to_string())),
         }
     }
 
     /// Appends the answer to a query.
-    pub(super) fn answer(&mut self, head: Head<'_>, answer: &Answer) {
+    pub(super) fn answer(&mut self, head: ReplyHead<'_>, answer: &Answer) {
         match answer {
             // Of what one should know before an apply, the diff tells.
             Answer::Pong | Answer::Valid(_) => self.line(head, None),
@@ -116,7 +118,7 @@ impl Lines {
 
     /// Refuses an answer of at least `entries` entries that cannot fit its line, before the answer is made. Returns true if
     /// it did.
-    pub(super) fn refuses(&mut self, head: Head<'_>, entries: usize) -> bool {
+    pub(super) fn refuses(&mut self, head: ReplyHead<'_>, entries: usize) -> bool {
         let bytes = entries.saturating_mul(ENTRY_BYTES_MIN);
         let too_long = matches!(head.form, Form::Plain) && bytes > self.reply_max;
         if too_long {
@@ -128,12 +130,12 @@ impl Lines {
     }
 
     /// Appends the result of a backend test.
-    pub(super) fn backend(&mut self, head: Head<'_>, view: &BackendView) {
+    pub(super) fn backend(&mut self, head: ReplyHead<'_>, view: &BackendView) {
         let word = match view {
             BackendView::Reachable { .. } => "BACKEND_OK",
             BackendView::Unreachable { .. } => "BACKEND_FAIL",
         };
-        self.payload(Head { word, ..head }, view);
+        self.payload(ReplyHead { word, ..head }, view);
     }
 
     /// Appends the refusal of a line that could not be read.
@@ -157,8 +159,8 @@ impl Lines {
     }
 
     /// Appends the outcome of a maintenance request. `MAINT_OK` names the target in place of a transaction id.
-    pub(super) fn outcome(&mut self, outcome: &Outcome) {
-        let head = Head { word: "MAINT_OK", transaction: None, form: Form::Plain };
+    pub(super) fn outcome(&mut self, outcome: &MaintenanceOutcome) {
+        let head = ReplyHead { word: "MAINT_OK", transaction: None, form: Form::Plain };
         match &outcome.result {
             Ok(()) => self.line(head, Some(&outcome.target)),
             Err(error) => self.error(outcome.transaction.as_deref(), error),
@@ -166,12 +168,12 @@ impl Lines {
     }
 
     /// Appends a notice. The notice to close the connection has no line.
-    pub(super) fn told(&mut self, told: &MailboxMessage) {
-        match told {
+    pub(super) fn message(&mut self, message: &MailboxMessage) {
+        match message {
             MailboxMessage::Event(happened) => {
                 self.event(happened.event.kind().name(), &EventView::from(&happened.event))
             }
-            MailboxMessage::Lagged(missed) => self.event("lagged", &Lagged { missed: *missed }),
+            MailboxMessage::Lagged(missed) => self.event("lagged", &LaggedPayload { missed: *missed }),
             // Each connection says so itself, when nobody waits for an answer there.
             MailboxMessage::Released(why) => self.replaced = *why == Release::Replaced,
             MailboxMessage::Shutdown | MailboxMessage::Close => {}
@@ -184,10 +186,10 @@ impl Lines {
     }
 
     fn event(&mut self, name: &'static str, payload: &impl Serialize) {
-        self.payload(Head { word: "EVENT", transaction: Some(name), form: Form::Plain }, payload);
+        self.payload(ReplyHead { word: "EVENT", transaction: Some(name), form: Form::Plain }, payload);
     }
 
-    fn line(&mut self, head: Head<'_>, field: Option<&str>) {
+    fn line(&mut self, head: ReplyHead<'_>, field: Option<&str>) {
         self.begin(head.word, head.transaction);
         if let Some(field) = field {
             self.out.push(b'|');
@@ -216,7 +218,7 @@ impl Lines {
     }
 
     /// A line with JSON at its end; an error in its place if that is too long.
-    fn payload<T: Serialize + ?Sized>(&mut self, head: Head<'_>, payload: &T) {
+    fn payload<T: Serialize + ?Sized>(&mut self, head: ReplyHead<'_>, payload: &T) {
         let start = self.out.len();
         self.begin(head.word, head.transaction);
         self.out.push(b'|');
@@ -258,7 +260,7 @@ fn fault() -> String {
 }
 
 /// Returns advice for a reply that is too long.
-fn advice(head: Head<'_>) -> &'static str {
+fn advice(head: ReplyHead<'_>) -> &'static str {
     match (head.word, head.form) {
         ("ROUTE_LIST_OK", Form::Plain) => "; ask for the compressed form: ROUTE_LIST|session_id|compressed",
         ("STATS_OK", Form::Plain) => "; ask for the compressed form: STATS_GET|session_id|compressed",
@@ -269,18 +271,18 @@ fn advice(head: Head<'_>) -> &'static str {
 
 /// The payload of the notice that events were lost.
 #[derive(Serialize)]
-struct Lagged {
+struct LaggedPayload {
     missed: u64,
 }
 
 /// An entry of `ROUTE_BULK_OK`.
 #[derive(Serialize)]
-struct Added {
+struct AddedRoute {
     route_id: String,
     status: &'static str,
 }
 
-impl Added {
+impl AddedRoute {
     fn new(id: RouteId) -> Self {
         Self { route_id: id.to_string(), status: "ok" }
     }
@@ -337,12 +339,12 @@ mod tests {
     use crate::domain::{Event, EventRecord, InstanceName, ServiceName, SessionKey, Target, Time};
     use crate::registry::queries::views::{RouteStatus, RouteView};
 
-    fn head<'a>(word: &'static str, transaction: Option<&'a str>, form: Form<'a>) -> Head<'a> {
-        Head { word, transaction, form }
+    fn head<'a>(word: &'static str, transaction: Option<&'a str>, form: Form<'a>) -> ReplyHead<'a> {
+        ReplyHead { word, transaction, form }
     }
 
-    fn lines(write: impl FnOnce(&mut Lines)) -> String {
-        let mut lines = Lines::new(200, 150);
+    fn lines(write: impl FnOnce(&mut ReplyBuffer)) -> String {
+        let mut lines = ReplyBuffer::new(200, 150);
         write(&mut lines);
         String::from_utf8(lines.bytes().to_vec()).unwrap()
     }
@@ -385,7 +387,7 @@ mod tests {
 
     #[test]
     fn what_is_told_has_the_payload_of_its_type() {
-        let told = |told: MailboxMessage| lines(|to| to.told(&told));
+        let told = |message: MailboxMessage| lines(|to| to.message(&message));
         let event = |event: Event| {
             MailboxMessage::Event(Arc::new(EventRecord {
                 sequence: 7,
@@ -402,13 +404,16 @@ mod tests {
         let changed = Event::MaintenanceChanged { target: Target::Route(RouteId(1)), in_maintenance: true };
         assert_eq!(told(event(changed)), "EVENT|maintenance_changed|{\"target\":\"r1\",\"in_maintenance\":true}\n");
         assert_eq!(told(MailboxMessage::Lagged(12)), "EVENT|lagged|{\"missed\":12}\n");
-        assert_eq!((lines(Lines::shutdown), told(MailboxMessage::Close)), ("SHUTDOWN\n".to_owned(), String::new()));
+        assert_eq!(
+            (lines(ReplyBuffer::shutdown), told(MailboxMessage::Close)),
+            ("SHUTDOWN\n".to_owned(), String::new())
+        );
     }
 
     #[test]
     fn a_reply_that_fits_exactly_passes_and_one_more_byte_is_refused() {
         let of = |limit: usize| {
-            let mut lines = Lines::new(limit, 0);
+            let mut lines = ReplyBuffer::new(limit, 0);
             lines.answer(head("ROUTE_LIST_OK", Some("t"), Form::Plain), &routes(2));
             String::from_utf8(lines.bytes().to_vec()).unwrap()
         };
@@ -422,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_compressed_payload_comes_back_whole() {
-        let mut lines = Lines::new(0, 4096);
+        let mut lines = ReplyBuffer::new(0, 4096);
         let views = routes(300);
         lines.answer(head("ROUTE_LIST_OK", None, Form::Compressed), &views);
         let line = String::from_utf8(lines.bytes().to_vec()).unwrap();

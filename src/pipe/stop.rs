@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Connection, End};
-use super::line::{Line, Lines};
+use super::connection::{CloseReason, Connection};
+use super::line::{InputLine, LineBuffer};
 
 /// A client that has sent nothing for so long waits for no answer, and is not about to send the next line of several.
 const QUIET: Duration = Duration::from_millis(200);
@@ -23,12 +23,12 @@ const CROSSING_MAX: Duration = Duration::from_secs(1);
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Executes and answers what the client still sends until it is quiet, and then says that the server stops. A client that
     /// does not become quiet is not told: `SHUTDOWN` would stand where it expects an answer.
-    pub(super) async fn wind_down(&mut self, lines: &mut Lines) -> io::Result<End> {
+    pub(super) async fn wind_down(&mut self, lines: &mut LineBuffer) -> io::Result<CloseReason> {
         let mut too_late = pin!(sleep(BUSY_MAX));
         while !self.closing {
             let read = tokio::select! {
                 biased;
-                () = &mut too_late => return Ok(End::Busy),
+                () = &mut too_late => return Ok(CloseReason::Busy),
                 read = self.stream.read_buf(lines.room()) => read?,
                 () = sleep(QUIET) => {
                     if lines.is_unfinished() {
@@ -38,19 +38,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             };
             if read == 0 {
-                return Ok(End::Client);
+                return Ok(CloseReason::Client);
             }
             lines.appended();
-            if let Some(end) = self.heed(lines).await? {
+            if let Some(end) = self.execute_read_lines(lines).await? {
                 return Ok(end);
             }
-            self.tell_what_waits();
+            self.append_pending();
             self.flush().await?;
         }
         if self.closing {
-            return Ok(self.closed());
+            return Ok(self.close_reason());
         }
-        self.tell_what_waits();
+        self.append_pending();
         if self.holds_session() {
             self.replies.shutdown();
             self.flush().await?;
@@ -58,18 +58,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             // It need not come, and a client that has read of the stop sends nothing more.
             let _ = timeout(CROSSING_MAX, self.crossing(lines)).await;
         }
-        Ok(End::Stopping)
+        Ok(CloseReason::Stopping)
     }
 
     /// Executes the first line that comes after `SHUTDOWN` was sent: its client may not have read that yet, and then takes it for the
     /// answer. What follows is not executed, and has the end of the connection for an answer.
-    async fn crossing(&mut self, lines: &mut Lines) -> io::Result<()> {
+    async fn crossing(&mut self, lines: &mut LineBuffer) -> io::Result<()> {
         while self.stream.read_buf(lines.room()).await? > 0 {
             lines.appended();
-            let is_command = |line: &Line<'_>| !matches!(line, Line::Whole(b"" | b"ACK"));
+            let is_command = |line: &InputLine<'_>| !matches!(line, InputLine::Whole(b"" | b"ACK"));
             let first = lines.complete().find(is_command);
             let found = first.is_some();
-            self.turn(first).await?;
+            self.execute_batch(first).await?;
             self.replies.written();
             if found {
                 break;

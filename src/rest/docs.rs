@@ -19,7 +19,7 @@ use super::state::RestState;
 
 /// `/openapi.json` and the pages under `/docs`. All are put together once: requests share their bytes.
 pub(super) fn routes(api: &OpenApi) -> Router<RestState> {
-    let (description, pages) = (description(api), Arc::new(Pages::new()));
+    let (description, pages) = (description(api), Arc::new(DocPages::new()));
     let front = Arc::clone(&pages);
     Router::new()
         .route("/openapi.json", get(move || async move { shown(description.clone()) }))
@@ -28,24 +28,24 @@ pub(super) fn routes(api: &OpenApi) -> Router<RestState> {
         .route("/docs/{*path}", get(move |Path(path): Path<String>| async move { pages.page(&path) }))
 }
 
-type Page = (String, Bytes);
+type DocPage = (String, Bytes);
 
-fn description(api: &OpenApi) -> Page {
+fn description(api: &OpenApi) -> DocPage {
     // A description of plain fields has a JSON form.
     ("application/json".to_owned(), Bytes::from(serde_json::to_vec(api).unwrap_or_default()))
 }
 
-fn shown((kind, bytes): Page) -> Response {
+fn shown((kind, bytes): DocPage) -> Response {
     ([(CONTENT_TYPE, kind)], bytes).into_response()
 }
 
 /// The pages that were shown so far; there are few.
-struct Pages {
+struct DocPages {
     config: Arc<Config<'static>>,
-    shown: Mutex<BTreeMap<String, Page>>,
+    shown: Mutex<BTreeMap<String, DocPage>>,
 }
 
-impl Pages {
+impl DocPages {
     /// The badge of an online validator would ask another host.
     fn new() -> Self {
         let config = Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true).filter(true);

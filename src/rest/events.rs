@@ -22,7 +22,7 @@ use crate::registry::{EventStream, StreamItem};
 
 use super::caller::Caller;
 use super::dto::events::{Compacted, Happening, Lagged, Notification, SubscribeQuery, TopicPath, WatchQuery};
-use super::extract::{Asked, Segments, only};
+use super::extract::{Segments, UrlQuery, only};
 use super::operator::Operator;
 use super::problem::Problem;
 use super::state::RestState;
@@ -77,7 +77,7 @@ pub(super) async fn subscribe(
     State(state): State<RestState>,
     caller: Caller,
     resume: Resume,
-    Asked(asked): Asked<SubscribeQuery>,
+    UrlQuery(asked): UrlQuery<SubscribeQuery>,
 ) -> Result<Response, Problem> {
     if resume.head_only {
         return Ok(head(StatusCode::OK.into_response()));
@@ -111,7 +111,7 @@ pub(super) async fn watch(
     State(state): State<RestState>,
     _: Operator,
     resume: Resume,
-    Asked(asked): Asked<WatchQuery>,
+    UrlQuery(asked): UrlQuery<WatchQuery>,
 ) -> Result<Response, Problem> {
     if resume.head_only {
         return Ok(head(StatusCode::OK.into_response()));

@@ -239,9 +239,9 @@ impl<T: DeserializeOwned> FromRequestParts<RestState> for Segments<T> {
 
 /// The query string.
 #[derive(Debug)]
-pub(super) struct Asked<T>(pub(super) T);
+pub(super) struct UrlQuery<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequestParts<RestState> for Asked<T> {
+impl<T: DeserializeOwned> FromRequestParts<RestState> for UrlQuery<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Problem> {

@@ -18,7 +18,7 @@ use super::dto::operations::{
     BackendFound, BackendTest, Breaker, BreakerPath, Drain, Draining, EnterMaintenance, Maintenance, PlacesPath,
     StartDrain, Stats, StatsQuery,
 };
-use super::extract::{Asked, Body, BodyOrDefault, Segments};
+use super::extract::{Body, BodyOrDefault, Segments, UrlQuery};
 use super::problem::Problem;
 use super::state::RestState;
 
@@ -156,7 +156,7 @@ pub(super) async fn accepted(state: &RestState, command: impl Into<Command>) -> 
         (status = 404, description = "There is no such route in this session."),
         (status = 409, description = "The route is not active yet."),
     ))]
-pub(super) async fn get_stats(caller: Caller, Asked(asked): Asked<StatsQuery>) -> Result<Response, Problem> {
+pub(super) async fn get_stats(caller: Caller, UrlQuery(asked): UrlQuery<StatsQuery>) -> Result<Response, Problem> {
     let target = asked.target.map_or(Target::All, |target| target.0);
     caller.ask_at_length(StatsGet { session: caller.session.clone(), target }).await
 }

@@ -15,7 +15,7 @@ use super::caller::bearer;
 use super::dto::operations::{Draining, StartDrain};
 use super::dto::operator::{EnterInstanceMaintenance, ExitQuery, InstancePath};
 use super::dto::values::Places;
-use super::extract::{Asked, Body, BodyOrDefault, Segments};
+use super::extract::{Body, BodyOrDefault, Segments, UrlQuery};
 use super::operations::{accepted, draining};
 use super::problem::Problem;
 use super::state::RestState;
@@ -129,7 +129,7 @@ pub(super) async fn exit_maintenance(
     State(state): State<RestState>,
     _: Operator,
     Segments(instance): Segments<InstancePath>,
-    Asked(ExitQuery { target }): Asked<ExitQuery>,
+    UrlQuery(ExitQuery { target }): UrlQuery<ExitQuery>,
 ) -> Result<StatusCode, Problem> {
     accepted(&state, MaintExit { subject: instance.subject(), places: places(target) }).await
 }

@@ -11,7 +11,7 @@ use super::dto::operator::{
     ExplainQuery, Explanation, InstanceDetail, InstancePath, InstanceRef, InstancesPage, Overview, PageQuery,
     RoutesPage, RoutesQuery, StatsPage, page,
 };
-use super::extract::{Asked, Segments};
+use super::extract::{Segments, UrlQuery};
 use super::operator::Operator;
 use super::problem::Problem;
 use super::state::RestState;
@@ -30,7 +30,7 @@ pub(super) async fn get(State(state): State<RestState>, _: Operator) -> Response
 pub(super) async fn list_instances(
     State(state): State<RestState>,
     _: Operator,
-    Asked(PageQuery { limit, cursor }): Asked<PageQuery>,
+    UrlQuery(PageQuery { limit, cursor }): UrlQuery<PageQuery>,
 ) -> Result<Response, Problem> {
     state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.instances(&page(limit, cursor)?)?))).await
 }
@@ -60,7 +60,7 @@ pub(super) async fn get_instance(
 pub(super) async fn list_routes(
     State(state): State<RestState>,
     _: Operator,
-    Asked(RoutesQuery { limit, cursor, instance }): Asked<RoutesQuery>,
+    UrlQuery(RoutesQuery { limit, cursor, instance }): UrlQuery<RoutesQuery>,
 ) -> Result<Response, Problem> {
     let of = instance.as_ref().map(|InstanceRef(service, instance)| (service, instance));
     state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.all_routes(&page(limit, cursor)?, of)?))).await
@@ -76,7 +76,7 @@ pub(super) async fn list_routes(
 pub(super) async fn list_stats(
     State(state): State<RestState>,
     _: Operator,
-    Asked(RoutesQuery { limit, cursor, instance }): Asked<RoutesQuery>,
+    UrlQuery(RoutesQuery { limit, cursor, instance }): UrlQuery<RoutesQuery>,
 ) -> Result<Response, Problem> {
     let of = instance.as_ref().map(|InstanceRef(service, instance)| (service, instance));
     state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.all_stats(&page(limit, cursor)?, of)?))).await
@@ -94,7 +94,7 @@ pub(super) async fn list_stats(
 pub(super) async fn explain(
     State(state): State<RestState>,
     _: Operator,
-    Asked(asked): Asked<ExplainQuery>,
+    UrlQuery(asked): UrlQuery<ExplainQuery>,
 ) -> Result<Response, Problem> {
     let question = Explain {
         host: asked.host.0,

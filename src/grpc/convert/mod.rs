@@ -6,7 +6,7 @@
 mod config;
 mod events;
 mod metadata;
-mod oversight;
+mod operator_views;
 mod values;
 mod views;
 

@@ -47,7 +47,7 @@ pub(super) struct Fields<'a, 'p> {
 
 /// The fields of a line with a session, once they are told apart.
 #[derive(Clone, Debug)]
-pub(super) struct Line<T> {
+pub(super) struct SessionLine<T> {
     pub(super) session: SessionId,
     /// The fields after the session id and the transaction id.
     pub(super) fields: T,
@@ -133,7 +133,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         }
         let Some(all) = self.split_all() else { return Err(self.usage(&shape(&names))) };
         let mut refused = None;
-        match self.told_apart(all.as_slice(), &names) {
+        match self.with_fields(all.as_slice(), &names) {
             Some(Ok((transaction, line))) => match build(line.session, line.fields) {
                 Ok(built) => return Ok((transaction, built)),
                 Err(error) => refused = Some(LineRefusal::Wrong { transaction, error }),
@@ -141,7 +141,7 @@ impl<'a, 'p> Fields<'a, 'p> {
             Some(Err(refusal)) => refused = Some(refusal),
             None => {}
         }
-        match without_empty_end(all.as_slice()).and_then(|fields| self.told_apart(fields, &names)) {
+        match without_empty_end(all.as_slice()).and_then(|fields| self.with_fields(fields, &names)) {
             Some(Ok((transaction, line))) => build(line.session, line.fields)
                 .map(|built| (transaction, built))
                 .map_err(|error| refused.unwrap_or(LineRefusal::Wrong { transaction, error })),
@@ -152,12 +152,12 @@ impl<'a, 'p> Fields<'a, 'p> {
 
     /// Returns the transaction id and the line of exactly these fields; `None` for another number of fields.
     #[expect(clippy::type_complexity, reason = "it has no other use")]
-    fn told_apart<const N: usize>(
+    fn with_fields<const N: usize>(
         &mut self,
         fields: &[&'a str],
         names: &[&'static str; N],
-    ) -> Option<Result<(Option<&'a str>, Line<[&'a str; N]>), LineRefusal<'a>>> {
-        let (session, transaction, fields) = tell_apart(fields)?;
+    ) -> Option<Result<(Option<&'a str>, SessionLine<[&'a str; N]>), LineRefusal<'a>>> {
+        let (session, transaction, fields) = split_by_count(fields)?;
         let line = self.line(session, transaction, names.iter().copied().zip(fields), fields);
         Some(line.map(|line| (transaction, line)))
     }
@@ -169,7 +169,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         transaction: Option<&'a str>,
         named: impl IntoIterator<Item = (&'static str, &'a str)>,
         fields: T,
-    ) -> Result<Line<T>, LineRefusal<'a>> {
+    ) -> Result<SessionLine<T>, LineRefusal<'a>> {
         if let Some(id) = transaction {
             check_transaction(id).map_err(wrong)?;
         }
@@ -178,7 +178,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         let empty = |(name, field): (&'static str, &str)| (field.is_empty() && !may_be_empty(name)).then_some(name);
         match [("session_id", session)].into_iter().chain(named).find_map(empty) {
             Some(name) => Err(LineRefusal::Wrong { transaction, error: Error::invalid(name, "is empty") }),
-            None => Ok(Line { session: self.context.session(session), fields }),
+            None => Ok(SessionLine { session: self.context.session(session), fields }),
         }
     }
 
@@ -227,7 +227,7 @@ fn without_empty_end<'f, 'a>(fields: &'f [&'a str]) -> Option<&'f [&'a str]> {
 }
 
 /// Splits fields into a session id, an optional transaction id and `N` further fields, by their number.
-fn tell_apart<'a, const N: usize>(fields: &[&'a str]) -> Option<(&'a str, Option<&'a str>, [&'a str; N])> {
+fn split_by_count<'a, const N: usize>(fields: &[&'a str]) -> Option<(&'a str, Option<&'a str>, [&'a str; N])> {
     match fields {
         [session, fields @ ..] if fields.len() == N => Some((*session, None, fields.try_into().ok()?)),
         [session, transaction, fields @ ..] if fields.len() == N => {

@@ -19,10 +19,10 @@ pub(super) use request::{Form, LineRefusal, Parsed, Request};
 use request::{split, wrong};
 
 /// Reads the rest of a line whose first word is known.
-type Row = (&'static str, for<'a, 'p> fn(Fields<'a, 'p>) -> Parsed<'a>);
+type CommandRow = (&'static str, for<'a, 'p> fn(Fields<'a, 'p>) -> Parsed<'a>);
 
 /// The protocol's commands, in its order.
-const TABLE: [Row; 37] = [
+const TABLE: [CommandRow; 37] = [
     ("REGISTER", sessions::register),
     ("RECONNECT", sessions::reconnect),
     ("PING", sessions::ping),
@@ -98,7 +98,7 @@ impl Parser {
 
     /// Returns the usage of each command, in the protocol's order.
     fn help(&mut self) -> Vec<String> {
-        let usage = |(verb, read): &Row| match read(Fields::new(verb, None, &mut self.0)) {
+        let usage = |(verb, read): &CommandRow| match read(Fields::new(verb, None, &mut self.0)) {
             Err(LineRefusal::Usage(usage)) => usage.trim_start_matches("usage: ").to_owned(),
             // Every command has fields.
             _ => (*verb).to_owned(),

@@ -64,7 +64,7 @@ pub(super) fn add_bulk<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
 
 /// One route as it stands in a bulk line. Unknown keys are passed over.
 #[derive(Deserialize)]
-struct Entry {
+struct BulkEntry {
     #[serde(default)]
     domains: Value,
     #[serde(default)]
@@ -93,7 +93,7 @@ fn new_route(entry: &RawValue) -> Result<NewRoute, Error> {
     if !text.starts_with('{') {
         return Err(Error::new(Kind::Invalid, "must be a JSON object"));
     }
-    let entry: Entry = serde_json::from_str(text).map_err(|error| Error::new(Kind::Invalid, cause(&error)))?;
+    let entry: BulkEntry = serde_json::from_str(text).map_err(|error| Error::new(Kind::Invalid, cause(&error)))?;
     Ok(NewRoute {
         domains: domains(&entry.domains)?,
         path: PathPrefix::parse(string("path", &entry.path)?)?,

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::line::{Line, Lines};
+use super::super::line::{InputLine, LineBuffer};
 use super::super::render;
 use super::*;
 use crate::registry::Call;
@@ -67,7 +67,7 @@ fn refused(line: &str) -> String {
 }
 
 fn shown(refusal: &LineRefusal<'_>) -> String {
-    let mut lines = render::Lines::new(64 * 1024, 0);
+    let mut lines = render::ReplyBuffer::new(64 * 1024, 0);
     lines.refusal(refusal);
     String::from_utf8(lines.bytes().to_vec()).unwrap().strip_suffix('\n').unwrap().to_owned()
 }
@@ -321,9 +321,9 @@ fn a_bulk_line_takes_no_more_routes_than_its_reply_has_room_for() {
     let most = routes::bulk_max(64 * 1024);
     let request = bulk(most);
     let request = parsed(&request).unwrap();
-    let mut lines = render::Lines::new(64 * 1024, 0);
+    let mut lines = render::ReplyBuffer::new(64 * 1024, 0);
     let ids = (0..u32::try_from(most).unwrap()).map(|id| crate::domain::RouteId(u32::MAX - id)).collect();
-    let head = render::Head { word: request.word, transaction: request.transaction, form: request.form };
+    let head = render::ReplyHead { word: request.word, transaction: request.transaction, form: request.form };
     lines.reply(head, &crate::registry::Reply::RoutesAdded(ids));
     assert!(lines.bytes().starts_with(b"ROUTE_BULK_OK|"));
     assert!(refused(&bulk(most + 1)).ends_with(&format!("are too many for one line; at most {most}")));
@@ -445,14 +445,14 @@ fn maintenance_may_come_without_a_page() {
 
 /// Returns one text for each line in the bytes of a connection.
 fn all(pieces: &[&[u8]]) -> Vec<String> {
-    let (mut parser, mut lines, mut out) = (parser(), Lines::new(300), Vec::new());
+    let (mut parser, mut lines, mut out) = (parser(), LineBuffer::new(300), Vec::new());
     for piece in pieces {
         lines.room().extend_from_slice(piece);
         lines.appended();
         for line in lines.complete() {
             match line {
-                Line::Whole(line) => out.extend(parser.read(line).map(|parsed| format!("{parsed:?}"))),
-                Line::TooLong(_) => out.push("too long".to_owned()),
+                InputLine::Whole(line) => out.extend(parser.read(line).map(|parsed| format!("{parsed:?}"))),
+                InputLine::TooLong(_) => out.push("too long".to_owned()),
             }
         }
         lines.release();

@@ -9,10 +9,14 @@ use tonic::Code;
 
 use crate::operator_auth::{ApiRequest, Denied, OperatorAuth, bearer};
 
-use super::status::of_door;
+use super::status::of_interface;
 
 /// Answers a call that is not an operator's in its place.
-pub(super) async fn admit(State(operators): State<Arc<OperatorAuth>>, request: Request, next: Next) -> Response {
+pub(super) async fn authorize_operator(
+    State(operators): State<Arc<OperatorAuth>>,
+    request: Request,
+    next: Next,
+) -> Response {
     match operators.check(&ApiRequest::of(&request), bearer(request.headers())) {
         Ok(()) => next.run(request).await,
         Err(denied) => refuse(denied),
@@ -26,5 +30,5 @@ pub fn refuse(denied: Denied) -> Response {
         Denied::Unauthenticated(_) => (Code::Unauthenticated, "UNAUTHENTICATED"),
         Denied::Forbidden(_) => (Code::PermissionDenied, "DENIED"),
     };
-    of_door(code, reason, denied.words()).into_http()
+    of_interface(code, reason, denied.words()).into_http()
 }

@@ -150,7 +150,6 @@ impl From<OperatorRouteView> for proto::OperatorRoute {
 
 impl From<OperatorStatsView> for proto::OperatorStats {
     fn from(view: OperatorStatsView) -> Self {
-        let OperatorStatsView { service_name: _, instance_name: _, stats: _ } = view;
         let OperatorStatsView { service_name, instance_name, stats } = view;
         Self { service_name, instance_name, stats: Some(stats.into()) }
     }

@@ -21,10 +21,10 @@ use tonic::{Code, Status};
 
 use crate::domain::{Error, Kind};
 
-use super::status::of_door;
+use super::status::of_interface;
 
 /// Answers a call before its deadline.
-pub(super) async fn attend(request: Request, next: Next) -> Response {
+pub(super) async fn enforce_deadline(request: Request, next: Next) -> Response {
     let timeout = match timeout(request.headers()) {
         Ok(timeout) => timeout,
         Err(error) => return Status::from(error).into_http(),
@@ -51,7 +51,7 @@ pub(super) async fn attend(request: Request, next: Next) -> Response {
 }
 
 fn exceeded() -> Status {
-    of_door(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the time that the caller gave has passed")
+    of_interface(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the time that the caller gave has passed")
 }
 
 /// Gives what the library refuses by itself the details that every refusal has. For a message that is too long it has
@@ -62,14 +62,16 @@ fn with_reason(mut response: Response) -> Response {
     };
     let restated = match status.code() {
         Code::Ok => return response,
-        Code::OutOfRange | Code::ResourceExhausted => of_door(Code::ResourceExhausted, "LIMITED", status.message()),
-        Code::Unimplemented if status.message().is_empty() => {
-            of_door(Code::Unimplemented, "UNIMPLEMENTED", "there is no such call here")
+        Code::OutOfRange | Code::ResourceExhausted => {
+            of_interface(Code::ResourceExhausted, "LIMITED", status.message())
         }
-        Code::Unimplemented => of_door(Code::Unimplemented, "UNIMPLEMENTED", status.message()),
-        Code::InvalidArgument => of_door(Code::InvalidArgument, "INVALID", status.message()),
-        Code::NotFound => of_door(Code::NotFound, "NOT_FOUND", status.message()),
-        code => of_door(code, "INTERNAL", status.message()),
+        Code::Unimplemented if status.message().is_empty() => {
+            of_interface(Code::Unimplemented, "UNIMPLEMENTED", "there is no such call here")
+        }
+        Code::Unimplemented => of_interface(Code::Unimplemented, "UNIMPLEMENTED", status.message()),
+        Code::InvalidArgument => of_interface(Code::InvalidArgument, "INVALID", status.message()),
+        Code::NotFound => of_interface(Code::NotFound, "NOT_FOUND", status.message()),
+        code => of_interface(code, "INTERNAL", status.message()),
     };
     // Without them the refusal stands as it is.
     let _ = restated.add_header(response.headers_mut());
@@ -145,7 +147,7 @@ mod tests {
     use super::*;
 
     async fn answered(timeout: &str, handler: axum::routing::MethodRouter) -> Response {
-        let router = axum::Router::new().route("/x", handler).layer(axum::middleware::from_fn(attend));
+        let router = axum::Router::new().route("/x", handler).layer(axum::middleware::from_fn(enforce_deadline));
         let request = http::Request::post("/x").header("grpc-timeout", timeout).body(Body::empty()).unwrap();
         router.oneshot(request).await.unwrap()
     }

@@ -15,9 +15,9 @@ use crate::registry::{Answer, Call, Command, Query, Registry, Reply, Verificatio
 
 use super::connection::{Connection, OUTCOMES_MAX};
 use super::foreign;
-use super::line::Line;
+use super::line::InputLine;
 use super::parse::{Form, LineRefusal, Request};
-use super::render::{Head, Outcome};
+use super::render::{MaintenanceOutcome, ReplyHead};
 
 /// The most commands that are handed to the registry at once.
 const BATCH_MAX: usize = 1024;
@@ -26,36 +26,36 @@ const REPLIES_BYTES_MAX: usize = 256 * 1024;
 
 /// Commands that go to the registry together, with the shapes of their replies.
 #[derive(Default)]
-struct Batch<'a> {
+struct CommandBatch<'a> {
     commands: Vec<Command>,
-    asked: Vec<PendingCall<'a>>,
+    pending: Vec<PendingReply<'a>>,
 }
 
-struct PendingCall<'a> {
-    head: Head<'a>,
-    place: Option<mpsc::OwnedPermit<Box<Outcome>>>,
+struct PendingReply<'a> {
+    head: ReplyHead<'a>,
+    permit: Option<mpsc::OwnedPermit<Box<MaintenanceOutcome>>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Executes the lines that have been read.
-    pub(super) async fn turn<'a>(&mut self, lines: impl IntoIterator<Item = Line<'a>>) -> io::Result<()> {
-        let mut batch = Batch::default();
+    pub(super) async fn execute_batch<'a>(&mut self, lines: impl IntoIterator<Item = InputLine<'a>>) -> io::Result<()> {
+        let mut batch = CommandBatch::default();
         for line in lines {
             let parsed = match line {
-                Line::Whole(line) => self.parser.read(line),
-                Line::TooLong(_) => Some(Err(too_long(self.settings.max_line))),
+                InputLine::Whole(line) => self.parser.read(line),
+                InputLine::TooLong(_) => Some(Err(too_long(self.settings.max_line))),
             };
             match parsed {
                 None => continue,
                 Some(Ok(request)) => {
                     self.understood = true;
-                    self.act(request, &mut batch).await?;
+                    self.dispatch(request, &mut batch).await?;
                 }
                 Some(Err(refusal)) => {
-                    self.settle(&mut batch).await;
-                    let (Line::Whole(text) | Line::TooLong(text)) = line;
+                    self.run_batch(&mut batch).await;
+                    let (InputLine::Whole(text) | InputLine::TooLong(text)) = line;
                     match foreign::spoken(text, !self.understood) {
-                        Some(foreign) => self.turn_away(foreign),
+                        Some(foreign) => self.refuse_protocol(foreign),
                         None => self.replies.refusal(&refusal),
                     }
                 }
@@ -67,28 +67,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.flush().await?;
             }
         }
-        self.settle(&mut batch).await;
+        self.run_batch(&mut batch).await;
         Ok(())
     }
 
-    async fn act<'a>(&mut self, request: Request<'a>, batch: &mut Batch<'a>) -> io::Result<()> {
-        let head = Head { word: request.word, transaction: request.transaction, form: request.form };
+    async fn dispatch<'a>(&mut self, request: Request<'a>, batch: &mut CommandBatch<'a>) -> io::Result<()> {
+        let head = ReplyHead { word: request.word, transaction: request.transaction, form: request.form };
         match request.call {
             Call::Command(command) => self.command(command, head, batch).await,
             // Most lines are pings, which are answered without waiting.
             Call::Query(ping @ Query::Ping(_)) => {
-                self.settle(batch).await;
+                self.run_batch(batch).await;
                 match self.registry.answer(&ping) {
                     Ok(answer) => self.replies.answer(head, &answer),
                     Err(error) => self.replies.error(head.transaction, &error),
                 }
             }
             Call::Query(query) => {
-                self.settle(batch).await;
+                self.run_batch(batch).await;
                 self.query(&query, head).await;
             }
             Call::BackendTest(test) => {
-                self.settle(batch).await;
+                self.run_batch(batch).await;
                 self.flush().await?;
                 match self.registry.test_backend(&test).await {
                     Ok(view) => self.replies.backend(head, &view),
@@ -99,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    async fn query(&mut self, query: &Query, head: Head<'_>) {
+    async fn query(&mut self, query: &Query, head: ReplyHead<'_>) {
         if self.replies.refuses(head, self.registry.fewest_entries(query)) {
             // The line still counts as activity of the session.
             let _ = self.registry.answer(&Query::Ping(query.session().clone()));
@@ -119,33 +119,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Adds a command to the batch, and executes the batch if no command may follow.
-    async fn command<'a>(&mut self, mut command: Command, head: Head<'a>, batch: &mut Batch<'a>) {
-        let place = match head.form {
+    async fn command<'a>(&mut self, mut command: Command, head: ReplyHead<'a>, batch: &mut CommandBatch<'a>) {
+        let permit = match head.form {
             Form::Plain | Form::Compressed => None,
             Form::Outcome(_) => {
-                let Ok(place) = self.outcomes_in.clone().try_reserve_owned() else {
-                    self.settle(batch).await;
+                let Ok(permit) = self.outcomes_in.clone().try_reserve_owned() else {
+                    self.run_batch(batch).await;
                     return self.replies.error(head.transaction, &too_many_outcomes());
                 };
-                Some(place)
+                Some(permit)
             }
         };
         if matches!(command, Command::Register(_) | Command::Reconnect(_)) {
-            self.outbox.will_bind();
+            self.mailbox.will_bind();
         }
         if let Command::Register(register) = &mut command {
             register.origin = self.origin;
         }
         let last = matches!(command, Command::ClientShutdown(_));
         batch.commands.push(command);
-        batch.asked.push(PendingCall { head, place });
+        batch.pending.push(PendingReply { head, permit });
         if last || batch.commands.len() == BATCH_MAX {
-            self.settle(batch).await;
+            self.run_batch(batch).await;
         }
     }
 
     /// Has the registry decide on the commands in `batch`, and appends their replies.
-    async fn settle(&mut self, batch: &mut Batch<'_>) {
+    async fn run_batch(&mut self, batch: &mut CommandBatch<'_>) {
         if batch.commands.is_empty() {
             return;
         }
@@ -153,20 +153,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let replies = self.registry.execute(std::mem::take(&mut batch.commands)).await;
         // Only the last command of a batch can be the one that ends the session.
         self.closing |= ends && matches!(replies.last(), Some(Ok(_)));
-        for (asked, reply) in batch.asked.drain(..).zip(replies) {
+        for (pending, reply) in batch.pending.drain(..).zip(replies) {
             match reply {
-                Ok(reply) => self.reply(asked, reply),
-                Err(error) => self.replies.error(asked.head.transaction, &error),
+                Ok(reply) => self.reply(pending, reply),
+                Err(error) => self.replies.error(pending.head.transaction, &error),
             }
         }
     }
 
-    fn reply(&mut self, asked: PendingCall<'_>, reply: Reply) {
-        self.replies.reply(asked.head, &reply);
-        if let (Reply::Maintenance(verification), Form::Outcome(target), Some(place)) =
-            (reply, asked.head.form, asked.place)
+    fn reply(&mut self, pending: PendingReply<'_>, reply: Reply) {
+        self.replies.reply(pending.head, &reply);
+        if let (Reply::Maintenance(verification), Form::Outcome(target), Some(permit)) =
+            (reply, pending.head.form, pending.permit)
         {
-            self.verify(verification, target.to_owned(), asked.head.transaction.map(str::to_owned), place);
+            self.verify(verification, target.to_owned(), pending.head.transaction.map(str::to_owned), permit);
         }
     }
 
@@ -177,13 +177,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         verification: Verification,
         target: String,
         transaction: Option<String>,
-        place: mpsc::OwnedPermit<Box<Outcome>>,
+        permit: mpsc::OwnedPermit<Box<MaintenanceOutcome>>,
     ) {
         let (registry, stopping) = (self.registry.clone(), self.lifecycle.stopping().clone());
         self.lifecycle.spawn_one("pipe maintenance", async move {
             let verified = stopping.run_until_cancelled(registry.verify(&verification)).await;
             let Some(result) = verified else { return };
-            place.send(Box::new(Outcome { target, transaction, result }));
+            permit.send(Box::new(MaintenanceOutcome { target, transaction, result }));
         });
     }
 }
