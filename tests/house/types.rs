@@ -25,9 +25,6 @@ const SHARED: &[(&str, &str)] = &[
 
 const REST_BODY: &str = "the REST body of the thing that has this name; clients know the schema by it";
 
-/// Names that still mean several things. The list only shrinks.
-const STILL_AMBIGUOUS: &[&str] = &["Batch", "Head", "Lagged", "Line", "Lines", "Outcome"];
-
 #[test]
 fn a_type_name_means_one_thing() {
     let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -40,8 +37,7 @@ fn a_type_name_means_one_thing() {
     for (name, _) in SHARED {
         assert!(files.remove(*name).is_some(), "`{name}` has one definition now; take it off SHARED");
     }
-    let new: Vec<_> = files.iter().filter(|(name, _)| !STILL_AMBIGUOUS.contains(&name.as_str())).collect();
-    assert!(new.is_empty(), "type names that several files define: {new:#?}");
+    assert!(files.is_empty(), "type names that several files define: {files:#?}");
 }
 
 /// Returns the names of the types that stand at the top level of a file.
