@@ -187,7 +187,7 @@ impl CertificateFiles {
         match out_of_date(chain) {
             Some(DateFault::Over) => tracing::warn!(section = self.section, %cert, "the certificate has expired"),
             Some(DateFault::ToCome) => {
-                tracing::warn!(section = self.section, %cert, "the certificate is not valid yet")
+                tracing::warn!(section = self.section, %cert, "the certificate is not valid yet");
             }
             None => {}
         }
@@ -205,7 +205,7 @@ enum DateFault {
     ToCome,
 }
 
-/// Verifies the chain as a client would. DateFault are checked first, so the trusted roots do not matter.
+/// Verifies the chain as a client would. Dates are checked first, so the trusted roots do not matter.
 fn out_of_date(chain: &[CertificateDer<'_>]) -> Option<DateFault> {
     let (own, others) = chain.split_first()?;
     let mut roots = RootCertStore::empty();

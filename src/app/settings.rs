@@ -29,7 +29,7 @@ pub(super) fn registry_limits(config: &ServerConfig) -> RegistryLimits {
 pub(super) fn registration_tokens(tokens: &[TokenConfig]) -> RegistrationTokens {
     let token = |token: &TokenConfig| RegistrationToken {
         name: token.name.clone(),
-        secret: token.secret.clone(),
+        secret: token.secret,
         services: token.services.clone(),
         domains: token.domains.clone(),
         path_prefixes: token.path_prefixes.clone(),

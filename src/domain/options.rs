@@ -37,7 +37,6 @@ macro_rules! options {
     ($($key:ident: $kind:ty = $default:expr, $read:expr, $values:literal, $shown:literal, $meaning:literal;)+) => {
         /// The options of a route: the defaults, changed by the configuration file, the session's `ALL` and the route's own.
         #[derive(Clone, Debug, PartialEq, Eq)]
-        #[expect(clippy::struct_excessive_bools, reason = "each is an option of the protocol")]
         pub struct Options { $(#[doc = $meaning] pub $key: $kind,)+ }
 
         impl Default for Options {

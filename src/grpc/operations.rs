@@ -25,7 +25,7 @@ pub(super) async fn get_circuit_breaker(
     request: GetCircuitBreakerRequest,
 ) -> Result<GetCircuitBreakerResponse, Status> {
     let status = CircuitBreakerStatus { session: session(&request.session_id)?, id: request.route_id.parse()? };
-    state.ask(status, |view| GetCircuitBreakerResponse::from(view)).await
+    state.ask(status, GetCircuitBreakerResponse::from).await
 }
 
 pub(super) async fn reset_circuit_breaker(
@@ -104,7 +104,7 @@ pub(super) async fn get_maintenance(
     state: &GrpcState,
     request: GetMaintenanceRequest,
 ) -> Result<GetMaintenanceResponse, Status> {
-    state.ask(MaintStatus(session(&request.session_id)?), |view| GetMaintenanceResponse::from(view)).await
+    state.ask(MaintStatus(session(&request.session_id)?), GetMaintenanceResponse::from).await
 }
 
 pub(super) async fn get_stats(state: &GrpcState, request: GetStatsRequest) -> Result<GetStatsResponse, Status> {

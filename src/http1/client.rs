@@ -28,9 +28,12 @@ pub(crate) fn client_builder() -> http1::Builder {
     builder
 }
 
+/// A connection over which one request without a body is sent.
+type OneConnection<S> = Connection<TokioIo<UpstreamIo<S>>, Empty<Bytes>>;
+
 /// One request without a body on a connection of its own. The connection is closed when this is dropped.
 pub(crate) struct SingleRequest<S: AsyncRead + AsyncWrite + Unpin + Send> {
-    connection: Fuse<Pin<Box<Connection<TokioIo<UpstreamIo<S>>, Empty<Bytes>>>>>,
+    connection: Fuse<Pin<Box<OneConnection<S>>>>,
     _sender: SendRequest<Empty<Bytes>>,
 }
 

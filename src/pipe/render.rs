@@ -171,7 +171,7 @@ impl ReplyBuffer {
     pub(super) fn message(&mut self, message: &MailboxMessage) {
         match message {
             MailboxMessage::Event(happened) => {
-                self.event(happened.event.kind().name(), &EventView::from(&happened.event))
+                self.event(happened.event.kind().name(), &EventView::from(&happened.event));
             }
             MailboxMessage::Lagged(missed) => self.event("lagged", &LaggedPayload { missed: *missed }),
             // Each connection says so itself, when nobody waits for an answer there.

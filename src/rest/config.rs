@@ -33,9 +33,12 @@ pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
         (status = 409, description = "It could not; every problem is named."),
     ))]
 pub(super) async fn validate(caller: Caller) -> Result<Response, Problem> {
-    let shown = caller.ask_as(ConfigValidate(caller.session.clone()), |warnings| match warnings.is_empty() {
-        true => StatusCode::NO_CONTENT.into_response(),
-        false => json(StatusCode::OK, &Valid { warnings }),
+    let shown = caller.ask_as(ConfigValidate(caller.session.clone()), |warnings| {
+        if warnings.is_empty() {
+            StatusCode::NO_CONTENT.into_response()
+        } else {
+            json(StatusCode::OK, &Valid { warnings })
+        }
     });
     shown.await
 }

@@ -13,7 +13,7 @@ use crate::domain::{Maintenance, MaintenanceEntry, PageUrl, RouteId, SessionKey,
 
 use super::value::{RowError, Value};
 
-/// The number of columns: session, route, page, entered, by_operator.
+/// The number of columns: session, route, page, entered and `by_operator`.
 pub(super) const COLUMNS: usize = 5;
 /// The number of key columns, which are the first ones.
 pub(super) const KEY_COLUMNS: usize = 2;

@@ -95,7 +95,7 @@ impl<'a> Draft<'a> {
                 add(&mut self.staged, StatementKind::DropStaged, [number(*key)]);
             }
             Change::Stage { key, edit, .. } => {
-                add(&mut self.staged, StatementKind::PutStaged, config_rows::row(*key, edit))
+                add(&mut self.staged, StatementKind::PutStaged, config_rows::row(*key, edit));
             }
             Change::Unstage(key) => add(&mut self.staged, StatementKind::Unstage, [number(*key)]),
             Change::Apply { key, sections, edits } => {
@@ -105,10 +105,10 @@ impl<'a> Draft<'a> {
                 self.unstage(*key, *sections);
             }
             Change::Await(key, request) => {
-                add(&mut self.active, StatementKind::PutPending, pending_rows::row(*key, request))
+                add(&mut self.active, StatementKind::PutPending, pending_rows::row(*key, request));
             }
             Change::Settle(key, ticket) => {
-                add(&mut self.active, StatementKind::DropPending, pending_rows::place(*key, *ticket))
+                add(&mut self.active, StatementKind::DropPending, pending_rows::place(*key, *ticket));
             }
             Change::Bind(..) | Change::Unbind(..) | Change::Observed(_) => {}
         }

@@ -10,7 +10,7 @@ use super::duration;
 impl From<ConfigView> for proto::GetConfigResponse {
     fn from(view: ConfigView) -> Self {
         let ConfigView { revision, active, staged } = view;
-        Self { revision: revision, active: Some(active.into()), staged: staged.map(Into::into) }
+        Self { revision, active: Some(active.into()), staged: staged.map(Into::into) }
     }
 }
 

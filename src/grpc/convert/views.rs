@@ -150,7 +150,7 @@ impl From<BreakerView> for proto::GetCircuitBreakerResponse {
 impl From<CheckView> for proto::HealthCheckResult {
     fn from(view: CheckView) -> Self {
         let CheckView { at, error } = view;
-        Self { at: Some(timestamp(at)), error: error }
+        Self { at: Some(timestamp(at)), error }
     }
 }
 

@@ -21,9 +21,9 @@ pub struct Register {
     pub service: ServiceName,
     /// The instance.
     pub instance: InstanceName,
-    /// MailboxMessage by the client.
+    /// Told by the client.
     pub maintenance_port: u16,
-    /// MailboxMessage by the client.
+    /// Told by the client.
     pub metadata: Metadata,
     /// 128 random bits, the secret part of the new id.
     pub nonce: u128,

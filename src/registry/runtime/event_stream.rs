@@ -39,7 +39,7 @@ pub enum StreamItem {
     },
     /// No event came for a while.
     Quiet {
-        /// AllEvents up to this sequence has been told: a new stream goes on behind it without a loss. `None` while something
+        /// Everything up to this sequence number has been sent: a new stream goes on behind it without a loss. `None` while something
         /// still waits to be told.
         told_up_to: Option<u64>,
     },
@@ -214,7 +214,7 @@ fn too_many_of_a_session() -> Error {
     Error::new(Kind::Limited, message)
 }
 
-/// AllEvents that happens, read out of the history at the stream's own pace.
+/// The events of all sessions, read from the history at the stream's own pace.
 struct AllEvents {
     watch: Arc<EventHub>,
     progress: watch::Receiver<EventProgress>,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::{Error, Kind, SessionKey, may_take_another};
 
-/// ProbePermits under way at once.
+/// The number of probes that may run at once.
 const PROBES_MAX: usize = 512;
 /// Those of them that are one session's.
 const PER_SESSION_MAX: usize = 32;
