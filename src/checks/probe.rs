@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ use crate::clock;
 use crate::connect::{AddressResolver, BackendStream, BackendTls, ConnectError, DnsCache, connect, left, serial};
 use crate::domain::SessionKey;
 use crate::http1::{SingleRequest, is_head_too_large};
-use crate::traffic::{ProbeSpec, origin_hash};
+use crate::traffic::{ProbeSpec, origin_hash, percent_encoded};
 
 /// The outcome of a probe.
 pub(crate) type ProbeOutcome = Result<(), ProbeFailure>;
@@ -135,9 +135,12 @@ impl ProbeClient {
 /// Returns the request of a probe; `None` when its target is no URI.
 fn request(spec: &ProbeSpec) -> Option<Request<Empty<Bytes>>> {
     let host = HeaderValue::try_from(spec.host.as_deref().unwrap_or(spec.backend.authority())).ok()?;
+    let target = format!("{}{}", spec.backend.base(), spec.path);
+    // The path is sent as it was written, except for the bytes that no target may have.
+    let target = Uri::try_from(&target).or_else(|_| Uri::try_from(percent_encoded(&target))).ok()?;
     Request::builder()
         .method(spec.method.name())
-        .uri(format!("{}{}", spec.backend.base(), spec.path))
+        .uri(target)
         .header(HOST, host)
         .header(USER_AGENT, HeaderValue::from_static("signalbox"))
         .header(ACCEPT, HeaderValue::from_static("*/*"))
@@ -175,6 +178,23 @@ mod tests {
         let request = Request::get("/").body(Empty::new()).unwrap();
         let (sent, ()) = tokio::join!(SingleRequest::send(near, request), answering);
         Ok(sent?.1.status().as_u16())
+    }
+
+    /// A backend may answer as soon as it is connected, as `nc` with a file does.
+    #[tokio::test]
+    async fn an_answer_that_comes_before_the_request_counts() {
+        for cut in [OK.len(), 20, 1] {
+            let (near, mut backend) = tokio::io::duplex(1 << 20);
+            let (first, rest) = OK.split_at(cut);
+            backend.write_all(first.as_bytes()).await.unwrap();
+            let answering = async {
+                let _ = backend.read(&mut [0; 1024]).await;
+                let _ = backend.write_all(rest.as_bytes()).await;
+            };
+            let request = Request::get("/").body(Empty::new()).unwrap();
+            let (sent, ()) = tokio::join!(SingleRequest::send(near, request), answering);
+            assert_eq!(sent.unwrap().1.status(), 200, "{cut} bytes before the request");
+        }
     }
 
     #[tokio::test]

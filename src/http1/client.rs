@@ -44,7 +44,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> SingleRequest<S> {
     /// Fails when the connection breaks off or the answer is not HTTP; see [`super::is_head_too_large`].
     pub(crate) async fn send(stream: S, request: Request<Empty<Bytes>>) -> hyper::Result<(Self, Response<Incoming>)> {
         let (io, budget) = UpstreamIo::new(stream);
-        let (mut sender, connection) = client_builder().handshake(TokioIo::new(io)).await?;
+        let (mut sender, connection) = client_builder().handshake(TokioIo::new(io.read_after_request())).await?;
         budget.await_head();
         let response = sender.send_request(request);
         let mut sent = Self { connection: Box::pin(connection).fuse(), _sender: sender };

@@ -153,6 +153,9 @@ pub(crate) struct UpstreamIo<S> {
     held: Vec<u8>,
     // What was read and not asked for yet.
     surplus: Vec<u8>,
+    // Nothing is read before the request is written.
+    is_request_awaited: bool,
+    reader: Option<Waker>,
 }
 
 impl<S> UpstreamIo<S> {
@@ -160,8 +163,23 @@ impl<S> UpstreamIo<S> {
         let [head, tunnel, has_interim, has_further] = [false; 4].map(AtomicBool::new);
         let (bytes, interim, further) = (AtomicUsize::new(usize::MAX), Mutex::default(), Mutex::default());
         let allowance = Arc::new(ResponseBudget { bytes, head, tunnel, has_interim, interim, has_further, further });
-        let (held, surplus) = (Vec::new(), Vec::new());
-        (Self { stream, allowance: Arc::clone(&allowance), deaf: false, held, surplus }, allowance)
+        let io = Self {
+            stream,
+            allowance: Arc::clone(&allowance),
+            deaf: false,
+            held: Vec::new(),
+            surplus: Vec::new(),
+            is_request_awaited: false,
+            reader: None,
+        };
+        (io, allowance)
+    }
+
+    /// Keeps what the backend says before the request until the request is written. hyper takes such an answer for an
+    /// error, but a backend that writes its answer as soon as it is connected is healthy.
+    pub(crate) fn read_after_request(mut self) -> Self {
+        self.is_request_awaited = true;
+        self
     }
 
     /// Takes `came` as bytes of heads, and gives out whole ones, repaired. Says whether there is anything for the reader.
@@ -197,6 +215,8 @@ impl<S> UpstreamIo<S> {
     /// What becomes of an attempt to send so many bytes.
     fn sent(&mut self, bytes: usize, tried: io::Result<usize>) -> io::Result<usize> {
         let is_end = |error: &io::Error| matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
+        self.is_request_awaited = false;
+        self.reader.take().into_iter().for_each(Waker::wake);
         self.deaf = tried.as_ref().is_err_and(is_end) && !self.allowance.tunnel.load(Ordering::Relaxed);
         if self.deaf { Ok(bytes) } else { tried }
     }
@@ -208,6 +228,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for UpstreamIo<S> {
             return Poll::Ready(Err(too_large()));
         }
         let this = &mut *self;
+        if this.is_request_awaited {
+            this.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         if !this.surplus.is_empty() {
             move_bytes(&mut this.surplus, buf);
             return Poll::Ready(Ok(()));
@@ -241,7 +265,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for UpstreamIo<S> {
 
 fn too_large() -> io::Error {
     // The kind is what [`is_head_too_large`] looks for.
-    io::Error::from(ErrorKind::FileTooLarge)
+    io::Error::new(ErrorKind::FileTooLarge, "the head of the response is too large")
 }
 
 /// Returns true when a response failed because its head, with the interim ones before it, is larger than is read.

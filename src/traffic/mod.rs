@@ -33,8 +33,8 @@ pub use retry::{AttemptFailure, RetryBudget, UploadState, may_retry};
 pub use rewriting::{
     CompressionPlan, ContentCoding, Peer, PrefixMapping, RequestHop, TargetEncoder, Upgrade, accepts_html,
     authenticates_connection, challenges_connection, client_address, drop_digests, edit_request, edit_response,
-    edit_trailers, is_only_chunked, is_routing_loop, plan_compression, requested_upgrade, restore_prefix,
-    strengthen_etags,
+    edit_trailers, is_only_chunked, is_routing_loop, percent_encoded, plan_compression, requested_upgrade,
+    restore_prefix, strengthen_etags,
 };
 pub use routing::{RoutingTable, request_host};
 pub use worker::WorkerId;

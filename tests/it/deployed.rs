@@ -336,6 +336,9 @@ fn health_paths_are_asked_for_as_they_are_written() {
         instance.set("OPTIONS_SET", &format!("r1|health_check_path|{path}"));
         checked(&backend, &format!("/base{path}"));
     }
+    // These bytes are in no target, so no answer could come to a check that sent them.
+    instance.set("OPTIONS_SET", "r1|health_check_path|/option?<a>=<b>");
+    checked(&backend, "/base/option?%3Ca%3E=%3Cb%3E");
 }
 
 #[test]

@@ -73,7 +73,7 @@ impl Traffic for World {
     }
 }
 
-/// PipeSettings of a pipe that takes so many connections.
+/// The settings of a pipe that takes so many connections.
 pub(super) fn places(all: usize, of_origin: usize) -> PipeSettings {
     PipeSettings {
         connections: PortConnections::new(connection_limits::ConnectionLimits { all, of_origin }, Vec::new()),

@@ -24,4 +24,4 @@ pub use headers::{RequestHop, Upgrade, edit_request, edit_response, edit_trailer
 pub use hop_by_hop::is_only_chunked;
 pub use peer::Peer;
 pub use prefix::{PrefixMapping, restore_prefix};
-pub use request_target::TargetEncoder;
+pub use request_target::{TargetEncoder, percent_encoded};

@@ -50,6 +50,12 @@ impl TargetEncoder {
     }
 }
 
+/// Returns the target with the bytes percent-encoded that are not allowed in one.
+pub fn percent_encoded(target: &str) -> String {
+    // `encoded` leaves no byte that is not ASCII.
+    String::from_utf8(encoded(target.as_bytes())).unwrap_or_default()
+}
+
 fn is_foreign(byte: u8) -> bool {
     byte >= 0x80 || matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
