@@ -263,9 +263,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for UpstreamIo<S> {
     }
 }
 
+/// The text of the error in the log; clients do not see it.
+const HEAD_TOO_LARGE: &str = "the head of the response is too large";
+
 fn too_large() -> io::Error {
     // The kind is what [`is_head_too_large`] looks for.
-    io::Error::new(ErrorKind::FileTooLarge, "the head of the response is too large")
+    io::Error::new(ErrorKind::FileTooLarge, HEAD_TOO_LARGE)
 }
 
 /// Returns true when a response failed because its head, with the interim ones before it, is larger than is read.
