@@ -21,11 +21,11 @@ pub use ports::{BoxFuture, PageResponse, PageTrust, Publish, Store, StoreError, 
 pub use queries::Answer;
 pub use registration_tokens::{RegistrationToken, RegistrationTokens};
 pub use replies::{CommandCall, QueryCall, Reconnected};
+pub use runtime::event_hub::{Mailbox, MailboxKind, MailboxMessage};
 pub use runtime::event_stream::{EventStream, StreamItem};
 pub use runtime::large_read_permits::LargeReadPermit;
 pub use runtime::open::open;
 pub use runtime::registry::Registry;
-pub use runtime::watch::{Mailbox, MailboxKind, MailboxMessage};
 pub use runtime::writer::Writer;
 
 #[cfg(test)]

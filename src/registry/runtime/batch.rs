@@ -16,7 +16,7 @@ pub(super) struct Batch {
     pub(super) draft: Catalog,
     pub(super) changes: Vec<Change>,
     pub(super) effects: Vec<Effect>,
-    pub(super) happened: Vec<Arc<EventRecord>>,
+    pub(super) records: Vec<Arc<EventRecord>>,
     pub(super) pace: Pace,
 }
 
@@ -48,7 +48,7 @@ impl Batch {
     pub(super) fn begin<'a>(catalog: &Catalog, commands: impl IntoIterator<Item = &'a Command>) -> Self {
         let draft = catalog.clone();
         let pace = Pace::of(commands, &draft);
-        Self { draft, changes: Vec::new(), effects: Vec::new(), happened: Vec::new(), pace }
+        Self { draft, changes: Vec::new(), effects: Vec::new(), records: Vec::new(), pace }
     }
 
     pub(super) fn decide(&mut self, command: &Command, context: DecisionContext<'_>) -> Result<Reply, Error> {
@@ -79,6 +79,6 @@ impl Batch {
         self.changes.push(step);
         let (service, instance) = (record.service.clone(), record.instance.clone());
         let sequence = self.draft.revision();
-        self.happened.push(Arc::new(EventRecord { sequence, at, session, service, instance, event }));
+        self.records.push(Arc::new(EventRecord { sequence, at, session, service, instance, event }));
     }
 }

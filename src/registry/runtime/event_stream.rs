@@ -15,9 +15,9 @@ use crate::registry::calls::Command;
 use crate::registry::commands::decision::Reply;
 use crate::registry::commands::sessions::{Reconnect, Subscribe};
 
+use super::event_hub::{EventHub, EventProgress, Mailbox, MailboxMessage, STREAMS_PER_SESSION_MAX};
 use super::history::EventCursor;
 use super::registry::{Registry, stopping};
-use super::watch::{EventHub, EventProgress, Mailbox, MailboxMessage, STREAMS_PER_SESSION_MAX};
 
 /// The number of events that one read takes from the history.
 const READ_MAX: usize = 256;
@@ -73,9 +73,9 @@ impl Registry {
         after: Option<u64>,
     ) -> Result<EventStream, Error> {
         let place = self.stream()?;
-        let mut outbox = self.watch.attach_stream(session).ok_or_else(too_many_of_a_session)?;
-        outbox.will_bind();
-        let bind = Reconnect { session: session.clone(), connection: Some(outbox.connection()) };
+        let mut mailbox = self.hub.attach_stream(session).ok_or_else(too_many_of_a_session)?;
+        mailbox.will_bind();
+        let bind = Reconnect { session: session.clone(), connection: Some(mailbox.connection()) };
         let subscribe = Subscribe { session: session.clone(), topics };
         let first: Option<Command> = (!topics.is_empty()).then(|| subscribe.into());
         for reply in self.execute(first.into_iter().chain([bind.into()]).collect()).await {
@@ -83,7 +83,7 @@ impl Registry {
                 return Err(Error::invalid_session());
             }
         }
-        if self.watch.progress().borrow().stopping {
+        if self.hub.progress().borrow().stopping {
             return Err(stopping());
         }
         let (key, topics) = {
@@ -91,7 +91,7 @@ impl Registry {
             let session = catalog.session(session.reveal())?;
             (session.key, session.record.topics)
         };
-        let source = EventSource::Session(SessionEvents::begin(outbox, self, key, topics, after));
+        let source = EventSource::Session(SessionEvents::begin(mailbox, self, key, topics, after));
         Ok(EventStream { source, ended: None, _place: place })
     }
 
@@ -145,24 +145,24 @@ impl EventStream {
     }
 }
 
-/// A session's own events: first from the history, then from its outbox.
+/// A session's own events: first from the history, then from its mailbox.
 struct SessionEvents {
-    outbox: Mailbox,
+    mailbox: Mailbox,
     compacted: Option<u64>,
     backlog: VecDeque<Arc<EventRecord>>,
     /// Events up to this sequence have been sent or are in the backlog.
     seen: u64,
-    watch: Arc<EventHub>,
+    hub: Arc<EventHub>,
 }
 
 impl SessionEvents {
-    /// The session must be bound already: what happens from now on comes to the outbox.
-    fn begin(outbox: Mailbox, registry: &Registry, key: SessionKey, topics: Topics, after: Option<u64>) -> Self {
-        let watch = Arc::clone(&registry.watch);
-        let mut own = SessionEvents { outbox, compacted: None, backlog: VecDeque::new(), seen: 0, watch };
+    /// The session must be bound already: what happens from now on comes to the mailbox.
+    fn begin(mailbox: Mailbox, registry: &Registry, key: SessionKey, topics: Topics, after: Option<u64>) -> Self {
+        let hub = Arc::clone(&registry.hub);
+        let mut own = SessionEvents { mailbox, compacted: None, backlog: VecDeque::new(), seen: 0, hub };
         let Some(after) = after else { return own };
         let latest = registry.catalog().revision();
-        let history = registry.watch.history();
+        let history = registry.hub.history();
         if !history.holds_all_of(key, after, latest) {
             own.compacted = Some(history.floor());
             return own;
@@ -173,9 +173,9 @@ impl SessionEvents {
     }
 
     fn told_up_to(&self) -> Option<u64> {
-        // Looked at before the outbox: what happened by then is in it, or has been told.
-        let latest = self.watch.history().latest();
-        let told = self.compacted.is_none() && self.backlog.is_empty() && self.outbox.is_empty();
+        // Looked at before the mailbox: what happened by then is in it, or has been told.
+        let latest = self.hub.history().latest();
+        let told = self.compacted.is_none() && self.backlog.is_empty() && self.mailbox.is_empty();
         told.then_some(latest.max(self.seen))
     }
 
@@ -187,11 +187,11 @@ impl SessionEvents {
             return StreamItem::Event(event);
         }
         loop {
-            let told = match self.outbox.try_next() {
-                Some(told) => told,
-                None => self.outbox.next().await,
+            let message = match self.mailbox.try_next() {
+                Some(message) => message,
+                None => self.mailbox.next().await,
             };
-            return match told {
+            return match message {
                 MailboxMessage::Event(event) if event.sequence <= self.seen => continue,
                 MailboxMessage::Event(event) => StreamItem::Event(event),
                 MailboxMessage::Lagged(missed) => StreamItem::Lagged { missed },
@@ -216,7 +216,7 @@ fn too_many_of_a_session() -> Error {
 
 /// The events of all sessions, read from the history at the stream's own pace.
 struct AllEvents {
-    watch: Arc<EventHub>,
+    hub: Arc<EventHub>,
     progress: watch::Receiver<EventProgress>,
     compacted: Option<u64>,
     place: EventCursor,
@@ -226,16 +226,16 @@ struct AllEvents {
 impl AllEvents {
     fn begin(registry: &Registry, after: Option<u64>) -> Self {
         let latest = registry.catalog().revision();
-        let history = registry.watch.history();
+        let history = registry.hub.history();
         let place = after.map(|after| history.after(after, latest));
         let compacted = (place == Some(None)).then(|| history.floor());
         let place = place.flatten().unwrap_or_else(|| history.end());
-        let (watch, progress) = (Arc::clone(&registry.watch), registry.watch.progress());
-        Self { watch, progress, compacted, place, read: VecDeque::new() }
+        let (hub, progress) = (Arc::clone(&registry.hub), registry.hub.progress());
+        Self { hub, progress, compacted, place, read: VecDeque::new() }
     }
 
     fn told_up_to(&self) -> Option<u64> {
-        let history = self.watch.history();
+        let history = self.hub.history();
         let told = self.compacted.is_none() && self.read.is_empty() && self.place == history.end();
         told.then(|| history.latest())
     }
@@ -250,7 +250,7 @@ impl AllEvents {
             }
             // Looked at before the history: what comes after this look is waited for.
             let stopped = self.progress.borrow_and_update().stopping;
-            let (events, place, missed) = self.watch.history().read(self.place, READ_MAX);
+            let (events, place, missed) = self.hub.history().read(self.place, READ_MAX);
             (self.read, self.place) = (events.into(), place);
             if missed > 0 {
                 return StreamItem::Lagged { missed };

@@ -13,12 +13,12 @@ use crate::registry::ports::{Publish, Store, StoreError, Traffic};
 use crate::registry::registration_tokens::RegistrationTokens;
 
 use super::deadlines::Deadlines;
+use super::event_hub::EventHub;
 use super::large_read_permits::LargeReads;
 use super::probe_permits::ProbePermits;
 use super::readiness::{self, StoreHealth};
 use super::registry::Registry;
 use super::sweep::Sweep;
-use super::watch::EventHub;
 use super::writer::{DecisionRules, Writer};
 use super::{clock_skew, large_reads};
 
@@ -57,12 +57,12 @@ pub async fn open<S: Store, P: Publish>(
     let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
     let (question_sender, store_questions) = readiness::channel();
     let published = Arc::new(ArcSwap::from(catalog));
-    let watch = Arc::new(EventHub::since(published.load().revision()));
+    let hub = Arc::new(EventHub::since(published.load().revision()));
     let registry = Registry {
         mailbox: sender,
         published: Arc::clone(&published),
         traffic: Arc::clone(&traffic),
-        watch: Arc::clone(&watch),
+        hub: Arc::clone(&hub),
         streams: Arc::new(Semaphore::new(limits.streams_max)),
         streams_max: limits.streams_max,
         long_turns: Arc::new(Semaphore::new(large_reads::LONG_AT_ONCE_MAX)),
@@ -84,7 +84,7 @@ pub async fn open<S: Store, P: Publish>(
             store_questions,
             store_health: StoreHealth::default(),
             published,
-            watch,
+            hub,
             traffic,
             deadlines,
             rules,

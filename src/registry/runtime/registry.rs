@@ -16,9 +16,9 @@ use crate::registry::ports::Traffic;
 use crate::registry::queries::answer::Answer;
 use crate::registry::registration_tokens::RegistrationTokens;
 
+use super::event_hub::{EventHub, Mailbox, MailboxKind, MailboxMessage};
 use super::large_read_permits::LargeReads;
 use super::probe_permits::ProbePermits;
-use super::watch::{EventHub, Mailbox, MailboxKind, MailboxMessage};
 
 /// Commands of one caller that wait for the writer, and where their answers go.
 pub(crate) struct QueuedCommands {
@@ -42,7 +42,7 @@ pub struct Registry {
     pub(super) mailbox: mpsc::Sender<QueuedCommands>,
     pub(super) published: Arc<ArcSwap<Catalog>>,
     pub(crate) traffic: Arc<dyn Traffic>,
-    pub(super) watch: Arc<EventHub>,
+    pub(super) hub: Arc<EventHub>,
     pub(super) streams: Arc<Semaphore>,
     pub(super) streams_max: usize,
     pub(super) long_turns: Arc<Semaphore>,
@@ -96,26 +96,26 @@ impl Registry {
 
     /// Gives a connection of the line protocol its number and what is told to it. Dropping the outbox takes both back.
     pub fn open_mailbox(&self) -> Mailbox {
-        self.watch.attach(MailboxKind::Pipe)
+        self.hub.attach(MailboxKind::Pipe)
     }
 
     /// True if the server stops: no new work should come.
     pub fn is_stopping(&self) -> bool {
-        self.watch.progress().borrow().stopping
+        self.hub.progress().borrow().stopping
     }
 
     /// Waits until the server has been told to stop.
     pub async fn until_stopping(&self) {
         // There is always somebody who could tell: the sender lives as long as this handle.
-        let _ = self.watch.progress().wait_for(|progress| progress.stopping).await;
+        let _ = self.hub.progress().wait_for(|progress| progress.stopping).await;
     }
 
     /// Tells every stream, and every connection that is bound to a session, that the server stops.
     pub fn announce_shutdown(&self) {
-        self.watch.stop();
+        self.hub.stop();
         let catalog = self.published.load();
         let bound = catalog.sessions().filter_map(|session| session.bound);
-        bound.for_each(|connection: ConnectionId| self.watch.tell(connection, &MailboxMessage::Shutdown));
+        bound.for_each(|connection: ConnectionId| self.hub.tell(connection, &MailboxMessage::Shutdown));
     }
 }
 

@@ -24,10 +24,10 @@ use crate::registry::registration_tokens::RegistrationTokens;
 
 use super::batch::Batch;
 use super::deadlines::Deadlines;
+use super::event_hub::{EventHub, MailboxMessage};
 use super::readiness::StoreHealth;
 use super::registry::{QueuedCommands, StoreQuestion};
 use super::sweep::Sweep;
-use super::watch::{EventHub, MailboxMessage};
 
 /// Past this many commands a batch takes in no further callers.
 const BATCH_MAX: usize = 4096;
@@ -43,7 +43,7 @@ pub struct Writer<S, P> {
     pub(super) store_questions: mpsc::Receiver<StoreQuestion>,
     pub(super) store_health: StoreHealth,
     pub(super) published: Arc<ArcSwap<Catalog>>,
-    pub(super) watch: Arc<EventHub>,
+    pub(super) hub: Arc<EventHub>,
     pub(super) traffic: Arc<dyn Traffic>,
     pub(super) deadlines: Deadlines,
     pub(super) rules: DecisionRules,
@@ -86,7 +86,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
                     self.fill_batch(first, &mut waiting);
                     self.execute_batch(&mut waiting).await;
                 }
-                () = self.watch.departure() => {}
+                () = self.hub.departure() => {}
                 () = clock::until(next_due) => {}
                 () = stop.cancelled() => break,
             }
@@ -154,7 +154,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
 
     /// Disconnects the sessions of connections that have gone.
     async fn on_disconnect(&mut self, waiting: &mut Vec<QueuedCommands>) {
-        let gone = self.watch.departed();
+        let gone = self.hub.departed();
         if gone.is_empty() {
             return;
         }
@@ -174,7 +174,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         batch.pace.run(|| commands.iter().for_each(|gone| drop(batch.decide(gone, self.rules.at(now)))));
         self.departed_late = None;
         if !self.commit_and_publish(batch, now).await {
-            self.watch.depart(gone);
+            self.hub.depart(gone);
             self.departed_late = Some(now.after(Span::from_secs(1)));
         }
     }
@@ -185,7 +185,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
 
     /// Stores, publishes and tells. Whether it was stored.
     async fn commit_and_publish(&mut self, batch: Batch, now: Time) -> bool {
-        let Batch { draft, changes, effects, happened, pace } = batch;
+        let Batch { draft, changes, effects, records, pace } = batch;
         if changes.is_empty() {
             self.notify(effects);
             return true;
@@ -197,7 +197,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
             pace.run(|| drop((draft, changes)));
             return false;
         }
-        pace.run(|| self.publish(draft, changes, effects, happened, now));
+        pace.run(|| self.publish(draft, changes, effects, records, now));
         true
     }
 
@@ -207,7 +207,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         draft: Catalog,
         changes: Vec<Change>,
         effects: Vec<Effect>,
-        happened: Vec<Arc<EventRecord>>,
+        records: Vec<Arc<EventRecord>>,
         now: Time,
     ) {
         let catalog = Arc::new(draft);
@@ -218,7 +218,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         let before = self.published.swap(Arc::clone(&catalog));
         self.reschedule(&catalog, &changes, now);
         self.sweep.check(&before, &catalog, &self.deadlines);
-        self.watch.record(&catalog, happened);
+        self.hub.record(&catalog, records);
         self.notify(effects);
         warn_of_unknown_options(&catalog, &changes);
         drop((changes, before));
@@ -227,8 +227,8 @@ impl<S: Store, P: Publish> Writer<S, P> {
     fn notify(&self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Close(connection) => self.watch.tell(connection, &MailboxMessage::Close),
-                Effect::Released(connection, why) => self.watch.tell(connection, &MailboxMessage::Released(why)),
+                Effect::Close(connection) => self.hub.tell(connection, &MailboxMessage::Close),
+                Effect::Released(connection, why) => self.hub.tell(connection, &MailboxMessage::Released(why)),
                 Effect::ResetBreaker(key, route) => self.traffic.reset_breaker(key, route),
                 // An event was told already, with its number; traffic knew it before.
                 Effect::Event(..) | Effect::Vouch(..) => {}

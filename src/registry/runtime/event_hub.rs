@@ -58,9 +58,9 @@ struct MailboxSender {
 }
 
 impl MailboxSender {
-    fn tell(&self, told: MailboxMessage) {
-        let full = matches!(told, MailboxMessage::Event(_)) && self.sender.capacity() <= URGENT_MAX;
-        if full || self.sender.try_send(told).is_err() {
+    fn tell(&self, message: MailboxMessage) {
+        let full = matches!(message, MailboxMessage::Event(_)) && self.sender.capacity() <= URGENT_MAX;
+        if full || self.sender.try_send(message).is_err() {
             self.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -104,9 +104,9 @@ impl EventHub {
     pub(super) fn attach(self: &Arc<Self>, listener: MailboxKind) -> Mailbox {
         let number = self.next_number();
         let connection = ConnectionId(number);
-        let (sender, outbox) = self.listen(connection, number, None);
+        let (sender, mailbox) = self.listen(connection, number, None);
         lock(&self.groups).insert(connection, MailboxGroup { listener, senders: vec![sender] });
-        outbox
+        mailbox
     }
 
     /// The same for a stream of a session, beside those that are open; `None` when these are too many.
@@ -121,9 +121,9 @@ impl EventHub {
         if group.senders.len() >= STREAMS_PER_SESSION_MAX {
             return None;
         }
-        let (sender, outbox) = self.listen(connection, number, Some(session.clone()));
+        let (sender, mailbox) = self.listen(connection, number, Some(session.clone()));
         group.senders.push(sender);
-        Some(outbox)
+        Some(mailbox)
     }
 
     fn next_number(&self) -> u64 {
@@ -139,38 +139,38 @@ impl EventHub {
         let (sender, receiver) = mpsc::channel(MAILBOX_MAX + URGENT_MAX);
         let missed = Arc::new(AtomicU64::new(0));
         let sender = MailboxSender { number, sender, missed: Arc::clone(&missed) };
-        (sender, Mailbox { connection, number, stream_of, receiver, missed, watch: Arc::clone(self), binds: false })
+        (sender, Mailbox { connection, number, stream_of, receiver, missed, hub: Arc::clone(self), binds: false })
     }
 
-    /// Lets an outbox go. True if it was the last of its connection.
-    fn detach(&self, outbox: &Mailbox) -> bool {
+    /// Lets an mailbox go. True if it was the last of its connection.
+    fn detach(&self, mailbox: &Mailbox) -> bool {
         let mut streams = lock(&self.streams);
         let mut groups = lock(&self.groups);
-        let Some(group) = groups.get_mut(&outbox.connection) else { return true };
-        group.senders.retain(|sender| sender.number != outbox.number);
+        let Some(group) = groups.get_mut(&mailbox.connection) else { return true };
+        group.senders.retain(|sender| sender.number != mailbox.number);
         if !group.senders.is_empty() {
             return false;
         }
-        groups.remove(&outbox.connection);
-        outbox.stream_of.as_ref().map(|session| streams.remove(session));
+        groups.remove(&mailbox.connection);
+        mailbox.stream_of.as_ref().map(|session| streams.remove(session));
         true
     }
 
-    pub(super) fn tell(&self, connection: ConnectionId, told: &MailboxMessage) {
+    pub(super) fn tell(&self, connection: ConnectionId, message: &MailboxMessage) {
         let groups = lock(&self.groups);
         let Some(group) = groups.get(&connection) else { return };
-        group.senders.iter().for_each(|sender| sender.tell(told.clone()));
+        group.senders.iter().for_each(|sender| sender.tell(message.clone()));
     }
 
     /// Tells those whom events concern, as `catalog` has them bound and subscribed, and keeps what happened.
-    pub(super) fn record(&self, catalog: &Catalog, happened: Vec<Arc<EventRecord>>) {
-        if happened.is_empty() {
+    pub(super) fn record(&self, catalog: &Catalog, records: Vec<Arc<EventRecord>>) {
+        if records.is_empty() {
             return;
         }
         // Kept and told in one step: a stream that begins finds an event among what is kept, or is told of it, or both.
         {
             let mut history = lock(&self.history);
-            for event in happened {
+            for event in records {
                 history.push(Arc::clone(&event));
                 self.tell_bound(catalog, event);
             }
@@ -178,13 +178,13 @@ impl EventHub {
         self.progress.send_modify(|progress| progress.batches += 1);
     }
 
-    fn tell_bound(&self, catalog: &Catalog, happened: Arc<EventRecord>) {
-        let session = catalog.by_key(happened.session);
+    fn tell_bound(&self, catalog: &Catalog, record: Arc<EventRecord>) {
+        let session = catalog.by_key(record.session);
         let Some((session, connection)) = session.and_then(|session| Some((session, session.bound?))) else { return };
-        let kind = happened.event.kind();
+        let kind = record.event.kind();
         if session.record.topics.contains(kind) || (kind == EventKind::MaintenanceFailed && self.is_stream(connection))
         {
-            self.tell(connection, &MailboxMessage::Event(happened));
+            self.tell(connection, &MailboxMessage::Event(record));
         }
     }
 
@@ -232,7 +232,7 @@ pub struct Mailbox {
     stream_of: Option<SessionId>,
     receiver: mpsc::Receiver<MailboxMessage>,
     missed: Arc<AtomicU64>,
-    watch: Arc<EventHub>,
+    hub: Arc<EventHub>,
     binds: bool,
 }
 
@@ -247,12 +247,12 @@ impl Mailbox {
         self.binds = true;
     }
 
-    /// Disconnects the session that is bound, before the outbox goes.
+    /// Disconnects the session that is bound, before the mailbox goes.
     pub fn leave(&mut self) {
         // A stopping server records no disconnections: after the restart every session counts as disconnected.
-        if std::mem::take(&mut self.binds) && !self.watch.progress.borrow().stopping {
-            self.watch.depart([self.connection]);
-            self.watch.departure.notify_one();
+        if std::mem::take(&mut self.binds) && !self.hub.progress.borrow().stopping {
+            self.hub.depart([self.connection]);
+            self.hub.departure.notify_one();
         }
     }
 
@@ -269,16 +269,16 @@ impl Mailbox {
     /// Waits for the next thing to tell. Cancelling it loses nothing.
     pub async fn next(&mut self) -> MailboxMessage {
         match self.receiver.recv().await {
-            Some(told) => told,
-            // The sender stands in `watch` for as long as this outbox lives.
+            Some(message) => message,
+            // The sender stands in `watch` for as long as this mailbox lives.
             None => MailboxMessage::Close,
         }
     }
 
     /// The next thing to tell, if something waits; what was lost is said after what was kept.
     pub fn try_next(&mut self) -> Option<MailboxMessage> {
-        if let Ok(told) = self.receiver.try_recv() {
-            return Some(told);
+        if let Ok(message) = self.receiver.try_recv() {
+            return Some(message);
         }
         match self.missed.swap(0, Ordering::Relaxed) {
             0 => None,
@@ -289,7 +289,7 @@ impl Mailbox {
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        self.binds &= self.watch.detach(self);
+        self.binds &= self.hub.detach(self);
         self.leave();
     }
 }
@@ -312,13 +312,13 @@ mod tests {
 
     #[test]
     fn who_does_not_read_is_told_how_much_was_lost() {
-        let watch = Arc::new(EventHub::since(0));
-        let mut outbox = watch.attach(MailboxKind::Pipe);
+        let hub = Arc::new(EventHub::since(0));
+        let mut mailbox = hub.attach(MailboxKind::Pipe);
         for _ in 0..MAILBOX_MAX + 3 {
-            watch.tell(outbox.connection(), &event());
+            hub.tell(mailbox.connection(), &event());
         }
-        watch.tell(outbox.connection(), &MailboxMessage::Close);
-        let told: Vec<MailboxMessage> = std::iter::from_fn(|| outbox.try_next()).collect();
+        hub.tell(mailbox.connection(), &MailboxMessage::Close);
+        let told: Vec<MailboxMessage> = std::iter::from_fn(|| mailbox.try_next()).collect();
         assert_eq!(told.len(), MAILBOX_MAX + 2);
         assert_eq!(
             told[MAILBOX_MAX..],
@@ -329,42 +329,42 @@ mod tests {
 
     #[test]
     fn a_connection_that_is_gone_is_told_nothing() {
-        let watch = Arc::new(EventHub::since(0));
-        let connection = watch.attach(MailboxKind::Pipe).connection();
-        watch.tell(connection, &MailboxMessage::Shutdown);
-        assert!(lock(&watch.groups).is_empty());
-        assert_ne!(watch.attach(MailboxKind::Pipe).connection(), connection, "numbers are not used again");
+        let hub = Arc::new(EventHub::since(0));
+        let connection = hub.attach(MailboxKind::Pipe).connection();
+        hub.tell(connection, &MailboxMessage::Shutdown);
+        assert!(lock(&hub.groups).is_empty());
+        assert_ne!(hub.attach(MailboxKind::Pipe).connection(), connection, "numbers are not used again");
     }
 
     #[test]
     fn streams_of_a_session_are_one_connection_until_the_last_of_them_ends() {
-        let watch = Arc::new(EventHub::since(0));
+        let hub = Arc::new(EventHub::since(0));
         let session = SessionId::restore("a");
-        let mut open: Vec<Mailbox> = std::iter::from_fn(|| watch.attach_stream(&session)).collect();
+        let mut open: Vec<Mailbox> = std::iter::from_fn(|| hub.attach_stream(&session)).collect();
         assert_eq!(open.len(), STREAMS_PER_SESSION_MAX);
-        assert!(watch.attach_stream(&SessionId::restore("b")).is_some());
-        watch.tell(open[0].connection(), &event());
-        for outbox in &mut open {
-            outbox.will_bind();
-            assert_eq!(outbox.try_next(), Some(event()), "each is told");
+        assert!(hub.attach_stream(&SessionId::restore("b")).is_some());
+        hub.tell(open[0].connection(), &event());
+        for mailbox in &mut open {
+            mailbox.will_bind();
+            assert_eq!(mailbox.try_next(), Some(event()), "each is told");
         }
         let last = open.pop().unwrap();
         let connection = last.connection();
         drop(open);
-        assert_eq!(watch.departed(), vec![]);
+        assert_eq!(hub.departed(), vec![]);
         drop(last);
-        assert_eq!(watch.departed(), vec![connection]);
-        assert_ne!(watch.attach_stream(&session).unwrap().connection(), connection);
+        assert_eq!(hub.departed(), vec![connection]);
+        assert_ne!(hub.attach_stream(&session).unwrap().connection(), connection);
     }
 
     #[test]
     fn the_end_of_a_connection_concerns_the_registry_if_a_session_was_bound_to_it() {
-        let watch = Arc::new(EventHub::since(0));
-        drop(watch.attach(MailboxKind::Pipe));
-        let mut bound = watch.attach(MailboxKind::Stream);
+        let hub = Arc::new(EventHub::since(0));
+        drop(hub.attach(MailboxKind::Pipe));
+        let mut bound = hub.attach(MailboxKind::Stream);
         bound.will_bind();
         let connection = bound.connection();
         drop(bound);
-        assert_eq!((watch.departed(), watch.departed()), (vec![connection], vec![]));
+        assert_eq!((hub.departed(), hub.departed()), (vec![connection], vec![]));
     }
 }
