@@ -1,7 +1,7 @@
 //! Single requests from the control plane: backend tests and maintenance pages.
 //!
-//! Runs on the caller's runtime, not on a worker: a probe costs traffic nothing. It asks once, follows no redirect,
-//! keeps no connection and no TLS session, and reads at most 64 KiB.
+//! A request runs on the runtime of its caller and not on a worker, so that it costs traffic nothing. It is sent once. What must
+//! hold: it follows no redirect, keeps no connection and no TLS session, and reads at most 64 KiB of a body.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,19 +20,19 @@ use crate::domain::{CheckMethod, Forbidden, PageUrl, Scheme, SessionKey, Span};
 use crate::http1::SingleRequest;
 use crate::traffic::origin_hash;
 
-/// Gets pages. Cheap to clone.
+/// A client that gets single pages. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct PageFetcher {
     addresses: AddressResolver,
     tls: BackendTls,
 }
 
-/// A page that is asked for, and how.
+/// A request for a page.
 #[derive(Clone, Debug)]
 pub struct PageRequest<'a> {
     /// The page.
     pub page: &'a PageUrl,
-    /// What `Host` says; `None` for the page's own host.
+    /// The value of the `Host` field; `None` for the host of the page.
     pub host: Option<Arc<str>>,
     /// `GET` or `HEAD`.
     pub method: CheckMethod,
@@ -44,50 +44,51 @@ impl<'a> From<&'a PageUrl> for PageRequest<'a> {
     }
 }
 
-/// What becomes of a page whose server's certificate does not hold.
+/// The treatment of a page whose server has an invalid certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificatePolicy {
-    /// It is not asked for.
+    /// The page is not requested.
     Required,
-    /// It is got all the same, and [`FetchedPage::tls_valid`] says so.
+    /// The page is requested all the same, and [`FetchedPage::tls_valid`] is false.
     Reported,
-    /// It is got; nobody looks at the certificate.
+    /// The page is requested without a check of the certificate.
     Ignored,
 }
 
-/// A page that was got.
+/// The answer to a request for a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchedPage {
     /// Its status.
     pub status: u16,
-    /// From the beginning of the connection to the end of the head.
+    /// The time from the beginning of the connection to the end of the body.
     pub took: Span,
-    /// True if a certificate was shown that is trusted and is the host's; never so without TLS.
+    /// True if the certificate is trusted and belongs to the host. Always false without TLS.
     pub tls_valid: bool,
-    /// Body and type, where it is a whole page of HTML (status 2xx, not larger than 64 KiB, not encoded).
+    /// The body and its type, if it is a whole page of HTML: status 2xx, at most 64 KiB, not encoded.
     pub html: Option<(Bytes, HeaderValue)>,
 }
 
-/// Status and page.
-type Got = (u16, Option<(Bytes, HeaderValue)>);
+/// The status, and the body and type of a page of HTML.
+type StatusAndPage = (u16, Option<(Bytes, HeaderValue)>);
 
+/// The most bytes that are read of a body.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 impl PageFetcher {
-    /// One that connects to `addresses` alone.
+    /// Returns a client that connects to permitted `addresses` only.
     pub fn new(addresses: &AddressResolver, tls: &BackendTls) -> Self {
         Self { addresses: addresses.clone(), tls: tls.without_resumption() }
     }
 
-    /// What it never connects to.
+    /// Returns the addresses to which it never connects.
     pub fn forbidden(&self) -> &Forbidden {
         self.addresses.forbidden()
     }
 
-    /// Gets a page once. The name of its host is looked up in the session's turn.
+    /// Requests a page once. The name of its host is looked up in a turn of the session.
     ///
     /// # Errors
-    /// If there is no answer within `timeout`, in words fit for the client's eyes.
+    /// If there is no answer within `timeout`, in words that a client may see.
     pub async fn get<'a>(
         &self,
         session: SessionKey,
@@ -97,7 +98,8 @@ impl PageFetcher {
     ) -> Result<FetchedPage, String> {
         let wanted = wanted.into();
         let origin = origin_hash(wanted.page.origin(), trust != CertificatePolicy::Ignored);
-        let got = serial::impatiently(origin, serial::PATIENCE, self.get_now(session, &wanted, timeout.std(), trust));
+        let got =
+            serial::await_answer(origin, serial::STALLED_AFTER, self.get_now(session, &wanted, timeout.std(), trust));
         let got = tokio::time::timeout(timeout.std(), got).await;
         got.unwrap_or_else(|_| Err(format!("no answer within {timeout}")))
     }
@@ -113,7 +115,7 @@ impl PageFetcher {
         let addresses = self.addresses.of(session, wanted.page.origin()).await.map_err(|error| error.to_string())?;
         let first = self.try_once(wanted, &addresses, end, trust != CertificatePolicy::Ignored).await;
         match first {
-            Err(Failed::Connect(ConnectError::Certificate(_))) if trust == CertificatePolicy::Reported => {
+            Err(FetchError::Connect(ConnectError::Certificate(_))) if trust == CertificatePolicy::Reported => {
                 self.try_once(wanted, &addresses, end, false).await.map_err(|failed| failed.to_string())
             }
             first => first.map_err(|failed| failed.to_string()),
@@ -126,7 +128,7 @@ impl PageFetcher {
         addresses: &[IpAddr],
         end: Instant,
         verify: bool,
-    ) -> Result<FetchedPage, Failed> {
+    ) -> Result<FetchedPage, FetchError> {
         let (began, origin) = (clock::instant(), wanted.page.origin());
         let socket = connect(addresses, origin.port(), end).await?;
         let stream = self.tls.secure(socket, origin, verify, end).await?;
@@ -137,9 +139,9 @@ impl PageFetcher {
     }
 }
 
-/// Why there is no page.
+/// The reason why there is no page.
 #[derive(Debug, thiserror::Error)]
-enum Failed {
+enum FetchError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("the page cannot be asked for")]
@@ -148,16 +150,16 @@ enum Failed {
     NotHttp(#[from] hyper::Error),
 }
 
-async fn exchange(stream: BackendStream, wanted: &PageRequest<'_>) -> Result<Got, Failed> {
-    let (mut sent, response) = SingleRequest::send(stream, request(wanted).ok_or(Failed::Unaskable)?).await?;
+async fn exchange(stream: BackendStream, wanted: &PageRequest<'_>) -> Result<StatusAndPage, FetchError> {
+    let (mut sent, response) = SingleRequest::send(stream, request(wanted).ok_or(FetchError::Unaskable)?).await?;
     let (head, body) = response.into_parts();
-    // Read also when it is not shown, so that its server sees the page's end and not a reset.
-    let body = sent.drive(whole(body)).await;
+    // The body is read even if nobody needs it, so that the server sees no reset.
+    let body = sent.drive(read_body(body)).await;
     Ok((head.status.as_u16(), html(&head, body)))
 }
 
-/// `None` when it breaks off or is too large.
-async fn whole(mut body: Incoming) -> Option<Bytes> {
+/// Reads a whole body. Returns `None` if it breaks off or is too large.
+async fn read_body(mut body: Incoming) -> Option<Bytes> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Some(data) = frame.ok()?.data_ref() {

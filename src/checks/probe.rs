@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::clock;
-use crate::connect::{AddressResolver, BackendStream, BackendTls, ConnectError, DnsCache, connect, left, serial};
+use crate::connect::{AddressResolver, BackendStream, BackendTls, ConnectError, DnsCache, connect, remaining, serial};
 use crate::domain::SessionKey;
 use crate::http1::{SingleRequest, is_head_too_large};
 use crate::traffic::{ProbeSpec, origin_hash, percent_encoded};
@@ -88,10 +88,10 @@ impl ProbeClient {
 
     /// Makes one probe before `end`. A name is looked up as one of `session`.
     pub(crate) async fn run(self, spec: Arc<ProbeSpec>, session: SessionKey, end: Instant) -> ProbeOutcome {
-        let patience = serial::PATIENCE.min(spec.timeout.std() / 4);
+        let stalled_after = serial::STALLED_AFTER.min(spec.timeout.std() / 4);
         let origin = origin_hash(&spec.backend, spec.tls_verify);
-        let response = serial::impatiently(origin, patience, self.read_head(&spec, session, end));
-        let Ok(response) = timeout(left(end), response).await else {
+        let response = serial::await_answer(origin, stalled_after, self.read_head(&spec, session, end));
+        let Ok(response) = timeout(remaining(end), response).await else {
             return Err(ProbeFailure::Backend(format!("no answer within {}", spec.timeout)));
         };
         let ProbeResponse { status, body, mut request } = response?;
@@ -119,14 +119,14 @@ impl ProbeClient {
         let known = if backend.address().is_none() { self.names.address(backend, &self.addresses) } else { None };
         if let Some(address) = known {
             // The name may have another address by now, so that there must be time to look it up.
-            let share = clock::instant() + left(end) / 4;
+            let share = clock::instant() + remaining(end) / 4;
             if let Ok(socket) = connect(&[address.ip()], port, share).await {
                 return Ok(socket);
             }
         }
         let socket = connect(&self.addresses.of(session, backend).await?, port, end).await?;
         if let (None, Ok(peer)) = (backend.address(), socket.peer_addr()) {
-            self.names.learn(backend.host(), peer.ip(), clock::instant());
+            self.names.remember(backend.host(), peer.ip(), clock::instant());
         }
         Ok(socket)
     }

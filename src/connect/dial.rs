@@ -11,24 +11,24 @@ use super::resolve::CachedResolver;
 use crate::domain::{BackendUrl, SessionKey};
 use crate::{clock, sockets};
 
-/// Connects to a backend: resolves its name and tries every address in turn, all before `end`.
+/// Connects to a backend before `end`: resolves its name and tries each address in turn.
 pub(crate) async fn dial(
     resolver: &CachedResolver,
-    asker: SessionKey,
+    session: SessionKey,
     backend: &BackendUrl,
     end: Instant,
 ) -> Result<TcpStream, ConnectError> {
     let addresses =
-        timeout(left(end), resolver.addresses(asker, backend)).await.map_err(|_| ConnectError::TooSlow)??;
+        timeout(remaining(end), resolver.addresses(session, backend)).await.map_err(|_| ConnectError::TooSlow)??;
     connect(&addresses, backend.port(), end).await
 }
 
-/// Connects to the first of `addresses` that can be connected to before `end`.
+/// Connects to the first of `addresses` that accepts a connection before `end`.
 pub(crate) async fn connect(addresses: &[IpAddr], port: u16, end: Instant) -> Result<TcpStream, ConnectError> {
     let mut failure = ConnectError::TooSlow;
     for (tried, address) in addresses.iter().enumerate() {
-        // An address that swallows packets must leave time for the next.
-        let share = left(end) / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        // An address that drops packets must leave time for the next one.
+        let share = remaining(end) / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         match timeout(share, TcpStream::connect(SocketAddr::new(*address, port))).await {
             Ok(Ok(socket)) => {
                 let _ = socket.set_nodelay(true);
@@ -42,7 +42,7 @@ pub(crate) async fn connect(addresses: &[IpAddr], port: u16, end: Instant) -> Re
     Err(failure)
 }
 
-/// The time until then.
-pub(crate) fn left(end: Instant) -> Duration {
+/// Returns the time until `end`; zero if `end` has passed.
+pub(crate) fn remaining(end: Instant) -> Duration {
     end.saturating_duration_since(clock::instant())
 }

@@ -1,34 +1,34 @@
-//! The reasons why there is no address of a backend, or no connection to it, in words for logs and callers.
+//! The errors of name lookups and of connections to backends, in words for logs and callers.
 
 use std::io;
 
 use crate::domain::OffLimits;
 
-/// Why there is no address to connect to. For the log, and for whoever tests a backend.
+/// The reason why a backend has no address to connect to. Its text is for logs and backend tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
-    /// The name is unknown, or nobody could be asked.
+    /// The name is unknown, or no name server answered.
     #[error("its name does not resolve")]
     Unknown,
-    /// The session has too many names that wait to be looked up.
+    /// Too many names of the session wait for a lookup.
     #[error("too many names wait to be looked up")]
     Busy,
-    /// This server has run out of files; nobody was asked.
+    /// This server has run out of file descriptors, so no name server was asked.
     #[error("this server has no room for a name lookup now")]
     NoRoom,
-    /// None of its addresses may be connected to.
+    /// All addresses of the backend are forbidden.
     #[error(transparent)]
     OffLimits(#[from] OffLimits),
 }
 
-/// Why there is no connection. For the log, and for whoever tests a backend.
+/// The reason why there is no connection to a backend. Its text is for logs and backend tests.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     #[error(transparent)]
     Resolve(#[from] ResolveError),
     #[error("no connection in time")]
     TooSlow,
-    /// Nothing was tried: it says nothing of the backend.
+    /// This server has run out of files or ports. Nothing is known of the backend.
     #[error("this server has no room for another connection now")]
     NoRoom,
     #[error("{}", refused(.0))]
@@ -40,12 +40,12 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
-    /// True if somebody has to do something about it: waiting, or another try, will not help.
+    /// True for a TLS error, which lasts until an operator corrects the backend or the configuration.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Self::Certificate(_) | Self::Handshake(_))
     }
 
-    /// Returns true when this server has run out of files or ports, which is no fault of the backend.
+    /// True if this server has run out of files or ports, which is no fault of the backend.
     pub(crate) fn lacks_resources(&self) -> bool {
         matches!(self, Self::NoRoom | Self::Resolve(ResolveError::NoRoom))
     }

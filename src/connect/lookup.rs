@@ -1,8 +1,8 @@
-//! Names are looked up on threads of their own, in fair turns.
+//! The lookup of host names, on threads of its own and in fair turns.
 //!
-//! The system's resolver may take half a minute for one name and cannot be interrupted. What must hold: no runtime and no
-//! store waits for it; a name is looked up once at a time, however many wait for it; each session has its turn, a bounded number
-//! of look-ups under way and of names that wait; what nobody waits for any more is not begun.
+//! The resolver of the system may take half a minute for one name and cannot be interrupted. What must hold: no runtime and
+//! no store waits for a lookup; all requests for one name share one lookup; the sessions take turns, and each has a bounded
+//! number of running lookups and of waiting names; a lookup that nobody waits for any more does not start.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -16,17 +16,17 @@ use super::error::ResolveError;
 use crate::domain::SessionKey;
 use crate::{lifecycle, sockets};
 
-/// Addresses, or why there are none.
-pub(crate) type Found = Result<Arc<[IpAddr]>, ResolveError>;
+/// The addresses of a name, or the reason why there are none.
+pub(crate) type LookupResult = Result<Arc<[IpAddr]>, ResolveError>;
 
-/// Look-ups under way at once, over all sessions.
+/// The most lookups that run at once, over all sessions. Each has a thread.
 const THREADS_MAX: usize = 64;
-/// Those of them that one session has.
+/// The most lookups of one session that run at once.
 const PER_SESSION_MAX: usize = 4;
-/// Names of one session that wait for their turn.
+/// The most names of one session that wait for their turn.
 const WAITING_MAX: usize = 1024;
 
-/// Looks names up. Cheap to clone; all clones share the threads.
+/// A service that looks names up. Cheap to clone; all clones share the threads.
 #[derive(Clone)]
 pub struct NameLookup(Arc<Shared>);
 
@@ -40,25 +40,26 @@ struct Shared {
 #[derive(Default)]
 struct State {
     names: HashMap<Arc<str>, PendingLookup>,
-    askers: HashMap<SessionKey, Turns>,
-    /// Those that may have another look-up begun, each once, in turn.
-    line: VecDeque<SessionKey>,
+    sessions: HashMap<SessionKey, SessionLookups>,
+    /// The sessions that may start another lookup, in the order of their turns. Each stands here once.
+    turn_queue: VecDeque<SessionKey>,
     threads: usize,
 }
 
-/// A name that waits or is being looked up.
+/// A name that waits for its lookup or is being looked up.
 struct PendingLookup {
-    answer: watch::Sender<Option<Found>>,
+    answer: watch::Sender<Option<LookupResult>>,
     under_way: bool,
 }
 
+/// The lookups of one session.
 #[derive(Default)]
-struct Turns {
+struct SessionLookups {
     waiting: VecDeque<Arc<str>>,
-    /// The same as `waiting`.
+    /// The names in `waiting`, for a quick search.
     known: HashSet<Arc<str>>,
     under_way: usize,
-    in_line: bool,
+    is_queued: bool,
 }
 
 impl Default for NameLookup {
@@ -74,31 +75,31 @@ impl fmt::Debug for NameLookup {
 }
 
 impl NameLookup {
-    /// Asks the system: its files and its name servers.
+    /// Returns a lookup that asks the system: its files and its name servers.
     pub fn system() -> Self {
         Self::with(|name| Ok((name, 0).to_socket_addrs()?.map(|found| found.ip()).collect()))
     }
 
-    /// Asks `resolve`, which may block.
+    /// Returns a lookup that calls `resolve`, which may block.
     pub fn with(resolve: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
         Self(Arc::new(Shared { state: Mutex::default(), resolve: Box::new(resolve) }))
     }
 
-    /// Looks a name up. Dropping the future takes the question back.
-    pub(crate) async fn look_up(&self, asker: SessionKey, name: &str) -> Found {
-        let mut answer = self.ask(asker, name)?;
+    /// Looks a name up in a turn of the session. Dropping the future cancels a lookup that has not started.
+    pub(crate) async fn look_up(&self, session: SessionKey, name: &str) -> LookupResult {
+        let mut answer = self.ask(session, name)?;
         let answered = answer.wait_for(Option::is_some).await;
         answered.ok().and_then(|answer| answer.clone()).unwrap_or(Err(ResolveError::Unknown))
     }
 
-    fn ask(&self, asker: SessionKey, name: &str) -> Result<watch::Receiver<Option<Found>>, ResolveError> {
+    fn ask(&self, session: SessionKey, name: &str) -> Result<watch::Receiver<Option<LookupResult>>, ResolveError> {
         let mut state = self.0.lock();
-        let answer = state.ask(asker, name)?;
-        if state.line.is_empty() || state.threads >= THREADS_MAX {
+        let answer = state.ask(session, name)?;
+        if state.turn_queue.is_empty() || state.threads >= THREADS_MAX {
             return Ok(answer);
         }
         let shared = Arc::clone(&self.0);
-        match lifecycle::spawn_thread("names".to_owned(), move || shared.work()) {
+        match lifecycle::spawn_thread("names".to_owned(), move || shared.run_thread()) {
             Ok(_) => state.threads += 1,
             Err(error) => {
                 tracing::warn!(%error, "no thread to look names up");
@@ -116,98 +117,98 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A thread's life: looks up what waits until nothing does.
-    fn work(&self) {
+    /// Looks up waiting names until none is left. Each thread runs this.
+    fn run_thread(&self) {
         loop {
             let next = {
                 let mut state = self.lock();
-                let next = state.begin();
+                let next = state.start_next();
                 state.threads -= usize::from(next.is_none());
                 next
             };
-            let Some((asker, name)) = next else { return };
+            let Some((session, name)) = next else { return };
             let answer = match (self.resolve)(&name) {
                 Ok(found) if !found.is_empty() => Ok(found.into()),
                 Err(_) if sockets::are_descriptors_used_up() => Err(ResolveError::NoRoom),
                 _ => Err(ResolveError::Unknown),
             };
-            self.lock().end(asker, &name, answer);
+            self.lock().finish(session, &name, answer);
         }
     }
 }
 
 impl State {
-    fn ask(&mut self, asker: SessionKey, name: &str) -> Result<watch::Receiver<Option<Found>>, ResolveError> {
+    fn ask(&mut self, session: SessionKey, name: &str) -> Result<watch::Receiver<Option<LookupResult>>, ResolveError> {
         if let Some(asked) = self.names.get(name).filter(|asked| asked.under_way) {
             return Ok(asked.answer.subscribe());
         }
-        let turns = self.askers.entry(asker).or_default();
-        let is_new = !turns.known.contains(name);
-        if is_new && turns.waiting.len() >= WAITING_MAX {
-            turns.forget_unawaited(&mut self.names);
-            if turns.waiting.len() >= WAITING_MAX {
+        let lookups = self.sessions.entry(session).or_default();
+        let is_new = !lookups.known.contains(name);
+        if is_new && lookups.waiting.len() >= WAITING_MAX {
+            lookups.forget_unawaited(&mut self.names);
+            if lookups.waiting.len() >= WAITING_MAX {
                 return Err(ResolveError::Busy);
             }
         }
         let name: Arc<str> = name.into();
         if is_new {
-            // Also where another session waits for the same name: its turn may come later.
-            turns.waiting.push_back(Arc::clone(&name));
-            turns.known.insert(Arc::clone(&name));
+            // Even if another session waits for the same name, because the turn of that session may come later.
+            lookups.waiting.push_back(Arc::clone(&name));
+            lookups.known.insert(Arc::clone(&name));
         }
         let new = || PendingLookup { answer: watch::Sender::new(None), under_way: false };
         let answer = self.names.entry(name).or_insert_with(new).answer.subscribe();
-        self.line_up(asker);
+        self.enqueue(session);
         Ok(answer)
     }
 
-    /// The next name to look up, and whose turn it takes.
-    fn begin(&mut self) -> Option<(SessionKey, Arc<str>)> {
-        while let Some(asker) = self.line.pop_front() {
-            let Some(turns) = self.askers.get_mut(&asker) else { continue };
-            turns.in_line = false;
-            while let Some(name) = turns.waiting.pop_front() {
-                turns.known.remove(&name);
+    /// Returns the next name to look up, and the session whose turn it takes.
+    fn start_next(&mut self) -> Option<(SessionKey, Arc<str>)> {
+        while let Some(session) = self.turn_queue.pop_front() {
+            let Some(lookups) = self.sessions.get_mut(&session) else { continue };
+            lookups.is_queued = false;
+            while let Some(name) = lookups.waiting.pop_front() {
+                lookups.known.remove(&name);
                 match self.names.get_mut(&name) {
                     Some(asked) if !asked.under_way && asked.is_awaited() => {
                         asked.under_way = true;
-                        turns.under_way += 1;
-                        self.line_up(asker);
-                        return Some((asker, name));
+                        lookups.under_way += 1;
+                        self.enqueue(session);
+                        return Some((session, name));
                     }
                     Some(asked) if !asked.under_way => drop(self.names.remove(&name)),
                     _ => {}
                 }
             }
-            self.line_up(asker);
+            self.enqueue(session);
         }
         None
     }
 
-    fn end(&mut self, asker: SessionKey, name: &str, answer: Found) {
+    fn finish(&mut self, session: SessionKey, name: &str, answer: LookupResult) {
         if let Some(asked) = self.names.remove(name) {
-            // Nobody may wait any more.
+            // It fails if nobody waits any more.
             let _ = asked.answer.send(Some(answer));
         }
-        if let Some(turns) = self.askers.get_mut(&asker) {
-            turns.under_way -= 1;
+        if let Some(lookups) = self.sessions.get_mut(&session) {
+            lookups.under_way -= 1;
         }
-        self.line_up(asker);
+        self.enqueue(session);
     }
 
-    /// Gives a session its place in the line, if it has names that wait and room for one more; forgets it if it has none.
-    fn line_up(&mut self, asker: SessionKey) {
-        let Some(turns) = self.askers.get_mut(&asker) else { return };
-        if turns.waiting.is_empty() && turns.under_way == 0 {
-            self.askers.remove(&asker);
-        } else if !turns.in_line && !turns.waiting.is_empty() && turns.under_way < PER_SESSION_MAX {
-            turns.in_line = true;
-            self.line.push_back(asker);
+    /// Puts a session into the queue if it has a waiting name and may start a lookup. Forgets a session without lookups.
+    fn enqueue(&mut self, session: SessionKey) {
+        let Some(lookups) = self.sessions.get_mut(&session) else { return };
+        if lookups.waiting.is_empty() && lookups.under_way == 0 {
+            self.sessions.remove(&session);
+        } else if !lookups.is_queued && !lookups.waiting.is_empty() && lookups.under_way < PER_SESSION_MAX {
+            lookups.is_queued = true;
+            self.turn_queue.push_back(session);
         }
     }
 }
 
-impl Turns {
+impl SessionLookups {
     fn forget_unawaited(&mut self, names: &mut HashMap<Arc<str>, PendingLookup>) {
         self.waiting.retain(|name| {
             let awaited = names.get(name).is_some_and(|asked| !asked.under_way && asked.is_awaited());
@@ -235,7 +236,7 @@ mod tests {
 
     use super::*;
 
-    /// A resolver that keeps names that begin with `slow` until it is opened, and counts.
+    /// A resolver that holds names that begin with `slow` back until it is opened, and counts the lookups.
     #[derive(Default)]
     struct Gate {
         open: Mutex<bool>,
@@ -273,8 +274,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    async fn found(names: &NameLookup, asker: u64, name: &str) -> bool {
-        let looked_up = names.look_up(SessionKey(asker), name);
+    async fn found(names: &NameLookup, session: u64, name: &str) -> bool {
+        let looked_up = names.look_up(SessionKey(session), name);
         tokio::time::timeout(LONG, looked_up).await.expect("an answer").is_ok()
     }
 
@@ -282,16 +283,16 @@ mod tests {
     async fn slow_names_of_some_sessions_delay_no_other_session() {
         let gate = Arc::new(Gate::default());
         let names = gate.names();
-        let ask = |asker: u64, count: usize| {
-            (0..count).map(|at| names.ask(SessionKey(asker), &format!("slow-{asker}-{at}"))).collect::<Vec<_>>()
+        let ask = |session: u64, count: usize| {
+            (0..count).map(|at| names.ask(SessionKey(session), &format!("slow-{session}-{at}"))).collect::<Vec<_>>()
         };
-        let greedy: Vec<_> = (1..=8).flat_map(|asker| ask(asker, 2 * WAITING_MAX)).collect();
+        let greedy: Vec<_> = (1..=8).flat_map(|session| ask(session, 2 * WAITING_MAX)).collect();
         assert!(greedy.iter().any(Result::is_err), "what waits is bounded");
         for quiet in 100..200 {
             assert!(found(&names, quiet, &format!("quiet-{quiet}")).await);
         }
         assert!(gate.under_way_max.lock().unwrap().1 <= 8 * PER_SESSION_MAX);
-        // A name that a greedy session has waiting is looked up in the quiet one's turn.
+        // A name that waits for a greedy session is looked up in the turn of the quiet session.
         let shared = names.ask(SessionKey(1), "shared");
         assert!(shared.is_err() || !shared.unwrap().borrow().is_some());
         assert!(found(&names, 300, "shared").await);
@@ -299,11 +300,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_is_looked_up_once_for_all_who_wait_and_for_nobody_not_at_all() {
+    async fn a_name_is_looked_up_once_for_all_who_wait_and_not_for_nobody() {
         let gate = Arc::new(Gate::default());
         let names = gate.names();
         let waiting: Vec<_> = (0..PER_SESSION_MAX).map(|at| names.ask(SessionKey(1), &format!("slow-{at}"))).collect();
-        // From here on the session's turns are taken.
+        // Wait until the session runs as many lookups as it may.
         let begun = || gate.under_way_max.lock().unwrap().0 == PER_SESSION_MAX;
         tokio::time::timeout(LONG, async {
             while !begun() {
@@ -312,7 +313,7 @@ mod tests {
         })
         .await
         .expect("all are begun");
-        let same: Vec<_> = (2..20).map(|asker| names.ask(SessionKey(asker), "slow-0").unwrap()).collect();
+        let same: Vec<_> = (2..20).map(|session| names.ask(SessionKey(session), "slow-0").unwrap()).collect();
         drop(names.ask(SessionKey(1), "given-up"));
         let last = names.ask(SessionKey(1), "last").unwrap();
         gate.open();
@@ -331,6 +332,6 @@ mod tests {
             NameLookup::with(|name| if name == "known" { Ok(vec![IpAddr::from([10, 0, 0, 7])]) } else { Ok(vec![]) });
         assert!(found(&names, 1, "known").await && !found(&names, 1, "unknown").await);
         let state = names.0.lock();
-        assert!(state.names.is_empty() && state.askers.is_empty() && state.line.is_empty());
+        assert!(state.names.is_empty() && state.sessions.is_empty() && state.turn_queue.is_empty());
     }
 }

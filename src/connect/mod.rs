@@ -1,7 +1,7 @@
-//! Connections to backends: looking names up, the addresses that may be connected to, dialling, TLS.
+//! Connections to backends: name lookup, forbidden addresses, dialling and TLS.
 //!
-//! What it is not: HTTP, and keeping connections for the next request. What must hold: no connection goes to an address that is
-//! forbidden, and the address is checked each time.
+//! What it is not: HTTP, or the pool of idle connections. What must hold: no connection goes to a forbidden address; the address
+//! is checked before each connection.
 
 mod dial;
 mod error;
@@ -10,7 +10,7 @@ mod resolve;
 pub(crate) mod serial;
 mod tls;
 
-pub(crate) use dial::{connect, dial, left};
+pub(crate) use dial::{connect, dial, remaining};
 pub(crate) use error::ConnectError;
 pub use lookup::NameLookup;
 pub use resolve::AddressResolver;

@@ -1,9 +1,10 @@
 //! Backends that serve one connection at a time: development servers, `http.server` of Python and their like.
 //!
-//! Such a backend leaves every other connection unanswered while one that it has taken is open, so a connection that is kept for
-//! the next request starves requests on other connections and health checks. Whoever has waited on a new connection for
-//! [`PATIENCE`] says so here, and the workers close what they keep idle to that backend. Where that helped, nothing is kept to it
-//! for a while. What must hold: a request on a kept connection costs nothing of this; the list is bounded.
+//! Such a backend answers on no other connection while one is open. An idle connection to it would therefore block requests on
+//! other connections, and health checks. A request that has waited on a new connection for [`STALLED_AFTER`] enters the backend
+//! into the list here, and the workers close their idle connections to it. If an answer follows, the workers keep no idle
+//! connection to the backend for a while. What must hold: a request on a kept connection does not touch the list; the list is
+//! bounded.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -15,76 +16,78 @@ use tokio::time::timeout;
 
 use crate::clock;
 
-/// The time that a new connection may be without an answer before idle ones make way.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
-/// An answer that comes so soon after idle connections were closed came because of that.
+/// The time without an answer on a new connection after which idle connections are closed.
+pub(crate) const STALLED_AFTER: Duration = Duration::from_millis(500);
+/// The time after the close of idle connections within which an answer counts as its result.
 const HELPED_WITHIN: Duration = Duration::from_millis(500);
-/// The time that nothing is kept to a backend where it helped.
+/// The time for which no idle connection is kept to a backend that serves one at a time.
 const REMEMBERED_FOR: Duration = Duration::from_mins(1);
-/// How many backends are remembered at once.
+/// The most backends in the list.
 const REMEMBERED_MAX: usize = 1024;
 
-/// One list for the process, because a worker's idle connection starves the requests of other workers and the health checks.
+/// The list of the process. It is shared because the idle connection of one worker blocks requests of other workers.
 static SERIAL: LazyLock<Serial> = LazyLock::new(Serial::default);
 
+/// The backends that may serve one connection at a time.
 #[derive(Debug, Default)]
 struct Serial {
-    // Rises with every change of the list, so that workers need not look into it.
+    // The number of changes of the list, so that workers read it only when it has changed.
     changes: AtomicU32,
-    // By `Endpoint::origin_hash`.
-    backends: Mutex<HashMap<u64, Backend>>,
+    // The key is `Endpoint::origin_hash`.
+    backends: Mutex<HashMap<u64, SerialBackend>>,
 }
 
 #[derive(Debug, Default)]
-struct Backend {
-    /// Requests and checks that wait for an answer on a new connection.
+struct SerialBackend {
+    /// The number of requests and probes that wait for an answer on a new connection.
     waiting: usize,
-    /// When idle connections were last closed for them.
+    /// The time when idle connections were last closed for them.
     closed: Option<Instant>,
-    /// Nothing is kept to it until then.
+    /// The time until which no idle connection is kept to it.
     until: Option<Instant>,
 }
 
-impl Backend {
+impl SerialBackend {
     fn is_remembered(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }
 }
 
 impl Serial {
-    fn change(&self) -> MutexGuard<'_, HashMap<u64, Backend>> {
+    fn change(&self) -> MutexGuard<'_, HashMap<u64, SerialBackend>> {
         self.changes.fetch_add(1, Ordering::Release);
         self.backends()
     }
 
-    fn backends(&self) -> MutexGuard<'_, HashMap<u64, Backend>> {
-        // Nothing panics while it holds the lock.
+    fn backends(&self) -> MutexGuard<'_, HashMap<u64, SerialBackend>> {
+        // No code panics while it holds the lock.
         self.backends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Waits for what comes of a new connection to the backend `origin`. After `patience` idle connections make way for it.
-pub(crate) async fn impatiently<T>(origin: u64, patience: Duration, connected: impl Future<Output = T>) -> T {
+/// Runs `connected`, which waits for an answer on a new connection to the backend `origin`. After `stalled_after`, the workers
+/// close their idle connections to that backend.
+pub(crate) async fn await_answer<T>(origin: u64, stalled_after: Duration, connected: impl Future<Output = T>) -> T {
     let mut connected = pin!(connected);
-    if let Ok(done) = timeout(patience, &mut connected).await {
+    if let Ok(done) = timeout(stalled_after, &mut connected).await {
         return done;
     }
-    let waiting = Waiting::begin(origin);
+    let waiting = StalledWait::begin(origin);
     let done = connected.await;
     waiting.end();
     done
 }
 
-/// Somebody waits on a new connection.
-struct Waiting(u64);
+/// A request or probe that has waited on a new connection for too long.
+struct StalledWait(u64);
 
-impl Waiting {
+impl StalledWait {
     fn begin(origin: u64) -> Self {
         SERIAL.change().entry(origin).or_default().waiting += 1;
         Self(origin)
     }
 
-    /// It has waited long enough, as a rule because it was answered.
+    /// Ends the wait. If idle connections were closed shortly before, the backend counts as one that serves one at a time.
     fn end(self) {
         let now = clock::instant();
         let mut backends = SERIAL.backends();
@@ -98,7 +101,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for StalledWait {
     fn drop(&mut self) {
         let mut backends = SERIAL.change();
         let Some(backend) = backends.get_mut(&self.0) else { return };
@@ -109,12 +112,12 @@ impl Drop for Waiting {
     }
 }
 
-/// A number that changes with [`origins`].
+/// Returns a number that changes whenever [`origins`] does.
 pub(crate) fn changes() -> u32 {
     SERIAL.changes.load(Ordering::Acquire)
 }
 
-/// The backends that may serve one connection at a time, in order, and whether they are known to.
+/// Returns the backends that may serve one connection at a time, in order. The flag is true for those that are known to.
 pub(crate) fn origins() -> Vec<(u64, bool)> {
     let now = clock::instant();
     let mut origins: Vec<_> =
@@ -123,14 +126,14 @@ pub(crate) fn origins() -> Vec<(u64, bool)> {
     origins
 }
 
-/// Takes down that idle connections to a backend were closed.
-pub(crate) fn has_made_way(origin: u64) {
+/// Notes that idle connections to a backend were closed.
+pub(crate) fn note_idle_closed(origin: u64) {
     if let Some(backend) = SERIAL.backends().get_mut(&origin) {
         backend.closed = Some(clock::instant());
     }
 }
 
-/// Forgets the backends that were remembered for long enough.
+/// Removes the backends whose time in the list has passed.
 pub(crate) fn forget_old() {
     let now = clock::instant();
     let mut backends = SERIAL.backends();
@@ -147,14 +150,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backend_is_remembered_where_making_way_helped_and_only_there() {
+    fn a_backend_is_remembered_only_if_closing_idle_connections_helped() {
         for helped in [true, false] {
             let origin = u64::MAX - u64::from(helped);
             let before = changes();
-            let waiting = Waiting::begin(origin);
+            let waiting = StalledWait::begin(origin);
             assert!(origins().contains(&(origin, false)) && changes() != before);
             if helped {
-                has_made_way(origin);
+                note_idle_closed(origin);
             }
             waiting.end();
             assert_eq!(origins().contains(&(origin, true)), helped);

@@ -1,7 +1,7 @@
-//! TLS to backends: whom to trust, and the handshake.
+//! TLS to backends: the trusted authorities and the handshake.
 //!
-//! What it is not: TLS to clients. What must hold: a session that began unchecked is never resumed where certificates
-//! are checked, so the two kinds share nothing; the work is done per connection, and a plain one pays nothing for it.
+//! What it is not: TLS to clients. What must hold: connections with and without a certificate check share no TLS session, so
+//! that none that began unchecked is resumed as a checked one; a connection without TLS costs nothing here.
 
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -21,26 +21,26 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use super::dial::left;
+use super::dial::remaining;
 use super::error::ConnectError;
 use crate::domain::{BackendUrl, Scheme};
 
-/// How backends are spoken to over TLS. Cheap to clone, and meant to be: clones share their sessions.
+/// The TLS settings for backends. Cheap to clone; all clones share the TLS sessions.
 #[derive(Clone, Debug)]
 pub struct BackendTls {
     checked: Arc<ClientConfig>,
     unchecked: Arc<ClientConfig>,
-    rootless: bool,
+    has_no_roots: bool,
 }
 
 /// A connection to a backend, with or without TLS.
 pub(crate) type BackendStream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// How many backends' sessions are kept for resumption.
+/// The most TLS sessions that are kept for resumption.
 const SESSIONS_MAX: usize = 4096;
 
-/// The authorities that this machine trusts, read when first needed.
-static SYSTEM: LazyLock<RootCertStore> = LazyLock::new(|| {
+/// The authorities that this machine trusts. They are read when first needed.
+static SYSTEM_ROOTS: LazyLock<RootCertStore> = LazyLock::new(|| {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     let (added, unfit) = roots.add_parsable_certificates(found.certs);
@@ -49,17 +49,17 @@ static SYSTEM: LazyLock<RootCertStore> = LazyLock::new(|| {
 });
 
 impl BackendTls {
-    /// Trusts whom this machine trusts.
+    /// Returns settings that trust the authorities of this machine.
     pub fn new() -> Self {
-        Self::with_roots(SYSTEM.clone())
+        Self::with_roots(SYSTEM_ROOTS.clone())
     }
 
-    /// Trusts also the authorities whose certificates stand in `pem`.
+    /// Returns settings that also trust the authorities whose certificates are in `pem`.
     ///
     /// # Errors
-    /// If there is no certificate in it, or one that cannot be read: which.
+    /// If it contains no certificate, or one that cannot be read. The error names that one.
     pub fn trusting(pem: &[u8]) -> Result<Self, String> {
-        let mut roots = SYSTEM.clone();
+        let mut roots = SYSTEM_ROOTS.clone();
         let mut count = 0;
         for certificate in CertificateDer::pem_slice_iter(pem) {
             count += 1;
@@ -71,27 +71,27 @@ impl BackendTls {
 
     fn with_roots(roots: RootCertStore) -> Self {
         let provider = Arc::new(ring::default_provider());
-        let rootless = roots.is_empty();
-        if rootless {
+        let has_no_roots = roots.is_empty();
+        if has_no_roots {
             tracing::warn!("no trusted authorities: https backends fail unless tls_verify is off; see backends.ca");
         }
         let unchecked = builder(&provider).dangerous();
         let unchecked = unchecked.with_custom_certificate_verifier(Arc::new(AnyCertificate(Arc::clone(&provider))));
         let (checked, unchecked) = (finish(builder(&provider).with_root_certificates(roots)), finish(unchecked));
-        Self { checked: Arc::new(checked), unchecked: Arc::new(unchecked), rootless }
+        Self { checked: Arc::new(checked), unchecked: Arc::new(unchecked), has_no_roots }
     }
 
-    /// The same with a whole handshake each time, so that a certificate is seen as it is now.
+    /// Returns the same settings without resumption: each connection makes a whole handshake and sees the current certificate.
     pub(crate) fn without_resumption(&self) -> Self {
         let whole = |config: &ClientConfig| {
             let mut config = config.clone();
             config.resumption = Resumption::disabled();
             Arc::new(config)
         };
-        Self { checked: whole(&self.checked), unchecked: whole(&self.unchecked), rootless: self.rootless }
+        Self { checked: whole(&self.checked), unchecked: whole(&self.unchecked), has_no_roots: self.has_no_roots }
     }
 
-    /// Returns `socket` as it is for a backend without TLS, and else what is left of it after the handshake, before `end`.
+    /// Makes the TLS handshake on `socket` before `end`. Returns `socket` as it is for a backend without TLS.
     pub(crate) async fn secure(
         &self,
         socket: TcpStream,
@@ -101,7 +101,7 @@ impl BackendTls {
     ) -> Result<BackendStream, ConnectError> {
         match backend.scheme() {
             Scheme::Http => Ok(Either::Left(socket)),
-            // Boxed, because it is large and rare.
+            // It is boxed because it is large and rare.
             Scheme::Https => {
                 let handshake = Box::pin(self.handshake(socket, backend, verify, end));
                 Ok(Either::Right(Box::new(handshake.await?)))
@@ -109,7 +109,7 @@ impl BackendTls {
         }
     }
 
-    /// Shakes hands with a backend before `end`. The name that is asked for, and checked, is that of its URL.
+    /// Makes the TLS handshake with a backend before `end`. The certificate must be for the host of its URL.
     pub(crate) async fn handshake(
         &self,
         socket: TcpStream,
@@ -119,18 +119,18 @@ impl BackendTls {
     ) -> Result<TlsStream<TcpStream>, ConnectError> {
         let config = if verify { &self.checked } else { &self.unchecked };
         let name = server_name(backend)?;
-        let shaken = TlsConnector::from(Arc::clone(config)).connect(name, socket);
-        let shaken = timeout(left(end), shaken).await.map_err(|_| ConnectError::TooSlow)?;
-        shaken.map_err(|error| self.explain(&error))
+        let handshake = TlsConnector::from(Arc::clone(config)).connect(name, socket);
+        let stream = timeout(remaining(end), handshake).await.map_err(|_| ConnectError::TooSlow)?;
+        stream.map_err(|error| self.explain(&error))
     }
 
     fn explain(&self, error: &io::Error) -> ConnectError {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match inner {
-            Some(rustls::Error::InvalidCertificate(_)) if self.rootless => {
+            Some(rustls::Error::InvalidCertificate(_)) if self.has_no_roots => {
                 ConnectError::Certificate("cannot be checked: no trusted authorities are installed here".to_owned())
             }
-            Some(rustls::Error::InvalidCertificate(fault)) => ConnectError::Certificate(in_words(fault)),
+            Some(rustls::Error::InvalidCertificate(fault)) => ConnectError::Certificate(describe_fault(fault)),
             Some(rustls::Error::InvalidMessage(_)) => ConnectError::Handshake("the answer is not TLS".to_owned()),
             Some(other) => ConnectError::Handshake(other.to_string()),
             None => ConnectError::Handshake("the connection was closed".to_owned()),
@@ -146,7 +146,7 @@ impl Default for BackendTls {
 
 fn builder(provider: &Arc<CryptoProvider>) -> ConfigBuilder<ClientConfig, WantsVerifier> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(provider)).with_safe_default_protocol_versions();
-    // It fails only for a provider that has no cipher suite for TLS 1.2 and 1.3.
+    // It fails only for a provider without cipher suites for TLS 1.2 and 1.3.
     builder.expect("ring speaks TLS")
 }
 
@@ -168,13 +168,13 @@ fn server_name(backend: &BackendUrl) -> Result<ServerName<'static>, ConnectError
 const UNTRUSTED: &str =
     "is not signed by a trusted authority; set tls_verify to false, or name the authority in backends.ca";
 
-/// What is wrong with a certificate, to go behind "its certificate".
-fn in_words(fault: &CertificateError) -> String {
+/// Returns the fault of a certificate in words that follow "its certificate".
+fn describe_fault(fault: &CertificateError) -> String {
     match fault {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired".to_owned(),
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "is not valid yet".to_owned(),
         CertificateError::UnknownIssuer => UNTRUSTED.to_owned(),
-        // One that is signed by itself and says that it is an authority's; the library has no name for this fault.
+        // A self-signed certificate that claims to be an authority's. The library has no name for this fault.
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => UNTRUSTED.to_owned(),
         CertificateError::NotValidForName => "is for another name".to_owned(),
         CertificateError::NotValidForNameContext { expected, .. } => format!("is not for {}", expected.to_str()),
@@ -182,7 +182,7 @@ fn in_words(fault: &CertificateError) -> String {
     }
 }
 
-/// Takes every certificate: for routes with `tls_verify` off.
+/// A verifier that accepts every certificate, for routes with `tls_verify` off.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
@@ -198,7 +198,7 @@ impl ServerCertVerifier for AnyCertificate {
         Ok(ServerCertVerified::assertion())
     }
 
-    // Whose key it is says nothing where anybody's will do, and some of these certificates cannot even be read.
+    // The signature is not checked: any key is accepted, and some of these certificates cannot be parsed.
     fn verify_tls12_signature(
         &self,
         _: &[u8],

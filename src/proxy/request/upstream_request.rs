@@ -185,7 +185,7 @@ impl<'a> UpstreamRequest<'a> {
             endpoint.options().timeout.std(),
         );
         let sent = if starves {
-            serial::impatiently(endpoint.origin_hash, serial::PATIENCE, sent).await?
+            serial::await_answer(endpoint.origin_hash, serial::STALLED_AFTER, sent).await?
         } else {
             sent.await?
         };

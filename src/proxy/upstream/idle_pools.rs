@@ -176,7 +176,7 @@ impl IdlePools {
         }
         for (origin, is_known) in serial.iter() {
             if idle_to(origin).filter(|idle| idle.make_way(*is_known)).count() > 0 {
-                serial::has_made_way(*origin);
+                serial::note_idle_closed(*origin);
             }
         }
     }

@@ -75,7 +75,7 @@ impl Upstreams {
         let connected = if pool.serves_many() {
             connecting.await
         } else {
-            serial::impatiently(endpoint.origin_hash, serial::PATIENCE, connecting).await
+            serial::await_answer(endpoint.origin_hash, serial::STALLED_AFTER, connecting).await
         };
         let now = self.ticks.now();
         let (sender, driver, budget) = connected.inspect_err(|error| self.pools.warn_of_tls(endpoint, error, now))?;
