@@ -1,7 +1,7 @@
 //! The list of all calls of the protocol, in its order, for every interface.
 //!
-//! A [`Command`] may change something and goes through the writer; a [`Query`] is answered from the
-//! published catalog. Adding a call begins here, and the compiler names the rest.
+//! A [`Command`] may change something and goes through the writer. A [`Query`] is answered from the published catalog.
+//! A new call is added here first; the compiler then names the other places.
 
 use crate::domain::{Catalog, Config, Error, Session, SessionId, Time};
 
@@ -31,12 +31,12 @@ macro_rules! commands {
         pub enum Command { $($(#[$doc])* $name($name)),+ }
 
         impl Command {
-            /// Decides without changing anything.
+            /// Decides on the command without changing anything.
             pub(super) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
                 match self { $(Command::$name(command) => command.decide(catalog, context)),+ }
             }
 
-            /// The session it names, whose activity it is.
+            /// Returns the session that the command names; the command counts as activity of it.
             pub(super) fn session(&self) -> Option<&SessionId> {
                 match self { $(Command::$name(command) => command.session()),+ }
             }
@@ -73,15 +73,15 @@ commands! {
     OptionsRemove,
     /// 15
     HealthSet,
-    /// Takes 15 back.
+    /// Undoes 15.
     HealthRemove,
     /// 16
     RatelimitSet,
-    /// Takes 16 back.
+    /// Undoes 16.
     RatelimitRemove,
     /// 17
     CircuitBreakerSet,
-    /// Takes 17 back.
+    /// Undoes 17.
     CircuitBreakerRemove,
     /// 19
     CircuitBreakerReset,
@@ -101,18 +101,18 @@ commands! {
     Subscribe,
     /// 34
     Unsubscribe,
-    /// The server's own: a connection ended.
+    /// Sent by the server: a connection has closed.
     Disconnect,
-    /// The server's own: something of a session is due.
+    /// Sent by the server: a deadline of a session has come.
     Expire,
-    /// The server's own: a maintenance request has its outcome.
+    /// Sent by the server: a maintenance request has its outcome.
     SettleMaintenance,
-    /// The server's own: traffic saw something.
+    /// Sent by the server: traffic observed something.
     Observe,
 }
 
 impl Command {
-    /// Estimates the entries that deciding on it, storing and publishing it walk through at most.
+    /// Returns an upper bound of the entries that the decision, the commit and the publication read.
     pub(super) fn weight(&self, catalog: &Catalog) -> usize {
         let session = match self {
             Command::RouteAddBulk(bulk) => return bulk.routes.len(),
@@ -127,13 +127,13 @@ impl Command {
             _ => None,
         };
         let Some(session) = session else { return 1 };
-        // A session that ends with this one is walked through too.
+        // A session that ends with this one is read too.
         let replaced = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key));
         1 + entries(session) + replaced.map_or(0, |replaced| entries(replaced))
     }
 }
 
-/// A call that only asks.
+/// A call that changes nothing.
 #[derive(Clone, Debug)]
 pub enum Query {
     /// 3
@@ -148,7 +148,7 @@ pub enum Query {
     ConfigValidate(SessionId),
     /// 23
     ConfigDiff(SessionId),
-    /// The active and the staged configuration; for the typed interfaces alone.
+    /// The active and the staged configuration; only for gRPC and REST.
     ConfigGet(SessionId),
     /// 26
     DrainStatus(SessionId),
@@ -159,12 +159,12 @@ pub enum Query {
 }
 
 impl Query {
-    /// True if the answer takes the longer to make the more routes the session has.
+    /// Returns true if the time for the answer grows with the routes of the session.
     pub(super) fn grows_with_its_session(&self) -> bool {
         !matches!(self, Query::Ping(_) | Query::CircuitBreakerStatus(_))
     }
 
-    /// The session that is asked about.
+    /// Returns the session that the query names.
     pub fn session(&self) -> &SessionId {
         match self {
             Query::Ping(session)
@@ -180,7 +180,7 @@ impl Query {
         }
     }
 
-    /// Answers from the published catalog and what traffic has seen. It counts as activity of the session.
+    /// Answers from the published catalog and the observations of traffic. The query counts as activity of the session.
     pub(super) fn answer(
         &self,
         catalog: &Catalog,
@@ -209,15 +209,15 @@ impl Query {
 /// Any call of the protocol.
 #[derive(Clone, Debug)]
 pub enum Call {
-    /// Goes to the writer.
+    /// A command, for the writer.
     Command(Command),
-    /// Is answered at once.
+    /// A query, answered immediately.
     Query(Query),
-    /// 32: takes as long as the backend does.
+    /// 32: takes as long as the backend takes to answer.
     BackendTest(BackendTest),
 }
 
-/// Counts the entries of a session, in the larger of its configurations.
+/// Returns the number of entries in the larger configuration of a session.
 pub(super) fn entries(session: &Session) -> usize {
     let count = |config: &Config| config.routes.len() + config.settings_len();
     count(&session.active).max(count(session.edited()))

@@ -2,24 +2,24 @@
 
 use crate::domain::Span;
 
-/// The bounds of the registry. Each has a reply that says so when it is hit.
+/// The bounds of the registry. A reply names the bound that a call reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegistryLimits {
-    /// The time that a session lives without connection and command, and replaced routes serve.
+    /// The lease: the time that a session lives without connection and command, and that replaced routes serve.
     pub grace: Span,
-    /// The time that staged changes live untouched.
+    /// The time that untouched staged changes live.
     pub staged_ttl: Span,
-    /// Sessions, replaced ones included.
+    /// The number of sessions, with replaced ones.
     pub sessions_max: usize,
-    /// Sessions of one client address; `None` where addresses are not counted.
+    /// The number of sessions of one client address; `None` where addresses are not counted.
     pub sessions_per_origin_max: Option<usize>,
-    /// Routes that one session may have, active or staged.
+    /// The number of routes of one session, active or staged.
     pub routes_per_session_max: usize,
-    /// Headers, options, checks, limits and breakers that one session may have.
+    /// The number of headers, options, checks, limits and breakers of one session.
     pub settings_per_session_max: usize,
-    /// Maintenance requests of one session that wait for their outcome.
+    /// The number of maintenance requests of one session that wait for their outcome.
     pub pending_per_session_max: usize,
-    /// Streams of events at once, over all typed doors.
+    /// The number of event streams that may be open, over gRPC and REST.
     pub streams_max: usize,
 }
 

@@ -1,5 +1,6 @@
-//! The ports of the registry to the rest of the server:
-//! a store keeps, a publisher shows, traffic observes. Tests put their own there.
+//! The ports of the registry: traits for the store, the publication to the routing table, and traffic.
+//!
+//! Tests implement them with their own types.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,43 +10,43 @@ use crate::domain::{Catalog, Change, Forbidden, Options, PageUrl, RouteId, Sessi
 
 use super::queries::views::{BreakerNumbers, RouteNumbers};
 
-/// A future that a port gives.
+/// A future that a port returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Keeps changes.
+/// The store, which keeps changes.
 pub trait Store: Send + 'static {
-    /// Everything kept, as changes to be absorbed by an empty catalog, and the revision it is at.
+    /// Returns everything that is stored, as changes for an empty catalog, with the revision.
     ///
     /// # Errors
-    /// If what is kept cannot be read or understood.
+    /// If the stored data cannot be read or understood.
     fn load(&mut self) -> impl Future<Output = Result<StoredState, StoreError>> + Send;
 
-    /// Moves all kept moments by `skew_ms`, and keeps what the clocks say at this start.
+    /// Moves all stored times by `skew_ms`, and stores the readings of the clocks at this start.
     ///
     /// # Errors
-    /// If it cannot be kept.
+    /// If they cannot be stored.
     fn begin(&mut self, reading: &Reading, skew_ms: i64) -> impl Future<Output = Result<(), StoreError>> + Send {
         let _ = (reading, skew_ms);
         async { Ok(()) }
     }
 
-    /// Keeps `changes` and `revision`, all or nothing: after an error nothing of them is kept.
-    /// If one of them [is precious](Change::is_precious), all survive a loss of power once this returns.
-    /// Changes that [are not stored](Change::is_stored) are passed over.
+    /// Stores `changes` and `revision`, all or nothing: after an error nothing of them is stored. If one of them [is
+    /// precious](Change::is_precious), all survive a loss of power once this returns. Changes that [are not
+    /// stored](Change::is_stored) are skipped.
     ///
     /// # Errors
-    /// If they cannot be kept now.
+    /// If they cannot be stored now.
     fn commit(&mut self, changes: &[Change], revision: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Tries whether changes can be kept now. It may write, but changes nothing that is kept.
+    /// Tests that changes can be stored now. It may write, but leaves the stored data as it is.
     ///
     /// # Errors
-    /// If they cannot.
+    /// If changes cannot be stored.
     fn probe(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send {
         async { Ok(()) }
     }
 
-    /// Looks whether what is kept is still where it was put. Quick.
+    /// Checks that the stored data is still in its place. Quick.
     ///
     /// # Errors
     /// If it is not.
@@ -53,12 +54,12 @@ pub trait Store: Send + 'static {
         Ok(())
     }
 
-    /// Returns true once what is kept and what was answered differ, or may: only a start anew brings them together.
+    /// Returns true once the stored data and the given answers may differ. Only a restart reconciles them.
     fn has_diverged(&self) -> bool {
         false
     }
 
-    /// Closes it in good order.
+    /// Closes the store in good order.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
@@ -73,20 +74,20 @@ pub struct StoredState {
     pub reading: Reading,
 }
 
-/// A store's failure. For the log; clients hear that the registry is unavailable.
+/// A store's failure. The text is for the log; clients are told that the registry is unavailable.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StoreError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// Shows changes to traffic before they are answered.
+/// The publisher, which shows changes to traffic before they are answered.
 pub trait Publish: Send + 'static {
-    /// Takes in `changes`, which made `catalog` of the one before. Must be quick: the writer waits.
+    /// Takes over `changes`, which lead from the catalog before to `catalog`. Must be quick, because the writer waits.
     fn publish(&mut self, catalog: &Arc<Catalog>, changes: &[Change]);
 }
 
-/// The observations of traffic, and the pages that it can fetch. The default methods observe nothing and reach nothing.
+/// Traffic: its observations, and the pages that it can fetch. The default methods observe nothing and reach no page.
 pub trait Traffic: Send + Sync + 'static {
-    /// A route's numbers since it has its backend.
+    /// Returns a route's statistics since it has its present backend.
     fn numbers(&self, session: SessionKey, route: RouteId) -> RouteNumbers {
         let _ = (session, route);
         RouteNumbers::default()
@@ -103,23 +104,23 @@ pub trait Traffic: Send + Sync + 'static {
         let _ = (session, route);
     }
 
-    /// The names of the parts of the server that carry and check traffic and have not moved for more than a second.
+    /// Returns the names of the parts that carry or check traffic and have not moved for more than a second.
     fn silent_parts(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Requests and tunnels of a session under way.
+    /// Returns the number of requests and tunnels of a session under way.
     fn in_flight(&self, session: SessionKey) -> u64 {
         let _ = session;
         0
     }
 
-    /// Returns the addresses that are never connected to. Called once.
+    /// Returns the addresses that the server never connects to. Called once.
     fn forbidden(&self) -> Forbidden {
         Forbidden::default()
     }
 
-    /// The options of a route for which neither it nor its session sets any; asked for once.
+    /// Returns the options that act where neither the route nor its session sets any. Called once.
     fn default_options(&self) -> Options {
         Options::default()
     }
@@ -129,8 +130,8 @@ pub trait Traffic: Send + Sync + 'static {
         let _ = (session, routes);
     }
 
-    /// Gets a page for a session, without following redirects, and reads at most 64 KiB of it.
-    /// The error is fit for the client's eyes.
+    /// Fetches a page for a session, without following redirects, and reads at most 64 KiB of it. The error is fit for
+    /// the client.
     fn get<'a>(
         &'a self,
         session: SessionKey,
@@ -148,10 +149,10 @@ pub trait Traffic: Send + Sync + 'static {
 pub enum PageTrust {
     /// The page is not fetched.
     Required,
-    /// The page is fetched all the same, and [`PageResponse::tls_valid`] is false.
+    /// The page is fetched nevertheless, and [`PageResponse::tls_valid`] is false.
     Reported,
-    /// It is got as the health checks of this route ask, `Host` and method included; of its certificate becomes what becomes of it
-    /// for requests.
+    /// The page is fetched like a health check of this route, with its `Host` and method. The certificate is treated as
+    /// for requests to this route.
     AsRoute(SessionKey, RouteId),
 }
 
@@ -162,6 +163,6 @@ pub struct PageResponse {
     pub status: u16,
     /// The time from the start of the connection to the end of the response head.
     pub took: Span,
-    /// True if a certificate was shown that is trusted and is the host's; never so without TLS.
+    /// True if the certificate is trusted and is the host's; false without TLS.
     pub tls_valid: bool,
 }

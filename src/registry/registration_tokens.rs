@@ -1,9 +1,10 @@
-//! Registration tokens: who may register, and what a session may then claim.
+//! Registration tokens: they decide who may register and what a session may then claim.
 //!
-//! Without configured tokens every registration is allowed, as deployed clients expect. A token is known by the SHA-256
-//! of its secret; neither the secret nor the digest is ever stored, told or logged. What must hold: what a token does
-//! not allow is refused when it is staged, in the words of the rule, and again when it is applied, for the rules may have
-//! changed in between; no token takes away what was registered under another.
+//! Without configured tokens, every registration is allowed, because existing clients send none. A token is known by
+//! the SHA-256 fingerprint of its secret. Neither the secret nor the fingerprint is stored, sent or logged.
+//!
+//! What must hold: an edit that a token does not allow is refused when it is staged, and again when it is applied,
+//! because the rules may have changed in between. No token takes over a session that was opened with another one.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -15,29 +16,29 @@ use crate::domain::{
     ServiceName, Session, SessionRecord, TokenName,
 };
 
-/// One token. An empty list allows everything of its kind.
+/// A registration token. An empty list allows everything of its kind.
 #[derive(Clone, Debug)]
 pub struct RegistrationToken {
     /// The name, for logs and refusals.
     pub name: TokenName,
     /// The fingerprint of the secret.
     pub secret: Fingerprint,
-    /// The services that may register: names, or beginnings of names with a `*` behind them.
+    /// The services that may register: names, or beginnings of names followed by `*`.
     pub services: Vec<String>,
-    /// The domains of routes: a name, `*.name` for all below it, `*` for any.
+    /// The domains of routes: a name, `*.name` for all names below it, or `*` for any.
     pub domains: Vec<Host>,
     /// The prefixes that paths of routes must have.
     pub path_prefixes: Vec<PathPrefix>,
-    /// Networks that backends and maintenance pages must be in. One given by name is refused then, for it may resolve to
-    /// anything.
+    /// The networks that backends and maintenance pages must be in. If there are any, hosts must be given by address,
+    /// because a name may resolve to any address.
     pub backends: Vec<IpNet>,
-    /// The number of routes of one session.
+    /// The largest number of routes of one session.
     pub max_routes: Option<usize>,
-    /// The number of sessions at the same time, without replaced ones.
+    /// The largest number of sessions at the same time, without replaced ones.
     pub max_sessions: Option<usize>,
 }
 
-/// All tokens; none allows everybody everything. Cheap to clone.
+/// All registration tokens. If there are none, everyone may register everything. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct RegistrationTokens(Arc<[RegistrationToken]>);
 
@@ -47,19 +48,19 @@ impl From<Vec<RegistrationToken>> for RegistrationTokens {
     }
 }
 
-/// A permitted registration: the metadata to keep, and the token.
+/// A permitted registration: the metadata to store, and the token.
 pub(crate) struct AdmittedRegistration<'a> {
     pub(crate) metadata: Metadata,
     pub(crate) grant: Option<&'a RegistrationToken>,
 }
 
 impl RegistrationTokens {
-    /// Returns true if registering needs no token.
+    /// Returns true if no token is needed to register.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Checks that the token of a registration allows the service. On the pipe the token is part of the metadata.
+    /// Checks that the token of a registration allows the service. On the pipe, the token is part of the metadata.
     pub(crate) fn admit(
         &self,
         service: &ServiceName,
@@ -78,7 +79,7 @@ impl RegistrationTokens {
         Ok(AdmittedRegistration { metadata, grant: Some(grant) })
     }
 
-    /// Refuses edits that the session's token does not allow: they may have been staged under other rules.
+    /// Refuses edits that the session's token does not allow. They may have been staged under other rules.
     pub(crate) fn permit(&self, session: &Session, edits: &[Edit]) -> Result<(), Error> {
         let mut routes = edits.iter().filter_map(Edit::new_route).peekable();
         if routes.peek().is_none() {
@@ -92,7 +93,7 @@ impl RegistrationTokens {
         routes.try_for_each(|route| grant.permit(route).map_err(|error| refused(route, error)))
     }
 
-    /// Finds a token by its secret, in a time that does not depend on which one it is.
+    /// Finds a token by its secret, in a time that does not depend on the token.
     fn known(&self, secret: &Secret) -> Option<&RegistrationToken> {
         let shown = Fingerprint::of(secret);
         self.0.iter().fold(None, |found, grant| if grant.secret.is(&shown) { Some(grant) } else { found })
@@ -127,7 +128,8 @@ impl RegistrationToken {
         Err(self.refuse("service", "the service", service, &self.services.join(", ")))
     }
 
-    /// Refuses to open one session more than the token may have. An instance that registers anew under its token adds none.
+    /// Refuses a session if the token has no room for one more. An instance that registers again with its token needs
+    /// no room.
     pub(crate) fn room_for_session(&self, catalog: &Catalog, old: Option<&Session>) -> Result<(), Error> {
         let anew = old.is_some_and(|old| old.record.token.as_ref() == Some(&self.name));
         match self.max_sessions {
@@ -138,8 +140,8 @@ impl RegistrationToken {
         }
     }
 
-    /// Refuses to take an instance from a session that another token opened, whatever is configured of that token now.
-    /// A session from before the server asked for tokens may be taken over by whoever may claim all that it serves.
+    /// Refuses to replace a session that was opened with another token, whatever that token allows now. A session that
+    /// was opened without a token may be replaced if this token allows everything that the session serves.
     pub(crate) fn may_replace(&self, old: &Session) -> Result<(), Error> {
         let (service, instance) = (&old.record.service, &old.record.instance);
         match &old.record.token {
@@ -162,7 +164,7 @@ impl RegistrationToken {
         self.hosts(&route.domains).and_then(|()| self.path(&route.path)).and_then(|()| self.reaches(&route.backend))
     }
 
-    /// Refuses domains that a route under this token may not have.
+    /// Refuses domains that the token does not allow.
     pub(crate) fn hosts(&self, domains: &[Host]) -> Result<(), Error> {
         let allowed = |host: &&Host| self.domains.iter().any(|rule| covers(rule, host));
         match domains.iter().find(|host| !self.domains.is_empty() && !allowed(host)) {
@@ -171,7 +173,7 @@ impl RegistrationToken {
         }
     }
 
-    /// Refuses a path that a route under this token may not have.
+    /// Refuses a path that the token does not allow.
     pub(crate) fn path(&self, path: &PathPrefix) -> Result<(), Error> {
         if self.path_prefixes.is_empty() || self.path_prefixes.iter().any(|prefix| prefix.covers(path.as_str())) {
             return Ok(());
@@ -179,18 +181,18 @@ impl RegistrationToken {
         Err(self.refuse("path", "the path", path, &listed(&self.path_prefixes)))
     }
 
-    /// Refuses a backend that a route may not have and a session may not test.
+    /// Refuses a backend that the token does not allow, for a route or for a test.
     pub(crate) fn reaches(&self, backend: &BackendUrl) -> Result<(), Error> {
         self.within("backend_url", "the backend", backend, backend)
     }
 
-    /// Refuses a maintenance page that a session may not show.
+    /// Refuses a maintenance page that the token does not allow.
     pub(crate) fn shows(&self, page: &PageUrl) -> Result<(), Error> {
         self.within("page_url", "the page", page.origin(), &page.as_str())
     }
 
     fn within(&self, field: &'static str, what: &str, origin: &BackendUrl, given: &dyn Display) -> Result<(), Error> {
-        // Canonical: an IPv4 address that is written as an IPv6 one is connected to as what it is.
+        // An IPv4 address in the form of an IPv6 one is checked as the IPv4 address, because connections go there.
         let address = origin.address().map(|address| address.to_canonical());
         if self.backends.is_empty() || address.is_some_and(|at| self.backends.iter().any(|net| net.contains(&at))) {
             return Ok(());
@@ -221,7 +223,7 @@ fn listed<T: Display>(list: &[T]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns true if a rule for domains allows a host: a wildcard allows the names below its base and wildcards below it.
+/// Returns true if the domain `rule` allows a host. A wildcard allows names and wildcards below its base.
 fn covers(rule: &Host, host: &Host) -> bool {
     match (rule, host) {
         (rule, Host::Exact(host)) => rule.covers(host),

@@ -1,7 +1,7 @@
-//! The reply type of each call, so that an interface gets what it asked for and nothing else.
+//! The reply type of each call, so that an interface gets exactly what it asked for.
 //!
-//! The writer and the published catalog answer with the enums [`Reply`] and [`Answer`], for the pipe mixes calls of all
-//! kinds. Here, and nowhere else, is the one place where these are turned into the type that a call names.
+//! The writer and the published catalog answer with the enums [`Reply`] and [`Answer`], because the pipe mixes calls of
+//! all kinds. Only this module converts them into the type that a call names.
 
 use crate::domain::{Error, Kind, RouteId, SessionId, Time};
 

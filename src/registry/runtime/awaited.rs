@@ -1,4 +1,4 @@
-//! The pages that must answer before a maintenance request ends: its own page, or the backends of its routes.
+//! The pages that must answer before a maintenance request ends: its maintenance page, or the backends of its routes.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Bound;
@@ -14,24 +14,26 @@ use crate::registry::ports::PageTrust;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Awaited {
     pub(crate) page: PageUrl,
-    /// The way to fetch it, with the policy for its certificate.
+    /// The way in which the page is fetched, with the policy for its certificate.
     pub(crate) trust: PageTrust,
-    /// The statuses that count as an answer, where they are set.
+    /// The statuses that count as an answer; `None` for all below 500.
     expected: Option<StatusRanges>,
 }
 
 impl Awaited {
-    /// True if this status counts as an answer.
+    /// Returns true if this status counts as an answer.
     pub(crate) fn accepts(&self, status: u16) -> bool {
         self.expected.as_ref().map_or(status < 500, |expected| expected.contains(status))
     }
 }
 
-/// Some of what must answer, of the routes behind `after`, and the route behind which there may be more: as the session stands now,
-/// for an apply may give a route another backend, or take it away.
+/// Returns some of the pages that must answer, from the routes after `after`, and the last route that was read if there
+/// may be more.
+///
+/// It reads the present state of the session, because an apply may change or remove backends during the wait.
 ///
 /// # Errors
-/// `NotFound` when the session has ended, `Conflict` when a newer request took this one's place.
+/// `NotFound` when the session has ended, `Conflict` when a newer request replaced this one.
 pub(crate) fn awaited(
     verification: &Verification,
     catalog: &Catalog,
@@ -41,7 +43,7 @@ pub(crate) fn awaited(
     let session = catalog.by_key(verification.key).ok_or(Error::invalid_session())?;
     let pending = session.pending.iter().find(|pending| pending.ticket == verification.ticket).ok_or_else(cancelled)?;
     Ok(match verification.kind {
-        // The page that is shown later is fetched in the same way.
+        // The page is fetched in the same way as later, when it is shown.
         PendingKind::Enter => {
             let shown = |page: &PageUrl| Awaited { page: page.clone(), trust: PageTrust::Required, expected: None };
             (verification.page.iter().map(shown).collect(), None)
@@ -50,11 +52,11 @@ pub(crate) fn awaited(
     })
 }
 
-/// The number of routes that one step reads, because a session may have very many.
+/// The number of routes that one step reads. A session may have very many.
 const ROUTES_AT_ONCE: usize = 256;
 
-/// The backends of the next active routes in maintenance that are concerned, each once, and the last of the routes looked at unless it
-/// was the last of all.
+/// Returns the backends of the next active routes that leave maintenance, each once, and the last route that was read
+/// if there may be more.
 fn backends(
     session: &Session,
     defaults: &Options,
@@ -83,7 +85,7 @@ fn backends(
             let manner = (page.clone(), host, options.health_check_method, options.tls_verify, expected.clone());
             (Awaited { page, trust: PageTrust::AsRoute(session.key, id), expected }, manner)
         })
-        // Routes that are to be asked alike and trust alike need to be asked once.
+        // Routes with the same page, host, method, policy for certificates and expected statuses need only one probe.
         .filter_map(|(awaited, manner)| seen.insert(manner).then_some(awaited))
         .collect();
     (awaited, more)

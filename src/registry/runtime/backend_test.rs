@@ -1,4 +1,4 @@
-//! Tries a backend for a client that asks.
+//! Tests whether a backend answers, for the client of a session.
 
 use crate::domain::{Error, HealthPath, PageUrl, Session, Span};
 
@@ -10,11 +10,11 @@ use crate::registry::queries::views::BackendView;
 use super::registry::Registry;
 
 impl Registry {
-    /// Tries a backend, for 5 s at most.
+    /// Tests a backend, for at most 5 s. A backend that does not answer is not an error.
     ///
     /// # Errors
-    /// `NotFound` when the session does not exist, `Denied` or `Invalid` when the backend must not be tried, `Limited` when too many
-    /// probes are under way. That the backend does not answer is no error.
+    /// `NotFound` when the session does not exist, `Denied` or `Invalid` when the session may not test this backend,
+    /// `Limited` when too many probes are under way.
     pub async fn test_backend(&self, test: &BackendTest) -> Result<BackendView, Error> {
         self.answer(&Query::Ping(test.session.clone()))?;
         let backend = match &test.backend {

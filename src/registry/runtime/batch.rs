@@ -1,4 +1,4 @@
-//! Commands decided together: all are stored, or none.
+//! A batch of commands that are decided on one draft of the catalog.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::lifecycle;
 use crate::registry::calls::Command;
 use crate::registry::commands::decision::{Decided, DecisionContext, Effect, Reply};
 
-/// A batch that walks through more entries than this is worked on beside the control threads.
+/// A batch that reads more entries than this runs in a blocking section.
 const WALKED_MAX: usize = 1_000;
 
-/// Commands decided together: all are stored, or none.
+/// Commands that are decided on one draft. All are stored, or none.
 pub(super) struct Batch {
     pub(super) draft: Catalog,
     pub(super) changes: Vec<Change>,
@@ -20,12 +20,12 @@ pub(super) struct Batch {
     pub(super) pace: Pace,
 }
 
-/// The way in which a batch is worked on.
+/// The way in which a batch is executed.
 #[derive(Clone, Copy)]
 pub(super) enum Pace {
-    /// At once: it is over before anybody effects.
+    /// Directly: it takes so little time that no other task has to wait long.
     Brief,
-    /// While the thread's other tasks go on elsewhere.
+    /// In a blocking section, while the thread's other tasks run on other threads.
     AtLength,
 }
 
@@ -44,7 +44,7 @@ impl Pace {
 }
 
 impl Batch {
-    /// Begins a batch on what is published.
+    /// Begins a batch on the published catalog.
     pub(super) fn begin<'a>(catalog: &Catalog, commands: impl IntoIterator<Item = &'a Command>) -> Self {
         let draft = catalog.clone();
         let pace = Pace::of(commands, &draft);
@@ -70,7 +70,7 @@ impl Batch {
         Ok(reply)
     }
 
-    /// Gives an event its place among all that happens. Its session may have ended with it, or begun.
+    /// Gives an event its sequence and records it. Its session may have ended or begun in the same command.
     fn assign_sequence(&mut self, before: Option<&Catalog>, session: SessionKey, event: Event, at: Time) {
         let known = self.draft.by_key(session).or_else(|| before?.by_key(session));
         let Some(record) = known.map(|session| Arc::clone(&session.record)) else { return };

@@ -1,17 +1,17 @@
-//! Moments that were kept by a clock that was wrong, or was set since.
+//! Corrects stored times when the system clock was wrong or has been set since.
 
 use std::sync::Arc;
 
 use crate::domain::{Change, Time};
 
-/// The latest moment of the past that was kept.
+/// Returns the latest stored time of the past.
 pub(super) fn latest(changes: &[Change]) -> Time {
     let records =
         changes.iter().filter_map(|change| if let Change::Record(_, record) = change { Some(record) } else { None });
     records.map(|record| record.latest()).max().unwrap_or_default()
 }
 
-/// Moves all moments, for the clock that they were kept by was another.
+/// Moves all stored times by the difference between the clocks of the last start and of this one.
 pub(super) fn move_by(changes: &mut [Change], skew_ms: i64) {
     if skew_ms == 0 {
         return;

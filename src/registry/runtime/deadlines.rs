@@ -1,6 +1,6 @@
-//! The times at which something of a session ends by itself: its lease, its staged changes, its drain.
+//! The deadlines of sessions: the ends of their leases, staged changes and drains.
 //!
-//! Pure: the writer asks for the next moment and sleeps on it beside its mailbox.
+//! This code reads no clock. The writer asks for the next deadline and sleeps until then, beside its queue.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,7 +9,7 @@ use crate::domain::{Catalog, Session, SessionKey, Time};
 use crate::registry::commands::sessions::{Expire, ends_at};
 use crate::registry::limits::RegistryLimits;
 
-/// One entry per session for which anything can fall due.
+/// The deadlines, with one entry for each session that has any.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     queue: BTreeSet<(Time, SessionKey)>,
@@ -19,19 +19,19 @@ pub(super) struct Deadlines {
 #[derive(Debug)]
 struct SessionDeadline {
     due: Time,
-    /// Everything that was due at this time or before has been handled.
+    /// Everything that was due at this time or earlier has been handled.
     seen: Time,
 }
 
 impl Deadlines {
-    /// Looks at a session anew, as it is at `now`; `None` is a session that has ended. What has fallen due and was not seen to
-    /// stays due.
+    /// Updates the entry of a session from its state at `now`; `None` means that the session has ended. What is due and
+    /// not yet handled stays due.
     pub(super) fn set(&mut self, key: SessionKey, session: Option<&Session>, limits: &RegistryLimits, now: Time) {
         let seen = self.entries.get(&key).map_or(now, |entry| entry.seen);
         self.put(key, session, limits, seen);
     }
 
-    /// The same, once what was due at `now` has been seen to.
+    /// Updates the entry of a session after everything that was due at `now` has been handled.
     pub(super) fn pass(&mut self, key: SessionKey, session: Option<&Session>, limits: &RegistryLimits, now: Time) {
         self.put(key, session, limits, now);
     }
@@ -45,18 +45,18 @@ impl Deadlines {
         self.entries.insert(key, SessionDeadline { due, seen });
     }
 
-    /// The next moment at which something may fall due.
+    /// Returns the next time at which something may be due.
     pub(super) fn next(&self) -> Option<Time> {
         self.queue.first().map(|(due, _)| *due)
     }
 
-    /// Returns at most `most` of the deadlines that are due at `now`.
+    /// Returns at most `most` of the entries that are due at `now`.
     pub(super) fn due(&self, now: Time, most: usize) -> Vec<Expire> {
         let due = self.queue.iter().take_while(|(due, _)| *due <= now).take(most);
         due.filter_map(|(_, key)| Some(Expire { key: *key, since: self.entries.get(key)?.seen })).collect()
     }
 
-    /// Lets what is due for a session be due again then.
+    /// Makes the entry of a session due at `until`.
     pub(super) fn postpone(&mut self, key: SessionKey, until: Time) {
         if let Some(entry) = self.entries.get_mut(&key) {
             self.queue.remove(&(entry.due, key));
@@ -87,7 +87,7 @@ impl Deadlines {
     }
 }
 
-/// The earliest of what can fall due for a session and had not at `seen`.
+/// Returns the earliest deadline of a session after `seen`.
 fn due(session: &Session, limits: &RegistryLimits, seen: Time) -> Option<Time> {
     let staged = session.staged.as_ref().map(|staged| staged.touched.after(limits.staged_ttl));
     let drained = session.record.drain.map(crate::domain::Drain::ends).filter(|at| *at > seen);

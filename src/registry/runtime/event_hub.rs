@@ -1,5 +1,6 @@
-//! Messages for connections and streams. Sending never waits: a connection that does not read loses what its bounded
-//! mailbox cannot hold, and is told how much that was.
+//! Mailboxes of connections and streams, and the sending of messages and events to them.
+//!
+//! Sending never waits. A mailbox is bounded: if its owner does not read, events are lost and their number is reported.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +14,9 @@ use crate::registry::commands::decision::Release;
 
 use super::history::History;
 
-/// The most events that wait for one connection.
+/// The largest number of events that wait in one mailbox.
 const MAILBOX_MAX: usize = 256;
-/// Room beside them for what must not be lost: that the server stops, that the connection is to close.
+/// The room in addition for messages that must not be lost: shutdown, close, release.
 const URGENT_MAX: usize = 8;
 
 /// A message for a connection.
@@ -23,17 +24,17 @@ const URGENT_MAX: usize = 8;
 pub enum MailboxMessage {
     /// An event of its session.
     Event(Arc<EventRecord>),
-    /// The number of events that were lost because the connection did not read.
+    /// The number of events that were lost because the mailbox was full.
     Lagged(u64),
-    /// Its session has another connection now, or none.
+    /// The session has another connection now, or none.
     Released(Release),
-    /// The server stops.
+    /// The server is stopping.
     Shutdown,
-    /// Its session was shut down: the connection closes.
+    /// The session was shut down; the connection closes.
     Close,
 }
 
-/// The kind of the reader of a mailbox.
+/// The kind of owner that a mailbox has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailboxKind {
     /// A connection of the group protocol.
@@ -42,10 +43,10 @@ pub enum MailboxKind {
     Stream,
 }
 
-/// Streams of one session that may be open at once.
+/// The number of streams of one session that may be open.
 pub(super) const STREAMS_PER_SESSION_MAX: usize = 8;
 
-/// The mailboxes of one connection. The streams of a session count as one connection; each gets every message.
+/// The mailboxes of one connection. All streams of a session count as one connection; each gets every message.
 struct MailboxGroup {
     listener: MailboxKind,
     senders: Vec<MailboxSender>,
@@ -66,19 +67,19 @@ impl MailboxSender {
     }
 }
 
-/// The progress of all events, for streams of everything.
+/// The progress of all events, for streams of all events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct EventProgress {
-    /// Goes up with every batch of events.
+    /// The number of recorded batches of events.
     pub(super) batches: u64,
-    /// The server stops.
+    /// True once the server is stopping.
     pub(super) stopping: bool,
 }
 
 /// The open mailboxes and the latest events.
 pub(super) struct EventHub {
     groups: Mutex<HashMap<ConnectionId, MailboxGroup>>,
-    /// The connections that stand for the streams of sessions. Locked before `groups`.
+    /// The connection that stands for the streams of each session. Locked before `groups`.
     streams: Mutex<HashMap<SessionId, ConnectionId>>,
     last: AtomicU64,
     history: Mutex<History>,
@@ -88,7 +89,7 @@ pub(super) struct EventHub {
 }
 
 impl EventHub {
-    /// Nothing happened since the registry was at `revision`.
+    /// Returns a hub without mailboxes and events, for a registry at `revision`.
     pub(super) fn since(revision: u64) -> Self {
         Self {
             groups: Mutex::default(),
@@ -109,7 +110,8 @@ impl EventHub {
         mailbox
     }
 
-    /// The same for a stream of a session, beside those that are open; `None` when these are too many.
+    /// Opens a mailbox for a stream of a session. All streams of a session share one connection. `None` when the
+    /// session has too many streams.
     pub(super) fn attach_stream(self: &Arc<Self>, session: &SessionId) -> Option<Mailbox> {
         let number = self.next_number();
         let mut streams = lock(&self.streams);
@@ -142,7 +144,7 @@ impl EventHub {
         (sender, Mailbox { connection, number, stream_of, receiver, missed, hub: Arc::clone(self), binds: false })
     }
 
-    /// Lets an mailbox go. True if it was the last of its connection.
+    /// Removes a mailbox. Returns true if it was the last one of its connection.
     fn detach(&self, mailbox: &Mailbox) -> bool {
         let mut streams = lock(&self.streams);
         let mut groups = lock(&self.groups);
@@ -162,12 +164,14 @@ impl EventHub {
         group.senders.iter().for_each(|sender| sender.tell(message.clone()));
     }
 
-    /// Tells those whom events concern, as `catalog` has them bound and subscribed, and keeps what happened.
+    /// Adds events to the history and sends each to the connection that is bound to its session in `catalog`, if the
+    /// session subscribed to it.
     pub(super) fn record(&self, catalog: &Catalog, records: Vec<Arc<EventRecord>>) {
         if records.is_empty() {
             return;
         }
-        // Kept and told in one step: a stream that begins finds an event among what is kept, or is told of it, or both.
+        // The lock is held for both, so that a stream that begins now finds each event in the history or in its
+        // mailbox.
         {
             let mut history = lock(&self.history);
             for event in records {
@@ -204,28 +208,28 @@ impl EventHub {
         self.progress.send_modify(|progress| progress.stopping = true);
     }
 
-    /// Waits until a connection that a session may be bound to has gone.
+    /// Waits until a connection closes that may have a bound session.
     pub(super) async fn departure(&self) {
         self.departure.notified().await;
     }
 
-    /// The connections that have gone since this was asked last.
+    /// Returns the connections that have closed since the last call.
     pub(super) fn departed(&self) -> Vec<ConnectionId> {
         std::mem::take(&mut *lock(&self.departed))
     }
 
-    /// Takes note again of connections that have gone: nobody could be told.
+    /// Adds connections to the closed ones again, after their disconnection could not be stored.
     pub(super) fn depart(&self, gone: impl IntoIterator<Item = ConnectionId>) {
         lock(&self.departed).extend(gone);
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code panics while it holds a lock; were it to happen, what is in it is still whole.
+    // No code panics while it holds a lock, so a poisoned lock still guards consistent data.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A connection's number and what it is told. Dropping it disconnects the session that is bound to it.
+/// The mailbox of a connection. Dropping it disconnects the session that is bound to the connection.
 pub struct Mailbox {
     connection: ConnectionId,
     number: u64,
@@ -237,45 +241,45 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// The connection's number.
+    /// Returns the number of the connection.
     pub fn connection(&self) -> ConnectionId {
         self.connection
     }
 
-    /// To be called before a session is bound to the connection: from then on its end concerns the registry.
+    /// Marks the connection as one that may have a bound session. Call this before the session is bound.
     pub fn will_bind(&mut self) {
         self.binds = true;
     }
 
-    /// Disconnects the session that is bound, before the mailbox goes.
+    /// Disconnects the bound session before the mailbox is dropped.
     pub fn leave(&mut self) {
-        // A stopping server records no disconnections: after the restart every session counts as disconnected.
+        // A stopping server stores no disconnections: after the restart every session counts as disconnected.
         if std::mem::take(&mut self.binds) && !self.hub.progress.borrow().stopping {
             self.hub.depart([self.connection]);
             self.hub.departure.notify_one();
         }
     }
 
-    /// True if a session was bound to it. Another connection may have taken that over since.
+    /// Returns true if a session was bound to the connection. Another connection may have taken it over since.
     pub fn was_bound(&self) -> bool {
         self.binds
     }
 
-    /// True if nothing waits to be told.
+    /// Returns true if no message waits and no loss is to be reported.
     pub fn is_empty(&self) -> bool {
         self.receiver.is_empty() && self.missed.load(Ordering::Relaxed) == 0
     }
 
-    /// Waits for the next thing to tell. Cancelling it loses nothing.
+    /// Waits for the next message. Cancelling it loses nothing.
     pub async fn next(&mut self) -> MailboxMessage {
         match self.receiver.recv().await {
             Some(message) => message,
-            // The sender stands in `watch` for as long as this mailbox lives.
+            // The hub keeps the sender as long as this mailbox exists, so this case does not occur.
             None => MailboxMessage::Close,
         }
     }
 
-    /// The next thing to tell, if something waits; what was lost is said after what was kept.
+    /// Returns the next message if one waits. A loss is reported after the messages that were kept.
     pub fn try_next(&mut self) -> Option<MailboxMessage> {
         if let Ok(message) = self.receiver.try_recv() {
             return Some(message);

@@ -1,7 +1,8 @@
-//! Streams of events: a session's own, which bind it as a connection does, and everything, for operators.
+//! Event streams. A stream sends the events of one session, or all events for operators.
 //!
-//! A stream begins behind a sequence, if the one who asks names one that is still held, and goes on live; what it
-//! cannot give it says. What must hold: no event twice, none out of order, none left out without a word.
+//! A stream of one session binds that session, as a connection does. A stream may begin after a sequence that the
+//! caller gives; it sends the events that the history still holds, then new ones. It reports events that it can no
+//! longer send. What must hold: a stream sends no event twice and none out of order, and it reports every gap.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ const READ_MAX: usize = 256;
 /// The next item of an event stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamItem {
-    /// Something happened.
+    /// An event.
     Event(Arc<EventRecord>),
     /// Events were lost because the stream was not read.
     Lagged {
@@ -37,17 +38,17 @@ pub enum StreamItem {
         /// All events after this sequence are held.
         oldest: u64,
     },
-    /// No event came for a while.
+    /// No event came within the time of silence.
     Quiet {
-        /// Everything up to this sequence number has been sent: a new stream goes on behind it without a loss. `None` while something
-        /// still waits to be told.
+        /// All events up to this sequence have been sent, so that a new stream can continue after it without a loss.
+        /// `None` while events still wait.
         told_up_to: Option<u64>,
     },
     /// The stream ended, with the reason. Nothing follows.
     Ended(Error),
 }
 
-/// A stream. Dropping it ends it; a session that was bound to it is disconnected.
+/// An event stream. Dropping it ends it and disconnects a session that was bound to it.
 pub struct EventStream {
     source: EventSource,
     ended: Option<Error>,
@@ -60,12 +61,12 @@ enum EventSource {
 }
 
 impl Registry {
-    /// Tells a session's events: adds `topics` to its subscription and binds the session, as a connection does,
-    /// while the stream lives. Streams of one session share what they bind. With `after`, what happened since that
-    /// sequence comes first.
+    /// Opens a stream of a session's events. It adds `topics` to the subscription of the session and binds the session
+    /// while the stream is open. All streams of a session share one binding. With `after`, the stream begins with the
+    /// events after that sequence.
     ///
     /// # Errors
-    /// `NotFound` when there is no such session, `Limited` when too many streams are open, of all or of the session.
+    /// `NotFound` when there is no such session, `Limited` when too many streams are open, in all or of this session.
     pub async fn session_events(
         &self,
         session: &SessionId,
@@ -95,7 +96,7 @@ impl Registry {
         Ok(EventStream { source, ended: None, _place: place })
     }
 
-    /// Tells everything that happens to anybody. With `after`, what happened since that sequence comes first.
+    /// Opens a stream of all events. With `after`, the stream begins with the events after that sequence.
     ///
     /// # Errors
     /// `Limited` when too many streams are open.
@@ -113,7 +114,8 @@ impl Registry {
 }
 
 impl EventStream {
-    /// The same, but says so when nothing came for the time of `silence`.
+    /// Waits for the next item, as [`EventStream::next`] does, but returns [`StreamItem::Quiet`] when none comes within
+    /// `silence`.
     pub async fn next_within(&mut self, silence: Duration) -> StreamItem {
         match tokio::time::timeout(silence, self.next()).await {
             Ok(item) => item,
@@ -121,7 +123,7 @@ impl EventStream {
         }
     }
 
-    /// The sequence behind which a new stream goes on without a loss, if this one has told all there was to tell.
+    /// Returns the sequence after which a new stream continues without a loss; `None` while events still wait.
     pub fn told_up_to(&self) -> Option<u64> {
         match &self.source {
             EventSource::Session(own) => own.told_up_to(),
@@ -129,7 +131,7 @@ impl EventStream {
         }
     }
 
-    /// Waits for what comes next. Cancelling it loses nothing.
+    /// Waits for the next item. Cancelling it loses nothing.
     pub async fn next(&mut self) -> StreamItem {
         if let Some(error) = &self.ended {
             return StreamItem::Ended(error.clone());
@@ -145,7 +147,7 @@ impl EventStream {
     }
 }
 
-/// A session's own events: first from the history, then from its mailbox.
+/// The events of one session: first those from the history, then those from its mailbox.
 struct SessionEvents {
     mailbox: Mailbox,
     compacted: Option<u64>,
@@ -156,7 +158,7 @@ struct SessionEvents {
 }
 
 impl SessionEvents {
-    /// The session must be bound already: what happens from now on comes to the mailbox.
+    /// Begins to read. The session must be bound already, so that its mailbox gets every event from now on.
     fn begin(mailbox: Mailbox, registry: &Registry, key: SessionKey, topics: Topics, after: Option<u64>) -> Self {
         let hub = Arc::clone(&registry.hub);
         let mut own = SessionEvents { mailbox, compacted: None, backlog: VecDeque::new(), seen: 0, hub };
@@ -173,7 +175,7 @@ impl SessionEvents {
     }
 
     fn told_up_to(&self) -> Option<u64> {
-        // Looked at before the mailbox: what happened by then is in it, or has been told.
+        // The sequence is read before the mailbox: an event up to it has been sent or is in the mailbox.
         let latest = self.hub.history().latest();
         let told = self.compacted.is_none() && self.backlog.is_empty() && self.mailbox.is_empty();
         told.then_some(latest.max(self.seen))
@@ -214,7 +216,7 @@ fn too_many_of_a_session() -> Error {
     Error::new(Kind::Limited, message)
 }
 
-/// The events of all sessions, read from the history at the stream's own pace.
+/// All events, read from the history at the stream's own pace.
 struct AllEvents {
     hub: Arc<EventHub>,
     progress: watch::Receiver<EventProgress>,
@@ -248,7 +250,7 @@ impl AllEvents {
             if let Some(event) = self.read.pop_front() {
                 return StreamItem::Event(event);
             }
-            // Looked at before the history: what comes after this look is waited for.
+            // The flag is read before the history: a change after this point wakes the wait below.
             let stopped = self.progress.borrow_and_update().stopping;
             let (events, place, missed) = self.hub.history().read(self.place, READ_MAX);
             (self.read, self.place) = (events.into(), place);

@@ -1,38 +1,38 @@
-//! The events that happened of late, in their order: what a watcher that comes late or was away can still be told.
+//! The latest events in their order, for streams that begin or continue after a sequence.
 //!
-//! A ring of bounded length. Watchers share it, each with a place of its own, so that a thousand watchers cost no
-//! more memory than one. What must hold: sequences rise; what was dropped is known to have been dropped.
+//! The history is a ring of bounded length. All streams share it and each holds a cursor, so that memory does not grow
+//! with the number of streams. What must hold: sequences rise, and a dropped event is always reported as dropped.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::domain::{EventKind, EventRecord, SessionKey};
 
-/// The most events that are held.
+/// The largest number of events that are held.
 pub(super) const HISTORY_MAX: usize = 32_768;
 
-/// See the module.
+/// The latest events in their order.
 #[derive(Debug)]
 pub(super) struct History {
     events: VecDeque<Arc<EventRecord>>,
     /// The number of events that were dropped to make room for newer ones.
     dropped: u64,
-    /// Everything that happened after this sequence is held.
+    /// All events after this sequence are held.
     floor: u64,
-    /// The sequence of the last event that happened.
+    /// The sequence of the latest event.
     latest: u64,
-    /// Of sessions whose events were dropped: the sequence of the last one that was.
+    /// The sequence of the last dropped event of each session.
     lost: HashMap<SessionKey, u64>,
-    /// The same, of sessions that are not in `lost`: at most this sequence.
+    /// An upper bound of that sequence for the sessions that are not in `lost`.
     lost_of_others: u64,
 }
 
-/// A watcher's place: how many events came before the next it is to see. It counts from the start of the server.
+/// A position in the history: the number of events before the next one to read, counted from the start of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EventCursor(u64);
 
 impl History {
-    /// Nothing happened since the registry was at `revision`.
+    /// Returns an empty history of a registry at `revision`.
     pub(super) fn since(revision: u64) -> Self {
         let lost = HashMap::new();
         Self { events: VecDeque::new(), dropped: 0, floor: revision, latest: revision, lost, lost_of_others: revision }
@@ -53,47 +53,50 @@ impl History {
     fn lose(&mut self, event: &EventRecord) {
         let kind = event.event.kind();
         if kind != EventKind::MaintenanceFailed && !EventKind::TOPICS.contains(&kind) {
-            // Sessions are not told of it anyway: that they connected and disconnected, for one.
+            // Sessions do not get events of this kind, so that its loss does not concern them.
             return;
         }
         self.lost.insert(event.session, event.sequence);
         if self.lost.len() > HISTORY_MAX {
-            // Most are of sessions that ended long ago. One that is still there is told rather too much than too little.
+            // Most entries belong to sessions that have ended. For the others the bound is too high, so that they may
+            // be told of a loss that did not concern them.
             self.lost_of_others = self.floor;
             self.lost.clear();
         }
     }
 
-    /// The sequence of the last event that happened.
+    /// Returns the sequence of the latest event.
     pub(super) fn latest(&self) -> u64 {
         self.latest
     }
 
-    /// True if everything that a session is told of and that happened after this sequence is held; `latest` as in [`History::after`].
+    /// Returns true if all events that a session gets and that came after this sequence are held. `latest` is as in
+    /// [`History::after`].
     pub(super) fn holds_all_of(&self, session: SessionKey, sequence: u64, latest: u64) -> bool {
         let lost = self.lost.get(&session).copied().unwrap_or(self.lost_of_others);
         (lost..=latest).contains(&sequence)
     }
 
-    /// Everything that happened after this sequence is held.
+    /// Returns the sequence after which all events are held.
     pub(super) fn floor(&self) -> u64 {
         self.floor
     }
 
-    /// The place behind everything that has happened.
+    /// Returns the cursor after the latest event.
     pub(super) fn end(&self) -> EventCursor {
         EventCursor(self.dropped + self.events.len() as u64)
     }
 
-    /// The place behind the event of a sequence. `None` if it cannot be told any more what followed,
-    /// or never could: nothing that high has happened, of which `latest` is the last.
+    /// Returns the cursor after the event of a sequence. `None` if later events were dropped, or if the sequence is
+    /// above `latest`, which is the latest revision.
     pub(super) fn after(&self, sequence: u64, latest: u64) -> Option<EventCursor> {
         let known = (self.floor..=latest).contains(&sequence);
         let before = self.events.partition_point(|event| event.sequence <= sequence);
         known.then(|| EventCursor(self.dropped + before as u64))
     }
 
-    /// Up to `most` events from a place on, the place behind them, and how many were dropped before they could be seen.
+    /// Returns up to `most` events from a cursor on, the cursor after them, and the number of events that were dropped
+    /// before they could be read.
     pub(super) fn read(&self, place: EventCursor, most: usize) -> (Vec<Arc<EventRecord>>, EventCursor, u64) {
         let missed = self.dropped.saturating_sub(place.0);
         let from = usize::try_from(place.0.saturating_sub(self.dropped)).unwrap_or(usize::MAX);

@@ -1,11 +1,11 @@
-//! Permits for large answers: a session may have few of them under way at once.
+//! Permits for large answers. Each session may have a few of them under way at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::SessionKey;
 
-/// Large answers of one session that may be under way at once.
+/// The number of large answers of one session that may be under way.
 pub(super) const AT_ONCE_MAX: usize = 4;
 
 /// The number of large answers under way, for each session.
@@ -14,7 +14,7 @@ pub(super) struct LargeReads(Arc<Mutex<HashMap<SessionKey, usize>>>);
 
 impl LargeReads {
     fn counts(&self) -> MutexGuard<'_, HashMap<SessionKey, usize>> {
-        // No code panics while it holds the lock; were it to happen, the map is still whole.
+        // No code panics while it holds the lock, so a poisoned lock still guards a consistent map.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -29,7 +29,7 @@ impl LargeReads {
     }
 }
 
-/// A large answer that is under way; dropped once it has been read, or nobody will.
+/// A permit for a large answer. It is dropped once the answer has been read or abandoned.
 #[derive(Debug)]
 pub struct LargeReadPermit {
     session: SessionKey,

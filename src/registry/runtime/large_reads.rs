@@ -1,7 +1,8 @@
-//! Bounds what large answers take: of memory while they wait to be read, and of the control threads while they are made.
+//! Bounds large answers: their memory while they wait to be read, and the control threads while they are made.
 //!
-//! A session may have 200,000 routes, and an answer that lists them is put together whole. Small sessions are never
-//! counted; a large one hurts itself alone: its answers are made one at a time, beside the threads that answer others.
+//! A session may have 200,000 routes, and an answer that lists them is built in memory at once. Small sessions are not
+//! counted. The large answers are made one at a time, in a blocking section, so that other callers do not wait for
+//! them.
 
 use crate::domain::{Error, Kind, SessionId, Target};
 use crate::lifecycle;
@@ -12,14 +13,14 @@ use crate::registry::queries::answer::Answer;
 use super::large_read_permits::{AT_ONCE_MAX, LargeReadPermit};
 use super::registry::Registry;
 
-/// From how many entries on a session's answers are large.
+/// The number of entries from which on the answers of a session are large.
 const ENTRIES_MIN: usize = 2_000;
-/// Large answers, of all sessions, that are put together at once: each takes a processor.
+/// The number of large answers, of all sessions, that are made at the same time. Each occupies a processor.
 pub(super) const LONG_AT_ONCE_MAX: usize = 1;
 
 impl Registry {
-    /// To be asked before a session's routes, configuration or statistics are put together whole, and kept until the
-    /// answer has been read; nothing for a session that is not large.
+    /// Returns a permit for a large answer with a session's routes, configuration or statistics; `None` if the session
+    /// is not large. Ask for it before the answer is made, and keep it until the answer has been read.
     ///
     /// # Errors
     /// `NotFound` when there is no such session, `Limited` when too many of its large answers are under way.
@@ -35,8 +36,8 @@ impl Registry {
         })
     }
 
-    /// Answers a query as [`Registry::answer`] does and makes of it what `view` says; [at length](Registry::at_length)
-    /// where that grows with the session and the session is large.
+    /// Answers a query as [`Registry::answer`] does and returns the result of `view`. It runs [at
+    /// length](Registry::at_length) if the session is large and the answer grows with it.
     pub async fn answer_as<T>(&self, query: &Query, view: impl FnOnce(Result<Answer, Error>) -> T) -> T {
         let work = || view(self.answer(query));
         if query.grows_with_its_session() && self.is_large(query.session()) {
@@ -46,9 +47,9 @@ impl Registry {
         }
     }
 
-    /// Does what walks through everything, or through a large session: in its turn, and while the thread's other tasks go on.
+    /// Runs work that reads a large part of the catalog: after the work that waits already, and in a blocking section.
     pub async fn at_length<T>(&self, work: impl FnOnce() -> T) -> T {
-        // It is never closed; were it, the work would only begin earlier.
+        // The semaphore is never closed. An error would only start the work earlier.
         let _turn = self.long_turns.acquire().await;
         lifecycle::at_length(work)
     }
@@ -56,14 +57,14 @@ impl Registry {
     fn is_large(&self, session: &SessionId) -> bool {
         let catalog = self.published.load();
         let Ok(session) = catalog.session(session.reveal()) else { return false };
-        // The session that its first apply ends is counted too.
+        // The session that this one replaces is counted too, because the first apply ends it.
         let replaced = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key));
         entries(session) + replaced.map_or(0, |replaced| entries(replaced)) >= ENTRIES_MIN
     }
 
-    /// Counts the entries that the answer to a query lists at least, without making it.
+    /// Returns a lower bound of the entries that the answer to a query lists, without making the answer.
     pub fn fewest_entries(&self, query: &Query) -> usize {
-        // Most queries are pings: the session is not looked up for them.
+        // Most queries are pings, which need no look at the session.
         if !query.grows_with_its_session() {
             return 0;
         }

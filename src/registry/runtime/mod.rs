@@ -1,4 +1,4 @@
-//! The running parts: the writer, the handle that the interfaces have, event streams, and the work beside the writer.
+//! The running parts: the writer, the handle for the interfaces, event streams, and the tasks beside the writer.
 
 pub(crate) mod awaited;
 mod backend_test;

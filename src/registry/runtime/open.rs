@@ -1,4 +1,4 @@
-//! Takes up what the store kept, and makes the registry of it.
+//! Opens the registry: restores the catalog from the store and makes the handle and the writer.
 
 use std::sync::Arc;
 
@@ -22,12 +22,12 @@ use super::sweep::Sweep;
 use super::writer::{DecisionRules, Writer};
 use super::{clock_skew, large_reads};
 
-/// Past this many waiting callers, further ones wait for room.
+/// The number of callers that may wait in the writer's queue; further ones wait for room in it.
 const MAILBOX_MAX: usize = 1024;
 
-/// Takes up what the store kept, and gives the registry and the task that keeps it.
+/// Restores what the store kept, and returns the registry and the writer, which has to be run as a task.
 ///
-/// `publisher` is shown the restored catalog as it is made, by changes, before anything else.
+/// `publisher` gets the restored catalog and its changes first.
 ///
 /// # Errors
 /// If the store cannot be read.

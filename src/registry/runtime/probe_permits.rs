@@ -1,19 +1,19 @@
-//! Places for probes: backend tests, and what maintenance requests wait for.
+//! Permits for probes: those of backend tests and of maintenance requests.
 //!
-//! Invariant: probes under way are bounded, in all and for each session; sessions that probe much leave room for others before
-//! they come, however many they are ([`may_take_another`]).
+//! Invariant: probes under way are bounded, in all and for each session. Any number of sessions with many probes leaves
+//! room for sessions that come later ([`may_take_another`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::{Error, Kind, SessionKey, may_take_another};
 
-/// The number of probes that may run at once.
+/// The number of probes that may be under way.
 const PROBES_MAX: usize = 512;
-/// Those of them that are one session's.
+/// The number of probes of one session that may be under way.
 const PER_SESSION_MAX: usize = 32;
 
-/// The probes under way. Cheap to clone; all clones share them.
+/// The probes under way. Cheap to clone; all clones share one state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ProbePermits(Arc<Mutex<UnderWay>>);
 
@@ -23,7 +23,7 @@ struct UnderWay {
     of: HashMap<SessionKey, usize>,
 }
 
-/// A probe's place, given back when it is dropped.
+/// A permit for one probe. Dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct ProbePermit {
     session: SessionKey,
@@ -31,10 +31,10 @@ pub(super) struct ProbePermit {
 }
 
 impl ProbePermits {
-    /// A place for a probe of a session.
+    /// Takes a permit for a probe of a session.
     ///
     /// # Errors
-    /// `Limited` when there is none now: why, and what to do.
+    /// `Limited`, with the bound that was reached, when there is no permit now.
     pub(super) fn begin(&self, session: SessionKey) -> Result<ProbePermit, Error> {
         let mut under_way = self.lock();
         let own = under_way.of.get(&session).copied().unwrap_or(0);

@@ -1,6 +1,6 @@
-//! Answers whether the server can do its work: carry traffic, decide on commands, and keep them.
+//! Tells whether the server can do its work: carry traffic, decide on commands, and store them.
 //!
-//! Invariant: an answer comes within little more than a second; it is true now, not when something was last asked.
+//! Invariant: the answer comes within little more than a second and describes the present state, not an earlier one.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::registry::ports::Store;
 
 use super::registry::{Registry, StoreQuestion};
 
-/// The time that a part may take to answer.
+/// The time that a part has to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The interval at which a silent part is looked at again meanwhile.
+/// The interval between two looks at a silent part.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The store is tried once in this time at most, however often it is asked for.
+/// The shortest time between two attempts to write to the store, for any number of questions.
 const TRY_EVERY: Span = Span::from_secs(1);
-/// Askers that wait at once; further ones hear that the writer does not answer.
+/// The number of questions that may wait; for further ones the writer counts as silent.
 const ASKING_MAX: usize = 64;
 
 pub(super) fn channel() -> (mpsc::Sender<StoreQuestion>, mpsc::Receiver<StoreQuestion>) {
@@ -27,7 +27,7 @@ pub(super) fn channel() -> (mpsc::Sender<StoreQuestion>, mpsc::Receiver<StoreQue
 }
 
 impl Registry {
-    /// Finds out whether everything works: the writer, the store, the proxy's workers, the checker.
+    /// Checks the writer, the store, the workers of the proxy and the health checker.
     ///
     /// # Errors
     /// The parts that do not work, in words for the caller; the log has the reasons.
@@ -71,7 +71,7 @@ pub(super) struct StoreHealth {
 }
 
 impl StoreHealth {
-    /// Tries the store, unless that was done a moment ago. Returns true if something can be stored.
+    /// Tries to write to the store, unless the last attempt was a moment ago. Returns true if changes can be stored.
     pub(super) async fn find_out(&mut self, store: &mut impl Store) -> bool {
         let now = clock::now();
         if self.tried.is_none_or(|tried| now.since(tried) >= TRY_EVERY) {
@@ -82,14 +82,14 @@ impl StoreHealth {
         self.fault.is_none()
     }
 
-    /// Looks at the store without writing.
+    /// Checks without writing that the store is still there.
     pub(super) fn look(&mut self, store: &mut impl Store) {
         if let Err(error) = store.look() {
             self.note(Some(error.to_string()));
         }
     }
 
-    /// Takes down what was found, and logs it when it is news.
+    /// Remembers the state of the store, and logs a change of it.
     fn note(&mut self, fault: Option<String>) {
         match (&self.fault, &fault) {
             (None, Some(error)) => {

@@ -1,6 +1,6 @@
-//! The registry as the doors see it: a handle to what is published, and to the writer's mailbox.
+//! The registry for the interfaces: a handle to the published catalog and to the writer's queue.
 //!
-//! Invariant: [`Registry::execute`] answers only what is stored and published.
+//! Invariant: [`Registry::execute`] returns only replies whose changes are stored and published.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::event_hub::{EventHub, Mailbox, MailboxKind, MailboxMessage};
 use super::large_read_permits::LargeReads;
 use super::probe_permits::ProbePermits;
 
-/// Commands of one caller that wait for the writer, and where their answers go.
+/// Commands of one caller that wait for the writer, with the channel for their replies.
 pub(crate) struct QueuedCommands {
     pub(super) commands: Vec<Command>,
     pub(super) answer: oneshot::Sender<Vec<Result<Reply, Error>>>,
@@ -33,10 +33,10 @@ impl QueuedCommands {
     }
 }
 
-/// Asks the writer whether something can be stored.
+/// The channel for the answer of the writer; true means that changes can be stored.
 pub(super) type StoreQuestion = oneshot::Sender<bool>;
 
-/// The registry as the doors see it. Cheap to clone.
+/// The registry for the interfaces. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
     pub(super) mailbox: mpsc::Sender<QueuedCommands>,
@@ -57,8 +57,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Has commands decided, in this order and in one commit; returns once their effects are stored and published.
-    /// There are as many answers as commands.
+    /// Executes commands in this order and in one commit. Returns once their changes are stored and published, with one
+    /// reply for each command.
     pub async fn execute(&self, commands: Vec<Command>) -> Vec<Result<Reply, Error>> {
         let count = commands.len();
         let (answer, answered) = oneshot::channel();
@@ -69,7 +69,7 @@ impl Registry {
         answers.into_iter().map(|answer| answer.map(on_the_wall)).collect()
     }
 
-    /// Has one command decided, as [`Registry::execute`] does.
+    /// Executes one command, as [`Registry::execute`] does.
     ///
     /// # Errors
     /// The command's refusal.
@@ -89,28 +89,28 @@ impl Registry {
         Ok(answer)
     }
 
-    /// The latest published catalog.
+    /// Returns the latest published catalog.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.published.load_full()
     }
 
-    /// Gives a connection of the line protocol its number and what is told to it. Dropping the outbox takes both back.
+    /// Opens the mailbox of a connection of the pipe, which also gives the connection its number.
     pub fn open_mailbox(&self) -> Mailbox {
         self.hub.attach(MailboxKind::Pipe)
     }
 
-    /// True if the server stops: no new work should come.
+    /// Returns true if the server is stopping and accepts no new work.
     pub fn is_stopping(&self) -> bool {
         self.hub.progress().borrow().stopping
     }
 
-    /// Waits until the server has been told to stop.
+    /// Waits until the server is stopping.
     pub async fn until_stopping(&self) {
-        // There is always somebody who could tell: the sender lives as long as this handle.
+        // An error is impossible, because the sender lives as long as this handle.
         let _ = self.hub.progress().wait_for(|progress| progress.stopping).await;
     }
 
-    /// Tells every stream, and every connection that is bound to a session, that the server stops.
+    /// Tells all streams, and all connections that have a session, that the server is stopping.
     pub fn announce_shutdown(&self) {
         self.hub.stop();
         let catalog = self.published.load();
@@ -119,7 +119,7 @@ impl Registry {
     }
 }
 
-/// Says when a drain ends by the system clock as it is now: the client has it set like that too.
+/// Converts the end of a drain to the present system clock, which the client uses too.
 fn on_the_wall(reply: Reply) -> Reply {
     match reply {
         Reply::DrainUntil(end) => Reply::DrainUntil(clock::on_the_wall(end)),

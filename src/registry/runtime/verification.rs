@@ -1,5 +1,5 @@
-//! Waits for the outcome of a maintenance request: until its page or every backend answers, or time is up, or a newer request
-//! takes its place.
+//! Waits for the outcome of a maintenance request. The wait ends when the page or all backends have answered, when the
+//! time is up, or when a newer request replaces this one.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::registry::commands::maintenance::{SettleMaintenance, timed_out};
 use super::awaited::{Awaited, awaited};
 use super::registry::Registry;
 
-/// The time that a request waits.
+/// The longest time that a request waits.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// From one try to the next.
+/// The pause between two rounds of attempts.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The time that one try takes at most.
+/// The time limit of one attempt.
 const TRY: Span = Span::from_secs(5);
 /// The number of pages that are tried at the same time.
 const AT_ONCE_MAX: usize = 16;
@@ -30,19 +30,19 @@ impl Registry {
     /// Waits for the outcome of an accepted maintenance request, 60 s at most.
     ///
     /// # Errors
-    /// If what it waits for does not answer in time, or a newer request cancels it.
+    /// `Unavailable` when a page does not answer in time, `Conflict` when a newer request cancels this one.
     pub async fn verify(&self, verification: &Verification) -> Result<(), Error> {
         run(self, verification).await
     }
 
-    /// Takes up the maintenance requests that waited when the server ended. To be called before the first command; each of the tasks
-    /// is to be run by itself.
+    /// Returns a task for each maintenance request that waited when the server ended. Call this before the first
+    /// command, and spawn each task.
     pub fn resume(&self) -> Vec<impl Future<Output = ()> + Send + use<>> {
         resume(self)
     }
 
-    /// Has a maintenance request decided, tells `accepted` what came of that, and waits for the outcome, which is told as an
-    /// event. To be run as a task of its own: a caller that goes meanwhile must not leave a request that nobody settles.
+    /// Executes a maintenance request, sends the decision to `accepted`, and waits for the outcome, which is sent as an
+    /// event. Spawn this as a task of its own, because the request must get its outcome even if the caller disconnects.
     pub async fn maintain(self, command: Command, accepted: oneshot::Sender<Result<(), Error>>) {
         let decided = self.execute_one(command).await;
         let (verification, answer) = match decided {
@@ -50,7 +50,7 @@ impl Registry {
             Ok(_) => (None, Ok(())),
             Err(refused) => (None, Err(refused)),
         };
-        // Whoever asked may have gone.
+        // The caller may have stopped waiting.
         let _ = accepted.send(answer);
         if let Some(verification) = verification {
             tokio::select! {
@@ -61,8 +61,8 @@ impl Registry {
     }
 }
 
-/// Tasks that see the maintenance requests through which waited when the server ended, each for as long as if it were new. Their
-/// outcome is told as an event alone: the connections that asked are gone.
+/// Returns a task for each maintenance request that waited when the server ended. Each waits as long as a new request
+/// would. The outcome is sent only as an event, because the connections of the callers are closed.
 fn resume(registry: &Registry) -> Vec<impl Future<Output = ()> + Send + use<>> {
     let catalog = registry.catalog();
     let waiting = catalog.sessions().flat_map(|session| session.pending.iter().map(|pending| (session.key, pending)));
@@ -89,7 +89,8 @@ async fn run(registry: &Registry, verification: &Verification) -> Result<(), Err
     if reached { Ok(()) } else { Err(Error::new(Kind::Unavailable, timed_out(verification.kind))) }
 }
 
-/// Tries until all that is awaited has answered once, some at a time. Fails only when the request no longer waits.
+/// Tries all awaited pages until each has answered once, a bounded number at a time. Fails only when the request no
+/// longer waits.
 async fn reach(registry: &Registry, verification: &Verification) -> Result<(), Error> {
     let mut answered: HashSet<Awaited> = HashSet::new();
     loop {
@@ -115,7 +116,7 @@ async fn reach(registry: &Registry, verification: &Verification) -> Result<(), E
     }
 }
 
-/// A try for which there is no place now comes to nothing: it is made again later.
+/// Tries one page. Without a permit for the probe there is no attempt, and the next round tries again.
 async fn if_it_answers(registry: &Registry, session: SessionKey, awaited: Awaited) -> Option<Awaited> {
     let _place = registry.probes.begin(session).ok()?;
     let fetched = registry.traffic.get(session, &awaited.page, TRY, awaited.trust).await.ok()?;

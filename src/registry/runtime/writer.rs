@@ -1,7 +1,7 @@
-//! The one task that changes anything.
+//! The writer: the only task that changes the catalog and the store.
 //!
-//! Invariant: nothing is answered before it is stored and published; a batch that cannot be stored
-//! changes nothing, in memory, on disk or in traffic, and everybody in it hears so.
+//! Invariant: a command is answered only after its changes are stored and published. A batch that cannot be stored
+//! changes nothing in memory, in the store or in traffic, and all its commands are refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,17 +29,17 @@ use super::readiness::StoreHealth;
 use super::registry::{QueuedCommands, StoreQuestion};
 use super::sweep::Sweep;
 
-/// Past this many commands a batch takes in no further callers.
+/// A batch with this many commands takes in no further callers.
 const BATCH_MAX: usize = 4096;
-/// The interval at which it is looked whether the store is still there.
+/// The interval between two checks that the store is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// The task; it owns the store.
+/// The writer task, which owns the store.
 pub struct Writer<S, P> {
     pub(super) store: S,
     pub(super) publisher: P,
     pub(super) mailbox: mpsc::Receiver<QueuedCommands>,
-    /// Those who want to know whether something can be stored.
+    /// Questions whether changes can be stored.
     pub(super) store_questions: mpsc::Receiver<StoreQuestion>,
     pub(super) store_health: StoreHealth,
     pub(super) published: Arc<ArcSwap<Catalog>>,
@@ -48,11 +48,11 @@ pub struct Writer<S, P> {
     pub(super) deadlines: Deadlines,
     pub(super) rules: DecisionRules,
     pub(super) sweep: Sweep,
-    /// The time of the next try to store disconnections after a failed one.
+    /// The time of the next attempt to store disconnections after a failed one.
     pub(super) departed_late: Option<Time>,
 }
 
-/// The rules for decisions, in addition to the catalog and the time.
+/// The rules for decisions that do not depend on the catalog or the time.
 pub(super) struct DecisionRules {
     pub(super) limits: RegistryLimits,
     pub(super) grants: RegistrationTokens,
@@ -66,8 +66,8 @@ impl DecisionRules {
 }
 
 impl<S: Store, P: Publish> Writer<S, P> {
-    /// Runs until `stop`, then answers what waits and closes the store. Ends by itself once what is stored is not what
-    /// was answered.
+    /// Runs until `stop` is cancelled, then executes the waiting commands and closes the store. It also ends when the
+    /// store has diverged from the answers.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut waiting = Vec::new();
         let mut look = tokio::time::interval(LOOK_EVERY);
@@ -78,7 +78,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
                 biased;
                 Some(store_questions) = self.store_questions.recv() => {
                     let can_store = self.store_health.find_out(&mut self.store).await;
-                    // The caller may no longer wait.
+                    // The caller may have stopped waiting.
                     let _ = store_questions.send(can_store);
                 }
                 _ = look.tick() => self.store_health.look(&mut self.store),
@@ -103,7 +103,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         self.store.close().await;
     }
 
-    /// Takes what waits besides, up to a batch.
+    /// Adds waiting callers to `first`, up to the size of a batch.
     fn fill_batch(&mut self, first: QueuedCommands, waiting: &mut Vec<QueuedCommands>) {
         let mut commands = first.commands.len();
         waiting.push(first);
@@ -125,20 +125,20 @@ impl<S: Store, P: Publish> Writer<S, P> {
         });
         let stored = self.commit_and_publish(batch, now).await;
         for (caller, answers) in waiting.drain(..).zip(answers) {
-            // A refusal falls with the batch too: it was decided on a draft that never came to be.
+            // A refusal is replaced too, because it was decided on a draft that was dropped.
             let answers = if stored { answers } else { vec![Err(unavailable()); caller.commands.len()] };
-            // A caller that has gone needs no answer.
+            // The caller may have stopped waiting.
             let _ = caller.answer.send(answers);
         }
     }
 
-    /// Sees to what falls due by itself.
+    /// Executes what falls due: the ends of leases, staged changes and drains.
     async fn expire(&mut self) {
         let now = clock::now();
         let due = self.deadlines.due(now, BATCH_MAX);
         let commands: Vec<Command> = due.iter().cloned().map(Into::into).collect();
         let mut batch = self.begin(&commands);
-        // None can be refused: what is no longer there is no longer due.
+        // No error is possible: an entry without its session or its due time changes nothing.
         batch.pace.run(|| commands.iter().for_each(|expire| drop(batch.decide(expire, self.rules.at(now)))));
         let stored = self.commit_and_publish(batch, now).await;
         let catalog = self.published.load();
@@ -146,19 +146,19 @@ impl<S: Store, P: Publish> Writer<S, P> {
             if stored {
                 self.deadlines.pass(key, catalog.by_key(key).map(Arc::as_ref), &self.rules.limits, now);
             } else {
-                // The deadline stays due, but a full disk is not tried again at once.
+                // The deadline stays due, but a full disk is not tried again immediately.
                 self.deadlines.postpone(key, now.after(Span::from_secs(1)));
             }
         }
     }
 
-    /// Disconnects the sessions of connections that have gone.
+    /// Disconnects the sessions of connections that have closed.
     async fn on_disconnect(&mut self, waiting: &mut Vec<QueuedCommands>) {
         let gone = self.hub.departed();
         if gone.is_empty() {
             return;
         }
-        // Commands that a connection sent before it closed come first: they may bind a session.
+        // Commands that a connection sent before it closed run first, because they may bind a session.
         let mut before = self.mailbox.len();
         while before > 0
             && let Ok(first) = self.mailbox.try_recv()
@@ -170,7 +170,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         let now = clock::now();
         let commands: Vec<Command> = gone.iter().map(|&connection| Disconnect { connection }.into()).collect();
         let mut batch = self.begin(&commands);
-        // None can be refused: without a session bound to it there is nothing to do.
+        // No error is possible: a connection without a bound session changes nothing.
         batch.pace.run(|| commands.iter().for_each(|gone| drop(batch.decide(gone, self.rules.at(now)))));
         self.departed_late = None;
         if !self.commit_and_publish(batch, now).await {
@@ -183,7 +183,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         Batch::begin(&self.published.load(), commands)
     }
 
-    /// Stores, publishes and tells. Whether it was stored.
+    /// Stores and publishes a batch and sends its effects. Returns true if it was stored.
     async fn commit_and_publish(&mut self, batch: Batch, now: Time) -> bool {
         let Batch { draft, changes, effects, records, pace } = batch;
         if changes.is_empty() {
@@ -201,7 +201,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         true
     }
 
-    /// Makes what is stored true, and tells of it.
+    /// Publishes a stored batch and sends its events and effects.
     fn publish(
         &mut self,
         draft: Catalog,
@@ -212,9 +212,10 @@ impl<S: Store, P: Publish> Writer<S, P> {
     ) {
         let catalog = Arc::new(draft);
         self.publisher.publish(&catalog, &changes);
-        // Before anybody hears of it.
+        // Traffic learns of answering backends before the new catalog is visible to readers.
         effects.iter().for_each(|effect| vouch(effect, &*self.traffic));
-        // It goes last: who still reads in the one before is done by then, and is not left with taking it down.
+        // The old catalog is dropped at the end of this function: readers have mostly released it by then, so that the
+        // writer frees it and not a reader.
         let before = self.published.swap(Arc::clone(&catalog));
         self.reschedule(&catalog, &changes, now);
         self.sweep.check(&before, &catalog, &self.deadlines);
@@ -230,7 +231,8 @@ impl<S: Store, P: Publish> Writer<S, P> {
                 Effect::Close(connection) => self.hub.tell(connection, &MailboxMessage::Close),
                 Effect::Released(connection, why) => self.hub.tell(connection, &MailboxMessage::Released(why)),
                 Effect::ResetBreaker(key, route) => self.traffic.reset_breaker(key, route),
-                // An event was told already, with its number; traffic knew it before.
+                // Events were sent by the hub with their sequences, and traffic learned of the backends before the
+                // publication.
                 Effect::Event(..) | Effect::Vouch(..) => {}
             }
         }
@@ -240,7 +242,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         let mut last = None;
         for change in changes {
             let key = change.key();
-            // A batch is mostly runs of changes of one session.
+            // Successive changes of a batch mostly concern the same session.
             if last.replace(key) != Some(key) {
                 self.deadlines.set(key, catalog.by_key(key).map(Arc::as_ref), &self.rules.limits, now);
             }
