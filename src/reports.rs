@@ -1,7 +1,7 @@
-//! What traffic saw and a session may want to hear of: on its way from the workers to the registry.
+//! The queue of reports from the proxy's workers and the health checks to the registry.
 //!
-//! Rare: breakers that flip, backends that turn healthy or unhealthy, and applies that put an end to either. What must hold:
-//! nobody who reports ever waits for who reads; what is not read costs bounded memory, and what was lost of it is said in the log.
+//! Reports are rare: a breaker changes its state, a backend becomes healthy or unhealthy, or an apply ends such a state. What
+//! must hold: a sender never waits for the reader; waiting reports take bounded memory; the log names the number of lost reports.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,28 +11,30 @@ use tokio::sync::Notify;
 use crate::domain::{BreakerState, Event};
 use crate::traffic::{Endpoint, EndpointBreaker, RoutingTable};
 
-/// Something that was seen of an endpoint.
+/// A change of an endpoint that its session is notified of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// The endpoint: only while its route has the same backend and breaker is it worth telling.
+    /// The endpoint. The report is current while the route has the same backend and breaker.
     pub endpoint: Arc<Endpoint>,
-    /// What was seen.
+    /// The event for the session.
     pub event: Event,
-    /// An apply put an end to what was told before. This is told although another apply follows, for the session must hear of it.
+    /// True if an apply ended a state that was reported before. Such a report stays current when another apply follows, because
+    /// the session must learn of the end.
     pub is_end: bool,
 }
 
 impl Report {
-    /// Something that was seen of an endpoint while it was the route's.
+    /// Returns a report of something that was observed at an endpoint of the table.
     pub fn seen(endpoint: &Arc<Endpoint>, event: Event) -> Self {
         Self { endpoint: Arc::clone(endpoint), event, is_end: false }
     }
 
+    /// Returns a report that an apply has ended a state; `endpoint` is the new one.
     fn end(endpoint: &Arc<Endpoint>, event: Event) -> Self {
         Self { is_end: true, ..Self::seen(endpoint, event) }
     }
 
-    /// True if what was seen, the backend or the breaker, is still the route's.
+    /// True if the route still has the backend or breaker that the report is about, or if the end that it reports still holds.
     pub fn is_current(&self, table: &RoutingTable) -> bool {
         let Some(now) = table.endpoint(self.endpoint.session, self.endpoint.id()) else { return false };
         match &self.event {
@@ -49,7 +51,7 @@ impl Report {
     }
 }
 
-/// Where reports wait. Cheap to clone; all clones share one queue.
+/// The queue of reports. Cheap to clone; all clones share one queue.
 #[derive(Clone, Debug, Default)]
 pub struct Reports(Arc<Queue>);
 
@@ -62,18 +64,18 @@ struct Queue {
 #[derive(Debug, Default)]
 struct WaitingReports {
     reports: VecDeque<Report>,
-    /// Reports that were dropped since that was last told.
+    /// The number of reports that were dropped since the last entry in the log about it.
     lost: u64,
 }
 
-/// So many wait at most.
+/// The most reports that wait. A further one replaces the oldest.
 const WAITING_MAX: usize = 4096;
-/// So many are taken at once: who takes them has a thread to share.
+/// The most reports that are taken at once, because the reader shares its thread with other tasks.
 const TAKEN_MAX: usize = 256;
 
 impl Reports {
-    /// Adds a report; when too many wait, the oldest goes.
-    pub fn tell(&self, report: Report) {
+    /// Adds a report. If too many wait, the oldest is dropped.
+    pub fn push(&self, report: Report) {
         let mut waiting = self.waiting();
         if waiting.reports.len() >= WAITING_MAX {
             waiting.reports.pop_front();
@@ -84,25 +86,27 @@ impl Reports {
         self.0.filled.notify_one();
     }
 
-    /// Tells what an apply put an end to: that the breaker is open, or the backend unhealthy, which a route has no more.
-    pub fn tell_ended(&self, old: &RoutingTable, new: &RoutingTable) {
+    /// Adds a report for each state that an apply has ended: a breaker that was not closed and that the route has no more, or an
+    /// unhealthy backend that was replaced.
+    pub fn push_ended(&self, old: &RoutingTable, new: &RoutingTable) {
         for (old, new) in new.changed_since(old) {
             let route = new.id();
-            let goes = |breaker: &&Arc<EndpointBreaker>| new.breaker().is_none_or(|kept| !Arc::ptr_eq(kept, breaker));
-            let breaker = old.breaker().filter(goes).map(|breaker| breaker.status().state);
+            let is_removed =
+                |breaker: &&Arc<EndpointBreaker>| new.breaker().is_none_or(|kept| !Arc::ptr_eq(kept, breaker));
+            let breaker = old.breaker().filter(is_removed).map(|breaker| breaker.status().state);
             if breaker.is_some_and(|state| state != BreakerState::Closed) {
                 let event = Event::CircuitStateChanged { route, state: BreakerState::Closed };
-                self.tell(Report::end(new, event));
+                self.push(Report::end(new, event));
             }
             if !old.live.health.is_healthy() && !Arc::ptr_eq(&old.live, &new.live) {
                 let reason = "the route has another backend".to_owned();
                 let event = Event::BackendHealthChanged { route, healthy: true, reason };
-                self.tell(Report::end(new, event));
+                self.push(Report::end(new, event));
             }
         }
     }
 
-    /// Waits for reports and takes the oldest, at least one. For one reader.
+    /// Waits for reports and returns the oldest, at least one. It must have only one caller at a time.
     pub async fn next(&self) -> Vec<Report> {
         loop {
             let (taken, lost) = self.take();
@@ -124,7 +128,7 @@ impl Reports {
     }
 
     fn waiting(&self) -> MutexGuard<'_, WaitingReports> {
-        // No code panics while it holds the lock; were it to happen, the queue is still whole.
+        // No code panics while it holds the lock.
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -142,7 +146,7 @@ mod tests {
         Change::Apply { key: SessionKey(1), sections: Sections::ALL, edits: Arc::new([edit]) }
     }
 
-    /// The catalog and table after one more change.
+    /// Returns the catalog and table after one more change.
     fn after(state: &(Catalog, RoutingTable), change: &Change) -> (Catalog, RoutingTable) {
         let (mut catalog, mut table) = state.clone();
         catalog.absorb(change);
@@ -166,7 +170,7 @@ mod tests {
         apply(Edit::Breaker(Target::All, Some(domain::Breaker { threshold, timeout, half_open_requests: 1 })))
     }
 
-    /// A session with one route and a breaker.
+    /// Returns a catalog and table of a session with one route and a breaker.
     fn serving() -> (Catalog, RoutingTable) {
         let (service, instance) = (ServiceName::parse("shop").unwrap(), InstanceName::parse("shop-1").unwrap());
         let head = Change::Record(SessionKey(1), Arc::new(SessionRecord::opened(service, instance, 0, Time(0))));
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_told_whatever_applies_follow_while_it_is_true() {
+    fn an_end_is_current_after_other_applies_while_it_is_true() {
         let open = serving();
         let permit = |table: &RoutingTable| match endpoint(table).breaker().unwrap().acquire(Time(1)) {
             crate::traffic::BreakerDecision::Pass(permit) => permit,
@@ -213,23 +217,23 @@ mod tests {
         };
         assert!(fail(&open.1).is_some());
         let (away, reports) = (after(&open, &route("http://b")), Reports::default());
-        reports.tell_ended(&open.1, &away.1);
-        let (told, _) = reports.take();
+        reports.push_ended(&open.1, &away.1);
+        let (ended, _) = reports.take();
         let closed = Event::CircuitStateChanged { route: RouteId(1), state: BreakerState::Closed };
-        assert_eq!(told.iter().map(|report| &report.event).collect::<Vec<_>>(), [&closed]);
+        assert_eq!(ended.iter().map(|report| &report.event).collect::<Vec<_>>(), [&closed]);
         let back = after(&away, &route("http://a"));
-        let current = |table: &RoutingTable| told.iter().all(|report| report.is_current(table));
+        let current = |table: &RoutingTable| ended.iter().all(|report| report.is_current(table));
         assert_eq!([&away, &back].map(|state| current(&state.1)), [true, true]);
         assert!(fail(&back.1).is_some());
         assert!(!current(&back.1), "it is open again");
     }
 
     #[tokio::test]
-    async fn reports_come_in_order_and_the_oldest_make_way() {
+    async fn reports_are_taken_in_order_and_the_oldest_are_dropped() {
         let reports = Reports::default();
         let (all, some) = (WAITING_MAX as u64 + 3, report(0));
         let event = |number| Event::ConfigApplied { revision: number };
-        (0..all).for_each(|number| reports.clone().tell(Report { event: event(number), ..some.clone() }));
+        (0..all).for_each(|number| reports.clone().push(Report { event: event(number), ..some.clone() }));
         let (first, lost) = reports.take();
         assert_eq!((first.len(), lost), (TAKEN_MAX, 3));
         let mut read = first;
@@ -237,14 +241,14 @@ mod tests {
             read.extend(reports.next().await);
         }
         assert!(read.into_iter().map(|report| report.event).eq((3..all).map(event)));
-        assert_eq!(reports.take(), (Vec::new(), 0), "what was lost is told once");
+        assert_eq!(reports.take(), (Vec::new(), 0), "lost reports are counted once");
     }
 
     #[tokio::test]
-    async fn who_waits_for_a_report_gets_it() {
+    async fn a_waiting_reader_gets_a_report() {
         let reports = Reports::default();
-        let told = report(7);
-        let (read, ()) = tokio::join!(reports.next(), async { reports.tell(told.clone()) });
-        assert_eq!(read, [told]);
+        let sent = report(7);
+        let (read, ()) = tokio::join!(reports.next(), async { reports.push(sent.clone()) });
+        assert_eq!(read, [sent]);
     }
 }

@@ -84,7 +84,7 @@ impl Traffic for ObservedTraffic {
             self.close_breaker(endpoint);
             if let Some(turn) = endpoint.live.health.mark_healthy(now) {
                 let (healthy, reason) = (turn.healthy, turn.reason.to_string());
-                self.tell(endpoint, Event::BackendHealthChanged { route, healthy, reason });
+                self.report(endpoint, Event::BackendHealthChanged { route, healthy, reason });
             }
         }
     }
@@ -133,13 +133,13 @@ fn seen(endpoint: &Endpoint, now: Time) -> BreakerNumbers {
 }
 
 impl ObservedTraffic {
-    fn tell(&self, endpoint: &Arc<Endpoint>, event: Event) {
-        self.reports.tell(Report::seen(endpoint, event));
+    fn report(&self, endpoint: &Arc<Endpoint>, event: Event) {
+        self.reports.push(Report::seen(endpoint, event));
     }
 
     fn close_breaker(&self, endpoint: &Arc<Endpoint>) {
         if let Some(flip) = endpoint.breaker().and_then(|breaker| breaker.reset()) {
-            self.tell(endpoint, Event::CircuitStateChanged { route: endpoint.id(), state: flip.state() });
+            self.report(endpoint, Event::CircuitStateChanged { route: endpoint.id(), state: flip.state() });
         }
     }
 

@@ -59,7 +59,7 @@ impl Publish for TablePublisher {
         }
         debug_assert_eq!(self.table.disagreement(catalog, changes), None);
         self.published.store(Arc::new(self.table.clone()));
-        self.reports.tell_ended(&before, &self.table);
+        self.reports.push_ended(&before, &self.table);
         self.changed.notify_one();
     }
 }

@@ -136,7 +136,7 @@ impl Checker {
     fn report(&self, endpoint: &Arc<Endpoint>, transition: &HealthTransition) {
         let (route, healthy, reason) = (endpoint.id(), transition.healthy, transition.reason.to_string());
         let event = Event::BackendHealthChanged { route, healthy, reason };
-        self.reports.tell(Report::seen(endpoint, event));
+        self.reports.push(Report::seen(endpoint, event));
     }
 }
 

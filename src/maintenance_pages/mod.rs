@@ -1,4 +1,4 @@
-//! Maintenance pages: fetched from where sessions say, and kept briefly for the workers to show.
+//! The maintenance pages of sessions: fetched from the URLs that they name, and cached for the workers.
 
 mod refresher;
 

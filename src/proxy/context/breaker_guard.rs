@@ -52,5 +52,5 @@ impl BreakerGuard {
 fn report(endpoint: &Arc<Endpoint>, reports: &Reports, transition: Option<BreakerTransition>) {
     let Some(transition) = transition else { return };
     let event = Event::CircuitStateChanged { route: endpoint.id(), state: transition.state() };
-    reports.tell(Report::seen(endpoint, event));
+    reports.push(Report::seen(endpoint, event));
 }
