@@ -1,4 +1,4 @@
-//! The command line, and the variables of the environment that stand in for its flags.
+//! The command line, and the environment variables that set flags.
 
 use std::env;
 use std::error::Error as _;
@@ -39,12 +39,13 @@ struct Flags {
 }
 
 impl Cli {
-    /// Reads `words`, the program's name first, and the variables for what they leave out. An empty variable is none.
+    /// Parses `words`, of which the first is the program's name. Environment variables set the flags that are not
+    /// given; an empty variable counts as not set.
     ///
     /// # Errors
-    /// A wrong flag or variable, by its name; also the text that `--help` asks for.
+    /// A wrong flag or variable, by its name; also the text for `--help`.
     pub fn read(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
-        // Flags stand before or behind the command.
+        // Flags may stand before or after the command.
         let mut command = Self::with_defaults(Self::command()).mut_args(|flag| {
             let is_empty = variable(&flag).is_some_and(|(_, value)| value.is_empty());
             let flag = flag.global(true);
@@ -55,7 +56,7 @@ impl Cli {
         Self::from_arg_matches_mut(&mut matches)
     }
 
-    /// Returns the command with the default of each flag in its help.
+    /// Returns the command with the default of each flag in its help text.
     pub(super) fn with_defaults(command: Command) -> Command {
         command.mut_args(|flag| {
             let key = KEYS.iter().find(|key| flag.get_long() == Some(key.flag));
@@ -67,12 +68,12 @@ impl Cli {
         })
     }
 
-    /// Reads the file, if one is named, and lays flags and environment over it.
+    /// Reads the file, if one is given, and overrides its values with flags and environment variables.
     ///
     /// # Errors
-    /// If the file cannot be read, or something in it is wrong: which file, which line, what is expected.
+    /// If the file cannot be read or contains an error: the file, the line, and the correct form.
     pub fn load(self) -> anyhow::Result<ServerConfig> {
-        // The only one, and the same as none.
+        // `serve` is the only command, and the default.
         let _ = self.verb;
         let below = match &self.flags.config {
             Some(path) => file::read(path)?,
@@ -82,14 +83,14 @@ impl Cli {
     }
 }
 
-/// The variable of a flag, and its value if it is set.
+/// Returns the environment variable of a flag, with its value if it is set.
 fn variable(flag: &Arg) -> Option<(String, OsString)> {
     let name = flag.get_env()?.to_str()?.to_owned();
     let value = env::var_os(&name)?;
     Some((name, value))
 }
 
-/// Tries each variable alone, for the library names the flag where a variable is wrong.
+/// Checks each variable alone, because the library names the flag when a variable is wrong.
 fn check_variables(command: &mut Command) -> Result<(), clap::Error> {
     let set: Vec<_> =
         command.get_arguments().filter_map(|flag| Some((flag.get_long()?.to_owned(), variable(flag)?))).collect();

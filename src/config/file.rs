@@ -1,6 +1,7 @@
-//! The configuration file: reads it, or says in which line and column what is to be written instead.
+//! Reads the configuration file. For an error it names the line, the column and the correct form.
 //!
-//! The library's messages are made for programmers; those that name types or grammar are put into the words of the file.
+//! The messages of the library are written for programmers. Those that name types or grammar are replaced with words
+//! about the file.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use crate::domain::nearest;
 /// Reads the file at `path`.
 ///
 /// # Errors
-/// If it cannot be read, or something in it is wrong: file, line, column, and what to write.
+/// If the file cannot be read or contains an error: the file, line, column, and the correct form.
 pub(super) fn read(path: &Path) -> anyhow::Result<FileSections> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
@@ -21,7 +22,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<FileSections> {
         anyhow!("{}:{line}:{column}: a byte that is not UTF-8; save the file as UTF-8", path.display())
     })?;
     toml::from_str(text).map_err(|error| {
-        // Without a place it is about the file as a whole.
+        // An error without a span concerns the whole file.
         let at = error.span().map_or(0, |span| span.start);
         let (line, column) = place(text, at);
         let said = explain(text, at, &error);
@@ -29,7 +30,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<FileSections> {
     })
 }
 
-/// The line and column of a byte, both from 1; a column counts characters.
+/// Returns the line and column of a byte, both counted from 1. A column counts characters.
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();
@@ -49,7 +50,7 @@ fn explain(text: &str, at: usize, error: &toml::de::Error) -> String {
     hint.unwrap_or_else(|| message.trim_end().to_owned())
 }
 
-/// The words for a value that is no TOML.
+/// Returns a message for a value that is not valid TOML.
 fn of_grammar(key: &str, value: &str) -> Option<String> {
     if key.is_empty() || value.is_empty() || value.contains(['"', '\'']) {
         return None;
@@ -69,7 +70,7 @@ fn of_grammar(key: &str, value: &str) -> Option<String> {
     is_plain.then(|| format!("write the value in quotes: {key} = \"{value}\""))
 }
 
-/// The words for what is TOML and no configuration.
+/// Returns a message for valid TOML that is not a valid configuration.
 fn of_meaning(key: &str, value: &str, message: &str) -> Option<String> {
     let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     if let (true, [unknown, known @ ..]) = (message.starts_with("unknown field"), &words[..]) {

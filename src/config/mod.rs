@@ -1,8 +1,9 @@
-//! The configuration: flags beat the environment, the environment beats the file, the file beats the defaults.
+//! The configuration. Flags override environment variables, these override the file, and the file overrides the
+//! defaults.
 //!
-//! Each key is defined once, in `sections`: its type, flag, variable and default. A type parses its values in the same way
-//! wherever they come from. Only this module reads the environment. It names no other part of the server beside the values
-//! of `domain`; `app` turns what it gives into the settings of the parts.
+//! Each key is defined once, in `sections`: its type, flag, variable and default. A value has the same parser wherever
+//! it comes from. Only this module reads the environment. It uses no other part of the server except the values of
+//! `domain`; `app` converts its result into the settings of the parts.
 
 mod command;
 mod file;
@@ -43,7 +44,7 @@ impl FileSections {
             limits: self.limits.over(below.limits),
             backends: self.backends.over(below.backends),
             log: self.log.over(below.log),
-            // Only the file has these.
+            // These keys exist only in the file.
             defaults: below.defaults,
             tokens: below.tokens,
         }
@@ -53,7 +54,7 @@ impl FileSections {
         let sessions_max = or_default(self.session.sessions_max, "sessions-max")?.0;
         let sessions_per_address_max = match self.limits.sessions_per_address {
             Some(most) => Some(most.0).filter(|most| *most > 0),
-            // Behind a proxy all clients have its address.
+            // Behind a proxy, all clients share the address of the proxy.
             None if self.proxy.trusted_proxies.as_ref().is_some_and(|proxies| !proxies.is_empty()) => None,
             None => Some(sessions_max.div_ceil(4)),
         };
@@ -92,13 +93,13 @@ impl FileSections {
     }
 }
 
-/// Returns the default of a flag, as it is written.
+/// Returns the default of a flag, as it is written in the file.
 fn default_of(flag: &str) -> anyhow::Result<&'static str> {
     let key = KEYS.iter().find(|key| key.flag == flag);
     key.and_then(|key| key.default).with_context(|| format!("--{flag} has no default"))
 }
 
-/// Returns the value that is given, or else the default of the flag.
+/// Returns the given value, or else the default of the flag.
 fn or_default<T: FromStr<Err: Display>>(given: Option<T>, flag: &str) -> anyhow::Result<T> {
     given.map_or_else(|| parsed(default_of(flag)?), Ok)
 }
@@ -112,7 +113,7 @@ fn network(read: anyhow::Result<Network>) -> anyhow::Result<IpNet> {
 }
 
 impl ServerConfig {
-    /// Refuses two interfaces that listen on one address.
+    /// Refuses two interfaces that listen on the same address.
     fn apart(&self) -> anyhow::Result<()> {
         let listeners =
             [("pipe.listen", self.pipe.listen), ("api.listen", self.api.listen), ("proxy.http", self.proxy.http)];
@@ -197,13 +198,14 @@ fn is_local(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// Returns the connections that a port takes. One client address gets three quarters of all unless another number is given.
+/// Returns the bounds of a port's connections. One client address gets three quarters of all unless another number is
+/// given.
 fn connections(all: Count, of_address: Option<Count>) -> ConnectionsConfig {
     let all = all.0;
     ConnectionsConfig { all, of_address: of_address.map_or((all - all / 4).max(1), |count| count.0) }
 }
 
-/// Returns the files for the TLS of an interface: none, or at least certificate and key.
+/// Returns the TLS files of an interface: none, or at least certificate and key.
 fn tls(
     section: &'static str,
     cert: Option<PathBuf>,

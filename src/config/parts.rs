@@ -19,25 +19,26 @@ pub struct ServerConfig {
     pub api: ApiConfig,
     /// The proxy.
     pub proxy: ProxyConfig,
-    /// The registration tokens. Without any, registering needs none.
+    /// The registration tokens. If there are none, clients register without a token.
     pub tokens: Vec<TokenConfig>,
     /// The URL of the database.
     pub store_url: String,
     /// The bounds of sessions.
     pub sessions: SessionBounds,
-    /// The budget in bytes for what peers send unfinished and leave unread; `None` for a part of the machine's memory.
+    /// The budget in bytes for data that peers send incomplete or do not read; `None` for a part of the machine's
+    /// memory.
     pub memory: Option<usize>,
     /// Networks that the server never connects to for a client.
     pub deny: Vec<IpNet>,
     /// A file of certificates that are trusted for backends in addition to those of the system.
     pub ca: Option<PathBuf>,
-    /// Response headers for every route. Those of a session go before them.
+    /// Response headers for every route. The headers of a session override them.
     pub default_headers: Vec<(HeaderKey, Arc<str>)>,
-    /// Options for every route. Those of a session go before them.
+    /// Options for every route. The options of a session override them.
     pub default_options: Options,
     /// The filter of the log.
     pub log_filter: String,
-    /// The form of the log; `None` for the one that suits its destination.
+    /// The form of log lines; `None` for the form that suits the destination.
     pub log_format: Option<LogFormat>,
 }
 
@@ -50,7 +51,7 @@ pub struct PipeConfig {
     pub max_line: usize,
     /// The longest reply line that is not compressed, in bytes.
     pub max_reply: usize,
-    /// The time for a line that has begun.
+    /// The time within which a line must be complete once it has begun.
     pub line_timeout: Span,
     /// The time that a connection without session may stay silent.
     pub idle_timeout: Span,
@@ -73,7 +74,7 @@ pub struct ApiConfig {
     pub max_body: usize,
     /// The bounds of its connections.
     pub connections: ConnectionsConfig,
-    /// The number of event streams that may be open.
+    /// The largest number of open event streams.
     pub streams_max: usize,
     /// Origins of pages that may call it from a browser.
     pub cors: Vec<String>,
@@ -90,7 +91,7 @@ pub struct ProxyConfig {
     pub workers: usize,
     /// Networks of peers whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// The answer to a request that no route matches.
+    /// The treatment of a request that no route matches.
     pub unmatched: Unmatched,
     /// The bounds of its client connections.
     pub connections: ConnectionsConfig,
@@ -99,9 +100,9 @@ pub struct ProxyConfig {
 /// The bounds of a port's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionsConfig {
-    /// The number of all connections.
+    /// The largest number of connections.
     pub all: usize,
-    /// The number of connections of one client address.
+    /// The largest number of connections of one client address.
     pub of_address: usize,
 }
 
@@ -112,11 +113,11 @@ pub struct SessionBounds {
     pub grace: Span,
     /// The time that untouched staged changes live.
     pub staged_ttl: Span,
-    /// The number of sessions.
+    /// The largest number of sessions.
     pub sessions_max: usize,
-    /// The number of sessions of one client address; `None` for no limit.
+    /// The largest number of sessions of one client address; `None` for no limit.
     pub sessions_per_address_max: Option<usize>,
-    /// The number of routes of one session.
+    /// The largest number of routes of one session.
     pub routes_max: usize,
 }
 
@@ -148,8 +149,8 @@ pub struct TokenConfig {
     pub path_prefixes: Vec<PathPrefix>,
     /// The networks that backends and maintenance pages must be in.
     pub backends: Vec<IpNet>,
-    /// The number of routes of one session.
+    /// The largest number of routes of one session.
     pub max_routes: Option<usize>,
-    /// The number of sessions at once.
+    /// The largest number of sessions at the same time.
     pub max_sessions: Option<usize>,
 }

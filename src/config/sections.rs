@@ -1,7 +1,7 @@
-//! All keys of the configuration. Each section is a section of the file and a set of flags with their variables.
+//! All keys of the configuration. Each section is a section of the file and a set of flags with environment variables.
 //!
-//! Each default is written here once, beside its key; the help, the values of a key that is not given, and the test of the
-//! README come from it.
+//! Each default is written only here, beside its key. The help text, the values of keys that are not given, and the
+//! test of the README use it.
 
 use std::path::PathBuf;
 
@@ -50,7 +50,7 @@ pub(super) struct ConfigKey {
     pub(super) flag: &'static str,
     /// The default, as it is written in the file.
     pub(super) default: Option<&'static str>,
-    /// The default in words, where it depends on something else.
+    /// The default in words, if it depends on something else.
     pub(super) default_in_words: Option<&'static str>,
 }
 
@@ -75,7 +75,7 @@ macro_rules! sections {
             }
 
             impl $section {
-                /// Returns its values, and those of `below` where it has none.
+                /// Returns its own values, and those of `below` for keys that are not set.
                 pub(super) fn over(self, below: Self) -> Self {
                     Self { $($field: self.$field.or(below.$field)),+ }
                 }

@@ -1,4 +1,4 @@
-//! Values as they are written, in the file, a flag or a variable: one parser each.
+//! The types of the values in the file, in flags and in environment variables, with one parser for each.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,19 +14,19 @@ use crate::domain::{
     Error, Fingerprint, HeaderKey, Host, Options, PathPrefix, Secret, ServiceName, Span, TokenName, header_value,
 };
 
-/// The answer to a request that no route matches.
+/// The treatment of a request that no route matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmatched {
     /// A page with status 404.
     NotFound,
-    /// The connection closes without an answer.
+    /// The connection closes without a response.
     Close,
 }
 
-/// The form of the log.
+/// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Text for people.
     Human,
     /// JSON for programs.
     Json,
@@ -65,7 +65,7 @@ values! {
     /// A size of the whole process in bytes.
     MemorySize(usize) = |text| memory_size(text);
 
-    /// A network, or a single address.
+    /// A network or a single address.
     Network(IpNet) = |text| {
         let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
         text.parse().or_else(|_| address()).map_err(|_| {
@@ -73,10 +73,10 @@ values! {
         })
     };
 
-    /// A count from 1.
+    /// A count of at least 1.
     Count(usize) = |text| whole_number(text, 1, COUNT_MAX);
 
-    /// A count where 0 means that there is no bound.
+    /// A count, where 0 means no limit.
     CountOrNone(usize) = |text| whole_number(text, 0, COUNT_MAX).map_err(|why| format!("{why}; 0 means no limit"));
 
     /// A number of threads.
@@ -84,17 +84,17 @@ values! {
         whole_number(text, 0, WORKERS_MAX).map_err(|why| format!("{why}; 0 means one for each core"))
     };
 
-    /// Yes or no.
+    /// A boolean.
     Flag(bool) = |text| text.parse().map_err(|_| format!("`{text}` is neither true nor false"));
 
-    /// The answer to a request that no route matches.
+    /// The treatment of a request that no route matches.
     UnmatchedHow(Unmatched) = |text| match text {
         "404" => Ok(Unmatched::NotFound),
         "close" => Ok(Unmatched::Close),
         _ => Err(format!("`{text}` is none of the choices; write \"404\" or \"close\"")),
     };
 
-    /// The form of the log.
+    /// The form of log lines.
     LogForm(LogFormat) = |text| match text {
         "human" => Ok(LogFormat::Human),
         "json" => Ok(LogFormat::Json),
@@ -104,12 +104,12 @@ values! {
     /// The bearer token of an operator.
     OperatorToken(Secret) = |text| operator_token(text);
 
-    /// An origin, as browsers send it (RFC 6454 §6.2).
+    /// An origin in the form that browsers send (RFC 6454 §6.2).
     Origin(String) = |text| origin(text).then(|| text.to_owned()).ok_or_else(|| {
         format!("`{text}` is not an origin; write https://dashboard.example or http://localhost:3000")
     });
 
-    /// A host under which the API may be asked.
+    /// A host name that requests to the API may use.
     ApiHost(Host) = |text| Host::parse(text).ok().filter(|host| *host != Host::Any).ok_or_else(|| {
         format!("`{text}` is not a host; write signalbox.internal, *.internal or an address, without port or scheme")
     });
@@ -120,16 +120,16 @@ values! {
     /// The SHA-256 fingerprint of a secret.
     Sha256(Fingerprint) = |text| text.parse().map_err(|error: Error| error.to_string());
 
-    /// A service's name, or its beginning and a `*`.
+    /// The name of a service, or the beginning of names followed by `*`.
     ServiceRule(String) = |text| match ServiceName::parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(error.to_string()),
     };
 
-    /// A domain, `*.` and a domain, or `*`.
+    /// A domain, `*.` followed by a domain, or `*`.
     Domain(Host) = |text| Host::parse(text).map_err(|error| error.to_string());
 
-    /// A path.
+    /// A prefix of paths.
     Prefix(PathPrefix) = |text| PathPrefix::parse(text).map_err(|error| error.to_string());
 
     /// The filter of the log.
@@ -139,7 +139,7 @@ values! {
 impl Copy for Timespan {}
 impl Copy for Count {}
 
-/// The greatest count that can be configured: more of anything is a typing mistake.
+/// The largest count that can be configured. A larger one is taken for a typing mistake.
 const COUNT_MAX: usize = 1_000_000_000;
 const WORKERS_MAX: usize = 1024;
 
@@ -148,7 +148,7 @@ fn whole_number(text: &str, least: usize, most: usize) -> Result<usize, String> 
     number.ok_or_else(|| format!("`{text}` is not a whole number from {least} to {most}"))
 }
 
-/// An address to listen on; `PORT` is the default port of its key, for examples.
+/// An address to listen on. `PORT` is the default port of the key, for the examples in messages.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Address<const PORT: u16>(pub(super) SocketAddr);
 
@@ -166,7 +166,7 @@ impl<'de, const PORT: u16> Deserialize<'de> for Address<PORT> {
     }
 }
 
-/// Reads an address and a port, a name and a port, or a port of 127.0.0.1 alone (`:8080`, `8080`).
+/// Parses an address and a port, a name and a port, or only a port, which then is one of 127.0.0.1 (`:8080`, `8080`).
 fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -197,7 +197,7 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
     }
 }
 
-/// The levels of the log, and how they are written.
+/// The names of log levels, with the level that each means.
 const LEVELS: [(&str, &str); 7] = [
     ("off", "off"),
     ("error", "error"),
@@ -208,8 +208,8 @@ const LEVELS: [(&str, &str); 7] = [
     ("trace", "trace"),
 ];
 
-/// Reads a level, or levels of parts of the program separated by commas. The library takes any word for the name of a part, and then
-/// logs nothing else.
+/// Parses a level, or a list of levels for parts of the program separated by commas. The check is needed because the
+/// library takes any unknown word for the name of a part, and then logs nothing else.
 fn filter(text: &str) -> Result<String, String> {
     let wrong = |part: &str| {
         format!(
@@ -230,7 +230,7 @@ fn filter(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads a list; of a single value in its place it says how a list is written.
+/// Reads a list. For a single value in its place, the error says how to write a list.
 pub(super) fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<T>>, D::Error> {
     from.deserialize_any(ListVisitor(PhantomData)).map(Some)
 }
@@ -254,7 +254,7 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for ListVisitor<T> {
     }
 }
 
-/// The fewest bytes of an operator's token: a short one is guessed.
+/// The smallest number of bytes of an operator's token. Shorter ones can be guessed.
 const OPERATOR_TOKEN_MIN: usize = 16;
 
 pub(super) fn operator_token(text: &str) -> Result<Secret, String> {
@@ -291,7 +291,7 @@ fn memory_size(text: &str) -> Result<usize, String> {
     read.filter(|size| range.contains(size)).ok_or_else(wrong)
 }
 
-/// Text, a number or a truth value: in a file, `5` and `"5"` mean the same.
+/// A text, a number or a boolean. In a file, `5` and `"5"` mean the same.
 struct Scalar(String);
 
 impl<'de> Deserialize<'de> for Scalar {

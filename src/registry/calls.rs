@@ -185,7 +185,7 @@ impl Query {
         &self,
         catalog: &Catalog,
         now: Time,
-        grants: &RegistrationTokens,
+        tokens: &RegistrationTokens,
         traffic: &dyn Traffic,
     ) -> Result<Answer, Error> {
         let session = catalog.session(self.session().reveal())?;
@@ -194,7 +194,7 @@ impl Query {
             Query::SessionInfo(_) => Ok(Answer::Session(Box::new(info(session, now)))),
             Query::RouteList(_) => Ok(Answer::Routes(route_list(session))),
             Query::CircuitBreakerStatus(status) => status.answer(session, traffic).map(Answer::Breaker),
-            Query::ConfigValidate(_) => validate(catalog, session, grants).map(Answer::Valid),
+            Query::ConfigValidate(_) => validate(catalog, session, tokens).map(Answer::Valid),
             Query::ConfigDiff(_) => Ok(Answer::Diff(Box::new(diff(catalog, session)))),
             Query::ConfigGet(_) => Ok(Answer::Config(Box::new(config(session)))),
             Query::DrainStatus(_) => drain_status(session, now, traffic).map(Answer::Drain),

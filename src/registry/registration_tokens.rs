@@ -43,15 +43,15 @@ pub struct RegistrationToken {
 pub struct RegistrationTokens(Arc<[RegistrationToken]>);
 
 impl From<Vec<RegistrationToken>> for RegistrationTokens {
-    fn from(grants: Vec<RegistrationToken>) -> Self {
-        Self(grants.into())
+    fn from(tokens: Vec<RegistrationToken>) -> Self {
+        Self(tokens.into())
     }
 }
 
 /// A permitted registration: the metadata to store, and the token.
 pub(crate) struct AdmittedRegistration<'a> {
     pub(crate) metadata: Metadata,
-    pub(crate) grant: Option<&'a RegistrationToken>,
+    pub(crate) token: Option<&'a RegistrationToken>,
 }
 
 impl RegistrationTokens {
@@ -65,18 +65,18 @@ impl RegistrationTokens {
         &self,
         service: &ServiceName,
         metadata: &Metadata,
-        token: Option<&Secret>,
+        field: Option<&Secret>,
     ) -> Result<AdmittedRegistration<'_>, Error> {
         if self.0.is_empty() {
-            return Ok(AdmittedRegistration { metadata: metadata.clone(), grant: None });
+            return Ok(AdmittedRegistration { metadata: metadata.clone(), token: None });
         }
         let (metadata, written) = metadata.without_token()?;
-        let secret = token.or(written.as_ref()).ok_or_else(|| {
+        let secret = field.or(written.as_ref()).ok_or_else(|| {
             denied("this server asks for a registration token; send it as \"token\" in the metadata, or in its field")
         })?;
-        let grant = self.known(secret).ok_or_else(|| denied("the registration token is not known here"))?;
-        grant.names(service)?;
-        Ok(AdmittedRegistration { metadata, grant: Some(grant) })
+        let token = self.known(secret).ok_or_else(|| denied("the registration token is not known here"))?;
+        token.names(service)?;
+        Ok(AdmittedRegistration { metadata, token: Some(token) })
     }
 
     /// Refuses edits that the session's token does not allow. They may have been staged under other rules.
@@ -85,18 +85,18 @@ impl RegistrationTokens {
         if routes.peek().is_none() {
             return Ok(());
         }
-        let Some(grant) = self.of(&session.record)? else { return Ok(()) };
+        let Some(token) = self.of(&session.record)? else { return Ok(()) };
         if session.edited().routes.len() > session.active.routes.len() {
-            grant.room(session, 0)?;
+            token.room(session, 0)?;
         }
         let refused = |route: &Route, error: Error| error.within(&format!("route {}", route.id));
-        routes.try_for_each(|route| grant.permit(route).map_err(|error| refused(route, error)))
+        routes.try_for_each(|route| token.permit(route).map_err(|error| refused(route, error)))
     }
 
     /// Finds a token by its secret, in a time that does not depend on the token.
     fn known(&self, secret: &Secret) -> Option<&RegistrationToken> {
         let shown = Fingerprint::of(secret);
-        self.0.iter().fold(None, |found, grant| if grant.secret.is(&shown) { Some(grant) } else { found })
+        self.0.iter().fold(None, |found, token| if token.secret.is(&shown) { Some(token) } else { found })
     }
 
     /// Returns the token whose rules apply to a session; `None` where the server has no tokens.
@@ -109,8 +109,8 @@ impl RegistrationTokens {
                 "this session registered without a token, and the server asks for one now; register anew",
             ));
         };
-        let grant = self.0.iter().find(|grant| grant.name == *name);
-        grant
+        let token = self.0.iter().find(|token| token.name == *name);
+        token
             .map(Some)
             .ok_or_else(|| denied(format!("the token {name} is no longer accepted; register anew with another")))
     }
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use crate::domain::{InstanceName, SessionKey, Time};
 
-    fn grants() -> RegistrationTokens {
+    fn tokens() -> RegistrationTokens {
         RegistrationTokens::from(vec![RegistrationToken {
             name: TokenName::parse("team-a").unwrap(),
             secret: Fingerprint::of(&Secret::new("s3cret")),
@@ -252,13 +252,13 @@ mod tests {
     }
 
     fn admit<'a>(
-        grants: &'a RegistrationTokens,
+        tokens: &'a RegistrationTokens,
         service: &str,
         metadata: &str,
         token: Option<&str>,
     ) -> Result<AdmittedRegistration<'a>, Error> {
         let service = ServiceName::parse(service).unwrap();
-        grants.admit(&service, &Metadata::parse(metadata).unwrap(), token.map(Secret::new).as_ref())
+        tokens.admit(&service, &Metadata::parse(metadata).unwrap(), token.map(Secret::new).as_ref())
     }
 
     #[test]
@@ -266,15 +266,15 @@ mod tests {
         for (service, metadata, token) in
             [("shop", r#"{"token":"s3cret","v":1}"#, None), ("pay-eu", r#"{"v":1}"#, Some("s3cret"))]
         {
-            let grants = grants();
-            let admitted = admit(&grants, service, metadata, token).unwrap();
+            let tokens = tokens();
+            let admitted = admit(&tokens, service, metadata, token).unwrap();
             assert_eq!(admitted.metadata.as_str(), r#"{"v":1}"#);
-            assert_eq!(admitted.grant.unwrap().name.as_str(), "team-a");
+            assert_eq!(admitted.token.unwrap().name.as_str(), "team-a");
         }
         for (service, token) in
             [("shop", None), ("shop", Some("S3cret")), ("till", Some("s3cret")), ("pay", Some("s3cret"))]
         {
-            let refused = admit(&grants(), service, "{}", token).err().unwrap();
+            let refused = admit(&tokens(), service, "{}", token).err().unwrap();
             assert_eq!(refused.kind(), Kind::Denied, "{service} {token:?}");
             assert!(!refused.to_string().contains("3cret"));
         }
@@ -282,16 +282,16 @@ mod tests {
 
     #[test]
     fn without_tokens_nothing_changes() {
-        let grants = RegistrationTokens::default();
-        let admitted = admit(&grants, "any", r#"{"token":"mine"}"#, None).unwrap();
-        assert!(admitted.metadata.as_str() == r#"{"token":"mine"}"# && admitted.grant.is_none());
+        let tokens = RegistrationTokens::default();
+        let admitted = admit(&tokens, "any", r#"{"token":"mine"}"#, None).unwrap();
+        assert!(admitted.metadata.as_str() == r#"{"token":"mine"}"# && admitted.token.is_none());
     }
 
     #[test]
     fn what_a_token_does_not_allow_is_refused_in_the_words_of_the_rule() {
-        let grants = grants();
-        let grant = &grants.0[0];
-        let hosts = |list| grant.hosts(&Host::parse_list(list).unwrap());
+        let tokens = tokens();
+        let token = &tokens.0[0];
+        let hosts = |list| token.hosts(&Host::parse_list(list).unwrap());
         assert!(hosts("shop.example,a.b.shop.example,*.shop.example,*.eu.shop.example").is_ok());
         for bad in ["*", "other.example", "*.example", "xshop.example", "shop.example,other.example"] {
             assert!(hosts(bad).is_err(), "{bad}");
@@ -300,9 +300,9 @@ mod tests {
             hosts("other.example").unwrap_err().to_string(),
             "domains: token team-a does not allow the domain other.example; it allows shop.example, *.shop.example"
         );
-        let path = |text| grant.path(&PathPrefix::parse(text).unwrap()).is_ok();
+        let path = |text| token.path(&PathPrefix::parse(text).unwrap()).is_ok();
         assert!(path("/api") && path("/api/v1") && !path("/apix") && !path("/"));
-        let backend = |text| grant.reaches(&BackendUrl::parse(text).unwrap()).is_ok();
+        let backend = |text| token.reaches(&BackendUrl::parse(text).unwrap()).is_ok();
         assert!(backend("http://10.1.2.3:80") && !backend("http://11.0.0.1") && !backend("http://localhost"));
     }
 
@@ -310,13 +310,13 @@ mod tests {
     fn a_session_is_bound_by_the_token_it_came_with_as_it_is_now() {
         let (service, instance) = (ServiceName::parse("shop").unwrap(), InstanceName::parse("shop-1").unwrap());
         let mut record = SessionRecord::opened(service, instance, 0, Time(1));
-        assert!(grants().of(&record).is_err() && RegistrationTokens::default().of(&record).unwrap().is_none());
+        assert!(tokens().of(&record).is_err() && RegistrationTokens::default().of(&record).unwrap().is_none());
         record.token = Some(TokenName::parse("team-a").unwrap());
-        let grants = grants();
-        let grant = grants.of(&record).unwrap().unwrap();
+        let tokens = tokens();
+        let token = tokens.of(&record).unwrap().unwrap();
         let session = Session::new(SessionKey(1), Arc::new(record.clone()));
-        assert!(grant.room(&session, 2).is_ok() && grant.room(&session, 3).is_err());
+        assert!(token.room(&session, 2).is_ok() && token.room(&session, 3).is_err());
         record.token = Some(TokenName::parse("gone").unwrap());
-        assert!(grants.of(&record).is_err());
+        assert!(tokens.of(&record).is_err());
     }
 }

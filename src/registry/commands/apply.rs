@@ -1,4 +1,4 @@
-//! Commands that end what is staged: apply, partial apply, rollback.
+//! Commands that end a staged configuration: apply, partial apply and rollback.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::session_edit::with_head;
 use super::takeover::obey_orders;
 
-/// Makes what is staged active, in whole or in some sections.
+/// Makes the staged configuration active, in whole or in some sections.
 #[derive(Clone, Debug)]
 pub struct ConfigApply {
     /// The session.
     pub session: SessionId,
     /// The sections to apply; the rest stays staged.
     pub sections: Sections,
-    /// The session's revision is to be one of these, if the client says so.
+    /// The revisions that the client expects; the session must be at one of them. `None` for any.
     pub expected: Option<Vec<u64>>,
 }
 
@@ -29,9 +29,9 @@ impl ConfigApply {
         let session = catalog.session(self.session.reveal())?;
         self.still_expected(session)?;
         let edits = staged_edits(session, self.sections);
-        context.grants.permit(session, &edits)?;
+        context.tokens.permit(session, &edits)?;
         check(catalog, session, &edits)?;
-        // The first successful apply of a session ends the one it took over from, in the same step.
+        // The first successful apply of a session also ends the session that it replaced.
         let mut changes: Vec<Change> = catalog.replaced_of(&session.record).map(Change::End).into_iter().collect();
         if edits.is_empty() {
             return Ok(Decided::new(Reply::Applied(session.record.revision), changes));
@@ -77,7 +77,7 @@ fn applied(session: &Session, edits: &[Edit], before: Option<&Session>, context:
     record
 }
 
-/// Drops what is staged.
+/// Drops the staged configuration.
 #[derive(Clone, Debug)]
 pub struct ConfigRollback {
     /// The session.
@@ -98,9 +98,10 @@ impl ConfigRollback {
     }
 }
 
-/// Drops what is staged, and the maintenance of routes that were never more than that.
+/// Drops the staged configuration, and the maintenance of routes that were only staged.
 pub(crate) fn unstage(session: &Session) -> Vec<Change> {
-    // The record goes along in any case: it keeps the number of the next route, which the staged rows held.
+    // The record is stored in any case, because it holds the number of the next route, which the staged rows held
+    // before.
     let record = with_head(session, |record| record.maintenance.retain(|id| session.active.routes.contains_key(&id)));
     vec![Change::Unstage(session.key), record]
 }

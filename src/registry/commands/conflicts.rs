@@ -1,14 +1,14 @@
-//! The check of a whole configuration before it becomes active: settings of routes that are not there, and claims
-//! that two routes or two services would share.
+//! The check of a whole configuration before it becomes active. It finds settings without a route, and claims that two
+//! routes or two services would share.
 
 use std::collections::HashMap;
 
 use crate::domain::{Catalog, Claim, Config, Edit, Error, Kind, Route, RouteId, Session};
 
-/// The most problems that one message lists.
+/// The largest number of problems in one message.
 const PROBLEMS_MAX: usize = 20;
 
-/// Something that only the whole configuration shows to be wrong.
+/// A problem that only a look at the whole configuration finds.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct ConfigProblem {
     route: RouteId,
@@ -16,7 +16,7 @@ struct ConfigProblem {
     with_another_service: bool,
 }
 
-/// Refuses edits after which the session's configuration would not hold together, naming every problem.
+/// Refuses edits that would make the session's configuration inconsistent, and names every problem.
 pub(crate) fn check(catalog: &Catalog, session: &Session, edits: &[Edit]) -> Result<(), Error> {
     let mut next = session.active.clone();
     edits.iter().for_each(|edit| next.edit(edit));
@@ -37,7 +37,7 @@ pub(crate) fn check(catalog: &Catalog, session: &Session, edits: &[Edit]) -> Res
     Err(Error::new(if conflict { Kind::Conflict } else { Kind::Refused }, message))
 }
 
-/// Settings of routes that would not be there. Only what the edits touch can begin to dangle.
+/// Returns the settings that would have no route. Only edited entries can lose their route.
 fn dangling(next: &Config, session: &Session, edits: &[Edit]) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
     for edit in edits {
@@ -74,7 +74,7 @@ fn without_route(session: &Session, route: RouteId, setting: &Edit) -> ConfigPro
     ConfigProblem { route, words, with_another_service: false }
 }
 
-/// Claims that the edited routes would share with another route of the session, or another service's.
+/// Returns the claims of edited routes that another route of the session, or another service, would hold too.
 fn clashes(catalog: &Catalog, session: &Session, next: &Config, edits: &[Edit]) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
     let mut seen: HashMap<Claim, RouteId> = HashMap::new();
@@ -103,7 +103,7 @@ fn held_by_another_service(
     })
 }
 
-/// Another route of the session that holds the claim now and would still hold it.
+/// Returns another route of the session that holds the claim now and keeps it.
 fn held_by_own_route(
     catalog: &Catalog,
     session: &Session,

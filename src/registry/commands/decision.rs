@@ -1,6 +1,6 @@
 //! The input and the result of a decision: the context, and the reply, changes and effects.
 //!
-//! Every command uses these; they use no command.
+//! Every command uses this module; it uses no command.
 
 use crate::domain::{
     Change, ConnectionId, Error, Event, Forbidden, PageUrl, Pending, PendingKind, RouteId, SessionId, SessionKey,
@@ -13,12 +13,12 @@ use crate::registry::registration_tokens::RegistrationTokens;
 /// The context of a decision: the time and the rules.
 #[derive(Clone, Copy, Debug)]
 pub struct DecisionContext<'a> {
-    /// Now.
+    /// The present time.
     pub now: Time,
     /// The bounds.
     pub limits: &'a RegistryLimits,
     /// The registration tokens.
-    pub grants: &'a RegistrationTokens,
+    pub tokens: &'a RegistrationTokens,
     /// The addresses that are never connected to.
     pub forbidden: &'a Forbidden,
 }
@@ -28,9 +28,9 @@ pub struct DecisionContext<'a> {
 pub struct Decided {
     /// The reply, sent once the changes are stored and published.
     pub reply: Reply,
-    /// The changes, in this order.
+    /// The changes, in the order in which they are absorbed.
     pub changes: Vec<Change>,
-    /// The effects, after the changes are stored and published.
+    /// The effects, which follow once the changes are stored and published.
     pub effects: Vec<Effect>,
 }
 
@@ -51,14 +51,14 @@ impl Decided {
 /// A decision or a refusal. A refusal has no changes.
 pub type Decision = Result<Decided, Error>;
 
-/// An effect of a command beside its changes: a message for a connection, or an order for traffic.
+/// An effect of a command in addition to its changes: a message for a connection, or an order for traffic.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// An event of a session, for its bound connection if it subscribed.
+    /// An event of a session, sent to the bound connection if the session subscribed to it.
     Event(SessionKey, Event),
-    /// The connection is to be closed: its session was shut down.
+    /// Closes the connection, because its session was shut down.
     Close(ConnectionId),
-    /// The connection's session has another one now, or none.
+    /// Tells the connection that its session has another connection now, or none.
     Released(ConnectionId, Release),
     /// Tells traffic to close the breaker of the route.
     ResetBreaker(SessionKey, RouteId),
@@ -71,12 +71,12 @@ pub enum Effect {
 pub enum Release {
     /// Another connection took the session over.
     TakenOver,
-    /// The instance registered anew, which replaced the session.
+    /// The instance registered again, which replaced the session.
     Replaced,
 }
 
 impl Release {
-    /// The same in words.
+    /// Returns the reason in words.
     pub fn words(self) -> &'static str {
         match self {
             Release::TakenOver => "another connection took the session over",
@@ -85,7 +85,7 @@ impl Release {
     }
 }
 
-/// The shapes that answers to commands have; many commands share one.
+/// The replies to commands; many commands share one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     /// A session was opened.
@@ -94,35 +94,35 @@ pub enum Reply {
     Reconnected,
     /// There is no such session; register again.
     Gone,
-    /// Done, with nothing to say.
+    /// The command succeeded; there is nothing to return.
     Done,
     /// A route was staged.
     RouteAdded(RouteId),
     /// Routes were staged, in the order given.
     RoutesAdded(Vec<RouteId>),
-    /// A drain runs and completes then.
+    /// A drain runs; it completes at this time.
     DrainUntil(Time),
-    /// A maintenance request was accepted; its outcome follows from [`crate::registry::Registry::verify`].
+    /// A maintenance request was accepted; [`crate::registry::Registry::verify`] waits for its outcome.
     Maintenance(Verification),
-    /// The active configuration is that of this revision of the session.
+    /// The staged configuration was applied; this is the session's revision now.
     Applied(u64),
 }
 
-/// A maintenance request that was accepted: what is still to be seen before its outcome is told.
+/// An accepted maintenance request, with the pages that must answer before its outcome is sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verification {
     /// The session.
     pub key: SessionKey,
-    /// The request.
+    /// The ticket of the request.
     pub ticket: Ticket,
-    /// Its direction.
+    /// The direction: into maintenance, or out of it.
     pub kind: PendingKind,
-    /// The page that must answer; to leave maintenance, it is the backends that must.
+    /// The page that must answer. `None` for a request to leave maintenance: there the backends must answer.
     pub page: Option<PageUrl>,
 }
 
 impl Verification {
-    /// Returns the verification of a request that waits.
+    /// Returns the verification of a waiting request.
     pub(crate) fn of(key: SessionKey, pending: &Pending) -> Self {
         Self { key, ticket: pending.ticket, kind: pending.kind, page: pending.page.clone() }
     }

@@ -1,11 +1,11 @@
-//! Commands that begin a session's drain and take it back.
+//! Commands that begin and cancel a session's drain.
 
 use crate::domain::{Catalog, Drain, Error, Event, Kind, SessionId, Span, Subject};
 
 use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::session_edit::with_head;
 
-/// Begins to drain a session, anew if it is draining.
+/// Begins to drain a session. A drain that runs already begins again.
 #[derive(Clone, Debug)]
 pub struct DrainStart {
     /// The session.
@@ -21,7 +21,7 @@ impl DrainStart {
 
     pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
-        // A client that drains anew does not take an operator's order back.
+        // A client's command does not turn an operator's drain into a client's drain.
         let by_operator =
             self.subject.session().is_none() || session.record.drain.is_some_and(|drain| drain.by_operator);
         let drain = Drain { started: context.now, span: self.span, by_operator };
@@ -31,7 +31,7 @@ impl DrainStart {
     }
 }
 
-/// Takes a drain back, running or complete.
+/// Cancels a drain, running or complete.
 #[derive(Clone, Debug)]
 pub struct DrainCancel {
     /// The session.

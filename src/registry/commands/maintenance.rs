@@ -1,7 +1,7 @@
-//! Maintenance: routes that show a page instead of being served, and the way in and out of it.
+//! Commands for maintenance: they put routes behind a maintenance page, and back.
 //!
-//! A request is accepted at once; its outcome waits for a page or for backends to answer, and is settled by a command of
-//! the server's own. A newer request for some of the same routes takes the place of an older one.
+//! A request is accepted immediately. Its outcome depends on a page or on backends that must answer, and a command of
+//! the server itself brings it. A newer request for some of the same routes cancels an older one.
 
 use crate::domain::{
     Catalog, Change, Error, Event, Kind, MaintenanceEntry, PageUrl, Pending, PendingKind, RouteId, Session, SessionId,
@@ -12,7 +12,7 @@ use super::decision::{Decided, Decision, DecisionContext, Effect, Reply, Verific
 use super::session_edit::with_head;
 use super::target_selector::{TargetSelector, resolve};
 
-/// Accepts a request that waits; an older one for some of the same routes is cancelled.
+/// Accepts a request that waits, and cancels older requests for some of the same routes.
 fn accept(
     catalog: &Catalog,
     session: &Session,
@@ -35,7 +35,7 @@ const CANCELLED: &str = "cancelled by a newer maintenance request for the same r
 
 /// Adds the events of a request that failed.
 fn failed(decided: Decided, session: &Session, pending: &Pending, reason: &'static str) -> Decided {
-    // Routes enter at once; routes that should have left are still in maintenance.
+    // Routes enter maintenance immediately; routes that fail to leave it are still in maintenance.
     let in_maintenance = |target: &Target| match target {
         Target::All => session.record.maintenance.all.is_some(),
         Target::Route(id) => session.record.maintenance.of(*id).is_some(),
@@ -46,7 +46,7 @@ fn failed(decided: Decided, session: &Session, pending: &Pending, reason: &'stat
     })
 }
 
-/// Returns the reason for a request that waited until its time was up.
+/// Returns the reason for a request whose time was up.
 pub(crate) fn timed_out(kind: PendingKind) -> &'static str {
     match kind {
         PendingKind::Enter => "timeout waiting for maintenance page to become reachable",
@@ -59,14 +59,14 @@ fn changed(decided: Decided, key: SessionKey, targets: &[Target], in_maintenance
     events.fold(decided, |decided, event| decided.telling(key, event))
 }
 
-/// Puts routes into maintenance at once; the outcome waits for the page.
+/// Puts routes into maintenance immediately; the outcome depends on the page.
 #[derive(Clone, Debug)]
 pub struct MaintEnter {
     /// The session.
     pub subject: Subject,
     /// The routes.
     pub places: Vec<TargetSelector>,
-    /// The page shown meanwhile.
+    /// The page that is shown during maintenance.
     pub page: Option<PageUrl>,
 }
 
@@ -82,16 +82,16 @@ impl MaintEnter {
             context.forbidden.check_url("page_url", page.origin())?;
         }
         if let (Some(page), Some(_)) = (&self.page, self.subject.session())
-            && let Some(grant) = context.grants.of(&session.record)?
+            && let Some(token) = context.tokens.of(&session.record)?
         {
-            grant.shows(page)?;
+            token.shows(page)?;
         }
         let targets = resolve(session, &self.places)?;
         let mut decided = accept(catalog, session, PendingKind::Enter, targets.clone(), self.page.clone());
         let is_operators = self.subject.session().is_none();
         decided.changes.push(with_head(session, |record| {
             for target in &targets {
-                // A client that enters anew does not take an operator's order back.
+                // A client's request does not turn an operator's order into a client's request.
                 let by_operator = is_operators || record.maintenance.is_ordered(*target);
                 let entry = MaintenanceEntry { page: self.page.clone(), entered: context.now, by_operator };
                 record.maintenance.enter(*target, entry);
@@ -110,7 +110,7 @@ fn room_to_wait(session: &Session, context: DecisionContext<'_>) -> Result<(), E
     Err(Error::new(Kind::Limited, message))
 }
 
-/// Asks to take routes out of maintenance, once their backends answer.
+/// Requests that routes leave maintenance once their backends answer.
 #[derive(Clone, Debug)]
 pub struct MaintExit {
     /// The session.
@@ -132,14 +132,14 @@ impl MaintExit {
     }
 }
 
-/// A maintenance request has its outcome.
+/// Brings the outcome of a maintenance request.
 #[derive(Clone, Debug)]
 pub struct SettleMaintenance {
     /// The session.
     pub key: SessionKey,
-    /// The request.
+    /// The ticket of the request.
     pub ticket: Ticket,
-    /// True if what it waited for answered.
+    /// True if all awaited pages answered.
     pub reached: bool,
 }
 
@@ -168,7 +168,7 @@ impl SettleMaintenance {
     }
 }
 
-/// The active routes that leave maintenance with `targets`: their backends have answered.
+/// Returns the active routes that leave maintenance with `targets`. Their backends have answered.
 fn answered(session: &Session, targets: &[Target]) -> Vec<RouteId> {
     let leaves = |id: &RouteId| session.record.maintenance.of(*id).is_some();
     if targets.contains(&Target::All) {

@@ -1,6 +1,6 @@
-//! Commands: what may change something. Each decides on a catalog without changing it.
+//! Commands: calls that may change something. Each decides on a catalog without changing it.
 //!
-//! Pure: the time is an argument; nothing here reads a clock, waits or does IO.
+//! The code is pure: the time is an argument, and nothing reads a clock, waits or does IO.
 
 pub(crate) mod apply;
 pub(crate) mod breaker;

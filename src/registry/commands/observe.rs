@@ -1,7 +1,7 @@
-//! Observations of traffic. Each becomes an event with a sequence of its own, as a step of the revision.
+//! Observations of traffic. Each becomes an event with its own sequence, which is a step of the revision.
 //!
-//! Invariant: no session is told of a backend or breaker after the apply that replaced it. Observations therefore come first in their
-//! batch (`QueuedCommands::place`), while traffic still has what the batches before have made of it.
+//! Invariant: no session is told of a backend or breaker after an apply has replaced it. Observations therefore come
+//! first in their batch (`QueuedCommands::place`), while traffic still acts on the catalog before the batch.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ pub struct Observe {
     pub key: SessionKey,
     /// The event.
     pub event: Event,
-    /// Tells if the observed backend or breaker still serves.
+    /// The check that the observed backend or breaker still serves.
     pub sight: Sight,
 }
 
-/// A check that returns true while traffic still has the same backend or breaker.
+/// A check that returns true while traffic still uses the same backend or breaker.
 #[derive(Clone)]
 pub struct Sight(pub Arc<dyn Fn() -> bool + Send + Sync>);
 

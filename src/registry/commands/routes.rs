@@ -1,4 +1,4 @@
-//! Commands that stage routes, and the list of them.
+//! Commands that add, change and remove staged routes.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use crate::registry::registration_tokens::RegistrationToken;
 use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::session_edit::{no_route, with_head};
 
-/// A new route as a client describes it; the server gives it its id.
+/// A new route as a client describes it, without the id, which the server gives.
 #[derive(Clone, Debug)]
 pub struct NewRoute {
-    /// At least one.
+    /// The domains, at least one.
     pub domains: Vec<Host>,
-    /// The prefix.
+    /// The prefix of paths.
     pub path: PathPrefix,
     /// The backend.
     pub backend: BackendUrl,
-    /// The highest goes first.
+    /// The priority. The highest matching route wins.
     pub priority: i32,
 }
 
@@ -86,14 +86,14 @@ impl RouteAddBulk {
     }
 }
 
-/// The id of the first of `count` new routes, if the session may have so many more.
+/// Returns the id of the first of `count` new routes, if the session has room for them.
 fn room_for(session: &Session, count: usize, context: DecisionContext<'_>) -> Result<RouteId, Error> {
     let most = context.limits.routes_per_session_max;
     if session.edited().routes.len() + count > most {
         return Err(Error::new(Kind::Limited, format!("too many routes in this session (limit {most})")));
     }
-    if let Some(grant) = context.grants.of(&session.record)? {
-        grant.room(session, count)?;
+    if let Some(token) = context.tokens.of(&session.record)? {
+        token.room(session, count)?;
     }
     let used_up = || Error::new(Kind::Limited, "this session has used up its route ids; register anew");
     let count = u32::try_from(count).map_err(|_| used_up())?;
@@ -101,18 +101,18 @@ fn room_for(session: &Session, count: usize, context: DecisionContext<'_>) -> Re
     Ok(RouteId(session.record.next_route))
 }
 
-/// Refuses a route that the session's token does not allow, or whose backend is never connected to.
+/// Refuses a route that the session's token does not allow, or whose backend the server never connects to.
 fn allowed(session: &Session, route: &NewRoute, context: DecisionContext<'_>) -> Result<(), Error> {
     context.forbidden.check_url("backend_url", &route.backend)?;
-    let Some(grant) = context.grants.of(&session.record)? else { return Ok(()) };
-    grant.hosts(&route.domains).and_then(|()| grant.path(&route.path)).and_then(|()| grant.reaches(&route.backend))
+    let Some(token) = context.tokens.of(&session.record)? else { return Ok(()) };
+    token.hosts(&route.domains).and_then(|()| token.path(&route.path)).and_then(|()| token.reaches(&route.backend))
 }
 
 fn stage_route(session: &Session, route: Route, context: DecisionContext<'_>) -> Change {
     Change::Stage { key: session.key, edit: Edit::Route(route.id, Some(Arc::new(route))), at: context.now }
 }
 
-/// A route's new value for one field, or for several.
+/// The new value of one field of a route, or of several fields.
 #[derive(Clone, Debug)]
 pub enum RouteField {
     /// The backend.
@@ -121,20 +121,20 @@ pub enum RouteField {
     Priority(i32),
     /// Its domains.
     Domains(Vec<Host>),
-    /// Its path.
+    /// Its prefix of paths.
     Path(PathPrefix),
-    /// Several of these, all or none.
+    /// Several fields, all or none.
     Several(Vec<RouteField>),
 }
 
 impl RouteField {
-    fn allowed(&self, grant: &RegistrationToken) -> Result<(), Error> {
+    fn allowed(&self, token: &RegistrationToken) -> Result<(), Error> {
         match self {
-            RouteField::Several(fields) => fields.iter().try_for_each(|field| field.allowed(grant)),
-            RouteField::Backend(backend) => grant.reaches(backend),
+            RouteField::Several(fields) => fields.iter().try_for_each(|field| field.allowed(token)),
+            RouteField::Backend(backend) => token.reaches(backend),
             RouteField::Priority(_) => Ok(()),
-            RouteField::Domains(domains) => grant.hosts(domains),
-            RouteField::Path(path) => grant.path(path),
+            RouteField::Domains(domains) => token.hosts(domains),
+            RouteField::Path(path) => token.path(path),
         }
     }
 
@@ -149,7 +149,7 @@ impl RouteField {
     }
 }
 
-/// Stages a route with one field or several changed.
+/// Stages a change of one field or several fields of a route.
 #[derive(Clone, Debug)]
 pub struct RouteUpdate {
     /// The session.
@@ -168,8 +168,8 @@ impl RouteUpdate {
     pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
         let mut route = Route::clone(editable(session, self.id)?);
-        if let Some(grant) = context.grants.of(&session.record)? {
-            self.field.allowed(grant)?;
+        if let Some(token) = context.tokens.of(&session.record)? {
+            self.field.allowed(token)?;
         }
         self.field.set(&mut route);
         context.forbidden.check_url("backend_url", &route.backend)?;
@@ -190,7 +190,7 @@ fn editable(session: &Session, id: RouteId) -> Result<&Arc<Route>, Error> {
     })
 }
 
-/// Stages the removal of a route and of all that is set for it.
+/// Stages the removal of a route and of all its settings.
 #[derive(Clone, Debug)]
 pub struct RouteRemove {
     /// The session.
@@ -211,7 +211,7 @@ impl RouteRemove {
         let edits = settings.into_iter().chain([Edit::Route(self.id, None)]);
         let mut changes: Vec<Change> =
             edits.map(|edit| Change::Stage { key: session.key, edit, at: context.now }).collect();
-        // One that was only staged is gone for good.
+        // A route that was only staged is gone, so that its maintenance ends too.
         if !session.active.routes.contains_key(&self.id) && session.record.maintenance.routes.contains_key(&self.id) {
             changes.push(with_head(session, |record| record.maintenance.forget(self.id)));
         }

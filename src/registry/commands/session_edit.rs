@@ -1,4 +1,4 @@
-//! Helpers of commands: a changed record of a session, and a route of it or the refusal.
+//! Helpers of commands: changes to a session's record, and the lookup of its routes.
 
 use std::sync::Arc;
 

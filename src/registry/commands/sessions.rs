@@ -1,4 +1,4 @@
-//! Commands that open, bind, end and age sessions, and say what they are told.
+//! Commands that open, bind and end sessions, subscribe them to events, and handle their deadlines.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::apply::unstage;
 use super::decision::{Decided, Decision, DecisionContext, Effect, Release, Reply};
 use super::takeover::inherited;
 
-/// Opens a session for an instance; one that the instance has already is replaced.
+/// Opens a session for an instance, and replaces the session that the instance has.
 #[derive(Clone, Debug)]
 pub struct Register {
     /// The service.
@@ -25,11 +25,11 @@ pub struct Register {
     pub maintenance_port: u16,
     /// Told by the client.
     pub metadata: Metadata,
-    /// 128 random bits, the secret part of the new id.
+    /// 128 random bits: the secret part of the new session id.
     pub nonce: u128,
-    /// The connection that is bound, if there is one that lasts.
+    /// The connection to bind; `None` if the caller has no lasting one.
     pub connection: Option<ConnectionId>,
-    /// The registration token, where it is given beside the metadata.
+    /// The registration token, if it is not part of the metadata.
     pub token: Option<Secret>,
     /// The origin of the client, if it is known.
     pub origin: Option<Origin>,
@@ -41,15 +41,16 @@ impl Register {
     }
 
     pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
-        let AdmittedRegistration { metadata, grant } =
-            context.grants.admit(&self.service, &self.metadata, self.token.as_ref())?;
+        let AdmittedRegistration { metadata, token } =
+            context.tokens.admit(&self.service, &self.metadata, self.token.as_ref())?;
         let opened = SessionRecord::opened(self.service.clone(), self.instance.clone(), self.nonce, context.now);
         let old = catalog.of_instance(&self.service, &self.instance);
-        if let Some(grant) = grant {
-            // The routes of one that was replaced before, and still serves, go with the new session's first apply.
+        if let Some(token) = token {
+            // The instance may also have an older replaced session that still serves; the first apply of the new
+            // session ends it.
             let serving = catalog.replaced_of(&opened).and_then(|key| catalog.by_key(key));
-            old.into_iter().chain(serving).try_for_each(|old| grant.may_replace(old))?;
-            grant.room_for_session(catalog, old.map(|old| &**old))?;
+            old.into_iter().chain(serving).try_for_each(|old| token.may_replace(old))?;
+            token.room_for_session(catalog, old.map(|old| &**old))?;
         }
         let mut decided = let_go(catalog, self.connection, context.now);
         match old {
@@ -60,7 +61,7 @@ impl Register {
             }
             None => self.room(catalog, context.limits)?,
         }
-        let token = grant.map(|grant| grant.name.clone());
+        let token = token.map(|token| token.name.clone());
         // An operator's order stays with the instance; a client's request ends with its session.
         let drain = old.and_then(|old| old.record.drain).filter(|drain| drain.by_operator);
         let maintenance = old.map(|old| inherited(old)).unwrap_or_default();
@@ -75,7 +76,7 @@ impl Register {
 }
 
 impl Register {
-    /// Refuses one session more than there may be, in all or of the client's address.
+    /// Refuses the session if a bound is reached: that of all sessions, or that of the client's address.
     fn room(&self, catalog: &Catalog, limits: &RegistryLimits) -> Result<(), Error> {
         let most = limits.sessions_max;
         if catalog.sessions_len() >= most {
@@ -92,9 +93,9 @@ impl Register {
     }
 }
 
-/// Retires the session of an instance that registers anew: its routes, if it has any, serve until the new
-/// session's first apply or for the grace period. Each registration grants that period anew, so that a
-/// container which is restarted twice causes no gap either.
+/// Retires the session of an instance that registers again. Its routes, if it has any, serve until the new session's
+/// first apply, at most for the grace period. Each registration begins this period again, so that even a container that
+/// restarts twice causes no gap.
 fn take_over(catalog: &Catalog, old: &Session, context: DecisionContext<'_>) -> Vec<Change> {
     let until = context.now.after(context.limits.grace);
     if !old.active.routes.is_empty() {
@@ -111,7 +112,7 @@ fn retire(session: &Session, until: Time) -> Change {
     Change::Record(session.key, Arc::new(record))
 }
 
-/// A connection that binds another session lets go of the one it has, and one that ends too.
+/// Disconnects the session that the connection is bound to, because the connection binds another one or ends.
 fn let_go(catalog: &Catalog, connection: Option<ConnectionId>, now: Time) -> Decided {
     let nothing = Decided::new(Reply::Done, Vec::new());
     match connection.and_then(|connection| catalog.bound_to(connection)) {
@@ -121,12 +122,12 @@ fn let_go(catalog: &Catalog, connection: Option<ConnectionId>, now: Time) -> Dec
     }
 }
 
-/// Binds a connection, if there is one that lasts, to a session that exists.
+/// Binds a connection, if the caller has a lasting one, to an existing session.
 #[derive(Clone, Debug)]
 pub struct Reconnect {
     /// The session.
     pub session: SessionId,
-    /// The connection that is bound.
+    /// The connection to bind; `None` if the caller has no lasting one.
     pub connection: Option<ConnectionId>,
 }
 
@@ -155,7 +156,7 @@ impl Reconnect {
 pub struct ClientShutdown {
     /// The session.
     pub subject: Subject,
-    /// The connection that asks, which closes itself.
+    /// The connection that asks; it closes itself.
     pub connection: Option<ConnectionId>,
 }
 
@@ -184,7 +185,7 @@ fn end_with_replaced(catalog: &Catalog, session: &Session) -> Vec<Change> {
 pub struct Subscribe {
     /// The session.
     pub session: SessionId,
-    /// The types.
+    /// The types of events.
     pub topics: Topics,
 }
 
@@ -199,12 +200,12 @@ impl Subscribe {
     }
 }
 
-/// Takes a subscription back.
+/// Ends a subscription to types of events.
 #[derive(Clone, Debug)]
 pub struct Unsubscribe {
     /// The session.
     pub session: SessionId,
-    /// The types.
+    /// The types of events.
     pub topics: Topics,
 }
 
@@ -228,7 +229,7 @@ fn with_topics(session: &Session, topics: Topics) -> Decided {
     Decided::new(Reply::Done, changes)
 }
 
-/// A connection ended; the session bound to it is disconnected.
+/// Reports that a connection has ended; the session bound to it is disconnected.
 #[derive(Clone, Debug)]
 pub struct Disconnect {
     /// The connection.
@@ -245,12 +246,12 @@ impl Disconnect {
     }
 }
 
-/// Something of a session may be due: its grace, its staged changes, its drain.
+/// Handles the deadlines of a session: of its lease, its staged changes and its drain.
 #[derive(Clone, Debug)]
 pub struct Expire {
     /// The session.
     pub key: SessionKey,
-    /// Everything that was due at this time or before has been handled.
+    /// Everything that was due at this time or earlier has been handled.
     pub since: Time,
 }
 

@@ -1,4 +1,4 @@
-//! Commands that stage what is set for routes: headers, options, health checks, rate limits, breakers.
+//! Commands that stage the settings of routes: headers, options, health checks, rate limits and breakers.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::domain::{
 use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::session_edit::no_route;
 
-/// Stages one edit of a setting, if what it is for exists and there is room.
+/// Stages one edit of a setting, if its route exists and the session has room for it.
 fn stage(catalog: &Catalog, context: DecisionContext<'_>, id: &SessionId, edit: Edit) -> Decision {
     let session = catalog.session(id.reveal())?;
     if !edit.removes() {
@@ -70,7 +70,7 @@ setting_commands! {
         value: Arc<str>
     } => |set| Edit::Header(set.target, set.name.clone(), Some(Arc::clone(&set.value)));
 
-    /// Stages that a response header is set no more; one that is not set stays so.
+    /// Stages the removal of a response header. A header that is not set stays so.
     HeadersRemove {
         /// The routes.
         target: Target,
@@ -78,7 +78,7 @@ setting_commands! {
         name: HeaderKey
     } => |gone| Edit::Header(gone.target, gone.name.clone(), None);
 
-    /// Stages that an option has its default again.
+    /// Stages the removal of an option, which then has its default again.
     OptionsRemove {
         /// The routes.
         target: Target,
@@ -94,19 +94,19 @@ setting_commands! {
         limit: RateLimit
     } => |set| Edit::RateLimit(set.target, Some(set.limit));
 
-    /// Stages that a route has the default health check again.
+    /// Stages the removal of a route's health check, which is then the default one again.
     HealthRemove {
         /// The route.
         id: RouteId
     } => |gone| Edit::Health(gone.id, None);
 
-    /// Stages that requests are limited no more.
+    /// Stages the removal of a rate limit.
     RatelimitRemove {
         /// The routes.
         target: Target
     } => |gone| Edit::RateLimit(gone.target, None);
 
-    /// Stages that a circuit breaker is taken away.
+    /// Stages the removal of a circuit breaker.
     CircuitBreakerRemove {
         /// The routes.
         target: Target
@@ -150,9 +150,9 @@ pub struct OptionsSet {
     pub session: SessionId,
     /// The routes.
     pub target: Target,
-    /// The option; an unknown one is kept and does nothing.
+    /// The option; an unknown one is stored and has no effect.
     pub key: OptionKey,
-    /// Its value, which a known option checks.
+    /// Its value, which is checked if the option is known.
     pub value: Arc<str>,
 }
 

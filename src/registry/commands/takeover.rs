@@ -1,4 +1,5 @@
-//! The replaced session of an instance: the routes that end with it, and the operators' orders that stay in force.
+//! The replaced session of an instance: the routes that end with it, and the operators' orders that the next session
+//! keeps.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,12 +8,13 @@ use crate::domain::{
     Catalog, Edit, Host, Maintenance, PathPrefix, PendingKind, Route, RouteId, Session, SessionRecord, Target,
 };
 
-/// The most routes that are named one by one.
+/// The largest number of routes that a list names.
 const NAMED_MAX: usize = 20;
-/// The most domains of one route that are named.
+/// The largest number of domains of one route that a list names.
 const DOMAINS_MAX: usize = 3;
 
-/// Words for each route of the session before whose place no route of this one takes, as its configuration will be.
+/// Returns words for each route of the replaced session whose host and path no route of this session takes over, with
+/// its staged changes.
 pub(crate) fn losses(catalog: &Catalog, session: &Session) -> Vec<String> {
     let Some(before) = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key)) else {
         return Vec::new();
@@ -46,8 +48,8 @@ fn words(route: &Route, hosts: &[&Host]) -> String {
     )
 }
 
-/// The maintenance that the next session of the instance begins with: what operators have ordered for all of its routes, unless it
-/// was to be left once the backends answer.
+/// Returns the maintenance with which the next session of the instance begins: the operators' orders for all its
+/// routes, unless a request to leave maintenance still waits.
 pub(crate) fn inherited(before: &Session) -> Maintenance {
     if is_leaving(before, |targets| targets.contains(&Target::All)) {
         return Maintenance::default();
@@ -59,7 +61,7 @@ fn is_leaving(session: &Session, meant: impl Fn(&[Target]) -> bool) -> bool {
     session.pending.iter().any(|pending| pending.kind == PendingKind::Exit && meant(&pending.targets))
 }
 
-/// Lets new routes be treated as operators have ordered for the routes of the session before that have the same place.
+/// Applies the operators' orders for routes of the replaced session to new routes with the same host and path.
 pub(crate) fn obey_orders(record: &mut SessionRecord, edits: &[Edit], before: &Session) {
     let maintenance = &before.record.maintenance;
     if maintenance.routes.is_empty() {

@@ -19,10 +19,10 @@ pub enum TargetSelector {
 }
 
 impl TargetSelector {
-    /// The most of them that one request may name.
+    /// The largest number of selectors in one request.
     pub const LIST_MAX: usize = 1024;
 
-    /// Reads `ALL`, `r1`, `/admin` or `shop.example`, several of them separated by commas.
+    /// Parses a list of selectors separated by commas, such as `ALL`, `r1`, `/admin` or `shop.example`.
     ///
     /// # Errors
     /// `Invalid` for anything else, and for more than [`TargetSelector::LIST_MAX`].
@@ -30,10 +30,11 @@ impl TargetSelector {
         Self::parse_each(text.split(',').map(str::trim))
     }
 
-    /// As [`TargetSelector::parse_list`], for words that come one by one; a path among them may hold a comma.
+    /// Parses selectors as [`TargetSelector::parse_list`] does, but from separate words, in which a path may contain a
+    /// comma.
     ///
     /// # Errors
-    /// `Invalid` if one of them is wrong, there is none, or there are more than [`TargetSelector::LIST_MAX`].
+    /// `Invalid` if one of them is wrong, if there is none, or if there are more than [`TargetSelector::LIST_MAX`].
     pub fn parse_each<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, Error> {
         let places: Vec<Self> =
             words.into_iter().take(Self::LIST_MAX + 1).map(Self::parse).collect::<Result<_, Error>>()?;
@@ -57,11 +58,11 @@ impl TargetSelector {
     }
 }
 
-/// The routes of a session that places mean, active or staged; nothing but `ALL` where one of them is that.
-/// However many places there are, it looks at each route once.
+/// Returns the routes of a session that selectors select, active or staged; only `ALL` if one of the selectors is that.
+/// It reads each route once, for any number of selectors.
 ///
 /// # Errors
-/// `NotFound` for the first place that means no route.
+/// `NotFound` for the first selector that selects no route.
 pub(crate) fn resolve(session: &Session, places: &[TargetSelector]) -> Result<Vec<Target>, Error> {
     let mut wanted = SelectorMatches::of(places);
     let mut targets = wanted.targets.clone();

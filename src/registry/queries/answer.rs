@@ -1,8 +1,8 @@
-//! The shapes that answers to queries have.
+//! The answers to queries, for all interfaces.
 
 use super::views::{BreakerView, ConfigView, DiffView, DrainView, MaintenanceView, RouteView, SessionView, StatsView};
 
-/// The shapes that answers to queries have.
+/// The answers to queries.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// The session is alive.
@@ -13,7 +13,7 @@ pub enum Answer {
     Routes(Vec<RouteView>),
     /// A breaker.
     Breaker(BreakerView),
-    /// The staged configuration would apply; what one should know before.
+    /// The staged configuration can be applied; the warnings about it.
     Valid(Vec<String>),
     /// The difference that an apply would make.
     Diff(Box<DiffView>),
@@ -21,7 +21,7 @@ pub enum Answer {
     Drain(DrainView),
     /// Maintenance.
     Maintenance(MaintenanceView),
-    /// Configurations.
+    /// The active and the staged configuration.
     Config(Box<ConfigView>),
     /// One route's statistics.
     RouteStats(Box<StatsView>),

@@ -1,4 +1,4 @@
-//! Views of a session's configurations: both whole, their difference, and the result of validation.
+//! Views of a session's configurations: both in full, their difference, and the result of validation.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ use super::views::{
     RoutesDiff,
 };
 
-/// Answers `CONFIG_VALIDATE`: refuses what a whole apply would be refused for, and gives what one should know before it.
+/// Answers `CONFIG_VALIDATE`: returns the refusal that a whole apply would get, or the warnings about it.
 pub(crate) fn validate(
     catalog: &Catalog,
     session: &Session,
-    grants: &RegistrationTokens,
+    tokens: &RegistrationTokens,
 ) -> Result<Vec<String>, Error> {
     let edits = staged_edits(session, Sections::ALL);
-    grants.permit(session, &edits)?;
+    tokens.permit(session, &edits)?;
     check(catalog, session, &edits)?;
     Ok(warnings(catalog, session, edits.iter()))
 }
@@ -83,7 +83,7 @@ fn acts_shorter(interval: Span, timeout: Span) -> Option<String> {
     (acts < timeout).then(|| format!("{timeout} acts as {acts}: at most the interval and {}", HealthCheck::TIMEOUT_MAX))
 }
 
-/// Answers what the typed doors ask for: both configurations, whole.
+/// Answers the query of gRPC and REST for both configurations in full.
 pub(crate) fn config(session: &Session) -> ConfigView {
     ConfigView {
         revision: session.record.revision,
@@ -144,7 +144,7 @@ fn routed(edit: &Edit) -> Option<RouteId> {
     }
 }
 
-/// The key of an option that is set and that no version of the protocol knows.
+/// Returns the key of an edit that sets an option which no version of the protocol knows.
 pub(crate) fn unknown_option(edit: &Edit) -> Option<&str> {
     match edit {
         Edit::Option(_, key, Some(value)) if Options::default().set(key.as_str(), value) == Ok(false) => {

@@ -1,7 +1,7 @@
-//! Explains where a request goes: which routes match, which wins and by which rule, who stands behind it.
+//! Explains which backend gets a request: the routes that match, the winner with its rule, and its members.
 //!
-//! It looks at every route, plainly, and so is a second opinion on the routing table, which is compiled for speed.
-//! Invariant: both name the same winner (`tests/it/explain.rs`).
+//! It reads every route one by one, and so checks the routing table, which is compiled for speed. Invariant: both name
+//! the same winner (`tests/it/explain.rs`).
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -28,32 +28,32 @@ use super::views::{CheckView, Preference, shown, state};
 /// A request to explain.
 #[derive(Clone, Debug)]
 pub struct Explain {
-    /// As in the `Host` field: a name or an address, a port or none.
+    /// The value of the `Host` field: a name or an address, with or without a port.
     pub host: String,
-    /// As in the request line: a path; a query is passed over.
+    /// The path as in the request line; a query is ignored.
     pub path: String,
-    /// The method. Routes do not differ by it; it is checked and shown.
+    /// The method. It is checked and shown, but does not change the route.
     pub method: Option<String>,
-    /// With what this instance has staged, as if it were applied.
+    /// The instance whose staged configuration is treated as applied; `None` for the active configuration.
     pub staged: Option<(ServiceName, InstanceName)>,
 }
 
 /// The explanation of a request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExplainView {
-    /// The host, as routes spell it.
+    /// The host, in the spelling of routes.
     pub host: String,
     /// The path that is matched.
     pub path: String,
-    /// The method that was asked for.
+    /// The method of the request to explain.
     pub method: Option<String>,
-    /// `active` or `staged`.
+    /// The configuration: `active` or `staged`.
     pub configuration: &'static str,
     /// The reason for which the staged configuration cannot be applied; `None` if it can.
     pub problem: Option<String>,
     /// The outcome of the request.
     pub outcome: ExplainOutcome,
-    /// The same in words.
+    /// The outcome in words.
     pub reason: String,
     /// The matches, the winner first; at most 100.
     pub candidates: Vec<CandidateView>,
@@ -63,17 +63,17 @@ pub struct ExplainView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExplainOutcome {
-    /// It goes to a backend.
+    /// The request goes to a backend.
     Forwarded,
-    /// The maintenance page answers it.
+    /// The maintenance page answers the request.
     Maintenance,
-    /// It gets 503, because no member takes requests now.
+    /// The request gets 503, because no member takes requests now.
     Unavailable,
-    /// No route matches it.
+    /// No route matches the request.
     NoRoute,
 }
 
-/// A host, path and priority that the request matches, and who has it.
+/// A host, path and priority that the request matches, with the routes that have them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the keys are those of ROUTE_LIST_OK")]
 pub struct CandidateView {
@@ -81,13 +81,13 @@ pub struct CandidateView {
     pub domain: String,
     pub path: String,
     pub priority: i32,
-    /// True if the request goes here.
+    /// True if the request goes to one of these routes.
     pub wins: bool,
-    /// The rule by which it wins, or the candidate that shadows it.
+    /// The rule by which the candidate wins, or the candidate that shadows it.
     pub rule: String,
-    /// The number of routes that share it.
+    /// The number of its routes.
     pub members_total: usize,
-    /// The first 100 of them.
+    /// The first 100 of its routes.
     pub members: Vec<MemberView>,
 }
 
@@ -104,7 +104,7 @@ pub struct MemberView {
     pub state: BreakerState,
     pub in_maintenance: bool,
     pub traffic_percent: u64,
-    /// True if it would get one of the next requests.
+    /// True if the member would get one of the next requests.
     pub takes_requests: bool,
     /// The last health check; `None` before the first.
     pub last_check: Option<CheckView>,
@@ -112,38 +112,38 @@ pub struct MemberView {
     pub last_failed_check: Option<CheckView>,
 }
 
-/// The most candidates, and members of each, that are shown.
+/// The largest number of candidates, and of members of each, in the answer.
 const SHOWN_MAX: usize = 100;
-/// The most bytes of a path that is asked for.
+/// The largest number of bytes of a path.
 const PATH_BYTES_MAX: usize = 8 * 1024;
 
-/// Sorts candidates as they are matched: the most specific host, the highest priority, the longest path.
+/// The order of candidates: the most specific host, then the highest priority, then the longest path.
 type RouteRank = (Reverse<usize>, Reverse<i32>, Reverse<usize>);
 
-/// The routes of one rank; they have the same host, path and priority.
+/// The routes of one rank, which have the same host, path and priority.
 struct RankedRoutes<'a> {
     host: &'a Host,
     members: Vec<(&'a Session, &'a Route)>,
 }
 
 impl Registry {
-    /// Says where a request would go, and why.
+    /// Explains which backend would get a request, and why.
     ///
     /// # Errors
-    /// `Invalid` for what is no host, path or method, `NotFound` when there is no such instance.
+    /// `Invalid` for a wrong host, path or method, `NotFound` when there is no such instance.
     pub fn explain(&self, ask: &Explain) -> Result<ExplainView, Error> {
-        explain(&self.catalog(), ask, &self.grants, &*self.traffic, clock::now())
+        explain(&self.catalog(), ask, &self.tokens, &*self.traffic, clock::now())
     }
 }
 
-/// See [`Registry::explain`].
+/// Explains a request on a given catalog, as [`Registry::explain`] does.
 ///
 /// # Errors
-/// As there.
+/// The same as there.
 pub fn explain(
     catalog: &Catalog,
     ask: &Explain,
-    grants: &RegistrationTokens,
+    tokens: &RegistrationTokens,
     traffic: &dyn Traffic,
     now: Time,
 ) -> Result<ExplainView, Error> {
@@ -153,7 +153,7 @@ pub fn explain(
     let view_of_traffic = TrafficView { active: catalog, traffic, now };
     let (catalog, problem) = match &ask.staged {
         None => (catalog.clone(), None),
-        Some((service, instance)) => as_if_applied(catalog, service, instance, grants)?,
+        Some((service, instance)) => as_if_applied(catalog, service, instance, tokens)?,
     };
     let ranked = rank(&catalog, &host, path);
     let winner = ranked.first_key_value().map(|(rank, _)| *rank);
@@ -183,7 +183,7 @@ pub fn explain(
     })
 }
 
-/// The host without its port, in the spelling of routes.
+/// Returns the host without its port, in the spelling of routes.
 fn request_host(field: &str) -> Result<String, Error> {
     let (name, port) = match field.rsplit_once(':') {
         Some((name, port)) if !field.ends_with(']') => (name, port),
@@ -199,7 +199,7 @@ fn request_host(field: &str) -> Result<String, Error> {
     }
 }
 
-/// The path in the spelling that is matched.
+/// Returns the path in the form that is matched.
 fn request_path(text: &str) -> Result<Cow<'_, str>, Error> {
     let path = text.split(['?', '#']).next().unwrap_or_default();
     let visible = path.bytes().all(|byte| byte.is_ascii_graphic());
@@ -221,15 +221,15 @@ fn check_method(method: Option<&str>) -> Result<(), Error> {
     if method.is_none_or(token) { Ok(()) } else { Err(Error::invalid("method", "is not an HTTP method; write GET")) }
 }
 
-/// The catalog after an apply of what an instance has staged, and why it would be refused.
+/// Returns the catalog after an apply of an instance's staged configuration, with the refusal that the apply would get.
 fn as_if_applied(
     catalog: &Catalog,
     service: &ServiceName,
     instance: &InstanceName,
-    grants: &RegistrationTokens,
+    tokens: &RegistrationTokens,
 ) -> Result<(Catalog, Option<String>), Error> {
     let session = catalog.of_instance(service, instance).ok_or_else(|| Error::no_instance(service, instance))?;
-    let problem = validate(catalog, session, grants).err().map(|refused| refused.to_string());
+    let problem = validate(catalog, session, tokens).err().map(|refused| refused.to_string());
     let edits: Arc<[_]> = session.difference().edits().cloned().collect();
     let mut draft = catalog.clone();
     if let Some(replaced) = catalog.replaced_of(&session.record) {
@@ -253,7 +253,7 @@ fn rank<'a>(catalog: &'a Catalog, host: &str, path: &str) -> BTreeMap<RouteRank,
     ranked
 }
 
-/// Of the rules that cover the same host, the higher one names more of it.
+/// Returns the rank of a host rule. Of two rules that cover the same host, the more specific one has the higher rank.
 fn specificity(rule: &Host) -> usize {
     match rule {
         Host::Exact(_) => usize::MAX,
@@ -300,7 +300,8 @@ fn view(candidate: &RankedRoutes<'_>, wins: bool, rule: String, view_of_traffic:
     }
 }
 
-/// All members of a candidate. As in traffic, those that are not preferred get requests only while no other can.
+/// Returns all members of a candidate. As in traffic, members of lower preference get requests only while no other
+/// member can.
 fn members(candidate: &RankedRoutes<'_>, view_of_traffic: TrafficView<'_>) -> Vec<MemberView> {
     let members = candidate.members.iter().map(|(session, route)| member(session, route, view_of_traffic));
     let (mut members, preferences): (Vec<_>, Vec<_>) = members.unzip();
@@ -312,12 +313,12 @@ fn members(candidate: &RankedRoutes<'_>, view_of_traffic: TrafficView<'_>) -> Ve
     members
 }
 
-/// A member, which takes requests if no other can, and how it is preferred.
+/// Returns a member, which takes requests if no other can, with its preference.
 fn member(session: &Session, route: &Route, view_of_traffic: TrafficView<'_>) -> (MemberView, Preference) {
     let (known, now) = (view_of_traffic.of(session, route), view_of_traffic.now);
     let (in_maintenance, percent) = (session.record.maintenance.of(route.id).is_some(), traffic_percent(session, now));
     let gated = !known.healthy && session.active.health.contains_key(&route.id);
-    // Open and past its timeout, it takes the next request as a trial.
+    // An open breaker whose timeout has passed lets the next request through as a trial.
     let shut = known.state == BreakerState::Open && known.next_attempt.is_some_and(|at| at > now);
     let member = MemberView {
         instance_name: session.record.instance.to_string(),

@@ -1,4 +1,4 @@
-//! Queries: what only asks. They are answered from the published catalog and what traffic has seen.
+//! Queries: calls that change nothing. They are answered from the published catalog and the observations of traffic.
 
 pub(crate) mod answer;
 pub(crate) mod configuration;

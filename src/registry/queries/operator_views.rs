@@ -1,4 +1,4 @@
-//! Views for operators: every instance, route and number, a page at a time. No session id appears here.
+//! Views for operators: instances, routes and statistics, in pages. They show no session id.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -13,29 +13,29 @@ use super::session::{staged_routes, traffic_percent};
 use super::status::{drain_status, maintenance_status};
 use super::views::{BreakerNumbers, DrainView, MaintenanceView, StatsView, moment, moment_or_null, shown};
 
-/// The whole at a glance.
+/// The state of the whole server.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OverviewView {
     /// The version of the program.
     pub version: &'static str,
-    /// The start of the server.
+    /// The time at which the server started.
     #[serde(serialize_with = "moment")]
     pub started_at: Time,
     /// The time since the start, in seconds.
     pub uptime_seconds: u64,
-    /// The registry's revision: the sequence of the latest event at most.
+    /// The registry's revision. No event has a higher sequence.
     pub revision: u64,
-    /// Services that have an instance.
+    /// The number of services that have an instance.
     pub services: usize,
-    /// Instances.
+    /// The number of instances.
     pub instances: usize,
-    /// Those of them with a connection.
+    /// The number of instances with a connection.
     pub instances_connected: usize,
-    /// Those of them that drain, or have drained.
+    /// The number of instances that drain or have drained.
     pub instances_draining: usize,
-    /// Those of them with a route in maintenance.
+    /// The number of instances with a route in maintenance.
     pub instances_in_maintenance: usize,
-    /// Routes that traffic obeys, those of replaced sessions included.
+    /// The number of active routes, with those of replaced sessions.
     pub routes_active: usize,
 }
 
@@ -46,7 +46,7 @@ pub struct InstanceView {
     pub service_name: String,
     pub instance_name: String,
     pub maintenance_port: u16,
-    /// True if a connection is bound to it.
+    /// True if a connection is bound to the session.
     pub connected: bool,
     #[serde(serialize_with = "moment")]
     pub connected_at: Time,
@@ -61,14 +61,14 @@ pub struct InstanceView {
     pub traffic_percent: u64,
     /// The number of its active routes that are in maintenance.
     pub routes_in_maintenance: usize,
-    /// Requests and tunnels under way.
+    /// The number of requests and tunnels under way.
     pub in_flight: u64,
-    /// The name of the registration token it came with.
+    /// The name of the registration token with which it registered.
     pub token: Option<String>,
     pub metadata: Box<RawValue>,
 }
 
-/// An instance, and what was asked of it.
+/// An instance with its drain and its maintenance.
 #[derive(Clone, Debug, Serialize)]
 pub struct InstanceDetail {
     /// The fields that lists show too.
@@ -80,7 +80,7 @@ pub struct InstanceDetail {
     pub maintenance: MaintenanceView,
 }
 
-/// A route that traffic obeys.
+/// An active route.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the keys are those of ROUTE_LIST_OK and CIRCUIT_STATUS_OK")]
 pub struct OperatorRouteView {
@@ -98,7 +98,7 @@ pub struct OperatorRouteView {
     pub circuit: BreakerNumbers,
 }
 
-/// A route's numbers.
+/// The statistics of a route.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the keys are those of STATS_OK")]
 pub struct OperatorStatsView {
@@ -112,13 +112,13 @@ pub struct OperatorStatsView {
 pub type InstanceFilter<'a> = Option<(&'a ServiceName, &'a InstanceName)>;
 
 impl Registry {
-    /// The whole at a glance.
+    /// Returns the state of the whole server.
     pub fn overview(&self) -> OverviewView {
         let (catalog, now) = (self.catalog(), clock::now());
         let sessions = || catalog.instances(None);
         let count = |is: &dyn Fn(&Session) -> bool| sessions().filter(|session| is(session)).count();
         let mut services: Vec<&ServiceName> = sessions().map(|session| &session.record.service).collect();
-        // They come in order.
+        // Services come in order, so that equal ones are neighbours.
         services.dedup();
         OverviewView {
             version: env!("CARGO_PKG_VERSION"),
@@ -134,7 +134,7 @@ impl Registry {
         }
     }
 
-    /// The instances, by service and name.
+    /// Returns a page of the instances, by service and name.
     ///
     /// # Errors
     /// `Invalid` for a cursor that this list did not give.
@@ -153,10 +153,10 @@ impl Registry {
         }))
     }
 
-    /// One instance.
+    /// Returns one instance.
     ///
     /// # Errors
-    /// `NotFound` when there is none of that name.
+    /// `NotFound` when there is no instance of that name.
     pub fn instance(&self, service: &ServiceName, instance: &InstanceName) -> Result<InstanceDetail, Error> {
         let (catalog, now) = (self.catalog(), clock::now());
         let session = catalog.of_instance(service, instance).ok_or_else(|| Error::no_instance(service, instance))?;
@@ -167,7 +167,7 @@ impl Registry {
         })
     }
 
-    /// The routes that traffic obeys, by age of their sessions, of one instance or of all.
+    /// Returns a page of the active routes of one instance or of all, oldest sessions first.
     ///
     /// # Errors
     /// `Invalid` for a cursor that this list did not give, `NotFound` when there is no such instance.
@@ -176,10 +176,10 @@ impl Registry {
         self.routes_page(page, of, |session, id| self.route_view(session, id, now))
     }
 
-    /// The numbers of these routes.
+    /// Returns a page of the statistics of the same routes.
     ///
     /// # Errors
-    /// As [`Registry::all_routes`].
+    /// The same as for [`Registry::all_routes`].
     pub fn all_stats(&self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<ListPage<OperatorStatsView>, Error> {
         self.routes_page(page, of, |session, id| OperatorStatsView {
             service_name: session.record.service.to_string(),
@@ -235,12 +235,12 @@ impl Registry {
             routes_in_maintenance: if record.maintenance.first().is_some() { maintained.count() } else { 0 },
             in_flight: self.traffic.in_flight(session.key),
             token: record.token.as_ref().map(ToString::to_string),
-            // Metadata was parsed as JSON when it came in.
+            // The metadata was checked as JSON when it came in.
             metadata: RawValue::from_string(record.metadata.as_str().to_owned()).unwrap_or_default(),
         }
     }
 
-    /// A route that is active: its id comes out of the session's own map.
+    /// Returns the view of an active route. The id must be one of the session's active routes.
     fn route_view(&self, session: &Session, id: RouteId, now: Time) -> OperatorRouteView {
         let route = session.active.routes.get(&id);
         let text = |of: &dyn Fn(&crate::domain::Route) -> String| route.map(|route| of(route)).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! Lists a page at a time.
+//! Pages of lists.
 //!
-//! Pages are cut by what comes next in a fixed order, not by counting, so that a list that changes while it is
-//! read neither repeats nor leaves out what was there all along.
+//! A page begins after an entry and not at a number, so that an entry that is there all the time is neither repeated
+//! nor left out while the list changes.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +12,7 @@ use crate::domain::Error;
 /// A request for a page of a list.
 #[derive(Clone, Debug)]
 pub struct ListRequest {
-    /// The cursor that the page before gave; `None` for the first page.
+    /// The cursor from the page before; `None` for the first page.
     pub after: Option<String>,
     /// The largest number of entries.
     pub limit: usize,
@@ -24,10 +24,10 @@ impl ListRequest {
     /// The largest number of entries.
     pub const LIMIT_MAX: usize = 1000;
 
-    /// A part of `limit` entries, 100 when nothing is said, behind the one that ended with `after`.
+    /// Returns a request for `limit` entries, by default 100, after the page that ended with the cursor `after`.
     ///
     /// # Errors
-    /// `Invalid` for a limit that is not 1 to 1000.
+    /// `Invalid` for a limit outside of 1 to 1000.
     pub fn new(after: Option<String>, limit: Option<u64>) -> Result<Self, Error> {
         let limit =
             limit.map_or(Ok(Self::LIMIT), usize::try_from).ok().filter(|limit| (1..=Self::LIMIT_MAX).contains(limit));
@@ -43,17 +43,17 @@ impl ListRequest {
     }
 }
 
-/// A part of a list, and where the next begins.
+/// A page of a list, with the cursor of the next one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ListPage<T> {
-    /// In the list's order.
+    /// The entries, in the order of the list.
     pub items: Vec<T>,
     /// The cursor of the next page; `None` at the end.
     pub next_cursor: Option<String>,
 }
 
 impl<T> ListPage<T> {
-    /// Takes a page of `entries`; `place` says where an entry stands.
+    /// Takes a page from `entries`; `place` returns the cursor of an entry.
     pub(super) fn cut<E>(
         mut entries: impl Iterator<Item = E>,
         page: &ListRequest,

@@ -19,7 +19,7 @@ pub(crate) fn info(session: &Session, now: Time) -> SessionView {
         routes_staged: staged_routes(session),
         last_apply: session.record.last_apply,
         revision: session.record.revision,
-        // Metadata was parsed as JSON when it came in.
+        // The metadata was checked as JSON when it came in.
         metadata: metadata.unwrap_or_default(),
     }
 }
@@ -62,7 +62,7 @@ fn view(route: &Route, status: RouteStatus) -> RouteView {
     }
 }
 
-/// A session's share of traffic.
+/// Returns a session's share of traffic in percent.
 pub(crate) fn traffic_percent(session: &Session, now: Time) -> u64 {
     session.record.drain.map_or(100, |drain| drain.traffic_percent(now))
 }

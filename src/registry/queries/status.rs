@@ -1,4 +1,4 @@
-//! Queries of a running session: its breakers, drain, maintenance and statistics; and the test of a backend.
+//! Queries for the breakers, drain, maintenance and statistics of a session, and the test of a backend.
 
 use crate::domain::{BackendUrl, Error, RouteId, Session, SessionId, Target, Time};
 
@@ -80,6 +80,6 @@ impl StatsGet {
 pub struct BackendTest {
     /// The session.
     pub session: SessionId,
-    /// The backend, or why what was given is none: that is found out of it then.
+    /// The backend, or the error for a text that is not a backend. The error is returned after the session was found.
     pub backend: Result<BackendUrl, Error>,
 }

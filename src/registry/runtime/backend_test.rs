@@ -24,7 +24,7 @@ impl Registry {
             }
         };
         let allowed =
-            |session: &Session| self.grants.of(&session.record)?.map_or(Ok(()), |grant| grant.reaches(backend));
+            |session: &Session| self.tokens.of(&session.record)?.map_or(Ok(()), |token| token.reaches(backend));
         let catalog = self.catalog();
         let session = catalog.session(test.session.reveal())?;
         allowed(session)?;

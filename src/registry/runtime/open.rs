@@ -36,7 +36,7 @@ pub async fn open<S: Store, P: Publish>(
     mut publisher: P,
     traffic: Arc<dyn Traffic>,
     limits: RegistryLimits,
-    grants: RegistrationTokens,
+    tokens: RegistrationTokens,
 ) -> Result<(Registry, Writer<S, P>), StoreError> {
     let mut loaded = store.load().await?;
     let reading = clock::reading();
@@ -66,7 +66,7 @@ pub async fn open<S: Store, P: Publish>(
         streams: Arc::new(Semaphore::new(limits.streams_max)),
         streams_max: limits.streams_max,
         long_turns: Arc::new(Semaphore::new(large_reads::LONG_AT_ONCE_MAX)),
-        grants: grants.clone(),
+        tokens: tokens.clone(),
         forbidden: forbidden.clone(),
         defaults: Arc::new(defaults),
         started: now,
@@ -74,7 +74,7 @@ pub async fn open<S: Store, P: Publish>(
         probes: ProbePermits::default(),
         store_questions: question_sender,
     };
-    let rules = DecisionRules { limits, grants, forbidden };
+    let rules = DecisionRules { limits, tokens, forbidden };
     Ok((
         registry,
         Writer {

@@ -46,7 +46,7 @@ pub struct Registry {
     pub(super) streams: Arc<Semaphore>,
     pub(super) streams_max: usize,
     pub(super) long_turns: Arc<Semaphore>,
-    pub(crate) grants: RegistrationTokens,
+    pub(crate) tokens: RegistrationTokens,
     pub(super) forbidden: Forbidden,
     /// The options where a session sets none.
     pub(super) defaults: Arc<Options>,
@@ -82,7 +82,7 @@ impl Registry {
     /// # Errors
     /// The query's refusal.
     pub fn answer(&self, query: &Query) -> Result<Answer, Error> {
-        let mut answer = query.answer(&self.published.load(), clock::now(), &self.grants, &*self.traffic)?;
+        let mut answer = query.answer(&self.published.load(), clock::now(), &self.tokens, &*self.traffic)?;
         if let Answer::Drain(view) = &mut answer {
             view.started_at = clock::on_the_wall(view.started_at);
         }

@@ -55,13 +55,13 @@ pub struct Writer<S, P> {
 /// The rules for decisions that do not depend on the catalog or the time.
 pub(super) struct DecisionRules {
     pub(super) limits: RegistryLimits,
-    pub(super) grants: RegistrationTokens,
+    pub(super) tokens: RegistrationTokens,
     pub(super) forbidden: Forbidden,
 }
 
 impl DecisionRules {
     fn at(&self, now: Time) -> DecisionContext<'_> {
-        DecisionContext { now, limits: &self.limits, grants: &self.grants, forbidden: &self.forbidden }
+        DecisionContext { now, limits: &self.limits, tokens: &self.tokens, forbidden: &self.forbidden }
     }
 }
 

@@ -31,7 +31,7 @@ struct World {
     catalog: Catalog,
     now: Time,
     limits: RegistryLimits,
-    grants: RegistrationTokens,
+    tokens: RegistrationTokens,
     forbidden: Forbidden,
     events: Vec<Event>,
     nonce: u128,
@@ -43,7 +43,7 @@ impl World {
             catalog: Catalog::default(),
             now: Time(1_795_323_231_906),
             limits: RegistryLimits::default(),
-            grants: RegistrationTokens::default(),
+            tokens: RegistrationTokens::default(),
             forbidden: Forbidden::default(),
             events: Vec::new(),
             nonce: 0,
@@ -51,7 +51,7 @@ impl World {
     }
 
     fn context(&self) -> DecisionContext<'_> {
-        DecisionContext { now: self.now, limits: &self.limits, grants: &self.grants, forbidden: &self.forbidden }
+        DecisionContext { now: self.now, limits: &self.limits, tokens: &self.tokens, forbidden: &self.forbidden }
     }
 
     /// Decides on a command and absorbs its changes.
@@ -123,7 +123,7 @@ impl World {
     }
 
     fn ask(&self, query: &Query) -> Result<Answer, Error> {
-        query.answer(&self.catalog, self.now, &self.grants, &Quiet)
+        query.answer(&self.catalog, self.now, &self.tokens, &Quiet)
     }
 }
 
