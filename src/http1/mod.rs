@@ -1,8 +1,10 @@
-//! HTTP/1.1 as backends speak it: what stands between their bytes and hyper.
+//! HTTP/1.1 to backends: the layer between their connections and hyper.
+//!
+//! What must hold: hyper reads only heads that have one meaning, and of bounded size.
 
 mod client;
 mod io;
-mod repair;
+mod normalize;
 mod upstream_io;
 
 pub(crate) use client::{SingleRequest, client_builder};

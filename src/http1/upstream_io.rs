@@ -1,8 +1,7 @@
-//! A backend's connection as hyper sees it: heads that hyper would not read, and that can be read in one way only, are repaired.
+//! A connection to a backend, with response heads normalized for hyper.
 //!
-//! What must hold: what a backend says before the head of its response is complete is bounded, interim responses
-//! included, for hyper reads those without end and gives nobody else a turn; an answer that has come is read, also where
-//! the backend takes no more of the request.
+//! What must hold: the bytes up to the end of a response head are bounded, interim responses included, because hyper reads
+//! those without end and without a yield; a response that has arrived is read even if the backend reads no more of the request.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -14,42 +13,43 @@ use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::io::{move_bytes, poll_write_slices};
-use super::repair::{self, look, may_be_http, repair};
+use super::normalize::{self, find_head, may_be_http, normalize};
 
-/// A longer response head is a 502; what comes before it counts.
+/// The most bytes of a response head and the interim responses before it. A longer one is a 502.
 pub(crate) const HEAD_BYTES_MAX: usize = 128 * 1024;
 
-/// A response head of more lines is a 502 too.
+/// The most fields of a response head. A head with more of them is a 502 too.
 const FIELDS_MAX: usize = 1024;
 
-/// How much more a backend may say. Atomics because hyper wants an upgradable connection to be `Send`; only one thread
-/// ever touches them.
+/// The number of bytes that a backend may still send, and the parts of its response that do not pass through hyper. It is made
+/// of atomics because hyper wants an upgradable connection to be `Send`; only one thread ever touches them.
 #[derive(Debug)]
 pub(crate) struct ResponseBudget {
     bytes: AtomicUsize,
-    // The next bytes are of a head.
+    // True if the next bytes belong to a head.
     head: AtomicBool,
+    // True once the connection carries another protocol.
     tunnel: AtomicBool,
-    // There are heads for the client before its answer.
+    // True if there are interim heads for the client.
     has_interim: AtomicBool,
     interim: Mutex<Interim>,
-    // The answer has more fields than hyper was given.
+    // True if the response has more fields than hyper was given.
     has_further: AtomicBool,
-    further: Mutex<Vec<u8>>,
+    further_fields: Mutex<Vec<u8>>,
 }
 
-/// Heads for the client before its answer, and who is to be told of them.
+/// Interim heads for the client, and the waker of the task that passes them on.
 #[derive(Debug, Default)]
 struct Interim {
     heads: Vec<u8>,
     waker: Option<Waker>,
 }
 
-/// More than so many bytes of interim heads at once are not passed on.
+/// The most bytes of interim heads that wait for the client. Further heads are dropped.
 const INTERIM_BYTES_MAX: usize = 16 * 1024;
 
 impl ResponseBudget {
-    /// A request goes out: nothing but a head may come.
+    /// Starts the limit for the response to a new request: a head must come next.
     pub(crate) fn await_head(&self) {
         self.bytes.store(HEAD_BYTES_MAX, Ordering::Relaxed);
         self.head.store(true, Ordering::Relaxed);
@@ -57,30 +57,30 @@ impl ResponseBudget {
             *self.interim() = Interim::default();
         }
         if self.has_further.swap(false, Ordering::Relaxed) {
-            self.further().clear();
+            self.further_fields().clear();
         }
     }
 
-    /// Adds the fields of the answer that hyper was not given, for it takes 100 without an allocation.
+    /// Moves the fields that hyper was not given to `headers`. hyper gets fewer than 100 because it allocates for more.
     pub(crate) fn take_further_fields(&self, headers: &mut HeaderMap) {
         if self.has_further.swap(false, Ordering::Relaxed) {
-            repair::add_fields(&std::mem::take(&mut *self.further()), headers);
+            normalize::add_fields(&std::mem::take(&mut *self.further_fields()), headers);
         }
     }
 
     fn keep_further_fields(&self, lines: Vec<u8>) {
         if !lines.is_empty() {
-            *self.further() = lines;
+            *self.further_fields() = lines;
             self.has_further.store(true, Ordering::Relaxed);
         }
     }
 
-    fn further(&self) -> MutexGuard<'_, Vec<u8>> {
+    fn further_fields(&self) -> MutexGuard<'_, Vec<u8>> {
         // Nothing panics while it holds the lock.
-        self.further.lock().unwrap_or_else(PoisonError::into_inner)
+        self.further_fields.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The interim heads that came since the last time, for the client.
+    /// Returns the interim heads that came since the last call, for the client.
     pub(crate) fn take_interim(&self) -> Option<Vec<u8>> {
         if !self.has_interim.load(Ordering::Relaxed) {
             return None;
@@ -89,14 +89,14 @@ impl ResponseBudget {
         Some(std::mem::take(&mut self.interim().heads))
     }
 
-    /// Has `waker` woken when there are interim heads.
+    /// Wakes `waker` when interim heads come.
     pub(crate) fn wake_for_interim(&self, waker: &Waker) {
         self.interim().waker = Some(waker.clone());
     }
 
-    fn pass_interim(&self, head: &[u8]) {
+    fn keep_interim(&self, head: &[u8]) {
         let mut interim = self.interim();
-        if let Some(head) = repair::interim(head)
+        if let Some(head) = normalize::interim_for_client(head)
             && interim.heads.len() + head.len() <= INTERIM_BYTES_MAX
         {
             interim.heads.extend(head);
@@ -110,18 +110,18 @@ impl ResponseBudget {
         self.interim.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True if something has come since then.
-    pub(crate) fn has_heard(&self) -> bool {
+    /// True if bytes have come since [`Self::await_head`].
+    pub(crate) fn has_received(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) < HEAD_BYTES_MAX
     }
 
-    /// The head has come: what follows is bounded by who reads it.
-    pub(crate) fn lift(&self) {
+    /// Removes the limit after the head. The reader of the body has limits of its own.
+    pub(crate) fn remove_limit(&self) {
         self.bytes.store(usize::MAX, Ordering::Relaxed);
     }
 
-    /// Both sides speak another protocol: there is no answer left to be read.
-    pub(crate) fn tunnel(&self) {
+    /// Notes that both sides now speak another protocol, so that a write error ends the connection.
+    pub(crate) fn begin_tunnel(&self) {
         self.tunnel.store(true, Ordering::Relaxed);
     }
 
@@ -129,30 +129,30 @@ impl ResponseBudget {
         self.head.load(Ordering::Relaxed)
     }
 
-    /// The last head has come, or nothing that could be one.
-    fn pass_head(&self) {
+    /// Notes that the next bytes belong to no head.
+    fn end_heads(&self) {
         self.head.store(false, Ordering::Relaxed);
     }
 
-    fn is_spent(&self) -> bool {
+    fn is_used_up(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) == 0
     }
 
-    fn spend(&self, bytes: usize) {
+    fn consume(&self, bytes: usize) {
         self.bytes.store(self.bytes.load(Ordering::Relaxed).saturating_sub(bytes), Ordering::Relaxed);
     }
 }
 
-/// The connection.
+/// A connection to a backend.
 pub(crate) struct UpstreamIo<S> {
     stream: S,
-    allowance: Arc<ResponseBudget>,
-    // The backend takes no more. What it said before can still be read; hyper, were it told, would not.
-    deaf: bool,
-    // A head of which more is to come.
-    held: Vec<u8>,
-    // What was read and not asked for yet.
-    surplus: Vec<u8>,
+    budget: Arc<ResponseBudget>,
+    // True if the backend reads no more. hyper is not told, because it would not read the response then.
+    ignores_writes: bool,
+    // The beginning of a head.
+    partial_head: Vec<u8>,
+    // The bytes that were read and not yet passed to hyper.
+    unread: Vec<u8>,
     // Nothing is read before the request is written.
     is_request_awaited: bool,
     reader: Option<Waker>,
@@ -161,18 +161,19 @@ pub(crate) struct UpstreamIo<S> {
 impl<S> UpstreamIo<S> {
     pub(crate) fn new(stream: S) -> (Self, Arc<ResponseBudget>) {
         let [head, tunnel, has_interim, has_further] = [false; 4].map(AtomicBool::new);
-        let (bytes, interim, further) = (AtomicUsize::new(usize::MAX), Mutex::default(), Mutex::default());
-        let allowance = Arc::new(ResponseBudget { bytes, head, tunnel, has_interim, interim, has_further, further });
+        let (bytes, interim, further_fields) = (AtomicUsize::new(usize::MAX), Mutex::default(), Mutex::default());
+        let budget =
+            Arc::new(ResponseBudget { bytes, head, tunnel, has_interim, interim, has_further, further_fields });
         let io = Self {
             stream,
-            allowance: Arc::clone(&allowance),
-            deaf: false,
-            held: Vec::new(),
-            surplus: Vec::new(),
+            budget: Arc::clone(&budget),
+            ignores_writes: false,
+            partial_head: Vec::new(),
+            unread: Vec::new(),
             is_request_awaited: false,
             reader: None,
         };
-        (io, allowance)
+        (io, budget)
     }
 
     /// Keeps what the backend says before the request until the request is written. hyper takes such an answer for an
@@ -182,49 +183,49 @@ impl<S> UpstreamIo<S> {
         self
     }
 
-    /// Takes `came` as bytes of heads, and gives out whole ones, repaired. Says whether there is anything for the reader.
-    fn pass_heads(&mut self, came: &[u8]) -> io::Result<bool> {
-        self.held.extend_from_slice(came);
-        if came.is_empty() || !may_be_http(&self.held) {
-            self.allowance.pass_head();
+    /// Adds `received` to the head, and moves whole heads to `unread`. Returns true if hyper has something to read.
+    fn read_heads(&mut self, received: &[u8]) -> io::Result<bool> {
+        self.partial_head.extend_from_slice(received);
+        if received.is_empty() || !may_be_http(&self.partial_head) {
+            self.budget.end_heads();
         }
-        while self.allowance.expects_head() {
-            let Some(head) = look(&self.held) else { return Ok(!self.surplus.is_empty()) };
-            let bytes: Vec<u8> = self.held.drain(..head.end).collect();
+        while self.budget.expects_head() {
+            let Some(head) = find_head(&self.partial_head) else { return Ok(!self.unread.is_empty()) };
+            let bytes: Vec<u8> = self.partial_head.drain(..head.end).collect();
             if head.is_interim {
-                self.allowance.pass_interim(&bytes);
+                self.budget.keep_interim(&bytes);
             } else {
-                self.allowance.pass_head();
+                self.budget.end_heads();
             }
-            if !head.is_odd {
-                self.surplus.extend(bytes);
+            if !head.is_irregular {
+                self.unread.extend(bytes);
                 continue;
             }
-            let doubtful = || io::Error::other("the head of the response can be read in two ways");
-            let repaired = repair(&bytes).ok_or_else(doubtful)?;
-            if repaired.fields > FIELDS_MAX {
+            let ambiguous = || io::Error::other("the head of the response can be read in two ways");
+            let normalized = normalize(&bytes).ok_or_else(ambiguous)?;
+            if normalized.fields > FIELDS_MAX {
                 return Err(too_large());
             }
-            self.surplus.extend(repaired.head);
-            self.allowance.keep_further_fields(repaired.further);
+            self.unread.extend(normalized.head);
+            self.budget.keep_further_fields(normalized.further);
         }
-        self.surplus.append(&mut self.held);
+        self.unread.append(&mut self.partial_head);
         Ok(true)
     }
 
-    /// What becomes of an attempt to send so many bytes.
-    fn sent(&mut self, bytes: usize, tried: io::Result<usize>) -> io::Result<usize> {
+    /// Returns the result of a write of `bytes` bytes that hyper gets. A backend that reads no more counts as one that took all.
+    fn write_result(&mut self, bytes: usize, result: io::Result<usize>) -> io::Result<usize> {
         let is_end = |error: &io::Error| matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
         self.is_request_awaited = false;
         self.reader.take().into_iter().for_each(Waker::wake);
-        self.deaf = tried.as_ref().is_err_and(is_end) && !self.allowance.tunnel.load(Ordering::Relaxed);
-        if self.deaf { Ok(bytes) } else { tried }
+        self.ignores_writes = result.as_ref().is_err_and(is_end) && !self.budget.tunnel.load(Ordering::Relaxed);
+        if self.ignores_writes { Ok(bytes) } else { result }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for UpstreamIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.allowance.is_spent() {
+        if self.budget.is_used_up() {
             return Poll::Ready(Err(too_large()));
         }
         let this = &mut *self;
@@ -232,31 +233,30 @@ impl<S: AsyncRead + Unpin> AsyncRead for UpstreamIo<S> {
             this.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        if !this.surplus.is_empty() {
-            move_bytes(&mut this.surplus, buf);
+        if !this.unread.is_empty() {
+            move_bytes(&mut this.unread, buf);
             return Poll::Ready(Ok(()));
         }
         loop {
             let before = buf.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-            let came = buf.filled().get(before..).unwrap_or_default();
-            this.allowance.spend(came.len());
-            if !this.allowance.expects_head() {
+            let received = buf.filled().get(before..).unwrap_or_default();
+            this.budget.consume(received.len());
+            if !this.budget.expects_head() {
                 return Poll::Ready(Ok(()));
             }
-            let whole = if this.held.is_empty() { look(came) } else { None };
-            if whole.is_some_and(|head| !head.is_odd && !head.is_interim) {
-                this.allowance.pass_head();
+            let whole = if this.partial_head.is_empty() { find_head(received) } else { None };
+            if whole.is_some_and(|head| !head.is_irregular && !head.is_interim) {
+                this.budget.end_heads();
                 return Poll::Ready(Ok(()));
             }
-            let passed = this.pass_heads(came);
+            let has_more = this.read_heads(received);
             buf.set_filled(before);
-            let has_more = passed?;
-            if has_more {
-                move_bytes(&mut this.surplus, buf);
+            if has_more? {
+                move_bytes(&mut this.unread, buf);
                 return Poll::Ready(Ok(()));
             }
-            if this.allowance.is_spent() {
+            if this.budget.is_used_up() {
                 return Poll::Ready(Err(too_large()));
             }
         }
@@ -267,11 +267,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for UpstreamIo<S> {
 const HEAD_TOO_LARGE: &str = "the head of the response is too large";
 
 fn too_large() -> io::Error {
-    // The kind is what [`is_head_too_large`] looks for.
+    // [`is_head_too_large`] looks for this kind.
     io::Error::new(ErrorKind::FileTooLarge, HEAD_TOO_LARGE)
 }
 
-/// Returns true when a response failed because its head, with the interim ones before it, is larger than is read.
+/// True if a response failed because its head, with the interim responses before it, is larger than [`HEAD_BYTES_MAX`].
 pub(crate) fn is_head_too_large(error: &hyper::Error) -> bool {
     let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     io.is_some_and(|io| io.kind() == ErrorKind::FileTooLarge)
@@ -279,11 +279,11 @@ pub(crate) fn is_head_too_large(error: &hyper::Error) -> bool {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for UpstreamIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.deaf {
+        if self.ignores_writes {
             return Poll::Ready(Ok(buf.len()));
         }
-        let tried = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
-        Poll::Ready(self.sent(buf.len(), tried))
+        let result = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        Poll::Ready(self.write_result(buf.len(), result))
     }
 
     fn poll_write_vectored(
@@ -292,11 +292,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for UpstreamIo<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let bytes = bufs.iter().map(|buf| buf.len()).sum();
-        if self.deaf {
+        if self.ignores_writes {
             return Poll::Ready(Ok(bytes));
         }
-        let tried = ready!(poll_write_slices(&mut self.stream, cx, bufs));
-        Poll::Ready(self.sent(bytes, tried))
+        let result = ready!(poll_write_slices(&mut self.stream, cx, bufs));
+        Poll::Ready(self.write_result(bytes, result))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -304,10 +304,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for UpstreamIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.deaf { Poll::Ready(Ok(())) } else { Pin::new(&mut self.stream).poll_flush(cx) }
+        if self.ignores_writes { Poll::Ready(Ok(())) } else { Pin::new(&mut self.stream).poll_flush(cx) }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.deaf { Poll::Ready(Ok(())) } else { Pin::new(&mut self.stream).poll_shutdown(cx) }
+        if self.ignores_writes { Poll::Ready(Ok(())) } else { Pin::new(&mut self.stream).poll_shutdown(cx) }
     }
 }

@@ -83,7 +83,7 @@ impl UpstreamConn {
             sent.as_mut().poll(cx)
         })
         .await?;
-        self.conn.budget.lift();
+        self.conn.budget.remove_limit();
         self.conn.budget.take_further_fields(head.headers_mut());
         if !self.is_reused {
             self.pool.answered(&mut self.conn);
@@ -103,7 +103,7 @@ impl UpstreamConn {
 
     /// True if it had carried a request before, and ended without a byte of the response to this one.
     pub(crate) fn has_died(&self) -> bool {
-        self.is_reused && !self.conn.budget.has_heard()
+        self.is_reused && !self.conn.budget.has_received()
     }
 
     /// Moves the bytes that can be moved.
@@ -113,7 +113,7 @@ impl UpstreamConn {
 
     /// Lets the connection change protocols. It moves by itself from here on.
     pub(crate) fn into_tunnel(mut self) {
-        self.conn.budget.tunnel();
+        self.conn.budget.begin_tunnel();
         self.conn.driver.detach();
     }
 
