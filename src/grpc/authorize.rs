@@ -1,4 +1,4 @@
-//! Lets operators' calls through, and nobody else's; and says why a call is not let in.
+//! Operator authentication of gRPC calls, and the statuses of its refusals.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::operator_auth::{ApiRequest, Denied, OperatorAuth, bearer};
 
 use super::status::of_interface;
 
-/// Answers a call that is not an operator's in its place.
+/// Passes on a call of an operator, and refuses any other call.
 pub(super) async fn authorize_operator(
     State(operators): State<Arc<OperatorAuth>>,
     request: Request,
@@ -23,7 +23,7 @@ pub(super) async fn authorize_operator(
     }
 }
 
-/// Answers a call that is not let in.
+/// Returns the response to a call that is not allowed.
 pub fn refuse(denied: Denied) -> Response {
     let (code, reason) = match denied {
         Denied::Malformed(_) => (Code::InvalidArgument, "INVALID"),

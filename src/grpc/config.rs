@@ -1,4 +1,4 @@
-//! Calls that settle what is staged, and say what it comes to.
+//! Calls that apply, drop or describe staged changes.
 
 use tonic::Status;
 

@@ -1,8 +1,8 @@
-//! The layer around every call: it bounds the time of the call, and confines a panic to it.
+//! The deadline layer around every call: it limits the time of the call, and confines a panic to it.
 //!
-//! A deadline is told in `grpc-timeout` and counts from when the request's head has come. It ends a call that is not
-//! answered and a stream that is open, both with `DEADLINE_EXCEEDED`. What a call has asked of the registry by then
-//! may still take effect.
+//! The header `grpc-timeout` gives the deadline, which counts from the arrival of the request's head. It ends an
+//! unanswered call and an open stream with `DEADLINE_EXCEEDED`. A command that the call has sent to the registry by
+//! then may still take effect.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use crate::domain::{Error, Kind};
 
 use super::status::of_interface;
 
-/// Answers a call before its deadline.
+/// Answers a call at its deadline at the latest.
 pub(super) async fn enforce_deadline(request: Request, next: Next) -> Response {
     let timeout = match timeout(request.headers()) {
         Ok(timeout) => timeout,
@@ -54,8 +54,8 @@ fn exceeded() -> Status {
     of_interface(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the time that the caller gave has passed")
 }
 
-/// Gives what the library refuses by itself the details that every refusal has. For a message that is too long it has
-/// another code than gRPC's own list of them.
+/// Adds the details that every refusal has to a refusal of the library. A message that is too long gets the code of a
+/// limit, which differs from the code in gRPC's own list.
 fn with_reason(mut response: Response) -> Response {
     let Some(status) = Status::from_header_map(response.headers()).filter(|status| status.details().is_empty()) else {
         return response;
@@ -73,7 +73,7 @@ fn with_reason(mut response: Response) -> Response {
         Code::NotFound => of_interface(Code::NotFound, "NOT_FOUND", status.message()),
         code => of_interface(code, "INTERNAL", status.message()),
     };
-    // Without them the refusal stands as it is.
+    // Ignored: the refusal stays without details.
     let _ = restated.add_header(response.headers_mut());
     response
 }
@@ -91,7 +91,7 @@ fn parse(text: &str) -> Option<Duration> {
         return None;
     }
     let number: u64 = digits.parse().ok()?;
-    // Eight digits of hours are far from overflowing.
+    // Eight digits of hours do not overflow.
     match unit {
         "H" => Some(Duration::from_secs(number * 3600)),
         "M" => Some(Duration::from_secs(number * 60)),
@@ -103,9 +103,9 @@ fn parse(text: &str) -> Option<Duration> {
     }
 }
 
-/// The body of a response, which ends at the deadline of its call.
+/// The body of a response that ends at the deadline of its call.
 struct Timed {
-    /// Dropped once the deadline has passed: a stream is over then, not only silent.
+    /// The inner body. Dropped at the deadline, so that a stream ends and does not only become silent.
     body: Option<Body>,
     deadline: Pin<Box<Sleep>>,
 }
@@ -120,7 +120,7 @@ impl HttpBody for Timed {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        // The deadline first: a stream that always has more to say would never come to it.
+        // The deadline comes first: a stream that is always ready would never reach it.
         if this.deadline.as_mut().poll(context).is_pending() {
             return Pin::new(body).poll_frame(context);
         }
@@ -160,7 +160,7 @@ mod tests {
         std::future::pending().await
     }
 
-    /// Has more to say whenever it is asked, and a moment passes.
+    /// Answers with a stream that sends a frame every millisecond.
     async fn chatty() -> Response {
         let frames = stream::unfold((), |()| async {
             tokio::time::sleep(Duration::from_millis(1)).await;

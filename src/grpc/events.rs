@@ -1,5 +1,5 @@
-//! Calls that follow events. A stream lives as long as its call: when the caller goes, it is dropped, and a session
-//! that was bound to it is disconnected.
+//! Calls that stream events. When the caller closes a stream, it is dropped, and a session that was bound to it is
+//! disconnected.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(super) async fn watch(
     Ok(messages(state.registry.all_events(request.after)?, state.keep_alive(), watch_item))
 }
 
-/// Converts a stream of items into messages; the last one is the reason for its end.
+/// Converts a stream of items into messages. The last message is the reason for its end.
 fn messages<T: Send + 'static>(
     follow: EventStream,
     silence: Duration,

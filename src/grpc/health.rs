@@ -1,4 +1,4 @@
-//! The standard health service: serving while every part works, until the server is to stop.
+//! The standard health service: it reports serving while every part works, until the server begins to stop.
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -12,7 +12,7 @@ use crate::registry::Registry;
 
 pub(super) use tonic_health::pb::health_server::HealthServer;
 
-/// The services that can be asked for; the empty name is the whole server.
+/// The services with a health status; the empty name is the whole server.
 const KNOWN: [&str; 3] = ["", "signalbox.v1.Registry", "signalbox.v1.Operator"];
 
 /// The health service.
@@ -50,8 +50,8 @@ impl health_server::Health for Health {
 
     type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
 
-    /// Says how it is now, and once more when the server is to stop; then the stream ends. A service that is not
-    /// known is said to be so, as the standard has it, for it might come.
+    /// Sends the present status, and a second one when the server begins to stop; then the stream ends. An unknown
+    /// service has a status of its own, as the standard requires, because it could appear later.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let known = KNOWN.contains(&request.get_ref().service.as_str());
         let now = if known { self.now().await } else { ServingStatus::ServiceUnknown };

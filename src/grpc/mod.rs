@@ -1,10 +1,9 @@
 //! gRPC: one of the registry's interfaces, typed. `proto/signalbox/v1` is its contract.
 //!
-//! A call's life: `deadline` bounds its time and catches what must not happen → `authorize` for operators' calls → the row in
-//! `service` → its family's function, which reads values with `convert` → the registry → `convert` → a message, or
-//! `status` of the refusal. It decides nothing about sessions or routes, binds no port, and knows no other interface.
-//! Invariants: whatever one caller sends affects that call alone; no session id leaves in anything but its own
-//! caller's answers.
+//! The way of a call: `deadline` limits its time and catches panics → `authorize` checks operators' calls → the row in
+//! `service` → the function of the call, which reads values with `convert` → the registry → `convert` → a message, or
+//! `status` makes a status of the refusal. It decides nothing about sessions or routes, binds no port, and knows no
+//! other interface. Invariants: a call can harm only itself; a session id appears only in replies to its own caller.
 
 #![allow(
     clippy::unused_async,
@@ -52,21 +51,21 @@ use reflection::Reflection;
 pub use state::GrpcSettings;
 use state::GrpcState;
 
-/// The most bytes of a response message. A session that may have 200,000 routes is listed in one.
+/// The maximum length of a response message in bytes. One message lists a session of up to 200,000 routes.
 const RESPONSE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// True if a request is a gRPC call, and so for [`routes`], whatever its path.
+/// Returns true if a request is a gRPC call, which [`routes`] answers, whatever its path.
 ///
-/// gRPC-Web is not: its framing is another.
+/// A gRPC-Web request is not a gRPC call: its framing differs.
 pub fn is_call(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     kind.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// Answers gRPC calls: `Registry`, `Operator`, health and reflection; any other path is `UNIMPLEMENTED`.
+/// Returns the router for gRPC calls: `Registry`, `Operator`, health and reflection. Any other path is `UNIMPLEMENTED`.
 ///
-/// It expects [`crate::operator_auth::CallerAddresses`] in every request's extensions. What it does in the background belongs to
-/// `lifecycle`. Health says so from the moment the server is told to stop.
+/// It expects [`crate::operator_auth::CallerAddresses`] in every request's extensions. Its background tasks belong to
+/// `lifecycle`. The health service reports the stop as soon as the server begins to stop.
 pub fn routes(
     registry: Registry,
     operators: Arc<OperatorAuth>,
@@ -95,8 +94,7 @@ pub fn routes(
     reflected(Routes::new(registry).add_service(health)).merge(guarded).layer(from_fn(deadline::enforce_deadline))
 }
 
-/// Adds reflection, in the version that is and the one that many tools still ask for, which differ in their names
-/// alone.
+/// Adds reflection in version 1 and in version 1alpha, which many tools still use. The two differ only in their names.
 fn reflected(routes: Routes) -> Router {
     let sets = [
         proto::DESCRIPTORS,
@@ -106,7 +104,7 @@ fn reflected(routes: Routes) -> Router {
         tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
     ];
     let reflection = Reflection::new(&sets).unwrap_or_else(|error| {
-        // The descriptors were linked when the program was built.
+        // Cannot happen: the descriptors are compiled in.
         tracing::error!(%error, "gRPC reflection is left out");
         Reflection::default()
     });

@@ -1,5 +1,5 @@
 //! Calls about a running session: breakers, drain, maintenance, statistics, backend tests. Operators' calls for an
-//! instance share what stands below.
+//! instance use the same functions.
 
 use prost_types::{Duration, Timestamp};
 use tonic::Status;
@@ -42,7 +42,7 @@ pub(super) async fn start_drain(state: &GrpcState, request: StartDrainRequest) -
     Ok(StartDrainResponse { completes_at: Some(drain(state, subject, request.duration).await?) })
 }
 
-/// Begins a drain; when it completes.
+/// Begins a drain, and returns the time when it completes.
 pub(super) async fn drain(
     state: &GrpcState,
     subject: Subject,

@@ -1,4 +1,4 @@
-//! Operators' calls. Who may ask was settled in `authorize`; instances are named, never their sessions.
+//! Operators' calls. `authorize` has checked the caller before. Calls name instances, never sessions.
 
 use tonic::Status;
 

@@ -1,7 +1,6 @@
 //! Reflection (`grpc.reflection.v1`): describes the interface to tools that do not have its `.proto` files.
 //!
-//! Invariants: a question without an answer gets an error, and the stream goes on; a stream holds one question
-//! at a time.
+//! Invariants: an unknown name gets an error, and the stream continues; a stream holds one request at a time.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -20,7 +19,7 @@ use tonic_reflection::pb::v1::{
 };
 use tonic_reflection::server::v1::ServerReflection;
 
-/// The files that can be asked for, by name and by what they declare. Cheap to clone.
+/// An index of descriptor files by name and by the symbols that they declare. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reflection(Arc<DescriptorFiles>);
 
@@ -30,7 +29,7 @@ struct DescriptorFiles {
     symbols: BTreeMap<String, Symbol>,
 }
 
-/// Something that a file declares.
+/// A symbol that a file declares.
 #[derive(Clone, Debug)]
 struct Symbol {
     file: Bytes,
@@ -45,10 +44,9 @@ enum SymbolKind {
 }
 
 impl Reflection {
-    /// Reads the files of encoded descriptor sets. A file that stands in several is taken from the first.
+    /// Reads the files of encoded descriptor sets. If several sets contain a file, the first one counts.
     ///
-    /// # Errors
-    /// If one is no descriptor set.
+    /// # Errors If one is no descriptor set.
     pub(super) fn new(sets: &[&[u8]]) -> Result<Self, prost::DecodeError> {
         let mut all = DescriptorFiles::default();
         for set in sets {
@@ -134,7 +132,7 @@ impl DescriptorFiles {
 
 fn declare_message(scope: &str, message: &DescriptorProto, declare: &mut impl FnMut(String, SymbolKind)) {
     let name = joined(scope, message.name());
-    // Compiled in, and no deeper than it was written.
+    // The recursion is bounded: the files are compiled in.
     message.nested_type.iter().for_each(|nested| declare_message(&name, nested, declare));
     message.enum_type.iter().for_each(|list| declare_enum(&name, list, declare));
     message.field.iter().for_each(|field| declare(joined(&name, field.name()), SymbolKind::Other));
@@ -142,7 +140,7 @@ fn declare_message(scope: &str, message: &DescriptorProto, declare: &mut impl Fn
     declare(name, SymbolKind::Message);
 }
 
-/// The values of an enum stand beside it, not in it.
+/// Declares an enum and its values. The values belong to the scope of the enum, not to the enum.
 fn declare_enum(scope: &str, list: &EnumDescriptorProto, declare: &mut impl FnMut(String, SymbolKind)) {
     list.value.iter().for_each(|value| declare(joined(scope, value.name()), SymbolKind::Other));
     declare(joined(scope, list.name()), SymbolKind::Other);
@@ -152,7 +150,7 @@ fn joined(scope: &str, name: &str) -> String {
     if scope.is_empty() { name.to_owned() } else { format!("{scope}.{name}") }
 }
 
-/// As much of a name as an error repeats.
+/// Returns the part of a name that an error repeats.
 fn shortened(name: &str) -> String {
     name.chars().take(200).collect()
 }

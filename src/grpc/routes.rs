@@ -1,4 +1,4 @@
-//! Calls that stage routes, and the list of them.
+//! Calls that stage routes, and the one that lists them.
 
 use tonic::Status;
 

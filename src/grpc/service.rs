@@ -1,5 +1,5 @@
-//! The calls, one row each, in the order of the .proto files: which function answers which. Those whose answer grows with the
-//! session stand last.
+//! The table of calls with their functions, in the order of the .proto files. Calls whose answer grows with the session
+//! come last.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ macro_rules! service {
                 let request = request.into_inner();
                 let reading = self.registry.permit_large_read(&session(&request.session_id)?)?;
                 let mut response = Response::new($large_family::$large_call(self, request).await?);
-                // Whoever carries the answer keeps it until that is over.
+                // The response keeps the permit until it is sent.
                 reading.into_iter().for_each(|reading| drop(response.extensions_mut().insert(Arc::new(reading))));
                 Ok(response)
             })*

@@ -1,4 +1,4 @@
-//! Calls that open, find and end sessions.
+//! Calls that open, read and end sessions.
 
 use tonic::Status;
 

@@ -1,4 +1,4 @@
-//! Calls that stage what is set for routes: headers, options, health checks, rate limits, breakers.
+//! Calls that stage settings of routes: headers, options, health checks, rate limits, breakers.
 
 use tonic::Status;
 
@@ -49,7 +49,7 @@ pub(super) async fn set_option(state: &GrpcState, request: SetOptionRequest) -> 
     Ok(SetOptionResponse {})
 }
 
-/// The registry keeps unknown options, for clients of the pipe; here they are refused, and so is a bad value by name.
+/// Refuses unknown options and bad values. The registry accepts unknown options, for clients of the pipe.
 fn check_option(key: &str, value: &str) -> Result<(), Error> {
     if value.len() > VALUE_BYTES_MAX {
         return Err(Error::invalid("value", format!("at most {VALUE_BYTES_MAX} bytes")));

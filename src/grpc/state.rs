@@ -12,10 +12,10 @@ use tonic::Status;
 
 use super::status::fault;
 
-/// The bounds of the gRPC interface, and its source of randomness.
+/// The limits of the gRPC interface, and its source of random bits.
 #[derive(Clone, Copy, Debug)]
 pub struct GrpcSettings {
-    /// The most bytes of a request message, as it comes and unpacked.
+    /// The maximum length of a request message in bytes, before and after decompression.
     pub max_body: usize,
     /// Returns 128 random bits, from which a session id is made.
     pub nonce: fn() -> u128,
@@ -47,18 +47,18 @@ impl GrpcState {
         (self.nonce)()
     }
 
-    /// Has a command decided, and returns its reply.
+    /// Executes a command, and returns its reply.
     pub(super) async fn call<C: CommandCall>(&self, command: C) -> Result<C::Reply, Error> {
         self.registry.call(command).await
     }
 
-    /// Answers a query with the message that `view` makes of its reply.
+    /// Answers a query with the message that `view` makes from its reply.
     pub(super) async fn ask<Q: QueryCall, T>(&self, query: Q, view: impl FnOnce(Q::Reply) -> T) -> Result<T, Status> {
         Ok(self.registry.ask(query, view).await?)
     }
 
-    /// Has a maintenance request decided, and returns once it is accepted. Its outcome is awaited in the background and
-    /// published as an event, also if the caller has gone meanwhile.
+    /// Executes a maintenance request, and returns when it is accepted. A task waits for its outcome and publishes it
+    /// as an event, even if the caller has gone.
     pub(super) async fn accept(&self, command: impl Into<Command>) -> Result<(), Status> {
         let (accepted, answered) = oneshot::channel();
         self.lifecycle.spawn_one("gRPC maintenance", self.registry.clone().maintain(command.into(), accepted));

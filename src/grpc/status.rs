@@ -1,7 +1,7 @@
-//! Refusals to statuses: one code for each kind, and the details that `google.rpc` has for them.
+//! Converts refusals into statuses: a code for each kind, with the details of `google.rpc`.
 //!
-//! Invariants: every status has an `ErrorInfo`; no message is longer than clients take in trailers, whose
-//! default limit is 8 KiB for all of them.
+//! Invariants: every status has an `ErrorInfo`; no message is too long for the trailers of clients, whose default limit
+//! is 8 KiB for all trailers together.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::domain::{Error, Kind};
 
 /// The domain of the reasons in `ErrorInfo`.
 pub(super) const DOMAIN: &str = "signalbox";
-/// The most bytes of a message; the rest is cut off.
+/// The maximum length of a message in bytes; the rest is cut off.
 const MESSAGE_BYTES_MAX: usize = 2048;
-/// The delay before a retry of what a limit or a passing trouble refused.
+/// The delay before a retry after a limit or a temporary failure.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl From<Error> for Status {
@@ -24,7 +24,7 @@ impl From<Error> for Status {
     }
 }
 
-/// A refusal of an entry of a repeated field: `routes[2].path` rather than `path`.
+/// Returns the status of a refused entry of a repeated field; it names `routes[2].path` rather than `path`.
 pub(super) fn of_entry(list: &str, index: usize, error: &Error) -> Status {
     let field = error.field().map_or_else(String::new, |field| format!(".{field}"));
     refusal(error, Some(&format!("{list}[{index}]{field}")))

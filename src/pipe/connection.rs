@@ -1,7 +1,7 @@
-//! The life of a connection: wait, execute lines or pass on notices, write; and its end.
+//! One client connection: it waits for an event, executes lines or passes on notices, writes replies, and closes.
 //!
-//! It neither parses nor renders; `execute` executes lines. What must hold: a session learns that its connection ended,
-//! for whatever reason; a slow or silent client holds no more than one connection's memory.
+//! It neither parses nor renders; `execute` executes lines. Invariants: a session learns that its connection has ended,
+//! whatever the reason; a slow or silent client uses at most one connection's memory.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -19,20 +19,20 @@ use crate::lifecycle::Lifecycle;
 use crate::memory_budget::{MemoryFull, MemoryShare};
 use crate::registry::{Mailbox, MailboxMessage, Registry};
 
-use super::foreign::{self, Foreign};
+use super::foreign::{self, ForeignProtocol};
 use super::line::LineBuffer;
 use super::parse::Parser;
 use super::render::{MaintenanceOutcome, ReplyBuffer};
 use super::settings::PipeSettings;
 
-/// The most maintenance requests of one connection that wait for their outcome.
+/// The maximum number of maintenance requests of one connection that wait for their outcome.
 pub(super) const OUTCOMES_MAX: usize = 64;
-/// The time that the client may take to read replies when there is no memory for them to wait in.
+/// The time that the client may take to read replies when the memory budget is used up.
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
-/// The time that the client may take to read the last words and close.
+/// The time that the client may take to read the last lines and close.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// One client.
+/// A connection of one client.
 pub(super) struct Connection<S> {
     pub(super) stream: S,
     pub(super) registry: Registry,
@@ -41,16 +41,16 @@ pub(super) struct Connection<S> {
     pub(super) parser: Parser,
     pub(super) replies: ReplyBuffer,
     pub(super) mailbox: Mailbox,
-    /// Takes the outcomes of maintenance requests; each request reserves room for its own.
+    /// The sender for outcomes of maintenance requests. Each request reserves a place in the channel.
     pub(super) outcomes_in: mpsc::Sender<Box<MaintenanceOutcome>>,
     outcomes: mpsc::Receiver<Box<MaintenanceOutcome>>,
-    /// The address that the client comes from, if it is known.
+    /// The address of the client, if it is known.
     pub(super) origin: Option<Origin>,
-    /// Its session was shut down, or it speaks another protocol.
+    /// True once the session is shut down, or the client speaks another protocol.
     pub(super) closing: bool,
-    /// It has sent a line that is a command.
+    /// True once the client has sent a command.
     pub(super) understood: bool,
-    foreign: Option<Foreign>,
+    foreign: Option<ForeignProtocol>,
     /// The part of the shared memory budget that the connection holds.
     share: MemoryShare,
     guard: ConnectionGuard,
@@ -67,12 +67,12 @@ enum Wakeup {
     Stopping,
 }
 
-/// The reasons for the end of a connection, named in the log.
+/// The reason for the end of a connection, as the log names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseReason {
     Client,
     Shutdown,
-    Foreign(Foreign),
+    Foreign(ForeignProtocol),
     Stopping,
     Busy,
     Silence,
@@ -85,8 +85,8 @@ impl CloseReason {
         match self {
             CloseReason::Client => "closed by the client",
             CloseReason::Shutdown => "session shut down",
-            CloseReason::Foreign(Foreign::Http) => "it speaks HTTP",
-            CloseReason::Foreign(Foreign::Tls) => "it speaks TLS",
+            CloseReason::Foreign(ForeignProtocol::Http) => "it speaks HTTP",
+            CloseReason::Foreign(ForeignProtocol::Tls) => "it speaks TLS",
             CloseReason::Stopping => "server stopping",
             CloseReason::Busy => "server stopping, in the middle of what the client sent",
             CloseReason::Silence => "timed out",
@@ -97,7 +97,7 @@ impl CloseReason {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Creates the connection of a client that has just connected.
+    /// Creates the connection of a new client.
     pub(super) fn new(
         stream: S,
         guard: ConnectionGuard,
@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let result = result.unwrap_or_else(|panic| resume_unwind(panic));
         let name = result.as_ref().map_or("broken", |reason| reason.name());
         if let Ok(reason) = result {
-            // The client may be gone; then nobody is left to read the last words.
+            // Ignored: the client may be gone already.
             let _ = self.close(reason).await;
         }
         name
@@ -192,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.execute_batch(lines.complete()).await?;
         lines.release();
         if !self.closing && foreign::is_client_hello(lines.unfinished()) {
-            self.refuse_protocol(Foreign::Tls);
+            self.refuse_protocol(ForeignProtocol::Tls);
         }
         if self.share.set(lines.held()).is_err() {
             self.replies.error(None, &Error::new(Kind::Limited, MemoryFull.to_string()));
@@ -223,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.outcomes_in.capacity() < OUTCOMES_MAX || self.holds_session()
     }
 
-    /// Tells admission in which stage the connection waits.
+    /// Reports the stage in which the connection waits to the connection limits.
     fn enter_stage(&self, in_use: bool, lines: &LineBuffer) {
         let stage = match self.guard.activity().stage() {
             _ if in_use => ConnectionStage::Used,
@@ -238,8 +238,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if lines.is_unfinished() { self.settings.line_timeout } else { self.settings.idle_timeout }
     }
 
-    /// Names the address for other protocols, and ends the connection.
-    pub(super) fn refuse_protocol(&mut self, foreign: Foreign) {
+    /// Refuses a client of another protocol, tells it the right address, and ends the connection.
+    pub(super) fn refuse_protocol(&mut self, foreign: ForeignProtocol) {
         self.replies.error(None, &foreign.refusal(self.settings.api));
         self.foreign = Some(foreign);
         self.closing = true;
@@ -282,8 +282,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// Writes the remaining lines and closes. A client that only stopped sending still gets the outcomes of its
-    /// maintenance requests.
+    /// Writes the remaining lines and closes. A client that has only closed its sending side still gets the outcomes of
+    /// its maintenance requests.
     async fn close(&mut self, reason: CloseReason) -> io::Result<()> {
         self.append_pending();
         self.flush().await?;
@@ -299,7 +299,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn outstanding_outcomes(&mut self) -> io::Result<()> {
         let stopping = self.lifecycle.stopping().clone();
-        // Places that are reserved stay so; once all are used or given up, nothing more comes.
+        // `close` keeps reserved places. `recv` returns `None` once all of them are used or released.
         self.outcomes.close();
         while let Some(Some(outcome)) = stopping.run_until_cancelled(self.outcomes.recv()).await {
             self.replies.outcome(&outcome);
@@ -309,8 +309,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// Ends the sending side, then reads and drops what the client still sends for a moment: closing with unread bytes would
-/// reset the connection and discard what the client has not read yet.
+/// Closes the sending side, then reads and drops input for a short time. Closing with unread input would reset the
+/// connection and discard what the client has not read yet.
 pub(super) async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let drain = async {
         stream.shutdown().await?;
@@ -318,6 +318,6 @@ pub(super) async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
         while stream.read(&mut dropped).await? > 0 {}
         io::Result::Ok(())
     };
-    // The connection ends in any case.
+    // Ignored: the connection ends in any case.
     let _ = timeout(LINGER, drain).await;
 }

@@ -1,9 +1,8 @@
 //! Executes a batch of lines of one connection: lines become calls, and calls become replies.
 //!
-//! It neither parses nor renders, and waits for nothing but the registry and a full socket. What must hold: replies
-//! stand in the order of their lines; commands that follow each other go to the registry together; a query is
-//! answered only when the commands before it are settled; nothing behind a `CLIENT_SHUTDOWN`, or behind a line of
-//! another protocol, is executed.
+//! It neither parses nor renders, and waits only for the registry and for a full socket. Invariants: replies have the
+//! order of their lines; consecutive commands go to the registry together; a query is answered after the commands
+//! before it; lines after a `CLIENT_SHUTDOWN` or after a line of another protocol are not executed.
 
 use std::io;
 
@@ -19,12 +18,12 @@ use super::line::InputLine;
 use super::parse::{Form, LineRefusal, Request};
 use super::render::{MaintenanceOutcome, ReplyHead};
 
-/// The most commands that are handed to the registry at once.
+/// The maximum number of commands that go to the registry at once.
 const BATCH_MAX: usize = 1024;
-/// Past this many bytes, replies are written before further lines are acted on.
+/// The number of bytes of replies above which they are written before further lines are executed.
 const REPLIES_BYTES_MAX: usize = 256 * 1024;
 
-/// Commands that go to the registry together, with the shapes of their replies.
+/// Commands that go to the registry together, with what their replies need.
 #[derive(Default)]
 struct CommandBatch<'a> {
     commands: Vec<Command>,
@@ -75,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let head = ReplyHead { word: request.word, transaction: request.transaction, form: request.form };
         match request.call {
             Call::Command(command) => self.command(command, head, batch).await,
-            // Most lines are pings, which are answered without waiting.
+            // Most lines are pings; their answers need no waiting.
             Call::Query(ping @ Query::Ping(_)) => {
                 self.run_batch(batch).await;
                 match self.registry.answer(&ping) {
@@ -114,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Err(error) => replies.error(head.transaction, &error),
         });
         answering.await;
-        // A large session takes a while to list; other tasks run meanwhile.
+        // Listing a large session takes long; this lets other tasks run.
         tokio::task::yield_now().await;
     }
 
@@ -144,14 +143,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Has the registry decide on the commands in `batch`, and appends their replies.
+    /// Executes the commands in `batch`, and appends their replies.
     async fn run_batch(&mut self, batch: &mut CommandBatch<'_>) {
         if batch.commands.is_empty() {
             return;
         }
         let ends = matches!(batch.commands.last(), Some(Command::ClientShutdown(_)));
         let replies = self.registry.execute(std::mem::take(&mut batch.commands)).await;
-        // Only the last command of a batch can be the one that ends the session.
+        // Only the last command of a batch can end the session.
         self.closing |= ends && matches!(replies.last(), Some(Ok(_)));
         for (pending, reply) in batch.pending.drain(..).zip(replies) {
             match reply {
@@ -166,13 +165,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let (Reply::Maintenance(verification), Form::Outcome(target), Some(permit)) =
             (reply, pending.head.form, pending.permit)
         {
-            self.verify(verification, target.to_owned(), pending.head.transaction.map(str::to_owned), permit);
+            self.await_outcome(verification, target.to_owned(), pending.head.transaction.map(str::to_owned), permit);
         }
     }
 
-    /// Awaits the outcome of a maintenance request. The request continues if the connection ends; its outcome is then
-    /// dropped.
-    fn verify(
+    /// Waits for the outcome of a maintenance request in a task. If the connection ends, the request continues and its
+    /// outcome is dropped.
+    fn await_outcome(
         &self,
         verification: Verification,
         target: String,

@@ -1,8 +1,7 @@
-//! Other protocols on the pipe's port: HTTP, which pages in browsers can be made to send anywhere, and TLS.
+//! Detects other protocols on the pipe's port: TLS, and HTTP, which web pages in browsers can send to any port.
 //!
-//! A command's first word stands before a `|` and is one of the protocol's, so no command is ever taken for another
-//! protocol. What must hold: the first line of a request is recognised, whatever its method, target and version; nothing
-//! behind it is executed.
+//! A command begins with a verb of the protocol, so no command is taken for another protocol. Invariants: the first
+//! line of an HTTP request is recognised, whatever its method, target and version; later lines are not executed.
 
 use std::net::SocketAddr;
 
@@ -10,24 +9,24 @@ use crate::domain::{Error, Kind};
 
 use super::parse::verbs;
 
-/// The methods and names of fields consist of these (RFC 9110 §5.6.2).
+/// The characters of methods and field names, besides letters and digits (RFC 9110 §5.6.2).
 const TOKEN: &[u8] = b"!#$%&'*+-.^_`~";
 
-/// A protocol that is not the pipe's.
+/// A protocol other than the pipe protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Foreign {
-    /// In any version, its lines are text.
+pub(super) enum ForeignProtocol {
+    /// HTTP/1 in any version: lines of text.
     Http,
-    /// Its first record is a `ClientHello`.
+    /// TLS: the first record is a `ClientHello`.
     Tls,
 }
 
-impl Foreign {
-    /// The one line that its client is told, with where gRPC and REST are spoken.
+impl ForeignProtocol {
+    /// Returns the refusal for its client, which names the address of gRPC and REST.
     pub(super) fn refusal(self, api: Option<SocketAddr>) -> Error {
         let name = match self {
-            Foreign::Http => "HTTP",
-            Foreign::Tls => "TLS",
+            ForeignProtocol::Http => "HTTP",
+            ForeignProtocol::Tls => "TLS",
         };
         let api = match api {
             None => "elsewhere".to_owned(),
@@ -39,18 +38,19 @@ impl Foreign {
     }
 }
 
-/// Says which other protocol a line, or the beginning of a long one, belongs to. Where `nothing_understood` was on its
-/// connection before, a field of a header counts too.
-pub(super) fn spoken(line: &[u8], nothing_understood: bool) -> Option<Foreign> {
+/// Returns the other protocol that a line, or the beginning of a long line, belongs to. If `nothing_understood` on the
+/// connection before, a header field counts too.
+pub(super) fn spoken(line: &[u8], nothing_understood: bool) -> Option<ForeignProtocol> {
     if is_client_hello(line) {
-        return Some(Foreign::Tls);
+        return Some(ForeignProtocol::Tls);
     }
     let line = line.trim_ascii_start();
     let is_http = !begins_with_a_verb(line) && (is_request_line(line) || is_field(line, nothing_understood));
-    is_http.then_some(Foreign::Http)
+    is_http.then_some(ForeignProtocol::Http)
 }
 
-/// Says whether bytes begin as a TLS handshake does (RFC 8446 §5.1): the record's type and the first byte of its version.
+/// Returns true if bytes begin like a TLS handshake (RFC 8446 §5.1): with the record type and the first byte of the
+/// version.
 pub(super) fn is_client_hello(bytes: &[u8]) -> bool {
     bytes.starts_with(&[22, 3])
 }
@@ -60,7 +60,8 @@ fn begins_with_a_verb(line: &[u8]) -> bool {
     verbs().any(|verb| verb.as_bytes() == word)
 }
 
-/// A method, a target, and since HTTP/1.0 a version. The target alone is enough where the rest of the line was cut off.
+/// Returns true for a method, a target and, since HTTP/1.0, a version. The target alone is enough, because the rest of
+/// the line may be cut off.
 fn is_request_line(line: &[u8]) -> bool {
     let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let (Some(method), Some(target)) = (words.next(), words.next()) else { return false };
@@ -68,7 +69,7 @@ fn is_request_line(line: &[u8]) -> bool {
         return false;
     }
     let is_target = target.starts_with(b"/") || target == b"*" || target.windows(3).any(|part| part == b"://");
-    // Without a version, only a word counts as a method.
+    // Without a version, a method consists of letters only.
     is_target && method.iter().all(u8::is_ascii_alphabetic) || is_version(target) || words.any(is_version)
 }
 
@@ -77,7 +78,8 @@ fn is_version(word: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"http/") && version.first().is_some_and(u8::is_ascii_digit)
 }
 
-/// A field's name and a colon. `Host` is none of a command's anywhere; other names are only where nothing else was said yet.
+/// Returns true for a field name and a colon. `Host` always counts; other names count only if no command was understood
+/// before.
 fn is_field(line: &[u8], nothing_understood: bool) -> bool {
     let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
     let name = line.get(..colon).unwrap_or_default();
@@ -123,25 +125,25 @@ mod tests {
             "host:a",
         ];
         for line in lines {
-            assert_eq!(spoken(line.as_bytes(), false), Some(Foreign::Http), "{line}");
+            assert_eq!(spoken(line.as_bytes(), false), Some(ForeignProtocol::Http), "{line}");
         }
         for cut in ["POST /xxxxxx", "POST /xx|yy", "GET https://a/xxxx"] {
-            assert_eq!(spoken(cut.as_bytes(), false), Some(Foreign::Http), "{cut}");
+            assert_eq!(spoken(cut.as_bytes(), false), Some(ForeignProtocol::Http), "{cut}");
         }
     }
 
     #[test]
     fn a_header_is_recognised_where_nothing_was_understood_before_it() {
         for line in ["Content-Length: 7", "X-A:", "user-agent:curl", "Sec-Fetch-Mode: cors"] {
-            assert_eq!(spoken(line.as_bytes(), true), Some(Foreign::Http), "{line}");
+            assert_eq!(spoken(line.as_bytes(), true), Some(ForeignProtocol::Http), "{line}");
             assert_eq!(spoken(line.as_bytes(), false), None, "{line}");
         }
     }
 
     #[test]
     fn a_handshake_is_recognised_by_its_first_two_bytes() {
-        assert_eq!(spoken(b"\x16\x03\x01\x02\0", false), Some(Foreign::Tls));
-        assert_eq!(spoken(b"\x16\x03", true), Some(Foreign::Tls));
+        assert_eq!(spoken(b"\x16\x03\x01\x02\0", false), Some(ForeignProtocol::Tls));
+        assert_eq!(spoken(b"\x16\x03", true), Some(ForeignProtocol::Tls));
         assert_eq!(spoken(b"\x16", true), None);
     }
 

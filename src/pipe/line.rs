@@ -1,25 +1,25 @@
 //! Splits bytes into lines of bounded length. It does no IO: the reader appends bytes and takes complete lines.
 //!
-//! It knows nothing of what a line means. What must hold: where the bytes were cut makes no difference to
-//! the lines; the buffer never grows past the line limit or one chunk, whichever is more; what is too long
-//! is told once and not kept.
+//! It does not know the meaning of a line. Invariants: the lines do not depend on how the bytes were cut into reads;
+//! the buffer never grows past the line limit or one chunk, whichever is more; a line that is too long is reported once
+//! and not kept.
 
 use memchr::{Memchr, memchr_iter, memrchr};
 
-/// The room for the first read, and of a connection that says little.
+/// The size of the buffer at first, and for a connection with little traffic.
 const SMALL_BYTES: usize = 1024;
-/// The most that one read takes in.
+/// The maximum number of bytes of one read.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The bytes of a connection that have been read and not yet been acted on.
+/// The bytes of a connection that have been read but not executed.
 #[derive(Debug)]
 pub(super) struct LineBuffer {
     buffer: Vec<u8>,
-    /// The number of bytes at the beginning that are complete lines; at most the length of the buffer.
+    /// The length of the complete lines at the beginning of the buffer.
     complete: usize,
-    /// The number of bytes before the last read.
+    /// The length of the buffer before the last read.
     seen: usize,
-    /// The line that is being read is too long, and this was said.
+    /// True while the rest of a line is skipped that was reported as too long.
     skipping: bool,
     limit: usize,
     /// The room for the next read, in bytes.
@@ -29,14 +29,14 @@ pub(super) struct LineBuffer {
 /// A complete line, or a marker for a line that is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InputLine<'a> {
-    /// Without its line end.
+    /// A line without its line end.
     Whole(&'a [u8]),
-    /// More bytes than the limit, line end not counted; these are the first of them.
+    /// The first bytes of a line that is longer than the limit; the limit does not count the line end.
     TooLong(&'a [u8]),
 }
 
 impl LineBuffer {
-    /// Takes lines of at most `limit` bytes.
+    /// Creates an empty buffer for lines of at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
         Self { buffer: Vec::new(), complete: 0, seen: 0, skipping: false, limit, step: SMALL_BYTES }
     }
@@ -44,7 +44,7 @@ impl LineBuffer {
     /// Returns the buffer for the next bytes; it has room for at least one.
     pub(super) fn room(&mut self) -> &mut Vec<u8> {
         let most = CHUNK_BYTES.max(self.limit + 1);
-        // After `release` at most `limit` bytes are left, so that there is always room.
+        // `release` leaves at most `limit` bytes, so there is always room.
         self.buffer.reserve_exact(self.step.min(most - self.buffer.len()));
         &mut self.buffer
     }
@@ -89,7 +89,7 @@ impl LineBuffer {
         self.seen = self.buffer.len();
     }
 
-    /// Frees memory that only a burst needed.
+    /// Frees memory after a burst.
     pub(super) fn shrink(&mut self) {
         self.step = SMALL_BYTES;
         if self.buffer.capacity() > 4 * SMALL_BYTES {
@@ -97,19 +97,19 @@ impl LineBuffer {
         }
     }
 
-    /// The beginning of a line that has not ended; nothing of one that is too long.
+    /// Returns the beginning of an unfinished line; empty for a line that is too long.
     pub(super) fn unfinished(&self) -> &[u8] {
         &self.buffer
     }
 
-    /// Bytes that it holds of memory: its buffer and, once that has grown, the one half as large that it grew out of, which the
-    /// allocator does not give back at once.
+    /// Returns the number of bytes of memory in use: the buffer and, after it has grown, the half as large buffer
+    /// before it, which the allocator does not release at once.
     pub(super) fn held(&self) -> usize {
         let bytes = self.buffer.capacity();
         if bytes > 4 * SMALL_BYTES { bytes + bytes / 2 } else { bytes }
     }
 
-    /// True if a line has begun that has not ended.
+    /// Returns true if a line has begun and not ended.
     pub(super) fn is_unfinished(&self) -> bool {
         self.is_unfinished_at(self.buffer.len())
     }
@@ -119,13 +119,13 @@ impl LineBuffer {
     }
 }
 
-/// Iterates over complete lines.
+/// An iterator over complete lines.
 #[derive(Debug)]
 pub(super) struct Complete<'a> {
     bytes: &'a [u8],
     ends: Memchr<'a>,
     begin: usize,
-    /// The first line is the rest of one that is too long.
+    /// True if the first line is the rest of a line that is too long.
     skip: bool,
     limit: usize,
     rest_too_long: Option<&'a [u8]>,
@@ -158,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the lines of bytes that come in as `pieces`.
+    /// Returns the lines of the bytes in `pieces`.
     fn lines(limit: usize, pieces: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
         let mut lines = LineBuffer::new(limit);
         let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! The port of the pipe: accepts connections, and runs each as a task of its own.
+//! The port of the pipe: accepts connections, and runs each in its own task.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,15 +18,16 @@ use crate::tls::Acceptor;
 use super::connection::{Connection, linger};
 use super::settings::PipeSettings;
 
-/// Connections over the limit that wait at the same time for the client to read the refusal. Further ones are closed
+/// The maximum number of refused connections that wait for the client to read the refusal. Further ones are closed
 /// without a message.
 const REFUSED_MAX: usize = 64;
 
-/// Accepts connections until `lifecycle` is stopping, and runs each as a task of it.
+/// Accepts connections until `lifecycle` is stopping, and runs each as one of its tasks.
 ///
-/// With `tls`, each connection begins with a handshake. `nonce` returns 128 random bits, from which a session id is made.
-/// Whoever stops the server calls [`Registry::announce_shutdown`] first, so that nobody counts as disconnected by the stop, and lets
-/// the registry go on until the tasks of `lifecycle` have ended: connections execute what clients have sent by then.
+/// With `tls`, each connection begins with a handshake. `nonce` returns 128 random bits, from which a session id is
+/// made. To stop the server, call [`Registry::announce_shutdown`] first, so that no session counts as disconnected
+/// because of the stop. Keep the registry running until the tasks of `lifecycle` have ended, because connections
+/// execute what clients have sent until then.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Acceptor>,
@@ -68,7 +69,7 @@ impl PipeListener {
             tracing::debug!(%peer, %error, "a pipe connection ended before it began");
             return;
         }
-        // Plain connections have a task of their own, which has no room for TLS in it.
+        // The task of a plain connection is smaller, because it holds no TLS state.
         let Some(tls) = tls.cloned() else {
             return self.lifecycle.spawn_one("pipe connection", self.run_connection(stream, peer, guard));
         };
@@ -110,7 +111,8 @@ impl PipeListener {
         }
     }
 
-    /// Sends the refusal, and waits until the client has read it: closing at once could discard it (RFC 9293 §3.6.1).
+    /// Sends the refusal, and waits until the client has read it, because closing at once could discard it (RFC 9293
+    /// §3.6.1).
     fn refuse(&self, stream: TcpStream, tls: Option<&Acceptor>, full: ConnectionRefusal, refused: &Arc<Semaphore>) {
         let Ok(refusing) = Arc::clone(refused).try_acquire_owned() else { return };
         let (tls, stopping) = (tls.cloned(), self.lifecycle.stopping().clone());
@@ -122,7 +124,7 @@ impl PipeListener {
                     Some(tls) => send_refusal(tls.accept(stream).await?, &words).await,
                 }
             };
-            // The connection ends in any case.
+            // Ignored: the connection ends in any case.
             let _ = stopping.run_until_cancelled(said).await;
             drop(refusing);
         });

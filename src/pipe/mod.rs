@@ -1,9 +1,9 @@
 //! The pipe: the line protocol over TCP or TLS, one of the registry's interfaces.
 //!
-//! A line's life: `line` cuts it out of the bytes → `parse` makes a call of it → `execute` has the registry
-//! decide or answer → `render` appends the reply → one write for all that was read at once.
-//! It decides nothing about sessions or routes, and knows no other interface. What must hold: every line but the
-//! ignored ones gets exactly one reply, in order; whatever one connection sends hurts that connection alone.
+//! The way of a line: `line` cuts it out of the bytes → `parse` makes a call of it → `execute` passes the call to the
+//! registry → `render` appends the reply → one write sends the replies to all lines of one read. It decides nothing
+//! about sessions or routes, and knows no other interface. Invariants: every line that is not ignored gets exactly one
+//! reply, in order; a connection can harm only itself.
 
 mod connection;
 mod execute;

@@ -17,7 +17,7 @@ use crate::registry::{Answer, MailboxMessage, Release, Reply};
 
 use super::parse::{Form, LineRefusal};
 
-/// The fewest bytes that an entry of `ROUTE_LIST_OK` takes, or the longer one of `STATS_OK`, with what parts it from the next.
+/// The minimum length of an entry of `ROUTE_LIST_OK`, with its comma. An entry of `STATS_OK` is longer.
 const ENTRY_BYTES_MIN: usize =
     r#"{"route_id":"r1","id":"r1","domains":["*"],"path":"/","backend":"http://b","priority":0,"status":"active"},"#
         .len();
@@ -26,35 +26,35 @@ const ENTRY_BYTES_MIN: usize =
 const HELP: &str = "The commands, a line each; [...] may be left out. REGISTER answers ACK|session_id; a transaction id of \
                     your own may follow the session id.\n";
 
-/// ReplyBuffer that are ready to be written.
+/// The lines that are ready to be written.
 #[derive(Debug)]
 pub(super) struct ReplyBuffer {
     out: Vec<u8>,
     /// The most bytes of a line, its end included.
     reply_max: usize,
-    /// The same, of a line with a compressed payload.
+    /// The most bytes of a line with a compressed payload, its end included.
     compressed_max: usize,
-    /// A newer registration has replaced the connection's session, and it has no other.
+    /// True if a newer registration has replaced the connection's session, and the connection has no other session.
     replaced: bool,
 }
 
 /// The outcome of a maintenance request that this connection has sent.
 #[derive(Debug)]
 pub(super) struct MaintenanceOutcome {
-    /// Its target, as the client wrote it.
+    /// The target, as the client wrote it.
     pub(super) target: String,
-    /// The transaction id of its line.
+    /// The transaction id of the request.
     pub(super) transaction: Option<String>,
-    /// Nothing if it came about; else why not.
+    /// The result; an error if the request failed.
     pub(super) result: Result<(), Error>,
 }
 
-/// The beginning of a reply, and its form.
+/// The first fields and the form of a reply.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReplyHead<'a> {
-    /// The first word when all went well.
+    /// The first word of a successful reply.
     pub(super) word: &'static str,
-    /// Echoed after it.
+    /// The transaction id, which follows the first word.
     pub(super) transaction: Option<&'a str>,
     /// The form of the reply.
     pub(super) form: Form<'a>,
@@ -71,12 +71,12 @@ impl ReplyBuffer {
         &self.out
     }
 
-    /// Removes the lines, which have been written.
+    /// Removes the lines after they have been written.
     pub(super) fn written(&mut self) {
         self.out.clear();
     }
 
-    /// Frees memory that only a burst needed.
+    /// Frees memory after a burst.
     pub(super) fn shrink(&mut self) {
         if self.out.capacity() > 4096 {
             self.out.shrink_to(1024);
@@ -101,12 +101,12 @@ impl ReplyBuffer {
     /// Appends the answer to a query.
     pub(super) fn answer(&mut self, head: ReplyHead<'_>, answer: &Answer) {
         match answer {
-            // Of what one should know before an apply, the diff tells.
+            // The diff shows the warnings.
             Answer::Pong | Answer::Valid(_) => self.line(head, None),
             Answer::Session(view) => self.payload(head, view),
             Answer::Routes(views) => self.payload(head, views),
             Answer::Breaker(view) => self.payload(head, view),
-            // No line asks for it.
+            // No command of the pipe asks for it.
             Answer::Config(view) => self.payload(head, view),
             Answer::Diff(view) => self.payload(head, view),
             Answer::Drain(view) => self.payload(head, view),
@@ -116,8 +116,8 @@ impl ReplyBuffer {
         }
     }
 
-    /// Refuses an answer of at least `entries` entries that cannot fit its line, before the answer is made. Returns true if
-    /// it did.
+    /// Refuses an answer of at least `entries` entries if it cannot fit its line, before it is made. Returns true if it
+    /// was refused.
     pub(super) fn refuses(&mut self, head: ReplyHead<'_>, entries: usize) -> bool {
         let bytes = entries.saturating_mul(ENTRY_BYTES_MIN);
         let too_long = matches!(head.form, Form::Plain) && bytes > self.reply_max;
@@ -153,7 +153,7 @@ impl ReplyBuffer {
     /// Appends the refusal of a call.
     pub(super) fn error(&mut self, transaction: Option<&str>, error: &Error) {
         let replaced = Error::replaced_session();
-        // A replaced session without routes ends at once; its own connection still learns what became of it.
+        // A replaced session without routes ends at once; its connection still learns that it was replaced.
         let error = if self.replaced && error.kind() == Kind::InvalidSession { &replaced } else { error };
         self.failure(transaction, &error.to_string().replace('|', "/"));
     }
@@ -174,8 +174,8 @@ impl ReplyBuffer {
                 self.event(happened.event.kind().name(), &EventView::from(&happened.event));
             }
             MailboxMessage::Lagged(missed) => self.event("lagged", &LaggedPayload { missed: *missed }),
-            // Each connection says so itself, when nobody waits for an answer there.
             MailboxMessage::Released(why) => self.replaced = *why == Release::Replaced,
+            // The connection writes `SHUTDOWN` itself when its client waits for no answer.
             MailboxMessage::Shutdown | MailboxMessage::Close => {}
         }
     }
@@ -206,7 +206,7 @@ impl ReplyBuffer {
         }
     }
 
-    /// An error's line, cut short if a message should ever be longer than a line may be.
+    /// Appends an error, cut to the maximum length of a line.
     fn failure(&mut self, transaction: Option<&str>, message: &str) {
         self.begin("ERROR", transaction);
         let room = self.reply_max.saturating_sub(transaction.map_or(0, str::len) + "ERROR||\n".len());
@@ -217,7 +217,7 @@ impl ReplyBuffer {
         self.out.push(b'\n');
     }
 
-    /// A line with JSON at its end; an error in its place if that is too long.
+    /// Appends a line that ends with JSON, or an error if the line is too long.
     fn payload<T: Serialize + ?Sized>(&mut self, head: ReplyHead<'_>, payload: &T) {
         let start = self.out.len();
         self.begin(head.word, head.transaction);
@@ -246,7 +246,7 @@ impl ReplyBuffer {
         }
     }
 
-    /// Ends early, however long the payload, when there is no room for what it comes to.
+    /// Appends the compressed payload. Stops early when there is no room for it.
     fn compressed<T: Serialize + ?Sized>(&mut self, start: usize, payload: &T) -> Result<(), String> {
         let most = self.compressed_max;
         let room = most.saturating_sub(self.out.len() - start + 1);
@@ -288,10 +288,10 @@ impl AddedRoute {
     }
 }
 
-/// base64(gzip(JSON))
+/// Appends base64(gzip(JSON)).
 fn zip<T: Serialize + ?Sized>(out: Bounded<'_>, payload: &T) -> io::Result<()> {
     let gzip = GzEncoder::new(EncoderWriter::new(out, &STANDARD), Compression::fast());
-    // The JSON writer hands over a few bytes at a time.
+    // The JSON writer writes a few bytes at a time.
     let mut json = BufWriter::with_capacity(16 * 1024, gzip);
     serde_json::to_writer(&mut json, payload)?;
     let gzip = json.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -299,9 +299,9 @@ fn zip<T: Serialize + ?Sized>(out: Bounded<'_>, payload: &T) -> io::Result<()> {
     Ok(())
 }
 
-/// Appends to a line for as long as there is room.
+/// A writer that appends to a line while there is room.
 ///
-/// Raw JSON values may contain line ends between tokens; they become spaces.
+/// Raw JSON values may contain line ends between tokens; these become spaces.
 struct Bounded<'a> {
     out: &'a mut Vec<u8>,
     room: usize,

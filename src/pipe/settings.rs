@@ -1,4 +1,4 @@
-//! The bounds of the pipe.
+//! The limits of the pipe.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,24 +6,24 @@ use std::time::Duration;
 use crate::connection_limits::{ConnectionLimits, PortConnections};
 use crate::memory_budget::MemoryBudget;
 
-/// The bounds of the pipe.
+/// The limits of the pipe.
 #[derive(Clone, Debug)]
 pub struct PipeSettings {
-    /// The most bytes of a command line, its end not counted.
+    /// The maximum length of a command line in bytes, without its line end.
     pub max_line: usize,
-    /// The most bytes of a reply line, its end included: deployed clients read no more.
+    /// The maximum length of a reply line in bytes, with its line end. Deployed clients read no more.
     pub max_reply: usize,
-    /// The same, of a reply whose payload is compressed.
+    /// The maximum length in bytes of a reply with a compressed payload, with its line end.
     pub max_compressed: usize,
-    /// A line that is begun and not finished within this time closes its connection.
+    /// The time within which a line must be complete; the connection is closed otherwise.
     pub line_timeout: Duration,
-    /// A connection without a session and without a line for this time is closed.
+    /// The time after which a connection without a session and without a line is closed.
     pub idle_timeout: Duration,
-    /// A connection that does not take its replies within this time is closed.
+    /// The time within which a client must read its replies; the connection is closed otherwise.
     pub write_timeout: Duration,
-    /// The permits for connections. A client without one gets a refusal, and is closed.
+    /// The permits for connections. A client without a permit is refused, and its connection is closed.
     pub connections: PortConnections,
-    /// The address of gRPC and REST, for clients that use them on this port.
+    /// The address of gRPC and REST, for the refusal of clients that use them on this port.
     pub api: Option<SocketAddr>,
     /// The memory budget for lines and replies.
     pub memory: MemoryBudget,

@@ -1,7 +1,8 @@
 //! The end of a connection when the server stops.
 //!
-//! Clients read the next line as the answer of their command, whatever it says. What must hold: a line that was read, or lies in the
-//! socket, is executed and answered before `SHUTDOWN`; nobody can take `SHUTDOWN` for the answer of a line that is not executed.
+//! A client takes the next line for the answer to its command, whatever the line says. Invariants: a line that was
+//! read, or is in the socket, is executed and answered before `SHUTDOWN`; no client can take `SHUTDOWN` for the answer
+//! to a line that is not executed.
 
 use std::io;
 use std::pin::pin;
@@ -13,16 +14,16 @@ use tokio::time::{sleep, timeout};
 use super::connection::{CloseReason, Connection};
 use super::line::{InputLine, LineBuffer};
 
-/// A client that has sent nothing for so long waits for no answer, and is not about to send the next line of several.
+/// The silence after which a client counts as waiting for no answer and sending no further line.
 const QUIET: Duration = Duration::from_millis(200);
-/// The time that a client may go on sending.
+/// The maximum time that a client may continue to send.
 const BUSY_MAX: Duration = Duration::from_secs(3);
-/// The time that a line may be under way that was sent before its client could know of the stop.
+/// The maximum time for a line to arrive that the client sent before it could know of the stop.
 const CROSSING_MAX: Duration = Duration::from_secs(1);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Executes and answers what the client still sends until it is quiet, and then says that the server stops. A client that
-    /// does not become quiet is not told: `SHUTDOWN` would stand where it expects an answer.
+    /// Executes and answers what the client still sends until it is quiet, then announces the stop. A client that does
+    /// not become quiet gets no announcement, because it would take `SHUTDOWN` for an answer.
     pub(super) async fn wind_down(&mut self, lines: &mut LineBuffer) -> io::Result<CloseReason> {
         let mut too_late = pin!(sleep(BUSY_MAX));
         while !self.closing {
@@ -55,14 +56,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.replies.shutdown();
             self.flush().await?;
             self.stream.shutdown().await?;
-            // It need not come, and a client that has read of the stop sends nothing more.
+            // Ignored: a client that has read `SHUTDOWN` sends no further line.
             let _ = timeout(CROSSING_MAX, self.crossing(lines)).await;
         }
         Ok(CloseReason::Stopping)
     }
 
-    /// Executes the first line that comes after `SHUTDOWN` was sent: its client may not have read that yet, and then takes it for the
-    /// answer. What follows is not executed, and has the end of the connection for an answer.
+    /// Executes the first line that arrives after `SHUTDOWN` was sent. Its client may not have read `SHUTDOWN` yet, and
+    /// would take it for the answer. Later lines are not executed; their answer is the end of the connection.
     async fn crossing(&mut self, lines: &mut LineBuffer) -> io::Result<()> {
         while self.stream.read_buf(lines.room()).await? > 0 {
             lines.appended();

@@ -1,4 +1,4 @@
-//! Configurations as messages.
+//! Converts configurations into messages.
 
 use crate::grpc::proto;
 use crate::registry::queries::views::{

@@ -1,4 +1,4 @@
-//! Events and the types of them.
+//! Converts events and their types.
 
 use crate::domain::{Error, Event, EventKind, EventRecord, Topics};
 use crate::grpc::proto::{
@@ -13,12 +13,12 @@ use proto::event::Payload;
 use proto::subscribe_response::Item as Subscribed;
 use proto::watch_response::Item as Watched;
 
-/// Reads the types of events that a stream brings; none means all.
+/// Reads the event types of a stream; an empty list means all.
 pub(in crate::grpc) fn topics_or_all(types: &[i32]) -> Result<Topics, Error> {
     if types.is_empty() { of_type(EventType::All.into()) } else { topics(types) }
 }
 
-/// Reads types of events that a session can subscribe to.
+/// Reads event types that a session can subscribe to.
 pub(in crate::grpc) fn topics(types: &[i32]) -> Result<Topics, Error> {
     types.iter().try_fold(Topics::default(), |topics, number| Ok(topics.union(of_type(*number)?)))
 }

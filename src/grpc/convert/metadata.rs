@@ -1,7 +1,7 @@
-//! Metadata: JSON in the registry, a `Struct` on the wire, whose numbers are all floating point.
+//! Converts metadata between JSON, which the registry stores, and `Struct`, whose numbers are all floating point.
 //!
-//! Invariants: whole numbers stay whole up to 2^53; every client can read the result, whatever depth
-//! of nesting came in through another interface.
+//! Invariants: whole numbers up to 2^53 keep their value; every client can read the result, however deep the JSON is
+//! nested.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,13 @@ use serde_json::{Map, Number, Value as Json};
 
 use crate::domain::{Error, Metadata};
 
-/// Up to this magnitude every whole number has a floating point value of its own.
+/// The magnitude up to which every whole number has its own floating point value.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
-/// Deeper nesting is given as text: protobuf's readers take 100 messages inside each other, three for each level.
+/// The depth below which values become text. Readers of protobuf accept 100 nested messages, and each level needs
+/// three.
 const DEPTH_MAX: usize = 24;
 
-/// Reads the metadata of a client. The decoder has bounded its depth.
+/// Reads the metadata of a client. The decoder limits its depth.
 pub(in crate::grpc) fn metadata(given: Option<Struct>) -> Result<Metadata, Error> {
     let Some(given) = given else { return Ok(Metadata::default()) };
     Metadata::parse(&Json::Object(object(given)?).to_string())
@@ -47,7 +48,7 @@ fn number(number: f64) -> Result<Number, Error> {
 
 /// Returns stored metadata as a message.
 pub(in crate::grpc) fn structure(json: &str) -> Struct {
-    // Stored metadata was read as an object when it came in.
+    // Stored metadata is always an object.
     let object: Map<String, Json> = serde_json::from_str(json).unwrap_or_default();
     fields(object, 1)
 }
@@ -95,7 +96,7 @@ mod tests {
         assert_eq!(metadata(Some(Struct::default())).unwrap(), Metadata::default());
     }
 
-    /// Any value that a message can hold, nested as deep as readers take it.
+    /// Returns any value that a message can contain, up to the depth that readers accept.
     fn any_value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(None),

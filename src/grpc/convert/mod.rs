@@ -1,7 +1,7 @@
-//! Messages to values of the domain, and back.
+//! Converts messages into values of the domain, and back.
 //!
-//! Values are read with the domain's own types; what is refused names the field as the .proto files do.
-//! Nothing here knows the registry's state. What must hold: no message, whatever it holds, panics.
+//! Values are read with the types of the domain; refusals name the field as the .proto files do. Nothing here knows the
+//! registry's state. Invariant: no message causes a panic.
 
 mod config;
 mod events;

@@ -1,5 +1,5 @@
-//! Payloads for operators as messages. Each payload is taken apart without `..`, so that a forgotten field does not
-//! compile.
+//! Converts payloads for operators into messages. Each payload is taken apart without `..`, so that a forgotten field
+//! does not compile.
 
 use crate::domain::BreakerState;
 use crate::grpc::proto;

@@ -1,4 +1,4 @@
-//! Single values: durations, moments, numbers, names, lists of targets.
+//! Converts single values: durations, times, numbers, names, lists of targets.
 
 use prost_types::{Duration, Timestamp};
 
@@ -16,7 +16,7 @@ pub(in crate::grpc) fn required<T>(field: &'static str, value: Option<T>) -> Res
     value.ok_or_else(|| Error::invalid(field, "is missing"))
 }
 
-/// Reads the credential of a call. The registry decides whether such a session exists.
+/// Reads the session id of a call. The registry checks that the session exists.
 pub(in crate::grpc) fn session(id: &str) -> Result<SessionId, Error> {
     if id.is_empty() {
         return Err(Error::invalid("session_id", "is missing"));
@@ -57,7 +57,7 @@ pub(in crate::grpc) fn span(field: &'static str, duration: Option<Duration>) -> 
     if std > Span::MAX.std() {
         return Err(Error::invalid(field, "is too long; the longest is 366 days"));
     }
-    // It is below a year, and so fits.
+    // At most 366 days, so it fits.
     let millis = u64::try_from(std.as_millis()).unwrap_or(u64::MAX);
     Ok(Span::from_millis(millis.max(1)))
 }
@@ -72,7 +72,7 @@ pub(in crate::grpc) fn timestamp(time: Time) -> Timestamp {
     Timestamp { seconds, nanos }
 }
 
-/// Milliseconds to seconds and nanoseconds.
+/// Converts milliseconds to seconds and nanoseconds.
 fn split(millis: u64) -> (i64, i32) {
     let rest = i32::try_from(millis % 1000).unwrap_or_default();
     (i64::try_from(millis / 1000).unwrap_or(i64::MAX), rest * NANOS_PER_MILLI)

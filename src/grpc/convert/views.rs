@@ -1,4 +1,5 @@
-//! Payloads of queries as messages. Each payload is taken apart without `..`, so that a forgotten field does not compile.
+//! Converts payloads of queries into messages. Each payload is taken apart without `..`, so that a forgotten field does
+//! not compile.
 
 use crate::domain::{BreakerState, Span};
 use crate::grpc::proto;

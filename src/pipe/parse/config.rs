@@ -1,4 +1,4 @@
-//! Lines that settle what is staged, and say what it comes to.
+//! Lines that apply, drop or describe staged changes.
 
 use crate::domain::Sections;
 use crate::registry::Query;

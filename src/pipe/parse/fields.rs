@@ -1,34 +1,34 @@
-//! The fields of a line after its first word, and how a transaction id is told apart: by their number.
+//! The fields of a line after its first word. Their number tells if one of them is a transaction id.
 //!
-//! It reads no values. What must hold: a wrong number of fields is answered with the usage and nothing else.
+//! It reads no values. Invariant: the answer to a wrong number of fields is the usage and nothing else.
 
 use crate::domain::{ConnectionId, Error, SessionId};
 use crate::registry::{Call, Command, Query};
 
 use super::request::{Form, LineRefusal, Parsed, Request, split, wrong};
 
-/// The most fields that a line of fixed shape has after its first word: one more than the longest needs.
+/// The maximum number of fields after the first word of a line of fixed shape: one more than the longest line needs.
 const FIELDS_MAX: usize = 8;
-/// The most bytes of a transaction id, for it is echoed.
+/// The maximum length of a transaction id in bytes. It has a limit because replies repeat it.
 const TRANSACTION_BYTES_MAX: usize = 256;
-/// The fields that may be empty, by verb and name; the other ones are refused by name.
+/// The fields that may be empty, by verb and name. An empty field of another name is refused.
 const MAY_BE_EMPTY: [(&str, &str); 2] = [("ROUTE_ADD", "priority"), ("HEADERS_SET", "value")];
 
-/// The state with which the lines of one connection are read.
+/// The state that the lines of one connection are read with.
 #[derive(Debug)]
 pub(super) struct LineContext {
     pub(super) connection: ConnectionId,
     pub(super) nonce: fn() -> u128,
-    /// The most routes that one bulk line may add, so that its reply fits a line.
+    /// The maximum number of routes of one bulk line, so that its reply fits a line.
     pub(super) bulk_max: usize,
-    /// The most bytes of a maintenance target, so that its outcome, which names it again, fits a line.
+    /// The maximum length of a maintenance target in bytes, so that its outcome, which repeats the target, fits a line.
     pub(super) target_max: usize,
-    /// The session of the last line: most lines of a connection name the same one.
+    /// The session of the last line. Most lines of a connection name the same session.
     pub(super) last: SessionId,
 }
 
 impl LineContext {
-    /// Returns the id, without a new allocation if the line before had the same one.
+    /// Returns the session id, without a new allocation if the line before had the same id.
     fn session(&mut self, text: &str) -> SessionId {
         if self.last.reveal() != text {
             self.last = SessionId::restore(text);
@@ -45,7 +45,7 @@ pub(super) struct Fields<'a, 'p> {
     context: &'p mut LineContext,
 }
 
-/// The fields of a line with a session, once they are told apart.
+/// The session and the other fields of a line.
 #[derive(Clone, Debug)]
 pub(super) struct SessionLine<T> {
     pub(super) session: SessionId,
@@ -79,7 +79,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         self.context.target_max
     }
 
-    /// Returns the usage, for a wrong number of fields; `names` are the fields after the first word.
+    /// Returns the refusal of a wrong number of fields: the usage. `names` are the fields after the first word.
     pub(super) fn usage(&self, names: &str) -> LineRefusal<'a> {
         let verb = self.verb;
         LineRefusal::Usage(format!("usage: {verb}|{names}"))
@@ -124,7 +124,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         names: [&'static str; N],
         build: impl Fn(SessionId, [&'a str; N]) -> Result<T, Error>,
     ) -> Result<(Option<&'a str>, T), LineRefusal<'a>> {
-        // Most lines are a verb and a session alone: these are told without a list.
+        // Most lines are a verb and a session; these need no list of fields.
         if N == 0
             && let Some(session) = self.rest.filter(|rest| !rest.is_empty() && !rest.as_bytes().contains(&b'|'))
         {
@@ -150,7 +150,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         }
     }
 
-    /// Returns the transaction id and the line of exactly these fields; `None` for another number of fields.
+    /// Returns the transaction id and the line with exactly these fields; `None` for another number of fields.
     #[expect(clippy::type_complexity, reason = "it has no other use")]
     fn with_fields<const N: usize>(
         &mut self,
@@ -162,7 +162,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         Some(line.map(|line| (transaction, line)))
     }
 
-    /// Checks that a transaction id is fit to be echoed and no field is empty.
+    /// Checks that the transaction id is short enough and no field is empty.
     pub(super) fn line<T>(
         &mut self,
         session: &'a str,
@@ -182,7 +182,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         }
     }
 
-    /// Returns all fields; `None` if there are more than any line has.
+    /// Returns all fields; `None` if there are more than `FIELDS_MAX`.
     pub(super) fn split_all(&self) -> Option<Split<'a>> {
         let mut all = Split { fields: [""; FIELDS_MAX], len: 0 };
         let mut next = self.rest;
@@ -196,7 +196,7 @@ impl<'a, 'p> Fields<'a, 'p> {
     }
 }
 
-/// The fields of a line, kept without an allocation.
+/// The fields of a line, without an allocation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Split<'a> {
     fields: [&'a str; FIELDS_MAX],
@@ -208,20 +208,20 @@ impl<'a> Split<'a> {
         self.fields.get(..self.len).unwrap_or_default()
     }
 
-    /// The fields, without the last if that is empty.
+    /// Returns the fields, without the last one if it is empty.
     pub(super) fn trimmed(&self) -> &[&'a str] {
         let all = self.as_slice();
         without_empty_end(all).unwrap_or(all)
     }
 
-    /// The fields, and if the last of them is empty also those before it.
+    /// Returns the fields and, if the last one is empty, the fields before it.
     pub(super) fn readings(&self) -> impl Iterator<Item = &[&'a str]> {
         let all = self.as_slice();
         [Some(all), without_empty_end(all)].into_iter().flatten()
     }
 }
 
-/// The fields before the last, if that is empty.
+/// Returns the fields before the last one, if the last one is empty.
 fn without_empty_end<'f, 'a>(fields: &'f [&'a str]) -> Option<&'f [&'a str]> {
     fields.split_last().filter(|(last, before)| last.is_empty() && !before.is_empty()).map(|(_, before)| before)
 }

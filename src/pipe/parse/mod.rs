@@ -1,8 +1,8 @@
-//! Lines to requests: the table of the protocol, one row for each of the 37 commands.
+//! Parses lines into requests with the table of the protocol: one row for each of the 37 commands.
 //!
-//! Values are read with the domain's own types, so that a bad one is refused here and never queued.
-//! The parser does not know which sessions and routes exist. What must hold: no line, whatever it holds, panics;
-//! a transaction id that was recognised comes back with every refusal.
+//! Values are read with the types of the domain, so that a bad value is refused here. The parser does not know which
+//! sessions and routes exist. Invariants: no line causes a panic; a refusal repeats the transaction id if one was
+//! recognised.
 
 mod config;
 mod fields;
@@ -18,10 +18,10 @@ use fields::{Fields, LineContext};
 pub(super) use request::{Form, LineRefusal, Parsed, Request};
 use request::{split, wrong};
 
-/// Reads the rest of a line whose first word is known.
+/// A verb, and the function that reads the rest of its lines.
 type CommandRow = (&'static str, for<'a, 'p> fn(Fields<'a, 'p>) -> Parsed<'a>);
 
-/// The protocol's commands, in its order.
+/// The commands, in the order of the protocol.
 const TABLE: [CommandRow; 37] = [
     ("REGISTER", sessions::register),
     ("RECONNECT", sessions::reconnect),
@@ -62,18 +62,18 @@ const TABLE: [CommandRow; 37] = [
     ("UNSUBSCRIBE", sessions::unsubscribe),
 ];
 
-/// Returns the first words of commands, in the protocol's order.
+/// Returns the verbs of commands, in the order of the protocol.
 pub fn verbs() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|(verb, _)| *verb)
 }
 
-/// Reads the lines of one connection.
+/// The parser of one connection's lines.
 #[derive(Debug)]
 pub(super) struct Parser(LineContext);
 
 impl Parser {
-    /// Reads what comes on `connection`, whose replies have at most `reply_max` bytes.
-    /// `nonce` gives 128 random bits.
+    /// Creates the parser of `connection`, whose replies have at most `reply_max` bytes. `nonce` returns 128 random
+    /// bits.
     pub(super) fn new(connection: ConnectionId, nonce: fn() -> u128, reply_max: usize) -> Self {
         let (bulk_max, target_max) = (routes::bulk_max(reply_max), operations::target_max(reply_max));
         Self(LineContext { connection, nonce, bulk_max, target_max, last: SessionId::restore("") })
@@ -96,7 +96,7 @@ impl Parser {
         }
     }
 
-    /// Returns the usage of each command, in the protocol's order.
+    /// Returns the usage of each command, in the order of the protocol.
     fn help(&mut self) -> Vec<String> {
         let usage = |(verb, read): &CommandRow| match read(Fields::new(verb, None, &mut self.0)) {
             Err(LineRefusal::Usage(usage)) => usage.trim_start_matches("usage: ").to_owned(),
@@ -118,11 +118,11 @@ fn unknown(word: &str) -> Error {
     Error::new(Kind::Invalid, format!("unknown command: {shown}"))
 }
 
-/// Returns the line as text without control characters, or the refusal of it.
+/// Returns the line as text, or the refusal of a line with control characters or invalid UTF-8.
 fn text(line: &[u8]) -> Result<&str, Error> {
     let text = std::str::from_utf8(line)
         .map_err(|error| refused(format!("the line is not valid UTF-8 (byte {})", error.valid_up_to() + 1)))?;
-    // Counting goes through many bytes at once, where a search would stop at each.
+    // Counting is faster than a search, because it can process many bytes at once.
     let controls = line.iter().filter(|byte| byte.is_ascii_control()).count();
     if (controls > 0 || !text.is_ascii())
         && let Some((at, _)) = text.char_indices().find(|(_, c)| c.is_control())

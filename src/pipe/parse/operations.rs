@@ -32,7 +32,8 @@ pub(super) fn drain_cancel<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("DRAIN_OK", [], |session, []| Ok(DrainCancel { subject: session.into() }))
 }
 
-/// The page may be left out, together with the `|` before it; with a transaction id it stands as an empty field.
+/// Reads `MAINT_ENTER`. The page may be left out together with the `|` before it; with a transaction id, it must be an
+/// empty field.
 pub(super) fn maint_enter<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
     let mut refused = None;
@@ -74,7 +75,7 @@ pub(super) fn maint_exit<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     Ok(accepted(transaction, target, Call::Command(command.into())))
 }
 
-/// The most bytes of a target whose outcome is a line of at most `reply_max` bytes.
+/// Returns the maximum length in bytes of a target whose outcome fits a line of `reply_max` bytes.
 pub(super) const fn target_max(reply_max: usize) -> usize {
     reply_max.saturating_sub("MAINT_OK|\n".len())
 }
@@ -96,7 +97,8 @@ pub(super) fn maint_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.query("MAINT_STATUS_OK", [], |session, []| Ok(Query::MaintStatus(session)))
 }
 
-/// The field after the session id is a transaction id unless it is `compressed`, `ALL` or a route id.
+/// Reads `STATS_GET`. The field after the session id is a transaction id unless it is `compressed`, `ALL` or a route
+/// id.
 pub(super) fn stats_get<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
     let usage = |fields: &Fields<'a, '_>| fields.usage("session_id[|target][|compressed]");
@@ -118,12 +120,13 @@ pub(super) fn stats_get<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     Ok(Request { transaction, word: "STATS_OK", call, form })
 }
 
-/// The reply begins with `BACKEND_OK` or `BACKEND_FAIL`, as the backend is found; what is no URL is a backend that is not.
+/// Reads `BACKEND_TEST`. The reply begins with `BACKEND_OK` or `BACKEND_FAIL`; an invalid URL counts as a backend that
+/// does not answer.
 pub(super) fn backend_test<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
     let (session, transaction, backend) = match all.as_ref().map_or(&[][..], Split::as_slice) {
         [session, backend] => (*session, None, *backend),
-        // A field behind the URL that holds nothing, unless it stands for the URL.
+        // An empty field after the URL is ignored, unless the field before it is no URL.
         [session, backend, ""] if BackendUrl::parse(backend).is_ok() => (*session, None, *backend),
         [session, transaction, backend] | [session, transaction, backend, ""] => {
             (*session, Some(*transaction), *backend)

@@ -1,4 +1,4 @@
-//! The result of reading a line: a call with the shape of its reply, or a refusal.
+//! The result of reading a line: a call with the form of its reply, or a refusal.
 
 use memchr::memchr;
 
@@ -8,9 +8,9 @@ use crate::registry::Call;
 /// A line that was understood.
 #[derive(Clone, Debug)]
 pub(in crate::pipe) struct Request<'a> {
-    /// Echoed in the reply.
+    /// The transaction id, which the reply repeats.
     pub(in crate::pipe) transaction: Option<&'a str>,
-    /// The reply's first word when all goes well.
+    /// The first word of a successful reply.
     pub(in crate::pipe) word: &'static str,
     /// The call.
     pub(in crate::pipe) call: Call,
@@ -18,27 +18,27 @@ pub(in crate::pipe) struct Request<'a> {
     pub(in crate::pipe) form: Form<'a>,
 }
 
-/// The form of a reply beside its first word.
+/// The form of a reply after its first word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pipe) enum Form<'a> {
-    /// The line as it is.
+    /// A line of plain text.
     Plain,
-    /// The payload is to be compressed.
+    /// A line with a compressed payload.
     Compressed,
-    /// The outcome follows later, and names this target as the client wrote it.
+    /// A plain line; the outcome follows later and repeats this target as the client wrote it.
     Outcome(&'a str),
 }
 
-/// A line that was not understood, or holds a bad value.
+/// The refusal of a line that is not understood or contains a bad value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::pipe) enum LineRefusal<'a> {
-    /// A person asks for help. Contains the usage of each command.
+    /// The answer to a request for help: the usage of each command.
     Help(Vec<String>),
-    /// The number of fields is wrong. Contains the usage of the command.
+    /// The usage of a command whose number of fields is wrong.
     Usage(String),
-    /// Something else is wrong.
+    /// Any other refusal.
     Wrong {
-        /// Echoed in the reply.
+        /// The transaction id, which the reply repeats.
         transaction: Option<&'a str>,
         /// The refusal.
         error: Error,

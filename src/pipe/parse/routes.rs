@@ -34,18 +34,19 @@ fn bad_priority() -> Error {
 
 const ADD_BULK: &str =
     r#"session_id|[{"domains":["shop.example"],"path":"/","backend_url":"http://127.0.0.1:3000","priority":0}]"#;
-/// One entry of a bulk reply at its longest, the comma included.
+/// The maximum length of an entry of a bulk reply, with its comma.
 const BULK_ENTRY_BYTES: usize = r#"{"route_id":"r4294967295","status":"ok"},"#.len();
-/// The rest of a bulk reply at its longest: word, transaction id, brackets, line end.
+/// The maximum length of the rest of a bulk reply: word, transaction id, brackets, line end.
 const BULK_REST_BYTES: usize = 300;
 
-/// The most routes whose bulk reply is sure to fit `reply_max` bytes: more are refused
-/// before anything is staged, not when the reply turns out too long.
+/// Returns the maximum number of routes whose bulk reply fits `reply_max` bytes in any case. More routes are refused
+/// before any is staged.
 pub(super) const fn bulk_max(reply_max: usize) -> usize {
     reply_max.saturating_sub(BULK_REST_BYTES) / BULK_ENTRY_BYTES
 }
 
-/// The JSON runs to the end of the line; what stands before it and does not begin with `[` is a transaction id.
+/// Reads `ROUTE_ADD_BULK`. The JSON extends to the end of the line; a field before it that does not begin with `[` is a
+/// transaction id.
 pub(super) fn add_bulk<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let (session, payload) = fields.rest().map(split).unwrap_or_default();
     let Some(payload) = payload else { return Err(fields.usage(ADD_BULK)) };
@@ -53,7 +54,7 @@ pub(super) fn add_bulk<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
         (id, Some(json)) if !payload.trim_start().starts_with('[') => (Some(id), json),
         _ => (None, payload),
     };
-    // JSON does not end like this: what does has an empty field behind it.
+    // No JSON ends with `|`: it comes from an empty field after the JSON.
     let json = json.strip_suffix('|').unwrap_or(json);
     let most = fields.bulk_max();
     let line = fields.line(session, transaction, [("routes", json)], json)?;
@@ -62,7 +63,7 @@ pub(super) fn add_bulk<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     Ok(Request { transaction, word: "ROUTE_BULK_OK", call: Call::Command(command.into()), form: Form::Plain })
 }
 
-/// One route as it stands in a bulk line. Unknown keys are passed over.
+/// A route of a bulk line. Unknown keys are ignored.
 #[derive(Deserialize)]
 struct BulkEntry {
     #[serde(default)]
@@ -102,7 +103,7 @@ fn new_route(entry: &RawValue) -> Result<NewRoute, Error> {
     })
 }
 
-/// An array of host names; one string with commas is taken, too.
+/// Reads an array of host names, or one string with commas.
 fn domains(value: &Value) -> Result<Vec<Host>, Error> {
     let Value::Array(names) = value else { return Host::parse_list(string("domains", value)?) };
     let names = names.iter().map(|name| name.as_str().ok_or_else(|| Error::invalid("domains", "must be strings")));
@@ -119,7 +120,7 @@ fn string<'a>(field: &'static str, value: &'a Value) -> Result<&'a str, Error> {
     }
 }
 
-/// A number as clients of many languages write it: `5`, `5.0`, `"5"`.
+/// Reads a number as clients of many languages write it: `5`, `5.0`, `"5"`.
 fn json_priority(value: &Value) -> Result<i32, Error> {
     match value {
         Value::Null => Ok(0),
@@ -146,7 +147,7 @@ fn not_json(field: &'static str, error: &serde_json::Error) -> Error {
     Error::invalid(field, format!("needs a JSON array of objects, [{{...}}, {{...}}]: {}", cause(error)))
 }
 
-/// The words of the JSON reader, in terms of JSON and without the line number, which is always 1.
+/// Returns the message of the JSON reader in terms of JSON, without the line number, which is always 1.
 fn cause(error: &serde_json::Error) -> String {
     let words = error.to_string().replace("invalid type: map, expected a sequence", "it is an object");
     let words = words.split(" at line ").next().unwrap_or_default();
@@ -174,7 +175,7 @@ pub(super) fn remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("ROUTE_OK", ["route_id"], |session, [id]| Ok(RouteRemove { session, id: id.parse()? }))
 }
 
-/// `compressed` is never a transaction id.
+/// Reads `ROUTE_LIST`. `compressed` is never a transaction id.
 pub(super) fn list<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
     let (session, transaction, form) = match all.as_ref().map_or(&[][..], Split::trimmed) {

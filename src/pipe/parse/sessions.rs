@@ -1,4 +1,4 @@
-//! Lines that open, bind and end sessions, and say what they are told.
+//! Lines that open, bind and end sessions, and choose their events.
 
 use crate::domain::{Error, InstanceName, Metadata, ServiceName, Topics};
 use crate::registry::commands::{ClientShutdown, Reconnect, Register, Subscribe, Unsubscribe};
@@ -9,7 +9,7 @@ use super::request::{Form, Parsed, Request, split, wrong};
 
 const REGISTER: &str = "service|instance|maintenance_port[|metadata]";
 
-/// Has no session id yet, and so no transaction id. Metadata runs to the end of the line.
+/// Reads `REGISTER`. It has no session id and no transaction id. The metadata extends to the end of the line.
 #[expect(clippy::needless_pass_by_value, reason = "every row of the table takes its fields alike")]
 pub(super) fn register<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let mut next = fields.rest();
@@ -21,7 +21,7 @@ pub(super) fn register<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let (Some(service), Some(instance), Some(port)) = (field(), field(), field()) else {
         return Err(fields.usage(REGISTER));
     };
-    // A JSON object does not end like this: what does has an empty field behind it.
+    // No JSON object ends with `|`: it comes from an empty field after the JSON.
     let metadata = next.map_or("", |json| json.strip_suffix('|').unwrap_or(json));
     let register = new_session(&fields, service, instance, port, metadata).map_err(wrong)?;
     Ok(Request { transaction: None, word: "ACK", call: Call::Command(register.into()), form: Form::Plain })

@@ -1,4 +1,4 @@
-//! Lines that stage what is set for routes: headers, options, health checks, rate limits, breakers.
+//! Lines that stage settings of routes: headers, options, health checks, rate limits, breakers.
 
 use crate::domain::{
     Breaker, Error, HeaderKey, HealthCheck, HealthPath, OptionKey, RateLimit, Span, VALUE_BYTES_MAX, count,

@@ -1,4 +1,4 @@
-//! Every command with good and bad lines, and any bytes cut anywhere.
+//! Tests of every command with good and bad lines, and of random bytes cut at random places.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::registry::Call;
 use crate::registry::Command;
 use crate::registry::queries::BackendTest;
 
-/// One good line of each command, in the protocol's order, and the first word of its reply.
+/// A good line of each command, in the order of the protocol, with the first word of its reply.
 const GOOD: [(&str, &str); 37] = [
     (r#"REGISTER|shop|shop-1|9001|{"a":"x|y"}"#, "ACK"),
     ("RECONNECT|s", "OK"),
@@ -76,7 +76,7 @@ fn call(line: &str) -> String {
     format!("{:?}", parsed(line).unwrap().call)
 }
 
-/// `line` with a transaction id after its session id, where it has one.
+/// Returns `line` with a transaction id after its session id; `None` for a command without a session id.
 fn with_transaction(line: &str, id: &str) -> Option<String> {
     let (verb, rest) = line.split_once("|s").filter(|_| !line.starts_with("REGISTER|"))?;
     Some(format!("{verb}|s|{id}{rest}"))
@@ -114,7 +114,7 @@ fn too_few_fields_get_the_usage() {
         let usage = refused(verb);
         assert!(usage.starts_with(&format!("ERROR|usage: {verb}|")), "{usage}");
         let fields: Vec<&str> = line.split('|').collect();
-        // These may be left out: metadata (with its own pipe), the page, the target of statistics.
+        // Three fields are optional: the metadata (with its `|`), the page, the target of statistics.
         let optional = ["REGISTER", "MAINT_ENTER", "STATS_GET"].contains(&verb);
         let fewer = if optional { 2 } else { fields.len() - 1 };
         let short = if verb == "STATS_GET" { verb.to_owned() } else { fields[..fewer].join("|") };
@@ -150,7 +150,7 @@ fn an_empty_field_is_named() {
             let mut emptied = fields.clone();
             emptied[at] = "";
             let emptied = emptied.join("|");
-            // The page of maintenance, a priority, a header's value and a backend that is tested may be empty.
+            // The maintenance page, a priority, a header's value and a tested backend may be empty.
             if ["MAINT_ENTER|s|ALL|", "BACKEND_TEST|s|", "STATS_GET|s|", "HEADERS_SET|s|ALL|X-Frame-Options|"]
                 .contains(&&*emptied)
                 || emptied == "ROUTE_ADD|s|a.example,b.example|/api|http://b:3000|"
@@ -443,7 +443,7 @@ fn maintenance_may_come_without_a_page() {
     assert_eq!(parsed("MAINT_EXIT|s|t|r1").unwrap().form, Form::Outcome("r1"));
 }
 
-/// Returns one text for each line in the bytes of a connection.
+/// Returns a text for each line in the bytes of a connection.
 fn all(pieces: &[&[u8]]) -> Vec<String> {
     let (mut parser, mut lines, mut out) = (parser(), LineBuffer::new(300), Vec::new());
     for piece in pieces {
@@ -460,7 +460,7 @@ fn all(pieces: &[&[u8]]) -> Vec<String> {
     out
 }
 
-/// Bytes near enough to the protocol to get far into it.
+/// Returns random bytes that are similar to the protocol.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let good = (0..GOOD.len()).prop_map(|at| GOOD[at].0.as_bytes().to_vec());
     let verb = (0..GOOD.len(), "[|a-z0-9,/:.\\[{\"}\\]]{0,40}")

@@ -1,4 +1,4 @@
-//! Commands over a connection: their effects, their order, and the harmlessness of bad input.
+//! Tests of commands over a connection: their effects, their order, and bad input.
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
@@ -48,7 +48,7 @@ async fn queries_refusals_and_commands_keep_their_order() {
     assert_eq!(replies[8], "PONG|t2");
 }
 
-/// A line, and how its reply begins.
+/// Returns a line of each command with the beginning of its reply.
 fn one_of_each(id: &str) -> Vec<(String, &'static str)> {
     let plain = [
         ("PING|S|t", "PONG|t"),
@@ -167,7 +167,7 @@ async fn a_reply_that_is_too_long_names_the_compressed_form_which_works() {
     assert!(list.starts_with("ROUTE_LIST_OK|t|H4sI"), "{}", &list[..40]);
 }
 
-/// Puts a session into maintenance that has the route r1.
+/// Puts a session with the route r1 into maintenance.
 async fn maintained(server: &Server) -> (Client<tokio::net::TcpStream>, String) {
     let (mut client, id) = server.register("shop-1").await;
     client.expect(&format!("ROUTE_ADD|{id}|a.example|/|http://b|0"), "ROUTE_OK|r1").await;
@@ -286,7 +286,7 @@ async fn a_store_that_fails_refuses_commands_and_leaves_the_connection_alive() {
 
 #[tokio::test]
 async fn connections_over_the_limit_are_told_so() {
-    let server = Server::start_with(places(1, 1)).await;
+    let server = Server::start_with(connection_limits(1, 1)).await;
     let (mut first, id) = server.register("shop-1").await;
     let mut second = server.connect().await;
     second.send(format!("PING|{id}\n")).await;
@@ -309,6 +309,6 @@ async fn who_asks_for_help_is_shown_every_command() {
             assert!(line.starts_with(&format!("{verb}|")) && !line.contains("usage"), "{line}");
         }
     }
-    // With fields they are no question.
+    // With fields, the word is no request for help.
     client.expect("help|me", "ERROR|unknown command: help").await;
 }

@@ -1,4 +1,4 @@
-//! Sessions and connections: binding, notices, and the end of either.
+//! Tests of sessions and connections: binding, notices, and their ends.
 
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ async fn a_stop_is_told_to_bound_connections_and_ends_all() {
     server.stop().await;
 }
 
-/// Kind: nobody takes the word that the server stops for the answer of a line that is not executed.
+/// Kind: no client takes `SHUTDOWN` for the answer to a line that is not executed.
 #[tokio::test]
 async fn what_was_sent_before_a_stop_is_answered_before_it_is_told() {
     let server = Server::start().await;

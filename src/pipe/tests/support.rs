@@ -1,4 +1,4 @@
-//! A server with fakes behind it, and a client that waits for what must come.
+//! A server with fakes behind it, and a client that waits for expected lines.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use crate::registry::{
     StoredState, Traffic, open,
 };
 
-/// Records what the fakes have seen, and configures their behaviour.
+/// Settings and records of the fakes.
 #[derive(Default)]
 pub(super) struct World {
     /// The number of batches stored.
@@ -27,7 +27,7 @@ pub(super) struct World {
     pub(super) store_fails: AtomicBool,
     /// True if backends and pages answer.
     pub(super) answers: AtomicBool,
-    /// The pages that were asked for.
+    /// The pages that were requested.
     pub(super) asked: Mutex<Vec<String>>,
 }
 
@@ -74,7 +74,7 @@ impl Traffic for World {
 }
 
 /// The settings of a pipe that takes so many connections.
-pub(super) fn places(all: usize, of_origin: usize) -> PipeSettings {
+pub(super) fn connection_limits(all: usize, of_origin: usize) -> PipeSettings {
     PipeSettings {
         connections: PortConnections::new(connection_limits::ConnectionLimits { all, of_origin }, Vec::new()),
         ..PipeSettings::default()
@@ -92,7 +92,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// A server on a socket, with default settings.
+    /// Starts a server on a socket with default settings.
     pub(super) async fn start() -> Self {
         Self::start_with(PipeSettings::default()).await
     }
@@ -107,7 +107,7 @@ impl Server {
         server
     }
 
-    /// A registry whose connections are made by [`Server::pair`].
+    /// Starts a server without a socket; [`Server::pair`] makes its connections.
     pub(super) async fn without_socket(settings: PipeSettings) -> Self {
         let world = Arc::new(World::default());
         let traffic = Arc::clone(&world);
@@ -125,17 +125,17 @@ impl Server {
         Self { registry, world, doors: Lifecycle::new(), settings, address: None, writer }
     }
 
-    /// A new client on a socket.
+    /// Connects a new client over a socket.
     pub(super) async fn connect(&self) -> Client<TcpStream> {
         Client::new(TcpStream::connect(self.address.unwrap()).await.unwrap())
     }
 
-    /// A new client on a pair of pipes that hold so many bytes.
+    /// Connects a new client over a pair of pipes that hold `bytes` bytes.
     pub(super) fn pair(&self, bytes: usize) -> Client<DuplexStream> {
         self.pair_with(bytes, nonce)
     }
 
-    /// The same, with a source of nonces of its own.
+    /// Connects a new client over a pair of pipes, with its own source of nonces.
     pub(super) fn pair_with(&self, bytes: usize, nonce: fn() -> u128) -> Client<DuplexStream> {
         let (ours, theirs) = tokio::io::duplex(bytes);
         let place = self.settings.connections.accept(std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
@@ -147,21 +147,21 @@ impl Server {
         Client::new(ours)
     }
 
-    /// One line on a connection of its own, as `nc` sends it; all that comes back.
+    /// Sends a line on a new connection, as `nc` does, and returns all that comes back.
     pub(super) async fn once(&self, line: &str) -> String {
         let mut client = self.connect().await;
         client.send(format!("{line}\n")).await;
         client.rest().await
     }
 
-    /// A client with a new session.
+    /// Connects a client and opens a session for it.
     pub(super) async fn register(&self, instance: &str) -> (Client<TcpStream>, String) {
         let mut client = self.connect().await;
         let id = client.register(instance).await;
         (client, id)
     }
 
-    /// Waits until `holds`.
+    /// Waits until `holds` returns true.
     pub(super) async fn until(&self, mut holds: impl FnMut(&Catalog) -> bool) {
         let wait = async {
             while !holds(&self.registry.catalog()) {
@@ -171,7 +171,7 @@ impl Server {
         timeout(PATIENCE, wait).await.expect("it never came to hold");
     }
 
-    /// Tells the pipe that the server stops; the registry goes on.
+    /// Tells the pipe that the server stops; the registry continues.
     pub(super) fn begin_to_stop(&self) {
         self.registry.announce_shutdown();
         self.doors.stopping().cancel();
@@ -182,7 +182,7 @@ impl Server {
     }
 }
 
-/// The time that a test waits for what must come.
+/// The time that a test waits for an expected line.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 static NONCES: AtomicU64 = AtomicU64::new(1);
@@ -191,7 +191,7 @@ fn nonce() -> u128 {
     NONCES.fetch_add(1, Ordering::Relaxed).into()
 }
 
-/// A client of the protocol.
+/// A client of the pipe protocol.
 pub(super) struct Client<S> {
     stream: BufReader<S>,
 }
@@ -209,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.stream.write_all(bytes.as_ref()).await
     }
 
-    /// The next line, without its end; nothing once the server has closed.
+    /// Returns the next line without its end; `None` after the server has closed.
     pub(super) async fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let read = self.stream.read_line(&mut line);
@@ -231,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         reply.strip_prefix("ACK|").expect(&reply).to_owned()
     }
 
-    /// Stops sending; all that still comes until the server closes.
+    /// Stops sending, and returns all that comes until the server closes.
     pub(super) async fn rest(&mut self) -> String {
         self.stream.shutdown().await.unwrap();
         let mut rest = String::new();

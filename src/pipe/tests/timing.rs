@@ -1,4 +1,4 @@
-//! Time is paused here: it passes at once when nobody has anything else to do.
+//! Tests of timeouts. The clock is paused: it advances when all tasks are idle.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ async fn a_client_that_takes_no_replies_is_cut_off_and_its_session_disconnected(
     let mut client = server.pair(256);
     let id = client.register("shop-1").await;
     let begun = Instant::now();
-    // The replies fill the pipe, then the lines do; in the end the server closes.
+    // The replies fill one direction, then the lines fill the other; at last the server closes.
     client.try_send(format!("PING|{id}\n").repeat(200)).await.unwrap_err();
     server.until(|catalog| catalog.session(&id).unwrap().bound.is_none()).await;
     assert!(about(30, begun), "{:?}", begun.elapsed());
