@@ -1,6 +1,6 @@
-//! The caller of a request: a session by its bearer token, and the registry as that session uses it.
+//! The caller of a request: a session with its bearer token, and the registry as that session uses it.
 //!
-//! Invariant: no session id is taken from anywhere but `Authorization`, or given anywhere but to its owner.
+//! Invariants: a session id is read only from `Authorization`; it is given only to its owner.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::registry::{CommandCall, Query, QueryCall, Registry};
 use super::problem::Problem;
 use super::state::RestState;
 
-/// A bearer token that may be a session's.
+/// A bearer token, which may be a session id.
 pub(super) struct Bearer(pub(super) SessionId);
 
 impl FromRequestParts<RestState> for Bearer {
@@ -35,7 +35,8 @@ impl FromRequestParts<RestState> for Bearer {
     }
 }
 
-/// The token of `Authorization` (RFC 6750 §2.1). A session id may hold other than ASCII, as names do: it is UTF-8.
+/// Returns the token of `Authorization` (RFC 6750 §2.1). It is UTF-8, because names in session ids may contain other
+/// characters than ASCII.
 pub(super) fn bearer(fields: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut values = fields.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -51,7 +52,7 @@ pub(super) fn bearer(fields: &HeaderMap) -> Result<Option<&str>, Problem> {
     Ok(Some(token.trim()))
 }
 
-/// A session that asks. It existed when the request came; every call sees for itself whether it still does.
+/// A session that makes a request. It existed when the request came; every call checks again that it still exists.
 pub(super) struct Caller {
     pub(super) session: SessionId,
     pub(super) registry: Registry,
@@ -62,13 +63,13 @@ impl FromRequestParts<RestState> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Problem> {
         let Bearer(session) = Bearer::from_request_parts(parts, state).await?;
-        // Before anything else is read: who is nobody learns nothing of what would be accepted.
+        // The session is checked first, so that a caller without a session does not learn which input is valid.
         state.registry.answer(&Query::Ping(session.clone()))?;
         Ok(Self { session, registry: state.registry.clone() })
     }
 }
 
-/// The address that a request comes from, if it is known.
+/// The address of a request's client, if it is known.
 pub(super) struct CameFrom(pub(super) Option<Origin>);
 
 impl FromRequestParts<RestState> for CameFrom {
@@ -80,12 +81,12 @@ impl FromRequestParts<RestState> for CameFrom {
 }
 
 impl Caller {
-    /// Has a command decided, and returns its reply.
+    /// Executes a command, and returns its reply.
     pub(super) async fn run<C: CommandCall>(&self, command: C) -> Result<C::Reply, Problem> {
         Ok(self.registry.call(command).await?)
     }
 
-    /// Has a command without a reply decided.
+    /// Executes a command without a reply.
     pub(super) async fn done<C: CommandCall<Reply = ()>>(&self, command: C) -> Result<StatusCode, Problem> {
         self.run(command).await.map(|()| StatusCode::NO_CONTENT)
     }
@@ -95,7 +96,7 @@ impl Caller {
         self.ask_as(query, |reply| json(StatusCode::OK, &reply)).await
     }
 
-    /// Answers a query with the response that `view` makes of its reply.
+    /// Answers a query with the response that `view` makes from its reply.
     pub(super) async fn ask_as<Q: QueryCall>(
         &self,
         query: Q,
@@ -109,7 +110,7 @@ impl Caller {
         self.answer_at_length(query, |reply| json(StatusCode::OK, &reply)).await
     }
 
-    /// Answers a query whose reply grows with the session, with the response that `view` makes of it.
+    /// Answers a query whose reply grows with the session, with the response that `view` makes from its reply.
     pub(super) async fn answer_at_length<Q: QueryCall>(
         &self,
         query: Q,
@@ -117,18 +118,18 @@ impl Caller {
     ) -> Result<Response, Problem> {
         let reading = self.registry.permit_large_read(&self.session)?;
         let mut response = self.registry.ask(query, view).await?;
-        // The response carries the permit until the client has read it.
+        // The response keeps the permit until the client has read it.
         reading.into_iter().for_each(|reading| drop(response.extensions_mut().insert(Arc::new(reading))));
         Ok(response)
     }
 
-    /// The session's revision, as the `ETag` of its configuration.
+    /// Returns the session's revision, which is the `ETag` of its configuration.
     pub(super) fn revision(&self) -> Result<u64, Problem> {
         Ok(self.registry.catalog().session(self.session.reveal())?.record.revision)
     }
 }
 
-/// A response with a JSON body.
+/// Returns a response with a JSON body.
 pub(super) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => (status, [(CONTENT_TYPE, "application/json")], body).into_response(),
@@ -139,9 +140,9 @@ pub(super) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Resp
     }
 }
 
-/// The entity tag of a revision (RFC 9110 §8.8.3).
+/// Returns the entity tag of a revision (RFC 9110 §8.8.3).
 pub(super) fn etag(revision: u64) -> HeaderValue {
-    // A quoted number is a header's value.
+    // A quoted number is a valid header value.
     HeaderValue::try_from(format!("\"{revision}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 

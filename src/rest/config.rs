@@ -1,4 +1,4 @@
-//! Calls that settle what is staged, and say what it comes to.
+//! Calls that apply, drop or describe staged changes.
 
 use axum::http::StatusCode;
 use axum::http::header::ETAG;
@@ -16,7 +16,7 @@ use super::problem::Problem;
 /// Shows the active and the staged configuration
 #[utoipa::path(get, path = "/v1/session/config", operation_id = "getConfig", tag = "config",
     security(("session" = [])),
-    responses((status = 200, description = "Both, whole.", body = SessionConfig, headers(("ETag" = ETag, description = "The revision.")))))]
+    responses((status = 200, description = "Both configurations.", body = SessionConfig, headers(("ETag" = ETag, description = "The revision.")))))]
 pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
     let shown = caller.answer_at_length(ConfigGet(caller.session.clone()), |view| {
         ([(ETAG, etag(view.revision))], json(StatusCode::OK, &view)).into_response()
@@ -24,13 +24,13 @@ pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
     shown.await
 }
 
-/// Checks whether what is staged could be applied
+/// Checks that the staged configuration can be applied
 #[utoipa::path(post, path = "/v1/session/config/validate", operation_id = "validateConfig", tag = "config",
     security(("session" = [])),
     responses(
-        (status = 204, description = "It could."),
-        (status = 200, description = "It could, but there is something that one should know before.", body = Valid),
-        (status = 409, description = "It could not; every problem is named."),
+        (status = 204, description = "The staged configuration can be applied."),
+        (status = 200, description = "The staged configuration can be applied, with warnings.", body = Valid),
+        (status = 409, description = "The staged configuration cannot be applied; the problem lists all errors."),
     ))]
 pub(super) async fn validate(caller: Caller) -> Result<Response, Problem> {
     let shown = caller.ask_as(ConfigValidate(caller.session.clone()), |warnings| {
@@ -43,16 +43,16 @@ pub(super) async fn validate(caller: Caller) -> Result<Response, Problem> {
     shown.await
 }
 
-/// Makes what is staged active, in one step
+/// Makes staged changes active, in one step
 ///
-/// In whole, or in some sections; the rest stays staged. With nothing staged nothing changes.
+/// Applies all sections or some; the other ones stay staged. If nothing is staged, nothing changes.
 #[utoipa::path(post, path = "/v1/session/config/apply", operation_id = "applyConfig", tag = "config",
     security(("session" = [])), request_body = Option<Apply>,
-    params(("If-Match" = Option<IfMatchTag>, Header, description = "The revision that the caller last saw, as its `ETag`; several, of which one must be the present one; or `*`.", example = "*")),
+    params(("If-Match" = Option<IfMatchTag>, Header, description = "The `ETag` of the revision that the caller has read, a list of which one must be present, or `*`.", example = "*")),
     responses(
-        (status = 200, description = "It is active.", body = Applied, headers(("ETag" = ETag, description = "The revision."))),
-        (status = 409, description = "It cannot be applied; every problem is named."),
-        (status = 412, description = "The revision has moved."),
+        (status = 200, description = "The configuration is active.", body = Applied, headers(("ETag" = ETag, description = "The revision."))),
+        (status = 409, description = "The staged configuration cannot be applied; the problem lists all errors."),
+        (status = 412, description = "The session has another revision."),
     ))]
 pub(super) async fn apply(
     caller: Caller,
@@ -65,17 +65,17 @@ pub(super) async fn apply(
     Ok(([(ETAG, etag(revision))], json(StatusCode::OK, &Applied { revision })).into_response())
 }
 
-/// Drops what is staged
+/// Drops all staged changes
 #[utoipa::path(post, path = "/v1/session/config/rollback", operation_id = "rollbackConfig", tag = "config",
     security(("session" = [])), responses((status = 204, description = "Nothing is staged.")))]
 pub(super) async fn rollback(caller: Caller) -> Result<StatusCode, Problem> {
     caller.done(ConfigRollback { session: caller.session.clone() }).await
 }
 
-/// Shows what an apply would change
+/// Shows the changes that an apply would make
 #[utoipa::path(get, path = "/v1/session/config/diff", operation_id = "diffConfig", tag = "config",
     security(("session" = [])),
-    responses((status = 200, description = "The difference.", body = Diff, headers(("ETag" = ETag, description = "The revision.")))))]
+    responses((status = 200, description = "The changes.", body = Diff, headers(("ETag" = ETag, description = "The revision.")))))]
 pub(super) async fn diff(caller: Caller) -> Result<Response, Problem> {
     let revision = etag(caller.revision()?);
     let shown = caller.ask_at_length(ConfigDiff(caller.session.clone())).await?;

@@ -1,6 +1,6 @@
-//! The description of the calls, for programs and for people.
+//! Serves the description of the calls, for programs and for people.
 //!
-//! Invariant: a page is complete without a request to any other host.
+//! Invariant: a page makes no request to another host.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,8 @@ use utoipa_swagger_ui::Config;
 use super::problem::Problem;
 use super::state::RestState;
 
-/// `/openapi.json` and the pages under `/docs`. All are put together once: requests share their bytes.
+/// Returns the routes of `/openapi.json` and of the pages under `/docs`. Each page is made once; requests share its
+/// bytes.
 pub(super) fn routes(api: &OpenApi) -> Router<RestState> {
     let (description, pages) = (description(api), Arc::new(DocPages::new()));
     let front = Arc::clone(&pages);
@@ -31,7 +32,7 @@ pub(super) fn routes(api: &OpenApi) -> Router<RestState> {
 type DocPage = (String, Bytes);
 
 fn description(api: &OpenApi) -> DocPage {
-    // A description of plain fields has a JSON form.
+    // A description of plain fields always has a JSON form.
     ("application/json".to_owned(), Bytes::from(serde_json::to_vec(api).unwrap_or_default()))
 }
 
@@ -39,14 +40,14 @@ fn shown((kind, bytes): DocPage) -> Response {
     ([(CONTENT_TYPE, kind)], bytes).into_response()
 }
 
-/// The pages that were shown so far; there are few.
+/// The pages that were requested so far; there are few.
 struct DocPages {
     config: Arc<Config<'static>>,
     shown: Mutex<BTreeMap<String, DocPage>>,
 }
 
 impl DocPages {
-    /// The badge of an online validator would ask another host.
+    /// The badge of an online validator is off, because it would send a request to another host.
     fn new() -> Self {
         let config = Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true).filter(true);
         Self { config: Arc::new(config), shown: Mutex::default() }

@@ -1,7 +1,7 @@
-//! Streams of events, as server-sent events (WHATWG HTML, §9.2).
+//! Streams of events as server-sent events (WHATWG HTML, §9.2).
 //!
-//! An event has its sequence as `id`, its type as `event` and its payload as `data`; `Last-Event-ID` resumes
-//! behind it. What must hold: the head is sent at once; a stream that ends says why before it does.
+//! An event has its sequence as `id`, its type as `event` and its payload as `data`. A stream resumes after
+//! `Last-Event-ID`. Invariants: the head is sent at once; a stream gives the reason before it ends.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -28,12 +28,12 @@ use super::problem::Problem;
 use super::state::RestState;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Tells proxies in between to pass on what comes as it comes.
+/// The header that tells proxies not to buffer the stream.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// The time that a client waits before it comes back.
+/// The time that a client waits before it reconnects.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The sequence that `Last-Event-ID` names, and whether the stream itself is asked for.
+/// The sequence in `Last-Event-ID`, and whether the stream itself is requested.
 pub(super) struct Resume {
     after: Option<u64>,
     head_only: bool,
@@ -60,14 +60,15 @@ fn last_event_id(fields: &HeaderMap) -> Result<Option<u64>, Problem> {
 
 /// Streams the session's events
 ///
-/// Server-sent events: `id` is the event's sequence, `event` its type, `data` its type and payload. An open stream binds the
-/// session as a connection of the line protocol does: while it is open, the session does not expire. A session may have
-/// 8 streams open at once. After 15 s of silence a comment comes, with the `id` to resume behind. `lagged`
-/// (`{"missed":3}`) says that the stream was read too slowly, `compacted` (`{"oldest":17}`) that what followed the
-/// event that was asked for is no longer held, `end` (a problem) why the stream ends.
+/// Server-sent events: `id` is the event's sequence, `event` its type, `data` its type and payload. An open stream
+/// binds the session like a connection of the line protocol: the session does not expire while the stream is open. A
+/// session may have 8 open streams. After 15 s of silence the server sends a comment, with the `id` after which to
+/// resume. `lagged` (`{"missed":3}`) means that the client read too slowly. `compacted` (`{"oldest":17}`) means that
+/// the events after the requested one are no longer known. `end` (a problem) gives the reason for the end of the
+/// stream.
 #[utoipa::path(get, path = "/v1/session/events", operation_id = "subscribe", tag = "events",
     security(("session" = [])),
-    params(SubscribeQuery, ("Last-Event-ID" = Option<u64>, Header, description = "Goes on behind the event of this `id`.")),
+    params(SubscribeQuery, ("Last-Event-ID" = Option<u64>, Header, description = "Continues after the event with this `id`.")),
     responses(
         (status = 200, description = "The stream.", body = String, content_type = "text/event-stream",
             example = "id: 17\nevent: config_applied\ndata: {\"type\":\"config_applied\",\"revision\":3}\n\n"),
@@ -87,10 +88,10 @@ pub(super) async fn subscribe(
     Ok(streamed(&state, follow, |happened| event(happened, &told(happened))))
 }
 
-/// Ends the session's interest in a type of events
+/// Removes the session's subscription to a type of events
 #[utoipa::path(delete, path = "/v1/session/events/{type}", operation_id = "unsubscribe", tag = "events",
     security(("session" = [])), params(TopicPath),
-    responses((status = 204, description = "The session hears no more of it, on no stream.")))]
+    responses((status = 204, description = "The session gets no more events of this type, on any stream.")))]
 pub(super) async fn unsubscribe(
     caller: Caller,
     Segments(TopicPath { r#type }): Segments<TopicPath>,
@@ -98,11 +99,11 @@ pub(super) async fn unsubscribe(
     caller.done(Unsubscribe { session: caller.session.clone(), topics: r#type.0 }).await
 }
 
-/// Streams everything that happens
+/// Streams the events of all instances
 ///
-/// As `subscribe`; `data` also says when, and to which instance.
+/// Like `subscribe`; `data` also contains the time and the instance of the event.
 #[utoipa::path(get, path = "/v1/events", operation_id = "watch", tag = "operators", security(("operator" = [])),
-    params(WatchQuery, ("Last-Event-ID" = Option<u64>, Header, description = "Goes on behind the event of this `id`.")),
+    params(WatchQuery, ("Last-Event-ID" = Option<u64>, Header, description = "Continues after the event with this `id`.")),
     responses(
         (status = 200, description = "The stream.", body = String, content_type = "text/event-stream"),
         (status = 429, description = "Too many streams are open."),
@@ -120,7 +121,7 @@ pub(super) async fn watch(
     Ok(streamed(&state, follow, |happened| event(happened, &happening(happened))))
 }
 
-/// A response that tells what `follow` comes to.
+/// Returns a response that streams the items of `follow`.
 fn streamed(state: &RestState, follow: EventStream, tell: fn(&EventRecord) -> Event) -> Response {
     let first = mark("signalbox", follow.told_up_to()).retry(RETRY);
     let silence = state.settings.keep_alive;
@@ -138,7 +139,8 @@ fn streamed(state: &RestState, follow: EventStream, tell: fn(&EventRecord) -> Ev
     head(Sse::new(events).into_response())
 }
 
-/// A comment, with the `id` to resume behind: a client takes that over and, for there is no data, sees no event.
+/// Returns a comment with the `id` after which to resume. A client stores the `id`, and sees no event because there is
+/// no data.
 fn mark(words: &str, told_up_to: Option<u64>) -> Event {
     let mark = Event::default().comment(words);
     match told_up_to {
@@ -171,7 +173,7 @@ fn event(happened: &EventRecord, data: &impl Serialize) -> Event {
     named(happened.event.kind().name(), data).id(happened.sequence.to_string())
 }
 
-/// JSON has no line ends, and so fits one `data` line.
+/// Returns a named event. JSON contains no line ends, so it fits one `data` line.
 fn named(name: &str, data: &impl Serialize) -> Event {
     Event::default().event(name).data(serde_json::to_string(data).unwrap_or_default())
 }

@@ -1,7 +1,6 @@
 //! Extractors: bodies, path segments, query strings and preconditions, read into types that cannot be wrong.
 //!
-//! It knows no call. What must hold: whatever a request holds, it is read or refused with a problem; no body is
-//! read further than its bound.
+//! It knows no call. Invariants: every request is read or refused with a problem; no body is read beyond its limit.
 
 use std::error::Error as _;
 use std::fmt;
@@ -24,9 +23,9 @@ use super::problem::Problem;
 use super::state::RestState;
 use crate::memory_budget::MemoryFull;
 
-/// The time that a body may take to come.
+/// The time within which a body must arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most characters of what a reader says that are passed on.
+/// The maximum number of characters of a reader's message that a problem repeats.
 const WORDS_MAX: usize = 300;
 
 /// A body that is one JSON object.
@@ -42,7 +41,7 @@ impl<T: DeserializeOwned> FromRequest<RestState> for Body<T> {
     }
 }
 
-/// A body that is one JSON object, or missing and then has its defaults.
+/// A body that is one JSON object. If it is missing, it has its defaults.
 #[derive(Debug)]
 pub(super) struct BodyOrDefault<T>(pub(super) T);
 
@@ -57,7 +56,7 @@ impl<T: DeserializeOwned + Default> FromRequest<RestState> for BodyOrDefault<T> 
     }
 }
 
-/// A body that is a JSON array of objects, at least one.
+/// A body that is a JSON array of at least one object.
 #[derive(Debug)]
 pub(super) struct Bodies<T>(pub(super) Vec<T>);
 
@@ -78,7 +77,7 @@ fn no_body() -> Problem {
     Problem::invalid("a JSON body is needed, and there is none")
 }
 
-/// The bytes of a body that says that it is JSON; nothing if it is empty.
+/// Returns the bytes of a body whose content type is JSON; `None` if it is empty.
 async fn bytes_of(request: Request, limit: usize) -> Result<Option<Bytes>, Problem> {
     let (parts, body) = request.into_parts();
     let said = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -103,12 +102,12 @@ async fn bytes_of(request: Request, limit: usize) -> Result<Option<Bytes>, Probl
     }
 }
 
-/// True if a body broke off because there is no memory for it.
+/// Returns true if a body was not read because the memory budget is used up.
 fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
     error.is::<MemoryFull>() || error.source().is_some_and(is_full)
 }
 
-/// `application/json`, `application/x+json`, with whatever parameters.
+/// Returns true for `application/json` and `application/x+json`, with any parameters.
 fn is_json(fields: &HeaderMap) -> bool {
     let said = fields.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -116,7 +115,7 @@ fn is_json(fields: &HeaderMap) -> bool {
     subtype.is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
 }
 
-/// Reads JSON, and says of what is wrong where it stands.
+/// Reads JSON. The problem names the place of an error.
 fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
@@ -135,17 +134,18 @@ fn misread(place: &str, error: &serde_json::Error) -> Problem {
     if !error.is_data() {
         return malformed(error);
     }
-    // In the words of JSON, not of the library.
+    // The message uses the terms of JSON, not those of the library.
     let words = error.to_string().replace("invalid type: map,", "invalid type: object,");
     let words = words.replace("invalid type: sequence,", "invalid type: array,");
     let position = format!(" at line {} column {}", error.line(), error.column());
     let unplaced = words.strip_suffix(&position).unwrap_or(&words);
-    // Of the body as a whole no field says where it is wrong.
+    // For the body as a whole there is no field to name.
     let is_whole = place == "." && unplaced.starts_with("invalid type");
     placed(place, if is_whole { &words } else { unplaced })
 }
 
-/// Returns the problem for a reader's message about `place`. For a missing field, the field is named in the message only.
+/// Returns the problem for a reader's message about `place`. The message alone names a field that is missing or
+/// repeated.
 fn placed(place: &str, words: &str) -> Problem {
     let words = shortened(words);
     let named = |beginning| words.strip_prefix(beginning).and_then(|rest: &str| rest.strip_suffix('`'));
@@ -164,7 +164,7 @@ fn shortened(words: &str) -> String {
     words.chars().take(WORDS_MAX).collect()
 }
 
-/// A JSON object, and not the array of values that would pass for one.
+/// A JSON object. An array of its values is refused.
 #[derive(Debug)]
 struct Object<T>(T);
 
@@ -237,7 +237,7 @@ impl<T: DeserializeOwned> FromRequestParts<RestState> for Segments<T> {
     }
 }
 
-/// The query string.
+/// The parameters of a query string.
 #[derive(Debug)]
 pub(super) struct UrlQuery<T>(pub(super) T);
 
@@ -263,7 +263,7 @@ fn bad_query(words: &str) -> Problem {
     }
 }
 
-/// The revisions of which the caller wants one to be the present one (RFC 9110 §13.1.1); nothing when any will do.
+/// The revisions that the caller accepts as the present one (RFC 9110 §13.1.1); `None` for any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct IfMatch(pub(super) Option<Vec<u64>>);
 
@@ -282,7 +282,7 @@ impl FromRequestParts<RestState> for IfMatch {
 #[derive(Debug, PartialEq, Eq)]
 struct Malformed;
 
-/// The revisions that `If-Match` names, on all its lines; `None` where any revision will do.
+/// Returns the revisions in all lines of `If-Match`; `None` if any revision is accepted.
 fn if_match(fields: &HeaderMap) -> Result<Option<Vec<u64>>, Malformed> {
     // Several lines are one list (RFC 9110 §5.3).
     let lines: Vec<&[u8]> = fields.get_all(IF_MATCH).iter().map(|line| line.as_bytes().trim_ascii()).collect();
@@ -296,8 +296,8 @@ fn if_match(fields: &HeaderMap) -> Result<Option<Vec<u64>>, Malformed> {
     }
 }
 
-/// Reads a list of entity tags (RFC 9110 §8.8.3), and adds the revisions that strong ones name. A weak tag never
-/// matches, and neither does one that is no revision.
+/// Reads a list of entity tags (RFC 9110 §8.8.3), and adds the revisions of the strong tags. A weak tag never matches;
+/// a tag that is no revision does not match either.
 fn read_tags(mut line: &[u8], revisions: &mut Vec<u64>) -> Option<()> {
     loop {
         line = line.trim_ascii_start();
@@ -332,7 +332,7 @@ fn revision(digits: &[u8]) -> Option<u64> {
     if plain { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
 }
 
-/// The value of a field that may stand once.
+/// Returns the value of a header field that may appear only once.
 pub(super) fn only<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let mut values = fields.get_all(name).iter();
     match (values.next(), values.next()) {

@@ -1,9 +1,9 @@
 //! REST: JSON over HTTP with an `OpenAPI` description, one of the registry's interfaces.
 //!
-//! A request's life: `caller` says who asks → `extract` reads what is asked into values of the domain → a handler
-//! has the registry decide or answer → JSON, or a `problem`. The routes and their description are registered in
-//! one step, so that neither can be without the other. It decides nothing about sessions or routes, listens on
-//! nothing, and knows no other interface. What must hold: every refusal, whoever finds it, is `application/problem+json`.
+//! The way of a request: `caller` identifies the caller → `extract` reads the request into values of the domain → a
+//! handler passes a call to the registry → JSON, or a `problem`. One step registers each route together with its
+//! description, so that neither exists without the other. It decides nothing about sessions or routes, binds no port,
+//! and knows no other interface. Invariant: every refusal is `application/problem+json`, wherever it comes from.
 
 mod caller;
 mod config;

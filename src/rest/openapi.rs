@@ -1,8 +1,8 @@
-//! The description of all calls (`OpenAPI` 3.1): what stands once for all of them.
+//! The description of all calls (`OpenAPI` 3.1): the parts that they share.
 //!
-//! A call says what is its own beside its handler; here is added what follows from its shape: who is
-//! refused, what a body can be refused for, and what every refusal looks like. What must hold: no status is
-//! answered that is not described.
+//! A handler describes what is specific to its call. This module adds what follows from the form of the call: the
+//! callers and bodies that are refused, and the form of refusals. Invariant: every status that can be answered is
+//! described.
 
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::Header;
@@ -27,20 +27,20 @@ use super::problem::{MEDIA_TYPE, Problem, Reason};
                        `applyConfig`. Operators and dashboards send an operator token.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
-    servers((url = "/", description = "Where this description was served.")),
+    servers((url = "/", description = "The server of this description.")),
     tags(
         (name = "sessions", description = "A service opens a session and keeps it alive."),
-        (name = "routes", description = "Which requests go to which backend. Staged until applied."),
-        (name = "settings", description = "What is set for routes. Staged until applied."),
-        (name = "config", description = "What is staged, as a whole."),
-        (name = "operations", description = "A running session: breakers, drain, maintenance, statistics."),
-        (name = "events", description = "What happens, as it happens."),
-        (name = "operators", description = "All instances, for operators and dashboards. Session ids never appear."),
+        (name = "routes", description = "Routes assign requests to backends. Changes are staged until applied."),
+        (name = "settings", description = "Settings of routes. Changes are staged until applied."),
+        (name = "config", description = "The staged and the active configuration."),
+        (name = "operations", description = "Operations on a running session: breakers, drain, maintenance, statistics."),
+        (name = "events", description = "Streams of events."),
+        (name = "operators", description = "Calls about all instances, for operators and dashboards. No response contains a session id."),
     ),
 )]
 struct DescriptionHead;
 
-/// The description before any call is in it.
+/// Returns the description without calls.
 pub(super) fn head() -> OpenApi {
     let mut api = DescriptionHead::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut api.info.version);
@@ -60,7 +60,7 @@ pub(super) fn head() -> OpenApi {
     }
     add::<Problem>(components);
     add::<Reason>(components);
-    // Values that only paths, query strings and other values refer to.
+    // These values are used only by paths, query strings and other values.
     add::<Seconds>(components);
     add::<values::Target>(components);
     add::<values::Places>(components);
@@ -84,7 +84,7 @@ fn add<T: ToSchema>(components: &mut Components) {
     components.schemas.insert(T::name().into_owned(), <T as PartialSchema>::schema());
 }
 
-/// Adds what follows from each call's shape.
+/// Adds what follows from the form of each call.
 pub(super) fn finish(mut api: OpenApi) -> OpenApi {
     for item in api.paths.paths.values_mut() {
         operations(item).for_each(complete);
@@ -96,16 +96,16 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
 }
 
-/// The refusals that mean the same wherever they are given, by the name they are referred to by.
+/// The refusals that mean the same for all calls: name, status and description.
 const REFUSALS: [(&str, &str, &str); 8] = [
-    ("400", "Invalid", "Something in the request is wrong; `field` says what, where it is known."),
-    ("401", "Unauthenticated", "The bearer token is missing, malformed, or nobody's."),
-    ("403", "Denied", "This is for operators, or the request names a host that is not the server's."),
-    ("408", "TimedOut", "The body took too long to come."),
+    ("400", "Invalid", "The request is invalid; `field` names the wrong part, if it is known."),
+    ("401", "Unauthenticated", "The bearer token is missing, malformed or unknown."),
+    ("403", "Denied", "The call is for operators, or the request names a host that is not allowed."),
+    ("408", "TimedOut", "The body did not arrive in time."),
     ("413", "TooLarge", "The body is too large."),
     ("415", "UnsupportedMediaType", "The body is not `application/json`."),
-    ("500", "Internal", "A fault of the server's own."),
-    ("503", "Unavailable", "The registry cannot do it now; nothing was changed."),
+    ("500", "Internal", "An error inside the server."),
+    ("503", "Unavailable", "The registry is not available now; nothing was changed."),
 ];
 
 fn complete(operation: &mut Operation) {
@@ -220,7 +220,7 @@ mod tests {
         assert!(kept == served, "openapi/openapi.json is not what is served; run `{REGENERATE}` and look at the diff");
     }
 
-    /// Every operation with its method and path.
+    /// Returns every operation with its method and path.
     fn operations() -> Vec<(String, Value)> {
         let api = serde_json::to_value(document()).unwrap();
         let paths = api["paths"].as_object().unwrap().clone();
@@ -274,7 +274,7 @@ mod tests {
             assert_eq!(example["status"].to_string(), status, "{place}: {example}");
             let title = StatusCode::from_bytes(status.as_bytes()).unwrap();
             assert_eq!(example["title"].as_str(), title.canonical_reason(), "{place} {status}");
-            // `tests/it/rest/refusals.rs` checks the kinds that are answered.
+            // `tests/it/rest/refusals.rs` checks the kinds of real answers.
             let kinds: &[&str] = match status.as_str() {
                 "400" => &["invalid"],
                 "401" => &["unauthenticated"],
@@ -310,7 +310,7 @@ mod tests {
     fn no_schema_has_a_name_that_a_generated_client_gives_to_something_else() {
         let api = serde_json::to_value(document()).unwrap();
         let names: Vec<&String> = api["components"]["schemas"].as_object().unwrap().keys().collect();
-        // Classes of the generators' runtimes, and words of their languages.
+        // Classes of the runtimes of generators, and keywords of their languages.
         let taken = [
             "Any",
             "ApiClient",

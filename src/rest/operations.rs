@@ -26,7 +26,7 @@ use super::state::RestState;
 #[utoipa::path(get, path = "/v1/session/circuit-breakers/{target}", operation_id = "getCircuitBreaker",
     tag = "operations", security(("session" = [])), params(BreakerPath),
     responses(
-        (status = 200, description = "The breaker; of a route without one, a closed one.", body = Breaker),
+        (status = 200, description = "The breaker. A route without a breaker has a closed one.", body = Breaker),
         (status = 404, description = "There is no such route in this session."),
         (status = 409, description = "The route is not active yet."),
     ))]
@@ -42,7 +42,7 @@ pub(super) async fn get_circuit_breaker(
 #[utoipa::path(post, path = "/v1/session/circuit-breakers/{target}/reset", operation_id = "resetCircuitBreaker",
     tag = "operations", security(("session" = [])), params(BreakerPath),
     responses(
-        (status = 204, description = "It is closed."),
+        (status = 204, description = "The breaker is closed."),
         (status = 404, description = "There is no such route in this session."),
         (status = 409, description = "The route has no breaker, or is not active yet."),
     ))]
@@ -66,7 +66,7 @@ pub(super) async fn get_drain(caller: Caller) -> Result<Response, Problem> {
 
 /// Begins to drain the session
 ///
-/// Its share of the traffic falls from 100 % to 0 %. It begins anew if the session is draining already.
+/// Its share of traffic falls linearly from 100 % to 0 %. If the session drains already, the drain begins again.
 #[utoipa::path(put, path = "/v1/session/drain", operation_id = "startDrain", tag = "operations",
     security(("session" = [])), request_body = StartDrain,
     responses((status = 200, description = "The drain runs.", body = Draining)))]
@@ -76,23 +76,23 @@ pub(super) async fn start_drain(caller: Caller, Body(drain): Body<StartDrain>) -
     Ok(draining(end))
 }
 
-/// Responds with the end of a drain that runs.
+/// Returns the response for a running drain, with the time of its end.
 pub(super) fn draining(end: Time) -> Response {
     json(StatusCode::OK, &Draining { completes_at: end.to_string() })
 }
 
-/// Takes the session's drain back
+/// Cancels the session's drain
 #[utoipa::path(delete, path = "/v1/session/drain", operation_id = "cancelDrain", tag = "operations",
     security(("session" = [])),
     responses(
-        (status = 204, description = "It gets its full share again."),
+        (status = 204, description = "The drain is cancelled; the full share of traffic is restored."),
         (status = 409, description = "No drain is in progress."),
     ))]
 pub(super) async fn cancel_drain(caller: Caller) -> Result<StatusCode, Problem> {
     caller.done(DrainCancel { subject: Subject::Session(caller.session.clone()) }).await
 }
 
-/// Shows which routes are in maintenance
+/// Shows the routes that are in maintenance
 #[utoipa::path(get, path = "/v1/session/maintenance", operation_id = "getMaintenance", tag = "operations",
     security(("session" = [])),
     responses((status = 200, description = "The routes.", body = Maintenance)))]
@@ -102,11 +102,11 @@ pub(super) async fn get_maintenance(caller: Caller) -> Result<Response, Problem>
 
 /// Puts routes into maintenance
 ///
-/// At once. Whether the page answers is found out in the background for up to 60 s.
+/// They enter at once. The server then tests the page for up to 60 s.
 #[utoipa::path(put, path = "/v1/session/maintenance/{target}", operation_id = "enterMaintenance", tag = "operations",
     security(("session" = [])), params(PlacesPath), request_body = Option<EnterMaintenance>,
     responses(
-        (status = 202, description = "They are in maintenance; a `maintenance_changed` event says so, a `maintenance_failed` event that the page does not answer."),
+        (status = 202, description = "The routes are in maintenance, and a `maintenance_changed` event is sent. If the page does not answer, a `maintenance_failed` event follows."),
         (status = 404, description = "There is no such route in this session."),
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]
@@ -122,11 +122,11 @@ pub(super) async fn enter_maintenance(
 
 /// Asks to take routes out of maintenance
 ///
-/// They leave it once their backends answer, which is awaited in the background for up to 60 s.
+/// They leave when their backends answer. The server waits for that for up to 60 s after the response.
 #[utoipa::path(delete, path = "/v1/session/maintenance/{target}", operation_id = "exitMaintenance", tag = "operations",
     security(("session" = [])), params(PlacesPath),
     responses(
-        (status = 202, description = "A `maintenance_changed` event says when they have left it, a `maintenance_failed` event that they have not."),
+        (status = 202, description = "The request is accepted. A `maintenance_changed` event is sent when the routes have left maintenance, a `maintenance_failed` event if they have not."),
         (status = 404, description = "There is no such route in this session."),
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]
@@ -138,7 +138,7 @@ pub(super) async fn exit_maintenance(
     accepted(&state, MaintExit { subject: Subject::Session(caller.session), places: target.0 }).await
 }
 
-/// Has a maintenance request decided, and its outcome awaited in the background.
+/// Executes a maintenance request. A task waits for its outcome.
 pub(super) async fn accepted(state: &RestState, command: impl Into<Command>) -> Result<StatusCode, Problem> {
     let (accepted, answered) = oneshot::channel();
     state.lifecycle.spawn_one("REST maintenance", state.registry.clone().maintain(command.into(), accepted));
@@ -146,13 +146,13 @@ pub(super) async fn accepted(state: &RestState, command: impl Into<Command>) -> 
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Shows what traffic has counted
+/// Shows statistics
 ///
-/// An array in any case: of one route, or of all that are active.
+/// Always an array, with an entry for one route or for each active route.
 #[utoipa::path(get, path = "/v1/session/stats", operation_id = "getStats", tag = "operations",
     security(("session" = [])), params(StatsQuery),
     responses(
-        (status = 200, description = "An entry for each route asked for.", body = Vec<Stats>),
+        (status = 200, description = "An entry for each requested route.", body = Vec<Stats>),
         (status = 404, description = "There is no such route in this session."),
         (status = 409, description = "The route is not active yet."),
     ))]
@@ -161,13 +161,13 @@ pub(super) async fn get_stats(caller: Caller, UrlQuery(asked): UrlQuery<StatsQue
     caller.ask_at_length(StatsGet { session: caller.session.clone(), target }).await
 }
 
-/// Tries a backend, for 5 s at most
+/// Tests a backend, for 5 s at most
 #[utoipa::path(post, path = "/v1/session/backend-tests", operation_id = "testBackend", tag = "operations",
     security(("session" = [])), request_body = BackendTest,
     responses(
-        (status = 200, description = "How it was found; that it does not answer is no error.", body = BackendFound),
-        (status = 403, description = "The registration token does not allow it."),
-        (status = 429, description = "Too many probes are under way."),
+        (status = 200, description = "The result of the test. A backend that does not answer is not an error.", body = BackendFound),
+        (status = 403, description = "The registration token does not allow this."),
+        (status = 429, description = "Too many tests are running."),
     ))]
 pub(super) async fn test_backend(caller: Caller, Body(test): Body<BackendTest>) -> Result<Response, Problem> {
     let test =

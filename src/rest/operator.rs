@@ -1,6 +1,6 @@
 //! Operators' calls that change instances, and the check that the caller is an operator.
 //!
-//! Invariant: nothing here is done or shown before `access` has said that the caller may.
+//! Invariant: `operator_auth` checks the caller before anything is done or shown.
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
@@ -20,7 +20,7 @@ use super::operations::{accepted, draining};
 use super::problem::Problem;
 use super::state::RestState;
 
-/// An operator who asks.
+/// The extractor that lets only operators pass.
 pub(super) struct Operator;
 
 impl FromRequestParts<RestState> for Operator {
@@ -45,7 +45,7 @@ impl InstancePath {
 #[utoipa::path(delete, path = "/v1/instances/{service}/{instance}", operation_id = "evictInstance", tag = "operators",
     security(("operator" = [])), params(InstancePath),
     responses(
-        (status = 204, description = "It has ended."),
+        (status = 204, description = "The session has ended."),
         (status = 404, description = "There is no such instance."),
     ))]
 pub(super) async fn evict(
@@ -60,7 +60,7 @@ pub(super) async fn evict(
 
 /// Begins to drain an instance
 ///
-/// Its share of the traffic falls from 100 % to 0 %. It begins anew if the instance is draining already.
+/// Its share of traffic falls linearly from 100 % to 0 %. If the instance drains already, the drain begins again.
 #[utoipa::path(put, path = "/v1/instances/{service}/{instance}/drain", operation_id = "startInstanceDrain",
     tag = "operators", security(("operator" = [])), params(InstancePath), request_body = StartDrain,
     responses(
@@ -77,11 +77,11 @@ pub(super) async fn start_drain(
     Ok(draining(state.registry.call(command).await?))
 }
 
-/// Takes an instance's drain back
+/// Cancels an instance's drain
 #[utoipa::path(delete, path = "/v1/instances/{service}/{instance}/drain", operation_id = "cancelInstanceDrain",
     tag = "operators", security(("operator" = [])), params(InstancePath),
     responses(
-        (status = 204, description = "It gets its full share again."),
+        (status = 204, description = "The drain is cancelled; the full share of traffic is restored."),
         (status = 404, description = "There is no such instance."),
         (status = 409, description = "No drain is in progress."),
     ))]
@@ -96,12 +96,12 @@ pub(super) async fn cancel_drain(
 
 /// Puts an instance into maintenance
 ///
-/// At once; in whole, or some of its routes. Whether the page answers is found out in the background for up to 60 s.
+/// All of its routes or some enter at once. The server then tests the page for up to 60 s.
 #[utoipa::path(put, path = "/v1/instances/{service}/{instance}/maintenance", operation_id = "enterInstanceMaintenance",
     tag = "operators", security(("operator" = [])), params(InstancePath),
     request_body = Option<EnterInstanceMaintenance>,
     responses(
-        (status = 202, description = "It is in maintenance; a `maintenance_changed` event says so, a `maintenance_failed` event that the page does not answer."),
+        (status = 202, description = "The routes are in maintenance, and a `maintenance_changed` event is sent. If the page does not answer, a `maintenance_failed` event follows."),
         (status = 404, description = "There is no such instance, or no such route in it."),
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]
@@ -117,11 +117,11 @@ pub(super) async fn enter_maintenance(
 
 /// Asks to take an instance out of maintenance
 ///
-/// It leaves once its backends answer, which is awaited in the background for up to 60 s.
+/// It leaves when its backends answer. The server waits for that for up to 60 s after the response.
 #[utoipa::path(delete, path = "/v1/instances/{service}/{instance}/maintenance", operation_id = "exitInstanceMaintenance",
     tag = "operators", security(("operator" = [])), params(InstancePath, ExitQuery),
     responses(
-        (status = 202, description = "A `maintenance_changed` event says when it has left it, a `maintenance_failed` event that it has not."),
+        (status = 202, description = "The request is accepted. A `maintenance_changed` event is sent when the routes have left maintenance, a `maintenance_failed` event if they have not."),
         (status = 404, description = "There is no such instance, or no such route in it."),
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]

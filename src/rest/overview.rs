@@ -1,4 +1,4 @@
-//! Operators' queries: instances, routes, statistics, and the way of a request.
+//! Operators' queries: instances, routes, statistics, and the explanation of a request.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,17 +16,17 @@ use super::operator::Operator;
 use super::problem::Problem;
 use super::state::RestState;
 
-/// Shows the whole at a glance
+/// Shows the totals of the server
 #[utoipa::path(get, path = "/v1/overview", operation_id = "getOverview", tag = "operators", security(("operator" = [])),
-    responses((status = 200, description = "The whole.", body = Overview)))]
+    responses((status = 200, description = "The totals.", body = Overview)))]
 pub(super) async fn get(State(state): State<RestState>, _: Operator) -> Response {
     state.registry.at_length(|| json(StatusCode::OK, &state.registry.overview())).await
 }
 
-/// Lists the instances, by service and name
+/// Lists the instances, sorted by service and name
 #[utoipa::path(get, path = "/v1/instances", operation_id = "listInstances", tag = "operators",
     security(("operator" = [])), params(PageQuery),
-    responses((status = 200, description = "A part of the list.", body = InstancesPage)))]
+    responses((status = 200, description = "A page of the list.", body = InstancesPage)))]
 pub(super) async fn list_instances(
     State(state): State<RestState>,
     _: Operator,
@@ -50,11 +50,11 @@ pub(super) async fn get_instance(
     state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.instance(&service.0, &instance.0)?))).await
 }
 
-/// Lists the routes that traffic obeys
+/// Lists the active routes
 #[utoipa::path(get, path = "/v1/routes", operation_id = "listAllRoutes", tag = "operators",
     security(("operator" = [])), params(RoutesQuery),
     responses(
-        (status = 200, description = "A part of the list.", body = RoutesPage),
+        (status = 200, description = "A page of the list.", body = RoutesPage),
         (status = 404, description = "There is no such instance."),
     ))]
 pub(super) async fn list_routes(
@@ -66,11 +66,11 @@ pub(super) async fn list_routes(
     state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.all_routes(&page(limit, cursor)?, of)?))).await
 }
 
-/// Lists what traffic has counted for these routes
+/// Lists the statistics of the active routes
 #[utoipa::path(get, path = "/v1/stats", operation_id = "listAllStats", tag = "operators",
     security(("operator" = [])), params(RoutesQuery),
     responses(
-        (status = 200, description = "A part of the list.", body = StatsPage),
+        (status = 200, description = "A page of the list.", body = StatsPage),
         (status = 404, description = "There is no such instance."),
     ))]
 pub(super) async fn list_stats(
@@ -82,13 +82,13 @@ pub(super) async fn list_stats(
     state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.all_stats(&page(limit, cursor)?, of)?))).await
 }
 
-/// Explains where a request would go
+/// Explains to which backend a request would go
 ///
-/// Lists the routes that match, names the winner and its rule, and shows the members behind it.
+/// Lists the matching routes, names the one that wins and its rule, and shows its members.
 #[utoipa::path(get, path = "/v1/explain", operation_id = "explain", tag = "operators", security(("operator" = [])),
     params(ExplainQuery),
     responses(
-        (status = 200, description = "Where it goes, and why.", body = Explanation),
+        (status = 200, description = "The explanation.", body = Explanation),
         (status = 404, description = "There is no such instance."),
     ))]
 pub(super) async fn explain(

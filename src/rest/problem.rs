@@ -1,7 +1,7 @@
 //! Refusals of requests as `application/problem+json` (RFC 9457).
 //!
-//! It decides on no status but by kind, in one exhaustive match, and by what HTTP itself finds wrong.
-//! Invariants: every refusal has this form; no problem holds a session id or an internal cause.
+//! The kind of a refusal decides its status, in one exhaustive match. Errors of HTTP itself have statuses of their own.
+//! Invariants: every refusal has this form; no problem contains a session id or an internal cause.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -19,18 +19,18 @@ use crate::operator_auth::Denied;
 
 /// The media type of every refusal.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
-/// Seconds after which a bound may have room again.
+/// The number of seconds after which a retry may be below a limit.
 const LIMITED_RETRY_SECS: u16 = 30;
-/// Seconds after which the registry may be able to do it again.
+/// The number of seconds after which the registry may be available again.
 const UNAVAILABLE_RETRY_SECS: u16 = 5;
 
-/// The words for a session that does not exist or has ended.
+/// The message for a session that does not exist or has ended.
 const NO_SESSION: &str = "invalid session: it has ended or never was; register with POST /v1/sessions";
 
 /// The refusal of a request (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
-    /// Always `about:blank`: `status` and `kind` say it all.
+    /// Always `about:blank`: `status` and `kind` identify the problem.
     #[schema(example = "about:blank")]
     r#type: &'static str,
     /// The name of the status.
@@ -42,7 +42,7 @@ pub struct Problem {
     detail: String,
     /// The kind of refusal, for programs.
     kind: Reason,
-    /// The field, parameter or place in the body that is wrong, where one is.
+    /// The field, parameter or place in the body that is wrong, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<String>,
@@ -52,48 +52,48 @@ pub struct Problem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The request is wrong in itself.
+    /// The request is invalid.
     Invalid,
-    /// The bearer token is missing, or is not that of a session or an operator.
+    /// The bearer token is missing, or belongs to no session or operator.
     Unauthenticated,
     /// The caller may not do this.
     Denied,
-    /// There is no such thing.
+    /// A thing that the request names does not exist.
     NotFound,
     /// The path exists, but not for this method.
     MethodNotAllowed,
-    /// It exists already.
+    /// The thing to be created exists already.
     AlreadyExists,
-    /// Somebody else holds what is asked for.
+    /// Another service holds what the request asks for.
     Conflict,
-    /// Right in itself, but not in the present state.
+    /// The request is valid, but the present state does not allow it.
     Refused,
-    /// The session has ended; register anew.
+    /// The session has ended; register again.
     Gone,
-    /// The state moved since the caller looked at it.
+    /// The state has changed since the caller read it.
     Stale,
     /// The body is too large.
     TooLarge,
-    /// The body took too long to come.
+    /// The body did not arrive in time.
     TimedOut,
-    /// The body is not JSON by its content type.
+    /// The content type of the body is not JSON.
     UnsupportedMediaType,
-    /// A bound was reached.
+    /// A limit is reached.
     Limited,
-    /// Not now; trying again may help.
+    /// The server cannot do this now; a retry may succeed.
     Unavailable,
-    /// A fault of the server's own.
+    /// An error inside the server.
     Internal,
 }
 
 impl Problem {
     fn new(status: StatusCode, kind: Reason, detail: impl Into<String>) -> Self {
-        // Every status that is given here has a name.
+        // Every status used here has a name.
         let title = status.canonical_reason().unwrap_or("Error");
         Self { r#type: "about:blank", title, status: status.as_u16(), detail: detail.into(), kind, field: None }
     }
 
-    /// An example for the description of a response with this status; `words` say what the status means there.
+    /// Returns an example for the description of a response with this status; `words` explain the status.
     pub(super) fn example(status: &str, words: &str) -> Option<Self> {
         let kind = match status {
             "400" => return Some(Self::wrong("requests", &"must be a whole number from 1 to 1000000")),
@@ -114,17 +114,17 @@ impl Problem {
         Some(Self::new(StatusCode::from_bytes(status.as_bytes()).ok()?, kind, words))
     }
 
-    /// Parts of the server do not work, for these reasons.
+    /// Creates the problem of a server whose parts do not all work, with the reasons.
     pub(super) fn not_ready(reasons: &[String]) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable, reasons.join("; "))
     }
 
-    /// The request is wrong in itself.
+    /// The request is invalid.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Reason::Invalid, detail)
     }
 
-    /// A wrong value in `field`, which is empty when no field is known; `words` say what it must be.
+    /// Creates the problem of a wrong value in `field`, which is empty if unknown; `words` say what is allowed.
     pub(super) fn wrong(field: &str, words: &dyn Display) -> Self {
         match field {
             "" | "." => Self::invalid(words.to_string()),
@@ -132,58 +132,58 @@ impl Problem {
         }
     }
 
-    /// Whoever asks must say who it is, in a way that is right.
+    /// Creates the problem of missing or wrong credentials.
     pub(super) fn unauthenticated(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, Reason::Unauthenticated, detail)
     }
 
-    /// There is nothing under this path.
+    /// Creates the problem of an unknown path.
     pub(super) fn no_such_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, Reason::NotFound, "there is nothing under this path; see /docs")
     }
 
-    /// The path is known, but only for the methods `allowed`, as the field `Allow` names them.
+    /// Creates the problem of a wrong method; `allowed` are the methods as in the header field `Allow`.
     pub(super) fn no_such_method(allowed: &str) -> Self {
         let detail = format!("this path does not take this method; it takes {}", allowed.replace(',', ", "));
         Self::new(StatusCode::METHOD_NOT_ALLOWED, Reason::MethodNotAllowed, detail)
     }
 
-    /// The session to reconnect to has ended.
+    /// Creates the problem of a session that has ended and cannot be reconnected.
     pub(super) fn gone() -> Self {
         let detail = "the session has ended; register anew with POST /v1/sessions";
         Self::new(StatusCode::GONE, Reason::Gone, detail)
     }
 
-    /// The body has more than `limit` bytes.
+    /// Creates the problem of a body of more than `limit` bytes.
     pub(super) fn too_large(limit: usize) -> Self {
         let detail = format!("the body is too large (limit {limit} bytes)");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, Reason::TooLarge, detail)
     }
 
-    /// The body did not come in time.
+    /// Creates the problem of a body that did not arrive within `limit`.
     pub(super) fn too_slow(limit: Duration) -> Self {
         let detail = format!("the body did not come within {} s", limit.as_secs());
         Self::new(StatusCode::REQUEST_TIMEOUT, Reason::TimedOut, detail)
     }
 
-    /// The body says that it is something else than JSON, or nothing.
+    /// Creates the problem of a body whose content type is missing or not JSON.
     pub(super) fn not_json() -> Self {
         let detail = "the body must be JSON, and Content-Type say application/json";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Reason::UnsupportedMediaType, detail)
     }
 
-    /// A fault of the server's own, whose cause is for the log.
+    /// Creates the problem of an internal error. Its cause goes to the log.
     pub(super) fn fault() -> Self {
         let detail = "a fault of the server's own; its log knows more";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal, detail)
     }
 
-    /// There is no memory for what the client sends.
+    /// Creates the problem of a body for which the memory budget has no room.
     pub(super) fn no_memory() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable, MemoryFull.to_string())
     }
 
-    /// The server stops.
+    /// Creates the problem of a server that is stopping.
     pub(super) fn stopping() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable, "the server is stopping")
     }
@@ -192,7 +192,7 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let (status, kind) = match error.kind() {
-            // The words name the call of this interface.
+            // The message names the call of this interface.
             Kind::InvalidSession => return Self::unauthenticated(NO_SESSION),
             Kind::ReplacedSession => (StatusCode::UNAUTHORIZED, Reason::Unauthenticated),
             Kind::Invalid => (StatusCode::BAD_REQUEST, Reason::Invalid),
@@ -225,7 +225,7 @@ impl IntoResponse for Problem {
         // Text and numbers always have a JSON form.
         let json = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = Response::new(Body::from(json));
-        // The number came from a status.
+        // The number is always a valid status.
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let fields = response.headers_mut();
         fields.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

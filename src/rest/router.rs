@@ -1,4 +1,4 @@
-//! The routes and their description, registered in one step so that neither can be without the other.
+//! The routes and their description. One step registers both, so that neither exists without the other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use super::problem::Problem;
 use super::state::{RestSettings, RestState, StateInner};
 use super::{config, docs, events, openapi, operations, operator, overview, routes, sessions, settings};
 
-/// Returns the routes of the REST interface. What a request begins and does not await is a task of `lifecycle`.
+/// Returns the routes of the REST interface. Work that outlives its request is a task of `lifecycle`.
 pub fn router(
     registry: Registry,
     operators: Arc<OperatorAuth>,
@@ -39,7 +39,7 @@ pub fn router(
         .fallback(|| async { Problem::no_such_path() })
         .with_state(state)
         .layer(CatchPanicLayer::custom(panicked));
-    // Around it: inside, nobody knows yet what a path takes.
+    // This layer is outside of the router, because the methods of a path are not known inside.
     let router = Router::new().fallback_service(router).layer(map_response(naming_methods));
     match cors {
         Some(cors) => router.layer(cors),
@@ -47,17 +47,17 @@ pub fn router(
     }
 }
 
-/// Answers a request that the listener refuses.
+/// Returns the response to a request that the listener refuses.
 pub fn refuse(denied: Denied) -> Response {
     Problem::from(denied).into_response()
 }
 
-/// The whole description, as it is served.
+/// Returns the complete description, as it is served.
 pub fn document() -> utoipa::openapi::OpenApi {
     openapi::finish(calls().split_for_parts().1)
 }
 
-/// Every call and its description.
+/// Returns all calls with their descriptions.
 fn calls() -> OpenApiRouter<RestState> {
     OpenApiRouter::with_openapi(openapi::head())
         .routes(routes!(sessions::register))
@@ -100,7 +100,7 @@ fn calls() -> OpenApiRouter<RestState> {
         .routes(routes!(operator::enter_maintenance, operator::exit_maintenance))
 }
 
-/// True if requests should come here: not any more once the server is to stop.
+/// Reports if the server is ready for requests. It is not ready once it begins to stop.
 async fn ready(State(state): State<RestState>) -> Response {
     if state.registry.is_stopping() || state.lifecycle.stopping().is_cancelled() {
         return Problem::stopping().into_response();
@@ -111,7 +111,7 @@ async fn ready(State(state): State<RestState>) -> Response {
     }
 }
 
-/// Makes a problem of the answer to a method that a path does not take, and names those that it takes.
+/// Turns the answer to a wrong method into a problem that names the methods of the path.
 async fn naming_methods(mut response: Response) -> Response {
     if response.status() != StatusCode::METHOD_NOT_ALLOWED {
         return response;
@@ -122,7 +122,7 @@ async fn naming_methods(mut response: Response) -> Response {
     named
 }
 
-/// A fault in a handler ends its request alone. What it was about goes to the log by the panic's own way.
+/// Answers a request whose handler panicked. Other requests go on; the panic hook writes the log.
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     let words = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
@@ -130,7 +130,7 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     Problem::fault().into_response()
 }
 
-/// Returns the layer that lets pages of the named origins call; `None` if there are none.
+/// Returns the layer that allows calls from pages of these origins; `None` without origins.
 fn cors(origins: &[String]) -> Option<CorsLayer> {
     let allowed: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     if allowed.is_empty() {

@@ -1,4 +1,4 @@
-//! Calls that stage routes, and the list of them.
+//! Calls that stage routes, and the one that lists them.
 
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -14,8 +14,7 @@ use super::problem::Problem;
 
 /// Lists the session's routes
 ///
-/// Those that are active and those that are staged. An active route with a staged edit is listed twice: as it is,
-/// and as it will be.
+/// Active and staged routes. An active route with a staged change is listed twice: as it is and as it will be.
 #[utoipa::path(get, path = "/v1/session/routes", operation_id = "listRoutes", tag = "routes", security(("session" = [])),
     responses((status = 200, description = "The routes.", body = Vec<RouteEntry>)))]
 pub(super) async fn list(caller: Caller) -> Result<Response, Problem> {
@@ -26,8 +25,8 @@ pub(super) async fn list(caller: Caller) -> Result<Response, Problem> {
 #[utoipa::path(post, path = "/v1/session/routes", operation_id = "addRoute", tag = "routes", security(("session" = [])),
     request_body = NewRoute,
     responses(
-        (status = 201, description = "It is staged.", body = RouteAdded),
-        (status = 403, description = "The registration token does not allow it."),
+        (status = 201, description = "The change is staged.", body = RouteAdded),
+        (status = 403, description = "The registration token does not allow this."),
         (status = 429, description = "The session has too many routes."),
     ))]
 pub(super) async fn add(caller: Caller, Body(route): Body<NewRoute>) -> Result<Response, Problem> {
@@ -39,8 +38,8 @@ pub(super) async fn add(caller: Caller, Body(route): Body<NewRoute>) -> Result<R
 #[utoipa::path(post, path = "/v1/session/routes/bulk", operation_id = "addRoutes", tag = "routes",
     security(("session" = [])), request_body = NewRoutes,
     responses(
-        (status = 201, description = "They are staged; in the order of the request.", body = Vec<RouteOfMany>),
-        (status = 403, description = "The registration token does not allow it."),
+        (status = 201, description = "The routes are staged. The entries have the order of the request.", body = Vec<RouteOfMany>),
+        (status = 403, description = "The registration token does not allow this."),
         (status = 429, description = "The session has too many routes."),
     ))]
 pub(super) async fn add_bulk(caller: Caller, Bodies(routes): Bodies<NewRoute>) -> Result<Response, Problem> {
@@ -53,12 +52,12 @@ fn one_of_many(id: RouteId) -> RouteOfMany {
     RouteOfMany { route_id: id.to_string(), status: Staged::Ok }
 }
 
-/// Stages a route with some fields changed, all or none
+/// Stages changes of a route, all or none
 #[utoipa::path(patch, path = "/v1/session/routes/{route_id}", operation_id = "updateRoute", tag = "routes",
     security(("session" = [])), params(RoutePath), request_body = RouteChange,
     responses(
-        (status = 204, description = "It is staged."),
-        (status = 403, description = "The registration token does not allow it."),
+        (status = 204, description = "The change is staged."),
+        (status = 403, description = "The registration token does not allow this."),
         (status = 404, description = "There is no such route in this session."),
         (status = 409, description = "The route is staged for removal."),
     ))]
@@ -75,15 +74,15 @@ pub(super) async fn update(
     caller.done(RouteUpdate { session: caller.session.clone(), id: route_id.0, field }).await
 }
 
-/// Stages the removal of a route and of all that is set for it
+/// Stages the removal of a route and its settings
 ///
-/// A route that was only staged is dropped.
+/// A route that is only staged is dropped.
 #[utoipa::path(delete, path = "/v1/session/routes/{route_id}", operation_id = "removeRoute", tag = "routes",
     security(("session" = [])), params(RoutePath),
     responses(
-        (status = 204, description = "Its removal is staged."),
+        (status = 204, description = "The removal is staged."),
         (status = 404, description = "There is no such route in this session."),
-        (status = 409, description = "Its removal is staged already."),
+        (status = 409, description = "The removal is staged already."),
     ))]
 pub(super) async fn remove(
     caller: Caller,

@@ -19,13 +19,13 @@ use super::state::RestState;
 
 /// Opens a session for an instance
 ///
-/// One that the instance has already is replaced: its id stops working at once, but its routes keep serving until
-/// the first apply of the new one, or until the grace period ends.
+/// It replaces an older session of the instance: that session's id stops working at once, but its routes serve until
+/// the first apply of the new session or the end of the grace period.
 #[utoipa::path(post, path = "/v1/sessions", operation_id = "register", tag = "sessions", request_body = Registration,
     security(()),
     responses(
         (status = 201, description = "The session is open.", body = Registered),
-        (status = 403, description = "The registration token is missing, or does not allow it."),
+        (status = 403, description = "The registration token is missing, or does not allow the registration."),
         (status = 429, description = "There are too many sessions."),
     ))]
 pub(super) async fn register(
@@ -62,18 +62,18 @@ pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
 ///
 /// Its routes are gone at once; requests in flight finish.
 #[utoipa::path(delete, path = "/v1/session", operation_id = "endSession", tag = "sessions", security(("session" = [])),
-    responses((status = 204, description = "It has ended.")))]
+    responses((status = 204, description = "The session has ended.")))]
 pub(super) async fn end(caller: Caller) -> Result<StatusCode, Problem> {
     caller.done(ClientShutdown { subject: Subject::Session(caller.session.clone()), connection: None }).await
 }
 
-/// Takes the session up again
+/// Reconnects the session
 ///
-/// After a restart of the client or the server: says whether the session is still there.
+/// Tells a restarted client that the session still exists.
 #[utoipa::path(post, path = "/v1/session/reconnect", operation_id = "reconnect", tag = "sessions", security(("session" = [])),
     responses(
-        (status = 204, description = "It is there, with all it had."),
-        (status = 410, description = "It has ended, or never was: register anew."),
+        (status = 204, description = "The session exists, with all its routes and settings."),
+        (status = 410, description = "The session has ended or never existed: register again."),
     ))]
 pub(super) async fn reconnect(State(state): State<RestState>, Bearer(session): Bearer) -> Result<StatusCode, Problem> {
     let command = Reconnect { session, connection: None };
@@ -85,9 +85,10 @@ pub(super) async fn reconnect(State(state): State<RestState>, Bearer(session): B
 
 /// Keeps the session alive
 ///
-/// Any call of a session does; without one, and without an open stream of its events, it ends after the grace period.
+/// Every call of a session keeps it alive. Without a call and without an open stream of its events, the session ends
+/// after the grace period.
 #[utoipa::path(post, path = "/v1/session/ping", operation_id = "ping", tag = "sessions", security(("session" = [])),
-    responses((status = 204, description = "It is alive.")))]
+    responses((status = 204, description = "The session is alive.")))]
 pub(super) async fn ping(caller: Caller) -> Result<Response, Problem> {
     caller.ask_as(Ping(caller.session.clone()), |()| StatusCode::NO_CONTENT.into_response()).await
 }

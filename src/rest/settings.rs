@@ -1,4 +1,4 @@
-//! Calls that stage what is set for routes: headers, options, health checks, rate limits, breakers.
+//! Calls that stage settings of routes: headers, options, health checks, rate limits, breakers.
 
 use axum::http::StatusCode;
 
@@ -20,7 +20,7 @@ use super::problem::Problem;
 #[utoipa::path(put, path = "/v1/session/headers/{target}/{name}", operation_id = "setHeader", tag = "settings",
     security(("session" = [])), params(HeaderPath), request_body = HeaderSetting,
     responses(
-        (status = 204, description = "It is staged."),
+        (status = 204, description = "The change is staged."),
         (status = 404, description = "There is no such route in this session."),
         (status = 429, description = "The session has too many settings."),
     ))]
@@ -33,10 +33,10 @@ pub(super) async fn set_header(
     caller.done(HeadersSet { session, target: target.0, name: name.0, value: value.0 }).await
 }
 
-/// Stages that a response header is set no more
+/// Stages the removal of a response header
 #[utoipa::path(delete, path = "/v1/session/headers/{target}/{name}", operation_id = "removeHeader", tag = "settings",
     security(("session" = [])), params(HeaderPath),
-    responses((status = 204, description = "It is staged; a header that was not set stays so.")))]
+    responses((status = 204, description = "The removal is staged. A header that is not set is no error.")))]
 pub(super) async fn remove_header(
     caller: Caller,
     Segments(HeaderPath { target, name }): Segments<HeaderPath>,
@@ -48,7 +48,7 @@ pub(super) async fn remove_header(
 #[utoipa::path(put, path = "/v1/session/options/{target}/{key}", operation_id = "setOption", tag = "settings",
     security(("session" = [])), params(OptionPath), request_body = OptionSetting,
     responses(
-        (status = 204, description = "It is staged."),
+        (status = 204, description = "The change is staged."),
         (status = 404, description = "There is no such route in this session."),
         (status = 429, description = "The session has too many settings."),
     ))]
@@ -57,15 +57,15 @@ pub(super) async fn set_option(
     Segments(OptionPath { target, key }): Segments<OptionPath>,
     Body(OptionSetting { value }): Body<OptionSetting>,
 ) -> Result<StatusCode, Problem> {
-    // The registry looks again; here it is known that the value is what is wrong.
+    // The registry checks the option again. Here the error can name the value.
     Options::default().set(key.0.as_str(), &value.0).map_err(|error| error.about("value"))?;
     caller.done(OptionsSet { session: caller.session.clone(), target: target.0, key: key.0, value: value.0 }).await
 }
 
-/// Stages that an option has its default again
+/// Stages the return of an option to its default
 #[utoipa::path(delete, path = "/v1/session/options/{target}/{key}", operation_id = "removeOption", tag = "settings",
     security(("session" = [])), params(OptionPath),
-    responses((status = 204, description = "It is staged; an option that was not set stays so.")))]
+    responses((status = 204, description = "The change is staged. An option that is not set is no error.")))]
 pub(super) async fn remove_option(
     caller: Caller,
     Segments(OptionPath { target, key }): Segments<OptionPath>,
@@ -77,7 +77,7 @@ pub(super) async fn remove_option(
 #[utoipa::path(put, path = "/v1/session/health-checks/{route_id}", operation_id = "setHealthCheck", tag = "settings",
     security(("session" = [])), params(RoutePath), request_body = HealthCheck,
     responses(
-        (status = 204, description = "It is staged."),
+        (status = 204, description = "The change is staged."),
         (status = 404, description = "There is no such route in this session."),
         (status = 429, description = "The session has too many settings."),
     ))]
@@ -89,10 +89,10 @@ pub(super) async fn set_health_check(
     caller.done(HealthSet { session: caller.session.clone(), id: route_id.0, check: check.into() }).await
 }
 
-/// Stages that a route has the default health check again
+/// Stages the return of a route to the default health check
 #[utoipa::path(delete, path = "/v1/session/health-checks/{route_id}", operation_id = "removeHealthCheck",
     tag = "settings", security(("session" = [])), params(RoutePath),
-    responses((status = 204, description = "It is staged; a route without a health check of its own stays so.")))]
+    responses((status = 204, description = "The change is staged. A route without a health check of its own is no error.")))]
 pub(super) async fn remove_health_check(
     caller: Caller,
     Segments(RoutePath { route_id }): Segments<RoutePath>,
@@ -104,7 +104,7 @@ pub(super) async fn remove_health_check(
 #[utoipa::path(put, path = "/v1/session/rate-limits/{target}", operation_id = "setRateLimit", tag = "settings",
     security(("session" = [])), params(TargetPath), request_body = RateLimit,
     responses(
-        (status = 204, description = "It is staged."),
+        (status = 204, description = "The change is staged."),
         (status = 404, description = "There is no such route in this session."),
         (status = 429, description = "The session has too many settings."),
     ))]
@@ -116,10 +116,10 @@ pub(super) async fn set_rate_limit(
     caller.done(RatelimitSet { session: caller.session.clone(), target: target.0, limit: limit.into() }).await
 }
 
-/// Stages that a rate limit is taken away
+/// Stages the removal of a rate limit
 #[utoipa::path(delete, path = "/v1/session/rate-limits/{target}", operation_id = "removeRateLimit", tag = "settings",
     security(("session" = [])), params(TargetPath),
-    responses((status = 204, description = "It is staged; what has no rate limit stays so.")))]
+    responses((status = 204, description = "The removal is staged. A target without a rate limit is no error.")))]
 pub(super) async fn remove_rate_limit(
     caller: Caller,
     Segments(TargetPath { target }): Segments<TargetPath>,
@@ -131,7 +131,7 @@ pub(super) async fn remove_rate_limit(
 #[utoipa::path(put, path = "/v1/session/circuit-breakers/{target}", operation_id = "setCircuitBreaker",
     tag = "settings", security(("session" = [])), params(TargetPath), request_body = CircuitBreaker,
     responses(
-        (status = 204, description = "It is staged."),
+        (status = 204, description = "The change is staged."),
         (status = 404, description = "There is no such route in this session."),
         (status = 429, description = "The session has too many settings."),
     ))]
@@ -143,10 +143,10 @@ pub(super) async fn set_circuit_breaker(
     caller.done(CircuitBreakerSet { session: caller.session.clone(), target: target.0, breaker: breaker.into() }).await
 }
 
-/// Stages that a circuit breaker is taken away
+/// Stages the removal of a circuit breaker
 #[utoipa::path(delete, path = "/v1/session/circuit-breakers/{target}", operation_id = "removeCircuitBreaker",
     tag = "settings", security(("session" = [])), params(TargetPath),
-    responses((status = 204, description = "It is staged; what has no circuit breaker stays so.")))]
+    responses((status = 204, description = "The removal is staged. A target without a circuit breaker is no error.")))]
 pub(super) async fn remove_circuit_breaker(
     caller: Caller,
     Segments(TargetPath { target }): Segments<TargetPath>,

@@ -1,4 +1,4 @@
-//! The state that all REST requests share, and the bounds of the interface.
+//! The state that all REST requests share, and the limits of the interface.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -8,21 +8,21 @@ use crate::lifecycle::Lifecycle;
 use crate::operator_auth::OperatorAuth;
 use crate::registry::Registry;
 
-/// The bounds and choices of the REST interface.
+/// The limits and options of the REST interface.
 #[derive(Clone, Debug)]
 pub struct RestSettings {
-    /// The most bytes of a body.
+    /// The maximum length of a body in bytes.
     pub max_body: usize,
     /// Returns 128 random bits, from which a session id is made.
     pub nonce: fn() -> u128,
-    /// From one comment to the next on a stream of events that is otherwise silent.
+    /// The silence after which a stream of events sends a comment.
     pub keep_alive: Duration,
-    /// The origins whose pages may call; none by default.
+    /// The origins whose pages may call the interface; none by default.
     pub cors: Vec<String>,
 }
 
 impl RestSettings {
-    /// The defaults.
+    /// Creates the default settings.
     pub fn new(nonce: fn() -> u128) -> Self {
         Self { max_body: 1024 * 1024, nonce, keep_alive: Duration::from_secs(15), cors: Vec::new() }
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use super::super::PipeSettings;
-use super::support::{Client, Server, places};
+use super::support::{Client, Server, connection_limits};
 
 #[tokio::test]
 async fn two_thousand_pipelined_commands_are_answered_in_order_and_stored_in_few_batches() {

@@ -73,7 +73,7 @@ impl Traffic for World {
     }
 }
 
-/// The settings of a pipe that takes so many connections.
+/// Returns settings with these limits on connections.
 pub(super) fn connection_limits(all: usize, of_origin: usize) -> PipeSettings {
     PipeSettings {
         connections: PortConnections::new(connection_limits::ConnectionLimits { all, of_origin }, Vec::new()),

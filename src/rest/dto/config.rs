@@ -14,14 +14,14 @@ use super::values::{Backend, Domains, HeaderText, Path, Route, Scope, Target};
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "scopes": ["routes", "headers"] }))]
 pub struct Apply {
-    /// The sections; the rest stays staged. Left out: all of them.
+    /// The sections; the other ones stay staged. All sections if left out.
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false, min_items = 1)]
     pub scopes: Option<Vec<Scope>>,
 }
 
 impl Apply {
-    /// The sections, unless an empty list names none.
+    /// Returns the sections; `None` for an empty list.
     pub(in crate::rest) fn sections(&self) -> Option<Sections> {
         match self.scopes.as_deref() {
             None => Some(Sections::ALL),
@@ -39,7 +39,7 @@ pub struct Applied {
     pub revision: u64,
 }
 
-/// The staged configuration could be applied, with warnings.
+/// The result of a validation with warnings.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Valid {
     /// The warnings: staged entries without effect, and routes of the replaced session that an apply would remove.

@@ -46,27 +46,27 @@ impl ToSchema for TopicList {
     }
 }
 
-/// The events that a stream of a session brings.
+/// The parameters of a session's stream.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SubscribeQuery {
-    /// The types, which are added to the session's subscription. Left out: all.
+    /// The types, which are added to the session's subscriptions. All types if left out.
     #[serde(default, deserialize_with = "present")]
     #[param(nullable = false)]
     pub types: Option<TopicList>,
-    /// Goes on behind the event of this `id`. `Last-Event-ID` goes before it.
+    /// Continues after the event with this `id`. `Last-Event-ID` has precedence.
     #[serde(default)]
     #[param(nullable = false)]
     pub after: Option<u64>,
 }
 
-/// The beginning of a stream.
+/// The parameters of an operator's stream.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct WatchQuery {
-    /// Goes on behind the event of this `id`. `Last-Event-ID` goes before it.
+    /// Continues after the event with this `id`. `Last-Event-ID` has precedence.
     #[serde(default)]
     #[param(nullable = false)]
     pub after: Option<u64>,
@@ -107,7 +107,7 @@ pub struct Happening {
     pub payload: EventView,
 }
 
-/// Events that were not told.
+/// A notice that events were lost.
 #[derive(Debug, Serialize)]
 pub struct Lagged {
     /// The number of events.

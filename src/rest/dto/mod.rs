@@ -1,8 +1,8 @@
 //! The types of bodies, paths and query strings, and the descriptions of responses.
 //!
-//! A value that is read here is a value of the domain, by the domain's own parser; a request type refuses what it
-//! does not know. Answers are the views of the registry as they are: the types here that stand for them are
-//! only their description. What must hold: a pattern or bound in the description is what is accepted.
+//! Values are read by the parsers of the domain; a request type refuses unknown fields. Answers are the views of the
+//! registry; their types here are only the description of those views. Invariant: the patterns and limits of the
+//! description are those that the parsers accept.
 
 pub mod config;
 pub mod events;

@@ -1,6 +1,6 @@
-//! Numbers and durations, in the spellings that JSON Schema and the protocol know.
+//! Numbers and durations, in the forms that JSON Schema and the protocol define.
 //!
-//! Invariant: a number out of range is refused with the range, never cut or wrapped.
+//! Invariant: a number out of range is refused with an error that names the range.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,7 +21,7 @@ use super::values::{refusal, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Whole<const MIN: i64, const MAX: i64>(i64);
 
-/// Reads a whole number, also one that is written with a fraction of zero, as JSON Schema has integers.
+/// Reads a whole number, also one with a fraction of zero, which JSON Schema counts as an integer.
 struct WholeVisitor<const MIN: i64, const MAX: i64>(PhantomData<()>);
 
 impl<const MIN: i64, const MAX: i64> Visitor<'_> for WholeVisitor<MIN, MAX> {
@@ -102,7 +102,7 @@ numbers! {
     Seconds(u32) is "Seconds", 1 => 31_622_400, as 30;
 }
 
-/// A whole number in a query string: digits and nothing else.
+/// A whole number in a query string: digits only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digits(pub u64);
 
@@ -152,7 +152,7 @@ impl<'de> Deserialize<'de> for Duration {
     }
 }
 
-/// From one health check to the next: a duration that is not too short.
+/// The interval of health checks: a duration with a minimum.
 #[derive(Clone, Copy, Debug)]
 pub struct Interval(pub Span);
 

@@ -9,7 +9,7 @@ use super::numbers::Duration;
 use super::values::present;
 use super::values::{Backend, Page, Places, Route, Target};
 
-/// A route whose breaker is meant, in a path whose other calls take any target.
+/// The route of a breaker, in a path that takes any target for other calls.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub struct BreakerPath {
@@ -17,12 +17,12 @@ pub struct BreakerPath {
     pub target: Route,
 }
 
-/// The time that a drain takes.
+/// The settings of a drain.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "duration": "5m" }))]
 pub struct StartDrain {
-    /// From 100 % to 0 % of the traffic, in a straight line.
+    /// The time in which the share of traffic falls linearly from 100 % to 0 %.
     pub duration: Duration,
 }
 
@@ -42,29 +42,29 @@ pub struct PlacesPath {
     pub target: Places,
 }
 
-/// The way in which routes enter maintenance.
+/// The settings of maintenance.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "page_url": "http://pages.example/down.html" }))]
 pub struct EnterMaintenance {
-    /// The page shown meanwhile; left out: a built-in one.
+    /// The URL of the page to show during maintenance. A built-in page if left out.
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     pub page_url: Option<Page>,
 }
 
-/// The routes whose statistics are asked for.
+/// The parameters of a request for statistics.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[into_params(parameter_in = Query)]
 pub struct StatsQuery {
-    /// One route, or all that are active.
+    /// A route, or `ALL` for all active routes.
     #[serde(default, deserialize_with = "present")]
     #[param(nullable = false)]
     pub target: Option<Target>,
 }
 
-/// A backend that is to be tried.
+/// A backend to test.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "backend_url": "http://10.0.0.7:3000" }))]
@@ -84,7 +84,7 @@ pub struct Breaker {
     pub successes: u64,
     #[schema(required, format = DateTime)]
     pub last_failure: Option<String>,
-    /// The time at which an open breaker lets a request through again.
+    /// The time at which an open breaker lets a trial request pass.
     #[schema(required, format = DateTime)]
     pub next_attempt: Option<String>,
     /// True if the last health checks succeeded.
@@ -127,7 +127,7 @@ pub enum BreakerState {
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct Drain {
-    /// Also of a complete drain, until it is cancelled.
+    /// True for a running drain, and for a complete one until it is cancelled.
     pub active: bool,
     #[schema(format = DateTime)]
     pub started_at: String,
@@ -139,7 +139,7 @@ pub struct Drain {
     pub remaining_seconds: u64,
     #[schema(minimum = 0, maximum = 100)]
     pub traffic_percent: u64,
-    /// Requests and tunnels under way.
+    /// The number of requests and tunnels in flight.
     #[schema(minimum = 0)]
     pub in_flight: u64,
 }
@@ -149,13 +149,13 @@ pub struct Drain {
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct Maintenance {
     pub in_maintenance: Vec<Route>,
-    /// The page shown meanwhile, or empty.
+    /// The URL of the page that is shown; empty for the built-in page.
     pub maintenance_backend: String,
     #[schema(required, format = DateTime)]
     pub entered_at: Option<String>,
 }
 
-/// The statistics of a route since it has its backend.
+/// The statistics of a route since it got its present backend.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct Stats {
@@ -188,16 +188,16 @@ pub struct Stats {
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct BackendFound {
     pub reachable: bool,
-    /// Only for a backend that answered.
+    /// Present only if the backend answered.
     #[schema(nullable = false, minimum = 0)]
     pub response_time_ms: Option<u64>,
-    /// Only for a backend that answered.
+    /// Present only if the backend answered.
     #[schema(nullable = false, minimum = 100, maximum = 999)]
     pub status_code: Option<u16>,
-    /// Only for a backend that answered.
+    /// Present only if the backend answered.
     #[schema(nullable = false)]
     pub tls_valid: Option<bool>,
-    /// The reason of a failure; only for a backend that did not answer.
+    /// The reason of a failure; present only if the backend did not answer.
     #[schema(nullable = false)]
     pub error: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Requests of operators, and the responses to them.
+//! Requests of operators and their responses.
 
 use std::borrow::Cow;
 
@@ -27,7 +27,7 @@ pub struct InstancePath {
     pub instance: Instance,
 }
 
-/// An instance as `service/instance`; the service's name has no `/` here.
+/// An instance as `service/instance`. The service's name contains no `/` here.
 #[derive(Clone, Debug)]
 pub struct InstanceRef(pub ServiceName, pub InstanceName);
 
@@ -48,7 +48,7 @@ macro_rules! texts {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                // The registry looks at the rest.
+                // The registry checks the rest.
                 let text = String::deserialize(from)?;
                 let fits = text.bytes().all(|byte| byte.is_ascii_graphic()) && ($min..=$max).contains(&text.len());
                 if fits { Ok(Self(text)) } else { Err(D::Error::custom($words)) }
@@ -86,7 +86,7 @@ texts! {
 
 described!(InstanceRef, "InstanceRef", &patterns::INSTANCE_REF, 3 to 257, "shop/shop-1", "must be service/instance");
 
-/// A request whose way is to be explained.
+/// A request to explain.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -99,13 +99,13 @@ pub struct ExplainQuery {
     #[serde(default, deserialize_with = "present")]
     #[param(nullable = false)]
     pub method: Option<Method>,
-    /// As if this instance had applied what it has staged.
+    /// Explains as if this instance had applied its staged configuration.
     #[serde(default, deserialize_with = "present")]
     #[param(nullable = false)]
     pub staged: Option<InstanceRef>,
 }
 
-/// The page of a list that is asked for.
+/// The parameters of a list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -114,13 +114,13 @@ pub struct PageQuery {
     #[serde(default, deserialize_with = "present")]
     #[param(nullable = false, minimum = 1, maximum = 1000, default = 100, value_type = Option<u16>)]
     pub limit: Option<Digits>,
-    /// The `next_cursor` of the part before; empty or left out for the first.
+    /// The `next_cursor` of the page before; empty or left out for the first page.
     #[serde(default)]
     #[param(nullable = false)]
     pub cursor: Option<String>,
 }
 
-/// The page of a list of routes that is asked for.
+/// The parameters of a list of routes.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -129,43 +129,43 @@ pub struct RoutesQuery {
     #[serde(default, deserialize_with = "present")]
     #[param(nullable = false, minimum = 1, maximum = 1000, default = 100, value_type = Option<u16>)]
     pub limit: Option<Digits>,
-    /// The `next_cursor` of the part before; empty or left out for the first.
+    /// The `next_cursor` of the page before; empty or left out for the first page.
     #[serde(default)]
     #[param(nullable = false)]
     pub cursor: Option<String>,
-    /// Those of one instance alone.
+    /// The instance whose routes are listed. All instances if left out.
     #[serde(default, deserialize_with = "present")]
     #[param(nullable = false)]
     pub instance: Option<InstanceRef>,
 }
 
-/// The way in which an instance enters maintenance.
+/// The settings of an instance's maintenance.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "target": "ALL", "page_url": "http://pages.example/down.html" }))]
 pub struct EnterInstanceMaintenance {
-    /// The targets that enter maintenance; left out: all.
+    /// The targets that enter maintenance. `ALL` if left out.
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     pub target: Option<Places>,
-    /// The page shown meanwhile; left out: a built-in one.
+    /// The URL of the page to show during maintenance. A built-in page if left out.
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     pub page_url: Option<Page>,
 }
 
-/// The targets of an instance that leave maintenance.
+/// The parameters of the end of an instance's maintenance.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ExitQuery {
-    /// The targets that leave maintenance; left out: all.
+    /// The targets that leave maintenance. `ALL` if left out.
     #[serde(default, deserialize_with = "present")]
     #[param(nullable = false)]
     pub target: Option<Places>,
 }
 
-/// The whole at a glance.
+/// The totals of the server.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the registry explains the keys")]
 pub struct Overview {
@@ -174,7 +174,7 @@ pub struct Overview {
     pub started_at: String,
     #[schema(minimum = 0)]
     pub uptime_seconds: u64,
-    /// The sequence of the latest event at most.
+    /// The registry's revision. No event has a higher sequence yet.
     #[schema(minimum = 0)]
     pub revision: u64,
     #[schema(minimum = 0)]
@@ -193,12 +193,12 @@ pub struct Overview {
 
 macro_rules! pages {
     ($($name:ident of $item:ident;)+) => { $(
-        /// A part of a list.
+        /// A page of a list.
         #[derive(Debug, Deserialize, ToSchema)]
         pub struct $name {
-            /// In the list's order.
+            /// The entries, in the order of the list.
             pub items: Vec<$item>,
-            /// The cursor of the next page; `null` at the end.
+            /// The cursor of the next page; `null` on the last page.
             #[schema(required)]
             pub next_cursor: Option<String>,
         }
@@ -232,21 +232,21 @@ pub struct InstanceEntry {
     pub last_apply: Option<String>,
     #[schema(minimum = 0)]
     pub revision: u64,
-    /// Its share of traffic: 100 unless it drains.
+    /// Its share of traffic in percent; 100 unless it drains.
     #[schema(minimum = 0, maximum = 100)]
     pub traffic_percent: u64,
     #[schema(minimum = 0)]
     pub routes_in_maintenance: u64,
-    /// Requests and tunnels under way.
+    /// The number of requests and tunnels in flight.
     #[schema(minimum = 0)]
     pub in_flight: u64,
-    /// The name of the registration token it came with.
+    /// The name of the registration token that it registered with.
     #[schema(required)]
     pub token: Option<String>,
     pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
-/// An instance, and what was asked of it.
+/// An instance with its drain and its maintenance.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "each is what its name says")]
 pub struct InstanceDetail {
@@ -257,7 +257,7 @@ pub struct InstanceDetail {
     pub maintenance: Maintenance,
 }
 
-/// A route that traffic obeys.
+/// An active route.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the keys are those of routes and breakers")]
 pub struct RouteOfInstance {
@@ -289,7 +289,7 @@ pub struct RouteOfInstance {
     pub last_failed_check: Option<Check>,
 }
 
-/// A route's numbers.
+/// The statistics of a route.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the keys are those of statistics")]
 pub struct StatsOfInstance {
@@ -299,7 +299,7 @@ pub struct StatsOfInstance {
     pub stats: Stats,
 }
 
-/// The way of a request, with reasons.
+/// The explanation of a request: its outcome and the reasons.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the registry explains the keys")]
 pub struct Explanation {
@@ -309,23 +309,23 @@ pub struct Explanation {
     pub method: Option<String>,
     /// The configuration that the explanation is for.
     pub configuration: Which,
-    /// The reason why the staged configuration could not be applied as it is.
+    /// The reason for which the staged configuration could not be applied.
     #[schema(required)]
     pub problem: Option<String>,
     pub outcome: Outcome,
     /// The outcome in words.
     pub reason: String,
-    /// The matching candidates, the winner first; at most 100.
+    /// The matching candidates, the one that wins first; at most 100.
     pub candidates: Vec<Candidate>,
 }
 
-/// A configuration.
+/// The configuration that an explanation uses.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Which {
     /// The active configuration.
     Active,
-    /// The same with what an instance has staged.
+    /// The active configuration with the staged changes of an instance.
     Staged,
 }
 
@@ -333,17 +333,17 @@ pub enum Which {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It goes to a backend.
+    /// The request goes to a backend.
     Forwarded,
-    /// It is shown the maintenance page.
+    /// The request gets the maintenance page.
     Maintenance,
-    /// It gets 503: nobody can take it now.
+    /// The request gets 503: no member can take it now.
     Unavailable,
-    /// No route is for it.
+    /// No route matches the request.
     NoRoute,
 }
 
-/// A domain, path and priority that the request matches, and who has it.
+/// A domain, path and priority that the request matches, with the service that holds them.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the keys are those of routes")]
 pub struct Candidate {
@@ -352,11 +352,11 @@ pub struct Candidate {
     pub path: Path,
     pub priority: Priority,
     pub wins: bool,
-    /// By which rule it wins, or what shadows it.
+    /// The rule by which it wins or loses, in words.
     pub rule: String,
     #[schema(minimum = 1)]
     pub members_total: u64,
-    /// The first 100 of them.
+    /// The first 100 of its routes.
     pub members: Vec<Member>,
 }
 
@@ -382,7 +382,7 @@ pub struct Member {
     pub last_failed_check: Option<Check>,
 }
 
-/// The page that is asked for.
+/// Returns the requested page of a list.
 pub(in crate::rest) fn page(
     limit: Option<Digits>,
     cursor: Option<String>,

@@ -1,12 +1,12 @@
-//! The patterns (ECMA-262) of the description: what the domain's parsers take, said once more.
+//! The patterns (ECMA-262) of the description. They repeat what the parsers of the domain accept.
 //!
-//! Invariant: every text that matches is accepted. Texts accepted beyond that (internationalised names, other
-//! spellings of a duration) has no place in a pattern. A test draws from each and has the parser read it.
+//! Invariant: every text that matches is accepted. The parsers also accept texts that no pattern describes
+//! (internationalised names, other spellings of a duration). A test draws texts from each pattern and parses them.
 
 use std::sync::LazyLock;
 
-/// The characters of a name but `without`, as a class: those of the Basic Multilingual Plane, for not all readers of
-/// patterns spell others alike.
+/// Returns a class of the characters of a name except `without`: those of the Basic Multilingual Plane, because readers
+/// of patterns write other characters differently.
 fn name_class(without: &str) -> String {
     let single = without.chars().map(|c| (u32::from(c), u32::from(c)));
     let mut gaps: Vec<(u32, u32)> = crate::domain::HIDDEN.into_iter().chain(single).collect();
@@ -24,7 +24,7 @@ fn name_class(without: &str) -> String {
 }
 
 const LABEL: &str = "[A-Za-z0-9_-]{1,63}";
-/// An address in brackets, in every spelling of RFC 4291 §2.2 but a dotted end after other than `::ffff:`.
+/// An IPv6 address in brackets, in the spellings of RFC 4291 §2.2. A dotted end is described only after `::ffff:`.
 static IPV6: LazyLock<String> = LazyLock::new(|| {
     const GROUP: &str = "[0-9A-Fa-f]{1,4}";
     let whole = format!("({GROUP}:){{7}}{GROUP}|({GROUP}:){{1,7}}:|:(:{GROUP}){{1,7}}|::");
@@ -36,17 +36,17 @@ const PORT: &str = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5
 const REVISION: &str = r#""(0|[1-9][0-9]{0,18})""#;
 /// An entity tag, of this server or not (RFC 9110 §8.8.3).
 const TAG: &str = r#"(W/)?"[!#-~]*""#;
-/// A host has at most 253 characters.
+/// A condition: a host has at most 253 characters.
 const HOST_NOT_TOO_LONG: &str = "(?![^:/?]{254})";
-/// A route id; larger ones than any session has are left out.
+/// A route id. Larger ids than a session can have are left out.
 const ROUTE: &str = "r[1-9][0-9]{0,8}";
 
-/// Characters of a path but the dot; `without` are left out.
+/// Returns a class of the characters of a path except the dot and `without`.
 fn path_class(without: &str) -> String {
     r"A-Za-z0-9_~!$&'()*+,;=:@%".chars().filter(|c| !without.contains(*c)).collect()
 }
 
-/// Segments that are neither `.` nor `..`, also percent-encoded or with parameters.
+/// Returns the pattern of a path whose segments are neither `.` nor `..`, also if percent-encoded or with parameters.
 fn path(without: &str) -> String {
     let (class, begins) = (path_class(without), path_class(&format!("{without};%")));
     let begins = format!("([{begins}-]|%([013-9A-Fa-f][0-9A-Fa-f]|2[0-9A-DFa-df]))");
@@ -89,9 +89,9 @@ patterns! {
     BACKEND = format!("{}({})?", origin(), path("@"));
     /// `http://pages.example/down?for=shop`.
     PAGE = format!(r"{}({}(\?[A-Za-z0-9_~!$&'()*+,;=:@%./-]*)?)?", origin(), path("@"));
-    /// A list of targets, paths and domains; as long as it may be, it has no more than may be named at once.
+    /// A list of targets, paths and domains. The limit on its length keeps it below the limit on their number.
     PLACES = format!("({place})(,({place}))*", place = format!("{}|{}", path(",*"), domain()));
-    /// A response header's name, but those that belong to the connection.
+    /// A response header's name, except the headers of the connection.
     HEADER_NAME = format!("(?!({FRAMING})$)[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,128}}");
     /// A response header's value.
     HEADER_VALUE = format!(r"[{TEXT}]*");
@@ -112,21 +112,20 @@ patterns! {
     REQUEST_PATH = format!(r"{}(\?[!-~]*)?", path(""));
     /// `GET`.
     METHOD = "[0-9A-Za-z!#$%&'*+.^_`|~-]{1,32}";
-    /// A duration, at most 363 days of the 366 that are taken.
+    /// A duration of at most 363 days; the parser accepts 366.
     DURATION = format!("({SPANS}|[1-9][0-9]{{0,8}}ms)");
-    /// The same from 100 ms on.
+    /// A duration of at least 100 ms.
     INTERVAL = format!("({SPANS}|[1-9][0-9]{{2,8}}ms)");
 }
 
-/// Header names that cannot be set, in any case.
+/// Header names that cannot be set, in upper or lower case.
 const FRAMING: &str = "[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh]|\
     [Kk][Ee][Ee][Pp]-[Aa][Ll][Ii][Vv][Ee]|[Pp][Rr][Oo][Xx][Yy]-[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Tt][Ee]|\
     [Tt][Rr][Aa][Ii][Ll][Ee][Rr]|[Tt][Rr][Aa][Nn][Ss][Ff][Ee][Rr]-[Ee][Nn][Cc][Oo][Dd][Ii][Nn][Gg]|\
     [Uu][Pp][Gg][Rr][Aa][Dd][Ee]|[Vv][Ii][Aa]";
-/// The characters that a header's value must not have.
+/// The characters that a header's value must not contain.
 const TEXT: &str = r"^\u0000-\u0008\u000a-\u001f\u007f";
-/// Whole seconds; or hours, minutes, seconds in this order, the first of them not zero, the seconds perhaps with a
-/// fraction.
+/// Whole seconds, or hours, minutes and seconds in this order. The first is not zero; seconds may have a fraction.
 const SPANS: &str = r"[1-9][0-9]{0,6}|([1-9][0-9]{0,2}|[1-3][0-9]{3})h([0-9]{1,4}m)?([0-9]{1,4}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,4}m([0-9]{1,5}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,6}(\.[0-9]{1,3})?s";
 
 #[cfg(test)]
@@ -147,11 +146,11 @@ mod tests {
 
     use crate::registry::{RegistrationTokens, Traffic};
 
-    /// Draws what matches `pattern` and has `read` take it.
+    /// Draws texts that match `pattern`, and checks that `read` accepts them.
     fn all_taken(pattern: &str, bytes_max: usize, read: impl Fn(String) -> Result<(), String>) {
         let inner = pattern.trim_start_matches('^').trim_end_matches('$').to_owned();
         let inner = inner.replace(&format!("(?!({FRAMING})$)"), "").replace(HOST_NOT_TOO_LONG, "");
-        // The Rust spelling of a code point.
+        // Rust writes a code point in this way.
         let inner = inner.replace(r"\u", r"\x");
         let inner = regex_points(&inner);
         let drawn = string_regex(&inner).unwrap_or_else(|error| panic!("{inner}: {error}"));
@@ -164,7 +163,7 @@ mod tests {
         }
     }
 
-    /// `\xd7ff` to `\x{d7ff}`.
+    /// Converts `\xd7ff` to `\x{d7ff}`.
     fn regex_points(pattern: &str) -> String {
         let mut parts = pattern.split(r"\x");
         let first = parts.next().unwrap_or_default().to_owned();
@@ -176,7 +175,7 @@ mod tests {
         serde_json::from_value::<T>(value).map(|_| ()).map_err(|error| error.to_string())
     }
 
-    /// Asks where a request would go; whether the question is understood.
+    /// Asks for the explanation of a request; an error if the request is refused.
     fn explained(host: &str, path: &str) -> Result<(), String> {
         struct Blind;
         impl Traffic for Blind {}

@@ -14,7 +14,7 @@ use super::numbers::Priority;
 use super::values::present;
 use super::values::{Backend, Domains, Path, Route};
 
-/// A route that is to be staged.
+/// A route to stage.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({
@@ -24,13 +24,13 @@ use super::values::{Backend, Domains, Path, Route};
     "priority": 0,
 }))]
 pub struct NewRoute {
-    /// Requests for any of these go to the backend.
+    /// The host names of the requests that go to the backend.
     pub domains: Domains,
-    /// Requests below this path do.
+    /// The path of these requests, with all paths below it.
     pub path: Path,
     /// The backend that requests go to.
     pub backend_url: Backend,
-    /// Within a host the highest goes first.
+    /// The priority. Within a host, the highest is matched first.
     #[serde(default)]
     pub priority: Priority,
 }
@@ -41,7 +41,7 @@ impl From<NewRoute> for registry::commands::NewRoute {
     }
 }
 
-/// Routes that are to be staged together, at least one.
+/// Routes to stage together, at least one.
 #[derive(Debug)]
 pub struct NewRoutes;
 
@@ -57,7 +57,7 @@ impl ToSchema for NewRoutes {
     }
 }
 
-/// The changed fields of a route; fields that are left out stay as they are.
+/// The changed fields of a route. Fields that are left out stay unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(min_properties = 1, example = json!({ "backend_url": "http://10.0.0.8:3000" }))]
@@ -81,7 +81,7 @@ pub struct RouteChange {
 }
 
 impl RouteChange {
-    /// The fields that change.
+    /// Returns the fields that change.
     pub(in crate::rest) fn fields(self) -> Vec<RouteField> {
         let backend = self.backend_url.map(|backend| RouteField::Backend(backend.0));
         let priority = self.priority.map(|priority| RouteField::Priority(priority.0));
@@ -110,10 +110,10 @@ pub struct RouteAdded {
 /// One of several routes that were staged together.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RouteOfMany {
-    /// Its id; they stand in the order of the request.
+    /// Its id. The entries have the order of the request.
     #[schema(value_type = Route)]
     pub route_id: String,
-    /// All are staged, or none.
+    /// The result. All routes are staged, or none.
     pub status: Staged,
 }
 
@@ -121,11 +121,11 @@ pub struct RouteOfMany {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Staged {
-    /// It is staged.
+    /// The route is staged.
     Ok,
 }
 
-/// A route as it is or will be. One that is active and has a staged edit is listed twice.
+/// A route, active or staged. An active route with a staged change is listed twice: as it is and as it will be.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct RouteEntry {

@@ -21,13 +21,13 @@ pub struct Registration {
     pub service_name: Service,
     /// The instance.
     pub instance_name: Instance,
-    /// Shown to operators.
+    /// A value that operators see.
     #[serde(default)]
     pub maintenance_port: Port,
-    /// Shown to operators.
+    /// A value that operators see.
     #[serde(default)]
     pub metadata: About,
-    /// The registration token, where the server asks for one.
+    /// The registration token, if the server requires one.
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false, write_only)]
     pub token: Option<String>,
@@ -36,7 +36,7 @@ pub struct Registration {
 /// A session that was opened.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Registered {
-    /// The bearer token of every further request. Keep it as a secret.
+    /// The bearer token of all further requests. Keep it secret.
     #[schema(min_length = 1, example = "shop-1-1795323231906-6f1d3a5b7c9e0f1a2b3c4d5e6f708192")]
     pub session_id: String,
 }
@@ -59,10 +59,10 @@ pub struct Session {
     pub last_activity: String,
     #[schema(minimum = 0)]
     pub routes_active: u64,
-    /// Routes that the next apply adds, removes or changes.
+    /// The number of routes that the next apply adds, changes or removes.
     #[schema(minimum = 0)]
     pub routes_staged: u64,
-    /// `null` before the first apply.
+    /// The time of the last apply; `null` before the first.
     #[schema(required, format = DateTime)]
     pub last_apply: Option<String>,
     /// The number of applies that changed something; the `ETag` of the session's configuration.

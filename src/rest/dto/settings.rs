@@ -36,7 +36,7 @@ pub struct OptionPath {
     pub key: OptionName,
 }
 
-/// A response header's value; it replaces the backend's.
+/// A response header's value. It replaces the backend's value.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub struct HeaderSetting {
@@ -57,7 +57,7 @@ pub struct OptionSetting {
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "path": "/health", "interval": "10s", "timeout": "2s" }))]
 pub struct HealthCheck {
-    /// The path and query that are asked for, exactly as they are written.
+    /// The path and query of the check's request, sent exactly as written.
     pub path: CheckPath,
     /// The time from one check to the next.
     pub interval: Interval,
@@ -93,11 +93,11 @@ impl From<RateLimit> for Limit {
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({ "threshold": 5, "timeout": "30s", "half_open_requests": 3 }))]
 pub struct CircuitBreaker {
-    /// Consecutive failures that open it.
+    /// The number of consecutive failures that open it.
     pub threshold: Count,
     /// The time that it stays open.
     pub timeout: Duration,
-    /// Trial requests that must all succeed to close it.
+    /// The number of trial requests that must all succeed to close it.
     pub half_open_requests: Count,
 }
 

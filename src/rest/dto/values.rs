@@ -1,6 +1,6 @@
-//! Single values: each is read by the domain's own parser, and described by what that parser takes.
+//! Single values. Each is read by the parser of the domain, and the description says what that parser accepts.
 //!
-//! Nothing here knows which call a value is for. The error of a value has no field: whoever reads it knows its place.
+//! Nothing here knows the call that a value belongs to. The error of a value has no field; the reader adds it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::registry::commands::TargetSelector;
 
 use super::patterns;
 
-/// A field that may be left out, but may not be `null`.
+/// Reads a field that may be left out but not be `null`.
 pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
 
-/// A refusal as the JSON reader passes it on.
+/// Converts a refusal into an error of the JSON reader.
 pub(super) fn refusal<E: serde::de::Error>(error: &Error) -> E {
     E::custom(error.message())
 }
@@ -110,7 +110,7 @@ impl ToSchema for ETag {
     }
 }
 
-/// The revision that the caller last saw.
+/// The revision that the caller has read.
 #[derive(Debug)]
 pub struct IfMatchTag;
 
@@ -126,7 +126,7 @@ impl ToSchema for IfMatchTag {
     }
 }
 
-/// A pattern that bounds its own length.
+/// Returns the schema of an entity tag. Its pattern limits its length.
 fn tag(pattern: &str, description: &str, example: &str) -> RefOr<Schema> {
     let tag = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
     tag.description(Some(description)).examples([example]).into()
@@ -143,7 +143,7 @@ fn option_value(text: &str) -> Result<Arc<str>, Error> {
     Ok(text.into())
 }
 
-/// A value that is one of a few words.
+/// Returns the schema of a value that is one of a few words.
 fn choice(words: impl IntoIterator<Item = &'static str>, description: &str, example: &str) -> RefOr<Schema> {
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -153,7 +153,7 @@ fn choice(words: impl IntoIterator<Item = &'static str>, description: &str, exam
         .into()
 }
 
-/// The key of an option that means something.
+/// The key of a known option.
 #[derive(Clone, Debug)]
 pub struct OptionName(pub OptionKey);
 
@@ -235,7 +235,7 @@ impl ToSchema for Topic {
 #[derive(Clone, Debug)]
 pub struct Domains(pub Vec<Host>);
 
-/// The most bytes of a domain.
+/// The maximum length of a domain in bytes.
 const DOMAIN_BYTES_MAX: usize = 253;
 
 impl<'de> Deserialize<'de> for Domains {
