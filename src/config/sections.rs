@@ -82,7 +82,7 @@ macro_rules! sections {
             }
         )+
 
-        /// Every key that has a flag, in the order of the file.
+        /// The keys that have a flag, in the order of the file.
         pub(super) const KEYS: &[ConfigKey] = &[$($(ConfigKey {
             #[cfg(test)]
             section: $name,

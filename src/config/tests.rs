@@ -1,4 +1,4 @@
-//! The configuration as users write it: what it comes to, and the words for what is wrong.
+//! Tests of the configuration in the form that users write: its values, and the messages for errors.
 use std::fs;
 
 use clap::CommandFactory as _;

@@ -61,7 +61,7 @@ impl RegistrationTokens {
     }
 
     /// Checks that the token of a registration allows the service. On the pipe, the token is part of the metadata.
-    pub(crate) fn admit(
+    pub(crate) fn check_registration(
         &self,
         service: &ServiceName,
         metadata: &Metadata,
@@ -75,22 +75,22 @@ impl RegistrationTokens {
             denied("this server asks for a registration token; send it as \"token\" in the metadata, or in its field")
         })?;
         let token = self.known(secret).ok_or_else(|| denied("the registration token is not known here"))?;
-        token.names(service)?;
+        token.check_service(service)?;
         Ok(AdmittedRegistration { metadata, token: Some(token) })
     }
 
     /// Refuses edits that the session's token does not allow. They may have been staged under other rules.
-    pub(crate) fn permit(&self, session: &Session, edits: &[Edit]) -> Result<(), Error> {
+    pub(crate) fn check_edits(&self, session: &Session, edits: &[Edit]) -> Result<(), Error> {
         let mut routes = edits.iter().filter_map(Edit::new_route).peekable();
         if routes.peek().is_none() {
             return Ok(());
         }
         let Some(token) = self.of(&session.record)? else { return Ok(()) };
         if session.edited().routes.len() > session.active.routes.len() {
-            token.room(session, 0)?;
+            token.check_route_room(session, 0)?;
         }
         let refused = |route: &Route, error: Error| error.within(&format!("route {}", route.id));
-        routes.try_for_each(|route| token.permit(route).map_err(|error| refused(route, error)))
+        routes.try_for_each(|route| token.check_route(route).map_err(|error| refused(route, error)))
     }
 
     /// Finds a token by its secret, in a time that does not depend on the token.
@@ -117,7 +117,7 @@ impl RegistrationTokens {
 }
 
 impl RegistrationToken {
-    fn names(&self, service: &ServiceName) -> Result<(), Error> {
+    fn check_service(&self, service: &ServiceName) -> Result<(), Error> {
         let covers = |pattern: &String| match pattern.strip_suffix('*') {
             Some(beginning) => service.as_str().starts_with(beginning),
             None => service.as_str() == pattern,
@@ -130,7 +130,7 @@ impl RegistrationToken {
 
     /// Refuses a session if the token has no room for one more. An instance that registers again with its token needs
     /// no room.
-    pub(crate) fn room_for_session(&self, catalog: &Catalog, old: Option<&Session>) -> Result<(), Error> {
+    pub(crate) fn check_session_room(&self, catalog: &Catalog, old: Option<&Session>) -> Result<(), Error> {
         let anew = old.is_some_and(|old| old.record.token.as_ref() == Some(&self.name));
         match self.max_sessions {
             Some(most) if !anew && catalog.sessions_under(&self.name) >= most => {
@@ -142,11 +142,11 @@ impl RegistrationToken {
 
     /// Refuses to replace a session that was opened with another token, whatever that token allows now. A session that
     /// was opened without a token may be replaced if this token allows everything that the session serves.
-    pub(crate) fn may_replace(&self, old: &Session) -> Result<(), Error> {
+    pub(crate) fn check_replacement(&self, old: &Session) -> Result<(), Error> {
         let (service, instance) = (&old.record.service, &old.record.instance);
         match &old.record.token {
             Some(name) if *name == self.name => Ok(()),
-            None if old.active.routes.values().all(|route| self.permit(route).is_ok()) => Ok(()),
+            None if old.active.routes.values().all(|route| self.check_route(route).is_ok()) => Ok(()),
             Some(_) => Err(denied(format!(
                 "the instance {service}/{instance} is registered under another token; it must shut down first, or an \
                  operator evict it"
@@ -160,12 +160,14 @@ impl RegistrationToken {
     }
 
     /// Refuses a route that the token does not allow.
-    fn permit(&self, route: &Route) -> Result<(), Error> {
-        self.hosts(&route.domains).and_then(|()| self.path(&route.path)).and_then(|()| self.reaches(&route.backend))
+    fn check_route(&self, route: &Route) -> Result<(), Error> {
+        self.check_hosts(&route.domains)
+            .and_then(|()| self.check_path(&route.path))
+            .and_then(|()| self.check_backend(&route.backend))
     }
 
     /// Refuses domains that the token does not allow.
-    pub(crate) fn hosts(&self, domains: &[Host]) -> Result<(), Error> {
+    pub(crate) fn check_hosts(&self, domains: &[Host]) -> Result<(), Error> {
         let allowed = |host: &&Host| self.domains.iter().any(|rule| covers(rule, host));
         match domains.iter().find(|host| !self.domains.is_empty() && !allowed(host)) {
             None => Ok(()),
@@ -174,7 +176,7 @@ impl RegistrationToken {
     }
 
     /// Refuses a path that the token does not allow.
-    pub(crate) fn path(&self, path: &PathPrefix) -> Result<(), Error> {
+    pub(crate) fn check_path(&self, path: &PathPrefix) -> Result<(), Error> {
         if self.path_prefixes.is_empty() || self.path_prefixes.iter().any(|prefix| prefix.covers(path.as_str())) {
             return Ok(());
         }
@@ -182,12 +184,12 @@ impl RegistrationToken {
     }
 
     /// Refuses a backend that the token does not allow, for a route or for a test.
-    pub(crate) fn reaches(&self, backend: &BackendUrl) -> Result<(), Error> {
+    pub(crate) fn check_backend(&self, backend: &BackendUrl) -> Result<(), Error> {
         self.within("backend_url", "the backend", backend, backend)
     }
 
     /// Refuses a maintenance page that the token does not allow.
-    pub(crate) fn shows(&self, page: &PageUrl) -> Result<(), Error> {
+    pub(crate) fn check_page(&self, page: &PageUrl) -> Result<(), Error> {
         self.within("page_url", "the page", page.origin(), &page.as_str())
     }
 
@@ -201,7 +203,7 @@ impl RegistrationToken {
     }
 
     /// Refuses `more` routes for a session if the token allows fewer.
-    pub(crate) fn room(&self, session: &Session, more: usize) -> Result<(), Error> {
+    pub(crate) fn check_route_room(&self, session: &Session, more: usize) -> Result<(), Error> {
         match self.max_routes {
             Some(most) if session.edited().routes.len() + more > most => {
                 Err(Error::new(Kind::Limited, format!("token {} allows at most {most} routes", self.name)))
@@ -258,7 +260,7 @@ mod tests {
         token: Option<&str>,
     ) -> Result<AdmittedRegistration<'a>, Error> {
         let service = ServiceName::parse(service).unwrap();
-        tokens.admit(&service, &Metadata::parse(metadata).unwrap(), token.map(Secret::new).as_ref())
+        tokens.check_registration(&service, &Metadata::parse(metadata).unwrap(), token.map(Secret::new).as_ref())
     }
 
     #[test]
@@ -291,7 +293,7 @@ mod tests {
     fn what_a_token_does_not_allow_is_refused_in_the_words_of_the_rule() {
         let tokens = tokens();
         let token = &tokens.0[0];
-        let hosts = |list| token.hosts(&Host::parse_list(list).unwrap());
+        let hosts = |list| token.check_hosts(&Host::parse_list(list).unwrap());
         assert!(hosts("shop.example,a.b.shop.example,*.shop.example,*.eu.shop.example").is_ok());
         for bad in ["*", "other.example", "*.example", "xshop.example", "shop.example,other.example"] {
             assert!(hosts(bad).is_err(), "{bad}");
@@ -300,9 +302,9 @@ mod tests {
             hosts("other.example").unwrap_err().to_string(),
             "domains: token team-a does not allow the domain other.example; it allows shop.example, *.shop.example"
         );
-        let path = |text| token.path(&PathPrefix::parse(text).unwrap()).is_ok();
+        let path = |text| token.check_path(&PathPrefix::parse(text).unwrap()).is_ok();
         assert!(path("/api") && path("/api/v1") && !path("/apix") && !path("/"));
-        let backend = |text| token.reaches(&BackendUrl::parse(text).unwrap()).is_ok();
+        let backend = |text| token.check_backend(&BackendUrl::parse(text).unwrap()).is_ok();
         assert!(backend("http://10.1.2.3:80") && !backend("http://11.0.0.1") && !backend("http://localhost"));
     }
 
@@ -315,7 +317,7 @@ mod tests {
         let tokens = tokens();
         let token = tokens.of(&record).unwrap().unwrap();
         let session = Session::new(SessionKey(1), Arc::new(record.clone()));
-        assert!(token.room(&session, 2).is_ok() && token.room(&session, 3).is_err());
+        assert!(token.check_route_room(&session, 2).is_ok() && token.check_route_room(&session, 3).is_err());
         record.token = Some(TokenName::parse("gone").unwrap());
         assert!(tokens.of(&record).is_err());
     }

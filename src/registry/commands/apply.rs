@@ -7,7 +7,7 @@ use crate::domain::{Catalog, Change, Edit, Error, Event, Kind, Sections, Session
 use super::conflicts::check;
 use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::session_edit::with_head;
-use super::takeover::obey_orders;
+use super::takeover::apply_orders;
 
 /// Makes the staged configuration active, in whole or in some sections.
 #[derive(Clone, Debug)]
@@ -27,9 +27,9 @@ impl ConfigApply {
 
     pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let session = catalog.session(self.session.reveal())?;
-        self.still_expected(session)?;
+        self.check_expected_revision(session)?;
         let edits = staged_edits(session, self.sections);
-        context.tokens.permit(session, &edits)?;
+        context.tokens.check_edits(session, &edits)?;
         check(catalog, session, &edits)?;
         // The first successful apply of a session also ends the session that it replaced.
         let mut changes: Vec<Change> = catalog.replaced_of(&session.record).map(Change::End).into_iter().collect();
@@ -42,10 +42,10 @@ impl ConfigApply {
         let event = Event::ConfigApplied { revision: record.revision };
         changes.push(Change::Apply { key: session.key, sections: self.sections, edits: edits.into() });
         changes.push(Change::Record(session.key, Arc::new(record)));
-        Ok(Decided::new(reply, changes).telling(session.key, event))
+        Ok(Decided::new(reply, changes).with_event(session.key, event))
     }
 
-    fn still_expected(&self, session: &Session) -> Result<(), Error> {
+    fn check_expected_revision(&self, session: &Session) -> Result<(), Error> {
         let now = session.record.revision;
         let Some(expected) = self.expected.as_ref().filter(|expected| !expected.contains(&now)) else {
             return Ok(());
@@ -73,7 +73,7 @@ fn applied(session: &Session, edits: &[Edit], before: Option<&Session>, context:
             record.maintenance.forget(*id);
         }
     }
-    before.into_iter().for_each(|before| obey_orders(&mut record, edits, before));
+    before.into_iter().for_each(|before| apply_orders(&mut record, edits, before));
     record
 }
 

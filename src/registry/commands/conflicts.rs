@@ -20,7 +20,7 @@ struct ConfigProblem {
 pub(crate) fn check(catalog: &Catalog, session: &Session, edits: &[Edit]) -> Result<(), Error> {
     let mut next = session.active.clone();
     edits.iter().for_each(|edit| next.edit(edit));
-    let mut problems = dangling(&next, session, edits);
+    let mut problems = settings_without_route(&next, session, edits);
     problems.extend(clashes(catalog, session, &next, edits));
     problems.sort();
     problems.dedup();
@@ -38,7 +38,7 @@ pub(crate) fn check(catalog: &Catalog, session: &Session, edits: &[Edit]) -> Res
 }
 
 /// Returns the settings that would have no route. Only edited entries can lose their route.
-fn dangling(next: &Config, session: &Session, edits: &[Edit]) -> Vec<ConfigProblem> {
+fn settings_without_route(next: &Config, session: &Session, edits: &[Edit]) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
     for edit in edits {
         match edit {

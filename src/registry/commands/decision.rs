@@ -42,7 +42,7 @@ impl Decided {
 
     /// Adds an event of a session.
     #[must_use]
-    pub fn telling(mut self, key: SessionKey, event: Event) -> Self {
+    pub fn with_event(mut self, key: SessionKey, event: Event) -> Self {
         self.effects.push(Effect::Event(key, event));
         self
     }

@@ -27,7 +27,7 @@ impl DrainStart {
         let drain = Drain { started: context.now, span: self.span, by_operator };
         let change = with_head(session, |record| record.drain = Some(drain));
         let decided = Decided::new(Reply::DrainUntil(drain.ends()), vec![change]);
-        Ok(decided.telling(session.key, Event::DrainStarted { until: drain.ends() }))
+        Ok(decided.with_event(session.key, Event::DrainStarted { until: drain.ends() }))
     }
 }
 
@@ -47,7 +47,7 @@ impl DrainCancel {
         let session = catalog.subject(&self.subject)?;
         session.record.drain.ok_or_else(no_drain)?;
         let change = with_head(session, |record| record.drain = None);
-        Ok(Decided::new(Reply::Done, vec![change]).telling(session.key, Event::DrainCancelled))
+        Ok(Decided::new(Reply::Done, vec![change]).with_event(session.key, Event::DrainCancelled))
     }
 }
 

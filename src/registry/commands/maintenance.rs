@@ -42,7 +42,7 @@ fn failed(decided: Decided, session: &Session, pending: &Pending, reason: &'stat
     };
     pending.targets.iter().fold(decided, |decided, target| {
         let event = Event::MaintenanceFailed { target: *target, in_maintenance: in_maintenance(target), reason };
-        decided.telling(session.key, event)
+        decided.with_event(session.key, event)
     })
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn timed_out(kind: PendingKind) -> &'static str {
 
 fn changed(decided: Decided, key: SessionKey, targets: &[Target], in_maintenance: bool) -> Decided {
     let events = targets.iter().map(|target| Event::MaintenanceChanged { target: *target, in_maintenance });
-    events.fold(decided, |decided, event| decided.telling(key, event))
+    events.fold(decided, |decided, event| decided.with_event(key, event))
 }
 
 /// Puts routes into maintenance immediately; the outcome depends on the page.
@@ -84,7 +84,7 @@ impl MaintEnter {
         if let (Some(page), Some(_)) = (&self.page, self.subject.session())
             && let Some(token) = context.tokens.of(&session.record)?
         {
-            token.shows(page)?;
+            token.check_page(page)?;
         }
         let targets = resolve(session, &self.places)?;
         let mut decided = accept(catalog, session, PendingKind::Enter, targets.clone(), self.page.clone());

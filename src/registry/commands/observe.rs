@@ -1,7 +1,7 @@
 //! Observations of traffic. Each becomes an event with its own sequence, which is a step of the revision.
 //!
 //! Invariant: no session is told of a backend or breaker after an apply has replaced it. Observations therefore come
-//! first in their batch (`QueuedCommands::place`), while traffic still acts on the catalog before the batch.
+//! first in their batch (`QueuedCommands::sort_key`), while traffic still acts on the catalog before the batch.
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,6 +40,6 @@ impl Observe {
         let nothing = Decided::new(Reply::Done, Vec::new());
         // An observation of a backend or breaker that no longer serves is dropped.
         let concerns = catalog.by_key(self.key).is_some() && (self.sight.0)();
-        Ok(if concerns { nothing.telling(self.key, self.event.clone()) } else { nothing })
+        Ok(if concerns { nothing.with_event(self.key, self.event.clone()) } else { nothing })
     }
 }

@@ -93,7 +93,7 @@ fn room_for(session: &Session, count: usize, context: DecisionContext<'_>) -> Re
         return Err(Error::new(Kind::Limited, format!("too many routes in this session (limit {most})")));
     }
     if let Some(token) = context.tokens.of(&session.record)? {
-        token.room(session, count)?;
+        token.check_route_room(session, count)?;
     }
     let used_up = || Error::new(Kind::Limited, "this session has used up its route ids; register anew");
     let count = u32::try_from(count).map_err(|_| used_up())?;
@@ -105,7 +105,10 @@ fn room_for(session: &Session, count: usize, context: DecisionContext<'_>) -> Re
 fn allowed(session: &Session, route: &NewRoute, context: DecisionContext<'_>) -> Result<(), Error> {
     context.forbidden.check_url("backend_url", &route.backend)?;
     let Some(token) = context.tokens.of(&session.record)? else { return Ok(()) };
-    token.hosts(&route.domains).and_then(|()| token.path(&route.path)).and_then(|()| token.reaches(&route.backend))
+    token
+        .check_hosts(&route.domains)
+        .and_then(|()| token.check_path(&route.path))
+        .and_then(|()| token.check_backend(&route.backend))
 }
 
 fn stage_route(session: &Session, route: Route, context: DecisionContext<'_>) -> Change {
@@ -131,10 +134,10 @@ impl RouteField {
     fn allowed(&self, token: &RegistrationToken) -> Result<(), Error> {
         match self {
             RouteField::Several(fields) => fields.iter().try_for_each(|field| field.allowed(token)),
-            RouteField::Backend(backend) => token.reaches(backend),
+            RouteField::Backend(backend) => token.check_backend(backend),
             RouteField::Priority(_) => Ok(()),
-            RouteField::Domains(domains) => token.hosts(domains),
-            RouteField::Path(path) => token.path(path),
+            RouteField::Domains(domains) => token.check_hosts(domains),
+            RouteField::Path(path) => token.check_path(path),
         }
     }
 

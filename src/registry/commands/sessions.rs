@@ -21,9 +21,9 @@ pub struct Register {
     pub service: ServiceName,
     /// The instance.
     pub instance: InstanceName,
-    /// Told by the client.
+    /// The port of the maintenance page, which the client reports.
     pub maintenance_port: u16,
-    /// Told by the client.
+    /// The metadata, which the client reports.
     pub metadata: Metadata,
     /// 128 random bits: the secret part of the new session id.
     pub nonce: u128,
@@ -42,24 +42,24 @@ impl Register {
 
     pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let AdmittedRegistration { metadata, token } =
-            context.tokens.admit(&self.service, &self.metadata, self.token.as_ref())?;
+            context.tokens.check_registration(&self.service, &self.metadata, self.token.as_ref())?;
         let opened = SessionRecord::opened(self.service.clone(), self.instance.clone(), self.nonce, context.now);
         let old = catalog.of_instance(&self.service, &self.instance);
         if let Some(token) = token {
             // The instance may also have an older replaced session that still serves; the first apply of the new
             // session ends it.
             let serving = catalog.replaced_of(&opened).and_then(|key| catalog.by_key(key));
-            old.into_iter().chain(serving).try_for_each(|old| token.may_replace(old))?;
-            token.room_for_session(catalog, old.map(|old| &**old))?;
+            old.into_iter().chain(serving).try_for_each(|old| token.check_replacement(old))?;
+            token.check_session_room(catalog, old.map(|old| &**old))?;
         }
-        let mut decided = let_go(catalog, self.connection, context.now);
+        let mut decided = release_connection(catalog, self.connection, context.now);
         match old {
             Some(old) => {
                 decided.changes.extend(take_over(catalog, old, context));
                 let other = old.bound.filter(|bound| Some(*bound) != self.connection);
                 decided.effects.extend(other.map(|other| Effect::Released(other, Release::Replaced)));
             }
-            None => self.room(catalog, context.limits)?,
+            None => self.check_room(catalog, context.limits)?,
         }
         let token = token.map(|token| token.name.clone());
         // An operator's order stays with the instance; a client's request ends with its session.
@@ -71,13 +71,13 @@ impl Register {
         decided.reply = Reply::Registered(record.id.clone());
         decided.changes.push(Change::Record(key, Arc::new(record)));
         decided.changes.extend(self.connection.map(|connection| Change::Bind(key, connection)));
-        Ok(decided.telling(key, Event::InstanceRegistered))
+        Ok(decided.with_event(key, Event::InstanceRegistered))
     }
 }
 
 impl Register {
     /// Refuses the session if a bound is reached: that of all sessions, or that of the client's address.
-    fn room(&self, catalog: &Catalog, limits: &RegistryLimits) -> Result<(), Error> {
+    fn check_room(&self, catalog: &Catalog, limits: &RegistryLimits) -> Result<(), Error> {
         let most = limits.sessions_max;
         if catalog.sessions_len() >= most {
             return Err(Error::new(Kind::Limited, format!("too many sessions (limit {most}); try again later")));
@@ -113,12 +113,12 @@ fn retire(session: &Session, until: Time) -> Change {
 }
 
 /// Disconnects the session that the connection is bound to, because the connection binds another one or ends.
-fn let_go(catalog: &Catalog, connection: Option<ConnectionId>, now: Time) -> Decided {
+fn release_connection(catalog: &Catalog, connection: Option<ConnectionId>, now: Time) -> Decided {
     let nothing = Decided::new(Reply::Done, Vec::new());
     match connection.and_then(|connection| catalog.bound_to(connection)) {
         None => nothing,
         Some(session) => Decided { changes: vec![Change::Unbind(session.key, now)], ..nothing }
-            .telling(session.key, Event::InstanceDisconnected),
+            .with_event(session.key, Event::InstanceDisconnected),
     }
 }
 
@@ -144,10 +144,11 @@ impl Reconnect {
         let Some(connection) = self.connection.filter(|connection| session.bound != Some(*connection)) else {
             return Ok(reconnected);
         };
-        let mut decided = Decided { reply: Reply::Reconnected, ..let_go(catalog, self.connection, context.now) };
+        let mut decided =
+            Decided { reply: Reply::Reconnected, ..release_connection(catalog, self.connection, context.now) };
         decided.changes.push(Change::Bind(session.key, connection));
         decided.effects.extend(session.bound.map(|other| Effect::Released(other, Release::TakenOver)));
-        Ok(decided.telling(session.key, Event::InstanceConnected))
+        Ok(decided.with_event(session.key, Event::InstanceConnected))
     }
 }
 
@@ -171,7 +172,7 @@ impl ClientShutdown {
         let reason = if self.subject.session().is_some() { "shut down" } else { "evicted" };
         let mut decided = Decided::new(Reply::Done, end_with_replaced(catalog, session));
         decided.effects.extend(other.map(Effect::Close));
-        Ok(decided.telling(session.key, Event::InstanceEnded { reason }))
+        Ok(decided.with_event(session.key, Event::InstanceEnded { reason }))
     }
 }
 
@@ -242,7 +243,7 @@ impl Disconnect {
     }
 
     pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
-        Ok(let_go(catalog, Some(self.connection), context.now))
+        Ok(release_connection(catalog, Some(self.connection), context.now))
     }
 }
 
@@ -269,17 +270,17 @@ impl Expire {
             let ended = Decided::new(Reply::Done, vec![Change::End(session.key)]);
             let replaced = session.record.replaced.is_some();
             let event = Event::InstanceEnded { reason: "expired" };
-            return Ok(if replaced { ended } else { ended.telling(session.key, event) });
+            return Ok(if replaced { ended } else { ended.with_event(session.key, event) });
         }
         let mut decided = Decided::new(Reply::Done, Vec::new());
         if session.staged.as_ref().is_some_and(|staged| staged.touched.after(limits.staged_ttl) <= now) {
             decided.changes = unstage(session);
             if !session.difference().is_empty() {
-                decided = decided.telling(session.key, Event::StagedConfigExpired);
+                decided = decided.with_event(session.key, Event::StagedConfigExpired);
             }
         }
         let drained = session.record.drain.is_some_and(|drain| self.since < drain.ends() && drain.ends() <= now);
-        Ok(if drained { decided.telling(session.key, Event::DrainCompleted) } else { decided })
+        Ok(if drained { decided.with_event(session.key, Event::DrainCompleted) } else { decided })
     }
 }
 

@@ -15,7 +15,7 @@ const DOMAINS_MAX: usize = 3;
 
 /// Returns words for each route of the replaced session whose host and path no route of this session takes over, with
 /// its staged changes.
-pub(crate) fn losses(catalog: &Catalog, session: &Session) -> Vec<String> {
+pub(crate) fn lost_routes(catalog: &Catalog, session: &Session) -> Vec<String> {
     let Some(before) = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key)) else {
         return Vec::new();
     };
@@ -62,7 +62,7 @@ fn is_leaving(session: &Session, meant: impl Fn(&[Target]) -> bool) -> bool {
 }
 
 /// Applies the operators' orders for routes of the replaced session to new routes with the same host and path.
-pub(crate) fn obey_orders(record: &mut SessionRecord, edits: &[Edit], before: &Session) {
+pub(crate) fn apply_orders(record: &mut SessionRecord, edits: &[Edit], before: &Session) {
     let maintenance = &before.record.maintenance;
     if maintenance.routes.is_empty() {
         return;

@@ -9,7 +9,7 @@ use crate::domain::{
 
 use crate::registry::commands::apply::staged_edits;
 use crate::registry::commands::conflicts::check;
-use crate::registry::commands::takeover::losses;
+use crate::registry::commands::takeover::lost_routes;
 use crate::registry::registration_tokens::RegistrationTokens;
 
 use super::views::{
@@ -24,7 +24,7 @@ pub(crate) fn validate(
     tokens: &RegistrationTokens,
 ) -> Result<Vec<String>, Error> {
     let edits = staged_edits(session, Sections::ALL);
-    tokens.permit(session, &edits)?;
+    tokens.check_edits(session, &edits)?;
     check(catalog, session, &edits)?;
     Ok(warnings(catalog, session, edits.iter()))
 }
@@ -71,7 +71,7 @@ fn warnings<'a>(catalog: &Catalog, session: &Session, edits: impl Iterator<Item 
                 None => format!("options: unknown key {key}"),
             }),
         })
-        .chain(losses(catalog, session))
+        .chain(lost_routes(catalog, session))
         .collect()
 }
 

@@ -153,7 +153,7 @@ pub fn explain(
     let view_of_traffic = TrafficView { active: catalog, traffic, now };
     let (catalog, problem) = match &ask.staged {
         None => (catalog.clone(), None),
-        Some((service, instance)) => as_if_applied(catalog, service, instance, tokens)?,
+        Some((service, instance)) => applied_catalog(catalog, service, instance, tokens)?,
     };
     let ranked = rank(&catalog, &host, path);
     let winner = ranked.first_key_value().map(|(rank, _)| *rank);
@@ -222,7 +222,7 @@ fn check_method(method: Option<&str>) -> Result<(), Error> {
 }
 
 /// Returns the catalog after an apply of an instance's staged configuration, with the refusal that the apply would get.
-fn as_if_applied(
+fn applied_catalog(
     catalog: &Catalog,
     service: &ServiceName,
     instance: &InstanceName,

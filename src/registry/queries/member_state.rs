@@ -1,6 +1,6 @@
 //! The state of members as traffic knows it, for a configuration that may not be active yet.
 //!
-//! Invariant: a backend or breaker that comes with an apply never shows the state of the one that it replaces.
+//! Invariant: a backend or breaker that an apply adds never shows the state of the one that it replaces.
 
 use crate::domain::{Catalog, Route, Session, Time};
 
@@ -8,7 +8,7 @@ use crate::registry::ports::Traffic;
 
 use super::views::{BreakerNumbers, Preference};
 
-/// The knowledge of traffic about the active configuration.
+/// The observations of traffic about the active configuration.
 #[derive(Clone, Copy)]
 pub(super) struct TrafficView<'a> {
     pub(super) active: &'a Catalog,
@@ -17,7 +17,7 @@ pub(super) struct TrafficView<'a> {
 }
 
 impl TrafficView<'_> {
-    /// Returns the state of a route. A backend or breaker that comes with the next apply has no state yet.
+    /// Returns the state of a route. A backend or breaker that the next apply adds has no state yet.
     pub(super) fn of(self, session: &Session, route: &Route) -> BreakerNumbers {
         let active = self.active.by_key(session.key).map(|session| &session.active);
         let serving =

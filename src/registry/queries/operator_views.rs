@@ -144,11 +144,11 @@ impl Registry {
             Some((ServiceName::restore(service).ok()?, InstanceName::restore(instance).ok()?))
         })?;
         let (catalog, now) = (self.catalog(), clock::now());
-        let place = |session: &&_| {
+        let cursor_of = |session: &&_| {
             let session: &Session = session;
             format!("{}|{}", session.record.service, session.record.instance)
         };
-        Ok(ListPage::cut(catalog.instances(after).map(AsRef::as_ref), page, place, |session| {
+        Ok(ListPage::cut(catalog.instances(after).map(AsRef::as_ref), page, cursor_of, |session| {
             self.instance_view(session, now)
         }))
     }
@@ -213,8 +213,8 @@ impl Registry {
             let from = if session.key == first { RouteId(behind.0.saturating_add(1)) } else { RouteId(0) };
             session.active.routes.range(from..).map(move |(id, _)| (session.as_ref(), *id))
         });
-        let place = |(session, id): &(&Session, RouteId)| format!("{}.{}", session.key.0, id.0);
-        Ok(ListPage::cut(routes, page, place, |(session, id)| view(session, *id)))
+        let cursor_of = |(session, id): &(&Session, RouteId)| format!("{}.{}", session.key.0, id.0);
+        Ok(ListPage::cut(routes, page, cursor_of, |(session, id)| view(session, *id)))
     }
 
     fn instance_view(&self, session: &Session, now: Time) -> InstanceView {

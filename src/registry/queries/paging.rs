@@ -53,16 +53,16 @@ pub struct ListPage<T> {
 }
 
 impl<T> ListPage<T> {
-    /// Takes a page from `entries`; `place` returns the cursor of an entry.
+    /// Takes a page from `entries`; `cursor_of` returns the cursor of an entry.
     pub(super) fn cut<E>(
         mut entries: impl Iterator<Item = E>,
         page: &ListRequest,
-        place: impl Fn(&E) -> String,
+        cursor_of: impl Fn(&E) -> String,
         view: impl Fn(&E) -> T,
     ) -> Self {
         let taken: Vec<E> = entries.by_ref().take(page.limit).collect();
         let last = taken.last().filter(|_| entries.next().is_some());
-        let next_cursor = last.map(|entry| URL_SAFE_NO_PAD.encode(place(entry)));
+        let next_cursor = last.map(|entry| URL_SAFE_NO_PAD.encode(cursor_of(entry)));
         Self { items: taken.iter().map(view).collect(), next_cursor }
     }
 }

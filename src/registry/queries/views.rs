@@ -1,6 +1,6 @@
 //! The payloads of the protocol, with its keys.
 //!
-//! Every interface shows these; none adds keys of its own.
+//! Every interface sends these and adds no keys of its own.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -50,11 +50,11 @@ pub struct RouteView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteStatus {
-    /// Traffic obeys it.
+    /// The route is active, with no staged change.
     Active,
-    /// It will be so after the next apply.
+    /// The route becomes active with the next apply.
     Staged,
-    /// Traffic obeys it until the next apply.
+    /// The route is active until the next apply.
     PendingRemoval,
 }
 
@@ -123,7 +123,7 @@ pub struct BreakerNumbers {
     pub healthy: bool,
     pub last_check: Option<CheckView>,
     pub last_failed_check: Option<CheckView>,
-    /// Before whom requests come to it.
+    /// The preference of the member in its pool.
     #[serde(skip)]
     pub preference: Preference,
     /// True if the breaker lets no request through now.
@@ -144,16 +144,16 @@ pub struct CheckView {
 /// The preference of a member: only members of the highest preference in a pool get requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Preference {
-    /// Ill by checks, or connections to it did not come about.
+    /// A member whose health check failed, or to which no connection was made.
     Last,
-    /// No check of it has ended yet.
+    /// A member whose first health check has not ended.
     New,
-    /// Well.
+    /// A healthy member.
     #[default]
     First,
 }
 
-/// Of a backend that nothing was seen of: its breaker is closed, it counts as healthy.
+/// The numbers of a backend without observations: its breaker is closed, and it counts as healthy.
 impl Default for BreakerNumbers {
     fn default() -> Self {
         let (state, failures, successes) = (BreakerState::Closed, 0, 0);
@@ -172,7 +172,7 @@ impl Default for BreakerNumbers {
     }
 }
 
-/// `DRAIN_STATUS_OK`. Whole numbers, which clients read into integers and floats alike.
+/// `DRAIN_STATUS_OK`. The numbers are whole, because clients read them into integers and floats.
 #[derive(Clone, Debug, Serialize)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub struct DrainView {
@@ -228,16 +228,16 @@ pub struct RouteNumbers {
 #[serde(untagged)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]
 pub enum BackendView {
-    /// It answered.
+    /// The backend answered.
     Reachable { reachable: bool, response_time_ms: u64, status_code: u16, tls_valid: bool },
-    /// It did not, and why.
+    /// The backend did not answer, for the given reason.
     Unreachable { reachable: bool, error: String },
 }
 
 /// A session's configurations.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ConfigView {
-    /// The session's revision: how many applies made the active one what it is.
+    /// The session's revision: the number of applies that led to the active configuration.
     pub revision: u64,
     /// The active configuration.
     pub active: ConfigPart,
@@ -325,7 +325,7 @@ pub struct BreakerEntry {
     pub half_open_requests: u32,
 }
 
-/// The payload of an event, beside its type.
+/// The payload of an event, without its type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 #[expect(missing_docs, reason = "the protocol names and explains the keys")]

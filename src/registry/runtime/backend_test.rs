@@ -24,12 +24,12 @@ impl Registry {
             }
         };
         let allowed =
-            |session: &Session| self.tokens.of(&session.record)?.map_or(Ok(()), |token| token.reaches(backend));
+            |session: &Session| self.tokens.of(&session.record)?.map_or(Ok(()), |token| token.check_backend(backend));
         let catalog = self.catalog();
         let session = catalog.session(test.session.reveal())?;
         allowed(session)?;
         self.forbidden.check_url("backend_url", backend)?;
-        let _place = self.probes.begin(session.key)?;
+        let _permit = self.probes.begin(session.key)?;
         let page = PageUrl::of_backend(backend, &HealthPath::root());
         Ok(match self.traffic.get(session.key, &page, Span::from_secs(5), PageTrust::Reported).await {
             Ok(fetched) => BackendView::Reachable {

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_postponed_is_due_again_and_has_not_been_seen_to() {
+    fn a_postponed_deadline_is_due_again_and_not_yet_handled() {
         let (mut deadlines, limits, session) = (Deadlines::default(), RegistryLimits::default(), session());
         deadlines.set(session.key, Some(&session), &limits, Time(1_000));
         let due = Time(1_000).after(limits.grace);

@@ -37,7 +37,7 @@ pub enum MailboxMessage {
 /// The kind of owner that a mailbox has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailboxKind {
-    /// A connection of the group protocol.
+    /// A connection of the pipe.
     Pipe,
     /// A stream of events.
     Stream,
@@ -59,7 +59,7 @@ struct MailboxSender {
 }
 
 impl MailboxSender {
-    fn tell(&self, message: MailboxMessage) {
+    fn send(&self, message: MailboxMessage) {
         let full = matches!(message, MailboxMessage::Event(_)) && self.sender.capacity() <= URGENT_MAX;
         if full || self.sender.try_send(message).is_err() {
             self.missed.fetch_add(1, Ordering::Relaxed);
@@ -158,10 +158,10 @@ impl EventHub {
         true
     }
 
-    pub(super) fn tell(&self, connection: ConnectionId, message: &MailboxMessage) {
+    pub(super) fn send(&self, connection: ConnectionId, message: &MailboxMessage) {
         let groups = lock(&self.groups);
         let Some(group) = groups.get(&connection) else { return };
-        group.senders.iter().for_each(|sender| sender.tell(message.clone()));
+        group.senders.iter().for_each(|sender| sender.send(message.clone()));
     }
 
     /// Adds events to the history and sends each to the connection that is bound to its session in `catalog`, if the
@@ -176,19 +176,19 @@ impl EventHub {
             let mut history = lock(&self.history);
             for event in records {
                 history.push(Arc::clone(&event));
-                self.tell_bound(catalog, event);
+                self.send_to_bound(catalog, event);
             }
         }
         self.progress.send_modify(|progress| progress.batches += 1);
     }
 
-    fn tell_bound(&self, catalog: &Catalog, record: Arc<EventRecord>) {
+    fn send_to_bound(&self, catalog: &Catalog, record: Arc<EventRecord>) {
         let session = catalog.by_key(record.session);
         let Some((session, connection)) = session.and_then(|session| Some((session, session.bound?))) else { return };
         let kind = record.event.kind();
         if session.record.topics.contains(kind) || (kind == EventKind::MaintenanceFailed && self.is_stream(connection))
         {
-            self.tell(connection, &MailboxMessage::Event(record));
+            self.send(connection, &MailboxMessage::Event(record));
         }
     }
 
@@ -315,13 +315,13 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_read_is_told_how_much_was_lost() {
+    fn a_reader_that_falls_behind_learns_how_much_was_lost() {
         let hub = Arc::new(EventHub::since(0));
         let mut mailbox = hub.attach(MailboxKind::Pipe);
         for _ in 0..MAILBOX_MAX + 3 {
-            hub.tell(mailbox.connection(), &event());
+            hub.send(mailbox.connection(), &event());
         }
-        hub.tell(mailbox.connection(), &MailboxMessage::Close);
+        hub.send(mailbox.connection(), &MailboxMessage::Close);
         let told: Vec<MailboxMessage> = std::iter::from_fn(|| mailbox.try_next()).collect();
         assert_eq!(told.len(), MAILBOX_MAX + 2);
         assert_eq!(
@@ -332,10 +332,10 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_gone_is_told_nothing() {
+    fn a_closed_connection_gets_no_messages() {
         let hub = Arc::new(EventHub::since(0));
         let connection = hub.attach(MailboxKind::Pipe).connection();
-        hub.tell(connection, &MailboxMessage::Shutdown);
+        hub.send(connection, &MailboxMessage::Shutdown);
         assert!(lock(&hub.groups).is_empty());
         assert_ne!(hub.attach(MailboxKind::Pipe).connection(), connection, "numbers are not used again");
     }
@@ -347,7 +347,7 @@ mod tests {
         let mut open: Vec<Mailbox> = std::iter::from_fn(|| hub.attach_stream(&session)).collect();
         assert_eq!(open.len(), STREAMS_PER_SESSION_MAX);
         assert!(hub.attach_stream(&SessionId::restore("b")).is_some());
-        hub.tell(open[0].connection(), &event());
+        hub.send(open[0].connection(), &event());
         for mailbox in &mut open {
             mailbox.will_bind();
             assert_eq!(mailbox.try_next(), Some(event()), "each is told");

@@ -52,7 +52,7 @@ pub enum StreamItem {
 pub struct EventStream {
     source: EventSource,
     ended: Option<Error>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 enum EventSource {
@@ -73,7 +73,7 @@ impl Registry {
         topics: Topics,
         after: Option<u64>,
     ) -> Result<EventStream, Error> {
-        let place = self.stream()?;
+        let permit = self.stream_permit()?;
         let mut mailbox = self.hub.attach_stream(session).ok_or_else(too_many_of_a_session)?;
         mailbox.will_bind();
         let bind = Reconnect { session: session.clone(), connection: Some(mailbox.connection()) };
@@ -93,7 +93,7 @@ impl Registry {
             (session.key, session.record.topics)
         };
         let source = EventSource::Session(SessionEvents::begin(mailbox, self, key, topics, after));
-        Ok(EventStream { source, ended: None, _place: place })
+        Ok(EventStream { source, ended: None, _permit: permit })
     }
 
     /// Opens a stream of all events. With `after`, the stream begins with the events after that sequence.
@@ -101,11 +101,11 @@ impl Registry {
     /// # Errors
     /// `Limited` when too many streams are open.
     pub fn all_events(&self, after: Option<u64>) -> Result<EventStream, Error> {
-        let place = self.stream()?;
-        Ok(EventStream { source: EventSource::All(AllEvents::begin(self, after)), ended: None, _place: place })
+        let permit = self.stream_permit()?;
+        Ok(EventStream { source: EventSource::All(AllEvents::begin(self, after)), ended: None, _permit: permit })
     }
 
-    fn stream(&self) -> Result<OwnedSemaphorePermit, Error> {
+    fn stream_permit(&self) -> Result<OwnedSemaphorePermit, Error> {
         Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
             let message = format!("too many open event streams (limit {}); try again later", self.streams_max);
             Error::new(Kind::Limited, message)
@@ -177,8 +177,8 @@ impl SessionEvents {
     fn told_up_to(&self) -> Option<u64> {
         // The sequence is read before the mailbox: an event up to it has been sent or is in the mailbox.
         let latest = self.hub.history().latest();
-        let told = self.compacted.is_none() && self.backlog.is_empty() && self.mailbox.is_empty();
-        told.then_some(latest.max(self.seen))
+        let is_empty = self.compacted.is_none() && self.backlog.is_empty() && self.mailbox.is_empty();
+        is_empty.then_some(latest.max(self.seen))
     }
 
     async fn next(&mut self) -> StreamItem {
@@ -221,7 +221,7 @@ struct AllEvents {
     hub: Arc<EventHub>,
     progress: watch::Receiver<EventProgress>,
     compacted: Option<u64>,
-    place: EventCursor,
+    cursor: EventCursor,
     read: VecDeque<Arc<EventRecord>>,
 }
 
@@ -229,17 +229,17 @@ impl AllEvents {
     fn begin(registry: &Registry, after: Option<u64>) -> Self {
         let latest = registry.catalog().revision();
         let history = registry.hub.history();
-        let place = after.map(|after| history.after(after, latest));
-        let compacted = (place == Some(None)).then(|| history.floor());
-        let place = place.flatten().unwrap_or_else(|| history.end());
+        let cursor = after.map(|after| history.after(after, latest));
+        let compacted = (cursor == Some(None)).then(|| history.floor());
+        let cursor = cursor.flatten().unwrap_or_else(|| history.end());
         let (hub, progress) = (Arc::clone(&registry.hub), registry.hub.progress());
-        Self { hub, progress, compacted, place, read: VecDeque::new() }
+        Self { hub, progress, compacted, cursor, read: VecDeque::new() }
     }
 
     fn told_up_to(&self) -> Option<u64> {
         let history = self.hub.history();
-        let told = self.compacted.is_none() && self.read.is_empty() && self.place == history.end();
-        told.then(|| history.latest())
+        let is_empty = self.compacted.is_none() && self.read.is_empty() && self.cursor == history.end();
+        is_empty.then(|| history.latest())
     }
 
     async fn next(&mut self) -> StreamItem {
@@ -252,8 +252,8 @@ impl AllEvents {
             }
             // The flag is read before the history: a change after this point wakes the wait below.
             let stopped = self.progress.borrow_and_update().stopping;
-            let (events, place, missed) = self.hub.history().read(self.place, READ_MAX);
-            (self.read, self.place) = (events.into(), place);
+            let (events, cursor, missed) = self.hub.history().read(self.cursor, READ_MAX);
+            (self.read, self.cursor) = (events.into(), cursor);
             if missed > 0 {
                 return StreamItem::Lagged { missed };
             }

@@ -97,11 +97,11 @@ impl History {
 
     /// Returns up to `most` events from a cursor on, the cursor after them, and the number of events that were dropped
     /// before they could be read.
-    pub(super) fn read(&self, place: EventCursor, most: usize) -> (Vec<Arc<EventRecord>>, EventCursor, u64) {
-        let missed = self.dropped.saturating_sub(place.0);
-        let from = usize::try_from(place.0.saturating_sub(self.dropped)).unwrap_or(usize::MAX);
+    pub(super) fn read(&self, cursor: EventCursor, most: usize) -> (Vec<Arc<EventRecord>>, EventCursor, u64) {
+        let missed = self.dropped.saturating_sub(cursor.0);
+        let from = usize::try_from(cursor.0.saturating_sub(self.dropped)).unwrap_or(usize::MAX);
         let events: Vec<_> = self.events.iter().skip(from).take(most).cloned().collect();
-        let next = EventCursor(place.0.max(self.dropped) + events.len() as u64);
+        let next = EventCursor(cursor.0.max(self.dropped) + events.len() as u64);
         (events, next, missed)
     }
 
@@ -136,7 +136,7 @@ mod tests {
     fn a_watcher_goes_on_behind_the_sequence_it_saw_last() {
         let mut history = History::since(10);
         [12, 15, 16].into_iter().for_each(|sequence| history.push(event(sequence)));
-        let read = |after| history.after(after, 16).map(|place| sequences(&history.read(place, 9).0));
+        let read = |after| history.after(after, 16).map(|cursor| sequences(&history.read(cursor, 9).0));
         assert_eq!(read(10), Some(vec![12, 15, 16]));
         assert_eq!((read(13), read(15), read(16)), (Some(vec![15, 16]), Some(vec![16]), Some(vec![])));
         assert_eq!((read(9), read(17)), (None, None), "before the server began, and what never was");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_dropped_of_others_is_nothing_that_a_session_missed() {
+    fn a_session_misses_nothing_when_events_of_others_are_dropped() {
         let mut history = History::since(10);
         let of = |sequence, session| {
             Arc::new(EventRecord { session: SessionKey(session), ..EventRecord::clone(&event(sequence)) })
@@ -163,12 +163,12 @@ mod tests {
     }
 
     #[test]
-    fn who_is_too_slow_learns_how_much_was_dropped() {
+    fn a_slow_reader_learns_how_much_was_dropped() {
         let mut history = History::since(0);
-        let place = history.end();
+        let cursor = history.end();
         let count = HISTORY_MAX as u64 + 3;
         (1..=count).for_each(|sequence| history.push(event(sequence)));
-        let (events, next, missed) = history.read(place, 2);
+        let (events, next, missed) = history.read(cursor, 2);
         assert_eq!((sequences(&events), missed, history.floor()), (vec![4, 5], 3, 3));
         assert_eq!((history.read(next, 1).2, history.after(2, count)), (0, None));
         assert!(history.after(3, count).is_some());

@@ -25,7 +25,7 @@ impl LargeReads {
             return None;
         }
         *count += 1;
-        Some(LargeReadPermit { session, readings: self.clone() })
+        Some(LargeReadPermit { session, large_reads: self.clone() })
     }
 }
 
@@ -33,12 +33,12 @@ impl LargeReads {
 #[derive(Debug)]
 pub struct LargeReadPermit {
     session: SessionKey,
-    readings: LargeReads,
+    large_reads: LargeReads,
 }
 
 impl Drop for LargeReadPermit {
     fn drop(&mut self) {
-        let mut counts = self.readings.counts();
+        let mut counts = self.large_reads.counts();
         if let Some(count) = counts.get_mut(&self.session) {
             *count -= 1;
             if *count == 0 {
@@ -54,12 +54,12 @@ mod tests {
 
     #[test]
     fn a_session_has_so_many_large_answers_under_way_and_others_do_not_count() {
-        let readings = LargeReads::default();
-        let mut held: Vec<_> = (0..AT_ONCE_MAX).map(|_| readings.begin(SessionKey(1)).unwrap()).collect();
-        assert!(readings.begin(SessionKey(1)).is_none() && readings.begin(SessionKey(2)).is_some());
+        let large_reads = LargeReads::default();
+        let mut held: Vec<_> = (0..AT_ONCE_MAX).map(|_| large_reads.begin(SessionKey(1)).unwrap()).collect();
+        assert!(large_reads.begin(SessionKey(1)).is_none() && large_reads.begin(SessionKey(2)).is_some());
         held.pop();
-        held.push(readings.begin(SessionKey(1)).unwrap());
+        held.push(large_reads.begin(SessionKey(1)).unwrap());
         drop(held);
-        assert!(readings.counts().is_empty(), "nothing is kept of those that are over");
+        assert!(large_reads.counts().is_empty(), "nothing is kept of those that are over");
     }
 }

@@ -30,7 +30,7 @@ impl Registry {
         if entries(session) < ENTRIES_MIN {
             return Ok(None);
         }
-        self.readings.begin(session.key).map(Some).ok_or_else(|| {
+        self.large_reads.begin(session.key).map(Some).ok_or_else(|| {
             let message = format!("{AT_ONCE_MAX} large answers of this session are under way; read them first");
             Error::new(Kind::Limited, message)
         })

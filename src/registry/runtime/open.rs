@@ -70,7 +70,7 @@ pub async fn open<S: Store, P: Publish>(
         forbidden: forbidden.clone(),
         defaults: Arc::new(defaults),
         started: now,
-        readings: LargeReads::default(),
+        large_reads: LargeReads::default(),
         probes: ProbePermits::default(),
         store_questions: question_sender,
     };

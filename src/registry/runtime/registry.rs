@@ -27,8 +27,9 @@ pub(crate) struct QueuedCommands {
 }
 
 impl QueuedCommands {
-    /// Returns the sort key within a batch: observations of traffic come before commands that may replace what was seen.
-    pub(super) fn place(&self) -> bool {
+    /// Returns the sort key within a batch: observations of traffic come before commands that may replace the observed
+    /// backends.
+    pub(super) fn sort_key(&self) -> bool {
         !matches!(self.commands.first(), Some(Command::Observe(_)))
     }
 }
@@ -51,7 +52,7 @@ pub struct Registry {
     /// The options where a session sets none.
     pub(super) defaults: Arc<Options>,
     pub(crate) started: Time,
-    pub(super) readings: LargeReads,
+    pub(super) large_reads: LargeReads,
     pub(super) probes: ProbePermits,
     pub(super) store_questions: mpsc::Sender<StoreQuestion>,
 }
@@ -115,7 +116,7 @@ impl Registry {
         self.hub.stop();
         let catalog = self.published.load();
         let bound = catalog.sessions().filter_map(|session| session.bound);
-        bound.for_each(|connection: ConnectionId| self.hub.tell(connection, &MailboxMessage::Shutdown));
+        bound.for_each(|connection: ConnectionId| self.hub.send(connection, &MailboxMessage::Shutdown));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Checks after a batch, in debug and test builds, that catalog, indexes, counts and deadlines agree.
 //!
-//! A large catalog is checked once in many batches only, because a check reads every route.
+//! A large catalog is checked only once in many batches, because a check reads every route.
 
 use crate::domain::Catalog;
 
@@ -8,17 +8,17 @@ use super::deadlines::Deadlines;
 
 /// A catalog with more sessions and routes than this is large.
 const SMALL_MAX: usize = 1_000;
-/// The number of batches of which one is checked while the catalog is large.
+/// The number of batches after which a large catalog is checked.
 const BATCHES_PER_SWEEP: u64 = 512;
 
-/// Counts batches, to check some of them.
+/// The counter of batches, for the checks of a large catalog.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
     batches: u64,
 }
 
 impl Sweep {
-    /// Checks what a batch made of the catalog `before`. Release builds check nothing.
+    /// Checks the result of a batch on the catalog `before`. Release builds check nothing.
     ///
     /// # Panics
     /// In debug and test builds, if something disagrees.

@@ -66,10 +66,10 @@ impl Registry {
 fn resume(registry: &Registry) -> Vec<impl Future<Output = ()> + Send + use<>> {
     let catalog = registry.catalog();
     let waiting = catalog.sessions().flat_map(|session| session.pending.iter().map(|pending| (session.key, pending)));
-    waiting.map(|(key, pending)| see_through(registry.clone(), key, pending.clone())).collect()
+    waiting.map(|(key, pending)| verify_until_stopping(registry.clone(), key, pending.clone())).collect()
 }
 
-async fn see_through(registry: Registry, key: SessionKey, pending: Pending) {
+async fn verify_until_stopping(registry: Registry, key: SessionKey, pending: Pending) {
     let verification = Verification::of(key, &pending);
     tokio::select! {
         _ = registry.verify(&verification) => {}
@@ -99,8 +99,7 @@ async fn reach(registry: &Registry, verification: &Verification) -> Result<(), E
             let (pages, more) = awaited(verification, &registry.catalog(), &registry.defaults, from)?;
             let missing: Vec<Awaited> = pages.into_iter().filter(|awaited| !answered.contains(awaited)).collect();
             all_did &= missing.is_empty();
-            let tries: Vec<_> =
-                missing.into_iter().map(|page| if_it_answers(registry, verification.key, page)).collect();
+            let tries: Vec<_> = missing.into_iter().map(|page| probe_once(registry, verification.key, page)).collect();
             let tried: Vec<Option<Awaited>> = stream::iter(tries).buffer_unordered(AT_ONCE_MAX).collect().await;
             silent |= tried.contains(&None);
             answered.extend(tried.into_iter().flatten());
@@ -117,8 +116,8 @@ async fn reach(registry: &Registry, verification: &Verification) -> Result<(), E
 }
 
 /// Tries one page. Without a permit for the probe there is no attempt, and the next round tries again.
-async fn if_it_answers(registry: &Registry, session: SessionKey, awaited: Awaited) -> Option<Awaited> {
-    let _place = registry.probes.begin(session).ok()?;
+async fn probe_once(registry: &Registry, session: SessionKey, awaited: Awaited) -> Option<Awaited> {
+    let _permit = registry.probes.begin(session).ok()?;
     let fetched = registry.traffic.get(session, &awaited.page, TRY, awaited.trust).await.ok()?;
     awaited.accepts(fetched.status).then_some(awaited)
 }

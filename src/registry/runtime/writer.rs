@@ -117,7 +117,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
 
     async fn execute_batch(&mut self, waiting: &mut Vec<QueuedCommands>) {
         let now = clock::now();
-        waiting.sort_by_key(QueuedCommands::place);
+        waiting.sort_by_key(QueuedCommands::sort_key);
         let mut batch = self.begin(waiting.iter().flat_map(|caller| &caller.commands));
         let answers: Vec<Vec<Result<Reply, Error>>> = batch.pace.run(|| {
             let mut decide = |command| batch.decide(command, self.rules.at(now));
@@ -228,8 +228,8 @@ impl<S: Store, P: Publish> Writer<S, P> {
     fn notify(&self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Close(connection) => self.hub.tell(connection, &MailboxMessage::Close),
-                Effect::Released(connection, why) => self.hub.tell(connection, &MailboxMessage::Released(why)),
+                Effect::Close(connection) => self.hub.send(connection, &MailboxMessage::Close),
+                Effect::Released(connection, why) => self.hub.send(connection, &MailboxMessage::Released(why)),
                 Effect::ResetBreaker(key, route) => self.traffic.reset_breaker(key, route),
                 // Events were sent by the hub with their sequences, and traffic learned of the backends before the
                 // publication.

@@ -1,4 +1,4 @@
-//! Validation, apply, partial apply, rollback, and who holds what.
+//! Tests of validation, apply, partial apply and rollback, and of claims.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Decisions of commands, without a store, a clock or a socket.
+//! Tests of decisions, without a store, a clock or a socket.
 
 mod applying;
 mod operating;
@@ -21,12 +21,12 @@ use super::commands::{DecisionContext, Effect};
 use super::ports::Traffic;
 use super::{Answer, Command, Query, RegistrationTokens, RegistryLimits, Reply};
 
-/// Traffic without requests.
+/// Traffic that sees no requests.
 pub(super) struct Quiet;
 
 impl Traffic for Quiet {}
 
-/// A catalog, a time and the bounds: all that a decision takes.
+/// The input of a decision: a catalog, a time and the bounds.
 struct World {
     catalog: Catalog,
     now: Time,

@@ -1,4 +1,4 @@
-//! Drain, maintenance, breakers.
+//! Tests of drain, maintenance and breakers.
 
 use crate::domain::{Breaker, Options, PendingKind, RouteId, Target};
 use crate::registry::commands::{

@@ -1,4 +1,4 @@
-//! Tells whether the server can do its work.
+//! Tests of readiness, with faults of the store and of traffic.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,17 +10,17 @@ use crate::registry::{
     Publish, RegistrationTokens, Registry, RegistryLimits, Store, StoreError, StoredState, Traffic, open,
 };
 
-/// The faults that a test sets while everything runs.
+/// The faults that a test can switch on while the registry runs.
 #[derive(Clone, Default)]
 struct Faults(Arc<Flags>);
 
 #[derive(Default)]
 struct Flags {
-    /// A commit never ends.
+    /// Commits never end.
     stuck: AtomicBool,
     /// Nothing can be written.
     full: AtomicBool,
-    /// A worker and the checker do not move.
+    /// A worker and the health checker do not move.
     still: AtomicBool,
 }
 
@@ -100,7 +100,7 @@ async fn a_store_that_takes_nothing_is_told_until_it_does_again() {
     let (registry, _core) = faults.start().await;
     assert_eq!(registry.readiness().await, Err(vec!["nothing can be stored now; the log says why".to_owned()]));
     faults.0.full.store(false, Ordering::SeqCst);
-    // It is tried once a second at most.
+    // The store is tried once a second at most.
     while registry.readiness().await.is_err() {
         tokio::task::yield_now().await;
     }

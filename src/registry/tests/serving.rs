@@ -1,4 +1,4 @@
-//! Sessions: binding, takeover, grace, shutdown.
+//! Tests of sessions: binding, takeover, grace and shutdown.
 
 use crate::domain::{ConnectionId, Kind, RouteId, Topics};
 use crate::registry::Query;

@@ -1,4 +1,4 @@
-//! Staging: what commands do to the staged configuration.
+//! Tests of staging: the effects of commands on the staged configuration.
 
 use crate::domain::{BackendUrl, HeaderKey, Kind, OptionKey, RouteId, Span, Target};
 use crate::registry::commands::{HeadersRemove, HeadersSet, OptionsRemove, OptionsSet, RouteAddBulk, RouteField};

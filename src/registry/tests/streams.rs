@@ -1,4 +1,4 @@
-//! Streams of events, and what operators see, over a registry that runs.
+//! Tests of event streams and operator views, on a running registry.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Publish for Nowhere {
     fn publish(&mut self, _: &std::sync::Arc<Catalog>, _: &[Change]) {}
 }
 
-/// A registry that was at revision 100 when it started.
+/// Starts a registry at revision 100.
 async fn start(limits: RegistryLimits) -> (Registry, Lifecycle) {
     let opened = open(Nowhere, Nowhere, std::sync::Arc::new(Quiet), limits, RegistrationTokens::default()).await;
     let (registry, writer) = opened.unwrap();
@@ -73,10 +73,10 @@ async fn next(stream: &mut EventStream) -> StreamItem {
     timeout(Duration::from_secs(10), stream.next()).await.expect("something comes")
 }
 
-/// The next event's number, instance and type.
+/// Returns the sequence, instance and type of the next event.
 async fn event(stream: &mut EventStream) -> (u64, String, &'static str) {
     match next(stream).await {
-        StreamItem::Event(happened) => (happened.sequence, happened.instance.to_string(), happened.event.kind().name()),
+        StreamItem::Event(record) => (record.sequence, record.instance.to_string(), record.event.kind().name()),
         other => panic!("{other:?}"),
     }
 }
@@ -125,7 +125,7 @@ async fn what_traffic_saw_is_told_before_the_apply_that_may_replace_it_or_not_at
         Observe { key, event, sight: Sight(std::sync::Arc::new(move || is_current)) }.into()
     };
     let mut watcher = registry.all_events(None).unwrap();
-    // They come to the writer in this order, and lie there together.
+    // The commands reach the writer in this order and wait there together.
     let (both, ()) = tokio::join!(
         async { tokio::join!(registry.execute(vec![seen(true, false)]), apply(&registry, &session, "b.example")) },
         async { drop(registry.execute(vec![seen(false, false), seen(false, true)]).await) },
@@ -280,8 +280,8 @@ async fn operators_name_instances_and_nobody_counts_that_as_their_activity() {
     let mut watcher = registry.all_events(None).unwrap();
     let evict = ClientShutdown { subject: subject.clone(), connection: None };
     registry.execute_one(evict.clone().into()).await.unwrap();
-    let StreamItem::Event(happened) = next(&mut watcher).await else { panic!("told") };
-    assert_eq!(happened.event, Event::InstanceEnded { reason: "evicted" });
+    let StreamItem::Event(record) = next(&mut watcher).await else { panic!("told") };
+    assert_eq!(record.event, Event::InstanceEnded { reason: "evicted" });
     let gone = registry.execute_one(evict.into()).await.unwrap_err();
     assert_eq!((gone.kind(), gone.to_string().as_str()), (Kind::NotFound, "no instance shop/shop-1"));
 }
