@@ -21,7 +21,7 @@ pub trait Store: Send + 'static {
     /// If the stored data cannot be read or understood.
     fn load(&mut self) -> impl Future<Output = Result<StoredState, StoreError>> + Send;
 
-    /// Moves all stored times by `skew_ms`, and stores the large_reads of the clocks at this start.
+    /// Moves all stored times by `skew_ms`, and stores the readings of the clocks at this start.
     ///
     /// # Errors
     /// If they cannot be stored.

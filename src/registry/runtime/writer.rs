@@ -138,7 +138,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         let due = self.deadlines.due(now, BATCH_MAX);
         let commands: Vec<Command> = due.iter().cloned().map(Into::into).collect();
         let mut batch = self.begin(&commands);
-        // No error is possible: an entry without its session or its due time changes nothing.
+        // No error is possible: if the session has ended or the deadline has moved, nothing changes.
         batch.pace.run(|| commands.iter().for_each(|expire| drop(batch.decide(expire, self.rules.at(now)))));
         let stored = self.commit_and_publish(batch, now).await;
         let catalog = self.published.load();
