@@ -180,11 +180,11 @@ fn picks() {
     for (how, count) in ways.into_iter().flat_map(|how| [1, 10, 1_000].map(|count| (how, count))) {
         for (ill, words) in [(u64::MAX, ""), (4, ", a quarter ill")] {
             let pool = Pool::of(count, ill);
-            let mut chance = 1_u64;
+            let mut random_bits = 1_u64;
             let pick = |n: u64| {
-                chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(n);
+                random_bits = random_bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(n);
                 let turn = usize::try_from(n).unwrap_or(0);
-                let input = || SelectionInput { chance: chance ^ chance >> 29, turn, client: client(n) };
+                let input = || SelectionInput { random_bits: random_bits ^ random_bits >> 29, turn, client: client(n) };
                 let _ = black_box(select(&pool, how, &[], input));
             };
             row(&format!("pick: {how:?} of {count}{words}"), nanos(100_000, pick));

@@ -5,7 +5,7 @@
 //! deepest path that the host has, and a change costs only what it changes.
 //!
 //! [`RoutingTable`] finds the [`Pool`] of a request; the pool selects an [`Endpoint`] among its members; limits and breakers say
-//! whether the endpoint may have it; `rewriting` makes the client's head the backend's, and back. Health checks run beside.
+//! whether the endpoint may have it; `rewriting` turns the client's head into the backend's, and the backend's into the client's. `health` schedules the health checks.
 
 mod balancing;
 mod breaker;

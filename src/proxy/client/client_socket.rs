@@ -1,4 +1,4 @@
-//! A client's socket as hyper sees it.
+//! A client's socket, as the transport of hyper.
 //!
 //! It notes progress in the connection's state, keeps the heads of requests, and counts the memory of unfinished heads,
 //! of bodies and of responses that the client does not read.
@@ -30,8 +30,8 @@ pub(crate) struct ClientSocket {
     state: Arc<ConnState>,
     // The encoder of the request line under way.
     line: TargetEncoder,
-    // Bytes that came and were not read yet: an encoded target is longer than it was.
-    surplus: Vec<u8>,
+    // Bytes that hyper has not read yet, because an encoded target is longer than the buffer of the read.
+    unread: Vec<u8>,
     // The bytes that were read and dropped so far; `None` before the end of the response was sent.
     lingered: Option<usize>,
     share: MemoryShare,
@@ -45,8 +45,8 @@ pub(crate) struct ClientSocket {
 
 impl ClientSocket {
     pub(crate) fn new(socket: TcpStream, state: Arc<ConnState>, share: MemoryShare) -> Self {
-        let (line, surplus, interim) = (TargetEncoder::Done, Vec::new(), Vec::new());
-        Self { socket, state, line, surplus, lingered: None, share, head_bytes: 0, interim, refused: false }
+        let (line, unread, interim) = (TargetEncoder::Done, Vec::new(), Vec::new());
+        Self { socket, state, line, unread, lingered: None, share, head_bytes: 0, interim, refused: false }
     }
 }
 
@@ -65,8 +65,8 @@ impl AsyncRead for ClientSocket {
         if this.refused {
             return this.poll_refused(cx);
         }
-        if !this.surplus.is_empty() {
-            move_bytes(&mut this.surplus, buf);
+        if !this.unread.is_empty() {
+            move_bytes(&mut this.unread, buf);
             return Poll::Ready(Ok(()));
         }
         if this.state.awaits_request() {
@@ -75,21 +75,21 @@ impl AsyncRead for ClientSocket {
         let before = buf.filled().len();
         let head_expected = this.state.expects_head();
         let read = ready!(Pin::new(&mut this.socket).poll_read(cx, buf));
-        let came = buf.filled().get(before..).unwrap_or_default();
-        if came.is_empty() && read.is_ok() && this.state.half_closes() {
+        let received = buf.filled().get(before..).unwrap_or_default();
+        if received.is_empty() && read.is_ok() && this.state.half_closes() {
             return Poll::Pending;
         }
         this.state.on_read();
         read?;
-        this.head_bytes = if head_expected { this.head_bytes + came.len() } else { 0 };
-        let held = if head_expected { 3 * this.head_bytes } else { came.len() };
-        let kept = match this.line.encode(came) {
-            None => this.state.heads().keep(came),
+        this.head_bytes = if head_expected { this.head_bytes + received.len() } else { 0 };
+        let held = if head_expected { 3 * this.head_bytes } else { received.len() };
+        let kept = match this.line.encode(received) {
+            None => this.state.heads().keep(received),
             Some(cleaned) => {
                 let kept = this.state.heads().keep(&cleaned);
                 buf.set_filled(before);
-                this.surplus = cleaned;
-                move_bytes(&mut this.surplus, buf);
+                this.unread = cleaned;
+                move_bytes(&mut this.unread, buf);
                 kept
             }
         };
@@ -196,10 +196,10 @@ impl ClientSocket {
         let lingered = self.lingered.get_or_insert(0);
         let mut scratch = [0; 4096];
         loop {
-            let mut came = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut came))?;
-            *lingered += came.filled().len();
-            if came.filled().is_empty() || *lingered > LINGER_BYTES_MAX {
+            let mut received = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut received))?;
+            *lingered += received.filled().len();
+            if received.filled().is_empty() || *lingered > LINGER_BYTES_MAX {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -54,9 +54,9 @@ pub(crate) struct ConnState {
     due: AtomicU32,
     // The ticks for which the response or tunnel may be silent.
     silence_max: AtomicU32,
-    // The client does not take its response for now.
+    // True while the client does not read its response.
     stuck: AtomicBool,
-    // The client has ended its side and waits for the response.
+    // True once the client has ended its side and waits for the response.
     half_closed: AtomicBool,
     // The end of the response is the end of the connection; and the response broke off.
     unframed: AtomicBool,
@@ -219,7 +219,7 @@ impl ConnState {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// Notes if the client takes its response or not.
+    /// Notes that the client reads its response, or does not.
     pub(crate) fn set_stuck(&self, stuck: bool) {
         self.stuck.store(stuck, Ordering::Relaxed);
     }

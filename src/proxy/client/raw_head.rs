@@ -62,7 +62,7 @@ impl RawHeads {
     pub(crate) fn advance(&mut self, length: BodyLength) -> Result<(), FramingError> {
         self.current.clear();
         if self.body.take().is_some() {
-            // hyper has seen an end of the body that was none.
+            // hyper took an earlier place for the end of the body.
             self.lose();
         }
         if self.lost {
@@ -82,8 +82,8 @@ impl RawHeads {
         if self.body.is_none() {
             return Ok(());
         }
-        let came = std::mem::take(&mut self.next);
-        self.keep(&came)
+        let next = std::mem::take(&mut self.next);
+        self.keep(&next)
     }
 
     /// Stops keeping heads on this connection.
@@ -213,6 +213,6 @@ mod tests {
         let mut lost = RawHeads::default();
         lost.lose();
         assert_eq!(lost.advance(BodyLength::Known(1)), Ok(()));
-        assert_eq!(lost.advance(BodyLength::Chunked), Err(FramingError), "its end cannot be told");
+        assert_eq!(lost.advance(BodyLength::Chunked), Err(FramingError), "its end cannot be found");
     }
 }

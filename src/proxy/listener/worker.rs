@@ -98,7 +98,7 @@ async fn serve(start: WorkerStart) {
     drop(start.ready);
     tokio::select! {
         () = accept(&worker, listener, &start.stop) => {}
-        // Without the sweep no time passes for the connections.
+        // Without the sweep no timeout of a connection ends.
         _ = swept => tracing::error!("the sweep of a proxy worker ended"),
     }
     worker.connections.finish_all();
@@ -153,16 +153,16 @@ async fn connection(worker: Rc<WorkerContext>, client: Rc<ClientContext>, io: Cl
         Poll::Ready(())
     })
     .await;
-    let mut told = false;
+    let mut is_ending = false;
     // hyper has answered a client that breaks the protocol; nobody else needs the error.
     let _ = poll_fn(|cx| {
         loop {
-            if state.finishes() && !std::mem::replace(&mut told, true) {
+            if state.finishes() && !std::mem::replace(&mut is_ending, true) {
                 connection.as_mut().graceful_shutdown();
             }
             let polled = connection.as_mut().poll(cx);
             // The connection may have learned in this poll that it must end.
-            if polled.is_ready() || told || !state.finishes() {
+            if polled.is_ready() || is_ending || !state.finishes() {
                 return polled;
             }
         }

@@ -1,6 +1,6 @@
 //! Admission: the checks that a pool makes before one of its members is selected, and the fields that they add to the answer.
 //!
-//! It does not select the member; `traffic` does. What must hold: a pool without maintenance or a limit costs one look; a refused
+//! It does not select the member; `traffic` does. What must hold: a pool without maintenance or a limit costs one check; a refused
 //! request is counted once, for the member whose limit holds, else for the oldest.
 
 use std::net::IpAddr;
@@ -35,7 +35,7 @@ struct AppliedLimit {
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Admits a request that arrived at `came` to a pool. Maintenance is not counted here, because the page's server may answer.
+/// Admits a request that arrived at `arrived` to a pool. Maintenance is not counted here, because the page's server may answer.
 ///
 /// # Errors
 /// The refusal.
@@ -43,14 +43,14 @@ pub(crate) fn admit(
     worker: &WorkerContext,
     pool: &Pool,
     client: IpAddr,
-    came: Instant,
+    arrived: Instant,
     extras: &mut ResponseExtras,
 ) -> Result<(), Refusal> {
     if pool.in_maintenance() {
         return Err(Refusal::Maintenance);
     }
     let Some(limiter) = pool.limiter() else { return Ok(()) };
-    let decision = limiter.check(client, clock::micros_at(came));
+    let decision = limiter.check(client, clock::micros_at(arrived));
     extras.limit = Some(AppliedLimit { decision, policy: limiter.policy().clone() });
     if decision.allowed {
         return Ok(());

@@ -18,7 +18,7 @@ pub(crate) enum Expectation {
 pub(crate) fn expectation(headers: &HeaderMap) -> Expectation {
     headers.get_all(EXPECT).iter().fold(Expectation::None, |before, value| match value.as_bytes() {
         b"" if before == Expectation::None => Expectation::None,
-        said if said.eq_ignore_ascii_case(b"100-continue") && before != Expectation::Unknown => Expectation::Continue,
+        value if value.eq_ignore_ascii_case(b"100-continue") && before != Expectation::Unknown => Expectation::Continue,
         _ => Expectation::Unknown,
     })
 }
@@ -29,14 +29,14 @@ mod tests {
 
     #[test]
     fn only_100_continue_is_understood() {
-        let said = |values: &[&'static str]| {
+        let expected = |values: &[&'static str]| {
             expectation(&values.iter().map(|value| (EXPECT, http::HeaderValue::from_static(value))).collect())
         };
         for none in [&[][..], &[""]] {
-            assert_eq!(said(none), Expectation::None, "{none:?}");
+            assert_eq!(expected(none), Expectation::None, "{none:?}");
         }
         for asked in [&["100-continue"][..], &["100-Continue"], &["100-continue", "100-CONTINUE"]] {
-            assert_eq!(said(asked), Expectation::Continue, "{asked:?}");
+            assert_eq!(expected(asked), Expectation::Continue, "{asked:?}");
         }
         for unknown in [
             &["200-ok"][..],
@@ -52,7 +52,7 @@ mod tests {
             &["100-continue", ""],
             &["x", ""],
         ] {
-            assert_eq!(said(unknown), Expectation::Unknown, "{unknown:?}");
+            assert_eq!(expected(unknown), Expectation::Unknown, "{unknown:?}");
         }
     }
 }

@@ -41,7 +41,7 @@ use crate::{clock, sockets};
 #[error("closed without an answer")]
 pub(crate) struct CloseConnection;
 
-/// Answers a request with a backend's response, or with a page that says the problem.
+/// Answers a request with a backend's response, or with a page that names the problem.
 ///
 /// # Errors
 /// If the connection is to be closed without an answer.

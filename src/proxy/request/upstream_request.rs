@@ -27,7 +27,7 @@ use crate::traffic::{
     authenticates_connection, edit_request, may_retry, requested_upgrade, strengthen_etags,
 };
 
-/// The time for which a body is held back if the backend does not ask for it.
+/// The time for which a body is closed_gate back if the backend does not ask for it.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
@@ -44,7 +44,7 @@ pub(crate) struct UpstreamRequest<'a> {
     // The prefix that a trusted proxy has removed from the path.
     prefix: Option<HeaderValue>,
     is_http_10: bool,
-    /// True if it logs its connection in.
+    /// True if the request authenticates its connection; see `login_conns`.
     pub(crate) logs_in: bool,
     pub(crate) upgrade: Option<(Upgrade, OnUpgrade)>,
     attempts: u32,
@@ -56,7 +56,7 @@ pub(crate) struct UpstreamRequest<'a> {
 }
 
 impl<'a> UpstreamRequest<'a> {
-    /// Makes the client's request a request for a backend, as far as it is the same for all endpoints.
+    /// Builds the part of a request to a backend that is the same for all endpoints.
     pub(crate) fn new(client: &'a ClientContext, address: IpAddr, mut request: Request<Incoming>) -> Self {
         let is_http_10 = request.version() == Version::HTTP_10;
         // HTTP/1.0 has no upgrades (RFC 9110 §7.8).
@@ -129,7 +129,7 @@ impl<'a> UpstreamRequest<'a> {
 
     /// Returns the input for the selection of a member.
     pub(crate) fn selection_input(&self, worker: &WorkerContext, pool: &Pool) -> SelectionInput {
-        SelectionInput { chance: worker.random.next(), turn: pool.next_turn(worker.id), client: self.address }
+        SelectionInput { random_bits: worker.random.next(), turn: pool.next_turn(worker.id), client: self.address }
     }
 
     /// True if a browser opens a page with it, and does not load a part of a page.
@@ -138,7 +138,7 @@ impl<'a> UpstreamRequest<'a> {
         [Method::GET, Method::HEAD].contains(&self.method) && wanted()
     }
 
-    /// True if it needs a new connection: after one idle connection has died, the others may be dead too.
+    /// True if it needs a new connection. After one idle connection has died, the others may be dead too.
     pub(crate) fn needs_fresh(&self) -> bool {
         self.attempts > 0
     }
@@ -258,8 +258,8 @@ impl<'a> UpstreamRequest<'a> {
     ) -> Result<T, AttemptError> {
         let mut sent = pin!(sent);
         let body = self.body.sending();
-        let held = || body.and_then(|body| body.gate());
-        let first = if held().is_some() { limit.min(CONTINUE_WAIT) } else { limit };
+        let closed_gate = || body.and_then(|body| body.gate());
+        let first = if closed_gate().is_some() { limit.min(CONTINUE_WAIT) } else { limit };
         let (mut due, mut frames) = (self.wake_after(worker, first), 0);
         let answered = poll_fn(|cx| {
             if let Poll::Ready(head) = sent.as_mut().poll(cx) {
@@ -270,7 +270,7 @@ impl<'a> UpstreamRequest<'a> {
             }
             match body {
                 // A backend that knows no expectations waits for the body and never asks for it.
-                Some(_) if held().is_some() => held().into_iter().for_each(|gate| gate.open()),
+                Some(_) if closed_gate().is_some() => closed_gate().into_iter().for_each(|gate| gate.open()),
                 Some(body) if body.frames() > frames => frames = body.frames(),
                 Some(body) if body.client_is_slow() => {
                     return Poll::Ready(Err(AttemptError::other(Refusal::ClientTooSlow)));

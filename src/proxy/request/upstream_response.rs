@@ -24,7 +24,7 @@ use crate::traffic::{
 };
 
 impl UpstreamRequest<'_> {
-    /// Makes the backend's response the client's, or opens a tunnel.
+    /// Turns the backend's response into the response to the client, or opens a tunnel.
     ///
     /// # Errors
     /// If the response cannot be passed on.

@@ -19,7 +19,7 @@ pub(crate) enum ProxyBody {
     Whole(Option<Bytes>),
     /// A backend's body.
     Streamed(StreamedBody),
-    /// A backend's body, compressed. It is boxed because it is rare and the others stay small so.
+    /// A backend's body, compressed. It is boxed because it is large and rare.
     Compressed(Box<CompressedBody>),
 }
 

@@ -1,6 +1,6 @@
 //! Response bodies that are compressed on their way to the client.
 //!
-//! `traffic` decides which are. What must hold: the memory is bounded by an encoder of at most 3 MiB and a frame on either
+//! `traffic` decides which bodies are compressed. What must hold: the memory is bounded by an encoder of at most 3 MiB and a frame on either
 //! side of it; all that has come goes out when the backend pauses, so that a slow stream stays one; a body that breaks
 //! off never ends as if it were whole.
 
@@ -76,9 +76,9 @@ impl CompressedBody {
                 CompressionState::Ended(trailers) => {
                     return Poll::Ready(trailers.take().map(|fields| Ok(Frame::trailers(fields))));
                 }
-                CompressionState::Broken(_) => return self.tell(),
+                CompressionState::Broken(_) => return self.take_error(),
             };
-            let came = match encoder.step(&mut self.waiting, &mut self.holds, &mut self.source, cx) {
+            let output = match encoder.step(&mut self.waiting, &mut self.holds, &mut self.source, cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(CompressionStep::Nothing)) => encoder.take(FRAME_BYTES),
                 Poll::Ready(Ok(CompressionStep::Pause)) => encoder.take(1),
@@ -88,7 +88,7 @@ impl CompressedBody {
                 },
                 Poll::Ready(Err(error)) => return self.break_off(error, cx),
             };
-            if let Some(data) = came {
+            if let Some(data) = output {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
         }
@@ -116,7 +116,8 @@ impl CompressedBody {
         Poll::Pending
     }
 
-    fn tell(&mut self) -> PolledCompressed {
+    /// Returns the error that broke the body off, once.
+    fn take_error(&mut self) -> PolledCompressed {
         match std::mem::replace(&mut self.state, CompressionState::Ended(None)) {
             CompressionState::Broken(error) => Poll::Ready(Some(Err(error))),
             CompressionState::Flowing(_) | CompressionState::Ended(_) => Poll::Ready(None),

@@ -1,4 +1,4 @@
-//! The pages of the proxy's own answers. They say the problem and nothing of the inside.
+//! The pages of the proxy's own answers. They name the problem and show nothing of the inside of the server.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};

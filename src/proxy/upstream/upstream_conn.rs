@@ -17,7 +17,7 @@ use crate::proxy::upstream::idle_pools::{IdlePool, PooledConn};
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::traffic::Endpoint;
 
-/// The margin by which a connection is left before its backend would close it.
+/// The time before its backend would close it from which on a connection is not used any more.
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
 
 /// A connection to a backend while one request has it.
@@ -54,7 +54,7 @@ impl UpstreamConn {
         self.conn.is_fit(now) && self.conn.is_ready().await
     }
 
-    /// Heeds the `Keep-Alive` field of a response: the connection is left before the backend closes it.
+    /// Obeys the `Keep-Alive` field of a response: the connection is not used any more shortly before the backend closes it.
     pub(crate) fn heed(&mut self, keep_alive: &HeaderValue) {
         if let Some(timeout) = keep_alive_timeout(keep_alive) {
             self.conn.idle_max = self.conn.idle_max.min(Ticks::steps(timeout.saturating_sub(CLOSE_MARGIN)));

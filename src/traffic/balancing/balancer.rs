@@ -16,7 +16,7 @@ use crate::traffic::hash::{client_hash, fold, mix};
 #[derive(Clone, Copy, Debug)]
 pub struct SelectionInput {
     /// 64 random bits.
-    pub chance: u64,
+    pub random_bits: u64,
     /// The next turn of the pool, from [`super::Pool::next_turn`].
     pub turn: usize,
     /// The address of the client.
@@ -68,7 +68,7 @@ pub fn select(
     let chosen = match members.count() {
         1 => selector.ranked(0, 0).map(|only| only.at),
         _ => match method {
-            LoadBalancing::LeastRequests => selector.least_busy(input().chance),
+            LoadBalancing::LeastRequests => selector.least_busy(input().random_bits),
             LoadBalancing::RoundRobin => selector.in_turn(&input()),
             LoadBalancing::ClientIp => selector.by_client(client_hash(input().client)),
         },
@@ -109,8 +109,8 @@ struct RankedMember {
 }
 
 /// Returns the hash of a member for one request.
-fn hash(chance: u64, at: usize) -> u64 {
-    mix(chance.wrapping_add(at as u64))
+fn hash(random_bits: u64, at: usize) -> u64 {
+    mix(random_bits.wrapping_add(at as u64))
 }
 
 impl<M: Members> Selector<'_, M> {
@@ -130,10 +130,10 @@ impl<M: Members> Selector<'_, M> {
     }
 
     /// Selects by the power of two choices: of two random members the one with fewer requests for its weight.
-    fn least_busy(&self, chance: u64) -> Option<usize> {
+    fn least_busy(&self, random_bits: u64) -> Option<usize> {
         let (one, other) = match self.members.count() {
-            3.. => self.drawn(chance).or_else(|| self.first_two(chance))?,
-            _ => self.first_two(chance)?,
+            3.. => self.drawn(random_bits).or_else(|| self.first_two(random_bits))?,
+            _ => self.first_two(random_bits)?,
         };
         let Some(other) = other else { return Some(one.at) };
         // Compares the loads divided by the weights; multiplying crosswise saves the divisions.
@@ -143,31 +143,31 @@ impl<M: Members> Selector<'_, M> {
     }
 
     /// Returns two ready members from a few draws; `None` if too few are found.
-    fn drawn(&self, chance: u64) -> Option<(RankedMember, Option<RankedMember>)> {
-        let mut draws = self.draws(chance);
+    fn drawn(&self, random_bits: u64) -> Option<(RankedMember, Option<RankedMember>)> {
+        let mut draws = self.draws(random_bits);
         let first = draws.next()?;
         let second = draws.find(|drawn| drawn.at != first.at)?;
         Some((first, Some(second)))
     }
 
     /// Returns the ready members among a few drawn at random; one may come twice.
-    fn draws(&self, chance: u64) -> impl Iterator<Item = RankedMember> {
+    fn draws(&self, random_bits: u64) -> impl Iterator<Item = RankedMember> {
         let count = self.members.count() as u64;
         let drawn = (0..DRAWS).filter_map(move |round| {
-            let bits = mix(chance.rotate_left(32).wrapping_add(round)) >> 32;
+            let bits = mix(random_bits.rotate_left(32).wrapping_add(round)) >> 32;
             let at = usize::try_from((bits * count) >> 32).ok()?;
             // A member keeps its hash over all draws of a request, so the weights count as if all members were looked at.
-            self.ranked(at, hash(chance, at))
+            self.ranked(at, hash(random_bits, at))
         });
         drawn.filter(|member| member.tier == Tier::Ready)
     }
 
     /// Returns the two members with the highest hashes in the best tier. Looks at every member.
-    fn first_two(&self, chance: u64) -> Option<(RankedMember, Option<RankedMember>)> {
+    fn first_two(&self, random_bits: u64) -> Option<(RankedMember, Option<RankedMember>)> {
         let (mut first, mut second): (Option<RankedMember>, Option<RankedMember>) = (None, None);
         let rank = |of: &Option<RankedMember>| of.map(|of| (of.tier, of.hash));
         for at in 0..self.members.count() {
-            let member = self.ranked(at, hash(chance, at));
+            let member = self.ranked(at, hash(random_bits, at));
             if member.is_some() && rank(&member) > rank(&first) {
                 (first, second) = (member, first);
             } else if rank(&member) > rank(&second) {
@@ -180,11 +180,11 @@ impl<M: Members> Selector<'_, M> {
     /// Selects the members of the best tier in turn. In a large pool a random member takes the turn of a missing one.
     fn in_turn(&self, input: &SelectionInput) -> Option<usize> {
         let (count, turn) = (self.members.count(), input.turn);
-        let ranked = |at| self.ranked(at, hash(input.chance, at));
+        let ranked = |at| self.ranked(at, hash(input.random_bits, at));
         if count >= MANY {
             let next = turn.checked_rem(count).and_then(ranked);
             let next = next.filter(|member| member.tier == Tier::Ready);
-            if let Some(member) = next.or_else(|| self.draws(input.chance).next()) {
+            if let Some(member) = next.or_else(|| self.draws(input.random_bits).next()) {
                 return Some(member.at);
             }
         }
@@ -197,7 +197,7 @@ impl<M: Members> Selector<'_, M> {
         let place = turn.checked_rem(fit)?;
         let chosen = (0..count).filter(|at| tier(*at) == best).nth(place);
         // Fewer members are left than were counted if another worker has just taken the last trial of a breaker.
-        chosen.or_else(|| self.first_two(input.chance).map(|(first, _)| first.at))
+        chosen.or_else(|| self.first_two(input.random_bits).map(|(first, _)| first.at))
     }
 
     /// Selects by rendezvous hashing: each client has its own order of the members. A member that leaves or loses weight

@@ -71,7 +71,7 @@ pub struct MemberState {
     pub refused_until: Option<Time>,
 }
 
-/// The answer to the question if a member can take a request, with its weight or the reason against it.
+/// The ability of a member to take a request: its weight, or the reason why it takes none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eligibility {
     /// It can take requests.

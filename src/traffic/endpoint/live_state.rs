@@ -253,9 +253,9 @@ mod tests {
     fn the_counts_of_workers_are_added_up() {
         let live = LiveState::default();
         for (index, status) in [200, 500].into_iter().enumerate() {
-            let lease = live.begin_request(WorkerId { index, count: 2 });
+            let in_flight = live.begin_request(WorkerId { index, count: 2 });
             let latency = Duration::from_millis(10 * (index as u64 + 1));
-            lease.record(&RequestRecord { status, error: index == 1, latency, ..RequestRecord::default() });
+            in_flight.record(&RequestRecord { status, error: index == 1, latency, ..RequestRecord::default() });
         }
         let numbers = live.stats();
         assert_eq!((numbers.requests, numbers.errors, numbers.in_flight), (2, 1, 0));
@@ -284,9 +284,9 @@ mod tests {
     #[test]
     fn a_request_counts_as_in_flight_until_its_guard_is_dropped() {
         let live = LiveState::default();
-        let lease = live.begin_request(WorkerId { index: 0, count: 1 });
+        let in_flight = live.begin_request(WorkerId { index: 0, count: 1 });
         assert_eq!((live.in_flight(), live.stats().requests), (1, 0));
-        drop(lease);
+        drop(in_flight);
         assert_eq!(live.in_flight(), 0);
     }
 

@@ -226,11 +226,11 @@ impl EndpointHealth {
 }
 
 /// Returns the time to the next check: the interval, up to a tenth shorter or longer, so that checks that began together
-/// drift apart. `chance` is 64 random bits.
-pub fn jittered_interval(interval: Span, chance: u64) -> Span {
+/// drift apart. `random_bits` is 64 random bits.
+pub fn jittered_interval(interval: Span, random_bits: u64) -> Span {
     let millis = interval.millis();
     let tenth = millis / 10;
-    let extra = chance.checked_rem(2 * tenth + 1).unwrap_or(0);
+    let extra = random_bits.checked_rem(2 * tenth + 1).unwrap_or(0);
     Span::from_millis((millis - tenth).saturating_add(extra).max(1))
 }
 
@@ -354,8 +354,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn checks_come_within_a_tenth_of_their_interval(millis in 1..=Span::MAX.millis(), chance in any::<u64>()) {
-            let next = jittered_interval(Span::from_millis(millis), chance).millis();
+        fn checks_come_within_a_tenth_of_their_interval(millis in 1..=Span::MAX.millis(), random_bits in any::<u64>()) {
+            let next = jittered_interval(Span::from_millis(millis), random_bits).millis();
             prop_assert!(next >= 1 && next >= millis - millis / 10 && next <= millis + millis / 10);
         }
 

@@ -1,4 +1,4 @@
-//! One health check: the question that is asked of a backend, and the routes that the answer is for.
+//! The specification of a health check: its request, and the routes that the answer is for.
 
 use std::sync::Arc;
 

@@ -124,16 +124,18 @@ impl CheckSchedule {
         }
     }
 
-    /// Ends a check, and returns its spec and the routes that its result is for. `chance` is 64 random bits.
-    pub fn end(&mut self, id: CheckId, now: Time, chance: u64) -> Option<(Arc<ProbeSpec>, Vec<CheckTarget>)> {
+    /// Ends a check, and returns its spec and the routes that its result is for. `random_bits` is 64 random bits.
+    pub fn end(&mut self, id: CheckId, now: Time, random_bits: u64) -> Option<(Arc<ProbeSpec>, Vec<CheckTarget>)> {
         let entry = self.entries.get_mut(&id)?;
         let CheckStage::UnderWay(audience, session) = &entry.stage else { return None };
         let session = *session;
         let told = match audience {
             Audience::All => {
                 entry.fresh.clear();
-                entry.next_for_all =
-                    rounded_to_batch(now.after(jittered_interval(entry.spec.interval, chance)), entry.spec.interval);
+                entry.next_for_all = rounded_to_batch(
+                    now.after(jittered_interval(entry.spec.interval, random_bits)),
+                    entry.spec.interval,
+                );
                 listed(&entry.targets)
             }
             Audience::Fresh(fresh) => listed(fresh),

@@ -25,8 +25,8 @@ pub struct RateLimiter {
     settings: RateLimit,
     /// Moments are counted in ticks of `1 << tick_bits` nanoseconds. The longest window has some hundred million ticks.
     tick_bits: u32,
-    /// The ticks in which one request's worth of budget comes back, rounded down, so that a client that waits as told gets
-    /// through.
+    /// The ticks in which the budget for one request comes back. Rounded down, so that a client that waits for `Retry-After`
+    /// gets through.
     interval: u64,
     /// The ticks in which the whole budget comes back.
     whole: u64,

@@ -13,27 +13,27 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 /// Counts the passages of a request through Signalbox. `Via` is not used because it changes how backends answer: nginx, as it comes,
 /// does not compress then.
 pub(super) const HOPS: HeaderName = HeaderName::from_static("signalbox-hops");
-/// A request with so many passages is in a loop of routes.
+/// The number of passages from which on a request counts as being in a loop of routes.
 const HOPS_MAX: usize = 8;
-const HOPS_SAID: [&str; HOPS_MAX] = ["1", "2", "3", "4", "5", "6", "7", "8"];
+const HOP_VALUES: [&str; HOPS_MAX] = ["1", "2", "3", "4", "5", "6", "7", "8"];
 
-/// Returns true if a request has come through here so often that its routes must lead in a circle.
+/// Returns true if a request has passed through Signalbox so often that it must be in a loop of routes.
 pub fn is_routing_loop(headers: &HeaderMap) -> bool {
-    headers.get(HOPS).is_some_and(|said| hops(said) >= HOPS_MAX)
+    headers.get(HOPS).is_some_and(|value| hops(value) >= HOPS_MAX)
 }
 
 /// Reads the hop count; an unreadable one is 0.
-fn hops(said: &HeaderValue) -> usize {
-    said.to_str().ok().and_then(|said| said.parse().ok()).unwrap_or(0)
+fn hops(value: &HeaderValue) -> usize {
+    value.to_str().ok().and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
 /// Adds one to the hop count.
 pub(super) fn count_hop(headers: &mut HeaderMap) {
-    let after = |before: usize| HeaderValue::from_static(HOPS_SAID.get(before).copied().unwrap_or("8"));
+    let after = |before: usize| HeaderValue::from_static(HOP_VALUES.get(before).copied().unwrap_or("8"));
     match headers.entry(HOPS) {
-        Entry::Occupied(mut said) => {
-            let before = hops(said.get());
-            said.insert(after(before));
+        Entry::Occupied(mut value) => {
+            let before = hops(value.get());
+            value.insert(after(before));
         }
         Entry::Vacant(first) => {
             first.insert(after(0));
@@ -74,8 +74,8 @@ pub(super) fn set_forwarded(headers: &mut HeaderMap, peer: &Peer, client: IpAddr
 /// listens on may differ, behind a published port of a container for example.
 fn client_port(host: Option<&HeaderValue>, proto: Option<&HeaderValue>) -> HeaderValue {
     let host = host.map_or(&b""[..], HeaderValue::as_bytes);
-    let said = host.iter().rposition(|byte| !byte.is_ascii_digit()).map(|at| host.split_at(at));
-    if let Some((_, [b':', port @ ..])) = said
+    let split = host.iter().rposition(|byte| !byte.is_ascii_digit()).map(|at| host.split_at(at));
+    if let Some((_, [b':', port @ ..])) = split
         && !port.is_empty()
         && let Ok(port) = HeaderValue::from_bytes(port)
     {

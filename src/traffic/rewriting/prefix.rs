@@ -1,6 +1,6 @@
 //! Responses of a backend that does not see the path prefix of its route: `strip_prefix` with `restore_prefix`.
 //!
-//! What must hold: only what leads back to the route is rewritten, and a path that has the prefix already stays as it is.
+//! What must hold: only references to the route are rewritten; a path that has the prefix already stays as it is.
 
 use http::header::{CONTENT_LOCATION, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
 

@@ -31,7 +31,7 @@ pub(super) struct PathSlot {
 /// The pools of a host with many paths.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PathMap {
-    /// The number of pools whose path has so many segments.
+    /// The number of pools by the number of segments of their path.
     depths: OrdMap<usize, usize>,
     paths: HashMap<PathText, ByPriority>,
 }

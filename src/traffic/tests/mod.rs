@@ -199,14 +199,14 @@ fn many_paths_on_one_host_are_found_as_few_are() {
 fn live_state_stays_while_session_route_and_backend_stay() {
     let mut world = World::of([record(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
     let live = |world: &World| Arc::clone(&world.table.endpoint(SessionKey(1), RouteId(1)).unwrap().live);
-    let lease = live(&world).begin_request(WORKER);
-    lease.record(&RequestRecord { status: 200, ..RequestRecord::default() });
+    let in_flight = live(&world).begin_request(WORKER);
+    in_flight.record(&RequestRecord { status: 200, ..RequestRecord::default() });
     world.change(&apply(1, [route(1, "a,c", "/x", 5, "http://b"), option(Target::All, "retries", "0")]));
     assert_eq!((world.table.in_flight(SessionKey(1)), live(&world).stats().requests), (1, 1));
     world.change(&apply(1, [route(1, "a,c", "/x", 5, "http://other")]));
     assert_eq!((live(&world).in_flight(), live(&world).stats().requests), (0, 0), "it begins anew");
     assert_eq!(world.table.in_flight(SessionKey(1)), 1, "but the session's request goes on");
-    drop(lease);
+    drop(in_flight);
     assert_eq!(world.table.in_flight(SessionKey(1)), 0);
 }
 
@@ -295,7 +295,7 @@ fn routes_without_settings_of_their_own_share_one() {
 #[test]
 fn new_defaults_reach_every_route_and_leave_its_live_state() {
     let mut world = World::of([record(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
-    let _lease = world.table.endpoint(SessionKey(1), RouteId(1)).unwrap().live.begin_request(WORKER);
+    let _in_flight = world.table.endpoint(SessionKey(1), RouteId(1)).unwrap().live.begin_request(WORKER);
     let headers = vec![(HeaderKey::parse("x-a").unwrap(), "1".into())];
     world.table.rebase(&world.catalog, &RouteDefaults { headers, ..RouteDefaults::default() });
     let endpoint = world.table.endpoint(SessionKey(1), RouteId(1)).unwrap();
@@ -320,8 +320,8 @@ fn pool_of_three(how: LoadBalancing) -> Arc<Pool> {
     Arc::clone(world.table.find("a", "/").unwrap())
 }
 
-fn draw(chance: u64, turn: usize, client: u32) -> SelectionInput {
-    SelectionInput { chance, turn, client: IpAddr::V4(Ipv4Addr::from(client)) }
+fn draw(random_bits: u64, turn: usize, client: u32) -> SelectionInput {
+    SelectionInput { random_bits, turn, client: IpAddr::V4(Ipv4Addr::from(client)) }
 }
 
 #[test]
@@ -334,16 +334,16 @@ fn turns_go_round_and_each_worker_takes_its_own() {
 #[test]
 fn the_less_busy_of_two_is_taken_and_every_member_gets_requests() {
     let pool = pool_of_three(LoadBalancing::LeastRequests);
-    let leases: Vec<_> = (0..5).map(|_| pool.members()[1].live.begin_request(WORKER)).collect();
+    let in_flight: Vec<_> = (0..5).map(|_| pool.members()[1].live.begin_request(WORKER)).collect();
     let mut state = 1_u64;
     let mut picked = [0; 3];
     for _ in 0..1000 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         picked[pool.select(Time(0), &[], || draw(state, 0, 0)).unwrap()] += 1;
     }
-    assert_eq!(picked[1], 0, "it has five requests, whoever it is drawn with has none");
+    assert_eq!(picked[1], 0, "it has five requests, and each other member has none");
     assert!(picked[0] > 300 && picked[2] > 300, "{picked:?}");
-    drop(leases);
+    drop(in_flight);
 }
 
 #[test]
@@ -362,11 +362,11 @@ fn clients_spread_over_members_and_stay_when_another_leaves() {
 fn a_tried_member_is_not_picked_again() {
     for how in [LoadBalancing::LeastRequests, LoadBalancing::RoundRobin, LoadBalancing::ClientIp] {
         let pool = pool_of_three(how);
-        for chance in [0, 1, u64::MAX, 0x1234_5678_9abc_def0] {
-            let turn = usize::try_from(chance % 7).unwrap();
-            let last = pool.select(Time(0), &[0, 2], || draw(chance, turn, 9));
+        for random_bits in [0, 1, u64::MAX, 0x1234_5678_9abc_def0] {
+            let turn = usize::try_from(random_bits % 7).unwrap();
+            let last = pool.select(Time(0), &[0, 2], || draw(random_bits, turn, 9));
             assert_eq!(last, Ok(1), "{how:?}");
-            assert_eq!(pool.select(Time(0), &[0, 1, 2], || draw(chance, turn, 9)), Err(NoEndpoint::Tried));
+            assert_eq!(pool.select(Time(0), &[0, 1, 2], || draw(random_bits, turn, 9)), Err(NoEndpoint::Tried));
         }
     }
 }

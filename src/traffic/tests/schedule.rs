@@ -280,8 +280,8 @@ fn checks_with_long_intervals_begin_in_batches() {
     let mut watch = Watch::of((1..=3).map(|id| one(id, &format!("http://b{id}"))));
     watch.begin(0);
     let ended: Vec<_> = watch.under_way.drain(..).collect();
-    for (chance, id) in [0, 3, 249].into_iter().zip(ended) {
-        watch.checks.end(id, Time(0), INTERVAL / 10 + chance);
+    for (random_bits, id) in [0, 3, 249].into_iter().zip(ended) {
+        watch.checks.end(id, Time(0), INTERVAL / 10 + random_bits);
     }
     assert_eq!(watch.checks.next_due(), Some(Time(INTERVAL)));
     assert_eq!(watch.begin(INTERVAL).len(), 3);

@@ -43,7 +43,7 @@ const METHODS: [LoadBalancing; 3] = [LoadBalancing::LeastRequests, LoadBalancing
 
 fn input(number: u64) -> SelectionInput {
     let client = IpAddr::V4(Ipv4Addr::from(0x0a00_0000_u32.wrapping_add(number as u32)));
-    SelectionInput { chance: mix(number), turn: number as usize, client }
+    SelectionInput { random_bits: mix(number), turn: number as usize, client }
 }
 
 fn shares(members: &Plain, method: LoadBalancing, requests: u64) -> Vec<f64> {
