@@ -11,7 +11,7 @@ use crate::domain::Error;
 use crate::registry::commands::Unsubscribe;
 use crate::registry::{EventStream, StreamItem};
 
-use super::convert::{follow_item, session, topics, topics_or_all, watch_item};
+use super::convert::{session, subscribe_item, topics, topics_or_all, watch_item};
 use super::proto::{
     SubscribeRequest, SubscribeResponse, UnsubscribeRequest, UnsubscribeResponse, WatchRequest, WatchResponse,
 };
@@ -22,8 +22,8 @@ pub(super) async fn subscribe(
     request: SubscribeRequest,
 ) -> Result<BoxStream<'static, Result<SubscribeResponse, Status>>, Status> {
     let session = session(&request.session_id)?;
-    let follow = state.registry.session_events(&session, topics_or_all(&request.types)?, request.after).await?;
-    Ok(messages(follow, state.keep_alive(), follow_item))
+    let events = state.registry.session_events(&session, topics_or_all(&request.types)?, request.after).await?;
+    Ok(messages(events, state.keep_alive(), subscribe_item))
 }
 
 pub(super) async fn unsubscribe(state: &GrpcState, request: UnsubscribeRequest) -> Result<UnsubscribeResponse, Status> {
@@ -45,16 +45,16 @@ pub(super) async fn watch(
 
 /// Converts a stream of items into messages. The last message is the reason for its end.
 fn messages<T: Send + 'static>(
-    follow: EventStream,
+    events: EventStream,
     silence: Duration,
     message: fn(StreamItem) -> Result<T, Error>,
 ) -> BoxStream<'static, Result<T, Status>> {
-    let next = move |follow: Option<EventStream>| async move {
-        let mut follow = follow?;
-        match message(follow.next_within(silence).await) {
-            Ok(message) => Some((Ok(message), Some(follow))),
+    let next = move |events: Option<EventStream>| async move {
+        let mut events = events?;
+        match message(events.next_within(silence).await) {
+            Ok(message) => Some((Ok(message), Some(events))),
             Err(ended) => Some((Err(Status::from(ended)), None)),
         }
     };
-    stream::unfold(Some(follow), next).boxed()
+    stream::unfold(Some(events), next).boxed()
 }

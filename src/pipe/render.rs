@@ -92,7 +92,7 @@ impl ReplyBuffer {
             Reply::Gone => self.line(ReplyHead { word: "REREGISTER", ..head }, None),
             Reply::RouteAdded(id) => self.line(head, Some(&id.to_string())),
             Reply::RoutesAdded(ids) => {
-                self.payload(head, &ids.iter().copied().map(AddedRoute::new).collect::<Vec<_>>())
+                self.payload(head, &ids.iter().copied().map(AddedRoute::new).collect::<Vec<_>>());
             }
             Reply::DrainUntil(time) => self.line(head, Some(&time.to_string())),
         }
@@ -170,8 +170,8 @@ impl ReplyBuffer {
     /// Appends a notice. The notice to close the connection has no line.
     pub(super) fn message(&mut self, message: &MailboxMessage) {
         match message {
-            MailboxMessage::Event(happened) => {
-                self.event(happened.event.kind().name(), &EventView::from(&happened.event));
+            MailboxMessage::Event(record) => {
+                self.event(record.event.kind().name(), &EventView::from(&record.event));
             }
             MailboxMessage::Lagged(missed) => self.event("lagged", &LaggedPayload { missed: *missed }),
             MailboxMessage::Released(why) => self.replaced = *why == Release::Replaced,
@@ -386,8 +386,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_has_the_payload_of_its_type() {
-        let told = |message: MailboxMessage| lines(|to| to.message(&message));
+    fn a_notice_has_the_payload_of_its_type() {
+        let rendered = |message: MailboxMessage| lines(|to| to.message(&message));
         let event = |event: Event| {
             MailboxMessage::Event(Arc::new(EventRecord {
                 sequence: 7,
@@ -398,14 +398,14 @@ mod tests {
                 event,
             }))
         };
-        assert_eq!(told(event(Event::ConfigApplied { revision: 3 })), "EVENT|config_applied|{\"revision\":3}\n");
-        assert_eq!(told(event(Event::StagedConfigExpired)), "EVENT|staged_config_expired|{}\n");
-        assert_eq!(told(event(Event::DrainCompleted)), "EVENT|drain_completed|{}\n");
+        assert_eq!(rendered(event(Event::ConfigApplied { revision: 3 })), "EVENT|config_applied|{\"revision\":3}\n");
+        assert_eq!(rendered(event(Event::StagedConfigExpired)), "EVENT|staged_config_expired|{}\n");
+        assert_eq!(rendered(event(Event::DrainCompleted)), "EVENT|drain_completed|{}\n");
         let changed = Event::MaintenanceChanged { target: Target::Route(RouteId(1)), in_maintenance: true };
-        assert_eq!(told(event(changed)), "EVENT|maintenance_changed|{\"target\":\"r1\",\"in_maintenance\":true}\n");
-        assert_eq!(told(MailboxMessage::Lagged(12)), "EVENT|lagged|{\"missed\":12}\n");
+        assert_eq!(rendered(event(changed)), "EVENT|maintenance_changed|{\"target\":\"r1\",\"in_maintenance\":true}\n");
+        assert_eq!(rendered(MailboxMessage::Lagged(12)), "EVENT|lagged|{\"missed\":12}\n");
         assert_eq!(
-            (lines(ReplyBuffer::shutdown), told(MailboxMessage::Close)),
+            (lines(ReplyBuffer::shutdown), rendered(MailboxMessage::Close)),
             ("SHUTDOWN\n".to_owned(), String::new())
         );
     }

@@ -48,7 +48,7 @@ pub(super) async fn validate(caller: Caller) -> Result<Response, Problem> {
 /// Applies all sections or some; the other ones stay staged. If nothing is staged, nothing changes.
 #[utoipa::path(post, path = "/v1/session/config/apply", operation_id = "applyConfig", tag = "config",
     security(("session" = [])), request_body = Option<Apply>,
-    params(("If-Match" = Option<IfMatchTag>, Header, description = "The `ETag` of the revision that the caller has read, a list of which one must be present, or `*`.", example = "*")),
+    params(("If-Match" = Option<IfMatchTag>, Header, description = "The `ETag` of the revision that the caller has read; a list of revisions, of which one must be the session's; or `*`.", example = "*")),
     responses(
         (status = 200, description = "The configuration is active.", body = Applied, headers(("ETag" = ETag, description = "The revision."))),
         (status = 409, description = "The staged configuration cannot be applied; the problem lists all errors."),

@@ -84,8 +84,8 @@ pub(super) async fn subscribe(
         return Ok(head(StatusCode::OK.into_response()));
     }
     let topics = asked.types.map_or_else(|| Topics::parse("all"), |types| Ok(types.0))?;
-    let follow = state.registry.session_events(&caller.session, topics, resume.after.or(asked.after)).await?;
-    Ok(streamed(&state, follow, |happened| event(happened, &told(happened))))
+    let events = state.registry.session_events(&caller.session, topics, resume.after.or(asked.after)).await?;
+    Ok(streamed(&state, events, |record| event(record, &notification(record))))
 }
 
 /// Removes the session's subscription to a type of events
@@ -117,21 +117,21 @@ pub(super) async fn watch(
     if resume.head_only {
         return Ok(head(StatusCode::OK.into_response()));
     }
-    let follow = state.registry.all_events(resume.after.or(asked.after))?;
-    Ok(streamed(&state, follow, |happened| event(happened, &happening(happened))))
+    let events = state.registry.all_events(resume.after.or(asked.after))?;
+    Ok(streamed(&state, events, |record| event(record, &happening(record))))
 }
 
-/// Returns a response that streams the items of `follow`.
-fn streamed(state: &RestState, follow: EventStream, tell: fn(&EventRecord) -> Event) -> Response {
-    let first = mark("signalbox", follow.told_up_to()).retry(RETRY);
+/// Returns a response that streams the items of `events`.
+fn streamed(state: &RestState, events: EventStream, convert: fn(&EventRecord) -> Event) -> Response {
+    let first = comment_with_id("signalbox", events.told_up_to()).retry(RETRY);
     let silence = state.settings.keep_alive;
-    let rest = stream::unfold(Some(follow), move |follow| async move {
-        let mut follow = follow?;
-        match follow.next_within(silence).await {
-            StreamItem::Quiet { told_up_to } => Some((mark("", told_up_to), Some(follow))),
-            StreamItem::Event(happened) => Some((tell(&happened), Some(follow))),
-            StreamItem::Lagged { missed } => Some((named("lagged", &Lagged { missed }), Some(follow))),
-            StreamItem::Compacted { oldest } => Some((named("compacted", &Compacted { oldest }), Some(follow))),
+    let rest = stream::unfold(Some(events), move |events| async move {
+        let mut events = events?;
+        match events.next_within(silence).await {
+            StreamItem::Quiet { told_up_to } => Some((comment_with_id("", told_up_to), Some(events))),
+            StreamItem::Event(record) => Some((convert(&record), Some(events))),
+            StreamItem::Lagged { missed } => Some((named("lagged", &Lagged { missed }), Some(events))),
+            StreamItem::Compacted { oldest } => Some((named("compacted", &Compacted { oldest }), Some(events))),
             StreamItem::Ended(error) => Some((end(error), None)),
         }
     });
@@ -141,11 +141,11 @@ fn streamed(state: &RestState, follow: EventStream, tell: fn(&EventRecord) -> Ev
 
 /// Returns a comment with the `id` after which to resume. A client stores the `id`, and sees no event because there is
 /// no data.
-fn mark(words: &str, told_up_to: Option<u64>) -> Event {
-    let mark = Event::default().comment(words);
+fn comment_with_id(words: &str, told_up_to: Option<u64>) -> Event {
+    let comment = Event::default().comment(words);
     match told_up_to {
-        Some(sequence) => mark.id(sequence.to_string()),
-        None => mark,
+        Some(sequence) => comment.id(sequence.to_string()),
+        None => comment,
     }
 }
 
@@ -154,23 +154,23 @@ fn head(response: Response) -> Response {
     ([kind, (CACHE_CONTROL, "no-store"), (UNBUFFERED, "no")], response).into_response()
 }
 
-fn told(happened: &EventRecord) -> Notification {
-    Notification { r#type: happened.event.kind().name(), payload: EventView::from(&happened.event) }
+fn notification(record: &EventRecord) -> Notification {
+    Notification { r#type: record.event.kind().name(), payload: EventView::from(&record.event) }
 }
 
-fn happening(happened: &EventRecord) -> Happening {
+fn happening(record: &EventRecord) -> Happening {
     Happening {
-        sequence: happened.sequence,
-        at: happened.at.to_string(),
-        service_name: happened.service.to_string(),
-        instance_name: happened.instance.to_string(),
-        r#type: happened.event.kind().name(),
-        payload: EventView::from(&happened.event),
+        sequence: record.sequence,
+        at: record.at.to_string(),
+        service_name: record.service.to_string(),
+        instance_name: record.instance.to_string(),
+        r#type: record.event.kind().name(),
+        payload: EventView::from(&record.event),
     }
 }
 
-fn event(happened: &EventRecord, data: &impl Serialize) -> Event {
-    named(happened.event.kind().name(), data).id(happened.sequence.to_string())
+fn event(record: &EventRecord, data: &impl Serialize) -> Event {
+    named(record.event.kind().name(), data).id(record.sequence.to_string())
 }
 
 /// Returns a named event. JSON contains no line ends, so it fits one `data` line.

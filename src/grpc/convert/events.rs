@@ -56,7 +56,7 @@ impl From<EventKind> for EventType {
 }
 
 /// Returns the message for a subscriber, or the reason for the end of the stream.
-pub(in crate::grpc) fn follow_item(item: StreamItem) -> Result<proto::SubscribeResponse, Error> {
+pub(in crate::grpc) fn subscribe_item(item: StreamItem) -> Result<proto::SubscribeResponse, Error> {
     let item = match item {
         StreamItem::Event(happened) => Subscribed::Event(event(&happened)),
         StreamItem::Lagged { missed } => Subscribed::Lagged(Lagged { missed }),
@@ -183,11 +183,11 @@ mod tests {
 
     #[test]
     fn a_stream_says_what_it_cannot_give_and_why_it_ends() {
-        let missed = follow_item(StreamItem::Lagged { missed: 3 }).unwrap().item;
+        let missed = subscribe_item(StreamItem::Lagged { missed: 3 }).unwrap().item;
         assert_eq!(missed, Some(Subscribed::Lagged(Lagged { missed: 3 })));
         let oldest = watch_item(StreamItem::Compacted { oldest: 9 }).unwrap().item;
         assert_eq!(oldest, Some(Watched::Compacted(Compacted { oldest: 9 })));
-        assert_eq!(follow_item(StreamItem::Ended(Error::invalid_session())), Err(Error::invalid_session()));
+        assert_eq!(subscribe_item(StreamItem::Ended(Error::invalid_session())), Err(Error::invalid_session()));
         let happened = EventRecord {
             sequence: 1,
             at: Time(0),

@@ -10,7 +10,7 @@ mod operator_views;
 mod values;
 mod views;
 
-pub(super) use events::{follow_item, topics, topics_or_all, watch_item};
+pub(super) use events::{subscribe_item, topics, topics_or_all, watch_item};
 pub(super) use metadata::{metadata, structure};
 pub(super) use values::{
     bounded, duration, instance_name, new_route, places, port, required, sections, service_name, session, span,
