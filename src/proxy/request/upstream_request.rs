@@ -27,7 +27,7 @@ use crate::traffic::{
     authenticates_connection, edit_request, may_retry, requested_upgrade, strengthen_etags,
 };
 
-/// The time for which a body is closed_gate back if the backend does not ask for it.
+/// The time for which a body is held back if the backend does not ask for it.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
