@@ -1,7 +1,7 @@
 //! The only place where time is read.
 //!
 //! Time runs from the start of the process on a clock that nobody sets and that includes suspension of the machine.
-//! What must hold: setting the system clock, forward or back, neither delays nor shortens anything.
+//! Invariants: setting the system clock, forward or back, neither delays nor shortens anything.
 
 use std::fs;
 use std::sync::LazyLock;

@@ -1,6 +1,6 @@
 //! The memory that peers can fill: one budget for all connections of the process.
 //!
-//! It counts and refuses; the user of the memory decides on the consequence. What must hold: drawn bytes are returned
+//! It counts and refuses; the user of the memory decides on the consequence. Invariants: drawn bytes are returned
 //! when their [`MemoryShare`] is dropped; the minimum of a connection is always granted, so that a peer that needs
 //! little is served while others fill the rest.
 

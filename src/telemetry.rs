@@ -1,6 +1,6 @@
 //! The log on standard error: plain text on a terminal, else JSON lines. Standard output is for the user.
 //!
-//! Lines go through a bounded queue to one writing thread. What must hold: logging never waits for standard error and
+//! Lines go through a bounded queue to one writing thread. Invariants: logging never waits for standard error and
 //! never fails with it; lines that standard error does not accept are dropped and counted, and the count is logged
 //! once it accepts lines again.
 

@@ -1,6 +1,6 @@
 //! TLS of the ports that callers connect to: certificates from files, and handshakes.
 //!
-//! TLS to backends is not here but in `connect`. What must hold: a handshake ends in time; the number of concurrent
+//! TLS to backends is not here but in `connect`. Invariants: a handshake ends in time; the number of concurrent
 //! handshakes is bounded; a stalled handshake delays no other and does not delay accepting; an error of a file names
 //! its configuration key.
 

@@ -1,7 +1,7 @@
 //! Bodies of HTTP/1.1 requests whose end only the connection's reader knows.
 //!
 //! hyper reads a bare line feed behind the last chunk as the beginning of a trailer field and reads on into the next
-//! request. No call takes trailers, so a chunked body with trailers is refused. What must hold: no request is
+//! request. No call takes trailers, so a chunked body with trailers is refused. Invariants: no request is
 //! answered behind a chunked body or a `CONNECT` on the same connection.
 
 use std::pin::Pin;

@@ -1,7 +1,7 @@
 //! A client's socket as hyper sees it: counts the memory of unfinished requests and unread responses, and checks the
 //! frames of HTTP/2.
 //!
-//! What must hold: an HTTP/1.1 client whose request finds no memory gets 503 before its connection ends; a client
+//! Invariants: an HTTP/1.1 client whose request finds no memory gets 503 before its connection ends; a client
 //! that reads nothing for a while although data waits for it is disconnected, and so is one that floods the
 //! connection with control frames.
 

@@ -1,7 +1,7 @@
 //! Counts the frames of an HTTP/2 connection that cost work without asking for anything.
 //!
 //! h2 answers each PING and SETTINGS and reads each PRIORITY, without a limit. It limits CONTINUATION, early resets
-//! of streams and small DATA itself. What must hold: frames that ask for something, or that follow from data sent to
+//! of streams and small DATA itself. Invariants: frames that ask for something, or that follow from data sent to
 //! the client, never count.
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! The API port: one listener for gRPC and REST, over HTTP/1.1 and HTTP/2, with or without TLS.
 //!
-//! It passes requests to their interface and knows nothing of their content. What must hold: connections, streams of
+//! It passes requests to their interface and knows nothing of their content. Invariants: connections, streams of
 //! a connection and heads are bounded; a slow client delays nobody else; every request carries the addresses of its
 //! connection ([`CallerAddresses`]); at a stop, running requests are answered and then their connections close.
 

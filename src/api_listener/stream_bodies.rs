@@ -2,7 +2,7 @@
 //!
 //! A response that is built as a whole draws on the memory budget until it was read; one that all requests share does
 //! not. On HTTP/2, pieces are handed over only while less than [`UNSENT_BYTES_MAX`] of the connection are unsent, and
-//! a stream is reset if its client reads nothing for a while. What must hold: the memory for a connection is bounded,
+//! a stream is reset if its client reads nothing for a while. Invariants: the memory for a connection is bounded,
 //! whatever its client does not read; a stream that waits for events does not count as stalled.
 
 use std::pin::Pin;

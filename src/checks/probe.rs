@@ -1,6 +1,6 @@
 //! The probe: one attempt to find out how a backend is.
 //!
-//! One small HTTP client. What must hold: a probe ends within its timeout and a short time for the rest of the body, reads
+//! One small HTTP client. Invariants: a probe ends within its timeout and a short time for the rest of the body, reads
 //! a bounded head over a connection of its own, follows no redirect, and connects to no forbidden address.
 
 use std::sync::Arc;

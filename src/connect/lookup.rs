@@ -1,6 +1,6 @@
 //! The lookup of host names, on threads of its own and in fair turns.
 //!
-//! The resolver of the system may take half a minute for one name and cannot be interrupted. What must hold: no runtime and
+//! The resolver of the system may take half a minute for one name and cannot be interrupted. Invariants: no runtime and
 //! no store waits for a lookup; all requests for one name share one lookup; the sessions take turns, and each has a bounded
 //! number of running lookups and of waiting names; a lookup that nobody waits for any more does not start.
 

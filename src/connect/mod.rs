@@ -1,6 +1,6 @@
 //! Connections to backends: name lookup, forbidden addresses, dialling and TLS.
 //!
-//! What it is not: HTTP, or the pool of idle connections. What must hold: no connection goes to a forbidden address; the address
+//! Not here: HTTP, or the pool of idle connections. Invariants: no connection goes to a forbidden address; the address
 //! is checked before each connection.
 
 mod dial;

@@ -1,6 +1,6 @@
 //! The addresses of backends, without those that are forbidden.
 //!
-//! What it is not: the lookup itself, which is in `lookup`. What must hold: an answer is used for ten seconds at most, so that
+//! Not here: the lookup itself, which is in `lookup`. Invariants: an answer is used for ten seconds at most, so that
 //! a changed address is noticed without an apply; each address is checked before each connection to it.
 
 use std::cell::RefCell;

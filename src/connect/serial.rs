@@ -3,7 +3,7 @@
 //! Such a backend answers on no other connection while one is open. An idle connection to it would therefore block requests on
 //! other connections, and health checks. A request that has waited on a new connection for [`STALLED_AFTER`] enters the backend
 //! into the list here, and the workers close their idle connections to it. If an answer follows, the workers keep no idle
-//! connection to the backend for a while. What must hold: a request on a kept connection does not touch the list; the list is
+//! connection to the backend for a while. Invariants: a request on a kept connection does not touch the list; the list is
 //! bounded.
 
 use std::collections::HashMap;

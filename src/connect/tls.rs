@@ -1,6 +1,6 @@
 //! TLS to backends: the trusted authorities and the handshake.
 //!
-//! What it is not: TLS to clients. What must hold: connections with and without a certificate check share no TLS session, so
+//! Not here: TLS to clients. Invariants: connections with and without a certificate check share no TLS session, so
 //! that none that began unchecked is resumed as a checked one; a connection without TLS costs nothing here.
 
 use std::io;

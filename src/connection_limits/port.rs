@@ -1,6 +1,6 @@
 //! The connections of a port whose tasks run on any thread, and their present activity.
 //!
-//! What must hold: a connection counts until its [`ConnectionGuard`] is dropped; a connection that was asked to close
+//! Invariants: a connection counts until its [`ConnectionGuard`] is dropped; a connection that was asked to close
 //! and comes into use first counts again.
 
 use std::net::IpAddr;

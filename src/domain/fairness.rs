@@ -1,6 +1,6 @@
 //! Fair sharing of a limited number of places.
 //!
-//! The rule is pure arithmetic; callers count the places. What must hold: somebody who has no place gets one as long
+//! The rule is pure arithmetic; callers count the places. Invariants: somebody who has no place gets one as long
 //! as others can leave one, however many others there are.
 
 /// One place in `RESERVED` is kept for those who have none.

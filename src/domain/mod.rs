@@ -1,6 +1,6 @@
 //! The nouns of the registry and the changes that can happen to them.
 //!
-//! Every value is valid once it is built, and nothing checks it again. What must hold: no IO, no clock, no randomness
+//! Every value is valid once it is built, and nothing checks it again. Invariants: no IO, no clock, no randomness
 //! and no `async` in this module; time and random bits are arguments.
 
 mod catalog;

@@ -1,6 +1,6 @@
 //! The options of a route: the one table of their keys, types, defaults, parsers and meanings.
 //!
-//! Every interface and document takes its options from here. What must hold: a key that this table does not have means
+//! Every interface and document takes its options from here. Invariants: a key that this table does not have means
 //! nothing anywhere, and `docs/protocol.md` has exactly its rows.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Addresses that the server never connects to for a client: denied networks and its own listeners.
 //!
-//! The module decides on addresses; names are resolved elsewhere, for each connection again. What must hold: an
+//! The module decides on addresses; names are resolved elsewhere, for each connection again. Invariants: an
 //! address counts as what is reached through it, in whatever form it is written.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,6 +1,6 @@
 //! The spelling of paths for matching and for passing on.
 //!
-//! One resource has many spellings. A route with its limits and maintenance covers all of them. What must hold: no
+//! One resource has many spellings. A route with its limits and maintenance covers all of them. Invariants: no
 //! path that is passed on has dot segments in any spelling, and the matched path is made from the path that is passed
 //! on.
 

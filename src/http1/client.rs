@@ -1,6 +1,6 @@
 //! An HTTP/1.1 client for a single request to a backend.
 //!
-//! What it is not: the proxy's upstream connections, which carry many requests. They share only [`client_builder`].
+//! Not here: the proxy's upstream connections, which carry many requests. They share only [`client_builder`].
 
 use std::pin::{Pin, pin};
 use std::task::Poll;

@@ -1,6 +1,6 @@
 //! HTTP/1.1 to backends: the layer between their connections and hyper.
 //!
-//! What must hold: hyper reads only heads that have one meaning, and of bounded size.
+//! Invariants: hyper reads only heads that have one meaning, and of bounded size.
 
 mod client;
 mod io;

@@ -1,7 +1,7 @@
 //! The normalization of response heads that are irregular but have one meaning only.
 //!
 //! It replaces control bytes in values, joins folded lines, corrects versions and status lines, and removes transfer codings
-//! without effect (`identity`) or given twice. Lines that are no fields are dropped, here or by hyper. What must hold: a regular
+//! without effect (`identity`) or given twice. Lines that are no fields are dropped, here or by hyper. Invariants: a regular
 //! head is not copied; an irregular `Content-Length`, `Transfer-Encoding` or `Connection` line makes the response fail, because
 //! another reader may give it another meaning.
 

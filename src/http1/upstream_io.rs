@@ -1,6 +1,6 @@
 //! A connection to a backend, with response heads normalized for hyper.
 //!
-//! What must hold: the bytes up to the end of a response head are bounded, interim responses included, because hyper reads
+//! Invariants: the bytes up to the end of a response head are bounded, interim responses included, because hyper reads
 //! those without end and without a yield; a response that has arrived is read even if the backend reads no more of the request.
 
 use std::io::{self, ErrorKind};

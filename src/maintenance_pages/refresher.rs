@@ -1,6 +1,6 @@
 //! A cache of maintenance pages, and the task that fetches them.
 //!
-//! What it is not: the built-in page, which the proxy uses if there is none here. What must hold: a worker reads a cached page
+//! Not here: the built-in page, which the proxy uses if there is none here. Invariants: a worker reads a cached page
 //! without IO or lock, and waits only for a page that is not cached; one task fetches the pages for all workers; the size and
 //! number of pages are bounded; a page that is no longer requested is removed.
 

@@ -5,7 +5,7 @@
 //! The folders follow a request: `listener` accepts, `request` decides and sends, `response` passes the answer on,
 //! `context` holds the state of both, `upstream` and `client` are the two connections; each names only those after it.
 //! It makes no decisions: `traffic` says which endpoint gets a request, with which fields, and if it is tried again.
-//! What must hold: every map, pool, body and wait here has a bound; a request that panics ends its own connection only.
+//! Invariants: every map, pool, body and wait here has a bound; a request that panics ends its own connection only.
 
 mod client;
 mod context;

@@ -3,7 +3,7 @@
 //! Without configured tokens, every registration is allowed, because existing clients send none. A token is known by
 //! the SHA-256 fingerprint of its secret. Neither the secret nor the fingerprint is stored, sent or logged.
 //!
-//! What must hold: an edit that a token does not allow is refused when it is staged, and again when it is applied,
+//! Invariants: an edit that a token does not allow is refused when it is staged, and again when it is applied,
 //! because the rules may have changed in between. No token takes over a session that was opened with another one.
 
 use std::fmt::Display;

@@ -1,6 +1,6 @@
 //! Sockets: accepting connections, their options, and the file descriptors that they take.
 //!
-//! What must hold: the connections of one port never take the last descriptors, and a port with less than its share of
+//! Invariants: the connections of one port never take the last descriptors, and a port with less than its share of
 //! them still accepts; a warning about missing descriptors is logged at most once a second.
 
 mod descriptors;

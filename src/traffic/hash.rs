@@ -1,6 +1,6 @@
 //! Hashes that spread clients over the members of a pool and over the memory of a rate limiter.
 //!
-//! Not for secrets. What must hold: they are the same in every worker, so that all workers decide alike, and [`mix`] maps
+//! Not for secrets. Invariants: they are the same in every worker, so that all workers decide alike, and [`mix`] maps
 //! different values to different values.
 
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! Decisions on requests: which endpoint gets a request, with which headers, and whether a failed request is tried again.
 //!
 //! No IO, no clock, no randomness: time, random bits and addresses are arguments, so each decision can be replayed.
-//! It sends nothing; `proxy` carries the decisions out. What must hold: a lookup costs at most one step for each segment of the
+//! It sends nothing; `proxy` carries the decisions out. Invariants: a lookup costs at most one step for each segment of the
 //! deepest path that the host has, and a change costs only what it changes.
 //!
 //! [`RoutingTable`] finds the [`Pool`] of a request; the pool selects an [`Endpoint`] among its members; limits and breakers say

@@ -1,6 +1,6 @@
 //! The decision to retry a failed request.
 //!
-//! What must hold: a request is retried only if the backend cannot have processed it, and retries stay a small part of the
+//! Invariants: a request is retried only if the backend cannot have processed it, and retries stay a small part of the
 //! traffic, so that a backend that is down does not get twice the load.
 
 /// The way in which an attempt failed before the head of a response came.

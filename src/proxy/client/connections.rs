@@ -1,6 +1,6 @@
 //! The list of the connections and tunnels of one worker.
 //!
-//! What must hold: each entry leaves the list when its task ends, for any reason; the count over all workers passes the
+//! Invariants: each entry leaves the list when its task ends, for any reason; the count over all workers passes the
 //! maximum only for a moment (two workers may accept at once); at the maximum, idle connections make way for new ones,
 //! and no connection that is being answered does.
 

@@ -1,7 +1,7 @@
 //! The end of a request body in the bytes of its connection (RFC 9112 §6, §7.1).
 //!
 //! hyper reads the body itself. It is stricter than this about chunk sizes, but it takes a bare line feed after the last
-//! chunk for the start of a trailer field, and reads on into the next request. What must hold: each line of the framing
+//! chunk for the start of a trailer field, and reads on into the next request. Invariants: each line of the framing
 //! ends with CR LF, or the body is refused; no byte of data is read.
 
 /// The way in which a request says where its body ends.

@@ -1,7 +1,7 @@
 //! The heads of requests as they came.
 //!
 //! hyper silently drops a `Content-Length` beside a `Transfer-Encoding`, but such a request must be refused. A request
-//! that is sent a second time is read from here again, so that other requests need no copy. What must hold: a head
+//! that is sent a second time is read from here again, so that other requests need no copy. Invariants: a head
 //! that was not kept whole is never used, nor is the head of another request; bodies are skipped, not kept.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};

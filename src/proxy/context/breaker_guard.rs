@@ -1,6 +1,6 @@
 //! The permit of an endpoint's breaker for one request, and the verdict that the breaker gets for it.
 //!
-//! What must hold: the breaker gets exactly one verdict for each permit; for an endpoint without a breaker this costs one check.
+//! Invariants: the breaker gets exactly one verdict for each permit; for an endpoint without a breaker this costs one check.
 
 use std::sync::Arc;
 

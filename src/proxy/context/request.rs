@@ -2,7 +2,7 @@
 //!
 //! [`RequestContext::finish`] is the one end: it gives the breaker its verdict, gives the connection back, tells the client's
 //! connection and records the statistics. Code that knows the outcome calls it; hyper may also drop a body, or the
-//! future of a request, and then the context finishes itself. What must hold: each context finishes exactly once.
+//! future of a request, and then the context finishes itself. Invariants: each context finishes exactly once.
 
 use std::pin::Pin;
 use std::rc::Rc;

@@ -1,6 +1,6 @@
 //! The life of a worker: a thread, its runtime, its listener, its connections and its sweep.
 //!
-//! What must hold: a connection that panics ends alone; after the stop no connection lives longer than the grace.
+//! Invariants: a connection that panics ends alone; after the stop no connection lives longer than the grace.
 
 use std::cell::RefCell;
 use std::future::poll_fn;

@@ -1,6 +1,6 @@
 //! Admission: the checks that a pool makes before one of its members is selected, and the fields that they add to the answer.
 //!
-//! It does not select the member; `traffic` does. What must hold: a pool without maintenance or a limit costs one check; a refused
+//! It does not select the member; `traffic` does. Invariants: a pool without maintenance or a limit costs one check; a refused
 //! request is counted once, for the member whose limit holds, else for the oldest.
 
 use std::net::IpAddr;

@@ -1,6 +1,6 @@
 //! The checks on a request before its route is looked up, and the normal form of its target.
 //!
-//! What must hold: a request that two readers could read in two ways goes to no backend (RFC 9112 §3.2, §6.1).
+//! Invariants: a request that two readers could read in two ways goes to no backend (RFC 9112 §3.2, §6.1).
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
 //! A client's request on its way to a backend: built once, fitted to each endpoint, and built again for another attempt.
 //!
-//! What must hold: a request is sent again only if no backend can have processed any of it, and then it is the same
+//! Invariants: a request is sent again only if no backend can have processed any of it, and then it is the same
 //! request.
 
 use std::future::poll_fn;

@@ -1,6 +1,6 @@
 //! A backend's response on its way to becoming the client's.
 //!
-//! What must hold: the fields about length and connection are true of the response that the client gets.
+//! Invariants: the fields about length and connection are true of the response that the client gets.
 
 use std::rc::Rc;
 

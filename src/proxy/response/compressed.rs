@@ -1,6 +1,6 @@
 //! Response bodies that are compressed on their way to the client.
 //!
-//! `traffic` decides which bodies are compressed. What must hold: the memory is bounded by an encoder of at most 3 MiB and a frame on either
+//! `traffic` decides which bodies are compressed. Invariants: the memory is bounded by an encoder of at most 3 MiB and a frame on either
 //! side of it; all that has come goes out when the backend pauses, so that a slow stream stays one; a body that breaks
 //! off never ends as if it were whole.
 

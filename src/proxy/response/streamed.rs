@@ -1,6 +1,6 @@
 //! A backend's response body on its way to the client, frame by frame.
 //!
-//! What must hold: a frame is asked for only when the client can take it, so a body of any size needs the memory of a
+//! Invariants: a frame is asked for only when the client can take it, so a body of any size needs the memory of a
 //! few frames.
 
 use std::task::{Context, Poll, ready};

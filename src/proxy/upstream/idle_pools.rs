@@ -1,6 +1,6 @@
 //! Idle connections to backends, kept for the next request.
 //!
-//! What must hold: their number and age are bounded by the options of the route and the fields of the backend; none is kept
+//! Invariants: their number and age are bounded by the options of the route and the fields of the backend; none is kept
 //! to a backend that serves one connection at a time.
 
 use std::cell::{Cell, RefCell};

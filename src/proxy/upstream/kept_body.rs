@@ -1,6 +1,6 @@
 //! A copy of the part of a request body that was sent, for another attempt.
 //!
-//! What must hold: it is bounded, its memory comes from the budget, and it holds either all that was sent or nothing.
+//! Invariants: it is bounded, its memory comes from the budget, and it holds either all that was sent or nothing.
 
 use bytes::Bytes;
 

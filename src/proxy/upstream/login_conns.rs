@@ -1,6 +1,6 @@
 //! Backend connections that belong to one client connection, because the client has logged in on them.
 //!
-//! A backend that was told NTLM or Negotiate serves all requests of the connection as that user. What must hold: such a
+//! A backend that was told NTLM or Negotiate serves all requests of the connection as that user. Invariants: such a
 //! connection carries the requests of one client connection only, and ends with it.
 
 use std::cell::RefCell;

@@ -1,6 +1,6 @@
 //! The body of a request on its way to a backend, frame by frame.
 //!
-//! What must hold: a frame is asked for only when the backend can take it; a body is sent again only from its beginning.
+//! Invariants: a frame is asked for only when the backend can take it; a body is sent again only from its beginning.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;

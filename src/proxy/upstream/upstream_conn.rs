@@ -1,6 +1,6 @@
 //! A connection to a backend while one request has it.
 //!
-//! What must hold: a connection on which somebody has begun to log in is never given to another client.
+//! Invariants: a connection on which somebody has begun to log in is never given to another client.
 
 use std::future::poll_fn;
 use std::pin::pin;

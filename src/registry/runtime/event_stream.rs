@@ -2,7 +2,7 @@
 //!
 //! A stream of one session binds that session, as a connection does. A stream may begin after a sequence that the
 //! caller gives; it sends the events that the history still holds, then new ones. It reports events that it can no
-//! longer send. What must hold: a stream sends no event twice and none out of order, and it reports every gap.
+//! longer send. Invariants: a stream sends no event twice and none out of order, and it reports every gap.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

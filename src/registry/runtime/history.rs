@@ -1,7 +1,7 @@
 //! The latest events in their order, for streams that begin or continue after a sequence.
 //!
 //! The history is a ring of bounded length. All streams share it and each holds a cursor, so that memory does not grow
-//! with the number of streams. What must hold: sequences rise, and a dropped event is always reported as dropped.
+//! with the number of streams. Invariants: sequences rise, and a dropped event is always reported as dropped.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The selection of the member of a pool that gets a request.
 //!
 //! There are three methods ([`LoadBalancing`]) and one order. First come ready members whose share the request belongs to,
-//! then ready members in general, then unchecked ones in the same way, then degraded ones. What must hold: no member gets a
+//! then ready members in general, then unchecked ones in the same way, then degraded ones. Invariants: no member gets a
 //! request that it cannot take; no request is refused while a member can take it; nothing is allocated; all workers decide
 //! alike.
 

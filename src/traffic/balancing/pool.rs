@@ -1,6 +1,6 @@
 //! A pool: the endpoints that share the requests for one host, path and priority.
 //!
-//! It holds no state of its own but the round-robin counters; the rest follows from its members. What must hold: the members are of
+//! It holds no state of its own but the round-robin counters; the rest follows from its members. Invariants: the members are of
 //! one service (the catalog refuses others), the oldest session comes first, and no route is in it twice.
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -4,7 +4,7 @@
 //! each step is a pure function from word to word. So workers share it without a lock, and a closed breaker without failures
 //! is only read. It does not outlive a restart.
 //!
-//! What must hold: at most `half_open_requests` trials are in flight, except those that take longer than the timeout; the
+//! Invariants: at most `half_open_requests` trials are in flight, except those that take longer than the timeout; the
 //! result of a request that began before the breaker last opened or was reset changes nothing.
 
 mod state;

@@ -1,7 +1,7 @@
 //! The state that administrators give to the traffic of a session: drain and maintenance.
 //!
 //! All endpoints of a session share it, so a drain begins as quickly for 100,000 routes as for one. Usually neither is set,
-//! and one atomic read shows that. What must hold: it follows the session's record, and a reader sees each state as a whole.
+//! and one atomic read shows that. Invariants: it follows the session's record, and a reader sees each state as a whole.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,7 +1,7 @@
 //! The eligibility of a pool's member: the share of the requests that it may get, or the reason why it gets none.
 //!
 //! Drain, slow start, maintenance, health and breaker of one member are combined here; the balancer selects among the
-//! members. What must hold: only a drained member has no weight.
+//! members. Invariants: only a drained member has no weight.
 
 use crate::domain::{Drain, Time};
 

@@ -1,7 +1,7 @@
 //! The live state of an endpoint: health, backoff, requests in flight and statistics. Each worker counts by itself; a reader
 //! adds up.
 //!
-//! What must hold: a request writes only to memory that no other worker writes to, and a route without requests has no
+//! Invariants: a request writes only to memory that no other worker writes to, and a route without requests has no
 //! counters: 100,000 idle routes are 100,000 empty cells.
 
 use std::collections::BTreeMap;

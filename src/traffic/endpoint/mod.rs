@@ -1,6 +1,6 @@
 //! An endpoint: one active route of one session, compiled so that a request needs no further computation.
 //!
-//! Its changing state is its [`LiveState`], which outlives it. What must hold: an endpoint never changes; a change of the
+//! Its changing state is its [`LiveState`], which outlives it. Invariants: an endpoint never changes; a change of the
 //! session's configuration makes a new one. Routes without settings of their own share one [`RouteSettings`].
 
 mod admin_state;

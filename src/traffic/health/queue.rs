@@ -1,6 +1,6 @@
 //! The queue of due checks: the free slots, shared fairly among sessions.
 //!
-//! What must hold: sessions take turns, and so do the backends of one session. A session never has more checks in flight
+//! Invariants: sessions take turns, and so do the backends of one session. A session never has more checks in flight
 //! than slots were free when it began the last one. So a session with many checks leaves slots free for later ones, and each
 //! gets fewer the more sessions compete. The last slots go to sessions without a check in flight.
 

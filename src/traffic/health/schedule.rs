@@ -1,7 +1,7 @@
 //! The schedule of active health checks.
 //!
 //! It follows the routing table and says which probe to send when, and which routes its result is for. The checker sends the
-//! probes. What must hold: each active route is checked at once, then once in each interval; endpoints with equal
+//! probes. Invariants: each active route is checked at once, then once in each interval; endpoints with equal
 //! [`ProbeSpec`]s share one check; the probes in flight are bounded, in all and for each session, and sessions take turns,
 //! so that no session's routes and no dead backend delay the checks of others; a change costs no more than its size.
 

@@ -5,7 +5,7 @@
 //! One limiter serves one route, or all routes of a session (`ALL`), and all workers share it. It does not outlive a
 //! restart.
 //!
-//! What must hold: it is exact over all workers; it takes at most [`RateLimiter::BYTES_MAX`], whatever addresses come; an
+//! Invariants: it is exact over all workers; it takes at most [`RateLimiter::BYTES_MAX`], whatever addresses come; an
 //! exhausted client is never forgotten in favour of another one; no client is refused because the memory is full.
 
 use std::net::IpAddr;

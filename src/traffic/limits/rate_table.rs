@@ -2,7 +2,7 @@
 //!
 //! It is a hash table of small pages. The key of a client names its page, so each decision makes one access to distant
 //! memory, however many clients there are; that access is most of its cost. The table doubles when a page overflows. It
-//! decides nothing; it keeps what [`super::RateLimiter`] computes. What must hold: there are at most `1 << BITS_MAX` pages,
+//! decides nothing; it keeps what [`super::RateLimiter`] computes. Invariants: there are at most `1 << BITS_MAX` pages,
 //! and a step touches one page unless the table doubles.
 //!
 //! A slot is free again when its client's budget is full. If a page has no free slot, the client nearest to a full budget

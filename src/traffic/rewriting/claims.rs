@@ -1,6 +1,6 @@
 //! The request fields that make a claim about the client: its address, or the URL that it asked for.
 //!
-//! What must hold: no such field of an untrusted peer reaches a backend, in whatever spelling.
+//! Invariants: no such field of an untrusted peer reaches a backend, in whatever spelling.
 
 use http::header::{HeaderMap, HeaderName};
 

@@ -1,6 +1,6 @@
 //! The address of the client, read from what trusted proxies say.
 //!
-//! What must hold: fields of an untrusted peer never count. Among the addresses that trusted proxies name, the nearest one counts
+//! Invariants: fields of an untrusted peer never count. Among the addresses that trusted proxies name, the nearest one counts
 //! that is not a trusted proxy itself.
 
 use std::net::{IpAddr, Ipv6Addr};

@@ -1,6 +1,6 @@
 //! The decision to compress a response, and the head that the response then has (RFC 9110 §8.4, §12.5.3).
 //!
-//! The body is compressed in `proxy`. What must hold: no cache in between gives a client a coding that it did not accept, or
+//! The body is compressed in `proxy`. Invariants: no cache in between gives a client a coding that it did not accept, or
 //! joins parts of two codings.
 
 use http::header::{

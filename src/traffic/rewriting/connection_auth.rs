@@ -1,6 +1,6 @@
 //! Authentication that holds for a connection instead of a request: NTLM, Negotiate and similar schemes (RFC 4559 §5).
 //!
-//! The backend knows such a user by the connection. What must hold: a field that may begin such an authentication is never
+//! The backend knows such a user by the connection. Invariants: a field that may begin such an authentication is never
 //! missed. Taking another field for one costs a connection and does no harm.
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, PROXY_AUTHENTICATE, WWW_AUTHENTICATE};

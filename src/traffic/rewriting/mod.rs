@@ -1,6 +1,6 @@
 //! Reading and rewriting the heads of requests and responses: header fields, request targets, content codings.
 //!
-//! What must hold: nothing that belongs to one connection crosses to the other (RFC 9110 §7.6), and no claim about the client
+//! Invariants: nothing that belongs to one connection crosses to the other (RFC 9110 §7.6), and no claim about the client
 //! that comes from an untrusted peer reaches a backend.
 
 mod accept;

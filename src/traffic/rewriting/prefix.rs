@@ -1,6 +1,6 @@
 //! Responses of a backend that does not see the path prefix of its route: `strip_prefix` with `restore_prefix`.
 //!
-//! What must hold: only references to the route are rewritten; a path that has the prefix already stays as it is.
+//! Invariants: only references to the route are rewritten; a path that has the prefix already stays as it is.
 
 use http::header::{CONTENT_LOCATION, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
 

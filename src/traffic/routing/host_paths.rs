@@ -2,7 +2,7 @@
 //!
 //! A host with a few paths keeps them in a list in matching order. A host with many keeps persistent maps, so that 100,000 paths
 //! make neither a lookup nor a change slower: a lookup asks once for each depth that the host has paths of, a change copies one path
-//! through a map. What must hold: both forms give the same answers.
+//! through a map. Invariants: both forms give the same answers.
 
 use std::cmp::Reverse;
 use std::sync::Arc;

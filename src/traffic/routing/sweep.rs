@@ -3,7 +3,7 @@
 //! It repairs nothing and release builds never call it. A table of up to [`COMPLETE_MAX`] routes is checked completely; of a
 //! larger one only the routes that changed and their pools, so that the cost stays that of the change.
 //!
-//! What must hold:
+//! Invariants:
 //! - each endpoint stands under its own key, and its pool at each of its hosts has it as a member;
 //! - each member of a pool is an endpoint of the table, with the pool's host, path and priority;
 //! - no host is left without a path, and the indexes of a host agree with its pools;

@@ -7,7 +7,7 @@
 //! matching path does not end the search: a service that owns `/api` of a host does not hide what `*` serves there. Within a
 //! host the highest priority comes first, then the longest path.
 //!
-//! What must hold: `sweep` states it, and debug builds check it after each change.
+//! Invariants: `sweep` states it, and debug builds check it after each change.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
