@@ -7,6 +7,7 @@
 //! It makes no decisions: `traffic` says which endpoint gets a request, with which fields, and if it is tried again.
 //! Invariants: every map, pool, body and wait here has a bound; a request that panics ends its own connection only.
 
+mod body_error;
 mod client;
 mod context;
 mod limits;

@@ -62,6 +62,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "tokio",
             "hyper",
             "hyper_util",
+            "h2",
             "http",
             "http_body",
             "http_body_util",

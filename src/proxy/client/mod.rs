@@ -1,5 +1,6 @@
 //! A client connection: its socket, its state, the heads that came on it, and the list of all of them.
 
+pub(crate) mod client_body;
 pub(crate) mod client_socket;
 pub(crate) mod conn_state;
 pub(crate) mod connections;

@@ -13,6 +13,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -27,6 +29,7 @@ use crate::connect::serial;
 use crate::connection_limits::{ConnectionCounts, ConnectionRefusal};
 use crate::lifecycle::{self, Heartbeat};
 use crate::maintenance_pages::MaintenancePages;
+use crate::proxy::client::client_body::ClientBody;
 use crate::proxy::client::client_socket::ClientSocket;
 use crate::proxy::client::conn_state::{ConnStage, ConnState};
 use crate::proxy::client::connections::{ClientConnections, ConnGuard};
@@ -143,7 +146,9 @@ fn begin(worker: &Rc<WorkerContext>, port: &mut PortListener, socket: TcpStream,
 
 async fn connection(worker: Rc<WorkerContext>, client: Rc<ClientContext>, io: ClientSocket, place: ConnGuard) {
     let (state, connections) = (Arc::clone(&client.state), Rc::clone(&worker.connections));
-    let service = service_fn(move |request| forward(Rc::clone(&worker), Rc::clone(&client), request));
+    let service = service_fn(move |request: Request<Incoming>| {
+        forward(Rc::clone(&worker), Rc::clone(&client), request.map(ClientBody::Http1))
+    });
     let mut builder = http1::Builder::new();
     // The sweep watches the time; see `conn_state`.
     builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_header_size(HEAD_BYTES_MAX);

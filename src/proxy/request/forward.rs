@@ -16,9 +16,10 @@ use std::time::Instant;
 
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Response, Version};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 
 use crate::connect::ConnectError;
+use crate::proxy::client::client_body::ClientBody;
 use crate::proxy::client::conn_state::ConnStage;
 use crate::proxy::client::framing::{BodyLength, FramingError};
 use crate::proxy::context::breaker_guard::BreakerGuard;
@@ -48,10 +49,10 @@ pub(crate) struct CloseConnection;
 pub(crate) async fn forward(
     worker: Rc<WorkerContext>,
     client: Rc<ClientContext>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> Result<Response<ProxyBody>, CloseConnection> {
     let length = target::body_length(request.body());
-    let framed = client.state.request(length);
+    let framed = begin(&client, request.body(), length);
     let (method, is_http_10) = (request.method().clone(), request.version() == Version::HTTP_10);
     let accept = request.headers().get(ACCEPT).filter(|_| !client.state.keeps_head()).cloned();
     let mut extras = ResponseExtras::default();
@@ -87,6 +88,15 @@ pub(crate) async fn forward(
     Ok(response)
 }
 
+/// Notes that a request has begun. The framing of a stream is not that of its bytes, so only HTTP/1 has one to check.
+fn begin(client: &ClientContext, body: &ClientBody, length: BodyLength) -> Result<(), FramingError> {
+    if body.has_connection() {
+        return client.state.request(length);
+    }
+    client.state.enter(ConnStage::Busy);
+    Ok(())
+}
+
 /// Adapts a response to an HTTP/1.0 client, which finds the end of a response without a length only by the end of the
 /// connection. Returns true for such a response. For the others hyper tells the client whether the connection goes on.
 fn adapt_to_http_10(response: &mut Response<ProxyBody>) -> bool {
@@ -104,7 +114,7 @@ fn adapt_to_http_10(response: &mut Response<ProxyBody>) -> bool {
 async fn proxy_request(
     worker: &Rc<WorkerContext>,
     client: &Rc<ClientContext>,
-    mut request: Request<Incoming>,
+    mut request: Request<ClientBody>,
     extras: &mut ResponseExtras,
 ) -> Result<Response<ProxyBody>, Refusal> {
     let began = clock::instant();
@@ -125,7 +135,7 @@ async fn proxy_request(
 async fn send_to_pool(
     worker: &Rc<WorkerContext>,
     client: &Rc<ClientContext>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     pool: &Pool,
     extras: &mut ResponseExtras,
     began: Instant,

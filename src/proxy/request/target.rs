@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Version};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 
 use crate::domain::{AboveRoot, RequestPath};
+use crate::proxy::client::client_body::ClientBody;
 use crate::proxy::client::conn_state::ConnState;
 use crate::proxy::client::framing::BodyLength;
 use crate::proxy::refusal::Refusal;
@@ -20,7 +21,7 @@ use crate::traffic::{is_only_chunked, is_routing_loop, request_host};
 ///
 /// # Errors
 /// The refusal.
-pub(crate) fn check(request: &Request<Incoming>, state: &ConnState) -> Result<(), Refusal> {
+pub(crate) fn check(request: &Request<ClientBody>, state: &ConnState) -> Result<(), Refusal> {
     let headers = request.headers();
     if [Method::CONNECT, Method::TRACE].contains(request.method()) {
         return Err(Refusal::Method);
@@ -49,7 +50,7 @@ pub(crate) fn check(request: &Request<Incoming>, state: &ConnState) -> Result<()
 }
 
 /// Returns the way in which the request says where its body ends.
-pub(crate) fn body_length(body: &Incoming) -> BodyLength {
+pub(crate) fn body_length(body: &ClientBody) -> BodyLength {
     match body.size_hint().exact() {
         _ if body.is_end_stream() => BodyLength::None,
         Some(bytes) => BodyLength::Known(bytes),
@@ -61,7 +62,7 @@ pub(crate) fn body_length(body: &Incoming) -> BodyLength {
 ///
 /// # Errors
 /// If the target is a host alone, which is only for `CONNECT`, or `*` without `OPTIONS` (§3.2.3, §3.2.4).
-pub(crate) fn normalize_target(request: &mut Request<Incoming>) -> Result<(), Refusal> {
+pub(crate) fn normalize_target(request: &mut Request<ClientBody>) -> Result<(), Refusal> {
     if request.uri().path() == "*" && request.method() != Method::OPTIONS {
         return Err(Refusal::BadRequest);
     }
@@ -80,7 +81,7 @@ pub(crate) fn normalize_target(request: &mut Request<Incoming>) -> Result<(), Re
 ///
 /// # Errors
 /// If the path leads above the root.
-pub(crate) fn normalize_path(request: &mut Request<Incoming>) -> Result<Option<String>, Refusal> {
+pub(crate) fn normalize_path(request: &mut Request<ClientBody>) -> Result<Option<String>, Refusal> {
     let uri = request.uri();
     let read = RequestPath::read(uri.path()).map_err(|AboveRoot| Refusal::BadRequest)?;
     let Cow::Owned(matched) = read.matched else { return Ok(None) };
@@ -98,7 +99,7 @@ pub(crate) fn normalize_path(request: &mut Request<Incoming>) -> Result<Option<S
 ///
 /// # Errors
 /// If the `Host` field is malformed.
-pub(crate) fn host(request: &Request<Incoming>) -> Result<Cow<'_, str>, Refusal> {
+pub(crate) fn host(request: &Request<ClientBody>) -> Result<Cow<'_, str>, Refusal> {
     let field = request.headers().get(HOST).map_or(Ok(""), HeaderValue::to_str);
     field.ok().and_then(request_host).ok_or(Refusal::BadRequest)
 }

@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use crate::connect::serial;
+use crate::proxy::client::client_body::ClientBody;
 use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptError, Refusal};
@@ -57,7 +58,7 @@ pub(crate) struct UpstreamRequest<'a> {
 
 impl<'a> UpstreamRequest<'a> {
     /// Builds the part of a request to a backend that is the same for all endpoints.
-    pub(crate) fn new(client: &'a ClientContext, address: IpAddr, mut request: Request<Incoming>) -> Self {
+    pub(crate) fn new(client: &'a ClientContext, address: IpAddr, mut request: Request<ClientBody>) -> Self {
         let is_http_10 = request.version() == Version::HTTP_10;
         // HTTP/1.0 has no upgrades (RFC 9110 §7.8).
         let upgrade = requested_upgrade(request.headers()).filter(|_| !is_http_10);

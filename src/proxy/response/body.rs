@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::memory_budget::MemoryShare;
+use crate::proxy::body_error::BodyError;
 use crate::proxy::response::compressed::CompressedBody;
 use crate::proxy::response::streamed::StreamedBody;
-use crate::proxy::upstream::body_error::BodyError;
 use crate::traffic::CompressionPlan;
 
 /// The body of a response to a client.

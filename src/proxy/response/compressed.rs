@@ -15,8 +15,8 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use crate::memory_budget::MemoryShare;
+use crate::proxy::body_error::BodyError;
 use crate::proxy::response::streamed::StreamedBody;
-use crate::proxy::upstream::body_error::BodyError;
 use crate::traffic::{CompressionPlan, ContentCoding, drop_digests};
 
 /// Fast levels: each costs less than the bytes that it saves, on any network.

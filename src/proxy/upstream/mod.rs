@@ -2,7 +2,6 @@
 //!
 //! [`upstreams::Upstreams`] gives out a connection for a request and takes it back.
 
-pub(crate) mod body_error;
 pub(crate) mod continue_gate;
 pub(crate) mod idle_pools;
 pub(crate) mod kept_body;

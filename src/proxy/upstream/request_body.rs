@@ -10,10 +10,10 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::memory_budget::MemoryBudget;
-use crate::proxy::upstream::body_error::BodyError;
+use crate::proxy::body_error::BodyError;
+use crate::proxy::client::client_body::ClientBody;
 use crate::proxy::upstream::continue_gate::ContinueGate;
 use crate::proxy::upstream::kept_body::KeptBody;
 use crate::traffic::{UploadState, edit_trailers};
@@ -29,7 +29,7 @@ pub(crate) enum RequestBody {
 /// A request body under way.
 pub(crate) struct StreamedRequestBody {
     // `None` once the rest is not needed.
-    incoming: RefCell<Option<Incoming>>,
+    incoming: RefCell<Option<ClientBody>>,
     size: SizeHint,
     gate: Option<Arc<ContinueGate>>,
     waker: RefCell<Option<Waker>>,
@@ -58,7 +58,7 @@ pub(crate) enum UploadProgress {
 
 impl RequestBody {
     /// Returns the body of a client's request. A body that is `held` waits until the backend asks for it.
-    pub(crate) fn new(incoming: Incoming, held: bool) -> Self {
+    pub(crate) fn new(incoming: ClientBody, held: bool) -> Self {
         if incoming.is_end_stream() {
             return Self::None;
         }
@@ -220,7 +220,7 @@ impl StreamedRequestBody {
             }
             Some(Err(error)) => {
                 self.state.set(UploadProgress::Broken);
-                return Poll::Ready(Some(Err(error.into())));
+                return Poll::Ready(Some(Err(error)));
             }
             None => {
                 self.whole.set(true);

@@ -1,0 +1,95 @@
+//! The body of a client's request, as the client's protocol brings it.
+//!
+//! Invariants: bytes of a stream are given back to its window only when they are taken, so that a client never sends more
+//! than the backend is about to get.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::proxy::body_error::BodyError;
+
+/// The body of a client's request.
+pub(crate) enum ClientBody {
+    /// A body on an HTTP/1 connection.
+    Http1(Incoming),
+    /// A body on a stream of an HTTP/2 connection.
+    #[expect(dead_code, reason = "the HTTP/2 listener is not there yet")]
+    Http2(StreamBody),
+}
+
+/// A request body on a stream.
+pub(crate) struct StreamBody {
+    stream: RecvStream,
+    // The bytes that are left, if the head says it.
+    left: Option<u64>,
+    has_data: bool,
+}
+
+impl StreamBody {
+    #[expect(dead_code, reason = "the HTTP/2 listener is not there yet")]
+    /// Returns the body that follows a head with these fields.
+    pub(crate) fn new(stream: RecvStream, fields: &HeaderMap) -> Self {
+        let length = fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let has_data = !stream.is_end_stream();
+        Self { stream, left: if has_data { length } else { Some(0) }, has_data }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        while self.has_data {
+            let Some(data) = ready!(self.stream.poll_data(cx)) else {
+                self.has_data = false;
+                break;
+            };
+            let data = data?;
+            // It fails only for more bytes than have come.
+            self.stream.flow_control().release_capacity(data.len())?;
+            self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+            // An empty frame carries nothing but perhaps the end.
+            if !data.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+        }
+        let trailers = ready!(self.stream.poll_trailers(cx))?;
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}
+
+impl ClientBody {
+    /// True if the connection carries nothing but this message for the time being.
+    pub(crate) fn has_connection(&self) -> bool {
+        matches!(self, Self::Http1(_))
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::from),
+            Self::Http2(body) => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(incoming) => incoming.is_end_stream(),
+            Self::Http2(body) => body.stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(incoming) => incoming.size_hint(),
+            Self::Http2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}
