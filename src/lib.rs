@@ -26,7 +26,8 @@
 //! - [`connection_limits`]: the number of connections that a port and one origin may have.
 //! - [`memory_budget`]: the memory that peers can fill, counted for the whole process.
 //! - [`sockets`]: accepts connections, sets socket options, counts file descriptors.
-//! - [`tls`]: certificates and handshakes of the ports that callers connect to.
+//! - [`certificates`]: the certificates that are shown to callers and clients.
+//! - [`tls`]: handshakes of the ports that callers connect to.
 //! - [`clock`], [`random`], [`lifecycle`]: the only places that read time, draw random bits and start tasks.
 //!
 //! These stand around the others:
@@ -37,6 +38,7 @@
 
 pub mod api_listener;
 pub mod app;
+pub mod certificates;
 pub mod checks;
 pub mod clock;
 pub mod config;

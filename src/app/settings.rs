@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
+use crate::certificates::CertificateFiles;
 use crate::config::{ConnectionsConfig, ServerConfig, TlsFiles, TokenConfig, Unmatched};
 use crate::connect::BackendTls;
 use crate::connection_limits::{ConnectionLimits, PortConnections};
@@ -67,7 +68,7 @@ pub(super) fn backend_tls(ca: Option<&Path>) -> anyhow::Result<BackendTls> {
 pub(super) fn acceptor(files: Option<&TlsFiles>, protocols: &[&str]) -> anyhow::Result<Option<tls::Acceptor>> {
     let Some(files) = files.cloned() else { return Ok(None) };
     let TlsFiles { section, cert, key, client_ca } = files;
-    Ok(Some(tls::Acceptor::load(&tls::CertificateFiles { section, cert, key, client_ca }, protocols)?))
+    Ok(Some(tls::Acceptor::load(&CertificateFiles { section, cert, key, client_ca }, protocols)?))
 }
 
 pub(super) fn pipe_settings(config: &ServerConfig, api: SocketAddr, memory: MemoryBudget) -> pipe::PipeSettings {
