@@ -21,7 +21,12 @@ pub(super) struct TablePublisher {
     changed: Arc<Notify>,
     reports: Reports,
     defaults: RouteDefaults,
+    /// The number of publications, for the checks of a large table.
+    publications: u64,
 }
+
+/// The number of publications after which a large table is checked as a whole, in debug and test builds.
+const PUBLICATIONS_PER_SWEEP: u64 = 512;
 
 impl TablePublisher {
     /// Creates a publisher to `published` that wakes the holder of `changed` after each change.
@@ -38,7 +43,15 @@ impl TablePublisher {
             changed: Arc::clone(changed),
             reports: reports.clone(),
             defaults,
+            publications: 0,
         }
+    }
+
+    /// Compares the table with the catalog: what `changes` concern, and now and then the whole table.
+    fn disagreement(&self, catalog: &Catalog, changes: &[Change]) -> Option<String> {
+        let is_whole = self.publications.is_multiple_of(PUBLICATIONS_PER_SWEEP);
+        let whole = || if is_whole { self.table.whole_disagreement(catalog) } else { None };
+        self.table.disagreement(catalog, changes).or_else(whole)
     }
 }
 
@@ -57,7 +70,8 @@ impl Publish for TablePublisher {
             }
             self.table.absorb(step.as_ref().unwrap_or(catalog), change, &self.defaults);
         }
-        debug_assert_eq!(self.table.disagreement(catalog, changes), None);
+        self.publications += 1;
+        debug_assert_eq!(self.disagreement(catalog, changes), None);
         self.published.store(Arc::new(self.table.clone()));
         self.reports.push_ended(&before, &self.table);
         self.changed.notify_one();

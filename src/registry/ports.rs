@@ -2,6 +2,7 @@
 //!
 //! Tests implement them with their own types.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -37,6 +38,17 @@ pub trait Store: Send + 'static {
     /// # Errors
     /// If they cannot be stored now.
     fn commit(&mut self, changes: &[Change], revision: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Compares what is stored with `catalog`: the counts, and the rows of the sessions `keys`, which may have ended.
+    /// Returns the first difference. Debug and test builds call it after commits.
+    fn disagreement(
+        &mut self,
+        catalog: &Catalog,
+        keys: &BTreeSet<SessionKey>,
+    ) -> impl Future<Output = Option<String>> + Send {
+        let _ = (catalog, keys);
+        async { None }
+    }
 
     /// Tests that changes can be stored now. It may write, but leaves the stored data as it is.
     ///

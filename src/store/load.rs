@@ -3,10 +3,12 @@
 //! No row is skipped: a row that this version cannot read is an error that names the row.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Row as _, SqliteConnection};
 
 use crate::domain::{Change, Edit, Sections, SessionKey, Time};
@@ -19,11 +21,18 @@ use super::session_rows;
 
 const REVISION: &str = "select revision from registry";
 const READING: &str = "select boot, boot_ms, started_ms from registry";
-const SESSIONS: &str = "select * from session order by key";
-const MAINTENANCE: &str = "select session, route, page, entered, by_operator from maintenance";
-const PENDING: &str = "select session, ticket, exits, page, targets from pending order by session, ticket";
-const ACTIVE: &str = "select session, section, route, name, value from active order by session, section, route, name";
-const STAGED: &str = "select session, section, route, name, value from staged order by session, section, route, name";
+const SESSIONS: &str = "select * from session where key between ? and ? order by key";
+const MAINTENANCE: &str =
+    "select session, route, page, entered, by_operator from maintenance where session between ? and ?";
+const PENDING: &str = "select session, ticket, exits, page, targets from pending where session between ? and ? \
+                       order by session, ticket";
+const ACTIVE: &str = "select session, section, route, name, value from active where session between ? and ? \
+                      order by session, section, route, name";
+const STAGED: &str = "select session, section, route, name, value from staged where session between ? and ? \
+                      order by session, section, route, name";
+
+/// The numbers of sessions to read.
+type Numbers = RangeInclusive<i64>;
 
 /// All statements that read.
 #[cfg(test)]
@@ -53,10 +62,25 @@ pub(super) async fn revision(connection: &mut SqliteConnection) -> Result<u64, s
 /// Returns the stored registry, and the maintenance of its sessions once more.
 pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(StoredState, StoredMaintenance), LoadError> {
     let revision = revision(connection).await?;
-    let maintained = maintained(connection).await?;
+    let (changes, maintained) = read(connection, &(i64::MIN..=i64::MAX)).await?;
+    let reading = reading(connection).await?;
+    Ok((StoredState { revision, changes, reading }, maintained))
+}
+
+/// Returns what is stored of one session, as changes for an empty catalog.
+pub(super) async fn session(connection: &mut SqliteConnection, key: SessionKey) -> Result<Vec<Change>, LoadError> {
+    let number = key.0.cast_signed();
+    read(connection, &(number..=number)).await.map(|(changes, _)| changes)
+}
+
+async fn read(
+    connection: &mut SqliteConnection,
+    numbers: &Numbers,
+) -> Result<(Vec<Change>, StoredMaintenance), LoadError> {
+    let maintained = maintained(connection, numbers).await?;
     let mut changes = Vec::new();
     let mut keys = BTreeSet::new();
-    let mut sessions = sqlx::query(SESSIONS).fetch(&mut *connection);
+    let mut sessions = select(SESSIONS, numbers).fetch(&mut *connection);
     while let Some(row) = sessions.try_next().await? {
         let (key, change) = record(&row, &maintained)?;
         keys.insert(key);
@@ -67,11 +91,14 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(StoredSta
         let place = format!("table maintenance, session {number}");
         return Err(LoadError::ConfigRow { place, why: "there is no such session".into() });
     }
-    active(connection, &keys, &mut changes).await?;
-    staged(connection, &keys, &mut changes).await?;
-    waiting(connection, &keys, &mut changes).await?;
-    let reading = reading(connection).await?;
-    Ok((StoredState { revision, changes, reading }, maintained))
+    active(connection, numbers, &keys, &mut changes).await?;
+    staged(connection, numbers, &keys, &mut changes).await?;
+    waiting(connection, numbers, &keys, &mut changes).await?;
+    Ok((changes, maintained))
+}
+
+fn select(text: &'static str, numbers: &Numbers) -> Query<'static, sqlx::Sqlite, SqliteArguments> {
+    sqlx::query(text).bind(*numbers.start()).bind(*numbers.end())
 }
 
 async fn reading(connection: &mut SqliteConnection) -> Result<ClockReading, LoadError> {
@@ -80,9 +107,9 @@ async fn reading(connection: &mut SqliteConnection) -> Result<ClockReading, Load
     Ok(ClockReading { boot: row.try_get("boot")?, boot_ms: number("boot_ms")?, now: Time(number("started_ms")?) })
 }
 
-async fn maintained(connection: &mut SqliteConnection) -> Result<StoredMaintenance, LoadError> {
+async fn maintained(connection: &mut SqliteConnection, numbers: &Numbers) -> Result<StoredMaintenance, LoadError> {
     let mut maintained = StoredMaintenance::default();
-    let mut rows = sqlx::query(MAINTENANCE).fetch(connection);
+    let mut rows = select(MAINTENANCE, numbers).fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let (session, route): (i64, i64) = (row.try_get("session")?, row.try_get("route")?);
         maintained.take(&row).map_err(|error| LoadError::ConfigRow {
@@ -105,12 +132,13 @@ fn record(row: &SqliteRow, maintained: &StoredMaintenance) -> Result<(SessionKey
 
 async fn active(
     connection: &mut SqliteConnection,
+    numbers: &Numbers,
     keys: &BTreeSet<SessionKey>,
     changes: &mut Vec<Change>,
 ) -> Result<(), LoadError> {
     let mut edits: Vec<Edit> = Vec::new();
     let mut of = None;
-    let mut rows = sqlx::query(ACTIVE).fetch(connection);
+    let mut rows = select(ACTIVE, numbers).fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let (key, edit) = entry("active", &row, keys)?;
         if let Some(last) = of.replace(key)
@@ -130,10 +158,11 @@ fn applied(key: SessionKey, edits: &mut Vec<Edit>) -> Change {
 
 async fn staged(
     connection: &mut SqliteConnection,
+    numbers: &Numbers,
     keys: &BTreeSet<SessionKey>,
     changes: &mut Vec<Change>,
 ) -> Result<(), LoadError> {
-    let mut rows = sqlx::query(STAGED).fetch(connection);
+    let mut rows = select(STAGED, numbers).fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let (key, edit) = entry("staged", &row, keys)?;
         // The time is not stored; the catalog sets it when it resumes.
@@ -144,10 +173,11 @@ async fn staged(
 
 async fn waiting(
     connection: &mut SqliteConnection,
+    numbers: &Numbers,
     keys: &BTreeSet<SessionKey>,
     changes: &mut Vec<Change>,
 ) -> Result<(), LoadError> {
-    let mut rows = sqlx::query(PENDING).fetch(connection);
+    let mut rows = select(PENDING, numbers).fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let (session, ticket): (i64, i64) = (row.try_get("session")?, row.try_get("ticket")?);
         let bad = |why: String| LoadError::ConfigRow {

@@ -21,6 +21,7 @@ mod samples;
 mod session_rows;
 mod sqlite;
 mod statements;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -1,10 +1,11 @@
 //! The connection to the database, and the state of its last commit.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::domain::Change;
+use crate::domain::{Catalog, Change, SessionKey};
 use crate::lifecycle;
 use crate::registry::{ClockReading, Store, StoreError, StoredState};
 
@@ -15,7 +16,7 @@ use super::location::DbLocation;
 use super::maintenance_rows::StoredMaintenance;
 use super::open_error::OpenError;
 use super::plan::Plan;
-use super::{commit, commit_outcome, load, open, statements};
+use super::{commit, commit_outcome, load, open, statements, sweep};
 
 /// The largest plan, in rows, that is made on a control thread without moving its other tasks.
 const PLANNED_AT_ONCE_MAX: usize = 1_000;
@@ -218,6 +219,11 @@ impl Store for Sqlite {
         }
         maintained.into_iter().for_each(|(key, now)| self.maintained.set(key, now));
         Ok(())
+    }
+
+    async fn disagreement(&mut self, catalog: &Catalog, keys: &BTreeSet<SessionKey>) -> Option<String> {
+        // A read that fails shows nothing; the next commit meets the same fault and handles it.
+        sweep::disagreement(self.connection.as_mut()?, catalog, keys).await.ok().flatten()
     }
 
     async fn probe(&mut self) -> Result<(), StoreError> {

@@ -216,10 +216,11 @@ fn the_clock_the_environment_chance_and_tasks_have_one_home_each() {
 }
 
 /// Folders inside a module, with modules that they must not name although the module may.
-const PURE: &[(&str, &[&str])] = &[("src/registry/commands", &["clock", "lifecycle"])];
+const PURE: &[(&str, &[&str])] =
+    &[("src/registry/commands", &["clock", "lifecycle"]), ("src/registry/queries", &["clock", "lifecycle"])];
 
 #[test]
-fn commands_read_no_clock_and_start_no_task() {
+fn commands_and_queries_read_no_clock_and_start_no_task() {
     report(&|source| {
         let rules = PURE.iter().filter(|(folder, _)| source.path.starts_with(folder));
         let named = source.named_modules();

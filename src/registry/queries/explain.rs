@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::clock;
 use crate::domain::{
     AboveRoot, BreakerState, Catalog, Change, Error, Host, InstanceName, RequestPath, Route, RouteId, Sections,
     ServiceName, Session, Time,
@@ -18,7 +17,6 @@ use crate::domain::{
 
 use crate::registry::ports::Traffic;
 use crate::registry::registration_tokens::RegistrationTokens;
-use crate::registry::runtime::registry::Registry;
 
 use super::configuration::validate;
 use super::member_state::TrafficView;
@@ -126,20 +124,10 @@ struct RankedRoutes<'a> {
     members: Vec<(&'a Session, &'a Route)>,
 }
 
-impl Registry {
-    /// Explains which backend would get a request, and why.
-    ///
-    /// # Errors
-    /// `Invalid` for a wrong host, path or method, `NotFound` when there is no such instance.
-    pub fn explain(&self, ask: &Explain) -> Result<ExplainView, Error> {
-        explain(&self.catalog(), ask, &self.tokens, &*self.traffic, clock::now())
-    }
-}
-
-/// Explains a request on a given catalog, as [`Registry::explain`] does.
+/// Explains which backend would get a request, and why.
 ///
 /// # Errors
-/// The same as there.
+/// `Invalid` for a wrong host, path or method, `NotFound` when there is no such instance.
 pub fn explain(
     catalog: &Catalog,
     ask: &Explain,

@@ -3,10 +3,9 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::clock;
-use crate::domain::{Error, InstanceName, RouteId, ServiceName, Session, SessionKey, Time};
+use crate::domain::{Catalog, Error, InstanceName, RouteId, ServiceName, Session, SessionKey, Time};
 
-use crate::registry::runtime::registry::Registry;
+use crate::registry::ports::Traffic;
 
 use super::paging::{ListPage, ListRequest};
 use super::session::{staged_routes, traffic_percent};
@@ -111,10 +110,18 @@ pub struct OperatorStatsView {
 /// The instance whose routes are requested; `None` for all.
 pub type InstanceFilter<'a> = Option<(&'a ServiceName, &'a InstanceName)>;
 
-impl Registry {
-    /// Returns the state of the whole server.
-    pub fn overview(&self) -> OverviewView {
-        let (catalog, now) = (self.catalog(), clock::now());
+/// The source of the views: a catalog, and the observations of traffic at a time.
+#[derive(Clone, Copy)]
+pub(crate) struct OperatorSource<'a> {
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) traffic: &'a dyn Traffic,
+    pub(crate) now: Time,
+}
+
+impl OperatorSource<'_> {
+    /// Returns the state of the whole server, which started at `started`.
+    pub(crate) fn overview(self, started: Time) -> OverviewView {
+        let Self { catalog, now, .. } = self;
         let sessions = || catalog.instances(None);
         let count = |is: &dyn Fn(&Session) -> bool| sessions().filter(|session| is(session)).count();
         let mut services: Vec<&ServiceName> = sessions().map(|session| &session.record.service).collect();
@@ -122,8 +129,8 @@ impl Registry {
         services.dedup();
         OverviewView {
             version: env!("CARGO_PKG_VERSION"),
-            started_at: self.started,
-            uptime_seconds: now.since(self.started).millis() / 1000,
+            started_at: started,
+            uptime_seconds: now.since(started).millis() / 1000,
             revision: catalog.revision(),
             services: services.len(),
             instances: sessions().count(),
@@ -138,18 +145,17 @@ impl Registry {
     ///
     /// # Errors
     /// `Invalid` for a cursor that this list did not give.
-    pub fn instances(&self, page: &ListRequest) -> Result<ListPage<InstanceView>, Error> {
+    pub(crate) fn instances(self, page: &ListRequest) -> Result<ListPage<InstanceView>, Error> {
         let after = page.cursor(|text| {
             let (service, instance) = text.split_once('|')?;
             Some((ServiceName::restore(service).ok()?, InstanceName::restore(instance).ok()?))
         })?;
-        let (catalog, now) = (self.catalog(), clock::now());
         let cursor_of = |session: &&_| {
             let session: &Session = session;
             format!("{}|{}", session.record.service, session.record.instance)
         };
-        Ok(ListPage::cut(catalog.instances(after).map(AsRef::as_ref), page, cursor_of, |session| {
-            self.instance_view(session, now)
+        Ok(ListPage::cut(self.catalog.instances(after).map(AsRef::as_ref), page, cursor_of, |session| {
+            self.instance_view(session)
         }))
     }
 
@@ -157,12 +163,12 @@ impl Registry {
     ///
     /// # Errors
     /// `NotFound` when there is no instance of that name.
-    pub fn instance(&self, service: &ServiceName, instance: &InstanceName) -> Result<InstanceDetail, Error> {
-        let (catalog, now) = (self.catalog(), clock::now());
-        let session = catalog.of_instance(service, instance).ok_or_else(|| Error::no_instance(service, instance))?;
+    pub(crate) fn instance(self, service: &ServiceName, instance: &InstanceName) -> Result<InstanceDetail, Error> {
+        let session =
+            self.catalog.of_instance(service, instance).ok_or_else(|| Error::no_instance(service, instance))?;
         Ok(InstanceDetail {
-            instance: self.instance_view(session, now),
-            drain: drain_status(session, now, &*self.traffic).ok(),
+            instance: self.instance_view(session),
+            drain: drain_status(session, self.now, self.traffic).ok(),
             maintenance: maintenance_status(session),
         })
     }
@@ -171,16 +177,23 @@ impl Registry {
     ///
     /// # Errors
     /// `Invalid` for a cursor that this list did not give, `NotFound` when there is no such instance.
-    pub fn all_routes(&self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<ListPage<OperatorRouteView>, Error> {
-        let now = clock::now();
-        self.routes_page(page, of, |session, id| self.route_view(session, id, now))
+    pub(crate) fn all_routes(
+        self,
+        page: &ListRequest,
+        of: InstanceFilter<'_>,
+    ) -> Result<ListPage<OperatorRouteView>, Error> {
+        self.routes_page(page, of, |session, id| self.route_view(session, id))
     }
 
     /// Returns a page of the statistics of the same routes.
     ///
     /// # Errors
-    /// The same as for [`Registry::all_routes`].
-    pub fn all_stats(&self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<ListPage<OperatorStatsView>, Error> {
+    /// The same as for [`Self::all_routes`].
+    pub(crate) fn all_stats(
+        self,
+        page: &ListRequest,
+        of: InstanceFilter<'_>,
+    ) -> Result<ListPage<OperatorStatsView>, Error> {
         self.routes_page(page, of, |session, id| OperatorStatsView {
             service_name: session.record.service.to_string(),
             instance_name: session.record.instance.to_string(),
@@ -189,7 +202,7 @@ impl Registry {
     }
 
     fn routes_page<T>(
-        &self,
+        self,
         page: &ListRequest,
         of: InstanceFilter<'_>,
         view: impl Fn(&Session, RouteId) -> T,
@@ -198,16 +211,15 @@ impl Registry {
             let (session, route) = text.split_once('.')?;
             Some((SessionKey(session.parse().ok()?), RouteId(route.parse().ok()?)))
         })?;
-        let catalog = self.catalog();
         let only = match of {
             None => None,
             Some((service, instance)) => {
-                let session = catalog.of_instance(service, instance);
+                let session = self.catalog.of_instance(service, instance);
                 Some(session.ok_or_else(|| Error::no_instance(service, instance))?.key)
             }
         };
         let (first, behind) = after.unwrap_or((SessionKey(0), RouteId(0)));
-        let sessions = catalog.sessions_from(only.unwrap_or(first).max(first));
+        let sessions = self.catalog.sessions_from(only.unwrap_or(first).max(first));
         let sessions = sessions.take_while(|session| only.is_none_or(|only| session.key == only));
         let routes = sessions.flat_map(|session| {
             let from = if session.key == first { RouteId(behind.0.saturating_add(1)) } else { RouteId(0) };
@@ -217,7 +229,7 @@ impl Registry {
         Ok(ListPage::cut(routes, page, cursor_of, |(session, id)| view(session, *id)))
     }
 
-    fn instance_view(&self, session: &Session, now: Time) -> InstanceView {
+    fn instance_view(self, session: &Session) -> InstanceView {
         let record = &session.record;
         let maintained = session.active.routes.keys().filter(|id| record.maintenance.of(**id).is_some());
         InstanceView {
@@ -231,7 +243,7 @@ impl Registry {
             routes_staged: staged_routes(session),
             last_apply: record.last_apply,
             revision: record.revision,
-            traffic_percent: traffic_percent(session, now),
+            traffic_percent: traffic_percent(session, self.now),
             routes_in_maintenance: if record.maintenance.first().is_some() { maintained.count() } else { 0 },
             in_flight: self.traffic.in_flight(session.key),
             token: record.token.as_ref().map(ToString::to_string),
@@ -241,7 +253,7 @@ impl Registry {
     }
 
     /// Returns the view of an active route. The id must be one of the session's active routes.
-    fn route_view(&self, session: &Session, id: RouteId, now: Time) -> OperatorRouteView {
+    fn route_view(self, session: &Session, id: RouteId) -> OperatorRouteView {
         let route = session.active.routes.get(&id);
         let text = |of: &dyn Fn(&crate::domain::Route) -> String| route.map(|route| of(route)).unwrap_or_default();
         OperatorRouteView {
@@ -253,7 +265,7 @@ impl Registry {
             backend: text(&|route| route.backend.to_string()),
             priority: route.map_or(0, |route| route.priority),
             in_maintenance: session.record.maintenance.of(id).is_some(),
-            traffic_percent: traffic_percent(session, now),
+            traffic_percent: traffic_percent(session, self.now),
             circuit: self.traffic.breaker(session.key, id),
         }
     }

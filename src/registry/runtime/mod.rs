@@ -11,6 +11,7 @@ mod history;
 pub(crate) mod large_read_permits;
 mod large_reads;
 pub(crate) mod open;
+mod operator_reads;
 mod probe_permits;
 mod readiness;
 pub(crate) mod registry;

@@ -51,6 +51,7 @@ pub async fn open<S: Store, P: Publish>(
     catalog.sessions().for_each(|session| deadlines.set(session.key, Some(session), &limits, now));
     let mut sweep = Sweep::default();
     sweep.check(&Catalog::default(), &catalog, &deadlines);
+    sweep.check_store(&mut store, &catalog, catalog.sessions().map(|session| session.key)).await;
     let catalog = Arc::new(catalog);
     publisher.publish(&catalog, &loaded.changes);
     let (forbidden, defaults) = (traffic.forbidden(), traffic.default_options());

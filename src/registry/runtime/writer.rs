@@ -190,12 +190,13 @@ impl<S: Store, P: Publish> Writer<S, P> {
             self.notify(effects);
             return true;
         }
-        if changes.iter().any(Change::is_stored)
-            && let Err(error) = self.store.commit(&changes, draft.revision()).await
-        {
-            tracing::error!(%error, changes = changes.len(), "nothing could be stored; the commands are refused");
-            pace.run(|| drop((draft, changes)));
-            return false;
+        if changes.iter().any(Change::is_stored) {
+            if let Err(error) = self.store.commit(&changes, draft.revision()).await {
+                tracing::error!(%error, changes = changes.len(), "nothing could be stored; the commands are refused");
+                pace.run(|| drop((draft, changes)));
+                return false;
+            }
+            self.sweep.check_store(&mut self.store, &draft, changes.iter().map(Change::key)).await;
         }
         pace.run(|| self.publish(draft, changes, effects, records, now));
         true

@@ -7,7 +7,7 @@ fn every_statement_prepares() {
     run(async {
         let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
         let connection = store.connection.as_mut().unwrap();
-        for text in super::load::STATEMENTS {
+        for text in super::load::STATEMENTS.into_iter().chain([crate::store::sweep::COUNTS]) {
             connection.prepare(text.into_sql_str()).await.unwrap();
         }
         for kind in StatementKind::ALL {

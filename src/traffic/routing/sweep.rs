@@ -1,7 +1,8 @@
 //! The invariants of the routing table, checked in debug and test builds after each change.
 //!
 //! It repairs nothing and release builds never call it. A table of up to [`COMPLETE_MAX`] routes is checked completely; of a
-//! larger one only the routes that changed and their pools, so that the cost stays that of the change.
+//! larger one only the routes that changed and their pools, so that the cost stays that of the change. The owner of the
+//! table checks a larger one as a whole now and then.
 //!
 //! Invariants:
 //! - each endpoint stands under its own key, and its pool at each of its hosts has it as a member;
@@ -45,6 +46,13 @@ impl RoutingTable {
         let counts = (self.len(), catalog.routes_len());
         let differ = || (counts.0 != counts.1).then(|| format!("{} routes, but {} in the catalog", counts.0, counts.1));
         changes.iter().find_map(|change| self.difference(catalog, change)).or_else(differ)
+    }
+
+    /// Returns the first fault of the whole table, or the first difference between it and the whole catalog.
+    pub fn whole_disagreement(&self, catalog: &Catalog) -> Option<String> {
+        let of_session =
+            |session: &Session| self.routes_of(session).into_iter().find_map(|id| self.route_difference(session, id));
+        self.fault().or_else(|| catalog.sessions().find_map(|session| of_session(session)))
     }
 
     /// Returns the first difference between the table and the active routes of the catalog, as far as `change` concerns them.

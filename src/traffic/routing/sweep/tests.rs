@@ -63,8 +63,9 @@ fn a_table_that_differs_from_the_catalog_is_found() {
 fn of_a_large_table_what_changed_is_checked() {
     let count = u32::try_from(COMPLETE_MAX).unwrap() + 1;
     let many = (1..=count + 1).map(|id| route(id, "a", &format!("/{id}"), 0, "http://b"));
-    let table = World::of([record(1), apply(1, many)]).table;
-    assert_eq!(table.fault(), None);
+    let world = World::of([record(1), apply(1, many)]);
+    let table = world.table.clone();
+    assert_eq!(table.whole_disagreement(&world.catalog), None);
     let mut broken = table.clone();
     broken.endpoints.remove(&KEY);
     let fault = broken.fault_since(&table);
@@ -72,5 +73,6 @@ fn of_a_large_table_what_changed_is_checked() {
     let mut broken = table.clone();
     broken.exact.remove("a");
     assert_eq!(broken.fault_since(&table), None, "no endpoint has changed");
+    assert!(broken.whole_disagreement(&world.catalog).is_some_and(|fault| fault.contains("is no member of its pool")));
     assert!(broken.fault_since(&RoutingTable::default()).is_some());
 }

@@ -1,0 +1,63 @@
+//! The reads of operators: each answers from the published catalog at the present time. `queries` makes the answers.
+
+use crate::clock;
+use crate::domain::{Error, InstanceName, ServiceName};
+
+use crate::registry::queries::explain::{Explain, ExplainView, explain};
+use crate::registry::queries::operator_views::{
+    InstanceDetail, InstanceFilter, InstanceView, OperatorRouteView, OperatorSource, OperatorStatsView, OverviewView,
+};
+use crate::registry::queries::paging::{ListPage, ListRequest};
+
+use super::registry::Registry;
+
+impl Registry {
+    /// Returns the state of the whole server.
+    pub fn overview(&self) -> OverviewView {
+        self.read(|source| source.overview(self.started))
+    }
+
+    /// Returns a page of the instances, by service and name.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor that this list did not give.
+    pub fn instances(&self, page: &ListRequest) -> Result<ListPage<InstanceView>, Error> {
+        self.read(|source| source.instances(page))
+    }
+
+    /// Returns one instance.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no instance of that name.
+    pub fn instance(&self, service: &ServiceName, instance: &InstanceName) -> Result<InstanceDetail, Error> {
+        self.read(|source| source.instance(service, instance))
+    }
+
+    /// Returns a page of the active routes of one instance or of all, oldest sessions first.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor that this list did not give, `NotFound` when there is no such instance.
+    pub fn all_routes(&self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<ListPage<OperatorRouteView>, Error> {
+        self.read(|source| source.all_routes(page, of))
+    }
+
+    /// Returns a page of the statistics of the same routes.
+    ///
+    /// # Errors
+    /// The same as for [`Registry::all_routes`].
+    pub fn all_stats(&self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<ListPage<OperatorStatsView>, Error> {
+        self.read(|source| source.all_stats(page, of))
+    }
+
+    /// Explains which backend would get a request, and why.
+    ///
+    /// # Errors
+    /// `Invalid` for a wrong host, path or method, `NotFound` when there is no such instance.
+    pub fn explain(&self, ask: &Explain) -> Result<ExplainView, Error> {
+        explain(&self.catalog(), ask, &self.tokens, &*self.traffic, clock::now())
+    }
+
+    fn read<T>(&self, read: impl FnOnce(OperatorSource<'_>) -> T) -> T {
+        read(OperatorSource { catalog: &self.catalog(), traffic: &*self.traffic, now: clock::now() })
+    }
+}
