@@ -1,7 +1,7 @@
 //! Single requests from the control plane: backend tests and maintenance pages.
 //!
-//! A request runs on the runtime of its caller and not on a worker, so that it costs traffic nothing. It is sent once. What must
-//! hold: it follows no redirect, keeps no connection and no TLS session, and reads at most 64 KiB of a body.
+//! A request runs on the runtime of its caller and not on a worker, so that it costs traffic nothing. It is sent once.
+//! Invariants: it follows no redirect, keeps no connection and no TLS session, and reads at most 64 KiB of a body.
 
 use std::net::IpAddr;
 use std::sync::Arc;

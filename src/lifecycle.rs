@@ -89,8 +89,8 @@ impl Lifecycle {
     }
 }
 
-/// Starts `task` on the current thread's [`tokio::runtime::LocalRuntime`]. It ends with the runtime at the latest, or
-/// when it is aborted. A panic ends only the task.
+/// Starts `task` on the current thread's [`tokio::runtime::LocalRuntime`]. It ends with the runtime at the
+/// latest, or once it is aborted. A panic ends only the task.
 pub fn spawn_local(task: impl Future<Output = ()> + 'static) -> AbortHandle {
     tokio::task::spawn_local(task).abort_handle()
 }

@@ -1,7 +1,7 @@
 //! The memory that peers can fill: one budget for all connections of the process.
 //!
-//! It counts and refuses; the user of the memory decides on the consequence. Invariants: drawn bytes are returned
-//! when their [`MemoryShare`] is dropped; the minimum of a connection is always granted, so that a peer that needs
+//! It counts and refuses; the user of the memory decides on the consequence. Invariants: drawn bytes return
+//! with the end of their [`MemoryShare`]; the minimum of a connection is always granted, so that a peer that needs
 //! little is served while others fill the rest.
 
 use std::fs;

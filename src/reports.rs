@@ -1,7 +1,7 @@
 //! The queue of reports from the proxy's workers and the health checks to the registry.
 //!
-//! Reports are rare: a breaker changes its state, a backend becomes healthy or unhealthy, or an apply ends such a state. What
-//! must hold: a sender never waits for the reader; waiting reports take bounded memory; the log names the number of lost reports.
+//! Reports are rare: a breaker changes its state, a backend becomes healthy or unhealthy, or an apply ends such a state.
+//! Invariants: a sender never waits for the reader; waiting reports take bounded memory; the log names the number of lost reports.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

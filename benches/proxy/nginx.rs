@@ -8,7 +8,7 @@ use std::{fs, thread};
 
 use crate::Process;
 
-/// A backend that answers 1 KiB, and 64 KiB at `/64k`. Where it listens.
+/// Starts a backend that answers 1 KiB, and 64 KiB at `/64k`. Returns it with its address.
 pub fn backend(home: &Path) -> (Process, String) {
     fs::write(home.join("64k"), "x".repeat(64 * 1024)).expect("a file to serve");
     let (root, page) = (home.display(), "x".repeat(1024));

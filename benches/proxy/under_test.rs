@@ -15,7 +15,7 @@ pub const EVERY_POLICY: &[&str] = &[
     "HEADERS_SET|{session}|ALL|X-Frame-Options|DENY",
 ];
 
-/// Starts it on core 0, with its store in `home` under `name`, and with these settings. Where it takes requests.
+/// Starts it on core 0, with its store in `home` under `name`, and with these settings. Returns it with the address for requests.
 pub fn start(home: &Path, name: &str, program: &str, backend: &str, settings: &[&str]) -> (Process, String) {
     let store = format!("sqlite://{}", home.join(format!("{name}.db")).display());
     let mut pinned = Command::new("taskset");

@@ -1,8 +1,8 @@
 //! The task that makes active health checks and tells endpoints and sessions their results.
 //!
 //! It is one task on the control runtime, so that checks cost the proxy's workers nothing. [`CheckSchedule`] decides which check is
-//! due and for which routes; [`ProbeClient`] makes one probe; the health of an endpoint decides what a result means. What must
-//! hold: a check that no route needs any more ends at once.
+//! due and for which routes; [`ProbeClient`] makes one probe; the health of an endpoint decides what a result means.
+//! Invariant: a check that no route needs any more ends at once.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The connections of a port: their number, their origins, and the choice of those that close for new ones.
 //!
-//! The module counts and chooses but closes nothing: it asks a connection to close, which ends by itself. What must
-//! hold: an origin never has more connections than its share; at a limit, idle connections close first, from the
+//! The module counts and chooses but closes nothing: it asks a connection to close, which ends by itself.
+//! Invariants: an origin never has more connections than its share; at a limit, idle connections close first, from the
 //! longest idle one, then unfinished ones of some age; a connection in use never closes.
 
 mod port;

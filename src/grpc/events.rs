@@ -1,4 +1,4 @@
-//! Calls that stream events. When the caller closes a stream, it is dropped, and a session that was bound to it is
+//! Calls that stream events. A stream that its caller closes is dropped, and a session that was bound to it is
 //! disconnected.
 
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Conversion of sessions' maintenance to rows of `maintenance` and back.
 //!
 //! Maintenance is part of a session's record but has a table of its own, because it may have an entry for each route
-//! and records are written often. The store remembers the stored maintenance and writes only the difference. What
-//! must hold: the remembered maintenance is the committed one.
+//! and records are written often. The store remembers the stored maintenance and writes only the difference.
+//! Invariant: the remembered maintenance is the committed one.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The store: keeps the registry in an `SQLite` database.
 //!
-//! It decides nothing: it writes each batch of changes in one transaction and returns the changes at a start. What
-//! must hold: a failed commit leaves nothing behind, and the next commit can succeed; a precious change is on disk
-//! when its commit returns; a file that cannot be used is not touched. Only this module names `sqlx`.
+//! It decides nothing: it writes each batch of changes in one transaction and returns the changes at a start. Only
+//! this module names `sqlx`. Invariants: a failed commit leaves nothing behind, and the next commit can succeed; a
+//! precious change is on disk once its commit returns; a file that cannot be used is not touched.
 
 mod commit;
 mod commit_outcome;

@@ -4,8 +4,9 @@
 //! It sends nothing; `proxy` carries the decisions out. Invariants: a lookup costs at most one step for each segment of the
 //! deepest path that the host has, and a change costs only what it changes.
 //!
-//! [`RoutingTable`] finds the [`Pool`] of a request; the pool selects an [`Endpoint`] among its members; limits and breakers say
-//! whether the endpoint may have it; `rewriting` turns the client's head into the backend's, and the backend's into the client's. `health` schedules the health checks.
+//! [`RoutingTable`] finds the [`Pool`] of a request; the pool selects an [`Endpoint`] among its members; limits and breakers
+//! allow or refuse the request; `rewriting` turns the client's head into the backend's, and the backend's into the client's.
+//! `health` schedules the health checks.
 
 mod balancing;
 mod breaker;

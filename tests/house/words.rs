@@ -1,11 +1,11 @@
-//! A comment begins by saying what an item is or does, not with a question word.
+//! A comment says what an item is or does: no line and no sentence of it begins with a question word.
 
 use crate::source::{self, word};
 
 const QUESTION_WORDS: &[&str] = &["Whether", "What", "Who", "Whose", "When", "Where", "Which", "Why", "How"];
 
 #[test]
-fn no_comment_begins_with_a_question_word() {
+fn no_line_of_a_comment_begins_with_a_question_word() {
     let mut found = Vec::new();
     for source in source::all() {
         found.extend(asking(&source.live).into_iter().map(|line| format!("{}:{line}", source.path.display())));
@@ -13,12 +13,11 @@ fn no_comment_begins_with_a_question_word() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// Returns the first lines of comments that begin with a question word, with their numbers.
+/// Returns the lines of comments in which the line or a sentence begins with a question word, with their numbers.
 fn asking(text: &str) -> Vec<String> {
-    let lines: Vec<&str> = text.lines().collect();
-    let first = |at: usize| at == 0 || comment(lines[at - 1]).is_none();
-    let asks = |line: &str| comment(line).is_some_and(|text| QUESTION_WORDS.contains(&word(text).as_str()));
-    let found = lines.iter().enumerate().filter(|(at, line)| asks(line) && first(*at));
+    let begins = |text: &str| QUESTION_WORDS.contains(&word(text).as_str());
+    let asks = |text: &str| begins(text) || text.split(". ").skip(1).any(begins);
+    let found = text.lines().enumerate().filter(|(_, line)| comment(line).is_some_and(asks));
     found.map(|(at, line)| format!("{}: {}", at + 1, line.trim())).collect()
 }
 
@@ -29,8 +28,10 @@ fn comment(line: &str) -> Option<&str> {
 }
 
 #[test]
-fn question_words_are_found_where_a_comment_begins() {
+fn question_words_are_found_where_a_line_or_a_sentence_begins() {
     assert_eq!(asking("/// Whether it is open.\nopen: bool,").len(), 1);
-    assert_eq!(asking("/// A pool.\n///\n/// When it is full, it waits.").len(), 0);
+    assert_eq!(asking("/// A pool.\n///\n/// When it is full, it waits.").len(), 1);
+    assert_eq!(asking("/// A pool. What is full waits.").len(), 1);
+    assert_eq!(asking("/// A pool, in\n/// which one waits.").len(), 0);
     assert_eq!(asking("// Whatever comes.\nlet x = 1; // When?").len(), 0);
 }

@@ -1,5 +1,5 @@
-//! Event streams: their number is bounded over gRPC and REST together, silent streams send signs of life, and a stream ends
-//! when another connection takes its session.
+//! Event streams: their number is bounded over gRPC and REST together, silent streams send signs of life, and a stream
+//! ends once another connection takes its session.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The answers of a pool in maintenance: the page that a session named, and the server of that page for all other requests.
 //!
-//! `maintenance_pages` keeps the page itself. Here are the requests that such a page makes, for its scripts and images. What must
-//! hold: a connection to the page's server obeys the same rules as one to a backend; when the server does not answer,
+//! `maintenance_pages` keeps the page itself. Here are the requests that such a page makes, for its scripts and images.
+//! Invariants: a connection to the page's server obeys the same rules as one to a backend; if the server does not answer,
 //! the client learns only that the route is in maintenance.
 
 use std::rc::Rc;

@@ -24,8 +24,8 @@ struct SessionDeadline {
 }
 
 impl Deadlines {
-    /// Updates the entry of a session from its state at `now`; `None` means that the session has ended. What is due and
-    /// not yet handled stays due.
+    /// Updates the entry of a session from its state at `now`; `None` means that the session has ended. A deadline
+    /// that is due and not yet handled stays due.
     pub(super) fn set(&mut self, key: SessionKey, session: Option<&Session>, limits: &RegistryLimits, now: Time) {
         let seen = self.entries.get(&key).map_or(now, |entry| entry.seen);
         self.put(key, session, limits, seen);

@@ -1,6 +1,6 @@
 //! Selecting one endpoint among the members of a pool.
 //!
-//! What makes a member eligible is decided in `endpoint`; which eligible member gets a request is decided here.
+//! `endpoint` decides on the eligibility of a member; this module selects one of the eligible members for a request.
 
 mod balancer;
 mod pool;

@@ -1,7 +1,7 @@
 //! The health of an endpoint, from its active checks.
 //!
 //! [`CheckKind`] says which answers are healthy, [`EndpointHealth`] what results in a row mean. It sends no probe, and it is
-//! no circuit breaker, which judges real requests. What must hold (protocol §6): three failures in a row make an endpoint
+//! no circuit breaker, which judges real requests. Invariants (protocol §6): three failures in a row make an endpoint
 //! unhealthy, then two successes in a row make it healthy again. The first result alone decides for an endpoint that has
 //! never been healthy.
 

@@ -1,7 +1,7 @@
 //! Percent-encoding of bytes that clients send in a request target though they are not allowed there.
 //!
-//! Quotes, braces, backslashes, raw UTF-8 and Latin-1 are not allowed in a target (RFC 3986 §2), but clients send them. What
-//! must hold: only the target of a request line changes, and it only becomes longer.
+//! Quotes, braces, backslashes, raw UTF-8 and Latin-1 are not allowed in a target (RFC 3986 §2), but clients send them.
+//! Invariants: only the target of a request line changes, and it only becomes longer.
 
 /// The position in a request line that may arrive in several parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

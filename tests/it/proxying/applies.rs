@@ -10,7 +10,7 @@ use crate::support::backend::Backend;
 use crate::support::proxy_harness::{ProxyHarness, header, route, until};
 use crate::support::wire::Wire;
 
-/// Asks over one connection until told to stop. How many answers were right; none may be wrong.
+/// Sends requests over one connection until it must stop, and counts the right answers in `answered`. None may be wrong.
 fn steady(address: std::net::SocketAddr, stop: &AtomicBool, answered: &AtomicUsize) {
     let mut wire = Wire::connect(address);
     while !stop.load(Ordering::SeqCst) {

@@ -19,8 +19,8 @@ const ROUTES_AT_ONCE: usize = 1_000;
 /// Work that is over sooner says nothing: the thread of the pings may not have had its turn.
 const BRIEF: Duration = Duration::from_millis(400);
 
-/// Does something while another session pings: pings that wait for it to end are answered only then. How long they
-/// take is measured by `cargo bench --bench control -- beside`.
+/// Does something while another session pings: pings that wait for it to end are answered only then. Their
+/// duration is measured by `cargo bench --bench control -- beside`.
 fn beside_pings(server: &Server, what: &str, work: impl FnOnce()) {
     let mut quiet = server.connect();
     let session = quiet.register("quiet", "quiet-1");

@@ -35,7 +35,7 @@ impl Peer {
         peer
     }
 
-    /// Sends bytes. Whether the other side still took them.
+    /// Sends bytes. Returns true if the other side still took them.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
         self.0.write_all(bytes).is_ok()
     }

@@ -34,7 +34,7 @@ impl Wire {
         self.0.get_ref()
     }
 
-    /// Sends text or bytes. Whether the other side still took them.
+    /// Sends text or bytes. Returns true if the other side still took them.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.0.get_mut().write_all(bytes.as_ref()).is_ok()
     }
