@@ -67,7 +67,7 @@ pub fn instant() -> Instant {
 }
 
 /// Returns the time as the present system clock would have it, for comparison with other clocks.
-pub fn on_the_wall(time: Time) -> Time {
+pub fn wall_time(time: Time) -> Time {
     Time(time.0.saturating_add_signed(SET_MILLIS.load(Ordering::Relaxed)))
 }
 

@@ -98,7 +98,7 @@ pub fn spawn_local(task: impl Future<Output = ()> + 'static) -> AbortHandle {
 /// Does long work on a control thread, whose other tasks move to another thread meanwhile.
 ///
 /// That costs as much as a few commands, so it is not worth it for work of a millisecond.
-pub fn at_length<T>(work: impl FnOnce() -> T) -> T {
+pub fn run_blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
         // A runtime with one thread cannot move its tasks.

@@ -39,7 +39,7 @@ impl Acceptor {
     /// If a file cannot be read or used; the error names its key. An expired certificate is only logged.
     pub fn load(files: &CertificateFiles, protocols: &[&str]) -> Result<Self, TlsFileError> {
         let certificate = ServedCertificate::load(files, &[])?;
-        if let Some(warning) = certificate.date_warning(clock::on_the_wall(clock::now())) {
+        if let Some(warning) = certificate.date_warning(clock::wall_time(clock::now())) {
             tracing::warn!(section = files.section, cert = %files.cert.display(), "{warning}");
         }
         let mut config = certificate.port_config();

@@ -355,7 +355,7 @@ impl hyper::body::Body for LargeBody {
         mut self: Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        lifecycle::at_length(|| Pin::new(&mut self.body).poll_frame(context))
+        lifecycle::run_blocking(|| Pin::new(&mut self.body).poll_frame(context))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -211,7 +211,7 @@ impl CheckerState {
 
 /// Runs `work`; when it takes `long`, the thread's other tasks run on another thread meanwhile.
 fn run_blocking_if<T>(long: bool, work: impl FnOnce() -> T) -> T {
-    if long { lifecycle::at_length(work) } else { work() }
+    if long { lifecycle::run_blocking(work) } else { work() }
 }
 
 /// Lets the thread's other tasks run each time that `count` is a multiple of `every`.

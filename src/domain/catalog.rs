@@ -162,7 +162,7 @@ impl Catalog {
                 self.last_ticket = self.last_ticket.max(pending.ticket.0);
                 self.alter(*key, |session| session.pending.push(pending.clone()));
             }
-            Change::Settle(key, ticket) => {
+            Change::Complete(key, ticket) => {
                 self.alter(*key, |session| session.pending.retain(|pending| pending.ticket != *ticket));
             }
             Change::Observed(_) => {}

@@ -41,7 +41,7 @@ pub enum Change {
     /// A maintenance request waits for its outcome.
     Await(SessionKey, Pending),
     /// A maintenance request has its outcome or was cancelled.
-    Settle(SessionKey, Ticket),
+    Complete(SessionKey, Ticket),
     /// An event was observed. Only the revision is stored: it is the event's number.
     Observed(SessionKey),
 }
@@ -58,7 +58,7 @@ impl Change {
             | Change::Bind(key, _)
             | Change::Unbind(key, _)
             | Change::Await(key, _)
-            | Change::Settle(key, _)
+            | Change::Complete(key, _)
             | Change::Observed(key) => *key,
         }
     }
@@ -80,7 +80,7 @@ impl Change {
             | Change::Unstage(_)
             | Change::Apply { .. }
             | Change::Await(..)
-            | Change::Settle(..)
+            | Change::Complete(..)
             | Change::Observed(_) => true,
             Change::Bind(..) | Change::Unbind(..) => false,
         }
@@ -96,7 +96,7 @@ impl Change {
             | Change::Unstage(_)
             | Change::Bind(..)
             | Change::Unbind(..)
-            | Change::Settle(..)
+            | Change::Complete(..)
             | Change::Observed(_) => false,
         }
     }

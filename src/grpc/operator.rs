@@ -37,7 +37,7 @@ fn page(cursor: Option<String>, limit: Option<u32>) -> Result<ListRequest, Error
 }
 
 pub(super) async fn get_overview(state: &GrpcState, _: GetOverviewRequest) -> Result<GetOverviewResponse, Status> {
-    Ok(state.registry.at_length(|| state.registry.overview().into()).await)
+    Ok(state.registry.run_long_read(|| state.registry.overview().into()).await)
 }
 
 pub(super) async fn list_instances(
@@ -45,7 +45,7 @@ pub(super) async fn list_instances(
     request: ListInstancesRequest,
 ) -> Result<ListInstancesResponse, Status> {
     let page = page(request.cursor, request.limit)?;
-    let paged = state.registry.at_length(|| state.registry.instances(&page)).await?;
+    let paged = state.registry.run_long_read(|| state.registry.instances(&page)).await?;
     let instances = paged.items.into_iter().map(Into::into).collect();
     Ok(ListInstancesResponse { instances, next_cursor: paged.next_cursor })
 }
@@ -55,7 +55,7 @@ pub(super) async fn get_instance(
     request: GetInstanceRequest,
 ) -> Result<GetInstanceResponse, Status> {
     let (service, instance) = names(&request.service_name, &request.instance_name)?;
-    Ok(state.registry.at_length(|| state.registry.instance(&service, &instance)).await?.into())
+    Ok(state.registry.run_long_read(|| state.registry.instance(&service, &instance)).await?.into())
 }
 
 pub(super) async fn list_all_routes(
@@ -65,7 +65,7 @@ pub(super) async fn list_all_routes(
     let of = referred(request.instance.as_ref())?;
     let of = of.as_ref().map(|(service, instance)| (service, instance));
     let page = page(request.cursor, request.limit)?;
-    let paged = state.registry.at_length(|| state.registry.all_routes(&page, of)).await?;
+    let paged = state.registry.run_long_read(|| state.registry.all_routes(&page, of)).await?;
     let routes = paged.items.into_iter().map(Into::into).collect();
     Ok(ListAllRoutesResponse { routes, next_cursor: paged.next_cursor })
 }
@@ -77,7 +77,7 @@ pub(super) async fn list_all_stats(
     let of = referred(request.instance.as_ref())?;
     let of = of.as_ref().map(|(service, instance)| (service, instance));
     let page = page(request.cursor, request.limit)?;
-    let paged = state.registry.at_length(|| state.registry.all_stats(&page, of)).await?;
+    let paged = state.registry.run_long_read(|| state.registry.all_stats(&page, of)).await?;
     let stats = paged.items.into_iter().map(Into::into).collect();
     Ok(ListAllStatsResponse { stats, next_cursor: paged.next_cursor })
 }
@@ -85,7 +85,7 @@ pub(super) async fn list_all_stats(
 pub(super) async fn explain(state: &GrpcState, request: ExplainRequest) -> Result<ExplainResponse, Status> {
     let staged = referred(request.staged.as_ref())?;
     let ask = Explain { host: request.host, path: request.path, method: request.method, staged };
-    Ok(state.registry.at_length(|| state.registry.explain(&ask)).await?.into())
+    Ok(state.registry.run_long_read(|| state.registry.explain(&ask)).await?.into())
 }
 
 pub(super) async fn start_instance_drain(

@@ -9,7 +9,7 @@ use super::commands::apply::{ConfigApply, ConfigRollback};
 use super::commands::breaker::CircuitBreakerReset;
 use super::commands::decision::{Decision, DecisionContext};
 use super::commands::drain::{DrainCancel, DrainStart};
-use super::commands::maintenance::{MaintEnter, MaintExit, SettleMaintenance};
+use super::commands::maintenance::{CompleteMaintenance, MaintEnter, MaintExit};
 use super::commands::observe::Observe;
 use super::commands::routes::{RouteAdd, RouteAddBulk, RouteRemove, RouteUpdate};
 use super::commands::sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, Subscribe, Unsubscribe};
@@ -106,7 +106,7 @@ commands! {
     /// Sent by the server: a deadline of a session has come.
     Expire,
     /// Sent by the server: a maintenance request has its outcome.
-    SettleMaintenance,
+    CompleteMaintenance,
     /// Sent by the server: traffic observed something.
     Observe,
 }
@@ -121,7 +121,7 @@ impl Command {
             Command::Expire(expire) => catalog.by_key(expire.key),
             Command::MaintEnter(enter) => catalog.subject(&enter.subject).ok(),
             Command::MaintExit(exit) => catalog.subject(&exit.subject).ok(),
-            Command::SettleMaintenance(settle) => catalog.by_key(settle.key),
+            Command::CompleteMaintenance(complete) => catalog.by_key(complete.key),
             Command::ConfigApply(apply) => catalog.session(apply.session.reveal()).ok(),
             Command::ConfigRollback(rollback) => catalog.session(rollback.session.reveal()).ok(),
             _ => None,

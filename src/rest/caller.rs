@@ -106,12 +106,12 @@ impl Caller {
     }
 
     /// Answers a query whose reply grows with the session, as JSON.
-    pub(super) async fn ask_at_length<Q: QueryCall<Reply: Serialize>>(&self, query: Q) -> Result<Response, Problem> {
-        self.answer_at_length(query, |reply| json(StatusCode::OK, &reply)).await
+    pub(super) async fn answer_long_read<Q: QueryCall<Reply: Serialize>>(&self, query: Q) -> Result<Response, Problem> {
+        self.answer_long_read_with(query, |reply| json(StatusCode::OK, &reply)).await
     }
 
     /// Answers a query whose reply grows with the session, with the response that `view` makes from its reply.
-    pub(super) async fn answer_at_length<Q: QueryCall>(
+    pub(super) async fn answer_long_read_with<Q: QueryCall>(
         &self,
         query: Q,
         view: impl FnOnce(Q::Reply) -> Response,

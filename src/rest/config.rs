@@ -18,7 +18,7 @@ use super::problem::Problem;
     security(("session" = [])),
     responses((status = 200, description = "Both configurations.", body = SessionConfig, headers(("ETag" = ETag, description = "The revision.")))))]
 pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
-    let shown = caller.answer_at_length(ConfigGet(caller.session.clone()), |view| {
+    let shown = caller.answer_long_read_with(ConfigGet(caller.session.clone()), |view| {
         ([(ETAG, etag(view.revision))], json(StatusCode::OK, &view)).into_response()
     });
     shown.await
@@ -78,6 +78,6 @@ pub(super) async fn rollback(caller: Caller) -> Result<StatusCode, Problem> {
     responses((status = 200, description = "The changes.", body = Diff, headers(("ETag" = ETag, description = "The revision.")))))]
 pub(super) async fn diff(caller: Caller) -> Result<Response, Problem> {
     let revision = etag(caller.revision()?);
-    let shown = caller.ask_at_length(ConfigDiff(caller.session.clone())).await?;
+    let shown = caller.answer_long_read(ConfigDiff(caller.session.clone())).await?;
     Ok(([(ETAG, revision)], shown).into_response())
 }

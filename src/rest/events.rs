@@ -123,12 +123,12 @@ pub(super) async fn watch(
 
 /// Returns a response that streams the items of `events`.
 fn streamed(state: &RestState, events: EventStream, convert: fn(&EventRecord) -> Event) -> Response {
-    let first = comment_with_id("signalbox", events.told_up_to()).retry(RETRY);
+    let first = comment_with_id("signalbox", events.position()).retry(RETRY);
     let silence = state.settings.keep_alive;
     let rest = stream::unfold(Some(events), move |events| async move {
         let mut events = events?;
         match events.next_within(silence).await {
-            StreamItem::Quiet { told_up_to } => Some((comment_with_id("", told_up_to), Some(events))),
+            StreamItem::Quiet { position } => Some((comment_with_id("", position), Some(events))),
             StreamItem::Event(record) => Some((convert(&record), Some(events))),
             StreamItem::Lagged { missed } => Some((named("lagged", &Lagged { missed }), Some(events))),
             StreamItem::Compacted { oldest } => Some((named("compacted", &Compacted { oldest }), Some(events))),
@@ -141,9 +141,9 @@ fn streamed(state: &RestState, events: EventStream, convert: fn(&EventRecord) ->
 
 /// Returns a comment with the `id` after which to resume. A client stores the `id`, and sees no event because there is
 /// no data.
-fn comment_with_id(words: &str, told_up_to: Option<u64>) -> Event {
+fn comment_with_id(words: &str, position: Option<u64>) -> Event {
     let comment = Event::default().comment(words);
-    match told_up_to {
+    match position {
         Some(sequence) => comment.id(sequence.to_string()),
         None => comment,
     }

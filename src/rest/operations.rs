@@ -158,7 +158,7 @@ pub(super) async fn accepted(state: &RestState, command: impl Into<Command>) -> 
     ))]
 pub(super) async fn get_stats(caller: Caller, UrlQuery(asked): UrlQuery<StatsQuery>) -> Result<Response, Problem> {
     let target = asked.target.map_or(Target::All, |target| target.0);
-    caller.ask_at_length(StatsGet { session: caller.session.clone(), target }).await
+    caller.answer_long_read(StatsGet { session: caller.session.clone(), target }).await
 }
 
 /// Tests a backend, for 5 s at most

@@ -20,7 +20,7 @@ use super::state::RestState;
 #[utoipa::path(get, path = "/v1/overview", operation_id = "getOverview", tag = "operators", security(("operator" = [])),
     responses((status = 200, description = "The totals.", body = Overview)))]
 pub(super) async fn get(State(state): State<RestState>, _: Operator) -> Response {
-    state.registry.at_length(|| json(StatusCode::OK, &state.registry.overview())).await
+    state.registry.run_long_read(|| json(StatusCode::OK, &state.registry.overview())).await
 }
 
 /// Lists the instances, sorted by service and name
@@ -32,7 +32,7 @@ pub(super) async fn list_instances(
     _: Operator,
     UrlQuery(PageQuery { limit, cursor }): UrlQuery<PageQuery>,
 ) -> Result<Response, Problem> {
-    state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.instances(&page(limit, cursor)?)?))).await
+    state.registry.run_long_read(|| Ok(json(StatusCode::OK, &state.registry.instances(&page(limit, cursor)?)?))).await
 }
 
 /// Shows one instance
@@ -47,7 +47,7 @@ pub(super) async fn get_instance(
     _: Operator,
     Segments(InstancePath { service, instance }): Segments<InstancePath>,
 ) -> Result<Response, Problem> {
-    state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.instance(&service.0, &instance.0)?))).await
+    state.registry.run_long_read(|| Ok(json(StatusCode::OK, &state.registry.instance(&service.0, &instance.0)?))).await
 }
 
 /// Lists the active routes
@@ -63,7 +63,10 @@ pub(super) async fn list_routes(
     UrlQuery(RoutesQuery { limit, cursor, instance }): UrlQuery<RoutesQuery>,
 ) -> Result<Response, Problem> {
     let of = instance.as_ref().map(|InstanceRef(service, instance)| (service, instance));
-    state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.all_routes(&page(limit, cursor)?, of)?))).await
+    state
+        .registry
+        .run_long_read(|| Ok(json(StatusCode::OK, &state.registry.all_routes(&page(limit, cursor)?, of)?)))
+        .await
 }
 
 /// Lists the statistics of the active routes
@@ -79,7 +82,10 @@ pub(super) async fn list_stats(
     UrlQuery(RoutesQuery { limit, cursor, instance }): UrlQuery<RoutesQuery>,
 ) -> Result<Response, Problem> {
     let of = instance.as_ref().map(|InstanceRef(service, instance)| (service, instance));
-    state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.all_stats(&page(limit, cursor)?, of)?))).await
+    state
+        .registry
+        .run_long_read(|| Ok(json(StatusCode::OK, &state.registry.all_stats(&page(limit, cursor)?, of)?)))
+        .await
 }
 
 /// Explains to which backend a request would go
@@ -102,5 +108,5 @@ pub(super) async fn explain(
         method: asked.method.map(|method| method.0),
         staged: asked.staged.map(|InstanceRef(service, instance)| (service, instance)),
     };
-    state.registry.at_length(|| Ok(json(StatusCode::OK, &state.registry.explain(&question)?))).await
+    state.registry.run_long_read(|| Ok(json(StatusCode::OK, &state.registry.explain(&question)?))).await
 }

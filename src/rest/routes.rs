@@ -18,7 +18,7 @@ use super::problem::Problem;
 #[utoipa::path(get, path = "/v1/session/routes", operation_id = "listRoutes", tag = "routes", security(("session" = [])),
     responses((status = 200, description = "The routes.", body = Vec<RouteEntry>)))]
 pub(super) async fn list(caller: Caller) -> Result<Response, Problem> {
-    caller.ask_at_length(RouteList(caller.session.clone())).await
+    caller.answer_long_read(RouteList(caller.session.clone())).await
 }
 
 /// Stages a new route

@@ -31,7 +31,7 @@ pub(super) async fn holds(connection: &mut SqliteConnection, changes: &[Change])
                 let place = pending_rows::place(*key, request.ticket);
                 !seen.tickets.insert((*key, request.ticket.0)) || count(connection, PENDING, place).await? == 1
             }
-            Change::Settle(key, ticket) => {
+            Change::Complete(key, ticket) => {
                 let place = pending_rows::place(*key, *ticket);
                 !seen.tickets.insert((*key, ticket.0)) || count(connection, PENDING, place).await? == 0
             }

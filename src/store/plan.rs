@@ -107,7 +107,7 @@ impl<'a> Draft<'a> {
             Change::Await(key, request) => {
                 add(&mut self.active, StatementKind::PutPending, pending_rows::row(*key, request));
             }
-            Change::Settle(key, ticket) => {
+            Change::Complete(key, ticket) => {
                 add(&mut self.active, StatementKind::DropPending, pending_rows::place(*key, *ticket));
             }
             Change::Bind(..) | Change::Unbind(..) | Change::Observed(_) => {}

@@ -204,7 +204,7 @@ impl Store for Sqlite {
     async fn commit(&mut self, changes: &[Change], revision: u64) -> Result<(), StoreError> {
         let planned = || Plan::new(changes, revision, &self.maintained);
         let rows: usize = changes.iter().map(Change::rows).sum();
-        let mut plan = if rows > PLANNED_AT_ONCE_MAX { lifecycle::at_length(planned) } else { planned() };
+        let mut plan = if rows > PLANNED_AT_ONCE_MAX { lifecycle::run_blocking(planned) } else { planned() };
         if plan.steps.is_empty() {
             return Ok(());
         }

@@ -61,7 +61,7 @@ pub(in crate::grpc) fn subscribe_item(item: StreamItem) -> Result<proto::Subscri
         StreamItem::Event(happened) => Subscribed::Event(event(&happened)),
         StreamItem::Lagged { missed } => Subscribed::Lagged(Lagged { missed }),
         StreamItem::Compacted { oldest } => Subscribed::Compacted(Compacted { oldest }),
-        StreamItem::Quiet { told_up_to } => Subscribed::Heartbeat(Heartbeat { sequence: told_up_to }),
+        StreamItem::Quiet { position } => Subscribed::Heartbeat(Heartbeat { sequence: position }),
         StreamItem::Ended(error) => return Err(error),
     };
     Ok(proto::SubscribeResponse { item: Some(item) })
@@ -73,7 +73,7 @@ pub(in crate::grpc) fn watch_item(item: StreamItem) -> Result<proto::WatchRespon
         StreamItem::Event(happened) => Watched::Event(event(&happened)),
         StreamItem::Lagged { missed } => Watched::Lagged(Lagged { missed }),
         StreamItem::Compacted { oldest } => Watched::Compacted(Compacted { oldest }),
-        StreamItem::Quiet { told_up_to } => Watched::Heartbeat(Heartbeat { sequence: told_up_to }),
+        StreamItem::Quiet { position } => Watched::Heartbeat(Heartbeat { sequence: position }),
         StreamItem::Ended(error) => return Err(error),
     };
     Ok(proto::WatchResponse { item: Some(item) })

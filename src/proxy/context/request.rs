@@ -1,4 +1,4 @@
-//! A request at the endpoint that it was sent to: all that must be settled once when it ends.
+//! A request at the endpoint that it was sent to: all that must be done once at its end.
 //!
 //! [`RequestContext::finish`] is the one end: it gives the breaker its verdict, gives the connection back, tells the client's
 //! connection and records the statistics. Code that knows the outcome calls it; hyper may also drop a body, or the

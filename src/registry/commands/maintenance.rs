@@ -24,7 +24,7 @@ fn accept(
     let verification = Verification::of(session.key, &pending);
     let mut decided = Decided::new(Reply::Maintenance(verification), Vec::new());
     for older in session.pending.iter().filter(|older| older.overlaps(&pending.targets)) {
-        decided.changes.push(Change::Settle(session.key, older.ticket));
+        decided.changes.push(Change::Complete(session.key, older.ticket));
         decided = failed(decided, session, older, CANCELLED);
     }
     decided.changes.push(Change::Await(session.key, pending));
@@ -134,7 +134,7 @@ impl MaintExit {
 
 /// Brings the outcome of a maintenance request.
 #[derive(Clone, Debug)]
-pub struct SettleMaintenance {
+pub struct CompleteMaintenance {
     /// The session.
     pub key: SessionKey,
     /// The ticket of the request.
@@ -143,7 +143,7 @@ pub struct SettleMaintenance {
     pub reached: bool,
 }
 
-impl SettleMaintenance {
+impl CompleteMaintenance {
     pub(crate) fn session(&self) -> Option<&SessionId> {
         None
     }
@@ -151,18 +151,18 @@ impl SettleMaintenance {
     pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
         let session = catalog.by_key(self.key).ok_or(Error::invalid_session())?;
         let pending = session.pending.iter().find(|pending| pending.ticket == self.ticket).ok_or_else(cancelled)?;
-        let settled = Change::Settle(session.key, self.ticket);
+        let completed = Change::Complete(session.key, self.ticket);
         if !self.reached {
-            return Ok(failed(Decided::new(Reply::Done, vec![settled]), session, pending, timed_out(pending.kind)));
+            return Ok(failed(Decided::new(Reply::Done, vec![completed]), session, pending, timed_out(pending.kind)));
         }
         if pending.kind == PendingKind::Enter {
-            return Ok(Decided::new(Reply::Done, vec![settled]));
+            return Ok(Decided::new(Reply::Done, vec![completed]));
         }
         let is_there = |target: &Target| target.route().is_none_or(|id| session.route(id).is_some());
         let left: Vec<Target> = pending.targets.iter().copied().filter(is_there).collect();
         let answered = answered(session, &left);
         let exit = with_head(session, |record| left.iter().for_each(|target| record.maintenance.exit(*target)));
-        let mut decided = Decided::new(Reply::Done, vec![settled, exit]);
+        let mut decided = Decided::new(Reply::Done, vec![completed, exit]);
         decided.effects.push(Effect::Vouch(session.key, answered));
         Ok(changed(decided, session.key, &left, false))
     }

@@ -20,7 +20,7 @@ pub use apply::{ConfigApply, ConfigRollback};
 pub use breaker::CircuitBreakerReset;
 pub use decision::{Decided, Decision, DecisionContext, Effect, Release, Reply, Verification};
 pub use drain::{DrainCancel, DrainStart};
-pub use maintenance::{MaintEnter, MaintExit, SettleMaintenance};
+pub use maintenance::{CompleteMaintenance, MaintEnter, MaintExit};
 pub use observe::{Observe, Sight};
 pub use routes::{NewRoute, RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
 pub use sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, Subscribe, Unsubscribe};

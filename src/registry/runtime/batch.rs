@@ -26,19 +26,19 @@ pub(super) enum Pace {
     /// Directly: it takes so little time that no other task has to wait long.
     Brief,
     /// In a blocking section, while the thread's other tasks run on other threads.
-    AtLength,
+    Blocking,
 }
 
 impl Pace {
     pub(super) fn of<'a>(commands: impl IntoIterator<Item = &'a Command>, catalog: &Catalog) -> Self {
         let walked: usize = commands.into_iter().map(|command| command.weight(catalog)).sum();
-        if walked > WALKED_MAX { Pace::AtLength } else { Pace::Brief }
+        if walked > WALKED_MAX { Pace::Blocking } else { Pace::Brief }
     }
 
     pub(super) fn run<T>(self, work: impl FnOnce() -> T) -> T {
         match self {
             Pace::Brief => work(),
-            Pace::AtLength => lifecycle::at_length(work),
+            Pace::Blocking => lifecycle::run_blocking(work),
         }
     }
 }

@@ -42,7 +42,7 @@ pub enum StreamItem {
     Quiet {
         /// All events up to this sequence have been sent, so that a new stream can continue after it without a loss.
         /// `None` while events still wait.
-        told_up_to: Option<u64>,
+        position: Option<u64>,
     },
     /// The stream ended, with the reason. Nothing follows.
     Ended(Error),
@@ -119,15 +119,15 @@ impl EventStream {
     pub async fn next_within(&mut self, silence: Duration) -> StreamItem {
         match tokio::time::timeout(silence, self.next()).await {
             Ok(item) => item,
-            Err(_) => StreamItem::Quiet { told_up_to: self.told_up_to() },
+            Err(_) => StreamItem::Quiet { position: self.position() },
         }
     }
 
     /// Returns the sequence after which a new stream continues without a loss; `None` while events still wait.
-    pub fn told_up_to(&self) -> Option<u64> {
+    pub fn position(&self) -> Option<u64> {
         match &self.source {
-            EventSource::Session(own) => own.told_up_to(),
-            EventSource::All(everything) => everything.told_up_to(),
+            EventSource::Session(own) => own.position(),
+            EventSource::All(everything) => everything.position(),
         }
     }
 
@@ -174,7 +174,7 @@ impl SessionEvents {
         own
     }
 
-    fn told_up_to(&self) -> Option<u64> {
+    fn position(&self) -> Option<u64> {
         // The sequence is read before the mailbox: an event up to it has been sent or is in the mailbox.
         let latest = self.hub.history().latest();
         let is_empty = self.compacted.is_none() && self.backlog.is_empty() && self.mailbox.is_empty();
@@ -236,7 +236,7 @@ impl AllEvents {
         Self { hub, progress, compacted, cursor, read: VecDeque::new() }
     }
 
-    fn told_up_to(&self) -> Option<u64> {
+    fn position(&self) -> Option<u64> {
         let history = self.hub.history();
         let is_empty = self.compacted.is_none() && self.read.is_empty() && self.cursor == history.end();
         is_empty.then(|| history.latest())

@@ -36,22 +36,22 @@ impl Registry {
         })
     }
 
-    /// Answers a query as [`Registry::answer`] does and returns the result of `view`. It runs [at
-    /// length](Registry::at_length) if the session is large and the answer grows with it.
+    /// Answers a query as [`Registry::answer`] does and returns the result of `view`. It runs [as
+    /// a long read](Registry::run_long_read) if the session is large and the answer grows with it.
     pub async fn answer_as<T>(&self, query: &Query, view: impl FnOnce(Result<Answer, Error>) -> T) -> T {
         let work = || view(self.answer(query));
         if query.grows_with_its_session() && self.is_large(query.session()) {
-            self.at_length(work).await
+            self.run_long_read(work).await
         } else {
             work()
         }
     }
 
     /// Runs work that reads a large part of the catalog: after the work that waits already, and in a blocking section.
-    pub async fn at_length<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub async fn run_long_read<T>(&self, work: impl FnOnce() -> T) -> T {
         // The semaphore is never closed. An error would only start the work earlier.
         let _turn = self.long_turns.acquire().await;
-        lifecycle::at_length(work)
+        lifecycle::run_blocking(work)
     }
 
     fn is_large(&self, session: &SessionId) -> bool {

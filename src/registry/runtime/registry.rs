@@ -67,7 +67,7 @@ impl Registry {
             return vec![Err(stopping()); count];
         }
         let answers = answered.await.unwrap_or_else(|_| vec![Err(stopping()); count]);
-        answers.into_iter().map(|answer| answer.map(on_the_wall)).collect()
+        answers.into_iter().map(|answer| answer.map(in_wall_time)).collect()
     }
 
     /// Executes one command, as [`Registry::execute`] does.
@@ -85,7 +85,7 @@ impl Registry {
     pub fn answer(&self, query: &Query) -> Result<Answer, Error> {
         let mut answer = query.answer(&self.published.load(), clock::now(), &self.tokens, &*self.traffic)?;
         if let Answer::Drain(view) = &mut answer {
-            view.started_at = clock::on_the_wall(view.started_at);
+            view.started_at = clock::wall_time(view.started_at);
         }
         Ok(answer)
     }
@@ -121,9 +121,9 @@ impl Registry {
 }
 
 /// Converts the end of a drain to the present system clock, which the client uses too.
-fn on_the_wall(reply: Reply) -> Reply {
+fn in_wall_time(reply: Reply) -> Reply {
     match reply {
-        Reply::DrainUntil(end) => Reply::DrainUntil(clock::on_the_wall(end)),
+        Reply::DrainUntil(end) => Reply::DrainUntil(clock::wall_time(end)),
         other => other,
     }
 }

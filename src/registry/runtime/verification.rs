@@ -12,7 +12,7 @@ use crate::domain::{Error, Kind, Pending, RouteId, SessionKey, Span};
 
 use crate::registry::calls::Command;
 use crate::registry::commands::decision::{Reply, Verification};
-use crate::registry::commands::maintenance::{SettleMaintenance, timed_out};
+use crate::registry::commands::maintenance::{CompleteMaintenance, timed_out};
 
 use super::awaited::{Awaited, awaited};
 use super::registry::Registry;
@@ -84,8 +84,8 @@ async fn run(registry: &Registry, verification: &Verification) -> Result<(), Err
         Ok(Ok(())) => true,
         Err(_) => false,
     };
-    let settle = SettleMaintenance { key: verification.key, ticket: verification.ticket, reached };
-    registry.execute_one(settle.into()).await?;
+    let complete = CompleteMaintenance { key: verification.key, ticket: verification.ticket, reached };
+    registry.execute_one(complete.into()).await?;
     if reached { Ok(()) } else { Err(Error::new(Kind::Unavailable, timed_out(verification.kind))) }
 }
 

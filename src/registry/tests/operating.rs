@@ -2,7 +2,7 @@
 
 use crate::domain::{Breaker, Options, PendingKind, RouteId, Target};
 use crate::registry::commands::{
-    CircuitBreakerReset, CircuitBreakerSet, DrainCancel, DrainStart, MaintEnter, MaintExit, SettleMaintenance,
+    CircuitBreakerReset, CircuitBreakerSet, CompleteMaintenance, DrainCancel, DrainStart, MaintEnter, MaintExit,
     TargetSelector, Verification,
 };
 use crate::registry::queries::views::MaintenanceView;
@@ -36,8 +36,8 @@ fn exit(world: &mut World, session: &SessionId, places: &str) -> Verification {
     verification
 }
 
-fn settle(world: &mut World, verification: &Verification, reached: bool) -> Result<Reply, Error> {
-    world.run(SettleMaintenance { key: verification.key, ticket: verification.ticket, reached })
+fn complete(world: &mut World, verification: &Verification, reached: bool) -> Result<Reply, Error> {
+    world.run(CompleteMaintenance { key: verification.key, ticket: verification.ticket, reached })
 }
 
 fn status(world: &World, session: &SessionId) -> MaintenanceView {
@@ -71,14 +71,14 @@ fn maintenance_begins_at_once_and_ends_when_the_backends_answered() {
     let entering = enter(&mut world, &session, "/admin");
     assert_eq!(status(&world, &session).in_maintenance, [RouteId(2)]);
     assert_eq!(status(&world, &session).maintenance_backend, "http://pages/down");
-    settle(&mut world, &entering, true).unwrap();
+    complete(&mut world, &entering, true).unwrap();
     let leaving = exit(&mut world, &session, "r2");
     let awaited = awaited(&leaving, &world.catalog, &Options::default(), RouteId(0)).unwrap().0;
     let [one] = &awaited[..] else { panic!("{awaited:?}") };
     assert!(matches!(one.trust, PageTrust::AsRoute(_, RouteId(2))));
     assert_eq!(one.page.as_str(), "http://127.0.0.1:3000/");
     assert_eq!(status(&world, &session).in_maintenance, [RouteId(2)], "not before they answered");
-    settle(&mut world, &leaving, true).unwrap();
+    complete(&mut world, &leaving, true).unwrap();
     assert!(status(&world, &session).in_maintenance.is_empty());
     let target = Target::Route(RouteId(2));
     let expected = [true, false].map(|in_maintenance| Event::MaintenanceChanged { target, in_maintenance });
@@ -90,7 +90,7 @@ fn backends_that_never_answer_leave_the_routes_in_maintenance() {
     let (mut world, session) = serving();
     enter(&mut world, &session, "ALL");
     let leaving = exit(&mut world, &session, "shop.example");
-    settle(&mut world, &leaving, false).unwrap();
+    complete(&mut world, &leaving, false).unwrap();
     assert_eq!(status(&world, &session).in_maintenance.len(), 2);
     assert!(world.session(&session).pending.is_empty());
 }
@@ -113,7 +113,7 @@ fn leaving_waits_for_the_backends_that_routes_have_by_then() {
     world.apply(&session).unwrap();
     assert_eq!(asked(&world), ["http://127.0.0.1:4000/"]);
     world.events.clear();
-    settle(&mut world, &leaving, true).unwrap();
+    complete(&mut world, &leaving, true).unwrap();
     let target = Target::Route(RouteId(1));
     assert_eq!(world.events, [Event::MaintenanceChanged { target, in_maintenance: false }], "the other one is gone");
     assert!(!world.session(&session).record.maintenance.routes.contains_key(&RouteId(2)));
@@ -149,9 +149,9 @@ fn a_newer_request_for_a_route_cancels_the_pending_one() {
     let first = enter(&mut world, &session, "r1");
     let other = enter(&mut world, &session, "r2");
     let second = exit(&mut world, &session, "r1");
-    assert!(said(settle(&mut world, &first, true)).starts_with("cancelled"));
-    settle(&mut world, &other, true).unwrap();
-    settle(&mut world, &second, true).unwrap();
+    assert!(said(complete(&mut world, &first, true)).starts_with("cancelled"));
+    complete(&mut world, &other, true).unwrap();
+    complete(&mut world, &second, true).unwrap();
     assert_eq!((first.kind, second.kind), (PendingKind::Enter, PendingKind::Exit));
 }
 

@@ -186,7 +186,7 @@ async fn a_session_that_missed_nothing_is_never_told_that_it_did() {
     let (registry, _core) = start(RegistryLimits::default()).await;
     let (quiet, busy) = (register(&registry, "shop-1").await, register(&registry, "shop-2").await);
     let mut stream = registry.session_events(&quiet, all(), None).await.unwrap();
-    let seen = stream.told_up_to().unwrap();
+    let seen = stream.position().unwrap();
     drop(stream);
     apply(&registry, &busy, "b.example").await;
     let drain = DrainStart { subject: busy.clone().into(), span: crate::domain::Span::from_secs(60) };
@@ -201,7 +201,7 @@ async fn a_session_that_missed_nothing_is_never_told_that_it_did() {
     stream = registry.session_events(&quiet, all(), Some(seen)).await.unwrap();
     apply(&registry, &quiet, "a.example").await;
     assert_eq!(event(&mut stream).await.2, "config_applied", "nothing of its own was missed");
-    assert!(stream.told_up_to() > Some(seen), "a later stream goes on from here");
+    assert!(stream.position() > Some(seen), "a later stream goes on from here");
 }
 
 #[tokio::test]

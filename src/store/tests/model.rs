@@ -11,7 +11,7 @@ enum Deed {
     Apply(u8),
     Replace,
     Await(Pending),
-    Settle,
+    Complete,
     End,
 }
 
@@ -24,7 +24,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => Just(Deed::Apply(63)),
         1 => Just(Deed::Replace),
         2 => samples::pending().prop_map(Deed::Await),
-        1 => Just(Deed::Settle),
+        1 => Just(Deed::Complete),
         1 => Just(Deed::End),
     ]
 }
@@ -63,8 +63,8 @@ fn changes(catalog: &Catalog, instance: &str, deed: Deed) -> Vec<Change> {
         }
         Deed::Replace => vec![record(&|record| record.replaced = Some(Time(9))), register],
         Deed::Await(pending) => vec![Change::Await(key, Pending { ticket: catalog.next_ticket(), ..pending })],
-        Deed::Settle => {
-            session.pending.first().map(|pending| Change::Settle(key, pending.ticket)).into_iter().collect()
+        Deed::Complete => {
+            session.pending.first().map(|pending| Change::Complete(key, pending.ticket)).into_iter().collect()
         }
         Deed::End => vec![Change::End(catalog.replaced_of(&first).unwrap_or(key))],
     }

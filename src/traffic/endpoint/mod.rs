@@ -186,11 +186,11 @@ impl Endpoint {
     /// Returns the eligibility at `now`. Costs three atomic reads if nothing is set and nothing is wrong.
     pub fn eligibility(&self, now: Time) -> Eligibility {
         let (health, backoff) = (self.live.health.state(), &self.live.connect_backoff);
-        let settled = match health {
+        let is_established = match health {
             HealthState::Healthy { since } => since.is_none_or(|since| now.since(since) >= SLOW_START),
             HealthState::Unchecked | HealthState::Unhealthy => false,
         };
-        if settled && backoff.is_clear() && self.policy.breaker.is_none() && !self.policy.admin.is_set() {
+        if is_established && backoff.is_clear() && self.policy.breaker.is_none() && !self.policy.admin.is_set() {
             return Eligibility::Ready(Weight::FULL);
         }
         let candidate = MemberState {

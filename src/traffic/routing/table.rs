@@ -72,7 +72,7 @@ impl RoutingTable {
             | Change::Bind(..)
             | Change::Unbind(..)
             | Change::Await(..)
-            | Change::Settle(..)
+            | Change::Complete(..)
             | Change::Observed(_) => {}
         }
         if let Some(before) = before {
