@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn few_texts_cover_every_number_of_rows() {
         let texts: std::collections::HashSet<String> = (1..1200)
-            .step_by(7)
+            .step_by(31)
             .chain(1..70)
             .flat_map(|count| Plan::new(&stages(count), 9, &StoredMaintenance::default()).steps)
             .map(|step| step.text)

@@ -181,7 +181,7 @@ fn maintenance_requests_that_wait_when_the_process_is_killed_are_resumed() {
 
 #[test]
 fn every_acknowledged_command_survives_a_kill_at_any_moment() {
-    acknowledged_commands_survive(10);
+    acknowledged_commands_survive(6);
 }
 
 #[test]

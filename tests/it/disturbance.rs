@@ -74,7 +74,7 @@ fn keep_asking(proxy: SocketAddr, stop: &AtomicBool, done: &AtomicUsize) {
 
 #[test]
 fn applies_of_one_session_disturb_no_other() {
-    applies_disturb_no_other_session(150);
+    applies_disturb_no_other_session(50);
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn applies_disturb_no_other_session(applies: usize) {
         changing.ask(&format!("ROUTE_UPDATE|{busy}|r1|path|{value}"));
         changing.ask(&format!("HEADERS_SET|{busy}|ALL|X-Round|{round}"));
         assert_eq!(changing.ask(&format!("CONFIG_APPLY|{busy}")), "OK");
-        if round % 50 == 0 {
+        if round % 10 == 0 {
             tunnels.iter_mut().for_each(|tunnel| echoes(tunnel, *b"ping"));
         }
     }

@@ -37,12 +37,12 @@ fn left_behind(folder: &Path, instance: &str, backend: &Backend, then: impl FnOn
 #[test]
 fn a_clock_that_was_set_between_two_starts_neither_ends_nor_prolongs_a_drain() {
     const HOUR: i64 = 3_600_000;
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Backend::start("b");
+    let session = left_behind(folder.path(), "shop-1", &backend, |client, session| {
+        assert!(client.ask(&format!("DRAIN_START|{session}|30m")).starts_with("DRAIN_OK|"));
+    });
     for set in [HOUR, -HOUR, 400 * 24 * HOUR, -400 * 24 * HOUR, -1_000] {
-        let folder = tempfile::tempdir().unwrap();
-        let backend = Backend::start("b");
-        let session = left_behind(folder.path(), "shop-1", &backend, |client, session| {
-            assert!(client.ask(&format!("DRAIN_START|{session}|30m")).starts_with("DRAIN_OK|"));
-        });
         // As if the clock had said so much less then, for all that it told.
         write(
             folder.path(),
@@ -59,23 +59,36 @@ fn a_clock_that_was_set_between_two_starts_neither_ends_nor_prolongs_a_drain() {
             (drain["elapsed_seconds"].as_u64().unwrap(), drain["remaining_seconds"].as_u64().unwrap());
         assert!(elapsed < 300 && remaining > 1_500, "set by {set} ms: {drain}");
         assert!(drain["traffic_percent"].as_u64().unwrap() > 80, "set by {set} ms: {drain}");
+        assert!(server.terminate().success());
     }
 }
 
 #[test]
 fn names_with_hidden_characters_that_an_older_version_took_are_kept_and_not_taken_anew() {
-    for hidden in ["sh\u{200b}op-1", "\u{202e}shop-1", "shop-1\u{2066}", "shop\u{00ad}-1"] {
-        let folder = tempfile::tempdir().unwrap();
-        let backend = Backend::start("b");
-        let session = left_behind(folder.path(), "shop-1", &backend, |_, _| {});
-        write(folder.path(), &format!("update session set instance = '{hidden}'"));
-        let server = Server::start(folder.path());
-        assert_eq!(server.get("shop.example", "/").0, 200, "{hidden:?}");
+    let names = ["sh\u{200b}op-1", "\u{202e}shop-1", "shop-1\u{2066}", "shop\u{00ad}-1"];
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Backend::start("b");
+    let server = Server::start(folder.path());
+    let sessions = [0, 1, 2, 3].map(|at| {
+        let mut client = server.connect();
+        let session = client.register("shop", &format!("shop-{at}"));
+        client.serve(&session, &format!("shop-{at}.example"), "/", backend.address);
+        session
+    });
+    assert!(server.terminate().success());
+    let renames = (0..)
+        .zip(names)
+        .map(|(at, hidden)| format!("update session set instance = '{hidden}' where instance = 'shop-{at}'"));
+    write(folder.path(), &renames.collect::<Vec<String>>().join(";"));
+    let server = Server::start(folder.path());
+    for (at, (hidden, session)) in names.into_iter().zip(sessions).enumerate() {
+        assert_eq!(server.get(&format!("shop-{at}.example"), "/").0, 200, "{hidden:?}");
         let mut client = server.connect();
         assert_eq!(client.ask(&format!("RECONNECT|{session}")), "OK");
-        client.serve(&session, "other.example", "/", backend.address);
+        let other = format!("other-{at}.example");
+        client.serve(&session, &other, "/", backend.address);
         let refused = server.once(&format!("REGISTER|shop|{hidden}|9001|{{}}"));
         assert!(refused.starts_with("ERROR|instance"), "{refused}");
-        assert_eq!(server.get("other.example", "/").0, 200, "{hidden:?}");
+        assert_eq!(server.get(&other, "/").0, 200, "{hidden:?}");
     }
 }

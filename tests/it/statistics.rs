@@ -72,7 +72,7 @@ fn stats(client: &mut Client, session: &str) -> String {
 #[test]
 fn every_request_is_counted_once_by_whichever_worker_carried_it() {
     const CONNECTIONS: usize = 16;
-    const EACH: usize = 250;
+    const EACH: usize = 100;
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start_with(folder.path(), &["--proxy-workers", "2"]);
     let mut client = server.connect();

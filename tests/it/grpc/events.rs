@@ -258,7 +258,7 @@ async fn a_stream_that_asks_for_what_is_not_known_is_told_so_and_goes_on() {
 }
 
 /// More events than a stream's outbox and the window below hold together.
-const FLOOD: usize = 2000;
+const FLOOD: usize = 1000;
 /// The number of bytes of a stream that its client accepts without reading them.
 const WINDOW: u32 = 16 * 1024;
 

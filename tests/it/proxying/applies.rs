@@ -21,7 +21,7 @@ fn steady(address: std::net::SocketAddr, stop: &AtomicBool, answered: &AtomicUsi
 }
 
 #[test]
-fn a_thousand_applies_of_another_session_disturb_neither_tunnels_nor_requests() {
+fn applies_of_another_session_disturb_neither_tunnels_nor_requests() {
     let echo = Backend::new(|mut wire| {
         wire.head();
         wire.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
@@ -40,14 +40,14 @@ fn a_thousand_applies_of_another_session_disturb_neither_tunnels_nor_requests() 
         assert_eq!(tunnel.head().unwrap().status(), 101);
     }
     let (done, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let loads: Vec<_> = (0..4)
+    let loads: Vec<_> = (0..2)
         .map(|_| {
             let (address, done, answered) = (harness.address(), Arc::clone(&done), Arc::clone(&answered));
             thread::spawn(move || steady(address, &done, &answered))
         })
         .collect();
     let other = harness.session("other", "other-1");
-    for n in 0..1000 {
+    for n in 0..200 {
         let host = format!("h{}.example,*.example", n % 50);
         harness.apply(
             other,

@@ -138,7 +138,7 @@ fn five_thousand_blackholed_endpoints_of_one_session_delay_no_check_of_another()
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let (quiet, hole) = (Quiet::join(&server), BlackHole::open());
-    let before = quiet.longest_wait(3);
+    let before = quiet.longest_wait(1);
     let _greedy = greedy(&server, "greedy", addresses(hole.port, 5_000));
     goes_on("5,000 blackholed", before, &quiet, 8);
 }
@@ -148,7 +148,7 @@ fn endpoints_that_keep_a_check_waiting_delay_no_check_of_another() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let quiet = Quiet::join(&server);
-    let before = quiet.longest_wait(3);
+    let before = quiet.longest_wait(1);
     let words: [&[u8]; 4] = [b"", b"H", b"HTTP/1.1 200 OK\r\nx: y\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"];
     let sessions = ["silent", "dripping", "headed", "interim"].into_iter().zip(words);
     let _greedy: Vec<Client> =
@@ -161,7 +161,7 @@ fn many_greedy_sessions_delay_no_check_of_another() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let (quiet, hole) = (Quiet::join(&server), BlackHole::open());
-    let before = quiet.longest_wait(3);
+    let before = quiet.longest_wait(1);
     let _greedy: Vec<Client> =
         (0..40).map(|n| greedy(&server, &format!("greedy-{n}"), addresses(hole.port, 200))).collect();
     goes_on("40 sessions", before, &quiet, 6);

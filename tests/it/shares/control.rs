@@ -14,7 +14,7 @@ use crate::server::{Client, Server};
 use crate::support::wire::Wire;
 
 /// So many routes keep one thread of a debug build busy for seconds.
-const ROUTES: usize = 20_000;
+const ROUTES: usize = 10_000;
 const ROUTES_AT_ONCE: usize = 1_000;
 /// Work that is over sooner says nothing: the thread of the pings may not have had its turn.
 const BRIEF: Duration = Duration::from_millis(400);
