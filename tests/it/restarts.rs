@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
-use crate::server::{Backend, Client, Server};
+use crate::server::{Backend, Server};
 
 /// Writes to the database of a server that has ended.
 fn write(folder: &Path, text: &str) {
@@ -23,25 +23,17 @@ fn json(reply: &str) -> Value {
     serde_json::from_str(payload).unwrap()
 }
 
-/// A session of `instance` with a route, on a server that is then ended.
-fn left_behind(folder: &Path, instance: &str, backend: &Backend, then: impl FnOnce(&mut Client, &str)) -> String {
-    let server = Server::start(folder);
-    let mut client = server.connect();
-    let session = client.register("shop", instance);
-    client.serve(&session, "shop.example", "/", backend.address);
-    then(&mut client, &session);
-    assert!(server.terminate().success());
-    session
-}
-
 #[test]
 fn a_clock_that_was_set_between_two_starts_neither_ends_nor_prolongs_a_drain() {
     const HOUR: i64 = 3_600_000;
     let folder = tempfile::tempdir().unwrap();
     let backend = Backend::start("b");
-    let session = left_behind(folder.path(), "shop-1", &backend, |client, session| {
-        assert!(client.ask(&format!("DRAIN_START|{session}|30m")).starts_with("DRAIN_OK|"));
-    });
+    let server = Server::start(folder.path());
+    let mut client = server.connect();
+    let session = client.register("shop", "shop-1");
+    client.serve(&session, "shop.example", "/", backend.address);
+    assert!(client.ask(&format!("DRAIN_START|{session}|30m")).starts_with("DRAIN_OK|"));
+    assert!(server.terminate().success());
     for set in [HOUR, -HOUR, 400 * 24 * HOUR, -400 * 24 * HOUR, -1_000] {
         // As if the clock had said so much less then, for all that it told.
         write(
