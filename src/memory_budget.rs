@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_drawn_is_given_back_and_more_than_there_is_refused() {
+    fn drawn_bytes_are_returned_and_more_than_the_budget_are_refused() {
         let memory = MemoryBudget::new(100_000);
         let share = memory.take(60_000).unwrap();
         assert_eq!((memory.take(60_000).unwrap_err(), memory.bytes()), (MemoryFull, 60_000));

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_for_something_is_no_flood() {
+    fn frames_that_request_something_are_no_flood() {
         for kind in [0, 1] {
             let bytes = [PREFACE.to_vec(), frame(kind, 20).repeat(5 * BURST as usize)].concat();
             assert!(!seen(&bytes, 4096).1);

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_answer_is_said_in_words() {
+    async fn a_probe_without_an_answer_fails_with_the_reason_in_words() {
         let flood = "HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000);
         for (answer, reason) in [
             ("", "the connection was closed without an answer"),

@@ -34,7 +34,7 @@ fn a_flag_beats_the_file_and_the_file_beats_the_default() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_line_and_what_is_expected() {
+fn a_wrong_value_is_named_with_its_line_and_the_expected_form() {
     let wrong = [
         ("[pipe]\nlisten = \"nowhere\"\n", ":2:10:", "`nowhere` has no port; write 127.0.0.1:8181"),
         ("[api]\nlisten = \"nowhere\"\n", ":2:10:", "write 127.0.0.1:8182"),

@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_been_idle_for_the_longest_makes_way_and_then_who_has_been_unfinished_for_a_while() {
+    fn the_longest_idle_connection_makes_way_first_and_then_old_unfinished_ones() {
         let old = NOW - UNFINISHED_TICKS_MAX;
         let mut house = House::default();
         let in_use = house.come(None, None).unwrap();
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_origin_has_no_share() {
+    fn a_session_without_an_origin_has_no_share() {
         let mut house = House::default();
         for _ in 0..LIMITS.all {
             house.come(None, None).unwrap();

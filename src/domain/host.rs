@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_name_is_refused() {
+    fn a_wrong_host_name_is_refused() {
         for bad in [
             "", "a:80", "http://a", "a/b", "a b", "*.*", "*.", "a.*", "**", "a..b", "::1", "[x]", "é|x", ".", "a,b",
             "a!b",

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_in_no_name() {
+    fn no_name_has_invisible_characters() {
         for good in ["店", "שלום", "سلام", "한국", "नमस्ते", "e\u{301}", "🚀", "𝄞", "\u{fffd}"]
         {
             assert!(ServiceName::parse(good).is_ok(), "{good}");

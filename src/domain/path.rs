@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_health_check_asks_for_stays_as_it_was_written() {
+    fn the_path_of_a_health_check_stays_as_it_was_written() {
         for text in ["/", "/health/", "/health?full=1", "/a//b", "/h?", "/h?a=1&b=[2]?/", "/%7Eu/%61", "/x*"] {
             assert_eq!(HealthPath::parse(text).unwrap().as_str(), text);
         }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_is_refused() {
+    fn a_wrong_path_is_refused() {
         for bad in [
             "",
             "api",

@@ -165,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_above_the_root_is_refused() {
+    fn a_path_above_the_root_is_refused() {
         for path in ["/..", "/a/../..", "//..", "/a//../../b", "/%2e%2e/b", "/./../b", "/..;/b"] {
             assert_eq!(RequestPath::read(path), Err(AboveRoot), "{path}");
         }
     }
 
     #[test]
-    fn what_is_passed_on_and_read_again_is_the_same() {
+    fn a_forwarded_path_reads_the_same_again() {
         for path in ["/x/../%6cogin//y", "/a//b/../c", "/%2e/a%2fb"] {
             let read = RequestPath::read(path).unwrap();
             let passed = read.passed.unwrap();

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_backend_url_is_refused() {
+    fn a_wrong_backend_url_is_refused() {
         for bad in [
             "",
             "b:3000",

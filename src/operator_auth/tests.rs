@@ -98,7 +98,7 @@ fn without_tokens_operators_are_direct_callers_on_loopback_that_ask_for_loopback
 }
 
 #[test]
-fn what_came_through_a_proxy_is_not_an_operators() {
+fn requests_that_came_through_a_proxy_are_not_an_operators() {
     let signs = [
         "Via",
         "Forwarded",

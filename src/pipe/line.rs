@@ -236,7 +236,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn where_the_bytes_are_cut_makes_no_difference(
+        fn the_cut_of_the_bytes_makes_no_difference(
             pieces in proptest::collection::vec("[ab\r\n]{0,12}", 0..12),
             limit in 1_usize..8,
         ) {

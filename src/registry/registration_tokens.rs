@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_token_does_not_allow_is_refused_in_the_words_of_the_rule() {
+    fn routes_that_a_token_does_not_allow_are_refused_in_the_words_of_the_rule() {
         let tokens = tokens();
         let token = &tokens.0[0];
         let hosts = |list| token.check_hosts(&Host::parse_list(list).unwrap());

@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_json_is_said_with_its_line_and_column() {
+    async fn invalid_json_is_named_with_its_line_and_column() {
         let (field, detail) = limit("{\n  \"requests\": ,\n}").await;
         assert_eq!((field.as_str(), detail.as_str()), ("", "the body is not JSON: expected value at line 2 column 15"));
         let (_, detail) = limit("{\"requests\":1,\"window\":\"1s\"} x").await;
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_entity_tags_is_refused() {
+    fn a_wrong_list_of_entity_tags_is_refused() {
         for lines in [
             &["3"][..],
             &["\""],

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_committed_holds_and_nothing_else_does() {
+    async fn a_committed_batch_holds_and_no_other() {
         let batches = [
             vec![stage(1, "a.example")],
             vec![stage(1, "b.example"), stage(2, "c.example")],

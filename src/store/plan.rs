@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_stored_needs_no_statement() {
+    fn a_change_that_is_not_stored_needs_no_statement() {
         let plan = Plan::new(&[Change::Unbind(SessionKey(1), Time(0))], 9, &StoredMaintenance::default());
         assert!(plan.steps.is_empty());
     }

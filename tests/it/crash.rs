@@ -392,17 +392,17 @@ fn pipeline(pipe: SocketAddr, name: &str) -> (String, usize) {
 
 /// At a stop each command is executed and answered, or its client sees the end of the connection.
 #[test]
-fn what_a_client_takes_for_done_at_a_stop_has_happened() {
-    what_is_taken_for_done_has_happened(1);
+fn commands_that_a_client_takes_for_done_at_a_stop_are_stored() {
+    stops_leave_every_answered_command_stored(1);
 }
 
 #[test]
 #[ignore = "storm: minutes"]
 fn storm_of_stops_leaves_nothing_undone_that_a_client_takes_for_done() {
-    what_is_taken_for_done_has_happened(4);
+    stops_leave_every_answered_command_stored(4);
 }
 
-fn what_is_taken_for_done_has_happened(stops: u64) {
+fn stops_leave_every_answered_command_stored(stops: u64) {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..stops {
         let server = Server::start(folder.path());

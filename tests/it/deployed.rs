@@ -17,7 +17,7 @@ fn ill_in_maintenance(harness: &ServerHarness, status_backend: &StatusBackend) -
 
 /// Kind: after maintenance the routes serve at once, whatever was found before.
 #[test]
-fn what_let_a_route_out_of_maintenance_counts_as_its_health() {
+fn the_check_that_ended_maintenance_counts_as_health() {
     for target in ["ALL", "r1", "/"] {
         let (harness, status_backend) = (ServerHarness::open(), StatusBackend::new(200));
         let mut instance = ill_in_maintenance(&harness, &status_backend);
@@ -44,7 +44,7 @@ fn a_breaker_that_was_open_before_maintenance_does_not_outlast_it() {
 }
 
 #[test]
-fn what_is_told_of_health_after_maintenance_is_told_to_subscribers() {
+fn changes_of_health_after_maintenance_are_sent_to_subscribers() {
     let (harness, status_backend) = (ServerHarness::open(), StatusBackend::new(200));
     let mut instance = ill_in_maintenance(&harness, &status_backend);
     instance.expect("SUBSCRIBE", "backend_health_changed", "SUBSCRIBE_OK");
@@ -278,7 +278,7 @@ fn maintenance_that_was_to_be_left_is_not_begun_again_by_the_next_session() {
 }
 
 #[test]
-fn what_a_client_ordered_ends_with_its_session() {
+fn drains_and_maintenance_of_a_client_end_with_its_session() {
     let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
     let mut instance = harness.instance("shop-1", &backend);
     assert!(instance.ask("DRAIN_START", "1h").starts_with("DRAIN_OK|"));
@@ -342,7 +342,7 @@ fn health_paths_are_asked_for_as_they_are_written() {
 }
 
 #[test]
-fn what_lets_a_route_out_of_maintenance_is_what_its_checks_ask_for() {
+fn maintenance_ends_with_the_same_request_as_a_health_check() {
     let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
     let mut instance = harness.empty("shop-1");
     instance.add("*", "/", &backend.url());

@@ -80,7 +80,7 @@ proptest! {
 }
 
 #[test]
-fn what_shadows_a_route_is_said() {
+fn the_route_that_shadows_another_is_named() {
     let catalog = catalog(&[("*", "/", 9), ("a.example", "/", 0), ("a.example", "/x", 0), ("a.example", "/", 5)]);
     let explained =
         explain(&catalog, &ask("a.example", "/x?q"), &RegistrationTokens::default(), &Quiet, Time(0)).unwrap();

@@ -75,7 +75,7 @@ fn the_first_failure_is_told_at_once_with_its_reason_and_a_set_status_is_healthy
 }
 
 #[test]
-fn what_an_answer_makes_of_a_member_is_as_its_options_say_for_both_kinds_of_check() {
+fn an_answer_counts_as_the_options_say_for_both_kinds_of_check() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     // The status of the answer, the option, and what comes of it by default and with `HEALTH_SET`.

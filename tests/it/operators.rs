@@ -142,7 +142,7 @@ fn without_a_token_operators_are_direct_callers_on_loopback_that_ask_for_loopbac
 }
 
 #[test]
-fn what_a_proxy_on_this_machine_passes_on_is_no_operators_word() {
+fn requests_that_a_local_proxy_forwards_are_not_an_operators() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (victim, proxy) = (Server::start(folder.path()), Server::start(other.path()));
     let mut quiet = victim.connect();

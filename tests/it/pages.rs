@@ -99,7 +99,7 @@ fn is_marked(answer: &Message) -> bool {
 
 /// Kind: who comes to look gets the page, and what the page asks for comes from its server.
 #[test]
-fn what_a_page_asks_for_is_answered_by_its_server() {
+fn requests_that_a_page_makes_are_answered_by_its_server() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let pages = progress();
@@ -147,7 +147,7 @@ fn what_a_page_asks_for_is_answered_by_its_server() {
 }
 
 #[test]
-fn where_the_server_of_a_page_is_away_the_route_is_in_maintenance() {
+fn a_route_is_in_maintenance_though_the_server_of_its_page_is_away() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let odd = Backend::answering("SSH-2.0-OpenSSH\r\n");

@@ -201,7 +201,7 @@ fn policies_are_taken_back_as_they_are_set() {
 }
 
 #[test]
-fn what_a_takeover_will_remove_is_told_before() {
+fn the_diff_lists_the_routes_that_a_takeover_will_remove() {
     let backend = Backend::start("b");
     at_every_interface(|server, client| {
         let host = format!("{}.example", client.name);

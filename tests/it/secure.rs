@@ -188,7 +188,7 @@ fn a_session_learns_that_its_connection_ended_however_it_ended() {
 }
 
 #[test]
-fn who_speaks_no_tls_is_told_so_and_closed() {
+fn a_client_without_tls_is_refused_in_words_and_closed() {
     let shelf = Shelf::new();
     let server = shelf.start(&[PIPE, API].concat());
     for (address, words) in [(server.pipe, "REGISTER|shop|shop-1|9001|{}\n"), (server.api, "GET / HTTP/1.1\r\n\r\n")] {
@@ -204,7 +204,7 @@ fn who_speaks_no_tls_is_told_so_and_closed() {
 }
 
 #[test]
-fn where_clients_need_a_certificate_it_must_be_of_the_authority() {
+fn a_required_client_certificate_must_be_of_the_authority() {
     let (shelf, clients) = (Shelf::new(), Authority::new());
     shelf.put("clients.pem", &clients.pem);
     let server = shelf.start(&[&PIPE[..], &["--pipe-client-ca", "@clients.pem"]].concat());
@@ -223,7 +223,7 @@ fn where_clients_need_a_certificate_it_must_be_of_the_authority() {
 }
 
 #[test]
-fn who_begins_a_handshake_and_stops_holds_up_nobody() {
+fn an_unfinished_handshake_delays_nobody() {
     let shelf = Shelf::new();
     let server = shelf.start(&PIPE);
     // Half a record that announces a handshake, or not even that.
@@ -264,7 +264,7 @@ fn handshakes_that_are_not_finished_make_way_when_the_port_is_full() {
 }
 
 #[test]
-fn who_is_one_too_many_is_told_so_over_tls() {
+fn one_connection_too_many_is_refused_in_words_over_tls() {
     let shelf = Shelf::new();
     let server = shelf.start(&[&PIPE[..], &["--pipe-connections-max", "1"]].concat());
     let trust = shelf.client();

@@ -90,7 +90,7 @@ fn a_restarting_instance_causes_no_gap() {
 }
 
 #[test]
-fn what_another_service_holds_is_refused_with_its_name() {
+fn a_claim_of_another_service_is_refused_with_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let mut client = server.connect();

@@ -254,7 +254,7 @@ fn a_session_is_replaced_under_its_own_token_alone_over_restarts_too() {
 }
 
 #[test]
-fn what_was_staged_under_other_rules_is_applied_by_those_of_now() {
+fn edits_staged_under_other_rules_are_applied_by_the_present_ones() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), &team_a(""));
     let mut sessions = Vec::new();

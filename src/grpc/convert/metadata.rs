@@ -116,7 +116,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_taken_comes_back_whatever_it_holds(value in any_value()) {
+        fn every_accepted_value_comes_back_unchanged(value in any_value()) {
             let given = Struct { fields: BTreeMap::from([("x".to_owned(), value)]) };
             if let Ok(first) = metadata(Some(given)) {
                 let again = metadata(Some(structure(first.as_str()))).unwrap();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_depth_came_in_can_be_read() {
+    fn json_of_every_accepted_depth_can_be_read() {
         for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
             let deep = format!(r#"{{"a":{}0{}}}"#, open.repeat(120), close.repeat(120));
             let bytes = structure(Metadata::parse(&deep).unwrap().as_str()).encode_to_vec();

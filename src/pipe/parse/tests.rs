@@ -248,7 +248,7 @@ fn empty_lines_and_a_bare_ack_are_ignored() {
 }
 
 #[test]
-fn what_is_no_text_is_refused() {
+fn bytes_that_are_no_text_are_refused() {
     let refused = |line: &[u8]| shown(&parser().read(line).unwrap().unwrap_err());
     assert_eq!(refused(b"PING|\xff"), "ERROR|the line is not valid UTF-8 (byte 6)");
     for control in ["\0", "\t", "\r", "\u{1b}", "\u{7f}", "\u{85}"] {

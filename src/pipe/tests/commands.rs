@@ -297,7 +297,7 @@ async fn connections_over_the_limit_are_told_so() {
 }
 
 #[tokio::test]
-async fn who_asks_for_help_is_shown_every_command() {
+async fn help_shows_every_command() {
     let server = Server::start().await;
     let mut client = server.connect().await;
     for asked in ["help", "HELP", "?", "Help "] {

@@ -124,7 +124,7 @@ async fn a_stop_is_told_to_bound_connections_and_ends_all() {
 
 /// Kind: no client takes `SHUTDOWN` for the answer to a line that is not executed.
 #[tokio::test]
-async fn what_was_sent_before_a_stop_is_answered_before_it_is_told() {
+async fn commands_sent_before_a_stop_are_answered_before_shutdown() {
     let server = Server::start().await;
     let (mut client, id) = server.register("shop-1").await;
     let mut one_shot = server.connect().await;

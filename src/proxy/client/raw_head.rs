@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_behind_a_body_is_the_next_head() {
+    fn bytes_behind_a_body_are_the_next_head() {
         let head = "POST / HTTP/1.1\r\ncontent-length: 18\r\n\r\n";
         let mut heads = heads(head, BodyLength::Known(18));
         heads.keep(b"GET /1 HTTP/1.1\r\n").unwrap();

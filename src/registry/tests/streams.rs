@@ -114,7 +114,7 @@ async fn a_watcher_hears_of_everybody_in_order_and_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
-async fn what_traffic_saw_is_told_before_the_apply_that_may_replace_it_or_not_at_all() {
+async fn observations_of_traffic_are_reported_before_the_apply_that_may_replace_them_or_never() {
     let (registry, _core) = start(RegistryLimits::default()).await;
     let session = register(&registry, "shop-1").await;
     apply(&registry, &session, "a.example").await;

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_matches_a_pattern_is_taken() {
+    fn text_that_matches_a_pattern_is_accepted() {
         all_taken(&NAME, 4096, reads::<Instance>);
         all_taken(&ROUTE_ID, 64, reads::<Route>);
         all_taken(&TARGET, 64, reads::<Target>);

@@ -73,7 +73,7 @@ fn changes(catalog: &Catalog, instance: &str, deed: Deed) -> Vec<Change> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn what_was_committed_is_loaded(
+    fn committed_changes_are_loaded(
         batches in proptest::collection::vec(proptest::collection::vec((1..4_u32, deed()), 1..6), 1..12),
     ) {
         run(async {

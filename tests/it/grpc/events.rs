@@ -89,7 +89,7 @@ async fn a_stream_tells_what_its_session_subscribed_to() {
 }
 
 #[tokio::test]
-async fn what_is_no_longer_subscribed_to_is_not_told() {
+async fn events_without_a_subscription_are_not_sent() {
     let server = Server::start().await;
     let (mut client, session) = server.register("shop-1").await;
     let mut events = subscribe(&mut client, &session, &[ALL], None).await;

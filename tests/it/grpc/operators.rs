@@ -215,7 +215,7 @@ async fn a_watcher_hears_of_everybody_and_resumes() {
 }
 
 #[tokio::test]
-async fn what_is_staged_can_be_explained() {
+async fn staged_routes_can_be_explained() {
     let server = Server::start().await;
     let (mut client, session_id) = server.register("shop-1").await;
     let route = Some(route("new.example", "/"));

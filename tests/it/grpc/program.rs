@@ -35,7 +35,7 @@ async fn off_thread<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static
 }
 
 #[tokio::test]
-async fn what_is_applied_serves_and_what_traffic_does_is_told() {
+async fn applied_routes_serve_and_traffic_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let (server, backend) = (Server::start(folder.path()), Backend::start("blue"));
     let mut client = connect(&server).await;

@@ -218,7 +218,7 @@ async fn wrong_operations_are_refused_by_field_or_for_the_state() {
 }
 
 #[tokio::test]
-async fn what_another_service_holds_is_a_conflict() {
+async fn a_claim_of_another_service_is_a_conflict() {
     let server = Server::start().await;
     let (mut client, _) = server.serving("shop-1").await;
     let service_name = "blog".to_owned();
@@ -275,7 +275,7 @@ async fn the_longest_duration_is_taken() {
 }
 
 #[tokio::test]
-async fn what_a_token_does_not_allow_is_denied_and_changes_nothing() {
+async fn commands_that_a_token_does_not_allow_are_denied_and_change_nothing() {
     let grant = RegistrationToken {
         name: TokenName::parse("team-a").unwrap(),
         secret: Fingerprint::of(&Secret::new("s3cret")),

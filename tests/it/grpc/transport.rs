@@ -129,7 +129,7 @@ async fn a_message_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_unimplemented() {
+async fn an_unknown_method_is_unimplemented() {
     let server = Server::start().await;
     for path in
         ["/signalbox.v1.Registry/Nothing", "/signalbox.v1.Operator/Nothing", "/signalbox.v2.Registry/Ping", "/x"]
@@ -141,7 +141,7 @@ async fn what_is_not_there_is_unimplemented() {
 }
 
 #[tokio::test]
-async fn what_the_transport_refuses_has_its_reason_too() {
+async fn refusals_of_the_transport_have_a_reason_too() {
     let server = Server::start().await;
     let mut client = tonic::client::Grpc::new(server.channel().await);
     client.ready().await.unwrap();

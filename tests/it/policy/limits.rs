@@ -97,7 +97,7 @@ fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
 }
 
 #[test]
-fn what_a_backend_says_of_limits_gives_way() {
+fn rate_limit_fields_of_a_backend_are_replaced_by_those_of_the_proxy() {
     let answer =
         "HTTP/1.1 200 OK\r\nratelimit: \"x\";r=7;t=7\r\nratelimit-policy: \"x\";q=7\r\ncontent-length: 0\r\n\r\n";
     let (harness, backend) = (ServerHarness::open(), Backend::answering(answer));

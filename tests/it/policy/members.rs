@@ -14,7 +14,7 @@ use crate::support::server_harness::ServerHarness;
 use crate::support::wire::Wire;
 
 #[test]
-fn when_one_of_two_instances_is_killed_no_request_fails() {
+fn no_request_fails_after_one_of_two_instances_was_killed() {
     let (harness, mortal, alive) = (ServerHarness::open(), KillableBackend::named("mortal"), Backend::named("alive"));
     let mut first = harness.empty("shop-1");
     first.add("*", "/", &mortal.url());

@@ -17,7 +17,7 @@ fn counted(instance: &mut Instance, codes: &Value) -> Value {
 }
 
 #[test]
-fn what_a_rate_limit_refuses_counts_without_a_latency() {
+fn requests_that_a_rate_limit_refuses_count_without_a_latency() {
     let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
     let mut instance = harness.instance("shop-1", &backend);
     instance.set("RATELIMIT_SET", "r1|2|1h");
@@ -77,7 +77,7 @@ fn a_request_that_was_tried_counts_once_and_one_that_the_breaker_keeps_back_coun
 }
 
 #[test]
-fn what_a_routes_options_refuse_counts_for_it() {
+fn requests_that_the_options_of_a_route_refuse_count_for_it() {
     let (harness, backend) = (ServerHarness::open(), Backend::named("b"));
     let mut instance = harness.instance("shop-1", &backend);
     instance.expect("OPTIONS_SET", "r1|websocket|false", "OPTIONS_OK");

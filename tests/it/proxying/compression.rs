@@ -90,7 +90,7 @@ fn the_head_says_what_the_body_is() {
 }
 
 #[test]
-fn what_is_not_to_be_compressed_arrives_as_it_is() {
+fn bodies_that_must_not_be_compressed_arrive_unchanged() {
     let body = text(100);
     let of = |status: &str, fields: &str| {
         format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{fields}\r\n\r\n{body}", body.len())

@@ -6,7 +6,7 @@ use crate::support::backend::Backend;
 use crate::support::proxy_harness::{ProxyHarness, header, option};
 
 #[test]
-fn what_belongs_to_one_connection_does_not_cross_to_the_other() {
+fn fields_of_one_connection_do_not_cross_to_the_other() {
     let backend = Backend::answering(
         "HTTP/1.1 200 OK\r\nconnection: keep-alive, x-theirs\r\nx-theirs: 1\r\nkeep-alive: timeout=5\r\n\
          proxy-connection: x\r\nx-kept: 1\r\ncontent-length: 0\r\n\r\n",

@@ -195,7 +195,7 @@ fn the_rest_of_a_body_that_nobody_read_is_not_taken_for_a_request() {
 }
 
 #[test]
-fn what_comes_behind_a_body_is_read_like_any_other_request() {
+fn bytes_behind_a_body_are_read_like_any_other_request() {
     let backend = Backend::named("b");
     let harness = ProxyHarness::serving(&backend.url(), &[]);
     let mut wire = harness.connect();

@@ -45,7 +45,7 @@ fn a_page_is_fetched_once_for_all_and_taken_over_with_its_type_alone() {
 }
 
 #[test]
-fn what_is_not_fit_to_be_shown_is_not_taken_over() {
+fn a_page_that_cannot_be_shown_is_not_used() {
     let html = "content-type: text/html";
     let large = "x".repeat(64 * 1024 + 1);
     for (head, body) in [

@@ -318,7 +318,7 @@ fn an_interim_response_is_never_mixed_into_another_answer() {
 }
 
 #[test]
-fn what_is_no_http_is_refused_at_once() {
+fn bytes_that_are_no_http_are_refused_at_once() {
     let backend = Backend::new(|mut wire| {
         wire.head();
         wire.send("220 ready\r\n");

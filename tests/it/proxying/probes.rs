@@ -57,7 +57,7 @@ fn an_endless_page_is_not_read_to_its_end() {
 }
 
 #[test]
-fn what_went_wrong_is_told_in_plain_words() {
+fn failures_are_described_in_plain_words() {
     assert_eq!(get(&format!("http://{}", closed_port())).unwrap_err(), "the connection was refused");
     assert_eq!(get("http://no-such-name.invalid").unwrap_err(), "its name does not resolve");
     let nonsense = Backend::answering("nonsense\r\n\r\n");

@@ -95,7 +95,7 @@ fn a_client_stays_with_its_member() {
 }
 
 #[test]
-fn what_passed_is_counted() {
+fn requests_that_passed_are_counted() {
     let backend = Backend::named("hello");
     let mut harness = ProxyHarness::new();
     let key = harness.serve("shop", "shop-1", &backend.url(), &[]);

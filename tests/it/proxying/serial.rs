@@ -222,7 +222,7 @@ fn a_body_that_was_begun_is_sent_again_where_that_can_do_no_harm() {
 }
 
 #[test]
-fn what_is_kept_of_bodies_is_counted_and_given_back() {
+fn kept_bytes_of_bodies_are_counted_and_returned() {
     let backend = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     let memory = signalbox::memory_budget::MemoryBudget::new(1 << 20);
     let counted = memory.clone();

@@ -51,7 +51,7 @@ fn many_paths_of_a_host_are_matched_in_every_spelling_too() {
 }
 
 #[test]
-fn what_leads_above_the_root_is_a_bad_request() {
+fn a_path_above_the_root_is_a_bad_request() {
     let backend = Backend::named("b");
     let harness = ProxyHarness::serving(&format!("{}/app", backend.url()), &[]);
     for target in ["/..", "/../x", "/a/../../x", "/%2e%2e/x", "//../x", "/a/%2E./..;/x"] {
@@ -61,7 +61,7 @@ fn what_leads_above_the_root_is_a_bad_request() {
 }
 
 #[test]
-fn what_may_not_stand_in_a_target_is_passed_on_percent_encoded() {
+fn bytes_that_a_target_may_not_have_are_forwarded_percent_encoded() {
     let backend = Backend::named("b");
     let harness = ProxyHarness::serving(&backend.url(), &[]);
     let targets: [(&[u8], &str); 7] = [

@@ -67,7 +67,7 @@ fn a_certificate_that_does_not_hold_is_a_502_unless_it_is_not_looked_at() {
 }
 
 #[test]
-fn what_was_not_checked_for_one_route_is_checked_for_another() {
+fn a_certificate_that_one_route_does_not_check_is_checked_for_another() {
     let backend = Backend::named("secure");
     let front = TlsFront::before(backend.address(), &Certificate::self_signed("localhost"));
     let mut harness = ProxyHarness::new();

@@ -297,7 +297,7 @@ fn requests_under_way_finish_when_the_proxy_stops() {
 }
 
 #[test]
-fn what_outlasts_the_grace_is_cut() {
+fn connections_that_outlast_the_grace_are_closed() {
     let backend = Backend::hearing(|mut wire, tell| {
         tell(wire.message().unwrap());
         wire.has_ended();

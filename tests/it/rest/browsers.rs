@@ -36,7 +36,7 @@ fn the_description_that_is_served_is_the_one_that_is_checked_in() {
 }
 
 #[test]
-fn whoever_watches_over_the_server_learns_whether_it_is_there() {
+fn a_running_server_is_alive_and_ready() {
     let api = Api::start();
     for path in ["/healthz", "/readyz"] {
         let answer = api.ask("GET", path, "", None);

@@ -105,7 +105,7 @@ fn operators_hear_of_everybody_and_where_they_left_off() {
 }
 
 #[test]
-fn what_asks_for_a_stream_in_a_wrong_way_gets_none() {
+fn a_wrong_request_for_a_stream_gets_none() {
     let api = Api::start();
     let session = api.register("shop", "shop-1");
     let fields = format!("authorization: Bearer {session}\r\nlast-event-id: x\r\n");

@@ -56,7 +56,7 @@ fn a_wrong_body_is_refused_with_the_place_of_the_fault() {
 }
 
 #[test]
-fn what_is_not_json_is_refused_with_line_and_column() {
+fn invalid_json_is_refused_with_line_and_column() {
     let api = Api::start();
     let session = api.register("shop", "shop-1");
     let fields = format!("authorization: Bearer {session}\r\ncontent-type: application/json; charset=utf-8\r\n");

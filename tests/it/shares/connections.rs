@@ -37,7 +37,7 @@ fn at_the_limit_the_connection_that_was_idle_for_the_longest_makes_way() {
 }
 
 #[test]
-fn who_is_being_answered_makes_way_for_nobody() {
+fn a_connection_with_an_answer_under_way_makes_way_for_nobody() {
     let backend = Backend::hearing(|mut wire, tell| {
         tell(wire.message().unwrap());
         wire.has_ended();

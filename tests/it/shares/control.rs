@@ -82,7 +82,7 @@ fn over_grpc(server: &Server, session: &str) {
 }
 
 #[test]
-fn what_a_large_session_asks_for_does_not_delay_the_pings_of_another() {
+fn requests_of_a_large_session_do_not_delay_the_pings_of_another() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let mut large = server.connect();

@@ -103,7 +103,7 @@ fn patient() -> ClientTimeouts {
 const SOON: Duration = Duration::from_millis(300);
 
 #[test]
-fn what_one_stream_does_not_take_is_64_kib_at_most() {
+fn unread_bytes_of_one_stream_are_64_kib_at_most() {
     let api = Api::start(patient());
     let mut peer = Peer::over(narrow(api.address), 1 << 30);
     peer.send(&window_update(0, 1 << 30));
@@ -113,7 +113,7 @@ fn what_one_stream_does_not_take_is_64_kib_at_most() {
 }
 
 #[test]
-fn what_all_streams_of_a_connection_do_not_take_is_1_mib_at_most() {
+fn unread_bytes_of_all_streams_of_a_connection_are_1_mib_at_most() {
     const STREAMS: u32 = 64;
     // Large windows for all and nothing is read; large ones for each and none for the connection; none for any.
     for (stream, connection) in [(1 << 30, 1 << 30), (1 << 30, 0), (0, 1 << 30)] {

@@ -89,7 +89,7 @@ fn is_served(waste: Waste, server: &Server, last: u8) -> bool {
 }
 
 #[test]
-fn whatever_a_crowd_from_one_address_does_others_are_served_at_once() {
+fn a_crowd_from_one_address_delays_no_other_client() {
     for waste in ALL_WASTE {
         let (_folder, server) = server(8, None, &[]);
         let crowd: Vec<TcpStream> = (0..30).map(|_| waste.open(&server, 2)).collect();
@@ -99,7 +99,7 @@ fn whatever_a_crowd_from_one_address_does_others_are_served_at_once() {
 }
 
 #[test]
-fn who_is_of_no_use_makes_way_for_new_connections_when_the_port_is_full() {
+fn useless_connections_make_way_for_new_ones_at_a_full_port() {
     // Unfinished connections make way after seconds, so all kinds run at once.
     let kinds = ALL_WASTE.map(|waste| std::thread::spawn(move || makes_way(waste)));
     kinds.into_iter().for_each(|kind| kind.join().unwrap());
@@ -174,7 +174,7 @@ fn refusals_of_the_proxy_are_told_too() {
 }
 
 #[test]
-fn who_uses_a_pipe_connection_is_not_cut_however_many_come() {
+fn a_pipe_connection_in_use_is_not_closed_however_many_come() {
     let (_folder, server) = server(4, Some(4), &[]);
     let silent = Backend::new(|mut wire| {
         wire.head();
@@ -205,7 +205,7 @@ fn who_uses_a_pipe_connection_is_not_cut_however_many_come() {
 }
 
 #[test]
-fn who_uses_an_api_connection_is_not_cut_however_many_come_and_idle_ones_are_told_to_go() {
+fn an_api_connection_in_use_is_not_closed_however_many_come_and_idle_ones_get_goaway() {
     let (_folder, server) = server(4, Some(4), &[]);
     let mut wire = Wire::connect(server.api);
     wire.send(EVENTS);

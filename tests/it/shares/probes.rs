@@ -39,7 +39,7 @@ fn rest_test(server: &Server, session: &str, backend: SocketAddr) -> String {
 }
 
 #[test]
-fn who_tests_too_many_backends_at_once_is_told_so_and_nobody_else_is() {
+fn too_many_backend_tests_of_one_session_are_refused_and_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let (silent, well) = (silent(), Backend::named("well"));
