@@ -15,6 +15,7 @@
 //! - [`fetch`]: makes single requests, for backend tests and maintenance pages.
 //! - [`connect`]: resolves names and connects to backends.
 //! - `http1`: HTTP/1.1 as backends speak it.
+//! - [`acme`]: gets certificates from a certificate authority.
 //! - [`reports`]: passes what traffic observed on to the registry.
 //! - [`pipe`]: the line protocol for callers.
 //! - [`grpc`] and [`rest`]: the two typed interfaces for callers and operators.
@@ -36,6 +37,7 @@
 //! - [`telemetry`]: writes the log to standard error.
 //! - [`app`]: starts all parts in order, connects them, and stops them. Only `app` may name all other modules.
 
+pub mod acme;
 pub mod api_listener;
 pub mod app;
 pub mod certificates;

@@ -153,6 +153,12 @@ impl RoutingTable {
         self.endpoints.range(all).map(|(_, endpoint)| endpoint)
     }
 
+    /// Returns the domains of all active routes, each once, without `*`.
+    pub fn hosts(&self) -> impl Iterator<Item = Host> {
+        let exact = self.exact.keys().map(|name| Host::Exact(Arc::clone(name)));
+        exact.chain(self.wildcard.keys().map(|base| Host::Below(Arc::clone(base))))
+    }
+
     /// Returns the number of active routes.
     pub fn len(&self) -> usize {
         self.endpoints.len()

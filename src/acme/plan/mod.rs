@@ -1,0 +1,12 @@
+//! The decisions about certificates: without input and output, clock or randomness.
+
+mod challenge;
+mod names;
+mod schedule;
+mod wanted;
+
+pub(super) use challenge::{ChallengeKind, choose};
+pub use names::{NameStatus, NameStep};
+pub(super) use names::{Failure, Job, NamePlan, NameRecord, Work};
+pub(super) use schedule::{RenewalWindow, Validity};
+pub(super) use wanted::wanted;
