@@ -66,9 +66,11 @@ impl AccountKeeper {
         // The configuration is refused unless the terms are accepted.
         let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
         let external = external_account.as_ref().map(|own| ExternalAccountKey::new(own.kid.clone(), &own.key));
-        let (account, credentials) = with_fresh_nonces!(
-            Account::builder_with_http(Box::new(client.clone())).create(&new, directory.clone(), external.as_ref())
-        )?;
+        let (account, credentials) = with_fresh_nonces!(Account::builder_with_http(Box::new(client.clone())).create(
+            &new,
+            directory.clone(),
+            external.as_ref()
+        ))?;
         let credentials = serde_json::to_value(credentials).map_err(Error::from)?;
         self.keep(credentials.clone())?;
         tracing::info!(directory, account = account.id(), "created an account at the certificate authority");
@@ -82,7 +84,8 @@ impl AccountKeeper {
 }
 
 async fn open(client: &DirectoryClient, credentials: serde_json::Value) -> Result<Account, AttemptError> {
-    let credentials: AccountCredentials = serde_json::from_value(credentials)
-        .map_err(|_| AttemptError::Account("its file is damaged; remove it, and another account is created".to_owned()))?;
+    let credentials: AccountCredentials = serde_json::from_value(credentials).map_err(|_| {
+        AttemptError::Account("its file is damaged; remove it, and another account is created".to_owned())
+    })?;
     Ok(Account::builder_with_http(Box::new(client.clone())).from_credentials(credentials).await?)
 }

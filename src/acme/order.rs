@@ -134,8 +134,11 @@ impl Authority {
         let is_done = memchr::memmem::find(&served, kept.key.as_bytes()).is_some();
         if !is_done && let Ok(key) = KeyPair::from_pem(&kept.key) {
             match with_fresh_nonces!(account.order(kept.url.clone())) {
-                Ok(mut order) if order.state().status != OrderStatus::Invalid => return Ok(Some((order, key))),
-                Ok(_) => {}
+                Ok(mut order) => {
+                    if order.state().status != OrderStatus::Invalid {
+                        return Ok(Some((order, key)));
+                    }
+                }
                 Err(error) if is_refusal(&error) => {}
                 Err(error) => return Err(error.into()),
             }

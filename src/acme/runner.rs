@@ -107,8 +107,7 @@ impl Acme {
             Some(pem) => BackendTls::trusting(pem).map_err(AcmeError::Ca)?,
             None => BackendTls::new(),
         };
-        let places =
-            ProofPlaces { tokens: self.parts.tokens.clone(), certificates: self.parts.certificates.clone() };
+        let places = ProofPlaces { tokens: self.parts.tokens.clone(), certificates: self.parts.certificates.clone() };
         if current.is_none() {
             self.lock().set_directory(&settings.directory);
             self.serve_kept(&folder);
@@ -153,7 +152,8 @@ impl Acme {
         for stored in folder.names() {
             let certificate = stored.certificate.and_then(|pem| {
                 let read = read_certificate(&stored.name, &pem);
-                read.inspect_err(|why| tracing::warn!(name = %stored.name, why, "a kept certificate cannot be used")).ok()
+                read.inspect_err(|why| tracing::warn!(name = %stored.name, why, "a kept certificate cannot be used"))
+                    .ok()
             });
             let validity = certificate.as_ref().map(validity);
             self.lock().restore(stored.name.clone(), stored.record, validity);
@@ -278,9 +278,7 @@ impl Acme {
 async fn work(authority: &Authority, Job { name, work }: Job) -> Done {
     let doing = async {
         match work {
-            Work::Order { failures, worked } => {
-                WorkResult::Order(authority.obtain(&name, failures, worked).await)
-            }
+            Work::Order { failures, worked } => WorkResult::Order(authority.obtain(&name, failures, worked).await),
             Work::AskWindow => WorkResult::Window(authority.ask_window(&name).await),
         }
     };

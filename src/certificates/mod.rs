@@ -7,6 +7,7 @@
 //! session tickets.
 
 mod authorities;
+mod challenges;
 mod facts;
 mod files;
 mod groups;
@@ -16,6 +17,7 @@ mod set;
 mod store;
 
 pub use authorities::ClientAuthorities;
+pub use challenges::HttpChallenges;
 pub use facts::CertificateFacts;
 pub use files::{CertificateFiles, TlsFileError};
 pub use groups::TlsGroup;

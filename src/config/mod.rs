@@ -26,11 +26,12 @@ use crate::domain::Secret;
 
 pub use command::Cli;
 pub use parts::{
-    ApiConfig, ConnectionsConfig, PipeConfig, ProxyConfig, ServerConfig, SessionBounds, TlsFiles, TokenConfig,
+    AcmeConfig, ApiConfig, ConnectionsConfig, PipeConfig, ProxyConfig, ServerConfig, SessionBounds, TlsFiles,
+    TokenConfig,
 };
 pub use values::{LogFormat, Unmatched};
 
-use sections::{ApiSection, FileSections, KEYS, PipeSection, ProxySection, TokenSection};
+use sections::{AcmeSection, ApiSection, FileSections, KEYS, PipeSection, ProxySection, TokenSection};
 use values::{Count, Network};
 
 impl FileSections {
@@ -43,6 +44,7 @@ impl FileSections {
             session: self.session.over(below.session),
             limits: self.limits.over(below.limits),
             backends: self.backends.over(below.backends),
+            acme: self.acme.over(below.acme),
             log: self.log.over(below.log),
             // These keys exist only in the file.
             defaults: below.defaults,
@@ -83,6 +85,7 @@ impl FileSections {
                     .collect::<Result<_, _>>()?,
             },
             ca: self.backends.ca,
+            acme: self.acme.complete()?,
             default_headers: self.defaults.headers.0,
             default_options: self.defaults.options.0,
             log_filter: or_default(self.log.level, "log-level")?.0,
@@ -255,5 +258,46 @@ impl ProxySection {
             unmatched: or_default(self.unmatched, "proxy-unmatched")?.0,
             connections: connections(all, self.address_connections_max),
         })
+    }
+}
+
+impl AcmeSection {
+    /// Returns the configuration of the certificate authority: none if no key is set.
+    fn complete(self) -> anyhow::Result<Option<AcmeConfig>> {
+        let domains: Vec<_> = self.domains.unwrap_or_default().into_iter().map(|domain| domain.0).collect();
+        let Some(directory) = self.directory else {
+            if domains.is_empty() {
+                return Ok(None);
+            }
+            bail!(
+                "acme.domains is set and acme.directory is not; write directory = \
+                 \"https://acme-v02.api.letsencrypt.org/directory\" for Let's Encrypt"
+            );
+        };
+        if domains.is_empty() {
+            bail!(
+                "acme.directory is set and acme.domains is not; write domains = [\"shop.example\"], or \
+                 [\"*.shop.example\"] for each domain of a route below"
+            );
+        }
+        if !or_default(self.terms_accepted, "acme-terms-accepted")?.0 {
+            bail!(
+                "acme.terms_accepted: read the terms of {}; if you accept them, set terms_accepted = true",
+                directory.0
+            );
+        }
+        let external_account = match (self.eab_kid, self.eab_key) {
+            (Some(kid), Some(key)) => Some((kid, key.0)),
+            (None, None) => None,
+            _ => bail!("acme.eab_kid and acme.eab_key belong together; set both or none"),
+        };
+        Ok(Some(AcmeConfig {
+            directory: directory.0,
+            domains,
+            contact: self.contact.unwrap_or_default().into_iter().map(|contact| contact.0).collect(),
+            external_account,
+            ca: self.ca,
+            dns_hook: self.dns_hook,
+        }))
     }
 }

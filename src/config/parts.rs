@@ -32,6 +32,8 @@ pub struct ServerConfig {
     pub deny: Vec<IpNet>,
     /// A file of certificates that are trusted for backends in addition to those of the system.
     pub ca: Option<PathBuf>,
+    /// The certificate authority; `None` to obtain no certificates.
+    pub acme: Option<AcmeConfig>,
     /// Response headers for every route. The headers of a session override them.
     pub default_headers: Vec<(HeaderKey, Arc<str>)>,
     /// Options for every route. The options of a session override them.
@@ -132,6 +134,23 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The authorities of client certificates, as PEM; `None` if clients need no certificate.
     pub client_ca: Option<PathBuf>,
+}
+
+/// The configuration of the certificate authority. Its terms are accepted.
+#[derive(Debug)]
+pub struct AcmeConfig {
+    /// The URL of the directory.
+    pub directory: String,
+    /// The domains that may get certificates.
+    pub domains: Vec<Host>,
+    /// The contacts of the account, as URLs.
+    pub contact: Vec<String>,
+    /// The key identifier and the key of an account outside of ACME.
+    pub external_account: Option<(String, Vec<u8>)>,
+    /// A file of certificates that are trusted for the directory in addition to those of the system.
+    pub ca: Option<PathBuf>,
+    /// The program that sets TXT records.
+    pub dns_hook: Option<PathBuf>,
 }
 
 /// A registration token. An empty list allows everything of its kind.

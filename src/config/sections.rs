@@ -9,9 +9,9 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::values::{
-    Address, ApiHost, Count, CountOrNone, DefaultHeaders, DefaultOptions, Domain, Filter, Flag, LogForm, MemorySize,
-    Network, OperatorToken, Origin, Prefix, ServiceRule, Sha256, Size, Timespan, TokenLabel, UnmatchedHow, Workers,
-    list,
+    Address, ApiHost, CertifiedDomain, Contact, Count, CountOrNone, DefaultHeaders, DefaultOptions, Domain, EabKey,
+    Filter, Flag, HttpsUrl, LogForm, MemorySize, Network, OperatorToken, Origin, Prefix, ServiceRule, Sha256, Size,
+    Timespan, TokenLabel, UnmatchedHow, Workers, list,
 };
 
 /// The sections of the file. Unknown keys are refused.
@@ -32,6 +32,8 @@ pub(super) struct FileSections {
     pub(super) limits: LimitsSection,
     #[command(flatten)]
     pub(super) backends: BackendsSection,
+    #[command(flatten)]
+    pub(super) acme: AcmeSection,
     #[command(flatten)]
     pub(super) log: LogSection,
     #[arg(skip)]
@@ -231,6 +233,34 @@ sections! {
         /// Certificates of further authorities that backends' certificates may be of, as PEM
         #[arg(env = "SIGNALBOX_BACKENDS_CA", value_name = "FILE")]
         "backends-ca" ca: PathBuf | "only the system's",
+    }
+    AcmeSection "acme" {
+        /// The directory of the certificate authority, such as https://acme-v02.api.letsencrypt.org/directory
+        #[arg(env = "SIGNALBOX_ACME_DIRECTORY", value_name = "URL")]
+        "acme-directory" directory: HttpsUrl | "none, no certificates are obtained",
+        /// The domains that may get certificates; *.shop.example means each domain of a route one label below, and the wildcard itself
+        #[arg(env = "SIGNALBOX_ACME_DOMAINS", value_name = "DOMAINS", value_delimiter = ',')]
+        #[serde(deserialize_with = "list")]
+        "acme-domains" domains: Vec<CertifiedDomain>,
+        /// True if you accept the terms of the certificate authority
+        #[arg(env = "SIGNALBOX_ACME_TERMS_ACCEPTED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        "acme-terms-accepted" terms_accepted: Flag = "false",
+        /// Mail addresses that the authority may write to
+        #[arg(env = "SIGNALBOX_ACME_CONTACT", value_name = "ADDRESSES", value_delimiter = ',')]
+        #[serde(deserialize_with = "list")]
+        "acme-contact" contact: Vec<Contact> | "none",
+        /// The key identifier of an account at the authority, if it asks for one
+        #[arg(env = "SIGNALBOX_ACME_EAB_KID", value_name = "ID")]
+        "acme-eab-kid" eab_kid: String | "none",
+        /// The key of that account, as base64
+        #[arg(env = "SIGNALBOX_ACME_EAB_KEY", value_name = "KEY", hide_env_values = true)]
+        "acme-eab-key" eab_key: EabKey,
+        /// Certificates of further authorities that the directory's own certificate may be of, as PEM
+        #[arg(env = "SIGNALBOX_ACME_CA", value_name = "FILE")]
+        "acme-ca" ca: PathBuf | "only the system's",
+        /// A program that sets a TXT record: it gets the record's name and value. Wildcards need it
+        #[arg(env = "SIGNALBOX_ACME_DNS_HOOK", value_name = "PROGRAM")]
+        "acme-dns-hook" dns_hook: PathBuf | "none",
     }
     LogSection "log" {
         /// The least level that is logged: off, error, warn, info, debug or trace; or levels of parts of the program, such as `info,signalbox::proxy=debug`

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
@@ -128,6 +129,18 @@ values! {
 
     /// A domain, `*.` followed by a domain, or `*`.
     Domain(Host) = |text| Host::parse(text).map_err(|error| error.to_string());
+
+    /// A URL with `https`.
+    HttpsUrl(String) = |text| https_url(text);
+
+    /// A domain that may get a certificate, or `*.` followed by one.
+    CertifiedDomain(Host) = |text| certified_domain(text);
+
+    /// A contact of an account, as a URL.
+    Contact(String) = |text| contact(text);
+
+    /// The key of an account outside of ACME.
+    EabKey(Vec<u8>) = |text| eab_key(text);
 
     /// A prefix of paths.
     Prefix(PathPrefix) = |text| PathPrefix::parse(text).map_err(|error| error.to_string());
@@ -271,6 +284,47 @@ fn origin(text: &str) -> bool {
     host.is_some_and(|host| {
         !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*,".contains(&byte))
     })
+}
+
+fn https_url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").map(|rest| rest.split('/').next().unwrap_or_default());
+    let is_url = host.is_some_and(|host| !host.is_empty()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let wrong = || {
+        format!(
+            "`{text}` is not a URL with https; write https://acme-v02.api.letsencrypt.org/directory for Let's Encrypt"
+        )
+    };
+    is_url.then(|| text.to_owned()).ok_or_else(wrong)
+}
+
+fn certified_domain(text: &str) -> Result<Host, String> {
+    let host = Host::parse(text).map_err(|error| error.to_string())?;
+    let is_name = match &host {
+        Host::Exact(name) => !name.starts_with('[') && name.parse::<std::net::IpAddr>().is_err(),
+        Host::Below(_) => true,
+        Host::Any => false,
+    };
+    let wrong = || {
+        format!("`{text}` gets no certificate; write shop.example, or *.shop.example for each domain of a route below")
+    };
+    is_name.then_some(host).ok_or_else(wrong)
+}
+
+/// Reads a mail address, with or without `mailto:`.
+fn contact(text: &str) -> Result<String, String> {
+    let address = text.strip_prefix("mailto:").unwrap_or(text);
+    let is_address = address.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.'));
+    if !is_address || !address.bytes().all(|byte| byte.is_ascii_graphic() && !b"?,".contains(&byte)) {
+        return Err(format!("`{text}` is not a mail address; write admin@shop.example"));
+    }
+    Ok(format!("mailto:{address}"))
+}
+
+/// Reads base64 in either alphabet, with or without padding. The error does not repeat the key.
+fn eab_key(text: &str) -> Result<Vec<u8>, String> {
+    let plain = text.trim().trim_end_matches('=').replace('+', "-").replace('/', "_");
+    let key = base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(plain).unwrap_or_default();
+    if key.is_empty() { Err("it is not base64; copy the key as the authority shows it".to_owned()) } else { Ok(key) }
 }
 
 fn size(text: &str) -> Result<usize, String> {
