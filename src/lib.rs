@@ -15,7 +15,7 @@
 //! - [`fetch`]: makes single requests, for backend tests and maintenance pages.
 //! - [`connect`]: resolves names and connects to backends.
 //! - `http1`: HTTP/1.1 as backends speak it.
-//! - [`acme`]: gets certificates from a certificate authority.
+//! - [`acme`]: gets certificates from an authority by ACME.
 //! - [`reports`]: passes what traffic observed on to the registry.
 //! - [`pipe`]: the line protocol for callers.
 //! - [`grpc`] and [`rest`]: the two typed interfaces for callers and operators.

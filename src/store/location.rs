@@ -29,6 +29,14 @@ impl DbLocation {
     }
 }
 
+/// Returns the path of the database's file; `None` if the URL is wrong or means memory.
+pub fn file_of(url: &str) -> Option<PathBuf> {
+    match DbLocation::parse(url) {
+        Ok(DbLocation::File(path)) => Some(path),
+        Ok(DbLocation::Memory) | Err(_) => None,
+    }
+}
+
 /// Returns the scheme of a URL only, because the rest may contain a password.
 fn without_secrets(url: &str) -> String {
     url.split_once("://").map_or_else(|| url.to_owned(), |(scheme, _)| format!("{scheme}://…"))

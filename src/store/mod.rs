@@ -27,5 +27,6 @@ mod tests;
 mod value;
 
 pub use load::LoadError;
+pub use location::file_of;
 pub use open_error::OpenError;
 pub use sqlite::Sqlite;
