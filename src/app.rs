@@ -8,6 +8,7 @@
 mod announcement;
 mod event_forwarder;
 mod observed_traffic;
+mod obtaining;
 mod ports;
 mod settings;
 mod signals;
@@ -22,6 +23,8 @@ use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use crate::acme::{Acme, AcmeParts};
+use crate::certificates::{Certificates, HttpChallenges};
 use crate::checks::Checker;
 use crate::config::ServerConfig;
 use crate::domain::Span;
@@ -38,6 +41,7 @@ use crate::{api_listener, clock, grpc, pipe, proxy, random, rest, sockets};
 use announcement::Announcement;
 use event_forwarder::forward_events;
 use observed_traffic::ObservedTraffic;
+use obtaining::{acme_folder, acme_settings};
 use ports::{bind_error, listen};
 use settings::{acceptor, connections_of, pipe_settings, proxy_settings, registration_tokens, registry_limits};
 use signals::Signals;
@@ -132,8 +136,12 @@ impl Server {
         let api_listener = listen("gRPC and REST", config.api.listen, "api.listen", "--api-listen").await?;
         let api_address = api_listener.local_addr()?;
         let memory = MemoryBudget::new(config.memory.unwrap_or_else(crate::memory_budget::default_bytes));
-        let proxy_settings =
-            proxy::ProxySettings { own: vec![pipe_address, api_address], ..proxy_settings(&config, &memory)? };
+        let (certificates, tokens) = (Certificates::new(), HttpChallenges::default());
+        let proxy_settings = proxy::ProxySettings {
+            own: vec![pipe_address, api_address],
+            tokens: tokens.clone(),
+            ..proxy_settings(&config, &memory)?
+        };
         let pipe_tls = acceptor(config.pipe.tls.as_ref(), &[])?;
         let api_tls = acceptor(config.api.tls.as_ref(), &api_listener::PROTOCOLS)?;
         let needs_token = !config.tokens.is_empty();
@@ -144,7 +152,8 @@ impl Server {
         // Traffic, and the registry over the store.
         let table = Arc::new(ArcSwap::from_pointee(RoutingTable::default()));
         let (changed, reports) = (Arc::new(Notify::new()), Reports::default());
-        let publisher = TablePublisher::new(&table, &changed, &reports, route_defaults(&config));
+        let domains_changed = Arc::new(Notify::new());
+        let publisher = TablePublisher::new(&table, &[&changed, &domains_changed], &reports, route_defaults(&config));
         let prober = PageFetcher::new(&bound.addresses(), &proxy_settings.tls);
         let (maintenance_pages, refresher) = MaintenancePages::new(prober.clone(), PAGE_FRESH_FOR);
         let checks = Heartbeat::new("the checker", clock::now().0);
@@ -167,6 +176,15 @@ impl Server {
         core.spawn("writer", writer.run(core.stopping().clone()));
         registry.resume().into_iter().for_each(|request| interfaces.spawn_one("maintenance resumed", request));
         table.load().assume_healthy();
+        let acme = Acme::new(AcmeParts {
+            folder: acme_folder(&config),
+            table: Arc::clone(&table),
+            changed: domains_changed,
+            certificates,
+            tokens,
+        });
+        acme.configure(acme_settings(&config)?)?;
+        interfaces.spawn("certificates from an authority", acme.clone().run(interfaces.stopping().clone()));
         let reporting =
             forward_events(reports.clone(), Arc::clone(&table), registry.clone(), interfaces.stopping().clone());
         interfaces.spawn("reports", reporting);

@@ -12,7 +12,8 @@ use crate::store;
 pub(super) fn acme_settings(config: &ServerConfig) -> anyhow::Result<Option<AcmeSettings>> {
     let Some(acme) = &config.acme else { return Ok(None) };
     let AcmeConfig { directory, domains, contact, external_account, ca, dns_hook } = acme;
-    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("acme.ca: {} cannot be used", path.display()));
+    let read =
+        |path: &PathBuf| std::fs::read(path).with_context(|| format!("acme.ca: {} cannot be used", path.display()));
     let external = |(kid, key): &(String, Vec<u8>)| ExternalAccount { kid: kid.clone(), key: key.clone() };
     Ok(Some(AcmeSettings {
         directory: directory.clone(),

@@ -17,8 +17,8 @@ pub(super) struct TablePublisher {
     /// The catalog that the table agrees with.
     catalog: Arc<Catalog>,
     published: Arc<ArcSwap<RoutingTable>>,
-    /// Wakes the checker.
-    changed: Arc<Notify>,
+    /// Wakes those who follow the table: each has one.
+    changed: Vec<Arc<Notify>>,
     reports: Reports,
     defaults: RouteDefaults,
     /// The number of publications, for the checks of a large table.
@@ -29,10 +29,10 @@ pub(super) struct TablePublisher {
 const PUBLICATIONS_PER_SWEEP: u64 = 512;
 
 impl TablePublisher {
-    /// Creates a publisher to `published` that wakes the holder of `changed` after each change.
+    /// Creates a publisher to `published` that wakes the holders of `changed` after each change.
     pub(super) fn new(
         published: &Arc<ArcSwap<RoutingTable>>,
-        changed: &Arc<Notify>,
+        changed: &[&Arc<Notify>],
         reports: &Reports,
         defaults: RouteDefaults,
     ) -> Self {
@@ -40,7 +40,7 @@ impl TablePublisher {
             table: RoutingTable::default(),
             catalog: Arc::default(),
             published: Arc::clone(published),
-            changed: Arc::clone(changed),
+            changed: changed.iter().copied().cloned().collect(),
             reports: reports.clone(),
             defaults,
             publications: 0,
@@ -74,7 +74,7 @@ impl Publish for TablePublisher {
         debug_assert_eq!(self.disagreement(catalog, changes), None);
         self.published.store(Arc::new(self.table.clone()));
         self.reports.push_ended(&before, &self.table);
-        self.changed.notify_one();
+        self.changed.iter().for_each(|follower| follower.notify_one());
     }
 }
 

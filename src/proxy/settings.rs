@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::certificates::HttpChallenges;
 use crate::connect::{AddressResolver, BackendTls, NameLookup};
 use crate::connection_limits::ConnectionLimits;
 use crate::domain::Forbidden;
@@ -39,6 +40,8 @@ pub struct ProxySettings {
     pub names: NameLookup,
     /// TLS to backends, with the certificates that are trusted.
     pub tls: BackendTls,
+    /// The tokens that the plain port answers before it routes a request.
+    pub tokens: HttpChallenges,
     /// The most client connections and tunnels at once, over all workers; more are answered 503.
     pub connections_max: usize,
     /// The most connections of one client address or IPv6 /64 network. Trusted proxies are not counted.
@@ -67,6 +70,7 @@ impl ProxySettings {
             own: Vec::new(),
             names: NameLookup::system(),
             tls: BackendTls::new(),
+            tokens: HttpChallenges::default(),
             connections_max: 16_384,
             address_connections_max: 12_288,
             memory: MemoryBudget::default(),

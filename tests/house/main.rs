@@ -48,6 +48,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "domain",
             "traffic",
             "reports",
+            "certificates",
             "connect",
             "http1",
             "maintenance_pages",

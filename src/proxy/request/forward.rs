@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 
@@ -57,6 +57,9 @@ pub(crate) async fn forward(
     let accept = request.headers().get(ACCEPT).filter(|_| !client.state.keeps_head()).cloned();
     let mut extras = ResponseExtras::default();
     let proxied = match framed {
+        Ok(()) if let Some(answer) = worker.settings.tokens.answer(request.uri().path()) => {
+            return Ok(token_answer(&client, &answer, length, is_http_10));
+        }
         Ok(()) => proxy_request(&worker, &client, request, &mut extras).await,
         Err(FramingError) => Err(Refusal::BadRequest),
     };
@@ -95,6 +98,20 @@ fn begin(client: &ClientContext, body: &ClientBody, length: BodyLength) -> Resul
     }
     client.state.enter(ConnStage::Busy);
     Ok(())
+}
+
+/// Returns the answer to an authority that looks for a token (RFC 8555 §8.3).
+fn token_answer(client: &ClientContext, answer: &str, length: BodyLength, is_http_10: bool) -> Response<ProxyBody> {
+    if length != BodyLength::None {
+        client.state.linger();
+    }
+    client.state.answered();
+    let mut response = Response::new(ProxyBody::Whole(Some(answer.to_owned().into())));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    if is_http_10 && adapt_to_http_10(&mut response) {
+        client.state.ends_with_answer();
+    }
+    response
 }
 
 /// Adapts a response to an HTTP/1.0 client, which finds the end of a response without a length only by the end of the
