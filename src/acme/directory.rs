@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,7 +34,16 @@ const AGENT: &str = concat!("signalbox/", env!("CARGO_PKG_VERSION"));
 pub(super) struct DirectoryClient {
     names: NameLookup,
     tls: BackendTls,
-    told_wait: Arc<Mutex<Option<Span>>>,
+    told: Arc<Mutex<ToldWaits>>,
+}
+
+/// The waits that the authority asked for with `Retry-After`.
+#[derive(Debug, Default)]
+struct ToldWaits {
+    /// After a refusal, before the next attempt.
+    attempt: Option<Span>,
+    /// Before the next look at an order.
+    look: Option<Span>,
 }
 
 /// The reason why a request got no answer.
@@ -52,12 +61,21 @@ enum DirectoryError {
 
 impl DirectoryClient {
     pub(super) fn new(names: NameLookup, tls: BackendTls) -> Self {
-        Self { names, tls, told_wait: Arc::default() }
+        Self { names, tls, told: Arc::default() }
     }
 
-    /// Returns the wait that the authority asked for in an answer.
-    pub(super) fn told_wait(&self) -> Option<Span> {
-        *self.told_wait.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the wait before the next attempt that the authority asked for.
+    pub(super) fn attempt_wait(&self) -> Option<Span> {
+        self.told().attempt
+    }
+
+    /// Returns the wait before the next look at an order that the authority asked for in its latest answer.
+    pub(super) fn look_wait(&self) -> Option<Span> {
+        self.told().look
+    }
+
+    fn told(&self) -> MutexGuard<'_, ToldWaits> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn exchange(&self, request: Request<BodyWrapper<Bytes>>) -> Result<Response<Bytes>, DirectoryError> {
@@ -88,9 +106,11 @@ impl DirectoryClient {
 
     fn note_wait(&self, answer: &Response<Bytes>) {
         let is_refusal = matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-        let told = answer.headers().get(RETRY_AFTER).and_then(|field| field.to_str().ok());
-        if let (true, Some(told)) = (is_refusal, told) {
-            *self.told_wait.lock().unwrap_or_else(PoisonError::into_inner) = retry_after(told);
+        let wait = answer.headers().get(RETRY_AFTER).and_then(|field| retry_after(field.to_str().ok()?));
+        let mut told = self.told();
+        match wait {
+            Some(_) if is_refusal => told.attempt = wait,
+            _ => told.look = wait,
         }
     }
 }

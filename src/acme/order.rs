@@ -29,6 +29,8 @@ use crate::domain::{Host, Span, Time};
 const ATTEMPT_TIME: Duration = Duration::from_secs(300);
 /// The first and the longest time between two looks at an order.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// The longest time between two looks that the authority may ask for.
+const TOLD_LOOK_MAX: Duration = Duration::from_secs(30);
 
 /// A certificate authority, with all that attempts need. One for all attempts under the same settings.
 #[derive(Debug)]
@@ -81,7 +83,7 @@ impl Authority {
             self.folder.forget_order(name);
         }
         self.accounts.forget_if_unknown(&error).await;
-        Err(Failure { words: error.to_string(), told_wait: client.told_wait() })
+        Err(Failure { words: error.to_string(), told_wait: client.attempt_wait() })
     }
 
     /// Asks for the renewal window of a name's certificate, and the time until the next question. `None` if the
@@ -117,12 +119,12 @@ impl Authority {
             Some(begun) => begun,
             None => self.begin(&account, name).await?,
         };
-        let proof = self.prove(&mut order, name, failures, worked).await?;
+        let proof = self.prove(client, &mut order, name, failures, worked).await?;
         if order.state().status == OrderStatus::Ready {
             let csr = signing_request(name, &key)?;
             with_fresh_nonces!(order.finalize_csr(&csr))?;
         }
-        decided(&mut order, OrderStatus::Processing).await?;
+        decided(client, &mut order, OrderStatus::Processing).await?;
         let chain = with_fresh_nonces!(order.certificate())?.ok_or(AttemptError::Ended)?;
         Ok(Issued { pem: key.serialize_pem() + &chain, worked: proof.map(|proof| proof.kind) })
     }
@@ -175,6 +177,7 @@ impl Authority {
     /// Proves control of the name and waits until the authority has decided. `None` if it had a proof already.
     async fn prove(
         &self,
+        client: &DirectoryClient,
         order: &mut Order,
         name: &Host,
         failures: u32,
@@ -184,7 +187,7 @@ impl Authority {
             return Ok(None);
         }
         let shown = self.show_proof(order, name, failures, worked).await?;
-        decided(order, OrderStatus::Pending).await?;
+        decided(client, order, OrderStatus::Pending).await?;
         Ok(shown)
     }
 
@@ -227,10 +230,11 @@ async fn fetch_authorization(order: &mut Order) -> Result<(), Error> {
 }
 
 /// Looks at the order until its status is no longer `status`.
-async fn decided(order: &mut Order, status: OrderStatus) -> Result<(), AttemptError> {
+async fn decided(client: &DirectoryClient, order: &mut Order, status: OrderStatus) -> Result<(), AttemptError> {
     let mut pause = LOOKS.0;
     while order.state().status == status {
-        sleep(pause).await;
+        let told = client.look_wait().unwrap_or_default().std().min(TOLD_LOOK_MAX);
+        sleep(pause.max(told)).await;
         pause = (pause * 3 / 2).min(LOOKS.1);
         with_fresh_nonces!(look_at(order))?;
     }

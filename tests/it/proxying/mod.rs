@@ -2,6 +2,7 @@
 
 mod applies;
 mod bodies;
+mod challenges;
 mod client;
 mod compression;
 mod fields;
