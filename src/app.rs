@@ -23,8 +23,6 @@ use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use crate::acme::{Acme, AcmeParts};
-use crate::certificates::{Certificates, HttpChallenges};
 use crate::checks::Checker;
 use crate::config::ServerConfig;
 use crate::domain::Span;
@@ -41,7 +39,7 @@ use crate::{api_listener, clock, grpc, pipe, proxy, random, rest, sockets};
 use announcement::Announcement;
 use event_forwarder::forward_events;
 use observed_traffic::ObservedTraffic;
-use obtaining::{acme_folder, acme_settings};
+use obtaining::Obtaining;
 use ports::{bind_error, listen};
 use settings::{acceptor, connections_of, pipe_settings, proxy_settings, registration_tokens, registry_limits};
 use signals::Signals;
@@ -136,12 +134,9 @@ impl Server {
         let api_listener = listen("gRPC and REST", config.api.listen, "api.listen", "--api-listen").await?;
         let api_address = api_listener.local_addr()?;
         let memory = MemoryBudget::new(config.memory.unwrap_or_else(crate::memory_budget::default_bytes));
-        let (certificates, tokens) = (Certificates::new(), HttpChallenges::default());
-        let proxy_settings = proxy::ProxySettings {
-            own: vec![pipe_address, api_address],
-            tokens: tokens.clone(),
-            ..proxy_settings(&config, &memory)?
-        };
+        let obtaining = Obtaining::default();
+        let (own, tokens) = (vec![pipe_address, api_address], obtaining.tokens.clone());
+        let proxy_settings = proxy::ProxySettings { own, tokens, ..proxy_settings(&config, &memory)? };
         let pipe_tls = acceptor(config.pipe.tls.as_ref(), &[])?;
         let api_tls = acceptor(config.api.tls.as_ref(), &api_listener::PROTOCOLS)?;
         let needs_token = !config.tokens.is_empty();
@@ -152,8 +147,8 @@ impl Server {
         // Traffic, and the registry over the store.
         let table = Arc::new(ArcSwap::from_pointee(RoutingTable::default()));
         let (changed, reports) = (Arc::new(Notify::new()), Reports::default());
-        let domains_changed = Arc::new(Notify::new());
-        let publisher = TablePublisher::new(&table, &[&changed, &domains_changed], &reports, route_defaults(&config));
+        let followers = [&changed, &obtaining.changed];
+        let publisher = TablePublisher::new(&table, &followers, &reports, route_defaults(&config));
         let prober = PageFetcher::new(&bound.addresses(), &proxy_settings.tls);
         let (maintenance_pages, refresher) = MaintenancePages::new(prober.clone(), PAGE_FRESH_FOR);
         let checks = Heartbeat::new("the checker", clock::now().0);
@@ -176,15 +171,7 @@ impl Server {
         core.spawn("writer", writer.run(core.stopping().clone()));
         registry.resume().into_iter().for_each(|request| interfaces.spawn_one("maintenance resumed", request));
         table.load().assume_healthy();
-        let acme = Acme::new(AcmeParts {
-            folder: acme_folder(&config),
-            table: Arc::clone(&table),
-            changed: domains_changed,
-            certificates,
-            tokens,
-        });
-        acme.configure(acme_settings(&config)?)?;
-        interfaces.spawn("certificates from an authority", acme.clone().run(interfaces.stopping().clone()));
+        obtaining.start(&config, &table, &interfaces)?;
         let reporting =
             forward_events(reports.clone(), Arc::clone(&table), registry.clone(), interfaces.stopping().clone());
         interfaces.spawn("reports", reporting);
@@ -201,17 +188,8 @@ impl Server {
         let bounds = api_listener::ApiBounds::new(connections_of(&config, config.api.connections), memory);
         let services = api_services(&registry, &config, &interfaces);
         interfaces.spawn("API", api_listener::serve(api_listener, api_tls, services, bounds, interfaces.clone()));
-        Ok(Self {
-            store_url: config.store_url,
-            pipe_address,
-            api_address,
-            secure,
-            registry,
-            proxy,
-            pipe,
-            interfaces,
-            core,
-        })
+        let store_url = config.store_url;
+        Ok(Self { store_url, pipe_address, api_address, secure, registry, proxy, pipe, interfaces, core })
     }
 
     /// Prints all addresses and, while nothing is registered, the first steps.

@@ -9,7 +9,7 @@ use instant_acme::{Account, AccountCredentials, Error, ExternalAccountKey, NewAc
 use tokio::sync::Mutex;
 
 use super::directory::DirectoryClient;
-use super::error::{AttemptError, is_account_unknown, with_fresh_nonces};
+use super::error::{OrderError, is_account_unknown, with_fresh_nonces};
 use super::folder::{AcmeFolder, StoredAccount};
 use super::settings::AcmeSettings;
 
@@ -28,7 +28,7 @@ impl AccountKeeper {
     }
 
     /// Opens the account for the requests of `client`. Creates it if there is none.
-    pub(super) async fn open(&self, client: &DirectoryClient) -> Result<Account, AttemptError> {
+    pub(super) async fn open(&self, client: &DirectoryClient) -> Result<Account, OrderError> {
         let credentials = {
             let mut known = self.credentials.lock().await;
             match &*known {
@@ -40,15 +40,15 @@ impl AccountKeeper {
     }
 
     /// Forgets an account that the authority does not know, so that the next attempt creates another one.
-    pub(super) async fn forget_if_unknown(&self, error: &AttemptError) {
-        if matches!(error, AttemptError::Directory(error) if is_account_unknown(error)) {
+    pub(super) async fn forget_if_unknown(&self, error: &OrderError) {
+        if matches!(error, OrderError::Directory(error) if is_account_unknown(error)) {
             tracing::warn!(directory = self.settings.directory, "the authority does not know the account any more");
             self.folder.forget_account(&self.settings.directory);
             *self.credentials.lock().await = None;
         }
     }
 
-    async fn find_or_create(&self, client: &DirectoryClient) -> Result<serde_json::Value, AttemptError> {
+    async fn find_or_create(&self, client: &DirectoryClient) -> Result<serde_json::Value, OrderError> {
         let AcmeSettings { directory, contact, .. } = &*self.settings;
         let Some(kept) = self.folder.account(directory) else { return self.create(client).await };
         if kept.contact != *contact {
@@ -60,7 +60,7 @@ impl AccountKeeper {
         Ok(kept.credentials)
     }
 
-    async fn create(&self, client: &DirectoryClient) -> Result<serde_json::Value, AttemptError> {
+    async fn create(&self, client: &DirectoryClient) -> Result<serde_json::Value, OrderError> {
         let AcmeSettings { directory, contact, external_account, .. } = &*self.settings;
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
         // The configuration is refused unless the terms are accepted.
@@ -77,15 +77,15 @@ impl AccountKeeper {
         Ok(credentials)
     }
 
-    fn keep(&self, credentials: serde_json::Value) -> Result<(), AttemptError> {
+    fn keep(&self, credentials: serde_json::Value) -> Result<(), OrderError> {
         let account = StoredAccount { contact: self.settings.contact.clone(), credentials };
         Ok(self.folder.keep_account(&self.settings.directory, &account)?)
     }
 }
 
-async fn open(client: &DirectoryClient, credentials: serde_json::Value) -> Result<Account, AttemptError> {
+async fn open(client: &DirectoryClient, credentials: serde_json::Value) -> Result<Account, OrderError> {
     let credentials: AccountCredentials = serde_json::from_value(credentials).map_err(|_| {
-        AttemptError::Account("its file is damaged; remove it, and another account is created".to_owned())
+        OrderError::Account("its file is damaged; remove it, and another account is created".to_owned())
     })?;
     Ok(Account::builder_with_http(Box::new(client.clone())).from_credentials(credentials).await?)
 }

@@ -6,7 +6,7 @@ use super::folder::FolderError;
 
 /// The reason why an attempt failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AttemptError {
+pub(super) enum OrderError {
     #[error("{}", said(.0))]
     Directory(#[from] Error),
     #[error("the authority does not accept the name: {0}")]

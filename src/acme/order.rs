@@ -17,9 +17,9 @@ use tokio::time::{sleep, timeout};
 
 use super::account::AccountKeeper;
 use super::directory::DirectoryClient;
-use super::error::{AttemptError, is_rate_limited, is_refusal, problem_words, with_fresh_nonces};
+use super::error::{OrderError, is_rate_limited, is_refusal, problem_words, with_fresh_nonces};
 use super::folder::{AcmeFolder, StoredOrder};
-use super::plan::{ChallengeKind, Failure, RenewalWindow, choose};
+use super::plan::{ChallengeKind, FailedAttempt, RenewalWindow, choose};
 use super::proofs::{ProofPlaces, ShownProof, challenge_kind, challenge_type};
 use super::settings::AcmeSettings;
 use crate::connect::{BackendTls, NameLookup};
@@ -71,24 +71,24 @@ impl Authority {
         name: &Host,
         failures: u32,
         worked: Option<ChallengeKind>,
-    ) -> Result<Issued, Failure> {
+    ) -> Result<Issued, FailedAttempt> {
         let client = DirectoryClient::new(self.names.clone(), self.tls.clone());
         let attempt = timeout(ATTEMPT_TIME, self.attempt(&client, name, failures, worked)).await;
-        let error = match attempt.unwrap_or(Err(AttemptError::TooSlow)) {
+        let error = match attempt.unwrap_or(Err(OrderError::TooSlow)) {
             Ok(issued) => return Ok(issued),
             Err(error) => error,
         };
         // The order may still succeed if only a request failed.
-        if !matches!(&error, AttemptError::Directory(error) if !is_refusal(error)) {
+        if !matches!(&error, OrderError::Directory(error) if !is_refusal(error)) {
             self.folder.forget_order(name);
         }
         self.accounts.forget_if_unknown(&error).await;
-        Err(Failure { words: error.to_string(), told_wait: client.attempt_wait() })
+        Err(FailedAttempt { words: error.to_string(), told_wait: client.attempt_wait() })
     }
 
     /// Asks for the renewal window of a name's certificate, and the time until the next question. `None` if the
     /// directory has no windows.
-    pub(super) async fn ask_window(&self, name: &Host) -> Result<Option<(RenewalWindow, Span)>, Failure> {
+    pub(super) async fn ask_window(&self, name: &Host) -> Result<Option<(RenewalWindow, Span)>, FailedAttempt> {
         let client = DirectoryClient::new(self.names.clone(), self.tls.clone());
         let asked = async {
             let Some(certificate) = self.identifier(name) else { return Ok(None) };
@@ -101,10 +101,10 @@ impl Authority {
                     Ok(Some((window, Span::from_secs(again.as_secs()))))
                 }
                 Err(Error::Unsupported(_)) => Ok(None),
-                Err(error) => Err(AttemptError::from(error)),
+                Err(error) => Err(OrderError::from(error)),
             }
         };
-        asked.await.map_err(|error| Failure { words: error.to_string(), told_wait: None })
+        asked.await.map_err(|error| FailedAttempt { words: error.to_string(), told_wait: None })
     }
 
     async fn attempt(
@@ -113,7 +113,7 @@ impl Authority {
         name: &Host,
         failures: u32,
         worked: Option<ChallengeKind>,
-    ) -> Result<Issued, AttemptError> {
+    ) -> Result<Issued, OrderError> {
         let account = self.accounts.open(client).await?;
         let (mut order, key) = match self.resume(&account, name).await? {
             Some(begun) => begun,
@@ -125,12 +125,12 @@ impl Authority {
             with_fresh_nonces!(order.finalize_csr(&csr))?;
         }
         decided(client, &mut order, OrderStatus::Processing).await?;
-        let chain = with_fresh_nonces!(order.certificate())?.ok_or(AttemptError::Ended)?;
+        let chain = with_fresh_nonces!(order.certificate())?.ok_or(OrderError::Ended)?;
         Ok(Issued { pem: key.serialize_pem() + &chain, worked: proof.map(|proof| proof.kind) })
     }
 
     /// Takes up the order that a former attempt has begun, unless it has ended.
-    async fn resume(&self, account: &Account, name: &Host) -> Result<Option<(Order, KeyPair)>, AttemptError> {
+    async fn resume(&self, account: &Account, name: &Host) -> Result<Option<(Order, KeyPair)>, OrderError> {
         let Some(kept) = self.folder.order(name, &self.settings.directory) else { return Ok(None) };
         let served = self.folder.certificate(name).unwrap_or_default();
         let is_done = memchr::memmem::find(&served, kept.key.as_bytes()).is_some();
@@ -149,7 +149,7 @@ impl Authority {
         Ok(None)
     }
 
-    async fn begin(&self, account: &Account, name: &Host) -> Result<(Order, KeyPair), AttemptError> {
+    async fn begin(&self, account: &Account, name: &Host) -> Result<(Order, KeyPair), OrderError> {
         let identifiers = [Identifier::Dns(name.to_string())];
         let replacing = self.identifier(name).map(|old| NewOrder::new(&identifiers).replaces(old));
         let order = match replacing {
@@ -182,7 +182,7 @@ impl Authority {
         name: &Host,
         failures: u32,
         worked: Option<ChallengeKind>,
-    ) -> Result<Option<ShownProof>, AttemptError> {
+    ) -> Result<Option<ShownProof>, OrderError> {
         if order.state().status != OrderStatus::Pending {
             return Ok(None);
         }
@@ -197,25 +197,25 @@ impl Authority {
         name: &Host,
         failures: u32,
         worked: Option<ChallengeKind>,
-    ) -> Result<Option<ShownProof>, AttemptError> {
+    ) -> Result<Option<ShownProof>, OrderError> {
         with_fresh_nonces!(fetch_authorization(order))?;
         let mut all = order.authorizations();
-        let mut authorization = all.next().await.ok_or(AttemptError::Ended)??;
+        let mut authorization = all.next().await.ok_or(OrderError::Ended)??;
         match authorization.status {
             AuthorizationStatus::Valid => return Ok(None),
             AuthorizationStatus::Pending => {}
-            _ => return Err(AttemptError::Ended),
+            _ => return Err(OrderError::Ended),
         }
         let begun = authorization.challenges.iter().find(|own| own.status == ChallengeStatus::Processing);
         let begun = begun.and_then(challenge_kind);
         let offered: Vec<ChallengeKind> = authorization.challenges.iter().filter_map(challenge_kind).collect();
         let hook = self.settings.dns_hook.as_deref();
         let chosen = begun.or_else(|| choose(&offered, hook.is_some(), worked, failures));
-        let kind = chosen.ok_or(AttemptError::NoWay(match name {
+        let kind = chosen.ok_or(OrderError::NoWay(match name {
             Host::Below(_) => "a wildcard needs DNS-01; set acme.dns_hook",
             _ => "it offers none of http-01, tls-alpn-01 and, with acme.dns_hook, dns-01",
         }))?;
-        let mut challenge = authorization.challenge(challenge_type(kind)).ok_or(AttemptError::Ended)?;
+        let mut challenge = authorization.challenge(challenge_type(kind)).ok_or(OrderError::Ended)?;
         let shown = self.places.show(kind, name, &challenge, &challenge.key_authorization(), hook).await?;
         if begun.is_none() {
             with_fresh_nonces!(challenge.set_ready())?;
@@ -230,7 +230,7 @@ async fn fetch_authorization(order: &mut Order) -> Result<(), Error> {
 }
 
 /// Looks at the order until its status is no longer `status`.
-async fn decided(client: &DirectoryClient, order: &mut Order, status: OrderStatus) -> Result<(), AttemptError> {
+async fn decided(client: &DirectoryClient, order: &mut Order, status: OrderStatus) -> Result<(), OrderError> {
     let mut pause = LOOKS.0;
     while order.state().status == status {
         let told = client.look_wait().unwrap_or_default().std().min(TOLD_LOOK_MAX);
@@ -246,10 +246,10 @@ async fn look_at(order: &mut Order) -> Result<(), Error> {
 }
 
 /// Returns the reason why an order is invalid: that of the challenge, which is more precise, or of the order.
-async fn refused(order: &mut Order) -> AttemptError {
+async fn refused(order: &mut Order) -> OrderError {
     let of_order = order.state().error.as_ref().map(problem_words);
     let of_challenge = with_fresh_nonces!(challenge_error(order)).ok().flatten();
-    of_challenge.or(of_order).map_or(AttemptError::Ended, AttemptError::Refused)
+    of_challenge.or(of_order).map_or(OrderError::Ended, OrderError::Refused)
 }
 
 async fn challenge_error(order: &mut Order) -> Result<Option<String>, Error> {
@@ -261,7 +261,7 @@ async fn challenge_error(order: &mut Order) -> Result<Option<String>, Error> {
 }
 
 /// Returns the signing request of a name, in DER.
-fn signing_request(name: &Host, key: &KeyPair) -> Result<Vec<u8>, AttemptError> {
+fn signing_request(name: &Host, key: &KeyPair) -> Result<Vec<u8>, OrderError> {
     let mut params = CertificateParams::new([name.to_string()])?;
     params.distinguished_name = DistinguishedName::new();
     Ok(params.serialize_request(key)?.der().to_vec())

@@ -12,7 +12,7 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::error::AttemptError;
+use super::error::OrderError;
 use super::hook;
 use super::plan::ChallengeKind;
 use crate::certificates::{Certificates, HttpChallenges};
@@ -43,7 +43,7 @@ impl ProofPlaces {
         challenge: &Challenge,
         proof: &KeyAuthorization,
         dns_hook: Option<&Path>,
-    ) -> Result<ShownProof, AttemptError> {
+    ) -> Result<ShownProof, OrderError> {
         let own = base(name);
         let key = match kind {
             ChallengeKind::Http => {
@@ -56,8 +56,8 @@ impl ProofPlaces {
             }
             ChallengeKind::Dns => {
                 // Without a hook this way is not chosen.
-                let hook = dns_hook.ok_or(AttemptError::NoWay("it needs acme.dns_hook"))?;
-                hook::run(hook, &record_name(name), &proof.dns_value()).await.map_err(AttemptError::Hook)?;
+                let hook = dns_hook.ok_or(OrderError::NoWay("it needs acme.dns_hook"))?;
+                hook::run(hook, &record_name(name), &proof.dns_value()).await.map_err(OrderError::Hook)?;
                 String::new()
             }
         };
@@ -109,7 +109,7 @@ fn base(name: &Host) -> &str {
 }
 
 /// Creates the certificate that proves control of a name (RFC 8737 §3).
-fn challenge_key(name: &str, proof: &KeyAuthorization) -> Result<Arc<CertifiedKey>, AttemptError> {
+fn challenge_key(name: &str, proof: &KeyAuthorization) -> Result<Arc<CertifiedKey>, OrderError> {
     let mut params = CertificateParams::new([name.to_owned()])?;
     params.distinguished_name = DistinguishedName::new();
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(proof.digest().as_ref())];
@@ -117,5 +117,5 @@ fn challenge_key(name: &str, proof: &KeyAuthorization) -> Result<Arc<CertifiedKe
     let certificate = params.self_signed(&key)?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let certified = CertifiedKey::from_der(vec![certificate.der().clone()], key, &default_provider());
-    certified.map(Arc::new).map_err(|error| AttemptError::Certificate(error.to_string()))
+    certified.map(Arc::new).map_err(|error| OrderError::Certificate(error.to_string()))
 }

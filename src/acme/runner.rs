@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::folder::{AcmeFolder, FolderError};
 use super::order::{Authority, Issued};
-use super::plan::{ChallengeKind, Failure, Job, NamePlan, NameStatus, RenewalWindow, Validity, Work, wanted};
+use super::plan::{ChallengeKind, FailedAttempt, Job, NamePlan, NameStatus, RenewalWindow, Validity, Work, wanted};
 use super::proofs::ProofPlaces;
 use super::settings::AcmeSettings;
 use crate::certificates::{Certificates, HttpChallenges, ServedCertificate};
@@ -78,8 +78,8 @@ struct Done {
 }
 
 enum WorkResult {
-    Order(Result<Issued, Failure>),
-    Window(Result<Option<(RenewalWindow, Span)>, Failure>),
+    Order(Result<Issued, FailedAttempt>),
+    Window(Result<Option<(RenewalWindow, Span)>, FailedAttempt>),
 }
 
 impl Acme {
@@ -225,8 +225,8 @@ impl Acme {
     }
 
     /// Serves and keeps a certificate.
-    fn serve(&self, authority: &Authority, name: &Host, issued: &Issued) -> Result<Validity, Failure> {
-        let failure = |words| Failure { words, told_wait: None };
+    fn serve(&self, authority: &Authority, name: &Host, issued: &Issued) -> Result<Validity, FailedAttempt> {
+        let failure = |words| FailedAttempt { words, told_wait: None };
         let certificate = read_certificate(name, issued.pem.as_bytes()).map_err(|why| {
             authority.folder.forget_order(name);
             failure(format!("the certificate cannot be used: {why}"))
@@ -255,7 +255,7 @@ impl Acme {
         }
     }
 
-    fn note_failure(&self, authority: &Authority, name: &Host, failure: &Failure, chance: u64) {
+    fn note_failure(&self, authority: &Authority, name: &Host, failure: &FailedAttempt, chance: u64) {
         let (record, next) = {
             let mut plan = self.lock();
             let record = plan.failed(name, failure, now(), chance).cloned();
@@ -283,7 +283,7 @@ async fn work(authority: &Authority, Job { name, work }: Job) -> Done {
         }
     };
     let result = AssertUnwindSafe(doing).catch_unwind().await.unwrap_or_else(|_| {
-        let failure = Failure { words: "internal error; the log has more".to_owned(), told_wait: None };
+        let failure = FailedAttempt { words: "internal error; the log has more".to_owned(), told_wait: None };
         match work {
             Work::Order { .. } => WorkResult::Order(Err(failure)),
             Work::AskWindow => WorkResult::Window(Err(failure)),

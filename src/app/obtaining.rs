@@ -1,15 +1,52 @@
 //! Certificates from an authority: its settings, as the configuration has them, and the folder for its files.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
-use crate::acme::{AcmeSettings, ExternalAccount};
+use crate::acme::{Acme, AcmeParts, AcmeSettings, ExternalAccount};
+use crate::certificates::{Certificates, HttpChallenges};
 use crate::config::{AcmeConfig, ServerConfig};
+use crate::lifecycle::Lifecycle;
 use crate::store;
+use crate::traffic::RoutingTable;
+
+/// The parts that getting certificates shares with others.
+#[derive(Debug, Default)]
+pub(super) struct Obtaining {
+    /// The certificates that are served.
+    pub(super) certificates: Certificates,
+    /// The tokens that the plain HTTP port answers.
+    pub(super) tokens: HttpChallenges,
+    /// Notified after each change of the routing table.
+    pub(super) changed: Arc<Notify>,
+}
+
+impl Obtaining {
+    /// Serves the certificates that were kept, and starts to get certificates for the domains of `table`.
+    ///
+    /// # Errors
+    /// If the settings cannot be used.
+    pub(super) fn start(
+        self,
+        config: &ServerConfig,
+        table: &Arc<ArcSwap<RoutingTable>>,
+        lifecycle: &Lifecycle,
+    ) -> anyhow::Result<Acme> {
+        let Self { certificates, tokens, changed } = self;
+        let (folder, table) = (acme_folder(config), Arc::clone(table));
+        let acme = Acme::new(AcmeParts { folder, table, changed, certificates, tokens });
+        acme.configure(acme_settings(config)?)?;
+        lifecycle.spawn("certificates from an authority", acme.clone().run(lifecycle.stopping().clone()));
+        Ok(acme)
+    }
+}
 
 /// Returns the settings of the certificate authority; `None` if no certificates are obtained.
-pub(super) fn acme_settings(config: &ServerConfig) -> anyhow::Result<Option<AcmeSettings>> {
+fn acme_settings(config: &ServerConfig) -> anyhow::Result<Option<AcmeSettings>> {
     let Some(acme) = &config.acme else { return Ok(None) };
     let AcmeConfig { directory, domains, contact, external_account, ca, dns_hook } = acme;
     let read =
@@ -26,7 +63,7 @@ pub(super) fn acme_settings(config: &ServerConfig) -> anyhow::Result<Option<Acme
 }
 
 /// Returns the folder for the files of the certificate authority, beside the store; `None` if the store is in memory.
-pub(super) fn acme_folder(config: &ServerConfig) -> Option<PathBuf> {
+fn acme_folder(config: &ServerConfig) -> Option<PathBuf> {
     let mut path = store::file_of(&config.store_url)?.into_os_string();
     path.push("-acme");
     Some(path.into())

@@ -6,7 +6,7 @@ mod schedule;
 mod wanted;
 
 pub(super) use challenge::{ChallengeKind, choose};
-pub(super) use names::{Failure, Job, NamePlan, NameRecord, Work};
+pub(super) use names::{FailedAttempt, Job, NamePlan, NameRecord, Work};
 pub use names::{NameStatus, NameStep};
 pub(super) use schedule::{RenewalWindow, Validity};
 pub(super) use wanted::wanted;

@@ -79,7 +79,7 @@ pub(in crate::acme) enum Work {
 
 /// The reason why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::acme) struct Failure {
+pub(in crate::acme) struct FailedAttempt {
     /// The words for operators.
     pub(in crate::acme) words: String,
     /// The wait that the authority asks for.
@@ -196,7 +196,7 @@ impl NamePlan {
     pub(in crate::acme) fn failed(
         &mut self,
         name: &Host,
-        failure: &Failure,
+        failure: &FailedAttempt,
         now: Time,
         chance: u64,
     ) -> Option<&NameRecord> {
@@ -215,7 +215,7 @@ impl NamePlan {
     pub(in crate::acme) fn answered(
         &mut self,
         name: &Host,
-        answer: Result<Option<(RenewalWindow, Span)>, Failure>,
+        answer: Result<Option<(RenewalWindow, Span)>, FailedAttempt>,
         now: Time,
         chance: u64,
     ) -> Option<&NameRecord> {
@@ -344,8 +344,8 @@ mod tests {
         plan(&names.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    fn failure() -> Failure {
-        Failure { words: "the authority says no".to_owned(), told_wait: None }
+    fn failure() -> FailedAttempt {
+        FailedAttempt { words: "the authority says no".to_owned(), told_wait: None }
     }
 
     fn validity(hours: u64) -> Validity {
