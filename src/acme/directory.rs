@@ -155,7 +155,7 @@ fn retry_after(field: &str) -> Option<Span> {
         return Some(Span::from_secs(seconds));
     }
     let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(field.trim()).ok()?;
-    let now = clock::on_the_wall(clock::now()).0;
+    let now = clock::wall_time(clock::now()).0;
     Some(Span::from_millis(u64::try_from(date.as_millisecond()).ok()?.saturating_sub(now)))
 }
 

@@ -167,7 +167,7 @@ impl AcmeFolder {
         let folder = path.parent().unwrap_or(&self.path);
         self.create(folder)?;
         // The disk may take its time.
-        lifecycle::at_length(|| replace(path, folder, bytes)).map_err(fault(path))
+        lifecycle::run_blocking(|| replace(path, folder, bytes)).map_err(fault(path))
     }
 
     fn create(&self, folder: &Path) -> Result<(), FolderError> {

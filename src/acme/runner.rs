@@ -304,5 +304,5 @@ fn validity(certificate: &ServedCertificate) -> Validity {
 
 /// Returns the time by the system clock, which the dates in certificates and files are in.
 fn now() -> Time {
-    clock::on_the_wall(clock::now())
+    clock::wall_time(clock::now())
 }

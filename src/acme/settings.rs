@@ -13,7 +13,7 @@ pub struct AcmeSettings {
     pub contact: Vec<String>,
     /// The key identifier and key that bind the account to one outside of ACME (RFC 8555 §7.3.4).
     pub external_account: Option<ExternalAccount>,
-    /// The names that may get certificates. See `[acme]` in `docs/tls.md`.
+    /// The names that may get certificates. See `docs/acme.md`.
     pub domains: Vec<Host>,
     /// Certificates of authorities that the directory's own certificate may be of, beside those that this machine trusts, as PEM.
     pub ca: Option<Vec<u8>>,
