@@ -14,8 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 
-use super::frames::{FrameCounter, Protocol};
-use crate::connection_limits::ConnectionActivity;
+use crate::connection_limits::{ConnectionActivity, FrameCounter, Protocol};
 use crate::memory_budget::{MemoryFull, MemoryShare};
 
 /// The size of hyper's buffer for a small head, which every connection may have.

@@ -7,7 +7,6 @@
 mod bounds;
 mod chunked_bodies;
 mod client_io;
-mod frames;
 mod stream_bodies;
 
 use std::convert::Infallible;

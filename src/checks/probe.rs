@@ -137,7 +137,7 @@ fn request(spec: &ProbeSpec) -> Option<Request<Empty<Bytes>>> {
     let host = HeaderValue::try_from(spec.host.as_deref().unwrap_or(spec.backend.authority())).ok()?;
     let target = format!("{}{}", spec.backend.base(), spec.path);
     // The path is sent as it was written, except for the bytes that no target may have.
-    let target = Uri::try_from(&target).or_else(|_| Uri::try_from(percent_encoded(&target))).ok()?;
+    let target = Uri::try_from(&target).ok().or_else(|| percent_encoded(&target)?.try_into().ok())?;
     Request::builder()
         .method(spec.method.name())
         .uri(target)

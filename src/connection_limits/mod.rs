@@ -4,8 +4,10 @@
 //! Invariants: an origin never has more connections than its share; at a limit, idle connections close first, from the
 //! longest idle one, then unfinished ones of some age; a connection in use never closes.
 
+mod frames;
 mod port;
 
+pub(crate) use frames::{FrameCounter, Protocol};
 pub use port::{ConnectionActivity, ConnectionGuard, ConnectionStage, PortConnections};
 
 use std::collections::HashMap;

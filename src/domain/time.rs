@@ -22,14 +22,22 @@ impl Time {
     pub fn since(self, earlier: Time) -> Span {
         Span::from_millis(self.0.saturating_sub(earlier.0))
     }
+
+    /// Returns the time as a `Date` field has it (RFC 9110 §5.6.7): `Sun, 22 Nov 2026 13:40:08 GMT`.
+    pub fn http_date(self) -> String {
+        self.moment().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+
+    fn moment(self) -> jiff::Timestamp {
+        let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX)
+    }
 }
 
 /// Writes RFC 3339 in UTC with milliseconds: `2026-11-22T13:40:08.125Z`.
 impl fmt::Display for Time {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
-        let moment = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
-        write!(out, "{moment:.3}")
+        write!(out, "{:.3}", self.moment())
     }
 }
 
@@ -126,6 +134,12 @@ pub(super) fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_date_of_a_response_is_written_as_rfc_9110_says() {
+        assert_eq!(Time(784_111_777_123).http_date(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert!(Time(u64::MAX).http_date().ends_with(" GMT"));
+    }
 
     #[test]
     fn durations_are_read_as_go_writes_them_or_as_seconds() {

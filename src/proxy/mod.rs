@@ -1,8 +1,8 @@
-//! The data plane: carries requests from clients to endpoints over HTTP/1.1, and over TLS to the endpoints that want it.
+//! The data plane: carries requests from clients, over HTTP/1.1 and HTTP/2, to endpoints over HTTP/1.1, and over TLS to the endpoints that want it.
 //!
 //! Each worker is a single-threaded runtime with its own `SO_REUSEPORT` listener, upstream connections, resolver and
 //! counters, so that a request never crosses threads. Workers share only the routing table, which they read through `arc-swap`.
-//! The folders follow a request: `listener` accepts, `request` decides and sends, `response` passes the answer on,
+//! The folders follow a request: `listener` accepts, `http2` takes streams apart, `request` decides and sends, `response` passes the answer on,
 //! `context` holds the state of both, `upstream` and `client` are the two connections; each names only those after it.
 //! It makes no decisions: `traffic` says which endpoint gets a request, with which fields, and if it is tried again.
 //! Invariants: every map, pool, body and wait here has a bound; a request that panics ends its own connection only.
@@ -10,6 +10,7 @@
 mod body_error;
 mod client;
 mod context;
+mod http2;
 mod limits;
 mod listener;
 mod refusal;

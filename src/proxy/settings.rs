@@ -54,6 +54,8 @@ pub struct ProxySettings {
     pub keep_alive: Duration,
     /// The time after which a client that takes nothing of its response is cut.
     pub body_idle: Duration,
+    /// The time after which a stream is reset whose client gives no window for it, or reads nothing of its connection.
+    pub window_timeout: Duration,
     /// The most idle upstream connections per backend and worker.
     pub pool_max: usize,
 }
@@ -77,6 +79,7 @@ impl ProxySettings {
             header_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             body_idle: Duration::from_mins(5),
+            window_timeout: Duration::from_secs(30),
             pool_max: 256,
         }
     }

@@ -8,6 +8,7 @@ mod contracts;
 mod crash;
 mod deployed;
 mod disturbance;
+mod edge;
 mod endurance;
 mod explain;
 mod faults;

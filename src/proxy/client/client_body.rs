@@ -8,20 +8,23 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Request};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 use crate::proxy::body_error::BodyError;
+use crate::proxy::client::stream_tunnel::{ClientUpgrade, StreamTunnel};
 
 /// The body of a client's request.
 pub(crate) enum ClientBody {
     /// A body on an HTTP/1 connection.
     Http1(Incoming),
     /// A body on a stream of an HTTP/2 connection.
-    #[expect(dead_code, reason = "the HTTP/2 listener is not there yet")]
     Http2(StreamBody),
+    /// None: the stream is to carry another protocol.
+    Tunnel(Option<oneshot::Receiver<StreamTunnel>>),
 }
 
 /// A request body on a stream.
@@ -33,7 +36,6 @@ pub(crate) struct StreamBody {
 }
 
 impl StreamBody {
-    #[expect(dead_code, reason = "the HTTP/2 listener is not there yet")]
     /// Returns the body that follows a head with these fields.
     pub(crate) fn new(stream: RecvStream, fields: &HeaderMap) -> Self {
         let length = fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -66,6 +68,15 @@ impl ClientBody {
     pub(crate) fn has_connection(&self) -> bool {
         matches!(self, Self::Http1(_))
     }
+
+    /// Returns the client's side of the tunnel that the request asks for. A second call finds none.
+    pub(crate) fn upgrade_of(request: &mut Request<Self>) -> Option<ClientUpgrade> {
+        match request.body_mut() {
+            Self::Http1(_) => Some(ClientUpgrade::Connection(hyper::upgrade::on(request))),
+            Self::Tunnel(stream) => stream.take().map(ClientUpgrade::Stream),
+            Self::Http2(_) => None,
+        }
+    }
 }
 
 impl Body for ClientBody {
@@ -76,6 +87,7 @@ impl Body for ClientBody {
         match self.get_mut() {
             Self::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::from),
             Self::Http2(body) => body.poll_frame(cx),
+            Self::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -83,6 +95,7 @@ impl Body for ClientBody {
         match self {
             Self::Http1(incoming) => incoming.is_end_stream(),
             Self::Http2(body) => body.stream.is_end_stream(),
+            Self::Tunnel(_) => true,
         }
     }
 
@@ -90,6 +103,7 @@ impl Body for ClientBody {
         match self {
             Self::Http1(incoming) => incoming.size_hint(),
             Self::Http2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

@@ -27,6 +27,8 @@ const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A client's socket.
 pub(crate) struct ClientSocket {
     socket: TcpStream,
+    // The bytes that were read to find out the protocol.
+    first: Vec<u8>,
     state: Arc<ConnState>,
     // The encoder of the request line under way.
     line: TargetEncoder,
@@ -44,9 +46,10 @@ pub(crate) struct ClientSocket {
 }
 
 impl ClientSocket {
-    pub(crate) fn new(socket: TcpStream, state: Arc<ConnState>, share: MemoryShare) -> Self {
+    /// Takes a socket from which `first` was read.
+    pub(crate) fn new(socket: TcpStream, first: Vec<u8>, state: Arc<ConnState>, share: MemoryShare) -> Self {
         let (line, unread, interim) = (TargetEncoder::Done, Vec::new(), Vec::new());
-        Self { socket, state, line, unread, lingered: None, share, head_bytes: 0, interim, refused: false }
+        Self { socket, first, state, line, unread, lingered: None, share, head_bytes: 0, interim, refused: false }
     }
 }
 
@@ -74,7 +77,12 @@ impl AsyncRead for ClientSocket {
         }
         let before = buf.filled().len();
         let head_expected = this.state.expects_head();
-        let read = ready!(Pin::new(&mut this.socket).poll_read(cx, buf));
+        let read = if this.first.is_empty() {
+            ready!(Pin::new(&mut this.socket).poll_read(cx, buf))
+        } else {
+            move_bytes(&mut this.first, buf);
+            Ok(())
+        };
         let received = buf.filled().get(before..).unwrap_or_default();
         if received.is_empty() && read.is_ok() && this.state.half_closes() {
             return Poll::Pending;

@@ -40,8 +40,11 @@ pub(crate) enum ConnStage {
     Answering,
     /// Both sides speak another protocol.
     Tunnel,
-    /// The answer was sent before the whole request had come; the rest is read and dropped.
+    /// The answer was sent before the whole request had come; the rest is read and dropped. A connection with streams: its end
+    /// was sent.
     Lingering,
+    /// A connection with streams carries none. It ends itself when that takes too long.
+    IdleStreams,
 }
 
 /// The state of a client connection. It is made of atomics because hyper wants an upgradable connection to be `Send`; only
@@ -127,6 +130,13 @@ impl ConnState {
     /// Sets the tick at which the task of the connection is woken.
     pub(crate) fn wake_at(&self, due: Option<u32>) {
         self.due.store(due.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Has the task of the connection woken at `due` if not before.
+    pub(crate) fn wake_by(&self, due: u32) {
+        if self.due().is_none_or(|before| before > due) {
+            self.wake_at(Some(due));
+        }
     }
 
     pub(crate) fn due(&self) -> Option<u32> {
@@ -224,6 +234,21 @@ impl ConnState {
         self.stuck.store(stuck, Ordering::Relaxed);
     }
 
+    /// Returns the tick of the last progress.
+    pub(crate) fn last_progress(&self) -> u32 {
+        self.since.load(Ordering::Relaxed)
+    }
+
+    /// Returns the ticks for which the response or tunnel may be silent.
+    pub(crate) fn silence_max(&self) -> u32 {
+        self.silence_max.load(Ordering::Relaxed)
+    }
+
+    /// True while the client does not read what it is sent.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
     /// True while the next bytes begin a request.
     pub(crate) fn awaits_request(&self) -> bool {
         (self.is(ConnStage::Idle) || self.is(ConnStage::Fresh)) && !self.lingers() && self.heads().is_between()
@@ -258,7 +283,7 @@ impl ConnState {
 
     /// True if nothing of a request has come since the last response.
     pub(crate) fn is_idle(&self) -> bool {
-        self.is(ConnStage::Idle)
+        self.is(ConnStage::Idle) || self.is(ConnStage::IdleStreams)
     }
 
     /// Returns the order in which the connection makes way for others; `None` while it is in use.
@@ -272,7 +297,6 @@ impl ConnState {
 
     /// True if the connection has stood still for too long.
     pub(crate) fn is_overdue(&self, settings: &ProxySettings) -> bool {
-        let silence_max = || self.silence_max.load(Ordering::Relaxed);
         let limit = match self.stage.load(Ordering::Relaxed) {
             stage if stage == ConnStage::Fresh as u8 || stage == ConnStage::Head as u8 => {
                 Ticks::steps(settings.header_timeout)
@@ -285,8 +309,9 @@ impl ConnState {
             {
                 Ticks::steps(settings.body_idle)
             }
-            stage if stage == ConnStage::Answering as u8 || stage == ConnStage::Tunnel as u8 => silence_max(),
+            stage if stage == ConnStage::Answering as u8 || stage == ConnStage::Tunnel as u8 => self.silence_max(),
             stage if stage == ConnStage::Lingering as u8 => Ticks::steps(LINGER_MAX),
+            stage if stage == ConnStage::IdleStreams as u8 => Ticks::steps(settings.keep_alive + LINGER_MAX),
             _ => return false,
         };
         let still = self.ticks.now().saturating_sub(self.since.load(Ordering::Relaxed));

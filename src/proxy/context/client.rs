@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::proxy::client::conn_state::ConnState;
+use crate::proxy::client::conn_state::{ConnStage, ConnState};
+use crate::proxy::client::connections::ClientConnections;
+use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::login_conns::LoginConns;
 use crate::traffic::Peer;
 
@@ -14,4 +16,27 @@ pub(crate) struct ClientContext {
     pub(crate) state: Arc<ConnState>,
     /// The backend connections on which this client has logged in.
     pub(crate) logins: LoginConns,
+    /// The state of the connection that carries this stream; `None` for a connection that carries one request at a time.
+    pub(crate) carrier: Option<Arc<ConnState>>,
+}
+
+impl ClientContext {
+    /// Returns the state of a new stream on this connection.
+    pub(crate) fn of_stream(&self, ticks: &Ticks) -> Self {
+        Self {
+            peer: self.peer.clone(),
+            state: ConnState::new(ConnStage::Busy, ticks),
+            logins: LoginConns::default(),
+            carrier: Some(Arc::clone(&self.state)),
+        }
+    }
+
+    /// Sets the tick at which the task of the connection is woken for this request.
+    pub(crate) fn wake_at(&self, connections: &ClientConnections, due: Option<u32>) {
+        self.state.wake_at(due);
+        if let Some(due) = due {
+            self.carrier.iter().for_each(|carrier| carrier.wake_by(due));
+            connections.note_due(due);
+        }
+    }
 }

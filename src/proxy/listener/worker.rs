@@ -33,9 +33,10 @@ use crate::proxy::client::client_body::ClientBody;
 use crate::proxy::client::client_socket::ClientSocket;
 use crate::proxy::client::conn_state::{ConnStage, ConnState};
 use crate::proxy::client::connections::{ClientConnections, ConnGuard};
-use crate::proxy::client::plain_refusal;
+use crate::proxy::client::{plain_refusal, preface};
 use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::worker::{RandomBits, TableView, WorkerContext};
+use crate::proxy::http2::connection as http2;
 use crate::proxy::limits::HEAD_BYTES_MAX;
 use crate::proxy::request::forward::forward;
 use crate::proxy::settings::ProxySettings;
@@ -138,14 +139,27 @@ fn begin(worker: &Rc<WorkerContext>, port: &mut PortListener, socket: TcpStream,
     let state = ConnState::new(ConnStage::Fresh, &worker.ticks);
     let place = worker.connections.enter(&state, &peer);
     let id = place.id();
-    let client = Rc::new(ClientContext { peer, state, logins: LoginConns::default() });
-    let io = ClientSocket::new(socket, Arc::clone(&client.state), worker.settings.memory.connection());
-    let task = connection(Rc::clone(worker), client, io, place);
+    let client = Rc::new(ClientContext { peer, state, logins: LoginConns::default(), carrier: None });
+    let task = connection(Rc::clone(worker), client, socket, place);
     worker.connections.can_cut(id, lifecycle::spawn_local(task));
 }
 
-async fn connection(worker: Rc<WorkerContext>, client: Rc<ClientContext>, io: ClientSocket, place: ConnGuard) {
-    let (state, connections) = (Arc::clone(&client.state), Rc::clone(&worker.connections));
+/// Serves a connection in the protocol that its first bytes say.
+async fn connection(worker: Rc<WorkerContext>, client: Rc<ClientContext>, mut socket: TcpStream, place: ConnGuard) {
+    let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    worker.connections.can_wake(place.id(), task);
+    let Some(first) = preface::read(&mut socket, &client.state).await else { return };
+    if preface::is_http2(&first) {
+        // Boxed because it is large: connections of HTTP/1 stay small.
+        Box::pin(http2::serve(worker, client, socket, first)).await;
+    } else {
+        let io = ClientSocket::new(socket, first, Arc::clone(&client.state), worker.settings.memory.connection());
+        http1(worker, client, io).await;
+    }
+}
+
+async fn http1(worker: Rc<WorkerContext>, client: Rc<ClientContext>, io: ClientSocket) {
+    let state = Arc::clone(&client.state);
     let service = service_fn(move |request: Request<Incoming>| {
         forward(Rc::clone(&worker), Rc::clone(&client), request.map(ClientBody::Http1))
     });
@@ -153,11 +167,6 @@ async fn connection(worker: Rc<WorkerContext>, client: Rc<ClientContext>, io: Cl
     // The sweep watches the time; see `conn_state`.
     builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_header_size(HEAD_BYTES_MAX);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
-    poll_fn(|cx| {
-        connections.can_wake(place.id(), cx.waker().clone());
-        Poll::Ready(())
-    })
-    .await;
     let mut is_ending = false;
     // hyper has answered a client that breaks the protocol; nobody else needs the error.
     let _ = poll_fn(|cx| {

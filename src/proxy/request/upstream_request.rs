@@ -13,10 +13,10 @@ use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 
 use crate::connect::serial;
 use crate::proxy::client::client_body::ClientBody;
+use crate::proxy::client::stream_tunnel::ClientUpgrade;
 use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptError, Refusal};
@@ -47,7 +47,7 @@ pub(crate) struct UpstreamRequest<'a> {
     is_http_10: bool,
     /// True if the request authenticates its connection; see `login_conns`.
     pub(crate) logs_in: bool,
-    pub(crate) upgrade: Option<(Upgrade, OnUpgrade)>,
+    pub(crate) upgrade: Option<(Upgrade, ClientUpgrade)>,
     attempts: u32,
     address: IpAddr,
     /// The coding that the client prefers, if the endpoint compresses.
@@ -62,7 +62,7 @@ impl<'a> UpstreamRequest<'a> {
         let is_http_10 = request.version() == Version::HTTP_10;
         // HTTP/1.0 has no upgrades (RFC 9110 §7.8).
         let upgrade = requested_upgrade(request.headers()).filter(|_| !is_http_10);
-        let upgrade = upgrade.map(|upgrade| (upgrade, hyper::upgrade::on(&mut request)));
+        let upgrade = upgrade.and_then(|upgrade| Some((upgrade, ClientBody::upgrade_of(&mut request)?)));
         let (head, incoming) = request.into_parts();
         let expects = !is_http_10 && expect::expectation(&head.headers) == Expectation::Continue;
         let mut new = Self {
@@ -282,15 +282,14 @@ impl<'a> UpstreamRequest<'a> {
             Poll::Pending
         })
         .await;
-        self.client.state.wake_at(None);
+        self.client.wake_at(&worker.connections, None);
         answered
     }
 
     /// Has the task of the connection woken after `limit`. Returns the tick.
     fn wake_after(&self, worker: &WorkerContext, limit: Duration) -> u32 {
         let due = worker.ticks.after(limit);
-        self.client.state.wake_at(Some(due));
-        worker.connections.note_due(due);
+        self.client.wake_at(&worker.connections, Some(due));
         due
     }
 

@@ -14,6 +14,7 @@ use crate::domain::Span;
 use crate::lifecycle;
 use crate::proxy::client::conn_state::ConnStage;
 use crate::proxy::client::conn_state::ConnState;
+use crate::proxy::client::stream_tunnel::ClientUpgrade;
 use crate::proxy::context::request::{RequestContext, RequestOutcome};
 use crate::proxy::context::worker::WorkerContext;
 use crate::traffic::Peer;
@@ -28,7 +29,7 @@ const SMALL_BYTES: usize = 2 * 1024;
 pub(crate) fn open(
     worker: &Rc<WorkerContext>,
     peer: &Peer,
-    (client, backend): (OnUpgrade, OnUpgrade),
+    (client, backend): (ClientUpgrade, OnUpgrade),
     silence_max: Option<Span>,
     mut context: RequestContext,
 ) {
@@ -42,8 +43,8 @@ pub(crate) fn open(
     };
     let id = place.id();
     let abort = lifecycle::spawn_local(async move {
-        if let (Ok(client), Ok(backend)) = (client.await, backend.await) {
-            let mut client = TunnelSide { stream: TokioIo::new(client), state: Arc::clone(&state), read: 0 };
+        if let (Some(client), Ok(backend)) = (client.opened().await, backend.await) {
+            let mut client = TunnelSide { stream: client, state: Arc::clone(&state), read: 0 };
             let mut backend = TunnelSide { stream: TokioIo::new(backend), state, read: 0 };
             let copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, bytes, bytes);
             // The side that broke the tunnel off knows.

@@ -50,10 +50,10 @@ impl TargetEncoder {
     }
 }
 
-/// Returns the target with the bytes percent-encoded that are not allowed in one.
-pub fn percent_encoded(target: &str) -> String {
+/// Returns the target with the bytes percent-encoded that are not allowed in one; `None` if it stays as it is.
+pub fn percent_encoded(target: &str) -> Option<String> {
     // `encoded` leaves no byte that is not ASCII.
-    String::from_utf8(encoded(target.as_bytes())).unwrap_or_default()
+    target.bytes().any(is_foreign).then(|| String::from_utf8(encoded(target.as_bytes())).unwrap_or_default())
 }
 
 fn is_foreign(byte: u8) -> bool {

@@ -10,7 +10,7 @@ use crate::clock;
 
 /// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     /// Too few bytes came to decide.
     Unknown,
     Http1,
@@ -18,8 +18,9 @@ pub(super) enum Protocol {
 }
 
 /// The error of a client that sent too many control frames.
-#[derive(Debug)]
-pub(super) struct FrameFlood;
+#[derive(Debug, thiserror::Error)]
+#[error("too many control frames")]
+pub(crate) struct FrameFlood;
 
 /// The client's preface (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -34,7 +35,7 @@ const SENT_BYTES_PER_UPDATE: usize = 1024;
 
 /// The state of the count.
 #[derive(Debug)]
-pub(super) struct FrameCounter {
+pub(crate) struct FrameCounter {
     protocol: Protocol,
     /// The number of bytes of the preface that came.
     preface: usize,
@@ -67,12 +68,12 @@ impl Default for FrameCounter {
 }
 
 impl FrameCounter {
-    pub(super) fn protocol(&self) -> Protocol {
+    pub(crate) fn protocol(&self) -> Protocol {
         self.protocol
     }
 
     /// Counts the frames in received bytes.
-    pub(super) fn see(&mut self, mut bytes: &[u8]) -> Result<(), FrameFlood> {
+    pub(crate) fn see(&mut self, mut bytes: &[u8]) -> Result<(), FrameFlood> {
         if self.protocol == Protocol::Unknown {
             bytes = self.see_preface(bytes);
         }
@@ -83,7 +84,7 @@ impl FrameCounter {
     }
 
     /// Counts bytes that were sent to the client.
-    pub(super) fn sent(&mut self, bytes: usize) {
+    pub(crate) fn sent(&mut self, bytes: usize) {
         self.sent += bytes;
         self.updates = (self.updates + 2 * (self.sent / SENT_BYTES_PER_UPDATE)).min(1 << 20);
         self.sent %= SENT_BYTES_PER_UPDATE;

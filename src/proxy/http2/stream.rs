@@ -1,0 +1,142 @@
+//! The life of a stream: its request goes to a backend, and the response comes back.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::header::{ACCEPT, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
+
+use crate::proxy::client::stream_tunnel::StreamTunnel;
+use crate::proxy::http2::pump::Pump;
+use crate::proxy::http2::request_head::TunnelRequest;
+use crate::proxy::http2::stream_share::{StreamEntry, StreamShare};
+use crate::proxy::http2::{request_head, response_head};
+use crate::proxy::request::expect::{Expectation, expectation};
+use crate::proxy::request::forward::forward;
+use crate::proxy::response::body::ProxyBody;
+use crate::proxy::response::refusal_page::refusal_page;
+
+/// Carries a request to its backend and the response back, until both have ended or the client resets the stream.
+pub(super) async fn carry(share: Rc<StreamShare>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let Ok(entry) = share.enter(!request.body().is_end_stream(), length).await else {
+        // Nothing was done with the request: the client may send it again.
+        return respond.send_reset(Reason::REFUSED_STREAM);
+    };
+    let is_head = request.method() == Method::HEAD;
+    let mut tunnel = None;
+    let answered = answer(&entry, request, &mut respond, &mut tunnel).await;
+    let is_cancelled = match answered {
+        AnswerEnd::Response(response) => {
+            match tunnel.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+                Some(tunnel) => !open_tunnel(&entry, tunnel, response, &mut respond).await,
+                None => !pass_on(&entry, response, is_head, &mut respond).await,
+            }
+        }
+        AnswerEnd::Closed => {
+            respond.send_reset(Reason::CANCEL);
+            false
+        }
+        AnswerEnd::Cancelled => true,
+    };
+    share.ended(is_cancelled);
+}
+
+/// The way in which a request was answered.
+#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each request")]
+enum AnswerEnd {
+    Response(Response<ProxyBody>),
+    /// There is no answer.
+    Closed,
+    /// The client reset the stream.
+    Cancelled,
+}
+
+/// Waits for the response to a request. Interim responses are sent meanwhile.
+async fn answer(
+    entry: &StreamEntry,
+    request: Request<RecvStream>,
+    respond: &mut SendResponse<Bytes>,
+    tunnel: &mut Option<TunnelRequest>,
+) -> AnswerEnd {
+    let accept = request.headers().get(ACCEPT).cloned();
+    let request = match request_head::translate(request) {
+        Ok(translated) => {
+            *tunnel = translated.tunnel;
+            translated.request
+        }
+        Err(refusal) => {
+            let accept = accept.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
+            return AnswerEnd::Response(refusal_page(refusal, accept));
+        }
+    };
+    // Windows bound what the client sends then, so it need not wait until the backend wants it.
+    let mut asks = !request.body().is_end_stream() && expectation(request.headers()) == Expectation::Continue;
+    let mut forwarded = pin!(forward(Rc::clone(&entry.share.worker), Rc::clone(&entry.client), request));
+    poll_fn(|cx| {
+        if respond.poll_reset(cx).is_ready() {
+            return Poll::Ready(AnswerEnd::Cancelled);
+        }
+        let polled = forwarded.as_mut().poll(cx);
+        if polled.is_pending() && std::mem::take(&mut asks) {
+            let mut head = Response::new(());
+            *head.status_mut() = StatusCode::CONTINUE;
+            let _ = respond.send_informational(head);
+        }
+        if polled.is_pending()
+            && let Some(heads) = entry.client.state.take_interim()
+        {
+            // A stream that has ended is noticed above.
+            for head in response_head::interim(&heads) {
+                let _ = respond.send_informational(head);
+            }
+        }
+        polled.map(|answered| answered.map_or(AnswerEnd::Closed, AnswerEnd::Response))
+    })
+    .await
+}
+
+/// Sends a response. Returns false if the client reset the stream first.
+async fn pass_on(
+    entry: &StreamEntry,
+    response: Response<ProxyBody>,
+    is_head: bool,
+    respond: &mut SendResponse<Bytes>,
+) -> bool {
+    let (mut head, body) = response.into_parts();
+    response_head::adapt(&mut head, &body, &entry.share.date);
+    let ends = is_head || body.is_end_stream();
+    let Ok(stream) = respond.send_response(Response::from_parts(head, ()), ends) else { return false };
+    if ends {
+        return true;
+    }
+    let mut pump = Pump::new(entry, body, stream);
+    poll_fn(|cx| pump.poll(cx)).await
+}
+
+/// Opens the tunnel that a backend has agreed to, and waits until it ends. Returns false if the client reset the stream first.
+async fn open_tunnel(
+    entry: &StreamEntry,
+    tunnel: TunnelRequest,
+    response: Response<ProxyBody>,
+    respond: &mut SendResponse<Bytes>,
+) -> bool {
+    let (mut head, body) = response.into_parts();
+    response_head::adapt(&mut head, &body, &entry.share.date);
+    // The stream says by its status that the protocol has changed (RFC 8441 §5).
+    head.status = StatusCode::OK;
+    head.headers.remove(SEC_WEBSOCKET_ACCEPT);
+    let Ok(stream) = respond.send_response(Response::from_parts(head, ()), false) else { return false };
+    let (side, ended) = StreamTunnel::new(tunnel.received, stream);
+    // If nobody takes it, the worker ends.
+    let _ = tunnel.opening.send(side);
+    // The sender is dropped with the tunnel.
+    let _ = ended.await;
+    true
+}
