@@ -7,9 +7,14 @@
 
 mod announcement;
 mod event_forwarder;
+mod live_parts;
 mod observed_traffic;
 mod obtaining;
 mod ports;
+mod reload_command;
+mod reloader;
+mod renewal;
+mod services;
 mod settings;
 mod signals;
 mod table_publisher;
@@ -21,27 +26,32 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
+use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 
 use crate::checks::Checker;
-use crate::config::ServerConfig;
+use crate::config::{Cli, ServerConfig};
 use crate::domain::Span;
 use crate::fetch::PageFetcher;
 use crate::lifecycle::{self, Heartbeat, Lifecycle};
 use crate::maintenance_pages::MaintenancePages;
 use crate::memory_budget::MemoryBudget;
-use crate::operator_auth::{AllowedHosts, OperatorAuth};
 use crate::registry::{self, Registry};
 use crate::reports::Reports;
 use crate::store::Sqlite;
-use crate::traffic::{RouteDefaults, RoutingTable};
-use crate::{api_listener, clock, grpc, pipe, proxy, random, rest, sockets};
+use crate::telemetry::Log;
+use crate::traffic::RoutingTable;
+use crate::{api_listener, clock, proxy, random, sockets};
 use announcement::Announcement;
 use event_forwarder::forward_events;
+use live_parts::{LiveParts, LivePorts, LiveProxy};
 use observed_traffic::ObservedTraffic;
 use obtaining::Obtaining;
 use ports::{bind_error, listen};
-use settings::{acceptor, connections_of, pipe_settings, proxy_settings, registration_tokens, registry_limits};
+pub use reload_command::reload;
+use reloader::{ConfigSource, Reloader};
+use services::route_defaults;
+use settings::{acceptor, backend_tls, load_certificates, proxy_settings, registration_tokens, registry_limits};
 use signals::Signals;
 use table_publisher::TablePublisher;
 
@@ -50,8 +60,6 @@ const GRACE: Duration = Duration::from_secs(30);
 /// The maximum time for connections and the store after that.
 const CLOSE: Duration = Duration::from_secs(10);
 
-/// The silence after which an event stream sends a sign of life.
-const EVENTS_SILENT_MAX: Duration = Duration::from_secs(15);
 /// The time after which a maintenance page is fetched again.
 const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 
@@ -59,7 +67,7 @@ const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 ///
 /// # Errors
 /// If a part cannot start or fails. The error says what to change.
-pub fn run(config: ServerConfig) -> anyhow::Result<()> {
+pub fn run(cli: Cli, config: ServerConfig, log: Log) -> anyhow::Result<()> {
     clock::start().context(
         "the system clock says a time before 1970; set it (`date --set`, or a time service) and start again",
     )?;
@@ -76,13 +84,23 @@ pub fn run(config: ServerConfig) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the control threads")?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(cli, config, log))
 }
 
-async fn serve(config: ServerConfig) -> anyhow::Result<()> {
-    let mut signals = Signals::listen()?;
+/// Checks everything that a start would read of the configuration: its values and the files that they name.
+///
+/// # Errors
+/// The error that would stop the start.
+pub fn check(config: &ServerConfig) -> anyhow::Result<()> {
+    load_certificates(config)?;
+    backend_tls(config.ca.as_deref())?;
+    Ok(())
+}
+
+async fn serve(cli: Cli, config: ServerConfig, log: Log) -> anyhow::Result<()> {
+    let (mut signals, hangups) = Signals::listen()?;
     let server = tokio::select! {
-        started = Server::start(config) => started?,
+        started = Server::start(cli, config, log, hangups) => started?,
         signal = signals.stop() => {
             tracing::info!(signal, "stopped before everything had started");
             return Ok(());
@@ -127,7 +145,7 @@ struct Secure {
 }
 
 impl Server {
-    async fn start(config: ServerConfig) -> anyhow::Result<Self> {
+    async fn start(cli: Cli, config: ServerConfig, log: Log, hangups: Signal) -> anyhow::Result<Self> {
         // Ports and certificates: nothing is changed if one of them is unusable.
         let pipe_listener = listen("the pipe protocol", config.pipe.listen, "pipe.listen", "--pipe-listen").await?;
         let pipe_address = pipe_listener.local_addr()?;
@@ -137,8 +155,9 @@ impl Server {
         let obtaining = Obtaining::default();
         let (own, tokens) = (vec![pipe_address, api_address], obtaining.tokens.clone());
         let proxy_settings = proxy::ProxySettings { own, tokens, ..proxy_settings(&config, &memory)? };
-        let pipe_tls = acceptor(config.pipe.tls.as_ref(), &[])?;
-        let api_tls = acceptor(config.api.tls.as_ref(), &api_listener::PROTOCOLS)?;
+        let certificates = load_certificates(&config)?;
+        let pipe_tls = acceptor(&certificates, "pipe", &[]);
+        let api_tls = acceptor(&certificates, "api", &api_listener::PROTOCOLS);
         let needs_token = !config.tokens.is_empty();
         let secure = Secure { pipe: pipe_tls.is_some(), api: api_tls.is_some(), needs_token };
         let bound = proxy::Proxy::bind(&proxy_settings)
@@ -147,8 +166,8 @@ impl Server {
         // Traffic, and the registry over the store.
         let table = Arc::new(ArcSwap::from_pointee(RoutingTable::default()));
         let (changed, reports) = (Arc::new(Notify::new()), Reports::default());
-        let followers = [&changed, &obtaining.changed];
-        let publisher = TablePublisher::new(&table, &followers, &reports, route_defaults(&config));
+        let defaults = Arc::new(ArcSwap::from_pointee(route_defaults(&config, random::bits())));
+        let publisher = TablePublisher::new(&table, &[&changed, &obtaining.changed], &reports, &defaults);
         let prober = PageFetcher::new(&bound.addresses(), &proxy_settings.tls);
         let (maintenance_pages, refresher) = MaintenancePages::new(prober.clone(), PAGE_FRESH_FOR);
         let checks = Heartbeat::new("the checker", clock::now().0);
@@ -171,7 +190,7 @@ impl Server {
         core.spawn("writer", writer.run(core.stopping().clone()));
         registry.resume().into_iter().for_each(|request| interfaces.spawn_one("maintenance resumed", request));
         table.load().assume_healthy();
-        obtaining.start(&config, &table, &interfaces)?;
+        let acme = obtaining.start(&config, &table, &interfaces)?;
         let reporting =
             forward_events(reports.clone(), Arc::clone(&table), registry.clone(), interfaces.stopping().clone());
         interfaces.spawn("reports", reporting);
@@ -180,15 +199,16 @@ impl Server {
             Checker { table: Arc::clone(&table), changed, addresses, tls, reports: reports.clone(), heartbeat };
         interfaces.spawn("checker", checker.run(interfaces.stopping().clone()));
         interfaces.spawn("maintenance pages", refresher.run(interfaces.stopping().clone()));
+        let (addresses, reloadable, backend_tls) = (bound.addresses(), bound.reloadable(), proxy_settings.tls);
+        let live_proxy = LiveProxy { reloadable, addresses, backend_tls, defaults };
         let proxy = bound.start(table, reports, maintenance_pages).context("cannot start the proxy's threads")?;
         let _ = parts.set(proxy.heartbeats().iter().cloned().chain([checks]).collect());
-        let pipe_settings = pipe_settings(&config, api_address, memory.clone());
-        let serving = pipe::serve(pipe_listener, pipe_tls, registry.clone(), pipe_settings, pipe.clone(), random::bits);
-        pipe.spawn("pipe", serving);
-        let bounds = api_listener::ApiBounds::new(connections_of(&config, config.api.connections), memory);
-        let services = api_services(&registry, &config, &interfaces);
-        interfaces.spawn("API", api_listener::serve(api_listener, api_tls, services, bounds, interfaces.clone()));
-        let store_url = config.store_url;
+        let ports = LivePorts { api_address, pipe_tls, api_tls };
+        let parts = LiveParts::new(&config, &registry, ports, live_proxy, memory, &interfaces);
+        parts.listen(pipe_listener, api_listener, &registry, &pipe);
+        let store_url = config.store_url.clone();
+        let source = ConfigSource { cli, log, config };
+        Reloader::new(source, registry.clone(), parts, acme, certificates).start(hangups, &interfaces)?;
         Ok(Self { store_url, pipe_address, api_address, secure, registry, proxy, pipe, interfaces, core })
     }
 
@@ -236,37 +256,5 @@ impl Server {
         }
         tracing::info!("stopped");
         Ok(())
-    }
-}
-
-/// Returns the settings of routes that set none themselves.
-fn route_defaults(config: &ServerConfig) -> RouteDefaults {
-    RouteDefaults {
-        options: config.default_options.clone(),
-        headers: config.default_headers.clone(),
-        seed: random::bits(),
-    }
-}
-
-/// Creates the services of the API port: gRPC and REST.
-fn api_services(registry: &Registry, config: &ServerConfig, lifecycle: &Lifecycle) -> api_listener::ApiServices {
-    let operators = Arc::new(OperatorAuth::new(&config.api.operator_tokens));
-    let protected = config.api.tls.is_some() || !config.tokens.is_empty();
-    let hosts = AllowedHosts::new(protected, config.api.hosts.clone(), Arc::clone(&operators));
-    let max_body = config.api.max_body;
-    let grpc = grpc::GrpcSettings { max_body, nonce: random::bits, keep_alive: EVENTS_SILENT_MAX };
-    let rest = rest::RestSettings {
-        max_body,
-        cors: config.api.cors.clone(),
-        keep_alive: EVENTS_SILENT_MAX,
-        ..rest::RestSettings::new(random::bits)
-    };
-    api_listener::ApiServices {
-        is_grpc: grpc::is_call,
-        grpc: grpc::routes(registry.clone(), Arc::clone(&operators), lifecycle.clone(), grpc),
-        rest: rest::router(registry.clone(), operators, lifecycle.clone(), rest),
-        hosts,
-        refuse_grpc: grpc::refuse,
-        refuse_rest: rest::refuse,
     }
 }

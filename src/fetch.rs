@@ -81,7 +81,7 @@ impl PageFetcher {
     }
 
     /// Returns the addresses to which it never connects.
-    pub fn forbidden(&self) -> &Forbidden {
+    pub fn forbidden(&self) -> Arc<Forbidden> {
         self.addresses.forbidden()
     }
 

@@ -29,6 +29,7 @@
 //! - [`sockets`]: accepts connections, sets socket options, counts file descriptors.
 //! - [`certificates`]: the certificates that are shown to callers and clients.
 //! - [`tls`]: handshakes of the ports that callers connect to.
+//! - [`file_watch`]: notices that files of certificates or of the configuration were replaced.
 //! - [`clock`], [`random`], [`lifecycle`]: the only places that read time, draw random bits and start tasks.
 //!
 //! These stand around the others:
@@ -48,6 +49,7 @@ pub mod connect;
 pub mod connection_limits;
 pub mod domain;
 pub mod fetch;
+pub mod file_watch;
 pub mod grpc;
 mod http1;
 pub mod lifecycle;

@@ -1,4 +1,4 @@
-//! The `signalbox` program: reads the configuration, starts the log, runs the server.
+//! The `signalbox` program: reads the configuration, starts the log, runs the server or another command.
 
 use std::process::ExitCode;
 
@@ -12,9 +12,14 @@ fn main() -> ExitCode {
     // Without a log the failure cannot be reported.
     let Ok(log) = telemetry::Log::open() else { return ExitCode::FAILURE };
     let cli = config::Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    let ended = cli.load().and_then(|config| {
-        log.start(&config.log_filter, config.log_format);
-        app::run(config)
+    let file = cli.file().map_or("the configuration".to_owned(), |file| file.display().to_string());
+    let ended = cli.load().and_then(|config| match cli.task() {
+        config::Task::Serve => {
+            log.start(&config.log_filter, config.log_format);
+            app::run(cli, config, log.clone())
+        }
+        config::Task::Check => app::check(&config).map(|()| println!("{file} is valid")),
+        config::Task::Reload => app::reload(&config).map(|outcome| println!("{outcome}")),
     });
     if let Err(error) = &ended {
         log.say(&format!("signalbox: {error:#}"));

@@ -15,7 +15,7 @@ pub struct MemoryBudget(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    bytes_max: usize,
+    bytes_max: AtomicUsize,
     bytes: AtomicUsize,
 }
 
@@ -49,7 +49,16 @@ impl Default for MemoryBudget {
 impl MemoryBudget {
     /// Creates a budget of `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
-        Self(Arc::new(Inner { bytes_max, bytes: AtomicUsize::new(0) }))
+        Self(Arc::new(Inner { bytes_max: AtomicUsize::new(bytes_max), bytes: AtomicUsize::new(0) }))
+    }
+
+    /// Changes the size of the budget. Bytes that are drawn already stay drawn.
+    pub fn resize(&self, bytes_max: usize) {
+        self.0.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
+    fn bytes_max(&self) -> usize {
+        self.0.bytes_max.load(Ordering::Relaxed)
     }
 
     /// Returns the number of bytes in use.
@@ -62,7 +71,7 @@ impl MemoryBudget {
     /// # Errors
     /// If there is no room.
     pub fn take(&self, bytes: usize) -> Result<MemoryShare, MemoryFull> {
-        self.draw(bytes, self.0.bytes_max)?;
+        self.draw(bytes, self.bytes_max())?;
         Ok(MemoryShare { memory: self.clone(), bytes, floor: 0 })
     }
 
@@ -71,7 +80,7 @@ impl MemoryBudget {
     /// # Errors
     /// If there is no room.
     pub fn take_optional(&self, bytes: usize) -> Result<MemoryShare, MemoryFull> {
-        self.draw(bytes, self.0.bytes_max / 2)?;
+        self.draw(bytes, self.bytes_max() / 2)?;
         Ok(MemoryShare { memory: self.clone(), bytes, floor: 0 })
     }
 
@@ -110,7 +119,7 @@ impl MemoryShare {
     pub fn set(&mut self, bytes: usize) -> Result<(), MemoryFull> {
         let wanted = if bytes <= self.floor { self.floor } else { bytes.next_multiple_of(STEP_BYTES) };
         if wanted > self.bytes {
-            self.memory.draw(wanted - self.bytes, self.memory.0.bytes_max)?;
+            self.memory.draw(wanted - self.bytes, self.memory.bytes_max())?;
         } else if wanted < self.bytes {
             self.memory.give_back(self.bytes - wanted);
         }

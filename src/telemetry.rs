@@ -6,16 +6,18 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::mem;
 use std::os::fd::AsFd;
 use std::panic::PanicHookInfo;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload::Handle;
 
 use crate::config::LogFormat;
 use crate::{clock, lifecycle};
@@ -40,6 +42,16 @@ pub struct Log(Arc<LogQueue>);
 struct LogQueue {
     state: Mutex<LogQueueState>,
     changed: Condvar,
+    filter: OnceLock<FilterSwitch>,
+}
+
+/// Replaces the filter of the running log.
+struct FilterSwitch(Box<dyn Fn(EnvFilter) + Send + Sync>);
+
+impl fmt::Debug for FilterSwitch {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("FilterSwitch")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -80,10 +92,27 @@ impl Log {
         let builder =
             tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(move || log.clone());
         match format {
-            LogFormat::Human => builder.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
-            LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
+            LogFormat::Human => {
+                let builder = builder.with_ansi(io::stderr().is_terminal()).with_target(false).with_filter_reloading();
+                self.0.keep_filter(builder.reload_handle());
+                builder.init();
+            }
+            LogFormat::Json => {
+                let builder = builder.json().flatten_event(true).with_current_span(false).with_span_list(false);
+                let builder = builder.with_filter_reloading();
+                self.0.keep_filter(builder.reload_handle());
+                builder.init();
+            }
         }
         std::panic::set_hook(Box::new(log_panic));
+    }
+
+    /// Replaces the filter, from the next line on. Nothing happens before [`Log::start`].
+    pub fn set_filter(&self, filter: &str) {
+        if let Some(switch) = self.0.filter.get() {
+            // The filter was checked when the configuration was read.
+            (switch.0)(EnvFilter::new(filter));
+        }
     }
 
     /// Writes a line outside the log: the reason why the process ends.
@@ -114,6 +143,11 @@ impl Write for Log {
 impl LogQueue {
     fn lock(&self) -> MutexGuard<'_, LogQueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep_filter<S: 'static>(&self, handle: Handle<EnvFilter, S>) {
+        // An error would mean that the log has ended.
+        let _ = self.filter.set(FilterSwitch(Box::new(move |filter| drop(handle.reload(filter)))));
     }
 
     fn push(&self, line: Vec<u8>) {

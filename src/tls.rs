@@ -7,6 +7,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -14,8 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::certificates::{CertificateFiles, ServedCertificate, TlsFileError};
-use crate::clock;
+use crate::certificates::{ClientAuthorities, ServedCertificate};
 
 /// The maximum time of a handshake, from the beginning of the connection.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -27,25 +29,57 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Accepts TLS connections. Cheap to clone; clones share their limits and sessions.
 #[derive(Clone)]
 pub struct Acceptor {
-    tls: TlsAcceptor,
+    port: Arc<ArcSwap<PortTls>>,
     permits: Arc<Semaphore>,
     time: Duration,
 }
 
+/// The TLS of a port with its client authorities. The certificate in it can be replaced.
+struct PortTls {
+    tls: TlsAcceptor,
+    key: Arc<PortKey>,
+    authorities: Option<Arc<ClientAuthorities>>,
+    protocols: Vec<Vec<u8>>,
+}
+
+/// The certificate and key of a port. The settings that hold it stay the same when it is replaced, so that sessions go on
+/// resuming.
+#[derive(Debug)]
+struct PortKey(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for PortKey {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+impl PortTls {
+    fn new(certificate: &ServedCertificate, protocols: Vec<Vec<u8>>) -> Self {
+        let key = Arc::new(PortKey(ArcSwap::from(Arc::clone(&certificate.key))));
+        let mut config = certificate.port_config(Arc::clone(&key) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols.clone_from(&protocols);
+        let authorities = certificate.authorities.clone();
+        Self { tls: TlsAcceptor::from(Arc::new(config)), key, authorities, protocols }
+    }
+}
+
 impl Acceptor {
-    /// Loads `files` for TLS 1.2 and 1.3, with `protocols` for ALPN, the preferred one first.
-    ///
-    /// # Errors
-    /// If a file cannot be read or used; the error names its key. An expired certificate is only logged.
-    pub fn load(files: &CertificateFiles, protocols: &[&str]) -> Result<Self, TlsFileError> {
-        let certificate = ServedCertificate::load(files, &[])?;
-        if let Some(warning) = certificate.date_warning(clock::wall_time(clock::now())) {
-            tracing::warn!(section = files.section, cert = %files.cert.display(), "{warning}");
+    /// Creates an acceptor with a certificate for TLS 1.2 and 1.3, with `protocols` for ALPN, the preferred one first.
+    pub fn new(certificate: &ServedCertificate, protocols: &[&str]) -> Self {
+        let protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let port = Arc::new(ArcSwap::from_pointee(PortTls::new(certificate, protocols)));
+        Self { port, permits: Arc::new(Semaphore::new(HANDSHAKES_MAX)), time: HANDSHAKE_TIME }
+    }
+
+    /// Puts another certificate in the place of the present one, for the next handshake. Sessions go on resuming, unless
+    /// clients need a certificate of other authorities now.
+    pub fn set_certificate(&self, certificate: &ServedCertificate) {
+        let port = self.port.load();
+        if port.authorities == certificate.authorities {
+            port.key.0.store(Arc::clone(&certificate.key));
+        } else {
+            self.port.store(Arc::new(PortTls::new(certificate, port.protocols.clone())));
         }
-        let mut config = certificate.port_config();
-        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let tls = TlsAcceptor::from(Arc::new(config));
-        Ok(Self { tls, permits: Arc::new(Semaphore::new(HANDSHAKES_MAX)), time: HANDSHAKE_TIME })
     }
 
     /// Does the handshake with a new client. Takes 10 s at most. Cancelling closes the connection.
@@ -69,7 +103,8 @@ impl Acceptor {
         stream.readable().await.map_err(|error| (error, None))?;
         // Never closed.
         let _permit = self.permits.acquire().await;
-        self.tls.accept(stream).into_fallible().await.map_err(|(error, stream)| (error, Some(stream)))
+        let tls = self.port.load().tls.clone();
+        tls.accept(stream).into_fallible().await.map_err(|(error, stream)| (error, Some(stream)))
     }
 }
 
@@ -91,6 +126,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::certificates::CertificateFiles;
 
     fn acceptor(time: Duration) -> (tempfile::TempDir, Acceptor) {
         let folder = tempfile::tempdir().unwrap();
@@ -99,7 +135,7 @@ mod tests {
         std::fs::write(&cert, own.cert.pem()).unwrap();
         std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
         let files = CertificateFiles { section: "pipe", cert, key, client_ca: None };
-        let acceptor = Acceptor { time, ..Acceptor::load(&files, &[]).unwrap() };
+        let acceptor = Acceptor { time, ..Acceptor::new(&ServedCertificate::load(&files, &[]).unwrap(), &[]) };
         (folder, acceptor)
     }
 

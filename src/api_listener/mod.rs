@@ -16,6 +16,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
@@ -98,16 +99,17 @@ pub const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 /// Accepts connections until `lifecycle` is stopping, and serves each in a task of its own, within `bounds`. With
 /// `tls`, which should offer [`PROTOCOLS`], connections begin with a handshake.
 ///
+/// New `services` are those of new connections.
+///
 /// Before a stop, the caller must call [`crate::registry::Registry::announce_shutdown`], which ends event streams.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Acceptor>,
-    services: ApiServices,
+    services: Arc<ArcSwap<ApiServices>>,
     bounds: ApiBounds,
     lifecycle: Lifecycle,
 ) {
     let ApiBounds { connections, memory, timeouts } = bounds;
-    let services = Arc::new(services);
     let server = Arc::new(builder(&lifecycle, timeouts));
     let stopping = lifecycle.stopping().clone();
     let mut port = PortListener::new(listener, "API");
@@ -127,7 +129,7 @@ pub async fn serve(
         let Ok(local) = stream.local_addr() else { continue };
         let peer = CallerAddresses { address: peer, local };
         let (server, requests) =
-            (Arc::clone(&server), ConnectionService::new(Arc::clone(&services), peer, &memory, &place, timeouts));
+            (Arc::clone(&server), ConnectionService::new(services.load_full(), peer, &memory, &place, timeouts));
         let (stopping, tls) = (stopping.clone(), tls.clone());
         lifecycle.spawn_one("API connection", async move {
             if sockets::set_options(&stream).is_ok() {

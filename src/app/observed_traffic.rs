@@ -90,7 +90,7 @@ impl Traffic for ObservedTraffic {
     }
 
     fn forbidden(&self) -> Forbidden {
-        self.prober.forbidden().clone()
+        Forbidden::clone(&self.prober.forbidden())
     }
 
     fn in_flight(&self, session: SessionKey) -> u64 {

@@ -7,10 +7,12 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use crate::acme::{Acme, AcmeParts, AcmeSettings, ExternalAccount};
+use crate::acme::{Acme, AcmeParts, AcmeSettings, ExternalAccount, NameStatus};
 use crate::certificates::{Certificates, HttpChallenges};
 use crate::config::{AcmeConfig, ServerConfig};
+use crate::domain::Time;
 use crate::lifecycle::Lifecycle;
+use crate::registry::CertificateView;
 use crate::store;
 use crate::traffic::RoutingTable;
 
@@ -46,7 +48,7 @@ impl Obtaining {
 }
 
 /// Returns the settings of the certificate authority; `None` if no certificates are obtained.
-fn acme_settings(config: &ServerConfig) -> anyhow::Result<Option<AcmeSettings>> {
+pub(super) fn acme_settings(config: &ServerConfig) -> anyhow::Result<Option<AcmeSettings>> {
     let Some(acme) = &config.acme else { return Ok(None) };
     let AcmeConfig { directory, domains, contact, external_account, ca, dns_hook } = acme;
     let read =
@@ -67,4 +69,26 @@ fn acme_folder(config: &ServerConfig) -> Option<PathBuf> {
     let mut path = store::file_of(&config.store_url)?.into_os_string();
     path.push("-acme");
     Some(path.into())
+}
+
+/// Returns the certificates that the authority issued or is to issue, as operators see them.
+pub(super) fn acme_views(statuses: &[NameStatus], now: Time) -> Vec<CertificateView> {
+    let view = |status: &NameStatus| CertificateView {
+        names: vec![status.name.to_string()],
+        port: "proxy",
+        source: "acme",
+        file: None,
+        state: match status.expires {
+            None => "pending",
+            Some(expires) if expires < now => "expired",
+            Some(_) => "valid",
+        },
+        not_before: None,
+        not_after: status.expires,
+        issuer: None,
+        serial: None,
+        last_error: status.last_error.clone(),
+        next_attempt: status.next_attempt,
+    };
+    statuses.iter().map(view).collect()
 }

@@ -9,9 +9,12 @@ use crate::certificates::CertificateFiles;
 use crate::config::{ConnectionsConfig, ServerConfig, TlsFiles, TokenConfig, Unmatched};
 use crate::connect::BackendTls;
 use crate::connection_limits::{ConnectionLimits, PortConnections};
+use crate::domain::Host;
 use crate::memory_budget::MemoryBudget;
 use crate::registry::{RegistrationToken, RegistrationTokens, RegistryLimits};
 use crate::{pipe, proxy, tls};
+
+use super::renewal::WatchedCertificate;
 
 /// Returns the bounds of the registry.
 pub(super) fn registry_limits(config: &ServerConfig) -> RegistryLimits {
@@ -45,10 +48,7 @@ pub(super) fn proxy_settings(config: &ServerConfig, memory: &MemoryBudget) -> an
     Ok(proxy::ProxySettings {
         workers: config.proxy.workers,
         trusted_proxies: config.proxy.trusted_proxies.clone(),
-        unmatched: match config.proxy.unmatched {
-            Unmatched::NotFound => proxy::UnmatchedPolicy::NotFound,
-            Unmatched::Close => proxy::UnmatchedPolicy::Close,
-        },
+        unmatched: unmatched(config.proxy.unmatched),
         deny: config.deny.clone(),
         tls: backend_tls(config.ca.as_deref())?,
         connections_max: config.proxy.connections.all,
@@ -65,10 +65,45 @@ pub(super) fn backend_tls(ca: Option<&Path>) -> anyhow::Result<BackendTls> {
     BackendTls::trusting(&pem).map_err(|why| anyhow!(why)).with_context(told)
 }
 
-pub(super) fn acceptor(files: Option<&TlsFiles>, protocols: &[&str]) -> anyhow::Result<Option<tls::Acceptor>> {
-    let Some(files) = files.cloned() else { return Ok(None) };
+/// Returns the part of the proxy's settings that a reload replaces.
+pub(super) fn reloadable_settings(config: &ServerConfig) -> proxy::ReloadableSettings {
+    proxy::ReloadableSettings {
+        trusted_proxies: config.proxy.trusted_proxies.clone(),
+        unmatched: unmatched(config.proxy.unmatched),
+        deny: config.deny.clone(),
+        connections_max: config.proxy.connections.all,
+        address_connections_max: config.proxy.connections.of_address,
+    }
+}
+
+fn unmatched(configured: Unmatched) -> proxy::UnmatchedPolicy {
+    match configured {
+        Unmatched::NotFound => proxy::UnmatchedPolicy::NotFound,
+        Unmatched::Close => proxy::UnmatchedPolicy::Close,
+    }
+}
+
+/// Returns the files of all certificates, with the domains for which each is served.
+pub(super) fn wanted_certificates(config: &ServerConfig) -> Vec<(CertificateFiles, Vec<Host>)> {
+    let ports = [&config.pipe.tls, &config.api.tls].into_iter().flatten();
+    ports.map(|files| (certificate_files(files.clone()), Vec::new())).collect()
+}
+
+fn certificate_files(files: TlsFiles) -> CertificateFiles {
     let TlsFiles { section, cert, key, client_ca } = files;
-    Ok(Some(tls::Acceptor::load(&CertificateFiles { section, cert, key, client_ca }, protocols)?))
+    CertificateFiles { section, cert, key, client_ca }
+}
+
+/// Loads all certificates.
+pub(super) fn load_certificates(config: &ServerConfig) -> anyhow::Result<Vec<WatchedCertificate>> {
+    let wanted = wanted_certificates(config).into_iter();
+    wanted.map(|(files, domains)| Ok(WatchedCertificate::load(files, domains)?)).collect()
+}
+
+/// Returns the TLS of a port; `None` if it has no certificate.
+pub(super) fn acceptor(loaded: &[WatchedCertificate], section: &str, protocols: &[&str]) -> Option<tls::Acceptor> {
+    let own = loaded.iter().find(|certificate| certificate.files.section == section)?;
+    Some(tls::Acceptor::new(&own.current, protocols))
 }
 
 pub(super) fn pipe_settings(config: &ServerConfig, api: SocketAddr, memory: MemoryBudget) -> pipe::PipeSettings {

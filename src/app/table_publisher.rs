@@ -20,7 +20,7 @@ pub(super) struct TablePublisher {
     /// Wakes those who follow the table: each has one.
     changed: Vec<Arc<Notify>>,
     reports: Reports,
-    defaults: RouteDefaults,
+    defaults: Arc<ArcSwap<RouteDefaults>>,
     /// The number of publications, for the checks of a large table.
     publications: u64,
 }
@@ -34,7 +34,7 @@ impl TablePublisher {
         published: &Arc<ArcSwap<RoutingTable>>,
         changed: &[&Arc<Notify>],
         reports: &Reports,
-        defaults: RouteDefaults,
+        defaults: &Arc<ArcSwap<RouteDefaults>>,
     ) -> Self {
         Self {
             table: RoutingTable::default(),
@@ -42,7 +42,7 @@ impl TablePublisher {
             published: Arc::clone(published),
             changed: changed.iter().copied().cloned().collect(),
             reports: reports.clone(),
-            defaults,
+            defaults: Arc::clone(defaults),
             publications: 0,
         }
     }
@@ -55,6 +55,14 @@ impl TablePublisher {
     }
 }
 
+impl TablePublisher {
+    fn show(&self, before: &RoutingTable) {
+        self.published.store(Arc::new(self.table.clone()));
+        self.reports.push_ended(before, &self.table);
+        self.changed.iter().for_each(|follower| follower.notify_one());
+    }
+}
+
 impl Publish for TablePublisher {
     fn publish(&mut self, catalog: &Arc<Catalog>, changes: &[Change]) {
         let shown = std::mem::replace(&mut self.catalog, Arc::clone(catalog));
@@ -62,19 +70,23 @@ impl Publish for TablePublisher {
             // Staging is most of the work of a busy registry and wakes nobody.
             return;
         }
-        let before = self.table.clone();
+        let (before, defaults) = (self.table.clone(), self.defaults.load_full());
         let mut step = applies_twice(changes).then(|| Catalog::clone(&shown));
         for change in changes {
             if let Some(step) = &mut step {
                 step.absorb(change);
             }
-            self.table.absorb(step.as_ref().unwrap_or(catalog), change, &self.defaults);
+            self.table.absorb(step.as_ref().unwrap_or(catalog), change, &defaults);
         }
         self.publications += 1;
         debug_assert_eq!(self.disagreement(catalog, changes), None);
-        self.published.store(Arc::new(self.table.clone()));
-        self.reports.push_ended(&before, &self.table);
-        self.changed.iter().for_each(|follower| follower.notify_one());
+        self.show(&before);
+    }
+
+    fn publish_anew(&mut self, catalog: &Arc<Catalog>) {
+        let before = self.table.clone();
+        self.table.rebase(catalog, &self.defaults.load());
+        self.show(&before);
     }
 }
 

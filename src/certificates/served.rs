@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::server::ResolvesServerCert;
+use rustls::sign::CertifiedKey;
 
 use super::authorities::ClientAuthorities;
 use super::facts::{CertificateFacts, DateFault};
@@ -85,10 +86,9 @@ impl ServedCertificate {
         Ok(Self { names: facts.names.clone(), key: Arc::new(key), facts, source, authorities: None })
     }
 
-    /// Returns the settings of a port that has only this certificate.
-    pub fn port_config(&self) -> ServerConfig {
-        let always = SingleCertAndKey::from(Arc::clone(&self.key));
-        config(self.authorities.as_deref(), Arc::new(always))
+    /// Returns the settings of a port whose certificate is what `resolver` gives, with the client authorities of this one.
+    pub fn port_config(&self, resolver: Arc<dyn ResolvesServerCert>) -> ServerConfig {
+        config(self.authorities.as_deref(), resolver)
     }
 
     /// Returns true if the certificate is served for `host`, a name in lower case.

@@ -3,7 +3,7 @@
 use std::env;
 use std::error::Error as _;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
@@ -13,7 +13,8 @@ use super::file;
 use super::parts::ServerConfig;
 use super::sections::{FileSections, KEYS};
 
-/// The command line.
+/// The command line, with the environment variables that set flags. It can be loaded again and again: the file is read
+/// anew each time.
 #[derive(Debug, Parser)]
 #[command(name = "signalbox", version, about = "A service registry and reverse proxy in one binary")]
 pub struct Cli {
@@ -27,6 +28,24 @@ pub struct Cli {
 enum Verb {
     /// Run the server (the same as no command)
     Serve,
+    /// Make the running server read its configuration again; the exit status is 1 if it is invalid
+    Reload,
+    /// Check the configuration without running the server; the exit status is 1 if it would not start
+    Check {
+        /// The file to check, in place of --config
+        file: Option<PathBuf>,
+    },
+}
+
+/// The work that the command line asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Runs the server.
+    Serve,
+    /// Checks the configuration.
+    Check,
+    /// Asks the running server to reload the configuration.
+    Reload,
 }
 
 #[derive(Debug, Default, Args)]
@@ -68,18 +87,33 @@ impl Cli {
         })
     }
 
+    /// Returns the work that is asked for.
+    pub fn task(&self) -> Task {
+        match &self.verb {
+            None | Some(Verb::Serve) => Task::Serve,
+            Some(Verb::Check { .. }) => Task::Check,
+            Some(Verb::Reload) => Task::Reload,
+        }
+    }
+
+    /// Returns the configuration file, if one is given.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.verb {
+            Some(Verb::Check { file: Some(file) }) => Some(file),
+            _ => self.flags.config.as_deref(),
+        }
+    }
+
     /// Reads the file, if one is given, and overrides its values with flags and environment variables.
     ///
     /// # Errors
     /// If the file cannot be read or contains an error: the file, the line, and the correct form.
-    pub fn load(self) -> anyhow::Result<ServerConfig> {
-        // `serve` is the only command, and the default.
-        let _ = self.verb;
-        let below = match &self.flags.config {
+    pub fn load(&self) -> anyhow::Result<ServerConfig> {
+        let below = match self.file() {
             Some(path) => file::read(path)?,
             None => FileSections::default(),
         };
-        self.flags.sections.over(below).complete()
+        self.flags.sections.clone().over(below).complete()
     }
 }
 

@@ -30,6 +30,11 @@ pub(super) fn read(path: &Path) -> anyhow::Result<FileSections> {
     })
 }
 
+/// Reads the text of a file without words for its errors.
+pub(super) fn parse(text: &str) -> Option<FileSections> {
+    toml::from_str(text).ok()
+}
+
 /// Returns the line and column of a byte, both counted from 1. A column counts characters.
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);

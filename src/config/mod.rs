@@ -5,8 +5,10 @@
 //! it comes from. Only this module reads the environment. It uses no other part of the server except the values of
 //! `domain`; `app` converts its result into the settings of the parts.
 
+mod changes;
 mod command;
 mod file;
+mod key_change;
 mod parts;
 mod sections;
 #[cfg(test)]
@@ -24,7 +26,8 @@ use ipnet::IpNet;
 
 use crate::domain::Secret;
 
-pub use command::Cli;
+pub use command::{Cli, Task};
+pub use key_change::KeyChange;
 pub use parts::{
     AcmeConfig, ApiConfig, ConnectionsConfig, PipeConfig, ProxyConfig, ServerConfig, SessionBounds, TlsFiles,
     TokenConfig,
@@ -53,6 +56,7 @@ impl FileSections {
     }
 
     fn complete(self) -> anyhow::Result<ServerConfig> {
+        let written = self.clone();
         let sessions_max = or_default(self.session.sessions_max, "sessions-max")?.0;
         let sessions_per_address_max = match self.limits.sessions_per_address {
             Some(most) => Some(most.0).filter(|most| *most > 0),
@@ -90,6 +94,7 @@ impl FileSections {
             default_options: self.defaults.options.0,
             log_filter: or_default(self.log.level, "log-level")?.0,
             log_format: self.log.format.map(|format| format.0),
+            written,
         };
         config.apart()?;
         Ok(config)

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::domain::{Fingerprint, HeaderKey, Host, Options, PathPrefix, Secret, Span, TokenName};
 
+use super::sections::FileSections;
 use super::values::{LogFormat, Unmatched};
 
 /// The configuration of the server.
@@ -42,6 +43,8 @@ pub struct ServerConfig {
     pub log_filter: String,
     /// The form of log lines; `None` for the form that suits the destination.
     pub log_format: Option<LogFormat>,
+    /// The values of all keys as they were given.
+    pub(super) written: FileSections,
 }
 
 /// The configuration of the pipe.

@@ -1,13 +1,14 @@
 //! All keys of the configuration. Each section is a section of the file and a set of flags with environment variables.
 //!
 //! Each default is written only here, beside its key. The help text, the values of keys that are not given, and the
-//! test of the README use it.
+//! test of the README use it. A key marked `[restart]` keeps its value until the next start; a reload changes all others.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Deserialize;
 
+use super::key_change::KeyChange;
 use super::values::{
     Address, ApiHost, CertifiedDomain, Contact, Count, CountOrNone, DefaultHeaders, DefaultOptions, Domain, EabKey,
     Filter, Flag, HttpsUrl, LogForm, MemorySize, Network, OperatorToken, Origin, Prefix, ServiceRule, Sha256, Size,
@@ -15,7 +16,7 @@ use super::values::{
 };
 
 /// The sections of the file. Unknown keys are refused.
-#[derive(Debug, Default, Args, Deserialize)]
+#[derive(Clone, Debug, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct FileSections {
     #[command(flatten)]
@@ -45,10 +46,11 @@ pub(super) struct FileSections {
 /// A key of the file, its flag and its default.
 #[derive(Debug)]
 pub(super) struct ConfigKey {
-    #[cfg(test)]
     pub(super) section: &'static str,
-    #[cfg(test)]
     pub(super) field: &'static str,
+    /// True if a reload does not put a new value in force.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the test of the documentation reads it"))]
+    pub(super) needs_restart: bool,
     pub(super) flag: &'static str,
     /// The default, as it is written in the file.
     pub(super) default: Option<&'static str>,
@@ -65,12 +67,24 @@ macro_rules! first {
     };
 }
 
+macro_rules! is_restart {
+    () => {
+        false
+    };
+    (restart) => {
+        true
+    };
+}
+
 macro_rules! sections {
     ($($section:ident $name:literal {
-        $($(#[$meta:meta])* $flag:literal $field:ident: $kind:ty $(= $default:literal)? $(| $words:literal)?),+ $(,)?
+        $(
+            $(#[$meta:meta])*
+            $flag:literal $field:ident: $kind:ty $(= $default:literal)? $(| $words:literal)? $([$restart:ident])?
+        ),+ $(,)?
     })+) => {
         $(
-            #[derive(Debug, Default, Args, Deserialize)]
+            #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
             #[serde(deny_unknown_fields, default)]
             pub(super) struct $section {
                 $($(#[$meta])* #[arg(id = $flag, long = $flag)] pub(super) $field: Option<$kind>),+
@@ -81,15 +95,30 @@ macro_rules! sections {
                 pub(super) fn over(self, below: Self) -> Self {
                     Self { $($field: self.$field.or(below.$field)),+ }
                 }
+
+                /// Takes the keys that only a restart changes from the configuration that runs.
+                pub(super) fn keep_fixed(&mut self, running: &Self) {
+                    let _ = running;
+                    $(if is_restart!($($restart)?) {
+                        self.$field.clone_from(&running.$field);
+                    })+
+                }
+
+                /// Adds the keys that have another value in `next`.
+                pub(super) fn add_changes(&self, next: &Self, changes: &mut Vec<KeyChange>) {
+                    $(if self.$field != next.$field {
+                        let key = concat!($name, ".", stringify!($field));
+                        changes.push(KeyChange { key, needs_restart: is_restart!($($restart)?) });
+                    })+
+                }
             }
         )+
 
         /// The keys that have a flag, in the order of the file.
         pub(super) const KEYS: &[ConfigKey] = &[$($(ConfigKey {
-            #[cfg(test)]
             section: $name,
-            #[cfg(test)]
             field: stringify!($field),
+            needs_restart: is_restart!($($restart)?),
             flag: $flag,
             default: first!($($default)?),
             default_in_words: first!($($words)?),
@@ -101,7 +130,7 @@ sections! {
     PipeSection "pipe" {
         /// The address of the pipe protocol
         #[arg(env = "SIGNALBOX_PIPE_LISTEN", value_name = "ADDRESS")]
-        "pipe-listen" listen: Address<8181> = "127.0.0.1:8181",
+        "pipe-listen" listen: Address<8181> = "127.0.0.1:8181" [restart],
         /// Start without registration tokens and client certificates on an address that other machines reach
         #[arg(env = "SIGNALBOX_PIPE_INSECURE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
         "pipe-insecure" insecure: Flag = "false",
@@ -136,7 +165,7 @@ sections! {
     ApiSection "api" {
         /// The address of gRPC and REST
         #[arg(env = "SIGNALBOX_API_LISTEN", value_name = "ADDRESS")]
-        "api-listen" listen: Address<8182> = "127.0.0.1:8182",
+        "api-listen" listen: Address<8182> = "127.0.0.1:8182" [restart],
         /// The bearer tokens of operators, separated by commas
         #[arg(env = "SIGNALBOX_API_OPERATOR_TOKENS", value_name = "TOKENS", value_delimiter = ',', hide_env_values = true)]
         #[serde(deserialize_with = "list")]
@@ -180,10 +209,10 @@ sections! {
     ProxySection "proxy" {
         /// The address of the HTTP proxy
         #[arg(env = "SIGNALBOX_PROXY_HTTP", value_name = "ADDRESS")]
-        "proxy-http" http: Address<8080> = "127.0.0.1:8080",
+        "proxy-http" http: Address<8080> = "127.0.0.1:8080" [restart],
         /// Worker threads, 0 for one per core
         #[arg(env = "SIGNALBOX_PROXY_WORKERS", value_name = "COUNT")]
-        "proxy-workers" workers: Workers = "0",
+        "proxy-workers" workers: Workers = "0" [restart],
         /// Networks whose X-Forwarded-* and Forwarded fields are believed
         #[arg(env = "SIGNALBOX_PROXY_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',')]
         #[serde(deserialize_with = "list")]
@@ -201,7 +230,7 @@ sections! {
     StoreSection "store" {
         /// The database of sessions and configurations
         #[arg(env = "SIGNALBOX_STORE_URL", value_name = "URL")]
-        "store-url" url: String = "sqlite://signalbox.db",
+        "store-url" url: String = "sqlite://signalbox.db" [restart],
     }
     SessionSection "session" {
         /// The time that a session lives without connection and command
@@ -268,11 +297,11 @@ sections! {
         "log-level" level: Filter = "info,sqlx=warn",
         /// The form of the log: human or json
         #[arg(env = "SIGNALBOX_LOG_FORMAT", value_name = "FORMAT")]
-        "log-format" format: LogForm | "human on a terminal, else json",
+        "log-format" format: LogForm | "human on a terminal, else json" [restart],
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DefaultsSection {
     pub(super) headers: DefaultHeaders,
@@ -280,7 +309,7 @@ pub(super) struct DefaultsSection {
 }
 
 /// A registration token.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TokenSection {
     pub(super) name: TokenLabel,

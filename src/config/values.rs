@@ -36,7 +36,7 @@ pub enum LogFormat {
 macro_rules! values {
     ($($(#[$doc:meta])* $name:ident($inner:ty) = |$text:ident| $parse:expr;)+) => { $(
         $(#[$doc])*
-        #[derive(Clone, Debug)]
+        #[derive(Clone, Debug, PartialEq)]
         pub(super) struct $name(pub(super) $inner);
 
         impl FromStr for $name {
@@ -162,7 +162,7 @@ fn whole_number(text: &str, least: usize, most: usize) -> Result<usize, String> 
 }
 
 /// An address to listen on. `PORT` is the default port of the key, for the examples in messages.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Address<const PORT: u16>(pub(super) SocketAddr);
 
 impl<const PORT: u16> FromStr for Address<PORT> {
@@ -361,7 +361,7 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct DefaultHeaders(pub(super) Vec<(HeaderKey, Arc<str>)>);
 
 impl<'de> Deserialize<'de> for DefaultHeaders {
@@ -372,7 +372,7 @@ impl<'de> Deserialize<'de> for DefaultHeaders {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct DefaultOptions(pub(super) Options);
 
 impl<'de> Deserialize<'de> for DefaultOptions {

@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+
 use super::error::ResolveError;
 use super::lookup::{LookupResult, NameLookup};
 use crate::clock;
@@ -18,18 +20,23 @@ use crate::domain::{BackendUrl, Forbidden, SessionKey};
 #[derive(Clone, Debug, Default)]
 pub struct AddressResolver {
     names: NameLookup,
-    forbidden: Forbidden,
+    forbidden: Arc<ArcSwap<Forbidden>>,
 }
 
 impl AddressResolver {
     /// Returns a resolver that looks names up with `names` and leaves out the addresses that are `forbidden`.
     pub fn new(names: NameLookup, forbidden: Forbidden) -> Self {
-        Self { names, forbidden }
+        Self { names, forbidden: Arc::new(ArcSwap::from_pointee(forbidden)) }
     }
 
     /// Returns the addresses that it leaves out.
-    pub fn forbidden(&self) -> &Forbidden {
-        &self.forbidden
+    pub fn forbidden(&self) -> Arc<Forbidden> {
+        self.forbidden.load_full()
+    }
+
+    /// Leaves out these addresses in place of those before, for the next connection. Clones share them.
+    pub fn set_forbidden(&self, forbidden: Forbidden) {
+        self.forbidden.store(Arc::new(forbidden));
     }
 
     /// Returns the permitted addresses of a backend, at least one. A name is looked up each time.
@@ -41,10 +48,10 @@ impl AddressResolver {
     }
 
     fn permitted(&self, found: &[IpAddr], port: u16) -> Result<Vec<IpAddr>, ResolveError> {
-        let mut refused = ResolveError::Unknown;
+        let (mut refused, forbidden) = (ResolveError::Unknown, self.forbidden.load());
         let mut permitted = Vec::with_capacity(found.len());
         for address in found {
-            match self.forbidden.check(*address, port, is_local) {
+            match forbidden.check(*address, port, is_local) {
                 Ok(()) => permitted.push(*address),
                 Err(why) => refused = why.into(),
             }
@@ -145,7 +152,7 @@ impl DnsCache {
     /// Returns the address of a backend, if it is cached and permitted.
     pub(crate) fn address(&self, backend: &BackendUrl, addresses: &AddressResolver) -> Option<SocketAddr> {
         let address = backend.address().or_else(|| self.seen(backend.host()))?;
-        let permitted = addresses.forbidden.check(address, backend.port(), is_local).is_ok();
+        let permitted = addresses.forbidden.load().check(address, backend.port(), is_local).is_ok();
         permitted.then_some(SocketAddr::new(address, backend.port()))
     }
 

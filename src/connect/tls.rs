@@ -3,10 +3,12 @@
 //! Not here: TLS to clients. Invariants: connections with and without a certificate check share no TLS session, so
 //! that none that began unchecked is resumed as a checked one; a connection without TLS costs nothing here.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use arc_swap::ArcSwapOption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WantsClientCert};
 use rustls::crypto::{CryptoProvider, ring};
@@ -31,6 +33,10 @@ pub struct BackendTls {
     checked: Arc<ClientConfig>,
     unchecked: Arc<ClientConfig>,
     has_no_roots: bool,
+    /// False if each connection makes a whole handshake.
+    resumes: bool,
+    /// The settings that a reload put in the place of these. All clones share them.
+    replaced: Arc<ArcSwapOption<BackendTls>>,
 }
 
 /// A connection to a backend, with or without TLS.
@@ -78,7 +84,27 @@ impl BackendTls {
         let unchecked = builder(&provider).dangerous();
         let unchecked = unchecked.with_custom_certificate_verifier(Arc::new(AnyCertificate(Arc::clone(&provider))));
         let (checked, unchecked) = (finish(builder(&provider).with_root_certificates(roots)), finish(unchecked));
-        Self { checked: Arc::new(checked), unchecked: Arc::new(unchecked), has_no_roots }
+        Self {
+            checked: Arc::new(checked),
+            unchecked: Arc::new(unchecked),
+            has_no_roots,
+            resumes: true,
+            replaced: Arc::default(),
+        }
+    }
+
+    /// Puts `new` settings in the place of these, for the next handshake. Clones share them.
+    pub fn replace(&self, new: Self) {
+        self.replaced.store(Some(Arc::new(new)));
+    }
+
+    /// Returns the settings that are in force.
+    fn current(&self) -> Cow<'_, Self> {
+        match self.replaced.load_full() {
+            None => Cow::Borrowed(self),
+            Some(new) if self.resumes => Cow::Owned(Self::clone(&new)),
+            Some(new) => Cow::Owned(new.without_resumption()),
+        }
     }
 
     /// Returns the same settings without resumption: each connection makes a whole handshake and sees the current certificate.
@@ -88,7 +114,7 @@ impl BackendTls {
             config.resumption = Resumption::disabled();
             Arc::new(config)
         };
-        Self { checked: whole(&self.checked), unchecked: whole(&self.unchecked), has_no_roots: self.has_no_roots }
+        Self { checked: whole(&self.checked), unchecked: whole(&self.unchecked), resumes: false, ..self.clone() }
     }
 
     /// Makes the TLS handshake on `socket` before `end`. Returns `socket` as it is for a backend without TLS.
@@ -117,11 +143,12 @@ impl BackendTls {
         verify: bool,
         end: Instant,
     ) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let config = if verify { &self.checked } else { &self.unchecked };
+        let tls = self.current();
+        let config = if verify { &tls.checked } else { &tls.unchecked };
         let name = server_name(backend)?;
         let handshake = TlsConnector::from(Arc::clone(config)).connect(name, socket);
         let stream = timeout(remaining(end), handshake).await.map_err(|_| ConnectError::TooSlow)?;
-        stream.map_err(|error| self.explain(&error))
+        stream.map_err(|error| tls.explain(&error))
     }
 
     fn explain(&self, error: &io::Error) -> ConnectError {

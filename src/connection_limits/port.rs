@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
@@ -22,10 +23,16 @@ pub struct PortConnections(Arc<PortState>);
 struct PortState {
     table: Mutex<ConnectionTable<Arc<ConnectionActivity>>>,
     totals: ConnectionCounts,
+    rules: ArcSwap<PortRules>,
+    began: Instant,
+}
+
+/// The rules of a port, which a reload replaces.
+#[derive(Debug)]
+struct PortRules {
     limits: ConnectionLimits,
     /// The peers that carry connections for many clients and have no share.
     trusted_proxies: Vec<IpNet>,
-    began: Instant,
 }
 
 /// An admitted connection. It counts until the guard is dropped.
@@ -68,7 +75,13 @@ impl PortConnections {
     /// Creates a port with these limits. Connections from `trusted_proxies` count for no origin.
     pub fn new(limits: ConnectionLimits, trusted_proxies: Vec<IpNet>) -> Self {
         let (table, totals) = (Mutex::default(), ConnectionCounts::default());
-        Self(Arc::new(PortState { table, totals, limits, trusted_proxies, began: clock::instant() }))
+        let rules = ArcSwap::from_pointee(PortRules { limits, trusted_proxies });
+        Self(Arc::new(PortState { table, totals, rules, began: clock::instant() }))
+    }
+
+    /// Replaces the limits and the trusted proxies. Open connections stay.
+    pub fn set_rules(&self, limits: ConnectionLimits, trusted_proxies: Vec<IpNet>) {
+        self.0.rules.store(Arc::new(PortRules { limits, trusted_proxies }));
     }
 
     /// Admits a connection from `peer`. Asks others to close if necessary.
@@ -77,11 +90,12 @@ impl PortConnections {
     /// [`ConnectionRefusal`] if there is no room.
     pub fn accept(&self, peer: IpAddr) -> Result<ConnectionGuard, ConnectionRefusal> {
         let peer = peer.to_canonical();
-        let trusted = self.0.trusted_proxies.iter().any(|net| net.contains(&peer));
+        let rules = self.0.rules.load();
+        let trusted = rules.trusted_proxies.iter().any(|net| net.contains(&peer));
         let origin = (!trusted).then(|| Origin::of(peer));
         let (totals, now) = (&self.0.totals, self.now());
         let mut table = self.lock();
-        table.make_room_for(origin, totals, self.0.limits, now)?;
+        table.make_room_for(origin, totals, rules.limits, now)?;
         let state =
             Mutex::new(ActivityState { stage: ConnectionStage::Begun, since: now, requests: 0, is_closing: false });
         let id = table.next_id();

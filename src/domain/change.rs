@@ -42,7 +42,8 @@ pub enum Change {
     Await(SessionKey, Pending),
     /// A maintenance request has its outcome or was cancelled.
     Complete(SessionKey, Ticket),
-    /// An event was observed. Only the revision is stored: it is the event's number.
+    /// An event was observed, of a session or, with [`SessionKey::NONE`], of the whole server. Only the revision is stored:
+    /// it is the event's number.
     Observed(SessionKey),
 }
 

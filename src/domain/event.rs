@@ -1,6 +1,8 @@
 //! Events: the things that happen to sessions and that callers can be notified of.
 
-use super::{BreakerState, Error, InstanceName, RouteId, ServiceName, SessionKey, Target, Time};
+use std::sync::Arc;
+
+use super::{BreakerState, Error, Host, InstanceName, RouteId, ServiceName, SessionKey, Target, Time};
 
 /// The types of events. A session can subscribe to those in [`EventKind::TOPICS`]; operators get all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,6 +190,18 @@ pub enum Event {
     },
     /// The drain was cancelled.
     DrainCancelled,
+    /// A certificate for one of its domains was replaced.
+    CertRenewed {
+        /// The name of the certificate that has a host in common with the session's routes.
+        domain: Host,
+        /// The time at which the new certificate expires.
+        expiry: Time,
+    },
+    /// The server's own configuration changed.
+    GlobalConfigChanged {
+        /// The reason, and the keys that changed.
+        reason: Arc<str>,
+    },
 }
 
 impl Event {
@@ -207,11 +221,24 @@ impl Event {
             Event::InstanceEnded { .. } => EventKind::InstanceEnded,
             Event::DrainStarted { .. } => EventKind::DrainStarted,
             Event::DrainCancelled => EventKind::DrainCancelled,
+            Event::CertRenewed { .. } => EventKind::CertRenewed,
+            Event::GlobalConfigChanged { .. } => EventKind::GlobalConfigChanged,
         }
     }
 }
 
-/// An event with its number, time and session.
+/// The instance that an event happened to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventInstance {
+    /// Its session.
+    pub session: SessionKey,
+    /// Its service.
+    pub service: ServiceName,
+    /// Its name.
+    pub instance: InstanceName,
+}
+
+/// An event with its number, time and instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventRecord {
     /// The event's number: the registry's revision after the event.
@@ -220,14 +247,17 @@ pub struct EventRecord {
     pub sequence: u64,
     /// The time of the event.
     pub at: Time,
-    /// The session that it happened to.
-    pub session: SessionKey,
-    /// The session's service.
-    pub service: ServiceName,
-    /// The session's instance.
-    pub instance: InstanceName,
+    /// The instance that it happened to; `None` if it concerns the whole server.
+    pub instance: Option<EventInstance>,
     /// The event.
     pub event: Event,
+}
+
+impl EventRecord {
+    /// Returns true if the event concerns a session.
+    pub fn concerns(&self, session: SessionKey) -> bool {
+        self.instance.as_ref().is_none_or(|instance| instance.session == session)
+    }
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub use checks::{CheckMethod, StatusRanges};
 pub use claim::{Claim, Claimants};
 pub use config::{Config, Difference, Edit, Section, Sections, Tally};
 pub use error::{Error, Kind};
-pub use event::{Event, EventKind, EventRecord, Topics};
+pub use event::{Event, EventInstance, EventKind, EventRecord, Topics};
 pub use fairness::may_take_another;
 pub use host::{Host, listed};
 pub use names::{

@@ -49,6 +49,11 @@ impl fmt::Debug for SessionId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey(pub u64);
 
+impl SessionKey {
+    /// The key of no session, for changes that concern the whole server.
+    pub const NONE: SessionKey = SessionKey(0);
+}
+
 /// A client connection that can be bound to a session. Never reused while the server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);

@@ -34,6 +34,12 @@ impl Forbidden {
         Self { deny: deny.into(), own: own.into() }
     }
 
+    /// Returns the same listeners with other denied networks.
+    #[must_use]
+    pub fn denying(&self, deny: &[IpNet]) -> Self {
+        Self { deny: deny.into(), own: Arc::clone(&self.own) }
+    }
+
     /// Refuses an address that must not be connected to. `is_local` returns true for this machine's addresses. It is
     /// called only for the ports of listeners that are bound to all addresses.
     ///

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 
 use super::Error;
 
-/// A token in plain text. Never logged, stored or sent.
+/// A token in plain text. Never logged or stored; sent only by a command that talks to a server of its own.
 #[derive(Clone)]
 pub struct Secret(Arc<str>);
 
@@ -18,6 +18,11 @@ impl Secret {
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
+
+    /// Returns the text, for a command that shows it to its server.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -25,6 +30,15 @@ impl fmt::Debug for Secret {
         out.write_str("…")
     }
 }
+
+/// Compares in constant time.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for Secret {}
 
 /// The SHA-256 of a secret: enough to recognise it, not enough to use it.
 #[derive(Clone, Copy)]
@@ -47,6 +61,14 @@ impl fmt::Debug for Fingerprint {
         out.write_str("…")
     }
 }
+
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other)
+    }
+}
+
+impl Eq for Fingerprint {}
 
 impl FromStr for Fingerprint {
     type Err = Error;

@@ -3,6 +3,7 @@
 use tonic::Status;
 
 use crate::domain::{Error, InstanceName, ServiceName, Subject};
+use crate::registry::ReloadView;
 use crate::registry::commands::{ClientShutdown, DrainCancel};
 use crate::registry::queries::explain::Explain;
 use crate::registry::queries::paging::ListRequest;
@@ -14,7 +15,8 @@ use super::proto::{
     EnterInstanceMaintenanceResponse, EvictInstanceRequest, EvictInstanceResponse, ExitInstanceMaintenanceRequest,
     ExitInstanceMaintenanceResponse, ExplainRequest, ExplainResponse, GetInstanceRequest, GetInstanceResponse,
     GetOverviewRequest, GetOverviewResponse, InstanceRef, ListAllRoutesRequest, ListAllRoutesResponse,
-    ListAllStatsRequest, ListAllStatsResponse, ListInstancesRequest, ListInstancesResponse, StartInstanceDrainRequest,
+    ListAllStatsRequest, ListAllStatsResponse, ListCertificatesRequest, ListCertificatesResponse, ListInstancesRequest,
+    ListInstancesResponse, ReloadConfigRequest, ReloadConfigResponse, StartInstanceDrainRequest,
     StartInstanceDrainResponse,
 };
 use super::state::GrpcState;
@@ -38,6 +40,19 @@ fn page(cursor: Option<String>, limit: Option<u32>) -> Result<ListRequest, Error
 
 pub(super) async fn get_overview(state: &GrpcState, _: GetOverviewRequest) -> Result<GetOverviewResponse, Status> {
     Ok(state.registry.run_long_read(|| state.registry.overview().into()).await)
+}
+
+pub(super) async fn list_certificates(
+    state: &GrpcState,
+    _: ListCertificatesRequest,
+) -> Result<ListCertificatesResponse, Status> {
+    let certificates = state.registry.certificates().items.into_iter().map(Into::into).collect();
+    Ok(ListCertificatesResponse { certificates })
+}
+
+pub(super) async fn reload_config(state: &GrpcState, _: ReloadConfigRequest) -> Result<ReloadConfigResponse, Status> {
+    let ReloadView { changed, needs_restart } = state.registry.reload().await?;
+    Ok(ReloadConfigResponse { changed, needs_restart })
 }
 
 pub(super) async fn list_instances(

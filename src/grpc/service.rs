@@ -104,6 +104,8 @@ service! { Registry streaming SubscribeStream {
 service! { Operator streaming WatchStream {
     stream events::watch(WatchRequest) -> WatchResponse;
     operator::get_overview(GetOverviewRequest) -> GetOverviewResponse;
+    operator::list_certificates(ListCertificatesRequest) -> ListCertificatesResponse;
+    operator::reload_config(ReloadConfigRequest) -> ReloadConfigResponse;
     operator::list_instances(ListInstancesRequest) -> ListInstancesResponse;
     operator::get_instance(GetInstanceRequest) -> GetInstanceResponse;
     operator::list_all_routes(ListAllRoutesRequest) -> ListAllRoutesResponse;

@@ -10,6 +10,7 @@ mod host;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::header::{AUTHORIZATION, HOST, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
@@ -131,13 +132,20 @@ impl Denied {
 /// Recognises operators: callers with an operator token or, while there is no token, direct callers on loopback.
 #[derive(Clone, Debug, Default)]
 pub struct OperatorAuth {
-    tokens: Vec<Fingerprint>,
+    tokens: Arc<ArcSwap<Vec<Fingerprint>>>,
 }
 
 impl OperatorAuth {
     /// Accepts these tokens. Without any, callers on loopback are operators.
     pub fn new<'a>(tokens: impl IntoIterator<Item = &'a Secret>) -> Self {
-        Self { tokens: tokens.into_iter().map(Fingerprint::of).collect() }
+        let auth = Self::default();
+        auth.set_tokens(tokens);
+        auth
+    }
+
+    /// Accepts these tokens in place of those before, from the next request on. Clones share them.
+    pub fn set_tokens<'a>(&self, tokens: impl IntoIterator<Item = &'a Secret>) {
+        self.tokens.store(Arc::new(tokens.into_iter().map(Fingerprint::of).collect()));
     }
 
     /// Checks that a request comes from an operator. `shown` is the token of the request.
@@ -145,7 +153,7 @@ impl OperatorAuth {
     /// # Errors
     /// The reason why the caller is no operator.
     pub fn check(&self, call: &ApiRequest<'_>, shown: Option<&str>) -> Result<(), Denied> {
-        if self.tokens.is_empty() {
+        if self.tokens.load().is_empty() {
             return check_direct(call);
         }
         let shown = shown.ok_or(Denied::Unauthenticated("an operator token is needed: Authorization: Bearer TOKEN"))?;
@@ -158,7 +166,7 @@ impl OperatorAuth {
     fn knows(&self, shown: &str) -> bool {
         let shown = Fingerprint::of(&Secret::new(shown));
         // All tokens are compared, so that the time does not depend on the matching one.
-        self.tokens.iter().fold(false, |known, token| token.is(&shown) | known)
+        self.tokens.load().iter().fold(false, |known, token| token.is(&shown) | known)
     }
 }
 

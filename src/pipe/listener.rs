@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -25,19 +26,19 @@ const REFUSED_MAX: usize = 64;
 /// Accepts connections until `lifecycle` is stopping, and runs each as one of its tasks.
 ///
 /// With `tls`, each connection begins with a handshake. `nonce` returns 128 random bits, from which a session id is
-/// made. To stop the server, call [`Registry::announce_shutdown`] first, so that no session counts as disconnected
+/// made. New `settings` hold for new connections; their `connections` must be the same. To stop the server, call [`Registry::announce_shutdown`] first, so that no session counts as disconnected
 /// because of the stop. Keep the registry running until the tasks of `lifecycle` have ended, because connections
 /// execute what clients have sent until then.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Acceptor>,
     registry: Registry,
-    settings: PipeSettings,
+    settings: Arc<ArcSwap<PipeSettings>>,
     lifecycle: Lifecycle,
     nonce: fn() -> u128,
 ) {
     let tls = tls.as_ref();
-    let connections = settings.connections.clone();
+    let connections = settings.load().connections.clone();
     let pipe = PipeListener { registry, settings, lifecycle, nonce };
     let refused = Arc::new(Semaphore::new(REFUSED_MAX));
     let stopping = pipe.lifecycle.stopping().clone();
@@ -58,7 +59,7 @@ pub async fn serve(
 #[derive(Clone)]
 struct PipeListener {
     registry: Registry,
-    settings: PipeSettings,
+    settings: Arc<ArcSwap<PipeSettings>>,
     lifecycle: Lifecycle,
     nonce: fn() -> u128,
 }
@@ -100,7 +101,7 @@ impl PipeListener {
             stream,
             guard,
             self.registry.clone(),
-            self.settings.clone(),
+            PipeSettings::clone(&self.settings.load()),
             self.lifecycle.clone(),
             self.nonce,
         );

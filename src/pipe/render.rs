@@ -12,7 +12,8 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use crate::domain::{Error, Kind, RouteId};
-use crate::registry::queries::views::{BackendView, EventView};
+use crate::registry::queries::event_view::EventView;
+use crate::registry::queries::views::BackendView;
 use crate::registry::{Answer, MailboxMessage, Release, Reply};
 
 use super::parse::{Form, LineRefusal};
@@ -336,7 +337,7 @@ mod tests {
     use flate2::read::GzDecoder;
 
     use super::*;
-    use crate::domain::{Event, EventRecord, InstanceName, ServiceName, SessionKey, Target, Time};
+    use crate::domain::{Event, EventInstance, EventRecord, Host, InstanceName, ServiceName, SessionKey, Target, Time};
     use crate::registry::queries::views::{RouteStatus, RouteView};
 
     fn head<'a>(word: &'static str, transaction: Option<&'a str>, form: Form<'a>) -> ReplyHead<'a> {
@@ -392,13 +393,22 @@ mod tests {
             MailboxMessage::Event(Arc::new(EventRecord {
                 sequence: 7,
                 at: Time(0),
-                session: SessionKey(1),
-                service: ServiceName::parse("shop").unwrap(),
-                instance: InstanceName::parse("shop-1").unwrap(),
+                instance: Some(EventInstance {
+                    session: SessionKey(1),
+                    service: ServiceName::parse("shop").unwrap(),
+                    instance: InstanceName::parse("shop-1").unwrap(),
+                }),
                 event,
             }))
         };
         assert_eq!(rendered(event(Event::ConfigApplied { revision: 3 })), "EVENT|config_applied|{\"revision\":3}\n");
+        let renewed = Event::CertRenewed { domain: Host::parse("*.shop.example").unwrap(), expiry: Time(1_500) };
+        assert_eq!(
+            rendered(event(renewed)),
+            "EVENT|cert_renewed|{\"domain\":\"*.shop.example\",\"expiry\":\"1970-01-01T00:00:01.500Z\"}\n"
+        );
+        let changed = Event::GlobalConfigChanged { reason: "SIGHUP: log.level".into() };
+        assert_eq!(rendered(event(changed)), "EVENT|global_config_changed|{\"reason\":\"SIGHUP: log.level\"}\n");
         assert_eq!(rendered(event(Event::StagedConfigExpired)), "EVENT|staged_config_expired|{}\n");
         assert_eq!(rendered(event(Event::DrainCompleted)), "EVENT|drain_completed|{}\n");
         let changed = Event::MaintenanceChanged { target: Target::Route(RouteId(1)), in_maintenance: true };

@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use listener::{socket, worker};
-pub use settings::{ProxySettings, UnmatchedPolicy};
+pub use settings::{ProxySettings, ReloadableSettings, UnmatchedPolicy};
 
 use crate::clock;
 use crate::connect::AddressResolver;
@@ -48,6 +48,8 @@ const READY_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct BoundProxy {
     settings: Arc<ProxySettings>,
+    reloadable: Arc<ArcSwap<ReloadableSettings>>,
+    addresses: AddressResolver,
     listeners: Vec<TcpListener>,
     address: SocketAddr,
 }
@@ -79,7 +81,9 @@ impl Proxy {
         }
         let mut settings = settings.clone();
         settings.own.push(address);
-        Ok(BoundProxy { settings: Arc::new(settings), listeners, address })
+        let reloadable = Arc::new(ArcSwap::from_pointee(settings.reloadable()));
+        let addresses = settings.addresses();
+        Ok(BoundProxy { settings: Arc::new(settings), reloadable, addresses, listeners, address })
     }
 
     /// Returns the address that clients connect to.
@@ -113,7 +117,12 @@ impl Proxy {
 impl BoundProxy {
     /// Returns the resolver of backend addresses that the workers use. It gives out no listener of this server.
     pub fn addresses(&self) -> AddressResolver {
-        self.settings.addresses()
+        self.addresses.clone()
+    }
+
+    /// Returns the settings that a reload replaces. The workers notice new ones within a tick.
+    pub fn reloadable(&self) -> Arc<ArcSwap<ReloadableSettings>> {
+        Arc::clone(&self.reloadable)
     }
 
     /// Returns the address that clients will connect to.
@@ -153,6 +162,8 @@ impl BoundProxy {
                 id: WorkerId { index, count },
                 listener,
                 settings: Arc::clone(&self.settings),
+                reloadable: Arc::clone(&self.reloadable),
+                addresses: self.addresses.clone(),
                 table,
                 reports,
                 maintenance_pages,

@@ -60,6 +60,28 @@ pub struct ProxySettings {
     pub pool_max: usize,
 }
 
+/// The settings that a reload replaces while the workers run.
+#[derive(Clone, Debug)]
+pub struct ReloadableSettings {
+    /// As in [`ProxySettings`].
+    pub trusted_proxies: Vec<IpNet>,
+    /// As in [`ProxySettings`].
+    pub unmatched: UnmatchedPolicy,
+    /// As in [`ProxySettings`].
+    pub deny: Vec<IpNet>,
+    /// As in [`ProxySettings`].
+    pub connections_max: usize,
+    /// As in [`ProxySettings`].
+    pub address_connections_max: usize,
+}
+
+impl ReloadableSettings {
+    /// Returns the limits on client connections.
+    pub(crate) fn connection_limits(&self) -> ConnectionLimits {
+        ConnectionLimits { all: self.connections_max, of_origin: self.address_connections_max }
+    }
+}
+
 impl ProxySettings {
     /// Returns the defaults for an address.
     pub fn new(http: SocketAddr) -> Self {
@@ -84,9 +106,15 @@ impl ProxySettings {
         }
     }
 
-    /// Returns the limits on client connections.
-    pub(crate) fn connection_limits(&self) -> ConnectionLimits {
-        ConnectionLimits { all: self.connections_max, of_origin: self.address_connections_max }
+    /// Returns the part that a reload replaces.
+    pub fn reloadable(&self) -> ReloadableSettings {
+        ReloadableSettings {
+            trusted_proxies: self.trusted_proxies.clone(),
+            unmatched: self.unmatched,
+            deny: self.deny.clone(),
+            connections_max: self.connections_max,
+            address_connections_max: self.address_connections_max,
+        }
     }
 
     /// Returns the resolver of backend addresses, without those that are denied and those of this server.

@@ -5,6 +5,7 @@
 
 use crate::domain::{Catalog, Config, Error, Session, SessionId, Time};
 
+use super::commands::announce::Announce;
 use super::commands::apply::{ConfigApply, ConfigRollback};
 use super::commands::breaker::CircuitBreakerReset;
 use super::commands::decision::{Decision, DecisionContext};
@@ -109,6 +110,8 @@ commands! {
     CompleteMaintenance,
     /// Sent by the server: traffic observed something.
     Observe,
+    /// Sent by the server: its configuration changed, or a certificate was renewed.
+    Announce,
 }
 
 impl Command {
@@ -116,6 +119,7 @@ impl Command {
     pub(super) fn weight(&self, catalog: &Catalog) -> usize {
         let session = match self {
             Command::RouteAddBulk(bulk) => return bulk.routes.len(),
+            Command::Announce(_) => return catalog.sessions_len() + catalog.routes_len(),
             Command::Register(register) => catalog.of_instance(&register.service, &register.instance),
             Command::ClientShutdown(end) => catalog.subject(&end.subject).ok(),
             Command::Expire(expire) => catalog.by_key(expire.key),

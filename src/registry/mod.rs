@@ -11,7 +11,9 @@ mod ports;
 pub mod queries;
 mod registration_tokens;
 pub mod replies;
+mod rules;
 mod runtime;
+mod server_state;
 
 pub use crate::clock::Reading as ClockReading;
 pub use calls::{Call, Command, Query};
@@ -21,12 +23,14 @@ pub use ports::{BoxFuture, PageResponse, PageTrust, Publish, Store, StoreError, 
 pub use queries::Answer;
 pub use registration_tokens::{RegistrationToken, RegistrationTokens};
 pub use replies::{CommandCall, QueryCall, Reconnected};
+pub use rules::RegistryRules;
 pub use runtime::event_hub::{Mailbox, MailboxKind, MailboxMessage};
 pub use runtime::event_stream::{EventStream, StreamItem};
 pub use runtime::large_read_permits::LargeReadPermit;
 pub use runtime::open::open;
 pub use runtime::registry::Registry;
 pub use runtime::writer::Writer;
+pub use server_state::{CertificateView, CertificatesView, ReloadRequest, ReloadView};
 
 #[cfg(test)]
 mod tests;

@@ -95,6 +95,11 @@ pub struct StoreError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 pub trait Publish: Send + 'static {
     /// Takes over `changes`, which lead from the catalog before to `catalog`. Must be quick, because the writer waits.
     fn publish(&mut self, catalog: &Arc<Catalog>, changes: &[Change]);
+
+    /// Shows the whole catalog again, because settings outside of it have changed.
+    fn publish_anew(&mut self, catalog: &Arc<Catalog>) {
+        let _ = catalog;
+    }
 }
 
 /// Traffic: its observations, and the pages that it can fetch. The default methods observe nothing and reach no page.

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::domain::{Error, EventRecord, Topics};
 use crate::registry::commands::Unsubscribe;
-use crate::registry::queries::views::EventView;
+use crate::registry::queries::event_view::EventView;
 use crate::registry::{EventStream, StreamItem};
 
 use super::caller::Caller;
@@ -159,11 +159,12 @@ fn notification(record: &EventRecord) -> Notification {
 }
 
 fn happening(record: &EventRecord) -> Happening {
+    let of = record.instance.as_ref();
     Happening {
         sequence: record.sequence,
         at: record.at.to_string(),
-        service_name: record.service.to_string(),
-        instance_name: record.instance.to_string(),
+        service_name: of.map(|of| of.service.to_string()).unwrap_or_default(),
+        instance_name: of.map(|of| of.instance.to_string()).unwrap_or_default(),
         r#type: record.event.kind().name(),
         payload: EventView::from(&record.event),
     }

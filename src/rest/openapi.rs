@@ -241,7 +241,7 @@ mod tests {
             assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{place}");
             assert!(operation["security"].is_array(), "{place}");
         }
-        assert_eq!(names.len(), 49, "{names:?}");
+        assert_eq!(names.len(), 51, "{names:?}");
     }
 
     #[test]

@@ -11,9 +11,10 @@ use crate::domain::{Subject, Target};
 use crate::operator_auth::ApiRequest;
 use crate::registry::commands::{ClientShutdown, DrainCancel, DrainStart, MaintEnter, MaintExit, TargetSelector};
 
-use super::caller::bearer;
+use super::caller::{bearer, json};
 use super::dto::operations::{Draining, StartDrain};
 use super::dto::operator::{EnterInstanceMaintenance, ExitQuery, InstancePath};
+use super::dto::server::Reloaded;
 use super::dto::values::Places;
 use super::extract::{Body, BodyOrDefault, Segments, UrlQuery};
 use super::operations::{accepted, draining};
@@ -37,6 +38,19 @@ impl InstancePath {
     fn subject(self) -> Subject {
         Subject::Instance(self.service.0, self.instance.0)
     }
+}
+
+/// Makes the server read its configuration again
+///
+/// The same as `SIGHUP`. An invalid configuration changes nothing.
+#[utoipa::path(post, path = "/v1/reload", operation_id = "reloadConfig", tag = "operators",
+    security(("operator" = [])),
+    responses(
+        (status = 200, description = "The configuration is in force, except the keys that need a restart.", body = Reloaded),
+        (status = 409, description = "The configuration is invalid; the detail says what is wrong."),
+    ))]
+pub(super) async fn reload(State(state): State<RestState>, _: Operator) -> Result<Response, Problem> {
+    Ok(json(StatusCode::OK, &state.registry.reload().await?))
 }
 
 /// Ends an instance's session

@@ -11,6 +11,7 @@ use super::dto::operator::{
     ExplainQuery, Explanation, InstanceDetail, InstancePath, InstanceRef, InstancesPage, Overview, PageQuery,
     RoutesPage, RoutesQuery, StatsPage, page,
 };
+use super::dto::server::CertificateList;
 use super::extract::{Segments, UrlQuery};
 use super::operator::Operator;
 use super::problem::Problem;
@@ -21,6 +22,17 @@ use super::state::RestState;
     responses((status = 200, description = "The totals.", body = Overview)))]
 pub(super) async fn get(State(state): State<RestState>, _: Operator) -> Response {
     state.registry.run_long_read(|| json(StatusCode::OK, &state.registry.overview())).await
+}
+
+/// Lists the certificates
+///
+/// Those of the proxy, the pipe and the API port, from files and by ACME, with their state and the last error of a
+/// renewal.
+#[utoipa::path(get, path = "/v1/certificates", operation_id = "listCertificates", tag = "operators",
+    security(("operator" = [])),
+    responses((status = 200, description = "All certificates.", body = CertificateList)))]
+pub(super) async fn list_certificates(State(state): State<RestState>, _: Operator) -> Response {
+    json(StatusCode::OK, &state.registry.certificates())
 }
 
 /// Lists the instances, sorted by service and name

@@ -90,6 +90,8 @@ fn calls() -> OpenApiRouter<RestState> {
         .routes(routes!(events::subscribe))
         .routes(routes!(events::unsubscribe))
         .routes(routes!(overview::get))
+        .routes(routes!(overview::list_certificates))
+        .routes(routes!(operator::reload))
         .routes(routes!(overview::list_instances))
         .routes(routes!(overview::get_instance, operator::evict))
         .routes(routes!(overview::list_routes))

@@ -21,7 +21,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     (
         "pipe",
         &["domain", "registry", "connection_limits", "clock", "sockets", "lifecycle", "memory_budget", "tls"],
-        &["tokio", "serde", "serde_json", "tracing", "flate2"],
+        &["tokio", "serde", "serde_json", "tracing", "flate2", "arc_swap"],
     ),
     (
         "grpc",
@@ -101,18 +101,18 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     (
         "connect",
         &["domain", "clock", "sockets", "lifecycle"],
-        &["tokio", "rustls", "rustls_native_certs", "tokio_rustls", "tracing"],
+        &["tokio", "rustls", "rustls_native_certs", "tokio_rustls", "tracing", "arc_swap"],
     ),
     ("fetch", &["domain", "traffic", "connect", "http1", "clock"], &["tokio", "hyper", "http", "http_body_util"]),
     ("http1", &[], &["tokio", "hyper", "hyper_util", "http", "http_body_util"]),
     ("maintenance_pages", &["domain", "fetch", "clock"], &["tokio", "arc_swap", "http", "tracing"]),
     ("reports", &["domain", "traffic"], &["tokio", "tracing"]),
-    ("operator_auth", &["domain"], &["http"]),
-    ("connection_limits", &["domain", "clock"], &["tokio", "ipnet"]),
+    ("operator_auth", &["domain"], &["http", "arc_swap"]),
+    ("connection_limits", &["domain", "clock"], &["tokio", "ipnet", "arc_swap"]),
     (
         "api_listener",
         &["operator_auth", "connection_limits", "clock", "sockets", "lifecycle", "memory_budget", "registry", "tls"],
-        &["tokio", "http_body", "http_body_util", "hyper", "hyper_util", "axum", "tower", "tracing"],
+        &["tokio", "http_body", "http_body_util", "hyper", "hyper_util", "axum", "tower", "tracing", "arc_swap"],
     ),
     (
         "acme",
@@ -135,9 +135,10 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("clock", &["domain"], &["tokio", "tracing"]),
     ("sockets", &["clock"], &["tokio", "tracing", "socket2"]),
     ("lifecycle", &[], &["tokio", "tracing"]),
-    ("tls", &["certificates", "clock"], &["tokio", "rustls", "tokio_rustls", "tracing"]),
+    ("tls", &["certificates"], &["tokio", "rustls", "tokio_rustls", "arc_swap"]),
     ("certificates", &["domain"], &["rustls", "arc_swap", "x509_parser"]),
     ("memory_budget", &[], &[]),
+    ("file_watch", &[], &["tokio", "tracing"]),
     ("config", &["domain"], &["clap", "toml", "serde", "ipnet", "tracing_subscriber"]),
     ("telemetry", &["config", "clock", "lifecycle"], &["tracing", "tracing_subscriber"]),
 ];

@@ -53,8 +53,10 @@ const CALLS: [(&str, &str, &str); 37] = [
 /// Calls for services that only gRPC and REST have.
 const TYPED: [(&str, &str); 1] = [("GetConfig", "getConfig")];
 /// Calls for operators.
-const OPERATORS: [(&str, &str); 12] = [
+const OPERATORS: [(&str, &str); 14] = [
     ("GetOverview", "getOverview"),
+    ("ListCertificates", "listCertificates"),
+    ("ReloadConfig", "reloadConfig"),
     ("ListInstances", "listInstances"),
     ("GetInstance", "getInstance"),
     ("ListAllRoutes", "listAllRoutes"),

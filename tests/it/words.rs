@@ -55,6 +55,36 @@ fn flags_stand_before_and_behind_the_command() {
 }
 
 #[test]
+fn a_check_says_what_a_start_would_say_and_runs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("signalbox.toml");
+    let store = folder.path().join("never.db");
+    let run = |words: &[&str], content: &str| {
+        std::fs::write(&file, content).unwrap();
+        let mut command = Command::new(program(folder.path()).get_program());
+        let output =
+            command.args(words).arg("--store-url").arg(format!("sqlite://{}", store.display())).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let path = file.to_str().unwrap();
+    let (code, said, _) = run(&["check", path], "[session]\ngrace = \"1m\"\n");
+    assert_eq!((code, said), (Some(0), format!("{path} is valid\n")));
+    for wrong in [
+        "[session]\ngrace = \"soon\"\n",
+        "[pipe]\nlisten = \"0.0.0.0:0\"\n",
+        "[backends]\nca = \"no.such.pem\"\n",
+        "[api]\nlisten = \"127.0.0.1:0\"\ncert = \"no.such.pem\"\nkey = \"no.such.pem\"\n",
+    ] {
+        let (code, said, error) = run(&["check", path], wrong);
+        let (_, _, at_start) = run(&["--config", path, "--api-listen", ":0", "--proxy-http", ":0"], wrong);
+        // The log of the start stands before it.
+        let at_start = at_start.lines().last().unwrap_or_default();
+        assert_eq!((code, said.as_str(), error.trim_end()), (Some(1), "", at_start), "{wrong}");
+    }
+    assert!(!store.exists());
+}
+
+#[test]
 fn a_port_alone_is_one_of_this_machine() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(program(folder.path()).get_program());

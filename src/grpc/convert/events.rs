@@ -2,8 +2,8 @@
 
 use crate::domain::{Error, Event, EventKind, EventRecord, Topics};
 use crate::grpc::proto::{
-    self, BackendHealthChanged, CircuitState, CircuitStateChanged, Compacted, ConfigApplied, DrainStarted, EventType,
-    Heartbeat, InstanceEnded, Lagged, MaintenanceChanged, MaintenanceFailed,
+    self, BackendHealthChanged, CertRenewed, CircuitState, CircuitStateChanged, Compacted, ConfigApplied, DrainStarted,
+    EventType, GlobalConfigChanged, Heartbeat, InstanceEnded, Lagged, MaintenanceChanged, MaintenanceFailed,
 };
 use crate::registry::StreamItem;
 
@@ -80,11 +80,12 @@ pub(in crate::grpc) fn watch_item(item: StreamItem) -> Result<proto::WatchRespon
 }
 
 fn event(happened: &EventRecord) -> proto::Event {
+    let of = happened.instance.as_ref();
     proto::Event {
         sequence: happened.sequence,
         at: Some(timestamp(happened.at)),
-        service_name: happened.service.to_string(),
-        instance_name: happened.instance.to_string(),
+        service_name: of.map(|of| of.service.to_string()).unwrap_or_default(),
+        instance_name: of.map(|of| of.instance.to_string()).unwrap_or_default(),
         r#type: EventType::from(happened.event.kind()).into(),
         payload: payload(&happened.event),
     }
@@ -117,6 +118,12 @@ fn payload(event: &Event) -> Option<Payload> {
             route_id: route.to_string(),
             state: CircuitState::from(*state).into(),
         }),
+        Event::CertRenewed { domain, expiry } => {
+            Payload::CertRenewed(CertRenewed { domain: domain.to_string(), expiry: Some(timestamp(*expiry)) })
+        }
+        Event::GlobalConfigChanged { reason } => {
+            Payload::GlobalConfigChanged(GlobalConfigChanged { reason: reason.to_string() })
+        }
         Event::InstanceEnded { reason } => Payload::InstanceEnded(InstanceEnded { reason: (*reason).to_owned() }),
         Event::DrainStarted { until } => Payload::DrainStarted(DrainStarted { completes_at: Some(timestamp(*until)) }),
     })
@@ -127,7 +134,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::{BreakerState, InstanceName, RouteId, ServiceName, SessionKey, Target, Time};
+    use crate::domain::{BreakerState, EventInstance, InstanceName, RouteId, ServiceName, SessionKey, Target, Time};
 
     fn all_types() -> impl Iterator<Item = EventType> {
         (0..).map_while(|number| EventType::try_from(number).ok())
@@ -165,8 +172,8 @@ mod tests {
         let [failed, circuit, drained] = events.map(|event| {
             let service = ServiceName::parse("shop").unwrap();
             let instance = InstanceName::parse("shop-1").unwrap();
-            let (session, at) = (SessionKey(1), Time(1500));
-            super::event(&EventRecord { sequence: 7, at, session, service, instance, event })
+            let instance = Some(EventInstance { session: SessionKey(1), service, instance });
+            super::event(&EventRecord { sequence: 7, at: Time(1500), instance, event })
         });
         assert_eq!(
             (failed.sequence, failed.service_name.as_str(), failed.instance_name.as_str()),
@@ -191,9 +198,11 @@ mod tests {
         let happened = EventRecord {
             sequence: 1,
             at: Time(0),
-            session: SessionKey(1),
-            service: ServiceName::parse("shop").unwrap(),
-            instance: InstanceName::parse("shop-1").unwrap(),
+            instance: Some(EventInstance {
+                session: SessionKey(1),
+                service: ServiceName::parse("shop").unwrap(),
+                instance: InstanceName::parse("shop-1").unwrap(),
+            }),
             event: Event::DrainCompleted,
         };
         assert!(matches!(watch_item(StreamItem::Event(Arc::new(happened))).unwrap().item, Some(Watched::Event(_))));

@@ -3,6 +3,7 @@
 
 use crate::domain::BreakerState;
 use crate::grpc::proto;
+use crate::registry::CertificateView;
 use crate::registry::queries::explain::{CandidateView, ExplainOutcome, ExplainView, MemberView};
 use crate::registry::queries::operator_views::{
     InstanceDetail, InstanceView, OperatorRouteView, OperatorStatsView, OverviewView,
@@ -33,6 +34,7 @@ impl From<OverviewView> for proto::GetOverviewResponse {
             instances_draining,
             instances_in_maintenance,
             routes_active,
+            certificate_expires_at,
         } = view;
         Self {
             version: version.to_owned(),
@@ -45,6 +47,38 @@ impl From<OverviewView> for proto::GetOverviewResponse {
             instances_draining: count(instances_draining),
             instances_in_maintenance: count(instances_in_maintenance),
             routes_active: count(routes_active),
+            certificate_expires_at: certificate_expires_at.map(timestamp),
+        }
+    }
+}
+
+impl From<CertificateView> for proto::Certificate {
+    fn from(view: CertificateView) -> Self {
+        let CertificateView {
+            names,
+            port,
+            source,
+            file,
+            state,
+            not_before,
+            not_after,
+            issuer,
+            serial,
+            last_error,
+            next_attempt,
+        } = view;
+        Self {
+            names,
+            port: port.to_owned(),
+            source: source.to_owned(),
+            file,
+            state: state.to_owned(),
+            not_before: not_before.map(timestamp),
+            not_after: not_after.map(timestamp),
+            issuer,
+            serial,
+            last_error,
+            next_attempt: next_attempt.map(timestamp),
         }
     }
 }

@@ -101,9 +101,8 @@ impl Server {
         let mut server = Self::without_socket(settings.clone()).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         server.address = Some(listener.local_addr().unwrap());
-        server
-            .doors
-            .spawn("pipe", serve(listener, None, server.registry.clone(), settings, server.doors.clone(), nonce));
+        let shared = std::sync::Arc::new(arc_swap::ArcSwap::from_pointee(settings));
+        server.doors.spawn("pipe", serve(listener, None, server.registry.clone(), shared, server.doors.clone(), nonce));
         server
     }
 

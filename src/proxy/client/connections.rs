@@ -12,7 +12,9 @@ use std::task::Waker;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::connection_limits::{ConnectionCounts, ConnectionRefusal, ConnectionTable, Evictable, EvictionRank};
+use crate::connection_limits::{
+    ConnectionCounts, ConnectionLimits, ConnectionRefusal, ConnectionTable, Evictable, EvictionRank,
+};
 use crate::domain::Origin;
 use crate::proxy::client::conn_state::ConnState;
 use crate::proxy::settings::ProxySettings;
@@ -60,15 +62,15 @@ impl ClientConnections {
     pub(crate) fn make_room_for(
         &self,
         peer: &Peer,
-        settings: &ProxySettings,
+        limits: ConnectionLimits,
         now: u32,
     ) -> Result<(), ConnectionRefusal> {
-        self.open.borrow_mut().make_room_for(origin(peer), &self.totals, settings.connection_limits(), now)
+        self.open.borrow_mut().make_room_for(origin(peer), &self.totals, limits, now)
     }
 
     /// Makes room while the listener is full, so that other workers can accept too.
-    pub(crate) fn make_room(&self, settings: &ProxySettings, now: u32) {
-        self.open.borrow_mut().make_room(&self.totals, settings.connection_limits(), now);
+    pub(crate) fn make_room(&self, limits: ConnectionLimits, now: u32) {
+        self.open.borrow_mut().make_room(&self.totals, limits, now);
     }
 
     /// Returns the number of open connections of all workers.

@@ -1,6 +1,6 @@
 //! The state that all requests of one worker share.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use arc_swap::{ArcSwap, Cache};
 
 use crate::maintenance_pages::MaintenancePages;
 use crate::proxy::client::connections::ClientConnections;
-use crate::proxy::settings::ProxySettings;
+use crate::proxy::settings::{ProxySettings, ReloadableSettings};
 use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::upstreams::Upstreams;
 use crate::random;
@@ -20,6 +20,7 @@ use crate::traffic::{RetryBudget, RoutingTable, WorkerId};
 pub(crate) struct WorkerContext {
     pub(crate) id: WorkerId,
     pub(crate) settings: Arc<ProxySettings>,
+    pub(crate) reloadable: ReloadableView,
     pub(crate) upstreams: Upstreams,
     pub(crate) connections: Rc<ClientConnections>,
     pub(crate) ticks: Ticks,
@@ -28,6 +29,36 @@ pub(crate) struct WorkerContext {
     pub(crate) maintenance_pages: MaintenancePages,
     pub(crate) table: TableView,
     pub(crate) random: RandomBits,
+}
+
+/// A worker's view of the settings that a reload replaces. The sweep of the worker looks for new ones, so that requests
+/// do not.
+pub(crate) struct ReloadableView {
+    shared: Arc<ArcSwap<ReloadableSettings>>,
+    current: RefCell<Arc<ReloadableSettings>>,
+}
+
+impl ReloadableView {
+    /// Creates the view of a worker.
+    pub(crate) fn new(shared: &Arc<ArcSwap<ReloadableSettings>>) -> Self {
+        Self { shared: Arc::clone(shared), current: RefCell::new(shared.load_full()) }
+    }
+
+    /// Returns the settings as they were at the last sweep. They must not be held over an await.
+    pub(crate) fn get(&self) -> Ref<'_, ReloadableSettings> {
+        Ref::map(self.current.borrow(), |settings| &**settings)
+    }
+
+    /// Takes over new settings. Returns true if other networks are denied now.
+    pub(crate) fn refresh(&self) -> bool {
+        let new = self.shared.load();
+        let mut current = self.current.borrow_mut();
+        if Arc::ptr_eq(&new, &current) {
+            return false;
+        }
+        let before = std::mem::replace(&mut *current, Arc::clone(&new));
+        before.deny != new.deny
+    }
 }
 
 /// A worker's view of the routing table. Requests share one snapshot through an `Rc`: they neither hold a guard of

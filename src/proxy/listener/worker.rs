@@ -25,7 +25,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::connect::serial;
+use crate::connect::{AddressResolver, serial};
 use crate::connection_limits::{ConnectionCounts, ConnectionRefusal};
 use crate::lifecycle::{self, Heartbeat};
 use crate::maintenance_pages::MaintenancePages;
@@ -35,11 +35,11 @@ use crate::proxy::client::conn_state::{ConnStage, ConnState};
 use crate::proxy::client::connections::{ClientConnections, ConnGuard};
 use crate::proxy::client::{plain_refusal, preface};
 use crate::proxy::context::client::ClientContext;
-use crate::proxy::context::worker::{RandomBits, TableView, WorkerContext};
+use crate::proxy::context::worker::{RandomBits, ReloadableView, TableView, WorkerContext};
 use crate::proxy::http2::connection as http2;
 use crate::proxy::limits::HEAD_BYTES_MAX;
 use crate::proxy::request::forward::forward;
-use crate::proxy::settings::ProxySettings;
+use crate::proxy::settings::{ProxySettings, ReloadableSettings};
 use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::login_conns::LoginConns;
 use crate::proxy::upstream::upstreams::Upstreams;
@@ -52,6 +52,8 @@ pub(crate) struct WorkerStart {
     pub(crate) id: WorkerId,
     pub(crate) listener: StdListener,
     pub(crate) settings: Arc<ProxySettings>,
+    pub(crate) reloadable: Arc<ArcSwap<ReloadableSettings>>,
+    pub(crate) addresses: AddressResolver,
     pub(crate) table: Arc<ArcSwap<RoutingTable>>,
     pub(crate) reports: Reports,
     pub(crate) maintenance_pages: MaintenancePages,
@@ -82,8 +84,9 @@ async fn serve(start: WorkerStart) {
     let ticks = Ticks::default();
     let worker = Rc::new(WorkerContext {
         id: start.id,
-        upstreams: Upstreams::new(&start.settings, &ticks),
+        upstreams: Upstreams::new(&start.settings, start.addresses, &ticks),
         settings: start.settings,
+        reloadable: ReloadableView::new(&start.reloadable),
         connections: ClientConnections::new(start.connections),
         ticks,
         retry_budget: RefCell::new(RetryBudget::default()),
@@ -124,12 +127,12 @@ async fn accept(worker: &Rc<WorkerContext>, listener: TcpListener, stop: &Cancel
 }
 
 fn begin(worker: &Rc<WorkerContext>, port: &mut PortListener, socket: TcpStream, address: SocketAddr) {
-    let peer = Peer::new(address.ip(), &worker.settings.trusted_proxies);
+    let peer = Peer::new(address.ip(), &worker.reloadable.get().trusted_proxies);
     let connections = &worker.connections;
     let room = if DescriptorShare::Proxy.is_used_up(&socket, connections.total()) {
         Err(ConnectionRefusal::Files)
     } else {
-        connections.make_room_for(&peer, &worker.settings, worker.ticks.now())
+        connections.make_room_for(&peer, worker.reloadable.get().connection_limits(), worker.ticks.now())
     };
     if let Err(full) = room {
         port.note_refused(&full);
@@ -197,7 +200,10 @@ async fn sweep(worker: Rc<WorkerContext>, heartbeat: Heartbeat) {
         let now = worker.ticks.set(clock::now().since(began).std());
         heartbeat.beat(clock::now().0);
         worker.connections.wake_due(now);
-        worker.connections.make_room(&worker.settings, now);
+        if worker.reloadable.refresh() {
+            worker.upstreams.close_idle();
+        }
+        worker.connections.make_room(worker.reloadable.get().connection_limits(), now);
         worker.upstreams.make_way();
         if now - swept < second {
             continue;

@@ -68,7 +68,9 @@ pub(crate) async fn forward(
             client.state.enter(ConnStage::Answering);
             response
         }
-        Err(Refusal::Unmatched) if worker.settings.unmatched == UnmatchedPolicy::Close => return Err(CloseConnection),
+        Err(Refusal::Unmatched) if worker.reloadable.get().unmatched == UnmatchedPolicy::Close => {
+            return Err(CloseConnection);
+        }
         Err(refusal) => {
             let kept = client.state.field(&method, ACCEPT.as_str()).flatten();
             let accept = kept.as_deref().or(accept.as_ref().map(HeaderValue::as_bytes)).unwrap_or_default();
@@ -157,7 +159,7 @@ async fn send_to_pool(
     extras: &mut ResponseExtras,
     began: Instant,
 ) -> Result<Response<ProxyBody>, Refusal> {
-    let address = client_address(request.headers(), &client.peer, &worker.settings.trusted_proxies);
+    let address = client_address(request.headers(), &client.peer, &worker.reloadable.get().trusted_proxies);
     if let Err(refusal) = admission::admit(worker, pool, address, began, extras) {
         let Refusal::Maintenance = refusal else { return Err(refusal) };
         let request = UpstreamRequest::new(client, address, request);

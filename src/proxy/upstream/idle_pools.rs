@@ -147,6 +147,12 @@ impl IdlePools {
         new
     }
 
+    /// Closes all idle connections.
+    pub(crate) fn close_idle(&self) {
+        let backends = self.backends.borrow();
+        backends.values().flatten().for_each(|idle| idle.connections.borrow_mut().clear());
+    }
+
     /// Closes connections that were idle for too long, and forgets backends without connections.
     pub(crate) fn sweep(&self, now: u32) {
         self.backends.borrow_mut().retain(|_, same_hash| {

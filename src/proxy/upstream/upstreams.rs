@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::clock;
-use crate::connect::{BackendTls, CachedResolver, ConnectError, dial, serial};
+use crate::connect::{AddressResolver, BackendTls, CachedResolver, ConnectError, dial, serial};
 use crate::http1::{ResponseBudget, UpstreamIo, client_builder};
 use crate::proxy::settings::ProxySettings;
 use crate::proxy::ticks::Ticks;
@@ -33,8 +33,8 @@ type Handshaken = (Sender, Driver, Arc<ResponseBudget>);
 
 impl Upstreams {
     /// Creates them without a connection.
-    pub(crate) fn new(settings: &ProxySettings, ticks: &Ticks) -> Self {
-        let resolver = CachedResolver::new(settings.addresses());
+    pub(crate) fn new(settings: &ProxySettings, addresses: AddressResolver, ticks: &Ticks) -> Self {
+        let resolver = CachedResolver::new(addresses);
         Self { pools: IdlePools::new(settings.pool_max), resolver, tls: settings.tls.clone(), ticks: ticks.clone() }
     }
 
@@ -107,6 +107,11 @@ impl Upstreams {
     /// Closes idle connections to backends that serve one connection at a time, while another request waits for them.
     pub(crate) fn make_way(&self) {
         self.pools.make_way();
+    }
+
+    /// Closes all idle connections, because other addresses are denied now.
+    pub(crate) fn close_idle(&self) {
+        self.pools.close_idle();
     }
 
     /// Closes connections that were idle for too long, and forgets old addresses.

@@ -40,6 +40,13 @@ impl Decided {
         Self { reply, changes, effects: Vec::new() }
     }
 
+    /// Adds an event of the whole server.
+    #[must_use]
+    pub fn with_server_event(mut self, event: Event) -> Self {
+        self.effects.push(Effect::ServerEvent(event));
+        self
+    }
+
     /// Adds an event of a session.
     #[must_use]
     pub fn with_event(mut self, key: SessionKey, event: Event) -> Self {
@@ -56,6 +63,8 @@ pub type Decision = Result<Decided, Error>;
 pub enum Effect {
     /// An event of a session, sent to the bound connection if the session subscribed to it.
     Event(SessionKey, Event),
+    /// An event of the whole server, sent to the bound connection of each session that subscribed to it.
+    ServerEvent(Event),
     /// Closes the connection, because its session was shut down.
     Close(ConnectionId),
     /// Tells the connection that its session has another connection now, or none.

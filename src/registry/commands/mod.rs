@@ -2,6 +2,7 @@
 //!
 //! The code is pure: the time is an argument, and nothing reads a clock, waits or does IO.
 
+pub(crate) mod announce;
 pub(crate) mod apply;
 pub(crate) mod breaker;
 pub(crate) mod conflicts;
@@ -16,6 +17,7 @@ pub(crate) mod settings;
 pub(crate) mod takeover;
 pub(crate) mod target_selector;
 
+pub use announce::Announce;
 pub use apply::{ConfigApply, ConfigRollback};
 pub use breaker::CircuitBreakerReset;
 pub use decision::{Decided, Decision, DecisionContext, Effect, Release, Reply, Verification};

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod configuration;
+pub mod event_view;
 pub mod explain;
 mod member_state;
 pub mod operator_views;

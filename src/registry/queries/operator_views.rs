@@ -36,6 +36,9 @@ pub struct OverviewView {
     pub instances_in_maintenance: usize,
     /// The number of active routes, with those of replaced sessions.
     pub routes_active: usize,
+    /// The earliest moment at which a certificate of the server expires.
+    #[serde(serialize_with = "moment_or_null")]
+    pub certificate_expires_at: Option<Time>,
 }
 
 /// An instance.
@@ -120,7 +123,7 @@ pub(crate) struct OperatorSource<'a> {
 
 impl OperatorSource<'_> {
     /// Returns the state of the whole server, which started at `started`.
-    pub(crate) fn overview(self, started: Time) -> OverviewView {
+    pub(crate) fn overview(self, started: Time, certificate_expires_at: Option<Time>) -> OverviewView {
         let Self { catalog, now, .. } = self;
         let sessions = || catalog.instances(None);
         let count = |is: &dyn Fn(&Session) -> bool| sessions().filter(|session| is(session)).count();
@@ -138,6 +141,7 @@ impl OperatorSource<'_> {
             instances_draining: count(&|session| session.record.drain.is_some()),
             instances_in_maintenance: count(&|session| session.record.maintenance.first().is_some()),
             routes_active: catalog.routes_len(),
+            certificate_expires_at,
         }
     }
 

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::domain::{BreakerState, Event, RouteId, Span, Tally, Target, Time};
+use crate::domain::{BreakerState, RouteId, Span, Tally, Target, Time};
 
 /// `SESSION_OK`.
 #[derive(Clone, Debug, Serialize)]
@@ -325,49 +325,6 @@ pub struct BreakerEntry {
     pub half_open_requests: u32,
 }
 
-/// The payload of an event, without its type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-#[expect(missing_docs, reason = "the protocol names and explains the keys")]
-pub enum EventView {
-    Nothing {},
-    Applied { revision: u64 },
-    Maintenance { target: String, in_maintenance: bool },
-    MaintenanceFailed { target: String, in_maintenance: bool, reason: &'static str },
-    Health { route_id: String, healthy: bool, reason: String },
-    Circuit { route_id: String, state: &'static str },
-    Ended { reason: &'static str },
-    DrainStarted { until: String },
-}
-
-impl From<&Event> for EventView {
-    fn from(event: &Event) -> Self {
-        match event {
-            Event::DrainCompleted
-            | Event::StagedConfigExpired
-            | Event::InstanceRegistered
-            | Event::InstanceConnected
-            | Event::InstanceDisconnected
-            | Event::DrainCancelled => EventView::Nothing {},
-            Event::MaintenanceChanged { target, in_maintenance } => {
-                EventView::Maintenance { target: target.to_string(), in_maintenance: *in_maintenance }
-            }
-            Event::MaintenanceFailed { target, in_maintenance, reason } => {
-                EventView::MaintenanceFailed { target: target.to_string(), in_maintenance: *in_maintenance, reason }
-            }
-            Event::ConfigApplied { revision } => EventView::Applied { revision: *revision },
-            Event::BackendHealthChanged { route, healthy, reason } => {
-                EventView::Health { route_id: route.to_string(), healthy: *healthy, reason: reason.clone() }
-            }
-            Event::CircuitStateChanged { route, state } => {
-                EventView::Circuit { route_id: route.to_string(), state: state.name() }
-            }
-            Event::InstanceEnded { reason } => EventView::Ended { reason },
-            Event::DrainStarted { until } => EventView::DrainStarted { until: until.to_string() },
-        }
-    }
-}
-
 pub(super) fn shown<T: Display, S: Serializer>(value: &T, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(value)
 }
@@ -387,7 +344,7 @@ pub(super) fn moment<S: Serializer>(at: &Time, out: S) -> Result<S::Ok, S::Error
 }
 
 #[expect(clippy::ref_option, reason = "serde hands fields over by reference")]
-pub(super) fn moment_or_null<S: Serializer>(at: &Option<Time>, out: S) -> Result<S::Ok, S::Error> {
+pub(in crate::registry) fn moment_or_null<S: Serializer>(at: &Option<Time>, out: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => out.collect_str(at),
         None => out.serialize_none(),

@@ -23,12 +23,13 @@ impl Registry {
                 return Ok(BackendView::Unreachable { reachable: false, error: no_url.message().to_owned() });
             }
         };
+        let rules = self.rules();
         let allowed =
-            |session: &Session| self.tokens.of(&session.record)?.map_or(Ok(()), |token| token.check_backend(backend));
+            |session: &Session| rules.tokens.of(&session.record)?.map_or(Ok(()), |token| token.check_backend(backend));
         let catalog = self.catalog();
         let session = catalog.session(test.session.reveal())?;
         allowed(session)?;
-        self.forbidden.check_url("backend_url", backend)?;
+        rules.forbidden.check_url("backend_url", backend)?;
         let _permit = self.probes.begin(session.key)?;
         let page = PageUrl::of_backend(backend, &HealthPath::root());
         Ok(match self.traffic.get(session.key, &page, Span::from_secs(5), PageTrust::Reported).await {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Catalog, Change, Error, Event, EventRecord, SessionKey, Time};
+use crate::domain::{Catalog, Change, Error, Event, EventInstance, EventRecord, SessionKey, Time};
 use crate::lifecycle;
 
 use crate::registry::calls::Command;
@@ -64,6 +64,7 @@ impl Batch {
         for effect in effects {
             match effect {
                 Effect::Event(key, event) => self.assign_sequence(before.as_ref(), key, event, context.now),
+                Effect::ServerEvent(event) => self.record(None, event, context.now),
                 other => self.effects.push(other),
             }
         }
@@ -74,11 +75,16 @@ impl Batch {
     fn assign_sequence(&mut self, before: Option<&Catalog>, session: SessionKey, event: Event, at: Time) {
         let known = self.draft.by_key(session).or_else(|| before?.by_key(session));
         let Some(record) = known.map(|session| Arc::clone(&session.record)) else { return };
-        let step = Change::Observed(session);
+        let (service, instance) = (record.service.clone(), record.instance.clone());
+        self.record(Some(EventInstance { session, service, instance }), event, at);
+    }
+
+    /// Gives an event its sequence and records it.
+    fn record(&mut self, instance: Option<EventInstance>, event: Event, at: Time) {
+        let step = Change::Observed(instance.as_ref().map_or(SessionKey::NONE, |instance| instance.session));
         self.draft.absorb(&step);
         self.changes.push(step);
-        let (service, instance) = (record.service.clone(), record.instance.clone());
         let sequence = self.draft.revision();
-        self.records.push(Arc::new(EventRecord { sequence, at, session, service, instance, event }));
+        self.records.push(Arc::new(EventRecord { sequence, at, instance, event }));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::domain::{Catalog, ConnectionId, EventKind, EventRecord, SessionId};
+use crate::domain::{Catalog, ConnectionId, EventKind, EventRecord, Session, SessionId};
 
 use crate::registry::commands::decision::Release;
 
@@ -183,12 +183,20 @@ impl EventHub {
     }
 
     fn send_to_bound(&self, catalog: &Catalog, record: Arc<EventRecord>) {
-        let session = catalog.by_key(record.session);
-        let Some((session, connection)) = session.and_then(|session| Some((session, session.bound?))) else { return };
+        match &record.instance {
+            Some(instance) => {
+                catalog.by_key(instance.session).into_iter().for_each(|session| self.send_to(session, &record));
+            }
+            None => catalog.sessions().for_each(|session| self.send_to(session, &record)),
+        }
+    }
+
+    fn send_to(&self, session: &Session, record: &Arc<EventRecord>) {
+        let Some(connection) = session.bound else { return };
         let kind = record.event.kind();
         if session.record.topics.contains(kind) || (kind == EventKind::MaintenanceFailed && self.is_stream(connection))
         {
-            self.send(connection, &MailboxMessage::Event(record));
+            self.send(connection, &MailboxMessage::Event(Arc::clone(record)));
         }
     }
 
@@ -301,15 +309,17 @@ impl Drop for Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Event, InstanceName, ServiceName, SessionKey, Time};
+    use crate::domain::{Event, EventInstance, InstanceName, ServiceName, SessionKey, Time};
 
     fn event() -> MailboxMessage {
         MailboxMessage::Event(Arc::new(EventRecord {
             sequence: 1,
             at: Time(0),
-            session: SessionKey(1),
-            service: ServiceName::parse("shop").unwrap(),
-            instance: InstanceName::parse("shop-1").unwrap(),
+            instance: Some(EventInstance {
+                session: SessionKey(1),
+                service: ServiceName::parse("shop").unwrap(),
+                instance: InstanceName::parse("shop-1").unwrap(),
+            }),
             event: Event::DrainCompleted,
         }))
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::domain::{Error, Event, EventKind, EventRecord, Kind, SessionId, SessionKey, Topics};
 
@@ -20,6 +20,8 @@ use super::event_hub::{EventHub, EventProgress, Mailbox, MailboxMessage, STREAMS
 use super::history::EventCursor;
 use super::registry::{Registry, stopping};
 
+/// The number of permits, which count the open streams. Their limit is one of the rules.
+pub(super) const STREAMS_COUNTED_MAX: usize = Semaphore::MAX_PERMITS;
 /// The number of events that one read takes from the history.
 const READ_MAX: usize = 256;
 
@@ -106,9 +108,11 @@ impl Registry {
     }
 
     fn stream_permit(&self) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
-            let message = format!("too many open event streams (limit {}); try again later", self.streams_max);
-            Error::new(Kind::Limited, message)
+        let most = self.rules.load().limits.streams_max;
+        let permit = Arc::clone(&self.streams).try_acquire_owned().ok();
+        let open = STREAMS_COUNTED_MAX - self.streams.available_permits();
+        permit.filter(|_| open <= most).ok_or_else(|| {
+            Error::new(Kind::Limited, format!("too many open event streams (limit {most}); try again later"))
         })
     }
 }

@@ -56,7 +56,13 @@ impl History {
             // Sessions do not get events of this kind, so that its loss does not concern them.
             return;
         }
-        self.lost.insert(event.session, event.sequence);
+        let Some(instance) = &event.instance else {
+            // It concerned all sessions; what each lost before came earlier.
+            self.lost_of_others = event.sequence;
+            self.lost.clear();
+            return;
+        };
+        self.lost.insert(instance.session, event.sequence);
         if self.lost.len() > HISTORY_MAX {
             // Most entries belong to sessions that have ended. For the others the bound is too high, so that they may
             // be told of a loss that did not concern them.
@@ -108,22 +114,24 @@ impl History {
     /// Returns the held events of a session that came after a sequence.
     pub(super) fn of_session(&self, session: SessionKey, after: u64) -> impl Iterator<Item = &Arc<EventRecord>> {
         let before = self.events.partition_point(|event| event.sequence <= after);
-        self.events.iter().skip(before).filter(move |event| event.session == session)
+        self.events.iter().skip(before).filter(move |event| event.concerns(session))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Event, InstanceName, ServiceName, Time};
+    use crate::domain::{Event, EventInstance, InstanceName, ServiceName, Time};
 
     fn event(sequence: u64) -> Arc<EventRecord> {
         Arc::new(EventRecord {
             sequence,
             at: Time(0),
-            session: SessionKey(sequence % 2),
-            service: ServiceName::parse("shop").unwrap(),
-            instance: InstanceName::parse("shop-1").unwrap(),
+            instance: Some(EventInstance {
+                session: SessionKey(sequence % 2),
+                service: ServiceName::parse("shop").unwrap(),
+                instance: InstanceName::parse("shop-1").unwrap(),
+            }),
             event: Event::DrainCompleted,
         })
     }
@@ -147,7 +155,9 @@ mod tests {
     fn a_session_misses_nothing_when_events_of_others_are_dropped() {
         let mut history = History::since(10);
         let of = |sequence, session| {
-            Arc::new(EventRecord { session: SessionKey(session), ..EventRecord::clone(&event(sequence)) })
+            let record = event(sequence);
+            let of = record.instance.clone().map(|of| EventInstance { session: SessionKey(session), ..of });
+            Arc::new(EventRecord { instance: of, ..EventRecord::clone(&record) })
         };
         history.push(of(11, 1));
         (12..).take(HISTORY_MAX).for_each(|sequence| history.push(of(sequence, 2)));

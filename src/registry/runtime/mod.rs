@@ -15,6 +15,7 @@ mod operator_reads;
 mod probe_permits;
 mod readiness;
 pub(crate) mod registry;
+mod server_calls;
 mod sweep;
 mod verification;
 pub(crate) mod writer;

@@ -11,15 +11,17 @@ use crate::domain::Catalog;
 use crate::registry::limits::RegistryLimits;
 use crate::registry::ports::{Publish, Store, StoreError, Traffic};
 use crate::registry::registration_tokens::RegistrationTokens;
+use crate::registry::rules::RegistryRules;
 
 use super::deadlines::Deadlines;
 use super::event_hub::EventHub;
+use super::event_stream::STREAMS_COUNTED_MAX;
 use super::large_read_permits::LargeReads;
 use super::probe_permits::ProbePermits;
 use super::readiness::{self, StoreHealth};
 use super::registry::Registry;
 use super::sweep::Sweep;
-use super::writer::{DecisionRules, Writer};
+use super::writer::Writer;
 use super::{clock_skew, large_reads};
 
 /// The number of callers that may wait in the writer's queue; further ones wait for room in it.
@@ -57,6 +59,8 @@ pub async fn open<S: Store, P: Publish>(
     let (forbidden, defaults) = (traffic.forbidden(), traffic.default_options());
     let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
     let (question_sender, store_questions) = readiness::channel();
+    let (rules_sender, new_rules) = mpsc::channel(1);
+    let rules = Arc::new(ArcSwap::from_pointee(RegistryRules { limits, tokens, forbidden, defaults }));
     let published = Arc::new(ArcSwap::from(catalog));
     let hub = Arc::new(EventHub::since(published.load().revision()));
     let registry = Registry {
@@ -64,18 +68,16 @@ pub async fn open<S: Store, P: Publish>(
         published: Arc::clone(&published),
         traffic: Arc::clone(&traffic),
         hub: Arc::clone(&hub),
-        streams: Arc::new(Semaphore::new(limits.streams_max)),
-        streams_max: limits.streams_max,
+        streams: Arc::new(Semaphore::new(STREAMS_COUNTED_MAX)),
         long_turns: Arc::new(Semaphore::new(large_reads::LONG_AT_ONCE_MAX)),
-        tokens: tokens.clone(),
-        forbidden: forbidden.clone(),
-        defaults: Arc::new(defaults),
+        rules: Arc::clone(&rules),
+        new_rules: rules_sender,
+        server: Arc::default(),
         started: now,
         large_reads: LargeReads::default(),
         probes: ProbePermits::default(),
         store_questions: question_sender,
     };
-    let rules = DecisionRules { limits, tokens, forbidden };
     Ok((
         registry,
         Writer {
@@ -89,6 +91,7 @@ pub async fn open<S: Store, P: Publish>(
             traffic,
             deadlines,
             rules,
+            new_rules,
             sweep,
             departed_late: None,
         },

@@ -14,7 +14,7 @@ use super::registry::Registry;
 impl Registry {
     /// Returns the state of the whole server.
     pub fn overview(&self) -> OverviewView {
-        self.read(|source| source.overview(self.started))
+        self.read(|source| source.overview(self.started, self.certificate_expiry()))
     }
 
     /// Returns a page of the instances, by service and name.
@@ -54,7 +54,7 @@ impl Registry {
     /// # Errors
     /// `Invalid` for a wrong host, path or method, `NotFound` when there is no such instance.
     pub fn explain(&self, ask: &Explain) -> Result<ExplainView, Error> {
-        explain(&self.catalog(), ask, &self.tokens, &*self.traffic, clock::now())
+        explain(&self.catalog(), ask, &self.rules.load().tokens, &*self.traffic, clock::now())
     }
 
     fn read<T>(&self, read: impl FnOnce(OperatorSource<'_>) -> T) -> T {

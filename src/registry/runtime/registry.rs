@@ -8,13 +8,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock;
-use crate::domain::{Catalog, ConnectionId, Error, Forbidden, Kind, Options, Time};
+use crate::domain::{Catalog, ConnectionId, Error, Kind, Time};
 
 use crate::registry::calls::{Command, Query};
 use crate::registry::commands::decision::Reply;
 use crate::registry::ports::Traffic;
 use crate::registry::queries::answer::Answer;
-use crate::registry::registration_tokens::RegistrationTokens;
+use crate::registry::rules::RegistryRules;
+use crate::registry::server_state::ServerState;
 
 use super::event_hub::{EventHub, Mailbox, MailboxKind, MailboxMessage};
 use super::large_read_permits::LargeReads;
@@ -37,6 +38,14 @@ impl QueuedCommands {
 /// The channel for the answer of the writer; true means that changes can be stored.
 pub(super) type StoreQuestion = oneshot::Sender<bool>;
 
+/// New rules for the writer.
+pub(super) struct NewRules {
+    pub(super) rules: RegistryRules,
+    /// True if traffic must be told of the whole catalog again.
+    pub(super) republish: bool,
+    pub(super) done: oneshot::Sender<()>,
+}
+
 /// The registry for the interfaces. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
@@ -45,12 +54,10 @@ pub struct Registry {
     pub(super) traffic: Arc<dyn Traffic>,
     pub(super) hub: Arc<EventHub>,
     pub(super) streams: Arc<Semaphore>,
-    pub(super) streams_max: usize,
     pub(super) long_turns: Arc<Semaphore>,
-    pub(super) tokens: RegistrationTokens,
-    pub(super) forbidden: Forbidden,
-    /// The options where a session sets none.
-    pub(super) defaults: Arc<Options>,
+    pub(super) rules: Arc<ArcSwap<RegistryRules>>,
+    pub(super) new_rules: mpsc::Sender<NewRules>,
+    pub(super) server: Arc<ServerState>,
     pub(super) started: Time,
     pub(super) large_reads: LargeReads,
     pub(super) probes: ProbePermits,
@@ -83,11 +90,27 @@ impl Registry {
     /// # Errors
     /// The query's refusal.
     pub fn answer(&self, query: &Query) -> Result<Answer, Error> {
-        let mut answer = query.answer(&self.published.load(), clock::now(), &self.tokens, &*self.traffic)?;
+        let mut answer =
+            query.answer(&self.published.load(), clock::now(), &self.rules.load().tokens, &*self.traffic)?;
         if let Answer::Drain(view) = &mut answer {
             view.started_at = clock::wall_time(view.started_at);
         }
         Ok(answer)
+    }
+
+    /// Returns the present rules for decisions.
+    pub fn rules(&self) -> Arc<RegistryRules> {
+        self.rules.load_full()
+    }
+
+    /// Replaces the rules for decisions. With `republish` the whole catalog is published to traffic again, because its
+    /// settings changed too. Returns once both are in force, or the writer has ended.
+    pub async fn set_rules(&self, rules: RegistryRules, republish: bool) {
+        let (done, is_done) = oneshot::channel();
+        if self.new_rules.send(NewRules { rules, republish, done }).await.is_ok() {
+            // An error means that the writer has ended, and with it the server.
+            let _ = is_done.await;
+        }
     }
 
     /// Returns the latest published catalog.

@@ -96,7 +96,7 @@ async fn reach(registry: &Registry, verification: &Verification) -> Result<(), E
     loop {
         let (mut all_did, mut silent, mut after) = (true, false, Some(RouteId(0)));
         while let Some(from) = after {
-            let (pages, more) = awaited(verification, &registry.catalog(), &registry.defaults, from)?;
+            let (pages, more) = awaited(verification, &registry.catalog(), &registry.rules.load().defaults, from)?;
             let missing: Vec<Awaited> = pages.into_iter().filter(|awaited| !answered.contains(awaited)).collect();
             all_did &= missing.is_empty();
             let tries: Vec<_> = missing.into_iter().map(|page| probe_once(registry, verification.key, page)).collect();

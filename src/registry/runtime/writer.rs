@@ -11,22 +11,21 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
-use crate::domain::{Catalog, Change, Error, EventRecord, Forbidden, Kind, SessionKey, Span, Time};
+use crate::domain::{Catalog, Change, Error, EventRecord, Kind, SessionKey, Span, Time};
+use crate::{clock, lifecycle};
 
 use crate::registry::calls::Command;
-use crate::registry::commands::decision::{DecisionContext, Effect, Reply};
+use crate::registry::commands::decision::{Effect, Reply};
 use crate::registry::commands::sessions::{Disconnect, Expire};
-use crate::registry::limits::RegistryLimits;
 use crate::registry::ports::{Publish, Store, Traffic};
 use crate::registry::queries::configuration::unknown_option;
-use crate::registry::registration_tokens::RegistrationTokens;
+use crate::registry::rules::RegistryRules;
 
 use super::batch::Batch;
 use super::deadlines::Deadlines;
 use super::event_hub::{EventHub, MailboxMessage};
 use super::readiness::StoreHealth;
-use super::registry::{QueuedCommands, StoreQuestion};
+use super::registry::{NewRules, QueuedCommands, StoreQuestion};
 use super::sweep::Sweep;
 
 /// A batch with this many commands takes in no further callers.
@@ -46,23 +45,11 @@ pub struct Writer<S, P> {
     pub(super) hub: Arc<EventHub>,
     pub(super) traffic: Arc<dyn Traffic>,
     pub(super) deadlines: Deadlines,
-    pub(super) rules: DecisionRules,
+    pub(super) rules: Arc<ArcSwap<RegistryRules>>,
+    pub(super) new_rules: mpsc::Receiver<NewRules>,
     pub(super) sweep: Sweep,
     /// The time of the next attempt to store disconnections after a failed one.
     pub(super) departed_late: Option<Time>,
-}
-
-/// The rules for decisions that do not depend on the catalog or the time.
-pub(super) struct DecisionRules {
-    pub(super) limits: RegistryLimits,
-    pub(super) tokens: RegistrationTokens,
-    pub(super) forbidden: Forbidden,
-}
-
-impl DecisionRules {
-    fn at(&self, now: Time) -> DecisionContext<'_> {
-        DecisionContext { now, limits: &self.limits, tokens: &self.tokens, forbidden: &self.forbidden }
-    }
 }
 
 impl<S: Store, P: Publish> Writer<S, P> {
@@ -86,6 +73,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
                     self.fill_batch(first, &mut waiting);
                     self.execute_batch(&mut waiting).await;
                 }
+                Some(new) = self.new_rules.recv() => self.set_rules(new),
                 () = self.hub.departure() => {}
                 () = clock::until(next_due) => {}
                 () = stop.cancelled() => break,
@@ -116,11 +104,11 @@ impl<S: Store, P: Publish> Writer<S, P> {
     }
 
     async fn execute_batch(&mut self, waiting: &mut Vec<QueuedCommands>) {
-        let now = clock::now();
+        let (now, rules) = (clock::now(), self.rules.load_full());
         waiting.sort_by_key(QueuedCommands::sort_key);
         let mut batch = self.begin(waiting.iter().flat_map(|caller| &caller.commands));
         let answers: Vec<Vec<Result<Reply, Error>>> = batch.pace.run(|| {
-            let mut decide = |command| batch.decide(command, self.rules.at(now));
+            let mut decide = |command| batch.decide(command, rules.at(now));
             waiting.iter().map(|caller| caller.commands.iter().map(&mut decide).collect()).collect()
         });
         let stored = self.commit_and_publish(batch, now).await;
@@ -134,17 +122,17 @@ impl<S: Store, P: Publish> Writer<S, P> {
 
     /// Executes what falls due: the ends of leases, staged changes and drains.
     async fn expire(&mut self) {
-        let now = clock::now();
+        let (now, rules) = (clock::now(), self.rules.load_full());
         let due = self.deadlines.due(now, BATCH_MAX);
         let commands: Vec<Command> = due.iter().cloned().map(Into::into).collect();
         let mut batch = self.begin(&commands);
         // No error is possible: if the session has ended or the deadline has moved, nothing changes.
-        batch.pace.run(|| commands.iter().for_each(|expire| drop(batch.decide(expire, self.rules.at(now)))));
+        batch.pace.run(|| commands.iter().for_each(|expire| drop(batch.decide(expire, rules.at(now)))));
         let stored = self.commit_and_publish(batch, now).await;
         let catalog = self.published.load();
         for Expire { key, .. } in due {
             if stored {
-                self.deadlines.pass(key, catalog.by_key(key).map(Arc::as_ref), &self.rules.limits, now);
+                self.deadlines.pass(key, catalog.by_key(key).map(Arc::as_ref), &rules.limits, now);
             } else {
                 // The deadline stays due, but a full disk is not tried again immediately.
                 self.deadlines.postpone(key, now.after(Span::from_secs(1)));
@@ -167,11 +155,11 @@ impl<S: Store, P: Publish> Writer<S, P> {
             before = before.saturating_sub(waiting.len());
             self.execute_batch(waiting).await;
         }
-        let now = clock::now();
+        let (now, rules) = (clock::now(), self.rules.load_full());
         let commands: Vec<Command> = gone.iter().map(|&connection| Disconnect { connection }.into()).collect();
         let mut batch = self.begin(&commands);
         // No error is possible: a connection without a bound session changes nothing.
-        batch.pace.run(|| commands.iter().for_each(|gone| drop(batch.decide(gone, self.rules.at(now)))));
+        batch.pace.run(|| commands.iter().for_each(|gone| drop(batch.decide(gone, rules.at(now)))));
         self.departed_late = None;
         if !self.commit_and_publish(batch, now).await {
             self.hub.depart(gone);
@@ -234,18 +222,33 @@ impl<S: Store, P: Publish> Writer<S, P> {
                 Effect::ResetBreaker(key, route) => self.traffic.reset_breaker(key, route),
                 // Events were sent by the hub with their sequences, and traffic learned of the backends before the
                 // publication.
-                Effect::Event(..) | Effect::Vouch(..) => {}
+                Effect::Event(..) | Effect::ServerEvent(_) | Effect::Vouch(..) => {}
             }
         }
     }
 
+    /// Puts new rules in force, also for the deadlines of all sessions.
+    fn set_rules(&mut self, new: NewRules) {
+        let (catalog, now) = (self.published.load_full(), clock::now());
+        let limits = new.rules.limits;
+        self.rules.store(Arc::new(new.rules));
+        lifecycle::run_blocking(|| {
+            catalog.sessions().for_each(|session| self.deadlines.set(session.key, Some(session), &limits, now));
+            if new.republish {
+                self.publisher.publish_anew(&catalog);
+            }
+        });
+        // The caller may have stopped waiting.
+        let _ = new.done.send(());
+    }
+
     fn reschedule(&mut self, catalog: &Catalog, changes: &[Change], now: Time) {
-        let mut last = None;
+        let (mut last, rules) = (None, self.rules.load());
         for change in changes {
             let key = change.key();
             // Successive changes of a batch mostly concern the same session.
             if last.replace(key) != Some(key) {
-                self.deadlines.set(key, catalog.by_key(key).map(Arc::as_ref), &self.rules.limits, now);
+                self.deadlines.set(key, catalog.by_key(key).map(Arc::as_ref), &rules.limits, now);
             }
         }
     }

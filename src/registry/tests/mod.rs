@@ -60,7 +60,9 @@ impl World {
         let decided = command.decide(&self.catalog, self.context())?;
         decided.changes.iter().for_each(|change: &Change| self.catalog.absorb(change));
         self.events.extend(decided.effects.into_iter().filter_map(|effect| match effect {
-            Effect::Event(_, event) => EventKind::TOPICS.contains(&event.kind()).then_some(event),
+            Effect::Event(_, event) | Effect::ServerEvent(event) => {
+                EventKind::TOPICS.contains(&event.kind()).then_some(event)
+            }
             Effect::Close(_) | Effect::Released(..) | Effect::ResetBreaker(..) | Effect::Vouch(..) => None,
         }));
         assert_eq!(self.catalog.disagreement(), None);

@@ -76,7 +76,10 @@ async fn next(stream: &mut EventStream) -> StreamItem {
 /// Returns the sequence, instance and type of the next event.
 async fn event(stream: &mut EventStream) -> (u64, String, &'static str) {
     match next(stream).await {
-        StreamItem::Event(record) => (record.sequence, record.instance.to_string(), record.event.kind().name()),
+        StreamItem::Event(record) => {
+            let of = record.instance.as_ref().map(|of| of.instance.to_string()).unwrap_or_default();
+            (record.sequence, of, record.event.kind().name())
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -9,7 +9,7 @@ use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::domain::Topics;
-use crate::registry::queries::views::EventView;
+use crate::registry::queries::event_view::EventView;
 
 use super::patterns;
 use super::values::present;
@@ -97,9 +97,9 @@ pub struct Happening {
     pub sequence: u64,
     /// The time of the event.
     pub at: String,
-    /// The service.
+    /// The service; empty for an event of the whole server.
     pub service_name: String,
-    /// The instance.
+    /// The instance; empty for an event of the whole server.
     pub instance_name: String,
     /// Its type; also the `event`.
     pub r#type: &'static str,

@@ -11,6 +11,7 @@ pub mod operations;
 pub mod operator;
 pub mod patterns;
 pub mod routes;
+pub mod server;
 pub mod sessions;
 pub mod settings;
 pub mod values;

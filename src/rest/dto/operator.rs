@@ -189,6 +189,9 @@ pub struct Overview {
     pub instances_in_maintenance: u64,
     #[schema(minimum = 0)]
     pub routes_active: u64,
+    /// The earliest moment at which a certificate of the server expires; `null` without certificates.
+    #[schema(required, format = DateTime)]
+    pub certificate_expires_at: Option<String>,
 }
 
 macro_rules! pages {

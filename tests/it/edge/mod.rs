@@ -1,4 +1,5 @@
-//! The edge: what clients of the proxy speak besides plain HTTP/1.1.
+//! The edge: TLS, protocols of clients, reload and stop.
 
 mod http2;
 mod http2_attacks;
+mod reload;

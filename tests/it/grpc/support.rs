@@ -137,8 +137,8 @@ impl Server {
             timeouts: setup.patience,
             ..signalbox::api_listener::ApiBounds::new(connections, signalbox::memory_budget::MemoryBudget::default())
         };
-        interfaces
-            .spawn("api", signalbox::api_listener::serve(listener, None, only(routes), bounds, interfaces.clone()));
+        let services = Arc::new(arc_swap::ArcSwap::from_pointee(only(routes)));
+        interfaces.spawn("api", signalbox::api_listener::serve(listener, None, services, bounds, interfaces.clone()));
         Self { registry, world, address, interfaces, writer }
     }
 

@@ -116,6 +116,9 @@ fn operating(api: &Api) {
     let ask = |method: &str, target: &str, body: Option<&Value>| api.ask(method, target, TOKEN, body);
     let overview = ask("GET", "/v1/overview", None).json;
     assert_eq!((&overview["instances"], &overview["routes_active"]), (&json!(1), &json!(2)));
+    assert_eq!(overview["certificate_expires_at"], json!(null));
+    assert_eq!(ask("GET", "/v1/certificates", None).json["items"], json!([]));
+    assert_eq!(ask("POST", "/v1/reload", None).json, json!({ "changed": [], "needs_restart": [] }));
     assert_eq!(ask("GET", "/v1/instances", None).json["items"][0]["instance_name"], "shop-1");
     assert_eq!(ask("GET", "/v1/routes?instance=shop/shop-1&limit=1", None).json["items"][0]["route_id"], "r1");
     assert_eq!(ask("GET", "/v1/stats", None).json["items"][1]["route_id"], "r2");

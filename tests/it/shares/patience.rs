@@ -69,6 +69,7 @@ impl Api {
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(100).unwrap();
         let address = listener.local_addr().unwrap();
+        let interfaces = Arc::new(arc_swap::ArcSwap::from_pointee(interfaces));
         runtime.spawn(signalbox::api_listener::serve(listener, None, interfaces, bounds, Lifecycle::new()));
         Self { address, produced, _runtime: runtime }
     }

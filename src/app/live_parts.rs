@@ -1,0 +1,146 @@
+//! The parts of the running server that a reload reaches.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+
+use super::renewal::WatchedCertificate;
+use super::services::{api_services, route_defaults};
+use super::settings::{connections_of, pipe_settings, registration_tokens, registry_limits, reloadable_settings};
+use crate::config::{ConnectionsConfig, ServerConfig};
+use crate::connect::{AddressResolver, BackendTls};
+use crate::connection_limits::{ConnectionLimits, PortConnections};
+use crate::lifecycle::Lifecycle;
+use crate::memory_budget::MemoryBudget;
+use crate::operator_auth::OperatorAuth;
+use crate::proxy::ReloadableSettings;
+use crate::registry::{Registry, RegistryRules};
+use crate::tls::Acceptor;
+use crate::traffic::RouteDefaults;
+use crate::{api_listener, pipe, random, sockets};
+
+/// The parts of the running server that a reload reaches.
+pub(super) struct LiveParts {
+    ports: LivePorts,
+    pipe: Arc<ArcSwap<pipe::PipeSettings>>,
+    api: Arc<ArcSwap<api_listener::ApiServices>>,
+    api_connections: PortConnections,
+    operators: Arc<OperatorAuth>,
+    interfaces: Lifecycle,
+    proxy: LiveProxy,
+    memory: MemoryBudget,
+}
+
+/// The ports of the pipe and of the API.
+pub(super) struct LivePorts {
+    pub(super) api_address: SocketAddr,
+    /// `None` if the port speaks no TLS; a reload does not change that.
+    pub(super) pipe_tls: Option<Acceptor>,
+    /// The same for the API port.
+    pub(super) api_tls: Option<Acceptor>,
+}
+
+/// The settings of traffic.
+pub(super) struct LiveProxy {
+    pub(super) reloadable: Arc<ArcSwap<ReloadableSettings>>,
+    pub(super) addresses: AddressResolver,
+    pub(super) backend_tls: BackendTls,
+    pub(super) defaults: Arc<ArcSwap<RouteDefaults>>,
+}
+
+impl LiveParts {
+    /// Creates the parts of the interfaces. They serve once [`LiveParts::listen`] is called.
+    pub(super) fn new(
+        config: &ServerConfig,
+        registry: &Registry,
+        ports: LivePorts,
+        proxy: LiveProxy,
+        memory: MemoryBudget,
+        interfaces: &Lifecycle,
+    ) -> Self {
+        let operators = Arc::new(OperatorAuth::new(&config.api.operator_tokens));
+        let services = api_services(registry, config, ports.api_tls.is_some(), &operators, interfaces);
+        let pipe = pipe_settings(config, ports.api_address, memory.clone());
+        Self {
+            ports,
+            pipe: Arc::new(ArcSwap::from_pointee(pipe)),
+            api: Arc::new(ArcSwap::from_pointee(services)),
+            api_connections: connections_of(config, config.api.connections),
+            operators,
+            interfaces: interfaces.clone(),
+            proxy,
+            memory,
+        }
+    }
+
+    /// Puts other trusted authorities of backends in force.
+    pub(super) fn trust(&self, backend_tls: BackendTls) {
+        self.proxy.backend_tls.replace(backend_tls);
+    }
+
+    /// Starts the tasks of the pipe and of the API port.
+    pub(super) fn listen(&self, pipe: TcpListener, api: TcpListener, registry: &Registry, pipe_tasks: &Lifecycle) {
+        let (tls, settings) = (self.ports.pipe_tls.clone(), Arc::clone(&self.pipe));
+        let serving = pipe::serve(pipe, tls, registry.clone(), settings, pipe_tasks.clone(), random::bits);
+        pipe_tasks.spawn("pipe", serving);
+        let bounds = api_listener::ApiBounds::new(self.api_connections.clone(), self.memory.clone());
+        let (tls, services) = (self.ports.api_tls.clone(), Arc::clone(&self.api));
+        self.interfaces.spawn("API", api_listener::serve(api, tls, services, bounds, self.interfaces.clone()));
+    }
+
+    /// Serves these certificates from the next handshake on.
+    pub(super) fn serve(&self, certificates: &[WatchedCertificate], config: &ServerConfig) {
+        let _ = config;
+        for certificate in certificates {
+            let port = match certificate.files.section {
+                "pipe" => &self.ports.pipe_tls,
+                "api" => &self.ports.api_tls,
+                _ => continue,
+            };
+            if let Some(port) = port {
+                port.set_certificate(&certificate.current);
+            }
+        }
+    }
+
+    /// Puts the values of a configuration in force, except those that need a restart. Returns once decisions and traffic
+    /// follow them.
+    pub(super) async fn set(&self, config: &ServerConfig, registry: &Registry) {
+        sockets::raise_descriptor_limit(
+            config.pipe.connections.all,
+            config.api.connections.all,
+            config.proxy.connections.all,
+        );
+        self.memory.resize(config.memory.unwrap_or_else(crate::memory_budget::default_bytes));
+        self.operators.set_tokens(&config.api.operator_tokens);
+        let forbidden = self.proxy.addresses.forbidden().denying(&config.deny);
+        self.proxy.addresses.set_forbidden(forbidden.clone());
+        self.proxy.reloadable.store(Arc::new(reloadable_settings(config)));
+        self.set_ports(config, registry);
+        let before = self.proxy.defaults.load_full();
+        let defaults = route_defaults(config, before.seed);
+        let republish = defaults.options != before.options || defaults.headers != before.headers;
+        self.proxy.defaults.store(Arc::new(defaults));
+        let rules = RegistryRules {
+            limits: registry_limits(config),
+            tokens: registration_tokens(&config.tokens),
+            forbidden,
+            defaults: config.default_options.clone(),
+        };
+        registry.set_rules(rules, republish).await;
+    }
+
+    fn set_ports(&self, config: &ServerConfig, registry: &Registry) {
+        let limits = |counts: ConnectionsConfig| ConnectionLimits { all: counts.all, of_origin: counts.of_address };
+        let trusted = || config.proxy.trusted_proxies.clone();
+        let open = self.pipe.load().connections.clone();
+        open.set_rules(limits(config.pipe.connections), trusted());
+        let settings = pipe_settings(config, self.ports.api_address, self.memory.clone());
+        self.pipe.store(Arc::new(pipe::PipeSettings { connections: open, ..settings }));
+        self.api_connections.set_rules(limits(config.api.connections), trusted());
+        let has_tls = self.ports.api_tls.is_some();
+        self.api.store(Arc::new(api_services(registry, config, has_tls, &self.operators, &self.interfaces)));
+    }
+}

@@ -1,0 +1,255 @@
+//! The task that follows changed files: it renews certificates, and reloads the configuration.
+//!
+//! It also reloads on `SIGHUP` and when an operator asks. Invariants: an invalid configuration changes nothing; all files
+//! are read before anything is changed; keys that need a restart keep their values until then.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::live_parts::LiveParts;
+use super::obtaining::{acme_settings, acme_views};
+use super::renewal::WatchedCertificate;
+use super::settings::{backend_tls, wanted_certificates};
+use crate::acme::{Acme, AcmeSettings};
+use crate::certificates::CertificateFiles;
+use crate::clock;
+use crate::config::{Cli, KeyChange, ServerConfig};
+use crate::connect::BackendTls;
+use crate::domain::{Host, Time};
+use crate::file_watch::{FileVersions, FileWatch, Version};
+use crate::lifecycle::{self, Lifecycle};
+use crate::registry::commands::Announce;
+use crate::registry::{Registry, ReloadRequest, ReloadView};
+use crate::telemetry::Log;
+
+/// The source of the configuration, and its value that is in force.
+pub(super) struct ConfigSource {
+    pub(super) cli: Cli,
+    pub(super) log: Log,
+    pub(super) config: ServerConfig,
+}
+
+/// The task that follows changed files.
+pub(super) struct Reloader {
+    cli: Cli,
+    log: Log,
+    registry: Registry,
+    parts: LiveParts,
+    acme: Acme,
+    /// The names with an obtained certificate, and the expiry of each at the last look.
+    obtained: BTreeMap<Host, Time>,
+    /// The configuration that is in force.
+    config: ServerConfig,
+    /// The contents of the configuration's files.
+    versions: FileVersions,
+    certificates: Vec<WatchedCertificate>,
+    authorities: Version,
+    watch: FileWatch,
+}
+
+/// A configuration whose files are read, ready to be put in force.
+struct Prepared {
+    /// The configuration as it is written.
+    written: ServerConfig,
+    /// The same without the keys that need a restart.
+    config: ServerConfig,
+    certificates: Vec<WatchedCertificate>,
+    backend_tls: Option<BackendTls>,
+    authorities: Version,
+    acme: Option<AcmeSettings>,
+}
+
+impl Reloader {
+    /// Creates the task for a server that runs with these parts and `certificates`.
+    pub(super) fn new(
+        source: ConfigSource,
+        registry: Registry,
+        parts: LiveParts,
+        acme: Acme,
+        certificates: Vec<WatchedCertificate>,
+    ) -> Self {
+        let ConfigSource { cli, log, config } = source;
+        let versions = FileVersions::using(Version::read(files(&cli, &config)));
+        let authorities = Version::read(config.ca.as_deref());
+        let watch = FileWatch::new();
+        let obtained = BTreeMap::new();
+        Self { cli, log, registry, parts, acme, obtained, config, versions, certificates, authorities, watch }
+    }
+
+    /// Starts the task.
+    ///
+    /// # Errors
+    /// If another task takes the requests already.
+    pub(super) fn start(self, hangups: Signal, tasks: &Lifecycle) -> anyhow::Result<()> {
+        let requests = self.registry.take_reload_requests().context("the requests for a reload are taken")?;
+        tasks.spawn("reload", self.run(hangups, requests, tasks.stopping().clone()));
+        Ok(())
+    }
+
+    /// Runs until `stop`.
+    async fn run(mut self, mut hangups: Signal, mut requests: mpsc::Receiver<ReloadRequest>, stop: CancellationToken) {
+        loop {
+            self.watch_files();
+            self.look().await;
+            tokio::select! {
+                () = self.watch.changed() => {}
+                Some(()) = hangups.recv() => drop(self.reload("SIGHUP").await),
+                Some(request) = requests.recv() => {
+                    // The caller may have stopped waiting.
+                    let _ = request.send(self.reload("an operator asked").await);
+                }
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn watch_files(&mut self) {
+        let certificates = self.certificates.iter().flat_map(WatchedCertificate::paths);
+        self.watch.set(files(&self.cli, &self.config).chain(certificates));
+    }
+
+    /// Looks at all files, and takes over those that changed.
+    async fn look(&mut self) {
+        let seen = Version::read(files(&self.cli, &self.config));
+        if self.versions.is_news(&seen) {
+            let _ = self.reload("the file changed").await;
+        }
+        let now = clock::wall_time(clock::now());
+        let mut renewed = Vec::new();
+        for certificate in &mut self.certificates {
+            if certificate.look() {
+                renewed.push(certificate.current.clone());
+            }
+            certificate.warn(now);
+        }
+        if !renewed.is_empty() {
+            self.parts.serve(&self.certificates, &self.config);
+        }
+        self.show_certificates();
+        let mut news: Vec<_> = renewed.into_iter().map(|new| (new.names, new.facts.not_after)).collect();
+        news.extend(self.newly_obtained());
+        for (names, expiry) in news {
+            self.announce(Announce::CertRenewed { names, expiry }).await;
+        }
+    }
+
+    /// Returns the names for which the authority has renewed a certificate since the last look, with the new expiry.
+    fn newly_obtained(&mut self) -> Vec<(Vec<Host>, Time)> {
+        let expiries = self.acme.statuses().into_iter().filter_map(|status| Some((status.name, status.expires?)));
+        let before = std::mem::replace(&mut self.obtained, expiries.collect());
+        let renewed = self.obtained.iter().filter(|(name, expiry)| before.get(*name).is_some_and(|old| old != *expiry));
+        renewed.map(|(name, expiry)| (vec![name.clone()], *expiry)).collect()
+    }
+
+    fn show_certificates(&self) {
+        let now = clock::wall_time(clock::now());
+        let views: Vec<_> = self.certificates.iter().map(|certificate| certificate.view(now)).collect();
+        self.registry.set_certificates("files", &views);
+        self.registry.set_certificates("acme", &acme_views(&self.acme.statuses(), now));
+    }
+
+    async fn announce(&self, news: Announce) {
+        if let Err(error) = self.registry.execute_one(news.into()).await {
+            tracing::warn!(%error, "sessions could not be told of a change of the server");
+        }
+    }
+
+    /// Reloads the configuration.
+    async fn reload(&mut self, reason: &str) -> Result<ReloadView, String> {
+        let version = Version::read(files(&self.cli, &self.config));
+        let prepared = lifecycle::run_blocking(|| self.prepare()).and_then(|prepared| {
+            // It checks what it is given, and changes nothing if that is wrong.
+            self.acme.configure(prepared.acme.clone())?;
+            Ok(prepared)
+        });
+        self.versions.tried(version, prepared.is_ok());
+        let prepared = prepared.map_err(|error| {
+            let words = format!("{error:#}");
+            tracing::error!(reason, error = words, "the configuration is invalid; nothing was changed");
+            words
+        })?;
+        let changes = self.config.changes_to(&prepared.config);
+        let waiting: Vec<KeyChange> = prepared.config.changes_to(&prepared.written);
+        let new_authorities = prepared.backend_tls.is_some();
+        self.apply(prepared).await;
+        let mut changed: Vec<String> = changes.iter().map(|change| change.key.to_owned()).collect();
+        if new_authorities && !changed.iter().any(|key| key == "backends.ca") {
+            changed.push("backends.ca".to_owned());
+        }
+        let needs_restart: Vec<String> = waiting.iter().map(|change| change.key.to_owned()).collect();
+        self.tell(reason, &changed, &needs_restart).await;
+        Ok(ReloadView { changed, needs_restart })
+    }
+
+    /// Reads the configuration and all its files.
+    fn prepare(&self) -> anyhow::Result<Prepared> {
+        let written = self.cli.load()?;
+        let config = written.on(&self.config)?;
+        let mut certificates = Vec::new();
+        for (files, domains) in wanted_certificates(&config) {
+            certificates.push(self.known_or_loaded(files, domains)?);
+        }
+        for (files, domains) in wanted_certificates(&written) {
+            // Those that wait for a restart must not stop it.
+            if !certificates.iter().any(|certificate| certificate.is_of(&files, &domains)) {
+                WatchedCertificate::load(files, domains)?;
+            }
+        }
+        let authorities = Version::read(config.ca.as_deref());
+        let is_same = authorities == self.authorities;
+        let backend_tls = if is_same { None } else { Some(backend_tls(config.ca.as_deref())?) };
+        let acme = acme_settings(&config)?;
+        Ok(Prepared { written, config, certificates, backend_tls, authorities, acme })
+    }
+
+    /// Returns a certificate that is watched already, or loads it.
+    fn known_or_loaded(&self, files: CertificateFiles, domains: Vec<Host>) -> anyhow::Result<WatchedCertificate> {
+        let known = self.certificates.iter().find(|known| known.is_of(&files, &domains));
+        match known {
+            Some(known) => Ok(known.clone()),
+            None => Ok(WatchedCertificate::load(files, domains)?),
+        }
+    }
+
+    async fn apply(&mut self, prepared: Prepared) {
+        let Prepared { config, certificates, backend_tls, authorities, .. } = prepared;
+        if config.log_filter != self.config.log_filter {
+            self.log.set_filter(&config.log_filter);
+        }
+        if let Some(new) = backend_tls {
+            self.parts.trust(new);
+        }
+        (self.authorities, self.certificates) = (authorities, certificates);
+        self.parts.serve(&self.certificates, &config);
+        self.parts.set(&config, &self.registry).await;
+        self.config = config;
+        // Other files may belong to the configuration now.
+        self.versions = FileVersions::using(Version::read(files(&self.cli, &self.config)));
+        self.show_certificates();
+    }
+
+    async fn tell(&self, reason: &str, changed: &[String], needs_restart: &[String]) {
+        let (changed, waiting) = (changed.join(", "), needs_restart.join(", "));
+        if !waiting.is_empty() {
+            tracing::warn!(reason, keys = waiting, "changed keys that need a restart");
+        }
+        if changed.is_empty() {
+            tracing::info!(reason, "the configuration was read again; no value changed");
+            return;
+        }
+        tracing::info!(reason, keys = changed, "the configuration was reloaded");
+        let reason = format!("{reason}: {changed}");
+        self.announce(Announce::GlobalConfigChanged { reason: Arc::from(reason) }).await;
+    }
+}
+
+/// Returns the files of the configuration.
+fn files<'a>(cli: &'a Cli, config: &'a ServerConfig) -> impl Iterator<Item = &'a Path> {
+    cli.file().into_iter().chain(config.files())
+}

@@ -1,0 +1,56 @@
+//! The calls of operators about the server itself: its certificates, and the reload of its configuration.
+//!
+//! Nothing is decided here. The tasks that renew certificates and reload the configuration keep the list and take the
+//! requests. Invariant: a request is answered, or its caller hears that the server is stopping.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::{Error, Kind, Time};
+
+use crate::registry::server_state::{CertificateView, CertificatesView, ReloadRequest, ReloadView};
+
+use super::registry::{Registry, stopping};
+
+impl Registry {
+    /// Returns the certificates of the server.
+    pub fn certificates(&self) -> CertificatesView {
+        let lists = self.server.certificates.load();
+        let items = lists.iter().rev().flat_map(|(_, list)| list).cloned().collect();
+        CertificatesView { items }
+    }
+
+    /// Replaces the list of the certificates of one source, `files` or `acme`.
+    pub fn set_certificates(&self, source: &'static str, list: &[CertificateView]) {
+        if self.server.certificates.load().get(source).map(Vec::as_slice) != Some(list) {
+            self.server.certificates.rcu(|lists| {
+                let mut lists = BTreeMap::clone(lists);
+                lists.insert(source, list.to_vec());
+                lists
+            });
+        }
+    }
+
+    /// Returns the earliest moment at which a certificate of the server expires.
+    pub(crate) fn certificate_expiry(&self) -> Option<Time> {
+        self.server.certificates.load().values().flatten().filter_map(|certificate| certificate.not_after).min()
+    }
+
+    /// Reloads the configuration of the server.
+    ///
+    /// # Errors
+    /// `Refused` if it is invalid, in the words of a start; `Unavailable` if the server stops.
+    pub async fn reload(&self) -> Result<ReloadView, Error> {
+        let (request, answer) = oneshot::channel();
+        self.server.reloads.send(request).await.map_err(|_| stopping())?;
+        let answer = answer.await.map_err(|_| stopping())?;
+        answer.map_err(|words| Error::new(Kind::Refused, words))
+    }
+
+    /// Returns the requests for a reload, once, for the task that answers them.
+    pub fn take_reload_requests(&self) -> Option<mpsc::Receiver<ReloadRequest>> {
+        self.server.requests.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

@@ -1,0 +1,79 @@
+//! The server itself as operators see it: its certificates, and the reload of its configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::Time;
+
+use super::queries::views::moment_or_null;
+
+/// The number of requests for a reload that may wait.
+const REQUESTS_MAX: usize = 4;
+
+/// A certificate that the server uses or wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CertificateView {
+    /// The names for which it is used, in the order of the certificate.
+    pub names: Vec<String>,
+    /// The port that shows it: `proxy`, `pipe` or `api`.
+    pub port: &'static str,
+    /// The way it comes here: `files` or `acme`.
+    pub source: &'static str,
+    /// The file of its chain; `None` for one that is not from files.
+    pub file: Option<String>,
+    /// Its state: `valid`, `expires_soon`, `expired`, `not_yet_valid`, or `pending` while there is none.
+    pub state: &'static str,
+    /// The first moment at which it is valid.
+    #[serde(serialize_with = "moment_or_null")]
+    pub not_before: Option<Time>,
+    /// The last moment at which it is valid.
+    #[serde(serialize_with = "moment_or_null")]
+    pub not_after: Option<Time>,
+    /// The distinguished name of its issuer.
+    pub issuer: Option<String>,
+    /// Its serial number in hexadecimal.
+    pub serial: Option<String>,
+    /// The reason why the last attempt to renew it failed; `None` after a success.
+    pub last_error: Option<String>,
+    /// The time of the next attempt, if one is planned.
+    #[serde(serialize_with = "moment_or_null")]
+    pub next_attempt: Option<Time>,
+}
+
+/// The certificates, as operators see them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CertificatesView {
+    /// All certificates: those of files in the order of the configuration, then those of ACME.
+    pub items: Vec<CertificateView>,
+}
+
+/// The outcome of a reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ReloadView {
+    /// The keys with new values that are in force.
+    pub changed: Vec<String>,
+    /// The keys whose new values need a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// A request to reload the configuration. An error says what is wrong with the configuration.
+pub type ReloadRequest = oneshot::Sender<Result<ReloadView, String>>;
+
+/// The state of the server around the registry.
+pub(crate) struct ServerState {
+    /// The certificates of each source.
+    pub(super) certificates: ArcSwap<BTreeMap<&'static str, Vec<CertificateView>>>,
+    pub(super) reloads: mpsc::Sender<ReloadRequest>,
+    pub(super) requests: Mutex<Option<mpsc::Receiver<ReloadRequest>>>,
+}
+
+impl Default for ServerState {
+    fn default() -> Self {
+        let (reloads, requests) = mpsc::channel(REQUESTS_MAX);
+        Self { certificates: ArcSwap::default(), reloads, requests: Mutex::new(Some(requests)) }
+    }
+}
