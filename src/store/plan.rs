@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::domain::{Change, Edit, Maintenance, Section, Sections, SessionKey, SessionRecord};
 
 use super::maintenance_rows::StoredMaintenance;
-use super::statements::StatementKind;
+use super::statements::{StatementKind, StatementShape};
 use super::value::Value;
 use super::{config_rows, pending_rows, session_rows};
 
@@ -173,11 +173,11 @@ const PADDING_MAX: usize = 8;
 /// each stays prepared. The last statement may repeat its last row.
 fn split(run: StatementRun, steps: &mut Vec<Step>) {
     let StatementRun { kind, values } = run;
-    let columns = kind.columns();
+    let StatementShape { columns, rows_max, times_bound, is_atomic } = kind.shape();
     let mut left = &values[..];
     while !left.is_empty() {
         let rows = left.len() / columns;
-        let size = size(rows, kind.rows_max());
+        let size = size(rows, rows_max);
         let taken = size.min(rows);
         let (now, later) = left.split_at(taken * columns);
         let mut values = now.to_vec();
@@ -186,10 +186,10 @@ fn split(run: StatementRun, steps: &mut Vec<Step>) {
             values.extend_from_slice(&now[now.len() - columns..]);
         }
         let bound = values.len();
-        for _ in 1..kind.times_bound() {
+        for _ in 1..times_bound {
             values.extend_from_within(..bound);
         }
-        steps.push(Step { text: kind.text(size), values, is_atomic: kind.is_atomic() });
+        steps.push(Step { text: kind.text(size), values, is_atomic });
         left = later;
     }
 }

@@ -42,6 +42,19 @@ pub(super) enum StatementKind {
     Revision,
 }
 
+/// The measures of a kind of statement.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StatementShape {
+    /// The number of values per row.
+    pub(super) columns: usize,
+    /// The maximum number of rows per statement, a power of two.
+    pub(super) rows_max: usize,
+    /// The number of statements in the text, to each of which the rows' values are bound in turn.
+    pub(super) times_bound: usize,
+    /// True if the text is a single statement, which is a transaction by itself.
+    pub(super) is_atomic: bool,
+}
+
 impl StatementKind {
     #[cfg(test)]
     pub(super) const ALL: [StatementKind; 13] = [
@@ -60,73 +73,25 @@ impl StatementKind {
         StatementKind::Revision,
     ];
 
-    /// Returns the number of values per row.
-    pub(super) fn columns(self) -> usize {
+    /// Returns the measures of the statement.
+    pub(super) fn shape(self) -> StatementShape {
+        let single = |columns| StatementShape { columns, rows_max: 512, times_bound: 1, is_atomic: true };
         match self {
-            StatementKind::PutSession => SESSION_COLUMNS.len(),
-            StatementKind::PutMaintenance => maintenance_rows::COLUMNS,
-            StatementKind::DropMaintenance => maintenance_rows::KEY_COLUMNS,
-            StatementKind::PutPending => pending_rows::COLUMNS,
-            StatementKind::DropPending => pending_rows::KEY_COLUMNS,
-            StatementKind::PutActive | StatementKind::PutStaged => config_rows::COLUMNS,
-            StatementKind::DropActive => config_rows::COLUMNS - 1,
-            StatementKind::Unstage | StatementKind::DropStaged | StatementKind::End | StatementKind::Revision => 1,
-            StatementKind::UnstageSections => UNSTAGE_SECTIONS_COLUMNS,
-        }
-    }
-
-    /// Returns the maximum number of rows per statement, a power of two.
-    pub(super) fn rows_max(self) -> usize {
-        match self {
-            StatementKind::PutSession => 64,
-            StatementKind::PutMaintenance
-            | StatementKind::DropMaintenance
-            | StatementKind::PutPending
-            | StatementKind::DropPending
-            | StatementKind::PutActive
-            | StatementKind::DropActive
-            | StatementKind::PutStaged
-            | StatementKind::Unstage
-            | StatementKind::DropStaged
-            | StatementKind::End => 512,
-            StatementKind::UnstageSections | StatementKind::Revision => 1,
-        }
-    }
-
-    /// Returns the number of statements in the text, to each of which the rows' values are bound in turn.
-    pub(super) fn times_bound(self) -> usize {
-        match self {
-            // The row of `UnstageSections` contains the values of all its statements.
-            StatementKind::PutSession
-            | StatementKind::PutMaintenance
-            | StatementKind::DropMaintenance
-            | StatementKind::PutPending
-            | StatementKind::DropPending
-            | StatementKind::PutActive
-            | StatementKind::DropActive
-            | StatementKind::PutStaged
-            | StatementKind::UnstageSections
-            | StatementKind::DropStaged
-            | StatementKind::Revision => 1,
-            StatementKind::Unstage => 2,
-            StatementKind::End => 4,
-        }
-    }
-
-    /// Returns true if the text is a single statement, which is a transaction by itself.
-    pub(super) fn is_atomic(self) -> bool {
-        match self {
-            StatementKind::PutSession
-            | StatementKind::PutMaintenance
-            | StatementKind::DropMaintenance
-            | StatementKind::PutPending
-            | StatementKind::DropPending
-            | StatementKind::PutActive
-            | StatementKind::DropActive
-            | StatementKind::PutStaged
-            | StatementKind::DropStaged
-            | StatementKind::Revision => true,
-            StatementKind::Unstage | StatementKind::UnstageSections | StatementKind::End => false,
+            StatementKind::PutSession => StatementShape { rows_max: 64, ..single(SESSION_COLUMNS.len()) },
+            StatementKind::PutMaintenance => single(maintenance_rows::COLUMNS),
+            StatementKind::DropMaintenance => single(maintenance_rows::KEY_COLUMNS),
+            StatementKind::PutPending => single(pending_rows::COLUMNS),
+            StatementKind::DropPending => single(pending_rows::KEY_COLUMNS),
+            StatementKind::PutActive | StatementKind::PutStaged => single(config_rows::COLUMNS),
+            StatementKind::DropActive => single(config_rows::COLUMNS - 1),
+            StatementKind::Unstage => StatementShape { times_bound: 2, is_atomic: false, ..single(1) },
+            // Its row contains the values of all its statements.
+            StatementKind::UnstageSections => {
+                StatementShape { rows_max: 1, is_atomic: false, ..single(UNSTAGE_SECTIONS_COLUMNS) }
+            }
+            StatementKind::DropStaged => single(1),
+            StatementKind::End => StatementShape { times_bound: 4, is_atomic: false, ..single(1) },
+            StatementKind::Revision => StatementShape { rows_max: 1, ..single(1) },
         }
     }
 

@@ -1,58 +1,34 @@
 //! `STATS_GET` tells what happened.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::thread;
 
 use crate::server::{Client, Server, eventually};
+use crate::support::backend::Backend;
+use crate::support::wire::Wire;
 
 /// A backend that answers with the status that the path names.
 fn backend() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || answer(stream));
+    let backend = Backend::new(|mut wire| {
+        while let Some(request) = wire.message() {
+            let status = request.target().trim_start_matches('/');
+            wire.send(format!("HTTP/1.1 {status} Told\r\nContent-Length: 10\r\n\r\n0123456789"));
         }
     });
-    address
-}
-
-fn answer(mut stream: TcpStream) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            match reader.read_line(&mut head) {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
-            }
-        }
-        let status = head.split(' ').nth(1).unwrap().trim_start_matches('/').to_owned();
-        let answer = format!("HTTP/1.1 {status} Told\r\nContent-Length: 10\r\n\r\n0123456789");
-        if stream.write_all(answer.as_bytes()).is_err() {
-            return;
-        }
-    }
+    backend.address()
 }
 
 /// Sends so many requests over one kept connection, one in five a 404, one in ten a 500.
 fn send(proxy: SocketAddr, count: usize) {
-    let mut stream = TcpStream::connect(proxy).unwrap();
-    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    let mut wire = Wire::connect(proxy);
     for number in 0..count {
         let status = match number % 10 {
             0 => 500,
             1 | 2 => 404,
             _ => 200,
         };
-        write!(stream, "GET /{status} HTTP/1.1\r\nHost: stats.example\r\n\r\n").unwrap();
-        let mut answer = Vec::new();
-        let mut byte = [0];
-        while !answer.ends_with(b"0123456789") {
-            answers.read_exact(&mut byte).unwrap();
-            answer.push(byte[0]);
-        }
+        wire.send(format!("GET /{status} HTTP/1.1\r\nHost: stats.example\r\n\r\n"));
+        assert_eq!(wire.message().unwrap().status(), status);
     }
 }
 

@@ -12,7 +12,7 @@ fn every_statement_prepares() {
         }
         for kind in StatementKind::ALL {
             let sizes = std::iter::successors(Some(1), |size| Some(size * 2));
-            for size in sizes.take_while(|size| *size <= kind.rows_max()) {
+            for size in sizes.take_while(|size| *size <= kind.shape().rows_max) {
                 let text = AssertSqlSafe(kind.text(size));
                 let prepared = connection.prepare(text.into_sql_str()).await;
                 assert!(prepared.is_ok(), "{kind:?}, {size} rows: {prepared:?}");
@@ -33,7 +33,7 @@ fn taking_entries_away_looks_them_up() {
             StatementKind::DropStaged,
             StatementKind::End,
         ] {
-            for text in kind.text(kind.rows_max().min(4)).split(';') {
+            for text in kind.text(kind.shape().rows_max.min(4)).split(';') {
                 let plan = sqlx::query(AssertSqlSafe(format!("explain query plan {text}")));
                 let rows = plan.fetch_all(store.connection.as_mut().unwrap()).await.unwrap();
                 let details: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, "detail")).collect();
