@@ -15,9 +15,12 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 
 use crate::clock;
-use crate::connect::{AddressResolver, BackendStream, BackendTls, ConnectError, connect, serial};
+use crate::connect::{
+    AddressResolver, BackendStream, BackendTls, ConnectError, OfferedProtocols, connect, serial, speaks_http2,
+};
 use crate::domain::{CheckMethod, Forbidden, PageUrl, Scheme, SessionKey, Span};
 use crate::http1::SingleRequest;
+use crate::http2::{SingleStream, stream_head};
 use crate::traffic::origin_hash;
 
 /// A client that gets single pages. Cheap to clone.
@@ -131,7 +134,7 @@ impl PageFetcher {
     ) -> Result<FetchedPage, FetchError> {
         let (began, origin) = (clock::instant(), wanted.page.origin());
         let socket = connect(addresses, origin.port(), end).await?;
-        let stream = self.tls.secure(socket, origin, verify, end).await?;
+        let stream = self.tls.secure(socket, origin, verify, OfferedProtocols::Both, end).await?;
         let (status, html) = exchange(stream, wanted).await?;
         let tls = origin.scheme() == Scheme::Https;
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -148,9 +151,19 @@ enum FetchError {
     Unaskable,
     #[error("the answer is not HTTP")]
     NotHttp(#[from] hyper::Error),
+    #[error("the stream was reset")]
+    Reset(#[from] h2::Error),
 }
 
 async fn exchange(stream: BackendStream, wanted: &PageRequest<'_>) -> Result<StatusAndPage, FetchError> {
+    let scheme = wanted.page.origin().scheme();
+    if speaks_http2(&stream, scheme) {
+        let request = request(wanted).and_then(|request| stream_head(request.into_parts().0, scheme == Scheme::Https));
+        let mut sent = SingleStream::open(stream).await.map_err(ConnectError::from)?;
+        let (head, body) = sent.send(request.ok_or(FetchError::Unaskable)?, Bytes::new()).await?.into_parts();
+        let body = sent.read(body, BODY_BYTES_MAX + 1).await.ok().map(|(body, _)| body);
+        return Ok((head.status.as_u16(), html(&head, body.filter(|body| body.len() <= BODY_BYTES_MAX))));
+    }
     let (mut sent, response) = SingleRequest::send(stream, request(wanted).ok_or(FetchError::Unaskable)?).await?;
     let (head, body) = response.into_parts();
     // The body is read even if nobody needs it, so that the server sees no reset.

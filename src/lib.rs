@@ -14,7 +14,7 @@
 //! - [`maintenance_pages`]: fetches the pages that the proxy shows during maintenance.
 //! - [`fetch`]: makes single requests, for backend tests and maintenance pages.
 //! - [`connect`]: resolves names and connects to backends.
-//! - `http1`: HTTP/1.1 as backends speak it.
+//! - `http1` and `http2`: HTTP/1.1 and HTTP/2 as backends speak them.
 //! - [`acme`]: gets certificates from an authority by ACME.
 //! - [`reports`]: passes what traffic observed on to the registry.
 //! - [`pipe`]: the line protocol for callers.
@@ -52,6 +52,7 @@ pub mod fetch;
 pub mod file_watch;
 pub mod grpc;
 mod http1;
+mod http2;
 pub mod lifecycle;
 pub mod maintenance_pages;
 pub mod memory_budget;

@@ -1,24 +1,31 @@
 //! The probe: one attempt to find out how a backend is.
 //!
-//! One small HTTP client. Invariants: a probe ends within its timeout and a short time for the rest of the body, reads
+//! One small client of HTTP/1.1 and HTTP/2. Invariants: a probe ends within its timeout and a short time for the rest of the body, reads
 //! a bounded head over a connection of its own, follows no redirect, and connects to no forbidden address.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use h2::RecvStream;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use http::request::Parts;
 use http::{HeaderValue, Request, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::grpc_health;
 use crate::clock;
-use crate::connect::{AddressResolver, BackendStream, BackendTls, ConnectError, DnsCache, connect, remaining, serial};
-use crate::domain::SessionKey;
+use crate::connect::{
+    AddressResolver, BackendStream, BackendTls, ConnectError, DnsCache, OfferedProtocols, connect, remaining, serial,
+    speaks_http2,
+};
+use crate::domain::{Scheme, SessionKey};
 use crate::http1::{SingleRequest, is_head_too_large};
-use crate::traffic::{ProbeSpec, origin_hash, percent_encoded};
+use crate::http2::{SingleStream, stream_head};
+use crate::traffic::{CheckKind, ProbeSpec, origin_hash, percent_encoded};
 
 /// The outcome of a probe.
 pub(crate) type ProbeOutcome = Result<(), ProbeFailure>;
@@ -59,6 +66,12 @@ impl From<hyper::Error> for ProbeFailure {
     }
 }
 
+impl From<h2::Error> for ProbeFailure {
+    fn from(error: h2::Error) -> Self {
+        if error.is_reset() { "the stream was reset".into() } else { "the connection was reset".into() }
+    }
+}
+
 /// The part of a body that is read, so that the backend sees its answer taken and not a reset.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// The time in which it is read.
@@ -73,11 +86,20 @@ pub(crate) struct ProbeClient {
     names: DnsCache,
 }
 
-/// A response of which the head was read.
-struct ProbeResponse {
-    status: u16,
-    body: Incoming,
-    request: SingleRequest<BackendStream>,
+/// A response of which the head was read, and the rest of which may be left unread.
+enum ProbeResponse {
+    Http1 {
+        status: u16,
+        body: Incoming,
+        request: SingleRequest<BackendStream>,
+    },
+    Http2 {
+        status: u16,
+        body: RecvStream,
+        request: Box<SingleStream<BackendStream>>,
+    },
+    /// The whole answer was read and judged.
+    Judged(ProbeOutcome),
 }
 
 impl ProbeClient {
@@ -94,8 +116,17 @@ impl ProbeClient {
         let Ok(response) = timeout(remaining(end), response).await else {
             return Err(ProbeFailure::Backend(format!("no answer within {}", spec.timeout)));
         };
-        let ProbeResponse { status, body, mut request } = response?;
-        let _ = timeout(BODY_TIME_MAX, request.drive(drain_body(body))).await;
+        let status = match response? {
+            ProbeResponse::Http1 { status, body, mut request } => {
+                let _ = timeout(BODY_TIME_MAX, request.drive(drain_body(body))).await;
+                status
+            }
+            ProbeResponse::Http2 { status, body, mut request } => {
+                let _ = timeout(BODY_TIME_MAX, request.read(body, BODY_BYTES_MAX)).await;
+                status
+            }
+            ProbeResponse::Judged(outcome) => return outcome,
+        };
         if spec.accepts(status) { Ok(()) } else { Err(ProbeFailure::Backend(format!("status {status}"))) }
     }
 
@@ -107,10 +138,15 @@ impl ProbeClient {
         end: Instant,
     ) -> Result<ProbeResponse, ProbeFailure> {
         let request = request(spec).ok_or("the page cannot be asked for")?;
+        let service = spec.path.grpc_service();
+        let offered = if service.is_some() { OfferedProtocols::Http2 } else { OfferedProtocols::Both };
         let socket = self.connect(spec, session, end).await?;
-        let stream = self.tls.secure(socket, &spec.backend, spec.tls_verify, end).await?;
+        let stream = self.tls.secure(socket, &spec.backend, spec.tls_verify, offered, end).await?;
+        if service.is_some() || speaks_http2(&stream, spec.backend.scheme()) {
+            return read_http2(stream, request.into_parts().0, spec, service).await;
+        }
         let (request, response) = SingleRequest::send(stream, request).await?;
-        Ok(ProbeResponse { status: response.status().as_u16(), body: response.into_body(), request })
+        Ok(ProbeResponse::Http1 { status: response.status().as_u16(), body: response.into_body(), request })
     }
 
     /// Connects to the address that the backend's name had lately, or else to one that it has now.
@@ -132,10 +168,38 @@ impl ProbeClient {
     }
 }
 
+/// Makes a probe over HTTP/2: a call of `grpc.health.v1` for `service`, or a plain request.
+async fn read_http2(
+    stream: BackendStream,
+    head: Parts,
+    spec: &ProbeSpec,
+    service: Option<&str>,
+) -> Result<ProbeResponse, ProbeFailure> {
+    let unaskable = "the page cannot be asked for";
+    let mut head = stream_head(head, spec.backend.scheme() == Scheme::Https).ok_or(unaskable)?;
+    service.map_or(Some(()), |_| grpc_health::into_call(&mut head, spec)).ok_or(unaskable)?;
+    let mut request = Box::new(SingleStream::open(stream).await.map_err(ConnectError::from)?);
+    let response = match request.send(head, service.map(grpc_health::message).unwrap_or_default()).await {
+        // A gRPC server may know no other answer to a page; the server behind it lives.
+        Err(error) if error.is_reset() && service.is_none() && spec.check == CheckKind::Default => {
+            return Ok(ProbeResponse::Judged(Ok(())));
+        }
+        response => response?,
+    };
+    let (head, body) = response.into_parts();
+    let status = head.status.as_u16();
+    if service.is_none() {
+        return Ok(ProbeResponse::Http2 { status, body, request });
+    }
+    let (body, trailers) = request.read(body, grpc_health::ANSWER_BYTES_MAX).await?;
+    Ok(ProbeResponse::Judged(grpc_health::outcome(status, &head.headers, &body, trailers.as_ref())))
+}
+
 /// Returns the request of a probe; `None` when its target is no URI.
 fn request(spec: &ProbeSpec) -> Option<Request<Empty<Bytes>>> {
     let host = HeaderValue::try_from(spec.host.as_deref().unwrap_or(spec.backend.authority())).ok()?;
-    let target = format!("{}{}", spec.backend.base(), spec.path);
+    let path = if spec.path.grpc_service().is_some() { "/" } else { spec.path.as_str() };
+    let target = format!("{}{path}", spec.backend.base());
     // The path is sent as it was written, except for the bytes that no target may have.
     let target = Uri::try_from(&target).ok().or_else(|| percent_encoded(&target)?.try_into().ok())?;
     Request::builder()

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::domain::OffLimits;
+use crate::http2::Http2Error;
 
 /// The reason why a backend has no address to connect to. Its text is for logs and backend tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +38,8 @@ pub(crate) enum ConnectError {
     Certificate(String),
     #[error("no TLS connection: {0}")]
     Handshake(String),
+    #[error("no HTTP/2 connection: {0}")]
+    NotHttp2(#[from] Http2Error),
 }
 
 impl ConnectError {

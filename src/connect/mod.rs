@@ -15,5 +15,5 @@ pub(crate) use error::ConnectError;
 pub use lookup::NameLookup;
 pub use resolve::AddressResolver;
 pub(crate) use resolve::{CachedResolver, DnsCache};
-pub(crate) use tls::BackendStream;
 pub use tls::BackendTls;
+pub(crate) use tls::{BackendStream, OfferedProtocols, chose_http2, speaks_http2};

@@ -30,13 +30,67 @@ use crate::domain::{BackendUrl, Scheme};
 /// The TLS settings for backends. Cheap to clone; all clones share the TLS sessions.
 #[derive(Clone, Debug)]
 pub struct BackendTls {
-    checked: Arc<ClientConfig>,
-    unchecked: Arc<ClientConfig>,
+    checked: OfferedConfigs,
+    unchecked: OfferedConfigs,
     has_no_roots: bool,
     /// False if each connection makes a whole handshake.
     resumes: bool,
     /// The settings that a reload put in the place of these. All clones share them.
     replaced: Arc<ArcSwapOption<BackendTls>>,
+}
+
+/// The protocols that are offered to a backend in the handshake (ALPN, RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OfferedProtocols {
+    /// HTTP/1.1 alone, for what HTTP/2 has not: upgrades, and logins of a connection.
+    Http1,
+    /// HTTP/2 and HTTP/1.1, as the backend likes.
+    Both,
+    /// HTTP/2 alone.
+    Http2,
+}
+
+/// The settings for each offer. They share their TLS sessions.
+#[derive(Clone, Debug)]
+struct OfferedConfigs {
+    http1: Arc<ClientConfig>,
+    both: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
+}
+
+impl OfferedConfigs {
+    fn new(config: &ClientConfig) -> Self {
+        let offering = |protocols: &[&[u8]]| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        };
+        Self { http1: offering(&[HTTP1]), both: offering(&[HTTP2, HTTP1]), http2: offering(&[HTTP2]) }
+    }
+
+    fn of(&self, offered: OfferedProtocols) -> &Arc<ClientConfig> {
+        match offered {
+            OfferedProtocols::Http1 => &self.http1,
+            OfferedProtocols::Both => &self.both,
+            OfferedProtocols::Http2 => &self.http2,
+        }
+    }
+}
+
+const HTTP1: &[u8] = b"http/1.1";
+const HTTP2: &[u8] = b"h2";
+
+/// True if the backend has chosen HTTP/2 in the handshake.
+pub(crate) fn chose_http2(stream: &TlsStream<TcpStream>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(HTTP2)
+}
+
+/// True if HTTP/2 is spoken on a connection to a backend with this scheme.
+pub(crate) fn speaks_http2(stream: &BackendStream, scheme: Scheme) -> bool {
+    match stream {
+        Either::Left(_) => scheme == Scheme::H2c,
+        Either::Right(stream) => chose_http2(stream),
+    }
 }
 
 /// A connection to a backend, with or without TLS.
@@ -85,8 +139,8 @@ impl BackendTls {
         let unchecked = unchecked.with_custom_certificate_verifier(Arc::new(AnyCertificate(Arc::clone(&provider))));
         let (checked, unchecked) = (finish(builder(&provider).with_root_certificates(roots)), finish(unchecked));
         Self {
-            checked: Arc::new(checked),
-            unchecked: Arc::new(unchecked),
+            checked: OfferedConfigs::new(&checked),
+            unchecked: OfferedConfigs::new(&unchecked),
             has_no_roots,
             resumes: true,
             replaced: Arc::default(),
@@ -109,10 +163,10 @@ impl BackendTls {
 
     /// Returns the same settings without resumption: each connection makes a whole handshake and sees the current certificate.
     pub(crate) fn without_resumption(&self) -> Self {
-        let whole = |config: &ClientConfig| {
-            let mut config = config.clone();
+        let whole = |configs: &OfferedConfigs| {
+            let mut config = ClientConfig::clone(&configs.http1);
             config.resumption = Resumption::disabled();
-            Arc::new(config)
+            OfferedConfigs::new(&config)
         };
         Self { checked: whole(&self.checked), unchecked: whole(&self.unchecked), resumes: false, ..self.clone() }
     }
@@ -123,13 +177,14 @@ impl BackendTls {
         socket: TcpStream,
         backend: &BackendUrl,
         verify: bool,
+        offered: OfferedProtocols,
         end: Instant,
     ) -> Result<BackendStream, ConnectError> {
         match backend.scheme() {
-            Scheme::Http => Ok(Either::Left(socket)),
+            Scheme::Http | Scheme::H2c => Ok(Either::Left(socket)),
             // It is boxed because it is large and rare.
             Scheme::Https => {
-                let handshake = Box::pin(self.handshake(socket, backend, verify, end));
+                let handshake = Box::pin(self.handshake(socket, backend, verify, offered, end));
                 Ok(Either::Right(Box::new(handshake.await?)))
             }
         }
@@ -141,10 +196,11 @@ impl BackendTls {
         socket: TcpStream,
         backend: &BackendUrl,
         verify: bool,
+        offered: OfferedProtocols,
         end: Instant,
     ) -> Result<TlsStream<TcpStream>, ConnectError> {
         let tls = self.current();
-        let config = if verify { &tls.checked } else { &tls.unchecked };
+        let config = if verify { &tls.checked } else { &tls.unchecked }.of(offered);
         let name = server_name(backend)?;
         let handshake = TlsConnector::from(Arc::clone(config)).connect(name, socket);
         let stream = timeout(remaining(end), handshake).await.map_err(|_| ConnectError::TooSlow)?;
@@ -179,7 +235,6 @@ fn builder(provider: &Arc<CryptoProvider>) -> ConfigBuilder<ClientConfig, WantsV
 
 fn finish(builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig {
     let mut config = builder.with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
     config
 }

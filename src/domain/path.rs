@@ -66,19 +66,31 @@ impl PathPrefix {
 }
 
 /// The path of a health check, with an optional query. Kept and sent exactly as it was written: `/health/` is not
-/// `/health`.
+/// `/health`. `grpc:` in its place, with the name of a service or without, stands for a call of `grpc.health.v1`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HealthPath(Arc<str>);
 
+/// The beginning of a check by `grpc.health.v1`.
+const GRPC: &str = "grpc:";
+const NO_SERVICE: &str = "after grpc: comes the name of a service, such as grpc:shop.Orders, or nothing";
+
 impl HealthPath {
-    /// Reads `/health`, `/health/` or `/health?full=1`.
+    /// Reads `/health`, `/health/`, `/health?full=1`, `grpc:` or `grpc:shop.Orders`.
     ///
     /// # Errors
-    /// `Invalid` for a path as for [`PathPrefix::parse`] (except for patterns), and for a fragment or spaces in the
-    /// query.
+    /// `Invalid` for a path as for [`PathPrefix::parse`] (except for patterns), for a fragment or spaces in the
+    /// query, and for a service that has no such name.
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text.len() > PathPrefix::BYTES_MAX {
             return Err(Error::invalid("path", "at most 2048 bytes"));
+        }
+        if let Some(service) = text.strip_prefix(GRPC) {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._/-".contains(&byte);
+            return if service.bytes().all(allowed) {
+                Ok(Self(text.into()))
+            } else {
+                Err(Error::invalid("path", NO_SERVICE))
+            };
         }
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
         if !query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
@@ -97,6 +109,11 @@ impl HealthPath {
     /// Returns `/`.
     pub fn root() -> Self {
         Self("/".into())
+    }
+
+    /// Returns the service whose health a call of `grpc.health.v1` asks for; empty for the whole server. `None` for a path.
+    pub fn grpc_service(&self) -> Option<&str> {
+        self.0.strip_prefix(GRPC)
     }
 
     /// Returns the path and the query.
@@ -174,7 +191,25 @@ mod tests {
         for text in ["/", "/health/", "/health?full=1", "/a//b", "/h?", "/h?a=1&b=[2]?/", "/%7Eu/%61", "/x*"] {
             assert_eq!(HealthPath::parse(text).unwrap().as_str(), text);
         }
-        for bad in ["", "health", "/a b", "/a#b", "/a?b#c", "/a?b c", "/a?\u{e4}", "/../a", "http://b/health"] {
+        for (text, service) in [("grpc:", Some("")), ("grpc:shop.v1.Orders", Some("shop.v1.Orders")), ("/grpc:", None)]
+        {
+            assert_eq!(HealthPath::parse(text).unwrap().grpc_service(), service);
+        }
+        for bad in [
+            "",
+            "health",
+            "grpc",
+            "GRPC:",
+            "grpc:a b",
+            "grpc:a?b",
+            "/a b",
+            "/a#b",
+            "/a?b#c",
+            "/a?b c",
+            "/a?\u{e4}",
+            "/../a",
+            "http://b/health",
+        ] {
             assert!(HealthPath::parse(bad).is_err(), "{bad}");
         }
     }

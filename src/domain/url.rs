@@ -7,15 +7,17 @@ use std::sync::Arc;
 use super::path::check_path;
 use super::{Error, HealthPath};
 
-const NO_SCHEME: &str = "must begin with http://, https://, ws:// or wss://";
+const NO_SCHEME: &str = "must begin with http://, https://, h2c://, ws:// or wss://";
 
 /// The protocol that a backend speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
     /// HTTP/1.1 over TCP; `ws` is the same.
     Http,
-    /// HTTP/1.1 over TLS; `wss` is the same.
+    /// HTTP/2 or HTTP/1.1 over TLS, as the backend chooses (ALPN); `wss` is the same.
     Https,
+    /// HTTP/2 over TCP, without a question beforehand (RFC 9113 §3.3).
+    H2c,
 }
 
 impl Scheme {
@@ -23,7 +25,7 @@ impl Scheme {
         match text.to_ascii_lowercase().as_str() {
             "http" | "ws" => Ok(Scheme::Http),
             "https" | "wss" => Ok(Scheme::Https),
-            "h2c" => Err(Error::invalid(field, "h2c backends are not supported yet; use http, https, ws or wss")),
+            "h2c" => Ok(Scheme::H2c),
             _ => Err(Error::invalid(field, NO_SCHEME)),
         }
     }
@@ -31,7 +33,7 @@ impl Scheme {
     /// Returns the port of a URL without one.
     pub const fn default_port(self) -> u16 {
         match self {
-            Scheme::Http => 80,
+            Scheme::Http | Scheme::H2c => 80,
             Scheme::Https => 443,
         }
     }
@@ -228,6 +230,7 @@ mod tests {
         let of = |text| BackendUrl::parse(text).map(|url| (url.scheme(), url.port())).unwrap();
         assert_eq!([of("https://b"), of("wss://b/x")], [(Scheme::Https, 443); 2]);
         assert_eq!(of("wss://b:8443"), (Scheme::Https, 8443));
+        assert_eq!([of("h2c://b"), of("H2C://b/x")], [(Scheme::H2c, 80); 2]);
     }
 
     #[test]
@@ -251,7 +254,7 @@ mod tests {
             "http://[::1",
             "https://",
             "wss://u@b",
-            "h2c://b",
+            "h2://b",
             "http://b/../x",
             "http:///x",
         ] {

@@ -14,7 +14,7 @@ pub(crate) enum BodyError {
     /// The sender went away or broke the framing.
     #[error(transparent)]
     Source(#[from] hyper::Error),
-    /// The client reset the stream, or its connection ended.
+    /// The other side reset the stream, or its connection ended.
     #[error(transparent)]
     Stream(#[from] h2::Error),
     /// The body could not be compressed.

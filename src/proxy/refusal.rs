@@ -34,6 +34,8 @@ pub(crate) enum Refusal {
     NoRoom,
     /// The backend did not answer in time.
     GatewayTooSlow,
+    /// The time that the client gave its gRPC call has passed.
+    DeadlinePassed,
     /// The routes form a loop.
     Loop,
     /// The client has used up its rate limit.
@@ -87,7 +89,7 @@ impl Refusal {
             Refusal::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
             Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::BadGateway => StatusCode::BAD_GATEWAY,
-            Refusal::GatewayTooSlow => StatusCode::GATEWAY_TIMEOUT,
+            Refusal::GatewayTooSlow | Refusal::DeadlinePassed => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Loop => StatusCode::LOOP_DETECTED,
             Refusal::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Maintenance
@@ -114,6 +116,7 @@ impl Refusal {
             | Refusal::TooLarge { .. }
             | Refusal::BadGateway
             | Refusal::GatewayTooSlow
+            | Refusal::DeadlinePassed
             | Refusal::Loop => None,
         }
     }
@@ -133,6 +136,7 @@ impl Refusal {
             }
             Refusal::BadGateway => "The service behind this address could not be reached.",
             Refusal::GatewayTooSlow => "The service behind this address did not answer in time.",
+            Refusal::DeadlinePassed => "The call's deadline has passed.",
             Refusal::Loop => "The request went round in a circle.",
             Refusal::Limited { .. } => "There were too many requests from your address.",
             Refusal::Maintenance => "The service is being worked on and will be back soon.",

@@ -11,6 +11,7 @@
 mod balancing;
 mod breaker;
 mod endpoint;
+mod grpc;
 mod hash;
 mod health;
 mod limits;
@@ -25,6 +26,7 @@ pub use endpoint::{
     AdminState, ConnectBackoff, Eligibility, Endpoint, EndpointPolicy, EndpointStats, InFlight, LiveState, MemberState,
     RequestRecord, RouteDefaults, RouteSettings, Weight, origin_hash,
 };
+pub use grpc::{GRPC_STATUS, grpc_timeout, has_grpc_type, is_grpc_call, status_of_call};
 pub use health::{
     CheckId, CheckKind, CheckSchedule, CheckTarget, EndpointHealth, HealthState, HealthTransition, ProbeResult,
     ProbeSpec, SLOW_START, jittered_interval,

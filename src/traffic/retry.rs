@@ -12,6 +12,8 @@ pub enum AttemptFailure {
     NoRoom,
     /// The connection was found dead before anything was written.
     Unsent,
+    /// The backend said that it has processed nothing (RFC 9113 §8.7).
+    Refused,
     /// A connection that had served before ended before the first byte of the response.
     PooledDied,
     /// Any other failure: a new connection broke, no answer came in time, or an invalid one.
@@ -36,9 +38,8 @@ pub fn may_retry(failure: AttemptFailure, idempotent: bool, upload: UploadState)
     match (failure, upload) {
         (AttemptFailure::Other | AttemptFailure::NoRoom, _) | (_, UploadState::Begun) => false,
         // With `PooledDied` the backend may have read the head, but it cannot have processed the request without the body.
-        (AttemptFailure::Connect | AttemptFailure::Unsent, _) | (AttemptFailure::PooledDied, UploadState::Waiting) => {
-            true
-        }
+        (AttemptFailure::Connect | AttemptFailure::Unsent | AttemptFailure::Refused, _)
+        | (AttemptFailure::PooledDied, UploadState::Waiting) => true,
         (AttemptFailure::PooledDied, UploadState::None | UploadState::Kept) => idempotent,
     }
 }
@@ -81,6 +82,8 @@ mod tests {
         for idempotent in [true, false] {
             assert!(may_retry(AttemptFailure::Connect, idempotent, UploadState::None));
             assert!(may_retry(AttemptFailure::Unsent, idempotent, UploadState::Waiting));
+            assert!(may_retry(AttemptFailure::Refused, idempotent, UploadState::Kept));
+            assert!(!may_retry(AttemptFailure::Refused, idempotent, UploadState::Begun));
             assert!(may_retry(AttemptFailure::PooledDied, idempotent, UploadState::Waiting));
             assert_eq!(may_retry(AttemptFailure::PooledDied, idempotent, UploadState::None), idempotent);
             assert_eq!(may_retry(AttemptFailure::PooledDied, idempotent, UploadState::Kept), idempotent);

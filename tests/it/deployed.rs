@@ -82,7 +82,7 @@ fn a_backend_that_is_no_url_is_tested_and_not_found() {
         "unix:///run/b.sock",
         "/run/b.sock",
         "mailto:a@b",
-        "h2c://b",
+        "h2://b",
         "http://b:port",
         "http://b:-1",
         "http://b:65536",

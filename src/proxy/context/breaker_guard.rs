@@ -17,21 +17,22 @@ struct HeldPermit {
     permit: BreakerPermit,
     endpoint: Arc<Endpoint>,
     acquired: Time,
+    is_trial: bool,
 }
 
 impl BreakerGuard {
     /// Asks the breaker of an endpoint for a permit. Returns `None` if another request has taken the last one.
     pub(crate) fn acquire(endpoint: &Arc<Endpoint>, reports: &Reports, now: Time) -> Option<Self> {
         let Some(breaker) = endpoint.breaker() else { return Some(Self(None)) };
-        let permit = match breaker.acquire(now) {
-            BreakerDecision::Pass(permit) => permit,
+        let (permit, is_trial) = match breaker.acquire(now) {
+            BreakerDecision::Pass(permit) => (permit, false),
             BreakerDecision::Trial { permit, transition } => {
                 report(endpoint, reports, transition);
-                permit
+                (permit, true)
             }
             BreakerDecision::Refused { .. } => return None,
         };
-        Some(Self(Some(HeldPermit { permit, endpoint: Arc::clone(endpoint), acquired: now })))
+        Some(Self(Some(HeldPermit { permit, endpoint: Arc::clone(endpoint), acquired: now, is_trial })))
     }
 
     /// Returns a guard for an endpoint whose breaker is not asked.
@@ -39,9 +40,14 @@ impl BreakerGuard {
         Self(None)
     }
 
+    /// True for a trial request that still needs a verdict.
+    pub(crate) fn is_trial(&self) -> bool {
+        self.0.as_ref().is_some_and(|held| held.is_trial)
+    }
+
     /// Gives the breaker its verdict, unless it has one.
     pub(crate) fn record(&mut self, outcome: BreakerOutcome, reports: &Reports) {
-        let Some(HeldPermit { permit, endpoint, acquired }) = self.0.take() else { return };
+        let Some(HeldPermit { permit, endpoint, acquired, .. }) = self.0.take() else { return };
         let Some(breaker) = endpoint.breaker() else { return };
         // The time matters only for a failure: the clock is not read for the many requests that succeed.
         let now = if outcome == BreakerOutcome::Failure { clock::now() } else { acquired };

@@ -12,16 +12,17 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 
+use crate::proxy::body_error::BodyError;
 use crate::proxy::context::breaker_guard::BreakerGuard;
 use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::stats::RequestStats;
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::Refusal;
+use crate::proxy::upstream::backend_body::BackendBody;
 use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
-use crate::traffic::{BreakerOutcome, Endpoint};
+use crate::traffic::{BreakerOutcome, Endpoint, status_of_call};
 
 /// A request at the endpoint that it was sent to.
 pub(crate) struct RequestContext {
@@ -33,8 +34,10 @@ pub(crate) struct RequestContext {
     stats: Option<RequestStats>,
     // The connection while it carries the request.
     upstream: Option<UpstreamConn>,
+    // True while the trailers of a gRPC call are awaited, which say its status.
+    awaits_status: bool,
     // The body of the response while it is under way.
-    response: Option<Incoming>,
+    response: Option<BackendBody>,
 }
 
 /// The way in which a request ended.
@@ -68,16 +71,42 @@ impl RequestContext {
     ) -> Self {
         let stats = RequestStats::new(endpoint.live.begin_request(worker.id), began);
         let (worker, client) = (Rc::clone(worker), Rc::clone(client));
-        Self { worker, client, request_body, breaker, stats: Some(stats), upstream: None, response: None }
+        let (stats, upstream, response) = (Some(stats), None, None);
+        Self { worker, client, request_body, breaker, stats, upstream, awaits_status: false, response }
     }
 
-    /// Takes the connection that brought the head of a response with this status.
-    pub(crate) fn responded(&mut self, status: StatusCode, upstream: UpstreamConn) {
+    /// Takes the connection that brought the head of a response with this status. The status of a gRPC call may come after it.
+    pub(crate) fn responded(&mut self, status: StatusCode, awaits_status: bool, upstream: UpstreamConn) {
         self.upstream = Some(upstream);
+        self.awaits_status = awaits_status;
+        if !awaits_status {
+            self.judge(status);
+        }
+        self.stats.iter_mut().for_each(|stats| stats.answered(status));
+    }
+
+    fn judge(&mut self, status: StatusCode) {
         let is_failure = status.is_server_error();
         let outcome = if is_failure { BreakerOutcome::Failure } else { BreakerOutcome::Success };
         self.breaker.record(outcome, &self.worker.reports);
-        self.stats.iter_mut().for_each(|stats| stats.answered(status));
+    }
+
+    /// Judges a gRPC call by the status in its trailers. A stream may last for ever, so that its first message ends a trial.
+    fn look_for_status(&mut self, frame: Option<&Result<Frame<Bytes>, BodyError>>) {
+        let trailers = match frame {
+            Some(Ok(frame)) if frame.is_data() => {
+                if self.breaker.is_trial() {
+                    self.judge(StatusCode::OK);
+                }
+                return;
+            }
+            Some(Ok(frame)) => frame.trailers_ref(),
+            Some(Err(_)) | None => None,
+        };
+        let status = trailers.and_then(status_of_call).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        self.awaits_status = false;
+        self.judge(status);
+        self.stats.iter_mut().for_each(|stats| stats.ended_with(status));
     }
 
     /// Hands the connection over to the tunnel that the request opens.
@@ -86,7 +115,7 @@ impl RequestContext {
     }
 
     /// Begins to read the body of the response.
-    pub(crate) fn begin_response(&mut self, body: Incoming) {
+    pub(crate) fn begin_response(&mut self, body: BackendBody) {
         self.response = Some(body);
     }
 
@@ -122,27 +151,32 @@ impl RequestContext {
     }
 
     /// Returns the next frame of the response body. At its end the connection goes back at once.
-    pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = self.poll_incoming(cx);
+        if self.awaits_status
+            && let Poll::Ready(frame) = &polled
+        {
+            self.look_for_status(frame.as_ref());
+        }
         if let Poll::Ready(None) = polled {
             self.return_upstream();
         }
         polled
     }
 
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(response) = &mut self.response else { return Poll::Ready(None) };
         // The body is polled first, because the connection reads on only while somebody wants a frame.
         let polled = Pin::new(&mut *response).poll_frame(cx);
-        match &mut self.upstream {
-            Some(upstream) if polled.is_pending() => upstream.drive(cx),
-            _ => return polled,
+        let drives = polled.is_pending() && self.upstream.as_mut().is_some_and(|upstream| upstream.drive(cx));
+        if !drives {
+            return polled;
         }
         Pin::new(response).poll_frame(cx)
     }
 
     /// Returns the response body, while there is one.
-    pub(crate) fn response(&self) -> Option<&Incoming> {
+    pub(crate) fn response(&self) -> Option<&BackendBody> {
         self.response.as_ref()
     }
 

@@ -33,6 +33,12 @@ impl RequestStats {
         self.stop_clock();
     }
 
+    /// Notes the status that came at the end of the response.
+    pub(crate) fn ended_with(&mut self, status: StatusCode) {
+        self.record.status = status.as_u16();
+        self.record.error |= status.is_server_error();
+    }
+
     /// Notes that the response broke off.
     pub(crate) fn broke_off(&mut self) {
         self.record.error = true;

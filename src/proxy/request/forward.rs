@@ -32,9 +32,10 @@ use crate::proxy::request::attempts::Attempts;
 use crate::proxy::request::upstream_request::UpstreamRequest;
 use crate::proxy::request::{maintenance, target};
 use crate::proxy::response::body::ProxyBody;
+use crate::proxy::response::grpc_refusal::grpc_refusal;
 use crate::proxy::response::refusal_page::{refusal_page, session_page};
 use crate::proxy::settings::UnmatchedPolicy;
-use crate::traffic::{AttemptFailure, Endpoint, NoEndpoint, Pool, client_address};
+use crate::traffic::{AttemptFailure, Endpoint, NoEndpoint, Pool, client_address, is_grpc_call};
 use crate::{clock, sockets};
 
 /// The reason to close a connection without an answer.
@@ -54,6 +55,7 @@ pub(crate) async fn forward(
     let length = target::body_length(request.body());
     let framed = begin(&client, request.body(), length);
     let (method, is_http_10) = (request.method().clone(), request.version() == Version::HTTP_10);
+    let is_call = is_grpc_call(&method, request.headers());
     let accept = request.headers().get(ACCEPT).filter(|_| !client.state.keeps_head()).cloned();
     let mut extras = ResponseExtras::default();
     let proxied = match framed {
@@ -83,7 +85,11 @@ pub(crate) async fn forward(
                 None => None,
             };
             client.state.answered();
-            page.map_or_else(|| refusal_page(refusal, accept), |page| session_page(refusal, page))
+            match page {
+                _ if is_call => grpc_refusal(refusal),
+                Some(page) => session_page(refusal, page),
+                None => refusal_page(refusal, accept),
+            }
         }
     };
     extras.apply(response.headers_mut());
@@ -191,7 +197,7 @@ async fn send_to_pool(
         // Another request may have taken the last permit since the selection.
         let Some(breaker) = BreakerGuard::acquire(endpoint, &worker.reports, now) else { continue };
         let mut context = RequestContext::new(worker, client, endpoint, breaker, request.body.clone(), began);
-        let error = match worker.upstreams.get(&client.logins, endpoint, request.needs_fresh()).await {
+        let error = match worker.upstreams.get(&client.logins, endpoint, request.needs()).await {
             Ok(upstream) => match request.send(worker, upstream, endpoint).await {
                 Ok((upstream, response)) => {
                     endpoint.live.connect_backoff.record_success();
@@ -230,7 +236,9 @@ fn no_connection(endpoint: &Endpoint, error: &ConnectError) -> AttemptError {
 fn outcome(error: &AttemptError, again: bool) -> RequestOutcome {
     match error.failure {
         AttemptFailure::NoRoom => RequestOutcome::NotCounted,
-        AttemptFailure::Unsent | AttemptFailure::PooledDied | AttemptFailure::Other if again => {
+        AttemptFailure::Unsent | AttemptFailure::Refused | AttemptFailure::PooledDied | AttemptFailure::Other
+            if again =>
+        {
             RequestOutcome::NotCounted
         }
         _ => RequestOutcome::Refused(error.refusal),

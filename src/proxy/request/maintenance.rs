@@ -22,8 +22,8 @@ use crate::proxy::response::body::ProxyBody;
 use crate::proxy::response::refusal_page::MAINTENANCE_MODE;
 use crate::traffic::{AttemptFailure, Endpoint, Pool};
 
-/// Answers a request for a pool in maintenance: a browser that opens a page gets the maintenance page, and the page's server
-/// gets all other requests.
+/// Answers a request for a pool in maintenance: a browser that opens a page gets the maintenance page, the page's server
+/// gets all other requests, and a gRPC call gets a status.
 ///
 /// # Errors
 /// The refusal.
@@ -35,7 +35,8 @@ pub(crate) async fn respond(
     began: Instant,
     extras: &mut ResponseExtras,
 ) -> Result<Response<ProxyBody>, Refusal> {
-    let Some((member, page)) = pool.maintenance_page().filter(|_| !request.opens_a_page()) else {
+    let Some((member, page)) = pool.maintenance_page().filter(|_| !request.opens_a_page() && request.grpc.is_none())
+    else {
         return Err(extras.refuse(worker, pool, Refusal::Maintenance));
     };
     let endpoint = Arc::new(member.maintenance_endpoint(&page));
@@ -57,7 +58,7 @@ async fn pass_on(
         // The outcome says nothing of the route's own backend: this endpoint lives for one request.
         let breaker = BreakerGuard::unguarded();
         let context = RequestContext::new(worker, client, endpoint, breaker, request.body.clone(), began);
-        let Ok(upstream) = worker.upstreams.get(&client.logins, endpoint, request.needs_fresh()).await else {
+        let Ok(upstream) = worker.upstreams.get(&client.logins, endpoint, request.needs()).await else {
             return Err(Refusal::BadGateway);
         };
         let error = match request.send(worker, upstream, endpoint).await {
@@ -77,7 +78,7 @@ fn may_retry(
     request: &mut UpstreamRequest<'_>,
     error: &AttemptError,
 ) -> bool {
-    matches!(error.failure, AttemptFailure::Unsent | AttemptFailure::PooledDied)
+    matches!(error.failure, AttemptFailure::Unsent | AttemptFailure::Refused | AttemptFailure::PooledDied)
         && request.may_retry(worker, endpoint, error.failure)
 }
 

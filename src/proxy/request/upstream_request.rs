@@ -7,25 +7,29 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
+use crate::clock;
 use crate::connect::serial;
+use crate::domain::Scheme;
 use crate::proxy::client::client_body::ClientBody;
 use crate::proxy::client::stream_tunnel::ClientUpgrade;
 use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptError, Refusal};
 use crate::proxy::request::expect::{self, Expectation};
+use crate::proxy::upstream::backend_body::BackendBody;
 use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
+use crate::proxy::upstream::upstreams::ConnectionNeeds;
 use crate::traffic::{
     AttemptFailure, ContentCoding, Endpoint, Pool, RequestHop, SelectionInput, Upgrade, accepts_html,
-    authenticates_connection, edit_request, may_retry, requested_upgrade, strengthen_etags,
+    authenticates_connection, edit_request, grpc_timeout, is_grpc_call, may_retry, requested_upgrade, strengthen_etags,
 };
 
 /// The time for which a body is held back if the backend does not ask for it.
@@ -52,8 +56,16 @@ pub(crate) struct UpstreamRequest<'a> {
     address: IpAddr,
     /// The coding that the client prefers, if the endpoint compresses.
     pub(crate) coding: Option<ContentCoding>,
+    /// The call, if the request is one of gRPC.
+    pub(crate) grpc: Option<GrpcCall>,
     // The client's fields for another attempt, if they cannot be read again.
     fields: Option<HeaderMap>,
+}
+
+/// A gRPC call.
+pub(crate) struct GrpcCall {
+    /// The time that the client gives the call, and the time when it arrived.
+    deadline: Option<(Duration, Instant)>,
 }
 
 impl<'a> UpstreamRequest<'a> {
@@ -64,6 +76,7 @@ impl<'a> UpstreamRequest<'a> {
         let upgrade = requested_upgrade(request.headers()).filter(|_| !is_http_10);
         let upgrade = upgrade.and_then(|upgrade| Some((upgrade, ClientBody::upgrade_of(&mut request)?)));
         let (head, incoming) = request.into_parts();
+        let is_call = is_grpc_call(&head.method, &head.headers);
         let expects = !is_http_10 && expect::expectation(&head.headers) == Expectation::Continue;
         let mut new = Self {
             client,
@@ -79,6 +92,8 @@ impl<'a> UpstreamRequest<'a> {
             attempts: 0,
             address,
             coding: None,
+            grpc: is_call
+                .then(|| GrpcCall { deadline: grpc_timeout(&head.headers).map(|span| (span, clock::instant())) }),
             fields: (!client.state.keeps_head()).then(|| head.headers.clone()),
         };
         new.build(head.headers);
@@ -139,9 +154,9 @@ impl<'a> UpstreamRequest<'a> {
         [Method::GET, Method::HEAD].contains(&self.method) && wanted()
     }
 
-    /// True if it needs a new connection. After one idle connection has died, the others may be dead too.
-    pub(crate) fn needs_fresh(&self) -> bool {
-        self.attempts > 0
+    /// Returns its needs as to the connection. After one idle connection has died, the others may be dead too.
+    pub(crate) fn needs(&self) -> ConnectionNeeds {
+        ConnectionNeeds { fresh: self.attempts > 0, http1: self.upgrade.is_some() || self.logs_in }
     }
 
     /// Refuses a request that the endpoint's options do not allow.
@@ -150,7 +165,8 @@ impl<'a> UpstreamRequest<'a> {
     /// The refusal.
     pub(crate) fn check_options(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
         let options = endpoint.options();
-        if self.upgrade.is_some() && !options.websocket {
+        let speaks_http2 = endpoint.backend().scheme() == Scheme::H2c;
+        if self.upgrade.is_some() && (!options.websocket || speaks_http2) {
             return Err(Refusal::NoUpgrade);
         }
         if self.body.sending().is_some_and(|sending| sending.exceeds(options.max_body_size)) {
@@ -168,7 +184,7 @@ impl<'a> UpstreamRequest<'a> {
         worker: &WorkerContext,
         mut upstream: UpstreamConn,
         endpoint: &Endpoint,
-    ) -> Result<(UpstreamConn, Response<Incoming>), AttemptError> {
+    ) -> Result<(UpstreamConn, Response<BackendBody>), AttemptError> {
         // Only this function takes it, and puts it back before another attempt.
         let mut request = self.request.take().ok_or(AttemptError::other(Refusal::BadGateway))?;
         if endpoint.options().compression {
@@ -178,13 +194,11 @@ impl<'a> UpstreamRequest<'a> {
             }
         }
         self.apply_endpoint(&mut request, endpoint);
-        self.body.keep_for_another_try(upstream.is_reused() && self.may_be_resent(endpoint), &worker.settings.memory);
+        let may_be_resent = self.attempts < endpoint.options().retries;
+        let is_kept = may_be_resent && upstream.may_give_back(self.method.is_idempotent());
+        self.body.keep_for_another_try(is_kept, &worker.settings.memory);
         let starves = upstream.may_starve();
-        let sent = self.within(
-            worker,
-            upstream.send(request, |heads| self.pass_interim(heads)),
-            endpoint.options().timeout.std(),
-        );
+        let sent = self.within(worker, upstream.send(request, |heads| self.pass_interim(heads)), endpoint);
         let sent = if starves {
             serial::await_answer(endpoint.origin_hash, serial::STALLED_AFTER, sent).await?
         } else {
@@ -192,12 +206,10 @@ impl<'a> UpstreamRequest<'a> {
         };
         match sent {
             Ok(response) => Ok((upstream, response)),
-            Err(mut error) => {
-                let unsent = error.take_message();
+            Err(error) => {
                 // Its fields stay as they are: the next endpoint overwrites those of this one.
-                let failed = self.classify(unsent.is_some(), upstream.has_died());
-                self.request = unsent;
-                Err(failed)
+                self.request = error.unsent;
+                Err(self.classify(error.failure))
             }
         }
     }
@@ -250,14 +262,16 @@ impl<'a> UpstreamRequest<'a> {
         }
     }
 
-    /// Waits for the head of a response for at most `limit` from the start, or from the last move of the request body.
+    /// Waits for the head of a response for at most the route's timeout from the start, or from the last move of the request body;
+    /// and not beyond the deadline of a gRPC call.
     async fn within<T>(
         &self,
         worker: &WorkerContext,
         sent: impl Future<Output = T>,
-        limit: Duration,
+        endpoint: &Endpoint,
     ) -> Result<T, AttemptError> {
         let mut sent = pin!(sent);
+        let limit = endpoint.options().timeout.std();
         let body = self.body.sending();
         let closed_gate = || body.and_then(|body| body.gate());
         let first = if closed_gate().is_some() { limit.min(CONTINUE_WAIT) } else { limit };
@@ -270,6 +284,9 @@ impl<'a> UpstreamRequest<'a> {
                 return Poll::Pending;
             }
             match body {
+                _ if self.time_left() == Some(Duration::ZERO) => {
+                    return Poll::Ready(Err(AttemptError::other(Refusal::DeadlinePassed)));
+                }
                 // A backend that knows no expectations waits for the body and never asks for it.
                 Some(_) if closed_gate().is_some() => closed_gate().into_iter().for_each(|gate| gate.open()),
                 Some(body) if body.frames() > frames => frames = body.frames(),
@@ -286,25 +303,26 @@ impl<'a> UpstreamRequest<'a> {
         answered
     }
 
-    /// Has the task of the connection woken after `limit`. Returns the tick.
+    /// Returns the time until the deadline of a gRPC call, if it has one.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let (span, arrived) = self.grpc.as_ref()?.deadline?;
+        Some(span.saturating_sub(clock::instant().saturating_duration_since(arrived)))
+    }
+
+    /// Has the task of the connection woken after `limit`, or at the deadline of a gRPC call. Returns the tick.
     fn wake_after(&self, worker: &WorkerContext, limit: Duration) -> u32 {
-        let due = worker.ticks.after(limit);
+        let due = worker.ticks.after(self.time_left().map_or(limit, |left| left.min(limit)));
         self.client.wake_at(&worker.connections, Some(due));
         due
     }
 
     /// Returns the error of an attempt that failed after it got a connection.
-    fn classify(&self, unsent: bool, died: bool) -> AttemptError {
+    fn classify(&self, failure: AttemptFailure) -> AttemptError {
         match self.body.sending().map(|sending| (sending.state(), sending.bytes_max())) {
             Some((UploadProgress::TooLarge, max)) => return AttemptError::other(Refusal::TooLarge { max }),
             Some((UploadProgress::Broken, _)) => return AttemptError::other(Refusal::BadRequest),
             _ => {}
         }
-        let failure = match (unsent, died) {
-            (true, _) => AttemptFailure::Unsent,
-            (false, true) => AttemptFailure::PooledDied,
-            (false, false) => AttemptFailure::Other,
-        };
         AttemptError { failure, refusal: Refusal::BadGateway }
     }
 
@@ -315,11 +333,6 @@ impl<'a> UpstreamRequest<'a> {
             && may_retry(failure, self.method.is_idempotent(), self.body.upload())
             && worker.retry_budget.borrow_mut().spend()
             && self.rebuild()
-    }
-
-    /// True if it may be sent again after its body was begun.
-    fn may_be_resent(&self, endpoint: &Endpoint) -> bool {
-        self.attempts < endpoint.options().retries && self.method.is_idempotent()
     }
 }
 

@@ -6,7 +6,6 @@ use std::rc::Rc;
 
 use http::header::HeaderMap;
 use http::{Method, Response, StatusCode, Version};
-use hyper::body::Incoming;
 
 use crate::memory_budget::MemoryShare;
 use crate::proxy::context::request::{RequestContext, RequestOutcome};
@@ -17,10 +16,11 @@ use crate::proxy::response::body::ProxyBody;
 use crate::proxy::response::compressed::encoder_bytes;
 use crate::proxy::response::streamed::StreamedBody;
 use crate::proxy::response::tunnel;
+use crate::proxy::upstream::backend_body::BackendBody;
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::traffic::{
-    CompressionPlan, ContentCoding, Endpoint, PrefixMapping, challenges_connection, edit_response, is_only_chunked,
-    plan_compression, restore_prefix,
+    CompressionPlan, ContentCoding, Endpoint, PrefixMapping, challenges_connection, edit_response, has_grpc_type,
+    is_only_chunked, plan_compression, restore_prefix, status_of_call,
 };
 
 impl UpstreamRequest<'_> {
@@ -34,7 +34,7 @@ impl UpstreamRequest<'_> {
         mut context: RequestContext,
         endpoint: &Endpoint,
         mut upstream: UpstreamConn,
-        mut response: Response<Incoming>,
+        mut response: Response<BackendBody>,
     ) -> Result<Response<ProxyBody>, Refusal> {
         let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         // A backend asks for the body before it changes protocols (RFC 9110 §7.8).
@@ -56,7 +56,8 @@ impl UpstreamRequest<'_> {
             upstream.heed(&keep_alive);
         }
         *response.version_mut() = Version::HTTP_11;
-        context.responded(response.status(), upstream);
+        let (status, awaits_status) = self.status_of(&response);
+        context.responded(status, awaits_status, upstream);
         if let Some((_, client)) = self.upgrade.filter(|_| is_upgraded) {
             context.open_tunnel();
             // No further head follows on the connection.
@@ -67,6 +68,15 @@ impl UpstreamRequest<'_> {
         }
         let compression = compression(worker, endpoint, &self.method, self.coding, &mut response);
         Ok(response.map(|body| ProxyBody::of_backend(StreamedBody::new(context, body), compression)))
+    }
+
+    /// Returns the status that counts for the endpoint, and true if the status of a gRPC call is still to come.
+    fn status_of(&self, response: &Response<BackendBody>) -> (StatusCode, bool) {
+        if self.grpc.is_none() || !has_grpc_type(response.headers()) {
+            return (response.status(), false);
+        }
+        let status = status_of_call(response.headers());
+        (status.unwrap_or(response.status()), status.is_none())
     }
 
     /// Makes the backend's references to itself lead through its route.
@@ -88,7 +98,7 @@ fn compression(
     endpoint: &Endpoint,
     method: &Method,
     wanted: Option<ContentCoding>,
-    response: &mut Response<Incoming>,
+    response: &mut Response<BackendBody>,
 ) -> Option<(CompressionPlan, MemoryShare)> {
     if !endpoint.options().compression {
         return None;

@@ -43,7 +43,7 @@ impl Body for ProxyBody {
             Self::Streamed(streamed) => {
                 let frame = ready!(streamed.poll(cx));
                 frame.iter().flatten().for_each(|frame| streamed.count(frame));
-                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+                Poll::Ready(frame)
             }
             Self::Compressed(compressed) => {
                 let frame = ready!(compressed.poll(cx));

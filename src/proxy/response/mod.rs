@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod compressed;
+pub(crate) mod grpc_refusal;
 pub(crate) mod refusal_page;
 pub(crate) mod streamed;
 pub(crate) mod tunnel;

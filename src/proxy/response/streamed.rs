@@ -7,26 +7,27 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
+use crate::proxy::body_error::BodyError;
 use crate::proxy::context::request::RequestContext;
+use crate::proxy::upstream::backend_body::BackendBody;
 
 /// A backend's response body under way.
 pub(crate) struct StreamedBody {
     context: RequestContext,
     // The error that broke the body off. The client learns of it once all that came before is written.
-    broken: Option<hyper::Error>,
+    broken: Option<BodyError>,
 }
 
 impl StreamedBody {
     /// Returns the body of a response to the request of `context`.
-    pub(crate) fn new(mut context: RequestContext, body: Incoming) -> Self {
+    pub(crate) fn new(mut context: RequestContext, body: BackendBody) -> Self {
         context.begin_response(body);
         Self { context, broken: None }
     }
 
     /// Returns the next frame, or how the body ended.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
@@ -37,7 +38,7 @@ impl StreamedBody {
     }
 
     /// Holds an error back for one turn: hyper drops the head and the bytes that it has not written when it meets an error.
-    fn break_off<T>(&mut self, error: hyper::Error, cx: &mut Context<'_>) -> Poll<T> {
+    fn break_off<T>(&mut self, error: BodyError, cx: &mut Context<'_>) -> Poll<T> {
         self.context.broke_off();
         self.broken = Some(error);
         cx.waker().wake_by_ref();

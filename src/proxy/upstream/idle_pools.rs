@@ -1,4 +1,4 @@
-//! Idle connections to backends, kept for the next request.
+//! Connections to backends, kept for the next request: idle ones of HTTP/1.1, and those of HTTP/2.
 //!
 //! Invariants: their number and age are bounded by the options of the route and the fields of the backend; none is kept
 //! to a backend that serves one connection at a time.
@@ -20,6 +20,7 @@ use crate::domain::Scheme;
 use crate::http1::ResponseBudget;
 use crate::lifecycle;
 use crate::proxy::ticks::Ticks;
+use crate::proxy::upstream::http2_pool::Http2Pool;
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::traffic::Endpoint;
 
@@ -43,7 +44,9 @@ pub(crate) struct IdlePools {
 pub(crate) struct IdlePool {
     host: Box<str>,
     port: u16,
-    security: Security,
+    transport: Transport,
+    /// The connections that carry many requests at once.
+    pub(crate) http2: Http2Pool,
     connections: RefCell<Vec<PooledConn>>,
     max: usize,
     // The backend is known to serve one connection at a time, so nothing is kept.
@@ -82,17 +85,22 @@ impl Drop for Answered {
 /// The number of answers side by side after which a backend counts as one that serves many connections.
 const SIDE_BY_SIDE_MIN: u32 = 4;
 
-/// The security of a connection.
+/// The way in which a backend is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Security {
-    None,
+pub(crate) enum Transport {
+    /// HTTP/1.1 over TCP.
+    Plain,
+    /// HTTP/2 over TCP.
+    H2c,
+    /// TLS, with the protocol that the backend chooses.
     Tls { verified: bool },
 }
 
-impl Security {
+impl Transport {
     fn of(endpoint: &Endpoint) -> Self {
         match endpoint.backend().scheme() {
-            Scheme::Http => Self::None,
+            Scheme::Http => Self::Plain,
+            Scheme::H2c => Self::H2c,
             Scheme::Https => Self::Tls { verified: endpoint.options().tls_verify },
         }
     }
@@ -132,11 +140,12 @@ impl IdlePools {
         if let Some(known) = same_hash.iter().find(|idle| idle.is_of(endpoint)) {
             return Rc::clone(known);
         }
-        let (host, port, security) = (endpoint.backend().host(), endpoint.backend().port(), Security::of(endpoint));
+        let (host, port, transport) = (endpoint.backend().host(), endpoint.backend().port(), Transport::of(endpoint));
         let new = Rc::new(IdlePool {
             host: host.into(),
             port,
-            security,
+            transport,
+            http2: Http2Pool::new(),
             connections: RefCell::default(),
             max: self.idle_max,
             serial: Cell::new(self.serial.borrow().binary_search(&(endpoint.origin_hash, true)).is_ok()),
@@ -162,7 +171,8 @@ impl IdlePools {
                     made.driver.poll(&mut Context::from_waker(Waker::noop()));
                     !made.sender.is_closed() && now < made.until
                 });
-                Rc::strong_count(idle) > 1 || !idle.connections.borrow().is_empty()
+                idle.http2.sweep(now, idle.max);
+                Rc::strong_count(idle) > 1 || !idle.connections.borrow().is_empty() || !idle.http2.is_empty()
             });
             !same_hash.is_empty()
         });
@@ -199,12 +209,17 @@ impl IdlePools {
 impl IdlePool {
     pub(crate) fn is_of(&self, endpoint: &Endpoint) -> bool {
         let backend = endpoint.backend();
-        *self.host == *backend.host() && (self.port, self.security) == (backend.port(), Security::of(endpoint))
+        *self.host == *backend.host() && (self.port, self.transport) == (backend.port(), Transport::of(endpoint))
     }
 
-    /// Returns the security of its connections.
-    pub(crate) fn security(&self) -> Security {
-        self.security
+    /// Returns the way in which its backend is spoken to.
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// True if connections are kept at all.
+    pub(crate) fn keeps(&self) -> bool {
+        self.max > 0
     }
 
     /// Takes the connection that became idle last: its backend is the least likely to have closed it.

@@ -1,11 +1,18 @@
 //! Connections to backends, and the request bodies that pass on them.
 //!
-//! [`upstreams::Upstreams`] gives out a connection for a request and takes it back.
+//! [`upstreams::Upstreams`] gives out a connection, or a stream of one, for a request and takes it back.
 
+pub(crate) mod backend_body;
 pub(crate) mod continue_gate;
+mod http1_conn;
+mod http2_link;
+mod http2_pool;
+mod http2_stream;
+mod http2_upload;
 pub(crate) mod idle_pools;
 pub(crate) mod kept_body;
 pub(crate) mod login_conns;
 pub(crate) mod request_body;
+mod send_error;
 pub(crate) mod upstream_conn;
 pub(crate) mod upstreams;

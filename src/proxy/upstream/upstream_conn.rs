@@ -1,180 +1,82 @@
-//! A connection to a backend while one request has it.
-//!
-//! Invariants: a connection on which somebody has begun to log in is never given to another client.
+//! The part of a connection to a backend that one request has: a whole connection of HTTP/1.1, or a stream of HTTP/2.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::rc::Rc;
 use std::task::Context;
-use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 
-use crate::proxy::ticks::Ticks;
-use crate::proxy::upstream::idle_pools::{IdlePool, PooledConn};
+use crate::proxy::upstream::backend_body::BackendBody;
+use crate::proxy::upstream::http1_conn::Http1Conn;
+use crate::proxy::upstream::http2_stream::Http2Stream;
 use crate::proxy::upstream::request_body::RequestBody;
-use crate::traffic::Endpoint;
+use crate::proxy::upstream::send_error::SendError;
 
-/// The time before its backend would close it from which on a connection is not used any more.
-const CLOSE_MARGIN: Duration = Duration::from_secs(1);
-
-/// A connection to a backend while one request has it.
-pub(crate) struct UpstreamConn {
-    conn: PooledConn,
-    pool: Rc<IdlePool>,
-    // True if it has carried a request before.
-    is_reused: bool,
-    // True if somebody logs in on it; see `login_conns`.
-    is_bound: bool,
+/// The part of a connection to a backend that one request has.
+#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each request")]
+pub(crate) enum UpstreamConn {
+    Http1(Http1Conn),
+    Http2(Http2Stream),
 }
 
 impl UpstreamConn {
-    /// Takes a new connection, which may later be idle for `idle_max` ticks.
-    pub(crate) fn new(conn: PooledConn, pool: Rc<IdlePool>, idle_max: u32) -> Self {
-        let mut new = Self { conn, pool, is_reused: false, is_bound: false };
-        new.conn.idle_max = idle_max;
-        new
-    }
-
-    /// Takes a connection that was idle.
-    pub(crate) fn reused(conn: PooledConn, pool: Rc<IdlePool>, idle_max: u32) -> Self {
-        Self { is_reused: true, ..Self::new(conn, pool, idle_max) }
-    }
-
-    /// Takes the connection for another request of the same client.
-    pub(crate) fn reuse(&mut self, idle_max: u32) {
-        self.is_reused = true;
-        self.conn.idle_max = idle_max;
-    }
-
-    /// True if an idle connection can carry a request at `now`.
-    pub(crate) async fn can_carry(&mut self, now: u32) -> bool {
-        self.conn.is_fit(now) && self.conn.is_ready().await
-    }
-
-    /// Obeys the `Keep-Alive` field of a response: the connection is not used any more shortly before the backend closes it.
-    pub(crate) fn heed(&mut self, keep_alive: &HeaderValue) {
-        if let Some(timeout) = keep_alive_timeout(keep_alive) {
-            self.conn.idle_max = self.conn.idle_max.min(Ticks::steps(timeout.saturating_sub(CLOSE_MARGIN)));
-        }
-    }
-
     /// Sends a request and waits for the head of its response. Interim heads go to `interim`.
     pub(crate) async fn send(
         &mut self,
         request: Request<RequestBody>,
         interim: impl Fn(Vec<u8>),
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        let is_detached = request.body().sending().is_some();
-        if is_detached {
-            // A client that sends all before it reads would otherwise hold up the rest of its own upload.
-            self.conn.driver.detach();
+    ) -> Result<Response<BackendBody>, SendError> {
+        match self {
+            Self::Http1(conn) => conn.send(request, interim).await.map(|response| response.map(BackendBody::Http1)),
+            // Boxed because the futures of HTTP/1.1 requests stay small.
+            Self::Http2(stream) => Box::pin(stream.send(request, interim)).await,
         }
-        self.conn.budget.await_head();
-        let mut sent = pin!(self.conn.sender.try_send_request(request));
-        let mut head = poll_fn(|cx| {
-            self.conn.driver.poll(cx);
-            self.conn.budget.take_interim().into_iter().for_each(&interim);
-            if is_detached {
-                self.conn.budget.wake_for_interim(cx.waker());
-            }
-            sent.as_mut().poll(cx)
-        })
-        .await?;
-        self.conn.budget.remove_limit();
-        self.conn.budget.take_further_fields(head.headers_mut());
-        if !self.is_reused {
-            self.pool.answered(&mut self.conn);
-        }
-        Ok(head)
     }
 
-    /// True if it has carried a request before.
-    pub(crate) fn is_reused(&self) -> bool {
-        self.is_reused
+    /// Obeys the `Keep-Alive` field of a response, which HTTP/2 does not have.
+    pub(crate) fn heed(&mut self, keep_alive: &HeaderValue) {
+        if let Self::Http1(conn) = self {
+            conn.heed(keep_alive);
+        }
+    }
+
+    /// True if the body of the request must be kept, because the request may have to be sent again after it was begun. A request that
+    /// is not `idempotent` is sent again only if the backend says that it has processed nothing, which HTTP/1.1 cannot say.
+    pub(crate) fn may_give_back(&self, idempotent: bool) -> bool {
+        match self {
+            Self::Http1(conn) => idempotent && conn.is_reused(),
+            Self::Http2(_) => true,
+        }
     }
 
     /// True if the backend may leave it unanswered until other connections are closed, as far as is known.
     pub(crate) fn may_starve(&self) -> bool {
-        !self.is_reused && !self.pool.serves_many()
+        match self {
+            Self::Http1(conn) => conn.may_starve(),
+            Self::Http2(_) => false,
+        }
     }
 
-    /// True if it had carried a request before, and ended without a byte of the response to this one.
-    pub(crate) fn has_died(&self) -> bool {
-        self.is_reused && !self.conn.budget.has_received()
+    /// Moves the bytes that can be moved. Returns true if nobody else moves them.
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::Http1(conn) => {
+                conn.drive(cx);
+                true
+            }
+            Self::Http2(_) => false,
+        }
     }
 
-    /// Moves the bytes that can be moved.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        self.conn.driver.poll(cx);
+    /// Lets the connection change protocols, which a stream cannot. It moves by itself from here on.
+    pub(crate) fn into_tunnel(self) {
+        if let Self::Http1(conn) = self {
+            conn.into_tunnel();
+        }
     }
 
-    /// Lets the connection change protocols. It moves by itself from here on.
-    pub(crate) fn into_tunnel(mut self) {
-        self.conn.budget.begin_tunnel();
-        self.conn.driver.detach();
-    }
-
-    /// Binds the connection to its client, because somebody logs in on it.
+    /// Binds the connection to its client, because somebody logs in on it. On HTTP/2 nobody can.
     pub(crate) fn bind(&mut self) {
-        self.is_bound = true;
-    }
-
-    /// True if only its client may use it again.
-    pub(crate) fn is_bound(&self) -> bool {
-        self.is_bound
-    }
-
-    /// True if it belongs to this pool.
-    pub(crate) fn is_of(&self, pool: &Rc<IdlePool>) -> bool {
-        Rc::ptr_eq(&self.pool, pool)
-    }
-
-    /// True if it can carry requests for the endpoint.
-    pub(crate) fn leads_to(&self, endpoint: &Endpoint) -> bool {
-        self.pool.is_of(endpoint)
-    }
-
-    /// Puts the connection back into its pool.
-    pub(crate) fn into_pool(self, now: u32) {
-        self.pool.put(self.conn, now);
-    }
-
-    /// Lets the connection be idle from `now` on. Returns `None` if it may not be used again.
-    pub(crate) fn into_idle(mut self, now: u32) -> Option<Self> {
-        self.conn.rest(now).then_some(self)
-    }
-}
-
-/// Returns the timeout in a field such as `timeout=5, max=100`.
-fn keep_alive_timeout(field: &HeaderValue) -> Option<Duration> {
-    let mut parameters = field.to_str().ok()?.split([',', ';']);
-    let seconds = parameters.find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("timeout").then_some(value)
-    })?;
-    seconds.trim().trim_matches('"').parse().ok().map(Duration::from_secs)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_a_backend_keeps_connections_is_read_in_every_form() {
-        for (field, secs) in [
-            ("timeout=5", Some(5)),
-            ("timeout=5, max=100", Some(5)),
-            ("max=100,Timeout = 7", Some(7)),
-            ("timeout=\"3\"", Some(3)),
-            ("5", None),
-            ("timeout=", None),
-            ("timeout=-1", None),
-        ] {
-            let read = keep_alive_timeout(&HeaderValue::from_static(field));
-            assert_eq!(read, secs.map(Duration::from_secs), "{field}");
+        if let Self::Http1(conn) = self {
+            conn.bind();
         }
     }
 }

@@ -2,20 +2,26 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 
-use crate::clock;
-use crate::connect::{AddressResolver, BackendTls, CachedResolver, ConnectError, dial, serial};
+use crate::connect::{
+    AddressResolver, BackendTls, CachedResolver, ConnectError, OfferedProtocols, chose_http2, dial, remaining, serial,
+};
 use crate::http1::{ResponseBudget, UpstreamIo, client_builder};
 use crate::proxy::settings::ProxySettings;
 use crate::proxy::ticks::Ticks;
-use crate::proxy::upstream::idle_pools::{Driver, IdlePool, IdlePools, PooledConn, Security, Sender};
+use crate::proxy::upstream::http1_conn::Http1Conn;
+use crate::proxy::upstream::http2_pool::StreamPlace;
+use crate::proxy::upstream::http2_stream::Http2Stream;
+use crate::proxy::upstream::idle_pools::{Driver, IdlePool, IdlePools, PooledConn, Sender, Transport};
 use crate::proxy::upstream::login_conns::LoginConns;
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::traffic::Endpoint;
+use crate::{clock, http2};
 
 /// The time for which a connection to a host name is used again, so that a changed address is noticed.
 const NAMED_FOR: Duration = Duration::from_secs(10);
@@ -31,6 +37,21 @@ pub(crate) struct Upstreams {
 /// A new connection that speaks HTTP/1.1.
 type Handshaken = (Sender, Driver, Arc<ResponseBudget>);
 
+/// A new connection.
+enum NewConn {
+    Http1(Handshaken),
+    Http2(StreamPlace),
+}
+
+/// The needs of a request as to its connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionNeeds {
+    /// No idle connection will do, because one has just died.
+    pub(crate) fresh: bool,
+    /// HTTP/2 will not do: the request changes protocols or logs in on its connection.
+    pub(crate) http1: bool,
+}
+
 impl Upstreams {
     /// Creates them without a connection.
     pub(crate) fn new(settings: &ProxySettings, addresses: AddressResolver, ticks: &Ticks) -> Self {
@@ -38,8 +59,7 @@ impl Upstreams {
         Self { pools: IdlePools::new(settings.pool_max), resolver, tls: settings.tls.clone(), ticks: ticks.clone() }
     }
 
-    /// Returns the client's own connection to the backend, else an idle one, else a new one. Returns a new one in any
-    /// case if it must be `fresh`.
+    /// Returns the client's own connection to the backend, else a place on one of HTTP/2, else an idle one, else a new one.
     ///
     /// # Errors
     /// If no connection can be made.
@@ -47,55 +67,151 @@ impl Upstreams {
         &self,
         logins: &LoginConns,
         endpoint: &Endpoint,
-        fresh: bool,
+        needs: ConnectionNeeds,
     ) -> Result<UpstreamConn, ConnectError> {
         let pool = self.pools.of(endpoint);
         let options = endpoint.options();
         let idle_max = if options.keep_alive { Ticks::of(options.idle_timeout) } else { 0 };
         // Other routes may keep connections to the same backend.
-        let fresh = fresh || !options.keep_alive;
+        let fresh = needs.fresh || !options.keep_alive;
         if !fresh
             && let Some(mut own) = logins.take(&pool)
             && own.can_carry(self.ticks.now()).await
         {
             own.reuse(idle_max);
-            return Ok(own);
+            return Ok(UpstreamConn::Http1(own));
         }
-        while !fresh && let Some(mut idle) = pool.take(self.ticks.now()) {
-            if idle.is_ready().await {
-                return Ok(UpstreamConn::reused(idle, pool, idle_max));
-            }
+        if pool.transport() != Transport::Plain && !needs.http1 {
+            // Boxed because the futures of plain requests stay small.
+            return Box::pin(self.get_multiplexed(endpoint, pool, fresh, idle_max)).await;
         }
-        let new = self.connect(endpoint, &pool).await?;
-        Ok(UpstreamConn::new(new, pool, idle_max))
+        match self.idle(&pool, fresh, idle_max).await {
+            Some(idle) => Ok(idle),
+            None => self.connect(endpoint, pool, OfferedProtocols::Http1, idle_max).await,
+        }
     }
 
-    async fn connect(&self, endpoint: &Endpoint, pool: &Rc<IdlePool>) -> Result<PooledConn, ConnectError> {
-        let connecting = self.handshake(endpoint, pool.security());
+    /// Returns an idle connection that speaks HTTP/1.1, unless it must be `fresh`.
+    async fn idle(&self, pool: &Rc<IdlePool>, fresh: bool, idle_max: u32) -> Option<UpstreamConn> {
+        while !fresh && let Some(mut idle) = pool.take(self.ticks.now()) {
+            if idle.is_ready().await {
+                return Some(UpstreamConn::Http1(Http1Conn::reused(idle, Rc::clone(pool), idle_max)));
+            }
+        }
+        None
+    }
+
+    /// Returns a place on a connection that carries many requests, if the backend speaks HTTP/2. A connection that has died is never
+    /// among those that are open, so that none needs to be fresh.
+    async fn get_multiplexed(
+        &self,
+        endpoint: &Endpoint,
+        pool: Rc<IdlePool>,
+        fresh: bool,
+        idle_max: u32,
+    ) -> Result<UpstreamConn, ConnectError> {
+        let shares = endpoint.options().keep_alive && pool.keeps();
+        let join = || pool.http2.join(self.ticks.now(), idle_max).filter(|_| shares);
+        if let Some(place) = join() {
+            return Ok(UpstreamConn::Http2(stream(place, &pool)));
+        }
+        if let Some(idle) = self.idle(&pool, fresh, idle_max).await {
+            return Ok(idle);
+        }
+        let new = |pool| self.connect(endpoint, pool, OfferedProtocols::Both, idle_max);
+        if !shares || pool.http2.prefers_http1() {
+            return new(Rc::clone(&pool)).await;
+        }
+        let turn = timeout(endpoint.options().connect_timeout.std(), pool.http2.turn()).await;
+        let turn = turn.map_err(|_| ConnectError::TooSlow)?;
+        if let Some(place) = join() {
+            return Ok(UpstreamConn::Http2(stream(place, &pool)));
+        }
+        // If the backend turned out to choose HTTP/1.1, the others need not wait.
+        let turn = turn.filter(|_| !pool.http2.prefers_http1());
+        let made = new(Rc::clone(&pool)).await;
+        drop(turn);
+        made
+    }
+
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        pool: Rc<IdlePool>,
+        offered: OfferedProtocols,
+        idle_max: u32,
+    ) -> Result<UpstreamConn, ConnectError> {
+        let connecting = self.handshake(endpoint, pool.transport(), offered, idle_max);
         let connected = if pool.serves_many() {
             connecting.await
         } else {
             serial::await_answer(endpoint.origin_hash, serial::STALLED_AFTER, connecting).await
         };
         let now = self.ticks.now();
-        let (sender, driver, budget) = connected.inspect_err(|error| self.pools.warn_of_tls(endpoint, error, now))?;
-        let has_name = endpoint.backend().address().is_none();
-        let retires = if has_name { now.saturating_add(Ticks::steps(NAMED_FOR)) } else { u32::MAX };
-        Ok(PooledConn::new(sender, driver, budget, retires))
+        let new = connected.inspect_err(|error| self.pools.warn_of_tls(endpoint, error, now))?;
+        if offered == OfferedProtocols::Both {
+            pool.http2.note_choice(matches!(new, NewConn::Http1(_)));
+        }
+        Ok(match new {
+            NewConn::Http1((sender, driver, budget)) => {
+                let conn = PooledConn::new(sender, driver, budget, self.retires(endpoint));
+                UpstreamConn::Http1(Http1Conn::new(conn, pool, idle_max))
+            }
+            NewConn::Http2(place) => {
+                if endpoint.options().keep_alive && pool.keeps() {
+                    pool.http2.keep(&place);
+                }
+                UpstreamConn::Http2(stream(place, &pool))
+            }
+        })
     }
 
-    async fn handshake(&self, endpoint: &Endpoint, security: Security) -> Result<Handshaken, ConnectError> {
+    /// Returns the tick from which on a new connection carries no further request.
+    fn retires(&self, endpoint: &Endpoint) -> u32 {
+        let has_name = endpoint.backend().address().is_none();
+        if has_name { self.ticks.now().saturating_add(Ticks::steps(NAMED_FOR)) } else { u32::MAX }
+    }
+
+    async fn handshake(
+        &self,
+        endpoint: &Endpoint,
+        transport: Transport,
+        offered: OfferedProtocols,
+        idle_max: u32,
+    ) -> Result<NewConn, ConnectError> {
         let end = clock::instant() + endpoint.options().connect_timeout.std();
         let backend = endpoint.backend();
         let socket = dial(&self.resolver, endpoint.session, backend, end).await?;
-        match security {
-            Security::None => speak_http(socket).await,
-            Security::Tls { verified } => speak_http(self.tls.handshake(socket, backend, verified, end).await?).await,
+        match transport {
+            Transport::Plain => speak_http1(socket).await,
+            Transport::H2c => self.speak_http2(socket, endpoint, idle_max, end).await,
+            Transport::Tls { verified } => {
+                let stream = self.tls.handshake(socket, backend, verified, offered, end).await?;
+                if chose_http2(&stream) {
+                    self.speak_http2(stream, endpoint, idle_max, end).await
+                } else {
+                    speak_http1(stream).await
+                }
+            }
         }
+    }
+
+    /// Begins HTTP/2 on a connection before `end`.
+    async fn speak_http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+        &self,
+        stream: S,
+        endpoint: &Endpoint,
+        idle_max: u32,
+        end: Instant,
+    ) -> Result<NewConn, ConnectError> {
+        let opened = timeout(remaining(end), http2::open(stream)).await.map_err(|_| ConnectError::TooSlow)?;
+        Ok(NewConn::Http2(StreamPlace::on_new(opened?, &self.ticks, self.retires(endpoint), idle_max)))
     }
 
     /// Takes a connection back: for its client if somebody has logged in on it, else for all.
     pub(crate) fn put_back(&self, upstream: UpstreamConn, logins: &LoginConns) {
+        // A stream of HTTP/2 leaves its connection by itself.
+        let UpstreamConn::Http1(upstream) = upstream else { return };
         let now = self.ticks.now();
         if !upstream.is_bound() {
             upstream.into_pool(now);
@@ -121,9 +237,14 @@ impl Upstreams {
     }
 }
 
+/// Returns the stream of a place on a connection of the pool.
+fn stream(place: StreamPlace, pool: &IdlePool) -> Http2Stream {
+    Http2Stream::new(place, pool.transport() != Transport::H2c)
+}
+
 /// Begins HTTP/1.1 on a connection. The transport is chosen here, once for the life of the connection.
-async fn speak_http<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Result<Handshaken, ConnectError> {
+async fn speak_http1<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Result<NewConn, ConnectError> {
     let (io, budget) = UpstreamIo::new(stream);
     let (sender, connection) = client_builder().handshake(TokioIo::new(io)).await.map_err(std::io::Error::other)?;
-    Ok((sender, Driver(Some(Box::pin(connection.with_upgrades()))), budget))
+    Ok(NewConn::Http1((sender, Driver(Some(Box::pin(connection.with_upgrades()))), budget)))
 }

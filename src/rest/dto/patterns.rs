@@ -61,8 +61,8 @@ fn domain() -> String {
     format!(r"(\*|(\*\.)?({LABEL}\.)*{LABEL}\.?|{})", *IPV6)
 }
 
-fn origin() -> String {
-    format!("(https?|wss?)://{HOST_NOT_TOO_LONG}{}(:{PORT})?", host())
+fn origin(schemes: &str) -> String {
+    format!("({schemes})://{HOST_NOT_TOO_LONG}{}(:{PORT})?", host())
 }
 
 macro_rules! patterns {
@@ -83,12 +83,12 @@ patterns! {
     DOMAIN = domain();
     /// `/api`.
     PATH = path("*");
-    /// `/health?full=1`.
-    HEALTH_PATH = format!(r"{}(\?[!$-~]*)?", path(""));
+    /// `/health?full=1`, `grpc:shop.Orders`.
+    HEALTH_PATH = format!(r"({}(\?[!$-~]*)?|grpc:[A-Za-z0-9._/-]*)", path(""));
     /// `http://10.0.0.7:3000/base`.
-    BACKEND = format!("{}({})?", origin(), path("@"));
+    BACKEND = format!("{}({})?", origin("https?|wss?|h2c"), path("@"));
     /// `http://pages.example/down?for=shop`.
-    PAGE = format!(r"{}({}(\?[A-Za-z0-9_~!$&'()*+,;=:@%./-]*)?)?", origin(), path("@"));
+    PAGE = format!(r"{}({}(\?[A-Za-z0-9_~!$&'()*+,;=:@%./-]*)?)?", origin("https?|wss?"), path("@"));
     /// A list of targets, paths and domains. The limit on its length keeps it below the limit on their number.
     PLACES = format!("({place})(,({place}))*", place = format!("{}|{}", path(",*"), domain()));
     /// A response header's name, except the headers of the connection.

@@ -1,5 +1,6 @@
-//! The edge: TLS, protocols of clients, reload and stop.
+//! The edge: TLS, protocols besides plain HTTP/1.1, reload and stop.
 
+mod backends;
 mod http2;
 mod http2_attacks;
 mod reload;

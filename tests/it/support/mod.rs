@@ -1,6 +1,7 @@
 //! Helpers that many tests share: backends, sockets, certificates, and harnesses that run the proxy or the server.
 
 pub mod backend;
+pub mod http2;
 pub mod http2_client;
 pub mod proxy_harness;
 pub mod server_harness;

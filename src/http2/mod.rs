@@ -1,0 +1,13 @@
+//! HTTP/2 as backends speak it: the settings of a connection, its beginning, and single requests.
+//!
+//! Not here: HTTP/2 to clients. Invariants: a connection counts as HTTP/2 only once the backend has said its settings, so that
+//! no request is sent to a server that speaks something else, and none past the number of streams that the backend allows;
+//! what a backend may send unasked is bounded.
+
+mod connect;
+mod head;
+mod single;
+
+pub(crate) use connect::{Http2Connection, Http2Error, Http2Sender, STREAMS_MAX, open};
+pub(crate) use head::stream_head;
+pub(crate) use single::SingleStream;
