@@ -1,4 +1,4 @@
-//! The data plane: carries requests from clients, over HTTP/1.1 and HTTP/2, to endpoints over HTTP/1.1, and over TLS to the endpoints that want it.
+//! The data plane: carries requests from clients to endpoints, on both sides over HTTP/1.1 or HTTP/2.
 //!
 //! Each worker is a single-threaded runtime with its own `SO_REUSEPORT` listener, upstream connections, resolver and
 //! counters, so that a request never crosses threads. Workers share only the routing table, which they read through `arc-swap`.

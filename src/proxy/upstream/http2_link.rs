@@ -160,7 +160,8 @@ mod tests {
         assert_eq!(link.silence_action(), SilenceAction::Wait);
         at(120);
         assert_eq!(link.silence_action(), SilenceAction::Ask);
-        (link.asked.set(Some(ticks.now())), link.awaits_answer.set(true));
+        link.asked.set(Some(ticks.now()));
+        link.awaits_answer.set(true);
         at(129);
         assert_eq!(link.silence_action(), SilenceAction::Wait);
         at(130);

@@ -14,6 +14,10 @@ use crate::support::tls::{Authority, TlsFront};
 
 const GET: &str = "GET /x?y HTTP/1.1\r\nhost: shop.example\r\n\r\n";
 
+fn in_flight(harness: &ProxyHarness) -> u64 {
+    harness.table().endpoints().values().map(|endpoint| endpoint.live.in_flight()).sum()
+}
+
 fn post(body: &[u8]) -> Vec<u8> {
     let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
@@ -126,7 +130,8 @@ fn a_reset_stream_fails_its_own_request_and_the_end_of_a_connection_all_of_its_r
         wire
     };
     let mut first = asked();
-    // The second is sent once the first is at the backend; both are on one connection.
+    // The second is sent once the first is under way; both are on one connection.
+    until("the first is under way", || in_flight(&harness) == 1);
     assert_eq!(harness.ask(GET).status(), 200);
     assert_eq!(first.message().unwrap().status(), 502);
     let [mut third, mut fourth] = [asked(), asked()];
@@ -154,7 +159,6 @@ fn no_more_of_a_body_than_a_window_waits_for_a_client_that_does_not_read() {
     let mut wire = harness.connect();
     wire.send(GET);
     assert_eq!(wire.head().unwrap().status(), 200);
-    // Other requests go on beside it.
     let mut before = usize::MAX;
     until("the backend is held up", || {
         thread::sleep(std::time::Duration::from_millis(200));
@@ -182,10 +186,7 @@ fn a_client_that_leaves_has_its_stream_reset() {
     let harness = ProxyHarness::serving(&backend, &[]);
     let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab");
-    until("the client has left", || {
-        let status = harness.table().endpoints().iter().next().unwrap().1.live.in_flight();
-        status == 1
-    });
+    until("the request is under way", || in_flight(&harness) == 1);
     wire.reset();
     assert_eq!(harness.get("a", "/").status(), 200, "the connection goes on");
 }

@@ -1,6 +1,7 @@
 //! The edge: TLS, protocols besides plain HTTP/1.1, reload and stop.
 
 mod backends;
+mod grpc;
 mod http2;
 mod http2_attacks;
 mod reload;
