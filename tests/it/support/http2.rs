@@ -148,7 +148,6 @@ async fn serve_connection(
 #[derive(Debug)]
 pub struct RawFrame {
     pub kind: u8,
-    pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
 }
@@ -190,7 +189,7 @@ impl RawHttp2 {
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
         self.0.read_exact(&mut payload).ok()?;
         let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        Some(RawFrame { kind: head[3], flags: head[4], stream, payload })
+        Some(RawFrame { kind: head[3], stream, payload })
     }
 
     /// Waits for the next frame of a kind.
