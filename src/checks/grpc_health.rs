@@ -4,7 +4,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
-use super::probe::{ProbeFailure, ProbeOutcome};
 use crate::traffic::ProbeSpec;
 
 /// The most bytes of an answer.
@@ -48,9 +47,12 @@ pub(crate) fn message(service: &str) -> Bytes {
 }
 
 /// Judges an answer.
-pub(crate) fn outcome(status: u16, head: &HeaderMap, body: &[u8], trailers: Option<&HeaderMap>) -> ProbeOutcome {
+///
+/// # Errors
+/// The reason why the service is not healthy, in words fit for the client's eyes.
+pub(crate) fn outcome(status: u16, head: &HeaderMap, body: &[u8], trailers: Option<&HeaderMap>) -> Result<(), String> {
     let said = [trailers, Some(head)].into_iter().flatten().find_map(|fields| fields.get("grpc-status"));
-    let reason = match (status, said.map(HeaderValue::as_bytes)) {
+    Err(match (status, said.map(HeaderValue::as_bytes)) {
         (200, Some(b"0")) => match body.get(5..) {
             Some([FIRST_NUMBER, SERVING, ..]) => return Ok(()),
             Some([FIRST_NUMBER, 2, ..]) => "it says that it is not serving".to_owned(),
@@ -61,8 +63,7 @@ pub(crate) fn outcome(status: u16, head: &HeaderMap, body: &[u8], trailers: Opti
         (200, Some(said)) => format!("grpc-status {}", String::from_utf8_lossy(said.get(..8).unwrap_or(said))),
         (200, None) => "the answer is not gRPC".to_owned(),
         (status, _) => format!("status {status}"),
-    };
-    Err(ProbeFailure::Backend(reason))
+    })
 }
 
 #[cfg(test)]
@@ -82,7 +83,7 @@ mod tests {
         let fields =
             |said: &'static str| HeaderMap::from_iter([("grpc-status".parse().unwrap(), said.parse().unwrap())]);
         let (none, ok) = (HeaderMap::new(), fields("0"));
-        let framed = |message: &[u8]| [&[0, 0, 0, 0, message.len() as u8], message].concat();
+        let framed = |message: &[u8]| [&[0, 0, 0, 0, u8::try_from(message.len()).unwrap()], message].concat();
         assert_eq!(outcome(200, &none, &framed(&[8, 1]), Some(&ok)), Ok(()));
         for (status, head, body, trailers, reason) in [
             (200, &none, framed(&[8, 2]), Some(&ok), "it says that it is not serving"),
@@ -94,7 +95,7 @@ mod tests {
             (200, &none, framed(&[8, 1]), None, "the answer is not gRPC"),
             (503, &none, vec![], None, "status 503"),
         ] {
-            assert_eq!(outcome(status, head, &body, trailers), Err(reason.into()), "{reason}");
+            assert_eq!(outcome(status, head, &body, trailers), Err(reason.to_owned()), "{reason}");
         }
     }
 }

@@ -192,7 +192,8 @@ async fn read_http2(
         return Ok(ProbeResponse::Http2 { status, body, request });
     }
     let (body, trailers) = request.read(body, grpc_health::ANSWER_BYTES_MAX).await?;
-    Ok(ProbeResponse::Judged(grpc_health::outcome(status, &head.headers, &body, trailers.as_ref())))
+    let outcome = grpc_health::outcome(status, &head.headers, &body, trailers.as_ref());
+    Ok(ProbeResponse::Judged(outcome.map_err(ProbeFailure::Backend)))
 }
 
 /// Returns the request of a probe; `None` when its target is no URI.

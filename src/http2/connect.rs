@@ -16,8 +16,8 @@ pub(crate) type Http2Connection<S> = Connection<S, Bytes>;
 pub(crate) const STREAMS_MAX: usize = 128;
 /// The most bytes of a response's body that wait for the client, of one stream.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// The same of all streams of a connection: a client that takes nothing of its streams must not hold up those of others.
-const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_MAX as u32;
+/// The same of [`STREAMS_MAX`] streams together: a client that takes nothing of its streams must not hold up those of others.
+const CONNECTION_WINDOW_BYTES: u32 = 128 * STREAM_WINDOW_BYTES;
 /// The most bytes of a request's body that wait for the backend, of one stream.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// The most bytes of a response head, and of trailers.

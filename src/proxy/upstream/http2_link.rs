@@ -26,7 +26,7 @@ const ASK_EVERY: Duration = Duration::from_secs(310);
 /// The time from one look at the silence to the next.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What the streams of a connection and its task tell each other.
+/// The state that the streams of a connection share with its task.
 pub(super) struct Http2Link {
     ticks: Ticks,
     streams: Cell<usize>,
@@ -37,7 +37,7 @@ pub(super) struct Http2Link {
     awaits_answer: Cell<bool>,
 }
 
-/// What is to be done about a silence.
+/// The action that a silence calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SilenceAction {
     Wait,

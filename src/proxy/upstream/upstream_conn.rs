@@ -11,7 +11,6 @@ use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::send_error::SendError;
 
 /// The part of a connection to a backend that one request has.
-#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each request")]
 pub(crate) enum UpstreamConn {
     Http1(Http1Conn),
     Http2(Http2Stream),
