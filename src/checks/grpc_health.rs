@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn only_serving_is_healthy() {
+    fn only_a_service_that_serves_is_healthy() {
         let fields =
             |said: &'static str| HeaderMap::from_iter([("grpc-status".parse().unwrap(), said.parse().unwrap())]);
         let (none, ok) = (HeaderMap::new(), fields("0"));

@@ -2,7 +2,7 @@
 //!
 //! Not here: HTTP/2 to clients. Invariants: a connection counts as HTTP/2 only once the backend has said its settings, so that
 //! no request is sent to a server that speaks something else, and none past the number of streams that the backend allows;
-//! what a backend may send unasked is bounded.
+//! the bytes that a backend may send unasked are bounded.
 
 mod connect;
 mod head;

@@ -78,7 +78,7 @@ fn one_connection_carries_as_many_requests_at_once_as_the_backend_allows() {
 
 /// A request is sent again, with its body, when the backend says that it has processed nothing.
 #[test]
-fn what_the_backend_refused_is_sent_again() {
+fn a_request_that_the_backend_refused_is_sent_again() {
     for kind in [RST_STREAM, GOAWAY] {
         let refused = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&refused);
