@@ -115,7 +115,7 @@ mod tests {
             let response = grpc_refusal(Refusal::Limited { secs });
             let field = |name: &str| response.headers().get(name).unwrap().to_str().unwrap().to_owned();
             assert_eq!((response.status().as_u16(), field("grpc-status").as_str()), (200, "8"));
-            assert_eq!(field("grpc-retry-pushback-ms"), format!("{}000", secs));
+            assert_eq!(field("grpc-retry-pushback-ms"), format!("{secs}000"));
             let status =
                 RpcStatus::decode(&*STANDARD_NO_PAD.decode(field("grpc-status-details-bin")).unwrap()).unwrap();
             assert_eq!((status.code, status.message), (8, field("grpc-message")));

@@ -107,10 +107,10 @@ impl Http2Stream {
         if is_refused {
             self.place.retire();
         }
-        SendError::of(match () {
-            () if is_refused => AttemptFailure::Refused,
-            () if has_died => AttemptFailure::PooledDied,
-            () => AttemptFailure::Other,
+        SendError::of(match (is_refused, has_died) {
+            (true, _) => AttemptFailure::Refused,
+            (false, true) => AttemptFailure::PooledDied,
+            (false, false) => AttemptFailure::Other,
         })
     }
 }
