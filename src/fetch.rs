@@ -20,7 +20,7 @@ use crate::connect::{
 };
 use crate::domain::{CheckMethod, Forbidden, PageUrl, Scheme, SessionKey, Span};
 use crate::http1::SingleRequest;
-use crate::http2::{SingleStream, stream_head};
+use crate::http2::{GrpcHealthError, SingleStream, check_grpc_health, stream_head};
 use crate::traffic::origin_hash;
 
 /// A client that gets single pages. Cheap to clone.
@@ -134,7 +134,9 @@ impl PageFetcher {
     ) -> Result<FetchedPage, FetchError> {
         let (began, origin) = (clock::instant(), wanted.page.origin());
         let socket = connect(addresses, origin.port(), end).await?;
-        let stream = self.tls.secure(socket, origin, verify, OfferedProtocols::Both, end).await?;
+        let is_health = wanted.page.grpc_service().is_some();
+        let offered = if is_health { OfferedProtocols::Http2 } else { OfferedProtocols::Both };
+        let stream = self.tls.secure(socket, origin, verify, offered, end).await?;
         let (status, html) = exchange(stream, wanted).await?;
         let tls = origin.scheme() == Scheme::Https;
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -153,14 +155,25 @@ enum FetchError {
     NotHttp(#[from] hyper::Error),
     #[error("the stream was reset")]
     Reset(#[from] h2::Error),
+    #[error(transparent)]
+    Health(#[from] GrpcHealthError),
 }
 
 async fn exchange(stream: BackendStream, wanted: &PageRequest<'_>) -> Result<StatusAndPage, FetchError> {
-    let scheme = wanted.page.origin().scheme();
-    if speaks_http2(&stream, scheme) {
-        let request = request(wanted).and_then(|request| stream_head(request.into_parts().0, scheme == Scheme::Https));
+    let (origin, is_tls) = (wanted.page.origin(), wanted.page.origin().scheme() == Scheme::Https);
+    let asked = || request(wanted).map(|request| request.into_parts().0).ok_or(FetchError::Unaskable);
+    if let Some(service) = wanted.page.grpc_service() {
+        return match check_grpc_health(stream, asked()?, is_tls, origin.base(), service).await {
+            Ok(()) => Ok((200, None)),
+            // An answer that says so stands for a status.
+            Err(GrpcHealthError::NotServing(_)) => Ok((503, None)),
+            Err(error) => Err(error.into()),
+        };
+    }
+    if speaks_http2(&stream, origin.scheme()) {
+        let head = stream_head(asked()?, is_tls).ok_or(FetchError::Unaskable)?;
         let mut sent = SingleStream::open(stream).await.map_err(ConnectError::from)?;
-        let (head, body) = sent.send(request.ok_or(FetchError::Unaskable)?, Bytes::new()).await?.into_parts();
+        let (head, body) = sent.send(head, Bytes::new()).await?.into_parts();
         let body = sent.read(body, BODY_BYTES_MAX + 1).await.ok().map(|(body, _)| body);
         return Ok((head.status.as_u16(), html(&head, body.filter(|body| body.len() <= BODY_BYTES_MAX))));
     }

@@ -9,14 +9,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::RecvStream;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
-use http::request::Parts;
 use http::{HeaderValue, Request, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::grpc_health;
 use crate::clock;
 use crate::connect::{
     AddressResolver, BackendStream, BackendTls, ConnectError, DnsCache, OfferedProtocols, connect, remaining, serial,
@@ -24,7 +22,7 @@ use crate::connect::{
 };
 use crate::domain::{Scheme, SessionKey};
 use crate::http1::{SingleRequest, is_head_too_large};
-use crate::http2::{SingleStream, stream_head};
+use crate::http2::{SingleStream, check_grpc_health, stream_head};
 use crate::traffic::{CheckKind, ProbeSpec, origin_hash, percent_encoded};
 
 /// The outcome of a probe.
@@ -142,8 +140,15 @@ impl ProbeClient {
         let offered = if service.is_some() { OfferedProtocols::Http2 } else { OfferedProtocols::Both };
         let socket = self.connect(spec, session, end).await?;
         let stream = self.tls.secure(socket, &spec.backend, spec.tls_verify, offered, end).await?;
-        if service.is_some() || speaks_http2(&stream, spec.backend.scheme()) {
-            return read_http2(stream, request.into_parts().0, spec, service).await;
+        let is_tls = spec.backend.scheme() == Scheme::Https;
+        if let Some(service) = service {
+            let head = request.into_parts().0;
+            let checked = check_grpc_health(stream, head, is_tls, spec.backend.base(), service).await;
+            return Ok(ProbeResponse::Judged(checked.map_err(|error| ProbeFailure::Backend(error.to_string()))));
+        }
+        if speaks_http2(&stream, spec.backend.scheme()) {
+            let head = stream_head(request.into_parts().0, is_tls).ok_or("the page cannot be asked for")?;
+            return read_http2(stream, head, spec.check).await;
         }
         let (request, response) = SingleRequest::send(stream, request).await?;
         Ok(ProbeResponse::Http1 { status: response.status().as_u16(), body: response.into_body(), request })
@@ -168,32 +173,17 @@ impl ProbeClient {
     }
 }
 
-/// Makes a probe over HTTP/2: a call of `grpc.health.v1` for `service`, or a plain request.
-async fn read_http2(
-    stream: BackendStream,
-    head: Parts,
-    spec: &ProbeSpec,
-    service: Option<&str>,
-) -> Result<ProbeResponse, ProbeFailure> {
-    let unaskable = "the page cannot be asked for";
-    let mut head = stream_head(head, spec.backend.scheme() == Scheme::Https).ok_or(unaskable)?;
-    service.map_or(Some(()), |_| grpc_health::into_call(&mut head, spec)).ok_or(unaskable)?;
+/// Sends the request of a probe over HTTP/2 and reads the head of the response.
+async fn read_http2(stream: BackendStream, head: Request<()>, check: CheckKind) -> Result<ProbeResponse, ProbeFailure> {
     let mut request = Box::new(SingleStream::open(stream).await.map_err(ConnectError::from)?);
-    let response = match request.send(head, service.map(grpc_health::message).unwrap_or_default()).await {
-        // A gRPC server may know no other answer to a page; the server behind it lives.
-        Err(error) if error.is_reset() && service.is_none() && spec.check == CheckKind::Default => {
-            return Ok(ProbeResponse::Judged(Ok(())));
+    match request.send(head, Bytes::new()).await {
+        // A gRPC server may know no other answer to a page; the server lives.
+        Err(error) if error.is_reset() && check == CheckKind::Default => Ok(ProbeResponse::Judged(Ok(()))),
+        response => {
+            let (head, body) = response?.into_parts();
+            Ok(ProbeResponse::Http2 { status: head.status.as_u16(), body, request })
         }
-        response => response?,
-    };
-    let (head, body) = response.into_parts();
-    let status = head.status.as_u16();
-    if service.is_none() {
-        return Ok(ProbeResponse::Http2 { status, body, request });
     }
-    let (body, trailers) = request.read(body, grpc_health::ANSWER_BYTES_MAX).await?;
-    let outcome = grpc_health::outcome(status, &head.headers, &body, trailers.as_ref());
-    Ok(ProbeResponse::Judged(outcome.map_err(ProbeFailure::Backend)))
 }
 
 /// Returns the request of a probe; `None` when its target is no URI.

@@ -157,6 +157,8 @@ pub struct PageUrl {
     text: Arc<str>,
     origin: BackendUrl,
     target: Arc<str>,
+    // The service whose health is asked for in place of a page.
+    grpc_service: Option<Arc<str>>,
 }
 
 impl PageUrl {
@@ -181,13 +183,26 @@ impl PageUrl {
         }
         let target = http::uri::PathAndQuery::try_from(target)
             .map_err(|_| wrong("only the characters of a URL, others percent-encoded"))?;
-        Ok(Self { text: format!("{origin}{target}").into(), origin, target: target.as_str().into() })
+        Ok(Self {
+            text: format!("{origin}{target}").into(),
+            origin,
+            target: target.as_str().into(),
+            grpc_service: None,
+        })
     }
 
     /// Returns the page of a backend's health checks and tests, below the backend's base path.
     pub fn of_backend(backend: &BackendUrl, path: &HealthPath) -> Self {
-        let target = format!("{}{path}", backend.base());
-        Self { text: format!("{backend}{path}").into(), origin: backend.clone(), target: target.into() }
+        let grpc_service = path.grpc_service().map(Arc::from);
+        let slash = if grpc_service.is_some() { "/" } else { "" };
+        let target = if grpc_service.is_some() { "/".to_owned() } else { format!("{}{path}", backend.base()) };
+        let text = format!("{backend}{slash}{path}");
+        Self { text: text.into(), origin: backend.clone(), target: target.into(), grpc_service }
+    }
+
+    /// Returns the service whose health a call of `grpc.health.v1` asks for in place of a page; empty for the whole server.
+    pub fn grpc_service(&self) -> Option<&str> {
+        self.grpc_service.as_deref()
     }
 
     /// Returns the whole URL.

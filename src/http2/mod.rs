@@ -5,9 +5,11 @@
 //! the bytes that a backend may send unasked are bounded.
 
 mod connect;
+mod grpc_health;
 mod head;
 mod single;
 
 pub(crate) use connect::{Http2Connection, Http2Error, Http2Sender, STREAMS_MAX, open};
+pub(crate) use grpc_health::{GrpcHealthError, check_grpc_health};
 pub(crate) use head::stream_head;
 pub(crate) use single::SingleStream;

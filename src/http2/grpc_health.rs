@@ -2,12 +2,16 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, TE};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::traffic::ProbeSpec;
+use super::connect::Http2Error;
+use super::head::stream_head;
+use super::single::SingleStream;
 
 /// The most bytes of an answer.
-pub(crate) const ANSWER_BYTES_MAX: usize = 1024;
+const ANSWER_BYTES_MAX: usize = 1024;
 
 /// `SERVING` of `HealthCheckResponse.ServingStatus`.
 const SERVING: u8 = 1;
@@ -15,18 +19,44 @@ const SERVING: u8 = 1;
 const FIRST_NUMBER: u8 = 0x08;
 const FIRST_TEXT: u8 = 0x0a;
 
-/// Turns the request of a probe into a call of `Check`.
-pub(crate) fn into_call(request: &mut Request<()>, spec: &ProbeSpec) -> Option<()> {
-    let target = format!("{}/grpc.health.v1.Health/Check", spec.backend.base());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::try_from(target).ok()?;
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
-    Some(())
+/// The reason why a service is not known to be healthy. Its text is for logs and callers.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GrpcHealthError {
+    #[error("no HTTP/2 connection: {0}")]
+    Connection(#[from] Http2Error),
+    #[error("the stream was reset")]
+    Reset(#[from] h2::Error),
+    #[error("the page cannot be asked for")]
+    Unaskable,
+    #[error("{0}")]
+    NotServing(String),
+}
+
+/// Calls `Check` for a service on a new connection. The other fields of the call are those of `head`, and its path is below `base`.
+///
+/// # Errors
+/// If the service is not known to be healthy.
+pub(crate) async fn check_grpc_health<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    mut head: Parts,
+    is_tls: bool,
+    base: &str,
+    service: &str,
+) -> Result<(), GrpcHealthError> {
+    head.method = Method::POST;
+    let target = format!("{base}/grpc.health.v1.Health/Check");
+    head.uri = Uri::try_from(target).map_err(|_| GrpcHealthError::Unaskable)?;
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    head.headers.insert(TE, HeaderValue::from_static("trailers"));
+    let call = stream_head(head, is_tls).ok_or(GrpcHealthError::Unaskable)?;
+    let mut sent = SingleStream::open(stream).await?;
+    let (head, body) = sent.send(call, message(service)).await?.into_parts();
+    let (body, trailers) = sent.read(body, ANSWER_BYTES_MAX).await?;
+    judge(head.status.as_u16(), &head.headers, &body, trailers.as_ref()).map_err(GrpcHealthError::NotServing)
 }
 
 /// Returns the framed `HealthCheckRequest` for a service, whose name has at most 2048 bytes.
-pub(crate) fn message(service: &str) -> Bytes {
+fn message(service: &str) -> Bytes {
     let mut message = BytesMut::new();
     if !service.is_empty() {
         let [high, low] = u16::try_from(service.len()).unwrap_or_default().to_be_bytes();
@@ -46,11 +76,8 @@ pub(crate) fn message(service: &str) -> Bytes {
     framed.freeze()
 }
 
-/// Judges an answer.
-///
-/// # Errors
-/// The reason why the service is not healthy, in words fit for the client's eyes.
-pub(crate) fn outcome(status: u16, head: &HeaderMap, body: &[u8], trailers: Option<&HeaderMap>) -> Result<(), String> {
+/// Judges an answer. The error is the reason why the service is not healthy, in words fit for the client's eyes.
+fn judge(status: u16, head: &HeaderMap, body: &[u8], trailers: Option<&HeaderMap>) -> Result<(), String> {
     let said = [trailers, Some(head)].into_iter().flatten().find_map(|fields| fields.get("grpc-status"));
     Err(match (status, said.map(HeaderValue::as_bytes)) {
         (200, Some(b"0")) => match body.get(5..) {
@@ -84,7 +111,7 @@ mod tests {
             |said: &'static str| HeaderMap::from_iter([("grpc-status".parse().unwrap(), said.parse().unwrap())]);
         let (none, ok) = (HeaderMap::new(), fields("0"));
         let framed = |message: &[u8]| [&[0, 0, 0, 0, u8::try_from(message.len()).unwrap()], message].concat();
-        assert_eq!(outcome(200, &none, &framed(&[8, 1]), Some(&ok)), Ok(()));
+        assert_eq!(judge(200, &none, &framed(&[8, 1]), Some(&ok)), Ok(()));
         for (status, head, body, trailers, reason) in [
             (200, &none, framed(&[8, 2]), Some(&ok), "it says that it is not serving"),
             (200, &none, framed(&[]), Some(&ok), "it does not say that it is serving"),
@@ -95,7 +122,7 @@ mod tests {
             (200, &none, framed(&[8, 1]), None, "the answer is not gRPC"),
             (503, &none, vec![], None, "status 503"),
         ] {
-            assert_eq!(outcome(status, head, &body, trailers), Err(reason.to_owned()), "{reason}");
+            assert_eq!(judge(status, head, &body, trailers), Err(reason.to_owned()), "{reason}");
         }
     }
 }
