@@ -82,6 +82,11 @@ impl Http2Pool {
         });
     }
 
+    /// Gives no connection a further stream. Those without streams are closed.
+    pub(crate) fn close_idle(&self) {
+        self.connections.borrow_mut().clear();
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.connections.borrow().is_empty()
     }

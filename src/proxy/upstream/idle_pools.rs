@@ -159,7 +159,10 @@ impl IdlePools {
     /// Closes all idle connections.
     pub(crate) fn close_idle(&self) {
         let backends = self.backends.borrow();
-        backends.values().flatten().for_each(|idle| idle.connections.borrow_mut().clear());
+        for idle in backends.values().flatten() {
+            idle.connections.borrow_mut().clear();
+            idle.http2.close_idle();
+        }
     }
 
     /// Closes connections that were idle for too long, and forgets backends without connections.
