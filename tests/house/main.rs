@@ -99,7 +99,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     (
         "checks",
         &["domain", "traffic", "reports", "connect", "http1", "http2", "random", "clock", "sockets", "lifecycle"],
-        &["tokio", "imbl", "arc_swap", "hyper", "http", "http_body_util", "tracing"],
+        &["tokio", "imbl", "arc_swap", "hyper", "h2", "http", "http_body_util", "tracing"],
     ),
     (
         "connect",
@@ -109,10 +109,10 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     (
         "fetch",
         &["domain", "traffic", "connect", "http1", "http2", "clock"],
-        &["tokio", "hyper", "http", "http_body_util"],
+        &["tokio", "hyper", "h2", "http", "http_body_util"],
     ),
     ("http1", &[], &["tokio", "hyper", "hyper_util", "http", "http_body_util"]),
-    ("http2", &[], &["tokio", "http"]),
+    ("http2", &[], &["tokio", "h2", "http"]),
     ("maintenance_pages", &["domain", "fetch", "clock"], &["tokio", "arc_swap", "http", "tracing"]),
     ("reports", &["domain", "traffic"], &["tokio", "tracing"]),
     ("operator_auth", &["domain"], &["http", "arc_swap"]),
