@@ -19,7 +19,7 @@ use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use tokio::time::timeout;
 
 use crate::clock;
-use crate::connect::{BackendTls, ConnectError, NameLookup, connect};
+use crate::connect::{BackendTls, ConnectError, NameLookup, OfferedProtocols, connect};
 use crate::domain::{BackendUrl, SessionKey, Span};
 
 /// The longest time of a request with its answer.
@@ -82,7 +82,7 @@ impl DirectoryClient {
         let server = server(request.uri()).ok_or_else(|| DirectoryError::Url(request.uri().clone()))?;
         let end = clock::instant() + REQUEST_TIME;
         let socket = connect(&self.addresses(&server).await?, server.port(), end).await?;
-        let stream = self.tls.handshake(socket, &server, true, end).await?;
+        let stream = self.tls.handshake(socket, &server, true, OfferedProtocols::Http1, end).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(answer_error)?;
         let answer = async move {
             let answer = sender.send_request(in_origin_form(request, &server)).await.map_err(answer_error)?;
