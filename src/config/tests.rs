@@ -212,6 +212,47 @@ fn registration_tokens_stand_in_the_file_each_with_a_name_of_its_own() {
 }
 
 #[test]
+fn certificates_are_obtained_only_with_a_directory_domains_and_accepted_terms() {
+    let whole = "[acme]\ndirectory = \"https://ca.example/dir\"\ndomains = [\"shop.example\", \"*.shop.example\"]\nterms_accepted = true\n";
+    let acme = load(&format!("{whole}contact = [\"a@shop.example\", \"mailto:b@shop.example\"]\n"), &[])
+        .unwrap()
+        .acme
+        .unwrap();
+    assert_eq!(acme.contact, ["mailto:a@shop.example", "mailto:b@shop.example"]);
+    assert_eq!(acme.domains.len(), 2);
+    assert!(load("[acme]\nterms_accepted = true\n", &[]).unwrap().acme.is_none());
+    let keyed = |key: &str| load(&format!("{whole}eab_kid = \"me\"\neab_key = \"{key}\"\n"), &[]);
+    for key in ["_-_-", "/+/+", "_w==", "_w"] {
+        let (kid, bytes) = keyed(key).unwrap().acme.unwrap().external_account.unwrap();
+        assert!(kid == "me" && bytes[0] == 0xff, "{key}");
+    }
+    let said = keyed("not!a!key").unwrap_err();
+    assert!(said.contains("it is not base64") && !said.contains("not!a!key"), "{said}");
+    for (left_out, said) in [
+        ("directory = \"https://ca.example/dir\"\n", "acme.directory is not"),
+        ("domains = [\"shop.example\", \"*.shop.example\"]\n", "acme.domains is not"),
+        ("terms_accepted = true\n", "if you accept them, set terms_accepted = true"),
+    ] {
+        let why = load(&whole.replace(left_out, ""), &[]).unwrap_err();
+        assert!(why.contains(said), "{why}");
+    }
+    for (line, said) in
+        [("eab_kid = \"me\"", "set both or none"), ("contact = [\"nobody\"]", "write admin@shop.example")]
+    {
+        let why = load(&format!("{whole}{line}\n"), &[]).unwrap_err();
+        assert!(why.contains(said), "{why}");
+    }
+    for (value, said) in [
+        ("directory = \"http://ca.example/dir\"", "is not a URL with https"),
+        ("domains = [\"*\"]", "gets no certificate"),
+        ("domains = [\"10.0.0.7\"]", "gets no certificate"),
+    ] {
+        let why = load(&format!("[acme]\n{value}\n"), &[]).unwrap_err();
+        assert!(why.contains(":2:") && why.contains(said), "{why}");
+    }
+}
+
+#[test]
 fn serve_is_what_no_command_does() {
     for words in [
         &["signalbox", "--proxy-workers", "3"][..],
