@@ -17,6 +17,8 @@ use crate::proxy::http2::date::DateField;
 pub(super) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// The most bytes that a client may send ahead on all streams of a connection.
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The memory of a connection without streams, beyond that of every connection: the buffers and tables of `h2`.
+const BASE_BYTES: usize = 20 * 1024;
 /// The number of bytes that wait for the client from which on no body is read. A frame of a body has at most 128 KiB, so that
 /// less than 1 MiB ever waits.
 const UNSENT_BYTES_MAX: usize = 512 * 1024;
@@ -37,6 +39,8 @@ pub(super) struct StreamShare {
     // The streams that wait until fewer bytes wait.
     waiting: RefCell<Vec<Waker>>,
     memory: RefCell<MemoryShare>,
+    // The memory of the connection itself.
+    _base: MemoryShare,
     cancelled: Cell<u32>,
     pub(super) date: DateField,
 }
@@ -57,6 +61,7 @@ pub(super) struct StreamEntry {
 impl StreamShare {
     pub(super) fn new(worker: &Rc<WorkerContext>, client: &Rc<ClientContext>) -> Rc<Self> {
         let memory = RefCell::new(worker.settings.memory.connection());
+        let base = worker.settings.memory.take_always(BASE_BYTES);
         Rc::new(Self {
             worker: Rc::clone(worker),
             client: Rc::clone(client),
@@ -66,6 +71,7 @@ impl StreamShare {
             uploads: Cell::new(0),
             waiting: RefCell::default(),
             memory,
+            _base: base,
             cancelled: Cell::new(0),
             date: DateField::new(),
         })

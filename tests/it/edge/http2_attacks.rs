@@ -7,6 +7,9 @@ use crate::support::http2_client::{GET, Http2Client, PREFACE, block, frame, next
 use crate::support::proxy_harness::ProxyHarness;
 use crate::support::wire::Wire;
 
+/// The frames of a flood, by their number.
+type Flood<'f> = &'f dyn Fn(u32) -> Vec<u8>;
+
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -49,7 +52,7 @@ fn a_flood_ends_its_connection_and_no_other() {
     let empty = |_| frame(DATA, 0, 1, &[]);
     let pings = |_| frame(PING, 0, 0, b"12345678");
     let settings = |_| frame(SETTINGS, 0, 0, &[]);
-    let floods: [(&str, Vec<u8>, &dyn Fn(u32) -> Vec<u8>); 6] = [
+    let floods: [(&str, Vec<u8>, Flood<'_>); 6] = [
         ("pings", vec![], &pings),
         ("settings", vec![], &settings),
         ("rapid reset", vec![], &resets),
@@ -142,13 +145,13 @@ fn a_client_that_only_resets_is_told_to_calm_down() {
     });
     let harness = ProxyHarness::serving(&backend.url(), &[]);
     let mut wire = raw(harness.address());
-    let ended = (0..400).find_map(|number| {
+    let ended = (0..400).find(|&number| {
         wire.send(head(number, END_STREAM));
         wire.send(frame(PING, 0, 0, b"begun..."));
         // The answer shows that the request has begun.
         let begun = until_frame(&mut wire, |frame| (frame.kind == PING && frame.flags == 1) || frame.kind == GOAWAY);
         wire.send(frame(RST_STREAM, 0, 2 * number + 1, &8_u32.to_be_bytes()));
-        begun.is_none_or(|frame| frame.kind == GOAWAY).then_some(number)
+        begun.is_none_or(|frame| frame.kind == GOAWAY)
     });
     assert!(ended.is_some_and(|number| number > 200), "{ended:?}");
 }
