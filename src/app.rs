@@ -51,7 +51,9 @@ use ports::{bind_error, listen};
 pub use reload_command::reload;
 use reloader::{ConfigSource, Reloader};
 use services::route_defaults;
-use settings::{acceptor, backend_tls, load_certificates, proxy_settings, registration_tokens, registry_limits};
+use settings::{
+    acceptor, backend_tls, load_certificates, proxy_settings, registration_tokens, registry_limits, serve_proxy,
+};
 use signals::Signals;
 use table_publisher::TablePublisher;
 
@@ -154,14 +156,14 @@ impl Server {
         let memory = MemoryBudget::new(config.memory.unwrap_or_else(crate::memory_budget::default_bytes));
         let obtaining = Obtaining::default();
         let (own, tokens) = (vec![pipe_address, api_address], obtaining.tokens.clone());
-        let proxy_settings = proxy::ProxySettings { own, tokens, ..proxy_settings(&config, &memory)? };
-        let certificates = load_certificates(&config)?;
-        let pipe_tls = acceptor(&certificates, "pipe", &[]);
-        let api_tls = acceptor(&certificates, "api", &api_listener::PROTOCOLS);
+        let (loaded, certificates) = (load_certificates(&config)?, obtaining.certificates.clone());
+        serve_proxy(&certificates, &loaded, &config);
+        let proxy_settings = proxy::ProxySettings { own, tokens, certificates, ..proxy_settings(&config, &memory)? };
+        let pipe_tls = acceptor(&loaded, "pipe", &[]);
+        let api_tls = acceptor(&loaded, "api", &api_listener::PROTOCOLS);
         let needs_token = !config.tokens.is_empty();
         let secure = Secure { pipe: pipe_tls.is_some(), api: api_tls.is_some(), needs_token };
-        let bound = proxy::Proxy::bind(&proxy_settings)
-            .map_err(|error| bind_error("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
+        let bound = bind_proxy(&config, &proxy_settings)?;
 
         // Traffic, and the registry over the store.
         let table = Arc::new(ArcSwap::from_pointee(RoutingTable::default()));
@@ -200,7 +202,8 @@ impl Server {
         interfaces.spawn("checker", checker.run(interfaces.stopping().clone()));
         interfaces.spawn("maintenance pages", refresher.run(interfaces.stopping().clone()));
         let (addresses, reloadable, backend_tls) = (bound.addresses(), bound.reloadable(), proxy_settings.tls);
-        let live_proxy = LiveProxy { reloadable, addresses, backend_tls, defaults };
+        let certificates = proxy_settings.certificates;
+        let live_proxy = LiveProxy { reloadable, addresses, certificates, backend_tls, defaults };
         let proxy = bound.start(table, reports, maintenance_pages).context("cannot start the proxy's threads")?;
         let _ = parts.set(proxy.heartbeats().iter().cloned().chain([checks]).collect());
         let ports = LivePorts { api_address, pipe_tls, api_tls };
@@ -208,7 +211,7 @@ impl Server {
         parts.listen(pipe_listener, api_listener, &registry, &pipe);
         let store_url = config.store_url.clone();
         let source = ConfigSource { cli, log, config };
-        Reloader::new(source, registry.clone(), parts, acme, certificates).start(hangups, &interfaces)?;
+        Reloader::new(source, registry.clone(), parts, acme, loaded).start(hangups, &interfaces)?;
         Ok(Self { store_url, pipe_address, api_address, secure, registry, proxy, pipe, interfaces, core })
     }
 
@@ -219,6 +222,7 @@ impl Server {
             pipe: self.pipe_address,
             api: self.api_address,
             proxy: self.proxy.address(),
+            proxy_tls: self.proxy.secure_address(),
             store: &self.store_url,
             sessions: catalog.sessions_len(),
             routes: catalog.routes_len(),
@@ -257,4 +261,15 @@ impl Server {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Binds the ports of the proxy.
+fn bind_proxy(config: &ServerConfig, settings: &proxy::ProxySettings) -> anyhow::Result<proxy::BoundProxy> {
+    let mut bound = proxy::Proxy::bind(settings)
+        .map_err(|error| bind_error("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
+    if let Some(https) = config.proxy.https {
+        let bind_error = |error| bind_error("HTTPS", https, "proxy.https", "--proxy-https", &error);
+        bound.bind_secure(https).map_err(bind_error)?;
+    }
+    Ok(bound)
 }

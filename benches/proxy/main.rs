@@ -2,10 +2,11 @@
 //!
 //! The proxy under test on core 0; the load (`wrk`) and the backend (nginx, from memory) on core 1. Rounds
 //! of both proxies take turns, because machines drift: only ratios of one run count. `PROXY_BENCH_ROUNDS` and `PROXY_BENCH_SECONDS`
-//! set the number and length of the rounds; `PROXY_BENCH_EARLIER` names the program of an earlier build, which then takes turns with them.
+//! set the number and length of the rounds; `cargo bench --bench proxy tls` measures https beside nginx and HAProxy; `PROXY_BENCH_EARLIER` names the program of an earlier build, which then takes turns with them.
 
 mod nginx;
 mod table;
+mod tls;
 mod under_test;
 
 use std::path::Path;
@@ -55,12 +56,18 @@ fn main() {
     if arguments.iter().any(|argument| argument == "table") {
         return table::measure();
     }
+    if let Some(client) = tls::Client::asked_for(&arguments) {
+        return client.run();
+    }
     for tool in ["nginx", "wrk", "taskset"] {
         let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).stdout(Stdio::null()).status();
         assert!(found.is_ok_and(|status| status.success()), "this benchmark needs {tool}: install it and run again");
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     assert!(cores >= 2, "this benchmark needs two cores: one for the proxy, one for the load");
+    if arguments.iter().any(|argument| argument == "tls") {
+        return tls::compare();
+    }
     compare();
 }
 
@@ -114,16 +121,16 @@ fn signalbox(home: &Path, name: &'static str, program: &str, backend: &str, sett
 
 fn round(contender: &Contender, row: &Row, seconds: u32) -> Measured {
     let before = cpu_seconds(&contender.pids);
-    let requests = load(&format!("http://{}{}", contender.address, row.path), row.closes, seconds);
+    let requests = load(&format!("http://{}{}", contender.address, row.path), "shop.example", row.closes, seconds);
     let after = cpu_seconds(&contender.pids);
     let [user, system] = [0, 1].map(|kind| (after[kind] - before[kind]) * 1e6 / requests);
     Measured { micros: user + system, user, per_second: requests / f64::from(seconds) }
 }
 
 /// Runs the load; how many requests were answered. Any that failed spoils the run.
-fn load(url: &str, closes: bool, seconds: u32) -> f64 {
+fn load(url: &str, host: &str, closes: bool, seconds: u32) -> f64 {
     let mut wrk = Command::new("taskset");
-    wrk.args(["-c", "1", "wrk", "-t1", "-c64", &format!("-d{seconds}s"), "-H", "Host: shop.example"]);
+    wrk.args(["-c", "1", "wrk", "-t1", "-c64", &format!("-d{seconds}s"), "-H", &format!("Host: {host}")]);
     if closes {
         wrk.args(["-H", "Connection: close"]);
     }

@@ -22,16 +22,26 @@ pub fn backend(home: &Path) -> (Process, String) {
 
 /// A proxy to `backend`, telling it of the client what ours tells it.
 pub fn proxy(home: &Path, backend: &str) -> (Process, String) {
-    start(home, "proxy", 0, |address| {
-        format!(
-            "upstream backend {{ server {backend}; keepalive 256; keepalive_requests 1000000000; }} \
-             server {{ listen {address} backlog=4096; server_name shop.example; location / {{ \
+    start(home, "proxy", 0, |address| server(backend, &format!("listen {address} backlog=4096;")))
+}
+
+/// The same for https, with the files `cert` and `key` in `home`.
+pub fn secure_proxy(home: &Path, backend: &str) -> (Process, String) {
+    let files = format!("ssl_certificate {0}/cert; ssl_certificate_key {0}/key;", home.display());
+    start(home, "secure", 0, |address| {
+        server(backend, &format!("listen {address} ssl backlog=4096; ssl_protocols TLSv1.2 TLSv1.3; {files}"))
+    })
+}
+
+fn server(backend: &str, listen: &str) -> String {
+    format!(
+        "upstream backend {{ server {backend}; keepalive 256; keepalive_requests 1000000000; }} \
+             server {{ {listen} server_name shop.example localhost; location / {{ \
              proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
              proxy_set_header Host $http_host; proxy_set_header X-Real-IP $remote_addr; \
              proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme; \
              proxy_set_header X-Forwarded-Host $http_host; proxy_set_header Signalbox-Hops 1; }} }}"
-        )
-    })
+    )
 }
 
 /// The workers of a master.

@@ -17,6 +17,25 @@ pub const EVERY_POLICY: &[&str] = &[
 
 /// Starts it on core 0, with its store in `home` under `name`, and with these settings. Returns it with the address for requests.
 pub fn start(home: &Path, name: &str, program: &str, backend: &str, settings: &[&str]) -> (Process, String) {
+    begin(home, name, program, backend, settings, None)
+}
+
+/// Starts it for https, with the files `cert` and `key` in `home`. Where it takes such requests.
+pub fn start_secure(home: &Path, name: &str, program: &str, backend: &str) -> (Process, String) {
+    let file = home.join(format!("{name}.toml"));
+    let tls = format!("[[tls]]\ncert = \"{0}/cert\"\nkey = \"{0}/key\"\n", home.display());
+    std::fs::write(&file, format!("[proxy]\nhttps = \"127.0.0.1:0\"\n{tls}")).expect("a configuration");
+    begin(home, name, program, backend, &[], Some(&file))
+}
+
+fn begin(
+    home: &Path,
+    name: &str,
+    program: &str,
+    backend: &str,
+    settings: &[&str],
+    file: Option<&Path>,
+) -> (Process, String) {
     let store = format!("sqlite://{}", home.join(format!("{name}.db")).display());
     let mut pinned = Command::new("taskset");
     pinned
@@ -32,13 +51,14 @@ pub fn start(home: &Path, name: &str, program: &str, backend: &str, settings: &[
             "error",
         ])
         .stdout(Stdio::piped());
+    file.into_iter().for_each(|file| drop(pinned.arg("--config").arg(file)));
     let mut process = Process(pinned.spawn().expect("the program runs"));
     let mut said = BufReader::new(process.0.stdout.take().expect("its output is piped")).lines().map_while(Result::ok);
     let mut address = |name: &str| {
         let line = said.find(|line| line.trim_start().starts_with(name)).expect("it says where it listens");
         line.split_whitespace().nth(1).expect("an address").to_owned()
     };
-    let (pipe, proxy) = (address("pipe"), address("proxy"));
+    let (pipe, proxy) = (address("pipe"), address(if file.is_some() { "https" } else { "proxy" }));
     route(&pipe, backend, settings);
     (process, proxy)
 }
@@ -53,7 +73,7 @@ fn route(pipe: &str, backend: &str, settings: &[&str]) {
         reply.trim_end().strip_prefix(expected).unwrap_or_else(|| panic!("{line}: {reply}")).to_owned()
     };
     let session = ask("REGISTER|shop|shop-1|0|{}".to_owned(), "ACK|");
-    ask(format!("ROUTE_ADD|{session}|shop.example|/|http://{backend}|0"), "ROUTE_OK|");
+    ask(format!("ROUTE_ADD|{session}|shop.example,localhost|/|http://{backend}|0"), "ROUTE_OK|");
     for setting in settings {
         let verb = setting.split('_').next().expect("a verb");
         ask(setting.replace("{session}", &session), verb);

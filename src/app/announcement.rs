@@ -7,6 +7,8 @@ pub(super) struct Announcement<'a> {
     pub(super) pipe: SocketAddr,
     pub(super) api: SocketAddr,
     pub(super) proxy: SocketAddr,
+    /// The proxy's address for TLS.
+    pub(super) proxy_tls: Option<SocketAddr>,
     /// The store's URL.
     pub(super) store: &'a str,
     pub(super) sessions: usize,
@@ -23,13 +25,15 @@ impl Announcement<'_> {
     /// Returns the text without its last line break.
     pub(super) fn page(&self) -> String {
         let Self { pipe, api, proxy, store, sessions, routes, .. } = self;
+        let proxy_tls =
+            self.proxy_tls.map(|https| format!("\n  https  {https}   HTTPS requests come in here")).unwrap_or_default();
         let scheme = if self.api_has_tls { "https" } else { "http" };
         let version = env!("CARGO_PKG_VERSION");
         let addresses = format!(
             "Signalbox {version}
   pipe   {pipe}   services register here
   api    {api}   gRPC and REST, pages about them at {scheme}://{docs}/docs
-  proxy  {proxy}   HTTP requests come in here
+  proxy  {proxy}   HTTP requests come in here{proxy_tls}
   store  {store}   {sessions} sessions, {routes} routes",
             docs = reachable(*api),
         );
@@ -74,6 +78,7 @@ mod tests {
             pipe: at(8181),
             api: at(8182),
             proxy: at(8080),
+            proxy_tls: None,
             store: "sqlite://signalbox.db",
             sessions: 0,
             routes: 0,

@@ -8,7 +8,10 @@ use tokio::net::TcpListener;
 
 use super::renewal::WatchedCertificate;
 use super::services::{api_services, route_defaults};
-use super::settings::{connections_of, pipe_settings, registration_tokens, registry_limits, reloadable_settings};
+use super::settings::{
+    connections_of, pipe_settings, registration_tokens, registry_limits, reloadable_settings, serve_proxy,
+};
+use crate::certificates::Certificates;
 use crate::config::{ConnectionsConfig, ServerConfig};
 use crate::connect::{AddressResolver, BackendTls};
 use crate::connection_limits::{ConnectionLimits, PortConnections};
@@ -46,6 +49,7 @@ pub(super) struct LivePorts {
 pub(super) struct LiveProxy {
     pub(super) reloadable: Arc<ArcSwap<ReloadableSettings>>,
     pub(super) addresses: AddressResolver,
+    pub(super) certificates: Certificates,
     pub(super) backend_tls: BackendTls,
     pub(super) defaults: Arc<ArcSwap<RouteDefaults>>,
 }
@@ -92,7 +96,7 @@ impl LiveParts {
 
     /// Serves these certificates from the next handshake on.
     pub(super) fn serve(&self, certificates: &[WatchedCertificate], config: &ServerConfig) {
-        let _ = config;
+        serve_proxy(&self.proxy.certificates, certificates, config);
         for certificate in certificates {
             let port = match certificate.files.section {
                 "pipe" => &self.ports.pipe_tls,

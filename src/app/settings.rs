@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
-use crate::certificates::CertificateFiles;
+use crate::certificates::{CertificateFiles, Certificates};
 use crate::config::{ConnectionsConfig, ServerConfig, TlsFiles, TokenConfig, Unmatched};
 use crate::connect::BackendTls;
 use crate::connection_limits::{ConnectionLimits, PortConnections};
@@ -46,6 +46,7 @@ pub(super) fn registration_tokens(tokens: &[TokenConfig]) -> RegistrationTokens 
 
 pub(super) fn proxy_settings(config: &ServerConfig, memory: &MemoryBudget) -> anyhow::Result<proxy::ProxySettings> {
     Ok(proxy::ProxySettings {
+        https_port: config.proxy.https_port,
         workers: config.proxy.workers,
         trusted_proxies: config.proxy.trusted_proxies.clone(),
         unmatched: unmatched(config.proxy.unmatched),
@@ -86,7 +87,9 @@ fn unmatched(configured: Unmatched) -> proxy::UnmatchedPolicy {
 /// Returns the files of all certificates, with the domains for which each is served.
 pub(super) fn wanted_certificates(config: &ServerConfig) -> Vec<(CertificateFiles, Vec<Host>)> {
     let ports = [&config.pipe.tls, &config.api.tls].into_iter().flatten();
-    ports.map(|files| (certificate_files(files.clone()), Vec::new())).collect()
+    let ports = ports.map(|files| (certificate_files(files.clone()), Vec::new()));
+    let proxy = config.certificates.iter().map(|own| (certificate_files(own.files.clone()), own.domains.clone()));
+    ports.chain(proxy).collect()
 }
 
 fn certificate_files(files: TlsFiles) -> CertificateFiles {
@@ -104,6 +107,13 @@ pub(super) fn load_certificates(config: &ServerConfig) -> anyhow::Result<Vec<Wat
 pub(super) fn acceptor(loaded: &[WatchedCertificate], section: &str, protocols: &[&str]) -> Option<tls::Acceptor> {
     let own = loaded.iter().find(|certificate| certificate.files.section == section)?;
     Some(tls::Acceptor::new(&own.current, protocols))
+}
+
+/// Serves the proxy's certificates of these from the next handshake on.
+pub(super) fn serve_proxy(certificates: &Certificates, loaded: &[WatchedCertificate], config: &ServerConfig) {
+    let own = loaded.iter().filter(|certificate| certificate.files.section == "tls");
+    let served = own.map(|certificate| certificate.current.clone()).collect();
+    certificates.set_configured(served, config.proxy.tls_default.as_ref());
 }
 
 pub(super) fn pipe_settings(config: &ServerConfig, api: SocketAddr, memory: MemoryBudget) -> pipe::PipeSettings {

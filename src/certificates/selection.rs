@@ -54,12 +54,13 @@ impl TlsIdentity {
     }
 
     /// Returns true if requests for `host`, a name in lower case, may be answered on this connection: the certificate covers it
-    /// and the host does not require another client certificate. If not, the answer is 421 (RFC 9110 §15.5.20). `current` are
-    /// the certificates now.
-    pub fn may_ask_for(&self, host: &str, current: &CertificateSet) -> bool {
+    /// and the host does not require another client certificate. If not, the answer is 421 (RFC 9110 §15.5.20). `current`
+    /// returns the certificates of now.
+    pub fn may_ask_for(&self, host: &str, current: impl FnOnce() -> Arc<CertificateSet>) -> bool {
         if self.name() == Some(host) {
             return true;
         }
+        let current = current();
         let own = current.choose(Some(host));
         let covered = self.certificate.covers(host) || (self.is_default && current.named(host).is_none());
         covered && own.is_none_or(|own| own.group.has_authorities_of(&self.group))

@@ -82,6 +82,7 @@ impl FileSections {
             ("defaults.headers", self.defaults.headers != next.defaults.headers),
             ("defaults.options", self.defaults.options != next.defaults.options),
             ("tokens", self.tokens != next.tokens),
+            ("tls", self.tls != next.tls),
         ];
         let changed = others.into_iter().filter(|(_, is_changed)| *is_changed);
         changes.extend(changed.map(|(key, _)| KeyChange { key, needs_restart: false }));

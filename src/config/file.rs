@@ -92,7 +92,10 @@ fn of_meaning(key: &str, value: &str, message: &str) -> Option<String> {
     let expected = message.strip_prefix("invalid type: ")?.split_once(", expected ")?.1.trim_end();
     Some(match expected {
         _ if expected.starts_with("a list such as") => format!("write a list: {key} = [\"{value}\"]"),
-        _ if expected.starts_with("struct TokenSection") || expected == "a sequence" => {
+        _ if expected.starts_with("struct TokenSection")
+            || expected.starts_with("struct TlsSection")
+            || expected == "a sequence" =>
+        {
             format!("write [[{key}]], with two brackets")
         }
         _ if expected.starts_with("struct ") => {

@@ -24,17 +24,17 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
 
-use crate::domain::Secret;
+use crate::domain::{Options, Secret};
 
 pub use command::{Cli, Task};
 pub use key_change::KeyChange;
 pub use parts::{
-    AcmeConfig, ApiConfig, ConnectionsConfig, PipeConfig, ProxyConfig, ServerConfig, SessionBounds, TlsFiles,
-    TokenConfig,
+    AcmeConfig, ApiConfig, CertificateConfig, ConnectionsConfig, PipeConfig, ProxyConfig, ServerConfig, SessionBounds,
+    TlsFiles, TokenConfig,
 };
 pub use values::{LogFormat, Unmatched};
 
-use sections::{AcmeSection, ApiSection, FileSections, KEYS, PipeSection, ProxySection, TokenSection};
+use sections::{AcmeSection, ApiSection, FileSections, KEYS, PipeSection, ProxySection, TlsSection, TokenSection};
 use values::{Count, Network};
 
 impl FileSections {
@@ -52,10 +52,11 @@ impl FileSections {
             // These keys exist only in the file.
             defaults: below.defaults,
             tokens: below.tokens,
+            tls: below.tls,
         }
     }
 
-    fn complete(self) -> anyhow::Result<ServerConfig> {
+    fn complete(mut self) -> anyhow::Result<ServerConfig> {
         let written = self.clone();
         let sessions_max = or_default(self.session.sessions_max, "sessions-max")?.0;
         let sessions_per_address_max = match self.limits.sessions_per_address {
@@ -72,10 +73,13 @@ impl FileSections {
             routes_max: or_default(self.session.routes_max, "session-routes-max")?.0,
         };
         let tokens = tokens(self.tokens)?;
+        let default_options = self.proxy.default_options(self.defaults.options.0)?;
+        let certificates = certificates(self.tls, self.proxy.https.is_some())?;
         let config = ServerConfig {
             pipe: self.pipe.complete(!tokens.is_empty())?,
             api: self.api.complete()?,
             proxy: self.proxy.complete()?,
+            certificates,
             tokens,
             store_url: or_default(self.store.url, "store-url")?,
             sessions,
@@ -91,7 +95,7 @@ impl FileSections {
             ca: self.backends.ca,
             acme: self.acme.complete()?,
             default_headers: self.defaults.headers.0,
-            default_options: self.defaults.options.0,
+            default_options,
             log_filter: or_default(self.log.level, "log-level")?.0,
             log_format: self.log.format.map(|format| format.0),
             written,
@@ -123,8 +127,9 @@ fn network(read: anyhow::Result<Network>) -> anyhow::Result<IpNet> {
 impl ServerConfig {
     /// Refuses two interfaces that listen on the same address.
     fn apart(&self) -> anyhow::Result<()> {
-        let listeners =
-            [("pipe.listen", self.pipe.listen), ("api.listen", self.api.listen), ("proxy.http", self.proxy.http)];
+        let mut listeners =
+            vec![("pipe.listen", self.pipe.listen), ("api.listen", self.api.listen), ("proxy.http", self.proxy.http)];
+        listeners.extend(self.proxy.https.map(|address| ("proxy.https", address)));
         for (at, (key, address)) in listeners.iter().enumerate() {
             let twin = listeners.iter().skip(at + 1).find(|(_, other)| other == address && address.port() != 0);
             if let Some((other, _)) = twin {
@@ -133,6 +138,18 @@ impl ServerConfig {
         }
         Ok(())
     }
+}
+
+fn certificates(sections: Vec<TlsSection>, is_used: bool) -> anyhow::Result<Vec<CertificateConfig>> {
+    if !sections.is_empty() && !is_used {
+        bail!("[[tls]] is for proxy.https, which is not set; add https = \"0.0.0.0:443\" to [proxy]");
+    }
+    let complete = |section: TlsSection| {
+        let TlsSection { cert, key, domains, client_ca } = section;
+        let files = TlsFiles { section: "tls", cert, key, client_ca };
+        CertificateConfig { files, domains: domains.into_iter().map(|domain| domain.0).collect() }
+    };
+    Ok(sections.into_iter().map(complete).collect())
 }
 
 fn tokens(tokens: Vec<TokenSection>) -> anyhow::Result<Vec<TokenConfig>> {
@@ -254,10 +271,32 @@ impl PipeSection {
 }
 
 impl ProxySection {
+    /// Adds the defaults of routes that stand in this section to those of `[defaults]`.
+    fn default_options(&mut self, mut options: Options) -> anyhow::Result<Options> {
+        options.https_redirect |= or_default(self.https_redirect.take(), "proxy-https-redirect")?.0;
+        if options.hsts.is_none() {
+            // Checked when it was read.
+            options
+                .set("hsts", &or_default(self.hsts.take(), "proxy-hsts")?.0)
+                .map_err(|why| anyhow!("proxy.hsts: {why}"))?;
+        }
+        if options.https_redirect && self.https.is_none() && self.https_port.is_none() {
+            bail!("https_redirect needs proxy.https, or proxy.https_port if another program speaks https for this one");
+        }
+        Ok(options)
+    }
+
     fn complete(self) -> anyhow::Result<ProxyConfig> {
         let all = or_default(self.connections_max, "proxy-connections-max")?;
+        let https = self.https.map(|address| address.0);
         Ok(ProxyConfig {
             http: or_default(self.http, "proxy-http")?.0,
+            https,
+            https_port: self
+                .https_port
+                .and_then(|port| u16::try_from(port.0).ok())
+                .or(https.map(|address| address.port())),
+            tls_default: self.tls_default.map(|name| name.0),
             workers: or_default(self.workers, "proxy-workers")?.0,
             trusted_proxies: networks(self.trusted_proxies.unwrap_or_default()),
             unmatched: or_default(self.unmatched, "proxy-unmatched")?.0,

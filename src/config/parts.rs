@@ -20,6 +20,8 @@ pub struct ServerConfig {
     pub api: ApiConfig,
     /// The proxy.
     pub proxy: ProxyConfig,
+    /// The certificates of the proxy.
+    pub certificates: Vec<CertificateConfig>,
     /// The registration tokens. If there are none, clients register without a token.
     pub tokens: Vec<TokenConfig>,
     /// The URL of the database.
@@ -92,6 +94,12 @@ pub struct ApiConfig {
 pub struct ProxyConfig {
     /// The address that it listens on.
     pub http: SocketAddr,
+    /// The address that it listens on for TLS, if it does.
+    pub https: Option<SocketAddr>,
+    /// The port of TLS that clients use, if it speaks TLS.
+    pub https_port: Option<u16>,
+    /// The name of the certificate for clients that ask for no name or an unknown one.
+    pub tls_default: Option<Host>,
     /// The number of worker threads; 0 means one per core.
     pub workers: usize,
     /// Networks of peers whose forwarding fields are believed.
@@ -100,6 +108,15 @@ pub struct ProxyConfig {
     pub unmatched: Unmatched,
     /// The bounds of its client connections.
     pub connections: ConnectionsConfig,
+}
+
+/// A certificate of the proxy.
+#[derive(Debug)]
+pub struct CertificateConfig {
+    /// Its files.
+    pub files: TlsFiles,
+    /// The names for which it is served; if there are none, its own.
+    pub domains: Vec<Host>,
 }
 
 /// The bounds of a port's connections.

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::key_change::KeyChange;
 use super::values::{
     Address, ApiHost, CertifiedDomain, Contact, Count, CountOrNone, DefaultHeaders, DefaultOptions, Domain, EabKey,
-    Filter, Flag, HttpsUrl, LogForm, MemorySize, Network, OperatorToken, Origin, Prefix, ServiceRule, Sha256, Size,
-    Timespan, TokenLabel, UnmatchedHow, Workers, list,
+    Filter, Flag, Hsts, HttpsUrl, LogForm, MemorySize, Network, OperatorToken, Origin, Prefix, PublicPort, ServiceRule,
+    Sha256, Size, Timespan, TokenLabel, UnmatchedHow, Workers, list,
 };
 
 /// The sections of the file. Unknown keys are refused.
@@ -41,6 +41,8 @@ pub(super) struct FileSections {
     pub(super) defaults: DefaultsSection,
     #[arg(skip)]
     pub(super) tokens: Vec<TokenSection>,
+    #[arg(skip)]
+    pub(super) tls: Vec<TlsSection>,
 }
 
 /// A key of the file, its flag and its default.
@@ -210,6 +212,21 @@ sections! {
         /// The address of the HTTP proxy
         #[arg(env = "SIGNALBOX_PROXY_HTTP", value_name = "ADDRESS")]
         "proxy-http" http: Address<8080> = "127.0.0.1:8080" [restart],
+        /// The address of HTTPS
+        #[arg(env = "SIGNALBOX_PROXY_HTTPS", value_name = "ADDRESS")]
+        "proxy-https" https: Address<8443> | "none, TLS is not spoken" [restart],
+        /// The port of HTTPS that clients use, for redirects
+        #[arg(env = "SIGNALBOX_PROXY_HTTPS_PORT", value_name = "PORT")]
+        "proxy-https-port" https_port: PublicPort | "that of `https`" [restart],
+        /// Requests over http are redirected to https, for routes that do not say otherwise
+        #[arg(env = "SIGNALBOX_PROXY_HTTPS_REDIRECT", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        "proxy-https-redirect" https_redirect: Flag = "false",
+        /// Strict-Transport-Security on responses over https, for routes that do not say otherwise: off, on or a value
+        #[arg(env = "SIGNALBOX_PROXY_HSTS", value_name = "VALUE")]
+        "proxy-hsts" hsts: Hsts = "off",
+        /// A name of the certificate for clients that ask for no name or an unknown one
+        #[arg(env = "SIGNALBOX_PROXY_TLS_DEFAULT", value_name = "NAME")]
+        "proxy-tls-default" tls_default: CertifiedDomain | "none, they are refused",
         /// Worker threads, 0 for one per core
         #[arg(env = "SIGNALBOX_PROXY_WORKERS", value_name = "COUNT")]
         "proxy-workers" workers: Workers = "0" [restart],
@@ -306,6 +323,17 @@ sections! {
 pub(super) struct DefaultsSection {
     pub(super) headers: DefaultHeaders,
     pub(super) options: DefaultOptions,
+}
+
+/// A certificate of the proxy.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsSection {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
+    #[serde(default)]
+    pub(super) domains: Vec<CertifiedDomain>,
+    pub(super) client_ca: Option<PathBuf>,
 }
 
 /// A registration token.

@@ -76,7 +76,14 @@ fn a_wrong_value_is_named_with_its_line_and_the_expected_form() {
         ("[defaults.options]\ntiemout = 1\n", ":", "there is no option `tiemout`; did you mean timeout?"),
         ("[defaults.headers]\nconnection = \"x\"\n", ":", "belongs to the connection"),
         ("[defaults.headers]\n\"X Frame\" = \"x\"\n", ":", "may not hold a space; for example X-Frame-Options"),
-        ("[tls]\n", ":1:", "there is no `tls` here"),
+        ("[tls]\ncert = \"a\"\n", ":1:", "write [[tls]]"),
+        ("[[tls]]\ncert = \"a\"\n", ":1:", "`key` is missing here"),
+        ("[[tls]]\ncert = \"a\"\nkey = \"b\"\ndomains = [\"*\"]\n", ":4:", "write shop.example, or *.shop.example"),
+        ("[proxy]\nhttps = \"nowhere\"\n", ":2:9:", "write 127.0.0.1:8443"),
+        ("[proxy]\nhttps_port = 0\n", ":2:", "a whole number from 1 to 65535"),
+        ("[proxy]\ntls_default = \"*\"\n", ":2:", "write shop.example, or *.shop.example"),
+        ("[proxy]\nhsts = \"1y\"\n", ":2:", "must be on, off, or a value such as max-age=63072000"),
+        ("[defaults.options]\nhsts = \"1y\"\n", ":", "hsts: must be on, off"),
         ("[pipe\n", ":1:", "unclosed table"),
         ("[api]\noperator_tokens = [\"short\"]\n", ":2:", "at least 16 visible ASCII characters"),
         ("[api]\nhosts = [\"*\"]\n", ":2:", "`*` is not a host"),
@@ -97,6 +104,23 @@ fn a_wrong_value_is_named_with_its_line_and_the_expected_form() {
             assert!(!said.contains(word), "{file}\n{said}");
         }
     }
+}
+
+#[test]
+fn certificates_and_redirects_need_the_port_of_https() {
+    let tls = "[[tls]]\ncert = \"a\"\nkey = \"b\"\n";
+    let said = load(tls, &[]).unwrap_err();
+    assert!(said.contains("add https = \"0.0.0.0:443\" to [proxy]"), "{said}");
+    let https = "[proxy]\nhttps = \"127.0.0.1:8443\"\nhttps_redirect = true\nhsts = \"on\"\n";
+    let config = load(&format!("{https}{tls}"), &[]).unwrap();
+    assert_eq!((config.certificates.len(), config.proxy.https_port), (1, Some(8443)));
+    let options = &config.default_options;
+    assert_eq!((options.https_redirect, options.hsts.as_ref().unwrap().as_bytes()), (true, &b"max-age=31536000"[..]));
+    assert_eq!(load(&format!("{https}https_port = 443\n"), &[]).unwrap().proxy.https_port, Some(443));
+    let said = load("[proxy]\nhttps_redirect = true\n", &[]).unwrap_err();
+    assert!(said.contains("https_redirect needs proxy.https"), "{said}");
+    let said = load("[proxy]\nhttps = \"127.0.0.1:8080\"\n", &[]).unwrap_err();
+    assert!(said.contains("proxy.http and proxy.https are both 127.0.0.1:8080"), "{said}");
 }
 
 #[test]

@@ -77,6 +77,15 @@ values! {
     /// A count of at least 1.
     Count(usize) = |text| whole_number(text, 1, COUNT_MAX);
 
+    /// A port of clients.
+    PublicPort(usize) = |text| whole_number(text, 1, usize::from(u16::MAX));
+
+    /// A value of `Strict-Transport-Security`.
+    Hsts(String) = |text| match Options::default().set("hsts", text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.of("hsts").to_string()),
+    };
+
     /// A count, where 0 means no limit.
     CountOrNone(usize) = |text| whole_number(text, 0, COUNT_MAX).map_err(|why| format!("{why}; 0 means no limit"));
 

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use super::checks::{CheckMethod, StatusRanges, check_host};
 use super::settings::check_interval;
 use super::{Error, HealthPath, Host, Span, nearest};
@@ -95,6 +97,10 @@ options! {
         "Lets clients use HTTP/2 on the route's domains.";
     http3: bool = true, truth, "bool", "true",
         "Lets clients use HTTP/3 on the route's domains.";
+    https_redirect: bool = false, truth, "bool", "false",
+        "Redirects requests over http to https with 308.";
+    hsts: Option<HeaderValue> = None, hsts, "`on`, `off`, or a value such as `max-age=63072000; includeSubDomains`", "off",
+        "Sets `Strict-Transport-Security` on responses over https; `on` is `max-age=31536000`.";
     preserve_host: bool = true, truth, "bool", "true",
         "Sends the client's `Host` to the backend; false sends the backend's own host name.";
     max_body_size: u64 = 100 * 1024 * 1024, size, "bytes, `10M`, `0` for no limit", "100M",
@@ -174,6 +180,25 @@ fn span_or_never(text: &str) -> Result<Option<Span>, Error> {
     if ["0", "0s", "0ms", "0m", "0h"].contains(&text) { Ok(None) } else { Span::parse(text).map(Some) }
 }
 
+/// Reads a value of `Strict-Transport-Security` (RFC 6797 §6.1).
+fn hsts(text: &str) -> Result<Option<HeaderValue>, Error> {
+    match truth(text) {
+        Ok(true) => return Ok(Some(HeaderValue::from_static("max-age=31536000"))),
+        Ok(false) => return Ok(None),
+        Err(_) => {}
+    }
+    let known = |directive: &str| {
+        let name = directive.to_ascii_lowercase();
+        let age = name.strip_prefix("max-age=");
+        age.is_some_and(|age| age.parse::<u32>().is_ok()) || ["includesubdomains", "preload"].contains(&&*name)
+    };
+    let is_value = text.split(';').map(str::trim).all(known) && text.to_ascii_lowercase().contains("max-age=");
+    let value = HeaderValue::try_from(text).ok().filter(|_| is_value);
+    value.map(Some).ok_or_else(|| {
+        Error::invalid("value", "must be on, off, or a value such as max-age=63072000; includeSubDomains")
+    })
+}
+
 fn retries(text: &str) -> Result<u32, Error> {
     text.parse()
         .ok()
@@ -231,6 +256,20 @@ mod tests {
         assert_eq!(options.set("strip_prefix", "TRUE"), Ok(true));
         assert!(options.strip_prefix);
         assert_eq!(options.set("colour", "red"), Ok(false));
+    }
+
+    #[test]
+    fn hsts_is_on_off_or_a_value_of_the_field() {
+        let read = |text: &str| hsts(text).map(|value| value.map(|value| value.to_str().unwrap().to_owned()));
+        let value = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(read("on"), value("max-age=31536000"));
+        assert_eq!(read("off"), Ok(None));
+        for text in ["max-age=0", "max-age=63072000; includeSubDomains; preload", "includeSubDomains;max-age=1"] {
+            assert_eq!(read(text), value(text));
+        }
+        for bad in ["", "1y", "max-age", "max-age=-1", "max-age=1; evil=1", "includeSubDomains", "max-age=1\r\nx: y"] {
+            assert!(hsts(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The data plane: carries requests from clients to endpoints, on both sides over HTTP/1.1 or HTTP/2.
+//! The data plane: carries requests from clients to endpoints, on both sides over HTTP/1.1 or HTTP/2, with or without TLS.
 //!
 //! Each worker is a single-threaded runtime with its own `SO_REUSEPORT` listener, upstream connections, resolver and
 //! counters, so that a request never crosses threads. Workers share only the routing table, which they read through `arc-swap`.
@@ -47,17 +47,21 @@ const READY_MAX: Duration = Duration::from_secs(10);
 /// The sockets of all workers, bound and listening. Nobody accepts yet.
 #[derive(Debug)]
 pub struct BoundProxy {
-    settings: Arc<ProxySettings>,
+    settings: ProxySettings,
     reloadable: Arc<ArcSwap<ReloadableSettings>>,
     addresses: AddressResolver,
     listeners: Vec<TcpListener>,
     address: SocketAddr,
+    // One for each worker, or none.
+    secure_listeners: Vec<TcpListener>,
+    secure_address: Option<SocketAddr>,
 }
 
 /// The workers, which carry requests.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    secure_address: Option<SocketAddr>,
     stop: CancellationToken,
     grace: Arc<ArcSwap<Duration>>,
     workers: Vec<(JoinHandle<()>, oneshot::Receiver<()>)>,
@@ -73,22 +77,23 @@ impl Proxy {
     /// # Errors
     /// If the address cannot be bound.
     pub fn bind(settings: &ProxySettings) -> io::Result<BoundProxy> {
-        let first = socket::listen(settings.http, true)?;
-        let address = first.local_addr()?;
-        let mut listeners = vec![first];
-        for _ in 1..settings.workers_count() {
-            listeners.push(socket::listen(address, false)?);
-        }
         let mut settings = settings.clone();
+        let (listeners, address) = bind_workers(settings.http, &settings)?;
         settings.own.push(address);
         let reloadable = Arc::new(ArcSwap::from_pointee(settings.reloadable()));
         let addresses = settings.addresses();
-        Ok(BoundProxy { settings: Arc::new(settings), reloadable, addresses, listeners, address })
+        let (secure_listeners, secure_address) = (Vec::new(), None);
+        Ok(BoundProxy { settings, reloadable, addresses, listeners, address, secure_listeners, secure_address })
     }
 
     /// Returns the address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the address that clients connect to for TLS, if there is one.
+    pub fn secure_address(&self) -> Option<SocketAddr> {
+        self.secure_address
     }
 
     /// Returns the heartbeats of the workers.
@@ -114,7 +119,31 @@ impl Proxy {
     }
 }
 
+/// Binds one socket for each worker to one address, which is returned.
+fn bind_workers(address: SocketAddr, settings: &ProxySettings) -> io::Result<(Vec<TcpListener>, SocketAddr)> {
+    let first = socket::listen(address, true)?;
+    let address = first.local_addr()?;
+    let mut listeners = vec![first];
+    for _ in 1..settings.workers_count() {
+        listeners.push(socket::listen(address, false)?);
+    }
+    Ok((listeners, address))
+}
+
 impl BoundProxy {
+    /// Binds one socket per worker for clients that speak TLS, and returns their address.
+    ///
+    /// # Errors
+    /// If the address cannot be bound.
+    pub fn bind_secure(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let (listeners, address) = bind_workers(address, &self.settings)?;
+        self.settings.own.push(address);
+        self.addresses = self.settings.addresses();
+        self.secure_listeners = listeners;
+        self.secure_address = Some(address);
+        Ok(address)
+    }
+
     /// Returns the resolver of backend addresses that the workers use. It gives out no listener of this server.
     pub fn addresses(&self) -> AddressResolver {
         self.addresses.clone()
@@ -145,6 +174,8 @@ impl BoundProxy {
         let grace = Arc::new(ArcSwap::from_pointee(Duration::ZERO));
         let connections = Arc::new(ConnectionCounts::default());
         let count = self.listeners.len();
+        let settings = Arc::new(self.settings);
+        let mut secure_listeners = self.secure_listeners.into_iter();
         let (mut workers, mut heartbeats) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let (ready, readies) = mpsc::channel();
         let ended_early = CancellationToken::new();
@@ -161,7 +192,8 @@ impl BoundProxy {
                 ready: ready.clone(),
                 id: WorkerId { index, count },
                 listener,
-                settings: Arc::clone(&self.settings),
+                secure_listener: secure_listeners.next(),
+                settings: Arc::clone(&settings),
                 reloadable: Arc::clone(&self.reloadable),
                 addresses: self.addresses.clone(),
                 table,
@@ -185,6 +217,7 @@ impl BoundProxy {
             let late = |_| io::Error::other("a worker did not begin");
             readies.recv_timeout(READY_MAX).map_err(late).flatten()?;
         }
-        Ok(Proxy { address: self.address, stop, grace, workers, ended: ended_early, heartbeats })
+        let (address, secure_address) = (self.address, self.secure_address);
+        Ok(Proxy { address, secure_address, stop, grace, workers, ended: ended_early, heartbeats })
     }
 }

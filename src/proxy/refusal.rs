@@ -17,6 +17,10 @@ pub(crate) enum Refusal {
     NoUpgrade,
     /// No route matches the request.
     Unmatched,
+    /// The certificate of the connection is not for the host.
+    Misdirected,
+    /// The route is only for https.
+    Redirected,
     /// The method is `CONNECT` or `TRACE`, which no backend gets.
     Method,
     /// The `Expect` field names something other than `100-continue`.
@@ -84,6 +88,8 @@ impl Refusal {
             Refusal::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Refusal::NoUpgrade => StatusCode::FORBIDDEN,
             Refusal::Unmatched => StatusCode::NOT_FOUND,
+            Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Refusal::Redirected => StatusCode::PERMANENT_REDIRECT,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Expectation => StatusCode::EXPECTATION_FAILED,
             Refusal::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -110,6 +116,8 @@ impl Refusal {
             | Refusal::UnknownCoding
             | Refusal::NoUpgrade
             | Refusal::Unmatched
+            | Refusal::Misdirected
+            | Refusal::Redirected
             | Refusal::Method
             | Refusal::Expectation
             | Refusal::ClientTooSlow
@@ -128,6 +136,8 @@ impl Refusal {
             Refusal::UnknownCoding => "The request's transfer coding is not supported.",
             Refusal::NoUpgrade => "This address does not change protocols.",
             Refusal::Unmatched => "There is nothing at this address.",
+            Refusal::Misdirected => "This connection is not for the address; open another one.",
+            Refusal::Redirected => "This address is only served over https.",
             Refusal::Method => "This method is not allowed here.",
             Refusal::Expectation => "The request's Expect field may only say 100-continue.",
             Refusal::ClientTooSlow => "The request did not arrive in time.",

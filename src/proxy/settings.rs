@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::certificates::HttpChallenges;
+use crate::certificates::{Certificates, HttpChallenges};
 use crate::connect::{AddressResolver, BackendTls, NameLookup};
 use crate::connection_limits::ConnectionLimits;
 use crate::domain::Forbidden;
@@ -26,6 +26,10 @@ pub enum UnmatchedPolicy {
 pub struct ProxySettings {
     /// The address to listen on.
     pub http: SocketAddr,
+    /// The certificates for clients that speak TLS.
+    pub certificates: Certificates,
+    /// The port of https in redirects; `None` for 443.
+    pub https_port: Option<u16>,
     /// The number of workers; 0 for one per core.
     pub workers: usize,
     /// The peers that are trusted to name the client.
@@ -87,6 +91,8 @@ impl ProxySettings {
     pub fn new(http: SocketAddr) -> Self {
         Self {
             http,
+            certificates: Certificates::new(),
+            https_port: None,
             workers: 0,
             trusted_proxies: Vec::new(),
             unmatched: UnmatchedPolicy::NotFound,
@@ -105,6 +111,9 @@ impl ProxySettings {
             pool_max: 256,
         }
     }
+
+    /// The limits on the TLS handshakes of one worker. One client address gets a quarter.
+    pub(crate) const HANDSHAKE_LIMITS: ConnectionLimits = ConnectionLimits { all: 1024, of_origin: 256 };
 
     /// Returns the part that a reload replaces.
     pub fn reloadable(&self) -> ReloadableSettings {

@@ -36,7 +36,7 @@ pub use retry::{AttemptFailure, RetryBudget, UploadState, may_retry};
 pub use rewriting::{
     CompressionPlan, ContentCoding, Peer, PrefixMapping, RequestHop, TargetEncoder, Upgrade, accepts_html,
     authenticates_connection, challenges_connection, client_address, drop_digests, edit_request, edit_response,
-    edit_trailers, is_only_chunked, is_routing_loop, percent_encoded, plan_compression, requested_upgrade,
+    edit_trailers, is_only_chunked, is_routing_loop, is_secure, percent_encoded, plan_compression, requested_upgrade,
     restore_prefix, strengthen_etags,
 };
 pub use routing::{RoutingTable, request_host};

@@ -71,6 +71,8 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "http_body",
             "http_body_util",
             "arc_swap",
+            "rustls",
+            "tokio_rustls",
             "tracing",
             "socket2",
             "ipnet",

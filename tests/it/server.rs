@@ -25,6 +25,8 @@ pub struct Server {
     child: Child,
     pub pipe: SocketAddr,
     pub proxy: SocketAddr,
+    /// The proxy, for TLS.
+    pub https: Option<SocketAddr>,
     pub api: SocketAddr,
     pub log: PathBuf,
 }
@@ -64,11 +66,12 @@ impl Server {
         // It holds an end of the log too, as long as it lives.
         drop(command);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut addresses = Vec::new();
+        let (mut addresses, mut https) = (Vec::new(), None);
         while let Some(Ok(line)) = lines.next() {
             let mut words = line.split_whitespace();
             match words.next() {
                 Some("pipe" | "api" | "proxy") => addresses.push(words.next().unwrap().parse().unwrap()),
+                Some("https") => https = words.next().map(|address| address.parse().unwrap()),
                 Some("store") => break,
                 _ => {}
             }
@@ -79,7 +82,7 @@ impl Server {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
             panic!("it did not start: {:?}\n{log}", child.wait());
         };
-        Self { child, pipe, proxy, api, log }
+        Self { child, pipe, proxy, https, api, log }
     }
 
     /// Its process.

@@ -326,7 +326,7 @@ fn a_host_is_answered_if_the_certificate_of_the_connection_covers_it() {
     let all = || vec![served(&["a.example", "*.a.example"], 2030), served(&["b.example"], 2030), closed.clone()];
     let asks = |name: Option<&str>, host: &str| {
         let set = certificates.current();
-        TlsIdentity::new(&set, name).map(|identity| identity.may_ask_for(host, &set))
+        TlsIdentity::new(&set, name).map(|identity| identity.may_ask_for(host, || Arc::clone(&set)))
     };
     let (a, b, unknown) = (Some("a.example"), Some("b.example"), Some("other.example"));
     for default in [None, Some(host("b.example"))] {

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::http1::{move_bytes, poll_write_slices};
 use crate::memory_budget::{MemoryFull, MemoryShare};
 use crate::proxy::client::conn_state::ConnStage;
 use crate::proxy::client::conn_state::ConnState;
 use crate::proxy::client::plain_refusal;
+use crate::proxy::client::transport::{ClientTransport, TLS_HANDSHAKE};
 use crate::proxy::limits::HEAD_BYTES_MAX;
 use crate::traffic::TargetEncoder;
 
@@ -25,8 +25,8 @@ use crate::traffic::TargetEncoder;
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A client's socket.
-pub(crate) struct ClientSocket {
-    socket: TcpStream,
+pub(crate) struct ClientSocket<T: ClientTransport> {
+    socket: T,
     // The bytes that were read to find out the protocol.
     first: Vec<u8>,
     state: Arc<ConnState>,
@@ -45,24 +45,24 @@ pub(crate) struct ClientSocket {
     refused: bool,
 }
 
-impl ClientSocket {
-    /// Takes a socket from which `first` was read.
-    pub(crate) fn new(socket: TcpStream, first: Vec<u8>, state: Arc<ConnState>, share: MemoryShare) -> Self {
+impl<T: ClientTransport> ClientSocket<T> {
+    /// Takes a transport from which `first` was read.
+    pub(crate) fn new(socket: T, first: Vec<u8>, state: Arc<ConnState>, share: MemoryShare) -> Self {
         let (line, unread, interim) = (TargetEncoder::Done, Vec::new(), Vec::new());
         Self { socket, first, state, line, unread, lingered: None, share, head_bytes: 0, interim, refused: false }
     }
 }
 
-impl Drop for ClientSocket {
+impl<T: ClientTransport> Drop for ClientSocket<T> {
     fn drop(&mut self) {
         if self.state.must_reset() {
             // Without the reset, the end would look like that of a whole response.
-            let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(self.socket.tcp()).set_linger(Some(Duration::ZERO));
         }
     }
 }
 
-impl AsyncRead for ClientSocket {
+impl<T: ClientTransport> AsyncRead for ClientSocket<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.refused {
@@ -87,6 +87,12 @@ impl AsyncRead for ClientSocket {
         if received.is_empty() && read.is_ok() && this.state.half_closes() {
             return Poll::Pending;
         }
+        if received.first() == Some(&TLS_HANDSHAKE) && head_expected && this.head_bytes == 0 {
+            // A client that expects TLS could not read an answer. hyper takes this for the end of the connection.
+            this.state.linger();
+            buf.set_filled(before);
+            return Poll::Ready(Ok(()));
+        }
         this.state.on_read();
         read?;
         this.head_bytes = if head_expected { this.head_bytes + received.len() } else { 0 };
@@ -110,7 +116,7 @@ impl AsyncRead for ClientSocket {
     }
 }
 
-impl AsyncWrite for ClientSocket {
+impl<T: ClientTransport> AsyncWrite for ClientSocket<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
         let written = Pin::new(&mut self.socket).poll_write(cx, buf);
@@ -137,7 +143,11 @@ impl AsyncWrite for ClientSocket {
             self.interim.extend(heads);
         }
         ready!(self.poll_interim(cx))?;
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        if T::UNSENT_BYTES_MAX == 0 {
+            return flushed;
+        }
+        self.wrote(flushed.map_ok(|()| 0), || T::UNSENT_BYTES_MAX).map_ok(|_| ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -153,7 +163,7 @@ impl AsyncWrite for ClientSocket {
     }
 }
 
-impl ClientSocket {
+impl<T: ClientTransport> ClientSocket<T> {
     /// Writes the interim heads that are under way.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.interim.is_empty() {
@@ -185,13 +195,13 @@ impl ClientSocket {
             self.state.heads().lose();
             if self.state.expects_head() {
                 // hyper would hold the head for as long as the client takes to read the answer.
-                plain_refusal::refuse_for_memory(&self.socket);
+                plain_refusal::refuse_for_memory(&mut self.socket, cx);
                 let _ = Pin::new(&mut self.socket).poll_shutdown(cx)?;
                 let _ = self.poll_linger(cx)?;
                 return Poll::Ready(Err(io::Error::other(MemoryFull)));
             }
             if !self.state.answers() {
-                plain_refusal::refuse_for_memory(&self.socket);
+                plain_refusal::refuse_for_memory(&mut self.socket, cx);
             }
             self.state.linger();
         }

@@ -21,6 +21,9 @@ use crate::proxy::ticks::Ticks;
 /// A client that ends its side within this time after its request still wants the response.
 const HALF_CLOSE_MAX: Duration = Duration::from_millis(250);
 
+/// The most time of a TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
 /// The most time for which a client may go on sending after an early answer.
 const LINGER_MAX: Duration = Duration::from_secs(5);
 
@@ -28,6 +31,8 @@ const LINGER_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum ConnStage {
+    /// TLS is being agreed on.
+    Handshake,
     /// No byte has come yet.
     Fresh,
     /// The connection is between two requests.
@@ -292,12 +297,14 @@ impl ConnState {
         if self.is_idle() {
             return Some(EvictionRank::Idle(since));
         }
-        (self.is(ConnStage::Fresh) || self.is(ConnStage::Head)).then_some(EvictionRank::Unfinished(since))
+        let is_unfinished = self.is(ConnStage::Handshake) || self.is(ConnStage::Fresh) || self.is(ConnStage::Head);
+        is_unfinished.then_some(EvictionRank::Unfinished(since))
     }
 
     /// True if the connection has stood still for too long.
     pub(crate) fn is_overdue(&self, settings: &ProxySettings) -> bool {
         let limit = match self.stage.load(Ordering::Relaxed) {
+            stage if stage == ConnStage::Handshake as u8 => Ticks::steps(HANDSHAKE_MAX),
             stage if stage == ConnStage::Fresh as u8 || stage == ConnStage::Head as u8 => {
                 Ticks::steps(settings.header_timeout)
             }
@@ -316,5 +323,24 @@ impl ConnState {
         };
         let still = self.ticks.now().saturating_sub(self.since.load(Ordering::Relaxed));
         still > limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_makes_way_for_others_and_ends_after_ten_seconds() {
+        let (ticks, settings) = (Ticks::default(), ProxySettings::new("127.0.0.1:0".parse().unwrap()));
+        let state = ConnState::new(ConnStage::Handshake, &ticks);
+        assert_eq!(state.rank(), Some(EvictionRank::Unfinished(0)));
+        ticks.set(HANDSHAKE_MAX);
+        assert!(!state.is_overdue(&settings));
+        ticks.set(HANDSHAKE_MAX + Ticks::STEP);
+        assert!(state.is_overdue(&settings));
+        // Then the time of the head begins.
+        state.enter(ConnStage::Fresh);
+        assert!(!state.is_overdue(&settings));
     }
 }

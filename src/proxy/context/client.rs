@@ -1,7 +1,9 @@
 //! The state that all requests of one client connection share.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::certificates::TlsIdentity;
 use crate::proxy::client::conn_state::{ConnStage, ConnState};
 use crate::proxy::client::connections::ClientConnections;
 use crate::proxy::ticks::Ticks;
@@ -12,6 +14,8 @@ use crate::traffic::Peer;
 pub(crate) struct ClientContext {
     /// The address of the peer and the trust in it.
     pub(crate) peer: Peer,
+    /// The identity that was shown to the client; `None` without TLS.
+    pub(crate) tls: Option<Rc<TlsIdentity>>,
     /// The stage of the connection, shared with its socket and the sweep.
     pub(crate) state: Arc<ConnState>,
     /// The backend connections on which this client has logged in.
@@ -25,6 +29,7 @@ impl ClientContext {
     pub(crate) fn of_stream(&self, ticks: &Ticks) -> Self {
         Self {
             peer: self.peer.clone(),
+            tls: self.tls.clone(),
             state: ConnState::new(ConnStage::Busy, ticks),
             logins: LoginConns::default(),
             carrier: Some(Arc::clone(&self.state)),

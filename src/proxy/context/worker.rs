@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 
+use crate::certificates::Certificates;
 use crate::maintenance_pages::MaintenancePages;
 use crate::proxy::client::connections::ClientConnections;
 use crate::proxy::settings::{ProxySettings, ReloadableSettings};
@@ -23,6 +24,9 @@ pub(crate) struct WorkerContext {
     pub(crate) reloadable: ReloadableView,
     pub(crate) upstreams: Upstreams,
     pub(crate) connections: Rc<ClientConnections>,
+    /// Those of them whose TLS handshake is under way.
+    pub(crate) handshakes: Rc<ClientConnections>,
+    pub(crate) certificates: Certificates,
     pub(crate) ticks: Ticks,
     pub(crate) retry_budget: RefCell<RetryBudget>,
     pub(crate) reports: Reports,

@@ -33,6 +33,8 @@ use crate::proxy::client::client_body::ClientBody;
 use crate::proxy::client::client_socket::ClientSocket;
 use crate::proxy::client::conn_state::{ConnStage, ConnState};
 use crate::proxy::client::connections::{ClientConnections, ConnGuard};
+use crate::proxy::client::handshake::{SecuredClient, handshake};
+use crate::proxy::client::transport::ClientTransport;
 use crate::proxy::client::{plain_refusal, preface};
 use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::worker::{RandomBits, ReloadableView, TableView, WorkerContext};
@@ -47,10 +49,15 @@ use crate::reports::Reports;
 use crate::sockets::{DescriptorShare, PortListener};
 use crate::traffic::{Peer, RetryBudget, RoutingTable, WorkerId};
 
+/// The memory of an open TLS connection: keys, and the buffers of rustls.
+const TLS_BYTES: usize = 8 * 1024;
+
 /// All that a worker starts with.
 pub(crate) struct WorkerStart {
     pub(crate) id: WorkerId,
     pub(crate) listener: StdListener,
+    /// The listener for clients that speak TLS.
+    pub(crate) secure_listener: Option<StdListener>,
     pub(crate) settings: Arc<ProxySettings>,
     pub(crate) reloadable: Arc<ArcSwap<ReloadableSettings>>,
     pub(crate) addresses: AddressResolver,
@@ -77,17 +84,20 @@ pub(crate) fn run(start: WorkerStart) {
 }
 
 async fn serve(start: WorkerStart) {
-    let listener = match TcpListener::from_std(start.listener) {
-        Ok(listener) => listener,
-        Err(error) => return drop(start.ready.send(Err(error))),
+    let secure_listener = start.secure_listener.map(TcpListener::from_std).transpose();
+    let (listener, secure_listener) = match (TcpListener::from_std(start.listener), secure_listener) {
+        (Ok(listener), Ok(secure)) => (listener, secure),
+        (Err(error), _) | (_, Err(error)) => return drop(start.ready.send(Err(error))),
     };
     let ticks = Ticks::default();
     let worker = Rc::new(WorkerContext {
         id: start.id,
         upstreams: Upstreams::new(&start.settings, start.addresses, &ticks),
+        certificates: start.settings.certificates.clone(),
         settings: start.settings,
         reloadable: ReloadableView::new(&start.reloadable),
         connections: ClientConnections::new(start.connections),
+        handshakes: ClientConnections::new(Arc::default()),
         ticks,
         retry_budget: RefCell::new(RetryBudget::default()),
         reports: start.reports,
@@ -103,8 +113,13 @@ async fn serve(start: WorkerStart) {
     });
     let _ = start.ready.send(Ok(()));
     drop(start.ready);
+    let accept_secure = async {
+        if let Some(listener) = secure_listener {
+            accept(&worker, listener, Security::Tls, &start.stop).await;
+        }
+    };
     tokio::select! {
-        () = accept(&worker, listener, &start.stop) => {}
+        ((), ()) = futures_util::future::join(accept(&worker, listener, Security::Plain, &start.stop), accept_secure) => {}
         // Without the sweep no timeout of a connection ends.
         _ = swept => tracing::error!("the sweep of a proxy worker ended"),
     }
@@ -115,40 +130,75 @@ async fn serve(start: WorkerStart) {
     let _ = tokio::time::timeout(Duration::from_secs(1), worker.connections.emptied()).await;
 }
 
-async fn accept(worker: &Rc<WorkerContext>, listener: TcpListener, stop: &CancellationToken) {
+/// The security of the connections of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Security {
+    Plain,
+    Tls,
+}
+
+async fn accept(worker: &Rc<WorkerContext>, listener: TcpListener, security: Security, stop: &CancellationToken) {
     let mut port = PortListener::new(listener, "proxy");
     while let Some((socket, peer)) = stop.run_until_cancelled(port.accept()).await {
-        begin(worker, &mut port, socket, peer);
+        begin(worker, &mut port, security, socket, peer);
     }
     // Connections that the kernel has accepted would be reset with the listener.
     while let Some((socket, peer)) = futures_util::FutureExt::now_or_never(port.accept()) {
-        begin(worker, &mut port, socket, peer);
+        begin(worker, &mut port, security, socket, peer);
     }
 }
 
-fn begin(worker: &Rc<WorkerContext>, port: &mut PortListener, socket: TcpStream, address: SocketAddr) {
-    let peer = Peer::new(address.ip(), &worker.reloadable.get().trusted_proxies);
-    let connections = &worker.connections;
-    let room = if DescriptorShare::Proxy.is_used_up(&socket, connections.total()) {
-        Err(ConnectionRefusal::Files)
-    } else {
-        connections.make_room_for(&peer, worker.reloadable.get().connection_limits(), worker.ticks.now())
-    };
-    if let Err(full) = room {
+fn begin(
+    worker: &Rc<WorkerContext>,
+    port: &mut PortListener,
+    security: Security,
+    socket: TcpStream,
+    address: SocketAddr,
+) {
+    let mut peer = Peer::new(address.ip(), &worker.reloadable.get().trusted_proxies);
+    peer.secure = security == Security::Tls;
+    if let Err(full) = make_room(worker, &peer, &socket) {
         port.note_refused(&full);
-        return plain_refusal::refuse_connection(&socket);
+        // A client that expects TLS could not read an answer.
+        if security == Security::Plain {
+            plain_refusal::refuse_connection(&socket);
+        }
+        return;
     }
     let _ = socket.set_nodelay(true);
+    match security {
+        Security::Plain => begin_plain(worker, socket, peer),
+        Security::Tls => begin_secure(worker, socket, peer),
+    }
+}
+
+fn make_room(worker: &WorkerContext, peer: &Peer, socket: &TcpStream) -> Result<(), ConnectionRefusal> {
+    let now = worker.ticks.now();
+    if DescriptorShare::Proxy.is_used_up(socket, worker.connections.total()) {
+        return Err(ConnectionRefusal::Files);
+    }
+    if peer.secure {
+        worker.handshakes.make_room_for(peer, ProxySettings::HANDSHAKE_LIMITS, now)?;
+    }
+    worker.connections.make_room_for(peer, worker.reloadable.get().connection_limits(), now)
+}
+
+fn begin_plain(worker: &Rc<WorkerContext>, socket: TcpStream, peer: Peer) {
     let state = ConnState::new(ConnStage::Fresh, &worker.ticks);
     let place = worker.connections.enter(&state, &peer);
     let id = place.id();
-    let client = Rc::new(ClientContext { peer, state, logins: LoginConns::default(), carrier: None });
-    let task = connection(Rc::clone(worker), client, socket, place);
+    let client = Rc::new(ClientContext { peer, tls: None, state, logins: LoginConns::default(), carrier: None });
+    let task = plain_connection(Rc::clone(worker), client, socket, place);
     worker.connections.can_cut(id, lifecycle::spawn_local(task));
 }
 
 /// Serves a connection in the protocol that its first bytes say.
-async fn connection(worker: Rc<WorkerContext>, client: Rc<ClientContext>, mut socket: TcpStream, place: ConnGuard) {
+async fn plain_connection(
+    worker: Rc<WorkerContext>,
+    client: Rc<ClientContext>,
+    mut socket: TcpStream,
+    place: ConnGuard,
+) {
     let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     worker.connections.can_wake(place.id(), task);
     let Some(first) = preface::read(&mut socket, &client.state).await else { return };
@@ -161,7 +211,55 @@ async fn connection(worker: Rc<WorkerContext>, client: Rc<ClientContext>, mut so
     }
 }
 
-async fn http1(worker: Rc<WorkerContext>, client: Rc<ClientContext>, io: ClientSocket) {
+fn begin_secure(worker: &Rc<WorkerContext>, socket: TcpStream, peer: Peer) {
+    let state = ConnState::new(ConnStage::Handshake, &worker.ticks);
+    let (place, shaking) = (worker.connections.enter(&state, &peer), worker.handshakes.enter(&state, &peer));
+    let (id, shaking_id) = (place.id(), shaking.id());
+    let task = secure_connection(Rc::clone(worker), socket, (peer, state), place, shaking);
+    let abort = lifecycle::spawn_local(task);
+    worker.connections.can_cut(id, abort.clone());
+    worker.handshakes.can_cut(shaking_id, abort);
+}
+
+/// Agrees on TLS with a client, then serves the connection in the protocol that was agreed on (ALPN). `shaking` is its place among
+/// the handshakes.
+async fn secure_connection(
+    worker: Rc<WorkerContext>,
+    socket: TcpStream,
+    (peer, state): (Peer, Arc<ConnState>),
+    place: ConnGuard,
+    shaking: ConnGuard,
+) {
+    let memory = &worker.settings.memory;
+    let _buffers = memory.take_always(TLS_BYTES);
+    // Boxed because its state is larger than what comes after it.
+    let secured =
+        Box::pin(handshake(socket, &worker.certificates, |name| allows_http2(&worker, name), memory.connection()))
+            .await;
+    let Some(SecuredClient { stream, identity, share }) = secured else { return };
+    drop(shaking);
+    let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    worker.connections.can_wake(place.id(), task);
+    state.enter(ConnStage::Fresh);
+    let tls = Some(Rc::new(identity));
+    let client = Rc::new(ClientContext { peer, tls, state, logins: LoginConns::default(), carrier: None });
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        drop(share);
+        Box::pin(http2::serve(Rc::clone(&worker), client, stream, Vec::new())).await;
+    } else {
+        let io = ClientSocket::new(stream, Vec::new(), Arc::clone(&client.state), share);
+        http1(Rc::clone(&worker), client, io).await;
+    }
+}
+
+/// Returns true unless the route of the host, for its oldest instance, is not for HTTP/2.
+fn allows_http2(worker: &WorkerContext, host: Option<&str>) -> bool {
+    let table = worker.table.load();
+    let pool = host.and_then(|host| table.find(host, "/"));
+    pool.and_then(|pool| pool.members().first()).is_none_or(|oldest| oldest.options().http2)
+}
+
+async fn http1<T: ClientTransport>(worker: Rc<WorkerContext>, client: Rc<ClientContext>, io: ClientSocket<T>) {
     let state = Arc::clone(&client.state);
     let service = service_fn(move |request: Request<Incoming>| {
         forward(Rc::clone(&worker), Rc::clone(&client), request.map(ClientBody::Http1))

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::{LOCATION, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock;
@@ -22,6 +23,8 @@ pub(crate) struct ResponseExtras {
     limit: Option<AppliedLimit>,
     /// The page to show in place of the built-in one, and the session that named it.
     pub(crate) page: Option<(SessionKey, PageUrl)>,
+    /// The target of a redirect.
+    pub(crate) location: Option<HeaderValue>,
     /// The endpoint whose response fields a refusal has too.
     pub(crate) refused_for: Option<Arc<Endpoint>>,
 }
@@ -74,7 +77,16 @@ impl ResponseExtras {
     ///
     /// A refusal for a known route also gets the fields that are set for the route: without its CORS fields a page cannot
     /// even read the refusal.
-    pub(crate) fn apply(self, fields: &mut HeaderMap) {
+    ///
+    /// `is_secure` is true if the client speaks TLS.
+    pub(crate) fn apply(self, fields: &mut HeaderMap, is_secure: bool) {
+        if let Some(location) = self.location {
+            fields.insert(LOCATION, location);
+        }
+        let hsts = self.refused_for.as_ref().and_then(|endpoint| endpoint.options().hsts.as_ref());
+        if let Some(hsts) = hsts.filter(|_| is_secure) {
+            fields.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
         for (name, value) in self.refused_for.iter().flat_map(|endpoint| &endpoint.settings.headers) {
             fields.entry(name).or_insert_with(|| value.clone());
         }

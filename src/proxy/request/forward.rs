@@ -3,7 +3,9 @@
 //! | step | decided in |
 //! |---|---|
 //! | check the head, normalize the target | [`target`] |
+//! | check that the connection is for the host | `certificates::TlsIdentity` |
 //! | find the pool of the route | `traffic::RoutingTable` |
+//! | redirect to https | [`redirect`] |
 //! | admit: maintenance, rate limit | [`admission`] |
 //! | select a member | [`Attempts`], `traffic::Pool` |
 //! | check the options and the breaker of the endpoint | [`UpstreamRequest`], [`BreakerGuard`] |
@@ -18,6 +20,7 @@ use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue
 use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 
+use crate::certificates::TlsIdentity;
 use crate::connect::ConnectError;
 use crate::proxy::client::client_body::ClientBody;
 use crate::proxy::client::conn_state::ConnStage;
@@ -30,7 +33,7 @@ use crate::proxy::refusal::{AttemptError, Refusal};
 use crate::proxy::request::admission::{self, ResponseExtras};
 use crate::proxy::request::attempts::Attempts;
 use crate::proxy::request::upstream_request::UpstreamRequest;
-use crate::proxy::request::{maintenance, target};
+use crate::proxy::request::{maintenance, redirect, target};
 use crate::proxy::response::body::ProxyBody;
 use crate::proxy::response::grpc_refusal::grpc_refusal;
 use crate::proxy::response::refusal_page::{refusal_page, session_page};
@@ -92,7 +95,7 @@ pub(crate) async fn forward(
             }
         }
     };
-    extras.apply(response.headers_mut());
+    extras.apply(response.headers_mut(), client.peer.secure);
     if is_http_10 && adapt_to_http_10(&mut response) {
         client.state.ends_with_answer();
     }
@@ -148,7 +151,13 @@ async fn proxy_request(
     target::normalize_target(&mut request)?;
     let normal = target::normalize_path(&mut request)?;
     let path = normal.as_deref().unwrap_or_else(|| request.uri().path());
-    let pool = table.find(&target::host(&request)?, path).ok_or(Refusal::Unmatched)?;
+    let host = target::host(&request)?;
+    let misdirected = |identity: &Rc<TlsIdentity>| !identity.may_ask_for(&host, || worker.certificates.current());
+    if client.tls.as_ref().is_some_and(|identity| !host.is_empty() && misdirected(identity)) {
+        return Err(Refusal::Misdirected);
+    }
+    let pool = table.find(&host, path).ok_or(Refusal::Unmatched)?;
+    redirect::to_https(&worker.settings, &client.peer, &request, pool, extras)?;
     let proxied = send_to_pool(worker, client, request, pool, extras, began).await;
     if proxied.is_err() && extras.refused_for.is_none() {
         extras.refused_for = pool.members().first().cloned();

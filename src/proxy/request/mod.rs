@@ -5,6 +5,7 @@ pub(crate) mod attempts;
 pub(crate) mod expect;
 pub(crate) mod forward;
 pub(crate) mod maintenance;
+pub(crate) mod redirect;
 pub(crate) mod target;
 pub(crate) mod upstream_request;
 pub(crate) mod upstream_response;

@@ -28,7 +28,8 @@ use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::proxy::upstream::upstreams::ConnectionNeeds;
 use crate::traffic::{
     AttemptFailure, ContentCoding, Endpoint, Pool, RequestHop, SelectionInput, Upgrade, accepts_html,
-    authenticates_connection, edit_request, grpc_timeout, is_grpc_call, may_retry, requested_upgrade, strengthen_etags,
+    authenticates_connection, edit_request, grpc_timeout, is_grpc_call, is_secure, may_retry, requested_upgrade,
+    strengthen_etags,
 };
 
 /// The time for which a body is held back if the backend does not ask for it.
@@ -48,6 +49,8 @@ pub(crate) struct UpstreamRequest<'a> {
     // The prefix that a trusted proxy has removed from the path.
     prefix: Option<HeaderValue>,
     is_http_10: bool,
+    /// True if the client speaks TLS, with this server or with a trusted proxy.
+    pub(crate) is_secure: bool,
     /// True if the request authenticates its connection; see `login_conns`.
     pub(crate) logs_in: bool,
     pub(crate) upgrade: Option<(Upgrade, ClientUpgrade)>,
@@ -86,6 +89,7 @@ impl<'a> UpstreamRequest<'a> {
             host: head.headers.get(HOST).cloned(),
             prefix: head.headers.get(X_FORWARDED_PREFIX).filter(|_| client.peer.trusted).cloned(),
             is_http_10,
+            is_secure: is_secure(&head.headers, &client.peer),
             logs_in: authenticates_connection(&head.headers),
             upgrade,
             attempts: 0,

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use http::header::HeaderMap;
+use http::header::{HeaderMap, STRICT_TRANSPORT_SECURITY};
 use http::{Method, Response, StatusCode, Version};
 
 use crate::memory_budget::MemoryShare;
@@ -54,6 +54,9 @@ impl UpstreamRequest<'_> {
         self.restore_prefix(response.headers_mut(), endpoint);
         if let Some(keep_alive) = edit_response(response.headers_mut(), &endpoint.settings, is_upgraded) {
             upstream.heed(&keep_alive);
+        }
+        if let Some(hsts) = endpoint.options().hsts.as_ref().filter(|_| self.is_secure) {
+            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         *response.version_mut() = Version::HTTP_11;
         let (status, awaits_status) = self.status_of(&response);

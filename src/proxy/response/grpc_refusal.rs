@@ -48,9 +48,10 @@ fn code(refusal: Refusal) -> u8 {
         Refusal::DeadlinePassed | Refusal::GatewayTooSlow | Refusal::ClientTooSlow => DEADLINE_EXCEEDED,
         Refusal::NoUpgrade => PERMISSION_DENIED,
         Refusal::TooLarge { .. } | Refusal::Limited { .. } => RESOURCE_EXHAUSTED,
-        Refusal::Unmatched | Refusal::Method | Refusal::UnknownCoding => UNIMPLEMENTED,
+        Refusal::Unmatched | Refusal::Redirected | Refusal::Method | Refusal::UnknownCoding => UNIMPLEMENTED,
         Refusal::BadRequest | Refusal::Expectation | Refusal::Loop => INTERNAL,
-        Refusal::BadGateway
+        Refusal::Misdirected
+        | Refusal::BadGateway
         | Refusal::NoRoom
         | Refusal::Maintenance
         | Refusal::BreakerOpen { .. }

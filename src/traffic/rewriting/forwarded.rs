@@ -49,9 +49,9 @@ pub(super) fn set_forwarded(headers: &mut HeaderMap, peer: &Peer, client: IpAddr
     if !peer.trusted {
         // `drop_claims` has removed the values of the untrusted peer.
         headers.insert(X_FORWARDED_FOR, peer.value.clone());
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, scheme(peer));
         let host = headers.get(HOST).cloned();
-        headers.insert(X_FORWARDED_PORT, client_port(host.as_ref(), None));
+        headers.insert(X_FORWARDED_PORT, client_port(host.as_ref(), peer.secure));
         if let Some(host) = host {
             headers.insert(X_FORWARDED_HOST, host);
         }
@@ -60,19 +60,20 @@ pub(super) fn set_forwarded(headers: &mut HeaderMap, peer: &Peer, client: IpAddr
     let before = joined(headers).or_else(|| (client != peer.address).then(|| client.to_string()));
     let hops = before.and_then(|before| HeaderValue::try_from(format!("{before}, {}", peer.address)).ok());
     headers.insert(X_FORWARDED_FOR, hops.unwrap_or_else(|| peer.value.clone()));
-    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    headers.entry(X_FORWARDED_PROTO).or_insert(scheme(peer));
     if let Some(host) = headers.get(HOST).cloned() {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
     if !headers.contains_key(X_FORWARDED_PORT) {
-        let port = client_port(headers.get(X_FORWARDED_HOST), headers.get(X_FORWARDED_PROTO));
+        let is_secure = is_https(headers.get(X_FORWARDED_PROTO));
+        let port = client_port(headers.get(X_FORWARDED_HOST), is_secure);
         headers.insert(X_FORWARDED_PORT, port);
     }
 }
 
 /// Returns the port that the client asked for: the one in `host`, or else the default port of the scheme. The port that the proxy
 /// listens on may differ, behind a published port of a container for example.
-fn client_port(host: Option<&HeaderValue>, proto: Option<&HeaderValue>) -> HeaderValue {
+fn client_port(host: Option<&HeaderValue>, is_secure: bool) -> HeaderValue {
     let host = host.map_or(&b""[..], HeaderValue::as_bytes);
     let split = host.iter().rposition(|byte| !byte.is_ascii_digit()).map(|at| host.split_at(at));
     if let Some((_, [b':', port @ ..])) = split
@@ -81,8 +82,20 @@ fn client_port(host: Option<&HeaderValue>, proto: Option<&HeaderValue>) -> Heade
     {
         return port;
     }
-    let is_secure = proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
     HeaderValue::from_static(if is_secure { "443" } else { "80" })
+}
+
+/// Returns true if the client speaks TLS, with this server or with the trusted proxy in front of it.
+pub fn is_secure(headers: &HeaderMap, peer: &Peer) -> bool {
+    peer.secure || (peer.trusted && is_https(headers.get(X_FORWARDED_PROTO)))
+}
+
+fn is_https(proto: Option<&HeaderValue>) -> bool {
+    proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+}
+
+fn scheme(peer: &Peer) -> HeaderValue {
+    HeaderValue::from_static(if peer.secure { "https" } else { "http" })
 }
 
 /// Returns the addresses that trusted proxies have named so far, all lines joined into one.

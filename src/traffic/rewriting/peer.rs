@@ -15,12 +15,14 @@ pub struct Peer {
     pub address: IpAddr,
     /// The address as the value of a field.
     pub value: HeaderValue,
+    /// True if the connection speaks TLS.
+    pub secure: bool,
     /// True if the peer is a trusted proxy, so that its fields about the client count.
     pub trusted: bool,
 }
 
 impl Peer {
-    /// Returns the peer of a connection from `address`.
+    /// Returns the peer of a connection from `address`, without TLS.
     pub fn new(address: IpAddr, trusted_proxies: &[IpNet]) -> Self {
         let address = address.to_canonical();
         let value = HeaderValue::try_from(address.to_string());
@@ -28,6 +30,7 @@ impl Peer {
             address,
             // The text of an address is always a valid value.
             value: value.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            secure: false,
             trusted: trusted_proxies.iter().any(|net| net.contains(&address)),
         }
     }

@@ -5,3 +5,4 @@ mod grpc;
 mod http2;
 mod http2_attacks;
 mod reload;
+mod tls;

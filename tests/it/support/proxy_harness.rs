@@ -40,8 +40,11 @@ impl ProxyHarness {
         // Maintenance pages are not fetched in these tests.
         let (maintenance_pages, _) =
             MaintenancePages::new(PageFetcher::new(&AddressResolver::default(), &settings.tls), Span::from_secs(10));
-        let proxy =
-            Proxy::bind(&settings).unwrap().start(Arc::clone(&table), Reports::default(), maintenance_pages).unwrap();
+        let mut bound = Proxy::bind(&settings).unwrap();
+        if !settings.certificates.current().configured().is_empty() {
+            bound.bind_secure("127.0.0.1:0".parse().unwrap()).unwrap();
+        }
+        let proxy = bound.start(Arc::clone(&table), Reports::default(), maintenance_pages).unwrap();
         Self { catalog: Catalog::default(), defaults: RouteDefaults::default(), table, proxy: Some(proxy) }
     }
 
@@ -96,6 +99,11 @@ impl ProxyHarness {
 
     pub fn address(&self) -> SocketAddr {
         self.proxy.as_ref().unwrap().address()
+    }
+
+    /// The address for TLS, which there is if the settings have certificates.
+    pub fn secure_address(&self) -> SocketAddr {
+        self.proxy.as_ref().unwrap().secure_address().unwrap()
     }
 
     pub fn connect(&self) -> Wire {

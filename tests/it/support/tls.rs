@@ -8,9 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion};
 use tokio::net::{TcpListener, TcpStream};
+
+use super::wire::Wire;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -35,6 +38,13 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// Issues a certificate for several names.
+    pub fn issue_all(&self, names: &[&str]) -> Issued {
+        self.issue_for(
+            &CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap(),
+        )
     }
 
     /// Issues a certificate and its key as PEM.
@@ -70,6 +80,73 @@ fn in_the_past(name: &str) -> CertificateParams {
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2021, 1, 1);
     params
+}
+
+/// A client that speaks TLS and trusts one authority.
+#[derive(Clone)]
+pub struct TlsClient {
+    roots: RootCertStore,
+    /// The certificate of the client.
+    pub own: Option<Arc<Issued>>,
+    /// The protocols of ALPN.
+    pub protocols: Vec<&'static str>,
+    /// The versions of TLS.
+    pub versions: Vec<&'static SupportedProtocolVersion>,
+}
+
+/// A connection with TLS.
+pub type TlsWire = Wire<StreamOwned<ClientConnection, std::net::TcpStream>>;
+
+impl TlsClient {
+    pub fn trusting(authority: &Authority) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+        Self { roots, own: None, protocols: Vec::new(), versions: rustls::ALL_VERSIONS.to_vec() }
+    }
+
+    fn config(&self) -> ClientConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&self.versions).unwrap();
+        let builder = builder.with_root_certificates(self.roots.clone());
+        let mut config = match &self.own {
+            None => builder.with_no_client_auth(),
+            Some(own) => {
+                let chain = vec![CertificateDer::from_pem_slice(own.cert.as_bytes()).unwrap()];
+                let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        config.alpn_protocols = self.protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config
+    }
+
+    /// The beginning of a connection that has sent nothing.
+    pub fn session(&self, name: &str) -> ClientConnection {
+        ClientConnection::new(Arc::new(self.config()), ServerName::try_from(name.to_owned()).unwrap()).unwrap()
+    }
+
+    /// Connects and does the handshake as far as this side is concerned.
+    pub fn connect(&self, address: SocketAddr, name: &str) -> std::io::Result<TlsWire> {
+        self.go_on(self.session(name), address)
+    }
+
+    /// Connects without asking for a name. The certificate must be for `name` all the same.
+    pub fn connect_nameless(&self, address: SocketAddr, name: &str) -> std::io::Result<TlsWire> {
+        let mut config = self.config();
+        config.enable_sni = false;
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        self.go_on(ClientConnection::new(Arc::new(config), name).unwrap(), address)
+    }
+
+    fn go_on(&self, mut session: ClientConnection, address: SocketAddr) -> std::io::Result<TlsWire> {
+        let mut socket = std::net::TcpStream::connect(address)?;
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        socket.set_write_timeout(Some(Duration::from_secs(10)))?;
+        while session.is_handshaking() {
+            session.complete_io(&mut socket)?;
+        }
+        Ok(Wire::on(StreamOwned::new(session, socket)))
+    }
 }
 
 /// A certificate and its key as PEM, as the configuration files of an interface or client hold them.

@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A socket whose reads and writes fail after ten seconds, so that no test waits for ever.
-pub struct Wire(BufReader<TcpStream>);
+/// A socket whose reads and writes fail after ten seconds, so that no test waits for ever. It may carry TLS.
+pub struct Wire<S = TcpStream>(BufReader<S>);
 
 /// A request or response as it was received.
 #[derive(Debug)]
@@ -34,11 +34,6 @@ impl Wire {
         self.0.get_ref()
     }
 
-    /// Sends text or bytes. Returns true if the other side still took them.
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.0.get_mut().write_all(bytes.as_ref()).is_ok()
-    }
-
     /// Closes the connection with a reset.
     pub fn reset(self) {
         socket2::SockRef::from(self.socket()).set_linger(Some(Duration::ZERO)).unwrap();
@@ -46,6 +41,22 @@ impl Wire {
 
     pub fn half_close(&self) {
         self.socket().shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+impl<S: Read + Write> Wire<S> {
+    /// Uses a connection whose socket has its timeouts.
+    pub fn on(stream: S) -> Self {
+        Self(BufReader::new(stream))
+    }
+
+    pub fn stream(&self) -> &S {
+        self.0.get_ref()
+    }
+
+    /// Sends text or bytes. Returns true if the other side still took them.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.0.get_mut().write_all(bytes.as_ref()).is_ok()
     }
 
     /// Reads the next head. Returns `None` if the connection ended first.
