@@ -96,13 +96,13 @@ impl Reloader {
     async fn run(mut self, mut hangups: Signal, mut requests: mpsc::Receiver<ReloadRequest>, stop: CancellationToken) {
         loop {
             self.watch_files();
-            self.look().await;
+            Box::pin(self.look()).await;
             tokio::select! {
                 () = self.watch.changed() => {}
-                Some(()) = hangups.recv() => drop(self.reload("SIGHUP").await),
+                Some(()) = hangups.recv() => drop(Box::pin(self.reload("SIGHUP")).await),
                 Some(request) = requests.recv() => {
                     // The caller may have stopped waiting.
-                    let _ = request.send(self.reload("an operator asked").await);
+                    let _ = request.send(Box::pin(self.reload("an operator asked")).await);
                 }
                 () = stop.cancelled() => return,
             }
@@ -118,7 +118,7 @@ impl Reloader {
     async fn look(&mut self) {
         let seen = Version::read(files(&self.cli, &self.config));
         if self.versions.is_news(&seen) {
-            let _ = self.reload("the file changed").await;
+            let _ = Box::pin(self.reload("the file changed")).await;
         }
         let now = clock::wall_time(clock::now());
         let mut renewed = Vec::new();

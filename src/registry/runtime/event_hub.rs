@@ -175,19 +175,19 @@ impl EventHub {
         {
             let mut history = lock(&self.history);
             for event in records {
-                history.push(Arc::clone(&event));
-                self.send_to_bound(catalog, event);
+                self.send_to_bound(catalog, &event);
+                history.push(event);
             }
         }
         self.progress.send_modify(|progress| progress.batches += 1);
     }
 
-    fn send_to_bound(&self, catalog: &Catalog, record: Arc<EventRecord>) {
+    fn send_to_bound(&self, catalog: &Catalog, record: &Arc<EventRecord>) {
         match &record.instance {
             Some(instance) => {
-                catalog.by_key(instance.session).into_iter().for_each(|session| self.send_to(session, &record));
+                catalog.by_key(instance.session).into_iter().for_each(|session| self.send_to(session, record));
             }
-            None => catalog.sessions().for_each(|session| self.send_to(session, &record)),
+            None => catalog.sessions().for_each(|session| self.send_to(session, record)),
         }
     }
 
