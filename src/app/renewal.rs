@@ -118,11 +118,15 @@ fn paths(files: &CertificateFiles) -> impl Iterator<Item = &Path> {
 
 fn load(files: &CertificateFiles, domains: &[Host]) -> Result<ServedCertificate, TlsFileError> {
     // Only the proxy chooses among certificates by name.
-    if files.section == "tls" {
-        ServedCertificate::load_named(files, domains)
-    } else {
-        ServedCertificate::load(files, domains)
+    if files.section != "tls" {
+        return ServedCertificate::load(files, domains);
     }
+    let named = ServedCertificate::load_named(files, domains)?;
+    for name in named.foreign_names() {
+        let cert = files.cert.display();
+        tracing::warn!(%cert, %name, "the certificate does not hold this name of its domains; clients refuse it there");
+    }
+    Ok(named)
 }
 
 /// Returns the state of a certificate at `now`, as operators see it.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
-use crate::certificates::{CertificateFiles, Certificates};
+use crate::certificates::{CertificateFiles, Certificates, ServedCertificate};
 use crate::config::{ConnectionsConfig, ServerConfig, TlsFiles, TokenConfig, Unmatched};
 use crate::connect::BackendTls;
 use crate::connection_limits::{ConnectionLimits, PortConnections};
@@ -112,8 +112,17 @@ pub(super) fn acceptor(loaded: &[WatchedCertificate], section: &str, protocols: 
 /// Serves the proxy's certificates of these from the next handshake on.
 pub(super) fn serve_proxy(certificates: &Certificates, loaded: &[WatchedCertificate], config: &ServerConfig) {
     let own = loaded.iter().filter(|certificate| certificate.files.section == "tls");
-    let served = own.map(|certificate| certificate.current.clone()).collect();
-    certificates.set_configured(served, config.proxy.tls_default.as_ref());
+    let served: Vec<_> = own.map(|certificate| certificate.current.clone()).collect();
+    let default = config.proxy.tls_default.as_ref();
+    let is_served = |name: &Host| {
+        let is_covered = |own: &ServedCertificate| matches!(name, Host::Exact(name) if own.covers(name));
+        served.iter().any(|own| own.names.contains(name) || is_covered(own))
+    };
+    // A certificate that is not here may be obtained.
+    if let Some(name) = default.filter(|name| config.acme.is_none() && !is_served(name)) {
+        tracing::warn!(%name, "proxy.tls_default: no certificate in [[tls]] has this name; handshakes without a known name are refused");
+    }
+    certificates.set_configured(served, default);
 }
 
 pub(super) fn pipe_settings(config: &ServerConfig, api: SocketAddr, memory: MemoryBudget) -> pipe::PipeSettings {
