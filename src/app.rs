@@ -158,7 +158,7 @@ impl Server {
         let (own, tokens) = (vec![pipe_address, api_address], obtaining.tokens.clone());
         let (loaded, certificates) = (load_certificates(&config)?, obtaining.certificates.clone());
         serve_proxy(&certificates, &loaded, &config);
-        let proxy_settings = proxy::ProxySettings { own, tokens, certificates, ..proxy_settings(&config, &memory)? };
+        let proxy_settings = proxy::ProxySettings { certificates, own, tokens, ..proxy_settings(&config, &memory)? };
         let pipe_tls = acceptor(&loaded, "pipe", &[]);
         let api_tls = acceptor(&loaded, "api", &api_listener::PROTOCOLS);
         let needs_token = !config.tokens.is_empty();

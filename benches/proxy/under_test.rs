@@ -51,7 +51,9 @@ fn begin(
             "error",
         ])
         .stdout(Stdio::piped());
-    file.into_iter().for_each(|file| drop(pinned.arg("--config").arg(file)));
+    if let Some(file) = file {
+        pinned.arg("--config").arg(file);
+    }
     let mut process = Process(pinned.spawn().expect("the program runs"));
     let mut said = BufReader::new(process.0.stdout.take().expect("its output is piped")).lines().map_while(Result::ok);
     let mut address = |name: &str| {

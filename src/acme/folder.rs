@@ -293,7 +293,8 @@ mod tests {
         let modes = modes(parent.path());
         assert!(modes.len() > 12, "{modes:?}");
         for (file, mode) in modes {
-            let is_file = file.ends_with(".json") || file.ends_with(".pem");
+            let extension = Path::new(&file).extension().and_then(|extension| extension.to_str());
+            let is_file = matches!(extension, Some("json" | "pem"));
             assert_eq!(mode, if is_file { 0o600 } else { 0o700 }, "{file}");
         }
         again.forget(&names[0]);

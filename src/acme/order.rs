@@ -26,7 +26,7 @@ use crate::connect::{BackendTls, NameLookup};
 use crate::domain::{Host, Span, Time};
 
 /// The longest time of an attempt.
-const ATTEMPT_TIME: Duration = Duration::from_secs(300);
+const ATTEMPT_TIME: Duration = Duration::from_mins(5);
 /// The first and the longest time between two looks at an order.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// The longest time between two looks that the authority may ask for.
@@ -152,15 +152,16 @@ impl Authority {
     async fn begin(&self, account: &Account, name: &Host) -> Result<(Order, KeyPair), OrderError> {
         let identifiers = [Identifier::Dns(name.to_string())];
         let replacing = self.identifier(name).map(|old| NewOrder::new(&identifiers).replaces(old));
-        let order = match replacing {
-            Some(new) => match with_fresh_nonces!(account.new_order(&new)) {
-                Ok(order) => Ok(order),
-                Err(error) if is_rate_limited(&error) => Err(error),
-                // The directory has no windows, or cannot replace this certificate.
-                Err(_) => with_fresh_nonces!(account.new_order(&NewOrder::new(&identifiers))),
-            },
-            None => with_fresh_nonces!(account.new_order(&NewOrder::new(&identifiers))),
-        }?;
+        let replaced = match &replacing {
+            Some(new) => Some(with_fresh_nonces!(account.new_order(new))),
+            None => None,
+        };
+        let order = match replaced {
+            Some(Ok(order)) => order,
+            Some(Err(error)) if is_rate_limited(&error) => return Err(error.into()),
+            // The directory has no windows, or cannot replace this certificate.
+            Some(Err(_)) | None => with_fresh_nonces!(account.new_order(&NewOrder::new(&identifiers)))?,
+        };
         let key = KeyPair::generate()?;
         let directory = self.settings.directory.clone();
         let kept = StoredOrder { directory, url: order.url().to_owned(), key: key.serialize_pem() };

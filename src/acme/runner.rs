@@ -32,7 +32,7 @@ use crate::{clock, random};
 /// The time from a change of the routing table until it is read. Further changes come together with it.
 const QUIET: Duration = Duration::from_millis(500);
 /// The longest time until it looks again at what is due. The system clock may be set meanwhile.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// The parts of the server that getting certificates needs.
 #[derive(Clone, Debug)]
@@ -213,7 +213,7 @@ impl Acme {
                 if let Err(failure) = &answer {
                     tracing::debug!(%name, error = failure.words, "the authority told no renewal window");
                 }
-                let record = self.lock().answered(&name, answer, now(), chance).cloned();
+                let record = self.lock().answered(&name, &answer, now(), chance).cloned();
                 record.map(|record| authority.folder.keep_record(&name, &record));
             }
             WorkResult::Order(Ok(issued)) => match self.serve(authority, &name, &issued) {

@@ -281,7 +281,7 @@ sections! {
         "backends-ca" ca: PathBuf | "only the system's",
     }
     AcmeSection "acme" {
-        /// The directory of the certificate authority, such as https://acme-v02.api.letsencrypt.org/directory
+        /// The directory of the certificate authority, a URL with https
         #[arg(env = "SIGNALBOX_ACME_DIRECTORY", value_name = "URL")]
         "acme-directory" directory: HttpsUrl | "none, no certificates are obtained",
         /// The domains that may get certificates; *.shop.example means each domain of a route one label below, and the wildcard itself

@@ -215,7 +215,7 @@ impl NamePlan {
     pub(in crate::acme) fn answered(
         &mut self,
         name: &Host,
-        answer: Result<Option<(RenewalWindow, Span)>, FailedAttempt>,
+        answer: &Result<Option<(RenewalWindow, Span)>, FailedAttempt>,
         now: Time,
         chance: u64,
     ) -> Option<&NameRecord> {
@@ -224,11 +224,11 @@ impl NamePlan {
         let (record, validity) = (&mut state.record, state.validity?);
         match answer {
             Ok(Some((window, again))) => {
-                record.ask_at_ms = Some(now.after(again.clamp(ASK_AGAIN.0, ASK_AGAIN.1)).0);
+                record.ask_at_ms = Some(now.after((*again).clamp(ASK_AGAIN.0, ASK_AGAIN.1)).0);
                 let seen = (window.start.0, window.end.0);
                 // The moment is drawn once for each window.
                 if record.window_ms.replace(seen) != Some(seen) {
-                    record.renew_at_ms = renewal_time(validity, Some(window), chance).0;
+                    record.renew_at_ms = renewal_time(validity, Some(*window), chance).0;
                 }
             }
             Ok(None) => record.ask_at_ms = None,
@@ -409,7 +409,7 @@ mod tests {
             assert_eq!(plan.next_due(), Some(NOW.after(Span::from_secs(60))));
             assert_eq!(plan.statuses()[0].last_error.as_deref(), Some("the authority says no"));
             plan.set_wanted(&BTreeSet::new());
-            assert_eq!(plan.forget_stale(NOW.after(HOUR)), [a.clone()]);
+            assert_eq!(plan.forget_stale(NOW.after(HOUR)), std::slice::from_ref(&a));
         }
     }
 
@@ -467,18 +467,18 @@ mod tests {
         assert_eq!(plan.statuses()[0].step, NameStep::Valid);
         let window =
             RenewalWindow { start: NOW.after(Span::from_secs(10 * 3600)), end: NOW.after(Span::from_secs(20 * 3600)) };
-        plan.answered(&a, Ok(Some((window, HOUR))), asked, 1 << 63);
+        plan.answered(&a, &Ok(Some((window, HOUR))), asked, 1 << 63);
         let renewal = plan.statuses()[0].next_attempt.unwrap();
         assert_eq!(renewal, NOW.after(Span::from_secs(15 * 3600)));
         assert_eq!(plan.next_due(), Some(asked.after(HOUR)));
         started(&mut plan, asked.after(HOUR));
-        plan.answered(&a, Ok(Some((window, Span::from_secs(1)))), asked.after(HOUR), 0);
+        plan.answered(&a, &Ok(Some((window, Span::from_secs(1)))), asked.after(HOUR), 0);
         assert_eq!(plan.statuses()[0].next_attempt, Some(renewal), "the moment in one window is drawn once");
         assert_eq!(plan.next_due(), Some(asked.after(HOUR).after(ASK_AGAIN.0)), "it is not asked all the time");
         let past = RenewalWindow { start: Time(0), end: Time(1) };
         let now = plan.next_due().unwrap();
         started(&mut plan, now);
-        plan.answered(&a, Ok(Some((past, HOUR))), now, 0);
+        plan.answered(&a, &Ok(Some((past, HOUR))), now, 0);
         assert_eq!(started(&mut plan, now), [Job { name: a, work: ORDER }], "revoked: it is renewed at once");
     }
 
@@ -491,7 +491,7 @@ mod tests {
             plan.obtained(&a, validity(90), None, NOW, 0);
             let asked = plan.next_due().unwrap();
             started(&mut plan, asked);
-            plan.answered(&a, answer, asked, 0);
+            plan.answered(&a, &answer, asked, 0);
             let renewal = NOW.after(Span::from_secs(60 * 3600));
             assert_eq!(plan.statuses()[0].next_attempt, Some(renewal));
             assert_eq!(plan.statuses()[0].last_error, None);

@@ -40,16 +40,12 @@ const TOLD_WAIT_MAX: Span = Span::from_secs(7 * 24 * 3600);
 pub(super) fn renewal_time(validity: Validity, window: Option<RenewalWindow>, chance: u64) -> Time {
     let lifetime = validity.lifetime().millis();
     let before_end = |part: u64| Time(validity.to.0.saturating_sub(lifetime / part));
-    match window {
-        Some(window) => {
-            let length = window.end.since(window.start);
-            window.start.after(share(length, chance)).min(before_end(10))
-        }
-        None => {
-            let earlier = share(Span::from_millis(lifetime / 30), chance);
-            Time(before_end(3).0.saturating_sub(earlier.millis()))
-        }
+    if let Some(window) = window {
+        let length = window.end.since(window.start);
+        return window.start.after(share(length, chance)).min(before_end(10));
     }
+    let earlier = share(Span::from_millis(lifetime / 30), chance);
+    Time(before_end(3).0.saturating_sub(earlier.millis()))
 }
 
 /// Returns the wait after the latest of `failures` failures, 1 or more.

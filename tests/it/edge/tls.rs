@@ -205,7 +205,7 @@ fn a_beginning_that_is_no_handshake_ends_in_order() {
         assert!(rest(socket).is_empty());
     }
     // A record that is too long, and a message that is no hello.
-    for broken in [[&[22, 3, 1, 0xff, 0xff][..], &[0; 32 * 1024]].concat(), vec![22, 3, 1, 0, 4, 11, 0, 0, 0]] {
+    for broken in [[&[22, 3, 1, 0xff, 0xff][..], &vec![0; 32 * 1024]].concat(), vec![22, 3, 1, 0, 4, 11, 0, 0, 0]] {
         let mut socket = edge.raw();
         let _ = socket.write_all(&broken);
         assert!(alert(&rest(socket)));
@@ -224,7 +224,7 @@ fn a_beginning_that_is_no_handshake_ends_in_order() {
     let mut wire = edge.harness.connect();
     wire.send(&hello);
     let mut bytes = Vec::new();
-    (&mut &*wire.socket()).read_to_end(&mut bytes).expect("a clean end");
+    wire.socket().read_to_end(&mut bytes).expect("a clean end");
     assert!(bytes.is_empty());
     // The better protocol of both, and protocols that are not spoken here.
     edge.client.protocols = vec!["http/1.1", "h2"];
