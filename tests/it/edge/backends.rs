@@ -1,7 +1,7 @@
 //! Backends that speak HTTP/2, without TLS (`h2c`) and with it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use bytes::Bytes;
@@ -175,13 +175,14 @@ fn no_more_of_a_body_than_a_window_waits_for_a_client_that_does_not_read() {
 
 #[test]
 fn a_client_that_leaves_has_its_stream_reset() {
-    let has_arrived = Arc::new(AtomicBool::new(false));
-    let arrived = Arc::clone(&has_arrived);
+    let frames = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&frames);
     let backend = raw_backend(move |_, mut raw| {
         let head = raw.wait(HEADERS).unwrap();
-        arrived.store(true, Ordering::Relaxed);
+        seen.store(1, Ordering::SeqCst);
         let reset = raw.wait(RST_STREAM).unwrap();
         assert_eq!((reset.stream, reset.payload.as_slice()), (head.stream, &8_u32.to_be_bytes()[..]));
+        seen.store(2, Ordering::SeqCst);
         let next = raw.wait(HEADERS).unwrap();
         raw.send(&frame(HEADERS, WHOLE, next.stream, OK));
         let _ = raw.next();
@@ -189,8 +190,9 @@ fn a_client_that_leaves_has_its_stream_reset() {
     let harness = ProxyHarness::serving(&backend, &[]);
     let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab");
-    until("the backend has the request", || has_arrived.load(Ordering::Relaxed));
+    until("the backend has the request", || frames.load(Ordering::SeqCst) == 1);
     wire.reset();
+    until("its stream is reset", || frames.load(Ordering::SeqCst) == 2);
     assert_eq!(harness.get("a", "/").status(), 200, "the connection goes on");
 }
 
