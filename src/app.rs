@@ -51,9 +51,7 @@ use ports::{bind_error, listen};
 pub use reload_command::reload;
 use reloader::{ConfigSource, Reloader};
 use services::route_defaults;
-use settings::{
-    acceptor, backend_tls, load_certificates, proxy_settings, registration_tokens, registry_limits, serve_proxy,
-};
+use settings::{acceptor, backend_tls, load_certificates, proxy_settings, registry_limits, serve_proxy};
 use signals::Signals;
 use table_publisher::TablePublisher;
 
@@ -183,7 +181,7 @@ impl Server {
         });
         let store = Sqlite::open(&config.store_url).await?;
         let (registry, writer) =
-            registry::open(store, publisher, traffic, registry_limits(&config), registration_tokens(&config.tokens))
+            registry::open(store, publisher, traffic, registry_limits(&config), config.tokens.clone().into())
                 .await
                 .with_context(|| format!("cannot read the store {}", config.store_url))?;
 

@@ -30,6 +30,7 @@
 //! - [`certificates`]: the certificates that are shown to callers and clients.
 //! - [`tls`]: handshakes of the ports that callers connect to.
 //! - [`file_watch`]: notices that files of certificates or of the configuration were replaced.
+//! - `json`: how values of the domain are read, written and described as JSON.
 //! - [`clock`], [`random`], [`lifecycle`]: the only places that read time, draw random bits and start tasks.
 //!
 //! These stand around the others:
@@ -53,6 +54,7 @@ pub mod file_watch;
 pub mod grpc;
 mod http1;
 mod http2;
+mod json;
 pub mod lifecycle;
 pub mod maintenance_pages;
 pub mod memory_budget;

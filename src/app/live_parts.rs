@@ -8,9 +8,7 @@ use tokio::net::TcpListener;
 
 use super::renewal::WatchedCertificate;
 use super::services::{api_services, route_defaults};
-use super::settings::{
-    connections_of, pipe_settings, registration_tokens, registry_limits, reloadable_settings, serve_proxy,
-};
+use super::settings::{connections_of, pipe_settings, registry_limits, reloadable_settings, serve_proxy};
 use crate::certificates::Certificates;
 use crate::config::{ConnectionsConfig, ServerConfig};
 use crate::connect::{AddressResolver, BackendTls};
@@ -129,7 +127,7 @@ impl LiveParts {
         self.proxy.defaults.store(Arc::new(defaults));
         let rules = RegistryRules {
             limits: registry_limits(config),
-            tokens: registration_tokens(&config.tokens),
+            tokens: config.tokens.clone().into(),
             forbidden,
             defaults: config.default_options.clone(),
         };

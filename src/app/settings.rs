@@ -6,12 +6,12 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 
 use crate::certificates::{CertificateFiles, Certificates, ServedCertificate};
-use crate::config::{ConnectionsConfig, ServerConfig, TlsFiles, TokenConfig, Unmatched};
+use crate::config::{ConnectionsConfig, ServerConfig, TlsFiles, Unmatched};
 use crate::connect::BackendTls;
 use crate::connection_limits::{ConnectionLimits, PortConnections};
 use crate::domain::Host;
 use crate::memory_budget::MemoryBudget;
-use crate::registry::{RegistrationToken, RegistrationTokens, RegistryLimits};
+use crate::registry::RegistryLimits;
 use crate::{pipe, proxy, tls};
 
 use super::renewal::WatchedCertificate;
@@ -27,21 +27,6 @@ pub(super) fn registry_limits(config: &ServerConfig) -> RegistryLimits {
         streams_max: config.api.streams_max,
         ..RegistryLimits::default()
     }
-}
-
-/// Returns the registration tokens.
-pub(super) fn registration_tokens(tokens: &[TokenConfig]) -> RegistrationTokens {
-    let token = |token: &TokenConfig| RegistrationToken {
-        name: token.name.clone(),
-        secret: token.secret,
-        services: token.services.clone(),
-        domains: token.domains.clone(),
-        path_prefixes: token.path_prefixes.clone(),
-        backends: token.backends.clone(),
-        max_routes: token.max_routes,
-        max_sessions: token.max_sessions,
-    };
-    tokens.iter().map(token).collect::<Vec<_>>().into()
 }
 
 pub(super) fn proxy_settings(config: &ServerConfig, memory: &MemoryBudget) -> anyhow::Result<proxy::ProxySettings> {
@@ -134,7 +119,6 @@ pub(super) fn pipe_settings(config: &ServerConfig, api: SocketAddr, memory: Memo
         connections: connections_of(config, config.pipe.connections),
         api: Some(api),
         memory,
-        ..pipe::PipeSettings::default()
     }
 }
 
@@ -142,4 +126,17 @@ pub(super) fn pipe_settings(config: &ServerConfig, api: SocketAddr, memory: Memo
 pub(super) fn connections_of(config: &ServerConfig, counts: ConnectionsConfig) -> PortConnections {
     let limits = ConnectionLimits { all: counts.all, of_origin: counts.of_address };
     PortConnections::new(limits, config.proxy.trusted_proxies.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Cli;
+
+    #[test]
+    fn the_registry_has_the_bounds_that_the_configuration_has_by_default() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let cli = Cli::read(["signalbox", "--config", file.path().to_str().unwrap()]).unwrap();
+        assert_eq!(registry_limits(&cli.load().unwrap()), RegistryLimits::default());
+    }
 }

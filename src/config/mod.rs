@@ -24,13 +24,13 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
 
-use crate::domain::{Options, Secret};
+use crate::domain::{Options, RegistrationToken, Secret};
 
 pub use command::{Cli, Task};
 pub use key_change::KeyChange;
 pub use parts::{
     AcmeConfig, ApiConfig, CertificateConfig, ConnectionsConfig, PipeConfig, ProxyConfig, ServerConfig, SessionBounds,
-    TlsFiles, TokenConfig,
+    TlsFiles,
 };
 pub use values::{LogFormat, Unmatched};
 
@@ -152,14 +152,14 @@ fn certificates(sections: Vec<TlsSection>, is_used: bool) -> anyhow::Result<Vec<
     Ok(sections.into_iter().map(complete).collect())
 }
 
-fn tokens(tokens: Vec<TokenSection>) -> anyhow::Result<Vec<TokenConfig>> {
+fn tokens(tokens: Vec<TokenSection>) -> anyhow::Result<Vec<RegistrationToken>> {
     let mut names = BTreeSet::new();
     for token in &tokens {
         if !names.insert(token.name.0.as_str()) {
             bail!("tokens: there are two called {}; give each its own name", token.name.0);
         }
     }
-    let complete = |token: TokenSection| TokenConfig {
+    let complete = |token: TokenSection| RegistrationToken {
         name: token.name.0,
         secret: token.sha256.0,
         services: token.services.into_iter().map(|rule| rule.0).collect(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::domain::{Fingerprint, HeaderKey, Host, Options, PathPrefix, Secret, Span, TokenName};
+use crate::domain::{HeaderKey, Host, Options, RegistrationToken, Secret, Span};
 
 use super::sections::FileSections;
 use super::values::{LogFormat, Unmatched};
@@ -23,7 +23,7 @@ pub struct ServerConfig {
     /// The certificates of the proxy.
     pub certificates: Vec<CertificateConfig>,
     /// The registration tokens. If there are none, clients register without a token.
-    pub tokens: Vec<TokenConfig>,
+    pub tokens: Vec<RegistrationToken>,
     /// The URL of the database.
     pub store_url: String,
     /// The bounds of sessions.
@@ -171,25 +171,4 @@ pub struct AcmeConfig {
     pub ca: Option<PathBuf>,
     /// The program that sets TXT records.
     pub dns_hook: Option<PathBuf>,
-}
-
-/// A registration token. An empty list allows everything of its kind.
-#[derive(Debug)]
-pub struct TokenConfig {
-    /// The name, for logs and refusals.
-    pub name: TokenName,
-    /// The fingerprint of the secret.
-    pub secret: Fingerprint,
-    /// The services that may register: names, or beginnings of names followed by `*`.
-    pub services: Vec<String>,
-    /// The domains that routes may have.
-    pub domains: Vec<Host>,
-    /// The prefixes that paths of routes must have.
-    pub path_prefixes: Vec<PathPrefix>,
-    /// The networks that backends and maintenance pages must be in.
-    pub backends: Vec<IpNet>,
-    /// The largest number of routes of one session.
-    pub max_routes: Option<usize>,
-    /// The largest number of sessions at the same time.
-    pub max_sessions: Option<usize>,
 }

@@ -53,6 +53,12 @@ impl HeaderKey {
     }
 }
 
+impl fmt::Display for HeaderKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
 /// The maximum number of bytes of a header's or option's value.
 pub const VALUE_BYTES_MAX: usize = 8 * 1024;
 
@@ -172,6 +178,9 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
+    /// All states.
+    pub const ALL: [BreakerState; 3] = [BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen];
+
     /// Returns the name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
@@ -179,6 +188,12 @@ impl BreakerState {
             BreakerState::Open => "open",
             BreakerState::HalfOpen => "half_open",
         }
+    }
+}
+
+impl fmt::Display for BreakerState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
     }
 }
 

@@ -5,7 +5,7 @@ use tonic::Status;
 use crate::domain::{Sections, SessionId};
 use crate::registry::commands::{ConfigApply, ConfigRollback};
 
-use crate::registry::replies::{ConfigDiff, ConfigGet, ConfigValidate};
+use crate::registry::calls::{ConfigDiff, ConfigGet, ConfigValidate};
 
 use super::convert::{sections, session};
 use super::proto::{

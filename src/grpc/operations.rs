@@ -8,7 +8,7 @@ use crate::domain::{BackendUrl, PageUrl, Subject, Target};
 use crate::registry::commands::{CircuitBreakerReset, DrainCancel, DrainStart, MaintEnter, MaintExit};
 use crate::registry::queries::{BackendTest, CircuitBreakerStatus, StatsGet};
 
-use crate::registry::replies::{DrainStatus, MaintStatus};
+use crate::registry::calls::{DrainStatus, MaintStatus};
 
 use super::convert::{places, session, span, timestamp};
 use super::proto::{

@@ -5,7 +5,7 @@ use tonic::Status;
 use crate::domain::{BackendUrl, Error, Host, Kind, PathPrefix};
 use crate::registry::commands::{NewRoute, RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
 
-use crate::registry::replies::RouteList;
+use crate::registry::calls::RouteList;
 
 use super::convert::{new_route, required, session};
 use super::proto::{

@@ -6,7 +6,7 @@ use crate::domain::{Error, Origin, Secret, Subject};
 use crate::registry::commands::{ClientShutdown, Reconnect, Register};
 
 use crate::registry::Reconnected;
-use crate::registry::replies::{Ping, SessionInfo};
+use crate::registry::calls::{Ping, SessionInfo};
 
 use super::convert::{instance_name, metadata, port, service_name, session};
 use super::proto::{

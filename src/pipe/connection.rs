@@ -27,6 +27,10 @@ use super::settings::PipeSettings;
 
 /// The maximum number of maintenance requests of one connection that wait for their outcome.
 pub(super) const OUTCOMES_MAX: usize = 64;
+/// The maximum length in bytes of a reply with a compressed payload, with its line end.
+const COMPRESSED_BYTES_MAX: usize = 1024 * 1024;
+/// The time that the client may take to read its replies; the connection is closed otherwise.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time that the client may take to read replies when the memory budget is used up.
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
 /// The time that the client may take to read the last lines and close.
@@ -115,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             share: settings.memory.connection(),
             lifecycle,
             parser: Parser::new(mailbox.connection(), nonce, settings.max_reply),
-            replies: ReplyBuffer::new(settings.max_reply, settings.max_compressed),
+            replies: ReplyBuffer::new(settings.max_reply, COMPRESSED_BYTES_MAX),
             mailbox,
             outcomes_in,
             outcomes,
@@ -272,7 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let small = bytes.len() < 1024;
         let waits = self.settings.memory.take(bytes.len());
-        let patience = if waits.is_ok() || small { self.settings.write_timeout } else { SHORT_PATIENCE };
+        let patience = if waits.is_ok() || small { WRITE_TIMEOUT } else { SHORT_PATIENCE };
         let written = timeout(patience, self.stream.write_all(bytes)).await;
         written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         self.replies.written();

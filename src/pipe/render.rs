@@ -11,9 +11,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
 
-use crate::domain::{Error, Kind, RouteId};
+use crate::domain::{Error, Kind};
 use crate::registry::queries::event_view::EventView;
-use crate::registry::queries::views::BackendView;
+use crate::registry::queries::session::AddedRouteView;
+use crate::registry::queries::status::BackendView;
+use crate::registry::queries::views::LaggedView;
 use crate::registry::{Answer, MailboxMessage, Release, Reply};
 
 use super::parse::{Form, LineRefusal};
@@ -93,7 +95,7 @@ impl ReplyBuffer {
             Reply::Gone => self.line(ReplyHead { word: "REREGISTER", ..head }, None),
             Reply::RouteAdded(id) => self.line(head, Some(&id.to_string())),
             Reply::RoutesAdded(ids) => {
-                self.payload(head, &ids.iter().copied().map(AddedRoute::new).collect::<Vec<_>>());
+                self.payload(head, &ids.iter().copied().map(AddedRouteView::from).collect::<Vec<_>>());
             }
             Reply::DrainUntil(time) => self.line(head, Some(&time.to_string())),
         }
@@ -132,10 +134,7 @@ impl ReplyBuffer {
 
     /// Appends the result of a backend test.
     pub(super) fn backend(&mut self, head: ReplyHead<'_>, view: &BackendView) {
-        let word = match view {
-            BackendView::Reachable { .. } => "BACKEND_OK",
-            BackendView::Unreachable { .. } => "BACKEND_FAIL",
-        };
+        let word = if view.reachable { "BACKEND_OK" } else { "BACKEND_FAIL" };
         self.payload(ReplyHead { word, ..head }, view);
     }
 
@@ -174,7 +173,7 @@ impl ReplyBuffer {
             MailboxMessage::Event(record) => {
                 self.event(record.event.kind().name(), &EventView::from(&record.event));
             }
-            MailboxMessage::Lagged(missed) => self.event("lagged", &LaggedPayload { missed: *missed }),
+            MailboxMessage::Lagged(missed) => self.event("lagged", &LaggedView { missed: *missed }),
             MailboxMessage::Released(why) => self.replaced = *why == Release::Replaced,
             // The connection writes `SHUTDOWN` itself when its client waits for no answer.
             MailboxMessage::Shutdown | MailboxMessage::Close => {}
@@ -270,25 +269,6 @@ fn advice(head: ReplyHead<'_>) -> &'static str {
     }
 }
 
-/// The payload of the notice that events were lost.
-#[derive(Serialize)]
-struct LaggedPayload {
-    missed: u64,
-}
-
-/// An entry of `ROUTE_BULK_OK`.
-#[derive(Serialize)]
-struct AddedRoute {
-    route_id: String,
-    status: &'static str,
-}
-
-impl AddedRoute {
-    fn new(id: RouteId) -> Self {
-        Self { route_id: id.to_string(), status: "ok" }
-    }
-}
-
 /// Appends base64(gzip(JSON)).
 fn zip<T: Serialize + ?Sized>(out: Bounded<'_>, payload: &T) -> io::Result<()> {
     let gzip = GzEncoder::new(EncoderWriter::new(out, &STANDARD), Compression::fast());
@@ -337,8 +317,11 @@ mod tests {
     use flate2::read::GzDecoder;
 
     use super::*;
-    use crate::domain::{Event, EventInstance, EventRecord, Host, InstanceName, ServiceName, SessionKey, Target, Time};
-    use crate::registry::queries::views::{RouteStatus, RouteView};
+    use crate::domain::{
+        BackendUrl, Event, EventInstance, EventRecord, Host, InstanceName, PathPrefix, RouteId, ServiceName,
+        SessionKey, Target, Time,
+    };
+    use crate::registry::queries::session::{RouteStatus, RouteView};
 
     fn head<'a>(word: &'static str, transaction: Option<&'a str>, form: Form<'a>) -> ReplyHead<'a> {
         ReplyHead { word, transaction, form }
@@ -354,9 +337,9 @@ mod tests {
         let view = |id| RouteView {
             route_id: RouteId(id),
             id: RouteId(id),
-            domains: vec!["a.example".to_owned()],
-            path: "/".to_owned(),
-            backend: "http://b".to_owned(),
+            domains: Host::parse_list("a.example").unwrap(),
+            path: PathPrefix::parse("/").unwrap(),
+            backend: BackendUrl::parse("http://b").unwrap(),
             priority: 0,
             status: RouteStatus::Active,
         };
@@ -465,7 +448,7 @@ mod tests {
 
     #[test]
     fn a_backend_is_found_or_not() {
-        let fail = BackendView::Unreachable { reachable: false, error: "connection refused | no".to_owned() };
+        let fail = BackendView { error: Some("connection refused | no".to_owned()), ..BackendView::default() };
         let line = lines(|to| to.backend(head("BACKEND_OK", Some("t"), Form::Plain), &fail));
         assert_eq!(line, "BACKEND_FAIL|t|{\"reachable\":false,\"error\":\"connection refused | no\"}\n");
     }

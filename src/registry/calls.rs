@@ -1,14 +1,15 @@
-//! The list of all calls of the protocol, in its order, for every interface.
+//! The list of all calls of the protocol, in its order, each with the type of its reply.
 //!
 //! A [`Command`] may change something and goes through the writer. A [`Query`] is answered from the published catalog.
-//! A new call is added here first; the compiler then names the other places.
+//! The writer and the catalog answer with the enums [`Reply`] and [`Answer`], because the pipe mixes calls of all kinds;
+//! only this module converts them into the type that a call names. A new call is added here first.
 
-use crate::domain::{Catalog, Config, Error, Session, SessionId, Time};
+use crate::domain::{Catalog, Config, Error, RouteId, Session, SessionId, Time};
 
 use super::commands::announce::Announce;
 use super::commands::apply::{ConfigApply, ConfigRollback};
 use super::commands::breaker::CircuitBreakerReset;
-use super::commands::decision::{Decision, DecisionContext};
+use super::commands::decision::{Decision, DecisionContext, Reply, Verification};
 use super::commands::drain::{DrainCancel, DrainStart};
 use super::commands::maintenance::{CompleteMaintenance, MaintEnter, MaintExit};
 use super::commands::observe::Observe;
@@ -20,13 +21,51 @@ use super::commands::settings::{
 };
 use super::ports::Traffic;
 use super::queries::answer::Answer;
-use super::queries::configuration::{config, diff, validate};
-use super::queries::session::{info, route_list};
-use super::queries::status::{BackendTest, CircuitBreakerStatus, StatsGet, drain_status, maintenance_status};
+use super::queries::configuration::{ConfigView, DiffView, config, diff, validate};
+use super::queries::session::{RouteView, SessionView, info, route_list};
+use super::queries::status::{
+    BackendTest, BreakerView, CircuitBreakerStatus, DrainView, MaintenanceView, StatsGet, StatsView, drain_status,
+    maintenance_status,
+};
 use super::registration_tokens::RegistrationTokens;
 
+/// A command with the type of its reply.
+pub trait CommandCall: Into<Command> {
+    /// The reply when the command succeeds.
+    type Reply;
+
+    /// Returns the reply of this command; `None` for that of another one.
+    fn reply_of(reply: Reply) -> Option<Self::Reply>;
+}
+
+/// A query with the type of its reply.
+pub trait QueryCall: Into<Query> {
+    /// The reply when the query succeeds.
+    type Reply;
+
+    /// Returns the reply of this query; `None` for that of another one.
+    fn reply_of(answer: Answer) -> Option<Self::Reply>;
+}
+
+/// Names the reply of a call. A call without an arrow has nothing to return.
+macro_rules! reply {
+    (CommandCall of Reply: $call:ident) => { reply! { CommandCall of Reply: $call -> () { Reply::Done => () } } };
+    ($call_kind:ident of $replies:ident: $call:ident -> $reply:ty { $($pattern:pat => $value:expr),+ }) => {
+        impl $call_kind for $call {
+            type Reply = $reply;
+
+            fn reply_of(reply: $replies) -> Option<$reply> {
+                match reply {
+                    $($pattern => Some($value),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
 macro_rules! commands {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+    ($($(#[$doc:meta])* $name:ident $(-> $reply:ty { $($pattern:pat => $value:expr),+ })?,)+) => {
         /// A call that may change something.
         #[derive(Clone, Debug)]
         pub enum Command { $($(#[$doc])* $name($name)),+ }
@@ -46,20 +85,22 @@ macro_rules! commands {
         $(impl From<$name> for Command {
             fn from(command: $name) -> Self { Command::$name(command) }
         })+
+
+        $(reply! { CommandCall of Reply: $name $(-> $reply { $($pattern => $value),+ })? })+
     };
 }
 
 commands! {
     /// 1
-    Register,
+    Register -> SessionId { Reply::Registered(id) => id },
     /// 2
-    Reconnect,
+    Reconnect -> Reconnected { Reply::Reconnected => Reconnected::Bound, Reply::Gone => Reconnected::Gone },
     /// 5
     ClientShutdown,
     /// 6
-    RouteAdd,
+    RouteAdd -> RouteId { Reply::RouteAdded(id) => id },
     /// 7
-    RouteAddBulk,
+    RouteAddBulk -> Vec<RouteId> { Reply::RoutesAdded(ids) => ids },
     /// 8
     RouteUpdate,
     /// 9
@@ -74,30 +115,30 @@ commands! {
     OptionsRemove,
     /// 15
     HealthSet,
-    /// Undoes 15.
+    /// 35
     HealthRemove,
     /// 16
     RatelimitSet,
-    /// Undoes 16.
+    /// 36
     RatelimitRemove,
     /// 17
     CircuitBreakerSet,
-    /// Undoes 17.
+    /// 37
     CircuitBreakerRemove,
     /// 19
     CircuitBreakerReset,
     /// 21 and 24
-    ConfigApply,
+    ConfigApply -> u64 { Reply::Applied(revision) => revision },
     /// 22
     ConfigRollback,
     /// 25
-    DrainStart,
+    DrainStart -> Time { Reply::DrainUntil(end) => end },
     /// 27
     DrainCancel,
     /// 28
-    MaintEnter,
+    MaintEnter -> Verification { Reply::Maintenance(verification) => verification },
     /// 29
-    MaintExit,
+    MaintExit -> Verification { Reply::Maintenance(verification) => verification },
     /// 33
     Subscribe,
     /// 34
@@ -112,6 +153,15 @@ commands! {
     Observe,
     /// Sent by the server: its configuration changed, or a certificate was renewed.
     Announce,
+}
+
+/// The two outcomes of [`Reconnect`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnected {
+    /// The session exists and is bound.
+    Bound,
+    /// The session has ended, or never existed.
+    Gone,
 }
 
 impl Command {
@@ -137,51 +187,83 @@ impl Command {
     }
 }
 
-/// A call that changes nothing.
-#[derive(Clone, Debug)]
-pub enum Query {
-    /// 3
-    Ping(SessionId),
-    /// 4
-    SessionInfo(SessionId),
-    /// 10
-    RouteList(SessionId),
-    /// 18
-    CircuitBreakerStatus(CircuitBreakerStatus),
-    /// 20
-    ConfigValidate(SessionId),
-    /// 23
-    ConfigDiff(SessionId),
-    /// The active and the staged configuration; only for gRPC and REST.
-    ConfigGet(SessionId),
-    /// 26
-    DrainStatus(SessionId),
-    /// 30
-    MaintStatus(SessionId),
-    /// 31
-    StatsGet(StatsGet),
+macro_rules! queries {
+    (
+        of a session { $($(#[$doc:meta])* $name:ident -> $reply:ty { $($pattern:pat => $value:expr),+ },)+ }
+        with fields {
+            $($(#[$own_doc:meta])* $own:ident -> $own_reply:ty { $($own_pattern:pat => $own_value:expr),+ },)+
+        }
+    ) => {
+        /// A call that changes nothing.
+        #[derive(Clone, Debug)]
+        pub enum Query {
+            $($(#[$doc])* $name(SessionId),)+
+            $($(#[$own_doc])* $own($own),)+
+        }
+
+        impl Query {
+            /// Returns the session that the query names.
+            pub fn session(&self) -> &SessionId {
+                match self {
+                    $(Query::$name(session) => session,)+
+                    $(Query::$own(query) => &query.session,)+
+                }
+            }
+        }
+
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug)]
+            pub struct $name(pub SessionId);
+
+            impl From<$name> for Query {
+                fn from(query: $name) -> Self { Query::$name(query.0) }
+            }
+
+            reply! { QueryCall of Answer: $name -> $reply { $($pattern => $value),+ } }
+        )+
+
+        $(
+            impl From<$own> for Query {
+                fn from(query: $own) -> Self { Query::$own(query) }
+            }
+
+            reply! { QueryCall of Answer: $own -> $own_reply { $($own_pattern => $own_value),+ } }
+        )+
+    };
+}
+
+queries! {
+    of a session {
+        /// 3: keeps a session alive.
+        Ping -> () { Answer::Pong => () },
+        /// 4: returns a session.
+        SessionInfo -> Box<SessionView> { Answer::Session(view) => view },
+        /// 10: returns the routes of a session.
+        RouteList -> Vec<RouteView> { Answer::Routes(views) => views },
+        /// 20: returns the warnings about the staged configuration, or the reason why it cannot be applied.
+        ConfigValidate -> Vec<String> { Answer::Valid(warnings) => warnings },
+        /// 23: returns the changes that an apply would make.
+        ConfigDiff -> Box<DiffView> { Answer::Diff(view) => view },
+        /// Returns the active and the staged configuration; only for gRPC and REST.
+        ConfigGet -> Box<ConfigView> { Answer::Config(view) => view },
+        /// 26: returns the drain of a session.
+        DrainStatus -> DrainView { Answer::Drain(view) => view },
+        /// 30: returns the maintenance of a session.
+        MaintStatus -> MaintenanceView { Answer::Maintenance(view) => view },
+    }
+    with fields {
+        /// 18
+        CircuitBreakerStatus -> BreakerView { Answer::Breaker(view) => view },
+        /// 31
+        StatsGet -> Vec<StatsView> { Answer::RouteStats(view) => vec![*view], Answer::Stats(views) => views },
+    }
 }
 
 impl Query {
     /// Returns true if the time for the answer grows with the routes of the session.
     pub(super) fn grows_with_its_session(&self) -> bool {
         !matches!(self, Query::Ping(_) | Query::CircuitBreakerStatus(_))
-    }
-
-    /// Returns the session that the query names.
-    pub fn session(&self) -> &SessionId {
-        match self {
-            Query::Ping(session)
-            | Query::SessionInfo(session)
-            | Query::RouteList(session)
-            | Query::ConfigValidate(session)
-            | Query::ConfigDiff(session)
-            | Query::ConfigGet(session)
-            | Query::DrainStatus(session)
-            | Query::MaintStatus(session) => session,
-            Query::CircuitBreakerStatus(status) => &status.session,
-            Query::StatsGet(stats) => &stats.session,
-        }
     }
 
     /// Answers from the published catalog and the observations of traffic. The query counts as activity of the session.
@@ -203,7 +285,7 @@ impl Query {
             Query::ConfigGet(_) => Ok(Answer::Config(Box::new(config(session)))),
             Query::DrainStatus(_) => drain_status(session, now, traffic).map(Answer::Drain),
             Query::MaintStatus(_) => Ok(Answer::Maintenance(maintenance_status(session))),
-            Query::StatsGet(stats) => stats.answer(session, traffic),
+            Query::StatsGet(stats) => stats.views(session, traffic).map(|views| Answer::of_stats(stats.target, views)),
         };
         session.last_activity.touch(now);
         answer

@@ -4,25 +4,23 @@
 //! one commit for the whole batch → publish → answer. A query is answered from what is published, without queueing.
 //! Nothing here does IO: the store, the routing table and the backends stand behind the traits in `ports`.
 
-mod calls;
+pub mod calls;
 pub mod commands;
 mod limits;
 mod ports;
 pub mod queries;
 mod registration_tokens;
-pub mod replies;
 mod rules;
 mod runtime;
 mod server_state;
 
 pub use crate::clock::Reading as ClockReading;
-pub use calls::{Call, Command, Query};
+pub use calls::{Call, Command, CommandCall, Query, QueryCall, Reconnected};
 pub use commands::{Release, Reply, Verification};
 pub use limits::RegistryLimits;
 pub use ports::{BoxFuture, PageResponse, PageTrust, Publish, Store, StoreError, StoredState, Traffic};
 pub use queries::Answer;
-pub use registration_tokens::{RegistrationToken, RegistrationTokens};
-pub use replies::{CommandCall, QueryCall, Reconnected};
+pub use registration_tokens::RegistrationTokens;
 pub use rules::RegistryRules;
 pub use runtime::event_hub::{Mailbox, MailboxKind, MailboxMessage};
 pub use runtime::event_stream::{EventStream, StreamItem};

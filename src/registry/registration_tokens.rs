@@ -9,34 +9,10 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
 use crate::domain::{
-    BackendUrl, Catalog, Edit, Error, Fingerprint, Host, Kind, Metadata, PageUrl, PathPrefix, Route, Secret,
-    ServiceName, Session, SessionRecord, TokenName,
+    BackendUrl, Catalog, Edit, Error, Fingerprint, Host, Kind, Metadata, PageUrl, PathPrefix, RegistrationToken, Route,
+    Secret, ServiceName, Session, SessionRecord,
 };
-
-/// A registration token. An empty list allows everything of its kind.
-#[derive(Clone, Debug)]
-pub struct RegistrationToken {
-    /// The name, for logs and refusals.
-    pub name: TokenName,
-    /// The fingerprint of the secret.
-    pub secret: Fingerprint,
-    /// The services that may register: names, or beginnings of names followed by `*`.
-    pub services: Vec<String>,
-    /// The domains of routes: a name, `*.name` for all names below it, or `*` for any.
-    pub domains: Vec<Host>,
-    /// The prefixes that paths of routes must have.
-    pub path_prefixes: Vec<PathPrefix>,
-    /// The networks that backends and maintenance pages must be in. If there are any, hosts must be given by address,
-    /// because a name may resolve to any address.
-    pub backends: Vec<IpNet>,
-    /// The largest number of routes of one session.
-    pub max_routes: Option<usize>,
-    /// The largest number of sessions at the same time, without replaced ones.
-    pub max_sessions: Option<usize>,
-}
 
 /// All registration tokens. If there are none, everyone may register everything. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -238,7 +214,7 @@ fn covers(rule: &Host, host: &Host) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{InstanceName, SessionKey, Time};
+    use crate::domain::{InstanceName, SessionKey, Time, TokenName};
 
     fn tokens() -> RegistrationTokens {
         RegistrationTokens::from(vec![RegistrationToken {

@@ -6,53 +6,59 @@ use std::sync::Mutex;
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
+use utoipa::ToSchema;
 
 use crate::domain::Time;
-
-use super::queries::views::moment_or_null;
 
 /// The number of requests for a reload that may wait.
 const REQUESTS_MAX: usize = 4;
 
 /// A certificate that the server uses or wants.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Certificate)]
 pub struct CertificateView {
-    /// The names for which it is used, in the order of the certificate.
+    /// The names for which it is used.
     pub names: Vec<String>,
     /// The port that shows it: `proxy`, `pipe` or `api`.
     pub port: &'static str,
     /// The way it comes here: `files` or `acme`.
     pub source: &'static str,
-    /// The file of its chain; `None` for one that is not from files.
+    /// The file of its chain.
+    #[schema(required)]
     pub file: Option<String>,
-    /// Its state: `valid`, `expires_soon`, `expired`, `not_yet_valid`, or `pending` while there is none.
+    /// `valid`, `expires_soon`, `expired`, `not_yet_valid`, or `pending` while there is none.
     pub state: &'static str,
     /// The first moment at which it is valid.
-    #[serde(serialize_with = "moment_or_null")]
+    #[schema(value_type = Option<String>, required, format = DateTime)]
     pub not_before: Option<Time>,
     /// The last moment at which it is valid.
-    #[serde(serialize_with = "moment_or_null")]
+    #[schema(value_type = Option<String>, required, format = DateTime)]
     pub not_after: Option<Time>,
     /// The distinguished name of its issuer.
+    #[schema(required)]
     pub issuer: Option<String>,
     /// Its serial number in hexadecimal.
+    #[schema(required)]
     pub serial: Option<String>,
-    /// The reason why the last attempt to renew it failed; `None` after a success.
+    /// The reason why the last attempt to renew it failed; `null` after a success.
+    #[schema(required)]
     pub last_error: Option<String>,
     /// The time of the next attempt, if one is planned.
-    #[serde(serialize_with = "moment_or_null")]
+    #[schema(value_type = Option<String>, required, format = DateTime)]
     pub next_attempt: Option<Time>,
 }
 
-/// The certificates, as operators see them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// The certificates of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = CertificateList)]
 pub struct CertificatesView {
-    /// All certificates: those of files in the order of the configuration, then those of ACME.
+    /// Those of files in the order of the configuration, then those of ACME.
     pub items: Vec<CertificateView>,
 }
 
 /// The outcome of a reload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Reloaded)]
 pub struct ReloadView {
     /// The keys with new values that are in force.
     pub changed: Vec<String>,

@@ -3,21 +3,75 @@
 use axum::http::StatusCode;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::domain::{Section, Sections};
+use crate::json::values::present;
+use crate::registry::calls::{ConfigDiff, ConfigGet, ConfigValidate};
 use crate::registry::commands::{ConfigApply, ConfigRollback};
-use crate::registry::replies::{ConfigDiff, ConfigGet, ConfigValidate};
+use crate::registry::queries::configuration::{ConfigView, DiffView};
 
 use super::caller::{Caller, etag, json};
-use super::dto::config::{Applied, Apply, Diff, SessionConfig, Valid};
-use super::dto::values::{ETag, IfMatchTag};
 use super::extract::{BodyOrDefault, IfMatch};
 use super::problem::Problem;
+use super::state::RestState;
+use super::values::{ETag, IfMatchTag};
+
+/// Returns the calls of this group with their descriptions.
+pub(super) fn calls() -> OpenApiRouter<RestState> {
+    OpenApiRouter::new()
+        .routes(routes!(get))
+        .routes(routes!(validate))
+        .routes(routes!(apply))
+        .routes(routes!(rollback))
+        .routes(routes!(diff))
+}
+
+/// The sections to apply.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({ "scopes": ["routes", "headers"] }))]
+pub(super) struct Apply {
+    /// The sections; the other ones stay staged. All sections if left out.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, min_items = 1)]
+    pub(super) scopes: Option<Vec<Section>>,
+}
+
+impl Apply {
+    /// Returns the sections; `None` for an empty list.
+    fn sections(&self) -> Option<Sections> {
+        match self.scopes.as_deref() {
+            None => Some(Sections::ALL),
+            Some([]) => None,
+            Some(scopes) => Some(scopes.iter().fold(Sections::default(), |all, scope| all | *scope)),
+        }
+    }
+}
+
+/// A configuration that was applied.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Applied {
+    /// The number of applies that changed something, this one included; also the `ETag`.
+    #[schema(minimum = 0)]
+    pub(super) revision: u64,
+}
+
+/// The result of a validation with warnings.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Valid {
+    /// The warnings: staged entries without effect, and routes of the replaced session that an apply would remove.
+    pub(super) warnings: Vec<String>,
+}
 
 /// Shows the active and the staged configuration
 #[utoipa::path(get, path = "/v1/session/config", operation_id = "getConfig", tag = "config",
     security(("session" = [])),
-    responses((status = 200, description = "Both configurations.", body = SessionConfig, headers(("ETag" = ETag, description = "The revision.")))))]
-pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
+    responses((status = 200, description = "Both configurations.", body = ConfigView, headers(("ETag" = ETag, description = "The revision.")))))]
+async fn get(caller: Caller) -> Result<Response, Problem> {
     let shown = caller.answer_long_read_with(ConfigGet(caller.session.clone()), |view| {
         ([(ETAG, etag(view.revision))], json(StatusCode::OK, &view)).into_response()
     });
@@ -32,7 +86,7 @@ pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
         (status = 200, description = "The staged configuration can be applied, with warnings.", body = Valid),
         (status = 409, description = "The staged configuration cannot be applied; the problem lists all errors."),
     ))]
-pub(super) async fn validate(caller: Caller) -> Result<Response, Problem> {
+async fn validate(caller: Caller) -> Result<Response, Problem> {
     let shown = caller.ask_as(ConfigValidate(caller.session.clone()), |warnings| {
         if warnings.is_empty() {
             StatusCode::NO_CONTENT.into_response()
@@ -54,7 +108,7 @@ pub(super) async fn validate(caller: Caller) -> Result<Response, Problem> {
         (status = 409, description = "The staged configuration cannot be applied; the problem lists all errors."),
         (status = 412, description = "The session has another revision."),
     ))]
-pub(super) async fn apply(
+async fn apply(
     caller: Caller,
     IfMatch(expected): IfMatch,
     BodyOrDefault(apply): BodyOrDefault<Apply>,
@@ -68,15 +122,15 @@ pub(super) async fn apply(
 /// Drops all staged changes
 #[utoipa::path(post, path = "/v1/session/config/rollback", operation_id = "rollbackConfig", tag = "config",
     security(("session" = [])), responses((status = 204, description = "Nothing is staged.")))]
-pub(super) async fn rollback(caller: Caller) -> Result<StatusCode, Problem> {
+async fn rollback(caller: Caller) -> Result<StatusCode, Problem> {
     caller.done(ConfigRollback { session: caller.session.clone() }).await
 }
 
 /// Shows the changes that an apply would make
 #[utoipa::path(get, path = "/v1/session/config/diff", operation_id = "diffConfig", tag = "config",
     security(("session" = [])),
-    responses((status = 200, description = "The changes.", body = Diff, headers(("ETag" = ETag, description = "The revision.")))))]
-pub(super) async fn diff(caller: Caller) -> Result<Response, Problem> {
+    responses((status = 200, description = "The changes.", body = DiffView, headers(("ETag" = ETag, description = "The revision.")))))]
+async fn diff(caller: Caller) -> Result<Response, Problem> {
     let revision = etag(caller.revision()?);
     let shown = caller.answer_long_read(ConfigDiff(caller.session.clone())).await?;
     Ok(([(ETAG, revision)], shown).into_response())

@@ -13,19 +13,97 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::domain::{Error, EventRecord, Topics};
+use crate::domain::{Error, EventRecord, Time, Topics};
+use crate::json::values::present;
 use crate::registry::commands::Unsubscribe;
 use crate::registry::queries::event_view::EventView;
+use crate::registry::queries::views::LaggedView;
 use crate::registry::{EventStream, StreamItem};
 
 use super::caller::Caller;
-use super::dto::events::{Compacted, Happening, Lagged, Notification, SubscribeQuery, TopicPath, WatchQuery};
 use super::extract::{Segments, UrlQuery, only};
 use super::operator::Operator;
 use super::problem::Problem;
 use super::state::RestState;
+use super::values::{Topic, TopicList};
+
+/// Returns the calls of this group with their descriptions.
+pub(super) fn calls() -> OpenApiRouter<RestState> {
+    OpenApiRouter::new().routes(routes!(subscribe)).routes(routes!(unsubscribe)).routes(routes!(watch))
+}
+
+/// The parameters of a session's stream.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SubscribeQuery {
+    /// The types, which are added to the session's subscriptions. All types if left out.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false)]
+    pub(super) types: Option<TopicList>,
+    /// Continues after the event with this `id`. `Last-Event-ID` has precedence.
+    #[serde(default)]
+    #[param(nullable = false)]
+    pub(super) after: Option<u64>,
+}
+
+/// The parameters of an operator's stream.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WatchQuery {
+    /// Continues after the event with this `id`. `Last-Event-ID` has precedence.
+    #[serde(default)]
+    #[param(nullable = false)]
+    pub(super) after: Option<u64>,
+}
+
+/// A type of event, in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct TopicPath {
+    /// The type.
+    pub(super) r#type: Topic,
+}
+
+/// An event as a session gets it.
+#[derive(Debug, Serialize)]
+pub(super) struct Notification {
+    /// Its type; also the `event`.
+    pub(super) r#type: &'static str,
+    /// The payload of the type.
+    #[serde(flatten)]
+    pub(super) payload: EventView,
+}
+
+/// An event as operators get it.
+#[derive(Debug, Serialize)]
+pub(super) struct Happening {
+    /// Its number; also the `id`.
+    pub(super) sequence: u64,
+    /// The time of the event.
+    pub(super) at: Time,
+    /// The service; empty for an event of the whole server.
+    pub(super) service_name: String,
+    /// The instance; empty for an event of the whole server.
+    pub(super) instance_name: String,
+    /// Its type; also the `event`.
+    pub(super) r#type: &'static str,
+    /// The payload that the session gets.
+    pub(super) payload: EventView,
+}
+
+/// A notice that the events after the requested one are no longer available.
+#[derive(Debug, Serialize)]
+pub(super) struct Compacted {
+    /// The events after this sequence are available.
+    pub(super) oldest: u64,
+}
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The header that tells proxies not to buffer the stream.
@@ -74,7 +152,7 @@ fn last_event_id(fields: &HeaderMap) -> Result<Option<u64>, Problem> {
             example = "id: 17\nevent: config_applied\ndata: {\"type\":\"config_applied\",\"revision\":3}\n\n"),
         (status = 429, description = "Too many streams are open."),
     ))]
-pub(super) async fn subscribe(
+async fn subscribe(
     State(state): State<RestState>,
     caller: Caller,
     resume: Resume,
@@ -92,7 +170,7 @@ pub(super) async fn subscribe(
 #[utoipa::path(delete, path = "/v1/session/events/{type}", operation_id = "unsubscribe", tag = "events",
     security(("session" = [])), params(TopicPath),
     responses((status = 204, description = "The session gets no more events of this type, on any stream.")))]
-pub(super) async fn unsubscribe(
+async fn unsubscribe(
     caller: Caller,
     Segments(TopicPath { r#type }): Segments<TopicPath>,
 ) -> Result<StatusCode, Problem> {
@@ -108,7 +186,7 @@ pub(super) async fn unsubscribe(
         (status = 200, description = "The stream.", body = String, content_type = "text/event-stream"),
         (status = 429, description = "Too many streams are open."),
     ))]
-pub(super) async fn watch(
+async fn watch(
     State(state): State<RestState>,
     _: Operator,
     resume: Resume,
@@ -130,7 +208,7 @@ fn streamed(state: &RestState, events: EventStream, convert: fn(&EventRecord) ->
         match events.next_within(silence).await {
             StreamItem::Quiet { position } => Some((comment_with_id("", position), Some(events))),
             StreamItem::Event(record) => Some((convert(&record), Some(events))),
-            StreamItem::Lagged { missed } => Some((named("lagged", &Lagged { missed }), Some(events))),
+            StreamItem::Lagged { missed } => Some((named("lagged", &LaggedView { missed }), Some(events))),
             StreamItem::Compacted { oldest } => Some((named("compacted", &Compacted { oldest }), Some(events))),
             StreamItem::Ended(error) => Some((end(error), None)),
         }
@@ -162,7 +240,7 @@ fn happening(record: &EventRecord) -> Happening {
     let of = record.instance.as_ref();
     Happening {
         sequence: record.sequence,
-        at: record.at.to_string(),
+        at: record.at,
         service_name: of.map(|of| of.service.to_string()).unwrap_or_default(),
         instance_name: of.map(|of| of.instance.to_string()).unwrap_or_default(),
         r#type: record.event.kind().name(),

@@ -348,8 +348,8 @@ pub(super) fn only<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Result<Optio
 mod tests {
     use axum::response::IntoResponse;
 
-    use super::super::dto::routes::{NewRoute, RouteChange};
-    use super::super::dto::settings::RateLimit;
+    use super::super::routes::{NewRoute, RouteChange};
+    use super::super::settings::RateLimit;
     use super::*;
 
     async fn said(problem: Problem) -> (String, String) {

@@ -8,7 +8,6 @@
 mod caller;
 mod config;
 mod docs;
-pub mod dto;
 mod events;
 mod extract;
 mod openapi;
@@ -21,6 +20,7 @@ mod routes;
 mod sessions;
 mod settings;
 mod state;
+mod values;
 
 pub use router::{document, refuse, router};
 pub use state::RestSettings;

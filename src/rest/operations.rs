@@ -3,38 +3,116 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::domain::{Subject, Target, Time};
+use crate::domain::{BackendUrl, PageUrl, RouteId, Subject, Target, Time};
+use crate::json::numbers::Duration;
+use crate::json::values::present;
 use crate::registry::Command;
-use crate::registry::commands::CircuitBreakerReset;
-use crate::registry::commands::{DrainCancel, DrainStart, MaintEnter, MaintExit};
-use crate::registry::queries::CircuitBreakerStatus;
-use crate::registry::queries::StatsGet;
-use crate::registry::replies::{DrainStatus, MaintStatus};
+use crate::registry::calls::{DrainStatus, MaintStatus};
+use crate::registry::commands::{CircuitBreakerReset, DrainCancel, DrainStart, MaintEnter, MaintExit};
+use crate::registry::queries::status::{BackendView, BreakerView, DrainView, MaintenanceView, StatsView};
+use crate::registry::queries::{self, CircuitBreakerStatus, StatsGet};
 
 use super::caller::{Caller, json};
-use super::dto::operations::{
-    BackendFound, BackendTest, Breaker, BreakerPath, Drain, Draining, EnterMaintenance, Maintenance, PlacesPath,
-    StartDrain, Stats, StatsQuery,
-};
 use super::extract::{Body, BodyOrDefault, Segments, UrlQuery};
 use super::problem::Problem;
 use super::state::RestState;
+use super::values::Places;
+
+/// Returns the calls of this group with their descriptions.
+pub(super) fn calls() -> OpenApiRouter<RestState> {
+    OpenApiRouter::new()
+        .routes(routes!(get_circuit_breaker))
+        .routes(routes!(reset_circuit_breaker))
+        .routes(routes!(get_drain, start_drain, cancel_drain))
+        .routes(routes!(get_maintenance))
+        .routes(routes!(enter_maintenance, exit_maintenance))
+        .routes(routes!(get_stats))
+        .routes(routes!(test_backend))
+}
+
+/// The route of a breaker, in a path that takes any target for other calls.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct BreakerPath {
+    /// The route.
+    pub(super) target: RouteId,
+}
+
+/// The settings of a drain.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({ "duration": "5m" }))]
+pub(super) struct StartDrain {
+    /// The time in which the share of traffic falls linearly from 100 % to 0 %.
+    pub(super) duration: Duration,
+}
+
+/// A drain that runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Draining {
+    /// The time from which the session gets no new requests.
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) completes_at: Time,
+}
+
+/// The targets of maintenance, in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct PlacesPath {
+    /// `ALL`, route ids, paths (percent-encoded) or domains, separated by commas.
+    pub(super) target: Places,
+}
+
+/// The settings of maintenance.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({ "page_url": "http://pages.example/down.html" }))]
+pub(super) struct EnterMaintenance {
+    /// The URL of the page to show during maintenance. A built-in page if left out.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
+    pub(super) page_url: Option<PageUrl>,
+}
+
+/// The parameters of a request for statistics.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[into_params(parameter_in = Query)]
+pub(super) struct StatsQuery {
+    /// A route, or `ALL` for all active routes.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false)]
+    pub(super) target: Option<Target>,
+}
+
+/// A backend to test.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({ "backend_url": "http://10.0.0.7:3000" }))]
+pub(super) struct BackendTest {
+    /// The backend.
+    pub(super) backend_url: BackendUrl,
+}
 
 /// Shows a route's circuit breaker
 #[utoipa::path(get, path = "/v1/session/circuit-breakers/{target}", operation_id = "getCircuitBreaker",
     tag = "operations", security(("session" = [])), params(BreakerPath),
     responses(
-        (status = 200, description = "The breaker. A route without a breaker has a closed one.", body = Breaker),
+        (status = 200, description = "The breaker. A route without a breaker has a closed one.", body = BreakerView),
         (status = 404, description = "There is no such route in this session."),
         (status = 409, description = "The route is not active yet."),
     ))]
-pub(super) async fn get_circuit_breaker(
+async fn get_circuit_breaker(
     caller: Caller,
     Segments(BreakerPath { target }): Segments<BreakerPath>,
 ) -> Result<Response, Problem> {
-    let status = CircuitBreakerStatus { session: caller.session.clone(), id: target.0 };
+    let status = CircuitBreakerStatus { session: caller.session.clone(), id: target };
     caller.ask(status).await
 }
 
@@ -46,21 +124,21 @@ pub(super) async fn get_circuit_breaker(
         (status = 404, description = "There is no such route in this session."),
         (status = 409, description = "The route has no breaker, or is not active yet."),
     ))]
-pub(super) async fn reset_circuit_breaker(
+async fn reset_circuit_breaker(
     caller: Caller,
     Segments(BreakerPath { target }): Segments<BreakerPath>,
 ) -> Result<StatusCode, Problem> {
-    caller.done(CircuitBreakerReset { session: caller.session.clone(), id: target.0 }).await
+    caller.done(CircuitBreakerReset { session: caller.session.clone(), id: target }).await
 }
 
 /// Shows the session's drain
 #[utoipa::path(get, path = "/v1/session/drain", operation_id = "getDrain", tag = "operations",
     security(("session" = [])),
     responses(
-        (status = 200, description = "The drain, running or complete.", body = Drain),
+        (status = 200, description = "The drain, running or complete.", body = DrainView),
         (status = 409, description = "No drain is in progress."),
     ))]
-pub(super) async fn get_drain(caller: Caller) -> Result<Response, Problem> {
+async fn get_drain(caller: Caller) -> Result<Response, Problem> {
     caller.ask(DrainStatus(caller.session.clone())).await
 }
 
@@ -70,7 +148,7 @@ pub(super) async fn get_drain(caller: Caller) -> Result<Response, Problem> {
 #[utoipa::path(put, path = "/v1/session/drain", operation_id = "startDrain", tag = "operations",
     security(("session" = [])), request_body = StartDrain,
     responses((status = 200, description = "The drain runs.", body = Draining)))]
-pub(super) async fn start_drain(caller: Caller, Body(drain): Body<StartDrain>) -> Result<Response, Problem> {
+async fn start_drain(caller: Caller, Body(drain): Body<StartDrain>) -> Result<Response, Problem> {
     let end =
         caller.run(DrainStart { subject: Subject::Session(caller.session.clone()), span: drain.duration.0 }).await?;
     Ok(draining(end))
@@ -78,7 +156,7 @@ pub(super) async fn start_drain(caller: Caller, Body(drain): Body<StartDrain>) -
 
 /// Returns the response for a running drain, with the time of its end.
 pub(super) fn draining(end: Time) -> Response {
-    json(StatusCode::OK, &Draining { completes_at: end.to_string() })
+    json(StatusCode::OK, &Draining { completes_at: end })
 }
 
 /// Cancels the session's drain
@@ -88,15 +166,15 @@ pub(super) fn draining(end: Time) -> Response {
         (status = 204, description = "The drain is cancelled; the full share of traffic is restored."),
         (status = 409, description = "No drain is in progress."),
     ))]
-pub(super) async fn cancel_drain(caller: Caller) -> Result<StatusCode, Problem> {
+async fn cancel_drain(caller: Caller) -> Result<StatusCode, Problem> {
     caller.done(DrainCancel { subject: Subject::Session(caller.session.clone()) }).await
 }
 
 /// Shows the routes that are in maintenance
 #[utoipa::path(get, path = "/v1/session/maintenance", operation_id = "getMaintenance", tag = "operations",
     security(("session" = [])),
-    responses((status = 200, description = "The routes.", body = Maintenance)))]
-pub(super) async fn get_maintenance(caller: Caller) -> Result<Response, Problem> {
+    responses((status = 200, description = "The routes.", body = MaintenanceView)))]
+async fn get_maintenance(caller: Caller) -> Result<Response, Problem> {
     caller.ask(MaintStatus(caller.session.clone())).await
 }
 
@@ -110,13 +188,13 @@ pub(super) async fn get_maintenance(caller: Caller) -> Result<Response, Problem>
         (status = 404, description = "There is no such route in this session."),
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]
-pub(super) async fn enter_maintenance(
+async fn enter_maintenance(
     State(state): State<RestState>,
     caller: Caller,
     Segments(PlacesPath { target }): Segments<PlacesPath>,
     BodyOrDefault(enter): BodyOrDefault<EnterMaintenance>,
 ) -> Result<StatusCode, Problem> {
-    let page = enter.page_url.map(|page| page.0);
+    let page = enter.page_url;
     accepted(&state, MaintEnter { subject: Subject::Session(caller.session), places: target.0, page }).await
 }
 
@@ -130,7 +208,7 @@ pub(super) async fn enter_maintenance(
         (status = 404, description = "There is no such route in this session."),
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]
-pub(super) async fn exit_maintenance(
+async fn exit_maintenance(
     State(state): State<RestState>,
     caller: Caller,
     Segments(PlacesPath { target }): Segments<PlacesPath>,
@@ -152,12 +230,12 @@ pub(super) async fn accepted(state: &RestState, command: impl Into<Command>) -> 
 #[utoipa::path(get, path = "/v1/session/stats", operation_id = "getStats", tag = "operations",
     security(("session" = [])), params(StatsQuery),
     responses(
-        (status = 200, description = "An entry for each requested route.", body = Vec<Stats>),
+        (status = 200, description = "An entry for each requested route.", body = Vec<StatsView>),
         (status = 404, description = "There is no such route in this session."),
         (status = 409, description = "The route is not active yet."),
     ))]
-pub(super) async fn get_stats(caller: Caller, UrlQuery(asked): UrlQuery<StatsQuery>) -> Result<Response, Problem> {
-    let target = asked.target.map_or(Target::All, |target| target.0);
+async fn get_stats(caller: Caller, UrlQuery(asked): UrlQuery<StatsQuery>) -> Result<Response, Problem> {
+    let target = asked.target.unwrap_or(Target::All);
     caller.answer_long_read(StatsGet { session: caller.session.clone(), target }).await
 }
 
@@ -165,12 +243,11 @@ pub(super) async fn get_stats(caller: Caller, UrlQuery(asked): UrlQuery<StatsQue
 #[utoipa::path(post, path = "/v1/session/backend-tests", operation_id = "testBackend", tag = "operations",
     security(("session" = [])), request_body = BackendTest,
     responses(
-        (status = 200, description = "The result of the test. A backend that does not answer is not an error.", body = BackendFound),
+        (status = 200, description = "The result of the test. A backend that does not answer is not an error.", body = BackendView),
         (status = 403, description = "The registration token does not allow this."),
         (status = 429, description = "Too many tests are running."),
     ))]
-pub(super) async fn test_backend(caller: Caller, Body(test): Body<BackendTest>) -> Result<Response, Problem> {
-    let test =
-        crate::registry::queries::BackendTest { session: caller.session.clone(), backend: Ok(test.backend_url.0) };
+async fn test_backend(caller: Caller, Body(test): Body<BackendTest>) -> Result<Response, Problem> {
+    let test = queries::BackendTest { session: caller.session.clone(), backend: Ok(test.backend_url) };
     Ok(json(StatusCode::OK, &caller.registry.test_backend(&test).await?))
 }

@@ -6,20 +6,68 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::domain::{Subject, Target};
+use crate::domain::{InstanceName, PageUrl, ServiceName, Subject, Target};
+use crate::json::values::present;
 use crate::operator_auth::ApiRequest;
+use crate::registry::ReloadView;
 use crate::registry::commands::{ClientShutdown, DrainCancel, DrainStart, MaintEnter, MaintExit, TargetSelector};
 
 use super::caller::{bearer, json};
-use super::dto::operations::{Draining, StartDrain};
-use super::dto::operator::{EnterInstanceMaintenance, ExitQuery, InstancePath};
-use super::dto::server::Reloaded;
-use super::dto::values::Places;
 use super::extract::{Body, BodyOrDefault, Segments, UrlQuery};
-use super::operations::{accepted, draining};
+use super::operations::{Draining, StartDrain, accepted, draining};
 use super::problem::Problem;
 use super::state::RestState;
+use super::values::Places;
+
+/// Returns the calls of this group with their descriptions.
+pub(super) fn calls() -> OpenApiRouter<RestState> {
+    OpenApiRouter::new()
+        .routes(routes!(reload))
+        .routes(routes!(evict))
+        .routes(routes!(start_drain, cancel_drain))
+        .routes(routes!(enter_maintenance, exit_maintenance))
+}
+
+/// An instance, in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct InstancePath {
+    /// The service.
+    pub(super) service: ServiceName,
+    /// The instance.
+    pub(super) instance: InstanceName,
+}
+
+/// The settings of an instance's maintenance.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({ "target": "ALL", "page_url": "http://pages.example/down.html" }))]
+pub(super) struct EnterInstanceMaintenance {
+    /// The targets that enter maintenance. `ALL` if left out.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
+    pub(super) target: Option<Places>,
+    /// The URL of the page to show during maintenance. A built-in page if left out.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
+    pub(super) page_url: Option<PageUrl>,
+}
+
+/// The parameters of the end of an instance's maintenance.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ExitQuery {
+    /// The targets that leave maintenance. `ALL` if left out.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false)]
+    pub(super) target: Option<Places>,
+}
 
 /// The extractor that lets only operators pass.
 pub(super) struct Operator;
@@ -36,7 +84,7 @@ impl FromRequestParts<RestState> for Operator {
 
 impl InstancePath {
     fn subject(self) -> Subject {
-        Subject::Instance(self.service.0, self.instance.0)
+        Subject::Instance(self.service, self.instance)
     }
 }
 
@@ -46,10 +94,10 @@ impl InstancePath {
 #[utoipa::path(post, path = "/v1/reload", operation_id = "reloadConfig", tag = "operators",
     security(("operator" = [])),
     responses(
-        (status = 200, description = "The configuration is in force, except the keys that need a restart.", body = Reloaded),
+        (status = 200, description = "The configuration is in force, except the keys that need a restart.", body = ReloadView),
         (status = 409, description = "The configuration is invalid; the detail says what is wrong."),
     ))]
-pub(super) async fn reload(State(state): State<RestState>, _: Operator) -> Result<Response, Problem> {
+async fn reload(State(state): State<RestState>, _: Operator) -> Result<Response, Problem> {
     Ok(json(StatusCode::OK, &state.registry.reload().await?))
 }
 
@@ -62,7 +110,7 @@ pub(super) async fn reload(State(state): State<RestState>, _: Operator) -> Resul
         (status = 204, description = "The session has ended."),
         (status = 404, description = "There is no such instance."),
     ))]
-pub(super) async fn evict(
+async fn evict(
     State(state): State<RestState>,
     _: Operator,
     Segments(instance): Segments<InstancePath>,
@@ -81,7 +129,7 @@ pub(super) async fn evict(
         (status = 200, description = "The drain runs.", body = Draining),
         (status = 404, description = "There is no such instance."),
     ))]
-pub(super) async fn start_drain(
+async fn start_drain(
     State(state): State<RestState>,
     _: Operator,
     Segments(instance): Segments<InstancePath>,
@@ -99,7 +147,7 @@ pub(super) async fn start_drain(
         (status = 404, description = "There is no such instance."),
         (status = 409, description = "No drain is in progress."),
     ))]
-pub(super) async fn cancel_drain(
+async fn cancel_drain(
     State(state): State<RestState>,
     _: Operator,
     Segments(instance): Segments<InstancePath>,
@@ -119,13 +167,13 @@ pub(super) async fn cancel_drain(
         (status = 404, description = "There is no such instance, or no such route in it."),
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]
-pub(super) async fn enter_maintenance(
+async fn enter_maintenance(
     State(state): State<RestState>,
     _: Operator,
     Segments(instance): Segments<InstancePath>,
     BodyOrDefault(enter): BodyOrDefault<EnterInstanceMaintenance>,
 ) -> Result<StatusCode, Problem> {
-    let (places, page) = (places(enter.target), enter.page_url.map(|page| page.0));
+    let (places, page) = (places(enter.target), enter.page_url);
     accepted(&state, MaintEnter { subject: instance.subject(), places, page }).await
 }
 
@@ -139,7 +187,7 @@ pub(super) async fn enter_maintenance(
         (status = 404, description = "There is no such instance, or no such route in it."),
         (status = 429, description = "Too many requests wait for their outcome."),
     ))]
-pub(super) async fn exit_maintenance(
+async fn exit_maintenance(
     State(state): State<RestState>,
     _: Operator,
     Segments(instance): Segments<InstancePath>,

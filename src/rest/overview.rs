@@ -3,24 +3,100 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::registry::queries::explain::Explain;
+use crate::domain::Error;
+use crate::json::numbers::Digits;
+use crate::json::values::present;
+use crate::registry::CertificatesView;
+use crate::registry::queries::explain::{Explain, ExplainView};
+use crate::registry::queries::operator_views::{InstanceDetail, InstancesPage, OverviewView, RoutesPage, StatsPage};
+use crate::registry::queries::paging::ListRequest;
 
 use super::caller::json;
-use super::dto::operator::{
-    ExplainQuery, Explanation, InstanceDetail, InstancePath, InstanceRef, InstancesPage, Overview, PageQuery,
-    RoutesPage, RoutesQuery, StatsPage, page,
-};
-use super::dto::server::CertificateList;
 use super::extract::{Segments, UrlQuery};
-use super::operator::Operator;
+use super::operator::{InstancePath, Operator};
 use super::problem::Problem;
 use super::state::RestState;
+use super::values::{InstanceRef, Method, RequestHost, RequestPath};
+
+/// Returns the calls of this group with their descriptions.
+pub(super) fn calls() -> OpenApiRouter<RestState> {
+    OpenApiRouter::new()
+        .routes(routes!(get))
+        .routes(routes!(list_certificates))
+        .routes(routes!(list_instances))
+        .routes(routes!(get_instance))
+        .routes(routes!(list_routes))
+        .routes(routes!(list_stats))
+        .routes(routes!(explain))
+}
+
+/// A request to explain.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ExplainQuery {
+    /// Its host.
+    pub(super) host: RequestHost,
+    /// Its path.
+    pub(super) path: RequestPath,
+    /// Its method.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false)]
+    pub(super) method: Option<Method>,
+    /// Explains as if this instance had applied its staged configuration.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false)]
+    pub(super) staged: Option<InstanceRef>,
+}
+
+/// The parameters of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageQuery {
+    /// The maximum number of entries.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false, minimum = 1, maximum = 1000, default = 100, value_type = Option<u16>)]
+    pub(super) limit: Option<Digits>,
+    /// The `next_cursor` of the page before; empty or left out for the first page.
+    #[serde(default)]
+    #[param(nullable = false)]
+    pub(super) cursor: Option<String>,
+}
+
+/// The parameters of a list of routes.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RoutesQuery {
+    /// The maximum number of entries.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false, minimum = 1, maximum = 1000, default = 100, value_type = Option<u16>)]
+    pub(super) limit: Option<Digits>,
+    /// The `next_cursor` of the page before; empty or left out for the first page.
+    #[serde(default)]
+    #[param(nullable = false)]
+    pub(super) cursor: Option<String>,
+    /// The instance whose routes are listed. All instances if left out.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false)]
+    pub(super) instance: Option<InstanceRef>,
+}
+
+/// Returns the requested page of a list.
+fn page(limit: Option<Digits>, cursor: Option<String>) -> Result<ListRequest, Error> {
+    ListRequest::new(cursor.filter(|cursor| !cursor.is_empty()), limit.map(|limit| limit.0))
+}
 
 /// Shows the totals of the server
 #[utoipa::path(get, path = "/v1/overview", operation_id = "getOverview", tag = "operators", security(("operator" = [])),
-    responses((status = 200, description = "The totals.", body = Overview)))]
-pub(super) async fn get(State(state): State<RestState>, _: Operator) -> Response {
+    responses((status = 200, description = "The totals.", body = OverviewView)))]
+async fn get(State(state): State<RestState>, _: Operator) -> Response {
     state.registry.run_long_read(|| json(StatusCode::OK, &state.registry.overview())).await
 }
 
@@ -30,8 +106,8 @@ pub(super) async fn get(State(state): State<RestState>, _: Operator) -> Response
 /// renewal.
 #[utoipa::path(get, path = "/v1/certificates", operation_id = "listCertificates", tag = "operators",
     security(("operator" = [])),
-    responses((status = 200, description = "All certificates.", body = CertificateList)))]
-pub(super) async fn list_certificates(State(state): State<RestState>, _: Operator) -> Response {
+    responses((status = 200, description = "All certificates.", body = CertificatesView)))]
+async fn list_certificates(State(state): State<RestState>, _: Operator) -> Response {
     json(StatusCode::OK, &state.registry.certificates())
 }
 
@@ -39,7 +115,7 @@ pub(super) async fn list_certificates(State(state): State<RestState>, _: Operato
 #[utoipa::path(get, path = "/v1/instances", operation_id = "listInstances", tag = "operators",
     security(("operator" = [])), params(PageQuery),
     responses((status = 200, description = "A page of the list.", body = InstancesPage)))]
-pub(super) async fn list_instances(
+async fn list_instances(
     State(state): State<RestState>,
     _: Operator,
     UrlQuery(PageQuery { limit, cursor }): UrlQuery<PageQuery>,
@@ -54,12 +130,12 @@ pub(super) async fn list_instances(
         (status = 200, description = "The instance.", body = InstanceDetail),
         (status = 404, description = "There is no such instance."),
     ))]
-pub(super) async fn get_instance(
+async fn get_instance(
     State(state): State<RestState>,
     _: Operator,
     Segments(InstancePath { service, instance }): Segments<InstancePath>,
 ) -> Result<Response, Problem> {
-    state.registry.run_long_read(|| Ok(json(StatusCode::OK, &state.registry.instance(&service.0, &instance.0)?))).await
+    state.registry.run_long_read(|| Ok(json(StatusCode::OK, &state.registry.instance(&service, &instance)?))).await
 }
 
 /// Lists the active routes
@@ -69,7 +145,7 @@ pub(super) async fn get_instance(
         (status = 200, description = "A page of the list.", body = RoutesPage),
         (status = 404, description = "There is no such instance."),
     ))]
-pub(super) async fn list_routes(
+async fn list_routes(
     State(state): State<RestState>,
     _: Operator,
     UrlQuery(RoutesQuery { limit, cursor, instance }): UrlQuery<RoutesQuery>,
@@ -88,7 +164,7 @@ pub(super) async fn list_routes(
         (status = 200, description = "A page of the list.", body = StatsPage),
         (status = 404, description = "There is no such instance."),
     ))]
-pub(super) async fn list_stats(
+async fn list_stats(
     State(state): State<RestState>,
     _: Operator,
     UrlQuery(RoutesQuery { limit, cursor, instance }): UrlQuery<RoutesQuery>,
@@ -106,10 +182,10 @@ pub(super) async fn list_stats(
 #[utoipa::path(get, path = "/v1/explain", operation_id = "explain", tag = "operators", security(("operator" = [])),
     params(ExplainQuery),
     responses(
-        (status = 200, description = "The explanation.", body = Explanation),
+        (status = 200, description = "The explanation.", body = ExplainView),
         (status = 404, description = "There is no such instance."),
     ))]
-pub(super) async fn explain(
+async fn explain(
     State(state): State<RestState>,
     _: Operator,
     UrlQuery(asked): UrlQuery<ExplainQuery>,

@@ -12,7 +12,6 @@ use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use crate::lifecycle::Lifecycle;
 use crate::operator_auth::{Denied, OperatorAuth};
@@ -59,47 +58,18 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 /// Returns all calls with their descriptions.
 fn calls() -> OpenApiRouter<RestState> {
-    OpenApiRouter::with_openapi(openapi::head())
-        .routes(routes!(sessions::register))
-        .routes(routes!(sessions::get, sessions::end))
-        .routes(routes!(sessions::reconnect))
-        .routes(routes!(sessions::ping))
-        .routes(routes!(routes::list, routes::add))
-        .routes(routes!(routes::add_bulk))
-        .routes(routes!(routes::update, routes::remove))
-        .routes(routes!(settings::set_header, settings::remove_header))
-        .routes(routes!(settings::set_option, settings::remove_option))
-        .routes(routes!(settings::set_health_check, settings::remove_health_check))
-        .routes(routes!(settings::set_rate_limit, settings::remove_rate_limit))
-        .routes(routes!(
-            settings::set_circuit_breaker,
-            settings::remove_circuit_breaker,
-            operations::get_circuit_breaker
-        ))
-        .routes(routes!(operations::reset_circuit_breaker))
-        .routes(routes!(config::get))
-        .routes(routes!(config::validate))
-        .routes(routes!(config::apply))
-        .routes(routes!(config::rollback))
-        .routes(routes!(config::diff))
-        .routes(routes!(operations::get_drain, operations::start_drain, operations::cancel_drain))
-        .routes(routes!(operations::get_maintenance))
-        .routes(routes!(operations::enter_maintenance, operations::exit_maintenance))
-        .routes(routes!(operations::get_stats))
-        .routes(routes!(operations::test_backend))
-        .routes(routes!(events::subscribe))
-        .routes(routes!(events::unsubscribe))
-        .routes(routes!(overview::get))
-        .routes(routes!(overview::list_certificates))
-        .routes(routes!(operator::reload))
-        .routes(routes!(overview::list_instances))
-        .routes(routes!(overview::get_instance, operator::evict))
-        .routes(routes!(overview::list_routes))
-        .routes(routes!(overview::list_stats))
-        .routes(routes!(overview::explain))
-        .routes(routes!(events::watch))
-        .routes(routes!(operator::start_drain, operator::cancel_drain))
-        .routes(routes!(operator::enter_maintenance, operator::exit_maintenance))
+    [
+        sessions::calls(),
+        routes::calls(),
+        settings::calls(),
+        config::calls(),
+        operations::calls(),
+        events::calls(),
+        overview::calls(),
+        operator::calls(),
+    ]
+    .into_iter()
+    .fold(OpenApiRouter::with_openapi(openapi::head()), OpenApiRouter::merge)
 }
 
 /// Reports if the server is ready for requests. It is not ready once it begins to stop.

@@ -4,18 +4,67 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::domain::{Secret, Subject};
+use crate::domain::{InstanceName, Metadata, Secret, ServiceName, Subject};
+use crate::json::numbers::Port;
+use crate::json::values::present;
 use crate::registry::Reconnected;
+use crate::registry::calls::{Ping, SessionInfo};
 use crate::registry::commands::{ClientShutdown, Reconnect, Register};
-use crate::registry::replies::{Ping, SessionInfo};
+use crate::registry::queries::session::SessionView;
 
 use super::caller::{Bearer, Caller, CameFrom, etag, json};
-use super::dto::sessions::{Registered, Registration, Session};
-use super::dto::values::ETag;
 use super::extract::Body;
 use super::problem::Problem;
 use super::state::RestState;
+use super::values::ETag;
+
+/// Returns the calls of this group with their descriptions.
+pub(super) fn calls() -> OpenApiRouter<RestState> {
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(get, end))
+        .routes(routes!(reconnect))
+        .routes(routes!(ping))
+}
+
+/// An instance that opens a session.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({
+    "service_name": "shop",
+    "instance_name": "shop-1",
+    "maintenance_port": 9001,
+    "metadata": { "version": "1.4" },
+}))]
+pub(super) struct Registration {
+    /// The service.
+    pub(super) service_name: ServiceName,
+    /// The instance.
+    pub(super) instance_name: InstanceName,
+    /// A value that operators see.
+    #[serde(default)]
+    pub(super) maintenance_port: Port,
+    /// A value that operators see.
+    #[serde(default)]
+    pub(super) metadata: Metadata,
+    /// The registration token, if the server requires one.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, write_only)]
+    pub(super) token: Option<String>,
+}
+
+/// A session that was opened.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Registered {
+    /// The bearer token of all further requests. Keep it secret.
+    #[schema(min_length = 1, example = "shop-1-1795323231906-6f1d3a5b7c9e0f1a2b3c4d5e6f708192")]
+    pub(super) session_id: String,
+}
 
 /// Opens a session for an instance
 ///
@@ -28,16 +77,16 @@ use super::state::RestState;
         (status = 403, description = "The registration token is missing, or does not allow the registration."),
         (status = 429, description = "There are too many sessions."),
     ))]
-pub(super) async fn register(
+async fn register(
     State(state): State<RestState>,
     CameFrom(origin): CameFrom,
     Body(new): Body<Registration>,
 ) -> Result<Response, Problem> {
     let command = Register {
-        service: new.service_name.0,
-        instance: new.instance_name.0,
+        service: new.service_name,
+        instance: new.instance_name,
         maintenance_port: new.maintenance_port.0,
-        metadata: new.metadata.0,
+        metadata: new.metadata,
         nonce: (state.settings.nonce)(),
         connection: None,
         token: new.token.as_deref().map(Secret::new),
@@ -50,9 +99,9 @@ pub(super) async fn register(
 /// Shows the session
 #[utoipa::path(get, path = "/v1/session", operation_id = "getSession", tag = "sessions", security(("session" = [])),
     responses(
-        (status = 200, description = "The session.", body = Session, headers(("ETag" = ETag, description = "The revision."))),
+        (status = 200, description = "The session.", body = SessionView, headers(("ETag" = ETag, description = "The revision."))),
     ))]
-pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
+async fn get(caller: Caller) -> Result<Response, Problem> {
     let revision = etag(caller.revision()?);
     let shown = caller.ask(SessionInfo(caller.session.clone())).await?;
     Ok(([(ETAG, revision)], shown).into_response())
@@ -63,7 +112,7 @@ pub(super) async fn get(caller: Caller) -> Result<Response, Problem> {
 /// Its routes are gone at once; requests in flight finish.
 #[utoipa::path(delete, path = "/v1/session", operation_id = "endSession", tag = "sessions", security(("session" = [])),
     responses((status = 204, description = "The session has ended.")))]
-pub(super) async fn end(caller: Caller) -> Result<StatusCode, Problem> {
+async fn end(caller: Caller) -> Result<StatusCode, Problem> {
     caller.done(ClientShutdown { subject: Subject::Session(caller.session.clone()), connection: None }).await
 }
 
@@ -75,7 +124,7 @@ pub(super) async fn end(caller: Caller) -> Result<StatusCode, Problem> {
         (status = 204, description = "The session exists, with all its routes and settings."),
         (status = 410, description = "The session has ended or never existed: register again."),
     ))]
-pub(super) async fn reconnect(State(state): State<RestState>, Bearer(session): Bearer) -> Result<StatusCode, Problem> {
+async fn reconnect(State(state): State<RestState>, Bearer(session): Bearer) -> Result<StatusCode, Problem> {
     let command = Reconnect { session, connection: None };
     match state.registry.call(command).await? {
         Reconnected::Gone => Err(Problem::gone()),
@@ -89,6 +138,6 @@ pub(super) async fn reconnect(State(state): State<RestState>, Bearer(session): B
 /// after the grace period.
 #[utoipa::path(post, path = "/v1/session/ping", operation_id = "ping", tag = "sessions", security(("session" = [])),
     responses((status = 204, description = "The session is alive.")))]
-pub(super) async fn ping(caller: Caller) -> Result<Response, Problem> {
+async fn ping(caller: Caller) -> Result<Response, Problem> {
     caller.ask_as(Ping(caller.session.clone()), |()| StatusCode::NO_CONTENT.into_response()).await
 }

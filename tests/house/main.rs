@@ -17,7 +17,12 @@ use source::{functions, report};
 /// A module, the modules it may name, and the libraries with a home of their own that it may name.
 const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["imbl", "http", "idna", "ipnet", "jiff", "serde_json"]),
-    ("registry", &["domain", "clock", "lifecycle"], &["tokio", "arc_swap", "serde", "serde_json", "tracing", "ipnet"]),
+    (
+        "registry",
+        &["domain", "json", "clock", "lifecycle"],
+        &["tokio", "arc_swap", "serde", "serde_json", "tracing", "ipnet", "utoipa"],
+    ),
+    ("json", &["domain"], &["serde", "serde_json", "utoipa"]),
     ("traffic", &["domain"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),
     ("store", &["domain", "registry", "lifecycle"], &["tokio", "sqlx", "serde", "serde_json", "tracing", "http"]),
     (
@@ -83,7 +88,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "rest",
-        &["domain", "registry", "operator_auth", "lifecycle", "memory_budget"],
+        &["domain", "json", "registry", "operator_auth", "lifecycle", "memory_budget"],
         &[
             "tokio",
             "axum",

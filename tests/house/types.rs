@@ -5,23 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::source::{self, word};
 
 /// Names that several modules define, with the reason why this does not mislead.
-const SHARED: &[(&str, &str)] = &[
-    ("BackendTest", REST_BODY),
-    ("Breaker", REST_BODY),
-    ("BreakerState", REST_BODY),
-    ("Drain", REST_BODY),
-    ("HealthCheck", REST_BODY),
-    ("InstanceDetail", REST_BODY),
-    ("Maintenance", REST_BODY),
-    ("NewRoute", REST_BODY),
-    ("RateLimit", REST_BODY),
-    ("RouteEntry", REST_BODY),
-    ("RouteStatus", REST_BODY),
-    ("RoutesDiff", REST_BODY),
-    ("Session", REST_BODY),
-    ("Staged", REST_BODY),
-    ("Tally", REST_BODY),
-];
+const SHARED: &[(&str, &str)] =
+    &[("BackendTest", REST_BODY), ("HealthCheck", REST_BODY), ("NewRoute", REST_BODY), ("RateLimit", REST_BODY)];
 
 const REST_BODY: &str = "the REST body of the thing that has this name; clients know the schema by it";
 

@@ -9,66 +9,46 @@ use signalbox::{grpc, pipe, rest};
 use crate::interfaces::{self, Refusal};
 use crate::server::Server;
 
-/// The calls: the pipe's verb, gRPC's rpc, REST's operation.
-const CALLS: [(&str, &str, &str); 37] = [
-    ("REGISTER", "Register", "register"),
-    ("RECONNECT", "Reconnect", "reconnect"),
-    ("PING", "Ping", "ping"),
-    ("SESSION_INFO", "GetSession", "getSession"),
-    ("CLIENT_SHUTDOWN", "EndSession", "endSession"),
-    ("ROUTE_ADD", "AddRoute", "addRoute"),
-    ("ROUTE_ADD_BULK", "AddRoutes", "addRoutes"),
-    ("ROUTE_UPDATE", "UpdateRoute", "updateRoute"),
-    ("ROUTE_REMOVE", "RemoveRoute", "removeRoute"),
-    ("ROUTE_LIST", "ListRoutes", "listRoutes"),
-    ("HEADERS_SET", "SetHeader", "setHeader"),
-    ("HEADERS_REMOVE", "RemoveHeader", "removeHeader"),
-    ("OPTIONS_SET", "SetOption", "setOption"),
-    ("OPTIONS_REMOVE", "RemoveOption", "removeOption"),
-    ("HEALTH_SET", "SetHealthCheck", "setHealthCheck"),
-    ("HEALTH_REMOVE", "RemoveHealthCheck", "removeHealthCheck"),
-    ("RATELIMIT_SET", "SetRateLimit", "setRateLimit"),
-    ("RATELIMIT_REMOVE", "RemoveRateLimit", "removeRateLimit"),
-    ("CIRCUIT_BREAKER_SET", "SetCircuitBreaker", "setCircuitBreaker"),
-    ("CIRCUIT_BREAKER_REMOVE", "RemoveCircuitBreaker", "removeCircuitBreaker"),
-    ("CIRCUIT_BREAKER_STATUS", "GetCircuitBreaker", "getCircuitBreaker"),
-    ("CIRCUIT_BREAKER_RESET", "ResetCircuitBreaker", "resetCircuitBreaker"),
-    ("CONFIG_VALIDATE", "ValidateConfig", "validateConfig"),
-    ("CONFIG_APPLY", "ApplyConfig", "applyConfig"),
-    ("CONFIG_ROLLBACK", "RollbackConfig", "rollbackConfig"),
-    ("CONFIG_DIFF", "DiffConfig", "diffConfig"),
-    // With scopes in its body.
-    ("CONFIG_APPLY_PARTIAL", "ApplyConfigPartial", "applyConfig"),
-    ("DRAIN_START", "StartDrain", "startDrain"),
-    ("DRAIN_STATUS", "GetDrain", "getDrain"),
-    ("DRAIN_CANCEL", "CancelDrain", "cancelDrain"),
-    ("MAINT_ENTER", "EnterMaintenance", "enterMaintenance"),
-    ("MAINT_EXIT", "ExitMaintenance", "exitMaintenance"),
-    ("MAINT_STATUS", "GetMaintenance", "getMaintenance"),
-    ("STATS_GET", "GetStats", "getStats"),
-    ("BACKEND_TEST", "TestBackend", "testBackend"),
-    ("SUBSCRIBE", "Subscribe", "subscribe"),
-    ("UNSUBSCRIBE", "Unsubscribe", "unsubscribe"),
+/// The verbs of the pipe whose rpc has other words than they have. `HEADERS_SET` would be `SetHeaders`.
+const OTHER_WORDS: [(&str, &str); 18] = [
+    ("SESSION_INFO", "GetSession"),
+    ("CLIENT_SHUTDOWN", "EndSession"),
+    ("ROUTE_ADD_BULK", "AddRoutes"),
+    ("ROUTE_LIST", "ListRoutes"),
+    ("HEADERS_SET", "SetHeader"),
+    ("HEADERS_REMOVE", "RemoveHeader"),
+    ("OPTIONS_SET", "SetOption"),
+    ("OPTIONS_REMOVE", "RemoveOption"),
+    ("HEALTH_SET", "SetHealthCheck"),
+    ("HEALTH_REMOVE", "RemoveHealthCheck"),
+    ("RATELIMIT_SET", "SetRateLimit"),
+    ("RATELIMIT_REMOVE", "RemoveRateLimit"),
+    ("CIRCUIT_BREAKER_STATUS", "GetCircuitBreaker"),
+    ("CONFIG_APPLY_PARTIAL", "ApplyConfigPartial"),
+    ("DRAIN_STATUS", "GetDrain"),
+    ("MAINT_ENTER", "EnterMaintenance"),
+    ("MAINT_EXIT", "ExitMaintenance"),
+    ("MAINT_STATUS", "GetMaintenance"),
 ];
-/// Calls for services that only gRPC and REST have.
-const TYPED: [(&str, &str); 1] = [("GetConfig", "getConfig")];
-/// Calls for operators.
-const OPERATORS: [(&str, &str); 14] = [
-    ("GetOverview", "getOverview"),
-    ("ListCertificates", "listCertificates"),
-    ("ReloadConfig", "reloadConfig"),
-    ("ListInstances", "listInstances"),
-    ("GetInstance", "getInstance"),
-    ("ListAllRoutes", "listAllRoutes"),
-    ("ListAllStats", "listAllStats"),
-    ("Watch", "watch"),
-    ("Explain", "explain"),
-    ("StartInstanceDrain", "startInstanceDrain"),
-    ("CancelInstanceDrain", "cancelInstanceDrain"),
-    ("EnterInstanceMaintenance", "enterInstanceMaintenance"),
-    ("ExitInstanceMaintenance", "exitInstanceMaintenance"),
-    ("EvictInstance", "evictInstance"),
-];
+/// The call for services that only gRPC and REST have.
+const TYPED: &str = "GetConfig";
+/// The rpc whose operation is that of another one: `applyConfig`, with scopes in its body.
+const WITHOUT_OPERATION: &str = "ApplyConfigPartial";
+
+/// Returns the rpc of a verb: `ROUTE_ADD` is `AddRoute`, the last word first.
+fn rpc_of(verb: &str) -> String {
+    if let Some((_, rpc)) = OTHER_WORDS.iter().find(|(other, _)| *other == verb) {
+        return (*rpc).to_owned();
+    }
+    let mut words: Vec<&str> = verb.split('_').collect();
+    words.rotate_right(1);
+    words.iter().map(|word| word[..1].to_owned() + &word[1..].to_lowercase()).collect()
+}
+
+/// Returns the operation of an rpc: `AddRoute` is `addRoute`.
+fn operation_of(rpc: &str) -> String {
+    rpc[..1].to_lowercase() + &rpc[1..]
+}
 
 fn rpcs(service: &str) -> BTreeSet<String> {
     let files = prost_types::FileDescriptorSet::decode(grpc::proto::DESCRIPTORS).unwrap();
@@ -84,17 +64,12 @@ fn operations() -> BTreeSet<String> {
     calls.filter_map(|call| call["operationId"].as_str()).map(str::to_owned).collect()
 }
 
-fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
-    names.into_iter().map(str::to_owned).collect()
-}
-
 #[test]
 fn the_three_interfaces_offer_the_same_calls() {
-    assert_eq!(pipe::verbs().collect::<Vec<_>>(), CALLS.map(|call| call.0));
-    assert_eq!(rpcs("Registry"), set(CALLS.map(|call| call.1).into_iter().chain(TYPED.map(|call| call.0))));
-    assert_eq!(rpcs("Operator"), set(OPERATORS.map(|call| call.0)));
-    let typed = CALLS.map(|call| call.2).into_iter().chain(TYPED.map(|call| call.1));
-    assert_eq!(operations(), set(typed.chain(OPERATORS.map(|call| call.1))));
+    let verbs = pipe::verbs().map(rpc_of);
+    assert_eq!(rpcs("Registry"), verbs.chain([TYPED.to_owned()]).collect());
+    let named = rpcs("Registry").into_iter().chain(rpcs("Operator")).filter(|rpc| rpc != WITHOUT_OPERATION);
+    assert_eq!(operations(), named.map(|rpc| operation_of(&rpc)).collect());
 }
 
 /// Wrong input, and the kind that it is refused with. `SESSION` stands for a session that has the active route r1.

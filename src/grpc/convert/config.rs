@@ -1,11 +1,12 @@
 //! Converts configurations into messages.
 
 use crate::grpc::proto;
-use crate::registry::queries::views::{
+use crate::registry::queries::configuration::{
     BreakerEntry, ConfigPart, ConfigView, HeaderEntry, HealthEntry, LimitEntry, OptionEntry, RouteEntry,
 };
 
 use super::duration;
+use super::views::names;
 
 impl From<ConfigView> for proto::GetConfigResponse {
     fn from(view: ConfigView) -> Self {
@@ -34,21 +35,27 @@ fn all<From, To: std::convert::From<From>>(entries: Vec<From>) -> Vec<To> {
 impl From<RouteEntry> for proto::RouteEntry {
     fn from(entry: RouteEntry) -> Self {
         let RouteEntry { route_id, domains, path, backend, priority } = entry;
-        Self { route_id: route_id.to_string(), domains, path, backend_url: backend, priority }
+        Self {
+            route_id: route_id.to_string(),
+            domains: names(domains),
+            path: path.to_string(),
+            backend_url: backend.to_string(),
+            priority,
+        }
     }
 }
 
 impl From<HeaderEntry> for proto::HeaderEntry {
     fn from(entry: HeaderEntry) -> Self {
         let HeaderEntry { target, name, value } = entry;
-        Self { target: target.to_string(), name, value }
+        Self { target: target.to_string(), name: name.to_string(), value }
     }
 }
 
 impl From<OptionEntry> for proto::OptionEntry {
     fn from(entry: OptionEntry) -> Self {
         let OptionEntry { target, key, value } = entry;
-        Self { target: target.to_string(), key, value }
+        Self { target: target.to_string(), key: key.to_string(), value }
     }
 }
 
@@ -56,7 +63,7 @@ impl From<HealthEntry> for proto::HealthCheckEntry {
     fn from(entry: HealthEntry) -> Self {
         let HealthEntry { route_id, path, interval, timeout } = entry;
         let (interval, timeout) = (Some(duration(interval)), Some(duration(timeout)));
-        Self { route_id: route_id.to_string(), path, interval, timeout }
+        Self { route_id: route_id.to_string(), path: path.to_string(), interval, timeout }
     }
 }
 

@@ -4,12 +4,14 @@
 use crate::domain::BreakerState;
 use crate::grpc::proto;
 use crate::registry::CertificateView;
-use crate::registry::queries::explain::{CandidateView, ExplainOutcome, ExplainView, MemberView};
+use crate::registry::queries::explain::{
+    CandidateView, ExplainOutcome, ExplainView, ExplainedConfiguration, MemberView,
+};
 use crate::registry::queries::operator_views::{
     InstanceDetail, InstanceView, OperatorRouteView, OperatorStatsView, OverviewView,
 };
-use crate::registry::queries::views::BreakerNumbers;
 
+use super::views::{names, with_breaker_numbers};
 use super::{count, structure, timestamp};
 
 /// Converts a share of traffic in whole percent.
@@ -103,9 +105,9 @@ impl From<InstanceView> for proto::Instance {
             metadata,
         } = view;
         Self {
-            metadata: Some(structure(metadata.get())),
-            service_name,
-            instance_name,
+            metadata: Some(structure(metadata.as_str())),
+            service_name: service_name.to_string(),
+            instance_name: instance_name.to_string(),
             maintenance_port: maintenance_port.into(),
             connected,
             connected_at: Some(timestamp(connected_at)),
@@ -146,46 +148,33 @@ impl From<OperatorRouteView> for proto::OperatorRoute {
             priority,
             in_maintenance,
             traffic_percent,
-            circuit:
-                BreakerNumbers {
-                    state,
-                    failures,
-                    successes,
-                    last_failure,
-                    next_attempt,
-                    healthy,
-                    last_check,
-                    last_failed_check,
-                    preference: _,
-                    refuses: _,
-                },
+            circuit,
         } = view;
-        Self {
-            service_name,
-            instance_name,
-            route_id: route_id.to_string(),
-            domains,
-            path,
-            backend_url: backend,
-            priority,
-            in_maintenance,
-            traffic_percent: percent(traffic_percent),
-            state: circuit_state(state),
-            failures,
-            successes,
-            last_failure: last_failure.map(timestamp),
-            next_attempt: next_attempt.map(timestamp),
-            healthy,
-            last_check: last_check.map(Into::into),
-            last_failed_check: last_failed_check.map(Into::into),
-        }
+        with_breaker_numbers!(
+            circuit,
+            OperatorRoute {
+                service_name: service_name.to_string(),
+                instance_name: instance_name.to_string(),
+                route_id: route_id.to_string(),
+                domains: names(domains),
+                path: path.to_string(),
+                backend_url: backend.to_string(),
+                priority: priority,
+                in_maintenance: in_maintenance,
+                traffic_percent: percent(traffic_percent),
+            }
+        )
     }
 }
 
 impl From<OperatorStatsView> for proto::OperatorStats {
     fn from(view: OperatorStatsView) -> Self {
         let OperatorStatsView { service_name, instance_name, stats } = view;
-        Self { service_name, instance_name, stats: Some(stats.into()) }
+        Self {
+            service_name: service_name.to_string(),
+            instance_name: instance_name.to_string(),
+            stats: Some(stats.into()),
+        }
     }
 }
 
@@ -196,7 +185,7 @@ impl From<ExplainView> for proto::ExplainResponse {
             host,
             path,
             method,
-            staged: configuration == "staged",
+            staged: configuration == ExplainedConfiguration::Staged,
             problem,
             outcome: proto::Outcome::from(outcome).into(),
             reason,
@@ -247,9 +236,9 @@ impl From<MemberView> for proto::Member {
             last_failed_check,
         } = view;
         Self {
-            instance_name,
+            instance_name: instance_name.to_string(),
             route_id: route_id.to_string(),
-            backend_url: backend,
+            backend_url: backend.to_string(),
             healthy,
             state: circuit_state(state),
             in_maintenance,

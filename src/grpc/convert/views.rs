@@ -3,10 +3,10 @@
 
 use crate::domain::{BreakerState, Span};
 use crate::grpc::proto;
-use crate::registry::queries::views::{
-    BackendView, BreakerNumbers, BreakerView, CheckView, DiffView, DrainView, MaintenanceView, RouteNumbers,
-    RouteStatus, RouteView, RoutesDiff, SessionView, StatsView, TallyView,
-};
+use crate::registry::queries::configuration::{DiffView, RoutesDiff, TallyView};
+use crate::registry::queries::session::{RouteStatus, RouteView, SessionView};
+use crate::registry::queries::status::{BackendView, BreakerView, DrainView, MaintenanceView, StatsView};
+use crate::registry::queries::views::{CheckView, RouteNumbers};
 
 use super::{duration, structure, timestamp};
 
@@ -15,9 +15,41 @@ pub(in crate::grpc) fn count(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-fn names(ids: Vec<impl ToString>) -> Vec<String> {
-    ids.into_iter().map(|id| id.to_string()).collect()
+/// Converts a list of values into their texts.
+pub(super) fn names(values: Vec<impl ToString>) -> Vec<String> {
+    values.into_iter().map(|value| value.to_string()).collect()
 }
+
+/// Builds a message that has the fields of `BreakerNumbers` beside others.
+macro_rules! with_breaker_numbers {
+    ($numbers:expr, $message:ident { $($field:ident: $value:expr),+ $(,)? }) => {{
+        let $crate::registry::queries::views::BreakerNumbers {
+            state,
+            failures,
+            successes,
+            last_failure,
+            next_attempt,
+            healthy,
+            last_check,
+            last_failed_check,
+            preference: _,
+            refuses: _,
+        } = $numbers;
+        proto::$message {
+            state: proto::CircuitState::from(state).into(),
+            failures,
+            successes,
+            last_failure: last_failure.map(timestamp),
+            next_attempt: next_attempt.map(timestamp),
+            healthy,
+            last_check: last_check.map(Into::into),
+            last_failed_check: last_failed_check.map(Into::into),
+            $($field: $value),+
+        }
+    }};
+}
+
+pub(super) use with_breaker_numbers;
 
 impl From<SessionView> for proto::GetSessionResponse {
     fn from(view: SessionView) -> Self {
@@ -36,10 +68,10 @@ impl From<SessionView> for proto::GetSessionResponse {
             metadata,
         } = view;
         Self {
-            metadata: Some(structure(metadata.get())),
+            metadata: Some(structure(metadata.as_str())),
             session_id,
-            service_name,
-            instance_name,
+            service_name: service_name.to_string(),
+            instance_name: instance_name.to_string(),
             maintenance_port: maintenance_port.into(),
             connected_at: Some(timestamp(connected_at)),
             uptime_seconds,
@@ -60,7 +92,14 @@ impl From<RouteView> for proto::Route {
             RouteStatus::Staged => proto::RouteStatus::Staged,
             RouteStatus::PendingRemoval => proto::RouteStatus::PendingRemoval,
         };
-        Self { route_id: route_id.to_string(), domains, path, backend_url: backend, priority, status: status.into() }
+        Self {
+            route_id: route_id.to_string(),
+            domains: names(domains),
+            path: path.to_string(),
+            backend_url: backend.to_string(),
+            priority,
+            status: status.into(),
+        }
     }
 }
 
@@ -83,15 +122,14 @@ impl From<DiffView> for proto::DiffConfigResponse {
 impl From<BackendView> for proto::TestBackendResponse {
     fn from(view: BackendView) -> Self {
         use proto::test_backend_response::{Reachable, Result, Unreachable};
-        let result = match view {
-            BackendView::Reachable { reachable: _, response_time_ms, status_code, tls_valid } => {
-                Result::Reachable(Reachable {
-                    response_time: Some(duration(Span::from_millis(response_time_ms))),
-                    status_code: status_code.into(),
-                    tls_valid,
-                })
-            }
-            BackendView::Unreachable { reachable: _, error } => Result::Unreachable(Unreachable { error }),
+        let BackendView { reachable: _, response_time_ms, status_code, tls_valid, error } = view;
+        let result = match error {
+            Some(error) => Result::Unreachable(Unreachable { error }),
+            None => Result::Reachable(Reachable {
+                response_time: response_time_ms.map(|millis| duration(Span::from_millis(millis))),
+                status_code: status_code.unwrap_or_default().into(),
+                tls_valid: tls_valid.unwrap_or_default(),
+            }),
         };
         Self { result: Some(result) }
     }
@@ -116,35 +154,8 @@ impl From<BreakerState> for proto::CircuitState {
 
 impl From<BreakerView> for proto::GetCircuitBreakerResponse {
     fn from(view: BreakerView) -> Self {
-        let BreakerView {
-            numbers:
-                BreakerNumbers {
-                    state,
-                    failures,
-                    successes,
-                    last_failure,
-                    next_attempt,
-                    healthy,
-                    last_check,
-                    last_failed_check,
-                    preference: _,
-                    refuses: _,
-                },
-            in_maintenance,
-            draining,
-        } = view;
-        Self {
-            state: proto::CircuitState::from(state).into(),
-            failures,
-            successes,
-            last_failure: last_failure.map(timestamp),
-            next_attempt: next_attempt.map(timestamp),
-            healthy,
-            in_maintenance,
-            draining,
-            last_check: last_check.map(Into::into),
-            last_failed_check: last_failed_check.map(Into::into),
-        }
+        let BreakerView { numbers, in_maintenance, draining } = view;
+        with_breaker_numbers!(numbers, GetCircuitBreakerResponse { in_maintenance: in_maintenance, draining: draining })
     }
 }
 

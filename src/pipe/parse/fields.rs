@@ -14,6 +14,9 @@ const TRANSACTION_BYTES_MAX: usize = 256;
 /// The fields that may be empty, by verb and name. An empty field of another name is refused.
 const MAY_BE_EMPTY: [(&str, &str); 2] = [("ROUTE_ADD", "priority"), ("HEADERS_SET", "value")];
 
+/// A verb, and the function that reads the rest of its lines.
+pub(super) type CommandRow = (&'static str, for<'a, 'p> fn(Fields<'a, 'p>) -> Parsed<'a>);
+
 /// The state that the lines of one connection are read with.
 #[derive(Debug)]
 pub(super) struct LineContext {

@@ -1,10 +1,13 @@
-//! Parses lines into requests with the table of the protocol: one row for each of the 37 commands.
+//! Parses lines into requests with the tables of the protocol: one row for each command, beside the function that reads
+//! it.
 //!
 //! Values are read with the types of the domain, so that a bad value is refused here. The parser does not know which
 //! sessions and routes exist. Invariants: no line causes a panic; a refusal repeats the transaction id if one was
 //! recognised.
 
+mod breakers;
 mod config;
+mod events;
 mod fields;
 mod operations;
 mod request;
@@ -14,57 +17,21 @@ mod settings;
 
 use crate::domain::{ConnectionId, Error, Kind, SessionId};
 
-use fields::{Fields, LineContext};
+use fields::{CommandRow, Fields, LineContext};
 pub(super) use request::{Form, LineRefusal, Parsed, Request};
 use request::{split, wrong};
 
-/// A verb, and the function that reads the rest of its lines.
-type CommandRow = (&'static str, for<'a, 'p> fn(Fields<'a, 'p>) -> Parsed<'a>);
+/// The commands by group, in the order of the protocol.
+const GROUPS: [&[CommandRow]; 7] =
+    [sessions::TABLE, routes::TABLE, settings::TABLE, breakers::TABLE, config::TABLE, operations::TABLE, events::TABLE];
 
-/// The commands, in the order of the protocol.
-const TABLE: [CommandRow; 37] = [
-    ("REGISTER", sessions::register),
-    ("RECONNECT", sessions::reconnect),
-    ("PING", sessions::ping),
-    ("SESSION_INFO", sessions::info),
-    ("CLIENT_SHUTDOWN", sessions::client_shutdown),
-    ("ROUTE_ADD", routes::add),
-    ("ROUTE_ADD_BULK", routes::add_bulk),
-    ("ROUTE_UPDATE", routes::update),
-    ("ROUTE_REMOVE", routes::remove),
-    ("ROUTE_LIST", routes::list),
-    ("HEADERS_SET", settings::headers_set),
-    ("HEADERS_REMOVE", settings::headers_remove),
-    ("OPTIONS_SET", settings::options_set),
-    ("OPTIONS_REMOVE", settings::options_remove),
-    ("HEALTH_SET", settings::health_set),
-    ("HEALTH_REMOVE", settings::health_remove),
-    ("RATELIMIT_SET", settings::ratelimit_set),
-    ("RATELIMIT_REMOVE", settings::ratelimit_remove),
-    ("CIRCUIT_BREAKER_SET", settings::circuit_breaker_set),
-    ("CIRCUIT_BREAKER_REMOVE", settings::circuit_breaker_remove),
-    ("CIRCUIT_BREAKER_STATUS", operations::circuit_breaker_status),
-    ("CIRCUIT_BREAKER_RESET", operations::circuit_breaker_reset),
-    ("CONFIG_VALIDATE", config::validate),
-    ("CONFIG_APPLY", config::apply),
-    ("CONFIG_ROLLBACK", config::rollback),
-    ("CONFIG_DIFF", config::diff),
-    ("CONFIG_APPLY_PARTIAL", config::apply_partial),
-    ("DRAIN_START", operations::drain_start),
-    ("DRAIN_STATUS", operations::drain_status),
-    ("DRAIN_CANCEL", operations::drain_cancel),
-    ("MAINT_ENTER", operations::maint_enter),
-    ("MAINT_EXIT", operations::maint_exit),
-    ("MAINT_STATUS", operations::maint_status),
-    ("STATS_GET", operations::stats_get),
-    ("BACKEND_TEST", operations::backend_test),
-    ("SUBSCRIBE", sessions::subscribe),
-    ("UNSUBSCRIBE", sessions::unsubscribe),
-];
+fn rows() -> impl Iterator<Item = &'static CommandRow> {
+    GROUPS.into_iter().flatten()
+}
 
 /// Returns the verbs of commands, in the order of the protocol.
 pub fn verbs() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|(verb, _)| *verb)
+    rows().map(|(verb, _)| *verb)
 }
 
 /// The parser of one connection's lines.
@@ -89,7 +56,7 @@ impl Parser {
 
     fn request<'a>(&mut self, line: &'a str) -> Parsed<'a> {
         let (word, rest) = split(line);
-        match TABLE.iter().find(|(verb, _)| *verb == word) {
+        match rows().find(|(verb, _)| *verb == word) {
             Some((verb, read)) => read(Fields::new(verb, rest, &mut self.0)),
             None if rest.is_none() && asks_for_help(word) => Err(LineRefusal::Help(self.help())),
             None => Err(wrong(unknown(word))),
@@ -103,7 +70,7 @@ impl Parser {
             // Every command has fields.
             _ => (*verb).to_owned(),
         };
-        TABLE.iter().map(usage).collect()
+        rows().map(usage).collect()
     }
 }
 

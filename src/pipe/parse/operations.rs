@@ -1,40 +1,42 @@
-//! Lines about a running session: breakers, drain, maintenance, statistics, backend tests.
+//! Lines about a running session: drain, maintenance, statistics, backend tests.
 
 use crate::domain::{BackendUrl, Error, Kind, PageUrl, Span, Target, listed};
-use crate::registry::commands::{CircuitBreakerReset, DrainCancel, DrainStart, MaintEnter, MaintExit, TargetSelector};
-use crate::registry::queries::{BackendTest, CircuitBreakerStatus, StatsGet};
+use crate::registry::commands::{DrainCancel, DrainStart, MaintEnter, MaintExit, TargetSelector};
+use crate::registry::queries::{BackendTest, StatsGet};
 use crate::registry::{Call, Query};
 
-use super::fields::{Fields, Split};
+use super::fields::{CommandRow, Fields, Split};
 use super::request::{Form, LineRefusal, Parsed, Request};
 
-pub(super) fn circuit_breaker_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
-    fields.query("CIRCUIT_STATUS_OK", ["route_id"], |session, [id]| {
-        Ok(Query::CircuitBreakerStatus(CircuitBreakerStatus { session, id: id.parse()? }))
-    })
-}
+/// The commands of this group, in the order of the protocol.
+pub(super) const TABLE: &[CommandRow] = &[
+    ("DRAIN_START", drain_start),
+    ("DRAIN_STATUS", drain_status),
+    ("DRAIN_CANCEL", drain_cancel),
+    ("MAINT_ENTER", maint_enter),
+    ("MAINT_EXIT", maint_exit),
+    ("MAINT_STATUS", maint_status),
+    ("STATS_GET", stats_get),
+    ("BACKEND_TEST", backend_test),
+];
 
-pub(super) fn circuit_breaker_reset<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
-    fields.command("CIRCUIT_OK", ["route_id"], |session, [id]| Ok(CircuitBreakerReset { session, id: id.parse()? }))
-}
-
-pub(super) fn drain_start<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn drain_start<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("DRAIN_OK", ["duration"], |session, [span]| {
         Ok(DrainStart { subject: session.into(), span: Span::parse(span)? })
     })
 }
 
-pub(super) fn drain_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn drain_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.query("DRAIN_STATUS_OK", [], |session, []| Ok(Query::DrainStatus(session)))
 }
 
-pub(super) fn drain_cancel<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn drain_cancel<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("DRAIN_OK", [], |session, []| Ok(DrainCancel { subject: session.into() }))
 }
 
 /// Reads `MAINT_ENTER`. The page may be left out together with the `|` before it; with a transaction id, it must be an
 /// empty field.
-pub(super) fn maint_enter<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
+fn maint_enter<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
     let mut refused = None;
     for reading in all.iter().flat_map(Split::readings) {
@@ -67,7 +69,7 @@ fn enter<'a>(
         .map_err(|error| LineRefusal::Wrong { transaction, error })
 }
 
-pub(super) fn maint_exit<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn maint_exit<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let most = fields.target_max();
     let (transaction, (target, command)) = fields.read(["target"], |session, [target]| {
         Ok((target, MaintExit { subject: session.into(), places: places(target, most)? }))
@@ -93,13 +95,13 @@ fn accepted<'a>(transaction: Option<&'a str>, target: &'a str, call: Call) -> Re
     Request { transaction, word: "ACK", call, form: Form::Outcome(target) }
 }
 
-pub(super) fn maint_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn maint_status<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.query("MAINT_STATUS_OK", [], |session, []| Ok(Query::MaintStatus(session)))
 }
 
 /// Reads `STATS_GET`. The field after the session id is a transaction id unless it is `compressed`, `ALL` or a route
 /// id.
-pub(super) fn stats_get<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
+fn stats_get<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
     let usage = |fields: &Fields<'a, '_>| fields.usage("session_id[|target][|compressed]");
     let Some([session, after @ ..]) = all.as_ref().map(Split::trimmed) else { return Err(usage(&fields)) };
@@ -122,7 +124,7 @@ pub(super) fn stats_get<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
 
 /// Reads `BACKEND_TEST`. The reply begins with `BACKEND_OK` or `BACKEND_FAIL`; an invalid URL counts as a backend that
 /// does not answer.
-pub(super) fn backend_test<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
+fn backend_test<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
     let (session, transaction, backend) = match all.as_ref().map_or(&[][..], Split::as_slice) {
         [session, backend] => (*session, None, *backend),

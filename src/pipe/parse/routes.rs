@@ -8,10 +8,19 @@ use crate::domain::{BackendUrl, Error, Host, Kind, PathPrefix};
 use crate::registry::commands::{NewRoute, RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
 use crate::registry::{Call, Query};
 
-use super::fields::{Fields, Split};
+use super::fields::{CommandRow, Fields, Split};
 use super::request::{Form, LineRefusal, Parsed, Request, split};
 
-pub(super) fn add<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+/// The commands of this group, in the order of the protocol.
+pub(super) const TABLE: &[CommandRow] = &[
+    ("ROUTE_ADD", add),
+    ("ROUTE_ADD_BULK", add_bulk),
+    ("ROUTE_UPDATE", update),
+    ("ROUTE_REMOVE", remove),
+    ("ROUTE_LIST", list),
+];
+
+fn add<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let names = ["domains", "path", "backend_url", "priority"];
     fields.command("ROUTE_OK", names, |session, [domains, path, backend, priority]| {
         let route = NewRoute {
@@ -47,7 +56,7 @@ pub(super) const fn bulk_max(reply_max: usize) -> usize {
 
 /// Reads `ROUTE_ADD_BULK`. The JSON extends to the end of the line; a field before it that does not begin with `[` is a
 /// transaction id.
-pub(super) fn add_bulk<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
+fn add_bulk<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let (session, payload) = fields.rest().map(split).unwrap_or_default();
     let Some(payload) = payload else { return Err(fields.usage(ADD_BULK)) };
     let (transaction, json) = match split(payload) {
@@ -155,7 +164,7 @@ fn cause(error: &serde_json::Error) -> String {
     format!("{shown} at column {}", error.column())
 }
 
-pub(super) fn update<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn update<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("ROUTE_OK", ["route_id", "field", "value"], |session, [id, field, value]| {
         Ok(RouteUpdate { session, id: id.parse()?, field: route_field(field, value)? })
     })
@@ -171,12 +180,12 @@ fn route_field(field: &str, value: &str) -> Result<RouteField, Error> {
     }
 }
 
-pub(super) fn remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("ROUTE_OK", ["route_id"], |session, [id]| Ok(RouteRemove { session, id: id.parse()? }))
 }
 
 /// Reads `ROUTE_LIST`. `compressed` is never a transaction id.
-pub(super) fn list<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
+fn list<'a>(mut fields: Fields<'a, '_>) -> Parsed<'a> {
     let all = fields.split_all();
     let (session, transaction, form) = match all.as_ref().map_or(&[][..], Split::trimmed) {
         [session] => (*session, None, Form::Plain),

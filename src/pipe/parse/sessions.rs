@@ -1,17 +1,26 @@
-//! Lines that open, bind and end sessions, and choose their events.
+//! Lines that open, bind and end sessions.
 
-use crate::domain::{Error, InstanceName, Metadata, ServiceName, Topics};
-use crate::registry::commands::{ClientShutdown, Reconnect, Register, Subscribe, Unsubscribe};
+use crate::domain::{Error, InstanceName, Metadata, ServiceName};
+use crate::registry::commands::{ClientShutdown, Reconnect, Register};
 use crate::registry::{Call, Query};
 
-use super::fields::Fields;
+use super::fields::{CommandRow, Fields};
 use super::request::{Form, Parsed, Request, split, wrong};
+
+/// The commands of this group, in the order of the protocol.
+pub(super) const TABLE: &[CommandRow] = &[
+    ("REGISTER", register),
+    ("RECONNECT", reconnect),
+    ("PING", ping),
+    ("SESSION_INFO", info),
+    ("CLIENT_SHUTDOWN", client_shutdown),
+];
 
 const REGISTER: &str = "service|instance|maintenance_port[|metadata]";
 
 /// Reads `REGISTER`. It has no session id and no transaction id. The metadata extends to the end of the line.
 #[expect(clippy::needless_pass_by_value, reason = "every row of the table takes its fields alike")]
-pub(super) fn register<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn register<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let mut next = fields.rest();
     let mut field = || {
         let (field, rest) = split(next?);
@@ -54,32 +63,20 @@ fn maintenance_port(text: &str) -> Result<u16, Error> {
     text.parse().map_err(|_| Error::invalid("maintenance_port", "must be a whole number from 0 to 65535"))
 }
 
-pub(super) fn reconnect<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn reconnect<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let connection = Some(fields.connection());
     fields.command("OK", [], |session, []| Ok(Reconnect { session, connection }))
 }
 
-pub(super) fn ping<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn ping<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.query("PONG", [], |session, []| Ok(Query::Ping(session)))
 }
 
-pub(super) fn info<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn info<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.query("SESSION_OK", [], |session, []| Ok(Query::SessionInfo(session)))
 }
 
-pub(super) fn client_shutdown<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn client_shutdown<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let connection = Some(fields.connection());
     fields.command("SHUTDOWN_OK", [], |session, []| Ok(ClientShutdown { subject: session.into(), connection }))
-}
-
-pub(super) fn subscribe<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
-    fields.command("SUBSCRIBE_OK", ["event_type"], |session, [topics]| {
-        Ok(Subscribe { session, topics: Topics::parse(topics)? })
-    })
-}
-
-pub(super) fn unsubscribe<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
-    fields.command("UNSUBSCRIBE_OK", ["event_type"], |session, [topics]| {
-        Ok(Unsubscribe { session, topics: Topics::parse(topics)? })
-    })
 }

@@ -9,23 +9,37 @@ use crate::registry::commands::{
     OptionsSet, RatelimitRemove, RatelimitSet,
 };
 
-use super::fields::Fields;
+use super::fields::{CommandRow, Fields};
 use super::request::Parsed;
 
-pub(super) fn headers_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+/// The commands of this group, in the order of the protocol.
+pub(super) const TABLE: &[CommandRow] = &[
+    ("HEADERS_SET", headers_set),
+    ("HEADERS_REMOVE", headers_remove),
+    ("OPTIONS_SET", options_set),
+    ("OPTIONS_REMOVE", options_remove),
+    ("HEALTH_SET", health_set),
+    ("HEALTH_REMOVE", health_remove),
+    ("RATELIMIT_SET", ratelimit_set),
+    ("RATELIMIT_REMOVE", ratelimit_remove),
+    ("CIRCUIT_BREAKER_SET", circuit_breaker_set),
+    ("CIRCUIT_BREAKER_REMOVE", circuit_breaker_remove),
+];
+
+fn headers_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("HEADERS_OK", ["target", "name", "value"], |session, [target, name, value]| {
         let (target, name) = (target.parse()?, HeaderKey::parse(name)?);
         Ok(HeadersSet { session, target, name, value: header_value(value)? })
     })
 }
 
-pub(super) fn headers_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn headers_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("HEADERS_OK", ["target", "name"], |session, [target, name]| {
         Ok(HeadersRemove { session, target: target.parse()?, name: HeaderKey::parse(name)? })
     })
 }
 
-pub(super) fn options_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn options_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("OPTIONS_OK", ["target", "key", "value"], |session, [target, key, value]| {
         let (target, key) = (target.parse()?, OptionKey::parse(key)?);
         if value.len() > VALUE_BYTES_MAX {
@@ -35,13 +49,13 @@ pub(super) fn options_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     })
 }
 
-pub(super) fn options_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn options_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("OPTIONS_OK", ["target", "key"], |session, [target, key]| {
         Ok(OptionsRemove { session, target: target.parse()?, key: OptionKey::parse(key)? })
     })
 }
 
-pub(super) fn health_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn health_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let names = ["route_id", "path", "interval", "timeout"];
     fields.command("HEALTH_OK", names, |session, [id, path, interval, timeout]| {
         let check = HealthCheck {
@@ -53,24 +67,24 @@ pub(super) fn health_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     })
 }
 
-pub(super) fn health_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn health_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("HEALTH_OK", ["route_id"], |session, [id]| Ok(HealthRemove { session, id: id.parse()? }))
 }
 
-pub(super) fn ratelimit_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn ratelimit_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("RATELIMIT_OK", ["target", "requests", "window"], |session, [target, requests, window]| {
         let limit = RateLimit { requests: count("requests", requests)?, window: duration("window", window)? };
         Ok(RatelimitSet { session, target: target.parse()?, limit })
     })
 }
 
-pub(super) fn ratelimit_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn ratelimit_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("RATELIMIT_OK", ["target"], |session, [target]| {
         Ok(RatelimitRemove { session, target: target.parse()? })
     })
 }
 
-pub(super) fn circuit_breaker_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn circuit_breaker_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     let names = ["target", "threshold", "timeout", "half_open_requests"];
     fields.command("CIRCUIT_OK", names, |session, [target, threshold, timeout, half_open]| {
         let breaker = Breaker {
@@ -82,7 +96,7 @@ pub(super) fn circuit_breaker_set<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     })
 }
 
-pub(super) fn circuit_breaker_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
+fn circuit_breaker_remove<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("CIRCUIT_OK", ["target"], |session, [target]| {
         Ok(CircuitBreakerRemove { session, target: target.parse()? })
     })

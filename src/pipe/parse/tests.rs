@@ -1,5 +1,8 @@
 //! Tests of every command with good and bad lines, and of random bytes cut at random places.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::super::line::{InputLine, LineBuffer};
@@ -9,49 +12,96 @@ use crate::registry::Call;
 use crate::registry::Command;
 use crate::registry::queries::BackendTest;
 
-/// A good line of each command, in the order of the protocol, with the first word of its reply.
-const GOOD: [(&str, &str); 37] = [
-    (r#"REGISTER|shop|shop-1|9001|{"a":"x|y"}"#, "ACK"),
-    ("RECONNECT|s", "OK"),
-    ("PING|s", "PONG"),
-    ("SESSION_INFO|s", "SESSION_OK"),
-    ("CLIENT_SHUTDOWN|s", "SHUTDOWN_OK"),
-    ("ROUTE_ADD|s|a.example,b.example|/api|http://b:3000|5", "ROUTE_OK"),
-    (
-        r#"ROUTE_ADD_BULK|s|[{"domains":["a.example"],"path":"/","backend_url":"http://b","priority":1}]"#,
-        "ROUTE_BULK_OK",
-    ),
-    ("ROUTE_UPDATE|s|r1|priority|5", "ROUTE_OK"),
-    ("ROUTE_REMOVE|s|r1", "ROUTE_OK"),
-    ("ROUTE_LIST|s", "ROUTE_LIST_OK"),
-    ("HEADERS_SET|s|ALL|X-Frame-Options|DENY", "HEADERS_OK"),
-    ("HEADERS_REMOVE|s|r1|X-Frame-Options", "HEADERS_OK"),
-    ("OPTIONS_SET|s|ALL|timeout|5s", "OPTIONS_OK"),
-    ("OPTIONS_REMOVE|s|ALL|timeout", "OPTIONS_OK"),
-    ("HEALTH_SET|s|r1|/healthz|10s|500ms", "HEALTH_OK"),
-    ("HEALTH_REMOVE|s|r1", "HEALTH_OK"),
-    ("RATELIMIT_SET|s|ALL|100|1m", "RATELIMIT_OK"),
-    ("RATELIMIT_REMOVE|s|ALL", "RATELIMIT_OK"),
-    ("CIRCUIT_BREAKER_SET|s|r1|5|30s|2", "CIRCUIT_OK"),
-    ("CIRCUIT_BREAKER_REMOVE|s|r1", "CIRCUIT_OK"),
-    ("CIRCUIT_BREAKER_STATUS|s|r1", "CIRCUIT_STATUS_OK"),
-    ("CIRCUIT_BREAKER_RESET|s|r1", "CIRCUIT_OK"),
-    ("CONFIG_VALIDATE|s", "OK"),
-    ("CONFIG_APPLY|s", "OK"),
-    ("CONFIG_ROLLBACK|s", "OK"),
-    ("CONFIG_DIFF|s", "DIFF_OK"),
-    ("CONFIG_APPLY_PARTIAL|s|routes,headers", "OK"),
-    ("DRAIN_START|s|1m30s", "DRAIN_OK"),
-    ("DRAIN_STATUS|s", "DRAIN_STATUS_OK"),
-    ("DRAIN_CANCEL|s", "DRAIN_OK"),
-    ("MAINT_ENTER|s|ALL|http://pages/down", "ACK"),
-    ("MAINT_EXIT|s|r1,/admin", "ACK"),
-    ("MAINT_STATUS|s", "MAINT_STATUS_OK"),
-    ("STATS_GET|s|r1", "STATS_OK"),
-    ("BACKEND_TEST|s|http://b:3000", "BACKEND_OK"),
-    ("SUBSCRIBE|s|all", "SUBSCRIBE_OK"),
-    ("UNSUBSCRIBE|s|drain_completed", "UNSUBSCRIBE_OK"),
+/// Good lines of the commands with optional fields. The lines of other commands come from their usage.
+const WITH_OPTIONAL_FIELDS: [&str; 5] = [
+    r#"REGISTER|shop|shop-1|9001|{"a":"x|y"}"#,
+    r#"ROUTE_ADD_BULK|s|[{"domains":["a.example"],"path":"/","backend_url":"http://b","priority":1}]"#,
+    "ROUTE_LIST|s",
+    "MAINT_ENTER|s|ALL|http://pages/down",
+    "STATS_GET|s|r1",
 ];
+
+/// A good value of each field.
+const VALUES: [(&str, &str); 20] = [
+    ("session_id", "s"),
+    ("domains", "a.example,b.example"),
+    ("path", "/api"),
+    ("backend_url", "http://b:3000"),
+    ("priority", "5"),
+    ("route_id", "r1"),
+    ("field", "priority"),
+    ("value", "5"),
+    ("target", "ALL"),
+    ("name", "X-Frame-Options"),
+    ("key", "timeout"),
+    ("interval", "10s"),
+    ("timeout", "500ms"),
+    ("requests", "100"),
+    ("window", "1m"),
+    ("threshold", "5"),
+    ("half_open_requests", "2"),
+    ("scopes", "routes,headers"),
+    ("duration", "1m30s"),
+    ("event_type", "drain_completed"),
+];
+
+/// A good line of each command, in the order of the protocol.
+static GOOD: LazyLock<Vec<String>> = LazyLock::new(|| parser().help().iter().map(|usage| good(usage)).collect());
+
+fn good(usage: &str) -> String {
+    let mut words = usage.split('|');
+    let verb = words.next().unwrap();
+    if let Some(line) = WITH_OPTIONAL_FIELDS.iter().find(|line| line.split('|').next() == Some(verb)) {
+        return (*line).to_owned();
+    }
+    let value = |field| {
+        let known = VALUES.iter().find(|(name, _)| *name == field);
+        known.unwrap_or_else(|| panic!("write a good value of `{field}` into VALUES")).1
+    };
+    [verb].into_iter().chain(words.map(value)).collect::<Vec<_>>().join("|")
+}
+
+/// Returns the rows of the table of commands in `docs/protocol.md`: the verb, and the first word of the reply.
+fn documented(page: &str) -> BTreeMap<String, String> {
+    let rows = page.lines().filter(|line| is_command(line));
+    let first = |cell: &str| cell.split(['`', '│']).nth(1).unwrap_or_default().to_owned();
+    rows.map(|row| {
+        let mut cells = row.split(" | ").skip(1);
+        (first(cells.next().unwrap_or_default()), first(cells.next().unwrap_or_default()))
+    })
+    .collect()
+}
+
+/// Returns true for a row such as "| 3 | `PING│sid` | `PONG` |".
+fn is_command(line: &str) -> bool {
+    line.strip_prefix("| ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+#[test]
+fn the_page_of_the_protocol_has_every_command_with_its_reply() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/protocol.md");
+    let before = std::fs::read_to_string(&path).unwrap();
+    let mut page = before.clone();
+    if std::env::var_os("SIGNALBOX_REGENERATE").is_some() {
+        let known = documented(&page);
+        for (usage, line) in parser().help().iter().zip(GOOD.iter()) {
+            let (verb, word) = (usage.split('|').next().unwrap(), parsed(line).unwrap().word);
+            if known.contains_key(verb) {
+                continue;
+            }
+            let rows: Vec<&str> = page.lines().filter(|line| is_command(line)).collect();
+            let usage = usage.replace("session_id", "sid").replace('|', "│");
+            let row = format!("| {} | `{usage}` | `{word}` |", rows.len() + 1);
+            page = page.replace(rows[rows.len() - 1], &format!("{}\n{row}", rows[rows.len() - 1]));
+        }
+        if page != before {
+            std::fs::write(&path, &page).unwrap();
+        }
+    }
+    let read = |line: &String| (line.split('|').next().unwrap().to_owned(), parsed(line).unwrap().word.to_owned());
+    let missing = "docs/protocol.md lacks a command; run `SIGNALBOX_REGENERATE=1 cargo test --lib pipe::parse`";
+    assert_eq!(documented(&page), GOOD.iter().map(read).collect(), "{missing}");
+}
 
 fn parser() -> Parser {
     Parser::new(ConnectionId(1), || 7, 64 * 1024)
@@ -83,25 +133,18 @@ fn with_transaction(line: &str, id: &str) -> Option<String> {
 }
 
 #[test]
-fn every_command_is_in_the_table_in_order() {
-    let good: Vec<&str> = GOOD.iter().filter_map(|(line, _)| line.split('|').next()).collect();
-    assert_eq!(verbs().collect::<Vec<_>>(), good);
-}
-
-#[test]
 fn every_command_is_read() {
-    for (line, word) in GOOD {
-        let request = parsed(line).expect(line);
-        assert_eq!((request.word, request.transaction), (word, None), "{line}");
+    for line in GOOD.iter() {
+        assert_eq!(parsed(line).expect(line).transaction, None, "{line}");
     }
 }
 
 #[test]
 fn a_transaction_id_is_told_apart_and_changes_nothing_else() {
-    for (line, word) in GOOD {
+    for line in GOOD.iter() {
         let Some(with) = with_transaction(line, "t-42") else { continue };
         let request = parsed(&with).expect(&with);
-        assert_eq!((request.word, request.transaction), (word, Some("t-42")), "{with}");
+        assert_eq!((request.word, request.transaction), (parsed(line).unwrap().word, Some("t-42")), "{with}");
         assert_eq!(format!("{:?}", request.call), call(line), "{with}");
         assert_eq!(request.form, parsed(line).unwrap().form, "{with}");
     }
@@ -109,7 +152,7 @@ fn a_transaction_id_is_told_apart_and_changes_nothing_else() {
 
 #[test]
 fn too_few_fields_get_the_usage() {
-    for (line, _) in GOOD {
+    for line in GOOD.iter() {
         let verb = line.split('|').next().unwrap();
         let usage = refused(verb);
         assert!(usage.starts_with(&format!("ERROR|usage: {verb}|")), "{usage}");
@@ -130,7 +173,7 @@ fn too_few_fields_get_the_usage() {
 
 #[test]
 fn too_many_fields_get_the_usage() {
-    for (line, _) in GOOD {
+    for line in GOOD.iter() {
         if line.starts_with("REGISTER|") || line.starts_with("ROUTE_ADD_BULK|") {
             continue;
         }
@@ -143,7 +186,7 @@ fn too_many_fields_get_the_usage() {
 
 #[test]
 fn an_empty_field_is_named() {
-    for (line, _) in GOOD {
+    for line in GOOD.iter() {
         let fields: Vec<&str> = line.split('|').collect();
         let json = line.contains('{');
         for at in 1..fields.len().min(if json { 3 } else { usize::MAX }) {
@@ -354,7 +397,7 @@ fn compressed_all_and_route_ids_are_no_transaction_ids() {
 
 #[test]
 fn an_empty_field_behind_the_last_one_is_none() {
-    for (line, _) in GOOD {
+    for line in GOOD.iter() {
         assert_eq!(call(&format!("{line}|")), call(line), "{line}|");
         assert_eq!(parsed(&format!("{line}|")).unwrap().transaction, None, "{line}|");
         let Some(with) = with_transaction(line, "t-42") else { continue };
@@ -462,9 +505,9 @@ fn all(pieces: &[&[u8]]) -> Vec<String> {
 
 /// Returns random bytes that are similar to the protocol.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    let good = (0..GOOD.len()).prop_map(|at| GOOD[at].0.as_bytes().to_vec());
+    let good = (0..GOOD.len()).prop_map(|at| GOOD[at].as_bytes().to_vec());
     let verb = (0..GOOD.len(), "[|a-z0-9,/:.\\[{\"}\\]]{0,40}")
-        .prop_map(|(at, rest)| format!("{}|{rest}", GOOD[at].0.split('|').next().unwrap()).into_bytes());
+        .prop_map(|(at, rest)| format!("{}|{rest}", GOOD[at].split('|').next().unwrap()).into_bytes());
     let any = proptest::collection::vec(any::<u8>(), 0..400);
     let line = prop_oneof![good, verb, any, Just(b"ACK".to_vec())];
     proptest::collection::vec((line, prop_oneof![Just("\n"), Just("\r\n"), Just("")]), 0..8)

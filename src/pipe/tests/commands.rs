@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use super::super::PipeSettings;
-use super::support::{Client, Server, connection_limits};
+use super::support::{Client, Server, connection_limits, settings};
 
 #[tokio::test]
 async fn two_thousand_pipelined_commands_are_answered_in_order_and_stored_in_few_batches() {
@@ -247,7 +247,7 @@ async fn the_failure_of_maintenance_has_the_transaction_id_of_its_line() {
 
 #[tokio::test]
 async fn a_target_whose_outcome_would_be_too_long_a_line_is_refused() {
-    let server = Server::start_with(PipeSettings { max_reply: 300, ..PipeSettings::default() }).await;
+    let server = Server::start_with(PipeSettings { max_reply: 300, ..settings() }).await;
     let (mut client, id) = maintained(&server).await;
     let (fits, too_long) = ("r1,".repeat(96) + "r1", "r1,".repeat(96) + "ALL");
     client.expect(&format!("MAINT_ENTER|{id}|{fits}|"), "ACK").await;

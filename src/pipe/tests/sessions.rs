@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::PipeSettings;
-use super::support::Server;
+use super::support::{Server, settings};
 
 #[tokio::test]
 async fn a_session_by_hand() {
@@ -162,7 +161,7 @@ async fn the_line_that_crosses_the_word_of_a_stop_is_executed_and_none_behind_it
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_goes_on_sending_is_answered_and_closed_without_a_word() {
-    let server = Server::without_socket(PipeSettings::default()).await;
+    let server = Server::without_socket(settings()).await;
     let mut client = server.pair(1024);
     let id = client.register("shop-1").await;
     server.begin_to_stop();
@@ -178,7 +177,7 @@ async fn a_client_that_goes_on_sending_is_answered_and_closed_without_a_word() {
 
 #[tokio::test(start_paused = true)]
 async fn a_line_that_is_not_finished_at_a_stop_is_neither_executed_nor_answered() {
-    let server = Server::without_socket(PipeSettings::default()).await;
+    let server = Server::without_socket(settings()).await;
     let mut client = server.pair(1024);
     let id = client.register("shop-1").await;
     client.send(format!("CLIENT_SHUTDOWN|{id}")).await;

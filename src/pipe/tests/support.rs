@@ -13,6 +13,7 @@ use super::super::{PipeSettings, serve};
 use crate::connection_limits::{self, PortConnections};
 use crate::domain::{Catalog, Change, PageUrl, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
+use crate::memory_budget::MemoryBudget;
 use crate::registry::{
     BoxFuture, PageResponse, PageTrust, Publish, RegistrationTokens, Registry, RegistryLimits, Store, StoreError,
     StoredState, Traffic, open,
@@ -76,9 +77,19 @@ impl Traffic for World {
 /// Returns settings with these limits on connections.
 pub(super) fn connection_limits(all: usize, of_origin: usize) -> PipeSettings {
     PipeSettings {
+        max_line: 1024 * 1024,
+        max_reply: 64 * 1024,
+        line_timeout: Duration::from_secs(30),
+        idle_timeout: Duration::from_mins(5),
         connections: PortConnections::new(connection_limits::ConnectionLimits { all, of_origin }, Vec::new()),
-        ..PipeSettings::default()
+        api: None,
+        memory: MemoryBudget::default(),
     }
+}
+
+/// Returns settings with room for many connections.
+pub(super) fn settings() -> PipeSettings {
+    connection_limits(10_000, 7_500)
 }
 
 /// A pipe with its registry.
@@ -94,7 +105,7 @@ pub(super) struct Server {
 impl Server {
     /// Starts a server on a socket with default settings.
     pub(super) async fn start() -> Self {
-        Self::start_with(PipeSettings::default()).await
+        Self::start_with(settings()).await
     }
 
     pub(super) async fn start_with(settings: PipeSettings) -> Self {

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::PipeSettings;
-use super::support::Server;
+use super::support::{Server, settings};
 
 async fn server() -> Server {
-    Server::without_socket(PipeSettings::default()).await
+    Server::without_socket(settings()).await
 }
 
 fn about(secs: u64, since: Instant) -> bool {

@@ -17,17 +17,14 @@ pub(crate) mod settings;
 pub(crate) mod takeover;
 pub(crate) mod target_selector;
 
-pub use announce::Announce;
-pub use apply::{ConfigApply, ConfigRollback};
-pub use breaker::CircuitBreakerReset;
-pub use decision::{Decided, Decision, DecisionContext, Effect, Release, Reply, Verification};
-pub use drain::{DrainCancel, DrainStart};
-pub use maintenance::{CompleteMaintenance, MaintEnter, MaintExit};
-pub use observe::{Observe, Sight};
-pub use routes::{NewRoute, RouteAdd, RouteAddBulk, RouteField, RouteRemove, RouteUpdate};
-pub use sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, Subscribe, Unsubscribe};
-pub use settings::{
-    CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
-    OptionsSet, RatelimitRemove, RatelimitSet,
-};
-pub use target_selector::TargetSelector;
+pub use announce::*;
+pub use apply::*;
+pub use breaker::*;
+pub use decision::*;
+pub use drain::*;
+pub use maintenance::*;
+pub use observe::*;
+pub use routes::*;
+pub use sessions::*;
+pub use settings::*;
+pub use target_selector::*;

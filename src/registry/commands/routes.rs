@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    BackendUrl, Catalog, Change, Edit, Error, Host, Kind, PathPrefix, Route, RouteId, Session, SessionId,
+    BackendUrl, Catalog, Change, Edit, Error, Host, Kind, PathPrefix, RegistrationToken, Route, RouteId, Session,
+    SessionId,
 };
-
-use crate::registry::registration_tokens::RegistrationToken;
 
 use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::session_edit::{no_route, with_head};

@@ -1,6 +1,10 @@
 //! The answers to queries, for all interfaces.
 
-use super::views::{BreakerView, ConfigView, DiffView, DrainView, MaintenanceView, RouteView, SessionView, StatsView};
+use crate::domain::Target;
+
+use super::configuration::{ConfigView, DiffView};
+use super::session::{RouteView, SessionView};
+use super::status::{BreakerView, DrainView, MaintenanceView, StatsView};
 
 /// The answers to queries.
 #[derive(Clone, Debug)]
@@ -27,4 +31,12 @@ pub enum Answer {
     RouteStats(Box<StatsView>),
     /// All routes' statistics.
     Stats(Vec<StatsView>),
+}
+
+impl Answer {
+    /// Returns the statistics of one route, or of all.
+    pub(crate) fn of_stats(target: Target, mut views: Vec<StatsView>) -> Self {
+        let one = target.route().and_then(|_| views.pop());
+        one.map_or(Answer::Stats(views), |view| Answer::RouteStats(Box::new(view)))
+    }
 }

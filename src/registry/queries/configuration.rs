@@ -2,20 +2,172 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use crate::domain::{
-    Breaker, Catalog, Config, Edit, Error, HeaderKey, HealthCheck, OptionKey, Options, RateLimit, Route, RouteId,
-    Section, Sections, Session, Span, Target, acting_timeout,
+    BackendUrl, Breaker, Catalog, Config, Edit, Error, HeaderKey, HealthCheck, HealthPath, Host, OptionKey, Options,
+    PathPrefix, RateLimit, Route, RouteId, Section, Sections, Session, Span, Tally, Target, acting_timeout,
 };
+use crate::json::numbers::{Count, Priority};
+use crate::json::values::{Domains, HeaderText};
 
 use crate::registry::commands::apply::staged_edits;
 use crate::registry::commands::conflicts::check;
 use crate::registry::commands::takeover::lost_routes;
 use crate::registry::registration_tokens::RegistrationTokens;
 
-use super::views::{
-    BreakerEntry, ConfigPart, ConfigView, DiffView, HeaderEntry, HealthEntry, LimitEntry, OptionEntry, RouteEntry,
-    RoutesDiff,
-};
+/// The changes that the next apply would make.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Diff)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct DiffView {
+    pub routes: RoutesDiff,
+    pub headers: TallyView,
+    pub options: TallyView,
+    pub health: TallyView,
+    pub ratelimit: TallyView,
+    pub circuit: TallyView,
+    /// The warnings: staged entries without effect, such as unknown options, and routes of the replaced session that an
+    /// apply would remove.
+    pub warnings: Vec<String>,
+}
+
+/// The routes that would change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct RoutesDiff {
+    pub added: Vec<RouteId>,
+    pub removed: Vec<RouteId>,
+    pub modified: Vec<RouteId>,
+}
+
+/// The numbers of entries of another section that would change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Tally)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct TallyView {
+    #[schema(value_type = u64)]
+    pub added: usize,
+    #[schema(value_type = u64)]
+    pub removed: usize,
+    #[schema(value_type = u64)]
+    pub modified: usize,
+}
+
+impl From<Tally> for TallyView {
+    fn from(tally: Tally) -> Self {
+        Self { added: tally.added, removed: tally.removed, modified: tally.modified }
+    }
+}
+
+/// The configurations of a session.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = SessionConfig)]
+pub struct ConfigView {
+    /// The number of applies that changed something.
+    pub revision: u64,
+    /// The active configuration.
+    pub active: ConfigPart,
+    /// The configuration after the next apply; `null` if nothing is staged.
+    #[schema(required)]
+    pub staged: Option<ConfigPart>,
+}
+
+/// One configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = ConfigurationPart)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct ConfigPart {
+    pub routes: Vec<RouteEntry>,
+    pub headers: Vec<HeaderEntry>,
+    pub options: Vec<OptionEntry>,
+    pub health_checks: Vec<HealthEntry>,
+    pub rate_limits: Vec<LimitEntry>,
+    pub circuit_breakers: Vec<BreakerEntry>,
+}
+
+/// A route of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ConfiguredRoute)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct RouteEntry {
+    pub route_id: RouteId,
+    #[schema(value_type = Domains)]
+    pub domains: Vec<Host>,
+    pub path: PathPrefix,
+    pub backend: BackendUrl,
+    #[schema(value_type = Priority)]
+    pub priority: i32,
+}
+
+/// A response header of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ConfiguredHeader)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct HeaderEntry {
+    pub target: Target,
+    #[schema(value_type = String)]
+    pub name: HeaderKey,
+    #[schema(value_type = HeaderText)]
+    pub value: String,
+}
+
+/// An option of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ConfiguredOption)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct OptionEntry {
+    pub target: Target,
+    /// The key; it may be unknown, because the line protocol accepts any.
+    #[schema(value_type = String)]
+    pub key: OptionKey,
+    pub value: String,
+}
+
+/// A health check of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ConfiguredCheck)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct HealthEntry {
+    pub route_id: RouteId,
+    #[schema(value_type = PathPrefix)]
+    pub path: HealthPath,
+    /// A duration in the spelling of Go, such as `1m30s`.
+    #[schema(value_type = String)]
+    pub interval: Span,
+    /// A duration in the spelling of Go, such as `1m30s`.
+    #[schema(value_type = String)]
+    pub timeout: Span,
+}
+
+/// A rate limit of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ConfiguredLimit)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct LimitEntry {
+    pub target: Target,
+    #[schema(value_type = Count)]
+    pub requests: u32,
+    /// A duration in the spelling of Go, such as `1m30s`.
+    #[schema(value_type = String)]
+    pub window: Span,
+}
+
+/// A circuit breaker of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ConfiguredBreaker)]
+#[expect(missing_docs, reason = "the protocol names and explains what is set")]
+pub struct BreakerEntry {
+    pub target: Target,
+    #[schema(value_type = Count)]
+    pub threshold: u32,
+    /// A duration in the spelling of Go, such as `1m30s`.
+    #[schema(value_type = String)]
+    pub timeout: Span,
+    #[schema(value_type = Count)]
+    pub half_open_requests: u32,
+}
 
 /// Answers `CONFIG_VALIDATE`: returns the refusal that a whole apply would get, or the warnings about it.
 pub(crate) fn validate(
@@ -95,24 +247,24 @@ pub(crate) fn config(session: &Session) -> ConfigView {
 fn part(config: &Config) -> ConfigPart {
     let route = |route: &Arc<Route>| RouteEntry {
         route_id: route.id,
-        domains: route.domains.iter().map(ToString::to_string).collect(),
-        path: route.path.to_string(),
-        backend: route.backend.to_string(),
+        domains: route.domains.clone(),
+        path: route.path.clone(),
+        backend: route.backend.clone(),
         priority: route.priority,
     };
     let header = |((target, name), value): (&(_, HeaderKey), &Arc<str>)| HeaderEntry {
         target: *target,
-        name: name.as_str().to_owned(),
+        name: name.clone(),
         value: value.to_string(),
     };
     let option = |((target, key), value): (&(_, OptionKey), &Arc<str>)| OptionEntry {
         target: *target,
-        key: key.to_string(),
+        key: key.clone(),
         value: value.to_string(),
     };
     let check = |(id, check): (&RouteId, &HealthCheck)| HealthEntry {
         route_id: *id,
-        path: check.path.to_string(),
+        path: check.path.clone(),
         interval: check.interval,
         timeout: check.timeout,
     };

@@ -3,25 +3,27 @@
 //! It reads every route one by one, and so checks the routing table, which is compiled for speed. Invariant: both name
 //! the same winner (`tests/it/explain.rs`).
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::{
-    AboveRoot, BreakerState, Catalog, Change, Error, Host, InstanceName, RequestPath, Route, RouteId, Sections,
+    BackendUrl, BreakerState, Catalog, Change, Error, Host, InstanceName, PathPrefix, Route, RouteId, Sections,
     ServiceName, Session, Time,
 };
+use crate::json::numbers::Priority;
 
 use crate::registry::ports::Traffic;
 use crate::registry::registration_tokens::RegistrationTokens;
 
 use super::configuration::validate;
+use super::explained_request::{check_method, request_host, request_path};
 use super::member_state::TrafficView;
 use super::session::traffic_percent;
-use super::views::{CheckView, Preference, shown, state};
+use super::views::{CheckView, Preference};
 
 /// A request to explain.
 #[derive(Clone, Debug)]
@@ -36,30 +38,42 @@ pub struct Explain {
     pub staged: Option<(ServiceName, InstanceName)>,
 }
 
-/// The explanation of a request.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// The explanation of a request: its outcome and the reasons.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Explanation)]
+#[expect(missing_docs, reason = "the others are what their names say")]
 pub struct ExplainView {
-    /// The host, in the spelling of routes.
     pub host: String,
-    /// The path that is matched.
     pub path: String,
-    /// The method of the request to explain.
+    #[schema(required)]
     pub method: Option<String>,
-    /// The configuration: `active` or `staged`.
-    pub configuration: &'static str,
-    /// The reason for which the staged configuration cannot be applied; `None` if it can.
+    /// The configuration that the explanation is for.
+    pub configuration: ExplainedConfiguration,
+    /// The reason for which the staged configuration could not be applied.
+    #[schema(required)]
     pub problem: Option<String>,
-    /// The outcome of the request.
     pub outcome: ExplainOutcome,
     /// The outcome in words.
     pub reason: String,
-    /// The matches, the winner first; at most 100.
+    /// The matching candidates, the one that wins first; at most 100.
     pub candidates: Vec<CandidateView>,
 }
 
-/// The outcome of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// The configuration that an explanation uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = Which)]
+pub enum ExplainedConfiguration {
+    /// The active configuration.
+    Active,
+    /// The active configuration with the staged changes of an instance.
+    Staged,
+}
+
+/// The outcome for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Outcome)]
 pub enum ExplainOutcome {
     /// The request goes to a backend.
     Forwarded,
@@ -71,49 +85,52 @@ pub enum ExplainOutcome {
     NoRoute,
 }
 
-/// A host, path and priority that the request matches, with the routes that have them.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[expect(missing_docs, reason = "the keys are those of ROUTE_LIST_OK")]
+/// A domain, path and priority that the request matches, with the service that holds them.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Candidate)]
+#[expect(missing_docs, reason = "the keys are those of routes")]
 pub struct CandidateView {
+    #[schema(value_type = ServiceName)]
     pub service_name: String,
     pub domain: String,
+    #[schema(value_type = PathPrefix)]
     pub path: String,
+    #[schema(value_type = Priority)]
     pub priority: i32,
-    /// True if the request goes to one of these routes.
     pub wins: bool,
-    /// The rule by which the candidate wins, or the candidate that shadows it.
+    /// The rule by which it wins or loses, in words.
     pub rule: String,
-    /// The number of its routes.
+    #[schema(value_type = u64, minimum = 1)]
     pub members_total: usize,
     /// The first 100 of its routes.
     pub members: Vec<MemberView>,
 }
 
-/// One of the routes that share a host, path and priority.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[expect(missing_docs, reason = "the keys are those of other payloads")]
+/// One of the routes that share a domain, path and priority.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Member)]
+#[expect(missing_docs, reason = "the keys are those of other answers")]
 pub struct MemberView {
-    pub instance_name: String,
-    #[serde(serialize_with = "shown")]
+    pub instance_name: InstanceName,
     pub route_id: RouteId,
-    pub backend: String,
+    pub backend: BackendUrl,
     pub healthy: bool,
-    #[serde(serialize_with = "state")]
     pub state: BreakerState,
     pub in_maintenance: bool,
+    #[schema(maximum = 100)]
     pub traffic_percent: u64,
-    /// True if the member would get one of the next requests.
+    /// True if it would get one of the next requests.
     pub takes_requests: bool,
-    /// The last health check; `None` before the first.
+    /// The last health check; `null` before the first.
+    #[schema(required)]
     pub last_check: Option<CheckView>,
     /// The last health check that failed.
+    #[schema(required)]
     pub last_failed_check: Option<CheckView>,
 }
 
 /// The largest number of candidates, and of members of each, in the answer.
 const SHOWN_MAX: usize = 100;
-/// The largest number of bytes of a path.
-const PATH_BYTES_MAX: usize = 8 * 1024;
 
 /// The order of candidates: the most specific host, then the highest priority, then the longest path.
 type RouteRank = (Reverse<usize>, Reverse<i32>, Reverse<usize>);
@@ -163,50 +180,15 @@ pub fn explain(
         host,
         path: path.to_owned(),
         method: ask.method.clone(),
-        configuration: if ask.staged.is_some() { "staged" } else { "active" },
+        configuration: match ask.staged {
+            Some(_) => ExplainedConfiguration::Staged,
+            None => ExplainedConfiguration::Active,
+        },
         problem,
         outcome,
         reason,
         candidates,
     })
-}
-
-/// Returns the host without its port, in the spelling of routes.
-fn request_host(field: &str) -> Result<String, Error> {
-    let (name, port) = match field.rsplit_once(':') {
-        Some((name, port)) if !field.ends_with(']') => (name, port),
-        _ => (field, ""),
-    };
-    let wrong = || Error::invalid("host", "must be a host name or address, with or without a port");
-    if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(wrong());
-    }
-    match Host::parse(name) {
-        Ok(Host::Exact(name)) => Ok(name.to_string()),
-        Ok(Host::Below(_) | Host::Any) | Err(_) => Err(wrong()),
-    }
-}
-
-/// Returns the path in the form that is matched.
-fn request_path(text: &str) -> Result<Cow<'_, str>, Error> {
-    let path = text.split(['?', '#']).next().unwrap_or_default();
-    let visible = path.bytes().all(|byte| byte.is_ascii_graphic());
-    if path.starts_with('/') && visible && path.len() <= PATH_BYTES_MAX {
-        let read = RequestPath::read(path);
-        return read
-            .map(|read| read.matched)
-            .map_err(|AboveRoot| Error::invalid("path", "leads above /: such a request gets 400"));
-    }
-    Err(Error::invalid("path", "must begin with / and be as it stands in a request, others than ASCII percent-encoded"))
-}
-
-fn check_method(method: Option<&str>) -> Result<(), Error> {
-    let token = |method: &str| {
-        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        !method.is_empty() && method.len() <= 32 && method.bytes().all(known)
-    };
-    // RFC 9110 §9.1
-    if method.is_none_or(token) { Ok(()) } else { Err(Error::invalid("method", "is not an HTTP method; write GET")) }
 }
 
 /// Returns the catalog after an apply of an instance's staged configuration, with the refusal that the apply would get.
@@ -309,9 +291,9 @@ fn member(session: &Session, route: &Route, view_of_traffic: TrafficView<'_>) ->
     // An open breaker whose timeout has passed lets the next request through as a trial.
     let shut = known.state == BreakerState::Open && known.next_attempt.is_some_and(|at| at > now);
     let member = MemberView {
-        instance_name: session.record.instance.to_string(),
+        instance_name: session.record.instance.clone(),
         route_id: route.id,
-        backend: route.backend.to_string(),
+        backend: route.backend.clone(),
         healthy: known.healthy,
         state: known.state,
         in_maintenance,

@@ -1,114 +1,133 @@
 //! Views for operators: instances, routes and statistics, in pages. They show no session id.
 
 use serde::Serialize;
-use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
-use crate::domain::{Catalog, Error, InstanceName, RouteId, ServiceName, Session, SessionKey, Time};
+use crate::domain::{
+    BackendUrl, Catalog, Error, Host, InstanceName, Metadata, PathPrefix, Route, RouteId, ServiceName, Session,
+    SessionKey, Time,
+};
+use crate::json::numbers::{Port, Priority};
+use crate::json::values::Domains;
 
 use crate::registry::ports::Traffic;
 
-use super::paging::{ListPage, ListRequest};
+use super::paging::{ListRequest, list_page};
 use super::session::{staged_routes, traffic_percent};
-use super::status::{drain_status, maintenance_status};
-use super::views::{BreakerNumbers, DrainView, MaintenanceView, StatsView, moment, moment_or_null, shown};
+use super::status::{DrainView, MaintenanceView, StatsView, drain_status, maintenance_status};
+use super::views::BreakerNumbers;
 
-/// The state of the whole server.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// The totals of the server.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Overview)]
+#[expect(missing_docs, reason = "each is what its name says")]
 pub struct OverviewView {
-    /// The version of the program.
     pub version: &'static str,
-    /// The time at which the server started.
-    #[serde(serialize_with = "moment")]
+    #[schema(value_type = String, format = DateTime)]
     pub started_at: Time,
-    /// The time since the start, in seconds.
     pub uptime_seconds: u64,
-    /// The registry's revision. No event has a higher sequence.
+    /// The registry's revision. No event has a higher sequence yet.
     pub revision: u64,
-    /// The number of services that have an instance.
+    #[schema(value_type = u64)]
     pub services: usize,
-    /// The number of instances.
+    #[schema(value_type = u64)]
     pub instances: usize,
-    /// The number of instances with a connection.
+    #[schema(value_type = u64)]
     pub instances_connected: usize,
-    /// The number of instances that drain or have drained.
+    #[schema(value_type = u64)]
     pub instances_draining: usize,
-    /// The number of instances with a route in maintenance.
+    #[schema(value_type = u64)]
     pub instances_in_maintenance: usize,
-    /// The number of active routes, with those of replaced sessions.
+    #[schema(value_type = u64)]
     pub routes_active: usize,
-    /// The earliest moment at which a certificate of the server expires.
-    #[serde(serialize_with = "moment_or_null")]
+    /// The earliest moment at which a certificate of the server expires; `null` without certificates.
+    #[schema(value_type = Option<String>, required, format = DateTime)]
     pub certificate_expires_at: Option<Time>,
 }
 
 /// An instance.
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "the keys are those of SESSION_OK where they mean the same")]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = InstanceEntry)]
+#[expect(missing_docs, reason = "the keys are those of a session where they mean the same")]
 pub struct InstanceView {
-    pub service_name: String,
-    pub instance_name: String,
+    pub service_name: ServiceName,
+    pub instance_name: InstanceName,
+    #[schema(value_type = Port)]
     pub maintenance_port: u16,
-    /// True if a connection is bound to the session.
+    /// True if a connection is bound to it.
     pub connected: bool,
-    #[serde(serialize_with = "moment")]
+    #[schema(value_type = String, format = DateTime)]
     pub connected_at: Time,
-    #[serde(serialize_with = "moment")]
+    #[schema(value_type = String, format = DateTime)]
     pub last_activity: Time,
+    #[schema(value_type = u64)]
     pub routes_active: usize,
+    #[schema(value_type = u64)]
     pub routes_staged: usize,
-    #[serde(serialize_with = "moment_or_null")]
+    #[schema(value_type = Option<String>, required, format = DateTime)]
     pub last_apply: Option<Time>,
     pub revision: u64,
-    /// Its share of traffic: 100 unless it drains.
+    /// Its share of traffic in percent; 100 unless it drains.
+    #[schema(maximum = 100)]
     pub traffic_percent: u64,
-    /// The number of its active routes that are in maintenance.
+    #[schema(value_type = u64)]
     pub routes_in_maintenance: usize,
-    /// The number of requests and tunnels under way.
+    /// The number of requests and tunnels in flight.
     pub in_flight: u64,
-    /// The name of the registration token with which it registered.
+    /// The name of the registration token that it registered with.
+    #[schema(required)]
     pub token: Option<String>,
-    pub metadata: Box<RawValue>,
+    #[schema(value_type = serde_json::Map<String, serde_json::Value>)]
+    pub metadata: Metadata,
 }
 
 /// An instance with its drain and its maintenance.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[expect(missing_docs, reason = "each is what its name says")]
 pub struct InstanceDetail {
-    /// The fields that lists show too.
     #[serde(flatten)]
     pub instance: InstanceView,
-    /// Its drain, running or complete.
+    #[schema(required)]
     pub drain: Option<DrainView>,
-    /// Its maintenance.
     pub maintenance: MaintenanceView,
 }
 
 /// An active route.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[expect(missing_docs, reason = "the keys are those of ROUTE_LIST_OK and CIRCUIT_STATUS_OK")]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = RouteOfInstance)]
+#[expect(missing_docs, reason = "the keys are those of routes and breakers")]
 pub struct OperatorRouteView {
-    pub service_name: String,
-    pub instance_name: String,
-    #[serde(serialize_with = "shown")]
+    pub service_name: ServiceName,
+    pub instance_name: InstanceName,
     pub route_id: RouteId,
-    pub domains: Vec<String>,
-    pub path: String,
-    pub backend: String,
+    #[schema(value_type = Domains)]
+    pub domains: Vec<Host>,
+    pub path: PathPrefix,
+    pub backend: BackendUrl,
+    #[schema(value_type = Priority)]
     pub priority: i32,
     pub in_maintenance: bool,
+    #[schema(maximum = 100)]
     pub traffic_percent: u64,
     #[serde(flatten)]
+    #[schema(inline)]
     pub circuit: BreakerNumbers,
 }
 
 /// The statistics of a route.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[expect(missing_docs, reason = "the keys are those of STATS_OK")]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = StatsOfInstance)]
+#[expect(missing_docs, reason = "the keys are those of statistics")]
 pub struct OperatorStatsView {
-    pub service_name: String,
-    pub instance_name: String,
+    pub service_name: ServiceName,
+    pub instance_name: InstanceName,
     #[serde(flatten)]
     pub stats: StatsView,
 }
+
+list_page!(InstancesPage of InstanceView);
+list_page!(RoutesPage of OperatorRouteView);
+list_page!(StatsPage of OperatorStatsView);
 
 /// The instance whose routes are requested; `None` for all.
 pub type InstanceFilter<'a> = Option<(&'a ServiceName, &'a InstanceName)>;
@@ -149,7 +168,7 @@ impl OperatorSource<'_> {
     ///
     /// # Errors
     /// `Invalid` for a cursor that this list did not give.
-    pub(crate) fn instances(self, page: &ListRequest) -> Result<ListPage<InstanceView>, Error> {
+    pub(crate) fn instances(self, page: &ListRequest) -> Result<InstancesPage, Error> {
         let after = page.cursor(|text| {
             let (service, instance) = text.split_once('|')?;
             Some((ServiceName::restore(service).ok()?, InstanceName::restore(instance).ok()?))
@@ -158,9 +177,7 @@ impl OperatorSource<'_> {
             let session: &Session = session;
             format!("{}|{}", session.record.service, session.record.instance)
         };
-        Ok(ListPage::cut(self.catalog.instances(after).map(AsRef::as_ref), page, cursor_of, |session| {
-            self.instance_view(session)
-        }))
+        Ok(page.cut(self.catalog.instances(after).map(AsRef::as_ref), cursor_of, |session| self.instance_view(session)))
     }
 
     /// Returns one instance.
@@ -181,36 +198,28 @@ impl OperatorSource<'_> {
     ///
     /// # Errors
     /// `Invalid` for a cursor that this list did not give, `NotFound` when there is no such instance.
-    pub(crate) fn all_routes(
-        self,
-        page: &ListRequest,
-        of: InstanceFilter<'_>,
-    ) -> Result<ListPage<OperatorRouteView>, Error> {
-        self.routes_page(page, of, |session, id| self.route_view(session, id))
+    pub(crate) fn all_routes(self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<RoutesPage, Error> {
+        self.routes_page(page, of, |session, route| self.route_view(session, route))
     }
 
     /// Returns a page of the statistics of the same routes.
     ///
     /// # Errors
     /// The same as for [`Self::all_routes`].
-    pub(crate) fn all_stats(
-        self,
-        page: &ListRequest,
-        of: InstanceFilter<'_>,
-    ) -> Result<ListPage<OperatorStatsView>, Error> {
-        self.routes_page(page, of, |session, id| OperatorStatsView {
-            service_name: session.record.service.to_string(),
-            instance_name: session.record.instance.to_string(),
-            stats: StatsView { route_id: id, numbers: self.traffic.numbers(session.key, id) },
+    pub(crate) fn all_stats(self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<StatsPage, Error> {
+        self.routes_page(page, of, |session, route| OperatorStatsView {
+            service_name: session.record.service.clone(),
+            instance_name: session.record.instance.clone(),
+            stats: StatsView { route_id: route.id, numbers: self.traffic.numbers(session.key, route.id) },
         })
     }
 
-    fn routes_page<T>(
+    fn routes_page<T, P: From<(Vec<T>, Option<String>)>>(
         self,
         page: &ListRequest,
         of: InstanceFilter<'_>,
-        view: impl Fn(&Session, RouteId) -> T,
-    ) -> Result<ListPage<T>, Error> {
+        view: impl Fn(&Session, &Route) -> T,
+    ) -> Result<P, Error> {
         let after = page.cursor(|text| {
             let (session, route) = text.split_once('.')?;
             Some((SessionKey(session.parse().ok()?), RouteId(route.parse().ok()?)))
@@ -227,18 +236,18 @@ impl OperatorSource<'_> {
         let sessions = sessions.take_while(|session| only.is_none_or(|only| session.key == only));
         let routes = sessions.flat_map(|session| {
             let from = if session.key == first { RouteId(behind.0.saturating_add(1)) } else { RouteId(0) };
-            session.active.routes.range(from..).map(move |(id, _)| (session.as_ref(), *id))
+            session.active.routes.range(from..).map(move |(_, route)| (session.as_ref(), route.as_ref()))
         });
-        let cursor_of = |(session, id): &(&Session, RouteId)| format!("{}.{}", session.key.0, id.0);
-        Ok(ListPage::cut(routes, page, cursor_of, |(session, id)| view(session, *id)))
+        let cursor_of = |(session, route): &(&Session, &Route)| format!("{}.{}", session.key.0, route.id.0);
+        Ok(page.cut(routes, cursor_of, |(session, route)| view(session, route)))
     }
 
     fn instance_view(self, session: &Session) -> InstanceView {
         let record = &session.record;
         let maintained = session.active.routes.keys().filter(|id| record.maintenance.of(**id).is_some());
         InstanceView {
-            service_name: record.service.to_string(),
-            instance_name: record.instance.to_string(),
+            service_name: record.service.clone(),
+            instance_name: record.instance.clone(),
             maintenance_port: record.maintenance_port,
             connected: session.bound.is_some(),
             connected_at: record.connected_at,
@@ -251,26 +260,22 @@ impl OperatorSource<'_> {
             routes_in_maintenance: if record.maintenance.first().is_some() { maintained.count() } else { 0 },
             in_flight: self.traffic.in_flight(session.key),
             token: record.token.as_ref().map(ToString::to_string),
-            // The metadata was checked as JSON when it came in.
-            metadata: RawValue::from_string(record.metadata.as_str().to_owned()).unwrap_or_default(),
+            metadata: record.metadata.clone(),
         }
     }
 
-    /// Returns the view of an active route. The id must be one of the session's active routes.
-    fn route_view(self, session: &Session, id: RouteId) -> OperatorRouteView {
-        let route = session.active.routes.get(&id);
-        let text = |of: &dyn Fn(&crate::domain::Route) -> String| route.map(|route| of(route)).unwrap_or_default();
+    fn route_view(self, session: &Session, route: &Route) -> OperatorRouteView {
         OperatorRouteView {
-            service_name: session.record.service.to_string(),
-            instance_name: session.record.instance.to_string(),
-            route_id: id,
-            domains: route.map(|route| route.domains.iter().map(ToString::to_string).collect()).unwrap_or_default(),
-            path: text(&|route| route.path.to_string()),
-            backend: text(&|route| route.backend.to_string()),
-            priority: route.map_or(0, |route| route.priority),
-            in_maintenance: session.record.maintenance.of(id).is_some(),
+            service_name: session.record.service.clone(),
+            instance_name: session.record.instance.clone(),
+            route_id: route.id,
+            domains: route.domains.clone(),
+            path: route.path.clone(),
+            backend: route.backend.clone(),
+            priority: route.priority,
+            in_maintenance: session.record.maintenance.of(route.id).is_some(),
             traffic_percent: traffic_percent(session, self.now),
-            circuit: self.traffic.breaker(session.key, id),
+            circuit: self.traffic.breaker(session.key, route.id),
         }
     }
 }

@@ -3,11 +3,9 @@
 //! A page begins after an entry and not at a number, so that an entry that is there all the time is neither repeated
 //! nor left out while the list changes.
 
+use crate::domain::Error;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
-
-use crate::domain::Error;
 
 /// A request for a page of a list.
 #[derive(Clone, Debug)]
@@ -35,6 +33,19 @@ impl ListRequest {
         Ok(Self { after, limit })
     }
 
+    /// Takes the requested page from `entries`; `cursor_of` returns the cursor of an entry.
+    pub(super) fn cut<E, T, P: From<(Vec<T>, Option<String>)>>(
+        &self,
+        mut entries: impl Iterator<Item = E>,
+        cursor_of: impl Fn(&E) -> String,
+        view: impl Fn(&E) -> T,
+    ) -> P {
+        let taken: Vec<E> = entries.by_ref().take(self.limit).collect();
+        let last = taken.last().filter(|_| entries.next().is_some());
+        let next_cursor = last.map(|entry| URL_SAFE_NO_PAD.encode(cursor_of(entry)));
+        P::from((taken.iter().map(view).collect(), next_cursor))
+    }
+
     pub(super) fn cursor<T>(&self, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Error> {
         let wrong = || Error::invalid("cursor", "is not one that this list gave");
         let Some(cursor) = &self.after else { return Ok(None) };
@@ -43,26 +54,25 @@ impl ListRequest {
     }
 }
 
-/// A page of a list, with the cursor of the next one.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ListPage<T> {
-    /// The entries, in the order of the list.
-    pub items: Vec<T>,
-    /// The cursor of the next page; `None` at the end.
-    pub next_cursor: Option<String>,
+/// Defines the type of a list's pages. Each list has a type of its own, because `OpenAPI` has no generic types.
+macro_rules! list_page {
+    ($name:ident of $entry:ty) => {
+        /// A page of a list.
+        #[derive(Clone, Debug, Serialize, ToSchema)]
+        pub struct $name {
+            /// The entries, in the order of the list.
+            pub items: Vec<$entry>,
+            /// The cursor of the next page; `null` on the last page.
+            #[schema(required)]
+            pub next_cursor: Option<String>,
+        }
+
+        impl From<(Vec<$entry>, Option<String>)> for $name {
+            fn from((items, next_cursor): (Vec<$entry>, Option<String>)) -> Self {
+                Self { items, next_cursor }
+            }
+        }
+    };
 }
 
-impl<T> ListPage<T> {
-    /// Takes a page from `entries`; `cursor_of` returns the cursor of an entry.
-    pub(super) fn cut<E>(
-        mut entries: impl Iterator<Item = E>,
-        page: &ListRequest,
-        cursor_of: impl Fn(&E) -> String,
-        view: impl Fn(&E) -> T,
-    ) -> Self {
-        let taken: Vec<E> = entries.by_ref().take(page.limit).collect();
-        let last = taken.last().filter(|_| entries.next().is_some());
-        let next_cursor = last.map(|entry| URL_SAFE_NO_PAD.encode(cursor_of(entry)));
-        Self { items: taken.iter().map(view).collect(), next_cursor }
-    }
-}
+pub(super) use list_page;

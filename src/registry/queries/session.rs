@@ -1,16 +1,105 @@
 //! Views of a session: its state and its routes.
 
-use crate::domain::{Route, Section, Session, Span, Time};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::views::{RouteStatus, RouteView, SessionView};
+use crate::domain::{
+    BackendUrl, Host, InstanceName, Metadata, PathPrefix, Route, RouteId, Section, ServiceName, Session, Span, Time,
+};
+use crate::json::numbers::{Port, Priority};
+use crate::json::values::Domains;
+
+/// A session.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct SessionView {
+    /// The caller's bearer token.
+    #[schema(min_length = 1)]
+    pub session_id: String,
+    pub service_name: ServiceName,
+    pub instance_name: InstanceName,
+    #[schema(value_type = Port)]
+    pub maintenance_port: u16,
+    #[schema(value_type = String, format = DateTime)]
+    pub connected_at: Time,
+    pub uptime_seconds: u64,
+    #[schema(value_type = String, format = DateTime)]
+    pub last_activity: Time,
+    #[schema(value_type = u64)]
+    pub routes_active: usize,
+    /// The number of routes that the next apply adds, changes or removes.
+    #[schema(value_type = u64)]
+    pub routes_staged: usize,
+    /// The time of the last apply; `null` before the first.
+    #[schema(value_type = Option<String>, required, format = DateTime)]
+    pub last_apply: Option<Time>,
+    /// The number of applies that changed something; the `ETag` of the session's configuration.
+    pub revision: u64,
+    #[schema(value_type = serde_json::Map<String, serde_json::Value>)]
+    pub metadata: Metadata,
+}
+
+/// A route, active or staged. An active route with a staged change is listed twice: as it is and as it will be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RouteEntry)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct RouteView {
+    pub route_id: RouteId,
+    /// The same as `route_id`.
+    pub id: RouteId,
+    #[schema(value_type = Domains)]
+    pub domains: Vec<Host>,
+    pub path: PathPrefix,
+    pub backend: BackendUrl,
+    #[schema(value_type = Priority)]
+    pub priority: i32,
+    pub status: RouteStatus,
+}
+
+/// The state of a route between staged and active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteStatus {
+    /// The route is active, with no staged change.
+    Active,
+    /// The route becomes active with the next apply.
+    Staged,
+    /// The route is active until the next apply.
+    PendingRemoval,
+}
+
+/// One of several routes that were staged together.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = RouteOfMany)]
+pub struct AddedRouteView {
+    /// Its id. The entries have the order of the request.
+    pub route_id: RouteId,
+    /// The result. All routes are staged, or none.
+    pub status: AddedStatus,
+}
+
+/// The result for a route.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Staged)]
+pub enum AddedStatus {
+    /// The route is staged.
+    Ok,
+}
+
+impl From<RouteId> for AddedRouteView {
+    fn from(route_id: RouteId) -> Self {
+        Self { route_id, status: AddedStatus::Ok }
+    }
+}
 
 /// Answers `SESSION_INFO`.
 pub(crate) fn info(session: &Session, now: Time) -> SessionView {
-    let metadata = serde_json::value::RawValue::from_string(session.record.metadata.as_str().to_owned());
     SessionView {
         session_id: session.record.id.reveal().to_owned(),
-        service_name: session.record.service.to_string(),
-        instance_name: session.record.instance.to_string(),
+        service_name: session.record.service.clone(),
+        instance_name: session.record.instance.clone(),
         maintenance_port: session.record.maintenance_port,
         connected_at: session.record.connected_at,
         uptime_seconds: seconds(now.since(session.record.connected_at)),
@@ -19,8 +108,7 @@ pub(crate) fn info(session: &Session, now: Time) -> SessionView {
         routes_staged: staged_routes(session),
         last_apply: session.record.last_apply,
         revision: session.record.revision,
-        // The metadata was checked as JSON when it came in.
-        metadata: metadata.unwrap_or_default(),
+        metadata: session.record.metadata.clone(),
     }
 }
 
@@ -54,9 +142,9 @@ fn view(route: &Route, status: RouteStatus) -> RouteView {
     RouteView {
         route_id: route.id,
         id: route.id,
-        domains: route.domains.iter().map(ToString::to_string).collect(),
-        path: route.path.to_string(),
-        backend: route.backend.to_string(),
+        domains: route.domains.clone(),
+        path: route.path.clone(),
+        backend: route.backend.clone(),
         priority: route.priority,
         status,
     }

@@ -1,13 +1,100 @@
 //! Queries for the breakers, drain, maintenance and statistics of a session, and the test of a backend.
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use crate::domain::{BackendUrl, Error, RouteId, Session, SessionId, Target, Time};
 
 use crate::registry::commands::drain::no_drain;
 use crate::registry::commands::session_edit::active_route;
 use crate::registry::ports::Traffic;
 
-use super::answer::Answer;
-use super::views::{BreakerView, DrainView, MaintenanceView, StatsView};
+use super::views::{BreakerNumbers, RouteNumbers};
+
+/// A route's circuit breaker.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Breaker)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct BreakerView {
+    #[serde(flatten)]
+    #[schema(inline)]
+    pub numbers: BreakerNumbers,
+    pub in_maintenance: bool,
+    pub draining: bool,
+}
+
+/// A drain, running or complete.
+// The numbers are whole, because clients read them into integers and floats.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Drain)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct DrainView {
+    /// True for a running drain, and for a complete one until it is cancelled.
+    pub active: bool,
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Time,
+    pub duration_seconds: u64,
+    pub elapsed_seconds: u64,
+    pub remaining_seconds: u64,
+    #[schema(maximum = 100)]
+    pub traffic_percent: u64,
+    /// The number of requests and tunnels in flight.
+    pub in_flight: u64,
+}
+
+/// The routes that are in maintenance.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Maintenance)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct MaintenanceView {
+    pub in_maintenance: Vec<RouteId>,
+    /// The URL of the page that is shown; empty for the built-in page.
+    pub maintenance_backend: String,
+    #[schema(value_type = Option<String>, required, format = DateTime)]
+    pub entered_at: Option<Time>,
+}
+
+/// The statistics of a route since it got its present backend.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Stats)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct StatsView {
+    pub route_id: RouteId,
+    #[serde(flatten)]
+    #[schema(inline)]
+    pub numbers: RouteNumbers,
+}
+
+/// The result of a backend test. A backend that does not answer is not an error of the request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[schema(as = BackendFound)]
+#[expect(missing_docs, reason = "the protocol names and explains the keys")]
+pub struct BackendView {
+    pub reachable: bool,
+    /// Present only if the backend answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub response_time_ms: Option<u64>,
+    /// Present only if the backend answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 100, maximum = 999)]
+    pub status_code: Option<u16>,
+    /// Present only if the backend answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub tls_valid: Option<bool>,
+    /// The reason of a failure; present only if the backend did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub error: Option<String>,
+}
+
+impl BackendView {
+    /// Returns the result for a backend that did not answer.
+    pub(crate) fn unreachable(error: String) -> Self {
+        Self { error: Some(error), ..Self::default() }
+    }
+}
 
 /// Asks for the state of a route's circuit breaker.
 #[derive(Clone, Debug)]
@@ -66,11 +153,11 @@ pub struct StatsGet {
 }
 
 impl StatsGet {
-    pub(crate) fn answer(&self, session: &Session, traffic: &dyn Traffic) -> Result<Answer, Error> {
+    pub(crate) fn views(&self, session: &Session, traffic: &dyn Traffic) -> Result<Vec<StatsView>, Error> {
         let of = |id| StatsView { route_id: id, numbers: traffic.numbers(session.key, id) };
         match self.target {
-            Target::Route(id) => active_route(session, id).map(|_| Answer::RouteStats(Box::new(of(id)))),
-            Target::All => Ok(Answer::Stats(session.active.routes.keys().copied().map(of).collect())),
+            Target::Route(id) => active_route(session, id).map(|_| vec![of(id)]),
+            Target::All => Ok(session.active.routes.keys().copied().map(of).collect()),
         }
     }
 }

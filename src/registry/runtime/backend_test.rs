@@ -4,8 +4,7 @@ use crate::domain::{Error, HealthPath, PageUrl, Session, Span};
 
 use crate::registry::calls::Query;
 use crate::registry::ports::PageTrust;
-use crate::registry::queries::status::BackendTest;
-use crate::registry::queries::views::BackendView;
+use crate::registry::queries::status::{BackendTest, BackendView};
 
 use super::registry::Registry;
 
@@ -19,9 +18,7 @@ impl Registry {
         self.answer(&Query::Ping(test.session.clone()))?;
         let backend = match &test.backend {
             Ok(backend) => backend,
-            Err(no_url) => {
-                return Ok(BackendView::Unreachable { reachable: false, error: no_url.message().to_owned() });
-            }
+            Err(no_url) => return Ok(BackendView::unreachable(no_url.message().to_owned())),
         };
         let rules = self.rules();
         let allowed =
@@ -33,13 +30,14 @@ impl Registry {
         let _permit = self.probes.begin(session.key)?;
         let page = PageUrl::of_backend(backend, &HealthPath::root());
         Ok(match self.traffic.get(session.key, &page, Span::from_secs(5), PageTrust::Reported).await {
-            Ok(fetched) => BackendView::Reachable {
+            Ok(fetched) => BackendView {
                 reachable: true,
-                response_time_ms: fetched.took.millis(),
-                status_code: fetched.status,
-                tls_valid: fetched.tls_valid,
+                response_time_ms: Some(fetched.took.millis()),
+                status_code: Some(fetched.status),
+                tls_valid: Some(fetched.tls_valid),
+                error: None,
             },
-            Err(error) => BackendView::Unreachable { reachable: false, error },
+            Err(error) => BackendView::unreachable(error),
         })
     }
 }

@@ -5,9 +5,9 @@ use crate::domain::{Error, InstanceName, ServiceName};
 
 use crate::registry::queries::explain::{Explain, ExplainView, explain};
 use crate::registry::queries::operator_views::{
-    InstanceDetail, InstanceFilter, InstanceView, OperatorRouteView, OperatorSource, OperatorStatsView, OverviewView,
+    InstanceDetail, InstanceFilter, InstancesPage, OperatorSource, OverviewView, RoutesPage, StatsPage,
 };
-use crate::registry::queries::paging::{ListPage, ListRequest};
+use crate::registry::queries::paging::ListRequest;
 
 use super::registry::Registry;
 
@@ -21,7 +21,7 @@ impl Registry {
     ///
     /// # Errors
     /// `Invalid` for a cursor that this list did not give.
-    pub fn instances(&self, page: &ListRequest) -> Result<ListPage<InstanceView>, Error> {
+    pub fn instances(&self, page: &ListRequest) -> Result<InstancesPage, Error> {
         self.read(|source| source.instances(page))
     }
 
@@ -37,7 +37,7 @@ impl Registry {
     ///
     /// # Errors
     /// `Invalid` for a cursor that this list did not give, `NotFound` when there is no such instance.
-    pub fn all_routes(&self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<ListPage<OperatorRouteView>, Error> {
+    pub fn all_routes(&self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<RoutesPage, Error> {
         self.read(|source| source.all_routes(page, of))
     }
 
@@ -45,7 +45,7 @@ impl Registry {
     ///
     /// # Errors
     /// The same as for [`Registry::all_routes`].
-    pub fn all_stats(&self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<ListPage<OperatorStatsView>, Error> {
+    pub fn all_stats(&self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<StatsPage, Error> {
         self.read(|source| source.all_stats(page, of))
     }
 

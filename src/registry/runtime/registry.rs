@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::clock;
 use crate::domain::{Catalog, ConnectionId, Error, Kind, Time};
 
-use crate::registry::calls::{Command, Query};
+use crate::registry::calls::{Command, CommandCall, Query, QueryCall};
 use crate::registry::commands::decision::Reply;
 use crate::registry::ports::Traffic;
 use crate::registry::queries::answer::Answer;
@@ -98,6 +98,23 @@ impl Registry {
         Ok(answer)
     }
 
+    /// Has one command decided, as [`Registry::execute`] does, and returns the reply that it names.
+    ///
+    /// # Errors
+    /// The command's refusal.
+    pub async fn call<C: CommandCall>(&self, command: C) -> Result<C::Reply, Error> {
+        C::reply_of(self.execute_one(command.into()).await?).ok_or_else(mismatch)
+    }
+
+    /// Answers a query, as [`Registry::answer_as`] does, with what `view` makes of the reply that the query names.
+    ///
+    /// # Errors
+    /// The query's refusal.
+    pub async fn ask<Q: QueryCall, T>(&self, query: Q, view: impl FnOnce(Q::Reply) -> T) -> Result<T, Error> {
+        let reply = |answer: Result<Answer, Error>| Q::reply_of(answer?).ok_or_else(mismatch);
+        self.answer_as(&query.into(), |answer| reply(answer).map(view)).await
+    }
+
     /// Returns the present rules for decisions.
     pub fn rules(&self) -> Arc<RegistryRules> {
         self.rules.load_full()
@@ -149,6 +166,11 @@ fn in_wall_time(reply: Reply) -> Reply {
         Reply::DrainUntil(end) => Reply::DrainUntil(clock::wall_time(end)),
         other => other,
     }
+}
+
+fn mismatch() -> Error {
+    tracing::error!("a call was answered with the reply of another one");
+    Error::new(Kind::Internal, "a fault of the server's own")
 }
 
 pub(super) fn stopping() -> Error {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::{HeaderKey, Kind, RouteId, Target};
 use crate::registry::commands::{HeadersSet, RatelimitSet, RouteField};
-use crate::registry::queries::views::RoutesDiff;
+use crate::registry::queries::configuration::RoutesDiff;
 use crate::registry::{Answer, Query};
 
 use super::*;

@@ -2,6 +2,7 @@
 
 mod applying;
 mod operating;
+mod payloads;
 mod readiness;
 mod serving;
 mod staging;

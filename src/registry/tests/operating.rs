@@ -5,7 +5,7 @@ use crate::registry::commands::{
     CircuitBreakerReset, CircuitBreakerSet, CompleteMaintenance, DrainCancel, DrainStart, MaintEnter, MaintExit,
     TargetSelector, Verification,
 };
-use crate::registry::queries::views::MaintenanceView;
+use crate::registry::queries::status::MaintenanceView;
 use crate::registry::runtime::awaited::awaited;
 use crate::registry::{Answer, PageTrust, Query};
 

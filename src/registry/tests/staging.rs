@@ -2,7 +2,7 @@
 
 use crate::domain::{BackendUrl, HeaderKey, Kind, OptionKey, RouteId, Span, Target};
 use crate::registry::commands::{HeadersRemove, HeadersSet, OptionsRemove, OptionsSet, RouteAddBulk, RouteField};
-use crate::registry::queries::views::RouteStatus;
+use crate::registry::queries::session::RouteStatus;
 use crate::registry::{Answer, Query};
 
 use super::*;

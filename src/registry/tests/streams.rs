@@ -300,7 +300,7 @@ async fn lists_come_in_pages_that_neither_repeat_nor_leave_out() {
     let (mut after, mut instances, mut routes) = (None, Vec::new(), Vec::new());
     loop {
         let page = registry.instances(&ListRequest::new(after, Some(2)).unwrap()).unwrap();
-        instances.extend(page.items.into_iter().map(|item| item.instance_name));
+        instances.extend(page.items.into_iter().map(|item| item.instance_name.to_string()));
         register(&registry, &format!("late-{}", instances.len())).await;
         after = page.next_cursor;
         if after.is_none() {

@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use prost_types::Duration;
-use signalbox::domain::{Fingerprint, Host, Secret, Span, TokenName};
+use signalbox::domain::{Fingerprint, Host, RegistrationToken, Secret, Span, TokenName};
 use signalbox::grpc::proto::*;
-use signalbox::registry::{RegistrationToken, RegistryLimits};
+use signalbox::registry::RegistryLimits;
 use tonic::Code;
 use tonic_types::StatusExt;
 

@@ -1,7 +1,8 @@
 //! The patterns (ECMA-262) of the description. They repeat what the parsers of the domain accept.
 //!
 //! Invariant: every text that matches is accepted. The parsers also accept texts that no pattern describes
-//! (internationalised names, other spellings of a duration). A test draws texts from each pattern and parses them.
+//! (internationalised names, other spellings of a duration). A test of `rest` draws texts from each pattern and parses
+//! them.
 
 use std::sync::LazyLock;
 
@@ -37,7 +38,7 @@ const REVISION: &str = r#""(0|[1-9][0-9]{0,18})""#;
 /// An entity tag, of this server or not (RFC 9110 §8.8.3).
 const TAG: &str = r#"(W/)?"[!#-~]*""#;
 /// A condition: a host has at most 253 characters.
-const HOST_NOT_TOO_LONG: &str = "(?![^:/?]{254})";
+pub(crate) const HOST_NOT_TOO_LONG: &str = "(?![^:/?]{254})";
 /// A route id. Larger ids than a session can have are left out.
 const ROUTE: &str = "r[1-9][0-9]{0,8}";
 
@@ -68,7 +69,7 @@ fn origin(schemes: &str) -> String {
 macro_rules! patterns {
     ($($(#[$doc:meta])* $name:ident = $pattern:expr;)+) => { $(
         $(#[$doc])*
-        pub(super) static $name: LazyLock<String> = LazyLock::new(|| format!("^{}$", $pattern));
+        pub(crate) static $name: LazyLock<String> = LazyLock::new(|| format!("^{}$", $pattern));
     )+ };
 }
 
@@ -119,7 +120,7 @@ patterns! {
 }
 
 /// Header names that cannot be set, in upper or lower case.
-const FRAMING: &str = "[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh]|\
+pub(crate) const FRAMING: &str = "[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh]|\
     [Kk][Ee][Ee][Pp]-[Aa][Ll][Ii][Vv][Ee]|[Pp][Rr][Oo][Xx][Yy]-[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Tt][Ee]|\
     [Tt][Rr][Aa][Ii][Ll][Ee][Rr]|[Tt][Rr][Aa][Nn][Ss][Ff][Ee][Rr]-[Ee][Nn][Cc][Oo][Dd][Ii][Nn][Gg]|\
     [Uu][Pp][Gg][Rr][Aa][Dd][Ee]|[Vv][Ii][Aa]";
@@ -127,85 +128,3 @@ const FRAMING: &str = "[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Cc][Oo][Nn][Tt]
 const TEXT: &str = r"^\u0000-\u0008\u000a-\u001f\u007f";
 /// Whole seconds, or hours, minutes and seconds in this order. The first is not zero; seconds may have a fraction.
 const SPANS: &str = r"[1-9][0-9]{0,6}|([1-9][0-9]{0,2}|[1-3][0-9]{3})h([0-9]{1,4}m)?([0-9]{1,4}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,4}m([0-9]{1,5}(\.[0-9]{1,3})?s)?|[1-9][0-9]{0,6}(\.[0-9]{1,3})?s";
-
-#[cfg(test)]
-mod tests {
-    use proptest::strategy::{Strategy, ValueTree};
-    use proptest::string::string_regex;
-    use proptest::test_runner::TestRunner;
-
-    use super::super::events::TopicList;
-    use super::super::numbers::{Duration, Interval};
-    use super::super::operator::{InstanceRef, Method, RequestHost, RequestPath};
-    use super::super::values::{
-        Backend, CheckPath, Domains, HeaderName, HeaderText, Instance, Page, Path, Places, Route, Target,
-    };
-    use super::*;
-    use crate::domain::{Catalog, Time};
-    use crate::registry::queries::explain::{Explain, explain};
-
-    use crate::registry::{RegistrationTokens, Traffic};
-
-    /// Draws texts that match `pattern`, and checks that `read` accepts them.
-    fn all_taken(pattern: &str, bytes_max: usize, read: impl Fn(String) -> Result<(), String>) {
-        let inner = pattern.trim_start_matches('^').trim_end_matches('$').to_owned();
-        let inner = inner.replace(&format!("(?!({FRAMING})$)"), "").replace(HOST_NOT_TOO_LONG, "");
-        // Rust writes a code point in this way.
-        let inner = inner.replace(r"\u", r"\x");
-        let inner = regex_points(&inner);
-        let drawn = string_regex(&inner).unwrap_or_else(|error| panic!("{inner}: {error}"));
-        let mut runner = TestRunner::deterministic();
-        for _ in 0..400 {
-            let text = drawn.new_tree(&mut runner).unwrap().current();
-            if text.len() <= bytes_max {
-                assert_eq!(read(text.clone()), Ok(()), "{text:?} of {pattern}");
-            }
-        }
-    }
-
-    /// Converts `\xd7ff` to `\x{d7ff}`.
-    fn regex_points(pattern: &str) -> String {
-        let mut parts = pattern.split(r"\x");
-        let first = parts.next().unwrap_or_default().to_owned();
-        parts.fold(first, |done, part| format!(r"{done}\x{{{}}}{}", &part[..4], &part[4..]))
-    }
-
-    fn reads<T: for<'de> serde::Deserialize<'de>>(text: String) -> Result<(), String> {
-        let value = serde_json::Value::String(text);
-        serde_json::from_value::<T>(value).map(|_| ()).map_err(|error| error.to_string())
-    }
-
-    /// Asks for the explanation of a request; an error if the request is refused.
-    fn explained(host: &str, path: &str) -> Result<(), String> {
-        struct Blind;
-        impl Traffic for Blind {}
-        reads::<RequestHost>(host.to_owned())?;
-        reads::<RequestPath>(path.to_owned())?;
-        let question = Explain { host: host.to_owned(), path: path.to_owned(), method: None, staged: None };
-        let answer = explain(&Catalog::default(), &question, &RegistrationTokens::default(), &Blind, Time(0));
-        answer.map(|_| ()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn text_that_matches_a_pattern_is_accepted() {
-        all_taken(&NAME, 4096, reads::<Instance>);
-        all_taken(&ROUTE_ID, 64, reads::<Route>);
-        all_taken(&TARGET, 64, reads::<Target>);
-        all_taken(&PATH, 2048, reads::<Path>);
-        all_taken(&HEALTH_PATH, 2048, reads::<CheckPath>);
-        all_taken(&BACKEND, 250, reads::<Backend>);
-        all_taken(&PAGE, 250, reads::<Page>);
-        all_taken(&PLACES, 250, reads::<Places>);
-        all_taken(&HEADER_NAME, 128, reads::<HeaderName>);
-        all_taken(&HEADER_VALUE, 8192, reads::<HeaderText>);
-        all_taken(&DURATION, 64, reads::<Duration>);
-        all_taken(&INTERVAL, 64, reads::<Interval>);
-        all_taken(&TOPICS, 512, reads::<TopicList>);
-        all_taken(&INSTANCE_REF, 1024, reads::<InstanceRef>);
-        all_taken(&METHOD, 32, reads::<Method>);
-        all_taken(&REQUEST_PATH, 8192, |text| explained("shop.example", &text));
-        all_taken(&REQUEST_HOST, 253, |text| explained(&text, "/"));
-        let one = |text| serde_json::from_value::<Domains>(serde_json::json!([text]));
-        all_taken(&DOMAIN, 253, |text| one(text).map(|_| ()).map_err(|error| error.to_string()));
-    }
-}

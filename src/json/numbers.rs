@@ -2,24 +2,23 @@
 //!
 //! Invariant: a number out of range is refused with an error that names the range.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer};
+use utoipa::PartialSchema;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{Ref, RefOr};
-use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::{HealthCheck, Span};
 
 use super::patterns;
-use super::values::{refusal, text};
+use super::values::{component, refusal, text};
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Whole<const MIN: i64, const MAX: i64>(i64);
+pub(crate) struct Whole<const MIN: i64, const MAX: i64>(i64);
 
 /// Reads a whole number, also one with a fraction of zero, which JSON Schema counts as an integer.
 struct WholeVisitor<const MIN: i64, const MAX: i64>(PhantomData<()>);
@@ -68,7 +67,7 @@ macro_rules! numbers {
     ($($doc:literal $name:ident($number:ty) is $component:literal, $min:expr => $max:expr, as $example:literal;)+) => { $(
         #[doc = $doc]
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct $name(pub $number);
+        pub(crate) struct $name(pub(crate) $number);
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -83,11 +82,7 @@ macro_rules! numbers {
             }
         }
 
-        impl ToSchema for $name {
-            fn name() -> Cow<'static, str> {
-                $component.into()
-            }
-        }
+        component!($name, $component);
     )+ };
 }
 
@@ -104,7 +99,7 @@ numbers! {
 
 /// A whole number in a query string: digits only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Digits(pub u64);
+pub(crate) struct Digits(pub(crate) u64);
 
 impl<'de> Deserialize<'de> for Digits {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -117,7 +112,7 @@ impl<'de> Deserialize<'de> for Digits {
 
 /// A duration: Go-style text, or a number of seconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Duration(pub Span);
+pub(crate) struct Duration(pub(crate) Span);
 
 struct DurationVisitor;
 
@@ -154,7 +149,7 @@ impl<'de> Deserialize<'de> for Duration {
 
 /// The interval of health checks: a duration with a minimum.
 #[derive(Clone, Copy, Debug)]
-pub struct Interval(pub Span);
+pub(crate) struct Interval(pub(crate) Span);
 
 impl<'de> Deserialize<'de> for Interval {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -182,11 +177,7 @@ macro_rules! durations {
             }
         }
 
-        impl ToSchema for $name {
-            fn name() -> Cow<'static, str> {
-                $component.into()
-            }
-        }
+        component!($name, $component);
     )+ };
 }
 
