@@ -141,12 +141,14 @@ fn a_stream_that_the_client_resets_frees_its_backend_and_counts_as_499() {
     let mut client = Http2Client::connect(harness.address());
     let in_flight = |count| until("the requests in flight", || harness.table().in_flight(key) == count);
     for target in ["http://a/silent", "http://a/streams"] {
-        let (response, mut stream) = client.begin(request("GET", target).body(()).unwrap(), true);
+        let (mut response, mut stream) = client.begin(request("GET", target).body(()).unwrap(), true);
         backend.heard();
+        // The status counts from the head of the response on.
+        let head = target.ends_with("streams").then(|| client.wait(&mut response));
         stream.send_reset(Reason::CANCEL);
         in_flight(0);
         assert_eq!(backend.heard().line, "ended");
-        drop(response);
+        drop((response, head));
     }
     let stats = harness.table().stats(key, signalbox::domain::RouteId(1));
     assert_eq!(stats.status_codes.iter().collect::<Vec<_>>(), [(&200, &1), (&499, &1)]);
