@@ -59,7 +59,7 @@ and ask for it with `curl -H 'Host: shop.example' http://{proxy}/`"
 }
 
 /// Returns an address that this machine can connect to. A port on all addresses is reached over loopback.
-fn reachable(bound: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(bound: SocketAddr) -> SocketAddr {
     let address = match bound.ip() {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

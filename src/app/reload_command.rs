@@ -4,7 +4,7 @@
 //! only to this machine or under the certificate of the configuration.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::announcement::reachable;
 use super::settings::load_certificates;
 use crate::config::ServerConfig;
 use crate::lifecycle::Lifecycle;
@@ -105,16 +106,6 @@ fn words(answer: &Value) -> String {
         let _ = write!(words, "\nneeds a restart: {waiting}");
     }
     words
-}
-
-/// Returns an address of this machine for a port on all addresses.
-fn reachable(bound: SocketAddr) -> SocketAddr {
-    let address = match bound.ip() {
-        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        other => other,
-    };
-    SocketAddr::new(address, bound.port())
 }
 
 /// Accepts one certificate alone, whatever its names: that of the configuration.
