@@ -34,6 +34,7 @@ pub(super) fn proxy_settings(config: &ServerConfig, memory: &MemoryBudget) -> an
         https_port: config.proxy.https_port,
         workers: config.proxy.workers,
         trusted_proxies: config.proxy.trusted_proxies.clone(),
+        proxy_protocol: config.proxy.proxy_protocol.clone(),
         unmatched: unmatched(config.proxy.unmatched),
         deny: config.deny.clone(),
         tls: backend_tls(config.ca.as_deref())?,
@@ -55,6 +56,7 @@ pub(super) fn backend_tls(ca: Option<&Path>) -> anyhow::Result<BackendTls> {
 pub(super) fn reloadable_settings(config: &ServerConfig) -> proxy::ReloadableSettings {
     proxy::ReloadableSettings {
         trusted_proxies: config.proxy.trusted_proxies.clone(),
+        proxy_protocol: config.proxy.proxy_protocol.clone(),
         unmatched: unmatched(config.proxy.unmatched),
         deny: config.deny.clone(),
         connections_max: config.proxy.connections.all,

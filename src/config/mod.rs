@@ -299,6 +299,7 @@ impl ProxySection {
             tls_default: self.tls_default.map(|name| name.0),
             workers: or_default(self.workers, "proxy-workers")?.0,
             trusted_proxies: networks(self.trusted_proxies.unwrap_or_default()),
+            proxy_protocol: networks(self.proxy_protocol.unwrap_or_default()),
             unmatched: or_default(self.unmatched, "proxy-unmatched")?.0,
             connections: connections(all, self.address_connections_max),
         })

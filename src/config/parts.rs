@@ -104,6 +104,8 @@ pub struct ProxyConfig {
     pub workers: usize,
     /// Networks of peers whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Networks of peers that begin each connection with a PROXY header.
+    pub proxy_protocol: Vec<IpNet>,
     /// The treatment of a request that no route matches.
     pub unmatched: Unmatched,
     /// The bounds of its client connections.

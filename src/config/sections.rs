@@ -234,6 +234,10 @@ sections! {
         #[arg(env = "SIGNALBOX_PROXY_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',')]
         #[serde(deserialize_with = "list")]
         "proxy-trusted-proxies" trusted_proxies: Vec<Network> | "none",
+        /// Networks of load balancers that begin each connection with a PROXY header, which tells the client's address
+        #[arg(env = "SIGNALBOX_PROXY_PROXY_PROTOCOL", value_name = "NETWORKS", value_delimiter = ',')]
+        #[serde(deserialize_with = "list")]
+        "proxy-proxy-protocol" proxy_protocol: Vec<Network> | "none",
         /// The answer to a request that no route matches: 404 or close
         #[arg(env = "SIGNALBOX_PROXY_UNMATCHED", value_name = "HOW")]
         "proxy-unmatched" unmatched: UnmatchedHow = "404",

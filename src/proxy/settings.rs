@@ -1,6 +1,6 @@
 //! The settings of the data plane.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -34,6 +34,8 @@ pub struct ProxySettings {
     pub workers: usize,
     /// The peers that are trusted to name the client.
     pub trusted_proxies: Vec<IpNet>,
+    /// The peers that send a PROXY header at the beginning of each connection.
+    pub proxy_protocol: Vec<IpNet>,
     /// The treatment of a request that no route matches.
     pub unmatched: UnmatchedPolicy,
     /// The networks that no backend or page may resolve to.
@@ -70,6 +72,8 @@ pub struct ReloadableSettings {
     /// As in [`ProxySettings`].
     pub trusted_proxies: Vec<IpNet>,
     /// As in [`ProxySettings`].
+    pub proxy_protocol: Vec<IpNet>,
+    /// As in [`ProxySettings`].
     pub unmatched: UnmatchedPolicy,
     /// As in [`ProxySettings`].
     pub deny: Vec<IpNet>,
@@ -84,6 +88,11 @@ impl ReloadableSettings {
     pub(crate) fn connection_limits(&self) -> ConnectionLimits {
         ConnectionLimits { all: self.connections_max, of_origin: self.address_connections_max }
     }
+
+    /// Returns true if connections of a peer begin with a PROXY header.
+    pub(crate) fn expects_proxy_header(&self, peer: IpAddr) -> bool {
+        self.proxy_protocol.iter().any(|net| net.contains(&peer.to_canonical()))
+    }
 }
 
 impl ProxySettings {
@@ -95,6 +104,7 @@ impl ProxySettings {
             https_port: None,
             workers: 0,
             trusted_proxies: Vec::new(),
+            proxy_protocol: Vec::new(),
             unmatched: UnmatchedPolicy::NotFound,
             deny: Vec::new(),
             own: Vec::new(),
@@ -119,6 +129,7 @@ impl ProxySettings {
     pub fn reloadable(&self) -> ReloadableSettings {
         ReloadableSettings {
             trusted_proxies: self.trusted_proxies.clone(),
+            proxy_protocol: self.proxy_protocol.clone(),
             unmatched: self.unmatched,
             deny: self.deny.clone(),
             connections_max: self.connections_max,

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -18,15 +20,23 @@ pub struct PortListener {
     /// The port's name in the log.
     port: &'static str,
     failures: OncePerSecond,
-    refusals: OncePerSecond,
+    refusals: Arc<RefusalLog>,
+}
+
+/// Counts the refused connections of a port.
+#[derive(Debug)]
+pub struct RefusalLog {
+    port: &'static str,
+    warnings: OncePerSecond,
     /// The number of refused connections since the last warning.
-    refused: u64,
+    refused: AtomicU64,
 }
 
 impl PortListener {
     /// Creates a listener that the log calls `port`.
     pub fn new(listener: TcpListener, port: &'static str) -> Self {
-        Self { listener, port, failures: OncePerSecond::new(), refusals: OncePerSecond::new(), refused: 0 }
+        let refusals = RefusalLog { port, warnings: OncePerSecond::new(), refused: AtomicU64::new(0) };
+        Self { listener, port, failures: OncePerSecond::new(), refusals: Arc::new(refusals) }
     }
 
     /// Waits for a connection. If the system has no room for one, waits until it has.
@@ -44,12 +54,24 @@ impl PortListener {
         }
     }
 
+    /// Counts a refused connection; see [`RefusalLog::note`].
+    pub fn note_refused(&self, why: &dyn Display) {
+        self.refusals.note(why);
+    }
+
+    /// Returns the count of refused connections, for those that are refused later.
+    pub fn refusals(&self) -> &Arc<RefusalLog> {
+        &self.refusals
+    }
+}
+
+impl RefusalLog {
     /// Counts a refused connection. Logs the number and the last reason, once a second at most, because refused clients
     /// try again.
-    pub fn note_refused(&mut self, why: &dyn Display) {
-        self.refused += 1;
-        if self.refusals.passes() {
-            let (port, refused) = (self.port, std::mem::take(&mut self.refused));
+    pub fn note(&self, why: &dyn Display) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        if self.warnings.passes() {
+            let (port, refused) = (self.port, self.refused.swap(0, Ordering::Relaxed));
             tracing::warn!(port, refused, "connections were refused: {why}");
         }
     }

@@ -11,5 +11,5 @@ mod options;
 pub use descriptors::{
     DescriptorShare, are_descriptors_used_up, is_out_of_resources, raise_descriptor_limit, warn_used_up,
 };
-pub use listener::PortListener;
+pub use listener::{PortListener, RefusalLog};
 pub use options::set_options;

@@ -8,6 +8,7 @@ pub(crate) mod framing;
 pub(crate) mod handshake;
 pub(crate) mod plain_refusal;
 pub(crate) mod preface;
+pub(crate) mod proxy_header;
 pub(crate) mod raw_head;
 pub(crate) mod stream_tunnel;
 pub(crate) mod transport;

@@ -4,5 +4,6 @@ mod backends;
 mod grpc;
 mod http2;
 mod http2_attacks;
+mod proxy_protocol;
 mod reload;
 mod tls;

@@ -138,8 +138,12 @@ impl TlsClient {
         self.go_on(ClientConnection::new(Arc::new(config), name).unwrap(), address)
     }
 
-    fn go_on(&self, mut session: ClientConnection, address: SocketAddr) -> std::io::Result<TlsWire> {
-        let mut socket = std::net::TcpStream::connect(address)?;
+    fn go_on(&self, session: ClientConnection, address: SocketAddr) -> std::io::Result<TlsWire> {
+        Self::shake(session, std::net::TcpStream::connect(address)?)
+    }
+
+    /// Does the handshake on a connection that is open.
+    pub fn shake(mut session: ClientConnection, mut socket: std::net::TcpStream) -> std::io::Result<TlsWire> {
         socket.set_read_timeout(Some(Duration::from_secs(10)))?;
         socket.set_write_timeout(Some(Duration::from_secs(10)))?;
         while session.is_handshaking() {

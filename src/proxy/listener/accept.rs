@@ -1,0 +1,130 @@
+//! Accepts the connections of a worker: says for which client each counts, and finds it a place.
+//!
+//! Serving them is the business of `connection`. Invariants: no connection begins without a place; the address that a PROXY
+//! header tells takes the place of the socket's everywhere.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::connection_limits::ConnectionRefusal;
+use crate::lifecycle;
+use crate::proxy::client::conn_state::{ConnStage, ConnState};
+use crate::proxy::client::plain_refusal;
+use crate::proxy::context::worker::WorkerContext;
+use crate::proxy::listener::connection::{begin_plain, begin_secure};
+use crate::proxy::listener::told_address;
+use crate::proxy::settings::ProxySettings;
+use crate::sockets::{DescriptorShare, PortListener, RefusalLog};
+use crate::traffic::Peer;
+
+/// The security of the connections of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Security {
+    Plain,
+    Tls,
+}
+
+/// Accepts connections until the stop, and those that wait then.
+pub(crate) async fn accept(
+    worker: &Rc<WorkerContext>,
+    listener: TcpListener,
+    security: Security,
+    stop: &CancellationToken,
+) {
+    let mut port = PortListener::new(listener, "proxy");
+    while let Some((socket, peer)) = stop.run_until_cancelled(port.accept()).await {
+        begin(worker, port.refusals(), security, socket, peer);
+    }
+    // Connections that the kernel has accepted would be reset with the listener.
+    while let Some((socket, peer)) = futures_util::FutureExt::now_or_never(port.accept()) {
+        begin(worker, port.refusals(), security, socket, peer);
+    }
+}
+
+/// Begins a connection. The address of its client may have to be told first.
+fn begin(
+    worker: &Rc<WorkerContext>,
+    refusals: &Arc<RefusalLog>,
+    security: Security,
+    socket: TcpStream,
+    address: SocketAddr,
+) {
+    if worker.reloadable.get().expects_proxy_header(address.ip()) {
+        begin_told(worker, refusals, security, socket, address);
+    } else {
+        admit(worker, refusals, security, socket, address.ip());
+    }
+}
+
+/// Reads the PROXY header of a connection, then begins it as one of the client that the header tells. Until then it
+/// counts for no client.
+fn begin_told(
+    worker: &Rc<WorkerContext>,
+    refusals: &Arc<RefusalLog>,
+    security: Security,
+    mut socket: TcpStream,
+    address: SocketAddr,
+) {
+    let for_many = Peer { trusted: true, ..Peer::new(address.ip(), &[]) };
+    if !has_room(worker, refusals, security, &socket, &for_many) {
+        return;
+    }
+    let place = worker.connections.enter(&ConnState::new(ConnStage::Fresh, &worker.ticks), &for_many);
+    let (id, worker, refusals) = (place.id(), Rc::clone(worker), Arc::clone(refusals));
+    let connections = Rc::clone(&worker.connections);
+    let task = async move {
+        let told = told_address::read(&mut socket).await;
+        drop(place);
+        match told {
+            Ok(client) => admit(&worker, &refusals, security, socket, client.unwrap_or(address.ip())),
+            Err(error) => refusals.note(&format_args!("{error} ({address})")),
+        }
+    };
+    connections.can_cut(id, lifecycle::spawn_local(task));
+}
+
+/// Begins a connection of a client whose address is known.
+fn admit(worker: &Rc<WorkerContext>, refusals: &RefusalLog, security: Security, socket: TcpStream, client: IpAddr) {
+    let mut peer = Peer::new(client, &worker.reloadable.get().trusted_proxies);
+    peer.secure = security == Security::Tls;
+    if !has_room(worker, refusals, security, &socket, &peer) {
+        return;
+    }
+    let _ = socket.set_nodelay(true);
+    match security {
+        Security::Plain => begin_plain(worker, socket, peer),
+        Security::Tls => begin_secure(worker, socket, peer),
+    }
+}
+
+/// Returns true if there is room for a connection of `peer`, else refuses it.
+fn has_room(
+    worker: &WorkerContext,
+    refusals: &RefusalLog,
+    security: Security,
+    socket: &TcpStream,
+    peer: &Peer,
+) -> bool {
+    let Err(full) = make_room(worker, peer, socket) else { return true };
+    refusals.note(&full);
+    // A client that expects TLS could not read an answer.
+    if security == Security::Plain {
+        plain_refusal::refuse_connection(socket);
+    }
+    false
+}
+
+fn make_room(worker: &WorkerContext, peer: &Peer, socket: &TcpStream) -> Result<(), ConnectionRefusal> {
+    let now = worker.ticks.now();
+    if DescriptorShare::Proxy.is_used_up(socket, worker.connections.total()) {
+        return Err(ConnectionRefusal::Files);
+    }
+    if peer.secure {
+        worker.handshakes.make_room_for(peer, ProxySettings::HANDSHAKE_LIMITS, now)?;
+    }
+    worker.connections.make_room_for(peer, worker.reloadable.get().connection_limits(), now)
+}

@@ -1,0 +1,139 @@
+//! The life of a client connection: TLS if its port speaks it, then HTTP/1.1 or HTTP/2 to its end.
+//!
+//! Invariants: a connection that panics ends alone.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::lifecycle;
+use crate::proxy::client::client_body::ClientBody;
+use crate::proxy::client::client_socket::ClientSocket;
+use crate::proxy::client::conn_state::{ConnStage, ConnState};
+use crate::proxy::client::connections::ConnGuard;
+use crate::proxy::client::handshake::{SecuredClient, handshake};
+use crate::proxy::client::preface;
+use crate::proxy::client::transport::ClientTransport;
+use crate::proxy::context::client::ClientContext;
+use crate::proxy::context::worker::WorkerContext;
+use crate::proxy::http2::connection as http2;
+use crate::proxy::limits::HEAD_BYTES_MAX;
+use crate::proxy::request::forward::forward;
+use crate::proxy::upstream::login_conns::LoginConns;
+use crate::traffic::Peer;
+
+/// The memory of an open TLS connection: keys, and the buffers of rustls.
+const TLS_BYTES: usize = 8 * 1024;
+
+/// Begins a connection without TLS.
+pub(crate) fn begin_plain(worker: &Rc<WorkerContext>, socket: TcpStream, peer: Peer) {
+    let state = ConnState::new(ConnStage::Fresh, &worker.ticks);
+    let place = worker.connections.enter(&state, &peer);
+    let id = place.id();
+    let client = Rc::new(ClientContext { peer, tls: None, state, logins: LoginConns::default(), carrier: None });
+    let task = plain_connection(Rc::clone(worker), client, socket, place);
+    worker.connections.can_cut(id, lifecycle::spawn_local(task));
+}
+
+/// Serves a connection in the protocol that its first bytes say.
+async fn plain_connection(
+    worker: Rc<WorkerContext>,
+    client: Rc<ClientContext>,
+    mut socket: TcpStream,
+    place: ConnGuard,
+) {
+    let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    worker.connections.can_wake(place.id(), task);
+    let Some(first) = preface::read(&mut socket, &client.state).await else { return };
+    if preface::is_http2(&first) {
+        // Boxed because it is large: connections of HTTP/1 stay small.
+        Box::pin(http2::serve(worker, client, socket, first)).await;
+    } else {
+        let io = ClientSocket::new(socket, first, Arc::clone(&client.state), worker.settings.memory.connection());
+        http1(worker, client, io).await;
+    }
+}
+
+/// Begins a connection with TLS.
+pub(crate) fn begin_secure(worker: &Rc<WorkerContext>, socket: TcpStream, peer: Peer) {
+    let state = ConnState::new(ConnStage::Handshake, &worker.ticks);
+    let (place, shaking) = (worker.connections.enter(&state, &peer), worker.handshakes.enter(&state, &peer));
+    let (id, shaking_id) = (place.id(), shaking.id());
+    let task = secure_connection(Rc::clone(worker), socket, (peer, state), place, shaking);
+    let abort = lifecycle::spawn_local(task);
+    worker.connections.can_cut(id, abort.clone());
+    worker.handshakes.can_cut(shaking_id, abort);
+}
+
+/// Agrees on TLS with a client, then serves the connection in the protocol that was agreed on (ALPN). `shaking` is its place among
+/// the handshakes.
+async fn secure_connection(
+    worker: Rc<WorkerContext>,
+    socket: TcpStream,
+    (peer, state): (Peer, Arc<ConnState>),
+    place: ConnGuard,
+    shaking: ConnGuard,
+) {
+    let memory = &worker.settings.memory;
+    let _buffers = memory.take_always(TLS_BYTES);
+    // Boxed because its state is larger than what comes after it.
+    let secured =
+        Box::pin(handshake(socket, &worker.certificates, |name| allows_http2(&worker, name), memory.connection()))
+            .await;
+    let Some(SecuredClient { stream, identity, share }) = secured else { return };
+    drop(shaking);
+    let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    worker.connections.can_wake(place.id(), task);
+    state.enter(ConnStage::Fresh);
+    let tls = Some(Rc::new(identity));
+    let client = Rc::new(ClientContext { peer, tls, state, logins: LoginConns::default(), carrier: None });
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        drop(share);
+        Box::pin(http2::serve(Rc::clone(&worker), client, stream, Vec::new())).await;
+    } else {
+        let io = ClientSocket::new(stream, Vec::new(), Arc::clone(&client.state), share);
+        http1(Rc::clone(&worker), client, io).await;
+    }
+}
+
+/// Returns true unless the route of the host, for its oldest instance, is not for HTTP/2.
+fn allows_http2(worker: &WorkerContext, host: Option<&str>) -> bool {
+    let table = worker.table.load();
+    let pool = host.and_then(|host| table.find(host, "/"));
+    pool.and_then(|pool| pool.members().first()).is_none_or(|oldest| oldest.options().http2)
+}
+
+async fn http1<T: ClientTransport>(worker: Rc<WorkerContext>, client: Rc<ClientContext>, io: ClientSocket<T>) {
+    let state = Arc::clone(&client.state);
+    let service = service_fn(move |request: Request<Incoming>| {
+        forward(Rc::clone(&worker), Rc::clone(&client), request.map(ClientBody::Http1))
+    });
+    let mut builder = http1::Builder::new();
+    // The sweep watches the time; see `conn_state`.
+    builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_header_size(HEAD_BYTES_MAX);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
+    let mut is_ending = false;
+    // hyper has answered a client that breaks the protocol; nobody else needs the error.
+    let _ = poll_fn(|cx| {
+        loop {
+            if state.finishes() && !std::mem::replace(&mut is_ending, true) {
+                connection.as_mut().graceful_shutdown();
+            }
+            let polled = connection.as_mut().poll(cx);
+            // The connection may have learned in this poll that it must end.
+            if polled.is_ready() || is_ending || !state.finishes() {
+                return polled;
+            }
+        }
+    })
+    .await;
+}
