@@ -5,6 +5,7 @@
 //! than [`HEADER_BYTES_MAX`]; bytes behind the header change nothing; no input causes a panic.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 /// The bytes of a header of version 2 before its addresses.
 const FIXED_BYTES: usize = 16;
@@ -70,8 +71,7 @@ impl ProxyHeader {
         };
         let line = bytes.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(ProxyHeaderError::Malformed)?;
         let line = std::str::from_utf8(line).map_err(|_| ProxyHeaderError::Malformed)?;
-        let client = client_of_line(line).ok_or(ProxyHeaderError::Malformed)?;
-        Ok(Self::Whole { length: end + 1, client })
+        Ok(Self::Whole { length: end + 1, client: client_of_line(line)? })
     }
 
     /// Reads a header of version 2 (§2.2). Fields behind the addresses are skipped.
@@ -91,49 +91,43 @@ impl ProxyHeader {
         let Some(fields) = fields.get(..length) else { return Ok(Self::Unfinished) };
         let length = FIXED_BYTES + length;
         // A peer that speaks for itself, as for its health checks, sends LOCAL; the rest is to be ignored then.
-        let client = if *command == 0x20 { Some(None) } else { client_of_fields(*family, fields) };
-        Ok(Self::Whole { length, client: client.ok_or(ProxyHeaderError::Malformed)? })
+        let client = if *command == 0x20 { None } else { client_of_fields(*family, fields)? };
+        Ok(Self::Whole { length, client })
     }
 }
 
-/// Returns the client in a line, which may be none; `None` if the line is malformed.
-fn client_of_line(line: &str) -> Option<Option<IpAddr>> {
+/// Returns the client in a line, if it names one.
+fn client_of_line(line: &str) -> Result<Option<IpAddr>, ProxyHeaderError> {
     let mut words = line.split(' ').skip(1);
-    let family = words.next()?;
-    if family == "UNKNOWN" {
+    match words.next() {
         // The rest is to be ignored (§2.1).
-        return Some(None);
+        Some("UNKNOWN") => Ok(None),
+        Some("TCP4") => client_of_words::<Ipv4Addr>(words).map(Some).ok_or(ProxyHeaderError::Malformed),
+        Some("TCP6") => client_of_words::<Ipv6Addr>(words).map(Some).ok_or(ProxyHeaderError::Malformed),
+        _ => Err(ProxyHeaderError::Malformed),
     }
-    let parse = |word: &str| -> Option<IpAddr> {
-        match family {
-            "TCP4" => word.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
-            "TCP6" => word.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-            _ => None,
-        }
-    };
-    let is_port = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit()) && word.parse::<u16>().is_ok();
-    let client = parse(words.next()?)?;
-    parse(words.next()?)?;
-    let has_ports = is_port(words.next()?) && is_port(words.next()?);
-    (has_ports && words.next().is_none()).then_some(Some(client))
 }
 
-/// Returns the client in the fields of version 2, which may be none; `None` if they are malformed.
-fn client_of_fields(family: u8, fields: &[u8]) -> Option<Option<IpAddr>> {
-    match family {
+/// Returns the first of two addresses of one family that two ports follow.
+fn client_of_words<'a, A: FromStr + Into<IpAddr>>(mut words: impl Iterator<Item = &'a str>) -> Option<IpAddr> {
+    let is_port = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit()) && word.parse::<u16>().is_ok();
+    let client: A = words.next()?.parse().ok()?;
+    words.next()?.parse::<A>().ok()?;
+    let has_ports = is_port(words.next()?) && is_port(words.next()?);
+    (has_ports && words.next().is_none()).then(|| client.into())
+}
+
+/// Returns the client in the fields of version 2, if they name one.
+fn client_of_fields(family: u8, fields: &[u8]) -> Result<Option<IpAddr>, ProxyHeaderError> {
+    let client = match family {
         // TCP or UDP over IPv4, then IPv6: both addresses, then both ports.
-        0x11 | 0x12 => {
-            let client: [u8; 4] = fields.get(..12)?.first_chunk().copied()?;
-            Some(Some(Ipv4Addr::from(client).into()))
-        }
-        0x21 | 0x22 => {
-            let client: [u8; 16] = fields.get(..36)?.first_chunk().copied()?;
-            Some(Some(Ipv6Addr::from(client).into()))
-        }
+        0x11 | 0x12 => fields.get(..12).and_then(|fields| fields.first_chunk::<4>()).map(|ip| IpAddr::from(*ip)),
+        0x21 | 0x22 => fields.get(..36).and_then(|fields| fields.first_chunk::<16>()).map(|ip| IpAddr::from(*ip)),
         // Unspecified, and UNIX sockets, which have no such address.
-        0x00 | 0x31 | 0x32 => Some(None),
+        0x00 | 0x31 | 0x32 => return Ok(None),
         _ => None,
-    }
+    };
+    client.map(Some).ok_or(ProxyHeaderError::Malformed)
 }
 
 #[cfg(test)]
