@@ -6,6 +6,7 @@
 //! finish. Then the other interfaces close, then the store.
 
 mod announcement;
+mod checked_config;
 mod event_forwarder;
 mod live_parts;
 mod observed_traffic;
@@ -43,6 +44,7 @@ use crate::telemetry::Log;
 use crate::traffic::RoutingTable;
 use crate::{api_listener, clock, proxy, random, sockets};
 use announcement::Announcement;
+use checked_config::CheckedConfig;
 use event_forwarder::forward_events;
 use live_parts::{LiveParts, LivePorts, LiveProxy};
 use observed_traffic::ObservedTraffic;
@@ -68,13 +70,14 @@ const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 /// # Errors
 /// If a part cannot start or fails. The error says what to change.
 pub fn run(cli: Cli, config: ServerConfig, log: Log) -> anyhow::Result<()> {
+    let config = CheckedConfig::new(config)?;
     clock::start().context(
         "the system clock says a time before 1970; set it (`date --set`, or a time service) and start again",
     )?;
     sockets::raise_descriptor_limit(
-        config.pipe.connections.all,
-        config.api.connections.all,
-        config.proxy.connections.all,
+        config.plain.pipe.connections.all,
+        config.plain.api.connections.all,
+        config.plain.proxy.connections.all,
     );
     // Few threads: SQLite has its own, and waking another thread costs a command more than that thread would do.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().clamp(2, 4) - 1);
@@ -91,13 +94,14 @@ pub fn run(cli: Cli, config: ServerConfig, log: Log) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The error that would stop the start.
-pub fn check(config: &ServerConfig) -> anyhow::Result<()> {
-    load_certificates(config)?;
-    backend_tls(config.ca.as_deref())?;
+pub fn check(config: ServerConfig) -> anyhow::Result<()> {
+    let config = CheckedConfig::new(config)?;
+    load_certificates(&config)?;
+    backend_tls(config.plain.ca.as_deref())?;
     Ok(())
 }
 
-async fn serve(cli: Cli, config: ServerConfig, log: Log) -> anyhow::Result<()> {
+async fn serve(cli: Cli, config: CheckedConfig, log: Log) -> anyhow::Result<()> {
     let (mut signals, hangups) = Signals::listen()?;
     let server = tokio::select! {
         started = Server::start(cli, config, log, hangups) => started?,
@@ -145,13 +149,14 @@ struct Secure {
 }
 
 impl Server {
-    async fn start(cli: Cli, config: ServerConfig, log: Log, hangups: Signal) -> anyhow::Result<Self> {
+    async fn start(cli: Cli, config: CheckedConfig, log: Log, hangups: Signal) -> anyhow::Result<Self> {
         // Ports and certificates: nothing is changed if one of them is unusable.
-        let pipe_listener = listen("the pipe protocol", config.pipe.listen, "pipe.listen", "--pipe-listen").await?;
+        let pipe_listener =
+            listen("the pipe protocol", config.plain.pipe.listen, "pipe.listen", "--pipe-listen").await?;
         let pipe_address = pipe_listener.local_addr()?;
-        let api_listener = listen("gRPC and REST", config.api.listen, "api.listen", "--api-listen").await?;
+        let api_listener = listen("gRPC and REST", config.plain.api.listen, "api.listen", "--api-listen").await?;
         let api_address = api_listener.local_addr()?;
-        let memory = MemoryBudget::new(config.memory.unwrap_or_else(crate::memory_budget::default_bytes));
+        let memory = MemoryBudget::new(config.plain.memory.unwrap_or_else(crate::memory_budget::default_bytes));
         let obtaining = Obtaining::default();
         let (own, tokens) = (vec![pipe_address, api_address], obtaining.tokens.clone());
         let (loaded, certificates) = (load_certificates(&config)?, obtaining.certificates.clone());
@@ -179,11 +184,11 @@ impl Server {
             defaults: config.default_options.clone(),
             parts: Arc::clone(&parts),
         });
-        let store = Sqlite::open(&config.store_url).await?;
+        let store = Sqlite::open(&config.plain.store_url).await?;
         let (registry, writer) =
             registry::open(store, publisher, traffic, registry_limits(&config), config.tokens.clone().into())
                 .await
-                .with_context(|| format!("cannot read the store {}", config.store_url))?;
+                .with_context(|| format!("cannot read the store {}", config.plain.store_url))?;
 
         // Tasks: the writer, the checker, the proxy, then the interfaces.
         let [core, interfaces, pipe] = [(); 3].map(|()| Lifecycle::new());
@@ -207,7 +212,7 @@ impl Server {
         let ports = LivePorts { api_address, pipe_tls, api_tls };
         let parts = LiveParts::new(&config, &registry, ports, live_proxy, memory, &interfaces);
         parts.listen(pipe_listener, api_listener, &registry, &pipe);
-        let store_url = config.store_url.clone();
+        let store_url = config.plain.store_url.clone();
         let source = ConfigSource { cli, log, config };
         Reloader::new(source, registry.clone(), parts, acme, loaded).start(hangups, &interfaces)?;
         Ok(Self { store_url, pipe_address, api_address, secure, registry, proxy, pipe, interfaces, core })
@@ -262,10 +267,10 @@ impl Server {
 }
 
 /// Binds the ports of the proxy.
-fn bind_proxy(config: &ServerConfig, settings: &proxy::ProxySettings) -> anyhow::Result<proxy::BoundProxy> {
+fn bind_proxy(config: &CheckedConfig, settings: &proxy::ProxySettings) -> anyhow::Result<proxy::BoundProxy> {
     let mut bound = proxy::Proxy::bind(settings)
-        .map_err(|error| bind_error("HTTP", config.proxy.http, "proxy.http", "--proxy-http", &error))?;
-    if let Some(https) = config.proxy.https {
+        .map_err(|error| bind_error("HTTP", config.plain.proxy.http, "proxy.http", "--proxy-http", &error))?;
+    if let Some(https) = config.plain.proxy.https {
         let bind_error = |error| bind_error("HTTPS", https, "proxy.https", "--proxy-https", &error);
         bound.bind_secure(https).map_err(bind_error)?;
     }

@@ -18,8 +18,8 @@ fn main() -> ExitCode {
             log.start(&config.log_filter, config.log_format);
             app::run(cli, config, log.clone())
         }
-        config::Task::Check => app::check(&config).map(|()| println!("{file} is valid")),
-        config::Task::Reload => app::reload(&config).map(|outcome| println!("{outcome}")),
+        config::Task::Check => app::check(config).map(|()| println!("{file} is valid")),
+        config::Task::Reload => app::reload(config).map(|outcome| println!("{outcome}")),
     });
     if let Err(error) = &ended {
         log.say(&format!("signalbox: {error:#}"));

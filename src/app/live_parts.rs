@@ -6,11 +6,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
+use super::checked_config::CheckedConfig;
 use super::renewal::WatchedCertificate;
 use super::services::{api_services, route_defaults};
 use super::settings::{connections_of, pipe_settings, registry_limits, reloadable_settings, serve_proxy};
 use crate::certificates::Certificates;
-use crate::config::{ConnectionsConfig, ServerConfig};
+use crate::config::ConnectionsConfig;
 use crate::connect::{AddressResolver, BackendTls};
 use crate::connection_limits::{ConnectionLimits, PortConnections};
 use crate::lifecycle::Lifecycle;
@@ -55,21 +56,21 @@ pub(super) struct LiveProxy {
 impl LiveParts {
     /// Creates the parts of the interfaces. They serve once [`LiveParts::listen`] is called.
     pub(super) fn new(
-        config: &ServerConfig,
+        config: &CheckedConfig,
         registry: &Registry,
         ports: LivePorts,
         proxy: LiveProxy,
         memory: MemoryBudget,
         interfaces: &Lifecycle,
     ) -> Self {
-        let operators = Arc::new(OperatorAuth::new(&config.api.operator_tokens));
+        let operators = Arc::new(OperatorAuth::new(&config.operator_tokens));
         let services = api_services(registry, config, ports.api_tls.is_some(), &operators, interfaces);
         let pipe = pipe_settings(config, ports.api_address, memory.clone());
         Self {
             ports,
             pipe: Arc::new(ArcSwap::from_pointee(pipe)),
             api: Arc::new(ArcSwap::from_pointee(services)),
-            api_connections: connections_of(config, config.api.connections),
+            api_connections: connections_of(config, config.plain.api.connections),
             operators,
             interfaces: interfaces.clone(),
             proxy,
@@ -93,7 +94,7 @@ impl LiveParts {
     }
 
     /// Serves these certificates from the next handshake on.
-    pub(super) fn serve(&self, certificates: &[WatchedCertificate], config: &ServerConfig) {
+    pub(super) fn serve(&self, certificates: &[WatchedCertificate], config: &CheckedConfig) {
         serve_proxy(&self.proxy.certificates, certificates, config);
         for certificate in certificates {
             let port = match certificate.files.section {
@@ -109,15 +110,15 @@ impl LiveParts {
 
     /// Puts the values of a configuration in force, except those that need a restart. Returns once decisions and traffic
     /// follow them.
-    pub(super) async fn set(&self, config: &ServerConfig, registry: &Registry) {
+    pub(super) async fn set(&self, config: &CheckedConfig, registry: &Registry) {
         sockets::raise_descriptor_limit(
-            config.pipe.connections.all,
-            config.api.connections.all,
-            config.proxy.connections.all,
+            config.plain.pipe.connections.all,
+            config.plain.api.connections.all,
+            config.plain.proxy.connections.all,
         );
-        self.memory.resize(config.memory.unwrap_or_else(crate::memory_budget::default_bytes));
-        self.operators.set_tokens(&config.api.operator_tokens);
-        let forbidden = self.proxy.addresses.forbidden().denying(&config.deny);
+        self.memory.resize(config.plain.memory.unwrap_or_else(crate::memory_budget::default_bytes));
+        self.operators.set_tokens(&config.operator_tokens);
+        let forbidden = self.proxy.addresses.forbidden().denying(&config.plain.deny);
         self.proxy.addresses.set_forbidden(forbidden.clone());
         self.proxy.reloadable.store(Arc::new(reloadable_settings(config)));
         self.set_ports(config, registry);
@@ -134,14 +135,14 @@ impl LiveParts {
         registry.set_rules(rules, republish).await;
     }
 
-    fn set_ports(&self, config: &ServerConfig, registry: &Registry) {
+    fn set_ports(&self, config: &CheckedConfig, registry: &Registry) {
         let limits = |counts: ConnectionsConfig| ConnectionLimits { all: counts.all, of_origin: counts.of_address };
-        let trusted = || config.proxy.trusted_proxies.clone();
+        let trusted = || config.plain.proxy.trusted_proxies.clone();
         let open = self.pipe.load().connections.clone();
-        open.set_rules(limits(config.pipe.connections), trusted());
+        open.set_rules(limits(config.plain.pipe.connections), trusted());
         let settings = pipe_settings(config, self.ports.api_address, self.memory.clone());
         self.pipe.store(Arc::new(pipe::PipeSettings { connections: open, ..settings }));
-        self.api_connections.set_rules(limits(config.api.connections), trusted());
+        self.api_connections.set_rules(limits(config.plain.api.connections), trusted());
         let has_tls = self.ports.api_tls.is_some();
         self.api.store(Arc::new(api_services(registry, config, has_tls, &self.operators, &self.interfaces)));
     }

@@ -9,12 +9,14 @@ use tokio::sync::Notify;
 
 use crate::acme::{Acme, AcmeParts, AcmeSettings, ExternalAccount, NameStatus};
 use crate::certificates::{Certificates, HttpChallenges};
-use crate::config::{AcmeConfig, ServerConfig};
+use crate::config::{AcmeConfig, Hidden};
 use crate::domain::Time;
 use crate::lifecycle::Lifecycle;
 use crate::registry::CertificateView;
 use crate::store;
 use crate::traffic::RoutingTable;
+
+use super::checked_config::CheckedConfig;
 
 /// The parts that getting certificates shares with others.
 #[derive(Debug, Default)]
@@ -34,7 +36,7 @@ impl Obtaining {
     /// If the settings cannot be used.
     pub(super) fn start(
         self,
-        config: &ServerConfig,
+        config: &CheckedConfig,
         table: &Arc<ArcSwap<RoutingTable>>,
         lifecycle: &Lifecycle,
     ) -> anyhow::Result<Acme> {
@@ -48,25 +50,26 @@ impl Obtaining {
 }
 
 /// Returns the settings of the certificate authority; `None` if no certificates are obtained.
-pub(super) fn acme_settings(config: &ServerConfig) -> anyhow::Result<Option<AcmeSettings>> {
-    let Some(acme) = &config.acme else { return Ok(None) };
-    let AcmeConfig { directory, domains, contact, external_account, ca, dns_hook } = acme;
+pub(super) fn acme_settings(config: &CheckedConfig) -> anyhow::Result<Option<AcmeSettings>> {
+    let Some(acme) = &config.plain.acme else { return Ok(None) };
+    let AcmeConfig { directory, domains: _, contact, external_account, ca, dns_hook } = acme;
     let read =
         |path: &PathBuf| std::fs::read(path).with_context(|| format!("acme.ca: {} cannot be used", path.display()));
-    let external = |(kid, key): &(String, Vec<u8>)| ExternalAccount { kid: kid.clone(), key: key.clone() };
+    let external =
+        |(kid, key): &(String, Hidden<Vec<u8>>)| ExternalAccount { kid: kid.clone(), key: key.reveal().clone() };
     Ok(Some(AcmeSettings {
         directory: directory.clone(),
         contact: contact.clone(),
         external_account: external_account.as_ref().map(external),
-        domains: domains.clone(),
+        domains: config.acme_domains.clone(),
         ca: ca.as_ref().map(read).transpose()?,
         dns_hook: dns_hook.clone(),
     }))
 }
 
 /// Returns the folder for the files of the certificate authority, beside the store; `None` if the store is in memory.
-fn acme_folder(config: &ServerConfig) -> Option<PathBuf> {
-    let mut path = store::file_of(&config.store_url)?.into_os_string();
+fn acme_folder(config: &CheckedConfig) -> Option<PathBuf> {
+    let mut path = store::file_of(&config.plain.store_url)?.into_os_string();
     path.push("-acme");
     Some(path.into())
 }

@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::announcement::reachable;
+use super::checked_config::CheckedConfig;
 use super::settings::load_certificates;
 use crate::config::ServerConfig;
 use crate::lifecycle::Lifecycle;
@@ -37,17 +38,18 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 ///
 /// # Errors
 /// If the server does not answer, or refuses; the words are those of the server.
-pub fn reload(config: &ServerConfig) -> anyhow::Result<String> {
+pub fn reload(config: ServerConfig) -> anyhow::Result<String> {
+    let config = CheckedConfig::new(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the command")?;
     runtime.block_on(async {
-        let asked = tokio::time::timeout(PATIENCE, ask(config)).await;
+        let asked = tokio::time::timeout(PATIENCE, ask(&config)).await;
         asked.unwrap_or_else(|_| Err(anyhow!("the server did not answer within {} s", PATIENCE.as_secs())))
     })
 }
 
-async fn ask(config: &ServerConfig) -> anyhow::Result<String> {
-    let address = reachable(config.api.listen);
+async fn ask(config: &CheckedConfig) -> anyhow::Result<String> {
+    let address = reachable(config.plain.api.listen);
     if address.port() == 0 {
         bail!("api.listen has port 0, so that the server chose its port itself; send it SIGHUP instead");
     }
@@ -72,14 +74,14 @@ async fn ask(config: &ServerConfig) -> anyhow::Result<String> {
 /// Sends the request over a connection, and reads the answer.
 async fn call<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
-    config: &ServerConfig,
+    config: &CheckedConfig,
     address: SocketAddr,
 ) -> anyhow::Result<String> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let tasks = Lifecycle::new();
     tasks.spawn_one("reload command", async { drop(connection.await) });
     let mut request = Request::post("/v1/reload").header(HOST, address.to_string());
-    if let Some(token) = config.api.operator_tokens.first() {
+    if let Some(token) = config.operator_tokens.first() {
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
     }
     let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await.context("the server hung up")?;

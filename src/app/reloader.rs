@@ -12,6 +12,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::checked_config::CheckedConfig;
 use super::live_parts::LiveParts;
 use super::obtaining::{acme_settings, acme_views};
 use super::renewal::WatchedCertificate;
@@ -19,7 +20,7 @@ use super::settings::{backend_tls, wanted_certificates};
 use crate::acme::{Acme, AcmeSettings};
 use crate::certificates::CertificateFiles;
 use crate::clock;
-use crate::config::{Cli, KeyChange, ServerConfig};
+use crate::config::{Cli, KeyChange};
 use crate::connect::BackendTls;
 use crate::domain::{Host, Time};
 use crate::file_watch::{FileVersions, FileWatch, Version};
@@ -32,7 +33,7 @@ use crate::telemetry::Log;
 pub(super) struct ConfigSource {
     pub(super) cli: Cli,
     pub(super) log: Log,
-    pub(super) config: ServerConfig,
+    pub(super) config: CheckedConfig,
 }
 
 /// The task that follows changed files.
@@ -45,7 +46,7 @@ pub(super) struct Reloader {
     /// The names with an obtained certificate, and the expiry of each at the last look.
     obtained: BTreeMap<Host, Time>,
     /// The configuration that is in force.
-    config: ServerConfig,
+    config: CheckedConfig,
     /// The contents of the configuration's files.
     versions: FileVersions,
     certificates: Vec<WatchedCertificate>,
@@ -56,9 +57,9 @@ pub(super) struct Reloader {
 /// A configuration whose files are read, ready to be put in force.
 struct Prepared {
     /// The configuration as it is written.
-    written: ServerConfig,
+    written: CheckedConfig,
     /// The same without the keys that need a restart.
-    config: ServerConfig,
+    config: CheckedConfig,
     certificates: Vec<WatchedCertificate>,
     backend_tls: Option<BackendTls>,
     authorities: Version,
@@ -76,7 +77,7 @@ impl Reloader {
     ) -> Self {
         let ConfigSource { cli, log, config } = source;
         let versions = FileVersions::using(Version::read(files(&cli, &config)));
-        let authorities = Version::read(config.ca.as_deref());
+        let authorities = Version::read(config.plain.ca.as_deref());
         let watch = FileWatch::new();
         let obtained = BTreeMap::new();
         Self { cli, log, registry, parts, acme, obtained, config, versions, certificates, authorities, watch }
@@ -174,10 +175,10 @@ impl Reloader {
             tracing::error!(reason, error = words, "the configuration is invalid; nothing was changed");
             words
         })?;
-        let changes = self.config.changes_to(&prepared.config);
-        let waiting: Vec<KeyChange> = prepared.config.changes_to(&prepared.written);
+        let changes = self.config.plain.changes_to(&prepared.config.plain);
+        let waiting: Vec<KeyChange> = prepared.config.plain.changes_to(&prepared.written.plain);
         let new_authorities = prepared.backend_tls.is_some();
-        self.apply(prepared).await;
+        Box::pin(self.apply(prepared)).await;
         let mut changed: Vec<String> = changes.iter().map(|change| change.key.to_owned()).collect();
         if new_authorities && !changed.iter().any(|key| key == "backends.ca") {
             changed.push("backends.ca".to_owned());
@@ -190,7 +191,8 @@ impl Reloader {
     /// Reads the configuration and all its files.
     fn prepare(&self) -> anyhow::Result<Prepared> {
         let written = self.cli.load()?;
-        let config = written.on(&self.config)?;
+        let config = CheckedConfig::new(written.on(&self.config.plain)?)?;
+        let written = CheckedConfig::new(written)?;
         let mut certificates = Vec::new();
         for (files, domains) in wanted_certificates(&config) {
             certificates.push(self.known_or_loaded(files, domains)?);
@@ -201,9 +203,9 @@ impl Reloader {
                 WatchedCertificate::load(files, domains)?;
             }
         }
-        let authorities = Version::read(config.ca.as_deref());
+        let authorities = Version::read(config.plain.ca.as_deref());
         let is_same = authorities == self.authorities;
-        let backend_tls = if is_same { None } else { Some(backend_tls(config.ca.as_deref())?) };
+        let backend_tls = if is_same { None } else { Some(backend_tls(config.plain.ca.as_deref())?) };
         let acme = acme_settings(&config)?;
         Ok(Prepared { written, config, certificates, backend_tls, authorities, acme })
     }
@@ -219,8 +221,8 @@ impl Reloader {
 
     async fn apply(&mut self, prepared: Prepared) {
         let Prepared { config, certificates, backend_tls, authorities, .. } = prepared;
-        if config.log_filter != self.config.log_filter {
-            self.log.set_filter(&config.log_filter);
+        if config.plain.log_filter != self.config.plain.log_filter {
+            self.log.set_filter(&config.plain.log_filter);
         }
         if let Some(new) = backend_tls {
             self.parts.trust(new);
@@ -250,6 +252,6 @@ impl Reloader {
 }
 
 /// Returns the files of the configuration.
-fn files<'a>(cli: &'a Cli, config: &'a ServerConfig) -> impl Iterator<Item = &'a Path> {
-    cli.file().into_iter().chain(config.files())
+fn files<'a>(cli: &'a Cli, config: &'a CheckedConfig) -> impl Iterator<Item = &'a Path> {
+    cli.file().into_iter().chain(config.plain.files())
 }

@@ -3,36 +3,37 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::ServerConfig;
 use crate::lifecycle::Lifecycle;
 use crate::operator_auth::{AllowedHosts, OperatorAuth};
 use crate::registry::Registry;
 use crate::traffic::RouteDefaults;
 use crate::{api_listener, grpc, random, rest};
 
+use super::checked_config::CheckedConfig;
+
 /// The silence after which an event stream sends a sign of life.
 const EVENTS_SILENT_MAX: Duration = Duration::from_secs(15);
 
 /// Returns the settings of routes that set none themselves.
-pub(super) fn route_defaults(config: &ServerConfig, seed: u128) -> RouteDefaults {
+pub(super) fn route_defaults(config: &CheckedConfig, seed: u128) -> RouteDefaults {
     RouteDefaults { options: config.default_options.clone(), headers: config.default_headers.clone(), seed }
 }
 
 /// Creates the services of the API port: gRPC and REST.
 pub(super) fn api_services(
     registry: &Registry,
-    config: &ServerConfig,
+    config: &CheckedConfig,
     has_tls: bool,
     operators: &Arc<OperatorAuth>,
     lifecycle: &Lifecycle,
 ) -> api_listener::ApiServices {
     let protected = has_tls || !config.tokens.is_empty();
-    let hosts = AllowedHosts::new(protected, config.api.hosts.clone(), Arc::clone(operators));
-    let max_body = config.api.max_body;
+    let hosts = AllowedHosts::new(protected, config.api_hosts.clone(), Arc::clone(operators));
+    let max_body = config.plain.api.max_body;
     let grpc = grpc::GrpcSettings { max_body, nonce: random::bits, keep_alive: EVENTS_SILENT_MAX };
     let rest = rest::RestSettings {
         max_body,
-        cors: config.api.cors.clone(),
+        cors: config.plain.api.cors.clone(),
         keep_alive: EVENTS_SILENT_MAX,
         ..rest::RestSettings::new(random::bits)
     };

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 
 use crate::certificates::{CertificateFiles, Certificates, ServedCertificate};
-use crate::config::{ConnectionsConfig, ServerConfig, TlsFiles, Unmatched};
+use crate::config::{ConnectionsConfig, TlsFiles, Unmatched};
 use crate::connect::BackendTls;
 use crate::connection_limits::{ConnectionLimits, PortConnections};
 use crate::domain::Host;
@@ -14,34 +14,35 @@ use crate::memory_budget::MemoryBudget;
 use crate::registry::RegistryLimits;
 use crate::{pipe, proxy, tls};
 
+use super::checked_config::CheckedConfig;
 use super::renewal::WatchedCertificate;
 
 /// Returns the bounds of the registry.
-pub(super) fn registry_limits(config: &ServerConfig) -> RegistryLimits {
+pub(super) fn registry_limits(config: &CheckedConfig) -> RegistryLimits {
     RegistryLimits {
-        grace: config.sessions.grace,
-        staged_ttl: config.sessions.staged_ttl,
-        sessions_max: config.sessions.sessions_max,
-        sessions_per_origin_max: config.sessions.sessions_per_address_max,
-        routes_per_session_max: config.sessions.routes_max,
-        streams_max: config.api.streams_max,
+        grace: config.grace,
+        staged_ttl: config.staged_ttl,
+        sessions_max: config.plain.sessions.sessions_max,
+        sessions_per_origin_max: config.plain.sessions.sessions_per_address_max,
+        routes_per_session_max: config.plain.sessions.routes_max,
+        streams_max: config.plain.api.streams_max,
         ..RegistryLimits::default()
     }
 }
 
-pub(super) fn proxy_settings(config: &ServerConfig, memory: &MemoryBudget) -> anyhow::Result<proxy::ProxySettings> {
+pub(super) fn proxy_settings(config: &CheckedConfig, memory: &MemoryBudget) -> anyhow::Result<proxy::ProxySettings> {
     Ok(proxy::ProxySettings {
-        https_port: config.proxy.https_port,
-        workers: config.proxy.workers,
-        trusted_proxies: config.proxy.trusted_proxies.clone(),
-        proxy_protocol: config.proxy.proxy_protocol.clone(),
-        unmatched: unmatched(config.proxy.unmatched),
-        deny: config.deny.clone(),
-        tls: backend_tls(config.ca.as_deref())?,
-        connections_max: config.proxy.connections.all,
-        address_connections_max: config.proxy.connections.of_address,
+        https_port: config.plain.proxy.https_port,
+        workers: config.plain.proxy.workers,
+        trusted_proxies: config.plain.proxy.trusted_proxies.clone(),
+        proxy_protocol: config.plain.proxy.proxy_protocol.clone(),
+        unmatched: unmatched(config.plain.proxy.unmatched),
+        deny: config.plain.deny.clone(),
+        tls: backend_tls(config.plain.ca.as_deref())?,
+        connections_max: config.plain.proxy.connections.all,
+        address_connections_max: config.plain.proxy.connections.of_address,
         memory: memory.clone(),
-        ..proxy::ProxySettings::new(config.proxy.http)
+        ..proxy::ProxySettings::new(config.plain.proxy.http)
     })
 }
 
@@ -53,14 +54,14 @@ pub(super) fn backend_tls(ca: Option<&Path>) -> anyhow::Result<BackendTls> {
 }
 
 /// Returns the part of the proxy's settings that a reload replaces.
-pub(super) fn reloadable_settings(config: &ServerConfig) -> proxy::ReloadableSettings {
+pub(super) fn reloadable_settings(config: &CheckedConfig) -> proxy::ReloadableSettings {
     proxy::ReloadableSettings {
-        trusted_proxies: config.proxy.trusted_proxies.clone(),
-        proxy_protocol: config.proxy.proxy_protocol.clone(),
-        unmatched: unmatched(config.proxy.unmatched),
-        deny: config.deny.clone(),
-        connections_max: config.proxy.connections.all,
-        address_connections_max: config.proxy.connections.of_address,
+        trusted_proxies: config.plain.proxy.trusted_proxies.clone(),
+        proxy_protocol: config.plain.proxy.proxy_protocol.clone(),
+        unmatched: unmatched(config.plain.proxy.unmatched),
+        deny: config.plain.deny.clone(),
+        connections_max: config.plain.proxy.connections.all,
+        address_connections_max: config.plain.proxy.connections.of_address,
     }
 }
 
@@ -72,10 +73,11 @@ fn unmatched(configured: Unmatched) -> proxy::UnmatchedPolicy {
 }
 
 /// Returns the files of all certificates, with the domains for which each is served.
-pub(super) fn wanted_certificates(config: &ServerConfig) -> Vec<(CertificateFiles, Vec<Host>)> {
-    let ports = [&config.pipe.tls, &config.api.tls].into_iter().flatten();
+pub(super) fn wanted_certificates(config: &CheckedConfig) -> Vec<(CertificateFiles, Vec<Host>)> {
+    let ports = [&config.plain.pipe.tls, &config.plain.api.tls].into_iter().flatten();
     let ports = ports.map(|files| (certificate_files(files.clone()), Vec::new()));
-    let proxy = config.certificates.iter().map(|own| (certificate_files(own.files.clone()), own.domains.clone()));
+    let own = config.plain.certificates.iter().zip(&config.certificate_domains);
+    let proxy = own.map(|(own, domains)| (certificate_files(own.files.clone()), domains.clone()));
     ports.chain(proxy).collect()
 }
 
@@ -85,7 +87,7 @@ fn certificate_files(files: TlsFiles) -> CertificateFiles {
 }
 
 /// Loads all certificates.
-pub(super) fn load_certificates(config: &ServerConfig) -> anyhow::Result<Vec<WatchedCertificate>> {
+pub(super) fn load_certificates(config: &CheckedConfig) -> anyhow::Result<Vec<WatchedCertificate>> {
     let wanted = wanted_certificates(config).into_iter();
     wanted.map(|(files, domains)| Ok(WatchedCertificate::load(files, domains)?)).collect()
 }
@@ -97,37 +99,37 @@ pub(super) fn acceptor(loaded: &[WatchedCertificate], section: &str, protocols: 
 }
 
 /// Serves the proxy's certificates of these from the next handshake on.
-pub(super) fn serve_proxy(certificates: &Certificates, loaded: &[WatchedCertificate], config: &ServerConfig) {
+pub(super) fn serve_proxy(certificates: &Certificates, loaded: &[WatchedCertificate], config: &CheckedConfig) {
     let own = loaded.iter().filter(|certificate| certificate.files.section == "tls");
     let served: Vec<_> = own.map(|certificate| certificate.current.clone()).collect();
-    let default = config.proxy.tls_default.as_ref();
+    let default = config.tls_default.as_ref();
     let is_served = |name: &Host| {
         let is_covered = |own: &ServedCertificate| matches!(name, Host::Exact(name) if own.covers(name));
         served.iter().any(|own| own.names.contains(name) || is_covered(own))
     };
     // A certificate that is not here may be obtained.
-    if let Some(name) = default.filter(|name| config.acme.is_none() && !is_served(name)) {
+    if let Some(name) = default.filter(|name| config.plain.acme.is_none() && !is_served(name)) {
         tracing::warn!(%name, "proxy.tls_default: no certificate in [[tls]] has this name; handshakes without a known name are refused");
     }
     certificates.set_configured(served, default);
 }
 
-pub(super) fn pipe_settings(config: &ServerConfig, api: SocketAddr, memory: MemoryBudget) -> pipe::PipeSettings {
+pub(super) fn pipe_settings(config: &CheckedConfig, api: SocketAddr, memory: MemoryBudget) -> pipe::PipeSettings {
     pipe::PipeSettings {
-        max_line: config.pipe.max_line,
-        max_reply: config.pipe.max_reply,
-        line_timeout: config.pipe.line_timeout.std(),
-        idle_timeout: config.pipe.idle_timeout.std(),
-        connections: connections_of(config, config.pipe.connections),
+        max_line: config.plain.pipe.max_line,
+        max_reply: config.plain.pipe.max_reply,
+        line_timeout: config.line_timeout.std(),
+        idle_timeout: config.idle_timeout.std(),
+        connections: connections_of(config, config.plain.pipe.connections),
         api: Some(api),
         memory,
     }
 }
 
 /// The places of a port's connections.
-pub(super) fn connections_of(config: &ServerConfig, counts: ConnectionsConfig) -> PortConnections {
+pub(super) fn connections_of(config: &CheckedConfig, counts: ConnectionsConfig) -> PortConnections {
     let limits = ConnectionLimits { all: counts.all, of_origin: counts.of_address };
-    PortConnections::new(limits, config.proxy.trusted_proxies.clone())
+    PortConnections::new(limits, config.plain.proxy.trusted_proxies.clone())
 }
 
 #[cfg(test)]
@@ -139,6 +141,6 @@ mod tests {
     fn the_registry_has_the_bounds_that_the_configuration_has_by_default() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let cli = Cli::read(["signalbox", "--config", file.path().to_str().unwrap()]).unwrap();
-        assert_eq!(registry_limits(&cli.load().unwrap()), RegistryLimits::default());
+        assert_eq!(registry_limits(&CheckedConfig::new(cli.load().unwrap()).unwrap()), RegistryLimits::default());
     }
 }

@@ -32,7 +32,7 @@ impl ServerConfig {
             let (api, kept) = (&mut written.api, kept.api.clone());
             (api.cert, api.key, api.client_ca) = (kept.cert, kept.key, kept.client_ca);
         }
-        written.complete()
+        written.complete(self.source.clone())
     }
 
     /// Returns the files beside the configuration file whose contents belong to the configuration.

@@ -4,14 +4,17 @@ use std::env;
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::file;
 use super::parts::ServerConfig;
-use super::sections::{FileSections, KEYS};
+use super::sections::{ConfigKey, FileSections, KEYS};
+use super::source::Source;
 
 /// The command line, with the environment variables that set flags. It can be loaded again and again: the file is read
 /// anew each time.
@@ -55,6 +58,9 @@ struct Flags {
     config: Option<PathBuf>,
     #[command(flatten)]
     sections: FileSections,
+    /// The flags that a variable set.
+    #[arg(skip)]
+    variables: Vec<&'static str>,
 }
 
 impl Cli {
@@ -72,7 +78,11 @@ impl Cli {
         });
         check_variables(&mut command)?;
         let mut matches = command.try_get_matches_from(words)?;
-        Self::from_arg_matches_mut(&mut matches)
+        let by_variable = |key: &&ConfigKey| matches.value_source(key.flag) == Some(ValueSource::EnvVariable);
+        let variables = KEYS.iter().filter(by_variable).map(|key| key.flag).collect();
+        let mut cli = Self::from_arg_matches_mut(&mut matches)?;
+        cli.flags.variables = variables;
+        Ok(cli)
     }
 
     /// Returns the command with the default of each flag in its help text.
@@ -109,11 +119,15 @@ impl Cli {
     /// # Errors
     /// If the file cannot be read or contains an error: the file, the line, and the correct form.
     pub fn load(&self) -> anyhow::Result<ServerConfig> {
-        let below = match self.file() {
-            Some(path) => file::read(path)?,
-            None => FileSections::default(),
+        let (below, file) = match self.file() {
+            Some(path) => {
+                let (sections, text) = file::read(path)?;
+                (sections, Some(Arc::new((path.to_owned(), text))))
+            }
+            None => (FileSections::default(), None),
         };
-        self.flags.sections.clone().over(below).complete()
+        let source = Source { file, variables: self.flags.variables.clone() };
+        self.flags.sections.clone().over(below).complete(source)
     }
 }
 

@@ -8,26 +8,26 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 
 use super::sections::FileSections;
-use crate::domain::nearest;
 
-/// Reads the file at `path`.
+/// Reads the file at `path`. Returns its text as well.
 ///
 /// # Errors
 /// If the file cannot be read or contains an error: the file, line, column, and the correct form.
-pub(super) fn read(path: &Path) -> anyhow::Result<FileSections> {
+pub(super) fn read(path: &Path) -> anyhow::Result<(FileSections, String)> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let whole = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default()).into_owned();
         let (line, column) = place(&whole, whole.len());
         anyhow!("{}:{line}:{column}: a byte that is not UTF-8; save the file as UTF-8", path.display())
     })?;
-    toml::from_str(text).map_err(|error| {
+    let sections = toml::from_str(text).map_err(|error| {
         // An error without a span concerns the whole file.
         let at = error.span().map_or(0, |span| span.start);
         let (line, column) = place(text, at);
         let said = explain(text, at, &error);
         anyhow!("{}:{line}:{column}: {said}", path.display())
-    })
+    })?;
+    Ok((sections, text.to_owned()))
 }
 
 /// Reads the text of a file without words for its errors.
@@ -36,7 +36,7 @@ pub(super) fn parse(text: &str) -> Option<FileSections> {
 }
 
 /// Returns the line and column of a byte, both counted from 1. A column counts characters.
-fn place(text: &str, at: usize) -> (usize, usize) {
+pub(super) fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();
     (before.matches('\n').count() + 1, line.chars().count() + 1)
@@ -75,11 +75,17 @@ fn of_grammar(key: &str, value: &str) -> Option<String> {
     is_plain.then(|| format!("write the value in quotes: {key} = \"{value}\""))
 }
 
+/// Returns the known key that is spelled most like `text`, if one is.
+fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
+    let near = known.iter().map(|key| (strsim::osa_distance(text, key), *key));
+    near.filter(|(distance, key)| *distance <= (key.len() / 3).max(1)).min().map(|(_, key)| key)
+}
+
 /// Returns a message for valid TOML that is not a valid configuration.
 fn of_meaning(key: &str, value: &str, message: &str) -> Option<String> {
     let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     if let (true, [unknown, known @ ..]) = (message.starts_with("unknown field"), &words[..]) {
-        let meant = nearest(unknown, known.iter().copied()).map(|meant| format!(" did you mean `{meant}`?"));
+        let meant = nearest(unknown, known).map(|meant| format!(" did you mean `{meant}`?"));
         return Some(format!(
             "there is no `{unknown}` here;{} There are {}",
             meant.unwrap_or_default(),

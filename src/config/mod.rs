@@ -2,8 +2,9 @@
 //! defaults.
 //!
 //! Each key is defined once, in `sections`: its type, flag, variable and default. A value has the same parser wherever
-//! it comes from. Only this module reads the environment. It uses no other part of the server except the values of
-//! `domain`; `app` converts its result into the settings of the parts.
+//! it comes from. Only this module reads the environment. It uses no other part of the server: a value whose form
+//! another part knows stays a text with its place ([`Written`]). `app` reads these, and converts the result into the
+//! settings of the parts.
 
 mod changes;
 mod command;
@@ -11,11 +12,12 @@ mod file;
 mod key_change;
 mod parts;
 mod sections;
+mod source;
 #[cfg(test)]
 mod tests;
 mod values;
+mod written;
 
-use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,17 +26,17 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
 
-use crate::domain::{Options, RegistrationToken, Secret};
-
 pub use command::{Cli, Task};
 pub use key_change::KeyChange;
 pub use parts::{
     AcmeConfig, ApiConfig, CertificateConfig, ConnectionsConfig, PipeConfig, ProxyConfig, ServerConfig, SessionBounds,
-    TlsFiles,
+    TlsFiles, TokenConfig,
 };
-pub use values::{LogFormat, Unmatched};
+pub use values::{Hidden, LogFormat, Unmatched};
+pub use written::Written;
 
 use sections::{AcmeSection, ApiSection, FileSections, KEYS, PipeSection, ProxySection, TlsSection, TokenSection};
+use source::Source;
 use values::{Count, Network};
 
 impl FileSections {
@@ -56,7 +58,7 @@ impl FileSections {
         }
     }
 
-    fn complete(mut self) -> anyhow::Result<ServerConfig> {
+    fn complete(self, source: Source) -> anyhow::Result<ServerConfig> {
         let written = self.clone();
         let sessions_max = or_default(self.session.sessions_max, "sessions-max")?.0;
         let sessions_per_address_max = match self.limits.sessions_per_address {
@@ -66,14 +68,13 @@ impl FileSections {
             None => Some(sessions_max.div_ceil(4)),
         };
         let sessions = SessionBounds {
-            grace: or_default(self.session.grace, "session-grace")?.0,
-            staged_ttl: or_default(self.session.staged_ttl, "session-staged-ttl")?.0,
+            grace: or_default(self.session.grace, "session-grace")?,
+            staged_ttl: or_default(self.session.staged_ttl, "session-staged-ttl")?,
             sessions_max,
             sessions_per_address_max,
             routes_max: or_default(self.session.routes_max, "session-routes-max")?.0,
         };
-        let tokens = tokens(self.tokens)?;
-        let default_options = self.proxy.default_options(self.defaults.options.0)?;
+        let tokens: Vec<_> = self.tokens.into_iter().map(TokenSection::complete).collect();
         let certificates = certificates(self.tls, self.proxy.https.is_some())?;
         let config = ServerConfig {
             pipe: self.pipe.complete(!tokens.is_empty())?,
@@ -94,11 +95,12 @@ impl FileSections {
             },
             ca: self.backends.ca,
             acme: self.acme.complete()?,
-            default_headers: self.defaults.headers.0,
-            default_options,
+            default_headers: self.defaults.headers,
+            default_options: self.defaults.options,
             log_filter: or_default(self.log.level, "log-level")?.0,
             log_format: self.log.format.map(|format| format.0),
             written,
+            source,
         };
         config.apart()?;
         Ok(config)
@@ -125,6 +127,32 @@ fn network(read: anyhow::Result<Network>) -> anyhow::Result<IpNet> {
 }
 
 impl ServerConfig {
+    /// Reads the text of `key` as the value that `parse` returns.
+    ///
+    /// # Errors
+    /// The error of `parse`, with the place of the text: the file and line, the flag or the variable.
+    pub fn value<T, E: Display>(
+        &self,
+        key: &str,
+        written: &Written,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> anyhow::Result<T> {
+        parse(written.text()).map_err(|why| anyhow!("{}: {why}", self.source.place(key, written)))
+    }
+
+    /// Reads each text of the list of `key` as [`ServerConfig::value`] does.
+    ///
+    /// # Errors
+    /// That of the first text that `parse` refuses.
+    pub fn values<T, E: Display>(
+        &self,
+        key: &str,
+        written: &[Written],
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> anyhow::Result<Vec<T>> {
+        written.iter().map(|text| self.value(key, text, &parse)).collect()
+    }
+
     /// Refuses two interfaces that listen on the same address.
     fn apart(&self) -> anyhow::Result<()> {
         let mut listeners =
@@ -147,34 +175,23 @@ fn certificates(sections: Vec<TlsSection>, is_used: bool) -> anyhow::Result<Vec<
     let complete = |section: TlsSection| {
         let TlsSection { cert, key, domains, client_ca } = section;
         let files = TlsFiles { section: "tls", cert, key, client_ca };
-        CertificateConfig { files, domains: domains.into_iter().map(|domain| domain.0).collect() }
+        CertificateConfig { files, domains }
     };
     Ok(sections.into_iter().map(complete).collect())
 }
 
-fn tokens(tokens: Vec<TokenSection>) -> anyhow::Result<Vec<RegistrationToken>> {
-    let mut names = BTreeSet::new();
-    for token in &tokens {
-        if !names.insert(token.name.0.as_str()) {
-            bail!("tokens: there are two called {}; give each its own name", token.name.0);
-        }
+impl TokenSection {
+    fn complete(self) -> TokenConfig {
+        let Self { name, sha256, services, domains, path_prefixes, backends, max_routes, max_sessions } = self;
+        let (max_routes, max_sessions) = (max_routes.map(|count| count.0), max_sessions.map(|count| count.0));
+        let backends = networks(backends);
+        TokenConfig { name, sha256, services, domains, path_prefixes, backends, max_routes, max_sessions }
     }
-    let complete = |token: TokenSection| RegistrationToken {
-        name: token.name.0,
-        secret: token.sha256.0,
-        services: token.services.into_iter().map(|rule| rule.0).collect(),
-        domains: token.domains.into_iter().map(|domain| domain.0).collect(),
-        path_prefixes: token.path_prefixes.into_iter().map(|prefix| prefix.0).collect(),
-        backends: networks(token.backends),
-        max_routes: token.max_routes.map(|count| count.0),
-        max_sessions: token.max_sessions.map(|count| count.0),
-    };
-    Ok(tokens.into_iter().map(complete).collect())
 }
 
 impl ApiSection {
     fn complete(self) -> anyhow::Result<ApiConfig> {
-        let mut operator_tokens: Vec<Secret> =
+        let mut operator_tokens: Vec<Hidden<String>> =
             self.operator_tokens.unwrap_or_default().into_iter().map(|token| token.0).collect();
         if let Some(path) = &self.operator_tokens_file {
             operator_tokens.extend(tokens_in(path)?);
@@ -190,7 +207,7 @@ impl ApiSection {
         Ok(ApiConfig {
             listen,
             operator_tokens,
-            hosts: self.hosts.unwrap_or_default().into_iter().map(|host| host.0).collect(),
+            hosts: self.hosts.unwrap_or_default(),
             max_body: or_default(self.max_body, "api-max-body")?.0,
             connections: connections(all, self.address_connections_max),
             streams_max: or_default(self.streams_max, "api-streams-max")?.0,
@@ -201,13 +218,13 @@ impl ApiSection {
 }
 
 /// Reads the operator tokens in a file, one per line. Empty lines and lines that begin with `#` are skipped.
-fn tokens_in(path: &Path) -> anyhow::Result<Vec<Secret>> {
+fn tokens_in(path: &Path) -> anyhow::Result<Vec<Hidden<String>>> {
     let told = || format!("api.operator_tokens_file: cannot use {}", path.display());
     let text = std::fs::read_to_string(path).with_context(told)?;
     let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let token =
         |(at, line)| values::operator_token(line).map_err(|why| anyhow!("line {}: {why}", at + 1)).with_context(told);
-    let tokens: Vec<Secret> = lines.map(token).collect::<Result<_, _>>()?;
+    let tokens: Vec<_> = lines.map(token).collect::<Result<_, _>>()?;
     if tokens.is_empty() {
         return Err(anyhow!("it holds no token")).with_context(told);
     }
@@ -262,8 +279,8 @@ impl PipeSection {
             listen,
             max_line: or_default(self.max_line, "pipe-max-line")?.0,
             max_reply: or_default(self.max_reply, "pipe-max-reply")?.0,
-            line_timeout: or_default(self.line_timeout, "pipe-line-timeout")?.0,
-            idle_timeout: or_default(self.idle_timeout, "pipe-idle-timeout")?.0,
+            line_timeout: or_default(self.line_timeout, "pipe-line-timeout")?,
+            idle_timeout: or_default(self.idle_timeout, "pipe-idle-timeout")?,
             connections: connections(all, self.address_connections_max),
             tls: tls("pipe", self.cert, self.key, self.client_ca)?,
         })
@@ -271,21 +288,6 @@ impl PipeSection {
 }
 
 impl ProxySection {
-    /// Adds the defaults of routes that stand in this section to those of `[defaults]`.
-    fn default_options(&mut self, mut options: Options) -> anyhow::Result<Options> {
-        options.https_redirect |= or_default(self.https_redirect.take(), "proxy-https-redirect")?.0;
-        if options.hsts.is_none() {
-            // Checked when it was read.
-            options
-                .set("hsts", &or_default(self.hsts.take(), "proxy-hsts")?.0)
-                .map_err(|why| anyhow!("proxy.hsts: {why}"))?;
-        }
-        if options.https_redirect && self.https.is_none() && self.https_port.is_none() {
-            bail!("https_redirect needs proxy.https, or proxy.https_port if another program speaks https for this one");
-        }
-        Ok(options)
-    }
-
     fn complete(self) -> anyhow::Result<ProxyConfig> {
         let all = or_default(self.connections_max, "proxy-connections-max")?;
         let https = self.https.map(|address| address.0);
@@ -296,7 +298,9 @@ impl ProxySection {
                 .https_port
                 .and_then(|port| u16::try_from(port.0).ok())
                 .or(https.map(|address| address.port())),
-            tls_default: self.tls_default.map(|name| name.0),
+            tls_default: self.tls_default,
+            https_redirect: or_default(self.https_redirect, "proxy-https-redirect")?.0,
+            hsts: or_default(self.hsts, "proxy-hsts")?,
             workers: or_default(self.workers, "proxy-workers")?.0,
             trusted_proxies: networks(self.trusted_proxies.unwrap_or_default()),
             proxy_protocol: networks(self.proxy_protocol.unwrap_or_default()),
@@ -309,7 +313,7 @@ impl ProxySection {
 impl AcmeSection {
     /// Returns the configuration of the certificate authority: none if no key is set.
     fn complete(self) -> anyhow::Result<Option<AcmeConfig>> {
-        let domains: Vec<_> = self.domains.unwrap_or_default().into_iter().map(|domain| domain.0).collect();
+        let domains = self.domains.unwrap_or_default();
         let Some(directory) = self.directory else {
             if domains.is_empty() {
                 return Ok(None);

@@ -1,15 +1,15 @@
 //! The complete and checked configuration, as plain values.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::domain::{HeaderKey, Host, Options, RegistrationToken, Secret, Span};
-
 use super::sections::FileSections;
-use super::values::{LogFormat, Unmatched};
+use super::source::Source;
+use super::values::{Hidden, LogFormat, Unmatched};
+use super::written::Written;
 
 /// The configuration of the server.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct ServerConfig {
     /// The certificates of the proxy.
     pub certificates: Vec<CertificateConfig>,
     /// The registration tokens. If there are none, clients register without a token.
-    pub tokens: Vec<RegistrationToken>,
+    pub tokens: Vec<TokenConfig>,
     /// The URL of the database.
     pub store_url: String,
     /// The bounds of sessions.
@@ -38,15 +38,17 @@ pub struct ServerConfig {
     /// The certificate authority; `None` to obtain no certificates.
     pub acme: Option<AcmeConfig>,
     /// Response headers for every route. The headers of a session override them.
-    pub default_headers: Vec<(HeaderKey, Arc<str>)>,
+    pub default_headers: BTreeMap<String, Written>,
     /// Options for every route. The options of a session override them.
-    pub default_options: Options,
+    pub default_options: BTreeMap<String, Written>,
     /// The filter of the log.
     pub log_filter: String,
     /// The form of log lines; `None` for the form that suits the destination.
     pub log_format: Option<LogFormat>,
     /// The values of all keys as they were given.
     pub(super) written: FileSections,
+    /// The file and the variables that gave them.
+    pub(super) source: Source,
 }
 
 /// The configuration of the pipe.
@@ -59,9 +61,9 @@ pub struct PipeConfig {
     /// The longest reply line that is not compressed, in bytes.
     pub max_reply: usize,
     /// The time within which a line must be complete once it has begun.
-    pub line_timeout: Span,
+    pub line_timeout: Written,
     /// The time that a connection without session may stay silent.
-    pub idle_timeout: Span,
+    pub idle_timeout: Written,
     /// The bounds of its connections.
     pub connections: ConnectionsConfig,
     /// Its files for TLS, if it speaks TLS.
@@ -74,9 +76,9 @@ pub struct ApiConfig {
     /// The address that it listens on.
     pub listen: SocketAddr,
     /// The bearer tokens of operators. Without any, operators are answered on loopback only.
-    pub operator_tokens: Vec<Secret>,
+    pub operator_tokens: Vec<Hidden<String>>,
     /// More host names that requests may use while neither TLS nor registration tokens protect the port.
-    pub hosts: Vec<Host>,
+    pub hosts: Vec<Written>,
     /// The largest request body or message, in bytes.
     pub max_body: usize,
     /// The bounds of its connections.
@@ -99,9 +101,13 @@ pub struct ProxyConfig {
     /// The port of TLS that clients use, if it speaks TLS.
     pub https_port: Option<u16>,
     /// The name of the certificate for clients that ask for no name or an unknown one.
-    pub tls_default: Option<Host>,
+    pub tls_default: Option<Written>,
     /// The number of worker threads; 0 means one per core.
     pub workers: usize,
+    /// True if requests over http are redirected to https, for routes that do not say otherwise.
+    pub https_redirect: bool,
+    /// `Strict-Transport-Security` for routes that do not say otherwise.
+    pub hsts: Written,
     /// Networks of peers whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Networks of peers that begin each connection with a PROXY header.
@@ -118,7 +124,28 @@ pub struct CertificateConfig {
     /// Its files.
     pub files: TlsFiles,
     /// The names for which it is served; if there are none, its own.
-    pub domains: Vec<Host>,
+    pub domains: Vec<Written>,
+}
+
+/// A registration token.
+#[derive(Debug)]
+pub struct TokenConfig {
+    /// Its name, for logs and refusals.
+    pub name: Written,
+    /// The SHA-256 fingerprint of its secret.
+    pub sha256: Written,
+    /// The services that may register with it: names, or beginnings of names followed by `*`.
+    pub services: Vec<Written>,
+    /// The domains of routes.
+    pub domains: Vec<Written>,
+    /// The prefixes that paths of routes must have.
+    pub path_prefixes: Vec<Written>,
+    /// The networks that backends must be in.
+    pub backends: Vec<IpNet>,
+    /// The largest number of routes of one session.
+    pub max_routes: Option<usize>,
+    /// The largest number of sessions at the same time.
+    pub max_sessions: Option<usize>,
 }
 
 /// The bounds of a port's connections.
@@ -131,12 +158,12 @@ pub struct ConnectionsConfig {
 }
 
 /// The bounds of sessions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct SessionBounds {
     /// The lease: the time that a session lives without connection and command.
-    pub grace: Span,
+    pub grace: Written,
     /// The time that untouched staged changes live.
-    pub staged_ttl: Span,
+    pub staged_ttl: Written,
     /// The largest number of sessions.
     pub sessions_max: usize,
     /// The largest number of sessions of one client address; `None` for no limit.
@@ -164,11 +191,11 @@ pub struct AcmeConfig {
     /// The URL of the directory.
     pub directory: String,
     /// The domains that may get certificates.
-    pub domains: Vec<Host>,
+    pub domains: Vec<Written>,
     /// The contacts of the account, as URLs.
     pub contact: Vec<String>,
     /// The key identifier and the key of an account outside of ACME.
-    pub external_account: Option<(String, Vec<u8>)>,
+    pub external_account: Option<(String, Hidden<Vec<u8>>)>,
     /// A file of certificates that are trusted for the directory in addition to those of the system.
     pub ca: Option<PathBuf>,
     /// The program that sets TXT records.

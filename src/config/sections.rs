@@ -3,6 +3,7 @@
 //! Each default is written only here, beside its key. The help text, the values of keys that are not given, and the
 //! test of the README use it. A key marked `[restart]` keeps its value until the next start; a reload changes all others.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,10 +11,10 @@ use serde::Deserialize;
 
 use super::key_change::KeyChange;
 use super::values::{
-    Address, ApiHost, CertifiedDomain, Contact, Count, CountOrNone, DefaultHeaders, DefaultOptions, Domain, EabKey,
-    Filter, Flag, Hsts, HttpsUrl, LogForm, MemorySize, Network, OperatorToken, Origin, Prefix, PublicPort, ServiceRule,
-    Sha256, Size, Timespan, TokenLabel, UnmatchedHow, Workers, list,
+    Address, Contact, Count, CountOrNone, EabKey, Filter, Flag, HttpsUrl, LogForm, MemorySize, Network, OperatorToken,
+    Origin, PublicPort, Size, UnmatchedHow, Workers, list,
 };
+use super::written::Written;
 
 /// The sections of the file. Unknown keys are refused.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
@@ -58,6 +59,13 @@ pub(super) struct ConfigKey {
     pub(super) default: Option<&'static str>,
     /// The default in words, if it depends on something else.
     pub(super) default_in_words: Option<&'static str>,
+}
+
+impl ConfigKey {
+    /// Returns the name of its environment variable.
+    pub(super) fn variable(&self) -> String {
+        format!("SIGNALBOX_{}", self.flag.replace('-', "_").to_uppercase())
+    }
 }
 
 macro_rules! first {
@@ -144,10 +152,10 @@ sections! {
         "pipe-max-reply" max_reply: Size = "64KiB",
         /// The time for a line that has begun
         #[arg(env = "SIGNALBOX_PIPE_LINE_TIMEOUT", value_name = "DURATION")]
-        "pipe-line-timeout" line_timeout: Timespan = "30s",
+        "pipe-line-timeout" line_timeout: Written = "30s",
         /// The time that a connection without session may stay silent
         #[arg(env = "SIGNALBOX_PIPE_IDLE_TIMEOUT", value_name = "DURATION")]
-        "pipe-idle-timeout" idle_timeout: Timespan = "5m",
+        "pipe-idle-timeout" idle_timeout: Written = "5m",
         /// Connections at once
         #[arg(env = "SIGNALBOX_PIPE_CONNECTIONS_MAX", value_name = "COUNT")]
         "pipe-connections-max" connections_max: Count = "10000",
@@ -181,7 +189,7 @@ sections! {
         /// Further hosts under which the API may be asked while neither TLS nor registration tokens protect it, such as signalbox.internal
         #[arg(env = "SIGNALBOX_API_HOSTS", value_name = "HOSTS", value_delimiter = ',')]
         #[serde(deserialize_with = "list")]
-        "api-hosts" hosts: Vec<ApiHost> | "localhost and addresses only",
+        "api-hosts" hosts: Vec<Written> | "localhost and addresses only",
         /// The largest request body or message
         #[arg(env = "SIGNALBOX_API_MAX_BODY", value_name = "SIZE")]
         "api-max-body" max_body: Size = "1MiB",
@@ -223,10 +231,10 @@ sections! {
         "proxy-https-redirect" https_redirect: Flag = "false",
         /// Strict-Transport-Security on responses over https, for routes that do not say otherwise: off, on or a value
         #[arg(env = "SIGNALBOX_PROXY_HSTS", value_name = "VALUE")]
-        "proxy-hsts" hsts: Hsts = "off",
+        "proxy-hsts" hsts: Written = "off",
         /// A name of the certificate for clients that ask for no name or an unknown one
         #[arg(env = "SIGNALBOX_PROXY_TLS_DEFAULT", value_name = "NAME")]
-        "proxy-tls-default" tls_default: CertifiedDomain | "none, they are refused",
+        "proxy-tls-default" tls_default: Written | "none, they are refused",
         /// Worker threads, 0 for one per core
         #[arg(env = "SIGNALBOX_PROXY_WORKERS", value_name = "COUNT")]
         "proxy-workers" workers: Workers = "0" [restart],
@@ -256,10 +264,10 @@ sections! {
     SessionSection "session" {
         /// The time that a session lives without connection and command
         #[arg(env = "SIGNALBOX_SESSION_GRACE", value_name = "DURATION")]
-        "session-grace" grace: Timespan = "5m",
+        "session-grace" grace: Written = "5m",
         /// The time that staged changes live untouched
         #[arg(env = "SIGNALBOX_SESSION_STAGED_TTL", value_name = "DURATION")]
-        "session-staged-ttl" staged_ttl: Timespan = "30m",
+        "session-staged-ttl" staged_ttl: Written = "30m",
         /// Sessions at once
         #[arg(env = "SIGNALBOX_SESSIONS_MAX", value_name = "COUNT")]
         "sessions-max" sessions_max: Count = "20000",
@@ -291,7 +299,7 @@ sections! {
         /// The domains that may get certificates; *.shop.example means each domain of a route one label below, and the wildcard itself
         #[arg(env = "SIGNALBOX_ACME_DOMAINS", value_name = "DOMAINS", value_delimiter = ',')]
         #[serde(deserialize_with = "list")]
-        "acme-domains" domains: Vec<CertifiedDomain>,
+        "acme-domains" domains: Vec<Written>,
         /// True if you accept the terms of the certificate authority
         #[arg(env = "SIGNALBOX_ACME_TERMS_ACCEPTED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
         "acme-terms-accepted" terms_accepted: Flag = "false",
@@ -325,8 +333,8 @@ sections! {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DefaultsSection {
-    pub(super) headers: DefaultHeaders,
-    pub(super) options: DefaultOptions,
+    pub(super) headers: BTreeMap<String, Written>,
+    pub(super) options: BTreeMap<String, Written>,
 }
 
 /// A certificate of the proxy.
@@ -336,7 +344,7 @@ pub(super) struct TlsSection {
     pub(super) cert: PathBuf,
     pub(super) key: PathBuf,
     #[serde(default)]
-    pub(super) domains: Vec<CertifiedDomain>,
+    pub(super) domains: Vec<Written>,
     pub(super) client_ca: Option<PathBuf>,
 }
 
@@ -344,14 +352,14 @@ pub(super) struct TlsSection {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TokenSection {
-    pub(super) name: TokenLabel,
-    pub(super) sha256: Sha256,
+    pub(super) name: Written,
+    pub(super) sha256: Written,
     #[serde(default)]
-    pub(super) services: Vec<ServiceRule>,
+    pub(super) services: Vec<Written>,
     #[serde(default)]
-    pub(super) domains: Vec<Domain>,
+    pub(super) domains: Vec<Written>,
     #[serde(default)]
-    pub(super) path_prefixes: Vec<Prefix>,
+    pub(super) path_prefixes: Vec<Written>,
     #[serde(default)]
     pub(super) backends: Vec<Network>,
     pub(super) max_routes: Option<Count>,

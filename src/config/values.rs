@@ -1,19 +1,13 @@
 //! The types of the values in the file, in flags and in environment variables, with one parser for each.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
-
-use crate::domain::{
-    Error, Fingerprint, HeaderKey, Host, Options, PathPrefix, Secret, ServiceName, Span, TokenName, header_value,
-};
 
 /// The treatment of a request that no route matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +25,23 @@ pub enum LogFormat {
     Human,
     /// JSON for programs.
     Json,
+}
+
+/// A value that is not shown in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden<T>(T);
+
+impl<T> Hidden<T> {
+    /// Returns the value.
+    pub fn reveal(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> fmt::Debug for Hidden<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("…")
+    }
 }
 
 macro_rules! values {
@@ -57,9 +68,6 @@ macro_rules! values {
 }
 
 values! {
-    /// A duration.
-    Timespan(Span) = |text| Span::parse(text).map_err(|error| error.to_string());
-
     /// A size in bytes.
     Size(usize) = |text| size(text);
 
@@ -79,12 +87,6 @@ values! {
 
     /// A port of clients.
     PublicPort(usize) = |text| whole_number(text, 1, usize::from(u16::MAX));
-
-    /// A value of `Strict-Transport-Security`.
-    Hsts(String) = |text| match Options::default().set("hsts", text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(error.of("hsts").to_string()),
-    };
 
     /// A count, where 0 means no limit.
     CountOrNone(usize) = |text| whole_number(text, 0, COUNT_MAX).map_err(|why| format!("{why}; 0 means no limit"));
@@ -112,53 +114,26 @@ values! {
     };
 
     /// The bearer token of an operator.
-    OperatorToken(Secret) = |text| operator_token(text);
+    OperatorToken(Hidden<String>) = |text| operator_token(text);
 
     /// An origin in the form that browsers send (RFC 6454 §6.2).
     Origin(String) = |text| origin(text).then(|| text.to_owned()).ok_or_else(|| {
         format!("`{text}` is not an origin; write https://dashboard.example or http://localhost:3000")
     });
 
-    /// A host name that requests to the API may use.
-    ApiHost(Host) = |text| Host::parse(text).ok().filter(|host| *host != Host::Any).ok_or_else(|| {
-        format!("`{text}` is not a host; write signalbox.internal, *.internal or an address, without port or scheme")
-    });
-
-    /// The name of a registration token.
-    TokenLabel(TokenName) = |text| TokenName::parse(text).map_err(|error| error.to_string());
-
-    /// The SHA-256 fingerprint of a secret.
-    Sha256(Fingerprint) = |text| text.parse().map_err(|error: Error| error.to_string());
-
-    /// The name of a service, or the beginning of names followed by `*`.
-    ServiceRule(String) = |text| match ServiceName::parse(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(error.to_string()),
-    };
-
-    /// A domain, `*.` followed by a domain, or `*`.
-    Domain(Host) = |text| Host::parse(text).map_err(|error| error.to_string());
-
     /// A URL with `https`.
     HttpsUrl(String) = |text| https_url(text);
-
-    /// A domain that may get a certificate, or `*.` followed by one.
-    CertifiedDomain(Host) = |text| certified_domain(text);
 
     /// A contact of an account, as a URL.
     Contact(String) = |text| contact(text);
 
     /// The key of an account outside of ACME.
-    EabKey(Vec<u8>) = |text| eab_key(text);
-
-    /// A prefix of paths.
-    Prefix(PathPrefix) = |text| PathPrefix::parse(text).map_err(|error| error.to_string());
+    EabKey(Hidden<Vec<u8>>) = |text| eab_key(text);
 
     /// The filter of the log.
     Filter(String) = |text| filter(text);
 }
 
-impl Copy for Timespan {}
 impl Copy for Count {}
 
 /// The largest count that can be configured. A larger one is taken for a typing mistake.
@@ -279,13 +254,13 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for ListVisitor<T> {
 /// The smallest number of bytes of an operator's token. Shorter ones can be guessed.
 const OPERATOR_TOKEN_MIN: usize = 16;
 
-pub(super) fn operator_token(text: &str) -> Result<Secret, String> {
+pub(super) fn operator_token(text: &str) -> Result<Hidden<String>, String> {
     if text.len() < OPERATOR_TOKEN_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(format!(
             "an operator token needs at least {OPERATOR_TOKEN_MIN} visible ASCII characters; make one with `openssl rand -hex 32`"
         ));
     }
-    Ok(Secret::new(text))
+    Ok(Hidden(text.to_owned()))
 }
 
 fn origin(text: &str) -> bool {
@@ -306,19 +281,6 @@ fn https_url(text: &str) -> Result<String, String> {
     is_url.then(|| text.to_owned()).ok_or_else(wrong)
 }
 
-fn certified_domain(text: &str) -> Result<Host, String> {
-    let host = Host::parse(text).map_err(|error| error.to_string())?;
-    let is_name = match &host {
-        Host::Exact(name) => !name.starts_with('[') && name.parse::<std::net::IpAddr>().is_err(),
-        Host::Below(_) => true,
-        Host::Any => false,
-    };
-    let wrong = || {
-        format!("`{text}` gets no certificate; write shop.example, or *.shop.example for each domain of a route below")
-    };
-    is_name.then_some(host).ok_or_else(wrong)
-}
-
 /// Reads a mail address, with or without `mailto:`.
 fn contact(text: &str) -> Result<String, String> {
     let address = text.strip_prefix("mailto:").unwrap_or(text);
@@ -330,32 +292,40 @@ fn contact(text: &str) -> Result<String, String> {
 }
 
 /// Reads base64 in either alphabet, with or without padding. The error does not repeat the key.
-fn eab_key(text: &str) -> Result<Vec<u8>, String> {
+fn eab_key(text: &str) -> Result<Hidden<Vec<u8>>, String> {
     let plain = text.trim().trim_end_matches('=').replace('+', "-").replace('/', "_");
     let key = base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(plain).unwrap_or_default();
-    if key.is_empty() { Err("it is not base64; copy the key as the authority shows it".to_owned()) } else { Ok(key) }
+    if key.is_empty() {
+        return Err("it is not base64; copy the key as the authority shows it".to_owned());
+    }
+    Ok(Hidden(key))
+}
+
+/// Reads a size in bytes, in powers of 1024. `64K`, `64KB` and `64KiB` mean the same.
+fn bytes(text: &str) -> Option<usize> {
+    let (number, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
+    let units = [("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("", 1)];
+    let unit = unit.trim().to_ascii_uppercase();
+    let of_unit = |(name, _): &&(&str, usize)| {
+        unit.strip_prefix(name).is_some_and(|rest| matches!(rest, "" | "B") || (rest == "IB" && !name.is_empty()))
+    };
+    let (_, bytes) = units.iter().find(of_unit)?;
+    number.parse::<usize>().ok()?.checked_mul(*bytes)
 }
 
 fn size(text: &str) -> Result<usize, String> {
-    let mut options = Options::default();
-    let wrong = || format!("`{text}` is not a size of 1KiB to 64MiB; write 65536, 64KiB or 1MiB");
-    options.set("max_body_size", text).map_err(|_| wrong())?;
-    usize::try_from(options.max_body_size).ok().filter(|size| (1024..=64 << 20).contains(size)).ok_or_else(wrong)
+    let read = bytes(text).filter(|size| (1024..=64 << 20).contains(size));
+    read.ok_or_else(|| format!("`{text}` is not a size of 1KiB to 64MiB; write 65536, 64KiB or 1MiB"))
 }
 
 fn memory_size(text: &str) -> Result<usize, String> {
-    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
-    let read = units.iter().find_map(|(unit, bytes)| {
-        let count: usize = text.strip_suffix(unit)?.trim().parse().ok()?;
-        count.checked_mul(*bytes)
-    });
-    let range = 1 << 20..=1 << 40;
+    let read = bytes(text).filter(|size| (1 << 20..=1 << 40).contains(size));
     let wrong = || format!("`{text}` is not a size of 1MiB to 1024GiB; write 256MiB, 2GiB or a number of bytes");
-    read.filter(|size| range.contains(size)).ok_or_else(wrong)
+    read.ok_or_else(wrong)
 }
 
 /// A text, a number or a boolean. In a file, `5` and `"5"` mean the same.
-struct Scalar(String);
+pub(super) struct Scalar(pub(super) String);
 
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -367,34 +337,5 @@ impl<'de> Deserialize<'de> for Scalar {
                 Err(de::Error::custom(format!("expected text, a number or true or false, not {}", other.type_str())))
             }
         }
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct DefaultHeaders(pub(super) Vec<(HeaderKey, Arc<str>)>);
-
-impl<'de> Deserialize<'de> for DefaultHeaders {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let texts = BTreeMap::<String, Scalar>::deserialize(from)?;
-        let parsed = texts.iter().map(|(name, value)| Ok((HeaderKey::parse(name)?, header_value(&value.0)?)));
-        parsed.collect::<Result<_, Error>>().map(DefaultHeaders).map_err(de::Error::custom)
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct DefaultOptions(pub(super) Options);
-
-impl<'de> Deserialize<'de> for DefaultOptions {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let texts = BTreeMap::<String, Scalar>::deserialize(from)?;
-        let mut options = Options::default();
-        for (key, value) in &texts {
-            match options.set(key, &value.0) {
-                Ok(true) => {}
-                Ok(false) => return Err(de::Error::custom(Options::unknown(key))),
-                Err(error) => return Err(de::Error::custom(error.of(key))),
-            }
-        }
-        Ok(DefaultOptions(options))
     }
 }

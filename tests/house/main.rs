@@ -16,7 +16,7 @@ use source::{functions, report};
 
 /// A module, the modules it may name, and the libraries with a home of their own that it may name.
 const HOUSE: &[(&str, &[&str], &[&str])] = &[
-    ("domain", &[], &["imbl", "http", "idna", "ipnet", "jiff", "serde_json"]),
+    ("domain", &[], &["imbl", "http", "idna", "ipnet", "jiff", "serde_json", "strsim"]),
     (
         "registry",
         &["domain", "json", "clock", "lifecycle"],
@@ -154,7 +154,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("certificates", &["domain"], &["rustls", "arc_swap", "x509_parser"]),
     ("memory_budget", &[], &[]),
     ("file_watch", &[], &["tokio", "tracing"]),
-    ("config", &["domain"], &["clap", "toml", "serde", "ipnet", "tracing_subscriber"]),
+    ("config", &[], &["clap", "strsim", "toml", "serde", "ipnet", "tracing_subscriber"]),
     ("telemetry", &["config", "clock", "lifecycle"], &["tracing", "tracing_subscriber"]),
 ];
 

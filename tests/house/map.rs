@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use crate::source;
 
@@ -32,4 +33,24 @@ fn the_header_of_the_crate_names_every_module() {
         text.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'));
     let missing: Vec<&str> = declared.filter(|module| !header.contains(&format!("`{module}`"))).collect();
     assert!(missing.is_empty(), "src/lib.rs does not name {missing:?} in its header");
+}
+
+#[test]
+fn every_file_is_declared_by_a_module() {
+    let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let undeclared = source::all().into_iter().map(|source| source.path).filter(|path| {
+        let name = path.file_stem().expect("a file has a name").to_string_lossy();
+        let folder = path.parent().expect("a file below src");
+        // `mod.rs` stands for its folder, which the file beside the folder or the `mod.rs` above it declares.
+        let (name, folder) = match &*name {
+            "lib" | "main" => return false,
+            "mod" => {
+                (folder.file_name().expect("a folder has a name").to_string_lossy(), folder.parent().expect("src"))
+            }
+            _ => (name, folder),
+        };
+        let declares = [folder.join("mod.rs"), folder.with_extension("rs"), folder.join("lib.rs")];
+        !declares.iter().any(|file| text(file).lines().any(|line| line.ends_with(&format!("mod {name};"))))
+    });
+    assert_eq!(undeclared.collect::<Vec<_>>(), [Path::new(""); 0], "no module declares these files");
 }

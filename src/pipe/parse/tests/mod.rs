@@ -1,11 +1,11 @@
-//! Tests of every command with good and bad lines, and of random bytes cut at random places.
+//! Tests of every command with good and bad lines.
 
-use std::collections::BTreeMap;
+mod bulk;
+mod page;
+mod pieces;
+
 use std::sync::LazyLock;
 
-use proptest::prelude::*;
-
-use super::super::line::{InputLine, LineBuffer};
 use super::super::render;
 use super::*;
 use crate::registry::Call;
@@ -59,48 +59,6 @@ fn good(usage: &str) -> String {
         known.unwrap_or_else(|| panic!("write a good value of `{field}` into VALUES")).1
     };
     [verb].into_iter().chain(words.map(value)).collect::<Vec<_>>().join("|")
-}
-
-/// Returns the rows of the table of commands in `docs/protocol.md`: the verb, and the first word of the reply.
-fn documented(page: &str) -> BTreeMap<String, String> {
-    let rows = page.lines().filter(|line| is_command(line));
-    let first = |cell: &str| cell.split(['`', '│']).nth(1).unwrap_or_default().to_owned();
-    rows.map(|row| {
-        let mut cells = row.split(" | ").skip(1);
-        (first(cells.next().unwrap_or_default()), first(cells.next().unwrap_or_default()))
-    })
-    .collect()
-}
-
-/// Returns true for a row such as "| 3 | `PING│sid` | `PONG` |".
-fn is_command(line: &str) -> bool {
-    line.strip_prefix("| ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-}
-
-#[test]
-fn the_page_of_the_protocol_has_every_command_with_its_reply() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/protocol.md");
-    let before = std::fs::read_to_string(&path).unwrap();
-    let mut page = before.clone();
-    if std::env::var_os("SIGNALBOX_REGENERATE").is_some() {
-        let known = documented(&page);
-        for (usage, line) in parser().help().iter().zip(GOOD.iter()) {
-            let (verb, word) = (usage.split('|').next().unwrap(), parsed(line).unwrap().word);
-            if known.contains_key(verb) {
-                continue;
-            }
-            let rows: Vec<&str> = page.lines().filter(|line| is_command(line)).collect();
-            let usage = usage.replace("session_id", "sid").replace('|', "│");
-            let row = format!("| {} | `{usage}` | `{word}` |", rows.len() + 1);
-            page = page.replace(rows[rows.len() - 1], &format!("{}\n{row}", rows[rows.len() - 1]));
-        }
-        if page != before {
-            std::fs::write(&path, &page).unwrap();
-        }
-    }
-    let read = |line: &String| (line.split('|').next().unwrap().to_owned(), parsed(line).unwrap().word.to_owned());
-    let missing = "docs/protocol.md lacks a command; run `SIGNALBOX_REGENERATE=1 cargo test --lib pipe::parse`";
-    assert_eq!(documented(&page), GOOD.iter().map(read).collect(), "{missing}");
 }
 
 fn parser() -> Parser {
@@ -307,72 +265,6 @@ fn an_empty_priority_is_zero() {
 }
 
 #[test]
-fn a_bulk_line_is_read_like_single_ones() {
-    let bulk = |json: &str| format!("ROUTE_ADD_BULK|s|{json}");
-    let plain = r#"[{"domains":["a","b"],"path":"/","backend_url":"http://b","priority":0}]"#;
-    let liberal = r#" [ {"domains":"a,b","path":"/","backend_url":"http://b","comment":"x|y","priority":null} ]"#;
-    assert_eq!(call(&bulk(liberal)), call(&bulk(plain)));
-    assert_eq!(parsed(&bulk(&format!("t1|{plain}"))).unwrap().transaction, Some("t1"));
-    assert_eq!(parsed(&bulk(&format!("t1|{liberal}"))).unwrap().transaction, Some("t1"));
-}
-
-#[test]
-fn a_bulk_line_is_refused_with_the_entry_that_is_wrong() {
-    let good = r#"{"domains":["a"],"path":"/","backend_url":"http://b"}"#;
-    let third = |entry: &str| refused(&format!("ROUTE_ADD_BULK|s|t|[{good},{good},{entry}]"));
-    assert_eq!(
-        third(r#"{"domains":["a"],"path":"x","backend_url":"http://b"}"#),
-        "ERROR|t|route 3: path: must begin with /"
-    );
-    assert_eq!(third(r#"{"domains":["a"],"backend_url":"http://b"}"#), "ERROR|t|route 3: path: is missing");
-    assert_eq!(
-        third(r#"{"domains":[],"path":"/","backend_url":"http://b"}"#).get(..27),
-        Some("ERROR|t|route 3: domains: a")
-    );
-    assert_eq!(
-        third(r#"{"domains":[1],"path":"/","backend_url":"http://b"}"#),
-        "ERROR|t|route 3: domains: must be strings"
-    );
-    assert_eq!(
-        third(r#"{"domains":7,"path":"/","backend_url":"http://b"}"#),
-        "ERROR|t|route 3: domains: must be an array of strings"
-    );
-    let priority =
-        |value: &str| third(&format!(r#"{{"domains":["a"],"path":"/","backend_url":"http://b","priority":{value}}}"#));
-    for bad in ["2147483648", "-2147483649.0", "1.5", "1e99", "\"1.5\"", "\"x\"", "\"[1]\"", "true", "[]"] {
-        assert!(priority(bad).starts_with("ERROR|t|route 3: priority: must be a whole number"), "{bad}");
-    }
-    assert_eq!(third("[]"), "ERROR|t|route 3: must be a JSON object");
-    let bulk = |json: &str| refused(&format!("ROUTE_ADD_BULK|s|{json}"));
-    assert_eq!(bulk("[]"), "ERROR|routes: the array is empty; at least one route is needed");
-    assert!(
-        bulk("[{]").starts_with("ERROR|routes: needs a JSON array of objects, [{...}, {...}]: "),
-        "{}",
-        bulk("[{]")
-    );
-    let wrapped = bulk("{\"routes\":[]}");
-    assert!(wrapped.contains("it is an object at column"), "{wrapped}");
-    assert!(bulk("[{]").ends_with(" at column 3"), "{}", bulk("[{]"));
-    assert!(bulk("{}").starts_with("ERROR|routes: needs a JSON array"), "{}", bulk("{}"));
-    assert!(bulk(&"[".repeat(100_000)).starts_with("ERROR|routes: needs a JSON array"));
-}
-
-#[test]
-fn a_bulk_line_takes_no_more_routes_than_its_reply_has_room_for() {
-    let good = r#"{"domains":["a"],"path":"/","backend_url":"http://b"}"#;
-    let bulk = |count: usize| format!("ROUTE_ADD_BULK|s|{}|[{}]", "t".repeat(256), vec![good; count].join(","));
-    let most = routes::bulk_max(64 * 1024);
-    let request = bulk(most);
-    let request = parsed(&request).unwrap();
-    let mut lines = render::ReplyBuffer::new(64 * 1024, 0);
-    let ids = (0..u32::try_from(most).unwrap()).map(|id| crate::domain::RouteId(u32::MAX - id)).collect();
-    let head = render::ReplyHead { word: request.word, transaction: request.transaction, form: request.form };
-    lines.reply(head, &crate::registry::Reply::RoutesAdded(ids));
-    assert!(lines.bytes().starts_with(b"ROUTE_BULK_OK|"));
-    assert!(refused(&bulk(most + 1)).ends_with(&format!("are too many for one line; at most {most}")));
-}
-
-#[test]
 fn compressed_all_and_route_ids_are_no_transaction_ids() {
     let read = |line: &str| {
         let request = parsed(line).unwrap();
@@ -419,20 +311,6 @@ fn an_empty_header_is_a_value() {
         let Call::Command(Command::HeadersSet(set)) = request.call else { panic!("{line}") };
         assert_eq!((&*set.value, request.transaction), ("", transaction), "{line}");
     }
-}
-
-#[test]
-fn numbers_in_a_bulk_line_are_read_as_clients_write_them() {
-    let priority = |value: &str| {
-        let line =
-            format!(r#"ROUTE_ADD_BULK|s|[{{"domains":["a"],"path":"/","backend_url":"http://b","priority":{value}}}]"#);
-        let Call::Command(Command::RouteAddBulk(bulk)) = parsed(&line).expect(&line).call else { panic!("{line}") };
-        bulk.routes[0].priority
-    };
-    for five in ["5", "5.0", "5e0", "50E-1", "\"5\"", "\" 5 \"", "\"5.0\"", "\"+5\""] {
-        assert_eq!(priority(five), 5, "{five}");
-    }
-    assert_eq!(["null", "\"\"", "0.0", "-0.0", "-2147483648.0"].map(priority), [0, 0, 0, 0, i32::MIN]);
 }
 
 #[test]
@@ -484,44 +362,4 @@ fn maintenance_may_come_without_a_page() {
     assert_eq!(call("MAINT_ENTER|s|ALL"), call("MAINT_ENTER|s|t|ALL|"));
     assert_eq!(parsed("MAINT_ENTER|s|r1,/x").unwrap().form, Form::Outcome("r1,/x"));
     assert_eq!(parsed("MAINT_EXIT|s|t|r1").unwrap().form, Form::Outcome("r1"));
-}
-
-/// Returns a text for each line in the bytes of a connection.
-fn all(pieces: &[&[u8]]) -> Vec<String> {
-    let (mut parser, mut lines, mut out) = (parser(), LineBuffer::new(300), Vec::new());
-    for piece in pieces {
-        lines.room().extend_from_slice(piece);
-        lines.appended();
-        for line in lines.complete() {
-            match line {
-                InputLine::Whole(line) => out.extend(parser.read(line).map(|parsed| format!("{parsed:?}"))),
-                InputLine::TooLong(_) => out.push("too long".to_owned()),
-            }
-        }
-        lines.release();
-    }
-    out
-}
-
-/// Returns random bytes that are similar to the protocol.
-fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    let good = (0..GOOD.len()).prop_map(|at| GOOD[at].as_bytes().to_vec());
-    let verb = (0..GOOD.len(), "[|a-z0-9,/:.\\[{\"}\\]]{0,40}")
-        .prop_map(|(at, rest)| format!("{}|{rest}", GOOD[at].split('|').next().unwrap()).into_bytes());
-    let any = proptest::collection::vec(any::<u8>(), 0..400);
-    let line = prop_oneof![good, verb, any, Just(b"ACK".to_vec())];
-    proptest::collection::vec((line, prop_oneof![Just("\n"), Just("\r\n"), Just("")]), 0..8)
-        .prop_map(|lines| lines.into_iter().flat_map(|(line, end)| [line, end.as_bytes().to_vec()].concat()).collect())
-}
-
-proptest! {
-    #[test]
-    fn any_bytes_cut_anywhere_come_to_the_same(bytes in bytes(), cuts in proptest::collection::vec(0_usize..2000, 0..10)) {
-        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
-        cuts.sort_unstable();
-        let begins = [0].into_iter().chain(cuts.iter().copied());
-        let ends = cuts.iter().copied().chain([bytes.len()]);
-        let pieces: Vec<&[u8]> = begins.zip(ends).map(|(begin, end)| &bytes[begin..end]).collect();
-        prop_assert_eq!(all(&pieces), all(&[&bytes]));
-    }
 }

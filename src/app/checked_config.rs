@@ -1,0 +1,230 @@
+//! The configuration with its texts read as the values of the parts: durations, domains, options, tokens.
+//!
+//! Invariant: a [`CheckedConfig`] holds no text that a part would refuse.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::bail;
+
+use crate::config::{Hidden, ServerConfig, TokenConfig, Written};
+use crate::domain::{
+    Error, Fingerprint, HeaderKey, Host, Options, PathPrefix, RegistrationToken, Secret, ServiceName, Span, TokenName,
+    header_value,
+};
+
+/// The configuration with the values that its texts mean.
+#[derive(Debug)]
+pub(super) struct CheckedConfig {
+    /// The values that need no other part.
+    pub(super) plain: ServerConfig,
+    pub(super) line_timeout: Span,
+    pub(super) idle_timeout: Span,
+    pub(super) grace: Span,
+    pub(super) staged_ttl: Span,
+    pub(super) operator_tokens: Vec<Secret>,
+    pub(super) api_hosts: Vec<Host>,
+    pub(super) tokens: Vec<RegistrationToken>,
+    /// The name of the certificate for clients that ask for no name or an unknown one.
+    pub(super) tls_default: Option<Host>,
+    /// The domains of each of `plain.certificates`, in the same order.
+    pub(super) certificate_domains: Vec<Vec<Host>>,
+    pub(super) acme_domains: Vec<Host>,
+    pub(super) default_headers: Vec<(HeaderKey, Arc<str>)>,
+    pub(super) default_options: Options,
+}
+
+impl CheckedConfig {
+    /// Reads the texts of a configuration.
+    ///
+    /// # Errors
+    /// A text that does not have the form of its part, with the place where it was given.
+    pub(super) fn new(plain: ServerConfig) -> anyhow::Result<Self> {
+        let span = |key: &str, written: &Written| plain.value(key, written, Span::parse);
+        let acme_domains = plain.acme.as_ref().map_or(&[][..], |acme| &acme.domains);
+        let of_certificate = |domains: &[Written]| plain.values("tls.domains", domains, certified_domain);
+        let secret = |token: &Hidden<String>| Secret::new(token.reveal());
+        Ok(Self {
+            line_timeout: span("pipe.line_timeout", &plain.pipe.line_timeout)?,
+            idle_timeout: span("pipe.idle_timeout", &plain.pipe.idle_timeout)?,
+            grace: span("session.grace", &plain.sessions.grace)?,
+            staged_ttl: span("session.staged_ttl", &plain.sessions.staged_ttl)?,
+            operator_tokens: plain.api.operator_tokens.iter().map(secret).collect(),
+            api_hosts: plain.values("api.hosts", &plain.api.hosts, api_host)?,
+            tokens: tokens(&plain)?,
+            tls_default: plain
+                .proxy
+                .tls_default
+                .as_ref()
+                .map(|name| plain.value("proxy.tls_default", name, certified_domain))
+                .transpose()?,
+            certificate_domains: plain
+                .certificates
+                .iter()
+                .map(|own| of_certificate(&own.domains))
+                .collect::<Result<_, _>>()?,
+            acme_domains: plain.values("acme.domains", acme_domains, certified_domain)?,
+            default_headers: default_headers(&plain)?,
+            default_options: default_options(&plain)?,
+            plain,
+        })
+    }
+}
+
+fn api_host(text: &str) -> Result<Host, String> {
+    Host::parse(text).ok().filter(|host| *host != Host::Any).ok_or_else(|| {
+        format!("`{text}` is not a host; write signalbox.internal, *.internal or an address, without port or scheme")
+    })
+}
+
+/// Reads a domain that may get a certificate, or `*.` followed by one.
+fn certified_domain(text: &str) -> Result<Host, String> {
+    let host = Host::parse(text).map_err(|error| error.to_string())?;
+    let is_name = match &host {
+        Host::Exact(name) => !name.starts_with('[') && name.parse::<std::net::IpAddr>().is_err(),
+        Host::Below(_) => true,
+        Host::Any => false,
+    };
+    let wrong = || {
+        format!("`{text}` gets no certificate; write shop.example, or *.shop.example for each domain of a route below")
+    };
+    is_name.then_some(host).ok_or_else(wrong)
+}
+
+fn tokens(plain: &ServerConfig) -> anyhow::Result<Vec<RegistrationToken>> {
+    let read = |token: &TokenConfig| {
+        anyhow::Ok(RegistrationToken {
+            name: plain.value("tokens.name", &token.name, TokenName::parse)?,
+            secret: plain.value("tokens.sha256", &token.sha256, str::parse::<Fingerprint>)?,
+            // A rule is a name, or the beginning of names followed by `*`, which a name may hold.
+            services: plain
+                .values("tokens.services", &token.services, |text| ServiceName::parse(text).map(|_| text.to_owned()))?,
+            domains: plain.values("tokens.domains", &token.domains, Host::parse)?,
+            path_prefixes: plain.values("tokens.path_prefixes", &token.path_prefixes, PathPrefix::parse)?,
+            backends: token.backends.clone(),
+            max_routes: token.max_routes,
+            max_sessions: token.max_sessions,
+        })
+    };
+    let tokens: Vec<_> = plain.tokens.iter().map(read).collect::<Result<_, _>>()?;
+    let mut names = BTreeSet::new();
+    for token in &tokens {
+        if !names.insert(token.name.as_str()) {
+            bail!("tokens: there are two called {}; give each its own name", token.name);
+        }
+    }
+    Ok(tokens)
+}
+
+fn default_headers(plain: &ServerConfig) -> anyhow::Result<Vec<(HeaderKey, Arc<str>)>> {
+    let read = |(name, value): (&String, &Written)| {
+        plain.value("defaults.headers", value, |text| Ok::<_, Error>((HeaderKey::parse(name)?, header_value(text)?)))
+    };
+    plain.default_headers.iter().map(read).collect()
+}
+
+/// Returns the options of routes that do not say otherwise: those of `[defaults]`, and those of `[proxy]`.
+fn default_options(plain: &ServerConfig) -> anyhow::Result<Options> {
+    let mut options = Options::default();
+    for (key, value) in &plain.default_options {
+        let set = |text: &str| match options.set(key, text) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Options::unknown(key)),
+            Err(error) => Err(error.of(key).to_string()),
+        };
+        plain.value("defaults.options", value, set)?;
+    }
+    let proxy = &plain.proxy;
+    options.https_redirect |= proxy.https_redirect;
+    let mut of_proxy = Options::default();
+    plain.value("proxy.hsts", &proxy.hsts, |text| of_proxy.set("hsts", text).map_err(|error| error.of("hsts")))?;
+    options.hsts = options.hsts.or(of_proxy.hsts);
+    if options.https_redirect && proxy.https_port.is_none() {
+        bail!("https_redirect needs proxy.https, or proxy.https_port if another program speaks https for this one");
+    }
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Cli;
+
+    fn load(file: &str, flags: &[&str]) -> Result<CheckedConfig, String> {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&path, file).unwrap();
+        let config = path.path().to_str().unwrap();
+        let given = ["signalbox", "--config", config].into_iter().chain(flags.iter().copied());
+        let plain = Cli::read(given).unwrap().load().map_err(|error| error.to_string())?;
+        CheckedConfig::new(plain).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_text_that_a_part_refuses_is_named_with_its_line_or_flag_and_the_expected_form() {
+        let acme = "[acme]\ndirectory = \"https://ca.example/dir\"\nterms_accepted = true\n";
+        let token = format!("[[tokens]]\nname = \"a\"\nsha256 = \"{}\"\n", "ab".repeat(32));
+        let wrong = [
+            ("[session]\ngrace = \"soon\"\n", ":2:", "500ms, 30s, 1m30s or 2h"),
+            ("[defaults.options]\ntimeout = \"0s\"\n", ":", "timeout: `0s` is zero"),
+            ("[defaults.options]\ntiemout = 1\n", ":", "there is no option `tiemout`; did you mean timeout?"),
+            ("[defaults.headers]\nconnection = \"x\"\n", ":", "belongs to the connection"),
+            ("[defaults.headers]\n\"X Frame\" = \"x\"\n", ":", "may not hold a space; for example X-Frame-Options"),
+            (
+                "[proxy]\nhttps = 1\n[[tls]]\ncert = \"a\"\nkey = \"b\"\ndomains = [\"*\"]\n",
+                ":6:",
+                "write shop.example, or *.shop.example",
+            ),
+            ("[proxy]\ntls_default = \"*\"\n", ":2:", "write shop.example, or *.shop.example"),
+            ("[proxy]\nhsts = \"1y\"\n", ":2:", "must be on, off, or a value such as max-age=63072000"),
+            ("[defaults.options]\nhsts = \"1y\"\n", ":", "hsts: must be on, off"),
+            ("[api]\nhosts = [\"*\"]\n", ":2:", "`*` is not a host"),
+            ("[api]\nhosts = [\"a.example:8182\"]\n", ":2:", "without port or scheme"),
+            ("[[tokens]]\nname = \"a\"\nsha256 = \"12\"\n", ":3:", "64 hexadecimal digits"),
+            (&format!("{acme}domains = [\"*\"]\n"), ":4:12:", "gets no certificate"),
+            (&format!("{acme}domains = [\"a.example\", \"10.0.0.7\"]\n"), ":4:25:", "gets no certificate"),
+            (&format!("{token}domains = [\"a b\"]\n"), ":4:12:", "domain"),
+            (&format!("{token}path_prefixes = [\"a\"]\n"), ":4:18:", "path"),
+            (&format!("{token}services = [\"a b\"]\n"), ":4:13:", "service"),
+            (&format!("{token}{token}"), "tokens", "two called a"),
+            ("[proxy]\nhttps_redirect = true\n", "https_redirect", "needs proxy.https"),
+        ];
+        for (file, place, expected) in wrong {
+            let said = load(file, &[]).unwrap_err();
+            assert!(said.contains(place) && said.contains(expected), "{file}\n{said}");
+        }
+        for (flag, value) in [
+            ("--session-grace", "soon"),
+            ("--session-staged-ttl", "0s"),
+            ("--pipe-line-timeout", "9000h"),
+            ("--pipe-idle-timeout", "x"),
+            ("--proxy-hsts", "1y"),
+            ("--proxy-tls-default", "*"),
+            ("--api-hosts", "a.example,*"),
+        ] {
+            let said = load("", &[flag, value]).unwrap_err();
+            assert!(said.starts_with(&format!("{flag}: ")), "{said}");
+        }
+    }
+
+    #[test]
+    fn texts_become_the_values_of_the_parts() {
+        let token =
+            format!("[[tokens]]\nname = \"team-a\"\nsha256 = \"{}\"\ndomains = [\"*.a.example\"]\n", "ab".repeat(32));
+        let file = "[defaults]\nheaders = { X-Frame-Options = \"DENY\" }\noptions = { retries = 3, compression = true }\n\
+                    [proxy]\nhttps = \"127.0.0.1:8443\"\nhttps_redirect = true\nhsts = \"on\"\n[session]\ngrace = 90\n";
+        let config = load(&format!("{file}{token}"), &["--session-staged-ttl", "2m"]).unwrap();
+        assert_eq!((config.grace, config.staged_ttl), (Span::from_secs(90), Span::from_secs(120)));
+        assert_eq!(config.default_headers[0].0.as_str(), "x-frame-options");
+        let options = &config.default_options;
+        assert_eq!((options.retries, options.compression, options.https_redirect), (3, true, true));
+        assert_eq!(options.hsts.as_ref().unwrap().as_bytes(), b"max-age=31536000");
+        assert_eq!((config.tokens.len(), config.tokens[0].domains.len()), (1, 1));
+    }
+
+    #[test]
+    fn an_option_of_the_defaults_overrides_that_of_the_proxy() {
+        let file = "[proxy]\nhsts = \"on\"\n[defaults]\noptions = { hsts = \"max-age=1\" }\n";
+        let options = load(file, &[]).unwrap().default_options;
+        assert_eq!(options.hsts.as_ref().unwrap().as_bytes(), b"max-age=1");
+    }
+}
