@@ -110,7 +110,9 @@ fn an_invalid_file_changes_nothing_and_the_command_says_what_the_log_says() {
     assert!(code == Some(1) && said.contains(words) && said.contains("500ms, 30s"), "{said}");
     let answer = configured.operate("POST", "/v1/reload", "any");
     assert!(answer.status() == 409 && answer.text().contains(words), "{}", answer.text());
-    assert_eq!(configured.log().matches("nothing was changed").count(), 2, "once for the file, once for the call");
+    eventually("it is logged once for the file and once for the call", || {
+        configured.log().matches("nothing was changed").count() == 2
+    });
     // None of its values is in force.
     let mut client = configured.server.connect();
     let session = client.register("shop", "shop-1");
