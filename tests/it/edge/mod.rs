@@ -6,4 +6,5 @@ mod http2;
 mod http2_attacks;
 mod proxy_protocol;
 mod reload;
+mod renewal;
 mod tls;

@@ -17,13 +17,13 @@ use crate::support::tls::Authority;
 use crate::support::wire::{Message, Wire};
 
 /// A server with a configuration file that a test rewrites.
-struct Configured {
+pub struct Configured {
     folder: TempDir,
-    server: Server,
+    pub server: Server,
 }
 
 impl Configured {
-    fn start(text: &str, flags: &[&str]) -> Self {
+    pub fn start(text: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("signalbox.toml");
         fs::write(&file, text).unwrap();
@@ -40,7 +40,7 @@ impl Configured {
         fs::write(self.file(), text).unwrap();
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.server.log).unwrap()
     }
 
@@ -54,7 +54,7 @@ impl Configured {
         (output.status.code(), String::from_utf8(said).unwrap().trim_end().to_owned())
     }
 
-    fn operate(&self, method: &str, target: &str, token: &str) -> Message {
+    pub fn operate(&self, method: &str, target: &str, token: &str) -> Message {
         let mut wire = Wire::connect(self.server.api);
         wire.send(format!(
             "{method} {target} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: 0\r\n\r\n"

@@ -9,8 +9,10 @@ use signalbox::certificates::{CertificateFiles, ServedCertificate};
 use signalbox::domain::{Host, Target};
 
 use crate::server::Server;
+use crate::shares::connect_from;
 use crate::support::backend::Backend;
-use crate::support::proxy_harness::{ProxyHarness, option};
+use crate::support::http2_client::Http2Client;
+use crate::support::proxy_harness::{ProxyHarness, option, until};
 use crate::support::tls::{Authority, Issued, TlsClient, TlsWire};
 use crate::support::wire::{Message, Wire};
 
@@ -122,25 +124,34 @@ fn large_bodies_pass_over_tls_in_both_directions() {
     }
 }
 
+/// Names of handshakes, hosts of requests on their connections, and the statuses.
+const COVERED: [(&str, &str, u16); 9] = [
+    ("a.example", "a.example", 200),
+    ("a.example", "x.a.example", 200),
+    ("x.a.example", "a.example", 200),
+    ("x.a.example", "y.a.example", 200),
+    ("a.example", "y.x.a.example", 421),
+    ("a.example", "b.example", 421),
+    ("b.example", "a.example", 421),
+    ("b.example", "other.example", 421),
+    ("xn--bcher-kva.example", "xn--bcher-kva.example", 200),
+];
+
 #[test]
 fn a_connection_answers_for_the_hosts_that_its_certificate_covers() {
     for default in [None, Some("b.example")] {
-        let edge = Edge::new(default);
-        for (name, host, status) in [
-            ("a.example", "a.example", 200),
-            ("a.example", "x.a.example", 200),
-            ("x.a.example", "a.example", 200),
-            ("x.a.example", "y.a.example", 200),
-            ("a.example", "y.x.a.example", 421),
-            ("a.example", "b.example", 421),
-            ("b.example", "a.example", 421),
-            ("b.example", "other.example", 421),
-            ("xn--bcher-kva.example", "xn--bcher-kva.example", 200),
-        ] {
+        let mut edge = Edge::new(default);
+        for (name, host, status) in COVERED {
             let mut wire = edge.connect(name);
             assert_eq!(get(&mut wire, host).status(), status, "{name} {host}");
             // The connection is good for other requests.
             assert_eq!(get(&mut wire, name).status(), 200, "{name}");
+        }
+        edge.client.protocols = vec!["h2"];
+        for (name, host, status) in COVERED {
+            let mut client = Http2Client::secure(&edge.client, edge.address(), name);
+            assert_eq!(client.get(&format!("https://{host}/")).unwrap().status, status, "{name} {host}");
+            assert_eq!(client.get(&format!("https://{name}/")).unwrap().status, 200, "{name}");
         }
     }
     let edge = Edge::new(Some("b.example"));
@@ -148,6 +159,30 @@ fn a_connection_answers_for_the_hosts_that_its_certificate_covers() {
         let mut wire = edge.client.connect_nameless(edge.address(), "b.example").unwrap();
         assert_eq!(get(&mut wire, host).status(), status, "{host}");
     }
+}
+
+#[test]
+fn handshakes_that_stall_are_bounded_for_one_address_and_others_get_through() {
+    let edge = Edge::new(None);
+    // A quarter of the 1,024 of a worker, and some more.
+    let stalled: Vec<TcpStream> = (0..280)
+        .map(|_| {
+            let mut socket = edge.raw();
+            // The beginning of a record of a hello.
+            let _ = socket.write_all(&[22, 3, 1, 1, 0]);
+            socket
+        })
+        .collect();
+    let mut wire = TlsClient::shake(edge.client.session("a.example"), connect_from(2, edge.address())).unwrap();
+    assert_eq!(get(&mut wire, "a.example").status(), 200);
+    let closed = || {
+        let is_closed = |socket: &TcpStream| {
+            socket.set_nonblocking(true).unwrap();
+            !matches!((&*socket).read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+        };
+        stalled.iter().filter(|socket| is_closed(socket)).count()
+    };
+    until("the others are closed", || closed() == 280 - 256);
 }
 
 #[test]
@@ -279,6 +314,21 @@ fn a_route_redirects_to_https_and_tells_clients_to_stay_there() {
     let answer = wire.message().unwrap();
     assert_eq!((answer.status(), hsts(&answer).as_deref()), (200, Some("max-age=31536000")));
     assert_eq!(hsts(&get(&mut wire, "a.example")), None, "another route");
+}
+
+#[test]
+fn the_authority_gets_its_token_over_http_where_everything_else_is_redirected() {
+    let mut harness = ProxyHarness::with(|settings| settings.tokens.insert("one", "one.key"));
+    let backend = Backend::named("shop");
+    harness.serve("shop", "one", &backend.url(), &[("https_redirect", "true")]);
+    let (token, other) = ("/.well-known/acme-challenge/one", "/.well-known/acme-challenge/two");
+    let answer = harness.get("a.example", token);
+    assert_eq!((answer.status(), answer.text()), (200, "one.key"));
+    for path in [other, "/"] {
+        let answer = harness.get("a.example", path);
+        let location = format!("https://a.example{path}");
+        assert_eq!((answer.status(), answer.field("location")), (308, Some(&*location)));
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod sessions;
 use std::net::{SocketAddr, TcpStream};
 
 /// A connection from the address 127.0.0.`last` of this machine.
-fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
+pub fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
     use socket2::{Domain, Socket, Type};
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();

@@ -2,15 +2,20 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, StatusCode};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
 
+use super::tls::TlsClient;
 use super::wire::Wire;
 
 /// The bytes with which a client begins, and empty settings.
@@ -44,12 +49,25 @@ impl Http2Client {
     }
 
     pub fn with(address: SocketAddr, change: impl FnOnce(&mut Builder)) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut builder = Builder::new();
         change(&mut builder);
+        Self::on(builder, TcpStream::connect(address))
+    }
+
+    /// Connects over TLS, and asks for `name`.
+    pub fn secure(client: &TlsClient, address: SocketAddr, name: &str) -> Self {
+        let (tls, name) =
+            (TlsConnector::from(Arc::new(client.config())), ServerName::try_from(name.to_owned()).unwrap());
+        Self::on(Builder::new(), async move { tls.connect(name, TcpStream::connect(address).await?).await })
+    }
+
+    fn on<S>(builder: Builder, socket: impl Future<Output = std::io::Result<S>>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (sender, ended) = runtime.block_on(async {
-            let socket = TcpStream::connect(address).await.unwrap();
-            let (sender, connection) = builder.handshake(socket).await.unwrap();
+            let (sender, connection) = builder.handshake(socket.await.unwrap()).await.unwrap();
             (sender, tokio::spawn(connection))
         });
         Self { runtime, sender, ended }

@@ -104,7 +104,7 @@ impl TlsClient {
         Self { roots, own: None, protocols: Vec::new(), versions: rustls::ALL_VERSIONS.to_vec() }
     }
 
-    fn config(&self) -> ClientConfig {
+    pub fn config(&self) -> ClientConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&self.versions).unwrap();
         let builder = builder.with_root_certificates(self.roots.clone());
