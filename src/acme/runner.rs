@@ -159,9 +159,7 @@ impl Acme {
             self.lock().restore(stored.name.clone(), stored.record, validity);
             served.extend(certificate.map(|certificate| (stored.name, certificate)));
         }
-        for (name, certificate) in served {
-            self.parts.certificates.set_obtained(&name, certificate);
-        }
+        self.parts.certificates.set_obtained(served);
     }
 
     async fn run_under(&self, authority: &Arc<Authority>) {
@@ -232,7 +230,7 @@ impl Acme {
             failure(format!("the certificate cannot be used: {why}"))
         })?;
         let validity = validity(&certificate);
-        self.parts.certificates.set_obtained(name, certificate);
+        self.parts.certificates.set_obtained([(name.clone(), certificate)]);
         let kept = authority.folder.keep_certificate(name, &issued.pem);
         kept.map_err(|error| failure(format!("the certificate is served but cannot be kept: {error}")))?;
         authority.folder.forget_order(name);

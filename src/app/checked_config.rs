@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_text_that_a_part_refuses_is_named_with_its_line_or_flag_and_the_expected_form() {
-        let acme = "[acme]\ndirectory = \"https://ca.example/dir\"\nterms_accepted = true\n";
+        let acme = "[proxy]\nhttps = 8443\n[acme]\ndirectory = \"https://ca.example/dir\"\nterms_accepted = true\n";
         let token = format!("[[tokens]]\nname = \"a\"\nsha256 = \"{}\"\n", "ab".repeat(32));
         let wrong = [
             ("[session]\ngrace = \"soon\"\n", ":2:", "500ms, 30s, 1m30s or 2h"),
@@ -180,8 +180,8 @@ mod tests {
             ("[api]\nhosts = [\"*\"]\n", ":2:", "`*` is not a host"),
             ("[api]\nhosts = [\"a.example:8182\"]\n", ":2:", "without port or scheme"),
             ("[[tokens]]\nname = \"a\"\nsha256 = \"12\"\n", ":3:", "64 hexadecimal digits"),
-            (&format!("{acme}domains = [\"*\"]\n"), ":4:12:", "gets no certificate"),
-            (&format!("{acme}domains = [\"a.example\", \"10.0.0.7\"]\n"), ":4:25:", "gets no certificate"),
+            (&format!("{acme}domains = [\"*\"]\n"), ":6:12:", "gets no certificate"),
+            (&format!("{acme}domains = [\"a.example\", \"10.0.0.7\"]\n"), ":6:25:", "gets no certificate"),
             (&format!("{token}domains = [\"a b\"]\n"), ":4:12:", "domain"),
             (&format!("{token}path_prefixes = [\"a\"]\n"), ":4:18:", "path"),
             (&format!("{token}services = [\"a b\"]\n"), ":4:13:", "service"),

@@ -40,7 +40,7 @@ type MakeGroup<'a> = dyn Fn(Option<Arc<ClientAuthorities>>) -> Arc<TlsGroup> + '
 /// A part of the set that is replaced.
 pub(super) enum SetChange {
     Configured(Vec<Arc<ServedCertificate>>, Option<Arc<str>>),
-    Obtained(Host, Arc<ServedCertificate>),
+    Obtained(Vec<(Host, Arc<ServedCertificate>)>),
     NotObtained(Host),
     Challenge(Arc<str>, Arc<CertifiedKey>),
     NoChallenge(Arc<str>),
@@ -93,9 +93,7 @@ impl CertificateSet {
             SetChange::Configured(certificates, default) => {
                 (next.configured, next.default) = (certificates.clone(), default.clone());
             }
-            SetChange::Obtained(name, certificate) => {
-                next.obtained.insert(name.clone(), Arc::clone(certificate));
-            }
+            SetChange::Obtained(certificates) => next.obtained.extend(certificates.iter().cloned()),
             SetChange::NotObtained(name) => {
                 next.obtained.remove(name);
             }

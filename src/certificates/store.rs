@@ -47,9 +47,10 @@ impl Certificates {
         self.change(&SetChange::Configured(certificates, default));
     }
 
-    /// Adds or replaces the certificate that was obtained for `name`.
-    pub fn set_obtained(&self, name: &Host, certificate: ServedCertificate) {
-        self.change(&SetChange::Obtained(name.clone(), Arc::new(certificate)));
+    /// Adds or replaces certificates, each with the name for which it was obtained.
+    pub fn set_obtained(&self, certificates: impl IntoIterator<Item = (Host, ServedCertificate)>) {
+        let shared = certificates.into_iter().map(|(name, certificate)| (name, Arc::new(certificate)));
+        self.change(&SetChange::Obtained(shared.collect()));
     }
 
     /// Removes the certificate that was obtained for `name`.

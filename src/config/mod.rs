@@ -75,7 +75,8 @@ impl FileSections {
             routes_max: or_default(self.session.routes_max, "session-routes-max")?.0,
         };
         let tokens: Vec<_> = self.tokens.into_iter().map(TokenSection::complete).collect();
-        let certificates = certificates(self.tls, self.proxy.https.is_some())?;
+        let has_https = self.proxy.https.is_some();
+        let certificates = certificates(self.tls, has_https)?;
         let config = ServerConfig {
             pipe: self.pipe.complete(!tokens.is_empty())?,
             api: self.api.complete()?,
@@ -94,7 +95,7 @@ impl FileSections {
                     .collect::<Result<_, _>>()?,
             },
             ca: self.backends.ca,
-            acme: self.acme.complete()?,
+            acme: self.acme.complete(has_https)?,
             default_headers: self.defaults.headers,
             default_options: self.defaults.options,
             log_filter: or_default(self.log.level, "log-level")?.0,
@@ -312,7 +313,7 @@ impl ProxySection {
 
 impl AcmeSection {
     /// Returns the configuration of the certificate authority: none if no key is set.
-    fn complete(self) -> anyhow::Result<Option<AcmeConfig>> {
+    fn complete(self, has_https: bool) -> anyhow::Result<Option<AcmeConfig>> {
         let domains = self.domains.unwrap_or_default();
         let Some(directory) = self.directory else {
             if domains.is_empty() {
@@ -328,6 +329,9 @@ impl AcmeSection {
                 "acme.directory is set and acme.domains is not; write domains = [\"shop.example\"], or \
                  [\"*.shop.example\"] for each domain of a route below"
             );
+        }
+        if !has_https {
+            bail!("[acme] is for proxy.https, which is not set; add https = \"0.0.0.0:443\" to [proxy]");
         }
         if !or_default(self.terms_accepted, "acme-terms-accepted")?.0 {
             bail!(

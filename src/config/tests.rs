@@ -205,7 +205,7 @@ fn the_pipe_is_open_to_other_machines_only_with_tokens_client_certificates_or_on
 
 #[test]
 fn certificates_are_obtained_only_with_a_directory_domains_and_accepted_terms() {
-    let whole = "[acme]\ndirectory = \"https://ca.example/dir\"\ndomains = [\"shop.example\", \"*.shop.example\"]\nterms_accepted = true\n";
+    let whole = "[proxy]\nhttps = 8443\n[acme]\ndirectory = \"https://ca.example/dir\"\ndomains = [\"shop.example\", \"*.shop.example\"]\nterms_accepted = true\n";
     let acme = load(&format!("{whole}contact = [\"a@shop.example\", \"mailto:b@shop.example\"]\n"), &[])
         .unwrap()
         .acme
@@ -224,6 +224,7 @@ fn certificates_are_obtained_only_with_a_directory_domains_and_accepted_terms() 
         ("directory = \"https://ca.example/dir\"\n", "acme.directory is not"),
         ("domains = [\"shop.example\", \"*.shop.example\"]\n", "acme.domains is not"),
         ("terms_accepted = true\n", "if you accept them, set terms_accepted = true"),
+        ("https = 8443\n", "[acme] is for proxy.https"),
     ] {
         let why = load(&whole.replace(left_out, ""), &[]).unwrap_err();
         assert!(why.contains(said), "{why}");

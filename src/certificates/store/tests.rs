@@ -66,10 +66,10 @@ fn of_two_for_one_name_the_longer_lasting_is_served_and_then_the_first() {
     certificates.set_configured(all.to_vec(), None);
     assert_eq!(serial(&certificates), all[1].facts.serial);
     // An obtained one comes after those of the configuration, unless it lasts longer.
-    certificates.set_obtained(&host("a.example"), served(&names, 2032));
+    certificates.set_obtained([(host("a.example"), served(&names, 2032))]);
     assert_eq!(serial(&certificates), all[1].facts.serial);
     let newest = served(&names, 2033);
-    certificates.set_obtained(&host("a.example"), newest.clone());
+    certificates.set_obtained([(host("a.example"), newest.clone())]);
     assert_eq!(serial(&certificates), newest.facts.serial);
     certificates.set_configured(Vec::new(), None);
     assert_eq!(serial(&certificates), newest.facts.serial, "obtained ones stay");
