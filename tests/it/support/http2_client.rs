@@ -51,17 +51,17 @@ impl Http2Client {
     pub fn with(address: SocketAddr, change: impl FnOnce(&mut Builder)) -> Self {
         let mut builder = Builder::new();
         change(&mut builder);
-        Self::on(builder, TcpStream::connect(address))
+        Self::on(&builder, TcpStream::connect(address))
     }
 
     /// Connects over TLS, and asks for `name`.
     pub fn secure(client: &TlsClient, address: SocketAddr, name: &str) -> Self {
         let (tls, name) =
             (TlsConnector::from(Arc::new(client.config())), ServerName::try_from(name.to_owned()).unwrap());
-        Self::on(Builder::new(), async move { tls.connect(name, TcpStream::connect(address).await?).await })
+        Self::on(&Builder::new(), async move { tls.connect(name, TcpStream::connect(address).await?).await })
     }
 
-    fn on<S>(builder: Builder, socket: impl Future<Output = std::io::Result<S>>) -> Self
+    fn on<S>(builder: &Builder, socket: impl Future<Output = std::io::Result<S>>) -> Self
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
