@@ -271,8 +271,12 @@ fn bind_proxy(config: &CheckedConfig, settings: &proxy::ProxySettings) -> anyhow
     let mut bound = proxy::Proxy::bind(settings)
         .map_err(|error| bind_error("HTTP", config.plain.proxy.http, "proxy.http", "--proxy-http", &error))?;
     if let Some(https) = config.plain.proxy.https {
-        let bind_error = |error| bind_error("HTTPS", https, "proxy.https", "--proxy-https", &error);
-        bound.bind_secure(https).map_err(bind_error)?;
+        let cannot = |what, error| bind_error(what, https, "proxy.https", "--proxy-https", &error);
+        bound.bind_secure(https).map_err(|error| cannot("HTTPS", error))?;
+        #[cfg(feature = "http3")]
+        if config.plain.proxy.http3 {
+            bound.bind_http3().map_err(|error| cannot("HTTP/3 over UDP", error))?;
+        }
     }
     Ok(bound)
 }

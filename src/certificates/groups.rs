@@ -22,6 +22,8 @@ pub struct TlsGroup {
     pub http1: Arc<ServerConfig>,
     /// For connections that may speak HTTP/2.
     pub http2: Arc<ServerConfig>,
+    /// For connections over QUIC, which speak HTTP/3. No data is taken before the end of the handshake (0-RTT).
+    pub http3: Arc<ServerConfig>,
 }
 
 impl TlsGroup {
@@ -31,7 +33,9 @@ impl TlsGroup {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let http1 = Arc::new(config.clone());
         config.alpn_protocols.insert(0, b"h2".to_vec());
-        Self { authorities, http1, http2: Arc::new(config) }
+        let http2 = Arc::new(config.clone());
+        config.alpn_protocols = vec![b"h3".to_vec()];
+        Self { authorities, http1, http2, http3: Arc::new(config) }
     }
 
     /// Returns true if it is the group of `authorities`.

@@ -20,7 +20,7 @@ pub enum Selection {
 }
 
 /// The identity that a connection has shown its client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TlsIdentity {
     certificate: Arc<ServedCertificate>,
     group: Arc<TlsGroup>,

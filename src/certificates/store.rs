@@ -76,6 +76,11 @@ impl Certificates {
         TlsIdentity::new(&self.set.load(), hello.server_name()).map_or(Selection::Unknown, Selection::Serve)
     }
 
+    /// Returns settings for a connection before its `ClientHello` has come. No handshake is done with them.
+    pub fn before_choice(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.challenge)
+    }
+
     /// Returns a resolver of these certificates, also of those that will replace them.
     pub fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
         Arc::new(Resolver(Arc::downgrade(&self.set)))

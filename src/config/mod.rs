@@ -292,9 +292,21 @@ impl ProxySection {
     fn complete(self) -> anyhow::Result<ProxyConfig> {
         let all = or_default(self.connections_max, "proxy-connections-max")?;
         let https = self.https.map(|address| address.0);
+        let http3 = or_default(self.http3, "proxy-http3")?.0;
+        if http3 && https.is_none() {
+            bail!(
+                "proxy.http3 is true and proxy.https is not set; write https = \"0.0.0.0:443\", whose UDP port HTTP/3 takes"
+            );
+        }
+        if http3 && !cfg!(feature = "http3") {
+            bail!(
+                "proxy.http3: this program was built without HTTP/3; build it with the feature `http3`, or write false"
+            );
+        }
         Ok(ProxyConfig {
             http: or_default(self.http, "proxy-http")?.0,
             https,
+            http3,
             https_port: self
                 .https_port
                 .and_then(|port| u16::try_from(port.0).ok())

@@ -98,6 +98,8 @@ pub struct ProxyConfig {
     pub http: SocketAddr,
     /// The address that it listens on for TLS, if it does.
     pub https: Option<SocketAddr>,
+    /// True if it speaks HTTP/3 on the UDP port of that address.
+    pub http3: bool,
     /// The port of TLS that clients use, if it speaks TLS.
     pub https_port: Option<u16>,
     /// The name of the certificate for clients that ask for no name or an unknown one.

@@ -223,7 +223,10 @@ sections! {
         /// The address of HTTPS
         #[arg(env = "SIGNALBOX_PROXY_HTTPS", value_name = "ADDRESS")]
         "proxy-https" https: Address<8443> | "none, TLS is not spoken" [restart],
-        /// The port of HTTPS that clients use, for redirects
+        /// HTTP/3 is spoken on the UDP port of `https` and announced to clients over TLS
+        #[arg(env = "SIGNALBOX_PROXY_HTTP3", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        "proxy-http3" http3: Flag = "false" [restart],
+        /// The port of HTTPS that clients use, for redirects and for the announcement of HTTP/3
         #[arg(env = "SIGNALBOX_PROXY_HTTPS_PORT", value_name = "PORT")]
         "proxy-https-port" https_port: PublicPort | "that of `https`" [restart],
         /// Requests over http are redirected to https, for routes that do not say otherwise

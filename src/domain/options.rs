@@ -96,7 +96,7 @@ options! {
     http2: bool = true, truth, "bool", "true",
         "Lets clients use HTTP/2 on the route's domains.";
     http3: bool = true, truth, "bool", "true",
-        "Lets clients use HTTP/3 on the route's domains.";
+        "Lets clients use HTTP/3 on the route's domains, where the server speaks it.";
     https_redirect: bool = false, truth, "bool", "false",
         "Redirects requests over http to https with 308.";
     hsts: Option<HeaderValue> = None, hsts, "`on`, `off`, or a value such as `max-age=63072000; includeSubDomains`", "off",

@@ -17,6 +17,10 @@ pub(crate) enum BodyError {
     /// The other side reset the stream, or its connection ended.
     #[error(transparent)]
     Stream(#[from] h2::Error),
+    /// The same for a stream of HTTP/3; and a body without the length that its head says.
+    #[error(transparent)]
+    #[cfg_attr(not(feature = "http3"), expect(dead_code, reason = "only HTTP/3 has it"))]
+    Client(Box<dyn std::error::Error + Send + Sync>),
     /// The body could not be compressed.
     #[error(transparent)]
     Encoder(#[from] io::Error),

@@ -1,8 +1,9 @@
-//! The data plane: carries requests from clients to endpoints, on both sides over HTTP/1.1 or HTTP/2, with or without TLS.
+//! The data plane: carries requests from clients to endpoints, on both sides over HTTP/1.1 or HTTP/2, with or without TLS, and from
+//! clients over HTTP/3.
 //!
 //! Each worker is a single-threaded runtime with its own `SO_REUSEPORT` listener, upstream connections, resolver and
 //! counters, so that a request never crosses threads. Workers share only the routing table, which they read through `arc-swap`.
-//! The folders follow a request: `listener` accepts, `http2` takes streams apart, `request` decides and sends, `response` passes the answer on,
+//! The folders follow a request: `listener` accepts, `http3` and `http2` take streams apart, `request` decides and sends, `response` passes the answer on,
 //! `context` holds the state of both, `upstream` and `client` are the two connections; each names only those after it.
 //! It makes no decisions: `traffic` says which endpoint gets a request, with which fields, and if it is tried again.
 //! Invariants: every map, pool, body and wait here has a bound; a request that panics ends its own connection only.
@@ -11,6 +12,8 @@ mod body_error;
 mod client;
 mod context;
 mod http2;
+#[cfg(feature = "http3")]
+mod http3;
 mod limits;
 mod listener;
 mod refusal;
@@ -21,6 +24,8 @@ mod ticks;
 mod upstream;
 
 use std::io;
+#[cfg(feature = "http3")]
+use std::net::UdpSocket;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -55,6 +60,9 @@ pub struct BoundProxy {
     // One for each worker, or none.
     secure_listeners: Vec<TcpListener>,
     secure_address: Option<SocketAddr>,
+    // One for each worker, or none.
+    #[cfg(feature = "http3")]
+    udp_sockets: Vec<UdpSocket>,
 }
 
 /// The workers, which carry requests.
@@ -82,8 +90,17 @@ impl Proxy {
         settings.own.push(address);
         let reloadable = Arc::new(ArcSwap::from_pointee(settings.reloadable()));
         let addresses = settings.addresses();
-        let (secure_listeners, secure_address) = (Vec::new(), None);
-        Ok(BoundProxy { settings, reloadable, addresses, listeners, address, secure_listeners, secure_address })
+        Ok(BoundProxy {
+            settings,
+            reloadable,
+            addresses,
+            listeners,
+            address,
+            secure_listeners: Vec::new(),
+            secure_address: None,
+            #[cfg(feature = "http3")]
+            udp_sockets: Vec::new(),
+        })
     }
 
     /// Returns the address that clients connect to.
@@ -144,6 +161,21 @@ impl BoundProxy {
         Ok(address)
     }
 
+    /// Binds one UDP socket per worker for HTTP/3, on the address for TLS, which must be bound. Responses over TLS announce it.
+    ///
+    /// # Errors
+    /// If the address cannot be bound.
+    #[cfg(feature = "http3")]
+    pub fn bind_http3(&mut self) -> io::Result<()> {
+        let address = self.secure_address.ok_or_else(|| io::Error::other("HTTP/3 needs an address for TLS"))?;
+        for index in 0..self.settings.workers_count() {
+            self.udp_sockets.push(socket::listen_udp(address, index == 0)?);
+        }
+        let port = self.settings.https_port.unwrap_or(address.port());
+        self.settings.alt_svc = http::HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok();
+        Ok(())
+    }
+
     /// Returns the resolver of backend addresses that the workers use. It gives out no listener of this server.
     pub fn addresses(&self) -> AddressResolver {
         self.addresses.clone()
@@ -176,6 +208,8 @@ impl BoundProxy {
         let count = self.listeners.len();
         let settings = Arc::new(self.settings);
         let mut secure_listeners = self.secure_listeners.into_iter();
+        #[cfg(feature = "http3")]
+        let mut http3_starts = http3::starts(self.udp_sockets, &settings.certificates, &table)?.into_iter();
         let (mut workers, mut heartbeats) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let (ready, readies) = mpsc::channel();
         let ended_early = CancellationToken::new();
@@ -193,6 +227,8 @@ impl BoundProxy {
                 id: WorkerId { index, count },
                 listener,
                 secure_listener: secure_listeners.next(),
+                #[cfg(feature = "http3")]
+                http3: http3_starts.next(),
                 settings: Arc::clone(&settings),
                 reloadable: Arc::clone(&self.reloadable),
                 addresses: self.addresses.clone(),

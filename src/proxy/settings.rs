@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use http::HeaderValue;
 use ipnet::IpNet;
 
 use crate::certificates::{Certificates, HttpChallenges};
@@ -30,6 +31,8 @@ pub struct ProxySettings {
     pub certificates: Certificates,
     /// The port of https in redirects; `None` for 443.
     pub https_port: Option<u16>,
+    /// The field that announces HTTP/3 on responses over TLS (`Alt-Svc`); `None` if HTTP/3 is not spoken.
+    pub alt_svc: Option<HeaderValue>,
     /// The number of workers; 0 for one per core.
     pub workers: usize,
     /// The peers that are trusted to name the client.
@@ -102,6 +105,7 @@ impl ProxySettings {
             http,
             certificates: Certificates::new(),
             https_port: None,
+            alt_svc: None,
             workers: 0,
             trusted_proxies: Vec::new(),
             proxy_protocol: Vec::new(),

@@ -23,6 +23,9 @@ pub(crate) enum ClientBody {
     Http1(Incoming),
     /// A body on a stream of an HTTP/2 connection.
     Http2(StreamBody),
+    /// A body on a stream of an HTTP/3 connection. Its protocol is not known here.
+    #[cfg_attr(not(feature = "http3"), expect(dead_code, reason = "only HTTP/3 has it"))]
+    Http3(Pin<Box<dyn Body<Data = Bytes, Error = BodyError>>>),
     /// None: the stream is to carry another protocol.
     Tunnel(Option<oneshot::Receiver<StreamTunnel>>),
 }
@@ -69,12 +72,17 @@ impl ClientBody {
         matches!(self, Self::Http1(_))
     }
 
+    /// True if the request came over HTTP/3.
+    pub(crate) fn is_http3(&self) -> bool {
+        matches!(self, Self::Http3(_))
+    }
+
     /// Returns the client's side of the tunnel that the request asks for. A second call finds none.
     pub(crate) fn upgrade_of(request: &mut Request<Self>) -> Option<ClientUpgrade> {
         match request.body_mut() {
             Self::Http1(_) => Some(ClientUpgrade::Connection(hyper::upgrade::on(request))),
             Self::Tunnel(stream) => stream.take().map(ClientUpgrade::Stream),
-            Self::Http2(_) => None,
+            Self::Http2(_) | Self::Http3(_) => None,
         }
     }
 }
@@ -87,6 +95,7 @@ impl Body for ClientBody {
         match self.get_mut() {
             Self::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::from),
             Self::Http2(body) => body.poll_frame(cx),
+            Self::Http3(body) => body.as_mut().poll_frame(cx),
             Self::Tunnel(_) => Poll::Ready(None),
         }
     }
@@ -95,6 +104,7 @@ impl Body for ClientBody {
         match self {
             Self::Http1(incoming) => incoming.is_end_stream(),
             Self::Http2(body) => body.stream.is_end_stream(),
+            Self::Http3(body) => body.is_end_stream(),
             Self::Tunnel(_) => true,
         }
     }
@@ -102,6 +112,7 @@ impl Body for ClientBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(incoming) => incoming.size_hint(),
+            Self::Http3(body) => body.size_hint(),
             Self::Http2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Tunnel(_) => SizeHint::with_exact(0),
         }

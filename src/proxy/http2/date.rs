@@ -8,7 +8,7 @@ use crate::clock;
 
 /// The last `Date` field, which holds for a second.
 #[derive(Debug)]
-pub(super) struct DateField(RefCell<(u64, HeaderValue)>);
+pub(crate) struct DateField(RefCell<(u64, HeaderValue)>);
 
 impl DateField {
     pub(super) fn new() -> Self {

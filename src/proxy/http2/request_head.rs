@@ -39,16 +39,7 @@ pub(super) struct TunnelRequest {
 /// If `Host` names another host than the target (RFC 9113 §8.3.1), or for a protocol other than WebSocket.
 pub(super) fn translate(request: Request<RecvStream>) -> Result<StreamRequest, Refusal> {
     let (mut head, stream) = request.into_parts();
-    if let Some(authority) = head.uri.authority() {
-        set_host(&mut head.headers, authority.as_str())?;
-    }
-    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    head.uri = match percent_encoded(target) {
-        Some(encoded) => PathAndQuery::try_from(encoded).map_err(|_| Refusal::BadRequest)?.into(),
-        None => head.uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/")).into(),
-    };
-    head.version = Version::HTTP_11;
-    join_cookies(&mut head.headers)?;
+    to_origin_form(&mut head)?;
     let Some(protocol) = head.extensions.remove::<Protocol>() else {
         let body = ClientBody::Http2(StreamBody::new(stream, &head.headers));
         return Ok(StreamRequest { request: Request::from_parts(head, body), tunnel: None });
@@ -60,6 +51,26 @@ pub(super) fn translate(request: Request<RecvStream>) -> Result<StreamRequest, R
     let (opening, opened) = oneshot::channel();
     let request = Request::from_parts(head, ClientBody::Tunnel(Some(opened)));
     Ok(StreamRequest { request, tunnel: Some(TunnelRequest { received: stream, opening }) })
+}
+
+/// Gives the head a path as its target, a `Host` field, and its cookies in one line.
+///
+/// # Errors
+/// If `Host` names another host than the target (RFC 9113 §8.3.1, RFC 9114 §4.3.1).
+pub(crate) fn to_origin_form(head: &mut Parts) -> Result<(), Refusal> {
+    if let Some(authority) = head.uri.authority() {
+        set_host(&mut head.headers, authority.as_str())?;
+    }
+    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    head.uri = match percent_encoded(target) {
+        Some(encoded) => PathAndQuery::try_from(encoded).map_err(|_| Refusal::BadRequest)?.into(),
+        None => {
+            let uri = std::mem::take(&mut head.uri);
+            uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/")).into()
+        }
+    };
+    head.version = Version::HTTP_11;
+    join_cookies(&mut head.headers)
 }
 
 /// Makes the head one that asks for WebSocket in HTTP/1 (RFC 8441 §5). The key is ours: on a stream there is none.

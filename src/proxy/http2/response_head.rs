@@ -15,7 +15,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Adapts the head of a response with this body. Pages of the proxy have no length yet, and may have fields of a connection.
-pub(super) fn adapt(head: &mut Parts, body: &ProxyBody, date: &DateField) {
+pub(crate) fn adapt(head: &mut Parts, body: &ProxyBody, date: &DateField) {
     head.version = Version::HTTP_2;
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION] {
         head.headers.remove(name);
@@ -27,7 +27,7 @@ pub(super) fn adapt(head: &mut Parts, body: &ProxyBody, date: &DateField) {
 }
 
 /// Returns interim heads that came as HTTP/1. Fields that no stream may have are left out.
-pub(super) fn interim(mut heads: &[u8]) -> Vec<Response<()>> {
+pub(crate) fn interim(mut heads: &[u8]) -> Vec<Response<()>> {
     let mut found = Vec::new();
     loop {
         let mut lines = [httparse::EMPTY_HEADER; FIELDS_MAX];

@@ -14,9 +14,9 @@ use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::http2::date::DateField;
 
 /// The most bytes that a client may send ahead on one stream.
-pub(super) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// The most bytes that a client may send ahead on all streams of a connection.
-pub(super) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// The memory of a connection without streams, beyond that of every connection: the buffers and tables of `h2`.
 const BASE_BYTES: usize = 20 * 1024;
 /// The number of bytes that wait for the client from which on no body is read. A frame of a body has at most 128 KiB, so that
@@ -26,10 +26,10 @@ const UNSENT_BYTES_MAX: usize = 512 * 1024;
 const CANCELLED_MAX: u32 = 256;
 
 /// The state that the streams of one connection share.
-pub(super) struct StreamShare {
-    pub(super) worker: Rc<WorkerContext>,
+pub(crate) struct StreamShare {
+    pub(crate) worker: Rc<WorkerContext>,
     /// The connection.
-    pub(super) client: Rc<ClientContext>,
+    pub(crate) client: Rc<ClientContext>,
     listed: RefCell<Vec<ListedStream>>,
     // The bytes that streams hold for want of a window, and those that wait for the socket.
     held: Cell<usize>,
@@ -42,7 +42,7 @@ pub(super) struct StreamShare {
     // The memory of the connection itself.
     _base: MemoryShare,
     cancelled: Cell<u32>,
-    pub(super) date: DateField,
+    pub(crate) date: DateField,
 }
 
 struct ListedStream {
@@ -51,15 +51,15 @@ struct ListedStream {
 }
 
 /// The entry of a stream in the list. It ends with the stream.
-pub(super) struct StreamEntry {
-    pub(super) share: Rc<StreamShare>,
+pub(crate) struct StreamEntry {
+    pub(crate) share: Rc<StreamShare>,
     /// The client, as the request of this stream sees it.
-    pub(super) client: Rc<ClientContext>,
+    pub(crate) client: Rc<ClientContext>,
     upload: usize,
 }
 
 impl StreamShare {
-    pub(super) fn new(worker: &Rc<WorkerContext>, client: &Rc<ClientContext>) -> Rc<Self> {
+    pub(crate) fn new(worker: &Rc<WorkerContext>, client: &Rc<ClientContext>) -> Rc<Self> {
         let memory = RefCell::new(worker.settings.memory.connection());
         let base = worker.settings.memory.take_always(BASE_BYTES);
         Rc::new(Self {
@@ -78,7 +78,7 @@ impl StreamShare {
     }
 
     /// Wakes the streams that are due, and has the connection woken for the next one. Returns false if there are no streams.
-    pub(super) fn wake_due(&self, now: u32) -> bool {
+    pub(crate) fn wake_due(&self, now: u32) -> bool {
         let mut next = None::<u32>;
         let listed = self.listed.borrow();
         for stream in listed.iter() {
@@ -93,12 +93,12 @@ impl StreamShare {
     }
 
     /// Counts bytes that a stream has taken from a backend.
-    pub(super) fn hold(&self, bytes: usize) {
+    pub(crate) fn hold(&self, bytes: usize) {
         self.held.set(self.held.get() + bytes);
     }
 
     /// Counts bytes that a stream holds no longer. If they were `queued`, they wait for the socket now.
-    pub(super) fn let_go(&self, bytes: usize, queued: bool) {
+    pub(crate) fn let_go(&self, bytes: usize, queued: bool) {
         self.held.set(self.held.get() - bytes);
         if queued {
             self.queued.set(self.queued.get() + bytes);
@@ -107,7 +107,7 @@ impl StreamShare {
     }
 
     /// Notes that the connection has written all that it could.
-    pub(super) fn flushed(&self) {
+    pub(crate) fn flushed(&self) {
         if self.queued.get() > 0 && !self.client.state.is_stuck() {
             self.queued.set(0);
             self.wake_waiting();
@@ -119,7 +119,7 @@ impl StreamShare {
     }
 
     /// Waits until a body may be read.
-    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         if self.unsent() < UNSENT_BYTES_MAX {
             return Poll::Ready(());
         }
@@ -138,19 +138,19 @@ impl StreamShare {
     ///
     /// # Errors
     /// [`MemoryFull`] if there is none.
-    pub(super) fn draw_memory(&self) -> Result<(), MemoryFull> {
+    pub(crate) fn draw_memory(&self) -> Result<(), MemoryFull> {
         let uploads = self.uploads.get().min(CONNECTION_WINDOW_BYTES as usize);
         self.memory.borrow_mut().set(self.unsent() + uploads)
     }
 
     /// Notes how a stream ended.
-    pub(super) fn ended(&self, cancelled: bool) {
+    pub(crate) fn ended(&self, cancelled: bool) {
         let count = self.cancelled.get();
         self.cancelled.set(if cancelled { count + 1 } else { count.saturating_sub(1) });
     }
 
     /// True if the client resets streams and hardly does anything else.
-    pub(super) fn is_flooded(&self) -> bool {
+    pub(crate) fn is_flooded(&self) -> bool {
         self.cancelled.get() > CANCELLED_MAX
     }
 
@@ -158,7 +158,7 @@ impl StreamShare {
     ///
     /// # Errors
     /// [`MemoryFull`] if there is no memory for the body.
-    pub(super) async fn enter(
+    pub(crate) async fn enter(
         self: &Rc<Self>,
         has_body: bool,
         length: Option<usize>,

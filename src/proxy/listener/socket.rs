@@ -1,6 +1,8 @@
 //! The listening socket of a worker.
 
 use std::io;
+#[cfg(feature = "http3")]
+use std::net::UdpSocket;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -34,6 +36,25 @@ pub(crate) fn listen(address: SocketAddr, first: bool) -> io::Result<TcpListener
     socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_TRIES))?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+/// Opens the UDP socket of a worker. The `first` worker finds out if another server has the port.
+///
+/// # Errors
+/// If the address cannot be bound.
+#[cfg(feature = "http3")]
+pub(crate) fn listen_udp(address: SocketAddr, first: bool) -> io::Result<UdpSocket> {
+    if first && address.port() != 0 {
+        drop(UdpSocket::bind(address)?);
+    }
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
     Ok(socket.into())
 }
 

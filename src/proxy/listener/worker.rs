@@ -23,6 +23,8 @@ use crate::lifecycle::{self, Heartbeat};
 use crate::maintenance_pages::MaintenancePages;
 use crate::proxy::client::connections::ClientConnections;
 use crate::proxy::context::worker::{RandomBits, ReloadableView, TableView, WorkerContext};
+#[cfg(feature = "http3")]
+use crate::proxy::http3::{Http3Listener, Http3Start};
 use crate::proxy::listener::accept::{Security, accept};
 use crate::proxy::settings::{ProxySettings, ReloadableSettings};
 use crate::proxy::ticks::Ticks;
@@ -36,6 +38,9 @@ pub(crate) struct WorkerStart {
     pub(crate) listener: StdListener,
     /// The listener for clients that speak TLS.
     pub(crate) secure_listener: Option<StdListener>,
+    /// The start of HTTP/3.
+    #[cfg(feature = "http3")]
+    pub(crate) http3: Option<Http3Start>,
     pub(crate) settings: Arc<ProxySettings>,
     pub(crate) reloadable: Arc<ArcSwap<ReloadableSettings>>,
     pub(crate) addresses: AddressResolver,
@@ -67,6 +72,11 @@ async fn serve(start: WorkerStart) {
         (Ok(listener), Ok(secure)) => (listener, secure),
         (Err(error), _) | (_, Err(error)) => return drop(start.ready.send(Err(error))),
     };
+    #[cfg(feature = "http3")]
+    let http3 = match start.http3.map(Http3Listener::open).transpose() {
+        Ok(http3) => http3,
+        Err(error) => return drop(start.ready.send(Err(error))),
+    };
     let ticks = Ticks::default();
     let worker = Rc::new(WorkerContext {
         id: start.id,
@@ -96,8 +106,15 @@ async fn serve(start: WorkerStart) {
             accept(&worker, listener, Security::Tls, &start.stop).await;
         }
     };
+    let accept_http3 = async {
+        #[cfg(feature = "http3")]
+        if let Some(listener) = &http3 {
+            listener.accept(&worker, &start.stop).await;
+        }
+    };
+    let accept_plain = accept(&worker, listener, Security::Plain, &start.stop);
     tokio::select! {
-        ((), ()) = futures_util::future::join(accept(&worker, listener, Security::Plain, &start.stop), accept_secure) => {}
+        ((), (), ()) = futures_util::future::join3(accept_plain, accept_secure, accept_http3) => {}
         // Without the sweep no timeout of a connection ends.
         _ = swept => tracing::error!("the sweep of a proxy worker ended"),
     }
@@ -106,6 +123,10 @@ async fn serve(start: WorkerStart) {
     worker.connections.cut_all();
     // The runtime drops cut tasks on its next turn.
     let _ = tokio::time::timeout(Duration::from_secs(1), worker.connections.emptied()).await;
+    #[cfg(feature = "http3")]
+    if let Some(listener) = http3 {
+        listener.close().await;
+    }
 }
 
 /// Advances the clock of the worker and wakes the connections that are due. Once a second it closes all that stood still

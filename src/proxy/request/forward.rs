@@ -4,7 +4,7 @@
 //! |---|---|
 //! | check the head, normalize the target | [`target`] |
 //! | check that the connection is for the host | `certificates::TlsIdentity` |
-//! | find the pool of the route | `traffic::RoutingTable` |
+//! | find the pool of the route, check that it is for HTTP/3 | `traffic::RoutingTable` |
 //! | redirect to https | [`redirect`] |
 //! | admit: maintenance, rate limit | [`admission`] |
 //! | select a member | [`Attempts`], `traffic::Pool` |
@@ -157,6 +157,10 @@ async fn proxy_request(
         return Err(Refusal::Misdirected);
     }
     let pool = table.find(&host, path).ok_or(Refusal::Unmatched)?;
+    let is_for_http3 = || pool.members().first().is_none_or(|oldest| oldest.options().http3);
+    if request.body().is_http3() && !is_for_http3() {
+        return Err(Refusal::Misdirected);
+    }
     redirect::to_https(&worker.settings, &client.peer, &request, pool, extras)?;
     let proxied = send_to_pool(worker, client, request, pool, extras, began).await;
     if proxied.is_err() && extras.refused_for.is_none() {

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use http::header::{HeaderMap, STRICT_TRANSPORT_SECURITY};
+use http::header::{ALT_SVC, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::{Method, Response, StatusCode, Version};
 
 use crate::memory_budget::MemoryShare;
@@ -58,6 +58,9 @@ impl UpstreamRequest<'_> {
         if let Some(hsts) = endpoint.options().hsts.as_ref().filter(|_| self.is_secure) {
             response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
+        if let Some(alt_svc) = self.announcement(worker, endpoint) {
+            response.headers_mut().entry(ALT_SVC).or_insert_with(|| alt_svc.clone());
+        }
         *response.version_mut() = Version::HTTP_11;
         let (status, awaits_status) = self.status_of(&response);
         context.responded(status, awaits_status, upstream);
@@ -71,6 +74,12 @@ impl UpstreamRequest<'_> {
         }
         let compression = compression(worker, endpoint, &self.method, self.coding, &mut response);
         Ok(response.map(|body| ProxyBody::of_backend(StreamedBody::new(context, body), compression)))
+    }
+
+    /// Returns the field that announces HTTP/3, for clients that speak TLS with this server.
+    fn announcement<'w>(&self, worker: &'w WorkerContext, endpoint: &Endpoint) -> Option<&'w HeaderValue> {
+        let alt_svc = worker.settings.alt_svc.as_ref()?;
+        Some(alt_svc).filter(|_| self.client.tls.is_some() && endpoint.options().http3)
     }
 
     /// Returns the status that counts for the endpoint, and true if the status of a gRPC call is still to come.

@@ -1,8 +1,8 @@
 //! Hop-by-hop fields: those that belong to one connection and must not cross to the other (RFC 9110 §7.6.1).
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    ALT_SVC, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -28,13 +28,15 @@ impl HopByHop {
             | "proxy-connection"
             | "proxy-authenticate"
             | "proxy-authorization"
-            | "http2-settings" => Self { others: true, ..found },
+            | "http2-settings"
+            | "alt-svc" => Self { others: true, ..found },
             _ => found,
         })
     }
 }
 
 /// Removes the fields that RFC 9110 §7.6.1 lists, those between proxies, and those that `Connection` names. Returns `Keep-Alive`.
+/// `Alt-Svc` is one of them: the alternatives of a backend lead around the proxy (RFC 7838 §3).
 pub(super) fn take_hop_by_hop(headers: &mut HeaderMap, found: HopByHop) -> Option<HeaderValue> {
     let keep_alive = if found.others { headers.remove(KEEP_ALIVE) } else { None };
     if found.connection {
@@ -51,7 +53,7 @@ pub(super) fn take_hop_by_hop(headers: &mut HeaderMap, found: HopByHop) -> Optio
         // The coding frames the message; a length beside it may differ (RFC 9112 §6.3).
         headers.remove(CONTENT_LENGTH);
     }
-    for name in [PROXY_CONNECTION, TE, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, HTTP2_SETTINGS] {
+    for name in [PROXY_CONNECTION, TE, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, HTTP2_SETTINGS, ALT_SVC] {
         headers.remove(name);
     }
     keep_alive

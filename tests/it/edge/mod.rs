@@ -4,6 +4,8 @@ mod backends;
 mod grpc;
 mod http2;
 mod http2_attacks;
+#[cfg(feature = "http3")]
+mod http3;
 mod proxy_protocol;
 mod reload;
 mod renewal;

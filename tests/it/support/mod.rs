@@ -3,6 +3,8 @@
 pub mod backend;
 pub mod http2;
 pub mod http2_client;
+#[cfg(feature = "http3")]
+pub mod http3_client;
 pub mod proxy_harness;
 pub mod server_harness;
 pub mod tls;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use signalbox::certificates::Certificates;
 use signalbox::connect::AddressResolver;
 use signalbox::domain::{
     BackendUrl, Catalog, Change, Edit, HeaderKey, Host, InstanceName, OptionKey, PathPrefix, Route, RouteId, Sections,
@@ -24,6 +25,7 @@ pub struct ProxyHarness {
     defaults: RouteDefaults,
     table: Arc<ArcSwap<RoutingTable>>,
     proxy: Option<Proxy>,
+    certificates: Certificates,
 }
 
 impl ProxyHarness {
@@ -40,12 +42,21 @@ impl ProxyHarness {
         // Maintenance pages are not fetched in these tests.
         let (maintenance_pages, _) =
             MaintenancePages::new(PageFetcher::new(&AddressResolver::default(), &settings.tls), Span::from_secs(10));
+        let certificates = settings.certificates.clone();
         let mut bound = Proxy::bind(&settings).unwrap();
         if !settings.certificates.current().configured().is_empty() {
             bound.bind_secure("127.0.0.1:0".parse().unwrap()).unwrap();
+            #[cfg(feature = "http3")]
+            bound.bind_http3().unwrap();
         }
         let proxy = bound.start(Arc::clone(&table), Reports::default(), maintenance_pages).unwrap();
-        Self { catalog: Catalog::default(), defaults: RouteDefaults::default(), table, proxy: Some(proxy) }
+        Self {
+            catalog: Catalog::default(),
+            defaults: RouteDefaults::default(),
+            table,
+            proxy: Some(proxy),
+            certificates,
+        }
     }
 
     /// Starts a proxy with one route for every host and path, and with session options.
@@ -95,6 +106,11 @@ impl ProxyHarness {
 
     pub fn table(&self) -> Arc<RoutingTable> {
         self.table.load_full()
+    }
+
+    /// The certificates for clients that speak TLS.
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -11,6 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, DnType, IsCa, Iss
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion};
+use signalbox::certificates::ServedCertificate;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::wire::Wire;
@@ -104,6 +105,7 @@ impl TlsClient {
         Self { roots, own: None, protocols: Vec::new(), versions: rustls::ALL_VERSIONS.to_vec() }
     }
 
+    /// The settings of a connection.
     pub fn config(&self) -> ClientConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&self.versions).unwrap();
@@ -157,6 +159,13 @@ impl TlsClient {
 pub struct Issued {
     pub cert: String,
     pub key: String,
+}
+
+impl Issued {
+    /// Returns it as the proxy serves it.
+    pub fn served(&self) -> ServedCertificate {
+        ServedCertificate::from_pem(self.cert.as_bytes(), self.key.as_bytes()).unwrap()
+    }
 }
 
 impl Certificate {
