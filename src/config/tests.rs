@@ -94,6 +94,17 @@ fn a_wrong_value_is_named_with_its_line_and_the_expected_form() {
 }
 
 #[test]
+fn http_3_needs_the_port_of_https_and_a_program_that_speaks_it() {
+    let said = load("[proxy]\nhttp3 = true\n", &[]).unwrap_err();
+    assert!(said.contains("proxy.http3 is true and proxy.https is not set; write https = \"0.0.0.0:443\""), "{said}");
+    let both = load("[proxy]\nhttps = \"127.0.0.1:8443\"\nhttp3 = true\n", &[]);
+    match both {
+        Ok(config) => assert!(config.proxy.http3 && cfg!(feature = "http3")),
+        Err(said) => assert!(said.contains("was built without HTTP/3") && !cfg!(feature = "http3"), "{said}"),
+    }
+}
+
+#[test]
 fn certificates_and_redirects_need_the_port_of_https() {
     let tls = "[[tls]]\ncert = \"a\"\nkey = \"b\"\n";
     let said = load(tls, &[]).unwrap_err();

@@ -12,6 +12,9 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 const KEEPALIVE_AFTER: Duration = Duration::from_mins(1);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 const KEEPALIVE_TRIES: u32 = 4;
+/// The packets of all connections of a worker share a socket.
+#[cfg(feature = "http3")]
+const UDP_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 
 /// Opens the socket of a worker. The `first` worker finds out if another server has the port: with `SO_REUSEPORT` alone two servers of
 /// one user would share it silently.
@@ -54,6 +57,9 @@ pub(crate) fn listen_udp(address: SocketAddr, first: bool) -> io::Result<UdpSock
     }
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // The packets of a worker wait here while it is busy. The system gives less if it allows less.
+    let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(UDP_BUFFER_BYTES);
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
