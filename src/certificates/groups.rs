@@ -89,3 +89,21 @@ fn builder() -> ConfigBuilder<ServerConfig, WantsVerifier> {
     // Fails only for a provider without cipher suites for TLS 1.2 and 1.3.
     builder.with_safe_default_protocol_versions().expect("ring speaks TLS")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificates::Certificates;
+
+    #[test]
+    fn no_data_is_taken_before_the_end_of_the_handshake_and_each_transport_has_its_protocols() {
+        let group = TlsGroup::new(None, Certificates::new().resolver());
+        for (config, protocols) in
+            [(&group.http1, &["http/1.1"][..]), (&group.http2, &["h2", "http/1.1"]), (&group.http3, &["h3"])]
+        {
+            // What comes earlier can be sent again by anybody (RFC 8446 §8).
+            assert_eq!(config.max_early_data_size, 0);
+            assert!(config.alpn_protocols.iter().map(Vec::as_slice).eq(protocols.iter().map(|name| name.as_bytes())));
+        }
+    }
+}

@@ -35,8 +35,7 @@ pub struct RefusalLog {
 impl PortListener {
     /// Creates a listener that the log calls `port`.
     pub fn new(listener: TcpListener, port: &'static str) -> Self {
-        let refusals = RefusalLog { port, warnings: OncePerSecond::new(), refused: AtomicU64::new(0) };
-        Self { listener, port, failures: OncePerSecond::new(), refusals: Arc::new(refusals) }
+        Self { listener, port, failures: OncePerSecond::new(), refusals: Arc::new(RefusalLog::new(port)) }
     }
 
     /// Waits for a connection. If the system has no room for one, waits until it has.
@@ -66,6 +65,11 @@ impl PortListener {
 }
 
 impl RefusalLog {
+    /// Creates a count for a port that the log calls `port`.
+    pub fn new(port: &'static str) -> Self {
+        Self { port, warnings: OncePerSecond::new(), refused: AtomicU64::new(0) }
+    }
+
     /// Counts a refused connection. Logs the number and the last reason, once a second at most, because refused clients
     /// try again.
     pub fn note(&self, why: &dyn Display) {

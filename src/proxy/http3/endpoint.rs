@@ -20,6 +20,7 @@ use crate::proxy::http3::connection::{self, ConnPlaces};
 use crate::proxy::http3::handshake::SessionStart;
 use crate::proxy::http3::unacked::SEND_WINDOW_BYTES;
 use crate::proxy::settings::ProxySettings;
+use crate::sockets::RefusalLog;
 use crate::traffic::{Peer, RoutingTable};
 
 /// The most streams with requests at once (RFC 9114 §6.1 wants 100 or more).
@@ -98,6 +99,7 @@ fn transport() -> TransportConfig {
 /// The endpoint of a worker.
 pub(crate) struct Http3Listener {
     endpoint: Endpoint,
+    refusals: RefusalLog,
 }
 
 impl Http3Listener {
@@ -107,7 +109,8 @@ impl Http3Listener {
     /// If the system does not have what QUIC needs of a socket.
     pub(crate) fn open((socket, settings): Http3Start) -> io::Result<Self> {
         let Http3Settings { endpoint, server } = settings;
-        Ok(Self { endpoint: Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime))? })
+        let endpoint = Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime))?;
+        Ok(Self { endpoint, refusals: RefusalLog::new("proxy over UDP") })
     }
 
     /// Begins connections until `stop`.
@@ -117,7 +120,7 @@ impl Http3Listener {
                 tracing::error!("HTTP/3 has ended on a worker, as its socket failed; clients use HTTP/2");
                 return stop.cancelled().await;
             };
-            begin(worker, incoming);
+            begin(worker, &self.refusals, incoming);
         }
         self.endpoint.set_server_config(None);
     }
@@ -128,7 +131,7 @@ impl Http3Listener {
     }
 }
 
-fn begin(worker: &Rc<WorkerContext>, incoming: Incoming) {
+fn begin(worker: &Rc<WorkerContext>, refusals: &RefusalLog, incoming: Incoming) {
     let mut peer = Peer::new(incoming.remote_address().ip(), &worker.reloadable.get().trusted_proxies);
     peer.secure = true;
     let must_validate = worker.handshakes.total() >= UNVALIDATED_HANDSHAKES_MAX;
@@ -137,7 +140,7 @@ fn begin(worker: &Rc<WorkerContext>, incoming: Incoming) {
         return drop(incoming.retry());
     }
     if let Err(full) = make_room(worker, &peer) {
-        tracing::debug!("a QUIC connection was refused: {full}");
+        refusals.note(&full);
         return incoming.refuse();
     }
     let state = ConnState::new(ConnStage::Handshake, &worker.ticks);

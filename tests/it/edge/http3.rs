@@ -183,8 +183,6 @@ fn a_request_that_is_too_large_or_not_allowed_is_answered_on_its_stream() {
     let backend = Backend::named("b");
     let edge = Edge::before(&backend, &[("max_body_size", "1KiB")]);
     let client = edge.connect("a.example");
-    let large = post("https://a.example/").header("x-large", "x".repeat(60 * 1024)).header("x-more", "y".repeat(9000));
-    assert_eq!(client.ask(large.body(()).unwrap(), b"").unwrap().status, 431);
     // One byte too many, announced or not; the client sends no end.
     for length in [Some("1025"), None] {
         let mut head = post("https://a.example/");
