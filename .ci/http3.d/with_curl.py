@@ -8,7 +8,7 @@ resolve = [f"a.test:{port}:127.0.0.1"]
 
 
 def session():
-    return Session(verify=authority, curl_options={CurlOpt.RESOLVE: resolve}, timeout=20)
+    return Session(verify=authority, curl_options={CurlOpt.RESOLVE: resolve}, timeout=60)
 
 
 url = f"https://a.test:{port}"
