@@ -2,8 +2,9 @@
 //!
 //! Start: all ports are bound first, so that a taken port stops the start before anything is changed. Then the store
 //! is opened and the routing table is built. Then traffic is let in, so that stored routes serve from the first
-//! connection on. Stop: the pipe executes what clients have sent and announces the stop, while running requests
-//! finish. Then the other interfaces close, then the store.
+//! connection on. Stop: event streams and tunnels are asked to end, and what is in flight finishes, while all ports
+//! still serve. Then the pipe executes what clients have sent and announces the stop, the other interfaces and the store
+//! close, and the proxy's ports close last.
 
 mod announcement;
 mod checked_config;
@@ -57,7 +58,11 @@ use settings::{acceptor, backend_tls, load_certificates, proxy_settings, registr
 use signals::Signals;
 use table_publisher::TablePublisher;
 
-/// The maximum time for running requests after the stop began.
+/// The maximum time for running requests after long streams were asked to end, while the ports are open.
+const OPEN_GRACE: Duration = Duration::from_secs(25);
+/// The maximum time for the requests of the last moment, if those before took all of theirs.
+const LAST_GRACE: Duration = Duration::from_secs(5);
+/// The maximum time for a running request from there on, in all.
 const GRACE: Duration = Duration::from_secs(30);
 /// The maximum time for connections and the store after that.
 const CLOSE: Duration = Duration::from_secs(10);
@@ -103,7 +108,7 @@ pub fn check(config: ServerConfig) -> anyhow::Result<()> {
 
 async fn serve(cli: Cli, config: CheckedConfig, log: Log) -> anyhow::Result<()> {
     let (mut signals, hangups) = Signals::listen()?;
-    let server = tokio::select! {
+    let mut server = tokio::select! {
         started = Server::start(cli, config, log, hangups) => started?,
         signal = signals.stop() => {
             tracing::info!(signal, "stopped before everything had started");
@@ -118,8 +123,13 @@ async fn serve(cli: Cli, config: CheckedConfig, log: Log) -> anyhow::Result<()> 
         }
         () = server.failed() => true,
     };
+    let stopping = async {
+        // Waiting is in vain for a server with a failed part.
+        let left = if failed { GRACE } else { server.drain().await };
+        server.stop(left).await
+    };
     tokio::select! {
-        stopped = server.stop() => stopped?,
+        stopped = stopping => stopped?,
         _ = signals.stop() => return Err(anyhow!("stopped at once by a second signal; requests in flight were cut off")),
     }
     if failed { Err(anyhow!("stopped because a part of the server failed; see the log")) } else { Ok(()) }
@@ -251,14 +261,27 @@ impl Server {
         }
     }
 
-    async fn stop(self) -> anyhow::Result<()> {
-        tracing::info!("stopping: clients are told, requests in flight may finish");
+    /// Ends what would outlast the stop while everything is still served. Returns the time that is left for requests.
+    async fn drain(&mut self) -> Duration {
+        tracing::info!("stopping: event streams and WebSockets are asked to end, requests in flight may finish");
+        let (began, streams) = (clock::instant(), self.proxy.drain_time());
+        tokio::join!(self.registry.drain_streams(streams), self.proxy.drain(streams, OPEN_GRACE));
+        let drained = clock::instant().saturating_duration_since(began);
+        (streams + GRACE).saturating_sub(drained).clamp(LAST_GRACE, GRACE)
+    }
+
+    /// Stops the server; requests may take the time `left`. The ports of the proxy close last, so that hardly any time passes
+    /// between that and the end of the process.
+    async fn stop(self, left: Duration) -> anyhow::Result<()> {
+        tracing::info!("the ports close");
         self.registry.announce_shutdown();
-        let (pipe_closed, ()) = tokio::join!(self.pipe.end(CLOSE), self.proxy.stop(GRACE));
-        if !pipe_closed || !self.interfaces.end(CLOSE).await {
+        let pipe_closed = self.pipe.end(CLOSE).await;
+        if !self.interfaces.end(CLOSE).await || !pipe_closed {
             tracing::warn!("some connections of clients did not close in time");
         }
-        if !self.core.end(CLOSE).await {
+        let stored = self.core.end(CLOSE).await;
+        self.proxy.stop(left).await;
+        if !stored {
             return Err(anyhow!("the store did not close in time"));
         }
         tracing::info!("stopped");

@@ -41,6 +41,7 @@ pub(super) fn proxy_settings(config: &CheckedConfig, memory: &MemoryBudget) -> a
         tls: backend_tls(config.plain.ca.as_deref())?,
         connections_max: config.plain.proxy.connections.all,
         address_connections_max: config.plain.proxy.connections.of_address,
+        drain: config.drain.std(),
         memory: memory.clone(),
         ..proxy::ProxySettings::new(config.plain.proxy.http)
     })
@@ -62,6 +63,7 @@ pub(super) fn reloadable_settings(config: &CheckedConfig) -> proxy::ReloadableSe
         deny: config.plain.deny.clone(),
         connections_max: config.plain.proxy.connections.all,
         address_connections_max: config.plain.proxy.connections.of_address,
+        drain: config.drain.std(),
     }
 }
 

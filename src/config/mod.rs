@@ -318,6 +318,7 @@ impl ProxySection {
             trusted_proxies: networks(self.trusted_proxies.unwrap_or_default()),
             proxy_protocol: networks(self.proxy_protocol.unwrap_or_default()),
             unmatched: or_default(self.unmatched, "proxy-unmatched")?.0,
+            drain: or_default(self.drain, "proxy-drain")?,
             connections: connections(all, self.address_connections_max),
         })
     }

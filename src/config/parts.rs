@@ -118,6 +118,8 @@ pub struct ProxyConfig {
     pub unmatched: Unmatched,
     /// The bounds of its client connections.
     pub connections: ConnectionsConfig,
+    /// The time over which long streams are asked to end before a stop.
+    pub drain: Written,
 }
 
 /// A certificate of the proxy.

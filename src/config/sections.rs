@@ -258,6 +258,9 @@ sections! {
         /// Those of one client address, or IPv6 network of 64 bits; trusted proxies are not counted
         #[arg(env = "SIGNALBOX_PROXY_ADDRESS_CONNECTIONS_MAX", value_name = "COUNT")]
         "proxy-address-connections-max" address_connections_max: Count | "three quarters of `connections_max`",
+        /// The time over which event streams and tunnels are asked to end when the server stops, on all ports
+        #[arg(env = "SIGNALBOX_PROXY_DRAIN", value_name = "DURATION")]
+        "proxy-drain" drain: Written = "10s",
     }
     StoreSection "store" {
         /// The database of sessions and configurations

@@ -256,6 +256,11 @@ impl<C> ConnectionTable<C> {
         self.open.values().map(|held| &held.connection)
     }
 
+    /// Returns all connections that have not ended, with their numbers.
+    pub fn entries(&self) -> impl Iterator<Item = (u64, &C)> {
+        self.open.iter().map(|(id, held)| (*id, &held.connection))
+    }
+
     /// Returns true if all connections have ended.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()

@@ -57,7 +57,7 @@ impl health_server::Health for Health {
         let now = if known { self.now().await } else { ServingStatus::ServiceUnknown };
         let (registry, stopping) = (self.registry.clone(), self.lifecycle.stopping().clone());
         let last = async move {
-            let _ = stopping.run_until_cancelled(registry.until_stopping()).await;
+            let _ = stopping.run_until_cancelled(registry.until_draining()).await;
             Ok(response(if known { ServingStatus::NotServing } else { ServingStatus::ServiceUnknown }))
         };
         Ok(Response::new(stream::iter([Ok(response(now))]).chain(stream::once(last)).boxed()))

@@ -32,9 +32,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use listener::stop::StopPhase;
 use listener::{socket, worker};
 pub use settings::{ProxySettings, ReloadableSettings, UnmatchedPolicy};
 
@@ -70,12 +71,22 @@ pub struct BoundProxy {
 pub struct Proxy {
     address: SocketAddr,
     secure_address: Option<SocketAddr>,
-    stop: CancellationToken,
-    grace: Arc<ArcSwap<Duration>>,
-    workers: Vec<(JoinHandle<()>, oneshot::Receiver<()>)>,
+    reloadable: Arc<ArcSwap<ReloadableSettings>>,
+    phases: watch::Sender<StopPhase>,
+    workers: Vec<WorkerThread>,
     /// Cancelled once a worker has ended for any reason.
     ended: CancellationToken,
     heartbeats: Vec<Heartbeat>,
+}
+
+/// A running worker.
+#[derive(Debug)]
+struct WorkerThread {
+    thread: JoinHandle<()>,
+    /// Resolved once the worker is drained, or has ended.
+    drained: oneshot::Receiver<()>,
+    /// Resolved once the worker has ended.
+    ended: oneshot::Receiver<()>,
 }
 
 impl Proxy {
@@ -113,6 +124,11 @@ impl Proxy {
         self.secure_address
     }
 
+    /// Returns the time over which long streams are asked to end before a stop.
+    pub fn drain_time(&self) -> Duration {
+        self.reloadable.load().drain
+    }
+
     /// Returns the heartbeats of the workers.
     pub fn heartbeats(&self) -> &[Heartbeat] {
         &self.heartbeats
@@ -124,14 +140,24 @@ impl Proxy {
         tracing::error!("a proxy worker ended; stopping");
     }
 
-    /// Stops accepting, lets requests and tunnels finish for at most `grace`, then cuts the rest.
+    /// Prepares the stop while requests are still accepted and served: asks long streams to end, evenly over the time
+    /// `streams`, and waits until none is left and what was in flight meanwhile has finished, for at most `in_flight`
+    /// after that.
+    pub async fn drain(&mut self, streams: Duration, in_flight: Duration) {
+        self.phases.send_replace(StopPhase::Draining { streams, in_flight });
+        for worker in &mut self.workers {
+            // Nothing is sent; the sender is dropped.
+            let _ = (&mut worker.drained).await;
+        }
+    }
+
+    /// Stops accepting, ends tunnels, lets requests finish for at most `grace`, then cuts the rest.
     pub async fn stop(self, grace: Duration) {
-        self.grace.store(Arc::new(grace));
-        self.stop.cancel();
-        for (thread, ended) in self.workers {
+        self.phases.send_replace(StopPhase::Closing(grace));
+        for worker in self.workers {
             // The last act of a worker's thread drops the sender, which ends this wait.
-            let _ = ended.await;
-            let _ = thread.join();
+            let _ = worker.ended.await;
+            let _ = worker.thread.join();
         }
     }
 }
@@ -202,8 +228,7 @@ impl BoundProxy {
         reports: Reports,
         maintenance_pages: MaintenancePages,
     ) -> io::Result<Proxy> {
-        let stop = CancellationToken::new();
-        let grace = Arc::new(ArcSwap::from_pointee(Duration::ZERO));
+        let phases = watch::Sender::new(StopPhase::Serving);
         let connections = Arc::new(ConnectionCounts::default());
         let count = self.listeners.len();
         let settings = Arc::new(self.settings);
@@ -218,6 +243,7 @@ impl BoundProxy {
             self.listeners.into_iter().zip(shared).enumerate()
         {
             let (ending, ended) = oneshot::channel();
+            let (draining, drained) = oneshot::channel();
             let name = format!("proxy-{index}");
             let heartbeat = Heartbeat::new(name.as_str(), clock::now().0);
             heartbeats.push(heartbeat.clone());
@@ -236,8 +262,8 @@ impl BoundProxy {
                 reports,
                 maintenance_pages,
                 connections: Arc::clone(&connections),
-                stop: stop.clone(),
-                grace: Arc::clone(&grace),
+                phases: phases.subscribe(),
+                draining,
             };
             let guard = ended_early.clone().drop_guard();
             let thread = lifecycle::spawn_thread(name, move || {
@@ -246,7 +272,7 @@ impl BoundProxy {
                 worker::run(start);
                 drop(ending);
             })?;
-            workers.push((thread, ended));
+            workers.push(WorkerThread { thread, drained, ended });
         }
         drop(ready);
         for _ in 0..count {
@@ -254,6 +280,7 @@ impl BoundProxy {
             readies.recv_timeout(READY_MAX).map_err(late).flatten()?;
         }
         let (address, secure_address) = (self.address, self.secure_address);
-        Ok(Proxy { address, secure_address, stop, grace, workers, ended: ended_early, heartbeats })
+        let reloadable = self.reloadable;
+        Ok(Proxy { address, secure_address, reloadable, phases, workers, ended: ended_early, heartbeats })
     }
 }

@@ -67,6 +67,8 @@ pub struct ProxySettings {
     pub window_timeout: Duration,
     /// The most idle upstream connections per backend and worker.
     pub pool_max: usize,
+    /// The time over which event streams and tunnels are asked to end before a stop.
+    pub drain: Duration,
 }
 
 /// The settings that a reload replaces while the workers run.
@@ -84,6 +86,8 @@ pub struct ReloadableSettings {
     pub connections_max: usize,
     /// As in [`ProxySettings`].
     pub address_connections_max: usize,
+    /// As in [`ProxySettings`].
+    pub drain: Duration,
 }
 
 impl ReloadableSettings {
@@ -123,6 +127,7 @@ impl ProxySettings {
             body_idle: Duration::from_mins(5),
             window_timeout: Duration::from_secs(30),
             pool_max: 256,
+            drain: Duration::from_secs(10),
         }
     }
 
@@ -138,6 +143,7 @@ impl ProxySettings {
             deny: self.deny.clone(),
             connections_max: self.connections_max,
             address_connections_max: self.address_connections_max,
+            drain: self.drain,
         }
     }
 

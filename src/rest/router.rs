@@ -74,7 +74,7 @@ fn calls() -> OpenApiRouter<RestState> {
 
 /// Reports if the server is ready for requests. It is not ready once it begins to stop.
 async fn ready(State(state): State<RestState>) -> Response {
-    if state.registry.is_stopping() || state.lifecycle.stopping().is_cancelled() {
+    if state.registry.is_draining() || state.lifecycle.stopping().is_cancelled() {
         return Problem::stopping().into_response();
     }
     match state.registry.readiness().await {

@@ -27,6 +27,9 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// The most time for which a client may go on sending after an early answer.
 const LINGER_MAX: Duration = Duration::from_secs(5);
 
+/// The most time for which a connection without a request holds up the end of its worker.
+const CLOSING_HEAD_MAX: Duration = Duration::from_secs(1);
+
 /// The stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -164,6 +167,12 @@ impl ConnState {
 
     pub(crate) fn finishes(&self) -> bool {
         self.finishes.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if the connection ends now, or after its current request. A new connection first gets the answer to a
+    /// request that may be on its way: hyper would close it at once.
+    pub(crate) fn must_end(&self) -> bool {
+        self.finishes() && !self.is(ConnStage::Fresh)
     }
 
     /// Notes that the response was sent; the next head may come.
@@ -304,9 +313,11 @@ impl ConnState {
     /// True if the connection has stood still for too long.
     pub(crate) fn is_overdue(&self, settings: &ProxySettings) -> bool {
         let limit = match self.stage.load(Ordering::Relaxed) {
-            stage if stage == ConnStage::Handshake as u8 => Ticks::steps(HANDSHAKE_MAX),
+            stage if stage == ConnStage::Handshake as u8 => {
+                Ticks::steps(if self.finishes() { CLOSING_HEAD_MAX } else { HANDSHAKE_MAX })
+            }
             stage if stage == ConnStage::Fresh as u8 || stage == ConnStage::Head as u8 => {
-                Ticks::steps(settings.header_timeout)
+                Ticks::steps(if self.finishes() { CLOSING_HEAD_MAX } else { settings.header_timeout })
             }
             stage if stage == ConnStage::Idle as u8 => Ticks::steps(settings.keep_alive),
             // A client that ended its side may be gone; only a write would show it.

@@ -132,6 +132,21 @@ impl ClientConnections {
         }
     }
 
+    /// Returns the number of the next connection.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.open.borrow().next_id()
+    }
+
+    /// Returns true if a connection or tunnel with a number below `end` is in use.
+    pub(crate) fn are_in_use_before(&self, end: u64) -> bool {
+        self.open.borrow().entries().any(|(id, entry)| id < end && entry.state.rank().is_none())
+    }
+
+    /// Wakes the tasks of all connections.
+    pub(crate) fn wake_all(&self) {
+        self.open.borrow().connections().for_each(ListedConn::wake);
+    }
+
     /// Cuts all connections.
     pub(crate) fn cut_all(&self) {
         self.cut(|_| true);

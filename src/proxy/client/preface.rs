@@ -8,36 +8,30 @@ use std::task::{Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::proxy::client::conn_state::ConnState;
-
 /// The bytes with which a client of HTTP/2 begins (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The bytes that are read at first: most heads are shorter.
 const FIRST_BYTES: usize = 2048;
 
-/// Reads the first bytes from a client: as many as come at once, or as it takes to tell the protocol. Returns `None` if the connection is to
-/// end before.
-pub(crate) async fn read<T: AsyncRead + Unpin>(transport: &mut T, state: &ConnState) -> Option<Vec<u8>> {
+/// Reads the first bytes from a client: as many as come at once, or as it takes to tell the protocol. The sweep
+/// limits the time.
+pub(crate) async fn read<T: AsyncRead + Unpin>(transport: &mut T) -> Vec<u8> {
     let mut first = Vec::new();
     poll_fn(|cx| {
         loop {
             let mut room = [0; FIRST_BYTES];
             let mut buffer = ReadBuf::new(&mut room);
-            let read = Pin::new(&mut *transport).poll_read(cx, &mut buffer);
-            if read.is_pending() && state.finishes() {
-                return Poll::Ready(None);
-            }
             // The protocol meets the end or the error again.
-            let has_failed = ready!(read).is_err();
+            let has_failed = ready!(Pin::new(&mut *transport).poll_read(cx, &mut buffer)).is_err();
             first.extend_from_slice(buffer.filled());
             if has_failed || buffer.filled().is_empty() || !is_partial(&first) {
-                return Poll::Ready(Some(()));
+                return Poll::Ready(());
             }
         }
     })
-    .await?;
-    Some(first)
+    .await;
+    first
 }
 
 /// True if HTTP/2 follows.
@@ -55,13 +49,10 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
-    use crate::proxy::client::conn_state::ConnStage;
-    use crate::proxy::ticks::Ticks;
 
     /// Returns what is read of bytes that come in these parts.
     async fn first(parts: &[&[u8]]) -> Vec<u8> {
         let (mut client, mut server) = tokio::io::duplex(4096);
-        let state = ConnState::new(ConnStage::Fresh, &Ticks::default());
         let sent = async {
             for part in parts {
                 client.write_all(part).await.unwrap();
@@ -69,7 +60,7 @@ mod tests {
             }
             drop(client);
         };
-        tokio::join!(read(&mut server, &state), sent).0.unwrap()
+        tokio::join!(read(&mut server), sent).0
     }
 
     #[tokio::test]

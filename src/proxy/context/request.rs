@@ -180,6 +180,11 @@ impl RequestContext {
         self.response.as_ref()
     }
 
+    /// Notes that the response ends here although the backend goes on. The connection of the client ends with it.
+    pub(crate) fn ends_early(&self) {
+        self.client.state.finish();
+    }
+
     /// Notes that the backend broke the response off.
     pub(crate) fn broke_off(&mut self) {
         self.stats.iter_mut().for_each(RequestStats::broke_off);

@@ -10,6 +10,7 @@ use arc_swap::{ArcSwap, Cache};
 use crate::certificates::Certificates;
 use crate::maintenance_pages::MaintenancePages;
 use crate::proxy::client::connections::ClientConnections;
+use crate::proxy::context::long_streams::LongStreams;
 use crate::proxy::settings::{ProxySettings, ReloadableSettings};
 use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::upstreams::Upstreams;
@@ -33,6 +34,9 @@ pub(crate) struct WorkerContext {
     pub(crate) maintenance_pages: MaintenancePages,
     pub(crate) table: TableView,
     pub(crate) random: RandomBits,
+    pub(crate) long_streams: Rc<LongStreams>,
+    /// True once the server was told to stop: connections end with their next response.
+    pub(crate) is_stopping: Cell<bool>,
 }
 
 /// A worker's view of the settings that a reload replaces. The sweep of the worker looks for new ones, so that requests

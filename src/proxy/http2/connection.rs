@@ -96,6 +96,9 @@ where
                     // A time without streams begins anew, also after a stream that ends in this round.
                     self.stage = None;
                     self.streams.push((self.start)(request, respond));
+                    if self.share.worker.is_stopping.get() {
+                        self.begin_end();
+                    }
                 }
                 // `h2` has told a client that breaks the protocol.
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
@@ -120,7 +123,15 @@ where
         if state.due().is_some_and(|due| due <= now) && !self.share.wake_due(now) {
             state.finish();
         }
-        if state.finishes() && !std::mem::replace(&mut self.is_ending, true) {
+        // A new connection first gets its chance to carry something.
+        if state.finishes() || (self.share.worker.is_stopping.get() && !self.streams.is_empty()) {
+            self.begin_end();
+        }
+    }
+
+    /// Tells the client that the connection takes no more streams. Those that it opens before it hears of it are served.
+    fn begin_end(&mut self) {
+        if !std::mem::replace(&mut self.is_ending, true) {
             self.connection.graceful_shutdown();
         }
     }

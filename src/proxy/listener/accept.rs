@@ -4,11 +4,13 @@
 //! header tells takes the place of the socket's everywhere.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
 use crate::connection_limits::ConnectionRefusal;
 use crate::lifecycle;
@@ -16,6 +18,7 @@ use crate::proxy::client::conn_state::{ConnStage, ConnState};
 use crate::proxy::client::plain_refusal;
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::listener::connection::{begin_plain, begin_secure};
+use crate::proxy::listener::stop::{self, StopPhase};
 use crate::proxy::listener::told_address;
 use crate::proxy::settings::ProxySettings;
 use crate::sockets::{DescriptorShare, PortListener, RefusalLog};
@@ -28,21 +31,26 @@ pub(crate) enum Security {
     Tls,
 }
 
-/// Accepts connections until the stop, and those that wait then.
+/// Accepts connections until the worker must close, and those that wait then. Returns the time for what is in flight.
 pub(crate) async fn accept(
     worker: &Rc<WorkerContext>,
     listener: TcpListener,
     security: Security,
-    stop: &CancellationToken,
-) {
+    mut phases: watch::Receiver<StopPhase>,
+) -> Duration {
     let mut port = PortListener::new(listener, "proxy");
-    while let Some((socket, peer)) = stop.run_until_cancelled(port.accept()).await {
-        begin(worker, port.refusals(), security, socket, peer);
-    }
+    let mut closing = pin!(stop::closing(&mut phases));
+    let grace = loop {
+        tokio::select! {
+            grace = &mut closing => break grace,
+            (socket, peer) = port.accept() => begin(worker, port.refusals(), security, socket, peer),
+        }
+    };
     // Connections that the kernel has accepted would be reset with the listener.
     while let Some((socket, peer)) = futures_util::FutureExt::now_or_never(port.accept()) {
         begin(worker, port.refusals(), security, socket, peer);
     }
+    grace
 }
 
 /// Begins a connection. The address of its client may have to be told first.

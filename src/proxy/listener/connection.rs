@@ -53,7 +53,7 @@ async fn plain_connection(
 ) {
     let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     worker.connections.can_wake(place.id(), task);
-    let Some(first) = preface::read(&mut socket, &client.state).await else { return };
+    let first = preface::read(&mut socket).await;
     if preface::is_http2(&first) {
         // Boxed because it is large: connections of HTTP/1 stay small.
         Box::pin(http2::serve(worker, client, socket, first)).await;
@@ -125,14 +125,12 @@ async fn http1<T: ClientTransport>(worker: Rc<WorkerContext>, client: Rc<ClientC
     // hyper has answered a client that breaks the protocol; nobody else needs the error.
     let _ = poll_fn(|cx| {
         loop {
-            if state.finishes() && !std::mem::replace(&mut is_ending, true) {
-                connection.as_mut().graceful_shutdown();
-            }
             let polled = connection.as_mut().poll(cx);
-            // The connection may have learned in this poll that it must end.
-            if polled.is_ready() || is_ending || !state.finishes() {
+            // Only now, because hyper closes a connection at once from which it has read nothing.
+            if polled.is_ready() || !state.must_end() || std::mem::replace(&mut is_ending, true) {
                 return polled;
             }
+            connection.as_mut().graceful_shutdown();
         }
     })
     .await;

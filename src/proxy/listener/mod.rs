@@ -3,5 +3,6 @@
 mod accept;
 mod connection;
 pub(crate) mod socket;
+pub(crate) mod stop;
 mod told_address;
 pub(crate) mod worker;

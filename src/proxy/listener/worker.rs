@@ -2,7 +2,7 @@
 //!
 //! Invariants: a connection that panics ends alone; after the stop no connection lives longer than the grace.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,7 @@ use crate::proxy::context::worker::{RandomBits, ReloadableView, TableView, Worke
 #[cfg(feature = "http3")]
 use crate::proxy::http3::{Http3Listener, Http3Start};
 use crate::proxy::listener::accept::{Security, accept};
+use crate::proxy::listener::stop::{self, StopPhase};
 use crate::proxy::settings::{ProxySettings, ReloadableSettings};
 use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::upstreams::Upstreams;
@@ -48,8 +49,9 @@ pub(crate) struct WorkerStart {
     pub(crate) reports: Reports,
     pub(crate) maintenance_pages: MaintenancePages,
     pub(crate) connections: Arc<ConnectionCounts>,
-    pub(crate) stop: CancellationToken,
-    pub(crate) grace: Arc<ArcSwap<Duration>>,
+    pub(crate) phases: watch::Receiver<StopPhase>,
+    /// Dropped once the worker is drained.
+    pub(crate) draining: oneshot::Sender<()>,
     /// Gets a message once the worker accepts connections, or the reason why it cannot.
     pub(crate) ready: mpsc::Sender<io::Result<()>>,
     pub(crate) heartbeat: Heartbeat,
@@ -92,6 +94,8 @@ async fn serve(start: WorkerStart) {
         maintenance_pages: start.maintenance_pages,
         table: TableView::new(&start.table),
         random: RandomBits::new(),
+        long_streams: Rc::default(),
+        is_stopping: Cell::new(false),
     });
     let (sweeping, swept) = oneshot::channel::<()>();
     let sweeper = sweep(Rc::clone(&worker), start.heartbeat);
@@ -99,30 +103,35 @@ async fn serve(start: WorkerStart) {
         sweeper.await;
         drop(sweeping);
     });
+    lifecycle::spawn_local(stop::drain(Rc::clone(&worker), start.phases.clone(), start.draining));
     let _ = start.ready.send(Ok(()));
     drop(start.ready);
     let accept_secure = async {
         if let Some(listener) = secure_listener {
-            accept(&worker, listener, Security::Tls, &start.stop).await;
+            accept(&worker, listener, Security::Tls, start.phases.clone()).await;
         }
     };
+    let closing = CancellationToken::new();
     let accept_http3 = async {
         #[cfg(feature = "http3")]
         if let Some(listener) = &http3 {
-            listener.accept(&worker, &start.stop).await;
+            listener.accept(&worker, &closing).await;
         }
     };
-    let accept_plain = accept(&worker, listener, Security::Plain, &start.stop);
-    tokio::select! {
-        ((), (), ()) = futures_util::future::join3(accept_plain, accept_secure, accept_http3) => {}
+    let accept_plain = async {
+        let grace = accept(&worker, listener, Security::Plain, start.phases.clone()).await;
+        closing.cancel();
+        grace
+    };
+    let grace = tokio::select! {
+        (grace, (), ()) = futures_util::future::join3(accept_plain, accept_secure, accept_http3) => grace,
         // Without the sweep no timeout of a connection ends.
-        _ = swept => tracing::error!("the sweep of a proxy worker ended"),
-    }
-    worker.connections.finish_all();
-    let _ = tokio::time::timeout(**start.grace.load(), worker.connections.emptied()).await;
-    worker.connections.cut_all();
-    // The runtime drops cut tasks on its next turn.
-    let _ = tokio::time::timeout(Duration::from_secs(1), worker.connections.emptied()).await;
+        _ = swept => {
+            tracing::error!("the sweep of a proxy worker ended");
+            Duration::ZERO
+        }
+    };
+    stop::close(&worker, grace).await;
     #[cfg(feature = "http3")]
     if let Some(listener) = http3 {
         listener.close().await;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 
 use crate::certificates::TlsIdentity;
@@ -96,6 +96,9 @@ pub(crate) async fn forward(
         }
     };
     extras.apply(response.headers_mut(), client.peer.secure);
+    if worker.is_stopping.get() && client.carrier.is_none() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if is_http_10 && adapt_to_http_10(&mut response) {
         client.state.ends_with_answer();
     }

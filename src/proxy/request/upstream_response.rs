@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use http::header::{ALT_SVC, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::{Method, Response, StatusCode, Version};
+use http_body::Body as _;
 
 use crate::memory_budget::MemoryShare;
 use crate::proxy::context::request::{RequestContext, RequestOutcome};
@@ -14,6 +15,7 @@ use crate::proxy::refusal::Refusal;
 use crate::proxy::request::upstream_request::UpstreamRequest;
 use crate::proxy::response::body::ProxyBody;
 use crate::proxy::response::compressed::encoder_bytes;
+use crate::proxy::response::event_end::{EventStreamEnd, streams_events};
 use crate::proxy::response::streamed::StreamedBody;
 use crate::proxy::response::tunnel;
 use crate::proxy::upstream::backend_body::BackendBody;
@@ -64,16 +66,17 @@ impl UpstreamRequest<'_> {
         *response.version_mut() = Version::HTTP_11;
         let (status, awaits_status) = self.status_of(&response);
         context.responded(status, awaits_status, upstream);
-        if let Some((_, client)) = self.upgrade.filter(|_| is_upgraded) {
+        if let Some((protocol, client)) = self.upgrade.filter(|_| is_upgraded) {
             context.open_tunnel();
             // No further head follows on the connection.
             self.client.state.heads().lose();
             let ends = (client, hyper::upgrade::on(&mut response));
-            tunnel::open(worker, &self.client.peer, ends, silence_max, context);
+            tunnel::open(worker, &self.client.peer, ends, (silence_max, protocol.is_websocket()), context);
             return Ok(response.map(|_| ProxyBody::Whole(None)));
         }
+        let ending = event_stream_end(worker, &response);
         let compression = compression(worker, endpoint, &self.method, self.coding, &mut response);
-        Ok(response.map(|body| ProxyBody::of_backend(StreamedBody::new(context, body), compression)))
+        Ok(response.map(|body| ProxyBody::of_backend(StreamedBody::new(context, body, ending), compression)))
     }
 
     /// Returns the field that announces HTTP/3, for clients that speak TLS with this server.
@@ -101,6 +104,12 @@ impl UpstreamRequest<'_> {
             restore_prefix(headers, PrefixMapping { prefix, base, authority, host });
         }
     }
+}
+
+/// Returns the end of a response that streams events. A response with a length is not looked at further.
+fn event_stream_end(worker: &WorkerContext, response: &Response<BackendBody>) -> Option<EventStreamEnd> {
+    let is_endless = response.body().size_hint().exact().is_none() && streams_events(response.headers());
+    is_endless.then(|| EventStreamEnd::new(worker.long_streams.enter(), response.headers()))
 }
 
 /// Returns the plan for the compression of a response, whose head is edited to say so. Returns `None` if the response stays as

@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::proxy::body_error::BodyError;
 use crate::proxy::context::request::RequestContext;
+use crate::proxy::response::event_end::EventStreamEnd;
 use crate::proxy::upstream::backend_body::BackendBody;
 
 /// A backend's response body under way.
@@ -17,13 +18,15 @@ pub(crate) struct StreamedBody {
     context: RequestContext,
     // The error that broke the body off. The client learns of it once all that came before is written.
     broken: Option<BodyError>,
+    // The end of an event stream. It is boxed because it is rare.
+    ending: Option<Box<EventStreamEnd>>,
 }
 
 impl StreamedBody {
-    /// Returns the body of a response to the request of `context`.
-    pub(crate) fn new(mut context: RequestContext, body: BackendBody) -> Self {
+    /// Returns the body of a response to the request of `context`. With `ending` it ends when the server asks event streams to end.
+    pub(crate) fn new(mut context: RequestContext, body: BackendBody, ending: Option<EventStreamEnd>) -> Self {
         context.begin_response(body);
-        Self { context, broken: None }
+        Self { context, broken: None, ending: ending.map(Box::new) }
     }
 
     /// Returns the next frame, or how the body ended.
@@ -31,9 +34,17 @@ impl StreamedBody {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
+        if self.ending.as_mut().is_some_and(|ending| ending.ends_here(cx)) {
+            self.context.ends_early();
+            return Poll::Ready(None);
+        }
         match ready!(self.context.poll_response(cx)) {
             Some(Err(error)) => self.break_off(error, cx),
-            frame => Poll::Ready(frame),
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(match &mut self.ending {
+                None => frame,
+                Some(ending) => ending.pass(frame),
+            }))),
+            None => Poll::Ready(None),
         }
     }
 
@@ -52,7 +63,8 @@ impl StreamedBody {
 
     /// True if no further frame comes.
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.context.response().is_none_or(Body::is_end_stream)
+        self.ending.as_ref().is_some_and(|ending| ending.is_over())
+            || self.context.response().is_none_or(Body::is_end_stream)
     }
 
     /// Returns the length of the rest, as far as it is known.

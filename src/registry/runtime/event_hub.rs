@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::domain::{Catalog, ConnectionId, EventKind, EventRecord, Session, SessionId};
 
@@ -72,6 +72,8 @@ impl MailboxSender {
 pub(super) struct EventProgress {
     /// The number of recorded batches of events.
     pub(super) batches: u64,
+    /// True once the server is about to stop.
+    pub(super) draining: bool,
     /// True once the server is stopping.
     pub(super) stopping: bool,
 }
@@ -86,6 +88,8 @@ pub(super) struct EventHub {
     progress: watch::Sender<EventProgress>,
     departed: Mutex<Vec<ConnectionId>>,
     departure: Notify,
+    /// A permit for each stream that is asked to end.
+    ends: Semaphore,
 }
 
 impl EventHub {
@@ -99,6 +103,7 @@ impl EventHub {
             progress: watch::Sender::default(),
             departed: Mutex::default(),
             departure: Notify::new(),
+            ends: Semaphore::new(0),
         }
     }
 
@@ -213,7 +218,25 @@ impl EventHub {
     }
 
     pub(super) fn stop(&self) {
-        self.progress.send_modify(|progress| progress.stopping = true);
+        self.progress.send_modify(|progress| (progress.draining, progress.stopping) = (true, true));
+    }
+
+    pub(super) fn drain(&self) {
+        self.progress.send_modify(|progress| progress.draining = true);
+    }
+
+    /// Asks so many streams to end. Those that were asked before and have not noticed count.
+    pub(super) fn end_streams(&self, count: usize) {
+        self.ends.add_permits(count.saturating_sub(self.ends.available_permits()));
+    }
+
+    /// Waits until a stream is asked to end. The stream that waited is the one.
+    pub(super) async fn asked_to_end(&self) {
+        match self.ends.acquire().await {
+            Ok(permit) => permit.forget(),
+            // It is never closed.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Waits until a connection closes that may have a bound session.

@@ -62,6 +62,22 @@ enum EventSource {
     All(AllEvents),
 }
 
+impl EventSource {
+    fn hub(&self) -> &Arc<EventHub> {
+        match self {
+            EventSource::Session(own) => &own.hub,
+            EventSource::All(everything) => &everything.hub,
+        }
+    }
+
+    async fn next(&mut self) -> StreamItem {
+        match self {
+            EventSource::Session(own) => own.next().await,
+            EventSource::All(everything) => everything.next().await,
+        }
+    }
+}
+
 impl Registry {
     /// Opens a stream of a session's events. It adds `topics` to the subscription of the session and binds the session
     /// while the stream is open. All streams of a session share one binding. With `after`, the stream begins with the
@@ -140,9 +156,11 @@ impl EventStream {
         if let Some(error) = &self.ended {
             return StreamItem::Ended(error.clone());
         }
-        let item = match &mut self.source {
-            EventSource::Session(own) => own.next().await,
-            EventSource::All(everything) => everything.next().await,
+        let hub = Arc::clone(self.source.hub());
+        let item = tokio::select! {
+            biased;
+            item = self.source.next() => item,
+            () = hub.asked_to_end() => StreamItem::Ended(stopping()),
         };
         if let StreamItem::Ended(error) = &item {
             self.ended = Some(error.clone());

@@ -16,6 +16,7 @@ mod probe_permits;
 mod readiness;
 pub(crate) mod registry;
 mod server_calls;
+mod stream_drain;
 mod sweep;
 mod verification;
 pub(crate) mod writer;

@@ -32,7 +32,7 @@ impl Registry {
     /// # Errors
     /// The parts that do not work, in words for the caller; the log has the reasons.
     pub async fn readiness(&self) -> Result<(), Vec<String>> {
-        if self.is_stopping() {
+        if self.is_draining() {
             return Err(vec!["the server is stopping".to_owned()]);
         }
         let (stored, silent) = tokio::join!(self.can_store(), self.silent_parts());

@@ -140,11 +140,6 @@ impl Registry {
         self.hub.attach(MailboxKind::Pipe)
     }
 
-    /// Returns true if the server is stopping and accepts no new work.
-    pub fn is_stopping(&self) -> bool {
-        self.hub.progress().borrow().stopping
-    }
-
     /// Waits until the server is stopping.
     pub async fn until_stopping(&self) {
         // An error is impossible, because the sender lives as long as this handle.

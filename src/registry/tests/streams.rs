@@ -343,3 +343,28 @@ async fn a_typed_door_registers_without_a_connection_and_reconnects_without_one(
     assert!(registry.catalog().session(session.reveal()).unwrap().bound.is_some());
     assert!(EventKind::TOPICS.iter().all(|kind| all().contains(*kind)) && !all().contains(EventKind::InstanceEnded));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_streams_one_after_the_other_while_commands_are_executed() {
+    let (registry, _core) = start(RegistryLimits::default()).await;
+    let session = register(&registry, "shop-1").await;
+    let began = tokio::time::Instant::now();
+    let own = registry.session_events(&session, all(), None).await.unwrap();
+    let streams = (0..9).map(|_| registry.all_events(None).unwrap()).chain([own]);
+    let ends = streams.map(|mut stream| async move {
+        let why = loop {
+            if let StreamItem::Ended(why) = stream.next().await {
+                break why;
+            }
+        };
+        assert_eq!(why.kind(), Kind::Unavailable);
+        began.elapsed().as_millis()
+    });
+    let (mut ends, ()) =
+        tokio::join!(futures_util::future::join_all(ends), registry.drain_streams(Duration::from_secs(1)));
+    ends.sort_unstable();
+    assert_eq!(ends, (0..10).map(|end| end * 50).collect::<Vec<_>>(), "they do not all come back at once");
+    assert!(registry.is_draining());
+    register(&registry, "shop-2").await;
+    assert!(registry.all_events(None).is_ok());
+}

@@ -29,6 +29,13 @@ pub struct RequestHop<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upgrade(HeaderValue);
 
+impl Upgrade {
+    /// Returns true if WebSocket is the only protocol that is asked for (RFC 6455 §4.1).
+    pub fn is_websocket(&self) -> bool {
+        self.0.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket")
+    }
+}
+
 /// Returns the upgrade that a request asks for. `h2c` counts as none: a tunnel of it would carry requests past the proxy.
 pub fn requested_upgrade(headers: &HeaderMap) -> Option<Upgrade> {
     let wanted = headers.get(UPGRADE)?;

@@ -9,4 +9,5 @@ mod http3;
 mod proxy_protocol;
 mod reload;
 mod renewal;
+mod stop;
 mod tls;
