@@ -42,10 +42,15 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
 ) {
     let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let state = Arc::clone(&client.state);
-    let mut handshake = pin!(builder().handshake(Http2Socket::new(transport, first, Arc::clone(&state))));
-    let begun = poll_fn(|cx| match handshake.as_mut().poll(cx) {
-        Poll::Pending if state.finishes() => Poll::Ready(None),
-        polled => polled.map(Result::ok),
+    let socket = Http2Socket::new(transport, first, Arc::clone(&state));
+    let mut handshake = pin!(builder().handshake(socket.share()));
+    let begun = poll_fn(|cx| {
+        let polled = handshake.as_mut().poll(cx);
+        socket.end_turn(cx);
+        match polled {
+            Poll::Pending if state.finishes() => Poll::Ready(None),
+            polled => polled.map(Result::ok),
+        }
     });
     let Some(connection) = begun.await else { return };
     let share = StreamShare::new(&worker, &client);
@@ -53,7 +58,12 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     let streams = FuturesUnordered::new();
     let mut carrier = StreamCarrier { share: &share, connection, streams, start, stage: None, is_ending: false };
     let quiet = QuietWaker::new(task);
-    poll_fn(|_| quiet.rounds(|cx| carrier.poll(cx))).await;
+    poll_fn(|cx| {
+        let polled = quiet.rounds(|cx| carrier.poll(cx));
+        socket.end_turn(cx);
+        polled
+    })
+    .await;
 }
 
 fn builder() -> Builder {

@@ -23,7 +23,6 @@ use crate::proxy::response::body::ProxyBody;
 use crate::proxy::response::refusal_page::refusal_page;
 
 /// Carries a request to its backend and the response back, until both have ended or the client resets the stream.
-#[expect(clippy::large_futures, reason = "the task of the stream is on the heap")]
 pub(super) async fn carry(share: Rc<StreamShare>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let Ok(entry) = share.enter(!request.body().is_end_stream(), length).await else {

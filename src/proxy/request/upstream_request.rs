@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -201,11 +201,15 @@ impl<'a> UpstreamRequest<'a> {
         let is_kept = may_be_resent && upstream.may_give_back(self.method.is_idempotent());
         self.body.keep_for_another_try(is_kept, &worker.settings.memory);
         let starves = upstream.may_starve();
-        let sent = self.within(worker, upstream.send(request, |heads| self.pass_interim(heads)), endpoint);
-        let sent = if starves {
-            serial::await_answer(endpoint.origin_hash, serial::STALLED_AFTER, sent).await?
-        } else {
-            sent.await?
+        let sent = {
+            // Pinned here, because a future that is passed on by value takes its place twice.
+            let sending = pin!(upstream.send(request, |heads| self.pass_interim(heads)));
+            let answered = self.within(worker, sending, endpoint);
+            if starves {
+                Box::pin(serial::await_answer(endpoint.origin_hash, serial::STALLED_AFTER, answered)).await?
+            } else {
+                answered.await?
+            }
         };
         match sent {
             Ok(response) => Ok((upstream, response)),
@@ -270,10 +274,9 @@ impl<'a> UpstreamRequest<'a> {
     async fn within<T>(
         &self,
         worker: &WorkerContext,
-        sent: impl Future<Output = T>,
+        mut sent: Pin<&mut impl Future<Output = T>>,
         endpoint: &Endpoint,
     ) -> Result<T, AttemptError> {
-        let mut sent = pin!(sent);
         let limit = endpoint.options().timeout.std();
         let body = self.body.sending();
         let closed_gate = || body.and_then(|body| body.gate());

@@ -87,7 +87,8 @@ impl Upstreams {
         }
         match self.idle(&pool, fresh, idle_max).await {
             Some(idle) => Ok(idle),
-            None => self.connect(endpoint, pool, OfferedProtocols::Http1, idle_max).await,
+            // Boxed because the futures of requests on idle connections stay small.
+            None => Box::pin(self.connect(endpoint, pool, OfferedProtocols::Http1, idle_max)).await,
         }
     }
 
