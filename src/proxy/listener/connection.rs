@@ -105,11 +105,9 @@ async fn secure_connection(
     }
 }
 
-/// Returns true unless the route of the host, for its oldest instance, is not for HTTP/2.
+/// Returns true unless a route of the host has HTTP/2 off.
 fn allows_http2(worker: &WorkerContext, host: Option<&str>) -> bool {
-    let table = worker.table.load();
-    let pool = host.and_then(|host| table.find(host, "/"));
-    pool.and_then(|pool| pool.members().first()).is_none_or(|oldest| oldest.options().http2)
+    host.is_none_or(|host| worker.table.load().allows_http2(host))
 }
 
 async fn http1<T: ClientTransport>(worker: Rc<WorkerContext>, client: Rc<ClientContext>, io: ClientSocket<T>) {

@@ -35,6 +35,11 @@ struct TurnCounters(OnceLock<Box<[TurnCounter]>>);
 struct TurnCounter(AtomicUsize);
 
 impl Pool {
+    /// Returns true unless a member has HTTP/2 off.
+    pub fn allows_http2(&self) -> bool {
+        self.members.iter().all(|member| member.options().http2)
+    }
+
     /// Returns the members, the oldest session first.
     pub fn members(&self) -> &[Arc<Endpoint>] {
         &self.members

@@ -34,6 +34,8 @@ pub(super) struct PathMap {
     /// The number of pools by the number of segments of their path.
     depths: OrdMap<usize, usize>,
     paths: HashMap<PathText, ByPriority>,
+    /// The number of pools that have HTTP/2 off.
+    without_http2: usize,
 }
 
 /// The pools of one path, by priority.
@@ -75,6 +77,14 @@ impl HostPaths {
         match self {
             HostPaths::List(slots) => slots.iter().find(|slot| slot.path.covers(path)).map(|slot| &slot.pool),
             HostPaths::Map(map) => map.find(path),
+        }
+    }
+
+    /// Returns true unless a route of the host has HTTP/2 off.
+    pub(super) fn allows_http2(&self) -> bool {
+        match self {
+            HostPaths::List(slots) => slots.iter().all(|slot| slot.pool.allows_http2()),
+            HostPaths::Map(map) => map.without_http2 == 0,
         }
     }
 
@@ -166,12 +176,13 @@ impl PathMap {
     }
 
     fn is_consistent(&self) -> bool {
-        let mut depths = OrdMap::<usize, usize>::new();
-        for (path, _, _) in self.pools() {
+        let (mut depths, mut without_http2) = (OrdMap::<usize, usize>::new(), 0);
+        for (path, _, pool) in self.pools() {
             let depth = if path == "/" { 0 } else { path.split('/').count() - 1 };
             *depths.entry(depth).or_default() += 1;
+            without_http2 += usize::from(!pool.allows_http2());
         }
-        depths == self.depths
+        depths == self.depths && without_http2 == self.without_http2
     }
 
     fn alter(&mut self, path: &PathPrefix, priority: i32, change: impl FnOnce(Option<&Pool>) -> Option<Pool>) {
@@ -186,9 +197,11 @@ impl PathMap {
 
     fn put(&mut self, path: &PathPrefix, priority: i32, pool: Arc<Pool>) {
         let ranks = self.paths.get(path.as_str());
-        if ranks.and_then(|ranks| ranks.get(priority)).is_none() {
-            *self.depths.entry(path.segments()).or_default() += 1;
+        match ranks.and_then(|ranks| ranks.get(priority)) {
+            Some(old) => self.without_http2 -= usize::from(!old.allows_http2()),
+            None => *self.depths.entry(path.segments()).or_default() += 1,
         }
+        self.without_http2 += usize::from(!pool.allows_http2());
         let ranks = match ranks {
             None => ByPriority::One(priority, pool),
             Some(ranks) => ranks.with(priority, pool),
@@ -198,6 +211,7 @@ impl PathMap {
 
     fn remove(&mut self, path: &PathPrefix, priority: i32) {
         let Some(ranks) = self.paths.get(path.as_str()) else { return };
+        self.without_http2 -= usize::from(ranks.get(priority).is_some_and(|old| !old.allows_http2()));
         match ranks.without(priority) {
             Some(left) => self.paths.insert(PathText(path.as_str().into()), left),
             None => self.paths.remove(path.as_str()),

@@ -107,6 +107,15 @@ impl RoutingTable {
         self.any.find(path)
     }
 
+    /// Returns true unless a route of the host has HTTP/2 off. The routes of the most specific domain that covers
+    /// the host decide: a path is not known yet.
+    pub fn allows_http2(&self, host: &str) -> bool {
+        let bases = std::iter::successors(host.split_once('.'), |(_, rest)| rest.split_once('.')).take(128);
+        let mut wildcards = bases.filter_map(|(_, base)| self.wildcard.get(base));
+        let own = self.exact.get(host).or_else(|| wildcards.next()).unwrap_or(&self.any);
+        own.allows_http2()
+    }
+
     /// Returns the endpoint of one active route.
     pub fn endpoint(&self, session: SessionKey, route: RouteId) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(&(session, route))

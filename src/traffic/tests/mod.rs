@@ -196,6 +196,28 @@ fn many_paths_on_one_host_are_found_as_few_are() {
 }
 
 #[test]
+fn one_route_takes_http2_out_for_its_domains_whatever_its_path() {
+    for others in [0, 1, 20] {
+        let many = (1..=others).map(|id| route(id, "a", &format!("/{id}"), 0, "http://b"));
+        let own = [route(100, "a,*.w", "/deep/path", 3, "http://b"), route(101, "b,x.w", "/", 0, "http://b")];
+        let mut world = World::of([record(1), apply(1, many.chain(own))]);
+        let allowed = |world: &World| ["a", "b", "y.x.w", "x.w", "none"].map(|host| world.table.allows_http2(host));
+        let set = |target, value| apply(1, [option(target, "http2", value)]);
+        assert_eq!(allowed(&world), [true; 5]);
+        world.change(&set(Target::Route(RouteId(100)), "false"));
+        assert_eq!(allowed(&world), [false, true, false, true, true], "{others} other paths");
+        world.change(&set(Target::All, "false"));
+        world.change(&set(Target::Route(RouteId(100)), "true"));
+        assert_eq!(allowed(&world), [others == 0, false, true, false, true]);
+        world.change(&set(Target::All, "true"));
+        assert_eq!(allowed(&world), [true; 5]);
+        world.change(&set(Target::Route(RouteId(100)), "false"));
+        world.change(&apply(1, [Edit::Route(RouteId(100), None)]));
+        assert_eq!(allowed(&world), [true; 5]);
+    }
+}
+
+#[test]
 fn live_state_stays_while_session_route_and_backend_stay() {
     let mut world = World::of([record(1), apply(1, [route(1, "a", "/", 0, "http://b")])]);
     let live = |world: &World| Arc::clone(&world.table.endpoint(SessionKey(1), RouteId(1)).unwrap().live);

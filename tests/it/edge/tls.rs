@@ -124,6 +124,23 @@ fn large_bodies_pass_over_tls_in_both_directions() {
     }
 }
 
+#[test]
+fn one_route_takes_http2_out_for_its_domains_and_no_others() {
+    let mut edge = Edge::new(None);
+    let key = edge.harness.session("old", "one");
+    edge.harness.route(key, 1, "a.example", "/legacy", &edge.backend.url());
+    edge.client.protocols = vec!["h2", "http/1.1"];
+    let chosen = |edge: &Edge, name: &str| {
+        let wire = edge.connect(name);
+        wire.stream().conn.alpn_protocol().map(|name| String::from_utf8(name.to_vec()).unwrap())
+    };
+    assert_eq!(chosen(&edge, "a.example").as_deref(), Some("h2"));
+    edge.harness.apply(key, vec![option(Target::All, "http2", "false")]);
+    for (name, protocol) in [("a.example", "http/1.1"), ("x.a.example", "h2"), ("b.example", "h2")] {
+        assert_eq!(chosen(&edge, name).as_deref(), Some(protocol), "{name}");
+    }
+}
+
 /// Names of handshakes, hosts of requests on their connections, and the statuses.
 const COVERED: [(&str, &str, u16); 9] = [
     ("a.example", "a.example", 200),
