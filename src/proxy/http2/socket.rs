@@ -196,7 +196,7 @@ mod tests {
             let (near, mut far) = tokio::io::duplex(room);
             let (mut socket, _) = socket(near);
             let frames = [0, 9, 1033, JOINED_BYTES_MAX, 5, JOINED_BYTES_MAX + 1, 100_000, 20].repeat(2);
-            let sent: Vec<Vec<u8>> = frames.iter().enumerate().map(|(n, len)| vec![n as u8; *len]).collect();
+            let sent: Vec<Vec<u8>> = (0_u8..).zip(&frames).map(|(n, len)| vec![n; *len]).collect();
             let expected = sent.concat();
             let sending = async {
                 for frame in &sent {
