@@ -62,12 +62,11 @@ pub(crate) fn to_origin_form(head: &mut Parts) -> Result<(), Refusal> {
         set_host(&mut head.headers, authority.as_str())?;
     }
     let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    head.uri = match percent_encoded(target) {
-        Some(encoded) => PathAndQuery::try_from(encoded).map_err(|_| Refusal::BadRequest)?.into(),
-        None => {
-            let uri = std::mem::take(&mut head.uri);
-            uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/")).into()
-        }
+    head.uri = if let Some(encoded) = percent_encoded(target) {
+        PathAndQuery::try_from(encoded).map_err(|_| Refusal::BadRequest)?.into()
+    } else {
+        let uri = std::mem::take(&mut head.uri);
+        uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/")).into()
     };
     head.version = Version::HTTP_11;
     join_cookies(&mut head.headers)

@@ -35,6 +35,7 @@ pub(super) type NewStream = (RequestResolver<QuicConnection, Bytes>, StreamWatch
 type WholeStream = RequestStream<QuicStream, Bytes>;
 
 /// Carries a request to its backend and the response back, until both have ended or the client gives the stream up.
+#[expect(clippy::large_futures, reason = "the task of the stream is on the heap")]
 pub(super) async fn carry(share: Rc<StreamShare>, unacked: Rc<UnackedBytes>, (head, watch): NewStream) {
     let watch = RefCell::new(watch);
     let served = match read_head(&share, head, &watch).await {
@@ -88,12 +89,11 @@ async fn serve(
         Err(refusal) => page(refusal),
         Ok(length) => {
             let mut body = Http3Body::new(recv, length);
-            match begin_body(&pace, &head.method, length, &mut body).await? {
-                Err(refusal) => page(refusal),
-                Ok(()) => {
-                    let request = Request::from_parts(head, ClientBody::Http3(Box::pin(body)));
-                    answer(&pace, request, &mut response).await?
-                }
+            if let Err(refusal) = begin_body(&pace, &head.method, length, &mut body).await? {
+                page(refusal)
+            } else {
+                let request = Request::from_parts(head, ClientBody::Http3(Box::pin(body)));
+                answer(&pace, request, &mut response).await?
             }
         }
     };

@@ -201,7 +201,7 @@ impl Drop for QuicSend {
 
 impl quic::SendStream<Bytes> for QuicSend {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
-        while let Some(data) = self.writing.as_mut().filter(|data| data.has_remaining()) {
+        while let Some(data) = self.writing.as_mut().filter(Buf::has_remaining) {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, data.chunk())).map_err(write_error)?;
             data.advance(written);
             self.written.set(self.written.get() + written as u64);
