@@ -59,7 +59,6 @@ async fn read_head(
     read.map_err(|_| WaitEnd::Cancelled)
 }
 
-#[expect(clippy::large_futures, reason = "the task of the connection is on the heap")]
 async fn serve(
     share: &Rc<StreamShare>,
     unacked: &Rc<UnackedBytes>,
