@@ -326,10 +326,11 @@ fn a_stop_lets_requests_in_flight_finish_and_tells_bound_connections() {
     let asking = thread::spawn(move || get(proxy, "slow.example", "/"));
     let (mut upstream, _) = backend.accept().unwrap();
     server.signal("TERM");
-    assert_eq!(client.hear(), "SHUTDOWN");
-    eventually("no new connection is taken", || std::net::TcpStream::connect(proxy).is_err());
+    eventually("the stop has begun", || get(server.api, "localhost", "/readyz").unwrap().0 == 503);
+    assert_eq!(client.ask(&format!("PING|{session}")), "PONG", "all is served as long as a request is in flight");
     std::io::Write::write_all(&mut upstream, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate").unwrap();
     assert_eq!(asking.join().unwrap().unwrap(), (200, "late".to_owned()));
+    assert_eq!(client.hear(), "SHUTDOWN");
     assert!(client.is_closed());
     assert!(server.wait().success());
 }

@@ -221,9 +221,11 @@ fn the_server_is_not_ready_while_its_database_is_gone_and_acknowledges_nothing()
 fn a_worker_that_cannot_start_stops_the_start_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let program = Server::command(folder.path());
-    // Room for the program, and not for the stacks of a thousand threads.
+    // Room for the program, and not for the stacks of a thousand threads. The stacks are large, so that enough is left for
+    // everything else once one of them finds no room.
     let mut command = Command::new("prlimit");
-    command.arg("--as=1600000000").arg(program.get_program()).args(program.get_args());
+    command.arg("--as=4000000000").arg(program.get_program()).args(program.get_args());
+    command.env("RUST_MIN_STACK", (64 << 20).to_string());
     let output = command.args(["--proxy-workers", "1000"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains("cannot start the proxy's threads"), "{said}");

@@ -218,7 +218,7 @@ mod tests {
         // 1 GiB of data is not kept; of a head it would be.
         guard(&all).see(&[0, 0xc0, 0, 0, 0, 0x40, 0, 0, 0]).unwrap();
         assert!(guard(&all).see(&[1, 0xc0, 0, 0, 0, 0x40, 0, 0, 0]).is_err());
-        let head = [&[1, 0x80, 1, 0, 0][..], &[0; 65_000]].concat();
+        let head = [&[1, 0x80, 1, 0, 0][..], &vec![0; 65_000]].concat();
         let mut open = Vec::new();
         for _ in 0..4 {
             let mut guard = guard(&all);

@@ -35,7 +35,6 @@ pub(super) type NewStream = (RequestResolver<QuicConnection, Bytes>, StreamWatch
 type WholeStream = RequestStream<QuicStream, Bytes>;
 
 /// Carries a request to its backend and the response back, until both have ended or the client gives the stream up.
-#[expect(clippy::large_futures, reason = "the task of the stream is on the heap")]
 pub(super) async fn carry(share: Rc<StreamShare>, unacked: Rc<UnackedBytes>, (head, watch): NewStream) {
     let watch = RefCell::new(watch);
     let served = match read_head(&share, head, &watch).await {

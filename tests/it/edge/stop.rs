@@ -122,7 +122,11 @@ fn streams_end_in_order_while_every_port_serves() {
 
     go.send(()).unwrap();
     assert_eq!(socket.exactly(2).unwrap(), b"de", "the frame is whole");
-    assert_eq!(socket.exactly(4).unwrap(), GOING_AWAY);
+    // A tunnel that is asked only now has passed the next frame as well.
+    let next = socket.exactly(3).unwrap();
+    let close =
+        if next == b"\x82\x01x" { socket.exactly(4).unwrap() } else { [next, socket.exactly(1).unwrap()].concat() };
+    assert_eq!(close, GOING_AWAY);
     socket.send(CLOSE_OF_CLIENT);
     assert_eq!(closes.recv().unwrap(), CLOSE_OF_CLIENT, "the backend gets the client's answer");
     assert!(socket.has_ended());
