@@ -9,6 +9,7 @@
 mod announcement;
 mod checked_config;
 mod event_forwarder;
+mod handover;
 mod live_parts;
 mod observed_traffic;
 mod obtaining;
@@ -32,7 +33,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 
 use crate::checks::Checker;
-use crate::config::{Cli, ServerConfig};
+use crate::config::{self, Cli, ServerConfig};
 use crate::domain::Span;
 use crate::fetch::PageFetcher;
 use crate::lifecycle::{self, Heartbeat, Lifecycle};
@@ -40,17 +41,19 @@ use crate::maintenance_pages::MaintenancePages;
 use crate::memory_budget::MemoryBudget;
 use crate::registry::{self, Registry};
 use crate::reports::Reports;
-use crate::store::Sqlite;
+use crate::sockets::InheritedSockets;
+use crate::store::SuccessorClaim;
 use crate::telemetry::Log;
 use crate::traffic::RoutingTable;
 use crate::{api_listener, clock, proxy, random, sockets};
 use announcement::Announcement;
 use checked_config::CheckedConfig;
 use event_forwarder::forward_events;
+use handover::{await_store, await_successor, open_store};
 use live_parts::{LiveParts, LivePorts, LiveProxy};
 use observed_traffic::ObservedTraffic;
 use obtaining::Obtaining;
-use ports::{bind_error, listen};
+use ports::OpenPorts;
 pub use reload_command::reload;
 use reloader::{ConfigSource, Reloader};
 use services::route_defaults;
@@ -84,6 +87,9 @@ pub fn run(cli: Cli, config: ServerConfig, log: Log) -> anyhow::Result<()> {
         config.plain.api.connections.all,
         config.plain.proxy.connections.all,
     );
+    // Before any thread starts.
+    let passed = InheritedSockets::take(&config::passed_socket_names())
+        .context("the service manager passes a socket that cannot be used; all must be listening TCP sockets")?;
     // Few threads: SQLite has its own, and waking another thread costs a command more than that thread would do.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().clamp(2, 4) - 1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -92,7 +98,7 @@ pub fn run(cli: Cli, config: ServerConfig, log: Log) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the control threads")?;
-    runtime.block_on(serve(cli, config, log))
+    runtime.block_on(serve(ConfigSource { cli, log, config }, passed))
 }
 
 /// Checks everything that a start would read of the configuration: its values and the files that they name.
@@ -106,16 +112,18 @@ pub fn check(config: ServerConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(cli: Cli, config: CheckedConfig, log: Log) -> anyhow::Result<()> {
+async fn serve(source: ConfigSource, passed: InheritedSockets) -> anyhow::Result<()> {
     let (mut signals, hangups) = Signals::listen()?;
     let mut server = tokio::select! {
-        started = Server::start(cli, config, log, hangups) => started?,
+        started = Server::start(source, passed, hangups) => started?,
         signal = signals.stop() => {
             tracing::info!(signal, "stopped before everything had started");
             return Ok(());
         }
     };
     server.announce()?;
+    // From here on the server that was here before may end.
+    server.claim = None;
     let failed = tokio::select! {
         signal = signals.stop() => {
             tracing::info!(signal, "told to stop");
@@ -149,6 +157,8 @@ struct Server {
     interfaces: Lifecycle,
     /// The task of the writer, which must outlive the others.
     core: Lifecycle,
+    /// The claim of this server while it takes over from another one.
+    claim: Option<SuccessorClaim>,
 }
 
 /// The protection of the interfaces, for the announcement.
@@ -158,30 +168,35 @@ struct Secure {
     needs_token: bool,
 }
 
+impl Secure {
+    fn of(config: &CheckedConfig) -> Self {
+        let needs_token = !config.tokens.is_empty();
+        Self { pipe: config.plain.pipe.tls.is_some(), api: config.plain.api.tls.is_some(), needs_token }
+    }
+}
+
 impl Server {
-    async fn start(cli: Cli, config: CheckedConfig, log: Log, hangups: Signal) -> anyhow::Result<Self> {
-        // Ports and certificates: nothing is changed if one of them is unusable.
-        let pipe_listener =
-            listen("the pipe protocol", config.plain.pipe.listen, "pipe.listen", "--pipe-listen").await?;
-        let pipe_address = pipe_listener.local_addr()?;
-        let api_listener = listen("gRPC and REST", config.plain.api.listen, "api.listen", "--api-listen").await?;
-        let api_address = api_listener.local_addr()?;
+    async fn start(source: ConfigSource, passed: InheritedSockets, hangups: Signal) -> anyhow::Result<Self> {
+        // Files: a server that cannot use them is not to wait for its turn.
+        let config = &source.config;
         let memory = MemoryBudget::new(config.plain.memory.unwrap_or_else(crate::memory_budget::default_bytes));
         let obtaining = Obtaining::default();
-        let (own, tokens) = (vec![pipe_address, api_address], obtaining.tokens.clone());
-        let (loaded, certificates) = (load_certificates(&config)?, obtaining.certificates.clone());
-        serve_proxy(&certificates, &loaded, &config);
-        let proxy_settings = proxy::ProxySettings { certificates, own, tokens, ..proxy_settings(&config, &memory)? };
-        let pipe_tls = acceptor(&loaded, "pipe", &[]);
-        let api_tls = acceptor(&loaded, "api", &api_listener::PROTOCOLS);
-        let needs_token = !config.tokens.is_empty();
-        let secure = Secure { pipe: pipe_tls.is_some(), api: api_tls.is_some(), needs_token };
-        let bound = bind_proxy(&config, &proxy_settings)?;
+        let (loaded, certificates) = (load_certificates(config)?, obtaining.certificates.clone());
+        serve_proxy(&certificates, &loaded, config);
+        let settings = proxy_settings(config, &memory)?;
+        let (pipe_tls, api_tls) = (acceptor(&loaded, "pipe", &[]), acceptor(&loaded, "api", &api_listener::PROTOCOLS));
+        // Ports: nothing is changed if one of them is unusable. Until the other server stops, it has them.
+        let (awaited, claim) = await_store(&config.plain.store_url, config.store_wait.map(Span::std)).await?;
+        let (shares_ports, tokens) = (claim.is_some(), obtaining.tokens.clone());
+        let settings = proxy::ProxySettings { certificates, tokens, shares_ports, ..settings };
+        let OpenPorts { pipe: pipe_listener, api: api_listener, proxy: bound, settings: proxy_settings } =
+            OpenPorts::open(config, passed, settings).await?;
+        let (pipe_address, api_address) = (pipe_listener.local_addr()?, api_listener.local_addr()?);
 
         // Traffic, and the registry over the store.
         let table = Arc::new(ArcSwap::from_pointee(RoutingTable::default()));
         let (changed, reports) = (Arc::new(Notify::new()), Reports::default());
-        let defaults = Arc::new(ArcSwap::from_pointee(route_defaults(&config, random::bits())));
+        let defaults = Arc::new(ArcSwap::from_pointee(route_defaults(config, random::bits())));
         let publisher = TablePublisher::new(&table, &[&changed, &obtaining.changed], &reports, &defaults);
         let prober = PageFetcher::new(&bound.addresses(), &proxy_settings.tls);
         let (maintenance_pages, refresher) = MaintenancePages::new(prober.clone(), PAGE_FRESH_FOR);
@@ -194,18 +209,17 @@ impl Server {
             defaults: config.default_options.clone(),
             parts: Arc::clone(&parts),
         });
-        let store = Sqlite::open(&config.plain.store_url).await?;
-        let (registry, writer) =
-            registry::open(store, publisher, traffic, registry_limits(&config), config.tokens.clone().into())
-                .await
-                .with_context(|| format!("cannot read the store {}", config.plain.store_url))?;
+        let store = open_store(awaited, &config.plain.store_url).await?;
+        let (limits, tokens) = (registry_limits(config), config.tokens.clone().into());
+        let opened = registry::open(store, publisher, traffic, limits, tokens).await;
+        let (registry, writer) = opened.with_context(|| format!("cannot read the store {}", config.plain.store_url))?;
 
         // Tasks: the writer, the checker, the proxy, then the interfaces.
         let [core, interfaces, pipe] = [(); 3].map(|()| Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
         registry.resume().into_iter().for_each(|request| interfaces.spawn_one("maintenance resumed", request));
         table.load().assume_healthy();
-        let acme = obtaining.start(&config, &table, &interfaces)?;
+        let acme = obtaining.start(config, &table, &interfaces)?;
         let reporting =
             forward_events(reports.clone(), Arc::clone(&table), registry.clone(), interfaces.stopping().clone());
         interfaces.spawn("reports", reporting);
@@ -220,12 +234,11 @@ impl Server {
         let proxy = bound.start(table, reports, maintenance_pages).context("cannot start the proxy's threads")?;
         let _ = parts.set(proxy.heartbeats().iter().cloned().chain([checks]).collect());
         let ports = LivePorts { api_address, pipe_tls, api_tls };
-        let parts = LiveParts::new(&config, &registry, ports, live_proxy, memory, &interfaces);
+        let parts = LiveParts::new(config, &registry, ports, live_proxy, memory, &interfaces);
         parts.listen(pipe_listener, api_listener, &registry, &pipe);
-        let store_url = config.plain.store_url.clone();
-        let source = ConfigSource { cli, log, config };
+        let (store_url, secure) = (config.plain.store_url.clone(), Secure::of(config));
         Reloader::new(source, registry.clone(), parts, acme, loaded).start(hangups, &interfaces)?;
-        Ok(Self { store_url, pipe_address, api_address, secure, registry, proxy, pipe, interfaces, core })
+        Ok(Self { store_url, pipe_address, api_address, secure, registry, proxy, pipe, interfaces, core, claim })
     }
 
     /// Prints all addresses and, while nothing is registered, the first steps.
@@ -280,6 +293,7 @@ impl Server {
             tracing::warn!("some connections of clients did not close in time");
         }
         let stored = self.core.end(CLOSE).await;
+        await_successor(&self.store_url).await;
         self.proxy.stop(left).await;
         if !stored {
             return Err(anyhow!("the store did not close in time"));
@@ -287,19 +301,4 @@ impl Server {
         tracing::info!("stopped");
         Ok(())
     }
-}
-
-/// Binds the ports of the proxy.
-fn bind_proxy(config: &CheckedConfig, settings: &proxy::ProxySettings) -> anyhow::Result<proxy::BoundProxy> {
-    let mut bound = proxy::Proxy::bind(settings)
-        .map_err(|error| bind_error("HTTP", config.plain.proxy.http, "proxy.http", "--proxy-http", &error))?;
-    if let Some(https) = config.plain.proxy.https {
-        let cannot = |what, error| bind_error(what, https, "proxy.https", "--proxy-https", &error);
-        bound.bind_secure(https).map_err(|error| cannot("HTTPS", error))?;
-        #[cfg(feature = "http3")]
-        if config.plain.proxy.http3 {
-            bound.bind_http3().map_err(|error| cannot("HTTP/3 over UDP", error))?;
-        }
-    }
-    Ok(bound)
 }

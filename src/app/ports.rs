@@ -1,4 +1,4 @@
-//! Binding the ports, and the message for a port that cannot be bound.
+//! Opening the ports, and the message for a port that cannot be bound.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -6,22 +6,91 @@ use std::net::SocketAddr;
 use anyhow::anyhow;
 use tokio::net::TcpListener;
 
+use super::checked_config::CheckedConfig;
+use crate::proxy::{BoundProxy, Proxy, ProxySettings};
+use crate::sockets::InheritedSockets;
+
 /// Lower ports need a capability (capabilities(7)).
 const PRIVILEGED: u16 = 1024;
 
-/// Binds a port for `what`. `key` and `flag` configure its address.
-pub(super) async fn listen(what: &str, address: SocketAddr, key: &str, flag: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| bind_error(what, address, key, flag, &error))
+/// The open ports, and the settings of the proxy that know of them.
+pub(super) struct OpenPorts {
+    pub(super) pipe: TcpListener,
+    pub(super) api: TcpListener,
+    pub(super) proxy: BoundProxy,
+    pub(super) settings: ProxySettings,
+}
+
+impl OpenPorts {
+    /// Opens all ports: those that were passed, and others on their configured addresses.
+    pub(super) async fn open(
+        config: &CheckedConfig,
+        mut passed: InheritedSockets,
+        settings: ProxySettings,
+    ) -> anyhow::Result<Self> {
+        let pipe = Port { name: "pipe", what: "the pipe protocol", key: "pipe.listen", flag: "--pipe-listen" };
+        let api = Port { name: "api", what: "gRPC and REST", key: "api.listen", flag: "--api-listen" };
+        let pipe = pipe.listen(config.plain.pipe.listen, &mut passed).await?;
+        let api = api.listen(config.plain.api.listen, &mut passed).await?;
+        let settings = ProxySettings { own: vec![pipe.local_addr()?, api.local_addr()?], ..settings };
+        let proxy = bind_proxy(config, &settings, &mut passed)?;
+        check_unclaimed(&passed)?;
+        Ok(Self { pipe, api, proxy, settings })
+    }
+}
+
+/// A port: the name of its socket, its use in words, and the key and flag that configure its address.
+struct Port {
+    name: &'static str,
+    what: &'static str,
+    key: &'static str,
+    flag: &'static str,
+}
+
+impl Port {
+    /// Takes the passed socket of the port, or else binds it.
+    async fn listen(&self, address: SocketAddr, passed: &mut InheritedSockets) -> anyhow::Result<TcpListener> {
+        let listener = match passed.claim(self.name, address) {
+            Some(listener) => TcpListener::from_std(listener),
+            None => TcpListener::bind(address).await,
+        };
+        listener.map_err(|error| bind_error(self.what, address, self.key, self.flag, &error))
+    }
+}
+
+/// Binds the ports of the proxy.
+fn bind_proxy(
+    config: &CheckedConfig,
+    settings: &ProxySettings,
+    passed: &mut InheritedSockets,
+) -> anyhow::Result<BoundProxy> {
+    let (http, https) = (config.plain.proxy.http, config.plain.proxy.https);
+    let mut bound = Proxy::bind_on(settings, passed.claim("proxy", http))
+        .map_err(|error| bind_error("HTTP", http, "proxy.http", "--proxy-http", &error))?;
+    if let Some(https) = https {
+        let cannot = |what, error| bind_error(what, https, "proxy.https", "--proxy-https", &error);
+        bound.bind_secure_on(https, passed.claim("https", https)).map_err(|error| cannot("HTTPS", error))?;
+        #[cfg(feature = "http3")]
+        if config.plain.proxy.http3 {
+            bound.bind_http3().map_err(|error| cannot("HTTP/3 over UDP", error))?;
+        }
+    }
+    Ok(bound)
+}
+
+/// Refuses passed sockets that no port has taken: their connections would wait for ever.
+fn check_unclaimed(passed: &InheritedSockets) -> anyhow::Result<()> {
+    match passed.unclaimed() {
+        None => Ok(()),
+        Some(address) => Err(anyhow!(
+            "the service manager passes a socket on {address}, which is no port of this configuration; in its unit, set \
+             FileDescriptorName= to pipe, api, proxy or https, or listen on the configured port"
+        )),
+    }
 }
 
 /// Returns the message for a port that cannot be bound.
-pub(super) fn bind_error(
-    what: &str,
-    address: SocketAddr,
-    key: &str,
-    flag: &str,
-    error: &std::io::Error,
-) -> anyhow::Error {
+fn bind_error(what: &str, address: SocketAddr, key: &str, flag: &str, error: &std::io::Error) -> anyhow::Error {
     let cannot = format!("cannot listen on {address} for {what}: {error}");
     if error.kind() == ErrorKind::PermissionDenied && address.port() < PRIVILEGED {
         return anyhow!(

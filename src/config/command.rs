@@ -131,6 +131,11 @@ impl Cli {
     }
 }
 
+/// Returns the names of the sockets that the service manager passes on (sd_listen_fds(3)), separated by colons.
+pub fn passed_socket_names() -> String {
+    env::var("LISTEN_FDNAMES").unwrap_or_default()
+}
+
 /// Returns the environment variable of a flag, with its value if it is set.
 fn variable(flag: &Arg) -> Option<(String, OsString)> {
     let name = flag.get_env()?.to_str()?.to_owned();

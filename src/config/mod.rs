@@ -26,7 +26,7 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
 
-pub use command::{Cli, Task};
+pub use command::{Cli, Task, passed_socket_names};
 pub use key_change::KeyChange;
 pub use parts::{
     AcmeConfig, ApiConfig, CertificateConfig, ConnectionsConfig, PipeConfig, ProxyConfig, ServerConfig, SessionBounds,
@@ -84,6 +84,7 @@ impl FileSections {
             certificates,
             tokens,
             store_url: or_default(self.store.url, "store-url")?,
+            store_wait: self.store.wait,
             sessions,
             memory: self.limits.memory.map(|size| size.0),
             deny: match self.backends.deny {

@@ -26,6 +26,8 @@ pub struct ServerConfig {
     pub tokens: Vec<TokenConfig>,
     /// The URL of the database.
     pub store_url: String,
+    /// The time to wait for the database while another server has it; `None` if the start is refused then.
+    pub store_wait: Option<Written>,
     /// The bounds of sessions.
     pub sessions: SessionBounds,
     /// The budget in bytes for data that peers send incomplete or do not read; `None` for a part of the machine's

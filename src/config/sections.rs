@@ -266,6 +266,9 @@ sections! {
         /// The database of sessions and configurations
         #[arg(env = "SIGNALBOX_STORE_URL", value_name = "URL")]
         "store-url" url: String = "sqlite://signalbox.db" [restart],
+        /// The time to wait for the database while another server has it; the proxy's ports are then shared with that one
+        #[arg(env = "SIGNALBOX_STORE_WAIT", value_name = "DURATION")]
+        "store-wait" wait: Written | "the start is refused" [restart],
     }
     SessionSection "session" {
         /// The time that a session lives without connection and command

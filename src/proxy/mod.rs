@@ -35,6 +35,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use listener::socket::WorkerSocket;
 use listener::stop::StopPhase;
 use listener::{socket, worker};
 pub use settings::{ProxySettings, ReloadableSettings, UnmatchedPolicy};
@@ -56,10 +57,10 @@ pub struct BoundProxy {
     settings: ProxySettings,
     reloadable: Arc<ArcSwap<ReloadableSettings>>,
     addresses: AddressResolver,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<WorkerSocket>,
     address: SocketAddr,
     // One for each worker, or none.
-    secure_listeners: Vec<TcpListener>,
+    secure_listeners: Vec<WorkerSocket>,
     secure_address: Option<SocketAddr>,
     // One for each worker, or none.
     #[cfg(feature = "http3")]
@@ -96,8 +97,16 @@ impl Proxy {
     /// # Errors
     /// If the address cannot be bound.
     pub fn bind(settings: &ProxySettings) -> io::Result<BoundProxy> {
+        Self::bind_on(settings, None)
+    }
+
+    /// The same, but all workers accept from the `passed` socket if there is one.
+    ///
+    /// # Errors
+    /// If the address cannot be bound, or the socket cannot be used.
+    pub fn bind_on(settings: &ProxySettings, passed: Option<TcpListener>) -> io::Result<BoundProxy> {
         let mut settings = settings.clone();
-        let (listeners, address) = bind_workers(settings.http, &settings)?;
+        let (listeners, address) = bind_workers(settings.http, &settings, passed)?;
         settings.own.push(address);
         let reloadable = Arc::new(ArcSwap::from_pointee(settings.reloadable()));
         let addresses = settings.addresses();
@@ -162,15 +171,16 @@ impl Proxy {
     }
 }
 
-/// Binds one socket for each worker to one address, which is returned.
-fn bind_workers(address: SocketAddr, settings: &ProxySettings) -> io::Result<(Vec<TcpListener>, SocketAddr)> {
-    let first = socket::listen(address, true)?;
-    let address = first.local_addr()?;
-    let mut listeners = vec![first];
-    for _ in 1..settings.workers_count() {
-        listeners.push(socket::listen(address, false)?);
+/// Binds one socket for each worker to one address, or shares the passed one among them. Returns the address with them.
+fn bind_workers(
+    address: SocketAddr,
+    settings: &ProxySettings,
+    passed: Option<TcpListener>,
+) -> io::Result<(Vec<WorkerSocket>, SocketAddr)> {
+    match passed {
+        None => socket::listen_each(address, settings.workers_count(), settings.shares_ports),
+        Some(passed) => socket::share(&passed, settings.workers_count()),
     }
-    Ok((listeners, address))
 }
 
 impl BoundProxy {
@@ -179,7 +189,15 @@ impl BoundProxy {
     /// # Errors
     /// If the address cannot be bound.
     pub fn bind_secure(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let (listeners, address) = bind_workers(address, &self.settings)?;
+        self.bind_secure_on(address, None)
+    }
+
+    /// The same, but all workers accept from the `passed` socket if there is one.
+    ///
+    /// # Errors
+    /// If the address cannot be bound, or the socket cannot be used.
+    pub fn bind_secure_on(&mut self, address: SocketAddr, passed: Option<TcpListener>) -> io::Result<SocketAddr> {
+        let (listeners, address) = bind_workers(address, &self.settings, passed)?;
         self.settings.own.push(address);
         self.addresses = self.settings.addresses();
         self.secure_listeners = listeners;
@@ -195,7 +213,7 @@ impl BoundProxy {
     pub fn bind_http3(&mut self) -> io::Result<()> {
         let address = self.secure_address.ok_or_else(|| io::Error::other("HTTP/3 needs an address for TLS"))?;
         for index in 0..self.settings.workers_count() {
-            self.udp_sockets.push(socket::listen_udp(address, index == 0)?);
+            self.udp_sockets.push(socket::listen_udp(address, index == 0 && !self.settings.shares_ports)?);
         }
         let port = self.settings.https_port.unwrap_or(address.port());
         self.settings.alt_svc = http::HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok();

@@ -27,6 +27,8 @@ pub enum UnmatchedPolicy {
 pub struct ProxySettings {
     /// The address to listen on.
     pub http: SocketAddr,
+    /// True if another server may have the ports for a while.
+    pub shares_ports: bool,
     /// The certificates for clients that speak TLS.
     pub certificates: Certificates,
     /// The port of https in redirects; `None` for 443.
@@ -107,6 +109,7 @@ impl ProxySettings {
     pub fn new(http: SocketAddr) -> Self {
         Self {
             http,
+            shares_ports: false,
             certificates: Certificates::new(),
             https_port: None,
             alt_svc: None,

@@ -4,6 +4,7 @@
 //! them still accepts; a warning about missing descriptors is logged at most once a second.
 
 mod descriptors;
+mod inherited;
 mod listener;
 mod once_per_second;
 mod options;
@@ -11,5 +12,6 @@ mod options;
 pub use descriptors::{
     DescriptorShare, are_descriptors_used_up, is_out_of_resources, raise_descriptor_limit, warn_used_up,
 };
+pub use inherited::InheritedSockets;
 pub use listener::{PortListener, RefusalLog};
 pub use options::set_options;

@@ -21,6 +21,7 @@ mod samples;
 mod session_rows;
 mod sqlite;
 mod statements;
+mod successor;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -30,3 +31,4 @@ pub use load::LoadError;
 pub use location::file_of;
 pub use open_error::OpenError;
 pub use sqlite::Sqlite;
+pub use successor::{SuccessorClaim, has_successor};

@@ -33,6 +33,9 @@ pub enum OpenError {
     /// Another process has the file open.
     #[error("{}: is in use by another process; stop that one, or give this one a file of its own", .0.display())]
     InUse(PathBuf),
+    /// Another server waits for the file already.
+    #[error("{}: another server waits for it already; only one can be the next", .0.display())]
+    AwaitedTwice(PathBuf),
     /// The file is damaged or no database.
     #[error(
         "{}: is damaged, or no database at all ({why}), and was left as it is; restore it from a backup, or move \

@@ -151,7 +151,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     ("random", &[], &[]),
     ("clock", &["domain"], &["tokio", "tracing"]),
-    ("sockets", &["clock"], &["tokio", "tracing", "socket2"]),
+    ("sockets", &["clock"], &["tokio", "tracing", "socket2", "listenfd"]),
     ("lifecycle", &[], &["tokio", "tracing"]),
     ("tls", &["certificates"], &["tokio", "rustls", "tokio_rustls", "arc_swap"]),
     ("certificates", &["domain"], &["rustls", "arc_swap", "x509_parser"]),

@@ -3,6 +3,7 @@
 //! Serving them is the business of `connection`. Invariants: no connection begins without a place; the address that a PROXY
 //! header tells takes the place of the socket's everywhere.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
@@ -18,6 +19,7 @@ use crate::proxy::client::conn_state::{ConnStage, ConnState};
 use crate::proxy::client::plain_refusal;
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::listener::connection::{begin_plain, begin_secure};
+use crate::proxy::listener::socket::WorkerSocket;
 use crate::proxy::listener::stop::{self, StopPhase};
 use crate::proxy::listener::told_address;
 use crate::proxy::settings::ProxySettings;
@@ -31,13 +33,32 @@ pub(crate) enum Security {
     Tls,
 }
 
+/// A listener of a worker.
+pub(crate) struct WorkerListener {
+    listener: TcpListener,
+    security: Security,
+    /// True if other workers, and the next server, accept from it too.
+    is_shared: bool,
+}
+
+impl WorkerListener {
+    /// Prepares a socket for connections of this security.
+    ///
+    /// # Errors
+    /// If it cannot be watched.
+    pub(crate) fn open(socket: WorkerSocket, security: Security) -> io::Result<Self> {
+        let WorkerSocket { listener, is_shared } = socket;
+        Ok(Self { listener: TcpListener::from_std(listener)?, security, is_shared })
+    }
+}
+
 /// Accepts connections until the worker must close, and those that wait then. Returns the time for what is in flight.
 pub(crate) async fn accept(
     worker: &Rc<WorkerContext>,
-    listener: TcpListener,
-    security: Security,
+    listener: WorkerListener,
     mut phases: watch::Receiver<StopPhase>,
 ) -> Duration {
+    let WorkerListener { listener, security, is_shared } = listener;
     let mut port = PortListener::new(listener, "proxy");
     let mut closing = pin!(stop::closing(&mut phases));
     let grace = loop {
@@ -46,8 +67,9 @@ pub(crate) async fn accept(
             (socket, peer) = port.accept() => begin(worker, port.refusals(), security, socket, peer),
         }
     };
-    // Connections that the kernel has accepted would be reset with the listener.
-    while let Some((socket, peer)) = futures_util::FutureExt::now_or_never(port.accept()) {
+    // Connections that the kernel has accepted would be reset with the listener. In a shared one they wait for the next
+    // server.
+    while !is_shared && let Some((socket, peer)) = futures_util::FutureExt::now_or_never(port.accept()) {
         begin(worker, port.refusals(), security, socket, peer);
     }
     grace

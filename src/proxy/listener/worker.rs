@@ -4,13 +4,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
@@ -25,7 +23,8 @@ use crate::proxy::client::connections::ClientConnections;
 use crate::proxy::context::worker::{RandomBits, ReloadableView, TableView, WorkerContext};
 #[cfg(feature = "http3")]
 use crate::proxy::http3::{Http3Listener, Http3Start};
-use crate::proxy::listener::accept::{Security, accept};
+use crate::proxy::listener::accept::{Security, WorkerListener, accept};
+use crate::proxy::listener::socket::WorkerSocket;
 use crate::proxy::listener::stop::{self, StopPhase};
 use crate::proxy::settings::{ProxySettings, ReloadableSettings};
 use crate::proxy::ticks::Ticks;
@@ -36,9 +35,9 @@ use crate::traffic::{RetryBudget, RoutingTable, WorkerId};
 /// All that a worker starts with.
 pub(crate) struct WorkerStart {
     pub(crate) id: WorkerId,
-    pub(crate) listener: StdListener,
+    pub(crate) listener: WorkerSocket,
     /// The listener for clients that speak TLS.
-    pub(crate) secure_listener: Option<StdListener>,
+    pub(crate) secure_listener: Option<WorkerSocket>,
     /// The start of HTTP/3.
     #[cfg(feature = "http3")]
     pub(crate) http3: Option<Http3Start>,
@@ -69,8 +68,8 @@ pub(crate) fn run(start: WorkerStart) {
 }
 
 async fn serve(start: WorkerStart) {
-    let secure_listener = start.secure_listener.map(TcpListener::from_std).transpose();
-    let (listener, secure_listener) = match (TcpListener::from_std(start.listener), secure_listener) {
+    let secure_listener = start.secure_listener.map(|socket| WorkerListener::open(socket, Security::Tls)).transpose();
+    let (listener, secure_listener) = match (WorkerListener::open(start.listener, Security::Plain), secure_listener) {
         (Ok(listener), Ok(secure)) => (listener, secure),
         (Err(error), _) | (_, Err(error)) => return drop(start.ready.send(Err(error))),
     };
@@ -108,7 +107,7 @@ async fn serve(start: WorkerStart) {
     drop(start.ready);
     let accept_secure = async {
         if let Some(listener) = secure_listener {
-            accept(&worker, listener, Security::Tls, start.phases.clone()).await;
+            accept(&worker, listener, start.phases.clone()).await;
         }
     };
     let closing = CancellationToken::new();
@@ -119,7 +118,7 @@ async fn serve(start: WorkerStart) {
         }
     };
     let accept_plain = async {
-        let grace = accept(&worker, listener, Security::Plain, start.phases.clone()).await;
+        let grace = accept(&worker, listener, start.phases.clone()).await;
         closing.cancel();
         grace
     };

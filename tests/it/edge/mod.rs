@@ -10,4 +10,5 @@ mod proxy_protocol;
 mod reload;
 mod renewal;
 mod stop;
+mod successors;
 mod tls;
