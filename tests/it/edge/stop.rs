@@ -12,7 +12,7 @@ use crate::support::http2_client::{Http2Client, block, frame, next_frame, raw, u
 use crate::support::proxy_harness::{ProxyHarness, until};
 use crate::support::wire::Wire;
 
-const UPGRADE: &str =
+pub(super) const UPGRADE: &str =
     "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: k\r\n\r\n";
 const AGREE: &str =
     "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: v\r\n\r\n";
@@ -27,12 +27,12 @@ const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
-const GOING_AWAY: &[u8] = &[0x88, 0x02, 0x03, 0xe9];
+pub(super) const GOING_AWAY: &[u8] = &[0x88, 0x02, 0x03, 0xe9];
 /// The Close of a client, with a mask of zeros.
 const CLOSE_OF_CLIENT: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 
 /// A backend with a WebSocket, an event stream and pages. `go` lets it write the rest of what is unfinished.
-fn backend(go: mpsc::Receiver<()>) -> (Backend, mpsc::Receiver<Vec<u8>>) {
+pub(super) fn backend(go: mpsc::Receiver<()>) -> (Backend, mpsc::Receiver<Vec<u8>>) {
     let (told, closes) = mpsc::channel();
     let (go, told) = (Mutex::new(go), Mutex::new(told));
     let backend = Backend::new(move |mut wire| {

@@ -1,13 +1,22 @@
 //! A server that follows another one: no connection is refused between them.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
+use h2::RecvStream;
+use http::Request;
+
+use super::stop::{GOING_AWAY, UPGRADE, backend};
 use crate::server::{Backend, Server, eventually, get};
+use crate::support::http2_client::Http2Client;
+use crate::support::tls::{Authority, TlsClient};
+use crate::support::wire::Wire;
 
 /// Clients that connect to the proxy one after the other, without a pause, until they are dropped.
 struct Probes {
@@ -50,51 +59,109 @@ impl Probes {
     }
 }
 
-/// The program with a passed socket, as a service manager starts it.
-fn activated(folder: &Path, socket: &TcpListener, name: &str) -> Server {
+/// Streams that would never end by themselves.
+struct OpenStreams {
+    events: Wire,
+    socket: Wire,
+    client: Http2Client,
+    stream: RecvStream,
+}
+
+impl OpenStreams {
+    fn open(proxy: SocketAddr) -> Self {
+        let mut events = Wire::connect(proxy);
+        events.send("GET /events HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(events.head().unwrap().status(), 200);
+        let mut socket = Wire::connect(proxy);
+        socket.send(UPGRADE);
+        assert_eq!(socket.head().unwrap().status(), 101);
+        let mut client = Http2Client::connect(proxy);
+        let (response, _) = client.begin(Request::get("http://a/events").body(()).unwrap(), true);
+        let stream = client.wait(response).unwrap().into_body();
+        Self { events, socket, client, stream }
+    }
+
+    fn have_ended_in_order(mut self) {
+        assert_eq!((self.events.chunk().unwrap(), self.events.chunk().unwrap()), (b"data: a\n\n".to_vec(), Vec::new()));
+        let frames = [b"\x82\x05abcde\x82\x01x", GOING_AWAY].concat();
+        assert_eq!(self.socket.exactly(frames.len()).unwrap(), frames);
+        let stream = &mut self.stream;
+        let rest = self.client.wait(async {
+            let mut body = Vec::new();
+            while let Some(data) = stream.data().await {
+                body.extend_from_slice(&data?);
+            }
+            Ok::<_, h2::Error>(body)
+        });
+        assert_eq!(rest.unwrap(), b"data: a\n\n");
+    }
+}
+
+/// The command of the program with a passed socket, as a service manager starts it.
+fn passing(folder: &Path, socket: &TcpListener, name: &str, flags: &[&str]) -> Command {
     let program = Server::command(folder);
     let mut shell = Command::new("sh");
-    let script = format!(
-        "exec 3<&0 </dev/null; exec env LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name} \"$0\" \"$@\" --proxy-workers 2"
-    );
-    shell.args(["-c", &script]).arg(program.get_program()).args(program.get_args());
-    shell.stdin(std::os::fd::OwnedFd::from(socket.try_clone().unwrap()));
-    Server::launch(shell, folder)
+    let variables = format!("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name}");
+    shell.args(["-c", &format!("exec 3<&0 </dev/null; exec env {variables} \"$0\" \"$@\"")]);
+    shell.arg(program.get_program()).args(program.get_args()).args(flags);
+    shell.stdin(OwnedFd::from(socket.try_clone().unwrap()));
+    shell
+}
+
+fn activated(folder: &Path, socket: &TcpListener) -> Server {
+    let flags = ["--proxy-workers", "2", "--proxy-drain", "500ms"];
+    Server::launch(passing(folder, socket, "proxy", &flags), folder)
 }
 
 #[test]
 fn with_a_passed_socket_no_connection_is_refused_between_two_servers() {
     let folder = tempfile::tempdir().unwrap();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let backend = Backend::start("b");
-    let first = activated(folder.path(), &socket, "proxy");
+    let (_, wait) = mpsc::channel();
+    let (backend, _closes) = backend(wait);
+    let first = activated(folder.path(), &socket);
     assert_eq!(first.proxy, socket.local_addr().unwrap(), "it listens where the socket does");
     let mut client = first.connect();
     let session = client.register("shop", "shop-1");
-    client.serve(&session, "shop.example", "/", backend.address);
+    client.serve(&session, "*", "/", backend.address());
     let probes = Probes::start(first.proxy);
     probes.go_on();
+    let streams = OpenStreams::open(first.proxy);
     // The next one starts when the last one has ended, as a service manager does it.
     assert!(first.terminate().success());
-    let second = activated(folder.path(), &socket, "proxy");
+    streams.have_ended_in_order();
+    let second = activated(folder.path(), &socket);
     probes.go_on();
     assert!(second.terminate().success());
-    let third = activated(folder.path(), &socket, "proxy");
+    let third = activated(folder.path(), &socket);
     probes.go_on();
     assert_eq!(probes.failures(), [] as [String; 0]);
     drop(third);
 }
 
 #[test]
+fn the_socket_of_https_is_taken_as_well() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let own = authority.issue_all(&["a.example"]);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(at("cert.pem"), &own.cert).unwrap();
+    std::fs::write(at("key.pem"), &own.key).unwrap();
+    let file = format!("[[tls]]\ncert = \"{}\"\nkey = \"{}\"\n", at("cert.pem"), at("key.pem"));
+    std::fs::write(at("signalbox.toml"), file).unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let flags = ["--config", &at("signalbox.toml"), "--proxy-https", "127.0.0.1:0"];
+    let server = Server::launch(passing(folder.path(), &socket, "https", &flags), folder.path());
+    assert_eq!(server.https, Some(socket.local_addr().unwrap()));
+    let mut wire = TlsClient::trusting(&authority).connect(server.https.unwrap(), "a.example").unwrap();
+    wire.send("GET / HTTP/1.1\r\nhost: a.example\r\n\r\n");
+    assert_eq!(wire.message().unwrap().status(), 404);
+}
+
+#[test]
 fn a_passed_socket_that_no_port_wants_stops_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let script = "exec 3<&0 </dev/null; exec env LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=other \"$0\" \"$@\"";
-    let program = Server::command(folder.path());
-    let mut shell = Command::new("sh");
-    shell.args(["-c", script]).arg(program.get_program()).args(program.get_args());
-    shell.stdin(std::os::fd::OwnedFd::from(socket.try_clone().unwrap()));
-    let output = shell.output().unwrap();
+    let output = passing(folder.path(), &socket, "other", &[]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
     assert!(said.contains(&socket.local_addr().unwrap().to_string()) && said.contains("FileDescriptorName="), "{said}");
