@@ -188,7 +188,7 @@ impl Server {
         // Ports: nothing is changed if one of them is unusable. Until the other server stops, it has them.
         let (awaited, claim) = await_store(&config.plain.store_url, config.store_wait.map(Span::std)).await?;
         let (shares_ports, tokens) = (claim.is_some(), obtaining.tokens.clone());
-        let settings = proxy::ProxySettings { certificates, tokens, shares_ports, ..settings };
+        let settings = proxy::ProxySettings { shares_ports, certificates, tokens, ..settings };
         let OpenPorts { pipe: pipe_listener, api: api_listener, proxy: bound, settings: proxy_settings } =
             OpenPorts::open(config, passed, settings).await?;
         let (pipe_address, api_address) = (pipe_listener.local_addr()?, api_listener.local_addr()?);

@@ -131,7 +131,7 @@ impl Cli {
     }
 }
 
-/// Returns the names of the sockets that the service manager passes on (sd_listen_fds(3)), separated by colons.
+/// Returns the names of the sockets that the service manager passes on (`sd_listen_fds(3)`), separated by colons.
 pub fn passed_socket_names() -> String {
     env::var("LISTEN_FDNAMES").unwrap_or_default()
 }

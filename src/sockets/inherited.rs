@@ -1,4 +1,4 @@
-//! Listening sockets that the service manager has opened and passes on (sd_listen_fds(3)).
+//! Listening sockets that the service manager has opened and passes on (`sd_listen_fds(3)`).
 //!
 //! They stay open while one server ends and the next one starts: connections wait in them and none is refused.
 //! Invariants: each socket is given out once; a socket that no port wants is reported, because its connections would

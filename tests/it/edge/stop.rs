@@ -240,7 +240,7 @@ fn requests_in_flight_finish_while_others_are_served() {
     }
     go.send(()).unwrap();
     let answer = slow.message().unwrap();
-    assert_eq!((answer.text().as_ref(), answer.field("connection")), ("ok", Some("close")));
+    assert_eq!((answer.text(), answer.field("connection")), ("ok", Some("close")));
     assert!(server.wait().success());
 }
 
@@ -254,6 +254,6 @@ fn a_connection_that_has_just_begun_is_answered_when_the_port_closes() {
     until("the port is closed", || TcpStream::connect(address).is_err());
     begun.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     let answer = begun.message().unwrap();
-    assert_eq!((answer.text().as_ref(), answer.field("connection")), ("b", Some("close")));
+    assert_eq!((answer.text(), answer.field("connection")), ("b", Some("close")));
     stopping.join().unwrap();
 }
