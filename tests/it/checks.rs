@@ -185,7 +185,7 @@ fn a_backend_that_stops_answering_gets_no_more_requests_until_it_has_answered_tw
     assert_eq!(client.ask(&format!("SUBSCRIBE|{session}|backend_health_changed")), "SUBSCRIBE_OK");
     a.turns(0);
     assert_eq!(
-        client.hear(),
+        client.pushed_line(),
         r#"EVENT|backend_health_changed|{"route_id":"r1","healthy":false,"reason":"no answer within 100ms"}"#
     );
     assert!(!is_healthy(&mut client, &session));
@@ -194,7 +194,7 @@ fn a_backend_that_stops_answering_gets_no_more_requests_until_it_has_answered_tw
     }
     a.turns(200);
     assert_eq!(
-        client.hear(),
+        client.pushed_line(),
         r#"EVENT|backend_health_changed|{"route_id":"r1","healthy":true,"reason":"2 checks succeeded"}"#
     );
     assert!(is_healthy(&mut client, &session));
@@ -209,11 +209,11 @@ fn a_route_whose_backend_was_unhealthy_is_told_healthy_with_another_one() {
     let (mut client, session) = instance(&server, "shop-1", &a);
     assert_eq!(client.ask(&format!("SUBSCRIBE|{session}|backend_health_changed")), "SUBSCRIBE_OK");
     a.turns(500);
-    assert!(client.hear().contains("\"healthy\":false"));
+    assert!(client.pushed_line().contains("\"healthy\":false"));
     assert_eq!(client.ask(&format!("ROUTE_UPDATE|{session}|r1|backend_url|http://{}", b.address())), "ROUTE_OK");
     assert_eq!(client.ask(&format!("CONFIG_APPLY|{session}")), "OK");
     assert_eq!(
-        client.hear(),
+        client.pushed_line(),
         r#"EVENT|backend_health_changed|{"route_id":"r1","healthy":true,"reason":"the route has another backend"}"#
     );
 }

@@ -150,7 +150,7 @@ fn maintenance_requests_that_wait_when_the_process_is_killed_are_resumed() {
     for (line, at_once) in [("MAINT_ENTER|{}|r1,r3|", true), ("MAINT_EXIT|{}|r1", false)] {
         assert_eq!(client.ask(&line.replace("{}", &session)), "ACK");
         if at_once {
-            assert_eq!(client.hear(), "MAINT_OK|r1,r3");
+            assert_eq!(client.pushed_line(), "MAINT_OK|r1,r3");
         }
     }
     let enter = format!("MAINT_ENTER|{session}|r2|http://{page}/");
@@ -175,7 +175,7 @@ fn maintenance_requests_that_wait_when_the_process_is_killed_are_resumed() {
     let mut client = server.connect();
     assert_eq!(client.ask(&format!("RECONNECT|{session}")), "OK");
     assert_eq!(client.ask(&format!("MAINT_ENTER|{session}|r1|")), "ACK");
-    assert_eq!(client.hear(), "MAINT_OK|r1");
+    assert_eq!(client.pushed_line(), "MAINT_OK|r1");
     assert!(client.told.is_empty());
 }
 
@@ -330,7 +330,7 @@ fn a_stop_lets_requests_in_flight_finish_and_tells_bound_connections() {
     assert_eq!(client.ask(&format!("PING|{session}")), "PONG", "all is served as long as a request is in flight");
     std::io::Write::write_all(&mut upstream, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate").unwrap();
     assert_eq!(asking.join().unwrap().unwrap(), (200, "late".to_owned()));
-    assert_eq!(client.hear(), "SHUTDOWN");
+    assert_eq!(client.pushed_line(), "SHUTDOWN");
     assert!(client.is_closed());
     assert!(server.wait().success());
 }

@@ -9,7 +9,7 @@ fn ill_in_maintenance(harness: &ServerHarness, status_backend: &StatusBackend) -
     let mut instance = harness.instance("shop-1", &status_backend.backend);
     instance.set("HEALTH_SET", "r1|/health|400ms|400ms");
     instance.expect("MAINT_ENTER", "ALL|", "ACK");
-    assert_eq!(instance.client.hear(), "MAINT_OK|ALL");
+    assert_eq!(instance.client.pushed_line(), "MAINT_OK|ALL");
     status_backend.set_status(500);
     eventually("it is ill", || instance.payload("CIRCUIT_BREAKER_STATUS", "r1")["healthy"] == false);
     instance
@@ -23,7 +23,7 @@ fn the_check_that_ended_maintenance_counts_as_health() {
         let mut instance = ill_in_maintenance(&harness, &status_backend);
         status_backend.set_status(200);
         instance.expect("MAINT_EXIT", target, "ACK");
-        assert_eq!(instance.client.hear(), format!("MAINT_OK|{target}"));
+        assert_eq!(instance.client.pushed_line(), format!("MAINT_OK|{target}"));
         assert_eq!(harness.status("/"), 200, "{target}");
     }
 }
@@ -36,10 +36,10 @@ fn a_breaker_that_was_open_before_maintenance_does_not_outlast_it() {
     status_backend.set_status(500);
     assert_eq!((harness.status("/"), harness.status("/")), (500, 503));
     instance.expect("MAINT_ENTER", "r1|", "ACK");
-    assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+    assert_eq!(instance.client.pushed_line(), "MAINT_OK|r1");
     status_backend.set_status(200);
     instance.expect("MAINT_EXIT", "r1", "ACK");
-    assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+    assert_eq!(instance.client.pushed_line(), "MAINT_OK|r1");
     assert_eq!((harness.status("/"), instance.breaker()), (200, "closed".to_owned()));
 }
 
@@ -51,7 +51,7 @@ fn changes_of_health_after_maintenance_are_sent_to_subscribers() {
     instance.client.told.clear();
     status_backend.set_status(200);
     instance.expect("MAINT_EXIT", "ALL", "ACK");
-    let mut heard = [instance.client.hear(), instance.client.hear()];
+    let mut heard = [instance.client.pushed_line(), instance.client.pushed_line()];
     heard.sort();
     let [event, outcome] = heard;
     assert!(event.contains(r#""healthy":true,"reason":"it answered at the end of maintenance""#), "{event}");
@@ -248,7 +248,7 @@ fn an_operators_maintenance_outlasts_the_sessions_of_its_instance() {
     assert_eq!(statuses(&harness), [503; 3]);
     assert_eq!(instance.payload("MAINT_STATUS", "")["entered_at"], status["entered_at"]);
     instance.expect("MAINT_EXIT", "/other", "ACK");
-    assert_eq!(instance.client.hear(), "MAINT_OK|/other");
+    assert_eq!(instance.client.pushed_line(), "MAINT_OK|/other");
     serve(&harness);
     assert_eq!(statuses(&harness), [503, 503, 200], "one that was let out stays so");
     assert_eq!(harness.operate("DELETE", MAINTENANCE, ""), 202);
@@ -284,7 +284,7 @@ fn drains_and_maintenance_of_a_client_end_with_its_session() {
     assert!(instance.ask("DRAIN_START", "1h").starts_with("DRAIN_OK|"));
     for target in ["ALL", "r1"] {
         instance.expect("MAINT_ENTER", &format!("{target}|"), "ACK");
-        assert_eq!(instance.client.hear(), format!("MAINT_OK|{target}"));
+        assert_eq!(instance.client.pushed_line(), format!("MAINT_OK|{target}"));
     }
     assert_eq!(harness.status("/"), 503);
     let mut instance = harness.instance("shop-1", &backend);
@@ -350,9 +350,9 @@ fn maintenance_ends_with_the_same_request_as_a_health_check() {
     let leave = |instance: &mut Instance, verb: &str, setting: &str, wanted: &str| {
         instance.set(verb, setting);
         instance.expect("MAINT_ENTER", "r1|", "ACK");
-        assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+        assert_eq!(instance.client.pushed_line(), "MAINT_OK|r1");
         instance.expect("MAINT_EXIT", "r1", "ACK");
-        assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+        assert_eq!(instance.client.pushed_line(), "MAINT_OK|r1");
         assert_eq!(backend.heard().target(), wanted);
     };
     leave(&mut instance, "OPTIONS_SET", "ALL|health_check_path|/all/?x", "/all/?x");
@@ -364,9 +364,9 @@ fn maintenance_ends_with_the_same_request_as_a_health_check() {
     let odd = Backend::answering("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n");
     instance.set("ROUTE_UPDATE", &format!("r1|backend_url|{}", odd.url()));
     instance.expect("MAINT_ENTER", "r1|", "ACK");
-    assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+    assert_eq!(instance.client.pushed_line(), "MAINT_OK|r1");
     instance.expect("MAINT_EXIT", "r1", "ACK");
-    assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+    assert_eq!(instance.client.pushed_line(), "MAINT_OK|r1");
     let heard = odd.heard();
     assert_eq!((heard.line.as_str(), heard.field("host")), ("HEAD /set/?y=1 HTTP/1.1", Some("in.example")));
 }

@@ -62,7 +62,7 @@ fn the_first_failure_is_told_at_once_with_its_reason_and_a_set_status_is_healthy
     ok(&mut client, &format!("SUBSCRIBE|{session}|backend_health_changed"));
     ok(&mut client, &format!("CONFIG_APPLY|{session}"));
     let told = r#"EVENT|backend_health_changed|{"route_id":"r1","healthy":false,"reason":"status 503"}"#;
-    assert_eq!(client.hear(), told, "long before three checks of 30 s");
+    assert_eq!(client.pushed_line(), told, "long before three checks of 30 s");
     let known = status(&mut client, &session);
     assert!(known.contains(r#""healthy":false"#) && known.contains(r#""error":"status 503"}"#), "{known}");
 

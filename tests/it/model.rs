@@ -554,9 +554,9 @@ fn exchange(client: &mut Client, model: &mut Model, line: &str, expected: &Expec
     if reply == "ACK" {
         // The next lines must not meet a request that still waits.
         let target = line.split('|').nth(2).unwrap();
-        let mut told = client.hear();
+        let mut told = client.pushed_line();
         while told.starts_with("EVENT|") {
-            told = client.hear();
+            told = client.pushed_line();
         }
         assert_eq!(told, format!("MAINT_OK|{target}"), "{line}");
     }

@@ -47,9 +47,9 @@ fn the_page_of_the_page_server_is_shown_at_once() {
     let (mut client, session) = in_maintenance(&server, &format!("{}/down", pages.url()));
     let shown = ask(&server);
     assert_eq!((shown.text(), shown.field("content-type")), ("<h1>Back soon</h1>", Some("text/html; charset=utf-8")));
-    assert_eq!(client.hear(), "MAINT_OK|ALL");
+    assert_eq!(client.pushed_line(), "MAINT_OK|ALL");
     assert_eq!(client.ask(&format!("MAINT_EXIT|{session}|ALL")), "ACK");
-    assert_eq!(client.hear(), "MAINT_OK|ALL");
+    assert_eq!(client.pushed_line(), "MAINT_OK|ALL");
     assert_eq!(server.get("shop.example", "/").0, 200);
 }
 

@@ -119,14 +119,14 @@ impl Talk {
 
     fn try_ask(&mut self, line: &str) -> std::io::Result<String> {
         self.0.get_mut().write_all(format!("{line}\n").as_bytes())?;
-        self.hear()
+        self.pushed_line()
     }
 
     fn ask(&mut self, line: &str) -> String {
         self.try_ask(line).unwrap()
     }
 
-    fn hear(&mut self) -> std::io::Result<String> {
+    fn pushed_line(&mut self) -> std::io::Result<String> {
         let mut line = String::new();
         self.0.read_line(&mut line)?;
         Ok(line.trim_end_matches('\n').to_owned())
@@ -162,7 +162,7 @@ fn a_service_registers_over_tls_and_hears_of_the_end() {
     assert_eq!(older.tls().protocol_version(), Some(ProtocolVersion::TLSv1_2));
     server.signal("TERM");
     for talk in [&mut again, &mut older] {
-        assert_eq!(talk.hear().unwrap(), "SHUTDOWN");
+        assert_eq!(talk.pushed_line().unwrap(), "SHUTDOWN");
         assert_eq!(talk.0.read_to_end(&mut Vec::new()).unwrap(), 0, "the end is said, not only the connection cut");
     }
     assert!(server.wait().success());

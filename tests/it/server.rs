@@ -191,7 +191,7 @@ impl Client {
     }
 
     /// Reads what the server says by itself.
-    pub fn hear(&mut self) -> String {
+    pub fn pushed_line(&mut self) -> String {
         if self.told.is_empty() { self.try_line().expect("the server says something") } else { self.told.remove(0) }
     }
 

@@ -180,7 +180,7 @@ fn events_reach_the_bound_connection_of_a_subscribed_session() {
     assert_eq!(client.ask(&format!("SUBSCRIBE|{session}|config_applied")), "SUBSCRIBE_OK");
     server.once(&format!("ROUTE_ADD|{session}|shop.example|/|http://127.0.0.1:1|0"));
     server.once(&format!("CONFIG_APPLY|{session}"));
-    assert_eq!(client.hear(), "EVENT|config_applied|{\"revision\":1}");
+    assert_eq!(client.pushed_line(), "EVENT|config_applied|{\"revision\":1}");
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn staged_changes_that_nobody_touches_are_dropped_and_told() {
     let session = client.register("shop", "shop-1");
     client.ask(&format!("SUBSCRIBE|{session}|all"));
     client.ask(&format!("ROUTE_ADD|{session}|shop.example|/|http://127.0.0.1:1|0"));
-    assert_eq!(client.hear(), "EVENT|staged_config_expired|{}");
+    assert_eq!(client.pushed_line(), "EVENT|staged_config_expired|{}");
     assert_eq!(client.ask(&format!("ROUTE_LIST|{session}")), "ROUTE_LIST_OK|[]");
 }
 
@@ -223,7 +223,7 @@ fn maintenance_is_left_when_the_backends_answer_and_survives_a_kill() {
     client.serve(&session, "shop.example", "/", backend.address);
     let page = Backend::start("page");
     assert_eq!(client.ask(&format!("MAINT_ENTER|{session}|t1|ALL|http://{}/down", page.address)), "ACK|t1");
-    assert_eq!(client.hear(), "MAINT_OK|ALL");
+    assert_eq!(client.pushed_line(), "MAINT_OK|ALL");
     assert_eq!(client.ask(&format!("DRAIN_START|{session}|1h")).split('|').next(), Some("DRAIN_OK"));
     server.kill();
 
@@ -235,7 +235,7 @@ fn maintenance_is_left_when_the_backends_answer_and_survives_a_kill() {
     assert!(status.contains(&expected), "{status}");
     assert!(client.ask(&format!("DRAIN_STATUS|{session}")).starts_with("DRAIN_STATUS_OK|{\"active\":true"));
     assert_eq!(client.ask(&format!("MAINT_EXIT|{session}|r1")), "ACK");
-    assert_eq!(client.hear(), "MAINT_OK|r1");
+    assert_eq!(client.pushed_line(), "MAINT_OK|r1");
     assert!(client.ask(&format!("MAINT_STATUS|{session}")).contains("\"in_maintenance\":[]"));
 }
 
@@ -259,7 +259,7 @@ fn a_burst_of_events_that_no_outbox_holds_is_told_as_lagged() {
 
     let (mut told, mut missed) = (0, 0);
     while told + missed < ROUTES {
-        let line = bound.hear();
+        let line = bound.pushed_line();
         match line.strip_prefix("EVENT|lagged|{\"missed\":") {
             Some(rest) => missed += rest.trim_end_matches('}').parse::<usize>().unwrap(),
             None => told += usize::from(line.starts_with("EVENT|maintenance_changed|")),

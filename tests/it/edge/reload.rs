@@ -84,7 +84,7 @@ fn a_changed_file_takes_effect_and_sessions_and_operators_are_told() {
         .write("[session]\nroutes_max = 1\n[proxy]\nunmatched = \"close\"\nworkers = 1\n[log]\nlevel = \"debug\"\n");
     let keys = "proxy.unmatched, session.routes_max, log.level";
     let expected = format!("EVENT|global_config_changed|{{\"reason\":\"the file changed: {keys}\"}}");
-    assert_eq!(client.hear(), expected);
+    assert_eq!(client.pushed_line(), expected);
     let mut told = String::new();
     while !told.contains("event: global_config_changed") {
         told += &String::from_utf8(watch.chunk().expect("an event comes")).unwrap();

@@ -112,7 +112,7 @@ fn new_files_are_served_whatever_their_way_and_open_connections_and_tickets_go_o
         assert_eq!(get(&mut open), 200, "{way}");
         assert_eq!(streams.get("https://shop.example/").unwrap().status, 200, "{way}");
         assert!(resumed(), "{way}");
-        let told = session.hear();
+        let told = session.pushed_line();
         assert!(told.starts_with("EVENT|cert_renewed|{\"domain\":\"shop.example\",\"expiry\":\""), "{told}");
 
         // A key of another certificate: the pair is refused, and the certificate before it is served on.

@@ -131,7 +131,7 @@ fn streams_end_in_order_while_every_port_serves() {
     assert_eq!(closes.recv().unwrap(), CLOSE_OF_CLIENT, "the backend gets the client's answer");
     assert!(socket.has_ended());
     assert!(server.wait().success());
-    assert_eq!(client.hear(), "SHUTDOWN");
+    assert_eq!(client.pushed_line(), "SHUTDOWN");
 }
 
 #[test]

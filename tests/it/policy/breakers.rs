@@ -59,23 +59,23 @@ fn its_session_is_told_of_every_change_and_trials_close_it() {
     let told = |state| format!("EVENT|circuit_state_changed|{{\"route_id\":\"r1\",\"state\":\"{state}\"}}");
 
     assert_eq!(harness.status("/"), 500);
-    assert_eq!(instance.client.hear(), told("open"));
+    assert_eq!(instance.client.pushed_line(), told("open"));
     eventually("a trial is let through, and fails", || harness.status("/") == 500);
-    assert_eq!([(); 2].map(|()| instance.client.hear()), ["half_open", "open"].map(told));
+    assert_eq!([(); 2].map(|()| instance.client.pushed_line()), ["half_open", "open"].map(told));
 
     status_backend.set_status(200);
     eventually("a trial is let through, and succeeds", || harness.status("/") == 200);
-    assert_eq!(instance.client.hear(), told("half_open"));
+    assert_eq!(instance.client.pushed_line(), told("half_open"));
     let status = instance.payload("CIRCUIT_BREAKER_STATUS", "r1");
     assert_eq!((&status["state"], &status["successes"]), (&"half_open".into(), &1.into()));
     assert_eq!(harness.status("/"), 200);
-    assert_eq!(instance.client.hear(), told("closed"));
+    assert_eq!(instance.client.pushed_line(), told("closed"));
     assert_eq!(instance.breaker(), "closed");
 
     status_backend.set_status(500);
     assert_eq!(harness.status("/"), 500);
     instance.expect("CIRCUIT_BREAKER_RESET", "r1", "CIRCUIT_OK");
-    assert_eq!([(); 2].map(|()| instance.client.hear()), ["open", "closed"].map(told));
+    assert_eq!([(); 2].map(|()| instance.client.pushed_line()), ["open", "closed"].map(told));
     other.expect("PING", "", "PONG");
     assert_eq!(other.client.told, [""; 0], "others hear nothing of it");
 }
@@ -193,10 +193,10 @@ fn an_apply_that_makes_a_new_one_is_told_where_the_old_one_was_open() {
     ];
     for (verb, rest) in changes {
         assert_eq!(harness.status("/"), 500);
-        assert_eq!(instance.client.hear(), told("open"));
+        assert_eq!(instance.client.pushed_line(), told("open"));
         instance.set("HEADERS_SET", &format!("ALL|X-A|{verb}"));
         instance.set(verb, &rest);
-        assert_eq!(instance.client.hear(), told("closed"), "by {verb}, and not before");
+        assert_eq!(instance.client.pushed_line(), told("closed"), "by {verb}, and not before");
         assert_eq!(instance.breaker(), "closed");
     }
 }

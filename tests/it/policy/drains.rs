@@ -38,7 +38,7 @@ fn the_other_member_takes_all_and_a_restart_does_not_undo_it() {
     eventually("the first one serves", || harness.get("/").text() == "one");
     first.expect("SUBSCRIBE", "drain_completed", "SUBSCRIBE_OK");
     drain(&mut first);
-    assert_eq!(first.client.hear(), "EVENT|drain_completed|{}");
+    assert_eq!(first.client.pushed_line(), "EVENT|drain_completed|{}");
     assert!((0..50).all(|_| harness.get("/").text() == "two"));
     harness.restart();
     assert!((0..50).all(|_| harness.get("/").text() == "two"));

@@ -151,7 +151,7 @@ const STATES: [State; 12] = [
         200,
         |instance, _, _| {
             instance.expect("MAINT_ENTER", "r1|", "ACK");
-            assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+            assert_eq!(instance.client.pushed_line(), "MAINT_OK|r1");
         },
         [false, false],
     ),

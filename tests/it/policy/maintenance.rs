@@ -8,12 +8,12 @@ use crate::support::wire::Message;
 
 fn enter(instance: &mut Instance, target: &str) {
     instance.expect("MAINT_ENTER", &format!("{target}|"), "ACK");
-    assert_eq!(instance.client.hear(), format!("MAINT_OK|{target}"));
+    assert_eq!(instance.client.pushed_line(), format!("MAINT_OK|{target}"));
 }
 
 fn leave(instance: &mut Instance, target: &str) {
     instance.expect("MAINT_EXIT", target, "ACK");
-    assert_eq!(instance.client.hear(), format!("MAINT_OK|{target}"));
+    assert_eq!(instance.client.pushed_line(), format!("MAINT_OK|{target}"));
 }
 
 fn is_maintenance(answer: &Message) -> bool {
@@ -115,7 +115,7 @@ fn leaving_follows_a_route_to_another_backend() {
     instance.expect("MAINT_EXIT", "r1,r2", "ACK");
     instance.expect("ROUTE_REMOVE", "r2", "ROUTE_OK");
     instance.set("ROUTE_UPDATE", &format!("r1|backend_url|{}", well.url()));
-    assert_eq!(instance.client.hear(), "MAINT_OK|r1,r2");
+    assert_eq!(instance.client.pushed_line(), "MAINT_OK|r1,r2");
     assert_eq!(harness.get("/").text(), "b");
 }
 
@@ -133,6 +133,6 @@ fn a_backend_whose_certificate_does_not_hold_keeps_its_route_in_maintenance_unle
     eventually("it was tried twice", || front.connections() >= tried + 3);
     assert!(is_maintenance(&harness.get("/")));
     instance.set("OPTIONS_SET", "r1|tls_verify|false");
-    assert_eq!(instance.client.hear(), "MAINT_OK|r1");
+    assert_eq!(instance.client.pushed_line(), "MAINT_OK|r1");
     assert_eq!(harness.get("/").text(), "b");
 }

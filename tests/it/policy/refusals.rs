@@ -50,7 +50,7 @@ fn maintenance_and_drain_count_for_the_oldest_member_as_errors() {
     let mut second = harness.instance("shop-2", &backend);
     for instance in [&mut first, &mut second] {
         instance.expect("MAINT_ENTER", "ALL|", "ACK");
-        assert_eq!(instance.client.hear(), "MAINT_OK|ALL");
+        assert_eq!(instance.client.pushed_line(), "MAINT_OK|ALL");
     }
     assert_eq!([(); 3].map(|()| harness.status("/")), [503; 3]);
     let told = counted(&mut first, &json!({ "503": 3 }));
@@ -58,7 +58,7 @@ fn maintenance_and_drain_count_for_the_oldest_member_as_errors() {
     assert_eq!(stats(&mut second)["requests"], json!(0));
     second.expect("CLIENT_SHUTDOWN", "", "SHUTDOWN_OK");
     first.expect("MAINT_EXIT", "ALL", "ACK");
-    assert_eq!(first.client.hear(), "MAINT_OK|ALL");
+    assert_eq!(first.client.pushed_line(), "MAINT_OK|ALL");
     assert!(first.ask("DRAIN_START", "1ms").starts_with("DRAIN_OK|"));
     eventually("it is drained", || first.payload("DRAIN_STATUS", "")["traffic_percent"].as_f64() == Some(0.0));
     assert_eq!(harness.status("/"), 503);

@@ -44,7 +44,7 @@ fn told_of_all(harness: &ServerHarness, backend: &Backend) -> Instance {
     }
     instance.expect("SUBSCRIBE", "all", "SUBSCRIBE_OK");
     instance.apply();
-    assert!(instance.client.hear().starts_with(APPLIED));
+    assert!(instance.client.pushed_line().starts_with(APPLIED));
     instance
 }
 
@@ -69,7 +69,7 @@ fn heard(harness: &ServerHarness, instance: &mut Instance) -> Vec<String> {
     assert_eq!(harness.status("/flag"), 500);
     let mut heard = Vec::new();
     while heard.last() != Some(&circuit("r2", "open")) {
-        heard.push(instance.client.hear());
+        heard.push(instance.client.pushed_line());
     }
     heard.pop();
     heard
@@ -115,7 +115,7 @@ fn a_breaker_that_was_open_is_told_closed_once_it_is_replaced() {
         let home = failing(&Gate::default());
         let mut instance = told_of_all(&harness, &home);
         assert_eq!(harness.status("/"), 500);
-        assert_eq!(instance.client.hear(), circuit("r1", "open"));
+        assert_eq!(instance.client.pushed_line(), circuit("r1", "open"));
         let applies = change(&mut instance, way, &home, &away);
         let mut heard = heard(&harness, &mut instance);
         assert!(heard.remove(0).starts_with(APPLIED), "{way:?}: {heard:?}");
@@ -168,7 +168,7 @@ fn a_backend_that_was_ill_is_told_healthy_once_it_is_replaced() {
         gate.open();
         let home = ill_at_first(&gate);
         let mut instance = told_of_all(&harness, &home);
-        assert!(instance.client.hear().contains(r#""route_id":"r1","healthy":false,"reason":"status 500""#));
+        assert!(instance.client.pushed_line().contains(r#""route_id":"r1","healthy":false,"reason":"status 500""#));
         let applies = change(&mut instance, way, &home, &away);
         let mut heard = heard(&harness, &mut instance);
         assert!(heard.remove(0).starts_with(APPLIED), "{way:?}: {heard:?}");

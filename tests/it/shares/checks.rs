@@ -188,7 +188,7 @@ fn an_endpoint_that_never_answers_is_ill_after_the_interval_or_a_minute_and_the_
     assert!(diff.contains(warnings), "{diff}");
     assert_eq!(client.ask(&format!("CONFIG_APPLY|{session}")), "OK");
     let ill = r#"EVENT|backend_health_changed|{"route_id":"r1","healthy":false,"reason":"no answer within 100ms"}"#;
-    assert_eq!(client.hear(), ill);
+    assert_eq!(client.pushed_line(), ill);
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn maintenance_that_waits_for_many_dead_backends_delays_no_outcome_of_another() 
     }
     assert_eq!(greedy.ask(&format!("CONFIG_APPLY|{session}")), "OK");
     assert_eq!(greedy.ask(&format!("MAINT_ENTER|{session}|ALL|")), "ACK");
-    assert_eq!(greedy.hear(), "MAINT_OK|ALL");
+    assert_eq!(greedy.pushed_line(), "MAINT_OK|ALL");
     for tens in 0..60 {
         let routes: Vec<String> = (1..=10).map(|n| format!("r{}", tens * 10 + n)).collect();
         assert_eq!(greedy.ask(&format!("MAINT_EXIT|{session}|{}", routes.join(","))), "ACK");
@@ -84,7 +84,7 @@ fn maintenance_that_waits_for_many_dead_backends_delays_no_outcome_of_another() 
     quiet.serve(&session, "quiet.example", "/", well.address());
     for line in [format!("MAINT_ENTER|{session}|r1|{}", well.url()), format!("MAINT_EXIT|{session}|r1")] {
         assert_eq!(quiet.ask(&line), "ACK");
-        assert_eq!(quiet.hear(), "MAINT_OK|r1");
+        assert_eq!(quiet.pushed_line(), "MAINT_OK|r1");
     }
 }
 
@@ -93,7 +93,7 @@ const PAGES: usize = 300;
 
 fn down(client: &mut Client, session: &str, route: usize, page: &str) {
     assert_eq!(client.ask(&format!("MAINT_ENTER|{session}|r{route}|{page}")), "ACK");
-    assert_eq!(client.hear(), format!("MAINT_OK|r{route}"));
+    assert_eq!(client.pushed_line(), format!("MAINT_OK|r{route}"));
 }
 
 #[test]
