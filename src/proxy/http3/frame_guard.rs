@@ -43,7 +43,7 @@ enum FramePlace {
     StreamType,
     /// The type and length of a frame follow.
     Header,
-    /// So many bytes of a frame follow.
+    /// The number of bytes of the frame that are still to come.
     Payload { left: u64, is_kept: bool },
     /// The stream has no frames that are kept.
     Free,
