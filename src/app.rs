@@ -17,6 +17,7 @@ mod ports;
 mod reload_command;
 mod reloader;
 mod renewal;
+mod request_logging;
 mod services;
 mod settings;
 mod signals;
@@ -29,7 +30,6 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
-use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 
 use crate::checks::Checker;
@@ -41,6 +41,7 @@ use crate::maintenance_pages::MaintenancePages;
 use crate::memory_budget::MemoryBudget;
 use crate::registry::{self, Registry};
 use crate::reports::Reports;
+use crate::request_log::RequestLog;
 use crate::sockets::InheritedSockets;
 use crate::store::SuccessorClaim;
 use crate::telemetry::Log;
@@ -56,9 +57,10 @@ use obtaining::Obtaining;
 use ports::OpenPorts;
 pub use reload_command::reload;
 use reloader::{ConfigSource, Reloader};
+use request_logging::RequestLogging;
 use services::route_defaults;
 use settings::{acceptor, backend_tls, load_certificates, proxy_settings, registry_limits, serve_proxy};
-use signals::Signals;
+use signals::{FileSignals, Signals};
 use table_publisher::TablePublisher;
 
 /// The maximum time for running requests after long streams were asked to end, while the ports are open.
@@ -113,9 +115,9 @@ pub fn check(config: ServerConfig) -> anyhow::Result<()> {
 }
 
 async fn serve(source: ConfigSource, passed: InheritedSockets) -> anyhow::Result<()> {
-    let (mut signals, hangups) = Signals::listen()?;
+    let (mut signals, of_files) = Signals::listen()?;
     let mut server = tokio::select! {
-        started = Server::start(source, passed, hangups) => started?,
+        started = Server::start(source, passed, of_files) => started?,
         signal = signals.stop() => {
             tracing::info!(signal, "stopped before everything had started");
             return Ok(());
@@ -150,6 +152,7 @@ struct Server {
     api_address: SocketAddr,
     secure: Secure,
     registry: Registry,
+    requests: RequestLog,
     proxy: proxy::Proxy,
     /// The tasks of the pipe: its listener and connections.
     pipe: Lifecycle,
@@ -176,7 +179,7 @@ impl Secure {
 }
 
 impl Server {
-    async fn start(source: ConfigSource, passed: InheritedSockets, hangups: Signal) -> anyhow::Result<Self> {
+    async fn start(source: ConfigSource, passed: InheritedSockets, signals: FileSignals) -> anyhow::Result<Self> {
         // Files: a server that cannot use them is not to wait for its turn.
         let config = &source.config;
         let memory = MemoryBudget::new(config.plain.memory.unwrap_or_else(crate::memory_budget::default_bytes));
@@ -184,11 +187,14 @@ impl Server {
         let (loaded, certificates) = (load_certificates(config)?, obtaining.certificates.clone());
         serve_proxy(&certificates, &loaded, config);
         let settings = proxy_settings(config, &memory)?;
+        let logging = RequestLogging::start(config, settings.workers_count())?;
+        let requests = logging.requests.clone();
         let (pipe_tls, api_tls) = (acceptor(&loaded, "pipe", &[]), acceptor(&loaded, "api", &api_listener::PROTOCOLS));
         // Ports: nothing is changed if one of them is unusable. Until the other server stops, it has them.
         let (awaited, claim) = await_store(&config.plain.store_url, config.store_wait.map(Span::std)).await?;
         let (shares_ports, tokens) = (claim.is_some(), obtaining.tokens.clone());
-        let settings = proxy::ProxySettings { shares_ports, certificates, tokens, ..settings };
+        let settings =
+            proxy::ProxySettings { shares_ports, certificates, tokens, requests: requests.clone(), ..settings };
         let OpenPorts { pipe: pipe_listener, api: api_listener, proxy: bound, settings: proxy_settings } =
             OpenPorts::open(config, passed, settings).await?;
         let (pipe_address, api_address) = (pipe_listener.local_addr()?, api_listener.local_addr()?);
@@ -234,11 +240,23 @@ impl Server {
         let proxy = bound.start(table, reports, maintenance_pages).context("cannot start the proxy's threads")?;
         let _ = parts.set(proxy.heartbeats().iter().cloned().chain([checks]).collect());
         let ports = LivePorts { api_address, pipe_tls, api_tls };
-        let parts = LiveParts::new(config, &registry, ports, live_proxy, memory, &interfaces);
+        let parts = LiveParts::new(config, &registry, ports, live_proxy, memory, &requests, &interfaces);
         parts.listen(pipe_listener, api_listener, &registry, &pipe);
         let (store_url, secure) = (config.plain.store_url.clone(), Secure::of(config));
-        Reloader::new(source, registry.clone(), parts, acme, loaded).start(hangups, &interfaces)?;
-        Ok(Self { store_url, pipe_address, api_address, secure, registry, proxy, pipe, interfaces, core, claim })
+        Reloader::new(source, registry.clone(), parts, acme, logging, loaded).start(signals, &interfaces)?;
+        Ok(Self {
+            store_url,
+            pipe_address,
+            api_address,
+            secure,
+            registry,
+            requests,
+            proxy,
+            pipe,
+            interfaces,
+            core,
+            claim,
+        })
     }
 
     /// Prints all addresses and, while nothing is registered, the first steps.
@@ -295,6 +313,9 @@ impl Server {
         let stored = self.core.end(CLOSE).await;
         await_successor(&self.store_url).await;
         self.proxy.stop(left).await;
+        if let Some(access_log) = self.requests.access_log() {
+            lifecycle::run_blocking(|| access_log.finish());
+        }
         if !stored {
             return Err(anyhow!("the store did not close in time"));
         }

@@ -17,6 +17,7 @@
 //! - `http1` and `http2`: HTTP/1.1 and HTTP/2 as backends speak them.
 //! - [`acme`]: gets certificates from an authority by ACME.
 //! - [`reports`]: passes what traffic observed on to the registry.
+//! - [`request_log`]: the access log, the last requests that failed, and taps.
 //! - [`pipe`]: the line protocol for callers.
 //! - [`grpc`] and [`rest`]: the two typed interfaces for callers and operators.
 //! - [`api_listener`]: the port that serves gRPC and REST, over HTTP/1.1 and HTTP/2.
@@ -31,6 +32,7 @@
 //! - [`tls`]: handshakes of the ports that callers connect to.
 //! - [`file_watch`]: notices that files of certificates or of the configuration were replaced.
 //! - `json`: how values of the domain are read, written and described as JSON.
+//! - `line_sink`: writes lines to a file or pipe that may be full or gone.
 //! - [`clock`], [`random`], [`lifecycle`]: the only places that read time, draw random bits and start tasks.
 //!
 //! These stand around the others:
@@ -56,6 +58,7 @@ mod http1;
 mod http2;
 mod json;
 pub mod lifecycle;
+mod line_sink;
 pub mod maintenance_pages;
 pub mod memory_budget;
 pub mod operator_auth;
@@ -64,6 +67,7 @@ pub mod proxy;
 pub mod random;
 pub mod registry;
 pub mod reports;
+pub mod request_log;
 pub mod rest;
 pub mod sockets;
 pub mod store;

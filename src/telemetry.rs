@@ -8,7 +8,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::mem;
 use std::os::fd::AsFd;
 use std::panic::PanicHookInfo;
@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::reload::Handle;
 
 use crate::config::LogFormat;
+use crate::line_sink::LineSink;
 use crate::{clock, lifecycle};
 
 /// The maximum number of bytes that wait for standard error. Lines beyond it are dropped.
@@ -28,9 +29,6 @@ const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 const WAITING_LINES_MAX: usize = 16_384;
 /// The interval at which the number of dropped lines is reported again.
 const RETRY: Duration = Duration::from_secs(1);
-/// The maximum time that one line waits for a non-blocking descriptor.
-const BUSY_MAX: Duration = Duration::from_secs(1);
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// The maximum time for the last lines when the process ends.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
@@ -163,15 +161,15 @@ impl LogQueue {
 
     /// Runs the writing thread, until the process ends.
     fn write_to(&self, sink: impl Write) {
-        let mut sink = Sink { to: sink, is_torn: false };
+        let mut sink = LineSink::new(sink);
         loop {
             let (lines, dropped, format) = self.take();
             let mut lost = dropped;
-            if lost > 0 && sink.put(&dropped_lines_report(lost, format)) {
+            if lost > 0 && sink.put(&dropped_lines_report(lost, format)) == 0 {
                 lost = 0;
             }
             // Blocking here delays nobody: the queue fills, and further lines are dropped.
-            lost += lines.iter().map(|line| u64::from(!sink.put(line))).sum::<u64>();
+            lost += lines.iter().map(|line| sink.put(line) as u64).sum::<u64>();
             let mut state = self.lock();
             state.dropped += lost;
             state.is_writing = false;
@@ -192,51 +190,6 @@ impl LogQueue {
         (state.bytes, state.is_writing) = (0, true);
         let format = state.format.unwrap_or(LogFormat::Human);
         (mem::take(&mut state.lines), mem::take(&mut state.dropped), format)
-    }
-}
-
-struct Sink<W> {
-    to: W,
-    /// True if the last line was written only in part.
-    is_torn: bool,
-}
-
-impl<W: Write> Sink<W> {
-    /// Writes one line. Returns false if it was not written whole.
-    fn put(&mut self, line: &[u8]) -> bool {
-        if self.is_torn && self.put_bytes(b"\n").is_err() {
-            return false;
-        }
-        self.is_torn = false;
-        match self.put_bytes(line) {
-            Ok(()) => true,
-            Err(written) => {
-                self.is_torn = written > 0;
-                false
-            }
-        }
-    }
-
-    /// Writes all bytes.
-    ///
-    /// # Errors
-    /// The number of bytes that were written before the sink failed.
-    fn put_bytes(&mut self, bytes: &[u8]) -> Result<(), usize> {
-        let (mut written, mut waited) = (0, Duration::ZERO);
-        while written < bytes.len() {
-            match self.to.write(bytes.get(written..).unwrap_or_default()) {
-                Ok(0) => return Err(written),
-                Ok(more) => written += more,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Another process that shares the terminal or pipe has made it non-blocking.
-                Err(error) if error.kind() == ErrorKind::WouldBlock && waited < BUSY_MAX => {
-                    thread::sleep(BUSY_PAUSE);
-                    waited += BUSY_PAUSE;
-                }
-                Err(_) => return Err(written),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -270,6 +223,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;

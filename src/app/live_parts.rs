@@ -19,6 +19,7 @@ use crate::memory_budget::MemoryBudget;
 use crate::operator_auth::OperatorAuth;
 use crate::proxy::ReloadableSettings;
 use crate::registry::{Registry, RegistryRules};
+use crate::request_log::RequestLog;
 use crate::tls::Acceptor;
 use crate::traffic::RouteDefaults;
 use crate::{api_listener, pipe, random, sockets};
@@ -30,6 +31,7 @@ pub(super) struct LiveParts {
     api: Arc<ArcSwap<api_listener::ApiServices>>,
     api_connections: PortConnections,
     operators: Arc<OperatorAuth>,
+    requests: RequestLog,
     interfaces: Lifecycle,
     proxy: LiveProxy,
     memory: MemoryBudget,
@@ -61,10 +63,11 @@ impl LiveParts {
         ports: LivePorts,
         proxy: LiveProxy,
         memory: MemoryBudget,
+        requests: &RequestLog,
         interfaces: &Lifecycle,
     ) -> Self {
         let operators = Arc::new(OperatorAuth::new(&config.operator_tokens));
-        let services = api_services(registry, config, ports.api_tls.is_some(), &operators, interfaces);
+        let services = api_services(registry, config, ports.api_tls.is_some(), &operators, requests, interfaces);
         let pipe = pipe_settings(config, ports.api_address, memory.clone());
         Self {
             ports,
@@ -72,6 +75,7 @@ impl LiveParts {
             api: Arc::new(ArcSwap::from_pointee(services)),
             api_connections: connections_of(config, config.plain.api.connections),
             operators,
+            requests: requests.clone(),
             interfaces: interfaces.clone(),
             proxy,
             memory,
@@ -144,6 +148,7 @@ impl LiveParts {
         self.pipe.store(Arc::new(pipe::PipeSettings { connections: open, ..settings }));
         self.api_connections.set_rules(limits(config.plain.api.connections), trusted());
         let has_tls = self.ports.api_tls.is_some();
-        self.api.store(Arc::new(api_services(registry, config, has_tls, &self.operators, &self.interfaces)));
+        let services = api_services(registry, config, has_tls, &self.operators, &self.requests, &self.interfaces);
+        self.api.store(Arc::new(services));
     }
 }

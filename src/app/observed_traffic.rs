@@ -8,7 +8,7 @@ use crate::clock;
 use crate::domain::{Event, Forbidden, Options, PageUrl, RouteId, SessionKey, Span, Time};
 use crate::fetch::{CertificatePolicy, PageFetcher, PageRequest};
 use crate::lifecycle::Heartbeat;
-use crate::registry::queries::views::{BreakerNumbers, CheckView, Preference, RouteNumbers};
+use crate::registry::queries::views::{BreakerNumbers, CheckView, FailureView, Preference, RouteNumbers};
 use crate::registry::{BoxFuture, PageResponse, PageTrust, Traffic};
 use crate::reports::{Report, Reports};
 use crate::traffic::{Endpoint, HealthState, RoutingTable};
@@ -128,8 +128,17 @@ fn seen(endpoint: &Endpoint, now: Time) -> BreakerNumbers {
         preference,
         last_check: checked.last_check.map(|at| CheckView { at, error: checked.failing.then(|| reason.to_owned()) }),
         last_failed_check: checked.last_failure.map(|at| CheckView { at, error: Some(reason.to_owned()) }),
+        last_failed_request: last_failure(endpoint),
         ..BreakerNumbers::default()
     }
+}
+
+/// Returns the last request that the backend of an endpoint failed: by no response, or by one that its breaker counted.
+fn last_failure(endpoint: &Endpoint) -> Option<FailureView> {
+    let unanswered = endpoint.live.failures.last().map(|(at, reason)| FailureView { at, reason: reason.to_string() });
+    let counted = endpoint.breaker().and_then(|breaker| breaker.status().last_failure);
+    let answered = counted.map(|at| FailureView { at, reason: "it answered with an error".to_owned() });
+    unanswered.into_iter().chain(answered).max_by_key(|failure| failure.at)
 }
 
 impl ObservedTraffic {

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +15,9 @@ use super::checked_config::CheckedConfig;
 use super::live_parts::LiveParts;
 use super::obtaining::{acme_settings, acme_views};
 use super::renewal::WatchedCertificate;
+use super::request_logging::RequestLogging;
 use super::settings::{backend_tls, wanted_certificates};
+use super::signals::FileSignals;
 use crate::acme::{Acme, AcmeSettings};
 use crate::certificates::CertificateFiles;
 use crate::clock;
@@ -27,6 +28,7 @@ use crate::file_watch::{FileVersions, FileWatch, Version};
 use crate::lifecycle::{self, Lifecycle};
 use crate::registry::commands::Announce;
 use crate::registry::{Registry, ReloadRequest, ReloadView};
+use crate::request_log::AccessLog;
 use crate::telemetry::Log;
 
 /// The source of the configuration, and its value that is in force.
@@ -43,6 +45,7 @@ pub(super) struct Reloader {
     registry: Registry,
     parts: LiveParts,
     acme: Acme,
+    logging: RequestLogging,
     /// The names with an obtained certificate, and the expiry of each at the last look.
     obtained: BTreeMap<Host, Time>,
     /// The configuration that is in force.
@@ -64,6 +67,7 @@ struct Prepared {
     backend_tls: Option<BackendTls>,
     authorities: Version,
     acme: Option<AcmeSettings>,
+    access_log: Option<Arc<AccessLog>>,
 }
 
 impl Reloader {
@@ -73,6 +77,7 @@ impl Reloader {
         registry: Registry,
         parts: LiveParts,
         acme: Acme,
+        logging: RequestLogging,
         certificates: Vec<WatchedCertificate>,
     ) -> Self {
         let ConfigSource { cli, log, config } = source;
@@ -80,27 +85,36 @@ impl Reloader {
         let authorities = Version::read(config.plain.ca.as_deref());
         let watch = FileWatch::new();
         let obtained = BTreeMap::new();
-        Self { cli, log, registry, parts, acme, obtained, config, versions, certificates, authorities, watch }
+        Self { cli, log, registry, parts, acme, logging, obtained, config, versions, certificates, authorities, watch }
     }
 
     /// Starts the task.
     ///
     /// # Errors
     /// If another task takes the requests already.
-    pub(super) fn start(self, hangups: Signal, tasks: &Lifecycle) -> anyhow::Result<()> {
+    pub(super) fn start(self, signals: FileSignals, tasks: &Lifecycle) -> anyhow::Result<()> {
         let requests = self.registry.take_reload_requests().context("the requests for a reload are taken")?;
-        tasks.spawn("reload", self.run(hangups, requests, tasks.stopping().clone()));
+        tasks.spawn("reload", self.run(signals, requests, tasks.stopping().clone()));
         Ok(())
     }
 
     /// Runs until `stop`.
-    async fn run(mut self, mut hangups: Signal, mut requests: mpsc::Receiver<ReloadRequest>, stop: CancellationToken) {
+    async fn run(
+        mut self,
+        mut signals: FileSignals,
+        mut requests: mpsc::Receiver<ReloadRequest>,
+        stop: CancellationToken,
+    ) {
         loop {
             self.watch_files();
             Box::pin(self.look()).await;
             tokio::select! {
                 () = self.watch.changed() => {}
-                Some(()) = hangups.recv() => drop(Box::pin(self.reload("SIGHUP")).await),
+                Some(()) = signals.hangup.recv() => {
+                    let _ = Box::pin(self.reload("SIGHUP")).await;
+                    self.logging.reopen();
+                }
+                Some(()) = signals.user1.recv() => self.logging.reopen(),
                 Some(request) = requests.recv() => {
                     // The caller may have stopped waiting.
                     let _ = request.send(Box::pin(self.reload("an operator asked")).await);
@@ -207,7 +221,8 @@ impl Reloader {
         let is_same = authorities == self.authorities;
         let backend_tls = if is_same { None } else { Some(backend_tls(config.plain.ca.as_deref())?) };
         let acme = acme_settings(&config)?;
-        Ok(Prepared { written, config, certificates, backend_tls, authorities, acme })
+        let access_log = self.logging.prepare(&config)?;
+        Ok(Prepared { written, config, certificates, backend_tls, authorities, acme, access_log })
     }
 
     /// Returns a certificate that is watched already, or loads it.
@@ -220,7 +235,8 @@ impl Reloader {
     }
 
     async fn apply(&mut self, prepared: Prepared) {
-        let Prepared { config, certificates, backend_tls, authorities, .. } = prepared;
+        let Prepared { config, certificates, backend_tls, authorities, access_log, .. } = prepared;
+        self.logging.set(&config, access_log);
         if config.plain.log_filter != self.config.plain.log_filter {
             self.log.set_filter(&config.plain.log_filter);
         }

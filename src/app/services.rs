@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::lifecycle::Lifecycle;
 use crate::operator_auth::{AllowedHosts, OperatorAuth};
 use crate::registry::Registry;
+use crate::request_log::RequestLog;
 use crate::traffic::RouteDefaults;
 use crate::{api_listener, grpc, random, rest};
 
@@ -25,16 +26,19 @@ pub(super) fn api_services(
     config: &CheckedConfig,
     has_tls: bool,
     operators: &Arc<OperatorAuth>,
+    requests: &RequestLog,
     lifecycle: &Lifecycle,
 ) -> api_listener::ApiServices {
     let protected = has_tls || !config.tokens.is_empty();
     let hosts = AllowedHosts::new(protected, config.api_hosts.clone(), Arc::clone(operators));
     let max_body = config.plain.api.max_body;
-    let grpc = grpc::GrpcSettings { max_body, nonce: random::bits, keep_alive: EVENTS_SILENT_MAX };
+    let grpc =
+        grpc::GrpcSettings { max_body, nonce: random::bits, keep_alive: EVENTS_SILENT_MAX, requests: requests.clone() };
     let rest = rest::RestSettings {
         max_body,
         cors: config.plain.api.cors.clone(),
         keep_alive: EVENTS_SILENT_MAX,
+        requests: requests.clone(),
         ..rest::RestSettings::new(random::bits)
     };
     api_listener::ApiServices {

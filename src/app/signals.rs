@@ -1,7 +1,7 @@
 //! The signals of the process.
 //!
-//! `SIGTERM`, `SIGINT` and `SIGQUIT` stop it in good order; `SIGHUP` reloads the configuration; `SIGUSR1` and `SIGUSR2`
-//! are logged and do nothing. The standard library ignores `SIGPIPE`.
+//! `SIGTERM`, `SIGINT` and `SIGQUIT` stop it in good order; `SIGHUP` reloads the configuration and opens the access log again, `SIGUSR1`
+//! only the latter; `SIGUSR2` is logged and does nothing. The standard library ignores `SIGPIPE`.
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,36 +11,41 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
-    user1: Signal,
     user2: Signal,
 }
 
+/// The signals that change what the running server reads and writes.
+pub(super) struct FileSignals {
+    pub(super) hangup: Signal,
+    pub(super) user1: Signal,
+}
+
 impl Signals {
-    /// Starts listening for signals; `SIGHUP` comes apart from the others.
-    pub(super) fn listen() -> anyhow::Result<(Self, Signal)> {
+    /// Starts listening for signals.
+    pub(super) fn listen() -> anyhow::Result<(Self, FileSignals)> {
         let on = |kind| signal(kind).context("cannot listen for signals");
-        let hangups = on(SignalKind::hangup())?;
+        let of_files = FileSignals { hangup: on(SignalKind::hangup())?, user1: on(SignalKind::user_defined1())? };
         let signals = Self {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,
             quit: on(SignalKind::quit())?,
-            user1: on(SignalKind::user_defined1())?,
             user2: on(SignalKind::user_defined2())?,
         };
-        Ok((signals, hangups))
+        Ok((signals, of_files))
     }
 
     /// Waits for a signal that stops the server; logs the others.
     pub(super) async fn stop(&mut self) -> &'static str {
         loop {
-            let ignored = tokio::select! {
+            tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.quit.recv() => return "SIGQUIT",
-                _ = self.user1.recv() => "SIGUSR1",
-                _ = self.user2.recv() => "SIGUSR2",
-            };
-            tracing::info!(signal = ignored, "a signal came that does nothing; SIGHUP reloads the configuration");
+                _ = self.user2.recv() => {}
+            }
+            tracing::info!(
+                "SIGUSR2 does nothing; SIGHUP reloads the configuration, SIGUSR1 opens the access log again"
+            );
         }
     }
 }

@@ -78,6 +78,7 @@ impl Publish for TablePublisher {
             }
             self.table.absorb(step.as_ref().unwrap_or(catalog), change, &defaults);
         }
+        self.table.set_revision(catalog.revision());
         self.publications += 1;
         debug_assert_eq!(self.disagreement(catalog, changes), None);
         self.show(&before);

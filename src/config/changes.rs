@@ -94,6 +94,10 @@ impl FileSections {
         let mut text = String::new();
         let mut section = "";
         for key in KEYS {
+            if key.section == "log.access" {
+                // It turns the access log on by being there.
+                continue;
+            }
             if key.section != section {
                 section = key.section;
                 text += &format!("[{section}]\n");

@@ -29,13 +29,15 @@ use ipnet::IpNet;
 pub use command::{Cli, Task, passed_socket_names};
 pub use key_change::KeyChange;
 pub use parts::{
-    AcmeConfig, ApiConfig, CertificateConfig, ConnectionsConfig, PipeConfig, ProxyConfig, ServerConfig, SessionBounds,
-    TlsFiles, TokenConfig,
+    AccessLogConfig, AcmeConfig, ApiConfig, CertificateConfig, ConnectionsConfig, PipeConfig, ProxyConfig,
+    ServerConfig, SessionBounds, TlsFiles, TokenConfig,
 };
-pub use values::{Hidden, LogFormat, Unmatched};
+pub use values::{AccessFormat, AccessPlace, Hidden, LogFormat, Unmatched};
 pub use written::Written;
 
-use sections::{AcmeSection, ApiSection, FileSections, KEYS, PipeSection, ProxySection, TlsSection, TokenSection};
+use sections::{
+    AccessSection, AcmeSection, ApiSection, FileSections, KEYS, PipeSection, ProxySection, TlsSection, TokenSection,
+};
 use source::Source;
 use values::{Count, Network};
 
@@ -101,6 +103,8 @@ impl FileSections {
             default_options: self.defaults.options,
             log_filter: or_default(self.log.level, "log-level")?.0,
             log_format: self.log.format.map(|format| format.0),
+            mask_query: or_default_list(self.log.mask_query, "log-mask-query")?,
+            access_log: self.log.access.map(AccessSection::complete).transpose()?,
             written,
             source,
         };
@@ -118,6 +122,14 @@ fn default_of(flag: &str) -> anyhow::Result<&'static str> {
 /// Returns the given value, or else the default of the flag.
 fn or_default<T: FromStr<Err: Display>>(given: Option<T>, flag: &str) -> anyhow::Result<T> {
     given.map_or_else(|| parsed(default_of(flag)?), Ok)
+}
+
+/// Returns the given texts, or else those of the default of the flag.
+fn or_default_list(given: Option<Vec<Written>>, flag: &str) -> anyhow::Result<Vec<String>> {
+    match given {
+        Some(texts) => Ok(texts.iter().map(|text| text.text().to_owned()).collect()),
+        None => Ok(default_of(flag)?.split(',').map(str::to_owned).collect()),
+    }
 }
 
 fn parsed<T: FromStr<Err: Display>>(text: &str) -> anyhow::Result<T> {
@@ -319,9 +331,17 @@ impl ProxySection {
             trusted_proxies: networks(self.trusted_proxies.unwrap_or_default()),
             proxy_protocol: networks(self.proxy_protocol.unwrap_or_default()),
             unmatched: or_default(self.unmatched, "proxy-unmatched")?.0,
+            error_details: or_default(self.error_details, "proxy-error-details")?.0,
             drain: or_default(self.drain, "proxy-drain")?,
             connections: connections(all, self.address_connections_max),
         })
+    }
+}
+
+impl AccessSection {
+    fn complete(self) -> anyhow::Result<AccessLogConfig> {
+        let format = or_default(self.format, "log-access-format")?.0;
+        Ok(AccessLogConfig { format, place: or_default(self.file, "log-access-file")?.0 })
     }
 }
 

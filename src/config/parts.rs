@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::sections::FileSections;
 use super::source::Source;
-use super::values::{Hidden, LogFormat, Unmatched};
+use super::values::{AccessFormat, AccessPlace, Hidden, LogFormat, Unmatched};
 use super::written::Written;
 
 /// The configuration of the server.
@@ -47,10 +47,23 @@ pub struct ServerConfig {
     pub log_filter: String,
     /// The form of log lines; `None` for the form that suits the destination.
     pub log_format: Option<LogFormat>,
+    /// The parameters of queries whose values are hidden.
+    pub mask_query: Vec<String>,
+    /// The access log, if there is one.
+    pub access_log: Option<AccessLogConfig>,
     /// The values of all keys as they were given.
     pub(super) written: FileSections,
     /// The file and the variables that gave them.
     pub(super) source: Source,
+}
+
+/// The configuration of the access log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLogConfig {
+    /// The form of a line.
+    pub format: AccessFormat,
+    /// The place that it is written to.
+    pub place: AccessPlace,
 }
 
 /// The configuration of the pipe.
@@ -118,6 +131,8 @@ pub struct ProxyConfig {
     pub proxy_protocol: Vec<IpNet>,
     /// The treatment of a request that no route matches.
     pub unmatched: Unmatched,
+    /// True if clients learn why a backend failed their request.
+    pub error_details: bool,
     /// The bounds of its client connections.
     pub connections: ConnectionsConfig,
     /// The time over which long streams are asked to end before a stop.

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::key_change::KeyChange;
 use super::values::{
-    Address, Contact, Count, CountOrNone, EabKey, Filter, Flag, HttpsUrl, LogForm, MemorySize, Network, OperatorToken,
-    Origin, PublicPort, Size, UnmatchedHow, Workers, list,
+    AccessFile, AccessForm, Address, Contact, Count, CountOrNone, EabKey, Filter, Flag, HttpsUrl, LogForm, MemorySize,
+    Network, OperatorToken, Origin, PublicPort, Size, UnmatchedHow, Workers, list,
 };
 use super::written::Written;
 
@@ -87,7 +87,7 @@ macro_rules! is_restart {
 }
 
 macro_rules! sections {
-    ($($section:ident $name:literal {
+    ($($section:ident $name:literal $(with $nested:ident: $within:ty)? {
         $(
             $(#[$meta:meta])*
             $flag:literal $field:ident: $kind:ty $(= $default:literal)? $(| $words:literal)? $([$restart:ident])?
@@ -97,13 +97,20 @@ macro_rules! sections {
             #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
             #[serde(deny_unknown_fields, default)]
             pub(super) struct $section {
-                $($(#[$meta])* #[arg(id = $flag, long = $flag)] pub(super) $field: Option<$kind>),+
+                $($(#[$meta])* #[arg(id = $flag, long = $flag)] pub(super) $field: Option<$kind>,)+
+                $(#[command(flatten)] pub(super) $nested: Option<$within>,)?
             }
 
             impl $section {
                 /// Returns its own values, and those of `below` for keys that are not set.
                 pub(super) fn over(self, below: Self) -> Self {
-                    Self { $($field: self.$field.or(below.$field)),+ }
+                    Self {
+                        $($field: self.$field.or(below.$field),)+
+                        $($nested: match (self.$nested, below.$nested) {
+                            (Some(own), Some(below)) => Some(own.over(below)),
+                            (own, below) => own.or(below),
+                        },)?
+                    }
                 }
 
                 /// Takes the keys that only a restart changes from the configuration that runs.
@@ -112,6 +119,9 @@ macro_rules! sections {
                     $(if is_restart!($($restart)?) {
                         self.$field.clone_from(&running.$field);
                     })+
+                    $(if let (Some(own), Some(running)) = (&mut self.$nested, &running.$nested) {
+                        own.keep_fixed(running);
+                    })?
                 }
 
                 /// Adds the keys that have another value in `next`.
@@ -120,6 +130,15 @@ macro_rules! sections {
                         let key = concat!($name, ".", stringify!($field));
                         changes.push(KeyChange { key, needs_restart: is_restart!($($restart)?) });
                     })+
+                    $(match (&self.$nested, &next.$nested) {
+                        (Some(own), Some(next)) => own.add_changes(next, changes),
+                        (None, None) => {}
+                        // The section turns something on by being there.
+                        _ => changes.push(KeyChange {
+                            key: concat!($name, ".", stringify!($nested)),
+                            needs_restart: false,
+                        }),
+                    })?
                 }
             }
         )+
@@ -252,6 +271,9 @@ sections! {
         /// The answer to a request that no route matches: 404 or close
         #[arg(env = "SIGNALBOX_PROXY_UNMATCHED", value_name = "HOW")]
         "proxy-unmatched" unmatched: UnmatchedHow = "404",
+        /// Tell clients in Proxy-Status why a backend failed their request, with its address
+        #[arg(env = "SIGNALBOX_PROXY_ERROR_DETAILS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        "proxy-error-details" error_details: Flag = "false",
         /// Client connections at once
         #[arg(env = "SIGNALBOX_PROXY_CONNECTIONS_MAX", value_name = "COUNT")]
         "proxy-connections-max" connections_max: Count = "20000",
@@ -329,13 +351,26 @@ sections! {
         #[arg(env = "SIGNALBOX_ACME_DNS_HOOK", value_name = "PROGRAM")]
         "acme-dns-hook" dns_hook: PathBuf | "none",
     }
-    LogSection "log" {
+    LogSection "log" with access: AccessSection {
         /// The least level that is logged: off, error, warn, info, debug or trace; or levels of parts of the program, such as `info,signalbox::proxy=debug`
         #[arg(env = "SIGNALBOX_LOG_LEVEL", value_name = "FILTER")]
         "log-level" level: Filter = "info,sqlx=warn",
         /// The form of the log: human or json
         #[arg(env = "SIGNALBOX_LOG_FORMAT", value_name = "FORMAT")]
         "log-format" format: LogForm | "human on a terminal, else json" [restart],
+        /// The parameters of queries whose values are shown as ***; * stands for all
+        #[arg(env = "SIGNALBOX_LOG_MASK_QUERY", value_name = "NAMES", value_delimiter = ',')]
+        #[serde(deserialize_with = "list")]
+        "log-mask-query" mask_query: Vec<Written> = "access_token,api_key,apikey,client_secret,code,id_token,key,password,refresh_token,secret,sig,signature,token",
+    }
+
+    AccessSection "log.access" {
+        /// The form of a line of the access log: json or combined
+        #[arg(env = "SIGNALBOX_LOG_ACCESS_FORMAT", value_name = "FORMAT")]
+        "log-access-format" format: AccessForm = "json",
+        /// The place of the access log: stdout, stderr or the path of a file. Without it and log.access.format there is no access log
+        #[arg(env = "SIGNALBOX_LOG_ACCESS_FILE", value_name = "PLACE")]
+        "log-access-file" file: AccessFile = "stdout",
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use base64::Engine as _;
@@ -25,6 +26,26 @@ pub enum LogFormat {
     Human,
     /// JSON for programs.
     Json,
+}
+
+/// The form of a line of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// A JSON object.
+    Json,
+    /// The combined format of Apache httpd and nginx.
+    Combined,
+}
+
+/// The place that the access log is written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessPlace {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file.
+    File(PathBuf),
 }
 
 /// A value that is not shown in logs.
@@ -111,6 +132,21 @@ values! {
         "human" => Ok(LogFormat::Human),
         "json" => Ok(LogFormat::Json),
         _ => Err(format!("`{text}` is none of the choices; write \"human\" or \"json\"")),
+    };
+
+    /// The form of a line of the access log.
+    AccessForm(AccessFormat) = |text| match text {
+        "json" => Ok(AccessFormat::Json),
+        "combined" => Ok(AccessFormat::Combined),
+        _ => Err(format!("`{text}` is none of the choices; write \"json\" or \"combined\"")),
+    };
+
+    /// The place that the access log is written to.
+    AccessFile(AccessPlace) = |text| match text {
+        "" => Err("is empty; write \"stdout\", \"stderr\" or the path of a file".to_owned()),
+        "stdout" => Ok(AccessPlace::Stdout),
+        "stderr" => Ok(AccessPlace::Stderr),
+        path => Ok(AccessPlace::File(path.into())),
     };
 
     /// The bearer token of an operator.

@@ -48,6 +48,24 @@ impl ConnectError {
         matches!(self, Self::Certificate(_) | Self::Handshake(_))
     }
 
+    /// Returns the type of the error (RFC 9209 §2.3).
+    pub(crate) fn proxy_error(&self) -> &'static str {
+        match self {
+            Self::Resolve(ResolveError::Unknown) => "dns_error",
+            Self::Resolve(ResolveError::OffLimits(_)) => "destination_ip_prohibited",
+            Self::Resolve(ResolveError::Busy | ResolveError::NoRoom) | Self::NoRoom => "connection_limit_reached",
+            Self::TooSlow => "connection_timeout",
+            Self::Failed(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => "connection_refused",
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "destination_ip_unroutable",
+                _ => "connection_terminated",
+            },
+            Self::Certificate(_) => "tls_certificate_error",
+            Self::Handshake(_) => "tls_protocol_error",
+            Self::NotHttp2(_) => "http_protocol_error",
+        }
+    }
+
     /// True if this server has run out of files or ports, which is no fault of the backend.
     pub(crate) fn lacks_resources(&self) -> bool {
         matches!(self, Self::NoRoom | Self::Resolve(ResolveError::NoRoom))

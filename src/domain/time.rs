@@ -28,6 +28,11 @@ impl Time {
         self.moment().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
     }
 
+    /// Returns the time as the log format of Apache httpd has it, in UTC: `22/Nov/2026:13:40:08 +0000`.
+    pub fn log_date(self) -> String {
+        self.moment().strftime("%d/%b/%Y:%H:%M:%S +0000").to_string()
+    }
+
     fn moment(self) -> jiff::Timestamp {
         let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
         jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX)

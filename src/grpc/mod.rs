@@ -20,6 +20,7 @@ mod operations;
 mod operator;
 pub mod proto;
 mod reflection;
+mod requests;
 mod routes;
 mod service;
 mod sessions;

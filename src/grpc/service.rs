@@ -13,11 +13,11 @@ use super::convert::session;
 use super::proto::operator_server::Operator;
 use super::proto::registry_server::Registry;
 use super::state::GrpcState;
-use super::{config, events, operations, operator, proto, routes, sessions, settings};
+use super::{config, events, operations, operator, proto, requests, routes, sessions, settings};
 
 macro_rules! service {
-    ($service:ident streaming $streaming:ident {
-        stream $stream_family:ident::$stream_call:ident($stream_request:ident) -> $stream_response:ident;
+    ($service:ident {
+        $([stream $streaming:ident] $stream_family:ident::$stream_call:ident($stream_request:ident) -> $stream_response:ident;)+
         $([from] $from_family:ident::$from_call:ident($from_request:ident) -> $from_response:ident;)*
         $($family:ident::$call:ident($request:ident) -> $response:ident;)+
         $([large] $large_family:ident::$large_call:ident($large_request:ident) -> $large_response:ident;)*
@@ -48,20 +48,20 @@ macro_rules! service {
                 Ok(response)
             })*
 
-            type $streaming = BoxStream<'static, Result<proto::$stream_response, Status>>;
+            $(type $streaming = BoxStream<'static, Result<proto::$stream_response, Status>>;
 
             async fn $stream_call(
                 &self,
                 request: Request<proto::$stream_request>,
             ) -> Result<Response<Self::$streaming>, Status> {
                 $stream_family::$stream_call(self, request.into_inner()).await.map(Response::new)
-            }
+            })+
         }
     };
 }
 
-service! { Registry streaming SubscribeStream {
-    stream events::subscribe(SubscribeRequest) -> SubscribeResponse;
+service! { Registry {
+    [stream SubscribeStream] events::subscribe(SubscribeRequest) -> SubscribeResponse;
     [from] sessions::register(RegisterRequest) -> RegisterResponse;
     sessions::reconnect(ReconnectRequest) -> ReconnectResponse;
     sessions::ping(PingRequest) -> PingResponse;
@@ -101,8 +101,9 @@ service! { Registry streaming SubscribeStream {
     [large] operations::get_stats(GetStatsRequest) -> GetStatsResponse;
 } }
 
-service! { Operator streaming WatchStream {
-    stream events::watch(WatchRequest) -> WatchResponse;
+service! { Operator {
+    [stream WatchStream] events::watch(WatchRequest) -> WatchResponse;
+    [stream TapStream] requests::tap(TapRequest) -> TapResponse;
     operator::get_overview(GetOverviewRequest) -> GetOverviewResponse;
     operator::list_certificates(ListCertificatesRequest) -> ListCertificatesResponse;
     operator::reload_config(ReloadConfigRequest) -> ReloadConfigResponse;
@@ -111,6 +112,8 @@ service! { Operator streaming WatchStream {
     operator::list_all_routes(ListAllRoutesRequest) -> ListAllRoutesResponse;
     operator::list_all_stats(ListAllStatsRequest) -> ListAllStatsResponse;
     operator::explain(ExplainRequest) -> ExplainResponse;
+    requests::list_requests(ListRequestsRequest) -> ListRequestsResponse;
+    requests::get_request(GetRequestRequest) -> GetRequestResponse;
     operator::start_instance_drain(StartInstanceDrainRequest) -> StartInstanceDrainResponse;
     operator::cancel_instance_drain(CancelInstanceDrainRequest) -> CancelInstanceDrainResponse;
     operator::enter_instance_maintenance(EnterInstanceMaintenanceRequest) -> EnterInstanceMaintenanceResponse;

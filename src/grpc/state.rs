@@ -7,13 +7,14 @@ use tokio::sync::oneshot;
 use crate::domain::Error;
 use crate::lifecycle::Lifecycle;
 use crate::registry::{Command, CommandCall, QueryCall, Registry};
+use crate::request_log::RequestLog;
 
 use tonic::Status;
 
 use super::status::fault;
 
 /// The limits of the gRPC interface, and its source of random bits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct GrpcSettings {
     /// The maximum length of a request message in bytes, before and after decompression.
     pub max_body: usize,
@@ -21,6 +22,8 @@ pub struct GrpcSettings {
     pub nonce: fn() -> u128,
     /// The silence after which a stream sends a heartbeat.
     pub keep_alive: Duration,
+    /// The requests that the proxy has finished.
+    pub requests: RequestLog,
 }
 
 /// The state that all gRPC calls share. Cheap to clone.
@@ -30,16 +33,23 @@ pub(super) struct GrpcState {
     lifecycle: Lifecycle,
     nonce: fn() -> u128,
     keep_alive: Duration,
+    pub(super) requests: RequestLog,
 }
 
 impl GrpcState {
     pub(super) fn new(registry: Registry, lifecycle: Lifecycle, settings: &GrpcSettings) -> Self {
-        Self { registry, lifecycle, nonce: settings.nonce, keep_alive: settings.keep_alive }
+        let GrpcSettings { nonce, keep_alive, requests, .. } = settings;
+        Self { registry, lifecycle, nonce: *nonce, keep_alive: *keep_alive, requests: requests.clone() }
     }
 
     /// The silence after which a stream sends a heartbeat.
     pub(super) fn keep_alive(&self) -> Duration {
         self.keep_alive
+    }
+
+    /// Returns true once the server begins to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.registry.is_draining() || self.lifecycle.stopping().is_cancelled()
     }
 
     /// Returns 128 random bits.

@@ -6,4 +6,5 @@
 
 pub(crate) mod numbers;
 pub(crate) mod patterns;
+pub(crate) mod requests;
 pub(crate) mod values;

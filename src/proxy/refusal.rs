@@ -66,12 +66,48 @@ pub(crate) struct AttemptError {
     pub(crate) failure: AttemptFailure,
     /// The answer to the client if no further attempt is made.
     pub(crate) refusal: Refusal,
+    /// The reason in words, for operators.
+    pub(crate) cause: AttemptCause,
+}
+
+/// The cause of a failed attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct AttemptCause {
+    /// The cause in words.
+    pub(crate) words: Cow<'static, str>,
+    /// The type of the error (RFC 9209 §2.3).
+    pub(crate) error: &'static str,
 }
 
 impl AttemptError {
     /// Returns the error of an attempt that must not be repeated.
     pub(crate) fn other(refusal: Refusal) -> Self {
-        Self { failure: AttemptFailure::Other, refusal }
+        let words = match refusal {
+            Refusal::GatewayTooSlow => "it did not answer in time",
+            Refusal::ClientTooSlow => "the client stopped sending its body",
+            Refusal::DeadlinePassed => "the deadline of the call passed",
+            Refusal::TooLarge { .. } => "the body grew larger than the route allows",
+            Refusal::BadRequest => "the body of the client broke off or was malformed",
+            _ => "it sent no usable response",
+        };
+        let cause = AttemptCause { words: words.into(), error: refusal.proxy_error() };
+        Self { failure: AttemptFailure::Other, refusal, cause }
+    }
+
+    /// Returns the error of an attempt that failed on its connection.
+    pub(crate) fn of_connection(failure: AttemptFailure) -> Self {
+        let (words, error) = match failure {
+            AttemptFailure::Connect => ("no connection to it could be made", "connection_refused"),
+            AttemptFailure::NoRoom => ("this server has no room for another connection", "connection_limit_reached"),
+            AttemptFailure::Unsent => ("the connection had ended before the request was sent", "connection_terminated"),
+            AttemptFailure::Refused => ("it took no further request on the connection", "connection_terminated"),
+            AttemptFailure::PooledDied => {
+                ("the connection that was kept ended before a response", "connection_terminated")
+            }
+            AttemptFailure::Other => ("it closed the connection, or its response was malformed", "http_protocol_error"),
+        };
+        let cause = AttemptCause { words: words.into(), error };
+        Self { failure, refusal: Refusal::BadGateway, cause }
     }
 }
 
@@ -126,6 +162,55 @@ impl Refusal {
             | Refusal::GatewayTooSlow
             | Refusal::DeadlinePassed
             | Refusal::Loop => None,
+        }
+    }
+
+    /// Returns the reason as one word for programs. These words do not change.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Refusal::BadRequest => "bad_request",
+            Refusal::UnknownCoding => "unknown_transfer_coding",
+            Refusal::NoUpgrade => "upgrade_not_allowed",
+            Refusal::Unmatched => "no_route",
+            Refusal::Misdirected => "misdirected",
+            Refusal::Redirected => "https_redirect",
+            Refusal::Method => "method_not_allowed",
+            Refusal::Expectation => "unknown_expectation",
+            Refusal::ClientTooSlow => "client_too_slow",
+            Refusal::TooLarge { .. } => "body_too_large",
+            Refusal::BadGateway => "backend_failed",
+            Refusal::NoRoom => "no_room",
+            Refusal::GatewayTooSlow => "backend_too_slow",
+            Refusal::DeadlinePassed => "deadline_passed",
+            Refusal::Loop => "loop",
+            Refusal::Limited { .. } => "rate_limited",
+            Refusal::Maintenance => "maintenance",
+            Refusal::BreakerOpen { .. } => "breaker_open",
+            Refusal::Unhealthy => "unhealthy",
+            Refusal::Drained => "drained",
+        }
+    }
+
+    /// Returns the type of the error (RFC 9209 §2.3), where the attempt at a backend knows none.
+    pub(crate) fn proxy_error(self) -> &'static str {
+        match self {
+            Refusal::BadRequest | Refusal::UnknownCoding | Refusal::Expectation | Refusal::ClientTooSlow => {
+                "http_request_error"
+            }
+            Refusal::NoUpgrade
+            | Refusal::Misdirected
+            | Refusal::Method
+            | Refusal::TooLarge { .. }
+            | Refusal::Limited { .. } => "http_request_denied",
+            Refusal::Unmatched => "destination_not_found",
+            Refusal::Redirected => "proxy_internal_response",
+            Refusal::BadGateway => "http_protocol_error",
+            Refusal::NoRoom => "connection_limit_reached",
+            Refusal::GatewayTooSlow | Refusal::DeadlinePassed => "http_response_timeout",
+            Refusal::Loop => "proxy_loop_detected",
+            Refusal::Maintenance | Refusal::BreakerOpen { .. } | Refusal::Unhealthy | Refusal::Drained => {
+                "destination_unavailable"
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use crate::connect::{AddressResolver, BackendTls, NameLookup};
 use crate::connection_limits::ConnectionLimits;
 use crate::domain::Forbidden;
 use crate::memory_budget::MemoryBudget;
+use crate::request_log::RequestLog;
 
 /// The treatment of a request that no route matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct ProxySettings {
     pub proxy_protocol: Vec<IpNet>,
     /// The treatment of a request that no route matches.
     pub unmatched: UnmatchedPolicy,
+    /// True if clients learn why a backend failed their request.
+    pub error_details: bool,
     /// The networks that no backend or page may resolve to.
     pub deny: Vec<IpNet>,
     /// The addresses of the server's listeners, to which no connection is made either.
@@ -57,6 +60,8 @@ pub struct ProxySettings {
     pub connections_max: usize,
     /// The most connections of one client address or IPv6 /64 network. Trusted proxies are not counted.
     pub address_connections_max: usize,
+    /// Those who want to know of the requests that end.
+    pub requests: RequestLog,
     /// The memory budget of heads, bodies and responses under way.
     pub memory: MemoryBudget,
     /// The most time from the first byte of a head to its last.
@@ -82,6 +87,8 @@ pub struct ReloadableSettings {
     pub proxy_protocol: Vec<IpNet>,
     /// As in [`ProxySettings`].
     pub unmatched: UnmatchedPolicy,
+    /// As in [`ProxySettings`].
+    pub error_details: bool,
     /// As in [`ProxySettings`].
     pub deny: Vec<IpNet>,
     /// As in [`ProxySettings`].
@@ -117,6 +124,7 @@ impl ProxySettings {
             trusted_proxies: Vec::new(),
             proxy_protocol: Vec::new(),
             unmatched: UnmatchedPolicy::NotFound,
+            error_details: false,
             deny: Vec::new(),
             own: Vec::new(),
             names: NameLookup::system(),
@@ -124,6 +132,7 @@ impl ProxySettings {
             tokens: HttpChallenges::default(),
             connections_max: 16_384,
             address_connections_max: 12_288,
+            requests: RequestLog::default(),
             memory: MemoryBudget::default(),
             header_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
@@ -143,6 +152,7 @@ impl ProxySettings {
             trusted_proxies: self.trusted_proxies.clone(),
             proxy_protocol: self.proxy_protocol.clone(),
             unmatched: self.unmatched,
+            error_details: self.error_details,
             deny: self.deny.clone(),
             connections_max: self.connections_max,
             address_connections_max: self.address_connections_max,

@@ -227,7 +227,7 @@ fn comment_with_id(words: &str, position: Option<u64>) -> Event {
     }
 }
 
-fn head(response: Response) -> Response {
+pub(super) fn head(response: Response) -> Response {
     let kind = (axum::http::header::CONTENT_TYPE, "text/event-stream");
     ([kind, (CACHE_CONTROL, "no-store"), (UNBUFFERED, "no")], response).into_response()
 }
@@ -253,7 +253,7 @@ fn event(record: &EventRecord, data: &impl Serialize) -> Event {
 }
 
 /// Returns a named event. JSON contains no line ends, so it fits one `data` line.
-fn named(name: &str, data: &impl Serialize) -> Event {
+pub(super) fn named(name: &str, data: &impl Serialize) -> Event {
     Event::default().event(name).data(serde_json::to_string(data).unwrap_or_default())
 }
 

@@ -15,6 +15,7 @@ mod operations;
 mod operator;
 mod overview;
 mod problem;
+mod requests;
 mod router;
 mod routes;
 mod sessions;

@@ -19,7 +19,7 @@ use crate::registry::Registry;
 
 use super::problem::Problem;
 use super::state::{RestSettings, RestState, StateInner};
-use super::{config, docs, events, openapi, operations, operator, overview, routes, sessions, settings};
+use super::{config, docs, events, openapi, operations, operator, overview, requests, routes, sessions, settings};
 
 /// Returns the routes of the REST interface. Work that outlives its request is a task of `lifecycle`.
 pub fn router(
@@ -67,6 +67,7 @@ fn calls() -> OpenApiRouter<RestState> {
         events::calls(),
         overview::calls(),
         operator::calls(),
+        requests::calls(),
     ]
     .into_iter()
     .fold(OpenApiRouter::with_openapi(openapi::head()), OpenApiRouter::merge)

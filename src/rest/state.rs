@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::lifecycle::Lifecycle;
 use crate::operator_auth::OperatorAuth;
 use crate::registry::Registry;
+use crate::request_log::RequestLog;
 
 /// The limits and options of the REST interface.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct RestSettings {
     pub nonce: fn() -> u128,
     /// The silence after which a stream of events sends a comment.
     pub keep_alive: Duration,
+    /// The requests that the proxy has finished.
+    pub requests: RequestLog,
     /// The origins whose pages may call the interface; none by default.
     pub cors: Vec<String>,
 }
@@ -24,7 +27,13 @@ pub struct RestSettings {
 impl RestSettings {
     /// Creates the default settings.
     pub fn new(nonce: fn() -> u128) -> Self {
-        Self { max_body: 1024 * 1024, nonce, keep_alive: Duration::from_secs(15), cors: Vec::new() }
+        Self {
+            max_body: 1024 * 1024,
+            nonce,
+            keep_alive: Duration::from_secs(15),
+            requests: RequestLog::default(),
+            cors: Vec::new(),
+        }
     }
 }
 

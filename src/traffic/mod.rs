@@ -23,8 +23,8 @@ mod worker;
 pub use balancing::{Members, NoEndpoint, Pool, SelectionInput, member_key, select};
 pub use breaker::{BreakerDecision, BreakerOutcome, BreakerPermit, BreakerStatus, BreakerTransition, EndpointBreaker};
 pub use endpoint::{
-    AdminState, ConnectBackoff, Eligibility, Endpoint, EndpointPolicy, EndpointStats, InFlight, LiveState, MemberState,
-    RequestRecord, RouteDefaults, RouteSettings, Weight, origin_hash,
+    AdminState, ConnectBackoff, Eligibility, Endpoint, EndpointPolicy, EndpointStats, InFlight, LastFailure, LiveState,
+    MemberState, RequestRecord, RouteDefaults, RouteOwner, RouteSettings, Weight, origin_hash,
 };
 pub use grpc::{GRPC_STATUS, grpc_timeout, has_grpc_type, is_grpc_call, status_of_call};
 pub use health::{
@@ -34,10 +34,10 @@ pub use health::{
 pub use limits::{RateDecision, RateLimiter, stricter};
 pub use retry::{AttemptFailure, RetryBudget, UploadState, may_retry};
 pub use rewriting::{
-    CompressionPlan, ContentCoding, Peer, PrefixMapping, RequestHop, TargetEncoder, Upgrade, accepts_html,
-    authenticates_connection, challenges_connection, client_address, drop_digests, edit_request, edit_response,
-    edit_trailers, is_only_chunked, is_routing_loop, is_secure, percent_encoded, plan_compression, requested_upgrade,
-    restore_prefix, strengthen_etags,
+    CompressionPlan, ContentCoding, Peer, PrefixMapping, RequestHop, RequestId, TargetEncoder, Upgrade, X_REQUEST_ID,
+    accepts_html, authenticates_connection, challenges_connection, client_address, drop_digests, edit_request,
+    edit_response, edit_trailers, is_only_chunked, is_routing_loop, is_secure, percent_encoded, plan_compression,
+    requested_upgrade, restore_prefix, strengthen_etags, trace_id,
 };
 pub use routing::{RoutingTable, request_host};
 pub use worker::WorkerId;

@@ -22,6 +22,8 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         &["domain", "json", "clock", "lifecycle"],
         &["tokio", "arc_swap", "serde", "serde_json", "tracing", "ipnet", "utoipa"],
     ),
+    ("line_sink", &[], &[]),
+    ("request_log", &["domain", "json", "line_sink", "lifecycle"], &["tokio", "serde_json", "arc_swap", "tracing"]),
     ("json", &["domain"], &["serde", "serde_json", "utoipa"]),
     ("traffic", &["domain"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),
     ("store", &["domain", "registry", "lifecycle"], &["tokio", "sqlx", "serde", "serde_json", "tracing", "http"]),
@@ -32,7 +34,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "grpc",
-        &["domain", "registry", "operator_auth", "lifecycle"],
+        &["domain", "json", "registry", "request_log", "operator_auth", "lifecycle"],
         &[
             "tokio",
             "tracing",
@@ -59,6 +61,8 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "connect",
             "http1",
             "http2",
+            "json",
+            "request_log",
             "maintenance_pages",
             "connection_limits",
             "random",
@@ -91,7 +95,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "rest",
-        &["domain", "json", "registry", "operator_auth", "lifecycle", "memory_budget"],
+        &["domain", "json", "registry", "request_log", "operator_auth", "lifecycle", "memory_budget"],
         &[
             "tokio",
             "axum",
@@ -158,7 +162,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("memory_budget", &[], &[]),
     ("file_watch", &[], &["tokio", "tracing"]),
     ("config", &[], &["clap", "strsim", "toml", "serde", "ipnet", "tracing_subscriber"]),
-    ("telemetry", &["config", "clock", "lifecycle"], &["tracing", "tracing_subscriber"]),
+    ("telemetry", &["config", "clock", "lifecycle", "line_sink"], &["tracing", "tracing_subscriber"]),
 ];
 
 /// The modules that wire the parts together. They may name every module and library.

@@ -23,6 +23,7 @@ mod pages;
 mod parity;
 mod policy;
 mod proxying;
+mod requests;
 mod rest;
 mod restarts;
 mod scenarios;

@@ -7,11 +7,13 @@ mod config;
 mod events;
 mod metadata;
 mod operator_views;
+mod requests;
 mod values;
 mod views;
 
 pub(super) use events::{subscribe_item, topics, topics_or_all, watch_item};
 pub(super) use metadata::{metadata, structure};
+pub(super) use requests::request_filter;
 pub(super) use values::{
     bounded, duration, instance_name, new_route, places, port, required, sections, service_name, session, span,
     timestamp,

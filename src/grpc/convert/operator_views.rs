@@ -10,6 +10,7 @@ use crate::registry::queries::explain::{
 use crate::registry::queries::operator_views::{
     InstanceDetail, InstanceView, OperatorRouteView, OperatorStatsView, OverviewView,
 };
+use crate::registry::queries::views::FailureView;
 
 use super::views::{names, with_breaker_numbers};
 use super::{count, structure, timestamp};
@@ -149,6 +150,7 @@ impl From<OperatorRouteView> for proto::OperatorRoute {
             in_maintenance,
             traffic_percent,
             circuit,
+            last_failed_request,
         } = view;
         with_breaker_numbers!(
             circuit,
@@ -162,6 +164,7 @@ impl From<OperatorRouteView> for proto::OperatorRoute {
                 priority: priority,
                 in_maintenance: in_maintenance,
                 traffic_percent: percent(traffic_percent),
+                last_failed_request: last_failed_request.map(Into::into),
             }
         )
     }
@@ -234,6 +237,7 @@ impl From<MemberView> for proto::Member {
             takes_requests,
             last_check,
             last_failed_check,
+            last_failed_request,
         } = view;
         Self {
             instance_name: instance_name.to_string(),
@@ -246,6 +250,14 @@ impl From<MemberView> for proto::Member {
             takes_requests,
             last_check: last_check.map(Into::into),
             last_failed_check: last_failed_check.map(Into::into),
+            last_failed_request: last_failed_request.map(Into::into),
         }
+    }
+}
+
+impl From<FailureView> for proto::FailedRequest {
+    fn from(view: FailureView) -> Self {
+        let FailureView { at, reason } = view;
+        Self { at: Some(timestamp(at)), reason }
     }
 }

@@ -32,6 +32,7 @@ macro_rules! with_breaker_numbers {
             healthy,
             last_check,
             last_failed_check,
+            last_failed_request: _,
             preference: _,
             refuses: _,
         } = $numbers;

@@ -5,4 +5,5 @@ pub(crate) mod client;
 pub(crate) mod long_streams;
 pub(crate) mod request;
 pub(crate) mod stats;
+pub(crate) mod trace;
 pub(crate) mod worker;

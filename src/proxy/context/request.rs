@@ -6,8 +6,8 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -15,9 +15,8 @@ use http_body::{Body, Frame};
 
 use crate::proxy::body_error::BodyError;
 use crate::proxy::context::breaker_guard::BreakerGuard;
-use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::stats::RequestStats;
-use crate::proxy::context::worker::WorkerContext;
+use crate::proxy::context::trace::RequestTrace;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::upstream::backend_body::BackendBody;
 use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
@@ -26,8 +25,7 @@ use crate::traffic::{BreakerOutcome, Endpoint, status_of_call};
 
 /// A request at the endpoint that it was sent to.
 pub(crate) struct RequestContext {
-    worker: Rc<WorkerContext>,
-    client: Rc<ClientContext>,
+    trace: Rc<RequestTrace>,
     request_body: RequestBody,
     breaker: BreakerGuard,
     // `None` once the request has finished.
@@ -60,19 +58,17 @@ pub(crate) enum RequestOutcome {
 }
 
 impl RequestContext {
-    /// Begins an attempt at an endpoint for a request that arrived at `began`.
+    /// Begins an attempt at an endpoint.
     pub(crate) fn new(
-        worker: &Rc<WorkerContext>,
-        client: &Rc<ClientContext>,
-        endpoint: &Endpoint,
+        trace: &Rc<RequestTrace>,
+        endpoint: &Arc<Endpoint>,
         breaker: BreakerGuard,
         request_body: RequestBody,
-        began: Instant,
     ) -> Self {
-        let stats = RequestStats::new(endpoint.live.begin_request(worker.id), began);
-        let (worker, client) = (Rc::clone(worker), Rc::clone(client));
-        let (stats, upstream, response) = (Some(stats), None, None);
-        Self { worker, client, request_body, breaker, stats, upstream, awaits_status: false, response }
+        trace.tries(endpoint);
+        let stats = RequestStats::new(endpoint.live.begin_request(trace.worker.id), trace.began);
+        let (trace, stats, upstream, response) = (Rc::clone(trace), Some(stats), None, None);
+        Self { trace, request_body, breaker, stats, upstream, awaits_status: false, response }
     }
 
     /// Takes the connection that brought the head of a response with this status. The status of a gRPC call may come after it.
@@ -82,13 +78,16 @@ impl RequestContext {
         if !awaits_status {
             self.judge(status);
         }
-        self.stats.iter_mut().for_each(|stats| stats.answered(status));
+        if let Some(stats) = &mut self.stats {
+            stats.answered(status);
+            self.trace.responded(stats.latency());
+        }
     }
 
     fn judge(&mut self, status: StatusCode) {
         let is_failure = status.is_server_error();
         let outcome = if is_failure { BreakerOutcome::Failure } else { BreakerOutcome::Success };
-        self.breaker.record(outcome, &self.worker.reports);
+        self.breaker.record(outcome, &self.trace.worker.reports);
     }
 
     /// Judges a gRPC call by the status in its trailers. A stream may last for ever, so that its first message ends a trial.
@@ -122,16 +121,16 @@ impl RequestContext {
     /// Ends the request. Only the first call counts.
     pub(crate) fn finish(&mut self, outcome: RequestOutcome) {
         let Some(mut stats) = self.stats.take() else { return };
-        self.breaker.record(verdict(outcome), &self.worker.reports);
+        self.breaker.record(verdict(outcome), &self.trace.worker.reports);
         match outcome {
             RequestOutcome::Responded { is_whole } => {
                 if is_whole {
                     self.return_upstream();
                 }
                 if self.request_body.abandon() {
-                    self.client.state.linger();
+                    self.trace.client.state.linger();
                 }
-                self.client.state.answered();
+                self.trace.client.state.answered();
             }
             RequestOutcome::Refused(refusal) => stats.answered(refusal.status()),
             RequestOutcome::NotCounted => return,
@@ -139,14 +138,15 @@ impl RequestContext {
         }
         let received = self.request_body.sending().map_or(0, |sending| sending.bytes());
         stats.count_bytes(received, 0);
-        stats.record();
+        let record = stats.record();
+        self.trace.count_bytes(record.bytes_received, record.bytes_sent);
     }
 
     /// Gives the connection back, once both messages on it have ended. It is closed if the request was not sent to its end.
     fn return_upstream(&mut self) {
         let Some(upstream) = self.upstream.take() else { return };
         if self.request_body.sending().is_none_or(|sending| sending.state() == UploadProgress::Ended) {
-            self.worker.upstreams.put_back(upstream, &self.client.logins);
+            self.trace.worker.upstreams.put_back(upstream, &self.trace.client.logins);
         }
     }
 
@@ -182,13 +182,14 @@ impl RequestContext {
 
     /// Notes that the response ends here although the backend goes on. The connection of the client ends with it.
     pub(crate) fn ends_early(&self) {
-        self.client.state.finish();
+        self.trace.client.state.finish();
     }
 
     /// Notes that the backend broke the response off.
     pub(crate) fn broke_off(&mut self) {
+        self.trace.broke_off();
         self.stats.iter_mut().for_each(RequestStats::broke_off);
-        self.client.state.break_off();
+        self.trace.client.state.break_off();
     }
 
     /// Counts bytes that were taken from the client and sent to it.

@@ -1,14 +1,12 @@
 //! The numbers that a request adds to the statistics of its endpoint.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
 use crate::clock;
+use crate::proxy::context::trace::CLIENT_GONE_STATUS;
 use crate::traffic::{InFlight, RequestRecord};
-
-/// The status that is counted when the client goes away before the head of a response. It is never sent; nginx uses the same number.
-const CLIENT_GONE_STATUS: u16 = 499;
 
 /// The statistics of one request so far. The request counts as in flight until they are recorded.
 pub(crate) struct RequestStats {
@@ -50,12 +48,18 @@ impl RequestStats {
         self.record.bytes_sent += sent;
     }
 
-    /// Adds the request to the statistics of its endpoint.
-    pub(crate) fn record(mut self) {
+    /// Returns the time from the head of the request to the head of the response.
+    pub(crate) fn latency(&self) -> Duration {
+        self.record.latency
+    }
+
+    /// Adds the request to the statistics of its endpoint. Returns what was added.
+    pub(crate) fn record(mut self) -> RequestRecord {
         if !self.has_status {
             self.stop_clock();
         }
         self.in_flight.record(&self.record);
+        self.record
     }
 
     fn stop_clock(&mut self) {

@@ -16,6 +16,7 @@ use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::upstreams::Upstreams;
 use crate::random;
 use crate::reports::Reports;
+use crate::request_log::WorkerRequests;
 use crate::traffic::{RetryBudget, RoutingTable, WorkerId};
 
 /// The state that all requests of one worker share.
@@ -31,6 +32,8 @@ pub(crate) struct WorkerContext {
     pub(crate) ticks: Ticks,
     pub(crate) retry_budget: RefCell<RetryBudget>,
     pub(crate) reports: Reports,
+    /// Those who want to know of the requests that end.
+    pub(crate) requests: WorkerRequests,
     pub(crate) maintenance_pages: MaintenancePages,
     pub(crate) table: TableView,
     pub(crate) random: RandomBits,

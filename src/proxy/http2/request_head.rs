@@ -26,6 +26,12 @@ pub(super) struct StreamRequest {
     pub(super) tunnel: Option<TunnelRequest>,
 }
 
+/// A head that no request can have.
+pub(super) struct MalformedHead {
+    pub(super) head: Parts,
+    pub(super) refusal: Refusal,
+}
+
 /// A stream that is to carry another protocol.
 pub(super) struct TunnelRequest {
     pub(super) received: RecvStream,
@@ -37,17 +43,20 @@ pub(super) struct TunnelRequest {
 ///
 /// # Errors
 /// If `Host` names another host than the target (RFC 9113 §8.3.1), or for a protocol other than WebSocket.
-pub(super) fn translate(request: Request<RecvStream>) -> Result<StreamRequest, Refusal> {
+pub(super) fn translate(request: Request<RecvStream>) -> Result<StreamRequest, Box<MalformedHead>> {
     let (mut head, stream) = request.into_parts();
-    to_origin_form(&mut head)?;
+    if let Err(refusal) = to_origin_form(&mut head) {
+        return Err(Box::new(MalformedHead { head, refusal }));
+    }
     let Some(protocol) = head.extensions.remove::<Protocol>() else {
         let body = ClientBody::Http2(StreamBody::new(stream, &head.headers));
         return Ok(StreamRequest { request: Request::from_parts(head, body), tunnel: None });
     };
-    if !protocol.as_str().eq_ignore_ascii_case("websocket") {
-        return Err(Refusal::NoUpgrade);
+    let is_websocket = protocol.as_str().eq_ignore_ascii_case("websocket");
+    let asked = if is_websocket { ask_for_websocket(&mut head) } else { Err(Refusal::NoUpgrade) };
+    if let Err(refusal) = asked {
+        return Err(Box::new(MalformedHead { head, refusal }));
     }
-    ask_for_websocket(&mut head)?;
     let (opening, opened) = oneshot::channel();
     let request = Request::from_parts(head, ClientBody::Tunnel(Some(opened)));
     Ok(StreamRequest { request, tunnel: Some(TunnelRequest { received: stream, opening }) })

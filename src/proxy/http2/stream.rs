@@ -8,7 +8,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::header::{ACCEPT, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT};
+use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
@@ -18,9 +18,8 @@ use crate::proxy::http2::request_head::TunnelRequest;
 use crate::proxy::http2::stream_share::{StreamEntry, StreamShare};
 use crate::proxy::http2::{request_head, response_head};
 use crate::proxy::request::expect::{Expectation, expectation};
-use crate::proxy::request::forward::forward;
+use crate::proxy::request::forward::{forward, refuse_malformed};
 use crate::proxy::response::body::ProxyBody;
-use crate::proxy::response::refusal_page::refusal_page;
 
 /// Carries a request to its backend and the response back, until both have ended or the client resets the stream.
 pub(super) async fn carry(share: Rc<StreamShare>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
@@ -65,15 +64,14 @@ async fn answer(
     respond: &mut SendResponse<Bytes>,
     tunnel: &mut Option<TunnelRequest>,
 ) -> AnswerEnd {
-    let accept = request.headers().get(ACCEPT).cloned();
     let request = match request_head::translate(request) {
         Ok(translated) => {
             *tunnel = translated.tunnel;
             translated.request
         }
-        Err(refusal) => {
-            let accept = accept.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
-            return AnswerEnd::Response(refusal_page(refusal, accept));
+        Err(malformed) => {
+            let (worker, client) = (&entry.share.worker, &entry.client);
+            return AnswerEnd::Response(refuse_malformed(worker, client, &malformed.head, false, malformed.refusal));
         }
     };
     // Windows bound what the client sends then, so it need not wait until the backend wants it.

@@ -9,7 +9,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use h3::error::Code;
 use h3::server::{RequestResolver, RequestStream};
-use http::header::{ACCEPT, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
@@ -24,9 +24,8 @@ use crate::proxy::http3::transport::{QuicConnection, QuicStream, SendEnd, Stream
 use crate::proxy::http3::unacked::UnackedBytes;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::request::expect::{Expectation, expectation};
-use crate::proxy::request::forward::forward;
+use crate::proxy::request::forward::{forward, refuse_malformed};
 use crate::proxy::response::body::ProxyBody;
-use crate::proxy::response::refusal_page::refusal_page;
 use crate::proxy::ticks::Ticks;
 
 /// A stream on which a head is to come, with the watch over its response.
@@ -69,7 +68,6 @@ async fn serve(
     let mut response = ResponseStream::new(send, unacked.stream());
     let is_head = request.method() == Method::HEAD;
     let (mut head, ()) = request.into_parts();
-    let accept = head.headers.get(ACCEPT).cloned();
     let length = request_head::translate(&mut head);
     let has_body = length.as_ref().is_ok_and(|length| *length != Some(0));
     let known = length.as_ref().ok().and_then(|length| usize::try_from((*length)?).ok());
@@ -79,16 +77,13 @@ async fn serve(
         return Ok(());
     };
     let pace = StreamPace { entry: &entry, watch };
-    let page = |refusal| {
-        let accept = accept.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
-        Some(refusal_page(refusal, accept))
-    };
+    let refuse = |head: &Parts, refusal| Some(refuse_malformed(&share.worker, &entry.client, head, true, refusal));
     let answered = match length {
-        Err(refusal) => page(refusal),
+        Err(refusal) => refuse(&head, refusal),
         Ok(length) => {
             let mut body = Http3Body::new(recv, length);
             if let Err(refusal) = begin_body(&pace, &head.method, length, &mut body).await? {
-                page(refusal)
+                refuse(&head, refusal)
             } else {
                 let request = Request::from_parts(head, ClientBody::Http3(Box::pin(body)));
                 answer(&pace, request, &mut response).await?

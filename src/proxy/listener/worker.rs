@@ -83,6 +83,7 @@ async fn serve(start: WorkerStart) {
         id: start.id,
         upstreams: Upstreams::new(&start.settings, start.addresses, &ticks),
         certificates: start.settings.certificates.clone(),
+        requests: start.settings.requests.worker(start.id.index),
         settings: start.settings,
         reloadable: ReloadableView::new(&start.reloadable),
         connections: ClientConnections::new(start.connections),

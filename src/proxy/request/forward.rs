@@ -14,9 +14,9 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 
@@ -28,17 +28,18 @@ use crate::proxy::client::framing::{BodyLength, FramingError};
 use crate::proxy::context::breaker_guard::BreakerGuard;
 use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::request::{RequestContext, RequestOutcome};
+use crate::proxy::context::trace::RequestTrace;
 use crate::proxy::context::worker::WorkerContext;
-use crate::proxy::refusal::{AttemptError, Refusal};
+use crate::proxy::refusal::{AttemptCause, AttemptError, Refusal};
 use crate::proxy::request::admission::{self, ResponseExtras};
 use crate::proxy::request::attempts::Attempts;
 use crate::proxy::request::upstream_request::UpstreamRequest;
 use crate::proxy::request::{maintenance, redirect, target};
 use crate::proxy::response::body::ProxyBody;
 use crate::proxy::response::grpc_refusal::grpc_refusal;
-use crate::proxy::response::refusal_page::{refusal_page, session_page};
+use crate::proxy::response::refusal_page::{mark, refusal_page, session_page};
 use crate::proxy::settings::UnmatchedPolicy;
-use crate::traffic::{AttemptFailure, Endpoint, NoEndpoint, Pool, client_address, is_grpc_call};
+use crate::traffic::{AttemptFailure, Endpoint, NoEndpoint, Pool, is_grpc_call};
 use crate::{clock, sockets};
 
 /// The reason to close a connection without an answer.
@@ -57,6 +58,9 @@ pub(crate) async fn forward(
 ) -> Result<Response<ProxyBody>, CloseConnection> {
     let length = target::body_length(request.body());
     let framed = begin(&client, request.body(), length);
+    let is_http3 = request.body().is_http3();
+    let head = (request.method(), request.uri(), request.version(), request.headers());
+    let trace = RequestTrace::new(&worker, &client, head, is_http3);
     let (method, is_http_10) = (request.method().clone(), request.version() == Version::HTTP_10);
     let is_call = is_grpc_call(&method, request.headers());
     let accept = request.headers().get(ACCEPT).filter(|_| !client.state.keeps_head()).cloned();
@@ -65,7 +69,7 @@ pub(crate) async fn forward(
         Ok(()) if let Some(answer) = worker.settings.tokens.answer(request.uri().path()) => {
             return Ok(token_answer(&client, &answer, length, is_http_10));
         }
-        Ok(()) => proxy_request(&worker, &client, request, &mut extras).await,
+        Ok(()) => proxy_request(&trace, request, &mut extras).await,
         Err(FramingError) => Err(Refusal::BadRequest),
     };
     let mut response = match proxied {
@@ -74,6 +78,7 @@ pub(crate) async fn forward(
             response
         }
         Err(Refusal::Unmatched) if worker.reloadable.get().unmatched == UnmatchedPolicy::Close => {
+            trace.closed(Refusal::Unmatched);
             return Err(CloseConnection);
         }
         Err(refusal) => {
@@ -88,13 +93,15 @@ pub(crate) async fn forward(
                 None => None,
             };
             client.state.answered();
-            match page {
+            let answer = match page {
                 _ if is_call => grpc_refusal(refusal),
                 Some(page) => session_page(refusal, page),
-                None => refusal_page(refusal, accept),
-            }
+                None => refusal_page(refusal, &trace.id, accept),
+            };
+            refused(&trace, refusal, extras.refused_for.as_ref(), answer)
         }
     };
+    trace.answered(response.status());
     extras.apply(response.headers_mut(), client.peer.secure);
     if worker.is_stopping.get() && client.carrier.is_none() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -103,6 +110,34 @@ pub(crate) async fn forward(
         client.state.ends_with_answer();
     }
     Ok(response)
+}
+
+/// Adds to the proxy's own answer what it says of the request.
+fn refused(
+    trace: &RequestTrace,
+    refusal: Refusal,
+    endpoint: Option<&Arc<Endpoint>>,
+    mut answer: Response<ProxyBody>,
+) -> Response<ProxyBody> {
+    let bytes = answer.body().size_hint().exact().unwrap_or_default();
+    let (error, detail) = trace.refused(refusal, endpoint, bytes);
+    let details = trace.worker.reloadable.get().error_details.then_some(&*detail);
+    mark(answer.headers_mut(), &trace.id, error, details);
+    answer
+}
+
+/// Answers a request whose head is malformed, before anything else is known of it.
+pub(crate) fn refuse_malformed(
+    worker: &Rc<WorkerContext>,
+    client: &Rc<ClientContext>,
+    head: &Parts,
+    is_http3: bool,
+    refusal: Refusal,
+) -> Response<ProxyBody> {
+    let trace = RequestTrace::new(worker, client, (&head.method, &head.uri, head.version, &head.headers), is_http3);
+    let accept = head.headers.get(ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default();
+    let page = refusal_page(refusal, &trace.id, accept);
+    refused(&trace, refusal, None, page)
 }
 
 /// Notes that a request has begun. The framing of a stream is not that of its bytes, so only HTTP/1 has one to check.
@@ -143,14 +178,14 @@ fn adapt_to_http_10(response: &mut Response<ProxyBody>) -> bool {
 
 /// Checks a request, finds its pool, and sends it there.
 async fn proxy_request(
-    worker: &Rc<WorkerContext>,
-    client: &Rc<ClientContext>,
+    trace: &Rc<RequestTrace>,
     mut request: Request<ClientBody>,
     extras: &mut ResponseExtras,
 ) -> Result<Response<ProxyBody>, Refusal> {
-    let began = clock::instant();
+    let (worker, client) = (&trace.worker, &trace.client);
     target::check(&request, &client.state)?;
     let table = worker.table.load();
+    trace.looked_up(table.revision());
     target::normalize_target(&mut request)?;
     let normal = target::normalize_path(&mut request)?;
     let path = normal.as_deref().unwrap_or_else(|| request.uri().path());
@@ -165,7 +200,7 @@ async fn proxy_request(
         return Err(Refusal::Misdirected);
     }
     redirect::to_https(&worker.settings, &client.peer, &request, pool, extras)?;
-    let proxied = send_to_pool(worker, client, request, pool, extras, began).await;
+    let proxied = send_to_pool(trace, request, pool, extras).await;
     if proxied.is_err() && extras.refused_for.is_none() {
         extras.refused_for = pool.members().first().cloned();
     }
@@ -174,32 +209,31 @@ async fn proxy_request(
 
 /// Sends a request to the members of a pool, one after the other, until one responds or none may be tried.
 async fn send_to_pool(
-    worker: &Rc<WorkerContext>,
-    client: &Rc<ClientContext>,
+    trace: &Rc<RequestTrace>,
     request: Request<ClientBody>,
     pool: &Pool,
     extras: &mut ResponseExtras,
-    began: Instant,
 ) -> Result<Response<ProxyBody>, Refusal> {
-    let address = client_address(request.headers(), &client.peer, &worker.reloadable.get().trusted_proxies);
-    if let Err(refusal) = admission::admit(worker, pool, address, began, extras) {
+    let (worker, client) = (&trace.worker, &trace.client);
+    if let Err(refusal) = admission::admit(worker, pool, trace.address, trace.began, extras) {
         let Refusal::Maintenance = refusal else { return Err(refusal) };
-        let request = UpstreamRequest::new(client, address, request);
+        let request = UpstreamRequest::new(trace, request);
         // Boxed because it is rare: the futures of other requests stay small.
-        return Box::pin(maintenance::respond(worker, client, pool, request, began, extras)).await;
+        return Box::pin(maintenance::respond(trace, pool, request, extras)).await;
     }
     worker.retry_budget.borrow_mut().earn();
-    let mut request = UpstreamRequest::new(client, address, request);
+    let mut request = UpstreamRequest::new(trace, request);
     let mut attempts = Attempts::default();
-    let mut now = clock::at(began);
+    let mut began = trace.began;
     loop {
+        let now = clock::at(began);
         let selected = attempts.next_member(&client.logins, pool, now, || request.selection_input(worker, pool));
         let member = match selected {
             Ok(member) => member,
             // The failed attempt was counted.
             Err(_) if let Some(refusal) = attempts.last_refusal() => return Err(refusal),
             Err(NoEndpoint::Maintenance) => {
-                return Box::pin(maintenance::respond(worker, client, pool, request, began, extras)).await;
+                return Box::pin(maintenance::respond(trace, pool, request, extras)).await;
             }
             Err(none) => return Err(extras.refuse(worker, pool, admission::refusal(none, now))),
         };
@@ -212,7 +246,7 @@ async fn send_to_pool(
         }
         // Another request may have taken the last permit since the selection.
         let Some(breaker) = BreakerGuard::acquire(endpoint, &worker.reports, now) else { continue };
-        let mut context = RequestContext::new(worker, client, endpoint, breaker, request.body.clone(), began);
+        let mut context = RequestContext::new(trace, endpoint, breaker, request.body.clone());
         let error = match worker.upstreams.get(&client.logins, endpoint, request.needs()).await {
             Ok(upstream) => match request.send(worker, upstream, endpoint).await {
                 Ok((upstream, response)) => {
@@ -224,6 +258,7 @@ async fn send_to_pool(
             Err(error) => no_connection(endpoint, &error),
         };
         let again = attempts.note_failure(pool, member, &error) && request.may_retry(worker, endpoint, error.failure);
+        trace.attempt_failed(endpoint, began, &error.cause);
         context.finish(outcome(&error, again));
         if error.failure == AttemptFailure::Connect {
             endpoint.live.connect_backoff.record_failure(clock::now());
@@ -232,7 +267,7 @@ async fn send_to_pool(
             extras.refused_for = Some(Arc::clone(endpoint));
             return Err(error.refusal);
         }
-        now = clock::now();
+        began = clock::instant();
     }
 }
 
@@ -241,9 +276,10 @@ fn no_connection(endpoint: &Endpoint, error: &ConnectError) -> AttemptError {
     tracing::debug!(route = %endpoint.id(), backend = %endpoint.backend(), unreachable = %error, "no connection");
     if error.lacks_resources() {
         sockets::warn_used_up();
-        AttemptError { failure: AttemptFailure::NoRoom, refusal: Refusal::NoRoom }
+        AttemptError { refusal: Refusal::NoRoom, ..AttemptError::of_connection(AttemptFailure::NoRoom) }
     } else {
-        AttemptError { failure: AttemptFailure::Connect, refusal: Refusal::BadGateway }
+        let cause = AttemptCause { words: error.to_string().into(), error: error.proxy_error() };
+        AttemptError { cause, ..AttemptError::of_connection(AttemptFailure::Connect) }
     }
 }
 

@@ -6,14 +6,13 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::Response;
 use http::header::{CACHE_CONTROL, HeaderValue};
 
 use crate::proxy::context::breaker_guard::BreakerGuard;
-use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::request::RequestContext;
+use crate::proxy::context::trace::RequestTrace;
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptError, Refusal};
 use crate::proxy::request::admission::{self, ResponseExtras};
@@ -28,36 +27,34 @@ use crate::traffic::{AttemptFailure, Endpoint, Pool};
 /// # Errors
 /// The refusal.
 pub(crate) async fn respond(
-    worker: &Rc<WorkerContext>,
-    client: &Rc<ClientContext>,
+    trace: &Rc<RequestTrace>,
     pool: &Pool,
     request: UpstreamRequest<'_>,
-    began: Instant,
     extras: &mut ResponseExtras,
 ) -> Result<Response<ProxyBody>, Refusal> {
+    let worker = &trace.worker;
     let Some((member, page)) = pool.maintenance_page().filter(|_| !request.opens_a_page() && request.grpc.is_none())
     else {
         return Err(extras.refuse(worker, pool, Refusal::Maintenance));
     };
     let endpoint = Arc::new(member.maintenance_endpoint(&page));
-    let answered = pass_on(worker, client, &endpoint, request, began).await.map_err(as_maintenance);
+    let answered = pass_on(trace, &endpoint, request).await.map_err(as_maintenance);
     let answered = answered.inspect_err(|refusal| admission::count_refusal(worker, member, *refusal))?;
     member.live.record_refusal(worker.id, answered.status().as_u16());
     Ok(marked(answered))
 }
 
 async fn pass_on(
-    worker: &Rc<WorkerContext>,
-    client: &Rc<ClientContext>,
+    trace: &Rc<RequestTrace>,
     endpoint: &Arc<Endpoint>,
     mut request: UpstreamRequest<'_>,
-    began: Instant,
 ) -> Result<Response<ProxyBody>, Refusal> {
+    let (worker, client) = (&trace.worker, &trace.client);
     loop {
         request.check_options(endpoint)?;
         // The outcome says nothing of the route's own backend: this endpoint lives for one request.
         let breaker = BreakerGuard::unguarded();
-        let context = RequestContext::new(worker, client, endpoint, breaker, request.body.clone(), began);
+        let context = RequestContext::new(trace, endpoint, breaker, request.body.clone());
         let Ok(upstream) = worker.upstreams.get(&client.logins, endpoint, request.needs()).await else {
             return Err(Refusal::BadGateway);
         };

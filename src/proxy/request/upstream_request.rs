@@ -4,7 +4,6 @@
 //! request.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use crate::domain::Scheme;
 use crate::proxy::client::client_body::ClientBody;
 use crate::proxy::client::stream_tunnel::ClientUpgrade;
 use crate::proxy::context::client::ClientContext;
+use crate::proxy::context::trace::RequestTrace;
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptError, Refusal};
 use crate::proxy::request::expect::{self, Expectation};
@@ -27,7 +27,7 @@ use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::proxy::upstream::upstreams::ConnectionNeeds;
 use crate::traffic::{
-    AttemptFailure, ContentCoding, Endpoint, Pool, RequestHop, SelectionInput, Upgrade, accepts_html,
+    AttemptFailure, ContentCoding, Endpoint, Pool, RequestHop, SelectionInput, Upgrade, X_REQUEST_ID, accepts_html,
     authenticates_connection, edit_request, grpc_timeout, is_grpc_call, is_secure, may_retry, requested_upgrade,
     strengthen_etags,
 };
@@ -39,6 +39,7 @@ const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-pref
 
 /// A request on its way to a backend, with all that another attempt needs.
 pub(crate) struct UpstreamRequest<'a> {
+    trace: &'a RequestTrace,
     pub(crate) client: &'a ClientContext,
     // `None` while it is being sent.
     request: Option<Request<RequestBody>>,
@@ -55,7 +56,6 @@ pub(crate) struct UpstreamRequest<'a> {
     pub(crate) logs_in: bool,
     pub(crate) upgrade: Option<(Upgrade, ClientUpgrade)>,
     attempts: u32,
-    address: IpAddr,
     /// The coding that the client prefers, if the endpoint compresses.
     pub(crate) coding: Option<ContentCoding>,
     /// The call, if the request is one of gRPC.
@@ -72,7 +72,8 @@ pub(crate) struct GrpcCall {
 
 impl<'a> UpstreamRequest<'a> {
     /// Builds the part of a request to a backend that is the same for all endpoints.
-    pub(crate) fn new(client: &'a ClientContext, address: IpAddr, mut request: Request<ClientBody>) -> Self {
+    pub(crate) fn new(trace: &'a RequestTrace, mut request: Request<ClientBody>) -> Self {
+        let client = &*trace.client;
         let is_http_10 = request.version() == Version::HTTP_10;
         // HTTP/1.0 has no upgrades (RFC 9110 §7.8).
         let upgrade = requested_upgrade(request.headers()).filter(|_| !is_http_10);
@@ -81,6 +82,7 @@ impl<'a> UpstreamRequest<'a> {
         let is_call = is_grpc_call(&head.method, &head.headers);
         let expects = !is_http_10 && expect::expectation(&head.headers) == Expectation::Continue;
         let mut new = Self {
+            trace,
             client,
             request: None,
             body: RequestBody::new(incoming, expects),
@@ -93,7 +95,6 @@ impl<'a> UpstreamRequest<'a> {
             logs_in: authenticates_connection(&head.headers),
             upgrade,
             attempts: 0,
-            address,
             coding: None,
             grpc: is_call
                 .then(|| GrpcCall { deadline: grpc_timeout(&head.headers).map(|span| (span, clock::instant())) }),
@@ -112,8 +113,9 @@ impl<'a> UpstreamRequest<'a> {
         }
         edit_request(
             &mut headers,
-            RequestHop { peer: &self.client.peer, client: self.address, authority: None, upgrade },
+            RequestHop { peer: &self.client.peer, client: self.trace.address, authority: None, upgrade },
         );
+        headers.insert(X_REQUEST_ID, self.trace.id.value());
         if self.body.sending().is_some_and(|sending| sending.is_chunked()) {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -148,7 +150,11 @@ impl<'a> UpstreamRequest<'a> {
 
     /// Returns the input for the selection of a member.
     pub(crate) fn selection_input(&self, worker: &WorkerContext, pool: &Pool) -> SelectionInput {
-        SelectionInput { random_bits: worker.random.next(), turn: pool.next_turn(worker.id), client: self.address }
+        SelectionInput {
+            random_bits: worker.random.next(),
+            turn: pool.next_turn(worker.id),
+            client: self.trace.address,
+        }
     }
 
     /// True if a browser opens a page with it, and does not load a part of a page.
@@ -329,7 +335,7 @@ impl<'a> UpstreamRequest<'a> {
             Some((UploadProgress::Broken, _)) => return AttemptError::other(Refusal::BadRequest),
             _ => {}
         }
-        AttemptError { failure, refusal: Refusal::BadGateway }
+        AttemptError::of_connection(failure)
     }
 
     /// Prepares another attempt after a failed one. Returns false if the request may not be sent again.

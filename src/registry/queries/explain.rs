@@ -23,7 +23,7 @@ use super::configuration::validate;
 use super::explained_request::{check_method, request_host, request_path};
 use super::member_state::TrafficView;
 use super::session::traffic_percent;
-use super::views::{CheckView, Preference};
+use super::views::{CheckView, FailureView, Preference};
 
 /// A request to explain.
 #[derive(Clone, Debug)]
@@ -127,6 +127,9 @@ pub struct MemberView {
     /// The last health check that failed.
     #[schema(required)]
     pub last_failed_check: Option<CheckView>,
+    /// The last request that its backend failed.
+    #[schema(required)]
+    pub last_failed_request: Option<FailureView>,
 }
 
 /// The largest number of candidates, and of members of each, in the answer.
@@ -301,6 +304,7 @@ fn member(session: &Session, route: &Route, view_of_traffic: TrafficView<'_>) ->
         takes_requests: !in_maintenance && percent > 0 && !gated && !shut && !known.refuses,
         last_check: known.last_check,
         last_failed_check: known.last_failed_check,
+        last_failed_request: known.last_failed_request,
     };
     (member, known.preference)
 }

@@ -29,7 +29,14 @@ impl TrafficView<'_> {
         if serving.breaker_of(route.id) == session.active.breaker_of(route.id) {
             return known;
         }
-        let BreakerNumbers { healthy, last_check, last_failed_check, preference, .. } = known;
-        BreakerNumbers { healthy, last_check, last_failed_check, preference, ..BreakerNumbers::default() }
+        let BreakerNumbers { healthy, last_check, last_failed_check, last_failed_request, preference, .. } = known;
+        BreakerNumbers {
+            healthy,
+            last_check,
+            last_failed_check,
+            last_failed_request,
+            preference,
+            ..BreakerNumbers::default()
+        }
     }
 }

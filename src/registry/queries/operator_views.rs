@@ -15,7 +15,7 @@ use crate::registry::ports::Traffic;
 use super::paging::{ListRequest, list_page};
 use super::session::{staged_routes, traffic_percent};
 use super::status::{DrainView, MaintenanceView, StatsView, drain_status, maintenance_status};
-use super::views::BreakerNumbers;
+use super::views::{BreakerNumbers, FailureView};
 
 /// The totals of the server.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -112,6 +112,9 @@ pub struct OperatorRouteView {
     #[serde(flatten)]
     #[schema(inline)]
     pub circuit: BreakerNumbers,
+    /// The last request that its backend failed.
+    #[schema(required)]
+    pub last_failed_request: Option<FailureView>,
 }
 
 /// The statistics of a route.
@@ -265,6 +268,7 @@ impl OperatorSource<'_> {
     }
 
     fn route_view(self, session: &Session, route: &Route) -> OperatorRouteView {
+        let circuit = self.traffic.breaker(session.key, route.id);
         OperatorRouteView {
             service_name: session.record.service.clone(),
             instance_name: session.record.instance.clone(),
@@ -275,7 +279,8 @@ impl OperatorSource<'_> {
             priority: route.priority,
             in_maintenance: session.record.maintenance.of(route.id).is_some(),
             traffic_percent: traffic_percent(session, self.now),
-            circuit: self.traffic.breaker(session.key, route.id),
+            last_failed_request: circuit.last_failed_request.clone(),
+            circuit,
         }
     }
 }

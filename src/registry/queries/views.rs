@@ -30,6 +30,9 @@ pub struct BreakerNumbers {
     /// The last health check that failed.
     #[schema(required)]
     pub last_failed_check: Option<CheckView>,
+    /// The last request that the backend failed. The protocol does not have it.
+    #[serde(skip)]
+    pub last_failed_request: Option<FailureView>,
     /// The preference of the member in its pool.
     #[serde(skip)]
     pub preference: Preference,
@@ -48,6 +51,17 @@ pub struct CheckView {
     /// The reason of a failure; `null` if the check succeeded.
     #[schema(required)]
     pub error: Option<String>,
+}
+
+/// A request that a backend failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = FailedRequest)]
+pub struct FailureView {
+    /// The time of the failure.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Time,
+    /// The reason, in words.
+    pub reason: String,
 }
 
 /// The preference of a member: only members of the highest preference in a pool get requests.
@@ -74,6 +88,7 @@ impl Default for BreakerNumbers {
             healthy: true,
             last_check: None,
             last_failed_check: None,
+            last_failed_request: None,
             preference: Preference::First,
             refuses: false,
         }

@@ -14,6 +14,7 @@ use http::HeaderMap;
 use http::header::ETAG;
 
 use super::connect_backoff::ConnectBackoff;
+use super::last_failure::LastFailure;
 use crate::traffic::health::EndpointHealth;
 use crate::traffic::worker::WorkerId;
 
@@ -25,6 +26,8 @@ pub struct LiveState {
     pub health: EndpointHealth,
     /// The backoff after failed connects.
     pub connect_backoff: ConnectBackoff,
+    /// The last request that the backend failed.
+    pub failures: LastFailure,
     // True if the backend itself sends weak entity tags.
     weak_tags: AtomicBool,
     shards: OnceLock<Box<[Arc<WorkerStats>]>>,

@@ -6,11 +6,13 @@
 mod admin_state;
 mod connect_backoff;
 mod eligibility;
+mod last_failure;
 mod live_state;
 
 pub use admin_state::AdminState;
 pub use connect_backoff::ConnectBackoff;
 pub use eligibility::{Eligibility, MemberState, Weight};
+pub use last_failure::LastFailure;
 pub use live_state::{EndpointStats, InFlight, LiveState, RequestRecord};
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,8 +21,8 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use crate::domain::{
-    BackendUrl, Config, HeaderKey, HealthCheck, Options, PageUrl, Route, RouteId, Scheme, SessionKey, Target, Time,
-    path_behind,
+    BackendUrl, Config, HeaderKey, HealthCheck, InstanceName, Options, PageUrl, Route, RouteId, Scheme, ServiceName,
+    SessionKey, Target, Time, path_behind,
 };
 
 use crate::traffic::breaker::EndpointBreaker;
@@ -95,6 +97,17 @@ pub struct EndpointPolicy {
     pub has_own_limiter: bool,
     /// The drain and maintenance of the session.
     pub admin: Arc<AdminState>,
+    /// The instance that the session is of; `None` only in tests.
+    pub owner: Option<Arc<RouteOwner>>,
+}
+
+/// The instance that a route belongs to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RouteOwner {
+    /// The service.
+    pub service: ServiceName,
+    /// The instance of the service.
+    pub instance: InstanceName,
 }
 
 /// One active route of one session.
@@ -145,7 +158,8 @@ impl Endpoint {
             ..self.options().clone()
         };
         let settings = RouteSettings { options: own, headers: self.settings.headers.clone() };
-        Self::new(self.session, &Arc::new(route), settings.into(), EndpointPolicy::default(), Arc::default())
+        let policy = EndpointPolicy { owner: self.policy.owner.clone(), ..EndpointPolicy::default() };
+        Self::new(self.session, &Arc::new(route), settings.into(), policy, Arc::default())
     }
 
     /// Returns the id of the route within its session.
@@ -156,6 +170,11 @@ impl Endpoint {
     /// Returns the `Host` of its health checks, as [`Options::check_host`] does.
     pub fn check_host(&self) -> Option<Arc<str>> {
         self.options().check_host(&self.route.domains)
+    }
+
+    /// Returns the instance that the route belongs to.
+    pub fn owner(&self) -> Option<&RouteOwner> {
+        self.policy.owner.as_deref()
     }
 
     /// Returns the backend.

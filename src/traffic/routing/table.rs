@@ -20,7 +20,7 @@ use crate::domain::{Catalog, Change, Edit, Host, RouteId, Session, SessionKey, T
 use crate::traffic::balancing::Pool;
 use crate::traffic::breaker::EndpointBreaker;
 use crate::traffic::endpoint::{
-    AdminState, Endpoint, EndpointPolicy, EndpointStats, LiveState, RouteDefaults, RouteSettings,
+    AdminState, Endpoint, EndpointPolicy, EndpointStats, LiveState, RouteDefaults, RouteOwner, RouteSettings,
 };
 use crate::traffic::limits::RateLimiter;
 
@@ -35,6 +35,7 @@ pub struct RoutingTable {
     pub(super) any: HostPaths,
     pub(super) endpoints: OrdMap<(SessionKey, RouteId), Arc<Endpoint>>,
     pub(super) shared: OrdMap<SessionKey, SessionShared>,
+    revision: u64,
 }
 
 /// The parts that all routes of one session share.
@@ -43,6 +44,7 @@ pub(super) struct SessionShared {
     settings: Arc<RouteSettings>,
     limiter: Option<Arc<RateLimiter>>,
     pub(super) admin: Arc<AdminState>,
+    owner: Arc<RouteOwner>,
     /// The live states of routes that were removed or got another backend, while requests are still in flight on them.
     draining: Vec<Arc<LiveState>>,
 }
@@ -86,6 +88,16 @@ impl RoutingTable {
         for session in catalog.sessions() {
             self.refresh(session, defaults);
         }
+    }
+
+    /// Returns the revision of the catalog that the table was last published for.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Sets the revision of the catalog.
+    pub fn set_revision(&mut self, revision: u64) {
+        self.revision = revision;
     }
 
     /// Returns the pool of a request. `host` is what [`super::request_host`] returns, `path` has no query.
@@ -246,12 +258,13 @@ impl RoutingTable {
         let old = self.shared.get(&session.key);
         let admin = old.map(|old| Arc::clone(&old.admin)).unwrap_or_default();
         admin.update(&session.record);
+        let owner = old.map_or_else(|| owner_of(session), |old| Arc::clone(&old.owner));
         let known = old.and_then(|old| old.limiter.as_ref());
         let limit = session.active.limits.get(&Target::All);
         let limiter = limit.map(|limit| RateLimiter::reconfigure(known, *limit, halves(defaults.seed)));
         let draining = old.iter().flat_map(|old| &old.draining).filter(|live| live.in_flight() > 0).cloned().collect();
         let settings = Arc::new(RouteSettings::shared(defaults, &session.active));
-        let shared = SessionShared { settings, limiter, admin, draining };
+        let shared = SessionShared { settings, limiter, admin, owner, draining };
         self.shared.insert(session.key, shared.clone());
         shared
     }
@@ -327,6 +340,10 @@ impl RoutingTable {
     }
 }
 
+fn owner_of(session: &Session) -> Arc<RouteOwner> {
+    Arc::new(RouteOwner { service: session.record.service.clone(), instance: session.record.instance.clone() })
+}
+
 /// Compiles the limits, breaker and check of a route. Takes over the limiter and breaker of `old` where they stay the same.
 fn policy(
     session: &Session,
@@ -348,6 +365,7 @@ fn policy(
         has_own_limiter: limiter.is_some(),
         limiter: limiter.or_else(|| shared.limiter.clone()),
         admin: Arc::clone(&shared.admin),
+        owner: Some(Arc::clone(&shared.owner)),
     }
 }
 

@@ -127,7 +127,8 @@ impl Server {
         let (registry, task) = open(store, Nowhere, traffic, setup.limits, setup.grants).await.unwrap();
         let (writer, interfaces) = (Lifecycle::new(), Lifecycle::new());
         writer.spawn("writer", task.run(writer.stopping().clone()));
-        let settings = GrpcSettings { max_body: setup.max_body, nonce, keep_alive: setup.keep_alive };
+        let settings =
+            GrpcSettings { max_body: setup.max_body, nonce, keep_alive: setup.keep_alive, requests: <_>::default() };
         let routes = grpc::routes(registry.clone(), Arc::new(setup.operators), interfaces.clone(), settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

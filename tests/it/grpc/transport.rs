@@ -242,6 +242,7 @@ async fn a_large_session_has_a_few_answers_under_way_at_once() {
         max_body: 1 << 20,
         nonce: || 7,
         keep_alive: std::time::Duration::from_secs(15),
+        requests: <_>::default(),
     };
     let router = signalbox::grpc::routes(server.registry.clone(), operators, lifecycle, settings);
     let message = ListRoutesRequest { session_id }.encode_to_vec();

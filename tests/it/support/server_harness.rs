@@ -27,8 +27,13 @@ const WORKERS: &[&str] = &["--proxy-workers", "4"];
 
 impl ServerHarness {
     pub fn open() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same, with further flags until it is started again.
+    pub fn with(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let server = Some(Server::start_with(folder.path(), WORKERS));
+        let server = Some(Server::start_with(folder.path(), &[WORKERS, flags].concat()));
         Self { folder, server }
     }
 

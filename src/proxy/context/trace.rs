@@ -1,0 +1,322 @@
+//! What is told of one request: gathered while it runs, told once at its end.
+//!
+//! The request, its attempts and the body of its response share it; it is told when the last of them has ended. Invariants: a request that did
+//! not fail, and that nobody wants to know of, costs no reading of the clock and no text.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
+use http::{Method, StatusCode, Uri, Version};
+
+use crate::clock;
+use crate::domain::{RouteId, SessionKey};
+use crate::json::requests::{AttemptView, RequestView};
+use crate::proxy::context::client::ClientContext;
+use crate::proxy::context::worker::WorkerContext;
+use crate::proxy::refusal::{AttemptCause, Refusal};
+use crate::traffic::{Endpoint, RequestId, client_address, trace_id};
+
+/// The status of a request whose client went away before the head of a response. It is never sent; nginx uses the same number.
+pub(crate) const CLIENT_GONE_STATUS: u16 = 499;
+/// The status of a request whose connection was closed without an answer. It is never sent; nginx uses the same number.
+const CLOSED_STATUS: u16 = 444;
+/// The most failed attempts that are told.
+const TRIED_MAX: usize = 16;
+
+/// What is told of one request.
+pub(crate) struct RequestTrace {
+    pub(crate) worker: Rc<WorkerContext>,
+    pub(crate) client: Rc<ClientContext>,
+    /// The time at which its head arrived.
+    pub(crate) began: Instant,
+    pub(crate) id: RequestId,
+    /// The address of the client, as trusted proxies name it.
+    pub(crate) address: IpAddr,
+    method: Method,
+    target: Uri,
+    host: Option<HeaderValue>,
+    protocol: &'static str,
+    // `None` if nobody wants to know of requests that do not fail.
+    extras: Option<Box<TracedExtras>>,
+    progress: RefCell<TraceProgress>,
+}
+
+/// Fields that only the log tells.
+struct TracedExtras {
+    trace_id: Option<u128>,
+    user_agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+}
+
+#[derive(Default)]
+struct TraceProgress {
+    status: Option<StatusCode>,
+    received: u64,
+    sent: u64,
+    attempts: u32,
+    // The route of the last attempt; the endpoint itself if somebody wants to know of every request, or if it failed.
+    route: Option<(SessionKey, RouteId)>,
+    endpoint: Option<Arc<Endpoint>>,
+    upstream: Option<Duration>,
+    tried: Vec<FailedAttempt>,
+    problem: Option<TracedProblem>,
+    revision: u64,
+}
+
+struct FailedAttempt {
+    endpoint: Arc<Endpoint>,
+    took: Duration,
+    cause: AttemptCause,
+}
+
+/// The reason for which a request failed.
+struct TracedProblem {
+    reason: &'static str,
+    detail: Cow<'static, str>,
+    /// True if it is kept for operators.
+    is_kept: bool,
+}
+
+impl RequestTrace {
+    /// Begins the trace of a request with this head.
+    pub(crate) fn new(
+        worker: &Rc<WorkerContext>,
+        client: &Rc<ClientContext>,
+        (method, target, version, fields): (&Method, &Uri, Version, &HeaderMap),
+        is_http3: bool,
+    ) -> Rc<Self> {
+        let protocol = match version {
+            _ if is_http3 => "HTTP/3",
+            _ if client.carrier.is_some() => "HTTP/2",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        };
+        let field = |name: HeaderName| fields.get(name).cloned();
+        let extras = worker.requests.is_watched().then(|| {
+            Box::new(TracedExtras {
+                trace_id: trace_id(fields),
+                user_agent: field(USER_AGENT),
+                referer: field(REFERER),
+            })
+        });
+        let made = || u128::from(worker.random.next()) << 64 | u128::from(worker.random.next());
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            client: Rc::clone(client),
+            began: clock::instant(),
+            id: RequestId::of(fields, &client.peer, made),
+            address: client_address(fields, &client.peer, &worker.reloadable.get().trusted_proxies),
+            method: method.clone(),
+            target: target.clone(),
+            host: field(HOST),
+            protocol,
+            extras,
+            progress: RefCell::default(),
+        })
+    }
+
+    /// Notes the revision of the configuration that decides on the request.
+    pub(crate) fn looked_up(&self, revision: u64) {
+        self.progress.borrow_mut().revision = revision;
+    }
+
+    /// Notes an attempt at an endpoint.
+    pub(crate) fn tries(&self, endpoint: &Arc<Endpoint>) {
+        let mut progress = self.progress.borrow_mut();
+        progress.attempts += 1;
+        progress.route = Some((endpoint.session, endpoint.id()));
+        // Workers share the count of references to an endpoint, so it is not touched for nothing.
+        progress.endpoint = self.extras.is_some().then(|| Arc::clone(endpoint));
+    }
+
+    /// Notes that the attempt that began at `began` has failed.
+    pub(crate) fn attempt_failed(&self, endpoint: &Arc<Endpoint>, began: Instant, cause: &AttemptCause) {
+        let now = clock::instant();
+        endpoint.live.failures.note(clock::at(now), &cause.words);
+        let mut progress = self.progress.borrow_mut();
+        if progress.tried.len() < TRIED_MAX {
+            let (took, cause) = (now.saturating_duration_since(began), cause.clone());
+            progress.tried.push(FailedAttempt { endpoint: Arc::clone(endpoint), took, cause });
+        }
+    }
+
+    /// Notes that the backend has responded `upstream` after the attempt began.
+    pub(crate) fn responded(&self, upstream: Duration) {
+        self.progress.borrow_mut().upstream = Some(upstream);
+    }
+
+    /// Notes the status of the answer.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        self.progress.borrow_mut().status = Some(status);
+    }
+
+    /// Notes that the proxy answers itself, with so many bytes, and for the route of `endpoint`. Returns the type of the error (RFC 9209) and
+    /// the details for operators.
+    pub(crate) fn refused(
+        &self,
+        refusal: Refusal,
+        endpoint: Option<&Arc<Endpoint>>,
+        bytes: u64,
+    ) -> (&'static str, Cow<'static, str>) {
+        let mut progress = self.progress.borrow_mut();
+        let tried = progress.tried.last().map(|attempt| Arc::clone(&attempt.endpoint));
+        if let Some(endpoint) = tried.or_else(|| endpoint.cloned()) {
+            progress.route = Some((endpoint.session, endpoint.id()));
+            progress.endpoint = Some(endpoint);
+        }
+        progress.status = Some(refusal.status());
+        progress.sent = if self.method == Method::HEAD { 0 } else { bytes };
+        let is_of_backend = matches!(refusal, Refusal::BadGateway | Refusal::GatewayTooSlow);
+        let (error, detail) = match progress.tried.last().filter(|_| is_of_backend) {
+            Some(last) => (last.cause.error, of_backend(last).into()),
+            None => (refusal.proxy_error(), refusal.sentence()),
+        };
+        let is_kept = refusal != Refusal::Redirected;
+        if is_of_backend {
+            self.warn(&progress, refusal, &detail);
+        }
+        progress.problem = Some(TracedProblem { reason: refusal.reason(), detail: detail.clone(), is_kept });
+        (error, detail)
+    }
+
+    /// Notes that the connection is closed without an answer.
+    pub(crate) fn closed(&self, refusal: Refusal) {
+        let mut progress = self.progress.borrow_mut();
+        progress.status = StatusCode::from_u16(CLOSED_STATUS).ok();
+        progress.problem = Some(TracedProblem { reason: refusal.reason(), detail: refusal.sentence(), is_kept: true });
+    }
+
+    /// Notes that the backend broke its response off.
+    pub(crate) fn broke_off(&self) {
+        let detail = "The backend broke its response off.".into();
+        self.progress.borrow_mut().problem =
+            Some(TracedProblem { reason: "response_broken_off", detail, is_kept: true });
+    }
+
+    /// Counts the bytes of the bodies.
+    pub(crate) fn count_bytes(&self, received: u64, sent: u64) {
+        let mut progress = self.progress.borrow_mut();
+        progress.received += received;
+        progress.sent += sent;
+    }
+
+    /// Warns of a backend that fails requests: now and then, with the number of failures.
+    fn warn(&self, progress: &TraceProgress, refusal: Refusal, detail: &str) {
+        let Some(endpoint) = &progress.endpoint else { return };
+        let Some(failures) = endpoint.live.failures.warns(clock::now()) else { return };
+        let Some(owner) = endpoint.owner() else { return };
+        tracing::warn!(
+            service = owner.service.as_str(),
+            instance = owner.instance.as_str(),
+            route = %endpoint.id(),
+            status = refusal.status().as_u16(),
+            failures,
+            request = %self.id,
+            reason = detail,
+            "a backend fails requests"
+        );
+    }
+
+    /// Tells of the request, if it has failed or somebody wants to know of it.
+    fn tell(&self, progress: &mut TraceProgress) {
+        let has_failed = progress.problem.as_ref().is_some_and(|problem| problem.is_kept);
+        if !has_failed && self.extras.is_none() {
+            return;
+        }
+        if progress.endpoint.is_none()
+            && let Some((session, route)) = progress.route
+        {
+            progress.endpoint = self.worker.table.load().endpoint(session, route).cloned();
+        }
+        self.worker.requests.tell(self.view(progress), has_failed);
+    }
+
+    fn view<'a>(&'a self, progress: &'a TraceProgress) -> RequestView<'a> {
+        let owner = progress.endpoint.as_ref().and_then(|endpoint| endpoint.owner());
+        let extras = self.extras.as_deref();
+        let field = |field: Option<&'a HeaderValue>| field.map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let mut id = Vec::with_capacity(32);
+        self.id.write_to(&mut id);
+        let problem = progress.problem.as_ref();
+        RequestView {
+            time: clock::at(self.began),
+            id: String::from_utf8(id).unwrap_or_default().into(),
+            trace_id: extras.and_then(|extras| extras.trace_id).map(|trace| format!("{trace:032x}")),
+            client: self.address,
+            method: self.method.as_str().into(),
+            scheme: if self.client.peer.secure { "https" } else { "http" },
+            host: self.host(),
+            path: self.target.path().into(),
+            query: self.target.query().map(|query| self.worker.requests.masked(query)),
+            protocol: self.protocol,
+            status: progress.status.map_or(CLIENT_GONE_STATUS, |status| status.as_u16()),
+            bytes_received: progress.received,
+            bytes_sent: progress.sent,
+            duration_ms: millis(clock::instant().saturating_duration_since(self.began)),
+            upstream_ms: progress.upstream.map(millis),
+            service_name: owner.map(|owner| owner.service.as_str().into()),
+            instance_name: owner.map(|owner| owner.instance.as_str().into()),
+            route_id: progress.route.map(|(_, route)| route),
+            attempts: progress.attempts,
+            tried: tried(progress),
+            reason: problem.map(|problem| problem.reason),
+            detail: problem.map(|problem| Cow::Borrowed(&*problem.detail)),
+            user_agent: field(extras.and_then(|extras| extras.user_agent.as_ref())),
+            referer: field(extras.and_then(|extras| extras.referer.as_ref())),
+            revision: progress.revision,
+        }
+    }
+
+    /// Returns the host that the request was for: of its `Host` field, or else of its target.
+    fn host(&self) -> Cow<'_, str> {
+        let of_target = || self.target.authority().map_or("", |authority| authority.as_str()).into();
+        self.host.as_ref().map_or_else(of_target, |host| String::from_utf8_lossy(host.as_bytes()))
+    }
+}
+
+impl Drop for RequestTrace {
+    fn drop(&mut self) {
+        let mut progress = self.progress.take();
+        self.tell(&mut progress);
+    }
+}
+
+/// Returns the failed attempts, and the one that a backend responded to.
+fn tried(progress: &TraceProgress) -> Vec<AttemptView<'_>> {
+    let failed = progress
+        .tried
+        .iter()
+        .map(|attempt| attempt_view(&attempt.endpoint, attempt.took, Some(Cow::Borrowed(&*attempt.cause.words))));
+    let last = progress.endpoint.as_ref().zip(progress.upstream);
+    let is_told = !progress.tried.is_empty() || progress.problem.is_some();
+    let last = last.filter(|_| is_told).map(|(endpoint, took)| attempt_view(endpoint, took, None));
+    failed.chain(last).collect()
+}
+
+fn attempt_view<'a>(endpoint: &'a Endpoint, took: Duration, error: Option<Cow<'a, str>>) -> AttemptView<'a> {
+    AttemptView {
+        backend: endpoint.backend().to_string().into(),
+        instance_name: endpoint.owner().map_or("", |owner| owner.instance.as_str()).into(),
+        route_id: endpoint.id(),
+        duration_ms: millis(took),
+        error,
+    }
+}
+
+/// Returns words for the failure of a backend.
+fn of_backend(attempt: &FailedAttempt) -> String {
+    let FailedAttempt { endpoint, cause, .. } = attempt;
+    let owner = endpoint.owner().map(|owner| format!(" ({}/{})", owner.service, owner.instance)).unwrap_or_default();
+    format!("{}{owner}: {}", endpoint.backend(), cause.words)
+}
+
+/// Returns milliseconds with three decimals.
+#[expect(clippy::cast_precision_loss, reason = "a duration for people's eyes")]
+fn millis(span: Duration) -> f64 {
+    span.as_micros() as f64 / 1000.0
+}

@@ -1,0 +1,154 @@
+//! Requests that the proxy has finished: the access log, the last ones that failed, and taps.
+//!
+//! Workers tell of a request once, at its end. Invariants: a worker never waits here for a file, a reader or another worker; a request that
+//! nobody wants to know of costs one read of a flag; all that is kept is bounded.
+
+mod access_log;
+mod combined;
+mod kept;
+mod query_mask;
+mod sink;
+mod taps;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+pub use access_log::{AccessLog, AccessLogSettings, LogLine};
+use kept::{KEPT_MAX, KeptRequests};
+pub use query_mask::QueryMask;
+pub use sink::AccessSink;
+pub use taps::{RequestFilter, Tap, TapLimits, TapsFull};
+
+use crate::domain::{Error, Kind};
+use crate::json::requests::RequestView;
+
+/// What the workers tell of requests. Cheap to clone; all clones share one state.
+#[derive(Clone, Debug, Default)]
+pub struct RequestLog(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    // True if somebody wants to know of requests that did not fail.
+    is_watched: AtomicBool,
+    access: ArcSwapOption<AccessLog>,
+    mask: ArcSwap<QueryMask>,
+    taps: taps::Taps,
+    workers: Mutex<Vec<Arc<WorkerShare>>>,
+}
+
+/// The part that one worker writes to.
+#[derive(Debug, Default)]
+struct WorkerShare {
+    kept: Mutex<KeptRequests>,
+}
+
+/// The handle of one worker.
+#[derive(Debug)]
+pub struct WorkerRequests {
+    log: RequestLog,
+    share: Arc<WorkerShare>,
+    index: usize,
+}
+
+impl RequestLog {
+    /// Returns the handle of a new worker.
+    pub fn worker(&self, index: usize) -> WorkerRequests {
+        let share = Arc::new(WorkerShare::default());
+        lock(&self.0.workers).push(Arc::clone(&share));
+        WorkerRequests { log: self.clone(), share, index }
+    }
+
+    /// Replaces the access log; `None` ends it. Lines that wait in the old one are still written.
+    pub fn set_access_log(&self, access: Option<Arc<AccessLog>>) {
+        self.0.access.store(access);
+        self.look_for_readers();
+    }
+
+    /// Returns the access log, if there is one.
+    pub fn access_log(&self) -> Option<Arc<AccessLog>> {
+        self.0.access.load_full()
+    }
+
+    /// Replaces the names of the secret parameters of queries.
+    pub fn set_mask(&self, mask: QueryMask) {
+        self.0.mask.store(Arc::new(mask));
+    }
+
+    /// Opens a tap: a bounded view of the requests that end from now on.
+    ///
+    /// # Errors
+    /// If too many are open.
+    pub fn tap(&self, filter: RequestFilter, limits: TapLimits) -> Result<Tap, TapsFull> {
+        let tap = self.0.taps.open(filter, limits, self.clone())?;
+        self.look_for_readers();
+        Ok(tap)
+    }
+
+    /// Returns the request with this id.
+    ///
+    /// # Errors
+    /// `NotFound` if no such request failed lately.
+    pub fn get(&self, id: &str) -> Result<Arc<RequestView<'static>>, Error> {
+        self.shares().iter().find_map(|share| lock(&share.kept).find(id)).ok_or_else(|| {
+            let kept = format!(
+                "each worker of the proxy keeps the last {KEPT_MAX} that failed, and as many that were refused"
+            );
+            Error::new(Kind::NotFound, format!("no request with this id failed lately; {kept}"))
+        })
+    }
+
+    /// Returns the requests that failed lately, the last one first.
+    pub fn failed(&self) -> Vec<Arc<RequestView<'static>>> {
+        let mut all: Vec<_> = self.shares().iter().flat_map(|share| lock(&share.kept).all()).collect();
+        all.sort_by(|one, other| (other.time, &other.id).cmp(&(one.time, &one.id)));
+        all
+    }
+
+    fn shares(&self) -> Vec<Arc<WorkerShare>> {
+        lock(&self.0.workers).clone()
+    }
+
+    fn look_for_readers(&self) {
+        let is_watched = self.0.access.load().is_some() || !self.0.taps.is_empty();
+        self.0.is_watched.store(is_watched, Ordering::Relaxed);
+    }
+}
+
+impl WorkerRequests {
+    /// True if somebody wants to know of requests that did not fail.
+    pub fn is_watched(&self) -> bool {
+        self.log.0.is_watched.load(Ordering::Relaxed)
+    }
+
+    /// Returns a query without the values of its secret parameters.
+    pub fn masked<'q>(&self, query: &'q str) -> std::borrow::Cow<'q, str> {
+        self.log.0.mask.load().apply(query)
+    }
+
+    /// Tells of a request that has ended. One that `has_failed` is kept.
+    pub fn tell(&self, request: RequestView<'_>, has_failed: bool) {
+        if let Some(access) = &*self.log.0.access.load() {
+            access.write(self.index, &request);
+        }
+        let is_tapped = !self.log.0.taps.is_empty();
+        if !has_failed && !is_tapped {
+            return;
+        }
+        let takers = self.log.0.taps.takers(&request);
+        if !has_failed && takers.is_empty() {
+            return;
+        }
+        let request = Arc::new(request.into_owned());
+        takers.iter().for_each(|tap| tap.push(&request));
+        if has_failed {
+            lock(&self.share.kept).push(request);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code panics while it holds one of these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

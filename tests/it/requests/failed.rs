@@ -1,0 +1,162 @@
+//! The requests that failed lately: which are kept, and what is told of each.
+
+use serde_json::Value;
+use signalbox::grpc::proto::operator_client::OperatorClient;
+use signalbox::grpc::proto::{GetRequestRequest, InstanceRef, ListRequestsRequest, ProxiedRequest, RequestFilter};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::server::eventually;
+use crate::support::backend::{Backend, KillableBackend, closed_port};
+use crate::support::server_harness::ServerHarness;
+
+fn over_grpc<T>(harness: &ServerHarness, ask: impl AsyncFnOnce(OperatorClient<Channel>) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let endpoint = Endpoint::from_shared(format!("http://{}", harness.server().api)).unwrap();
+        ask(OperatorClient::new(endpoint.connect().await.unwrap())).await
+    })
+}
+
+fn listed(harness: &ServerHarness, query: &str) -> Vec<Value> {
+    harness.told(&format!("/v1/requests{query}"))["items"].as_array().unwrap().clone()
+}
+
+#[test]
+fn each_attempt_is_told_with_its_backend_its_time_and_the_reason() {
+    let harness = ServerHarness::open();
+    let (silent, down) = (Backend::new(|mut wire| drop(wire.message())), closed_port());
+    let mut first = harness.empty("shop-1");
+    first.add("*", "/", &format!("http://{down}"));
+    first.apply();
+    let mut second = harness.empty("shop-2");
+    second.add("*", "/", &silent.url());
+    second.apply();
+    let failed = |reason: &str| {
+        let found = listed(&harness, "?status_min=500");
+        found.into_iter().find(|told| told["tried"].to_string().contains(reason))
+    };
+    eventually("both were tried", || {
+        assert_eq!(harness.status("/a?token=secret&b=1"), 502);
+        failed("the connection was refused").is_some() && failed("it closed the connection").is_some()
+    });
+    let told = failed("the connection was refused").unwrap();
+    assert_eq!((&told["method"], &told["host"], &told["path"]), (&"GET".into(), &"a".into(), &"/a".into()));
+    assert_eq!((&told["query"], &told["client"]), (&"token=***&b=1".into(), &"127.0.0.1".into()));
+    assert_eq!((&told["service_name"], &told["reason"]), (&"shop".into(), &"backend_failed".into()));
+    assert_eq!(told["attempts"], told["tried"].as_array().unwrap().len());
+    let tried = told["tried"].as_array().unwrap();
+    let attempt = tried.iter().find(|attempt| attempt["backend"] == format!("http://{down}")).unwrap();
+    assert_eq!((&attempt["instance_name"], &attempt["route_id"]), (&"shop-1".into(), &"r1".into()));
+    assert!(attempt["duration_ms"].is_number() && told["revision"].as_u64().unwrap() > 0, "{told}");
+
+    let id = told["id"].as_str().unwrap().to_owned();
+    let message: ProxiedRequest = over_grpc(&harness, async |mut operator| {
+        operator.get_request(GetRequestRequest { id: id.clone() }).await.unwrap().into_inner().request.unwrap()
+    });
+    assert_eq!((message.id, message.query.as_deref()), (id, Some("token=***&b=1")));
+    assert_eq!(message.tried.len(), tried.len());
+}
+
+#[test]
+fn the_list_is_chosen_by_service_instance_route_host_path_and_status() {
+    let harness = ServerHarness::open();
+    let mut instance = harness.empty("shop-1");
+    instance.add("a.example", "/down", &format!("http://{}", closed_port()));
+    instance.apply();
+    harness.get_of("a.example", "/down/1");
+    harness.get_of("A.example:80", "/other");
+    harness.get_of("b.example", "/");
+    for (query, count) in [
+        ("", 3),
+        ("?limit=2", 2),
+        ("?service=shop", 1),
+        ("?service=other", 0),
+        ("?instance=shop/shop-1", 1),
+        ("?instance=shop/shop-2", 0),
+        ("?route=r1", 1),
+        ("?host=a.example", 2),
+        ("?host=a.example&path=/o", 1),
+        ("?status_min=500", 1),
+    ] {
+        assert_eq!(listed(&harness, query).len(), count, "{query}");
+    }
+    assert_eq!(listed(&harness, "?limit=1")[0]["host"], "b.example", "the last one is the first");
+    for query in ["?limit=0", "?limit=1001", "?status_min=x", "?route=1", "?instance=shop", "?percent=5", "?service="] {
+        assert_eq!(harness.operate("GET", &format!("/v1/requests{query}"), ""), 400, "{query}");
+    }
+    assert_eq!(harness.operate("GET", "/v1/requests/nothing", ""), 404);
+    let chosen = |filter: RequestFilter| {
+        over_grpc(&harness, async |mut operator| {
+            let ask = ListRequestsRequest { limit: None, filter: Some(filter) };
+            operator.list_requests(ask).await.map(|told| told.into_inner().requests.len())
+        })
+    };
+    let instance = InstanceRef { service_name: "shop".to_owned(), instance_name: "shop-1".to_owned() };
+    assert_eq!(chosen(RequestFilter { instance: Some(instance), ..<_>::default() }).unwrap(), 1);
+    assert_eq!(chosen(RequestFilter { status_min: Some(500), ..<_>::default() }).unwrap(), 1);
+    assert!(chosen(RequestFilter { status_min: Some(600), ..<_>::default() }).is_err());
+}
+
+#[test]
+fn requests_without_a_route_never_push_out_those_that_a_backend_failed() {
+    let harness = ServerHarness::open();
+    let mut instance = harness.empty("shop-1");
+    instance.add("*", "/down", &format!("http://{}", closed_port()));
+    instance.apply();
+    let id = harness.get("/down").field("x-request-id").unwrap().to_owned();
+    let mut wire = harness.connect();
+    for number in 0..1000 {
+        wire.send(format!("GET /{number}{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(2000)));
+        assert_eq!(wire.message().unwrap().status(), 404);
+    }
+    assert_eq!(harness.told(&format!("/v1/requests/{id}"))["path"], "/down");
+    let kept = listed(&harness, "?limit=1000");
+    assert_eq!(kept.len(), 513, "512 of one worker, and the one that failed");
+    assert!(kept.iter().all(|told| told["path"].as_str().unwrap().len() < 1100), "long texts are cut");
+}
+
+#[test]
+fn a_response_that_breaks_off_is_told_and_one_that_a_client_leaves_is_not() {
+    let harness = ServerHarness::open();
+    let broken = Backend::new(|mut wire| {
+        while wire.message().is_some_and(|request| request.field("user-agent") == Some("signalbox")) {
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf");
+    });
+    let _instance = harness.instance("shop-1", &broken);
+    harness.asking("a", "/broken").has_ended();
+    eventually("it is told", || listed(&harness, "").iter().any(|told| told["path"] == "/broken"));
+    let told = &listed(&harness, "")[0];
+    assert_eq!((&told["status"], &told["reason"]), (&200.into(), &"response_broken_off".into()));
+    assert_eq!((&told["bytes_sent"], &told["tried"][0]["error"]), (&4.into(), &Value::Null));
+}
+
+#[test]
+fn a_backend_that_fails_many_requests_is_warned_of_once_and_explained() {
+    let harness = ServerHarness::open();
+    let mortal = KillableBackend::named("mortal");
+    let mut instance = harness.empty("shop-1");
+    instance.add("*", "/", &mortal.url());
+    instance.apply();
+    assert_eq!(harness.status("/"), 200);
+    mortal.kill();
+    let statuses: Vec<u16> = (0..20).map(|_| harness.status("/")).collect();
+    assert!(statuses.iter().all(|status| *status == 502), "{statuses:?}");
+    let warnings = || {
+        let log = std::fs::read_to_string(&harness.server().log).unwrap();
+        let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        lines.into_iter().filter(|line| line["message"] == "a backend fails requests").collect::<Vec<Value>>()
+    };
+    eventually("it is warned of", || !warnings().is_empty());
+    let warning = &warnings()[0];
+    assert_eq!((&warning["service"], &warning["instance"]), (&"shop".into(), &"shop-1".into()));
+    assert_eq!((&warning["level"], &warning["status"]), (&"WARN".into(), &502.into()));
+    assert_eq!(warnings().len(), 1);
+    let explained = harness.told("/v1/explain?host=a&path=/");
+    let listed = harness.told("/v1/routes");
+    for told in [&explained["candidates"][0]["members"][0], &listed["items"][0]] {
+        let failure = &told["last_failed_request"];
+        assert!(failure["at"].is_string() && failure["reason"].is_string(), "{told}");
+    }
+}
