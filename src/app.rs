@@ -148,8 +148,7 @@ async fn serve(source: ConfigSource, passed: InheritedSockets) -> anyhow::Result
 /// The running server.
 struct Server {
     store_url: String,
-    pipe_address: SocketAddr,
-    api_address: SocketAddr,
+    addresses: ServerAddresses,
     secure: Secure,
     registry: Registry,
     requests: RequestLog,
@@ -162,6 +161,12 @@ struct Server {
     core: Lifecycle,
     /// The claim of this server while it takes over from another one.
     claim: Option<SuccessorClaim>,
+}
+
+/// The addresses of the interfaces.
+struct ServerAddresses {
+    pipe: SocketAddr,
+    api: SocketAddr,
 }
 
 /// The protection of the interfaces, for the announcement.
@@ -244,27 +249,16 @@ impl Server {
         parts.listen(pipe_listener, api_listener, &registry, &pipe);
         let (store_url, secure) = (config.plain.store_url.clone(), Secure::of(config));
         Reloader::new(source, registry.clone(), parts, acme, logging, loaded).start(signals, &interfaces)?;
-        Ok(Self {
-            store_url,
-            pipe_address,
-            api_address,
-            secure,
-            registry,
-            requests,
-            proxy,
-            pipe,
-            interfaces,
-            core,
-            claim,
-        })
+        let addresses = ServerAddresses { pipe: pipe_address, api: api_address };
+        Ok(Self { store_url, addresses, secure, registry, requests, proxy, pipe, interfaces, core, claim })
     }
 
     /// Prints all addresses and, while nothing is registered, the first steps.
     fn announce(&self) -> anyhow::Result<()> {
         let catalog = self.registry.catalog();
         let announcement = Announcement {
-            pipe: self.pipe_address,
-            api: self.api_address,
+            pipe: self.addresses.pipe,
+            api: self.addresses.api,
             proxy: self.proxy.address(),
             proxy_tls: self.proxy.secure_address(),
             store: &self.store_url,

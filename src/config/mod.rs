@@ -9,6 +9,7 @@
 mod changes;
 mod command;
 mod file;
+mod file_sections;
 mod key_change;
 mod parts;
 mod sections;
@@ -35,9 +36,8 @@ pub use parts::{
 pub use values::{AccessFormat, AccessPlace, Hidden, LogFormat, Unmatched};
 pub use written::Written;
 
-use sections::{
-    AccessSection, AcmeSection, ApiSection, FileSections, KEYS, PipeSection, ProxySection, TlsSection, TokenSection,
-};
+use file_sections::{TlsSection, TokenSection};
+use sections::{AccessSection, AcmeSection, ApiSection, FileSections, KEYS, PipeSection, ProxySection};
 use source::Source;
 use values::{Count, Network};
 

@@ -3,12 +3,12 @@
 //! Each default is written only here, beside its key. The help text, the values of keys that are not given, and the
 //! test of the README use it. A key marked `[restart]` keeps its value until the next start; a reload changes all others.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Deserialize;
 
+use super::file_sections::{DefaultsSection, TlsSection, TokenSection};
 use super::key_change::KeyChange;
 use super::values::{
     AccessFile, AccessForm, Address, Contact, Count, CountOrNone, EabKey, Filter, Flag, HttpsUrl, LogForm, MemorySize,
@@ -372,40 +372,4 @@ sections! {
         #[arg(env = "SIGNALBOX_LOG_ACCESS_FILE", value_name = "PLACE")]
         "log-access-file" file: AccessFile = "stdout",
     }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct DefaultsSection {
-    pub(super) headers: BTreeMap<String, Written>,
-    pub(super) options: BTreeMap<String, Written>,
-}
-
-/// A certificate of the proxy.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TlsSection {
-    pub(super) cert: PathBuf,
-    pub(super) key: PathBuf,
-    #[serde(default)]
-    pub(super) domains: Vec<Written>,
-    pub(super) client_ca: Option<PathBuf>,
-}
-
-/// A registration token.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TokenSection {
-    pub(super) name: Written,
-    pub(super) sha256: Written,
-    #[serde(default)]
-    pub(super) services: Vec<Written>,
-    #[serde(default)]
-    pub(super) domains: Vec<Written>,
-    #[serde(default)]
-    pub(super) path_prefixes: Vec<Written>,
-    #[serde(default)]
-    pub(super) backends: Vec<Network>,
-    pub(super) max_routes: Option<Count>,
-    pub(super) max_sessions: Option<Count>,
 }

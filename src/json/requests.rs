@@ -16,7 +16,7 @@ pub const TEXT_BYTES_MAX: usize = 1024;
 
 /// A request that the proxy has finished.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-#[schema(as = Request)]
+#[schema(as = ProxiedRequest)]
 pub struct RequestView<'a> {
     /// The time at which its head arrived.
     #[schema(value_type = String, format = DateTime)]
@@ -86,7 +86,7 @@ pub struct RequestView<'a> {
 
 /// An attempt at a backend.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-#[schema(as = Attempt)]
+#[schema(as = RequestAttempt)]
 pub struct AttemptView<'a> {
     /// The backend.
     pub backend: Cow<'a, str>,

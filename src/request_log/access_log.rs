@@ -12,7 +12,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::combined;
-use super::lock;
+use super::locks::lock;
 use super::sink::{AccessSink, OpenSink};
 use crate::domain::Time;
 use crate::json::requests::RequestView;
@@ -59,14 +59,14 @@ pub struct AccessLog {
 
 struct SharedLog {
     // One for each worker.
-    buffers: Box<[Mutex<LineBuffer>]>,
+    buffers: Box<[Mutex<AccessBuffer>]>,
     dropped: AtomicU64,
     reopens: AtomicBool,
     closes: AtomicBool,
 }
 
 #[derive(Default)]
-struct LineBuffer {
+struct AccessBuffer {
     bytes: Vec<u8>,
     dropped: u64,
     // The second of the last line and its text, for formats without milliseconds.
@@ -88,7 +88,7 @@ impl AccessLog {
             closes: AtomicBool::new(false),
         });
         let (ending, written) = mpsc::channel();
-        let writer = Writer { shared: Arc::clone(&shared), sink, ending };
+        let writer = AccessLogThread { shared: Arc::clone(&shared), sink, ending };
         let thread = lifecycle::spawn_thread("access log".to_owned(), move || writer.run())?.thread().clone();
         Ok(Self { settings, shared, thread, written: Mutex::new(written) })
     }
@@ -151,7 +151,7 @@ impl fmt::Debug for AccessLog {
     }
 }
 
-impl LineBuffer {
+impl AccessBuffer {
     fn add(&mut self, line: LogLine, request: &RequestView<'_>) {
         match line {
             LogLine::Json => {
@@ -175,7 +175,7 @@ impl LineBuffer {
 }
 
 /// The thread that writes.
-struct Writer {
+struct AccessLogThread {
     shared: Arc<SharedLog>,
     sink: OpenSink,
     // Dropped at the end.
@@ -183,7 +183,7 @@ struct Writer {
     ending: Sender<()>,
 }
 
-impl Writer {
+impl AccessLogThread {
     fn run(mut self) {
         let mut chunk = Vec::new();
         let (mut flushes, mut unreported) = (0, 0);

@@ -6,35 +6,38 @@
 mod access_log;
 mod combined;
 mod kept;
+mod locks;
 mod query_mask;
 mod sink;
 mod taps;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 pub use access_log::{AccessLog, AccessLogSettings, LogLine};
 use kept::{KEPT_MAX, KeptRequests};
+use locks::lock;
 pub use query_mask::QueryMask;
 pub use sink::AccessSink;
+use taps::Taps;
 pub use taps::{RequestFilter, Tap, TapLimits, TapsFull};
 
 use crate::domain::{Error, Kind};
 use crate::json::requests::RequestView;
 
-/// What the workers tell of requests. Cheap to clone; all clones share one state.
+/// The requests that the workers tell of. Cheap to clone; all clones share one state.
 #[derive(Clone, Debug, Default)]
-pub struct RequestLog(Arc<Shared>);
+pub struct RequestLog(Arc<RequestLogState>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    // True if somebody wants to know of requests that did not fail.
-    is_watched: AtomicBool,
+struct RequestLogState {
+    // True if there is an access log.
+    is_logged: AtomicBool,
     access: ArcSwapOption<AccessLog>,
     mask: ArcSwap<QueryMask>,
-    taps: taps::Taps,
+    taps: Arc<Taps>,
     workers: Mutex<Vec<Arc<WorkerShare>>>,
 }
 
@@ -62,8 +65,8 @@ impl RequestLog {
 
     /// Replaces the access log; `None` ends it. Lines that wait in the old one are still written.
     pub fn set_access_log(&self, access: Option<Arc<AccessLog>>) {
+        self.0.is_logged.store(access.is_some(), Ordering::Relaxed);
         self.0.access.store(access);
-        self.look_for_readers();
     }
 
     /// Returns the access log, if there is one.
@@ -81,9 +84,7 @@ impl RequestLog {
     /// # Errors
     /// If too many are open.
     pub fn tap(&self, filter: RequestFilter, limits: TapLimits) -> Result<Tap, TapsFull> {
-        let tap = self.0.taps.open(filter, limits, self.clone())?;
-        self.look_for_readers();
-        Ok(tap)
+        Taps::open(&self.0.taps, filter, limits)
     }
 
     /// Returns the request with this id.
@@ -109,17 +110,12 @@ impl RequestLog {
     fn shares(&self) -> Vec<Arc<WorkerShare>> {
         lock(&self.0.workers).clone()
     }
-
-    fn look_for_readers(&self) {
-        let is_watched = self.0.access.load().is_some() || !self.0.taps.is_empty();
-        self.0.is_watched.store(is_watched, Ordering::Relaxed);
-    }
 }
 
 impl WorkerRequests {
     /// True if somebody wants to know of requests that did not fail.
     pub fn is_watched(&self) -> bool {
-        self.log.0.is_watched.load(Ordering::Relaxed)
+        self.log.0.is_logged.load(Ordering::Relaxed) || !self.log.0.taps.is_empty()
     }
 
     /// Returns a query without the values of its secret parameters.
@@ -146,9 +142,4 @@ impl WorkerRequests {
             lock(&self.share.kept).push(request);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code panics while it holds one of these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::{RequestLog, lock};
+use super::locks::lock;
 use crate::domain::{Error, InstanceName, Kind, RouteId, ServiceName, Time};
 use crate::json::requests::RequestView;
 
@@ -91,7 +91,7 @@ struct WaitingRequests {
 #[derive(Debug)]
 pub struct Tap {
     queue: Arc<TapQueue>,
-    log: RequestLog,
+    taps: Arc<Taps>,
 }
 
 impl Tap {
@@ -121,8 +121,7 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        self.log.0.taps.change(|all| all.retain(|queue| !Arc::ptr_eq(queue, &self.queue)));
-        self.log.look_for_readers();
+        self.taps.change(|all| all.retain(|queue| !Arc::ptr_eq(queue, &self.queue)));
     }
 }
 
@@ -131,14 +130,14 @@ impl Taps {
         !self.are_open.load(Ordering::Relaxed)
     }
 
-    pub(super) fn open(&self, filter: RequestFilter, limits: TapLimits, log: RequestLog) -> Result<Tap, TapsFull> {
+    pub(super) fn open(taps: &Arc<Self>, filter: RequestFilter, limits: TapLimits) -> Result<Tap, TapsFull> {
         let queue = Arc::new(TapQueue { filter, limits, waiting: Mutex::default() });
-        let is_added = self.change(|all| {
+        let is_added = taps.change(|all| {
             let has_room = all.len() < TAPS_MAX;
             all.extend(has_room.then(|| Arc::clone(&queue)));
             has_room
         });
-        if is_added { Ok(Tap { queue, log }) } else { Err(TapsFull) }
+        if is_added { Ok(Tap { queue, taps: Arc::clone(taps) }) } else { Err(TapsFull) }
     }
 
     fn change<T>(&self, edit: impl FnOnce(&mut Vec<Arc<TapQueue>>) -> T) -> T {

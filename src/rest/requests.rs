@@ -111,7 +111,7 @@ requests_query! {
 
 /// The requests that failed lately.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Requests)]
+#[schema(as = ProxiedRequests)]
 pub(super) struct RequestsView<'a> {
     /// The requests, the last one first.
     items: Vec<&'a RequestView<'static>>,

@@ -1,4 +1,4 @@
-//! What is told of one request: gathered while it runs, told once at its end.
+//! The trace of one request: gathered while it runs, told once at its end.
 //!
 //! The request, its attempts and the body of its response share it; it is told when the last of them has ended. Invariants: a request that did
 //! not fail, and that nobody wants to know of, costs no reading of the clock and no text.
@@ -28,7 +28,7 @@ const CLOSED_STATUS: u16 = 444;
 /// The most failed attempts that are told.
 const TRIED_MAX: usize = 16;
 
-/// What is told of one request.
+/// The trace of one request.
 pub(crate) struct RequestTrace {
     pub(crate) worker: Rc<WorkerContext>,
     pub(crate) client: Rc<ClientContext>,
@@ -63,12 +63,12 @@ struct TraceProgress {
     route: Option<(SessionKey, RouteId)>,
     endpoint: Option<Arc<Endpoint>>,
     upstream: Option<Duration>,
-    tried: Vec<FailedAttempt>,
+    tried: Vec<TriedEndpoint>,
     problem: Option<TracedProblem>,
     revision: u64,
 }
 
-struct FailedAttempt {
+struct TriedEndpoint {
     endpoint: Arc<Endpoint>,
     took: Duration,
     cause: AttemptCause,
@@ -141,7 +141,7 @@ impl RequestTrace {
         let mut progress = self.progress.borrow_mut();
         if progress.tried.len() < TRIED_MAX {
             let (took, cause) = (now.saturating_duration_since(began), cause.clone());
-            progress.tried.push(FailedAttempt { endpoint: Arc::clone(endpoint), took, cause });
+            progress.tried.push(TriedEndpoint { endpoint: Arc::clone(endpoint), took, cause });
         }
     }
 
@@ -309,8 +309,8 @@ fn attempt_view<'a>(endpoint: &'a Endpoint, took: Duration, error: Option<Cow<'a
 }
 
 /// Returns words for the failure of a backend.
-fn of_backend(attempt: &FailedAttempt) -> String {
-    let FailedAttempt { endpoint, cause, .. } = attempt;
+fn of_backend(attempt: &TriedEndpoint) -> String {
+    let TriedEndpoint { endpoint, cause, .. } = attempt;
     let owner = endpoint.owner().map(|owner| format!(" ({}/{})", owner.service, owner.instance)).unwrap_or_default();
     format!("{}{owner}: {}", endpoint.backend(), cause.words)
 }

@@ -142,7 +142,9 @@ where
         if state.due().is_some_and(|due| due <= now) && !self.share.wake_due(now) {
             state.finish();
         }
-        if state.finishes() && !std::mem::replace(&mut self.is_ending, true) {
+        // A new connection first gets its chance to carry something.
+        let is_stopping = self.share.worker.is_stopping.get() && !self.streams.is_empty();
+        if (state.finishes() || is_stopping) && !std::mem::replace(&mut self.is_ending, true) {
             // A client that gives the control stream no window is not told.
             let _ = self.connection.shutdown(0).now_or_never();
         }

@@ -22,6 +22,7 @@ use crate::registry::registration_tokens::RegistrationTokens;
 use super::configuration::validate;
 use super::explained_request::{check_method, request_host, request_path};
 use super::member_state::TrafficView;
+use super::near_match::near_match;
 use super::session::traffic_percent;
 use super::views::{CheckView, FailureView, Preference};
 
@@ -177,7 +178,9 @@ pub fn explain(
         .collect();
     let (outcome, mut reason) = outcome(&ranked, view_of_traffic);
     if outcome == ExplainOutcome::NoRoute {
-        reason.push_str(&staged_for(&catalog, &host, path));
+        let staged = staged_for(&catalog, &host, path);
+        let near = || near_match(&catalog, &host, path);
+        reason.push_str(&if staged.is_empty() { near() } else { staged });
     }
     Ok(ExplainView {
         host,

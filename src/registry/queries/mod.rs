@@ -6,6 +6,7 @@ pub mod event_view;
 pub mod explain;
 mod explained_request;
 mod member_state;
+mod near_match;
 pub mod operator_views;
 pub mod paging;
 pub mod session;
