@@ -43,7 +43,7 @@ pub(super) fn api_services(
     };
     api_listener::ApiServices {
         is_grpc: grpc::is_call,
-        grpc: grpc::routes(registry.clone(), Arc::clone(operators), lifecycle.clone(), grpc),
+        grpc: grpc::routes(registry.clone(), Arc::clone(operators), lifecycle.clone(), &grpc),
         rest: rest::router(registry.clone(), Arc::clone(operators), lifecycle.clone(), rest),
         hosts,
         refuse_grpc: grpc::refuse,

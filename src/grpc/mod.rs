@@ -71,13 +71,13 @@ pub fn routes(
     registry: Registry,
     operators: Arc<OperatorAuth>,
     lifecycle: Lifecycle,
-    settings: GrpcSettings,
+    settings: &GrpcSettings,
 ) -> Router {
     let health = HealthServer::new(Health::new(registry.clone(), lifecycle.clone()))
         .max_decoding_message_size(settings.max_body)
         .accept_compressed(Gzip)
         .send_compressed(Gzip);
-    let state = GrpcState::new(registry, lifecycle, &settings);
+    let state = GrpcState::new(registry, lifecycle, settings);
     let operator = OperatorServer::new(state.clone())
         .max_decoding_message_size(settings.max_body)
         .max_encoding_message_size(RESPONSE_BYTES_MAX)

@@ -54,7 +54,10 @@ fn changes_of_health_after_maintenance_are_sent_to_subscribers() {
     let mut heard = [instance.client.pushed_line(), instance.client.pushed_line()];
     heard.sort();
     let [event, outcome] = heard;
-    assert!(event.contains(r#""healthy":true,"reason":"it answered at the end of maintenance""#), "{event}");
+    // On a busy machine two regular checks may come first.
+    let reasons = ["it answered at the end of maintenance", "2 checks succeeded"];
+    let is_told = |reason: &&str| event.contains(&format!(r#""healthy":true,"reason":"{reason}""#));
+    assert!(reasons.iter().any(is_told), "{event}");
     assert_eq!(outcome, "MAINT_OK|ALL");
 }
 

@@ -129,7 +129,7 @@ impl Server {
         writer.spawn("writer", task.run(writer.stopping().clone()));
         let settings =
             GrpcSettings { max_body: setup.max_body, nonce, keep_alive: setup.keep_alive, requests: <_>::default() };
-        let routes = grpc::routes(registry.clone(), Arc::new(setup.operators), interfaces.clone(), settings);
+        let routes = grpc::routes(registry.clone(), Arc::new(setup.operators), interfaces.clone(), &settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let limits = signalbox::connection_limits::ConnectionLimits { all: 100, of_origin: 100 };

@@ -244,7 +244,7 @@ async fn a_large_session_has_a_few_answers_under_way_at_once() {
         keep_alive: std::time::Duration::from_secs(15),
         requests: <_>::default(),
     };
-    let router = signalbox::grpc::routes(server.registry.clone(), operators, lifecycle, settings);
+    let router = signalbox::grpc::routes(server.registry.clone(), operators, lifecycle, &settings);
     let message = ListRoutesRequest { session_id }.encode_to_vec();
     let mut body = vec![0];
     body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());

@@ -9,7 +9,7 @@ use crate::server::{Backend, eventually};
 const TOKEN: &str = "0123456789abcdef";
 
 /// Everything that is not a stream; those are read in `events`.
-const STREAMS: [&str; 2] = ["subscribe", "watch"];
+const STREAMS: [&str; 3] = ["subscribe", "tap", "watch"];
 
 #[test]
 fn a_service_does_all_it_can_and_an_operator_too() {
@@ -118,6 +118,11 @@ fn operating(api: &Api) {
     assert_eq!((&overview["instances"], &overview["routes_active"]), (&json!(1), &json!(2)));
     assert_eq!(overview["certificate_expires_at"], json!(null));
     assert_eq!(ask("GET", "/v1/certificates", None).json["items"], json!([]));
+    assert_eq!(api.server.get("nowhere.example", "/").0, 404);
+    let refused = ask("GET", "/v1/requests?host=nowhere.example", None).json["items"][0].clone();
+    assert_eq!(refused["reason"], "no_route");
+    let id = refused["id"].as_str().unwrap();
+    assert_eq!(ask("GET", &format!("/v1/requests/{id}"), None).json, refused);
     assert_eq!(ask("POST", "/v1/reload", None).json, json!({ "changed": [], "needs_restart": [] }));
     assert_eq!(ask("GET", "/v1/instances", None).json["items"][0]["instance_name"], "shop-1");
     assert_eq!(ask("GET", "/v1/routes?instance=shop/shop-1&limit=1", None).json["items"][0]["route_id"], "r1");
