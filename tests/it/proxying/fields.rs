@@ -113,7 +113,8 @@ fn nothing_is_added_that_has_backends_answer_otherwise() {
         let mut names: Vec<&str> = heard.fields.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         let added = ["signalbox-hops", "user-agent", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port"];
-        let expected = [&["accept-encoding", "host"][..], &added, &["x-forwarded-proto", "x-real-ip", "x-request-id"]].concat();
+        let expected =
+            [&["accept-encoding", "host"][..], &added, &["x-forwarded-proto", "x-real-ip", "x-request-id"]].concat();
         assert_eq!(names, expected, "{version}");
     }
 }
