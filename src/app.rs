@@ -8,6 +8,7 @@
 
 mod announcement;
 mod checked_config;
+mod collector;
 mod event_forwarder;
 mod handover;
 mod live_parts;
@@ -41,7 +42,6 @@ use crate::maintenance_pages::MaintenancePages;
 use crate::memory_budget::MemoryBudget;
 use crate::registry::{self, Registry};
 use crate::reports::Reports;
-use crate::request_log::RequestLog;
 use crate::sockets::InheritedSockets;
 use crate::store::SuccessorClaim;
 use crate::telemetry::Log;
@@ -57,7 +57,7 @@ use obtaining::Obtaining;
 use ports::OpenPorts;
 pub use reload_command::reload;
 use reloader::{ConfigSource, Reloader};
-use request_logging::RequestLogging;
+use request_logging::{RequestLogging, RequestOutlets};
 use services::route_defaults;
 use settings::{acceptor, backend_tls, load_certificates, proxy_settings, registry_limits, serve_proxy};
 use signals::{FileSignals, Signals};
@@ -151,7 +151,7 @@ struct Server {
     addresses: ServerAddresses,
     secure: Secure,
     registry: Registry,
-    requests: RequestLog,
+    outlets: RequestOutlets,
     proxy: proxy::Proxy,
     /// The tasks of the pipe: its listener and connections.
     pipe: Lifecycle,
@@ -193,13 +193,14 @@ impl Server {
         serve_proxy(&certificates, &loaded, config);
         let settings = proxy_settings(config, &memory)?;
         let logging = RequestLogging::start(config, settings.workers_count())?;
-        let requests = logging.requests.clone();
+        let outlets = logging.outlets.clone();
+        let (requests, spans) = (outlets.requests.clone(), outlets.spans.clone());
         let (pipe_tls, api_tls) = (acceptor(&loaded, "pipe", &[]), acceptor(&loaded, "api", &api_listener::PROTOCOLS));
         // Ports: nothing is changed if one of them is unusable. Until the other server stops, it has them.
         let (awaited, claim) = await_store(&config.plain.store_url, config.store_wait.map(Span::std)).await?;
         let (shares_ports, tokens) = (claim.is_some(), obtaining.tokens.clone());
         let settings =
-            proxy::ProxySettings { shares_ports, certificates, tokens, requests: requests.clone(), ..settings };
+            proxy::ProxySettings { shares_ports, certificates, tokens, requests: requests.clone(), spans, ..settings };
         let OpenPorts { pipe: pipe_listener, api: api_listener, proxy: bound, settings: proxy_settings } =
             OpenPorts::open(config, passed, settings).await?;
         let (pipe_address, api_address) = (pipe_listener.local_addr()?, api_listener.local_addr()?);
@@ -250,7 +251,7 @@ impl Server {
         let (store_url, secure) = (config.plain.store_url.clone(), Secure::of(config));
         Reloader::new(source, registry.clone(), parts, acme, logging, loaded).start(signals, &interfaces)?;
         let addresses = ServerAddresses { pipe: pipe_address, api: api_address };
-        Ok(Self { store_url, addresses, secure, registry, requests, proxy, pipe, interfaces, core, claim })
+        Ok(Self { store_url, addresses, secure, registry, outlets, proxy, pipe, interfaces, core, claim })
     }
 
     /// Prints all addresses and, while nothing is registered, the first steps.
@@ -307,9 +308,7 @@ impl Server {
         let stored = self.core.end(CLOSE).await;
         await_successor(&self.store_url).await;
         self.proxy.stop(left).await;
-        if let Some(access_log) = self.requests.access_log() {
-            lifecycle::run_blocking(|| access_log.finish());
-        }
+        self.outlets.finish().await;
         if !stored {
             return Err(anyhow!("the store did not close in time"));
         }

@@ -17,6 +17,7 @@
 //! - `http1` and `http2`: HTTP/1.1 and HTTP/2 as backends speak them.
 //! - [`acme`]: gets certificates from an authority by ACME.
 //! - [`reports`]: passes what traffic observed on to the registry.
+//! - [`otlp`]: sends the spans of sampled requests to a collector of OpenTelemetry.
 //! - [`request_log`]: the access log, the last requests that failed, and taps.
 //! - [`pipe`]: the line protocol for callers.
 //! - [`grpc`] and [`rest`]: the two typed interfaces for callers and operators.
@@ -62,6 +63,7 @@ mod line_sink;
 pub mod maintenance_pages;
 pub mod memory_budget;
 pub mod operator_auth;
+pub mod otlp;
 pub mod pipe;
 pub mod proxy;
 pub mod random;

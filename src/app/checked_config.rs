@@ -24,6 +24,8 @@ pub(super) struct CheckedConfig {
     pub(super) staged_ttl: Span,
     pub(super) drain: Span,
     pub(super) store_wait: Option<Span>,
+    /// The longest time for a message to the collector.
+    pub(super) otlp_timeout: Option<Span>,
     pub(super) operator_tokens: Vec<Secret>,
     pub(super) api_hosts: Vec<Host>,
     pub(super) tokens: Vec<RegistrationToken>,
@@ -52,6 +54,11 @@ impl CheckedConfig {
             grace: span("session.grace", &plain.sessions.grace)?,
             staged_ttl: span("session.staged_ttl", &plain.sessions.staged_ttl)?,
             drain: span("proxy.drain", &plain.proxy.drain)?,
+            otlp_timeout: plain
+                .telemetry
+                .as_ref()
+                .map(|wanted| span("telemetry.otlp_timeout", &wanted.timeout))
+                .transpose()?,
             store_wait: plain.store_wait.as_ref().map(|wait| span("store.wait", wait)).transpose()?,
             operator_tokens: plain.api.operator_tokens.iter().map(secret).collect(),
             api_hosts: plain.values("api.hosts", &plain.api.hosts, api_host)?,

@@ -1,24 +1,52 @@
-//! The access log as the configuration wants it.
+//! The places where requests are told of: the access log and the collector of spans, as the configuration wants them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::checked_config::CheckedConfig;
+use super::collector;
 use crate::config::{AccessFormat, AccessPlace};
+use crate::lifecycle::{self, Lifecycle};
+use crate::otlp::Spans;
 use crate::request_log::{AccessLog, AccessLogSettings, AccessSink, LogLine, QueryMask, RequestLog};
 
-/// The access log of the running server.
+/// The longest time for the last spans.
+const LAST_SPANS_MAX: Duration = Duration::from_secs(3);
+
+/// The access log and the collector of the running server.
 pub(super) struct RequestLogging {
-    pub(super) requests: RequestLog,
+    pub(super) outlets: RequestOutlets,
     /// The number of the workers that write to it.
     workers: usize,
 }
 
+/// The places where the workers tell of requests.
+#[derive(Clone)]
+pub(super) struct RequestOutlets {
+    pub(super) requests: RequestLog,
+    pub(super) spans: Option<Arc<Spans>>,
+    /// The task that sends the spans.
+    exports: Lifecycle,
+}
+
+impl RequestOutlets {
+    /// Writes and sends what waits. Nobody may tell of requests any more.
+    pub(super) async fn finish(&self) {
+        if let Some(access_log) = self.requests.access_log() {
+            lifecycle::run_blocking(|| access_log.finish());
+        }
+        self.exports.end(LAST_SPANS_MAX).await;
+    }
+}
+
 impl RequestLogging {
-    /// Starts the access log, if there is one, for this number of workers.
+    /// Starts the access log and the collector, where there is one, for this number of workers.
     pub(super) fn start(config: &CheckedConfig, workers: usize) -> anyhow::Result<Self> {
-        let own = Self { requests: RequestLog::default(), workers };
+        let exports = Lifecycle::new();
+        let spans = collector::start(config, &exports)?;
+        let own = Self { outlets: RequestOutlets { requests: RequestLog::default(), spans, exports }, workers };
         let opened = own.prepare(config)?;
         own.set(config, opened);
         Ok(own)
@@ -30,7 +58,7 @@ impl RequestLogging {
     /// If its place cannot be opened. The error says what to change.
     pub(super) fn prepare(&self, config: &CheckedConfig) -> anyhow::Result<Option<Arc<AccessLog>>> {
         let Some(settings) = wanted(config) else { return Ok(None) };
-        if let Some(open) = self.requests.access_log().filter(|open| *open.settings() == settings) {
+        if let Some(open) = self.outlets.requests.access_log().filter(|open| *open.settings() == settings) {
             return Ok(Some(open));
         }
         let place = format!("{:?}", settings.sink);
@@ -44,13 +72,13 @@ impl RequestLogging {
 
     /// Puts what was prepared in force.
     pub(super) fn set(&self, config: &CheckedConfig, access: Option<Arc<AccessLog>>) {
-        self.requests.set_mask(QueryMask::new(&config.plain.mask_query));
-        self.requests.set_access_log(access);
+        self.outlets.requests.set_mask(QueryMask::new(&config.plain.mask_query));
+        self.outlets.requests.set_access_log(access);
     }
 
     /// Opens the file of the access log again.
     pub(super) fn reopen(&self) {
-        if let Some(access) = self.requests.access_log() {
+        if let Some(access) = self.outlets.requests.access_log() {
             access.reopen();
         }
     }

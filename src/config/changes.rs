@@ -24,6 +24,7 @@ impl ServerConfig {
         written.backends.keep_fixed(&kept.backends);
         written.acme.keep_fixed(&kept.acme);
         written.log.keep_fixed(&kept.log);
+        written.telemetry.keep_fixed(&kept.telemetry);
         if self.pipe.tls.is_some() != running.pipe.tls.is_some() {
             let (pipe, kept) = (&mut written.pipe, kept.pipe.clone());
             (pipe.cert, pipe.key, pipe.client_ca) = (kept.cert, kept.key, kept.client_ca);
@@ -78,6 +79,7 @@ impl FileSections {
         before.backends.add_changes(&after.backends, &mut changes);
         before.acme.add_changes(&after.acme, &mut changes);
         before.log.add_changes(&after.log, &mut changes);
+        before.telemetry.add_changes(&after.telemetry, &mut changes);
         let others = [
             ("defaults.headers", self.defaults.headers != next.defaults.headers),
             ("defaults.options", self.defaults.options != next.defaults.options),

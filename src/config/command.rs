@@ -11,9 +11,10 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use super::config_key::ConfigKey;
 use super::file;
 use super::parts::ServerConfig;
-use super::sections::{ConfigKey, FileSections, KEYS};
+use super::sections::{FileSections, KEYS};
 use super::source::Source;
 
 /// The command line, with the environment variables that set flags. It can be loaded again and again: the file is read

@@ -7,10 +7,13 @@
 //! settings of the parts.
 
 mod changes;
+mod choices;
 mod command;
+mod config_key;
 mod file;
 mod file_sections;
 mod key_change;
+mod otel;
 mod parts;
 mod sections;
 mod source;
@@ -27,19 +30,23 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
 
+pub use choices::{AccessFormat, AccessPlace, CollectorSpeaks, LogFormat, Unmatched};
 pub use command::{Cli, Task, passed_socket_names};
 pub use key_change::KeyChange;
 pub use parts::{
     AccessLogConfig, AcmeConfig, ApiConfig, CertificateConfig, ConnectionsConfig, PipeConfig, ProxyConfig,
-    ServerConfig, SessionBounds, TlsFiles, TokenConfig,
+    ServerConfig, SessionBounds, TelemetryConfig, TlsFiles, TokenConfig,
 };
-pub use values::{AccessFormat, AccessPlace, Hidden, LogFormat, Unmatched};
+pub use values::Hidden;
 pub use written::Written;
 
 use file_sections::{TlsSection, TokenSection};
-use sections::{AccessSection, AcmeSection, ApiSection, FileSections, KEYS, PipeSection, ProxySection};
+use otel::OtelVariables;
+use sections::{
+    AccessSection, AcmeSection, ApiSection, FileSections, KEYS, PipeSection, ProxySection, TelemetrySection,
+};
 use source::Source;
-use values::{Count, Network};
+use values::{Count, NamedValue, Network};
 
 impl FileSections {
     fn over(self, below: Self) -> Self {
@@ -53,6 +60,7 @@ impl FileSections {
             backends: self.backends.over(below.backends),
             acme: self.acme.over(below.acme),
             log: self.log.over(below.log),
+            telemetry: self.telemetry.over(below.telemetry),
             // These keys exist only in the file.
             defaults: below.defaults,
             tokens: below.tokens,
@@ -104,6 +112,7 @@ impl FileSections {
             log_filter: or_default(self.log.level, "log-level")?.0,
             log_format: self.log.format.map(|format| format.0),
             mask_query: or_default_list(self.log.mask_query, "log-mask-query")?,
+            telemetry: self.telemetry.under(OtelVariables::read()).complete()?,
             access_log: self.log.access.map(AccessSection::complete).transpose()?,
             written,
             source,
@@ -335,6 +344,23 @@ impl ProxySection {
             drain: or_default(self.drain, "proxy-drain")?,
             connections: connections(all, self.address_connections_max),
         })
+    }
+}
+
+impl TelemetrySection {
+    /// Returns the configuration of the collector: none without an endpoint.
+    fn complete(self) -> anyhow::Result<Option<TelemetryConfig>> {
+        let Some(endpoint) = self.otlp_endpoint else { return Ok(None) };
+        let named = |values: Option<Vec<NamedValue>>| values.unwrap_or_default().into_iter().map(|value| value.0);
+        Ok(Some(TelemetryConfig {
+            endpoint: endpoint.0,
+            protocol: or_default(self.otlp_protocol, "telemetry-otlp-protocol")?.0,
+            headers: named(self.otlp_headers).collect(),
+            timeout: or_default(self.otlp_timeout, "telemetry-otlp-timeout")?,
+            sampling_ratio: or_default(self.sampling_ratio, "telemetry-sampling-ratio")?.0,
+            service_name: or_default(self.service_name, "telemetry-service-name")?,
+            resource: named(self.resource).map(|(name, value)| (name, value.reveal().clone())).collect(),
+        }))
     }
 }
 

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::choices::{AccessFormat, AccessPlace, CollectorSpeaks, LogFormat, Unmatched};
 use super::sections::FileSections;
 use super::source::Source;
-use super::values::{AccessFormat, AccessPlace, Hidden, LogFormat, Unmatched};
+use super::values::Hidden;
 use super::written::Written;
 
 /// The configuration of the server.
@@ -49,12 +50,33 @@ pub struct ServerConfig {
     pub log_format: Option<LogFormat>,
     /// The parameters of queries whose values are hidden.
     pub mask_query: Vec<String>,
+    /// The collector that gets spans, if there is one.
+    pub telemetry: Option<TelemetryConfig>,
     /// The access log, if there is one.
     pub access_log: Option<AccessLogConfig>,
     /// The values of all keys as they were given.
     pub(super) written: FileSections,
     /// The file and the variables that gave them.
     pub(super) source: Source,
+}
+
+/// The configuration of the spans for a collector.
+#[derive(Debug)]
+pub struct TelemetryConfig {
+    /// The URL of the collector.
+    pub endpoint: String,
+    /// Its protocol.
+    pub protocol: CollectorSpeaks,
+    /// The fields of each message.
+    pub headers: Vec<(String, Hidden<String>)>,
+    /// The longest time for one message.
+    pub timeout: Written,
+    /// The share of the requests that get spans.
+    pub sampling_ratio: f64,
+    /// The name of the service.
+    pub service_name: String,
+    /// Further attributes of the resource.
+    pub resource: Vec<(String, String)>,
 }
 
 /// The configuration of the access log.

@@ -8,11 +8,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Deserialize;
 
+use super::config_key::ConfigKey;
 use super::file_sections::{DefaultsSection, TlsSection, TokenSection};
 use super::key_change::KeyChange;
 use super::values::{
-    AccessFile, AccessForm, Address, Contact, Count, CountOrNone, EabKey, Filter, Flag, HttpsUrl, LogForm, MemorySize,
-    Network, OperatorToken, Origin, PublicPort, Size, UnmatchedHow, Workers, list,
+    AccessFile, AccessForm, Address, CollectorProtocol, CollectorUrl, Contact, Count, CountOrNone, EabKey, Filter,
+    Flag, HttpsUrl, LogForm, MemorySize, NamedValue, Network, OperatorToken, Origin, PublicPort, Share, Size,
+    UnmatchedHow, Workers, list,
 };
 use super::written::Written;
 
@@ -38,34 +40,14 @@ pub(super) struct FileSections {
     pub(super) acme: AcmeSection,
     #[command(flatten)]
     pub(super) log: LogSection,
+    #[command(flatten)]
+    pub(super) telemetry: TelemetrySection,
     #[arg(skip)]
     pub(super) defaults: DefaultsSection,
     #[arg(skip)]
     pub(super) tokens: Vec<TokenSection>,
     #[arg(skip)]
     pub(super) tls: Vec<TlsSection>,
-}
-
-/// A key of the file, its flag and its default.
-#[derive(Debug)]
-pub(super) struct ConfigKey {
-    pub(super) section: &'static str,
-    pub(super) field: &'static str,
-    /// True if a reload does not put a new value in force.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the test of the documentation reads it"))]
-    pub(super) needs_restart: bool,
-    pub(super) flag: &'static str,
-    /// The default, as it is written in the file.
-    pub(super) default: Option<&'static str>,
-    /// The default in words, if it depends on something else.
-    pub(super) default_in_words: Option<&'static str>,
-}
-
-impl ConfigKey {
-    /// Returns the name of its environment variable.
-    pub(super) fn variable(&self) -> String {
-        format!("SIGNALBOX_{}", self.flag.replace('-', "_").to_uppercase())
-    }
 }
 
 macro_rules! first {
@@ -362,6 +344,32 @@ sections! {
         #[arg(env = "SIGNALBOX_LOG_MASK_QUERY", value_name = "NAMES", value_delimiter = ',')]
         #[serde(deserialize_with = "list")]
         "log-mask-query" mask_query: Vec<Written> = "access_token,api_key,apikey,client_secret,code,id_token,key,password,refresh_token,secret,sig,signature,token",
+    }
+
+    TelemetrySection "telemetry" {
+        /// The URL of a collector of OpenTelemetry, which gets spans of requests; its usual variables count too
+        #[arg(env = "SIGNALBOX_TELEMETRY_OTLP_ENDPOINT", value_name = "URL")]
+        "telemetry-otlp-endpoint" otlp_endpoint: CollectorUrl | "none, nothing is sent" [restart],
+        /// The protocol to the collector: grpc or http/protobuf
+        #[arg(env = "SIGNALBOX_TELEMETRY_OTLP_PROTOCOL", value_name = "PROTOCOL")]
+        "telemetry-otlp-protocol" otlp_protocol: CollectorProtocol = "grpc" [restart],
+        /// Fields of each message to the collector, as NAME=VALUE
+        #[arg(env = "SIGNALBOX_TELEMETRY_OTLP_HEADERS", value_name = "FIELDS", value_delimiter = ',')]
+        #[serde(deserialize_with = "list")]
+        "telemetry-otlp-headers" otlp_headers: Vec<NamedValue> | "none" [restart],
+        /// The longest time for one message to the collector
+        #[arg(env = "SIGNALBOX_TELEMETRY_OTLP_TIMEOUT", value_name = "DURATION")]
+        "telemetry-otlp-timeout" otlp_timeout: Written = "10s" [restart],
+        /// The share of the requests that get spans, from 0 to 1, where no trusted proxy decides it
+        #[arg(env = "SIGNALBOX_TELEMETRY_SAMPLING_RATIO", value_name = "SHARE")]
+        "telemetry-sampling-ratio" sampling_ratio: Share = "0.01" [restart],
+        /// The name of the service in spans
+        #[arg(env = "SIGNALBOX_TELEMETRY_SERVICE_NAME", value_name = "NAME")]
+        "telemetry-service-name" service_name: String = "signalbox" [restart],
+        /// Further attributes of the resource in spans, as NAME=VALUE
+        #[arg(env = "SIGNALBOX_TELEMETRY_RESOURCE", value_name = "ATTRIBUTES", value_delimiter = ',')]
+        #[serde(deserialize_with = "list")]
+        "telemetry-resource" resource: Vec<NamedValue> | "none" [restart],
     }
 
     AccessSection "log.access" {

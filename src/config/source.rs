@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::config_key::ConfigKey;
 use super::file;
-use super::sections::{ConfigKey, KEYS};
+use super::sections::KEYS;
 use super::written::Written;
 
 /// The file that was read, and the keys that variables set: what an error needs to name a place.

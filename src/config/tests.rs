@@ -3,7 +3,7 @@ use std::fs;
 
 use clap::CommandFactory as _;
 
-use super::sections::ConfigKey;
+use super::config_key::ConfigKey;
 use super::*;
 
 fn load(file: &str, flags: &[&str]) -> Result<ServerConfig, String> {

@@ -3,50 +3,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use base64::Engine as _;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
-/// The treatment of a request that no route matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unmatched {
-    /// A page with status 404.
-    NotFound,
-    /// The connection closes without a response.
-    Close,
-}
-
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text for people.
-    Human,
-    /// JSON for programs.
-    Json,
-}
-
-/// The form of a line of the access log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessFormat {
-    /// A JSON object.
-    Json,
-    /// The combined format of Apache httpd and nginx.
-    Combined,
-}
-
-/// The place that the access log is written to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessPlace {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// A file.
-    File(PathBuf),
-}
+use super::choices::{AccessFormat, AccessPlace, CollectorSpeaks, LogFormat, Unmatched};
 
 /// A value that is not shown in logs.
 #[derive(Clone, PartialEq, Eq)]
@@ -147,6 +110,33 @@ values! {
         "stdout" => Ok(AccessPlace::Stdout),
         "stderr" => Ok(AccessPlace::Stderr),
         path => Ok(AccessPlace::File(path.into())),
+    };
+
+    /// The URL of a collector.
+    CollectorUrl(String) = |text| {
+        let is_url = text.strip_prefix("http://").or(text.strip_prefix("https://")).is_some_and(|rest| !rest.is_empty());
+        if is_url { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a URL; write http://127.0.0.1:4317")) }
+    };
+
+    /// The protocol to a collector.
+    CollectorProtocol(CollectorSpeaks) = |text| match text {
+        "grpc" => Ok(CollectorSpeaks::Grpc),
+        "http/protobuf" => Ok(CollectorSpeaks::Http),
+        _ => Err(format!("`{text}` is none of the choices; write \"grpc\" or \"http/protobuf\"")),
+    };
+
+    /// A name with a value, which may be a secret.
+    NamedValue((String, Hidden<String>)) = |text| match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), Hidden(value.trim().to_owned())))
+        }
+        _ => Err(format!("`{text}` has no name and value; write \"name=value\"")),
+    };
+
+    /// A share from 0 to 1.
+    Share(f64) = |text| {
+        let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+        share.ok_or_else(|| format!("`{text}` is not a share; write a number from 0 to 1, such as 0.01"))
     };
 
     /// The bearer token of an operator.

@@ -1,6 +1,7 @@
 //! The settings of the data plane.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -11,6 +12,7 @@ use crate::connect::{AddressResolver, BackendTls, NameLookup};
 use crate::connection_limits::ConnectionLimits;
 use crate::domain::Forbidden;
 use crate::memory_budget::MemoryBudget;
+use crate::otlp::Spans;
 use crate::request_log::RequestLog;
 
 /// The treatment of a request that no route matches.
@@ -62,6 +64,8 @@ pub struct ProxySettings {
     pub address_connections_max: usize,
     /// Those who want to know of the requests that end.
     pub requests: RequestLog,
+    /// The spans of sampled requests, if a collector gets them.
+    pub spans: Option<Arc<Spans>>,
     /// The memory budget of heads, bodies and responses under way.
     pub memory: MemoryBudget,
     /// The most time from the first byte of a head to its last.
@@ -133,6 +137,7 @@ impl ProxySettings {
             connections_max: 16_384,
             address_connections_max: 12_288,
             requests: RequestLog::default(),
+            spans: None,
             memory: MemoryBudget::default(),
             header_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),

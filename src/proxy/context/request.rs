@@ -80,7 +80,7 @@ impl RequestContext {
         }
         if let Some(stats) = &mut self.stats {
             stats.answered(status);
-            self.trace.responded(stats.latency());
+            self.trace.responded(status, stats.latency());
         }
     }
 

@@ -16,10 +16,11 @@ use http::{Method, StatusCode, Uri, Version};
 use crate::clock;
 use crate::domain::{RouteId, SessionKey};
 use crate::json::requests::{AttemptView, RequestView};
+use crate::otlp::{ClientSpan, ServerSpan, SpanIds};
 use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptCause, Refusal};
-use crate::traffic::{Endpoint, RequestId, client_address, trace_id};
+use crate::traffic::{Endpoint, RequestId, TraceParent, client_address, trace_id, trace_parent};
 
 /// The status of a request whose client went away before the head of a response. It is never sent; nginx uses the same number.
 pub(crate) const CLIENT_GONE_STATUS: u16 = 499;
@@ -43,6 +44,8 @@ pub(crate) struct RequestTrace {
     protocol: &'static str,
     // `None` if nobody wants to know of requests that do not fail.
     extras: Option<Box<TracedExtras>>,
+    // The ids of its span if it is sampled.
+    span: Option<SpanIds>,
     progress: RefCell<TraceProgress>,
 }
 
@@ -66,6 +69,20 @@ struct TraceProgress {
     tried: Vec<TriedEndpoint>,
     problem: Option<TracedProblem>,
     revision: u64,
+    // Only for a request with a span: the id of the next attempt's span, and the attempts so far.
+    next_span: u64,
+    attempt_spans: Vec<AttemptSpan>,
+    is_call: bool,
+}
+
+/// An attempt of a request with a span.
+struct AttemptSpan {
+    span: u64,
+    endpoint: Arc<Endpoint>,
+    began: Instant,
+    ended: Option<Instant>,
+    status: Option<StatusCode>,
+    error: Option<&'static str>,
 }
 
 struct TriedEndpoint {
@@ -97,25 +114,35 @@ impl RequestTrace {
             _ => "HTTP/1.1",
         };
         let field = |name: HeaderName| fields.get(name).cloned();
-        let extras = worker.requests.is_watched().then(|| {
+        let made = || u128::from(worker.random.next()) << 64 | u128::from(worker.random.next());
+        let id = RequestId::of(fields, &client.peer, made);
+        let span = worker.settings.spans.as_ref().and_then(|spans| {
+            let parent = trace_parent(fields);
+            let trace = parent.map_or_else(made, |parent| parent.trace);
+            // A peer that is not trusted may name its trace, but not have it recorded.
+            let decided = parent.filter(|_| client.peer.trusted).map(|parent| parent.is_sampled);
+            let is_sampled = decided.unwrap_or_else(|| spans.samples(trace));
+            is_sampled.then(|| SpanIds { trace, span: worker.random.next(), parent: parent.map(|parent| parent.span) })
+        });
+        let extras = (span.is_some() || worker.requests.is_watched()).then(|| {
             Box::new(TracedExtras {
                 trace_id: trace_id(fields),
                 user_agent: field(USER_AGENT),
                 referer: field(REFERER),
             })
         });
-        let made = || u128::from(worker.random.next()) << 64 | u128::from(worker.random.next());
         Rc::new(Self {
             worker: Rc::clone(worker),
             client: Rc::clone(client),
             began: clock::instant(),
-            id: RequestId::of(fields, &client.peer, made),
+            id,
             address: client_address(fields, &client.peer, &worker.reloadable.get().trusted_proxies),
             method: method.clone(),
             target: target.clone(),
             host: field(HOST),
             protocol,
             extras,
+            span,
             progress: RefCell::default(),
         })
     }
@@ -125,6 +152,19 @@ impl RequestTrace {
         self.progress.borrow_mut().revision = revision;
     }
 
+    /// Notes that the request is a gRPC call.
+    pub(crate) fn is_call(&self) {
+        self.progress.borrow_mut().is_call = true;
+    }
+
+    /// Returns the `traceparent` field of the next attempt; `None` if the request has no span.
+    pub(crate) fn next_parent(&self) -> Option<HeaderValue> {
+        let SpanIds { trace, .. } = self.span?;
+        let span = self.worker.random.next();
+        self.progress.borrow_mut().next_span = span;
+        Some(TraceParent { trace, span, is_sampled: true }.value())
+    }
+
     /// Notes an attempt at an endpoint.
     pub(crate) fn tries(&self, endpoint: &Arc<Endpoint>) {
         let mut progress = self.progress.borrow_mut();
@@ -132,6 +172,11 @@ impl RequestTrace {
         progress.route = Some((endpoint.session, endpoint.id()));
         // Workers share the count of references to an endpoint, so it is not touched for nothing.
         progress.endpoint = self.extras.is_some().then(|| Arc::clone(endpoint));
+        if self.span.is_some() && progress.attempt_spans.len() <= TRIED_MAX {
+            let (span, endpoint) = (progress.next_span, Arc::clone(endpoint));
+            let began = clock::instant();
+            progress.attempt_spans.push(AttemptSpan { span, endpoint, began, ended: None, status: None, error: None });
+        }
     }
 
     /// Notes that the attempt that began at `began` has failed.
@@ -139,15 +184,22 @@ impl RequestTrace {
         let now = clock::instant();
         endpoint.live.failures.note(clock::at(now), &cause.words);
         let mut progress = self.progress.borrow_mut();
+        if let Some(attempt) = progress.attempt_spans.last_mut() {
+            (attempt.ended, attempt.error) = (Some(now), Some(cause.error));
+        }
         if progress.tried.len() < TRIED_MAX {
             let (took, cause) = (now.saturating_duration_since(began), cause.clone());
             progress.tried.push(TriedEndpoint { endpoint: Arc::clone(endpoint), took, cause });
         }
     }
 
-    /// Notes that the backend has responded `upstream` after the attempt began.
-    pub(crate) fn responded(&self, upstream: Duration) {
-        self.progress.borrow_mut().upstream = Some(upstream);
+    /// Notes that the backend has responded with this status, `upstream` after the attempt began.
+    pub(crate) fn responded(&self, status: StatusCode, upstream: Duration) {
+        let mut progress = self.progress.borrow_mut();
+        progress.upstream = Some(upstream);
+        if let Some(attempt) = progress.attempt_spans.last_mut() {
+            attempt.status = Some(status);
+        }
     }
 
     /// Notes the status of the answer.
@@ -233,7 +285,32 @@ impl RequestTrace {
         {
             progress.endpoint = self.worker.table.load().endpoint(session, route).cloned();
         }
-        self.worker.requests.tell(self.view(progress), has_failed);
+        let view = self.view(progress);
+        self.tell_span(&view, progress);
+        self.worker.requests.tell(view, has_failed);
+    }
+
+    /// Tells the collector of the request, if it has a span.
+    fn tell_span(&self, request: &RequestView<'_>, progress: &TraceProgress) {
+        let (Some(ids), Some(spans)) = (self.span, &self.worker.settings.spans) else { return };
+        let end = clock::instant();
+        let attempts = progress.attempt_spans.iter().map(|attempt| ClientSpan {
+            span: attempt.span,
+            began_micros: clock::micros_at(attempt.began),
+            ended_micros: clock::micros_at(attempt.ended.unwrap_or(end)),
+            backend: attempt.endpoint.backend(),
+            status: attempt.status.map(|status| status.as_u16()),
+            error: attempt.error,
+        });
+        spans.tell(&ServerSpan {
+            ids,
+            began_micros: clock::micros_at(self.began),
+            ended_micros: clock::micros_at(end),
+            request,
+            route: progress.endpoint.as_ref().map(|endpoint| endpoint.route.path.as_str()),
+            is_call: progress.is_call,
+            attempts: attempts.collect(),
+        });
     }
 
     fn view<'a>(&'a self, progress: &'a TraceProgress) -> RequestView<'a> {

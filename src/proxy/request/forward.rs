@@ -63,6 +63,9 @@ pub(crate) async fn forward(
     let trace = RequestTrace::new(&worker, &client, head, is_http3);
     let (method, is_http_10) = (request.method().clone(), request.version() == Version::HTTP_10);
     let is_call = is_grpc_call(&method, request.headers());
+    if is_call {
+        trace.is_call();
+    }
     let accept = request.headers().get(ACCEPT).filter(|_| !client.state.keeps_head()).cloned();
     let mut extras = ResponseExtras::default();
     let proxied = match framed {

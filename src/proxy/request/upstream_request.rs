@@ -27,9 +27,9 @@ use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::proxy::upstream::upstreams::ConnectionNeeds;
 use crate::traffic::{
-    AttemptFailure, ContentCoding, Endpoint, Pool, RequestHop, SelectionInput, Upgrade, X_REQUEST_ID, accepts_html,
-    authenticates_connection, edit_request, grpc_timeout, is_grpc_call, is_secure, may_retry, requested_upgrade,
-    strengthen_etags,
+    AttemptFailure, ContentCoding, Endpoint, Pool, RequestHop, SelectionInput, TRACEPARENT, Upgrade, X_REQUEST_ID,
+    accepts_html, authenticates_connection, edit_request, grpc_timeout, is_grpc_call, is_secure, may_retry,
+    requested_upgrade, strengthen_etags,
 };
 
 /// The time for which a body is held back if the backend does not ask for it.
@@ -116,6 +116,7 @@ impl<'a> UpstreamRequest<'a> {
             RequestHop { peer: &self.client.peer, client: self.trace.address, authority: None, upgrade },
         );
         headers.insert(X_REQUEST_ID, self.trace.id.value());
+        self.set_trace(&mut headers);
         if self.body.sending().is_some_and(|sending| sending.is_chunked()) {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -133,10 +134,19 @@ impl<'a> UpstreamRequest<'a> {
         self.request = Some(request);
     }
 
+    /// Names the span of the next attempt, if the request has one.
+    fn set_trace(&self, headers: &mut HeaderMap) {
+        if let Some(parent) = self.trace.next_parent() {
+            headers.insert(TRACEPARENT, parent);
+        }
+    }
+
     /// Builds the request again after an attempt that failed. Returns false if it cannot.
     fn rebuild(&mut self) -> bool {
         self.body.rewind();
-        if self.request.is_some() {
+        if let Some(mut request) = self.request.take() {
+            self.set_trace(request.headers_mut());
+            self.request = Some(request);
             return true;
         }
         let fields = self.fields.clone().or_else(|| self.client.state.fields(&self.method));

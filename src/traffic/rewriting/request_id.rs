@@ -11,7 +11,8 @@ use super::peer::Peer;
 
 /// The field that carries the id of a request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The field that carries the trace of a request (W3C Trace Context §3.2).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The most bytes of an id that a trusted peer names.
 const ID_BYTES_MAX: usize = 128;
@@ -63,18 +64,46 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Returns the trace id of a `traceparent` field (W3C Trace Context §3.2.2); `None` without a valid one.
+/// The span of a peer that a request belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceParent {
+    /// The trace; not 0.
+    pub trace: u128,
+    /// The span of the peer; not 0.
+    pub span: u64,
+    /// True if the peer records its span.
+    pub is_sampled: bool,
+}
+
+impl TraceParent {
+    /// Returns it as the value of a `traceparent` field.
+    pub fn value(self) -> HeaderValue {
+        let Self { trace, span, is_sampled } = self;
+        let text = format!("00-{trace:032x}-{span:016x}-0{}", u8::from(is_sampled));
+        // Digits and hyphens are always a valid value.
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+    }
+}
+
+/// Returns the trace id of a `traceparent` field; `None` without a valid one.
 pub fn trace_id(headers: &HeaderMap) -> Option<u128> {
+    trace_parent(headers).map(|parent| parent.trace)
+}
+
+/// Reads a `traceparent` field (W3C Trace Context §3.2.2); `None` without a valid one.
+pub fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
     let mut lines = headers.get_all(TRACEPARENT).iter();
     let (line, None) = (lines.next()?.as_bytes(), lines.next()) else { return None };
     let is_hex = |bytes: &[u8]| bytes.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let part = |from: usize, to: usize| line.get(from..to).filter(|part| is_hex(part));
     let hyphens = [2, 35, 52].iter().all(|at| line.get(*at) == Some(&b'-'));
-    let (version, trace, parent, _flags) = (part(0, 2)?, part(3, 35)?, part(36, 52)?, part(53, 55)?);
+    let number = |part: &[u8]| u128::from_str_radix(std::str::from_utf8(part).ok()?, 16).ok();
+    let (version, trace, span, flags) = (part(0, 2)?, number(part(3, 35)?)?, part(36, 52)?, number(part(53, 55)?)?);
     let has_rest = line.len() > 55;
     let is_known = version != b"ff" && (!has_rest || (version != b"00" && line.get(55) == Some(&b'-')));
-    let trace = std::str::from_utf8(trace).ok().and_then(|trace| u128::from_str_radix(trace, 16).ok())?;
-    (hyphens && is_known && trace != 0 && parent != b"0000000000000000").then_some(trace)
+    let span = number(span).and_then(|span| u64::try_from(span).ok())?;
+    let parent = TraceParent { trace, span, is_sampled: flags & 1 == 1 };
+    (hyphens && is_known && trace != 0 && span != 0).then_some(parent)
 }
 
 fn is_fit(id: &[u8]) -> bool {
@@ -140,6 +169,9 @@ mod tests {
             trace_id(&headers).is_some()
         };
         assert!(read(PARENT));
+        let own = TraceParent { trace: 0xabc, span: 0xdef, is_sampled: true };
+        let headers = HeaderMap::from_iter([(TRACEPARENT, own.value())]);
+        assert_eq!(trace_parent(&headers), Some(own));
         let later = PARENT.replacen("00", "01", 1);
         assert!(read(&later) && read(&format!("{later}-more")) && !read(&format!("{later}more")));
         for line in [

@@ -3,6 +3,7 @@
 mod access_log;
 mod failed;
 mod ids;
+mod spans;
 mod taps;
 
 use serde_json::Value;

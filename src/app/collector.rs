@@ -1,0 +1,31 @@
+//! The spans for a collector, as the configuration wants them.
+
+use std::sync::Arc;
+
+use super::checked_config::CheckedConfig;
+use crate::config::CollectorSpeaks;
+use crate::lifecycle::Lifecycle;
+use crate::otlp::{OtlpExporter, OtlpProtocol, OtlpSettings, Spans};
+
+/// Starts the task that sends spans, if there is a collector. Returns the queue for them.
+///
+/// # Errors
+/// If the endpoint or a header is malformed.
+pub(super) fn start(config: &CheckedConfig, tasks: &Lifecycle) -> anyhow::Result<Option<Arc<Spans>>> {
+    let (Some(wanted), Some(timeout)) = (&config.plain.telemetry, config.otlp_timeout) else { return Ok(None) };
+    let settings = OtlpSettings {
+        endpoint: wanted.endpoint.clone(),
+        protocol: match wanted.protocol {
+            CollectorSpeaks::Grpc => OtlpProtocol::Grpc,
+            CollectorSpeaks::Http => OtlpProtocol::Http,
+        },
+        headers: wanted.headers.iter().map(|(name, value)| (name.clone(), value.reveal().clone())).collect(),
+        timeout: timeout.std(),
+        ratio: wanted.sampling_ratio,
+        service_name: wanted.service_name.clone(),
+        resource: wanted.resource.clone(),
+    };
+    let (exporter, spans) = (OtlpExporter::new(&settings)?, Spans::new(settings.ratio));
+    tasks.spawn("spans", Arc::clone(&spans).run(exporter, tasks.stopping().clone()));
+    Ok(Some(spans))
+}

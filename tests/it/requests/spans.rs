@@ -1,0 +1,233 @@
+//! Spans of requests, as a collector of OpenTelemetry gets them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use crate::server::eventually;
+use crate::support::backend::{Backend, KillableBackend, closed_port};
+use crate::support::server_harness::ServerHarness;
+
+const WAIT: Duration = Duration::from_secs(20);
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// A collector that passes on what it gets.
+struct Collector {
+    address: SocketAddr,
+    got: Receiver<(ExportTraceServiceRequest, Option<String>)>,
+    _runtime: Option<tokio::runtime::Runtime>,
+}
+
+struct Taker(Sender<(ExportTraceServiceRequest, Option<String>)>);
+
+#[tonic::async_trait]
+impl TraceService for Taker {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let key = request.metadata().get("x-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
+        let _ = self.0.send((request.into_inner(), key));
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl Collector {
+    fn over_grpc() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (tell, got) = channel();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = tonic::service::Routes::new(TraceServiceServer::new(Taker(tell))).into_axum_router();
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Self { address, got, _runtime: Some(runtime) }
+    }
+
+    fn over_http() -> Self {
+        let (tell, got) = channel();
+        let tell = std::sync::Mutex::new(tell);
+        let backend = Backend::new(move |mut wire| {
+            while let Some(message) = wire.message() {
+                assert_eq!(
+                    (message.target(), message.field("content-type")),
+                    ("/v1/traces", Some("application/x-protobuf"))
+                );
+                let key = message.field("x-key").map(str::to_owned);
+                let _ = tell.lock().unwrap().send((ExportTraceServiceRequest::decode(&*message.body).unwrap(), key));
+                wire.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            }
+        });
+        Self { address: backend.address(), got, _runtime: None }
+    }
+
+    fn harness(&self, protocol: &str, flags: &[&str]) -> ServerHarness {
+        let endpoint = format!("http://{}", self.address);
+        let own = ["--telemetry-otlp-endpoint", &endpoint, "--telemetry-otlp-protocol", protocol];
+        ServerHarness::with(&[&own, flags].concat())
+    }
+
+    /// Returns the spans of the next message, with the key and the attributes of its resource.
+    fn next(&self) -> (Vec<Span>, Option<String>, BTreeMap<String, String>) {
+        let (message, key) = self.got.recv_timeout(WAIT).expect("the collector gets spans");
+        let of_resource = message.resource_spans[0].resource.clone().unwrap().attributes;
+        let spans = message.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+        (spans.flat_map(|scope| scope.spans).collect(), key, texts(&of_resource))
+    }
+}
+
+fn texts(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> BTreeMap<String, String> {
+    let text = |value: &Value| match value {
+        Value::StringValue(text) => text.clone(),
+        Value::IntValue(number) => number.to_string(),
+        other => format!("{other:?}"),
+    };
+    let pair = |pair: &opentelemetry_proto::tonic::common::v1::KeyValue| {
+        (pair.key.clone(), pair.value.as_ref().and_then(|value| value.value.as_ref()).map(text).unwrap_or_default())
+    };
+    attributes.iter().map(pair).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_request_is_a_span_with_one_below_it_for_each_attempt() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let collector = if protocol == "grpc" { Collector::over_grpc() } else { Collector::over_http() };
+        let flags = [
+            "--telemetry-sampling-ratio",
+            "1",
+            "--telemetry-otlp-headers",
+            "x-key=secret",
+            "--telemetry-service-name",
+            "edge",
+            "--telemetry-resource",
+            "zone=a",
+        ];
+        let harness = collector.harness(protocol, &flags);
+        let (backend, mortal) = (Backend::named("b"), KillableBackend::named("b"));
+        let down = mortal.url();
+        let _instances = [("shop-1", backend.url()), ("shop-2", mortal.url())].map(|(name, url)| {
+            let mut instance = harness.empty(name);
+            instance.add("*", "/api", &url);
+            instance.set("OPTIONS_SET", "r1|load_balancing|round_robin");
+            eventually("it is well", || !instance.payload("CIRCUIT_BREAKER_STATUS", "r1")["last_check"].is_null());
+            instance
+        });
+        mortal.kill();
+        let retried = || {
+            let mut wire = harness.connect();
+            wire.send("GET /api/x?token=t HTTP/1.1\r\nhost: a\r\nuser-agent: ua\r\n\r\n");
+            assert_eq!(wire.message().unwrap().status(), 200);
+            let (spans, key, resource) = collector.next();
+            assert_eq!((key.as_deref(), &*resource["service.name"], &*resource["zone"]), (Some("secret"), "edge", "a"));
+            (spans.len() == 3).then_some(spans)
+        };
+        let mut found = None;
+        eventually("an attempt failed and another one succeeded", || {
+            found = retried();
+            let heard = backend.heard();
+            found.is_some() && heard.field("traceparent").is_some() && {
+                let spans = found.as_ref().unwrap();
+                let last = spans.last().unwrap();
+                heard.field("traceparent") == Some(&format!("00-{}-{}-01", hex(&last.trace_id), hex(&last.span_id)))
+            }
+        });
+        let spans = found.unwrap();
+        let (server, attempts) = spans.split_first().unwrap();
+        assert_eq!((&*server.name, server.kind), ("GET /api", 2));
+        let of_server = texts(&server.attributes);
+        for (key, value) in [
+            ("http.request.method", "GET"),
+            ("url.path", "/api/x"),
+            ("url.query", "token=***"),
+            ("url.scheme", "http"),
+            ("http.route", "/api"),
+            ("http.response.status_code", "200"),
+            ("network.protocol.version", "1.1"),
+            ("client.address", "127.0.0.1"),
+            ("user_agent.original", "ua"),
+            ("signalbox.service", "shop"),
+        ] {
+            assert_eq!(of_server.get(key).map(String::as_str), Some(value), "{key} in {of_server:?}");
+        }
+        for attempt in attempts {
+            assert_eq!(
+                (attempt.kind, &attempt.parent_span_id, &attempt.trace_id),
+                (3, &server.span_id, &server.trace_id)
+            );
+            assert!(attempt.start_time_unix_nano >= server.start_time_unix_nano);
+            assert!(attempt.end_time_unix_nano <= server.end_time_unix_nano);
+        }
+        let [failed, answered] = [0, 1].map(|number: usize| texts(&attempts[number].attributes));
+        assert_eq!(failed.get("error.type").map(String::as_str), Some("connection_refused"));
+        assert_eq!(failed.get("server.port"), down.rsplit(':').next().map(str::to_owned).as_ref());
+        assert_eq!(failed.get("http.request.resend_count"), None);
+        assert_eq!(answered.get("http.request.resend_count").map(String::as_str), Some("1"));
+        assert_eq!(answered.get("http.response.status_code").map(String::as_str), Some("200"));
+    }
+}
+
+#[test]
+fn a_trusted_peer_decides_what_is_sampled_and_others_only_name_the_trace() {
+    let parent = |flags: &str| format!("traceparent: 00-{TRACE}-b7ad6b7169203331-{flags}\r\n");
+    for (trusted, ratio, flags, is_sampled) in
+        [(true, "0", "01", true), (true, "1", "00", false), (false, "0", "01", false), (false, "1", "00", true)]
+    {
+        let collector = Collector::over_grpc();
+        let trust: &[&str] = if trusted { &["--proxy-trusted-proxies", "127.0.0.1"] } else { &[] };
+        let harness = collector.harness("grpc", &[trust, &["--telemetry-sampling-ratio", ratio]].concat());
+        let backend = Backend::named("b");
+        let _instance = harness.instance("shop-1", &backend);
+        let mut wire = harness.connect();
+        wire.send(format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", parent(flags)));
+        wire.message().unwrap();
+        let what = format!("trusted {trusted}, ratio {ratio}, flags {flags}");
+        let told = backend.heard().field("traceparent").unwrap().to_owned();
+        assert!(told.starts_with(&format!("00-{TRACE}-")), "{what}: {told}");
+        assert_eq!(told.contains("b7ad6b7169203331"), !is_sampled, "{what}: {told}");
+        if is_sampled {
+            let (spans, ..) = collector.next();
+            assert_eq!(
+                (hex(&spans[0].trace_id), hex(&spans[0].parent_span_id)),
+                (TRACE.to_owned(), "b7ad6b7169203331".to_owned())
+            );
+        } else {
+            harness.server().signal("TERM");
+            assert!(collector.got.recv_timeout(Duration::from_millis(1500)).is_err(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_collector_that_is_away_costs_a_line_in_the_log_and_no_request() {
+    let endpoint = format!("http://{}", closed_port());
+    let harness = ServerHarness::with(&["--telemetry-otlp-endpoint", &endpoint, "--telemetry-sampling-ratio", "1"]);
+    let backend = Backend::named("b");
+    let _instance = harness.instance("shop-1", &backend);
+    let log = harness.server().log.clone();
+    eventually("it is told", || {
+        assert_eq!(harness.status("/"), 200);
+        std::fs::read_to_string(&log).unwrap().contains("the collector of spans does not take them")
+    });
+}
+
+#[test]
+fn the_last_spans_are_sent_before_the_server_ends() {
+    let collector = Collector::over_http();
+    let harness = collector.harness("http/protobuf", &["--telemetry-sampling-ratio", "1"]);
+    harness.get("/last");
+    harness.server().signal("TERM");
+    let (spans, ..) = collector.next();
+    assert_eq!(texts(&spans[0].attributes)["url.path"], "/last");
+    assert_eq!((&*spans[0].name, &*texts(&spans[0].attributes)["http.response.status_code"]), ("GET", "404"));
+}
