@@ -2,11 +2,17 @@
 //!
 //! The proxy under test on core 0; the load (`wrk`) and the backend (nginx, from memory) on core 1. Rounds
 //! of both proxies take turns, because machines drift: only ratios of one run count. `PROXY_BENCH_ROUNDS` and `PROXY_BENCH_SECONDS`
-//! set the number and length of the rounds; `cargo bench --bench proxy tls` measures https beside nginx and HAProxy; `PROXY_BENCH_EARLIER` names the program of an earlier build, which then takes turns with them.
+//! set the number and length of the rounds; `PROXY_BENCH_EARLIER` names the program of an earlier build, which then takes turns with them.
+//! `cargo bench --bench proxy tls` measures https and HTTP/2 beside nginx and HAProxy, and needs h2load; `grpc` measures gRPC beside
+//! the Envoy that `ENVOY` names; `eyes` measures the access log, spans, a tap and metrics beside the same program without them.
 
+mod eyes;
+mod grpc;
+mod haproxy;
 mod nginx;
 mod table;
 mod tls;
+mod tls_client;
 mod under_test;
 
 use std::path::Path;
@@ -56,17 +62,28 @@ fn main() {
     if arguments.iter().any(|argument| argument == "table") {
         return table::measure();
     }
-    if let Some(client) = tls::Client::asked_for(&arguments) {
+    if let Some(client) = tls_client::Client::asked_for(&arguments) {
         return client.run();
     }
-    for tool in ["nginx", "wrk", "taskset"] {
+    if arguments.iter().any(|argument| argument == "grpc-backend") {
+        return grpc::serve();
+    }
+    let asks_for = |part: &str| arguments.iter().any(|argument| argument == part);
+    let further: &[&str] = if asks_for("tls") { &["h2load", "haproxy"] } else { &[] };
+    for tool in ["nginx", "wrk", "taskset"].iter().chain(further) {
         let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).stdout(Stdio::null()).status();
         assert!(found.is_ok_and(|status| status.success()), "this benchmark needs {tool}: install it and run again");
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     assert!(cores >= 2, "this benchmark needs two cores: one for the proxy, one for the load");
-    if arguments.iter().any(|argument| argument == "tls") {
+    if asks_for("tls") {
         return tls::compare();
+    }
+    if asks_for("grpc") {
+        return grpc::compare();
+    }
+    if asks_for("eyes") {
+        return eyes::compare();
     }
     compare();
 }
@@ -115,7 +132,7 @@ fn nginx_proxy(home: &Path, backend: &str) -> Contender {
 }
 
 fn signalbox(home: &Path, name: &'static str, program: &str, backend: &str, settings: &[&str]) -> Contender {
-    let (process, address) = under_test::start(home, name, program, backend, settings);
+    let (process, address) = under_test::start(home, name, program, &format!("http://{backend}"), settings);
     Contender { name, address, pids: vec![process.0.id()], _process: process }
 }
 

@@ -29,7 +29,7 @@ pub fn proxy(home: &Path, backend: &str) -> (Process, String) {
 pub fn secure_proxy(home: &Path, backend: &str) -> (Process, String) {
     let files = format!("ssl_certificate {0}/cert; ssl_certificate_key {0}/key;", home.display());
     start(home, "secure", 0, |address| {
-        server(backend, &format!("listen {address} ssl backlog=4096; ssl_protocols TLSv1.2 TLSv1.3; {files}"))
+        server(backend, &format!("listen {address} ssl http2 backlog=4096; ssl_protocols TLSv1.2 TLSv1.3; {files}"))
     })
 }
 

@@ -2,29 +2,14 @@
 //!
 //! Certificates have P-256 keys. The client of the handshakes is this program again, on core 1.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{env, fs, thread};
 
-use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-
-use crate::{Contender, Process, cpu_seconds, load, nginx, number, under_test};
-
-/// The idle connections whose memory is measured.
-const IDLE: usize = 2000;
-
-/// What the client does.
-pub enum Client {
-    Handshakes { address: String, cert: String, resumes: bool, seconds: u64 },
-    Idle { address: String, cert: String },
-}
+use crate::tls_client::IDLE;
+use crate::{Contender, cpu_seconds, haproxy, load, nginx, number, under_test};
 
 /// Compares CPU and memory.
 pub fn compare() {
@@ -35,13 +20,18 @@ pub fn compare() {
     fs::write(home.path().join("key"), &key).expect("a file");
     fs::write(home.path().join("both"), cert + &key).expect("a file");
     let (_backend, backend) = nginx::backend(home.path());
+    let url = format!("http://{backend}");
     let (process, address) = nginx::secure_proxy(home.path(), &backend);
     let nginx = Contender { name: "nginx", address, pids: nginx::workers(process.0.id()), _process: process };
-    let (process, address) = haproxy(home.path(), &backend);
+    let (process, address) = haproxy::secure_proxy(home.path(), &backend);
     let haproxy = Contender { name: "haproxy", address, pids: vec![process.0.id()], _process: process };
-    let (process, address) = under_test::start_secure(home.path(), "own", env!("CARGO_BIN_EXE_signalbox"), &backend);
+    let (process, address) = under_test::start_secure(home.path(), "own", env!("CARGO_BIN_EXE_signalbox"), &url);
     let own = Contender { name: "signalbox", address, pids: vec![process.0.id()], _process: process };
-    let contenders = [nginx, haproxy, own];
+    let mut contenders = vec![nginx, haproxy, own];
+    if let Ok(earlier) = env::var("PROXY_BENCH_EARLIER") {
+        let (process, address) = under_test::start_secure(home.path(), "earlier", &earlier, &url);
+        contenders.push(Contender { name: "earlier", address, pids: vec![process.0.id()], _process: process });
+    }
     let seconds = number("PROXY_BENCH_SECONDS", 3);
     println!("{:<28} {:>12} {:>12} {:>12} {:>10}", "", "proxy", "CPU µs each", "per second", "ratio");
     for (name, path) in [("https keep-alive, 1 KiB", "/"), ("https keep-alive, 64 KiB", "/64k")] {
@@ -50,22 +40,26 @@ pub fn compare() {
             load(&format!("https://localhost:{port}{path}"), "localhost", false, seconds)
         });
     }
+    for (name, path) in [("https, HTTP/2, 1 KiB", "/"), ("https, HTTP/2, 64 KiB", "/64k")] {
+        report(name, &contenders, seconds, &|contender| {
+            load_http2(&format!("https://{}{path}", contender.address), &["-H", ":authority: localhost"], seconds)
+        });
+    }
     for (name, resumes) in [("full handshakes", "full"), ("resumed handshakes", "resumed")] {
         report(name, &contenders, seconds, &|contender| {
             client(home.path(), contender, &[resumes, &seconds.to_string()])
         });
     }
-    for contender in &contenders {
-        println!(
-            "{:<28} {:>12} {:>12.1} KiB each",
-            "idle https connections",
-            contender.name,
-            idle(home.path(), contender)
-        );
+    for (name, what) in [("idle https connection", "idle"), ("idle HTTP/2 connection", "idle-http2")] {
+        for contender in &contenders {
+            let each = idle(home.path(), contender, what);
+            println!("{name:<28} {:>12} {each:>12.1} KiB", contender.name);
+        }
     }
 }
 
-fn report(name: &str, contenders: &[Contender], seconds: u32, work: &dyn Fn(&Contender) -> f64) {
+/// Prints the median of the CPU time for each unit of work.
+pub fn report(name: &str, contenders: &[Contender], seconds: u32, work: &dyn Fn(&Contender) -> f64) {
     let mut measured = vec![Vec::new(); contenders.len()];
     for _ in 0..number("PROXY_BENCH_ROUNDS", 5) {
         for (contender, measured) in contenders.iter().zip(&mut measured) {
@@ -88,7 +82,7 @@ fn report(name: &str, contenders: &[Contender], seconds: u32, work: &dyn Fn(&Con
     }
 }
 
-/// Runs the client for a while; how many handshakes it did.
+/// Runs the client for a while. Returns how many handshakes it did.
 fn client(home: &Path, contender: &Contender, arguments: &[&str]) -> f64 {
     let mut client = Command::new("taskset");
     client.args(["-c", "1"]).arg(env::current_exe().expect("this program")).arg("tls-client").arg(&contender.address);
@@ -97,8 +91,20 @@ fn client(home: &Path, contender: &Contender, arguments: &[&str]) -> f64 {
     said.trim().parse().unwrap_or_else(|_| panic!("the client said {said}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// The KiB that an idle connection takes.
-fn idle(home: &Path, contender: &Contender) -> f64 {
+/// Requests from 8 connections with 16 streams each. Returns how many were answered; any that failed spoils the run.
+pub fn load_http2(url: &str, arguments: &[&str], seconds: u32) -> f64 {
+    let mut h2load = Command::new("taskset");
+    h2load.args(["-c", "1", "h2load", "-t1", "-c8", "-m16", "-D", &seconds.to_string()]);
+    let output = h2load.args(arguments).arg(url).output().expect("h2load runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(" 0 failed, 0 errored, 0 timeout"), "not every request succeeded:\n{said}");
+    let answered =
+        said.lines().find_map(|line| line.strip_prefix("status codes: ")?.split_once(" 2xx, 0 3xx, 0 4xx, 0 5xx"));
+    answered.and_then(|(count, _)| count.parse().ok()).unwrap_or_else(|| panic!("h2load said:\n{said}"))
+}
+
+/// Returns the KiB that an idle connection takes.
+fn idle(home: &Path, contender: &Contender, what: &str) -> f64 {
     let resident = || -> f64 {
         let of = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let line = |status: String| status.lines().find_map(|line| line.strip_prefix("VmRSS:").map(str::to_owned));
@@ -107,7 +113,7 @@ fn idle(home: &Path, contender: &Contender) -> f64 {
     };
     let before = resident();
     let mut client = Command::new(env::current_exe().expect("this program"));
-    client.arg("tls-client").arg(&contender.address).arg(home.join("cert")).arg("idle");
+    client.arg("tls-client").arg(&contender.address).arg(home.join("cert")).arg(what);
     let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the client runs");
     let mut ready = [0];
     client.stdout.take().expect("piped").read_exact(&mut ready).expect("it is ready");
@@ -118,99 +124,4 @@ fn idle(home: &Path, contender: &Contender) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
     let each = (after - before) / IDLE as f64;
     each
-}
-
-impl Client {
-    /// Returns the client that the arguments ask for.
-    pub fn asked_for(arguments: &[String]) -> Option<Self> {
-        let at = arguments.iter().position(|argument| argument == "tls-client")?;
-        let rest: Vec<String> = arguments.iter().skip(at + 1).cloned().collect();
-        let [address, cert, what, ..] = &rest[..] else { return None };
-        let (address, cert) = (address.clone(), cert.clone());
-        if what == "idle" {
-            return Some(Self::Idle { address, cert });
-        }
-        let seconds = rest.get(3)?.parse().ok()?;
-        Some(Self::Handshakes { address, cert, resumes: what == "resumed", seconds })
-    }
-
-    pub fn run(self) {
-        match self {
-            Self::Handshakes { address, cert, resumes, seconds } => {
-                let config = config(&cert, resumes);
-                let (end, mut count) = (Instant::now() + Duration::from_secs(seconds), 0);
-                while Instant::now() < end {
-                    let mut connection = connect(&address, &config);
-                    while resumes && connection.conn.tls13_tickets_received() == 0 {
-                        connection.conn.read_tls(&mut connection.sock).expect("a ticket");
-                        connection.conn.process_new_packets().expect("a ticket");
-                    }
-                    count += 1;
-                }
-                println!("{count}");
-            }
-            Self::Idle { address, cert } => {
-                let config = config(&cert, false);
-                let open: Vec<_> = (0..IDLE)
-                    .map(|_| {
-                        let mut connection = connect(&address, &config);
-                        connection.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
-                        let mut answer = [0; 4096];
-                        assert!(connection.read(&mut answer).expect("an answer") > 0);
-                        connection
-                    })
-                    .collect();
-                println!("ready");
-                let _ = std::io::stdin().read(&mut [0]);
-                drop(open);
-            }
-        }
-    }
-}
-
-fn config(cert: &str, resumes: bool) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(cert).expect("a certificate")).expect("a root");
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().expect("versions");
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    if !resumes {
-        config.resumption = Resumption::disabled();
-    }
-    Arc::new(config)
-}
-
-fn connect(address: &str, config: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
-    let mut socket = TcpStream::connect(address).expect("connected");
-    socket.set_nodelay(true).expect("an option");
-    let name = ServerName::try_from("localhost").expect("a name");
-    let mut session = ClientConnection::new(Arc::clone(config), name).expect("a session");
-    while session.is_handshaking() {
-        session.complete_io(&mut socket).expect("a handshake");
-    }
-    StreamOwned::new(session, socket)
-}
-
-/// Starts HAProxy on core 0. Where it listens.
-fn haproxy(home: &Path, backend: &str) -> (Process, String) {
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-    let (address, file) = (free.to_string(), home.join("haproxy.cfg"));
-    let configuration = format!(
-        "global\n maxconn 20000\n nbthread 1\ndefaults\n mode http\n timeout client 1m\n timeout server 1m\n timeout connect 5s\n \
-         option forwardfor\nfrontend front\n bind {address} ssl crt {}/both alpn http/1.1\n \
-         http-request set-header X-Forwarded-Proto https\n default_backend back\n\
-         backend back\n http-reuse always\n server one {backend}\n",
-        home.display()
-    );
-    fs::write(&file, configuration).expect("a configuration");
-    let mut haproxy = Command::new("taskset");
-    haproxy.args(["-c", "0", "haproxy", "-db", "-f"]).arg(&file).stderr(Stdio::null()).stdout(Stdio::null());
-    let process = Process(haproxy.spawn().expect("haproxy runs"));
-    for _ in 0..500 {
-        if TcpStream::connect(&address).is_ok() {
-            return (process, address);
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    panic!("haproxy does not listen on {address}");
 }

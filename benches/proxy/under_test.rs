@@ -15,17 +15,32 @@ pub const EVERY_POLICY: &[&str] = &[
     "HEADERS_SET|{session}|ALL|X-Frame-Options|DENY",
 ];
 
-/// Starts it on core 0, with its store in `home` under `name`, and with these settings. Returns it with the address for requests.
+/// Starts it on core 0 for the URL of a backend, with its store in `home` under `name`, and with these settings. Returns it with the address for requests.
 pub fn start(home: &Path, name: &str, program: &str, backend: &str, settings: &[&str]) -> (Process, String) {
-    begin(home, name, program, backend, settings, None)
+    let (process, addresses) = begin(home, name, program, backend, settings, &[]);
+    (process, addresses.proxy)
 }
 
-/// Starts it for https, with the files `cert` and `key` in `home`. Where it takes such requests.
+/// Starts it for https, with the files `cert` and `key` in `home`. Returns it with the address for such requests.
 pub fn start_secure(home: &Path, name: &str, program: &str, backend: &str) -> (Process, String) {
     let file = home.join(format!("{name}.toml"));
     let tls = format!("[[tls]]\ncert = \"{0}/cert\"\nkey = \"{0}/key\"\n", home.display());
     std::fs::write(&file, format!("[proxy]\nhttps = \"127.0.0.1:0\"\n{tls}")).expect("a configuration");
-    begin(home, name, program, backend, &[], Some(&file))
+    let flags = ["--config", &file.display().to_string()];
+    let (process, addresses) = begin(home, name, program, backend, &[], &flags);
+    (process, addresses.https.expect("it speaks https"))
+}
+
+/// Starts it with further flags. Returns it with the addresses for requests and of the API.
+pub fn start_with(home: &Path, name: &str, program: &str, backend: &str, flags: &[&str]) -> (Process, String, String) {
+    let (process, addresses) = begin(home, name, program, backend, &[], flags);
+    (process, addresses.proxy, addresses.api)
+}
+
+struct Addresses {
+    api: String,
+    proxy: String,
+    https: Option<String>,
 }
 
 fn begin(
@@ -34,8 +49,8 @@ fn begin(
     program: &str,
     backend: &str,
     settings: &[&str],
-    file: Option<&Path>,
-) -> (Process, String) {
+    flags: &[&str],
+) -> (Process, Addresses) {
     let store = format!("sqlite://{}", home.join(format!("{name}.db")).display());
     let mut pinned = Command::new("taskset");
     pinned
@@ -50,19 +65,18 @@ fn begin(
             "--log-level",
             "error",
         ])
+        .args(flags)
         .stdout(Stdio::piped());
-    if let Some(file) = file {
-        pinned.arg("--config").arg(file);
-    }
     let mut process = Process(pinned.spawn().expect("the program runs"));
-    let mut said = BufReader::new(process.0.stdout.take().expect("its output is piped")).lines().map_while(Result::ok);
-    let mut address = |name: &str| {
-        let line = said.find(|line| line.trim_start().starts_with(name)).expect("it says where it listens");
-        line.split_whitespace().nth(1).expect("an address").to_owned()
+    let lines = BufReader::new(process.0.stdout.take().expect("its output is piped")).lines().map_while(Result::ok);
+    let said: Vec<String> = lines.take_while(|line| !line.trim_start().starts_with("store")).collect();
+    let address = |name: &str| {
+        let line = said.iter().find(|line| line.trim_start().starts_with(name))?;
+        line.split_whitespace().nth(1).map(str::to_owned)
     };
-    let (pipe, proxy) = (address("pipe"), address(if file.is_some() { "https" } else { "proxy" }));
-    route(&pipe, backend, settings);
-    (process, proxy)
+    let known = |name: &str| address(name).expect("it says where it listens");
+    route(&known("pipe"), backend, settings);
+    (process, Addresses { api: known("api"), proxy: known("proxy"), https: address("https") })
 }
 
 /// Registers, and applies the one route and its settings.
@@ -75,7 +89,7 @@ fn route(pipe: &str, backend: &str, settings: &[&str]) {
         reply.trim_end().strip_prefix(expected).unwrap_or_else(|| panic!("{line}: {reply}")).to_owned()
     };
     let session = ask("REGISTER|shop|shop-1|0|{}".to_owned(), "ACK|");
-    ask(format!("ROUTE_ADD|{session}|shop.example,localhost|/|http://{backend}|0"), "ROUTE_OK|");
+    ask(format!("ROUTE_ADD|{session}|shop.example,localhost|/|{backend}|0"), "ROUTE_OK|");
     for setting in settings {
         let verb = setting.split('_').next().expect("a verb");
         ask(setting.replace("{session}", &session), verb);
