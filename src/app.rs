@@ -192,7 +192,7 @@ impl Server {
         let (loaded, certificates) = (load_certificates(config)?, obtaining.certificates.clone());
         serve_proxy(&certificates, &loaded, config);
         let settings = proxy_settings(config, &memory)?;
-        let logging = RequestLogging::start(config, settings.workers_count())?;
+        let logging = RequestLogging::start(config, &source.log, settings.workers_count())?;
         let outlets = logging.outlets.clone();
         let (requests, spans) = (outlets.requests.clone(), outlets.spans.clone());
         let (pipe_tls, api_tls) = (acceptor(&loaded, "pipe", &[]), acceptor(&loaded, "api", &api_listener::PROTOCOLS));

@@ -17,10 +17,13 @@ use std::thread;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload::Handle;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogFormat;
 use crate::line_sink::LineSink;
+use crate::otlp::{LogRecords, RecordLayer};
 use crate::{clock, lifecycle};
 
 /// The maximum number of bytes that wait for standard error. Lines beyond it are dropped.
@@ -34,7 +37,7 @@ const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
 /// The log. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Log(Arc<LogQueue>);
+pub struct Log(Arc<LogQueue>, RecordLayer);
 
 #[derive(Debug, Default)]
 struct LogQueue {
@@ -74,7 +77,7 @@ impl Log {
     }
 
     fn to(sink: impl Write + Send + 'static) -> io::Result<Self> {
-        let log = Self(Arc::default());
+        let log = Self(Arc::default(), RecordLayer::default());
         let queue = Arc::clone(&log.0);
         lifecycle::spawn_thread("log".to_owned(), move || queue.write_to(sink))?;
         Ok(log)
@@ -93,13 +96,13 @@ impl Log {
             LogFormat::Human => {
                 let builder = builder.with_ansi(io::stderr().is_terminal()).with_target(false).with_filter_reloading();
                 self.0.keep_filter(builder.reload_handle());
-                builder.init();
+                builder.finish().with(self.1.clone()).init();
             }
             LogFormat::Json => {
                 let builder = builder.json().flatten_event(true).with_current_span(false).with_span_list(false);
                 let builder = builder.with_filter_reloading();
                 self.0.keep_filter(builder.reload_handle());
-                builder.init();
+                builder.finish().with(self.1.clone()).init();
             }
         }
         std::panic::set_hook(Box::new(log_panic));
@@ -111,6 +114,11 @@ impl Log {
             // The filter was checked when the configuration was read.
             (switch.0)(EnvFilter::new(filter));
         }
+    }
+
+    /// Makes a record of each line for a collector, from now on.
+    pub fn record_into(&self, records: Arc<LogRecords>) {
+        self.1.put_into(records);
     }
 
     /// Writes a line outside the log: the reason why the process ends.

@@ -11,6 +11,7 @@ use crate::config::{AccessFormat, AccessPlace};
 use crate::lifecycle::{self, Lifecycle};
 use crate::otlp::Spans;
 use crate::request_log::{AccessLog, AccessLogSettings, AccessSink, LogLine, QueryMask, RequestLog};
+use crate::telemetry::Log;
 
 /// The longest time for the last spans.
 const LAST_SPANS_MAX: Duration = Duration::from_secs(3);
@@ -43,9 +44,9 @@ impl RequestOutlets {
 
 impl RequestLogging {
     /// Starts the access log and the collector, where there is one, for this number of workers.
-    pub(super) fn start(config: &CheckedConfig, workers: usize) -> anyhow::Result<Self> {
+    pub(super) fn start(config: &CheckedConfig, log: &Log, workers: usize) -> anyhow::Result<Self> {
         let exports = Lifecycle::new();
-        let spans = collector::start(config, &exports)?;
+        let spans = collector::start(config, log, &exports)?;
         let own = Self { outlets: RequestOutlets { requests: RequestLog::default(), spans, exports }, workers };
         let opened = own.prepare(config)?;
         own.set(config, opened);

@@ -354,6 +354,8 @@ impl TelemetrySection {
         let named = |values: Option<Vec<NamedValue>>| values.unwrap_or_default().into_iter().map(|value| value.0);
         Ok(Some(TelemetryConfig {
             endpoint: endpoint.0,
+            traces: or_default(self.traces, "telemetry-traces")?.0,
+            logs: or_default(self.logs, "telemetry-logs")?.0,
             protocol: or_default(self.otlp_protocol, "telemetry-otlp-protocol")?.0,
             headers: named(self.otlp_headers).collect(),
             timeout: or_default(self.otlp_timeout, "telemetry-otlp-timeout")?,

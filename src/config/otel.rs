@@ -5,7 +5,7 @@
 use std::env;
 
 use super::sections::TelemetrySection;
-use super::values::NamedValue;
+use super::values::{Flag, NamedValue};
 
 /// The values of the variables that are set.
 pub(super) struct OtelVariables(TelemetrySection);
@@ -17,8 +17,7 @@ impl OtelVariables {
     }
 
     fn from(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let is_off = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
-            || variable("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
+        let is_off = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         if is_off {
             return Self(TelemetrySection::default());
         }
@@ -30,6 +29,8 @@ impl OtelVariables {
         let millis = either("TIMEOUT").and_then(|millis| millis.parse::<u64>().ok());
         Self(TelemetrySection {
             otlp_endpoint: own_endpoint.or_else(|| of_all("ENDPOINT")).and_then(|url| url.parse().ok()),
+            traces: is_exported(&variable, "TRACES"),
+            logs: is_exported(&variable, "LOGS"),
             otlp_protocol: either("PROTOCOL").and_then(|protocol| protocol.parse().ok()),
             otlp_headers: either("HEADERS").map(|fields| pairs(&fields)),
             otlp_timeout: read(millis.map(|millis| format!("{millis}ms"))),
@@ -38,6 +39,11 @@ impl OtelVariables {
             resource: variable("OTEL_RESOURCE_ATTRIBUTES").map(|attributes| pairs(&attributes)),
         })
     }
+}
+
+/// Returns true if the exporter of a signal is OTLP, and false if it is another one; `None` if nothing is said.
+fn is_exported(variable: &impl Fn(&str) -> Option<String>, signal: &str) -> Option<Flag> {
+    variable(&format!("OTEL_{signal}_EXPORTER")).map(|exporter| Flag(exporter == "otlp"))
 }
 
 /// Returns the share that the sampler has, as far as it is one of ratios.
@@ -104,9 +110,9 @@ mod tests {
     #[test]
     fn what_is_switched_off_or_malformed_counts_as_not_set() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:4317");
-        for off in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
-            assert_eq!(read(&[endpoint, off]), TelemetrySection::default());
-        }
+        assert_eq!(read(&[endpoint, ("OTEL_SDK_DISABLED", "true")]), TelemetrySection::default());
+        let signals = read(&[endpoint, ("OTEL_TRACES_EXPORTER", "none"), ("OTEL_LOGS_EXPORTER", "otlp")]);
+        assert_eq!((signals.traces, signals.logs), (Some(Flag(false)), Some(Flag(true))));
         let malformed = read(&[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "all"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),

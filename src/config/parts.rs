@@ -65,6 +65,10 @@ pub struct ServerConfig {
 pub struct TelemetryConfig {
     /// The URL of the collector.
     pub endpoint: String,
+    /// True if it gets spans.
+    pub traces: bool,
+    /// True if it gets log records.
+    pub logs: bool,
     /// Its protocol.
     pub protocol: CollectorSpeaks,
     /// The fields of each message.

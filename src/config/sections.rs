@@ -350,6 +350,12 @@ sections! {
         /// The URL of a collector of OpenTelemetry, which gets spans of requests; its usual variables count too
         #[arg(env = "SIGNALBOX_TELEMETRY_OTLP_ENDPOINT", value_name = "URL")]
         "telemetry-otlp-endpoint" otlp_endpoint: CollectorUrl | "none, nothing is sent" [restart],
+        /// Send spans of requests to the collector
+        #[arg(env = "SIGNALBOX_TELEMETRY_TRACES", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        "telemetry-traces" traces: Flag = "true" [restart],
+        /// Send the lines of the log to the collector
+        #[arg(env = "SIGNALBOX_TELEMETRY_LOGS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        "telemetry-logs" logs: Flag = "false" [restart],
         /// The protocol to the collector: grpc or http/protobuf
         #[arg(env = "SIGNALBOX_TELEMETRY_OTLP_PROTOCOL", value_name = "PROTOCOL")]
         "telemetry-otlp-protocol" otlp_protocol: CollectorProtocol = "grpc" [restart],

@@ -19,6 +19,16 @@ pub struct OtlpExporter(pub(super) SpanExporter);
 #[error("telemetry.otlp_endpoint: {0}")]
 pub struct ExportError(String);
 
+impl ExportError {
+    pub(super) fn of(error: &impl ToString) -> Self {
+        Self(error.to_string())
+    }
+
+    pub(super) fn header(name: &str) -> Self {
+        Self(format!("the header {name} is malformed"))
+    }
+}
+
 impl OtlpExporter {
     /// Creates an exporter. Nothing is connected yet. It must be called where tasks can be started.
     ///
@@ -44,16 +54,16 @@ impl OtlpExporter {
 fn grpc(settings: &OtlpSettings) -> Result<SpanExporter, ExportError> {
     let mut metadata = MetadataMap::new();
     for (name, value) in &settings.headers {
-        let wrong = || ExportError(format!("the header {name} is malformed"));
-        let name = MetadataKey::from_bytes(name.to_ascii_lowercase().as_bytes()).map_err(|_| wrong())?;
-        metadata.insert(name, MetadataValue::try_from(value.as_str()).map_err(|_| wrong())?);
+        let key =
+            MetadataKey::from_bytes(name.to_ascii_lowercase().as_bytes()).map_err(|_| ExportError::header(name))?;
+        metadata.insert(key, MetadataValue::try_from(value.as_str()).map_err(|_| ExportError::header(name))?);
     }
     let mut builder = SpanExporter::builder().with_tonic().with_endpoint(settings.endpoint.clone());
     if settings.endpoint.starts_with("https://") {
         builder = builder.with_tls_config(ClientTlsConfig::new().with_native_roots());
     }
     let built = builder.with_timeout(settings.timeout).with_metadata(metadata).build();
-    built.map_err(|error| ExportError(error.to_string()))
+    built.map_err(|error| ExportError::of(&error))
 }
 
 fn http(settings: &OtlpSettings) -> Result<SpanExporter, ExportError> {
@@ -65,5 +75,5 @@ fn http(settings: &OtlpSettings) -> Result<SpanExporter, ExportError> {
         .with_timeout(settings.timeout)
         .with_headers(settings.headers.clone())
         .build();
-    built.map_err(|error| ExportError(error.to_string()))
+    built.map_err(|error| ExportError::of(&error))
 }

@@ -1,10 +1,12 @@
-//! Spans for a collector of OpenTelemetry, by OTLP.
+//! Spans and log records for a collector of OpenTelemetry, by OTLP.
 //!
 //! Workers put the spans of sampled requests into a bounded queue; one task sends them. Invariants: nobody waits for the collector: spans for
 //! which there is no room, or that it does not take, are dropped and counted; without a collector nothing of this exists.
 
 mod client;
 mod exporter;
+mod log_records;
+mod sender;
 mod spans;
 
 use std::collections::HashMap;
@@ -18,6 +20,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use exporter::{ExportError, OtlpExporter};
+pub use log_records::{LogRecords, RecordLayer};
+pub use sender::OtlpSender;
 pub use spans::{ClientSpan, ServerSpan, SpanIds};
 
 /// The most spans that wait to be sent.

@@ -24,10 +24,13 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "otlp",
-        &["domain", "json"],
+        &["domain", "json", "clock"],
         &[
             "tokio",
             "tracing",
+            "tracing_subscriber",
+            "prost",
+            "opentelemetry_proto",
             "opentelemetry",
             "opentelemetry_sdk",
             "opentelemetry_otlp",
@@ -183,7 +186,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("memory_budget", &[], &[]),
     ("file_watch", &[], &["tokio", "tracing"]),
     ("config", &[], &["clap", "strsim", "toml", "serde", "ipnet", "tracing_subscriber"]),
-    ("telemetry", &["config", "clock", "lifecycle", "line_sink"], &["tracing", "tracing_subscriber"]),
+    ("telemetry", &["config", "clock", "lifecycle", "line_sink", "otlp"], &["tracing", "tracing_subscriber"]),
 ];
 
 /// The modules that wire the parts together. They may name every module and library.

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
@@ -230,4 +232,33 @@ fn the_last_spans_are_sent_before_the_server_ends() {
     let (spans, ..) = collector.next();
     assert_eq!(texts(&spans[0].attributes)["url.path"], "/last");
     assert_eq!((&*spans[0].name, &*texts(&spans[0].attributes)["http.response.status_code"]), ("GET", "404"));
+}
+
+#[test]
+fn lines_of_the_log_are_records_if_that_is_wanted() {
+    let (tell, got) = channel();
+    let tell = std::sync::Mutex::new(tell);
+    let backend = Backend::new(move |mut wire| {
+        while let Some(message) = wire.message() {
+            if message.target() == "/v1/logs" {
+                let _ = tell.lock().unwrap().send(ExportLogsServiceRequest::decode(&*message.body).unwrap());
+            }
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let flags = ["--telemetry-otlp-protocol", "http/protobuf", "--telemetry-logs", "--telemetry-traces", "false"];
+    let endpoint = ["--telemetry-otlp-endpoint", &backend.url()];
+    let harness = ServerHarness::with(&[&endpoint, &flags[..]].concat());
+    harness.server().signal("HUP");
+    let mut found = None;
+    eventually("the reload is told", || {
+        let message = got.recv_timeout(WAIT).expect("the collector gets records");
+        let records = message.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+        let is_told = |record: &LogRecord| format!("{:?}", record.body).contains("the configuration was read again");
+        found = records.flat_map(|scope| scope.log_records).find(is_told);
+        found.is_some()
+    });
+    let record = found.unwrap();
+    assert_eq!((&*record.severity_text, record.severity_number), ("INFO", 9));
+    assert_eq!(texts(&record.attributes)["reason"], "SIGHUP");
 }
