@@ -8,6 +8,7 @@
 
 mod announcement;
 mod checked_config;
+mod collected_metrics;
 mod collector;
 mod event_forwarder;
 mod handover;
@@ -49,6 +50,7 @@ use crate::traffic::RoutingTable;
 use crate::{api_listener, clock, proxy, random, sockets};
 use announcement::Announcement;
 use checked_config::CheckedConfig;
+use collected_metrics::MeasuredParts;
 use event_forwarder::forward_events;
 use handover::{await_store, await_successor, open_store};
 use live_parts::{LiveParts, LivePorts, LiveProxy};
@@ -243,10 +245,11 @@ impl Server {
         let (addresses, reloadable, backend_tls) = (bound.addresses(), bound.reloadable(), proxy_settings.tls);
         let certificates = proxy_settings.certificates;
         let live_proxy = LiveProxy { reloadable, addresses, certificates, backend_tls, defaults };
+        let measured = MeasuredParts::new(&source.log, &config.plain.store_url, &table, &requests);
         let proxy = bound.start(table, reports, maintenance_pages).context("cannot start the proxy's threads")?;
         let _ = parts.set(proxy.heartbeats().iter().cloned().chain([checks]).collect());
         let ports = LivePorts { api_address, pipe_tls, api_tls };
-        let parts = LiveParts::new(config, &registry, ports, live_proxy, memory, &requests, &interfaces);
+        let parts = LiveParts::new(config, &registry, ports, live_proxy, memory, &interfaces, measured.and(&proxy));
         parts.listen(pipe_listener, api_listener, &registry, &pipe);
         let (store_url, secure) = (config.plain.store_url.clone(), Secure::of(config));
         Reloader::new(source, registry.clone(), parts, acme, logging, loaded).start(signals, &interfaces)?;

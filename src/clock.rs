@@ -61,6 +61,17 @@ pub fn micros_at(instant: Instant) -> u64 {
     START.millis.saturating_mul(1000).saturating_add(elapsed)
 }
 
+/// Returns the time at which the process read its clocks first.
+pub fn started() -> Time {
+    Time(START.millis)
+}
+
+/// Returns the CPU time that the process has used.
+pub fn cpu_time() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
+}
+
 /// Returns the monotonic clock, for measuring durations.
 pub fn instant() -> Instant {
     Instant::now()

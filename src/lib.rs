@@ -26,6 +26,8 @@
 //! These are shared:
 //!
 //! - [`operator_auth`]: checks that a request comes from an operator and names an allowed host.
+//! - [`metrics`]: writes the metrics of the server as text for Prometheus.
+//! - [`duration_buckets`]: durations that are counted in buckets, for histograms.
 //! - [`connection_limits`]: the number of connections that a port and one origin may have.
 //! - [`memory_budget`]: the memory that peers can fill, counted for the whole process.
 //! - [`sockets`]: accepts connections, sets socket options, counts file descriptors.
@@ -52,6 +54,7 @@ pub mod config;
 pub mod connect;
 pub mod connection_limits;
 pub mod domain;
+pub mod duration_buckets;
 pub mod fetch;
 pub mod file_watch;
 pub mod grpc;
@@ -62,6 +65,7 @@ pub mod lifecycle;
 mod line_sink;
 pub mod maintenance_pages;
 pub mod memory_budget;
+pub mod metrics;
 pub mod operator_auth;
 pub mod otlp;
 pub mod pipe;

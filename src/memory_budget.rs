@@ -57,7 +57,8 @@ impl MemoryBudget {
         self.0.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
-    fn bytes_max(&self) -> usize {
+    /// Returns the size of the budget.
+    pub fn bytes_max(&self) -> usize {
         self.0.bytes_max.load(Ordering::Relaxed)
     }
 

@@ -59,7 +59,10 @@ impl fmt::Debug for FilterSwitch {
 struct LogQueueState {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
+    /// The number of lines that were dropped and not reported yet.
     dropped: u64,
+    /// The number of lines that were dropped since the start.
+    dropped_ever: u64,
     /// True if the writing thread has taken lines and is not done with them.
     is_writing: bool,
     format: Option<LogFormat>,
@@ -126,6 +129,11 @@ impl Log {
         self.0.push(format!("{line}\n").into_bytes());
     }
 
+    /// Returns the number of lines that were dropped since the start.
+    pub fn dropped_lines(&self) -> u64 {
+        self.0.lock().dropped_ever
+    }
+
     /// Waits until every line is written or dropped, a second at most.
     pub fn finish(&self) {
         let state = self.0.lock();
@@ -160,6 +168,7 @@ impl LogQueue {
         let mut state = self.lock();
         if state.lines.len() >= WAITING_LINES_MAX || state.bytes + line.len() > WAITING_BYTES_MAX {
             state.dropped += 1;
+            state.dropped_ever += 1;
             return;
         }
         state.bytes += line.len();
@@ -177,9 +186,11 @@ impl LogQueue {
                 lost = 0;
             }
             // Blocking here delays nobody: the queue fills, and further lines are dropped.
-            lost += lines.iter().map(|line| sink.put(line) as u64).sum::<u64>();
+            let unwritten = lines.iter().map(|line| sink.put(line) as u64).sum::<u64>();
+            lost += unwritten;
             let mut state = self.lock();
             state.dropped += lost;
+            state.dropped_ever += unwritten;
             state.is_writing = false;
             self.changed.notify_all();
         }

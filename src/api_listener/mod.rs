@@ -31,7 +31,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use crate::connection_limits::{ConnectionActivity, ConnectionGuard, ConnectionRefusal, ConnectionStage};
+use crate::connection_limits::{ConnectionActivity, ConnectionGuard, ConnectionRefusal, ConnectionStage, WireProtocol};
 use crate::lifecycle::{self, Lifecycle};
 use crate::memory_budget::{MemoryBudget, MemoryFull};
 use crate::operator_auth::{AllowedHosts, ApiRequest, CallerAddresses, Denied};
@@ -118,6 +118,7 @@ pub async fn serve(
         let place = match if used_up { Err(ConnectionRefusal::Files) } else { connections.accept(peer.ip()) } {
             Ok(place) => place,
             Err(full) => {
+                connections.counts().refused();
                 port.note_refused(&full);
                 if tls.is_none() {
                     refuse(&stream);
@@ -161,7 +162,10 @@ async fn handshake_and_serve(
         tokio::select! {
             accepted = tls.accept(stream) => match accepted {
                 Ok(stream) => serve_connection(server, stream, requests, stopping.cancelled()).await,
-                Err(error) => tracing::debug!(%peer, %error, "an API connection came to no TLS"),
+                Err(error) => {
+                    activity.handshake_failed();
+                    tracing::debug!(%peer, %error, "an API connection came to no TLS");
+                }
             },
             () = stopping.cancelled() => {}
             () = activity.asked_to_close() => {}
@@ -291,6 +295,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
         request.extensions_mut().insert(self.peer);
         let last = chunked_bodies::is_last(&request);
         let http2 = request.version() == Version::HTTP_2;
+        self.activity.speaks(if http2 { WireProtocol::Http2 } else { WireProtocol::Http1 });
         let (services, streams) = (Arc::clone(&self.services), Arc::clone(&self.streams));
         // This runs in the task of the stream, which is watched for stalls.
         Box::pin(async move {

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
 use super::checked_config::CheckedConfig;
+use super::collected_metrics::{CollectedMetrics, MeasuredParts, ReloadCounts};
 use super::renewal::WatchedCertificate;
 use super::services::{api_services, route_defaults};
 use super::settings::{connections_of, pipe_settings, registry_limits, reloadable_settings, serve_proxy};
@@ -20,6 +21,7 @@ use crate::operator_auth::OperatorAuth;
 use crate::proxy::ReloadableSettings;
 use crate::registry::{Registry, RegistryRules};
 use crate::request_log::RequestLog;
+use crate::rest::MetricsSource;
 use crate::tls::Acceptor;
 use crate::traffic::RouteDefaults;
 use crate::{api_listener, pipe, random, sockets};
@@ -35,6 +37,8 @@ pub(super) struct LiveParts {
     interfaces: Lifecycle,
     proxy: LiveProxy,
     memory: MemoryBudget,
+    metrics: MetricsSource,
+    reloads: Arc<ReloadCounts>,
 }
 
 /// The ports of the pipe and of the API.
@@ -63,23 +67,43 @@ impl LiveParts {
         ports: LivePorts,
         proxy: LiveProxy,
         memory: MemoryBudget,
-        requests: &RequestLog,
         interfaces: &Lifecycle,
+        measured: MeasuredParts,
     ) -> Self {
+        let requests = measured.requests.clone();
         let operators = Arc::new(OperatorAuth::new(&config.operator_tokens));
-        let services = api_services(registry, config, ports.api_tls.is_some(), &operators, requests, interfaces);
         let pipe = pipe_settings(config, ports.api_address, memory.clone());
+        let api_connections = connections_of(config, config.plain.api.connections);
+        let reloads = Arc::new(ReloadCounts::default());
+        let collected = CollectedMetrics {
+            parts: measured,
+            registry: registry.clone(),
+            pipe: pipe.connections.clone(),
+            api: api_connections.clone(),
+            memory: memory.clone(),
+            reloads: Arc::clone(&reloads),
+        };
+        let metrics = MetricsSource::new(move |accepted| collected.text(accepted));
+        let has_tls = ports.api_tls.is_some();
+        let services = api_services(registry, config, has_tls, &operators, (&requests, &metrics), interfaces);
         Self {
             ports,
             pipe: Arc::new(ArcSwap::from_pointee(pipe)),
             api: Arc::new(ArcSwap::from_pointee(services)),
-            api_connections: connections_of(config, config.plain.api.connections),
+            api_connections,
             operators,
-            requests: requests.clone(),
+            requests,
             interfaces: interfaces.clone(),
             proxy,
             memory,
+            metrics,
+            reloads,
         }
+    }
+
+    /// Counts a reload of the configuration.
+    pub(super) fn count_reload(&self, is_done: bool) {
+        self.reloads.count(is_done);
     }
 
     /// Puts other trusted authorities of backends in force.
@@ -148,7 +172,8 @@ impl LiveParts {
         self.pipe.store(Arc::new(pipe::PipeSettings { connections: open, ..settings }));
         self.api_connections.set_rules(limits(config.plain.api.connections), trusted());
         let has_tls = self.ports.api_tls.is_some();
-        let services = api_services(registry, config, has_tls, &self.operators, &self.requests, &self.interfaces);
+        let shared = (&self.requests, &self.metrics);
+        let services = api_services(registry, config, has_tls, &self.operators, shared, &self.interfaces);
         self.api.store(Arc::new(services));
     }
 }

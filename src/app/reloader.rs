@@ -177,6 +177,12 @@ impl Reloader {
 
     /// Reloads the configuration.
     async fn reload(&mut self, reason: &str) -> Result<ReloadView, String> {
+        let reloaded = self.try_to_reload(reason).await;
+        self.parts.count_reload(reloaded.is_ok());
+        reloaded
+    }
+
+    async fn try_to_reload(&mut self, reason: &str) -> Result<ReloadView, String> {
         let version = Version::read(files(&self.cli, &self.config));
         let prepared = lifecycle::run_blocking(|| self.prepare()).and_then(|prepared| {
             // It checks what it is given, and changes nothing if that is wrong.

@@ -7,6 +7,7 @@ use crate::lifecycle::Lifecycle;
 use crate::operator_auth::{AllowedHosts, OperatorAuth};
 use crate::registry::Registry;
 use crate::request_log::RequestLog;
+use crate::rest::MetricsSource;
 use crate::traffic::RouteDefaults;
 use crate::{api_listener, grpc, random, rest};
 
@@ -26,7 +27,7 @@ pub(super) fn api_services(
     config: &CheckedConfig,
     has_tls: bool,
     operators: &Arc<OperatorAuth>,
-    requests: &RequestLog,
+    (requests, metrics): (&RequestLog, &MetricsSource),
     lifecycle: &Lifecycle,
 ) -> api_listener::ApiServices {
     let protected = has_tls || !config.tokens.is_empty();
@@ -39,6 +40,7 @@ pub(super) fn api_services(
         cors: config.plain.api.cors.clone(),
         keep_alive: EVENTS_SILENT_MAX,
         requests: requests.clone(),
+        metrics: Some(metrics.clone()),
         ..rest::RestSettings::new(random::bits)
     };
     api_listener::ApiServices {

@@ -5,9 +5,11 @@
 //! longest idle one, then unfinished ones of some age; a connection in use never closes.
 
 mod frames;
+mod listener_counts;
 mod port;
 
 pub(crate) use frames::{FrameCounter, Protocol};
+pub use listener_counts::{CountedConnection, ListenerCounts, ListenerTotals, WireProtocol};
 pub use port::{ConnectionActivity, ConnectionGuard, ConnectionStage, PortConnections};
 
 use std::collections::HashMap;

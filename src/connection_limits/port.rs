@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
+use super::listener_counts::{CountedConnection, ListenerCounts, WireProtocol};
 use super::{ConnectionCounts, ConnectionLimits, ConnectionRefusal, ConnectionTable, Evictable, EvictionRank, TICK};
 use crate::clock;
 use crate::domain::Origin;
@@ -23,6 +24,7 @@ pub struct PortConnections(Arc<PortState>);
 struct PortState {
     table: Mutex<ConnectionTable<Arc<ConnectionActivity>>>,
     totals: ConnectionCounts,
+    counts: Arc<ListenerCounts>,
     rules: ArcSwap<PortRules>,
     began: Instant,
 }
@@ -56,6 +58,7 @@ struct ActivityState {
     /// The number of running requests.
     requests: usize,
     is_closing: bool,
+    counted: CountedConnection,
 }
 
 /// The stages of a connection.
@@ -76,7 +79,7 @@ impl PortConnections {
     pub fn new(limits: ConnectionLimits, trusted_proxies: Vec<IpNet>) -> Self {
         let (table, totals) = (Mutex::default(), ConnectionCounts::default());
         let rules = ArcSwap::from_pointee(PortRules { limits, trusted_proxies });
-        Self(Arc::new(PortState { table, totals, rules, began: clock::instant() }))
+        Self(Arc::new(PortState { table, totals, counts: Arc::default(), rules, began: clock::instant() }))
     }
 
     /// Replaces the limits and the trusted proxies. Open connections stay.
@@ -96,8 +99,13 @@ impl PortConnections {
         let (totals, now) = (&self.0.totals, self.now());
         let mut table = self.lock();
         table.make_room_for(origin, totals, rules.limits, now)?;
-        let state =
-            Mutex::new(ActivityState { stage: ConnectionStage::Begun, since: now, requests: 0, is_closing: false });
+        let state = Mutex::new(ActivityState {
+            stage: ConnectionStage::Begun,
+            since: now,
+            requests: 0,
+            is_closing: false,
+            counted: self.0.counts.begin(),
+        });
         let id = table.next_id();
         let activity = Arc::new(ConnectionActivity { port: self.clone(), id, state, close_asked: Notify::new() });
         table.enter(origin, totals, Arc::clone(&activity));
@@ -107,6 +115,11 @@ impl PortConnections {
     /// Returns the number of open connections.
     pub fn open(&self) -> usize {
         self.0.totals.open()
+    }
+
+    /// Returns the counts of its connections, for metrics.
+    pub fn counts(&self) -> &Arc<ListenerCounts> {
+        &self.0.counts
     }
 
     fn now(&self) -> u32 {
@@ -136,6 +149,16 @@ impl Drop for ConnectionGuard {
 }
 
 impl ConnectionActivity {
+    /// Notes the protocol of the connection. Only the first call counts.
+    pub fn speaks(&self, protocol: WireProtocol) {
+        self.lock().counted.speaks(protocol);
+    }
+
+    /// Notes that the client came to no TLS.
+    pub fn handshake_failed(&self) {
+        self.port.counts().handshake_failed();
+    }
+
     /// Enters a stage.
     pub fn enter(&self, stage: ConnectionStage) {
         self.change(|state| state.stage = stage);

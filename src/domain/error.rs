@@ -35,6 +35,26 @@ pub enum Kind {
     Internal,
 }
 
+impl Kind {
+    /// Returns the kind as one word, for metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::Invalid => "invalid",
+            Kind::InvalidSession => "invalid_session",
+            Kind::ReplacedSession => "replaced_session",
+            Kind::NotFound => "not_found",
+            Kind::AlreadyExists => "already_exists",
+            Kind::Conflict => "conflict",
+            Kind::Stale => "stale",
+            Kind::Denied => "denied",
+            Kind::Refused => "refused",
+            Kind::Limited => "limited",
+            Kind::Unavailable => "unavailable",
+            Kind::Internal => "internal",
+        }
+    }
+}
+
 /// A refusal: its kind, an optional field that it is about, and one sentence for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {

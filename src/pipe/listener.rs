@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::connection_limits::{ConnectionGuard, ConnectionRefusal};
+use crate::connection_limits::{ConnectionGuard, ConnectionRefusal, WireProtocol};
 use crate::domain::Origin;
 use crate::lifecycle::Lifecycle;
 use crate::registry::Registry;
@@ -48,6 +48,7 @@ pub async fn serve(
         match if used_up { Err(ConnectionRefusal::Files) } else { connections.accept(peer.ip()) } {
             Ok(guard) => pipe.start(stream, tls, peer, guard),
             Err(full) => {
+                connections.counts().refused();
                 port.note_refused(&full);
                 pipe.refuse(stream, tls, full, &refused);
             }
@@ -79,7 +80,10 @@ impl PipeListener {
             tokio::select! {
                 accepted = tls.accept(stream) => match accepted {
                     Ok(stream) => pipe.run_connection(stream, peer, guard).await,
-                    Err(error) => tracing::debug!(%peer, %error, "a pipe connection came to no TLS"),
+                    Err(error) => {
+                        guard.activity().handshake_failed();
+                        tracing::debug!(%peer, %error, "a pipe connection came to no TLS");
+                    }
                 },
                 () = pipe.lifecycle.stopping().cancelled() => {}
                 () = guard.activity().asked_to_close() => {}
@@ -97,6 +101,7 @@ impl PipeListener {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         tracing::debug!(%peer, "a pipe connection began");
+        guard.activity().speaks(WireProtocol::Pipe);
         let mut connection = Connection::new(
             stream,
             guard,

@@ -35,6 +35,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use context::counters::WorkerCounters;
 use listener::socket::WorkerSocket;
 use listener::stop::StopPhase;
 use listener::{socket, worker};
@@ -78,6 +79,7 @@ pub struct Proxy {
     /// Cancelled once a worker has ended for any reason.
     ended: CancellationToken,
     heartbeats: Vec<Heartbeat>,
+    counters: Vec<Arc<WorkerCounters>>,
 }
 
 /// A running worker.
@@ -141,6 +143,11 @@ impl Proxy {
     /// Returns the heartbeats of the workers.
     pub fn heartbeats(&self) -> &[Heartbeat] {
         &self.heartbeats
+    }
+
+    /// Returns the counters of the workers.
+    pub fn counters(&self) -> &[Arc<WorkerCounters>] {
+        &self.counters
     }
 
     /// Waits until a worker has ended before its stop.
@@ -254,10 +261,12 @@ impl BoundProxy {
         #[cfg(feature = "http3")]
         let mut http3_starts = http3::starts(self.udp_sockets, &settings.certificates, &table)?.into_iter();
         let (mut workers, mut heartbeats) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let counters: Vec<_> =
+            (0..count).map(|index| Arc::new(WorkerCounters::new(WorkerId { index, count }))).collect();
         let (ready, readies) = mpsc::channel();
         let ended_early = CancellationToken::new();
-        let shared = std::iter::repeat_n((table, reports, maintenance_pages), count);
-        for (index, (listener, (table, reports, maintenance_pages))) in
+        let shared = std::iter::repeat_n((table, reports, maintenance_pages), count).zip(&counters);
+        for (index, (listener, ((table, reports, maintenance_pages), counters))) in
             self.listeners.into_iter().zip(shared).enumerate()
         {
             let (ending, ended) = oneshot::channel();
@@ -267,6 +276,7 @@ impl BoundProxy {
             heartbeats.push(heartbeat.clone());
             let start = worker::WorkerStart {
                 heartbeat,
+                counters: Arc::clone(counters),
                 ready: ready.clone(),
                 id: WorkerId { index, count },
                 listener,
@@ -299,6 +309,6 @@ impl BoundProxy {
         }
         let (address, secure_address) = (self.address, self.secure_address);
         let reloadable = self.reloadable;
-        Ok(Proxy { address, secure_address, reloadable, phases, workers, ended: ended_early, heartbeats })
+        Ok(Proxy { address, secure_address, reloadable, phases, workers, ended: ended_early, heartbeats, counters })
     }
 }

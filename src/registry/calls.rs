@@ -76,6 +76,11 @@ macro_rules! commands {
                 match self { $(Command::$name(command) => command.decide(catalog, context)),+ }
             }
 
+            /// Returns the name of the command in the code, for metrics.
+            pub(super) fn name(&self) -> &'static str {
+                match self { $(Command::$name(_) => stringify!($name)),+ }
+            }
+
             /// Returns the session that the command names; the command counts as activity of it.
             pub(super) fn session(&self) -> Option<&SessionId> {
                 match self { $(Command::$name(command) => command.session()),+ }

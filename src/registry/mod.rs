@@ -27,7 +27,9 @@ pub use runtime::event_stream::{EventStream, StreamItem};
 pub use runtime::large_read_permits::LargeReadPermit;
 pub use runtime::open::open;
 pub use runtime::registry::Registry;
+pub use runtime::totals::RegistryTotals;
 pub use runtime::writer::Writer;
+pub use runtime::writer_counts::WriterTotals;
 pub use server_state::{CertificateView, CertificatesView, ReloadRequest, ReloadView};
 
 #[cfg(test)]

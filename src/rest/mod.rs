@@ -10,6 +10,8 @@ mod config;
 mod docs;
 mod events;
 mod extract;
+mod metrics;
+mod metrics_source;
 mod openapi;
 mod operations;
 mod operator;
@@ -23,5 +25,6 @@ mod settings;
 mod state;
 mod values;
 
+pub use metrics_source::MetricsSource;
 pub use router::{document, refuse, router};
 pub use state::RestSettings;

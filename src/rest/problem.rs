@@ -183,6 +183,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable, MemoryFull.to_string())
     }
 
+    /// Creates the problem of a thing that cannot be done now.
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable, detail)
+    }
+
     /// Creates the problem of a server that is stopping.
     pub(super) fn stopping() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Unavailable, "the server is stopping")

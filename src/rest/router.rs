@@ -19,7 +19,9 @@ use crate::registry::Registry;
 
 use super::problem::Problem;
 use super::state::{RestSettings, RestState, StateInner};
-use super::{config, docs, events, openapi, operations, operator, overview, requests, routes, sessions, settings};
+use super::{
+    config, docs, events, metrics, openapi, operations, operator, overview, requests, routes, sessions, settings,
+};
 
 /// Returns the routes of the REST interface. Work that outlives its request is a task of `lifecycle`.
 pub fn router(
@@ -68,6 +70,7 @@ fn calls() -> OpenApiRouter<RestState> {
         overview::calls(),
         operator::calls(),
         requests::calls(),
+        metrics::calls(),
     ]
     .into_iter()
     .fold(OpenApiRouter::with_openapi(openapi::head()), OpenApiRouter::merge)

@@ -9,6 +9,8 @@ use crate::operator_auth::OperatorAuth;
 use crate::registry::Registry;
 use crate::request_log::RequestLog;
 
+use super::metrics_source::MetricsSource;
+
 /// The limits and options of the REST interface.
 #[derive(Clone, Debug)]
 pub struct RestSettings {
@@ -22,6 +24,8 @@ pub struct RestSettings {
     pub requests: RequestLog,
     /// The origins whose pages may call the interface; none by default.
     pub cors: Vec<String>,
+    /// The source of `/metrics`; without it there is no such path.
+    pub metrics: Option<MetricsSource>,
 }
 
 impl RestSettings {
@@ -33,6 +37,7 @@ impl RestSettings {
             keep_alive: Duration::from_secs(15),
             requests: RequestLog::default(),
             cors: Vec::new(),
+            metrics: None,
         }
     }
 }

@@ -37,6 +37,12 @@ pub fn file_of(url: &str) -> Option<PathBuf> {
     }
 }
 
+/// Returns the sizes of the database's file and of its log of changes in bytes; `None` without a file.
+pub fn sizes_of(url: &str) -> Option<(u64, u64)> {
+    let path = file_of(url)?;
+    Some((length(&path), length(&beside(&path, "-wal"))))
+}
+
 /// Returns the scheme of a URL only, because the rest may contain a password.
 fn without_secrets(url: &str) -> String {
     url.split_once("://").map_or_else(|| url.to_owned(), |(scheme, _)| format!("{scheme}://…"))

@@ -28,7 +28,7 @@ mod tests;
 mod value;
 
 pub use load::LoadError;
-pub use location::file_of;
+pub use location::{file_of, sizes_of};
 pub use open_error::OpenError;
 pub use sqlite::Sqlite;
 pub use successor::{SuccessorClaim, has_successor};

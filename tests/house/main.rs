@@ -19,7 +19,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["imbl", "http", "idna", "ipnet", "jiff", "serde_json", "strsim"]),
     (
         "registry",
-        &["domain", "json", "clock", "lifecycle"],
+        &["domain", "json", "clock", "lifecycle", "duration_buckets"],
         &["tokio", "arc_swap", "serde", "serde_json", "tracing", "ipnet", "utoipa"],
     ),
     (
@@ -48,7 +48,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("line_sink", &[], &[]),
     ("request_log", &["domain", "json", "line_sink", "lifecycle"], &["tokio", "serde_json", "arc_swap", "tracing"]),
     ("json", &["domain"], &["serde", "serde_json", "utoipa"]),
-    ("traffic", &["domain"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),
+    ("traffic", &["domain", "duration_buckets"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),
     ("store", &["domain", "registry", "lifecycle"], &["tokio", "sqlx", "serde", "serde_json", "tracing", "http"]),
     (
         "pipe",
@@ -119,9 +119,10 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "rest",
-        &["domain", "json", "registry", "request_log", "operator_auth", "lifecycle", "memory_budget"],
+        &["domain", "json", "registry", "request_log", "operator_auth", "lifecycle", "memory_budget", "metrics"],
         &[
             "tokio",
+            "http_body",
             "axum",
             "utoipa",
             "utoipa_axum",
@@ -177,6 +178,12 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "tracing",
         ],
     ),
+    (
+        "metrics",
+        &["domain", "traffic", "registry", "connection_limits", "duration_buckets", "clock"],
+        &["prometheus_client", "flate2"],
+    ),
+    ("duration_buckets", &[], &[]),
     ("random", &[], &[]),
     ("clock", &["domain"], &["tokio", "tracing"]),
     ("sockets", &["clock"], &["tokio", "tracing", "socket2", "listenfd"]),

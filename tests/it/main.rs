@@ -15,6 +15,7 @@ mod faults;
 mod grpc;
 mod health;
 mod interfaces;
+mod metrics;
 mod model;
 mod names;
 mod operators;

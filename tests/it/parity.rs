@@ -35,6 +35,9 @@ const TYPED: &str = "GetConfig";
 /// The rpc whose operation is that of another one: `applyConfig`, with scopes in its body.
 const WITHOUT_OPERATION: &str = "ApplyConfigPartial";
 
+/// The operation that has no rpc: scrapers speak HTTP/1.1.
+const WITHOUT_RPC: &str = "getMetrics";
+
 /// Returns the rpc of a verb: `ROUTE_ADD` is `AddRoute`, the last word first.
 fn rpc_of(verb: &str) -> String {
     if let Some((_, rpc)) = OTHER_WORDS.iter().find(|(other, _)| *other == verb) {
@@ -69,7 +72,8 @@ fn the_three_interfaces_offer_the_same_calls() {
     let verbs = pipe::verbs().map(rpc_of);
     assert_eq!(rpcs("Registry"), verbs.chain([TYPED.to_owned()]).collect());
     let named = rpcs("Registry").into_iter().chain(rpcs("Operator")).filter(|rpc| rpc != WITHOUT_OPERATION);
-    assert_eq!(operations(), named.map(|rpc| operation_of(&rpc)).collect());
+    let named = named.map(|rpc| operation_of(&rpc)).chain([WITHOUT_RPC.to_owned()]);
+    assert_eq!(operations(), named.collect());
 }
 
 /// Wrong input, and the kind that it is refused with. `SESSION` stands for a session that has the active route r1.

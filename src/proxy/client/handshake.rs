@@ -29,24 +29,30 @@ pub(crate) struct SecuredClient {
     pub(crate) share: MemoryShare,
 }
 
+/// The client came to no TLS. The log says why.
+pub(crate) struct HandshakeFailed;
+
 /// The reason why no HTTP follows, and the connection if it is still open.
 type HandshakeEnd = (io::Error, Option<HandshakeSocket>);
 
-/// Does the handshake. `allows_http2` says of the name that the client asks for if it may speak HTTP/2. Returns nothing if the connection has ended with it.
+/// Does the handshake. `allows_http2` says of the name that the client asks for if it may speak HTTP/2. Returns nothing if the connection only asked for a challenge certificate, or found no memory.
+///
+/// # Errors
+/// [`HandshakeFailed`] if the client came to no TLS.
 pub(crate) async fn handshake(
     socket: TcpStream,
     certificates: &Certificates,
     allows_http2: impl FnOnce(Option<&str>) -> bool,
     share: MemoryShare,
-) -> Option<SecuredClient> {
+) -> Result<Option<SecuredClient>, HandshakeFailed> {
     match secure(HandshakeSocket::new(socket, share), certificates, allows_http2).await {
-        Ok(secured) => secured,
+        Ok(secured) => Ok(secured),
         Err((error, socket)) => {
             tracing::debug!(%error, "a TLS handshake failed");
             if let Some(socket) = socket {
                 close(socket).await;
             }
-            None
+            Err(HandshakeFailed)
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod breaker_guard;
 pub(crate) mod client;
+pub(crate) mod counters;
 pub(crate) mod long_streams;
 pub(crate) mod request;
 pub(crate) mod stats;

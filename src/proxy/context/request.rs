@@ -21,7 +21,7 @@ use crate::proxy::refusal::Refusal;
 use crate::proxy::upstream::backend_body::BackendBody;
 use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
-use crate::traffic::{BreakerOutcome, Endpoint, status_of_call};
+use crate::traffic::{BreakerOutcome, Endpoint, MethodLabel, status_of_call};
 
 /// A request at the endpoint that it was sent to.
 pub(crate) struct RequestContext {
@@ -66,7 +66,11 @@ impl RequestContext {
         request_body: RequestBody,
     ) -> Self {
         trace.tries(endpoint);
-        let stats = RequestStats::new(endpoint.live.begin_request(trace.worker.id), trace.began);
+        let stats = RequestStats::new(
+            endpoint.live.begin_request(trace.worker.id),
+            MethodLabel::of(&trace.method),
+            trace.began,
+        );
         let (trace, stats, upstream, response) = (Rc::clone(trace), Some(stats), None, None);
         Self { trace, request_body, breaker, stats, upstream, awaits_status: false, response }
     }

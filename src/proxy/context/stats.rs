@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::clock;
 use crate::proxy::context::trace::CLIENT_GONE_STATUS;
-use crate::traffic::{InFlight, RequestRecord};
+use crate::traffic::{InFlight, MethodLabel, RequestRecord};
 
 /// The statistics of one request so far. The request counts as in flight until they are recorded.
 pub(crate) struct RequestStats {
@@ -18,8 +18,8 @@ pub(crate) struct RequestStats {
 
 impl RequestStats {
     /// Begins the statistics of a request that arrived at `began`.
-    pub(crate) fn new(in_flight: InFlight, began: Instant) -> Self {
-        let record = RequestRecord { status: CLIENT_GONE_STATUS, ..RequestRecord::default() };
+    pub(crate) fn new(in_flight: InFlight, method: MethodLabel, began: Instant) -> Self {
+        let record = RequestRecord { method, status: CLIENT_GONE_STATUS, ..RequestRecord::default() };
         Self { in_flight, record, began, has_status: false }
     }
 

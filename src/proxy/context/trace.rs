@@ -38,7 +38,7 @@ pub(crate) struct RequestTrace {
     pub(crate) id: RequestId,
     /// The address of the client, as trusted proxies name it.
     pub(crate) address: IpAddr,
-    method: Method,
+    pub(crate) method: Method,
     target: Uri,
     host: Option<HeaderValue>,
     protocol: &'static str,
@@ -215,6 +215,7 @@ impl RequestTrace {
         endpoint: Option<&Arc<Endpoint>>,
         bytes: u64,
     ) -> (&'static str, Cow<'static, str>) {
+        self.worker.counters.count_refusal(refusal, endpoint);
         let mut progress = self.progress.borrow_mut();
         let tried = progress.tried.last().map(|attempt| Arc::clone(&attempt.endpoint));
         if let Some(endpoint) = tried.or_else(|| endpoint.cloned()) {

@@ -10,6 +10,7 @@ use arc_swap::{ArcSwap, Cache};
 use crate::certificates::Certificates;
 use crate::maintenance_pages::MaintenancePages;
 use crate::proxy::client::connections::ClientConnections;
+use crate::proxy::context::counters::WorkerCounters;
 use crate::proxy::context::long_streams::LongStreams;
 use crate::proxy::settings::{ProxySettings, ReloadableSettings};
 use crate::proxy::ticks::Ticks;
@@ -38,6 +39,7 @@ pub(crate) struct WorkerContext {
     pub(crate) table: TableView,
     pub(crate) random: RandomBits,
     pub(crate) long_streams: Rc<LongStreams>,
+    pub(crate) counters: Arc<WorkerCounters>,
     /// True once the server was told to stop: connections end with their next response.
     pub(crate) is_stopping: Cell<bool>,
 }

@@ -15,6 +15,7 @@ use h3::stream::BufRecvStream;
 use quinn::{Incoming, VarInt};
 
 use crate::certificates::TlsIdentity;
+use crate::connection_limits::{CountedConnection, WireProtocol};
 use crate::proxy::client::conn_state::{ConnStage, ConnState};
 use crate::proxy::client::connections::ConnGuard;
 use crate::proxy::context::client::ClientContext;
@@ -35,6 +36,7 @@ pub(super) struct ConnPlaces {
     pub(super) open: ConnGuard,
     /// Its place among the handshakes, until it is done.
     pub(super) shaking: ConnGuard,
+    pub(super) counted: CountedConnection,
 }
 
 /// Agrees on TLS with a client, then serves HTTP/3 until the connection ends.
@@ -42,7 +44,7 @@ pub(super) async fn serve(
     worker: Rc<WorkerContext>,
     incoming: Incoming,
     (peer, state): (Peer, Arc<ConnState>),
-    places: ConnPlaces,
+    mut places: ConnPlaces,
 ) {
     let memory = &worker.settings.memory;
     let (_share, _buffers) = (memory.connection(), memory.take_always(QUIC_BYTES));
@@ -52,8 +54,12 @@ pub(super) async fn serve(
     };
     let connection = match shaken {
         Ok(connection) => connection,
-        Err(error) => return tracing::debug!(%error, "a QUIC handshake failed"),
+        Err(error) => {
+            places.counted.listener().handshake_failed();
+            return tracing::debug!(%error, "a QUIC handshake failed");
+        }
     };
+    places.counted.speaks(WireProtocol::Http3);
     drop(places.shaking);
     let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     worker.connections.can_wake(places.open.id(), task);

@@ -140,14 +140,16 @@ fn begin(worker: &Rc<WorkerContext>, refusals: &RefusalLog, incoming: Incoming) 
         return drop(incoming.retry());
     }
     if let Err(full) = make_room(worker, &peer) {
+        worker.counters.http3.refused();
         refusals.note(&full);
         return incoming.refuse();
     }
     let state = ConnState::new(ConnStage::Handshake, &worker.ticks);
     let open = worker.connections.enter(&state, &peer);
     let shaking = worker.handshakes.enter(&state, &peer);
+    let counted = worker.counters.http3.begin();
     let (id, shaking_id) = (open.id(), shaking.id());
-    let task = connection::serve(Rc::clone(worker), incoming, (peer, state), ConnPlaces { open, shaking });
+    let task = connection::serve(Rc::clone(worker), incoming, (peer, state), ConnPlaces { open, shaking, counted });
     let abort = lifecycle::spawn_local(task);
     worker.connections.can_cut(id, abort.clone());
     worker.handshakes.can_cut(shaking_id, abort);

@@ -140,6 +140,8 @@ fn has_room(
     peer: &Peer,
 ) -> bool {
     let Err(full) = make_room(worker, peer, socket) else { return true };
+    let listener = if security == Security::Tls { &worker.counters.https } else { &worker.counters.http };
+    listener.refused();
     refusals.note(&full);
     // A client that expects TLS could not read an answer.
     if security == Security::Plain {

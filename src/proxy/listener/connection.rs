@@ -15,12 +15,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::connection_limits::{CountedConnection, WireProtocol};
 use crate::lifecycle;
 use crate::proxy::client::client_body::ClientBody;
 use crate::proxy::client::client_socket::ClientSocket;
 use crate::proxy::client::conn_state::{ConnStage, ConnState};
 use crate::proxy::client::connections::ConnGuard;
-use crate::proxy::client::handshake::{SecuredClient, handshake};
+use crate::proxy::client::handshake::{HandshakeFailed, SecuredClient, handshake};
 use crate::proxy::client::preface;
 use crate::proxy::client::transport::ClientTransport;
 use crate::proxy::context::client::ClientContext;
@@ -40,7 +41,8 @@ pub(crate) fn begin_plain(worker: &Rc<WorkerContext>, socket: TcpStream, peer: P
     let place = worker.connections.enter(&state, &peer);
     let id = place.id();
     let client = Rc::new(ClientContext { peer, tls: None, state, logins: LoginConns::default(), carrier: None });
-    let task = plain_connection(Rc::clone(worker), client, socket, place);
+    let counted = worker.counters.http.begin();
+    let task = plain_connection(Rc::clone(worker), client, socket, (place, counted));
     worker.connections.can_cut(id, lifecycle::spawn_local(task));
 }
 
@@ -49,15 +51,20 @@ async fn plain_connection(
     worker: Rc<WorkerContext>,
     client: Rc<ClientContext>,
     mut socket: TcpStream,
-    place: ConnGuard,
+    (place, mut counted): (ConnGuard, CountedConnection),
 ) {
     let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     worker.connections.can_wake(place.id(), task);
     let first = preface::read(&mut socket).await;
     if preface::is_http2(&first) {
+        counted.speaks(WireProtocol::Http2);
         // Boxed because it is large: connections of HTTP/1 stay small.
         Box::pin(http2::serve(worker, client, socket, first)).await;
     } else {
+        // A connection that ends without a byte speaks nothing.
+        if !first.is_empty() {
+            counted.speaks(WireProtocol::Http1);
+        }
         let io = ClientSocket::new(socket, first, Arc::clone(&client.state), worker.settings.memory.connection());
         http1(worker, client, io).await;
     }
@@ -68,7 +75,8 @@ pub(crate) fn begin_secure(worker: &Rc<WorkerContext>, socket: TcpStream, peer: 
     let state = ConnState::new(ConnStage::Handshake, &worker.ticks);
     let (place, shaking) = (worker.connections.enter(&state, &peer), worker.handshakes.enter(&state, &peer));
     let (id, shaking_id) = (place.id(), shaking.id());
-    let task = secure_connection(Rc::clone(worker), socket, (peer, state), place, shaking);
+    let counted = worker.counters.https.begin();
+    let task = secure_connection(Rc::clone(worker), socket, (peer, state), (place, counted), shaking);
     let abort = lifecycle::spawn_local(task);
     worker.connections.can_cut(id, abort.clone());
     worker.handshakes.can_cut(shaking_id, abort);
@@ -80,7 +88,7 @@ async fn secure_connection(
     worker: Rc<WorkerContext>,
     socket: TcpStream,
     (peer, state): (Peer, Arc<ConnState>),
-    place: ConnGuard,
+    (place, mut counted): (ConnGuard, CountedConnection),
     shaking: ConnGuard,
 ) {
     let memory = &worker.settings.memory;
@@ -89,7 +97,11 @@ async fn secure_connection(
     let secured =
         Box::pin(handshake(socket, &worker.certificates, |name| allows_http2(&worker, name), memory.connection()))
             .await;
-    let Some(SecuredClient { stream, identity, share }) = secured else { return };
+    let SecuredClient { stream, identity, share } = match secured {
+        Ok(Some(secured)) => secured,
+        Ok(None) => return,
+        Err(HandshakeFailed) => return counted.listener().handshake_failed(),
+    };
     drop(shaking);
     let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     worker.connections.can_wake(place.id(), task);
@@ -97,9 +109,11 @@ async fn secure_connection(
     let tls = Some(Rc::new(identity));
     let client = Rc::new(ClientContext { peer, tls, state, logins: LoginConns::default(), carrier: None });
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        counted.speaks(WireProtocol::Http2);
         drop(share);
         Box::pin(http2::serve(Rc::clone(&worker), client, stream, Vec::new())).await;
     } else {
+        counted.speaks(WireProtocol::Http1);
         let io = ClientSocket::new(stream, Vec::new(), Arc::clone(&client.state), share);
         http1(Rc::clone(&worker), client, io).await;
     }

@@ -20,6 +20,7 @@ use crate::connection_limits::ConnectionCounts;
 use crate::lifecycle::{self, Heartbeat};
 use crate::maintenance_pages::MaintenancePages;
 use crate::proxy::client::connections::ClientConnections;
+use crate::proxy::context::counters::WorkerCounters;
 use crate::proxy::context::worker::{RandomBits, ReloadableView, TableView, WorkerContext};
 #[cfg(feature = "http3")]
 use crate::proxy::http3::{Http3Listener, Http3Start};
@@ -54,6 +55,7 @@ pub(crate) struct WorkerStart {
     /// Gets a message once the worker accepts connections, or the reason why it cannot.
     pub(crate) ready: mpsc::Sender<io::Result<()>>,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) counters: Arc<WorkerCounters>,
 }
 
 /// Runs a worker to its end, on a thread of its own.
@@ -95,14 +97,12 @@ async fn serve(start: WorkerStart) {
         table: TableView::new(&start.table),
         random: RandomBits::new(),
         long_streams: Rc::default(),
+        counters: start.counters,
         is_stopping: Cell::new(false),
     });
     let (sweeping, swept) = oneshot::channel::<()>();
     let sweeper = sweep(Rc::clone(&worker), start.heartbeat);
-    lifecycle::spawn_local(async move {
-        sweeper.await;
-        drop(sweeping);
-    });
+    lifecycle::spawn_local(futures_util::FutureExt::map(sweeper, |()| drop(sweeping)));
     lifecycle::spawn_local(stop::drain(Rc::clone(&worker), start.phases.clone(), start.draining));
     let _ = start.ready.send(Ok(()));
     drop(start.ready);

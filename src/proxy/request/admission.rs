@@ -8,17 +8,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{LOCATION, STRICT_TRANSPORT_SECURITY};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::clock;
 use crate::domain::{PageUrl, SessionKey, Time};
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::Refusal;
-use crate::traffic::{Endpoint, NoEndpoint, Pool, RateDecision};
+use crate::traffic::{Endpoint, MethodLabel, NoEndpoint, Pool, RateDecision};
 
 /// The fields and the page that go beside an answer.
 #[derive(Default)]
 pub(crate) struct ResponseExtras {
+    /// The method of the request, for statistics.
+    pub(crate) method: MethodLabel,
     /// The rate limit that holds for the client.
     limit: Option<AppliedLimit>,
     /// The page to show in place of the built-in one, and the session that named it.
@@ -59,14 +61,19 @@ pub(crate) fn admit(
         return Ok(());
     }
     let refusal = Refusal::Limited { secs: decision.next_secs };
-    pool.limiting_member().into_iter().for_each(|member| count_refusal(worker, member, refusal));
+    pool.limiting_member().into_iter().for_each(|member| count_refusal(worker, member, extras.method, refusal));
     Err(refusal)
 }
 
 impl ResponseExtras {
+    /// Creates the extras of a request with this method.
+    pub(crate) fn new(method: &Method) -> Self {
+        Self { method: MethodLabel::of(method), ..Self::default() }
+    }
+
     /// Counts a request that no member took, and notes the page of a pool in maintenance. Returns the refusal.
     pub(crate) fn refuse(&mut self, worker: &WorkerContext, pool: &Pool, refusal: Refusal) -> Refusal {
-        pool.members().first().into_iter().for_each(|oldest| count_refusal(worker, oldest, refusal));
+        pool.members().first().into_iter().for_each(|oldest| count_refusal(worker, oldest, self.method, refusal));
         if refusal == Refusal::Maintenance {
             self.page = pool.maintenance_page().map(|(member, page)| (member.session, page));
         }
@@ -97,8 +104,8 @@ impl ResponseExtras {
 }
 
 /// Counts a request that was refused for an endpoint.
-pub(crate) fn count_refusal(worker: &WorkerContext, endpoint: &Endpoint, refusal: Refusal) {
-    endpoint.live.record_refusal(worker.id, refusal.status().as_u16());
+pub(crate) fn count_refusal(worker: &WorkerContext, endpoint: &Endpoint, method: MethodLabel, refusal: Refusal) {
+    endpoint.live.record_refusal(worker.id, method, refusal.status().as_u16());
 }
 
 /// Returns the refusal of a request that no member can take at `now`.

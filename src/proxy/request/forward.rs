@@ -67,7 +67,7 @@ pub(crate) async fn forward(
         trace.is_call();
     }
     let accept = request.headers().get(ACCEPT).filter(|_| !client.state.keeps_head()).cloned();
-    let mut extras = ResponseExtras::default();
+    let mut extras = ResponseExtras::new(&method);
     let proxied = match framed {
         Ok(()) if let Some(answer) = worker.settings.tokens.answer(request.uri().path()) => {
             return Ok(token_answer(&client, &answer, length, is_http_10));
@@ -81,6 +81,7 @@ pub(crate) async fn forward(
             response
         }
         Err(Refusal::Unmatched) if worker.reloadable.get().unmatched == UnmatchedPolicy::Close => {
+            worker.counters.count_refusal(Refusal::Unmatched, None);
             trace.closed(Refusal::Unmatched);
             return Err(CloseConnection);
         }
@@ -243,7 +244,7 @@ async fn send_to_pool(
         // The index is always that of a member.
         let endpoint = pool.members().get(member).ok_or(Refusal::BadGateway)?;
         if let Err(refusal) = request.check_options(endpoint) {
-            admission::count_refusal(worker, endpoint, refusal);
+            admission::count_refusal(worker, endpoint, extras.method, refusal);
             extras.refused_for = Some(Arc::clone(endpoint));
             return Err(refusal);
         }
@@ -270,6 +271,7 @@ async fn send_to_pool(
             extras.refused_for = Some(Arc::clone(endpoint));
             return Err(error.refusal);
         }
+        endpoint.live.record_retry(worker.id);
         began = clock::instant();
     }
 }

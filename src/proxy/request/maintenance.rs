@@ -39,8 +39,8 @@ pub(crate) async fn respond(
     };
     let endpoint = Arc::new(member.maintenance_endpoint(&page));
     let answered = pass_on(trace, &endpoint, request).await.map_err(as_maintenance);
-    let answered = answered.inspect_err(|refusal| admission::count_refusal(worker, member, *refusal))?;
-    member.live.record_refusal(worker.id, answered.status().as_u16());
+    let answered = answered.inspect_err(|refusal| admission::count_refusal(worker, member, extras.method, *refusal))?;
+    member.live.record_refusal(worker.id, extras.method, answered.status().as_u16());
     Ok(marked(answered))
 }
 

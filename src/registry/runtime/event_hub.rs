@@ -90,6 +90,8 @@ pub(super) struct EventHub {
     departure: Notify,
     /// A permit for each stream that is asked to end.
     ends: Semaphore,
+    lags: AtomicU64,
+    missed: AtomicU64,
 }
 
 impl EventHub {
@@ -104,6 +106,8 @@ impl EventHub {
             departed: Mutex::default(),
             departure: Notify::new(),
             ends: Semaphore::new(0),
+            lags: AtomicU64::default(),
+            missed: AtomicU64::default(),
         }
     }
 
@@ -239,6 +243,17 @@ impl EventHub {
         }
     }
 
+    /// Counts a reader that has heard that it missed events.
+    pub(super) fn note_lag(&self, missed: u64) {
+        self.lags.fetch_add(1, Ordering::Relaxed);
+        self.missed.fetch_add(missed, Ordering::Relaxed);
+    }
+
+    /// Returns the number of times that a reader fell behind, and the number of events that were missed.
+    pub(super) fn lags(&self) -> (u64, u64) {
+        (self.lags.load(Ordering::Relaxed), self.missed.load(Ordering::Relaxed))
+    }
+
     /// Waits until a connection closes that may have a bound session.
     pub(super) async fn departure(&self) {
         self.departure.notified().await;
@@ -317,7 +332,10 @@ impl Mailbox {
         }
         match self.missed.swap(0, Ordering::Relaxed) {
             0 => None,
-            missed => Some(MailboxMessage::Lagged(missed)),
+            missed => {
+                self.hub.note_lag(missed);
+                Some(MailboxMessage::Lagged(missed))
+            }
         }
     }
 }

@@ -277,6 +277,7 @@ impl AllEvents {
             let (events, cursor, missed) = self.hub.history().read(self.cursor, READ_MAX);
             (self.read, self.cursor) = (events.into(), cursor);
             if missed > 0 {
+                self.hub.note_lag(missed);
                 return StreamItem::Lagged { missed };
             }
             if self.read.is_empty() && (stopped || self.progress.changed().await.is_err()) {

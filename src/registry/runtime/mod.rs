@@ -18,5 +18,7 @@ pub(crate) mod registry;
 mod server_calls;
 mod stream_drain;
 mod sweep;
+pub(crate) mod totals;
 mod verification;
 pub(crate) mod writer;
+pub(crate) mod writer_counts;

@@ -22,6 +22,7 @@ use super::readiness::{self, StoreHealth};
 use super::registry::Registry;
 use super::sweep::Sweep;
 use super::writer::Writer;
+use super::writer_counts::WriterCounts;
 use super::{clock_skew, large_reads};
 
 /// The number of callers that may wait in the writer's queue; further ones wait for room in it.
@@ -63,6 +64,7 @@ pub async fn open<S: Store, P: Publish>(
     let rules = Arc::new(ArcSwap::from_pointee(RegistryRules { limits, tokens, forbidden, defaults }));
     let published = Arc::new(ArcSwap::from(catalog));
     let hub = Arc::new(EventHub::since(published.load().revision()));
+    let counts = Arc::new(WriterCounts::default());
     let registry = Registry {
         mailbox: sender,
         published: Arc::clone(&published),
@@ -77,6 +79,7 @@ pub async fn open<S: Store, P: Publish>(
         large_reads: LargeReads::default(),
         probes: ProbePermits::default(),
         store_questions: question_sender,
+        counts: Arc::clone(&counts),
     };
     Ok((
         registry,
@@ -94,6 +97,7 @@ pub async fn open<S: Store, P: Publish>(
             new_rules,
             sweep,
             departed_late: None,
+            counts,
         },
     ))
 }

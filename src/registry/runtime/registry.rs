@@ -20,6 +20,7 @@ use crate::registry::server_state::ServerState;
 use super::event_hub::{EventHub, Mailbox, MailboxKind, MailboxMessage};
 use super::large_read_permits::LargeReads;
 use super::probe_permits::ProbePermits;
+use super::writer_counts::WriterCounts;
 
 /// Commands of one caller that wait for the writer, with the channel for their replies.
 pub(crate) struct QueuedCommands {
@@ -62,6 +63,7 @@ pub struct Registry {
     pub(super) large_reads: LargeReads,
     pub(super) probes: ProbePermits,
     pub(super) store_questions: mpsc::Sender<StoreQuestion>,
+    pub(super) counts: Arc<WriterCounts>,
 }
 
 impl Registry {

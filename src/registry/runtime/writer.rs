@@ -27,6 +27,7 @@ use super::event_hub::{EventHub, MailboxMessage};
 use super::readiness::StoreHealth;
 use super::registry::{NewRules, QueuedCommands, StoreQuestion};
 use super::sweep::Sweep;
+use super::writer_counts::WriterCounts;
 
 /// A batch with this many commands takes in no further callers.
 const BATCH_MAX: usize = 4096;
@@ -50,6 +51,7 @@ pub struct Writer<S, P> {
     pub(super) sweep: Sweep,
     /// The time of the next attempt to store disconnections after a failed one.
     pub(super) departed_late: Option<Time>,
+    pub(super) counts: Arc<WriterCounts>,
 }
 
 impl<S: Store, P: Publish> Writer<S, P> {
@@ -115,6 +117,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         for (caller, answers) in waiting.drain(..).zip(answers) {
             // A refusal is replaced too, because it was decided on a draft that was dropped.
             let answers = if stored { answers } else { vec![Err(unavailable()); caller.commands.len()] };
+            self.counts.answered(&caller.commands, &answers);
             // The caller may have stopped waiting.
             let _ = caller.answer.send(answers);
         }
@@ -129,6 +132,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
         // No error is possible: if the session has ended or the deadline has moved, nothing changes.
         batch.pace.run(|| commands.iter().for_each(|expire| drop(batch.decide(expire, rules.at(now)))));
         let stored = self.commit_and_publish(batch, now).await;
+        self.counts.carried_out(&commands, stored);
         let catalog = self.published.load();
         for Expire { key, .. } in due {
             if stored {
@@ -161,7 +165,9 @@ impl<S: Store, P: Publish> Writer<S, P> {
         // No error is possible: a connection without a bound session changes nothing.
         batch.pace.run(|| commands.iter().for_each(|gone| drop(batch.decide(gone, rules.at(now)))));
         self.departed_late = None;
-        if !self.commit_and_publish(batch, now).await {
+        let stored = self.commit_and_publish(batch, now).await;
+        self.counts.carried_out(&commands, stored);
+        if !stored {
             self.hub.depart(gone);
             self.departed_late = Some(now.after(Span::from_secs(1)));
         }
@@ -179,7 +185,10 @@ impl<S: Store, P: Publish> Writer<S, P> {
             return true;
         }
         if changes.iter().any(Change::is_stored) {
-            if let Err(error) = self.store.commit(&changes, draft.revision()).await {
+            let began = clock::instant();
+            let committed = self.store.commit(&changes, draft.revision()).await;
+            self.counts.committed(clock::instant().saturating_duration_since(began), committed.is_ok());
+            if let Err(error) = committed {
                 tracing::error!(%error, changes = changes.len(), "nothing could be stored; the commands are refused");
                 pace.run(|| drop((draft, changes)));
                 return false;

@@ -15,6 +15,8 @@ use http::header::ETAG;
 
 use super::connect_backoff::ConnectBackoff;
 use super::last_failure::LastFailure;
+use super::request_labels::{MethodLabel, ReasonCounts, StatusCounts};
+use crate::duration_buckets::DurationBuckets;
 use crate::traffic::health::EndpointHealth;
 use crate::traffic::worker::WorkerId;
 
@@ -45,19 +47,42 @@ struct WorkerStats {
 struct RequestCounts {
     requests: u64,
     errors: u64,
-    latency_micros: u64,
+    retries: u64,
     bytes_sent: u64,
     bytes_received: u64,
-    // A backend answers with a few different codes, so a list is enough.
-    codes: Vec<(u16, u64)>,
-    latencies: Option<Latencies>,
+    codes: StatusCounts,
+    reasons: ReasonCounts,
+    latencies: Option<LatencyCounts>,
 }
 
-/// Latencies in microseconds with two digits of precision: at most 15 KiB for latencies up to an hour, 2 KiB up to a
-/// millisecond.
-type Latencies = Histogram<u32>;
+#[derive(Debug)]
+struct LatencyCounts {
+    /// Microseconds with two digits of precision: at most 15 KiB for latencies up to an hour, 2 KiB up to a millisecond.
+    quantiles: Histogram<u32>,
+    buckets: RequestDurations,
+}
 
-const LATENCY_MICROS_MAX: u64 = 3_600_000_000;
+/// The durations of requests, for a histogram.
+pub type RequestDurations = DurationBuckets<14>;
+
+const LATENCY_MAX: Duration = Duration::from_hours(1);
+/// The bounds of the histogram of request durations in nanoseconds, as the semantic conventions of OpenTelemetry have them.
+static LATENCY_BOUNDS: [u64; 14] = [
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    75_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    750_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    7_500_000_000,
+    10_000_000_000,
+];
 
 impl LiveState {
     /// Returns true if the last response that could be compressed had a weak entity tag.
@@ -83,10 +108,24 @@ impl LiveState {
     }
 
     /// Counts a request that the proxy answered itself with `status`.
-    pub fn record_refusal(&self, worker: WorkerId, status: u16) {
+    pub fn record_refusal(&self, worker: WorkerId, method: MethodLabel, status: u16) {
+        self.count(worker, |counts| counts.refused(method, status));
+    }
+
+    /// Counts the reason of an answer that the proxy gave itself.
+    pub fn record_reason(&self, worker: WorkerId, reason: &'static str) {
+        self.count(worker, |counts| counts.reasons.count(reason, 1));
+    }
+
+    /// Counts an attempt that failed here and is followed by another one.
+    pub fn record_retry(&self, worker: WorkerId) {
+        self.count(worker, |counts| counts.retries += 1);
+    }
+
+    fn count(&self, worker: WorkerId, count: impl FnOnce(&mut RequestCounts)) {
         let shards = self.shards.get_or_init(|| worker.each());
         if let Some(shard) = worker.own(shards) {
-            shard.counts().refused(status);
+            count(&mut shard.counts());
         }
     }
 
@@ -102,6 +141,16 @@ impl LiveState {
             sum.add(&shard.counts());
         }
         sum.stats(self.in_flight())
+    }
+
+    /// Returns the sums over all workers, for metrics; `None` before the first request. It holds up a worker for less than
+    /// [`LiveState::stats`] does.
+    pub fn totals(&self) -> Option<RequestTotals> {
+        let mut totals = RequestTotals { in_flight: self.in_flight(), ..RequestTotals::default() };
+        for shard in self.shards.get()? {
+            totals.add(&shard.counts());
+        }
+        Some(totals)
     }
 
     fn shards(&self) -> &[Arc<WorkerStats>] {
@@ -136,6 +185,8 @@ impl Drop for InFlight {
 /// The record of a request that was sent to an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestRecord {
+    /// The method of the request.
+    pub method: MethodLabel,
     /// The status that the client got.
     pub status: u16,
     /// True for a 5xx, and if the backend sent no complete response.
@@ -150,74 +201,104 @@ pub struct RequestRecord {
 
 impl RequestCounts {
     /// Counts no latency: the time of a refusal says nothing about the backend.
-    fn refused(&mut self, status: u16) {
+    fn refused(&mut self, method: MethodLabel, status: u16) {
         self.requests += 1;
         self.errors += u64::from(status >= 500);
-        self.count_code(status, 1);
+        self.codes.count(status, method);
     }
 
     fn record(&mut self, request: &RequestRecord) {
-        let micros = u64::try_from(request.latency.as_micros()).unwrap_or(u64::MAX).min(LATENCY_MICROS_MAX);
         self.requests += 1;
         self.errors += u64::from(request.error);
-        self.latency_micros += micros;
         self.bytes_sent += request.bytes_sent;
         self.bytes_received += request.bytes_received;
-        self.count_code(request.status, 1);
+        self.codes.count(request.status, request.method);
         if let Some(latencies) = self.latencies() {
-            // Recording cannot fail because the histogram resizes itself.
-            let _ = latencies.record(micros);
+            latencies.record(request.latency.min(LATENCY_MAX));
         }
     }
 
     fn add(&mut self, other: &RequestCounts) {
         self.requests += other.requests;
         self.errors += other.errors;
-        self.latency_micros += other.latency_micros;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
-        for (code, count) in &other.codes {
-            self.count_code(*code, *count);
-        }
+        self.codes.add(&other.codes);
         if let (Some(all), Some(latencies)) = (self.latencies(), &other.latencies) {
-            let _ = all.add(latencies);
+            let _ = all.quantiles.add(&latencies.quantiles);
+            all.buckets.add(&latencies.buckets);
         }
     }
 
-    fn count_code(&mut self, code: u16, count: u64) {
-        match self.codes.iter_mut().find(|(known, _)| *known == code) {
-            Some((_, counted)) => *counted += count,
-            None => self.codes.push((code, count)),
-        }
-    }
-
-    fn latencies(&mut self) -> Option<&mut Latencies> {
+    fn latencies(&mut self) -> Option<&mut LatencyCounts> {
         if self.latencies.is_none() {
-            let mut latencies = Histogram::new(2).ok()?;
-            latencies.auto(true);
-            self.latencies = Some(latencies);
+            let mut quantiles = Histogram::new(2).ok()?;
+            quantiles.auto(true);
+            self.latencies = Some(LatencyCounts { quantiles, buckets: DurationBuckets::new(&LATENCY_BOUNDS) });
         }
         self.latencies.as_mut()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a mean for people's eyes")]
     fn stats(&self, in_flight: u64) -> EndpointStats {
-        let timed = self.latencies.as_ref().map_or(0, Histogram::len);
+        let latencies = self.latencies.as_ref();
+        let (timed, seconds) =
+            latencies.map_or((0, 0.0), |known| (known.buckets.len(), known.buckets.sum().as_secs_f64()));
         let quantile = |share: f64| {
-            let micros = self.latencies.as_ref().map_or(0, |latencies| latencies.value_at_quantile(share));
+            let micros = latencies.map_or(0, |latencies| latencies.quantiles.value_at_quantile(share));
             micros as f64 / 1000.0
         };
         EndpointStats {
             requests: self.requests,
             errors: self.errors,
-            avg_latency_ms: self.latency_micros as f64 / 1000.0 / timed.max(1) as f64,
+            avg_latency_ms: seconds * 1000.0 / timed.max(1) as f64,
             p50_latency_ms: quantile(0.5),
             p95_latency_ms: quantile(0.95),
             p99_latency_ms: quantile(0.99),
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
-            status_codes: self.codes.iter().copied().collect(),
+            status_codes: self.codes.by_code().collect(),
             in_flight,
+        }
+    }
+}
+
+impl LatencyCounts {
+    fn record(&mut self, latency: Duration) {
+        // Recording cannot fail because the histogram resizes itself.
+        let _ = self.quantiles.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+        self.buckets.record(latency);
+    }
+}
+
+/// The counts of an endpoint since it has its present backend.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RequestTotals {
+    /// The number of requests by method and status code.
+    pub requests: StatusCounts,
+    /// The number of answers that the proxy gave itself, by reason.
+    pub reasons: ReasonCounts,
+    /// The times from the request's head to the response's head, of requests that were sent to the backend.
+    pub durations: Option<RequestDurations>,
+    /// The number of attempts that failed and were followed by another one.
+    pub retries: u64,
+    /// Bytes of response bodies and tunnels to clients.
+    pub bytes_sent: u64,
+    /// Bytes of request bodies and tunnels from clients.
+    pub bytes_received: u64,
+    /// The number of requests and tunnels in flight.
+    pub in_flight: u64,
+}
+
+impl RequestTotals {
+    fn add(&mut self, counts: &RequestCounts) {
+        self.requests.add(&counts.codes);
+        self.reasons.add(&counts.reasons);
+        self.retries += counts.retries;
+        self.bytes_sent += counts.bytes_sent;
+        self.bytes_received += counts.bytes_received;
+        if let Some(latencies) = &counts.latencies {
+            self.durations.get_or_insert(DurationBuckets::new(&LATENCY_BOUNDS)).add(&latencies.buckets);
         }
     }
 }
@@ -270,14 +351,14 @@ mod tests {
     #[test]
     fn a_refused_request_counts_but_has_no_latency() {
         let (live, worker) = (LiveState::default(), WorkerId { index: 0, count: 1 });
-        live.record_refusal(worker, 429);
+        live.record_refusal(worker, MethodLabel::Get, 429);
         assert_eq!(live.stats().avg_latency_ms.to_bits(), 0);
         live.begin_request(worker).record(&RequestRecord {
             status: 200,
             latency: Duration::from_millis(10),
             ..RequestRecord::default()
         });
-        live.record_refusal(worker, 503);
+        live.record_refusal(worker, MethodLabel::Get, 503);
         let numbers = live.stats();
         assert_eq!((numbers.requests, numbers.errors, numbers.in_flight), (3, 1, 0));
         assert_eq!(numbers.status_codes, BTreeMap::from([(200, 1), (429, 1), (503, 1)]));
@@ -299,5 +380,29 @@ mod tests {
         let seen = RequestRecord { latency: Duration::MAX, ..RequestRecord::default() };
         live.begin_request(WorkerId { index: 0, count: 1 }).record(&seen);
         assert!(live.stats().p99_latency_ms >= 3_500_000.0);
+    }
+
+    #[test]
+    fn totals_have_methods_codes_and_exact_buckets_of_all_workers() {
+        let live = LiveState::default();
+        assert_eq!(live.totals(), None, "a route without requests has no series");
+        for (index, method, millis) in [(0, MethodLabel::Get, 5), (1, MethodLabel::Get, 6), (1, MethodLabel::Other, 1)]
+        {
+            let latency = Duration::from_millis(millis);
+            let record = RequestRecord { method, status: 200, latency, bytes_sent: 3, ..RequestRecord::default() };
+            live.begin_request(WorkerId { index, count: 2 }).record(&record);
+        }
+        let worker = WorkerId { index: 1, count: 2 };
+        live.record_refusal(worker, MethodLabel::Post, 429);
+        live.record_reason(worker, "limited");
+        live.record_retry(worker);
+        let totals = live.totals().unwrap();
+        let expected = [(MethodLabel::Other, 200, 1), (MethodLabel::Get, 200, 2), (MethodLabel::Post, 429, 1)];
+        assert_eq!(totals.requests.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(totals.reasons.iter().collect::<Vec<_>>(), [("limited", 1)]);
+        assert_eq!((totals.retries, totals.bytes_sent, totals.in_flight), (1, 9, 0));
+        let durations = totals.durations.unwrap().sample();
+        assert_eq!(durations.buckets[..3], [(0.005, 2), (0.01, 1), (0.025, 0)]);
+        assert!((durations.seconds - 0.012).abs() < 1e-9);
     }
 }

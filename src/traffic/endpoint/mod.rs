@@ -8,12 +8,14 @@ mod connect_backoff;
 mod eligibility;
 mod last_failure;
 mod live_state;
+mod request_labels;
 
 pub use admin_state::AdminState;
 pub use connect_backoff::ConnectBackoff;
 pub use eligibility::{Eligibility, MemberState, Weight};
 pub use last_failure::LastFailure;
-pub use live_state::{EndpointStats, InFlight, LiveState, RequestRecord};
+pub use live_state::{EndpointStats, InFlight, LiveState, RequestDurations, RequestRecord, RequestTotals};
+pub use request_labels::{MethodLabel, ReasonCounts, StatusCounts};
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;

@@ -8,8 +8,8 @@ use crate::server::{Backend, eventually};
 
 const TOKEN: &str = "0123456789abcdef";
 
-/// Everything that is not a stream; those are read in `events`.
-const STREAMS: [&str; 3] = ["subscribe", "tap", "watch"];
+/// Everything that is not a stream and not a text; those are read in `events` and `metrics`.
+const STREAMS: [&str; 4] = ["subscribe", "tap", "watch", "getMetrics"];
 
 #[test]
 fn a_service_does_all_it_can_and_an_operator_too() {

@@ -1,0 +1,52 @@
+//! The counts and the state of the registry, for metrics.
+//!
+//! Invariant: a reader holds up the writer for no longer than it takes to copy a few numbers.
+
+use crate::domain::Session;
+
+use super::event_stream::STREAMS_COUNTED_MAX;
+use super::registry::Registry;
+use super::writer_counts::WriterTotals;
+
+/// The counts and the state of the registry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RegistryTotals {
+    /// The work of the writer.
+    pub writer: WriterTotals,
+    /// The number of sessions.
+    pub sessions: usize,
+    /// The number of sessions with a connection.
+    pub sessions_connected: usize,
+    /// The number of sessions with changes that are not applied.
+    pub sessions_staged: usize,
+    /// The number of active routes.
+    pub routes: usize,
+    /// The number of callers that wait for the writer.
+    pub waiting: usize,
+    /// The number of open event streams.
+    pub streams: usize,
+    /// The number of times that a reader of events fell behind.
+    pub lags: u64,
+    /// The number of events that such readers missed.
+    pub missed_events: u64,
+}
+
+impl Registry {
+    /// Returns the counts and the state of the registry. It looks at every session.
+    pub fn totals(&self) -> RegistryTotals {
+        let catalog = self.catalog();
+        let (lags, missed_events) = self.hub.lags();
+        let count = |which: fn(&Session) -> bool| catalog.sessions().filter(|session| which(session)).count();
+        RegistryTotals {
+            writer: self.counts.totals(),
+            sessions: catalog.sessions_len(),
+            sessions_connected: count(|session| session.bound.is_some()),
+            sessions_staged: count(|session| session.staged.is_some()),
+            routes: catalog.routes_len(),
+            waiting: self.mailbox.max_capacity() - self.mailbox.capacity(),
+            streams: STREAMS_COUNTED_MAX - self.streams.available_permits(),
+            lags,
+            missed_events,
+        }
+    }
+}
