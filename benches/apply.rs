@@ -11,7 +11,8 @@ use signalbox::domain::{
 };
 use signalbox::registry::commands::{ConfigApply, NewRoute, Register, RouteAdd};
 use signalbox::registry::{
-    self, Publish, RegistrationTokens, Registry, RegistryLimits, Reply, Store, StoreError, StoredState, Traffic,
+    self, AuditBatch, CallOrigin, Publish, RegistrationTokens, Registry, RegistryLimits, Reply, Store, StoreError,
+    StoredState, Traffic,
 };
 use signalbox::traffic::{RouteDefaults, RoutingTable};
 use tokio::runtime::{Builder, Runtime};
@@ -83,7 +84,9 @@ impl World {
             token: None,
             origin: None,
         };
-        let Ok(Reply::Registered(session)) = runtime.block_on(registry.execute_one(register.into())) else {
+        let Ok(Reply::Registered(session)) =
+            runtime.block_on(registry.execute_one(CallOrigin::SERVER, register.into()))
+        else {
             panic!("not registered")
         };
         Self { runtime, registry, session, _stop: stop.drop_guard() }
@@ -97,12 +100,12 @@ impl World {
             priority: 0,
         };
         let add = RouteAdd { session: self.session.clone(), route };
-        self.runtime.block_on(self.registry.execute_one(add.into())).expect("added");
+        self.runtime.block_on(self.registry.execute_one(CallOrigin::SERVER, add.into())).expect("added");
     }
 
     fn apply(&self) {
         let apply = ConfigApply { session: self.session.clone(), sections: Sections::ALL, expected: None };
-        self.runtime.block_on(self.registry.execute_one(apply.into())).expect("applied");
+        self.runtime.block_on(self.registry.execute_one(CallOrigin::SERVER, apply.into())).expect("applied");
     }
 }
 
@@ -113,7 +116,7 @@ impl Store for Nowhere {
         Ok(StoredState::default())
     }
 
-    async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
+    async fn commit(&mut self, _: &[Change], _: &AuditBatch, _: u64) -> Result<(), StoreError> {
         Ok(())
     }
 

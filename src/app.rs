@@ -41,7 +41,8 @@ use crate::fetch::PageFetcher;
 use crate::lifecycle::{self, Heartbeat, Lifecycle};
 use crate::maintenance_pages::MaintenancePages;
 use crate::memory_budget::MemoryBudget;
-use crate::registry::{self, Registry};
+use crate::registry::commands::Announce;
+use crate::registry::{self, CallOrigin, Registry};
 use crate::reports::Reports;
 use crate::sockets::InheritedSockets;
 use crate::store::SuccessorClaim;
@@ -126,19 +127,21 @@ async fn serve(source: ConfigSource, passed: InheritedSockets) -> anyhow::Result
         }
     };
     server.announce()?;
+    server.record(Announce::ServerStarted).await;
     // From here on the server that was here before may end.
     server.claim = None;
-    let failed = tokio::select! {
+    let signal = tokio::select! {
         signal = signals.stop() => {
             tracing::info!(signal, "told to stop");
-            false
+            Some(signal)
         }
-        () = server.failed() => true,
+        () = server.failed() => None,
     };
+    let failed = signal.is_none();
     let stopping = async {
         // Waiting is in vain for a server with a failed part.
         let left = if failed { GRACE } else { server.drain().await };
-        server.stop(left).await
+        server.stop(left, signal.unwrap_or("a part failed")).await
     };
     tokio::select! {
         stopped = stopping => stopped?,
@@ -280,6 +283,13 @@ impl Server {
         Ok(())
     }
 
+    /// Records a start or a stop in the audit.
+    async fn record(&self, change: Announce) {
+        if let Err(error) = self.registry.execute_one(CallOrigin::SERVER, change.into()).await {
+            tracing::warn!(%error, "the audit has no record of a start or a stop");
+        }
+    }
+
     /// Returns when a part has failed that the server cannot do without.
     async fn failed(&self) {
         tokio::select! {
@@ -301,13 +311,14 @@ impl Server {
 
     /// Stops the server; requests may take the time `left`. The ports of the proxy close last, so that hardly any time passes
     /// between that and the end of the process.
-    async fn stop(self, left: Duration) -> anyhow::Result<()> {
+    async fn stop(self, left: Duration, reason: &'static str) -> anyhow::Result<()> {
         tracing::info!("the ports close");
         self.registry.announce_shutdown();
         let pipe_closed = self.pipe.end(CLOSE).await;
         if !self.interfaces.end(CLOSE).await || !pipe_closed {
             tracing::warn!("some connections of clients did not close in time");
         }
+        self.record(Announce::ServerStopped { reason }).await;
         let stored = self.core.end(CLOSE).await;
         await_successor(&self.store_url).await;
         self.proxy.stop(left).await;

@@ -11,7 +11,7 @@ mod stream_bodies;
 
 use std::convert::Infallible;
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use hyper::rt::Executor;
 use hyper::{HeaderMap, Request, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,7 @@ use crate::operator_auth::{AllowedHosts, ApiRequest, CallerAddresses, Denied};
 use crate::registry::LargeReadPermit;
 use crate::sockets::{self, DescriptorShare, PortListener};
 use crate::tls::Acceptor;
+use crate::traffic::{Peer, client_address};
 
 pub use bounds::{ApiBounds, ClientTimeouts};
 use client_io::ClientIo;
@@ -70,6 +72,8 @@ pub struct ApiServices {
     pub rest: Router,
     /// The hosts that requests may name.
     pub hosts: AllowedHosts,
+    /// The networks of proxies that are believed what they say about their clients.
+    pub trusted_proxies: Vec<IpNet>,
     /// Creates the response to a gRPC call that names another host.
     pub refuse_grpc: fn(Denied) -> Response,
     /// Creates the response to any other request that names another host.
@@ -77,6 +81,14 @@ pub struct ApiServices {
 }
 
 impl ApiServices {
+    /// Returns the address of the client of a request that came from `peer`.
+    fn client_of<B>(&self, request: &Request<B>, peer: IpAddr) -> IpAddr {
+        if self.trusted_proxies.is_empty() {
+            return peer.to_canonical();
+        }
+        client_address(request.headers(), &Peer::new(peer, &self.trusted_proxies), &self.trusted_proxies)
+    }
+
     /// Passes a request to its interface.
     fn call(&self, request: Request<Body>) -> Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> {
         let is_grpc = (self.is_grpc)(request.headers());
@@ -128,7 +140,7 @@ pub async fn serve(
         };
         // A connection that is gone already has no local address.
         let Ok(local) = stream.local_addr() else { continue };
-        let peer = CallerAddresses { address: peer, local };
+        let peer = CallerAddresses { address: peer, local, client: peer.ip().to_canonical() };
         let (server, requests) =
             (Arc::clone(&server), ConnectionService::new(services.load_full(), peer, &memory, &place, timeouts));
         let (stopping, tls) = (stopping.clone(), tls.clone());
@@ -292,7 +304,8 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
+        let client = self.services.client_of(&request, self.peer.address.ip());
+        request.extensions_mut().insert(CallerAddresses { client, ..self.peer });
         let last = chunked_bodies::is_last(&request);
         let http2 = request.version() == Version::HTTP_2;
         self.activity.speaks(if http2 { WireProtocol::Http2 } else { WireProtocol::Http1 });

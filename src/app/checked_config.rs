@@ -9,9 +9,10 @@ use anyhow::bail;
 
 use crate::config::{Hidden, ServerConfig, TokenConfig, Written};
 use crate::domain::{
-    Error, Fingerprint, HeaderKey, Host, Options, PathPrefix, RegistrationToken, Secret, ServiceName, Span, TokenName,
-    header_value,
+    Error, Fingerprint, HeaderKey, Host, OperatorName, Options, PathPrefix, RegistrationToken, Secret, ServiceName,
+    Span, TokenName, header_value,
 };
+use crate::operator_auth::NamedToken;
 
 /// The configuration with the values that its texts mean.
 #[derive(Debug)]
@@ -26,7 +27,8 @@ pub(super) struct CheckedConfig {
     pub(super) store_wait: Option<Span>,
     /// The longest time for a message to the collector.
     pub(super) otlp_timeout: Option<Span>,
-    pub(super) operator_tokens: Vec<Secret>,
+    pub(super) operator_tokens: Vec<NamedToken>,
+    pub(super) audit_keep: Span,
     pub(super) api_hosts: Vec<Host>,
     pub(super) tokens: Vec<RegistrationToken>,
     /// The name of the certificate for clients that ask for no name or an unknown one.
@@ -47,7 +49,6 @@ impl CheckedConfig {
         let span = |key: &str, written: &Written| plain.value(key, written, Span::parse);
         let acme_domains = plain.acme.as_ref().map_or(&[][..], |acme| &acme.domains);
         let of_certificate = |domains: &[Written]| plain.values("tls.domains", domains, certified_domain);
-        let secret = |token: &Hidden<String>| Secret::new(token.reveal());
         Ok(Self {
             line_timeout: span("pipe.line_timeout", &plain.pipe.line_timeout)?,
             idle_timeout: span("pipe.idle_timeout", &plain.pipe.idle_timeout)?,
@@ -60,7 +61,8 @@ impl CheckedConfig {
                 .map(|wanted| span("telemetry.otlp_timeout", &wanted.timeout))
                 .transpose()?,
             store_wait: plain.store_wait.as_ref().map(|wait| span("store.wait", wait)).transpose()?,
-            operator_tokens: plain.api.operator_tokens.iter().map(secret).collect(),
+            operator_tokens: operator_tokens(&plain)?,
+            audit_keep: plain.value("audit.keep", &plain.audit.keep, days)?,
             api_hosts: plain.values("api.hosts", &plain.api.hosts, api_host)?,
             tokens: tokens(&plain)?,
             tls_default: plain
@@ -80,6 +82,49 @@ impl CheckedConfig {
             plain,
         })
     }
+}
+
+/// Reads a number of days, such as `90d`, or another duration.
+fn days(text: &str) -> Result<Span, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
+    match days {
+        Some(days) if (1..=DAYS_MAX).contains(&days) => Ok(Span::from_secs(days * 24 * 60 * 60)),
+        Some(_) => Err(format!("`{text}` is not 1d to {DAYS_MAX}d")),
+        None => Span::parse(text).map_err(|_| format!("`{text}` is not a time; write 90d, 36h or 30m")),
+    }
+}
+
+/// The longest time in days.
+const DAYS_MAX: u64 = 3660;
+
+/// Returns the tokens of operators with their names. Those without a name have one in common.
+fn operator_tokens(plain: &ServerConfig) -> anyhow::Result<Vec<NamedToken>> {
+    let mut tokens: Vec<NamedToken> = Vec::new();
+    for operator in &plain.operators {
+        let name = plain.value("operators.name", &operator.name, operator_name)?;
+        if tokens.iter().any(|other| other.name == name) {
+            bail!("operators: two are called {name}; give each its own name");
+        }
+        tokens.push(NamedToken { name, secret: Secret::new(operator.token.reveal()) });
+    }
+    let unnamed =
+        |token: &Hidden<String>| NamedToken { name: OperatorName::unnamed(), secret: Secret::new(token.reveal()) };
+    tokens.extend(plain.api.operator_tokens.iter().map(unnamed));
+    for (at, token) in tokens.iter().enumerate() {
+        let twin = tokens.iter().skip(at + 1).find(|other| other.secret == token.secret && other.name != token.name);
+        if let Some(twin) = twin {
+            bail!("operators: {} and {} have the same token; give each its own", token.name, twin.name);
+        }
+    }
+    Ok(tokens)
+}
+
+fn operator_name(text: &str) -> Result<OperatorName, String> {
+    let name = OperatorName::parse(text).map_err(|error| error.message().to_owned())?;
+    if [OperatorName::unnamed(), OperatorName::loopback()].contains(&name) {
+        return Err(format!("`{name}` stands for operators without a name; write another"));
+    }
+    Ok(name)
 }
 
 fn api_host(text: &str) -> Result<Host, String> {
@@ -174,8 +219,14 @@ mod tests {
     fn a_text_that_a_part_refuses_is_named_with_its_line_or_flag_and_the_expected_form() {
         let acme = "[proxy]\nhttps = 8443\n[acme]\ndirectory = \"https://ca.example/dir\"\nterms_accepted = true\n";
         let token = format!("[[tokens]]\nname = \"a\"\nsha256 = \"{}\"\n", "ab".repeat(32));
+        let ann = "[[operators]]\nname = \"ann\"\ntoken = \"0123456789abcdef\"\n";
         let wrong = [
             ("[session]\ngrace = \"soon\"\n", ":2:", "500ms, 30s, 1m30s or 2h"),
+            ("[audit]\nkeep = \"soon\"\n", ":2:", "write 90d, 36h or 30m"),
+            ("[audit]\nkeep = \"0d\"\n", ":2:", "is not 1d to 3660d"),
+            (&ann.replace("ann", "loopback"), ":2:", "write another"),
+            (&format!("{ann}{ann}"), "operators", "two are called ann"),
+            (&format!("{ann}{}", ann.replace("ann", "bob")), "operators", "ann and bob have the same token"),
             ("[defaults.options]\ntimeout = \"0s\"\n", ":", "timeout: `0s` is zero"),
             ("[defaults.options]\ntiemout = 1\n", ":", "there is no option `tiemout`; did you mean timeout?"),
             ("[defaults.headers]\nconnection = \"x\"\n", ":", "belongs to the connection"),
@@ -230,6 +281,19 @@ mod tests {
         assert_eq!((options.retries, options.compression, options.https_redirect), (3, true, true));
         assert_eq!(options.hsts.as_ref().unwrap().as_bytes(), b"max-age=31536000");
         assert_eq!((config.tokens.len(), config.tokens[0].domains.len()), (1, 1));
+    }
+
+    #[test]
+    fn operators_have_the_names_that_they_are_given_and_share_one_otherwise() {
+        let file = "[api]\noperator_tokens = [\"0000000000000000\"]\n[audit]\nkeep = \"2d\"\n[[operators]]\n\
+                    name = \"ann\"\ntoken = \"0123456789abcdef\"\n";
+        let config = load(file, &[]).unwrap();
+        let names: Vec<&str> = config.operator_tokens.iter().map(|token| token.name.as_str()).collect();
+        assert_eq!(names, ["ann", "operator"]);
+        assert_eq!(
+            (config.audit_keep, load("", &[]).unwrap().audit_keep),
+            (days("48h").unwrap(), days("90d").unwrap())
+        );
     }
 
     #[test]

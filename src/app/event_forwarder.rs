@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::commands::{Observe, Sight};
-use crate::registry::{Command, Registry};
+use crate::registry::{CallOrigin, Command, Registry};
 use crate::reports::{Report, Reports};
 use crate::traffic::RoutingTable;
 
@@ -24,7 +24,7 @@ pub(super) async fn forward_events(
     let forwarding = async {
         loop {
             let commands = reports.next().await.into_iter().map(observe).collect();
-            for refused in registry.execute(commands).await.into_iter().filter_map(Result::err) {
+            for refused in registry.execute(CallOrigin::SERVER, commands).await.into_iter().filter_map(Result::err) {
                 tracing::warn!(%refused, "an event of traffic could not be told");
             }
         }

@@ -82,7 +82,7 @@ async fn call<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     tasks.spawn_one("reload command", async { drop(connection.await) });
     let mut request = Request::post("/v1/reload").header(HOST, address.to_string());
     if let Some(token) = config.operator_tokens.first() {
-        request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        request = request.header(AUTHORIZATION, format!("Bearer {}", token.secret.reveal()));
     }
     let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await.context("the server hung up")?;
     let status = response.status();

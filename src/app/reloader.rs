@@ -27,7 +27,7 @@ use crate::domain::{Host, Time};
 use crate::file_watch::{FileVersions, FileWatch, Version};
 use crate::lifecycle::{self, Lifecycle};
 use crate::registry::commands::Announce;
-use crate::registry::{Registry, ReloadRequest, ReloadView};
+use crate::registry::{CallOrigin, Registry, ReloadRequest, ReloadView};
 use crate::request_log::AccessLog;
 use crate::telemetry::Log;
 
@@ -111,13 +111,13 @@ impl Reloader {
             tokio::select! {
                 () = self.watch.changed() => {}
                 Some(()) = signals.hangup.recv() => {
-                    let _ = Box::pin(self.reload("SIGHUP")).await;
+                    let _ = Box::pin(self.reload(CallOrigin::SERVER, "SIGHUP")).await;
                     self.logging.reopen();
                 }
                 Some(()) = signals.user1.recv() => self.logging.reopen(),
-                Some(request) = requests.recv() => {
+                Some(ReloadRequest { origin, answer }) = requests.recv() => {
                     // The caller may have stopped waiting.
-                    let _ = request.send(Box::pin(self.reload("an operator asked")).await);
+                    let _ = answer.send(Box::pin(self.reload(origin, "an operator asked")).await);
                 }
                 () = stop.cancelled() => return,
             }
@@ -133,7 +133,7 @@ impl Reloader {
     async fn look(&mut self) {
         let seen = Version::read(files(&self.cli, &self.config));
         if self.versions.is_news(&seen) {
-            let _ = Box::pin(self.reload("the file changed")).await;
+            let _ = Box::pin(self.reload(CallOrigin::SERVER, "the file changed")).await;
         }
         let now = clock::wall_time(clock::now());
         let mut renewed = Vec::new();
@@ -150,7 +150,7 @@ impl Reloader {
         let mut news: Vec<_> = renewed.into_iter().map(|new| (new.names, new.facts.not_after)).collect();
         news.extend(self.newly_obtained());
         for (names, expiry) in news {
-            self.announce(Announce::CertRenewed { names, expiry }).await;
+            self.announce(CallOrigin::SERVER, Announce::CertRenewed { names, expiry }).await;
         }
     }
 
@@ -169,20 +169,20 @@ impl Reloader {
         self.registry.set_certificates("acme", &acme_views(&self.acme.statuses(), now));
     }
 
-    async fn announce(&self, news: Announce) {
-        if let Err(error) = self.registry.execute_one(news.into()).await {
+    async fn announce(&self, origin: CallOrigin, news: Announce) {
+        if let Err(error) = self.registry.execute_one(origin, news.into()).await {
             tracing::warn!(%error, "sessions could not be told of a change of the server");
         }
     }
 
     /// Reloads the configuration.
-    async fn reload(&mut self, reason: &str) -> Result<ReloadView, String> {
-        let reloaded = self.try_to_reload(reason).await;
+    async fn reload(&mut self, origin: CallOrigin, reason: &'static str) -> Result<ReloadView, String> {
+        let reloaded = self.try_to_reload(origin, reason).await;
         self.parts.count_reload(reloaded.is_ok());
         reloaded
     }
 
-    async fn try_to_reload(&mut self, reason: &str) -> Result<ReloadView, String> {
+    async fn try_to_reload(&mut self, origin: CallOrigin, reason: &'static str) -> Result<ReloadView, String> {
         let version = Version::read(files(&self.cli, &self.config));
         let prepared = lifecycle::run_blocking(|| self.prepare()).and_then(|prepared| {
             // It checks what it is given, and changes nothing if that is wrong.
@@ -204,7 +204,7 @@ impl Reloader {
             changed.push("backends.ca".to_owned());
         }
         let needs_restart: Vec<String> = waiting.iter().map(|change| change.key.to_owned()).collect();
-        self.tell(reason, &changed, &needs_restart).await;
+        self.tell(origin, reason, &changed, &needs_restart).await;
         Ok(ReloadView { changed, needs_restart })
     }
 
@@ -258,18 +258,16 @@ impl Reloader {
         self.show_certificates();
     }
 
-    async fn tell(&self, reason: &str, changed: &[String], needs_restart: &[String]) {
-        let (changed, waiting) = (changed.join(", "), needs_restart.join(", "));
+    async fn tell(&self, origin: CallOrigin, reason: &'static str, changed: &[String], needs_restart: &[String]) {
+        let (keys, waiting) = (changed.join(", "), needs_restart.join(", "));
         if !waiting.is_empty() {
             tracing::warn!(reason, keys = waiting, "changed keys that need a restart");
         }
-        if changed.is_empty() {
+        if keys.is_empty() {
             tracing::info!(reason, "the configuration was read again; no value changed");
             return;
         }
-        tracing::info!(reason, keys = changed, "the configuration was reloaded");
-        let reason = format!("{reason}: {changed}");
-        self.announce(Announce::GlobalConfigChanged { reason: Arc::from(reason) }).await;
+        self.announce(origin, Announce::GlobalConfigChanged { reason, keys }).await;
     }
 }
 

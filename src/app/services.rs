@@ -48,6 +48,7 @@ pub(super) fn api_services(
         grpc: grpc::routes(registry.clone(), Arc::clone(operators), lifecycle.clone(), &grpc),
         rest: rest::router(registry.clone(), Arc::clone(operators), lifecycle.clone(), rest),
         hosts,
+        trusted_proxies: config.plain.proxy.trusted_proxies.clone(),
         refuse_grpc: grpc::refuse,
         refuse_rest: rest::refuse,
     }

@@ -26,6 +26,8 @@ pub(super) fn registry_limits(config: &CheckedConfig) -> RegistryLimits {
         sessions_per_origin_max: config.plain.sessions.sessions_per_address_max,
         routes_per_session_max: config.plain.sessions.routes_max,
         streams_max: config.plain.api.streams_max,
+        audit_keep: config.audit_keep,
+        audit_records_max: config.plain.audit.records_max,
         ..RegistryLimits::default()
     }
 }

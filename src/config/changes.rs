@@ -25,6 +25,7 @@ impl ServerConfig {
         written.acme.keep_fixed(&kept.acme);
         written.log.keep_fixed(&kept.log);
         written.telemetry.keep_fixed(&kept.telemetry);
+        written.audit.keep_fixed(&kept.audit);
         if self.pipe.tls.is_some() != running.pipe.tls.is_some() {
             let (pipe, kept) = (&mut written.pipe, kept.pipe.clone());
             (pipe.cert, pipe.key, pipe.client_ca) = (kept.cert, kept.key, kept.client_ca);
@@ -80,10 +81,12 @@ impl FileSections {
         before.acme.add_changes(&after.acme, &mut changes);
         before.log.add_changes(&after.log, &mut changes);
         before.telemetry.add_changes(&after.telemetry, &mut changes);
+        before.audit.add_changes(&after.audit, &mut changes);
         let others = [
             ("defaults.headers", self.defaults.headers != next.defaults.headers),
             ("defaults.options", self.defaults.options != next.defaults.options),
             ("tokens", self.tokens != next.tokens),
+            ("operators", self.operators != next.operators),
             ("tls", self.tls != next.tls),
         ];
         let changed = others.into_iter().filter(|(_, is_changed)| *is_changed);

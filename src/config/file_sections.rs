@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::values::{Count, Network};
+use super::values::{Count, Network, OperatorToken};
 use super::written::Written;
 
 /// The settings of routes that set none themselves.
@@ -25,6 +25,14 @@ pub(super) struct TlsSection {
     #[serde(default)]
     pub(super) domains: Vec<Written>,
     pub(super) client_ca: Option<PathBuf>,
+}
+
+/// The token of an operator, with a name.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OperatorSection {
+    pub(super) name: Written,
+    pub(super) token: OperatorToken,
 }
 
 /// A registration token.

@@ -34,13 +34,13 @@ pub use choices::{AccessFormat, AccessPlace, CollectorSpeaks, LogFormat, Unmatch
 pub use command::{Cli, Task, passed_socket_names};
 pub use key_change::KeyChange;
 pub use parts::{
-    AccessLogConfig, AcmeConfig, ApiConfig, CertificateConfig, ConnectionsConfig, PipeConfig, ProxyConfig,
-    ServerConfig, SessionBounds, TelemetryConfig, TlsFiles, TokenConfig,
+    AccessLogConfig, AcmeConfig, ApiConfig, AuditConfig, CertificateConfig, ConnectionsConfig, OperatorConfig,
+    PipeConfig, ProxyConfig, ServerConfig, SessionBounds, TelemetryConfig, TlsFiles, TokenConfig,
 };
 pub use values::Hidden;
 pub use written::Written;
 
-use file_sections::{TlsSection, TokenSection};
+use file_sections::{OperatorSection, TlsSection, TokenSection};
 use otel::OtelVariables;
 use sections::{
     AccessSection, AcmeSection, ApiSection, FileSections, KEYS, PipeSection, ProxySection, TelemetrySection,
@@ -61,9 +61,11 @@ impl FileSections {
             acme: self.acme.over(below.acme),
             log: self.log.over(below.log),
             telemetry: self.telemetry.over(below.telemetry),
+            audit: self.audit.over(below.audit),
             // These keys exist only in the file.
             defaults: below.defaults,
             tokens: below.tokens,
+            operators: below.operators,
             tls: below.tls,
         }
     }
@@ -85,14 +87,21 @@ impl FileSections {
             routes_max: or_default(self.session.routes_max, "session-routes-max")?.0,
         };
         let tokens: Vec<_> = self.tokens.into_iter().map(TokenSection::complete).collect();
+        let named = |operator: OperatorSection| OperatorConfig { name: operator.name, token: operator.token.0 };
+        let operators: Vec<_> = self.operators.into_iter().map(named).collect();
         let has_https = self.proxy.https.is_some();
         let certificates = certificates(self.tls, has_https)?;
         let config = ServerConfig {
             pipe: self.pipe.complete(!tokens.is_empty())?,
-            api: self.api.complete()?,
+            api: self.api.complete(!operators.is_empty())?,
             proxy: self.proxy.complete()?,
             certificates,
             tokens,
+            operators,
+            audit: AuditConfig {
+                keep: or_default(self.audit.keep, "audit-keep")?,
+                records_max: or_default(self.audit.records_max, "audit-records-max")?.0,
+            },
             store_url: or_default(self.store.url, "store-url")?,
             store_wait: self.store.wait,
             sessions,
@@ -213,17 +222,18 @@ impl TokenSection {
 }
 
 impl ApiSection {
-    fn complete(self) -> anyhow::Result<ApiConfig> {
+    fn complete(self, has_operators: bool) -> anyhow::Result<ApiConfig> {
         let mut operator_tokens: Vec<Hidden<String>> =
             self.operator_tokens.unwrap_or_default().into_iter().map(|token| token.0).collect();
         if let Some(path) = &self.operator_tokens_file {
             operator_tokens.extend(tokens_in(path)?);
         }
         let listen = or_default(self.listen, "api-listen")?.0;
-        if !is_local(listen) && operator_tokens.is_empty() && !or_default(self.insecure, "api-insecure")?.0 {
+        let has_tokens = has_operators || !operator_tokens.is_empty();
+        if !is_local(listen) && !has_tokens && !or_default(self.insecure, "api-insecure")?.0 {
             bail!(
-                "api.listen: other machines reach {listen}, and there is no operator token; set api.operator_tokens \
-                 or api.operator_tokens_file, or else api.insecure = true"
+                "api.listen: other machines reach {listen}, and there is no operator token; set [[operators]], \
+                 api.operator_tokens or api.operator_tokens_file, or else api.insecure = true"
             );
         }
         let all = or_default(self.connections_max, "api-connections-max")?;

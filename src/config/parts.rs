@@ -25,6 +25,10 @@ pub struct ServerConfig {
     pub certificates: Vec<CertificateConfig>,
     /// The registration tokens. If there are none, clients register without a token.
     pub tokens: Vec<TokenConfig>,
+    /// The tokens of operators that have names.
+    pub operators: Vec<OperatorConfig>,
+    /// The bounds of the audit.
+    pub audit: AuditConfig,
     /// The URL of the database.
     pub store_url: String,
     /// The time to wait for the database while another server has it; `None` if the start is refused then.
@@ -116,7 +120,7 @@ pub struct PipeConfig {
 pub struct ApiConfig {
     /// The address that it listens on.
     pub listen: SocketAddr,
-    /// The bearer tokens of operators. Without any, operators are answered on loopback only.
+    /// The bearer tokens of operators that have no name. Without any token, operators are answered on loopback only.
     pub operator_tokens: Vec<Hidden<String>>,
     /// More host names that requests may use while neither TLS nor registration tokens protect the port.
     pub hosts: Vec<Written>,
@@ -193,6 +197,24 @@ pub struct TokenConfig {
     pub max_routes: Option<usize>,
     /// The largest number of sessions at the same time.
     pub max_sessions: Option<usize>,
+}
+
+/// The token of an operator, with a name.
+#[derive(Debug)]
+pub struct OperatorConfig {
+    /// Its name, for the audit.
+    pub name: Written,
+    /// The bearer token.
+    pub token: Hidden<String>,
+}
+
+/// The bounds of the audit.
+#[derive(Debug)]
+pub struct AuditConfig {
+    /// The time that a record is kept.
+    pub keep: Written,
+    /// The number of records that are kept.
+    pub records_max: usize,
 }
 
 /// The bounds of a port's connections.

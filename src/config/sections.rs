@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::config_key::ConfigKey;
-use super::file_sections::{DefaultsSection, TlsSection, TokenSection};
+use super::file_sections::{DefaultsSection, OperatorSection, TlsSection, TokenSection};
 use super::key_change::KeyChange;
 use super::values::{
     AccessFile, AccessForm, Address, CollectorProtocol, CollectorUrl, Contact, Count, CountOrNone, EabKey, Filter,
@@ -42,10 +42,14 @@ pub(super) struct FileSections {
     pub(super) log: LogSection,
     #[command(flatten)]
     pub(super) telemetry: TelemetrySection,
+    #[command(flatten)]
+    pub(super) audit: AuditSection,
     #[arg(skip)]
     pub(super) defaults: DefaultsSection,
     #[arg(skip)]
     pub(super) tokens: Vec<TokenSection>,
+    #[arg(skip)]
+    pub(super) operators: Vec<OperatorSection>,
     #[arg(skip)]
     pub(super) tls: Vec<TlsSection>,
 }
@@ -345,7 +349,6 @@ sections! {
         #[serde(deserialize_with = "list")]
         "log-mask-query" mask_query: Vec<Written> = "access_token,api_key,apikey,client_secret,code,id_token,key,password,refresh_token,secret,sig,signature,token",
     }
-
     TelemetrySection "telemetry" {
         /// The URL of a collector of OpenTelemetry, which gets spans of requests; its usual variables count too
         #[arg(env = "SIGNALBOX_TELEMETRY_OTLP_ENDPOINT", value_name = "URL")]
@@ -377,7 +380,6 @@ sections! {
         #[serde(deserialize_with = "list")]
         "telemetry-resource" resource: Vec<NamedValue> | "none" [restart],
     }
-
     AccessSection "log.access" {
         /// The form of a line of the access log: json or combined
         #[arg(env = "SIGNALBOX_LOG_ACCESS_FORMAT", value_name = "FORMAT")]
@@ -385,5 +387,13 @@ sections! {
         /// The place of the access log: stdout, stderr or the path of a file. Without it and log.access.format there is no access log
         #[arg(env = "SIGNALBOX_LOG_ACCESS_FILE", value_name = "PLACE")]
         "log-access-file" file: AccessFile = "stdout",
+    }
+    AuditSection "audit" {
+        /// The time that records of changes are kept
+        #[arg(env = "SIGNALBOX_AUDIT_KEEP", value_name = "DURATION")]
+        "audit-keep" keep: Written = "90d",
+        /// Records of changes that are kept
+        #[arg(env = "SIGNALBOX_AUDIT_RECORDS_MAX", value_name = "COUNT")]
+        "audit-records-max" records_max: Count = "100000",
     }
 }

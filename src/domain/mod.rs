@@ -38,8 +38,8 @@ pub use event::{Event, EventInstance, EventKind, EventRecord, Topics};
 pub use fairness::may_take_another;
 pub use host::{Host, listed};
 pub use names::{
-    ConnectionId, HIDDEN, InstanceName, Metadata, RouteId, ServiceName, SessionId, SessionKey, Subject, Target,
-    TokenName,
+    ConnectionId, HIDDEN, InstanceName, Metadata, OperatorName, RouteId, ServiceName, SessionId, SessionKey, Subject,
+    Target, TokenName,
 };
 pub use nearest::nearest;
 pub use operations::{Drain, Maintenance, MaintenanceEntry, Pending, PendingKind, Ticket};

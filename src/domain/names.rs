@@ -194,10 +194,24 @@ impl Subject {
 names! {
     /// The name of a registration token. Not secret.
     TokenName, "name";
+    /// The name of an operator's token. Not secret.
+    OperatorName, "name";
     /// The name of a service. Its instances share the name and may share routes.
     ServiceName, "service";
     /// The name of one running copy of a service: a host name, a container name or an address.
     InstanceName, "instance";
+}
+
+impl OperatorName {
+    /// Returns the name of an operator whose token has no name.
+    pub fn unnamed() -> Self {
+        Self("operator".into())
+    }
+
+    /// Returns the name of an operator on loopback, while there are no tokens.
+    pub fn loopback() -> Self {
+        Self("loopback".into())
+    }
 }
 
 impl Error {

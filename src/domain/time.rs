@@ -23,6 +23,17 @@ impl Time {
         Span::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// Reads a time in RFC 3339, with any offset: `2026-11-22T13:40:08.125Z`. Parts of a millisecond are dropped.
+    ///
+    /// # Errors
+    /// `Invalid` for anything else, and for a time before 1970.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let millis = text.parse::<jiff::Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
+        let wrong =
+            || Error::invalid("time", format!("`{}` is not a time; write 2026-11-22T13:40:08Z", shortened(text)));
+        millis.map(Self).ok_or_else(wrong)
+    }
+
     /// Returns the time as a `Date` field has it (RFC 9110 §5.6.7): `Sun, 22 Nov 2026 13:40:08 GMT`.
     pub fn http_date(self) -> String {
         self.moment().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
@@ -139,6 +150,16 @@ pub(super) fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_read_as_it_is_written() {
+        let time = Time(1_795_354_808_125);
+        assert_eq!(Time::parse(&time.to_string()), Ok(time));
+        assert_eq!(Time::parse("2026-11-22T14:40:08.125+01:00"), Ok(Time::parse("2026-11-22T13:40:08.125Z").unwrap()));
+        for wrong in ["", "now", "2026-11-22", "1960-01-01T00:00:00Z", "2026-13-01T00:00:00Z"] {
+            assert!(Time::parse(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_date_of_a_response_is_written_as_rfc_9110_says() {

@@ -14,11 +14,14 @@ use super::status::of_interface;
 /// Passes on a call of an operator, and refuses any other call.
 pub(super) async fn authorize_operator(
     State(operators): State<Arc<OperatorAuth>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     match operators.check(&ApiRequest::of(&request), bearer(request.headers())) {
-        Ok(()) => next.run(request).await,
+        Ok(operator) => {
+            request.extensions_mut().insert(operator);
+            next.run(request).await
+        }
         Err(denied) => refuse(denied),
     }
 }

@@ -13,17 +13,17 @@ use super::proto::{
     DiffConfigResponse, GetConfigRequest, GetConfigResponse, RollbackConfigRequest, RollbackConfigResponse,
     ValidateConfigRequest, ValidateConfigResponse,
 };
-use super::state::GrpcState;
+use super::state::CallState;
 
 pub(super) async fn validate_config(
-    state: &GrpcState,
+    state: &CallState,
     request: ValidateConfigRequest,
 ) -> Result<ValidateConfigResponse, Status> {
     state.ask(ConfigValidate(session(&request.session_id)?), |warnings| ValidateConfigResponse { warnings }).await
 }
 
 pub(super) async fn apply_config(
-    state: &GrpcState,
+    state: &CallState,
     request: ApplyConfigRequest,
 ) -> Result<ApplyConfigResponse, Status> {
     let session = session(&request.session_id)?;
@@ -32,7 +32,7 @@ pub(super) async fn apply_config(
 }
 
 pub(super) async fn apply_config_partial(
-    state: &GrpcState,
+    state: &CallState,
     request: ApplyConfigPartialRequest,
 ) -> Result<ApplyConfigPartialResponse, Status> {
     let session = session(&request.session_id)?;
@@ -41,7 +41,7 @@ pub(super) async fn apply_config_partial(
 }
 
 async fn apply(
-    state: &GrpcState,
+    state: &CallState,
     session: SessionId,
     sections: Sections,
     expected: Option<u64>,
@@ -52,17 +52,17 @@ async fn apply(
 }
 
 pub(super) async fn rollback_config(
-    state: &GrpcState,
+    state: &CallState,
     request: RollbackConfigRequest,
 ) -> Result<RollbackConfigResponse, Status> {
     state.call(ConfigRollback { session: session(&request.session_id)? }).await?;
     Ok(RollbackConfigResponse {})
 }
 
-pub(super) async fn diff_config(state: &GrpcState, request: DiffConfigRequest) -> Result<DiffConfigResponse, Status> {
+pub(super) async fn diff_config(state: &CallState, request: DiffConfigRequest) -> Result<DiffConfigResponse, Status> {
     state.ask(ConfigDiff(session(&request.session_id)?), |view| DiffConfigResponse::from(*view)).await
 }
 
-pub(super) async fn get_config(state: &GrpcState, request: GetConfigRequest) -> Result<GetConfigResponse, Status> {
+pub(super) async fn get_config(state: &CallState, request: GetConfigRequest) -> Result<GetConfigResponse, Status> {
     state.ask(ConfigGet(session(&request.session_id)?), |view| GetConfigResponse::from(*view)).await
 }

@@ -15,18 +15,21 @@ use super::convert::{session, subscribe_item, topics, topics_or_all, watch_item}
 use super::proto::{
     SubscribeRequest, SubscribeResponse, UnsubscribeRequest, UnsubscribeResponse, WatchRequest, WatchResponse,
 };
-use super::state::GrpcState;
+use super::state::CallState;
 
 pub(super) async fn subscribe(
-    state: &GrpcState,
+    state: &CallState,
     request: SubscribeRequest,
 ) -> Result<BoxStream<'static, Result<SubscribeResponse, Status>>, Status> {
     let session = session(&request.session_id)?;
-    let events = state.registry.session_events(&session, topics_or_all(&request.types)?, request.after).await?;
+    let events = {
+        let topics = topics_or_all(&request.types)?;
+        state.registry.session_events(state.origin.clone(), &session, topics, request.after).await?
+    };
     Ok(messages(events, state.keep_alive(), subscribe_item))
 }
 
-pub(super) async fn unsubscribe(state: &GrpcState, request: UnsubscribeRequest) -> Result<UnsubscribeResponse, Status> {
+pub(super) async fn unsubscribe(state: &CallState, request: UnsubscribeRequest) -> Result<UnsubscribeResponse, Status> {
     let session = session(&request.session_id)?;
     let topics = topics(&request.types)?;
     if topics.is_empty() {
@@ -37,7 +40,7 @@ pub(super) async fn unsubscribe(state: &GrpcState, request: UnsubscribeRequest) 
 }
 
 pub(super) async fn watch(
-    state: &GrpcState,
+    state: &CallState,
     request: WatchRequest,
 ) -> Result<BoxStream<'static, Result<WatchResponse, Status>>, Status> {
     Ok(messages(state.registry.all_events(request.after)?, state.keep_alive(), watch_item))

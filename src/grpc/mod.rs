@@ -10,6 +10,7 @@
     reason = "the rows of `service` call all functions alike, those that wait and those that do not"
 )]
 
+mod audit;
 mod authorize;
 mod config;
 mod convert;

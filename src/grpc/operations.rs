@@ -18,10 +18,10 @@ use super::proto::{
     GetStatsResponse, ResetCircuitBreakerRequest, ResetCircuitBreakerResponse, StartDrainRequest, StartDrainResponse,
     TestBackendRequest, TestBackendResponse,
 };
-use super::state::GrpcState;
+use super::state::CallState;
 
 pub(super) async fn get_circuit_breaker(
-    state: &GrpcState,
+    state: &CallState,
     request: GetCircuitBreakerRequest,
 ) -> Result<GetCircuitBreakerResponse, Status> {
     let status = CircuitBreakerStatus { session: session(&request.session_id)?, id: request.route_id.parse()? };
@@ -29,7 +29,7 @@ pub(super) async fn get_circuit_breaker(
 }
 
 pub(super) async fn reset_circuit_breaker(
-    state: &GrpcState,
+    state: &CallState,
     request: ResetCircuitBreakerRequest,
 ) -> Result<ResetCircuitBreakerResponse, Status> {
     let session = session(&request.session_id)?;
@@ -37,14 +37,14 @@ pub(super) async fn reset_circuit_breaker(
     Ok(ResetCircuitBreakerResponse {})
 }
 
-pub(super) async fn start_drain(state: &GrpcState, request: StartDrainRequest) -> Result<StartDrainResponse, Status> {
+pub(super) async fn start_drain(state: &CallState, request: StartDrainRequest) -> Result<StartDrainResponse, Status> {
     let subject = Subject::Session(session(&request.session_id)?);
     Ok(StartDrainResponse { completes_at: Some(drain(state, subject, request.duration).await?) })
 }
 
 /// Begins a drain, and returns the time when it completes.
 pub(super) async fn drain(
-    state: &GrpcState,
+    state: &CallState,
     subject: Subject,
     duration: Option<Duration>,
 ) -> Result<Timestamp, Status> {
@@ -53,14 +53,14 @@ pub(super) async fn drain(
     Ok(timestamp(time))
 }
 
-pub(super) async fn get_drain(state: &GrpcState, request: GetDrainRequest) -> Result<GetDrainResponse, Status> {
+pub(super) async fn get_drain(state: &CallState, request: GetDrainRequest) -> Result<GetDrainResponse, Status> {
     state
         .ask(DrainStatus(session(&request.session_id)?), |view| GetDrainResponse { drain: Some(Drain::from(view)) })
         .await
 }
 
 pub(super) async fn cancel_drain(
-    state: &GrpcState,
+    state: &CallState,
     request: CancelDrainRequest,
 ) -> Result<CancelDrainResponse, Status> {
     state.call(DrainCancel { subject: Subject::Session(session(&request.session_id)?) }).await?;
@@ -68,7 +68,7 @@ pub(super) async fn cancel_drain(
 }
 
 pub(super) async fn enter_maintenance(
-    state: &GrpcState,
+    state: &CallState,
     request: EnterMaintenanceRequest,
 ) -> Result<EnterMaintenanceResponse, Status> {
     let subject = Subject::Session(session(&request.session_id)?);
@@ -77,7 +77,7 @@ pub(super) async fn enter_maintenance(
 }
 
 pub(super) async fn enter(
-    state: &GrpcState,
+    state: &CallState,
     subject: Subject,
     targets: &[String],
     page: Option<&str>,
@@ -88,7 +88,7 @@ pub(super) async fn enter(
 }
 
 pub(super) async fn exit_maintenance(
-    state: &GrpcState,
+    state: &CallState,
     request: ExitMaintenanceRequest,
 ) -> Result<ExitMaintenanceResponse, Status> {
     let subject = Subject::Session(session(&request.session_id)?);
@@ -96,25 +96,25 @@ pub(super) async fn exit_maintenance(
     Ok(ExitMaintenanceResponse {})
 }
 
-pub(super) async fn exit(state: &GrpcState, subject: Subject, targets: &[String]) -> Result<(), Status> {
+pub(super) async fn exit(state: &CallState, subject: Subject, targets: &[String]) -> Result<(), Status> {
     state.accept(MaintExit { subject, places: places(targets)? }).await
 }
 
 pub(super) async fn get_maintenance(
-    state: &GrpcState,
+    state: &CallState,
     request: GetMaintenanceRequest,
 ) -> Result<GetMaintenanceResponse, Status> {
     state.ask(MaintStatus(session(&request.session_id)?), GetMaintenanceResponse::from).await
 }
 
-pub(super) async fn get_stats(state: &GrpcState, request: GetStatsRequest) -> Result<GetStatsResponse, Status> {
+pub(super) async fn get_stats(state: &CallState, request: GetStatsRequest) -> Result<GetStatsResponse, Status> {
     let target = request.target.map_or(Ok(Target::All), |target| target.parse())?;
     let query = StatsGet { session: session(&request.session_id)?, target };
     state.ask(query, |views| GetStatsResponse { routes: views.into_iter().map(Into::into).collect() }).await
 }
 
 pub(super) async fn test_backend(
-    state: &GrpcState,
+    state: &CallState,
     request: TestBackendRequest,
 ) -> Result<TestBackendResponse, Status> {
     let session = session(&request.session_id)?;

@@ -19,7 +19,7 @@ use super::proto::{
     ListInstancesResponse, ReloadConfigRequest, ReloadConfigResponse, StartInstanceDrainRequest,
     StartInstanceDrainResponse,
 };
-use super::state::GrpcState;
+use super::state::CallState;
 
 fn names(service: &str, instance: &str) -> Result<(ServiceName, InstanceName), Error> {
     Ok((service_name(service)?, instance_name(instance)?))
@@ -38,25 +38,25 @@ fn page(cursor: Option<String>, limit: Option<u32>) -> Result<ListRequest, Error
     ListRequest::new(cursor, limit.map(u64::from))
 }
 
-pub(super) async fn get_overview(state: &GrpcState, _: GetOverviewRequest) -> Result<GetOverviewResponse, Status> {
+pub(super) async fn get_overview(state: &CallState, _: GetOverviewRequest) -> Result<GetOverviewResponse, Status> {
     Ok(state.registry.run_long_read(|| state.registry.overview().into()).await)
 }
 
 pub(super) async fn list_certificates(
-    state: &GrpcState,
+    state: &CallState,
     _: ListCertificatesRequest,
 ) -> Result<ListCertificatesResponse, Status> {
     let certificates = state.registry.certificates().items.into_iter().map(Into::into).collect();
     Ok(ListCertificatesResponse { certificates })
 }
 
-pub(super) async fn reload_config(state: &GrpcState, _: ReloadConfigRequest) -> Result<ReloadConfigResponse, Status> {
-    let ReloadView { changed, needs_restart } = state.registry.reload().await?;
+pub(super) async fn reload_config(state: &CallState, _: ReloadConfigRequest) -> Result<ReloadConfigResponse, Status> {
+    let ReloadView { changed, needs_restart } = state.registry.reload(state.origin.clone()).await?;
     Ok(ReloadConfigResponse { changed, needs_restart })
 }
 
 pub(super) async fn list_instances(
-    state: &GrpcState,
+    state: &CallState,
     request: ListInstancesRequest,
 ) -> Result<ListInstancesResponse, Status> {
     let page = page(request.cursor, request.limit)?;
@@ -66,7 +66,7 @@ pub(super) async fn list_instances(
 }
 
 pub(super) async fn get_instance(
-    state: &GrpcState,
+    state: &CallState,
     request: GetInstanceRequest,
 ) -> Result<GetInstanceResponse, Status> {
     let (service, instance) = names(&request.service_name, &request.instance_name)?;
@@ -74,7 +74,7 @@ pub(super) async fn get_instance(
 }
 
 pub(super) async fn list_all_routes(
-    state: &GrpcState,
+    state: &CallState,
     request: ListAllRoutesRequest,
 ) -> Result<ListAllRoutesResponse, Status> {
     let of = referred(request.instance.as_ref())?;
@@ -86,7 +86,7 @@ pub(super) async fn list_all_routes(
 }
 
 pub(super) async fn list_all_stats(
-    state: &GrpcState,
+    state: &CallState,
     request: ListAllStatsRequest,
 ) -> Result<ListAllStatsResponse, Status> {
     let of = referred(request.instance.as_ref())?;
@@ -97,14 +97,14 @@ pub(super) async fn list_all_stats(
     Ok(ListAllStatsResponse { stats, next_cursor: paged.next_cursor })
 }
 
-pub(super) async fn explain(state: &GrpcState, request: ExplainRequest) -> Result<ExplainResponse, Status> {
+pub(super) async fn explain(state: &CallState, request: ExplainRequest) -> Result<ExplainResponse, Status> {
     let staged = referred(request.staged.as_ref())?;
     let ask = Explain { host: request.host, path: request.path, method: request.method, staged };
     Ok(state.registry.run_long_read(|| state.registry.explain(&ask)).await?.into())
 }
 
 pub(super) async fn start_instance_drain(
-    state: &GrpcState,
+    state: &CallState,
     request: StartInstanceDrainRequest,
 ) -> Result<StartInstanceDrainResponse, Status> {
     let subject = subject(&request.service_name, &request.instance_name)?;
@@ -112,7 +112,7 @@ pub(super) async fn start_instance_drain(
 }
 
 pub(super) async fn cancel_instance_drain(
-    state: &GrpcState,
+    state: &CallState,
     request: CancelInstanceDrainRequest,
 ) -> Result<CancelInstanceDrainResponse, Status> {
     state.call(DrainCancel { subject: subject(&request.service_name, &request.instance_name)? }).await?;
@@ -120,7 +120,7 @@ pub(super) async fn cancel_instance_drain(
 }
 
 pub(super) async fn enter_instance_maintenance(
-    state: &GrpcState,
+    state: &CallState,
     request: EnterInstanceMaintenanceRequest,
 ) -> Result<EnterInstanceMaintenanceResponse, Status> {
     let subject = subject(&request.service_name, &request.instance_name)?;
@@ -129,7 +129,7 @@ pub(super) async fn enter_instance_maintenance(
 }
 
 pub(super) async fn exit_instance_maintenance(
-    state: &GrpcState,
+    state: &CallState,
     request: ExitInstanceMaintenanceRequest,
 ) -> Result<ExitInstanceMaintenanceResponse, Status> {
     exit(state, subject(&request.service_name, &request.instance_name)?, &request.targets).await?;
@@ -137,7 +137,7 @@ pub(super) async fn exit_instance_maintenance(
 }
 
 pub(super) async fn evict_instance(
-    state: &GrpcState,
+    state: &CallState,
     request: EvictInstanceRequest,
 ) -> Result<EvictInstanceResponse, Status> {
     let subject = subject(&request.service_name, &request.instance_name)?;

@@ -13,10 +13,10 @@ use super::proto::{
     GetRequestRequest, GetRequestResponse, ListRequestsRequest, ListRequestsResponse, ProxiedRequest, TapRequest,
     TapResponse,
 };
-use super::state::GrpcState;
+use super::state::CallState;
 
 pub(super) async fn list_requests(
-    state: &GrpcState,
+    state: &CallState,
     request: ListRequestsRequest,
 ) -> Result<ListRequestsResponse, Status> {
     let limit = number("limit", request.limit, 100_usize, 1000)?;
@@ -26,19 +26,19 @@ pub(super) async fn list_requests(
     Ok(ListRequestsResponse { requests: wanted.map(|request| message(request)).collect() })
 }
 
-pub(super) async fn get_request(state: &GrpcState, request: GetRequestRequest) -> Result<GetRequestResponse, Status> {
+pub(super) async fn get_request(state: &CallState, request: GetRequestRequest) -> Result<GetRequestResponse, Status> {
     Ok(GetRequestResponse { request: Some(message(&*state.requests.get(&request.id)?)) })
 }
 
 pub(super) async fn tap(
-    state: &GrpcState,
+    state: &CallState,
     request: TapRequest,
 ) -> Result<BoxStream<'static, Result<TapResponse, Status>>, Status> {
     let percent = number("percent", request.percent, 100, 100)?;
     let per_second_max = number("per_second", request.per_second, 100, 1000)?;
     let limits = TapLimits { percent, per_second_max };
     let tap = state.requests.tap(request_filter(request.filter)?, limits).map_err(Error::from)?;
-    let next = |open: Option<(GrpcState, Tap)>| async move {
+    let next = |open: Option<(CallState, Tap)>| async move {
         let (state, tap) = open?;
         let (requests, skipped) = tap.next_within(state.keep_alive(), || state.is_stopping()).await;
         if state.is_stopping() {

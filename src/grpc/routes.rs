@@ -12,17 +12,17 @@ use super::proto::{
     AddRouteRequest, AddRouteResponse, AddRoutesRequest, AddRoutesResponse, ListRoutesRequest, ListRoutesResponse,
     RemoveRouteRequest, RemoveRouteResponse, UpdateRouteRequest, UpdateRouteResponse,
 };
-use super::state::GrpcState;
+use super::state::CallState;
 use super::status::of_entry;
 
-pub(super) async fn add_route(state: &GrpcState, request: AddRouteRequest) -> Result<AddRouteResponse, Status> {
+pub(super) async fn add_route(state: &CallState, request: AddRouteRequest) -> Result<AddRouteResponse, Status> {
     let session = session(&request.session_id)?;
     let route = new_route(&required("route", request.route)?)?;
     let id = state.call(RouteAdd { session, route }).await?;
     Ok(AddRouteResponse { route_id: id.to_string() })
 }
 
-pub(super) async fn add_routes(state: &GrpcState, request: AddRoutesRequest) -> Result<AddRoutesResponse, Status> {
+pub(super) async fn add_routes(state: &CallState, request: AddRoutesRequest) -> Result<AddRoutesResponse, Status> {
     let session = session(&request.session_id)?;
     if request.routes.is_empty() {
         return Err(Error::invalid("routes", "at least one is needed").into());
@@ -36,7 +36,7 @@ pub(super) async fn add_routes(state: &GrpcState, request: AddRoutesRequest) -> 
 }
 
 pub(super) async fn update_route(
-    state: &GrpcState,
+    state: &CallState,
     request: UpdateRouteRequest,
 ) -> Result<UpdateRouteResponse, Status> {
     let session = session(&request.session_id)?;
@@ -67,7 +67,7 @@ fn changed_fields(request: UpdateRouteRequest) -> Result<Vec<RouteField>, Error>
 }
 
 pub(super) async fn remove_route(
-    state: &GrpcState,
+    state: &CallState,
     request: RemoveRouteRequest,
 ) -> Result<RemoveRouteResponse, Status> {
     let session = session(&request.session_id)?;
@@ -75,7 +75,7 @@ pub(super) async fn remove_route(
     Ok(RemoveRouteResponse {})
 }
 
-pub(super) async fn list_routes(state: &GrpcState, request: ListRoutesRequest) -> Result<ListRoutesResponse, Status> {
+pub(super) async fn list_routes(state: &CallState, request: ListRoutesRequest) -> Result<ListRoutesResponse, Status> {
     state
         .ask(RouteList(session(&request.session_id)?), |views| ListRoutesResponse {
             routes: views.into_iter().map(Into::into).collect(),

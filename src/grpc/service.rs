@@ -13,7 +13,7 @@ use super::convert::session;
 use super::proto::operator_server::Operator;
 use super::proto::registry_server::Registry;
 use super::state::GrpcState;
-use super::{config, events, operations, operator, proto, requests, routes, sessions, settings};
+use super::{audit, config, events, operations, operator, proto, requests, routes, sessions, settings};
 
 macro_rules! service {
     ($service:ident {
@@ -25,7 +25,7 @@ macro_rules! service {
         #[tonic::async_trait]
         impl $service for GrpcState {
             $(async fn $call(&self, request: Request<proto::$request>) -> Result<Response<proto::$response>, Status> {
-                $family::$call(self, request.into_inner()).await.map(Response::new)
+                $family::$call(&self.of(&request), request.into_inner()).await.map(Response::new)
             })+
 
             $(async fn $from_call(
@@ -33,16 +33,16 @@ macro_rules! service {
                 request: Request<proto::$from_request>,
             ) -> Result<Response<proto::$from_response>, Status> {
                 let origin = request.extensions().get::<CallerAddresses>().map(|peer| Origin::of(peer.address.ip()));
-                $from_family::$from_call(self, origin, request.into_inner()).await.map(Response::new)
+                $from_family::$from_call(&self.of(&request), origin, request.into_inner()).await.map(Response::new)
             })*
 
             $(async fn $large_call(
                 &self,
                 request: Request<proto::$large_request>,
             ) -> Result<Response<proto::$large_response>, Status> {
-                let request = request.into_inner();
-                let reading = self.registry.permit_large_read(&session(&request.session_id)?)?;
-                let mut response = Response::new($large_family::$large_call(self, request).await?);
+                let (call, request) = (self.of(&request), request.into_inner());
+                let reading = call.registry.permit_large_read(&session(&request.session_id)?)?;
+                let mut response = Response::new($large_family::$large_call(&call, request).await?);
                 // The response keeps the permit until it is sent.
                 reading.into_iter().for_each(|reading| drop(response.extensions_mut().insert(Arc::new(reading))));
                 Ok(response)
@@ -54,7 +54,7 @@ macro_rules! service {
                 &self,
                 request: Request<proto::$stream_request>,
             ) -> Result<Response<Self::$streaming>, Status> {
-                $stream_family::$stream_call(self, request.into_inner()).await.map(Response::new)
+                $stream_family::$stream_call(&self.of(&request), request.into_inner()).await.map(Response::new)
             })+
         }
     };
@@ -111,6 +111,7 @@ service! { Operator {
     operator::get_instance(GetInstanceRequest) -> GetInstanceResponse;
     operator::list_all_routes(ListAllRoutesRequest) -> ListAllRoutesResponse;
     operator::list_all_stats(ListAllStatsRequest) -> ListAllStatsResponse;
+    audit::list_audit(ListAuditRequest) -> ListAuditResponse;
     operator::explain(ExplainRequest) -> ExplainResponse;
     requests::list_requests(ListRequestsRequest) -> ListRequestsResponse;
     requests::get_request(GetRequestRequest) -> GetRequestResponse;

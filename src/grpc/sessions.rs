@@ -13,10 +13,10 @@ use super::proto::{
     EndSessionRequest, EndSessionResponse, GetSessionRequest, GetSessionResponse, PingRequest, PingResponse,
     ReconnectRequest, ReconnectResponse, RegisterRequest, RegisterResponse,
 };
-use super::state::GrpcState;
+use super::state::CallState;
 
 pub(super) async fn register(
-    state: &GrpcState,
+    state: &CallState,
     origin: Option<Origin>,
     request: RegisterRequest,
 ) -> Result<RegisterResponse, Status> {
@@ -39,7 +39,7 @@ fn as_named_here(error: Error) -> Error {
     if error.field() == Some("service") { error.about("service_name") } else { error }
 }
 
-pub(super) async fn reconnect(state: &GrpcState, request: ReconnectRequest) -> Result<ReconnectResponse, Status> {
+pub(super) async fn reconnect(state: &CallState, request: ReconnectRequest) -> Result<ReconnectResponse, Status> {
     let session = session(&request.session_id)?;
     match state.call(Reconnect { session, connection: None }).await? {
         Reconnected::Bound => Ok(ReconnectResponse {}),
@@ -47,15 +47,15 @@ pub(super) async fn reconnect(state: &GrpcState, request: ReconnectRequest) -> R
     }
 }
 
-pub(super) async fn ping(state: &GrpcState, request: PingRequest) -> Result<PingResponse, Status> {
+pub(super) async fn ping(state: &CallState, request: PingRequest) -> Result<PingResponse, Status> {
     state.ask(Ping(session(&request.session_id)?), |()| PingResponse {}).await
 }
 
-pub(super) async fn get_session(state: &GrpcState, request: GetSessionRequest) -> Result<GetSessionResponse, Status> {
+pub(super) async fn get_session(state: &CallState, request: GetSessionRequest) -> Result<GetSessionResponse, Status> {
     state.ask(SessionInfo(session(&request.session_id)?), |view| GetSessionResponse::from(*view)).await
 }
 
-pub(super) async fn end_session(state: &GrpcState, request: EndSessionRequest) -> Result<EndSessionResponse, Status> {
+pub(super) async fn end_session(state: &CallState, request: EndSessionRequest) -> Result<EndSessionResponse, Status> {
     let subject = Subject::Session(session(&request.session_id)?);
     state.call(ClientShutdown { subject, connection: None }).await?;
     Ok(EndSessionResponse {})

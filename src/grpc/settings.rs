@@ -18,9 +18,9 @@ use super::proto::{
     SetHeaderRequest, SetHeaderResponse, SetHealthCheckRequest, SetHealthCheckResponse, SetOptionRequest,
     SetOptionResponse, SetRateLimitRequest, SetRateLimitResponse,
 };
-use super::state::GrpcState;
+use super::state::CallState;
 
-pub(super) async fn set_header(state: &GrpcState, request: SetHeaderRequest) -> Result<SetHeaderResponse, Status> {
+pub(super) async fn set_header(state: &CallState, request: SetHeaderRequest) -> Result<SetHeaderResponse, Status> {
     let set = HeadersSet {
         session: session(&request.session_id)?,
         target: request.target.parse()?,
@@ -32,7 +32,7 @@ pub(super) async fn set_header(state: &GrpcState, request: SetHeaderRequest) -> 
 }
 
 pub(super) async fn remove_header(
-    state: &GrpcState,
+    state: &CallState,
     request: RemoveHeaderRequest,
 ) -> Result<RemoveHeaderResponse, Status> {
     let session = session(&request.session_id)?;
@@ -41,7 +41,7 @@ pub(super) async fn remove_header(
     Ok(RemoveHeaderResponse {})
 }
 
-pub(super) async fn set_option(state: &GrpcState, request: SetOptionRequest) -> Result<SetOptionResponse, Status> {
+pub(super) async fn set_option(state: &CallState, request: SetOptionRequest) -> Result<SetOptionResponse, Status> {
     let session = session(&request.session_id)?;
     let (target, key) = (request.target.parse()?, OptionKey::parse(&request.key)?);
     check_option(key.as_str(), &request.value)?;
@@ -61,7 +61,7 @@ fn check_option(key: &str, value: &str) -> Result<(), Error> {
 }
 
 pub(super) async fn remove_option(
-    state: &GrpcState,
+    state: &CallState,
     request: RemoveOptionRequest,
 ) -> Result<RemoveOptionResponse, Status> {
     let session = session(&request.session_id)?;
@@ -71,7 +71,7 @@ pub(super) async fn remove_option(
 }
 
 pub(super) async fn set_health_check(
-    state: &GrpcState,
+    state: &CallState,
     request: SetHealthCheckRequest,
 ) -> Result<SetHealthCheckResponse, Status> {
     let session = session(&request.session_id)?;
@@ -86,7 +86,7 @@ pub(super) async fn set_health_check(
 }
 
 pub(super) async fn remove_health_check(
-    state: &GrpcState,
+    state: &CallState,
     request: RemoveHealthCheckRequest,
 ) -> Result<RemoveHealthCheckResponse, Status> {
     let session = session(&request.session_id)?;
@@ -95,7 +95,7 @@ pub(super) async fn remove_health_check(
 }
 
 pub(super) async fn set_rate_limit(
-    state: &GrpcState,
+    state: &CallState,
     request: SetRateLimitRequest,
 ) -> Result<SetRateLimitResponse, Status> {
     let session = session(&request.session_id)?;
@@ -106,7 +106,7 @@ pub(super) async fn set_rate_limit(
 }
 
 pub(super) async fn remove_rate_limit(
-    state: &GrpcState,
+    state: &CallState,
     request: RemoveRateLimitRequest,
 ) -> Result<RemoveRateLimitResponse, Status> {
     let session = session(&request.session_id)?;
@@ -115,7 +115,7 @@ pub(super) async fn remove_rate_limit(
 }
 
 pub(super) async fn set_circuit_breaker(
-    state: &GrpcState,
+    state: &CallState,
     request: SetCircuitBreakerRequest,
 ) -> Result<SetCircuitBreakerResponse, Status> {
     let session = session(&request.session_id)?;
@@ -130,7 +130,7 @@ pub(super) async fn set_circuit_breaker(
 }
 
 pub(super) async fn remove_circuit_breaker(
-    state: &GrpcState,
+    state: &CallState,
     request: RemoveCircuitBreakerRequest,
 ) -> Result<RemoveCircuitBreakerResponse, Status> {
     let session = session(&request.session_id)?;

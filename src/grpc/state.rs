@@ -1,15 +1,18 @@
 //! The state that all gRPC calls share: the registry, and the owner of tasks that outlive a call.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::domain::Error;
+use crate::domain::{Error, OperatorName};
 use crate::lifecycle::Lifecycle;
-use crate::registry::{Command, CommandCall, QueryCall, Registry};
+use crate::operator_auth::CallerAddresses;
+use crate::registry::{CallOrigin, Command, CommandCall, Interface, QueryCall, Registry};
 use crate::request_log::RequestLog;
 
-use tonic::Status;
+use tonic::{Request, Status};
 
 use super::status::fault;
 
@@ -28,7 +31,10 @@ pub struct GrpcSettings {
 
 /// The state that all gRPC calls share. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct GrpcState {
+pub(super) struct GrpcState(Arc<GrpcParts>);
+
+/// The parts of the state.
+pub(super) struct GrpcParts {
     pub(super) registry: Registry,
     lifecycle: Lifecycle,
     nonce: fn() -> u128,
@@ -36,12 +42,38 @@ pub(super) struct GrpcState {
     pub(super) requests: RequestLog,
 }
 
+/// The state for one call, with the origin of the call. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct CallState {
+    pub(super) origin: CallOrigin,
+    parts: Arc<GrpcParts>,
+}
+
+impl Deref for CallState {
+    type Target = GrpcParts;
+
+    fn deref(&self) -> &GrpcParts {
+        &self.parts
+    }
+}
+
 impl GrpcState {
     pub(super) fn new(registry: Registry, lifecycle: Lifecycle, settings: &GrpcSettings) -> Self {
         let GrpcSettings { nonce, keep_alive, requests, .. } = settings;
-        Self { registry, lifecycle, nonce: *nonce, keep_alive: *keep_alive, requests: requests.clone() }
+        let requests = requests.clone();
+        Self(Arc::new(GrpcParts { registry, lifecycle, nonce: *nonce, keep_alive: *keep_alive, requests }))
     }
 
+    /// Returns the state for a call.
+    pub(super) fn of<T>(&self, request: &Request<T>) -> CallState {
+        let found = request.extensions();
+        let origin = CallOrigin::new(Interface::Grpc, found.get::<CallerAddresses>().map(|peer| peer.client));
+        let origin = CallOrigin { operator: found.get::<OperatorName>().cloned(), ..origin };
+        CallState { origin, parts: Arc::clone(&self.0) }
+    }
+}
+
+impl GrpcParts {
     /// The silence after which a stream sends a heartbeat.
     pub(super) fn keep_alive(&self) -> Duration {
         self.keep_alive
@@ -56,10 +88,12 @@ impl GrpcState {
     pub(super) fn nonce(&self) -> u128 {
         (self.nonce)()
     }
+}
 
+impl CallState {
     /// Executes a command, and returns its reply.
     pub(super) async fn call<C: CommandCall>(&self, command: C) -> Result<C::Reply, Error> {
-        self.registry.call(command).await
+        self.registry.call(self.origin.clone(), command).await
     }
 
     /// Answers a query with the message that `view` makes from its reply.
@@ -71,7 +105,8 @@ impl GrpcState {
     /// as an event, even if the caller has gone.
     pub(super) async fn accept(&self, command: impl Into<Command>) -> Result<(), Status> {
         let (accepted, answered) = oneshot::channel();
-        self.lifecycle.spawn_one("gRPC maintenance", self.registry.clone().maintain(command.into(), accepted));
+        let request = self.registry.clone().maintain(self.origin.clone(), command.into(), accepted);
+        self.lifecycle.spawn_one("gRPC maintenance", request);
         match answered.await {
             Ok(answer) => answer.map_err(Status::from),
             Err(_) => Err(fault()),

@@ -142,6 +142,12 @@ written! {
     Span, Target, Time,
 }
 
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(from)?).map_err(|error| refusal(&error))
+    }
+}
+
 impl Serialize for Metadata {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         // The metadata was checked as JSON when it came in.

@@ -7,15 +7,17 @@
 
 mod host;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use http::header::{AUTHORIZATION, HOST, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
 
-use crate::domain::{Fingerprint, Host, Secret};
+use crate::domain::{Fingerprint, Host, OperatorName, Secret};
+use crate::sockets::OncePerSecond;
 
 use host::NamedHost;
 
@@ -26,6 +28,8 @@ pub struct CallerAddresses {
     pub address: SocketAddr,
     /// This server's address.
     pub local: SocketAddr,
+    /// The client's address, as trusted proxies tell it; else the caller's.
+    pub client: IpAddr,
 }
 
 /// The parts of a request that authorisation depends on.
@@ -132,41 +136,76 @@ impl Denied {
 /// Recognises operators: callers with an operator token or, while there is no token, direct callers on loopback.
 #[derive(Clone, Debug, Default)]
 pub struct OperatorAuth {
-    tokens: Arc<ArcSwap<Vec<Fingerprint>>>,
+    tokens: Arc<ArcSwap<Vec<(OperatorName, Fingerprint)>>>,
+    refusals: Arc<OperatorRefusals>,
+}
+
+/// The count of refused calls, for the log.
+#[derive(Debug, Default)]
+struct OperatorRefusals {
+    warnings: OncePerSecond,
+    refused: AtomicU64,
+}
+
+/// The token of an operator, with its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedToken {
+    /// The name.
+    pub name: OperatorName,
+    /// The token.
+    pub secret: Secret,
 }
 
 impl OperatorAuth {
     /// Accepts these tokens. Without any, callers on loopback are operators.
-    pub fn new<'a>(tokens: impl IntoIterator<Item = &'a Secret>) -> Self {
+    pub fn new<'a>(tokens: impl IntoIterator<Item = &'a NamedToken>) -> Self {
         let auth = Self::default();
         auth.set_tokens(tokens);
         auth
     }
 
     /// Accepts these tokens in place of those before, from the next request on. Clones share them.
-    pub fn set_tokens<'a>(&self, tokens: impl IntoIterator<Item = &'a Secret>) {
-        self.tokens.store(Arc::new(tokens.into_iter().map(Fingerprint::of).collect()));
+    pub fn set_tokens<'a>(&self, tokens: impl IntoIterator<Item = &'a NamedToken>) {
+        let known = |token: &NamedToken| (token.name.clone(), Fingerprint::of(&token.secret));
+        self.tokens.store(Arc::new(tokens.into_iter().map(known).collect()));
     }
 
-    /// Checks that a request comes from an operator. `shown` is the token of the request.
+    /// Checks that a request comes from an operator, and returns the operator's name. `shown` is the token of the request.
     ///
     /// # Errors
     /// The reason why the caller is no operator.
-    pub fn check(&self, call: &ApiRequest<'_>, shown: Option<&str>) -> Result<(), Denied> {
-        if self.tokens.load().is_empty() {
-            return check_direct(call);
-        }
-        let shown = shown.ok_or(Denied::Unauthenticated("an operator token is needed: Authorization: Bearer TOKEN"))?;
-        if self.knows(shown) {
-            return Ok(());
-        }
-        Err(Denied::Unauthenticated("the operator token is not known here"))
+    pub fn check(&self, call: &ApiRequest<'_>, shown: Option<&str>) -> Result<OperatorName, Denied> {
+        self.operator(call, shown).inspect_err(|denied| self.refusals.note(call, *denied))
     }
 
-    fn knows(&self, shown: &str) -> bool {
+    fn operator(&self, call: &ApiRequest<'_>, shown: Option<&str>) -> Result<OperatorName, Denied> {
+        if self.tokens.load().is_empty() {
+            return check_direct(call).map(|()| OperatorName::loopback());
+        }
+        let shown = shown.ok_or(Denied::Unauthenticated("an operator token is needed: Authorization: Bearer TOKEN"))?;
+        self.named(shown).ok_or(Denied::Unauthenticated("the operator token is not known here"))
+    }
+
+    /// Returns the name of a token, if it is known.
+    fn named(&self, shown: &str) -> Option<OperatorName> {
         let shown = Fingerprint::of(&Secret::new(shown));
         // All tokens are compared, so that the time does not depend on the matching one.
-        self.tokens.load().iter().fold(false, |known, token| token.is(&shown) | known)
+        let tokens = self.tokens.load();
+        let found = tokens.iter().fold(None, |found, token| if token.1.is(&shown) { Some(&token.0) } else { found });
+        found.cloned()
+    }
+}
+
+impl OperatorRefusals {
+    /// Counts a refused call. Logs the number and the last address, once a second at most, because a guesser tries many
+    /// tokens.
+    fn note(&self, call: &ApiRequest<'_>, denied: Denied) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        if self.warnings.passes() {
+            let refused = self.refused.swap(0, Ordering::Relaxed);
+            let address = call.peer.map(|peer| tracing::field::display(peer.client));
+            tracing::warn!(address, refused, "operators' calls were refused: {}", denied.words());
+        }
     }
 }
 
@@ -224,7 +263,7 @@ impl AllowedHosts {
         if self.protected || is_probe(call.uri.path()) || (!hosts.is_empty() && hosts.iter().all(own)) {
             return Ok(());
         }
-        if bearer(call.headers).is_some_and(|shown| self.operators.knows(shown)) {
+        if bearer(call.headers).is_some_and(|shown| self.operators.named(shown).is_some()) {
             return Ok(());
         }
         Err(Denied::Forbidden(

@@ -4,7 +4,8 @@ const HERE: &str = "127.0.0.1:5000";
 const AWAY: &str = "10.0.0.7:5000";
 
 fn peer(address: &str, local: &str) -> CallerAddresses {
-    CallerAddresses { address: address.parse().unwrap(), local: local.parse().unwrap() }
+    let address: std::net::SocketAddr = address.parse().unwrap();
+    CallerAddresses { address, local: local.parse().unwrap(), client: address.ip() }
 }
 
 fn request(peer: CallerAddresses, version: Version, target: &str, fields: &[(&str, &str)]) -> Request<()> {
@@ -17,7 +18,11 @@ fn asking(peer: CallerAddresses, host: &str) -> Request<()> {
     request(peer, Version::HTTP_11, "/", &[("host", host)])
 }
 
-fn is_forbidden(answer: Result<(), Denied>) -> bool {
+fn token(name: &str, secret: &str) -> NamedToken {
+    NamedToken { name: OperatorName::parse(name).unwrap(), secret: Secret::new(secret) }
+}
+
+fn is_forbidden<T>(answer: &Result<T, Denied>) -> bool {
     matches!(answer, Err(Denied::Forbidden(_)))
 }
 
@@ -79,20 +84,24 @@ fn without_tokens_operators_are_direct_callers_on_loopback_that_ask_for_loopback
     for address in [HERE, "[::1]:5000", "[::ffff:127.0.0.1]:5000", "127.9.9.9:1"] {
         for host in LOOPBACK {
             let request = asking(peer(address, HERE), host);
-            assert_eq!(operators.check(&ApiRequest::of(&request), None), Ok(()), "{address} {host}");
+            assert_eq!(
+                operators.check(&ApiRequest::of(&request), None),
+                Ok(OperatorName::loopback()),
+                "{address} {host}"
+            );
         }
     }
     for host in OTHERS {
         let request = asking(peer(HERE, HERE), host);
-        assert!(is_forbidden(operators.check(&ApiRequest::of(&request), Some("any"))), "{host}");
+        assert!(is_forbidden(&operators.check(&ApiRequest::of(&request), Some("any"))), "{host}");
     }
     for address in [AWAY, "[fd00::7]:1", "[::ffff:10.0.0.7]:1", "0.0.0.0:1"] {
         let request = asking(peer(address, HERE), "localhost");
-        assert!(is_forbidden(operators.check(&ApiRequest::of(&request), None)), "{address}");
+        assert!(is_forbidden(&operators.check(&ApiRequest::of(&request), None)), "{address}");
     }
     let nowhere = Request::builder().header("host", "localhost").body(()).unwrap();
     assert!(
-        is_forbidden(operators.check(&ApiRequest::of(&nowhere), None)),
+        is_forbidden(&operators.check(&ApiRequest::of(&nowhere), None)),
         "a caller without a known address is remote"
     );
 }
@@ -118,14 +127,14 @@ fn requests_that_came_through_a_proxy_are_not_an_operators() {
     for sign in signs {
         for value in ["", "127.0.0.1", "1.1 signalbox"] {
             let request = request(peer(HERE, HERE), Version::HTTP_2, "http://localhost/", &[(sign, value)]);
-            assert!(is_forbidden(OperatorAuth::default().check(&ApiRequest::of(&request), None)), "{sign}");
+            assert!(is_forbidden(&OperatorAuth::default().check(&ApiRequest::of(&request), None)), "{sign}");
         }
     }
     let own = request(peer(HERE, HERE), Version::HTTP_11, "/", &[("host", "localhost"), ("user-agent", "signalbox")]);
-    assert!(is_forbidden(OperatorAuth::default().check(&ApiRequest::of(&own), None)), "a check's");
+    assert!(is_forbidden(&OperatorAuth::default().check(&ApiRequest::of(&own), None)), "a check's");
     let fields = [("host", "localhost"), ("user-agent", "curl/8.5.0"), ("accept", "*/*"), ("x-request-id", "7")];
     let direct = request(peer(HERE, HERE), Version::HTTP_11, "/", &fields);
-    assert_eq!(OperatorAuth::default().check(&ApiRequest::of(&direct), None), Ok(()));
+    assert_eq!(OperatorAuth::default().check(&ApiRequest::of(&direct), None), Ok(OperatorName::loopback()));
 }
 
 #[test]
@@ -134,24 +143,25 @@ fn every_host_that_a_request_names_counts() {
     for (target, host) in [(evil, "localhost"), (own, "evil.example")] {
         for version in [Version::HTTP_11, Version::HTTP_2] {
             let request = request(peer(HERE, HERE), version, target, &[("host", host)]);
-            assert!(is_forbidden(OperatorAuth::default().check(&ApiRequest::of(&request), None)), "{target} {host}");
-            assert!(is_forbidden(AllowedHosts::default().check(&ApiRequest::of(&request))), "{target} {host}");
+            assert!(is_forbidden(&OperatorAuth::default().check(&ApiRequest::of(&request), None)), "{target} {host}");
+            assert!(is_forbidden(&AllowedHosts::default().check(&ApiRequest::of(&request))), "{target} {host}");
         }
     }
     // A request that names no host.
     let old = request(peer(HERE, HERE), Version::HTTP_10, "/", &[]);
-    assert!(is_forbidden(OperatorAuth::default().check(&ApiRequest::of(&old), None)));
-    assert!(is_forbidden(AllowedHosts::default().check(&ApiRequest::of(&old))));
+    assert!(is_forbidden(&OperatorAuth::default().check(&ApiRequest::of(&old), None)));
+    assert!(is_forbidden(&AllowedHosts::default().check(&ApiRequest::of(&old))));
 }
 
 #[test]
 fn with_tokens_whoever_shows_one_is_an_operator_wherever_they_sit() {
-    let tokens = [Secret::new("first-operator-token"), Secret::new("second-operator-token")];
+    let tokens = [token("ann", "first-operator-token"), token("bob", "second-operator-token")];
     let operators = OperatorAuth::new(&tokens);
     let fields = [("host", "box.example"), ("via", "1.1 other")];
     let away = request(peer(AWAY, HERE), Version::HTTP_11, "/", &fields);
-    for shown in ["first-operator-token", "second-operator-token"] {
-        assert_eq!(operators.check(&ApiRequest::of(&away), Some(shown)), Ok(()));
+    for (shown, name) in [("first-operator-token", "ann"), ("second-operator-token", "bob")] {
+        let found = operators.check(&ApiRequest::of(&away), Some(shown));
+        assert_eq!(found, Ok(OperatorName::parse(name).unwrap()), "by its name");
     }
     let here = asking(peer(HERE, HERE), "localhost");
     for shown in [None, Some(""), Some("first-operator-toke"), Some("First-operator-token")] {
@@ -168,7 +178,7 @@ fn an_open_port_is_asked_under_its_own_hosts() {
         assert_eq!(open.check(&ApiRequest::of(&asking(here, host))), Ok(()), "{host}");
     }
     for host in OTHERS {
-        assert!(is_forbidden(open.check(&ApiRequest::of(&asking(here, host)))), "{host}");
+        assert!(is_forbidden(&open.check(&ApiRequest::of(&asking(here, host)))), "{host}");
     }
     for probe in ["/healthz", "/readyz", "/grpc.health.v1.Health/Check"] {
         let request = request(here, Version::HTTP_11, probe, &[("host", "evil.example")]);
@@ -183,7 +193,7 @@ fn a_port_that_other_machines_reach_is_asked_under_any_address_but_no_name() {
         assert_eq!(AllowedHosts::default().check(&ApiRequest::of(&asking(away, host))), Ok(()), "{host}");
     }
     for host in ["evil.example", "0.0.0.0", "[::]", "10.0.0.1.evil.example"] {
-        assert!(is_forbidden(AllowedHosts::default().check(&ApiRequest::of(&asking(away, host)))), "{host}");
+        assert!(is_forbidden(&AllowedHosts::default().check(&ApiRequest::of(&asking(away, host)))), "{host}");
     }
 }
 
@@ -195,14 +205,14 @@ fn listed_hosts_are_own_and_a_protected_port_is_asked_under_every_host() {
     for host in ["signalbox:8182", "SIGNALBOX.", "a.box.example", "10.0.0.1:1", "[fd00:0::1]", "localhost"] {
         assert_eq!(named.check(&ApiRequest::of(&asking(here, host))), Ok(()), "{host}");
         let operator = OperatorAuth::default().check(&ApiRequest::of(&asking(here, host)), None);
-        assert_eq!(is_forbidden(operator), host != "localhost", "{host}");
+        assert_eq!(is_forbidden(&operator), host != "localhost", "{host}");
     }
     for host in ["box.example", "evil.example", "10.0.0.2"] {
-        assert!(is_forbidden(named.check(&ApiRequest::of(&asking(here, host)))), "{host}");
+        assert!(is_forbidden(&named.check(&ApiRequest::of(&asking(here, host)))), "{host}");
         let protected = AllowedHosts::new(true, Vec::new(), Arc::default());
         assert_eq!(protected.check(&ApiRequest::of(&asking(here, host))), Ok(()), "{host}");
     }
-    let operators = Arc::new(OperatorAuth::new(&[Secret::new("first-operator-token")]));
+    let operators = Arc::new(OperatorAuth::new(&[token("ann", "first-operator-token")]));
     let hosts = AllowedHosts::new(false, Vec::new(), operators);
     for (shown, admitted) in [("Bearer first-operator-token", true), ("Bearer other", false), ("", false)] {
         let fields = [("host", "box.example"), ("authorization", shown)];

@@ -17,7 +17,7 @@ use crate::connection_limits::{ConnectionGuard, ConnectionStage};
 use crate::domain::{Error, Kind, Origin};
 use crate::lifecycle::Lifecycle;
 use crate::memory_budget::{MemoryFull, MemoryShare};
-use crate::registry::{Mailbox, MailboxMessage, Registry};
+use crate::registry::{CallOrigin, Interface, Mailbox, MailboxMessage, Registry};
 
 use super::foreign::{self, ForeignProtocol};
 use super::line::LineBuffer;
@@ -48,8 +48,10 @@ pub(super) struct Connection<S> {
     /// The sender for outcomes of maintenance requests. Each request reserves a place in the channel.
     pub(super) outcomes_in: mpsc::Sender<Box<MaintenanceOutcome>>,
     outcomes: mpsc::Receiver<Box<MaintenanceOutcome>>,
-    /// The address of the client, if it is known.
+    /// The address by which the client's share is counted, if it is known.
     pub(super) origin: Option<Origin>,
+    /// The origin of its commands.
+    pub(super) call_origin: CallOrigin,
     /// True once the session is shut down, or the client speaks another protocol.
     pub(super) closing: bool,
     /// True once the client has sent a command.
@@ -124,6 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             outcomes_in,
             outcomes,
             origin: None,
+            call_origin: CallOrigin::new(Interface::Pipe, None),
             closing: false,
             understood: false,
             foreign: None,

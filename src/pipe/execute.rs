@@ -149,7 +149,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return;
         }
         let ends = matches!(batch.commands.last(), Some(Command::ClientShutdown(_)));
-        let replies = self.registry.execute(std::mem::take(&mut batch.commands)).await;
+        let origin = self.call_origin.clone();
+        let replies = self.registry.execute(origin, std::mem::take(&mut batch.commands)).await;
         // Only the last command of a batch can end the session.
         self.closing |= ends && matches!(replies.last(), Some(Ok(_)));
         for (pending, reply) in batch.pending.drain(..).zip(replies) {

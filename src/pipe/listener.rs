@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::connection_limits::{ConnectionGuard, ConnectionRefusal, WireProtocol};
 use crate::domain::Origin;
 use crate::lifecycle::Lifecycle;
-use crate::registry::Registry;
+use crate::registry::{CallOrigin, Interface, Registry};
 use crate::sockets::{self, DescriptorShare, PortListener};
 use crate::tls::Acceptor;
 
@@ -111,6 +111,7 @@ impl PipeListener {
             self.nonce,
         );
         connection.origin = Some(Origin::of(peer.ip()));
+        connection.call_origin = CallOrigin::new(Interface::Pipe, Some(peer.ip()));
         async move {
             let end = connection.run().await;
             tracing::debug!(%peer, end, "a pipe connection ended");

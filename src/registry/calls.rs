@@ -174,7 +174,7 @@ impl Command {
     pub(super) fn weight(&self, catalog: &Catalog) -> usize {
         let session = match self {
             Command::RouteAddBulk(bulk) => return bulk.routes.len(),
-            Command::Announce(_) => return catalog.sessions_len() + catalog.routes_len(),
+            Command::Announce(Announce::CertRenewed { .. }) => return catalog.sessions_len() + catalog.routes_len(),
             Command::Register(register) => catalog.of_instance(&register.service, &register.instance),
             Command::ClientShutdown(end) => catalog.subject(&end.subject).ok(),
             Command::Expire(expire) => catalog.by_key(expire.key),

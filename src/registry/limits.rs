@@ -21,6 +21,10 @@ pub struct RegistryLimits {
     pub pending_per_session_max: usize,
     /// The number of event streams that may be open, over gRPC and REST.
     pub streams_max: usize,
+    /// The time that a record of the audit is kept.
+    pub audit_keep: Span,
+    /// The number of records of the audit that are kept.
+    pub audit_records_max: usize,
 }
 
 impl Default for RegistryLimits {
@@ -34,6 +38,8 @@ impl Default for RegistryLimits {
             settings_per_session_max: 200_000,
             pending_per_session_max: 64,
             streams_max: 10_000,
+            audit_keep: Span::from_secs(90 * 24 * 60 * 60),
+            audit_records_max: 100_000,
         }
     }
 }

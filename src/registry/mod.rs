@@ -4,6 +4,7 @@
 //! one commit for the whole batch → publish → answer. A query is answered from what is published, without queueing.
 //! Nothing here does IO: the store, the routing table and the backends stand behind the traits in `ports`.
 
+pub mod audit;
 pub mod calls;
 pub mod commands;
 mod limits;
@@ -15,10 +16,14 @@ mod runtime;
 mod server_state;
 
 pub use crate::clock::Reading as ClockReading;
+pub use audit::{AuditRecord, CallOrigin, Interface};
 pub use calls::{Call, Command, CommandCall, Query, QueryCall, Reconnected};
 pub use commands::{Release, Reply, Verification};
 pub use limits::RegistryLimits;
-pub use ports::{BoxFuture, PageResponse, PageTrust, Publish, Store, StoreError, StoredState, Traffic};
+pub use ports::{
+    AuditBatch, AuditChunk, AuditRead, BoxFuture, PageResponse, PageTrust, Publish, Store, StoreError, StoredState,
+    Traffic,
+};
 pub use queries::Answer;
 pub use registration_tokens::RegistrationTokens;
 pub use rules::RegistryRules;

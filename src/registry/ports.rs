@@ -7,8 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::clock::Reading;
-use crate::domain::{Catalog, Change, Forbidden, Options, PageUrl, RouteId, SessionKey, Span};
+use crate::domain::{Catalog, Change, Forbidden, Options, PageUrl, RouteId, SessionKey, Span, Time};
 
+use super::audit::{AuditFilter, AuditRecord};
 use super::queries::views::{BreakerNumbers, RouteNumbers};
 
 /// A future that a port returns.
@@ -31,13 +32,28 @@ pub trait Store: Send + 'static {
         async { Ok(()) }
     }
 
-    /// Stores `changes` and `revision`, all or nothing: after an error nothing of them is stored. If one of them [is
-    /// precious](Change::is_precious), all survive a loss of power once this returns. Changes that [are not
-    /// stored](Change::is_stored) are skipped.
+    /// Stores `changes`, the records of `audit` and `revision`, all or nothing: after an error nothing of them is stored.
+    /// If one of the changes [is precious](Change::is_precious), all survive a loss of power once this returns. Changes
+    /// that [are not stored](Change::is_stored) are skipped. Removes a few records of the audit that are out of its
+    /// bounds.
     ///
     /// # Errors
     /// If they cannot be stored now.
-    fn commit(&mut self, changes: &[Change], revision: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn commit(
+        &mut self,
+        changes: &[Change],
+        audit: &AuditBatch,
+        revision: u64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Reads some records of the audit. Quick, whatever the number of records.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn read_audit(&mut self, read: &AuditRead) -> impl Future<Output = Result<AuditChunk, StoreError>> + Send {
+        let _ = read;
+        async { Ok(AuditChunk::default()) }
+    }
 
     /// Compares what is stored with `catalog`: the counts, and the rows of the sessions `keys`, which may have ended.
     /// Returns the first difference. Debug and test builds call it after commits.
@@ -84,6 +100,39 @@ pub struct StoredState {
     pub changes: Vec<Change>,
     /// The clocks at the last start; empty if they are not known.
     pub reading: Reading,
+    /// The number of the last record of the audit; 0 if there is none.
+    pub audit_last: u64,
+}
+
+/// The records of a commit, and the bounds of the audit.
+#[derive(Clone, Debug, Default)]
+pub struct AuditBatch {
+    /// The new records, by their numbers.
+    pub records: Vec<AuditRecord>,
+    /// Records with a lower number go.
+    pub keep_from: u64,
+    /// Records from before this time go.
+    pub keep_since: Time,
+}
+
+/// A request for some records of the audit, the latest first.
+#[derive(Clone, Debug)]
+pub struct AuditRead {
+    /// The records to select.
+    pub filter: AuditFilter,
+    /// Only records with a lower number.
+    pub before: u64,
+    /// The largest number of records.
+    pub most: usize,
+}
+
+/// Some records of the audit, the latest first.
+#[derive(Clone, Debug, Default)]
+pub struct AuditChunk {
+    /// The records.
+    pub records: Vec<AuditRecord>,
+    /// The number before which the search goes on; `None` if there is nothing before.
+    pub before: Option<u64>,
 }
 
 /// A store's failure. The text is for the log; clients are told that the registry is unavailable.

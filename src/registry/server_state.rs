@@ -10,6 +10,8 @@ use utoipa::ToSchema;
 
 use crate::domain::Time;
 
+use super::audit::CallOrigin;
+
 /// The number of requests for a reload that may wait.
 const REQUESTS_MAX: usize = 4;
 
@@ -66,8 +68,14 @@ pub struct ReloadView {
     pub needs_restart: Vec<String>,
 }
 
-/// A request to reload the configuration. An error says what is wrong with the configuration.
-pub type ReloadRequest = oneshot::Sender<Result<ReloadView, String>>;
+/// A request to reload the configuration.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    /// The origin of the call.
+    pub origin: CallOrigin,
+    /// The channel for the answer. An error says what is wrong with the configuration.
+    pub answer: oneshot::Sender<Result<ReloadView, String>>,
+}
 
 /// The state of the server around the registry.
 pub(crate) struct ServerState {

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::domain::{Origin, SessionId};
 use crate::operator_auth::CallerAddresses;
-use crate::registry::{CommandCall, Query, QueryCall, Registry};
+use crate::registry::{CallOrigin, CommandCall, Interface, Query, QueryCall, Registry};
 
 use super::problem::Problem;
 use super::state::RestState;
@@ -56,6 +56,7 @@ pub(super) fn bearer(fields: &HeaderMap) -> Result<Option<&str>, Problem> {
 pub(super) struct Caller {
     pub(super) session: SessionId,
     pub(super) registry: Registry,
+    pub(super) origin: CallOrigin,
 }
 
 impl FromRequestParts<RestState> for Caller {
@@ -65,25 +66,32 @@ impl FromRequestParts<RestState> for Caller {
         let Bearer(session) = Bearer::from_request_parts(parts, state).await?;
         // The session is checked first, so that a caller without a session does not learn which input is valid.
         state.registry.answer(&Query::Ping(session.clone()))?;
-        Ok(Self { session, registry: state.registry.clone() })
+        Ok(Self { session, registry: state.registry.clone(), origin: call_origin(parts) })
     }
 }
 
-/// The address of a request's client, if it is known.
-pub(super) struct CameFrom(pub(super) Option<Origin>);
+/// Returns the origin of a call.
+pub(super) fn call_origin(parts: &Parts) -> CallOrigin {
+    let client = parts.extensions.get::<CallerAddresses>().map(|peer| peer.client);
+    CallOrigin::new(Interface::Rest, client)
+}
+
+/// The origin of a request without a session, and the address by which the client's share is counted.
+pub(super) struct CameFrom(pub(super) CallOrigin, pub(super) Option<Origin>);
 
 impl FromRequestParts<RestState> for CameFrom {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &RestState) -> Result<Self, Infallible> {
-        Ok(Self(parts.extensions.get::<CallerAddresses>().map(|peer| Origin::of(peer.address.ip()))))
+        let counted = parts.extensions.get::<CallerAddresses>().map(|peer| Origin::of(peer.address.ip()));
+        Ok(Self(call_origin(parts), counted))
     }
 }
 
 impl Caller {
     /// Executes a command, and returns its reply.
     pub(super) async fn run<C: CommandCall>(&self, command: C) -> Result<C::Reply, Problem> {
-        Ok(self.registry.call(command).await?)
+        Ok(self.registry.call(self.origin.clone(), command).await?)
     }
 
     /// Executes a command without a reply.

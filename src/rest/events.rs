@@ -162,7 +162,8 @@ async fn subscribe(
         return Ok(head(StatusCode::OK.into_response()));
     }
     let topics = asked.types.map_or_else(|| Topics::parse("all"), |types| Ok(types.0))?;
-    let events = state.registry.session_events(&caller.session, topics, resume.after.or(asked.after)).await?;
+    let after = resume.after.or(asked.after);
+    let events = state.registry.session_events(caller.origin, &caller.session, topics, after).await?;
     Ok(streamed(&state, events, |record| event(record, &notification(record))))
 }
 

@@ -5,6 +5,7 @@
 //! description, so that neither exists without the other. It decides nothing about sessions or routes, binds no port,
 //! and knows no other interface. Invariant: every refusal is `application/problem+json`, wherever it comes from.
 
+mod audit;
 mod caller;
 mod config;
 mod docs;

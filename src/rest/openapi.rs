@@ -15,6 +15,7 @@ use utoipa::{OpenApi as _, PartialSchema, ToSchema};
 
 use crate::domain::{HeaderKey, InstanceName, RouteId, ServiceName, Target};
 use crate::json::numbers::Seconds;
+use crate::registry::audit::AuditAction;
 
 use super::problem::{MEDIA_TYPE, Problem, Reason};
 use super::values;
@@ -74,6 +75,8 @@ pub(super) fn head() -> OpenApi {
     add::<InstanceName>(components);
     add::<values::TopicList>(components);
     add::<values::InstanceRef>(components);
+    add::<values::ActorText>(components);
+    add::<AuditAction>(components);
     add::<values::RequestHost>(components);
     add::<values::RequestPath>(components);
     add::<values::Method>(components);

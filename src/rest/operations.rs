@@ -12,11 +12,11 @@ use utoipa_axum::routes;
 use crate::domain::{BackendUrl, PageUrl, RouteId, Subject, Target, Time};
 use crate::json::numbers::Duration;
 use crate::json::values::present;
-use crate::registry::Command;
 use crate::registry::calls::{DrainStatus, MaintStatus};
 use crate::registry::commands::{CircuitBreakerReset, DrainCancel, DrainStart, MaintEnter, MaintExit};
 use crate::registry::queries::status::{BackendView, BreakerView, DrainView, MaintenanceView, StatsView};
 use crate::registry::queries::{self, CircuitBreakerStatus, StatsGet};
+use crate::registry::{CallOrigin, Command};
 
 use super::caller::{Caller, json};
 use super::extract::{Body, BodyOrDefault, Segments, UrlQuery};
@@ -195,7 +195,8 @@ async fn enter_maintenance(
     BodyOrDefault(enter): BodyOrDefault<EnterMaintenance>,
 ) -> Result<StatusCode, Problem> {
     let page = enter.page_url;
-    accepted(&state, MaintEnter { subject: Subject::Session(caller.session), places: target.0, page }).await
+    let subject = Subject::Session(caller.session);
+    accepted(&state, caller.origin, MaintEnter { subject, places: target.0, page }).await
 }
 
 /// Asks to take routes out of maintenance
@@ -213,13 +214,19 @@ async fn exit_maintenance(
     caller: Caller,
     Segments(PlacesPath { target }): Segments<PlacesPath>,
 ) -> Result<StatusCode, Problem> {
-    accepted(&state, MaintExit { subject: Subject::Session(caller.session), places: target.0 }).await
+    let subject = Subject::Session(caller.session);
+    accepted(&state, caller.origin, MaintExit { subject, places: target.0 }).await
 }
 
 /// Executes a maintenance request. A task waits for its outcome.
-pub(super) async fn accepted(state: &RestState, command: impl Into<Command>) -> Result<StatusCode, Problem> {
+pub(super) async fn accepted(
+    state: &RestState,
+    origin: CallOrigin,
+    command: impl Into<Command>,
+) -> Result<StatusCode, Problem> {
     let (accepted, answered) = oneshot::channel();
-    state.lifecycle.spawn_one("REST maintenance", state.registry.clone().maintain(command.into(), accepted));
+    let request = state.registry.clone().maintain(origin, command.into(), accepted);
+    state.lifecycle.spawn_one("REST maintenance", request);
     answered.await.map_err(|_| Problem::fault())??;
     Ok(StatusCode::ACCEPTED)
 }

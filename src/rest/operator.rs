@@ -14,10 +14,10 @@ use utoipa_axum::routes;
 use crate::domain::{InstanceName, PageUrl, ServiceName, Subject, Target};
 use crate::json::values::present;
 use crate::operator_auth::ApiRequest;
-use crate::registry::ReloadView;
 use crate::registry::commands::{ClientShutdown, DrainCancel, DrainStart, MaintEnter, MaintExit, TargetSelector};
+use crate::registry::{CallOrigin, ReloadView};
 
-use super::caller::{bearer, json};
+use super::caller::{bearer, call_origin, json};
 use super::extract::{Body, BodyOrDefault, Segments, UrlQuery};
 use super::operations::{Draining, StartDrain, accepted, draining};
 use super::problem::Problem;
@@ -69,16 +69,16 @@ pub(super) struct ExitQuery {
     pub(super) target: Option<Places>,
 }
 
-/// The extractor that lets only operators pass.
-pub(super) struct Operator;
+/// The extractor that lets only operators pass, with the origin of the call.
+pub(super) struct Operator(pub(super) CallOrigin);
 
 impl FromRequestParts<RestState> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)?;
-        state.operators.check(&ApiRequest::of_parts(parts), token)?;
-        Ok(Self)
+        let operator = state.operators.check(&ApiRequest::of_parts(parts), token)?;
+        Ok(Self(call_origin(parts).by(operator)))
     }
 }
 
@@ -97,8 +97,8 @@ impl InstancePath {
         (status = 200, description = "The configuration is in force, except the keys that need a restart.", body = ReloadView),
         (status = 409, description = "The configuration is invalid; the detail says what is wrong."),
     ))]
-async fn reload(State(state): State<RestState>, _: Operator) -> Result<Response, Problem> {
-    Ok(json(StatusCode::OK, &state.registry.reload().await?))
+async fn reload(State(state): State<RestState>, Operator(origin): Operator) -> Result<Response, Problem> {
+    Ok(json(StatusCode::OK, &state.registry.reload(origin).await?))
 }
 
 /// Ends an instance's session
@@ -112,11 +112,11 @@ async fn reload(State(state): State<RestState>, _: Operator) -> Result<Response,
     ))]
 async fn evict(
     State(state): State<RestState>,
-    _: Operator,
+    Operator(origin): Operator,
     Segments(instance): Segments<InstancePath>,
 ) -> Result<StatusCode, Problem> {
     let command = ClientShutdown { subject: instance.subject(), connection: None };
-    state.registry.call(command).await?;
+    state.registry.call(origin, command).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -131,12 +131,12 @@ async fn evict(
     ))]
 async fn start_drain(
     State(state): State<RestState>,
-    _: Operator,
+    Operator(origin): Operator,
     Segments(instance): Segments<InstancePath>,
     Body(drain): Body<StartDrain>,
 ) -> Result<Response, Problem> {
     let command = DrainStart { subject: instance.subject(), span: drain.duration.0 };
-    Ok(draining(state.registry.call(command).await?))
+    Ok(draining(state.registry.call(origin, command).await?))
 }
 
 /// Cancels an instance's drain
@@ -149,10 +149,10 @@ async fn start_drain(
     ))]
 async fn cancel_drain(
     State(state): State<RestState>,
-    _: Operator,
+    Operator(origin): Operator,
     Segments(instance): Segments<InstancePath>,
 ) -> Result<StatusCode, Problem> {
-    state.registry.call(DrainCancel { subject: instance.subject() }).await?;
+    state.registry.call(origin, DrainCancel { subject: instance.subject() }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -169,12 +169,12 @@ async fn cancel_drain(
     ))]
 async fn enter_maintenance(
     State(state): State<RestState>,
-    _: Operator,
+    Operator(origin): Operator,
     Segments(instance): Segments<InstancePath>,
     BodyOrDefault(enter): BodyOrDefault<EnterInstanceMaintenance>,
 ) -> Result<StatusCode, Problem> {
     let (places, page) = (places(enter.target), enter.page_url);
-    accepted(&state, MaintEnter { subject: instance.subject(), places, page }).await
+    accepted(&state, origin, MaintEnter { subject: instance.subject(), places, page }).await
 }
 
 /// Asks to take an instance out of maintenance
@@ -189,11 +189,11 @@ async fn enter_maintenance(
     ))]
 async fn exit_maintenance(
     State(state): State<RestState>,
-    _: Operator,
+    Operator(origin): Operator,
     Segments(instance): Segments<InstancePath>,
     UrlQuery(ExitQuery { target }): UrlQuery<ExitQuery>,
 ) -> Result<StatusCode, Problem> {
-    accepted(&state, MaintExit { subject: instance.subject(), places: places(target) }).await
+    accepted(&state, origin, MaintExit { subject: instance.subject(), places: places(target) }).await
 }
 
 fn places(named: Option<Places>) -> Vec<TargetSelector> {

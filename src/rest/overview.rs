@@ -89,7 +89,7 @@ pub(super) struct RoutesQuery {
 }
 
 /// Returns the requested page of a list.
-fn page(limit: Option<Digits>, cursor: Option<String>) -> Result<ListRequest, Error> {
+pub(super) fn page(limit: Option<Digits>, cursor: Option<String>) -> Result<ListRequest, Error> {
     ListRequest::new(cursor.filter(|cursor| !cursor.is_empty()), limit.map(|limit| limit.0))
 }
 

@@ -20,7 +20,7 @@ use crate::registry::Registry;
 use super::problem::Problem;
 use super::state::{RestSettings, RestState, StateInner};
 use super::{
-    config, docs, events, metrics, openapi, operations, operator, overview, requests, routes, sessions, settings,
+    audit, config, docs, events, metrics, openapi, operations, operator, overview, requests, routes, sessions, settings,
 };
 
 /// Returns the routes of the REST interface. Work that outlives its request is a task of `lifecycle`.
@@ -71,6 +71,7 @@ fn calls() -> OpenApiRouter<RestState> {
         operator::calls(),
         requests::calls(),
         metrics::calls(),
+        audit::calls(),
     ]
     .into_iter()
     .fold(OpenApiRouter::with_openapi(openapi::head()), OpenApiRouter::merge)

@@ -79,7 +79,7 @@ pub(super) struct Registered {
     ))]
 async fn register(
     State(state): State<RestState>,
-    CameFrom(origin): CameFrom,
+    CameFrom(call_origin, origin): CameFrom,
     Body(new): Body<Registration>,
 ) -> Result<Response, Problem> {
     let command = Register {
@@ -92,7 +92,7 @@ async fn register(
         token: new.token.as_deref().map(Secret::new),
         origin,
     };
-    let id = state.registry.call(command).await?;
+    let id = state.registry.call(call_origin, command).await?;
     Ok(json(StatusCode::CREATED, &Registered { session_id: id.reveal().to_owned() }))
 }
 
@@ -124,9 +124,13 @@ async fn end(caller: Caller) -> Result<StatusCode, Problem> {
         (status = 204, description = "The session exists, with all its routes and settings."),
         (status = 410, description = "The session has ended or never existed: register again."),
     ))]
-async fn reconnect(State(state): State<RestState>, Bearer(session): Bearer) -> Result<StatusCode, Problem> {
+async fn reconnect(
+    State(state): State<RestState>,
+    CameFrom(origin, _): CameFrom,
+    Bearer(session): Bearer,
+) -> Result<StatusCode, Problem> {
     let command = Reconnect { session, connection: None };
-    match state.registry.call(command).await? {
+    match state.registry.call(origin, command).await? {
         Reconnected::Gone => Err(Problem::gone()),
         Reconnected::Bound => Ok(StatusCode::NO_CONTENT),
     }

@@ -12,6 +12,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use crate::domain::{Error, EventKind, InstanceName, OptionKey, OptionSpec, Options, ServiceName, Topics};
 use crate::json::patterns;
 use crate::json::values::{choice, component, refusal, text, texts};
+use crate::registry::audit::ActorFilter;
 use crate::registry::commands::TargetSelector;
 
 /// Selectors of routes for maintenance.
@@ -23,6 +24,25 @@ texts! {
         "What maintenance is for: `ALL`, route ids, paths or domains, separated by commas.",
         Some(&patterns::PLACES), 1 to 2047, as "ALL", by |text| TargetSelector::parse_list(text).map(Places);
 }
+
+/// The actors of changes.
+#[derive(Clone, Debug)]
+pub(super) struct ActorText(pub(super) ActorFilter);
+
+impl<'de> Deserialize<'de> for ActorText {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        ActorFilter::read(&String::deserialize(from)?).map(Self).map_err(|error| refusal(&error))
+    }
+}
+
+impl PartialSchema for ActorText {
+    fn schema() -> RefOr<Schema> {
+        let pattern = Some("^(session|operator|server)(:.*)?$");
+        text(pattern, (6, 300), "The kind of actors, or a kind, a colon and a name.", "operator:ann").into()
+    }
+}
+
+component!(ActorText, "ActorFilter");
 
 /// A type of event, or `all`.
 #[derive(Clone, Copy, Debug)]

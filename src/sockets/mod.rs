@@ -14,4 +14,5 @@ pub use descriptors::{
 };
 pub use inherited::InheritedSockets;
 pub use listener::{PortListener, RefusalLog};
+pub use once_per_second::OncePerSecond;
 pub use options::set_options;

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use sqlx::SqliteConnection;
 
 use crate::domain::{Change, Edit, SessionKey};
+use crate::registry::AuditBatch;
 
 use super::value::Value;
 use super::{config_rows, pending_rows};
@@ -15,8 +16,20 @@ const STAGED: &str =
 const STAGED_BY: &str = "select count(*) from staged where session = ?";
 const PENDING: &str = "select count(*) from pending where session = ? and ticket = ?";
 
-/// Returns true if the database is as it is after `changes`. This may have been so before them too.
-pub(super) async fn holds(connection: &mut SqliteConnection, changes: &[Change]) -> Result<bool, sqlx::Error> {
+const AUDITED: &str = "select count(*) from audit where sequence = ?";
+
+/// Returns true if the database is as it is after `changes` and the records of `audit`. This may have been so before
+/// the changes too.
+pub(super) async fn holds(
+    connection: &mut SqliteConnection,
+    changes: &[Change],
+    audit: &AuditBatch,
+) -> Result<bool, sqlx::Error> {
+    if let Some(last) = audit.records.last()
+        && count(connection, AUDITED, [Value::Int(last.sequence.cast_signed())]).await? == 0
+    {
+        return Ok(false);
+    }
     let mut seen = LaterChanges::default();
     // The last change of each row counts.
     for change in changes.iter().rev() {
@@ -112,11 +125,12 @@ mod tests {
             vec![stage(4, "h.example"), Change::Unstage(KEY)],
         ];
         let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
+        let none = AuditBatch::default();
         for batch in batches {
-            let before = holds(store.connection.as_mut().unwrap(), &batch).await.unwrap();
+            let before = holds(store.connection.as_mut().unwrap(), &batch, &none).await.unwrap();
             assert!(!before || batch.len() == 2, "{batch:?}");
-            store.commit(&batch, 1).await.unwrap();
-            assert!(holds(store.connection.as_mut().unwrap(), &batch).await.unwrap(), "{batch:?}");
+            store.commit(&batch, &none, 1).await.unwrap();
+            assert!(holds(store.connection.as_mut().unwrap(), &batch, &none).await.unwrap(), "{batch:?}");
         }
     }
 }

@@ -21,6 +21,7 @@ use super::session_rows;
 
 const REVISION: &str = "select revision from registry";
 const READING: &str = "select boot, boot_ms, started_ms from registry";
+const AUDIT_LAST: &str = "select coalesce(max(sequence), 0) from audit";
 const SESSIONS: &str = "select * from session where key between ? and ? order by key";
 const MAINTENANCE: &str =
     "select session, route, page, entered, by_operator from maintenance where session between ? and ?";
@@ -36,7 +37,8 @@ type Numbers = RangeInclusive<i64>;
 
 /// All statements that read.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 7] = [REVISION, READING, SESSIONS, MAINTENANCE, PENDING, ACTIVE, STAGED];
+pub(super) const STATEMENTS: [&str; 8] =
+    [REVISION, READING, AUDIT_LAST, SESSIONS, MAINTENANCE, PENDING, ACTIVE, STAGED];
 
 /// The reason why the stored registry cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +66,8 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(StoredSta
     let revision = revision(connection).await?;
     let (changes, maintained) = read(connection, &(i64::MIN..=i64::MAX)).await?;
     let reading = reading(connection).await?;
-    Ok((StoredState { revision, changes, reading }, maintained))
+    let audit_last = sqlx::query_scalar::<_, i64>(AUDIT_LAST).fetch_one(connection).await?.cast_unsigned();
+    Ok((StoredState { revision, changes, reading, audit_last }, maintained))
 }
 
 /// Returns what is stored of one session, as changes for an empty catalog.

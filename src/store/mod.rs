@@ -4,6 +4,7 @@
 //! this module names `sqlx`. Invariants: a failed commit leaves nothing behind, and the next commit can succeed; a
 //! precious change is on disk once its commit returns; a file that cannot be used is not touched.
 
+mod audit_rows;
 mod commit;
 mod commit_outcome;
 mod config_rows;

@@ -23,6 +23,7 @@ pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "files and clock", include_str!("../../migrations/0004_files_and_clock.sql")),
     (5, "pending", include_str!("../../migrations/0005_pending.sql")),
     (6, "orders", include_str!("../../migrations/0006_orders.sql")),
+    (7, "audit", include_str!("../../migrations/0007_audit.sql")),
 ];
 
 pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

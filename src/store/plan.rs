@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{Change, Edit, Maintenance, Section, Sections, SessionKey, SessionRecord};
+use crate::registry::AuditBatch;
 
 use super::maintenance_rows::StoredMaintenance;
 use super::statements::{StatementKind, StatementShape};
 use super::value::Value;
-use super::{config_rows, pending_rows, session_rows};
+use super::{audit_rows, config_rows, pending_rows, session_rows};
 
 /// Rows of the same kind of statement.
 #[derive(Debug)]
@@ -41,8 +42,9 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Plans the statements that store `changes` and a moved revision. `kept` is the stored maintenance.
-    pub(super) fn new(changes: &[Change], revision: u64, kept: &StoredMaintenance) -> Self {
+    /// Plans the statements that store `changes`, the records of `audit` and a moved revision. `kept` is the stored
+    /// maintenance.
+    pub(super) fn new(changes: &[Change], audit: &AuditBatch, revision: u64, kept: &StoredMaintenance) -> Self {
         let mut draft = Draft::default();
         for change in changes {
             draft.take(change);
@@ -57,6 +59,7 @@ impl Plan {
         for run in draft.active.into_iter().chain(records).chain(draft.staged) {
             split(run, &mut steps);
         }
+        audited(audit).into_iter().for_each(|run| split(run, &mut steps));
         if moves_revision {
             split(
                 StatementRun { kind: StatementKind::Revision, values: vec![Value::Int(revision.cast_signed())] },
@@ -166,6 +169,24 @@ fn maintain(records: &BTreeMap<SessionKey, &SessionRecord>, kept: &StoredMainten
     runs
 }
 
+/// The number of old records that a commit removes in addition to as many as it writes, so that a lowered bound is
+/// reached in small steps.
+const PRUNED_MORE: usize = 64;
+
+/// Returns the rows of new records, and the removal of old ones.
+fn audited(audit: &AuditBatch) -> Vec<StatementRun> {
+    let count = audit.records.len();
+    if count == 0 {
+        return Vec::new();
+    }
+    let values = audit.records.iter().flat_map(audit_rows::row).collect();
+    let number = |number: u64| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
+    let most = i64::try_from(count + PRUNED_MORE).unwrap_or(i64::MAX);
+    let bounds = vec![Value::Int(most), number(audit.keep_from), number(audit.keep_since.0)];
+    let put = StatementRun { kind: StatementKind::PutAudit, values };
+    vec![put, StatementRun { kind: StatementKind::PruneAudit, values: bounds }]
+}
+
 /// The number of rows that may be written twice to save one statement, which costs as much as several rows.
 const PADDING_MAX: usize = 8;
 
@@ -217,7 +238,7 @@ mod tests {
     #[test]
     fn staging_alone_is_one_statement_without_a_transaction() {
         for count in [1, 2, 5, 16, 60, 512] {
-            let plan = Plan::new(&stages(count), 9, &StoredMaintenance::default());
+            let plan = Plan::new(&stages(count), &AuditBatch::default(), 9, &StoredMaintenance::default());
             assert!(plan.is_atomic() && !plan.is_precious, "{count}");
         }
     }
@@ -227,7 +248,7 @@ mod tests {
         let texts: std::collections::HashSet<String> = (1..1200)
             .step_by(31)
             .chain(1..70)
-            .flat_map(|count| Plan::new(&stages(count), 9, &StoredMaintenance::default()).steps)
+            .flat_map(|count| Plan::new(&stages(count), &AuditBatch::default(), 9, &StoredMaintenance::default()).steps)
             .map(|step| step.text)
             .collect();
         assert_eq!(texts.len(), 10);
@@ -237,7 +258,7 @@ mod tests {
     fn only_the_last_head_of_a_session_is_written() {
         let record = Arc::new(samples::record("shop", "shop-1"));
         let changes = [Change::Record(SessionKey(1), Arc::clone(&record)), Change::Record(SessionKey(1), record)];
-        let plan = Plan::new(&changes, 9, &StoredMaintenance::default());
+        let plan = Plan::new(&changes, &AuditBatch::default(), 9, &StoredMaintenance::default());
         assert_eq!(plan.steps.len(), 2, "the record and the revision: {plan:?}");
         assert!(plan.is_precious && !plan.is_atomic());
     }
@@ -249,7 +270,7 @@ mod tests {
         let page = PageUrl::parse("http://pages/down").unwrap();
         let entry = MaintenanceEntry { page: Some(page), entered: Time(1), by_operator: false };
         let plan = |kept: &StoredMaintenance, record: &SessionRecord| {
-            let plan = Plan::new(&[Change::Record(key, Arc::new(record.clone()))], 9, kept);
+            let plan = Plan::new(&[Change::Record(key, Arc::new(record.clone()))], &AuditBatch::default(), 9, kept);
             let rows = plan.steps.iter().filter(|step| step.text.contains(" maintenance "));
             (rows.map(|step| step.values.len()).sum::<usize>(), plan)
         };
@@ -267,7 +288,12 @@ mod tests {
 
     #[test]
     fn a_change_that_is_not_stored_needs_no_statement() {
-        let plan = Plan::new(&[Change::Unbind(SessionKey(1), Time(0))], 9, &StoredMaintenance::default());
+        let plan = Plan::new(
+            &[Change::Unbind(SessionKey(1), Time(0))],
+            &AuditBatch::default(),
+            9,
+            &StoredMaintenance::default(),
+        );
         assert!(plan.steps.is_empty());
     }
 }

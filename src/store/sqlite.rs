@@ -7,7 +7,7 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use crate::domain::{Catalog, Change, SessionKey};
 use crate::lifecycle;
-use crate::registry::{ClockReading, Store, StoreError, StoredState};
+use crate::registry::{AuditBatch, AuditChunk, AuditRead, ClockReading, Store, StoreError, StoredState};
 
 use super::commit::Durability;
 use super::failure::Failure;
@@ -16,7 +16,7 @@ use super::location::DbLocation;
 use super::maintenance_rows::StoredMaintenance;
 use super::open_error::OpenError;
 use super::plan::Plan;
-use super::{commit, commit_outcome, load, open, statements, sweep};
+use super::{audit_rows, commit, commit_outcome, load, open, statements, sweep};
 
 /// The largest plan, in rows, that is made on a control thread without moving its other tasks.
 const PLANNED_AT_ONCE_MAX: usize = 1_000;
@@ -111,6 +111,7 @@ impl Sqlite {
         &mut self,
         failure: &Failure,
         changes: &[Change],
+        audit: &AuditBatch,
         revision: u64,
         moves_revision: bool,
     ) -> bool {
@@ -128,7 +129,7 @@ impl Sqlite {
             }
             let Ok(found) = self.connect_anew().await else { continue };
             let is_kept = match &mut self.connection {
-                Some(connection) if !moves_revision => commit_outcome::holds(connection, changes).await.ok(),
+                Some(connection) if !moves_revision => commit_outcome::holds(connection, changes, audit).await.ok(),
                 _ => Some(found == revision && found != self.revision),
             };
             let Some(is_kept) = is_kept else { continue };
@@ -201,16 +202,16 @@ impl Store for Sqlite {
         began.await.map_err(|failure| StoreError(failure.into()))
     }
 
-    async fn commit(&mut self, changes: &[Change], revision: u64) -> Result<(), StoreError> {
-        let planned = || Plan::new(changes, revision, &self.maintained);
-        let rows: usize = changes.iter().map(Change::rows).sum();
+    async fn commit(&mut self, changes: &[Change], audit: &AuditBatch, revision: u64) -> Result<(), StoreError> {
+        let planned = || Plan::new(changes, audit, revision, &self.maintained);
+        let rows: usize = changes.iter().map(Change::rows).sum::<usize>() + audit.records.len();
         let mut plan = if rows > PLANNED_AT_ONCE_MAX { lifecycle::run_blocking(planned) } else { planned() };
         if plan.steps.is_empty() {
             return Ok(());
         }
         let (moves_revision, maintained) = (plan.moves_revision, std::mem::take(&mut plan.maintained));
         if let Err(failure) = self.carry_out(plan).await
-            && !self.is_kept(&failure, changes, revision, moves_revision).await
+            && !self.is_kept(&failure, changes, audit, revision, moves_revision).await
         {
             return Err(StoreError(failure.into()));
         }
@@ -219,6 +220,11 @@ impl Store for Sqlite {
         }
         maintained.into_iter().for_each(|(key, now)| self.maintained.set(key, now));
         Ok(())
+    }
+
+    async fn read_audit(&mut self, read: &AuditRead) -> Result<AuditChunk, StoreError> {
+        let connection = self.connected().await.map_err(|error| StoreError(error.into()))?;
+        audit_rows::read(connection, read).await.map_err(|error| StoreError(error.into()))
     }
 
     async fn disagreement(&mut self, catalog: &Catalog, keys: &BTreeSet<SessionKey>) -> Option<String> {

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::audit_rows::AUDIT_COLUMNS;
 use super::session_rows::SESSION_COLUMNS;
 use super::{config_rows, maintenance_rows, pending_rows};
 
@@ -38,6 +39,10 @@ pub(super) enum StatementKind {
     DropStaged,
     /// Deletes sessions, their active configurations, their maintenance and its requests.
     End,
+    /// Writes records of the audit.
+    PutAudit,
+    /// Deletes the oldest records of the audit as far as they are out of its bounds.
+    PruneAudit,
     /// Writes the registry's revision.
     Revision,
 }
@@ -57,7 +62,7 @@ pub(super) struct StatementShape {
 
 impl StatementKind {
     #[cfg(test)]
-    pub(super) const ALL: [StatementKind; 13] = [
+    pub(super) const ALL: [StatementKind; 15] = [
         StatementKind::PutSession,
         StatementKind::PutMaintenance,
         StatementKind::DropMaintenance,
@@ -70,6 +75,8 @@ impl StatementKind {
         StatementKind::UnstageSections,
         StatementKind::DropStaged,
         StatementKind::End,
+        StatementKind::PutAudit,
+        StatementKind::PruneAudit,
         StatementKind::Revision,
     ];
 
@@ -91,6 +98,8 @@ impl StatementKind {
             }
             StatementKind::DropStaged => single(1),
             StatementKind::End => StatementShape { times_bound: 4, is_atomic: false, ..single(1) },
+            StatementKind::PutAudit => StatementShape { rows_max: 64, ..single(AUDIT_COLUMNS.len()) },
+            StatementKind::PruneAudit => StatementShape { rows_max: 1, ..single(PRUNE_COLUMNS) },
             StatementKind::Revision => StatementShape { rows_max: 1, ..single(1) },
         }
     }
@@ -136,10 +145,22 @@ impl StatementKind {
                      delete from pending where session in {keys}; delete from session where key in {keys}"
                 )
             }
+            StatementKind::PutAudit => format!(
+                "insert into audit ({}) values {} on conflict do nothing",
+                AUDIT_COLUMNS.join(", "),
+                tuples(AUDIT_COLUMNS.len(), rows)
+            ),
+            StatementKind::PruneAudit => PRUNE.into(),
             StatementKind::Revision => "update registry set revision = ?".into(),
         }
     }
 }
+
+/// Looks only at the oldest records, so that no commit takes long.
+const PRUNE: &str = "delete from audit where sequence in (select sequence from audit order by sequence limit ?) \
+                     and (sequence < ? or at < ?)";
+/// The number of values of a [`StatementKind::PruneAudit`].
+const PRUNE_COLUMNS: usize = 3;
 
 /// The number of values of an [`StatementKind::UnstageSections`]: the key, the key with six sections, the key, the
 /// key.

@@ -72,6 +72,15 @@ pub(in crate::grpc) fn timestamp(time: Time) -> Timestamp {
     Timestamp { seconds, nanos }
 }
 
+/// Reads a time, if there is one. Parts of a millisecond are dropped.
+pub(in crate::grpc) fn moment(field: &'static str, time: Option<Timestamp>) -> Result<Option<Time>, Error> {
+    let read = |Timestamp { seconds, nanos }: Timestamp| {
+        let (seconds, nanos) = (u64::try_from(seconds).ok()?, u64::try_from(nanos).ok()?);
+        Some(Time(seconds.checked_mul(1000)?.checked_add(nanos / 1_000_000)?))
+    };
+    time.map(|time| read(time).ok_or_else(|| Error::invalid(field, "must be a time after 1970"))).transpose()
+}
+
 /// Converts milliseconds to seconds and nanoseconds.
 fn split(millis: u64) -> (i64, i32) {
     let rest = i32::try_from(millis % 1000).unwrap_or_default();

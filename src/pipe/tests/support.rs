@@ -15,8 +15,8 @@ use crate::domain::{Catalog, Change, PageUrl, SessionKey, Span};
 use crate::lifecycle::Lifecycle;
 use crate::memory_budget::MemoryBudget;
 use crate::registry::{
-    BoxFuture, PageResponse, PageTrust, Publish, RegistrationTokens, Registry, RegistryLimits, Store, StoreError,
-    StoredState, Traffic, open,
+    AuditBatch, BoxFuture, PageResponse, PageTrust, Publish, RegistrationTokens, Registry, RegistryLimits, Store,
+    StoreError, StoredState, Traffic, open,
 };
 
 /// Settings and records of the fakes.
@@ -39,7 +39,7 @@ impl Store for Memory {
         Ok(StoredState::default())
     }
 
-    async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
+    async fn commit(&mut self, _: &[Change], _: &AuditBatch, _: u64) -> Result<(), StoreError> {
         if self.0.store_fails.load(Ordering::Relaxed) {
             return Err(StoreError("the disk is full".into()));
         }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use crate::domain::{Catalog, Event, Host, Session, SessionId, Time};
 
+use crate::registry::audit::{AuditAction, AuditDetails};
+
 use super::decision::{Decided, Decision, DecisionContext, Reply};
 
 /// News of the server itself.
@@ -14,8 +16,17 @@ use super::decision::{Decided, Decision, DecisionContext, Reply};
 pub enum Announce {
     /// The configuration of the server changed.
     GlobalConfigChanged {
-        /// The reason, and the keys that changed.
-        reason: Arc<str>,
+        /// The reason of the reload.
+        reason: &'static str,
+        /// The keys that changed.
+        keys: String,
+    },
+    /// The server begins to serve.
+    ServerStarted,
+    /// The server ends in good order.
+    ServerStopped {
+        /// The reason.
+        reason: &'static str,
     },
     /// A certificate was renewed.
     CertRenewed {
@@ -34,8 +45,18 @@ impl Announce {
     pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
         let nothing = Decided::new(Reply::Done, Vec::new());
         Ok(match self {
-            Announce::GlobalConfigChanged { reason } => {
-                nothing.with_server_event(Event::GlobalConfigChanged { reason: Arc::clone(reason) })
+            Announce::GlobalConfigChanged { reason, keys } => {
+                let details = AuditDetails { keys: Some(keys.clone()), ..AuditDetails::of_reason(reason) };
+                let event = Event::GlobalConfigChanged { reason: Arc::from(format!("{reason}: {keys}")) };
+                nothing.with_server_event(event).with_server_audit(AuditAction::ConfigReloaded, details)
+            }
+            Announce::ServerStarted => {
+                let version = Some(env!("CARGO_PKG_VERSION").to_owned());
+                let details = AuditDetails { version, ..AuditDetails::default() };
+                nothing.with_server_audit(AuditAction::ServerStarted, details)
+            }
+            Announce::ServerStopped { reason } => {
+                nothing.with_server_audit(AuditAction::ServerStopped, AuditDetails::of_reason(reason))
             }
             Announce::CertRenewed { names, expiry } => catalog.sessions().fold(nothing, |decided, session| {
                 names.iter().filter(|name| concerns(name, session)).fold(decided, |decided, name| {

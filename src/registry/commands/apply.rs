@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use crate::domain::{Catalog, Change, Edit, Error, Event, Kind, Sections, Session, SessionId, SessionRecord};
 
+use crate::registry::audit::{AuditAction, AuditDetails};
+
 use super::conflicts::check;
 use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::session_edit::with_head;
@@ -32,17 +34,23 @@ impl ConfigApply {
         context.tokens.check_edits(session, &edits)?;
         check(catalog, session, &edits)?;
         // The first successful apply of a session also ends the session that it replaced.
-        let mut changes: Vec<Change> = catalog.replaced_of(&session.record).map(Change::End).into_iter().collect();
-        if edits.is_empty() {
-            return Ok(Decided::new(Reply::Applied(session.record.revision), changes));
-        }
         let before = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key));
+        let mut changes: Vec<Change> = before.map(|before| Change::End(before.key)).into_iter().collect();
+        let routes_replaced = before.and_then(|before| AuditDetails::of_routes(before).routes);
+        let details = AuditDetails { routes_replaced, ..AuditDetails::of_apply(session, &edits) };
+        if edits.is_empty() {
+            let ends_another = !changes.is_empty();
+            let decided = Decided::new(Reply::Applied(session.record.revision), changes);
+            let applied = AuditAction::Applied;
+            return Ok(if ends_another { decided.with_audit(session.key, applied, details) } else { decided });
+        }
         let record = applied(session, &edits, before.map(|before| &**before), context);
         let reply = Reply::Applied(record.revision);
         let event = Event::ConfigApplied { revision: record.revision };
         changes.push(Change::Apply { key: session.key, sections: self.sections, edits: edits.into() });
         changes.push(Change::Record(session.key, Arc::new(record)));
-        Ok(Decided::new(reply, changes).with_event(session.key, event))
+        let decided = Decided::new(reply, changes).with_event(session.key, event);
+        Ok(decided.with_audit(session.key, AuditAction::Applied, details))
     }
 
     fn check_expected_revision(&self, session: &Session) -> Result<(), Error> {
@@ -94,7 +102,8 @@ impl ConfigRollback {
         if session.staged.is_none() {
             return Ok(Decided::new(Reply::Done, Vec::new()));
         }
-        Ok(Decided::new(Reply::Done, unstage(session)))
+        let decided = Decided::new(Reply::Done, unstage(session));
+        Ok(decided.with_audit(session.key, AuditAction::RolledBack, AuditDetails::default()))
     }
 }
 

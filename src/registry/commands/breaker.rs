@@ -2,6 +2,8 @@
 
 use crate::domain::{Catalog, Error, Kind, RouteId, SessionId};
 
+use crate::registry::audit::{AuditAction, AuditDetails};
+
 use super::decision::{Decided, Decision, DecisionContext, Effect, Reply};
 use super::session_edit::active_route;
 
@@ -25,7 +27,9 @@ impl CircuitBreakerReset {
         if session.active.breaker_of(self.id).is_none() {
             return Err(Error::new(Kind::Refused, format!("no circuit breaker on {}", self.id)));
         }
-        let mut decided = Decided::new(Reply::Done, Vec::new());
+        let details = AuditDetails::of_route(self.id);
+        let mut decided =
+            Decided::new(Reply::Done, Vec::new()).with_audit(session.key, AuditAction::BreakerReset, details);
         decided.effects.push(Effect::ResetBreaker(session.key, self.id));
         Ok(decided)
     }

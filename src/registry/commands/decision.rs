@@ -7,6 +7,7 @@ use crate::domain::{
     Ticket, Time,
 };
 
+use crate::registry::audit::{AuditAction, AuditDetails, AuditDraft};
 use crate::registry::limits::RegistryLimits;
 use crate::registry::registration_tokens::RegistrationTokens;
 
@@ -47,6 +48,20 @@ impl Decided {
         self
     }
 
+    /// Adds a record of the audit about a session.
+    #[must_use]
+    pub fn with_audit(mut self, key: SessionKey, action: AuditAction, details: AuditDetails) -> Self {
+        self.effects.push(Effect::Audit(Box::new(AuditDraft { key: Some(key), action, details })));
+        self
+    }
+
+    /// Adds a record of the audit about the server.
+    #[must_use]
+    pub fn with_server_audit(mut self, action: AuditAction, details: AuditDetails) -> Self {
+        self.effects.push(Effect::Audit(Box::new(AuditDraft { key: None, action, details })));
+        self
+    }
+
     /// Adds an event of a session.
     #[must_use]
     pub fn with_event(mut self, key: SessionKey, event: Event) -> Self {
@@ -65,6 +80,10 @@ pub enum Effect {
     Event(SessionKey, Event),
     /// An event of the whole server, sent to the bound connection of each session that subscribed to it.
     ServerEvent(Event),
+    /// A record of the audit, stored with the changes.
+    Audit(Box<AuditDraft>),
+    /// Warns that a session ends at this time unless its client comes back.
+    ExpiresSoon(SessionKey, Time),
     /// Closes the connection, because its session was shut down.
     Close(ConnectionId),
     /// Tells the connection that its session has another connection now, or none.

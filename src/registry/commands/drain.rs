@@ -2,6 +2,8 @@
 
 use crate::domain::{Catalog, Drain, Error, Event, Kind, SessionId, Span, Subject};
 
+use crate::registry::audit::{AuditAction, AuditDetails};
+
 use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::session_edit::with_head;
 
@@ -27,7 +29,9 @@ impl DrainStart {
         let drain = Drain { started: context.now, span: self.span, by_operator };
         let change = with_head(session, |record| record.drain = Some(drain));
         let decided = Decided::new(Reply::DrainUntil(drain.ends()), vec![change]);
-        Ok(decided.with_event(session.key, Event::DrainStarted { until: drain.ends() }))
+        let decided = decided.with_event(session.key, Event::DrainStarted { until: drain.ends() });
+        let details = AuditDetails::default().until(drain.ends());
+        Ok(decided.with_audit(session.key, AuditAction::DrainStarted, details))
     }
 }
 
@@ -47,7 +51,8 @@ impl DrainCancel {
         let session = catalog.subject(&self.subject)?;
         session.record.drain.ok_or_else(no_drain)?;
         let change = with_head(session, |record| record.drain = None);
-        Ok(Decided::new(Reply::Done, vec![change]).with_event(session.key, Event::DrainCancelled))
+        let decided = Decided::new(Reply::Done, vec![change]).with_event(session.key, Event::DrainCancelled);
+        Ok(decided.with_audit(session.key, AuditAction::DrainCancelled, AuditDetails::default()))
     }
 }
 

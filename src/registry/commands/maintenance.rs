@@ -8,6 +8,8 @@ use crate::domain::{
     SessionKey, Subject, Target, Ticket,
 };
 
+use crate::registry::audit::{AuditAction, AuditDetails};
+
 use super::decision::{Decided, Decision, DecisionContext, Effect, Reply, Verification};
 use super::session_edit::with_head;
 use super::target_selector::{TargetSelector, resolve};
@@ -40,10 +42,12 @@ fn failed(decided: Decided, session: &Session, pending: &Pending, reason: &'stat
         Target::All => session.record.maintenance.all.is_some(),
         Target::Route(id) => session.record.maintenance.of(*id).is_some(),
     };
-    pending.targets.iter().fold(decided, |decided, target| {
+    let decided = pending.targets.iter().fold(decided, |decided, target| {
         let event = Event::MaintenanceFailed { target: *target, in_maintenance: in_maintenance(target), reason };
         decided.with_event(session.key, event)
-    })
+    });
+    let details = AuditDetails { reason: Some(reason.to_owned()), ..AuditDetails::of_targets(&pending.targets) };
+    decided.with_audit(session.key, AuditAction::MaintenanceFailed, details)
 }
 
 /// Returns the reason for a request whose time was up.
@@ -56,7 +60,9 @@ pub(crate) fn timed_out(kind: PendingKind) -> &'static str {
 
 fn changed(decided: Decided, key: SessionKey, targets: &[Target], in_maintenance: bool) -> Decided {
     let events = targets.iter().map(|target| Event::MaintenanceChanged { target: *target, in_maintenance });
-    events.fold(decided, |decided, event| decided.with_event(key, event))
+    let decided = events.fold(decided, |decided, event| decided.with_event(key, event));
+    let action = if in_maintenance { AuditAction::MaintenanceEntered } else { AuditAction::MaintenanceLeft };
+    decided.with_audit(key, action, AuditDetails::of_targets(targets))
 }
 
 /// Puts routes into maintenance immediately; the outcome depends on the page.
@@ -128,7 +134,9 @@ impl MaintExit {
         let session = catalog.subject(&self.subject)?;
         room_to_wait(session, context)?;
         let targets = resolve(session, &self.places)?;
-        Ok(accept(catalog, session, PendingKind::Exit, targets, None))
+        let details = AuditDetails::of_targets(&targets);
+        let decided = accept(catalog, session, PendingKind::Exit, targets, None);
+        Ok(decided.with_audit(session.key, AuditAction::MaintenanceLeaving, details))
     }
 }
 
@@ -156,7 +164,13 @@ impl CompleteMaintenance {
             return Ok(failed(Decided::new(Reply::Done, vec![completed]), session, pending, timed_out(pending.kind)));
         }
         if pending.kind == PendingKind::Enter {
-            return Ok(Decided::new(Reply::Done, vec![completed]));
+            let details = AuditDetails::of_targets(&pending.targets);
+            let decided = Decided::new(Reply::Done, vec![completed]);
+            return Ok(match pending.page {
+                Some(_) => decided.with_audit(session.key, AuditAction::MaintenanceVerified, details),
+                // The built-in page needs no answer.
+                None => decided,
+            });
         }
         let is_there = |target: &Target| target.route().is_none_or(|id| session.route(id).is_some());
         let left: Vec<Target> = pending.targets.iter().copied().filter(is_there).collect();

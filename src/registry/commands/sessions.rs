@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::domain::{
     Catalog, Change, ConnectionId, Error, Event, InstanceName, Kind, Metadata, Origin, Secret, ServiceName, Session,
-    SessionId, SessionKey, SessionRecord, Subject, Time, Topics,
+    SessionId, SessionKey, SessionRecord, Span, Subject, Time, Topics,
 };
 
+use crate::registry::audit::{AuditAction, AuditDetails};
 use crate::registry::limits::RegistryLimits;
 use crate::registry::registration_tokens::AdmittedRegistration;
 
@@ -56,12 +57,17 @@ impl Register {
         match old {
             Some(old) => {
                 decided.changes.extend(take_over(catalog, old, context));
+                let until = context.now.after(context.limits.grace);
+                let details = AuditDetails::of_routes(old).until(until);
+                decided = decided.with_audit(old.key, AuditAction::Replaced, details);
                 let other = old.bound.filter(|bound| Some(*bound) != self.connection);
                 decided.effects.extend(other.map(|other| Effect::Released(other, Release::Replaced)));
             }
             None => self.check_room(catalog, context.limits)?,
         }
         let token = token.map(|token| token.name.clone());
+        let token_name = token.as_ref().map(ToString::to_string);
+        let details = AuditDetails { token_name, ..AuditDetails::default() };
         // An operator's order stays with the instance; a client's request ends with its session.
         let drain = old.and_then(|old| old.record.drain).filter(|drain| drain.by_operator);
         let maintenance = old.map(|old| inherited(old)).unwrap_or_default();
@@ -71,7 +77,7 @@ impl Register {
         decided.reply = Reply::Registered(record.id.clone());
         decided.changes.push(Change::Record(key, Arc::new(record)));
         decided.changes.extend(self.connection.map(|connection| Change::Bind(key, connection)));
-        Ok(decided.with_event(key, Event::InstanceRegistered))
+        Ok(decided.with_event(key, Event::InstanceRegistered).with_audit(key, AuditAction::Registered, details))
     }
 }
 
@@ -118,7 +124,8 @@ fn release_connection(catalog: &Catalog, connection: Option<ConnectionId>, now: 
     match connection.and_then(|connection| catalog.bound_to(connection)) {
         None => nothing,
         Some(session) => Decided { changes: vec![Change::Unbind(session.key, now)], ..nothing }
-            .with_event(session.key, Event::InstanceDisconnected),
+            .with_event(session.key, Event::InstanceDisconnected)
+            .with_audit(session.key, AuditAction::Disconnected, AuditDetails::of_routes(session)),
     }
 }
 
@@ -140,7 +147,13 @@ impl Reconnect {
         let Ok(session) = catalog.session(self.session.reveal()) else {
             return Ok(Decided::new(Reply::Gone, Vec::new()));
         };
+        let audited = |decided: Decided| {
+            decided.with_audit(session.key, AuditAction::Reconnected, AuditDetails::of_routes(session))
+        };
         let reconnected = Decided::new(Reply::Reconnected, Vec::new());
+        if self.connection.is_none() {
+            return Ok(audited(reconnected));
+        }
         let Some(connection) = self.connection.filter(|connection| session.bound != Some(*connection)) else {
             return Ok(reconnected);
         };
@@ -148,7 +161,7 @@ impl Reconnect {
             Decided { reply: Reply::Reconnected, ..release_connection(catalog, self.connection, context.now) };
         decided.changes.push(Change::Bind(session.key, connection));
         decided.effects.extend(session.bound.map(|other| Effect::Released(other, Release::TakenOver)));
-        Ok(decided.with_event(session.key, Event::InstanceConnected))
+        Ok(audited(decided.with_event(session.key, Event::InstanceConnected)))
     }
 }
 
@@ -169,10 +182,14 @@ impl ClientShutdown {
     pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
         let other = session.bound.filter(|bound| Some(*bound) != self.connection);
-        let reason = if self.subject.session().is_some() { "shut down" } else { "evicted" };
+        let (reason, action) = match self.subject.session() {
+            Some(_) => ("shut down", AuditAction::Ended),
+            None => ("evicted", AuditAction::Evicted),
+        };
         let mut decided = Decided::new(Reply::Done, end_with_replaced(catalog, session));
         decided.effects.extend(other.map(Effect::Close));
-        Ok(decided.with_event(session.key, Event::InstanceEnded { reason }))
+        let decided = decided.with_event(session.key, Event::InstanceEnded { reason });
+        Ok(decided.with_audit(session.key, action, AuditDetails::of_routes(session)))
     }
 }
 
@@ -268,19 +285,34 @@ impl Expire {
         let (now, limits) = (context.now, context.limits);
         if ends_at(session, limits).is_some_and(|at| at <= now) {
             let ended = Decided::new(Reply::Done, vec![Change::End(session.key)]);
-            let replaced = session.record.replaced.is_some();
-            let event = Event::InstanceEnded { reason: "expired" };
-            return Ok(if replaced { ended } else { ended.with_event(session.key, event) });
+            let mut details = AuditDetails::of_routes(session);
+            if session.record.replaced.is_some() {
+                details.reason = Some("its instance had registered anew".to_owned());
+                return Ok(ended.with_audit(session.key, AuditAction::Expired, details));
+            }
+            let ended = ended.with_event(session.key, Event::InstanceEnded { reason: "expired" });
+            return Ok(ended.with_audit(session.key, AuditAction::Expired, details));
         }
         let mut decided = Decided::new(Reply::Done, Vec::new());
         if session.staged.as_ref().is_some_and(|staged| staged.touched.after(limits.staged_ttl) <= now) {
             decided.changes = unstage(session);
             if !session.difference().is_empty() {
-                decided = decided.with_event(session.key, Event::StagedConfigExpired);
+                decided = decided.with_event(session.key, Event::StagedConfigExpired).with_audit(
+                    session.key,
+                    AuditAction::StagedExpired,
+                    AuditDetails::default(),
+                );
             }
         }
+        if warns_at(session, limits).is_some_and(|at| self.since < at && at <= now) {
+            decided.effects.extend(ends_at(session, limits).map(|ends| Effect::ExpiresSoon(session.key, ends)));
+        }
         let drained = session.record.drain.is_some_and(|drain| self.since < drain.ends() && drain.ends() <= now);
-        Ok(if drained { decided.with_event(session.key, Event::DrainCompleted) } else { decided })
+        if !drained {
+            return Ok(decided);
+        }
+        let decided = decided.with_event(session.key, Event::DrainCompleted);
+        Ok(decided.with_audit(session.key, AuditAction::DrainCompleted, AuditDetails::default()))
     }
 }
 
@@ -291,4 +323,15 @@ pub(crate) fn ends_at(session: &Session, limits: &RegistryLimits) -> Option<Time
         (None, Some(_)) => None,
         (None, None) => Some(session.unbound_at.max(session.last_activity.last()).after(limits.grace)),
     }
+}
+
+/// The time before the end of a session at which the log warns.
+const WARNING: Span = Span::from_secs(60);
+
+/// Returns the time at which the log warns that a session ends: a minute before, or half of a short grace period
+/// before. `None` if it does not end by itself, or was replaced.
+pub(crate) fn warns_at(session: &Session, limits: &RegistryLimits) -> Option<Time> {
+    let ends = ends_at(session, limits).filter(|_| session.record.replaced.is_none())?;
+    let ahead = WARNING.millis().min(limits.grace.millis() / 2);
+    Some(Time(ends.0.saturating_sub(ahead)))
 }

@@ -42,11 +42,17 @@ impl ListRequest {
     ) -> P {
         let taken: Vec<E> = entries.by_ref().take(self.limit).collect();
         let last = taken.last().filter(|_| entries.next().is_some());
-        let next_cursor = last.map(|entry| URL_SAFE_NO_PAD.encode(cursor_of(entry)));
+        let next_cursor = last.map(|entry| Self::written(&cursor_of(entry)));
         P::from((taken.iter().map(view).collect(), next_cursor))
     }
 
-    pub(super) fn cursor<T>(&self, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Error> {
+    /// Returns the text of a cursor.
+    pub(in crate::registry) fn written(cursor: &str) -> String {
+        URL_SAFE_NO_PAD.encode(cursor)
+    }
+
+    /// Returns the cursor after which the page begins, as `read` understands it.
+    pub(in crate::registry) fn cursor<T>(&self, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Error> {
         let wrong = || Error::invalid("cursor", "is not one that this list gave");
         let Some(cursor) = &self.after else { return Ok(None) };
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| wrong())?;
@@ -58,7 +64,7 @@ impl ListRequest {
 macro_rules! list_page {
     ($name:ident of $entry:ty) => {
         /// A page of a list.
-        #[derive(Clone, Debug, Serialize, ToSchema)]
+        #[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
         pub struct $name {
             /// The entries, in the order of the list.
             pub items: Vec<$entry>,
@@ -75,4 +81,4 @@ macro_rules! list_page {
     };
 }
 
-pub(super) use list_page;
+pub(in crate::registry) use list_page;

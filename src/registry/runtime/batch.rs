@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::domain::{Catalog, Change, Error, Event, EventInstance, EventRecord, SessionKey, Time};
-use crate::lifecycle;
+use crate::{clock, lifecycle};
 
+use crate::registry::audit::{Actor, ActorKind, AuditDraft, AuditRecord, CallOrigin, Interface};
 use crate::registry::calls::Command;
 use crate::registry::commands::decision::{Decided, DecisionContext, Effect, Reply};
 
@@ -17,6 +18,10 @@ pub(super) struct Batch {
     pub(super) changes: Vec<Change>,
     pub(super) effects: Vec<Effect>,
     pub(super) records: Vec<Arc<EventRecord>>,
+    /// The records of the audit.
+    pub(super) audit: Vec<AuditRecord>,
+    /// The number of the last record of the audit before them.
+    audit_last: u64,
     pub(super) pace: Pace,
 }
 
@@ -44,27 +49,39 @@ impl Pace {
 }
 
 impl Batch {
-    /// Begins a batch on the published catalog.
-    pub(super) fn begin<'a>(catalog: &Catalog, commands: impl IntoIterator<Item = &'a Command>) -> Self {
+    /// Begins a batch on the published catalog. `audit_last` is the number of the last record of the audit.
+    pub(super) fn begin<'a>(
+        catalog: &Catalog,
+        audit_last: u64,
+        commands: impl IntoIterator<Item = &'a Command>,
+    ) -> Self {
         let draft = catalog.clone();
         let pace = Pace::of(commands, &draft);
-        Self { draft, changes: Vec::new(), effects: Vec::new(), records: Vec::new(), pace }
+        let (changes, effects, records, audit) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { draft, changes, effects, records, audit, audit_last, pace }
     }
 
-    pub(super) fn decide(&mut self, command: &Command, context: DecisionContext<'_>) -> Result<Reply, Error> {
+    pub(super) fn decide(
+        &mut self,
+        origin: &CallOrigin,
+        command: &Command,
+        context: DecisionContext<'_>,
+    ) -> Result<Reply, Error> {
         if let Some(session) = command.session()
             && let Ok(session) = self.draft.session(session.reveal())
         {
             session.last_activity.touch(context.now);
         }
         let Decided { reply, changes, effects } = command.decide(&self.draft, context)?;
-        let before = effects.iter().any(|effect| matches!(effect, Effect::Event(..))).then(|| self.draft.clone());
+        let is_told = |effect: &Effect| matches!(effect, Effect::Event(..) | Effect::Audit(_));
+        let before = effects.iter().any(is_told).then(|| self.draft.clone());
         changes.iter().for_each(|change| self.draft.absorb(change));
         self.changes.extend(changes);
         for effect in effects {
             match effect {
                 Effect::Event(key, event) => self.assign_sequence(before.as_ref(), key, event, context.now),
                 Effect::ServerEvent(event) => self.record(None, event, context.now),
+                Effect::Audit(draft) => self.audit(origin, command, before.as_ref(), *draft, context.now),
                 other => self.effects.push(other),
             }
         }
@@ -86,5 +103,43 @@ impl Batch {
         self.changes.push(step);
         let sequence = self.draft.revision();
         self.records.push(Arc::new(EventRecord { sequence, at, instance, event }));
+    }
+
+    /// Completes a record of the audit. Its session may have ended or begun in the same command.
+    fn audit(&mut self, origin: &CallOrigin, command: &Command, before: Option<&Catalog>, draft: AuditDraft, at: Time) {
+        let known = |key| self.draft.by_key(key).or_else(|| before?.by_key(key));
+        let session = draft.key.and_then(known).map(|session| Arc::clone(&session.record));
+        let (service, instance) = session.as_ref().map(|of| (of.service.clone(), of.instance.clone())).unzip();
+        let mut details = draft.details;
+        details.until = details.until.map(clock::wall_time);
+        let sequence = self.audit.last().map_or(self.audit_last, |last| last.sequence) + 1;
+        self.audit.push(AuditRecord {
+            sequence,
+            at: clock::wall_time(at),
+            action: draft.action,
+            service_name: service,
+            instance_name: instance,
+            actor: actor(origin, command, before),
+            interface: origin.interface,
+            address: origin.address,
+            revision: session.map(|session| session.revision),
+            details,
+        });
+    }
+}
+
+/// Returns the actor of a command. `before` is the catalog before the command.
+fn actor(origin: &CallOrigin, command: &Command, before: Option<&Catalog>) -> Actor {
+    if let Some(operator) = &origin.operator {
+        return Actor { kind: ActorKind::Operator, name: operator.to_string() };
+    }
+    if origin.interface == Interface::Server {
+        return Actor::server();
+    }
+    let session = command.session().and_then(|id| before?.session(id.reveal()).ok());
+    match (command, session) {
+        (Command::Register(register), _) => Actor::session(&register.service, &register.instance),
+        (_, Some(session)) => Actor::session(&session.record.service, &session.record.instance),
+        (_, None) => Actor::server(),
     }
 }

@@ -1,4 +1,4 @@
-//! The deadlines of sessions: the ends of their leases, staged changes and drains.
+//! The deadlines of sessions: the ends of their leases, with a warning before, of staged changes and of drains.
 //!
 //! This code reads no clock. The writer asks for the next deadline and sleeps until then, beside its queue.
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::domain::{Catalog, Session, SessionKey, Time};
 
-use crate::registry::commands::sessions::{Expire, ends_at};
+use crate::registry::commands::sessions::{Expire, ends_at, warns_at};
 use crate::registry::limits::RegistryLimits;
 
 /// The deadlines, with one entry for each session that has any.
@@ -91,7 +91,8 @@ impl Deadlines {
 fn due(session: &Session, limits: &RegistryLimits, seen: Time) -> Option<Time> {
     let staged = session.staged.as_ref().map(|staged| staged.touched.after(limits.staged_ttl));
     let drained = session.record.drain.map(crate::domain::Drain::ends).filter(|at| *at > seen);
-    [ends_at(session, limits), staged, drained].into_iter().flatten().min()
+    let warning = warns_at(session, limits).filter(|at| *at > seen);
+    [ends_at(session, limits), warning, staged, drained].into_iter().flatten().min()
 }
 
 #[cfg(test)]
@@ -108,10 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn a_session_without_connection_is_due_when_its_grace_ends_and_a_bound_one_never() {
+    fn a_session_without_connection_is_due_a_minute_before_its_grace_ends_and_then_and_a_bound_one_never() {
         let (mut deadlines, limits, mut session) = (Deadlines::default(), RegistryLimits::default(), session());
         deadlines.set(session.key, Some(&session), &limits, Time(1_000));
-        assert_eq!(deadlines.next(), Some(Time(1_000).after(limits.grace)));
+        let (warning, end) = (Time(241_000), Time(1_000).after(limits.grace));
+        assert_eq!(deadlines.next(), Some(warning));
+        deadlines.pass(session.key, Some(&session), &limits, warning);
+        assert_eq!(deadlines.next(), Some(end));
         assert!(deadlines.due(Time(2_000), 10).is_empty());
         session.bound = Some(ConnectionId(1));
         deadlines.set(session.key, Some(&session), &limits, Time(2_000));

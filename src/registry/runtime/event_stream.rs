@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::domain::{Error, Event, EventKind, EventRecord, Kind, SessionId, SessionKey, Topics};
 
+use crate::registry::audit::CallOrigin;
 use crate::registry::calls::Command;
 use crate::registry::commands::decision::Reply;
 use crate::registry::commands::sessions::{Reconnect, Subscribe};
@@ -87,6 +88,7 @@ impl Registry {
     /// `NotFound` when there is no such session, `Limited` when too many streams are open, in all or of this session.
     pub async fn session_events(
         &self,
+        origin: CallOrigin,
         session: &SessionId,
         topics: Topics,
         after: Option<u64>,
@@ -97,7 +99,7 @@ impl Registry {
         let bind = Reconnect { session: session.clone(), connection: Some(mailbox.connection()) };
         let subscribe = Subscribe { session: session.clone(), topics };
         let first: Option<Command> = (!topics.is_empty()).then(|| subscribe.into());
-        for reply in self.execute(first.into_iter().chain([bind.into()]).collect()).await {
+        for reply in self.execute(origin, first.into_iter().chain([bind.into()]).collect()).await {
             if reply? == Reply::Gone {
                 return Err(Error::invalid_session());
             }

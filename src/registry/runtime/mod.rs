@@ -1,5 +1,7 @@
 //! The running parts: the writer, the handle for the interfaces, event streams, and the tasks beside the writer.
 
+mod audit_log;
+mod audit_reads;
 pub(crate) mod awaited;
 mod backend_test;
 mod batch;

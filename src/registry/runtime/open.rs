@@ -13,6 +13,8 @@ use crate::registry::ports::{Publish, Store, StoreError, Traffic};
 use crate::registry::registration_tokens::RegistrationTokens;
 use crate::registry::rules::RegistryRules;
 
+use super::audit_log::AuditLog;
+use super::audit_reads;
 use super::deadlines::Deadlines;
 use super::event_hub::EventHub;
 use super::event_stream::STREAMS_COUNTED_MAX;
@@ -50,9 +52,8 @@ pub async fn open<S: Store, P: Publish>(
     loaded.changes.iter().for_each(|change| catalog.absorb(change));
     let now = clock::now();
     catalog.resume(loaded.revision, now);
-    let mut deadlines = Deadlines::default();
+    let (mut deadlines, mut sweep) = (Deadlines::default(), Sweep::default());
     catalog.sessions().for_each(|session| deadlines.set(session.key, Some(session), &limits, now));
-    let mut sweep = Sweep::default();
     sweep.check(&Catalog::default(), &catalog, &deadlines);
     sweep.check_store(&mut store, &catalog, catalog.sessions().map(|session| session.key)).await;
     let catalog = Arc::new(catalog);
@@ -60,11 +61,11 @@ pub async fn open<S: Store, P: Publish>(
     let (forbidden, defaults) = (traffic.forbidden(), traffic.default_options());
     let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
     let (question_sender, store_questions) = readiness::channel();
+    let (audit_sender, audit_reads) = audit_reads::channel();
     let (rules_sender, new_rules) = mpsc::channel(1);
     let rules = Arc::new(ArcSwap::from_pointee(RegistryRules { limits, tokens, forbidden, defaults }));
-    let published = Arc::new(ArcSwap::from(catalog));
+    let (published, counts) = (Arc::new(ArcSwap::from(catalog)), Arc::<WriterCounts>::default());
     let hub = Arc::new(EventHub::since(published.load().revision()));
-    let counts = Arc::new(WriterCounts::default());
     let registry = Registry {
         mailbox: sender,
         published: Arc::clone(&published),
@@ -80,6 +81,7 @@ pub async fn open<S: Store, P: Publish>(
         probes: ProbePermits::default(),
         store_questions: question_sender,
         counts: Arc::clone(&counts),
+        audit_reads: audit_sender,
     };
     Ok((
         registry,
@@ -98,6 +100,9 @@ pub async fn open<S: Store, P: Publish>(
             sweep,
             departed_late: None,
             counts,
+            audit_last: loaded.audit_last,
+            audit_log: AuditLog::default(),
+            audit_reads,
         },
     ))
 }

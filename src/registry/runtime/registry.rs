@@ -10,9 +10,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::clock;
 use crate::domain::{Catalog, ConnectionId, Error, Kind, Time};
 
+use crate::registry::audit::CallOrigin;
 use crate::registry::calls::{Command, CommandCall, Query, QueryCall};
 use crate::registry::commands::decision::Reply;
-use crate::registry::ports::Traffic;
+use crate::registry::ports::{AuditChunk, AuditRead, StoreError, Traffic};
 use crate::registry::queries::answer::Answer;
 use crate::registry::rules::RegistryRules;
 use crate::registry::server_state::ServerState;
@@ -24,6 +25,7 @@ use super::writer_counts::WriterCounts;
 
 /// Commands of one caller that wait for the writer, with the channel for their replies.
 pub(crate) struct QueuedCommands {
+    pub(super) origin: CallOrigin,
     pub(super) commands: Vec<Command>,
     pub(super) answer: oneshot::Sender<Vec<Result<Reply, Error>>>,
 }
@@ -38,6 +40,12 @@ impl QueuedCommands {
 
 /// The channel for the answer of the writer; true means that changes can be stored.
 pub(super) type StoreQuestion = oneshot::Sender<bool>;
+
+/// A step of a list of the audit that waits for the writer, with the channel for its outcome.
+pub(crate) struct QueuedAuditRead {
+    pub(super) read: AuditRead,
+    pub(super) answer: oneshot::Sender<Result<AuditChunk, StoreError>>,
+}
 
 /// New rules for the writer.
 pub(super) struct NewRules {
@@ -64,15 +72,16 @@ pub struct Registry {
     pub(super) probes: ProbePermits,
     pub(super) store_questions: mpsc::Sender<StoreQuestion>,
     pub(super) counts: Arc<WriterCounts>,
+    pub(super) audit_reads: mpsc::Sender<QueuedAuditRead>,
 }
 
 impl Registry {
-    /// Executes commands in this order and in one commit. Returns once their changes are stored and published, with one
-    /// reply for each command.
-    pub async fn execute(&self, commands: Vec<Command>) -> Vec<Result<Reply, Error>> {
+    /// Executes commands of one caller in this order and in one commit. Returns once their changes are stored and
+    /// published, with one reply for each command.
+    pub async fn execute(&self, origin: CallOrigin, commands: Vec<Command>) -> Vec<Result<Reply, Error>> {
         let count = commands.len();
         let (answer, answered) = oneshot::channel();
-        if self.mailbox.send(QueuedCommands { commands, answer }).await.is_err() {
+        if self.mailbox.send(QueuedCommands { origin, commands, answer }).await.is_err() {
             return vec![Err(stopping()); count];
         }
         let answers = answered.await.unwrap_or_else(|_| vec![Err(stopping()); count]);
@@ -83,8 +92,8 @@ impl Registry {
     ///
     /// # Errors
     /// The command's refusal.
-    pub async fn execute_one(&self, command: Command) -> Result<Reply, Error> {
-        self.execute(vec![command]).await.pop().unwrap_or_else(|| Err(stopping()))
+    pub async fn execute_one(&self, origin: CallOrigin, command: Command) -> Result<Reply, Error> {
+        self.execute(origin, vec![command]).await.pop().unwrap_or_else(|| Err(stopping()))
     }
 
     /// Answers a query from the published catalog.
@@ -104,8 +113,8 @@ impl Registry {
     ///
     /// # Errors
     /// The command's refusal.
-    pub async fn call<C: CommandCall>(&self, command: C) -> Result<C::Reply, Error> {
-        C::reply_of(self.execute_one(command.into()).await?).ok_or_else(mismatch)
+    pub async fn call<C: CommandCall>(&self, origin: CallOrigin, command: C) -> Result<C::Reply, Error> {
+        C::reply_of(self.execute_one(origin, command.into()).await?).ok_or_else(mismatch)
     }
 
     /// Answers a query, as [`Registry::answer_as`] does, with what `view` makes of the reply that the query names.

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::{Error, Kind, Time};
 
+use crate::registry::audit::CallOrigin;
 use crate::registry::server_state::{CertificateView, CertificatesView, ReloadRequest, ReloadView};
 
 use super::registry::{Registry, stopping};
@@ -42,9 +43,9 @@ impl Registry {
     ///
     /// # Errors
     /// `Refused` if it is invalid, in the words of a start; `Unavailable` if the server stops.
-    pub async fn reload(&self) -> Result<ReloadView, Error> {
-        let (request, answer) = oneshot::channel();
-        self.server.reloads.send(request).await.map_err(|_| stopping())?;
+    pub async fn reload(&self, origin: CallOrigin) -> Result<ReloadView, Error> {
+        let (sender, answer) = oneshot::channel();
+        self.server.reloads.send(ReloadRequest { origin, answer: sender }).await.map_err(|_| stopping())?;
         let answer = answer.await.map_err(|_| stopping())?;
         answer.map_err(|words| Error::new(Kind::Refused, words))
     }

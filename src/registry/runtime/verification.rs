@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::domain::{Error, Kind, Pending, RouteId, SessionKey, Span};
 
+use crate::registry::audit::CallOrigin;
 use crate::registry::calls::Command;
 use crate::registry::commands::decision::{Reply, Verification};
 use crate::registry::commands::maintenance::{CompleteMaintenance, timed_out};
@@ -43,8 +44,8 @@ impl Registry {
 
     /// Executes a maintenance request, sends the decision to `accepted`, and waits for the outcome, which is sent as an
     /// event. Spawn this as a task of its own, because the request must get its outcome even if the caller disconnects.
-    pub async fn maintain(self, command: Command, accepted: oneshot::Sender<Result<(), Error>>) {
-        let decided = self.execute_one(command).await;
+    pub async fn maintain(self, origin: CallOrigin, command: Command, accepted: oneshot::Sender<Result<(), Error>>) {
+        let decided = self.execute_one(origin, command).await;
         let (verification, answer) = match decided {
             Ok(Reply::Maintenance(verification)) => (Some(verification), Ok(())),
             Ok(_) => (None, Ok(())),
@@ -85,7 +86,7 @@ async fn run(registry: &Registry, verification: &Verification) -> Result<(), Err
         Err(_) => false,
     };
     let complete = CompleteMaintenance { key: verification.key, ticket: verification.ticket, reached };
-    registry.execute_one(complete.into()).await?;
+    registry.execute_one(CallOrigin::SERVER, complete.into()).await?;
     if reached { Ok(()) } else { Err(Error::new(Kind::Unavailable, timed_out(verification.kind))) }
 }
 

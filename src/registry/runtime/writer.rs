@@ -14,18 +14,20 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{Catalog, Change, Error, EventRecord, Kind, SessionKey, Span, Time};
 use crate::{clock, lifecycle};
 
+use crate::registry::audit::{AuditRecord, CallOrigin};
 use crate::registry::calls::Command;
 use crate::registry::commands::decision::{Effect, Reply};
 use crate::registry::commands::sessions::{Disconnect, Expire};
-use crate::registry::ports::{Publish, Store, Traffic};
+use crate::registry::ports::{AuditBatch, Publish, Store, Traffic};
 use crate::registry::queries::configuration::unknown_option;
 use crate::registry::rules::RegistryRules;
 
+use super::audit_log::AuditLog;
 use super::batch::Batch;
 use super::deadlines::Deadlines;
 use super::event_hub::{EventHub, MailboxMessage};
 use super::readiness::StoreHealth;
-use super::registry::{NewRules, QueuedCommands, StoreQuestion};
+use super::registry::{NewRules, QueuedAuditRead, QueuedCommands, StoreQuestion};
 use super::sweep::Sweep;
 use super::writer_counts::WriterCounts;
 
@@ -52,6 +54,10 @@ pub struct Writer<S, P> {
     /// The time of the next attempt to store disconnections after a failed one.
     pub(super) departed_late: Option<Time>,
     pub(super) counts: Arc<WriterCounts>,
+    /// The number of the last record of the audit.
+    pub(super) audit_last: u64,
+    pub(super) audit_log: AuditLog,
+    pub(super) audit_reads: mpsc::Receiver<QueuedAuditRead>,
 }
 
 impl<S: Store, P: Publish> Writer<S, P> {
@@ -70,15 +76,23 @@ impl<S: Store, P: Publish> Writer<S, P> {
                     // The caller may have stopped waiting.
                     let _ = store_questions.send(can_store);
                 }
-                _ = look.tick() => self.store_health.look(&mut self.store),
+                _ = look.tick() => {
+                    self.store_health.look(&mut self.store);
+                    self.audit_log.catch_up(clock::now());
+                }
                 Some(first) = self.mailbox.recv() => {
                     self.fill_batch(first, &mut waiting);
                     self.execute_batch(&mut waiting).await;
                 }
                 Some(new) = self.new_rules.recv() => self.set_rules(new),
+                Some(read) = self.audit_reads.recv() => read.run(&mut self.store).await,
                 () = self.hub.departure() => {}
                 () = clock::until(next_due) => {}
                 () = stop.cancelled() => break,
+            }
+            // Reads of the audit get their turn while the mailbox is never empty.
+            if let Ok(read) = self.audit_reads.try_recv() {
+                read.run(&mut self.store).await;
             }
             self.on_disconnect(&mut waiting).await;
             if self.deadlines.next().is_some_and(|due| due <= clock::now()) {
@@ -110,8 +124,10 @@ impl<S: Store, P: Publish> Writer<S, P> {
         waiting.sort_by_key(QueuedCommands::sort_key);
         let mut batch = self.begin(waiting.iter().flat_map(|caller| &caller.commands));
         let answers: Vec<Vec<Result<Reply, Error>>> = batch.pace.run(|| {
-            let mut decide = |command| batch.decide(command, rules.at(now));
-            waiting.iter().map(|caller| caller.commands.iter().map(&mut decide).collect()).collect()
+            let mut decide = |caller: &QueuedCommands| {
+                caller.commands.iter().map(|command| batch.decide(&caller.origin, command, rules.at(now))).collect()
+            };
+            waiting.iter().map(&mut decide).collect()
         });
         let stored = self.commit_and_publish(batch, now).await;
         for (caller, answers) in waiting.drain(..).zip(answers) {
@@ -130,7 +146,8 @@ impl<S: Store, P: Publish> Writer<S, P> {
         let commands: Vec<Command> = due.iter().cloned().map(Into::into).collect();
         let mut batch = self.begin(&commands);
         // No error is possible: if the session has ended or the deadline has moved, nothing changes.
-        batch.pace.run(|| commands.iter().for_each(|expire| drop(batch.decide(expire, rules.at(now)))));
+        let origin = CallOrigin::SERVER;
+        batch.pace.run(|| commands.iter().for_each(|expire| drop(batch.decide(&origin, expire, rules.at(now)))));
         let stored = self.commit_and_publish(batch, now).await;
         self.counts.carried_out(&commands, stored);
         let catalog = self.published.load();
@@ -163,7 +180,8 @@ impl<S: Store, P: Publish> Writer<S, P> {
         let commands: Vec<Command> = gone.iter().map(|&connection| Disconnect { connection }.into()).collect();
         let mut batch = self.begin(&commands);
         // No error is possible: a connection without a bound session changes nothing.
-        batch.pace.run(|| commands.iter().for_each(|gone| drop(batch.decide(gone, rules.at(now)))));
+        let origin = CallOrigin::SERVER;
+        batch.pace.run(|| commands.iter().for_each(|gone| drop(batch.decide(&origin, gone, rules.at(now)))));
         self.departed_late = None;
         let stored = self.commit_and_publish(batch, now).await;
         self.counts.carried_out(&commands, stored);
@@ -174,19 +192,20 @@ impl<S: Store, P: Publish> Writer<S, P> {
     }
 
     fn begin<'a>(&self, commands: impl IntoIterator<Item = &'a Command>) -> Batch {
-        Batch::begin(&self.published.load(), commands)
+        Batch::begin(&self.published.load(), self.audit_last, commands)
     }
 
     /// Stores and publishes a batch and sends its effects. Returns true if it was stored.
     async fn commit_and_publish(&mut self, batch: Batch, now: Time) -> bool {
-        let Batch { draft, changes, effects, records, pace } = batch;
-        if changes.is_empty() {
-            self.notify(effects);
+        let Batch { draft, changes, effects, records, audit, pace, .. } = batch;
+        if changes.is_empty() && audit.is_empty() {
+            self.notify(effects, now);
             return true;
         }
-        if changes.iter().any(Change::is_stored) {
+        let audit = self.audit_batch(audit, now);
+        if !audit.records.is_empty() || changes.iter().any(Change::is_stored) {
             let began = clock::instant();
-            let committed = self.store.commit(&changes, draft.revision()).await;
+            let committed = self.store.commit(&changes, &audit, draft.revision()).await;
             self.counts.committed(clock::instant().saturating_duration_since(began), committed.is_ok());
             if let Err(error) = committed {
                 tracing::error!(%error, changes = changes.len(), "nothing could be stored; the commands are refused");
@@ -195,8 +214,23 @@ impl<S: Store, P: Publish> Writer<S, P> {
             }
             self.sweep.check_store(&mut self.store, &draft, changes.iter().map(Change::key)).await;
         }
-        pace.run(|| self.publish(draft, changes, effects, records, now));
+        self.audit_last = audit.records.last().map_or(self.audit_last, |last| last.sequence);
+        if changes.is_empty() {
+            self.notify(effects, now);
+        } else {
+            pace.run(|| self.publish(draft, changes, effects, records, now));
+        }
+        self.audit_log.tell(&audit.records, now);
         true
+    }
+
+    /// Returns the records of a batch with the bounds of the audit.
+    fn audit_batch(&self, records: Vec<AuditRecord>, now: Time) -> AuditBatch {
+        let limits = self.rules.load().limits;
+        let last = records.last().map_or(self.audit_last, |last| last.sequence);
+        let most = u64::try_from(limits.audit_records_max).unwrap_or(u64::MAX);
+        let keep_since = clock::wall_time(now).0.saturating_sub(limits.audit_keep.millis());
+        AuditBatch { records, keep_from: (last + 1).saturating_sub(most), keep_since: Time(keep_since) }
     }
 
     /// Publishes a stored batch and sends its events and effects.
@@ -218,20 +252,20 @@ impl<S: Store, P: Publish> Writer<S, P> {
         self.reschedule(&catalog, &changes, now);
         self.sweep.check(&before, &catalog, &self.deadlines);
         self.hub.record(&catalog, records);
-        self.notify(effects);
+        self.notify(effects, now);
         warn_of_unknown_options(&catalog, &changes);
         drop((changes, before));
     }
 
-    fn notify(&self, effects: Vec<Effect>) {
+    fn notify(&mut self, effects: Vec<Effect>, now: Time) {
         for effect in effects {
             match effect {
                 Effect::Close(connection) => self.hub.send(connection, &MailboxMessage::Close),
                 Effect::Released(connection, why) => self.hub.send(connection, &MailboxMessage::Released(why)),
                 Effect::ResetBreaker(key, route) => self.traffic.reset_breaker(key, route),
-                // Events were sent by the hub with their sequences, and traffic learned of the backends before the
-                // publication.
-                Effect::Event(..) | Effect::ServerEvent(_) | Effect::Vouch(..) => {}
+                Effect::ExpiresSoon(key, ends) => self.audit_log.warn(&self.published.load(), key, ends, now),
+                // The batch took events and records, and traffic learned of the backends before the publication.
+                Effect::Event(..) | Effect::ServerEvent(_) | Effect::Audit(_) | Effect::Vouch(..) => {}
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Tests of decisions, without a store, a clock or a socket.
 
 mod applying;
+mod audit;
 mod operating;
 mod payloads;
 mod readiness;
@@ -15,6 +16,7 @@ use crate::domain::{
     Sections, ServiceName, Session, SessionId, Span, Time,
 };
 
+use super::audit::AuditDraft;
 use super::commands::{
     ConfigApply, ConfigRollback, Expire, NewRoute, Register, RouteAdd, RouteField, RouteRemove, RouteUpdate,
 };
@@ -35,6 +37,9 @@ struct World {
     tokens: RegistrationTokens,
     forbidden: Forbidden,
     events: Vec<Event>,
+    audit: Vec<AuditDraft>,
+    /// The number of warnings that a session is about to expire.
+    warnings: usize,
     nonce: u128,
 }
 
@@ -47,6 +52,8 @@ impl World {
             tokens: RegistrationTokens::default(),
             forbidden: Forbidden::default(),
             events: Vec::new(),
+            audit: Vec::new(),
+            warnings: 0,
             nonce: 0,
         }
     }
@@ -63,6 +70,14 @@ impl World {
         self.events.extend(decided.effects.into_iter().filter_map(|effect| match effect {
             Effect::Event(_, event) | Effect::ServerEvent(event) => {
                 EventKind::TOPICS.contains(&event.kind()).then_some(event)
+            }
+            Effect::Audit(draft) => {
+                self.audit.push(*draft);
+                None
+            }
+            Effect::ExpiresSoon(..) => {
+                self.warnings += 1;
+                None
             }
             Effect::Close(_) | Effect::Released(..) | Effect::ResetBreaker(..) | Effect::Vouch(..) => None,
         }));

@@ -7,7 +7,7 @@ use super::streams::register;
 use crate::domain::{Catalog, Change};
 use crate::lifecycle::Lifecycle;
 use crate::registry::{
-    Publish, RegistrationTokens, Registry, RegistryLimits, Store, StoreError, StoredState, Traffic, open,
+    AuditBatch, Publish, RegistrationTokens, Registry, RegistryLimits, Store, StoreError, StoredState, Traffic, open,
 };
 
 /// The faults that a test can switch on while the registry runs.
@@ -45,7 +45,7 @@ impl Store for Faults {
         Ok(StoredState::default())
     }
 
-    async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
+    async fn commit(&mut self, _: &[Change], _: &AuditBatch, _: u64) -> Result<(), StoreError> {
         if Self::has(&self.0.stuck) {
             std::future::pending::<()>().await;
         }

@@ -15,8 +15,8 @@ use crate::registry::commands::{
 };
 use crate::registry::queries::paging::ListRequest;
 use crate::registry::{
-    EventStream, Publish, RegistrationTokens, Registry, RegistryLimits, Reply, Store, StoreError, StoredState,
-    StreamItem, open,
+    AuditBatch, CallOrigin, EventStream, Publish, RegistrationTokens, Registry, RegistryLimits, Reply, Store,
+    StoreError, StoredState, StreamItem, open,
 };
 
 struct Nowhere;
@@ -26,7 +26,7 @@ impl Store for Nowhere {
         Ok(StoredState { revision: 100, ..StoredState::default() })
     }
 
-    async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
+    async fn commit(&mut self, _: &[Change], _: &AuditBatch, _: u64) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -56,7 +56,9 @@ pub(super) async fn register(registry: &Registry, instance: &str) -> SessionId {
     let (maintenance_port, metadata) = (0, Metadata::default());
     let register =
         Register { service, instance, maintenance_port, metadata, nonce, connection: None, token: None, origin: None };
-    let Ok(Reply::Registered(id)) = registry.execute_one(register.into()).await else { panic!("registered") };
+    let Ok(Reply::Registered(id)) = registry.execute_one(CallOrigin::SERVER, register.into()).await else {
+        panic!("registered")
+    };
     id
 }
 
@@ -64,7 +66,7 @@ async fn apply(registry: &Registry, session: &SessionId, domain: &str) {
     let route: NewRoute = super::route(domain, "/");
     let add = RouteAdd { session: session.clone(), route };
     let apply = ConfigApply { session: session.clone(), sections: crate::domain::Sections::ALL, expected: None };
-    for reply in registry.execute(vec![add.into(), apply.into()]).await {
+    for reply in registry.execute(CallOrigin::SERVER, vec![add.into(), apply.into()]).await {
         reply.unwrap();
     }
 }
@@ -130,8 +132,13 @@ async fn observations_of_traffic_are_reported_before_the_apply_that_may_replace_
     let mut watcher = registry.all_events(None).unwrap();
     // The commands reach the writer in this order and wait there together.
     let (both, ()) = tokio::join!(
-        async { tokio::join!(registry.execute(vec![seen(true, false)]), apply(&registry, &session, "b.example")) },
-        async { drop(registry.execute(vec![seen(false, false), seen(false, true)]).await) },
+        async {
+            tokio::join!(
+                registry.execute(CallOrigin::SERVER, vec![seen(true, false)]),
+                apply(&registry, &session, "b.example")
+            )
+        },
+        async { drop(registry.execute(CallOrigin::SERVER, vec![seen(false, false), seen(false, true)]).await) },
     );
     assert!(both.0.iter().all(Result::is_ok));
     let told = [event(&mut watcher).await.2, event(&mut watcher).await.2];
@@ -154,11 +161,11 @@ async fn a_stream_binds_its_session_while_it_lives() {
     let (registry, _core) = start(RegistryLimits::default()).await;
     let session = register(&registry, "shop-1").await;
     let bound = |catalog: &Catalog| catalog.session(session.reveal()).is_ok_and(|session| session.bound.is_some());
-    let stream = registry.session_events(&session, Topics::default(), None).await.unwrap();
+    let stream = registry.session_events(CallOrigin::SERVER, &session, Topics::default(), None).await.unwrap();
     assert!(bound(&registry.catalog()));
     drop(stream);
     until(&registry, |catalog| !bound(catalog)).await;
-    let unknown = registry.session_events(&SessionId::restore("x"), all(), None).await;
+    let unknown = registry.session_events(CallOrigin::SERVER, &SessionId::restore("x"), all(), None).await;
     assert_eq!(unknown.err().unwrap().kind(), Kind::InvalidSession);
 }
 
@@ -166,20 +173,20 @@ async fn a_stream_binds_its_session_while_it_lives() {
 async fn a_stream_ends_when_a_connection_takes_the_session_over_or_the_session_ends() {
     let (registry, _core) = start(RegistryLimits::default()).await;
     let session = register(&registry, "shop-1").await;
-    let mut first = registry.session_events(&session, all(), None).await.unwrap();
+    let mut first = registry.session_events(CallOrigin::SERVER, &session, all(), None).await.unwrap();
     let take = Reconnect { session: session.clone(), connection: Some(ConnectionId(u64::MAX)) };
-    registry.execute_one(take.into()).await.unwrap();
+    registry.execute_one(CallOrigin::SERVER, take.into()).await.unwrap();
     let StreamItem::Ended(why) = next(&mut first).await else { panic!("the first goes on") };
     assert_eq!(why.kind(), Kind::Conflict);
     assert_eq!(next(&mut first).await, StreamItem::Ended(why), "and stays over");
     drop(first);
-    let mut second = registry.session_events(&session, all(), None).await.unwrap();
+    let mut second = registry.session_events(CallOrigin::SERVER, &session, all(), None).await.unwrap();
     let end = ClientShutdown { subject: session.clone().into(), connection: None };
-    registry.execute_one(end.into()).await.unwrap();
+    registry.execute_one(CallOrigin::SERVER, end.into()).await.unwrap();
     assert_eq!(next(&mut second).await, StreamItem::Ended(Error::invalid_session()));
 
     let session = register(&registry, "shop-1").await;
-    let mut third = registry.session_events(&session, all(), None).await.unwrap();
+    let mut third = registry.session_events(CallOrigin::SERVER, &session, all(), None).await.unwrap();
     register(&registry, "shop-1").await;
     assert!(matches!(next(&mut third).await, StreamItem::Ended(_)), "a new registration takes over too");
 }
@@ -188,20 +195,20 @@ async fn a_stream_ends_when_a_connection_takes_the_session_over_or_the_session_e
 async fn a_session_that_missed_nothing_is_never_told_that_it_did() {
     let (registry, _core) = start(RegistryLimits::default()).await;
     let (quiet, busy) = (register(&registry, "shop-1").await, register(&registry, "shop-2").await);
-    let mut stream = registry.session_events(&quiet, all(), None).await.unwrap();
+    let mut stream = registry.session_events(CallOrigin::SERVER, &quiet, all(), None).await.unwrap();
     let seen = stream.position().unwrap();
     drop(stream);
     apply(&registry, &busy, "b.example").await;
     let drain = DrainStart { subject: busy.clone().into(), span: crate::domain::Span::from_secs(60) };
     for _ in 0..40 {
         let drains = std::iter::repeat_n(drain.clone().into(), 1_000).collect();
-        registry.execute(drains).await;
+        registry.execute(CallOrigin::SERVER, drains).await;
     }
     let mut everything = registry.all_events(Some(seen)).unwrap();
     assert!(matches!(next(&mut everything).await, StreamItem::Compacted { .. }), "it is long ago");
-    let mut missed = registry.session_events(&busy, all(), Some(seen)).await.unwrap();
+    let mut missed = registry.session_events(CallOrigin::SERVER, &busy, all(), Some(seen)).await.unwrap();
     assert!(matches!(next(&mut missed).await, StreamItem::Compacted { .. }), "the other has missed some of its own");
-    stream = registry.session_events(&quiet, all(), Some(seen)).await.unwrap();
+    stream = registry.session_events(CallOrigin::SERVER, &quiet, all(), Some(seen)).await.unwrap();
     apply(&registry, &quiet, "a.example").await;
     assert_eq!(event(&mut stream).await.2, "config_applied", "nothing of its own was missed");
     assert!(stream.position() > Some(seen), "a later stream goes on from here");
@@ -211,7 +218,10 @@ async fn a_session_that_missed_nothing_is_never_told_that_it_did() {
 async fn a_session_hears_of_its_own_from_where_it_stopped_and_of_what_it_subscribed_to() {
     let (registry, _core) = start(RegistryLimits::default()).await;
     let (session, other) = (register(&registry, "shop-1").await, register(&registry, "shop-2").await);
-    let mut stream = registry.session_events(&session, Topics::parse("config_applied").unwrap(), None).await.unwrap();
+    let mut stream = registry
+        .session_events(CallOrigin::SERVER, &session, Topics::parse("config_applied").unwrap(), None)
+        .await
+        .unwrap();
     apply(&registry, &session, "a.example").await;
     let (seen, _, kind) = event(&mut stream).await;
     assert_eq!(kind, "config_applied");
@@ -219,13 +229,14 @@ async fn a_session_hears_of_its_own_from_where_it_stopped_and_of_what_it_subscri
     apply(&registry, &other, "b.example").await;
     apply(&registry, &session, "c.example").await;
     let drain = DrainStart { subject: session.clone().into(), span: crate::domain::Span::from_secs(60) };
-    registry.execute_one(drain.into()).await.unwrap();
-    let mut resumed = registry.session_events(&session, Topics::default(), Some(seen)).await.unwrap();
+    registry.execute_one(CallOrigin::SERVER, drain.into()).await.unwrap();
+    let mut resumed =
+        registry.session_events(CallOrigin::SERVER, &session, Topics::default(), Some(seen)).await.unwrap();
     apply(&registry, &session, "d.example").await;
     let (second, third) = (event(&mut resumed).await, event(&mut resumed).await);
     assert_eq!((second.2, third.2), ("config_applied", "config_applied"));
     assert!(seen < second.0 && second.0 < third.0);
-    let mut lost = registry.session_events(&session, Topics::default(), Some(3)).await.unwrap();
+    let mut lost = registry.session_events(CallOrigin::SERVER, &session, Topics::default(), Some(3)).await.unwrap();
     assert_eq!(next(&mut lost).await, StreamItem::Compacted { oldest: 100 });
 }
 
@@ -233,7 +244,7 @@ async fn a_session_hears_of_its_own_from_where_it_stopped_and_of_what_it_subscri
 async fn a_stream_that_is_not_read_is_told_how_much_it_lost() {
     let (registry, _core) = start(RegistryLimits::default()).await;
     let session = register(&registry, "shop-1").await;
-    let mut stream = registry.session_events(&session, all(), None).await.unwrap();
+    let mut stream = registry.session_events(CallOrigin::SERVER, &session, all(), None).await.unwrap();
     for at in 0..300 {
         apply(&registry, &session, &format!("h{at}.example")).await;
     }
@@ -252,7 +263,7 @@ async fn a_stream_that_is_not_read_is_told_how_much_it_lost() {
 async fn streams_are_bounded_and_end_when_the_server_stops() {
     let (registry, _core) = start(RegistryLimits { streams_max: 2, ..RegistryLimits::default() }).await;
     let session = register(&registry, "shop-1").await;
-    let mut own = registry.session_events(&session, all(), None).await.unwrap();
+    let mut own = registry.session_events(CallOrigin::SERVER, &session, all(), None).await.unwrap();
     let mut everything = registry.all_events(None).unwrap();
     let refused = registry.all_events(None).err().unwrap();
     assert_eq!((refused.kind(), refused.to_string().contains("limit 2")), (Kind::Limited, true));
@@ -275,17 +286,17 @@ async fn operators_name_instances_and_nobody_counts_that_as_their_activity() {
     let subject = Subject::Instance(service.clone(), instance.clone());
     let active = registry.catalog().session(session.reveal()).unwrap().last_activity.last();
     let drain = DrainStart { subject: subject.clone(), span: crate::domain::Span::from_secs(60) };
-    registry.execute_one(drain.into()).await.unwrap();
+    registry.execute_one(CallOrigin::SERVER, drain.into()).await.unwrap();
     let detail = registry.instance(&service, &instance).unwrap();
     assert!(detail.drain.is_some() && detail.instance.traffic_percent <= 100);
-    registry.execute_one(DrainCancel { subject: subject.clone() }.into()).await.unwrap();
+    registry.execute_one(CallOrigin::SERVER, DrainCancel { subject: subject.clone() }.into()).await.unwrap();
     assert_eq!(registry.catalog().session(session.reveal()).unwrap().last_activity.last(), active);
     let mut watcher = registry.all_events(None).unwrap();
     let evict = ClientShutdown { subject: subject.clone(), connection: None };
-    registry.execute_one(evict.clone().into()).await.unwrap();
+    registry.execute_one(CallOrigin::SERVER, evict.clone().into()).await.unwrap();
     let StreamItem::Event(record) = next(&mut watcher).await else { panic!("told") };
     assert_eq!(record.event, Event::InstanceEnded { reason: "evicted" });
-    let gone = registry.execute_one(evict.into()).await.unwrap_err();
+    let gone = registry.execute_one(CallOrigin::SERVER, evict.into()).await.unwrap_err();
     assert_eq!((gone.kind(), gone.to_string().as_str()), (Kind::NotFound, "no instance shop/shop-1"));
 }
 
@@ -336,10 +347,10 @@ async fn a_typed_door_registers_without_a_connection_and_reconnects_without_one(
     let (registry, _core) = start(RegistryLimits::default()).await;
     let session = register(&registry, "shop-1").await;
     let reconnect = Reconnect { session: session.clone(), connection: None };
-    assert_eq!(registry.execute_one(reconnect.into()).await, Ok(Reply::Reconnected));
+    assert_eq!(registry.execute_one(CallOrigin::SERVER, reconnect.into()).await, Ok(Reply::Reconnected));
     assert_eq!(registry.catalog().session(session.reveal()).unwrap().bound, None);
     let bind = Reconnect { session: session.clone(), connection: Some(ConnectionId(9)) };
-    registry.execute_one(bind.into()).await.unwrap();
+    registry.execute_one(CallOrigin::SERVER, bind.into()).await.unwrap();
     assert!(registry.catalog().session(session.reveal()).unwrap().bound.is_some());
     assert!(EventKind::TOPICS.iter().all(|kind| all().contains(*kind)) && !all().contains(EventKind::InstanceEnded));
 }
@@ -349,7 +360,7 @@ async fn a_drain_ends_streams_one_after_the_other_while_commands_are_executed() 
     let (registry, _core) = start(RegistryLimits::default()).await;
     let session = register(&registry, "shop-1").await;
     let began = tokio::time::Instant::now();
-    let own = registry.session_events(&session, all(), None).await.unwrap();
+    let own = registry.session_events(CallOrigin::SERVER, &session, all(), None).await.unwrap();
     let streams = (0..9).map(|_| registry.all_events(None).unwrap()).chain([own]);
     let ends = streams.map(|mut stream| async move {
         let why = loop {

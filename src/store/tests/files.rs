@@ -8,7 +8,7 @@ fn a_new_file_is_for_its_owner_alone_and_nothing_is_left_beside_it() {
         use std::os::unix::fs::PermissionsExt as _;
         let (directory, path) = file();
         let mut store = open(&path).await;
-        store.commit(&[opened()], 1).await.unwrap();
+        store.commit(&[opened()], &AuditBatch::default(), 1).await.unwrap();
         for entry in fs::read_dir(directory.path()).unwrap() {
             let entry = entry.unwrap();
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
@@ -23,9 +23,9 @@ fn a_second_opener_is_refused() {
     run(async {
         let (_directory, path) = file();
         let mut first = open(&path).await;
-        first.commit(&[opened()], 1).await.unwrap();
+        first.commit(&[opened()], &AuditBatch::default(), 1).await.unwrap();
         assert!(refused(&path).await.contains("in use by another process"));
-        first.commit(&[staged(1)], 1).await.unwrap();
+        first.commit(&[staged(1)], &AuditBatch::default(), 1).await.unwrap();
         first.close().await;
         let first = open(&path).await;
         assert!(refused(&path).await.contains("in use by another process"), "also with an empty log");
@@ -38,7 +38,7 @@ fn a_file_that_was_not_closed_is_taken_up() {
     run(async {
         let (directory, path) = file();
         let mut store = open(&path).await;
-        store.commit(&[opened(), staged(1)], 1).await.unwrap();
+        store.commit(&[opened(), staged(1)], &AuditBatch::default(), 1).await.unwrap();
         // This is the state after a crash: the log is still there.
         let copy = directory.path().join("copy.db");
         for suffix in ["", "-wal"] {
@@ -56,7 +56,7 @@ fn a_damaged_file_is_refused_untouched() {
         let (_directory, path) = file();
         let mut store = open(&path).await;
         let edits: Vec<Edit> = (1..500).map(|id| samples::route_edit(id, "a.example", "/")).collect();
-        store.commit(&[opened(), applied(edits)], 1).await.unwrap();
+        store.commit(&[opened(), applied(edits)], &AuditBatch::default(), 1).await.unwrap();
         store.close().await;
         let whole = fs::read(&path).unwrap();
         let mut page = whole.clone();
@@ -138,7 +138,7 @@ fn a_log_of_another_file_is_recognised_and_both_are_left_alone() {
         store.close().await;
         let backup = fs::read(&path).unwrap();
         let mut store = open(&path).await;
-        store.commit(&[opened()], 1).await.unwrap();
+        store.commit(&[opened()], &AuditBatch::default(), 1).await.unwrap();
         // This is the state after `kill -9`.
         let (now, log) = (fs::read(&path).unwrap(), fs::read(&wal).unwrap());
         assert!(!log.is_empty());
@@ -163,17 +163,17 @@ fn a_file_that_is_deleted_or_replaced_takes_no_more_commits_until_it_is_back() {
     run(async {
         let (directory, path) = file();
         let mut store = open(&path).await;
-        store.commit(&[opened()], 1).await.unwrap();
+        store.commit(&[opened()], &AuditBatch::default(), 1).await.unwrap();
         let aside = directory.path().join("aside.db");
         fs::rename(&path, &aside).unwrap();
         for said in ["was deleted or moved away", "is another file"] {
-            let error = store.commit(&[opened()], 2).await.unwrap_err().to_string();
+            let error = store.commit(&[opened()], &AuditBatch::default(), 2).await.unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
             assert!(store.probe().await.is_err() && store.look().is_err());
             fs::write(&path, "another").unwrap();
         }
         fs::rename(&aside, &path).unwrap();
-        store.commit(&[opened()], 2).await.unwrap();
+        store.commit(&[opened()], &AuditBatch::default(), 2).await.unwrap();
         store.probe().await.unwrap();
     });
 }

@@ -34,7 +34,7 @@ fn a_head_writes_of_its_maintenance_what_changed() {
         let mut maintenance = Maintenance::default();
         let (head_and_revision, routes) = (2, (1..=1_000).map(RouteId).map(Target::Route));
         let all = maintained(&mut maintenance, |all| routes.for_each(|route| all.enter(route, entry(1))));
-        store.commit(&[all], 1).await.unwrap();
+        store.commit(&[all], &AuditBatch::default(), 1).await.unwrap();
         store.close().await;
         let mut store = open(&path).await;
         store.load().await.unwrap();
@@ -50,7 +50,7 @@ fn a_head_writes_of_its_maintenance_what_changed() {
         for (rows, deed) in deeds {
             let before = rows_changed(&mut store).await;
             let record = maintained(&mut maintenance, deed);
-            store.commit(&[record], 1).await.unwrap();
+            store.commit(&[record], &AuditBatch::default(), 1).await.unwrap();
             assert_eq!(rows_changed(&mut store).await - before, rows + head_and_revision);
             assert_eq!(loaded(&mut store).await.by_key(KEY).unwrap().record.maintenance, maintenance);
         }
@@ -63,18 +63,21 @@ fn maintenance_whose_commit_failed_is_written_by_the_next() {
         let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
         let mut maintenance = Maintenance::default();
         let [one, two] = [1, 2].map(RouteId).map(Target::Route);
-        store.commit(&[maintained(&mut maintenance, |all| all.enter(one, entry(1)))], 1).await.unwrap();
+        store
+            .commit(&[maintained(&mut maintenance, |all| all.enter(one, entry(1)))], &AuditBatch::default(), 1)
+            .await
+            .unwrap();
         let second = maintained(&mut maintenance, |all| {
             all.exit(one);
             all.enter(two, entry(2));
         });
         // This session has the id of the first one, which is not allowed.
         let clash = Change::Record(SessionKey(2), Arc::new(samples::record("shop", "shop-1")));
-        store.commit(&[second.clone(), clash.clone()], 2).await.unwrap_err();
-        store.commit(&[Change::End(KEY), clash.clone(), opened()], 2).await.unwrap_err();
-        store.commit(&[second], 2).await.unwrap();
+        store.commit(&[second.clone(), clash.clone()], &AuditBatch::default(), 2).await.unwrap_err();
+        store.commit(&[Change::End(KEY), clash.clone(), opened()], &AuditBatch::default(), 2).await.unwrap_err();
+        store.commit(&[second], &AuditBatch::default(), 2).await.unwrap();
         assert_eq!(loaded(&mut store).await.by_key(KEY).unwrap().record.maintenance, maintenance);
-        store.commit(&[Change::End(KEY), clash], 3).await.unwrap();
+        store.commit(&[Change::End(KEY), clash], &AuditBatch::default(), 3).await.unwrap();
         assert_eq!(number(&mut store, "select count(*) from maintenance").await, 0);
     });
 }

@@ -1,5 +1,6 @@
 //! The store as a whole, on real files.
 
+mod audit;
 mod commits;
 mod files;
 mod maintenance;
@@ -24,7 +25,7 @@ use crate::domain::{
     Catalog, Change, Edit, Maintenance, MaintenanceEntry, PageUrl, Pending, RouteId, Section, Sections, SessionKey,
     SessionRecord, Target, Time,
 };
-use crate::registry::{ClockReading, Store as _};
+use crate::registry::{AuditBatch, ClockReading, Store as _};
 use sqlx::Connection as _;
 
 fn run<T>(future: impl Future<Output = T>) -> T {

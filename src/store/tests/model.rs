@@ -89,7 +89,7 @@ proptest! {
                     }
                     all.extend(decided);
                 }
-                store.commit(&all, catalog.revision()).await.unwrap();
+                store.commit(&all, &AuditBatch::default(), catalog.revision()).await.unwrap();
                 assert_same(&loaded(&mut store).await, &catalog);
             }
             store.close().await;
@@ -102,12 +102,12 @@ proptest! {
 fn a_route_id_is_not_given_out_again_after_all_of_it_is_gone() {
     run(async {
         let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
-        store.commit(&[opened()], 1).await.unwrap();
-        store.commit(&[staged(1), staged(2), staged(3)], 1).await.unwrap();
+        store.commit(&[opened()], &AuditBatch::default(), 1).await.unwrap();
+        store.commit(&[staged(1), staged(2), staged(3)], &AuditBatch::default(), 1).await.unwrap();
         let gone = Change::Stage { key: KEY, edit: Edit::Route(RouteId(3), None), at: Time(0) };
-        store.commit(&[gone], 1).await.unwrap();
+        store.commit(&[gone], &AuditBatch::default(), 1).await.unwrap();
         assert_eq!(loaded(&mut store).await.by_key(KEY).unwrap().record.next_route, 4);
-        store.commit(&[Change::Unstage(KEY)], 1).await.unwrap();
+        store.commit(&[Change::Unstage(KEY)], &AuditBatch::default(), 1).await.unwrap();
         let catalog = loaded(&mut store).await;
         let session = catalog.by_key(KEY).unwrap();
         assert_eq!((session.record.next_route, session.staged.is_none()), (4, true));

@@ -48,7 +48,7 @@ fn taking_entries_away_looks_them_up() {
 fn a_row_that_means_nothing_is_an_error_that_names_it() {
     run(async {
         let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
-        store.commit(&[opened(), staged(1)], 1).await.unwrap();
+        store.commit(&[opened(), staged(1)], &AuditBatch::default(), 1).await.unwrap();
         for (text, words) in [
             ("update staged set value = '{'", "table staged, session 1, section routes, route 1"),
             ("update staged set session = 2", "there is no such session"),

@@ -5,7 +5,8 @@ use crate::domain::{ConnectionId, PendingKind, Ticket};
 use crate::lifecycle::Lifecycle;
 use crate::registry::commands::{NewRoute, RouteAdd};
 use crate::registry::{
-    Publish, RegistrationTokens, RegistryLimits, Store, StoreError, StoredState, Traffic, open as open_registry,
+    CallOrigin, Publish, RegistrationTokens, RegistryLimits, Store, StoreError, StoredState, Traffic,
+    open as open_registry,
 };
 
 /// A store and a catalog that took in the same changes, with a row in each table.
@@ -24,7 +25,7 @@ async fn pair() -> (Sqlite, Catalog) {
     ];
     let (mut store, mut catalog) = (Sqlite::open("sqlite::memory:").await.unwrap(), Catalog::default());
     changes.iter().for_each(|change| catalog.absorb(change));
-    store.commit(&changes, catalog.revision()).await.unwrap();
+    store.commit(&changes, &AuditBatch::default(), catalog.revision()).await.unwrap();
     (store, catalog)
 }
 
@@ -66,10 +67,10 @@ impl Store for Forgetful {
         self.0.load().await
     }
 
-    async fn commit(&mut self, changes: &[Change], revision: u64) -> Result<(), StoreError> {
+    async fn commit(&mut self, changes: &[Change], audit: &AuditBatch, revision: u64) -> Result<(), StoreError> {
         let kept: Vec<Change> =
             changes.iter().filter(|change| !matches!(change, Change::Stage { .. })).cloned().collect();
-        self.0.commit(&kept, revision).await
+        self.0.commit(&kept, audit, revision).await
     }
 
     async fn disagreement(
@@ -96,7 +97,7 @@ fn a_registry_whose_store_leaves_out_a_write_stops_in_debug_builds() {
     run(async {
         let (limits, tokens) = (RegistryLimits::default(), RegistrationTokens::default());
         let mut store = Sqlite::open("sqlite::memory:").await.unwrap();
-        store.commit(&[opened()], 1).await.unwrap();
+        store.commit(&[opened()], &AuditBatch::default(), 1).await.unwrap();
         let opened = open_registry(Forgetful(store), Nothing, Arc::new(Nothing), limits, tokens).await;
         let (registry, writer) = opened.unwrap();
         let core = Lifecycle::new();
@@ -104,7 +105,7 @@ fn a_registry_whose_store_leaves_out_a_write_stops_in_debug_builds() {
         let session = registry.catalog().by_key(KEY).unwrap().record.id.clone();
         let route = samples::route(1, "a.example", "/");
         let route = NewRoute { domains: route.domains, path: route.path, backend: route.backend, priority: 0 };
-        let added = registry.execute_one(RouteAdd { session, route }.into()).await;
+        let added = registry.execute_one(CallOrigin::SERVER, RouteAdd { session, route }.into()).await;
         assert!(added.is_err(), "the route is answered although it is not stored");
         core.stopping().cancelled().await;
     });

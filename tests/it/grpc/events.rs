@@ -9,8 +9,8 @@ use signalbox::grpc::proto::event::Payload;
 use signalbox::grpc::proto::registry_client::RegistryClient;
 use signalbox::grpc::proto::subscribe_response::Item;
 use signalbox::grpc::proto::*;
-use signalbox::registry::RegistryLimits;
 use signalbox::registry::commands::Reconnect;
+use signalbox::registry::{CallOrigin, RegistryLimits};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::Code;
@@ -112,7 +112,7 @@ async fn a_connection_that_takes_the_session_over_ends_its_streams() {
     let bound = server.registry.open_mailbox();
     let id = SessionId::restore(&session);
     let reconnect = Reconnect { session: id, connection: Some(bound.connection()) };
-    server.registry.execute_one(reconnect.into()).await.unwrap();
+    server.registry.execute_one(CallOrigin::SERVER, reconnect.into()).await.unwrap();
     let ended = next(&mut first).await.unwrap_err();
     assert_eq!(told(&ended), plainly(Code::Aborted, "CONFLICT"));
     server.until(&session, |session| session.bound == Some(bound.connection())).await;

@@ -1,10 +1,10 @@
 //! Calls of operators: who may make them, what they show, and that they show no session id.
 
-use signalbox::domain::Secret;
+use signalbox::domain::{OperatorName, Secret};
 use signalbox::grpc::proto::operator_client::OperatorClient;
 use signalbox::grpc::proto::watch_response::Item;
 use signalbox::grpc::proto::*;
-use signalbox::operator_auth::OperatorAuth;
+use signalbox::operator_auth::{NamedToken, OperatorAuth};
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -29,7 +29,7 @@ fn showing(channel: Channel, authorization: &'static str) -> Bearing {
 }
 
 async fn guarded() -> Server {
-    let operators = OperatorAuth::new(&[Secret::new(TOKEN)]);
+    let operators = OperatorAuth::new(&[NamedToken { name: OperatorName::unnamed(), secret: Secret::new(TOKEN) }]);
     Server::start_with(Setup { operators, ..Setup::default() }).await
 }
 

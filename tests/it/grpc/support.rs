@@ -19,8 +19,8 @@ use signalbox::lifecycle::Lifecycle;
 use signalbox::operator_auth::OperatorAuth;
 use signalbox::registry::queries::views::RouteNumbers;
 use signalbox::registry::{
-    BoxFuture, PageResponse, Publish, RegistrationTokens, Registry, RegistryLimits, Store, StoreError, StoredState,
-    Traffic, open,
+    AuditBatch, BoxFuture, PageResponse, Publish, RegistrationTokens, Registry, RegistryLimits, Store, StoreError,
+    StoredState, Traffic, open,
 };
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -50,7 +50,7 @@ impl Store for Memory {
         Ok(StoredState::default())
     }
 
-    async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
+    async fn commit(&mut self, _: &[Change], _: &AuditBatch, _: u64) -> Result<(), StoreError> {
         drop(self.0.hold.lock().await);
         if self.0.store_fails.load(Ordering::Relaxed) {
             return Err(StoreError("the disk is full".into()));
@@ -284,6 +284,7 @@ fn only(routes: axum::Router) -> signalbox::api_listener::ApiServices {
         grpc: routes,
         rest: axum::Router::new(),
         hosts: signalbox::operator_auth::AllowedHosts::default(),
+        trusted_proxies: Vec::new(),
         refuse_grpc: signalbox::grpc::refuse,
         refuse_rest: signalbox::rest::refuse,
     }

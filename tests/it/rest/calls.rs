@@ -144,6 +144,9 @@ fn operating(api: &Api) {
     api.register("shop", "shop-2");
     assert_eq!(ask("DELETE", "/v1/instances/shop/shop-2", None).status, 204);
     assert_eq!(ask("GET", "/v1/instances/shop/shop-2", None).problem(), (404, "not_found", ""));
+    let audit = ask("GET", "/v1/audit?service=shop&instance=shop-2&actor=operator&limit=1", None).json;
+    assert_eq!(audit["items"][0]["action"], "evicted");
+    assert_eq!(ask("GET", "/v1/audit?since=2020-01-01T00:00:00Z", None).json["next_cursor"], Value::Null);
 }
 
 fn ending(api: &Api, session: &str) {

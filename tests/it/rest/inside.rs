@@ -10,7 +10,9 @@ use futures_util::StreamExt;
 use signalbox::domain::{Catalog, Change};
 use signalbox::lifecycle::Lifecycle;
 use signalbox::operator_auth::OperatorAuth;
-use signalbox::registry::{self, Publish, RegistrationTokens, RegistryLimits, Store, StoreError, StoredState, Traffic};
+use signalbox::registry::{
+    self, AuditBatch, Publish, RegistrationTokens, RegistryLimits, Store, StoreError, StoredState, Traffic,
+};
 use signalbox::rest::{self, RestSettings};
 use tower::ServiceExt;
 
@@ -21,7 +23,7 @@ impl Store for Nowhere {
         Ok(StoredState::default())
     }
 
-    async fn commit(&mut self, _: &[Change], _: u64) -> Result<(), StoreError> {
+    async fn commit(&mut self, _: &[Change], _: &AuditBatch, _: u64) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -58,6 +58,7 @@ impl Api {
             grpc: Router::new(),
             rest,
             hosts: signalbox::operator_auth::AllowedHosts::default(),
+            trusted_proxies: Vec::new(),
             refuse_grpc: signalbox::grpc::refuse,
             refuse_rest: signalbox::rest::refuse,
         };
