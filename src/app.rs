@@ -248,7 +248,7 @@ impl Server {
         let (addresses, reloadable, backend_tls) = (bound.addresses(), bound.reloadable(), proxy_settings.tls);
         let certificates = proxy_settings.certificates;
         let live_proxy = LiveProxy { reloadable, addresses, certificates, backend_tls, defaults };
-        let measured = MeasuredParts::new(&source.log, &config.plain.store_url, &table, &requests);
+        let measured = MeasuredParts::new(&source.log, &config.plain.store_url, &table, &outlets);
         let proxy = bound.start(table, reports, maintenance_pages).context("cannot start the proxy's threads")?;
         let _ = parts.set(proxy.heartbeats().iter().cloned().chain([checks]).collect());
         let ports = LivePorts { api_address, pipe_tls, api_tls };

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::request_logging::RequestOutlets;
 use crate::clock;
 use crate::connection_limits::{ListenerCounts, ListenerTotals, PortConnections};
 use crate::domain::{Catalog, Session};
@@ -19,7 +20,6 @@ use crate::metrics::{
 };
 use crate::proxy::{Proxy, WorkerCounters};
 use crate::registry::Registry;
-use crate::request_log::RequestLog;
 use crate::store;
 use crate::telemetry::Log;
 use crate::traffic::{Endpoint, HealthState, ReasonCounts, RoutingTable};
@@ -45,18 +45,23 @@ pub(super) struct MeasuredParts {
     workers: Vec<Arc<WorkerCounters>>,
     log: Log,
     store_url: String,
-    pub(super) requests: RequestLog,
+    pub(super) outlets: RequestOutlets,
 }
 
 impl MeasuredParts {
     /// Returns the parts without a proxy.
-    pub(super) fn new(log: &Log, store_url: &str, table: &Arc<ArcSwap<RoutingTable>>, requests: &RequestLog) -> Self {
+    pub(super) fn new(
+        log: &Log,
+        store_url: &str,
+        table: &Arc<ArcSwap<RoutingTable>>,
+        outlets: &RequestOutlets,
+    ) -> Self {
         Self {
             table: Arc::clone(table),
             workers: Vec::new(),
             log: log.clone(),
             store_url: store_url.to_owned(),
-            requests: requests.clone(),
+            outlets: outlets.clone(),
         }
     }
 
@@ -103,7 +108,9 @@ impl CollectedMetrics {
             memory_bytes: self.memory.bytes(),
             memory_bytes_max: self.memory.bytes_max(),
             log_lines_dropped: self.parts.log.dropped_lines(),
-            access_lines_dropped: self.parts.requests.access_log().map(|log| log.dropped()),
+            access_lines_dropped: self.parts.outlets.requests.access_log().map(|log| log.dropped()),
+            spans_dropped: self.parts.outlets.spans.as_ref().map(|spans| spans.dropped()),
+            records_dropped: self.parts.log.dropped_records(),
             reloads: self.reloads.done.load(Ordering::Relaxed),
             reloads_refused: self.reloads.refused.load(Ordering::Relaxed),
             process: ProcessSample::read(),

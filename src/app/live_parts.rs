@@ -70,7 +70,7 @@ impl LiveParts {
         interfaces: &Lifecycle,
         measured: MeasuredParts,
     ) -> Self {
-        let requests = measured.requests.clone();
+        let requests = measured.outlets.requests.clone();
         let operators = Arc::new(OperatorAuth::new(&config.operator_tokens));
         let pipe = pipe_settings(config, ports.api_address, memory.clone());
         let api_connections = connections_of(config, config.plain.api.connections);

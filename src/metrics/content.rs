@@ -225,6 +225,10 @@ fn server(out: &mut FamilyWriter<'_>, snapshot: &Snapshot) -> fmt::Result {
         series.add(&["server"], snapshot.log_lines_dropped)?;
         snapshot.access_lines_dropped.map_or(Ok(()), |dropped| series.add(&["access"], dropped))
     })?;
+    out.family(&of::OTLP_DROPPED, |series| {
+        let spans = snapshot.spans_dropped.map_or(Ok(()), |dropped| series.add(&["spans"], dropped));
+        spans.and_then(|()| snapshot.records_dropped.map_or(Ok(()), |dropped| series.add(&["logs"], dropped)))
+    })?;
     out.family(&of::RELOADS, |series| {
         series.add(&["ok"], snapshot.reloads)?;
         series.add(&["refused"], snapshot.reloads_refused)
