@@ -199,13 +199,12 @@ impl Server {
         let settings = proxy_settings(config, &memory)?;
         let logging = RequestLogging::start(config, &source.log, settings.workers_count())?;
         let outlets = logging.outlets.clone();
-        let (requests, spans) = (outlets.requests.clone(), outlets.spans.clone());
+        let (requests, spans) = (outlets.requests.clone(), outlets.signals.spans.clone());
         let (pipe_tls, api_tls) = (acceptor(&loaded, "pipe", &[]), acceptor(&loaded, "api", &api_listener::PROTOCOLS));
         // Ports: nothing is changed if one of them is unusable. Until the other server stops, it has them.
         let (awaited, claim) = await_store(&config.plain.store_url, config.store_wait.map(Span::std)).await?;
         let (shares_ports, tokens) = (claim.is_some(), obtaining.tokens.clone());
-        let settings =
-            proxy::ProxySettings { shares_ports, certificates, tokens, requests: requests.clone(), spans, ..settings };
+        let settings = proxy::ProxySettings { shares_ports, certificates, tokens, requests, spans, ..settings };
         let OpenPorts { pipe: pipe_listener, api: api_listener, proxy: bound, settings: proxy_settings } =
             OpenPorts::open(config, passed, settings).await?;
         let (pipe_address, api_address) = (pipe_listener.local_addr()?, api_listener.local_addr()?);

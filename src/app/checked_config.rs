@@ -29,6 +29,9 @@ pub(super) struct CheckedConfig {
     pub(super) otlp_timeout: Option<Span>,
     pub(super) operator_tokens: Vec<NamedToken>,
     pub(super) audit_keep: Span,
+    /// The time between two messages with metrics.
+    pub(super) metrics_interval: Option<Span>,
+    pub(super) operator_tokens: Vec<Secret>,
     pub(super) api_hosts: Vec<Host>,
     pub(super) tokens: Vec<RegistrationToken>,
     /// The name of the certificate for clients that ask for no name or an unknown one.
@@ -59,6 +62,11 @@ impl CheckedConfig {
                 .telemetry
                 .as_ref()
                 .map(|wanted| span("telemetry.otlp_timeout", &wanted.timeout))
+                .transpose()?,
+            metrics_interval: plain
+                .telemetry
+                .as_ref()
+                .map(|wanted| span("telemetry.metrics_interval", &wanted.metrics_interval))
                 .transpose()?,
             store_wait: plain.store_wait.as_ref().map(|wait| span("store.wait", wait)).transpose()?,
             operator_tokens: operator_tokens(&plain)?,

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
 
 use super::request_logging::RequestOutlets;
-use crate::clock;
 use crate::connection_limits::{ListenerCounts, ListenerTotals, PortConnections};
 use crate::domain::{Catalog, Session};
 use crate::memory_budget::MemoryBudget;
@@ -23,6 +23,7 @@ use crate::registry::Registry;
 use crate::store;
 use crate::telemetry::Log;
 use crate::traffic::{Endpoint, HealthState, ReasonCounts, RoutingTable};
+use crate::{clock, lifecycle};
 
 /// The number of reloads of the configuration.
 #[derive(Debug, Default)]
@@ -90,6 +91,11 @@ impl CollectedMetrics {
         metrics::text(self.snapshot(), accepted)
     }
 
+    /// Returns the metrics as a collector gets them.
+    pub(super) fn otlp(&self) -> Vec<Metric> {
+        lifecycle::run_blocking(|| metrics::otlp(self.snapshot(), clock::now()))
+    }
+
     fn snapshot(&self) -> Snapshot {
         let (instances, routes) = instances(&self.registry.catalog(), &self.parts.table.load_full());
         let mut unrouted = ReasonCounts::default();
@@ -109,8 +115,7 @@ impl CollectedMetrics {
             memory_bytes_max: self.memory.bytes_max(),
             log_lines_dropped: self.parts.log.dropped_lines(),
             access_lines_dropped: self.parts.outlets.requests.access_log().map(|log| log.dropped()),
-            spans_dropped: self.parts.outlets.spans.as_ref().map(|spans| spans.dropped()),
-            records_dropped: self.parts.log.dropped_records(),
+            otlp_dropped: self.parts.outlets.signals.dropped(),
             reloads: self.reloads.done.load(Ordering::Relaxed),
             reloads_refused: self.reloads.refused.load(Ordering::Relaxed),
             process: ProcessSample::read(),

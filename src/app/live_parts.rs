@@ -70,19 +70,22 @@ impl LiveParts {
         interfaces: &Lifecycle,
         measured: MeasuredParts,
     ) -> Self {
-        let requests = measured.outlets.requests.clone();
+        let outlets = measured.outlets.clone();
+        let requests = outlets.requests.clone();
         let operators = Arc::new(OperatorAuth::new(&config.operator_tokens));
         let pipe = pipe_settings(config, ports.api_address, memory.clone());
         let api_connections = connections_of(config, config.plain.api.connections);
         let reloads = Arc::new(ReloadCounts::default());
-        let collected = CollectedMetrics {
+        let collected = Arc::new(CollectedMetrics {
             parts: measured,
             registry: registry.clone(),
             pipe: pipe.connections.clone(),
             api: api_connections.clone(),
             memory: memory.clone(),
             reloads: Arc::clone(&reloads),
-        };
+        });
+        let sent = Arc::clone(&collected);
+        outlets.signals.send_metrics(&outlets.exports, move || sent.otlp());
         let metrics = MetricsSource::new(move |accepted| collected.text(accepted));
         let has_tls = ports.api_tls.is_some();
         let services = api_services(registry, config, has_tls, &operators, (&requests, &metrics), interfaces);

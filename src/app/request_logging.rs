@@ -6,10 +6,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::checked_config::CheckedConfig;
-use super::collector;
+use super::collector::CollectedSignals;
 use crate::config::{AccessFormat, AccessPlace};
 use crate::lifecycle::{self, Lifecycle};
-use crate::otlp::Spans;
 use crate::request_log::{AccessLog, AccessLogSettings, AccessSink, LogLine, QueryMask, RequestLog};
 use crate::telemetry::Log;
 
@@ -27,9 +26,9 @@ pub(super) struct RequestLogging {
 #[derive(Clone)]
 pub(super) struct RequestOutlets {
     pub(super) requests: RequestLog,
-    pub(super) spans: Option<Arc<Spans>>,
-    /// The task that sends the spans.
-    exports: Lifecycle,
+    pub(super) signals: CollectedSignals,
+    /// The tasks that send the signals.
+    pub(super) exports: Lifecycle,
 }
 
 impl RequestOutlets {
@@ -46,8 +45,8 @@ impl RequestLogging {
     /// Starts the access log and the collector, where there is one, for this number of workers.
     pub(super) fn start(config: &CheckedConfig, log: &Log, workers: usize) -> anyhow::Result<Self> {
         let exports = Lifecycle::new();
-        let spans = collector::start(config, log, &exports)?;
-        let own = Self { outlets: RequestOutlets { requests: RequestLog::default(), spans, exports }, workers };
+        let signals = CollectedSignals::start(config, log, &exports)?;
+        let own = Self { outlets: RequestOutlets { requests: RequestLog::default(), signals, exports }, workers };
         let opened = own.prepare(config)?;
         own.set(config, opened);
         Ok(own)

@@ -366,6 +366,8 @@ impl TelemetrySection {
             endpoint: endpoint.0,
             traces: or_default(self.traces, "telemetry-traces")?.0,
             logs: or_default(self.logs, "telemetry-logs")?.0,
+            metrics: or_default(self.metrics, "telemetry-metrics")?.0,
+            metrics_interval: or_default(self.metrics_interval, "telemetry-metrics-interval")?,
             protocol: or_default(self.otlp_protocol, "telemetry-otlp-protocol")?.0,
             headers: named(self.otlp_headers).collect(),
             timeout: or_default(self.otlp_timeout, "telemetry-otlp-timeout")?,

@@ -26,19 +26,25 @@ impl OtelVariables {
         let either = |name: &str| of_traces(name).or_else(|| of_all(name));
         let own_endpoint = of_traces("ENDPOINT").map(|url| url.trim_end_matches("/v1/traces").to_owned());
         let read = |text: Option<String>| text.and_then(|text| text.parse().ok());
-        let millis = either("TIMEOUT").and_then(|millis| millis.parse::<u64>().ok());
         Self(TelemetrySection {
             otlp_endpoint: own_endpoint.or_else(|| of_all("ENDPOINT")).and_then(|url| url.parse().ok()),
             traces: is_exported(&variable, "TRACES"),
             logs: is_exported(&variable, "LOGS"),
+            metrics: is_exported(&variable, "METRICS"),
+            metrics_interval: read(millis_of(variable("OTEL_METRIC_EXPORT_INTERVAL"))),
             otlp_protocol: either("PROTOCOL").and_then(|protocol| protocol.parse().ok()),
             otlp_headers: either("HEADERS").map(|fields| pairs(&fields)),
-            otlp_timeout: read(millis.map(|millis| format!("{millis}ms"))),
+            otlp_timeout: read(millis_of(either("TIMEOUT"))),
             sampling_ratio: ratio(&variable).and_then(|share| share.parse().ok()),
             service_name: variable("OTEL_SERVICE_NAME"),
             resource: variable("OTEL_RESOURCE_ATTRIBUTES").map(|attributes| pairs(&attributes)),
         })
     }
+}
+
+/// Returns a number of milliseconds as a duration is written.
+fn millis_of(number: Option<String>) -> Option<String> {
+    number.and_then(|millis| millis.parse::<u64>().ok()).map(|millis| format!("{millis}ms"))
 }
 
 /// Returns true if the exporter of a signal is OTLP, and false if it is another one; `None` if nothing is said.

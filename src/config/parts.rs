@@ -73,6 +73,10 @@ pub struct TelemetryConfig {
     pub traces: bool,
     /// True if it gets log records.
     pub logs: bool,
+    /// True if it gets metrics.
+    pub metrics: bool,
+    /// The time between two messages with metrics.
+    pub metrics_interval: Written,
     /// Its protocol.
     pub protocol: CollectorSpeaks,
     /// The fields of each message.

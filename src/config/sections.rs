@@ -359,6 +359,12 @@ sections! {
         /// Send the lines of the log to the collector
         #[arg(env = "SIGNALBOX_TELEMETRY_LOGS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
         "telemetry-logs" logs: Flag = "false" [restart],
+        /// Send the metrics to the collector
+        #[arg(env = "SIGNALBOX_TELEMETRY_METRICS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        "telemetry-metrics" metrics: Flag = "false" [restart],
+        /// The time between two messages with metrics
+        #[arg(env = "SIGNALBOX_TELEMETRY_METRICS_INTERVAL", value_name = "DURATION")]
+        "telemetry-metrics-interval" metrics_interval: Written = "60s" [restart],
         /// The protocol to the collector: grpc or http/protobuf
         #[arg(env = "SIGNALBOX_TELEMETRY_OTLP_PROTOCOL", value_name = "PROTOCOL")]
         "telemetry-otlp-protocol" otlp_protocol: CollectorProtocol = "grpc" [restart],

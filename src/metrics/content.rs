@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue};
+use prometheus_client::encoding::DescriptorEncoder;
 
 use super::families::{self as of, Family};
-use super::series::FamilyWriter;
+use super::series::{FamilyWriter, SeriesValue};
 use super::snapshot::{InstanceSample, ListenerSample, RouteSample, Snapshot};
 use crate::connection_limits::{ListenerTotals, WireProtocol};
 use crate::domain::{BreakerState, Time};
@@ -21,16 +21,23 @@ pub(super) struct Content(pub(super) Snapshot);
 
 impl Collector for Content {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (mut out, Self(snapshot)) = (FamilyWriter { encoder }, self);
-        requests(&mut out, snapshot)?;
-        request_details(&mut out, snapshot)?;
-        backends(&mut out, snapshot)?;
-        instances(&mut out, snapshot)?;
-        certificates(&mut out, snapshot)?;
-        connections(&mut out, snapshot)?;
-        registry(&mut out, snapshot)?;
-        server(&mut out, snapshot)?;
-        process(&mut out, snapshot)
+        self.write(&mut FamilyWriter::Text(encoder))
+    }
+}
+
+impl Content {
+    /// Writes all families.
+    pub(super) fn write(&self, out: &mut FamilyWriter<'_>) -> fmt::Result {
+        let Self(snapshot) = self;
+        requests(out, snapshot)?;
+        request_details(out, snapshot)?;
+        backends(out, snapshot)?;
+        instances(out, snapshot)?;
+        certificates(out, snapshot)?;
+        connections(out, snapshot)?;
+        registry(out, snapshot)?;
+        server(out, snapshot)?;
+        process(out, snapshot)
     }
 }
 
@@ -58,7 +65,7 @@ fn of_traffic<V>(
     value: impl Fn(&RequestTotals) -> V,
 ) -> fmt::Result
 where
-    V: EncodeCounterValue + EncodeGaugeValue + Copy,
+    V: SeriesValue,
 {
     out.family(family, |series| {
         each_route(snapshot, |labels, route| match &route.totals {
@@ -138,7 +145,7 @@ fn of_instances<V>(
     value: impl Fn(&InstanceSample) -> V,
 ) -> fmt::Result
 where
-    V: EncodeCounterValue + EncodeGaugeValue + Copy,
+    V: SeriesValue,
 {
     out.family(family, |series| {
         let mut each = snapshot.instances.iter();
@@ -226,8 +233,7 @@ fn server(out: &mut FamilyWriter<'_>, snapshot: &Snapshot) -> fmt::Result {
         snapshot.access_lines_dropped.map_or(Ok(()), |dropped| series.add(&["access"], dropped))
     })?;
     out.family(&of::OTLP_DROPPED, |series| {
-        let spans = snapshot.spans_dropped.map_or(Ok(()), |dropped| series.add(&["spans"], dropped));
-        spans.and_then(|()| snapshot.records_dropped.map_or(Ok(()), |dropped| series.add(&["logs"], dropped)))
+        snapshot.otlp_dropped.iter().try_for_each(|(signal, dropped)| series.add(&[signal], *dropped))
     })?;
     out.family(&of::RELOADS, |series| {
         series.add(&["ok"], snapshot.reloads)?;

@@ -7,12 +7,14 @@
 mod accept;
 mod content;
 mod families;
+mod otlp;
 mod process;
 mod series;
 mod snapshot;
 mod text;
 
 pub use accept::{AcceptedText, TextFormat};
+pub use otlp::otlp;
 pub use process::ProcessSample;
 pub use snapshot::{InstanceSample, ListenerSample, RouteSample, Snapshot, StoreSample};
 pub use text::{ScrapeText, TextTooLong, text};

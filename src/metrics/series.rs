@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Write as _};
 
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, EncodeLabelValue as _, LabelSetEncoder,
     MetricEncoder, NoLabelSet,
@@ -11,17 +12,42 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 
 use super::families::{Family, FamilyKind};
+use super::otlp::{OtlpFamilies, OtlpPoints};
 use crate::duration_buckets::BucketSample;
 
-/// Writes families.
-pub(super) struct FamilyWriter<'e> {
-    pub(super) encoder: DescriptorEncoder<'e>,
+/// Writes families: as text, or as OTLP has them.
+pub(super) enum FamilyWriter<'e> {
+    Text(DescriptorEncoder<'e>),
+    Otlp(&'e mut OtlpFamilies),
 }
 
 /// Writes the series of one family.
 pub(super) struct SeriesWriter<'a> {
-    metric: MetricEncoder<'a>,
+    to: SeriesPlace<'a>,
     family: &'static Family,
+}
+
+enum SeriesPlace<'a> {
+    Text(MetricEncoder<'a>),
+    Otlp(&'a mut OtlpPoints),
+}
+
+/// A value of a counter or gauge.
+pub(super) trait SeriesValue: EncodeCounterValue + EncodeGaugeValue + Copy {
+    /// Returns the value of a point.
+    fn point(self) -> Value;
+}
+
+impl SeriesValue for u64 {
+    fn point(self) -> Value {
+        Value::AsInt(i64::try_from(self).unwrap_or(i64::MAX))
+    }
+}
+
+impl SeriesValue for f64 {
+    fn point(self) -> Value {
+        Value::AsDouble(self)
+    }
 }
 
 impl FamilyWriter<'_> {
@@ -37,27 +63,38 @@ impl FamilyWriter<'_> {
             FamilyKind::Gauge => (family.name, MetricType::Gauge),
             FamilyKind::Histogram => (family.name, MetricType::Histogram),
         };
-        let metric = self.encoder.encode_descriptor(name, family.help, None, kind)?;
-        write(&mut SeriesWriter { metric, family })
+        match self {
+            Self::Text(encoder) => {
+                let metric = encoder.encode_descriptor(name, family.help, None, kind)?;
+                write(&mut SeriesWriter { to: SeriesPlace::Text(metric), family })
+            }
+            Self::Otlp(families) => {
+                let mut points = families.begin();
+                write(&mut SeriesWriter { to: SeriesPlace::Otlp(&mut points), family })?;
+                families.end(family, points);
+                Ok(())
+            }
+        }
     }
 
     /// Writes a family of one series without labels.
-    pub(super) fn single<V>(&mut self, family: &'static Family, value: V) -> fmt::Result
-    where
-        V: EncodeCounterValue + EncodeGaugeValue + Copy,
-    {
+    pub(super) fn single(&mut self, family: &'static Family, value: impl SeriesValue) -> fmt::Result {
         self.family(family, |series| series.add(&[], value))
     }
 }
 
 impl SeriesWriter<'_> {
     /// Writes a series of a counter or gauge. `labels` are the values of the family's labels.
-    pub(super) fn add<V>(&mut self, labels: &[&str], value: V) -> fmt::Result
-    where
-        V: EncodeCounterValue + EncodeGaugeValue + Copy,
-    {
+    pub(super) fn add(&mut self, labels: &[&str], value: impl SeriesValue) -> fmt::Result {
+        let metric = match &mut self.to {
+            SeriesPlace::Text(metric) => metric,
+            SeriesPlace::Otlp(points) => {
+                points.add(self.family.labels, labels, value.point());
+                return Ok(());
+            }
+        };
         let labels = Labels { names: self.family.labels, values: labels };
-        let mut metric = self.metric.encode_family(&labels)?;
+        let mut metric = metric.encode_family(&labels)?;
         if self.family.kind == FamilyKind::Counter {
             metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
         } else {
@@ -67,9 +104,16 @@ impl SeriesWriter<'_> {
 
     /// Writes a series of a histogram.
     pub(super) fn add_histogram(&mut self, labels: &[&str], sample: &BucketSample) -> fmt::Result {
+        let metric = match &mut self.to {
+            SeriesPlace::Text(metric) => metric,
+            SeriesPlace::Otlp(points) => {
+                points.add_histogram(self.family.labels, labels, sample);
+                return Ok(());
+            }
+        };
         let labels = Labels { names: self.family.labels, values: labels };
         let count = sample.buckets.iter().map(|(_, count)| count).sum();
-        let mut metric = self.metric.encode_family(&labels)?;
+        let mut metric = metric.encode_family(&labels)?;
         metric.encode_histogram::<NoLabelSet>(sample.seconds, count, &sample.buckets, None)
     }
 }

@@ -26,10 +26,8 @@ pub struct Snapshot {
     pub log_lines_dropped: u64,
     /// `None` without an access log.
     pub access_lines_dropped: Option<u64>,
-    /// `None` if no collector gets spans.
-    pub spans_dropped: Option<u64>,
-    /// `None` if no collector gets records of the log.
-    pub records_dropped: Option<u64>,
+    /// The losses of each signal for a collector that gets it.
+    pub otlp_dropped: Vec<(&'static str, u64)>,
     pub reloads: u64,
     pub reloads_refused: u64,
     pub process: ProcessSample,

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Sends single messages.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct MessageClient {
     timeout: Duration,
     tls: Arc<ClientConfig>,

@@ -1,4 +1,4 @@
-//! Spans and log records for a collector of OpenTelemetry, by OTLP.
+//! Spans, log records and metrics for a collector of OpenTelemetry, by OTLP.
 //!
 //! Workers put the spans of sampled requests into a bounded queue; one task sends them. Invariants: nobody waits for the collector: spans for
 //! which there is no room, or that it does not take, are dropped and counted; without a collector nothing of this exists.
@@ -6,6 +6,7 @@
 mod client;
 mod exporter;
 mod log_records;
+mod metrics;
 mod sender;
 mod spans;
 
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use exporter::{ExportError, OtlpExporter};
 pub use log_records::{LogRecords, RecordLayer};
+pub use metrics::{MetricsLoss, send_metrics};
 pub use sender::OtlpSender;
 pub use spans::{ClientSpan, ServerSpan, SpanIds};
 

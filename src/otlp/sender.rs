@@ -5,6 +5,7 @@ use std::str::FromStr as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use opentelemetry_http::{Bytes, HttpClient as _};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -18,21 +19,27 @@ use super::client::MessageClient;
 use super::{ExportError, OtlpProtocol, OtlpSettings};
 
 /// A kind of message: the call of gRPC, and the path of HTTP.
-pub(super) struct MessageKind {
+struct MessageKind {
     call: &'static str,
     path: &'static str,
 }
 
 /// Log records.
-pub(super) const LOGS: MessageKind =
+const LOGS: MessageKind =
     MessageKind { call: "/opentelemetry.proto.collector.logs.v1.LogsService/Export", path: "/v1/logs" };
 
-/// Sends messages to a collector.
+/// Metrics.
+const METRICS: MessageKind =
+    MessageKind { call: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", path: "/v1/metrics" };
+
+/// Sends messages to a collector. Cheap to clone.
+#[derive(Clone)]
 pub struct OtlpSender {
     transport: OtlpTransport,
     resource: Resource,
 }
 
+#[derive(Clone)]
 enum OtlpTransport {
     Grpc { channel: Channel, fields: MetadataMap },
     Http { client: MessageClient, endpoint: String, fields: HeaderMap },
@@ -65,6 +72,14 @@ impl OtlpSender {
     /// If the collector does not take them. The text is for the log.
     pub(super) async fn send_logs(&self, message: ExportLogsServiceRequest) -> Result<(), String> {
         self.send::<_, ExportLogsServiceResponse>(&LOGS, message).await
+    }
+
+    /// Sends metrics.
+    ///
+    /// # Errors
+    /// If the collector does not take them. The text is for the log.
+    pub(super) async fn send_metrics(&self, message: ExportMetricsServiceRequest) -> Result<(), String> {
+        self.send::<_, ExportMetricsServiceResponse>(&METRICS, message).await
     }
 
     async fn send<M, R>(&self, kind: &MessageKind, message: M) -> Result<(), String>

@@ -202,7 +202,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     (
         "metrics",
         &["domain", "traffic", "registry", "connection_limits", "duration_buckets", "clock"],
-        &["prometheus_client", "flate2"],
+        &["prometheus_client", "opentelemetry_proto", "flate2"],
     ),
     ("duration_buckets", &[], &[]),
     ("random", &[], &[]),

@@ -6,10 +6,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
@@ -261,4 +264,37 @@ fn lines_of_the_log_are_records_if_that_is_wanted() {
     let record = found.unwrap();
     assert_eq!((&*record.severity_text, record.severity_number), ("INFO", 9));
     assert_eq!(texts(&record.attributes)["reason"], "SIGHUP");
+}
+
+#[test]
+fn metrics_are_sent_if_that_is_wanted() {
+    let (tell, got) = channel();
+    let tell = std::sync::Mutex::new(tell);
+    let backend = Backend::new(move |mut wire| {
+        while let Some(message) = wire.message() {
+            if message.target() == "/v1/metrics" {
+                let _ = tell.lock().unwrap().send(ExportMetricsServiceRequest::decode(&*message.body).unwrap());
+            }
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let flags = ["--telemetry-otlp-protocol", "http/protobuf", "--telemetry-metrics", "--telemetry-metrics-interval"];
+    let endpoint = ["100ms", "--telemetry-otlp-endpoint", &backend.url()];
+    let harness = ServerHarness::with(&[&flags[..], &endpoint].concat());
+    assert_eq!(harness.status("/"), 404);
+    let mut found = None;
+    eventually("the refusal is counted", || {
+        let message = got.recv_timeout(WAIT).expect("the collector gets metrics");
+        let scopes = message.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+        let metrics: Vec<Metric> = scopes.flat_map(|scope| scope.metrics).collect();
+        let refusals = metrics.iter().find(|metric| metric.name == "signalbox_refusals");
+        found = refusals.and_then(|metric| match &metric.data {
+            Some(Data::Sum(sum)) if sum.is_monotonic => sum.data_points.first().cloned(),
+            _ => None,
+        });
+        found.is_some() && metrics.iter().any(|metric| metric.name == "process_cpu_seconds" && metric.unit == "s")
+    });
+    let point = found.unwrap();
+    assert_eq!(texts(&point.attributes)["reason"], "no_route");
+    assert!(point.start_time_unix_nano > 0 && point.time_unix_nano >= point.start_time_unix_nano);
 }
