@@ -124,11 +124,6 @@ impl Log {
         self.1.put_into(records);
     }
 
-    /// Returns the number of records that the collector did not take; `None` if it gets none.
-    pub fn dropped_records(&self) -> Option<u64> {
-        self.1.dropped()
-    }
-
     /// Writes a line outside the log: the reason why the process ends.
     pub fn say(&self, line: &str) {
         self.0.push(format!("{line}\n").into_bytes());

@@ -31,7 +31,6 @@ pub(super) struct CheckedConfig {
     pub(super) audit_keep: Span,
     /// The time between two messages with metrics.
     pub(super) metrics_interval: Option<Span>,
-    pub(super) operator_tokens: Vec<Secret>,
     pub(super) api_hosts: Vec<Host>,
     pub(super) tokens: Vec<RegistrationToken>,
     /// The name of the certificate for clients that ask for no name or an unknown one.

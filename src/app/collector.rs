@@ -8,8 +8,13 @@ use opentelemetry_proto::tonic::metrics::v1::Metric;
 use super::checked_config::CheckedConfig;
 use crate::config::{CollectorSpeaks, TelemetryConfig};
 use crate::lifecycle::Lifecycle;
-use crate::otlp::{LogRecords, MetricsLoss, OtlpExporter, OtlpProtocol, OtlpSender, OtlpSettings, Spans, send_metrics};
+use crate::otlp::{
+    CommandSpan, LogRecords, MetricsLoss, OtlpExporter, OtlpProtocol, OtlpSender, OtlpSettings, SpanIds, Spans,
+    send_metrics,
+};
+use crate::registry::Registry;
 use crate::telemetry::Log;
+use crate::{clock, random};
 
 /// The signals that a collector gets.
 #[derive(Clone, Default)]
@@ -53,6 +58,27 @@ impl CollectedSignals {
             signals.spans = Some(spans);
         }
         Ok(signals)
+    }
+
+    /// Makes spans of commands, if spans are wanted.
+    pub(super) fn observe(&self, registry: &Registry) {
+        let Some(spans) = self.spans.clone() else { return };
+        registry.observe_commands(Box::new(move |command| {
+            let trace = random::bits();
+            if !spans.samples(trace) {
+                return;
+            }
+            spans.tell_command(&CommandSpan {
+                ids: SpanIds { trace, span: random::seed(), parent: None },
+                began_micros: clock::micros_at(command.began),
+                ended_micros: clock::micros_at(clock::instant()),
+                name: command.name,
+                interface: command.origin.interface.name(),
+                address: command.origin.address,
+                outcome: command.outcome,
+                revision: command.revision,
+            });
+        }));
     }
 
     /// Starts the task that sends the metrics which `collect` returns, if they are wanted.

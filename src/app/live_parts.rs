@@ -85,6 +85,7 @@ impl LiveParts {
             reloads: Arc::clone(&reloads),
         });
         let sent = Arc::clone(&collected);
+        outlets.signals.observe(registry);
         outlets.signals.send_metrics(&outlets.exports, move || sent.otlp());
         let metrics = MetricsSource::new(move |accepted| collected.text(accepted));
         let has_tls = ports.api_tls.is_some();

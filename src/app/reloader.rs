@@ -177,7 +177,7 @@ impl Reloader {
 
     /// Reloads the configuration.
     async fn reload(&mut self, origin: CallOrigin, reason: &'static str) -> Result<ReloadView, String> {
-        let reloaded = self.try_to_reload(origin, reason).await;
+        let reloaded = Box::pin(self.try_to_reload(origin, reason)).await;
         self.parts.count_reload(reloaded.is_ok());
         reloaded
     }

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::file;
+use super::file_sections::FileSections;
 use super::key_change::KeyChange;
 use super::parts::ServerConfig;
-use super::sections::{FileSections, KEYS};
+use super::sections::KEYS;
 
 impl ServerConfig {
     /// Returns this configuration as far as a server that runs with `running` can take it over: keys that need a restart

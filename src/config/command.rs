@@ -13,8 +13,9 @@ use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser,
 
 use super::config_key::ConfigKey;
 use super::file;
+use super::file_sections::FileSections;
 use super::parts::ServerConfig;
-use super::sections::{FileSections, KEYS};
+use super::sections::KEYS;
 use super::source::Source;
 
 /// The command line, with the environment variables that set flags. It can be loaded again and again: the file is read

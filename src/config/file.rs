@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
-use super::sections::FileSections;
+use super::file_sections::FileSections;
 
 /// Reads the file at `path`. Returns its text as well.
 ///

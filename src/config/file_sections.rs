@@ -1,12 +1,53 @@
-//! The sections that exist only in the file: they have no flags.
+//! All sections of the file, with those that exist only there: they have no flags.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use clap::Args;
 use serde::Deserialize;
 
+use super::sections::{
+    AcmeSection, ApiSection, AuditSection, BackendsSection, LimitsSection, LogSection, PipeSection, ProxySection,
+    SessionSection, StoreSection, TelemetrySection,
+};
 use super::values::{Count, Network, OperatorToken};
 use super::written::Written;
+
+/// The sections of the file. Unknown keys are refused.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileSections {
+    #[command(flatten)]
+    pub(super) pipe: PipeSection,
+    #[command(flatten)]
+    pub(super) api: ApiSection,
+    #[command(flatten)]
+    pub(super) proxy: ProxySection,
+    #[command(flatten)]
+    pub(super) store: StoreSection,
+    #[command(flatten)]
+    pub(super) session: SessionSection,
+    #[command(flatten)]
+    pub(super) limits: LimitsSection,
+    #[command(flatten)]
+    pub(super) backends: BackendsSection,
+    #[command(flatten)]
+    pub(super) acme: AcmeSection,
+    #[command(flatten)]
+    pub(super) log: LogSection,
+    #[command(flatten)]
+    pub(super) telemetry: TelemetrySection,
+    #[command(flatten)]
+    pub(super) audit: AuditSection,
+    #[arg(skip)]
+    pub(super) defaults: DefaultsSection,
+    #[arg(skip)]
+    pub(super) tokens: Vec<TokenSection>,
+    #[arg(skip)]
+    pub(super) operators: Vec<OperatorSection>,
+    #[arg(skip)]
+    pub(super) tls: Vec<TlsSection>,
+}
 
 /// The settings of routes that set none themselves.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

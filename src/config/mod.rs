@@ -40,11 +40,9 @@ pub use parts::{
 pub use values::Hidden;
 pub use written::Written;
 
-use file_sections::{OperatorSection, TlsSection, TokenSection};
+use file_sections::{FileSections, OperatorSection, TlsSection, TokenSection};
 use otel::OtelVariables;
-use sections::{
-    AccessSection, AcmeSection, ApiSection, FileSections, KEYS, PipeSection, ProxySection, TelemetrySection,
-};
+use sections::{AccessSection, AcmeSection, ApiSection, KEYS, PipeSection, ProxySection, TelemetrySection};
 use source::Source;
 use values::{Count, NamedValue, Network};
 

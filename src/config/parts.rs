@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::choices::{AccessFormat, AccessPlace, CollectorSpeaks, LogFormat, Unmatched};
-use super::sections::FileSections;
+use super::file_sections::FileSections;
 use super::source::Source;
 use super::values::Hidden;
 use super::written::Written;

@@ -9,7 +9,6 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::config_key::ConfigKey;
-use super::file_sections::{DefaultsSection, OperatorSection, TlsSection, TokenSection};
 use super::key_change::KeyChange;
 use super::values::{
     AccessFile, AccessForm, Address, CollectorProtocol, CollectorUrl, Contact, Count, CountOrNone, EabKey, Filter,
@@ -17,42 +16,6 @@ use super::values::{
     UnmatchedHow, Workers, list,
 };
 use super::written::Written;
-
-/// The sections of the file. Unknown keys are refused.
-#[derive(Clone, Debug, Default, Args, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct FileSections {
-    #[command(flatten)]
-    pub(super) pipe: PipeSection,
-    #[command(flatten)]
-    pub(super) api: ApiSection,
-    #[command(flatten)]
-    pub(super) proxy: ProxySection,
-    #[command(flatten)]
-    pub(super) store: StoreSection,
-    #[command(flatten)]
-    pub(super) session: SessionSection,
-    #[command(flatten)]
-    pub(super) limits: LimitsSection,
-    #[command(flatten)]
-    pub(super) backends: BackendsSection,
-    #[command(flatten)]
-    pub(super) acme: AcmeSection,
-    #[command(flatten)]
-    pub(super) log: LogSection,
-    #[command(flatten)]
-    pub(super) telemetry: TelemetrySection,
-    #[command(flatten)]
-    pub(super) audit: AuditSection,
-    #[arg(skip)]
-    pub(super) defaults: DefaultsSection,
-    #[arg(skip)]
-    pub(super) tokens: Vec<TokenSection>,
-    #[arg(skip)]
-    pub(super) operators: Vec<OperatorSection>,
-    #[arg(skip)]
-    pub(super) tls: Vec<TlsSection>,
-}
 
 macro_rules! first {
     () => {

@@ -8,6 +8,7 @@ mod accept;
 mod content;
 mod families;
 mod otlp;
+mod otlp_points;
 mod process;
 mod series;
 mod snapshot;

@@ -12,7 +12,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 
 use super::families::{Family, FamilyKind};
-use super::otlp::{OtlpFamilies, OtlpPoints};
+use super::otlp_points::{OtlpFamilies, OtlpPoints};
 use crate::duration_buckets::BucketSample;
 
 /// Writes families: as text, or as OTLP has them.

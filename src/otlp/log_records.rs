@@ -99,11 +99,6 @@ impl RecordLayer {
     pub fn put_into(&self, records: Arc<LogRecords>) {
         let _ = self.0.set(records);
     }
-
-    /// Returns the number of records that were dropped; `None` if none are made.
-    pub fn dropped(&self) -> Option<u64> {
-        self.0.get().map(|records| records.dropped())
-    }
 }
 
 impl<S: Subscriber> Layer<S> for RecordLayer {

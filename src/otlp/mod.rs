@@ -24,7 +24,7 @@ pub use exporter::{ExportError, OtlpExporter};
 pub use log_records::{LogRecords, RecordLayer};
 pub use metrics::{MetricsLoss, send_metrics};
 pub use sender::OtlpSender;
-pub use spans::{ClientSpan, ServerSpan, SpanIds};
+pub use spans::{ClientSpan, CommandSpan, ServerSpan, SpanIds};
 
 /// The most spans that wait to be sent.
 const WAITING_MAX: usize = 8192;
@@ -102,7 +102,15 @@ impl Spans {
 
     /// Adds the spans of a request that has ended.
     pub fn tell(&self, request: &ServerSpan<'_>) {
-        let spans = request.data(&self.scope);
+        self.push(request.data(&self.scope));
+    }
+
+    /// Adds the span of a command.
+    pub fn tell_command(&self, command: &CommandSpan<'_>) {
+        self.push(vec![command.data(&self.scope)]);
+    }
+
+    fn push(&self, spans: Vec<SpanData>) {
         // No code panics while it holds the lock.
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() + spans.len() > WAITING_MAX {

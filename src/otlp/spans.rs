@@ -4,6 +4,7 @@
 //! name of a span comes from the configuration alone.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
@@ -61,6 +62,50 @@ pub struct ClientSpan<'a> {
     pub error: Option<&'static str>,
 }
 
+/// A command of the registry that was decided.
+pub struct CommandSpan<'a> {
+    /// The ids of its span.
+    pub ids: SpanIds,
+    /// The time of the beginning of its decision, in microseconds since the Unix epoch.
+    pub began_micros: u64,
+    /// The time of its end.
+    pub ended_micros: u64,
+    /// The name of the command.
+    pub name: &'static str,
+    /// The interface that it came through.
+    pub interface: &'static str,
+    /// The address of the caller, if it is known.
+    pub address: Option<IpAddr>,
+    /// `ok`, or the kind of the refusal.
+    pub outcome: &'a str,
+    /// The revision of the registry behind it.
+    pub revision: u64,
+}
+
+/// The kinds of refusals that are faults of the server.
+const FAULTS: [&str; 2] = ["unavailable", "internal"];
+
+impl CommandSpan<'_> {
+    /// Returns the span.
+    pub(super) fn data(&self, scope: &InstrumentationScope) -> SpanData {
+        let times = (self.began_micros, self.ended_micros);
+        let name = format!("command {}", self.name);
+        let mut data = span(self.ids, (self.ids.span, None, false), SpanKind::Server, name, times, scope);
+        data.attributes = vec![
+            KeyValue::new("signalbox.command", self.name),
+            KeyValue::new("signalbox.interface", self.interface),
+            KeyValue::new("signalbox.outcome", self.outcome.to_owned()),
+            KeyValue::new("signalbox.revision", size(self.revision)),
+        ];
+        data.attributes.extend(self.address.map(|address| KeyValue::new("client.address", address.to_string())));
+        if FAULTS.contains(&self.outcome) {
+            data.attributes.push(KeyValue::new("error.type", self.outcome.to_owned()));
+            data.status = Status::error(self.outcome.to_owned());
+        }
+        data
+    }
+}
+
 impl ServerSpan<'_> {
     /// Returns the spans of the request and of its attempts.
     pub(super) fn data(&self, scope: &InstrumentationScope) -> Vec<SpanData> {
@@ -105,9 +150,9 @@ impl ServerSpan<'_> {
         }
         let name = self.route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
         let detail = request.detail.as_ref().map(|detail| detail.clone().into_owned()).unwrap_or_default();
-        let parent = (self.ids.parent, self.ids.parent.is_some());
-        let times = (self.began_micros, self.ended_micros);
-        let mut data = self.span(self.ids.span, parent, SpanKind::Server, name, times, scope);
+        let (parent, times) = (self.ids.parent, (self.began_micros, self.ended_micros));
+        let own = (self.ids.span, parent, parent.is_some());
+        let mut data = span(self.ids, own, SpanKind::Server, name, times, scope);
         data.attributes = fields;
         data.status = if is_error { Status::error(detail) } else { Status::Unset };
         data
@@ -140,39 +185,39 @@ impl ServerSpan<'_> {
         let failed = attempt.status.filter(|status| *status >= 400).map(|status| status.to_string());
         let failed = attempt.error.map(str::to_owned).or(failed);
         fields.extend(failed.clone().map(|kind| KeyValue::new("error.type", kind)));
-        let parent = (Some(self.ids.span), false);
         let times = (attempt.began_micros, attempt.ended_micros);
-        let mut data = self.span(attempt.span, parent, SpanKind::Client, method.to_owned(), times, scope);
+        let own = (attempt.span, Some(self.ids.span), false);
+        let mut data = span(self.ids, own, SpanKind::Client, method.to_owned(), times, scope);
         data.attributes = fields;
         data.status = failed.map_or(Status::Unset, Status::error);
         data
     }
+}
 
-    fn span(
-        &self,
-        id: u64,
-        (parent, parent_span_is_remote): (Option<u64>, bool),
-        span_kind: SpanKind,
-        name: String,
-        (began, ended): (u64, u64),
-        scope: &InstrumentationScope,
-    ) -> SpanData {
-        let (trace, id) = (TraceId::from(self.ids.trace), SpanId::from(id));
-        SpanData {
-            span_context: SpanContext::new(trace, id, TraceFlags::SAMPLED, false, TraceState::default()),
-            parent_span_id: parent.map_or(SpanId::INVALID, SpanId::from),
-            parent_span_is_remote,
-            span_kind,
-            name: name.into(),
-            start_time: moment(began),
-            end_time: moment(ended.max(began)),
-            attributes: Vec::new(),
-            dropped_attributes_count: 0,
-            events: <_>::default(),
-            links: <_>::default(),
-            status: Status::Unset,
-            instrumentation_scope: scope.clone(),
-        }
+/// Returns a span without attributes. `own` has its id, that of the span above it, and true if that is a peer's.
+fn span(
+    SpanIds { trace, .. }: SpanIds,
+    own: (u64, Option<u64>, bool),
+    span_kind: SpanKind,
+    name: String,
+    (began, ended): (u64, u64),
+    scope: &InstrumentationScope,
+) -> SpanData {
+    let (trace, (id, parent, parent_span_is_remote)) = (TraceId::from(trace), own);
+    SpanData {
+        span_context: SpanContext::new(trace, SpanId::from(id), TraceFlags::SAMPLED, false, TraceState::default()),
+        parent_span_id: parent.map_or(SpanId::INVALID, SpanId::from),
+        parent_span_is_remote,
+        span_kind,
+        name: name.into(),
+        start_time: moment(began),
+        end_time: moment(ended.max(began)),
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: <_>::default(),
+        links: <_>::default(),
+        status: Status::Unset,
+        instrumentation_scope: scope.clone(),
     }
 }
 

@@ -34,7 +34,7 @@ pub use runtime::open::open;
 pub use runtime::registry::Registry;
 pub use runtime::totals::RegistryTotals;
 pub use runtime::writer::Writer;
-pub use runtime::writer_counts::WriterTotals;
+pub use runtime::writer_counts::{CommandObserver, EndedCommand, WriterTotals};
 pub use server_state::{CertificateView, CertificatesView, ReloadRequest, ReloadView};
 
 #[cfg(test)]

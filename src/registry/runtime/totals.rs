@@ -6,7 +6,7 @@ use crate::domain::Session;
 
 use super::event_stream::STREAMS_COUNTED_MAX;
 use super::registry::Registry;
-use super::writer_counts::WriterTotals;
+use super::writer_counts::{CommandObserver, WriterTotals};
 
 /// The counts and the state of the registry.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +32,11 @@ pub struct RegistryTotals {
 }
 
 impl Registry {
+    /// Has a function called with each command of a caller from now on. Only the first call counts.
+    pub fn observe_commands(&self, observer: CommandObserver) {
+        self.counts.observe(observer);
+    }
+
     /// Returns the counts and the state of the registry. It looks at every session.
     pub fn totals(&self) -> RegistryTotals {
         let catalog = self.catalog();

@@ -120,7 +120,8 @@ impl<S: Store, P: Publish> Writer<S, P> {
     }
 
     async fn execute_batch(&mut self, waiting: &mut Vec<QueuedCommands>) {
-        let (now, rules) = (clock::now(), self.rules.load_full());
+        let began = clock::instant();
+        let (now, rules) = (clock::at(began), self.rules.load_full());
         waiting.sort_by_key(QueuedCommands::sort_key);
         let mut batch = self.begin(waiting.iter().flat_map(|caller| &caller.commands));
         let answers: Vec<Vec<Result<Reply, Error>>> = batch.pace.run(|| {
@@ -130,10 +131,11 @@ impl<S: Store, P: Publish> Writer<S, P> {
             waiting.iter().map(&mut decide).collect()
         });
         let stored = self.commit_and_publish(batch, now).await;
+        let revision = self.published.load().revision();
         for (caller, answers) in waiting.drain(..).zip(answers) {
             // A refusal is replaced too, because it was decided on a draft that was dropped.
             let answers = if stored { answers } else { vec![Err(unavailable()); caller.commands.len()] };
-            self.counts.answered(&caller.commands, &answers);
+            self.counts.answered((&caller.origin, &caller.commands), &answers, (began, revision));
             // The caller may have stopped waiting.
             let _ = caller.answer.send(answers);
         }

@@ -3,11 +3,12 @@
 //! Invariant: a reader holds up the writer for no longer than it takes to copy a few numbers.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::domain::{Error, Kind};
 use crate::duration_buckets::DurationBuckets;
+use crate::registry::audit::CallOrigin;
 use crate::registry::calls::Command;
 use crate::registry::commands::decision::Reply;
 
@@ -28,9 +29,30 @@ static COMMIT_BOUNDS: [u64; 11] = [
     5_000_000_000,
 ];
 
+/// A command that was decided, and is stored and published if it succeeded.
+#[derive(Debug)]
+pub struct EndedCommand<'a> {
+    /// The name of the command.
+    pub name: &'static str,
+    /// The origin of the call.
+    pub origin: &'a CallOrigin,
+    /// `ok`, or the kind of the refusal.
+    pub outcome: &'static str,
+    /// The revision of the registry behind it.
+    pub revision: u64,
+    /// The beginning of the decision.
+    pub began: Instant,
+}
+
+/// A function that is called with each command of a caller. It must be quick, because the writer waits.
+pub type CommandObserver = Box<dyn Fn(&EndedCommand<'_>) + Send + Sync>;
+
 /// The counts of the writer's work.
-#[derive(Debug, Default)]
-pub(super) struct WriterCounts(Mutex<WriterTotals>);
+#[derive(Default)]
+pub(super) struct WriterCounts {
+    totals: Mutex<WriterTotals>,
+    observer: OnceLock<CommandObserver>,
+}
 
 /// The work of the writer since the start.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,12 +72,28 @@ impl Default for WriterTotals {
 }
 
 impl WriterCounts {
-    /// Counts the commands of a caller with their answers.
-    pub(super) fn answered(&self, commands: &[Command], answers: &[Result<Reply, Error>]) {
+    /// Has a function called with each command from now on. Only the first call counts.
+    pub(super) fn observe(&self, observer: CommandObserver) {
+        let _ = self.observer.set(observer);
+    }
+
+    /// Counts the commands of a caller with their answers. Their decision began at `began`.
+    pub(super) fn answered(
+        &self,
+        (origin, commands): (&CallOrigin, &[Command]),
+        answers: &[Result<Reply, Error>],
+        (began, revision): (Instant, u64),
+    ) {
         let outcome = |answer: &Result<Reply, Error>| answer.as_ref().map_or_else(|error| error.kind().word(), |_| OK);
         let mut totals = self.lock();
         for (command, answer) in commands.iter().zip(answers) {
             totals.count(command, outcome(answer));
+        }
+        drop(totals);
+        let Some(observer) = self.observer.get() else { return };
+        for (command, answer) in commands.iter().zip(answers) {
+            let (name, outcome) = (command.name(), outcome(answer));
+            observer(&EndedCommand { name, origin, outcome, revision, began });
         }
     }
 
@@ -80,7 +118,7 @@ impl WriterCounts {
 
     fn lock(&self) -> MutexGuard<'_, WriterTotals> {
         // Nothing panics while it holds the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

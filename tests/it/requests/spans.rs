@@ -79,8 +79,19 @@ impl Collector {
         ServerHarness::with(&[&own, flags].concat())
     }
 
-    /// Returns the spans of the next message, with the key and the attributes of its resource.
+    /// Returns the spans of the next message with spans of requests, with the key and the attributes of its resource.
     fn next(&self) -> (Vec<Span>, Option<String>, BTreeMap<String, String>) {
+        loop {
+            let (mut spans, key, resource) = self.next_of_all();
+            spans.retain(|span| !span.name.starts_with("command "));
+            if !spans.is_empty() {
+                return (spans, key, resource);
+            }
+        }
+    }
+
+    /// The same, with spans of commands.
+    fn next_of_all(&self) -> (Vec<Span>, Option<String>, BTreeMap<String, String>) {
         let (message, key) = self.got.recv_timeout(WAIT).expect("the collector gets spans");
         let of_resource = message.resource_spans[0].resource.clone().unwrap().attributes;
         let spans = message.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
@@ -208,7 +219,9 @@ fn a_trusted_peer_decides_what_is_sampled_and_others_only_name_the_trace() {
             );
         } else {
             harness.server().signal("TERM");
-            assert!(collector.got.recv_timeout(Duration::from_millis(1500)).is_err(), "{what}");
+            let all: Vec<_> =
+                std::iter::from_fn(|| collector.got.recv_timeout(Duration::from_millis(1500)).ok()).collect();
+            assert!(!format!("{all:?}").contains("url.path"), "{what}");
         }
     }
 }
@@ -297,4 +310,32 @@ fn metrics_are_sent_if_that_is_wanted() {
     let point = found.unwrap();
     assert_eq!(texts(&point.attributes)["reason"], "no_route");
     assert!(point.start_time_unix_nano > 0 && point.time_unix_nano >= point.start_time_unix_nano);
+}
+
+#[test]
+fn commands_are_spans_with_their_interface_outcome_and_revision() {
+    let collector = Collector::over_grpc();
+    let harness = collector.harness("grpc", &["--telemetry-sampling-ratio", "1"]);
+    let mut instance = harness.empty("shop-1");
+    instance.add("*", "/", "http://127.0.0.1:9");
+    instance.apply();
+    assert!(instance.ask("ROUTE_REMOVE", "r9").starts_with("ERROR|"));
+    assert_eq!(harness.operate("DELETE", "/v1/instances/shop/shop-1", ""), 204);
+    let mut seen: Vec<BTreeMap<String, String>> = Vec::new();
+    let found = |seen: &[BTreeMap<String, String>], interface: &str, command: &str, outcome: &str| {
+        let is = |span: &BTreeMap<String, String>, key: &str, value: &str| span.get(key).is_some_and(|is| is == value);
+        seen.iter().any(|span| {
+            is(span, "signalbox.command", command)
+                && is(span, "signalbox.interface", interface)
+                && is(span, "signalbox.outcome", outcome)
+                && span["signalbox.revision"].parse::<u64>().is_ok()
+                && is(span, "client.address", "127.0.0.1")
+        })
+    };
+    eventually("all are told", || {
+        seen.extend(collector.next_of_all().0.iter().map(|span| texts(&span.attributes)));
+        found(&seen, "pipe", "ConfigApply", "ok")
+            && found(&seen, "pipe", "RouteRemove", "not_found")
+            && found(&seen, "rest", "ClientShutdown", "ok")
+    });
 }
