@@ -44,29 +44,37 @@ fn only_operators_scrape() {
     assert_eq!(ask(server.api, "").status(), 200);
 }
 
-/// Changes routes so many times while others scrape; each scrape must be valid.
-fn scrape_meanwhile(changes: usize) {
+/// Scrapes in both formats while `change` runs; each scrape must be valid.
+fn scrape_meanwhile(change: impl FnOnce(&ServerHarness, &Backend)) {
     let harness = ServerHarness::open();
     let backend = Backend::named("b");
     let _stays = harness.instance("shop-1", &backend);
     let (api, is_over) = (harness.server().api, AtomicBool::new(false));
     thread::scope(|scope| {
-        let scrapers: Vec<_> = ["", OPEN_METRICS]
-            .into_iter()
-            .map(|fields| {
-                let is_over = &is_over;
-                scope.spawn(move || {
-                    let mut scrapes = 0;
-                    while !is_over.load(Ordering::Relaxed) {
-                        assert!(scrape_as(api, fields).count("signalbox_instance_routes") > 0);
-                        scrapes += 1;
-                    }
-                    scrapes
-                })
+        let scrapers = ["", OPEN_METRICS].map(|fields| {
+            let is_over = &is_over;
+            scope.spawn(move || {
+                let mut scrapes = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    assert!(scrape_as(api, fields).count("signalbox_instance_routes") > 0);
+                    scrapes += 1;
+                }
+                scrapes
             })
-            .collect();
+        });
+        change(&harness, &backend);
+        is_over.store(true, Ordering::Relaxed);
+        for scraper in scrapers {
+            assert!(scraper.join().unwrap() > 0);
+        }
+    });
+}
+
+#[test]
+fn scrapes_are_valid_while_routes_change() {
+    scrape_meanwhile(|harness, backend| {
         let (mut instance, mut last) = (harness.empty("shop-2"), None);
-        for number in 0..changes {
+        for number in 0..120 {
             let reply = instance.ask("ROUTE_ADD", &format!("h{number}.example|/|{}|0", backend.url()));
             let id = reply.strip_prefix("ROUTE_OK|").unwrap_or_else(|| panic!("{reply}")).to_owned();
             if let Some(old) = last.replace(id) {
@@ -79,20 +87,25 @@ fn scrape_meanwhile(changes: usize) {
                 (instance, last) = (harness.empty("shop-2"), None);
             }
         }
-        is_over.store(true, Ordering::Relaxed);
-        for scraper in scrapers {
-            assert!(scraper.join().unwrap() > 0);
-        }
     });
 }
 
 #[test]
-fn scrapes_are_valid_while_routes_change() {
-    scrape_meanwhile(120);
-}
-
-#[test]
-#[ignore = "storm: scrapes during 100,000 changes of routes, two in each apply"]
+#[ignore = "storm: scrapes during 100,000 changes of routes, 200 in each apply"]
 fn storm_of_100_000_changes_of_routes_under_scrapes() {
-    scrape_meanwhile(50_000);
+    scrape_meanwhile(|harness, backend| {
+        for round in 0..500 {
+            let route = |number| {
+                let (host, url) = (format!("h{round}-{number}.example"), backend.url());
+                format!(r#"{{"domains":["{host}"],"path":"/","backend_url":"{url}"}}"#)
+            };
+            let routes: Vec<String> = (0..100).map(route).collect();
+            let mut instance = harness.empty("shop-2");
+            let reply = instance.ask("ROUTE_ADD_BULK", &format!("[{}]", routes.join(",")));
+            assert!(reply.starts_with("ROUTE_BULK_OK|"), "{reply}");
+            // It takes away the hundred routes of the session before, too.
+            instance.apply();
+            assert_eq!(harness.get_of(&format!("h{round}-99.example"), "/").status(), 200);
+        }
+    });
 }
