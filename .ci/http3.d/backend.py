@@ -60,7 +60,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(str(total).encode())
 
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+class Server(http.server.ThreadingHTTPServer):
+    # Hundreds of connections may come at once; those that do not fit wait for half a minute and more.
+    request_queue_size = 1024
+
+
+server = Server(("127.0.0.1", 0), Handler)
 server.daemon_threads = True
 print(server.server_port, flush=True)
 server.serve_forever()
