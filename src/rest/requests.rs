@@ -61,15 +61,15 @@ macro_rules! requests_query {
             pub(super) instance: Option<InstanceRef>,
             /// Only requests for a route with this id; ids are unique within an instance.
             #[serde(default, deserialize_with = "present")]
-            #[param(nullable = false, value_type = Option<String>)]
+            #[param(nullable = false)]
             pub(super) route: Option<RouteId>,
             /// Only requests for this host.
             #[serde(default, deserialize_with = "present")]
-            #[param(nullable = false, max_length = 255)]
+            #[param(nullable = false)]
             pub(super) host: Option<String>,
             /// Only requests whose path begins with this text.
             #[serde(default, deserialize_with = "present")]
-            #[param(nullable = false, max_length = 1024)]
+            #[param(nullable = false)]
             pub(super) path: Option<String>,
             /// Only requests with this status or a higher one.
             #[serde(default, deserialize_with = "present")]

@@ -15,9 +15,10 @@ use http::{Method, StatusCode, Uri, Version};
 
 use crate::clock;
 use crate::domain::{RouteId, SessionKey};
-use crate::json::requests::{AttemptView, RequestView};
+use crate::json::requests::RequestView;
 use crate::otlp::{ClientSpan, ServerSpan, SpanIds};
 use crate::proxy::context::client::ClientContext;
+use crate::proxy::context::trace_details::{TraceDetails, TracedExtras, TracedProblem, millis, of_backend};
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptCause, Refusal};
 use crate::traffic::{Endpoint, RequestId, TraceParent, client_address, trace_id, trace_parent};
@@ -26,8 +27,6 @@ use crate::traffic::{Endpoint, RequestId, TraceParent, client_address, trace_id,
 pub(crate) const CLIENT_GONE_STATUS: u16 = 499;
 /// The status of a request whose connection was closed without an answer. It is never sent; nginx uses the same number.
 const CLOSED_STATUS: u16 = 444;
-/// The most failed attempts that are told.
-const TRIED_MAX: usize = 16;
 
 /// The trace of one request.
 pub(crate) struct RequestTrace {
@@ -44,16 +43,7 @@ pub(crate) struct RequestTrace {
     protocol: &'static str,
     // `None` if nobody wants to know of requests that do not fail.
     extras: Option<Box<TracedExtras>>,
-    // The ids of its span if it is sampled.
-    span: Option<SpanIds>,
     progress: RefCell<TraceProgress>,
-}
-
-/// Fields that only the log tells.
-struct TracedExtras {
-    trace_id: Option<u128>,
-    user_agent: Option<HeaderValue>,
-    referer: Option<HeaderValue>,
 }
 
 #[derive(Default)]
@@ -66,37 +56,16 @@ struct TraceProgress {
     route: Option<(SessionKey, RouteId)>,
     endpoint: Option<Arc<Endpoint>>,
     upstream: Option<Duration>,
-    tried: Vec<TriedEndpoint>,
-    problem: Option<TracedProblem>,
     revision: u64,
-    // Only for a request with a span: the id of the next attempt's span, and the attempts so far.
-    next_span: u64,
-    attempt_spans: Vec<AttemptSpan>,
     is_call: bool,
+    // Boxed because it is rare.
+    details: Option<Box<TraceDetails>>,
 }
 
-/// An attempt of a request with a span.
-struct AttemptSpan {
-    span: u64,
-    endpoint: Arc<Endpoint>,
-    began: Instant,
-    ended: Option<Instant>,
-    status: Option<StatusCode>,
-    error: Option<&'static str>,
-}
-
-struct TriedEndpoint {
-    endpoint: Arc<Endpoint>,
-    took: Duration,
-    cause: AttemptCause,
-}
-
-/// The reason for which a request failed.
-struct TracedProblem {
-    reason: &'static str,
-    detail: Cow<'static, str>,
-    /// True if it is kept for operators.
-    is_kept: bool,
+impl TraceProgress {
+    fn details_mut(&mut self) -> &mut TraceDetails {
+        self.details.get_or_insert_default()
+    }
 }
 
 impl RequestTrace {
@@ -126,6 +95,7 @@ impl RequestTrace {
         });
         let extras = (span.is_some() || worker.requests.is_watched()).then(|| {
             Box::new(TracedExtras {
+                span,
                 trace_id: trace_id(fields),
                 user_agent: field(USER_AGENT),
                 referer: field(REFERER),
@@ -142,9 +112,13 @@ impl RequestTrace {
             host: field(HOST),
             protocol,
             extras,
-            span,
             progress: RefCell::default(),
         })
+    }
+
+    /// Returns the ids of its span, if it is sampled.
+    fn span(&self) -> Option<SpanIds> {
+        self.extras.as_ref()?.span
     }
 
     /// Notes the revision of the configuration that decides on the request.
@@ -159,9 +133,9 @@ impl RequestTrace {
 
     /// Returns the `traceparent` field of the next attempt; `None` if the request has no span.
     pub(crate) fn next_parent(&self) -> Option<HeaderValue> {
-        let SpanIds { trace, .. } = self.span?;
+        let SpanIds { trace, .. } = self.span()?;
         let span = self.worker.random.next();
-        self.progress.borrow_mut().next_span = span;
+        self.progress.borrow_mut().details_mut().next_span = span;
         Some(TraceParent { trace, span, is_sampled: true }.value())
     }
 
@@ -172,10 +146,8 @@ impl RequestTrace {
         progress.route = Some((endpoint.session, endpoint.id()));
         // Workers share the count of references to an endpoint, so it is not touched for nothing.
         progress.endpoint = self.extras.is_some().then(|| Arc::clone(endpoint));
-        if self.span.is_some() && progress.attempt_spans.len() <= TRIED_MAX {
-            let (span, endpoint) = (progress.next_span, Arc::clone(endpoint));
-            let began = clock::instant();
-            progress.attempt_spans.push(AttemptSpan { span, endpoint, began, ended: None, status: None, error: None });
+        if self.span().is_some() {
+            progress.details_mut().begin_span(endpoint, clock::instant());
         }
     }
 
@@ -183,21 +155,14 @@ impl RequestTrace {
     pub(crate) fn attempt_failed(&self, endpoint: &Arc<Endpoint>, began: Instant, cause: &AttemptCause) {
         let now = clock::instant();
         endpoint.live.failures.note(clock::at(now), &cause.words);
-        let mut progress = self.progress.borrow_mut();
-        if let Some(attempt) = progress.attempt_spans.last_mut() {
-            (attempt.ended, attempt.error) = (Some(now), Some(cause.error));
-        }
-        if progress.tried.len() < TRIED_MAX {
-            let (took, cause) = (now.saturating_duration_since(began), cause.clone());
-            progress.tried.push(TriedEndpoint { endpoint: Arc::clone(endpoint), took, cause });
-        }
+        self.progress.borrow_mut().details_mut().attempt_failed(endpoint, (began, now), cause);
     }
 
     /// Notes that the backend has responded with this status, `upstream` after the attempt began.
     pub(crate) fn responded(&self, status: StatusCode, upstream: Duration) {
         let mut progress = self.progress.borrow_mut();
         progress.upstream = Some(upstream);
-        if let Some(attempt) = progress.attempt_spans.last_mut() {
+        if let Some(attempt) = progress.details.as_mut().and_then(|details| details.attempt_spans.last_mut()) {
             attempt.status = Some(status);
         }
     }
@@ -217,7 +182,7 @@ impl RequestTrace {
     ) -> (&'static str, Cow<'static, str>) {
         self.worker.counters.count_refusal(refusal, endpoint);
         let mut progress = self.progress.borrow_mut();
-        let tried = progress.tried.last().map(|attempt| Arc::clone(&attempt.endpoint));
+        let tried = progress.details_mut().tried.last().map(|attempt| Arc::clone(&attempt.endpoint));
         if let Some(endpoint) = tried.or_else(|| endpoint.cloned()) {
             progress.route = Some((endpoint.session, endpoint.id()));
             progress.endpoint = Some(endpoint);
@@ -225,7 +190,8 @@ impl RequestTrace {
         progress.status = Some(refusal.status());
         progress.sent = if self.method == Method::HEAD { 0 } else { bytes };
         let is_of_backend = matches!(refusal, Refusal::BadGateway | Refusal::GatewayTooSlow);
-        let (error, detail) = match progress.tried.last().filter(|_| is_of_backend) {
+        let last = progress.details.as_ref().and_then(|details| details.tried.last());
+        let (error, detail) = match last.filter(|_| is_of_backend) {
             Some(last) => (last.cause.error, of_backend(last).into()),
             None => (refusal.proxy_error(), refusal.sentence()),
         };
@@ -233,7 +199,8 @@ impl RequestTrace {
         if is_of_backend {
             self.warn(&progress, refusal, &detail);
         }
-        progress.problem = Some(TracedProblem { reason: refusal.reason(), detail: detail.clone(), is_kept });
+        progress.details_mut().problem =
+            Some(TracedProblem { reason: refusal.reason(), detail: detail.clone(), is_kept });
         (error, detail)
     }
 
@@ -241,13 +208,14 @@ impl RequestTrace {
     pub(crate) fn closed(&self, refusal: Refusal) {
         let mut progress = self.progress.borrow_mut();
         progress.status = StatusCode::from_u16(CLOSED_STATUS).ok();
-        progress.problem = Some(TracedProblem { reason: refusal.reason(), detail: refusal.sentence(), is_kept: true });
+        progress.details_mut().problem =
+            Some(TracedProblem { reason: refusal.reason(), detail: refusal.sentence(), is_kept: true });
     }
 
     /// Notes that the backend broke its response off.
     pub(crate) fn broke_off(&self) {
         let detail = "The backend broke its response off.".into();
-        self.progress.borrow_mut().problem =
+        self.progress.borrow_mut().details_mut().problem =
             Some(TracedProblem { reason: "response_broken_off", detail, is_kept: true });
     }
 
@@ -276,11 +244,7 @@ impl RequestTrace {
     }
 
     /// Tells of the request, if it has failed or somebody wants to know of it.
-    fn tell(&self, progress: &mut TraceProgress) {
-        let has_failed = progress.problem.as_ref().is_some_and(|problem| problem.is_kept);
-        if !has_failed && self.extras.is_none() {
-            return;
-        }
+    fn tell(&self, progress: &mut TraceProgress, has_failed: bool) {
         if progress.endpoint.is_none()
             && let Some((session, route)) = progress.route
         {
@@ -293,9 +257,9 @@ impl RequestTrace {
 
     /// Tells the collector of the request, if it has a span.
     fn tell_span(&self, request: &RequestView<'_>, progress: &TraceProgress) {
-        let (Some(ids), Some(spans)) = (self.span, &self.worker.settings.spans) else { return };
+        let (Some(ids), Some(spans)) = (self.span(), &self.worker.settings.spans) else { return };
         let end = clock::instant();
-        let attempts = progress.attempt_spans.iter().map(|attempt| ClientSpan {
+        let attempts = progress.details.iter().flat_map(|details| &details.attempt_spans).map(|attempt| ClientSpan {
             span: attempt.span,
             began_micros: clock::micros_at(attempt.began),
             ended_micros: clock::micros_at(attempt.ended.unwrap_or(end)),
@@ -320,7 +284,8 @@ impl RequestTrace {
         let field = |field: Option<&'a HeaderValue>| field.map(|value| String::from_utf8_lossy(value.as_bytes()));
         let mut id = Vec::with_capacity(32);
         self.id.write_to(&mut id);
-        let problem = progress.problem.as_ref();
+        let details = progress.details.as_deref();
+        let problem = details.and_then(|details| details.problem.as_ref());
         RequestView {
             time: clock::at(self.began),
             id: String::from_utf8(id).unwrap_or_default().into(),
@@ -341,7 +306,9 @@ impl RequestTrace {
             instance_name: owner.map(|owner| owner.instance.as_str().into()),
             route_id: progress.route.map(|(_, route)| route),
             attempts: progress.attempts,
-            tried: tried(progress),
+            tried: details
+                .map(|details| details.tried(progress.endpoint.as_ref(), progress.upstream))
+                .unwrap_or_default(),
             reason: problem.map(|problem| problem.reason),
             detail: problem.map(|problem| Cow::Borrowed(&*problem.detail)),
             user_agent: field(extras.and_then(|extras| extras.user_agent.as_ref())),
@@ -359,42 +326,12 @@ impl RequestTrace {
 
 impl Drop for RequestTrace {
     fn drop(&mut self) {
-        let mut progress = self.progress.take();
-        self.tell(&mut progress);
+        let details = self.progress.get_mut().details.as_ref();
+        let has_failed = details.is_some_and(|details| details.problem.as_ref().is_some_and(|problem| problem.is_kept));
+        // Most requests end here.
+        if has_failed || self.extras.is_some() {
+            let mut progress = self.progress.take();
+            self.tell(&mut progress, has_failed);
+        }
     }
-}
-
-/// Returns the failed attempts, and the one that a backend responded to.
-fn tried(progress: &TraceProgress) -> Vec<AttemptView<'_>> {
-    let failed = progress
-        .tried
-        .iter()
-        .map(|attempt| attempt_view(&attempt.endpoint, attempt.took, Some(Cow::Borrowed(&*attempt.cause.words))));
-    let last = progress.endpoint.as_ref().zip(progress.upstream);
-    let is_told = !progress.tried.is_empty() || progress.problem.is_some();
-    let last = last.filter(|_| is_told).map(|(endpoint, took)| attempt_view(endpoint, took, None));
-    failed.chain(last).collect()
-}
-
-fn attempt_view<'a>(endpoint: &'a Endpoint, took: Duration, error: Option<Cow<'a, str>>) -> AttemptView<'a> {
-    AttemptView {
-        backend: endpoint.backend().to_string().into(),
-        instance_name: endpoint.owner().map_or("", |owner| owner.instance.as_str()).into(),
-        route_id: endpoint.id(),
-        duration_ms: millis(took),
-        error,
-    }
-}
-
-/// Returns words for the failure of a backend.
-fn of_backend(attempt: &TriedEndpoint) -> String {
-    let TriedEndpoint { endpoint, cause, .. } = attempt;
-    let owner = endpoint.owner().map(|owner| format!(" ({}/{})", owner.service, owner.instance)).unwrap_or_default();
-    format!("{}{owner}: {}", endpoint.backend(), cause.words)
-}
-
-/// Returns milliseconds with three decimals.
-#[expect(clippy::cast_precision_loss, reason = "a duration for people's eyes")]
-fn millis(span: Duration) -> f64 {
-    span.as_micros() as f64 / 1000.0
 }
