@@ -12,6 +12,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::combined;
+use super::json_line::{self, LineDate};
 use super::locks::lock;
 use super::sink::{AccessSink, OpenSink};
 use crate::domain::Time;
@@ -69,6 +70,7 @@ struct SharedLog {
 struct AccessBuffer {
     bytes: Vec<u8>,
     dropped: u64,
+    json_date: LineDate,
     // The second of the last line and its text, for formats without milliseconds.
     second: u64,
     date: String,
@@ -155,9 +157,7 @@ impl AccessBuffer {
     fn add(&mut self, line: LogLine, request: &RequestView<'_>) {
         match line {
             LogLine::Json => {
-                // Writing to memory cannot fail, and every field of a request has a form in JSON.
-                let _ = serde_json::to_writer(&mut self.bytes, request);
-                self.bytes.push(b'\n');
+                json_line::write_line(&mut self.bytes, request, &mut self.json_date);
             }
             LogLine::Combined => {
                 self.look_at(request.time);

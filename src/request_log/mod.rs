@@ -5,6 +5,7 @@
 
 mod access_log;
 mod combined;
+mod json_line;
 mod kept;
 mod locks;
 mod query_mask;

@@ -18,7 +18,7 @@ use crate::domain::{RouteId, SessionKey};
 use crate::json::requests::RequestView;
 use crate::otlp::{ClientSpan, ServerSpan, SpanIds};
 use crate::proxy::context::client::ClientContext;
-use crate::proxy::context::trace_details::{TraceDetails, TracedExtras, TracedProblem, millis, of_backend};
+use crate::proxy::context::trace_details::{TraceDetails, TracedExtras, TracedProblem, millis, of_backend, text_of};
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptCause, Refusal};
 use crate::traffic::{Endpoint, RequestId, TraceParent, client_address, trace_id, trace_parent};
@@ -281,7 +281,7 @@ impl RequestTrace {
     fn view<'a>(&'a self, progress: &'a TraceProgress) -> RequestView<'a> {
         let owner = progress.endpoint.as_ref().and_then(|endpoint| endpoint.owner());
         let extras = self.extras.as_deref();
-        let field = |field: Option<&'a HeaderValue>| field.map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let field = |field: Option<&'a HeaderValue>| field.map(text_of);
         let mut id = Vec::with_capacity(32);
         self.id.write_to(&mut id);
         let details = progress.details.as_deref();
@@ -320,7 +320,7 @@ impl RequestTrace {
     /// Returns the host that the request was for: of its `Host` field, or else of its target.
     fn host(&self) -> Cow<'_, str> {
         let of_target = || self.target.authority().map_or("", |authority| authority.as_str()).into();
-        self.host.as_ref().map_or_else(of_target, |host| String::from_utf8_lossy(host.as_bytes()))
+        self.host.as_ref().map_or_else(of_target, text_of)
     }
 }
 

@@ -121,3 +121,9 @@ pub(super) fn of_backend(attempt: &TriedEndpoint) -> String {
 pub(super) fn millis(span: Duration) -> f64 {
     span.as_micros() as f64 / 1000.0
 }
+
+/// Returns the value of a field as text. Bytes that are no text are replaced.
+pub(super) fn text_of(value: &HeaderValue) -> Cow<'_, str> {
+    // Visible ASCII is the rule, and quick to see.
+    value.to_str().map_or_else(|_| String::from_utf8_lossy(value.as_bytes()), Cow::Borrowed)
+}
