@@ -104,57 +104,54 @@ pub struct AttemptView<'a> {
 
 impl RequestView<'_> {
     /// Returns the same with text of its own.
-    pub fn into_owned(self) -> RequestView<'static> {
-        let Self { time, trace_id, client, scheme, protocol, status, bytes_received, bytes_sent, .. } = self;
-        let Self { duration_ms, upstream_ms, route_id, attempts, reason, revision, .. } = self;
+    pub fn kept(&self) -> RequestView<'static> {
         RequestView {
-            time,
-            id: kept(self.id),
-            trace_id,
-            client,
-            method: kept(self.method),
-            scheme,
-            host: kept(self.host),
-            path: kept(self.path),
-            query: self.query.map(kept),
-            protocol,
-            status,
-            bytes_received,
-            bytes_sent,
-            duration_ms,
-            upstream_ms,
-            service_name: self.service_name.map(kept),
-            instance_name: self.instance_name.map(kept),
-            route_id,
-            attempts,
-            tried: self.tried.into_iter().map(AttemptView::into_owned).collect(),
-            reason,
-            detail: self.detail.map(kept),
-            user_agent: self.user_agent.map(kept),
-            referer: self.referer.map(kept),
-            revision,
+            time: self.time,
+            id: kept(&self.id),
+            trace_id: self.trace_id.clone(),
+            client: self.client,
+            method: kept(&self.method),
+            scheme: self.scheme,
+            host: kept(&self.host),
+            path: kept(&self.path),
+            query: self.query.as_deref().map(kept),
+            protocol: self.protocol,
+            status: self.status,
+            bytes_received: self.bytes_received,
+            bytes_sent: self.bytes_sent,
+            duration_ms: self.duration_ms,
+            upstream_ms: self.upstream_ms,
+            service_name: self.service_name.as_deref().map(kept),
+            instance_name: self.instance_name.as_deref().map(kept),
+            route_id: self.route_id,
+            attempts: self.attempts,
+            tried: self.tried.iter().map(AttemptView::kept).collect(),
+            reason: self.reason,
+            detail: self.detail.as_deref().map(kept),
+            user_agent: self.user_agent.as_deref().map(kept),
+            referer: self.referer.as_deref().map(kept),
+            revision: self.revision,
         }
     }
 }
 
 impl AttemptView<'_> {
     /// Returns the same with text of its own.
-    fn into_owned(self) -> AttemptView<'static> {
-        let Self { backend, instance_name, route_id, duration_ms, error } = self;
+    fn kept(&self) -> AttemptView<'static> {
         AttemptView {
-            backend: kept(backend),
-            instance_name: kept(instance_name),
-            route_id,
-            duration_ms,
-            error: error.map(kept),
+            backend: kept(&self.backend),
+            instance_name: kept(&self.instance_name),
+            route_id: self.route_id,
+            duration_ms: self.duration_ms,
+            error: self.error.as_deref().map(kept),
         }
     }
 }
 
 /// Returns the beginning of a text, in memory of its own.
-fn kept(text: Cow<'_, str>) -> Cow<'static, str> {
+fn kept(text: &str) -> Cow<'static, str> {
     if text.len() <= TEXT_BYTES_MAX {
-        return Cow::Owned(text.into_owned());
+        return Cow::Owned(text.to_owned());
     }
     let end = text.floor_char_boundary(TEXT_BYTES_MAX);
     Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()))
@@ -167,8 +164,8 @@ mod tests {
     #[test]
     fn a_text_that_is_kept_is_bounded_and_stays_text() {
         let long = "\u{e9}".repeat(TEXT_BYTES_MAX);
-        let short = kept(Cow::Borrowed(&long));
+        let short = kept(&long);
         assert!(short.len() <= TEXT_BYTES_MAX + '…'.len_utf8() && short.ends_with('…') && short.starts_with('\u{e9}'));
-        assert_eq!(kept(Cow::Borrowed("a")), "a");
+        assert_eq!(kept("a"), "a");
     }
 }

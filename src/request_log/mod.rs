@@ -125,19 +125,19 @@ impl WorkerRequests {
     }
 
     /// Tells of a request that has ended. One that `has_failed` is kept.
-    pub fn tell(&self, request: RequestView<'_>, has_failed: bool) {
+    pub fn tell(&self, request: &RequestView<'_>, has_failed: bool) {
         if let Some(access) = &*self.log.0.access.load() {
-            access.write(self.index, &request);
+            access.write(self.index, request);
         }
         let is_tapped = !self.log.0.taps.is_empty();
         if !has_failed && !is_tapped {
             return;
         }
-        let takers = self.log.0.taps.takers(&request);
+        let takers = self.log.0.taps.takers(request);
         if !has_failed && takers.is_empty() {
             return;
         }
-        let request = Arc::new(request.into_owned());
+        let request = Arc::new(request.kept());
         takers.iter().for_each(|tap| tap.push(&request));
         if has_failed {
             lock(&self.share.kept).push(request);

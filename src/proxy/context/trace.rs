@@ -21,7 +21,7 @@ use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::trace_details::{TraceDetails, TracedExtras, TracedProblem, millis, of_backend, text_of};
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptCause, Refusal};
-use crate::traffic::{Endpoint, RequestId, TraceParent, client_address, trace_id, trace_parent};
+use crate::traffic::{Endpoint, RequestId, TraceParent, client_address, trace_parent};
 
 /// The status of a request whose client went away before the head of a response. It is never sent; nginx uses the same number.
 pub(crate) const CLIENT_GONE_STATUS: u16 = 499;
@@ -85,18 +85,19 @@ impl RequestTrace {
         let field = |name: HeaderName| fields.get(name).cloned();
         let made = || u128::from(worker.random.next()) << 64 | u128::from(worker.random.next());
         let id = RequestId::of(fields, &client.peer, made);
-        let span = worker.settings.spans.as_ref().and_then(|spans| {
-            let parent = trace_parent(fields);
+        let (spans, is_watched) = (&worker.settings.spans, worker.requests.is_watched());
+        let parent = if spans.is_some() || is_watched { trace_parent(fields) } else { None };
+        let span = spans.as_ref().and_then(|spans| {
             let trace = parent.map_or_else(made, |parent| parent.trace);
             // A peer that is not trusted may name its trace, but not have it recorded.
             let decided = parent.filter(|_| client.peer.trusted).map(|parent| parent.is_sampled);
             let is_sampled = decided.unwrap_or_else(|| spans.samples(trace));
             is_sampled.then(|| SpanIds { trace, span: worker.random.next(), parent: parent.map(|parent| parent.span) })
         });
-        let extras = (span.is_some() || worker.requests.is_watched()).then(|| {
+        let extras = (span.is_some() || is_watched).then(|| {
             Box::new(TracedExtras {
                 span,
-                trace_id: trace_id(fields),
+                trace_id: parent.map(|parent| parent.trace),
                 user_agent: field(USER_AGENT),
                 referer: field(REFERER),
             })
@@ -252,7 +253,7 @@ impl RequestTrace {
         }
         let view = self.view(progress);
         self.tell_span(&view, progress);
-        self.worker.requests.tell(view, has_failed);
+        self.worker.requests.tell(&view, has_failed);
     }
 
     /// Tells the collector of the request, if it has a span.

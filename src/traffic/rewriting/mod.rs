@@ -25,5 +25,5 @@ pub use headers::{RequestHop, Upgrade, edit_request, edit_response, edit_trailer
 pub use hop_by_hop::is_only_chunked;
 pub use peer::Peer;
 pub use prefix::{PrefixMapping, restore_prefix};
-pub use request_id::{RequestId, TRACEPARENT, TraceParent, X_REQUEST_ID, trace_id, trace_parent};
+pub use request_id::{RequestId, TRACEPARENT, TraceParent, X_REQUEST_ID, trace_parent};
 pub use request_target::{TargetEncoder, percent_encoded};

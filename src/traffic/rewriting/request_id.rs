@@ -86,7 +86,7 @@ impl TraceParent {
 }
 
 /// Returns the trace id of a `traceparent` field; `None` without a valid one.
-pub fn trace_id(headers: &HeaderMap) -> Option<u128> {
+fn trace_id(headers: &HeaderMap) -> Option<u128> {
     trace_parent(headers).map(|parent| parent.trace)
 }
 
