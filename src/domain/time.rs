@@ -23,12 +23,14 @@ impl Time {
         Span::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// Reads a time in RFC 3339, with any offset: `2026-11-22T13:40:08.125Z`. Parts of a millisecond are dropped.
+    /// Reads a time in RFC 3339, with any offset: `2026-11-22T13:40:08.125Z`. Parts of a millisecond are dropped, and a time before
+    /// 1970 is read as the beginning of 1970.
     ///
     /// # Errors
-    /// `Invalid` for anything else, and for a time before 1970.
+    /// `Invalid` for anything else.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let millis = text.parse::<jiff::Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
+        let read = text.parse::<jiff::Timestamp>().ok();
+        let millis = read.map(|at| u64::try_from(at.as_millisecond()).unwrap_or(0));
         let wrong =
             || Error::invalid("time", format!("`{}` is not a time; write 2026-11-22T13:40:08Z", shortened(text)));
         millis.map(Self).ok_or_else(wrong)
@@ -156,7 +158,10 @@ mod tests {
         let time = Time(1_795_354_808_125);
         assert_eq!(Time::parse(&time.to_string()), Ok(time));
         assert_eq!(Time::parse("2026-11-22T14:40:08.125+01:00"), Ok(Time::parse("2026-11-22T13:40:08.125Z").unwrap()));
-        for wrong in ["", "now", "2026-11-22", "1960-01-01T00:00:00Z", "2026-13-01T00:00:00Z"] {
+        for early in ["1960-01-01T00:00:00Z", "0266-10-18T08:31:46.0+23:44"] {
+            assert_eq!(Time::parse(early), Ok(Time(0)), "{early}");
+        }
+        for wrong in ["", "now", "2026-11-22", "2026-13-01T00:00:00Z"] {
             assert!(Time::parse(wrong).is_err(), "{wrong}");
         }
     }
