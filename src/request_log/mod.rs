@@ -12,13 +12,15 @@ mod query_mask;
 mod sink;
 mod taps;
 
+use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 pub use access_log::{AccessLog, AccessLogSettings, LogLine};
-use kept::{KEPT_MAX, KeptRequests};
+use kept::{KEPT_MAX, KeptRequest, KeptRequests};
 use locks::lock;
 pub use query_mask::QueryMask;
 pub use sink::AccessSink;
@@ -104,8 +106,8 @@ impl RequestLog {
     /// Returns the requests that failed lately, the last one first.
     pub fn failed(&self) -> Vec<Arc<RequestView<'static>>> {
         let mut all: Vec<_> = self.shares().iter().flat_map(|share| lock(&share.kept).all()).collect();
-        all.sort_by(|one, other| (other.time, &other.id).cmp(&(one.time, &one.id)));
-        all
+        all.sort_by_key(|kept| Reverse(kept.began));
+        all.into_iter().map(|kept| kept.request).collect()
     }
 
     fn shares(&self) -> Vec<Arc<WorkerShare>> {
@@ -124,8 +126,8 @@ impl WorkerRequests {
         self.log.0.mask.load().apply(query)
     }
 
-    /// Tells of a request that has ended. One that `has_failed` is kept.
-    pub fn tell(&self, request: &RequestView<'_>, has_failed: bool) {
+    /// Tells of a request that began at `began`, and has ended. One that `has_failed` is kept.
+    pub fn tell(&self, request: &RequestView<'_>, began: Instant, has_failed: bool) {
         if let Some(access) = &*self.log.0.access.load() {
             access.write(self.index, request);
         }
@@ -140,7 +142,7 @@ impl WorkerRequests {
         let request = Arc::new(request.kept());
         takers.iter().for_each(|tap| tap.push(&request));
         if has_failed {
-            lock(&self.share.kept).push(request);
+            lock(&self.share.kept).push(KeptRequest { request, began });
         }
     }
 }

@@ -253,7 +253,7 @@ impl RequestTrace {
         }
         let view = self.view(progress);
         self.tell_span(&view, progress);
-        self.worker.requests.tell(&view, has_failed);
+        self.worker.requests.tell(&view, self.began, has_failed);
     }
 
     /// Tells the collector of the request, if it has a span.

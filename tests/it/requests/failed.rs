@@ -58,6 +58,17 @@ fn each_attempt_is_told_with_its_backend_its_time_and_the_reason() {
 }
 
 #[test]
+fn the_last_request_is_the_first_in_the_list() {
+    let harness = ServerHarness::open();
+    let mut paths: Vec<String> = (0..50).map(|number| format!("/{number}")).collect();
+    paths.iter().for_each(|path| assert_eq!(harness.status(path), 404));
+    paths.reverse();
+    // A request may be told after its client has read the answer.
+    eventually("all are told", || listed(&harness, "").len() == paths.len());
+    assert_eq!(listed(&harness, "").iter().map(|told| told["path"].as_str().unwrap()).collect::<Vec<_>>(), paths);
+}
+
+#[test]
 fn the_list_is_chosen_by_service_instance_route_host_path_and_status() {
     let harness = ServerHarness::open();
     let mut instance = harness.empty("shop-1");
@@ -66,6 +77,7 @@ fn the_list_is_chosen_by_service_instance_route_host_path_and_status() {
     harness.get_of("a.example", "/down/1");
     harness.get_of("A.example:80", "/other");
     harness.get_of("b.example", "/");
+    eventually("all are told", || listed(&harness, "").len() == 3);
     for (query, count) in [
         ("", 3),
         ("?limit=2", 2),
