@@ -46,7 +46,7 @@ pub struct RequestFilter {
 pub struct TapLimits {
     /// The share of the requests to show, in percent.
     pub percent: u8,
-    /// The most requests of each worker in a second.
+    /// The most requests in a second, of all workers together.
     pub per_second_max: u32,
 }
 
