@@ -1,7 +1,7 @@
 //! The trace of one request: gathered while it runs, told once at its end.
 //!
 //! The request, its attempts and the body of its response share it; it is told when the last of them has ended. Invariants: a request that did
-//! not fail, and that nobody wants to know of, costs no reading of the clock and no text.
+//! not fail, and that nobody wants to know of, costs no further reading of the clock and no text.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -159,13 +159,25 @@ impl RequestTrace {
         self.progress.borrow_mut().details_mut().attempt_failed(endpoint, (began, now), cause);
     }
 
-    /// Notes that the backend has responded with this status, `upstream` after the attempt began.
+    /// Notes that the backend has responded with this status, `upstream` after the request began.
     pub(crate) fn responded(&self, status: StatusCode, upstream: Duration) {
         let mut progress = self.progress.borrow_mut();
         progress.upstream = Some(upstream);
         if let Some(attempt) = progress.details.as_mut().and_then(|details| details.attempt_spans.last_mut()) {
             attempt.status = Some(status);
         }
+    }
+
+    /// Notes an answer of the proxy that is not a refusal, with so many bytes.
+    pub(crate) fn answered_itself(&self, status: StatusCode, bytes: u64) {
+        let mut progress = self.progress.borrow_mut();
+        progress.status = Some(status);
+        progress.sent = self.sent_of(bytes);
+    }
+
+    /// Returns the bytes of a body that are sent: none of them to a HEAD request.
+    fn sent_of(&self, bytes: u64) -> u64 {
+        if self.method == Method::HEAD { 0 } else { bytes }
     }
 
     /// Notes the status of the answer.
@@ -189,7 +201,7 @@ impl RequestTrace {
             progress.endpoint = Some(endpoint);
         }
         progress.status = Some(refusal.status());
-        progress.sent = if self.method == Method::HEAD { 0 } else { bytes };
+        progress.sent = self.sent_of(bytes);
         let is_of_backend = matches!(refusal, Refusal::BadGateway | Refusal::GatewayTooSlow);
         let last = progress.details.as_ref().and_then(|details| details.tried.last());
         let (error, detail) = match last.filter(|_| is_of_backend) {
@@ -308,7 +320,7 @@ impl RequestTrace {
             route_id: progress.route.map(|(_, route)| route),
             attempts: progress.attempts,
             tried: details
-                .map(|details| details.tried(progress.endpoint.as_ref(), progress.upstream))
+                .map(|details| details.tried(self.began, progress.endpoint.as_ref(), progress.upstream))
                 .unwrap_or_default(),
             reason: problem.map(|problem| problem.reason),
             detail: problem.map(|problem| Cow::Borrowed(&*problem.detail)),

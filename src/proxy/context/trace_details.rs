@@ -46,7 +46,8 @@ pub(super) struct AttemptSpan {
 /// An attempt that failed.
 pub(super) struct TriedEndpoint {
     pub(super) endpoint: Arc<Endpoint>,
-    pub(super) took: Duration,
+    pub(super) began: Instant,
+    pub(super) ended: Instant,
     pub(super) cause: AttemptCause,
 }
 
@@ -78,24 +79,27 @@ impl TraceDetails {
             (attempt.ended, attempt.error) = (Some(ended), Some(cause.error));
         }
         if self.tried.len() < TRIED_MAX {
-            let (took, cause) = (ended.saturating_duration_since(began), cause.clone());
-            self.tried.push(TriedEndpoint { endpoint: Arc::clone(endpoint), took, cause });
+            self.tried.push(TriedEndpoint { endpoint: Arc::clone(endpoint), began, ended, cause: cause.clone() });
         }
     }
 
-    /// Returns the failed attempts, and the one that a backend responded to after `upstream`.
+    /// Returns the failed attempts, and the one to which a backend responded, `upstream` after the request began.
     pub(super) fn tried<'a>(
         &'a self,
+        began: Instant,
         endpoint: Option<&'a Arc<Endpoint>>,
         upstream: Option<Duration>,
     ) -> Vec<AttemptView<'a>> {
-        let failed = self
-            .tried
-            .iter()
-            .map(|attempt| attempt_view(&attempt.endpoint, attempt.took, Some(Cow::Borrowed(&*attempt.cause.words))));
+        let failed = self.tried.iter().map(|attempt| {
+            let took = attempt.ended.saturating_duration_since(attempt.began);
+            attempt_view(&attempt.endpoint, took, Some(Cow::Borrowed(&*attempt.cause.words)))
+        });
         let is_told = !self.tried.is_empty() || self.problem.is_some();
+        // The last attempt begins where the one before it ended.
+        let before = self.tried.last().map_or(Duration::ZERO, |attempt| attempt.ended.saturating_duration_since(began));
         let last = endpoint.zip(upstream).filter(|_| is_told);
-        failed.chain(last.map(|(endpoint, took)| attempt_view(endpoint, took, None))).collect()
+        let last = last.map(|(endpoint, upstream)| attempt_view(endpoint, upstream.saturating_sub(before), None));
+        failed.chain(last).collect()
     }
 }
 

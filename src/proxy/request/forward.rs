@@ -70,7 +70,7 @@ pub(crate) async fn forward(
     let mut extras = ResponseExtras::new(&method);
     let proxied = match framed {
         Ok(()) if let Some(answer) = worker.settings.tokens.answer(request.uri().path()) => {
-            return Ok(token_answer(&client, &answer, length, is_http_10));
+            return Ok(token_answer(&trace, &answer, length, is_http_10));
         }
         Ok(()) => proxy_request(&trace, request, &mut extras).await,
         Err(FramingError) => Err(Refusal::BadRequest),
@@ -154,7 +154,9 @@ fn begin(client: &ClientContext, body: &ClientBody, length: BodyLength) -> Resul
 }
 
 /// Returns the answer to an authority that looks for a token (RFC 8555 §8.3).
-fn token_answer(client: &ClientContext, answer: &str, length: BodyLength, is_http_10: bool) -> Response<ProxyBody> {
+fn token_answer(trace: &RequestTrace, answer: &str, length: BodyLength, is_http_10: bool) -> Response<ProxyBody> {
+    let client = &trace.client;
+    trace.answered_itself(StatusCode::OK, answer.len() as u64);
     if length != BodyLength::None {
         client.state.linger();
     }
