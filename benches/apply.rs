@@ -104,7 +104,7 @@ impl World {
     }
 
     fn apply(&self) {
-        let apply = ConfigApply { session: self.session.clone(), sections: Sections::ALL, expected: None };
+        let apply = ConfigApply { subject: self.session.clone().into(), sections: Sections::ALL, expected: None };
         self.runtime.block_on(self.registry.execute_one(CallOrigin::SERVER, apply.into())).expect("applied");
     }
 }

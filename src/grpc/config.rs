@@ -2,7 +2,7 @@
 
 use tonic::Status;
 
-use crate::domain::{Sections, SessionId};
+use crate::domain::{Sections, Subject};
 use crate::registry::commands::{ConfigApply, ConfigRollback};
 
 use crate::registry::calls::{ConfigDiff, ConfigGet, ConfigValidate};
@@ -27,7 +27,7 @@ pub(super) async fn apply_config(
     request: ApplyConfigRequest,
 ) -> Result<ApplyConfigResponse, Status> {
     let session = session(&request.session_id)?;
-    let revision = apply(state, session, Sections::ALL, request.expected_revision).await?;
+    let revision = apply(state, session.into(), Sections::ALL, request.expected_revision).await?;
     Ok(ApplyConfigResponse { revision })
 }
 
@@ -36,18 +36,18 @@ pub(super) async fn apply_config_partial(
     request: ApplyConfigPartialRequest,
 ) -> Result<ApplyConfigPartialResponse, Status> {
     let session = session(&request.session_id)?;
-    let revision = apply(state, session, sections(&request.sections)?, request.expected_revision).await?;
+    let revision = apply(state, session.into(), sections(&request.sections)?, request.expected_revision).await?;
     Ok(ApplyConfigPartialResponse { revision })
 }
 
-async fn apply(
+pub(super) async fn apply(
     state: &CallState,
-    session: SessionId,
+    subject: Subject,
     sections: Sections,
     expected: Option<u64>,
 ) -> Result<u64, Status> {
     let revision =
-        state.call(ConfigApply { session, sections, expected: expected.map(|revision| vec![revision]) }).await?;
+        state.call(ConfigApply { subject, sections, expected: expected.map(|revision| vec![revision]) }).await?;
     Ok(revision)
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn rollback_config(
     state: &CallState,
     request: RollbackConfigRequest,
 ) -> Result<RollbackConfigResponse, Status> {
-    state.call(ConfigRollback { session: session(&request.session_id)? }).await?;
+    state.call(ConfigRollback { subject: session(&request.session_id)?.into() }).await?;
     Ok(RollbackConfigResponse {})
 }
 

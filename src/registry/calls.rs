@@ -181,8 +181,8 @@ impl Command {
             Command::MaintEnter(enter) => catalog.subject(&enter.subject).ok(),
             Command::MaintExit(exit) => catalog.subject(&exit.subject).ok(),
             Command::CompleteMaintenance(complete) => catalog.by_key(complete.key),
-            Command::ConfigApply(apply) => catalog.session(apply.session.reveal()).ok(),
-            Command::ConfigRollback(rollback) => catalog.session(rollback.session.reveal()).ok(),
+            Command::ConfigApply(apply) => catalog.subject(&apply.subject).ok(),
+            Command::ConfigRollback(rollback) => catalog.subject(&rollback.subject).ok(),
             _ => None,
         };
         let Some(session) = session else { return 1 };

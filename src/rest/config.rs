@@ -114,7 +114,7 @@ async fn apply(
     BodyOrDefault(apply): BodyOrDefault<Apply>,
 ) -> Result<Response, Problem> {
     let sections = apply.sections().ok_or_else(|| Problem::wrong("scopes", &"is empty; leave it out to apply all"))?;
-    let command = ConfigApply { session: caller.session.clone(), sections, expected };
+    let command = ConfigApply { subject: caller.session.clone().into(), sections, expected };
     let revision = caller.run(command).await?;
     Ok(([(ETAG, etag(revision))], json(StatusCode::OK, &Applied { revision })).into_response())
 }
@@ -123,7 +123,7 @@ async fn apply(
 #[utoipa::path(post, path = "/v1/session/config/rollback", operation_id = "rollbackConfig", tag = "config",
     security(("session" = [])), responses((status = 204, description = "Nothing is staged.")))]
 async fn rollback(caller: Caller) -> Result<StatusCode, Problem> {
-    caller.done(ConfigRollback { session: caller.session.clone() }).await
+    caller.done(ConfigRollback { subject: caller.session.clone().into() }).await
 }
 
 /// Shows the changes that an apply would make

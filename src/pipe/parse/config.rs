@@ -21,11 +21,13 @@ fn validate<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 }
 
 fn apply<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
-    fields.command("OK", [], |session, []| Ok(ConfigApply { session, sections: Sections::ALL, expected: None }))
+    fields.command("OK", [], |session, []| {
+        Ok(ConfigApply { subject: session.into(), sections: Sections::ALL, expected: None })
+    })
 }
 
 fn rollback<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
-    fields.command("OK", [], |session, []| Ok(ConfigRollback { session }))
+    fields.command("OK", [], |session, []| Ok(ConfigRollback { subject: session.into() }))
 }
 
 fn diff<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
@@ -34,6 +36,6 @@ fn diff<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 
 fn apply_partial<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("OK", ["scopes"], |session, [scopes]| {
-        Ok(ConfigApply { session, sections: Sections::parse(scopes)?, expected: None })
+        Ok(ConfigApply { subject: session.into(), sections: Sections::parse(scopes)?, expected: None })
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Catalog, Change, Edit, Error, Event, Kind, Sections, Session, SessionId, SessionRecord};
+use crate::domain::{Catalog, Change, Edit, Error, Event, Kind, Sections, Session, SessionId, SessionRecord, Subject};
 
 use crate::registry::audit::{AuditAction, AuditDetails};
 
@@ -15,7 +15,7 @@ use super::takeover::apply_orders;
 #[derive(Clone, Debug)]
 pub struct ConfigApply {
     /// The session.
-    pub session: SessionId,
+    pub subject: Subject,
     /// The sections to apply; the rest stays staged.
     pub sections: Sections,
     /// The revisions that the client expects; the session must be at one of them. `None` for any.
@@ -24,11 +24,11 @@ pub struct ConfigApply {
 
 impl ConfigApply {
     pub(crate) fn session(&self) -> Option<&SessionId> {
-        Some(&self.session)
+        self.subject.session()
     }
 
     pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
-        let session = catalog.session(self.session.reveal())?;
+        let session = catalog.subject(&self.subject)?;
         self.check_expected_revision(session)?;
         let edits = staged_edits(session, self.sections);
         context.tokens.check_edits(session, &edits)?;
@@ -89,16 +89,16 @@ fn applied(session: &Session, edits: &[Edit], before: Option<&Session>, context:
 #[derive(Clone, Debug)]
 pub struct ConfigRollback {
     /// The session.
-    pub session: SessionId,
+    pub subject: Subject,
 }
 
 impl ConfigRollback {
     pub(crate) fn session(&self) -> Option<&SessionId> {
-        Some(&self.session)
+        self.subject.session()
     }
 
     pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
-        let session = catalog.session(self.session.reveal())?;
+        let session = catalog.subject(&self.subject)?;
         if session.staged.is_none() {
             return Ok(Decided::new(Reply::Done, Vec::new()));
         }

@@ -116,15 +116,19 @@ impl World {
     }
 
     fn apply(&mut self, session: &SessionId) -> Result<Reply, Error> {
-        self.run(ConfigApply { session: session.clone(), sections: Sections::ALL, expected: None })
+        self.run(ConfigApply { subject: session.clone().into(), sections: Sections::ALL, expected: None })
     }
 
     fn apply_only(&mut self, session: &SessionId, sections: &str) -> Result<Reply, Error> {
-        self.run(ConfigApply { session: session.clone(), sections: Sections::parse(sections).unwrap(), expected: None })
+        self.run(ConfigApply {
+            subject: session.clone().into(),
+            sections: Sections::parse(sections).unwrap(),
+            expected: None,
+        })
     }
 
     fn rollback(&mut self, session: &SessionId) -> Result<Reply, Error> {
-        self.run(ConfigRollback { session: session.clone() })
+        self.run(ConfigRollback { subject: session.clone().into() })
     }
 
     fn expire(&mut self, session: &SessionId, since: Time) {
