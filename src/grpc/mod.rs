@@ -17,6 +17,7 @@ mod convert;
 mod deadline;
 mod events;
 mod health;
+mod instance_config;
 mod operations;
 mod operator;
 pub mod proto;

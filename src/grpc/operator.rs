@@ -25,7 +25,7 @@ fn names(service: &str, instance: &str) -> Result<(ServiceName, InstanceName), E
     Ok((service_name(service)?, instance_name(instance)?))
 }
 
-fn subject(service: &str, instance: &str) -> Result<Subject, Error> {
+pub(super) fn subject(service: &str, instance: &str) -> Result<Subject, Error> {
     let (service, instance) = names(service, instance)?;
     Ok(Subject::Instance(service, instance))
 }

@@ -13,13 +13,16 @@ use super::convert::session;
 use super::proto::operator_server::Operator;
 use super::proto::registry_server::Registry;
 use super::state::GrpcState;
-use super::{audit, config, events, operations, operator, proto, requests, routes, sessions, settings};
+use super::{
+    audit, config, events, instance_config, operations, operator, proto, requests, routes, sessions, settings,
+};
 
 macro_rules! service {
     ($service:ident {
         $([stream $streaming:ident] $stream_family:ident::$stream_call:ident($stream_request:ident) -> $stream_response:ident;)+
         $([from] $from_family:ident::$from_call:ident($from_request:ident) -> $from_response:ident;)*
         $($family:ident::$call:ident($request:ident) -> $response:ident;)+
+        $([guarded] $guarded_family:ident::$guarded_call:ident($guarded_request:ident) -> $guarded_response:ident;)*
         $([large] $large_family:ident::$large_call:ident($large_request:ident) -> $large_response:ident;)*
     }) => {
         #[tonic::async_trait]
@@ -34,6 +37,13 @@ macro_rules! service {
             ) -> Result<Response<proto::$from_response>, Status> {
                 let origin = request.extensions().get::<CallerAddresses>().map(|peer| Origin::of(peer.address.ip()));
                 $from_family::$from_call(&self.of(&request), origin, request.into_inner()).await.map(Response::new)
+            })*
+
+            $(async fn $guarded_call(
+                &self,
+                request: Request<proto::$guarded_request>,
+            ) -> Result<Response<proto::$guarded_response>, Status> {
+                $guarded_family::$guarded_call(&self.of(&request), request.into_inner()).await
             })*
 
             $(async fn $large_call(
@@ -120,4 +130,9 @@ service! { Operator {
     operator::enter_instance_maintenance(EnterInstanceMaintenanceRequest) -> EnterInstanceMaintenanceResponse;
     operator::exit_instance_maintenance(ExitInstanceMaintenanceRequest) -> ExitInstanceMaintenanceResponse;
     operator::evict_instance(EvictInstanceRequest) -> EvictInstanceResponse;
+    instance_config::validate_instance_config(ValidateInstanceConfigRequest) -> ValidateInstanceConfigResponse;
+    instance_config::apply_instance_config(ApplyInstanceConfigRequest) -> ApplyInstanceConfigResponse;
+    instance_config::rollback_instance_config(RollbackInstanceConfigRequest) -> RollbackInstanceConfigResponse;
+    [guarded] instance_config::get_instance_config(GetInstanceConfigRequest) -> GetInstanceConfigResponse;
+    [guarded] instance_config::diff_instance_config(DiffInstanceConfigRequest) -> DiffInstanceConfigResponse;
 } }

@@ -43,7 +43,7 @@ pub(super) struct Apply {
 
 impl Apply {
     /// Returns the sections; `None` for an empty list.
-    fn sections(&self) -> Option<Sections> {
+    pub(super) fn sections(&self) -> Option<Sections> {
         match self.scopes.as_deref() {
             None => Some(Sections::ALL),
             Some([]) => None,
@@ -60,11 +60,29 @@ pub(super) struct Applied {
     pub(super) revision: u64,
 }
 
+impl Applied {
+    /// Returns the response for a configuration that is active.
+    pub(super) fn response(revision: u64) -> Response {
+        ([(ETAG, etag(revision))], json(StatusCode::OK, &Applied { revision })).into_response()
+    }
+}
+
 /// The result of a validation with warnings.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Valid {
     /// The warnings: staged entries without effect, and routes of the replaced session that an apply would remove.
     pub(super) warnings: Vec<String>,
+}
+
+impl Valid {
+    /// Returns the response for a configuration that can be applied.
+    pub(super) fn response(warnings: Vec<String>) -> Response {
+        if warnings.is_empty() {
+            StatusCode::NO_CONTENT.into_response()
+        } else {
+            json(StatusCode::OK, &Valid { warnings })
+        }
+    }
 }
 
 /// Shows the active and the staged configuration
@@ -87,14 +105,7 @@ async fn get(caller: Caller) -> Result<Response, Problem> {
         (status = 409, description = "The staged configuration cannot be applied; the problem lists all errors."),
     ))]
 async fn validate(caller: Caller) -> Result<Response, Problem> {
-    let shown = caller.ask_as(ConfigValidate(caller.session.clone()), |warnings| {
-        if warnings.is_empty() {
-            StatusCode::NO_CONTENT.into_response()
-        } else {
-            json(StatusCode::OK, &Valid { warnings })
-        }
-    });
-    shown.await
+    caller.ask_as(ConfigValidate(caller.session.clone()), Valid::response).await
 }
 
 /// Makes staged changes active, in one step
@@ -115,8 +126,7 @@ async fn apply(
 ) -> Result<Response, Problem> {
     let sections = apply.sections().ok_or_else(|| Problem::wrong("scopes", &"is empty; leave it out to apply all"))?;
     let command = ConfigApply { subject: caller.session.clone().into(), sections, expected };
-    let revision = caller.run(command).await?;
-    Ok(([(ETAG, etag(revision))], json(StatusCode::OK, &Applied { revision })).into_response())
+    Ok(Applied::response(caller.run(command).await?))
 }
 
 /// Drops all staged changes

@@ -11,6 +11,7 @@ mod config;
 mod docs;
 mod events;
 mod extract;
+mod instance_config;
 mod metrics;
 mod metrics_source;
 mod openapi;

@@ -83,7 +83,7 @@ impl FromRequestParts<RestState> for Operator {
 }
 
 impl InstancePath {
-    fn subject(self) -> Subject {
+    pub(super) fn subject(self) -> Subject {
         Subject::Instance(self.service, self.instance)
     }
 }

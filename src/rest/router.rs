@@ -20,7 +20,8 @@ use crate::registry::Registry;
 use super::problem::Problem;
 use super::state::{RestSettings, RestState, StateInner};
 use super::{
-    audit, config, docs, events, metrics, openapi, operations, operator, overview, requests, routes, sessions, settings,
+    audit, config, docs, events, instance_config, metrics, openapi, operations, operator, overview, requests, routes,
+    sessions, settings,
 };
 
 /// Returns the routes of the REST interface. Work that outlives its request is a task of `lifecycle`.
@@ -69,6 +70,7 @@ fn calls() -> OpenApiRouter<RestState> {
         events::calls(),
         overview::calls(),
         operator::calls(),
+        instance_config::calls(),
         requests::calls(),
         metrics::calls(),
         audit::calls(),

@@ -2,7 +2,7 @@
 
 use crate::grpc::proto;
 use crate::registry::queries::configuration::{
-    BreakerEntry, ConfigPart, ConfigView, HeaderEntry, HealthEntry, LimitEntry, OptionEntry, RouteEntry,
+    BreakerEntry, ConfigPart, ConfigView, DiffView, HeaderEntry, HealthEntry, LimitEntry, OptionEntry, RouteEntry,
 };
 
 use super::duration;
@@ -12,6 +12,22 @@ impl From<ConfigView> for proto::GetConfigResponse {
     fn from(view: ConfigView) -> Self {
         let ConfigView { revision, active, staged } = view;
         Self { revision, active: Some(active.into()), staged: staged.map(Into::into) }
+    }
+}
+
+impl From<ConfigView> for proto::GetInstanceConfigResponse {
+    fn from(view: ConfigView) -> Self {
+        let ConfigView { revision, active, staged } = view;
+        Self { revision, active: Some(active.into()), staged: staged.map(Into::into) }
+    }
+}
+
+/// The changes that an apply would make, with the revision of the instance.
+impl From<(DiffView, u64)> for proto::DiffInstanceConfigResponse {
+    fn from((view, revision): (DiffView, u64)) -> Self {
+        let proto::DiffConfigResponse { routes, headers, options, health, rate_limits, circuit_breakers, warnings } =
+            view.into();
+        Self { routes, headers, options, health, rate_limits, circuit_breakers, warnings, revision }
     }
 }
 

@@ -4,7 +4,7 @@
 //! counted. The large answers are made one at a time, in a blocking section, so that other callers do not wait for
 //! them.
 
-use crate::domain::{Error, Kind, SessionId, Target};
+use crate::domain::{Error, Kind, SessionId, Subject, Target};
 use crate::lifecycle;
 
 use crate::registry::calls::{Query, entries};
@@ -19,14 +19,22 @@ const ENTRIES_MIN: usize = 2_000;
 pub(super) const LONG_AT_ONCE_MAX: usize = 1;
 
 impl Registry {
+    /// Returns a permit for a large answer about a session, as [`Registry::permit_large_read_of`] does.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn permit_large_read(&self, session: &SessionId) -> Result<Option<LargeReadPermit>, Error> {
+        self.permit_large_read_of(&session.clone().into())
+    }
+
     /// Returns a permit for a large answer with a session's routes, configuration or statistics; `None` if the session
     /// is not large. Ask for it before the answer is made, and keep it until the answer has been read.
     ///
     /// # Errors
     /// `NotFound` when there is no such session, `Limited` when too many of its large answers are under way.
-    pub fn permit_large_read(&self, session: &SessionId) -> Result<Option<LargeReadPermit>, Error> {
+    pub fn permit_large_read_of(&self, subject: &Subject) -> Result<Option<LargeReadPermit>, Error> {
         let catalog = self.catalog();
-        let session = catalog.session(session.reveal())?;
+        let session = catalog.subject(subject)?;
         if entries(session) < ENTRIES_MIN {
             return Ok(None);
         }

@@ -1,8 +1,9 @@
 //! The reads of operators: each answers from the published catalog at the present time. `queries` makes the answers.
 
 use crate::clock;
-use crate::domain::{Error, InstanceName, ServiceName};
+use crate::domain::{Error, InstanceName, ServiceName, Subject};
 
+use crate::registry::queries::configuration::{ConfigView, DiffView, config, diff, validate};
 use crate::registry::queries::explain::{Explain, ExplainView, explain};
 use crate::registry::queries::operator_views::{
     InstanceDetail, InstanceFilter, InstancesPage, OperatorSource, OverviewView, RoutesPage, StatsPage,
@@ -55,6 +56,33 @@ impl Registry {
     /// `Invalid` for a wrong host, path or method, `NotFound` when there is no such instance.
     pub fn explain(&self, ask: &Explain) -> Result<ExplainView, Error> {
         explain(&self.catalog(), ask, &self.rules.load().tokens, &*self.traffic, clock::now())
+    }
+
+    /// Returns both configurations of a session. It is no activity of the session.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such session or instance.
+    pub fn config_of(&self, subject: &Subject) -> Result<ConfigView, Error> {
+        Ok(config(self.catalog().subject(subject)?))
+    }
+
+    /// Returns the changes that the next apply would make, and the revision of the session.
+    ///
+    /// # Errors
+    /// The same as for [`Registry::config_of`].
+    pub fn diff_of(&self, subject: &Subject) -> Result<(DiffView, u64), Error> {
+        let catalog = self.catalog();
+        let session = catalog.subject(subject)?;
+        Ok((diff(&catalog, session), session.record.revision))
+    }
+
+    /// Returns the warnings about the staged configuration.
+    ///
+    /// # Errors
+    /// The same as for [`Registry::config_of`], and the refusal that an apply would get.
+    pub fn validate_of(&self, subject: &Subject) -> Result<Vec<String>, Error> {
+        let catalog = self.catalog();
+        validate(&catalog, catalog.subject(subject)?, &self.rules.load().tokens)
     }
 
     fn read<T>(&self, read: impl FnOnce(OperatorSource<'_>) -> T) -> T {

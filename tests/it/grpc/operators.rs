@@ -108,6 +108,40 @@ async fn operators_see_everything_but_session_ids() {
 }
 
 #[tokio::test]
+async fn an_operator_steers_the_staged_configuration_of_an_instance() {
+    let server = Server::start().await;
+    let (mut service, session_id) = server.serving("shop-1").await;
+    let stage = AddRouteRequest { session_id, route: Some(route("two.example", "/")) };
+    service.add_route(stage.clone()).await.unwrap();
+    let mut operator = server.operator().await;
+    let (service_name, instance_name) = ("shop".to_owned(), "shop-1".to_owned());
+    macro_rules! named {
+        ($message:ident { $($field:ident: $value:expr)* }) => {
+            $message { service_name: service_name.clone(), instance_name: instance_name.clone(), $($field: $value,)* }
+        };
+    }
+    let diff = operator.diff_instance_config(named!(DiffInstanceConfigRequest {})).await.unwrap().into_inner();
+    assert_eq!((diff.revision, diff.routes.unwrap().added), (1, vec!["r2".to_owned()]));
+    operator.validate_instance_config(named!(ValidateInstanceConfigRequest {})).await.unwrap();
+    let config = operator.get_instance_config(named!(GetInstanceConfigRequest {})).await.unwrap().into_inner();
+    assert_eq!((config.active.unwrap().routes.len(), config.staged.unwrap().routes.len()), (1, 2));
+    let headers = ApplyInstanceConfigRequest {
+        sections: vec![Section::Headers.into()],
+        expected_revision: Some(1),
+        ..named!(ApplyInstanceConfigRequest { sections: vec![] expected_revision: None })
+    };
+    assert_eq!(operator.apply_instance_config(headers.clone()).await.unwrap().into_inner().revision, 1);
+    let all = ApplyInstanceConfigRequest { sections: vec![], ..headers };
+    assert_eq!(operator.apply_instance_config(all.clone()).await.unwrap().into_inner().revision, 2);
+    assert_eq!(operator.apply_instance_config(all).await.unwrap_err().code(), Code::Aborted);
+    service.add_route(AddRouteRequest { route: Some(route("three.example", "/")), ..stage }).await.unwrap();
+    operator.rollback_instance_config(named!(RollbackInstanceConfigRequest {})).await.unwrap();
+    let config = operator.get_instance_config(named!(GetInstanceConfigRequest {})).await.unwrap().into_inner();
+    assert_eq!(config.staged, None);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn lists_come_in_pages() {
     let server = Server::start().await;
     for instance in ["c", "a", "b"] {

@@ -141,12 +141,36 @@ fn operating(api: &Api) {
     eventually("the backend answers", || {
         ask("GET", &at(""), None).json["maintenance"]["in_maintenance"] == json!(["r2"])
     });
+    staged_by_another(api);
     api.register("shop", "shop-2");
     assert_eq!(ask("DELETE", "/v1/instances/shop/shop-2", None).status, 204);
     assert_eq!(ask("GET", "/v1/instances/shop/shop-2", None).problem(), (404, "not_found", ""));
     let audit = ask("GET", "/v1/audit?service=shop&instance=shop-2&actor=operator&limit=1", None).json;
     assert_eq!(audit["items"][0]["action"], "evicted");
     assert_eq!(ask("GET", "/v1/audit?since=2020-01-01T00:00:00Z", None).json["next_cursor"], Value::Null);
+}
+
+/// An operator shows, checks, applies and drops what a session has staged.
+fn staged_by_another(api: &Api) {
+    let ask =
+        |method: &str, rest: &str| api.ask(method, &format!("/v1/instances/shop/shop-3/config{rest}"), TOKEN, None);
+    let session = api.register("shop", "shop-3");
+    let stage = |domain: &str| api.route(&session, domain, "http://127.0.0.1:1");
+    stage("staged.example");
+    assert_eq!(ask("GET", "").json["staged"]["routes"][0]["domains"], json!(["staged.example"]));
+    let diff = ask("GET", "/diff");
+    assert_eq!((&diff.json["routes"]["added"], diff.message.field("etag")), (&json!(["r1"]), Some("\"0\"")));
+    assert_eq!(ask("POST", "/validate").status, 204);
+    let fields = format!("authorization: Bearer {TOKEN}\r\nif-match: \"7\"\r\n");
+    let stale = api.send("POST", "/v1/instances/shop/shop-3/config/apply", &fields, "");
+    assert_eq!(stale.problem(), (412, "stale", ""));
+    assert_eq!(ask("POST", "/apply").json["revision"], 1);
+    stage("dropped.example");
+    assert_eq!(ask("POST", "/rollback").status, 204);
+    assert_eq!(ask("GET", "").json["staged"], Value::Null);
+    let audit = api.ask("GET", "/v1/audit?service=shop&instance=shop-3&actor=operator", TOKEN, None).json;
+    let actions: Vec<&Value> = audit["items"].as_array().unwrap().iter().map(|record| &record["action"]).collect();
+    assert_eq!(actions, ["rolled_back", "applied"]);
 }
 
 fn ending(api: &Api, session: &str) {
