@@ -162,8 +162,8 @@ impl From<BreakerView> for proto::GetCircuitBreakerResponse {
 
 impl From<CheckView> for proto::HealthCheckResult {
     fn from(view: CheckView) -> Self {
-        let CheckView { at, error } = view;
-        Self { at: Some(timestamp(at)), error }
+        let CheckView { at, ok, reason } = view;
+        Self { at: Some(timestamp(at)), reason, ok }
     }
 }
 
