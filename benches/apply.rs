@@ -83,6 +83,7 @@ impl World {
             connection: Some(ConnectionId(1)),
             token: None,
             origin: None,
+            lease: None,
         };
         let Ok(Reply::Registered(session)) =
             runtime.block_on(registry.execute_one(CallOrigin::SERVER, register.into()))

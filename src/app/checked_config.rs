@@ -9,8 +9,8 @@ use anyhow::bail;
 
 use crate::config::{Hidden, ServerConfig, TokenConfig, Written};
 use crate::domain::{
-    Error, Fingerprint, HeaderKey, Host, OperatorName, Options, PathPrefix, RegistrationToken, Secret, ServiceName,
-    Span, TokenName, header_value,
+    Error, Fingerprint, HeaderKey, Host, LeaseBound, OperatorName, Options, PathPrefix, RegistrationToken, Secret,
+    ServiceName, Span, TokenName, header_value,
 };
 use crate::operator_auth::NamedToken;
 
@@ -22,6 +22,7 @@ pub(super) struct CheckedConfig {
     pub(super) line_timeout: Span,
     pub(super) idle_timeout: Span,
     pub(super) grace: Span,
+    pub(super) lease_max: LeaseBound,
     pub(super) staged_ttl: Span,
     pub(super) drain: Span,
     pub(super) store_wait: Option<Span>,
@@ -55,6 +56,7 @@ impl CheckedConfig {
             line_timeout: span("pipe.line_timeout", &plain.pipe.line_timeout)?,
             idle_timeout: span("pipe.idle_timeout", &plain.pipe.idle_timeout)?,
             grace: span("session.grace", &plain.sessions.grace)?,
+            lease_max: plain.value("session.lease_max", &plain.sessions.lease_max, lease_max)?,
             staged_ttl: span("session.staged_ttl", &plain.sessions.staged_ttl)?,
             drain: span("proxy.drain", &plain.proxy.drain)?,
             otlp_timeout: plain
@@ -89,6 +91,10 @@ impl CheckedConfig {
             plain,
         })
     }
+}
+
+fn lease_max(text: &str) -> Result<LeaseBound, String> {
+    LeaseBound::parse(text).map_err(|error| error.message().to_owned())
 }
 
 /// Reads a number of days, such as `90d`, or another duration.
@@ -167,6 +173,12 @@ fn tokens(plain: &ServerConfig) -> anyhow::Result<Vec<RegistrationToken>> {
             backends: token.backends.clone(),
             max_routes: token.max_routes,
             max_sessions: token.max_sessions,
+            lease_max: token
+                .lease_max
+                .as_ref()
+                .map(|most| plain.value("tokens.lease_max", most, lease_max))
+                .transpose()?
+                .unwrap_or_default(),
         })
     };
     let tokens: Vec<_> = plain.tokens.iter().map(read).collect::<Result<_, _>>()?;

@@ -126,8 +126,8 @@ fn seen(endpoint: &Endpoint, now: Time) -> BreakerNumbers {
     BreakerNumbers {
         healthy: health.is_healthy(),
         preference,
-        last_check: checked.last_check.map(|at| CheckView::new(at, checked.failing.then(|| reason.to_owned()))),
-        last_failed_check: checked.last_failure.map(|at| CheckView::new(at, Some(reason.to_owned()))),
+        last_check: checked.last_check.map(|at| CheckView { at, error: checked.failing.then(|| reason.to_owned()) }),
+        last_failed_check: checked.last_failure.map(|at| CheckView { at, error: Some(reason.to_owned()) }),
         last_failed_request: last_failure(endpoint),
         ..BreakerNumbers::default()
     }

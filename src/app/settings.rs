@@ -21,6 +21,7 @@ use super::renewal::WatchedCertificate;
 pub(super) fn registry_limits(config: &CheckedConfig) -> RegistryLimits {
     RegistryLimits {
         grace: config.grace,
+        lease_max: config.lease_max,
         staged_ttl: config.staged_ttl,
         sessions_max: config.plain.sessions.sessions_max,
         sessions_per_origin_max: config.plain.sessions.sessions_per_address_max,

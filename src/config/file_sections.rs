@@ -92,4 +92,5 @@ pub(super) struct TokenSection {
     pub(super) backends: Vec<Network>,
     pub(super) max_routes: Option<Count>,
     pub(super) max_sessions: Option<Count>,
+    pub(super) lease_max: Option<Written>,
 }

@@ -79,6 +79,7 @@ impl FileSections {
         };
         let sessions = SessionBounds {
             grace: or_default(self.session.grace, "session-grace")?,
+            lease_max: or_default(self.session.lease_max, "session-lease-max")?,
             staged_ttl: or_default(self.session.staged_ttl, "session-staged-ttl")?,
             sessions_max,
             sessions_per_address_max,
@@ -212,10 +213,11 @@ fn certificates(sections: Vec<TlsSection>, is_used: bool) -> anyhow::Result<Vec<
 
 impl TokenSection {
     fn complete(self) -> TokenConfig {
-        let Self { name, sha256, services, domains, path_prefixes, backends, max_routes, max_sessions } = self;
+        let Self { name, sha256, services, domains, path_prefixes, backends, max_routes, max_sessions, lease_max } =
+            self;
         let (max_routes, max_sessions) = (max_routes.map(|count| count.0), max_sessions.map(|count| count.0));
         let backends = networks(backends);
-        TokenConfig { name, sha256, services, domains, path_prefixes, backends, max_routes, max_sessions }
+        TokenConfig { name, sha256, services, domains, path_prefixes, backends, max_routes, max_sessions, lease_max }
     }
 }
 

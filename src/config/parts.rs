@@ -201,6 +201,8 @@ pub struct TokenConfig {
     pub max_routes: Option<usize>,
     /// The largest number of sessions at the same time.
     pub max_sessions: Option<usize>,
+    /// The longest lease of a session.
+    pub lease_max: Option<Written>,
 }
 
 /// The token of an operator, with a name.
@@ -233,8 +235,10 @@ pub struct ConnectionsConfig {
 /// The bounds of sessions.
 #[derive(Debug)]
 pub struct SessionBounds {
-    /// The lease: the time that a session lives without connection and command.
+    /// The lease of a session that asks for none: the time that it lives without connection and command.
     pub grace: Written,
+    /// The longest lease that a session may ask for.
+    pub lease_max: Written,
     /// The time that untouched staged changes live.
     pub staged_ttl: Written,
     /// The largest number of sessions.

@@ -245,6 +245,9 @@ sections! {
         /// The time that a session lives without connection and command
         #[arg(env = "SIGNALBOX_SESSION_GRACE", value_name = "DURATION")]
         "session-grace" grace: Written = "5m",
+        /// The longest lease that a session may ask for: a duration, permanent for any, or none
+        #[arg(env = "SIGNALBOX_SESSION_LEASE_MAX", value_name = "LEASE")]
+        "session-lease-max" lease_max: Written = "permanent",
         /// The time that staged changes live untouched
         #[arg(env = "SIGNALBOX_SESSION_STAGED_TTL", value_name = "DURATION")]
         "session-staged-ttl" staged_ttl: Written = "30m",

@@ -37,11 +37,13 @@ pub enum EventKind {
     DrainStarted,
     /// A drain was cancelled.
     DrainCancelled,
+    /// A session ends soon unless it gives a sign of life.
+    SessionExpiring,
 }
 
 impl EventKind {
     /// The types that a session can subscribe to.
-    pub const TOPICS: [EventKind; 8] = [
+    pub const TOPICS: [EventKind; 9] = [
         EventKind::CertRenewed,
         EventKind::GlobalConfigChanged,
         EventKind::BackendHealthChanged,
@@ -50,6 +52,7 @@ impl EventKind {
         EventKind::MaintenanceChanged,
         EventKind::ConfigApplied,
         EventKind::StagedConfigExpired,
+        EventKind::SessionExpiring,
     ];
 
     /// Returns the name on the wire.
@@ -70,13 +73,14 @@ impl EventKind {
             EventKind::InstanceEnded => "instance_ended",
             EventKind::DrainStarted => "drain_started",
             EventKind::DrainCancelled => "drain_cancelled",
+            EventKind::SessionExpiring => "session_expiring",
         }
     }
 }
 
 /// A set of event types.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Topics(u16);
+pub struct Topics(u32);
 
 impl Topics {
     /// Reads one event type, or `all`.
@@ -190,6 +194,15 @@ pub enum Event {
     },
     /// The drain was cancelled.
     DrainCancelled,
+    /// The session ends soon unless it gives a sign of life.
+    SessionExpiring {
+        /// Its service.
+        service: ServiceName,
+        /// Its instance.
+        instance: InstanceName,
+        /// The time at which it ends.
+        expires_at: Time,
+    },
     /// A certificate for one of its domains was replaced.
     CertRenewed {
         /// The name of the certificate that has a host in common with the session's routes.
@@ -221,6 +234,7 @@ impl Event {
             Event::InstanceEnded { .. } => EventKind::InstanceEnded,
             Event::DrainStarted { .. } => EventKind::DrainStarted,
             Event::DrainCancelled => EventKind::DrainCancelled,
+            Event::SessionExpiring { .. } => EventKind::SessionExpiring,
             Event::CertRenewed { .. } => EventKind::CertRenewed,
             Event::GlobalConfigChanged { .. } => EventKind::GlobalConfigChanged,
         }
@@ -268,7 +282,7 @@ mod tests {
     fn topics_are_read_joined_and_taken_away() {
         let all = Topics::parse("all").unwrap();
         let one = Topics::parse("drain_completed").unwrap();
-        assert_eq!(all.names().count(), 8);
+        assert_eq!(all.names().count(), 9);
         assert!(!all.without(one).contains(EventKind::DrainCompleted));
         assert_eq!(all.without(one).union(one), all);
         assert!(Topics::parse("weather").is_err());

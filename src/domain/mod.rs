@@ -12,6 +12,7 @@ mod error;
 mod event;
 mod fairness;
 mod host;
+mod lease;
 mod names;
 mod nearest;
 mod operations;
@@ -37,6 +38,7 @@ pub use error::{Error, Kind};
 pub use event::{Event, EventInstance, EventKind, EventRecord, Topics};
 pub use fairness::may_take_another;
 pub use host::{Host, listed};
+pub use lease::{Lease, LeaseBound};
 pub use names::{
     ConnectionId, HIDDEN, InstanceName, Metadata, OperatorName, RouteId, ServiceName, SessionId, SessionKey, Subject,
     Target, TokenName,

@@ -5,9 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Error, Kind, Secret};
+use super::{Error, Kind, Lease, Secret};
 
 /// The only credential of a plain client: `<instance>-<unix milliseconds>-<32 hex digits>`.
 ///
@@ -331,12 +332,37 @@ impl Metadata {
     /// # Errors
     /// `Invalid` if `token` is not text.
     pub fn without_token(&self) -> Result<(Self, Option<Secret>), Error> {
-        let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&self.0).unwrap_or_default();
-        let Some(token) = object.remove("token") else { return Ok((self.clone(), None)) };
+        let (rest, Some(token)) = self.without("token") else { return Ok((self.clone(), None)) };
         let secret: String = serde_json::from_str(token.get()).map_err(|_| Error::invalid("token", "must be text"))?;
+        Ok((rest, Some(Secret::new(&secret))))
+    }
+
+    /// Returns the metadata without its key `lease`, and the lease in that key. A number is a duration in seconds, and
+    /// `null` is no lease.
+    ///
+    /// # Errors
+    /// `Invalid` if `lease` is anything else but a lease.
+    pub fn without_lease(&self) -> Result<(Self, Option<Lease>), Error> {
+        let (rest, Some(lease)) = self.without("lease") else { return Ok((self.clone(), None)) };
+        let text = match serde_json::from_str(lease.get()) {
+            Ok(Value::Null) => return Ok((rest, None)),
+            Ok(Value::String(text)) => text,
+            _ => lease.get().to_owned(),
+        };
+        let explained = |error: Error| {
+            let message = format!("{}; metadata of your own needs another key than lease", error.message());
+            Error::invalid("lease", message)
+        };
+        Ok((rest, Some(Lease::parse(&text).map_err(explained)?)))
+    }
+
+    /// Returns the metadata without a key, and the value of the key.
+    fn without(&self, key: &str) -> (Self, Option<Box<RawValue>>) {
+        let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&self.0).unwrap_or_default();
+        let Some(value) = object.remove(key) else { return (self.clone(), None) };
         // Cannot fail: all keys and values were valid JSON before.
         let rest = serde_json::to_string(&object).unwrap_or_else(|_| "{}".to_owned());
-        Ok((Self(rest.into()), Some(Secret::new(&secret))))
+        (Self(rest.into()), Some(value))
     }
 }
 

@@ -4,7 +4,7 @@
 
 use ipnet::IpNet;
 
-use super::{Fingerprint, Host, PathPrefix, TokenName};
+use super::{Fingerprint, Host, LeaseBound, PathPrefix, TokenName};
 
 /// A registration token. An empty list allows everything of its kind.
 #[derive(Clone, Debug)]
@@ -26,4 +26,6 @@ pub struct RegistrationToken {
     pub max_routes: Option<usize>,
     /// The largest number of sessions at the same time, without replaced ones.
     pub max_sessions: Option<usize>,
+    /// The leases that sessions may ask for.
+    pub lease_max: LeaseBound,
 }

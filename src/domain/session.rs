@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{
-    Config, ConnectionId, Difference, Drain, InstanceName, Maintenance, Metadata, Origin, Pending, Route, RouteId,
-    ServiceName, SessionId, SessionKey, Time, TokenName, Topics,
+    Config, ConnectionId, Difference, Drain, InstanceName, Lease, Maintenance, Metadata, Origin, Pending, Route,
+    RouteId, ServiceName, SessionId, SessionKey, Time, TokenName, Topics,
 };
 
 /// The record of a session: everything but its configurations, stored as one row.
@@ -41,6 +41,8 @@ pub struct SessionRecord {
     pub token: Option<TokenName>,
     /// The origin of the registration. Not stored: after a restart the session counts for no origin.
     pub origin: Option<Origin>,
+    /// The lease that it asked for; `None` for the grace period.
+    pub lease: Option<Lease>,
 }
 
 impl SessionRecord {
@@ -62,6 +64,7 @@ impl SessionRecord {
             replaced: None,
             token: None,
             origin: None,
+            lease: None,
         }
     }
 

@@ -99,18 +99,24 @@ impl Span {
     /// # Errors
     /// `Invalid` for anything else: zero, negative, over a year, or a fraction without a unit.
     pub fn parse(text: &str) -> Result<Self, Error> {
+        Self::parse_within(text, Self::MAX)
+    }
+
+    /// Reads the same, but at most `longest`, which may be more than a year.
+    pub(super) fn parse_within(text: &str, longest: Span) -> Result<Self, Error> {
         let wrong = |why: &str| Err(Error::invalid("duration", format!("`{}` {why}", shortened(text))));
+        let too_long = || wrong(&format!("is too long; the longest is {}h", longest.millis() / 3_600_000));
         let parsed = match text.parse::<u64>() {
             Ok(secs) => Some(Duration::from_secs(secs)),
             Err(_) if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() => {
-                return wrong("is too long; the longest is 8784h");
+                return too_long();
             }
             Err(_) => text.parse::<jiff::SignedDuration>().ok().and_then(|signed| Duration::try_from(signed).ok()),
         };
         match parsed {
             None => wrong("is not a positive duration; write 500ms, 30s, 1m30s or 2h"),
             Some(Duration::ZERO) => wrong("is zero; a positive duration is needed"),
-            Some(long) if long > Self::MAX.std() => wrong("is too long; the longest is 8784h"),
+            Some(long) if long > longest.std() => too_long(),
             Some(fine) => {
                 let millis = u64::try_from(fine.as_millis()).unwrap_or(u64::MAX);
                 Ok(Self(millis.max(1)))

@@ -2,7 +2,7 @@
 
 use tonic::Status;
 
-use crate::domain::{Error, Origin, Secret, Subject};
+use crate::domain::{Error, Lease, Origin, Secret, Subject};
 use crate::registry::commands::{ClientShutdown, Reconnect, Register};
 
 use crate::registry::Reconnected;
@@ -29,6 +29,7 @@ pub(super) async fn register(
         connection: None,
         token: request.token.as_deref().map(Secret::new),
         origin,
+        lease: request.lease.as_deref().map(Lease::parse).transpose()?,
     };
     let id = state.call(register).await.map_err(as_named_here)?;
     Ok(RegisterResponse { session_id: id.reveal().to_owned() })

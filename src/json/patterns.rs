@@ -115,6 +115,8 @@ patterns! {
     METHOD = "[0-9A-Za-z!#$%&'*+.^_`|~-]{1,32}";
     /// A duration of at most 363 days; the parser accepts 366.
     DURATION = format!("({SPANS}|[1-9][0-9]{{0,8}}ms)");
+    /// A lease.
+    LEASE = format!("(permanent|{SPANS})");
     /// A duration of at least 100 ms.
     INTERVAL = format!("({SPANS}|[1-9][0-9]{{2,8}}ms)");
 }

@@ -10,7 +10,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 
 use crate::domain::{
-    BackendUrl, BreakerState, Error, HeaderKey, HealthPath, Host, InstanceName, Metadata, OptionKey, PageUrl,
+    BackendUrl, BreakerState, Error, HeaderKey, HealthPath, Host, InstanceName, Lease, Metadata, OptionKey, PageUrl,
     PathPrefix, RouteId, Section, ServiceName, Span, Target, Time, VALUE_BYTES_MAX, header_value,
 };
 
@@ -90,6 +90,9 @@ texts! {
     InstanceName, "InstanceName",
         "An instance's name: characters that are all seen, without spaces and `|`.",
         Some(&patterns::NAME), 1 to 128, as "shop-1", by InstanceName::parse;
+    Lease, "Lease",
+        "The time that a session lives without a sign of life: a duration from 1s on such as `30m`, or `permanent`.",
+        Some(&patterns::LEASE), 1 to 32, as "24h", by Lease::parse;
     RouteId, "RouteId",
         "A route's id within its session.",
         Some(&patterns::ROUTE_ID), 2 to 10, as "r1", by |text| text.parse();
@@ -138,7 +141,7 @@ macro_rules! written {
 }
 
 written! {
-    BackendUrl, BreakerState, HeaderKey, HealthPath, Host, InstanceName, OptionKey, PathPrefix, RouteId, ServiceName,
+    BackendUrl, BreakerState, HeaderKey, HealthPath, Host, InstanceName, Lease, OptionKey, PathPrefix, RouteId, ServiceName,
     Span, Target, Time,
 }
 

@@ -27,7 +27,7 @@ use super::queries::status::{
     BackendTest, BreakerView, CircuitBreakerStatus, DrainView, MaintenanceView, StatsGet, StatsView, drain_status,
     maintenance_status,
 };
-use super::registration_tokens::RegistrationTokens;
+use super::rules::RegistryRules;
 
 /// A command with the type of its reply.
 pub trait CommandCall: Into<Command> {
@@ -276,24 +276,23 @@ impl Query {
         &self,
         catalog: &Catalog,
         now: Time,
-        tokens: &RegistrationTokens,
+        rules: &RegistryRules,
         traffic: &dyn Traffic,
     ) -> Result<Answer, Error> {
         let session = catalog.session(self.session().reveal())?;
-        let answer = match self {
+        session.last_activity.touch(now);
+        match self {
             Query::Ping(_) => Ok(Answer::Pong),
-            Query::SessionInfo(_) => Ok(Answer::Session(Box::new(info(session, now)))),
+            Query::SessionInfo(_) => Ok(Answer::Session(Box::new(info(session, now, &rules.limits)))),
             Query::RouteList(_) => Ok(Answer::Routes(route_list(session))),
             Query::CircuitBreakerStatus(status) => status.answer(session, traffic).map(Answer::Breaker),
-            Query::ConfigValidate(_) => validate(catalog, session, tokens).map(Answer::Valid),
+            Query::ConfigValidate(_) => validate(catalog, session, &rules.tokens).map(Answer::Valid),
             Query::ConfigDiff(_) => Ok(Answer::Diff(Box::new(diff(catalog, session)))),
             Query::ConfigGet(_) => Ok(Answer::Config(Box::new(config(session)))),
             Query::DrainStatus(_) => drain_status(session, now, traffic).map(Answer::Drain),
             Query::MaintStatus(_) => Ok(Answer::Maintenance(maintenance_status(session))),
             Query::StatsGet(stats) => stats.views(session, traffic).map(|views| Answer::of_stats(stats.target, views)),
-        };
-        session.last_activity.touch(now);
-        answer
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! The bounds of the registry.
 
-use crate::domain::Span;
+use crate::domain::{LeaseBound, Span};
 
 /// The bounds of the registry. A reply names the bound that a call reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegistryLimits {
-    /// The lease: the time that a session lives without connection and command, and that replaced routes serve.
+    /// The lease of sessions that ask for none, and the time that replaced routes serve.
     pub grace: Span,
+    /// The leases that sessions may ask for.
+    pub lease_max: LeaseBound,
     /// The time that untouched staged changes live.
     pub staged_ttl: Span,
     /// The number of sessions, with replaced ones.
@@ -31,6 +33,7 @@ impl Default for RegistryLimits {
     fn default() -> Self {
         Self {
             grace: Span::from_secs(5 * 60),
+            lease_max: LeaseBound::Any,
             staged_ttl: Span::from_secs(30 * 60),
             sessions_max: 20_000,
             sessions_per_origin_max: Some(5_000),

@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod calls;
 pub mod commands;
+mod leases;
 mod limits;
 mod ports;
 pub mod queries;

@@ -214,7 +214,7 @@ fn covers(rule: &Host, host: &Host) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{InstanceName, SessionKey, Time, TokenName};
+    use crate::domain::{InstanceName, LeaseBound, SessionKey, Time, TokenName};
 
     fn tokens() -> RegistrationTokens {
         RegistrationTokens::from(vec![RegistrationToken {
@@ -226,6 +226,7 @@ mod tests {
             backends: vec!["10.0.0.0/8".parse().unwrap()],
             max_routes: Some(2),
             max_sessions: None,
+            lease_max: LeaseBound::Any,
         }])
     }
 

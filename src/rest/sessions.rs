@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{InstanceName, Metadata, Secret, ServiceName, Subject};
+use crate::domain::{InstanceName, Lease, Metadata, Secret, ServiceName, Subject};
 use crate::json::numbers::Port;
 use crate::json::values::present;
 use crate::registry::Reconnected;
@@ -56,6 +56,11 @@ pub(super) struct Registration {
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false, write_only)]
     pub(super) token: Option<String>,
+    /// The time that the session lives without a sign of life: a duration from 1s on, or `permanent`. The grace period
+    /// of the server if left out.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
+    pub(super) lease: Option<Lease>,
 }
 
 /// A session that was opened.
@@ -91,6 +96,7 @@ async fn register(
         connection: None,
         token: new.token.as_deref().map(Secret::new),
         origin,
+        lease: new.lease,
     };
     let id = state.registry.call(call_origin, command).await?;
     Ok(json(StatusCode::CREATED, &Registered { session_id: id.reveal().to_owned() }))

@@ -209,11 +209,13 @@ mod tests {
     use proptest::test_runner::TestRunner;
 
     use super::*;
-    use crate::domain::{BackendUrl, Catalog, HeaderKey, HealthPath, PageUrl, PathPrefix, RouteId, Target, Time};
+    use crate::domain::{
+        BackendUrl, Catalog, HeaderKey, HealthPath, Lease, PageUrl, PathPrefix, RouteId, Target, Time,
+    };
     use crate::json::numbers::{Duration, Interval};
     use crate::json::patterns::{
         BACKEND, DOMAIN, DURATION, FRAMING, HEADER_NAME, HEADER_VALUE, HEALTH_PATH, HOST_NOT_TOO_LONG, INSTANCE_REF,
-        INTERVAL, METHOD, NAME, PAGE, PATH, PLACES, REQUEST_HOST, REQUEST_PATH, ROUTE_ID, TARGET, TOPICS,
+        INTERVAL, LEASE, METHOD, NAME, PAGE, PATH, PLACES, REQUEST_HOST, REQUEST_PATH, ROUTE_ID, TARGET, TOPICS,
     };
     use crate::json::values::{Domains, HeaderText};
     use crate::registry::queries::explain::{Explain, explain};
@@ -286,6 +288,7 @@ mod tests {
         all_taken(&HEADER_VALUE, 8192, reads::<HeaderText>);
         all_taken(&DURATION, 64, reads::<Duration>);
         all_taken(&INTERVAL, 64, reads::<Interval>);
+        all_taken(&LEASE, 64, reads::<Lease>);
         all_taken(&TOPICS, 512, reads::<TopicList>);
         all_taken(&INSTANCE_REF, 1024, reads::<InstanceRef>);
         all_taken(&METHOD, 32, reads::<Method>);

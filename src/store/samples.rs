@@ -6,9 +6,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::domain::{
-    BackendUrl, Breaker, Drain, Edit, EventKind, HeaderKey, HealthCheck, HealthPath, Host, InstanceName, Maintenance,
-    MaintenanceEntry, Metadata, OptionKey, PageUrl, PathPrefix, Pending, PendingKind, RateLimit, Route, RouteId,
-    ServiceName, SessionRecord, Span, Target, Ticket, Time, Topics,
+    BackendUrl, Breaker, Drain, Edit, EventKind, HeaderKey, HealthCheck, HealthPath, Host, InstanceName, Lease,
+    Maintenance, MaintenanceEntry, Metadata, OptionKey, PageUrl, PathPrefix, Pending, PendingKind, RateLimit, Route,
+    RouteId, ServiceName, SessionRecord, Span, Target, Ticket, Time, Topics,
 };
 
 pub(super) fn route(id: u32, domains: &str, path: &str) -> Route {
@@ -118,9 +118,10 @@ pub(super) fn pending() -> impl Strategy<Value = Pending> {
 pub(super) fn altered(record: SessionRecord) -> impl Strategy<Value = SessionRecord> {
     let drain = proptest::option::of((any::<u64>(), span(), any::<bool>()));
     let topics = proptest::sample::subsequence(EventKind::TOPICS.to_vec(), 0..=EventKind::TOPICS.len());
+    let lease = prop_oneof![Just(None), Just(Some(Lease::Permanent)), span().prop_map(|span| Some(Lease::For(span)))];
     let metadata = prop_oneof![Just("{}"), Just(r#"{"größe": [1, null, "x|y\n"]}"#)];
-    (proptest::option::of(any::<u64>()), drain, maintenance(), topics, metadata, any::<u16>()).prop_map(
-        move |(last_apply, drain, maintenance, topics, metadata, maintenance_port)| SessionRecord {
+    (proptest::option::of(any::<u64>()), drain, maintenance(), topics, metadata, any::<u16>(), lease).prop_map(
+        move |(last_apply, drain, maintenance, topics, metadata, maintenance_port, lease)| SessionRecord {
             revision: record.revision + 1,
             last_apply: last_apply.map(Time),
             drain: drain.map(|(started, span, by_operator)| Drain { started: Time(started), span, by_operator }),
@@ -128,6 +129,7 @@ pub(super) fn altered(record: SessionRecord) -> impl Strategy<Value = SessionRec
             topics: topics.into_iter().fold(Topics::default(), Topics::with),
             metadata: Metadata::parse(metadata).unwrap(),
             maintenance_port,
+            lease,
             ..record.clone()
         },
     )

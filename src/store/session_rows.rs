@@ -6,14 +6,14 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::domain::{
-    Drain, InstanceName, Maintenance, Metadata, ServiceName, SessionId, SessionKey, SessionRecord, Span, Time,
+    Drain, InstanceName, Lease, Maintenance, Metadata, ServiceName, SessionId, SessionKey, SessionRecord, Span, Time,
     TokenName, Topics,
 };
 
 use super::value::{RowError, Value};
 
 /// The columns of `session`, the key first.
-pub(super) const SESSION_COLUMNS: [&str; 16] = [
+pub(super) const SESSION_COLUMNS: [&str; 17] = [
     "key",
     "id",
     "service",
@@ -30,6 +30,7 @@ pub(super) const SESSION_COLUMNS: [&str; 16] = [
     "topics",
     "replaced",
     "token",
+    "lease",
 ];
 
 /// Returns the row of a record.
@@ -54,6 +55,7 @@ pub(super) fn row(key: SessionKey, record: &SessionRecord) -> [Value; SESSION_CO
         Value::text(&topics.join(",")),
         moment(record.replaced),
         record.token.as_ref().map_or(Value::Null, |name| Value::text(name.as_str())),
+        record.lease.map_or(Value::Null, |lease| Value::text(&lease.to_string())),
     ]
 }
 
@@ -86,6 +88,7 @@ pub(super) fn record(row: &SqliteRow, maintenance: Maintenance) -> Result<Sessio
         replaced: moment("replaced")?,
         token: row.try_get::<Option<&str>, _>("token")?.map(TokenName::restore).transpose()?,
         origin: None,
+        lease: row.try_get::<Option<&str>, _>("lease")?.map(Lease::parse).transpose()?,
     })
 }
 

@@ -64,13 +64,13 @@ fn the_first_failure_is_told_at_once_with_its_reason_and_a_set_status_is_healthy
     let told = r#"EVENT|backend_health_changed|{"route_id":"r1","healthy":false,"reason":"status 503"}"#;
     assert_eq!(client.pushed_line(), told, "long before three checks of 30 s");
     let known = status(&mut client, &session);
-    assert!(known.contains(r#""healthy":false"#) && known.contains(r#""ok":false,"reason":"status 503"}"#), "{known}");
+    assert!(known.contains(r#""healthy":false"#) && known.contains(r#""error":"status 503"}"#), "{known}");
 
     let expected = [("health_check_status", "200-399,503"), ("health_check_method", "HEAD")];
     let (mut other, sister) = staged(&server, "shop-2", "b.example", &backend.url(), &expected);
     ok(&mut other, &format!("CONFIG_APPLY|{sister}"));
     eventually("its check has passed", || {
-        status(&mut other, &sister).contains(r#""ok":true,"reason":null},"last_failed_check":null"#)
+        status(&mut other, &sister).contains(r#""error":null},"last_failed_check":null"#)
     });
 }
 
@@ -114,7 +114,7 @@ fn an_answer_counts_as_the_options_say_for_both_kinds_of_check() {
             });
             let is_well = known.contains(r#""healthy":true"#) && known.contains(r#""last_failed_check":null"#);
             let is_ill =
-                known.contains(r#""healthy":false"#) && known.contains(&format!(r#""reason":"status {status}"}}"#));
+                known.contains(r#""healthy":false"#) && known.contains(&format!(r#""error":"status {status}"}}"#));
             assert_eq!((is_well, is_ill), (expected, !expected), "{status} {option:?} {explicit}: {known}");
             assert!(backend.checked_no_more(), "no redirect is followed");
         }
@@ -185,7 +185,7 @@ fn a_new_member_that_fails_gets_no_requests_while_another_is_healthy() {
     let passed = |client: &mut Client| {
         client
             .ask(&format!("CIRCUIT_BREAKER_STATUS|{session}|r1"))
-            .contains(r#""ok":true,"reason":null},"last_failed_check":null"#)
+            .contains(r#""error":null},"last_failed_check":null"#)
     };
     eventually("its check has passed", || passed(&mut client));
     let bad = Backend::answering("HTTP/1.1 500 No\r\ncontent-length: 3\r\n\r\nbad");

@@ -16,6 +16,7 @@ mod faults;
 mod grpc;
 mod health;
 mod interfaces;
+mod leases;
 mod metrics;
 mod model;
 mod names;

@@ -53,6 +53,7 @@ impl From<AuditDetails> for proto::AuditDetails {
             reason,
             keys,
             token_name,
+            lease,
             version,
         } = details;
         Self {
@@ -71,6 +72,7 @@ impl From<AuditDetails> for proto::AuditDetails {
             reason,
             keys,
             token_name,
+            lease,
             version,
         }
     }

@@ -4,6 +4,7 @@ use crate::domain::{Error, Event, EventKind, EventRecord, Topics};
 use crate::grpc::proto::{
     self, BackendHealthChanged, CertRenewed, CircuitState, CircuitStateChanged, Compacted, ConfigApplied, DrainStarted,
     EventType, GlobalConfigChanged, Heartbeat, InstanceEnded, Lagged, MaintenanceChanged, MaintenanceFailed,
+    SessionExpiring,
 };
 use crate::registry::StreamItem;
 
@@ -51,6 +52,7 @@ impl From<EventKind> for EventType {
             EventKind::InstanceEnded => EventType::InstanceEnded,
             EventKind::DrainStarted => EventType::DrainStarted,
             EventKind::DrainCancelled => EventType::DrainCancelled,
+            EventKind::SessionExpiring => EventType::SessionExpiring,
         }
     }
 }
@@ -125,6 +127,11 @@ fn payload(event: &Event) -> Option<Payload> {
             Payload::GlobalConfigChanged(GlobalConfigChanged { reason: reason.to_string() })
         }
         Event::InstanceEnded { reason } => Payload::InstanceEnded(InstanceEnded { reason: (*reason).to_owned() }),
+        Event::SessionExpiring { service, instance, expires_at } => Payload::SessionExpiring(SessionExpiring {
+            service: service.to_string(),
+            instance: instance.to_string(),
+            expires_at: Some(timestamp(*expires_at)),
+        }),
         Event::DrainStarted { until } => Payload::DrainStarted(DrainStarted { completes_at: Some(timestamp(*until)) }),
     })
 }

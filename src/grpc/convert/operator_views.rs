@@ -104,9 +104,13 @@ impl From<InstanceView> for proto::Instance {
             in_flight,
             token,
             metadata,
+            lease,
+            expires_at,
         } = view;
         Self {
             metadata: Some(structure(metadata.as_str())),
+            lease: lease.to_string(),
+            expires_at: expires_at.map(timestamp),
             service_name: service_name.to_string(),
             instance_name: instance_name.to_string(),
             maintenance_port: maintenance_port.into(),

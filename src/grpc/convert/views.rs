@@ -67,9 +67,13 @@ impl From<SessionView> for proto::GetSessionResponse {
             last_apply,
             revision,
             metadata,
+            lease,
+            expires_at,
         } = view;
         Self {
             metadata: Some(structure(metadata.as_str())),
+            lease: lease.to_string(),
+            expires_at: expires_at.map(timestamp),
             session_id,
             service_name: service_name.to_string(),
             instance_name: instance_name.to_string(),
@@ -162,8 +166,8 @@ impl From<BreakerView> for proto::GetCircuitBreakerResponse {
 
 impl From<CheckView> for proto::HealthCheckResult {
     fn from(view: CheckView) -> Self {
-        let CheckView { at, ok, reason } = view;
-        Self { at: Some(timestamp(at)), reason, ok }
+        let CheckView { at, error } = view;
+        Self { at: Some(timestamp(at)), error }
     }
 }
 

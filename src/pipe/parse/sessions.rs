@@ -56,6 +56,7 @@ fn new_session(
         connection: Some(fields.connection()),
         token: None,
         origin: None,
+        lease: None,
     })
 }
 

@@ -157,6 +157,10 @@ pub struct AuditDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub token_name: Option<String>,
+    /// The lease of the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub lease: Option<String>,
     /// The version of the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -220,6 +224,12 @@ impl AuditDetails {
     /// Returns a reason in words.
     pub fn of_reason(reason: &str) -> Self {
         Self { reason: Some(reason.to_owned()), ..Self::default() }
+    }
+
+    /// Adds the lease of the session.
+    #[must_use]
+    pub fn lease(self, lease: String) -> Self {
+        Self { lease: Some(lease), ..self }
     }
 
     /// Adds the time until which something lasts.

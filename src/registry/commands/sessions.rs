@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    Catalog, Change, ConnectionId, Error, Event, InstanceName, Kind, Metadata, Origin, Secret, ServiceName, Session,
-    SessionId, SessionKey, SessionRecord, Span, Subject, Time, Topics,
+    Catalog, Change, ConnectionId, Error, Event, InstanceName, Kind, Lease, Metadata, Origin, Secret, ServiceName,
+    Session, SessionId, SessionKey, SessionRecord, Subject, Time, Topics,
 };
 
 use crate::registry::audit::{AuditAction, AuditDetails};
+use crate::registry::leases::{check_lease, ends_at, in_force, lease_of, warns_at};
 use crate::registry::limits::RegistryLimits;
 use crate::registry::registration_tokens::AdmittedRegistration;
 
@@ -34,6 +35,8 @@ pub struct Register {
     pub token: Option<Secret>,
     /// The origin of the client, if it is known.
     pub origin: Option<Origin>,
+    /// The lease, if it is not part of the metadata.
+    pub lease: Option<Lease>,
 }
 
 impl Register {
@@ -44,6 +47,9 @@ impl Register {
     pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let AdmittedRegistration { metadata, token } =
             context.tokens.check_registration(&self.service, &self.metadata, self.token.as_ref())?;
+        let (metadata, written) = metadata.without_lease()?;
+        let lease = self.lease.or(written);
+        check_lease(lease, token, context.limits)?;
         let opened = SessionRecord::opened(self.service.clone(), self.instance.clone(), self.nonce, context.now);
         let old = catalog.of_instance(&self.service, &self.instance);
         if let Some(token) = token {
@@ -67,12 +73,13 @@ impl Register {
         }
         let token = token.map(|token| token.name.clone());
         let token_name = token.as_ref().map(ToString::to_string);
-        let details = AuditDetails { token_name, ..AuditDetails::default() };
+        let kept = in_force(lease, context.limits).to_string();
+        let details = AuditDetails { token_name, ..AuditDetails::default() }.lease(kept);
         // An operator's order stays with the instance; a client's request ends with its session.
         let drain = old.and_then(|old| old.record.drain).filter(|drain| drain.by_operator);
         let maintenance = old.map(|old| inherited(old)).unwrap_or_default();
         let (maintenance_port, origin) = (self.maintenance_port, self.origin);
-        let record = SessionRecord { maintenance_port, metadata, drain, maintenance, token, origin, ..opened };
+        let record = SessionRecord { maintenance_port, metadata, drain, maintenance, token, origin, lease, ..opened };
         let key = catalog.next_key();
         decided.reply = Reply::Registered(record.id.clone());
         decided.changes.push(Change::Record(key, Arc::new(record)));
@@ -285,7 +292,7 @@ impl Expire {
         let (now, limits) = (context.now, context.limits);
         if ends_at(session, limits).is_some_and(|at| at <= now) {
             let ended = Decided::new(Reply::Done, vec![Change::End(session.key)]);
-            let mut details = AuditDetails::of_routes(session);
+            let mut details = AuditDetails::of_routes(session).lease(lease_of(session, limits).to_string());
             if session.record.replaced.is_some() {
                 details.reason = Some("its instance had registered anew".to_owned());
                 return Ok(ended.with_audit(session.key, AuditAction::Expired, details));
@@ -304,8 +311,13 @@ impl Expire {
                 );
             }
         }
-        if warns_at(session, limits).is_some_and(|at| self.since < at && at <= now) {
-            decided.effects.extend(ends_at(session, limits).map(|ends| Effect::ExpiresSoon(session.key, ends)));
+        if let Some(ends) = ends_at(session, limits)
+            && warns_at(session, limits).is_some_and(|at| self.since < at && at <= now)
+        {
+            let SessionRecord { service, instance, .. } = &*session.record;
+            let (service, instance) = (service.clone(), instance.clone());
+            decided = decided.with_event(session.key, Event::SessionExpiring { service, instance, expires_at: ends });
+            decided.effects.push(Effect::ExpiresSoon(session.key, ends));
         }
         let drained = session.record.drain.is_some_and(|drain| self.since < drain.ends() && drain.ends() <= now);
         if !drained {
@@ -314,24 +326,4 @@ impl Expire {
         let decided = decided.with_event(session.key, Event::DrainCompleted);
         Ok(decided.with_audit(session.key, AuditAction::DrainCompleted, AuditDetails::default()))
     }
-}
-
-/// Returns the time at which a session ends if nothing happens; `None` while a connection is bound to it.
-pub(crate) fn ends_at(session: &Session, limits: &RegistryLimits) -> Option<Time> {
-    match (session.record.replaced, session.bound) {
-        (Some(until), _) => Some(until),
-        (None, Some(_)) => None,
-        (None, None) => Some(session.unbound_at.max(session.last_activity.last()).after(limits.grace)),
-    }
-}
-
-/// The time before the end of a session at which the log warns.
-const WARNING: Span = Span::from_secs(60);
-
-/// Returns the time at which the log warns that a session ends: a minute before, or half of a short grace period
-/// before. `None` if it does not end by itself, or was replaced.
-pub(crate) fn warns_at(session: &Session, limits: &RegistryLimits) -> Option<Time> {
-    let ends = ends_at(session, limits).filter(|_| session.record.replaced.is_none())?;
-    let ahead = WARNING.millis().min(limits.grace.millis() / 2);
-    Some(Time(ends.0.saturating_sub(ahead)))
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::domain::Event;
+use crate::domain::{Event, InstanceName, ServiceName, Time};
 
 /// The payload of an event, without its type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -19,6 +19,7 @@ pub enum EventView {
     DrainStarted { until: String },
     CertRenewed { domain: String, expiry: String },
     GlobalConfigChanged { reason: String },
+    Expiring { service: ServiceName, instance: InstanceName, expires_at: Time },
 }
 
 impl From<&Event> for EventView {
@@ -47,6 +48,9 @@ impl From<&Event> for EventView {
             Event::DrainStarted { until } => EventView::DrainStarted { until: until.to_string() },
             Event::CertRenewed { domain, expiry } => {
                 EventView::CertRenewed { domain: domain.to_string(), expiry: expiry.to_string() }
+            }
+            Event::SessionExpiring { service, instance, expires_at } => {
+                EventView::Expiring { service: service.clone(), instance: instance.clone(), expires_at: *expires_at }
             }
             Event::GlobalConfigChanged { reason } => EventView::GlobalConfigChanged { reason: reason.to_string() },
         }

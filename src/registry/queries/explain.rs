@@ -356,7 +356,7 @@ fn failing(members: &[MemberView]) -> String {
     let taking = members.iter().any(|member| member.takes_requests);
     let failed = members.iter().filter(|member| member.takes_requests == taking).find_map(|member| {
         let check = member.last_check.as_ref()?;
-        Some((member, check.reason.as_ref()?))
+        Some((member, check.error.as_ref()?))
     });
     let Some((member, error)) = failed else { return String::new() };
     let MemberView { instance_name, backend, .. } = member;

@@ -4,12 +4,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::{
-    BackendUrl, Catalog, Error, Host, InstanceName, Metadata, PathPrefix, Route, RouteId, ServiceName, Session,
+    BackendUrl, Catalog, Error, Host, InstanceName, Lease, Metadata, PathPrefix, Route, RouteId, ServiceName, Session,
     SessionKey, Time,
 };
 use crate::json::numbers::{Port, Priority};
 use crate::json::values::Domains;
 
+use crate::registry::leases::{ends_at, lease_of};
+use crate::registry::limits::RegistryLimits;
 use crate::registry::ports::Traffic;
 
 use super::paging::{ListRequest, list_page};
@@ -79,6 +81,11 @@ pub struct InstanceView {
     pub token: Option<String>,
     #[schema(value_type = serde_json::Map<String, serde_json::Value>)]
     pub metadata: Metadata,
+    /// The time that it lives without a sign of life: a duration, or `permanent`.
+    pub lease: Lease,
+    /// The time at which it ends without a sign of life; `null` while a connection keeps it alive, and if it is permanent.
+    #[schema(value_type = Option<String>, required, format = DateTime)]
+    pub expires_at: Option<Time>,
 }
 
 /// An instance with its drain and its maintenance.
@@ -140,6 +147,7 @@ pub type InstanceFilter<'a> = Option<(&'a ServiceName, &'a InstanceName)>;
 pub(crate) struct OperatorSource<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) traffic: &'a dyn Traffic,
+    pub(crate) limits: &'a RegistryLimits,
     pub(crate) now: Time,
 }
 
@@ -264,6 +272,8 @@ impl OperatorSource<'_> {
             in_flight: self.traffic.in_flight(session.key),
             token: record.token.as_ref().map(ToString::to_string),
             metadata: record.metadata.clone(),
+            lease: lease_of(session, self.limits),
+            expires_at: ends_at(session, self.limits),
         }
     }
 

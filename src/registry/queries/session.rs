@@ -4,10 +4,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::{
-    BackendUrl, Host, InstanceName, Metadata, PathPrefix, Route, RouteId, Section, ServiceName, Session, Span, Time,
+    BackendUrl, Host, InstanceName, Lease, Metadata, PathPrefix, Route, RouteId, Section, ServiceName, Session, Span,
+    Time,
 };
 use crate::json::numbers::{Port, Priority};
 use crate::json::values::Domains;
+use crate::registry::leases::{ends_at, lease_of};
+use crate::registry::limits::RegistryLimits;
 
 /// A session.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -38,6 +41,11 @@ pub struct SessionView {
     pub revision: u64,
     #[schema(value_type = serde_json::Map<String, serde_json::Value>)]
     pub metadata: Metadata,
+    /// The time that it lives without a sign of life: a duration, or `permanent`.
+    pub lease: Lease,
+    /// The time at which it ends without a sign of life; `null` while a connection keeps it alive, and if it is permanent.
+    #[schema(value_type = Option<String>, required, format = DateTime)]
+    pub expires_at: Option<Time>,
 }
 
 /// A route, active or staged. An active route with a staged change is listed twice: as it is and as it will be.
@@ -95,7 +103,7 @@ impl From<RouteId> for AddedRouteView {
 }
 
 /// Answers `SESSION_INFO`.
-pub(crate) fn info(session: &Session, now: Time) -> SessionView {
+pub(crate) fn info(session: &Session, now: Time, limits: &RegistryLimits) -> SessionView {
     SessionView {
         session_id: session.record.id.reveal().to_owned(),
         service_name: session.record.service.clone(),
@@ -109,6 +117,8 @@ pub(crate) fn info(session: &Session, now: Time) -> SessionView {
         last_apply: session.record.last_apply,
         revision: session.record.revision,
         metadata: session.record.metadata.clone(),
+        lease: lease_of(session, limits),
+        expires_at: ends_at(session, limits),
     }
 }
 

@@ -48,18 +48,9 @@ pub struct CheckView {
     /// The time of the check.
     #[schema(value_type = String, format = DateTime)]
     pub at: Time,
-    /// True if the check succeeded.
-    pub ok: bool,
     /// The reason of a failure; `null` if the check succeeded.
     #[schema(required)]
-    pub reason: Option<String>,
-}
-
-impl CheckView {
-    /// Returns the result of a check at `at`, which failed for `reason`; `None` for a success.
-    pub fn new(at: Time, reason: Option<String>) -> Self {
-        Self { at, ok: reason.is_none(), reason }
-    }
+    pub error: Option<String>,
 }
 
 /// A request that a backend failed.

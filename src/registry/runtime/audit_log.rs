@@ -75,7 +75,7 @@ fn log(record: &AuditRecord) {
     let AuditDetails { routes_added, routes_changed, routes_removed, headers_changed, options_changed, .. } =
         &record.details;
     let AuditDetails { health_checks_changed, rate_limits_changed, circuit_breakers_changed, .. } = &record.details;
-    let AuditDetails { routes_replaced, routes, target, until, reason, keys, token_name, version, .. } =
+    let AuditDetails { routes_replaced, routes, target, until, reason, keys, token_name, lease, version, .. } =
         &record.details;
     tracing::info!(
         action = action.name(),
@@ -101,6 +101,7 @@ fn log(record: &AuditRecord) {
         reason = reason.as_deref(),
         keys = keys.as_deref(),
         token_name = token_name.as_deref(),
+        lease = lease.as_deref(),
         version = version.as_deref(),
         audit = sequence,
         "{}",

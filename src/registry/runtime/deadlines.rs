@@ -4,14 +4,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::domain::{Catalog, Session, SessionKey, Time};
+use crate::domain::{Catalog, Lease, Session, SessionKey, Time};
 
-use crate::registry::commands::sessions::{Expire, ends_at, warns_at};
+use crate::registry::commands::sessions::Expire;
+use crate::registry::leases::{ends_at, warns_at};
 use crate::registry::limits::RegistryLimits;
 
 /// The deadlines, with one entry for each session that has any.
 #[derive(Debug, Default)]
-pub(super) struct Deadlines {
+pub(in crate::registry) struct Deadlines {
     queue: BTreeSet<(Time, SessionKey)>,
     entries: HashMap<SessionKey, SessionDeadline>,
 }
@@ -26,13 +27,25 @@ struct SessionDeadline {
 impl Deadlines {
     /// Updates the entry of a session from its state at `now`; `None` means that the session has ended. A deadline
     /// that is due and not yet handled stays due.
-    pub(super) fn set(&mut self, key: SessionKey, session: Option<&Session>, limits: &RegistryLimits, now: Time) {
+    pub(in crate::registry) fn set(
+        &mut self,
+        key: SessionKey,
+        session: Option<&Session>,
+        limits: &RegistryLimits,
+        now: Time,
+    ) {
         let seen = self.entries.get(&key).map_or(now, |entry| entry.seen);
         self.put(key, session, limits, seen);
     }
 
     /// Updates the entry of a session after everything that was due at `now` has been handled.
-    pub(super) fn pass(&mut self, key: SessionKey, session: Option<&Session>, limits: &RegistryLimits, now: Time) {
+    pub(in crate::registry) fn pass(
+        &mut self,
+        key: SessionKey,
+        session: Option<&Session>,
+        limits: &RegistryLimits,
+        now: Time,
+    ) {
         self.put(key, session, limits, now);
     }
 
@@ -46,18 +59,18 @@ impl Deadlines {
     }
 
     /// Returns the next time at which something may be due.
-    pub(super) fn next(&self) -> Option<Time> {
+    pub(in crate::registry) fn next(&self) -> Option<Time> {
         self.queue.first().map(|(due, _)| *due)
     }
 
     /// Returns at most `most` of the entries that are due at `now`.
-    pub(super) fn due(&self, now: Time, most: usize) -> Vec<Expire> {
+    pub(in crate::registry) fn due(&self, now: Time, most: usize) -> Vec<Expire> {
         let due = self.queue.iter().take_while(|(due, _)| *due <= now).take(most);
         due.filter_map(|(_, key)| Some(Expire { key: *key, since: self.entries.get(key)?.seen })).collect()
     }
 
     /// Makes the entry of a session due at `until`.
-    pub(super) fn postpone(&mut self, key: SessionKey, until: Time) {
+    pub(in crate::registry) fn postpone(&mut self, key: SessionKey, until: Time) {
         if let Some(entry) = self.entries.get_mut(&key) {
             self.queue.remove(&(entry.due, key));
             entry.due = until;
@@ -68,7 +81,7 @@ impl Deadlines {
 
 impl Deadlines {
     /// Returns the first difference between the queue, its entries and the sessions of a catalog. For checks.
-    pub(super) fn disagreement(&self, catalog: &Catalog) -> Option<String> {
+    pub(in crate::registry) fn disagreement(&self, catalog: &Catalog) -> Option<String> {
         if self.queue.len() != self.entries.len() {
             return Some(format!("{} deadlines are queued for {} sessions", self.queue.len(), self.entries.len()));
         }
@@ -79,7 +92,8 @@ impl Deadlines {
             return Some(format!("the deadline {entry:?} of session {key:?} has no session or is not queued"));
         }
         let can_end = |session: &Session| {
-            session.record.replaced.is_some() || session.bound.is_none() || session.staged.is_some()
+            let expires = session.bound.is_none() && session.record.lease != Some(Lease::Permanent);
+            session.record.replaced.is_some() || expires || session.staged.is_some()
         };
         let mut sessions = catalog.sessions().filter(|session| can_end(session));
         let missed = sessions.find(|session| !self.entries.contains_key(&session.key));

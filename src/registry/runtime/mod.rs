@@ -6,7 +6,7 @@ pub(crate) mod awaited;
 mod backend_test;
 mod batch;
 mod clock_skew;
-mod deadlines;
+pub(in crate::registry) mod deadlines;
 pub(crate) mod event_hub;
 pub(crate) mod event_stream;
 mod history;

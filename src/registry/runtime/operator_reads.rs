@@ -6,7 +6,7 @@ use crate::domain::{Error, InstanceName, ServiceName, Subject};
 use crate::registry::queries::configuration::{ConfigView, DiffView, config, diff, validate};
 use crate::registry::queries::explain::{Explain, ExplainView, explain};
 use crate::registry::queries::operator_views::{
-    InstanceDetail, InstanceFilter, InstancesPage, OperatorSource, OverviewView, RoutesPage, StatsPage,
+    InstanceDetail, InstanceFilter, InstanceView, InstancesPage, OperatorSource, OverviewView, RoutesPage, StatsPage,
 };
 use crate::registry::queries::paging::ListRequest;
 
@@ -23,7 +23,9 @@ impl Registry {
     /// # Errors
     /// `Invalid` for a cursor that this list did not give.
     pub fn instances(&self, page: &ListRequest) -> Result<InstancesPage, Error> {
-        self.read(|source| source.instances(page))
+        let mut page = self.read(|source| source.instances(page))?;
+        page.items.iter_mut().for_each(in_wall_time);
+        Ok(page)
     }
 
     /// Returns one instance.
@@ -31,7 +33,9 @@ impl Registry {
     /// # Errors
     /// `NotFound` when there is no instance of that name.
     pub fn instance(&self, service: &ServiceName, instance: &InstanceName) -> Result<InstanceDetail, Error> {
-        self.read(|source| source.instance(service, instance))
+        let mut detail = self.read(|source| source.instance(service, instance))?;
+        in_wall_time(&mut detail.instance);
+        Ok(detail)
     }
 
     /// Returns a page of the active routes of one instance or of all, oldest sessions first.
@@ -86,6 +90,12 @@ impl Registry {
     }
 
     fn read<T>(&self, read: impl FnOnce(OperatorSource<'_>) -> T) -> T {
-        read(OperatorSource { catalog: &self.catalog(), traffic: &*self.traffic, now: clock::now() })
+        let (catalog, rules) = (self.catalog(), self.rules());
+        read(OperatorSource { catalog: &catalog, traffic: &*self.traffic, limits: &rules.limits, now: clock::now() })
     }
+}
+
+/// Converts the end of an instance to the present system clock, which its client uses too.
+fn in_wall_time(view: &mut InstanceView) {
+    view.expires_at = view.expires_at.map(clock::wall_time);
 }

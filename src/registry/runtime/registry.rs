@@ -101,10 +101,11 @@ impl Registry {
     /// # Errors
     /// The query's refusal.
     pub fn answer(&self, query: &Query) -> Result<Answer, Error> {
-        let mut answer =
-            query.answer(&self.published.load(), clock::now(), &self.rules.load().tokens, &*self.traffic)?;
-        if let Answer::Drain(view) = &mut answer {
-            view.started_at = clock::wall_time(view.started_at);
+        let mut answer = query.answer(&self.published.load(), clock::now(), &self.rules.load(), &*self.traffic)?;
+        match &mut answer {
+            Answer::Drain(view) => view.started_at = clock::wall_time(view.started_at),
+            Answer::Session(view) => view.expires_at = view.expires_at.map(clock::wall_time),
+            _ => {}
         }
         Ok(answer)
     }

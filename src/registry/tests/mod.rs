@@ -2,6 +2,7 @@
 
 mod applying;
 mod audit;
+mod leases;
 mod operating;
 mod payloads;
 mod readiness;
@@ -12,8 +13,8 @@ mod streams;
 use std::sync::Arc;
 
 use crate::domain::{
-    Catalog, Change, ConnectionId, Error, Event, EventKind, Forbidden, InstanceName, Metadata, PageUrl, RouteId,
-    Sections, ServiceName, Session, SessionId, Span, Time,
+    Catalog, Change, ConnectionId, Error, Event, EventKind, Forbidden, InstanceName, Metadata, Options, PageUrl,
+    RouteId, Sections, ServiceName, Session, SessionId, Span, Time,
 };
 
 use super::audit::AuditDraft;
@@ -22,7 +23,7 @@ use super::commands::{
 };
 use super::commands::{DecisionContext, Effect};
 use super::ports::Traffic;
-use super::{Answer, Command, Query, RegistrationTokens, RegistryLimits, Reply};
+use super::{Answer, Command, Query, RegistrationTokens, RegistryLimits, RegistryRules, Reply};
 
 /// Traffic that sees no requests.
 pub(super) struct Quiet;
@@ -96,6 +97,7 @@ impl World {
             connection: Some(ConnectionId(connection)),
             token: None,
             origin: None,
+            lease: None,
         });
         let Ok(Reply::Registered(id)) = reply else { panic!("{reply:?}") };
         id
@@ -145,7 +147,9 @@ impl World {
     }
 
     fn ask(&self, query: &Query) -> Result<Answer, Error> {
-        query.answer(&self.catalog, self.now, &self.tokens, &Quiet)
+        let (limits, tokens, forbidden) = (self.limits, self.tokens.clone(), self.forbidden.clone());
+        let rules = RegistryRules { limits, tokens, forbidden, defaults: Options::default() };
+        query.answer(&self.catalog, self.now, &rules, &Quiet)
     }
 }
 

@@ -135,6 +135,7 @@ fn sessions_are_bounded_but_a_restart_of_a_known_instance_is_not() {
         connection: Some(ConnectionId(3)),
         token: None,
         origin: None,
+        lease: None,
     };
     assert_eq!(world.run(register).unwrap_err().kind(), Kind::Limited);
 }

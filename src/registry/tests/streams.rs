@@ -54,8 +54,8 @@ pub(super) async fn register(registry: &Registry, instance: &str) -> SessionId {
     let (service, instance) = names(instance);
     let nonce = registry.catalog().revision().into();
     let (maintenance_port, metadata) = (0, Metadata::default());
-    let register =
-        Register { service, instance, maintenance_port, metadata, nonce, connection: None, token: None, origin: None };
+    let (connection, token, origin, lease) = (None, None, None, None);
+    let register = Register { service, instance, maintenance_port, metadata, nonce, connection, token, origin, lease };
     let Ok(Reply::Registered(id)) = registry.execute_one(CallOrigin::SERVER, register.into()).await else {
         panic!("registered")
     };

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use prost_types::Duration;
-use signalbox::domain::{Fingerprint, Host, RegistrationToken, Secret, Span, TokenName};
+use signalbox::domain::{Fingerprint, Host, LeaseBound, RegistrationToken, Secret, Span, TokenName};
 use signalbox::grpc::proto::*;
 use signalbox::registry::RegistryLimits;
 use tonic::Code;
@@ -285,6 +285,7 @@ async fn commands_that_a_token_does_not_allow_are_denied_and_change_nothing() {
         backends: vec![],
         max_routes: None,
         max_sessions: None,
+        lease_max: LeaseBound::Any,
     };
     let server = Server::start_with(Setup { grants: vec![grant].into(), ..Setup::default() }).await;
     let mut client = server.client().await;

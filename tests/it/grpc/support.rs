@@ -211,6 +211,7 @@ pub fn registration(instance: &str) -> RegisterRequest {
         maintenance_port: 9001,
         metadata: None,
         token: None,
+        lease: None,
     }
 }
 

@@ -106,6 +106,7 @@ async fn sessions(client: &mut RegistryClient<Channel>, verb: &str, given: &Valu
                 maintenance_port: number(given, "maintenance_port"),
                 metadata,
                 token: None,
+                lease: given["lease"].as_str().map(str::to_owned),
             };
             read(client.register(request).await, |registered| json!({ "session_id": registered.session_id }))
         }
@@ -116,7 +117,8 @@ async fn sessions(client: &mut RegistryClient<Channel>, verb: &str, given: &Valu
                 "session_id": session.session_id, "service_name": session.service_name,
                 "instance_name": session.instance_name, "maintenance_port": session.maintenance_port,
                 "routes_active": session.routes_active, "routes_staged": session.routes_staged,
-                "revision": session.revision,
+                "revision": session.revision, "lease": session.lease,
+                "expires_at": session.expires_at.map(|at| at.to_string()),
             })
         }),
         "CLIENT_SHUTDOWN" => empty(client.end_session(proto::EndSessionRequest { session_id }).await),

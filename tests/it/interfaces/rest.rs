@@ -120,7 +120,7 @@ fn request(verb: &str, given: &Value) -> (&'static str, String, Value) {
 }
 
 fn registration(given: &Value) -> Value {
-    let mut body = body(given, &["maintenance_port", "metadata"]);
+    let mut body = body(given, &["maintenance_port", "metadata", "lease"]);
     body["service_name"] = given["service"].clone();
     body["instance_name"] = given["instance"].clone();
     body
