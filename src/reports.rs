@@ -157,6 +157,7 @@ mod tests {
     fn route(backend: &str) -> Change {
         let route = Route {
             id: RouteId(1),
+            name: None,
             domains: vec![Host::Any],
             path: PathPrefix::root(),
             backend: BackendUrl::parse(backend).unwrap(),

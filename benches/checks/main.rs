@@ -172,6 +172,7 @@ fn route(id: u32, port: u16) -> Edit {
     let backend = SocketAddr::from((address(id), port));
     let route = Route {
         id: RouteId(id),
+        name: None,
         domains: Host::parse_list(&format!("h{id}.example")).expect("a host"),
         path: PathPrefix::root(),
         backend: BackendUrl::parse(&format!("http://{backend}")).expect("a backend"),

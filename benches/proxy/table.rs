@@ -83,6 +83,7 @@ fn route(spread: Spread, id: u32, backend: &str) -> Edit {
     let (host, path) = place(spread, id);
     let route = Route {
         id: RouteId(id),
+        name: None,
         domains: vec![Host::parse(&host).expect("a host")],
         path: PathPrefix::parse(&path).expect("a path"),
         backend: BackendUrl::parse(backend).expect("a backend"),

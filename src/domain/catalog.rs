@@ -40,12 +40,14 @@ impl Catalog {
         self.revision
     }
 
-    /// Returns the session that has the id `id`.
+    /// Returns the session that has the id `id`. Sessions of operators and files have no id that counts.
     ///
     /// # Errors
     /// `NotFound` when no session has the id, or the session has ended or been replaced.
     pub fn session(&self, id: &str) -> Result<&Arc<Session>, Error> {
-        let session = self.ids.get(id).and_then(|key| self.sessions.get(key)).ok_or(Error::invalid_session())?;
+        let session = self.ids.get(id).and_then(|key| self.sessions.get(key));
+        let has_client = |session: &&Arc<Session>| !session.record.owner.is_permanent();
+        let session = session.filter(has_client).ok_or(Error::invalid_session())?;
         if session.record.replaced.is_some() { Err(Error::replaced_session()) } else { Ok(session) }
     }
 

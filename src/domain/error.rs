@@ -59,7 +59,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: Kind,
-    field: Option<&'static str>,
+    field: Option<Cow<'static, str>>,
     message: Cow<'static, str>,
 }
 
@@ -71,12 +71,12 @@ impl Error {
 
     /// Creates a refusal of the value of `field`. `message` says which values are valid.
     pub fn invalid(field: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind: Kind::Invalid, field: Some(field), message: message.into() }
+        Self { kind: Kind::Invalid, field: Some(Cow::Borrowed(field)), message: message.into() }
     }
 
     /// Creates a refusal of a value that is well formed but not allowed here.
     pub fn denied(field: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind: Kind::Denied, field: Some(field), message: message.into() }
+        Self { kind: Kind::Denied, field: Some(Cow::Borrowed(field)), message: message.into() }
     }
 
     /// Returns the refusal for a session that does not exist or has ended. Callers recognise its first two words.
@@ -97,8 +97,8 @@ impl Error {
     }
 
     /// Returns the field that is wrong, if the refusal is about one.
-    pub fn field(&self) -> Option<&'static str> {
-        self.field
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
     }
 
     /// Returns the sentence without the field.
@@ -109,7 +109,14 @@ impl Error {
     /// Returns the same refusal for another field, such as `domains` for a bad host in a list.
     #[must_use]
     pub fn about(self, field: &'static str) -> Self {
-        Self { field: Some(field), ..self }
+        Self { field: Some(Cow::Borrowed(field)), ..self }
+    }
+
+    /// Returns the same refusal for its field within `place`, such as `routes[2].backend`.
+    #[must_use]
+    pub fn inside(self, place: &str) -> Self {
+        let field = self.field.map_or_else(|| place.to_owned(), |field| format!("{place}.{field}"));
+        Self { field: Some(Cow::Owned(field)), ..self }
     }
 
     /// Returns the same refusal without a field and with `name` before its message.
@@ -129,7 +136,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.field {
+        match &self.field {
             Some(field) => write!(out, "{field}: {}", self.message),
             None => out.write_str(&self.message),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BreakerState, Error, Host, InstanceName, RouteId, ServiceName, SessionKey, Target, Time};
+use super::{BreakerState, Error, Host, InstanceName, Owner, RouteId, ServiceName, SessionKey, Target, Time};
 
 /// The types of events. A session can subscribe to those in [`EventKind::TOPICS`]; operators get all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -250,6 +250,8 @@ pub struct EventInstance {
     pub service: ServiceName,
     /// Its name.
     pub instance: InstanceName,
+    /// The holder of the instance.
+    pub owner: Owner,
 }
 
 /// An event with its number, time and instance.

@@ -18,6 +18,7 @@ mod nearest;
 mod operations;
 mod options;
 mod origin;
+mod owner;
 mod path;
 mod reach;
 mod registration_token;
@@ -40,13 +41,14 @@ pub use fairness::may_take_another;
 pub use host::{Host, listed};
 pub use lease::{Lease, LeaseBound};
 pub use names::{
-    ConnectionId, HIDDEN, InstanceName, Metadata, OperatorName, RouteId, ServiceName, SessionId, SessionKey, Subject,
-    Target, TokenName,
+    ConnectionId, HIDDEN, InstanceName, Metadata, OperatorName, RouteId, RouteName, ServiceName, SessionId, SessionKey,
+    Subject, Target, TokenName,
 };
 pub use nearest::nearest;
 pub use operations::{Drain, Maintenance, MaintenanceEntry, Pending, PendingKind, Ticket};
 pub use options::{LoadBalancing, OptionSpec, Options};
 pub use origin::Origin;
+pub use owner::Owner;
 pub use path::{HealthPath, PathPrefix};
 pub use reach::{Forbidden, OffLimits};
 pub use registration_token::RegistrationToken;

@@ -197,6 +197,8 @@ names! {
     TokenName, "name";
     /// The name of an operator's token. Not secret.
     OperatorName, "name";
+    /// The name that operators or a file gave to a route. It stays the same when the route changes.
+    RouteName, "name";
     /// The name of a service. Its instances share the name and may share routes.
     ServiceName, "service";
     /// The name of one running copy of a service: a host name, a container name or an address.

@@ -1,12 +1,14 @@
 //! A route: sends requests for some hosts and paths to one backend.
 
-use super::{BackendUrl, Claim, Host, PathPrefix, RouteId};
+use super::{BackendUrl, Claim, Host, PathPrefix, RouteId, RouteName};
 
 /// A route sends requests for `domains` below `path` to `backend`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The id, unique in its session.
     pub id: RouteId,
+    /// The name that its owner gave it; clients give none.
+    pub name: Option<RouteName>,
     /// The hosts: at least one, no repeats, in the caller's order.
     pub domains: Vec<Host>,
     /// The prefix of the request's path.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{
-    Config, ConnectionId, Difference, Drain, InstanceName, Lease, Maintenance, Metadata, Origin, Pending, Route,
+    Config, ConnectionId, Difference, Drain, InstanceName, Lease, Maintenance, Metadata, Origin, Owner, Pending, Route,
     RouteId, ServiceName, SessionId, SessionKey, Time, TokenName, Topics,
 };
 
@@ -43,6 +43,8 @@ pub struct SessionRecord {
     pub origin: Option<Origin>,
     /// The lease that it asked for; `None` for the grace period.
     pub lease: Option<Lease>,
+    /// The owner.
+    pub owner: Owner,
 }
 
 impl SessionRecord {
@@ -65,7 +67,14 @@ impl SessionRecord {
             token: None,
             origin: None,
             lease: None,
+            owner: Owner::Session,
         }
+    }
+
+    /// Creates the record of an instance that `owner` holds without a client. Its id is no credential.
+    pub fn owned(owner: Owner, service: ServiceName, instance: InstanceName, key: SessionKey, now: Time) -> Self {
+        let id = SessionId::restore(&format!("{service}/{instance}@{}", key.0));
+        Self { id, owner, lease: Some(Lease::Permanent), ..Self::opened(service, instance, 0, now) }
     }
 
     /// Returns the latest time in the record that was in the past when it was stored.

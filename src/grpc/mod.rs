@@ -25,6 +25,7 @@ mod reflection;
 mod requests;
 mod routes;
 mod service;
+mod services;
 mod sessions;
 mod settings;
 mod state;

@@ -21,7 +21,7 @@ use super::proto::{
 };
 use super::state::CallState;
 
-fn names(service: &str, instance: &str) -> Result<(ServiceName, InstanceName), Error> {
+pub(super) fn names(service: &str, instance: &str) -> Result<(ServiceName, InstanceName), Error> {
     Ok((service_name(service)?, instance_name(instance)?))
 }
 
@@ -34,7 +34,7 @@ fn referred(to: Option<&InstanceRef>) -> Result<Option<(ServiceName, InstanceNam
     to.map(|to| names(&to.service_name, &to.instance_name)).transpose()
 }
 
-fn page(cursor: Option<String>, limit: Option<u32>) -> Result<ListRequest, Error> {
+pub(super) fn page(cursor: Option<String>, limit: Option<u32>) -> Result<ListRequest, Error> {
     ListRequest::new(cursor, limit.map(u64::from))
 }
 

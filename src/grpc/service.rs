@@ -14,7 +14,7 @@ use super::proto::operator_server::Operator;
 use super::proto::registry_server::Registry;
 use super::state::GrpcState;
 use super::{
-    audit, config, events, instance_config, operations, operator, proto, requests, routes, sessions, settings,
+    audit, config, events, instance_config, operations, operator, proto, requests, routes, services, sessions, settings,
 };
 
 macro_rules! service {
@@ -133,6 +133,10 @@ service! { Operator {
     instance_config::validate_instance_config(ValidateInstanceConfigRequest) -> ValidateInstanceConfigResponse;
     instance_config::apply_instance_config(ApplyInstanceConfigRequest) -> ApplyInstanceConfigResponse;
     instance_config::rollback_instance_config(RollbackInstanceConfigRequest) -> RollbackInstanceConfigResponse;
+    services::list_services(ListServicesRequest) -> ListServicesResponse;
+    services::get_whole_config(GetWholeConfigRequest) -> GetWholeConfigResponse;
+    services::put_instance(PutInstanceRequest) -> PutInstanceResponse;
+    services::remove_instance(RemoveInstanceRequest) -> RemoveInstanceResponse;
     [guarded] instance_config::get_instance_config(GetInstanceConfigRequest) -> GetInstanceConfigResponse;
     [guarded] instance_config::diff_instance_config(DiffInstanceConfigRequest) -> DiffInstanceConfigResponse;
 } }

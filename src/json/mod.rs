@@ -7,4 +7,5 @@
 pub(crate) mod numbers;
 pub(crate) mod patterns;
 pub(crate) mod requests;
+pub(crate) mod settings;
 pub(crate) mod values;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Error as _, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::PartialSchema;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{Ref, RefOr};
@@ -66,8 +66,8 @@ fn whole(min: i64, max: i64, description: &str, example: i64) -> ObjectBuilder {
 macro_rules! numbers {
     ($($doc:literal $name:ident($number:ty) is $component:literal, $min:expr => $max:expr, as $example:literal;)+) => { $(
         #[doc = $doc]
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub(crate) struct $name(pub(crate) $number);
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+        pub struct $name(pub $number);
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -111,8 +111,8 @@ impl<'de> Deserialize<'de> for Digits {
 }
 
 /// A duration: Go-style text, or a number of seconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Duration(pub(crate) Span);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Duration(pub Span);
 
 struct DurationVisitor;
 
@@ -148,8 +148,8 @@ impl<'de> Deserialize<'de> for Duration {
 }
 
 /// The interval of health checks: a duration with a minimum.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Interval(pub(crate) Span);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Interval(pub Span);
 
 impl<'de> Deserialize<'de> for Interval {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

@@ -11,7 +11,7 @@ use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder,
 
 use crate::domain::{
     BackendUrl, BreakerState, Error, HeaderKey, HealthPath, Host, InstanceName, Lease, Metadata, OptionKey, PageUrl,
-    PathPrefix, RouteId, Section, ServiceName, Span, Target, Time, VALUE_BYTES_MAX, header_value,
+    PathPrefix, RouteId, RouteName, Section, ServiceName, Span, Target, Time, VALUE_BYTES_MAX, header_value,
 };
 
 use super::patterns;
@@ -77,7 +77,7 @@ pub(crate) use {component, texts};
 
 /// A value of a response header.
 #[derive(Clone, Debug)]
-pub(crate) struct HeaderText(pub(crate) Arc<str>);
+pub struct HeaderText(pub Arc<str>);
 
 /// A value of an option.
 #[derive(Clone, Debug)]
@@ -111,6 +111,9 @@ texts! {
     PageUrl, "PageUrl",
         "A page that is shown meanwhile.",
         Some(&patterns::PAGE), 6 to BackendUrl::BYTES_MAX, as "http://pages.example/down.html", by PageUrl::parse;
+    RouteName, "RouteName",
+        "The name of a route: characters that are all seen, without spaces and `|`. It stays the same when the route changes; a route's id stands for a name that nobody gave.",
+        Some(&patterns::NAME), 1 to 128, as "cart", by RouteName::parse;
     HeaderKey, "HeaderName",
         "The name of a response header, not one of those that belong to the connection.",
         Some(&patterns::HEADER_NAME), 1 to 128, as "X-Frame-Options", by HeaderKey::parse;
@@ -141,7 +144,7 @@ macro_rules! written {
 }
 
 written! {
-    BackendUrl, BreakerState, HeaderKey, HealthPath, Host, InstanceName, Lease, OptionKey, PathPrefix, RouteId, ServiceName,
+    BackendUrl, BreakerState, HeaderKey, HealthPath, Host, InstanceName, Lease, OptionKey, PathPrefix, RouteId, RouteName, ServiceName,
     Span, Target, Time,
 }
 
@@ -184,8 +187,8 @@ impl PartialSchema for Section {
 component!(Section, "Scope");
 
 /// The domains of a route.
-#[derive(Clone, Debug)]
-pub(crate) struct Domains(pub(crate) Vec<Host>);
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Domains(pub Vec<Host>);
 
 /// The maximum length of a domain in bytes.
 const DOMAIN_BYTES_MAX: usize = 253;

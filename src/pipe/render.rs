@@ -92,6 +92,8 @@ impl ReplyBuffer {
         match reply {
             Reply::Registered(id) => self.line(head, Some(id.reveal())),
             Reply::Reconnected | Reply::Done | Reply::Maintenance(_) | Reply::Applied(_) => self.line(head, None),
+            // No command of the pipe has them.
+            Reply::Put(_) | Reply::OwnedReplaced(_) => self.line(head, None),
             Reply::Gone => self.line(ReplyHead { word: "REREGISTER", ..head }, None),
             Reply::RouteAdded(id) => self.line(head, Some(&id.to_string())),
             Reply::RoutesAdded(ids) => {
@@ -377,6 +379,7 @@ mod tests {
                 sequence: 7,
                 at: Time(0),
                 instance: Some(EventInstance {
+                    owner: crate::domain::Owner::Session,
                     session: SessionKey(1),
                     service: ServiceName::parse("shop").unwrap(),
                     instance: InstanceName::parse("shop-1").unwrap(),

@@ -13,12 +13,15 @@ use super::commands::decision::{Decision, DecisionContext, Reply, Verification};
 use super::commands::drain::{DrainCancel, DrainStart};
 use super::commands::maintenance::{CompleteMaintenance, MaintEnter, MaintExit};
 use super::commands::observe::Observe;
+use super::commands::owned_instances::ReplaceOwned;
 use super::commands::routes::{RouteAdd, RouteAddBulk, RouteRemove, RouteUpdate};
+use super::commands::services::{PutInstance, RemoveInstance};
 use super::commands::sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, Subscribe, Unsubscribe};
 use super::commands::settings::{
     CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
     OptionsSet, RatelimitRemove, RatelimitSet,
 };
+use super::instance_outcomes::{InstancePut, OwnedChange};
 use super::ports::Traffic;
 use super::queries::answer::Answer;
 use super::queries::configuration::{ConfigView, DiffView, config, diff, validate};
@@ -148,6 +151,12 @@ commands! {
     Subscribe,
     /// 34
     Unsubscribe,
+    /// Sent by operators: an instance of theirs gets a whole configuration.
+    PutInstance -> InstancePut { Reply::Put(outcome) => *outcome },
+    /// Sent by operators: an instance of theirs is removed.
+    RemoveInstance,
+    /// Sent by the server: a configuration file lists these instances.
+    ReplaceOwned -> Vec<OwnedChange> { Reply::OwnedReplaced(changes) => changes },
     /// Sent by the server: a connection has closed.
     Disconnect,
     /// Sent by the server: a deadline of a session has come.
@@ -183,6 +192,15 @@ impl Command {
             Command::CompleteMaintenance(complete) => catalog.by_key(complete.key),
             Command::ConfigApply(apply) => catalog.subject(&apply.subject).ok(),
             Command::ConfigRollback(rollback) => catalog.subject(&rollback.subject).ok(),
+            Command::PutInstance(put) => {
+                let present = catalog.of_instance(&put.service, &put.instance);
+                return 1 + put.config.weight() + present.map_or(0, |session| entries(session));
+            }
+            Command::RemoveInstance(remove) => catalog.of_instance(&remove.service, &remove.instance),
+            Command::ReplaceOwned(owned) => {
+                let listed = owned.instances.iter().map(|listed| listed.config.weight());
+                return catalog.sessions_len() + catalog.routes_len() + listed.sum::<usize>();
+            }
             _ => None,
         };
         let Some(session) = session else { return 1 };

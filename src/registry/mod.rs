@@ -7,6 +7,9 @@
 pub mod audit;
 pub mod calls;
 pub mod commands;
+pub mod config_changes;
+pub mod instance_config;
+pub mod instance_outcomes;
 mod leases;
 mod limits;
 mod ports;

@@ -75,9 +75,10 @@ impl RegistrationTokens {
         self.0.iter().fold(None, |found, token| if token.secret.is(&shown) { Some(token) } else { found })
     }
 
-    /// Returns the token whose rules apply to a session; `None` where the server has no tokens.
+    /// Returns the token whose rules apply to a session; `None` where the server has no tokens, and for sessions
+    /// of operators and files.
     pub(crate) fn of(&self, record: &SessionRecord) -> Result<Option<&RegistrationToken>, Error> {
-        if self.0.is_empty() {
+        if self.0.is_empty() || record.owner.is_permanent() {
             return Ok(None);
         }
         let Some(name) = &record.token else {

@@ -92,6 +92,8 @@ pub(super) struct Happening {
     pub(super) service_name: String,
     /// The instance; empty for an event of the whole server.
     pub(super) instance_name: String,
+    /// The holder of the instance: `session`, `operator` or `file`; empty for an event of the whole server.
+    pub(super) owner: &'static str,
     /// Its type; also the `event`.
     pub(super) r#type: &'static str,
     /// The payload that the session gets.
@@ -244,6 +246,7 @@ fn happening(record: &EventRecord) -> Happening {
         at: record.at,
         service_name: of.map(|of| of.service.to_string()).unwrap_or_default(),
         instance_name: of.map(|of| of.instance.to_string()).unwrap_or_default(),
+        owner: of.map(|of| of.owner.word()).unwrap_or_default(),
         r#type: record.event.kind().name(),
         payload: EventView::from(&record.event),
     }

@@ -271,19 +271,23 @@ impl FromRequestParts<RestState> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &RestState) -> Result<Self, Problem> {
-        if_match(&parts.headers).map(Self).map_err(|Malformed| {
-            let words = "must be * or ETags as they were given, separated by commas, such as \"3\", \"4\"";
-            Problem::wrong("If-Match", &words)
-        })
+        if_match(&parts.headers).map(Self).map_err(Problem::from)
+    }
+}
+
+impl From<Malformed> for Problem {
+    fn from(_: Malformed) -> Self {
+        let words = "must be * or ETags as they were given, separated by commas, such as \"3\", \"4\"";
+        Problem::wrong("If-Match", &words)
     }
 }
 
 /// The error for an `If-Match` that is not a list of entity tags.
 #[derive(Debug, PartialEq, Eq)]
-struct Malformed;
+pub(super) struct Malformed;
 
 /// Returns the revisions in all lines of `If-Match`; `None` if any revision is accepted.
-fn if_match(fields: &HeaderMap) -> Result<Option<Vec<u64>>, Malformed> {
+pub(super) fn if_match(fields: &HeaderMap) -> Result<Option<Vec<u64>>, Malformed> {
     // Several lines are one list (RFC 9110 §5.3).
     let lines: Vec<&[u8]> = fields.get_all(IF_MATCH).iter().map(|line| line.as_bytes().trim_ascii()).collect();
     match lines.as_slice() {
@@ -349,8 +353,8 @@ mod tests {
     use axum::response::IntoResponse;
 
     use super::super::routes::{NewRoute, RouteChange};
-    use super::super::settings::RateLimit;
     use super::*;
+    use crate::json::settings::RateLimit;
 
     async fn said(problem: Problem) -> (String, String) {
         let body = axum::body::to_bytes(problem.into_response().into_body(), 4096).await.unwrap();

@@ -7,6 +7,7 @@
 
 mod audit;
 mod caller;
+mod conditions;
 mod config;
 mod docs;
 mod events;
@@ -22,6 +23,7 @@ mod problem;
 mod requests;
 mod router;
 mod routes;
+mod services;
 mod sessions;
 mod settings;
 mod state;

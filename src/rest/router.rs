@@ -21,7 +21,7 @@ use super::problem::Problem;
 use super::state::{RestSettings, RestState, StateInner};
 use super::{
     audit, config, docs, events, instance_config, metrics, openapi, operations, operator, overview, requests, routes,
-    sessions, settings,
+    services, sessions, settings,
 };
 
 /// Returns the routes of the REST interface. Work that outlives its request is a task of `lifecycle`.
@@ -71,6 +71,7 @@ fn calls() -> OpenApiRouter<RestState> {
         overview::calls(),
         operator::calls(),
         instance_config::calls(),
+        services::calls(),
         requests::calls(),
         metrics::calls(),
         audit::calls(),

@@ -6,8 +6,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{Breaker, HeaderKey, HealthCheck as Check, HealthPath, Options, RateLimit as Limit, Target};
-use crate::json::numbers::{Count, Duration, Interval};
+use crate::domain::{HeaderKey, Options, Target};
+use crate::json::settings::{CircuitBreaker, HealthCheck, RateLimit};
 use crate::json::values::{HeaderText, OptionText};
 use crate::registry::commands::{
     CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
@@ -73,65 +73,6 @@ pub(super) struct HeaderSetting {
 pub(super) struct OptionSetting {
     /// The value.
     pub(super) value: OptionText,
-}
-
-/// The health check of a route's backend: 2xx and 3xx are healthy.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "a JSON object")]
-#[schema(example = json!({ "path": "/health", "interval": "10s", "timeout": "2s" }))]
-pub(super) struct HealthCheck {
-    /// The path and query of the check's request, sent exactly as written.
-    pub(super) path: HealthPath,
-    /// The time from one check to the next.
-    pub(super) interval: Interval,
-    /// The time that an answer may take.
-    pub(super) timeout: Duration,
-}
-
-impl From<HealthCheck> for Check {
-    fn from(check: HealthCheck) -> Self {
-        Self { path: check.path, interval: check.interval.0, timeout: check.timeout.0 }
-    }
-}
-
-/// A rate limit per client. For `ALL`, it counts the requests to all routes of the session together.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "a JSON object")]
-#[schema(example = json!({ "requests": 100, "window": "1m" }))]
-pub(super) struct RateLimit {
-    /// The number of requests allowed per window.
-    pub(super) requests: Count,
-    /// The length of the window.
-    pub(super) window: Duration,
-}
-
-impl From<RateLimit> for Limit {
-    fn from(limit: RateLimit) -> Self {
-        Self { requests: limit.requests.0, window: limit.window.0 }
-    }
-}
-
-/// A circuit breaker: it stops requests to a failing backend, and tries the backend again later.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "a JSON object")]
-#[schema(example = json!({ "threshold": 5, "timeout": "30s", "half_open_requests": 3 }))]
-pub(super) struct CircuitBreaker {
-    /// The number of consecutive failures that open it.
-    pub(super) threshold: Count,
-    /// The time that it stays open.
-    pub(super) timeout: Duration,
-    /// The number of trial requests that must all succeed to close it.
-    pub(super) half_open_requests: Count,
-}
-
-impl From<CircuitBreaker> for Breaker {
-    fn from(breaker: CircuitBreaker) -> Self {
-        Self {
-            threshold: breaker.threshold.0,
-            timeout: breaker.timeout.0,
-            half_open_requests: breaker.half_open_requests.0,
-        }
-    }
 }
 
 /// Stages a response header

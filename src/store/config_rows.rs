@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     BackendUrl, Breaker, Edit, Error, HeaderKey, HealthCheck, HealthPath, Host, OptionKey, PathPrefix, RateLimit,
-    Route, RouteId, Section, SessionKey, Span, Target, header_value,
+    Route, RouteId, RouteName, Section, SessionKey, Span, Target, header_value,
 };
 
 use super::value::Value;
@@ -140,6 +140,8 @@ struct RouteValue<'a> {
     #[serde(borrow)]
     backend: Cow<'a, str>,
     priority: i32,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    name: Option<Cow<'a, str>>,
 }
 
 impl<'a> RouteValue<'a> {
@@ -153,12 +155,14 @@ impl<'a> RouteValue<'a> {
             path: route.path.as_str().into(),
             backend: route.backend.as_str().into(),
             priority: route.priority,
+            name: route.name.as_ref().map(|name| name.as_str().into()),
         }
     }
 
     fn route(self, id: RouteId) -> Result<Route, Error> {
         Ok(Route {
             id,
+            name: self.name.map(|name| RouteName::restore(&name)).transpose()?,
             domains: Host::gather(self.domains.iter().map(|domain| &**domain))?,
             path: PathPrefix::stored(&self.path)?,
             backend: BackendUrl::parse(&self.backend)?,

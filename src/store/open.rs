@@ -25,6 +25,7 @@ pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (6, "orders", include_str!("../../migrations/0006_orders.sql")),
     (7, "audit", include_str!("../../migrations/0007_audit.sql")),
     (9, "leases", include_str!("../../migrations/0009_leases.sql")),
+    (10, "owner", include_str!("../../migrations/0010_owner.sql")),
 ];
 
 pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -7,13 +7,14 @@ use proptest::prelude::*;
 
 use crate::domain::{
     BackendUrl, Breaker, Drain, Edit, EventKind, HeaderKey, HealthCheck, HealthPath, Host, InstanceName, Lease,
-    Maintenance, MaintenanceEntry, Metadata, OptionKey, PageUrl, PathPrefix, Pending, PendingKind, RateLimit, Route,
-    RouteId, ServiceName, SessionRecord, Span, Target, Ticket, Time, Topics,
+    Maintenance, MaintenanceEntry, Metadata, OptionKey, Owner, PageUrl, PathPrefix, Pending, PendingKind, RateLimit,
+    Route, RouteId, RouteName, ServiceName, SessionRecord, Span, Target, Ticket, Time, Topics,
 };
 
 pub(super) fn route(id: u32, domains: &str, path: &str) -> Route {
     Route {
         id: RouteId(id),
+        name: None,
         domains: Host::parse_list(domains).unwrap(),
         path: PathPrefix::parse(path).unwrap(),
         backend: BackendUrl::parse("http://10.0.0.7:8080").unwrap(),
@@ -43,8 +44,10 @@ fn any_route(id: u32) -> impl Strategy<Value = Route> {
     let name = "(\\*\\.)?[a-z]{1,5}\\.(example|bücher)|\\*|10\\.0\\.0\\.[1-9]|\\[::1\\]";
     let backend = "(http|ws)://([a-z]{1,8}|\\[::1\\]|10\\.1\\.2\\.3)(:80[0-9]{2})?(/[a-z]{1,4})?/?";
     let domains = proptest::collection::vec(name, 1..4);
-    (domains, path(), backend, any::<i32>()).prop_map(move |(domains, path, backend, priority)| Route {
+    let name = proptest::option::of("[a-z]{1,8}");
+    (domains, path(), backend, any::<i32>(), name).prop_map(move |(domains, path, backend, priority, name)| Route {
         id: RouteId(id),
+        name: name.map(|name| RouteName::parse(&name).unwrap()),
         domains: Host::gather(domains.iter().map(String::as_str)).unwrap(),
         path,
         backend: BackendUrl::parse(&backend).unwrap(),
@@ -119,9 +122,10 @@ pub(super) fn altered(record: SessionRecord) -> impl Strategy<Value = SessionRec
     let drain = proptest::option::of((any::<u64>(), span(), any::<bool>()));
     let topics = proptest::sample::subsequence(EventKind::TOPICS.to_vec(), 0..=EventKind::TOPICS.len());
     let lease = prop_oneof![Just(None), Just(Some(Lease::Permanent)), span().prop_map(|span| Some(Lease::For(span)))];
+    let owner = prop_oneof![Just(Owner::Session), Just(Owner::Operator), Just(Owner::File("a b.toml".into()))];
     let metadata = prop_oneof![Just("{}"), Just(r#"{"größe": [1, null, "x|y\n"]}"#)];
-    (proptest::option::of(any::<u64>()), drain, maintenance(), topics, metadata, any::<u16>(), lease).prop_map(
-        move |(last_apply, drain, maintenance, topics, metadata, maintenance_port, lease)| SessionRecord {
+    (proptest::option::of(any::<u64>()), drain, maintenance(), topics, metadata, any::<u16>(), lease, owner).prop_map(
+        move |(last_apply, drain, maintenance, topics, metadata, maintenance_port, lease, owner)| SessionRecord {
             revision: record.revision + 1,
             last_apply: last_apply.map(Time),
             drain: drain.map(|(started, span, by_operator)| Drain { started: Time(started), span, by_operator }),
@@ -130,6 +134,7 @@ pub(super) fn altered(record: SessionRecord) -> impl Strategy<Value = SessionRec
             metadata: Metadata::parse(metadata).unwrap(),
             maintenance_port,
             lease,
+            owner,
             ..record.clone()
         },
     )

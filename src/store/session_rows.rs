@@ -6,14 +6,14 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::domain::{
-    Drain, InstanceName, Lease, Maintenance, Metadata, ServiceName, SessionId, SessionKey, SessionRecord, Span, Time,
-    TokenName, Topics,
+    Drain, InstanceName, Lease, Maintenance, Metadata, Owner, ServiceName, SessionId, SessionKey, SessionRecord, Span,
+    Time, TokenName, Topics,
 };
 
 use super::value::{RowError, Value};
 
 /// The columns of `session`, the key first.
-pub(super) const SESSION_COLUMNS: [&str; 17] = [
+pub(super) const SESSION_COLUMNS: [&str; 18] = [
     "key",
     "id",
     "service",
@@ -31,6 +31,7 @@ pub(super) const SESSION_COLUMNS: [&str; 17] = [
     "replaced",
     "token",
     "lease",
+    "owner",
 ];
 
 /// Returns the row of a record.
@@ -56,6 +57,7 @@ pub(super) fn row(key: SessionKey, record: &SessionRecord) -> [Value; SESSION_CO
         moment(record.replaced),
         record.token.as_ref().map_or(Value::Null, |name| Value::text(name.as_str())),
         record.lease.map_or(Value::Null, |lease| Value::text(&lease.to_string())),
+        Value::text(&record.owner.stored()),
     ]
 }
 
@@ -89,6 +91,7 @@ pub(super) fn record(row: &SqliteRow, maintenance: Maintenance) -> Result<Sessio
         token: row.try_get::<Option<&str>, _>("token")?.map(TokenName::restore).transpose()?,
         origin: None,
         lease: row.try_get::<Option<&str>, _>("lease")?.map(Lease::parse).transpose()?,
+        owner: Owner::restore(text("owner")?)?,
     })
 }
 

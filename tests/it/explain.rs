@@ -25,6 +25,7 @@ fn catalog(routes: &[(&'static str, &'static str, i32)]) -> Catalog {
         .map(|((host, path, priority), id)| {
             let route = Route {
                 id: RouteId(id),
+                name: None,
                 domains: Host::parse_list(host).unwrap(),
                 path: PathPrefix::parse(path).unwrap(),
                 backend: BackendUrl::parse("http://127.0.0.1:1").unwrap(),

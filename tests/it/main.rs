@@ -32,6 +32,7 @@ mod restarts;
 mod scenarios;
 mod secure;
 mod server;
+mod services;
 mod session;
 mod shares;
 mod statistics;

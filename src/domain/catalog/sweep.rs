@@ -109,6 +109,7 @@ mod tests {
         let record = SessionRecord { token, ..SessionRecord::opened(service, instance, 1, Time(1)) };
         let route = Route {
             id: RouteId(1),
+            name: None,
             domains: Host::parse_list("a.example").unwrap(),
             path: PathPrefix::parse("/").unwrap(),
             backend: crate::domain::BackendUrl::parse("http://127.0.0.1:80").unwrap(),

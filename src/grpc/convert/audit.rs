@@ -55,6 +55,7 @@ impl From<AuditDetails> for proto::AuditDetails {
             token_name,
             lease,
             version,
+            owner,
         } = details;
         Self {
             routes_added,
@@ -74,6 +75,7 @@ impl From<AuditDetails> for proto::AuditDetails {
             token_name,
             lease,
             version,
+            owner,
         }
     }
 }

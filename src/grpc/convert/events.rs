@@ -88,6 +88,7 @@ fn event(happened: &EventRecord) -> proto::Event {
         at: Some(timestamp(happened.at)),
         service_name: of.map(|of| of.service.to_string()).unwrap_or_default(),
         instance_name: of.map(|of| of.instance.to_string()).unwrap_or_default(),
+        owner: of.map(|of| of.owner.word().to_owned()).unwrap_or_default(),
         r#type: EventType::from(happened.event.kind()).into(),
         payload: payload(&happened.event),
     }
@@ -179,7 +180,8 @@ mod tests {
         let [failed, circuit, drained] = events.map(|event| {
             let service = ServiceName::parse("shop").unwrap();
             let instance = InstanceName::parse("shop-1").unwrap();
-            let instance = Some(EventInstance { session: SessionKey(1), service, instance });
+            let instance =
+                Some(EventInstance { session: SessionKey(1), service, instance, owner: crate::domain::Owner::Session });
             super::event(&EventRecord { sequence: 7, at: Time(1500), instance, event })
         });
         assert_eq!(
@@ -206,6 +208,7 @@ mod tests {
             sequence: 1,
             at: Time(0),
             instance: Some(EventInstance {
+                owner: crate::domain::Owner::Session,
                 session: SessionKey(1),
                 service: ServiceName::parse("shop").unwrap(),
                 instance: InstanceName::parse("shop-1").unwrap(),

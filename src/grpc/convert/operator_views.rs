@@ -103,6 +103,8 @@ impl From<InstanceView> for proto::Instance {
             routes_in_maintenance,
             in_flight,
             token,
+            owner,
+            owner_file,
             metadata,
             lease,
             expires_at,
@@ -125,6 +127,8 @@ impl From<InstanceView> for proto::Instance {
             routes_in_maintenance: count(routes_in_maintenance),
             in_flight,
             token_name: token,
+            owner: owner.to_owned(),
+            owner_file,
         }
     }
 }

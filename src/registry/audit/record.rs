@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::{Edit, InstanceName, RouteId, ServiceName, Session, SessionKey, Target, Time};
+use crate::domain::{Edit, InstanceName, Owner, RouteId, ServiceName, Session, SessionKey, Target, Time};
 
 use super::origin::Interface;
 use super::words::words;
@@ -27,6 +27,8 @@ words! {
         Ended = "ended",
         /// An operator ended a session.
         Evicted = "evicted",
+        /// Operators or a file removed an instance that they held.
+        Removed = "removed",
         /// Staged changes became active.
         Applied = "applied",
         /// Staged changes were dropped.
@@ -165,6 +167,10 @@ pub struct AuditDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub version: Option<String>,
+    /// The holder of the instance: `the operators`, or `the file` with its name. Absent for a session with a client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub owner: Option<String>,
 }
 
 /// The largest number of route ids that a record names.
@@ -230,6 +236,12 @@ impl AuditDetails {
     #[must_use]
     pub fn lease(self, lease: String) -> Self {
         Self { lease: Some(lease), ..self }
+    }
+
+    /// Adds the owner of the instance, unless it is a client.
+    #[must_use]
+    pub fn held_by(self, owner: &Owner) -> Self {
+        Self { owner: owner.is_permanent().then(|| owner.to_string()), ..self }
     }
 
     /// Adds the time until which something lasts.

@@ -72,7 +72,12 @@ pub(crate) fn staged_edits(session: &Session, sections: Sections) -> Vec<Edit> {
     difference.edits().filter(|edit| sections.contains(edit.section())).cloned().collect()
 }
 
-fn applied(session: &Session, edits: &[Edit], before: Option<&Session>, context: DecisionContext<'_>) -> SessionRecord {
+pub(super) fn applied(
+    session: &Session,
+    edits: &[Edit],
+    before: Option<&Session>,
+    context: DecisionContext<'_>,
+) -> SessionRecord {
     let mut record = SessionRecord::clone(&session.record);
     record.revision += 1;
     record.last_apply = Some(context.now);

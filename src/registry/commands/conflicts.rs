@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 
-use crate::domain::{Catalog, Claim, Config, Edit, Error, Kind, Route, RouteId, Session};
+use crate::domain::{Catalog, Claim, Claimants, Config, Edit, Error, Kind, Route, RouteId, Session};
+
+use super::holder::holder;
 
 /// The largest number of problems in one message.
 const PROBLEMS_MAX: usize = 20;
@@ -95,12 +97,27 @@ fn held_by_another_service(
     route: &Route,
     claim: &Claim,
 ) -> Option<ConfigProblem> {
-    let holder = &catalog.claimants(claim)?.service;
-    (*holder != session.record.service).then(|| ConfigProblem {
+    let claimants = catalog.claimants(claim).filter(|held| held.service != session.record.service)?;
+    let (service, instance) = (&claimants.service, holding_instance(catalog, session, claimants).unwrap_or_default());
+    Some(ConfigProblem {
         route: route.id,
-        words: format!("{} {} at priority {} is held by service {holder}", claim.host, claim.path, claim.priority),
+        words: format!(
+            "{} {} at priority {} is held by service {service}{instance}",
+            claim.host, claim.path, claim.priority
+        ),
         with_another_service: true,
     })
+}
+
+/// Returns words for an instance that holds a claim. Services only hear of each other's names.
+fn holding_instance(catalog: &Catalog, session: &Session, claimants: &Claimants) -> Option<String> {
+    let (key, _) = claimants.routes.first()?;
+    let record = &catalog.by_key(*key)?.record;
+    let by_service = !session.record.owner.is_permanent();
+    if by_service && !record.owner.is_permanent() {
+        return None;
+    }
+    Some(format!(" (instance {}, held by {})", record.instance, holder(record, !by_service)))
 }
 
 /// Returns another route of the session that holds the claim now and keeps it.

@@ -8,6 +8,7 @@ use crate::domain::{
 };
 
 use crate::registry::audit::{AuditAction, AuditDetails, AuditDraft};
+use crate::registry::instance_outcomes::{InstancePut, OwnedChange};
 use crate::registry::limits::RegistryLimits;
 use crate::registry::registration_tokens::RegistrationTokens;
 
@@ -134,6 +135,10 @@ pub enum Reply {
     Maintenance(Verification),
     /// The staged configuration was applied; this is the session's revision now.
     Applied(u64),
+    /// An instance of the operators has its configuration.
+    Put(Box<InstancePut>),
+    /// The instances of a file are those that it lists; the ones that changed.
+    OwnedReplaced(Vec<OwnedChange>),
 }
 
 /// An accepted maintenance request, with the pages that must answer before its outcome is sent.

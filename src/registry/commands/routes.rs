@@ -27,6 +27,7 @@ impl NewRoute {
     fn with_id(&self, id: RouteId) -> Route {
         Route {
             id,
+            name: None,
             domains: self.domains.clone(),
             path: self.path.clone(),
             backend: self.backend.clone(),

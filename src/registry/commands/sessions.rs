@@ -14,6 +14,7 @@ use crate::registry::registration_tokens::AdmittedRegistration;
 
 use super::apply::unstage;
 use super::decision::{Decided, Decision, DecisionContext, Effect, Release, Reply};
+use super::holder::{check_not_owned, held_by_file};
 use super::takeover::inherited;
 
 /// Opens a session for an instance, and replaces the session that the instance has.
@@ -52,6 +53,7 @@ impl Register {
         check_lease(lease, token, context.limits)?;
         let opened = SessionRecord::opened(self.service.clone(), self.instance.clone(), self.nonce, context.now);
         let old = catalog.of_instance(&self.service, &self.instance);
+        old.map_or(Ok(()), |old| check_not_owned(old))?;
         if let Some(token) = token {
             // The instance may also have an older replaced session that still serves; the first apply of the new
             // session ends it.
@@ -188,6 +190,9 @@ impl ClientShutdown {
 
     pub(crate) fn decide(&self, catalog: &Catalog, _: DecisionContext<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
+        if let Some(file) = session.record.owner.file() {
+            return Err(held_by_file(&session.record, file));
+        }
         let other = session.bound.filter(|bound| Some(*bound) != self.connection);
         let (reason, action) = match self.subject.session() {
             Some(_) => ("shut down", AuditAction::Ended),

@@ -54,6 +54,7 @@ mod tests {
         ] {
             let route = Route {
                 id: RouteId(id),
+                name: None,
                 domains: vec![Host::parse(host).unwrap()],
                 path: PathPrefix::parse(path).unwrap(),
                 backend: BackendUrl::parse("http://b").unwrap(),

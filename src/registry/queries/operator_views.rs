@@ -79,6 +79,11 @@ pub struct InstanceView {
     /// The name of the registration token that it registered with.
     #[schema(required)]
     pub token: Option<String>,
+    /// The holder: `session` for a client, `operator`, or `file` for a configuration file.
+    pub owner: &'static str,
+    /// The name of the file; `null` unless a file holds it.
+    #[schema(required)]
+    pub owner_file: Option<String>,
     #[schema(value_type = serde_json::Map<String, serde_json::Value>)]
     pub metadata: Metadata,
     /// The time that it lives without a sign of life: a duration, or `permanent`.
@@ -271,6 +276,8 @@ impl OperatorSource<'_> {
             routes_in_maintenance: if record.maintenance.first().is_some() { maintained.count() } else { 0 },
             in_flight: self.traffic.in_flight(session.key),
             token: record.token.as_ref().map(ToString::to_string),
+            owner: record.owner.word(),
+            owner_file: record.owner.file().map(str::to_owned),
             metadata: record.metadata.clone(),
             lease: lease_of(session, self.limits),
             expires_at: ends_at(session, self.limits),

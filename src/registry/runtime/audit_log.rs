@@ -75,8 +75,9 @@ fn log(record: &AuditRecord) {
     let AuditDetails { routes_added, routes_changed, routes_removed, headers_changed, options_changed, .. } =
         &record.details;
     let AuditDetails { health_checks_changed, rate_limits_changed, circuit_breakers_changed, .. } = &record.details;
-    let AuditDetails { routes_replaced, routes, target, until, reason, keys, token_name, lease, version, .. } =
-        &record.details;
+    let AuditDetails {
+        routes_replaced, routes, target, until, reason, keys, token_name, lease, version, owner, ..
+    } = &record.details;
     tracing::info!(
         action = action.name(),
         service = service_name.as_ref().map(ServiceName::as_str),
@@ -103,6 +104,7 @@ fn log(record: &AuditRecord) {
         token_name = token_name.as_deref(),
         lease = lease.as_deref(),
         version = version.as_deref(),
+        owner = owner.as_deref(),
         audit = sequence,
         "{}",
         words(*action)
@@ -119,6 +121,7 @@ fn words(action: AuditAction) -> &'static str {
         AuditAction::Expired => "session expired",
         AuditAction::Ended => "session ended by its client",
         AuditAction::Evicted => "session evicted by an operator",
+        AuditAction::Removed => "instance removed by its owner",
         AuditAction::Applied => "configuration applied",
         AuditAction::RolledBack => "staged changes rolled back",
         AuditAction::StagedExpired => "staged changes dropped because of their age",

@@ -93,7 +93,8 @@ impl Batch {
         let known = self.draft.by_key(session).or_else(|| before?.by_key(session));
         let Some(record) = known.map(|session| Arc::clone(&session.record)) else { return };
         let (service, instance) = (record.service.clone(), record.instance.clone());
-        self.record(Some(EventInstance { session, service, instance }), event, at);
+        let owner = record.owner.clone();
+        self.record(Some(EventInstance { session, service, instance, owner }), event, at);
     }
 
     /// Gives an event its sequence and records it.

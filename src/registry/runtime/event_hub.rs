@@ -357,6 +357,7 @@ mod tests {
             sequence: 1,
             at: Time(0),
             instance: Some(EventInstance {
+                owner: crate::domain::Owner::Session,
                 session: SessionKey(1),
                 service: ServiceName::parse("shop").unwrap(),
                 instance: InstanceName::parse("shop-1").unwrap(),

@@ -128,6 +128,7 @@ mod tests {
             sequence,
             at: Time(0),
             instance: Some(EventInstance {
+                owner: crate::domain::Owner::Session,
                 session: SessionKey(sequence % 2),
                 service: ServiceName::parse("shop").unwrap(),
                 instance: InstanceName::parse("shop-1").unwrap(),

@@ -3,12 +3,14 @@
 use crate::clock;
 use crate::domain::{Error, InstanceName, ServiceName, Subject};
 
+use crate::registry::instance_config::InstanceConfig;
 use crate::registry::queries::configuration::{ConfigView, DiffView, config, diff, validate};
 use crate::registry::queries::explain::{Explain, ExplainView, explain};
 use crate::registry::queries::operator_views::{
     InstanceDetail, InstanceFilter, InstanceView, InstancesPage, OperatorSource, OverviewView, RoutesPage, StatsPage,
 };
 use crate::registry::queries::paging::ListRequest;
+use crate::registry::queries::services::{self, ServicesPage};
 
 use super::registry::Registry;
 
@@ -52,6 +54,22 @@ impl Registry {
     /// The same as for [`Registry::all_routes`].
     pub fn all_stats(&self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<StatsPage, Error> {
         self.read(|source| source.all_stats(page, of))
+    }
+
+    /// Returns a page of the services, by name.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor that this list did not give.
+    pub fn services(&self, page: &ListRequest) -> Result<ServicesPage, Error> {
+        services::services(&self.catalog(), page)
+    }
+
+    /// Returns the whole active configuration of an instance, with its revision.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no instance of that name.
+    pub fn whole_config(&self, service: &ServiceName, instance: &InstanceName) -> Result<(u64, InstanceConfig), Error> {
+        services::whole_config(&self.catalog(), service, instance)
     }
 
     /// Explains which backend would get a request, and why.

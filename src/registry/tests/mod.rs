@@ -6,6 +6,7 @@ mod leases;
 mod operating;
 mod payloads;
 mod readiness;
+mod services;
 mod serving;
 mod staging;
 mod streams;

@@ -151,7 +151,8 @@ impl Endpoint {
     #[must_use]
     pub fn maintenance_endpoint(&self, page: &PageUrl) -> Self {
         let Route { id, ref path, priority, .. } = *self.route;
-        let route = Route { id, domains: Vec::new(), path: path.clone(), backend: page.origin().clone(), priority };
+        let backend = page.origin().clone();
+        let route = Route { id, name: None, domains: Vec::new(), path: path.clone(), backend, priority };
         let own = Options {
             preserve_host: false,
             strip_prefix: false,
@@ -283,6 +284,7 @@ mod tests {
     fn endpoint(path: &str, backend: &str, strip: bool) -> Endpoint {
         let route = Arc::new(Route {
             id: RouteId(1),
+            name: None,
             domains: vec![Host::Any],
             path: PathPrefix::parse(path).unwrap(),
             backend: BackendUrl::parse(backend).unwrap(),

@@ -30,6 +30,7 @@ pub(super) fn apply(key: u64, edits: impl IntoIterator<Item = Edit>) -> Change {
 pub(super) fn route(id: u32, hosts: &str, path: &str, priority: i32, backend: &str) -> Edit {
     let route = Route {
         id: RouteId(id),
+        name: None,
         domains: Host::parse_list(hosts).unwrap(),
         path: PathPrefix::parse(path).unwrap(),
         backend: BackendUrl::parse(backend).unwrap(),

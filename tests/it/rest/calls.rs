@@ -131,6 +131,13 @@ fn operating(api: &Api) {
         ask("GET", "/v1/explain?host=shop.example:8080&path=/x%3Fy&method=GET&staged=shop/shop-1", None).json;
     assert_eq!((&explained["outcome"], &explained["path"]), (&json!("forwarded"), &json!("/x")));
 
+    let of_operators = "/v1/services/paper/instances/paper-1";
+    let config = json!({ "backend": "http://127.0.0.1:1", "domains": ["paper.example"] });
+    assert_eq!(ask("PUT", of_operators, Some(&config)).status, 201);
+    assert_eq!(ask("GET", of_operators, None).json["routes"][0]["name"], "r1");
+    assert_eq!(ask("GET", "/v1/services?limit=1", None).json["items"][0]["service_name"], "paper");
+    assert_eq!(ask("DELETE", of_operators, None).status, 204);
+
     let at = |rest| format!("/v1/instances/shop/shop-1{rest}");
     assert_eq!(ask("PUT", &at("/drain"), Some(&json!({ "duration": 60 }))).status, 200);
     assert_eq!(ask("GET", &at(""), None).json["drain"]["duration_seconds"], 60);

@@ -153,6 +153,7 @@ impl Drop for ProxyHarness {
 pub fn route(id: u32, domains: &str, path: &str, backend: &str) -> Edit {
     let route = Route {
         id: RouteId(id),
+        name: None,
         domains: Host::parse_list(domains).unwrap(),
         path: PathPrefix::parse(path).unwrap(),
         backend: BackendUrl::parse(backend).unwrap(),
