@@ -9,6 +9,7 @@
 //! These carry bytes in and out:
 //!
 //! - [`store`]: keeps the registry's state in an `SQLite` database.
+//! - [`backup`]: makes backups of the store, and restores them.
 //! - [`proxy`]: carries HTTP requests from clients to endpoints.
 //! - [`checks`]: checks the health of endpoints.
 //! - [`maintenance_pages`]: fetches the pages that the proxy shows during maintenance.
@@ -47,6 +48,7 @@
 pub mod acme;
 pub mod api_listener;
 pub mod app;
+pub mod backup;
 pub mod certificates;
 pub mod checks;
 pub mod clock;

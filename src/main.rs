@@ -20,6 +20,9 @@ fn main() -> ExitCode {
         }
         config::Task::Check => app::check(config).map(|()| println!("{file} is valid")),
         config::Task::Reload => app::reload(config).map(|outcome| println!("{outcome}")),
+        config::Task::Restore(backup, options) => {
+            app::restore(&config, &backup, options).map(|outcome| println!("{outcome}"))
+        }
     });
     if let Err(error) = &ended {
         log.say(&format!("signalbox: {error:#}"));

@@ -40,10 +40,28 @@ enum Verb {
         /// The file to check, in place of --config
         file: Option<PathBuf>,
     },
+    /// Put a backup in the place of the store, while no server runs; whatever fails changes nothing
+    Restore {
+        /// The backup, as `GET /v1/backup` gives it
+        file: PathBuf,
+        #[command(flatten)]
+        options: RestoreOptions,
+    },
+}
+
+/// The flags of `signalbox restore`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub struct RestoreOptions {
+    /// Put it in the place of another store, or of a damaged one; that one is kept beside it
+    #[arg(long = "replace")]
+    pub replace: bool,
+    /// Check the backup, and restore nothing
+    #[arg(long = "check")]
+    pub check: bool,
 }
 
 /// The work that the command line asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Runs the server.
     Serve,
@@ -51,6 +69,8 @@ pub enum Task {
     Check,
     /// Asks the running server to reload the configuration.
     Reload,
+    /// Restores the store from a backup.
+    Restore(PathBuf, RestoreOptions),
 }
 
 #[derive(Debug, Default, Args)]
@@ -105,6 +125,7 @@ impl Cli {
             None | Some(Verb::Serve) => Task::Serve,
             Some(Verb::Check { .. }) => Task::Check,
             Some(Verb::Reload) => Task::Reload,
+            Some(Verb::Restore { file, options }) => Task::Restore(file.clone(), *options),
         }
     }
 

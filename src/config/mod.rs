@@ -31,7 +31,7 @@ use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
 
 pub use choices::{AccessFormat, AccessPlace, CollectorSpeaks, LogFormat, Unmatched};
-pub use command::{Cli, Task, passed_socket_names};
+pub use command::{Cli, RestoreOptions, Task, passed_socket_names};
 pub use key_change::KeyChange;
 pub use parts::{
     AccessLogConfig, AcmeConfig, ApiConfig, AuditConfig, CertificateConfig, ConnectionsConfig, OperatorConfig,

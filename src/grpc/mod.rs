@@ -12,6 +12,7 @@
 
 mod audit;
 mod authorize;
+mod backup;
 mod config;
 mod convert;
 mod deadline;

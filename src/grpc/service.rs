@@ -14,7 +14,8 @@ use super::proto::operator_server::Operator;
 use super::proto::registry_server::Registry;
 use super::state::GrpcState;
 use super::{
-    audit, config, events, instance_config, operations, operator, proto, requests, routes, services, sessions, settings,
+    audit, backup, config, events, instance_config, operations, operator, proto, requests, routes, services, sessions,
+    settings,
 };
 
 macro_rules! service {
@@ -114,6 +115,7 @@ service! { Registry {
 service! { Operator {
     [stream WatchStream] events::watch(WatchRequest) -> WatchResponse;
     [stream TapStream] requests::tap(TapRequest) -> TapResponse;
+    [stream BackupStream] backup::backup(BackupRequest) -> BackupResponse;
     operator::get_overview(GetOverviewRequest) -> GetOverviewResponse;
     operator::list_certificates(ListCertificatesRequest) -> ListCertificatesResponse;
     operator::reload_config(ReloadConfigRequest) -> ReloadConfigResponse;

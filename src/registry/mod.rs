@@ -25,8 +25,8 @@ pub use calls::{Call, Command, CommandCall, Query, QueryCall, Reconnected};
 pub use commands::{Release, Reply, Verification};
 pub use limits::RegistryLimits;
 pub use ports::{
-    AuditBatch, AuditChunk, AuditRead, BoxFuture, PageResponse, PageTrust, Publish, Store, StoreError, StoredState,
-    Traffic,
+    AuditBatch, AuditChunk, AuditRead, BoxFuture, HeldFile, PageResponse, PageTrust, Publish, Store, StoreError,
+    StoredState, Traffic,
 };
 pub use queries::Answer;
 pub use registration_tokens::RegistrationTokens;
@@ -36,6 +36,7 @@ pub use runtime::event_stream::{EventStream, StreamItem};
 pub use runtime::large_read_permits::LargeReadPermit;
 pub use runtime::open::open;
 pub use runtime::registry::Registry;
+pub use runtime::snapshot::{BackupPermit, StoreSnapshot};
 pub use runtime::totals::RegistryTotals;
 pub use runtime::writer::Writer;
 pub use runtime::writer_counts::{CommandObserver, EndedCommand, WriterTotals};

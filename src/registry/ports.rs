@@ -3,6 +3,8 @@
 //! Tests implement them with their own types.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -82,6 +84,20 @@ pub trait Store: Send + 'static {
         Ok(())
     }
 
+    /// Holds the file of the stored data still, so that it can be copied while commits go on beside it. `None` if the data
+    /// is in memory only.
+    ///
+    /// # Errors
+    /// If the file cannot be brought up to date.
+    fn hold(&mut self) -> impl Future<Output = Result<Option<HeldFile>, StoreError>> + Send {
+        async { Ok(None) }
+    }
+
+    /// Lets commits change the file again. Returns true if nothing has changed it since [`Store::hold`].
+    fn release(&mut self) -> impl Future<Output = bool> + Send {
+        async { false }
+    }
+
     /// Returns true once the stored data and the given answers may differ. Only a restart reconciles them.
     fn has_diverged(&self) -> bool {
         false
@@ -102,6 +118,17 @@ pub struct StoredState {
     pub reading: Reading,
     /// The number of the last record of the audit; 0 if there is none.
     pub audit_last: u64,
+}
+
+/// The file of the stored data while it is held still.
+#[derive(Clone, Debug)]
+pub struct HeldFile {
+    /// The open file. It must be read at positions, because its clones share one.
+    pub file: Arc<File>,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its path.
+    pub path: PathBuf,
 }
 
 /// The records of a commit, and the bounds of the audit.

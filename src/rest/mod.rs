@@ -6,6 +6,7 @@
 //! and knows no other interface. Invariant: every refusal is `application/problem+json`, wherever it comes from.
 
 mod audit;
+mod backup;
 mod caller;
 mod conditions;
 mod config;

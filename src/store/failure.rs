@@ -26,6 +26,8 @@ pub(super) enum Failure {
          again with the one it is to use", .0.display()
     )]
     Replaced(PathBuf),
+    #[error("the log of the database cannot be moved into its file now")]
+    LogBusy,
     #[error("the database is closed")]
     Closed,
 }
@@ -40,7 +42,8 @@ impl Failure {
                 code.is_some_and(|code| code & 0xff == 10)
             }
             Self::Database(_) => true,
-            Self::Diverged { .. } | Self::Uncertain | Self::Deleted(_) | Self::Replaced(_) | Self::Closed => false,
+            Self::Diverged { .. } | Self::Uncertain | Self::Deleted(_) | Self::Replaced(_) => false,
+            Self::LogBusy | Self::Closed => false,
         }
     }
 }

@@ -21,7 +21,7 @@ use super::session_rows;
 
 const REVISION: &str = "select revision from registry";
 const READING: &str = "select boot, boot_ms, started_ms from registry";
-const AUDIT_LAST: &str = "select coalesce(max(sequence), 0) from audit";
+pub(super) const AUDIT_LAST: &str = "select coalesce(max(sequence), 0) from audit";
 const SESSIONS: &str = "select * from session where key between ? and ? order by key";
 const MAINTENANCE: &str =
     "select session, route, page, entered, by_operator from maintenance where session between ? and ?";

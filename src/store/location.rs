@@ -29,12 +29,20 @@ impl DbLocation {
     }
 }
 
+/// Returns the path of the database's file; `None` if the URL means memory.
+///
+/// # Errors
+/// If the URL names no database.
+pub fn place_of(url: &str) -> Result<Option<PathBuf>, OpenError> {
+    match DbLocation::parse(url)? {
+        DbLocation::File(path) => Ok(Some(path)),
+        DbLocation::Memory => Ok(None),
+    }
+}
+
 /// Returns the path of the database's file; `None` if the URL is wrong or means memory.
 pub fn file_of(url: &str) -> Option<PathBuf> {
-    match DbLocation::parse(url) {
-        Ok(DbLocation::File(path)) => Some(path),
-        Ok(DbLocation::Memory) | Err(_) => None,
-    }
+    place_of(url).ok().flatten()
 }
 
 /// Returns the sizes of the database's file and of its log of changes in bytes; `None` without a file.
@@ -96,6 +104,23 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// Returns the path of the copy that a backup of the database at `path` is made from.
+pub fn backup_copy(path: &Path) -> PathBuf {
+    beside(path, "-backup")
+}
+
+/// Returns the path of the database that is about to take the place of the one at `path`.
+pub fn restored_copy(path: &Path) -> PathBuf {
+    beside(path, "-restored")
+}
+
+/// Removes a copy, if there is one, with the files that `SQLite` keeps beside it.
+pub fn remove_copy(copy: &Path) {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let _ = fs::remove_file(beside(copy, suffix));
+    }
 }
 
 /// Returns the size of a file in bytes; zero if there is none.

@@ -26,6 +26,7 @@ pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (7, "audit", include_str!("../../migrations/0007_audit.sql")),
     (9, "leases", include_str!("../../migrations/0009_leases.sql")),
     (10, "owner", include_str!("../../migrations/0010_owner.sql")),
+    (11, "identity", include_str!("../../migrations/0011_identity.sql")),
 ];
 
 pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
@@ -39,6 +40,9 @@ pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 const APPLICATION_ID: i32 = 0x5347_4258;
 
 const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The length of the log, in pages, from which a commit moves it into the file.
+pub(super) const AUTOCHECKPOINT_PAGES: &str = "2000";
 
 /// Opens the database at `place`. Creates it if necessary and brings its schema up to date.
 pub(super) async fn open(place: &DbLocation) -> Result<(SqliteConnection, DatabaseFiles), OpenError> {
@@ -54,6 +58,10 @@ pub(super) async fn open(place: &DbLocation) -> Result<(SqliteConnection, Databa
     if let DbLocation::File(path) = place {
         // A reader left it behind after a crash. Nobody uses it, because the exclusive lock is ours.
         let _ = std::fs::remove_file(location::beside(path, "-shm"));
+        // A backup or a restore that was cut short left them behind.
+        [location::backup_copy(path), location::restored_copy(path)]
+            .iter()
+            .for_each(|copy| location::remove_copy(copy));
     }
     // Not `run`, because its future is not `Send`.
     MIGRATOR.run_direct(None, &mut connection, false).await.map_err(|error| match error {
@@ -105,7 +113,7 @@ pub(super) async fn connect(place: &DbLocation) -> Result<SqliteConnection, sqlx
         .locking_mode(SqliteLockingMode::Exclusive)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .pragma("wal_autocheckpoint", "2000")
+        .pragma("wal_autocheckpoint", AUTOCHECKPOINT_PAGES)
         .pragma("journal_size_limit", "67108864")
         .pragma("cache_size", "-16384")
         .pragma("temp_store", "memory")
@@ -115,12 +123,12 @@ pub(super) async fn connect(place: &DbLocation) -> Result<SqliteConnection, sqlx
         .await
 }
 
-fn options() -> SqliteConnectOptions {
+pub(super) fn options() -> SqliteConnectOptions {
     SqliteConnectOptions::new().foreign_keys(false).busy_timeout(BUSY_TIMEOUT).disable_statement_logging()
 }
 
 /// Checks a file without changing it: it must be undamaged, a registry, and not too new.
-async fn inspect(path: &Path) -> Result<(), OpenError> {
+pub(super) async fn inspect(path: &Path) -> Result<(), OpenError> {
     let log = location::beside(path, "-wal");
     let stale = OpenError::StaleLog { path: path.to_owned(), log: log.clone() };
     if location::length(path) == 0 {
@@ -152,7 +160,7 @@ async fn inspect(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn known() -> i64 {
+pub(super) fn known() -> i64 {
     MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
@@ -175,7 +183,7 @@ async fn schema(connection: &mut SqliteConnection) -> Result<FoundSchema, sqlx::
 }
 
 /// Explains `SQLite`'s primary result codes (<https://www.sqlite.org/rescode.html>) that people can act on.
-fn explain(place: &DbLocation, error: sqlx::Error) -> OpenError {
+pub(super) fn explain(place: &DbLocation, error: sqlx::Error) -> OpenError {
     let code =
         error.as_database_error().and_then(sqlx::error::DatabaseError::code).and_then(|code| code.parse::<u32>().ok());
     let DbLocation::File(path) = place else { return OpenError::Database { place: place.to_string(), why: error } };

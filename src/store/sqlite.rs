@@ -7,7 +7,7 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use crate::domain::{Catalog, Change, SessionKey};
 use crate::lifecycle;
-use crate::registry::{AuditBatch, AuditChunk, AuditRead, ClockReading, Store, StoreError, StoredState};
+use crate::registry::{AuditBatch, AuditChunk, AuditRead, ClockReading, HeldFile, Store, StoreError, StoredState};
 
 use super::commit::Durability;
 use super::failure::Failure;
@@ -16,6 +16,7 @@ use super::location::DbLocation;
 use super::maintenance_rows::StoredMaintenance;
 use super::open_error::OpenError;
 use super::plan::Plan;
+use super::snapshot::SnapshotFile;
 use super::{audit_rows, commit, commit_outcome, load, open, statements, sweep};
 
 /// The largest plan, in rows, that is made on a control thread without moving its other tasks.
@@ -44,6 +45,8 @@ pub struct Sqlite {
     pub(super) revision: u64,
     /// The maintenance as of the last commit.
     pub(super) maintained: StoredMaintenance,
+    /// The file for copies of the database.
+    pub(super) snapshot: SnapshotFile,
 }
 
 impl Sqlite {
@@ -70,6 +73,7 @@ impl Sqlite {
             needs_recovery: false,
             revision,
             maintained,
+            snapshot: SnapshotFile::default(),
         })
     }
 
@@ -149,6 +153,7 @@ impl Sqlite {
         let mut connection = open::connect(&self.place).await?;
         let found = load::revision(&mut connection).await?;
         self.durability = None;
+        self.snapshot.forget();
         self.connection = Some(connection);
         Ok(found)
     }
@@ -242,6 +247,26 @@ impl Store for Sqlite {
 
     fn look(&mut self) -> Result<(), StoreError> {
         self.files.check_all().map_err(|failure| StoreError(failure.into()))
+    }
+
+    async fn hold(&mut self) -> Result<Option<HeldFile>, StoreError> {
+        let DbLocation::File(path) = self.place.clone() else { return Ok(None) };
+        let held = async {
+            self.files.check_all()?;
+            self.prepare(Durability::Normal).await?;
+            let connection = self.connection.as_mut().ok_or(Failure::Closed)?;
+            let held = self.snapshot.hold(connection, path).await?;
+            self.needs_recovery = false;
+            Ok::<_, Failure>(held)
+        };
+        held.await.map(Some).map_err(|failure| StoreError(failure.into()))
+    }
+
+    async fn release(&mut self) -> bool {
+        match &mut self.connection {
+            Some(connection) => self.snapshot.release(connection).await,
+            None => false,
+        }
     }
 
     fn has_diverged(&self) -> bool {

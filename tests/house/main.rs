@@ -49,6 +49,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("request_log", &["domain", "json", "line_sink", "lifecycle"], &["tokio", "serde_json", "arc_swap", "tracing"]),
     ("json", &["domain"], &["serde", "serde_json", "utoipa"]),
     ("traffic", &["domain", "duration_buckets"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),
+    ("backup", &["domain", "registry", "store", "clock", "lifecycle"], &["serde", "serde_json", "tracing"]),
     ("store", &["domain", "registry", "lifecycle"], &["tokio", "sqlx", "serde", "serde_json", "tracing", "http"]),
     (
         "pipe",
@@ -57,7 +58,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "grpc",
-        &["domain", "json", "registry", "request_log", "operator_auth", "lifecycle"],
+        &["domain", "json", "registry", "backup", "request_log", "operator_auth", "lifecycle"],
         &[
             "tokio",
             "tracing",
@@ -119,7 +120,17 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "rest",
-        &["domain", "json", "registry", "request_log", "operator_auth", "lifecycle", "memory_budget", "metrics"],
+        &[
+            "domain",
+            "json",
+            "registry",
+            "backup",
+            "request_log",
+            "operator_auth",
+            "lifecycle",
+            "memory_budget",
+            "metrics",
+        ],
         &[
             "tokio",
             "http_body",

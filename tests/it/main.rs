@@ -4,6 +4,7 @@
 //! `cargo test --test it storm -- --ignored --test-threads 1`.
 
 mod audit;
+mod backup;
 mod checks;
 mod contracts;
 mod crash;

@@ -55,6 +55,10 @@ words! {
         BreakerReset = "breaker_reset",
         /// The server read a changed configuration.
         ConfigReloaded = "config_reloaded",
+        /// An operator got a backup of the store.
+        BackupMade = "backup_made",
+        /// The store was restored from a backup while no server ran.
+        StoreRestored = "store_restored",
         /// The server began to serve.
         ServerStarted = "server_started",
         /// The server ended in good order.

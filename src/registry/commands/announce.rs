@@ -21,6 +21,13 @@ pub enum Announce {
         /// The keys that changed.
         keys: String,
     },
+    /// A backup of the store is handed out.
+    BackupMade {
+        /// The revision of the store in it.
+        revision: u64,
+        /// Its length in bytes.
+        bytes: u64,
+    },
     /// The server begins to serve.
     ServerStarted,
     /// The server ends in good order.
@@ -49,6 +56,10 @@ impl Announce {
                 let details = AuditDetails { keys: Some(keys.clone()), ..AuditDetails::of_reason(reason) };
                 let event = Event::GlobalConfigChanged { reason: Arc::from(format!("{reason}: {keys}")) };
                 nothing.with_server_event(event).with_server_audit(AuditAction::ConfigReloaded, details)
+            }
+            Announce::BackupMade { revision, bytes } => {
+                let details = AuditDetails::of_reason(&format!("{bytes} bytes, of the store at revision {revision}"));
+                nothing.with_server_audit(AuditAction::BackupMade, details)
             }
             Announce::ServerStarted => {
                 let version = Some(env!("CARGO_PKG_VERSION").to_owned());

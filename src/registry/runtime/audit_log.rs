@@ -135,6 +135,8 @@ fn words(action: AuditAction) -> &'static str {
         AuditAction::MaintenanceFailed => "maintenance request failed",
         AuditAction::BreakerReset => "circuit breaker reset",
         AuditAction::ConfigReloaded => "the configuration was reloaded",
+        AuditAction::BackupMade => "a backup of the store was made",
+        AuditAction::StoreRestored => "the store was restored from a backup",
         AuditAction::ServerStarted => "server started",
         AuditAction::ServerStopped => "server stopped",
     }

@@ -18,6 +18,8 @@ mod probe_permits;
 mod readiness;
 pub(crate) mod registry;
 mod server_calls;
+pub(crate) mod snapshot;
+mod snapshot_calls;
 mod stream_drain;
 mod sweep;
 pub(crate) mod totals;

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::domain::Catalog;
 
 use crate::registry::limits::RegistryLimits;
-use crate::registry::ports::{Publish, Store, StoreError, Traffic};
+use crate::registry::ports::{Publish, Store, StoreError, StoredState, Traffic};
 use crate::registry::registration_tokens::RegistrationTokens;
 use crate::registry::rules::RegistryRules;
 
@@ -22,6 +22,7 @@ use super::large_read_permits::LargeReads;
 use super::probe_permits::ProbePermits;
 use super::readiness::{self, StoreHealth};
 use super::registry::Registry;
+use super::snapshot::Snapshots;
 use super::sweep::Sweep;
 use super::writer::Writer;
 use super::writer_counts::WriterCounts;
@@ -43,11 +44,7 @@ pub async fn open<S: Store, P: Publish>(
     limits: RegistryLimits,
     tokens: RegistrationTokens,
 ) -> Result<(Registry, Writer<S, P>), StoreError> {
-    let mut loaded = store.load().await?;
-    let reading = clock::reading();
-    let skew_ms = reading.skew_since(&loaded.reading, clock_skew::latest(&loaded.changes));
-    clock_skew::move_by(&mut loaded.changes, skew_ms);
-    store.begin(&reading, skew_ms).await?;
+    let loaded = load(&mut store).await?;
     let mut catalog = Catalog::default();
     loaded.changes.iter().for_each(|change| catalog.absorb(change));
     let now = clock::now();
@@ -63,6 +60,7 @@ pub async fn open<S: Store, P: Publish>(
     let (question_sender, store_questions) = readiness::channel();
     let (audit_sender, audit_reads) = audit_reads::channel();
     let (rules_sender, new_rules) = mpsc::channel(1);
+    let (snapshots, snapshot_desk) = Snapshots::new();
     let rules = Arc::new(ArcSwap::from_pointee(RegistryRules { limits, tokens, forbidden, defaults }));
     let (published, counts) = (Arc::new(ArcSwap::from(catalog)), Arc::<WriterCounts>::default());
     let hub = Arc::new(EventHub::since(published.load().revision()));
@@ -82,6 +80,7 @@ pub async fn open<S: Store, P: Publish>(
         store_questions: question_sender,
         counts: Arc::clone(&counts),
         audit_reads: audit_sender,
+        snapshots,
     };
     Ok((
         registry,
@@ -103,6 +102,17 @@ pub async fn open<S: Store, P: Publish>(
             audit_last: loaded.audit_last,
             audit_log: AuditLog::default(),
             audit_reads,
+            snapshots: snapshot_desk,
         },
     ))
+}
+
+/// Reads the store, with its times moved to the present clock.
+async fn load<S: Store>(store: &mut S) -> Result<StoredState, StoreError> {
+    let mut loaded = store.load().await?;
+    let reading = clock::reading();
+    let skew_ms = reading.skew_since(&loaded.reading, clock_skew::latest(&loaded.changes));
+    clock_skew::move_by(&mut loaded.changes, skew_ms);
+    store.begin(&reading, skew_ms).await?;
+    Ok(loaded)
 }

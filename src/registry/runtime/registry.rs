@@ -21,6 +21,7 @@ use crate::registry::server_state::ServerState;
 use super::event_hub::{EventHub, Mailbox, MailboxKind, MailboxMessage};
 use super::large_read_permits::LargeReads;
 use super::probe_permits::ProbePermits;
+use super::snapshot::Snapshots;
 use super::writer_counts::WriterCounts;
 
 /// Commands of one caller that wait for the writer, with the channel for their replies.
@@ -73,6 +74,7 @@ pub struct Registry {
     pub(super) store_questions: mpsc::Sender<StoreQuestion>,
     pub(super) counts: Arc<WriterCounts>,
     pub(super) audit_reads: mpsc::Sender<QueuedAuditRead>,
+    pub(super) snapshots: Snapshots,
 }
 
 impl Registry {

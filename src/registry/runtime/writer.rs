@@ -28,6 +28,7 @@ use super::deadlines::Deadlines;
 use super::event_hub::{EventHub, MailboxMessage};
 use super::readiness::StoreHealth;
 use super::registry::{NewRules, QueuedAuditRead, QueuedCommands, StoreQuestion};
+use super::snapshot::SnapshotDesk;
 use super::sweep::Sweep;
 use super::writer_counts::WriterCounts;
 
@@ -58,6 +59,7 @@ pub struct Writer<S, P> {
     pub(super) audit_last: u64,
     pub(super) audit_log: AuditLog,
     pub(super) audit_reads: mpsc::Receiver<QueuedAuditRead>,
+    pub(super) snapshots: SnapshotDesk,
 }
 
 impl<S: Store, P: Publish> Writer<S, P> {
@@ -80,6 +82,7 @@ impl<S: Store, P: Publish> Writer<S, P> {
                     self.store_health.look(&mut self.store);
                     self.audit_log.catch_up(clock::now());
                 }
+                step = self.snapshots.next() => self.snapshots.run(step, &mut self.store).await,
                 Some(first) = self.mailbox.recv() => {
                     self.fill_batch(first, &mut waiting);
                     self.execute_batch(&mut waiting).await;
