@@ -170,7 +170,7 @@ fn failed(path: &Path, step: &'static str) -> impl FnOnce(io::Error) -> RestoreE
 
 /// Returns a free name for the old database: its own with the time.
 fn kept_name(path: &Path, now: Time) -> PathBuf {
-    let time: String = now.to_string().chars().take(19).filter(|c| c.is_ascii_digit()).collect();
+    let time: String = now.to_string().chars().take(19).filter(char::is_ascii_digit).collect();
     let name = |suffix: String| swap::beside(path, &suffix);
     let numbered = (2..100).map(|number| format!(".replaced-{time}-{number}"));
     let mut names = std::iter::once(format!(".replaced-{time}")).chain(numbered).map(name);

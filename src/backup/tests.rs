@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::archive::{Frame, frame, hex, unpack, verify};
-use super::error::{ArchiveFault, RestoreError};
+use super::error::RestoreError;
 use super::manifest::{DatabaseEntry, Manifest};
 use super::restore::{RestorePlace, restore};
 use super::swap;
@@ -272,5 +272,5 @@ fn a_file_that_cannot_be_read_or_written_is_named() {
         let said = run(restore(&file, RestorePlace { url: &url, replace: false })).unwrap_err().to_string();
         assert!(said.contains(expected), "{said}");
     }
-    assert!(matches!(verify(&*fs::read(&backup).unwrap()), Ok::<_, ArchiveFault>(_)));
+    assert!(verify(&*fs::read(&backup).unwrap()).is_ok());
 }

@@ -42,8 +42,12 @@ impl Failure {
                 code.is_some_and(|code| code & 0xff == 10)
             }
             Self::Database(_) => true,
-            Self::Diverged { .. } | Self::Uncertain | Self::Deleted(_) | Self::Replaced(_) => false,
-            Self::LogBusy | Self::Closed => false,
+            Self::Diverged { .. }
+            | Self::Uncertain
+            | Self::Deleted(_)
+            | Self::Replaced(_)
+            | Self::LogBusy
+            | Self::Closed => false,
         }
     }
 }
