@@ -8,8 +8,8 @@ use crate::server::{Backend, eventually};
 
 const TOKEN: &str = "0123456789abcdef";
 
-/// Everything that is not a stream and not a text; those are read in `events` and `metrics`.
-const STREAMS: [&str; 4] = ["subscribe", "tap", "watch", "getMetrics"];
+/// The streams, and what is not JSON: they are read in `events`, `metrics` and `backup`.
+const STREAMS: [&str; 5] = ["subscribe", "tap", "watch", "getMetrics", "backup"];
 
 #[test]
 fn a_service_does_all_it_can_and_an_operator_too() {
