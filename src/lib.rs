@@ -42,6 +42,7 @@
 //! These stand around the others:
 //!
 //! - [`config`]: reads the command line and the configuration file.
+//! - [`ctl`]: the client `signalbox ctl`, which shows and steers a running server.
 //! - [`telemetry`]: writes the log to standard error.
 //! - [`app`]: starts all parts in order, connects them, and stops them. Only `app` may name all other modules.
 
@@ -55,6 +56,7 @@ pub mod clock;
 pub mod config;
 pub mod connect;
 pub mod connection_limits;
+pub mod ctl;
 pub mod domain;
 pub mod duration_buckets;
 pub mod fetch;

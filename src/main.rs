@@ -2,13 +2,18 @@
 
 use std::process::ExitCode;
 
-use signalbox::{app, config, telemetry};
+use signalbox::{app, config, ctl, telemetry};
 
 /// The system's allocator keeps the memory of a flood of connections forever; this one returns it within seconds.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    // A client of its own: it starts no log and reads no configuration of the server.
+    if words.next().is_some_and(|first| first == "ctl") {
+        return ctl::run(&config::CtlCli::read(words).unwrap_or_else(|error| error.exit()));
+    }
     // Without a log the failure cannot be reported.
     let Ok(log) = telemetry::Log::open() else { return ExitCode::FAILURE };
     let cli = config::Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());

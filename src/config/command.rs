@@ -47,6 +47,12 @@ enum Verb {
         #[command(flatten)]
         options: RestoreOptions,
     },
+    /// Show and steer a running server; see `signalbox ctl --help`
+    Ctl {
+        /// Words for ctl.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        _words: Vec<OsString>,
+    },
 }
 
 /// The flags of `signalbox restore`.
@@ -104,6 +110,10 @@ impl Cli {
         let variables = KEYS.iter().filter(by_variable).map(|key| key.flag).collect();
         let mut cli = Self::from_arg_matches_mut(&mut matches)?;
         cli.flags.variables = variables;
+        if let Some(Verb::Ctl { .. }) = cli.verb {
+            let message = "`ctl` is the first word: signalbox ctl …; the flags of the server have no meaning for it";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
         Ok(cli)
     }
 
@@ -122,7 +132,7 @@ impl Cli {
     /// Returns the work that is asked for.
     pub fn task(&self) -> Task {
         match &self.verb {
-            None | Some(Verb::Serve) => Task::Serve,
+            None | Some(Verb::Serve | Verb::Ctl { .. }) => Task::Serve,
             Some(Verb::Check { .. }) => Task::Check,
             Some(Verb::Reload) => Task::Reload,
             Some(Verb::Restore { file, options }) => Task::Restore(file.clone(), *options),

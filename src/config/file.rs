@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
+use serde::de::DeserializeOwned;
 
 use super::file_sections::FileSections;
 
@@ -13,7 +14,7 @@ use super::file_sections::FileSections;
 ///
 /// # Errors
 /// If the file cannot be read or contains an error: the file, line, column, and the correct form.
-pub(super) fn read(path: &Path) -> anyhow::Result<(FileSections, String)> {
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<(T, String)> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let whole = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default()).into_owned();

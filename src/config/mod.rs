@@ -10,6 +10,7 @@ mod changes;
 mod choices;
 mod command;
 mod config_key;
+mod ctl;
 mod file;
 mod file_sections;
 mod key_change;
@@ -32,6 +33,11 @@ use ipnet::IpNet;
 
 pub use choices::{AccessFormat, AccessPlace, CollectorSpeaks, LogFormat, Unmatched};
 pub use command::{Cli, RestoreOptions, Task, passed_socket_names};
+pub use ctl::{
+    ApplyArgs, AuditArgs, CtlCli, CtlSettings, CtlShell, CtlVerb, DrainArgs, ExplainArgs, FilterArgs, InstanceArg,
+    MaintenanceVerb, RequestArgs, TapArgs, TokenArgs, TokenKind, TokenVerb, TopArgs, WaitArgs, WaitVerb, WatchArgs,
+    completions, man, man_pages,
+};
 pub use key_change::KeyChange;
 pub use parts::{
     AccessLogConfig, AcmeConfig, ApiConfig, AuditConfig, CertificateConfig, ConnectionsConfig, OperatorConfig,

@@ -16,6 +16,11 @@ use super::choices::{AccessFormat, AccessPlace, CollectorSpeaks, LogFormat, Unma
 pub struct Hidden<T>(T);
 
 impl<T> Hidden<T> {
+    /// Hides a value.
+    pub(super) fn new(value: T) -> Self {
+        Self(value)
+    }
+
     /// Returns the value.
     pub fn reveal(&self) -> &T {
         &self.0

@@ -224,7 +224,28 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("certificates", &["domain"], &["rustls", "arc_swap", "x509_parser"]),
     ("memory_budget", &[], &[]),
     ("file_watch", &[], &["tokio", "tracing"]),
-    ("config", &[], &["clap", "strsim", "toml", "serde", "ipnet", "tracing_subscriber"]),
+    (
+        "config",
+        &[],
+        &["clap", "clap_complete", "clap_mangen", "strsim", "toml", "serde", "ipnet", "tracing_subscriber"],
+    ),
+    (
+        "ctl",
+        &["config", "domain", "grpc", "clock", "random"],
+        &[
+            "tokio",
+            "tonic",
+            "tonic_health",
+            "prost_types",
+            "tower",
+            "http",
+            "hyper_util",
+            "rustls",
+            "rustls_native_certs",
+            "tokio_rustls",
+            "serde_json",
+        ],
+    ),
     ("telemetry", &["config", "clock", "lifecycle", "line_sink", "otlp"], &["tracing", "tracing_subscriber"]),
 ];
 
@@ -284,6 +305,7 @@ fn the_clock_the_environment_chance_and_tasks_have_one_home_each() {
 const PURE: &[(&str, &[&str])] = &[
     ("src/registry/commands", &["clock", "lifecycle"]),
     ("src/registry/queries", &["clock", "lifecycle"]),
+    ("src/ctl/shapes", &["clock", "random", "config"]),
     ("src/acme/plan", &["clock", "random", "lifecycle", "certificates", "connect"]),
 ];
 

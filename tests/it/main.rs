@@ -8,6 +8,7 @@ mod backup;
 mod checks;
 mod contracts;
 mod crash;
+mod ctl;
 mod deployed;
 mod disturbance;
 mod edge;

@@ -1,0 +1,119 @@
+//! Verbs about the server itself: totals, certificates, reload, health.
+
+use serde_json::json;
+
+use crate::ctl::api::Api;
+use crate::ctl::failure::CtlFailure;
+use crate::ctl::screen::Screen;
+use crate::ctl::shapes::{JsonShape as _, items};
+use crate::ctl::table::{Cell, Heads, Side, Tint};
+use crate::ctl::text::{date, short};
+use crate::domain::Span;
+use crate::grpc::proto::{Certificate, GetOverviewRequest, ListCertificatesRequest, ReloadConfigRequest};
+
+pub(crate) async fn status(api: &Api, screen: Screen) -> Result<(), CtlFailure> {
+    let overview =
+        api.ask(GetOverviewRequest {}, |mut api, request| async move { api.get_overview(request).await }).await?;
+    if screen.json {
+        return screen.document(&overview.json());
+    }
+    let up = short(Span::from_secs(overview.uptime_seconds));
+    let own = env!("CARGO_PKG_VERSION");
+    let version = if overview.version == own {
+        overview.version.clone()
+    } else {
+        format!("{} (this ctl is {own})", overview.version)
+    };
+    screen.details(&[
+        ("server", api.url.clone()),
+        ("version", version),
+        ("up", format!("{up}, since {}", date(overview.started_at))),
+        ("services", overview.services.to_string()),
+        (
+            "instances",
+            format!(
+                "{}: {} connected, {} draining, {} in maintenance",
+                overview.instances,
+                overview.instances_connected,
+                overview.instances_draining,
+                overview.instances_in_maintenance
+            ),
+        ),
+        ("routes", overview.routes_active.to_string()),
+        ("revision", overview.revision.to_string()),
+        (
+            "certificates",
+            overview.certificate_expires_at.map_or("none".to_owned(), |at| format!("first expires {}", date(Some(at)))),
+        ),
+    ])
+}
+
+const CERTIFICATES: &Heads = &[
+    ("NAMES", Side::Left),
+    ("PORT", Side::Left),
+    ("SOURCE", Side::Left),
+    ("STATE", Side::Left),
+    ("EXPIRES", Side::Left),
+    ("LAST ERROR", Side::Left),
+];
+
+pub(crate) async fn certificates(api: &Api, screen: Screen) -> Result<(), CtlFailure> {
+    let asked =
+        api.ask(ListCertificatesRequest {}, |mut api, request| async move { api.list_certificates(request).await });
+    let certificates = asked.await?.certificates;
+    if screen.json {
+        return screen.document(&json!({ "items": items(&certificates) }));
+    }
+    if certificates.is_empty() {
+        return screen.print("the server has no certificates\n");
+    }
+    let rows: Vec<Vec<Cell>> = certificates.iter().map(certificate).collect();
+    screen.table(CERTIFICATES, &rows)
+}
+
+fn certificate(of: &Certificate) -> Vec<Cell> {
+    let tint = match of.state.as_str() {
+        "valid" => Tint::Good,
+        "expires_soon" | "pending" => Tint::Warning,
+        _ => Tint::Bad,
+    };
+    vec![
+        Cell::new(of.names.join(" ")),
+        Cell::new(&of.port),
+        Cell::new(&of.source),
+        Cell::tinted(&of.state, tint),
+        Cell::new(date(of.not_after)),
+        Cell::tinted(
+            of.last_error.as_deref().unwrap_or("-"),
+            if of.last_error.is_some() { Tint::Bad } else { Tint::Usual },
+        ),
+    ]
+}
+
+pub(crate) async fn reload(api: &Api, screen: Screen) -> Result<(), CtlFailure> {
+    let asked = api.ask(ReloadConfigRequest {}, |mut api, request| async move { api.reload_config(request).await });
+    let done = asked.await?;
+    if screen.json {
+        return screen.document(&done.json());
+    }
+    if done.changed.is_empty() && done.needs_restart.is_empty() {
+        return screen.print("nothing changed\n");
+    }
+    let lines = [("changed", done.changed), ("needs a restart", done.needs_restart)];
+    let shown = lines.into_iter().filter(|(_, keys)| !keys.is_empty()).map(|(name, keys)| (name, keys.join(", ")));
+    screen.details(&shown.collect::<Vec<_>>())
+}
+
+pub(crate) async fn health(api: &Api, screen: Screen) -> Result<(), CtlFailure> {
+    let is_ready = api.is_serving().await?;
+    if screen.json {
+        screen.document(&json!({ "ready": is_ready }))?;
+    }
+    match is_ready {
+        true if screen.json => Ok(()),
+        true => screen.print("ready\n"),
+        false => {
+            Err(CtlFailure::refused("the server is not ready; it starts or stops, or a part of it fails: see /readyz"))
+        }
+    }
+}
