@@ -1,5 +1,6 @@
 //! Calls of the API, with one limit of time for each and one failure for whatever goes wrong.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use rustls::RootCertStore;
@@ -17,7 +18,7 @@ use crate::grpc::proto::operator_client::OperatorClient;
 
 use super::failure::CtlFailure;
 use super::text::plain;
-use super::transport::{ApiUrl, Heard, connect};
+use super::transport::{ApiUrl, Heard, connect, innermost};
 
 /// The maximum length of an answer. A configuration may have 200,000 routes.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -81,6 +82,10 @@ impl Api {
     pub(super) fn failure(&self, status: &Status) -> CtlFailure {
         if let Some(words) = self.foreigner() {
             return CtlFailure::unreachable(words);
+        }
+        // A status of the server has no cause here.
+        if let Some(cause) = status.source() {
+            return CtlFailure::unreachable(format!("{} does not answer: {}", self.url, innermost(cause)));
         }
         CtlFailure::of_status(status, &self.url, self.token.is_some())
     }

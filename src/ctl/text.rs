@@ -110,6 +110,11 @@ pub(super) fn age(at: Option<Timestamp>, now: Time) -> String {
     at.map_or("-".to_owned(), |at| short(now.since(moment(at))))
 }
 
+/// Returns the time until `at`; `-` for none.
+pub(super) fn left(at: Option<Timestamp>, now: Time) -> String {
+    at.map_or("-".to_owned(), |at| short(moment(at).since(now)))
+}
+
 /// Returns a duration in its two largest units.
 pub(super) fn short(span: Span) -> String {
     let seconds = span.millis() / 1000;

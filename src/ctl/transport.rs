@@ -131,7 +131,7 @@ pub(super) async fn connect(
 }
 
 /// Returns the words of the first cause of an error.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;

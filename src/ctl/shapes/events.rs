@@ -44,6 +44,11 @@ fn payload(payload: &Payload) -> Value {
         Payload::InstanceEnded(ended) => json!({ "reason": ended.reason }),
         Payload::DrainStarted(started) => json!({ "until": time(started.completes_at) }),
         Payload::CertRenewed(renewed) => json!({ "domain": renewed.domain, "expiry": time(renewed.expiry) }),
+        Payload::SessionExpiring(expiring) => json!({
+            "service": expiring.service,
+            "instance": expiring.instance,
+            "expires_at": time(expiring.expires_at),
+        }),
         Payload::GlobalConfigChanged(change) => json!({ "reason": change.reason }),
     }
 }

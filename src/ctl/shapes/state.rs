@@ -68,6 +68,8 @@ impl JsonShape for Instance {
             "routes_in_maintenance": self.routes_in_maintenance,
             "in_flight": self.in_flight,
             "token": self.token_name,
+            "lease": self.lease,
+            "expires_at": time(self.expires_at),
             "metadata": self.metadata.as_ref().map_or_else(|| json!({}), metadata),
         })
     }

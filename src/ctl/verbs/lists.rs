@@ -10,7 +10,7 @@ use crate::ctl::failure::CtlFailure;
 use crate::ctl::screen::{Screen, json_text};
 use crate::ctl::shapes::{JsonShape, circuit};
 use crate::ctl::table::{Cell, Heads, Side, Tint, table};
-use crate::ctl::text::{age, date};
+use crate::ctl::text::{age, date, left};
 use crate::grpc::proto::{
     GetInstanceRequest, GetInstanceResponse, Instance, ListAllRoutesRequest, ListAllStatsRequest, ListInstancesRequest,
     OperatorRoute, OperatorStats,
@@ -76,10 +76,11 @@ const INSTANCES: Columns<Instance> = Columns {
         ("STATE", Side::Left),
         ("ROUTES", Side::Right),
         ("STAGED", Side::Right),
-        ("REVISION", Side::Right),
+        ("REV", Side::Right),
         ("TRAFFIC", Side::Right),
         ("OPEN", Side::Right),
         ("SEEN", Side::Right),
+        ("ENDS IN", Side::Right),
     ],
     row: instance_row,
     none: "no instances are registered",
@@ -96,6 +97,7 @@ fn instance_row(of: &Instance) -> Vec<Cell> {
         Cell::new(format!("{}%", of.traffic_percent)),
         Cell::new(of.in_flight.to_string()),
         Cell::new(age(of.last_activity, clock::now())),
+        Cell::new(left(of.expires_at, clock::now())),
     ]
 }
 
@@ -153,6 +155,7 @@ pub(crate) async fn instance(api: &Api, screen: Screen, instance: &InstanceArg) 
         ("registered", date(of.connected_at)),
         ("last activity", format!("{} ({} ago)", date(of.last_activity), age(of.last_activity, clock::now()))),
         ("routes", format!("{} active, {} staged", of.routes_active, of.routes_staged)),
+        ("lease", format!("{}, ends {}", of.lease, date(of.expires_at))),
         ("revision", format!("{}, applied {}", of.revision, date(of.last_apply))),
         ("requests open", of.in_flight.to_string()),
         ("drain", drain),

@@ -10,7 +10,7 @@ use crate::ctl::screen::Screen;
 use crate::ctl::shapes::explain::outcome;
 use crate::ctl::shapes::{JsonShape as _, circuit, items};
 use crate::ctl::table::{Cell, Heads, Side, Tint, table};
-use crate::ctl::text::{date, plain, time_of_day};
+use crate::ctl::text::{cut, date, plain, time_of_day, wrapped};
 use crate::grpc::proto::{
     Candidate, ExplainRequest, GetRequestRequest, ListRequestsRequest, Member, Outcome, ProxiedRequest, RequestFilter,
     TapRequest, TapResponse,
@@ -26,9 +26,10 @@ pub(crate) async fn explain(api: &Api, screen: Screen, args: &ExplainArgs) -> Re
         return screen.document(&answer.json());
     }
     let tint = if answer.outcome() == Outcome::Forwarded { Tint::Good } else { Tint::Bad };
-    let word = outcome(answer.outcome());
-    let word = if screen.form().color { tint.paint(word) } else { word.to_owned() };
-    screen.print(&format!("{word}: {}\n", plain(&answer.reason)))?;
+    let (word, form) = (outcome(answer.outcome()), screen.form());
+    let line = wrapped(&plain(&format!("{word}: {}", answer.reason)), form.width.unwrap_or(usize::MAX)).join("\n");
+    let line = if form.color { line.replacen(word, &tint.paint(word), 1) } else { line };
+    screen.print(&format!("{line}\n"))?;
     if let Some(problem) = &answer.problem {
         screen.details(&[("the staged configuration cannot be applied", problem.clone())])?;
     }
@@ -51,7 +52,7 @@ fn described(candidate: &Candidate, screen: Screen) -> String {
     let Candidate { service_name, domain, path, priority, rule, .. } = candidate;
     let line = plain(&format!("{verb}: {service_name} at {domain}{path}, priority {priority}: {rule}"));
     let width = screen.form().width.unwrap_or(usize::MAX);
-    let line = crate::ctl::text::wrapped(&line, width).join("\n");
+    let line = wrapped(&line, width).join("\n");
     let rows: Vec<Vec<Cell>> = candidate.members.iter().map(member).collect();
     format!("\n{line}\n{}", table(MEMBERS, &rows, screen.form(), true))
 }
@@ -196,7 +197,7 @@ fn tapped(request: &ProxiedRequest, screen: Screen) -> String {
     let rest = plain(rest.trim_end());
     let form = screen.form();
     // The time and the status take 16 columns with the gaps.
-    let rest = form.width.map_or(rest.clone(), |width| crate::ctl::text::cut(&rest, width.saturating_sub(16)));
+    let rest = form.width.map_or(rest.clone(), |width| cut(&rest, width.saturating_sub(16)));
     let status = request.status.to_string();
     let status = if form.color { status_tint(request.status).paint(&status) } else { status };
     format!("{}  {status}  {rest}\n", time_of_day(request.time))

@@ -30,7 +30,10 @@ fn a_server_that_is_down_or_silent_cannot_be_reached() {
 fn the_port_of_another_program_is_told_from_one_of_signalbox() {
     let http = Backend::answering("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     run_at(http.address(), &["status"]).fails(3, "speaks HTTP/1 and no gRPC");
-    let ssh = Backend::new(|mut wire| wire.send("SSH-2.0-\x1b[2Jx\r\n"));
+    let ssh = Backend::new(|mut wire| {
+        wire.send("SSH-2.0-\x1b[2Jx\r\n");
+        wire.exactly(24);
+    });
     run_at(ssh.address(), &["status"]).fails(3, "it says: SSH-2.0-\\u{1b}[2Jx");
     let rude = Backend::new(drop);
     run_at(rude.address(), &["status"]).fails(3, &rude.address().to_string());
@@ -125,8 +128,8 @@ fn tokens_come_from_flags_variables_and_the_file_and_are_never_shown() {
     let good = format!("api = \"{url}\"\ntoken = \"{TOKEN}\"\n");
     assert_eq!(at_home(&good, 0o600, &["status"]).code, 0);
     at_home(&good, 0o644, &["status"]).fails(2, "run `chmod 600");
-    at_home("api = \"http://a\"\n", 0o600, &["status"])
-        .fails(2, "ctl.toml:1:1: there is no `api` here; did you mean `api`?");
+    at_home("apo = \"http://a\"\n", 0o600, &["status"])
+        .fails(2, "ctl.toml:1:1: there is no `apo` here; did you mean `api`?");
     // The token of the file is not for another server.
     let elsewhere = at_home("token = \"0123456789abcdef\"\n", 0o600, &["status", "--api", &url]);
     elsewhere.fails(1, "the server asks for an operator token");
