@@ -34,16 +34,16 @@ use ipnet::IpNet;
 pub use choices::{AccessFormat, AccessPlace, CollectorSpeaks, LogFormat, Unmatched};
 pub use command::{Cli, RestoreOptions, Task, passed_socket_names};
 pub use ctl::{
-    ApplyArgs, AuditArgs, CtlCli, CtlSettings, CtlShell, CtlVerb, DrainArgs, ExplainArgs, FilterArgs, InstanceArg,
-    MaintenanceVerb, RequestArgs, TapArgs, TokenArgs, TokenKind, TokenVerb, TopArgs, WaitArgs, WaitVerb, WatchArgs,
-    completions, man, man_pages,
+    ApplyArgs, AuditArgs, BreakerFile, CheckFile, CtlCli, CtlSettings, CtlShell, CtlVerb, DrainArgs, ExplainArgs,
+    FilterArgs, InstanceArg, InstanceFile, LimitFile, MaintenanceVerb, RequestArgs, RouteFile, TapArgs, TokenArgs,
+    TokenKind, TokenVerb, TopArgs, WaitArgs, WaitVerb, WatchArgs, completions, man, man_pages,
 };
 pub use key_change::KeyChange;
 pub use parts::{
     AccessLogConfig, AcmeConfig, ApiConfig, AuditConfig, CertificateConfig, ConnectionsConfig, OperatorConfig,
     PipeConfig, ProxyConfig, ServerConfig, SessionBounds, TelemetryConfig, TlsFiles, TokenConfig,
 };
-pub use values::Hidden;
+pub use values::{Hidden, Scalar};
 pub use written::Written;
 
 use file_sections::{FileSections, OperatorSection, TlsSection, TokenSection};

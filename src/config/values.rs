@@ -356,7 +356,15 @@ fn memory_size(text: &str) -> Result<usize, String> {
 }
 
 /// A text, a number or a boolean. In a file, `5` and `"5"` mean the same.
-pub(super) struct Scalar(pub(super) String);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scalar(pub(super) String);
+
+impl Scalar {
+    /// Returns it as text.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
 
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

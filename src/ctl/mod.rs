@@ -7,6 +7,7 @@
 
 mod api;
 mod failure;
+mod instance_file;
 mod progress;
 mod screen;
 mod shapes;
@@ -24,7 +25,7 @@ use crate::config::{CtlCli, CtlVerb};
 use api::Api;
 use failure::{CtlExit, CtlFailure};
 use screen::Screen;
-use verbs::{audit, config, events, lists, offline, orders, overview, requests, top, wait};
+use verbs::{audit, config, events, lists, offline, orders, overview, requests, services, top, wait};
 use words::span;
 
 /// Runs a command, and returns the exit status.
@@ -55,7 +56,7 @@ fn command(cli: &CtlCli) -> Result<(), CtlFailure> {
 async fn execute(api: &Api, screen: Screen, verb: &CtlVerb) -> Result<(), CtlFailure> {
     match verb {
         CtlVerb::Status => overview::status(api, screen).await,
-        CtlVerb::Services => lists::services(api, screen).await,
+        CtlVerb::Services => services::list(api, screen).await,
         CtlVerb::Instances { instance: None } => lists::instances(api, screen).await,
         CtlVerb::Instances { instance: Some(instance) } => lists::instance(api, screen, instance).await,
         CtlVerb::Routes { instance } => lists::routes(api, screen, instance.as_ref()).await,
@@ -65,7 +66,14 @@ async fn execute(api: &Api, screen: Screen, verb: &CtlVerb) -> Result<(), CtlFai
         CtlVerb::Tap(args) => requests::tap(api, screen, args).await,
         CtlVerb::Diff { instance } => config::diff(api, screen, instance).await,
         CtlVerb::Validate { instance } => config::validate(api, screen, instance).await,
-        CtlVerb::Apply(args) => config::apply(api, screen, args).await,
+        CtlVerb::Config { instance } => services::config(api, screen, instance).await,
+        CtlVerb::Apply(args) => match &args.file {
+            Some(file) => services::put(api, screen, args, file).await,
+            None => config::apply(api, screen, args).await,
+        },
+        CtlVerb::Remove { instance, expect_revision } => {
+            services::remove(api, screen, instance, *expect_revision).await
+        }
         CtlVerb::Rollback { instance } => config::rollback(api, screen, instance).await,
         CtlVerb::Drain(args) => orders::drain(api, screen, args).await,
         CtlVerb::Maintenance(verb) => orders::maintenance(api, screen, verb).await,

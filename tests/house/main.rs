@@ -227,7 +227,17 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     (
         "config",
         &[],
-        &["clap", "clap_complete", "clap_mangen", "strsim", "toml", "serde", "ipnet", "tracing_subscriber"],
+        &[
+            "clap",
+            "clap_complete",
+            "clap_mangen",
+            "strsim",
+            "toml",
+            "serde",
+            "serde_json",
+            "ipnet",
+            "tracing_subscriber",
+        ],
     ),
     (
         "ctl",

@@ -3,6 +3,8 @@
 //! It shares nothing with the configuration of the server, so that a client needs none. Invariants: a token that others
 //! can read on the disk is refused, and the token of the file goes only to the server of the file.
 
+mod instance_file;
+mod offline_verbs;
 mod shell;
 mod user_file;
 mod verbs;
@@ -15,11 +17,13 @@ use clap::builder::Resettable;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 
 use super::values::Hidden;
+pub use instance_file::{BreakerFile, CheckFile, InstanceFile, LimitFile, RouteFile};
+pub use offline_verbs::{CtlShell, TokenArgs, TokenKind, TokenVerb};
 pub use shell::{completions, man, man_pages};
 use user_file::UserFile;
 pub use verbs::{
-    ApplyArgs, AuditArgs, CtlShell, CtlVerb, DrainArgs, ExplainArgs, FilterArgs, InstanceArg, MaintenanceVerb,
-    RequestArgs, TapArgs, TokenArgs, TokenKind, TokenVerb, TopArgs, WaitArgs, WaitVerb, WatchArgs,
+    ApplyArgs, AuditArgs, CtlVerb, DrainArgs, ExplainArgs, FilterArgs, InstanceArg, MaintenanceVerb, RequestArgs,
+    TapArgs, TopArgs, WaitArgs, WaitVerb, WatchArgs,
 };
 
 /// The API of a server with the default configuration on this machine.

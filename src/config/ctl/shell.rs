@@ -7,7 +7,7 @@ use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::verbs::CtlShell;
+use super::offline_verbs::CtlShell;
 use crate::config::command::Cli;
 use crate::config::ctl::CtlCli;
 

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
+
+use super::offline_verbs::{CtlShell, TokenVerb};
 
 /// The name of an instance: `SERVICE/INSTANCE`. The service's name contains no `/` here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +72,23 @@ pub enum CtlVerb {
         #[arg(value_name = "SERVICE/INSTANCE")]
         instance: InstanceArg,
     },
-    /// Make the staged changes of an instance active
+    /// Print the whole configuration of an instance, in the form that `apply --file` takes
+    Config {
+        /// The instance
+        #[arg(value_name = "SERVICE/INSTANCE")]
+        instance: InstanceArg,
+    },
+    /// Make the staged changes of an instance active; with --file, put an instance that has no client
     Apply(ApplyArgs),
+    /// Remove an instance that operators put
+    Remove {
+        /// The instance
+        #[arg(value_name = "SERVICE/INSTANCE")]
+        instance: InstanceArg,
+        /// Remove it only at this revision; otherwise the exit status is 5
+        #[arg(long, value_name = "REVISION")]
+        expect_revision: Option<u64>,
+    },
     /// Drop the staged changes of an instance
     Rollback {
         /// The instance
@@ -197,6 +214,15 @@ pub struct ApplyArgs {
     /// Apply only at this revision of the instance; otherwise the exit status is 5
     #[arg(long, value_name = "REVISION")]
     pub expect_revision: Option<u64>,
+    /// Put the whole configuration of this file, TOML or JSON: creates or changes an instance without a client
+    #[arg(long, short, value_name = "FILE", conflicts_with = "sections")]
+    pub file: Option<PathBuf>,
+    /// Show the changes that the file would make, and make none
+    #[arg(long, requires = "file")]
+    pub dry_run: bool,
+    /// Only create: the instance must not exist yet
+    #[arg(long, requires = "file", conflicts_with = "expect_revision")]
+    pub new: bool,
 }
 
 /// A drain.
@@ -339,40 +365,4 @@ pub struct WaitArgs {
     /// The longest time to wait; then the exit status is 4
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     pub timeout: String,
-}
-
-/// Work on tokens.
-#[derive(Clone, Debug, Subcommand)]
-pub enum TokenVerb {
-    /// Make a token and print the lines for the file of the server and for the client; nothing is sent
-    New(TokenArgs),
-}
-
-/// A token to make.
-#[derive(Clone, Debug, Args)]
-pub struct TokenArgs {
-    /// The kind: for operators, or for services that register
-    pub kind: TokenKind,
-    /// The name of the token, for the log and the audit
-    pub name: String,
-}
-
-/// A kind of token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TokenKind {
-    /// For an operator
-    Operator,
-    /// For services that register
-    Registration,
-}
-
-/// A shell with completions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CtlShell {
-    /// GNU bash
-    Bash,
-    /// Z shell
-    Zsh,
-    /// fish
-    Fish,
 }

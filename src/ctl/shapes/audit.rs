@@ -45,6 +45,7 @@ impl JsonShape for AuditDetails {
             ("token_name", &self.token_name),
             ("version", &self.version),
             ("lease", &self.lease),
+            ("owner", &self.owner),
         ];
         let numbers = numbers.into_iter().filter_map(|(key, number)| Some((key.to_owned(), json!(number?))));
         let texts = texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), json!(text.as_ref()?))));

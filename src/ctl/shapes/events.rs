@@ -14,6 +14,7 @@ impl JsonShape for Event {
             "at": time(self.at),
             "service_name": self.service_name,
             "instance_name": self.instance_name,
+            "owner": self.owner,
             "type": event_type(self.r#type),
             "payload": self.payload.as_ref().map_or_else(|| json!({}), payload),
         })

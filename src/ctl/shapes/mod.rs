@@ -8,6 +8,7 @@ mod config;
 pub(super) mod events;
 pub(super) mod explain;
 mod requests;
+mod services;
 mod state;
 
 use prost_types::{Struct, Timestamp, value::Kind};

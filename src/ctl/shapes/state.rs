@@ -70,6 +70,8 @@ impl JsonShape for Instance {
             "token": self.token_name,
             "lease": self.lease,
             "expires_at": time(self.expires_at),
+            "owner": self.owner,
+            "owner_file": self.owner_file,
             "metadata": self.metadata.as_ref().map_or_else(|| json!({}), metadata),
         })
     }

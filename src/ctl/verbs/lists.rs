@@ -1,8 +1,6 @@
 //! Lists of services, instances, routes and statistics. They come in pages and are shown page by page, so that a list
 //! of any length takes little memory.
 
-use serde_json::json;
-
 use crate::clock;
 use crate::config::InstanceArg;
 use crate::ctl::api::Api;
@@ -155,6 +153,7 @@ pub(crate) async fn instance(api: &Api, screen: Screen, instance: &InstanceArg) 
         ("registered", date(of.connected_at)),
         ("last activity", format!("{} ({} ago)", date(of.last_activity), age(of.last_activity, clock::now()))),
         ("routes", format!("{} active, {} staged", of.routes_active, of.routes_staged)),
+        ("held by", format!("{} {}", of.owner, of.owner_file.as_deref().unwrap_or_default())),
         ("lease", format!("{}, ends {}", of.lease, date(of.expires_at))),
         ("revision", format!("{}, applied {}", of.revision, date(of.last_apply))),
         ("requests open", of.in_flight.to_string()),
@@ -267,77 +266,4 @@ pub(crate) async fn stats_page(
 
 pub(crate) async fn stats(api: &Api, screen: Screen, of: Option<&InstanceArg>) -> Result<(), CtlFailure> {
     all_pages(screen, &STATS, async |cursor| stats_page(api, of, cursor).await).await
-}
-
-/// A service, summed over its instances.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct ServiceTotals {
-    name: String,
-    instances: u64,
-    connected: u64,
-    draining: u64,
-    in_maintenance: u64,
-    routes: u64,
-}
-
-impl ServiceTotals {
-    fn add(&mut self, of: &Instance) {
-        self.instances += 1;
-        self.connected += u64::from(of.connected);
-        self.draining += u64::from(of.traffic_percent < 100);
-        self.in_maintenance += u64::from(of.routes_in_maintenance > 0);
-        self.routes += of.routes_active;
-    }
-}
-
-impl JsonShape for ServiceTotals {
-    fn json(&self) -> serde_json::Value {
-        json!({
-            "service_name": self.name,
-            "instances": self.instances,
-            "instances_connected": self.connected,
-            "instances_draining": self.draining,
-            "instances_in_maintenance": self.in_maintenance,
-            "routes_active": self.routes,
-        })
-    }
-}
-
-const SERVICES: Columns<ServiceTotals> = Columns {
-    heads: &[
-        ("SERVICE", Side::Left),
-        ("INSTANCES", Side::Right),
-        ("CONNECTED", Side::Right),
-        ("DRAINING", Side::Right),
-        ("IN MAINTENANCE", Side::Right),
-        ("ROUTES", Side::Right),
-    ],
-    row: |of| {
-        let numbers = [of.instances, of.connected, of.draining, of.in_maintenance, of.routes];
-        let numbers = numbers.into_iter().map(|number| Cell::new(number.to_string()));
-        [Cell::new(&of.name)].into_iter().chain(numbers).collect()
-    },
-    none: "no services are registered",
-};
-
-pub(crate) async fn services(api: &Api, screen: Screen) -> Result<(), CtlFailure> {
-    // Instances come sorted by service, so that those of a service are neighbours, also across pages.
-    let open: std::cell::RefCell<Option<ServiceTotals>> = std::cell::RefCell::default();
-    all_pages(screen, &SERVICES, async |cursor| {
-        let (instances, next) = instance_page(api, cursor).await?;
-        let mut done = Vec::new();
-        let mut open = open.borrow_mut();
-        for instance in &instances {
-            if open.as_ref().is_some_and(|service| service.name != instance.service_name) {
-                done.extend(open.take());
-            }
-            let name = instance.service_name.clone();
-            open.get_or_insert_with(|| ServiceTotals { name, ..ServiceTotals::default() }).add(instance);
-        }
-        if next.is_none() {
-            done.extend(open.take());
-        }
-        Ok((done, next))
-    })
-    .await
 }

@@ -8,6 +8,7 @@ pub(super) mod offline;
 pub(super) mod orders;
 pub(super) mod overview;
 pub(super) mod requests;
+pub(super) mod services;
 pub(super) mod top;
 pub(super) mod wait;
 

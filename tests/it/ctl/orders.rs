@@ -96,6 +96,43 @@ fn waits_end_when_it_is_so_or_when_the_time_is_over() {
     wait(&["healthy", "shop/shop-1"], &quick).fails_late(4, "1 of 2 routes of shop/shop-1 are healthy");
 }
 
+#[test]
+fn an_instance_without_a_client_is_put_from_a_file_changed_and_removed() {
+    let harness = ServerHarness::open();
+    let backend = Backend::named("shop");
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let toml = format!("backend = \"{}\"\ndomains = [\"shop.example\"]\noptions = {{ retries = 2 }}\n", backend.url());
+    let first = file("shop.toml", &toml);
+    let put = |words: &[&str]| ctl(&harness, &[&["apply", "shop/shop-1", "--file"], words].concat());
+    let dry = put(&[&first, "--dry-run"]);
+    assert!(
+        dry.code == 0 && dry.out.contains("shop/shop-1 would be created") && dry.out.contains("shop.example"),
+        "{dry:?}"
+    );
+    assert_eq!(harness.get_of("shop.example", "/").status(), 404);
+    let created = put(&[&first, "--new", "--json"]).json();
+    assert_eq!((&created["revision"], &created["created"]), (&json!(1), &json!(true)));
+    assert_eq!(harness.get_of("shop.example", "/").status(), 200);
+    put(&[&first, "--new"]).fails(5, "shop/shop-1");
+    // Its own output is a file of the same configuration.
+    let same = file("shop.json", &ctl(&harness, &["config", "shop/shop-1"]).out);
+    assert_eq!(put(&[&same]).out, "shop/shop-1 is as before, at revision 1\n");
+    put(&[&file("bad.toml", "backned = 1\n")]).fails(2, "bad.toml:1:1: there is no `backned` here");
+    put(&[&file("wrong.toml", &toml.replace("retries = 2", "retries = \"many\""))]).fails(1, "retries");
+    put(&[&file("next.toml", &toml.replace("retries = 2", "retries = 3")), "--expect-revision", "7"])
+        .fails(5, "revision");
+    ctl(&harness, &["remove", "shop/shop-1", "--expect-revision", "7"]).fails(5, "revision");
+    assert_eq!(ctl(&harness, &["remove", "shop/shop-1"]).out, "shop/shop-1 is removed\n");
+    ctl(&harness, &["remove", "shop/shop-1"]).fails(1, "no instance shop/shop-1");
+    let _client = harness.instance("shop-1", &backend);
+    put(&[&first]).fails(5, "shop/shop-1");
+}
+
 impl super::Ran {
     /// Checks a wait that failed: progress stands before the line.
     fn fails_late(&self, code: i32, words: &str) {
