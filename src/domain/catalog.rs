@@ -3,16 +3,18 @@
 //! Persistent maps: a clone shares everything, and changing the clone copies only the path to what changes.
 //! [`Catalog::absorb`] is the only way it changes.
 
+mod histories;
 mod sweep;
 
 use std::ops::Bound;
 use std::sync::Arc;
 
+use histories::Histories;
 use imbl::{HashMap, OrdMap};
 
 use super::{
-    Change, Claim, Claimants, Config, ConnectionId, Edit, Error, InstanceName, Origin, Route, ServiceName, Session,
-    SessionId, SessionKey, SessionRecord, Staged, Subject, Ticket, Time, TokenName,
+    Change, Claim, Claimants, Config, ConnectionId, Edit, Error, HistoryMark, InstanceName, Origin, Route, ServiceName,
+    Session, SessionId, SessionKey, SessionRecord, Staged, Subject, Ticket, Time, TokenName,
 };
 
 /// All sessions and the indexes over them.
@@ -31,6 +33,7 @@ pub struct Catalog {
     /// The number of sessions per registration token, without replaced ones.
     tokens: HashMap<TokenName, usize>,
     routes_active: usize,
+    histories: Histories,
 }
 
 impl Catalog {
@@ -125,6 +128,27 @@ impl Catalog {
         self.claims.get(claim)
     }
 
+    /// Returns the kept revisions of an instance; `None` if it has not applied anything.
+    pub fn history_of(&self, service: &ServiceName, instance: &InstanceName) -> Option<&Arc<HistoryMark>> {
+        self.histories.of(&(service.clone(), instance.clone()))
+    }
+
+    /// Returns the mark of the next revision of a session's instance.
+    pub fn next_history(&self, record: &SessionRecord) -> HistoryMark {
+        let known = self.history_of(&record.service, &record.instance);
+        known.map_or_else(|| HistoryMark::first(record, self.histories.next_id()), |mark| mark.next())
+    }
+
+    /// Returns a history to forget, if there are too many of instances without a session.
+    pub fn surplus_history(&self) -> Option<&Arc<HistoryMark>> {
+        self.histories.surplus()
+    }
+
+    /// Returns the number of instances that have revisions.
+    pub fn histories_len(&self) -> usize {
+        self.histories.len()
+    }
+
     /// Returns the key of the next session.
     pub fn next_key(&self) -> SessionKey {
         SessionKey(self.last_key + 1)
@@ -168,10 +192,19 @@ impl Catalog {
                 self.alter(*key, |session| session.pending.retain(|pending| pending.ticket != *ticket));
             }
             Change::Observed(_) => {}
+            Change::Remember(mark) => {
+                let has_session = self.has_session(&(mark.service.clone(), mark.instance.clone()));
+                self.histories.remember(mark, has_session);
+            }
+            Change::Forget(mark) => self.histories.forget(mark),
         }
         if change.moves_revision() {
             self.revision += 1;
         }
+    }
+
+    fn has_session(&self, instance: &(ServiceName, InstanceName)) -> bool {
+        self.instances.contains_key(instance) || self.replaced.contains_key(instance)
     }
 
     fn alter(&mut self, key: SessionKey, change: impl FnOnce(&mut Session)) {
@@ -184,6 +217,7 @@ impl Catalog {
         self.last_key = self.last_key.max(key.0);
         let instance = (record.service.clone(), record.instance.clone());
         self.ids.insert(record.id.clone(), key);
+        self.histories.opened(&instance);
         if record.replaced.is_some() {
             self.replaced.insert(instance, key);
             self.unbind(key, record.connected_at);
@@ -221,6 +255,9 @@ impl Catalog {
             if index.get(&instance) == Some(&key) {
                 index.remove(&instance);
             }
+        }
+        if !self.has_session(&instance) {
+            self.histories.ended(&instance);
         }
         if let Some(connection) = session.bound {
             self.bound.remove(&connection);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{ConnectionId, Edit, Pending, Sections, SessionKey, SessionRecord, Ticket, Time};
+use super::{ConnectionId, Edit, HistoryMark, Pending, Sections, SessionKey, SessionRecord, Ticket, Time};
 
 /// One step from a catalog to the next. Absorbing it cannot fail.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +45,10 @@ pub enum Change {
     /// An event was observed, of a session or, with [`SessionKey::NONE`], of the whole server. Only the revision is stored:
     /// it is the event's number.
     Observed(SessionKey),
+    /// An instance has one more revision. The store writes it from the record of the revision.
+    Remember(Arc<HistoryMark>),
+    /// The history of an instance is dropped.
+    Forget(Arc<HistoryMark>),
 }
 
 impl Change {
@@ -61,6 +65,7 @@ impl Change {
             | Change::Await(key, _)
             | Change::Complete(key, _)
             | Change::Observed(key) => *key,
+            Change::Remember(_) | Change::Forget(_) => SessionKey::NONE,
         }
     }
 
@@ -82,7 +87,9 @@ impl Change {
             | Change::Apply { .. }
             | Change::Await(..)
             | Change::Complete(..)
-            | Change::Observed(_) => true,
+            | Change::Observed(_)
+            | Change::Remember(_)
+            | Change::Forget(_) => true,
             Change::Bind(..) | Change::Unbind(..) => false,
         }
     }
@@ -98,7 +105,9 @@ impl Change {
             | Change::Bind(..)
             | Change::Unbind(..)
             | Change::Complete(..)
-            | Change::Observed(_) => false,
+            | Change::Observed(_)
+            | Change::Remember(_)
+            | Change::Forget(_) => false,
         }
     }
 

@@ -11,6 +11,7 @@ mod config;
 mod error;
 mod event;
 mod fairness;
+mod history;
 mod host;
 mod lease;
 mod names;
@@ -38,6 +39,7 @@ pub use config::{Config, Difference, Edit, Section, Sections, Tally};
 pub use error::{Error, Kind};
 pub use event::{Event, EventInstance, EventKind, EventRecord, Topics};
 pub use fairness::may_take_another;
+pub use history::{ApplyReason, HistoryMark, REVISIONS_MAX};
 pub use host::{Host, listed};
 pub use lease::{Lease, LeaseBound};
 pub use names::{

@@ -2,8 +2,8 @@
 
 use tonic::Status;
 
-use crate::domain::{Sections, Subject};
-use crate::registry::commands::{ConfigApply, ConfigRollback};
+use crate::domain::{ApplyReason, Sections, Subject};
+use crate::registry::commands::{AppliedView, ConfigApply, ConfigRollback};
 
 use crate::registry::calls::{ConfigDiff, ConfigGet, ConfigValidate};
 
@@ -27,8 +27,9 @@ pub(super) async fn apply_config(
     request: ApplyConfigRequest,
 ) -> Result<ApplyConfigResponse, Status> {
     let session = session(&request.session_id)?;
-    let revision = apply(state, session.into(), Sections::ALL, request.expected_revision).await?;
-    Ok(ApplyConfigResponse { revision })
+    let (expected, reason) = (request.expected_revision, request.reason);
+    let AppliedView { revision, number } = apply(state, session.into(), Sections::ALL, expected, reason).await?;
+    Ok(ApplyConfigResponse { revision, number })
 }
 
 pub(super) async fn apply_config_partial(
@@ -36,8 +37,9 @@ pub(super) async fn apply_config_partial(
     request: ApplyConfigPartialRequest,
 ) -> Result<ApplyConfigPartialResponse, Status> {
     let session = session(&request.session_id)?;
-    let revision = apply(state, session.into(), sections(&request.sections)?, request.expected_revision).await?;
-    Ok(ApplyConfigPartialResponse { revision })
+    let (sections, expected) = (sections(&request.sections)?, request.expected_revision);
+    let AppliedView { revision, number } = apply(state, session.into(), sections, expected, request.reason).await?;
+    Ok(ApplyConfigPartialResponse { revision, number })
 }
 
 pub(super) async fn apply(
@@ -45,10 +47,11 @@ pub(super) async fn apply(
     subject: Subject,
     sections: Sections,
     expected: Option<u64>,
-) -> Result<u64, Status> {
-    let revision =
-        state.call(ConfigApply { subject, sections, expected: expected.map(|revision| vec![revision]) }).await?;
-    Ok(revision)
+    reason: Option<String>,
+) -> Result<AppliedView, Status> {
+    let expected = expected.map(|revision| vec![revision]);
+    let reason = reason.as_deref().map(ApplyReason::parse).transpose()?;
+    Ok(state.call(ConfigApply { subject, sections, expected, reason }).await?)
 }
 
 pub(super) async fn rollback_config(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Response, Status};
 
 use crate::domain::{Sections, Subject};
-use crate::registry::commands::ConfigRollback;
+use crate::registry::commands::{AppliedView, ConfigRollback};
 
 use super::config::apply;
 use super::convert::sections;
@@ -60,8 +60,9 @@ pub(super) async fn apply_instance_config(
 ) -> Result<ApplyInstanceConfigResponse, Status> {
     let subject = subject(&request.service_name, &request.instance_name)?;
     let sections = if request.sections.is_empty() { Sections::ALL } else { sections(&request.sections)? };
-    let revision = apply(state, subject, sections, request.expected_revision).await?;
-    Ok(ApplyInstanceConfigResponse { revision })
+    let AppliedView { revision, number } =
+        apply(state, subject, sections, request.expected_revision, request.reason).await?;
+    Ok(ApplyInstanceConfigResponse { revision, number })
 }
 
 pub(super) async fn rollback_instance_config(

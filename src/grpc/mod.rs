@@ -18,6 +18,7 @@ mod convert;
 mod deadline;
 mod events;
 mod health;
+mod history;
 mod instance_config;
 mod operations;
 mod operator;

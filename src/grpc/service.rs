@@ -14,8 +14,8 @@ use super::proto::operator_server::Operator;
 use super::proto::registry_server::Registry;
 use super::state::GrpcState;
 use super::{
-    audit, backup, config, events, instance_config, operations, operator, proto, requests, routes, services, sessions,
-    settings,
+    audit, backup, config, events, history, instance_config, operations, operator, proto, requests, routes, services,
+    sessions, settings,
 };
 
 macro_rules! service {
@@ -106,10 +106,13 @@ service! { Registry {
     operations::get_maintenance(GetMaintenanceRequest) -> GetMaintenanceResponse;
     operations::test_backend(TestBackendRequest) -> TestBackendResponse;
     events::unsubscribe(UnsubscribeRequest) -> UnsubscribeResponse;
+    history::list_config_history(ListConfigHistoryRequest) -> ListConfigHistoryResponse;
+    history::revert_config(RevertConfigRequest) -> RevertConfigResponse;
     [large] routes::list_routes(ListRoutesRequest) -> ListRoutesResponse;
     [large] config::diff_config(DiffConfigRequest) -> DiffConfigResponse;
     [large] config::get_config(GetConfigRequest) -> GetConfigResponse;
     [large] operations::get_stats(GetStatsRequest) -> GetStatsResponse;
+    [large] history::get_config_revision(GetConfigRevisionRequest) -> GetConfigRevisionResponse;
 } }
 
 service! { Operator {
@@ -139,6 +142,9 @@ service! { Operator {
     services::get_whole_config(GetWholeConfigRequest) -> GetWholeConfigResponse;
     services::put_instance(PutInstanceRequest) -> PutInstanceResponse;
     services::remove_instance(RemoveInstanceRequest) -> RemoveInstanceResponse;
+    history::list_instance_history(ListInstanceHistoryRequest) -> ListInstanceHistoryResponse;
+    history::get_instance_revision(GetInstanceRevisionRequest) -> GetInstanceRevisionResponse;
+    history::revert_instance(RevertInstanceRequest) -> RevertInstanceResponse;
     [guarded] instance_config::get_instance_config(GetInstanceConfigRequest) -> GetInstanceConfigResponse;
     [guarded] instance_config::diff_instance_config(DiffInstanceConfigRequest) -> DiffInstanceConfigResponse;
 } }

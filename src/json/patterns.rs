@@ -96,6 +96,8 @@ patterns! {
     HEADER_NAME = format!("(?!({FRAMING})$)[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,128}}");
     /// A response header's value.
     HEADER_VALUE = format!(r"[{TEXT}]*");
+    /// The reason of a change.
+    REASON = r"[!-~]([ -~]{0,498}[!-~])?";
     /// `"3"`.
     ETAG = REVISION;
     /// `"3"`, `"3", "4"` or `*`.

@@ -10,8 +10,9 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 
 use crate::domain::{
-    BackendUrl, BreakerState, Error, HeaderKey, HealthPath, Host, InstanceName, Lease, Metadata, OptionKey, PageUrl,
-    PathPrefix, RouteId, RouteName, Section, ServiceName, Span, Target, Time, VALUE_BYTES_MAX, header_value,
+    ApplyReason, BackendUrl, BreakerState, Error, HeaderKey, HealthPath, Host, InstanceName, Lease, Metadata,
+    OptionKey, PageUrl, PathPrefix, RouteId, RouteName, Section, ServiceName, Span, Target, Time, VALUE_BYTES_MAX,
+    header_value,
 };
 
 use super::patterns;
@@ -120,6 +121,9 @@ texts! {
     HeaderText, "HeaderValue",
         "The value of a response header: text, perhaps empty, 8192 bytes of UTF-8 at most.",
         Some(&patterns::HEADER_VALUE), 0 to VALUE_BYTES_MAX, as "DENY", by |text| header_value(text).map(HeaderText);
+    ApplyReason, "ApplyReason",
+        "The reason of a change: one line of text, 500 bytes of UTF-8 at most.",
+        Some(&patterns::REASON), 1 to ApplyReason::BYTES_MAX, as "the new checkout", by ApplyReason::parse;
     OptionText, "OptionValue",
         "The value of an option, as its key takes it.",
         None, 1 to VALUE_BYTES_MAX, as "10s", by option_value;

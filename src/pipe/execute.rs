@@ -10,7 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use crate::domain::{Error, Kind};
-use crate::registry::{Answer, Call, Command, Query, Registry, Reply, Verification};
+use crate::registry::queries::paging::ListRequest;
+use crate::registry::{Answer, Call, Command, Query, Registry, Reply, RevisionsRequest, Verification};
 
 use super::connection::{Connection, OUTCOMES_MAX};
 use super::foreign;
@@ -85,6 +86,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Call::Query(query) => {
                 self.run_batch(batch).await;
                 self.query(&query, head).await;
+            }
+            Call::Revisions(RevisionsRequest { session, limit }) => {
+                self.run_batch(batch).await;
+                let page = ListRequest { after: None, limit };
+                match self.registry.revisions(&session.into(), &page).await {
+                    Ok(page) => self.replies.revisions(head, &page.items),
+                    Err(error) => self.replies.error(head.transaction, &error),
+                }
+            }
+            Call::Revert(request) => {
+                self.run_batch(batch).await;
+                match self.registry.revert(self.call_origin.clone(), request).await {
+                    Ok(applied) => self.replies.reverted(head, &applied),
+                    Err(error) => self.replies.error(head.transaction, &error),
+                }
             }
             Call::BackendTest(test) => {
                 self.run_batch(batch).await;

@@ -12,10 +12,12 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use crate::domain::{Error, Kind};
+use crate::registry::commands::AppliedView;
 use crate::registry::queries::event_view::EventView;
 use crate::registry::queries::session::AddedRouteView;
 use crate::registry::queries::status::BackendView;
 use crate::registry::queries::views::LaggedView;
+use crate::registry::revisions::RevisionView;
 use crate::registry::{Answer, MailboxMessage, Release, Reply};
 
 use super::parse::{Form, LineRefusal};
@@ -132,6 +134,16 @@ impl ReplyBuffer {
             self.failure(head.transaction, &message);
         }
         too_long
+    }
+
+    /// Appends a list of revisions.
+    pub(super) fn revisions(&mut self, head: ReplyHead<'_>, views: &[RevisionView]) {
+        self.payload(head, views);
+    }
+
+    /// Appends the result of a revert: the number of the last revision.
+    pub(super) fn reverted(&mut self, head: ReplyHead<'_>, applied: &AppliedView) {
+        self.line(head, applied.number.map(|number| number.to_string()).as_deref());
     }
 
     /// Appends the result of a backend test.
@@ -266,6 +278,7 @@ fn advice(head: ReplyHead<'_>) -> &'static str {
     match (head.word, head.form) {
         ("ROUTE_LIST_OK", Form::Plain) => "; ask for the compressed form: ROUTE_LIST|session_id|compressed",
         ("STATS_OK", Form::Plain) => "; ask for the compressed form: STATS_GET|session_id|compressed",
+        ("HISTORY_OK", _) => "; ask for fewer: CONFIG_HISTORY|session_id|5",
         ("STATS_OK", Form::Compressed) => "; ask for one route: STATS_GET|session_id|route_id",
         _ => "",
     }

@@ -4,16 +4,17 @@
 //! The writer and the catalog answer with the enums [`Reply`] and [`Answer`], because the pipe mixes calls of all kinds;
 //! only this module converts them into the type that a call names. A new call is added here first.
 
-use crate::domain::{Catalog, Config, Error, RouteId, Session, SessionId, Time};
+use crate::domain::{ApplyReason, Catalog, Config, Error, RouteId, Session, SessionId, Subject, Time};
 
 use super::commands::announce::Announce;
 use super::commands::apply::{ConfigApply, ConfigRollback};
 use super::commands::breaker::CircuitBreakerReset;
-use super::commands::decision::{Decision, DecisionContext, Reply, Verification};
+use super::commands::decision::{AppliedView, Decision, DecisionContext, Reply, Verification};
 use super::commands::drain::{DrainCancel, DrainStart};
 use super::commands::maintenance::{CompleteMaintenance, MaintEnter, MaintExit};
 use super::commands::observe::Observe;
 use super::commands::owned_instances::ReplaceOwned;
+use super::commands::revert::ConfigRevert;
 use super::commands::routes::{RouteAdd, RouteAddBulk, RouteRemove, RouteUpdate};
 use super::commands::services::{PutInstance, RemoveInstance};
 use super::commands::sessions::{ClientShutdown, Disconnect, Expire, Reconnect, Register, Subscribe, Unsubscribe};
@@ -136,9 +137,11 @@ commands! {
     /// 19
     CircuitBreakerReset,
     /// 21 and 24
-    ConfigApply -> u64 { Reply::Applied(revision) => revision },
+    ConfigApply -> AppliedView { Reply::Applied(view) => view },
     /// 22
     ConfigRollback,
+    /// Restores a revision.
+    ConfigRevert -> AppliedView { Reply::Applied(view) => view },
     /// 25
     DrainStart -> Time { Reply::DrainUntil(end) => end },
     /// 27
@@ -191,6 +194,11 @@ impl Command {
             Command::MaintExit(exit) => catalog.subject(&exit.subject).ok(),
             Command::CompleteMaintenance(complete) => catalog.by_key(complete.key),
             Command::ConfigApply(apply) => catalog.subject(&apply.subject).ok(),
+            Command::ConfigRevert(revert) => {
+                let routes = revert.config.routes.len() + revert.config.settings_len();
+                let session = catalog.subject(&revert.subject).ok();
+                return 1 + routes + session.map_or(0, |session| entries(session));
+            }
             Command::ConfigRollback(rollback) => catalog.subject(&rollback.subject).ok(),
             Command::PutInstance(put) => {
                 let present = catalog.of_instance(&put.service, &put.instance);
@@ -314,6 +322,28 @@ impl Query {
     }
 }
 
+/// A request for the last revisions of a session's instance.
+#[derive(Clone, Debug)]
+pub struct RevisionsRequest {
+    /// The session.
+    pub session: SessionId,
+    /// The largest number of revisions.
+    pub limit: usize,
+}
+
+/// A request to restore a revision. The registry reads the revision, and then has a [`ConfigRevert`] decided.
+#[derive(Clone, Debug)]
+pub struct RevertRequest {
+    /// The session, or the instance that an operator names.
+    pub subject: Subject,
+    /// The revision.
+    pub number: u64,
+    /// The revisions that the client expects the session to have. `None` for any.
+    pub expected: Option<Vec<u64>>,
+    /// The reason, for the history and the audit.
+    pub reason: Option<ApplyReason>,
+}
+
 /// Any call of the protocol.
 #[derive(Clone, Debug)]
 pub enum Call {
@@ -321,6 +351,10 @@ pub enum Call {
     Command(Command),
     /// A query, answered immediately.
     Query(Query),
+    /// Takes as long as the store takes to read.
+    Revisions(RevisionsRequest),
+    /// Takes as long as the store takes to read; then the command is decided.
+    Revert(RevertRequest),
     /// 32: takes as long as the backend takes to answer.
     BackendTest(BackendTest),
 }

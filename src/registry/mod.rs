@@ -15,18 +15,19 @@ mod limits;
 mod ports;
 pub mod queries;
 mod registration_tokens;
+pub mod revisions;
 mod rules;
 mod runtime;
 mod server_state;
 
 pub use crate::clock::Reading as ClockReading;
 pub use audit::{AuditRecord, CallOrigin, Interface};
-pub use calls::{Call, Command, CommandCall, Query, QueryCall, Reconnected};
+pub use calls::{Call, Command, CommandCall, Query, QueryCall, Reconnected, RevertRequest, RevisionsRequest};
 pub use commands::{Release, Reply, Verification};
 pub use limits::RegistryLimits;
 pub use ports::{
-    AuditBatch, AuditChunk, AuditRead, BoxFuture, HeldFile, PageResponse, PageTrust, Publish, Store, StoreError,
-    StoredState, Traffic,
+    AuditBatch, AuditChunk, AuditRead, BoxFuture, EntriesRead, HeldFile, PageResponse, PageTrust, Publish,
+    RevisionsRead, Store, StoreError, StoredState, Traffic,
 };
 pub use queries::Answer;
 pub use registration_tokens::RegistrationTokens;

@@ -9,10 +9,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::clock::Reading;
-use crate::domain::{Catalog, Change, Forbidden, Options, PageUrl, RouteId, SessionKey, Span, Time};
+use crate::domain::{Catalog, Change, Edit, Forbidden, Options, PageUrl, RouteId, SessionKey, Span, Time};
 
 use super::audit::{AuditFilter, AuditRecord};
 use super::queries::views::{BreakerNumbers, RouteNumbers};
+use super::revisions::{RevisionRecord, RevisionView};
 
 /// A future that a port returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -35,6 +36,7 @@ pub trait Store: Send + 'static {
     }
 
     /// Stores `changes`, the records of `audit` and `revision`, all or nothing: after an error nothing of them is stored.
+    /// Revisions that are no longer kept are removed.
     /// If one of the changes [is precious](Change::is_precious), all survive a loss of power once this returns. Changes
     /// that [are not stored](Change::is_stored) are skipped. Removes a few records of the audit that are out of its
     /// bounds.
@@ -55,6 +57,31 @@ pub trait Store: Send + 'static {
     fn read_audit(&mut self, read: &AuditRead) -> impl Future<Output = Result<AuditChunk, StoreError>> + Send {
         let _ = read;
         async { Ok(AuditChunk::default()) }
+    }
+
+    /// Reads some revisions of an instance, the latest first. Quick, because few are kept.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn read_revisions(
+        &mut self,
+        read: &RevisionsRead,
+    ) -> impl Future<Output = Result<Vec<RevisionView>, StoreError>> + Send {
+        let _ = read;
+        async { Ok(Vec::new()) }
+    }
+
+    /// Reads some entries of the configuration of a revision, in their order in the store; `None` if the revision is not
+    /// kept.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn read_entries(
+        &mut self,
+        read: &EntriesRead,
+    ) -> impl Future<Output = Result<Option<Vec<Edit>>, StoreError>> + Send {
+        let _ = read;
+        async { Ok(None) }
     }
 
     /// Compares what is stored with `catalog`: the counts, and the rows of the sessions `keys`, which may have ended.
@@ -131,7 +158,7 @@ pub struct HeldFile {
     pub path: PathBuf,
 }
 
-/// The records of a commit, and the bounds of the audit.
+/// The records of a commit: those of the audit with its bounds, and new revisions.
 #[derive(Clone, Debug, Default)]
 pub struct AuditBatch {
     /// The new records, by their numbers.
@@ -140,6 +167,32 @@ pub struct AuditBatch {
     pub keep_from: u64,
     /// Records from before this time go.
     pub keep_since: Time,
+    /// The new revisions, in their order.
+    pub revisions: Vec<RevisionRecord>,
+}
+
+/// A request for some revisions of an instance, the latest first.
+#[derive(Clone, Copy, Debug)]
+pub struct RevisionsRead {
+    /// The number of the history.
+    pub history: u64,
+    /// Only revisions with a lower number.
+    pub before: u64,
+    /// The largest number of revisions.
+    pub most: usize,
+}
+
+/// A request for some entries of the configuration of a revision.
+#[derive(Clone, Debug)]
+pub struct EntriesRead {
+    /// The number of the history.
+    pub history: u64,
+    /// The revision.
+    pub number: u64,
+    /// The entry after which the search begins; `None` for the first step.
+    pub after: Option<Edit>,
+    /// The largest number of entries.
+    pub most: usize,
 }
 
 /// A request for some records of the audit, the latest first.

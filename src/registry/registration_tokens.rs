@@ -10,8 +10,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use crate::domain::{
-    BackendUrl, Catalog, Edit, Error, Fingerprint, Host, Kind, Metadata, PageUrl, PathPrefix, RegistrationToken, Route,
-    Secret, ServiceName, Session, SessionRecord,
+    BackendUrl, Catalog, Config, Edit, Error, Fingerprint, Host, Kind, Metadata, PageUrl, PathPrefix,
+    RegistrationToken, Route, Secret, ServiceName, Session, SessionRecord,
 };
 
 /// All registration tokens. If there are none, everyone may register everything. Cheap to clone.
@@ -67,6 +67,14 @@ impl RegistrationTokens {
         }
         let refused = |route: &Route, error: Error| error.within(&format!("route {}", route.id));
         routes.try_for_each(|route| token.check_route(route).map_err(|error| refused(route, error)))
+    }
+
+    /// Refuses `edits` that lead to a whole configuration which the session's token does not allow.
+    pub(crate) fn check_restored(&self, session: &Session, whole: &Config, edits: &[Edit]) -> Result<(), Error> {
+        self.check_edits(session, edits)?;
+        let more = whole.routes.len().saturating_sub(session.edited().routes.len());
+        let token = if more > 0 { self.of(&session.record)? } else { None };
+        token.map_or(Ok(()), |token| token.check_route_room(session, more))
     }
 
     /// Finds a token by its secret, in a time that does not depend on the token.

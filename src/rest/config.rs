@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{Section, Sections};
+use crate::domain::{ApplyReason, Section, Sections};
 use crate::json::values::present;
 use crate::registry::calls::{ConfigDiff, ConfigGet, ConfigValidate};
-use crate::registry::commands::{ConfigApply, ConfigRollback};
+use crate::registry::commands::{AppliedView, ConfigApply, ConfigRollback};
 use crate::registry::queries::configuration::{ConfigView, DiffView};
 
 use super::caller::{Caller, etag, json};
@@ -33,12 +33,16 @@ pub(super) fn calls() -> OpenApiRouter<RestState> {
 /// The sections to apply.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-#[schema(example = json!({ "scopes": ["routes", "headers"] }))]
+#[schema(example = json!({ "scopes": ["routes", "headers"], "reason": "the new checkout" }))]
 pub(super) struct Apply {
     /// The sections; the other ones stay staged. All sections if left out.
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false, min_items = 1)]
     pub(super) scopes: Option<Vec<Section>>,
+    /// The reason, for the history and the audit.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
+    pub(super) reason: Option<ApplyReason>,
 }
 
 impl Apply {
@@ -49,21 +53,6 @@ impl Apply {
             Some([]) => None,
             Some(scopes) => Some(scopes.iter().fold(Sections::default(), |all, scope| all | *scope)),
         }
-    }
-}
-
-/// A configuration that was applied.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Applied {
-    /// The number of applies that changed something, this one included; also the `ETag`.
-    #[schema(minimum = 0)]
-    pub(super) revision: u64,
-}
-
-impl Applied {
-    /// Returns the response for a configuration that is active.
-    pub(super) fn response(revision: u64) -> Response {
-        ([(ETAG, etag(revision))], json(StatusCode::OK, &Applied { revision })).into_response()
     }
 }
 
@@ -115,7 +104,7 @@ async fn validate(caller: Caller) -> Result<Response, Problem> {
     security(("session" = [])), request_body = Option<Apply>,
     params(("If-Match" = Option<IfMatchTag>, Header, description = "The `ETag` of the revision that the caller has read; a list of revisions, of which one must be the session's; or `*`.", example = "*")),
     responses(
-        (status = 200, description = "The configuration is active.", body = Applied, headers(("ETag" = ETag, description = "The revision."))),
+        (status = 200, description = "The configuration is active.", body = AppliedView, headers(("ETag" = ETag, description = "The revision."))),
         (status = 409, description = "The staged configuration cannot be applied; the problem lists all errors."),
         (status = 412, description = "The session has another revision."),
     ))]
@@ -125,8 +114,13 @@ async fn apply(
     BodyOrDefault(apply): BodyOrDefault<Apply>,
 ) -> Result<Response, Problem> {
     let sections = apply.sections().ok_or_else(|| Problem::wrong("scopes", &"is empty; leave it out to apply all"))?;
-    let command = ConfigApply { subject: caller.session.clone().into(), sections, expected };
-    Ok(Applied::response(caller.run(command).await?))
+    let command = ConfigApply { subject: caller.session.clone().into(), sections, expected, reason: apply.reason };
+    Ok(applied(&caller.run(command).await?))
+}
+
+/// Returns the response to an apply or a revert.
+pub(super) fn applied(view: &AppliedView) -> Response {
+    ([(ETAG, etag(view.revision))], json(StatusCode::OK, view)).into_response()
 }
 
 /// Drops all staged changes

@@ -12,11 +12,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::domain::Subject;
-use crate::registry::commands::{ConfigApply, ConfigRollback};
+use crate::registry::commands::{AppliedView, ConfigApply, ConfigRollback};
 use crate::registry::queries::configuration::{ConfigView, DiffView};
 
 use super::caller::{etag, json};
-use super::config::{Applied, Apply, Valid};
+use super::config::{Apply, Valid, applied};
 use super::extract::{BodyOrDefault, IfMatch, Segments};
 use super::operator::{InstancePath, Operator};
 use super::problem::Problem;
@@ -112,7 +112,7 @@ async fn validate(
     tag = "operators", security(("operator" = [])), request_body = Option<Apply>,
     params(InstancePath, ("If-Match" = Option<IfMatchTag>, Header, description = "The `ETag` of the revision that the caller has read; a list of revisions, of which one must be the instance's; or `*`.", example = "*")),
     responses(
-        (status = 200, description = "The configuration is active.", body = Applied, headers(("ETag" = ETag, description = "The revision."))),
+        (status = 200, description = "The configuration is active.", body = AppliedView, headers(("ETag" = ETag, description = "The revision."))),
         (status = 404, description = "There is no such instance."),
         (status = 409, description = "The staged configuration cannot be applied; the problem lists all errors."),
         (status = 412, description = "The instance has another revision."),
@@ -125,8 +125,8 @@ async fn apply(
     BodyOrDefault(apply): BodyOrDefault<Apply>,
 ) -> Result<Response, Problem> {
     let sections = apply.sections().ok_or_else(|| Problem::wrong("scopes", &"is empty; leave it out to apply all"))?;
-    let command = ConfigApply { subject: instance.subject(), sections, expected };
-    Ok(Applied::response(state.registry.call(origin, command).await?))
+    let command = ConfigApply { subject: instance.subject(), sections, expected, reason: apply.reason };
+    Ok(applied(&state.registry.call(origin, command).await?))
 }
 
 /// Drops all staged changes of an instance

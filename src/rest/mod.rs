@@ -13,6 +13,7 @@ mod config;
 mod docs;
 mod events;
 mod extract;
+mod history;
 mod instance_config;
 mod metrics;
 mod metrics_source;

@@ -11,7 +11,7 @@ use crate::domain::{InstanceName, ServiceName, Time};
 use crate::registry::audit::{Actor, ActorKind, AuditAction, AuditRecord, Interface};
 use crate::registry::{AuditChunk, AuditRead};
 
-use super::load::LoadError;
+use super::load_error::LoadError;
 use super::value::{RowError, Value};
 
 /// The columns of `audit`, the key first.

@@ -35,7 +35,7 @@ pub(super) async fn set_durability(
 
 /// Plans with more statements or values run statement by statement. Joined into one text, each would be a new text
 /// that must be prepared.
-const SINGLE_ROUNDTRIP_STEPS_MAX: usize = 8;
+const SINGLE_ROUNDTRIP_STEPS_MAX: usize = 12;
 const SINGLE_ROUNDTRIP_VALUES_MAX: usize = 160;
 
 /// Runs `plan`. After an error a transaction may be left open.

@@ -54,7 +54,9 @@ pub(super) async fn holds(
             | Change::Apply { .. }
             | Change::Bind(..)
             | Change::Unbind(..)
-            | Change::Observed(_) => true,
+            | Change::Observed(_)
+            | Change::Remember(_)
+            | Change::Forget(_) => true,
         };
         if !is_so {
             return Ok(false);

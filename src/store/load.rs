@@ -15,6 +15,8 @@ use crate::domain::{Change, Edit, Sections, SessionKey, Time};
 use crate::registry::{ClockReading, StoredState};
 
 use super::config_rows::{self, ConfigRow};
+use super::history_rows;
+use super::load_error::LoadError;
 use super::maintenance_rows::StoredMaintenance;
 use super::pending_rows;
 use super::session_rows;
@@ -37,24 +39,20 @@ type Numbers = RangeInclusive<i64>;
 
 /// All statements that read.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 8] =
-    [REVISION, READING, AUDIT_LAST, SESSIONS, MAINTENANCE, PENDING, ACTIVE, STAGED];
-
-/// The reason why the stored registry cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The database cannot be read.
-    #[error("the database cannot be read: {0}")]
-    Read(#[from] sqlx::Error),
-    /// This version cannot read a row.
-    #[error("{place}: {why}")]
-    ConfigRow {
-        /// The row.
-        place: String,
-        /// The reason.
-        why: String,
-    },
-}
+pub(super) const STATEMENTS: [&str; 12] = [
+    REVISION,
+    READING,
+    AUDIT_LAST,
+    SESSIONS,
+    MAINTENANCE,
+    PENDING,
+    ACTIVE,
+    STAGED,
+    history_rows::MARKS,
+    history_rows::REVISIONS,
+    history_rows::KEPT,
+    history_rows::ENTRIES,
+];
 
 /// Returns the registry's revision.
 pub(super) async fn revision(connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
@@ -64,7 +62,8 @@ pub(super) async fn revision(connection: &mut SqliteConnection) -> Result<u64, s
 /// Returns the stored registry, and the maintenance of its sessions once more.
 pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(StoredState, StoredMaintenance), LoadError> {
     let revision = revision(connection).await?;
-    let (changes, maintained) = read(connection, &(i64::MIN..=i64::MAX)).await?;
+    let (mut changes, maintained) = read(connection, &(i64::MIN..=i64::MAX)).await?;
+    changes.extend(history_rows::marks(connection).await?);
     let reading = reading(connection).await?;
     let audit_last = sqlx::query_scalar::<_, i64>(AUDIT_LAST).fetch_one(connection).await?.cast_unsigned();
     Ok((StoredState { revision, changes, reading, audit_last }, maintained))

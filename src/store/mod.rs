@@ -11,7 +11,9 @@ mod config_rows;
 mod examine;
 mod failure;
 mod file_identity;
+mod history_rows;
 mod load;
+mod load_error;
 mod location;
 mod maintenance_rows;
 mod open;
@@ -32,7 +34,7 @@ mod tests;
 mod value;
 
 pub use examine::{FileLock, PresentStore, StoreFacts, examine, lock, settle};
-pub use load::LoadError;
+pub use load_error::LoadError;
 pub use location::{backup_copy, file_of, place_of, remove_copy, restored_copy, sizes_of};
 pub use open_error::OpenError;
 pub use renew::{RenewError, adopt, renew};

@@ -24,6 +24,7 @@ pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "pending", include_str!("../../migrations/0005_pending.sql")),
     (6, "orders", include_str!("../../migrations/0006_orders.sql")),
     (7, "audit", include_str!("../../migrations/0007_audit.sql")),
+    (8, "history", include_str!("../../migrations/0008_history.sql")),
     (9, "leases", include_str!("../../migrations/0009_leases.sql")),
     (10, "owner", include_str!("../../migrations/0010_owner.sql")),
     (11, "identity", include_str!("../../migrations/0011_identity.sql")),

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 
 use crate::domain::{Change, Edit, Maintenance, Section, Sections, SessionKey, SessionRecord};
 use crate::registry::AuditBatch;
+use crate::registry::revisions::RevisionRecord;
 
+use super::history_rows::RevisionRows;
 use super::maintenance_rows::StoredMaintenance;
 use super::statements::{StatementKind, StatementShape};
 use super::value::Value;
-use super::{audit_rows, config_rows, pending_rows, session_rows};
+use super::{audit_rows, config_rows, history_rows, pending_rows, session_rows};
 
 /// Rows of the same kind of statement.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ impl Plan {
             split(run, &mut steps);
         }
         audited(audit).into_iter().for_each(|run| split(run, &mut steps));
+        let revisions = audit.revisions.iter().flat_map(revised);
+        draft.dropped.into_iter().chain(revisions).for_each(|run| split(run, &mut steps));
         if moves_revision {
             split(
                 StatementRun { kind: StatementKind::Revision, values: vec![Value::Int(revision.cast_signed())] },
@@ -80,6 +84,8 @@ impl Plan {
 struct Draft<'a> {
     active: Vec<StatementRun>,
     staged: Vec<StatementRun>,
+    /// The histories that go.
+    dropped: Vec<StatementRun>,
     /// The last record of each session; earlier ones need not be written.
     records: BTreeMap<SessionKey, &'a SessionRecord>,
     ended: Vec<SessionKey>,
@@ -113,7 +119,8 @@ impl<'a> Draft<'a> {
             Change::Complete(key, ticket) => {
                 add(&mut self.active, StatementKind::DropPending, pending_rows::place(*key, *ticket));
             }
-            Change::Bind(..) | Change::Unbind(..) | Change::Observed(_) => {}
+            Change::Forget(mark) => add(&mut self.dropped, StatementKind::DropHistory, history_rows::key(mark)),
+            Change::Bind(..) | Change::Unbind(..) | Change::Observed(_) | Change::Remember(_) => {}
         }
     }
 
@@ -185,6 +192,21 @@ fn audited(audit: &AuditBatch) -> Vec<StatementRun> {
     let bounds = vec![Value::Int(most), number(audit.keep_from), number(audit.keep_since.0)];
     let put = StatementRun { kind: StatementKind::PutAudit, values };
     vec![put, StatementRun { kind: StatementKind::PruneAudit, values: bounds }]
+}
+
+/// Returns the rows of a revision.
+fn revised(record: &RevisionRecord) -> impl Iterator<Item = StatementRun> {
+    let RevisionRows { names, closed_all, closed, put, repeated, revision, pruned } = history_rows::rows(record);
+    let runs = [
+        (StatementKind::PutHistoryOf, names.unwrap_or_default()),
+        (StatementKind::CloseHistory, closed_all.unwrap_or_default()),
+        (StatementKind::CloseEntries, closed),
+        (StatementKind::PutEntries, put),
+        (StatementKind::KeepRepeated, repeated.unwrap_or_default()),
+        (StatementKind::PutRevision, revision),
+        (StatementKind::PruneHistory, pruned.unwrap_or_default()),
+    ];
+    runs.into_iter().filter(|(_, values)| !values.is_empty()).map(|(kind, values)| StatementRun { kind, values })
 }
 
 /// The number of rows that may be written twice to save one statement, which costs as much as several rows.

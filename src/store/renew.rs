@@ -13,7 +13,8 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use crate::registry::AuditBatch;
 use crate::registry::audit::AuditRecord;
 
-use super::load::{self, LoadError};
+use super::load;
+use super::load_error::LoadError;
 use super::location::DbLocation;
 use super::maintenance_rows::StoredMaintenance;
 use super::open_error::OpenError;

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::domain::{Catalog, Change, SessionKey};
+use crate::domain::{Catalog, Change, Edit, SessionKey};
 use crate::lifecycle;
-use crate::registry::{AuditBatch, AuditChunk, AuditRead, ClockReading, HeldFile, Store, StoreError, StoredState};
+use crate::registry::revisions::RevisionView;
+use crate::registry::{
+    AuditBatch, AuditChunk, AuditRead, ClockReading, EntriesRead, HeldFile, RevisionsRead, Store, StoreError,
+    StoredState,
+};
 
 use super::commit::Durability;
 use super::failure::Failure;
@@ -17,7 +21,7 @@ use super::maintenance_rows::StoredMaintenance;
 use super::open_error::OpenError;
 use super::plan::Plan;
 use super::snapshot::SnapshotFile;
-use super::{audit_rows, commit, commit_outcome, load, open, statements, sweep};
+use super::{audit_rows, commit, commit_outcome, history_rows, load, open, statements, sweep};
 
 /// The largest plan, in rows, that is made on a control thread without moving its other tasks.
 const PLANNED_AT_ONCE_MAX: usize = 1_000;
@@ -209,7 +213,7 @@ impl Store for Sqlite {
 
     async fn commit(&mut self, changes: &[Change], audit: &AuditBatch, revision: u64) -> Result<(), StoreError> {
         let planned = || Plan::new(changes, audit, revision, &self.maintained);
-        let rows: usize = changes.iter().map(Change::rows).sum::<usize>() + audit.records.len();
+        let rows: usize = 2 * changes.iter().map(Change::rows).sum::<usize>() + audit.records.len();
         let mut plan = if rows > PLANNED_AT_ONCE_MAX { lifecycle::run_blocking(planned) } else { planned() };
         if plan.steps.is_empty() {
             return Ok(());
@@ -230,6 +234,16 @@ impl Store for Sqlite {
     async fn read_audit(&mut self, read: &AuditRead) -> Result<AuditChunk, StoreError> {
         let connection = self.connected().await.map_err(|error| StoreError(error.into()))?;
         audit_rows::read(connection, read).await.map_err(|error| StoreError(error.into()))
+    }
+
+    async fn read_revisions(&mut self, read: &RevisionsRead) -> Result<Vec<RevisionView>, StoreError> {
+        let connection = self.connected().await.map_err(|error| StoreError(error.into()))?;
+        history_rows::revisions(connection, read).await.map_err(|error| StoreError(error.into()))
+    }
+
+    async fn read_entries(&mut self, read: &EntriesRead) -> Result<Option<Vec<Edit>>, StoreError> {
+        let connection = self.connected().await.map_err(|error| StoreError(error.into()))?;
+        history_rows::entries(connection, read).await.map_err(|error| StoreError(error.into()))
     }
 
     async fn disagreement(&mut self, catalog: &Catalog, keys: &BTreeSet<SessionKey>) -> Option<String> {

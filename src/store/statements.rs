@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use super::audit_rows::AUDIT_COLUMNS;
+use super::history_rows::HISTORY_COLUMNS;
 use super::session_rows::SESSION_COLUMNS;
 use super::{config_rows, maintenance_rows, pending_rows};
 
@@ -43,6 +44,22 @@ pub(super) enum StatementKind {
     PutAudit,
     /// Deletes the oldest records of the audit as far as they are out of its bounds.
     PruneAudit,
+    /// Writes the names of histories.
+    PutHistoryOf,
+    /// Ends all entries of a history.
+    CloseHistory,
+    /// Ends entries of histories.
+    CloseEntries,
+    /// Writes entries of histories.
+    PutEntries,
+    /// Goes on with the entries that were ended and written again with the same value.
+    KeepRepeated,
+    /// Writes revisions.
+    PutRevision,
+    /// Deletes the oldest revisions of a history.
+    PruneHistory,
+    /// Deletes histories.
+    DropHistory,
     /// Writes the registry's revision.
     Revision,
 }
@@ -62,7 +79,7 @@ pub(super) struct StatementShape {
 
 impl StatementKind {
     #[cfg(test)]
-    pub(super) const ALL: [StatementKind; 15] = [
+    pub(super) const ALL: [StatementKind; 23] = [
         StatementKind::PutSession,
         StatementKind::PutMaintenance,
         StatementKind::DropMaintenance,
@@ -77,6 +94,14 @@ impl StatementKind {
         StatementKind::End,
         StatementKind::PutAudit,
         StatementKind::PruneAudit,
+        StatementKind::PutHistoryOf,
+        StatementKind::CloseHistory,
+        StatementKind::CloseEntries,
+        StatementKind::PutEntries,
+        StatementKind::KeepRepeated,
+        StatementKind::PutRevision,
+        StatementKind::PruneHistory,
+        StatementKind::DropHistory,
         StatementKind::Revision,
     ];
 
@@ -100,6 +125,17 @@ impl StatementKind {
             StatementKind::End => StatementShape { times_bound: 4, is_atomic: false, ..single(1) },
             StatementKind::PutAudit => StatementShape { rows_max: 64, ..single(AUDIT_COLUMNS.len()) },
             StatementKind::PruneAudit => StatementShape { rows_max: 1, ..single(PRUNE_COLUMNS) },
+            StatementKind::PutHistoryOf => StatementShape { rows_max: 64, ..single(3) },
+            StatementKind::CloseHistory => StatementShape { rows_max: 1, ..single(2) },
+            StatementKind::CloseEntries => single(5),
+            StatementKind::PutEntries => single(6),
+            // Its row contains the values of both its statements.
+            StatementKind::KeepRepeated => StatementShape { rows_max: 1, is_atomic: false, ..single(4) },
+            StatementKind::PutRevision => StatementShape { rows_max: 16, ..single(HISTORY_COLUMNS.len()) },
+            StatementKind::PruneHistory => {
+                StatementShape { rows_max: 1, times_bound: 2, is_atomic: false, ..single(2) }
+            }
+            StatementKind::DropHistory => StatementShape { times_bound: 3, is_atomic: false, ..single(1) },
             StatementKind::Revision => StatementShape { rows_max: 1, ..single(1) },
         }
     }
@@ -151,6 +187,14 @@ impl StatementKind {
                 tuples(AUDIT_COLUMNS.len(), rows)
             ),
             StatementKind::PruneAudit => PRUNE.into(),
+            StatementKind::PutHistoryOf => put_history_of(rows),
+            StatementKind::CloseHistory => CLOSE_HISTORY.into(),
+            StatementKind::CloseEntries => close_entries(rows),
+            StatementKind::PutEntries => put_entries(rows),
+            StatementKind::KeepRepeated => format!("{GO_ON}; {DROP_REPEATED}"),
+            StatementKind::PutRevision => put_revision(rows),
+            StatementKind::PruneHistory => PRUNE_HISTORY.into(),
+            StatementKind::DropHistory => drop_history(rows),
             StatementKind::Revision => "update registry set revision = ?".into(),
         }
     }
@@ -177,6 +221,61 @@ const DROP_SECTIONS: &str = "delete from staged where session = ? and section in
 const DROP_IDLE: &str = "delete from staged where session = ? and not exists (select 1 from staged left join active \
                          using (session, section, route, name) \
                          where staged.session = ? and staged.value is not active.value)";
+
+fn put_history_of(rows: usize) -> String {
+    let rows = tuples(3, rows);
+    format!("insert into history_of (id, service, instance) values {rows} on conflict do nothing")
+}
+
+fn close_entries(rows: usize) -> String {
+    let rows = tuples(5, rows);
+    format!(
+        "update history_entry set until = changed.column5 from (values {rows}) as changed \
+         where history = changed.column1 and section = changed.column2 and route = changed.column3 \
+         and name = changed.column4 and since < changed.column5 and until is null"
+    )
+}
+
+fn put_entries(rows: usize) -> String {
+    let rows = tuples(6, rows);
+    format!(
+        "insert into history_entry (history, section, route, name, since, value) values {rows} on conflict do nothing"
+    )
+}
+
+fn put_revision(rows: usize) -> String {
+    let (columns, rows) = (HISTORY_COLUMNS.join(", "), tuples(HISTORY_COLUMNS.len(), rows));
+    format!("insert into history ({columns}) values {rows} on conflict do nothing")
+}
+
+fn drop_history(rows: usize) -> String {
+    let keys = list(rows);
+    format!(
+        "delete from history_entry where history in {keys}; delete from history where history in {keys}; \
+         delete from history_of where id in {keys}"
+    )
+}
+
+/// Ends the entries of the revision before a whole new configuration.
+const CLOSE_HISTORY: &str = "update history_entry set until = ? where history = ? and until is null";
+
+/// Takes the end from entries that the new revision has again.
+const GO_ON: &str = "update history_entry set until = null where until = ? and history = ? and exists ( \
+                     select 1 from history_entry as new where new.history = history_entry.history \
+                     and new.section = history_entry.section and new.route = history_entry.route \
+                     and new.name = history_entry.name and new.since = history_entry.until \
+                     and new.value = history_entry.value)";
+
+/// Deletes the new entries for which an older one goes on.
+const DROP_REPEATED: &str = "delete from history_entry where since = ? and history = ? and exists ( \
+                             select 1 from history_entry as old where old.history = history_entry.history \
+                             and old.section = history_entry.section and old.route = history_entry.route \
+                             and old.name = history_entry.name and old.since < history_entry.since \
+                             and old.until is null)";
+
+/// Deletes the revisions before the oldest one that is kept, and the entries that ended with them.
+const PRUNE_HISTORY: &str = "delete from history where history = ? and number < ?; \
+                             delete from history_entry where history = ? and until <= ?";
 
 fn put(table: &str, rows: usize) -> String {
     let tuples = tuples(config_rows::COLUMNS, rows);

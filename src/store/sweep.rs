@@ -8,11 +8,16 @@ use sqlx::SqliteConnection;
 
 use crate::domain::{Catalog, Config, Pending, Session, SessionKey, SessionRecord};
 
-use super::load::{self, LoadError};
+use crate::registry::EntriesRead;
 
-/// The revision, the number of sessions, the number of active routes, and the number of rows without a session.
+use super::history_rows;
+use super::load;
+use super::load_error::LoadError;
+
+/// The revision, the number of sessions, the number of active routes, the number of histories, and the number of rows
+/// without a session.
 pub(super) const COUNTS: &str = "select (select revision from registry), (select count(*) from session), \
-    (select count(*) from active where section = 'routes'), \
+    (select count(*) from active where section = 'routes'), (select count(*) from history_of), \
     (select count(*) from (select session from active union all select session from staged \
         union all select session from maintenance union all select session from pending) \
      where session not in (select key from session))";
@@ -27,11 +32,12 @@ pub(super) async fn disagreement(
     catalog: &Catalog,
     keys: &BTreeSet<SessionKey>,
 ) -> Result<Option<String>, sqlx::Error> {
-    let stored: (i64, i64, i64, i64) = sqlx::query_as(COUNTS).fetch_one(&mut *connection).await?;
+    let stored: (i64, i64, i64, i64, i64) = sqlx::query_as(COUNTS).fetch_one(&mut *connection).await?;
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    let expected = (catalog.revision().cast_signed(), number(catalog.sessions_len()), number(catalog.routes_len()), 0);
+    let (sessions, histories) = (number(catalog.sessions_len()), number(catalog.histories_len()));
+    let expected = (catalog.revision().cast_signed(), sessions, number(catalog.routes_len()), histories, 0);
     if stored != expected {
-        let what = "revision, sessions, active routes and rows without a session";
+        let what = "revision, sessions, active routes, histories and rows without a session";
         return Ok(Some(format!("{what}: {stored:?} are stored instead of {expected:?}")));
     }
     for key in keys {
@@ -45,8 +51,36 @@ pub(super) async fn disagreement(
         if let Some(part) = difference(sessions) {
             return Ok(Some(format!("session {}: {part} differs from the catalog", key.0)));
         }
+        if let Some(fault) = history_fault(connection, catalog, *key).await? {
+            return Ok(Some(format!("session {}: {fault}", key.0)));
+        }
     }
     Ok(None)
+}
+
+/// Compares the active configuration of a session with the last revision of its instance, if the session has made it.
+async fn history_fault(
+    connection: &mut SqliteConnection,
+    catalog: &Catalog,
+    key: SessionKey,
+) -> Result<Option<String>, sqlx::Error> {
+    let Some(session) = catalog.by_key(key).filter(|session| session.record.revision > 0) else { return Ok(None) };
+    let record = &session.record;
+    let current = catalog.of_instance(&record.service, &record.instance);
+    let is_last = current.is_none_or(|current| current.key == key || current.record.revision == 0);
+    let Some(mark) = catalog.history_of(&record.service, &record.instance).filter(|_| is_last) else {
+        return Ok(None);
+    };
+    let read = EntriesRead { history: mark.id, number: mark.last, after: None, most: usize::MAX };
+    let edits = match history_rows::entries(connection, &read).await {
+        Ok(Some(edits)) => edits,
+        Ok(None) => return Ok(Some(format!("revision {} is not stored", mark.last))),
+        Err(LoadError::Read(error)) => return Err(error),
+        Err(unreadable @ LoadError::ConfigRow { .. }) => return Ok(Some(unreadable.to_string())),
+    };
+    let mut stored = Config::default();
+    edits.iter().for_each(|edit| stored.edit(edit));
+    Ok((stored != session.active).then(|| format!("revision {} differs from the active configuration", mark.last)))
 }
 
 /// Returns the first stored part of a session in which two versions of it differ.

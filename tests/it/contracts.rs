@@ -308,7 +308,10 @@ async fn a_subscription_without_types_hears_of_all() {
     let mut events = subscribe(&mut client, &session, &[], None).await;
     let route = Some(route("shop.example", "/"));
     client.add_route(AddRouteRequest { session_id: session.clone(), route }).await.unwrap();
-    client.apply_config(ApplyConfigRequest { session_id: session, expected_revision: None }).await.unwrap();
+    client
+        .apply_config(ApplyConfigRequest { session_id: session, expected_revision: None, ..Default::default() })
+        .await
+        .unwrap();
     let told = next_payload(&mut events).await;
     assert!(matches!(told, Payload::ConfigApplied(_)), "{told:?}");
 }

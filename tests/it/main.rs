@@ -17,6 +17,7 @@ mod explain;
 mod faults;
 mod grpc;
 mod health;
+mod history;
 mod interfaces;
 mod leases;
 mod metrics;

@@ -10,7 +10,7 @@ use crate::interfaces::{self, Refusal};
 use crate::server::Server;
 
 /// The verbs of the pipe whose rpc has other words than they have. `HEADERS_SET` would be `SetHeaders`.
-const OTHER_WORDS: [(&str, &str); 18] = [
+const OTHER_WORDS: [(&str, &str); 19] = [
     ("SESSION_INFO", "GetSession"),
     ("CLIENT_SHUTDOWN", "EndSession"),
     ("ROUTE_ADD_BULK", "AddRoutes"),
@@ -25,13 +25,14 @@ const OTHER_WORDS: [(&str, &str); 18] = [
     ("RATELIMIT_REMOVE", "RemoveRateLimit"),
     ("CIRCUIT_BREAKER_STATUS", "GetCircuitBreaker"),
     ("CONFIG_APPLY_PARTIAL", "ApplyConfigPartial"),
+    ("CONFIG_HISTORY", "ListConfigHistory"),
     ("DRAIN_STATUS", "GetDrain"),
     ("MAINT_ENTER", "EnterMaintenance"),
     ("MAINT_EXIT", "ExitMaintenance"),
     ("MAINT_STATUS", "GetMaintenance"),
 ];
-/// The call for services that only gRPC and REST have.
-const TYPED: &str = "GetConfig";
+/// The calls for services that only gRPC and REST have.
+const TYPED: [&str; 2] = ["GetConfig", "GetConfigRevision"];
 /// The rpc whose operation is that of another one: `applyConfig`, with scopes in its body.
 const WITHOUT_OPERATION: &str = "ApplyConfigPartial";
 
@@ -70,7 +71,7 @@ fn operations() -> BTreeSet<String> {
 #[test]
 fn the_three_interfaces_offer_the_same_calls() {
     let verbs = pipe::verbs().map(rpc_of);
-    assert_eq!(rpcs("Registry"), verbs.chain([TYPED.to_owned()]).collect());
+    assert_eq!(rpcs("Registry"), verbs.chain(TYPED.map(str::to_owned)).collect());
     let named = rpcs("Registry").into_iter().chain(rpcs("Operator")).filter(|rpc| rpc != WITHOUT_OPERATION);
     let named = named.map(|rpc| operation_of(&rpc)).chain([WITHOUT_RPC.to_owned()]);
     assert_eq!(operations(), named.collect());
@@ -116,6 +117,8 @@ fn wrong() -> Vec<(&'static str, Value, &'static str)> {
         ("CIRCUIT_BREAKER_RESET", json!({ "route_id": "r1" }), "refused"),
         ("DRAIN_STATUS", json!({}), "refused"),
         ("DRAIN_CANCEL", json!({}), "refused"),
+        ("CONFIG_REVERT", json!({ "number": 9 }), "not_found"),
+        ("CONFIG_REVERT", json!({ "number": 0 }), "not_found"),
         ("MAINT_ENTER", json!({ "target": "r9" }), "not_found"),
         ("MAINT_ENTER", json!({ "target": "nowhere.example" }), "not_found"),
         ("MAINT_ENTER", json!({ "target": "r1", "page_url": "page" }), "invalid"),

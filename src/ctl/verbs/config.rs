@@ -79,6 +79,7 @@ pub(crate) async fn apply(api: &Api, screen: Screen, args: &ApplyArgs) -> Result
         instance_name: of.instance.clone(),
         sections,
         expected_revision: args.expect_revision,
+        ..ApplyInstanceConfigRequest::default()
     };
     let asked = api.ask(message, |mut api, request| async move { api.apply_instance_config(request).await });
     let revision = asked.await?.revision;

@@ -13,7 +13,10 @@ use super::Catalog;
 impl Catalog {
     /// Returns the first difference between an index or count and the sessions.
     pub fn disagreement(&self) -> Option<String> {
-        self.session_index_fault().or_else(|| self.claim_fault()).or_else(|| self.count_fault())
+        self.session_index_fault()
+            .or_else(|| self.claim_fault())
+            .or_else(|| self.count_fault())
+            .or_else(|| self.histories.disagreement(|instance| self.has_session(instance)))
     }
 
     /// Checks the indexes that lead to sessions: each session is in them, and they have no other entries.

@@ -6,6 +6,7 @@
 mod audit;
 mod config;
 mod events;
+mod history;
 mod metadata;
 mod operator_views;
 mod requests;

@@ -9,6 +9,7 @@ mod breakers;
 mod config;
 mod events;
 mod fields;
+mod history;
 mod operations;
 mod request;
 mod routes;
@@ -22,8 +23,16 @@ pub(super) use request::{Form, LineRefusal, Parsed, Request};
 use request::{split, wrong};
 
 /// The commands by group, in the order of the protocol.
-const GROUPS: [&[CommandRow]; 7] =
-    [sessions::TABLE, routes::TABLE, settings::TABLE, breakers::TABLE, config::TABLE, operations::TABLE, events::TABLE];
+const GROUPS: [&[CommandRow]; 8] = [
+    sessions::TABLE,
+    routes::TABLE,
+    settings::TABLE,
+    breakers::TABLE,
+    config::TABLE,
+    history::TABLE,
+    operations::TABLE,
+    events::TABLE,
+];
 
 fn rows() -> impl Iterator<Item = &'static CommandRow> {
     GROUPS.into_iter().flatten()

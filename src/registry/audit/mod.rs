@@ -6,7 +6,7 @@
 mod filter;
 mod origin;
 mod record;
-mod words;
+pub(super) mod words;
 
 pub use filter::{ActorFilter, AuditFilter, AuditPage};
 pub use origin::{CallOrigin, Interface};

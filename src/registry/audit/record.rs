@@ -31,6 +31,8 @@ words! {
         Removed = "removed",
         /// Staged changes became active.
         Applied = "applied",
+        /// An earlier configuration was restored.
+        Reverted = "reverted",
         /// Staged changes were dropped.
         RolledBack = "rolled_back",
         /// Staged changes were dropped because of their age.
@@ -139,6 +141,14 @@ pub struct AuditDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub routes_replaced: Option<u64>,
+    /// The number of the revision of the instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub number: Option<u64>,
+    /// The number of the revision that was restored; 0 for an empty configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub reverted_to: Option<u64>,
     /// Active routes that the session had.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

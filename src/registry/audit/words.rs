@@ -60,4 +60,4 @@ macro_rules! words {
     };
 }
 
-pub(super) use words;
+pub(in crate::registry) use words;

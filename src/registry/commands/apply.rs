@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Catalog, Change, Edit, Error, Event, Kind, Sections, Session, SessionId, SessionRecord, Subject};
+use crate::domain::{
+    ApplyReason, Catalog, Change, Edit, Error, Event, Kind, Sections, Session, SessionId, SessionRecord, Subject,
+};
 
 use crate::registry::audit::{AuditAction, AuditDetails};
+use crate::registry::revisions::{RevisionAction, RevisionCounts, RevisionDraft, RevisionNote};
 
 use super::conflicts::check;
-use super::decision::{Decided, Decision, DecisionContext, Reply};
+use super::decision::{AppliedView, Decided, Decision, DecisionContext, Reply};
 use super::session_edit::with_head;
 use super::takeover::apply_orders;
 
@@ -20,6 +23,8 @@ pub struct ConfigApply {
     pub sections: Sections,
     /// The revisions that the client expects; the session must be at one of them. `None` for any.
     pub expected: Option<Vec<u64>>,
+    /// The reason, for the history and the audit.
+    pub reason: Option<ApplyReason>,
 }
 
 impl ConfigApply {
@@ -29,42 +34,114 @@ impl ConfigApply {
 
     pub(crate) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
         let session = catalog.subject(&self.subject)?;
-        self.check_expected_revision(session)?;
+        check_revision(session, self.expected.as_deref())?;
         let edits = staged_edits(session, self.sections);
         context.tokens.check_edits(session, &edits)?;
         check(catalog, session, &edits)?;
-        // The first successful apply of a session also ends the session that it replaced.
-        let before = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key));
-        let mut changes: Vec<Change> = before.map(|before| Change::End(before.key)).into_iter().collect();
-        let routes_replaced = before.and_then(|before| AuditDetails::of_routes(before).routes);
-        let details = AuditDetails { routes_replaced, ..AuditDetails::of_apply(session, &edits) };
-        if edits.is_empty() {
-            let ends_another = !changes.is_empty();
-            let decided = Decided::new(Reply::Applied(session.record.revision), changes);
-            let applied = AuditAction::Applied;
-            return Ok(if ends_another { decided.with_audit(session.key, applied, details) } else { decided });
-        }
-        let record = applied(session, &edits, before.map(|before| &**before), context);
-        let reply = Reply::Applied(record.revision);
-        let event = Event::ConfigApplied { revision: record.revision };
-        changes.push(Change::Apply { key: session.key, sections: self.sections, edits: edits.into() });
-        changes.push(Change::Record(session.key, Arc::new(record)));
-        let decided = Decided::new(reply, changes).with_event(session.key, event);
-        Ok(decided.with_audit(session.key, AuditAction::Applied, details))
+        let note = RevisionNote::applied(self.reason.clone());
+        Ok(activate(catalog, session, Activation { sections: self.sections, edits, note }, context))
     }
+}
 
-    fn check_expected_revision(&self, session: &Session) -> Result<(), Error> {
-        let now = session.record.revision;
-        let Some(expected) = self.expected.as_ref().filter(|expected| !expected.contains(&now)) else {
-            return Ok(());
-        };
-        let given = match expected.as_slice() {
-            [seen] => format!("not {seen}"),
-            _ => "which is none of those that were given".to_owned(),
-        };
-        let message = format!("the configuration is at revision {now}, {given}; look at it again, then apply");
-        Err(Error::new(Kind::Stale, message))
+/// Refuses a call that expects another revision of the session than it has.
+pub(crate) fn check_revision(session: &Session, expected: Option<&[u64]>) -> Result<(), Error> {
+    let now = session.record.revision;
+    let Some(expected) = expected.filter(|expected| !expected.contains(&now)) else { return Ok(()) };
+    let given = match expected {
+        [seen] => format!("not {seen}"),
+        _ => "which is none of those that were given".to_owned(),
+    };
+    let message = format!("the configuration is at revision {now}, {given}; look at it again, then apply");
+    Err(Error::new(Kind::Stale, message))
+}
+
+/// Edits of the active configuration that were checked.
+pub(crate) struct Activation {
+    /// The sections in which nothing is staged afterwards.
+    pub(crate) sections: Sections,
+    /// The edits of these sections.
+    pub(crate) edits: Vec<Edit>,
+    /// The description of the revision.
+    pub(crate) note: RevisionNote,
+}
+
+/// Decides on edits of a session's active configuration: they become a revision of the instance. The first successful
+/// apply of a session also ends the session that it replaced.
+pub(crate) fn activate(
+    catalog: &Catalog,
+    session: &Session,
+    activation: Activation,
+    context: DecisionContext<'_>,
+) -> Decided {
+    let Activation { sections, edits, note } = activation;
+    let before = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key));
+    if edits.is_empty() && before.is_none() {
+        let last = catalog.history_of(&session.record.service, &session.record.instance).map(|mark| mark.last);
+        let view = AppliedView { revision: session.record.revision, number: last };
+        return Decided::new(Reply::Applied(view), Vec::new());
     }
+    let record = match edits.is_empty() {
+        true => SessionRecord::clone(&session.record),
+        false => applied(session, &edits, before.map(|before| &**before), context),
+    };
+    let edits: Arc<[Edit]> = edits.into();
+    let draft = revision_of(catalog, session, &edits, record.revision, note);
+    let number = draft.mark.last;
+    let reply = Reply::Applied(AppliedView { revision: record.revision, number: Some(number) });
+    let (action, details) = audited(session, before.map(|before| &**before), &edits, &draft.note, number);
+    let event = Event::ConfigApplied { revision: record.revision };
+    let mut decided = Decided::new(reply, before.map(|before| Change::End(before.key)).into_iter().collect());
+    if !edits.is_empty() {
+        decided.changes.push(Change::Apply { key: session.key, sections, edits });
+        decided.changes.push(Change::Record(session.key, Arc::new(record)));
+        decided = decided.with_event(session.key, event);
+    }
+    decided.with_revision(draft).with_audit(session.key, action, details)
+}
+
+/// Returns the revision of the instance that edits of a session's active configuration make. `revision` is that of the
+/// session.
+pub(super) fn revision_of(
+    catalog: &Catalog,
+    session: &Session,
+    edits: &Arc<[Edit]>,
+    revision: u64,
+    note: RevisionNote,
+) -> RevisionDraft {
+    RevisionDraft {
+        mark: Arc::new(catalog.next_history(&session.record)),
+        // A session that has not applied anything has no entries, so that its edits are all that it has.
+        is_whole: session.record.revision == 0,
+        edits: Arc::clone(edits),
+        revision,
+        note,
+        changes: RevisionCounts::of(session, edits),
+    }
+}
+
+/// Returns the action and the details of the audit about a new revision.
+fn audited(
+    session: &Session,
+    before: Option<&Session>,
+    edits: &[Edit],
+    note: &RevisionNote,
+    number: u64,
+) -> (AuditAction, AuditDetails) {
+    let action = match note.action {
+        RevisionAction::Recorded | RevisionAction::Applied => AuditAction::Applied,
+        RevisionAction::Reverted
+        | RevisionAction::Cancelled
+        | RevisionAction::Unconfirmed
+        | RevisionAction::Guarded => AuditAction::Reverted,
+    };
+    let details = AuditDetails {
+        routes_replaced: before.and_then(|before| AuditDetails::of_routes(before).routes),
+        number: Some(number),
+        reverted_to: note.reverted_to,
+        reason: note.reason.as_ref().map(ToString::to_string),
+        ..AuditDetails::of_apply(session, edits)
+    };
+    (action, details)
 }
 
 pub(crate) fn staged_edits(session: &Session, sections: Sections) -> Vec<Edit> {

@@ -2,15 +2,21 @@
 //!
 //! Every command uses this module; it uses no command.
 
+use std::sync::Arc;
+
 use crate::domain::{
     Change, ConnectionId, Error, Event, Forbidden, PageUrl, Pending, PendingKind, RouteId, SessionId, SessionKey,
     Ticket, Time,
 };
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use crate::registry::audit::{AuditAction, AuditDetails, AuditDraft};
 use crate::registry::instance_outcomes::{InstancePut, OwnedChange};
 use crate::registry::limits::RegistryLimits;
 use crate::registry::registration_tokens::RegistrationTokens;
+use crate::registry::revisions::RevisionDraft;
 
 /// The context of a decision: the time and the rules.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +69,14 @@ impl Decided {
         self
     }
 
+    /// Adds a revision of an instance, which the catalog and the store remember.
+    #[must_use]
+    pub fn with_revision(mut self, draft: RevisionDraft) -> Self {
+        self.changes.push(Change::Remember(Arc::clone(&draft.mark)));
+        self.effects.push(Effect::Revision(Box::new(draft)));
+        self
+    }
+
     /// Adds an event of a session.
     #[must_use]
     pub fn with_event(mut self, key: SessionKey, event: Event) -> Self {
@@ -83,6 +97,8 @@ pub enum Effect {
     ServerEvent(Event),
     /// A record of the audit, stored with the changes.
     Audit(Box<AuditDraft>),
+    /// A revision of an instance, stored with the changes.
+    Revision(Box<RevisionDraft>),
     /// Warns that a session ends at this time unless its client comes back.
     ExpiresSoon(SessionKey, Time),
     /// Closes the connection, because its session was shut down.
@@ -133,12 +149,24 @@ pub enum Reply {
     DrainUntil(Time),
     /// A maintenance request was accepted; [`crate::registry::Registry::verify`] waits for its outcome.
     Maintenance(Verification),
-    /// The staged configuration was applied; this is the session's revision now.
-    Applied(u64),
+    /// A configuration was applied or restored.
+    Applied(AppliedView),
     /// An instance of the operators has its configuration.
     Put(Box<InstancePut>),
     /// The instances of a file are those that it lists; the ones that changed.
     OwnedReplaced(Vec<OwnedChange>),
+}
+
+/// The result of an apply or of a revert.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Applied)]
+pub struct AppliedView {
+    /// The number of applies of the session that changed something; also the `ETag`.
+    pub revision: u64,
+    /// The number of the instance's last revision, which this call has made if it changed something; `null` if nothing
+    /// was ever applied.
+    #[schema(required)]
+    pub number: Option<u64>,
 }
 
 /// An accepted maintenance request, with the pages that must answer before its outcome is sent.

@@ -13,8 +13,9 @@ use crate::registry::config_changes::ConfigChange;
 use crate::registry::instance_config::{InstanceConfig, WantedInstance};
 use crate::registry::instance_outcomes::InstancePut;
 use crate::registry::limits::RegistryLimits;
+use crate::registry::revisions::RevisionNote;
 
-use super::apply::applied;
+use super::apply::{applied, revision_of};
 use super::conflicts::check;
 use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::holder::check_holder;
@@ -177,10 +178,14 @@ pub(super) fn put(
     let record = applied(session, &edits, None, context);
     let record = SessionRecord { next_route, maintenance_port, metadata, ..record };
     let revision = record.revision;
-    let details = AuditDetails::of_apply(session, &edits).held_by(&record.owner);
-    let apply = Change::Apply { key: session.key, sections: Sections::ALL, edits: edits.into() };
+    let edits: Arc<[Edit]> = edits.into();
+    let draft = revision_of(catalog, session, &edits, revision, RevisionNote::applied(None));
+    let number = Some(draft.mark.last);
+    let details = AuditDetails { number, ..AuditDetails::of_apply(session, &edits) }.held_by(&record.owner);
+    let apply = Change::Apply { key: session.key, sections: Sections::ALL, edits };
     let decided = Decided::new(Reply::Done, vec![apply, Change::Record(session.key, Arc::new(record))])
         .with_event(session.key, Event::ConfigApplied { revision })
+        .with_revision(draft)
         .with_audit(session.key, AuditAction::Applied, details);
     Ok((decided, outcome(revision)))
 }

@@ -73,6 +73,8 @@ impl Register {
             }
             None => self.check_room(catalog, context.limits)?,
         }
+        // At most as many histories become surplus as sessions end, and each of those was registered.
+        decided.changes.extend(catalog.surplus_history().cloned().map(Change::Forget));
         let token = token.map(|token| token.name.clone());
         let token_name = token.as_ref().map(ToString::to_string);
         let kept = in_force(lease, context.limits).to_string();

@@ -244,7 +244,7 @@ pub(crate) fn config(session: &Session) -> ConfigView {
     }
 }
 
-fn part(config: &Config) -> ConfigPart {
+pub(super) fn part(config: &Config) -> ConfigPart {
     let route = |route: &Arc<Route>| RouteEntry {
         route_id: route.id,
         domains: route.domains.clone(),

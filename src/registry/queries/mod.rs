@@ -9,6 +9,7 @@ mod member_state;
 mod near_match;
 pub mod operator_views;
 pub mod paging;
+pub mod revisions;
 pub mod services;
 pub mod session;
 pub mod status;

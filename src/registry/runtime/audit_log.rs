@@ -76,7 +76,19 @@ fn log(record: &AuditRecord) {
         &record.details;
     let AuditDetails { health_checks_changed, rate_limits_changed, circuit_breakers_changed, .. } = &record.details;
     let AuditDetails {
-        routes_replaced, routes, target, until, reason, keys, token_name, lease, version, owner, ..
+        routes_replaced,
+        number,
+        reverted_to,
+        routes,
+        target,
+        until,
+        reason,
+        keys,
+        token_name,
+        lease,
+        version,
+        owner,
+        ..
     } = &record.details;
     tracing::info!(
         action = action.name(),
@@ -96,6 +108,8 @@ fn log(record: &AuditRecord) {
         rate_limits_changed,
         circuit_breakers_changed,
         routes_replaced,
+        number,
+        reverted_to,
         routes,
         target = target.as_deref(),
         until = until.map(tracing::field::display),
@@ -123,6 +137,7 @@ fn words(action: AuditAction) -> &'static str {
         AuditAction::Evicted => "session evicted by an operator",
         AuditAction::Removed => "instance removed by its owner",
         AuditAction::Applied => "configuration applied",
+        AuditAction::Reverted => "an earlier configuration was restored",
         AuditAction::RolledBack => "staged changes rolled back",
         AuditAction::StagedExpired => "staged changes dropped because of their age",
         AuditAction::DrainStarted => "drain started",

@@ -1,36 +1,18 @@
 //! Lists of the audit's records.
 //!
-//! The writer owns the store, so it reads the records too, in small steps between its batches. Invariant: a step reads
-//! a bounded number of records, and no batch waits for more than one step.
-
-use tokio::sync::{mpsc, oneshot};
+//! Invariant: a step reads a bounded number of records.
 
 use crate::clock;
 use crate::domain::{Error, Kind, Time};
 
 use crate::registry::audit::{AuditFilter, AuditPage};
-use crate::registry::ports::{AuditChunk, AuditRead, Store};
+use crate::registry::ports::{AuditChunk, AuditRead};
 use crate::registry::queries::paging::ListRequest;
 
-use super::registry::{QueuedAuditRead, Registry, stopping};
+use super::registry::{QueuedRead, Registry};
 
-/// The number of steps that may wait for the writer.
-const WAITING_MAX: usize = 16;
 /// The largest number of steps for one page. A page that needs more ends early, with a cursor.
 const STEPS_MAX: usize = 64;
-
-pub(super) fn channel() -> (mpsc::Sender<QueuedAuditRead>, mpsc::Receiver<QueuedAuditRead>) {
-    mpsc::channel(WAITING_MAX)
-}
-
-impl QueuedAuditRead {
-    /// Reads the records and answers.
-    pub(super) async fn run(self, store: &mut impl Store) {
-        let found = store.read_audit(&self.read).await;
-        // The caller may have stopped waiting.
-        let _ = self.answer.send(found);
-    }
-}
 
 impl Registry {
     /// Returns a page of the audit, the latest record first.
@@ -62,9 +44,7 @@ impl Registry {
     }
 
     async fn audit_step(&self, read: AuditRead) -> Result<AuditChunk, Error> {
-        let (answer, answered) = oneshot::channel();
-        self.audit_reads.send(QueuedAuditRead { read, answer }).await.map_err(|_| stopping())?;
-        answered.await.map_err(|_| stopping())?.map_err(|error| {
+        self.read_store(|answer| QueuedRead::Audit(read, answer)).await?.map_err(|error| {
             tracing::error!(%error, "the audit cannot be read");
             Error::new(Kind::Unavailable, "the audit cannot be read now; try again")
         })

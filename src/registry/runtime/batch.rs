@@ -8,6 +8,7 @@ use crate::{clock, lifecycle};
 use crate::registry::audit::{Actor, ActorKind, AuditDraft, AuditRecord, CallOrigin, Interface};
 use crate::registry::calls::Command;
 use crate::registry::commands::decision::{Decided, DecisionContext, Effect, Reply};
+use crate::registry::revisions::{RevisionDraft, RevisionRecord, RevisionView};
 
 /// A batch that reads more entries than this runs in a blocking section.
 const WALKED_MAX: usize = 1_000;
@@ -20,6 +21,8 @@ pub(super) struct Batch {
     pub(super) records: Vec<Arc<EventRecord>>,
     /// The records of the audit.
     pub(super) audit: Vec<AuditRecord>,
+    /// The new revisions of instances.
+    pub(super) revisions: Vec<RevisionRecord>,
     /// The number of the last record of the audit before them.
     audit_last: u64,
     pub(super) pace: Pace,
@@ -58,7 +61,7 @@ impl Batch {
         let draft = catalog.clone();
         let pace = Pace::of(commands, &draft);
         let (changes, effects, records, audit) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { draft, changes, effects, records, audit, audit_last, pace }
+        Self { draft, changes, effects, records, audit, revisions: Vec::new(), audit_last, pace }
     }
 
     pub(super) fn decide(
@@ -73,7 +76,7 @@ impl Batch {
             session.last_activity.touch(context.now);
         }
         let Decided { reply, changes, effects } = command.decide(&self.draft, context)?;
-        let is_told = |effect: &Effect| matches!(effect, Effect::Event(..) | Effect::Audit(_));
+        let is_told = |effect: &Effect| matches!(effect, Effect::Event(..) | Effect::Audit(_) | Effect::Revision(_));
         let before = effects.iter().any(is_told).then(|| self.draft.clone());
         changes.iter().for_each(|change| self.draft.absorb(change));
         self.changes.extend(changes);
@@ -82,6 +85,7 @@ impl Batch {
                 Effect::Event(key, event) => self.assign_sequence(before.as_ref(), key, event, context.now),
                 Effect::ServerEvent(event) => self.record(None, event, context.now),
                 Effect::Audit(draft) => self.audit(origin, command, before.as_ref(), *draft, context.now),
+                Effect::Revision(draft) => self.revise(origin, command, before.as_ref(), *draft, context.now),
                 other => self.effects.push(other),
             }
         }
@@ -104,6 +108,31 @@ impl Batch {
         self.changes.push(step);
         let sequence = self.draft.revision();
         self.records.push(Arc::new(EventRecord { sequence, at, instance, event }));
+    }
+
+    /// Completes a revision.
+    fn revise(
+        &mut self,
+        origin: &CallOrigin,
+        command: &Command,
+        before: Option<&Catalog>,
+        draft: RevisionDraft,
+        at: Time,
+    ) {
+        let RevisionDraft { mark, is_whole, edits, revision, note, changes } = draft;
+        let view = RevisionView {
+            number: mark.last,
+            revision,
+            at: clock::wall_time(at),
+            action: note.action,
+            actor: actor(origin, command, before),
+            interface: origin.interface,
+            address: origin.address,
+            reason: note.reason.map(|reason| reason.to_string()),
+            reverted_to: note.reverted_to,
+            changes,
+        };
+        self.revisions.push(RevisionRecord { mark, is_whole, edits, view });
     }
 
     /// Completes a record of the audit. Its session may have ended or begun in the same command.

@@ -14,7 +14,6 @@ use crate::registry::registration_tokens::RegistrationTokens;
 use crate::registry::rules::RegistryRules;
 
 use super::audit_log::AuditLog;
-use super::audit_reads;
 use super::deadlines::Deadlines;
 use super::event_hub::EventHub;
 use super::event_stream::STREAMS_COUNTED_MAX;
@@ -26,7 +25,7 @@ use super::snapshot::Snapshots;
 use super::sweep::Sweep;
 use super::writer::Writer;
 use super::writer_counts::WriterCounts;
-use super::{clock_skew, large_reads};
+use super::{clock_skew, large_reads, store_reads};
 
 /// The number of callers that may wait in the writer's queue; further ones wait for room in it.
 const MAILBOX_MAX: usize = 1024;
@@ -58,7 +57,7 @@ pub async fn open<S: Store, P: Publish>(
     let (forbidden, defaults) = (traffic.forbidden(), traffic.default_options());
     let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
     let (question_sender, store_questions) = readiness::channel();
-    let (audit_sender, audit_reads) = audit_reads::channel();
+    let (read_sender, store_reads) = store_reads::channel();
     let (rules_sender, new_rules) = mpsc::channel(1);
     let (snapshots, snapshot_desk) = Snapshots::new();
     let rules = Arc::new(ArcSwap::from_pointee(RegistryRules { limits, tokens, forbidden, defaults }));
@@ -79,8 +78,8 @@ pub async fn open<S: Store, P: Publish>(
         probes: ProbePermits::default(),
         store_questions: question_sender,
         counts: Arc::clone(&counts),
-        audit_reads: audit_sender,
         snapshots,
+        store_reads: read_sender,
     };
     Ok((
         registry,
@@ -101,8 +100,8 @@ pub async fn open<S: Store, P: Publish>(
             counts,
             audit_last: loaded.audit_last,
             audit_log: AuditLog::default(),
-            audit_reads,
             snapshots: snapshot_desk,
+            store_reads,
         },
     ))
 }

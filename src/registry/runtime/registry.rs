@@ -8,13 +8,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock;
-use crate::domain::{Catalog, ConnectionId, Error, Kind, Time};
+use crate::domain::{Catalog, ConnectionId, Edit, Error, Kind, Time};
 
 use crate::registry::audit::CallOrigin;
 use crate::registry::calls::{Command, CommandCall, Query, QueryCall};
 use crate::registry::commands::decision::Reply;
-use crate::registry::ports::{AuditChunk, AuditRead, StoreError, Traffic};
+use crate::registry::ports::{AuditChunk, AuditRead, EntriesRead, RevisionsRead, StoreError, Traffic};
 use crate::registry::queries::answer::Answer;
+use crate::registry::revisions::RevisionView;
 use crate::registry::rules::RegistryRules;
 use crate::registry::server_state::ServerState;
 
@@ -42,10 +43,14 @@ impl QueuedCommands {
 /// The channel for the answer of the writer; true means that changes can be stored.
 pub(super) type StoreQuestion = oneshot::Sender<bool>;
 
-/// A step of a list of the audit that waits for the writer, with the channel for its outcome.
-pub(crate) struct QueuedAuditRead {
-    pub(super) read: AuditRead,
-    pub(super) answer: oneshot::Sender<Result<AuditChunk, StoreError>>,
+/// A read of the store that waits for the writer, with the channel for its outcome.
+pub(crate) enum QueuedRead {
+    /// A step of a list of the audit.
+    Audit(AuditRead, oneshot::Sender<Result<AuditChunk, StoreError>>),
+    /// A step of a list of revisions.
+    Revisions(RevisionsRead, oneshot::Sender<Result<Vec<RevisionView>, StoreError>>),
+    /// A step of the configuration of a revision.
+    Entries(EntriesRead, oneshot::Sender<Result<Option<Vec<Edit>>, StoreError>>),
 }
 
 /// New rules for the writer.
@@ -73,8 +78,8 @@ pub struct Registry {
     pub(super) probes: ProbePermits,
     pub(super) store_questions: mpsc::Sender<StoreQuestion>,
     pub(super) counts: Arc<WriterCounts>,
-    pub(super) audit_reads: mpsc::Sender<QueuedAuditRead>,
     pub(super) snapshots: Snapshots,
+    pub(super) store_reads: mpsc::Sender<QueuedRead>,
 }
 
 impl Registry {

@@ -27,7 +27,7 @@ use super::batch::Batch;
 use super::deadlines::Deadlines;
 use super::event_hub::{EventHub, MailboxMessage};
 use super::readiness::StoreHealth;
-use super::registry::{NewRules, QueuedAuditRead, QueuedCommands, StoreQuestion};
+use super::registry::{NewRules, QueuedCommands, QueuedRead, StoreQuestion};
 use super::snapshot::SnapshotDesk;
 use super::sweep::Sweep;
 use super::writer_counts::WriterCounts;
@@ -58,8 +58,8 @@ pub struct Writer<S, P> {
     /// The number of the last record of the audit.
     pub(super) audit_last: u64,
     pub(super) audit_log: AuditLog,
-    pub(super) audit_reads: mpsc::Receiver<QueuedAuditRead>,
     pub(super) snapshots: SnapshotDesk,
+    pub(super) store_reads: mpsc::Receiver<QueuedRead>,
 }
 
 impl<S: Store, P: Publish> Writer<S, P> {
@@ -88,13 +88,13 @@ impl<S: Store, P: Publish> Writer<S, P> {
                     self.execute_batch(&mut waiting).await;
                 }
                 Some(new) = self.new_rules.recv() => self.set_rules(new),
-                Some(read) = self.audit_reads.recv() => read.run(&mut self.store).await,
+                Some(read) = self.store_reads.recv() => read.run(&mut self.store).await,
                 () = self.hub.departure() => {}
                 () = clock::until(next_due) => {}
                 () = stop.cancelled() => break,
             }
-            // Reads of the audit get their turn while the mailbox is never empty.
-            if let Ok(read) = self.audit_reads.try_recv() {
+            // Reads of the store get their turn while the mailbox is never empty.
+            if let Ok(read) = self.store_reads.try_recv() {
                 read.run(&mut self.store).await;
             }
             self.on_disconnect(&mut waiting).await;
@@ -202,12 +202,12 @@ impl<S: Store, P: Publish> Writer<S, P> {
 
     /// Stores and publishes a batch and sends its effects. Returns true if it was stored.
     async fn commit_and_publish(&mut self, batch: Batch, now: Time) -> bool {
-        let Batch { draft, changes, effects, records, audit, pace, .. } = batch;
+        let Batch { draft, changes, effects, records, audit, revisions, pace, .. } = batch;
         if changes.is_empty() && audit.is_empty() {
             self.notify(effects, now);
             return true;
         }
-        let audit = self.audit_batch(audit, now);
+        let audit = AuditBatch { revisions, ..self.audit_batch(audit, now) };
         if !audit.records.is_empty() || changes.iter().any(Change::is_stored) {
             let began = clock::instant();
             let committed = self.store.commit(&changes, &audit, draft.revision()).await;
@@ -235,7 +235,12 @@ impl<S: Store, P: Publish> Writer<S, P> {
         let last = records.last().map_or(self.audit_last, |last| last.sequence);
         let most = u64::try_from(limits.audit_records_max).unwrap_or(u64::MAX);
         let keep_since = clock::wall_time(now).0.saturating_sub(limits.audit_keep.millis());
-        AuditBatch { records, keep_from: (last + 1).saturating_sub(most), keep_since: Time(keep_since) }
+        AuditBatch {
+            records,
+            keep_from: (last + 1).saturating_sub(most),
+            keep_since: Time(keep_since),
+            ..AuditBatch::default()
+        }
     }
 
     /// Publishes a stored batch and sends its events and effects.
@@ -270,7 +275,11 @@ impl<S: Store, P: Publish> Writer<S, P> {
                 Effect::ResetBreaker(key, route) => self.traffic.reset_breaker(key, route),
                 Effect::ExpiresSoon(key, ends) => self.audit_log.warn(&self.published.load(), key, ends, now),
                 // The batch took events and records, and traffic learned of the backends before the publication.
-                Effect::Event(..) | Effect::ServerEvent(_) | Effect::Audit(_) | Effect::Vouch(..) => {}
+                Effect::Event(..)
+                | Effect::ServerEvent(_)
+                | Effect::Audit(_)
+                | Effect::Revision(_)
+                | Effect::Vouch(..) => {}
             }
         }
     }

@@ -30,12 +30,13 @@ fn an_apply_is_recorded_in_numbers_and_staging_is_not_recorded() {
     let details: Vec<_> = world.audit.iter().map(|draft| draft.details.clone()).collect();
     let none = AuditDetails::default;
     let expected = [
-        AuditDetails { routes_added: Some(2), rate_limits_changed: Some(1), ..none() },
+        AuditDetails { routes_added: Some(2), rate_limits_changed: Some(1), number: Some(1), ..none() },
         AuditDetails {
             routes_added: Some(1),
             routes_changed: Some(1),
             routes_removed: Some(1),
             headers_changed: Some(1),
+            number: Some(2),
             ..none()
         },
     ];

@@ -2,6 +2,7 @@
 
 mod applying;
 mod audit;
+mod history;
 mod leases;
 mod operating;
 mod payloads;
@@ -24,6 +25,7 @@ use super::commands::{
 };
 use super::commands::{DecisionContext, Effect};
 use super::ports::Traffic;
+use super::revisions::RevisionDraft;
 use super::{Answer, Command, Query, RegistrationTokens, RegistryLimits, RegistryRules, Reply};
 
 /// Traffic that sees no requests.
@@ -40,6 +42,7 @@ struct World {
     forbidden: Forbidden,
     events: Vec<Event>,
     audit: Vec<AuditDraft>,
+    revisions: Vec<RevisionDraft>,
     /// The number of warnings that a session is about to expire.
     warnings: usize,
     nonce: u128,
@@ -55,6 +58,7 @@ impl World {
             forbidden: Forbidden::default(),
             events: Vec::new(),
             audit: Vec::new(),
+            revisions: Vec::new(),
             warnings: 0,
             nonce: 0,
         }
@@ -75,6 +79,10 @@ impl World {
             }
             Effect::Audit(draft) => {
                 self.audit.push(*draft);
+                None
+            }
+            Effect::Revision(draft) => {
+                self.revisions.push(*draft);
                 None
             }
             Effect::ExpiresSoon(..) => {
@@ -119,7 +127,7 @@ impl World {
     }
 
     fn apply(&mut self, session: &SessionId) -> Result<Reply, Error> {
-        self.run(ConfigApply { subject: session.clone().into(), sections: Sections::ALL, expected: None })
+        self.run(ConfigApply { subject: session.clone().into(), sections: Sections::ALL, expected: None, reason: None })
     }
 
     fn apply_only(&mut self, session: &SessionId, sections: &str) -> Result<Reply, Error> {
@@ -127,6 +135,7 @@ impl World {
             subject: session.clone().into(),
             sections: Sections::parse(sections).unwrap(),
             expected: None,
+            reason: None,
         })
     }
 

@@ -7,6 +7,7 @@ use utoipa::openapi::schema::Schema;
 use crate::registry::queries::configuration::DiffView;
 use crate::registry::queries::session::{AddedRouteView, RouteView, SessionView};
 use crate::registry::queries::status::{BackendView, BreakerView, DrainView, MaintenanceView, StatsView};
+use crate::registry::revisions::RevisionView;
 
 /// Returns the keys of a payload.
 fn keys(schema: &RefOr<Schema>) -> Vec<String> {
@@ -33,6 +34,7 @@ fn the_page_of_the_protocol_has_exactly_the_keys_of_the_payloads() {
         row::<RouteView>("ROUTE_LIST_OK"),
         row::<AddedRouteView>("ROUTE_BULK_OK"),
         row::<DiffView>("DIFF_OK"),
+        row::<RevisionView>("HISTORY_OK"),
         row::<BreakerView>("CIRCUIT_STATUS_OK"),
         row::<DrainView>("DRAIN_STATUS_OK"),
         row::<MaintenanceView>("MAINT_STATUS_OK"),

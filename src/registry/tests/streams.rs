@@ -65,7 +65,12 @@ pub(super) async fn register(registry: &Registry, instance: &str) -> SessionId {
 async fn apply(registry: &Registry, session: &SessionId, domain: &str) {
     let route: NewRoute = super::route(domain, "/");
     let add = RouteAdd { session: session.clone(), route };
-    let apply = ConfigApply { subject: session.clone().into(), sections: crate::domain::Sections::ALL, expected: None };
+    let apply = ConfigApply {
+        subject: session.clone().into(),
+        sections: crate::domain::Sections::ALL,
+        expected: None,
+        reason: None,
+    };
     for reply in registry.execute(CallOrigin::SERVER, vec![add.into(), apply.into()]).await {
         reply.unwrap();
     }

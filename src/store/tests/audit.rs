@@ -80,6 +80,7 @@ fn old_records_go_in_small_steps() {
             records: vec![record(number)],
             keep_from,
             keep_since: Time(keep_since),
+            ..AuditBatch::default()
         };
         store.commit(&[], &bounded(1_001, 900, 0), 1).await.unwrap();
         assert_eq!(number(&mut store, "select min(sequence) from audit").await, 66, "65 at once");

@@ -3,6 +3,7 @@
 mod audit;
 mod commits;
 mod files;
+mod history;
 mod maintenance;
 mod model;
 mod statements;

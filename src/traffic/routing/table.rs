@@ -75,7 +75,9 @@ impl RoutingTable {
             | Change::Unbind(..)
             | Change::Await(..)
             | Change::Complete(..)
-            | Change::Observed(_) => {}
+            | Change::Observed(_)
+            | Change::Remember(_)
+            | Change::Forget(_) => {}
         }
         if let Some(before) = before {
             let fault = self.fault_since(&before).or_else(|| self.difference(catalog, change));

@@ -56,7 +56,7 @@ fn what_a_session_does_is_recorded_at_each_interface() {
             assert_eq!((&record["interface"], &record["address"]), (&json!(door), &json!("127.0.0.1")), "{record}");
             assert!(!record.to_string().contains(session.as_str().unwrap()), "{record}");
         }
-        assert_eq!(found[1]["details"], json!({ "routes_added": 1, "circuit_breakers_changed": 1 }));
+        assert_eq!(found[1]["details"], json!({ "routes_added": 1, "circuit_breakers_changed": 1, "number": 1 }));
         assert_eq!((&found[1]["revision"], &found[7]["details"]["routes"]), (&json!(1), &json!(1)));
     }
 }
@@ -81,7 +81,7 @@ fn reconnections_and_new_registrations_are_recorded() {
     assert_eq!(actions(&found), expected);
     assert_eq!(found[2]["actor"]["kind"], "server");
     assert_eq!(found[4]["details"]["routes"], 1);
-    assert_eq!(found[6]["details"], json!({ "routes_added": 1, "routes_replaced": 1 }));
+    assert_eq!(found[6]["details"], json!({ "routes_added": 1, "routes_replaced": 1, "number": 2 }));
     assert!(actions(&records(&server, "service=shop&instance=other")).is_empty());
 }
 

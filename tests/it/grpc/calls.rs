@@ -139,19 +139,33 @@ async fn configuration(service: &mut Service) {
     let added = Some(Tally { added: 1, removed: 0, modified: 0 });
     assert_eq!([diff.headers, diff.options, diff.health, diff.rate_limits, diff.circuit_breakers], [added; 5]);
     let sections = vec![Section::Routes.into(), Section::Circuit.into()];
-    let partial = ApplyConfigPartialRequest { session_id: String::new(), sections, expected_revision: Some(0) };
+    let partial = ApplyConfigPartialRequest {
+        session_id: String::new(),
+        sections,
+        expected_revision: Some(0),
+        ..Default::default()
+    };
     let applied = call!(service.apply_config_partial(ApplyConfigPartialRequest {
         sections: partial.sections,
         expected_revision: partial.expected_revision,
+        ..Default::default()
     }));
     assert_eq!(applied.revision, 1);
-    let stale = service
-        .client
-        .apply_config(ApplyConfigRequest { session_id: service.session.clone(), expected_revision: Some(0) });
+    let stale = service.client.apply_config(ApplyConfigRequest {
+        session_id: service.session.clone(),
+        expected_revision: Some(0),
+        ..Default::default()
+    });
     let stale = stale.await.unwrap_err();
     assert_eq!(told(&stale), (Code::Aborted, "STALE".to_owned(), vec![]));
-    assert_eq!(call!(service.apply_config(ApplyConfigRequest { expected_revision: Some(1) })).revision, 2);
-    assert_eq!(call!(service.apply_config(ApplyConfigRequest { expected_revision: None })).revision, 2);
+    assert_eq!(
+        call!(service.apply_config(ApplyConfigRequest { expected_revision: Some(1), ..Default::default() })).revision,
+        2
+    );
+    assert_eq!(
+        call!(service.apply_config(ApplyConfigRequest { expected_revision: None, ..Default::default() })).revision,
+        2
+    );
     call!(service.remove_route(RemoveRouteRequest { route_id: "r2".to_owned() }));
     let listed = call!(service.list_routes(ListRoutesRequest {})).routes;
     assert_eq!(statuses(&listed), [("r1", RouteStatus::Active), ("r2", RouteStatus::PendingRemoval)]);

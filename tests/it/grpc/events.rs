@@ -23,7 +23,7 @@ use super::support::{
 const ALL: i32 = EventType::All as i32;
 
 fn apply(session: &str) -> ApplyConfigRequest {
-    ApplyConfigRequest { session_id: session.to_owned(), expected_revision: None }
+    ApplyConfigRequest { session_id: session.to_owned(), expected_revision: None, ..Default::default() }
 }
 
 async fn add(client: &mut RegistryClient<Channel>, session: &str, domain: &str) {

@@ -25,7 +25,7 @@ async fn serve(client: &mut RegistryClient<Channel>, session: &str, domain: &str
 }
 
 async fn apply(client: &mut RegistryClient<Channel>, session: &str) {
-    let request = ApplyConfigRequest { session_id: session.to_owned(), expected_revision: None };
+    let request = ApplyConfigRequest { session_id: session.to_owned(), expected_revision: None, ..Default::default() };
     client.apply_config(request).await.unwrap();
 }
 

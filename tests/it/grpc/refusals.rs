@@ -37,7 +37,7 @@ async fn a_session_that_is_missing_or_unknown_is_refused_in_every_family() {
         let removal = RemoveOptionRequest { session_id: id(), target: target(), key };
         assert_eq!(refused!(client.remove_option(removal)), expected);
         assert_eq!(refused!(client.get_config(GetConfigRequest { session_id: id() })), expected);
-        let apply = ApplyConfigRequest { session_id: id(), expected_revision: None };
+        let apply = ApplyConfigRequest { session_id: id(), expected_revision: None, ..Default::default() };
         assert_eq!(refused!(client.apply_config(apply)), expected);
         let drain = StartDrainRequest { session_id: id(), duration: seconds(1) };
         assert_eq!(refused!(client.start_drain(drain)), expected);
@@ -205,7 +205,12 @@ async fn wrong_operations_are_refused_by_field_or_for_the_state() {
     assert_eq!(refused!(client.get_stats(stats("r9"))), nowhere);
     let test = TestBackendRequest { session_id: id(), backend_url: "b".to_owned() };
     assert_eq!(refused!(client.test_backend(test)), wrong("backend_url"));
-    let partial = |sections| ApplyConfigPartialRequest { session_id: id(), sections, expected_revision: None };
+    let partial = |sections| ApplyConfigPartialRequest {
+        session_id: id(),
+        sections,
+        expected_revision: None,
+        ..Default::default()
+    };
     assert_eq!(refused!(client.apply_config_partial(partial(vec![]))), wrong("sections"));
     assert_eq!(refused!(client.apply_config_partial(partial(vec![1, 99]))), wrong("sections"));
     let subscribe = |types| SubscribeRequest { session_id: id(), types, after: None };
@@ -228,7 +233,7 @@ async fn a_claim_of_another_service_is_a_conflict() {
     client.add_route(AddRouteRequest { session_id: id(), route }).await.unwrap();
     let conflict = plainly(Code::Aborted, "CONFLICT");
     assert_eq!(refused!(client.validate_config(ValidateConfigRequest { session_id: id() })), conflict);
-    let apply = ApplyConfigRequest { session_id: id(), expected_revision: None };
+    let apply = ApplyConfigRequest { session_id: id(), expected_revision: None, ..Default::default() };
     assert_eq!(refused!(client.apply_config(apply)), conflict);
     server.stop().await;
 }

@@ -171,7 +171,8 @@ impl Server {
         let (mut client, session_id) = self.register(instance).await;
         let route = Some(route("shop.example", "/"));
         client.add_route(AddRouteRequest { session_id: session_id.clone(), route }).await.unwrap();
-        let apply = ApplyConfigRequest { session_id: session_id.clone(), expected_revision: None };
+        let apply =
+            ApplyConfigRequest { session_id: session_id.clone(), expected_revision: None, ..Default::default() };
         client.apply_config(apply).await.unwrap();
         (client, session_id)
     }

@@ -111,7 +111,10 @@ async fn compression_is_understood_both_ways() {
     assert_eq!(listed.metadata().get("grpc-encoding").unwrap(), "gzip");
     assert_eq!(listed.into_inner().routes.len(), 100);
     let mut events = subscribe(&mut client, &session_id, &[EventType::All.into()], None).await;
-    client.apply_config(ApplyConfigRequest { session_id, expected_revision: None }).await.unwrap();
+    client
+        .apply_config(ApplyConfigRequest { session_id, expected_revision: None, ..Default::default() })
+        .await
+        .unwrap();
     assert!(next(&mut events).await.unwrap().is_some());
     server.stop().await;
 }

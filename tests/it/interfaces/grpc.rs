@@ -248,15 +248,29 @@ async fn config(client: &mut RegistryClient<Channel>, verb: &str, given: &Value)
             if valid.warnings.is_empty() { json!({}) } else { json!({ "warnings": valid.warnings }) }
         }),
         "CONFIG_APPLY" => {
-            let request = proto::ApplyConfigRequest { session_id, expected_revision: None };
+            let request = proto::ApplyConfigRequest { session_id, expected_revision: None, ..Default::default() };
             empty(client.apply_config(request).await)
         }
         "CONFIG_APPLY_PARTIAL" => {
             let sections = texts(given, "scopes").iter().map(|name| section(name)).collect();
-            let request = proto::ApplyConfigPartialRequest { session_id, sections, expected_revision: None };
+            let request = proto::ApplyConfigPartialRequest {
+                session_id,
+                sections,
+                expected_revision: None,
+                ..Default::default()
+            };
             empty(client.apply_config_partial(request).await)
         }
         "CONFIG_ROLLBACK" => empty(client.rollback_config(proto::RollbackConfigRequest { session_id }).await),
+        "CONFIG_HISTORY" => {
+            let request = proto::ListConfigHistoryRequest { session_id, ..Default::default() };
+            read(client.list_config_history(request).await, |page| page.revisions.into_iter().map(revision).collect())
+        }
+        "CONFIG_REVERT" => {
+            let number = given["number"].as_u64().unwrap();
+            let request = proto::RevertConfigRequest { session_id, number, ..Default::default() };
+            read(client.revert_config(request).await, |reverted| json!({ "number": reverted.number }))
+        }
         _ => read(client.diff_config(proto::DiffConfigRequest { session_id }).await, |diff| {
             let routes = diff.routes.unwrap_or_default();
             let tally = |tally: Option<proto::Tally>| {
@@ -270,6 +284,16 @@ async fn config(client: &mut RegistryClient<Channel>, verb: &str, given: &Value)
             })
         }),
     }
+}
+
+/// A revision, without its time and its counts.
+fn revision(revision: proto::Revision) -> Value {
+    let actor = revision.actor.unwrap();
+    json!({
+        "number": revision.number, "revision": revision.revision, "action": revision.action,
+        "actor": { "kind": actor.kind, "name": actor.name }, "interface": revision.interface,
+        "address": revision.address, "reason": revision.reason, "reverted_to": revision.reverted_to,
+    })
 }
 
 async fn operations(client: &mut RegistryClient<Channel>, verb: &str, given: &Value) -> Answer {

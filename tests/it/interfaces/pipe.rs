@@ -82,6 +82,7 @@ fn fields_of(verb: &str) -> &'static [&'static str] {
         "RATELIMIT_SET" => &["session", "target", "requests", "window"],
         "CIRCUIT_BREAKER_SET" => &["session", "target", "threshold", "timeout", "half_open_requests"],
         "CONFIG_APPLY_PARTIAL" => &["session", "scopes"],
+        "CONFIG_REVERT" => &["session", "number"],
         "DRAIN_START" => &["session", "duration"],
         "RATELIMIT_REMOVE" | "CIRCUIT_BREAKER_REMOVE" | "MAINT_ENTER" | "MAINT_EXIT" | "STATS_GET" => {
             &["session", "target"]
@@ -101,6 +102,7 @@ fn payload(verb: &str, rest: &str) -> Value {
             added.as_array().unwrap().iter().map(|added| added["route_id"].clone()).collect()
         }
         "DRAIN_START" => json!({ "completes_at": rest }),
+        "CONFIG_REVERT" => json!({ "number": rest.parse::<u64>().unwrap() }),
         _ if rest.starts_with(['{', '[']) => serde_json::from_str(rest).unwrap(),
         _ => json!({}),
     }

@@ -49,6 +49,8 @@ impl InterfaceClient for Rest {
                 let added = answer.as_array().unwrap_or_else(|| panic!("{answer}"));
                 added.iter().map(|added| added["route_id"].clone()).collect()
             }
+            "CONFIG_HISTORY" => answer["items"].clone(),
+            "CONFIG_REVERT" => json!({ "number": answer["number"] }),
             // An array here in any case; the other interfaces answer for one route with an object.
             "STATS_GET" if text(arguments, "target") != "ALL" => answer[0].clone(),
             _ => answer,
@@ -105,6 +107,8 @@ fn request(verb: &str, given: &Value) -> (&'static str, String, Value) {
         "CONFIG_APPLY" => ("POST", at("/config/apply"), Value::Null),
         "CONFIG_APPLY_PARTIAL" => ("POST", at("/config/apply"), json!({ "scopes": texts(given, "scopes") })),
         "CONFIG_ROLLBACK" => ("POST", at("/config/rollback"), Value::Null),
+        "CONFIG_HISTORY" => ("GET", at("/config/history"), Value::Null),
+        "CONFIG_REVERT" => ("POST", at(&format!("/config/history/{}/revert", given["number"])), Value::Null),
         "CONFIG_DIFF" => ("GET", at("/config/diff"), Value::Null),
         "DRAIN_START" => ("PUT", at("/drain"), has(&["duration"])),
         "DRAIN_STATUS" => ("GET", at("/drain"), Value::Null),

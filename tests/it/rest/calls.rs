@@ -67,7 +67,10 @@ fn staging(api: &Api, session: &str, url: &str) {
     assert_eq!(diff.message.field("etag"), Some("\"0\""));
     assert_eq!(ask("POST", "/v1/session/config/validate", None).status, 204);
     let routes_first = json!({ "scopes": ["routes", "circuit"] });
-    assert_eq!(ask("POST", "/v1/session/config/apply", Some(&routes_first)).json, json!({ "revision": 1 }));
+    assert_eq!(
+        ask("POST", "/v1/session/config/apply", Some(&routes_first)).json,
+        json!({ "revision": 1, "number": 1 })
+    );
     let shown = ask("GET", "/v1/session/config", None);
     assert_eq!(shown.message.field("etag"), Some("\"1\""));
     assert_eq!(shown.json["active"]["headers"], json!([]));

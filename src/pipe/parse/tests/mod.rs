@@ -13,16 +13,17 @@ use crate::registry::Command;
 use crate::registry::queries::BackendTest;
 
 /// Good lines of the commands with optional fields. The lines of other commands come from their usage.
-const WITH_OPTIONAL_FIELDS: [&str; 5] = [
+const WITH_OPTIONAL_FIELDS: [&str; 6] = [
     r#"REGISTER|shop|shop-1|9001|{"a":"x|y"}"#,
     r#"ROUTE_ADD_BULK|s|[{"domains":["a.example"],"path":"/","backend_url":"http://b","priority":1}]"#,
     "ROUTE_LIST|s",
     "MAINT_ENTER|s|ALL|http://pages/down",
     "STATS_GET|s|r1",
+    "CONFIG_HISTORY|s|5",
 ];
 
 /// A good value of each field.
-const VALUES: [(&str, &str); 20] = [
+const VALUES: [(&str, &str); 21] = [
     ("session_id", "s"),
     ("domains", "a.example,b.example"),
     ("path", "/api"),
@@ -42,6 +43,7 @@ const VALUES: [(&str, &str); 20] = [
     ("half_open_requests", "2"),
     ("scopes", "routes,headers"),
     ("duration", "1m30s"),
+    ("number", "3"),
     ("event_type", "drain_completed"),
 ];
 
@@ -115,10 +117,10 @@ fn too_few_fields_get_the_usage() {
         let usage = refused(verb);
         assert!(usage.starts_with(&format!("ERROR|usage: {verb}|")), "{usage}");
         let fields: Vec<&str> = line.split('|').collect();
-        // Three fields are optional: the metadata (with its `|`), the page, the target of statistics.
-        let optional = ["REGISTER", "MAINT_ENTER", "STATS_GET"].contains(&verb);
-        let fewer = if optional { 2 } else { fields.len() - 1 };
-        let short = if verb == "STATS_GET" { verb.to_owned() } else { fields[..fewer].join("|") };
+        // These fields are optional: the metadata (with its `|`), the page, the target of statistics, the limit of a list.
+        let alone = ["STATS_GET", "CONFIG_HISTORY"].contains(&verb);
+        let fewer = if alone || ["REGISTER", "MAINT_ENTER"].contains(&verb) { 2 } else { fields.len() - 1 };
+        let short = if alone { verb.to_owned() } else { fields[..fewer].join("|") };
         assert_eq!(refused(&short), usage, "{short}");
     }
     assert_eq!(refused("ROUTE_ADD|s|a"), "ERROR|usage: ROUTE_ADD|session_id|domains|path|backend_url|priority");
@@ -152,8 +154,14 @@ fn an_empty_field_is_named() {
             emptied[at] = "";
             let emptied = emptied.join("|");
             // The maintenance page, a priority, a header's value and a tested backend may be empty.
-            if ["MAINT_ENTER|s|ALL|", "BACKEND_TEST|s|", "STATS_GET|s|", "HEADERS_SET|s|ALL|X-Frame-Options|"]
-                .contains(&&*emptied)
+            if [
+                "MAINT_ENTER|s|ALL|",
+                "BACKEND_TEST|s|",
+                "STATS_GET|s|",
+                "CONFIG_HISTORY|s|",
+                "HEADERS_SET|s|ALL|X-Frame-Options|",
+            ]
+            .contains(&&*emptied)
                 || emptied == "ROUTE_ADD|s|a.example,b.example|/api|http://b:3000|"
             {
                 assert!(parsed(&emptied).is_ok());
@@ -197,6 +205,10 @@ fn a_bad_value_is_refused_with_its_field_and_the_transaction_id() {
         ("RATELIMIT_SET|s|ALL|1|-1s", "window"),
         ("CIRCUIT_BREAKER_SET|s|ALL|x|1s|1", "threshold"),
         ("CIRCUIT_BREAKER_SET|s|ALL|1|1s|0", "half_open_requests"),
+        ("CONFIG_HISTORY|s|t|0", "t|limit"),
+        ("CONFIG_HISTORY|s|101", "limit"),
+        ("CONFIG_REVERT|s|t|-1", "t|number"),
+        ("CONFIG_REVERT|s|last", "number"),
         ("CONFIG_APPLY_PARTIAL|s|t|routes,weather", "t|scope"),
         ("DRAIN_START|s|t|99999999999999999999", "t|duration"),
         ("MAINT_ENTER|s|t|a b|", "t|target"),
