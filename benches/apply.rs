@@ -105,8 +105,13 @@ impl World {
     }
 
     fn apply(&self) {
-        let apply =
-            ConfigApply { subject: self.session.clone().into(), sections: Sections::ALL, expected: None, reason: None };
+        let apply = ConfigApply {
+            subject: self.session.clone().into(),
+            sections: Sections::ALL,
+            expected: None,
+            reason: None,
+            confirm: None,
+        };
         self.runtime.block_on(self.registry.execute_one(CallOrigin::SERVER, apply.into())).expect("applied");
     }
 }

@@ -235,6 +235,7 @@ impl Server {
         // Tasks: the writer, the checker, the proxy, then the interfaces.
         let [core, interfaces, pipe] = [(); 3].map(|()| Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
+        interfaces.spawn("guards", registry.clone().watch_guards(interfaces.stopping().clone()));
         registry.resume().into_iter().for_each(|request| interfaces.spawn_one("maintenance resumed", request));
         table.load().assume_healthy();
         let acme = obtaining.start(config, &table, &interfaces)?;

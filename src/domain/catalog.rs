@@ -3,18 +3,21 @@
 //! Persistent maps: a clone shares everything, and changing the clone copies only the path to what changes.
 //! [`Catalog::absorb`] is the only way it changes.
 
+mod confirmations;
 mod histories;
+mod revisions;
 mod sweep;
 
 use std::ops::Bound;
 use std::sync::Arc;
 
+use confirmations::Confirmations;
 use histories::Histories;
 use imbl::{HashMap, OrdMap};
 
 use super::{
-    Change, Claim, Claimants, Config, ConnectionId, Edit, Error, HistoryMark, InstanceName, Origin, Route, ServiceName,
-    Session, SessionId, SessionKey, SessionRecord, Staged, Subject, Ticket, Time, TokenName,
+    Change, Claim, Claimants, Config, ConnectionId, Edit, Error, InstanceName, Origin, Route, ServiceName, Session,
+    SessionId, SessionKey, SessionRecord, Staged, Subject, Ticket, Time, TokenName,
 };
 
 /// All sessions and the indexes over them.
@@ -34,6 +37,7 @@ pub struct Catalog {
     tokens: HashMap<TokenName, usize>,
     routes_active: usize,
     histories: Histories,
+    confirmations: Confirmations,
 }
 
 impl Catalog {
@@ -128,27 +132,6 @@ impl Catalog {
         self.claims.get(claim)
     }
 
-    /// Returns the kept revisions of an instance; `None` if it has not applied anything.
-    pub fn history_of(&self, service: &ServiceName, instance: &InstanceName) -> Option<&Arc<HistoryMark>> {
-        self.histories.of(&(service.clone(), instance.clone()))
-    }
-
-    /// Returns the mark of the next revision of a session's instance.
-    pub fn next_history(&self, record: &SessionRecord) -> HistoryMark {
-        let known = self.history_of(&record.service, &record.instance);
-        known.map_or_else(|| HistoryMark::first(record, self.histories.next_id()), |mark| mark.next())
-    }
-
-    /// Returns a history to forget, if there are too many of instances without a session.
-    pub fn surplus_history(&self) -> Option<&Arc<HistoryMark>> {
-        self.histories.surplus()
-    }
-
-    /// Returns the number of instances that have revisions.
-    pub fn histories_len(&self) -> usize {
-        self.histories.len()
-    }
-
     /// Returns the key of the next session.
     pub fn next_key(&self) -> SessionKey {
         SessionKey(self.last_key + 1)
@@ -197,6 +180,15 @@ impl Catalog {
                 self.histories.remember(mark, has_session);
             }
             Change::Forget(mark) => self.histories.forget(mark),
+            Change::AwaitConfirmation(key, confirmation) => {
+                self.confirmations.add(*key, confirmation);
+                self.alter(*key, |session| session.confirmation = Some(Arc::clone(confirmation)));
+            }
+            Change::Settle(key) => {
+                let settled = self.sessions.get(key).and_then(|session| session.confirmation.clone());
+                settled.iter().for_each(|confirmation| self.confirmations.remove(*key, confirmation));
+                self.alter(*key, |session| session.confirmation = None);
+            }
         }
         if change.moves_revision() {
             self.revision += 1;
@@ -249,6 +241,7 @@ impl Catalog {
     fn end(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.remove(&key) else { return };
         self.count_token(&session.record, -1);
+        session.confirmation.iter().for_each(|confirmation| self.confirmations.remove(key, confirmation));
         self.ids.remove(&session.record.id);
         let instance = (session.record.service.clone(), session.record.instance.clone());
         for index in [&mut self.instances, &mut self.replaced] {

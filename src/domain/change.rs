@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use super::{ConnectionId, Edit, HistoryMark, Pending, Sections, SessionKey, SessionRecord, Ticket, Time};
+use super::{
+    Confirmation, ConnectionId, Edit, HistoryMark, Pending, Sections, SessionKey, SessionRecord, Ticket, Time,
+};
 
 /// One step from a catalog to the next. Absorbing it cannot fail.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +51,10 @@ pub enum Change {
     Remember(Arc<HistoryMark>),
     /// The history of an instance is dropped.
     Forget(Arc<HistoryMark>),
+    /// The last apply of a session waits for its confirmation.
+    AwaitConfirmation(SessionKey, Arc<Confirmation>),
+    /// The apply of a session that waited is confirmed, or was taken back.
+    Settle(SessionKey),
 }
 
 impl Change {
@@ -64,6 +70,8 @@ impl Change {
             | Change::Unbind(key, _)
             | Change::Await(key, _)
             | Change::Complete(key, _)
+            | Change::AwaitConfirmation(key, _)
+            | Change::Settle(key)
             | Change::Observed(key) => *key,
             Change::Remember(_) | Change::Forget(_) => SessionKey::NONE,
         }
@@ -89,7 +97,9 @@ impl Change {
             | Change::Complete(..)
             | Change::Observed(_)
             | Change::Remember(_)
-            | Change::Forget(_) => true,
+            | Change::Forget(_)
+            | Change::AwaitConfirmation(..)
+            | Change::Settle(_) => true,
             Change::Bind(..) | Change::Unbind(..) => false,
         }
     }
@@ -99,7 +109,12 @@ impl Change {
     /// Staged edits may be lost. So may the outcome of a maintenance request: it is found again after a restart.
     pub fn is_precious(&self) -> bool {
         match self {
-            Change::Record(..) | Change::End(_) | Change::Apply { .. } | Change::Await(..) => true,
+            Change::Record(..)
+            | Change::End(_)
+            | Change::Apply { .. }
+            | Change::Await(..)
+            | Change::AwaitConfirmation(..)
+            | Change::Settle(_) => true,
             Change::Stage { .. }
             | Change::Unstage(_)
             | Change::Bind(..)

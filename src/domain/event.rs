@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{BreakerState, Error, Host, InstanceName, Owner, RouteId, ServiceName, SessionKey, Target, Time};
+use super::{
+    BreakerState, ConfirmationId, Error, Host, InstanceName, Owner, RouteId, ServiceName, SessionKey, Target, Time,
+};
 
 /// The types of events. A session can subscribe to those in [`EventKind::TOPICS`]; operators get all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,11 +41,17 @@ pub enum EventKind {
     DrainCancelled,
     /// A session ends soon unless it gives a sign of life.
     SessionExpiring,
+    /// An apply waits for its confirmation.
+    ConfigPending,
+    /// An apply that waited was confirmed.
+    ConfigConfirmed,
+    /// An apply that waited was taken back.
+    ConfigReverted,
 }
 
 impl EventKind {
     /// The types that a session can subscribe to.
-    pub const TOPICS: [EventKind; 9] = [
+    pub const TOPICS: [EventKind; 12] = [
         EventKind::CertRenewed,
         EventKind::GlobalConfigChanged,
         EventKind::BackendHealthChanged,
@@ -53,6 +61,9 @@ impl EventKind {
         EventKind::ConfigApplied,
         EventKind::StagedConfigExpired,
         EventKind::SessionExpiring,
+        EventKind::ConfigPending,
+        EventKind::ConfigConfirmed,
+        EventKind::ConfigReverted,
     ];
 
     /// Returns the name on the wire.
@@ -74,6 +85,9 @@ impl EventKind {
             EventKind::DrainStarted => "drain_started",
             EventKind::DrainCancelled => "drain_cancelled",
             EventKind::SessionExpiring => "session_expiring",
+            EventKind::ConfigPending => "config_pending",
+            EventKind::ConfigConfirmed => "config_confirmed",
+            EventKind::ConfigReverted => "config_reverted",
         }
     }
 }
@@ -203,6 +217,29 @@ pub enum Event {
         /// The time at which it ends.
         expires_at: Time,
     },
+    /// An apply waits for its confirmation.
+    ConfigPending {
+        /// The id of the confirmation.
+        id: ConfirmationId,
+        /// The number of the revision that waits.
+        number: u64,
+        /// The deadline.
+        until: Time,
+    },
+    /// An apply that waited was confirmed.
+    ConfigConfirmed {
+        /// The number of the revision.
+        number: u64,
+    },
+    /// An apply that waited was taken back.
+    ConfigReverted {
+        /// The number of the revision that waited.
+        number: u64,
+        /// The number of the revision that was restored; 0 for the empty configuration.
+        to: u64,
+        /// The reason, with the figures of a guard.
+        reason: Arc<str>,
+    },
     /// A certificate for one of its domains was replaced.
     CertRenewed {
         /// The name of the certificate that has a host in common with the session's routes.
@@ -235,6 +272,9 @@ impl Event {
             Event::DrainStarted { .. } => EventKind::DrainStarted,
             Event::DrainCancelled => EventKind::DrainCancelled,
             Event::SessionExpiring { .. } => EventKind::SessionExpiring,
+            Event::ConfigPending { .. } => EventKind::ConfigPending,
+            Event::ConfigConfirmed { .. } => EventKind::ConfigConfirmed,
+            Event::ConfigReverted { .. } => EventKind::ConfigReverted,
             Event::CertRenewed { .. } => EventKind::CertRenewed,
             Event::GlobalConfigChanged { .. } => EventKind::GlobalConfigChanged,
         }
@@ -284,7 +324,7 @@ mod tests {
     fn topics_are_read_joined_and_taken_away() {
         let all = Topics::parse("all").unwrap();
         let one = Topics::parse("drain_completed").unwrap();
-        assert_eq!(all.names().count(), 9);
+        assert_eq!(all.names().count(), 12);
         assert!(!all.without(one).contains(EventKind::DrainCompleted));
         assert_eq!(all.without(one).union(one), all);
         assert!(Topics::parse("weather").is_err());

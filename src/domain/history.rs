@@ -68,6 +68,12 @@ impl ApplyReason {
         Ok(Self(text.into()))
     }
 
+    /// Takes words of the server's own as a reason, as many as it may have.
+    pub fn cut(words: &str) -> Self {
+        let end = words.floor_char_boundary(Self::BYTES_MAX);
+        Self(words.get(..end).unwrap_or_default().replace(char::is_control, " ").into())
+    }
+
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0

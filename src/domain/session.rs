@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{
-    Config, ConnectionId, Difference, Drain, InstanceName, Lease, Maintenance, Metadata, Origin, Owner, Pending, Route,
-    RouteId, ServiceName, SessionId, SessionKey, Time, TokenName, Topics,
+    Config, Confirmation, ConnectionId, Difference, Drain, InstanceName, Lease, Maintenance, Metadata, Origin, Owner,
+    Pending, Route, RouteId, ServiceName, SessionId, SessionKey, Time, TokenName, Topics,
 };
 
 /// The record of a session: everything but its configurations, stored as one row.
@@ -151,6 +151,8 @@ pub struct Session {
     pub last_activity: LastActivity,
     /// The maintenance requests that wait for their outcome.
     pub pending: Vec<Pending>,
+    /// The apply that waits for its confirmation.
+    pub confirmation: Option<Arc<Confirmation>>,
 }
 
 impl Session {
@@ -166,6 +168,7 @@ impl Session {
             unbound_at: opened,
             last_activity: LastActivity::new(opened),
             pending: Vec::new(),
+            confirmation: None,
         }
     }
 

@@ -2,14 +2,16 @@
 
 use tonic::Status;
 
-use crate::domain::{ApplyReason, Sections, Subject};
-use crate::registry::commands::{AppliedView, ConfigApply, ConfigRollback};
+use crate::domain::{ApplyReason, ConfirmationId, Sections, Subject};
+use crate::registry::apply_options;
+use crate::registry::commands::{AppliedView, ConfigApply, ConfigCancel, ConfigConfirm, ConfigRollback};
 
 use crate::registry::calls::{ConfigDiff, ConfigGet, ConfigValidate};
 
-use super::convert::{sections, session};
+use super::convert::{sections, session, span};
 use super::proto::{
-    ApplyConfigPartialRequest, ApplyConfigPartialResponse, ApplyConfigRequest, ApplyConfigResponse, DiffConfigRequest,
+    ApplyConfigPartialRequest, ApplyConfigPartialResponse, ApplyConfigRequest, ApplyConfigResponse,
+    CancelConfigRequest, CancelConfigResponse, ConfirmConfigRequest, ConfirmConfigResponse, DiffConfigRequest,
     DiffConfigResponse, GetConfigRequest, GetConfigResponse, RollbackConfigRequest, RollbackConfigResponse,
     ValidateConfigRequest, ValidateConfigResponse,
 };
@@ -27,9 +29,14 @@ pub(super) async fn apply_config(
     request: ApplyConfigRequest,
 ) -> Result<ApplyConfigResponse, Status> {
     let session = session(&request.session_id)?;
-    let (expected, reason) = (request.expected_revision, request.reason);
-    let AppliedView { revision, number } = apply(state, session.into(), Sections::ALL, expected, reason).await?;
-    Ok(ApplyConfigResponse { revision, number })
+    let wishes = ApplyWishes {
+        expected: request.expected_revision,
+        reason: request.reason,
+        confirm_within: request.confirm_within,
+        guard: request.guard,
+    };
+    let AppliedView { revision, number, confirmation } = apply(state, session.into(), Sections::ALL, wishes).await?;
+    Ok(ApplyConfigResponse { revision, number, confirmation: confirmation.map(Into::into) })
 }
 
 pub(super) async fn apply_config_partial(
@@ -37,21 +44,58 @@ pub(super) async fn apply_config_partial(
     request: ApplyConfigPartialRequest,
 ) -> Result<ApplyConfigPartialResponse, Status> {
     let session = session(&request.session_id)?;
-    let (sections, expected) = (sections(&request.sections)?, request.expected_revision);
-    let AppliedView { revision, number } = apply(state, session.into(), sections, expected, request.reason).await?;
-    Ok(ApplyConfigPartialResponse { revision, number })
+    let wishes = ApplyWishes {
+        expected: request.expected_revision,
+        reason: request.reason,
+        confirm_within: request.confirm_within,
+        guard: request.guard,
+    };
+    let sections = sections(&request.sections)?;
+    let AppliedView { revision, number, confirmation } = apply(state, session.into(), sections, wishes).await?;
+    Ok(ApplyConfigPartialResponse { revision, number, confirmation: confirmation.map(Into::into) })
+}
+
+/// The wishes of an apply.
+pub(super) struct ApplyWishes {
+    /// The revision that the caller has read.
+    pub(super) expected: Option<u64>,
+    /// The reason.
+    pub(super) reason: Option<String>,
+    /// The time within which the apply must be confirmed.
+    pub(super) confirm_within: Option<prost_types::Duration>,
+    /// True for a guard.
+    pub(super) guard: bool,
 }
 
 pub(super) async fn apply(
     state: &CallState,
     subject: Subject,
     sections: Sections,
-    expected: Option<u64>,
-    reason: Option<String>,
+    wishes: ApplyWishes,
 ) -> Result<AppliedView, Status> {
+    let ApplyWishes { expected, reason, confirm_within, guard } = wishes;
     let expected = expected.map(|revision| vec![revision]);
     let reason = reason.as_deref().map(ApplyReason::parse).transpose()?;
-    Ok(state.call(ConfigApply { subject, sections, expected, reason }).await?)
+    let within = confirm_within.map(|within| span("confirm_within", Some(within))).transpose()?;
+    let confirm = apply_options::confirm(within, guard, state.nonce())?;
+    let command = ConfigApply { subject, sections, expected, reason, confirm };
+    Ok(state.registry.apply(state.origin.clone(), command).await?)
+}
+
+pub(super) async fn confirm_config(
+    state: &CallState,
+    request: ConfirmConfigRequest,
+) -> Result<ConfirmConfigResponse, Status> {
+    state.call(ConfigConfirm { id: ConfirmationId::restore(&request.confirmation_id) }).await?;
+    Ok(ConfirmConfigResponse {})
+}
+
+pub(super) async fn cancel_config(
+    state: &CallState,
+    request: CancelConfigRequest,
+) -> Result<CancelConfigResponse, Status> {
+    state.call(ConfigCancel { id: ConfirmationId::restore(&request.confirmation_id) }).await?;
+    Ok(CancelConfigResponse {})
 }
 
 pub(super) async fn rollback_config(

@@ -72,7 +72,8 @@ pub(super) async fn revert_config(
 ) -> Result<RevertConfigResponse, Status> {
     let RevertConfigRequest { session_id, number, expected_revision, reason } = request;
     let subject = session(&session_id)?.into();
-    let AppliedView { revision, number } = revert(state, subject, number, expected_revision, reason).await?;
+    let AppliedView { revision, number, confirmation: _ } =
+        revert(state, subject, number, expected_revision, reason).await?;
     Ok(RevertConfigResponse { revision, number: number.unwrap_or_default() })
 }
 
@@ -82,7 +83,8 @@ pub(super) async fn revert_instance(
 ) -> Result<RevertInstanceResponse, Status> {
     let RevertInstanceRequest { service_name, instance_name, number, expected_revision, reason } = request;
     let subject = subject(&service_name, &instance_name)?;
-    let AppliedView { revision, number } = revert(state, subject, number, expected_revision, reason).await?;
+    let AppliedView { revision, number, confirmation: _ } =
+        revert(state, subject, number, expected_revision, reason).await?;
     Ok(RevertInstanceResponse { revision, number: number.unwrap_or_default() })
 }
 

@@ -7,7 +7,7 @@ use tonic::{Response, Status};
 use crate::domain::{Sections, Subject};
 use crate::registry::commands::{AppliedView, ConfigRollback};
 
-use super::config::apply;
+use super::config::{ApplyWishes, apply};
 use super::convert::sections;
 use super::operator::subject;
 use super::proto::{
@@ -60,9 +60,14 @@ pub(super) async fn apply_instance_config(
 ) -> Result<ApplyInstanceConfigResponse, Status> {
     let subject = subject(&request.service_name, &request.instance_name)?;
     let sections = if request.sections.is_empty() { Sections::ALL } else { sections(&request.sections)? };
-    let AppliedView { revision, number } =
-        apply(state, subject, sections, request.expected_revision, request.reason).await?;
-    Ok(ApplyInstanceConfigResponse { revision, number })
+    let wishes = ApplyWishes {
+        expected: request.expected_revision,
+        reason: request.reason,
+        confirm_within: request.confirm_within,
+        guard: request.guard,
+    };
+    let AppliedView { revision, number, confirmation } = apply(state, subject, sections, wishes).await?;
+    Ok(ApplyInstanceConfigResponse { revision, number, confirmation: confirmation.map(Into::into) })
 }
 
 pub(super) async fn rollback_instance_config(

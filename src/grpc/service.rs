@@ -108,6 +108,8 @@ service! { Registry {
     events::unsubscribe(UnsubscribeRequest) -> UnsubscribeResponse;
     history::list_config_history(ListConfigHistoryRequest) -> ListConfigHistoryResponse;
     history::revert_config(RevertConfigRequest) -> RevertConfigResponse;
+    config::confirm_config(ConfirmConfigRequest) -> ConfirmConfigResponse;
+    config::cancel_config(CancelConfigRequest) -> CancelConfigResponse;
     [large] routes::list_routes(ListRoutesRequest) -> ListRoutesResponse;
     [large] config::diff_config(DiffConfigRequest) -> DiffConfigResponse;
     [large] config::get_config(GetConfigRequest) -> GetConfigResponse;

@@ -95,6 +95,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Err(error) => self.replies.error(head.transaction, &error),
                 }
             }
+            Call::Apply(apply) => {
+                self.run_batch(batch).await;
+                match self.registry.apply(self.call_origin.clone(), *apply).await {
+                    Ok(applied) => self.replies.applied(head, &applied),
+                    Err(error) => self.replies.error(head.transaction, &error),
+                }
+            }
             Call::Revert(request) => {
                 self.run_batch(batch).await;
                 match self.registry.revert(self.call_origin.clone(), request).await {

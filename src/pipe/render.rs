@@ -141,6 +141,11 @@ impl ReplyBuffer {
         self.payload(head, views);
     }
 
+    /// Appends the result of an apply with options.
+    pub(super) fn applied(&mut self, head: ReplyHead<'_>, applied: &AppliedView) {
+        self.payload(head, applied);
+    }
+
     /// Appends the result of a revert: the number of the last revision.
     pub(super) fn reverted(&mut self, head: ReplyHead<'_>, applied: &AppliedView) {
         self.line(head, applied.number.map(|number| number.to_string()).as_deref());

@@ -9,6 +9,7 @@ use crate::domain::{ApplyReason, Catalog, Config, Error, RouteId, Session, Sessi
 use super::commands::announce::Announce;
 use super::commands::apply::{ConfigApply, ConfigRollback};
 use super::commands::breaker::CircuitBreakerReset;
+use super::commands::confirm::{ConfigCancel, ConfigConfirm, GuardTripped};
 use super::commands::decision::{AppliedView, Decision, DecisionContext, Reply, Verification};
 use super::commands::drain::{DrainCancel, DrainStart};
 use super::commands::maintenance::{CompleteMaintenance, MaintEnter, MaintExit};
@@ -142,6 +143,12 @@ commands! {
     ConfigRollback,
     /// Restores a revision.
     ConfigRevert -> AppliedView { Reply::Applied(view) => view },
+    /// Confirms an apply.
+    ConfigConfirm,
+    /// Takes an apply back that waits for its confirmation.
+    ConfigCancel,
+    /// Sent by the server: a guard saw too many errors.
+    GuardTripped,
     /// 25
     DrainStart -> Time { Reply::DrainUntil(end) => end },
     /// 27
@@ -199,6 +206,9 @@ impl Command {
                 let session = catalog.subject(&revert.subject).ok();
                 return 1 + routes + session.map_or(0, |session| entries(session));
             }
+            Command::ConfigConfirm(_) => return 1,
+            Command::ConfigCancel(cancel) => catalog.confirming(&cancel.id),
+            Command::GuardTripped(tripped) => catalog.by_key(tripped.key),
             Command::ConfigRollback(rollback) => catalog.subject(&rollback.subject).ok(),
             Command::PutInstance(put) => {
                 let present = catalog.of_instance(&put.service, &put.instance);
@@ -351,6 +361,8 @@ pub enum Call {
     Command(Command),
     /// A query, answered immediately.
     Query(Query),
+    /// An apply with wishes. It reads the counts of traffic before it is decided.
+    Apply(Box<ConfigApply>),
     /// Takes as long as the store takes to read.
     Revisions(RevisionsRequest),
     /// Takes as long as the store takes to read; then the command is decided.

@@ -4,6 +4,7 @@
 //! one commit for the whole batch → publish → answer. A query is answered from what is published, without queueing.
 //! Nothing here does IO: the store, the routing table and the backends stand behind the traits in `ports`.
 
+pub mod apply_options;
 pub mod audit;
 pub mod calls;
 pub mod commands;

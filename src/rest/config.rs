@@ -1,17 +1,17 @@
 //! Calls that apply, drop or describe staged changes.
 
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{ApplyReason, Section, Sections};
-use crate::json::values::present;
+use crate::registry::apply_options::ApplyOptions;
 use crate::registry::calls::{ConfigDiff, ConfigGet, ConfigValidate};
-use crate::registry::commands::{AppliedView, ConfigApply, ConfigRollback};
+use crate::registry::commands::{AppliedView, ConfigRollback};
 use crate::registry::queries::configuration::{ConfigView, DiffView};
 
 use super::caller::{Caller, etag, json};
@@ -28,32 +28,6 @@ pub(super) fn calls() -> OpenApiRouter<RestState> {
         .routes(routes!(apply))
         .routes(routes!(rollback))
         .routes(routes!(diff))
-}
-
-/// The sections to apply.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "a JSON object")]
-#[schema(example = json!({ "scopes": ["routes", "headers"], "reason": "the new checkout" }))]
-pub(super) struct Apply {
-    /// The sections; the other ones stay staged. All sections if left out.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false, min_items = 1)]
-    pub(super) scopes: Option<Vec<Section>>,
-    /// The reason, for the history and the audit.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false)]
-    pub(super) reason: Option<ApplyReason>,
-}
-
-impl Apply {
-    /// Returns the sections; `None` for an empty list.
-    pub(super) fn sections(&self) -> Option<Sections> {
-        match self.scopes.as_deref() {
-            None => Some(Sections::ALL),
-            Some([]) => None,
-            Some(scopes) => Some(scopes.iter().fold(Sections::default(), |all, scope| all | *scope)),
-        }
-    }
 }
 
 /// The result of a validation with warnings.
@@ -99,9 +73,11 @@ async fn validate(caller: Caller) -> Result<Response, Problem> {
 
 /// Makes staged changes active, in one step
 ///
-/// Applies all sections or some; the other ones stay staged. If nothing is staged, nothing changes.
+/// Applies all sections or some; the other ones stay staged. If nothing is staged, nothing changes. With `confirm_within`,
+/// the configuration before is restored at the deadline, unless the apply is confirmed by the id in the answer. While an
+/// apply waits, further ones are refused.
 #[utoipa::path(post, path = "/v1/session/config/apply", operation_id = "applyConfig", tag = "config",
-    security(("session" = [])), request_body = Option<Apply>,
+    security(("session" = [])), request_body = Option<ApplyOptions>,
     params(("If-Match" = Option<IfMatchTag>, Header, description = "The `ETag` of the revision that the caller has read; a list of revisions, of which one must be the session's; or `*`.", example = "*")),
     responses(
         (status = 200, description = "The configuration is active.", body = AppliedView, headers(("ETag" = ETag, description = "The revision."))),
@@ -109,13 +85,13 @@ async fn validate(caller: Caller) -> Result<Response, Problem> {
         (status = 412, description = "The session has another revision."),
     ))]
 async fn apply(
+    State(state): State<RestState>,
     caller: Caller,
     IfMatch(expected): IfMatch,
-    BodyOrDefault(apply): BodyOrDefault<Apply>,
+    BodyOrDefault(options): BodyOrDefault<ApplyOptions>,
 ) -> Result<Response, Problem> {
-    let sections = apply.sections().ok_or_else(|| Problem::wrong("scopes", &"is empty; leave it out to apply all"))?;
-    let command = ConfigApply { subject: caller.session.clone().into(), sections, expected, reason: apply.reason };
-    Ok(applied(&caller.run(command).await?))
+    let command = options.command(caller.session.clone().into(), expected, (state.settings.nonce)())?;
+    Ok(applied(&state.registry.apply(caller.origin, command).await?))
 }
 
 /// Returns the response to an apply or a revert.

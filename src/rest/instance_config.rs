@@ -12,11 +12,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::domain::Subject;
-use crate::registry::commands::{AppliedView, ConfigApply, ConfigRollback};
+use crate::registry::apply_options::ApplyOptions;
+use crate::registry::commands::{AppliedView, ConfigRollback};
 use crate::registry::queries::configuration::{ConfigView, DiffView};
 
 use super::caller::{etag, json};
-use super::config::{Apply, Valid, applied};
+use super::config::{Valid, applied};
 use super::extract::{BodyOrDefault, IfMatch, Segments};
 use super::operator::{InstancePath, Operator};
 use super::problem::Problem;
@@ -109,7 +110,7 @@ async fn validate(
 ///
 /// Applies all sections or some; the other ones stay staged. If nothing is staged, nothing changes.
 #[utoipa::path(post, path = "/v1/instances/{service}/{instance}/config/apply", operation_id = "applyInstanceConfig",
-    tag = "operators", security(("operator" = [])), request_body = Option<Apply>,
+    tag = "operators", security(("operator" = [])), request_body = Option<ApplyOptions>,
     params(InstancePath, ("If-Match" = Option<IfMatchTag>, Header, description = "The `ETag` of the revision that the caller has read; a list of revisions, of which one must be the instance's; or `*`.", example = "*")),
     responses(
         (status = 200, description = "The configuration is active.", body = AppliedView, headers(("ETag" = ETag, description = "The revision."))),
@@ -122,11 +123,10 @@ async fn apply(
     Operator(origin): Operator,
     Segments(instance): Segments<InstancePath>,
     IfMatch(expected): IfMatch,
-    BodyOrDefault(apply): BodyOrDefault<Apply>,
+    BodyOrDefault(options): BodyOrDefault<ApplyOptions>,
 ) -> Result<Response, Problem> {
-    let sections = apply.sections().ok_or_else(|| Problem::wrong("scopes", &"is empty; leave it out to apply all"))?;
-    let command = ConfigApply { subject: instance.subject(), sections, expected, reason: apply.reason };
-    Ok(applied(&state.registry.call(origin, command).await?))
+    let command = options.command(instance.subject(), expected, (state.settings.nonce)())?;
+    Ok(applied(&state.registry.apply(origin, command).await?))
 }
 
 /// Drops all staged changes of an instance

@@ -10,6 +10,7 @@ mod backup;
 mod caller;
 mod conditions;
 mod config;
+mod confirmations;
 mod docs;
 mod events;
 mod extract;

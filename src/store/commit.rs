@@ -53,9 +53,10 @@ pub(super) async fn run(connection: &mut SqliteConnection, plan: Plan) -> Result
 }
 
 /// The statements of a start.
-pub(super) const BEGIN: [&str; 2] = [
+pub(super) const BEGIN: [&str; 3] = [
     "update session set connected_at = max(0, connected_at + $1), last_apply = max(0, last_apply + $1), \
      drain_started = max(0, drain_started + $1), replaced = max(0, replaced + $1)",
+    "update confirmation set until = max(0, until + $1)",
     "update registry set boot = $1, boot_ms = $2, started_ms = $3",
 ];
 
@@ -65,10 +66,12 @@ pub(super) async fn begin(
     reading: &ClockReading,
     skew_ms: i64,
 ) -> Result<(), sqlx::Error> {
-    let [sessions, clock] = BEGIN;
+    let [sessions, confirmations, clock] = BEGIN;
     sqlx::raw_sql("begin immediate").execute(&mut *connection).await?;
     if skew_ms != 0 {
-        sqlx::query(sessions).bind(skew_ms).execute(&mut *connection).await?;
+        for times in [sessions, confirmations] {
+            sqlx::query(times).bind(skew_ms).execute(&mut *connection).await?;
+        }
     }
     let (boot_ms, now) = (reading.boot_ms.cast_signed(), reading.now.0.cast_signed());
     sqlx::query(clock).bind(reading.boot.clone()).bind(boot_ms).bind(now).execute(&mut *connection).await?;

@@ -56,7 +56,9 @@ pub(super) async fn holds(
             | Change::Unbind(..)
             | Change::Observed(_)
             | Change::Remember(_)
-            | Change::Forget(_) => true,
+            | Change::Forget(_)
+            | Change::AwaitConfirmation(..)
+            | Change::Settle(_) => true,
         };
         if !is_so {
             return Ok(false);

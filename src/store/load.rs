@@ -15,6 +15,7 @@ use crate::domain::{Change, Edit, Sections, SessionKey, Time};
 use crate::registry::{ClockReading, StoredState};
 
 use super::config_rows::{self, ConfigRow};
+use super::confirmation_rows;
 use super::history_rows;
 use super::load_error::LoadError;
 use super::maintenance_rows::StoredMaintenance;
@@ -39,7 +40,7 @@ type Numbers = RangeInclusive<i64>;
 
 /// All statements that read.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 12] = [
+pub(super) const STATEMENTS: [&str; 13] = [
     REVISION,
     READING,
     AUDIT_LAST,
@@ -48,6 +49,7 @@ pub(super) const STATEMENTS: [&str; 12] = [
     PENDING,
     ACTIVE,
     STAGED,
+    confirmation_rows::SELECT,
     history_rows::MARKS,
     history_rows::REVISIONS,
     history_rows::KEPT,
@@ -96,6 +98,7 @@ async fn read(
     active(connection, numbers, &keys, &mut changes).await?;
     staged(connection, numbers, &keys, &mut changes).await?;
     waiting(connection, numbers, &keys, &mut changes).await?;
+    confirming(connection, numbers, &keys, &mut changes).await?;
     Ok((changes, maintained))
 }
 
@@ -191,6 +194,24 @@ async fn waiting(
             return Err(bad("there is no such session".into()));
         }
         changes.push(Change::Await(key, pending_rows::pending(&row).map_err(|error| bad(error.to_string()))?));
+    }
+    Ok(())
+}
+
+async fn confirming(
+    connection: &mut SqliteConnection,
+    numbers: &Numbers,
+    keys: &BTreeSet<SessionKey>,
+    changes: &mut Vec<Change>,
+) -> Result<(), LoadError> {
+    let rows = select(confirmation_rows::SELECT, numbers).fetch_all(&mut *connection).await?;
+    for row in rows {
+        let (key, confirmation) = confirmation_rows::confirmation(connection, &row).await?;
+        if !keys.contains(&key) {
+            let place = format!("table confirmation, session {}", key.0);
+            return Err(LoadError::ConfigRow { place, why: "there is no such session".into() });
+        }
+        changes.push(Change::AwaitConfirmation(key, Arc::new(confirmation)));
     }
     Ok(())
 }

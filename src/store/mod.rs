@@ -8,6 +8,7 @@ mod audit_rows;
 mod commit;
 mod commit_outcome;
 mod config_rows;
+mod confirmation_rows;
 mod examine;
 mod failure;
 mod file_identity;

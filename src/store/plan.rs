@@ -14,7 +14,7 @@ use super::history_rows::RevisionRows;
 use super::maintenance_rows::StoredMaintenance;
 use super::statements::{StatementKind, StatementShape};
 use super::value::Value;
-use super::{audit_rows, config_rows, history_rows, pending_rows, session_rows};
+use super::{audit_rows, config_rows, confirmation_rows, history_rows, pending_rows, session_rows};
 
 /// Rows of the same kind of statement.
 #[derive(Debug)]
@@ -119,6 +119,11 @@ impl<'a> Draft<'a> {
             Change::Complete(key, ticket) => {
                 add(&mut self.active, StatementKind::DropPending, pending_rows::place(*key, *ticket));
             }
+            Change::AwaitConfirmation(key, confirmation) => {
+                let row = confirmation_rows::row(*key, confirmation);
+                add(&mut self.active, StatementKind::PutConfirmation, row);
+            }
+            Change::Settle(key) => add(&mut self.active, StatementKind::DropConfirmation, [number(*key)]),
             Change::Forget(mark) => add(&mut self.dropped, StatementKind::DropHistory, history_rows::key(mark)),
             Change::Bind(..) | Change::Unbind(..) | Change::Observed(_) | Change::Remember(_) => {}
         }

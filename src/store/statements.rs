@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use super::audit_rows::AUDIT_COLUMNS;
 use super::history_rows::HISTORY_COLUMNS;
 use super::session_rows::SESSION_COLUMNS;
-use super::{config_rows, maintenance_rows, pending_rows};
+use super::{config_rows, confirmation_rows, maintenance_rows, pending_rows};
 
 /// Writes without changing anything that is kept.
 pub(super) const PROBE: &str = "update registry set probes = probes + 1";
@@ -60,6 +60,10 @@ pub(super) enum StatementKind {
     PruneHistory,
     /// Deletes histories.
     DropHistory,
+    /// Writes applies that wait for their confirmation.
+    PutConfirmation,
+    /// Deletes applies that wait for their confirmation.
+    DropConfirmation,
     /// Writes the registry's revision.
     Revision,
 }
@@ -79,7 +83,7 @@ pub(super) struct StatementShape {
 
 impl StatementKind {
     #[cfg(test)]
-    pub(super) const ALL: [StatementKind; 23] = [
+    pub(super) const ALL: [StatementKind; 25] = [
         StatementKind::PutSession,
         StatementKind::PutMaintenance,
         StatementKind::DropMaintenance,
@@ -102,6 +106,8 @@ impl StatementKind {
         StatementKind::PutRevision,
         StatementKind::PruneHistory,
         StatementKind::DropHistory,
+        StatementKind::PutConfirmation,
+        StatementKind::DropConfirmation,
         StatementKind::Revision,
     ];
 
@@ -122,7 +128,7 @@ impl StatementKind {
                 StatementShape { rows_max: 1, is_atomic: false, ..single(UNSTAGE_SECTIONS_COLUMNS) }
             }
             StatementKind::DropStaged => single(1),
-            StatementKind::End => StatementShape { times_bound: 4, is_atomic: false, ..single(1) },
+            StatementKind::End => StatementShape { times_bound: 5, is_atomic: false, ..single(1) },
             StatementKind::PutAudit => StatementShape { rows_max: 64, ..single(AUDIT_COLUMNS.len()) },
             StatementKind::PruneAudit => StatementShape { rows_max: 1, ..single(PRUNE_COLUMNS) },
             StatementKind::PutHistoryOf => StatementShape { rows_max: 64, ..single(3) },
@@ -136,6 +142,8 @@ impl StatementKind {
                 StatementShape { rows_max: 1, times_bound: 2, is_atomic: false, ..single(2) }
             }
             StatementKind::DropHistory => StatementShape { times_bound: 3, is_atomic: false, ..single(1) },
+            StatementKind::PutConfirmation => StatementShape { rows_max: 16, ..single(confirmation_rows::COLUMNS) },
+            StatementKind::DropConfirmation => single(1),
             StatementKind::Revision => StatementShape { rows_max: 1, ..single(1) },
         }
     }
@@ -178,7 +186,8 @@ impl StatementKind {
                 let keys = list(rows);
                 format!(
                     "delete from active where session in {keys}; delete from maintenance where session in {keys}; \
-                     delete from pending where session in {keys}; delete from session where key in {keys}"
+                     delete from pending where session in {keys}; delete from confirmation where session in {keys}; \
+                     delete from session where key in {keys}"
                 )
             }
             StatementKind::PutAudit => format!(
@@ -195,6 +204,10 @@ impl StatementKind {
             StatementKind::PutRevision => put_revision(rows),
             StatementKind::PruneHistory => PRUNE_HISTORY.into(),
             StatementKind::DropHistory => drop_history(rows),
+            StatementKind::PutConfirmation => {
+                format!("insert or replace into confirmation values {}", tuples(confirmation_rows::COLUMNS, rows))
+            }
+            StatementKind::DropConfirmation => format!("delete from confirmation where session in {}", list(rows)),
             StatementKind::Revision => "update registry set revision = ?".into(),
         }
     }

@@ -3,10 +3,11 @@
 //! The registry asks for it after commits, in debug and test builds. It repairs nothing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use sqlx::SqliteConnection;
 
-use crate::domain::{Catalog, Config, Pending, Session, SessionKey, SessionRecord};
+use crate::domain::{Catalog, Config, Confirmation, Guard, Pending, Session, SessionKey, SessionRecord};
 
 use crate::registry::EntriesRead;
 
@@ -19,7 +20,8 @@ use super::load_error::LoadError;
 pub(super) const COUNTS: &str = "select (select revision from registry), (select count(*) from session), \
     (select count(*) from active where section = 'routes'), (select count(*) from history_of), \
     (select count(*) from (select session from active union all select session from staged \
-        union all select session from maintenance union all select session from pending) \
+        union all select session from maintenance union all select session from pending \
+        union all select session from confirmation) \
      where session not in (select key from session))";
 
 /// Returns the first difference between the database and `catalog`: in the counts, or in the rows of the sessions
@@ -95,13 +97,23 @@ pub(super) fn difference(sessions: [Option<&Session>; 2]) -> Option<&'static str
         ("its active configuration", one.1 == other.1),
         ("its staged configuration", one.2 == other.2),
         ("its waiting requests", one.3 == other.3),
+        ("its confirmation", one.4 == other.4),
     ];
     parts.into_iter().find(|(_, is_equal)| !is_equal).map(|(part, _)| part)
 }
 
+/// The parts of a session that are stored.
+type StoredParts<'a> = (SessionRecord, &'a Config, Option<&'a Config>, &'a [Pending], Option<Confirmation>);
+
 /// Returns the parts of a session that are stored. Exhaustive, so that a new field is either compared or named here.
-fn stored_parts(session: &Session) -> (SessionRecord, &Config, Option<&Config>, &[Pending]) {
-    let Session { key: _, record, active, staged, bound: _, unbound_at: _, last_activity: _, pending } = session;
+fn stored_parts(session: &Session) -> StoredParts<'_> {
+    let Session { key: _, record, active, staged, bound: _, unbound_at: _, last_activity: _, pending, confirmation } =
+        session;
     let record = SessionRecord { origin: None, ..SessionRecord::clone(record) };
-    (record, active, staged.as_ref().map(|staged| &staged.config), pending)
+    // The routes of a guard follow from the configurations.
+    let confirmation = confirmation.as_deref().cloned().map(|confirmation| {
+        let guard = confirmation.guard.map(|guard| Guard { routes: Arc::from([]), ..guard });
+        Confirmation { guard, ..confirmation }
+    });
+    (record, active, staged.as_ref().map(|staged| &staged.config), pending, confirmation)
 }

@@ -10,7 +10,7 @@ use crate::interfaces::{self, Refusal};
 use crate::server::Server;
 
 /// The verbs of the pipe whose rpc has other words than they have. `HEADERS_SET` would be `SetHeaders`.
-const OTHER_WORDS: [(&str, &str); 19] = [
+const OTHER_WORDS: [(&str, &str); 20] = [
     ("SESSION_INFO", "GetSession"),
     ("CLIENT_SHUTDOWN", "EndSession"),
     ("ROUTE_ADD_BULK", "AddRoutes"),
@@ -26,6 +26,7 @@ const OTHER_WORDS: [(&str, &str); 19] = [
     ("CIRCUIT_BREAKER_STATUS", "GetCircuitBreaker"),
     ("CONFIG_APPLY_PARTIAL", "ApplyConfigPartial"),
     ("CONFIG_HISTORY", "ListConfigHistory"),
+    ("CONFIG_APPLY_WITH", "ApplyConfig"),
     ("DRAIN_STATUS", "GetDrain"),
     ("MAINT_ENTER", "EnterMaintenance"),
     ("MAINT_EXIT", "ExitMaintenance"),
@@ -117,6 +118,10 @@ fn wrong() -> Vec<(&'static str, Value, &'static str)> {
         ("CIRCUIT_BREAKER_RESET", json!({ "route_id": "r1" }), "refused"),
         ("DRAIN_STATUS", json!({}), "refused"),
         ("DRAIN_CANCEL", json!({}), "refused"),
+        ("CONFIG_APPLY_WITH", json!({ "options": { "confirm_within": "25h" } }), "invalid"),
+        ("CONFIG_APPLY_WITH", json!({ "options": { "guard": true } }), "invalid"),
+        ("CONFIG_CONFIRM", json!({ "confirmation_id": "c0ffee" }), "not_found"),
+        ("CONFIG_CANCEL", json!({ "confirmation_id": "c0ffee" }), "not_found"),
         ("CONFIG_REVERT", json!({ "number": 9 }), "not_found"),
         ("CONFIG_REVERT", json!({ "number": 0 }), "not_found"),
         ("MAINT_ENTER", json!({ "target": "r9" }), "not_found"),

@@ -17,6 +17,7 @@ impl Catalog {
             .or_else(|| self.claim_fault())
             .or_else(|| self.count_fault())
             .or_else(|| self.histories.disagreement(|instance| self.has_session(instance)))
+            .or_else(|| self.confirmations.disagreement(self.sessions.values()))
     }
 
     /// Checks the indexes that lead to sessions: each session is in them, and they have no other entries.

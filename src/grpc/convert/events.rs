@@ -2,9 +2,9 @@
 
 use crate::domain::{Error, Event, EventKind, EventRecord, Topics};
 use crate::grpc::proto::{
-    self, BackendHealthChanged, CertRenewed, CircuitState, CircuitStateChanged, Compacted, ConfigApplied, DrainStarted,
-    EventType, GlobalConfigChanged, Heartbeat, InstanceEnded, Lagged, MaintenanceChanged, MaintenanceFailed,
-    SessionExpiring,
+    self, BackendHealthChanged, CertRenewed, CircuitState, CircuitStateChanged, Compacted, ConfigApplied,
+    ConfigConfirmed, ConfigPending, ConfigReverted, DrainStarted, EventType, GlobalConfigChanged, Heartbeat,
+    InstanceEnded, Lagged, MaintenanceChanged, MaintenanceFailed, SessionExpiring,
 };
 use crate::registry::StreamItem;
 
@@ -53,6 +53,9 @@ impl From<EventKind> for EventType {
             EventKind::DrainStarted => EventType::DrainStarted,
             EventKind::DrainCancelled => EventType::DrainCancelled,
             EventKind::SessionExpiring => EventType::SessionExpiring,
+            EventKind::ConfigPending => EventType::ConfigPending,
+            EventKind::ConfigConfirmed => EventType::ConfigConfirmed,
+            EventKind::ConfigReverted => EventType::ConfigReverted,
         }
     }
 }
@@ -133,6 +136,15 @@ fn payload(event: &Event) -> Option<Payload> {
             instance: instance.to_string(),
             expires_at: Some(timestamp(*expires_at)),
         }),
+        Event::ConfigPending { id, number, until } => Payload::ConfigPending(ConfigPending {
+            confirmation_id: id.to_string(),
+            number: *number,
+            until: Some(timestamp(*until)),
+        }),
+        Event::ConfigConfirmed { number } => Payload::ConfigConfirmed(ConfigConfirmed { number: *number }),
+        Event::ConfigReverted { number, to, reason } => {
+            Payload::ConfigReverted(ConfigReverted { number: *number, reverted_to: *to, reason: reason.to_string() })
+        }
         Event::DrainStarted { until } => Payload::DrainStarted(DrainStarted { completes_at: Some(timestamp(*until)) }),
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::grpc::proto;
 use crate::registry::audit::Actor;
+use crate::registry::commands::ConfirmationView;
 use crate::registry::queries::revisions::RevisionDetailView;
 use crate::registry::revisions::{RevisionCounts, RevisionView};
 
@@ -33,6 +34,13 @@ impl From<RevisionView> for proto::Revision {
             reverted_to,
             changes: Some(changes.into()),
         }
+    }
+}
+
+impl From<ConfirmationView> for proto::Confirmation {
+    fn from(view: ConfirmationView) -> Self {
+        let ConfirmationView { id, number, reverts_to, until, guard } = view;
+        Self { id, number, reverts_to, until: Some(timestamp(until)), guard }
     }
 }
 

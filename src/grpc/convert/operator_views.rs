@@ -108,11 +108,13 @@ impl From<InstanceView> for proto::Instance {
             metadata,
             lease,
             expires_at,
+            confirmation,
         } = view;
         Self {
             metadata: Some(structure(metadata.as_str())),
             lease: lease.to_string(),
             expires_at: expires_at.map(timestamp),
+            confirmation: confirmation.map(Into::into),
             service_name: service_name.to_string(),
             instance_name: instance_name.to_string(),
             maintenance_port: maintenance_port.into(),

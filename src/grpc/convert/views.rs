@@ -69,11 +69,13 @@ impl From<SessionView> for proto::GetSessionResponse {
             metadata,
             lease,
             expires_at,
+            confirmation,
         } = view;
         Self {
             metadata: Some(structure(metadata.as_str())),
             lease: lease.to_string(),
             expires_at: expires_at.map(timestamp),
+            confirmation: confirmation.map(Into::into),
             session_id,
             service_name: service_name.to_string(),
             instance_name: instance_name.to_string(),

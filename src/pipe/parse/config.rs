@@ -22,7 +22,13 @@ fn validate<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 
 fn apply<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("OK", [], |session, []| {
-        Ok(ConfigApply { subject: session.into(), sections: Sections::ALL, expected: None, reason: None })
+        Ok(ConfigApply {
+            subject: session.into(),
+            sections: Sections::ALL,
+            expected: None,
+            reason: None,
+            confirm: None,
+        })
     })
 }
 
@@ -36,6 +42,12 @@ fn diff<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
 
 fn apply_partial<'a>(fields: Fields<'a, '_>) -> Parsed<'a> {
     fields.command("OK", ["scopes"], |session, [scopes]| {
-        Ok(ConfigApply { subject: session.into(), sections: Sections::parse(scopes)?, expected: None, reason: None })
+        Ok(ConfigApply {
+            subject: session.into(),
+            sections: Sections::parse(scopes)?,
+            expected: None,
+            reason: None,
+            confirm: None,
+        })
     })
 }

@@ -33,6 +33,8 @@ words! {
         Applied = "applied",
         /// An earlier configuration was restored.
         Reverted = "reverted",
+        /// An apply that waited for its confirmation was confirmed.
+        Confirmed = "confirmed",
         /// Staged changes were dropped.
         RolledBack = "rolled_back",
         /// Staged changes were dropped because of their age.

@@ -1,17 +1,20 @@
 //! Commands that end a staged configuration: apply, partial apply and rollback.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::{
-    ApplyReason, Catalog, Change, Edit, Error, Event, Kind, Sections, Session, SessionId, SessionRecord, Subject,
+    ApplyReason, Catalog, Change, Config, ConfirmWithin, Confirmation, ConfirmationId, Edit, Error, Event, Failures,
+    Kind, RouteId, Sections, Session, SessionId, SessionKey, SessionRecord, Subject, Time,
 };
 
 use crate::registry::audit::{AuditAction, AuditDetails};
 use crate::registry::revisions::{RevisionAction, RevisionCounts, RevisionDraft, RevisionNote};
 
 use super::conflicts::check;
-use super::decision::{AppliedView, Decided, Decision, DecisionContext, Reply};
-use super::session_edit::with_head;
+use super::decision::{AppliedView, ConfirmationView, Decided, Decision, DecisionContext, Effect, Reply};
+use super::guard;
+use super::session_edit::{refuse_while_waiting, with_head};
 use super::takeover::apply_orders;
 
 /// Makes the staged configuration active, in whole or in some sections.
@@ -25,6 +28,19 @@ pub struct ConfigApply {
     pub expected: Option<Vec<u64>>,
     /// The reason, for the history and the audit.
     pub reason: Option<ApplyReason>,
+    /// The wish that the apply waits for its confirmation.
+    pub confirm: Option<ConfirmRequest>,
+}
+
+/// The wish that an apply is taken back unless it is confirmed.
+#[derive(Clone, Debug)]
+pub struct ConfirmRequest {
+    /// The time until then.
+    pub within: ConfirmWithin,
+    /// 128 random bits: the id of the confirmation.
+    pub nonce: u128,
+    /// The counts of the session's routes at the time of the call, if a guard shall watch them.
+    pub guard: Option<BTreeMap<RouteId, Failures>>,
 }
 
 impl ConfigApply {
@@ -38,8 +54,16 @@ impl ConfigApply {
         let edits = staged_edits(session, self.sections);
         context.tokens.check_edits(session, &edits)?;
         check(catalog, session, &edits)?;
+        if !edits.is_empty() {
+            refuse_while_waiting(session)?;
+        }
         let note = RevisionNote::applied(self.reason.clone());
-        Ok(activate(catalog, session, Activation { sections: self.sections, edits, note }, context))
+        let waits = self.confirm.as_ref().map(|confirm| confirmation(catalog, session, &edits, confirm, context.now));
+        let decided = activate(catalog, session, Activation { sections: self.sections, edits, note }, context);
+        Ok(match waits {
+            Some(waits) if !decided.changes.is_empty() => awaiting(session.key, waits, decided),
+            Some(_) | None => decided,
+        })
     }
 }
 
@@ -53,6 +77,51 @@ pub(crate) fn check_revision(session: &Session, expected: Option<&[u64]>) -> Res
     };
     let message = format!("the configuration is at revision {now}, {given}; look at it again, then apply");
     Err(Error::new(Kind::Stale, message))
+}
+
+/// Returns the confirmation for which an apply of `edits` waits.
+fn confirmation(
+    catalog: &Catalog,
+    session: &Session,
+    edits: &[Edit],
+    confirm: &ConfirmRequest,
+    now: Time,
+) -> Confirmation {
+    let replaced = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key));
+    let last = catalog.history_of(&session.record.service, &session.record.instance).map_or(0, |mark| mark.last);
+    let has_served = replaced.is_some() || session.record.revision > 0;
+    let before = replaced.map_or(&session.active, |replaced| &replaced.active).clone();
+    let guard = confirm.guard.as_ref().map(|seen| {
+        let mut next = session.active.clone();
+        edits.iter().for_each(|edit| next.edit(edit));
+        let backend = |config: &Config, id| config.routes.get(&id).map(|route| route.backend.clone());
+        guard::guard(&guard::touched(&next, edits.iter()), seen, |id| {
+            backend(&session.active, id) != backend(&next, id)
+        })
+    });
+    Confirmation {
+        id: ConfirmationId::new(confirm.nonce),
+        number: catalog.next_history(&session.record).last,
+        previous: if has_served { last } else { 0 },
+        before,
+        until: now.after(confirm.within.span()),
+        guard,
+    }
+}
+
+/// Adds to a decided apply that it waits.
+fn awaiting(key: SessionKey, waits: Confirmation, mut decided: Decided) -> Decided {
+    let (id, number, until) = (waits.id.clone(), waits.number, waits.until);
+    if let Reply::Applied(view) = &mut decided.reply {
+        view.confirmation = Some(ConfirmationView::of(&waits));
+    }
+    for effect in &mut decided.effects {
+        if let Effect::Audit(draft) = effect {
+            draft.details.until = Some(until);
+        }
+    }
+    decided.changes.push(Change::AwaitConfirmation(key, Arc::new(waits)));
+    decided.with_event(key, Event::ConfigPending { id, number, until })
 }
 
 /// Edits of the active configuration that were checked.
@@ -74,10 +143,11 @@ pub(crate) fn activate(
     context: DecisionContext<'_>,
 ) -> Decided {
     let Activation { sections, edits, note } = activation;
-    let before = catalog.replaced_of(&session.record).and_then(|key| catalog.by_key(key));
+    let replaced = catalog.replaced_of(&session.record).filter(|key| *key != session.key);
+    let before = replaced.and_then(|key| catalog.by_key(key));
     if edits.is_empty() && before.is_none() {
         let last = catalog.history_of(&session.record.service, &session.record.instance).map(|mark| mark.last);
-        let view = AppliedView { revision: session.record.revision, number: last };
+        let view = AppliedView { revision: session.record.revision, number: last, confirmation: None };
         return Decided::new(Reply::Applied(view), Vec::new());
     }
     let record = match edits.is_empty() {
@@ -87,7 +157,7 @@ pub(crate) fn activate(
     let edits: Arc<[Edit]> = edits.into();
     let draft = revision_of(catalog, session, &edits, record.revision, note);
     let number = draft.mark.last;
-    let reply = Reply::Applied(AppliedView { revision: record.revision, number: Some(number) });
+    let reply = Reply::Applied(AppliedView { revision: record.revision, number: Some(number), confirmation: None });
     let (action, details) = audited(session, before.map(|before| &**before), &edits, &draft.note, number);
     let event = Event::ConfigApplied { revision: record.revision };
     let mut decided = Decided::new(reply, before.map(|before| Change::End(before.key)).into_iter().collect());

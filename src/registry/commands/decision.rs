@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    Change, ConnectionId, Error, Event, Forbidden, PageUrl, Pending, PendingKind, RouteId, SessionId, SessionKey,
-    Ticket, Time,
+    Change, Confirmation, ConnectionId, Error, Event, Forbidden, PageUrl, Pending, PendingKind, RouteId, SessionId,
+    SessionKey, Ticket, Time,
 };
 
 use serde::Serialize;
@@ -167,6 +167,36 @@ pub struct AppliedView {
     /// was ever applied.
     #[schema(required)]
     pub number: Option<u64>,
+    /// The confirmation for which the apply waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub confirmation: Option<ConfirmationView>,
+}
+
+/// An apply that waits for its confirmation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Confirmation)]
+pub struct ConfirmationView {
+    /// Its id. It is all that is needed to confirm.
+    pub id: String,
+    /// The number of the revision that waits.
+    pub number: u64,
+    /// The number of the revision that is restored at the deadline; 0 for the empty configuration.
+    pub reverts_to: u64,
+    /// The deadline.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: Time,
+    /// True if the apply is taken back at once when the share of 5xx rises.
+    pub guard: bool,
+}
+
+impl ConfirmationView {
+    /// Returns the view of a confirmation.
+    pub(crate) fn of(confirmation: &Confirmation) -> Self {
+        let Confirmation { id, number, previous, before: _, until, guard } = confirmation;
+        let (id, guard) = (id.to_string(), guard.is_some());
+        Self { id, number: *number, reverts_to: *previous, until: *until, guard }
+    }
 }
 
 /// An accepted maintenance request, with the pages that must answer before its outcome is sent.

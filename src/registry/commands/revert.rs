@@ -10,6 +10,7 @@ use crate::registry::revisions::{RevisionAction, RevisionNote};
 use super::apply::{Activation, activate, check_revision};
 use super::conflicts::check;
 use super::decision::{Decision, DecisionContext};
+use super::session_edit::refuse_while_waiting;
 
 /// Restores the configuration of a revision.
 #[derive(Clone, Debug)]
@@ -40,6 +41,7 @@ impl ConfigRevert {
         let mark = catalog.history_of(&session.record.service, &session.record.instance);
         let kept = mark.filter(|mark| mark.id == self.history && mark.keeps(self.number));
         kept.ok_or_else(|| no_revision(self.number, mark.map(|mark| &**mark)))?;
+        refuse_while_waiting(session)?;
         if !session.difference().is_empty() {
             let message = "something is staged, and a revert must not lose it; CONFIG_APPLY or CONFIG_ROLLBACK first";
             return Err(Error::new(Kind::Refused, message));

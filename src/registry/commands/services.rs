@@ -19,6 +19,7 @@ use super::apply::{applied, revision_of};
 use super::conflicts::check;
 use super::decision::{Decided, Decision, DecisionContext, Reply};
 use super::holder::check_holder;
+use super::session_edit::refuse_while_waiting;
 
 /// The state of an instance on which a command depends (RFC 9110 §13.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -174,6 +175,7 @@ pub(super) fn put(
     if changes_total == 0 {
         return Ok((Decided::new(Reply::Done, Vec::new()), outcome(session.record.revision)));
     }
+    refuse_while_waiting(session)?;
     let WantedInstance { next_route, maintenance_port, metadata, .. } = wanted;
     let record = applied(session, &edits, None, context);
     let record = SessionRecord { next_route, maintenance_port, metadata, ..record };

@@ -11,8 +11,10 @@ use crate::registry::audit::{AuditAction, AuditDetails};
 use crate::registry::leases::{check_lease, ends_at, in_force, lease_of, warns_at};
 use crate::registry::limits::RegistryLimits;
 use crate::registry::registration_tokens::AdmittedRegistration;
+use crate::registry::revisions::RevisionAction;
 
 use super::apply::unstage;
+use super::confirm::take_back;
 use super::decision::{Decided, Decision, DecisionContext, Effect, Release, Reply};
 use super::holder::{check_not_owned, held_by_file};
 use super::takeover::inherited;
@@ -278,7 +280,17 @@ impl Disconnect {
     }
 }
 
-/// Handles the deadlines of a session: of its lease, its staged changes and its drain.
+/// Takes back an apply that nobody confirmed in time.
+fn overdue(catalog: &Catalog, session: &Session, context: DecisionContext<'_>) -> Decided {
+    let waits = session.confirmation.as_deref().filter(|waits| waits.until <= context.now);
+    let decided = waits.map(|waits| {
+        let why = (RevisionAction::Unconfirmed, "nobody confirmed it in time");
+        take_back(catalog, session, waits, why, context)
+    });
+    decided.map_or_else(|| Decided::new(Reply::Done, Vec::new()), |decided| Decided { reply: Reply::Done, ..decided })
+}
+
+/// Handles the deadlines of a session: of its lease, its staged changes, its drain and its confirmation.
 #[derive(Clone, Debug)]
 pub struct Expire {
     /// The session.
@@ -307,8 +319,10 @@ impl Expire {
             let ended = ended.with_event(session.key, Event::InstanceEnded { reason: "expired" });
             return Ok(ended.with_audit(session.key, AuditAction::Expired, details));
         }
-        let mut decided = Decided::new(Reply::Done, Vec::new());
-        if session.staged.as_ref().is_some_and(|staged| staged.touched.after(limits.staged_ttl) <= now) {
+        let mut decided = overdue(catalog, session, context);
+        if decided.changes.is_empty()
+            && session.staged.as_ref().is_some_and(|staged| staged.touched.after(limits.staged_ttl) <= now)
+        {
             decided.changes = unstage(session);
             if !session.difference().is_empty() {
                 decided = decided.with_event(session.key, Event::StagedConfigExpired).with_audit(

@@ -19,6 +19,9 @@ pub enum EventView {
     DrainStarted { until: String },
     CertRenewed { domain: String, expiry: String },
     GlobalConfigChanged { reason: String },
+    Pending { confirmation_id: String, number: u64, until: Time },
+    Confirmed { number: u64 },
+    Reverted { number: u64, reverted_to: u64, reason: String },
     Expiring { service: ServiceName, instance: InstanceName, expires_at: Time },
 }
 
@@ -51,6 +54,13 @@ impl From<&Event> for EventView {
             }
             Event::SessionExpiring { service, instance, expires_at } => {
                 EventView::Expiring { service: service.clone(), instance: instance.clone(), expires_at: *expires_at }
+            }
+            Event::ConfigPending { id, number, until } => {
+                EventView::Pending { confirmation_id: id.to_string(), number: *number, until: *until }
+            }
+            Event::ConfigConfirmed { number } => EventView::Confirmed { number: *number },
+            Event::ConfigReverted { number, to, reason } => {
+                EventView::Reverted { number: *number, reverted_to: *to, reason: reason.to_string() }
             }
             Event::GlobalConfigChanged { reason } => EventView::GlobalConfigChanged { reason: reason.to_string() },
         }

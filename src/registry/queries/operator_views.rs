@@ -10,6 +10,7 @@ use crate::domain::{
 use crate::json::numbers::{Port, Priority};
 use crate::json::values::Domains;
 
+use crate::registry::commands::decision::ConfirmationView;
 use crate::registry::leases::{ends_at, lease_of};
 use crate::registry::limits::RegistryLimits;
 use crate::registry::ports::Traffic;
@@ -91,6 +92,9 @@ pub struct InstanceView {
     /// The time at which it ends without a sign of life; `null` while a connection keeps it alive, and if it is permanent.
     #[schema(value_type = Option<String>, required, format = DateTime)]
     pub expires_at: Option<Time>,
+    /// The apply that waits for its confirmation; `null` without one.
+    #[schema(required)]
+    pub confirmation: Option<ConfirmationView>,
 }
 
 /// An instance with its drain and its maintenance.
@@ -281,6 +285,7 @@ impl OperatorSource<'_> {
             metadata: record.metadata.clone(),
             lease: lease_of(session, self.limits),
             expires_at: ends_at(session, self.limits),
+            confirmation: session.confirmation.as_deref().map(ConfirmationView::of),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::domain::{
 };
 use crate::json::numbers::{Port, Priority};
 use crate::json::values::Domains;
+use crate::registry::commands::decision::ConfirmationView;
 use crate::registry::leases::{ends_at, lease_of};
 use crate::registry::limits::RegistryLimits;
 
@@ -46,6 +47,9 @@ pub struct SessionView {
     /// The time at which it ends without a sign of life; `null` while a connection keeps it alive, and if it is permanent.
     #[schema(value_type = Option<String>, required, format = DateTime)]
     pub expires_at: Option<Time>,
+    /// The apply that waits for its confirmation; `null` without one.
+    #[schema(required)]
+    pub confirmation: Option<ConfirmationView>,
 }
 
 /// A route, active or staged. An active route with a staged change is listed twice: as it is and as it will be.
@@ -119,6 +123,7 @@ pub(crate) fn info(session: &Session, now: Time, limits: &RegistryLimits) -> Ses
         metadata: session.record.metadata.clone(),
         lease: lease_of(session, limits),
         expires_at: ends_at(session, limits),
+        confirmation: session.confirmation.as_deref().map(ConfirmationView::of),
     }
 }
 

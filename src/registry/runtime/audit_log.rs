@@ -138,6 +138,7 @@ fn words(action: AuditAction) -> &'static str {
         AuditAction::Removed => "instance removed by its owner",
         AuditAction::Applied => "configuration applied",
         AuditAction::Reverted => "an earlier configuration was restored",
+        AuditAction::Confirmed => "configuration confirmed",
         AuditAction::RolledBack => "staged changes rolled back",
         AuditAction::StagedExpired => "staged changes dropped because of their age",
         AuditAction::DrainStarted => "drain started",

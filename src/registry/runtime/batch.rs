@@ -7,6 +7,7 @@ use crate::{clock, lifecycle};
 
 use crate::registry::audit::{Actor, ActorKind, AuditDraft, AuditRecord, CallOrigin, Interface};
 use crate::registry::calls::Command;
+use crate::registry::commands::confirm::{ConfigCancel, ConfigConfirm};
 use crate::registry::commands::decision::{Decided, DecisionContext, Effect, Reply};
 use crate::registry::revisions::{RevisionDraft, RevisionRecord, RevisionView};
 
@@ -167,7 +168,13 @@ fn actor(origin: &CallOrigin, command: &Command, before: Option<&Catalog>) -> Ac
         return Actor::server();
     }
     let session = command.session().and_then(|id| before?.session(id.reveal()).ok());
-    match (command, session) {
+    let confirmed = match command {
+        Command::ConfigConfirm(ConfigConfirm { id }) | Command::ConfigCancel(ConfigCancel { id }) => {
+            before.and_then(|catalog| catalog.confirming(id))
+        }
+        _ => None,
+    };
+    match (command, session.or(confirmed)) {
         (Command::Register(register), _) => Actor::session(&register.service, &register.instance),
         (_, Some(session)) => Actor::session(&session.record.service, &session.record.instance),
         (_, None) => Actor::server(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Change, Time};
+use crate::domain::{Change, Confirmation, Time};
 
 /// Returns the latest stored time of the past.
 pub(super) fn latest(changes: &[Change]) -> Time {
@@ -23,6 +23,10 @@ pub(super) fn move_by(changes: &mut [Change], skew_ms: i64) {
     for change in changes {
         if let Change::Record(_, record) = change {
             *record = Arc::new(record.moved(skew_ms));
+        }
+        if let Change::AwaitConfirmation(_, confirmation) = change {
+            let until = Time(confirmation.until.0.saturating_add_signed(skew_ms));
+            *confirmation = Arc::new(Confirmation { until, ..Confirmation::clone(confirmation) });
         }
     }
 }

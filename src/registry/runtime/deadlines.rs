@@ -93,7 +93,7 @@ impl Deadlines {
         }
         let can_end = |session: &Session| {
             let expires = session.bound.is_none() && session.record.lease != Some(Lease::Permanent);
-            session.record.replaced.is_some() || expires || session.staged.is_some()
+            session.record.replaced.is_some() || expires || session.staged.is_some() || session.confirmation.is_some()
         };
         let mut sessions = catalog.sessions().filter(|session| can_end(session));
         let missed = sessions.find(|session| !self.entries.contains_key(&session.key));
@@ -106,7 +106,8 @@ fn due(session: &Session, limits: &RegistryLimits, seen: Time) -> Option<Time> {
     let staged = session.staged.as_ref().map(|staged| staged.touched.after(limits.staged_ttl));
     let drained = session.record.drain.map(crate::domain::Drain::ends).filter(|at| *at > seen);
     let warning = warns_at(session, limits).filter(|at| *at > seen);
-    [ends_at(session, limits), warning, staged, drained].into_iter().flatten().min()
+    let confirmed = session.confirmation.as_ref().map(|waits| waits.until);
+    [ends_at(session, limits), warning, staged, drained, confirmed].into_iter().flatten().min()
 }
 
 #[cfg(test)]

@@ -57,8 +57,7 @@ pub async fn open<S: Store, P: Publish>(
     let (forbidden, defaults) = (traffic.forbidden(), traffic.default_options());
     let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
     let (question_sender, store_questions) = readiness::channel();
-    let (read_sender, store_reads) = store_reads::channel();
-    let (rules_sender, new_rules) = mpsc::channel(1);
+    let ((read_sender, store_reads), (rules_sender, new_rules)) = (store_reads::channel(), mpsc::channel(1));
     let (snapshots, snapshot_desk) = Snapshots::new();
     let rules = Arc::new(ArcSwap::from_pointee(RegistryRules { limits, tokens, forbidden, defaults }));
     let (published, counts) = (Arc::new(ArcSwap::from(catalog)), Arc::<WriterCounts>::default());
@@ -80,6 +79,7 @@ pub async fn open<S: Store, P: Publish>(
         counts: Arc::clone(&counts),
         snapshots,
         store_reads: read_sender,
+        guards: Arc::default(),
     };
     Ok((
         registry,

@@ -116,4 +116,5 @@ impl Registry {
 /// Converts the end of an instance to the present system clock, which its client uses too.
 fn in_wall_time(view: &mut InstanceView) {
     view.expires_at = view.expires_at.map(clock::wall_time);
+    view.confirmation.iter_mut().for_each(|waits| waits.until = clock::wall_time(waits.until));
 }

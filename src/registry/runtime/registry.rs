@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::clock;
 use crate::domain::{Catalog, ConnectionId, Edit, Error, Kind, Time};
@@ -80,6 +80,8 @@ pub struct Registry {
     pub(super) counts: Arc<WriterCounts>,
     pub(super) snapshots: Snapshots,
     pub(super) store_reads: mpsc::Sender<QueuedRead>,
+    /// Wakes the task that watches guards.
+    pub(super) guards: Arc<Notify>,
 }
 
 impl Registry {
@@ -111,7 +113,10 @@ impl Registry {
         let mut answer = query.answer(&self.published.load(), clock::now(), &self.rules.load(), &*self.traffic)?;
         match &mut answer {
             Answer::Drain(view) => view.started_at = clock::wall_time(view.started_at),
-            Answer::Session(view) => view.expires_at = view.expires_at.map(clock::wall_time),
+            Answer::Session(view) => {
+                view.expires_at = view.expires_at.map(clock::wall_time);
+                view.confirmation.iter_mut().for_each(|waits| waits.until = clock::wall_time(waits.until));
+            }
             _ => {}
         }
         Ok(answer)
@@ -178,6 +183,10 @@ impl Registry {
 fn in_wall_time(reply: Reply) -> Reply {
     match reply {
         Reply::DrainUntil(end) => Reply::DrainUntil(clock::wall_time(end)),
+        Reply::Applied(mut view) => {
+            view.confirmation.iter_mut().for_each(|waits| waits.until = clock::wall_time(waits.until));
+            Reply::Applied(view)
+        }
         other => other,
     }
 }

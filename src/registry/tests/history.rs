@@ -11,6 +11,10 @@ fn last(world: &World, session: &SessionId) -> Option<u64> {
     world.catalog.history_of(&record.service, &record.instance).map(|mark| mark.last)
 }
 
+fn view(revision: u64, number: u64) -> AppliedView {
+    AppliedView { revision, number: Some(number), confirmation: None }
+}
+
 fn revert(world: &mut World, session: &SessionId, number: u64, config: &Config) -> Result<AppliedView, Error> {
     let record = Arc::clone(&world.session(session).record);
     let mark = world.catalog.history_of(&record.service, &record.instance);
@@ -42,10 +46,7 @@ fn each_apply_that_changes_something_is_a_revision_of_its_instance() {
     world.add(&session, "b.example", "/");
     world.apply_only(&session, "headers").unwrap();
     assert_eq!(last(&world, &session), Some(1), "nothing of this section was staged");
-    assert_eq!(
-        world.apply_only(&session, "routes").unwrap(),
-        Reply::Applied(AppliedView { revision: 2, number: Some(2) })
-    );
+    assert_eq!(world.apply_only(&session, "routes").unwrap(), Reply::Applied(view(2, 2)));
     let drafts = &world.revisions;
     assert_eq!(
         drafts.iter().map(|draft| (draft.mark.last, draft.is_whole)).collect::<Vec<_>>(),
@@ -64,12 +65,12 @@ fn numbers_go_on_with_the_next_session_of_the_instance_while_the_revision_begins
     assert_eq!(last(&world, &second), Some(1));
     world.add(&second, "a.example", "/");
     let applied = world.apply(&second).unwrap();
-    assert_eq!(applied, Reply::Applied(AppliedView { revision: 1, number: Some(2) }));
+    assert_eq!(applied, Reply::Applied(view(1, 2)));
     assert!(world.revisions[1].is_whole, "the session before has nothing to do with it");
     // An apply with nothing staged also ends what the session before served.
     let third = world.register("shop", "shop-1", 3);
     let applied = world.apply(&third).unwrap();
-    assert_eq!(applied, Reply::Applied(AppliedView { revision: 0, number: Some(3) }));
+    assert_eq!(applied, Reply::Applied(view(0, 3)));
     assert!(world.revisions[2].is_whole && world.revisions[2].edits.is_empty());
     world.run(crate::registry::commands::ClientShutdown { subject: third.into(), connection: None }).unwrap();
     let fourth = world.register("shop", "shop-1", 4);
@@ -94,8 +95,8 @@ fn a_revert_restores_an_earlier_configuration_as_a_new_revision() {
     world.run(header).unwrap();
     world.apply(&session).unwrap();
     world.events.clear();
-    let view = revert(&mut world, &session, 1, &earlier).unwrap();
-    assert_eq!(view, AppliedView { revision: 3, number: Some(3) });
+    let reverted = revert(&mut world, &session, 1, &earlier).unwrap();
+    assert_eq!(reverted, view(3, 3));
     assert_eq!(world.session(&session).active, earlier);
     assert_eq!(world.events, [Event::ConfigApplied { revision: 3 }]);
     let draft = world.revisions.last().unwrap();
@@ -105,8 +106,8 @@ fn a_revert_restores_an_earlier_configuration_as_a_new_revision() {
     assert_eq!((audit.details.number, audit.details.reverted_to), (Some(3), Some(1)));
     assert_eq!(world.add(&session, "c.example", "/"), RouteId(3), "route ids go on");
     world.rollback(&session).unwrap();
-    let view = revert(&mut world, &session, 1, &earlier).unwrap();
-    assert_eq!(view, AppliedView { revision: 3, number: Some(3) }, "it is so already");
+    let reverted = revert(&mut world, &session, 1, &earlier).unwrap();
+    assert_eq!(reverted, view(3, 3), "it is so already");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod applying;
 mod audit;
+mod confirm;
 mod history;
 mod leases;
 mod operating;
@@ -127,7 +128,13 @@ impl World {
     }
 
     fn apply(&mut self, session: &SessionId) -> Result<Reply, Error> {
-        self.run(ConfigApply { subject: session.clone().into(), sections: Sections::ALL, expected: None, reason: None })
+        self.run(ConfigApply {
+            subject: session.clone().into(),
+            sections: Sections::ALL,
+            expected: None,
+            reason: None,
+            confirm: None,
+        })
     }
 
     fn apply_only(&mut self, session: &SessionId, sections: &str) -> Result<Reply, Error> {
@@ -136,6 +143,7 @@ impl World {
             sections: Sections::parse(sections).unwrap(),
             expected: None,
             reason: None,
+            confirm: None,
         })
     }
 

@@ -4,6 +4,7 @@ use utoipa::PartialSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 
+use crate::registry::commands::AppliedView;
 use crate::registry::queries::configuration::DiffView;
 use crate::registry::queries::session::{AddedRouteView, RouteView, SessionView};
 use crate::registry::queries::status::{BackendView, BreakerView, DrainView, MaintenanceView, StatsView};
@@ -35,6 +36,7 @@ fn the_page_of_the_protocol_has_exactly_the_keys_of_the_payloads() {
         row::<AddedRouteView>("ROUTE_BULK_OK"),
         row::<DiffView>("DIFF_OK"),
         row::<RevisionView>("HISTORY_OK"),
+        row::<AppliedView>("APPLY_OK"),
         row::<BreakerView>("CIRCUIT_STATUS_OK"),
         row::<DrainView>("DRAIN_STATUS_OK"),
         row::<MaintenanceView>("MAINT_STATUS_OK"),

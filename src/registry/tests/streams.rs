@@ -70,6 +70,7 @@ async fn apply(registry: &Registry, session: &SessionId, domain: &str) {
         sections: crate::domain::Sections::ALL,
         expected: None,
         reason: None,
+        confirm: None,
     };
     for reply in registry.execute(CallOrigin::SERVER, vec![add.into(), apply.into()]).await {
         reply.unwrap();

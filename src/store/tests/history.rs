@@ -214,3 +214,39 @@ fn what_was_active_before_there_was_a_history_is_its_first_revision() {
         assert_eq!(store.disagreement(&catalog, &[KEY].into()).await, None);
     });
 }
+
+#[test]
+fn an_apply_that_waits_for_its_confirmation_is_loaded_with_the_configuration_before_it() {
+    use crate::domain::{Confirmation, ConfirmationId, Failures, Guard};
+    run(async {
+        let (_directory, path) = file();
+        let mut store = open(&path).await;
+        let mut written = Written::new(1);
+        let before = later(&Config::default(), &[samples::route_edit(1, "a.example", "/")]);
+        let after = later(&before, &[samples::route_edit(2, "b.example", "/")]);
+        let revisions = vec![written.record(before.clone(), true), written.record(after.clone(), false)];
+        let guard = Some(Guard { before: Failures { requests: 100, failed: 3 }, routes: [].into() });
+        let (id, until) = (ConfirmationId::new(9), Time(5_000));
+        let waits = Confirmation { id, number: 2, previous: 1, before, until, guard };
+        let edits: Vec<Edit> = Config::default().difference(&after).edits().cloned().collect();
+        let record = SessionRecord { revision: 2, ..samples::record("shop", "shop-1") };
+        let changes = [
+            Change::Record(KEY, Arc::new(record)),
+            applied(edits),
+            Change::Remember(Arc::clone(&revisions[1].mark)),
+            Change::AwaitConfirmation(KEY, Arc::new(waits.clone())),
+        ];
+        let mut catalog = Catalog::default();
+        changes.iter().for_each(|change| catalog.absorb(change));
+        let batch = AuditBatch { revisions, ..AuditBatch::default() };
+        store.commit(&changes, &batch, catalog.revision()).await.unwrap();
+        assert_eq!(store.disagreement(&catalog, &[KEY].into()).await, None);
+        store.begin(&ClockReading::default(), 250).await.unwrap();
+        store.close().await;
+        let mut store = open(&path).await;
+        let found = loaded(&mut store).await.by_key(KEY).unwrap().confirmation.clone().unwrap();
+        assert_eq!(*found, Confirmation { until: Time(5_250), ..waits }, "its deadline moves with the clock");
+        store.commit(&[Change::Settle(KEY)], &AuditBatch::default(), catalog.revision()).await.unwrap();
+        assert!(loaded(&mut store).await.by_key(KEY).unwrap().confirmation.is_none());
+    });
+}

@@ -49,6 +49,7 @@ fn a_write_that_was_left_out_or_went_wrong_is_found() {
             ("update staged set value = null", "session 1: its staged"),
             ("insert into staged values (1, 'options', 0, 'timeout', '1s')", "session 1: its staged"),
             ("delete from pending", "session 1: its waiting requests"),
+            ("insert into confirmation values (1, 'c', 1, 0, 5, null, null)", "session 1: its confirmation"),
             ("insert into history_of values (1, 'shop', 'shop-1')", "revision, sessions, active routes"),
             ("update staged set value = '{'", "table staged, session 1"),
         ] {

@@ -77,7 +77,9 @@ impl RoutingTable {
             | Change::Complete(..)
             | Change::Observed(_)
             | Change::Remember(_)
-            | Change::Forget(_) => {}
+            | Change::Forget(_)
+            | Change::AwaitConfirmation(..)
+            | Change::Settle(_) => {}
         }
         if let Some(before) = before {
             let fault = self.fault_since(&before).or_else(|| self.difference(catalog, change));

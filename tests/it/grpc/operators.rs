@@ -128,7 +128,7 @@ async fn an_operator_steers_the_staged_configuration_of_an_instance() {
     let headers = ApplyInstanceConfigRequest {
         sections: vec![Section::Headers.into()],
         expected_revision: Some(1),
-        ..named!(ApplyInstanceConfigRequest { sections: vec![] expected_revision: None reason: None })
+        ..named!(ApplyInstanceConfigRequest { sections: vec![] expected_revision: None reason: None confirm_within: None guard: false })
     };
     assert_eq!(operator.apply_instance_config(headers.clone()).await.unwrap().into_inner().revision, 1);
     let all = ApplyInstanceConfigRequest { sections: vec![], ..headers };

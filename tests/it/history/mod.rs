@@ -1,5 +1,7 @@
 //! The revisions of an instance: they are kept, shown and restored at each interface, and survive every end.
 
+mod confirmations;
+mod guards;
 mod operators;
 mod reverts;
 

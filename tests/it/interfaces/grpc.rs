@@ -262,6 +262,33 @@ async fn config(client: &mut RegistryClient<Channel>, verb: &str, given: &Value)
             empty(client.apply_config_partial(request).await)
         }
         "CONFIG_ROLLBACK" => empty(client.rollback_config(proto::RollbackConfigRequest { session_id }).await),
+        "CONFIG_APPLY_WITH" => {
+            let options = &given["options"];
+            let request = proto::ApplyConfigRequest {
+                session_id,
+                reason: options["reason"].as_str().map(str::to_owned),
+                confirm_within: duration(options, "confirm_within"),
+                guard: options["guard"].as_bool().unwrap_or_default(),
+                ..Default::default()
+            };
+            read(client.apply_config(request).await, |applied| {
+                let mut told = json!({ "revision": applied.revision, "number": applied.number });
+                if let Some(waits) = applied.confirmation {
+                    told["confirmation"] = json!({
+                        "id": waits.id, "number": waits.number, "reverts_to": waits.reverts_to, "guard": waits.guard,
+                    });
+                }
+                told
+            })
+        }
+        "CONFIG_CONFIRM" => {
+            let confirmation_id = text(given, "confirmation_id").to_owned();
+            empty(client.confirm_config(proto::ConfirmConfigRequest { confirmation_id }).await)
+        }
+        "CONFIG_CANCEL" => {
+            let confirmation_id = text(given, "confirmation_id").to_owned();
+            empty(client.cancel_config(proto::CancelConfigRequest { confirmation_id }).await)
+        }
         "CONFIG_HISTORY" => {
             let request = proto::ListConfigHistoryRequest { session_id, ..Default::default() };
             read(client.list_config_history(request).await, |page| page.revisions.into_iter().map(revision).collect())

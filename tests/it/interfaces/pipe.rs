@@ -50,7 +50,7 @@ fn line(verb: &str, arguments: &Value) -> String {
     };
     let mut fields = vec![verb.to_owned()];
     fields.extend(fields_of(verb).iter().map(|name| match *name {
-        "routes" | "metadata" => arguments[*name].to_string(),
+        "routes" | "metadata" | "options" => arguments[*name].to_string(),
         name => field(name),
     }));
     if verb == "ROUTE_UPDATE" {
@@ -83,6 +83,8 @@ fn fields_of(verb: &str) -> &'static [&'static str] {
         "CIRCUIT_BREAKER_SET" => &["session", "target", "threshold", "timeout", "half_open_requests"],
         "CONFIG_APPLY_PARTIAL" => &["session", "scopes"],
         "CONFIG_REVERT" => &["session", "number"],
+        "CONFIG_APPLY_WITH" => &["session", "options"],
+        "CONFIG_CONFIRM" | "CONFIG_CANCEL" => &["confirmation_id"],
         "DRAIN_START" => &["session", "duration"],
         "RATELIMIT_REMOVE" | "CIRCUIT_BREAKER_REMOVE" | "MAINT_ENTER" | "MAINT_EXIT" | "STATS_GET" => {
             &["session", "target"]

@@ -13,17 +13,18 @@ use crate::registry::Command;
 use crate::registry::queries::BackendTest;
 
 /// Good lines of the commands with optional fields. The lines of other commands come from their usage.
-const WITH_OPTIONAL_FIELDS: [&str; 6] = [
+const WITH_OPTIONAL_FIELDS: [&str; 7] = [
     r#"REGISTER|shop|shop-1|9001|{"a":"x|y"}"#,
     r#"ROUTE_ADD_BULK|s|[{"domains":["a.example"],"path":"/","backend_url":"http://b","priority":1}]"#,
     "ROUTE_LIST|s",
     "MAINT_ENTER|s|ALL|http://pages/down",
     "STATS_GET|s|r1",
     "CONFIG_HISTORY|s|5",
+    r#"CONFIG_APPLY_WITH|s|{"confirm_within":"5m","guard":true,"reason":"a"}"#,
 ];
 
 /// A good value of each field.
-const VALUES: [(&str, &str); 21] = [
+const VALUES: [(&str, &str); 22] = [
     ("session_id", "s"),
     ("domains", "a.example,b.example"),
     ("path", "/api"),
@@ -44,6 +45,7 @@ const VALUES: [(&str, &str); 21] = [
     ("scopes", "routes,headers"),
     ("duration", "1m30s"),
     ("number", "3"),
+    ("confirmation_id", "c0ffee"),
     ("event_type", "drain_completed"),
 ];
 
@@ -134,7 +136,7 @@ fn too_few_fields_get_the_usage() {
 #[test]
 fn too_many_fields_get_the_usage() {
     for line in GOOD.iter() {
-        if line.starts_with("REGISTER|") || line.starts_with("ROUTE_ADD_BULK|") {
+        if line.contains('{') {
             continue;
         }
         for extra in [3, 20] {
@@ -207,6 +209,10 @@ fn a_bad_value_is_refused_with_its_field_and_the_transaction_id() {
         ("CIRCUIT_BREAKER_SET|s|ALL|1|1s|0", "half_open_requests"),
         ("CONFIG_HISTORY|s|t|0", "t|limit"),
         ("CONFIG_HISTORY|s|101", "limit"),
+        ("CONFIG_APPLY_WITH|s|t|{\"confirm_within\":\"25h\"}", "t|confirm_within"),
+        ("CONFIG_APPLY_WITH|s|{\"guard\":true}", "guard"),
+        ("CONFIG_APPLY_WITH|s|{\"scopes\":[]}", "scopes"),
+        ("CONFIG_APPLY_WITH|s|5m", "options"),
         ("CONFIG_REVERT|s|t|-1", "t|number"),
         ("CONFIG_REVERT|s|last", "number"),
         ("CONFIG_APPLY_PARTIAL|s|t|routes,weather", "t|scope"),
