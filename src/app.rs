@@ -22,8 +22,11 @@ mod renewal;
 mod request_logging;
 mod restore_command;
 mod services;
+mod services_file;
+mod services_folder;
 mod settings;
 mod signals;
+mod static_services;
 mod table_publisher;
 
 use std::io::Write;
@@ -66,6 +69,7 @@ pub use restore_command::restore;
 use services::route_defaults;
 use settings::{acceptor, backend_tls, load_certificates, proxy_settings, registry_limits, serve_proxy};
 use signals::{FileSignals, Signals};
+use static_services::StaticServices;
 use table_publisher::TablePublisher;
 
 /// The maximum time for running requests after long streams were asked to end, while the ports are open.
@@ -116,7 +120,7 @@ pub fn check(config: ServerConfig) -> anyhow::Result<()> {
     let config = CheckedConfig::new(config)?;
     load_certificates(&config)?;
     backend_tls(config.plain.ca.as_deref())?;
-    Ok(())
+    static_services::check(&config.plain).map_err(|faults| anyhow!(faults))
 }
 
 async fn serve(source: ConfigSource, passed: InheritedSockets) -> anyhow::Result<()> {
@@ -150,6 +154,14 @@ async fn serve(source: ConfigSource, passed: InheritedSockets) -> anyhow::Result
         _ = signals.stop() => return Err(anyhow!("stopped at once by a second signal; requests in flight were cut off")),
     }
     if failed { Err(anyhow!("stopped because a part of the server failed; see the log")) } else { Ok(()) }
+}
+
+/// Takes up the work that the store kept, and brings the services of files up to date.
+async fn resume(registry: &Registry, config: &CheckedConfig, interfaces: &Lifecycle) -> StaticServices {
+    registry.resume().into_iter().for_each(|request| interfaces.spawn_one("maintenance resumed", request));
+    let mut services = StaticServices::new(registry.clone());
+    services.look(&config.plain, &CallOrigin::SERVER).await;
+    services
 }
 
 /// The running server.
@@ -236,7 +248,7 @@ impl Server {
         let [core, interfaces, pipe] = [(); 3].map(|()| Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
         interfaces.spawn("guards", registry.clone().watch_guards(interfaces.stopping().clone()));
-        registry.resume().into_iter().for_each(|request| interfaces.spawn_one("maintenance resumed", request));
+        let services = resume(&registry, config, &interfaces).await;
         table.load().assume_healthy();
         let acme = obtaining.start(config, &table, &interfaces)?;
         let reporting =
@@ -257,7 +269,8 @@ impl Server {
         let parts = LiveParts::new(config, &registry, ports, live_proxy, memory, &interfaces, measured.and(&proxy));
         parts.listen(pipe_listener, api_listener, &registry, &pipe);
         let (store_url, secure) = (config.plain.store_url.clone(), Secure::of(config));
-        Reloader::new(source, registry.clone(), parts, acme, logging, loaded).start(signals, &interfaces)?;
+        Reloader::new(source, registry.clone(), parts, acme, logging, (loaded, services))
+            .start(signals, &interfaces)?;
         let addresses = ServerAddresses { pipe: pipe_address, api: api_address };
         Ok(Self { store_url, addresses, secure, registry, outlets, proxy, pipe, interfaces, core, claim })
     }

@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 
+use super::services_file;
 use crate::config::{Hidden, ServerConfig, TokenConfig, Written};
 use crate::domain::{
     Error, Fingerprint, HeaderKey, Host, LeaseBound, OperatorName, Options, PathPrefix, RegistrationToken, Secret,
@@ -51,6 +52,7 @@ impl CheckedConfig {
     pub(super) fn new(plain: ServerConfig) -> anyhow::Result<Self> {
         let span = |key: &str, written: &Written| plain.value(key, written, Span::parse);
         let acme_domains = plain.acme.as_ref().map_or(&[][..], |acme| &acme.domains);
+        check_services(&plain)?;
         let of_certificate = |domains: &[Written]| plain.values("tls.domains", domains, certified_domain);
         Ok(Self {
             line_timeout: span("pipe.line_timeout", &plain.pipe.line_timeout)?,
@@ -95,6 +97,12 @@ impl CheckedConfig {
 
 fn lease_max(text: &str) -> Result<LeaseBound, String> {
     LeaseBound::parse(text).map_err(|error| error.message().to_owned())
+}
+
+/// Refuses a configuration whose own services have a fault. The files of a folder stand for themselves.
+fn check_services(plain: &ServerConfig) -> anyhow::Result<()> {
+    let Some((path, text)) = plain.file() else { return Ok(()) };
+    services_file::read_among_others(text).map(drop).map_err(|fault| anyhow!("{}:{fault}", path.display()))
 }
 
 /// Reads a number of days, such as `90d`, or another duration.

@@ -107,6 +107,11 @@ fn words(answer: &Value) -> String {
     if !waiting.is_empty() {
         let _ = write!(words, "\nneeds a restart: {waiting}");
     }
+    for problem in answer["problems"].as_array().into_iter().flatten() {
+        let text = |name: &str| problem[name].as_str().unwrap_or_default();
+        let line = problem["line"].as_u64().map(|line| format!(":{line}")).unwrap_or_default();
+        let _ = write!(words, "\nnot in force: {}{line}: {}", text("file"), text("message"));
+    }
     words
 }
 

@@ -18,6 +18,7 @@ use super::renewal::WatchedCertificate;
 use super::request_logging::RequestLogging;
 use super::settings::{backend_tls, wanted_certificates};
 use super::signals::FileSignals;
+use super::static_services::StaticServices;
 use crate::acme::{Acme, AcmeSettings};
 use crate::certificates::CertificateFiles;
 use crate::clock;
@@ -27,7 +28,7 @@ use crate::domain::{Host, Time};
 use crate::file_watch::{FileVersions, FileWatch, Version};
 use crate::lifecycle::{self, Lifecycle};
 use crate::registry::commands::Announce;
-use crate::registry::{CallOrigin, Registry, ReloadRequest, ReloadView};
+use crate::registry::{CallOrigin, FileProblem, Registry, ReloadRequest, ReloadView};
 use crate::request_log::AccessLog;
 use crate::telemetry::Log;
 
@@ -46,6 +47,7 @@ pub(super) struct Reloader {
     parts: LiveParts,
     acme: Acme,
     logging: RequestLogging,
+    services: StaticServices,
     /// The names with an obtained certificate, and the expiry of each at the last look.
     obtained: BTreeMap<Host, Time>,
     /// The configuration that is in force.
@@ -78,14 +80,28 @@ impl Reloader {
         parts: LiveParts,
         acme: Acme,
         logging: RequestLogging,
-        certificates: Vec<WatchedCertificate>,
+        (certificates, services): (Vec<WatchedCertificate>, StaticServices),
     ) -> Self {
         let ConfigSource { cli, log, config } = source;
         let versions = FileVersions::using(Version::read(files(&cli, &config)));
         let authorities = Version::read(config.plain.ca.as_deref());
         let watch = FileWatch::new();
         let obtained = BTreeMap::new();
-        Self { cli, log, registry, parts, acme, logging, obtained, config, versions, certificates, authorities, watch }
+        Self {
+            cli,
+            log,
+            registry,
+            parts,
+            acme,
+            logging,
+            services,
+            obtained,
+            config,
+            versions,
+            certificates,
+            authorities,
+            watch,
+        }
     }
 
     /// Starts the task.
@@ -126,7 +142,8 @@ impl Reloader {
 
     fn watch_files(&mut self) {
         let certificates = self.certificates.iter().flat_map(WatchedCertificate::paths);
-        self.watch.set(files(&self.cli, &self.config).chain(certificates));
+        let folder = self.config.plain.services_folder.as_ref().map(|folder| folder.path.as_path());
+        self.watch.set(files(&self.cli, &self.config).chain(certificates), folder);
     }
 
     /// Looks at all files, and takes over those that changed.
@@ -134,6 +151,8 @@ impl Reloader {
         let seen = Version::read(files(&self.cli, &self.config));
         if self.versions.is_news(&seen) {
             let _ = Box::pin(self.reload(CallOrigin::SERVER, "the file changed")).await;
+        } else {
+            self.services.look(&self.config.plain, &CallOrigin::SERVER).await;
         }
         let now = clock::wall_time(clock::now());
         let mut renewed = Vec::new();
@@ -177,9 +196,13 @@ impl Reloader {
 
     /// Reloads the configuration.
     async fn reload(&mut self, origin: CallOrigin, reason: &'static str) -> Result<ReloadView, String> {
-        let reloaded = Box::pin(self.try_to_reload(origin, reason)).await;
+        let reloaded = Box::pin(self.try_to_reload(origin.clone(), reason)).await;
         self.parts.count_reload(reloaded.is_ok());
-        reloaded
+        let file = self.cli.file().map(|file| file.display().to_string()).unwrap_or_default();
+        let problem = reloaded.as_ref().err().map(|words| FileProblem { file, line: None, message: words.clone() });
+        self.registry.set_config_problems("file", problem.as_slice());
+        self.services.look(&self.config.plain, &origin).await;
+        reloaded.map(|view| ReloadView { problems: self.services.problems().to_vec(), ..view })
     }
 
     async fn try_to_reload(&mut self, origin: CallOrigin, reason: &'static str) -> Result<ReloadView, String> {
@@ -205,7 +228,7 @@ impl Reloader {
         }
         let needs_restart: Vec<String> = waiting.iter().map(|change| change.key.to_owned()).collect();
         self.tell(origin, reason, &changed, &needs_restart).await;
-        Ok(ReloadView { changed, needs_restart })
+        Ok(ReloadView { changed, needs_restart, ..ReloadView::default() })
     }
 
     /// Reads the configuration and all its files.

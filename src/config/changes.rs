@@ -89,6 +89,7 @@ impl FileSections {
             ("tokens", self.tokens != next.tokens),
             ("operators", self.operators != next.operators),
             ("tls", self.tls != next.tls),
+            ("services", self.services != next.services),
         ];
         let changed = others.into_iter().filter(|(_, is_changed)| *is_changed);
         changes.extend(changed.map(|(key, _)| KeyChange { key, needs_restart: false }));

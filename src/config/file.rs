@@ -3,6 +3,7 @@
 //! The messages of the library are written for programmers. Those that name types or grammar are replaced with words
 //! about the file.
 
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
@@ -16,19 +17,50 @@ use super::file_sections::FileSections;
 /// If the file cannot be read or contains an error: the file, line, column, and the correct form.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<(T, String)> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
+    let located = |fault: FileFault| anyhow!("{}:{fault}", path.display());
+    let text = utf8(&bytes).map_err(located)?;
+    // An error without a span concerns the whole file.
+    let sections = toml::from_str(text).map_err(|error| located(FileFault::of(text, &error, 0)))?;
+    Ok((sections, text.to_owned()))
+}
+
+/// A fault in the text of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileFault {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// The fault, and what to write instead.
+    pub words: String,
+}
+
+impl FileFault {
+    /// Returns the fault that the library found in a text. `start` is the byte at which it is if the library does not say.
+    pub fn of(text: &str, error: &toml::de::Error, start: usize) -> Self {
+        let at = error.span().map_or(start, |span| span.start);
+        let (line, column) = place(text, at);
+        Self { line, column, words: explain(text, at, error) }
+    }
+}
+
+/// Writes the place and the words, as they stand behind the name of the file and a colon.
+impl fmt::Display for FileFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}: {}", self.line, self.column, self.words)
+    }
+}
+
+/// Returns the text of a file.
+///
+/// # Errors
+/// The first byte that is not UTF-8.
+pub fn utf8(bytes: &[u8]) -> Result<&str, FileFault> {
+    std::str::from_utf8(bytes).map_err(|error| {
         let whole = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default()).into_owned();
         let (line, column) = place(&whole, whole.len());
-        anyhow!("{}:{line}:{column}: a byte that is not UTF-8; save the file as UTF-8", path.display())
-    })?;
-    let sections = toml::from_str(text).map_err(|error| {
-        // An error without a span concerns the whole file.
-        let at = error.span().map_or(0, |span| span.start);
-        let (line, column) = place(text, at);
-        let said = explain(text, at, &error);
-        anyhow!("{}:{line}:{column}: {said}", path.display())
-    })?;
-    Ok((sections, text.to_owned()))
+        FileFault { line, column, words: "a byte that is not UTF-8; save the file as UTF-8".to_owned() }
+    })
 }
 
 /// Reads the text of a file without words for its errors.
@@ -37,7 +69,7 @@ pub(super) fn parse(text: &str) -> Option<FileSections> {
 }
 
 /// Returns the line and column of a byte, both counted from 1. A column counts characters.
-pub(super) fn place(text: &str, at: usize) -> (usize, usize) {
+pub fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();
     (before.matches('\n').count() + 1, line.chars().count() + 1)
@@ -98,6 +130,7 @@ fn of_meaning(key: &str, value: &str, message: &str) -> Option<String> {
     }
     let expected = message.strip_prefix("invalid type: ")?.split_once(", expected ")?.1.trim_end();
     Some(match expected {
+        "a sequence" if value.starts_with('"') => format!("write a list: {key} = [{value}]"),
         _ if expected.starts_with("a list such as") => format!("write a list: {key} = [\"{value}\"]"),
         _ if expected.starts_with("struct TokenSection")
             || expected.starts_with("struct TlsSection")

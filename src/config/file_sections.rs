@@ -47,6 +47,9 @@ pub(super) struct FileSections {
     pub(super) operators: Vec<OperatorSection>,
     #[arg(skip)]
     pub(super) tls: Vec<TlsSection>,
+    /// The services. Another part reads them.
+    #[arg(skip)]
+    pub(super) services: Vec<toml::Table>,
 }
 
 /// The settings of routes that set none themselves.

@@ -27,6 +27,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
@@ -38,10 +39,11 @@ pub use ctl::{
     FilterArgs, InstanceArg, InstanceFile, LimitFile, MaintenanceVerb, RequestArgs, RouteFile, TapArgs, TokenArgs,
     TokenKind, TokenVerb, TopArgs, WaitArgs, WaitVerb, WatchArgs, completions, man, man_pages,
 };
+pub use file::{FileFault, place, utf8};
 pub use key_change::KeyChange;
 pub use parts::{
     AccessLogConfig, AcmeConfig, ApiConfig, AuditConfig, CertificateConfig, ConnectionsConfig, OperatorConfig,
-    PipeConfig, ProxyConfig, ServerConfig, SessionBounds, TelemetryConfig, TlsFiles, TokenConfig,
+    PipeConfig, ProxyConfig, ServerConfig, ServicesFolder, SessionBounds, TelemetryConfig, TlsFiles, TokenConfig,
 };
 pub use values::{Hidden, Scalar};
 pub use written::Written;
@@ -71,10 +73,11 @@ impl FileSections {
             tokens: below.tokens,
             operators: below.operators,
             tls: below.tls,
+            services: below.services,
         }
     }
 
-    fn complete(self, source: Source) -> anyhow::Result<ServerConfig> {
+    fn complete(mut self, source: Source) -> anyhow::Result<ServerConfig> {
         let written = self.clone();
         let sessions_max = or_default(self.session.sessions_max, "sessions-max")?.0;
         let sessions_per_address_max = match self.limits.sessions_per_address {
@@ -96,7 +99,9 @@ impl FileSections {
         let operators: Vec<_> = self.operators.into_iter().map(named).collect();
         let has_https = self.proxy.https.is_some();
         let certificates = certificates(self.tls, has_https)?;
+        let services_folder = services_folder(self.session.services_dir.take(), &source);
         let config = ServerConfig {
+            services_folder,
             pipe: self.pipe.complete(!tokens.is_empty())?,
             api: self.api.complete(!operators.is_empty())?,
             proxy: self.proxy.complete()?,
@@ -177,6 +182,11 @@ impl ServerConfig {
         parse(written.text()).map_err(|why| anyhow!("{}: {why}", self.source.place(key, written)))
     }
 
+    /// Returns the path and the text of the configuration file, if there is one.
+    pub fn file(&self) -> Option<(&Path, &str)> {
+        self.source.file.as_ref().map(|file| (file.0.as_path(), file.1.as_str()))
+    }
+
     /// Reads each text of the list of `key` as [`ServerConfig::value`] does.
     ///
     /// # Errors
@@ -203,6 +213,13 @@ impl ServerConfig {
         }
         Ok(())
     }
+}
+
+/// Returns the folder of services: the given one, or the one beside the file.
+fn services_folder(given: Option<PathBuf>, source: &Source) -> Option<ServicesFolder> {
+    let beside =
+        |file: &Arc<(PathBuf, String)>| ServicesFolder { path: file.0.with_file_name("conf.d"), is_given: false };
+    given.map(|path| ServicesFolder { path, is_given: true }).or_else(|| source.file.as_ref().map(beside))
 }
 
 fn certificates(sections: Vec<TlsSection>, is_used: bool) -> anyhow::Result<Vec<CertificateConfig>> {

@@ -27,6 +27,8 @@ pub struct ServerConfig {
     pub tokens: Vec<TokenConfig>,
     /// The tokens of operators that have names.
     pub operators: Vec<OperatorConfig>,
+    /// The folder with further files of services.
+    pub services_folder: Option<ServicesFolder>,
     /// The bounds of the audit.
     pub audit: AuditConfig,
     /// The URL of the database.
@@ -230,6 +232,15 @@ pub struct ConnectionsConfig {
     pub all: usize,
     /// The largest number of connections of one client address.
     pub of_address: usize,
+}
+
+/// A folder with files of services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicesFolder {
+    /// The path.
+    pub path: PathBuf,
+    /// True if the configuration names it; it must exist then.
+    pub is_given: bool,
 }
 
 /// The bounds of sessions.

@@ -248,6 +248,9 @@ sections! {
         /// The longest lease that a session may ask for: a duration, permanent for any, or none
         #[arg(env = "SIGNALBOX_SESSION_LEASE_MAX", value_name = "LEASE")]
         "session-lease-max" lease_max: Written = "permanent",
+        /// The folder whose files `*.toml` have further services; a file stands for itself
+        #[arg(env = "SIGNALBOX_SERVICES_DIR", value_name = "FOLDER")]
+        "services-dir" services_dir: PathBuf | "`conf.d` beside the file, if it is there",
         /// The time that staged changes live untouched
         #[arg(env = "SIGNALBOX_SESSION_STAGED_TTL", value_name = "DURATION")]
         "session-staged-ttl" staged_ttl: Written = "30m",

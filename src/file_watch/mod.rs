@@ -45,6 +45,8 @@ pub struct FileWatch {
 struct Signal {
     /// The entries of directories whose change is of interest.
     entries: Mutex<BTreeSet<PathBuf>>,
+    /// The directories of which every entry is of interest.
+    folders: Mutex<BTreeSet<PathBuf>>,
     changed: Notify,
 }
 
@@ -56,14 +58,18 @@ impl FileWatch {
 
     /// Watches `files` in place of those before, along the directories and links that lead to them now. To miss nothing,
     /// read the files after this.
-    pub fn set<'a>(&mut self, files: impl IntoIterator<Item = &'a Path>) {
-        let entries: BTreeSet<PathBuf> = files.into_iter().flat_map(steps::steps).collect();
+    /// With `folder`, every entry of that directory is watched too.
+    pub fn set<'a>(&mut self, files: impl IntoIterator<Item = &'a Path>, folder: Option<&'a Path>) {
+        let folders: BTreeSet<PathBuf> = folder.and_then(|folder| folder.canonicalize().ok()).into_iter().collect();
+        let entries: BTreeSet<PathBuf> = files.into_iter().chain(folder).flat_map(steps::steps).collect();
         let directories: BTreeMap<PathBuf, (u64, u64)> = entries
             .iter()
             .filter_map(|entry| entry.parent())
+            .chain(folders.iter().map(PathBuf::as_path))
             .filter_map(|directory| Some((directory.to_owned(), identity(directory)?)))
             .collect();
         *self.signal.entries.lock().unwrap_or_else(PoisonError::into_inner) = entries;
+        *self.signal.folders.lock().unwrap_or_else(PoisonError::into_inner) = folders;
         if self.directories != directories {
             self.directories = directories;
             self.watch_directories();
@@ -124,7 +130,9 @@ impl Signal {
             return false;
         }
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        event.need_rescan() || event.paths.iter().any(|path| entries.contains(path))
+        let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let concerns = |path: &PathBuf| entries.contains(path) || path.parent().is_some_and(|of| folders.contains(of));
+        event.need_rescan() || event.paths.iter().any(concerns)
     }
 }
 

@@ -8,7 +8,7 @@ use super::*;
 /// Waits for a notice about the pair, and returns its version then. A poll would come too late for the test's patience.
 async fn next_version(watch: &mut FileWatch, files: [&Path; 2]) -> Version {
     timeout(Duration::from_secs(10), watch.changed()).await.expect("a change wakes the owner");
-    watch.set(files);
+    watch.set(files, None);
     Version::read(files)
 }
 
@@ -61,7 +61,7 @@ async fn each_way_of_replacing_files_is_noticed_again_and_again() {
             fs::write(file, "first").unwrap();
         }
         let mut watch = FileWatch::new();
-        watch.set(files);
+        watch.set(files, None);
         assert!(watch.watcher.is_some(), "the system reports changes");
         for text in ["second", "third", "fourth"] {
             replace(&root, text);
@@ -81,11 +81,27 @@ async fn neither_reading_nor_the_neighbours_of_a_file_wake_the_owner() {
     let file = folder.path().canonicalize().unwrap().join("cert");
     fs::write(&file, "1").unwrap();
     let mut watch = FileWatch::new();
-    watch.set([file.as_path()]);
+    watch.set([file.as_path()], None);
     // The events of a directory come in order, so that the last one shows what those before it did.
     fs::read(&file).unwrap();
     fs::write(folder.path().join("log"), "line").unwrap();
     assert!(timeout(Duration::from_millis(50), watch.changed()).await.is_err());
     fs::write(&file, "2").unwrap();
     timeout(Duration::from_secs(10), watch.changed()).await.expect("a change wakes the owner");
+}
+
+#[tokio::test]
+async fn a_new_file_in_a_watched_folder_wakes_the_owner_and_so_does_a_new_folder() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().canonicalize().unwrap().join("conf.d");
+    let mut watch = FileWatch::new();
+    let mut wakes = async |change: &dyn Fn()| {
+        watch.set([], Some(folder.as_path()));
+        change();
+        timeout(Duration::from_secs(10), watch.changed()).await.expect("a change wakes the owner");
+    };
+    wakes(&|| fs::create_dir(&folder).unwrap()).await;
+    wakes(&|| fs::write(folder.join("a.toml"), "1").unwrap()).await;
+    wakes(&|| fs::rename(folder.join("a.toml"), folder.join("b.toml")).unwrap()).await;
+    wakes(&|| fs::remove_file(folder.join("b.toml")).unwrap()).await;
 }

@@ -24,6 +24,11 @@ impl Version {
         Self::of(files.into_iter().map(|file| (file, std::fs::read(file))))
     }
 
+    /// Returns the version of a text.
+    pub fn of_text(text: &str) -> Self {
+        Self(Sha256::digest(text).into())
+    }
+
     fn of<'a>(files: impl Iterator<Item = (&'a Path, io::Result<Vec<u8>>)>) -> Self {
         let mut whole = Sha256::new();
         for (file, contents) in files {

@@ -51,8 +51,9 @@ pub(super) async fn list_certificates(
 }
 
 pub(super) async fn reload_config(state: &CallState, _: ReloadConfigRequest) -> Result<ReloadConfigResponse, Status> {
-    let ReloadView { changed, needs_restart } = state.registry.reload(state.origin.clone()).await?;
-    Ok(ReloadConfigResponse { changed, needs_restart })
+    let ReloadView { changed, needs_restart, problems } = state.registry.reload(state.origin.clone()).await?;
+    let problems = problems.into_iter().map(Into::into).collect();
+    Ok(ReloadConfigResponse { changed, needs_restart, problems })
 }
 
 pub(super) async fn list_instances(

@@ -42,7 +42,7 @@ pub use runtime::snapshot::{BackupPermit, StoreSnapshot};
 pub use runtime::totals::RegistryTotals;
 pub use runtime::writer::Writer;
 pub use runtime::writer_counts::{CommandObserver, EndedCommand, WriterTotals};
-pub use server_state::{CertificateView, CertificatesView, ReloadRequest, ReloadView};
+pub use server_state::{CertificateView, CertificatesView, FileProblem, ReloadRequest, ReloadView};
 
 #[cfg(test)]
 mod tests;

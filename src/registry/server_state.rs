@@ -66,6 +66,20 @@ pub struct ReloadView {
     pub changed: Vec<String>,
     /// The keys whose new values need a restart.
     pub needs_restart: Vec<String>,
+    /// The faults of files of services. They keep their last good version; all other files are in force.
+    pub problems: Vec<FileProblem>,
+}
+
+/// A fault in a file of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FileProblem {
+    /// The file or folder.
+    pub file: String,
+    /// The line, from 1; `null` if it concerns the whole file.
+    #[schema(required)]
+    pub line: Option<u64>,
+    /// The fault, and what to do.
+    pub message: String,
 }
 
 /// A request to reload the configuration.
@@ -81,6 +95,8 @@ pub struct ReloadRequest {
 pub(crate) struct ServerState {
     /// The certificates of each source.
     pub(super) certificates: ArcSwap<BTreeMap<&'static str, Vec<CertificateView>>>,
+    /// The faults of each source.
+    pub(super) problems: ArcSwap<BTreeMap<&'static str, Vec<FileProblem>>>,
     pub(super) reloads: mpsc::Sender<ReloadRequest>,
     pub(super) requests: Mutex<Option<mpsc::Receiver<ReloadRequest>>>,
 }
@@ -88,6 +104,11 @@ pub(crate) struct ServerState {
 impl Default for ServerState {
     fn default() -> Self {
         let (reloads, requests) = mpsc::channel(REQUESTS_MAX);
-        Self { certificates: ArcSwap::default(), reloads, requests: Mutex::new(Some(requests)) }
+        Self {
+            certificates: ArcSwap::default(),
+            problems: ArcSwap::default(),
+            reloads,
+            requests: Mutex::new(Some(requests)),
+        }
     }
 }

@@ -38,6 +38,7 @@ mod server;
 mod services;
 mod session;
 mod shares;
+mod static_services;
 mod statistics;
 mod streams;
 mod support;

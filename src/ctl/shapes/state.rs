@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::grpc::proto::{
-    Certificate, Drain, GetInstanceResponse, GetOverviewResponse, Instance, InstanceMaintenance, OperatorRoute,
-    OperatorStats, ReloadConfigResponse,
+    Certificate, Drain, FileProblem, GetInstanceResponse, GetOverviewResponse, Instance, InstanceMaintenance,
+    OperatorRoute, OperatorStats, ReloadConfigResponse,
 };
 
 use super::{JsonShape, circuit, maybe, metadata, time};
@@ -23,6 +23,7 @@ impl JsonShape for GetOverviewResponse {
             "instances_in_maintenance": self.instances_in_maintenance,
             "routes_active": self.routes_active,
             "certificate_expires_at": time(self.certificate_expires_at),
+            "config_problems": self.config_problems.iter().map(JsonShape::json).collect::<Vec<_>>(),
         })
     }
 }
@@ -47,7 +48,14 @@ impl JsonShape for Certificate {
 
 impl JsonShape for ReloadConfigResponse {
     fn json(&self) -> Value {
-        json!({ "changed": self.changed, "needs_restart": self.needs_restart })
+        let problems: Vec<Value> = self.problems.iter().map(JsonShape::json).collect();
+        json!({ "changed": self.changed, "needs_restart": self.needs_restart, "problems": problems })
+    }
+}
+
+impl JsonShape for FileProblem {
+    fn json(&self) -> Value {
+        json!({ "file": self.file, "line": self.line, "message": self.message })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::ctl::shapes::{JsonShape as _, items};
 use crate::ctl::table::{Cell, Heads, Side, Tint};
 use crate::ctl::text::{date, short};
 use crate::domain::Span;
-use crate::grpc::proto::{Certificate, GetOverviewRequest, ListCertificatesRequest, ReloadConfigRequest};
+use crate::grpc::proto::{Certificate, FileProblem, GetOverviewRequest, ListCertificatesRequest, ReloadConfigRequest};
 
 pub(crate) async fn status(api: &Api, screen: Screen) -> Result<(), CtlFailure> {
     let overview =
@@ -96,10 +96,15 @@ pub(crate) async fn reload(api: &Api, screen: Screen) -> Result<(), CtlFailure> 
     if screen.json {
         return screen.document(&done.json());
     }
-    if done.changed.is_empty() && done.needs_restart.is_empty() {
+    if done.changed.is_empty() && done.needs_restart.is_empty() && done.problems.is_empty() {
         return screen.print("nothing changed\n");
     }
-    let lines = [("changed", done.changed), ("needs a restart", done.needs_restart)];
+    let problem = |of: &FileProblem| {
+        let line = of.line.map(|line| format!(":{line}")).unwrap_or_default();
+        format!("{}{line}: {}", of.file, of.message)
+    };
+    let problems = done.problems.iter().map(problem).collect();
+    let lines = [("changed", done.changed), ("needs a restart", done.needs_restart), ("not in force", problems)];
     let shown = lines.into_iter().filter(|(_, keys)| !keys.is_empty()).map(|(name, keys)| (name, keys.join(", ")));
     screen.details(&shown.collect::<Vec<_>>())
 }

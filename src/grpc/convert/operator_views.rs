@@ -3,7 +3,6 @@
 
 use crate::domain::BreakerState;
 use crate::grpc::proto;
-use crate::registry::CertificateView;
 use crate::registry::queries::explain::{
     CandidateView, ExplainOutcome, ExplainView, ExplainedConfiguration, MemberView,
 };
@@ -11,6 +10,7 @@ use crate::registry::queries::operator_views::{
     InstanceDetail, InstanceView, OperatorRouteView, OperatorStatsView, OverviewView,
 };
 use crate::registry::queries::views::FailureView;
+use crate::registry::{CertificateView, FileProblem};
 
 use super::views::{names, with_breaker_numbers};
 use super::{count, structure, timestamp};
@@ -38,6 +38,7 @@ impl From<OverviewView> for proto::GetOverviewResponse {
             instances_in_maintenance,
             routes_active,
             certificate_expires_at,
+            config_problems,
         } = view;
         Self {
             version: version.to_owned(),
@@ -51,6 +52,7 @@ impl From<OverviewView> for proto::GetOverviewResponse {
             instances_in_maintenance: count(instances_in_maintenance),
             routes_active: count(routes_active),
             certificate_expires_at: certificate_expires_at.map(timestamp),
+            config_problems: config_problems.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -83,6 +85,13 @@ impl From<CertificateView> for proto::Certificate {
             last_error,
             next_attempt: next_attempt.map(timestamp),
         }
+    }
+}
+
+impl From<FileProblem> for proto::FileProblem {
+    fn from(view: FileProblem) -> Self {
+        let FileProblem { file, line, message } = view;
+        Self { file, line, message }
     }
 }
 

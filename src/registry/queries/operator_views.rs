@@ -14,6 +14,7 @@ use crate::registry::commands::decision::ConfirmationView;
 use crate::registry::leases::{ends_at, lease_of};
 use crate::registry::limits::RegistryLimits;
 use crate::registry::ports::Traffic;
+use crate::registry::server_state::FileProblem;
 
 use super::paging::{ListRequest, list_page};
 use super::session::{staged_routes, traffic_percent};
@@ -46,6 +47,8 @@ pub struct OverviewView {
     /// The earliest moment at which a certificate of the server expires; `null` without certificates.
     #[schema(value_type = Option<String>, required, format = DateTime)]
     pub certificate_expires_at: Option<Time>,
+    /// The faults of the configuration's files; empty if all are in force.
+    pub config_problems: Vec<FileProblem>,
 }
 
 /// An instance.
@@ -162,7 +165,12 @@ pub(crate) struct OperatorSource<'a> {
 
 impl OperatorSource<'_> {
     /// Returns the state of the whole server, which started at `started`.
-    pub(crate) fn overview(self, started: Time, certificate_expires_at: Option<Time>) -> OverviewView {
+    pub(crate) fn overview(
+        self,
+        started: Time,
+        certificate_expires_at: Option<Time>,
+        config_problems: Vec<FileProblem>,
+    ) -> OverviewView {
         let Self { catalog, now, .. } = self;
         let sessions = || catalog.instances(None);
         let count = |is: &dyn Fn(&Session) -> bool| sessions().filter(|session| is(session)).count();
@@ -181,6 +189,7 @@ impl OperatorSource<'_> {
             instances_in_maintenance: count(&|session| session.record.maintenance.first().is_some()),
             routes_active: catalog.routes_len(),
             certificate_expires_at,
+            config_problems,
         }
     }
 

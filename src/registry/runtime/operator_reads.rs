@@ -17,7 +17,7 @@ use super::registry::Registry;
 impl Registry {
     /// Returns the state of the whole server.
     pub fn overview(&self) -> OverviewView {
-        self.read(|source| source.overview(self.started, self.certificate_expiry()))
+        self.read(|source| source.overview(self.started, self.certificate_expiry(), self.config_problems()))
     }
 
     /// Returns a page of the instances, by service and name.

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::domain::{Error, Kind, Time};
 
 use crate::registry::audit::CallOrigin;
-use crate::registry::server_state::{CertificateView, CertificatesView, ReloadRequest, ReloadView};
+use crate::registry::server_state::{CertificateView, CertificatesView, FileProblem, ReloadRequest, ReloadView};
 
 use super::registry::{Registry, stopping};
 
@@ -37,6 +37,22 @@ impl Registry {
     /// Returns the earliest moment at which a certificate of the server expires.
     pub(crate) fn certificate_expiry(&self) -> Option<Time> {
         self.server.certificates.load().values().flatten().filter_map(|certificate| certificate.not_after).min()
+    }
+
+    /// Returns the faults of the configuration's files.
+    pub(crate) fn config_problems(&self) -> Vec<FileProblem> {
+        self.server.problems.load().values().flatten().cloned().collect()
+    }
+
+    /// Replaces the faults of one source: `file` for the configuration file, `services` for those of services.
+    pub fn set_config_problems(&self, source: &'static str, list: &[FileProblem]) {
+        if self.server.problems.load().get(source).map(Vec::as_slice).unwrap_or_default() != list {
+            self.server.problems.rcu(|lists| {
+                let mut lists = BTreeMap::clone(lists);
+                lists.insert(source, list.to_vec());
+                lists
+            });
+        }
     }
 
     /// Reloads the configuration of the server.

@@ -1,0 +1,253 @@
+//! The services that files list: keeps the instances of each file in the registry as the file has them.
+//!
+//! A file stands for itself: its instances change together or not at all, and a file that is wrong or refused leaves
+//! those of its last good version serving, and all other files alone. A refused file is tried again at each look, because
+//! the reason may be gone. Files that are gone take their instances with them. Invariants: nothing else gives a file
+//! instances in the registry; each fault is logged once and shown to operators until it is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::services_file::{self, PlacedInstance};
+use super::services_folder::{self, FoundFile};
+use crate::config::{FileFault, ServerConfig};
+use crate::domain::{Error, Kind, Owner};
+use crate::file_watch::Version;
+use crate::lifecycle;
+use crate::registry::commands::ReplaceOwned;
+use crate::registry::config_changes::ConfigChange;
+use crate::registry::instance_outcomes::{OwnedChange, OwnedChangeKind};
+use crate::registry::{CallOrigin, Command, FileProblem, Registry, Reply};
+
+/// The largest number of changed entries of an instance that a line of the log lists.
+const LISTED_MAX: usize = 20;
+
+/// The services of all files.
+pub(super) struct StaticServices {
+    registry: Registry,
+    files: BTreeMap<Arc<str>, KnownFile>,
+    /// True once the files of an earlier run have been looked for.
+    has_looked: bool,
+    problems: Vec<FileProblem>,
+}
+
+/// A file, as far as it is known.
+#[derive(Default)]
+struct KnownFile {
+    /// The path in words, for messages.
+    shown: String,
+    /// The contents at the last look.
+    seen: Option<Version>,
+    /// The instances that the registry has not taken yet.
+    wanted: Option<Vec<PlacedInstance>>,
+    problem: Option<FileProblem>,
+    is_gone: bool,
+}
+
+/// The files that a look finds.
+struct FoundFiles {
+    files: Vec<FoundFile>,
+    /// The folder that cannot be read as a whole, and the reason.
+    fault: Option<(String, String)>,
+}
+
+impl StaticServices {
+    /// Creates the services before the first look.
+    pub(super) fn new(registry: Registry) -> Self {
+        Self { registry, files: BTreeMap::new(), has_looked: false, problems: Vec::new() }
+    }
+
+    /// Reads the files of a configuration, and gives the registry what changed.
+    pub(super) async fn look(&mut self, config: &ServerConfig, origin: &CallOrigin) {
+        let FoundFiles { files, fault } = lifecycle::run_blocking(|| find(config));
+        if fault.is_none() {
+            self.forget_others(&files);
+        }
+        files.into_iter().for_each(|file| self.read(file));
+        Box::pin(self.replace(origin)).await;
+        self.files.retain(|_, file| !file.is_gone || file.wanted.is_some());
+        self.show(fault);
+    }
+
+    /// Returns the faults of the files at the last look.
+    pub(super) fn problems(&self) -> &[FileProblem] {
+        &self.problems
+    }
+
+    /// Takes all instances of files that are gone out of the registry with the next replacement.
+    fn forget_others(&mut self, found: &[FoundFile]) {
+        let present: BTreeSet<&str> = found.iter().map(|file| &*file.name).collect();
+        if !std::mem::replace(&mut self.has_looked, true) {
+            let catalog = self.registry.catalog();
+            let owners = catalog.sessions().filter_map(|session| session.record.owner.file());
+            for name in owners {
+                self.files.entry(name.into()).or_default();
+            }
+        }
+        for (name, file) in &mut self.files {
+            if !present.contains(&**name) && !file.is_gone {
+                *file = KnownFile {
+                    shown: name.to_string(),
+                    wanted: Some(Vec::new()),
+                    is_gone: true,
+                    ..KnownFile::default()
+                };
+            }
+        }
+    }
+
+    /// Reads the instances of a file if it has other contents than at the last look.
+    fn read(&mut self, found: FoundFile) {
+        let FoundFile { name, path, text } = found;
+        let file = self.files.entry(Arc::clone(&name)).or_default();
+        let seen = match &text {
+            Ok(text) => Version::of_text(text),
+            Err(fault) => Version::of_text(&format!("\0{fault:?}")),
+        };
+        (file.shown, file.is_gone) = (path.display().to_string(), false);
+        if file.seen.replace(seen.clone()) == Some(seen) {
+            return;
+        }
+        let is_main = !name.contains('/');
+        let read = if is_main { services_file::read_among_others } else { services_file::read_alone };
+        match text.and_then(|text| read(&text)) {
+            Ok(instances) => file.wanted = Some(instances),
+            Err(fault) => {
+                file.wanted = None;
+                file.complain(Some(fault.line), fault.words);
+            }
+        }
+    }
+
+    /// Gives the registry the instances of the files that changed or were refused before.
+    async fn replace(&mut self, origin: &CallOrigin) {
+        let waiting: Vec<Arc<str>> =
+            self.files.iter().filter(|(_, file)| file.wanted.is_some()).map(|(name, _)| Arc::clone(name)).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let command = |name: &Arc<str>| {
+            let wanted = self.files.get(name).and_then(|file| file.wanted.as_ref());
+            let instances = wanted.into_iter().flatten().map(|placed| placed.listed.clone()).collect();
+            Command::from(ReplaceOwned { owner: Owner::File(Arc::clone(name)), instances })
+        };
+        // Twice in one commit: an instance may move from a file to one that comes before it.
+        let commands: Vec<Command> = waiting.iter().chain(&waiting).map(command).collect();
+        let mut first = self.registry.execute(origin.clone(), commands).await;
+        let second = first.split_off(waiting.len().min(first.len()));
+        for (name, (first, second)) in waiting.iter().zip(first.into_iter().zip(second)) {
+            let Some(file) = self.files.get_mut(name) else { continue };
+            match second {
+                Ok(reply) => file.replaced(name, first.into_iter().chain([reply])),
+                Err(error) => file.refused(&error),
+            }
+        }
+    }
+
+    /// Shows the faults to operators.
+    fn show(&mut self, folder: Option<(String, String)>) {
+        let folder = folder.map(|(file, message)| FileProblem { file, line: None, message });
+        let known = |problem: &FileProblem| self.problems.contains(problem);
+        if let Some(problem) = folder.as_ref().filter(|problem| !known(problem)) {
+            tracing::error!(file = problem.file, "{}", problem.message);
+        }
+        let of_files = self.files.values().filter_map(|file| file.problem.clone());
+        self.problems = folder.into_iter().chain(of_files).collect();
+        self.registry.set_config_problems("services", &self.problems);
+    }
+}
+
+impl KnownFile {
+    /// Notes that the registry has taken the instances.
+    fn replaced(&mut self, name: &str, replies: impl Iterator<Item = Reply>) {
+        (self.wanted, self.problem) = (None, None);
+        for reply in replies {
+            let Reply::OwnedReplaced(changes) = reply else { continue };
+            changes.iter().for_each(|change| log(name, change));
+        }
+    }
+
+    /// Notes that the registry has refused the instances. They stay wanted.
+    fn refused(&mut self, error: &Error) {
+        let words = error.to_string();
+        let of = |placed: &&PlacedInstance| {
+            let named = format!("{}/{}", placed.listed.service, placed.listed.instance);
+            words.starts_with(&format!("{named}: ")) || words.contains(&format!("the instance {named} "))
+        };
+        let line = self.wanted.iter().flatten().find(of).map(|placed| placed.line);
+        if error.kind() == Kind::Unavailable {
+            tracing::warn!(file = self.shown, %error, "the services of the file wait");
+            return;
+        }
+        self.complain(line, words);
+    }
+
+    /// Shows a fault, and logs it unless it is known.
+    fn complain(&mut self, line: Option<usize>, message: String) {
+        let line = line.map(|line| u64::try_from(line).unwrap_or(u64::MAX));
+        let problem = FileProblem { file: self.shown.clone(), line, message };
+        if self.problem.as_ref() != Some(&problem) {
+            let FileProblem { file, line, message } = &problem;
+            tracing::error!(file, line, "{message}; the last good version of the file goes on serving");
+        }
+        self.problem = Some(problem);
+    }
+}
+
+/// Logs a change of an instance of a file, with the entries that changed.
+fn log(file: &str, change: &OwnedChange) {
+    let (service, instance) = (change.service.as_str(), change.instance.as_str());
+    match &change.kind {
+        OwnedChangeKind::Created => tracing::info!(file, service, instance, "added by the file"),
+        OwnedChangeKind::Removed => tracing::info!(file, service, instance, "removed by the file"),
+        OwnedChangeKind::Changed { revision, total, changes } => {
+            let mut listed: Vec<String> = changes.iter().take(LISTED_MAX).map(words).collect();
+            if let Some(more) = total.checked_sub(listed.len()).filter(|more| *more > 0) {
+                listed.push(format!("and {more} more"));
+            }
+            tracing::info!(file, service, instance, revision, changes = listed.join("; "), "changed by the file");
+        }
+    }
+}
+
+/// Returns a changed entry in words: `modified routes r1: … -> …`.
+fn words(entry: &ConfigChange) -> String {
+    let ConfigChange { change, section, target, name, before, after } = entry;
+    let name = name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+    let values: Vec<&str> = before.iter().chain(after).map(String::as_str).collect();
+    format!("{} {section} {target}{name}: {}", change.word(), values.join(" -> "))
+}
+
+/// Finds the files of a configuration and reads their texts.
+fn find(config: &ServerConfig) -> FoundFiles {
+    let main = config.file().map(|(path, text)| FoundFile {
+        name: services_folder::owner_name(None, path),
+        path: path.to_owned(),
+        text: Ok(text.to_owned()),
+    });
+    let folder = config.services_folder.as_ref();
+    let contents = folder.map(services_folder::read).unwrap_or_default();
+    let shown = |fault| Some((folder?.path.display().to_string(), fault));
+    FoundFiles { files: main.into_iter().chain(contents.files).collect(), fault: contents.fault.and_then(shown) }
+}
+
+/// Checks the files of a configuration without a registry.
+///
+/// # Errors
+/// All faults, each with file and line.
+pub(super) fn check(config: &ServerConfig) -> Result<(), String> {
+    let FoundFiles { files, fault } = find(config);
+    let mut faults: Vec<String> = fault.into_iter().map(|(folder, fault)| format!("{folder}: {fault}")).collect();
+    for FoundFile { name, path, text } in files {
+        let read = if name.contains('/') { services_file::read_alone } else { services_file::read_among_others };
+        if let Err(fault) = text.and_then(|text| read(&text)) {
+            faults.push(located(&path, &fault));
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+}
+
+fn located(path: &Path, fault: &FileFault) -> String {
+    format!("{}:{fault}", path.display())
+}
