@@ -28,6 +28,7 @@ mod settings;
 mod signals;
 mod static_services;
 mod table_publisher;
+mod totalled_traffic;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -59,7 +60,7 @@ use collected_metrics::MeasuredParts;
 use event_forwarder::forward_events;
 use handover::{await_store, await_successor, open_store};
 use live_parts::{LiveParts, LivePorts, LiveProxy};
-use observed_traffic::ObservedTraffic;
+use observed_traffic::{ObservedTraffic, StartedParts};
 use obtaining::Obtaining;
 use ports::OpenPorts;
 pub use reload_command::reload;
@@ -264,7 +265,8 @@ impl Server {
         let live_proxy = LiveProxy { reloadable, addresses, certificates, backend_tls, defaults };
         let measured = MeasuredParts::new(&source.log, &config.plain.store_url, &table, &outlets);
         let proxy = bound.start(table, reports, maintenance_pages).context("cannot start the proxy's threads")?;
-        let _ = parts.set(proxy.heartbeats().iter().cloned().chain([checks]).collect());
+        let heartbeats = proxy.heartbeats().iter().cloned().chain([checks]).collect();
+        let _ = parts.set(StartedParts { heartbeats, workers: proxy.counters().to_vec() });
         let ports = LivePorts { api_address, pipe_tls, api_tls };
         let parts = LiveParts::new(config, &registry, ports, live_proxy, memory, &interfaces, measured.and(&proxy));
         parts.listen(pipe_listener, api_listener, &registry, &pipe);

@@ -22,6 +22,7 @@
 //! - [`request_log`]: the access log, the last requests that failed, and taps.
 //! - [`pipe`]: the line protocol for callers.
 //! - [`grpc`] and [`rest`]: the two typed interfaces for callers and operators.
+//! - [`dashboard`]: the page for operators, at the root of the API port.
 //! - [`api_listener`]: the port that serves gRPC and REST, over HTTP/1.1 and HTTP/2.
 //!
 //! These are shared:
@@ -57,6 +58,7 @@ pub mod config;
 pub mod connect;
 pub mod connection_limits;
 pub mod ctl;
+pub mod dashboard;
 pub mod domain;
 pub mod duration_buckets;
 pub mod fetch;

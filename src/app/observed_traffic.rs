@@ -8,10 +8,14 @@ use crate::clock;
 use crate::domain::{Event, Forbidden, Options, PageUrl, RouteId, SessionKey, Span, Time};
 use crate::fetch::{CertificatePolicy, PageFetcher, PageRequest};
 use crate::lifecycle::Heartbeat;
+use crate::proxy::WorkerCounters;
+use crate::registry::queries::traffic_totals::TrafficTotals;
 use crate::registry::queries::views::{BreakerNumbers, CheckView, FailureView, Preference, RouteNumbers};
 use crate::registry::{BoxFuture, PageResponse, PageTrust, Traffic};
 use crate::reports::{Report, Reports};
 use crate::traffic::{Endpoint, HealthState, RoutingTable};
+
+use super::totalled_traffic::totals_of;
 
 /// Implements the registry's view of traffic.
 pub(super) struct ObservedTraffic {
@@ -21,13 +25,21 @@ pub(super) struct ObservedTraffic {
     /// The options in the configuration file.
     pub(super) defaults: Options,
     /// Set once all parts have started.
-    pub(super) parts: Arc<OnceLock<Vec<Heartbeat>>>,
+    pub(super) parts: Arc<OnceLock<StartedParts>>,
+}
+
+/// The parts that carry traffic and check backends.
+pub(super) struct StartedParts {
+    /// Their signs of life.
+    pub(super) heartbeats: Vec<Heartbeat>,
+    /// The counters of the proxy's workers.
+    pub(super) workers: Vec<Arc<WorkerCounters>>,
 }
 
 impl Traffic for ObservedTraffic {
     fn silent_parts(&self) -> Vec<String> {
         let now = clock::now().0;
-        let parts = self.parts.get().map(Vec::as_slice).unwrap_or_default();
+        let parts = self.parts.get().map(|parts| parts.heartbeats.as_slice()).unwrap_or_default();
         parts.iter().filter_map(|part| part.silent(now)).map(str::to_owned).collect()
     }
 
@@ -45,6 +57,11 @@ impl Traffic for ObservedTraffic {
             status_codes: numbers.status_codes,
             in_flight: numbers.in_flight,
         }
+    }
+
+    fn totals(&self) -> TrafficTotals {
+        let workers = self.parts.get().map(|parts| parts.workers.as_slice()).unwrap_or_default();
+        totals_of(&self.table.load(), workers)
     }
 
     fn breaker(&self, session: SessionKey, route: RouteId) -> BreakerNumbers {

@@ -9,7 +9,7 @@ use crate::registry::Registry;
 use crate::request_log::RequestLog;
 use crate::rest::MetricsSource;
 use crate::traffic::RouteDefaults;
-use crate::{api_listener, grpc, random, rest};
+use crate::{api_listener, dashboard, grpc, random, rest};
 
 use super::checked_config::CheckedConfig;
 
@@ -46,7 +46,7 @@ pub(super) fn api_services(
     api_listener::ApiServices {
         is_grpc: grpc::is_call,
         grpc: grpc::routes(registry.clone(), Arc::clone(operators), lifecycle.clone(), &grpc),
-        rest: rest::router(registry.clone(), Arc::clone(operators), lifecycle.clone(), rest),
+        rest: dashboard::in_front_of(rest::router(registry.clone(), Arc::clone(operators), lifecycle.clone(), rest)),
         hosts,
         trusted_proxies: config.plain.proxy.trusted_proxies.clone(),
         refuse_grpc: grpc::refuse,

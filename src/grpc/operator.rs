@@ -7,6 +7,7 @@ use crate::registry::ReloadView;
 use crate::registry::commands::{ClientShutdown, DrainCancel};
 use crate::registry::queries::explain::Explain;
 use crate::registry::queries::paging::ListRequest;
+use crate::registry::queries::route_filter::RouteFilter;
 
 use super::convert::{instance_name, service_name};
 use super::operations::{drain, enter, exit};
@@ -79,9 +80,16 @@ pub(super) async fn list_all_routes(
     request: ListAllRoutesRequest,
 ) -> Result<ListAllRoutesResponse, Status> {
     let of = referred(request.instance.as_ref())?;
-    let of = of.as_ref().map(|(service, instance)| (service, instance));
+    let service = request.service_name.as_deref().map(service_name).transpose()?;
+    let wanted = RouteFilter {
+        instance: of.as_ref().map(|(service, instance)| (service, instance)),
+        service: service.as_ref(),
+        domain: request.domain.as_deref(),
+        text: request.text.as_deref(),
+        unhealthy: request.unhealthy,
+    };
     let page = page(request.cursor, request.limit)?;
-    let paged = state.registry.run_long_read(|| state.registry.all_routes(&page, of)).await?;
+    let paged = state.registry.run_long_read(|| state.registry.all_routes(&page, &wanted)).await?;
     let routes = paged.items.into_iter().map(Into::into).collect();
     Ok(ListAllRoutesResponse { routes, next_cursor: paged.next_cursor })
 }

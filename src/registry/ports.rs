@@ -12,6 +12,7 @@ use crate::clock::Reading;
 use crate::domain::{Catalog, Change, Edit, Forbidden, Options, PageUrl, RouteId, SessionKey, Span, Time};
 
 use super::audit::{AuditFilter, AuditRecord};
+use super::queries::traffic_totals::TrafficTotals;
 use super::queries::views::{BreakerNumbers, RouteNumbers};
 use super::revisions::{RevisionRecord, RevisionView};
 
@@ -237,6 +238,11 @@ pub trait Traffic: Send + Sync + 'static {
     fn numbers(&self, session: SessionKey, route: RouteId) -> RouteNumbers {
         let _ = (session, route);
         RouteNumbers::default()
+    }
+
+    /// Returns the counts of all active routes together. It looks at every route.
+    fn totals(&self) -> TrafficTotals {
+        TrafficTotals::default()
     }
 
     /// Returns the state of a route's breaker and the health of its backend.

@@ -15,6 +15,7 @@ mod docs;
 mod events;
 mod extract;
 mod history;
+mod index;
 mod instance_config;
 mod metrics;
 mod metrics_source;

@@ -4,6 +4,7 @@
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
+use axum::http::header::{HOST, HeaderValue, ORIGIN};
 use axum::http::request::Parts;
 use axum::response::Response;
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use utoipa_axum::routes;
 
 use crate::domain::{InstanceName, PageUrl, ServiceName, Subject, Target};
 use crate::json::values::present;
-use crate::operator_auth::ApiRequest;
+use crate::operator_auth::{ApiRequest, Denied};
 use crate::registry::commands::{ClientShutdown, DrainCancel, DrainStart, MaintEnter, MaintExit, TargetSelector};
 use crate::registry::{CallOrigin, ReloadView};
 
@@ -78,8 +79,25 @@ impl FromRequestParts<RestState> for Operator {
     async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)?;
         let operator = state.operators.check(&ApiRequest::of_parts(parts), token)?;
+        if token.is_none() && is_forged(parts, &state.settings.cors) {
+            return Err(Denied::Forbidden(
+                "a page of another origin (Origin) may change nothing without a token; add its origin to api.cors, or set \
+                 api.operator_tokens",
+            )
+            .into());
+        }
         Ok(Self(call_origin(parts).by(operator)))
     }
+}
+
+/// Returns true for a change that a page of another origin asks for. Browsers send some of them without asking first, and
+/// on this machine they would need no token.
+fn is_forged(parts: &Parts, allowed: &[String]) -> bool {
+    let Some(origin) = parts.headers.get(ORIGIN).filter(|_| !parts.method.is_safe()) else { return false };
+    let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
+    let host = host.or(parts.uri.authority().map(|authority| authority.as_str().as_bytes()));
+    let own = |scheme: &[u8]| origin.as_bytes().strip_prefix(scheme).is_some_and(|named| Some(named) == host);
+    !own(b"http://") && !own(b"https://") && !allowed.iter().any(|one| one.as_bytes() == origin.as_bytes())
 }
 
 impl InstancePath {

@@ -8,13 +8,14 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::Error;
+use crate::domain::{Error, ServiceName};
 use crate::json::numbers::Digits;
 use crate::json::values::present;
 use crate::registry::CertificatesView;
 use crate::registry::queries::explain::{Explain, ExplainView};
 use crate::registry::queries::operator_views::{InstanceDetail, InstancesPage, OverviewView, RoutesPage, StatsPage};
 use crate::registry::queries::paging::ListRequest;
+use crate::registry::queries::route_filter::RouteFilter;
 
 use super::caller::json;
 use super::extract::{Segments, UrlQuery};
@@ -69,7 +70,7 @@ pub(super) struct PageQuery {
     pub(super) cursor: Option<String>,
 }
 
-/// The parameters of a list of routes.
+/// The parameters of a list of statistics.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -86,6 +87,41 @@ pub(super) struct RoutesQuery {
     #[serde(default, deserialize_with = "present")]
     #[param(nullable = false)]
     pub(super) instance: Option<InstanceRef>,
+}
+
+/// The parameters of the list of routes.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AllRoutesQuery {
+    /// The maximum number of entries.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false, minimum = 1, maximum = 1000, default = 100, value_type = Option<u16>)]
+    pub(super) limit: Option<Digits>,
+    /// The `next_cursor` of the page before; empty or left out for the first page.
+    #[serde(default)]
+    #[param(nullable = false)]
+    pub(super) cursor: Option<String>,
+    /// The instance whose routes are listed. All instances if left out.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false)]
+    pub(super) instance: Option<InstanceRef>,
+    /// Only routes of this service.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false)]
+    pub(super) service: Option<ServiceName>,
+    /// Only routes that serve this host.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false)]
+    pub(super) domain: Option<String>,
+    /// Only routes that contain this text: in a name, a domain, the path, the backend, or the id.
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false)]
+    pub(super) text: Option<String>,
+    /// Only routes with an unhealthy backend, or a breaker that is not closed.
+    #[serde(default)]
+    #[param(required = false)]
+    pub(super) unhealthy: bool,
 }
 
 /// Returns the requested page of a list.
@@ -140,7 +176,7 @@ async fn get_instance(
 
 /// Lists the active routes
 #[utoipa::path(get, path = "/v1/routes", operation_id = "listAllRoutes", tag = "operators",
-    security(("operator" = [])), params(RoutesQuery),
+    security(("operator" = [])), params(AllRoutesQuery),
     responses(
         (status = 200, description = "A page of the list.", body = RoutesPage),
         (status = 404, description = "There is no such instance."),
@@ -148,13 +184,17 @@ async fn get_instance(
 async fn list_routes(
     State(state): State<RestState>,
     _: Operator,
-    UrlQuery(RoutesQuery { limit, cursor, instance }): UrlQuery<RoutesQuery>,
+    UrlQuery(asked): UrlQuery<AllRoutesQuery>,
 ) -> Result<Response, Problem> {
-    let of = instance.as_ref().map(|InstanceRef(service, instance)| (service, instance));
-    state
-        .registry
-        .run_long_read(|| Ok(json(StatusCode::OK, &state.registry.all_routes(&page(limit, cursor)?, of)?)))
-        .await
+    let wanted = RouteFilter {
+        instance: asked.instance.as_ref().map(|InstanceRef(service, instance)| (service, instance)),
+        service: asked.service.as_ref(),
+        domain: asked.domain.as_deref(),
+        text: asked.text.as_deref(),
+        unhealthy: asked.unhealthy,
+    };
+    let page = page(asked.limit, asked.cursor)?;
+    state.registry.run_long_read(|| Ok(json(StatusCode::OK, &state.registry.all_routes(&page, &wanted)?))).await
 }
 
 /// Lists the statistics of the active routes

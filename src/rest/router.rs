@@ -36,6 +36,7 @@ pub fn router(
     let (calls, api) = calls().split_for_parts();
     let router = calls
         .merge(docs::routes(&openapi::finish(api)))
+        .route("/", get(super::index::index))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .fallback(|| async { Problem::no_such_path() })

@@ -146,6 +146,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
             "tracing",
         ],
     ),
+    ("dashboard", &["traffic"], &["axum", "tower", "flate2"]),
     (
         "checks",
         &["domain", "traffic", "reports", "connect", "http1", "http2", "random", "clock", "sockets", "lifecycle"],

@@ -9,6 +9,7 @@ mod checks;
 mod contracts;
 mod crash;
 mod ctl;
+mod dashboard;
 mod deployed;
 mod disturbance;
 mod edge;

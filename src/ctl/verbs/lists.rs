@@ -214,7 +214,7 @@ pub(crate) async fn route_page(
     of: Option<&InstanceArg>,
     cursor: Option<String>,
 ) -> Result<PageOf<OperatorRoute>, CtlFailure> {
-    let message = ListAllRoutesRequest { limit: Some(PAGE), cursor, instance: of.map(reference) };
+    let message = ListAllRoutesRequest { limit: Some(PAGE), cursor, instance: of.map(reference), ..Default::default() };
     let page = api.ask(message, |mut api, request| async move { api.list_all_routes(request).await }).await?;
     Ok((page.routes, page.next_cursor))
 }

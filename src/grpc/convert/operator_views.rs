@@ -9,6 +9,7 @@ use crate::registry::queries::explain::{
 use crate::registry::queries::operator_views::{
     InstanceDetail, InstanceView, OperatorRouteView, OperatorStatsView, OverviewView,
 };
+use crate::registry::queries::traffic_totals::{LatencyBucket, TrafficTotals};
 use crate::registry::queries::views::FailureView;
 use crate::registry::{CertificateView, FileProblem};
 
@@ -39,6 +40,7 @@ impl From<OverviewView> for proto::GetOverviewResponse {
             routes_active,
             certificate_expires_at,
             config_problems,
+            traffic,
         } = view;
         Self {
             version: version.to_owned(),
@@ -53,6 +55,37 @@ impl From<OverviewView> for proto::GetOverviewResponse {
             routes_active: count(routes_active),
             certificate_expires_at: certificate_expires_at.map(timestamp),
             config_problems: config_problems.into_iter().map(Into::into).collect(),
+            traffic: Some(traffic.into()),
+        }
+    }
+}
+
+impl From<TrafficTotals> for proto::TrafficTotals {
+    fn from(totals: TrafficTotals) -> Self {
+        let TrafficTotals {
+            requests,
+            status_codes,
+            unrouted,
+            in_flight,
+            retries,
+            bytes_sent,
+            bytes_received,
+            latency_sum_ms,
+            latencies,
+        } = totals;
+        Self {
+            requests,
+            status_codes: status_codes.into_iter().map(|(code, count)| (code.into(), count)).collect(),
+            unrouted,
+            in_flight,
+            retries,
+            bytes_sent,
+            bytes_received,
+            latency_sum_ms,
+            latencies: latencies
+                .into_iter()
+                .map(|LatencyBucket { at_most_ms, count }| proto::LatencyBucket { at_most_ms, count })
+                .collect(),
         }
     }
 }

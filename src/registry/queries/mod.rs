@@ -10,9 +10,11 @@ mod near_match;
 pub mod operator_views;
 pub mod paging;
 pub mod revisions;
+pub mod route_filter;
 pub mod services;
 pub mod session;
 pub mod status;
+pub mod traffic_totals;
 pub mod views;
 
 pub use answer::Answer;

@@ -17,8 +17,10 @@ use crate::registry::ports::Traffic;
 use crate::registry::server_state::FileProblem;
 
 use super::paging::{ListRequest, list_page};
+use super::route_filter::{InstanceFilter, RouteFilter};
 use super::session::{staged_routes, traffic_percent};
 use super::status::{DrainView, MaintenanceView, StatsView, drain_status, maintenance_status};
+use super::traffic_totals::TrafficTotals;
 use super::views::{BreakerNumbers, FailureView};
 
 /// The totals of the server.
@@ -49,6 +51,7 @@ pub struct OverviewView {
     pub certificate_expires_at: Option<Time>,
     /// The faults of the configuration's files; empty if all are in force.
     pub config_problems: Vec<FileProblem>,
+    pub traffic: TrafficTotals,
 }
 
 /// An instance.
@@ -151,9 +154,6 @@ list_page!(InstancesPage of InstanceView);
 list_page!(RoutesPage of OperatorRouteView);
 list_page!(StatsPage of OperatorStatsView);
 
-/// The instance whose routes are requested; `None` for all.
-pub type InstanceFilter<'a> = Option<(&'a ServiceName, &'a InstanceName)>;
-
 /// The source of the views: a catalog, and the observations of traffic at a time.
 #[derive(Clone, Copy)]
 pub(crate) struct OperatorSource<'a> {
@@ -190,6 +190,7 @@ impl OperatorSource<'_> {
             routes_active: catalog.routes_len(),
             certificate_expires_at,
             config_problems,
+            traffic: self.traffic.totals(),
         }
     }
 
@@ -223,12 +224,12 @@ impl OperatorSource<'_> {
         })
     }
 
-    /// Returns a page of the active routes of one instance or of all, oldest sessions first.
+    /// Returns a page of the active routes that are wanted, oldest sessions first.
     ///
     /// # Errors
     /// `Invalid` for a cursor that this list did not give, `NotFound` when there is no such instance.
-    pub(crate) fn all_routes(self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<RoutesPage, Error> {
-        self.routes_page(page, of, |session, route| self.route_view(session, route))
+    pub(crate) fn all_routes(self, page: &ListRequest, wanted: &RouteFilter<'_>) -> Result<RoutesPage, Error> {
+        self.routes_page(page, wanted, |session, route| self.route_view(session, route))
     }
 
     /// Returns a page of the statistics of the same routes.
@@ -236,7 +237,8 @@ impl OperatorSource<'_> {
     /// # Errors
     /// The same as for [`Self::all_routes`].
     pub(crate) fn all_stats(self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<StatsPage, Error> {
-        self.routes_page(page, of, |session, route| OperatorStatsView {
+        let of = RouteFilter { instance: of, ..RouteFilter::default() };
+        self.routes_page(page, &of, |session, route| OperatorStatsView {
             service_name: session.record.service.clone(),
             instance_name: session.record.instance.clone(),
             stats: StatsView { route_id: route.id, numbers: self.traffic.numbers(session.key, route.id) },
@@ -246,14 +248,14 @@ impl OperatorSource<'_> {
     fn routes_page<T, P: From<(Vec<T>, Option<String>)>>(
         self,
         page: &ListRequest,
-        of: InstanceFilter<'_>,
+        wanted: &RouteFilter<'_>,
         view: impl Fn(&Session, &Route) -> T,
     ) -> Result<P, Error> {
         let after = page.cursor(|text| {
             let (session, route) = text.split_once('.')?;
             Some((SessionKey(session.parse().ok()?), RouteId(route.parse().ok()?)))
         })?;
-        let only = match of {
+        let only = match wanted.instance {
             None => None,
             Some((service, instance)) => {
                 let session = self.catalog.of_instance(service, instance);
@@ -266,6 +268,9 @@ impl OperatorSource<'_> {
         let routes = sessions.flat_map(|session| {
             let from = if session.key == first { RouteId(behind.0.saturating_add(1)) } else { RouteId(0) };
             session.active.routes.range(from..).map(move |(_, route)| (session.as_ref(), route.as_ref()))
+        });
+        let routes = routes.filter(|(session, route)| {
+            wanted.names(session, route) && wanted.wants(|| self.traffic.breaker(session.key, route.id))
         });
         let cursor_of = |(session, route): &(&Session, &Route)| format!("{}.{}", session.key.0, route.id.0);
         Ok(page.cut(routes, cursor_of, |(session, route)| view(session, route)))

@@ -7,9 +7,10 @@ use crate::registry::instance_config::InstanceConfig;
 use crate::registry::queries::configuration::{ConfigView, DiffView, config, diff, validate};
 use crate::registry::queries::explain::{Explain, ExplainView, explain};
 use crate::registry::queries::operator_views::{
-    InstanceDetail, InstanceFilter, InstanceView, InstancesPage, OperatorSource, OverviewView, RoutesPage, StatsPage,
+    InstanceDetail, InstanceView, InstancesPage, OperatorSource, OverviewView, RoutesPage, StatsPage,
 };
 use crate::registry::queries::paging::ListRequest;
+use crate::registry::queries::route_filter::{InstanceFilter, RouteFilter};
 use crate::registry::queries::services::{self, ServicesPage};
 
 use super::registry::Registry;
@@ -40,15 +41,15 @@ impl Registry {
         Ok(detail)
     }
 
-    /// Returns a page of the active routes of one instance or of all, oldest sessions first.
+    /// Returns a page of the active routes that are wanted, oldest sessions first.
     ///
     /// # Errors
     /// `Invalid` for a cursor that this list did not give, `NotFound` when there is no such instance.
-    pub fn all_routes(&self, page: &ListRequest, of: InstanceFilter<'_>) -> Result<RoutesPage, Error> {
-        self.read(|source| source.all_routes(page, of))
+    pub fn all_routes(&self, page: &ListRequest, wanted: &RouteFilter<'_>) -> Result<RoutesPage, Error> {
+        self.read(|source| source.all_routes(page, wanted))
     }
 
-    /// Returns a page of the statistics of the same routes.
+    /// Returns a page of the statistics of the active routes of one instance or of all, in the same order.
     ///
     /// # Errors
     /// The same as for [`Registry::all_routes`].

@@ -14,6 +14,7 @@ use crate::registry::commands::{
     ClientShutdown, ConfigApply, DrainCancel, DrainStart, NewRoute, Observe, Reconnect, Register, RouteAdd, Sight,
 };
 use crate::registry::queries::paging::ListRequest;
+use crate::registry::queries::route_filter::RouteFilter;
 use crate::registry::{
     AuditBatch, CallOrigin, EventStream, Publish, RegistrationTokens, Registry, RegistryLimits, Reply, Store,
     StoreError, StoredState, StreamItem, open,
@@ -327,7 +328,7 @@ async fn lists_come_in_pages_that_neither_repeat_nor_leave_out() {
     let expected: Vec<String> = (0..7).map(|at| format!("shop-{at}")).collect();
     assert_eq!(instances, expected, "what came late stands before what was asked for");
     loop {
-        let page = registry.all_routes(&ListRequest::new(after, Some(3)).unwrap(), None).unwrap();
+        let page = registry.all_routes(&ListRequest::new(after, Some(3)).unwrap(), &RouteFilter::default()).unwrap();
         routes.extend(page.items.into_iter().flat_map(|item| item.domains));
         after = page.next_cursor;
         if after.is_none() {
@@ -343,7 +344,7 @@ async fn lists_come_in_pages_that_neither_repeat_nor_leave_out() {
     assert_eq!((of.items.len(), of.next_cursor), (2, None));
     for bad in ["", "x", "MTIz", "!!"] {
         let page = ListRequest::new(Some(bad.to_owned()), None).unwrap();
-        assert_eq!(registry.all_routes(&page, None).unwrap_err().field(), Some("cursor"), "{bad}");
+        assert_eq!(registry.all_routes(&page, &RouteFilter::default()).unwrap_err().field(), Some("cursor"), "{bad}");
     }
     assert!(ListRequest::new(None, Some(0)).is_err() && ListRequest::new(None, Some(1001)).is_err());
 }

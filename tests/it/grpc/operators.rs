@@ -163,7 +163,7 @@ async fn lists_come_in_pages() {
     for (limit, cursor, field) in
         [(Some(0), None, "limit"), (Some(1001), None, "limit"), (None, Some("?".to_owned()), "cursor")]
     {
-        let page = ListAllRoutesRequest { limit, cursor: cursor.clone(), instance: None };
+        let page = ListAllRoutesRequest { limit, cursor: cursor.clone(), ..Default::default() };
         assert_eq!(told(&operator.list_all_routes(page).await.unwrap_err()), wrong(field));
     }
     server.stop().await;

@@ -101,3 +101,20 @@ fn no_origin_is_named_by_default() {
     assert_eq!(asked.problem(), (405, "method_not_allowed", ""));
     assert_eq!(asked.message.field("access-control-allow-origin"), None);
 }
+
+#[test]
+fn a_page_of_another_origin_changes_nothing_although_this_machine_needs_no_token() {
+    let api = Api::with(&["--api-cors", "https://board.example"]);
+    let own = format!("http://{}", api.server.api);
+    let change = |origin: &str| api.send("POST", "/v1/reload", &format!("origin: {origin}\r\n"), "");
+    for stranger in ["https://other.example", "http://localhost:1", "null", "http://127.0.0.1"] {
+        let answer = change(stranger);
+        assert_eq!(answer.problem().0, 403, "{stranger}");
+        assert!(answer.message.text().contains("another origin"), "{answer:?}");
+        let read = api.send("GET", "/v1/overview", &format!("origin: {stranger}\r\n"), "");
+        assert_eq!(read.status, 200, "it changes nothing, and the page cannot read it");
+    }
+    for known in [own.as_str(), "https://board.example"] {
+        assert_ne!(change(known).status, 403, "{known}");
+    }
+}
