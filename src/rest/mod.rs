@@ -7,6 +7,7 @@
 
 mod audit;
 mod backup;
+mod call_order;
 mod caller;
 mod conditions;
 mod config;
@@ -24,6 +25,7 @@ mod operations;
 mod operator;
 mod overview;
 mod problem;
+mod refusal_examples;
 mod requests;
 mod router;
 mod routes;

@@ -18,23 +18,19 @@ use crate::json::numbers::Seconds;
 use crate::registry::audit::AuditAction;
 
 use super::problem::{MEDIA_TYPE, Problem, Reason};
-use super::values;
+use super::{call_order, refusal_examples, values};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
         title = "Signalbox",
-        description = "Services announce themselves and their routes, stage changes, apply them in one step, and the proxy \
-                       inside carries the traffic.\n\nA service registers and sends the `session_id` it is given as its \
-                       bearer token. Every change to routes and settings is staged; nothing reaches traffic before \
-                       `applyConfig`. Operators and dashboards send an operator token.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     servers((url = "/", description = "The server of this description.")),
     tags(
         (name = "sessions", description = "A service opens a session and keeps it alive."),
         (name = "routes", description = "Routes assign requests to backends. Changes are staged until applied."),
-        (name = "settings", description = "Settings of routes. Changes are staged until applied."),
+        (name = "settings", description = ""),
         (name = "config", description = "The staged and the active configuration."),
         (name = "operations", description = "Operations on a running session: breakers, drain, maintenance, statistics."),
         (name = "events", description = "Streams of events."),
@@ -47,6 +43,11 @@ struct DescriptionHead;
 pub(super) fn head() -> OpenApi {
     let mut api = DescriptionHead::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut api.info.version);
+    api.info.description = Some(call_order::INTRODUCTION.to_owned());
+    api.tags.iter_mut().flatten().filter(|tag| tag.name == "settings").for_each(|tag| {
+        tag.description = Some(call_order::settings());
+    });
+    api.extensions.get_or_insert_default().insert("x-call-order".to_owned(), call_order::ORDER.into());
     let components = api.components.get_or_insert_default();
     let bearer = |words: &str| {
         SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(words)).build())
@@ -58,7 +59,7 @@ pub(super) fn head() -> OpenApi {
     );
     for (status, name, words) in REFUSALS {
         let mut response = Response::new(words);
-        explain(status, &mut response);
+        explain(status, &mut response, None);
         components.responses.insert(name.to_owned(), RefOr::T(response));
     }
     add::<Problem>(components);
@@ -157,11 +158,15 @@ fn complete(operation: &mut Operation) {
             responses.entry(status.to_owned()).or_insert_with(|| Ref::from_response_name(name).into());
         }
     }
-    for (status, response) in responses {
-        if let RefOr::T(response) = response
-            && status.as_str() >= "400"
-        {
-            explain(status, response);
+    let call = operation.operation_id.as_deref().unwrap_or_default();
+    for (status, response) in responses.iter_mut().filter(|(status, _)| status.as_str() >= "400") {
+        let own = refusal_examples::of(call, status);
+        if let (RefOr::Ref(_), Some(_)) = (&*response, &own) {
+            let words = REFUSALS.iter().find(|row| row.0 == status).map_or("", |row| row.2);
+            *response = RefOr::T(Response::new(words));
+        }
+        if let RefOr::T(response) = response {
+            explain(status, response, own);
         }
     }
 }
@@ -195,10 +200,10 @@ fn is_null(kind: &SchemaType) -> bool {
     matches!(kind, SchemaType::Type(Type::Null))
 }
 
-/// Describes a refusal as a problem.
-fn explain(status: &str, response: &mut Response) {
-    let example =
-        Problem::example(status, &response.description).and_then(|problem| serde_json::to_value(problem).ok());
+/// Describes a refusal as a problem, with an example of its own if there is one.
+fn explain(status: &str, response: &mut Response, own: Option<serde_json::Value>) {
+    let of_status = || serde_json::to_value(Problem::example(status, &response.description)?).ok();
+    let example = own.or_else(of_status);
     let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).example(example).build();
     response.content.insert(MEDIA_TYPE.to_owned(), RefOr::T(problem));
     let header = |schema: ObjectBuilder, words: &str| {

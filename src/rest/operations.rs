@@ -72,7 +72,7 @@ pub(super) struct PlacesPath {
 /// The settings of maintenance.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-#[schema(example = json!({ "page_url": "http://pages.example/down.html" }))]
+#[schema(example = json!({ "page_url": "http://127.0.0.1:3000/down.html" }))]
 pub(super) struct EnterMaintenance {
     /// The URL of the page to show during maintenance. A built-in page if left out.
     #[serde(default, deserialize_with = "present")]
@@ -94,7 +94,7 @@ pub(super) struct StatsQuery {
 /// A backend to test.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-#[schema(example = json!({ "backend_url": "http://10.0.0.7:3000" }))]
+#[schema(example = json!({ "backend_url": "http://127.0.0.1:3000" }))]
 pub(super) struct BackendTest {
     /// The backend.
     pub(super) backend_url: BackendUrl,

@@ -47,7 +47,7 @@ pub(super) struct InstancePath {
 /// The settings of an instance's maintenance.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-#[schema(example = json!({ "target": "ALL", "page_url": "http://pages.example/down.html" }))]
+#[schema(example = json!({ "target": "ALL", "page_url": "http://127.0.0.1:3000/down.html" }))]
 pub(super) struct EnterInstanceMaintenance {
     /// The targets that enter maintenance. `ALL` if left out.
     #[serde(default, deserialize_with = "present")]

@@ -34,7 +34,7 @@ pub(super) fn calls() -> OpenApiRouter<RestState> {
 #[schema(example = json!({
     "domains": ["shop.example"],
     "path": "/",
-    "backend_url": "http://10.0.0.7:3000",
+    "backend_url": "http://127.0.0.1:3000",
     "priority": 0,
 }))]
 pub(super) struct NewRoute {
@@ -61,7 +61,12 @@ pub(super) struct NewRoutes;
 
 impl PartialSchema for NewRoutes {
     fn schema() -> RefOr<Schema> {
-        ArrayBuilder::new().items(Ref::from_schema_name(NewRoute::name())).min_items(Some(1)).into()
+        let example = serde_json::json!([
+            { "domains": ["shop.example"], "path": "/cart", "backend_url": "http://127.0.0.1:3002", "priority": 0 },
+            { "domains": ["shop.example"], "path": "/account", "backend_url": "http://127.0.0.1:3003", "priority": 0 },
+        ]);
+        let routes = ArrayBuilder::new().items(Ref::from_schema_name(NewRoute::name())).min_items(Some(1));
+        routes.example(Some(example)).into()
     }
 }
 
@@ -74,7 +79,7 @@ impl ToSchema for NewRoutes {
 /// The changed fields of a route. Fields that are left out stay unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-#[schema(min_properties = 1, example = json!({ "backend_url": "http://10.0.0.8:3000" }))]
+#[schema(min_properties = 1, example = json!({ "backend_url": "http://127.0.0.1:3001" }))]
 pub(super) struct RouteChange {
     /// The backend that its requests go to.
     #[serde(default, deserialize_with = "present")]

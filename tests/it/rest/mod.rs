@@ -5,6 +5,7 @@ mod browsers;
 mod calls;
 mod description;
 mod events;
+mod examples;
 mod inside;
 mod limits;
 mod operators;
