@@ -17,6 +17,7 @@ mod config;
 mod convert;
 mod deadline;
 mod events;
+mod exports;
 mod health;
 mod history;
 mod instance_config;

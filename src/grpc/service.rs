@@ -14,8 +14,8 @@ use super::proto::operator_server::Operator;
 use super::proto::registry_server::Registry;
 use super::state::GrpcState;
 use super::{
-    audit, backup, config, events, history, instance_config, operations, operator, proto, requests, routes, services,
-    sessions, settings,
+    audit, backup, config, events, exports, history, instance_config, operations, operator, proto, requests, routes,
+    services, sessions, settings,
 };
 
 macro_rules! service {
@@ -147,6 +147,8 @@ service! { Operator {
     history::list_instance_history(ListInstanceHistoryRequest) -> ListInstanceHistoryResponse;
     history::get_instance_revision(GetInstanceRevisionRequest) -> GetInstanceRevisionResponse;
     history::revert_instance(RevertInstanceRequest) -> RevertInstanceResponse;
+    exports::export(ExportRequest) -> ExportResponse;
+    exports::import(ImportRequest) -> ImportResponse;
     [guarded] instance_config::get_instance_config(GetInstanceConfigRequest) -> GetInstanceConfigResponse;
     [guarded] instance_config::diff_instance_config(DiffInstanceConfigRequest) -> DiffInstanceConfigResponse;
 } }

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod calls;
 pub mod commands;
 pub mod config_changes;
+pub mod exports;
 pub mod instance_config;
 pub mod instance_outcomes;
 mod leases;

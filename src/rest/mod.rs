@@ -14,6 +14,7 @@ mod config;
 mod confirmations;
 mod docs;
 mod events;
+mod exports;
 mod extract;
 mod history;
 mod index;

@@ -20,8 +20,8 @@ use crate::registry::Registry;
 use super::problem::Problem;
 use super::state::{RestSettings, RestState, StateInner};
 use super::{
-    audit, backup, config, confirmations, docs, events, history, instance_config, metrics, openapi, operations,
-    operator, overview, requests, routes, services, sessions, settings,
+    audit, backup, config, confirmations, docs, events, exports, history, instance_config, metrics, openapi,
+    operations, operator, overview, requests, routes, services, sessions, settings,
 };
 
 /// Returns the routes of the REST interface. Work that outlives its request is a task of `lifecycle`.
@@ -79,6 +79,7 @@ fn calls() -> OpenApiRouter<RestState> {
         metrics::calls(),
         audit::calls(),
         backup::calls(),
+        exports::calls(),
     ]
     .into_iter()
     .fold(OpenApiRouter::with_openapi(openapi::head()), OpenApiRouter::merge)

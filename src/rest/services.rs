@@ -83,8 +83,8 @@ async fn get(
 #[utoipa::path(put, path = "/v1/services/{service}/instances/{instance}", operation_id = "putInstance",
     tag = "operators", security(("operator" = [])), request_body = InstanceConfig,
     params(InstancePath, PutQuery,
-        ("If-Match" = Option<IfMatchTag>, Header, description = "The `ETag` of the revision that the caller has read; a list of revisions, of which one must be the instance's; or `*` for an instance that exists.", example = "*"),
-        ("If-None-Match" = Option<String>, Header, description = "`*` for an instance that does not exist yet.", example = "*")),
+        ("If-Match" = Option<IfMatchTag>, Header, description = "The `ETag` of the revision that the caller has read; a list of revisions, of which one must be the instance's; or `*` for an instance that exists."),
+        ("If-None-Match" = Option<String>, Header, description = "`*` for an instance that does not exist yet.")),
     responses(
         (status = 200, description = "The instance has this configuration, or with `dry_run` would have it.", body = InstancePut, headers(("ETag" = ETag, description = "The revision."))),
         (status = 201, description = "The instance is created.", body = InstancePut, headers(("ETag" = ETag, description = "The revision."))),

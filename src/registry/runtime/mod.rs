@@ -9,6 +9,7 @@ mod clock_skew;
 pub(in crate::registry) mod deadlines;
 pub(crate) mod event_hub;
 pub(crate) mod event_stream;
+mod export_calls;
 mod guards;
 mod history;
 pub(crate) mod large_read_permits;

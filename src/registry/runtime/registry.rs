@@ -191,7 +191,7 @@ fn in_wall_time(reply: Reply) -> Reply {
     }
 }
 
-fn mismatch() -> Error {
+pub(super) fn mismatch() -> Error {
     tracing::error!("a call was answered with the reply of another one");
     Error::new(Kind::Internal, "a fault of the server's own")
 }

@@ -1,5 +1,6 @@
 //! Backups are made from running servers, and restored while none runs.
 
+mod exports;
 mod kills;
 mod making;
 mod refused;

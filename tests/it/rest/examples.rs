@@ -51,8 +51,11 @@ fn parameters(api: &Value, path: &str, operation: &Value) -> (String, String) {
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         let name = parameter["name"].as_str().unwrap();
         let own = Some(parameter["example"].clone()).filter(|example| !example.is_null());
-        let Some(value) = own.or_else(|| prefilled(api, &parameter["schema"])) else { continue };
-        match parameter["in"].as_str().unwrap() {
+        let place = parameter["in"].as_str().unwrap();
+        // A header field is filled in only where the call itself names a value.
+        let of_schema = || (place != "header").then(|| prefilled(api, &parameter["schema"])).flatten();
+        let Some(value) = own.or_else(of_schema) else { continue };
+        match place {
             "path" => target = target.replace(&format!("{{{name}}}"), &text(&value)),
             "query" => query.push(format!("{name}={}", text(&value))),
             _ => fields += &format!("{name}: {}\r\n", text(&value)),

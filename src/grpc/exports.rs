@@ -1,0 +1,37 @@
+//! The export of all instances, and its import, as JSON documents.
+
+use tonic::Status;
+
+use crate::domain::Error;
+use crate::registry::exports::{ImportOutcome, ImportedInstance, InstancesExport};
+
+use super::proto::{self, ExportRequest, ExportResponse, ImportRequest, ImportResponse};
+use super::state::CallState;
+
+pub(super) async fn export(state: &CallState, _: ExportRequest) -> Result<ExportResponse, Status> {
+    // Cannot fail: an export is texts and numbers.
+    let written = state.registry.run_long_read(|| serde_json::to_string_pretty(&state.registry.export())).await;
+    Ok(ExportResponse { document: written.unwrap_or_default() + "\n" })
+}
+
+pub(super) async fn import(state: &CallState, request: ImportRequest) -> Result<ImportResponse, Status> {
+    let export: InstancesExport = serde_json::from_str(&request.document)
+        .map_err(|error| Error::invalid("document", format!("is no export: {error}")))?;
+    let outcome = state.registry.import(state.origin.clone(), export, request.dry_run).await?;
+    let ImportOutcome { dry_run, created, changed, unchanged, refused, instances } = outcome;
+    let instances = instances.into_iter().map(Into::into).collect();
+    Ok(ImportResponse { dry_run, created, changed, unchanged, refused, instances })
+}
+
+impl From<ImportedInstance> for proto::ImportedInstance {
+    fn from(imported: ImportedInstance) -> Self {
+        let ImportedInstance { service_name, instance_name, outcome, changes_total, reason } = imported;
+        Self {
+            service_name: service_name.to_string(),
+            instance_name: instance_name.to_string(),
+            outcome: outcome.to_owned(),
+            changes_total,
+            reason,
+        }
+    }
+}
