@@ -1,5 +1,7 @@
 //! The manifest of a backup: its content and its origin.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Time;
@@ -74,5 +76,13 @@ impl Manifest {
     pub(super) fn text(&self) -> String {
         // Cannot fail: the values are numbers and texts.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+}
+
+impl fmt::Display for Manifest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { made_at, signalbox, revision, sessions, routes, .. } = self;
+        write!(out, "a backup of {made_at} by Signalbox {signalbox}, ")?;
+        write!(out, "{sessions} sessions, {routes} routes, revision {revision}")
     }
 }

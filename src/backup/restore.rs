@@ -4,6 +4,7 @@
 //! only then the two change places. The revision jumps, so that no revision is used twice for different states and streams
 //! that resume after an old one hear of a gap.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
@@ -18,7 +19,7 @@ use crate::store::{self, OpenError, PresentStore};
 use super::archive;
 use super::error::{ArchiveFault, RestoreError};
 use super::manifest::Manifest;
-use super::swap;
+use super::swap::{self, SwapStep};
 
 /// The step of the revision at a restore: more than a registry moves its revision between a backup and its restore. 9,000
 /// steps stay exact in JSON numbers (RFC 8259 §6).
@@ -44,6 +45,17 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
     /// The revision that the registry begins with.
     pub revision: u64,
+}
+
+impl fmt::Display for Restored {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { manifest, path, kept, revision } = self;
+        write!(out, "restored {}: {manifest}", path.display())?;
+        if let Some(kept) = kept {
+            write!(out, "\nthe store that was there is kept as {}", kept.display())?;
+        }
+        write!(out, "\nthe revision goes on from {revision}; start the server")
+    }
 }
 
 /// Checks a backup as a whole, its checksums and the form of its content, without a store.
@@ -153,11 +165,17 @@ fn put_in_place(path: &Path, new: &Unpacked, present: &PresentStore) -> Result<O
     }
     let has_log = fs::metadata(swap::beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
     let kept = (about.len() > 0 || has_log).then(|| kept_name(path, clock::wall_time(clock::now())));
+    let mut is_in_place = false;
     for step in swap::plan(path, &new.path, kept.as_deref()) {
-        step.run().map_err(|why| {
-            let (path, step) = step.words();
-            RestoreError::Step { path, step, why }
-        })?;
+        match step.run() {
+            Ok(()) => is_in_place |= matches!(step, SwapStep::Replace { .. }),
+            // The system writes the names later by itself.
+            Err(_) if is_in_place => break,
+            Err(why) => {
+                let (path, step) = step.words();
+                return Err(RestoreError::Step { path, step, why });
+            }
+        }
     }
     drop(lock);
     Ok(kept)

@@ -139,3 +139,25 @@ async fn no_session_id_is_written_to_the_log() {
     let secret = session.rsplit('-').next().unwrap();
     assert!(!log.contains(secret) && !log.contains("ffffffffffffffff"), "{log}");
 }
+
+#[tokio::test]
+async fn a_backup_comes_whole_and_an_export_is_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let session = register(&mut connect(&server).await, "shop-1").await;
+    let endpoint = Channel::from_shared(format!("http://{}", server.api)).unwrap();
+    let mut operator = operator_client::OperatorClient::new(endpoint.connect().await.unwrap());
+    let mut pieces = operator.backup(BackupRequest {}).await.unwrap().into_inner();
+    let mut backup = Vec::new();
+    while let Some(piece) = pieces.message().await.unwrap() {
+        backup.extend(piece.content);
+    }
+    assert_eq!(signalbox::backup::verify(&*backup).unwrap().sessions, 1);
+    let document = operator.export(ExportRequest {}).await.unwrap().into_inner().document;
+    assert!(document.contains("shop-1") && !document.contains(&session), "{document}");
+    let import = |document: String| ImportRequest { document, dry_run: true };
+    let outcome = operator.import(import(document)).await.unwrap().into_inner();
+    assert_eq!((outcome.refused, outcome.instances[0].outcome.as_str()), (1, "refused"));
+    let wrong = operator.import(import("{}".to_owned())).await.unwrap_err();
+    assert_eq!(wrong.code(), Code::InvalidArgument);
+}
