@@ -40,6 +40,7 @@ pub use ctl::{
     TokenKind, TokenVerb, TopArgs, WaitArgs, WaitVerb, WatchArgs, completions, man, man_pages,
 };
 pub use file::{FileFault, place, utf8};
+pub use ctl::{BackupArgs, ExportArgs, ImportArgs, RestoreArgs};
 pub use key_change::KeyChange;
 pub use parts::{
     AccessLogConfig, AcmeConfig, ApiConfig, AuditConfig, CertificateConfig, ConnectionsConfig, OperatorConfig,

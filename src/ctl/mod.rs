@@ -25,7 +25,7 @@ use crate::config::{CtlCli, CtlVerb};
 use api::Api;
 use failure::{CtlExit, CtlFailure};
 use screen::Screen;
-use verbs::{audit, config, events, lists, offline, orders, overview, requests, services, top, wait};
+use verbs::{audit, backup, config, events, lists, offline, orders, overview, requests, services, top, wait};
 use words::span;
 
 /// Runs a command, and returns the exit status.
@@ -81,11 +81,14 @@ async fn execute(api: &Api, screen: Screen, verb: &CtlVerb) -> Result<(), CtlFai
         CtlVerb::Watch(args) => events::watch(api, screen, args).await,
         CtlVerb::Top(args) => top::run(api, screen, args).await,
         CtlVerb::Certs => overview::certificates(api, screen).await,
+        CtlVerb::Backup(args) => backup::backup(api, screen, args).await,
+        CtlVerb::Export(args) => backup::export(api, screen, args).await,
+        CtlVerb::Import(args) => backup::import(api, screen, args).await,
         CtlVerb::Audit(args) => audit::list(api, screen, args).await,
         CtlVerb::Wait(verb) => wait::run(api, screen, verb).await,
         CtlVerb::Reload => overview::reload(api, screen).await,
         CtlVerb::Health => overview::health(api, screen).await,
         // `offline` has done these.
-        CtlVerb::Token(_) | CtlVerb::Completions { .. } | CtlVerb::Man { .. } => Ok(()),
+        CtlVerb::Restore(_) | CtlVerb::Token(_) | CtlVerb::Completions { .. } | CtlVerb::Man { .. } => Ok(()),
     }
 }

@@ -66,7 +66,7 @@ impl PartialSchema for NewRoutes {
             { "domains": ["shop.example"], "path": "/account", "backend_url": "http://127.0.0.1:3003", "priority": 0 },
         ]);
         let routes = ArrayBuilder::new().items(Ref::from_schema_name(NewRoute::name())).min_items(Some(1));
-        routes.example(Some(example)).into()
+        routes.examples([example]).into()
     }
 }
 

@@ -242,7 +242,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "ctl",
-        &["config", "domain", "grpc", "clock", "random"],
+        &["backup", "config", "domain", "grpc", "clock", "random"],
         &[
             "tokio",
             "tonic",

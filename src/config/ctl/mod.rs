@@ -3,6 +3,7 @@
 //! It shares nothing with the configuration of the server, so that a client needs none. Invariants: a token that others
 //! can read on the disk is refused, and the token of the file goes only to the server of the file.
 
+mod file_verbs;
 mod instance_file;
 mod offline_verbs;
 mod shell;
@@ -17,6 +18,7 @@ use clap::builder::Resettable;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 
 use super::values::Hidden;
+pub use file_verbs::{BackupArgs, ExportArgs, ImportArgs, RestoreArgs};
 pub use instance_file::{BreakerFile, CheckFile, InstanceFile, LimitFile, RouteFile};
 pub use offline_verbs::{CtlShell, TokenArgs, TokenKind, TokenVerb};
 pub use shell::{completions, man, man_pages};

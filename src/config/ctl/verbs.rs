@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
+use super::file_verbs::{BackupArgs, ExportArgs, ImportArgs, RestoreArgs};
 use super::offline_verbs::{CtlShell, TokenVerb};
 
 /// The name of an instance: `SERVICE/INSTANCE`. The service's name contains no `/` here.
@@ -112,6 +113,14 @@ pub enum CtlVerb {
     Top(TopArgs),
     /// List the certificates of the server
     Certs,
+    /// Write a backup of the running server to a file
+    Backup(BackupArgs),
+    /// Put a backup in the place of a store, while no server runs; the same as `signalbox restore`
+    Restore(RestoreArgs),
+    /// Print all instances with their configurations as one JSON document
+    Export(ExportArgs),
+    /// Make instances that have no client of such a document
+    Import(ImportArgs),
     /// List the changes of state, the latest first
     Audit(AuditArgs),
     /// Wait until something is so

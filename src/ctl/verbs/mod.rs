@@ -1,6 +1,7 @@
 //! The verbs of `signalbox ctl`: each makes its calls and shows the answers.
 
 pub(super) mod audit;
+pub(super) mod backup;
 pub(super) mod config;
 pub(super) mod events;
 pub(super) mod lists;

@@ -9,9 +9,12 @@ use crate::ctl::screen::Screen;
 use crate::domain::{OperatorName, TokenName};
 use crate::random;
 
+use super::backup;
+
 /// Runs a verb that asks no server; `None` for the others.
 pub(crate) fn run(verb: &CtlVerb, screen: Screen) -> Option<Result<(), CtlFailure>> {
     match verb {
+        CtlVerb::Restore(args) => Some(backup::restore(screen, args)),
         CtlVerb::Token(TokenVerb::New(args)) => Some(new_token(screen, args)),
         CtlVerb::Completions { shell } => Some(screen.print(&String::from_utf8_lossy(&config::completions(*shell)))),
         CtlVerb::Man { dir } => Some(man(screen, dir.as_deref())),

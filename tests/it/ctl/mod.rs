@@ -1,5 +1,6 @@
 //! `signalbox ctl` as a user runs it: the real program against a real server.
 
+mod backups;
 mod failures;
 mod offline;
 mod orders;
