@@ -92,7 +92,7 @@ fn a_wrong_document_changes_nothing_and_is_told() {
         (json!({ "format": 2, "instances": [] }), "format: is 2; this version reads format 1"),
         (json!({ "format": 1 }), "instances"),
         (json!({ "format": 1, "instances": [{ "service_name": "a b" }] }), "service_name"),
-        (json!([]), "export"),
+        (json!([]), "expected a JSON object"),
     ] {
         let (status, problem) = import(&server, "", document.to_string().as_bytes());
         assert_eq!(status, 400, "{problem}");

@@ -97,6 +97,7 @@ fn valid(schema: &'static Value, value: &Value) -> Result<(), String> {
             "maxLength" => so(length(value) <= number(wanted), || format!("{value} is too long"))?,
             "minItems"
             | "maxItems"
+            | "uniqueItems"
             | "additionalProperties"
             | "propertyNames"
             | "pattern"
