@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::clock;
 use crate::config::{InstanceArg, WaitVerb};
 use crate::ctl::api::Api;
 use crate::ctl::failure::{CtlExit, CtlFailure};
@@ -117,30 +118,27 @@ pub(super) async fn until(
     limit: Duration,
     ask: impl AsyncFn() -> Result<WaitState, CtlFailure>,
 ) -> Result<(), CtlFailure> {
-    let mut last = String::new();
+    let began = clock::instant();
     let mut progress = Progress::new();
-    let waiting = async {
-        let mut has_answered = false;
-        loop {
-            match ask().await {
-                Ok(WaitState::Done(words)) => return Ok(words),
-                Ok(WaitState::NotYet(words)) => last = words,
-                Err(failure) if has_answered && failure.exit == CtlExit::Unreachable => last = failure.words,
-                Err(failure) => return Err(failure),
-            }
-            has_answered = true;
-            progress.show(&last);
-            tokio::time::sleep(EVERY).await;
+    let mut has_answered = false;
+    // The first question is asked whatever the limit is, so that the last state can be told.
+    let words = loop {
+        let state = match ask().await {
+            Ok(WaitState::Done(words)) => break words,
+            Ok(WaitState::NotYet(words)) => words,
+            Err(failure) if has_answered && failure.exit == CtlExit::Unreachable => failure.words,
+            Err(failure) => return Err(failure),
+        };
+        has_answered = true;
+        progress.show(&state);
+        let left = limit.saturating_sub(clock::instant().duration_since(began));
+        if left.is_zero() {
+            return Err(CtlFailure::timed_out(format!("the time is over: {state}")));
         }
+        tokio::time::sleep(left.min(EVERY)).await;
     };
-    let ended = tokio::time::timeout(limit, waiting).await;
     drop(progress);
-    let words = ended.unwrap_or_else(|_| Err(CtlFailure::timed_out(format!("the time is over: {last}"))))?;
-    if screen.json {
-        screen.document(&json!({ "done": Value::String(words) }))
-    } else {
-        screen.print(&format!("{words}\n"))
-    }
+    if screen.json { screen.document(&json!({ "done": words })) } else { screen.print(&format!("{words}\n")) }
 }
 
 fn shown(of: &InstanceArg) -> String {
