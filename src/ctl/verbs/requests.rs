@@ -27,7 +27,9 @@ pub(crate) async fn explain(api: &Api, screen: Screen, args: &ExplainArgs) -> Re
     }
     let tint = if answer.outcome() == Outcome::Forwarded { Tint::Good } else { Tint::Bad };
     let (word, form) = (outcome(answer.outcome()), screen.form());
-    let line = wrapped(&plain(&format!("{word}: {}", answer.reason)), form.width.unwrap_or(usize::MAX)).join("\n");
+    let line =
+        wrapped(&plain(&format!("{word}: {}", reason_behind(word, &answer.reason))), form.width.unwrap_or(usize::MAX))
+            .join("\n");
     let line = if form.color { line.replacen(word, &tint.paint(word), 1) } else { line };
     screen.print(&format!("{line}\n"))?;
     if let Some(problem) = &answer.problem {
@@ -37,6 +39,11 @@ pub(crate) async fn explain(api: &Api, screen: Screen, args: &ExplainArgs) -> Re
         screen.print(&described(candidate, screen))?;
     }
     Ok(())
+}
+
+/// Returns the reason without the word of the outcome, with which some reasons begin.
+fn reason_behind<'a>(word: &str, reason: &'a str) -> &'a str {
+    reason.strip_prefix(word).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(reason)
 }
 
 const MEMBERS: &Heads = &[
