@@ -39,8 +39,8 @@ pub use ctl::{
     FilterArgs, InstanceArg, InstanceFile, LimitFile, MaintenanceVerb, RequestArgs, RouteFile, TapArgs, TokenArgs,
     TokenKind, TokenVerb, TopArgs, WaitArgs, WaitVerb, WatchArgs, completions, man, man_pages,
 };
-pub use file::{FileFault, place, utf8};
 pub use ctl::{BackupArgs, ExportArgs, ImportArgs, RestoreArgs};
+pub use file::{FileFault, place, utf8};
 pub use key_change::KeyChange;
 pub use parts::{
     AccessLogConfig, AcmeConfig, ApiConfig, AuditConfig, CertificateConfig, ConnectionsConfig, OperatorConfig,
