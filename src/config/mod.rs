@@ -36,8 +36,8 @@ pub use choices::{AccessFormat, AccessPlace, CollectorSpeaks, LogFormat, Unmatch
 pub use command::{Cli, RestoreOptions, Task, passed_socket_names};
 pub use ctl::{
     ApplyArgs, AuditArgs, BreakerFile, CheckFile, CtlCli, CtlSettings, CtlShell, CtlVerb, DrainArgs, ExplainArgs,
-    FilterArgs, InstanceArg, InstanceFile, LimitFile, MaintenanceVerb, RequestArgs, RouteFile, TapArgs, TokenArgs,
-    TokenKind, TokenVerb, TopArgs, WaitArgs, WaitVerb, WatchArgs, completions, man, man_pages,
+    FilterArgs, HistoryArgs, InstanceArg, InstanceFile, LimitFile, MaintenanceVerb, RequestArgs, RevertArgs, RouteFile,
+    TapArgs, TokenArgs, TokenKind, TokenVerb, TopArgs, WaitArgs, WaitVerb, WatchArgs, completions, man, man_pages,
 };
 pub use ctl::{BackupArgs, ExportArgs, ImportArgs, RestoreArgs};
 pub use file::{FileFault, place, utf8};

@@ -4,6 +4,7 @@
 //! can read on the disk is refused, and the token of the file goes only to the server of the file.
 
 mod file_verbs;
+mod history_verbs;
 mod instance_file;
 mod offline_verbs;
 mod shell;
@@ -19,6 +20,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 
 use super::values::Hidden;
 pub use file_verbs::{BackupArgs, ExportArgs, ImportArgs, RestoreArgs};
+pub use history_verbs::{HistoryArgs, RevertArgs};
 pub use instance_file::{BreakerFile, CheckFile, InstanceFile, LimitFile, RouteFile};
 pub use offline_verbs::{CtlShell, TokenArgs, TokenKind, TokenVerb};
 pub use shell::{completions, man, man_pages};

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 
 use super::file_verbs::{BackupArgs, ExportArgs, ImportArgs, RestoreArgs};
+use super::history_verbs::{HistoryArgs, RevertArgs};
 use super::offline_verbs::{CtlShell, TokenVerb};
 
 /// The name of an instance: `SERVICE/INSTANCE`. The service's name contains no `/` here.
@@ -81,6 +82,10 @@ pub enum CtlVerb {
     },
     /// Make the staged changes of an instance active; with --file, put an instance that has no client
     Apply(ApplyArgs),
+    /// List the revisions of an instance, or show one with its changes
+    History(HistoryArgs),
+    /// Restore a revision of an instance
+    Revert(RevertArgs),
     /// Remove an instance that operators put
     Remove {
         /// The instance

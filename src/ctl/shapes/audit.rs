@@ -37,6 +37,8 @@ impl JsonShape for AuditDetails {
             ("circuit_breakers_changed", self.circuit_breakers_changed),
             ("routes_replaced", self.routes_replaced),
             ("routes", self.routes),
+            ("number", self.number),
+            ("reverted_to", self.reverted_to),
         ];
         let texts = [
             ("target", &self.target),

@@ -7,6 +7,7 @@ mod audit;
 mod config;
 pub(super) mod events;
 pub(super) mod explain;
+mod history;
 mod requests;
 mod services;
 mod state;

@@ -120,7 +120,7 @@ fn settings(
 }
 
 /// Returns a duration in the spelling of Go.
-fn span(duration: Option<Duration>) -> Value {
+pub(super) fn span(duration: Option<Duration>) -> Value {
     let millis = duration.and_then(|duration| std::time::Duration::try_from(duration).ok());
     let millis = millis.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     millis.map_or(Value::Null, |millis| json!(Span::from_millis(millis).to_string()))

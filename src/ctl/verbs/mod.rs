@@ -4,6 +4,7 @@ pub(super) mod audit;
 pub(super) mod backup;
 pub(super) mod config;
 pub(super) mod events;
+pub(super) mod history;
 pub(super) mod lists;
 pub(super) mod offline;
 pub(super) mod orders;

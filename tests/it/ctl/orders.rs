@@ -133,6 +133,28 @@ fn an_instance_without_a_client_is_put_from_a_file_changed_and_removed() {
     put(&[&first]).fails(5, "shop/shop-1");
 }
 
+#[test]
+fn a_revision_is_listed_shown_and_restored() {
+    let harness = ServerHarness::open();
+    let backend = Backend::named("shop");
+    let mut instance = harness.instance("shop-1", &backend);
+    instance.add("two.example", "/", &backend.url());
+    instance.apply();
+    let listed = ctl(&harness, &["history", "shop/shop-1"]).out;
+    assert!(listed.contains("NUMBER") && listed.contains("session:shop/shop-1"), "{listed}");
+    let shown = ctl(&harness, &["history", "shop/shop-1", "1"]).out;
+    assert!(shown.contains("from the active configuration") && shown.contains("two.example"), "{shown}");
+    ctl(&harness, &["revert", "shop/shop-1", "1", "--expect-revision", "7"]).fails(5, "revision");
+    let reverted = ctl(&harness, &["revert", "shop/shop-1", "1", "--reason", "two is wrong"]);
+    assert_eq!(
+        (reverted.code, reverted.out.as_str()),
+        (0, "shop/shop-1 has the configuration of 1 again, as number 3\n")
+    );
+    assert!(ctl(&harness, &["history", "shop/shop-1"]).out.contains("two is wrong"));
+    ctl(&harness, &["revert", "shop/shop-1", "99"]).fails(1, "99");
+    ctl(&harness, &["history", "shop/other"]).fails(1, "shop/other");
+}
+
 impl super::Ran {
     /// Checks a wait that failed: progress stands before the line.
     fn fails_late(&self, code: i32, words: &str) {

@@ -68,6 +68,8 @@ fn json_is_what_rest_answers() {
     );
 
     same(&harness, &["services"], "/v1/services");
+    same(&harness, &["history", "shop/shop-1"], "/v1/instances/shop/shop-1/history");
+    same(&harness, &["history", "shop/shop-1", "1"], "/v1/instances/shop/shop-1/history/1");
     same(&harness, &["config", "shop/shop-1"], "/v1/services/shop/instances/shop-1");
 }
 
