@@ -50,6 +50,17 @@ fn payload(payload: &Payload) -> Value {
             "instance": expiring.instance,
             "expires_at": time(expiring.expires_at),
         }),
+        Payload::ConfigPending(pending) => json!({
+            "confirmation_id": pending.confirmation_id,
+            "number": pending.number,
+            "until": time(pending.until),
+        }),
+        Payload::ConfigConfirmed(confirmed) => json!({ "number": confirmed.number }),
+        Payload::ConfigReverted(reverted) => json!({
+            "number": reverted.number,
+            "reverted_to": reverted.reverted_to,
+            "reason": reverted.reason,
+        }),
         Payload::GlobalConfigChanged(change) => json!({ "reason": change.reason }),
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::grpc::proto::{
-    CircuitBreakerEntry, Config, EntryChange, HeaderEntry, HealthCheckEntry, OptionEntry, RateLimitEntry, Revision,
-    RevisionDetail, RouteEntry,
+    CircuitBreakerEntry, Config, HeaderEntry, HealthCheckEntry, OptionEntry, RateLimitEntry, Revision, RevisionDetail,
+    RouteEntry,
 };
 
 use super::services::span;
@@ -43,20 +43,8 @@ impl JsonShape for RevisionDetail {
     fn json(&self) -> Value {
         let revision = self.revision.as_ref().map_or_else(|| json!({}), JsonShape::json);
         let config = maybe(self.config.as_ref());
-        joined(revision, json!({ "config": config, "against": self.against, "diff": items(&self.diff) }))
-    }
-}
-
-impl JsonShape for EntryChange {
-    fn json(&self) -> Value {
-        json!({
-            "section": self.section,
-            "target": self.target,
-            "name": self.name,
-            "change": self.change,
-            "before": self.before,
-            "after": self.after,
-        })
+        let diff = json!({ "diff": items(&self.diff), "diff_total": self.diff_total });
+        joined(joined(revision, json!({ "config": config, "against": self.against })), diff)
     }
 }
 

@@ -7,14 +7,13 @@ use crate::ctl::api::Api;
 use crate::ctl::failure::CtlFailure;
 use crate::ctl::screen::Screen;
 use crate::ctl::shapes::JsonShape as _;
-use crate::ctl::table::{Cell, Heads, Side, Tint};
+use crate::ctl::table::{Cell, Side};
 use crate::ctl::text::{date, plain};
-use crate::grpc::proto::{
-    EntryChange, GetInstanceRevisionRequest, ListInstanceHistoryRequest, RevertInstanceRequest, Revision,
-};
+use crate::grpc::proto::{GetInstanceRevisionRequest, ListInstanceHistoryRequest, RevertInstanceRequest, Revision};
 
 use super::lists::{Columns, PAGE, all_pages};
 use super::named;
+use super::services::changes;
 
 const REVISIONS: Columns<Revision> = Columns {
     heads: &[
@@ -75,15 +74,6 @@ pub(crate) async fn run(api: &Api, screen: Screen, args: &HistoryArgs) -> Result
     .await
 }
 
-const CHANGES: &Heads = &[
-    ("CHANGE", Side::Left),
-    ("SECTION", Side::Left),
-    ("TARGET", Side::Left),
-    ("NAME", Side::Left),
-    ("BEFORE", Side::Left),
-    ("AFTER", Side::Left),
-];
-
 async fn show(api: &Api, screen: Screen, args: &HistoryArgs, number: u64) -> Result<(), CtlFailure> {
     let message = GetInstanceRevisionRequest {
         service_name: args.instance.service.clone(),
@@ -111,25 +101,7 @@ async fn show(api: &Api, screen: Screen, args: &HistoryArgs, number: u64) -> Res
         return screen.print(&format!("\nit is the same as {base}\n"));
     }
     screen.print(&format!("\nfrom {base} to this revision:\n"))?;
-    screen.table(CHANGES, &detail.diff.iter().map(change_row).collect::<Vec<_>>())
-}
-
-/// Returns the row of a change of an entry.
-fn change_row(of: &EntryChange) -> Vec<Cell> {
-    let tint = match of.change.as_str() {
-        "added" => Tint::Good,
-        "removed" => Tint::Bad,
-        _ => Tint::Warning,
-    };
-    let or_none = |text: &Option<String>| Cell::new(text.as_deref().unwrap_or("-"));
-    vec![
-        Cell::tinted(&of.change, tint),
-        Cell::new(&of.section),
-        Cell::new(&of.target),
-        or_none(&of.name),
-        or_none(&of.before),
-        or_none(&of.after),
-    ]
+    changes(screen, &detail.diff, detail.diff_total)
 }
 
 pub(crate) async fn revert(api: &Api, screen: Screen, args: &RevertArgs) -> Result<(), CtlFailure> {

@@ -79,13 +79,7 @@ pub(crate) async fn put(api: &Api, screen: Screen, args: &ApplyArgs, file: &Path
     if screen.json {
         return screen.document(&done.json());
     }
-    if !done.changes.is_empty() {
-        screen.table(CHANGES, &done.changes.iter().map(change_row).collect::<Vec<_>>())?;
-    }
-    let more = done.changes_total.saturating_sub(u64::try_from(done.changes.len()).unwrap_or(u64::MAX));
-    if more > 0 {
-        screen.print(&format!("… and {more} more changes\n"))?;
-    }
+    changes(screen, &done.changes, done.changes_total)?;
     let name = shown(of);
     let how = match (done.dry_run, done.created, done.changes_total) {
         (true, true, _) => format!("{name} would be created"),
@@ -96,6 +90,18 @@ pub(crate) async fn put(api: &Api, screen: Screen, args: &ApplyArgs, file: &Path
         (false, false, _) => format!("{name} is at revision {}", done.revision),
     };
     screen.print(&format!("{how}\n"))
+}
+
+/// Prints a table of changes, which are the first ones of `total`.
+pub(super) fn changes(screen: Screen, of: &[ConfigChange], total: u64) -> Result<(), CtlFailure> {
+    if !of.is_empty() {
+        screen.table(CHANGES, &of.iter().map(change_row).collect::<Vec<_>>())?;
+    }
+    let more = total.saturating_sub(u64::try_from(of.len()).unwrap_or(u64::MAX));
+    if more > 0 {
+        screen.print(&format!("… and {more} more changes\n"))?;
+    }
+    Ok(())
 }
 
 fn change_row(of: &ConfigChange) -> Vec<Cell> {
