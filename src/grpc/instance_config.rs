@@ -34,7 +34,7 @@ pub(super) async fn diff_instance_config(
 }
 
 /// Answers a query whose answer grows with the session. The response keeps the permit until it is sent.
-async fn large<T>(
+pub(super) async fn large<T>(
     state: &CallState,
     subject: &Subject,
     read: impl FnOnce() -> Result<T, Status>,

@@ -141,7 +141,6 @@ service! { Operator {
     instance_config::apply_instance_config(ApplyInstanceConfigRequest) -> ApplyInstanceConfigResponse;
     instance_config::rollback_instance_config(RollbackInstanceConfigRequest) -> RollbackInstanceConfigResponse;
     services::list_services(ListServicesRequest) -> ListServicesResponse;
-    services::get_whole_config(GetWholeConfigRequest) -> GetWholeConfigResponse;
     services::put_instance(PutInstanceRequest) -> PutInstanceResponse;
     services::remove_instance(RemoveInstanceRequest) -> RemoveInstanceResponse;
     history::list_instance_history(ListInstanceHistoryRequest) -> ListInstanceHistoryResponse;
@@ -149,6 +148,7 @@ service! { Operator {
     history::revert_instance(RevertInstanceRequest) -> RevertInstanceResponse;
     exports::export(ExportRequest) -> ExportResponse;
     exports::import(ImportRequest) -> ImportResponse;
+    [guarded] services::get_whole_config(GetWholeConfigRequest) -> GetWholeConfigResponse;
     [guarded] instance_config::get_instance_config(GetInstanceConfigRequest) -> GetInstanceConfigResponse;
     [guarded] instance_config::diff_instance_config(DiffInstanceConfigRequest) -> DiffInstanceConfigResponse;
 } }

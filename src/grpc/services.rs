@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use tonic::Status;
+use tonic::{Response, Status};
 
+use crate::domain::Subject;
 use crate::registry::commands::{Precondition, PutInstance, RemoveInstance};
 
 use super::convert::{instance_config, required};
+use super::instance_config::large;
 use super::operator::{names, page};
 use super::proto::{
     GetWholeConfigRequest, GetWholeConfigResponse, ListServicesRequest, ListServicesResponse, PutInstanceRequest,
@@ -27,10 +29,14 @@ pub(super) async fn list_services(
 pub(super) async fn get_whole_config(
     state: &CallState,
     request: GetWholeConfigRequest,
-) -> Result<GetWholeConfigResponse, Status> {
+) -> Result<Response<GetWholeConfigResponse>, Status> {
     let (service, instance) = names(&request.service_name, &request.instance_name)?;
-    let (revision, config) = state.registry.run_long_read(|| state.registry.whole_config(&service, &instance)).await?;
-    Ok(GetWholeConfigResponse { revision, config: Some(config.into()) })
+    let subject = Subject::Instance(service.clone(), instance.clone());
+    let read = || {
+        let (revision, config) = state.registry.whole_config(&service, &instance)?;
+        Ok(GetWholeConfigResponse { revision, config: Some(config.into()) })
+    };
+    large(state, &subject, read).await
 }
 
 pub(super) async fn put_instance(

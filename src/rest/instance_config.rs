@@ -77,7 +77,7 @@ async fn diff(
 }
 
 /// Makes an answer that grows with the session. The response keeps the permit until the client has read it.
-async fn large(
+pub(super) async fn large(
     state: &RestState,
     subject: &Subject,
     read: impl FnOnce() -> Result<Response, Problem>,

@@ -12,6 +12,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::domain::Subject;
 use crate::registry::commands::{PutInstance, RemoveInstance};
 use crate::registry::instance_config::InstanceConfig;
 use crate::registry::instance_outcomes::InstancePut;
@@ -20,6 +21,7 @@ use crate::registry::queries::services::ServicesPage;
 use super::caller::{etag, json};
 use super::conditions::Conditions;
 use super::extract::{Body, Segments, UrlQuery};
+use super::instance_config::large;
 use super::operator::{InstancePath, Operator};
 use super::overview::{PageQuery, page};
 use super::problem::Problem;
@@ -62,13 +64,15 @@ async fn list(
     responses(
         (status = 200, description = "The configuration.", body = InstanceConfig, headers(("ETag" = ETag, description = "The revision."))),
         (status = 404, description = "There is no such instance."),
+        (status = 429, description = "Too many large answers of this instance are under way."),
     ))]
 async fn get(
     State(state): State<RestState>,
     _: Operator,
     Segments(InstancePath { service, instance }): Segments<InstancePath>,
 ) -> Result<Response, Problem> {
-    let shown = state.registry.run_long_read(|| {
+    let subject = Subject::Instance(service.clone(), instance.clone());
+    let shown = large(&state, &subject, || {
         let (revision, config) = state.registry.whole_config(&service, &instance)?;
         Ok(([(ETAG, etag(revision))], json(StatusCode::OK, &config)).into_response())
     });

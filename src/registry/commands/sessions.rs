@@ -205,7 +205,8 @@ impl ClientShutdown {
         let mut decided = Decided::new(Reply::Done, end_with_replaced(catalog, session));
         decided.effects.extend(other.map(Effect::Close));
         let decided = decided.with_event(session.key, Event::InstanceEnded { reason });
-        Ok(decided.with_audit(session.key, action, AuditDetails::of_routes(session)))
+        let details = AuditDetails::of_routes(session).held_by(&session.record.owner);
+        Ok(decided.with_audit(session.key, action, details))
     }
 }
 

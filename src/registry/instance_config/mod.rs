@@ -102,10 +102,10 @@ pub struct RouteConfig {
     /// The host names of the requests that go to the backend.
     pub domains: Domains,
     /// The path of these requests, with all paths below it.
-    #[serde(default = "PathPrefix::root")]
+    #[serde(default = "PathPrefix::root", skip_serializing_if = "is_root")]
     pub path: PathPrefix,
     /// The priority. Within a host, the highest is matched first.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_usual")]
     pub priority: Priority,
     /// Its response headers.
     #[serde(default, skip_serializing_if = "HeaderTexts::is_empty")]
@@ -134,6 +134,14 @@ impl InstanceConfig {
         let routes = self.routes.iter().flatten().map(|route| settings(&route.headers, &route.options));
         settings(&self.headers, &self.options) + routes.sum::<usize>()
     }
+}
+
+fn is_root(path: &PathPrefix) -> bool {
+    *path == PathPrefix::root()
+}
+
+fn is_usual(priority: &Priority) -> bool {
+    priority.0 == 0
 }
 
 fn is_zero(port: &Port) -> bool {

@@ -72,4 +72,5 @@ fn a_body_over_the_limit_is_refused_and_ten_thousand_routes_are_one_step() {
     assert_eq!(edited.json["changes"][0]["target"], "r5001");
     let shown = api.ask("GET", &at("shop/shop-1"), "", None).json;
     assert_eq!(shown["routes"].as_array().unwrap().len(), 10_000);
+    assert_eq!(put(&api, "shop/shop-1", &shown).json["changes_total"], 0, "what is shown is small enough to be put");
 }
