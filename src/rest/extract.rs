@@ -137,6 +137,7 @@ fn misread(place: &str, error: &serde_json::Error) -> Problem {
     // The message uses the terms of JSON, not those of the library.
     let words = error.to_string().replace("invalid type: map,", "invalid type: object,");
     let words = words.replace("invalid type: sequence,", "invalid type: array,");
+    let words = words.replace("expected a sequence", "expected an array");
     let position = format!(" at line {} column {}", error.line(), error.column());
     let unplaced = words.strip_suffix(&position).unwrap_or(&words);
     // For the body as a whole there is no field to name.

@@ -80,6 +80,7 @@ pub(super) struct Registered {
     responses(
         (status = 201, description = "The session is open.", body = Registered),
         (status = 403, description = "The registration token is missing, or does not allow the registration."),
+        (status = 409, description = "Operators or a configuration file hold the instance."),
         (status = 429, description = "There are too many sessions."),
     ))]
 async fn register(

@@ -23,6 +23,7 @@ pub struct ServiceView {
     #[schema(value_type = u64)]
     pub routes_active: usize,
     /// The holders of its instances: `file`, `operator`, `session`; each once.
+    #[schema(value_type = Vec<String>)]
     pub owners: BTreeSet<&'static str>,
 }
 
