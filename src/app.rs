@@ -157,8 +157,15 @@ async fn serve(source: ConfigSource, passed: InheritedSockets) -> anyhow::Result
     if failed { Err(anyhow!("stopped because a part of the server failed; see the log")) } else { Ok(()) }
 }
 
+/// Returns the parts that the views of traffic read.
+fn started(proxy: &proxy::Proxy, checks: Heartbeat) -> StartedParts {
+    let heartbeats = proxy.heartbeats().iter().cloned().chain([checks]).collect();
+    StartedParts { heartbeats, workers: proxy.counters().to_vec() }
+}
+
 /// Takes up the work that the store kept, and brings the services of files up to date.
 async fn resume(registry: &Registry, config: &CheckedConfig, interfaces: &Lifecycle) -> StaticServices {
+    interfaces.spawn("guards", registry.clone().watch_guards(interfaces.stopping().clone()));
     registry.resume().into_iter().for_each(|request| interfaces.spawn_one("maintenance resumed", request));
     let mut services = StaticServices::new(registry.clone());
     services.look(&config.plain, &CallOrigin::SERVER).await;
@@ -241,14 +248,13 @@ impl Server {
             parts: Arc::clone(&parts),
         });
         let store = open_store(awaited, &config.plain.store_url).await?;
-        let (limits, tokens) = (registry_limits(config), config.tokens.clone().into());
-        let opened = registry::open(store, publisher, traffic, limits, tokens).await;
+        let tokens = config.tokens.clone().into();
+        let opened = registry::open(store, publisher, traffic, registry_limits(config), tokens).await;
         let (registry, writer) = opened.with_context(|| format!("cannot read the store {}", config.plain.store_url))?;
 
         // Tasks: the writer, the checker, the proxy, then the interfaces.
         let [core, interfaces, pipe] = [(); 3].map(|()| Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
-        interfaces.spawn("guards", registry.clone().watch_guards(interfaces.stopping().clone()));
         let services = resume(&registry, config, &interfaces).await;
         table.load().assume_healthy();
         let acme = obtaining.start(config, &table, &interfaces)?;
@@ -261,18 +267,17 @@ impl Server {
         interfaces.spawn("checker", checker.run(interfaces.stopping().clone()));
         interfaces.spawn("maintenance pages", refresher.run(interfaces.stopping().clone()));
         let (addresses, reloadable, backend_tls) = (bound.addresses(), bound.reloadable(), proxy_settings.tls);
-        let certificates = proxy_settings.certificates;
-        let live_proxy = LiveProxy { reloadable, addresses, certificates, backend_tls, defaults };
+        let live_proxy =
+            LiveProxy { reloadable, addresses, certificates: proxy_settings.certificates, backend_tls, defaults };
         let measured = MeasuredParts::new(&source.log, &config.plain.store_url, &table, &outlets);
         let proxy = bound.start(table, reports, maintenance_pages).context("cannot start the proxy's threads")?;
-        let heartbeats = proxy.heartbeats().iter().cloned().chain([checks]).collect();
-        let _ = parts.set(StartedParts { heartbeats, workers: proxy.counters().to_vec() });
+        let _ = parts.set(started(&proxy, checks));
         let ports = LivePorts { api_address, pipe_tls, api_tls };
         let parts = LiveParts::new(config, &registry, ports, live_proxy, memory, &interfaces, measured.and(&proxy));
         parts.listen(pipe_listener, api_listener, &registry, &pipe);
         let (store_url, secure) = (config.plain.store_url.clone(), Secure::of(config));
-        Reloader::new(source, registry.clone(), parts, acme, logging, (loaded, services))
-            .start(signals, &interfaces)?;
+        let reloader = Reloader::new(source, registry.clone(), parts, acme, logging, (loaded, services));
+        reloader.start(signals, &interfaces)?;
         let addresses = ServerAddresses { pipe: pipe_address, api: api_address };
         Ok(Self { store_url, addresses, secure, registry, outlets, proxy, pipe, interfaces, core, claim })
     }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::verbs::InstanceArg;
+use super::instance_arg::InstanceArg;
 
 /// The revisions to show.
 #[derive(Clone, Debug, Args)]

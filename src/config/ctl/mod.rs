@@ -5,6 +5,7 @@
 
 mod file_verbs;
 mod history_verbs;
+mod instance_arg;
 mod instance_file;
 mod offline_verbs;
 mod shell;
@@ -21,13 +22,14 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 use super::values::Hidden;
 pub use file_verbs::{BackupArgs, ExportArgs, ImportArgs, RestoreArgs};
 pub use history_verbs::{HistoryArgs, RevertArgs};
+pub use instance_arg::InstanceArg;
 pub use instance_file::{BreakerFile, CheckFile, InstanceFile, LimitFile, RouteFile};
 pub use offline_verbs::{CtlShell, TokenArgs, TokenKind, TokenVerb};
 pub use shell::{completions, man, man_pages};
 use user_file::UserFile;
 pub use verbs::{
-    ApplyArgs, AuditArgs, CtlVerb, DrainArgs, ExplainArgs, FilterArgs, InstanceArg, MaintenanceVerb, RequestArgs,
-    TapArgs, TopArgs, WaitArgs, WaitVerb, WatchArgs,
+    ApplyArgs, AuditArgs, CtlVerb, DrainArgs, ExplainArgs, FilterArgs, MaintenanceVerb, RequestArgs, TapArgs, TopArgs,
+    WaitArgs, WaitVerb, WatchArgs,
 };
 
 /// The API of a server with the default configuration on this machine.
