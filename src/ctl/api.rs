@@ -97,8 +97,11 @@ impl Api {
 }
 
 fn authorization(token: &str) -> Result<MetadataValue<Ascii>, CtlFailure> {
-    let value = format!("Bearer {token}").parse();
-    value.map_err(|_| CtlFailure::usage("the token has characters that are not visible ASCII; copy it again"))
+    let wrong = || CtlFailure::usage("the token has characters that are not visible ASCII; copy it again");
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(wrong());
+    }
+    format!("Bearer {token}").parse().map_err(|_| wrong())
 }
 
 /// Reads the certificates of the file of authorities.

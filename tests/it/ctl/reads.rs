@@ -137,7 +137,7 @@ fn a_failed_request_is_told_with_its_attempts() {
     assert!(told.contains("GET http://a/a") && told.contains("502") && told.contains(&id), "{told}");
     let lines = ctl(&harness, &["why", "--status-min", "500"]).out;
     assert!(lines.contains(&id) && lines.contains("REASON"), "{lines}");
-    ctl(&harness, &["why", "no-such-id"]).fails(1, "no-such-id");
+    ctl(&harness, &["why", "no-such-id"]).fails(1, "no request with this id failed lately");
 }
 
 #[test]

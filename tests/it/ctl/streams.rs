@@ -127,6 +127,7 @@ fn a_reader_that_goes_away_ends_the_command_quietly() {
 #[test]
 fn a_server_that_stops_ends_a_stream_with_a_line() {
     let mut harness = ServerHarness::open();
+    let _instance = harness.instance("shop-1", &Backend::named("shop"));
     let mut watching = Running::start(&harness, &["watch", "--after", "0"]);
     watching.line();
     harness.restart();
