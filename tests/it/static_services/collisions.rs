@@ -13,7 +13,7 @@ fn put(server: &crate::server::Server, instance: &str, body: &str) -> (u16, Stri
         body.len()
     ));
     let answer = wire.message().unwrap();
-    (answer.status(), answer.text())
+    (answer.status(), answer.text().to_owned())
 }
 
 #[test]
