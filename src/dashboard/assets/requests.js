@@ -98,7 +98,7 @@ let lastKey = 0
 function requestTable(label, empty, link) {
   const open = row => (link
     ? h('a', { href: link(row), 'data-focus': row.id }, time(row.time))
-    : h('button', { type: 'button', class: 'as-link', 'data-focus': row.id, 'aria-label': `Details of ${row.method} ${row.host}${row.path}`, onclick: () => show('Request', details(row)) }, time(row.time)))
+    : h('button', { type: 'button', class: 'as-link', 'data-focus': row.id, 'aria-label': `Details of ${row.method} ${row.host}${row.path}, ${time(row.time)}`, onclick: () => show('Request', details(row)) }, time(row.time)))
   return new Table({
     label, empty,
     key: row => (row.key ??= ++lastKey),
