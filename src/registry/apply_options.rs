@@ -12,7 +12,7 @@ use super::commands::apply::{ConfigApply, ConfirmRequest};
 /// The wishes of an apply.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-#[schema(as = Apply, example = json!({ "scopes": ["routes", "headers"], "reason": "the new checkout" }))]
+#[schema(as = Apply, example = json!({ "scopes": ["routes", "headers", "options", "health", "ratelimit", "circuit"], "reason": "the new checkout" }))]
 pub struct ApplyOptions {
     /// The sections; the other ones stay staged. All sections if left out.
     #[serde(default, deserialize_with = "present")]

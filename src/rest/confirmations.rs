@@ -31,7 +31,7 @@ pub(super) struct ConfirmationPath {
 
 /// Confirms an apply, which then stays
 #[utoipa::path(post, path = "/v1/confirmations/{id}", operation_id = "confirmConfig", tag = "config",
-    params(ConfirmationPath),
+    security(()), params(ConfirmationPath),
     responses(
         (status = 204, description = "The apply stays."),
         (status = 404, description = "Nothing waits for this confirmation."),
@@ -49,7 +49,7 @@ async fn confirm(
 ///
 /// The configuration before it is restored at once, as a new revision. Staged changes stay staged.
 #[utoipa::path(delete, path = "/v1/confirmations/{id}", operation_id = "cancelConfig", tag = "config",
-    params(ConfirmationPath),
+    security(()), params(ConfirmationPath),
     responses(
         (status = 204, description = "The configuration before is active."),
         (status = 404, description = "Nothing waits for this confirmation."),

@@ -134,6 +134,9 @@ fn no_file_names_another_host_and_no_link_is_absolute() {
         // The address of its project, in a comment, and the name of a format, which nobody asks for.
         let known = ["https://github.com/leeoniya/uPlot", "http://www.w3.org/2000/svg"];
         let rest = known.iter().fold(text, |text, known| text.replace(known, ""));
+        // Comments name sources.
+        let rest: Vec<&str> = rest.lines().map(|line| line.split("// ").next().unwrap_or_default()).collect();
+        let rest = rest.join("\n");
         let absolute = ["http://", "https://", "src=\"/", "href=\"/", "'/v1", "`/v1", "url(/", "from '/"];
         assert!(!absolute.iter().any(|link| rest.contains(link)), "{name} names a host, or a path from the root");
         for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {

@@ -68,9 +68,10 @@ fn names_with_hidden_characters_that_an_older_version_took_are_kept_and_not_take
         session
     });
     assert!(server.terminate().success());
-    let renames = (0..)
-        .zip(names)
-        .map(|(at, hidden)| format!("update session set instance = '{hidden}' where instance = 'shop-{at}'"));
+    let renames = (0..).zip(names).map(|(at, hidden)| {
+        let rename = format!("set instance = '{hidden}' where instance = 'shop-{at}'");
+        format!("update session {rename}; update history_of {rename}")
+    });
     write(folder.path(), &renames.collect::<Vec<String>>().join(";"));
     let server = Server::start(folder.path());
     for (at, (hidden, session)) in names.into_iter().zip(sessions).enumerate() {

@@ -4,10 +4,10 @@ use serde_json::{Map, Value, json};
 
 use crate::grpc::proto::{
     Certificate, Drain, FileProblem, GetInstanceResponse, GetOverviewResponse, Instance, InstanceMaintenance,
-    OperatorRoute, OperatorStats, ReloadConfigResponse,
+    LatencyBucket, OperatorRoute, OperatorStats, ReloadConfigResponse, TrafficTotals,
 };
 
-use super::{JsonShape, circuit, maybe, metadata, time};
+use super::{JsonShape, circuit, items, maybe, metadata, time};
 
 impl JsonShape for GetOverviewResponse {
     fn json(&self) -> Value {
@@ -24,7 +24,30 @@ impl JsonShape for GetOverviewResponse {
             "routes_active": self.routes_active,
             "certificate_expires_at": time(self.certificate_expires_at),
             "config_problems": self.config_problems.iter().map(JsonShape::json).collect::<Vec<_>>(),
+            "traffic": maybe(self.traffic.as_ref()),
         })
+    }
+}
+
+impl JsonShape for TrafficTotals {
+    fn json(&self) -> Value {
+        json!({
+            "requests": self.requests,
+            "status_codes": self.status_codes,
+            "unrouted": self.unrouted,
+            "in_flight": self.in_flight,
+            "retries": self.retries,
+            "bytes_sent": self.bytes_sent,
+            "bytes_received": self.bytes_received,
+            "latency_sum_ms": self.latency_sum_ms,
+            "latencies": items(&self.latencies),
+        })
+    }
+}
+
+impl JsonShape for LatencyBucket {
+    fn json(&self) -> Value {
+        json!({ "at_most_ms": self.at_most_ms, "count": self.count })
     }
 }
 

@@ -229,8 +229,11 @@ pub(super) fn applied(
     record.revision += 1;
     record.last_apply = Some(context.now);
     for edit in edits {
-        if let Edit::Route(id, None) = edit {
-            record.maintenance.forget(*id);
+        match edit {
+            Edit::Route(id, None) => record.maintenance.forget(*id),
+            // A revision of an earlier session brings ids that this session has not given out.
+            Edit::Route(id, Some(_)) => record.next_route = record.next_route.max(id.0.saturating_add(1)),
+            _ => {}
         }
     }
     before.into_iter().for_each(|before| apply_orders(&mut record, edits, before));

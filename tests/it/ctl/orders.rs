@@ -118,7 +118,7 @@ fn an_instance_without_a_client_is_put_from_a_file_changed_and_removed() {
     let created = put(&[&first, "--new", "--json"]).json();
     assert_eq!((&created["revision"], &created["created"]), (&json!(1), &json!(true)));
     assert_eq!(harness.get_of("shop.example", "/").status(), 200);
-    put(&[&first, "--new"]).fails(5, "shop/shop-1");
+    put(&[&first, "--new"]).fails(5, "the instance exists already");
     // Its own output is a file of the same configuration.
     let same = file("shop.json", &ctl(&harness, &["config", "shop/shop-1"]).out);
     assert_eq!(put(&[&same]).out, "shop/shop-1 is as before, at revision 1\n");

@@ -129,7 +129,7 @@ fn operating(api: &Api) {
     let exported = ask("GET", "/v1/export", None).json;
     assert_eq!(exported["instances"][0]["owner"], "session");
     assert_eq!(ask("POST", "/v1/import?dry_run=true", Some(&exported)).json["refused"], 1);
-    assert_eq!(ask("POST", "/v1/reload", None).json, json!({ "changed": [], "needs_restart": [] }));
+    assert_eq!(ask("POST", "/v1/reload", None).json, json!({ "changed": [], "needs_restart": [], "problems": [] }));
     assert_eq!(ask("GET", "/v1/instances", None).json["items"][0]["instance_name"], "shop-1");
     assert_eq!(ask("GET", "/v1/routes?instance=shop/shop-1&limit=1", None).json["items"][0]["route_id"], "r1");
     assert_eq!(ask("GET", "/v1/stats", None).json["items"][1]["route_id"], "r2");

@@ -118,9 +118,16 @@ fn a_wrong_path_or_query_is_refused_with_its_name() {
 #[test]
 fn an_unknown_path_and_a_wrong_method_are_problems_too() {
     let api = Api::start();
-    for target in
-        ["/", "/v1", "/v2/sessions", "/v1/session/", "/v1/session/routes/r1/x", "/docs/../x", "/%FF", "/docs/none.js"]
-    {
+    for target in [
+        "/index.html",
+        "/v1",
+        "/v2/sessions",
+        "/v1/session/",
+        "/v1/session/routes/r1/x",
+        "/docs/../x",
+        "/%FF",
+        "/docs/none.js",
+    ] {
         assert_eq!(api.ask("GET", target, "", None).problem(), (404, "not_found", ""), "{target}");
     }
     for (method, target, allowed) in [
