@@ -92,7 +92,7 @@ impl<'a> FileReader<'a> {
         let Some(name) = table.remove(NAME) else {
             return Err(self.fault(span, "`name` is missing here; add a line name = \"…\""));
         };
-        let service = self.name(name, ServiceName::parse)?;
+        let service = self.name(&name, ServiceName::parse)?;
         let Some(several) = table.remove(INSTANCES) else {
             let instance = self.named_alike(&service, &span)?;
             instances.push(self.instance(service, instance, span, table)?);
@@ -106,7 +106,7 @@ impl<'a> FileReader<'a> {
             let span = entry.span();
             let mut table = self.table(entry, "[[services.instances]]")?;
             let instance = match table.remove(NAME) {
-                Some(name) => self.name(name, InstanceName::parse)?,
+                Some(name) => self.name(&name, InstanceName::parse)?,
                 None => self.named_alike(&service, &span)?,
             };
             instances.push(self.instance(service.clone(), instance, span, table)?);
@@ -135,7 +135,7 @@ impl<'a> FileReader<'a> {
         Ok(PlacedInstance { listed: ListedInstance { service, instance, config: Arc::new(config) }, line })
     }
 
-    fn name<T>(self, value: Spanned<DeValue<'a>>, parse: fn(&str) -> Result<T, Error>) -> Result<T, FileFault> {
+    fn name<T>(self, value: &Spanned<DeValue<'a>>, parse: fn(&str) -> Result<T, Error>) -> Result<T, FileFault> {
         let span = value.span();
         match value.get_ref().as_str() {
             Some(text) => parse(text).map_err(|error| self.fault(span, &error.to_string())),

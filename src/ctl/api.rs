@@ -68,14 +68,12 @@ impl Api {
     }
 
     async fn within<A>(&self, call: impl Future<Output = Result<Response<A>, Status>>) -> Result<A, CtlFailure> {
-        match tokio::time::timeout(self.patience, call).await {
-            Ok(answer) => answer.map(Response::into_inner).map_err(|status| self.failure(&status)),
-            Err(_) => {
-                let words = format!("{} does not answer within {} s", self.url, self.patience.as_secs());
-                let silent = self.heard.nothing();
-                Err(if silent { CtlFailure::unreachable(words) } else { CtlFailure::timed_out(words) })
-            }
+        if let Ok(answer) = tokio::time::timeout(self.patience, call).await {
+            return answer.map(Response::into_inner).map_err(|status| self.failure(&status));
         }
+        let words = format!("{} does not answer within {} s", self.url, self.patience.as_secs());
+        let silent = self.heard.nothing();
+        Err(if silent { CtlFailure::unreachable(words) } else { CtlFailure::timed_out(words) })
     }
 
     /// Returns the failure for a status, also one that ends a stream.

@@ -27,7 +27,7 @@ fn message(file: InstanceFile) -> Result<InstanceConfig, CtlFailure> {
         headers: file.headers.into_iter().collect(),
         options: texts(file.options),
         health_check: file.health_check.map(check).transpose()?,
-        rate_limit: file.rate_limit.map(limit).transpose()?,
+        rate_limit: file.rate_limit.as_ref().map(limit).transpose()?,
         circuit_breaker: file.circuit_breaker.map(breaker).transpose()?,
         maintenance_port: file.maintenance_port.into(),
         metadata: Some(structure(file.metadata)),
@@ -44,7 +44,7 @@ fn route(file: RouteFile) -> Result<RouteConfig, CtlFailure> {
         headers: file.headers.into_iter().collect(),
         options: texts(file.options),
         health_check: file.health_check.map(check).transpose()?,
-        rate_limit: file.rate_limit.map(limit).transpose()?,
+        rate_limit: file.rate_limit.as_ref().map(limit).transpose()?,
         circuit_breaker: file.circuit_breaker.map(breaker).transpose()?,
     })
 }
@@ -59,7 +59,7 @@ fn check(file: CheckFile) -> Result<HealthCheckSetting, CtlFailure> {
     Ok(HealthCheckSetting { path: file.path, interval, timeout })
 }
 
-fn limit(file: LimitFile) -> Result<RateLimitSetting, CtlFailure> {
+fn limit(file: &LimitFile) -> Result<RateLimitSetting, CtlFailure> {
     Ok(RateLimitSetting { requests: file.requests, window: duration("rate_limit.window", &file.window)? })
 }
 

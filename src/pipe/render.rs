@@ -93,9 +93,13 @@ impl ReplyBuffer {
         self.replaced &= !matches!(reply, Reply::Registered(_) | Reply::Reconnected);
         match reply {
             Reply::Registered(id) => self.line(head, Some(id.reveal())),
-            Reply::Reconnected | Reply::Done | Reply::Maintenance(_) | Reply::Applied(_) => self.line(head, None),
-            // No command of the pipe has them.
-            Reply::Put(_) | Reply::OwnedReplaced(_) => self.line(head, None),
+            // No command of the pipe has the last two.
+            Reply::Reconnected
+            | Reply::Done
+            | Reply::Maintenance(_)
+            | Reply::Applied(_)
+            | Reply::Put(_)
+            | Reply::OwnedReplaced(_) => self.line(head, None),
             Reply::Gone => self.line(ReplyHead { word: "REREGISTER", ..head }, None),
             Reply::RouteAdded(id) => self.line(head, Some(&id.to_string())),
             Reply::RoutesAdded(ids) => {

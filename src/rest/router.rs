@@ -62,7 +62,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 /// Returns all calls with their descriptions.
 fn calls() -> OpenApiRouter<RestState> {
-    [
+    vec![
         sessions::calls(),
         routes::calls(),
         settings::calls(),

@@ -127,7 +127,6 @@ impl StatementKind {
             StatementKind::UnstageSections => {
                 StatementShape { rows_max: 1, is_atomic: false, ..single(UNSTAGE_SECTIONS_COLUMNS) }
             }
-            StatementKind::DropStaged => single(1),
             StatementKind::End => StatementShape { times_bound: 5, is_atomic: false, ..single(1) },
             StatementKind::PutAudit => StatementShape { rows_max: 64, ..single(AUDIT_COLUMNS.len()) },
             StatementKind::PruneAudit => StatementShape { rows_max: 1, ..single(PRUNE_COLUMNS) },
@@ -143,7 +142,7 @@ impl StatementKind {
             }
             StatementKind::DropHistory => StatementShape { times_bound: 3, is_atomic: false, ..single(1) },
             StatementKind::PutConfirmation => StatementShape { rows_max: 16, ..single(confirmation_rows::COLUMNS) },
-            StatementKind::DropConfirmation => single(1),
+            StatementKind::DropStaged | StatementKind::DropConfirmation => single(1),
             StatementKind::Revision => StatementShape { rows_max: 1, ..single(1) },
         }
     }

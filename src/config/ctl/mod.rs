@@ -55,7 +55,7 @@ pub struct CtlCli {
 
 #[derive(Debug, Args)]
 struct CtlFlags {
-    /// The API port of the server [default: http://127.0.0.1:8182]
+    /// The API port of the server [default: <http://127.0.0.1:8182>]
     #[arg(long, global = true, env = "SIGNALBOX_CTL_API", value_name = "URL")]
     api: Option<String>,
     /// The operator token

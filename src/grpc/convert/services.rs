@@ -39,8 +39,8 @@ pub(in crate::grpc) fn instance_config(message: proto::InstanceConfig) -> Result
         path: None,
         priority: None,
         routes: Some(routes.collect::<Result<_, _>>()?),
-        headers: header_texts(headers)?,
-        options: option_texts(options)?,
+        headers: header_texts(&headers)?,
+        options: option_texts(&options)?,
         health_check: check(health_check)?,
         rate_limit: limit(rate_limit)?,
         circuit_breaker: breaker(circuit_breaker)?,
@@ -68,22 +68,22 @@ fn route(message: proto::RouteConfig) -> Result<RouteConfig, Error> {
         domains: Domains(Host::gather(domains.iter().map(String::as_str))?),
         path: if path.is_empty() { PathPrefix::root() } else { PathPrefix::parse(&path)? },
         priority: Priority(priority),
-        headers: header_texts(headers)?,
-        options: option_texts(options)?,
+        headers: header_texts(&headers)?,
+        options: option_texts(&options)?,
         health_check: check(health_check)?,
         rate_limit: limit(rate_limit)?,
         circuit_breaker: breaker(circuit_breaker)?,
     })
 }
 
-fn header_texts(given: HashMap<String, String>) -> Result<HeaderTexts, Error> {
+fn header_texts(given: &HashMap<String, String>) -> Result<HeaderTexts, Error> {
     let read = |name: &str, value: &str| Ok((HeaderKey::parse(name)?, header_value(value)?));
     let texts =
         given.iter().map(|(name, value)| read(name, value).map_err(|error: Error| entry("headers", name, &error)));
     texts.collect::<Result<_, _>>().map(HeaderTexts)
 }
 
-fn option_texts(given: HashMap<String, String>) -> Result<OptionTexts, Error> {
+fn option_texts(given: &HashMap<String, String>) -> Result<OptionTexts, Error> {
     let read = |key: &str, value: &str| {
         if !Options::default().set(key, value)? {
             return Err(Error::invalid("key", Options::unknown(key)));

@@ -150,9 +150,10 @@ pub(crate) fn activate(
         let view = AppliedView { revision: session.record.revision, number: last, confirmation: None };
         return Decided::new(Reply::Applied(view), Vec::new());
     }
-    let record = match edits.is_empty() {
-        true => SessionRecord::clone(&session.record),
-        false => applied(session, &edits, before.map(|before| &**before), context),
+    let record = if edits.is_empty() {
+        SessionRecord::clone(&session.record)
+    } else {
+        applied(session, &edits, before.map(|before| &**before), context)
     };
     let edits: Arc<[Edit]> = edits.into();
     let draft = revision_of(catalog, session, &edits, record.revision, note);

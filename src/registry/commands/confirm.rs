@@ -144,7 +144,7 @@ fn restorable(catalog: &Catalog, session: &Session, before: &Config) -> (Config,
             })
         })
     };
-    let left: Vec<RouteId> = before.routes.keys().filter(|id| held(*id)).copied().collect();
+    let left: Vec<RouteId> = before.routes.keys().filter(|id| held(id)).copied().collect();
     let mut target = before.clone();
     for id in &left {
         let present = session.active.routes.get(id).cloned();

@@ -106,16 +106,13 @@ impl Replacement<'_> {
     fn put(&mut self, listed: &ListedInstance, context: DecisionContext<'_>) -> Result<(), Error> {
         let (service, instance) = (&listed.service, &listed.instance);
         let present = present(&self.draft, self.owner, service, instance)?.cloned();
-        let (decided, kind) = match present {
-            Some(session) => {
-                let (decided, outcome) = put(&self.draft, &session, &listed.config, context)?;
-                let (revision, total, changes) = (outcome.revision, outcome.changes_total, outcome.changes);
-                (decided, OwnedChangeKind::Changed { revision, total, changes })
-            }
-            None => {
-                let named = (service, instance);
-                (create(&self.draft, self.owner, named, &listed.config, context)?.0, OwnedChangeKind::Created)
-            }
+        let (decided, kind) = if let Some(session) = present {
+            let (decided, outcome) = put(&self.draft, &session, &listed.config, context)?;
+            let (revision, total, changes) = (outcome.revision, outcome.changes_total, outcome.changes);
+            (decided, OwnedChangeKind::Changed { revision, total, changes })
+        } else {
+            let named = (service, instance);
+            (create(&self.draft, self.owner, named, &listed.config, context)?.0, OwnedChangeKind::Created)
         };
         if !decided.changes.is_empty() {
             self.take(decided, (service.clone(), instance.clone(), kind));

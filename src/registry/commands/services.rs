@@ -178,7 +178,7 @@ pub(super) fn put(
     refuse_while_waiting(session)?;
     let WantedInstance { next_route, maintenance_port, metadata, .. } = wanted;
     let record = applied(session, &edits, None, context);
-    let record = SessionRecord { next_route, maintenance_port, metadata, ..record };
+    let record = SessionRecord { maintenance_port, metadata, next_route, ..record };
     let revision = record.revision;
     let edits: Arc<[Edit]> = edits.into();
     let draft = revision_of(catalog, session, &edits, revision, RevisionNote::applied(None));

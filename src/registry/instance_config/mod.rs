@@ -140,10 +140,12 @@ fn is_root(path: &PathPrefix) -> bool {
     *path == PathPrefix::root()
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_usual(priority: &Priority) -> bool {
     priority.0 == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(port: &Port) -> bool {
     port.0 == 0
 }

@@ -21,6 +21,9 @@ use super::registry::{QueuedRead, Registry};
 /// The number of entries that one step reads.
 const ENTRIES_PER_STEP: usize = 4096;
 
+/// The names of an instance, and the mark of its history.
+type KnownHistory = ((ServiceName, InstanceName), Option<Arc<HistoryMark>>);
+
 impl Registry {
     /// Returns a page of the revisions of an instance, the latest first.
     ///
@@ -71,7 +74,7 @@ impl Registry {
 
     /// Returns the names of an instance, and the mark of its history if it has one. A call of a session counts as
     /// activity.
-    fn history(&self, of: &Subject) -> Result<((ServiceName, InstanceName), Option<Arc<HistoryMark>>), Error> {
+    fn history(&self, of: &Subject) -> Result<KnownHistory, Error> {
         let catalog = self.catalog();
         let (service, instance) = names(&catalog, of)?;
         let mark = catalog.history_of(&service, &instance).cloned();

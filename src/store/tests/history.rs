@@ -36,7 +36,7 @@ impl Written {
             interface: Interface::Pipe,
             address: Some("10.0.0.9".parse().unwrap()),
             reason: Some("größer | schöner".to_owned()),
-            reverted_to: (mark.last % 2 == 0).then_some(mark.last - 1),
+            reverted_to: mark.last.is_multiple_of(2).then_some(mark.last - 1),
             changes: RevisionCounts { routes_added: 3, ..RevisionCounts::default() },
         };
         self.revisions.insert(mark.last, next.clone());
