@@ -55,7 +55,10 @@ fn a_backup_under_load_is_one_moment_with_everything_that_was_answered_before() 
         for (client, promised) in promised.iter().enumerate() {
             let list = json(server.api, &format!("/v1/routes?limit=1000&instance=load/load-{client}"));
             let routes = list["items"].as_array().unwrap().len();
-            assert!(routes.is_multiple_of(2) && routes >= 2 * promised, "backup {number}: {routes} of {promised} pairs");
+            assert!(
+                routes.is_multiple_of(2) && routes >= 2 * promised,
+                "backup {number}: {routes} of {promised} pairs"
+            );
         }
     }
 }
