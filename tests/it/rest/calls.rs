@@ -21,6 +21,7 @@ fn a_service_does_all_it_can_and_an_operator_too() {
     assert_eq!(api.server.get("shop.example", "/").0, 200);
     running(&api, &session, &url);
     operating(&api);
+    undoing(&api);
     ending(&api, &session);
     let called = api.called.borrow();
     let missed: Vec<String> = description::operations()
@@ -184,6 +185,37 @@ fn staged_by_another(api: &Api) {
     let audit = api.ask("GET", "/v1/audit?service=shop&instance=shop-3&actor=operator", TOKEN, None).json;
     let actions: Vec<&Value> = audit["items"].as_array().unwrap().iter().map(|record| &record["action"]).collect();
     assert_eq!(actions, ["rolled_back", "applied"]);
+}
+
+/// A service and an operator look at revisions and restore them; an apply is confirmed, another is taken back.
+fn undoing(api: &Api) {
+    let session = api.register("shop", "shop-4");
+    let ask = |method: &str, rest: &str, body: Option<&Value>| {
+        api.ask(method, &format!("/v1/session/config{rest}"), &session, body)
+    };
+    let waiting = |domain: &str| {
+        api.route(&session, domain, "http://127.0.0.1:1");
+        let applied = ask("POST", "/apply", Some(&json!({ "confirm_within": "1h" })));
+        format!("/v1/confirmations/{}", applied.json["confirmation"]["id"].as_str().unwrap())
+    };
+    assert_eq!(api.ask("POST", &waiting("kept.example"), "", None).status, 204);
+    assert_eq!(api.ask("DELETE", &waiting("taken-back.example"), "", None).status, 204);
+    let actions = |listed: &Value| -> Vec<String> {
+        listed["items"].as_array().unwrap().iter().map(|item| item["action"].as_str().unwrap().to_owned()).collect()
+    };
+    let listed = ask("GET", "/history", None).json;
+    assert_eq!(actions(&listed), ["cancelled", "applied", "applied"]);
+    let second = ask("GET", "/history/2", None).json;
+    assert_eq!(second["config"]["routes"][1]["domains"], json!(["taken-back.example"]));
+    let reverted = ask("POST", "/history/2/revert", Some(&json!({ "reason": "it was right" })));
+    assert_eq!(reverted.json, json!({ "revision": 4, "number": 4 }));
+
+    let operate = |method: &str, rest: &str| {
+        api.ask(method, &format!("/v1/instances/shop/shop-4/history{rest}"), TOKEN, None)
+    };
+    assert_eq!(operate("GET", "/2").json["config"], second["config"]);
+    assert_eq!(operate("POST", "/1/revert").json["number"], 5);
+    assert_eq!(actions(&operate("GET", "?limit=2").json), ["reverted", "reverted"]);
 }
 
 fn ending(api: &Api, session: &str) {
