@@ -16,6 +16,7 @@ mod live_parts;
 mod observed_traffic;
 mod obtaining;
 mod ports;
+mod publishing;
 mod reload_command;
 mod reloader;
 mod renewal;
@@ -63,6 +64,7 @@ use live_parts::{LiveParts, LivePorts, LiveProxy};
 use observed_traffic::{ObservedTraffic, StartedParts};
 use obtaining::Obtaining;
 use ports::OpenPorts;
+use publishing::PublishedPort;
 pub use reload_command::reload;
 use reloader::{ConfigSource, Reloader};
 use request_logging::{RequestLogging, RequestOutlets};
@@ -164,10 +166,15 @@ fn started(proxy: &proxy::Proxy, checks: Heartbeat) -> StartedParts {
 }
 
 /// Takes up the work that the store kept, and brings the services of files up to date.
-async fn resume(registry: &Registry, config: &CheckedConfig, interfaces: &Lifecycle) -> StaticServices {
+async fn resume(
+    registry: &Registry,
+    config: &CheckedConfig,
+    published: Option<&PublishedPort>,
+    interfaces: &Lifecycle,
+) -> StaticServices {
     interfaces.spawn("guards", registry.clone().watch_guards(interfaces.stopping().clone()));
     registry.resume().into_iter().for_each(|request| interfaces.spawn_one("maintenance resumed", request));
-    let mut services = StaticServices::new(registry.clone());
+    let mut services = StaticServices::new(registry.clone(), published.map(|port| port.service.clone()));
     services.look(&config.plain, &CallOrigin::SERVER).await;
     services
 }
@@ -227,7 +234,7 @@ impl Server {
         let (awaited, claim) = await_store(&config.plain.store_url, config.store_wait.map(Span::std)).await?;
         let (shares_ports, tokens) = (claim.is_some(), obtaining.tokens.clone());
         let settings = proxy::ProxySettings { shares_ports, certificates, tokens, requests, spans, ..settings };
-        let OpenPorts { pipe: pipe_listener, api: api_listener, proxy: bound, settings: proxy_settings } =
+        let OpenPorts { pipe: pipe_listener, api: api_listener, published, proxy: bound, settings: proxy_settings } =
             OpenPorts::open(config, passed, settings).await?;
         let (pipe_address, api_address) = (pipe_listener.local_addr()?, api_listener.local_addr()?);
 
@@ -255,7 +262,7 @@ impl Server {
         // Tasks: the writer, the checker, the proxy, then the interfaces.
         let [core, interfaces, pipe] = [(); 3].map(|()| Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
-        let services = resume(&registry, config, &interfaces).await;
+        let services = resume(&registry, config, published.as_ref(), &interfaces).await;
         table.load().assume_healthy();
         let acme = obtaining.start(config, &table, &interfaces)?;
         let reporting =
@@ -274,7 +281,7 @@ impl Server {
         let _ = parts.set(started(&proxy, checks));
         let ports = LivePorts { api_address, pipe_tls, api_tls };
         let parts = LiveParts::new(config, &registry, ports, live_proxy, memory, &interfaces, measured.and(&proxy));
-        parts.listen(pipe_listener, api_listener, &registry, &pipe);
+        parts.listen((pipe_listener, api_listener, published), &registry, &pipe);
         let (store_url, secure) = (config.plain.store_url.clone(), Secure::of(config));
         let reloader = Reloader::new(source, registry.clone(), parts, acme, logging, (loaded, services));
         reloader.start(signals, &interfaces)?;

@@ -34,6 +34,8 @@ pub(super) struct CheckedConfig {
     /// The time between two messages with metrics.
     pub(super) metrics_interval: Option<Span>,
     pub(super) api_hosts: Vec<Host>,
+    /// The domain under which the proxy serves the dashboard.
+    pub(super) published: Option<Host>,
     pub(super) tokens: Vec<RegistrationToken>,
     /// The name of the certificate for clients that ask for no name or an unknown one.
     pub(super) tls_default: Option<Host>,
@@ -75,6 +77,12 @@ impl CheckedConfig {
             operator_tokens: operator_tokens(&plain)?,
             audit_keep: plain.value("audit.keep", &plain.audit.keep, days)?,
             api_hosts: plain.values("api.hosts", &plain.api.hosts, api_host)?,
+            published: plain
+                .api
+                .publish
+                .as_ref()
+                .map(|name| plain.value("api.publish", name, published_domain))
+                .transpose()?,
             tokens: tokens(&plain)?,
             tls_default: plain
                 .proxy
@@ -152,6 +160,13 @@ fn api_host(text: &str) -> Result<Host, String> {
     Host::parse(text).ok().filter(|host| *host != Host::Any).ok_or_else(|| {
         format!("`{text}` is not a host; write signalbox.internal, *.internal or an address, without port or scheme")
     })
+}
+
+fn published_domain(text: &str) -> Result<Host, String> {
+    Host::parse(text)
+        .ok()
+        .filter(|host| matches!(host, Host::Exact(_)))
+        .ok_or_else(|| format!("`{text}` is not one domain; write admin.example, without port, path or scheme"))
 }
 
 /// Reads a domain that may get a certificate, or `*.` followed by one.

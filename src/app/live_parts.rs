@@ -8,9 +8,11 @@ use tokio::net::TcpListener;
 
 use super::checked_config::CheckedConfig;
 use super::collected_metrics::{CollectedMetrics, MeasuredParts, ReloadCounts};
+use super::publishing::{self, PublishedPort};
 use super::renewal::WatchedCertificate;
 use super::services::{api_services, route_defaults};
 use super::settings::{connections_of, pipe_settings, registry_limits, reloadable_settings, serve_proxy};
+use crate::api_listener::ApiBounds;
 use crate::certificates::Certificates;
 use crate::config::ConnectionsConfig;
 use crate::connect::{AddressResolver, BackendTls};
@@ -32,6 +34,8 @@ pub(super) struct LiveParts {
     pipe: Arc<ArcSwap<pipe::PipeSettings>>,
     api: Arc<ArcSwap<api_listener::ApiServices>>,
     api_connections: PortConnections,
+    published: Arc<ArcSwap<api_listener::ApiServices>>,
+    published_connections: PortConnections,
     operators: Arc<OperatorAuth>,
     requests: RequestLog,
     interfaces: Lifecycle,
@@ -90,11 +94,14 @@ impl LiveParts {
         let metrics = MetricsSource::new(move |accepted| collected.text(accepted));
         let has_tls = ports.api_tls.is_some();
         let services = api_services(registry, config, has_tls, &operators, (&requests, &metrics), interfaces);
+        let published = publishing::published_services(&services, config, &operators);
         Self {
             ports,
             pipe: Arc::new(ArcSwap::from_pointee(pipe)),
             api: Arc::new(ArcSwap::from_pointee(services)),
             api_connections,
+            published: Arc::new(ArcSwap::from_pointee(published)),
+            published_connections: publishing::connections(config),
             operators,
             requests,
             interfaces: interfaces.clone(),
@@ -115,14 +122,24 @@ impl LiveParts {
         self.proxy.backend_tls.replace(backend_tls);
     }
 
-    /// Starts the tasks of the pipe and of the API port.
-    pub(super) fn listen(&self, pipe: TcpListener, api: TcpListener, registry: &Registry, pipe_tasks: &Lifecycle) {
+    /// Starts the tasks of the pipe, of the API port and of the one to which the proxy forwards, if there is one.
+    pub(super) fn listen(
+        &self,
+        (pipe, api, published): (TcpListener, TcpListener, Option<PublishedPort>),
+        registry: &Registry,
+        pipe_tasks: &Lifecycle,
+    ) {
         let (tls, settings) = (self.ports.pipe_tls.clone(), Arc::clone(&self.pipe));
         let serving = pipe::serve(pipe, tls, registry.clone(), settings, pipe_tasks.clone(), random::bits);
         pipe_tasks.spawn("pipe", serving);
-        let bounds = api_listener::ApiBounds::new(self.api_connections.clone(), self.memory.clone());
-        let (tls, services) = (self.ports.api_tls.clone(), Arc::clone(&self.api));
-        self.interfaces.spawn("API", api_listener::serve(api, tls, services, bounds, self.interfaces.clone()));
+        let bounds = |connections: &PortConnections| ApiBounds::new(connections.clone(), self.memory.clone());
+        let (tls, tasks) = (self.ports.api_tls.clone(), self.interfaces.clone());
+        let (services, bounds_of_api) = (Arc::clone(&self.api), bounds(&self.api_connections));
+        self.interfaces.spawn("API", api_listener::serve(api, tls, services, bounds_of_api, tasks.clone()));
+        if let Some(PublishedPort { listener, .. }) = published {
+            let (services, bounds) = (Arc::clone(&self.published), bounds(&self.published_connections));
+            self.interfaces.spawn("published API", api_listener::serve(listener, None, services, bounds, tasks));
+        }
     }
 
     /// Serves these certificates from the next handshake on.
@@ -178,6 +195,8 @@ impl LiveParts {
         let has_tls = self.ports.api_tls.is_some();
         let shared = (&self.requests, &self.metrics);
         let services = api_services(registry, config, has_tls, &self.operators, shared, &self.interfaces);
+        publishing::set_limits(&self.published_connections, config);
+        self.published.store(Arc::new(publishing::published_services(&services, config, &self.operators)));
         self.api.store(Arc::new(services));
     }
 }

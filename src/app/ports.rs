@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use tokio::net::TcpListener;
 
 use super::checked_config::CheckedConfig;
+use super::publishing::PublishedPort;
 use crate::proxy::{BoundProxy, Proxy, ProxySettings};
 use crate::sockets::InheritedSockets;
 
@@ -17,6 +18,7 @@ const PRIVILEGED: u16 = 1024;
 pub(super) struct OpenPorts {
     pub(super) pipe: TcpListener,
     pub(super) api: TcpListener,
+    pub(super) published: Option<PublishedPort>,
     pub(super) proxy: BoundProxy,
     pub(super) settings: ProxySettings,
 }
@@ -35,7 +37,8 @@ impl OpenPorts {
         let settings = ProxySettings { own: vec![pipe.local_addr()?, api.local_addr()?], ..settings };
         let proxy = bind_proxy(config, &settings, &mut passed)?;
         check_unclaimed(&passed)?;
-        Ok(Self { pipe, api, proxy, settings })
+        let published = PublishedPort::open(config).await?;
+        Ok(Self { pipe, api, published, proxy, settings })
     }
 }
 

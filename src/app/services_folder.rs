@@ -16,7 +16,7 @@ const FILES_MAX: usize = 1_000;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A file of services.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct FoundFile {
     /// The name of the file as the owner of its instances: with that of its folder in front.
     pub(super) name: Arc<str>,

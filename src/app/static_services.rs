@@ -26,6 +26,8 @@ const LISTED_MAX: usize = 20;
 /// The services of all files.
 pub(super) struct StaticServices {
     registry: Registry,
+    /// The services of the server itself, if it has some.
+    own: Option<FoundFile>,
     files: BTreeMap<Arc<str>, KnownFile>,
     /// True once the files of an earlier run have been looked for.
     has_looked: bool,
@@ -53,18 +55,19 @@ struct FoundFiles {
 }
 
 impl StaticServices {
-    /// Creates the services before the first look.
-    pub(super) fn new(registry: Registry) -> Self {
-        Self { registry, files: BTreeMap::new(), has_looked: false, problems: Vec::new() }
+    /// Creates the services before the first look. The server's `own` ones are kept like those of a file.
+    pub(super) fn new(registry: Registry, own: Option<FoundFile>) -> Self {
+        Self { registry, own, files: BTreeMap::new(), has_looked: false, problems: Vec::new() }
     }
 
     /// Reads the files of a configuration, and gives the registry what changed.
     pub(super) async fn look(&mut self, config: &ServerConfig, origin: &CallOrigin) {
         let FoundFiles { files, fault } = lifecycle::run_blocking(|| find(config));
+        let own = self.own.clone();
         if fault.is_none() {
-            self.forget_others(&files);
+            self.forget_others(&files, own.as_ref());
         }
-        files.into_iter().for_each(|file| self.read(file));
+        files.into_iter().chain(own).for_each(|file| self.read(file));
         Box::pin(self.replace(origin)).await;
         self.files.retain(|_, file| !file.is_gone || file.wanted.is_some());
         self.show(fault);
@@ -76,8 +79,8 @@ impl StaticServices {
     }
 
     /// Takes all instances of files that are gone out of the registry with the next replacement.
-    fn forget_others(&mut self, found: &[FoundFile]) {
-        let present: BTreeSet<&str> = found.iter().map(|file| &*file.name).collect();
+    fn forget_others(&mut self, found: &[FoundFile], own: Option<&FoundFile>) {
+        let present: BTreeSet<&str> = found.iter().chain(own).map(|file| &*file.name).collect();
         if !std::mem::replace(&mut self.has_looked, true) {
             let catalog = self.registry.catalog();
             let owners = catalog.sessions().filter_map(|session| session.record.owner.file());

@@ -10,6 +10,7 @@ mod changes;
 mod choices;
 mod command;
 mod config_key;
+mod conflicts;
 mod ctl;
 mod file;
 mod file_sections;
@@ -137,7 +138,7 @@ impl FileSections {
             written,
             source,
         };
-        config.apart()?;
+        config.check_conflicts()?;
         Ok(config)
     }
 }
@@ -200,20 +201,6 @@ impl ServerConfig {
     ) -> anyhow::Result<Vec<T>> {
         written.iter().map(|text| self.value(key, text, &parse)).collect()
     }
-
-    /// Refuses two interfaces that listen on the same address.
-    fn apart(&self) -> anyhow::Result<()> {
-        let mut listeners =
-            vec![("pipe.listen", self.pipe.listen), ("api.listen", self.api.listen), ("proxy.http", self.proxy.http)];
-        listeners.extend(self.proxy.https.map(|address| ("proxy.https", address)));
-        for (at, (key, address)) in listeners.iter().enumerate() {
-            let twin = listeners.iter().skip(at + 1).find(|(_, other)| other == address && address.port() != 0);
-            if let Some((other, _)) = twin {
-                bail!("{key} and {other} are both {address}; give each its own port");
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Returns the folder of services: the given one, or the one beside the file.
@@ -265,6 +252,7 @@ impl ApiSection {
             listen,
             operator_tokens,
             hosts: self.hosts.unwrap_or_default(),
+            publish: self.publish,
             max_body: or_default(self.max_body, "api-max-body")?.0,
             connections: connections(all, self.address_connections_max),
             streams_max: or_default(self.streams_max, "api-streams-max")?.0,

@@ -130,6 +130,8 @@ pub struct ApiConfig {
     pub operator_tokens: Vec<Hidden<String>>,
     /// More host names that requests may use while neither TLS nor registration tokens protect the port.
     pub hosts: Vec<Written>,
+    /// The domain under which the proxy serves the dashboard and the calls of operators, if it does.
+    pub publish: Option<Written>,
     /// The largest request body or message, in bytes.
     pub max_body: usize,
     /// The bounds of its connections.

@@ -158,6 +158,9 @@ sections! {
         #[arg(env = "SIGNALBOX_API_HOSTS", value_name = "HOSTS", value_delimiter = ',')]
         #[serde(deserialize_with = "list")]
         "api-hosts" hosts: Vec<Written> | "localhost and addresses only",
+        /// The domain under which the proxy serves the dashboard and the calls of operators; operator tokens are needed
+        #[arg(env = "SIGNALBOX_API_PUBLISH", value_name = "DOMAIN")]
+        "api-publish" publish: Written | "none, the proxy serves neither" [restart],
         /// The largest request body or message
         #[arg(env = "SIGNALBOX_API_MAX_BODY", value_name = "SIZE")]
         "api-max-body" max_body: Size = "1MiB",

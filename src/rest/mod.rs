@@ -37,5 +37,5 @@ mod state;
 mod values;
 
 pub use metrics_source::MetricsSource;
-pub use router::{document, refuse, router};
+pub use router::{document, refuse, router, without_sessions};
 pub use state::RestSettings;

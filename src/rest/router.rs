@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::middleware::map_response;
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -48,6 +48,19 @@ pub fn router(
         Some(cors) => router.layer(cors),
         None => router,
     }
+}
+
+/// Returns `api` without the calls of sessions, for a port that strangers reach: they need no token to register.
+pub fn without_sessions(api: Router) -> Router {
+    Router::new().fallback_service(api).layer(from_fn(refuse_sessions))
+}
+
+async fn refuse_sessions(request: Request, next: Next) -> Response {
+    // Routes match the path as it was sent, so nothing else leads to these calls.
+    if request.uri().path().starts_with("/v1/session") {
+        return Problem::no_such_path().into_response();
+    }
+    next.run(request).await
 }
 
 /// Returns the response to a request that the listener refuses.

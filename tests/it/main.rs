@@ -30,6 +30,7 @@ mod pages;
 mod parity;
 mod policy;
 mod proxying;
+mod published;
 mod requests;
 mod rest;
 mod restarts;

@@ -210,9 +210,8 @@ fn undoing(api: &Api) {
     let reverted = ask("POST", "/history/2/revert", Some(&json!({ "reason": "it was right" })));
     assert_eq!(reverted.json, json!({ "revision": 4, "number": 4 }));
 
-    let operate = |method: &str, rest: &str| {
-        api.ask(method, &format!("/v1/instances/shop/shop-4/history{rest}"), TOKEN, None)
-    };
+    let operate =
+        |method: &str, rest: &str| api.ask(method, &format!("/v1/instances/shop/shop-4/history{rest}"), TOKEN, None);
     assert_eq!(operate("GET", "/2").json["config"], second["config"]);
     assert_eq!(operate("POST", "/1/revert").json["number"], 5);
     assert_eq!(actions(&operate("GET", "?limit=2").json), ["reverted", "reverted"]);
