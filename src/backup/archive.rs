@@ -12,7 +12,7 @@ use super::error::ArchiveFault;
 use super::manifest::{DATABASE, FORMAT, Manifest, ManifestVersion};
 
 /// The media type of a backup.
-pub const CONTENT_TYPE: &str = "application/x-tar";
+pub const CONTENT_TYPE: &str = "application/octet-stream";
 
 const MANIFEST: &str = "manifest.json";
 const SUMS: &str = "SHA256SUMS";

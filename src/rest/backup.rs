@@ -8,6 +8,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CON
 use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, stream};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -16,6 +17,12 @@ use crate::backup::{self, Backup};
 use super::operator::Operator;
 use super::problem::Problem;
 use super::state::RestState;
+
+/// A backup: a tar archive.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "the form in the description; the bytes are streamed")]
+struct BackupFile(Vec<u8>);
 
 /// The number of bytes that are read at once.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -32,7 +39,7 @@ pub(super) fn calls() -> OpenApiRouter<RestState> {
 /// only its owner can read it.
 #[utoipa::path(get, path = "/v1/backup", operation_id = "backup", tag = "operators", security(("operator" = [])),
     responses(
-        (status = 200, description = "The backup.", body = Vec<u8>, content_type = "application/x-tar"),
+        (status = 200, description = "The backup.", body = BackupFile, content_type = "application/octet-stream"),
         (status = 409, description = "The store is in memory only; there is nothing to back up."),
         (status = 429, description = "Another backup is being made; only one at a time."),
     ))]

@@ -69,7 +69,7 @@ fn a_backup_is_a_tar_archive_that_common_tools_check_and_take_apart() {
     let server = place.start();
     register(&server, "a.example");
     let answer = get(server.api, "/v1/backup");
-    assert_eq!(answer.field("content-type"), Some("application/x-tar"));
+    assert_eq!(answer.field("content-type"), Some("application/octet-stream"));
     assert!(answer.field("content-disposition").unwrap().starts_with("attachment; filename=\"signalbox-20"));
     assert_eq!(answer.field("cache-control"), Some("no-store"));
     let file = place.file("backup.tar");
