@@ -2,7 +2,7 @@
 //! exports and imports carry.
 //!
 //! People write it by hand, in JSON or TOML. Each field is read by the parser of the domain that reads it in commands.
-//! [`InstanceConfig::resolve`] makes the configuration that the catalog holds, and [`InstanceConfig::of`] makes it of
+//! `InstanceConfig::resolve` makes the configuration that the catalog holds, and `InstanceConfig::of` makes it of
 //! one. Invariants: what `of` returns resolves to the same configuration, options without effect left out; a refusal
 //! names the path of the field, such as `routes[2].backend`.
 
