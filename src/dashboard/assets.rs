@@ -32,6 +32,7 @@ files! {
     IMAGE: "icon.svg";
     SCRIPT: "theme.js", "main.js", "dom.js", "format.js", "api.js", "live.js", "table.js", "dialog.js", "charts.js", "links.js",
         "uplot.js", "actions.js", "overview.js", "services.js", "instance.js", "routes.js", "route.js", "requests.js", "settings.js", "static.js",
+        "staged.js", "confirmation.js", "history.js", "server.js", "import.js",
         "events.js", "audit.js", "certificates.js", "explain.js";
 }
 

@@ -3,7 +3,7 @@
 import { call, instancePath } from './api.js'
 import { h } from './dom.js'
 import { confirm, field, notice } from './dialog.js'
-import { editStatic, removeStatic } from './static.js'
+import { editStatic, removeStatic, showConfig } from './static.js'
 
 const named = one => `${one.service_name}/${one.instance_name}`
 const path = one => instancePath(one.service_name, one.instance_name)
@@ -57,12 +57,14 @@ export function confirmMaintenance(one, done, route) {
 }
 
 export function confirmMaintenanceExit(one, done) {
+  const target = h('input', { name: 'target', value: 'ALL', required: true, autocomplete: 'off', spellcheck: 'false' })
   return confirm({
     title: `Take ${named(one)} out of maintenance`,
     words: 'Its routes serve again once their backends answer. The server tries for up to 60 seconds; the outcome is an event.',
+    fields: [field('Routes', target, 'ALL, or route ids separated by commas.')],
     button: 'Leave maintenance',
     async act() {
-      await call('DELETE', `${path(one)}/maintenance`)
+      await call('DELETE', `${path(one)}/maintenance`, { query: { target: target.value.trim() } })
       notice(`The server tests the backends of ${named(one)}.`)
       done?.()
     },
@@ -83,24 +85,12 @@ export function confirmEvict(one, done) {
   })
 }
 
-export function confirmReload() {
-  return confirm({
-    title: 'Reload the configuration',
-    words: 'The server reads its file again. An invalid file changes nothing.',
-    button: 'Reload',
-    async act() {
-      const { changed, needs_restart: later } = await call('POST', 'v1/reload')
-      const words = changed.length === 0 ? 'Nothing has changed.' : `In force: ${changed.join(', ')}.`
-      notice(later.length === 0 ? words : `${words} A restart is needed for ${later.join(', ')}.`)
-    },
-  })
-}
-
-// The buttons for an instance, as its owner and its state allow them.
-export function instanceActions(one, done) {
+// The buttons for an instance, as its owner and its state allow them. Its own page has all.
+export function instanceActions(one, done, isOwnPage = false) {
   const name = named(one)
   const button = (words, act, kind) => h('button', { type: 'button', class: `small ${kind ?? ''}`, 'data-focus': `${name} ${words}`, 'aria-label': `${words}: ${name}`, onclick: () => act(one, done) }, words)
   return h('div', { class: 'actions' },
+    isOwnPage && button('Configuration', showConfig),
     one.owner === 'operator' && button('Edit', editStatic),
     one.traffic_percent < 100 ? button('Cancel drain', confirmDrainCancel) : button('Drain', confirmDrain),
     one.routes_in_maintenance > 0 ? button('Leave maintenance', confirmMaintenanceExit) : button('Maintenance', confirmMaintenance),

@@ -4,6 +4,8 @@
 
 const BASE = new URL('.', document.baseURI)
 const CALL_MS_MAX = 15_000
+// A backup or an import takes longer than a look.
+export const LONG_MS_MAX = 300_000
 const RETRY_MS = [1000, 2000, 4000, 8000]
 
 let token = null
@@ -69,8 +71,8 @@ export async function call(method, path, options) {
 }
 
 // Makes a call and returns the whole response.
-export async function reply(method, path, { query, body, headers, signal } = {}) {
-  const own = AbortSignal.timeout(CALL_MS_MAX)
+export async function reply(method, path, { query, body, headers, signal, ms = CALL_MS_MAX } = {}) {
+  const own = AbortSignal.timeout(ms)
   const answer = await send(address(path, query), {
     method,
     headers: fields({ ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers }),
@@ -139,7 +141,10 @@ async function read(body, tell) {
     for (const line of lines) {
       const [field, text] = cut(line.replace(/\r$/, ''))
       if (field === 'event') event.name = text
-      else if (field === 'data') event.data += text
+      else if (field === 'data') {
+        event.data += text
+        if (event.data.length > LINE_MAX) throw new Error('the stream is malformed')
+      }
       else if (field === 'id') event.id = text
       else if (field === '' && text === null) {
         if (event.data !== '' || event.id !== undefined) tell(event.name, event.data, event.id)

@@ -2,7 +2,7 @@
 
 import { get } from './api.js'
 import { badge, fill, h } from './dom.js'
-import { full } from './format.js'
+import { full, plain } from './format.js'
 import { instanceLink } from './links.js'
 import { Table } from './table.js'
 
@@ -12,6 +12,8 @@ const BAD = new Set(['expired', 'evicted', 'maintenance_failed', 'staged_expired
 export function audit(root, view, _, query) {
   const input = (name, label) => h('input', { type: 'search', name, placeholder: label, 'aria-label': label, value: query.get(name) ?? '', autocomplete: 'off', spellcheck: 'false' })
   const filters = { service: input('service', 'Service'), instance: input('instance', 'Instance'), action: input('action', 'Action, such as applied'), actor: input('actor', 'Actor, such as operator:ann') }
+  const moment = (name, words) => h('input', { type: 'datetime-local', name, id: `audit-${name}`, 'aria-label': words, step: 1 })
+  const times = { since: moment('since', 'Since'), until: moment('until', 'Until') }
   const failure = h('p', { class: 'failure', role: 'alert', hidden: true })
   const table = new Table({
     label: 'Audit',
@@ -28,13 +30,14 @@ export function audit(root, view, _, query) {
     ],
   })
   const more = h('button', { type: 'button', onclick: () => read(true) }, 'Older')
-  const form = h('form', { class: 'filters', onsubmit(event) { event.preventDefault(); read(false) } }, Object.values(filters), h('button', { class: 'primary' }, 'Search'))
+  const form = h('form', { class: 'filters', onsubmit(event) { event.preventDefault(); read(false) } }, Object.values(filters), Object.values(times).map(input => h('label', { class: 'check', for: input.id }, input.getAttribute('aria-label'), input)), h('button', { class: 'primary' }, 'Search'))
   fill(root, h('div', { class: 'title' }, h('h1', {}, 'Audit')), form, failure, table.element, h('div', { class: 'pager' }, more))
 
   let rows = []
   let cursor = null
   async function read(goOn) {
-    const asked = Object.fromEntries(Object.entries(filters).map(([name, field]) => [name, field.value.trim()]))
+    const asked = Object.fromEntries([...Object.entries(filters), ...Object.entries(times)].map(([name, field]) => [name, field.value.trim()]))
+    for (const name of Object.keys(times)) if (asked[name]) asked[name] = new Date(asked[name]).toISOString()
     try {
       const page = await get('v1/audit', { ...asked, limit: PAGE, cursor: goOn ? cursor : undefined }, view.signal)
       rows = goOn ? [...rows, ...page.items] : page.items
@@ -55,5 +58,5 @@ export function audit(root, view, _, query) {
 
 function detailsOf(details) {
   return Object.entries(details).filter(([, value]) => value !== 0 && value !== '' && value !== null)
-    .map(([name, value]) => `${name.replaceAll('_', ' ')} ${typeof value === 'object' ? JSON.stringify(value) : value}`).join(', ')
+    .map(([name, value]) => `${name.replaceAll('_', ' ')} ${plain(value)}`).join(', ')
 }

@@ -4,7 +4,7 @@ import { fill, h } from './dom.js'
 
 // Asks before something is done. `fields` are elements of the form; `act(form)` does it, and its failure is shown in the
 // dialog, which stays open. Resolves to what `act` returned, or undefined if the answer was no.
-export function confirm({ title, words, fields = [], button, danger = false, act }) {
+export function confirm({ title, words, fields = [], button, danger = false, wide = false, act }) {
   return new Promise(resolve => {
     const failure = h('p', { class: 'failure', role: 'alert', hidden: true })
     const go = h('button', { class: danger ? 'danger' : 'primary', value: 'go' }, button)
@@ -15,7 +15,7 @@ export function confirm({ title, words, fields = [], button, danger = false, act
       fields, failure,
       h('div', { class: 'buttons' },
         h('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel'), go))
-    const dialog = h('dialog', { 'aria-labelledby': 'dialog-title', onclose: () => { dialog.remove(); resolve(result) } }, form)
+    const dialog = h('dialog', { class: wide && 'wide', 'aria-labelledby': 'dialog-title', onclose: () => { dialog.remove(); resolve(result) } }, form)
 
     async function submit(event) {
       event.preventDefault()
@@ -53,6 +53,11 @@ export function notice(words, kind = 'good') {
   toasts.append(toast)
   while (toasts.children.length > NOTICES_MAX) toasts.firstChild.remove()
   setTimeout(() => toast.remove(), NOTICE_MS)
+}
+
+// A box to tick, with its words.
+export function check(words, box) {
+  return h('label', { class: 'check' }, box, words)
 }
 
 // A field of a form with its label and a hint.

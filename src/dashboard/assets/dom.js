@@ -45,6 +45,7 @@ const PATHS = {
   audit: 'M5 2h7l4 4v12H5zM12 2v4h4M8 10h5M8 13h5',
   certificates: 'M10 2l6 3v5c0 4-3 7-6 8-3-1-6-4-6-8V5zM7 10l2 2 4-4',
   explain: 'M9 3a6 6 0 1 0 0 12A6 6 0 0 0 9 3zM14 14l4 4M7.5 7.500a1.7 1.7 0 1 1 2.2 1.600c-.5.2-.7.5-.7 1.200M9 12v.2',
+  server: 'M3 3h14v6H3zM3 11h14v6H3zM6 6h.1M6 14h.1M10 6h4M10 14h4',
   ok: 'M4 10l4 4 8-8',
   bad: 'M5 5l10 10M15 5L5 15',
   warn: 'M10 3 2 17h16zM10 8v4M10 14.500v.2',

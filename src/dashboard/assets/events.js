@@ -1,7 +1,7 @@
 // The feed of events, as they come.
 
 import { badge, fill, h } from './dom.js'
-import { ago, number } from './format.js'
+import { ago, date, number, plain, time } from './format.js'
 import { instanceLink, routeLink } from './links.js'
 import { live } from './live.js'
 
@@ -48,10 +48,10 @@ export function events(root, view, _, query) {
 }
 
 const SHOWN_MAX = 200
-const GOOD = new Set(['instance_registered', 'instance_connected', 'config_applied', 'cert_renewed', 'drain_cancelled'])
+const GOOD = new Set(['instance_registered', 'instance_connected', 'config_applied', 'cert_renewed', 'drain_cancelled', 'config_confirmed'])
 const KINDS = {
   instance_ended: 'warn', instance_disconnected: 'idle', drain_started: 'warn', maintenance_failed: 'bad', session_expiring: 'warn',
-  config_reverted: 'warn', compacted: 'warn',
+  config_pending: 'warn', config_reverted: 'warn', compacted: 'warn',
 }
 
 function kindOf({ type, payload }) {
@@ -68,8 +68,14 @@ function wordsOf({ type, payload = {} }) {
     case 'circuit_state_changed': return `${payload.route_id} ${payload.state.replace('_', ' ')}`
     case 'config_applied': return `revision ${payload.revision}`
     case 'maintenance_changed': return `${payload.target} ${payload.in_maintenance ? 'entered' : 'left'}`
+    case 'config_pending': return `revision ${payload.number} is taken back at ${time(payload.until)} unless it is confirmed`
+    case 'config_confirmed': return `revision ${payload.number} stays`
+    case 'config_reverted': return `${payload.reverted_to === 0 ? 'the empty configuration' : `revision ${payload.reverted_to}`} is back${payload.reason ? `: ${payload.reason}` : ''}`
+    case 'session_expiring': return `ends at ${time(payload.expires_at)} without a sign of life`
+    case 'cert_renewed': return `${payload.domain}, valid until ${date(payload.expiry)}`
+    case 'global_config_changed': return payload.reason
     case 'compacted': return payload.words
-    default: return Object.entries(payload).map(([name, value]) => `${name.replaceAll('_', ' ')} ${typeof value === 'object' ? JSON.stringify(value) : value}`).join(', ')
+    default: return Object.entries(payload).map(([name, value]) => `${name.replaceAll('_', ' ')} ${plain(value)}`).join(', ')
   }
 }
 

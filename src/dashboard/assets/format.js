@@ -19,6 +19,9 @@ export function milliseconds(value) {
   return value >= 10 ? `${whole.format(value)} ms` : `${one.format(value)} ms`
 }
 
+// A duration as the server writes it, without the units that are zero: `5m0s` is `5m`.
+export const duration = text => text.replace(/(?<=[a-z])0[a-z]+/g, '')
+
 export function bytes(value) {
   const units = ['B', 'kB', 'MB', 'GB', 'TB']
   let at = 0
@@ -48,15 +51,31 @@ export const full = time => `${day.format(new Date(time))}, ${clock.format(new D
 export const date = time => day.format(new Date(time))
 export const time = value => clock.format(new Date(value))
 
+// A value of an event or a record that this page does not know, in words.
+export function plain(value) {
+  if (typeof value === 'object') return JSON.stringify(value)
+  return /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(value) ? full(value) : String(value)
+}
+
 // An element with the distance of a time from now. `tick` keeps all of them true.
 export function ago(value) {
   if (!value) return h('span', { class: 'muted' }, '–')
   return h('time', { datetime: value, title: full(value), 'data-ago': true }, away(value))
 }
 
+// An element that counts the time down.
+export function until(value) {
+  return h('time', { datetime: value, title: full(value), class: 'until', role: 'timer', 'data-until': true }, left(value))
+}
+
+function left(value) {
+  const seconds = (Date.parse(value) - Date.now()) / 1000
+  return seconds > 0 ? `${span(seconds)} left` : 'due now'
+}
+
 export function tick() {
-  for (const element of document.querySelectorAll('time[data-ago]')) {
-    const words = away(element.dateTime)
+  for (const element of document.querySelectorAll('time[data-ago], time[data-until]')) {
+    const words = 'until' in element.dataset ? left(element.dateTime) : away(element.dateTime)
     if (element.textContent !== words) element.textContent = words
   }
 }

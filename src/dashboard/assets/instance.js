@@ -3,10 +3,12 @@
 import { get, instancePath, list } from './api.js'
 import { instanceActions } from './actions.js'
 import { badge, fill, h } from './dom.js'
-import { ago, full, milliseconds, number, percent, span } from './format.js'
+import { ago, duration, full, milliseconds, number, percent, span } from './format.js'
 import { routeLink } from './links.js'
 import { health, breaker, place } from './routes.js'
-import { drawStaged } from './settings.js'
+import { drawConfirmation } from './confirmation.js'
+import { history } from './history.js'
+import { drawStaged } from './staged.js'
 import { leaseOf, ownerOf, stateOf } from './services.js'
 import { Table } from './table.js'
 
@@ -15,31 +17,36 @@ export function instance(root, view, [service, name]) {
   const of = `${service}/${name}`
   const [badges, actions, known, progress] = [0, 1, 2, 3].map(() => h('div'))
   const table = routesTable()
+  const waits = h('section', { class: 'card waits', 'aria-label': 'Confirmation', hidden: true })
   const staged = h('section', { class: 'card', 'aria-label': 'Staged changes', hidden: true })
+  const past = h('section', { class: 'stack', 'aria-label': 'History' })
+  const content = h('div', { class: 'stack' }, waits, progress, known, staged, h('h2', {}, 'Routes'), table.element)
   fill(root,
     h('div', { class: 'crumbs' }, h('a', { href: '#/services' }, 'Services'), ' / ', h('bdi', {}, service)),
     h('div', { class: 'title' }, h('h1', {}, h('bdi', {}, name)), badges, h('span', { class: 'grow' }), actions),
-    h('div', { class: 'stack' }, progress, known, staged),
-    h('h2', {}, 'Routes'), table.element)
+    content, past)
 
+  const showGone = isGone => { for (const part of [content, badges, actions]) part.hidden = isGone }
   let signature = ''
-  let seen = null
+  const changed = () => { refresh(); readHistory() }
+  const readHistory = history(past, view, service, name, () => refresh())
   const refresh = view.every(2000, async signal => {
     const [one, routes, stats] = await Promise.all([
-      get(path, {}, signal),
+      get(path, {}, signal).catch(error => { showGone(error.status === 404); throw error }),
       list('v1/routes', { instance: of }, 5000, signal),
       list('v1/stats', { instance: of }, 5000, signal),
     ])
+    showGone(false)
     const now = JSON.stringify({ ...one, last_activity: 0, in_flight: 0 })
     drawProgress(progress, one)
     if (now !== signature || !known.firstChild) {
       signature = now
       fill(badges, stateOf(one))
-      fill(actions, instanceActions(one, () => refresh()))
+      fill(actions, instanceActions(one, changed, true))
     }
     drawFacts(known, one)
-    if (one.routes_staged > 0 || !staged.hidden || one.revision !== seen) await drawStaged(staged, service, name, signal, () => refresh())
-    seen = one.revision
+    await drawConfirmation(waits, one, signal, changed)
+    await drawStaged(staged, service, name, signal, changed)
     const figures = new Map(stats.items.map(stat => [stat.route_id, stat]))
     table.set(routes.items.map(route => ({ ...route, stats: figures.get(route.route_id) })))
   })
@@ -71,7 +78,7 @@ export function facts(pairs) {
 function drawFacts(element, one) {
   fill(element, facts([
     ['Owner', h('bdi', {}, ownerOf(one))],
-    ['Lease', leaseOf(one)],
+    ['Lease', one.expires_at ? [duration(one.lease), ', ', leaseOf(one)] : one.lease === 'permanent' ? 'permanent' : `${duration(one.lease)} after the last connection`],
     ['Registered', ago(one.connected_at)],
     ['Last sign of life', ago(one.last_activity)],
     ['Revision', number(one.revision)],

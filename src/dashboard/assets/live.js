@@ -7,7 +7,8 @@ const SAMPLES_MAX = 300
 const EVENTS_MAX = 500
 // The events from before the page was opened.
 const EARLIER = 50
-// Events that came since the last frame. More than that at once are counted and not shown.
+// Events are shown together, this often. More than this many at once are counted and not shown.
+const TOGETHER_MS = 200
 const WAITING_MAX = 1000
 
 export const live = { overview: null, samples: [], events: [], skipped: 0, streamState: 'closed' }
@@ -15,7 +16,7 @@ export const live = { overview: null, samples: [], events: [], skipped: 0, strea
 const listeners = new Set()
 let running = null
 let waiting = []
-let frame = 0
+let timer = 0
 
 // Calls the listener ('sample' or 'events', with the new events) until the returned function is called.
 export function watch(listener) {
@@ -107,16 +108,16 @@ function heard(name, data, id) {
     : data
   if (waiting.length >= WAITING_MAX) { waiting.shift(); skip(1) }
   waiting.push(event)
-  frame ||= requestAnimationFrame(flush)
+  timer ||= setTimeout(flush, TOGETHER_MS)
 }
 
 function skip(count) {
   live.skipped += count
-  frame ||= requestAnimationFrame(flush)
+  timer ||= setTimeout(flush, TOGETHER_MS)
 }
 
 function flush() {
-  frame = 0
+  timer = 0
   const fresh = waiting
   waiting = []
   live.events.push(...fresh)

@@ -15,6 +15,7 @@ import { events } from './events.js'
 import { audit } from './audit.js'
 import { certificates } from './certificates.js'
 import { explain } from './explain.js'
+import { server } from './server.js'
 
 // The views: name in the address, title, and the function that shows it. Those with an icon are in the navigation.
 const VIEWS = [
@@ -28,6 +29,7 @@ const VIEWS = [
   { name: 'audit', title: 'Audit', icon: 'audit', show: audit },
   { name: 'certificates', title: 'Certificates', icon: 'certificates', show: certificates },
   { name: 'explain', title: 'Explain', icon: 'explain', show: explain },
+  { name: 'server', title: 'Server', icon: 'server', show: server },
 ]
 
 const place = id => document.getElementById(id)

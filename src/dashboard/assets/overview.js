@@ -6,11 +6,11 @@ import { badge, fill, h } from './dom.js'
 import { compact, away, milliseconds, number, percent, rate } from './format.js'
 import { live } from './live.js'
 import { eventLine } from './events.js'
-import { confirmReload } from './actions.js'
 import { instanceLink, routeLink } from './links.js'
 
 const PROBLEMS_MAX = 50
 const RECENT_MS = 5 * 60_000
+const EXPIRES_SOON_MS = 60_000
 
 export function overview(root, view) {
   const tiles = h('div', { class: 'tiles' })
@@ -32,7 +32,7 @@ export function overview(root, view) {
     ] }),
   ]
   fill(root,
-    h('div', { class: 'title' }, h('h1', {}, 'Overview'), h('button', { type: 'button', onclick: confirmReload }, 'Reload configuration')),
+    h('div', { class: 'title' }, h('h1', {}, 'Overview')),
     tiles, h('div', { class: 'charts' }, charts.map(chart => chart.element)), h('div', { class: 'columns' }, problems, latest))
 
   const sampled = () => {
@@ -62,13 +62,12 @@ function drawTiles(tiles) {
   const tile = (label, value, note, href, kind) => h(href ? 'a' : 'div', { class: `tile ${kind ?? ''}`, href },
     h('span', { class: 'label' }, label), h('strong', {}, value), h('span', { class: 'note' }, note))
   const failing = share(sample)
-  const connected = now.instances_connected === now.instances ? 'all connected' : `${number(now.instances - now.instances_connected)} not connected`
   fill(tiles,
     tile('Requests per second', known(sample.rate, rate), `${compact(now.traffic.requests)} so far`, '#/requests'),
     tile('Errors', known(failing, percent), sample.errors > 0 ? `${rate(sample.errors)} a second` : 'none now', '#/requests', failing > 0.01 ? 'bad' : ''),
     tile('Latency p95', known(sample.p95, milliseconds), sample.p50 === null ? 'no requests now' : `p50 ${milliseconds(sample.p50)}`),
     tile('In flight', number(sample.inFlight), 'requests and tunnels'),
-    tile('Instances', number(now.instances), `of ${number(now.services)} services, ${connected}`, '#/services'),
+    tile('Instances', number(now.instances), `of ${number(now.services)} services, ${number(now.instances_connected)} connected`, '#/services'),
     tile('Routes', number(now.routes_active), 'active', '#/routes'))
 }
 
@@ -80,9 +79,10 @@ async function findProblems(signal) {
     get('v1/requests', { limit: 1000 }, signal),
   ])
   return [
+    ...(live.overview?.config_problems ?? []).map(fileProblem),
     ...certificates.items.filter(one => one.state !== 'valid').map(certificateProblem),
     ...unhealthy.items.map(routeProblem),
-    ...instances.items.filter(one => one.traffic_percent < 100 || one.routes_in_maintenance > 0).map(instanceProblem),
+    ...instances.items.flatMap(instanceProblems),
     ...failedProblems(failed.items),
   ]
 }
@@ -102,10 +102,17 @@ function routeProblem(one) {
   return problem(isBad ? 'bad' : 'warn', state, routeLink(one), `${one.domains[0]}${one.path}`, `${one.service_name}/${one.instance_name}${words ? `: ${words}` : ''}`)
 }
 
-function instanceProblem(one) {
-  const words = one.traffic_percent < 100 ? `gets ${one.traffic_percent} % of its traffic` : `${number(one.routes_in_maintenance)} of ${number(one.routes_active)} routes`
-  return problem('warn', one.traffic_percent < 100 ? 'draining' : 'maintenance', instanceLink(one), `${one.service_name}/${one.instance_name}`, words)
+function instanceProblems(one) {
+  const of = (is, state, words) => is && problem('warn', state, instanceLink(one), `${one.service_name}/${one.instance_name}`, words())
+  return [
+    of(one.confirmation, 'unconfirmed', () => `revision ${one.confirmation.number} is taken back ${away(one.confirmation.until)} unless it is confirmed`),
+    of(one.traffic_percent < 100, 'draining', () => `gets ${one.traffic_percent} % of its traffic`),
+    of(one.routes_in_maintenance > 0, 'maintenance', () => `${number(one.routes_in_maintenance)} of ${number(one.routes_active)} routes`),
+    of(one.expires_at && Date.parse(one.expires_at) - Date.now() < EXPIRES_SOON_MS, 'expires', () => `ends ${away(one.expires_at)} without a sign of life`),
+  ].filter(found => found)
 }
+
+const fileProblem = ({ file, line, message }) => problem('bad', 'configuration', '#/server', line === null ? file : `${file}, line ${line}`, message)
 
 function failedProblems(requests) {
   const recent = requests.filter(one => Date.now() - Date.parse(one.time) < RECENT_MS)

@@ -12,15 +12,17 @@ const FILTERS = [
   ['service', 'Service'], ['instance', 'Service/instance'], ['route', 'Route id'],
   ['host', 'Host'], ['path', 'Path begins with'], ['status_min', 'Status from'],
 ]
+const LIVE_FILTERS = [['percent', 'Percent'], ['per_second', 'Per second']]
+const PER_SECOND = 200
 const TAIL_MAX = 500
 // Requests that came since the last frame; more than that at once are counted and not shown.
 const WAITING_MAX = 1000
 
 export function requests(root, view, [id], query) {
   if (id) return one(root, view, id)
-  const inputs = FILTERS.map(([name, label]) => h('input', { type: 'search', name, placeholder: label, 'aria-label': label, value: query.get(name) ?? '', autocomplete: 'off', spellcheck: 'false' }))
-  const asked = () => Object.fromEntries(inputs.map(input => [input.name, input.value.trim()]))
   const isLive = query.get('live') === 'true'
+  const inputs = [...FILTERS, ...(isLive ? LIVE_FILTERS : [])].map(([name, label]) => h('input', { type: 'search', name, placeholder: label, 'aria-label': label, value: query.get(name) ?? '', autocomplete: 'off', spellcheck: 'false' }))
+  const asked = () => Object.fromEntries(inputs.map(input => [input.name, input.value.trim()]))
   const tab = (words, on) => h('a', { href: viewLink('requests', { ...asked(), live: on || undefined }), 'aria-current': on === isLive ? 'true' : undefined }, words)
   const byId = h('input', { type: 'search', placeholder: 'Request id', 'aria-label': 'Request id', required: true, autocomplete: 'off', spellcheck: 'false' })
   const place = h('div')
@@ -46,7 +48,8 @@ function failed(place, view, wanted) {
   view.every(4000, async signal => table.set((await get('v1/requests', { ...wanted, limit: 1000 }, signal)).items))
 }
 
-// Shows requests as they end. The last ones stay, and the list can be held to read it.
+// Shows requests as they end. The last ones stay. The list is held on demand, and while the mouse is over it: rows do not
+// move away from a click.
 function tap(place, view, wanted) {
   const table = requestTable('Requests as they end', 'No request has ended since.', null)
   const state = h('span', { class: 'muted', role: 'status' }, 'Connecting.')
@@ -58,6 +61,7 @@ function tap(place, view, wanted) {
   let frame = 0
   let skipped = 0
   let isHeld = false
+  let isPointedAt = false
   let words = 'Connecting.'
 
   function toggle() {
@@ -65,18 +69,25 @@ function tap(place, view, wanted) {
     hold.setAttribute('aria-pressed', String(isHeld))
     frame ||= requestAnimationFrame(flush)
   }
+  function point(is) {
+    isPointedAt = is
+    frame ||= requestAnimationFrame(flush)
+  }
+  table.element.addEventListener('mouseenter', () => point(true))
+  table.element.addEventListener('mouseleave', () => point(false))
   function flush() {
     frame = 0
-    if (!isHeld) {
+    const isPointed = isPointedAt && rows.length > 0
+    if (!isHeld && !isPointed) {
       rows = [...waiting.reverse(), ...rows].slice(0, TAIL_MAX)
       waiting = []
       table.set(rows)
     }
     const left = skipped > 0 ? ` ${number(skipped)} requests came too fast and are left out.` : ''
-    const next = `${isHeld ? `Held; ${number(waiting.length)} wait.` : words}${left}`
+    const next = `${isHeld || isPointed ? `Held${isHeld ? '' : ' while you point at it'}; ${number(waiting.length)} wait.` : words}${left}`
     if (state.textContent !== next) fill(state, next)
   }
-  stream('v1/tap', { ...wanted, per_second: 200 }, view.signal, {
+  stream('v1/tap', { ...wanted, per_second: wanted.per_second || PER_SECOND }, view.signal, {
     event(name, data) {
       if (name === 'skipped') skipped += data.count
       else if (name === 'request') {

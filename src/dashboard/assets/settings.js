@@ -1,9 +1,35 @@
-// The settings of a configuration: what acts on one route, and what an instance has staged.
+// The settings of configurations: those that act on one route, and the changes from one configuration to another.
 
-import { call, get, instancePath } from './api.js'
-import { confirm, notice } from './dialog.js'
-import { badge, fill, h } from './dom.js'
-import { number } from './format.js'
+import { h } from './dom.js'
+import { duration, number } from './format.js'
+
+const limitWords = one => `${number(one.requests)} requests in ${duration(one.window)}`
+const breakerWords = one => `opens after ${number(one.threshold)} failures for ${duration(one.timeout)}, closes after ${number(one.half_open_requests)} successes`
+const checkWords = one => `${one.path} every ${duration(one.interval)}, answer within ${duration(one.timeout)}`
+
+// The sections of a configuration: name in it, name of its scope, and the target, name and words of an entry.
+const SECTIONS = [
+  ['routes', 'routes', one => [one.route_id, null, `${one.domains.join(', ')} ${one.path} to ${one.backend}${one.priority === 0 ? '' : `, priority ${one.priority}`}`]],
+  ['headers', 'headers', one => [one.target, one.name, one.value]],
+  ['options', 'options', one => [one.target, one.key, one.value]],
+  ['health_checks', 'health', one => [one.route_id, null, checkWords(one)]],
+  ['rate_limits', 'ratelimit', one => [one.target, null, limitWords(one)]],
+  ['circuit_breakers', 'circuit', one => [one.target, null, breakerWords(one)]],
+]
+
+// The changes that lead from one configuration to another, as `changesOf` shows them.
+export function changesBetween(from, to) {
+  return SECTIONS.flatMap(([name, section, read]) => {
+    const index = config => new Map(config[name].map(read).map(entry => [JSON.stringify(entry.slice(0, 2)), entry]))
+    const [before, after] = [index(from), index(to)]
+    return [...new Set([...before.keys(), ...after.keys()])].flatMap(key => {
+      const [old, now] = [before.get(key)?.[2] ?? null, after.get(key)?.[2] ?? null]
+      if (old === now) return []
+      const [target, called] = after.get(key) ?? before.get(key)
+      return [{ change: old === null ? 'added' : now === null ? 'removed' : 'modified', section, target, name: called, before: old, after: now }]
+    })
+  })
+}
 
 // The settings that act on a route, in words. Its own go before those of ALL.
 export function settingsOf(config, id) {
@@ -14,65 +40,25 @@ export function settingsOf(config, id) {
   const named = entries => [...new Map([...entries.filter(one => one.target === 'ALL'), ...entries.filter(one => one.target === id)].map(one => [one.key ?? one.name, one])).values()]
   const list = (entries, words) => entries.length > 0 && h('span', { class: 'lines' }, entries.map(entry => h('bdi', {}, words(entry))))
   return [
-    ['Rate limit', list(of(config.rate_limits), limit => `${number(limit.requests)} requests in ${limit.window}${limit.target === 'ALL' ? ', all routes together' : ''}`) || 'none'],
-    ['Circuit breaker', list(of(config.circuit_breakers), one => `opens after ${number(one.threshold)} failures for ${one.timeout}, closes after ${number(one.half_open_requests)} successes`) || 'none'],
-    ['Health check', list(of(config.health_checks, 'route_id'), one => `${one.path} every ${one.interval}, answer within ${one.timeout}`) || 'by default'],
+    ['Rate limit', list(of(config.rate_limits), limit => limitWords(limit) + (limit.target === 'ALL' ? ', all routes together' : '')) || 'none'],
+    ['Circuit breaker', list(of(config.circuit_breakers), breakerWords) || 'none'],
+    ['Health check', list(of(config.health_checks, 'route_id'), checkWords) || 'by default'],
     named(config.options).length > 0 && ['Options', list(named(config.options), one => `${one.key} = ${one.value}`)],
     named(config.headers).length > 0 && ['Response headers', list(named(config.headers), one => `${one.name}: ${one.value}`)],
   ]
 }
 
-// What an instance has staged, with the actions on it. Hidden while there is nothing.
-export async function drawStaged(place, service, instance, signal, done) {
-  const path = `${instancePath(service, instance)}/config`
-  const name = `${service}/${instance}`
-  const [{ revision, staged }, diff] = await Promise.all([get(path, {}, signal), get(`${path}/diff`, {}, signal)])
-  place.hidden = staged === null
-  const signature = JSON.stringify([revision, diff])
-  if (place.hidden || place.signature === signature) return
-  place.signature = signature
-  const act = (title, words, button, path, after, danger) => () => confirm({
-    title: `${title} ${name}`, words, button, danger,
-    async act() {
-      await call('POST', path, after.headers ? { headers: after.headers } : {})
-      notice(after.words)
-      done()
-    },
-  })
-  const validate = async () => {
-    try {
-      const answer = await call('POST', `${path}/validate`)
-      notice(answer?.warnings?.length > 0 ? `It can be applied. ${answer.warnings.join('. ')}.` : 'It can be applied.')
-    } catch (error) { notice(error.message, 'bad') }
-  }
-  fill(place,
-    h('div', { class: 'card-head' }, h('h2', {}, 'Staged changes'),
-      h('div', { class: 'actions' },
-        h('button', { type: 'button', class: 'small', onclick: validate }, 'Validate'),
-        h('button', { type: 'button', class: 'small', onclick: act('Roll back', 'Everything that is staged is dropped. The active configuration stays.', 'Roll back', `${path}/rollback`, { words: 'The staged changes are dropped.' }, true) }, 'Roll back'),
-        h('button', { type: 'button', class: 'small primary', onclick: act('Apply what is staged by', 'The staged changes become active in one step.', 'Apply', `${path}/apply`, { words: 'The staged changes are active.', headers: { 'if-match': `"${revision}"` } }) }, 'Apply'))),
-    h('ul', { class: 'diff' }, counts(diff).map(([kind, words]) => h('li', { class: kind }, h('bdi', {}, words)))),
-    diff.warnings.map(words => h('p', { class: 'notice' }, words)))
-}
+const placeOf = target => (target === 'ALL' ? 'all routes' : target)
 
-function counts({ routes, warnings, ...sections }) {
-  return [
-    ...routes.added.map(id => ['added', `+ route ${id}`]),
-    ...routes.modified.map(id => ['modified', `~ route ${id}`]),
-    ...routes.removed.map(id => ['removed', `− route ${id}`]),
-    ...Object.entries(sections).flatMap(([section, tally]) => ['added', 'modified', 'removed'].filter(kind => tally[kind] > 0)
-      .map(kind => [kind, `${{ added: '+', modified: '~', removed: '−' }[kind]} ${number(tally[kind])} ${section}`])),
-  ]
-}
-
-// The changes from one configuration to another, entry by entry.
-export function diffOf(entries) {
-  const SIGNS = { added: '+', removed: '−', modified: '~', changed: '~' }
+// The changes from one configuration to another, entry by entry. `total` counts those that are not among the entries too.
+export function changesOf(entries, total = entries.length) {
   if (entries.length === 0) return h('p', { class: 'muted' }, 'Nothing differs.')
-  return h('ul', { class: 'diff' }, entries.map(entry => h('li', { class: entry.change },
-    h('span', {}, `${SIGNS[entry.change] ?? ''} ${entry.section} ${entry.target ?? ''} ${entry.name ?? ''}`),
-    entry.before !== null && entry.before !== undefined && h('del', {}, h('bdi', {}, entry.before)),
-    entry.after !== null && entry.after !== undefined && h('ins', {}, h('bdi', {}, entry.after)))))
+  return h('ul', { class: 'diff' }, entries.map(({ change, section, target, name, before, after }) => h('li', { class: change },
+    h('span', { class: 'entry' }, SIGNS[change], ' ', ENTRIES[section] ?? section, ' ', h('bdi', {}, name ?? placeOf(target)), name && section !== 'instance' && [' of ', h('bdi', {}, placeOf(target))]),
+    before && h('del', {}, h('bdi', {}, before)),
+    after && h('ins', {}, h('bdi', {}, after)))),
+  total > entries.length && h('li', { class: 'muted' }, `and ${number(total - entries.length)} more`))
 }
 
-export const kindOfAction = action => badge(action === 'applied' ? 'idle' : 'warn', action.replaceAll('_', ' '))
+const SIGNS = { added: '+', removed: '−', modified: '~' }
+const ENTRIES = { routes: 'route', headers: 'header', options: 'option', health: 'health check of', ratelimit: 'rate limit of', circuit: 'circuit breaker of' }

@@ -1,10 +1,9 @@
 // Instances that operators hold themselves: create, edit with a look at the changes, remove.
 
 import { call, reply } from './api.js'
-import { confirm, field, notice } from './dialog.js'
+import { confirm, field, notice, show } from './dialog.js'
 import { fill, h } from './dom.js'
-import { number } from './format.js'
-import { diffOf } from './settings.js'
+import { changesOf } from './settings.js'
 
 const pathOf = (service, instance) => `v1/services/${encodeURIComponent(service)}/instances/${encodeURIComponent(instance)}`
 const EXAMPLE = { backend: 'http://127.0.0.1:3000', domains: ['shop.example'], path: '/', options: {} }
@@ -24,7 +23,7 @@ function edit({ title, names, config, condition, done }) {
   const check = async () => {
     try {
       const { changes: found, changes_total: total } = await put(true)
-      fill(changes, diffOf(found), total > found.length && h('p', { class: 'muted' }, `and ${number(total - found.length)} more`))
+      fill(changes, changesOf(found, total))
     } catch (error) { fill(changes, h('p', { class: 'failure', role: 'alert' }, error.message)) }
   }
   return confirm({
@@ -35,12 +34,21 @@ function edit({ title, names, config, condition, done }) {
       h('button', { type: 'button', onclick: check }, 'Show the changes'), changes,
     ],
     button: 'Save',
+    wide: true,
     async act() {
       const { created, revision } = await put(false)
       notice(created ? 'The instance is created.' : `The instance is at revision ${revision}.`)
       done?.()
     },
   })
+}
+
+// Shows the whole active configuration of an instance, whoever holds it.
+export async function showConfig(one) {
+  try {
+    const config = await call('GET', pathOf(one.service_name, one.instance_name))
+    show(`Configuration of ${one.service_name}/${one.instance_name}`, h('pre', {}, JSON.stringify(config, null, 2)))
+  } catch (error) { notice(error.message, 'bad') }
 }
 
 const named = name => h('input', { name, required: true, autocomplete: 'off', spellcheck: 'false' })
@@ -63,7 +71,7 @@ export const removeStatic = (one, done) => confirm({
   button: 'Remove',
   danger: true,
   async act() {
-    await call('DELETE', pathOf(one.service_name, one.instance_name))
+    await call('DELETE', pathOf(one.service_name, one.instance_name), { headers: { 'if-match': `"${one.revision}"` } })
     notice(`${one.service_name}/${one.instance_name} is removed.`)
     done?.()
   },
