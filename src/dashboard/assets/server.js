@@ -73,7 +73,6 @@ function confirmReload(outcome) {
         h('p', {}, badge('good', 'reloaded'), ' ', words),
         later.length > 0 && h('p', { class: 'notice' }, `A restart is needed for ${later.join(', ')}.`),
         problems.length > 0 && h('p', { class: 'failure' }, `${number(problems.length)} ${problems.length === 1 ? 'fault' : 'faults'} in files of services; they keep their last good version.`))
-      notice(words)
     },
   })
 }
