@@ -11,10 +11,12 @@ import { TOKEN, World, populate, sleep } from './world.js'
 const [program, executable, pictures] = process.argv.slice(2)
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-export const browser = await chromium.launch({ executablePath: executable, args: ['--no-sandbox'] })
+export const browser = await chromium.launch({ executablePath: executable, args: ['--no-sandbox', '--host-resolver-rules=MAP admin.example 127.0.0.1'] })
 export const world = await World.start(program)
 export const { shop, quick } = await populate(world)
 const faults = []
+// The calls that pages have made: method and path.
+export const calls = new Set()
 
 // A new page, signed in unless `token` is null. Errors in it, and requests to other hosts, fail the step.
 export async function open({ phone = false, dark = false, url = `http://${world.api}/`, token = TOKEN } = {}) {
@@ -23,6 +25,7 @@ export async function open({ phone = false, dark = false, url = `http://${world.
   page.on('console', said => { if (/Content Security Policy|violates/i.test(said.text())) faults.push(said.text()) })
   page.on('dialog', dialog => { faults.push(`a script of a stranger ran: ${dialog.message()}`); dialog.dismiss() })
   page.on('request', request => { if (!/^(blob|data):/.test(request.url()) && new URL(request.url()).host !== new URL(url).host) faults.push(`the page asks another host: ${request.url()}`) })
+  page.on('request', request => calls.add(`${request.method()} ${new URL(request.url()).pathname}`))
   await page.goto(url)
   if (token) await signIn(page, token)
   return page
@@ -78,7 +81,7 @@ export async function step(words, act) {
   try { await act() } catch (error) { failure = error.stack }
   if (failure === undefined && faults.length === 0) return console.log(words)
   console.error(`dashboard: not true: ${words}\n${[failure, ...faults].filter(text => text).join('\n')}`)
-  await picture(page, 'failed')
+  await picture(page, 'failed')?.catch(() => {})
   await world.end()
   process.exit(1)
 }

@@ -1,7 +1,7 @@
 // What may go wrong around the page.
 import assert from 'node:assert/strict'
-import { another, go, open, page, picture, prefixed, quick, signIn, step, world } from './desk.js'
-import { until } from './world.js'
+import { another, calls, go, open, page, picture, prefixed, quick, signIn, step, world } from './desk.js'
+import { TOKEN, until } from './world.js'
 
 await step('it works under a path behind another proxy', async () => {
   const behind = await open({ url: await prefixed('/ops/signalbox/') })
@@ -9,6 +9,22 @@ await step('it works under a path behind another proxy', async () => {
   await go(behind, 'events')
   await behind.locator('.feed li', { hasText: 'shop/shop-1' }).first().waitFor()
   await behind.close()
+})
+
+await step('it works under a domain of the proxy itself (api.publish), for those who have a token', async () => {
+  const published = await another({ lines: ['publish = "admin.example"'] })
+  await published.register('shop', 'shop-1', [['shop.example', '/', quick]])
+  const outside = await open({ url: `http://admin.example:${published.proxy.split(':')[1]}/`, token: null })
+  await signIn(outside, 'a-guess-of-a-stranger')
+  await outside.getByRole('alert').filter({ hasText: 'the operator token is not known here' }).waitFor()
+  await signIn(outside, TOKEN)
+  await outside.locator('.tile').first().waitFor()
+  await go(outside, 'services')
+  await outside.getByRole('row', { name: /signalbox dashboard/ }).waitFor()
+  await go(outside, 'events')
+  await outside.locator('.feed li', { hasText: 'shop/shop-1' }).first().waitFor()
+  await outside.close()
+  await published.end()
 })
 
 await step('10,000 events a second do not freeze it, and it tells what it leaves out', async () => {
@@ -109,3 +125,14 @@ await world.end()
 await browser.close()
 console.log('the dashboard works')
 process.exit(0)
+
+await step('everything that the REST interface offers to operators was used on the page', async () => {
+  const { paths } = await world.call('GET', 'openapi.json')
+  const isForOperators = ({ tags, security }) => tags.includes('operators') || security.some(one => 'operator' in one)
+  const offered = Object.entries(paths).flatMap(([path, operations]) => Object.entries(operations)
+    .filter(([, operation]) => isForOperators(operation) || path.startsWith('/v1/confirmations/'))
+    .map(([method, { operationId }]) => [operationId, new RegExp(`^${method.toUpperCase()} ${path.replace(/\{\w+\}/g, '[^/]+')}$`)]))
+  assert.ok(offered.length > 30, `${offered.length}`)
+  const missing = offered.filter(([, call]) => ![...calls].some(made => call.test(made))).map(([name]) => name)
+  assert.deepEqual(missing, [])
+})
