@@ -23,16 +23,18 @@ export function importer() {
     try {
       const document = await read(chosen)
       const outcome = await send(document, true)
+      // The outcomes are in the order of the document.
+      const accepted = { ...document, instances: document.instances.filter((_, at) => outcome.instances[at].outcome !== 'refused') }
       const least = outcome.created + outcome.changed
       fill(result, table(outcome),
-        least > 0 && h('div', { class: 'buttons' }, h('button', { type: 'button', class: 'primary', onclick: () => ask(chosen.name, document, outcome) }, `Import ${count(least)}`)))
+        least > 0 && h('div', { class: 'buttons' }, h('button', { type: 'button', class: 'primary', onclick: () => ask(chosen.name, accepted, outcome) }, `Import ${count(least)}`)))
     } catch (error) { fill(result, h('p', { class: 'failure', role: 'alert' }, error.message)) }
   }
 
   function ask(name, document, { created, changed, refused }) {
     return confirm({
       title: `Import ${name}`,
-      words: [`${count(created)} will be created, ${count(changed)} changed.`, refused > 0 && `${count(refused)} will be refused and stay as they are.`].filter(text => text),
+      words: [`${count(created)} will be created, ${count(changed)} changed.`, refused > 0 && `The ${count(refused)} that the server refuses ${refused === 1 ? 'is' : 'are'} left out.`].filter(text => text),
       button: 'Import',
       danger: changed > 0,
       async act() {
