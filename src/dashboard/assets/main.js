@@ -56,6 +56,8 @@ function leave() {
 // Shows the view that the address names.
 function show() {
   leave()
+  // A link in a dialog leads away from it.
+  for (const dialog of document.querySelectorAll('dialog[open]')) dialog.close()
   const { name, parts, query } = address()
   const view = VIEWS.find(one => one.name === name) ?? VIEWS[0]
   document.title = `${view.title} · Signalbox`
