@@ -136,8 +136,8 @@ await step('the history shows what each revision changed, and a revert goes back
   assert.equal((await world.call('GET', 'v1/routes?domain=staged.example')).items.length, 0)
 })
 
-async function applyWithin(host, within) {
-  await shop.ask(`ROUTE_ADD|${shop.id}|${host}|/|${quick}|0`)
+async function applyWithin(host, within, backend = quick) {
+  await shop.ask(`ROUTE_ADD|${shop.id}|${host}|/|${backend}|0`)
   await staged.getByRole('button', { name: 'Apply' }).click()
   await dialog(page).getByLabel('Take it back unless confirmed within').fill(within)
   await dialog(page).getByLabel(/Take it back at once/).check()
@@ -183,6 +183,18 @@ await step('an apply that must be confirmed is taken back', async () => {
   await waits.waitFor({ state: 'hidden' })
   await page.getByRole('row', { name: /^6 .*cancelled.*back to 4/ }).waitFor()
   assert.equal((await world.call('GET', 'v1/routes?domain=third.example')).items.length, 0)
+})
+
+await step('an apply whose guard fails is gone by itself, with the figures in the history and in the events', async () => {
+  await applyWithin('guarded.example', '10m', await world.backend((request, response) => { response.statusCode = request.url === '/fail' ? 500 : 200; response.end() }))
+  await closed(page)
+  await waits.waitFor()
+  for (let at = 0; at < 60; at += 1) await world.request('guarded.example', '/fail')
+  await waits.waitFor({ state: 'hidden' })
+  await page.getByRole('row', { name: /^8 .*guarded.*back to 6.*server.*5xx/ }).waitFor()
+  await picture(page, 'guarded')
+  await go(page, 'events')
+  await page.locator('.feed li', { hasText: 'config reverted' }).filter({ hasText: 'revision 6 is back' }).getByText('5xx').waitFor()
 })
 
 await step('the audit names the operator of each action, and is filtered by action and time', async () => {

@@ -21,6 +21,7 @@ export const calls = new Set()
 // A new page, signed in unless `token` is null. Errors in it, and requests to other hosts, fail the step.
 export async function open({ phone = false, dark = false, url = `http://${world.api}/`, token = TOKEN } = {}) {
   const page = await browser.newPage({ viewport: phone ? { width: 390, height: 844 } : { width: 1360, height: 900 }, colorScheme: dark ? 'dark' : 'light' })
+  page.setDefaultTimeout(60_000)
   page.on('pageerror', error => faults.push(`an error in the page: ${error.stack}`))
   page.on('console', said => { if (/Content Security Policy|violates/i.test(said.text())) faults.push(said.text()) })
   page.on('dialog', dialog => { faults.push(`a script of a stranger ran: ${dialog.message()}`); dialog.dismiss() })

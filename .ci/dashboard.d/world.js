@@ -24,9 +24,9 @@ export async function until(words, is, seconds = 15) {
 }
 
 export class World {
-  static async start(program, { token = TOKEN, ports = {}, lines = [] } = {}) {
+  static async start(program, { token = TOKEN, ports = {}, lines = [], certificate } = {}) {
     const world = new World()
-    Object.assign(world, { program, token, lines, folder: mkdtempSync(join(tmpdir(), 'signalbox-dashboard-')), closing: [] })
+    Object.assign(world, { program, token, lines, certificate, folder: mkdtempSync(join(tmpdir(), 'signalbox-dashboard-')), closing: [] })
     await world.serve(ports)
     return world
   }
@@ -37,8 +37,9 @@ export class World {
     writeFileSync(config, [
       '[pipe]', `listen = "${ports.pipe ?? '127.0.0.1:0'}"`,
       '[api]', `listen = "${ports.api ?? '127.0.0.1:0'}"`, ...(this.token ? [`operator_tokens = ["${this.token}"]`] : []), ...this.lines,
-      '[proxy]', `http = "${ports.proxy ?? '127.0.0.1:0'}"`,
-      '[store]', `url = "sqlite://${join(this.folder, 'signalbox.db')}"`, '',
+      '[proxy]', `http = "${ports.proxy ?? '127.0.0.1:0'}"`, ...(this.certificate ? ['https = "127.0.0.1:0"'] : []),
+      '[store]', `url = "sqlite://${join(this.folder, 'signalbox.db')}"`,
+      ...(this.certificate ? ['[[tls]]', `cert = "${this.certificate}.pem"`, `key = "${this.certificate}.key"`] : []), '',
     ].join('\n'))
     this.child = spawn(this.program, ['--config', config], { stdio: ['ignore', 'pipe', 'pipe'] })
     let said = ''
