@@ -66,7 +66,8 @@ export function history(root, view, service, instance, done) {
 }
 
 export function actorOf({ actor, interface: by }) {
-  return h('bdi', {}, actor.kind === 'server' || !actor.name ? `${actor.kind} by ${by}` : `${actor.kind}: ${actor.name} by ${by}`)
+  if (by === 'server') return 'server'
+  return h('bdi', {}, actor.name && actor.kind !== 'server' ? `${actor.kind}: ${actor.name} by ${by}` : `${actor.kind} by ${by}`)
 }
 
 const SIGNS = { added: '+', changed: '~', removed: '−' }
@@ -74,7 +75,8 @@ const SIGNS = { added: '+', changed: '~', removed: '−' }
 function countsOf(changes) {
   const parts = Object.entries(changes).filter(([, count]) => count > 0).map(([name, count]) => {
     const kind = name.split('_').at(-1)
-    return `${SIGNS[kind]}${number(count)} ${name.slice(0, -kind.length - 1).replaceAll('_', ' ')}`
+    const what = name.slice(0, -kind.length - 1).replaceAll('_', ' ')
+    return `${SIGNS[kind]}${number(count)} ${count === 1 ? what.replace(/s$/, '') : what}`
   })
   return h('span', { class: parts.length > 0 ? '' : 'muted' }, parts.join(', ') || 'none')
 }
