@@ -42,6 +42,8 @@ export class World {
       ...(this.certificate ? ['[[tls]]', `cert = "${this.certificate}.pem"`, `key = "${this.certificate}.key"`] : []), '',
     ].join('\n'))
     this.child = spawn(this.program, ['--config', config], { stdio: ['ignore', 'pipe', 'pipe'] })
+    // A failed step leaves no server behind.
+    process.once('exit', () => this.child.kill('SIGKILL'))
     let said = ''
     this.log = ''
     this.child.stdout.on('data', data => { said += data })
