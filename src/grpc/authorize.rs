@@ -26,6 +26,18 @@ pub(super) async fn authorize_operator(
     }
 }
 
+/// Passes on a call that anybody may make. An operator's token names its operator, for the history and the audit.
+pub(super) async fn name_operator(
+    State(operators): State<Arc<OperatorAuth>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if let Some(operator) = bearer(request.headers()).and_then(|token| operators.named(token)) {
+        request.extensions_mut().insert(operator);
+    }
+    next.run(request).await
+}
+
 /// Returns the response to a call that is not allowed.
 pub fn refuse(denied: Denied) -> Response {
     let (code, reason) = match denied {

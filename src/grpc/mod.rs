@@ -92,13 +92,16 @@ pub fn routes(
     let guarded = Routes::new(operator)
         .into_axum_router()
         .reset_fallback()
-        .route_layer(from_fn_with_state(operators, authorize::authorize_operator));
+        .route_layer(from_fn_with_state(Arc::clone(&operators), authorize::authorize_operator));
     let registry = RegistryServer::new(state)
         .max_decoding_message_size(settings.max_body)
         .max_encoding_message_size(RESPONSE_BYTES_MAX)
         .accept_compressed(Gzip)
         .send_compressed(Gzip);
-    reflected(Routes::new(registry).add_service(health)).merge(guarded).layer(from_fn(deadline::enforce_deadline))
+    reflected(Routes::new(registry).add_service(health))
+        .layer(from_fn_with_state(operators, authorize::name_operator))
+        .merge(guarded)
+        .layer(from_fn(deadline::enforce_deadline))
 }
 
 /// Adds reflection in version 1 and in version 1alpha, which many tools still use. The two differ only in their names.

@@ -186,8 +186,8 @@ impl OperatorAuth {
         self.named(shown).ok_or(Denied::Unauthenticated("the operator token is not known here"))
     }
 
-    /// Returns the name of a token, if it is known.
-    fn named(&self, shown: &str) -> Option<OperatorName> {
+    /// Returns the name of the operator with this token, for calls that others may make too; `None` if it is another token.
+    pub fn named(&self, shown: &str) -> Option<OperatorName> {
         let shown = Fingerprint::of(&Secret::new(shown));
         // All tokens are compared, so that the time does not depend on the matching one.
         let tokens = self.tokens.load();

@@ -1,16 +1,20 @@
 //! Calls that confirm an apply, or take it back. The id of the confirmation is all that they need.
 
-use axum::extract::State;
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::domain::ConfirmationId;
+use crate::registry::CallOrigin;
 use crate::registry::commands::{ConfigCancel, ConfigConfirm};
 
-use super::caller::CameFrom;
+use super::caller::{bearer, call_origin};
 use super::extract::Segments;
 use super::problem::Problem;
 use super::state::RestState;
@@ -29,6 +33,18 @@ pub(super) struct ConfirmationPath {
     pub(super) id: String,
 }
 
+/// The origin of a call that anybody may make. An operator's token names its operator, for the history and the audit.
+struct PerhapsOperator(CallOrigin);
+
+impl FromRequestParts<RestState> for PerhapsOperator {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Infallible> {
+        let operator = bearer(&parts.headers).ok().flatten().and_then(|token| state.operators.named(token));
+        Ok(Self(CallOrigin { operator, ..call_origin(parts) }))
+    }
+}
+
 /// Confirms an apply, which then stays
 #[utoipa::path(post, path = "/v1/confirmations/{id}", operation_id = "confirmConfig", tag = "config",
     security(()), params(ConfirmationPath),
@@ -38,7 +54,7 @@ pub(super) struct ConfirmationPath {
     ))]
 async fn confirm(
     State(state): State<RestState>,
-    CameFrom(origin, _): CameFrom,
+    PerhapsOperator(origin): PerhapsOperator,
     Segments(path): Segments<ConfirmationPath>,
 ) -> Result<StatusCode, Problem> {
     state.registry.call(origin, ConfigConfirm { id: ConfirmationId::restore(&path.id) }).await?;
@@ -56,7 +72,7 @@ async fn confirm(
     ))]
 async fn cancel(
     State(state): State<RestState>,
-    CameFrom(origin, _): CameFrom,
+    PerhapsOperator(origin): PerhapsOperator,
     Segments(path): Segments<ConfirmationPath>,
 ) -> Result<StatusCode, Problem> {
     state.registry.call(origin, ConfigCancel { id: ConfirmationId::restore(&path.id) }).await?;

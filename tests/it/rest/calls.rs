@@ -215,6 +215,9 @@ fn undoing(api: &Api) {
     assert_eq!(operate("GET", "/2").json["config"], second["config"]);
     assert_eq!(operate("POST", "/1/revert").json["number"], 5);
     assert_eq!(actions(&operate("GET", "?limit=2").json), ["reverted", "reverted"]);
+    assert_eq!(api.ask("DELETE", &waiting("operated.example"), TOKEN, None).status, 204);
+    let by = operate("GET", "?limit=1").json["items"][0]["actor"].clone();
+    assert_eq!(by["kind"], "operator", "a token names who takes it back");
 }
 
 fn ending(api: &Api, session: &str) {
