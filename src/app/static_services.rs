@@ -12,13 +12,13 @@ use std::sync::Arc;
 use super::services_file::{self, PlacedInstance};
 use super::services_folder::{self, FoundFile};
 use crate::config::{FileFault, ServerConfig};
-use crate::domain::{Error, Kind, Owner};
+use crate::domain::Owner;
 use crate::file_watch::Version;
 use crate::lifecycle;
-use crate::registry::commands::ReplaceOwned;
+use crate::registry::commands::{OwnedSet, PutSets};
 use crate::registry::config_changes::ConfigChange;
-use crate::registry::instance_outcomes::{OwnedChange, OwnedChangeKind};
-use crate::registry::{CallOrigin, Command, FileProblem, Registry, Reply};
+use crate::registry::instance_outcomes::{OwnedChange, OwnedChangeKind, RefusedInstance, SetOutcome};
+use crate::registry::{CallOrigin, FileProblem, Registry};
 
 /// The largest number of changed entries of an instance that a line of the log lists.
 const LISTED_MAX: usize = 20;
@@ -130,21 +130,28 @@ impl StaticServices {
         if waiting.is_empty() {
             return;
         }
-        let command = |name: &Arc<str>| {
+        let set = |name: &Arc<str>| {
             let wanted = self.files.get(name).and_then(|file| file.wanted.as_ref());
             let instances = wanted.into_iter().flatten().map(|placed| placed.listed.clone()).collect();
-            Command::from(ReplaceOwned { owner: Owner::File(Arc::clone(name)), instances })
+            OwnedSet { owner: Owner::File(Arc::clone(name)), instances, is_whole: true }
         };
-        // Twice in one commit: an instance may move from a file to one that comes before it.
-        let commands: Vec<Command> = waiting.iter().chain(&waiting).map(command).collect();
-        let mut first = self.registry.execute(origin.clone(), commands).await;
-        let second = first.split_off(waiting.len().min(first.len()));
-        for (name, (first, second)) in waiting.iter().zip(first.into_iter().zip(second)) {
-            let Some(file) = self.files.get_mut(name) else { continue };
-            match second {
-                Ok(reply) => file.replaced(name, first.into_iter().chain([reply])),
-                Err(error) => file.refused(&error),
+        // Together, because an instance may move from one file to another.
+        let sets = waiting.iter().map(set).collect();
+        match self.registry.call(origin.clone(), PutSets { sets, dry_run: false }).await {
+            Ok(outcomes) => waiting.iter().zip(outcomes).for_each(|(name, outcome)| self.note(name, outcome)),
+            Err(error) => tracing::warn!(%error, "the services of the files wait"),
+        }
+    }
+
+    /// Notes the outcome for a file.
+    fn note(&mut self, name: &Arc<str>, outcome: SetOutcome) {
+        let Some(file) = self.files.get_mut(name) else { return };
+        match outcome {
+            Ok(changes) => {
+                (file.wanted, file.problem) = (None, None);
+                changes.iter().for_each(|change| log(name, change));
             }
+            Err(refused) => refused.first().into_iter().for_each(|refused| file.refused(refused)),
         }
     }
 
@@ -162,28 +169,13 @@ impl StaticServices {
 }
 
 impl KnownFile {
-    /// Notes that the registry has taken the instances.
-    fn replaced(&mut self, name: &str, replies: impl Iterator<Item = Reply>) {
-        (self.wanted, self.problem) = (None, None);
-        for reply in replies {
-            let Reply::OwnedReplaced(changes) = reply else { continue };
-            changes.iter().for_each(|change| log(name, change));
-        }
-    }
-
-    /// Notes that the registry has refused the instances. They stay wanted.
-    fn refused(&mut self, error: &Error) {
-        let words = error.to_string();
+    /// Notes that the registry has refused an instance, and with it the file. Its instances stay wanted.
+    fn refused(&mut self, refused: &RefusedInstance) {
         let of = |placed: &&PlacedInstance| {
-            let named = format!("{}/{}", placed.listed.service, placed.listed.instance);
-            words.starts_with(&format!("{named}: ")) || words.contains(&format!("the instance {named} "))
+            (&placed.listed.service, &placed.listed.instance) == (&refused.service, &refused.instance)
         };
         let line = self.wanted.iter().flatten().find(of).map(|placed| placed.line);
-        if error.kind() == Kind::Unavailable {
-            tracing::warn!(file = self.shown, %error, "the services of the file wait");
-            return;
-        }
-        self.complain(line, words);
+        self.complain(line, refused.named().to_string());
     }
 
     /// Shows a fault, and logs it unless it is known.
@@ -202,7 +194,7 @@ impl KnownFile {
 fn log(file: &str, change: &OwnedChange) {
     let (service, instance) = (change.service.as_str(), change.instance.as_str());
     match &change.kind {
-        OwnedChangeKind::Created => tracing::info!(file, service, instance, "added by the file"),
+        OwnedChangeKind::Created { .. } => tracing::info!(file, service, instance, "added by the file"),
         OwnedChangeKind::Removed => tracing::info!(file, service, instance, "removed by the file"),
         OwnedChangeKind::Changed { revision, total, changes } => {
             let mut listed: Vec<String> = changes.iter().take(LISTED_MAX).map(words).collect();

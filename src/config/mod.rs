@@ -40,7 +40,7 @@ pub use ctl::{
     FilterArgs, HistoryArgs, InstanceArg, InstanceFile, LimitFile, MaintenanceVerb, RequestArgs, RevertArgs, RouteFile,
     TapArgs, TokenArgs, TokenKind, TokenVerb, TopArgs, WaitArgs, WaitVerb, WatchArgs, completions, man, man_pages,
 };
-pub use ctl::{BackupArgs, ExportArgs, ImportArgs, RestoreArgs};
+pub use ctl::{BackupArgs, ConfirmationArgs, ExportArgs, ImportArgs, RestoreArgs};
 pub use file::{FileFault, place, utf8};
 pub use key_change::KeyChange;
 pub use parts::{

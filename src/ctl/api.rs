@@ -15,10 +15,12 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::config::CtlSettings;
 use crate::grpc::proto::operator_client::OperatorClient;
+use crate::grpc::proto::registry_client::RegistryClient;
 
 use super::failure::CtlFailure;
 use super::text::plain;
 use super::transport::{ApiUrl, Heard, connect, innermost};
+use super::words::limit;
 
 /// The maximum length of an answer. A configuration may have 200,000 routes.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -55,9 +57,25 @@ impl Api {
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let client = OperatorClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+        self.within(call(client, self.request(message))).await
+    }
+
+    /// Makes a call that needs no operator.
+    pub(super) async fn ask_registry<Q, A, F>(
+        &self,
+        message: Q,
+        call: impl FnOnce(RegistryClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, CtlFailure>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.within(call(RegistryClient::new(self.channel.clone()), self.request(message))).await
+    }
+
+    fn request<Q>(&self, message: Q) -> Request<Q> {
         let mut request = Request::new(message);
         self.token.iter().for_each(|token| drop(request.metadata_mut().insert("authorization", token.clone())));
-        self.within(call(client, request)).await
+        request
     }
 
     /// Asks the health service, which needs no token. Returns true if the server is ready.
@@ -71,7 +89,7 @@ impl Api {
         if let Ok(answer) = tokio::time::timeout(self.patience, call).await {
             return answer.map(Response::into_inner).map_err(|status| self.failure(&status));
         }
-        let words = format!("{} does not answer within {} s", self.url, self.patience.as_secs());
+        let words = format!("{} does not answer within {}", self.url, limit(self.patience));
         let silent = self.heard.nothing();
         Err(if silent { CtlFailure::unreachable(words) } else { CtlFailure::timed_out(words) })
     }

@@ -21,6 +21,9 @@ pub(super) enum CtlExit {
     Conflict = 5,
 }
 
+/// The words of the client's library about an answer of HTTP without a status of gRPC.
+const NO_GRPC: &str = "grpc-status header missing";
+
 /// A command that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CtlFailure {
@@ -56,9 +59,17 @@ impl CtlFailure {
         Self::of(CtlExit::TimedOut, words)
     }
 
+    fn foreign(url: &str, said: &str) -> Self {
+        Self::unreachable(format!("{url} does not answer as Signalbox does: {said}"))
+    }
+
     /// Returns the failure for a status of the server at `url`; `has_token` says if a token was shown.
     pub(super) fn of_status(status: &Status, url: &str, has_token: bool) -> Self {
         let said = plain(status.message());
+        if status.message().starts_with(NO_GRPC) {
+            let words = format!("{url} speaks HTTP and no gRPC; it is not the API port of Signalbox");
+            return Self::unreachable(words);
+        }
         match status.code() {
             Code::Unauthenticated if has_token => Self::refused(format!(
                 "the server refuses the token ({said}); give another one with --token, SIGNALBOX_CTL_TOKEN or ctl.toml"
@@ -73,9 +84,9 @@ impl CtlFailure {
             Code::Aborted | Code::AlreadyExists => Self::of(CtlExit::Conflict, said),
             Code::DeadlineExceeded => Self::timed_out(said),
             Code::Unavailable => Self::unreachable(format!("the server at {url} is not available: {said}")),
-            Code::Unknown | Code::Cancelled | Code::DataLoss => {
-                Self::unreachable(format!("{url} does not answer as Signalbox does: {said}"))
-            }
+            // Each status of a server of ours has details; these are of the client's library.
+            Code::Internal if status.details().is_empty() => Self::foreign(url, &said),
+            Code::Unknown | Code::Cancelled | Code::DataLoss => Self::foreign(url, &said),
             code => Self { is_missing: code == Code::NotFound, ..Self::refused(said) },
         }
     }
@@ -94,7 +105,7 @@ mod tests {
             (Code::PermissionDenied, CtlExit::Refused),
             (Code::Unauthenticated, CtlExit::Refused),
             (Code::ResourceExhausted, CtlExit::Refused),
-            (Code::Internal, CtlExit::Refused),
+            (Code::Internal, CtlExit::Unreachable),
             (Code::Unimplemented, CtlExit::Refused),
             (Code::Aborted, CtlExit::Conflict),
             (Code::AlreadyExists, CtlExit::Conflict),

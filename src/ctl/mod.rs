@@ -25,7 +25,10 @@ use crate::config::{CtlCli, CtlVerb};
 use api::Api;
 use failure::{CtlExit, CtlFailure};
 use screen::Screen;
-use verbs::{audit, backup, config, events, history, lists, offline, orders, overview, requests, services, top, wait};
+use verbs::{
+    audit, backup, config, confirmations, events, history, lists, offline, orders, overview, requests, services, top,
+    wait,
+};
 use words::span;
 
 /// Runs a command, and returns the exit status.
@@ -71,6 +74,8 @@ async fn execute(api: &Api, screen: Screen, verb: &CtlVerb) -> Result<(), CtlFai
             Some(file) => services::put(api, screen, args, file).await,
             None => config::apply(api, screen, args).await,
         },
+        CtlVerb::Confirm(args) => confirmations::confirm(api, screen, args).await,
+        CtlVerb::Cancel(args) => confirmations::cancel(api, screen, args).await,
         CtlVerb::History(args) => history::run(api, screen, args).await,
         CtlVerb::Revert(args) => history::revert(api, screen, args).await,
         CtlVerb::Remove { instance, expect_revision } => {

@@ -4,6 +4,8 @@ use super::text::{columns, cut, plain};
 
 /// The columns between two cells.
 const GAP: usize = 2;
+/// The columns that a text keeps while other columns can give way.
+const TEXT_MIN: usize = 6;
 
 /// The meaning of a cell, which a terminal shows as its colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,10 +46,14 @@ impl Cell {
     }
 }
 
-/// The sides of a column. Numbers stand right.
+/// The sides of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
+    /// For texts, which are cut where the terminal is too narrow.
     Left,
+    /// For texts that say nothing when they are cut, such as times.
+    Whole,
+    /// For numbers.
     Right,
 }
 
@@ -83,7 +89,7 @@ fn line(heads: &Heads, cells: &[Cell], widths: &[usize], form: TableForm) -> Str
         let space = " ".repeat(width.saturating_sub(columns(&shown)));
         let shown = if form.color { cell.tint.paint(&shown) } else { shown };
         text += &match side {
-            Side::Left => format!("{shown}{space}"),
+            Side::Left | Side::Whole => format!("{shown}{space}"),
             Side::Right => format!("{space}{shown}"),
         };
         text += &" ".repeat(GAP);
@@ -92,7 +98,7 @@ fn line(heads: &Heads, cells: &[Cell], widths: &[usize], form: TableForm) -> Str
     text + "\n"
 }
 
-/// Returns the widths of the columns. If they do not fit, the widest ones give way first.
+/// Returns the widths of the columns. If they do not fit, the widest texts give way first.
 fn widths(heads: &Heads, rows: &[Vec<Cell>], most: Option<usize>) -> Vec<usize> {
     let mut widths: Vec<usize> = heads.iter().map(|(name, _)| columns(name)).collect();
     for row in rows {
@@ -102,17 +108,30 @@ fn widths(heads: &Heads, rows: &[Vec<Cell>], most: Option<usize>) -> Vec<usize> 
     }
     let Some(most) = most else { return widths };
     let room = most.saturating_sub(GAP * widths.len().saturating_sub(1));
-    while widths.iter().sum::<usize>() > room {
-        let over = widths.iter().sum::<usize>() - room;
-        let Some(widest) = widths.iter().copied().max().filter(|widest| *widest > 1) else { break };
-        // The widest shrinks to the next one at once, so that a text of any length takes few steps.
-        let next = widths.iter().copied().filter(|width| *width < widest).max().unwrap_or(0);
-        let step = over.min(widest - next.max(1)).max(1);
-        if let Some(width) = widths.iter_mut().find(|width| **width == widest) {
-            *width -= step;
+    let over = widths.iter().sum::<usize>().saturating_sub(room);
+    // A number, a time or an id that is cut says nothing, so texts give way first.
+    let is_text = |at: usize| heads.get(at).is_some_and(|(_, side)| *side == Side::Left);
+    let over = shrink(&mut widths, over, TEXT_MIN, is_text);
+    shrink(&mut widths, over, 1, |_| true);
+    widths
+}
+
+/// Makes columns narrower by `over` in all, the widest ones first and none below `least`. Returns what is left of `over`.
+fn shrink(widths: &mut [usize], mut over: usize, least: usize, may: impl Fn(usize) -> bool) -> usize {
+    while over > 0 {
+        let shrinkable = || widths.iter().enumerate().filter(|(at, width)| may(*at) && **width > least);
+        let Some(widest) = shrinkable().map(|(_, width)| *width).max() else { break };
+        let next = shrinkable().map(|(_, width)| *width).filter(|width| *width < widest).max().unwrap_or(least);
+        let tied = shrinkable().filter(|(_, width)| **width == widest).count();
+        // They shrink to the next one at once, so that a text of any length takes few steps.
+        let step = over.div_ceil(tied).min(widest - next);
+        for (_, width) in widths.iter_mut().enumerate().filter(|(at, width)| may(*at) && **width == widest) {
+            let cut = step.min(over);
+            *width -= cut;
+            over -= cut;
         }
     }
-    widths
+    over
 }
 
 /// Returns lines of names with their values, which wrap below themselves.
@@ -175,6 +194,15 @@ mod tests {
         assert!(text.contains(&long) && !text.contains('\x1b'), "{text}");
         let details = details(&[("reason", long.clone())], FILE);
         assert_eq!(details, format!("reason  {long}\n"));
+    }
+
+    #[test]
+    fn texts_give_way_before_numbers_and_times_and_the_widest_ones_alike() {
+        let heads: &Heads = &[("TIME", Side::Whole), ("A", Side::Left), ("B", Side::Left), ("N", Side::Right)];
+        let cells = ["2026-11-30 08:00:00Z", &"a".repeat(30), &"b".repeat(90), "1234567"].map(Cell::new).to_vec();
+        assert_eq!(widths(heads, &[cells.clone()], Some(80)), [20, 23, 24, 7]);
+        assert_eq!(widths(heads, &[cells.clone()], Some(95)), [20, 30, 32, 7]);
+        assert_eq!(widths(heads, &[cells], Some(30)), [6, 6, 6, 6]);
     }
 
     #[test]

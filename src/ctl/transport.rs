@@ -19,6 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::failure::CtlFailure;
 use super::text::plain;
+use super::words::limit;
 
 /// The most first bytes that are kept.
 const HEARD_BYTES_MAX: usize = 256;
@@ -126,7 +127,7 @@ pub(super) async fn connect(
             Some(words) if !url.is_secure => words,
             _ => format!("no server answers at {}: {}", url.text, innermost(&error)),
         })),
-        Err(_) => Err(CtlFailure::unreachable(format!("{} does not answer within {} s", url.text, patience.as_secs()))),
+        Err(_) => Err(CtlFailure::unreachable(format!("{} does not answer within {}", url.text, limit(patience)))),
     }
 }
 

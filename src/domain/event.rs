@@ -255,6 +255,19 @@ pub enum Event {
 }
 
 impl Event {
+    /// Returns the event with each of its moments converted by `convert`.
+    #[must_use]
+    pub fn with_times(self, convert: impl Fn(Time) -> Time) -> Self {
+        match self {
+            Event::DrainStarted { until } => Event::DrainStarted { until: convert(until) },
+            Event::SessionExpiring { service, instance, expires_at } => {
+                Event::SessionExpiring { service, instance, expires_at: convert(expires_at) }
+            }
+            Event::ConfigPending { id, number, until } => Event::ConfigPending { id, number, until: convert(until) },
+            other => other,
+        }
+    }
+
     /// Returns the type of the event.
     pub fn kind(&self) -> EventKind {
         match self {
@@ -319,6 +332,19 @@ impl EventRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_moment_of_an_event_is_converted() {
+        let later = |at: Time| Time(at.0 + 5);
+        let until = Time(1);
+        assert_eq!(Event::DrainStarted { until }.with_times(later), Event::DrainStarted { until: Time(6) });
+        let (service, instance) = (ServiceName::parse("a").unwrap(), InstanceName::parse("b").unwrap());
+        let expiring =
+            |expires_at| Event::SessionExpiring { service: service.clone(), instance: instance.clone(), expires_at };
+        assert_eq!(expiring(until).with_times(later), expiring(Time(6)));
+        let pending = |until| Event::ConfigPending { id: ConfirmationId::new(1), number: 2, until };
+        assert_eq!(pending(until).with_times(later), pending(Time(6)));
+    }
 
     #[test]
     fn topics_are_read_joined_and_taken_away() {

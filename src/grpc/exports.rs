@@ -3,7 +3,7 @@
 use tonic::Status;
 
 use crate::domain::Error;
-use crate::registry::exports::{ImportOutcome, ImportedInstance, InstancesExport};
+use crate::registry::exports::{ImportOutcome, ImportWishes, ImportedInstance, InstancesExport};
 
 use super::proto::{self, ExportRequest, ExportResponse, ImportRequest, ImportResponse};
 use super::state::CallState;
@@ -17,7 +17,8 @@ pub(super) async fn export(state: &CallState, _: ExportRequest) -> Result<Export
 pub(super) async fn import(state: &CallState, request: ImportRequest) -> Result<ImportResponse, Status> {
     let export: InstancesExport = serde_json::from_str(&request.document)
         .map_err(|error| Error::invalid("document", format!("is no export: {error}")))?;
-    let outcome = state.registry.import(state.origin.clone(), export, request.dry_run).await?;
+    let wishes = ImportWishes { dry_run: request.dry_run, partial: request.partial };
+    let outcome = state.registry.import(state.origin.clone(), export, wishes).await?;
     let ImportOutcome { dry_run, created, changed, unchanged, refused, instances } = outcome;
     let instances = instances.into_iter().map(Into::into).collect();
     Ok(ImportResponse { dry_run, created, changed, unchanged, refused, instances })

@@ -1,6 +1,8 @@
 //! The revisions of an instance, for its session and for operators.
 
-use tonic::Status;
+use std::sync::Arc;
+
+use tonic::{Response, Status};
 
 use crate::domain::{ApplyReason, Error, Subject};
 use crate::registry::RevertRequest;
@@ -55,10 +57,14 @@ pub(super) async fn get_config_revision(
 pub(super) async fn get_instance_revision(
     state: &CallState,
     request: GetInstanceRevisionRequest,
-) -> Result<GetInstanceRevisionResponse, Status> {
+) -> Result<Response<GetInstanceRevisionResponse>, Status> {
     let of = subject(&request.service_name, &request.instance_name)?;
+    let permit = state.registry.permit_revision_read(&of)?;
     let detail = detail(state, &of, request.number, request.against).await?;
-    Ok(GetInstanceRevisionResponse { detail: Some(detail) })
+    let mut response = Response::new(GetInstanceRevisionResponse { detail: Some(detail) });
+    // The response keeps the permit until it is sent.
+    permit.into_iter().for_each(|permit| drop(response.extensions_mut().insert(Arc::new(permit))));
+    Ok(response)
 }
 
 async fn detail(state: &CallState, of: &Subject, number: u64, against: Option<u64>) -> Result<RevisionDetail, Error> {

@@ -144,10 +144,10 @@ service! { Operator {
     services::put_instance(PutInstanceRequest) -> PutInstanceResponse;
     services::remove_instance(RemoveInstanceRequest) -> RemoveInstanceResponse;
     history::list_instance_history(ListInstanceHistoryRequest) -> ListInstanceHistoryResponse;
-    history::get_instance_revision(GetInstanceRevisionRequest) -> GetInstanceRevisionResponse;
     history::revert_instance(RevertInstanceRequest) -> RevertInstanceResponse;
     exports::export(ExportRequest) -> ExportResponse;
     exports::import(ImportRequest) -> ImportResponse;
+    [guarded] history::get_instance_revision(GetInstanceRevisionRequest) -> GetInstanceRevisionResponse;
     [guarded] services::get_whole_config(GetWholeConfigRequest) -> GetWholeConfigResponse;
     [guarded] instance_config::get_instance_config(GetInstanceConfigRequest) -> GetInstanceConfigResponse;
     [guarded] instance_config::diff_instance_config(DiffInstanceConfigRequest) -> DiffInstanceConfigResponse;

@@ -104,9 +104,10 @@ pub(crate) struct Digits(pub(crate) u64);
 impl<'de> Deserialize<'de> for Digits {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = if digits { text.parse().ok() } else { None };
-        number.map(Self).ok_or_else(|| D::Error::custom("must be a whole number"))
+        let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = if is_digits { text.parse().ok() } else { None };
+        let words = || D::Error::custom(format!("must be a whole number from 0 to {}, such as 100", u64::MAX));
+        number.map(Self).ok_or_else(words)
     }
 }
 

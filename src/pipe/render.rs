@@ -99,7 +99,7 @@ impl ReplyBuffer {
             | Reply::Maintenance(_)
             | Reply::Applied(_)
             | Reply::Put(_)
-            | Reply::OwnedReplaced(_) => self.line(head, None),
+            | Reply::SetsPut(_) => self.line(head, None),
             Reply::Gone => self.line(ReplyHead { word: "REREGISTER", ..head }, None),
             Reply::RouteAdded(id) => self.line(head, Some(&id.to_string())),
             Reply::RoutesAdded(ids) => {

@@ -14,7 +14,7 @@ use super::commands::decision::{AppliedView, Decision, DecisionContext, Reply, V
 use super::commands::drain::{DrainCancel, DrainStart};
 use super::commands::maintenance::{CompleteMaintenance, MaintEnter, MaintExit};
 use super::commands::observe::Observe;
-use super::commands::owned_instances::ReplaceOwned;
+use super::commands::owned_instances::PutSets;
 use super::commands::revert::ConfigRevert;
 use super::commands::routes::{RouteAdd, RouteAddBulk, RouteRemove, RouteUpdate};
 use super::commands::services::{PutInstance, RemoveInstance};
@@ -23,7 +23,7 @@ use super::commands::settings::{
     CircuitBreakerRemove, CircuitBreakerSet, HeadersRemove, HeadersSet, HealthRemove, HealthSet, OptionsRemove,
     OptionsSet, RatelimitRemove, RatelimitSet,
 };
-use super::instance_outcomes::{InstancePut, OwnedChange};
+use super::instance_outcomes::{InstancePut, SetOutcome};
 use super::ports::Traffic;
 use super::queries::answer::Answer;
 use super::queries::configuration::{ConfigView, DiffView, config, diff, validate};
@@ -165,8 +165,8 @@ commands! {
     PutInstance -> InstancePut { Reply::Put(outcome) => *outcome },
     /// Sent by operators: an instance of theirs is removed.
     RemoveInstance,
-    /// Sent by the server: a configuration file lists these instances.
-    ReplaceOwned -> Vec<OwnedChange> { Reply::OwnedReplaced(changes) => changes },
+    /// Sent by operators as an import, and by the server for its configuration files: instances are put in sets.
+    PutSets -> Vec<SetOutcome> { Reply::SetsPut(outcomes) => outcomes },
     /// Sent by the server: a connection has closed.
     Disconnect,
     /// Sent by the server: a deadline of a session has come.
@@ -215,8 +215,8 @@ impl Command {
                 return 1 + put.config.weight() + present.map_or(0, |session| entries(session));
             }
             Command::RemoveInstance(remove) => catalog.of_instance(&remove.service, &remove.instance),
-            Command::ReplaceOwned(owned) => {
-                let listed = owned.instances.iter().map(|listed| listed.config.weight());
+            Command::PutSets(put) => {
+                let listed = put.sets.iter().flat_map(|set| &set.instances).map(|listed| listed.config.weight());
                 return catalog.sessions_len() + catalog.routes_len() + listed.sum::<usize>();
             }
             _ => None,

@@ -3,16 +3,20 @@
 //! A document has whole configurations and owners, and no session id. It has no time either, so that two exports of the same
 //! state are the same text.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::{Catalog, Error, InstanceName, ServiceName};
+use crate::domain::{Catalog, Error, InstanceName, Kind, ServiceName};
 
 use super::instance_config::InstanceConfig;
-use super::instance_outcomes::InstancePut;
+use super::instance_outcomes::{OwnedChangeKind, RefusedInstance, SetOutcome};
 
 /// The version of the form of a document that this program writes, and the newest that it reads.
 pub const EXPORT_FORMAT: u64 = 1;
+/// The number of refused instances that one message lists.
+const REFUSED_LISTED_MAX: usize = 20;
 
 /// All instances with their active configurations, by service and name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -47,6 +51,15 @@ pub struct ExportedInstance {
     pub config: InstanceConfig,
 }
 
+/// The wishes of an import.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ImportWishes {
+    /// True to learn the outcome for each instance without changing anything.
+    pub dry_run: bool,
+    /// True to import what can be imported when some instances are refused.
+    pub partial: bool,
+}
+
 /// The outcome of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ImportOutcome {
@@ -58,7 +71,7 @@ pub struct ImportOutcome {
     pub changed: u64,
     /// The number of instances that had this configuration already.
     pub unchanged: u64,
-    /// The number of instances that were refused and are as they were.
+    /// The number of instances that were refused and are as they were; 0 unless `dry_run` or `partial` is asked for.
     pub refused: u64,
     /// The instances, in the order of the document.
     pub instances: Vec<ImportedInstance>,
@@ -105,13 +118,42 @@ impl InstancesExport {
 }
 
 impl ImportOutcome {
-    /// Adds the outcome for an instance.
-    pub(crate) fn add(&mut self, service: ServiceName, instance: InstanceName, put: Result<InstancePut, Error>) {
-        let (outcome, changes_total, reason) = match put {
-            Ok(put) if put.created => ("created", put.changes_total, None),
-            Ok(put) if put.changes_total > 0 => ("changed", put.changes_total, None),
-            Ok(_) => ("unchanged", 0, None),
-            Err(error) => ("refused", 0, Some(error.to_string())),
+    /// Returns the outcome for the instances of a document, whose sets were put.
+    ///
+    /// # Errors
+    /// All refusals, if there are some and the other instances are not asked for.
+    pub(crate) fn of(
+        names: Vec<(ServiceName, InstanceName)>,
+        outcomes: Vec<SetOutcome>,
+        wishes: ImportWishes,
+    ) -> Result<Self, Error> {
+        let (mut changed, mut refused) = (HashMap::new(), Vec::new());
+        for outcome in outcomes {
+            match outcome {
+                Ok(changes) => changed.extend(changes.into_iter().map(|of| ((of.service, of.instance), of.kind))),
+                Err(refusals) => refused.extend(refusals),
+            }
+        }
+        if !refused.is_empty() && !wishes.partial && !wishes.dry_run {
+            return Err(all_or_nothing(names.len(), &refused));
+        }
+        let mut outcome = Self { dry_run: wishes.dry_run, ..Self::default() };
+        let mut reasons: HashMap<_, _> =
+            refused.into_iter().map(|of| ((of.service, of.instance), of.error.to_string())).collect();
+        for name in names {
+            let reason = reasons.remove(&name);
+            let change = changed.remove(&name).filter(|_| reason.is_none());
+            outcome.add(name, change, reason);
+        }
+        Ok(outcome)
+    }
+
+    fn add(&mut self, name: (ServiceName, InstanceName), change: Option<OwnedChangeKind>, reason: Option<String>) {
+        let (outcome, changes_total) = match change {
+            _ if reason.is_some() => ("refused", 0),
+            Some(OwnedChangeKind::Created { total }) => ("created", total),
+            Some(OwnedChangeKind::Changed { total, .. }) => ("changed", total),
+            Some(OwnedChangeKind::Removed) | None => ("unchanged", 0),
         };
         *match outcome {
             "created" => &mut self.created,
@@ -119,13 +161,20 @@ impl ImportOutcome {
             "unchanged" => &mut self.unchanged,
             _ => &mut self.refused,
         } += 1;
+        let (service_name, instance_name) = name;
         let changes_total = u64::try_from(changes_total).unwrap_or(u64::MAX);
-        self.instances.push(ImportedInstance {
-            service_name: service,
-            instance_name: instance,
-            outcome,
-            changes_total,
-            reason,
-        });
+        self.instances.push(ImportedInstance { service_name, instance_name, outcome, changes_total, reason });
     }
+}
+
+/// Returns the refusal of an import of so many instances, of which some are refused.
+fn all_or_nothing(total: usize, refused: &[RefusedInstance]) -> Error {
+    let is_conflict = refused.iter().any(|of| of.error.kind() == Kind::Conflict);
+    let mut listed: Vec<String> = refused.iter().take(REFUSED_LISTED_MAX).map(|of| of.named().to_string()).collect();
+    if let Some(more) = refused.len().checked_sub(listed.len()).filter(|more| *more > 0) {
+        listed.push(format!("and {more} more"));
+    }
+    let (count, listed) = (refused.len(), listed.join("; "));
+    let message = format!("nothing was imported, because {count} of {total} instances are refused: {listed}");
+    Error::new(if is_conflict { Kind::Conflict } else { Kind::Refused }, message)
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{InstanceName, ServiceName};
+use crate::domain::{Error, InstanceName, ServiceName};
 
 use super::config_changes::ConfigChange;
 
@@ -23,7 +23,28 @@ pub struct InstancePut {
     pub changes: Vec<ConfigChange>,
 }
 
-/// A change of an instance of a file.
+/// The outcome for instances that are put together: their changes, or the refusals for which none of them is put.
+pub type SetOutcome = Result<Vec<OwnedChange>, Vec<RefusedInstance>>;
+
+/// An instance that is refused, and the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedInstance {
+    /// The service.
+    pub service: ServiceName,
+    /// The instance.
+    pub instance: InstanceName,
+    /// The reason.
+    pub error: Error,
+}
+
+impl RefusedInstance {
+    /// Returns the reason with the instance before it: `shop/shop-1: routes[0].backend: …`.
+    pub fn named(&self) -> Error {
+        self.error.clone().within(&format!("{}/{}", self.service, self.instance))
+    }
+}
+
+/// A change of an instance of a file, or of an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedChange {
     /// The service.
@@ -34,11 +55,14 @@ pub struct OwnedChange {
     pub kind: OwnedChangeKind,
 }
 
-/// The way in which an instance of a file changed.
+/// The way in which an instance changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnedChangeKind {
     /// It is new.
-    Created,
+    Created {
+        /// The number of its entries.
+        total: usize,
+    },
     /// It has another configuration.
     Changed {
         /// Its revision now.

@@ -19,6 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::domain::{Error, EventRecord, Time, Topics};
+use crate::json::numbers::Digits;
 use crate::json::values::present;
 use crate::registry::commands::Unsubscribe;
 use crate::registry::queries::event_view::EventView;
@@ -47,9 +48,9 @@ pub(super) struct SubscribeQuery {
     #[param(nullable = false)]
     pub(super) types: Option<TopicList>,
     /// Continues after the event with this `id`. `Last-Event-ID` has precedence.
-    #[serde(default)]
-    #[param(nullable = false)]
-    pub(super) after: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false, minimum = 0, value_type = Option<u64>)]
+    pub(super) after: Option<Digits>,
 }
 
 /// The parameters of an operator's stream.
@@ -58,9 +59,9 @@ pub(super) struct SubscribeQuery {
 #[into_params(parameter_in = Query)]
 pub(super) struct WatchQuery {
     /// Continues after the event with this `id`. `Last-Event-ID` has precedence.
-    #[serde(default)]
-    #[param(nullable = false)]
-    pub(super) after: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
+    #[param(nullable = false, minimum = 0, value_type = Option<u64>)]
+    pub(super) after: Option<Digits>,
 }
 
 /// A type of event, in a path.
@@ -164,7 +165,7 @@ async fn subscribe(
         return Ok(head(StatusCode::OK.into_response()));
     }
     let topics = asked.types.map_or_else(|| Topics::parse("all"), |types| Ok(types.0))?;
-    let after = resume.after.or(asked.after);
+    let after = resume.after.or(asked.after.map(|after| after.0));
     let events = state.registry.session_events(caller.origin, &caller.session, topics, after).await?;
     Ok(streamed(&state, events, |record| event(record, &notification(record))))
 }
@@ -198,7 +199,7 @@ async fn watch(
     if resume.head_only {
         return Ok(head(StatusCode::OK.into_response()));
     }
-    let events = state.registry.all_events(resume.after.or(asked.after))?;
+    let events = state.registry.all_events(resume.after.or(asked.after.map(|after| after.0)))?;
     Ok(streamed(&state, events, |record| event(record, &happening(record))))
 }
 

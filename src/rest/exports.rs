@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::registry::exports::{ImportOutcome, InstancesExport};
+use crate::registry::exports::{ImportOutcome, ImportWishes, InstancesExport};
 
 use super::caller::json;
 use super::extract::{Body, UrlQuery};
@@ -30,6 +30,10 @@ pub(super) struct ImportQuery {
     #[serde(default)]
     #[param(required = false)]
     pub(super) dry_run: bool,
+    /// With `true`, the instances that are not refused are imported. Otherwise one refusal leaves everything as it was.
+    #[serde(default)]
+    #[param(required = false)]
+    pub(super) partial: bool,
 }
 
 /// Exports all instances
@@ -44,16 +48,19 @@ async fn export(State(state): State<RestState>, _: Operator) -> Result<Response,
 /// Imports an export
 ///
 /// Each instance of the document becomes one that operators hold, as with `putInstance`: it needs no client and never
-/// expires. An instance that a client or a configuration file holds, or whose places are taken, is refused, and the others
-/// are imported. Instances that the document does not have stay as they are.
+/// expires. An instance that a client or a configuration file holds, or whose places are taken, is refused, and then
+/// nothing is imported unless `partial` is asked for. Instances that the document does not have stay as they are.
 #[utoipa::path(post, path = "/v1/import", operation_id = "import", tag = "operators", security(("operator" = [])),
     params(ImportQuery), request_body = InstancesExport,
-    responses((status = 200, description = "The outcome for each instance.", body = ImportOutcome)))]
+    responses(
+        (status = 200, description = "The outcome for each instance.", body = ImportOutcome),
+        (status = 409, description = "Instances are refused; the problem lists them. Nothing is imported."),
+    ))]
 async fn import(
     State(state): State<RestState>,
     Operator(origin): Operator,
-    UrlQuery(ImportQuery { dry_run }): UrlQuery<ImportQuery>,
+    UrlQuery(ImportQuery { dry_run, partial }): UrlQuery<ImportQuery>,
     Body(export): Body<InstancesExport>,
 ) -> Result<Response, Problem> {
-    Ok(json(StatusCode::OK, &state.registry.import(origin, export, dry_run).await?))
+    Ok(json(StatusCode::OK, &state.registry.import(origin, export, ImportWishes { dry_run, partial }).await?))
 }

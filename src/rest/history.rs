@@ -170,6 +170,7 @@ async fn list_of_instance(
     responses(
         (status = 200, description = "The revision.", body = RevisionDetailView),
         (status = 404, description = "There is no such instance or revision, or it is no longer kept."),
+        (status = 429, description = "Too many large answers of this instance are under way."),
     ))]
 async fn get_of_instance(
     State(state): State<RestState>,
@@ -177,7 +178,11 @@ async fn get_of_instance(
     Segments(InstanceRevisionPath { service, instance, number }): Segments<InstanceRevisionPath>,
     UrlQuery(RevisionQuery { against }): UrlQuery<RevisionQuery>,
 ) -> Result<Response, Problem> {
-    shown(&state.registry, &Subject::Instance(service, instance), number, against).await
+    let of = Subject::Instance(service, instance);
+    let permit = state.registry.permit_revision_read(&of)?;
+    let mut response = shown(&state.registry, &of, number, against).await?;
+    permit.into_iter().for_each(|permit| drop(response.extensions_mut().insert(Arc::new(permit))));
+    Ok(response)
 }
 
 /// Restores a revision of an instance

@@ -34,6 +34,8 @@ pub enum RenewError {
 
 /// A new incarnation shows a log of the replaced database to be another's.
 const RENEW: &str = "update registry set revision = ?, incarnation = random()";
+/// A session may have been at later revisions before the restore; whoever has read one of them must not find it again.
+const RENEW_SESSIONS: &str = "update session set revision = revision + 1000000";
 
 /// Brings a database that nobody has open to the present schema, and reads all of it.
 ///
@@ -66,6 +68,7 @@ pub async fn renew(path: &Path, revision: u64, record: AuditRecord) -> Result<()
     let plan = Plan::new(&[], &audit, revision, &StoredMaintenance::default());
     commit::run(&mut connection, plan).await.map_err(explain)?;
     sqlx::query(RENEW).bind(revision.cast_signed()).execute(&mut connection).await.map_err(explain)?;
+    sqlx::query(RENEW_SESSIONS).execute(&mut connection).await.map_err(explain)?;
     connection.close().await.map_err(explain)?;
     File::open(path).and_then(|file| file.sync_all()).map_err(|why| explain(sqlx::Error::Io(why)))?;
     Ok(())

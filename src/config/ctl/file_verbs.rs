@@ -44,7 +44,10 @@ pub struct ExportArgs {
 pub struct ImportArgs {
     /// The export
     pub file: PathBuf,
-    /// Show the outcome, and change nothing
+    /// Show the outcome for each instance, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Import the instances that are not refused; otherwise one refusal leaves everything as it was
+    #[arg(long)]
+    pub partial: bool,
 }

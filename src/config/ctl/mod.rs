@@ -3,6 +3,7 @@
 //! It shares nothing with the configuration of the server, so that a client needs none. Invariants: a token that others
 //! can read on the disk is refused, and the token of the file goes only to the server of the file.
 
+mod apply_verbs;
 mod file_verbs;
 mod history_verbs;
 mod instance_arg;
@@ -20,6 +21,7 @@ use clap::builder::Resettable;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 
 use super::values::Hidden;
+pub use apply_verbs::{ApplyArgs, ConfirmationArgs};
 pub use file_verbs::{BackupArgs, ExportArgs, ImportArgs, RestoreArgs};
 pub use history_verbs::{HistoryArgs, RevertArgs};
 pub use instance_arg::InstanceArg;
@@ -28,8 +30,8 @@ pub use offline_verbs::{CtlShell, TokenArgs, TokenKind, TokenVerb};
 pub use shell::{completions, man, man_pages};
 use user_file::UserFile;
 pub use verbs::{
-    ApplyArgs, AuditArgs, CtlVerb, DrainArgs, ExplainArgs, FilterArgs, MaintenanceVerb, RequestArgs, TapArgs, TopArgs,
-    WaitArgs, WaitVerb, WatchArgs,
+    AuditArgs, CtlVerb, DrainArgs, ExplainArgs, FilterArgs, MaintenanceVerb, RequestArgs, TapArgs, TopArgs, WaitArgs,
+    WaitVerb, WatchArgs,
 };
 
 /// The API of a server with the default configuration on this machine.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::apply_verbs::{ApplyArgs, ConfirmationArgs};
 use super::file_verbs::{BackupArgs, ExportArgs, ImportArgs, RestoreArgs};
 use super::history_verbs::{HistoryArgs, RevertArgs};
 use super::instance_arg::InstanceArg;
@@ -60,6 +61,10 @@ pub enum CtlVerb {
     },
     /// Make the staged changes of an instance active; with --file, put an instance that has no client
     Apply(ApplyArgs),
+    /// Confirm an apply that waits for it; the apply then stays
+    Confirm(ConfirmationArgs),
+    /// Take an apply back that waits for its confirmation
+    Cancel(ConfirmationArgs),
     /// List the revisions of an instance, or show one with its changes
     History(HistoryArgs),
     /// Restore a revision of an instance
@@ -192,29 +197,6 @@ pub struct TapArgs {
     /// The maximum number of requests in a second
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub per_second: u32,
-}
-
-/// An apply.
-#[derive(Clone, Debug, Args)]
-pub struct ApplyArgs {
-    /// The instance
-    #[arg(value_name = "SERVICE/INSTANCE")]
-    pub instance: InstanceArg,
-    /// Only these sections: routes, headers, options, health, ratelimit, circuit
-    #[arg(long, value_name = "SECTIONS", value_delimiter = ',')]
-    pub sections: Vec<String>,
-    /// Apply only at this revision of the instance; otherwise the exit status is 5
-    #[arg(long, value_name = "REVISION")]
-    pub expect_revision: Option<u64>,
-    /// Put the whole configuration of this file, TOML or JSON: creates or changes an instance without a client
-    #[arg(long, short, value_name = "FILE", conflicts_with = "sections")]
-    pub file: Option<PathBuf>,
-    /// Show the changes that the file would make, and make none
-    #[arg(long, requires = "file")]
-    pub dry_run: bool,
-    /// Only create: the instance must not exist yet
-    #[arg(long, requires = "file", conflicts_with = "expect_revision")]
-    pub new: bool,
 }
 
 /// A drain.

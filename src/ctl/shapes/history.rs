@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::grpc::proto::{
-    CircuitBreakerEntry, Config, HeaderEntry, HealthCheckEntry, OptionEntry, RateLimitEntry, Revision, RevisionDetail,
-    RouteEntry,
+    ApplyInstanceConfigResponse, CircuitBreakerEntry, Config, Confirmation, HeaderEntry, HealthCheckEntry, OptionEntry,
+    RateLimitEntry, Revision, RevisionDetail, RouteEntry,
 };
 
 use super::services::span;
@@ -45,6 +45,26 @@ impl JsonShape for RevisionDetail {
         let config = maybe(self.config.as_ref());
         let diff = json!({ "diff": items(&self.diff), "diff_total": self.diff_total });
         joined(joined(revision, json!({ "config": config, "against": self.against })), diff)
+    }
+}
+
+impl JsonShape for Confirmation {
+    fn json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "number": self.number,
+            "reverts_to": self.reverts_to,
+            "until": time(self.until),
+            "guard": self.guard,
+        })
+    }
+}
+
+impl JsonShape for ApplyInstanceConfigResponse {
+    fn json(&self) -> Value {
+        let applied = json!({ "revision": self.revision, "number": self.number });
+        let waits = self.confirmation.as_ref().map(|waits| json!({ "confirmation": waits.json() }));
+        joined(applied, waits.unwrap_or_default())
     }
 }
 

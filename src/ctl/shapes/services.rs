@@ -18,6 +18,9 @@ impl JsonShape for Service {
         json!({
             "service_name": self.service_name,
             "instances": self.instances,
+            "instances_connected": self.instances_connected,
+            "instances_draining": self.instances_draining,
+            "instances_in_maintenance": self.instances_in_maintenance,
             "routes_active": self.routes_active,
             "owners": self.owners,
         })
@@ -81,8 +84,12 @@ impl JsonShape for RouteConfig {
         object.extend(self.name.as_ref().map(|name| ("name".to_owned(), json!(name))));
         object.insert("backend".to_owned(), json!(self.backend_url));
         object.insert("domains".to_owned(), json!(self.domains));
-        object.insert("path".to_owned(), json!(self.path));
-        object.insert("priority".to_owned(), json!(self.priority));
+        if !matches!(self.path.as_str(), "" | "/") {
+            object.insert("path".to_owned(), json!(self.path));
+        }
+        if self.priority != 0 {
+            object.insert("priority".to_owned(), json!(self.priority));
+        }
         Value::Object(object)
     }
 }

@@ -103,6 +103,7 @@ impl JsonShape for Instance {
             "expires_at": time(self.expires_at),
             "owner": self.owner,
             "owner_file": self.owner_file,
+            "confirmation": maybe(self.confirmation.as_ref()),
             "metadata": self.metadata.as_ref().map_or_else(|| json!({}), metadata),
         })
     }

@@ -18,7 +18,7 @@ use super::named;
 
 const RECORDS: Columns<AuditRecord> = Columns {
     heads: &[
-        ("TIME", Side::Left),
+        ("TIME", Side::Whole),
         ("INSTANCE", Side::Left),
         ("ACTION", Side::Left),
         ("ACTOR", Side::Left),

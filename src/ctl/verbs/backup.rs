@@ -87,7 +87,7 @@ pub(crate) async fn import(api: &Api, screen: Screen, args: &ImportArgs) -> Resu
     let mut document = String::new();
     let opened = File::open(&args.file).map_err(|why| cannot(&args.file, &why))?;
     opened.take(DOCUMENT_BYTES_MAX).read_to_string(&mut document).map_err(|why| cannot(&args.file, &why))?;
-    let message = ImportRequest { document, dry_run: args.dry_run };
+    let message = ImportRequest { document, dry_run: args.dry_run, partial: args.partial };
     let asked = api.ask(message, |mut api, request| async move { api.import(request).await });
     let outcome = asked.await?;
     if screen.json {
@@ -104,9 +104,16 @@ pub(crate) async fn import(api: &Api, screen: Screen, args: &ImportArgs) -> Resu
         let rows: Vec<Vec<Cell>> = outcome.instances.iter().map(row).collect();
         screen.table(&heads, &rows)?;
     }
+    let (refused, total) = (outcome.refused, outcome.instances.len());
     match outcome.refused {
         0 => Ok(()),
-        refused => Err(CtlFailure::refused(format!("{refused} instances were refused and are as they were"))),
+        _ if !args.dry_run => {
+            Err(CtlFailure::refused(format!("{refused} of {total} instances are refused and are as they were")))
+        }
+        _ if args.partial => Err(CtlFailure::refused(format!("{refused} of {total} instances would be refused"))),
+        _ => Err(CtlFailure::refused(format!(
+            "{refused} of {total} instances would be refused, so that nothing would be imported; --partial imports the others"
+        ))),
     }
 }
 

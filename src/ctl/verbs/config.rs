@@ -9,11 +9,13 @@ use crate::ctl::screen::Screen;
 use crate::ctl::shapes::JsonShape as _;
 use crate::ctl::table::{Cell, Heads, Side};
 use crate::ctl::text::plain;
+use crate::ctl::words::span;
 use crate::grpc::proto::{
     ApplyInstanceConfigRequest, DiffInstanceConfigRequest, RollbackInstanceConfigRequest, Section, Tally,
     ValidateInstanceConfigRequest,
 };
 
+use super::confirmations::told;
 use super::named;
 
 const CHANGES: &Heads =
@@ -74,19 +76,31 @@ pub(crate) async fn validate(api: &Api, screen: Screen, of: &InstanceArg) -> Res
 pub(crate) async fn apply(api: &Api, screen: Screen, args: &ApplyArgs) -> Result<(), CtlFailure> {
     let of = &args.instance;
     let sections = args.sections.iter().map(|name| section(name)).collect::<Result<_, _>>()?;
+    let confirm_within = args.confirm_within.as_deref().map(|text| span("--confirm-within", text)).transpose()?;
+    let confirm_within = confirm_within.and_then(|within| prost_types::Duration::try_from(within).ok());
     let message = ApplyInstanceConfigRequest {
         service_name: of.service.clone(),
         instance_name: of.instance.clone(),
         sections,
         expected_revision: args.expect_revision,
-        ..ApplyInstanceConfigRequest::default()
+        reason: args.reason.clone(),
+        confirm_within,
+        guard: args.guard,
     };
     let asked = api.ask(message, |mut api, request| async move { api.apply_instance_config(request).await });
-    let revision = asked.await?.revision;
+    let applied = asked.await?;
     if screen.json {
-        return screen.document(&json!({ "revision": revision }));
+        return screen.document(&applied.json());
     }
-    screen.print(&format!("{} is at revision {revision}\n", shown(of)))
+    let name = shown(of);
+    screen.print(&format!("{name} is at revision {}\n", applied.revision))?;
+    match applied.confirmation {
+        Some(waits) => screen.details(&told(&waits)),
+        None if confirm_within.is_some() => {
+            screen.print("nothing was staged, so that nothing changed and nothing waits to be confirmed\n")
+        }
+        None => Ok(()),
+    }
 }
 
 fn section(name: &str) -> Result<i32, CtlFailure> {

@@ -18,7 +18,7 @@ use super::services::changes;
 const REVISIONS: Columns<Revision> = Columns {
     heads: &[
         ("NUMBER", Side::Right),
-        ("TIME", Side::Left),
+        ("TIME", Side::Whole),
         ("ACTION", Side::Left),
         ("ACTOR", Side::Left),
         ("CHANGES", Side::Left),

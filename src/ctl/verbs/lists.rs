@@ -14,6 +14,7 @@ use crate::grpc::proto::{
     OperatorRoute, OperatorStats,
 };
 
+use super::confirmations::told;
 use super::{named, reference};
 
 /// The entries of a page.
@@ -106,6 +107,8 @@ fn instance_state(of: &Instance) -> (&'static str, Tint) {
         ("draining", Tint::Warning)
     } else if of.connected {
         ("connected", Tint::Good)
+    } else if of.lease == "permanent" {
+        ("permanent", Tint::Usual)
     } else {
         ("away", Tint::Usual)
     }
@@ -147,21 +150,29 @@ pub(crate) async fn instance(api: &Api, screen: Screen, instance: &InstanceArg) 
         format!("{} since {}", maintenance.in_maintenance.join(", "), date(maintenance.entered_at))
     };
     let metadata = of.json()["metadata"].clone();
+    let held_by = [Some(of.owner.clone()), of.owner_file.clone()].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let lease = match of.expires_at {
+        Some(at) => format!("{}, ends {} (in {})", of.lease, date(Some(at)), left(Some(at), clock::now())),
+        None => of.lease.clone(),
+    };
     screen.details(&[
         ("instance", named(&of.service_name, &of.instance_name)),
         ("state", instance_state(&of).0.to_owned()),
         ("registered", date(of.connected_at)),
         ("last activity", format!("{} ({} ago)", date(of.last_activity), age(of.last_activity, clock::now()))),
         ("routes", format!("{} active, {} staged", of.routes_active, of.routes_staged)),
-        ("held by", format!("{} {}", of.owner, of.owner_file.as_deref().unwrap_or_default())),
-        ("lease", format!("{}, ends {}", of.lease, date(of.expires_at))),
+        ("held by", held_by),
+        ("lease", lease),
         ("revision", format!("{}, applied {}", of.revision, date(of.last_apply))),
         ("requests open", of.in_flight.to_string()),
         ("drain", drain),
         ("maintenance", in_maintenance),
         ("token", of.token_name.unwrap_or_else(|| "none".to_owned())),
         ("metadata", json_text(&metadata)),
-    ])
+    ])?;
+    let Some(waits) = &of.confirmation else { return Ok(()) };
+    screen.print("\nits last apply waits for its confirmation:\n")?;
+    screen.details(&told(waits))
 }
 
 const ROUTES: Columns<OperatorRoute> = Columns {
@@ -201,6 +212,8 @@ pub(crate) fn route_state(of: &OperatorRoute) -> (String, Tint) {
         (format!("breaker {breaker}"), Tint::Bad)
     } else if of.traffic_percent < 100 {
         (format!("draining {}%", of.traffic_percent), Tint::Warning)
+    } else if let Some(why) = of.last_check.as_ref().and_then(|check| check.error.as_ref()) {
+        (format!("last check failed: {why}"), Tint::Warning)
     } else if of.last_check.is_none() {
         ("unchecked".to_owned(), Tint::Usual)
     } else {

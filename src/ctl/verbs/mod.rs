@@ -3,6 +3,7 @@
 pub(super) mod audit;
 pub(super) mod backup;
 pub(super) mod config;
+pub(super) mod confirmations;
 pub(super) mod events;
 pub(super) mod history;
 pub(super) mod lists;

@@ -24,7 +24,9 @@ pub(crate) async fn status(api: &Api, screen: Screen) -> Result<(), CtlFailure> 
     } else {
         format!("{} (this ctl is {own})", overview.version)
     };
-    screen.details(&[
+    let traffic = overview.traffic.clone().unwrap_or_default();
+    let failed: u64 = traffic.status_codes.iter().filter(|(code, _)| **code >= 500).map(|(_, count)| count).sum();
+    let mut lines = vec![
         ("server", api.url.clone()),
         ("version", version),
         ("up", format!("{up}, since {}", date(overview.started_at))),
@@ -40,12 +42,27 @@ pub(crate) async fn status(api: &Api, screen: Screen) -> Result<(), CtlFailure> 
             ),
         ),
         ("routes", overview.routes_active.to_string()),
+        (
+            "requests",
+            format!(
+                "{}: {failed} with 5xx, {} in flight; {} more for no route",
+                traffic.requests, traffic.in_flight, traffic.unrouted
+            ),
+        ),
         ("revision", overview.revision.to_string()),
         (
             "certificates",
             overview.certificate_expires_at.map_or("none".to_owned(), |at| format!("first expires {}", date(Some(at)))),
         ),
-    ])
+    ];
+    lines.extend(overview.config_problems.iter().map(|problem| ("not in force", in_words(problem))));
+    screen.details(&lines)
+}
+
+/// Returns a fault of a file of the configuration in words.
+fn in_words(of: &FileProblem) -> String {
+    let line = of.line.map(|line| format!(":{line}")).unwrap_or_default();
+    format!("{}{line}: {}", of.file, of.message)
 }
 
 const CERTIFICATES: &Heads = &[
@@ -53,7 +70,7 @@ const CERTIFICATES: &Heads = &[
     ("PORT", Side::Left),
     ("SOURCE", Side::Left),
     ("STATE", Side::Left),
-    ("EXPIRES", Side::Left),
+    ("EXPIRES", Side::Whole),
     ("LAST ERROR", Side::Left),
 ];
 
@@ -99,11 +116,7 @@ pub(crate) async fn reload(api: &Api, screen: Screen) -> Result<(), CtlFailure> 
     if done.changed.is_empty() && done.needs_restart.is_empty() && done.problems.is_empty() {
         return screen.print("nothing changed\n");
     }
-    let problem = |of: &FileProblem| {
-        let line = of.line.map(|line| format!(":{line}")).unwrap_or_default();
-        format!("{}{line}: {}", of.file, of.message)
-    };
-    let problems = done.problems.iter().map(problem).collect();
+    let problems = done.problems.iter().map(in_words).collect();
     let lines = [("changed", done.changed), ("needs a restart", done.needs_restart), ("not in force", problems)];
     let shown = lines.into_iter().filter(|(_, keys)| !keys.is_empty()).map(|(name, keys)| (name, keys.join(", ")));
     screen.details(&shown.collect::<Vec<_>>())

@@ -26,9 +26,10 @@ pub(crate) async fn explain(api: &Api, screen: Screen, args: &ExplainArgs) -> Re
         return screen.document(&answer.json());
     }
     let tint = if answer.outcome() == Outcome::Forwarded { Tint::Good } else { Tint::Bad };
-    let (word, form) = (outcome(answer.outcome()), screen.form());
+    let (name, form) = (outcome(answer.outcome()), screen.form());
+    let word = &name.replace('_', " ");
     let line =
-        wrapped(&plain(&format!("{word}: {}", reason_behind(word, &answer.reason))), form.width.unwrap_or(usize::MAX))
+        wrapped(&plain(&format!("{word}: {}", reason_behind(name, &answer.reason))), form.width.unwrap_or(usize::MAX))
             .join("\n");
     let line = if form.color { line.replacen(word, &tint.paint(word), 1) } else { line };
     screen.print(&format!("{line}\n"))?;
@@ -92,12 +93,12 @@ fn filter(args: &FilterArgs) -> RequestFilter {
 }
 
 const REQUESTS: &Heads = &[
-    ("TIME", Side::Left),
+    ("TIME", Side::Whole),
     ("STATUS", Side::Right),
     ("REQUEST", Side::Left),
     ("INSTANCE", Side::Left),
     ("REASON", Side::Left),
-    ("ID", Side::Left),
+    ("ID", Side::Whole),
 ];
 
 pub(crate) async fn why(api: &Api, screen: Screen, args: &RequestArgs) -> Result<(), CtlFailure> {

@@ -20,11 +20,23 @@ use super::lists::{Columns, PAGE, all_pages};
 use super::named;
 
 const SERVICES: Columns<Service> = Columns {
-    heads: &[("SERVICE", Side::Left), ("INSTANCES", Side::Right), ("ROUTES", Side::Right), ("HELD BY", Side::Left)],
+    heads: &[
+        ("SERVICE", Side::Left),
+        ("INSTANCES", Side::Right),
+        ("CONNECTED", Side::Right),
+        ("DRAINING", Side::Right),
+        ("MAINTENANCE", Side::Right),
+        ("ROUTES", Side::Right),
+        ("HELD BY", Side::Left),
+    ],
     row: |of| {
+        let warned = |count: u64| Cell::tinted(count.to_string(), if count > 0 { Tint::Warning } else { Tint::Usual });
         vec![
             Cell::new(&of.service_name),
             Cell::new(of.instances.to_string()),
+            Cell::new(of.instances_connected.to_string()),
+            warned(of.instances_draining),
+            warned(of.instances_in_maintenance),
             Cell::new(of.routes_active.to_string()),
             Cell::new(of.owners.join(" ")),
         ]

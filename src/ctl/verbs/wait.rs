@@ -14,7 +14,7 @@ use crate::ctl::text::plain;
 use crate::ctl::words::span;
 use crate::grpc::proto::{GetInstanceResponse, OperatorRoute};
 
-use super::lists::{get_instance, route_page};
+use super::lists::{get_instance, route_page, route_state};
 use super::named;
 
 /// The time between two questions.
@@ -71,18 +71,21 @@ async fn healthy(api: &Api, of: &InstanceArg) -> Result<WaitState, CtlFailure> {
     if present(api, of).await?.is_none() {
         return Ok(WaitState::NotYet(format!("{} is not registered yet", shown(of))));
     }
-    let (mut total, mut ready, mut cursor) = (0, 0, None);
+    let (mut total, mut ready, mut cursor, mut first) = (0, 0, None, None);
     loop {
         let (routes, next) = route_page(api, Some(of), cursor).await?;
         total += routes.len();
         ready += routes.iter().filter(|route| takes_requests(route)).count();
+        let late = routes.iter().find(|route| !takes_requests(route));
+        first = first.or_else(|| late.map(|route| format!("; {} is {}", route.route_id, route_state(route).0)));
         if next.is_none() {
             break;
         }
         cursor = next;
     }
     let state = format!("{ready} of {total} routes of {} are healthy", shown(of));
-    Ok(if total > 0 && ready == total { WaitState::Done(state) } else { WaitState::NotYet(state) })
+    let late = first.unwrap_or_default();
+    Ok(if total > 0 && ready == total { WaitState::Done(state) } else { WaitState::NotYet(state + &late) })
 }
 
 fn takes_requests(route: &OperatorRoute) -> bool {

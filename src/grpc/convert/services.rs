@@ -237,9 +237,23 @@ impl From<ConfigChange> for proto::ConfigChange {
 
 impl From<ServiceView> for proto::Service {
     fn from(view: ServiceView) -> Self {
-        let ServiceView { service_name, instances, routes_active, owners } = view;
-        let owners = owners.into_iter().map(str::to_owned).collect();
-        let (instances, routes_active) = (count(instances), count(routes_active));
-        Self { service_name: service_name.to_string(), instances, routes_active, owners }
+        let ServiceView {
+            service_name,
+            instances,
+            instances_connected,
+            instances_draining,
+            instances_in_maintenance,
+            routes_active,
+            owners,
+        } = view;
+        Self {
+            service_name: service_name.to_string(),
+            instances: count(instances),
+            routes_active: count(routes_active),
+            owners: owners.into_iter().map(str::to_owned).collect(),
+            instances_connected: count(instances_connected),
+            instances_draining: count(instances_draining),
+            instances_in_maintenance: count(instances_in_maintenance),
+        }
     }
 }

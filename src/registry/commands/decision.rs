@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::registry::audit::{AuditAction, AuditDetails, AuditDraft};
-use crate::registry::instance_outcomes::{InstancePut, OwnedChange};
+use crate::registry::instance_outcomes::{InstancePut, SetOutcome};
 use crate::registry::limits::RegistryLimits;
 use crate::registry::registration_tokens::RegistrationTokens;
 use crate::registry::revisions::RevisionDraft;
@@ -153,8 +153,8 @@ pub enum Reply {
     Applied(AppliedView),
     /// An instance of the operators has its configuration.
     Put(Box<InstancePut>),
-    /// The instances of a file are those that it lists; the ones that changed.
-    OwnedReplaced(Vec<OwnedChange>),
+    /// The outcome for each set of instances.
+    SetsPut(Vec<SetOutcome>),
 }
 
 /// The result of an apply or of a revert.

@@ -19,6 +19,15 @@ pub struct ServiceView {
     /// The number of its instances.
     #[schema(value_type = u64)]
     pub instances: usize,
+    /// The number of its instances to which a connection is bound.
+    #[schema(value_type = u64)]
+    pub instances_connected: usize,
+    /// The number of its instances that drain.
+    #[schema(value_type = u64)]
+    pub instances_draining: usize,
+    /// The number of its instances with routes in maintenance.
+    #[schema(value_type = u64)]
+    pub instances_in_maintenance: usize,
     /// The number of its active routes.
     #[schema(value_type = u64)]
     pub routes_active: usize,
@@ -30,11 +39,22 @@ pub struct ServiceView {
 impl ServiceView {
     /// Returns the view of a service without instances.
     fn new(service_name: ServiceName) -> Self {
-        Self { service_name, instances: 0, routes_active: 0, owners: BTreeSet::new() }
+        Self {
+            service_name,
+            instances: 0,
+            instances_connected: 0,
+            instances_draining: 0,
+            instances_in_maintenance: 0,
+            routes_active: 0,
+            owners: BTreeSet::new(),
+        }
     }
 
     fn add(&mut self, session: &Session) {
         self.instances += 1;
+        self.instances_connected += usize::from(session.bound.is_some());
+        self.instances_draining += usize::from(session.record.drain.is_some());
+        self.instances_in_maintenance += usize::from(session.record.maintenance.first().is_some());
         self.routes_active += session.active.routes.len();
         self.owners.insert(session.record.owner.word());
     }

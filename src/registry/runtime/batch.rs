@@ -108,6 +108,8 @@ impl Batch {
         self.draft.absorb(&step);
         self.changes.push(step);
         let sequence = self.draft.revision();
+        // Its readers compare it with the system clock as it is now.
+        let (at, event) = (clock::wall_time(at), event.with_times(clock::wall_time));
         self.records.push(Arc::new(EventRecord { sequence, at, instance, event }));
     }
 

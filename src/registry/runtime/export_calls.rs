@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::domain::Error;
+use crate::domain::{Error, Owner};
 
 use crate::registry::audit::CallOrigin;
-use crate::registry::calls::{Command, CommandCall};
-use crate::registry::commands::{Precondition, PutInstance};
-use crate::registry::exports::{ExportedInstance, ImportOutcome, InstancesExport};
+use crate::registry::commands::{ListedInstance, OwnedSet, PutSets};
+use crate::registry::exports::{ExportedInstance, ImportOutcome, ImportWishes, InstancesExport};
 
 use super::registry::Registry;
 
@@ -17,31 +16,29 @@ impl Registry {
         InstancesExport::of(&self.catalog())
     }
 
-    /// Makes instances of the operators from an export, in one commit. An instance that is refused leaves the others alone.
+    /// Makes instances of the operators from an export, in one commit: all of them or, if asked, those that can be made.
     ///
     /// # Errors
-    /// `Invalid` for a document of a later form.
+    /// `Invalid` for a document of a later form. If an instance is refused and the others are not asked for: all refusals.
     pub async fn import(
         &self,
         origin: CallOrigin,
         export: InstancesExport,
-        dry_run: bool,
+        wishes: ImportWishes,
     ) -> Result<ImportOutcome, Error> {
         export.check_format()?;
         let names: Vec<_> =
             export.instances.iter().map(|one| (one.service_name.clone(), one.instance_name.clone())).collect();
-        let put = |exported: ExportedInstance| -> Command {
-            let ExportedInstance { service_name, instance_name, owner: _, config } = exported;
-            let precondition = Precondition::None;
-            let config = Arc::new(config);
-            PutInstance { service: service_name, instance: instance_name, config, precondition, dry_run }.into()
+        let listed = |ExportedInstance { service_name, instance_name, owner: _, config }: ExportedInstance| {
+            ListedInstance { service: service_name, instance: instance_name, config: Arc::new(config) }
         };
-        let commands = export.instances.into_iter().map(put).collect();
-        let mut outcome = ImportOutcome { dry_run, ..ImportOutcome::default() };
-        for ((service, instance), answer) in names.into_iter().zip(self.execute(origin, commands).await) {
-            let put = answer.and_then(|reply| PutInstance::reply_of(reply).ok_or_else(super::registry::mismatch));
-            outcome.add(service, instance, put);
-        }
-        Ok(outcome)
+        let set = |instances| OwnedSet { owner: Owner::Operator, instances, is_whole: false };
+        let ImportWishes { dry_run, partial } = wishes;
+        let listed = export.instances.into_iter().map(listed);
+        // A dry run tells the outcome of each instance.
+        let alone = partial || dry_run;
+        let sets = if alone { listed.map(|one| set(vec![one])).collect() } else { vec![set(listed.collect())] };
+        let outcomes = self.call(origin, PutSets { sets, dry_run }).await?;
+        ImportOutcome::of(names, outcomes, wishes)
     }
 }

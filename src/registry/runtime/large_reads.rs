@@ -44,6 +44,18 @@ impl Registry {
         })
     }
 
+    /// Returns a permit for an answer with a revision, as [`Registry::permit_large_read_of`] does; `None` also for an
+    /// instance that has revisions and no session.
+    ///
+    /// # Errors
+    /// `Limited` when too many large answers of the instance are under way.
+    pub fn permit_revision_read(&self, of: &Subject) -> Result<Option<LargeReadPermit>, Error> {
+        match self.permit_large_read_of(of) {
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            permit => permit,
+        }
+    }
+
     /// Answers a query as [`Registry::answer`] does and returns the result of `view`. It runs [as
     /// a long read](Registry::run_long_read) if the session is large and the answer grows with it.
     pub async fn answer_as<T>(&self, query: &Query, view: impl FnOnce(Result<Answer, Error>) -> T) -> T {

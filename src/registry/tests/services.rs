@@ -4,11 +4,11 @@
 use super::*;
 use crate::domain::{Kind, Owner, Subject, Target, TokenName};
 use crate::registry::commands::{
-    ClientShutdown, DrainStart, ListedInstance, MaintEnter, Precondition, PutInstance, Reconnect, RemoveInstance,
-    ReplaceOwned, TargetSelector,
+    ClientShutdown, DrainStart, ListedInstance, MaintEnter, OwnedSet, Precondition, PutInstance, PutSets, Reconnect,
+    RemoveInstance, TargetSelector,
 };
 use crate::registry::instance_config::InstanceConfig;
-use crate::registry::instance_outcomes::{InstancePut, OwnedChange, OwnedChangeKind};
+use crate::registry::instance_outcomes::{InstancePut, OwnedChange, OwnedChangeKind, SetOutcome};
 
 fn config(json: &str) -> Arc<InstanceConfig> {
     Arc::new(serde_json::from_str(json).unwrap())
@@ -53,12 +53,23 @@ impl World {
     }
 
     fn replace(&mut self, owner: &Owner, listed: &[(&str, &Arc<InstanceConfig>)]) -> Result<Vec<OwnedChange>, Error> {
-        let listed = listed.iter().map(|(name, config)| {
+        let outcome = self.put_sets(&[(owner, listed)]).pop().expect("an outcome for the set");
+        outcome.map_err(|refused| refused.first().expect("a refusal").named())
+    }
+
+    /// Makes these the instances of their owners.
+    fn put_sets(&mut self, sets: &[(&Owner, &[(&str, &Arc<InstanceConfig>)])]) -> Vec<SetOutcome> {
+        let listed = |(name, config): &(&str, &Arc<InstanceConfig>)| {
             let (service, instance) = names(name);
             ListedInstance { service, instance, config: Arc::clone(config) }
-        });
-        match self.run(ReplaceOwned { owner: owner.clone(), instances: listed.collect() })? {
-            Reply::OwnedReplaced(changes) => Ok(changes),
+        };
+        let set = |(owner, of): &(&Owner, &[_])| OwnedSet {
+            owner: Owner::clone(owner),
+            instances: of.iter().map(listed).collect(),
+            is_whole: true,
+        };
+        match self.run(PutSets { sets: sets.iter().map(set).collect(), dry_run: false }).unwrap() {
+            Reply::SetsPut(outcomes) => outcomes,
             other => panic!("{other:?}"),
         }
     }
@@ -302,7 +313,7 @@ fn a_file_replaces_all_of_its_instances_or_none() {
     let owner = file("signalbox.toml");
     let kinds = |changes: Vec<OwnedChange>| -> Vec<String> {
         let kind = |change: &OwnedChange| match &change.kind {
-            OwnedChangeKind::Created => format!("{} created", change.instance),
+            OwnedChangeKind::Created { .. } => format!("{} created", change.instance),
             OwnedChangeKind::Changed { revision, total, changes } => {
                 assert_eq!(*total, changes.len());
                 format!("{} changed {revision}", change.instance)
@@ -323,11 +334,78 @@ fn a_file_replaces_all_of_its_instances_or_none() {
     let refused = world.replace(&owner, &[("s/new", &a), ("s/b", &one("o.example"))]).unwrap_err();
     assert!(refused.message().starts_with("s/b: route r1: o.example / at priority 0 is held by"), "{refused}");
     let twice = world.replace(&owner, &[("s/a", &a), ("s/a", &a)]).unwrap_err();
-    assert_eq!(twice.message(), "the instance s/a stands twice in the file signalbox.toml");
+    assert_eq!(twice.message(), "s/a: is listed twice; give each instance once");
     assert!(world.catalog.revision() > before, "the operators' put");
     assert_eq!(world.catalog.sessions_len(), 4, "nothing of a refused batch took effect");
     assert_eq!(kinds(world.replace(&owner, &[]).unwrap()).len(), 3);
     assert_eq!(world.catalog.sessions_len(), 1, "the operators keep theirs");
+}
+
+#[test]
+fn files_exchange_names_and_places_whatever_the_permutation() {
+    let mut world = World::new();
+    let files = ["a.toml", "b.toml", "c.toml"].map(file);
+    let [one_, two, three] = ["one.example", "two.example", "three.example"].map(one);
+    let configs = [&one_, &two, &three];
+    let permutations = [[0, 1, 2], [1, 0, 2], [1, 2, 0], [2, 0, 1], [0, 2, 1], [2, 1, 0], [0, 1, 2]];
+    // Names move from file to file; then places from service to service, across files and inside of one.
+    for order in permutations {
+        let listed = order.map(|at| [(["s/1", "s/2", "s/3"][at], configs[at])]);
+        let sets: Vec<_> = files.iter().zip(&listed).map(|(file, listed)| (file, &listed[..])).collect();
+        assert!(world.put_sets(&sets).iter().all(Result::is_ok), "{order:?}");
+        for (at, file) in order.iter().zip(&files) {
+            assert_eq!(&world.instance(["s/1", "s/2", "s/3"][*at]).record.owner, file);
+        }
+    }
+    assert!(world.put_sets(&files.each_ref().map(|file| (file, &[][..]))).iter().all(Result::is_ok));
+    for order in permutations {
+        let listed = order.map(|at| configs[at]);
+        let of_a = [("x/1", listed[0]), ("y/1", listed[1])];
+        let outcomes = world.put_sets(&[(&files[0], &of_a), (&files[1], &[("z/1", listed[2])])]);
+        assert!(outcomes.iter().all(Result::is_ok), "{order:?}: {outcomes:?}");
+        let domain = |name: &str| world.instance(name).active.routes.values().next().unwrap().domains[0].to_string();
+        let expected = order.map(|at| ["one.example", "two.example", "three.example"][at].to_owned());
+        assert_eq!([domain("x/1"), domain("y/1"), domain("z/1")], expected);
+    }
+}
+
+#[test]
+fn a_refused_set_leaves_the_others_alone_and_changes_nothing() {
+    let mut world = World::new();
+    let (a, b, c) = (file("a.toml"), file("b.toml"), file("c.toml"));
+    world.put("o/o", &one("held.example")).unwrap();
+    let (good, held, other) = (one("good.example"), one("held.example"), one("other.example"));
+    // The bad file has an instance too that would be in the way of another file.
+    let of_a = [("s/a", &other), ("s/bad", &held)];
+    let outcomes = world.put_sets(&[(&a, &of_a), (&b, &[("t/b", &other)]), (&c, &[("s/c", &good)])]);
+    let refused = outcomes[0].as_ref().unwrap_err();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].named().message().starts_with("s/bad: route r1: held.example"), "{refused:?}");
+    assert!(outcomes[1].is_ok() && outcomes[2].is_ok(), "{outcomes:?}");
+    assert_eq!(world.catalog.sessions_len(), 3);
+    // A client's instances are in no set.
+    let session = world.register("s", "client", 1);
+    let refused = world.run(PutSets {
+        sets: vec![OwnedSet { owner: Owner::Session, instances: Vec::new(), is_whole: true }],
+        dry_run: false,
+    });
+    assert_eq!(refused.unwrap_err().kind(), Kind::Refused);
+    assert!(world.catalog.session(session.reveal()).is_ok());
+}
+
+#[test]
+fn an_instance_that_is_made_again_is_never_at_a_revision_of_its_earlier_life() {
+    let mut world = World::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for life in ["one.example", "two.example", "three.example"] {
+        for domain in [life, "again.example", life] {
+            let put = world.put("shop/shop-1", &one(domain)).unwrap();
+            assert!(seen.insert(put.revision), "revision {} came twice", put.revision);
+        }
+        let stale = Precondition::Revision(vec![1]);
+        world.remove_instance("shop/shop-1", Precondition::None).unwrap();
+        assert_eq!(world.remove_instance("shop/shop-1", stale).unwrap_err().kind(), Kind::NotFound);
+    }
 }
 
 #[test]

@@ -68,20 +68,69 @@ fn an_export_that_is_imported_elsewhere_is_exported_there_the_same_and_changes_n
     assert_eq!((&outcome["unchanged"], &outcome["changed"]), (&json!(2), &json!(0)), "{outcome}");
 }
 
+/// An export with an instance of a client, one whose place is taken, and one that is free.
+fn mixed(server: &Server) -> Value {
+    register(server, "mine.example");
+    let mut export = told(server.api, "/v1/export");
+    let mut other = |name: &str, domain: &str| {
+        let mut one = export["instances"][0].clone();
+        (one["service_name"], one["instance_name"]) = (json!("docs"), json!(name));
+        one["config"]["routes"][0]["domains"] = json!([domain]);
+        export["instances"].as_array_mut().unwrap().push(one);
+    };
+    other("docs-1", "docs.example");
+    other("docs-2", "mine.example");
+    export
+}
+
 #[test]
-fn an_instance_of_a_client_is_refused_and_the_others_are_imported() {
+fn one_refused_instance_leaves_everything_as_it_was_and_all_refusals_are_told() {
     let place = Place::new();
     let server = place.start();
-    register(&server, "mine.example");
-    let mut export = told(server.api, "/v1/export");
-    let mut second = export["instances"][0].clone();
-    second["instance_name"] = json!("docs-1");
-    second["service_name"] = json!("docs");
-    second["config"]["routes"][0]["domains"] = json!(["docs.example"]);
-    export["instances"].as_array_mut().unwrap().push(second);
-    let (status, outcome) = import(&server, "", export.to_string().as_bytes());
-    assert_eq!((status, &outcome["created"], &outcome["refused"]), (200, &json!(1), &json!(1)), "{outcome}");
-    assert!(outcome["instances"][0]["reason"].is_string(), "{outcome}");
+    let document = mixed(&server).to_string();
+    let before = told(server.api, "/v1/export");
+    let (status, problem) = import(&server, "", document.as_bytes());
+    let detail = problem["detail"].as_str().unwrap();
+    assert_eq!((status, &problem["kind"]), (409, &json!("conflict")), "{problem}");
+    assert!(detail.starts_with("nothing was imported, because 2 of 3 instances are refused: "), "{detail}");
+    assert!(detail.contains("shop/mine.example: the instance") && detail.contains("docs/docs-2: route"), "{detail}");
+    assert_eq!(told(server.api, "/v1/export"), before);
+    // The dry run tells of each.
+    let (status, dry) = import(&server, "?dry_run=true", document.as_bytes());
+    let outcomes: Vec<&Value> = dry["instances"].as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
+    assert_eq!(status, 200, "{dry}");
+    assert_eq!(outcomes, ["refused", "created", "refused"], "{dry}");
+    assert!(dry["instances"][0]["reason"].as_str().unwrap().contains("is held by a session"), "{dry}");
+    assert_eq!(told(server.api, "/v1/export"), before);
+    let audit = told(server.api, "/v1/audit?actor=operator");
+    assert_eq!(audit["items"], json!([]), "nothing was done");
+}
+
+#[test]
+fn a_partial_import_takes_what_is_not_refused() {
+    let place = Place::new();
+    let server = place.start();
+    let (status, outcome) = import(&server, "?partial=true", mixed(&server).to_string().as_bytes());
+    assert_eq!((status, &outcome["created"], &outcome["refused"]), (200, &json!(1), &json!(2)), "{outcome}");
+    assert_eq!(outcome["instances"][1]["outcome"], "created");
+    assert!(outcome["instances"][2]["reason"].as_str().unwrap().contains("mine.example"), "{outcome}");
+}
+
+#[test]
+fn instances_that_exchange_their_places_are_imported_at_once() {
+    let place = Place::new();
+    let server = place.start();
+    let instance = |name: &str, domain: &str| json!({ "service_name": name, "instance_name": "1", "config": { "backend": "http://127.0.0.1:9", "domains": [domain] } });
+    let document = |of: [(&str, &str); 2]| {
+        json!({ "format": 1, "instances": of.map(|(name, domain)| instance(name, domain)) }).to_string()
+    };
+    let (_, first) = import(&server, "", document([("a", "one.example"), ("b", "two.example")]).as_bytes());
+    assert_eq!(first["created"], 2, "{first}");
+    let (status, second) = import(&server, "", document([("a", "two.example"), ("b", "one.example")]).as_bytes());
+    assert_eq!((status, &second["changed"]), (200, &json!(2)), "{second}");
+    let twice = document([("a", "one.example"), ("a", "two.example")]);
+    let (status, problem) = import(&server, "", twice.as_bytes());
+    assert!(status == 409 && problem["detail"].as_str().unwrap().contains("a/1: is listed twice"), "{problem}");
 }
 
 #[test]

@@ -74,6 +74,10 @@ fn other_files_are_no_backups() {
     let other = place.file("other");
     foreign(&other);
     assert_refused(&place, &other, &["--replace"], "is not a backup of Signalbox: it is a bare database");
+    let archive =
+        std::process::Command::new("tar").args(["-cf", "other.tar", "other"]).current_dir(place.path()).status();
+    assert!(archive.unwrap().success());
+    assert_refused(&place, &place.file("other.tar"), &["--replace"], "is not a backup of Signalbox");
     fs::write(&other, "[proxy]\nhttp = 1\n").unwrap();
     assert_refused(&place, &other, &["--replace"], "is not a backup of Signalbox: it is something else");
     assert_refused(&place, &place.file("none.tar"), &[], "none.tar: cannot be read: No such file");

@@ -84,6 +84,29 @@ fn every_old_resume_point_hears_compacted_and_no_sequence_comes_again() {
 }
 
 #[test]
+fn no_revision_that_somebody_read_before_a_restore_fits_after_it() {
+    let place = Place::new();
+    let server = place.start();
+    let mut client = server.connect();
+    let session = client.register("shop", "shop-1");
+    let mut apply = |client: &mut crate::server::Client, number: u32| {
+        client.serve(&session, &format!("{number}.example"), "/", "127.0.0.1:9".parse().unwrap());
+    };
+    apply(&mut client, 1);
+    back_up(&server, &place.file("backup.tar"));
+    (2..5).for_each(|number| apply(&mut client, number));
+    drop(client);
+    assert!(server.terminate().success());
+    place.restore(&place.file("backup.tar"), &[]).unwrap();
+    let server = place.start();
+    let mut client = server.connect();
+    assert_eq!(client.ask(&format!("RECONNECT|{session}")), "OK");
+    (2..5).for_each(|number| apply(&mut client, number));
+    let now = json(server.api, "/v1/instances/shop/shop-1")["revision"].as_u64().unwrap();
+    assert!(now > 1_000_000, "{now}");
+}
+
+#[test]
 fn the_log_of_a_killed_server_is_not_read_into_the_restored_store() {
     let place = Place::new();
     let server = place.start();

@@ -43,8 +43,13 @@ fn an_export_goes_to_the_output_or_to_a_file_and_is_imported_from_one() {
     assert_eq!((&dry["created"], &dry["dry_run"]), (&1.into(), &true.into()));
     let imported = ctl(&other, &["import", name]);
     assert!(imported.code == 0 && imported.out.contains("shop/shop-1"), "{imported:?}");
-    let refused = ctl(&harness, &["import", name]);
-    assert!(refused.code == 1 && refused.err.contains("1 instances were refused"), "{refused:?}");
+    ctl(&harness, &["import", name])
+        .fails(5, "nothing was imported, because 1 of 1 instances are refused: shop/shop-1");
+    for words in [&["--dry-run"][..], &["--partial"]] {
+        let told = ctl(&harness, &[&["import", name], words].concat());
+        assert!(told.code == 1 && told.err.contains("1 of 1 instances"), "{told:?}");
+        assert!(told.out.contains("shop/shop-1  refused") && told.out.contains("is held by a session"), "{told:?}");
+    }
     let none = command(&["import", "/nowhere/x.json"]).output().unwrap();
     assert!(!none.status.success());
 }

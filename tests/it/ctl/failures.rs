@@ -39,18 +39,117 @@ fn the_port_of_another_program_is_told_from_one_of_signalbox() {
     run_at(rude.address(), &["status"]).fails(3, &rude.address().to_string());
     let harness = ServerHarness::open();
     run_at(harness.server().pipe, &["status"]).fails(3, "this port speaks the pipe protocol");
-    run_at(harness.server().proxy, &["status"]).fails(1, "does not know this call");
+    run_at(harness.server().proxy, &["status"]).fails(3, "speaks HTTP and no gRPC");
 }
 
 #[test]
 fn an_older_server_is_told_by_the_call_that_it_does_not_know() {
-    let at = unimplementing();
-    run_at(at, &["diff", "shop/shop-1"]).fails(1, "does not know this call; it is older than this ctl");
-    run_at(at, &["watch"]).fails(1, "it is older than this ctl");
+    let at = answering(|_| Answered::Status("12", ""));
+    for words in [
+        &["diff", "shop/shop-1"][..],
+        &["watch"],
+        &["status"],
+        &["apply", "shop/shop-1", "--confirm-within", "5m"],
+        &["confirm", "0123"],
+        &["wait", "healthy", "shop/shop-1"],
+        &["drain", "shop/shop-1", "--wait"],
+        &["export"],
+        &["health"],
+    ] {
+        run_at(at, words).fails(1, "does not know this call; it is older than this ctl");
+    }
 }
 
-/// A gRPC server that knows no call.
-fn unimplementing() -> SocketAddr {
+/// Appends a field that this version does not know, as a newer server would.
+fn newer(message: &impl prost::Message) -> Answered {
+    let mut bytes = message.encode_to_vec();
+    // Field 1000, with the number 7, and field 1001, with a text.
+    bytes.extend([0xc0, 0x3e, 7, 0xca, 0x3e, 3, b'n', b'e', b'w']);
+    Answered::Message(bytes)
+}
+
+#[test]
+fn a_newer_server_is_understood_as_far_as_this_version_knows_it() {
+    use signalbox::grpc::proto;
+    let at = answering(|path| match path.rsplit('/').next().unwrap() {
+        "GetOverview" => {
+            newer(&proto::GetOverviewResponse { version: "99.0.0".into(), routes_active: 3, ..Default::default() })
+        }
+        "ListAllRoutes" => {
+            let circuit =
+                proto::OperatorRoute { route_id: "r1".into(), healthy: true, state: 77, ..Default::default() };
+            newer(&proto::ListAllRoutesResponse { routes: vec![circuit], ..Default::default() })
+        }
+        "Explain" => {
+            newer(&proto::ExplainResponse { outcome: 99, reason: "for a new reason".into(), ..Default::default() })
+        }
+        "ListAudit" => {
+            let record = proto::AuditRecord { action: "new_action".into(), ..Default::default() };
+            newer(&proto::ListAuditResponse { records: vec![record], ..Default::default() })
+        }
+        "Watch" => {
+            let event = proto::Event { sequence: 1, r#type: 999, ..Default::default() };
+            newer(&proto::WatchResponse { item: Some(proto::watch_response::Item::Event(event)) })
+        }
+        _ => Answered::Status("12", ""),
+    });
+    let status = run_at(at, &["status"]);
+    let told = format!("99.0.0 (this ctl is {})", env!("CARGO_PKG_VERSION"));
+    assert!(status.code == 0 && status.out.contains(&told), "{status:?}");
+    assert_eq!(run_at(at, &["status", "--json"]).json()["routes_active"], 3);
+    for (words, expected) in [
+        (&["routes"][..], "breaker unknown"),
+        (&["explain", "a", "/"], "unknown: for a new reason"),
+        (&["audit"], "new_action"),
+    ] {
+        let ran = run_at(at, words);
+        assert!(ran.code == 0 && ran.out.contains(expected), "{words:?}: {ran:?}");
+        assert_eq!(run_at(at, &[words, &["--json"]].concat()).code, 0, "{words:?}");
+    }
+    let watched = run_at(at, &["watch"]);
+    assert!(watched.code == 3 && watched.out.contains("event_999"), "{watched:?}");
+}
+
+#[test]
+fn answers_that_no_server_of_ours_gives_are_told_as_those_of_another_program() {
+    for (answered, words) in [
+        (Answered::Message(vec![0xff; 40]), "does not answer as Signalbox does"),
+        (Answered::Http(404, "text/html"), "speaks HTTP and no gRPC"),
+        (Answered::Http(200, "text/html"), "does not answer as Signalbox does"),
+        (Answered::Http(502, "text/plain"), "speaks HTTP and no gRPC"),
+        (Answered::Status("2", "boom"), "does not answer as Signalbox does"),
+        (Answered::Reset, "does not answer"),
+    ] {
+        let shown = format!("{answered:?}");
+        let at = answering(move |_| answered.clone());
+        for verb in ["status", "watch", "health"] {
+            let ran = run_at(at, &[verb, "--answer-timeout", "5s"]);
+            assert!(ran.code == 3 && ran.err.lines().count() == 1, "{shown} {verb}: {ran:?}");
+            assert!(ran.err.contains(words), "{shown} {verb}: {ran:?}");
+        }
+    }
+    // It begins to answer, and goes on for ever.
+    let at = answering(|_| Answered::Silence);
+    run_at(at, &["status", "--answer-timeout", "300ms"]).fails(4, "does not answer within 300 ms");
+}
+
+/// An answer of a program that speaks HTTP/2.
+#[derive(Clone, Debug)]
+enum Answered {
+    /// A status of gRPC with its words.
+    Status(&'static str, &'static str),
+    /// A message of gRPC, in bytes.
+    Message(Vec<u8>),
+    /// A status of HTTP and a content type, without gRPC.
+    Http(u16, &'static str),
+    /// The stream is reset.
+    Reset,
+    /// Nothing.
+    Silence,
+}
+
+/// A server of HTTP/2 that answers each call by its path.
+fn answering(answer: impl Fn(&str) -> Answered + Send + 'static) -> SocketAddr {
     let (tell, told) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -60,16 +159,43 @@ fn unimplementing() -> SocketAddr {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
                 let mut connection = h2::server::handshake(socket).await.unwrap();
-                while let Some(Ok((_, mut respond))) = connection.accept().await {
-                    let fields = [("content-type", "application/grpc"), ("grpc-status", "12")];
-                    let head =
-                        fields.iter().fold(http::Response::builder(), |head, (name, value)| head.header(*name, *value));
-                    respond.send_response(head.body(()).unwrap(), true).unwrap();
+                let mut silent = Vec::new();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    match answer(request.uri().path()) {
+                        Answered::Silence => silent.push((request, respond)),
+                        Answered::Reset => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                        answered => send(respond, answered),
+                    }
                 }
             }
         });
     });
     told.recv().unwrap()
+}
+
+fn send(mut respond: h2::server::SendResponse<bytes::Bytes>, answered: Answered) {
+    let head = http::Response::builder();
+    let grpc = || http::Response::builder().header("content-type", "application/grpc");
+    match answered {
+        Answered::Status(code, words) => {
+            let head = grpc().header("grpc-status", code).header("grpc-message", words);
+            respond.send_response(head.body(()).unwrap(), true).unwrap();
+        }
+        Answered::Http(status, kind) => {
+            let head = head.status(status).header("content-type", kind);
+            let mut body = respond.send_response(head.body(()).unwrap(), false).unwrap();
+            body.send_data("<html>hello</html>".into(), true).unwrap();
+        }
+        Answered::Message(message) => {
+            let mut body = respond.send_response(grpc().body(()).unwrap(), false).unwrap();
+            let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+            body.send_data([&[0], &length[..], &message].concat().into(), false).unwrap();
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("grpc-status", "0".parse().unwrap());
+            body.send_trailers(trailers).unwrap();
+        }
+        Answered::Reset | Answered::Silence => {}
+    }
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn what_is_staged_is_applied_at_the_revision_that_was_seen_or_dropped() {
     let partly = ctl(&harness, &["apply", "shop/shop-1", "--sections", "headers,ratelimit"]);
     assert_eq!((partly.code, partly.out.as_str()), (0, "shop/shop-1 is at revision 1\n"));
     let applied = ctl(&harness, &["apply", "shop/shop-1", "--expect-revision", "1", "--json"]).json();
-    assert_eq!(applied, json!({ "revision": 2 }));
+    assert_eq!(applied, json!({ "revision": 2, "number": 2 }));
     assert_eq!(harness.get_of("two.example", "/").status(), 200);
     assert!(ctl(&harness, &["diff", "shop/shop-1"]).out.contains("nothing is staged at revision 2"));
     instance.add("three.example", "/", &backend.url());
@@ -75,6 +75,43 @@ fn what_is_staged_is_applied_at_the_revision_that_was_seen_or_dropped() {
     ctl(&harness, &["apply", "other/other-1"]).fails(5, "two.example");
     let audit = ctl(&harness, &["audit", "shop/shop-1", "--actor", "operator"]).out;
     assert!(audit.contains("applied") && audit.contains("rolled_back"), "{audit}");
+}
+
+#[test]
+fn an_apply_that_waits_tells_how_to_keep_it_and_is_confirmed_or_taken_back_by_its_id() {
+    let harness = ServerHarness::open();
+    let backend = Backend::named("shop");
+    let mut instance = harness.instance("shop-1", &backend);
+    let apply = ["apply", "shop/shop-1", "--confirm-within", "5m", "--guard", "--reason", "a try"];
+    let nothing = ctl(&harness, &apply);
+    assert!(nothing.code == 0 && nothing.out.contains("nothing waits to be confirmed"), "{nothing:?}");
+    instance.add("two.example", "/", &backend.url());
+    let waits = ctl(&harness, &apply);
+    let line = waits.out.lines().find_map(|line| line.strip_prefix("to keep it  ")).expect("the words that keep it");
+    assert!(waits.out.contains("goes back   to number 1 at 20"), "{waits:?}");
+    assert!(ctl(&harness, &["instances", "shop/shop-1"]).out.contains(line), "the instance tells it too");
+    instance.add("three.example", "/", &backend.url());
+    let id = line.strip_prefix("signalbox ctl confirm ").unwrap();
+    ctl(&harness, &apply).fails(1, id);
+    let kept = ctl(&harness, &["confirm", id]);
+    assert_eq!((kept.code, kept.out), (0, format!("the apply that waited for {id} stays\n")));
+    ctl(&harness, &["cancel", id]).fails(1, "nothing waits for this confirmation");
+
+    let json = ctl(&harness, &[&apply[..], &["--json"]].concat()).json();
+    let (id, reverts_to) = (json["confirmation"]["id"].as_str().unwrap(), &json["confirmation"]["reverts_to"]);
+    assert_eq!((reverts_to, &json["confirmation"]["guard"]), (&json!(2), &json!(true)), "{json}");
+    assert!(ctl(&harness, &["routes"]).out.contains("three.example"));
+    let back = ctl(&harness, &["cancel", id, "--json"]).json();
+    assert_eq!(back["done"], format!("the apply that waited for {id} is taken back"));
+    assert!(!ctl(&harness, &["routes"]).out.contains("three.example"));
+    let history = ctl(&harness, &["history", "shop/shop-1"]).out;
+    assert!(history.contains("a try") && history.contains("cancelled to 2"), "{history}");
+
+    ctl(&harness, &["apply", "shop/shop-1", "--confirm-within", "soon"]).fails(2, "--confirm-within: `soon`");
+    ctl(&harness, &["apply", "shop/shop-1", "--confirm-within", "1ms"]).fails(1, "must be 1s to 24h");
+    for words in [&["--guard"][..], &["--file", "a.toml", "--confirm-within", "5m"]] {
+        assert_eq!(ctl(&harness, &[&["apply", "shop/shop-1"], words].concat()).code, 2, "{words:?}");
+    }
 }
 
 #[test]

@@ -148,6 +148,58 @@ fn of_two_at_once_one_waits_and_the_other_is_told_its_id() {
     }
 }
 
+/// A kill among the deadlines of several applies leaves each of them waiting or taken back, and at the end all are.
+#[test]
+fn a_kill_at_any_step_of_being_taken_back_leaves_one_of_both_configurations_whole() {
+    const INSTANCES: u64 = 12;
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Some(Server::start(folder.path()));
+    for round in 0..3_u64 {
+        let running = server.take().unwrap();
+        let names: Vec<String> = (0..INSTANCES).map(|number| format!("r{round}-{number}")).collect();
+        let mut clients: Vec<(Client, String)> = Vec::new();
+        for name in &names {
+            let mut client = running.connect();
+            let session = client.register("shop", name);
+            client.serve(&session, &format!("old.{name}.example"), "/", "127.0.0.1:1".parse().unwrap());
+            assert_eq!(client.ask(&format!("ROUTE_REMOVE|{session}|r1")), "ROUTE_OK");
+            for domain in ["new", "newer"] {
+                let added = client.ask(&format!("ROUTE_ADD|{session}|{domain}.{name}.example|/|http://127.0.0.1:2|0"));
+                assert!(added.starts_with("ROUTE_OK|"), "{added}");
+            }
+            clients.push((client, session));
+        }
+        // Their deadlines come one after the other.
+        for (client, session) in &mut clients {
+            let applied = client.ask(&format!("CONFIG_APPLY_WITH|{session}|{{\"confirm_within\":\"1s\"}}"));
+            assert!(applied.starts_with("APPLY_OK|"), "{applied}");
+        }
+        let first = format!("shop/{}", names[0]);
+        eventually("the first is taken back", || numbers(&running, &first)[0] == 3);
+        // Not waiting for anything more: the moment is meant to be any.
+        thread::sleep(Duration::from_millis(3 * round));
+        running.kill();
+        let started = Server::start(folder.path());
+        for name in &names {
+            let routes = || told(&operate(&started, "GET", &format!("/v1/routes?instance=shop/{name}"), "", ""));
+            let domains = || {
+                let routes = routes();
+                let items = routes["items"].as_array().unwrap().iter();
+                items.map(|item| item["domains"][0].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+            };
+            let found = domains();
+            let (old, new) =
+                ([format!("old.{name}.example")], ["new", "newer"].map(|of| format!("{of}.{name}.example")));
+            assert!(found == old || found == new, "{found:?}");
+            eventually("it is taken back", || domains() == old);
+            assert_eq!(numbers(&started, &format!("shop/{name}")), [3, 2, 1], "once");
+            let last = told(&operate(&started, "GET", &format!("/v1/instances/shop/{name}/history/3"), "", ""));
+            assert_eq!((&last["reverted_to"], &last["diff"]), (&json!(1), &json!([])), "{last}");
+        }
+        server = Some(started);
+    }
+}
+
 /// A kill at any moment leaves an apply that waits, or one that is confirmed; what was answered holds.
 #[test]
 fn a_kill_at_any_moment_keeps_each_confirmation_that_was_answered() {

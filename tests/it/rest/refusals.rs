@@ -116,6 +116,41 @@ fn a_wrong_path_or_query_is_refused_with_its_name() {
 }
 
 #[test]
+fn a_wrong_number_in_a_query_or_a_path_is_refused_with_the_numbers_that_there_are() {
+    let api = Api::start();
+    let session = api.register("shop", "shop-1");
+    let history = "/v1/instances/shop/shop-1/history";
+    let revision = format!("{history}/1?against=");
+    for parameter in [
+        "/v1/session/events?after=",
+        "/v1/events?after=",
+        "/v1/instances?limit=",
+        "/v1/routes?limit=",
+        "/v1/stats?limit=",
+        "/v1/services?limit=",
+        "/v1/audit?limit=",
+        "/v1/requests?limit=",
+        "/v1/requests?status_min=",
+        "/v1/tap?percent=",
+        "/v1/tap?per_second=",
+        "/v1/session/config/history?limit=",
+        &revision,
+    ] {
+        for number in ["-1", "", "1.5", "ten", "+1", "99999999999999999999999"] {
+            let target = format!("{parameter}{number}");
+            let token = if target.starts_with("/v1/session") { session.as_str() } else { "" };
+            let answer = api.ask("GET", &target, token, None);
+            let field = parameter.rsplit_once(['?', '&']).unwrap().1.trim_end_matches('=');
+            assert_eq!(answer.problem(), (400, "invalid", field), "{target}: {answer:?}");
+            assert!(answer.message.text().contains("must be a whole number"), "{target}: {answer:?}");
+            for words in ["digit", "u64", "parse", "integer"] {
+                assert!(!answer.message.text().contains(words), "{target}: {answer:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_unknown_path_and_a_wrong_method_are_problems_too() {
     let api = Api::start();
     for target in [
