@@ -21,8 +21,8 @@ pub(super) enum CtlExit {
     Conflict = 5,
 }
 
-/// The words of the client's library about an answer of HTTP without a status of gRPC.
-const NO_GRPC: &str = "grpc-status header missing";
+/// The words of the client's library about answers of HTTP that are not gRPC, with and without a body.
+const NO_GRPC: [&str; 2] = ["grpc-status header missing", "invalid compression flag"];
 
 /// A command that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl CtlFailure {
     /// Returns the failure for a status of the server at `url`; `has_token` says if a token was shown.
     pub(super) fn of_status(status: &Status, url: &str, has_token: bool) -> Self {
         let said = plain(status.message());
-        if status.message().starts_with(NO_GRPC) {
+        if NO_GRPC.iter().any(|words| status.message().contains(words)) {
             let words = format!("{url} speaks HTTP and no gRPC; it is not the API port of Signalbox");
             return Self::unreachable(words);
         }

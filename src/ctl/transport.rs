@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use rustix::net::{RecvFlags, recv};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -32,6 +33,13 @@ impl Heard {
     fn with<T>(&self, work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         // No code panics while it holds the lock.
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, bytes: &[u8]) {
+        self.with(|heard| {
+            let room = HEARD_BYTES_MAX.saturating_sub(heard.len());
+            heard.extend(bytes.iter().take(room));
+        });
     }
 
     /// Returns true if the peer sent nothing.
@@ -186,22 +194,33 @@ struct HeardStream {
     heard: Heard,
 }
 
+impl HeardStream {
+    /// Keeps what the peer has sent before it closed, which nobody reads any more once a write has failed.
+    fn hear_the_rest(&self) {
+        let mut bytes = [0; HEARD_BYTES_MAX];
+        // Past the runtime, which may not know yet that something has come.
+        let read = recv(&self.stream, &mut bytes[..], RecvFlags::DONTWAIT).map_or(0, |(read, _)| read);
+        self.heard.add(bytes.get(..read).unwrap_or_default());
+    }
+}
+
 impl AsyncRead for HeardStream {
     fn poll_read(mut self: Pin<&mut Self>, task: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(task, into);
         let new = into.filled().get(before..).unwrap_or_default();
-        self.heard.with(|heard| {
-            let room = HEARD_BYTES_MAX.saturating_sub(heard.len());
-            heard.extend(new.iter().take(room));
-        });
+        self.heard.add(new);
         polled
     }
 }
 
 impl AsyncWrite for HeardStream {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(task, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(task, bytes);
+        if matches!(polled, Poll::Ready(Err(_))) {
+            self.hear_the_rest();
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {

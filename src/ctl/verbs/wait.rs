@@ -90,7 +90,9 @@ async fn healthy(api: &Api, of: &InstanceArg) -> Result<WaitState, CtlFailure> {
 
 fn takes_requests(route: &OperatorRoute) -> bool {
     use crate::grpc::proto::CircuitState;
-    route.healthy && route.last_check.is_some() && route.state() == CircuitState::Closed && !route.in_maintenance
+    // Before the second failure a backend counts as healthy although nobody has seen it answer.
+    let has_answered = route.last_check.as_ref().is_some_and(|check| check.error.is_none());
+    route.healthy && has_answered && route.state() == CircuitState::Closed && !route.in_maintenance
 }
 
 async fn at_revision(api: &Api, of: &InstanceArg, wanted: u64) -> Result<WaitState, CtlFailure> {

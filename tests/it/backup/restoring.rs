@@ -89,7 +89,7 @@ fn no_revision_that_somebody_read_before_a_restore_fits_after_it() {
     let server = place.start();
     let mut client = server.connect();
     let session = client.register("shop", "shop-1");
-    let mut apply = |client: &mut crate::server::Client, number: u32| {
+    let apply = |client: &mut crate::server::Client, number: u32| {
         client.serve(&session, &format!("{number}.example"), "/", "127.0.0.1:9".parse().unwrap());
     };
     apply(&mut client, 1);

@@ -115,7 +115,7 @@ fn answers_that_no_server_of_ours_gives_are_told_as_those_of_another_program() {
     for (answered, words) in [
         (Answered::Message(vec![0xff; 40]), "does not answer as Signalbox does"),
         (Answered::Http(404, "text/html"), "speaks HTTP and no gRPC"),
-        (Answered::Http(200, "text/html"), "does not answer as Signalbox does"),
+        (Answered::Http(200, "text/html"), "speaks HTTP and no gRPC"),
         (Answered::Http(502, "text/plain"), "speaks HTTP and no gRPC"),
         (Answered::Status("2", "boom"), "does not answer as Signalbox does"),
         (Answered::Reset, "does not answer"),

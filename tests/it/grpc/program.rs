@@ -155,7 +155,7 @@ async fn a_backup_comes_whole_and_an_export_is_taken_back() {
     assert_eq!(signalbox::backup::verify(&*backup).unwrap().sessions, 1);
     let document = operator.export(ExportRequest {}).await.unwrap().into_inner().document;
     assert!(document.contains("shop-1") && !document.contains(&session), "{document}");
-    let import = |document: String| ImportRequest { document, dry_run: true };
+    let import = |document: String| ImportRequest { document, dry_run: true, partial: false };
     let outcome = operator.import(import(document)).await.unwrap().into_inner();
     assert_eq!((outcome.refused, outcome.instances[0].outcome.as_str()), (1, "refused"));
     let wrong = operator.import(import("{}".to_owned())).await.unwrap_err();

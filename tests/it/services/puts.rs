@@ -32,7 +32,10 @@ fn a_put_serves_at_once_and_is_seen_with_its_owner() {
     let listed = api.ask("GET", "/v1/instances", "", None).json;
     assert_eq!((&listed["items"][0]["owner"], &listed["items"][0]["owner_file"]), (&json!("operator"), &json!(null)));
     let services = api.ask("GET", "/v1/services", "", None).json;
-    let expected = json!({ "service_name": "shop", "instances": 1, "routes_active": 1, "owners": ["operator"] });
+    let expected = json!({
+        "service_name": "shop", "instances": 1, "instances_connected": 0, "instances_draining": 0,
+        "instances_in_maintenance": 0, "routes_active": 1, "owners": ["operator"],
+    });
     assert_eq!(services["items"], json!([expected]));
     let audit = api.ask("GET", "/v1/audit?action=registered", "", None).json;
     assert_eq!(audit["items"][0]["actor"], json!({ "kind": "operator", "name": "loopback" }));
