@@ -200,9 +200,10 @@ mod tests {
     fn texts_give_way_before_numbers_and_times_and_the_widest_ones_alike() {
         let heads: &Heads = &[("TIME", Side::Whole), ("A", Side::Left), ("B", Side::Left), ("N", Side::Right)];
         let cells = ["2026-11-30 08:00:00Z", &"a".repeat(30), &"b".repeat(90), "1234567"].map(Cell::new).to_vec();
-        assert_eq!(widths(heads, &[cells.clone()], Some(80)), [20, 23, 24, 7]);
-        assert_eq!(widths(heads, &[cells.clone()], Some(95)), [20, 30, 32, 7]);
-        assert_eq!(widths(heads, &[cells], Some(30)), [6, 6, 6, 6]);
+        let rows = [cells];
+        assert_eq!(widths(heads, &rows, Some(80)), [20, 23, 24, 7]);
+        assert_eq!(widths(heads, &rows, Some(95)), [20, 30, 32, 7]);
+        assert_eq!(widths(heads, &rows, Some(30)), [6, 6, 6, 6]);
     }
 
     #[test]

@@ -143,16 +143,16 @@ impl ImportOutcome {
         for name in names {
             let reason = reasons.remove(&name);
             let change = changed.remove(&name).filter(|_| reason.is_none());
-            outcome.add(name, change, reason);
+            outcome.add(name, change.as_ref(), reason);
         }
         Ok(outcome)
     }
 
-    fn add(&mut self, name: (ServiceName, InstanceName), change: Option<OwnedChangeKind>, reason: Option<String>) {
+    fn add(&mut self, name: (ServiceName, InstanceName), change: Option<&OwnedChangeKind>, reason: Option<String>) {
         let (outcome, changes_total) = match change {
             _ if reason.is_some() => ("refused", 0),
-            Some(OwnedChangeKind::Created { total }) => ("created", total),
-            Some(OwnedChangeKind::Changed { total, .. }) => ("changed", total),
+            Some(OwnedChangeKind::Created { total }) => ("created", *total),
+            Some(OwnedChangeKind::Changed { total, .. }) => ("changed", *total),
             Some(OwnedChangeKind::Removed) | None => ("unchanged", 0),
         };
         *match outcome {

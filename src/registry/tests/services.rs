@@ -27,6 +27,9 @@ fn file(name: &str) -> Owner {
     Owner::File(name.into())
 }
 
+/// An instance by its name, with its configuration.
+type Listed<'a> = (&'a str, &'a Arc<InstanceConfig>);
+
 impl World {
     fn put_if(
         &mut self,
@@ -52,14 +55,14 @@ impl World {
         self.run(RemoveInstance { service, instance, precondition })
     }
 
-    fn replace(&mut self, owner: &Owner, listed: &[(&str, &Arc<InstanceConfig>)]) -> Result<Vec<OwnedChange>, Error> {
+    fn replace(&mut self, owner: &Owner, listed: &[Listed<'_>]) -> Result<Vec<OwnedChange>, Error> {
         let outcome = self.put_sets(&[(owner, listed)]).pop().expect("an outcome for the set");
         outcome.map_err(|refused| refused.first().expect("a refusal").named())
     }
 
     /// Makes these the instances of their owners.
-    fn put_sets(&mut self, sets: &[(&Owner, &[(&str, &Arc<InstanceConfig>)])]) -> Vec<SetOutcome> {
-        let listed = |(name, config): &(&str, &Arc<InstanceConfig>)| {
+    fn put_sets(&mut self, sets: &[(&Owner, &[Listed<'_>])]) -> Vec<SetOutcome> {
+        let listed = |(name, config): &Listed<'_>| {
             let (service, instance) = names(name);
             ListedInstance { service, instance, config: Arc::clone(config) }
         };
