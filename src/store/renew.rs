@@ -35,7 +35,8 @@ pub enum RenewError {
 /// A new incarnation shows a log of the replaced database to be another's.
 const RENEW: &str = "update registry set revision = ?, incarnation = random()";
 /// A session may have been at later revisions before the restore; whoever has read one of them must not find it again.
-const RENEW_SESSIONS: &str = "update session set revision = revision + 1000000";
+/// Revision 0 stays: it means that a session has applied nothing.
+const RENEW_SESSIONS: &str = "update session set revision = revision + 1000000 where revision > 0";
 
 /// Brings a database that nobody has open to the present schema, and reads all of it.
 ///

@@ -145,9 +145,7 @@ pub(super) fn create(
     }
     let key = catalog.next_key();
     let record = SessionRecord::owned(owner.clone(), service.clone(), instance.clone(), key, context.now);
-    // An `If-Match` of an instance of this name that is gone must not fit.
-    let revision = catalog.history_of(service, instance).map_or(0, |mark| mark.last);
-    let record = Arc::new(SessionRecord { revision, ..record });
+    let record = Arc::new(record);
     let mut opened = Decided::new(Reply::Done, vec![Change::Record(key, Arc::clone(&record))])
         .with_event(key, Event::InstanceRegistered)
         .with_audit(key, AuditAction::Registered, AuditDetails::default().held_by(owner));

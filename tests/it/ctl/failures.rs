@@ -39,7 +39,7 @@ fn the_port_of_another_program_is_told_from_one_of_signalbox() {
     run_at(rude.address(), &["status"]).fails(3, &rude.address().to_string());
     let harness = ServerHarness::open();
     run_at(harness.server().pipe, &["status"]).fails(3, "this port speaks the pipe protocol");
-    run_at(harness.server().proxy, &["status"]).fails(3, "speaks HTTP and no gRPC");
+    run_at(harness.server().proxy, &["status"]).fails(1, "does not know this call");
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{numbers, operate, told};
-use crate::server::{Server, eventually};
-use crate::support::wire::Wire;
+use crate::server::Server;
 
 const HISTORY: &str = "/v1/instances/shop/shop-1/history";
 
@@ -79,36 +78,4 @@ fn what_is_not_there_is_refused_in_words() {
     let long = operate(&server, "POST", &format!("{HISTORY}/1/revert"), "", &reason);
     assert_eq!((long.status(), &told(&long)["field"]), (400, &json!("reason")), "{}", long.text());
     assert_eq!(numbers(&server, "shop/shop-1"), [1], "nothing of it took effect");
-}
-
-#[test]
-fn operators_have_as_many_large_revisions_of_an_instance_under_way_as_its_session() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
-    let mut client = server.connect();
-    let session = client.register("shop", "shop-1");
-    let routes: Vec<Value> = (0..2_000)
-        .map(|at| json!({ "domains": [format!("d{at}.example")], "path": "/", "backend_url": "http://127.0.0.1:1", "priority": 0 }))
-        .collect();
-    for some in routes.chunks(1_000) {
-        let reply = client.ask(&format!("ROUTE_ADD_BULK|{session}|{}", Value::from(some)));
-        assert!(reply.starts_with("ROUTE_BULK_OK"), "{reply}");
-    }
-    // More than the sockets between hold.
-    for number in 0..600 {
-        let header = format!("HEADERS_SET|{session}|ALL|X-Large-{number}|{}", "x".repeat(8_000));
-        assert_eq!(client.ask(&header), "HEADERS_OK");
-    }
-    assert_eq!(client.ask(&format!("CONFIG_APPLY|{session}")), "OK");
-    let asked = || {
-        let mut wire = Wire::connect(server.api);
-        wire.send(format!("GET {HISTORY}/1 HTTP/1.1\r\nhost: localhost\r\n\r\n"));
-        let status = wire.head().unwrap().status();
-        (wire, status)
-    };
-    let unread: Vec<(Wire, u16)> = (0..4).map(|_| asked()).collect();
-    assert!(unread.iter().all(|(_, status)| *status == 200));
-    assert_eq!(asked().1, 429);
-    drop(unread);
-    eventually("they make room", || asked().1 == 200);
 }
