@@ -93,6 +93,8 @@ fn no_revision_that_somebody_read_before_a_restore_fits_after_it() {
         client.serve(&session, &format!("{number}.example"), "/", "127.0.0.1:9".parse().unwrap());
     };
     apply(&mut client, 1);
+    // One that has applied nothing yet.
+    let fresh = client.register("shop", "fresh");
     back_up(&server, &place.file("backup.tar"));
     (2..5).for_each(|number| apply(&mut client, number));
     drop(client);
@@ -104,6 +106,9 @@ fn no_revision_that_somebody_read_before_a_restore_fits_after_it() {
     (2..5).for_each(|number| apply(&mut client, number));
     let now = json(server.api, "/v1/instances/shop/shop-1")["revision"].as_u64().unwrap();
     assert!(now > 1_000_000, "{now}");
+    client.serve(&fresh, "fresh.example", "/", "127.0.0.1:9".parse().unwrap());
+    assert_eq!(json(server.api, "/v1/instances/shop/fresh")["revision"], 1);
+    assert_eq!(json(server.api, "/v1/instances/shop/fresh/history/1")["diff"], serde_json::json!([]));
 }
 
 #[test]
