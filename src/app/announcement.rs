@@ -32,7 +32,7 @@ impl Announcement<'_> {
         let addresses = format!(
             "Signalbox {version}
   pipe   {pipe}   services register here
-  api    {api}   gRPC and REST, pages about them at {scheme}://{docs}/docs
+  api    {api}   gRPC and REST, dashboard at {scheme}://{docs}/, pages about the calls at {scheme}://{docs}/docs
   proxy  {proxy}   HTTP requests come in here{proxy_tls}
   store  {store}   {sessions} sessions, {routes} routes",
             docs = reachable(*api),
