@@ -178,8 +178,9 @@ pub(super) fn put(
     refuse_while_waiting(session)?;
     let WantedInstance { next_route, maintenance_port, metadata, .. } = wanted;
     let record = applied(session, &edits, None, context);
-    let record = SessionRecord { maintenance_port, metadata, next_route, ..record };
-    let revision = record.revision;
+    // Numbers go on when an instance is removed and made anew, so that no revision that somebody has read comes again.
+    let revision = record.revision.max(catalog.next_history(&session.record).last);
+    let record = SessionRecord { maintenance_port, metadata, next_route, revision, ..record };
     let edits: Arc<[Edit]> = edits.into();
     let draft = revision_of(catalog, session, &edits, revision, RevisionNote::applied(None));
     let number = Some(draft.mark.last);

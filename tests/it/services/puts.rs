@@ -144,6 +144,10 @@ fn of_two_operators_who_change_an_instance_the_second_is_told_the_revision() {
     assert_eq!(put_with(&api, instance, "if-match: *", &one("http://127.0.0.1:1", "c.example")).status, 200);
     assert_eq!(api.send("DELETE", &at(instance), "if-match: \"3\"\r\n", "").status, 204);
     assert_eq!(put_with(&api, instance, "if-match: *", &one("http://127.0.0.1:1", "c.example")).status, 412);
+    let again = put_with(&api, instance, "if-none-match: *", &one("http://127.0.0.1:1", "c.example"));
+    assert_eq!((again.status, again.message.field("etag")), (201, Some("\"4\"")), "no revision comes twice");
+    assert_eq!(put_with(&api, instance, "if-match: \"1\"", &one("http://127.0.0.1:1", "d.example")).status, 412);
+    assert_eq!(api.send("DELETE", &at(instance), "if-match: \"4\"\r\n", "").status, 204);
     for wrong in ["if-none-match: \"1\"", "if-none-match: *\r\nif-match: *", "if-match: 1"] {
         assert_eq!(put_with(&api, instance, wrong, &one("http://127.0.0.1:1", "c.example")).status, 400, "{wrong}");
     }
