@@ -206,11 +206,10 @@ fn a_server_that_waits_for_the_store_takes_over_without_a_refused_connection() {
         let mut client = server.connect();
         assert_eq!(client.ask(&format!("RECONNECT|{session}")), "OK", "it has what the other one stored");
     }
-    // A handshake that is under way when a socket closes is reset by the system unless `tcp_migrate_req` is set. Each of the
-    // two clients has one at a time, so each handover may cost each of them one.
+    // A handshake that is under way when a socket closes is reset by the system unless `tcp_migrate_req` is set. It is rare.
     let migrates = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req").is_ok_and(|set| set.trim() == "1");
     let (resets, others): (Vec<_>, Vec<_>) =
         probes.failures().into_iter().partition(|failure| !migrates && failure.contains("ConnectionReset"));
     assert_eq!(others, [] as [String; 0]);
-    assert!(resets.len() <= 4, "{resets:?}");
+    assert!(resets.len() <= 1, "{resets:?}");
 }
