@@ -7,6 +7,7 @@
 //! close, and the proxy's ports close last.
 
 mod announcement;
+mod certs_command;
 mod checked_config;
 mod collected_metrics;
 mod collector;
@@ -56,6 +57,7 @@ use crate::telemetry::Log;
 use crate::traffic::RoutingTable;
 use crate::{api_listener, clock, proxy, random, sockets};
 use announcement::Announcement;
+pub use certs_command::{DnsProofReport, report_dns_proof};
 use checked_config::CheckedConfig;
 use collected_metrics::MeasuredParts;
 use event_forwarder::forward_events;

@@ -15,6 +15,7 @@
 //! - [`maintenance_pages`]: fetches the pages that the proxy shows during maintenance.
 //! - [`fetch`]: makes single requests, for backend tests and maintenance pages.
 //! - [`connect`]: resolves names and connects to backends.
+//! - [`dns`]: asks name servers for TXT records.
 //! - `http1` and `http2`: HTTP/1.1 and HTTP/2 as backends speak them.
 //! - [`acme`]: gets certificates from an authority by ACME.
 //! - [`reports`]: passes what traffic observed on to the registry.
@@ -59,6 +60,7 @@ pub mod connect;
 pub mod connection_limits;
 pub mod ctl;
 pub mod dashboard;
+pub mod dns;
 pub mod domain;
 pub mod duration_buckets;
 pub mod fetch;

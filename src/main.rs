@@ -24,6 +24,10 @@ fn main() -> ExitCode {
             app::run(cli, config, log.clone())
         }
         config::Task::Check => app::check(config).map(|()| println!("{file} is valid")),
+        config::Task::DnsProof(name, server) => app::report_dns_proof(config, &name, server).and_then(|report| {
+            println!("{}", report.record);
+            report.verdict.map(|words| println!("{words}"))
+        }),
         config::Task::Reload => app::reload(config).map(|outcome| println!("{outcome}")),
         config::Task::Restore(backup, options) => {
             app::restore(&config, &backup, options).map(|outcome| println!("{outcome}"))

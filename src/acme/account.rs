@@ -39,6 +39,13 @@ impl AccountKeeper {
         open(client, credentials).await
     }
 
+    /// Opens the account that is kept. Creates and changes none.
+    pub(super) async fn open_kept(&self, client: &DirectoryClient) -> Result<Account, OrderError> {
+        let absent = || OrderError::Account("its file is absent".to_owned());
+        let kept = self.folder.account(&self.settings.directory).ok_or_else(absent)?;
+        open(client, kept.credentials).await
+    }
+
     /// Forgets an account that the authority does not know, so that the next attempt creates another one.
     pub(super) async fn forget_if_unknown(&self, error: &OrderError) {
         if matches!(error, OrderError::Directory(error) if is_account_unknown(error)) {

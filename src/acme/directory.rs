@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::header::{HOST, RETRY_AFTER, USER_AGENT};
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -54,7 +54,9 @@ enum DirectoryError {
     #[error("the directory gave no answer in time")]
     TooSlow,
     #[error("the directory gave a URL that cannot be used: {0}")]
-    Url(Uri),
+    Url(String),
+    #[error("the directory answered with status {0} and without a reason; see that acme.directory is right")]
+    Status(StatusCode),
     #[error("the answer of the directory is not HTTP, or too large: {0}")]
     Answer(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -79,7 +81,7 @@ impl DirectoryClient {
     }
 
     async fn exchange(&self, request: Request<BodyWrapper<Bytes>>) -> Result<Response<Bytes>, DirectoryError> {
-        let server = server(request.uri()).ok_or_else(|| DirectoryError::Url(request.uri().clone()))?;
+        let server = server(request.uri()).ok_or_else(|| DirectoryError::Url(request.uri().to_string()))?;
         let end = clock::instant() + REQUEST_TIME;
         let socket = connect(&self.addresses(&server).await?, server.port(), end).await?;
         let stream = self.tls.handshake(socket, &server, true, OfferedProtocols::Http1, end).await?;
@@ -104,7 +106,8 @@ impl DirectoryClient {
         }
     }
 
-    fn note_wait(&self, answer: &Response<Bytes>) {
+    /// Notes the wait that an answer asks for, and returns it.
+    fn note_wait(&self, answer: &Response<Bytes>) -> Option<Span> {
         let is_refusal = matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         let wait = answer.headers().get(RETRY_AFTER).and_then(|field| retry_after(field.to_str().ok()?));
         let mut told = self.told();
@@ -112,6 +115,7 @@ impl DirectoryClient {
             Some(_) if is_refusal => told.attempt = wait,
             _ => told.look = wait,
         }
+        wait
     }
 }
 
@@ -122,11 +126,18 @@ impl HttpClient for DirectoryClient {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let client = self.clone();
         Box::pin(async move {
+            let is_get = request.method() == Method::GET;
             let answer = timeout(REQUEST_TIME, client.exchange(request)).await;
             let answer = answer.unwrap_or(Err(DirectoryError::TooSlow));
             let answer = answer.map_err(|error| Error::Other(Box::new(error)))?;
-            client.note_wait(&answer);
-            let (parts, body) = answer.into_parts();
+            let wait = client.note_wait(&answer);
+            check(&answer).map_err(|error| Error::Other(Box::new(error)))?;
+            let (mut parts, body) = answer.into_parts();
+            // The library needs one with a renewal window, and cannot bear a very long one.
+            parts.headers.remove(RETRY_AFTER);
+            if is_get {
+                parts.headers.insert(RETRY_AFTER, HeaderValue::from(window_wait(wait)));
+            }
             Ok(BytesResponse { parts, body: Box::new(body) })
         })
     }
@@ -136,6 +147,29 @@ impl HttpClient for DirectoryClient {
 fn server(uri: &Uri) -> Option<BackendUrl> {
     let authority = uri.authority().filter(|_| uri.scheme_str() == Some("https"))?;
     BackendUrl::parse(&format!("https://{authority}")).ok()
+}
+
+/// Checks what the library takes for granted: that a refusal has a reason, and that the requests of a directory have URLs.
+fn check(answer: &Response<Bytes>) -> Result<(), DirectoryError> {
+    let body = || serde_json::from_slice::<serde_json::Value>(answer.body());
+    if !answer.status().is_success() {
+        let has_reason = body().is_ok_and(|reason| reason["type"].is_string() || reason["detail"].is_string());
+        return if has_reason { Ok(()) } else { Err(DirectoryError::Status(answer.status())) };
+    }
+    let listed = body().unwrap_or_default();
+    for resource in ["newNonce", "newAccount", "newOrder", "renewalInfo"] {
+        if let Some(url) = listed[resource].as_str()
+            && url.parse().ok().as_ref().and_then(server).is_none()
+        {
+            return Err(DirectoryError::Url(format!("{resource} {url}")));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the seconds until the next question for a renewal window (RFC 9773 §4.3.3).
+fn window_wait(told: Option<Span>) -> u64 {
+    told.unwrap_or(Span::from_secs(6 * 3600)).min(Span::from_secs(7 * 24 * 3600)).millis() / 1000
 }
 
 fn in_origin_form(mut request: Request<BodyWrapper<Bytes>>, server: &BackendUrl) -> Request<BodyWrapper<Bytes>> {

@@ -60,6 +60,8 @@ fn is_problem(error: &Error, kind: &str) -> bool {
 fn said(error: &Error) -> String {
     match error {
         Error::Api(problem) => problem_words(problem),
+        Error::Json(_) | Error::Str(_) => format!("the answer of the directory is not one of ACME: {error}"),
+        Error::Http(_) | Error::InvalidUri(_) => format!("the directory gave a URL that cannot be used: {error}"),
         other => other.to_string(),
     }
 }

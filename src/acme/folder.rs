@@ -11,6 +11,7 @@
 //! old one or the new one; files have mode 0600 and folders 0700; a key and its chain are one file, so that they never
 //! disagree; a file that cannot be read counts as absent and is logged.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -83,6 +84,11 @@ impl AcmeFolder {
         folder.write(&trial, b"")?;
         fs::remove_file(&trial).map_err(fault(&trial))?;
         Ok(folder)
+    }
+
+    /// Returns the folder as it is, to read from.
+    pub(super) fn existing(path: &Path) -> Self {
+        Self { path: path.to_owned() }
     }
 
     /// Returns all names of which something is kept.
@@ -175,6 +181,12 @@ impl AcmeFolder {
             return Ok(());
         }
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fault(folder))
+    }
+}
+
+impl fmt::Display for AcmeFolder {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(out)
     }
 }
 

@@ -5,22 +5,25 @@
 //! certificates that are served (`certificates`) and the port that answers challenges (`proxy`).
 //!
 //! Invariants: no name gets a certificate that the allow-list does not name; no name waits for another one, except
-//! that the orders in flight are bounded; a failed attempt is never repeated at once, also after a restart; nothing
-//! secret is in the log; each file is written as a whole, with mode 0600; a certificate is served until a newer one
-//! has come.
+//! that the orders in flight are bounded and that a name and its wildcard share a TXT record; a failed attempt is never
+//! repeated at once, also after a restart; nothing secret is in the log; each file is written as a whole, with mode
+//! 0600; a certificate is served until a newer one has come.
 
 mod account;
 mod directory;
+mod dns_proof;
 mod error;
 mod folder;
 mod hook;
 mod order;
 mod plan;
 mod proofs;
+mod record_turns;
 mod runner;
 mod settings;
 
+pub use dns_proof::{DnsProof, DnsProofError, dns_proof};
 pub use folder::FolderError;
-pub use plan::{NameStatus, NameStep};
+pub use plan::{NameStatus, NameStep, PersistentRecord};
 pub use runner::{Acme, AcmeError, AcmeParts};
 pub use settings::{AcmeSettings, ExternalAccount};

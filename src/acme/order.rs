@@ -1,7 +1,8 @@
 //! One attempt to get a certificate, from the order to the chain.
 //!
 //! Invariants: an order and its key are kept before the authority is asked to sign, so that an attempt after a crash
-//! goes on with the same order; an order that cannot succeed any more is not kept; each order has a key of its own.
+//! goes on with the same order; an order that cannot succeed any more is not kept, nor one that two attempts failed with;
+//! each order has a key of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,17 +74,18 @@ impl Authority {
         worked: Option<ChallengeKind>,
     ) -> Result<Issued, FailedAttempt> {
         let client = DirectoryClient::new(self.names.clone(), self.tls.clone());
+        let is_second = self.folder.order(name, &self.settings.directory).is_some();
         let attempt = timeout(ATTEMPT_TIME, self.attempt(&client, name, failures, worked)).await;
         let error = match attempt.unwrap_or(Err(OrderError::TooSlow)) {
             Ok(issued) => return Ok(issued),
             Err(error) => error,
         };
-        // The order may still succeed if only a request failed.
-        if !matches!(&error, OrderError::Directory(error) if !is_refusal(error)) {
+        // The order may still succeed if only a request failed; one that is broken would fail for ever.
+        if is_second || !matches!(&error, OrderError::Directory(error) if !is_refusal(error)) {
             self.folder.forget_order(name);
         }
         self.accounts.forget_if_unknown(&error).await;
-        Err(FailedAttempt { words: error.to_string(), told_wait: client.attempt_wait() })
+        Err(FailedAttempt::new(&error, client.attempt_wait()))
     }
 
     /// Asks for the renewal window of a name's certificate, and the time until the next question. `None` if the
@@ -104,7 +106,7 @@ impl Authority {
                 Err(error) => Err(OrderError::from(error)),
             }
         };
-        asked.await.map_err(|error| FailedAttempt { words: error.to_string(), told_wait: None })
+        asked.await.map_err(|error| FailedAttempt::new(&error, None))
     }
 
     async fn attempt(
@@ -188,7 +190,13 @@ impl Authority {
             return Ok(None);
         }
         let shown = self.show_proof(order, name, failures, worked).await?;
-        decided(client, order, OrderStatus::Pending).await?;
+        let is_persistent = shown.as_ref().is_some_and(|shown| shown.kind == ChallengeKind::DnsPersist);
+        decided(client, order, OrderStatus::Pending).await.map_err(|error| match error {
+            OrderError::Refused(words) if is_persistent => {
+                OrderError::Refused(format!("{words}; `signalbox certs dns '{name}'` tells the record that is needed"))
+            }
+            other => other,
+        })?;
         Ok(shown)
     }
 
@@ -213,8 +221,8 @@ impl Authority {
         let hook = self.settings.dns_hook.as_deref();
         let chosen = begun.or_else(|| choose(&offered, hook.is_some(), worked, failures));
         let kind = chosen.ok_or(OrderError::NoWay(match name {
-            Host::Below(_) => "a wildcard needs DNS-01; set acme.dns_hook",
-            _ => "it offers none of http-01, tls-alpn-01 and, with acme.dns_hook, dns-01",
+            Host::Below(_) => "a wildcard needs dns-01, for which acme.dns_hook is to be set, or dns-persist-01",
+            _ => "it offers none of http-01, tls-alpn-01, dns-persist-01 and, with acme.dns_hook, dns-01",
         }))?;
         let mut challenge = authorization.challenge(challenge_type(kind)).ok_or(OrderError::Ended)?;
         let shown = self.places.show(kind, name, &challenge, &challenge.key_authorization(), hook).await?;

@@ -1,7 +1,7 @@
 //! The proofs of control: tokens, challenge certificates and TXT records, shown while the authority looks.
 //!
 //! Invariants: a token or challenge certificate is withdrawn once its [`ShownProof`] is dropped, also when the attempt is
-//! given up; a TXT record is not withdrawn, and harms nobody.
+//! given up; a TXT record is not withdrawn, and harms nobody; it is that of one proof at a time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +11,12 @@ use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
+use tokio::sync::OwnedMutexGuard;
 
 use super::error::OrderError;
 use super::hook;
 use super::plan::ChallengeKind;
+use super::record_turns::RecordTurns;
 use crate::certificates::{Certificates, HttpChallenges};
 use crate::domain::Host;
 
@@ -23,6 +25,7 @@ use crate::domain::Host;
 pub(super) struct ProofPlaces {
     pub(super) tokens: HttpChallenges,
     pub(super) certificates: Certificates,
+    pub(super) records: RecordTurns,
 }
 
 /// A proof that is shown. Dropping it withdraws it.
@@ -32,6 +35,8 @@ pub(super) struct ShownProof {
     /// The token, or the name of the challenge certificate.
     key: String,
     places: ProofPlaces,
+    /// The turn at the TXT record.
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl ProofPlaces {
@@ -45,6 +50,7 @@ impl ProofPlaces {
         dns_hook: Option<&Path>,
     ) -> Result<ShownProof, OrderError> {
         let own = base(name);
+        let mut turn = None;
         let key = match kind {
             ChallengeKind::Http => {
                 self.tokens.insert(&challenge.token, proof.as_str());
@@ -57,11 +63,14 @@ impl ProofPlaces {
             ChallengeKind::Dns => {
                 // Without a hook this way is not chosen.
                 let hook = dns_hook.ok_or(OrderError::NoWay("it needs acme.dns_hook"))?;
-                hook::run(hook, &record_name(name), &proof.dns_value()).await.map_err(OrderError::Hook)?;
+                let record = record_name(name);
+                turn = Some(self.records.take(&record).await);
+                hook::run(hook, &record, &proof.dns_value()).await.map_err(OrderError::Hook)?;
                 String::new()
             }
+            ChallengeKind::DnsPersist => String::new(),
         };
-        Ok(ShownProof { kind, key, places: self.clone() })
+        Ok(ShownProof { kind, key, places: self.clone(), _turn: turn })
     }
 }
 
@@ -70,10 +79,13 @@ impl Drop for ShownProof {
         match self.kind {
             ChallengeKind::Http => self.places.tokens.remove(&self.key),
             ChallengeKind::TlsAlpn => self.places.certificates.remove_challenge(&self.key),
-            ChallengeKind::Dns => {}
+            ChallengeKind::Dns | ChallengeKind::DnsPersist => {}
         }
     }
 }
+
+/// The challenge that the library does not know (draft-ietf-acme-dns-persist). It has no token.
+const DNS_PERSIST: &str = "dns-persist-01";
 
 /// Returns the kind as the library names it.
 pub(super) fn challenge_type(kind: ChallengeKind) -> ChallengeType {
@@ -81,6 +93,7 @@ pub(super) fn challenge_type(kind: ChallengeKind) -> ChallengeType {
         ChallengeKind::Http => ChallengeType::Http01,
         ChallengeKind::TlsAlpn => ChallengeType::TlsAlpn01,
         ChallengeKind::Dns => ChallengeType::Dns01,
+        ChallengeKind::DnsPersist => ChallengeType::Unknown(DNS_PERSIST.to_owned()),
     }
 }
 
@@ -90,12 +103,13 @@ pub(super) fn challenge_kind(challenge: &Challenge) -> Option<ChallengeKind> {
         ChallengeType::Http01 => Some(ChallengeKind::Http),
         ChallengeType::TlsAlpn01 => Some(ChallengeKind::TlsAlpn),
         ChallengeType::Dns01 => Some(ChallengeKind::Dns),
+        ChallengeType::Unknown(ref name) if name == DNS_PERSIST => Some(ChallengeKind::DnsPersist),
         _ => None,
     }
 }
 
 /// Returns the name of the TXT record that proves control of a name (RFC 8555 §8.4).
-fn record_name(name: &Host) -> String {
+pub(super) fn record_name(name: &Host) -> String {
     format!("_acme-challenge.{}", base(name))
 }
 
@@ -116,6 +130,8 @@ fn challenge_key(name: &str, proof: &KeyAuthorization) -> Result<Arc<CertifiedKe
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let certified = CertifiedKey::from_der(vec![certificate.der().clone()], key, &default_provider());
-    certified.map(Arc::new).map_err(|error| OrderError::Certificate(error.to_string()))
+    let key = default_provider().key_provider.load_private_key(key);
+    let key = key.map_err(|error| OrderError::Certificate(error.to_string()))?;
+    // `CertifiedKey::from_der` would refuse the critical extension, which only authorities know.
+    Ok(Arc::new(CertifiedKey::new(vec![certificate.der().clone()], key)))
 }

@@ -22,6 +22,7 @@ use super::folder::{AcmeFolder, FolderError};
 use super::order::{Authority, Issued};
 use super::plan::{ChallengeKind, FailedAttempt, Job, NamePlan, NameStatus, RenewalWindow, Validity, Work, wanted};
 use super::proofs::ProofPlaces;
+use super::record_turns::RecordTurns;
 use super::settings::AcmeSettings;
 use crate::certificates::{Certificates, HttpChallenges, ServedCertificate};
 use crate::connect::{BackendTls, NameLookup};
@@ -31,6 +32,8 @@ use crate::{clock, random};
 
 /// The time from a change of the routing table until it is read. Further changes come together with it.
 const QUIET: Duration = Duration::from_millis(500);
+/// The time from a change of a name's state until it is told.
+const NEWS_QUIET: Duration = Duration::from_millis(200);
 /// The longest time until it looks again at what is due. The system clock may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
@@ -54,6 +57,8 @@ pub struct AcmeParts {
 pub struct Acme {
     parts: AcmeParts,
     plan: Arc<Mutex<NamePlan>>,
+    /// Notified after each change of a name's state.
+    news: Arc<Notify>,
     authority: watch::Sender<Option<Arc<Authority>>>,
 }
 
@@ -85,7 +90,7 @@ enum WorkResult {
 impl Acme {
     /// Creates the part without settings: nothing is done.
     pub fn new(parts: AcmeParts) -> Self {
-        Self { parts, plan: Arc::default(), authority: watch::Sender::new(None) }
+        Self { parts, plan: Arc::default(), news: Arc::default(), authority: watch::Sender::new(None) }
     }
 
     /// Takes new settings; `None` to get no certificates. The first time, the kept certificates are served from now on.
@@ -103,11 +108,12 @@ impl Acme {
         };
         let path = self.parts.folder.as_ref().ok_or(AcmeError::NoFolder)?;
         let folder = AcmeFolder::open(path)?;
-        let tls = match &settings.ca {
-            Some(pem) => BackendTls::trusting(pem).map_err(AcmeError::Ca)?,
-            None => BackendTls::new(),
+        let tls = BackendTls::trusting_also(settings.ca.as_deref()).map_err(AcmeError::Ca)?;
+        let places = ProofPlaces {
+            tokens: self.parts.tokens.clone(),
+            certificates: self.parts.certificates.clone(),
+            records: RecordTurns::default(),
         };
-        let places = ProofPlaces { tokens: self.parts.tokens.clone(), certificates: self.parts.certificates.clone() };
         if current.is_none() {
             self.lock().set_directory(&settings.directory);
             self.serve_kept(&folder);
@@ -120,6 +126,12 @@ impl Acme {
     /// Returns the state of each name that needs a certificate, by name.
     pub fn statuses(&self) -> Vec<NameStatus> {
         if self.authority.borrow().is_none() { Vec::new() } else { self.lock().statuses() }
+    }
+
+    /// Waits until the state of a name has changed, and a moment longer, so that many changes are one.
+    pub async fn changed(&self) {
+        self.news.notified().await;
+        sleep(NEWS_QUIET).await;
     }
 
     /// Gets and renews certificates until `stop`.
@@ -143,6 +155,7 @@ impl Acme {
                 () = under_these => {}
             }
             self.lock().stop_all();
+            self.news.notify_one();
         }
     }
 
@@ -181,14 +194,18 @@ impl Acme {
     }
 
     fn start_next(&self) -> Option<Job> {
-        self.lock().start_next(now())
+        let job = self.lock().start_next(now())?;
+        self.news.notify_one();
+        Some(job)
     }
 
     /// Sets the names that need a certificate.
     fn follow_table(&self, authority: &Authority) {
         let table = self.parts.table.load_full();
         let names: BTreeSet<Host> = wanted(table.hosts(), &authority.settings.domains);
-        self.lock().set_wanted(&names);
+        if self.lock().set_wanted(&names) {
+            self.news.notify_one();
+        }
     }
 
     fn time_until_due(&self) -> Duration {
@@ -206,6 +223,7 @@ impl Acme {
 
     fn take_in(&self, authority: &Authority, Done { name, result }: Done) {
         let chance = random::seed();
+        self.news.notify_one();
         match result {
             WorkResult::Window(answer) => {
                 if let Err(failure) = &answer {
@@ -224,7 +242,7 @@ impl Acme {
 
     /// Serves and keeps a certificate.
     fn serve(&self, authority: &Authority, name: &Host, issued: &Issued) -> Result<Validity, FailedAttempt> {
-        let failure = |words| FailedAttempt { words, told_wait: None };
+        let failure = |words: String| FailedAttempt::new(&words, None);
         let certificate = read_certificate(name, issued.pem.as_bytes()).map_err(|why| {
             authority.folder.forget_order(name);
             failure(format!("the certificate cannot be used: {why}"))
@@ -281,7 +299,7 @@ async fn work(authority: &Authority, Job { name, work }: Job) -> Done {
         }
     };
     let result = AssertUnwindSafe(doing).catch_unwind().await.unwrap_or_else(|_| {
-        let failure = FailedAttempt { words: "internal error; the log has more".to_owned(), told_wait: None };
+        let failure = FailedAttempt::new(&"internal error; the log has more", None);
         match work {
             Work::Order { .. } => WorkResult::Order(Err(failure)),
             Work::AskWindow => WorkResult::Window(Err(failure)),

@@ -170,7 +170,7 @@ fn published_domain(text: &str) -> Result<Host, String> {
 }
 
 /// Reads a domain that may get a certificate, or `*.` followed by one.
-fn certified_domain(text: &str) -> Result<Host, String> {
+pub(super) fn certified_domain(text: &str) -> Result<Host, String> {
     let host = Host::parse(text).map_err(|error| error.to_string())?;
     let is_name = match &host {
         Host::Exact(name) => !name.starts_with('[') && name.parse::<std::net::IpAddr>().is_err(),

@@ -68,7 +68,7 @@ pub(super) fn acme_settings(config: &CheckedConfig) -> anyhow::Result<Option<Acm
 }
 
 /// Returns the folder for the files of the certificate authority, beside the store; `None` if the store is in memory.
-fn acme_folder(config: &CheckedConfig) -> Option<PathBuf> {
+pub(super) fn acme_folder(config: &CheckedConfig) -> Option<PathBuf> {
     let mut path = store::file_of(&config.plain.store_url)?.into_os_string();
     path.push("-acme");
     Some(path.into())

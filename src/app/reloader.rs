@@ -126,6 +126,7 @@ impl Reloader {
             Box::pin(self.look()).await;
             tokio::select! {
                 () = self.watch.changed() => {}
+                () = self.acme.changed() => {}
                 Some(()) = signals.hangup.recv() => {
                     let _ = Box::pin(self.reload(CallOrigin::SERVER, "SIGHUP")).await;
                     self.logging.reopen();

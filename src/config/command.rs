@@ -3,6 +3,7 @@
 use std::env;
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,6 +41,11 @@ enum Verb {
         /// The file to check, in place of --config
         file: Option<PathBuf>,
     },
+    /// Certificates from an authority
+    Certs {
+        #[command(subcommand)]
+        verb: CertsVerb,
+    },
     /// Put a backup in the place of the store, while no server runs; whatever fails changes nothing
     Restore {
         /// The backup, as `GET /v1/backup` gives it
@@ -52,6 +58,20 @@ enum Verb {
         /// Words for ctl.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
         _words: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum CertsVerb {
+    /// Print the TXT record that proves control of a domain, and look it up; the exit status is 1 unless it is in place
+    Dns {
+        /// The domain, such as shop.example or '*.shop.example'
+        name: String,
+        /// The configuration file, in place of --config
+        file: Option<PathBuf>,
+        /// The name server that is asked, an address with or without a port [default: those of /etc/resolv.conf]
+        #[arg(long = "dns-server", value_name = "ADDRESS", value_parser = name_server)]
+        server: Option<SocketAddr>,
     },
 }
 
@@ -75,6 +95,8 @@ pub enum Task {
     Check,
     /// Asks the running server to reload the configuration.
     Reload,
+    /// Tells the TXT record that proves control of a domain, and looks it up at a name server if one is given.
+    DnsProof(String, Option<SocketAddr>),
     /// Restores the store from a backup.
     Restore(PathBuf, RestoreOptions),
 }
@@ -135,6 +157,7 @@ impl Cli {
             None | Some(Verb::Serve | Verb::Ctl { .. }) => Task::Serve,
             Some(Verb::Check { .. }) => Task::Check,
             Some(Verb::Reload) => Task::Reload,
+            Some(Verb::Certs { verb: CertsVerb::Dns { name, server, .. } }) => Task::DnsProof(name.clone(), *server),
             Some(Verb::Restore { file, options }) => Task::Restore(file.clone(), *options),
         }
     }
@@ -142,7 +165,9 @@ impl Cli {
     /// Returns the configuration file, if one is given.
     pub fn file(&self) -> Option<&Path> {
         match &self.verb {
-            Some(Verb::Check { file: Some(file) }) => Some(file),
+            Some(Verb::Check { file: Some(file) } | Verb::Certs { verb: CertsVerb::Dns { file: Some(file), .. } }) => {
+                Some(file)
+            }
             _ => self.flags.config.as_deref(),
         }
     }
@@ -167,6 +192,12 @@ impl Cli {
 /// Returns the names of the sockets that the service manager passes on (`sd_listen_fds(3)`), separated by colons.
 pub fn passed_socket_names() -> String {
     env::var("LISTEN_FDNAMES").unwrap_or_default()
+}
+
+/// Reads the address of a name server, which listens on port 53 unless another one is given.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53));
+    bare.or_else(|_| text.parse()).map_err(|_| "write an address such as 9.9.9.9, or 127.0.0.1:5353".to_owned())
 }
 
 /// Returns the environment variable of a flag, with its value if it is set.

@@ -305,7 +305,7 @@ sections! {
         /// Certificates of further authorities that the directory's own certificate may be of, as PEM
         #[arg(env = "SIGNALBOX_ACME_CA", value_name = "FILE")]
         "acme-ca" ca: PathBuf | "only the system's",
-        /// A program that sets a TXT record: it gets the record's name and value. Wildcards need it
+        /// A program that sets a TXT record: it gets the record's name and value. Wildcards need it, or an authority with dns-persist-01
         #[arg(env = "SIGNALBOX_ACME_DNS_HOOK", value_name = "PROGRAM")]
         "acme-dns-hook" dns_hook: PathBuf | "none",
     }

@@ -129,6 +129,14 @@ impl BackendTls {
         if count == 0 { Err("it holds no certificate".to_owned()) } else { Ok(Self::with_roots(roots)) }
     }
 
+    /// Returns settings that also trust the authorities in `pem`, if there are some.
+    ///
+    /// # Errors
+    /// As [`Self::trusting`].
+    pub fn trusting_also(pem: Option<&[u8]>) -> Result<Self, String> {
+        pem.map_or_else(|| Ok(Self::new()), Self::trusting)
+    }
+
     fn with_roots(roots: RootCertStore) -> Self {
         let provider = Arc::new(ring::default_provider());
         let has_no_roots = roots.is_empty();

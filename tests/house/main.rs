@@ -157,6 +157,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         &["domain", "http2", "clock", "sockets", "lifecycle"],
         &["tokio", "rustls", "rustls_native_certs", "tokio_rustls", "tracing", "arc_swap"],
     ),
+    ("dns", &["random"], &["tokio", "simple_dns"]),
     (
         "fetch",
         &["domain", "traffic", "connect", "http1", "http2", "clock"],

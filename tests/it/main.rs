@@ -3,6 +3,7 @@
 //! A test whose name begins with `storm` takes minutes. It is ignored unless it is asked for:
 //! `cargo test --test it storm -- --ignored --test-threads 1`.
 
+mod acme;
 mod audit;
 mod backup;
 mod checks;

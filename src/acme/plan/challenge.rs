@@ -14,18 +14,27 @@ pub(in crate::acme) enum ChallengeKind {
     /// A TXT record of the name (RFC 8555 §8.4).
     #[serde(rename = "dns-01")]
     Dns,
+    /// A TXT record of the name that names the account and stays (draft-ietf-acme-dns-persist).
+    #[serde(rename = "dns-persist-01")]
+    DnsPersist,
 }
 
 /// Chooses one of the `offered` ways. The one that `worked` last comes first; after each failure comes the next one.
 ///
-/// DNS needs the hook of the configuration. It comes last, because a record outside may take long to be seen.
+/// DNS comes last, because a record outside may take long to be seen. A record of each order needs the hook of the
+/// configuration; it comes before the record that stays, of which nobody knows here that it is there.
 pub(in crate::acme) fn choose(
     offered: &[ChallengeKind],
     has_hook: bool,
     worked: Option<ChallengeKind>,
     failures: u32,
 ) -> Option<ChallengeKind> {
-    let order = worked.into_iter().chain([ChallengeKind::Http, ChallengeKind::TlsAlpn, ChallengeKind::Dns]);
+    let order = worked.into_iter().chain([
+        ChallengeKind::Http,
+        ChallengeKind::TlsAlpn,
+        ChallengeKind::Dns,
+        ChallengeKind::DnsPersist,
+    ]);
     let mut able: Vec<ChallengeKind> = Vec::with_capacity(offered.len());
     for kind in order.filter(|kind| offered.contains(kind) && (has_hook || *kind != ChallengeKind::Dns)) {
         if !able.contains(&kind) {
@@ -37,7 +46,7 @@ pub(in crate::acme) fn choose(
 
 #[cfg(test)]
 mod tests {
-    use super::ChallengeKind::{Dns, Http, TlsAlpn};
+    use super::ChallengeKind::{Dns, DnsPersist, Http, TlsAlpn};
     use super::*;
 
     #[test]
@@ -53,6 +62,11 @@ mod tests {
     #[test]
     fn a_wildcard_which_only_dns_proves_needs_the_hook() {
         assert_eq!(choose(&[Dns], false, None, 7), None);
+        assert_eq!(choose(&[DnsPersist, Dns], false, None, 0), Some(DnsPersist), "or a record that stays");
+        assert_eq!(
+            [0, 1].map(|failures| choose(&[DnsPersist, Dns], true, None, failures)),
+            [Dns, DnsPersist].map(Some)
+        );
         assert_eq!(choose(&[Dns], true, None, 7), Some(Dns));
         assert_eq!(choose(&[], true, Some(Http), 0), None);
     }

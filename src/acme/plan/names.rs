@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::challenge::ChallengeKind;
-use super::schedule::{RenewalWindow, Validity, renewal_time, wait_after};
+use super::schedule::{RenewalWindow, Validity, earliest_renewal, renewal_time, wait_after};
 use crate::domain::{Host, Span, Time};
 
 /// The most names with work in flight.
@@ -37,6 +37,8 @@ pub(in crate::acme) struct NameRecord {
     error: Option<String>,
     /// The time of the renewal; 0 without a certificate.
     renew_at_ms: u64,
+    /// The end of the certificate that these facts are about; 0 if it is not known.
+    expires_ms: u64,
     /// The time of the next question for the renewal window; `None` if the directory has none.
     ask_at_ms: Option<u64>,
     /// The renewal window of the last answer: start and end.
@@ -121,9 +123,17 @@ pub(in crate::acme) struct NamePlan {
     names: BTreeMap<Host, NameState>,
 }
 
+impl FailedAttempt {
+    /// Creates it with a bounded length of words: they may be those of a stranger.
+    pub(in crate::acme) fn new(error: &dyn std::fmt::Display, told_wait: Option<Span>) -> Self {
+        Self { words: error.to_string().chars().take(ERROR_CHARS_MAX).collect(), told_wait }
+    }
+}
+
 impl NamePlan {
     /// Takes in a name with what was kept of it.
     pub(in crate::acme) fn restore(&mut self, name: Host, record: NameRecord, validity: Option<Validity>) {
+        let record = record.corrected(validity, &self.directory);
         let state = NameState { record, validity, ..NameState::default() };
         self.names.insert(name, state.of_directory(&self.directory));
     }
@@ -135,15 +145,20 @@ impl NamePlan {
         self.names = names.into_iter().map(|(name, state)| (name, state.of_directory(directory))).collect();
     }
 
-    /// Sets the names that need a certificate.
-    pub(in crate::acme) fn set_wanted(&mut self, wanted: &BTreeSet<Host>) {
+    /// Sets the names that need a certificate. Returns true if they were others before.
+    pub(in crate::acme) fn set_wanted(&mut self, wanted: &BTreeSet<Host>) -> bool {
+        let mut has_changed = false;
         for (name, state) in &mut self.names {
-            state.is_wanted = wanted.contains(name);
+            let was_wanted = std::mem::replace(&mut state.is_wanted, wanted.contains(name));
+            has_changed |= was_wanted != state.is_wanted;
         }
         for name in wanted {
-            let new = || NameState { is_wanted: true, ..NameState::default() }.of_directory(&self.directory);
-            self.names.entry(name.clone()).or_insert_with(new);
+            self.names.entry(name.clone()).or_insert_with(|| {
+                has_changed = true;
+                NameState { is_wanted: true, ..NameState::default() }.of_directory(&self.directory)
+            });
         }
+        has_changed
     }
 
     /// Starts the most urgent piece of work that is due: first orders that did not fail before, of names without a
@@ -182,9 +197,10 @@ impl NamePlan {
         state.running = None;
         state.validity = Some(validity);
         state.record = NameRecord {
-            renew_at_ms: renewal_time(validity, None, chance).0,
+            renew_at_ms: renewal_time(validity, None, chance).max(earliest_renewal(validity, now)).0,
+            expires_ms: validity.to.0,
             // A directory may need a moment until it knows the window.
-            ask_at_ms: Some(now.0 + validity.lifetime().millis().min(ASK_AFTER_FAILURE.millis()) / 10),
+            ask_at_ms: Some(now.0 + (validity.lifetime().millis().min(ASK_AFTER_FAILURE.millis()) / 10).max(1000)),
             worked: worked.or(state.record.worked),
             directory: std::mem::take(&mut state.record.directory),
             ..NameRecord::default()
@@ -206,7 +222,7 @@ impl NamePlan {
         record.failures = record.failures.saturating_add(1);
         let wait = wait_after(record.failures, state.validity.map(Validity::lifetime), failure.told_wait, chance);
         record.retry_at_ms = now.after(wait).0;
-        record.error = Some(failure.words.chars().take(ERROR_CHARS_MAX).collect());
+        record.error = Some(failure.words.clone());
         Some(record)
     }
 
@@ -263,6 +279,26 @@ impl NamePlan {
     /// Returns the state of every name that a route has, by name.
     pub(in crate::acme) fn statuses(&self) -> Vec<NameStatus> {
         self.names.iter().filter(|(_, state)| state.is_wanted).map(|(name, state)| state.status(name)).collect()
+    }
+}
+
+impl NameRecord {
+    /// Returns the record, or a new one if it is older than the certificate: a crash may come between the two.
+    fn corrected(self, validity: Option<Validity>, directory: &str) -> Self {
+        let Some(validity) = validity else { return self };
+        let is_older = self.renew_at_ms == 0 || ![0, validity.to.0].contains(&self.expires_ms);
+        // That of another directory is due for renewal.
+        if !is_older || !["", directory].contains(&self.directory.as_str()) {
+            return self;
+        }
+        Self {
+            directory: directory.to_owned(),
+            renew_at_ms: renewal_time(validity, None, 0).0,
+            expires_ms: validity.to.0,
+            ask_at_ms: Some(0),
+            worked: self.worked,
+            ..Self::default()
+        }
     }
 }
 
@@ -496,6 +532,39 @@ mod tests {
             assert_eq!(plan.statuses()[0].next_attempt, Some(renewal));
             assert_eq!(plan.statuses()[0].last_error, None);
             assert_eq!(plan.next_due(), Some(if asks_again { asked.after(HOUR) } else { renewal }));
+        }
+    }
+
+    #[test]
+    fn a_crash_between_a_certificate_and_its_record_causes_no_order() {
+        let old = {
+            let mut plan = plan(&["a.example"]);
+            started(&mut plan, NOW);
+            plan.obtained(&name("a.example"), validity(30), Some(ChallengeKind::Dns), NOW, 0).unwrap().clone()
+        };
+        let failed = NameRecord { directory: old.directory.clone(), failures: 2, ..NameRecord::default() };
+        let third = NOW.after(Span::from_secs(60 * 3600));
+        for (record, renewal) in [(NameRecord::default(), third), (failed, third), (old.clone(), third)] {
+            let mut plan = plan(&[]);
+            plan.restore(name("a.example"), record, Some(validity(90)));
+            plan.set_wanted(&[name("a.example")].into());
+            assert_eq!(plan.statuses()[0].next_attempt, Some(renewal));
+            assert_eq!(started(&mut plan, NOW), [Job { name: name("a.example"), work: Work::AskWindow }]);
+        }
+        let mut same = plan(&[]);
+        same.restore(name("a.example"), old.clone(), Some(validity(30)));
+        assert_eq!(same.names[&name("a.example")].record, old, "a record of this certificate stays");
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_by_this_clock_is_not_ordered_again_and_again() {
+        let mut plan = plan(&["a.example"]);
+        for late in [validity(90).to, Time(validity(90).to.0 - 1000), validity(500).to] {
+            started(&mut plan, late);
+            plan.obtained(&name("a.example"), validity(90), None, late, 0);
+            let next = plan.statuses()[0].next_attempt.unwrap();
+            assert!(next >= late.after(HOUR), "{next}");
+            plan.stop_all();
         }
     }
 

@@ -48,6 +48,13 @@ pub(super) fn renewal_time(validity: Validity, window: Option<RenewalWindow>, ch
     Time(before_end(3).0.saturating_sub(earlier.millis()))
 }
 
+/// Returns the earliest time at which to renew a certificate that came just now: when half of what is left is over, and
+/// at least an hour. A clock or an authority that is wrong by weeks must not cause one order after the other.
+pub(super) fn earliest_renewal(validity: Validity, now: Time) -> Time {
+    let least = (validity.lifetime().millis() / 15).clamp(1000, 3_600_000);
+    now.after(Span::from_millis((validity.to.since(now).millis() / 2).max(least)))
+}
+
 /// Returns the wait after the latest of `failures` failures, 1 or more.
 ///
 /// A short-lived certificate of `lifetime` cannot wait long. The authority's own wish, `told`, is kept. A tenth is

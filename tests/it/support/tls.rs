@@ -5,14 +5,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedKey, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
+    PublicKeyData, SignatureAlgorithm, date_time_ymd,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion};
 use signalbox::certificates::ServedCertificate;
 use tokio::net::{TcpListener, TcpStream};
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509CertificationRequest};
 
 use super::wire::Wire;
 
@@ -62,6 +68,20 @@ impl Authority {
         Issued { cert: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
     }
 
+    /// Issues a certificate for a signing request, which is valid from now on.
+    pub fn issue_requested(&self, request: &[u8], lifetime: Duration) -> Requested {
+        let (_, request) = X509CertificationRequest::from_der(request).unwrap();
+        let names: Vec<String> = request.requested_extensions().unwrap().flat_map(names_of).collect();
+        let key = RequestedKey(request.certification_request_info.subject_pki.subject_public_key.data.to_vec());
+        let mut params = CertificateParams::new(names.clone()).unwrap();
+        params.use_authority_key_identifier_extension = true;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        params.not_before = date_time_ymd(1970, 1, 1) + Duration::from_secs(now.as_secs());
+        params.not_after = params.not_before + lifetime;
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Requested { names, identifier: identifier(certificate.der()), pem: certificate.pem() }
+    }
+
     pub fn certify(&self, name: &str) -> Certificate {
         self.sign(&CertificateParams::new([name.to_owned()]).unwrap())
     }
@@ -74,6 +94,44 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         Certificate::of(params.signed_by(&key, &self.issuer).unwrap().der().clone(), &key)
     }
+}
+
+/// A certificate that was issued for a signing request.
+pub struct Requested {
+    pub names: Vec<String>,
+    /// The identifier by which a directory of ACME knows it (RFC 9773 §4.1).
+    pub identifier: String,
+    pub pem: String,
+}
+
+/// The public key of a signing request.
+struct RequestedKey(Vec<u8>);
+
+impl PublicKeyData for RequestedKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+fn names_of(extension: &ParsedExtension<'_>) -> Vec<String> {
+    let ParsedExtension::SubjectAlternativeName(names) = extension else { return Vec::new() };
+    let names = names.general_names.iter();
+    names
+        .map(|name| if let GeneralName::DNSName(name) = name { (*name).to_owned() } else { name.to_string() })
+        .collect()
+}
+
+fn identifier(certificate: &[u8]) -> String {
+    let (_, certificate) = X509Certificate::from_der(certificate).unwrap();
+    let issuer = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(own) => own.key_identifier.as_ref(),
+        _ => None,
+    });
+    format!("{}.{}", BASE64.encode(issuer.unwrap().0), BASE64.encode(certificate.tbs_certificate.raw_serial()))
 }
 
 fn in_the_past(name: &str) -> CertificateParams {
