@@ -263,7 +263,8 @@ impl RequestTrace {
         {
             progress.endpoint = self.worker.table.load().endpoint(session, route).cloned();
         }
-        let view = self.view(progress);
+        let mut room = [0; 32];
+        let view = self.view(self.id.text(&mut room), progress);
         self.tell_span(&view, progress);
         self.worker.requests.tell(&view, self.began, has_failed);
     }
@@ -291,17 +292,15 @@ impl RequestTrace {
         });
     }
 
-    fn view<'a>(&'a self, progress: &'a TraceProgress) -> RequestView<'a> {
+    fn view<'a>(&'a self, id: &'a str, progress: &'a TraceProgress) -> RequestView<'a> {
         let owner = progress.endpoint.as_ref().and_then(|endpoint| endpoint.owner());
         let extras = self.extras.as_deref();
         let field = |field: Option<&'a HeaderValue>| field.map(text_of);
-        let mut id = Vec::with_capacity(32);
-        self.id.write_to(&mut id);
         let details = progress.details.as_deref();
         let problem = details.and_then(|details| details.problem.as_ref());
         RequestView {
             time: clock::at(self.began),
-            id: String::from_utf8(id).unwrap_or_default().into(),
+            id: id.into(),
             trace_id: extras.and_then(|extras| extras.trace_id).map(|trace| format!("{trace:032x}")),
             client: self.address,
             method: self.method.as_str().into(),

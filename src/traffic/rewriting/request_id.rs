@@ -45,11 +45,15 @@ impl RequestId {
         }
     }
 
-    /// Writes the id to the end of `out`.
-    pub fn write_to(&self, out: &mut Vec<u8>) {
+    /// Returns the id as text, which is written to `room` unless a peer named it.
+    pub fn text<'a>(&'a self, room: &'a mut [u8; 32]) -> &'a str {
         match self {
-            Self::Named(value) => out.extend_from_slice(value.as_bytes()),
-            Self::Number(number) => out.extend_from_slice(&digits(*number)),
+            // All characters of a named id are ASCII.
+            Self::Named(value) => value.to_str().unwrap_or_default(),
+            Self::Number(number) => {
+                *room = digits(*number);
+                std::str::from_utf8(room).unwrap_or_default()
+            }
         }
     }
 }
@@ -134,9 +138,7 @@ mod tests {
         let peer = Peer { trusted, ..Peer::new("10.0.0.1".parse().unwrap(), &[]) };
         let id = RequestId::of(&headers, &peer, || 0xabc);
         assert_eq!(id.value(), id.to_string());
-        let mut written = Vec::new();
-        id.write_to(&mut written);
-        assert_eq!(written, id.to_string().as_bytes());
+        assert_eq!(id.text(&mut [0; 32]), id.to_string());
         id.to_string()
     }
 
