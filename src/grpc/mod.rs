@@ -106,19 +106,7 @@ pub fn routes(
 
 /// Adds reflection in version 1 and in version 1alpha, which many tools still use. The two differ only in their names.
 fn reflected(routes: Routes) -> Router {
-    let sets = [
-        proto::DESCRIPTORS,
-        tonic_health::pb::FILE_DESCRIPTOR_SET,
-        tonic_types::pb::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-    ];
-    let reflection = Reflection::new(&sets).unwrap_or_else(|error| {
-        // Cannot happen: the descriptors are compiled in.
-        tracing::error!(%error, "gRPC reflection is left out");
-        Reflection::default()
-    });
-    let service = ServerReflectionServer::new(reflection).accept_compressed(Gzip).send_compressed(Gzip);
+    let service = ServerReflectionServer::new(Reflection).accept_compressed(Gzip).send_compressed(Gzip);
     let before = service.clone().map_request(|mut request: http::Request<Body>| {
         *request.uri_mut() = Uri::from_static(REFLECTION);
         request

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -19,10 +19,29 @@ use tonic_reflection::pb::v1::{
 };
 use tonic_reflection::server::v1::ServerReflection;
 
-/// An index of descriptor files by name and by the symbols that they declare. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Reflection(Arc<DescriptorFiles>);
+use super::proto;
 
+/// The service that describes the interface.
+#[derive(Clone, Debug)]
+pub(super) struct Reflection;
+
+/// The files of this server. They are read when first asked for, so that a start does not wait for them.
+static FILES: LazyLock<DescriptorFiles> = LazyLock::new(|| {
+    let sets = [
+        proto::DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_types::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ];
+    DescriptorFiles::read(&sets).unwrap_or_else(|error| {
+        // Cannot happen: the descriptors are compiled in.
+        tracing::error!(%error, "gRPC reflection knows no files");
+        DescriptorFiles::default()
+    })
+});
+
+/// An index of descriptor files by name and by the symbols that they declare.
 #[derive(Debug, Default)]
 struct DescriptorFiles {
     files: BTreeMap<String, Bytes>,
@@ -43,12 +62,25 @@ enum SymbolKind {
     Other,
 }
 
-impl Reflection {
+fn answer(asked: Result<ServerReflectionRequest, Status>) -> Result<ServerReflectionResponse, Status> {
+    let asked = asked?;
+    let answer = FILES.answer(asked.message_request.as_ref()).unwrap_or_else(|(code, message)| {
+        MessageResponse::ErrorResponse(ErrorResponse { error_code: code.into(), error_message: message })
+    });
+    Ok(ServerReflectionResponse {
+        valid_host: asked.host.clone(),
+        original_request: Some(asked),
+        message_response: Some(answer),
+    })
+}
+
+impl DescriptorFiles {
     /// Reads the files of encoded descriptor sets. If several sets contain a file, the first one counts.
     ///
-    /// # Errors If one is no descriptor set.
-    pub(super) fn new(sets: &[&[u8]]) -> Result<Self, prost::DecodeError> {
-        let mut all = DescriptorFiles::default();
+    /// # Errors
+    /// If one is no descriptor set.
+    fn read(sets: &[&[u8]]) -> Result<Self, prost::DecodeError> {
+        let mut all = Self::default();
         for set in sets {
             for file in FileDescriptorSet::decode(*set)?.file {
                 if !all.files.contains_key(file.name()) {
@@ -56,23 +88,9 @@ impl Reflection {
                 }
             }
         }
-        Ok(Self(Arc::new(all)))
+        Ok(all)
     }
 
-    fn answer(&self, asked: Result<ServerReflectionRequest, Status>) -> Result<ServerReflectionResponse, Status> {
-        let asked = asked?;
-        let answer = self.0.answer(asked.message_request.as_ref()).unwrap_or_else(|(code, message)| {
-            MessageResponse::ErrorResponse(ErrorResponse { error_code: code.into(), error_message: message })
-        });
-        Ok(ServerReflectionResponse {
-            valid_host: asked.host.clone(),
-            original_request: Some(asked),
-            message_response: Some(answer),
-        })
-    }
-}
-
-impl DescriptorFiles {
     fn add(&mut self, file: &FileDescriptorProto) {
         let encoded = Bytes::from(file.encode_to_vec());
         self.files.insert(file.name().to_owned(), encoded.clone());
@@ -163,7 +181,6 @@ impl ServerReflection for Reflection {
         &self,
         request: Request<Streaming<ServerReflectionRequest>>,
     ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
-        let reflection = self.clone();
-        Ok(Response::new(Box::pin(request.into_inner().map(move |asked| reflection.answer(asked)))))
+        Ok(Response::new(Box::pin(request.into_inner().map(answer))))
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: a page makes no request to another host.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -11,7 +11,6 @@ use axum::extract::Path;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
 use super::problem::Problem;
@@ -19,22 +18,20 @@ use super::state::RestState;
 
 /// Returns the routes of `/openapi.json` and of the pages under `/docs`. Each page is made once; requests share its
 /// bytes.
-pub(super) fn routes(api: &OpenApi) -> Router<RestState> {
-    let (description, pages) = (description(api), Arc::new(DocPages::new()));
+pub(super) fn routes(description: &'static LazyLock<Bytes>) -> Router<RestState> {
+    let pages = Arc::new(DocPages::new());
     let front = Arc::clone(&pages);
     Router::new()
-        .route("/openapi.json", get(move || async move { shown(description.clone()) }))
+        .route(
+            "/openapi.json",
+            get(move || async move { shown(("application/json".to_owned(), Bytes::clone(description))) }),
+        )
         .route("/docs", get(|| async { Redirect::permanent("/docs/") }))
         .route("/docs/", get(move || async move { front.page("index.html") }))
         .route("/docs/{*path}", get(move |Path(path): Path<String>| async move { pages.page(&path) }))
 }
 
 type DocPage = (String, Bytes);
-
-fn description(api: &OpenApi) -> DocPage {
-    // A description of plain fields always has a JSON form.
-    ("application/json".to_owned(), Bytes::from(serde_json::to_vec(api).unwrap_or_default()))
-}
 
 fn shown((kind, bytes): DocPage) -> Response {
     ([(CONTENT_TYPE, kind)], bytes).into_response()

@@ -1,9 +1,10 @@
 //! The routes and their description. One step registers both, so that neither exists without the other.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, map_response};
@@ -33,9 +34,9 @@ pub fn router(
 ) -> Router {
     let cors = cors(&settings.cors);
     let state = RestState(Arc::new(StateInner { registry, operators, lifecycle, settings }));
-    let (calls, api) = calls().split_for_parts();
+    let (calls, _) = calls().split_for_parts();
     let router = calls
-        .merge(docs::routes(&openapi::finish(api)))
+        .merge(docs::routes(&DESCRIPTION))
         .route("/", get(super::index::index))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
@@ -67,6 +68,12 @@ async fn refuse_sessions(request: Request, next: Next) -> Response {
 pub fn refuse(denied: Denied) -> Response {
     Problem::from(denied).into_response()
 }
+
+/// The description in JSON. It is written when first asked for, so that a start does not wait for it.
+static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| {
+    // A description of plain fields always has a JSON form.
+    serde_json::to_vec(&document()).unwrap_or_default().into()
+});
 
 /// Returns the complete description, as it is served.
 pub fn document() -> utoipa::openapi::OpenApi {
