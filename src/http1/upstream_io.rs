@@ -26,6 +26,8 @@ const FIELDS_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct ResponseBudget {
     bytes: AtomicUsize,
+    // The most bytes of one read.
+    read_max: AtomicUsize,
     // True if the next bytes belong to a head.
     head: AtomicBool,
     // True once the connection carries another protocol.
@@ -49,6 +51,11 @@ struct Interim {
 const INTERIM_BYTES_MAX: usize = 16 * 1024;
 
 impl ResponseBudget {
+    /// Limits the bytes of one read.
+    pub(crate) fn limit_reads(&self, bytes: usize) {
+        self.read_max.store(bytes, Ordering::Relaxed);
+    }
+
     /// Starts the limit for the response to a new request: a head must come next.
     pub(crate) fn await_head(&self) {
         self.bytes.store(HEAD_BYTES_MAX, Ordering::Relaxed);
@@ -161,9 +168,18 @@ pub(crate) struct UpstreamIo<S> {
 impl<S> UpstreamIo<S> {
     pub(crate) fn new(stream: S) -> (Self, Arc<ResponseBudget>) {
         let [head, tunnel, has_interim, has_further] = [false; 4].map(AtomicBool::new);
-        let (bytes, interim, further_fields) = (AtomicUsize::new(usize::MAX), Mutex::default(), Mutex::default());
-        let budget =
-            Arc::new(ResponseBudget { bytes, head, tunnel, has_interim, interim, has_further, further_fields });
+        let [bytes, read_max] = [usize::MAX; 2].map(AtomicUsize::new);
+        let (interim, further_fields) = (Mutex::default(), Mutex::default());
+        let budget = Arc::new(ResponseBudget {
+            bytes,
+            read_max,
+            head,
+            tunnel,
+            has_interim,
+            interim,
+            has_further,
+            further_fields,
+        });
         let io = Self {
             stream,
             budget: Arc::clone(&budget),
@@ -239,7 +255,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for UpstreamIo<S> {
         }
         loop {
             let before = buf.filled().len();
-            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            ready!(poll_read_part(&mut this.stream, cx, buf, this.budget.read_max.load(Ordering::Relaxed)))?;
             let received = buf.filled().get(before..).unwrap_or_default();
             this.budget.consume(received.len());
             if !this.budget.expects_head() {
@@ -261,6 +277,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for UpstreamIo<S> {
             }
         }
     }
+}
+
+/// Reads at most `bytes_max` bytes.
+fn poll_read_part(
+    stream: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+    bytes_max: usize,
+) -> Poll<io::Result<()>> {
+    if bytes_max >= buf.remaining() {
+        return Pin::new(stream).poll_read(cx, buf);
+    }
+    let mut part = ReadBuf::new(buf.initialize_unfilled_to(bytes_max));
+    ready!(Pin::new(stream).poll_read(cx, &mut part))?;
+    let read = part.filled().len();
+    buf.advance(read);
+    Poll::Ready(Ok(()))
 }
 
 /// The text of the error in the log; clients do not see it.

@@ -13,11 +13,7 @@ pub(crate) type Http2Sender = SendRequest<Bytes>;
 pub(crate) type Http2Connection<S> = Connection<S, Bytes>;
 
 /// The most streams that are open on a connection at once, whatever the backend allows.
-pub(crate) const STREAMS_MAX: usize = 128;
-/// The most bytes of a response's body that wait for the client, of one stream.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// The same of [`STREAMS_MAX`] streams together: a client that takes nothing of its streams must not hold up those of others.
-const CONNECTION_WINDOW_BYTES: u32 = 128 * STREAM_WINDOW_BYTES;
+pub(crate) const STREAMS_MAX: u8 = 128;
 /// The most bytes of a request's body that wait for the backend, of one stream.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// The most bytes of a response head, and of trailers.
@@ -39,15 +35,18 @@ pub(crate) enum Http2Error {
     NotHttp2,
 }
 
-/// Begins HTTP/2 on a connection and waits for the settings of the backend. The wait has no limit of its own.
-pub(crate) async fn open<S>(stream: S) -> Result<(Http2Sender, Http2Connection<S>), Http2Error>
+/// Begins HTTP/2 on a connection and waits for the settings of the backend. The wait has no limit of its own. Of one response's body,
+/// at most `window_bytes` wait for the client.
+pub(crate) async fn open<S>(stream: S, window_bytes: u16) -> Result<(Http2Sender, Http2Connection<S>), Http2Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    // A client that takes nothing of its streams must not hold up those of others.
+    let all = u32::from(STREAMS_MAX) * u32::from(window_bytes);
     let mut builder = Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_window_size(window_bytes.into())
+        .initial_connection_window_size(all)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_header_list_size(HEAD_BYTES_MAX)
         .initial_max_send_streams(UNTOLD)
@@ -88,7 +87,7 @@ mod tests {
             let _ = far.write_all(said).await;
             let _ = far.shutdown().await;
         };
-        let (opened, ()) = tokio::join!(open(near), answering);
+        let (opened, ()) = tokio::join!(open(near, u16::MAX), answering);
         opened.map(drop).expect_err("no HTTP/2").to_string()
     }
 
@@ -97,7 +96,7 @@ mod tests {
         let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
         let (near, mut far) = tokio::io::duplex(1 << 20);
         far.write_all(&settings).await.unwrap();
-        assert!(open(near).await.is_ok());
+        assert!(open(near, u16::MAX).await.is_ok());
         assert_eq!(refused(b"").await, "the connection was closed");
         assert_eq!(refused(&settings[..5]).await, "the connection was closed");
         assert_eq!(refused(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await, "the answer is not HTTP/2");
@@ -107,6 +106,6 @@ mod tests {
     async fn the_number_of_streams_that_the_backend_allows_is_known_from_the_start() {
         let (near, mut far) = tokio::io::duplex(1 << 20);
         far.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 7]).await.unwrap();
-        assert_eq!(open(near).await.unwrap().0.current_max_send_streams(), 7);
+        assert_eq!(open(near, u16::MAX).await.unwrap().0.current_max_send_streams(), 7);
     }
 }

@@ -25,7 +25,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SingleStream<S> {
     /// # Errors
     /// If the other side does not speak HTTP/2.
     pub(crate) async fn open(stream: S) -> Result<Self, Http2Error> {
-        let (sender, connection) = open(stream).await?;
+        let (sender, connection) = open(stream, u16::MAX).await?;
         Ok(Self { connection: Box::pin(connection).fuse(), sender })
     }
 

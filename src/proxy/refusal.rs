@@ -101,6 +101,12 @@ impl AttemptError {
             AttemptFailure::NoRoom => ("this server has no room for another connection", "connection_limit_reached"),
             AttemptFailure::Unsent => ("the connection had ended before the request was sent", "connection_terminated"),
             AttemptFailure::Refused => ("it took no further request on the connection", "connection_terminated"),
+            AttemptFailure::Http1Required { is_possible: true } => {
+                ("it wants HTTP/1.1 for the request in place of HTTP/2", "http_protocol_error")
+            }
+            AttemptFailure::Http1Required { is_possible: false } => {
+                ("it wants HTTP/1.1, which h2c:// excludes; give the backend as http://", "http_protocol_error")
+            }
             AttemptFailure::PooledDied => {
                 ("the connection that was kept ended before a response", "connection_terminated")
             }

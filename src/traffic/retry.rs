@@ -14,6 +14,11 @@ pub enum AttemptFailure {
     Unsent,
     /// The backend said that it has processed nothing (RFC 9113 §8.7).
     Refused,
+    /// The backend said that it wants HTTP/1.1 for the request (RFC 9113 §7).
+    Http1Required {
+        /// True if its URL allows HTTP/1.1.
+        is_possible: bool,
+    },
     /// A connection that had served before ended before the first byte of the response.
     PooledDied,
     /// Any other failure: a new connection broke, no answer came in time, or an invalid one.
@@ -38,6 +43,7 @@ pub fn may_retry(failure: AttemptFailure, idempotent: bool, upload: UploadState)
     match (failure, upload) {
         (AttemptFailure::Other | AttemptFailure::NoRoom, _) | (_, UploadState::Begun) => false,
         // With `PooledDied` the backend may have read the head, but it cannot have processed the request without the body.
+        (AttemptFailure::Http1Required { is_possible }, _) => is_possible,
         (AttemptFailure::Connect | AttemptFailure::Unsent | AttemptFailure::Refused, _)
         | (AttemptFailure::PooledDied, UploadState::Waiting) => true,
         (AttemptFailure::PooledDied, UploadState::None | UploadState::Kept) => idempotent,

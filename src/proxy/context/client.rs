@@ -8,6 +8,7 @@ use crate::proxy::client::conn_state::{ConnStage, ConnState};
 use crate::proxy::client::connections::ClientConnections;
 use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::login_conns::LoginConns;
+use crate::proxy::upstream::read_ahead::ReadAheadPlace;
 use crate::traffic::Peer;
 
 /// A client connection, as its requests see it.
@@ -22,17 +23,20 @@ pub(crate) struct ClientContext {
     pub(crate) logins: LoginConns,
     /// The state of the connection that carries this stream; `None` for a connection that carries one request at a time.
     pub(crate) carrier: Option<Arc<ConnState>>,
+    /// The place of this stream among those that read ahead; `None` for a connection that carries one request at a time.
+    pub(crate) read_ahead: Option<Rc<ReadAheadPlace>>,
 }
 
 impl ClientContext {
     /// Returns the state of a new stream on this connection.
-    pub(crate) fn of_stream(&self, ticks: &Ticks) -> Self {
+    pub(crate) fn of_stream(&self, ticks: &Ticks, read_ahead: ReadAheadPlace) -> Self {
         Self {
             peer: self.peer.clone(),
             tls: self.tls.clone(),
             state: ConnState::new(ConnStage::Busy, ticks),
             logins: LoginConns::default(),
             carrier: Some(Arc::clone(&self.state)),
+            read_ahead: Some(Rc::new(read_ahead)),
         }
     }
 

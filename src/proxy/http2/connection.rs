@@ -23,8 +23,8 @@ use crate::proxy::http2::stream;
 use crate::proxy::http2::stream_share::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, StreamShare};
 use crate::proxy::limits::HEAD_BYTES_MAX;
 
-/// The most streams at once; clients expect 100 or more (RFC 9113 §6.5.2).
-const STREAMS_MAX: u32 = 128;
+/// The most streams at once; clients expect no fewer (RFC 9113 §6.5.2).
+const STREAMS_MAX: u32 = 100;
 /// The most bytes of one stream that wait for the socket.
 const STREAM_QUEUE_BYTES_MAX: usize = 128 * 1024;
 /// The streams that were reset before they were looked at; more end the connection (CVE-2023-44487).

@@ -1,7 +1,7 @@
 //! The state that the streams of one connection share: the list of them, the bytes under way, and the memory for both.
 //!
-//! Invariants: a stream leaves the list when it ends, for any reason; while as many bytes wait for the client as may, no body is
-//! read.
+//! Invariants: a stream leaves the list when it ends, for any reason; while as many bytes wait for the socket as may, no body is
+//! read; what streams hold for want of a window holds up no other stream.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -12,6 +12,7 @@ use crate::memory_budget::{MemoryFull, MemoryShare};
 use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::http2::date::DateField;
+use crate::proxy::upstream::read_ahead::ReadAheadPlaces;
 
 /// The most bytes that a client may send ahead on one stream.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -19,9 +20,9 @@ pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// The memory of a connection without streams, beyond that of every connection: the buffers and tables of `h2`.
 const BASE_BYTES: usize = 20 * 1024;
-/// The number of bytes that wait for the client from which on no body is read. A frame of a body has at most 128 KiB, so that
-/// less than 1 MiB ever waits.
-const UNSENT_BYTES_MAX: usize = 512 * 1024;
+/// The number of bytes that wait for the socket from which on no body is read. A frame of a body has at most 64 KiB, so that with
+/// what streams read ahead and hold less than 1 MiB ever waits.
+const QUEUED_BYTES_MAX: usize = 256 * 1024;
 /// The most streams that a client may reset in excess of those that it lets end.
 const CANCELLED_MAX: u32 = 256;
 
@@ -31,8 +32,7 @@ pub(crate) struct StreamShare {
     /// The connection.
     pub(crate) client: Rc<ClientContext>,
     listed: RefCell<Vec<ListedStream>>,
-    // The bytes that streams hold for want of a window, and those that wait for the socket.
-    held: Cell<usize>,
+    // The bytes that wait for the socket.
     queued: Cell<usize>,
     // The bytes that clients may send ahead of the backends.
     uploads: Cell<usize>,
@@ -42,6 +42,7 @@ pub(crate) struct StreamShare {
     // The memory of the connection itself.
     _base: MemoryShare,
     cancelled: Cell<u32>,
+    read_ahead: Rc<ReadAheadPlaces>,
     pub(crate) date: DateField,
 }
 
@@ -66,13 +67,13 @@ impl StreamShare {
             worker: Rc::clone(worker),
             client: Rc::clone(client),
             listed: RefCell::default(),
-            held: Cell::new(0),
             queued: Cell::new(0),
             uploads: Cell::new(0),
             waiting: RefCell::default(),
             memory,
             _base: base,
             cancelled: Cell::new(0),
+            read_ahead: Rc::default(),
             date: DateField::new(),
         })
     }
@@ -94,12 +95,12 @@ impl StreamShare {
 
     /// Counts bytes that a stream has taken from a backend.
     pub(crate) fn hold(&self, bytes: usize) {
-        self.held.set(self.held.get() + bytes);
+        self.read_ahead.hold(bytes);
     }
 
     /// Counts bytes that a stream holds no longer. If they were `queued`, they wait for the socket now.
     pub(crate) fn let_go(&self, bytes: usize, queued: bool) {
-        self.held.set(self.held.get() - bytes);
+        self.read_ahead.let_go(bytes);
         if queued {
             self.queued.set(self.queued.get() + bytes);
         }
@@ -115,12 +116,12 @@ impl StreamShare {
     }
 
     fn unsent(&self) -> usize {
-        self.held.get() + self.queued.get()
+        self.read_ahead.held() + self.queued.get()
     }
 
     /// Waits until a body may be read.
     pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.unsent() < UNSENT_BYTES_MAX {
+        if self.queued.get() < QUEUED_BYTES_MAX {
             return Poll::Ready(());
         }
         self.waiting.borrow_mut().push(cx.waker().clone());
@@ -128,7 +129,7 @@ impl StreamShare {
     }
 
     fn wake_waiting(&self) {
-        if self.unsent() < UNSENT_BYTES_MAX {
+        if self.queued.get() < QUEUED_BYTES_MAX {
             // None of them runs here, so none can add itself meanwhile.
             self.waiting.borrow_mut().drain(..).for_each(Waker::wake);
         }
@@ -164,7 +165,7 @@ impl StreamShare {
         length: Option<usize>,
     ) -> Result<StreamEntry, MemoryFull> {
         let upload = if has_body { length.unwrap_or(usize::MAX).min(STREAM_WINDOW_BYTES as usize) } else { 0 };
-        let client = Rc::new(self.client.of_stream(&self.worker.ticks));
+        let client = Rc::new(self.client.of_stream(&self.worker.ticks, self.read_ahead.take()));
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         self.listed.borrow_mut().push(ListedStream { client: Rc::clone(&client), waker });
         self.uploads.set(self.uploads.get() + upload);

@@ -68,7 +68,8 @@ pub(super) async fn serve(
     let identity = connection.handshake_data().and_then(|data| data.downcast::<Arc<TlsIdentity>>().ok());
     let Some(identity) = identity else { return };
     let tls = Some(Rc::new(TlsIdentity::clone(&identity)));
-    let client = Rc::new(ClientContext { peer, tls, state, logins: LoginConns::default(), carrier: None });
+    let client =
+        Rc::new(ClientContext { peer, tls, state, logins: LoginConns::default(), carrier: None, read_ahead: None });
     let quic = connection.clone();
     let begun = builder().build(QuicConnection::new(connection)).await;
     let Ok(connection) = begun else { return };

@@ -40,7 +40,14 @@ pub(crate) fn begin_plain(worker: &Rc<WorkerContext>, socket: TcpStream, peer: P
     let state = ConnState::new(ConnStage::Fresh, &worker.ticks);
     let place = worker.connections.enter(&state, &peer);
     let id = place.id();
-    let client = Rc::new(ClientContext { peer, tls: None, state, logins: LoginConns::default(), carrier: None });
+    let client = Rc::new(ClientContext {
+        peer,
+        tls: None,
+        state,
+        logins: LoginConns::default(),
+        carrier: None,
+        read_ahead: None,
+    });
     let counted = worker.counters.http.begin();
     let task = plain_connection(Rc::clone(worker), client, socket, (place, counted));
     worker.connections.can_cut(id, lifecycle::spawn_local(task));
@@ -107,7 +114,8 @@ async fn secure_connection(
     worker.connections.can_wake(place.id(), task);
     state.enter(ConnStage::Fresh);
     let tls = Some(Rc::new(identity));
-    let client = Rc::new(ClientContext { peer, tls, state, logins: LoginConns::default(), carrier: None });
+    let client =
+        Rc::new(ClientContext { peer, tls, state, logins: LoginConns::default(), carrier: None, read_ahead: None });
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         counted.speaks(WireProtocol::Http2);
         drop(share);

@@ -295,7 +295,11 @@ fn no_connection(endpoint: &Endpoint, error: &ConnectError) -> AttemptError {
 fn outcome(error: &AttemptError, again: bool) -> RequestOutcome {
     match error.failure {
         AttemptFailure::NoRoom => RequestOutcome::NotCounted,
-        AttemptFailure::Unsent | AttemptFailure::Refused | AttemptFailure::PooledDied | AttemptFailure::Other
+        AttemptFailure::Unsent
+        | AttemptFailure::Refused
+        | AttemptFailure::Http1Required { .. }
+        | AttemptFailure::PooledDied
+        | AttemptFailure::Other
             if again =>
         {
             RequestOutcome::NotCounted

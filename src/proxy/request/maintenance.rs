@@ -75,8 +75,13 @@ fn may_retry(
     request: &mut UpstreamRequest<'_>,
     error: &AttemptError,
 ) -> bool {
-    matches!(error.failure, AttemptFailure::Unsent | AttemptFailure::Refused | AttemptFailure::PooledDied)
-        && request.may_retry(worker, endpoint, error.failure)
+    matches!(
+        error.failure,
+        AttemptFailure::Unsent
+            | AttemptFailure::Refused
+            | AttemptFailure::Http1Required { is_possible: true }
+            | AttemptFailure::PooledDied
+    ) && request.may_retry(worker, endpoint, error.failure)
 }
 
 /// Returns the refusal for the client: a page's server that does not answer means that the route is in maintenance.

@@ -175,7 +175,8 @@ impl<'a> UpstreamRequest<'a> {
 
     /// Returns its needs as to the connection. After one idle connection has died, the others may be dead too.
     pub(crate) fn needs(&self) -> ConnectionNeeds {
-        ConnectionNeeds { fresh: self.attempts > 0, http1: self.upgrade.is_some() || self.logs_in }
+        let http1 = self.upgrade.is_some() || self.logs_in;
+        ConnectionNeeds { fresh: self.attempts > 0, http1, read_ahead: self.client.read_ahead.clone() }
     }
 
     /// Refuses a request that the endpoint's options do not allow.
@@ -230,6 +231,9 @@ impl<'a> UpstreamRequest<'a> {
         match sent {
             Ok(response) => Ok((upstream, response)),
             Err(error) => {
+                if error.failure == (AttemptFailure::Http1Required { is_possible: true }) {
+                    worker.upstreams.note_http1_required(endpoint);
+                }
                 // Its fields stay as they are: the next endpoint overwrites those of this one.
                 self.request = error.unsent;
                 Err(self.classify(error.failure))

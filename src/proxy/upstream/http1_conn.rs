@@ -14,6 +14,7 @@ use hyper::client::conn::TrySendError;
 
 use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::idle_pools::{IdlePool, PooledConn};
+use crate::proxy::upstream::read_ahead::ReadAheadPlace;
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::send_error::SendError;
 use crate::traffic::{AttemptFailure, Endpoint};
@@ -29,12 +30,14 @@ pub(crate) struct Http1Conn {
     is_reused: bool,
     // True if somebody logs in on it; see `login_conns`.
     is_bound: bool,
+    // Bounds the bytes that it reads before the client takes them.
+    read_ahead: Option<Rc<ReadAheadPlace>>,
 }
 
 impl Http1Conn {
     /// Takes a new connection, which may later be idle for `idle_max` ticks.
     pub(crate) fn new(conn: PooledConn, pool: Rc<IdlePool>, idle_max: u32) -> Self {
-        let mut new = Self { conn, pool, is_reused: false, is_bound: false };
+        let mut new = Self { conn, pool, is_reused: false, is_bound: false, read_ahead: None };
         new.conn.idle_max = idle_max;
         new
     }
@@ -42,6 +45,11 @@ impl Http1Conn {
     /// Takes a connection that was idle.
     pub(crate) fn reused(conn: PooledConn, pool: Rc<IdlePool>, idle_max: u32) -> Self {
         Self { is_reused: true, ..Self::new(conn, pool, idle_max) }
+    }
+
+    /// Bounds the bytes that it reads before the client takes them.
+    pub(crate) fn reading_ahead(self, read_ahead: Option<Rc<ReadAheadPlace>>) -> Self {
+        Self { read_ahead, ..self }
     }
 
     /// Takes the connection for another request of the same client.
@@ -74,6 +82,7 @@ impl Http1Conn {
             self.conn.driver.detach();
         }
         self.conn.budget.await_head();
+        self.limit_reads(is_detached);
         let mut sent = pin!(self.conn.sender.try_send_request(request));
         let mut head = poll_fn(|cx| {
             self.conn.driver.poll(cx);
@@ -91,6 +100,14 @@ impl Http1Conn {
             self.pool.answered(&mut self.conn);
         }
         Ok(head)
+    }
+
+    /// Limits the reads of a response: a first part of the body comes with the head, and a connection that moves by itself always
+    /// reads one part ahead of the request, which may hold another one.
+    fn limit_reads(&self, is_detached: bool) {
+        let limit = self.read_ahead.as_ref().map(|place| usize::from(place.kind().bytes()));
+        let limit = limit.map_or(usize::MAX, |bytes| if is_detached { bytes / 2 } else { bytes });
+        self.conn.budget.limit_reads(limit);
     }
 
     /// Returns the failure of a request that ended without a response. A connection that had carried a request before, and ended
@@ -118,6 +135,9 @@ impl Http1Conn {
 
     /// Moves the bytes that can be moved.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(place) = self.read_ahead.as_ref().filter(|_| self.conn.driver.0.is_some()) {
+            self.conn.budget.limit_reads(place.read_max());
+        }
         self.conn.driver.poll(cx);
     }
 

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -14,6 +15,10 @@ use crate::http2::{Http2Connection, Http2Sender, STREAMS_MAX};
 use crate::lifecycle;
 use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::http2_link::{Http2Link, drive};
+use crate::proxy::upstream::read_ahead::ReadAhead;
+
+/// The time for which a backend that has refused HTTP/2 is not asked for it again.
+const HTTP1_FOR: Duration = Duration::from_mins(5);
 
 /// The HTTP/2 connections to one backend.
 pub(crate) struct Http2Pool {
@@ -22,12 +27,16 @@ pub(crate) struct Http2Pool {
     dialling: Semaphore,
     // The backend has last chosen HTTP/1.1.
     prefers_http1: Cell<bool>,
+    // The tick until which the backend gets nothing over HTTP/2, because it has refused that.
+    http1_until: Cell<u32>,
 }
 
 /// An HTTP/2 connection to a backend.
 pub(crate) struct Http2Conn {
     sender: Http2Sender,
     link: Rc<Http2Link>,
+    // Its windows let the backend send as much.
+    read_ahead: ReadAhead,
     // The tick from which on it gets no new stream; see `PooledConn`.
     retires: Cell<u32>,
     // The number of ticks for which it may be idle.
@@ -43,13 +52,19 @@ pub(crate) struct StreamPlace {
 
 impl Http2Pool {
     pub(crate) fn new() -> Self {
-        Self { connections: RefCell::default(), dialling: Semaphore::new(1), prefers_http1: Cell::default() }
+        Self {
+            connections: RefCell::default(),
+            dialling: Semaphore::new(1),
+            prefers_http1: Cell::default(),
+            http1_until: Cell::default(),
+        }
     }
 
-    /// Takes a place on a connection that has one.
-    pub(crate) fn join(&self, now: u32, idle_max: u32) -> Option<StreamPlace> {
+    /// Takes a place on a connection that has one and reads as much ahead.
+    pub(crate) fn join(&self, now: u32, idle_max: u32, read_ahead: ReadAhead) -> Option<StreamPlace> {
         let connections = self.connections.borrow();
-        connections.iter().find(|conn| conn.has_room(now)).map(|conn| StreamPlace::on(conn, idle_max))
+        let mut fitting = connections.iter().filter(|conn| conn.read_ahead == read_ahead);
+        fitting.find(|conn| conn.has_room(now)).map(|conn| StreamPlace::on(conn, idle_max))
     }
 
     /// Waits until nobody else opens a connection.
@@ -66,6 +81,16 @@ impl Http2Pool {
     /// True if the backend has last chosen HTTP/1.1, so that each request needs a connection of its own.
     pub(crate) fn prefers_http1(&self) -> bool {
         self.prefers_http1.get()
+    }
+
+    /// Notes at `now` that the backend requires HTTP/1.1, though it has chosen HTTP/2 (RFC 9113 §7).
+    pub(crate) fn require_http1(&self, now: u32) {
+        self.http1_until.set(now.saturating_add(Ticks::steps(HTTP1_FOR)));
+    }
+
+    /// True if the backend has said lately that it requires HTTP/1.1.
+    pub(crate) fn requires_http1(&self, now: u32) -> bool {
+        now < self.http1_until.get()
     }
 
     /// Keeps a new connection for others.
@@ -99,7 +124,7 @@ impl Http2Conn {
     }
 
     fn has_room(&self, now: u32) -> bool {
-        self.link.streams() < self.sender.current_max_send_streams().min(STREAMS_MAX) && self.is_fit(now)
+        self.link.streams() < self.sender.current_max_send_streams().min(STREAMS_MAX.into()) && self.is_fit(now)
     }
 
     /// True unless the connection has ended or the backend has told it to go.
@@ -113,6 +138,7 @@ impl StreamPlace {
     /// Starts the task of a new connection, which gets no new stream from the tick `retires` on, and takes a place on it.
     pub(crate) fn on_new<S>(
         (sender, connection): (Http2Sender, Http2Connection<S>),
+        read_ahead: ReadAhead,
         ticks: &Ticks,
         retires: u32,
         idle_max: u32,
@@ -125,6 +151,7 @@ impl StreamPlace {
         let conn = Http2Conn {
             sender,
             link,
+            read_ahead,
             retires: Cell::new(retires),
             idle_max: Cell::default(),
             has_served: Cell::default(),

@@ -45,7 +45,8 @@ impl Http2Stream {
         interim: impl Fn(Vec<u8>),
     ) -> Result<Response<BackendBody>, SendError> {
         let mut sender = self.place.sender();
-        if poll_fn(|cx| Poll::Ready(matches!(sender.poll_ready(cx), Poll::Ready(Ok(()))))).await {
+        let ready = poll_fn(|cx| Poll::Ready(sender.poll_ready(cx))).await;
+        if matches!(ready, Poll::Ready(Ok(()))) {
             let (head, body) = request.into_parts();
             let request = stream_head(head, self.is_tls).ok_or(SendError::of(AttemptFailure::Other))?;
             let has_body = body.sending().is_some();
@@ -57,7 +58,11 @@ impl Http2Stream {
             let body = Http2Body::new(stream, &head.headers, Rc::clone(&self.place));
             return Ok(Response::from_parts(head, BackendBody::Http2(body)));
         }
-        Err(SendError { unsent: Some(request), failure: AttemptFailure::Unsent })
+        let refused = match &ready {
+            Poll::Ready(Err(error)) => self.requires_http1(error),
+            _ => None,
+        };
+        Err(SendError { unsent: Some(request), failure: refused.unwrap_or(AttemptFailure::Unsent) })
     }
 
     async fn await_head(
@@ -101,6 +106,9 @@ impl Http2Stream {
 
     /// Returns the failure of a request that ended without a response (RFC 9113 §8.7).
     fn failure(&self, error: &h2::Error) -> SendError {
+        if let Some(failure) = self.requires_http1(error) {
+            return SendError::of(failure);
+        }
         let is_refused = error.is_remote()
             && (error.is_go_away() || (error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM)));
         let has_died = !error.is_reset() && self.place.is_reused();
@@ -111,6 +119,15 @@ impl Http2Stream {
             (true, _) => AttemptFailure::Refused,
             (false, true) => AttemptFailure::PooledDied,
             (false, false) => AttemptFailure::Other,
+        })
+    }
+
+    /// Returns the failure if the backend has said that it wants HTTP/1.1. Its connection gets no further stream then.
+    fn requires_http1(&self, error: &h2::Error) -> Option<AttemptFailure> {
+        let is_so = error.is_remote() && error.reason() == Some(Reason::HTTP_1_1_REQUIRED);
+        is_so.then(|| {
+            self.place.retire();
+            AttemptFailure::Http1Required { is_possible: self.is_tls }
         })
     }
 }

@@ -175,7 +175,8 @@ impl IdlePools {
                     !made.sender.is_closed() && now < made.until
                 });
                 idle.http2.sweep(now, idle.max);
-                Rc::strong_count(idle) > 1 || !idle.connections.borrow().is_empty() || !idle.http2.is_empty()
+                let is_known = !idle.http2.is_empty() || idle.http2.requires_http1(now);
+                Rc::strong_count(idle) > 1 || !idle.connections.borrow().is_empty() || is_known
             });
             !same_hash.is_empty()
         });

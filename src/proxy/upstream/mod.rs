@@ -12,6 +12,7 @@ mod http2_upload;
 pub(crate) mod idle_pools;
 pub(crate) mod kept_body;
 pub(crate) mod login_conns;
+pub(crate) mod read_ahead;
 pub(crate) mod request_body;
 mod send_error;
 pub(crate) mod upstream_conn;

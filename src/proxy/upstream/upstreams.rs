@@ -19,6 +19,7 @@ use crate::proxy::upstream::http2_pool::StreamPlace;
 use crate::proxy::upstream::http2_stream::Http2Stream;
 use crate::proxy::upstream::idle_pools::{Driver, IdlePool, IdlePools, PooledConn, Sender, Transport};
 use crate::proxy::upstream::login_conns::LoginConns;
+use crate::proxy::upstream::read_ahead::{ReadAhead, ReadAheadPlace};
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::traffic::Endpoint;
 use crate::{clock, http2};
@@ -34,6 +35,20 @@ pub(crate) struct Upstreams {
     ticks: Ticks,
 }
 
+/// The terms on which a request gets its connection.
+#[derive(Clone)]
+struct ConnTerms {
+    // The number of ticks for which it may be idle afterwards.
+    idle_max: u32,
+    read_ahead: Option<Rc<ReadAheadPlace>>,
+}
+
+impl ConnTerms {
+    fn read_ahead(&self) -> ReadAhead {
+        self.read_ahead.as_ref().map_or_else(ReadAhead::default, |place| place.kind())
+    }
+}
+
 /// A new connection that speaks HTTP/1.1.
 type Handshaken = (Sender, Driver, Arc<ResponseBudget>);
 
@@ -44,12 +59,14 @@ enum NewConn {
 }
 
 /// The needs of a request as to its connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct ConnectionNeeds {
     /// No idle connection will do, because one has just died.
     pub(crate) fresh: bool,
     /// HTTP/2 will not do: the request changes protocols or logs in on its connection.
     pub(crate) http1: bool,
+    /// Bounds the bytes that the backend sends ahead of a client with many streams.
+    pub(crate) read_ahead: Option<Rc<ReadAheadPlace>>,
 }
 
 impl Upstreams {
@@ -81,22 +98,26 @@ impl Upstreams {
             own.reuse(idle_max);
             return Ok(UpstreamConn::Http1(own));
         }
-        if pool.transport() != Transport::Plain && !needs.http1 {
+        let terms = ConnTerms { idle_max, read_ahead: needs.read_ahead };
+        let may_share = || !needs.http1 && !pool.http2.requires_http1(self.ticks.now());
+        if pool.transport() != Transport::Plain && may_share() {
             // Boxed because the futures of plain requests stay small.
-            return Box::pin(self.get_multiplexed(endpoint, pool, fresh, idle_max)).await;
+            return Box::pin(self.get_multiplexed(endpoint, pool, fresh, terms)).await;
         }
-        match self.idle(&pool, fresh, idle_max).await {
+        match self.idle(&pool, fresh, &terms).await {
             Some(idle) => Ok(idle),
             // Boxed because the futures of requests on idle connections stay small.
-            None => Box::pin(self.connect(endpoint, pool, OfferedProtocols::Http1, idle_max)).await,
+            None => Box::pin(self.connect(endpoint, pool, OfferedProtocols::Http1, &terms)).await,
         }
     }
 
     /// Returns an idle connection that speaks HTTP/1.1, unless it must be `fresh`.
-    async fn idle(&self, pool: &Rc<IdlePool>, fresh: bool, idle_max: u32) -> Option<UpstreamConn> {
+    async fn idle(&self, pool: &Rc<IdlePool>, fresh: bool, terms: &ConnTerms) -> Option<UpstreamConn> {
         while !fresh && let Some(mut idle) = pool.take(self.ticks.now()) {
             if idle.is_ready().await {
-                return Some(UpstreamConn::Http1(Http1Conn::reused(idle, Rc::clone(pool), idle_max)));
+                return Some(UpstreamConn::Http1(
+                    Http1Conn::reused(idle, Rc::clone(pool), terms.idle_max).reading_ahead(terms.read_ahead.clone()),
+                ));
             }
         }
         None
@@ -109,17 +130,17 @@ impl Upstreams {
         endpoint: &Endpoint,
         pool: Rc<IdlePool>,
         fresh: bool,
-        idle_max: u32,
+        terms: ConnTerms,
     ) -> Result<UpstreamConn, ConnectError> {
         let shares = endpoint.options().keep_alive && pool.keeps();
-        let join = || pool.http2.join(self.ticks.now(), idle_max).filter(|_| shares);
+        let join = || pool.http2.join(self.ticks.now(), terms.idle_max, terms.read_ahead()).filter(|_| shares);
         if let Some(place) = join() {
             return Ok(UpstreamConn::Http2(stream(place, &pool)));
         }
-        if let Some(idle) = self.idle(&pool, fresh, idle_max).await {
+        if let Some(idle) = self.idle(&pool, fresh, &terms).await {
             return Ok(idle);
         }
-        let new = |pool| self.connect(endpoint, pool, OfferedProtocols::Both, idle_max);
+        let new = |pool| self.connect(endpoint, pool, OfferedProtocols::Both, &terms);
         if !shares || pool.http2.prefers_http1() {
             return new(Rc::clone(&pool)).await;
         }
@@ -140,9 +161,9 @@ impl Upstreams {
         endpoint: &Endpoint,
         pool: Rc<IdlePool>,
         offered: OfferedProtocols,
-        idle_max: u32,
+        terms: &ConnTerms,
     ) -> Result<UpstreamConn, ConnectError> {
-        let connecting = self.handshake(endpoint, pool.transport(), offered, idle_max);
+        let connecting = self.handshake(endpoint, pool.transport(), offered, terms);
         let connected = if pool.serves_many() {
             connecting.await
         } else {
@@ -156,7 +177,7 @@ impl Upstreams {
         Ok(match new {
             NewConn::Http1((sender, driver, budget)) => {
                 let conn = PooledConn::new(sender, driver, budget, self.retires(endpoint));
-                UpstreamConn::Http1(Http1Conn::new(conn, pool, idle_max))
+                UpstreamConn::Http1(Http1Conn::new(conn, pool, terms.idle_max).reading_ahead(terms.read_ahead.clone()))
             }
             NewConn::Http2(place) => {
                 if endpoint.options().keep_alive && pool.keeps() {
@@ -178,18 +199,18 @@ impl Upstreams {
         endpoint: &Endpoint,
         transport: Transport,
         offered: OfferedProtocols,
-        idle_max: u32,
+        terms: &ConnTerms,
     ) -> Result<NewConn, ConnectError> {
         let end = clock::instant() + endpoint.options().connect_timeout.std();
         let backend = endpoint.backend();
         let socket = dial(&self.resolver, endpoint.session, backend, end).await?;
         match transport {
             Transport::Plain => speak_http1(socket).await,
-            Transport::H2c => self.speak_http2(socket, endpoint, idle_max, end).await,
+            Transport::H2c => self.speak_http2(socket, endpoint, terms, end).await,
             Transport::Tls { verified } => {
                 let stream = self.tls.handshake(socket, backend, verified, offered, end).await?;
                 if chose_http2(&stream) {
-                    self.speak_http2(stream, endpoint, idle_max, end).await
+                    self.speak_http2(stream, endpoint, terms, end).await
                 } else {
                     speak_http1(stream).await
                 }
@@ -202,11 +223,18 @@ impl Upstreams {
         &self,
         stream: S,
         endpoint: &Endpoint,
-        idle_max: u32,
+        terms: &ConnTerms,
         end: Instant,
     ) -> Result<NewConn, ConnectError> {
-        let opened = timeout(remaining(end), http2::open(stream)).await.map_err(|_| ConnectError::TooSlow)?;
-        Ok(NewConn::Http2(StreamPlace::on_new(opened?, &self.ticks, self.retires(endpoint), idle_max)))
+        let opening = http2::open(stream, terms.read_ahead().bytes());
+        let opened = timeout(remaining(end), opening).await.map_err(|_| ConnectError::TooSlow)?;
+        let (retires, idle_max) = (self.retires(endpoint), terms.idle_max);
+        Ok(NewConn::Http2(StreamPlace::on_new(opened?, terms.read_ahead(), &self.ticks, retires, idle_max)))
+    }
+
+    /// Notes that the backend has refused HTTP/2, so that it gets requests over HTTP/1.1 for a while.
+    pub(crate) fn note_http1_required(&self, endpoint: &Endpoint) {
+        self.pools.of(endpoint).http2.require_http1(self.ticks.now());
     }
 
     /// Takes a connection back: for its client if somebody has logged in on it, else for all.

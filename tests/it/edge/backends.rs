@@ -8,7 +8,7 @@ use bytes::Bytes;
 use signalbox::connect::BackendTls;
 
 use crate::support::backend::Backend;
-use crate::support::http2::{GOAWAY, HEADERS, Http2Backend, OK, RST_STREAM, WHOLE, frame, raw_backend, send};
+use crate::support::http2::{GOAWAY, HEADERS, Http2Backend, OK, RST_STREAM, RawHttp2, WHOLE, frame, raw_backend, send};
 use crate::support::proxy_harness::{ProxyHarness, until};
 use crate::support::tls::{Authority, TlsFront};
 
@@ -234,4 +234,60 @@ fn a_backend_over_tls_chooses_the_protocol_and_upgrades_go_over_http1() {
         assert_eq!(harness.ask(GET).text(), "one");
     }
     assert_eq!((front.handshake().protocol.as_deref(), front.connections()), (Some("http/1.1"), 1));
+}
+
+/// A backend that speaks both protocols, and refuses HTTP/2 with HTTP_1_1_REQUIRED: by a frame of a kind, the first of which comes
+/// with the settings if `at_once`. Returns its address and the numbers of requests that it refused and answered.
+fn requiring_http1(kind: u8, at_once: bool) -> (std::net::SocketAddr, Arc<[AtomicUsize; 2]>) {
+    let counts: Arc<[AtomicUsize; 2]> = Arc::default();
+    let counted = Arc::clone(&counts);
+    let backend = Backend::new(move |mut wire| {
+        let mut first = [0; 3];
+        if wire.socket().peek(&mut first).is_ok() && first == *b"PRI" {
+            let mut raw = RawHttp2::begin(wire.socket().try_clone().unwrap()).unwrap();
+            // Nothing beyond stream 0 was processed.
+            let goaway = frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 13]);
+            if at_once {
+                raw.send(&goaway);
+            }
+            while let Some(head) = raw.wait(HEADERS) {
+                counted[0].fetch_add(1, Ordering::SeqCst);
+                let reset = frame(RST_STREAM, 0, head.stream, &13_u32.to_be_bytes());
+                raw.send(if kind == GOAWAY { &goaway } else { &reset });
+            }
+            return;
+        }
+        while let Some(request) = wire.message() {
+            counted[1].fetch_add(1, Ordering::SeqCst);
+            let body = request.text();
+            wire.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+        }
+    });
+    (backend.address(), counts)
+}
+
+/// RFC 9113 §7: the request is sent again over HTTP/1.1, and the requests after it go there at once.
+#[test]
+fn a_backend_that_requires_http1_gets_it_where_its_url_allows_it() {
+    let authority = Authority::new();
+    for (kind, at_once) in [(RST_STREAM, false), (GOAWAY, false), (GOAWAY, true)] {
+        let (address, counts) = requiring_http1(kind, at_once);
+        let front = TlsFront::before(address, &authority.certify("localhost").with_http2());
+        let trust = BackendTls::trusting(authority.pem.as_bytes()).unwrap();
+        let mut harness = ProxyHarness::with(|settings| settings.tls = trust);
+        harness.serve("shop", "shop-1", &front.url("localhost"), &[]);
+        for body in ["one", "two", "three"] {
+            let answer = harness.ask(post(body.as_bytes()));
+            assert_eq!((answer.status(), answer.text()), (200, body), "{kind} {at_once}");
+        }
+        let [refused, answered] = [0, 1].map(|at: usize| counts[at].load(Ordering::SeqCst));
+        assert!(refused <= 1 && answered == 3, "{kind} {at_once}: {refused} refused, {answered} answered");
+
+        // Prior knowledge of HTTP/2 excludes HTTP/1.1.
+        let harness = ProxyHarness::serving(&format!("h2c://{address}"), &[]);
+        assert_eq!(harness.ask(GET).status(), 502, "{kind} {at_once}");
+        let (_, failure) =
+            harness.table().endpoints().values().find_map(|endpoint| endpoint.live.failures.last()).unwrap();
+        assert!(failure.contains("it wants HTTP/1.1, which h2c:// excludes; give the backend as http://"), "{failure}");
+    }
 }

@@ -7,6 +7,7 @@ mod http2_attacks;
 #[cfg(feature = "http3")]
 mod http3;
 mod proxy_protocol;
+mod read_ahead;
 mod reload;
 mod renewal;
 mod stop;

@@ -133,6 +133,7 @@ async fn serve_connection(
     serve: impl Fn(Exchange) -> BoxFuture<'static, ()>,
     tell: Sender<Request<()>>,
 ) {
+    let _ = socket.set_nodelay(true);
     let Ok(mut connection) = settings.handshake::<_, Bytes>(socket).await else { return };
     while let Some(Ok((request, respond))) = connection.accept().await {
         let mut head = Request::new(());
@@ -171,7 +172,7 @@ pub struct RawHttp2(TcpStream);
 
 impl RawHttp2 {
     /// Reads the preface and sends empty settings.
-    fn begin(mut socket: TcpStream) -> Option<Self> {
+    pub fn begin(mut socket: TcpStream) -> Option<Self> {
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         socket.read_exact(&mut [0; 24]).ok()?;
         let mut begun = Self(socket);
