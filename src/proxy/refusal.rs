@@ -23,6 +23,8 @@ pub(crate) enum Refusal {
     Redirected,
     /// The method is `CONNECT` or `TRACE`, which no backend gets.
     Method,
+    /// The head has too many bytes or fields.
+    HeadTooLarge,
     /// The `Expect` field names something other than `100-continue`.
     Expectation,
     /// The client stopped sending its body.
@@ -133,6 +135,7 @@ impl Refusal {
             Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Refusal::Redirected => StatusCode::PERMANENT_REDIRECT,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::Expectation => StatusCode::EXPECTATION_FAILED,
             Refusal::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
             Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -161,6 +164,7 @@ impl Refusal {
             | Refusal::Misdirected
             | Refusal::Redirected
             | Refusal::Method
+            | Refusal::HeadTooLarge
             | Refusal::Expectation
             | Refusal::ClientTooSlow
             | Refusal::TooLarge { .. }
@@ -181,6 +185,7 @@ impl Refusal {
             Refusal::Misdirected => "misdirected",
             Refusal::Redirected => "https_redirect",
             Refusal::Method => "method_not_allowed",
+            Refusal::HeadTooLarge => "head_too_large",
             Refusal::Expectation => "unknown_expectation",
             Refusal::ClientTooSlow => "client_too_slow",
             Refusal::TooLarge { .. } => "body_too_large",
@@ -200,9 +205,11 @@ impl Refusal {
     /// Returns the type of the error (RFC 9209 §2.3), where the attempt at a backend knows none.
     pub(crate) fn proxy_error(self) -> &'static str {
         match self {
-            Refusal::BadRequest | Refusal::UnknownCoding | Refusal::Expectation | Refusal::ClientTooSlow => {
-                "http_request_error"
-            }
+            Refusal::BadRequest
+            | Refusal::UnknownCoding
+            | Refusal::HeadTooLarge
+            | Refusal::Expectation
+            | Refusal::ClientTooSlow => "http_request_error",
             Refusal::NoUpgrade
             | Refusal::Misdirected
             | Refusal::Method
@@ -230,6 +237,7 @@ impl Refusal {
             Refusal::Misdirected => "This connection is not for the address; open another one.",
             Refusal::Redirected => "This address is only served over https.",
             Refusal::Method => "This method is not allowed here.",
+            Refusal::HeadTooLarge => "The request's head has more than 64 KiB or 100 fields.",
             Refusal::Expectation => "The request's Expect field may only say 100-continue.",
             Refusal::ClientTooSlow => "The request did not arrive in time.",
             Refusal::TooLarge { max } => {
@@ -256,6 +264,7 @@ impl Refusal {
             Refusal::BadRequest
                 | Refusal::UnknownCoding
                 | Refusal::Method
+                | Refusal::HeadTooLarge
                 | Refusal::Expectation
                 | Refusal::ClientTooSlow
                 | Refusal::TooLarge { .. }

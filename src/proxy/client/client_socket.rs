@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::StatusCode;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -23,6 +24,9 @@ use crate::traffic::TargetEncoder;
 
 /// The most bytes that a client may go on sending after an early answer; `conn_state` limits the time.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The place of the status in the first line of a response.
+const STATUS_AT: std::ops::Range<usize> = 9..12;
 
 /// A client's socket.
 pub(crate) struct ClientSocket<T: ClientTransport> {
@@ -118,6 +122,9 @@ impl<T: ClientTransport> AsyncRead for ClientSocket<T> {
 
 impl<T: ClientTransport> AsyncWrite for ClientSocket<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if ready!(self.poll_refusal(buf)) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         ready!(self.poll_interim(cx))?;
         let written = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.wrote(written, || buf.len())
@@ -128,6 +135,9 @@ impl<T: ClientTransport> AsyncWrite for ClientSocket<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if ready!(self.poll_refusal(bufs.first().map_or(&[], |first| first))) {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         ready!(self.poll_interim(cx))?;
         let written = poll_write_slices(&mut self.socket, cx, bufs);
         self.wrote(written, || bufs.iter().map(|buf| buf.len()).sum())
@@ -143,6 +153,8 @@ impl<T: ClientTransport> AsyncWrite for ClientSocket<T> {
             self.interim.extend(heads);
         }
         ready!(self.poll_interim(cx))?;
+        // hyper flushes once it has written all that it had.
+        self.state.flushed();
         let flushed = Pin::new(&mut self.socket).poll_flush(cx);
         if T::UNSENT_BYTES_MAX == 0 {
             return flushed;
@@ -164,6 +176,24 @@ impl<T: ClientTransport> AsyncWrite for ClientSocket<T> {
 }
 
 impl<T: ClientTransport> ClientSocket<T> {
+    /// Puts the proxy's answer to a head in the place of hyper's, of which these are the first bytes. Returns true if it did.
+    fn poll_refusal(&mut self, first: &[u8]) -> Poll<bool> {
+        if !self.state.refuses_head() {
+            return Poll::Ready(false);
+        }
+        if let Some(answer) = self.state.take_refusal() {
+            self.interim.extend(answer);
+            self.state.enter(ConnStage::Answering);
+            self.state.linger();
+            return Poll::Ready(true);
+        }
+        let status = first.get(STATUS_AT).and_then(|status| StatusCode::from_bytes(status).ok());
+        let Some(status) = status else { return Poll::Ready(false) };
+        // The task of the connection gives the answer at once, and polls again.
+        self.state.ask_for_refusal(status);
+        Poll::Pending
+    }
+
     /// Writes the interim heads that are under way.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.interim.is_empty() {

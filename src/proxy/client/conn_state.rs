@@ -3,11 +3,11 @@
 //! One sweep per worker looks at the state of every connection; no request sets a timer. The socket
 //! (`client_socket`), the requests and the sweep share it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::connection_limits::EvictionRank;
 use crate::domain::Span;
@@ -74,6 +74,10 @@ pub(crate) struct ConnState {
     broken: AtomicBool,
     finishes: AtomicBool,
     lingers: AtomicBool,
+    // A part of a response may be on its way to the socket.
+    owes: AtomicBool,
+    // The status with which hyper has refused a head, until there is an answer; 0 for none.
+    refused_head: AtomicU16,
     ticks: Ticks,
     heads: Mutex<RawHeads>,
     // Interim heads that go to the client before its response, and a flag that there are some.
@@ -85,7 +89,8 @@ impl ConnState {
     pub(crate) fn new(stage: ConnStage, ticks: &Ticks) -> Arc<Self> {
         let (stage, since) = (AtomicU8::new(stage as u8), AtomicU32::new(ticks.now()));
         let [stuck, half_closed, finishes, lingers, has_interim] = [false; 5].map(AtomicBool::new);
-        let [unframed, broken] = [false; 2].map(AtomicBool::new);
+        let [unframed, broken, owes] = [false; 3].map(AtomicBool::new);
+        let refused_head = AtomicU16::new(0);
         let [due, silence_max] = [0, u32::MAX].map(AtomicU32::new);
         let (ticks, heads, interim) = (ticks.clone(), Mutex::default(), Mutex::default());
         Arc::new(Self {
@@ -99,6 +104,8 @@ impl ConnState {
             broken,
             finishes,
             lingers,
+            owes,
+            refused_head,
             ticks,
             heads,
             has_interim,
@@ -181,6 +188,9 @@ impl ConnState {
     }
 
     pub(crate) fn enter(&self, stage: ConnStage) {
+        if matches!(stage, ConnStage::Answering | ConnStage::Idle) {
+            self.owes.store(true, Ordering::Relaxed);
+        }
         self.stage.store(stage as u8, Ordering::Relaxed);
         self.progress();
     }
@@ -203,6 +213,39 @@ impl ConnState {
         self.has_interim.store(false, Ordering::Relaxed);
         let heads = std::mem::take(&mut *self.interim.lock().unwrap_or_else(PoisonError::into_inner));
         self.is(ConnStage::Busy).then_some(heads)
+    }
+
+    /// Notes that all was written.
+    pub(crate) fn flushed(&self) {
+        self.owes.store(false, Ordering::Relaxed);
+    }
+
+    /// True if bytes that are written now can only be hyper's own answer to a head that it refuses.
+    pub(crate) fn refuses_head(&self) -> bool {
+        self.is(ConnStage::Head) && !self.owes.load(Ordering::Relaxed)
+    }
+
+    /// Asks the task of the connection for an answer in place of hyper's, which has this status.
+    pub(crate) fn ask_for_refusal(&self, status: StatusCode) {
+        self.refused_head.store(status.as_u16(), Ordering::Relaxed);
+    }
+
+    /// Returns the status of hyper's answer, if another one is asked for.
+    pub(crate) fn refused_head(&self) -> Option<StatusCode> {
+        let status = self.refused_head.load(Ordering::Relaxed);
+        if status == 0 { None } else { StatusCode::from_u16(status).ok() }
+    }
+
+    /// Passes the answer that was asked for.
+    pub(crate) fn pass_refusal(&self, answer: Vec<u8>) {
+        self.refused_head.store(0, Ordering::Relaxed);
+        *self.interim.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+    }
+
+    /// Returns the answer that was asked for, once.
+    pub(crate) fn take_refusal(&self) -> Option<Vec<u8>> {
+        let answer = std::mem::take(&mut *self.interim.lock().unwrap_or_else(PoisonError::into_inner));
+        Some(answer).filter(|answer| !answer.is_empty())
     }
 
     /// Sets the time for which the response or tunnel may be silent; `None` for no limit.

@@ -4,7 +4,8 @@
 //! that is sent a second time is read from here again, so that other requests need no copy. Invariants: a head
 //! that was not kept whole is never used, nor is the head of another request; bodies are skipped, not kept.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
 use crate::proxy::client::framing::BodyFraming;
 use crate::proxy::client::framing::BodyLength;
@@ -29,6 +30,11 @@ pub(crate) type RawField = Option<Vec<u8>>;
 
 /// The number of fields that the proxy adds: the client's address (twice), its host, port and scheme, the prefix, and the hops.
 const FIELDS_ADDED: usize = 7;
+
+/// The most bytes of a method that is told of a refused head.
+const METHOD_BYTES_MAX: usize = 32;
+/// Stands for a method that cannot be read.
+const UNREADABLE: &[u8] = b"-";
 
 impl RawHeads {
     const BYTES_MAX: usize = 128 * 1024;
@@ -136,6 +142,25 @@ impl RawHeads {
         Some(fields)
     }
 
+    /// Reads of the next head, which was refused, what can be read.
+    pub(crate) fn refused(&self) -> Parts {
+        let (mut head, ()) = Request::new(()).into_parts();
+        let mut lines = self.next.trim_ascii_start().split(|byte| *byte == b'\n');
+        let mut words = lines.next().unwrap_or_default().trim_ascii_end().split(|byte| *byte == b' ');
+        let method = words.next().filter(|word| word.len() <= METHOD_BYTES_MAX);
+        let method = method.and_then(|word| Method::from_bytes(word).ok());
+        head.method = method.or_else(|| Method::from_bytes(UNREADABLE).ok()).unwrap_or_default();
+        head.uri = words.next().and_then(|word| Uri::try_from(word).ok()).unwrap_or(Uri::from_static("*"));
+        let fields = lines.take_while(|line| !line.trim_ascii().is_empty()).take(FIELDS_MAX);
+        for (name, value) in fields.filter_map(|line| line.split_at_checked(memchr::memchr(b':', line)?)) {
+            let value = value.get(1..).unwrap_or_default().trim_ascii();
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                head.headers.append(name, value);
+            }
+        }
+        head
+    }
+
     /// Returns the current head if it is one of `method`; else part of it was not kept.
     fn current(&self, method: &Method) -> Option<&[u8]> {
         let head = self.current.trim_ascii_start();
@@ -201,6 +226,26 @@ mod tests {
         assert!(heads.keeps_current(), "a body does not take its head away");
         heads.advance(BodyLength::None).unwrap();
         assert_eq!(heads.fields(&Method::GET).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_refused_head_is_told() {
+        let told = |bytes: &str| {
+            let mut heads = RawHeads::default();
+            heads.keep(bytes.as_bytes()).unwrap();
+            let head = heads.refused();
+            let fields = head.headers.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap()));
+            (head.method.to_string(), head.uri.to_string(), fields.collect::<Vec<_>>().join(" "))
+        };
+        for (bytes, method, uri, fields) in [
+            ("GET /a?b HTTP/9\r\nHost: a\r\nb ad: 1\r\nx\r\ny: \0\r\nz:2\r\n\r\nv: 1", "GET", "/a?b", "host=a z=2"),
+            ("\r\nG(T /a\r\n", "-", "/a", ""),
+            ("hello", "hello", "*", ""),
+            ("", "-", "*", ""),
+        ] {
+            assert_eq!(told(bytes), (method.to_owned(), uri.to_owned(), fields.to_owned()), "{bytes:?}");
+        }
+        assert_eq!(told(&"A".repeat(33)).0, "-");
     }
 
     #[test]

@@ -21,10 +21,11 @@ use crate::proxy::http2::quiet_waker::QuietWaker;
 use crate::proxy::http2::socket::Http2Socket;
 use crate::proxy::http2::stream;
 use crate::proxy::http2::stream_share::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, StreamShare};
-use crate::proxy::limits::HEAD_BYTES_MAX;
 
 /// The most streams at once; clients expect no fewer (RFC 9113 §6.5.2).
 const STREAMS_MAX: u32 = 100;
+/// The most bytes of a head that are read. `h2` answers a longer one; up to here, the proxy tells why it refuses.
+const HEAD_BYTES_READ: u32 = 128 * 1024;
 /// The most bytes of one stream that wait for the socket.
 const STREAM_QUEUE_BYTES_MAX: usize = 128 * 1024;
 /// The streams that were reset before they were looked at; more end the connection (CVE-2023-44487).
@@ -72,7 +73,7 @@ fn builder() -> Builder {
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .max_header_list_size(HEAD_BYTES_READ)
         .max_send_buffer_size(STREAM_QUEUE_BYTES_MAX)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .enable_connect_protocol()

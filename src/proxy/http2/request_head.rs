@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::proxy::client::client_body::{ClientBody, StreamBody};
 use crate::proxy::client::stream_tunnel::StreamTunnel;
+use crate::proxy::limits::HEAD_BYTES_MAX;
 use crate::proxy::refusal::Refusal;
 use crate::random;
 use crate::traffic::percent_encoded;
@@ -65,8 +66,11 @@ pub(super) fn translate(request: Request<RecvStream>) -> Result<StreamRequest, B
 /// Gives the head a path as its target, a `Host` field, and its cookies in one line.
 ///
 /// # Errors
-/// If `Host` names another host than the target (RFC 9113 §8.3.1, RFC 9114 §4.3.1).
+/// If `Host` names another host than the target (RFC 9113 §8.3.1, RFC 9114 §4.3.1), or the head is too large.
 pub(crate) fn to_origin_form(head: &mut Parts) -> Result<(), Refusal> {
+    if list_bytes(&head.headers) > HEAD_BYTES_MAX {
+        return Err(Refusal::HeadTooLarge);
+    }
     if let Some(authority) = head.uri.authority() {
         set_host(&mut head.headers, authority.as_str())?;
     }
@@ -79,6 +83,11 @@ pub(crate) fn to_origin_form(head: &mut Parts) -> Result<(), Refusal> {
     };
     head.version = Version::HTTP_11;
     join_cookies(&mut head.headers)
+}
+
+/// Returns the size of a list of fields (RFC 9113 §6.5.2).
+fn list_bytes(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
 /// Makes the head one that asks for WebSocket in HTTP/1 (RFC 8441 §5). The key is ours: on a stream there is none.

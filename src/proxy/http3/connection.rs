@@ -24,12 +24,14 @@ use crate::proxy::http2::stream_share::StreamShare;
 use crate::proxy::http3::stream::{self, NewStream};
 use crate::proxy::http3::transport::QuicConnection;
 use crate::proxy::http3::unacked::UnackedBytes;
-use crate::proxy::limits::HEAD_BYTES_MAX;
 use crate::proxy::upstream::login_conns::LoginConns;
 use crate::traffic::Peer;
 
 /// The memory of an open QUIC connection, beyond that of every connection: keys, and the tables of `quinn`.
 const QUIC_BYTES: usize = 24 * 1024;
+
+/// The most bytes of a head that are read. `h3` answers a longer one; up to here, the proxy tells why it refuses.
+const HEAD_BYTES_READ: u64 = 128 * 1024;
 
 /// The places of a connection in the lists.
 pub(super) struct ConnPlaces {
@@ -84,7 +86,7 @@ pub(super) async fn serve(
 
 fn builder() -> h3::server::Builder {
     let mut builder = h3::server::builder();
-    builder.max_field_section_size(HEAD_BYTES_MAX as u64).send_grease(false);
+    builder.max_field_section_size(HEAD_BYTES_READ).send_grease(false);
     builder
 }
 

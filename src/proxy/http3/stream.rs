@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use h3::error::Code;
+use h3::error::{Code, StreamError};
 use h3::server::{RequestResolver, RequestStream};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
@@ -53,6 +53,11 @@ async fn read_head(
     let Ok(entry) = share.enter(false, None).await else { return Err(WaitEnd::TooLong) };
     let limit = Ticks::steps(share.worker.settings.header_timeout);
     let read = StreamPace { entry: &entry, watch }.wait(limit, head.resolve_request()).await?;
+    if let Err(StreamError::HeaderTooBig { .. }) = read {
+        let (head, ()) = Request::new(()).into_parts();
+        // `h3` has sent an answer of its own.
+        drop(refuse_malformed(&share.worker, &entry.client, &head, true, Refusal::HeadTooLarge));
+    }
     // A client that sends nothing but faults is taken for one that cancels.
     read.map_err(|_| WaitEnd::Cancelled)
 }

@@ -29,6 +29,7 @@ use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::http2::connection as http2;
 use crate::proxy::limits::HEAD_BYTES_MAX;
 use crate::proxy::request::forward::forward;
+use crate::proxy::request::refused_head;
 use crate::proxy::upstream::login_conns::LoginConns;
 use crate::traffic::Peer;
 
@@ -134,6 +135,7 @@ fn allows_http2(worker: &WorkerContext, host: Option<&str>) -> bool {
 
 async fn http1<T: ClientTransport>(worker: Rc<WorkerContext>, client: Rc<ClientContext>, io: ClientSocket<T>) {
     let state = Arc::clone(&client.state);
+    let refusing = (Rc::clone(&worker), Rc::clone(&client));
     let service = service_fn(move |request: Request<Incoming>| {
         forward(Rc::clone(&worker), Rc::clone(&client), request.map(ClientBody::Http1))
     });
@@ -142,10 +144,14 @@ async fn http1<T: ClientTransport>(worker: Rc<WorkerContext>, client: Rc<ClientC
     builder.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).max_header_size(HEAD_BYTES_MAX);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
     let mut is_ending = false;
-    // hyper has answered a client that breaks the protocol; nobody else needs the error.
+    // A client that breaks the protocol was answered; nobody else needs the error.
     let _ = poll_fn(|cx| {
         loop {
             let polled = connection.as_mut().poll(cx);
+            if let Some(status) = state.refused_head() {
+                state.pass_refusal(refused_head::answer(&refusing.0, &refusing.1, status));
+                continue;
+            }
             // Only now, because hyper closes a connection at once from which it has read nothing.
             if polled.is_ready() || !state.must_end() || std::mem::replace(&mut is_ending, true) {
                 return polled;

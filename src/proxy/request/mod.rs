@@ -6,6 +6,7 @@ pub(crate) mod expect;
 pub(crate) mod forward;
 pub(crate) mod maintenance;
 pub(crate) mod redirect;
+pub(crate) mod refused_head;
 pub(crate) mod target;
 pub(crate) mod upstream_request;
 pub(crate) mod upstream_response;

@@ -47,7 +47,7 @@ fn code(refusal: Refusal) -> u8 {
     match refusal {
         Refusal::DeadlinePassed | Refusal::GatewayTooSlow | Refusal::ClientTooSlow => DEADLINE_EXCEEDED,
         Refusal::NoUpgrade => PERMISSION_DENIED,
-        Refusal::TooLarge { .. } | Refusal::Limited { .. } => RESOURCE_EXHAUSTED,
+        Refusal::TooLarge { .. } | Refusal::HeadTooLarge | Refusal::Limited { .. } => RESOURCE_EXHAUSTED,
         Refusal::Unmatched | Refusal::Redirected | Refusal::Method | Refusal::UnknownCoding => UNIMPLEMENTED,
         Refusal::BadRequest | Refusal::Expectation | Refusal::Loop => INTERNAL,
         Refusal::Misdirected

@@ -3,6 +3,7 @@
 mod access_log;
 mod failed;
 mod ids;
+mod refused_heads;
 mod spans;
 mod taps;
 
