@@ -20,7 +20,7 @@ use crate::connect::{
 };
 use crate::domain::{CheckMethod, Forbidden, PageUrl, Scheme, SessionKey, Span};
 use crate::http1::SingleRequest;
-use crate::http2::{GrpcHealthError, SingleStream, check_grpc_health, stream_head};
+use crate::http2::{GrpcHealthError, SingleStream, check_grpc_health, stream_head, wants_http1};
 use crate::traffic::origin_hash;
 
 /// A client that gets single pages. Cheap to clone.
@@ -125,6 +125,19 @@ impl PageFetcher {
         }
     }
 
+    async fn try_over(
+        &self,
+        offered: OfferedProtocols,
+        wanted: &PageRequest<'_>,
+        addresses: &[IpAddr],
+        end: Instant,
+        verify: bool,
+    ) -> Result<StatusAndPage, FetchError> {
+        let origin = wanted.page.origin();
+        let socket = connect(addresses, origin.port(), end).await?;
+        exchange(self.tls.secure(socket, origin, verify, offered, end).await?, wanted).await
+    }
+
     async fn try_once(
         &self,
         wanted: &PageRequest<'_>,
@@ -133,11 +146,14 @@ impl PageFetcher {
         verify: bool,
     ) -> Result<FetchedPage, FetchError> {
         let (began, origin) = (clock::instant(), wanted.page.origin());
-        let socket = connect(addresses, origin.port(), end).await?;
         let is_health = wanted.page.grpc_service().is_some();
         let offered = if is_health { OfferedProtocols::Http2 } else { OfferedProtocols::Both };
-        let stream = self.tls.secure(socket, origin, verify, offered, end).await?;
-        let (status, html) = exchange(stream, wanted).await?;
+        let (status, html) = match self.try_over(offered, wanted, addresses, end, verify).await {
+            Err(FetchError::Reset(error)) if wants_http1(&error) && origin.scheme() == Scheme::Https => {
+                self.try_over(OfferedProtocols::Http1, wanted, addresses, end, verify).await?
+            }
+            tried => tried?,
+        };
         let tls = origin.scheme() == Scheme::Https;
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(FetchedPage { status, took: Span::from_millis(took), tls_valid: tls && verify, html })

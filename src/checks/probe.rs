@@ -22,7 +22,7 @@ use crate::connect::{
 };
 use crate::domain::{Scheme, SessionKey};
 use crate::http1::{SingleRequest, is_head_too_large};
-use crate::http2::{SingleStream, check_grpc_health, stream_head};
+use crate::http2::{SingleStream, check_grpc_health, stream_head, wants_http1};
 use crate::traffic::{CheckKind, ProbeSpec, origin_hash, percent_encoded};
 
 /// The outcome of a probe.
@@ -98,6 +98,8 @@ enum ProbeResponse {
     },
     /// The whole answer was read and judged.
     Judged(ProbeOutcome),
+    /// The backend wants HTTP/1.1 for the request (RFC 9113 §7).
+    WantsHttp1,
 }
 
 impl ProbeClient {
@@ -124,20 +126,36 @@ impl ProbeClient {
                 status
             }
             ProbeResponse::Judged(outcome) => return outcome,
+            ProbeResponse::WantsHttp1 => return Err("it wants HTTP/1.1".into()),
         };
         if spec.accepts(status) { Ok(()) } else { Err(ProbeFailure::Backend(format!("status {status}"))) }
     }
 
-    /// Connects, sends the request and reads the head of the response.
+    /// Connects, sends the request and reads the head of the response. A backend that wants HTTP/1.1 gets it where TLS lets it choose.
     async fn read_head(
         &self,
         spec: &ProbeSpec,
         session: SessionKey,
         end: Instant,
     ) -> Result<ProbeResponse, ProbeFailure> {
+        let is_grpc = spec.path.grpc_service().is_some();
+        let offered = if is_grpc { OfferedProtocols::Http2 } else { OfferedProtocols::Both };
+        let first = self.read_over(spec, session, end, offered).await?;
+        if matches!(first, ProbeResponse::WantsHttp1) && spec.backend.scheme() == Scheme::Https {
+            return self.read_over(spec, session, end, OfferedProtocols::Http1).await;
+        }
+        Ok(first)
+    }
+
+    async fn read_over(
+        &self,
+        spec: &ProbeSpec,
+        session: SessionKey,
+        end: Instant,
+        offered: OfferedProtocols,
+    ) -> Result<ProbeResponse, ProbeFailure> {
         let request = request(spec).ok_or("the page cannot be asked for")?;
         let service = spec.path.grpc_service();
-        let offered = if service.is_some() { OfferedProtocols::Http2 } else { OfferedProtocols::Both };
         let socket = self.connect(spec, session, end).await?;
         let stream = self.tls.secure(socket, &spec.backend, spec.tls_verify, offered, end).await?;
         let is_tls = spec.backend.scheme() == Scheme::Https;
@@ -179,6 +197,7 @@ async fn read_http2(stream: BackendStream, head: Request<()>, check: CheckKind) 
     match request.send(head, Bytes::new()).await {
         // A gRPC server may know no other answer to a page; the server lives.
         Err(error) if error.is_reset() && check == CheckKind::Default => Ok(ProbeResponse::Judged(Ok(()))),
+        Err(error) if wants_http1(&error) => Ok(ProbeResponse::WantsHttp1),
         response => {
             let (head, body) = response?.into_parts();
             Ok(ProbeResponse::Http2 { status: head.status.as_u16(), body, request })

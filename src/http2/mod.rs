@@ -12,4 +12,4 @@ mod single;
 pub(crate) use connect::{Http2Connection, Http2Error, Http2Sender, STREAMS_MAX, open};
 pub(crate) use grpc_health::{GrpcHealthError, check_grpc_health};
 pub(crate) use head::stream_head;
-pub(crate) use single::SingleStream;
+pub(crate) use single::{SingleStream, wants_http1};

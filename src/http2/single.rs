@@ -7,11 +7,16 @@ use std::task::Poll;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::Fuse;
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connect::{Http2Connection, Http2Error, Http2Sender, open};
+
+/// True if a backend has said that it wants HTTP/1.1 in place of HTTP/2 (RFC 9113 §7).
+pub(crate) fn wants_http1(error: &h2::Error) -> bool {
+    error.is_remote() && error.reason() == Some(Reason::HTTP_1_1_REQUIRED)
+}
 
 /// A connection over which one request is sent. Dropping it closes the connection.
 pub(crate) struct SingleStream<S: AsyncRead + AsyncWrite + Unpin> {

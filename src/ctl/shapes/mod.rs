@@ -16,7 +16,7 @@ use prost_types::{Struct, Timestamp, value::Kind};
 use serde_json::{Value, json};
 
 use crate::domain::BreakerState;
-use crate::grpc::proto::{CircuitState, FailedRequest, HealthCheckResult};
+use crate::grpc::proto::{CircuitState, FailedRequest, HealthCheckOutcome};
 
 use super::text::moment;
 
@@ -51,9 +51,9 @@ pub(super) fn circuit(state: CircuitState) -> &'static str {
     }
 }
 
-impl JsonShape for HealthCheckResult {
+impl JsonShape for HealthCheckOutcome {
     fn json(&self) -> Value {
-        json!({ "at": time(self.at), "error": self.error })
+        json!({ "at": time(self.at), "ok": self.ok, "reason": self.reason })
     }
 }
 

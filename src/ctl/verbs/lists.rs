@@ -206,13 +206,13 @@ pub(crate) fn route_state(of: &OperatorRoute) -> (String, Tint) {
     if of.in_maintenance {
         ("maintenance".to_owned(), Tint::Warning)
     } else if !of.healthy {
-        let why = of.last_failed_check.as_ref().and_then(|check| check.error.clone());
+        let why = of.last_failed_check.as_ref().and_then(|check| check.reason.clone());
         (why.map_or("unhealthy".to_owned(), |why| format!("unhealthy: {why}")), Tint::Bad)
     } else if breaker != "closed" {
         (format!("breaker {breaker}"), Tint::Bad)
     } else if of.traffic_percent < 100 {
         (format!("draining {}%", of.traffic_percent), Tint::Warning)
-    } else if let Some(why) = of.last_check.as_ref().and_then(|check| check.error.as_ref()) {
+    } else if let Some(why) = of.last_check.as_ref().and_then(|check| check.reason.as_ref()) {
         (format!("last check failed: {why}"), Tint::Warning)
     } else if of.last_check.is_none() {
         ("unchecked".to_owned(), Tint::Usual)

@@ -70,7 +70,7 @@ fn member(of: &Member) -> Vec<Cell> {
     let (state, tint) = match of {
         _ if of.in_maintenance => ("maintenance".to_owned(), Tint::Warning),
         Member { healthy: false, last_failed_check, .. } => {
-            let why = last_failed_check.as_ref().and_then(|check| check.error.clone()).unwrap_or_default();
+            let why = last_failed_check.as_ref().and_then(|check| check.reason.clone()).unwrap_or_default();
             (format!("unhealthy: {why}"), Tint::Bad)
         }
         _ if breaker != "closed" => (format!("breaker {breaker}"), Tint::Bad),

@@ -91,7 +91,7 @@ async fn healthy(api: &Api, of: &InstanceArg) -> Result<WaitState, CtlFailure> {
 fn takes_requests(route: &OperatorRoute) -> bool {
     use crate::grpc::proto::CircuitState;
     // Before the second failure a backend counts as healthy although nobody has seen it answer.
-    let has_answered = route.last_check.as_ref().is_some_and(|check| check.error.is_none());
+    let has_answered = route.last_check.as_ref().is_some_and(|check| check.ok);
     route.healthy && has_answered && route.state() == CircuitState::Closed && !route.in_maintenance
 }
 

@@ -95,7 +95,7 @@ function certificateProblem({ names, state, not_after: end, last_error: error })
 }
 
 function routeProblem(one) {
-  const check = one.last_failed_check?.error
+  const check = one.last_failed_check?.reason
   const isBad = !one.healthy || one.state === 'open'
   const words = !one.healthy ? check : one.last_failed_request?.reason
   const state = !one.healthy ? 'unhealthy' : `breaker ${one.state.replace('_', ' ')}`

@@ -75,7 +75,7 @@ export function place(one) {
 // The health of a route with its reason.
 export function health(one) {
   if (one.in_maintenance) return badge('warn', 'maintenance')
-  const reason = one.last_check?.error ?? one.last_failed_check?.error
+  const reason = one.last_check?.reason ?? one.last_failed_check?.reason
   if (!one.healthy) return h('span', {}, badge('bad', 'unhealthy', reason), reason && h('span', { class: 'reason' }, reason))
   return one.last_check ? badge('good', 'healthy') : badge('idle', 'not checked')
 }

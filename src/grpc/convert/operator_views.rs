@@ -10,10 +10,10 @@ use crate::registry::queries::operator_views::{
     InstanceDetail, InstanceView, OperatorRouteView, OperatorStatsView, OverviewView,
 };
 use crate::registry::queries::traffic_totals::{LatencyBucket, TrafficTotals};
-use crate::registry::queries::views::FailureView;
+use crate::registry::queries::views::{CheckOutcomeView, FailureView};
 use crate::registry::{CertificateView, FileProblem};
 
-use super::views::{names, with_breaker_numbers};
+use super::views::names;
 use super::{count, structure, timestamp};
 
 /// Converts a share of traffic in whole percent.
@@ -201,24 +201,36 @@ impl From<OperatorRouteView> for proto::OperatorRoute {
             priority,
             in_maintenance,
             traffic_percent,
-            circuit,
+            state,
+            failures,
+            successes,
+            last_failure,
+            next_attempt,
+            healthy,
+            last_check,
+            last_failed_check,
             last_failed_request,
         } = view;
-        with_breaker_numbers!(
-            circuit,
-            OperatorRoute {
-                service_name: service_name.to_string(),
-                instance_name: instance_name.to_string(),
-                route_id: route_id.to_string(),
-                domains: names(domains),
-                path: path.to_string(),
-                backend_url: backend.to_string(),
-                priority: priority,
-                in_maintenance: in_maintenance,
-                traffic_percent: percent(traffic_percent),
-                last_failed_request: last_failed_request.map(Into::into),
-            }
-        )
+        Self {
+            service_name: service_name.to_string(),
+            instance_name: instance_name.to_string(),
+            route_id: route_id.to_string(),
+            domains: names(domains),
+            path: path.to_string(),
+            backend_url: backend.to_string(),
+            priority,
+            in_maintenance,
+            traffic_percent: percent(traffic_percent),
+            state: circuit_state(state),
+            failures,
+            successes,
+            last_failure: last_failure.map(timestamp),
+            next_attempt: next_attempt.map(timestamp),
+            healthy,
+            last_check: last_check.map(Into::into),
+            last_failed_check: last_failed_check.map(Into::into),
+            last_failed_request: last_failed_request.map(Into::into),
+        }
     }
 }
 
@@ -304,6 +316,13 @@ impl From<MemberView> for proto::Member {
             last_failed_check: last_failed_check.map(Into::into),
             last_failed_request: last_failed_request.map(Into::into),
         }
+    }
+}
+
+impl From<CheckOutcomeView> for proto::HealthCheckOutcome {
+    fn from(view: CheckOutcomeView) -> Self {
+        let CheckOutcomeView { at, ok, reason } = view;
+        Self { at: Some(timestamp(at)), ok, reason }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::grpc::proto;
 use crate::registry::queries::configuration::{DiffView, RoutesDiff, TallyView};
 use crate::registry::queries::session::{RouteStatus, RouteView, SessionView};
 use crate::registry::queries::status::{BackendView, BreakerView, DrainView, MaintenanceView, StatsView};
-use crate::registry::queries::views::{CheckView, RouteNumbers};
+use crate::registry::queries::views::{BreakerNumbers, CheckView, RouteNumbers};
 
 use super::{duration, structure, timestamp};
 
@@ -19,38 +19,6 @@ pub(in crate::grpc) fn count(count: usize) -> u64 {
 pub(super) fn names(values: Vec<impl ToString>) -> Vec<String> {
     values.into_iter().map(|value| value.to_string()).collect()
 }
-
-/// Builds a message that has the fields of `BreakerNumbers` beside others.
-macro_rules! with_breaker_numbers {
-    ($numbers:expr, $message:ident { $($field:ident: $value:expr),+ $(,)? }) => {{
-        let $crate::registry::queries::views::BreakerNumbers {
-            state,
-            failures,
-            successes,
-            last_failure,
-            next_attempt,
-            healthy,
-            last_check,
-            last_failed_check,
-            last_failed_request: _,
-            preference: _,
-            refuses: _,
-        } = $numbers;
-        proto::$message {
-            state: proto::CircuitState::from(state).into(),
-            failures,
-            successes,
-            last_failure: last_failure.map(timestamp),
-            next_attempt: next_attempt.map(timestamp),
-            healthy,
-            last_check: last_check.map(Into::into),
-            last_failed_check: last_failed_check.map(Into::into),
-            $($field: $value),+
-        }
-    }};
-}
-
-pub(super) use with_breaker_numbers;
 
 impl From<SessionView> for proto::GetSessionResponse {
     fn from(view: SessionView) -> Self {
@@ -162,7 +130,31 @@ impl From<BreakerState> for proto::CircuitState {
 impl From<BreakerView> for proto::GetCircuitBreakerResponse {
     fn from(view: BreakerView) -> Self {
         let BreakerView { numbers, in_maintenance, draining } = view;
-        with_breaker_numbers!(numbers, GetCircuitBreakerResponse { in_maintenance: in_maintenance, draining: draining })
+        let BreakerNumbers {
+            state,
+            failures,
+            successes,
+            last_failure,
+            next_attempt,
+            healthy,
+            last_check,
+            last_failed_check,
+            last_failed_request: _,
+            preference: _,
+            refuses: _,
+        } = numbers;
+        Self {
+            state: proto::CircuitState::from(state).into(),
+            failures,
+            successes,
+            last_failure: last_failure.map(timestamp),
+            next_attempt: next_attempt.map(timestamp),
+            healthy,
+            in_maintenance,
+            draining,
+            last_check: last_check.map(Into::into),
+            last_failed_check: last_failed_check.map(Into::into),
+        }
     }
 }
 

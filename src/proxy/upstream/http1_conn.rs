@@ -60,7 +60,7 @@ impl Http1Conn {
 
     /// True if an idle connection can carry a request at `now`.
     pub(crate) async fn can_carry(&mut self, now: u32) -> bool {
-        self.conn.is_fit(now) && self.conn.is_ready().await
+        self.conn.generation == self.pool.generation() && self.conn.is_fit(now) && self.conn.is_ready().await
     }
 
     /// Obeys the `Keep-Alive` field of a response: the connection is not used any more shortly before the backend closes it.

@@ -13,7 +13,7 @@ use h2::{Reason, RecvStream};
 use http::{Request, Response, StatusCode};
 use tokio::task::AbortHandle;
 
-use crate::http2::stream_head;
+use crate::http2::{stream_head, wants_http1};
 use crate::lifecycle;
 use crate::proxy::upstream::backend_body::{BackendBody, Http2Body};
 use crate::proxy::upstream::http2_pool::StreamPlace;
@@ -124,8 +124,7 @@ impl Http2Stream {
 
     /// Returns the failure if the backend has said that it wants HTTP/1.1. Its connection gets no further stream then.
     fn requires_http1(&self, error: &h2::Error) -> Option<AttemptFailure> {
-        let is_so = error.is_remote() && error.reason() == Some(Reason::HTTP_1_1_REQUIRED);
-        is_so.then(|| {
+        wants_http1(error).then(|| {
             self.place.retire();
             AttemptFailure::Http1Required { is_possible: self.is_tls }
         })

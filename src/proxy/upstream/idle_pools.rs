@@ -48,6 +48,8 @@ pub(crate) struct IdlePool {
     /// The connections that carry many requests at once.
     pub(crate) http2: Http2Pool,
     connections: RefCell<Vec<PooledConn>>,
+    // The number of times that all connections had to go. Those in use then are not kept afterwards.
+    generation: Cell<u32>,
     max: usize,
     // The backend is known to serve one connection at a time, so nothing is kept.
     serial: Cell<bool>,
@@ -65,6 +67,8 @@ pub(crate) struct PooledConn {
     /// The tick from which on it carries no further request. A connection to a name does not long outlive the lookup of the name, so
     /// that a changed address is noticed however busy the old one is.
     pub(crate) retires: u32,
+    /// The generation of its pool in which it was begun.
+    pub(crate) generation: u32,
     /// The number of ticks for which it may be idle.
     pub(crate) idle_max: u32,
     /// The tick until which it may be used, while it is idle.
@@ -147,6 +151,7 @@ impl IdlePools {
             transport,
             http2: Http2Pool::new(),
             connections: RefCell::default(),
+            generation: Cell::default(),
             max: self.idle_max,
             serial: Cell::new(self.serial.borrow().binary_search(&(endpoint.origin_hash, true)).is_ok()),
             side_by_side: Cell::default(),
@@ -156,10 +161,11 @@ impl IdlePools {
         new
     }
 
-    /// Closes all idle connections.
+    /// Closes all idle connections. Those in use are closed after their requests.
     pub(crate) fn close_idle(&self) {
         let backends = self.backends.borrow();
         for idle in backends.values().flatten() {
+            idle.generation.set(idle.generation.get().wrapping_add(1));
             idle.connections.borrow_mut().clear();
             idle.http2.close_idle();
         }
@@ -216,6 +222,11 @@ impl IdlePool {
         *self.host == *backend.host() && (self.port, self.transport) == (backend.port(), Transport::of(endpoint))
     }
 
+    /// Returns the generation of connections that are made now.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.get()
+    }
+
     /// Returns the way in which its backend is spoken to.
     pub(crate) fn transport(&self) -> Transport {
         self.transport
@@ -239,7 +250,7 @@ impl IdlePool {
 
     pub(crate) fn put(&self, mut made: PooledConn, now: u32) {
         let mut connections = self.connections.borrow_mut();
-        let is_kept = !self.serial.get() || self.serves_many();
+        let is_kept = (!self.serial.get() || self.serves_many()) && made.generation == self.generation.get();
         if is_kept && connections.len() < self.max && made.rest(now) {
             connections.push(made);
         }
@@ -270,8 +281,13 @@ impl IdlePool {
 }
 
 impl PooledConn {
-    pub(crate) fn new(sender: Sender, driver: Driver, budget: Arc<ResponseBudget>, retires: u32) -> Self {
-        Self { sender, driver, budget, retires, idle_max: 0, until: 0, answered: None }
+    pub(crate) fn new(
+        sender: Sender,
+        driver: Driver,
+        budget: Arc<ResponseBudget>,
+        (retires, generation): (u32, u32),
+    ) -> Self {
+        Self { sender, driver, budget, retires, generation, idle_max: 0, until: 0, answered: None }
     }
 
     /// Makes it idle from `now` on. Returns true if it may be used again.

@@ -163,6 +163,8 @@ impl Upstreams {
         offered: OfferedProtocols,
         terms: &ConnTerms,
     ) -> Result<UpstreamConn, ConnectError> {
+        // Addresses that are denied while it connects are not those that it checks.
+        let generation = pool.generation();
         let connecting = self.handshake(endpoint, pool.transport(), offered, terms);
         let connected = if pool.serves_many() {
             connecting.await
@@ -176,11 +178,11 @@ impl Upstreams {
         }
         Ok(match new {
             NewConn::Http1((sender, driver, budget)) => {
-                let conn = PooledConn::new(sender, driver, budget, self.retires(endpoint));
+                let conn = PooledConn::new(sender, driver, budget, (self.retires(endpoint), generation));
                 UpstreamConn::Http1(Http1Conn::new(conn, pool, terms.idle_max).reading_ahead(terms.read_ahead.clone()))
             }
             NewConn::Http2(place) => {
-                if endpoint.options().keep_alive && pool.keeps() {
+                if endpoint.options().keep_alive && pool.keeps() && pool.generation() == generation {
                     pool.http2.keep(&place);
                 }
                 UpstreamConn::Http2(stream(place, &pool))
@@ -254,7 +256,7 @@ impl Upstreams {
         self.pools.make_way();
     }
 
-    /// Closes all idle connections, because other addresses are denied now.
+    /// Closes all idle connections, and those in use after their requests, because other addresses are denied now.
     pub(crate) fn close_idle(&self) {
         self.pools.close_idle();
     }

@@ -24,7 +24,7 @@ use super::explained_request::{check_method, request_host, request_path};
 use super::member_state::TrafficView;
 use super::near_match::near_match;
 use super::session::traffic_percent;
-use super::views::{CheckView, FailureView, Preference};
+use super::views::{CheckOutcomeView, FailureView, Preference};
 
 /// A request to explain.
 #[derive(Clone, Debug)]
@@ -124,10 +124,10 @@ pub struct MemberView {
     pub takes_requests: bool,
     /// The last health check; `null` before the first.
     #[schema(required)]
-    pub last_check: Option<CheckView>,
+    pub last_check: Option<CheckOutcomeView>,
     /// The last health check that failed.
     #[schema(required)]
-    pub last_failed_check: Option<CheckView>,
+    pub last_failed_check: Option<CheckOutcomeView>,
     /// The last request that its backend failed.
     #[schema(required)]
     pub last_failed_request: Option<FailureView>,
@@ -305,8 +305,8 @@ fn member(session: &Session, route: &Route, view_of_traffic: TrafficView<'_>) ->
         in_maintenance,
         traffic_percent: percent,
         takes_requests: !in_maintenance && percent > 0 && !gated && !shut && !known.refuses,
-        last_check: known.last_check,
-        last_failed_check: known.last_failed_check,
+        last_check: known.last_check.map(Into::into),
+        last_failed_check: known.last_failed_check.map(Into::into),
         last_failed_request: known.last_failed_request,
     };
     (member, known.preference)
@@ -356,7 +356,7 @@ fn failing(members: &[MemberView]) -> String {
     let taking = members.iter().any(|member| member.takes_requests);
     let failed = members.iter().filter(|member| member.takes_requests == taking).find_map(|member| {
         let check = member.last_check.as_ref()?;
-        Some((member, check.error.as_ref()?))
+        Some((member, check.reason.as_ref()?))
     });
     let Some((member, error)) = failed else { return String::new() };
     let MemberView { instance_name, backend, .. } = member;

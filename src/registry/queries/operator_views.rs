@@ -4,8 +4,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::{
-    BackendUrl, Catalog, Error, Host, InstanceName, Lease, Metadata, PathPrefix, Route, RouteId, ServiceName, Session,
-    SessionKey, Time,
+    BackendUrl, BreakerState, Catalog, Error, Host, InstanceName, Lease, Metadata, PathPrefix, Route, RouteId,
+    ServiceName, Session, SessionKey, Time,
 };
 use crate::json::numbers::{Port, Priority};
 use crate::json::values::Domains;
@@ -21,7 +21,7 @@ use super::route_filter::{InstanceFilter, RouteFilter};
 use super::session::{staged_routes, traffic_percent};
 use super::status::{DrainView, MaintenanceView, StatsView, drain_status, maintenance_status};
 use super::traffic_totals::TrafficTotals;
-use super::views::{BreakerNumbers, FailureView};
+use super::views::{BreakerNumbers, CheckOutcomeView, FailureView};
 
 /// The totals of the server.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -131,9 +131,22 @@ pub struct OperatorRouteView {
     pub in_maintenance: bool,
     #[schema(maximum = 100)]
     pub traffic_percent: u64,
-    #[serde(flatten)]
-    #[schema(inline)]
-    pub circuit: BreakerNumbers,
+    pub state: BreakerState,
+    pub failures: u64,
+    pub successes: u64,
+    #[schema(value_type = Option<String>, required, format = DateTime)]
+    pub last_failure: Option<Time>,
+    /// The time at which an open breaker lets a trial request pass.
+    #[schema(value_type = Option<String>, required, format = DateTime)]
+    pub next_attempt: Option<Time>,
+    /// True if the last health checks succeeded.
+    pub healthy: bool,
+    /// The last health check; `null` before the first.
+    #[schema(required)]
+    pub last_check: Option<CheckOutcomeView>,
+    /// The last health check that failed.
+    #[schema(required)]
+    pub last_failed_check: Option<CheckOutcomeView>,
     /// The last request that its backend failed.
     #[schema(required)]
     pub last_failed_request: Option<FailureView>,
@@ -304,7 +317,19 @@ impl OperatorSource<'_> {
     }
 
     fn route_view(self, session: &Session, route: &Route) -> OperatorRouteView {
-        let circuit = self.traffic.breaker(session.key, route.id);
+        let BreakerNumbers {
+            state,
+            failures,
+            successes,
+            last_failure,
+            next_attempt,
+            healthy,
+            last_check,
+            last_failed_check,
+            last_failed_request,
+            preference: _,
+            refuses: _,
+        } = self.traffic.breaker(session.key, route.id);
         OperatorRouteView {
             service_name: session.record.service.clone(),
             instance_name: session.record.instance.clone(),
@@ -315,8 +340,15 @@ impl OperatorSource<'_> {
             priority: route.priority,
             in_maintenance: session.record.maintenance.of(route.id).is_some(),
             traffic_percent: traffic_percent(session, self.now),
-            last_failed_request: circuit.last_failed_request.clone(),
-            circuit,
+            state,
+            failures,
+            successes,
+            last_failure,
+            next_attempt,
+            healthy,
+            last_check: last_check.map(Into::into),
+            last_failed_check: last_failed_check.map(Into::into),
+            last_failed_request,
         }
     }
 }

@@ -53,6 +53,26 @@ pub struct CheckView {
     pub error: Option<String>,
 }
 
+/// The outcome of a health check, as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = HealthCheckOutcome)]
+pub struct CheckOutcomeView {
+    /// The time of the check.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Time,
+    /// True if the check succeeded.
+    pub ok: bool,
+    /// The reason of a failure; `null` if the check succeeded.
+    #[schema(required)]
+    pub reason: Option<String>,
+}
+
+impl From<CheckView> for CheckOutcomeView {
+    fn from(CheckView { at, error }: CheckView) -> Self {
+        Self { at, ok: error.is_none(), reason: error }
+    }
+}
+
 /// A request that a backend failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = FailedRequest)]

@@ -7,9 +7,11 @@ use std::thread;
 use bytes::Bytes;
 use signalbox::connect::BackendTls;
 
+use crate::server::eventually;
 use crate::support::backend::Backend;
 use crate::support::http2::{GOAWAY, HEADERS, Http2Backend, OK, RST_STREAM, RawHttp2, WHOLE, frame, raw_backend, send};
 use crate::support::proxy_harness::{ProxyHarness, until};
+use crate::support::server_harness::ServerHarness;
 use crate::support::tls::{Authority, TlsFront};
 
 const GET: &str = "GET /x?y HTTP/1.1\r\nhost: shop.example\r\n\r\n";
@@ -290,4 +292,23 @@ fn a_backend_that_requires_http1_gets_it_where_its_url_allows_it() {
             harness.table().endpoints().values().find_map(|endpoint| endpoint.live.failures.last()).unwrap();
         assert!(failure.contains("it wants HTTP/1.1, which h2c:// excludes; give the backend as http://"), "{failure}");
     }
+}
+
+#[test]
+fn checks_and_tests_of_a_backend_that_requires_http1_use_it() {
+    let (address, counts) = requiring_http1(RST_STREAM, false);
+    let front = TlsFront::before(address, &Authority::new().certify("localhost").with_http2());
+    let harness = ServerHarness::open();
+    let mut instance = harness.empty("shop-1");
+    instance.add("*", "/", &front.url("localhost"));
+    instance.set("OPTIONS_SET", "r1|tls_verify|false");
+    instance.expect("HEALTH_SET", "r1|/well|1s|1s", "HEALTH_OK");
+    instance.apply();
+    eventually("it was checked", || {
+        let known = instance.payload("CIRCUIT_BREAKER_STATUS", "r1");
+        !known["last_check"].is_null() && known["last_check"]["error"].is_null()
+    });
+    let tested = instance.ask("BACKEND_TEST", &front.url("localhost"));
+    assert!(tested.starts_with("BACKEND_OK|") && tested.contains(":200"), "{tested}");
+    assert!(counts[1].load(Ordering::SeqCst) >= 2);
 }

@@ -302,7 +302,8 @@ fn a_request_that_is_too_large_or_not_allowed_is_answered_on_its_stream() {
     let mut client = Http2Client::connect(harness.address());
     let large = request("GET", "http://a/").header("x-large", "x".repeat(60 * 1024)).header("x-more", "y".repeat(9000));
     let (response, _) = client.begin(large.body(()).unwrap(), true);
-    assert_eq!(client.finish(response).unwrap().status, 431);
+    let answer = client.finish(response).unwrap();
+    assert_eq!((answer.status.as_u16(), answer.headers.contains_key("x-request-id")), (431, true));
     let (response, mut body) = client.begin(request("POST", "http://a/").body(()).unwrap(), false);
     body.send_data(Bytes::from(vec![0; 2048]), true).unwrap();
     assert_eq!(client.finish(response).unwrap().status, 413);

@@ -201,12 +201,14 @@ fn a_request_that_is_too_large_or_not_allowed_is_answered_on_its_stream() {
         (head().header("transfer-encoding", "chunked"), 400),
         (head().header("content-length", "x"), 400),
         (head().header("te", "gzip"), 400),
+        (head().header("x-large", "x".repeat(70_000)), 431),
         (post("https://a.example/").header("content-length", "5"), 400),
         (Request::connect("https://a.example/ws").extension(h3::ext::Protocol::WEB_TRANSPORT), 403),
     ] {
         let request = request.body(()).unwrap();
-        let shown = format!("{request:?}");
-        assert_eq!(client.ask(request, b"").unwrap().status, status, "{shown}");
+        let shown = format!("{:?} {:?}", request.method(), request.uri());
+        let answer = client.ask(request, b"").unwrap();
+        assert_eq!((answer.status.as_u16(), answer.headers.contains_key("x-request-id")), (status, true), "{shown}");
     }
     assert_eq!(client.get("https://a.example/").unwrap().text(), "b", "the connection goes on");
 }

@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -13,6 +15,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::server::{Client, Server, eventually, get};
+use crate::support::backend::Backend;
+use crate::support::http2::Http2Backend;
 use crate::support::tls::Authority;
 use crate::support::wire::{Message, Wire};
 
@@ -131,7 +135,7 @@ fn tokens_defaults_and_denied_networks_follow_at_once() {
     let server = &configured.server;
     let mut client = server.connect();
     let session = client.register("shop", "shop-1");
-    let page = crate::support::backend::Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+    let page = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
     client.serve(&session, "shop.example", "/", page.address());
     assert_eq!(get(server.proxy, "shop.example", "/").unwrap().0, 200);
 
@@ -156,6 +160,59 @@ fn tokens_defaults_and_denied_networks_follow_at_once() {
     configured.write("[api]\noperator_tokens = [\"0123456789abcdef\"]\n[backends]\ndeny = [\"127.0.0.0/8\"]\n");
     eventually("the backend is denied", || get(server.proxy, "shop.example", "/").unwrap().0 == 502);
     assert_eq!(configured.reload(), (Some(0), "nothing changed".to_owned()), "the command shows the token");
+}
+
+/// A connection that was in use when its address was denied carries no further request, whatever its protocol.
+#[test]
+fn a_connection_in_use_is_not_used_again_once_its_address_is_denied() {
+    let heard = Arc::new(AtomicUsize::new(0));
+    let (gate, counted) = (Arc::new(AtomicBool::new(false)), Arc::clone(&heard));
+    let opened = Arc::clone(&gate);
+    let one = Backend::new(move |mut wire| {
+        while wire.message().is_some() {
+            counted.fetch_add(1, Ordering::SeqCst);
+            eventually("the gate is open", || opened.load(Ordering::SeqCst));
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+        }
+    });
+    let (opened, counted) = (Arc::clone(&gate), Arc::clone(&heard));
+    let two = Http2Backend::new(move |mut exchange| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let opened = Arc::clone(&opened);
+        async move {
+            while !opened.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            exchange.answer(200, "hi").await;
+        }
+    });
+    for url in [one.url(), two.url()] {
+        let before = heard.load(Ordering::SeqCst);
+        gate.store(false, Ordering::SeqCst);
+        let configured = Configured::start("", &["--proxy-workers", "1"]);
+        let server = &configured.server;
+        let mut client = server.connect();
+        let session = client.register("shop", "shop-1");
+        let added = client.ask(&format!("ROUTE_ADD|{session}|shop.example|/|{url}|0"));
+        assert!(added.starts_with("ROUTE_OK"), "{added}");
+        client.ask(&format!("CONFIG_APPLY|{session}"));
+        let asked = || {
+            let mut wire = Wire::connect(server.proxy);
+            wire.send("GET / HTTP/1.1\r\nhost: shop.example\r\n\r\n");
+            wire
+        };
+        let mut busy = asked();
+        eventually("the backend has it", || heard.load(Ordering::SeqCst) == before + 1);
+        configured.write("[backends]\ndeny = [\"127.0.0.0/8\"]\n");
+        assert_eq!(configured.reload().0, Some(0));
+        eventually("the address is denied", || asked().message().unwrap().status() == 502);
+        gate.store(true, Ordering::SeqCst);
+        assert_eq!(busy.message().unwrap().text(), "hi", "what is under way goes on");
+        for _ in 0..3 {
+            assert_eq!(asked().message().unwrap().status(), 502, "{url}");
+        }
+        assert_eq!(heard.load(Ordering::SeqCst), before + 1, "{url}");
+    }
 }
 
 /// Connects with TLS, and returns the connection with the certificate that was shown.

@@ -5,12 +5,17 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
+use http::Request;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind};
+use signalbox::grpc::proto::event::Payload;
+use signalbox::grpc::proto::registry_client::RegistryClient;
 
 use super::reload::Configured;
-use crate::server::eventually;
+use crate::grpc::support as grpc_support;
+use crate::rest::api::Api;
+use crate::server::{Server, eventually};
 use crate::support::backend::Backend;
 use crate::support::http2_client::Http2Client;
 use crate::support::tls::{Authority, Issued, TlsClient, TlsWire};
@@ -135,4 +140,87 @@ fn kind(https: std::net::SocketAddr, config: &Arc<ClientConfig>) -> Option<Hands
     let mut wire = TlsClient::shake(session, std::net::TcpStream::connect(https).unwrap()).unwrap();
     assert_eq!(get(&mut wire), 200);
     wire.stream().conn.handshake_kind()
+}
+
+/// A backend that carries on a WebSocket whose messages have four bytes, and answers everything else.
+fn echo() -> Backend {
+    Backend::new(|mut wire| {
+        while let Some(request) = wire.message() {
+            if request.field("upgrade").is_none() {
+                wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+                continue;
+            }
+            wire.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+            while let Some(bytes) = wire.exactly(4) {
+                wire.send(bytes);
+            }
+            return;
+        }
+    })
+}
+
+#[test]
+fn streams_under_way_outlive_a_renewal_and_sessions_hear_of_it_on_every_interface() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    by_writing(folder.path(), &authority.issue("shop.example"));
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let tls = format!("[[tls]]\ncert = \"{}\"\nkey = \"{}\"\n", at("live/cert.pem"), at("live/key.pem"));
+    fs::write(at("signalbox.toml"), format!("[proxy]\nhttps = \"127.0.0.1:0\"\n{tls}")).unwrap();
+    let api = Api::launch(|home| Server::start_with(home, &["--config", &at("signalbox.toml")]));
+    let (https, backend) = (api.server.https.unwrap(), echo());
+
+    let mut pipe = api.server.connect();
+    let first = pipe.register("shop", "one");
+    pipe.serve(&first, "shop.example", "/", backend.address());
+    assert_eq!(pipe.ask(&format!("SUBSCRIBE|{first}|cert_renewed")), "SUBSCRIBE_OK");
+    let serving = |instance: &str| {
+        let session = api.register("shop", instance);
+        api.route(&session, "shop.example", &backend.url());
+        api.apply(&session);
+        session
+    };
+    let (_, mut rest) = api.stream("/v1/session/events", &serving("two"), "");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let third = serving("three");
+    let mut grpc = runtime.block_on(async {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", api.server.api)).unwrap();
+        let mut client = RegistryClient::new(endpoint.connect().await.unwrap());
+        grpc_support::subscribe(&mut client, &third, &[], None).await
+    });
+
+    let mut client = TlsClient::trusting(&authority);
+    let mut socket = client.connect(https, "shop.example").unwrap();
+    socket.send(
+        "GET / HTTP/1.1\r\nhost: shop.example\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+    );
+    assert_eq!(socket.head().unwrap().status(), 101);
+    client.protocols = vec!["h2"];
+    let mut streams = Http2Client::secure(&client, https, "shop.example");
+    let head = Request::builder().method("CONNECT").uri("https://shop.example/");
+    let head = head.extension(h2::ext::Protocol::from_static("websocket")).header("sec-websocket-version", "13");
+    let (response, mut sent) = streams.begin(head.body(()).unwrap(), false);
+    let mut received = streams.wait(response).unwrap().into_body();
+    let mut carry_on = |word: &'static str| {
+        socket.send(word);
+        assert_eq!(socket.exactly(4).unwrap(), word.as_bytes());
+        sent.send_data(word.into(), false).unwrap();
+        assert_eq!(streams.wait(received.data()).unwrap().unwrap(), word);
+    };
+    carry_on("ping");
+
+    by_writing(folder.path(), &authority.issue("shop.example"));
+    let told = pipe.pushed_line();
+    assert!(told.starts_with("EVENT|cert_renewed|{\"domain\":\"shop.example\",\"expiry\":\""), "{told}");
+    let heard = std::iter::from_fn(|| rest.event()).find(|event| event.name == "cert_renewed");
+    assert_eq!(heard.expect("it is told over REST").data["domain"], "shop.example");
+    let renewed = runtime.block_on(async {
+        loop {
+            if let Payload::CertRenewed(renewed) = grpc_support::next_payload(&mut grpc).await {
+                return renewed;
+            }
+        }
+    });
+    assert_eq!(renewed.domain, "shop.example");
+    carry_on("pong");
 }

@@ -88,8 +88,9 @@ fn explained_over_grpc(harness: &ServerHarness, path: &str, name: &str) -> Value
         let ask = ExplainRequest { host: "a".to_owned(), path: path.to_owned(), method: None, staged: None };
         let told = operator.explain(ask).await.unwrap().into_inner();
         let member = told.candidates[0].members.iter().find(|member| member.instance_name == name).unwrap();
-        let reason =
-            |check: &Option<signalbox::grpc::proto::HealthCheckResult>| check.as_ref().map(|check| check.error.clone());
+        let reason = |check: &Option<signalbox::grpc::proto::HealthCheckOutcome>| {
+            check.as_ref().map(|check| (check.ok, check.reason.clone()))
+        };
         json!({
             "takes_requests": member.takes_requests, "healthy": member.healthy, "in_maintenance": member.in_maintenance,
             "last_check": reason(&member.last_check), "last_failed_check": reason(&member.last_failed_check),
@@ -101,7 +102,7 @@ fn explained_over_grpc(harness: &ServerHarness, path: &str, name: &str) -> Value
 fn in_short(member: &Value) -> Value {
     let reason = |check: &Value| {
         assert!(check.is_null() || check["at"].as_str().is_some_and(|at| at.ends_with('Z')), "{check}");
-        if check.is_null() { Value::Null } else { check["error"].clone() }
+        if check.is_null() { Value::Null } else { json!([check["ok"], check["reason"]]) }
     };
     json!({
         "takes_requests": member["takes_requests"], "healthy": member["healthy"],
@@ -217,7 +218,7 @@ fn a_member_takes_requests_exactly_where_explaining_says_so() {
             assert_eq!(in_short(&told), explained_over_grpc(&harness, &path, &name), "{what}");
             let listed = &harness.told(&format!("/v1/routes?instance=shop/{name}"))["items"][0];
             for key in ["healthy", "state", "in_maintenance", "traffic_percent", "last_failed_check"] {
-                assert_eq!(listed[key]["error"], told[key]["error"], "{what} {listed}");
+                assert_eq!(listed[key]["reason"], told[key]["reason"], "{what} {listed}");
                 assert!(told[key].is_object() || listed[key] == told[key], "{what} {listed}");
             }
 
