@@ -238,7 +238,7 @@ fn a_backend_over_tls_chooses_the_protocol_and_upgrades_go_over_http1() {
     assert_eq!((front.handshake().protocol.as_deref(), front.connections()), (Some("http/1.1"), 1));
 }
 
-/// A backend that speaks both protocols, and refuses HTTP/2 with HTTP_1_1_REQUIRED: by a frame of a kind, the first of which comes
+/// A backend that speaks both protocols, and refuses HTTP/2 with `HTTP_1_1_REQUIRED`: by a frame of a kind, the first of which comes
 /// with the settings if `at_once`. Returns its address and the numbers of requests that it refused and answered.
 fn requiring_http1(kind: u8, at_once: bool) -> (std::net::SocketAddr, Arc<[AtomicUsize; 2]>) {
     let counts: Arc<[AtomicUsize; 2]> = Arc::default();
