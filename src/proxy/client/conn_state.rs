@@ -222,7 +222,7 @@ impl ConnState {
 
     /// True if bytes that are written now can only be hyper's own answer to a head that it refuses.
     pub(crate) fn refuses_head(&self) -> bool {
-        self.is(ConnStage::Head) && !self.owes.load(Ordering::Relaxed)
+        self.expects_head() && !self.owes.load(Ordering::Relaxed)
     }
 
     /// Asks the task of the connection for an answer in place of hyper's, which has this status.

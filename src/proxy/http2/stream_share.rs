@@ -20,7 +20,7 @@ pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// The memory of a connection without streams, beyond that of every connection: the buffers and tables of `h2`.
 const BASE_BYTES: usize = 20 * 1024;
-/// The number of bytes that wait for the socket from which on no body is read. A frame of a body has at most 64 KiB, so that with
+/// The number of bytes that wait for the socket from which on no body is read. A frame of a body has at most 128 KiB, so that with
 /// what streams read ahead and hold less than 1 MiB ever waits.
 const QUEUED_BYTES_MAX: usize = 256 * 1024;
 /// The most streams that a client may reset in excess of those that it lets end.

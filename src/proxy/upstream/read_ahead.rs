@@ -97,8 +97,11 @@ impl ReadAheadPlace {
 
     /// Returns the most bytes of one read for a client that wants some now. The most of it may be held afterwards.
     pub(crate) fn read_max(&self) -> usize {
-        let kind = if self.places.held() < HELD_BYTES_MAX { ReadAhead::Much } else { self.kind };
-        kind.bytes().into()
+        match self.places.held() {
+            0 => usize::MAX,
+            held if held < HELD_BYTES_MAX => ReadAhead::Much.bytes().into(),
+            _ => self.kind.bytes().into(),
+        }
     }
 }
 
@@ -120,6 +123,8 @@ mod tests {
         let mut taken: Vec<ReadAheadPlace> = (0..100).map(|_| places.take()).collect();
         let bytes: usize = taken.iter().map(|place| usize::from(place.kind().bytes())).sum();
         assert!(bytes + HELD_BYTES_MAX + usize::from(u16::MAX) <= 656 * 1024, "{bytes}");
+        assert_eq!(taken[99].read_max(), usize::MAX, "a stream that takes its bytes reads as much as it likes");
+        places.hold(1);
         assert_eq!(taken[99].read_max(), usize::from(u16::MAX));
         places.hold(HELD_BYTES_MAX);
         assert_eq!(taken[99].read_max(), 2048);

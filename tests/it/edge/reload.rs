@@ -169,18 +169,22 @@ fn a_connection_in_use_is_not_used_again_once_its_address_is_denied() {
     let (gate, counted) = (Arc::new(AtomicBool::new(false)), Arc::clone(&heard));
     let opened = Arc::clone(&gate);
     let one = Backend::new(move |mut wire| {
-        while wire.message().is_some() {
-            counted.fetch_add(1, Ordering::SeqCst);
-            eventually("the gate is open", || opened.load(Ordering::SeqCst));
+        while let Some(request) = wire.message() {
+            // Checks ask for something else.
+            if request.target() == "/asked" {
+                counted.fetch_add(1, Ordering::SeqCst);
+                eventually("the gate is open", || opened.load(Ordering::SeqCst));
+            }
             wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
         }
     });
     let (opened, counted) = (Arc::clone(&gate), Arc::clone(&heard));
     let two = Http2Backend::new(move |mut exchange| {
-        counted.fetch_add(1, Ordering::SeqCst);
+        let is_asked = exchange.request.uri().path() == "/asked";
+        counted.fetch_add(usize::from(is_asked), Ordering::SeqCst);
         let opened = Arc::clone(&opened);
         async move {
-            while !opened.load(Ordering::SeqCst) {
+            while is_asked && !opened.load(Ordering::SeqCst) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             exchange.answer(200, "hi").await;
@@ -198,7 +202,7 @@ fn a_connection_in_use_is_not_used_again_once_its_address_is_denied() {
         client.ask(&format!("CONFIG_APPLY|{session}"));
         let asked = || {
             let mut wire = Wire::connect(server.proxy);
-            wire.send("GET / HTTP/1.1\r\nhost: shop.example\r\n\r\n");
+            wire.send("GET /asked HTTP/1.1\r\nhost: shop.example\r\n\r\n");
             wire
         };
         let mut busy = asked();

@@ -30,8 +30,8 @@ fn unreadable() -> Vec<(String, u16, &'static str, &'static str)> {
     ]
 }
 
-fn told(harness: &ServerHarness, answer: &Message) -> serde_json::Value {
-    let id = answer.field("x-request-id").unwrap_or_else(|| panic!("no id: {answer:?}")).to_owned();
+fn told(harness: &ServerHarness, head: &str, answer: &Message) -> serde_json::Value {
+    let id = answer.field("x-request-id").unwrap_or_else(|| panic!("no id: {head:?} {answer:?}")).to_owned();
     assert!(answer.text().contains(&id), "{answer:?}");
     assert_eq!(answer.field("proxy-status"), Some("signalbox; error=http_request_error"));
     assert_eq!(answer.field("connection"), Some("close"));
@@ -63,7 +63,7 @@ fn every_head_that_cannot_be_read_is_refused_with_an_id_that_leads_to_it() {
             }
             let answer = wire.message().unwrap_or_else(|| panic!("no answer: {head:?}"));
             assert_eq!(answer.status(), status, "{head:?}");
-            let told = told(&harness, &answer);
+            let told = told(&harness, &head, &answer);
             let reason = if status == 431 { "head_too_large" } else { "bad_request" };
             let found = (&told["method"], &told["path"], &told["reason"], &told["status"]);
             assert_eq!(found, (&method.into(), &path.into(), &reason.into(), &status.into()), "{head:?}");
