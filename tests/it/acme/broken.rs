@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{AcmeServer, seconds_until};
-use crate::server::eventually;
+use super::{AcmeServer, patiently, seconds_until};
 use crate::support::acme_directory::Fault;
 use crate::support::backend::closed_port;
 
@@ -53,7 +52,8 @@ fn faults() -> Vec<(&'static str, MakeFault)> {
 }
 
 /// The faults that are left out where there are many requests: another one is like each of them, or it waits for days.
-const ALIKE: [&str; 9] = ["half", "not-http", "page", "null", "empty", "error", "wrong", "elsewhere", "wait"];
+const ALIKE: [&str; 11] =
+    ["half", "not-http", "page", "list", "null", "empty", "error", "wrong", "elsewhere", "no-url", "wait"];
 
 /// Returns true if the fault can do no harm there: the answer holds no URL, or any text will do.
 fn is_harmless(resource: &str, fault: &str) -> bool {
@@ -87,7 +87,7 @@ fn a_broken_answer_before_any_order_is_told_and_the_next_attempt_comes_later() {
     }
     server.directory.change(|behaviour| behaviour.answer = None);
     server.serve(&["well.shop.example"]);
-    eventually("another one gets a certificate", || server.is_served("well.shop.example"));
+    patiently("another one gets a certificate", || server.is_served("well.shop.example"));
 }
 
 #[test]
@@ -102,10 +102,11 @@ fn a_broken_answer_about_an_order_is_told_and_a_later_attempt_succeeds() {
     let mut server = AcmeServer::start("", |behaviour| behaviour.lifetime = Duration::from_secs(9));
     let domains: Vec<&str> = named.keys().map(String::as_str).collect();
     server.serve(&domains);
-    let is_valid = |seen: &Value| seen["state"] == "valid";
-    eventually("all have certificates", || {
+    // It may have expired meanwhile, on a busy machine.
+    let has_one = |seen: &Value| seen["not_after"].is_string();
+    patiently("all have certificates", || {
         let seen = server.all_seen();
-        seen.len() == named.len() && seen.iter().all(is_valid)
+        seen.len() == named.len() && seen.iter().all(has_one)
     });
     let (faulty, heard) = (named.clone(), Arc::new(Mutex::new(HashSet::new())));
     let counted = Arc::clone(&heard);
@@ -115,32 +116,31 @@ fn a_broken_answer_about_an_order_is_told_and_a_later_attempt_succeeds() {
         Some(all[fault]())
     });
     let failed = |seen: &Value| seen["last_error"].is_string();
-    eventually("all have failed", || {
-        heard.lock().unwrap().len() == named.len() && server.all_seen().iter().all(failed)
-    });
+    patiently("all have failed", || heard.lock().unwrap().len() == named.len() && server.all_seen().iter().all(failed));
     for seen in server.all_seen() {
         let error = seen["last_error"].as_str().unwrap();
         assert!(!error.contains("internal error") && error.chars().count() <= 500, "{seen}");
     }
     assert!(!server.log().contains("panicked"), "{}", server.log());
     server.directory.change(|behaviour| behaviour.answer = None);
-    eventually("a later attempt for each succeeds", || !server.all_seen().iter().any(failed));
+    patiently("a later attempt for each succeeds", || !server.all_seen().iter().any(failed));
 }
 
 #[test]
 fn a_broken_answer_about_the_renewal_window_leaves_the_renewal_at_its_time() {
     let all: Arc<HashMap<_, _>> = Arc::new(faults().into_iter().collect());
-    let domains: Vec<String> = all.keys().map(|fault| format!("{fault}.shop.example")).collect();
+    let harmful = all.keys().filter(|fault| !is_harmless("renewalInfo", fault));
+    let domains: Vec<String> = harmful.map(|fault| format!("{fault}.shop.example")).collect();
     let mut server = AcmeServer::start("", |behaviour| {
         behaviour.lifetime = Duration::from_secs(6);
         behaviour.window = Some(|_| (-20, -10));
     });
     server.directory.answer(move |heard| {
         let fault = heard.name.strip_suffix(".shop.example").filter(|_| heard.resource == "renewalInfo")?;
-        (!is_harmless("renewalInfo", fault)).then(|| all[fault]())
+        Some(all[fault]())
     });
     server.serve(&domains.iter().map(String::as_str).collect::<Vec<_>>());
-    eventually("all are renewed", || domains.iter().all(|name| server.directory.issued(name).len() >= 2));
+    patiently("all are renewed", || domains.iter().all(|name| server.directory.issued(name).len() >= 2));
     let log = server.log();
     assert!(!log.contains("panicked") && !log.contains("internal error"), "{log}");
 }

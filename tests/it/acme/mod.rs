@@ -4,10 +4,13 @@ mod broken;
 mod proofs;
 mod records;
 mod refusals;
+mod reload;
 mod renewal;
 mod restarts;
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -59,6 +62,20 @@ impl AcmeServer {
         let ports = (server.proxy, server.https.unwrap());
         self.directory.change(|behaviour| behaviour.ports = Some(ports));
         self.server = Some(server);
+    }
+
+    /// Writes the configuration anew with some texts in place of others, and lets the server read it.
+    fn reconfigure(&self, changes: &[(&str, &str)]) {
+        let file = self.folder.path().join("signalbox.toml");
+        let mut text = fs::read_to_string(&file).unwrap();
+        for (old, new) in changes {
+            assert!(text.contains(old), "{text}");
+            text = text.replacen(old, new, 1);
+        }
+        // As a whole: the server may look at any moment.
+        fs::write(file.with_extension("new"), text).unwrap();
+        fs::rename(file.with_extension("new"), &file).unwrap();
+        self.server().signal("HUP");
     }
 
     /// Kills it and starts it again.
@@ -137,6 +154,15 @@ impl AcmeServer {
 
     fn log(&self) -> String {
         fs::read_to_string(&self.server().log).unwrap_or_default()
+    }
+}
+
+/// Waits until something is true that takes many handshakes, and so a while on a busy machine.
+fn patiently(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_mins(2);
+    while !condition() {
+        assert!(Instant::now() < end, "never came true: {what}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
