@@ -93,7 +93,7 @@ fn own_field(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
 /// Writes the inside of a text. Most need no escape.
 fn text(out: &mut Vec<u8>, value: &str) {
     // It looks at each byte to the end, so that the compiler looks at many at once.
-    let is_special = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    let is_special = |byte: u8| matches!(byte, ..b' ' | b'"' | b'\\');
     if !value.bytes().fold(false, |found, byte| found | is_special(byte)) {
         out.extend_from_slice(value.as_bytes());
         return;
