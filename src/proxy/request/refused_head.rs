@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue};
 
@@ -20,8 +21,8 @@ pub(crate) fn answer(worker: &Rc<WorkerContext>, client: &Rc<ClientContext>, sta
     let (mut head, body) = refuse_malformed(worker, client, &head, false, refusal).into_parts();
     let page = match body {
         ProxyBody::Whole(page) => page.unwrap_or_default(),
-        // A refusal has no other body.
-        _ => return Vec::new(),
+        // A refusal has no other body. The answer must not be empty: the socket would ask for it again and again.
+        _ => Bytes::new(),
     };
     head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     head.headers.insert(CONTENT_LENGTH, page.len().into());
