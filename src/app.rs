@@ -93,8 +93,9 @@ const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 ///
 /// # Errors
 /// If a part cannot start or fails. The error says what to change.
-pub fn run(cli: Cli, config: ServerConfig, log: Log) -> anyhow::Result<()> {
-    let config = CheckedConfig::new(config)?;
+pub fn run(cli: Cli, config: &ServerConfig, log: Log) -> anyhow::Result<()> {
+    let source = ConfigSource::read(cli, log, config)?;
+    let config = &source.config;
     clock::start().context(
         "the system clock says a time before 1970; set it (`date --set`, or a time service) and start again",
     )?;
@@ -114,7 +115,7 @@ pub fn run(cli: Cli, config: ServerConfig, log: Log) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the control threads")?;
-    runtime.block_on(serve(ConfigSource { cli, log, config }, passed))
+    runtime.block_on(serve(source, passed))
 }
 
 /// Checks everything that a start would read of the configuration: its values and the files that they name.

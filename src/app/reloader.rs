@@ -22,7 +22,7 @@ use super::static_services::StaticServices;
 use crate::acme::{Acme, AcmeSettings};
 use crate::certificates::CertificateFiles;
 use crate::clock;
-use crate::config::{Cli, KeyChange};
+use crate::config::{Cli, KeyChange, ServerConfig};
 use crate::connect::BackendTls;
 use crate::domain::{Host, Time};
 use crate::file_watch::{FileVersions, FileWatch, Version};
@@ -37,6 +37,23 @@ pub(super) struct ConfigSource {
     pub(super) cli: Cli,
     pub(super) log: Log,
     pub(super) config: CheckedConfig,
+    /// The contents of the configuration's files.
+    version: Version,
+    /// The contents of the file of `backends.ca`.
+    authorities: Version,
+}
+
+impl ConfigSource {
+    /// Reads the configuration; `config` is what a first reading gave.
+    ///
+    /// # Errors
+    /// If a file cannot be read or contains an error.
+    pub(super) fn read(cli: Cli, log: Log, config: &ServerConfig) -> anyhow::Result<Self> {
+        // The versions before the values: what is written between the two is another version then.
+        let (version, authorities) = (Version::read(files(&cli, config)), Version::read(config.ca.as_deref()));
+        let config = CheckedConfig::new(cli.load()?)?;
+        Ok(Self { cli, log, config, version, authorities })
+    }
 }
 
 /// The task that follows changed files.
@@ -82,9 +99,8 @@ impl Reloader {
         logging: RequestLogging,
         (certificates, services): (Vec<WatchedCertificate>, StaticServices),
     ) -> Self {
-        let ConfigSource { cli, log, config } = source;
-        let versions = FileVersions::using(Version::read(files(&cli, &config)));
-        let authorities = Version::read(config.plain.ca.as_deref());
+        let ConfigSource { cli, log, config, version, authorities } = source;
+        let versions = FileVersions::using(version);
         let watch = FileWatch::new();
         let obtained = BTreeMap::new();
         Self {
@@ -144,12 +160,12 @@ impl Reloader {
     fn watch_files(&mut self) {
         let certificates = self.certificates.iter().flat_map(WatchedCertificate::paths);
         let folder = self.config.plain.services_folder.as_ref().map(|folder| folder.path.as_path());
-        self.watch.set(files(&self.cli, &self.config).chain(certificates), folder);
+        self.watch.set(files(&self.cli, &self.config.plain).chain(certificates), folder);
     }
 
     /// Looks at all files, and takes over those that changed.
     async fn look(&mut self) {
-        let seen = Version::read(files(&self.cli, &self.config));
+        let seen = Version::read(files(&self.cli, &self.config.plain));
         if self.versions.is_news(&seen) {
             let _ = Box::pin(self.reload(CallOrigin::SERVER, "the file changed")).await;
         } else {
@@ -207,8 +223,8 @@ impl Reloader {
     }
 
     async fn try_to_reload(&mut self, origin: CallOrigin, reason: &'static str) -> Result<ReloadView, String> {
-        let version = Version::read(files(&self.cli, &self.config));
-        let prepared = lifecycle::run_blocking(|| self.prepare()).and_then(|prepared| {
+        let (version, prepared) = lifecycle::run_blocking(|| self.read());
+        let prepared = prepared.and_then(|prepared| {
             // It checks what it is given, and changes nothing if that is wrong.
             self.acme.configure(prepared.acme.clone())?;
             Ok(prepared)
@@ -230,6 +246,20 @@ impl Reloader {
         let needs_restart: Vec<String> = waiting.iter().map(|change| change.key.to_owned()).collect();
         self.tell(origin, reason, &changed, &needs_restart).await;
         Ok(ReloadView { changed, needs_restart, ..ReloadView::default() })
+    }
+
+    /// Reads the configuration and all its files, with the version that they had before: what is written meanwhile is
+    /// another version then.
+    fn read(&self) -> (Version, anyhow::Result<Prepared>) {
+        let version_of = |config: &CheckedConfig| Version::read(files(&self.cli, &config.plain));
+        let (version, prepared) = (version_of(&self.config), self.prepare());
+        match &prepared {
+            // Other files belong to it now. They are read again, after their version.
+            Ok(new) if !files(&self.cli, &new.config.plain).eq(files(&self.cli, &self.config.plain)) => {
+                (version_of(&new.config), self.prepare())
+            }
+            _ => (version, prepared),
+        }
     }
 
     /// Reads the configuration and all its files.
@@ -277,8 +307,6 @@ impl Reloader {
         self.parts.serve(&self.certificates, &config);
         self.parts.set(&config, &self.registry).await;
         self.config = config;
-        // Other files may belong to the configuration now.
-        self.versions = FileVersions::using(Version::read(files(&self.cli, &self.config)));
         self.show_certificates();
     }
 
@@ -296,6 +324,6 @@ impl Reloader {
 }
 
 /// Returns the files of the configuration.
-fn files<'a>(cli: &'a Cli, config: &'a CheckedConfig) -> impl Iterator<Item = &'a Path> {
-    cli.file().into_iter().chain(config.plain.files())
+fn files<'a>(cli: &'a Cli, config: &'a ServerConfig) -> impl Iterator<Item = &'a Path> {
+    cli.file().into_iter().chain(config.files())
 }

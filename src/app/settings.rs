@@ -65,7 +65,6 @@ pub(super) fn reloadable_settings(config: &CheckedConfig) -> proxy::ReloadableSe
         proxy_protocol: config.plain.proxy.proxy_protocol.clone(),
         unmatched: unmatched(config.plain.proxy.unmatched),
         error_details: config.plain.proxy.error_details,
-        deny: config.plain.deny.clone(),
         connections_max: config.plain.proxy.connections.all,
         address_connections_max: config.plain.proxy.connections.of_address,
         drain: config.drain.std(),

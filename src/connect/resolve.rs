@@ -3,9 +3,10 @@
 //! Not here: the lookup itself, which is in `lookup`. Invariants: an answer is used for ten seconds at most, so that
 //! a changed address is noticed without an apply; each address is checked before each connection to it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,23 +21,39 @@ use crate::domain::{BackendUrl, Forbidden, SessionKey};
 #[derive(Clone, Debug, Default)]
 pub struct AddressResolver {
     names: NameLookup,
-    forbidden: Arc<ArcSwap<Forbidden>>,
+    forbidden: Arc<ForbiddenAddresses>,
+}
+
+/// The addresses that are left out, with the number of times that they were replaced.
+#[derive(Debug, Default)]
+struct ForbiddenAddresses {
+    current: ArcSwap<Forbidden>,
+    replaced: AtomicU32,
 }
 
 impl AddressResolver {
     /// Returns a resolver that looks names up with `names` and leaves out the addresses that are `forbidden`.
     pub fn new(names: NameLookup, forbidden: Forbidden) -> Self {
-        Self { names, forbidden: Arc::new(ArcSwap::from_pointee(forbidden)) }
+        let current = ArcSwap::from_pointee(forbidden);
+        Self { names, forbidden: Arc::new(ForbiddenAddresses { current, replaced: AtomicU32::default() }) }
     }
 
     /// Returns the addresses that it leaves out.
     pub fn forbidden(&self) -> Arc<Forbidden> {
-        self.forbidden.load_full()
+        self.forbidden.current.load_full()
     }
 
     /// Leaves out these addresses in place of those before, for the next connection. Clones share them.
     pub fn set_forbidden(&self, forbidden: Forbidden) {
-        self.forbidden.store(Arc::new(forbidden));
+        let before = self.forbidden.current.swap(Arc::new(forbidden.clone()));
+        if *before != forbidden {
+            self.forbidden.replaced.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Returns the number of times that other addresses were left out than before.
+    fn times_replaced(&self) -> u32 {
+        self.forbidden.replaced.load(Ordering::Acquire)
     }
 
     /// Returns the permitted addresses of a backend, at least one. A name is looked up each time.
@@ -48,7 +65,7 @@ impl AddressResolver {
     }
 
     fn permitted(&self, found: &[IpAddr], port: u16) -> Result<Vec<IpAddr>, ResolveError> {
-        let (mut refused, forbidden) = (ResolveError::Unknown, self.forbidden.load());
+        let (mut refused, forbidden) = (ResolveError::Unknown, self.forbidden.current.load());
         let mut permitted = Vec::with_capacity(found.len());
         for address in found {
             match forbidden.check(*address, port, is_local) {
@@ -76,6 +93,8 @@ fn is_local(address: IpAddr) -> bool {
 pub(crate) struct CachedResolver {
     known: RefCell<HashMap<Box<str>, CachedLookup>>,
     addresses: AddressResolver,
+    // The number of replacements that the worker has followed.
+    followed: Cell<u32>,
 }
 
 /// An answer in the cache.
@@ -92,7 +111,14 @@ const NAMES_MAX: usize = 10_000;
 
 impl CachedResolver {
     pub(crate) fn new(addresses: AddressResolver) -> Self {
-        Self { known: RefCell::default(), addresses }
+        let followed = Cell::new(addresses.times_replaced());
+        Self { known: RefCell::default(), addresses, followed }
+    }
+
+    /// Returns true if other addresses are left out than at the last call.
+    pub(crate) fn forbids_others(&self) -> bool {
+        let replaced = self.addresses.times_replaced();
+        self.followed.replace(replaced) != replaced
     }
 
     /// Returns the permitted addresses of a backend, at least one.
@@ -152,7 +178,7 @@ impl DnsCache {
     /// Returns the address of a backend, if it is cached and permitted.
     pub(crate) fn address(&self, backend: &BackendUrl, addresses: &AddressResolver) -> Option<SocketAddr> {
         let address = backend.address().or_else(|| self.seen(backend.host()))?;
-        let permitted = addresses.forbidden.load().check(address, backend.port(), is_local).is_ok();
+        let permitted = addresses.forbidden.current.load().check(address, backend.port(), is_local).is_ok();
         permitted.then_some(SocketAddr::new(address, backend.port()))
     }
 

@@ -22,7 +22,7 @@ pub enum OffLimits {
 }
 
 /// The networks and listeners that the server does not connect to. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forbidden {
     deny: Arc<[IpNet]>,
     own: Arc<[SocketAddr]>,

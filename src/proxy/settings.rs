@@ -94,8 +94,6 @@ pub struct ReloadableSettings {
     /// As in [`ProxySettings`].
     pub error_details: bool,
     /// As in [`ProxySettings`].
-    pub deny: Vec<IpNet>,
-    /// As in [`ProxySettings`].
     pub connections_max: usize,
     /// As in [`ProxySettings`].
     pub address_connections_max: usize,
@@ -158,7 +156,6 @@ impl ProxySettings {
             proxy_protocol: self.proxy_protocol.clone(),
             unmatched: self.unmatched,
             error_details: self.error_details,
-            deny: self.deny.clone(),
             connections_max: self.connections_max,
             address_connections_max: self.address_connections_max,
             drain: self.drain,

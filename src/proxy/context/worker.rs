@@ -62,15 +62,13 @@ impl ReloadableView {
         Ref::map(self.current.borrow(), |settings| &**settings)
     }
 
-    /// Takes over new settings. Returns true if other networks are denied now.
-    pub(crate) fn refresh(&self) -> bool {
+    /// Takes over new settings.
+    pub(crate) fn refresh(&self) {
         let new = self.shared.load();
         let mut current = self.current.borrow_mut();
-        if Arc::ptr_eq(&new, &current) {
-            return false;
+        if !Arc::ptr_eq(&new, &current) {
+            *current = Arc::clone(&new);
         }
-        let before = std::mem::replace(&mut *current, Arc::clone(&new));
-        before.deny != new.deny
     }
 }
 

@@ -151,9 +151,8 @@ async fn sweep(worker: Rc<WorkerContext>, heartbeat: Heartbeat) {
         let now = worker.ticks.set(clock::now().since(began).std());
         heartbeat.beat(clock::now().0);
         worker.connections.wake_due(now);
-        if worker.reloadable.refresh() {
-            worker.upstreams.close_idle();
-        }
+        worker.reloadable.refresh();
+        worker.upstreams.follow_denied();
         worker.connections.make_room(worker.reloadable.get().connection_limits(), now);
         worker.upstreams.make_way();
         if now - swept < second {

@@ -86,6 +86,7 @@ impl Upstreams {
         endpoint: &Endpoint,
         needs: ConnectionNeeds,
     ) -> Result<UpstreamConn, ConnectError> {
+        self.follow_denied();
         let pool = self.pools.of(endpoint);
         let options = endpoint.options();
         let idle_max = if options.keep_alive { Ticks::of(options.idle_timeout) } else { 0 };
@@ -256,9 +257,11 @@ impl Upstreams {
         self.pools.make_way();
     }
 
-    /// Closes all idle connections, and those in use after their requests, because other addresses are denied now.
-    pub(crate) fn close_idle(&self) {
-        self.pools.close_idle();
+    /// Closes all idle connections, and those in use after their requests, if other addresses are denied now.
+    pub(crate) fn follow_denied(&self) {
+        if self.resolver.forbids_others() {
+            self.pools.close_idle();
+        }
     }
 
     /// Closes connections that were idle for too long, and forgets old addresses.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h3::error::StreamError;
+use h3::error::{Code, StreamError};
 use http::{HeaderMap, HeaderValue, Request};
 use quinn::VarInt;
 use signalbox::certificates::ServedCertificate;
@@ -190,7 +190,9 @@ fn a_request_that_is_too_large_or_not_allowed_is_answered_on_its_stream() {
             head = head.header("content-length", length);
         }
         let mut stream = client.begin(head.body(()).unwrap());
-        client.wait(stream.send_data(Bytes::from(vec![0; 1025]))).unwrap();
+        // An announced length may be refused before the body is sent: the server wants no more of it then.
+        let sent = client.wait(stream.send_data(Bytes::from(vec![0; 1025])));
+        assert!(sent.is_ok() || length.is_some(), "{sent:?}");
         assert_eq!(client.finish(&mut stream).unwrap().status, 413, "{length:?}");
     }
     let head = || Request::get("https://a.example/");
@@ -403,9 +405,7 @@ fn a_head_that_does_not_come_is_given_up_and_frames_without_end_are_not_kept() {
     assert!(read(&[1, 40, 0, 0]).is_err(), "a reset");
     assert_eq!(client.get("https://a.example/").unwrap().text(), "b");
     assert!(read(&[1, 0xc0, 0, 0, 0, 0x40, 0, 0, 0, 7]).is_err());
-    // The stream may be reset before, and then the client would close the connection itself.
-    client.wait(client.quic.closed());
-    assert!(client.ended().to_string().contains("H3_EXCESSIVE_LOAD"));
+    assert_eq!(client.closed_by_server(), Code::H3_EXCESSIVE_LOAD.value());
 }
 
 #[test]
@@ -444,7 +444,7 @@ fn a_stop_lets_requests_finish_and_ends_the_connection() {
     edge.harness.stop(Duration::from_secs(10));
     assert_eq!(client.finish(&mut stream).unwrap().text(), "late");
     drop(stream);
-    assert!(client.ended().is_h3_no_error());
+    assert_eq!(client.closed_by_server(), Code::H3_NO_ERROR.value());
 }
 
 #[test]
@@ -453,7 +453,7 @@ fn a_connection_without_streams_is_ended_in_order_after_a_while() {
     let edge = Edge::with(&backend, &[], |settings| settings.keep_alive = SOON);
     let client = edge.connect("a.example");
     assert_eq!(client.get("https://a.example/").unwrap().text(), "b");
-    assert!(client.ended().is_h3_no_error());
+    assert_eq!(client.closed_by_server(), Code::H3_NO_ERROR.value());
 }
 
 #[test]

@@ -162,6 +162,31 @@ fn tokens_defaults_and_denied_networks_follow_at_once() {
     assert_eq!(configured.reload(), (Some(0), "nothing changed".to_owned()), "the command shows the token");
 }
 
+/// What is written while the file is being read or put in force takes effect like any other change.
+#[test]
+fn a_change_that_comes_in_the_middle_of_a_reload_takes_effect() {
+    let configured = Configured::start("", &[]);
+    let server = &configured.server;
+    let mut client = server.connect();
+    let session = client.register("shop", "shop-1");
+    let page = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+    client.serve(&session, "shop.example", "/", page.address());
+    let header = |value: &str| configured.write(&format!("[defaults]\nheaders = {{ X-Round = \"{value}\" }}\n"));
+    for round in 0..8 {
+        header("first");
+        server.signal("HUP");
+        // Each round meets the reload at another moment of it.
+        std::thread::sleep(Duration::from_micros(500 * round));
+        let last = round.to_string();
+        header(&last);
+        eventually("the last header comes", || {
+            let mut wire = Wire::connect(server.proxy);
+            wire.send("GET / HTTP/1.1\r\nhost: shop.example\r\n\r\n");
+            wire.message().is_some_and(|answer| answer.field("x-round") == Some(last.as_str()))
+        });
+    }
+}
+
 /// A connection that was in use when its address was denied carries no further request, whatever its protocol.
 #[test]
 fn a_connection_in_use_is_not_used_again_once_its_address_is_denied() {

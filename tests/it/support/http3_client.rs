@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use h3::client::{RequestStream, SendRequest};
-use h3::error::{ConnectionError, StreamError};
+use h3::error::StreamError;
 use h3_quinn::{BidiStream, OpenStreams};
 use http::{HeaderMap, Request, StatusCode};
 use quinn::crypto::rustls::QuicClientConfig;
@@ -26,7 +26,6 @@ pub struct Http3Client {
     /// The QUIC connection.
     pub quic: quinn::Connection,
     sender: SendRequest<OpenStreams, Bytes>,
-    ended: tokio::task::JoinHandle<ConnectionError>,
 }
 
 /// A response as it was received.
@@ -70,12 +69,12 @@ impl Http3Client {
             let quic = quic.await.map_err(|error| error.to_string())?;
             let begun = h3::client::new(h3_quinn::Connection::new(quic.clone())).await;
             let (mut connection, sender) = begun.map_err(|error| error.to_string())?;
-            let ended = tokio::spawn(async move { poll_fn(|cx| connection.poll_close(cx)).await });
-            Ok::<_, String>((endpoint, quic, sender, ended))
+            tokio::spawn(async move { poll_fn(|cx| connection.poll_close(cx)).await });
+            Ok::<_, String>((endpoint, quic, sender))
         };
         let limited = async { tokio::time::timeout(Duration::from_secs(10), connecting).await };
-        let (endpoint, quic, sender, ended) = runtime.block_on(limited).expect("no connection after ten seconds")?;
-        Ok(Self { runtime, _endpoint: endpoint, quic, sender, ended })
+        let (endpoint, quic, sender) = runtime.block_on(limited).expect("no connection after ten seconds")?;
+        Ok(Self { runtime, _endpoint: endpoint, quic, sender })
     }
 
     /// Waits for `work`, at most ten seconds.
@@ -112,11 +111,13 @@ impl Http3Client {
         self.wait(finish(stream))
     }
 
-    /// Waits until the server has ended the connection.
-    pub fn ended(self) -> ConnectionError {
-        drop(self.sender);
-        let limited = async { tokio::time::timeout(Duration::from_secs(10), self.ended).await };
-        self.runtime.block_on(limited).expect("the connection is still open").unwrap()
+    /// Waits until the server has closed the connection, and returns the code that it gave (RFC 9114 §8.1).
+    pub fn closed_by_server(self) -> u64 {
+        // While there is a sender, the client does not close the connection by itself.
+        match self.wait(self.quic.closed()) {
+            quinn::ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
+            other => panic!("the server did not close the connection: {other}"),
+        }
     }
 }
 
