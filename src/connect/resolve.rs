@@ -45,8 +45,9 @@ impl AddressResolver {
 
     /// Leaves out these addresses in place of those before, for the next connection. Clones share them.
     pub fn set_forbidden(&self, forbidden: Forbidden) {
-        let before = self.forbidden.current.swap(Arc::new(forbidden.clone()));
-        if *before != forbidden {
+        let new = Arc::new(forbidden);
+        let before = self.forbidden.current.swap(Arc::clone(&new));
+        if before != new {
             self.forbidden.replaced.fetch_add(1, Ordering::Release);
         }
     }

@@ -51,16 +51,25 @@ pub(crate) struct CloseConnection;
 ///
 /// # Errors
 /// If the connection is to be closed without an answer.
-pub(crate) async fn forward(
+#[expect(clippy::manual_async_fn, reason = "the future of an async fn would hold the request twice")]
+pub(crate) fn forward(
     worker: Rc<WorkerContext>,
     client: Rc<ClientContext>,
-    request: Request<ClientBody>,
+    mut request: Request<ClientBody>,
+) -> impl Future<Output = Result<Response<ProxyBody>, CloseConnection>> {
+    async move { answer(&worker, &client, &mut request).await }
+}
+
+async fn answer(
+    worker: &Rc<WorkerContext>,
+    client: &Rc<ClientContext>,
+    request: &mut Request<ClientBody>,
 ) -> Result<Response<ProxyBody>, CloseConnection> {
     let length = target::body_length(request.body());
-    let framed = begin(&client, request.body(), length);
+    let framed = begin(client, request.body(), length);
     let is_http3 = request.body().is_http3();
     let head = (request.method(), request.uri(), request.version(), request.headers());
-    let trace = RequestTrace::new(&worker, &client, head, is_http3);
+    let trace = RequestTrace::new(worker, client, head, is_http3);
     let (method, is_http_10) = (request.method().clone(), request.version() == Version::HTTP_10);
     let is_call = is_grpc_call(&method, request.headers());
     if is_call {
@@ -185,17 +194,17 @@ fn adapt_to_http_10(response: &mut Response<ProxyBody>) -> bool {
 /// Checks a request, finds its pool, and sends it there.
 async fn proxy_request(
     trace: &Rc<RequestTrace>,
-    mut request: Request<ClientBody>,
+    request: &mut Request<ClientBody>,
     extras: &mut ResponseExtras,
 ) -> Result<Response<ProxyBody>, Refusal> {
     let (worker, client) = (&trace.worker, &trace.client);
-    target::check(&request, &client.state)?;
+    target::check(request, &client.state)?;
     let table = worker.table.load();
     trace.looked_up(table.revision());
-    target::normalize_target(&mut request)?;
-    let normal = target::normalize_path(&mut request)?;
+    target::normalize_target(request)?;
+    let normal = target::normalize_path(request)?;
     let path = normal.as_deref().unwrap_or_else(|| request.uri().path());
-    let host = target::host(&request)?;
+    let host = target::host(request)?;
     let misdirected = |identity: &Rc<TlsIdentity>| !identity.may_ask_for(&host, || worker.certificates.current());
     if client.tls.as_ref().is_some_and(|identity| !host.is_empty() && misdirected(identity)) {
         return Err(Refusal::Misdirected);
@@ -205,7 +214,7 @@ async fn proxy_request(
     if request.body().is_http3() && !is_for_http3() {
         return Err(Refusal::Misdirected);
     }
-    redirect::to_https(&worker.settings, &client.peer, &request, pool, extras)?;
+    redirect::to_https(&worker.settings, &client.peer, request, pool, extras)?;
     let proxied = send_to_pool(trace, request, pool, extras).await;
     if proxied.is_err() && extras.refused_for.is_none() {
         extras.refused_for = pool.members().first().cloned();
@@ -216,7 +225,7 @@ async fn proxy_request(
 /// Sends a request to the members of a pool, one after the other, until one responds or none may be tried.
 async fn send_to_pool(
     trace: &Rc<RequestTrace>,
-    request: Request<ClientBody>,
+    request: &mut Request<ClientBody>,
     pool: &Pool,
     extras: &mut ResponseExtras,
 ) -> Result<Response<ProxyBody>, Refusal> {
@@ -254,8 +263,8 @@ async fn send_to_pool(
         let Some(breaker) = BreakerGuard::acquire(endpoint, &worker.reports, now) else { continue };
         let mut context = RequestContext::new(trace, endpoint, breaker, request.body.clone());
         let error = match worker.upstreams.get(&client.logins, endpoint, request.needs()).await {
-            Ok(upstream) => match request.send(worker, upstream, endpoint).await {
-                Ok((upstream, response)) => {
+            Ok(mut upstream) => match request.send(worker, &mut upstream, endpoint).await {
+                Ok(response) => {
                     endpoint.live.connect_backoff.record_success();
                     return request.respond(worker, context, endpoint, upstream, response);
                 }

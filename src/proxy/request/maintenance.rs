@@ -55,11 +55,11 @@ async fn pass_on(
         // The outcome says nothing of the route's own backend: this endpoint lives for one request.
         let breaker = BreakerGuard::unguarded();
         let context = RequestContext::new(trace, endpoint, breaker, request.body.clone());
-        let Ok(upstream) = worker.upstreams.get(&client.logins, endpoint, request.needs()).await else {
+        let Ok(mut upstream) = worker.upstreams.get(&client.logins, endpoint, request.needs()).await else {
             return Err(Refusal::BadGateway);
         };
-        let error = match request.send(worker, upstream, endpoint).await {
-            Ok((upstream, response)) => return request.respond(worker, context, endpoint, upstream, response),
+        let error = match request.send(worker, &mut upstream, endpoint).await {
+            Ok(response) => return request.respond(worker, context, endpoint, upstream, response),
             Err(error) => error,
         };
         if !may_retry(worker, endpoint, &mut request, &error) {

@@ -4,8 +4,8 @@
 //! request.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
@@ -71,36 +71,37 @@ pub(crate) struct GrpcCall {
 }
 
 impl<'a> UpstreamRequest<'a> {
-    /// Builds the part of a request to a backend that is the same for all endpoints.
-    pub(crate) fn new(trace: &'a RequestTrace, mut request: Request<ClientBody>) -> Self {
+    /// Builds the part of a request to a backend that is the same for all endpoints. It leaves nothing of `request` but its method.
+    pub(crate) fn new(trace: &'a RequestTrace, request: &mut Request<ClientBody>) -> Self {
         let client = &*trace.client;
         let is_http_10 = request.version() == Version::HTTP_10;
         // HTTP/1.0 has no upgrades (RFC 9110 §7.8).
         let upgrade = requested_upgrade(request.headers()).filter(|_| !is_http_10);
-        let upgrade = upgrade.and_then(|upgrade| Some((upgrade, ClientBody::upgrade_of(&mut request)?)));
-        let (head, incoming) = request.into_parts();
-        let is_call = is_grpc_call(&head.method, &head.headers);
-        let expects = !is_http_10 && expect::expectation(&head.headers) == Expectation::Continue;
+        let upgrade = upgrade.and_then(|upgrade| Some((upgrade, ClientBody::upgrade_of(request)?)));
+        let (method, target) = (request.method().clone(), std::mem::take(request.uri_mut()));
+        let incoming = std::mem::replace(request.body_mut(), ClientBody::Tunnel(None));
+        let headers = std::mem::take(request.headers_mut());
+        let is_call = is_grpc_call(&method, &headers);
+        let expects = !is_http_10 && expect::expectation(&headers) == Expectation::Continue;
         let mut new = Self {
             trace,
             client,
             request: None,
             body: RequestBody::new(incoming, expects),
-            method: head.method,
-            target: head.uri,
-            host: head.headers.get(HOST).cloned(),
-            prefix: head.headers.get(X_FORWARDED_PREFIX).filter(|_| client.peer.trusted).cloned(),
+            method,
+            target,
+            host: headers.get(HOST).cloned(),
+            prefix: headers.get(X_FORWARDED_PREFIX).filter(|_| client.peer.trusted).cloned(),
             is_http_10,
-            is_secure: is_secure(&head.headers, &client.peer),
-            logs_in: authenticates_connection(&head.headers),
+            is_secure: is_secure(&headers, &client.peer),
+            logs_in: authenticates_connection(&headers),
             upgrade,
             attempts: 0,
             coding: None,
-            grpc: is_call
-                .then(|| GrpcCall { deadline: grpc_timeout(&head.headers).map(|span| (span, clock::instant())) }),
-            fields: (!client.state.keeps_head()).then(|| head.headers.clone()),
+            grpc: is_call.then(|| GrpcCall { deadline: grpc_timeout(&headers).map(|span| (span, clock::instant())) }),
+            fields: (!client.state.keeps_head()).then(|| headers.clone()),
         };
-        new.build(head.headers);
+        new.build(headers);
         new
     }
 
@@ -202,34 +203,35 @@ impl<'a> UpstreamRequest<'a> {
     pub(crate) async fn send(
         &mut self,
         worker: &WorkerContext,
-        mut upstream: UpstreamConn,
+        upstream: &mut UpstreamConn,
         endpoint: &Endpoint,
-    ) -> Result<(UpstreamConn, Response<BackendBody>), AttemptError> {
-        // Only this function takes it, and puts it back before another attempt.
-        let mut request = self.request.take().ok_or(AttemptError::other(Refusal::BadGateway))?;
-        if endpoint.options().compression {
-            self.coding = ContentCoding::wanted(request.headers());
-            if !endpoint.live.has_weak_etags() {
-                strengthen_etags(request.headers_mut());
-            }
-        }
-        self.apply_endpoint(&mut request, endpoint);
+    ) -> Result<Response<BackendBody>, AttemptError> {
         let may_be_resent = self.attempts < endpoint.options().retries;
         let is_kept = may_be_resent && upstream.may_give_back(self.method.is_idempotent());
         self.body.keep_for_another_try(is_kept, &worker.settings.memory);
-        let starves = upstream.may_starve();
-        let sent = {
-            // Pinned here, because a future that is passed on by value takes its place twice.
-            let sending = pin!(upstream.send(request, |heads| self.pass_interim(heads)));
-            let answered = self.within(worker, sending, endpoint);
-            if starves {
-                Box::pin(serial::await_answer(endpoint.origin_hash, serial::STALLED_AFTER, answered)).await?
-            } else {
-                answered.await?
+        // Fitted by another function: a local that was borrowed would keep its place in this future.
+        let request = self.fit_to(endpoint)?;
+        let interim = |heads| self.pass_interim(heads);
+        let sent = match upstream {
+            UpstreamConn::Http1(conn) => {
+                // Pinned here, because a future that is passed on by value takes its place twice.
+                let mut sending = pin!(conn.begin(request));
+                let starves = conn.may_starve();
+                let answered = self.within(worker, endpoint, |cx| conn.poll_head(cx, sending.as_mut(), interim));
+                if starves {
+                    Box::pin(serial::await_answer(endpoint.origin_hash, serial::STALLED_AFTER, answered)).await?
+                } else {
+                    answered.await?
+                }
+            }
+            UpstreamConn::Http2(stream) => {
+                // Boxed because the futures of HTTP/1.1 requests stay small.
+                let mut sending = Box::pin(stream.send(request, interim));
+                self.within(worker, endpoint, |cx| sending.as_mut().poll(cx)).await?
             }
         };
         match sent {
-            Ok(response) => Ok((upstream, response)),
+            Ok(response) => Ok(response),
             Err(error) => {
                 if error.failure == (AttemptFailure::Http1Required { is_possible: true }) {
                     worker.upstreams.note_http1_required(endpoint);
@@ -239,6 +241,19 @@ impl<'a> UpstreamRequest<'a> {
                 Err(self.classify(error.failure))
             }
         }
+    }
+
+    /// Takes the request, fitted to this endpoint. Only [`Self::send`] takes it, and puts it back before another attempt.
+    fn fit_to(&mut self, endpoint: &Endpoint) -> Result<Request<RequestBody>, AttemptError> {
+        let mut request = self.request.take().ok_or(AttemptError::other(Refusal::BadGateway))?;
+        if endpoint.options().compression {
+            self.coding = ContentCoding::wanted(request.headers());
+            if !endpoint.live.has_weak_etags() {
+                strengthen_etags(request.headers_mut());
+            }
+        }
+        self.apply_endpoint(&mut request, endpoint);
+        Ok(request)
     }
 
     /// Passes interim heads to the client as they arrive. HTTP/1.0 has none (RFC 9110 §15.2).
@@ -294,8 +309,8 @@ impl<'a> UpstreamRequest<'a> {
     async fn within<T>(
         &self,
         worker: &WorkerContext,
-        mut sent: Pin<&mut impl Future<Output = T>>,
         endpoint: &Endpoint,
+        mut sent: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Result<T, AttemptError> {
         let limit = endpoint.options().timeout.std();
         let body = self.body.sending();
@@ -303,7 +318,7 @@ impl<'a> UpstreamRequest<'a> {
         let first = if closed_gate().is_some() { limit.min(CONTINUE_WAIT) } else { limit };
         let (mut due, mut frames) = (self.wake_after(worker, first), 0);
         let answered = poll_fn(|cx| {
-            if let Poll::Ready(head) = sent.as_mut().poll(cx) {
+            if let Poll::Ready(head) = sent(cx) {
                 return Poll::Ready(Ok(head));
             }
             if worker.ticks.now() < due {

@@ -31,7 +31,7 @@ impl UpstreamRequest<'_> {
     /// # Errors
     /// If the response cannot be passed on.
     pub(crate) fn respond(
-        self,
+        &mut self,
         worker: &Rc<WorkerContext>,
         mut context: RequestContext,
         endpoint: &Endpoint,
@@ -66,7 +66,7 @@ impl UpstreamRequest<'_> {
         *response.version_mut() = Version::HTTP_11;
         let (status, awaits_status) = self.status_of(&response);
         context.responded(status, awaits_status, upstream);
-        if let Some((protocol, client)) = self.upgrade.filter(|_| is_upgraded) {
+        if let Some((protocol, client)) = self.upgrade.take().filter(|_| is_upgraded) {
             context.open_tunnel();
             // No further head follows on the connection.
             self.client.state.heads().lose();

@@ -2,10 +2,9 @@
 //!
 //! Invariants: a connection on which somebody has begun to log in is never given to another client.
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
@@ -13,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
 use crate::proxy::ticks::Ticks;
+use crate::proxy::upstream::backend_body::BackendBody;
 use crate::proxy::upstream::idle_pools::{IdlePool, PooledConn};
 use crate::proxy::upstream::read_ahead::ReadAheadPlace;
 use crate::proxy::upstream::request_body::RequestBody;
@@ -21,6 +21,9 @@ use crate::traffic::{AttemptFailure, Endpoint};
 
 /// The time before its backend would close it from which on a connection is not used any more.
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
+
+/// The outcome of a request that was given to hyper.
+type HyperSent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 /// An HTTP/1.1 connection to a backend, while one request has it.
 pub(crate) struct Http1Conn {
@@ -70,12 +73,8 @@ impl Http1Conn {
         }
     }
 
-    /// Sends a request and waits for the head of its response. Interim heads go to `interim`.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-        interim: impl Fn(Vec<u8>),
-    ) -> Result<Response<Incoming>, SendError> {
+    /// Begins to send a request. [`Self::poll_head`] moves what it returns.
+    pub(crate) fn begin(&mut self, request: Request<RequestBody>) -> impl Future<Output = HyperSent> + use<> {
         let is_detached = request.body().sending().is_some();
         if is_detached {
             // A client that sends all before it reads would otherwise hold up the rest of its own upload.
@@ -83,23 +82,30 @@ impl Http1Conn {
         }
         self.conn.budget.await_head();
         self.limit_reads(is_detached);
-        let mut sent = pin!(self.conn.sender.try_send_request(request));
-        let mut head = poll_fn(|cx| {
-            self.conn.driver.poll(cx);
-            self.conn.budget.take_interim().into_iter().for_each(&interim);
-            if is_detached {
-                self.conn.budget.wake_for_interim(cx.waker());
-            }
-            sent.as_mut().poll(cx)
-        })
-        .await
-        .map_err(|error| self.failure(error))?;
-        self.conn.budget.remove_limit();
-        self.conn.budget.take_further_fields(head.headers_mut());
-        if !self.is_reused {
-            self.pool.answered(&mut self.conn);
+        self.conn.sender.try_send_request(request)
+    }
+
+    /// Moves the connection until the head of the response to the request that was `sent`. Interim heads go to `interim`.
+    pub(crate) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        sent: Pin<&mut impl Future<Output = HyperSent>>,
+        interim: impl Fn(Vec<u8>),
+    ) -> Poll<Result<Response<BackendBody>, SendError>> {
+        self.conn.driver.poll(cx);
+        self.conn.budget.take_interim().into_iter().for_each(interim);
+        if self.conn.driver.0.is_none() {
+            self.conn.budget.wake_for_interim(cx.waker());
         }
-        Ok(head)
+        let head = ready!(sent.poll(cx)).map_err(|error| self.failure(error));
+        Poll::Ready(head.map(|mut head| {
+            self.conn.budget.remove_limit();
+            self.conn.budget.take_further_fields(head.headers_mut());
+            if !self.is_reused {
+                self.pool.answered(&mut self.conn);
+            }
+            head.map(BackendBody::Http1)
+        }))
     }
 
     /// Limits the reads of a response: a first part of the body comes with the head, and a connection that moves by itself always

@@ -2,13 +2,10 @@
 
 use std::task::Context;
 
-use http::{HeaderValue, Request, Response};
+use http::HeaderValue;
 
-use crate::proxy::upstream::backend_body::BackendBody;
 use crate::proxy::upstream::http1_conn::Http1Conn;
 use crate::proxy::upstream::http2_stream::Http2Stream;
-use crate::proxy::upstream::request_body::RequestBody;
-use crate::proxy::upstream::send_error::SendError;
 
 /// The part of a connection to a backend that one request has.
 pub(crate) enum UpstreamConn {
@@ -17,19 +14,6 @@ pub(crate) enum UpstreamConn {
 }
 
 impl UpstreamConn {
-    /// Sends a request and waits for the head of its response. Interim heads go to `interim`.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-        interim: impl Fn(Vec<u8>),
-    ) -> Result<Response<BackendBody>, SendError> {
-        match self {
-            Self::Http1(conn) => conn.send(request, interim).await.map(|response| response.map(BackendBody::Http1)),
-            // Boxed because the futures of HTTP/1.1 requests stay small.
-            Self::Http2(stream) => Box::pin(stream.send(request, interim)).await,
-        }
-    }
-
     /// Obeys the `Keep-Alive` field of a response, which HTTP/2 does not have.
     pub(crate) fn heed(&mut self, keep_alive: &HeaderValue) {
         if let Self::Http1(conn) = self {
@@ -43,14 +27,6 @@ impl UpstreamConn {
         match self {
             Self::Http1(conn) => idempotent && conn.is_reused(),
             Self::Http2(_) => true,
-        }
-    }
-
-    /// True if the backend may leave it unanswered until other connections are closed, as far as is known.
-    pub(crate) fn may_starve(&self) -> bool {
-        match self {
-            Self::Http1(conn) => conn.may_starve(),
-            Self::Http2(_) => false,
         }
     }
 
