@@ -87,7 +87,7 @@ await step('a route shows its settings, its members, and an open breaker with wh
   await page.getByRole('row', { name: /broken.example.*open.*tries in/ }).waitFor()
   await go(page, 'overview')
   await page.locator('.problems li', { hasText: 'breaker open' }).getByRole('link', { name: 'broken.example/' }).click()
-  await page.getByText('Last counted failure').waitFor()
+  await page.getByText('Last failure').waitFor()
   await picture(page, 'breaker')
   await world.call('DELETE', 'v1/instances/broken/broken-1')
 })

@@ -60,7 +60,7 @@ impl JsonShape for Member {
             "takes_requests": self.takes_requests,
             "last_check": maybe(self.last_check.as_ref()),
             "last_failed_check": maybe(self.last_failed_check.as_ref()),
-            "last_failed_request": maybe(self.last_failed_request.as_ref()),
+            "last_failure": maybe(self.last_failure.as_ref()),
         })
     }
 }

@@ -157,12 +157,11 @@ impl JsonShape for OperatorRoute {
             "state": circuit(self.state()),
             "failures": self.failures,
             "successes": self.successes,
-            "last_failure": time(self.last_failure),
             "next_attempt": time(self.next_attempt),
             "healthy": self.healthy,
             "last_check": maybe(self.last_check.as_ref()),
             "last_failed_check": maybe(self.last_failed_check.as_ref()),
-            "last_failed_request": maybe(self.last_failed_request.as_ref()),
+            "last_failure": maybe(self.last_failure.as_ref()),
         })
     }
 }

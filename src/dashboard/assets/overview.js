@@ -97,7 +97,7 @@ function certificateProblem({ names, state, not_after: end, last_error: error })
 function routeProblem(one) {
   const check = one.last_failed_check?.reason
   const isBad = !one.healthy || one.state === 'open'
-  const words = !one.healthy ? check : one.last_failed_request?.reason
+  const words = !one.healthy ? check : one.last_failure?.reason
   const state = !one.healthy ? 'unhealthy' : `breaker ${one.state.replace('_', ' ')}`
   return problem(isBad ? 'bad' : 'warn', state, routeLink(one), `${one.domains[0]}${one.path}`, `${one.service_name}/${one.instance_name}${words ? `: ${words}` : ''}`)
 }

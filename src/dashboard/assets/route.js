@@ -51,7 +51,7 @@ export function route(root, view, [service, instance, id]) {
 
 function draw(content, one, stats, config) {
   const check = one.last_failed_check
-  const failed = one.last_failed_request
+  const failed = one.last_failure
   const codes = Object.entries(stats?.status_codes ?? {})
   fill(content,
     facts([
@@ -62,9 +62,8 @@ function draw(content, one, stats, config) {
       ['Share of traffic', `${one.traffic_percent} %`],
       ['Last check', one.last_check ? [ago(one.last_check.at), one.last_check.ok ? ': it answered' : `: ${one.last_check.reason}`] : 'none yet'],
       check && ['Last failed check', [ago(check.at), `: ${check.reason}`]],
-      failed && ['Last failed request', [ago(failed.at), `: ${failed.reason}`]],
+      failed && ['Last failure', [ago(failed.at), `: ${failed.reason}`]],
       ['Breaker', breaker(one)],
-      one.last_failure && ['Last counted failure', ago(one.last_failure)],
     ]),
     stats && facts([
       ['Requests', number(stats.requests)],

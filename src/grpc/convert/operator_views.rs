@@ -204,12 +204,11 @@ impl From<OperatorRouteView> for proto::OperatorRoute {
             state,
             failures,
             successes,
-            last_failure,
             next_attempt,
             healthy,
             last_check,
             last_failed_check,
-            last_failed_request,
+            last_failure,
         } = view;
         Self {
             service_name: service_name.to_string(),
@@ -224,12 +223,11 @@ impl From<OperatorRouteView> for proto::OperatorRoute {
             state: circuit_state(state),
             failures,
             successes,
-            last_failure: last_failure.map(timestamp),
             next_attempt: next_attempt.map(timestamp),
             healthy,
             last_check: last_check.map(Into::into),
             last_failed_check: last_failed_check.map(Into::into),
-            last_failed_request: last_failed_request.map(Into::into),
+            last_failure: last_failure.map(Into::into),
         }
     }
 }
@@ -301,7 +299,7 @@ impl From<MemberView> for proto::Member {
             takes_requests,
             last_check,
             last_failed_check,
-            last_failed_request,
+            last_failure,
         } = view;
         Self {
             instance_name: instance_name.to_string(),
@@ -314,7 +312,7 @@ impl From<MemberView> for proto::Member {
             takes_requests,
             last_check: last_check.map(Into::into),
             last_failed_check: last_failed_check.map(Into::into),
-            last_failed_request: last_failed_request.map(Into::into),
+            last_failure: last_failure.map(Into::into),
         }
     }
 }

@@ -128,9 +128,9 @@ pub struct MemberView {
     /// The last health check that failed.
     #[schema(required)]
     pub last_failed_check: Option<CheckOutcomeView>,
-    /// The last request that its backend failed.
+    /// The last request that its backend failed: it did not respond, or its breaker counted the response.
     #[schema(required)]
-    pub last_failed_request: Option<FailureView>,
+    pub last_failure: Option<FailureView>,
 }
 
 /// The largest number of candidates, and of members of each, in the answer.
@@ -307,7 +307,7 @@ fn member(session: &Session, route: &Route, view_of_traffic: TrafficView<'_>) ->
         takes_requests: !in_maintenance && percent > 0 && !gated && !shut && !known.refuses,
         last_check: known.last_check.map(Into::into),
         last_failed_check: known.last_failed_check.map(Into::into),
-        last_failed_request: known.last_failed_request,
+        last_failure: known.last_failed_request,
     };
     (member, known.preference)
 }

@@ -134,8 +134,6 @@ pub struct OperatorRouteView {
     pub state: BreakerState,
     pub failures: u64,
     pub successes: u64,
-    #[schema(value_type = Option<String>, required, format = DateTime)]
-    pub last_failure: Option<Time>,
     /// The time at which an open breaker lets a trial request pass.
     #[schema(value_type = Option<String>, required, format = DateTime)]
     pub next_attempt: Option<Time>,
@@ -147,9 +145,9 @@ pub struct OperatorRouteView {
     /// The last health check that failed.
     #[schema(required)]
     pub last_failed_check: Option<CheckOutcomeView>,
-    /// The last request that its backend failed.
+    /// The last request that its backend failed: it did not respond, or its breaker counted the response.
     #[schema(required)]
-    pub last_failed_request: Option<FailureView>,
+    pub last_failure: Option<FailureView>,
 }
 
 /// The statistics of a route.
@@ -321,7 +319,7 @@ impl OperatorSource<'_> {
             state,
             failures,
             successes,
-            last_failure,
+            last_failure: _,
             next_attempt,
             healthy,
             last_check,
@@ -343,12 +341,11 @@ impl OperatorSource<'_> {
             state,
             failures,
             successes,
-            last_failure,
             next_attempt,
             healthy,
             last_check: last_check.map(Into::into),
             last_failed_check: last_failed_check.map(Into::into),
-            last_failed_request,
+            last_failure: last_failed_request,
         }
     }
 }

@@ -168,7 +168,7 @@ fn a_backend_that_fails_many_requests_is_warned_of_once_and_explained() {
     let explained = harness.told("/v1/explain?host=a&path=/");
     let listed = harness.told("/v1/routes");
     for told in [&explained["candidates"][0]["members"][0], &listed["items"][0]] {
-        let failure = &told["last_failed_request"];
+        let failure = &told["last_failure"];
         assert!(failure["at"].is_string() && failure["reason"].is_string(), "{told}");
     }
 }
