@@ -93,7 +93,7 @@ const PAGE_FRESH_FOR: Span = Span::from_secs(10);
 ///
 /// # Errors
 /// If a part cannot start or fails. The error says what to change.
-pub fn run(cli: Cli, config: &ServerConfig, log: Log) -> anyhow::Result<()> {
+pub fn run(cli: Cli, config: ServerConfig, log: Log) -> anyhow::Result<()> {
     let source = ConfigSource::read(cli, log, config)?;
     let config = &source.config;
     clock::start().context(

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let ended = cli.load().and_then(|config| match cli.task() {
         config::Task::Serve => {
             log.start(&config.log_filter, config.log_format);
-            app::run(cli, &config, log.clone())
+            app::run(cli, config, log.clone())
         }
         config::Task::Check => app::check(config).map(|()| println!("{file} is valid")),
         config::Task::DnsProof(name, server) => app::report_dns_proof(config, &name, server).and_then(|report| {

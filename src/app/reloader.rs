@@ -4,6 +4,7 @@
 //! are read before anything is changed; keys that need a restart keep their values until then.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,11 +49,11 @@ impl ConfigSource {
     ///
     /// # Errors
     /// If a file cannot be read or contains an error.
-    pub(super) fn read(cli: Cli, log: Log, config: &ServerConfig) -> anyhow::Result<Self> {
+    pub(super) fn read(cli: Cli, log: Log, config: ServerConfig) -> anyhow::Result<Self> {
         // The versions before the values: what is written between the two is another version then.
-        let (version, authorities) = (Version::read(files(&cli, config)), Version::read(config.ca.as_deref()));
-        let config = CheckedConfig::new(cli.load()?)?;
-        Ok(Self { cli, log, config, version, authorities })
+        let (version, authorities) = (Version::read(files(&cli, &config)), Version::read(config.ca.as_deref()));
+        let config = if is_fifo(&cli) { config } else { cli.load()? };
+        Ok(Self { cli, log, config: CheckedConfig::new(config)?, version, authorities })
     }
 }
 
@@ -264,6 +265,9 @@ impl Reloader {
 
     /// Reads the configuration and all its files.
     fn prepare(&self) -> anyhow::Result<Prepared> {
+        if is_fifo(&self.cli) {
+            anyhow::bail!("the configuration was read from a FIFO, which cannot be read again; start the server again");
+        }
         let written = self.cli.load()?;
         let config = CheckedConfig::new(written.on(&self.config.plain)?)?;
         let written = CheckedConfig::new(written)?;
@@ -323,7 +327,13 @@ impl Reloader {
     }
 }
 
-/// Returns the files of the configuration.
+/// Returns the files of the configuration that can change.
 fn files<'a>(cli: &'a Cli, config: &'a ServerConfig) -> impl Iterator<Item = &'a Path> {
-    cli.file().into_iter().chain(config.files())
+    cli.file().filter(|_| !is_fifo(cli)).into_iter().chain(config.files())
+}
+
+/// Returns true if the configuration is read from a FIFO, such as one that a shell opens for `--config <(command)`. It can be
+/// read only once, and nothing tells of a change.
+fn is_fifo(cli: &Cli) -> bool {
+    cli.file().and_then(|file| file.metadata().ok()).is_some_and(|found| found.file_type().is_fifo())
 }

@@ -187,6 +187,23 @@ fn a_change_that_comes_in_the_middle_of_a_reload_takes_effect() {
     }
 }
 
+#[test]
+fn a_configuration_from_a_fifo_is_read_once_and_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let written = fifo.clone();
+    let writer = std::thread::spawn(move || fs::write(written, "[api]\noperator_tokens = [\"0123456789abcdef\"]\n"));
+    let server = Server::start_with(folder.path(), &["--config", fifo.to_str().unwrap()]);
+    writer.join().unwrap().unwrap();
+    let configured = Configured { folder, server };
+    let ask = |method, target| configured.operate(method, target, "0123456789abcdef");
+    let refused = ask("POST", "/v1/reload");
+    assert!(refused.status() == 409 && refused.text().contains("from a FIFO"), "{}", refused.text());
+    assert_eq!(ask("GET", "/v1/overview").status(), 200, "the token is known");
+    assert_eq!(configured.operate("GET", "/v1/overview", "wrong-wrong-wrong").status(), 401);
+}
+
 /// A connection that was in use when its address was denied carries no further request, whatever its protocol.
 #[test]
 fn a_connection_in_use_is_not_used_again_once_its_address_is_denied() {
