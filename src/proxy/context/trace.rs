@@ -42,7 +42,7 @@ pub(crate) struct RequestTrace {
     host: Option<HeaderValue>,
     protocol: &'static str,
     // `None` if nobody wants to know of requests that do not fail.
-    extras: Option<Box<TracedExtras>>,
+    extras: Option<TracedExtras>,
     progress: RefCell<TraceProgress>,
 }
 
@@ -94,13 +94,11 @@ impl RequestTrace {
             let is_sampled = decided.unwrap_or_else(|| spans.samples(trace));
             is_sampled.then(|| SpanIds { trace, span: worker.random.next(), parent: parent.map(|parent| parent.span) })
         });
-        let extras = (span.is_some() || is_watched).then(|| {
-            Box::new(TracedExtras {
-                span,
-                trace_id: parent.map(|parent| parent.trace),
-                user_agent: field(USER_AGENT),
-                referer: field(REFERER),
-            })
+        let extras = (span.is_some() || is_watched).then(|| TracedExtras {
+            span,
+            trace_id: parent.map(|parent| parent.trace),
+            user_agent: field(USER_AGENT),
+            referer: field(REFERER),
         });
         Rc::new(Self {
             worker: Rc::clone(worker),
@@ -294,7 +292,7 @@ impl RequestTrace {
 
     fn view<'a>(&'a self, id: &'a str, progress: &'a TraceProgress) -> RequestView<'a> {
         let owner = progress.endpoint.as_ref().and_then(|endpoint| endpoint.owner());
-        let extras = self.extras.as_deref();
+        let extras = self.extras.as_ref();
         let field = |field: Option<&'a HeaderValue>| field.map(text_of);
         let details = progress.details.as_deref();
         let problem = details.and_then(|details| details.problem.as_ref());
