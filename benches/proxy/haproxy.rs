@@ -13,7 +13,7 @@ pub fn secure_proxy(home: &Path, backend: &str) -> (Process, String) {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
     let (address, file) = (free.to_string(), home.join("haproxy.cfg"));
     let configuration = format!(
-        "global\n maxconn 20000\n nbthread 1\ndefaults\n mode http\n timeout client 1m\n timeout server 1m\n timeout connect 5s\n \
+        "global\n maxconn 5000\n nbthread 1\ndefaults\n mode http\n timeout client 1m\n timeout server 1m\n timeout connect 5s\n \
          option forwardfor\nfrontend front\n bind {address} ssl crt {}/both alpn h2,http/1.1\n \
          http-request set-header X-Forwarded-Proto https\n default_backend back\n\
          backend back\n http-reuse always\n server one {backend}\n",

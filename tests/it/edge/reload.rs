@@ -67,6 +67,16 @@ impl Configured {
     }
 }
 
+/// Starts a server with one route of `shop.example`.
+fn serving() -> (Configured, Client, Backend) {
+    let configured = Configured::start("", &[]);
+    let mut client = configured.server.connect();
+    let session = client.register("shop", "shop-1");
+    let page = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+    client.serve(&session, "shop.example", "/", page.address());
+    (configured, client, page)
+}
+
 fn subscribed(server: &Server, kind: &str) -> Client {
     let mut client = server.connect();
     let session = client.register("shop", "shop-1");
@@ -131,12 +141,8 @@ fn an_invalid_file_changes_nothing_and_the_command_says_what_the_log_says() {
 
 #[test]
 fn tokens_defaults_and_denied_networks_follow_at_once() {
-    let configured = Configured::start("", &[]);
+    let (configured, _client, _page) = serving();
     let server = &configured.server;
-    let mut client = server.connect();
-    let session = client.register("shop", "shop-1");
-    let page = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
-    client.serve(&session, "shop.example", "/", page.address());
     assert_eq!(get(server.proxy, "shop.example", "/").unwrap().0, 200);
 
     configured.write(
@@ -165,12 +171,8 @@ fn tokens_defaults_and_denied_networks_follow_at_once() {
 /// What is written while the file is being read or put in force takes effect like any other change.
 #[test]
 fn a_change_that_comes_in_the_middle_of_a_reload_takes_effect() {
-    let configured = Configured::start("", &[]);
+    let (configured, _client, _page) = serving();
     let server = &configured.server;
-    let mut client = server.connect();
-    let session = client.register("shop", "shop-1");
-    let page = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
-    client.serve(&session, "shop.example", "/", page.address());
     let header = |value: &str| configured.write(&format!("[defaults]\nheaders = {{ X-Round = \"{value}\" }}\n"));
     for round in 0..8 {
         header("first");
