@@ -14,6 +14,7 @@ use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -370,11 +371,8 @@ impl hyper::body::Body for LargeBody {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        lifecycle::run_blocking(|| Pin::new(&mut self.body).poll_frame(context))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        lifecycle::run_blocking(|| Pin::new(&mut self.body).poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {

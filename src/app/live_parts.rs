@@ -157,8 +157,8 @@ impl LiveParts {
         }
     }
 
-    /// Puts the values of a configuration in force, except those that need a restart. Returns once decisions and traffic
-    /// follow them.
+    /// Puts the values of a configuration in force, except those that need a restart. Returns once decisions follow them;
+    /// the workers of the proxy take over their own settings with the next tick.
     pub(super) async fn set(&self, config: &CheckedConfig, registry: &Registry) {
         sockets::raise_descriptor_limit(
             config.plain.pipe.connections.all,
