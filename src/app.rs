@@ -139,7 +139,6 @@ async fn serve(source: ConfigSource, passed: InheritedSockets) -> anyhow::Result
         }
     };
     server.announce()?;
-    server.record(Announce::ServerStarted).await;
     // From here on the server that was here before may end.
     server.claim = None;
     let signal = tokio::select! {
@@ -180,6 +179,13 @@ async fn resume(
     let mut services = StaticServices::new(registry.clone(), published.map(|port| port.service.clone()));
     services.look(&config.plain, &CallOrigin::SERVER).await;
     services
+}
+
+/// Records a start or a stop in the audit.
+async fn record(registry: &Registry, change: Announce) {
+    if let Err(error) = registry.execute_one(CallOrigin::SERVER, change.into()).await {
+        tracing::warn!(%error, "the audit has no record of a start or a stop");
+    }
 }
 
 /// The running server.
@@ -265,6 +271,8 @@ impl Server {
         // Tasks: the writer, the checker, the proxy, then the interfaces.
         let [core, interfaces, pipe] = [(); 3].map(|()| Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
+        // Before anything else can be recorded, and before anybody can ask.
+        record(&registry, Announce::ServerStarted).await;
         let services = resume(&registry, config, published.as_ref(), &interfaces).await;
         table.load().assume_healthy();
         let acme = obtaining.start(config, &table, &interfaces)?;
@@ -315,13 +323,6 @@ impl Server {
         Ok(())
     }
 
-    /// Records a start or a stop in the audit.
-    async fn record(&self, change: Announce) {
-        if let Err(error) = self.registry.execute_one(CallOrigin::SERVER, change.into()).await {
-            tracing::warn!(%error, "the audit has no record of a start or a stop");
-        }
-    }
-
     /// Returns when a part has failed that the server cannot do without.
     async fn failed(&self) {
         tokio::select! {
@@ -350,7 +351,7 @@ impl Server {
         if !self.interfaces.end(CLOSE).await || !pipe_closed {
             tracing::warn!("some connections of clients did not close in time");
         }
-        self.record(Announce::ServerStopped { reason }).await;
+        record(&self.registry, Announce::ServerStopped { reason }).await;
         let stored = self.core.end(CLOSE).await;
         await_successor(&self.store_url).await;
         self.proxy.stop(left).await;

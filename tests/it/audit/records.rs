@@ -208,3 +208,19 @@ fn a_filter_that_makes_no_sense_is_refused_with_the_choices() {
     assert_eq!(records(&server, &format!("since={now}&until={now}")).len(), 1);
     assert_eq!(records(&server, "until=2020-01-01T00:00:00Z").len(), 0);
 }
+
+#[test]
+fn the_start_is_recorded_before_anything_else_of_a_run() {
+    let (folder, token) = (tempfile::tempdir().unwrap(), "0123456789abcdef");
+    let flags = ["--api-operator-tokens", token, "--api-publish", "admin.example"];
+    for runs in 1..=2 {
+        let server = Server::start_with(folder.path(), &flags);
+        let found = records_for(&server, "", token);
+        let starts: Vec<usize> = (0..found.len()).filter(|at| found[*at]["action"] == "server_started").collect();
+        assert_eq!((starts.len(), starts[0]), (runs, 0), "{:?}", actions(&found));
+        let last = starts[runs - 1];
+        assert!(last == 0 || found[last - 1]["action"] == "server_stopped", "{:?}", actions(&found));
+        assert!(found.len() > last + 1, "the service that the server publishes comes after it");
+        server.terminate();
+    }
+}
