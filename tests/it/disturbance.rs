@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use crate::server::{Backend, Server};
+use crate::support::PATIENCE;
 
 /// A backend that switches protocols and sends back what it gets.
 fn echo_backend() -> SocketAddr {
@@ -33,7 +33,7 @@ fn echo_backend() -> SocketAddr {
 
 fn open_tunnel(proxy: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(proxy).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = "GET /ws HTTP/1.1\r\nHost: ws.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
@@ -57,7 +57,7 @@ fn echoes(stream: &mut TcpStream, word: [u8; 4]) {
 /// Requests on one kept connection until told to stop; every one must be answered with 200.
 fn keep_asking(proxy: SocketAddr, stop: &AtomicBool, done: &AtomicUsize) {
     let mut stream = TcpStream::connect(proxy).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut buffer = [0; 4096];
     while !stop.load(Ordering::Relaxed) {
         stream.write_all(b"GET /load HTTP/1.1\r\nHost: load.example\r\n\r\n").unwrap();

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::server::{Server, eventually};
+use crate::support::PATIENCE;
 use crate::support::backend::Backend;
 use crate::support::wire::Wire;
 
@@ -138,7 +139,7 @@ fn misbehave(mut stream: TcpStream) {
 /// Asks once; the status, and whether the whole body came.
 fn ask(proxy: SocketAddr, fault: Fault) -> (u16, bool) {
     let mut stream = TcpStream::connect(proxy).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!("GET /{fault:?} HTTP/1.1\r\nHost: faults.example\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();

@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -15,6 +14,7 @@ use rustls::{
 use tempfile::TempDir;
 
 use crate::server::{Server, eventually};
+use crate::support::PATIENCE;
 use crate::support::backend::closed_port;
 use crate::support::tls::{Authority, Issued};
 
@@ -108,7 +108,7 @@ struct Talk(BufReader<StreamOwned<ClientConnection, TcpStream>>);
 impl Talk {
     fn begin(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
         let socket = TcpStream::connect(address).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         Self(BufReader::new(StreamOwned::new(ClientConnection::new(config, name).unwrap(), socket)))
     }
@@ -193,7 +193,7 @@ fn a_client_without_tls_is_refused_in_words_and_closed() {
     let server = shelf.start(&[PIPE, API].concat());
     for (address, words) in [(server.pipe, "REGISTER|shop|shop-1|9001|{}\n"), (server.api, "GET / HTTP/1.1\r\n\r\n")] {
         let mut plain = TcpStream::connect(address).unwrap();
-        plain.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        plain.set_read_timeout(Some(PATIENCE)).unwrap();
         plain.write_all(words.repeat(100).as_bytes()).unwrap();
         let mut answer = Vec::new();
         plain.read_to_end(&mut answer).expect("an end, and no reset");

@@ -8,8 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The longest time that a condition may take to become true.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::support::PATIENCE;
 
 /// Waits until something is true.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {

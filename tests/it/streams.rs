@@ -1,14 +1,13 @@
 //! Event streams: their number is bounded over gRPC and REST together, silent streams send signs of life, and a stream
 //! ends once another connection takes its session.
 
-use std::time::Duration;
-
 use signalbox::grpc::proto;
 use signalbox::grpc::proto::operator_client::OperatorClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Streaming};
 
 use crate::server::{Server, eventually};
+use crate::support::PATIENCE;
 use crate::support::wire::Wire;
 
 type Stream = Streaming<proto::WatchResponse>;
@@ -70,7 +69,7 @@ fn streams_are_served_up_to(streams_max: usize, server: &Server) {
                 }
             }
         };
-        let told = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), told).await });
+        let told = runtime.block_on(async { tokio::time::timeout(PATIENCE, told).await });
         assert_eq!(told.expect("in time"), "shop-1");
     }
     drop((streams, channel, runtime));

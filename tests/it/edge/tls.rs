@@ -3,13 +3,13 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
 
 use signalbox::certificates::{CertificateFiles, ServedCertificate};
 use signalbox::domain::{Host, Target};
 
 use crate::server::Server;
 use crate::shares::connect_from;
+use crate::support::PATIENCE;
 use crate::support::backend::Backend;
 use crate::support::http2_client::Http2Client;
 use crate::support::proxy_harness::{ProxyHarness, option, until};
@@ -59,7 +59,7 @@ impl Edge {
 
     fn raw(&self) -> TcpStream {
         let socket = TcpStream::connect(self.address()).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket
     }
 }

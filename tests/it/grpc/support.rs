@@ -29,8 +29,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
-/// The time that a test waits for something that must come.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub use crate::support::PATIENCE;
 
 /// The calls that the fakes have seen, and the way they behave.
 #[derive(Default)]

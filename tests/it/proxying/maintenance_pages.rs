@@ -10,6 +10,7 @@ use signalbox::fetch::PageFetcher;
 use signalbox::lifecycle::Lifecycle;
 use signalbox::maintenance_pages::MaintenancePages;
 
+use crate::support::PATIENCE;
 use crate::support::backend::{Backend, closed_port};
 
 const SESSION: SessionKey = SessionKey(1);
@@ -121,7 +122,7 @@ fn a_page_is_fetched_again_while_it_is_asked_for_and_the_last_good_one_is_shown_
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), again).await.expect("it is fetched again");
+        tokio::time::timeout(PATIENCE, again).await.expect("it is fetched again");
         assert!(lifecycle.end(Duration::from_secs(10)).await);
     });
 }

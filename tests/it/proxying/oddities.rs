@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::support::PATIENCE;
 use crate::support::backend::Backend;
 use crate::support::proxy_harness::ProxyHarness;
 use crate::support::wire::{Message, Wire};
@@ -346,12 +347,12 @@ fn names_go_to_backends_in_the_usual_capitals() {
     let harness = ProxyHarness::serving(&backend.url(), &[]);
     let mut wire = harness.connect();
     wire.send("POST / HTTP/1.1\r\nhost: a\r\nx-own-field: 1\r\ncontent-length: 0\r\n\r\n");
-    let request = heard.recv_timeout(Duration::from_secs(10)).unwrap();
+    let request = heard.recv_timeout(PATIENCE).unwrap();
     for name in ["Host: a", "X-Own-Field: 1", "Content-Length: 0", "X-Forwarded-For: "] {
         assert!(request.contains(name), "{name} in {request}");
     }
     let mut upgrade = harness.connect();
     upgrade.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
-    let request = heard.recv_timeout(Duration::from_secs(10)).unwrap();
+    let request = heard.recv_timeout(PATIENCE).unwrap();
     assert!(request.contains("Connection: Upgrade\r\n") && request.contains("Upgrade: websocket\r\n"), "{request}");
 }

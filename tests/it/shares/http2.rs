@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::server::{Server, get};
+use crate::support::PATIENCE;
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -28,7 +29,7 @@ impl Peer {
     /// The same, over a connection that is there.
     pub fn over(stream: TcpStream, window: u32) -> Self {
         stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
-        stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let mut peer = Self(stream);
         peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         peer.send(&frame(SETTINGS, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat()));
@@ -116,7 +117,7 @@ fn control_frames_without_end_close_their_connection_and_nobody_else_s() {
         let mut peer = Peer::connect(server.api, 65_535);
         let mut reader = peer.0.try_clone().unwrap();
         let reading = std::thread::spawn(move || while reader.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {});
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + PATIENCE;
         while peer.send(&flood.repeat(200)) {
             assert!(Instant::now() < end, "{name} goes on");
         }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::connect_from;
 use super::http2::{Peer, request};
 use crate::server::{Backend, Client, Server, eventually, get_over};
+use crate::support::PATIENCE;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -261,7 +262,7 @@ fn a_peer_that_finds_no_memory_is_told_so() {
             "POST /v1/sessions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {bytes}\r\n\r\n"
         );
         let mut stream = TcpStream::connect(stage.server.api).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let _ = stream.write_all(&[head.as_bytes(), &vec![b'x'; bytes]].concat());
         let mut answer = [0; 64];
         let count = stream.read(&mut answer).unwrap_or(0);

@@ -20,6 +20,7 @@ use signalbox::memory_budget::MemoryBudget;
 
 use super::http2::{DATA, HEADERS, PING, Peer, RST_STREAM, frame, pong, request, upload, window_update};
 use crate::server::eventually;
+use crate::support::PATIENCE;
 
 /// Bytes of a piece of an endless answer: so little of each is held beside what the port counts.
 const PIECE: usize = 1024;
@@ -219,7 +220,7 @@ fn a_connection_without_a_whole_head_is_closed_whatever_it_has_begun() {
         [b"", b"PRI * HT", preface, &settings, &half_headers, b"GET / HT", b"GET / HTTP/1.1\r\nx: ", served];
     for begin in begins {
         let mut stream = TcpStream::connect(api.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(begin).unwrap();
         let ended = stream.read_to_end(&mut Vec::new());
         assert!(!ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "{begin:?} is never closed");
@@ -236,7 +237,7 @@ fn a_peer_that_does_not_say_that_it_is_there_is_gone_and_one_that_does_stays() {
         assert!(peer.is_answered(1));
     }
     let reading = std::thread::spawn(move || while dead.next().is_some() {});
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     while !reading.is_finished() {
         assert!(Instant::now() < end, "who does not answer is never closed");
         let (kind, flags, _, payload) = alive.next().expect("who answers stays");

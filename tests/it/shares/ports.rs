@@ -2,11 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use super::connect_from;
 use super::http2::{Peer, request};
 use crate::server::{Client, Server, eventually};
+use crate::support::PATIENCE;
 use crate::support::backend::Backend;
 use crate::support::wire::Wire;
 
@@ -57,7 +57,7 @@ impl Waste {
     fn open(self, server: &Server, last: u8) -> TcpStream {
         let port = if self.is_of_pipe() { server.pipe } else { server.api };
         let mut stream = connect_from(last, port);
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
         let http2 = [preface, request(1, "/healthz")].concat();
         let (bytes, answers): (&[u8], bool) = match self {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
+use super::PATIENCE;
 use super::wire::{Message, Wire};
 
 /// A backend that runs a function for each connection, on a thread of its own.
@@ -94,7 +94,7 @@ impl Backend {
     fn next(&self, wanted: impl Fn(&Message) -> bool) -> Message {
         let heard = self.heard.lock().unwrap();
         loop {
-            let message = heard.recv_timeout(Duration::from_secs(10)).expect("the backend heard nothing");
+            let message = heard.recv_timeout(PATIENCE).expect("the backend heard nothing");
             if wanted(&message) {
                 return message;
             }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
+use super::PATIENCE;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use h2::server::SendResponse;
@@ -123,7 +123,7 @@ impl Http2Backend {
 
     /// Waits for the head of the next request.
     pub fn heard(&self) -> Request<()> {
-        self.heard.lock().unwrap().recv_timeout(Duration::from_secs(10)).expect("the backend heard nothing")
+        self.heard.lock().unwrap().recv_timeout(PATIENCE).expect("the backend heard nothing")
     }
 }
 
@@ -173,7 +173,7 @@ pub struct RawHttp2(TcpStream);
 impl RawHttp2 {
     /// Reads the preface and sends empty settings.
     pub fn begin(mut socket: TcpStream) -> Option<Self> {
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.read_exact(&mut [0; 24]).ok()?;
         let mut begun = Self(socket);
         begun.send(&frame(SETTINGS, 0, 0, &[]));

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
@@ -15,13 +14,14 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 
+use super::PATIENCE;
 use super::tls::TlsClient;
 use super::wire::Wire;
 
 /// The bytes with which a client begins, and empty settings.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// A connection. It moves on a thread of its own; each wait ends after ten seconds.
+/// A connection. It moves on a thread of its own; each wait ends after `PATIENCE`.
 pub struct Http2Client {
     runtime: Runtime,
     sender: SendRequest<Bytes>,
@@ -73,10 +73,10 @@ impl Http2Client {
         Self { runtime, sender, ended }
     }
 
-    /// Waits for `work`, at most ten seconds.
+    /// Waits for `work`.
     pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
-        let limited = async { tokio::time::timeout(Duration::from_secs(10), work).await };
-        self.runtime.block_on(limited).expect("still waiting after ten seconds")
+        let limited = async { tokio::time::timeout(PATIENCE, work).await };
+        self.runtime.block_on(limited).expect("still waiting")
     }
 
     /// Sends the head of a request. The body follows on the stream that it returns, unless there is none.
@@ -115,7 +115,7 @@ impl Http2Client {
     /// Waits until the server has ended the connection.
     pub fn ended(self) -> Result<(), h2::Error> {
         drop(self.sender);
-        let limited = async { tokio::time::timeout(Duration::from_secs(10), self.ended).await };
+        let limited = async { tokio::time::timeout(PATIENCE, self.ended).await };
         self.runtime.block_on(limited).expect("the connection is still open").unwrap()
     }
 }

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use h3::client::{RequestStream, SendRequest};
@@ -14,12 +13,13 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Endpoint, TransportConfig};
 use tokio::runtime::Runtime;
 
+use super::PATIENCE;
 use super::tls::TlsClient;
 
 /// A stream with a request.
 pub type Stream = RequestStream<BidiStream<Bytes>, Bytes>;
 
-/// A connection. It moves on a thread of its own; each wait ends after ten seconds.
+/// A connection. It moves on a thread of its own; each wait ends after `PATIENCE`.
 pub struct Http3Client {
     runtime: Runtime,
     _endpoint: Endpoint,
@@ -72,15 +72,15 @@ impl Http3Client {
             tokio::spawn(async move { poll_fn(|cx| connection.poll_close(cx)).await });
             Ok::<_, String>((endpoint, quic, sender))
         };
-        let limited = async { tokio::time::timeout(Duration::from_secs(10), connecting).await };
-        let (endpoint, quic, sender) = runtime.block_on(limited).expect("no connection after ten seconds")?;
+        let limited = async { tokio::time::timeout(PATIENCE, connecting).await };
+        let (endpoint, quic, sender) = runtime.block_on(limited).expect("no connection in time")?;
         Ok(Self { runtime, _endpoint: endpoint, quic, sender })
     }
 
-    /// Waits for `work`, at most ten seconds.
+    /// Waits for `work`.
     pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
-        let limited = async { tokio::time::timeout(Duration::from_secs(10), work).await };
-        self.runtime.block_on(limited).expect("still waiting after ten seconds")
+        let limited = async { tokio::time::timeout(PATIENCE, work).await };
+        self.runtime.block_on(limited).expect("still waiting")
     }
 
     /// Sends the head of a request.

@@ -12,3 +12,8 @@ pub mod proxy_harness;
 pub mod server_harness;
 pub mod tls;
 pub mod wire;
+
+use std::time::Duration;
+
+/// The time that a test waits for what must come, before it fails: long enough for a machine that does other work as well.
+pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -17,6 +17,7 @@ use signalbox::proxy::{Proxy, ProxySettings};
 use signalbox::reports::Reports;
 use signalbox::traffic::{RouteDefaults, RoutingTable};
 
+use super::PATIENCE;
 use super::wire::{Message, Wire};
 
 /// A running proxy, and the catalog from which its routing table is built.
@@ -170,9 +171,9 @@ pub fn header(target: Target, name: &str, value: &str) -> Edit {
     Edit::Header(target, HeaderKey::parse(name).unwrap(), Some(value.into()))
 }
 
-/// Waits until a condition holds, at most 10 s.
+/// Waits until a condition holds.
 pub fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + PATIENCE;
     while !so() {
         assert!(Instant::now() < end, "still waiting: {what}");
         std::thread::sleep(Duration::from_millis(2));

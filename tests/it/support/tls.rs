@@ -20,6 +20,7 @@ use signalbox::certificates::ServedCertificate;
 use tokio::net::{TcpListener, TcpStream};
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509CertificationRequest};
 
+use super::PATIENCE;
 use super::wire::Wire;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -204,8 +205,8 @@ impl TlsClient {
 
     /// Does the handshake on a connection that is open.
     pub fn shake(mut session: ClientConnection, mut socket: std::net::TcpStream) -> std::io::Result<TlsWire> {
-        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-        socket.set_write_timeout(Some(Duration::from_secs(10)))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
         while session.is_handshaking() {
             session.complete_io(&mut socket)?;
         }
@@ -311,7 +312,7 @@ impl TlsFront {
 
     /// Waits for the next successful handshake.
     pub fn handshake(&self) -> Handshake {
-        self.handshakes.lock().unwrap().recv_timeout(Duration::from_secs(10)).expect("a handshake")
+        self.handshakes.lock().unwrap().recv_timeout(PATIENCE).expect("a handshake")
     }
 }
 

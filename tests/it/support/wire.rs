@@ -1,10 +1,11 @@
 //! A plain HTTP/1.1 client and server side: tests send exact bytes and see the exact fields of the other side.
 
+use super::PATIENCE;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A socket whose reads and writes fail after ten seconds, so that no test waits for ever. It may carry TLS.
+/// A socket whose reads and writes fail after `PATIENCE`, so that no test waits for ever. It may carry TLS.
 pub struct Wire<S = TcpStream>(BufReader<S>);
 
 /// A request or response as it was received.
@@ -24,8 +25,8 @@ impl Wire {
     }
 
     pub fn over(socket: TcpStream) -> Self {
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        socket.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
         socket.set_nodelay(true).unwrap();
         Self(BufReader::new(socket))
     }
