@@ -3,12 +3,14 @@
 //! The proxy under test on core 0; the load (`wrk`) and the backend (nginx, from memory) on core 1. Rounds
 //! of both proxies take turns, because machines drift: only ratios of one run count. `PROXY_BENCH_ROUNDS` and `PROXY_BENCH_SECONDS`
 //! set the number and length of the rounds; `PROXY_BENCH_EARLIER` names the program of an earlier build, which then takes turns with them.
-//! `cargo bench --bench proxy tls` measures https and HTTP/2 beside nginx and HAProxy, and needs h2load; `grpc` measures gRPC beside
-//! the Envoy that `ENVOY` names; `eyes` measures the access log, spans, a tap and metrics beside the same program without them.
+//! `cargo bench --bench proxy tls` measures https and HTTP/2 beside nginx and HAProxy, and needs h2load; `http3` measures HTTP/3 beside the
+//! Caddy that `CADDY` names; `grpc` measures gRPC beside the Envoy that `ENVOY` names, and needs h2load; `eyes` measures the access log, spans, a tap and metrics beside the same program without them.
 
 mod eyes;
 mod grpc;
 mod haproxy;
+#[cfg(feature = "http3")]
+mod http3;
 mod nginx;
 mod table;
 mod tls;
@@ -68,8 +70,16 @@ fn main() {
     if arguments.iter().any(|argument| argument == "grpc-backend") {
         return grpc::serve();
     }
+    #[cfg(feature = "http3")]
+    if let Some(at) = arguments.iter().position(|argument| argument == "http3-client") {
+        return http3::run(&arguments[at + 1..]);
+    }
     let asks_for = |part: &str| arguments.iter().any(|argument| argument == part);
-    let further: &[&str] = if asks_for("tls") { &["h2load", "haproxy"] } else { &[] };
+    let further: &[&str] = match () {
+        () if asks_for("tls") => &["h2load", "haproxy"],
+        () if asks_for("grpc") => &["h2load"],
+        () => &[],
+    };
     for tool in ["nginx", "wrk", "taskset"].iter().chain(further) {
         let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).stdout(Stdio::null()).status();
         assert!(found.is_ok_and(|status| status.success()), "this benchmark needs {tool}: install it and run again");
@@ -81,6 +91,10 @@ fn main() {
     }
     if asks_for("grpc") {
         return grpc::compare();
+    }
+    #[cfg(feature = "http3")]
+    if asks_for("http3") {
+        return http3::compare();
     }
     if asks_for("eyes") {
         return eyes::compare();

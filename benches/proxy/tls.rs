@@ -14,22 +14,18 @@ use crate::{Contender, cpu_seconds, haproxy, load, nginx, number, under_test};
 /// Compares CPU and memory.
 pub fn compare() {
     let home = tempfile::tempdir().expect("a directory");
-    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());
-    fs::write(home.path().join("cert"), &cert).expect("a file");
-    fs::write(home.path().join("key"), &key).expect("a file");
-    fs::write(home.path().join("both"), cert + &key).expect("a file");
+    write_certificate(home.path());
     let (_backend, backend) = nginx::backend(home.path());
     let url = format!("http://{backend}");
     let (process, address) = nginx::secure_proxy(home.path(), &backend);
     let nginx = Contender { name: "nginx", address, pids: nginx::workers(process.0.id()), _process: process };
     let (process, address) = haproxy::secure_proxy(home.path(), &backend);
     let haproxy = Contender { name: "haproxy", address, pids: vec![process.0.id()], _process: process };
-    let (process, address) = under_test::start_secure(home.path(), "own", env!("CARGO_BIN_EXE_signalbox"), &url);
+    let (process, address) = under_test::start_secure(home.path(), "own", env!("CARGO_BIN_EXE_signalbox"), &url, "");
     let own = Contender { name: "signalbox", address, pids: vec![process.0.id()], _process: process };
     let mut contenders = vec![nginx, haproxy, own];
     if let Ok(earlier) = env::var("PROXY_BENCH_EARLIER") {
-        let (process, address) = under_test::start_secure(home.path(), "earlier", &earlier, &url);
+        let (process, address) = under_test::start_secure(home.path(), "earlier", &earlier, &url, "");
         contenders.push(Contender { name: "earlier", address, pids: vec![process.0.id()], _process: process });
     }
     let seconds = number("PROXY_BENCH_SECONDS", 3);
@@ -49,7 +45,7 @@ pub fn compare() {
     }
     for (name, resumes) in [("full handshakes", "full"), ("resumed handshakes", "resumed")] {
         report(name, &contenders, seconds, &|contender| {
-            client(home.path(), contender, &[resumes, &seconds.to_string()])
+            client("tls-client", home.path(), contender, &[resumes, &seconds.to_string()])
         });
     }
     for (name, what) in [("idle https connection", "idle"), ("idle HTTP/2 connection", "idle-http2")] {
@@ -58,6 +54,15 @@ pub fn compare() {
             println!("{name:<28} {:>12} {each:>12.1} KiB", contender.name);
         }
     }
+}
+
+/// Writes the files `cert`, `key` and `both` of a certificate for `localhost`.
+pub fn write_certificate(home: &Path) {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+    fs::write(home.join("cert"), &cert).expect("a file");
+    fs::write(home.join("key"), &key).expect("a file");
+    fs::write(home.join("both"), cert + &key).expect("a file");
 }
 
 /// Prints the median of the CPU time for each unit of work.
@@ -84,10 +89,10 @@ pub fn report(name: &str, contenders: &[Contender], seconds: u32, work: &dyn Fn(
     }
 }
 
-/// Runs the client for a while. Returns how many handshakes it did.
-fn client(home: &Path, contender: &Contender, arguments: &[&str]) -> f64 {
+/// Runs a client of this program for a while. Returns how many handshakes or requests it counted.
+pub fn client(kind: &str, home: &Path, contender: &Contender, arguments: &[&str]) -> f64 {
     let mut client = Command::new("taskset");
-    client.args(["-c", "1"]).arg(env::current_exe().expect("this program")).arg("tls-client").arg(&contender.address);
+    client.args(["-c", "1"]).arg(env::current_exe().expect("this program")).arg(kind).arg(&contender.address);
     let output = client.arg(home.join("cert")).args(arguments).output().expect("the client runs");
     let said = String::from_utf8_lossy(&output.stdout);
     said.trim().parse().unwrap_or_else(|_| panic!("the client said {said}{}", String::from_utf8_lossy(&output.stderr)))

@@ -86,7 +86,8 @@ fn read_page(connection: &mut impl Read) {
     }
 }
 
-fn config(cert: &str, resumes: bool) -> Arc<ClientConfig> {
+/// Trusts the one certificate.
+pub fn config(cert: &str, resumes: bool) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(cert).expect("a certificate")).expect("a root");
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));

@@ -21,11 +21,11 @@ pub fn start(home: &Path, name: &str, program: &str, backend: &str, settings: &[
     (process, addresses.proxy)
 }
 
-/// Starts it for https, with the files `cert` and `key` in `home`. Returns it with the address for such requests.
-pub fn start_secure(home: &Path, name: &str, program: &str, backend: &str) -> (Process, String) {
+/// Starts it for https, with the files `cert` and `key` in `home` and further lines for `[proxy]`. Returns it with the address for such requests.
+pub fn start_secure(home: &Path, name: &str, program: &str, backend: &str, further: &str) -> (Process, String) {
     let file = home.join(format!("{name}.toml"));
     let tls = format!("[[tls]]\ncert = \"{0}/cert\"\nkey = \"{0}/key\"\n", home.display());
-    std::fs::write(&file, format!("[proxy]\nhttps = \"127.0.0.1:0\"\n{tls}")).expect("a configuration");
+    std::fs::write(&file, format!("[proxy]\nhttps = \"127.0.0.1:0\"\n{further}\n{tls}")).expect("a configuration");
     let flags = ["--config", &file.display().to_string()];
     let (process, addresses) = begin(home, name, program, backend, &[], &flags);
     (process, addresses.https.expect("it speaks https"))
